@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use anyhow::anyhow;
 use bytes::Bytes;
-use forebay_model::{ByteSize, Compression, Timestamp};
+use forebay_model::{ByteSize, BlockCompression, Timestamp};
 use forebay_record::body::{self, BodyMode};
-use forebay_record::{CompiledMapping, Encoder, Headers, Limits, RecordContext, RequestInfo};
+use forebay_record::{CompiledMapping, BlockEncoder, RequestHeaders, RowLimits, RecordContext, RequestInfo};
 
 use crate::Common;
 use crate::forebay::Forebay;
@@ -54,8 +54,8 @@ pub async fn run(common: &Common) -> anyhow::Result<()> {
 
 /// The mapping of this bench as the record crate has it.
 fn mapping() -> forebay_model::Mapping {
-    use forebay_model::{Column, ColumnKind, Mapping, PathColumn};
-    let column = |name: &str, kind| Column {
+    use forebay_model::{MappingColumn, ColumnKind, Mapping, PathColumn};
+    let column = |name: &str, kind| MappingColumn {
         name: name.to_owned(),
         primary_key: false,
         kind,
@@ -81,7 +81,7 @@ fn codecs(common: &Common, batch: &[u8]) -> anyhow::Result<Measured> {
     let threads = std::thread::available_parallelism()?.get();
     let records = AtomicU64::new(0);
     let batch = Bytes::copy_from_slice(batch);
-    let limits = Limits {
+    let limits = RowLimits {
         row_size: ByteSize::mb(1),
     };
     let mapping = CompiledMapping::compile(&mapping(), &limits);
@@ -90,7 +90,7 @@ fn codecs(common: &Common, batch: &[u8]) -> anyhow::Result<Measured> {
     let cpu = crate::process::own_cpu_seconds();
     std::thread::scope(|scope| {
         let work = || -> anyhow::Result<()> {
-            let mut encoder = Encoder::new(Compression::Gzip { level: 1 })?;
+            let mut encoder = BlockEncoder::new(BlockCompression::Gzip { level: 1 })?;
             let mut rows = Vec::new();
             while begun.elapsed() < common.duration() {
                 one(&batch, &mapping, &mut encoder, &mut rows)?;
@@ -116,18 +116,18 @@ fn codecs(common: &Common, batch: &[u8]) -> anyhow::Result<Measured> {
 fn one(
     batch: &Bytes,
     mapping: &CompiledMapping,
-    encoder: &mut Encoder,
+    encoder: &mut BlockEncoder,
     rows: &mut Vec<u8>,
 ) -> anyhow::Result<()> {
     let info = Arc::new(RequestInfo {
         received: Timestamp::from_millis(1_700_000_000_000),
         client_ip: IpAddr::from([127, 0, 0, 1]),
-        headers: Headers::default(),
+        headers: RequestHeaders::default(),
     });
     let parts = body::split(batch, BodyMode::Ndjson, RECORDS).map_err(|e| anyhow!("{e}"))?;
     let templates: [Result<Vec<u8>, forebay_record::TemplateError>; 0] = [];
     for part in parts.iter() {
-        let record = RecordContext::of_batch(Arc::clone(&info), part);
+        let record = RecordContext::from_batch_part(Arc::clone(&info), part);
         mapping
             .render(&record, &templates, &mut || 7, rows)
             .map_err(|e| anyhow!("{e}"))?;

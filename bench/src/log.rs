@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
-use forebay_log::{Log, LogConfig, NewBlock, StdEnv, StreamId, SyncMode};
+use forebay_log::{Log, LogConfig, NewBlock, StdEnv, StreamId, SyncPolicy};
 
 use crate::log_limit::Plain;
 
@@ -53,7 +53,7 @@ struct Case {
     /// Messages that are handed over together.
     batch: u32,
     wait: bool,
-    sync: SyncMode,
+    sync: SyncPolicy,
 }
 
 struct Forebay {
@@ -113,19 +113,19 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         sync,
     };
     let cases = [
-        case("not waiting, blocks of 100", 2, 100, false, SyncMode::Disk),
-        case("not waiting, blocks of 1", 2, 1, false, SyncMode::Disk),
-        case("64 wait for blocks of 100", 64, 100, true, SyncMode::Disk),
-        case("256 wait for 1", 256, 1, true, SyncMode::Disk),
+        case("not waiting, blocks of 100", 2, 100, false, SyncPolicy::Disk),
+        case("not waiting, blocks of 1", 2, 1, false, SyncPolicy::Disk),
+        case("64 wait for blocks of 100", 64, 100, true, SyncPolicy::Disk),
+        case("256 wait for 1", 256, 1, true, SyncPolicy::Disk),
     ];
     for case in cases.iter().filter(|c| c.name.contains(&options.only)) {
         let limit = isolated(case, options, true, None)?;
         isolated(case, options, false, Some(limit))?;
     }
     if "256 wait for 1".contains(&options.only) {
-        let without = case("256 wait for 1, sync=none", 256, 1, true, SyncMode::None);
+        let without = case("256 wait for 1, sync=none", 256, 1, true, SyncPolicy::None);
         let none = isolated(&without, options, false, None)?;
-        let disk = case("256 wait for 1, sync=disk", 256, 1, true, SyncMode::Disk);
+        let disk = case("256 wait for 1, sync=disk", 256, 1, true, SyncPolicy::Disk);
         isolated(&disk, options, false, Some(none))?;
     }
     if options.backlog_gib > 0 && "backlog".contains(&options.only) {
@@ -138,7 +138,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 fn isolated(case: &Case, options: &Options, limit: bool, of: Option<f64>) -> anyhow::Result<f64> {
     let directory = tempfile::tempdir_in(&options.directory)?;
     let figures = if limit {
-        let plain = Plain::new(directory.path(), case.sync == SyncMode::Disk)?;
+        let plain = Plain::new(directory.path(), case.sync == SyncPolicy::Disk)?;
         measure(&plain, case, options.seconds)?
     } else {
         let (log, _) = Log::open(

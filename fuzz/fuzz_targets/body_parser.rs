@@ -5,14 +5,14 @@ use bytes::Bytes;
 use forebay_record::body::inflate;
 use forebay_record::charset::Charset;
 use forebay_record::form;
-use forebay_record::json::{Document, Kind, NodeId, unescape};
+use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
 use libfuzzer_sys::fuzz_target;
 
-fn visit(document: &Document, at: NodeId) {
+fn visit(document: &JsonDocument, at: JsonNodeId) {
     let mut compact = Vec::new();
     document.compact(at, |part| compact.extend_from_slice(part));
     assert!(compact.len() <= document.text(at).len());
-    if document.kind(at) == Kind::String {
+    if document.kind(at) == JsonKind::String {
         let mut plain = Vec::new();
         unescape(document.string(at).0, |part| plain.extend_from_slice(part));
         assert!(std::str::from_utf8(&plain).is_ok());
@@ -23,21 +23,21 @@ fn visit(document: &Document, at: NodeId) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    match Document::parse(Bytes::copy_from_slice(data)) {
+    match JsonDocument::parse(Bytes::copy_from_slice(data)) {
         Ok(document) => {
             visit(&document, document.root());
             let mut compact = Vec::new();
             document.compact(document.root(), |part| compact.extend_from_slice(part));
-            Document::parse(compact.into()).expect("compacting keeps the document");
+            JsonDocument::parse(compact.into()).expect("compacting keeps the document");
         }
         Err(e) => assert!(e.offset <= data.len()),
     }
     if let Ok(json) = form::to_json(data) {
-        Document::parse(json.into()).expect("a form is JSON");
+        JsonDocument::parse(json.into()).expect("a form is JSON");
     }
     // A form in another charset says in UTF-8 what it said before, or is refused.
     for label in ["windows-1252", "shift_jis", "iso-2022-jp", "gb18030"] {
-        let Ok(Charset::Of(encoding)) = Charset::of_label(label) else {
+        let Ok(Charset::Other(encoding)) = Charset::from_label(label) else {
             panic!("a charset that is known");
         };
         if let Ok(text) = form::to_utf8(data, encoding, 1 << 16)

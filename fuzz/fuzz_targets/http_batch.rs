@@ -7,13 +7,13 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use forebay_model::{Column, ColumnKind, Mapping, PathColumn, Timestamp};
+use forebay_model::{MappingColumn, ColumnKind, Mapping, PathColumn, Timestamp};
 use forebay_record::body::split;
 use forebay_record::charset::Charset;
-use forebay_record::coding::Codings;
-use forebay_record::headers::Headers;
+use forebay_record::coding::ContentCodings;
+use forebay_record::headers::RequestHeaders;
 use forebay_record::{
-    BodyEncoding, BodyFormat, BodyMode, CompiledMapping, ContentType, Limits, RecordContext,
+    BodyEncoding, BodyFormat, BodyMode, CompiledMapping, ContentType, RowLimits, RecordContext,
     RequestInfo, TemplateError,
 };
 use libfuzzer_sys::fuzz_target;
@@ -47,7 +47,7 @@ static MAPPING: LazyLock<CompiledMapping> = LazyLock::new(|| {
         path("a.b[0]", true, Some("none")),
         path("", false, Some("")),
     ];
-    let columns = kinds.into_iter().enumerate().map(|(i, kind)| Column {
+    let columns = kinds.into_iter().enumerate().map(|(i, kind)| MappingColumn {
         name: format!("c{i}"),
         primary_key: false,
         kind,
@@ -55,7 +55,7 @@ static MAPPING: LazyLock<CompiledMapping> = LazyLock::new(|| {
     let mapping = Mapping {
         columns: columns.collect(),
     };
-    CompiledMapping::compile_checked(&mapping, &Limits::default())
+    CompiledMapping::compile_checked(&mapping, &RowLimits::default())
 });
 
 /// The record's row, which is one row for everybody, with the cells that it was made of.
@@ -86,14 +86,14 @@ fuzz_target!(|data: &[u8]| {
     let Some((flags, sent)) = data.split_first() else {
         return;
     };
-    let said = ContentType::of(Some(TYPES[usize::from(flags & 7)].as_bytes()));
+    let said = ContentType::from_header(Some(TYPES[usize::from(flags & 7)].as_bytes()));
     let said = said.expect("a charset that is known");
     let mode = match said.batch {
         Some(mode) => mode,
         None if flags & 8 != 0 => BodyMode::JsonArray,
         None => BodyMode::Single,
     };
-    let mut codings = Codings::default();
+    let mut codings = ContentCodings::default();
     let list = CODINGS[usize::from(flags >> 4 & 3)];
     codings.add(list).expect("codings that are known");
     let encoding = BodyEncoding {
@@ -113,7 +113,7 @@ fuzz_target!(|data: &[u8]| {
     let info = Arc::new(RequestInfo {
         received: Timestamp::from_millis(0),
         client_ip: [127, 0, 0, 1].into(),
-        headers: Headers::default(),
+        headers: RequestHeaders::default(),
     });
     if mode == BodyMode::Single {
         return check_row(&RecordContext::with_format(info, body, format));
@@ -126,7 +126,7 @@ fuzz_target!(|data: &[u8]| {
     for part in parts.iter() {
         let range = part.body.as_ptr_range();
         assert!(part.body.is_empty() || (inside.start <= range.start && range.end <= inside.end));
-        let record = RecordContext::of_batch(Arc::clone(&info), part);
+        let record = RecordContext::from_batch_part(Arc::clone(&info), part);
         // An array was parsed to find its elements.
         assert!(mode != BodyMode::JsonArray || record.document().is_ok());
         if record.document().is_ok() {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use forebay_record::BodyMode;
 use forebay_record::body::split;
-use forebay_record::json::Document;
+use forebay_record::json::JsonDocument;
 use forebay_record::line::{may_hold_several, values};
 use libfuzzer_sys::fuzz_target;
 
@@ -47,12 +47,12 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(found) = values(data) {
         for range in found {
-            Document::parse(body.slice(range)).expect("a value is a document");
+            JsonDocument::parse(body.slice(range)).expect("a value is a document");
         }
     }
     if let Ok(parts) = split(&body, BodyMode::JsonArray, 100) {
         for part in parts.iter() {
-            Document::parse(part.body).expect("an element is a document");
+            JsonDocument::parse(part.body).expect("an element is a document");
         }
     }
 });

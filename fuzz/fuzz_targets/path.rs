@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use forebay_record::json::{Document, Kind, NodeId};
-use forebay_record::path::{Path, PathSet, Selected, Selection, normalized};
+use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId};
+use forebay_record::path::{CompiledPath, PathSet, OwnedSelection, PathSelection, normalized};
 use libfuzzer_sys::fuzz_target;
 use serde_json_path::JsonPath;
 
@@ -17,13 +17,13 @@ fuzz_target!(|data: &[u8]| {
     let Ok(paths) = std::str::from_utf8(&data[..split]) else {
         return;
     };
-    let Ok(document) = Document::parse(Bytes::copy_from_slice(&data[split + 1..])) else {
+    let Ok(document) = JsonDocument::parse(Bytes::copy_from_slice(&data[split + 1..])) else {
         return;
     };
     let mut texts = Vec::new();
     let mut compiled = Vec::new();
     for text in paths.lines() {
-        match Path::compile(text) {
+        match CompiledPath::compile(text) {
             Ok(path) => {
                 texts.push(text);
                 compiled.push(path);
@@ -37,25 +37,25 @@ fuzz_target!(|data: &[u8]| {
     for (i, (text, path)) in texts.iter().zip(&compiled).enumerate() {
         let alone = path.select(&document);
         match (&alone, set.get(&found, i)) {
-            (Ok(Selected::Nothing), Ok(Selection::Nothing)) => {}
-            (Ok(Selected::One(a)), Ok(Selection::One(b))) => assert_eq!(*a, b, "{text}"),
-            (Ok(Selected::Many(a)), Ok(Selection::Many(b))) => assert_eq!(a, b, "{text}"),
+            (Ok(OwnedSelection::Nothing), Ok(PathSelection::Nothing)) => {}
+            (Ok(OwnedSelection::One(a)), Ok(PathSelection::One(b))) => assert_eq!(*a, b, "{text}"),
+            (Ok(OwnedSelection::Many(a)), Ok(PathSelection::Many(b))) => assert_eq!(a, b, "{text}"),
             // Together they share their steps.
             (_, Err(_)) => {}
             (alone, together) => panic!("{text}: {alone:?}, {together:?}"),
         }
         let nodes = match alone {
-            Ok(Selected::Nothing) => Vec::new(),
-            Ok(Selected::One(node)) => vec![node],
-            Ok(Selected::Many(nodes)) => nodes,
+            Ok(OwnedSelection::Nothing) => Vec::new(),
+            Ok(OwnedSelection::One(node)) => vec![node],
+            Ok(OwnedSelection::Many(nodes)) => nodes,
             Err(_) => continue,
         };
         assert!(!path.is_singular() || nodes.len() <= 1, "{text}");
         let Some(value) = &value else { continue };
         for node in &nodes {
             let normal = normalized(&document, *node);
-            let again = Path::compile(&normal).expect("a normalized path is a path");
-            assert_eq!(again.select(&document), Ok(Selected::One(*node)), "{normal}");
+            let again = CompiledPath::compile(&normal).expect("a normalized path is a path");
+            assert_eq!(again.select(&document), Ok(OwnedSelection::One(*node)), "{normal}");
         }
         agree(text, value, &document, &nodes);
     }
@@ -63,11 +63,11 @@ fuzz_target!(|data: &[u8]| {
 
 /// The document for the other library, when both can have the same: no key twice, no halves of
 /// surrogate pairs.
-fn plain(document: &Document) -> Option<serde_json::Value> {
+fn plain(document: &JsonDocument) -> Option<serde_json::Value> {
     let mut values = vec![document.root()];
     while let Some(value) = values.pop() {
-        let members: Vec<NodeId> = document.members(value).collect();
-        if document.kind(value) == Kind::Object {
+        let members: Vec<JsonNodeId> = document.members(value).collect();
+        if document.kind(value) == JsonKind::Object {
             let keys = members.iter().step_by(2).map(|k| document.text(*k));
             let mut seen = HashSet::new();
             // Keys with escapes may be equal though their texts are not.
@@ -81,7 +81,7 @@ fn plain(document: &Document) -> Option<serde_json::Value> {
 }
 
 /// What has no filter is found by both, in the same order.
-fn agree(text: &str, value: &serde_json::Value, document: &Document, nodes: &[NodeId]) {
+fn agree(text: &str, value: &serde_json::Value, document: &JsonDocument, nodes: &[JsonNodeId]) {
     if !text.starts_with('$') || text.contains('?') {
         return;
     }

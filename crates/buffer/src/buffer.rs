@@ -1,7 +1,7 @@
 //! The handle: what a program does with a buffer.
 
 mod closing;
-mod letters;
+mod dead_letters;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -9,29 +9,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use forebay_log::{AppendError, Env, Log, RecoveryReport, StdEnv};
+use forebay_log::{Env, Log, LogAppendError, RecoveryReport, StdEnv};
 
-pub use self::closing::Closing;
-use crate::config::{BufferConfig, Mode};
-use crate::deliver::{Deliverer, Next};
-use crate::error::{OpenError, WriteError};
-use crate::event::Events;
-use crate::lane::LaneCore;
+pub use self::closing::CloseMode;
+use crate::config::{BufferConfig, BufferMode};
+use crate::delivery_loop::{DeliveryLoop, NextStep};
+use crate::error::{BufferOpenError, WriteError};
+use crate::event::EventStream;
 use crate::message::Message;
+use crate::partition::PartitionState;
 use crate::provider::Provider;
-use crate::receipt::Accepted;
+use crate::receipt::AppendAck;
 use crate::retention;
-use crate::shared::{DEAD_STREAM, LANE_PREFIX, Shared};
-use crate::stats::{LaneStats, Stats};
+use crate::shared::{BufferState, DEAD_STREAM, PARTITION_PREFIX};
+use crate::stats::{BufferStats, PartitionStats};
 use crate::sync::lock;
+use crate::threads;
 use crate::topic::{MAX_TOPIC, Topic};
-use crate::worker;
 
 /// A message buffer. Cheap to clone; the last handle that is dropped closes it, and leaves on disk
 /// what was not delivered.
 #[derive(Clone)]
 pub struct Buffer {
-    inner: Arc<Inner>,
+    inner: Arc<BufferInner>,
 }
 
 impl std::fmt::Debug for Buffer {
@@ -42,12 +42,12 @@ impl std::fmt::Debug for Buffer {
     }
 }
 
-struct Inner {
-    shared: Arc<Shared>,
+struct BufferInner {
+    shared: Arc<BufferState>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    keeper: Arc<worker::Keeper>,
+    housekeeping: Arc<threads::Housekeeping>,
     /// Where there are no threads.
-    manual: Mutex<Vec<Deliverer>>,
+    manual: Mutex<Vec<DeliveryLoop>>,
     recovery: RecoveryReport,
 }
 
@@ -56,7 +56,7 @@ impl Buffer {
     ///
     /// # Errors
     /// See [`BufferOpenError`].
-    pub fn open(config: BufferConfig, provider: impl Provider) -> Result<Self, OpenError> {
+    pub fn open(config: BufferConfig, provider: impl Provider) -> Result<Self, BufferOpenError> {
         Self::open_in(Arc::new(StdEnv::new()), config, Arc::new(provider))
     }
 
@@ -68,22 +68,24 @@ impl Buffer {
         env: Arc<dyn Env>,
         config: BufferConfig,
         provider: Arc<dyn Provider>,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, BufferOpenError> {
         config.validate()?;
-        if provider.keeps_cursor() && config.mode != Mode::Always {
-            return Err(OpenError::Config {
+        if provider.keeps_cursor() && config.mode != BufferMode::Always {
+            return Err(BufferOpenError::Config {
                 name: "mode",
                 value: format!("{:?}", config.mode),
                 allowed: format!("Always, as {} keeps the cursor", provider.name()),
             });
         }
         let (log, recovery) = Log::open(env.clone(), Path::new(&config.dir), config.log())?;
-        let dead = log.stream(DEAD_STREAM).map_err(|e| refused(&config, &e))?;
+        let dead = log
+            .stream(DEAD_STREAM)
+            .map_err(|e| unwritable_dir(&config, &e))?;
         let manual = config.manual;
-        let shared = Arc::new(Shared::new(env, log, config, provider, dead));
+        let shared = Arc::new(BufferState::new(env, log, config, provider, dead));
         let buffer = Self {
-            inner: Arc::new(Inner {
-                keeper: Arc::default(),
+            inner: Arc::new(BufferInner {
+                housekeeping: Arc::default(),
                 threads: Mutex::default(),
                 manual: Mutex::default(),
                 shared: shared.clone(),
@@ -92,28 +94,29 @@ impl Buffer {
         };
         shared.measure_dead();
         let streams = shared.log.streams();
-        let lanes: Vec<_> = streams
+        let partitions: Vec<_> = streams
             .iter()
-            .filter_map(|s| s.name.strip_prefix(LANE_PREFIX))
+            .filter_map(|s| s.name.strip_prefix(PARTITION_PREFIX))
             .collect();
-        let allowed = shared.config.max_lanes;
-        if lanes.len() > allowed {
-            let found = lanes.len();
-            return Err(OpenError::TooManyLanes { found, allowed });
+        let allowed = shared.config.max_partitions;
+        if partitions.len() > allowed {
+            let found = partitions.len();
+            return Err(BufferOpenError::TooManyPartitions { found, allowed });
         }
-        for name in lanes {
-            let lane = buffer
-                .lane_named(&Arc::from(name))
-                .map_err(|error| OpenError::Config {
+        for name in partitions {
+            let partition = buffer.partition_named(&Arc::from(name)).map_err(|error| {
+                BufferOpenError::Config {
                     name: "dir",
                     value: name.to_owned(),
                     allowed: error.to_string(),
-                })?;
-            lane.measure();
+                }
+            })?;
+            partition.measure();
         }
         if !manual {
-            let keeper = buffer.inner.keeper.clone();
-            let thread = worker::keep(keeper, shared).map_err(OpenError::Thread)?;
+            let housekeeping = buffer.inner.housekeeping.clone();
+            let thread = threads::spawn_housekeeping(housekeeping, shared)
+                .map_err(BufferOpenError::Thread)?;
             lock(&buffer.inner.threads).push(thread);
         }
         Ok(buffer)
@@ -144,16 +147,16 @@ impl Buffer {
             });
         }
         let group = self.inner.shared.groups.get(topic).cloned();
-        let lane_name = group.unwrap_or_else(|| Arc::from(topic));
-        let lane = self.lane_named(&lane_name)?;
-        Ok(Topic::new(self.clone(), lane, topic))
+        let partition_name = group.unwrap_or_else(|| Arc::from(topic));
+        let partition = self.partition_named(&partition_name)?;
+        Ok(Topic::new(self.clone(), partition, topic))
     }
 
     /// Writes a message; returns when it is accepted.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub async fn write(&self, topic: &str, message: Message) -> Result<Accepted, WriteError> {
+    pub async fn write(&self, topic: &str, message: Message) -> Result<AppendAck, WriteError> {
         self.topic(topic)?.write(&[message]).await
     }
 
@@ -161,7 +164,7 @@ impl Buffer {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn write_blocking(&self, topic: &str, message: Message) -> Result<Accepted, WriteError> {
+    pub fn write_blocking(&self, topic: &str, message: Message) -> Result<AppendAck, WriteError> {
         self.topic(topic)?.write_blocking(&[message])
     }
 
@@ -173,7 +176,7 @@ impl Buffer {
         &self,
         topic: &str,
         messages: &[Message],
-    ) -> Result<Accepted, WriteError> {
+    ) -> Result<AppendAck, WriteError> {
         self.topic(topic)?.write(messages).await
     }
 
@@ -185,71 +188,77 @@ impl Buffer {
         &self,
         topic: &str,
         messages: &[Message],
-    ) -> Result<Accepted, WriteError> {
+    ) -> Result<AppendAck, WriteError> {
         self.topic(topic)?.write_blocking(messages)
     }
 
-    fn lane_named(&self, name: &Arc<str>) -> Result<Arc<LaneCore>, WriteError> {
+    fn partition_named(&self, name: &Arc<str>) -> Result<Arc<PartitionState>, WriteError> {
         let shared = &self.inner.shared;
-        let lanes = shared.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(name) {
-            return Ok(lane.clone());
+        let partitions = shared
+            .partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(partition) = partitions.get(name) {
+            return Ok(partition.clone());
         }
-        drop(lanes);
-        let mut lanes = shared.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(name) {
-            return Ok(lane.clone());
+        drop(partitions);
+        let mut partitions = shared
+            .partitions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(partition) = partitions.get(name) {
+            return Ok(partition.clone());
         }
-        if self.inner.keeper.is_stopped() {
+        if self.inner.housekeeping.is_stopped() {
             return Err(WriteError::Closed);
         }
-        if lanes.len() >= shared.config.max_lanes {
+        if partitions.len() >= shared.config.max_partitions {
             return Err(WriteError::Invalid {
                 field: "topic",
                 value: format!("{name:?}, one lane more"),
                 allowed: format!(
                     "{} lanes (`max_lanes`); put topics into groups",
-                    lanes.len()
+                    partitions.len()
                 ),
             });
         }
-        let stream = shared.log.stream(&format!("{LANE_PREFIX}{name}"));
+        let stream = shared.log.stream(&format!("{PARTITION_PREFIX}{name}"));
         let stream = stream.map_err(|e| match e {
-            AppendError::Shutdown => WriteError::Closed,
+            LogAppendError::Shutdown => WriteError::Closed,
             other => WriteError::Disk(other.to_string()),
         })?;
-        let lane = Arc::new(LaneCore::new(shared.clone(), name.clone(), stream));
-        let deliverer = Deliverer::new(lane.clone());
+        let partition = Arc::new(PartitionState::new(shared.clone(), name.clone(), stream));
+        let delivery_loop = DeliveryLoop::new(partition.clone());
         if shared.config.manual {
-            lock(&self.inner.manual).push(deliverer);
+            lock(&self.inner.manual).push(delivery_loop);
         } else {
-            let thread = worker::deliver(deliverer)
+            let thread = threads::spawn_delivery(delivery_loop)
                 .map_err(|e| WriteError::Scarce(format!("can't start a thread: {e}")))?;
             lock(&self.inner.threads).push(thread);
         }
-        lanes.insert(name.clone(), lane.clone());
-        Ok(lane)
+        partitions.insert(name.clone(), partition.clone());
+        Ok(partition)
     }
 
     /// Events from now on.
     #[must_use]
-    pub fn events(&self) -> Events {
+    pub fn events(&self) -> EventStream {
         self.inner.shared.listeners.subscribe()
     }
 
     /// Figures.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> BufferStats {
         let shared = &self.inner.shared;
         shared.measure_dead();
         let volume = shared.log.volume_stats();
-        Stats {
+        BufferStats {
             at: shared.env.elapsed(),
             at_ms: shared.env.now_ms(),
-            lanes: shared
-                .all_lanes()
+            partitions: shared
+                .all_partitions()
                 .iter()
-                .map(|lane| LaneStats::of(lane))
+                .map(|partition| PartitionStats::from_state(partition))
                 .collect(),
             dead_letters: shared
                 .log
@@ -270,26 +279,26 @@ impl Buffer {
         let shared = &self.inner.shared;
         while shared.log.step() {}
         retention::drop_aged(shared);
-        let mut patience = Duration::from_secs(60);
-        for deliverer in lock(&self.inner.manual).iter_mut() {
+        let mut max_wait = Duration::from_secs(60);
+        for delivery_loop in lock(&self.inner.manual).iter_mut() {
             loop {
-                match deliverer.step() {
-                    Next::Again => {}
-                    Next::Wait(left) => {
-                        patience = patience.min(left);
+                match delivery_loop.step() {
+                    NextStep::Again => {}
+                    NextStep::Wait(left) => {
+                        max_wait = max_wait.min(left);
                         break;
                     }
-                    Next::Finished => break,
+                    NextStep::Finished => break,
                 }
             }
         }
         shared.change.notify();
-        patience
+        max_wait
     }
 }
 
-fn refused(config: &BufferConfig, error: &AppendError) -> OpenError {
-    OpenError::Config {
+fn unwritable_dir(config: &BufferConfig, error: &LogAppendError) -> BufferOpenError {
+    BufferOpenError::Config {
         name: "dir",
         value: config.dir.display().to_string(),
         allowed: format!("a directory that can be written ({error})"),

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_log::{LogConfig, SyncMode};
+use forebay_log::{LogConfig, SyncPolicy};
 
-use crate::error::OpenError;
+use crate::error::BufferOpenError;
 
 /// When messages go through the disk (M6 of four ways).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum BufferMode {
     /// Always: a write returns when the message is on disk, whatever state the provider is in.
     #[default]
     Always,
@@ -25,13 +25,13 @@ pub enum Mode {
 
 /// What happens at a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overflow {
+pub enum OverflowPolicy {
     /// The oldest messages that wait are dropped, counted, and told by an event.
     DropOldest,
     /// Writes wait, at most so long.
     Block(Duration),
     /// Writes are refused.
-    Refuse,
+    Reject,
 }
 
 /// Settings of a buffer. All but the directory have defaults: `BufferConfig::new(dir)`.
@@ -40,19 +40,19 @@ pub struct BufferConfig {
     /// Where messages wait. One process at a time.
     pub dir: PathBuf,
     /// When messages go through the disk. Default: always.
-    pub mode: Mode,
+    pub mode: BufferMode,
     /// What an acknowledgement of the disk means. Default: it survives a power cut.
-    pub sync: SyncMode,
+    pub sync: SyncPolicy,
     /// Bytes that may wait in all. Default 10 GiB, at least 1 MiB. Files take at most this and six
     /// segments.
     pub max_bytes: u64,
     /// Bytes that may wait in one lane. Default 0: no bound but the total.
-    pub max_lane_bytes: u64,
+    pub max_partition_bytes: u64,
     /// How long a message may wait; older ones are dropped, counted, and told by an event. Default:
     /// for ever.
     pub max_age: Option<Duration>,
     /// What happens at `max_bytes`, at `max_lane_bytes` and when the disk is full. Default: refuse.
-    pub overflow: Overflow,
+    pub overflow: OverflowPolicy,
     /// Bytes of a file. Default 64 MiB, or a sixteenth of `max_bytes` if that is less; from 64 KiB
     /// to 1 GiB. Disk space is given back by whole files.
     pub segment_size: Option<u64>,
@@ -66,7 +66,7 @@ pub struct BufferConfig {
     /// Topics that share one order, by the group's name. Each other topic is a lane by itself.
     pub groups: BTreeMap<String, Vec<String>>,
     /// Lanes: topics and groups. Each has a thread and a connection. Default 64, at most 4,096.
-    pub max_lanes: usize,
+    pub max_partitions: usize,
     /// Messages that are handed to the provider at once. Default 1,000.
     pub batch_messages: usize,
     /// Bytes that are handed to the provider at once. Default 1 MiB.
@@ -104,18 +104,18 @@ impl BufferConfig {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
-            mode: Mode::default(),
-            sync: SyncMode::default(),
+            mode: BufferMode::default(),
+            sync: SyncPolicy::default(),
             max_bytes: 10 << 30,
-            max_lane_bytes: 0,
+            max_partition_bytes: 0,
             max_age: None,
-            overflow: Overflow::Refuse,
+            overflow: OverflowPolicy::Reject,
             segment_size: None,
             min_free_bytes: 256 << 20,
             max_message_bytes: 1 << 20,
             block_bytes: 256 << 10,
             groups: BTreeMap::new(),
-            max_lanes: 64,
+            max_partitions: 64,
             batch_messages: 1_000,
             batch_bytes: 1 << 20,
             in_flight_messages: 20_000,
@@ -144,18 +144,18 @@ impl BufferConfig {
             // Room for what is delivered and not reclaimed yet: that is freed by whole files.
             max_bytes: self.max_bytes.saturating_add(4 * self.segment()),
             min_free_bytes: self.min_free_bytes,
-            max_streams: 2 * self.max_lanes + 8,
+            max_streams: 2 * self.max_partitions + 8,
             manual: self.manual,
             ..LogConfig::default()
         }
     }
 
-    pub(crate) fn validate(&self) -> Result<(), OpenError> {
+    pub(crate) fn validate(&self) -> Result<(), BufferOpenError> {
         range("max_bytes", self.max_bytes, 1 << 20, 1 << 60)?;
         range("segment_size", self.segment(), 64 << 10, 1 << 30)?;
         range("max_message_bytes", self.max_message_bytes, 1, 8 << 20)?;
         range("block_bytes", self.block_bytes, 1, 8 << 20)?;
-        range("max_lanes", self.max_lanes, 1, 4_096)?;
+        range("max_lanes", self.max_partitions, 1, 4_096)?;
         range("batch_messages", self.batch_messages, 1, 1_000_000)?;
         range("batch_bytes", self.batch_bytes, 1, 64 << 20)?;
         range("in_flight_messages", self.in_flight_messages, 1, 10_000_000)?;
@@ -178,9 +178,9 @@ impl BufferConfig {
         self.validate_groups()
     }
 
-    fn validate_groups(&self) -> Result<(), OpenError> {
+    fn validate_groups(&self) -> Result<(), BufferOpenError> {
         let wrong = |value: String, allowed: &str| {
-            Err(OpenError::Config {
+            Err(BufferOpenError::Config {
                 name: "groups",
                 value,
                 allowed: allowed.to_owned(),
@@ -208,11 +208,11 @@ fn range<T: PartialOrd + std::fmt::Display>(
     value: T,
     least: T,
     most: T,
-) -> Result<(), OpenError> {
+) -> Result<(), BufferOpenError> {
     if value >= least && value <= most {
         return Ok(());
     }
-    Err(OpenError::Config {
+    Err(BufferOpenError::Config {
         name,
         value: value.to_string(),
         allowed: format!("{least} to {most}"),

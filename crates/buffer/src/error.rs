@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Why a buffer could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum BufferOpenError {
     /// A setting is outside its range.
     #[error("buffer setting `{name}` is {value}, allowed is {allowed}")]
     Config {
@@ -18,13 +18,13 @@ pub enum OpenError {
     },
     /// The directory could not be opened.
     #[error(transparent)]
-    Log(#[from] forebay_log::OpenError),
+    Log(#[from] forebay_log::LogOpenError),
     /// A thread could not be started.
     #[error("can't start a thread: {0}")]
     Thread(std::io::Error),
     /// The directory has more lanes than are allowed.
     #[error("the directory holds {found} lanes, `max_lanes` is {allowed}; raise it")]
-    TooManyLanes {
+    TooManyPartitions {
         /// Lanes that have streams there.
         found: usize,
         /// The setting.

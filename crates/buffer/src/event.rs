@@ -12,25 +12,25 @@ use crate::sync::lock;
 /// Something worth knowing about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub enum BufferEvent {
     /// The provider does not take a lane's messages. It is tried again.
     ProviderDown {
         /// The lane.
-        lane: Arc<str>,
+        partition: Arc<str>,
         /// Why.
         error: String,
     },
     /// It takes them again.
     ProviderUp {
         /// The lane.
-        lane: Arc<str>,
+        partition: Arc<str>,
         /// How long it did not.
         after: Duration,
     },
     /// Messages were dropped that were not delivered, by the policy at a bound or by their age.
     Dropped {
         /// The lane.
-        lane: Arc<str>,
+        partition: Arc<str>,
         /// Everything below that was not sent yet.
         below: u64,
         /// About how many; the exact number is in the statistics.
@@ -39,12 +39,12 @@ pub enum Event {
     /// A write waits for room.
     Blocked {
         /// The lane.
-        lane: Arc<str>,
+        partition: Arc<str>,
     },
     /// A message was refused for good, and set aside.
     DeadLetter {
         /// The lane.
-        lane: Arc<str>,
+        partition: Arc<str>,
         /// The message's sequence.
         sequence: u64,
         /// What the provider said.
@@ -53,7 +53,7 @@ pub enum Event {
     /// Messages can't be read any more: the disk has damaged them.
     Lost {
         /// The lane.
-        lane: Arc<str>,
+        partition: Arc<str>,
         /// The first of them.
         sequence: u64,
         /// How many.
@@ -62,7 +62,7 @@ pub enum Event {
     /// In [`BufferMode::OnError`](crate::BufferMode::OnError): from here on through the disk, or straight again.
     Buffering {
         /// The lane.
-        lane: Arc<str>,
+        partition: Arc<str>,
         /// Through the disk.
         on: bool,
     },
@@ -79,33 +79,33 @@ pub enum Event {
 const BACKLOG: usize = 1_024;
 
 #[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Event>,
+struct EventQueue {
+    waiting: VecDeque<BufferEvent>,
     missed: u64,
     closed: bool,
     waker: Option<Waker>,
 }
 
 #[derive(Default)]
-struct Mailbox {
-    queue: Mutex<Queue>,
+struct EventMailbox {
+    queue: Mutex<EventQueue>,
     arrived: Condvar,
 }
 
 /// All who listen.
 #[derive(Default)]
-pub(crate) struct Listeners {
-    boxes: Mutex<Vec<Weak<Mailbox>>>,
+pub(crate) struct EventListeners {
+    mailboxes: Mutex<Vec<Weak<EventMailbox>>>,
 }
 
-impl Listeners {
-    pub(crate) fn subscribe(&self) -> Events {
-        let mailbox = Arc::new(Mailbox::default());
-        lock(&self.boxes).push(Arc::downgrade(&mailbox));
-        Events { mailbox }
+impl EventListeners {
+    pub(crate) fn subscribe(&self) -> EventStream {
+        let mailbox = Arc::new(EventMailbox::default());
+        lock(&self.mailboxes).push(Arc::downgrade(&mailbox));
+        EventStream { mailbox }
     }
 
-    pub(crate) fn tell(&self, event: &Event) {
+    pub(crate) fn publish(&self, event: &BufferEvent) {
         self.each(|queue| {
             if queue.waiting.len() >= BACKLOG {
                 queue.waiting.pop_front();
@@ -119,8 +119,8 @@ impl Listeners {
         self.each(|queue| queue.closed = true);
     }
 
-    fn each(&self, act: impl Fn(&mut Queue)) {
-        lock(&self.boxes).retain(|weak| {
+    fn each(&self, act: impl Fn(&mut EventQueue)) {
+        lock(&self.mailboxes).retain(|weak| {
             let Some(mailbox) = weak.upgrade() else {
                 return false;
             };
@@ -139,45 +139,45 @@ impl Listeners {
 
 /// Receives events from the moment it was made. Whoever does not listen misses nothing that
 /// matters to delivery: events inform, they are no commands.
-pub struct Events {
-    mailbox: Arc<Mailbox>,
+pub struct EventStream {
+    mailbox: Arc<EventMailbox>,
 }
 
-impl Events {
+impl EventStream {
     /// The next event, if one waits.
     #[must_use]
-    pub fn try_next(&self) -> Option<Event> {
+    pub fn try_next(&self) -> Option<BufferEvent> {
         take(&mut lock(&self.mailbox.queue))
     }
 
     /// Waits for the next event. `None`: nothing came within the time, or the buffer is closed.
     #[must_use]
-    pub fn wait(&self, limit: Duration) -> Option<Event> {
+    pub fn wait(&self, limit: Duration) -> Option<BufferEvent> {
         let queue = lock(&self.mailbox.queue);
-        let idle = |q: &mut Queue| q.waiting.is_empty() && q.missed == 0 && !q.closed;
+        let idle = |q: &mut EventQueue| q.waiting.is_empty() && q.missed == 0 && !q.closed;
         let waited = self.mailbox.arrived.wait_timeout_while(queue, limit, idle);
         take(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// The next event; `None` when the buffer is closed.
-    pub fn next(&self) -> impl Future<Output = Option<Event>> + '_ {
+    pub fn next(&self) -> impl Future<Output = Option<BufferEvent>> + '_ {
         NextEvent { events: self }
     }
 }
 
-fn take(queue: &mut Queue) -> Option<Event> {
+fn take(queue: &mut EventQueue) -> Option<BufferEvent> {
     match std::mem::take(&mut queue.missed) {
         0 => queue.waiting.pop_front(),
-        missed => Some(Event::Missed(missed)),
+        missed => Some(BufferEvent::Missed(missed)),
     }
 }
 
 struct NextEvent<'a> {
-    events: &'a Events,
+    events: &'a EventStream,
 }
 
 impl Future for NextEvent<'_> {
-    type Output = Option<Event>;
+    type Output = Option<BufferEvent>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut queue = lock(&self.events.mailbox.queue);

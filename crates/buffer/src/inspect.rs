@@ -4,21 +4,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay_log::{OpenError, ReadError, inspect};
+use forebay_log::{LogOpenError, LogReadError, inspect};
 
-use crate::dead::{DeadLetter, Letters};
-use crate::shared::{DEAD_STREAM, LANE_PREFIX};
+use crate::dead_letter::{DeadLetterMessage, DeadLetterReader};
+use crate::shared::{DEAD_STREAM, PARTITION_PREFIX};
 
 /// A directory as it was when it was looked at.
-pub struct Inspection {
-    log: inspect::Inspection,
+pub struct BufferInspection {
+    log: inspect::LogInspection,
 }
 
 /// A lane, as the disk has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaneOnDisk {
+pub struct PartitionOnDisk {
     /// Name of the topic or group.
-    pub lane: Arc<str>,
+    pub partition: Arc<str>,
     /// Messages that are not delivered, as far as the disk knows.
     pub waiting: u64,
     /// Their bytes, by whole blocks.
@@ -33,28 +33,28 @@ pub struct LaneOnDisk {
     pub lost: u64,
 }
 
-impl Inspection {
+impl BufferInspection {
     /// Looks at the directory of a buffer.
     ///
     /// # Errors
     /// No buffer there, written by a newer program, or it can't be read.
-    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+    pub fn open(dir: &Path) -> Result<Self, LogOpenError> {
         Ok(Self {
-            log: inspect::Inspection::open_dir(dir)?,
+            log: inspect::LogInspection::open_dir(dir)?,
         })
     }
 
     /// Its lanes, by name.
     #[must_use]
-    pub fn lanes(&self) -> Vec<LaneOnDisk> {
+    pub fn partitions(&self) -> Vec<PartitionOnDisk> {
         let streams = self.log.streams();
-        let mut lanes: Vec<_> = streams
+        let mut partitions: Vec<_> = streams
             .iter()
             .filter_map(|s| {
-                let lane = Arc::from(s.name.strip_prefix(LANE_PREFIX)?);
+                let partition = Arc::from(s.name.strip_prefix(PARTITION_PREFIX)?);
                 let waiting = s.next_seq.saturating_sub(s.trimmed_to);
-                Some(LaneOnDisk {
-                    lane,
+                Some(PartitionOnDisk {
+                    partition,
                     waiting,
                     waiting_bytes: s.stored_bytes,
                     oldest_at_ms: s.first_at_ms.filter(|_| waiting > 0),
@@ -64,8 +64,8 @@ impl Inspection {
                 })
             })
             .collect();
-        lanes.sort_by(|a, b| a.lane.cmp(&b.lane));
-        lanes
+        partitions.sort_by(|a, b| a.partition.cmp(&b.partition));
+        partitions
     }
 
     /// Files that hold messages, and bytes of all files.
@@ -79,10 +79,10 @@ impl Inspection {
     ///
     /// # Errors
     /// An item is an error when the disk can't be read.
-    pub fn dead_letters(&self) -> impl Iterator<Item = Result<DeadLetter, ReadError>> {
+    pub fn dead_letters(&self) -> impl Iterator<Item = Result<DeadLetterMessage, LogReadError>> {
         let stream = self.log.find(DEAD_STREAM);
         let from = stream.as_ref().map_or(0, |s| s.trimmed_to);
         let reader = stream.and_then(|s| self.log.reader(s.id, from).ok());
-        Letters::new(reader, from)
+        DeadLetterReader::new(reader, from)
     }
 }

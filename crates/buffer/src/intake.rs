@@ -15,45 +15,45 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use forebay_log::{AppendError, Appended, Changed, CommitError, NewBlock, Ticket};
+use forebay_log::{AppendedRange, ChangeFuture, CommitError, LogAppendError, NewBlock, Ticket};
 
+use crate::codec::{self, CODEC_MESSAGES};
 use crate::error::WriteError;
-use crate::frame::{self, CODEC_MESSAGES};
-use crate::lane::LaneCore;
 use crate::message::Message;
-use crate::receipt::{Fate, Part, Pending, Receipt};
+use crate::partition::PartitionState;
+use crate::receipt::{AppendReceipt, BlockOutcome, PendingOutcome, WritePart};
 use crate::sync::lock;
 
 /// Blocks that wait for a provider that is written to directly.
 const DIRECT_READY: usize = 2;
 
 /// Blocks whose memory is kept for the next ones, while a lane is busy.
-const SPENT: usize = 16;
+const FREE_LIST_MAX: usize = 16;
 
 /// A block of messages.
-pub(crate) struct Sealed {
+pub(crate) struct ReadyBlock {
     pub(crate) payload: Bytes,
     pub(crate) records: u32,
     pub(crate) first_at_ms: i64,
     pub(crate) last_at_ms: i64,
-    pub(crate) pending: Arc<Pending>,
+    pub(crate) pending: Arc<PendingOutcome>,
     /// Its messages are those of the writes in `pending`, one for one.
     pub(crate) whole: bool,
 }
 
 /// What of a lane is not with the log yet.
 #[derive(Default)]
-pub(crate) struct Intake {
+pub(crate) struct PartitionIntake {
     open: Vec<u8>,
     /// Memory of blocks that are on disk, for the next ones: fresh memory costs more than what is
     /// put into it.
-    spent: VecDeque<Bytes>,
+    free_list: VecDeque<Bytes>,
     records: u32,
     last_ms: i64,
     first_at_ms: i64,
     last_at_ms: i64,
-    pending: Arc<Pending>,
-    pub(crate) ready: VecDeque<Sealed>,
+    pending: Arc<PendingOutcome>,
+    pub(crate) ready: VecDeque<ReadyBlock>,
     /// Blocks that the log has and has not committed.
     pub(crate) committing: usize,
     /// Blocks go to the provider, not to the log.
@@ -64,14 +64,14 @@ pub(crate) struct Intake {
 }
 
 /// Nothing was taken.
-pub(crate) enum Refused {
+pub(crate) enum AppendRejection {
     /// Wait for a change, and try again.
     Busy,
     /// For good.
     Error(WriteError),
 }
 
-impl Intake {
+impl PartitionIntake {
     pub(crate) fn new(direct: bool) -> Self {
         Self {
             direct,
@@ -89,7 +89,7 @@ impl Intake {
             self.last_ms = 0;
         }
         let at = message.timestamp_ms.unwrap_or(now_ms);
-        frame::encode(&mut self.open, topic, message, at, self.last_ms);
+        codec::encode(&mut self.open, topic, message, at, self.last_ms);
         self.last_ms = at;
         self.last_at_ms = now_ms;
         self.records += 1;
@@ -101,7 +101,7 @@ impl Intake {
             return;
         }
         let next = self.memory(self.open.len().min(capacity));
-        self.ready.push_back(Sealed {
+        self.ready.push_back(ReadyBlock {
             payload: Bytes::from(std::mem::replace(&mut self.open, next)),
             records: std::mem::take(&mut self.records),
             first_at_ms: self.first_at_ms,
@@ -112,8 +112,8 @@ impl Intake {
     }
 
     /// What a write is to have of the open block: nothing yet.
-    fn part(&self) -> Part {
-        Part {
+    fn part(&self) -> WritePart {
+        WritePart {
             pending: self.pending.clone(),
             index: self.records,
             count: 0,
@@ -122,23 +122,23 @@ impl Intake {
 
     /// Empty memory for about so many bytes.
     fn memory(&mut self, capacity: usize) -> Vec<u8> {
-        match self.spent.pop_front().map(Bytes::try_into_mut) {
-            Some(Ok(mut spent)) if spent.capacity() >= capacity => {
-                spent.clear();
-                return spent.into();
+        match self.free_list.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(mut free)) if free.capacity() >= capacity => {
+                free.clear();
+                return free.into();
             }
             // The log still holds it.
-            Some(Err(busy)) => self.spent.push_back(busy),
+            Some(Err(busy)) => self.free_list.push_back(busy),
             _ => {}
         }
         Vec::with_capacity(capacity)
     }
 
     /// A block is on disk.
-    fn landed(&mut self, payload: Bytes) {
+    fn on_committed(&mut self, payload: Bytes) {
         self.committing -= 1;
-        if self.spent.len() < SPENT {
-            self.spent.push_back(payload);
+        if self.free_list.len() < FREE_LIST_MAX {
+            self.free_list.push_back(payload);
         }
     }
 
@@ -156,26 +156,26 @@ impl Intake {
         let mut bytes = 0;
         for block in self.ready.drain(..) {
             bytes += block.payload.len() as u64;
-            block.pending.resolve(Fate::Failed(error.clone()));
+            block.pending.resolve(BlockOutcome::Failed(error.clone()));
         }
         bytes
     }
 }
 
 /// Takes messages of one topic of a lane, all or none. `None`: see [`rejection`].
-pub(crate) fn put(
-    lane: &Arc<LaneCore>,
+pub(crate) fn append(
+    partition: &Arc<PartitionState>,
     topic: Option<&str>,
     messages: &[Message],
-) -> Option<Receipt> {
-    let shared = &lane.shared;
+) -> Option<AppendReceipt> {
+    let shared = &partition.shared;
     let block_bytes = shared.config.block_bytes;
-    let now_ms = shared.env.about_ms();
-    let mut intake = lock(&lane.intake);
+    let now_ms = shared.env.coarse_now_ms();
+    let mut intake = lock(&partition.intake);
     if intake.closed || messages.is_empty() || intake.is_busy(block_bytes) {
         return None;
     }
-    let mut full: Vec<Part> = Vec::new();
+    let mut full: Vec<WritePart> = Vec::new();
     let mut bytes = 0;
     let mut part = intake.part();
     for message in messages {
@@ -188,45 +188,45 @@ pub(crate) fn put(
             full.push(std::mem::replace(&mut part, intake.part()));
         }
     }
-    lane.entered(messages.len() as u64, bytes as u64);
+    partition.record_appended(messages.len() as u64, bytes as u64);
     if !intake.direct && intake.committing == 0 {
         intake.seal(block_bytes);
     }
-    let handed = lane.hand_over(&mut intake);
+    let handoff = partition.hand_over(&mut intake);
     let direct = intake.direct;
     drop(intake);
     if direct {
-        lane.ring();
+        partition.wake_worker();
     }
-    handed.start();
+    handoff.start();
     if full.is_empty() {
-        return Some(Receipt::new(part));
+        return Some(AppendReceipt::new(part));
     }
     if part.count > 0 {
         full.push(part);
     }
-    Some(Receipt::of_parts(full))
+    Some(AppendReceipt::from_parts(full))
 }
 
 /// Why nothing was taken; that it could be taken by now is no reason not to wait and try again.
-pub(crate) fn refusal(lane: &LaneCore, messages: &[Message]) -> Refused {
+pub(crate) fn rejection(partition: &PartitionState, messages: &[Message]) -> AppendRejection {
     if messages.is_empty() {
-        return Refused::Error(WriteError::Invalid {
+        return AppendRejection::Error(WriteError::Invalid {
             field: "messages",
             value: "none".to_owned(),
             allowed: "one message or more".to_owned(),
         });
     }
-    if lock(&lane.intake).closed {
-        return Refused::Error(WriteError::Closed);
+    if lock(&partition.intake).closed {
+        return AppendRejection::Error(WriteError::Closed);
     }
-    Refused::Busy
+    AppendRejection::Busy
 }
 
 /// A block that the log has: called when it is on disk.
-pub(crate) struct Flight {
-    lane: Arc<LaneCore>,
-    pending: Arc<Pending>,
+pub(crate) struct InFlightBlock {
+    partition: Arc<PartitionState>,
+    pending: Arc<PendingOutcome>,
     whole: bool,
     /// Until it is on disk.
     under_way: Mutex<Option<(Ticket, Bytes)>>,
@@ -236,24 +236,24 @@ pub(crate) struct Flight {
 /// a log without threads does its work there.
 #[must_use = "to be started once the lock is released"]
 #[derive(Default)]
-pub(crate) struct Handed {
-    flights: Vec<Arc<Flight>>,
-    room: Option<Arc<RoomCall>>,
+pub(crate) struct HandoffWork {
+    in_flight: Vec<Arc<InFlightBlock>>,
+    capacity: Option<Arc<LogCapacityWaker>>,
 }
 
-impl Handed {
+impl HandoffWork {
     pub(crate) fn start(self) {
-        for flight in self.flights {
-            flight.look();
+        for block in self.in_flight {
+            block.poll_commit();
         }
-        if let Some(call) = self.room {
-            call.look();
+        if let Some(call) = self.capacity {
+            call.poll_capacity();
         }
     }
 }
 
-impl Flight {
-    fn look(self: &Arc<Self>) {
+impl InFlightBlock {
+    fn poll_commit(self: &Arc<Self>) {
         let waker = Waker::from(self.clone());
         let mut held = lock(&self.under_way);
         let Some((ticket, _)) = held.as_mut() else {
@@ -267,52 +267,52 @@ impl Flight {
             return;
         };
         drop(held);
-        self.landed(outcome, payload);
+        self.on_committed(outcome, payload);
     }
 
-    fn landed(&self, outcome: Result<Appended, CommitError>, payload: Bytes) {
-        let lane = &self.lane;
+    fn on_committed(&self, outcome: Result<AppendedRange, CommitError>, payload: Bytes) {
+        let partition = &self.partition;
         let bytes = payload.len() as u64;
-        let mut intake = lock(&lane.intake);
-        intake.landed(payload);
+        let mut intake = lock(&partition.intake);
+        intake.on_committed(payload);
         if !intake.direct && intake.committing == 0 {
             // First the next block, so that the disk has something to do. What is under way beside
             // this one is enough to do: blocks of a few messages would cost more than they bring.
-            intake.seal(lane.shared.config.block_bytes);
+            intake.seal(partition.shared.config.block_bytes);
         }
-        let handed = lane.hand_over(&mut intake);
+        let handoff = partition.hand_over(&mut intake);
         if intake.committing == 0 {
-            intake.spent.clear();
+            intake.free_list.clear();
         }
         drop(intake);
-        let fate = match outcome {
-            Ok(appended) => Fate::Buffered {
+        let block_outcome = match outcome {
+            Ok(appended) => BlockOutcome::Buffered {
                 first_seq: self.whole.then_some(appended.first_seq),
             },
-            Err(error) => Fate::Failed(lane.commit_failed(&error)),
+            Err(error) => BlockOutcome::Failed(partition.commit_failed(&error)),
         };
-        lane.stored(bytes);
-        self.pending.resolve(fate);
-        lane.shared.change.notify();
-        lane.ring_for_messages();
-        handed.start();
+        partition.stored(bytes);
+        self.pending.resolve(block_outcome);
+        partition.shared.change.notify();
+        partition.wake_worker_for_messages();
+        handoff.start();
     }
 }
 
-impl Wake for Flight {
+impl Wake for InFlightBlock {
     fn wake(self: Arc<Self>) {
-        self.look();
+        self.poll_commit();
     }
 }
 
 /// Called when the log's queue has room again.
-struct RoomCall {
-    lane: Arc<LaneCore>,
-    changed: Mutex<Option<Changed>>,
+struct LogCapacityWaker {
+    partition: Arc<PartitionState>,
+    changed: Mutex<Option<ChangeFuture>>,
 }
 
-impl RoomCall {
-    fn look(self: &Arc<Self>) {
+impl LogCapacityWaker {
+    fn poll_capacity(self: &Arc<Self>) {
         let waker = Waker::from(self.clone());
         let mut held = lock(&self.changed);
         let Some(changed) = held.as_mut() else {
@@ -326,25 +326,25 @@ impl RoomCall {
         }
         *held = None;
         drop(held);
-        let mut intake = lock(&self.lane.intake);
+        let mut intake = lock(&self.partition.intake);
         intake.waits_for_log = false;
-        let handed = self.lane.hand_over(&mut intake);
+        let handoff = self.partition.hand_over(&mut intake);
         drop(intake);
-        self.lane.shared.change.notify();
-        handed.start();
+        self.partition.shared.change.notify();
+        handoff.start();
     }
 }
 
-impl Wake for RoomCall {
+impl Wake for LogCapacityWaker {
     fn wake(self: Arc<Self>) {
-        self.look();
+        self.poll_capacity();
     }
 }
 
-impl LaneCore {
+impl PartitionState {
     /// Hands blocks that are ready to the log, in order, as many as it takes.
-    pub(crate) fn hand_over(self: &Arc<Self>, intake: &mut Intake) -> Handed {
-        let mut handed = Handed::default();
+    pub(crate) fn hand_over(self: &Arc<Self>, intake: &mut PartitionIntake) -> HandoffWork {
+        let mut handoff = HandoffWork::default();
         while let Some(block) = intake.ready.front().filter(|_| !intake.direct) {
             let new = NewBlock {
                 stream: self.stream,
@@ -356,12 +356,12 @@ impl LaneCore {
                 payload: block.payload.clone(),
             };
             let appended = self.shared.log.append(new);
-            if matches!(appended, Err(AppendError::Busy)) {
+            if matches!(appended, Err(LogAppendError::Busy)) {
                 if !intake.waits_for_log {
                     intake.waits_for_log = true;
-                    let changed = Mutex::new(Some(self.shared.log.room()));
-                    let lane = self.clone();
-                    handed.room = Some(Arc::new(RoomCall { lane, changed }));
+                    let changed = Mutex::new(Some(self.shared.log.queue_space()));
+                    let partition = self.clone();
+                    handoff.capacity = Some(Arc::new(LogCapacityWaker { partition, changed }));
                 }
                 break;
             }
@@ -371,21 +371,21 @@ impl LaneCore {
             match appended {
                 Ok(ticket) => {
                     intake.committing += 1;
-                    handed.flights.push(Arc::new(Flight {
-                        lane: self.clone(),
+                    handoff.in_flight.push(Arc::new(InFlightBlock {
+                        partition: self.clone(),
                         pending: block.pending,
                         whole: block.whole,
                         under_way: Mutex::new(Some((ticket, block.payload))),
                     }));
                 }
                 Err(error) => {
-                    self.left(block.payload.len() as u64);
+                    self.add_dequeued(block.payload.len() as u64);
                     block
                         .pending
-                        .resolve(Fate::Failed(self.append_failed(&error)));
+                        .resolve(BlockOutcome::Failed(self.append_failed(&error)));
                 }
             }
         }
-        handed
+        handoff
     }
 }

@@ -63,47 +63,47 @@
 //! The format of the files is described in `docs/formats/segment.md` and
 //! `docs/formats/messages.md`.
 
+mod backoff;
 mod buffer;
+mod codec;
 mod config;
-mod dead;
-mod deliver;
+mod dead_letter;
+mod delivery_loop;
+mod delivery_worker;
+mod direct_sender;
 mod error;
 mod event;
-mod frame;
 pub mod inspect;
 mod intake;
-mod lane;
 mod message;
-mod outlet;
-mod pause;
+mod partition;
+mod partition_reader;
 mod provider;
 mod receipt;
 mod retention;
 #[cfg(feature = "sim")]
 pub mod scripted;
 mod shared;
-mod source;
 mod stats;
-mod straight;
 mod sync;
+mod threads;
 mod topic;
-mod worker;
 
-pub use buffer::{Buffer, Closing};
-pub use config::{BufferConfig, Mode, Overflow};
-pub use dead::{CODEC_DEAD_LETTER, DeadLetter};
-pub use error::{OpenError, WriteError};
-pub use event::{Event, Events};
-pub use forebay_log::{Env, RecoveryReport, StdEnv, SyncMode};
-pub use frame::{
-    CODEC_MESSAGE_AGAIN, CODEC_MESSAGES, CODEC_MESSAGES_APART, encode_again, encode_apart,
-    letter_again,
+pub use buffer::{Buffer, CloseMode};
+pub use codec::{
+    CODEC_MESSAGE_REPLAYED, CODEC_MESSAGES, CODEC_MESSAGES_STANDALONE, encode_replayed,
+    encode_standalone, replayed_dead_letter,
 };
-pub use message::{Delivery, Header, Message};
-pub use outlet::{Outlet, Place, dead_letters};
-pub use provider::{Batch, Connection, Done, Lane, Provider, SendError};
-pub use receipt::{Accepted, Receipt};
-pub use stats::{LaneStats, ProviderState, Rates, Stats};
+pub use config::{BufferConfig, BufferMode, OverflowPolicy};
+pub use dead_letter::{CODEC_DEAD_LETTER, DeadLetterMessage};
+pub use delivery_worker::{DeliveryWorker, StreamBinding, dead_letters};
+pub use error::{BufferOpenError, WriteError};
+pub use event::{BufferEvent, EventStream};
+pub use forebay_log::{Env, RecoveryReport, StdEnv, SyncPolicy};
+pub use message::{Message, MessageDelivery, MessageHeader};
+pub use provider::{Ack, MessageBatch, Partition, Provider, ProviderConnection, SendError};
+pub use receipt::{AppendAck, AppendReceipt};
+pub use stats::{BufferStats, MessageRates, PartitionStats, ProviderHealth};
 pub use topic::{MAX_TOPIC, Topic};
 
 /// The chapter for users: its examples are compiled and run.

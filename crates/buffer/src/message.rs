@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// A header of a message: a name and any bytes, or none.
-pub type Header = (Arc<str>, Option<Bytes>);
+pub type MessageHeader = (Arc<str>, Option<Bytes>);
 
 /// A message. Key, payload and the values of headers are any bytes: newlines, NUL, UTF-8 or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Message {
     /// The content. `None` is not empty: Kafka calls it a tombstone.
     pub payload: Option<Bytes>,
     /// Headers, in order; a name may come twice.
-    pub headers: Vec<Header>,
+    pub headers: Vec<MessageHeader>,
     /// When it happened, in milliseconds since 1970. `None`: when it is written, or a few milliseconds
     /// before (the kernel's coarse clock).
     pub timestamp_ms: Option<i64>,
@@ -72,7 +72,7 @@ impl Message {
 
 /// A message on its way to a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub struct MessageDelivery {
     /// Its topic.
     pub topic: Arc<str>,
     /// Its number within the lane: a topic, or a group of topics. It is the same each time that

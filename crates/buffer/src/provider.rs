@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::Delivery;
+use crate::message::MessageDelivery;
 
 /// Where messages go: Kafka, an HTTP endpoint, a file.
 ///
@@ -17,7 +17,7 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not; [`SendError::rejected`] is treated as [`SendError::retry`] here.
-    fn open(&self, lane: &Lane) -> Result<Box<dyn Connection>, SendError>;
+    fn open(&self, partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError>;
 
     /// How long to wait after a failure, if the provider knows better than the buffer's settings.
     fn retry_wait(&self) -> Option<Duration> {
@@ -33,7 +33,7 @@ pub trait Provider: Send + Sync + 'static {
 
 /// What a connection is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lane {
+pub struct Partition {
     /// Name of the topic or of the group.
     pub name: Arc<str>,
     /// The buffer's id: chosen when its directory was made, the same ever after.
@@ -41,13 +41,13 @@ pub struct Lane {
 }
 
 /// A connection, used by one thread.
-pub trait Connection: Send {
+pub trait ProviderConnection: Send {
     /// Sends messages, in order, and says what became of each: by `done`, now or later, from any
     /// thread. Further batches may come before that, as many as [`ProviderConnection::pipeline`] says.
     ///
     /// Once a message has failed that may be taken later, no message behind it may be taken: that
     /// would be out of order.
-    fn send(&mut self, batch: &Batch, done: Done);
+    fn send(&mut self, batch: &MessageBatch, done: Ack);
 
     /// How many batches may be under way.
     fn pipeline(&self) -> usize {
@@ -80,12 +80,12 @@ pub trait Connection: Send {
 
 /// Messages that are sent together. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Batch {
-    messages: Arc<Vec<Delivery>>,
+pub struct MessageBatch {
+    messages: Arc<Vec<MessageDelivery>>,
 }
 
-impl Batch {
-    pub(crate) fn new(messages: Vec<Delivery>) -> Self {
+impl MessageBatch {
+    pub(crate) fn new(messages: Vec<MessageDelivery>) -> Self {
         Self {
             messages: Arc::new(messages),
         }
@@ -93,7 +93,7 @@ impl Batch {
 
     /// The messages, in order; one at least.
     #[must_use]
-    pub fn messages(&self) -> &[Delivery] {
+    pub fn messages(&self) -> &[MessageDelivery] {
         &self.messages
     }
 
@@ -152,25 +152,25 @@ impl SendError {
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum BatchOutcome {
     Taken,
     Each(Vec<Result<(), SendError>>),
 }
 
 /// Whoever hears what became of a batch.
-pub(crate) trait Hear: Send + Sync {
-    fn hear(&self, batch: u64, outcome: Outcome);
+pub(crate) trait AckSink: Send + Sync {
+    fn receive(&self, batch: u64, outcome: BatchOutcome);
 }
 
 /// Says what became of a batch. Dropped without a word it means: not known, send it again.
 #[must_use = "the batch is waited for until this is called"]
-pub struct Done {
-    pub(crate) to: Option<Arc<dyn Hear>>,
+pub struct Ack {
+    pub(crate) to: Option<Arc<dyn AckSink>>,
     pub(crate) batch: u64,
     pub(crate) len: usize,
 }
 
-impl std::fmt::Debug for Done {
+impl std::fmt::Debug for Ack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Done")
             .field("batch", &self.batch)
@@ -178,16 +178,16 @@ impl std::fmt::Debug for Done {
     }
 }
 
-impl Done {
+impl Ack {
     /// All were taken.
     pub fn taken(self) {
-        self.tell(Outcome::Taken);
+        self.report(BatchOutcome::Taken);
     }
 
     /// None was taken.
     pub fn failed(self, error: &SendError) {
         let each = vec![Err(error.clone()); self.len];
-        self.tell(Outcome::Each(each));
+        self.report(BatchOutcome::Each(each));
     }
 
     /// One result for each message, in order. A missing one means: not known, send it again.
@@ -201,21 +201,21 @@ impl Done {
             ))
         };
         results.resize_with(self.len, unknown);
-        self.tell(Outcome::Each(results));
+        self.report(BatchOutcome::Each(results));
     }
 
-    fn tell(mut self, outcome: Outcome) {
+    fn report(mut self, outcome: BatchOutcome) {
         if let Some(to) = self.to.take() {
-            to.hear(self.batch, outcome);
+            to.receive(self.batch, outcome);
         }
     }
 }
 
-impl Drop for Done {
+impl Drop for Ack {
     fn drop(&mut self) {
         if let Some(to) = self.to.take() {
             let error = SendError::retry("the provider has dropped the batch");
-            to.hear(self.batch, Outcome::Each(vec![Err(error); self.len]));
+            to.receive(self.batch, BatchOutcome::Each(vec![Err(error); self.len]));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::sync::lock;
 
 /// Where accepted messages are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub struct AppendAck {
     /// Sequence of the first message in its lane; those of a batch follow one after another.
     /// `None` when the messages went straight to the provider.
     pub sequence: Option<u64>,
@@ -20,7 +20,7 @@ pub struct Accepted {
 
 /// What became of a block of messages.
 #[derive(Clone, Debug)]
-pub(crate) enum Fate {
+pub(crate) enum BlockOutcome {
     Buffered { first_seq: Option<u64> },
     Delivered,
     Failed(WriteError),
@@ -30,97 +30,97 @@ pub(crate) enum Fate {
 /// A block's fate, once it is known. All writers of a block ask for it, and most of them late: then
 /// it costs no lock.
 #[derive(Default)]
-pub(crate) struct Pending {
+pub(crate) struct PendingOutcome {
     /// Set under the lock of those who wait, so that nobody is missed who goes to sleep just then.
-    fate: OnceLock<Fate>,
-    waiting: Mutex<Waiting>,
-    known: Condvar,
+    outcome: OnceLock<BlockOutcome>,
+    waiting: Mutex<OutcomeWaiters>,
+    resolved: Condvar,
     /// Of a write over several blocks: its parts of them, which know what became of it.
-    parts: Vec<Part>,
+    parts: Vec<WritePart>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct OutcomeWaiters {
     wakers: Vec<Waker>,
     /// Threads that sleep: waking nobody would cost a system call.
     threads: usize,
 }
 
-impl Pending {
+impl PendingOutcome {
     /// The first word counts.
-    pub(crate) fn resolve(&self, fate: Fate) {
+    pub(crate) fn resolve(&self, outcome: BlockOutcome) {
         let mut waiting = lock(&self.waiting);
-        self.fate.get_or_init(|| fate);
-        let Waiting { wakers, threads } = std::mem::take(&mut *waiting);
+        self.outcome.get_or_init(|| outcome);
+        let OutcomeWaiters { wakers, threads } = std::mem::take(&mut *waiting);
         drop(waiting);
         if threads > 0 {
-            self.known.notify_all();
+            self.resolved.notify_all();
         }
         for waker in wakers {
             waker.wake();
         }
     }
 
-    fn wait(&self) -> &Fate {
-        if let Some(fate) = self.fate.get() {
-            return fate;
+    fn wait(&self) -> &BlockOutcome {
+        if let Some(outcome) = self.outcome.get() {
+            return outcome;
         }
         let mut waiting = lock(&self.waiting);
         loop {
-            if let Some(fate) = self.fate.get() {
-                return fate;
+            if let Some(outcome) = self.outcome.get() {
+                return outcome;
             }
             waiting.threads += 1;
             waiting = self
-                .known
+                .resolved
                 .wait(waiting)
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn poll(&self, waker: &Waker) -> Option<&Fate> {
-        if self.fate.get().is_none() {
+    fn poll(&self, waker: &Waker) -> Option<&BlockOutcome> {
+        if self.outcome.get().is_none() {
             let mut waiting = lock(&self.waiting);
-            let known = self.fate.get().is_some();
-            if !known && !waiting.wakers.iter().any(|w| w.will_wake(waker)) {
+            let resolved = self.outcome.get().is_some();
+            if !resolved && !waiting.wakers.iter().any(|w| w.will_wake(waker)) {
                 waiting.wakers.push(waker.clone());
             }
         }
-        self.fate.get()
+        self.outcome.get()
     }
 
-    fn known(&self) -> Option<&Fate> {
-        self.fate.get()
+    fn get(&self) -> Option<&BlockOutcome> {
+        self.outcome.get()
     }
 }
 
 /// Messages of one write within one block.
-pub(crate) struct Part {
-    pub(crate) pending: Arc<Pending>,
+pub(crate) struct WritePart {
+    pub(crate) pending: Arc<PendingOutcome>,
     pub(crate) index: u32,
     pub(crate) count: u32,
 }
 
-impl Part {
-    fn outcome(&self, fate: &Fate) -> Result<Accepted, WriteError> {
-        match fate {
-            Fate::Buffered { first_seq } => Ok(Accepted {
+impl WritePart {
+    fn outcome(&self, outcome: &BlockOutcome) -> Result<AppendAck, WriteError> {
+        match outcome {
+            BlockOutcome::Buffered { first_seq } => Ok(AppendAck {
                 sequence: first_seq.map(|first| first + u64::from(self.index)),
                 buffered: true,
             }),
-            Fate::Delivered => Ok(Accepted {
+            BlockOutcome::Delivered => Ok(AppendAck {
                 sequence: None,
                 buffered: false,
             }),
-            Fate::Failed(error) => Err(error.clone()),
-            Fate::Each(results) => {
+            BlockOutcome::Failed(error) => Err(error.clone()),
+            BlockOutcome::Each(results) => {
                 let ours = results
                     .iter()
                     .skip(self.index as usize)
                     .take(self.count as usize);
                 let failed = ours.filter_map(|r| r.as_ref().err()).next();
                 failed.map_or(
-                    Ok(Accepted {
+                    Ok(AppendAck {
                         sequence: None,
                         buffered: false,
                     }),
@@ -135,33 +135,33 @@ impl Part {
 /// [`AppendReceipt::wait`]. It may be dropped: the messages go their way nevertheless.
 // Two words: receipts are kept by the thousand, and what fits into registers is handed through fast.
 #[must_use = "messages are accepted when their receipt says so, not before"]
-pub struct Receipt(Part);
+pub struct AppendReceipt(WritePart);
 
-impl std::fmt::Debug for Receipt {
+impl std::fmt::Debug for AppendReceipt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Receipt").finish_non_exhaustive()
     }
 }
 
-impl Receipt {
+impl AppendReceipt {
     /// Of a write that is in one block.
-    pub(crate) fn new(part: Part) -> Self {
+    pub(crate) fn new(part: WritePart) -> Self {
         Self(part)
     }
 
     /// Of a write over several blocks.
-    pub(crate) fn of_parts(parts: Vec<Part>) -> Self {
-        Self(Part {
-            pending: Arc::new(Pending {
+    pub(crate) fn from_parts(parts: Vec<WritePart>) -> Self {
+        Self(WritePart {
+            pending: Arc::new(PendingOutcome {
                 parts,
-                ..Pending::default()
+                ..PendingOutcome::default()
             }),
             index: 0,
             count: 0,
         })
     }
 
-    fn parts(&self) -> &[Part] {
+    fn parts(&self) -> &[WritePart] {
         let parts = self.0.pending.parts.as_slice();
         if parts.is_empty() {
             std::slice::from_ref(&self.0)
@@ -174,26 +174,26 @@ impl Receipt {
     ///
     /// # Errors
     /// See [`WriteError`]. Of several messages some may have been accepted.
-    pub fn wait(self) -> Result<Accepted, WriteError> {
-        let outcome = self.look(|pending| Some(pending.wait()));
+    pub fn wait(self) -> Result<AppendAck, WriteError> {
+        let outcome = self.combined_outcome(|pending| Some(pending.wait()));
         outcome.expect("it was waited for")
     }
 
     /// The answer, if there is one yet.
     #[must_use]
-    pub fn outcome(&self) -> Option<Result<Accepted, WriteError>> {
-        self.look(Pending::known)
+    pub fn outcome(&self) -> Option<Result<AppendAck, WriteError>> {
+        self.combined_outcome(PendingOutcome::get)
     }
 
     /// The place of the first message, or the first error.
-    fn look(
+    fn combined_outcome(
         &self,
-        fate: impl for<'a> Fn(&'a Pending) -> Option<&'a Fate>,
-    ) -> Option<Result<Accepted, WriteError>> {
+        outcome_of: impl for<'a> Fn(&'a PendingOutcome) -> Option<&'a BlockOutcome>,
+    ) -> Option<Result<AppendAck, WriteError>> {
         let (first, rest) = self.parts().split_first()?;
-        let accepted = first.outcome(fate(&first.pending)?);
+        let accepted = first.outcome(outcome_of(&first.pending)?);
         for part in rest {
-            if let Err(error) = part.outcome(fate(&part.pending)?) {
+            if let Err(error) = part.outcome(outcome_of(&part.pending)?) {
                 return Some(Err(error));
             }
         }
@@ -201,12 +201,12 @@ impl Receipt {
     }
 }
 
-impl Future for Receipt {
-    type Output = Result<Accepted, WriteError>;
+impl Future for AppendReceipt {
+    type Output = Result<AppendAck, WriteError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = cx.waker();
-        self.look(|pending| pending.poll(waker))
+        self.combined_outcome(|pending| pending.poll(waker))
             .map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use forebay_log::{Item, Ticket};
+use forebay_log::{ReadItem, Ticket};
 
-use crate::config::Overflow;
+use crate::config::OverflowPolicy;
 use crate::error::WriteError;
-use crate::event::Event;
-use crate::lane::LaneCore;
-use crate::shared::Shared;
+use crate::event::BufferEvent;
+use crate::partition::PartitionState;
+use crate::shared::BufferState;
 use crate::sync::lock;
 
 /// Blocks that are looked at for their age at a time.
@@ -19,7 +19,7 @@ const AGED_BLOCKS: usize = 64;
 const RECLAIM: Duration = Duration::from_secs(10);
 
 /// What a writer has to do before it may try again.
-pub(crate) enum Wait {
+pub(crate) enum AdmissionWait {
     /// Nothing.
     No,
     /// Wait for these.
@@ -30,36 +30,38 @@ pub(crate) enum Wait {
 
 /// A write that is under way.
 #[derive(Default)]
-pub(crate) struct Attempt {
+pub(crate) struct WriteAttempt {
     /// When it met a bound first: most never do, and need no clock.
     started: Option<Duration>,
-    told: bool,
+    reported: bool,
 }
 
 /// Whether so many bytes may enter a lane.
 pub(crate) fn admit(
-    lane: &Arc<LaneCore>,
+    partition: &Arc<PartitionState>,
     need: u64,
-    attempt: &mut Attempt,
-) -> Result<Wait, WriteError> {
-    let shared = &lane.shared;
+    attempt: &mut WriteAttempt,
+) -> Result<AdmissionWait, WriteError> {
+    let shared = &partition.shared;
     let config = &shared.config;
-    if fits(lane, need) {
-        return Ok(Wait::No);
+    if fits(partition, need) {
+        return Ok(AdmissionWait::No);
     }
     // Looked at again: what changes from here on wakes the one who waits.
     let seen = shared.change.seen();
     let total = shared.total_bytes.load(Ordering::Acquire);
     let (what, waiting, allowed) = if total + need > config.max_bytes {
         ("the buffer".to_owned(), total, config.max_bytes)
-    } else if config.max_lane_bytes > 0 && lane.waiting_bytes() + need > config.max_lane_bytes {
+    } else if config.max_partition_bytes > 0
+        && partition.waiting_bytes() + need > config.max_partition_bytes
+    {
         (
-            format!("lane {}", lane.name),
-            lane.waiting_bytes(),
-            config.max_lane_bytes,
+            format!("lane {}", partition.name),
+            partition.waiting_bytes(),
+            config.max_partition_bytes,
         )
     } else {
-        return Ok(Wait::No);
+        return Ok(AdmissionWait::No);
     };
     if need > allowed {
         return Err(WriteError::Full {
@@ -74,51 +76,52 @@ pub(crate) fn admit(
         waiting,
         allowed,
     };
-    overflow(lane, full, seen, attempt, || {
+    overflow(partition, full, seen, attempt, || {
         let much = need + allowed / 20;
         if whole {
             drop_oldest(shared, much)
         } else {
-            drop_of(lane, much)
+            drop_from(partition, much)
         }
     })
 }
 
 /// Whether so many bytes are within the bounds.
-pub(crate) fn fits(lane: &LaneCore, need: u64) -> bool {
-    let config = &lane.shared.config;
-    lane.shared.total_bytes.load(Ordering::Acquire) + need <= config.max_bytes
-        && (config.max_lane_bytes == 0 || lane.waiting_bytes() + need <= config.max_lane_bytes)
+pub(crate) fn fits(partition: &PartitionState, need: u64) -> bool {
+    let config = &partition.shared.config;
+    partition.shared.total_bytes.load(Ordering::Acquire) + need <= config.max_bytes
+        && (config.max_partition_bytes == 0
+            || partition.waiting_bytes() + need <= config.max_partition_bytes)
 }
 
 /// The disk had no room, though the bounds would allow it.
 pub(crate) fn disk_full(
-    lane: &Arc<LaneCore>,
+    partition: &Arc<PartitionState>,
     full: WriteError,
-    attempt: &mut Attempt,
-) -> Result<Wait, WriteError> {
-    let seen = lane.shared.change.seen();
-    let much = lane.shared.config.segment();
-    overflow(lane, full, seen, attempt, || {
-        drop_oldest(&lane.shared, much)
+    attempt: &mut WriteAttempt,
+) -> Result<AdmissionWait, WriteError> {
+    let seen = partition.shared.change.seen();
+    let much = partition.shared.config.segment();
+    overflow(partition, full, seen, attempt, || {
+        drop_oldest(&partition.shared, much)
     })
 }
 
 fn overflow(
-    lane: &Arc<LaneCore>,
+    partition: &Arc<PartitionState>,
     full: WriteError,
     seen: u64,
-    attempt: &mut Attempt,
-    make_room: impl FnOnce() -> Vec<Ticket>,
-) -> Result<Wait, WriteError> {
-    let shared = &lane.shared;
+    attempt: &mut WriteAttempt,
+    free_space: impl FnOnce() -> Vec<Ticket>,
+) -> Result<AdmissionWait, WriteError> {
+    let shared = &partition.shared;
     let limit = match shared.config.overflow {
-        Overflow::Refuse => return Err(full),
-        Overflow::Block(limit) => limit,
-        Overflow::DropOldest => {
-            let tickets = make_room();
+        OverflowPolicy::Reject => return Err(full),
+        OverflowPolicy::Block(limit) => limit,
+        OverflowPolicy::DropOldest => {
+            let tickets = free_space();
             if !tickets.is_empty() {
-                return Ok(Wait::Dropped(tickets));
+                return Ok(AdmissionWait::Dropped(tickets));
             }
             RECLAIM
         }
@@ -126,55 +129,55 @@ fn overflow(
     let started = *attempt.started.get_or_insert_with(|| shared.env.elapsed());
     let until = started + limit;
     // Without threads nobody makes room meanwhile, and no time goes by.
-    if shared.env.elapsed() >= until || shared.config.manual && attempt.told {
+    if shared.env.elapsed() >= until || shared.config.manual && attempt.reported {
         return Err(match shared.config.overflow {
-            Overflow::Block(waited) => WriteError::Timeout {
+            OverflowPolicy::Block(waited) => WriteError::Timeout {
                 waited,
                 what: full.to_string(),
             },
             _ => full,
         });
     }
-    if !std::mem::replace(&mut attempt.told, true) {
-        let lane = lane.name.clone();
-        shared.tell(Event::Blocked { lane });
+    if !std::mem::replace(&mut attempt.reported, true) {
+        let partition = partition.name.clone();
+        shared.report(BufferEvent::Blocked { partition });
     }
-    Ok(Wait::Change(seen, until))
+    Ok(AdmissionWait::Change(seen, until))
 }
 
 /// Drops about so many bytes of what has waited longest, in whichever lanes.
-fn drop_oldest(shared: &Arc<Shared>, much: u64) -> Vec<Ticket> {
+fn drop_oldest(shared: &Arc<BufferState>, much: u64) -> Vec<Ticket> {
     let _one = lock(&shared.dropping);
-    let mut lanes: Vec<_> = shared
-        .all_lanes()
+    let mut partitions: Vec<_> = shared
+        .all_partitions()
         .into_iter()
-        .filter_map(|lane| {
-            let stats = lane.stats().filter(|s| s.records > 0)?;
-            Some((stats.first_at_ms.unwrap_or(i64::MAX), lane))
+        .filter_map(|partition| {
+            let stats = partition.stats().filter(|s| s.records > 0)?;
+            Some((stats.first_at_ms.unwrap_or(i64::MAX), partition))
         })
         .collect();
-    lanes.sort_by_key(|(first_at_ms, _)| *first_at_ms);
+    partitions.sort_by_key(|(first_at_ms, _)| *first_at_ms);
     let mut left = much;
     let mut tickets = Vec::new();
-    for (_, lane) in lanes {
+    for (_, partition) in partitions {
         if left == 0 {
             break;
         }
-        let (ticket, bytes) = drop_some(&lane, left);
+        let (ticket, bytes) = drop_some(&partition, left);
         tickets.extend(ticket);
         left = left.saturating_sub(bytes);
     }
     tickets
 }
 
-fn drop_of(lane: &Arc<LaneCore>, much: u64) -> Vec<Ticket> {
-    let _one = lock(&lane.shared.dropping);
-    drop_some(lane, much).0.into_iter().collect()
+fn drop_from(partition: &Arc<PartitionState>, much: u64) -> Vec<Ticket> {
+    let _one = lock(&partition.shared.dropping);
+    drop_some(partition, much).0.into_iter().collect()
 }
 
 /// Drops about so many bytes of a lane: as many messages as hold them on average.
-fn drop_some(lane: &Arc<LaneCore>, much: u64) -> (Option<Ticket>, u64) {
-    let Some(stats) = lane.stats() else {
+fn drop_some(partition: &Arc<PartitionState>, much: u64) -> (Option<Ticket>, u64) {
+    let Some(stats) = partition.stats() else {
         return (None, 0);
     };
     let waiting = stats.next_seq - stats.trimmed_to.min(stats.next_seq);
@@ -183,18 +186,18 @@ fn drop_some(lane: &Arc<LaneCore>, much: u64) -> (Option<Ticket>, u64) {
     }
     let part = u128::from(waiting) * u128::from(much) / u128::from(stats.stored_bytes);
     let messages = u64::try_from(part).unwrap_or(u64::MAX).clamp(1, waiting);
-    let ticket = drop_below(lane, stats.trimmed_to + messages);
+    let ticket = drop_below(partition, stats.trimmed_to + messages);
     (ticket, much.min(stats.stored_bytes))
 }
 
-fn drop_below(lane: &Arc<LaneCore>, below: u64) -> Option<Ticket> {
-    let from = lane.stats().map_or(0, |s| s.trimmed_to);
-    let read_to = lane.meters.read_to.load(Ordering::Acquire);
-    let ticket = lane.shared.log.trim(lane.stream, below).ok()?;
+fn drop_below(partition: &Arc<PartitionState>, below: u64) -> Option<Ticket> {
+    let from = partition.stats().map_or(0, |s| s.trimmed_to);
+    let read_to = partition.meters.read_to.load(Ordering::Acquire);
+    let ticket = partition.shared.log.trim(partition.stream, below).ok()?;
     let messages = below.saturating_sub(from.max(read_to));
     if messages > 0 {
-        lane.shared.tell(Event::Dropped {
-            lane: lane.name.clone(),
+        partition.shared.report(BufferEvent::Dropped {
+            partition: partition.name.clone(),
             below,
             messages,
         });
@@ -203,24 +206,24 @@ fn drop_below(lane: &Arc<LaneCore>, below: u64) -> Option<Ticket> {
 }
 
 /// Drops what has waited too long. A clock that was set back makes messages younger, never older.
-pub(crate) fn drop_aged(shared: &Arc<Shared>) {
+pub(crate) fn drop_aged(shared: &Arc<BufferState>) {
     let Some(max_age) = shared.config.max_age else {
         return;
     };
     let age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
     let before = shared.env.now_ms().saturating_sub(age_ms);
-    for lane in shared.all_lanes() {
+    for partition in shared.all_partitions() {
         let old = |s: &forebay_log::StreamStats| s.first_at_ms.is_some_and(|at| at < before);
-        let Some(stats) = lane.stats().filter(old) else {
+        let Some(stats) = partition.stats().filter(old) else {
             continue;
         };
-        let Ok(reader) = shared.log.reader(lane.stream, stats.trimmed_to) else {
+        let Ok(reader) = shared.log.reader(partition.stream, stats.trimmed_to) else {
             continue;
         };
         let mut below = None;
         for item in reader.take(AGED_BLOCKS) {
             match item {
-                Ok(Item::Block(block)) if block.last_at_ms < before => {
+                Ok(ReadItem::Block(block)) if block.last_at_ms < before => {
                     below = Some(block.next_seq())
                 }
                 _ => break,
@@ -228,8 +231,8 @@ pub(crate) fn drop_aged(shared: &Arc<Shared>) {
         }
         if let Some(below) = below {
             // Whether it is on disk is not waited for: if not, it is dropped again.
-            drop(drop_below(&lane, below));
-            lane.ring();
+            drop(drop_below(&partition, below));
+            partition.wake_worker();
         }
     }
 }

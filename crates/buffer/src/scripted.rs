@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::message::Delivery;
-use crate::provider::{Batch, Connection, Done, Lane, Provider, SendError};
+use crate::message::MessageDelivery;
+use crate::provider::{Ack, MessageBatch, Partition, Provider, ProviderConnection, SendError};
 use crate::sync::lock;
 
 /// What it does with the next batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Plan {
+pub enum ScriptedPlan {
     /// Takes everything.
     #[default]
     Take,
     /// Takes nothing; connections can't be opened.
-    Away,
+    Unavailable,
     /// Takes each batch, and the answer is lost.
     LoseAnswers,
     /// Takes the first half of each batch only.
@@ -25,23 +25,23 @@ pub enum Plan {
 
 /// Takes messages into memory. Clones are the same provider.
 #[derive(Clone, Default)]
-pub struct Scripted {
-    state: Arc<Mutex<State>>,
+pub struct ScriptedProvider {
+    state: Arc<Mutex<ScriptedState>>,
     keeps_cursor: bool,
 }
 
 #[derive(Default)]
-struct State {
-    plan: Plan,
+struct ScriptedState {
+    plan: ScriptedPlan,
     /// Payloads that are refused for good.
     poison: Vec<Vec<u8>>,
-    taken: Vec<Delivery>,
+    taken: Vec<MessageDelivery>,
     cursors: BTreeMap<Arc<str>, u64>,
     opened: u64,
-    silent: Vec<Done>,
+    silent: Vec<Ack>,
 }
 
-impl Scripted {
+impl ScriptedProvider {
     /// One that takes everything.
     #[must_use]
     pub fn new() -> Self {
@@ -58,7 +58,7 @@ impl Scripted {
     }
 
     /// What it does from now on.
-    pub fn plan(&self, plan: Plan) {
+    pub fn plan(&self, plan: ScriptedPlan) {
         lock(&self.state).plan = plan;
     }
 
@@ -69,7 +69,7 @@ impl Scripted {
 
     /// What it has taken, in order.
     #[must_use]
-    pub fn taken(&self) -> Vec<Delivery> {
+    pub fn taken(&self) -> Vec<MessageDelivery> {
         lock(&self.state).taken.clone()
     }
 
@@ -78,7 +78,7 @@ impl Scripted {
     pub fn payloads(&self, topic: &str) -> Vec<String> {
         let state = lock(&self.state);
         let of_topic = state.taken.iter().filter(|d| &*d.topic == topic);
-        let text = |d: &Delivery| {
+        let text = |d: &MessageDelivery| {
             let bytes = d.message.payload.clone().unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
@@ -92,20 +92,20 @@ impl Scripted {
     }
 }
 
-impl Provider for Scripted {
+impl Provider for ScriptedProvider {
     fn name(&self) -> &str {
         "scripted"
     }
 
-    fn open(&self, lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
+    fn open(&self, partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
         let mut state = lock(&self.state);
-        if state.plan == Plan::Away {
+        if state.plan == ScriptedPlan::Unavailable {
             return Err(SendError::retry("away"));
         }
         state.opened += 1;
-        Ok(Box::new(Line {
+        Ok(Box::new(ScriptedConnection {
             to: self.clone(),
-            lane: lane.name.clone(),
+            partition: partition.name.clone(),
             broken: false,
         }))
     }
@@ -115,18 +115,18 @@ impl Provider for Scripted {
     }
 }
 
-struct Line {
-    to: Scripted,
-    lane: Arc<str>,
+struct ScriptedConnection {
+    to: ScriptedProvider,
+    partition: Arc<str>,
     broken: bool,
 }
 
-impl Connection for Line {
+impl ProviderConnection for ScriptedConnection {
     fn pipeline(&self) -> usize {
         if self.to.keeps_cursor { 1 } else { 4 }
     }
 
-    fn send(&mut self, batch: &Batch, done: Done) {
+    fn send(&mut self, batch: &MessageBatch, done: Ack) {
         let mut state = lock(&self.to.state);
         if self.broken {
             drop(state);
@@ -134,15 +134,15 @@ impl Connection for Line {
         }
         let messages = batch.messages();
         let fits = match state.plan {
-            Plan::Take | Plan::LoseAnswers => messages.len(),
-            Plan::Away => 0,
-            Plan::Half => messages.len() / 2,
-            Plan::Silent => {
+            ScriptedPlan::Take | ScriptedPlan::LoseAnswers => messages.len(),
+            ScriptedPlan::Unavailable => 0,
+            ScriptedPlan::Half => messages.len() / 2,
+            ScriptedPlan::Silent => {
                 state.silent.push(done);
                 return;
             }
         };
-        let refused = |d: &Delivery| {
+        let refused = |d: &MessageDelivery| {
             let payload = d.message.payload.as_deref().unwrap_or_default();
             state.poison.iter().any(|p| p == payload)
         };
@@ -167,9 +167,9 @@ impl Connection for Line {
         if self.to.keeps_cursor && results.iter().all(Result::is_ok) {
             state
                 .cursors
-                .insert(self.lane.clone(), batch.next_sequence());
+                .insert(self.partition.clone(), batch.next_sequence());
         }
-        let lost = state.plan == Plan::LoseAnswers;
+        let lost = state.plan == ScriptedPlan::LoseAnswers;
         drop(state);
         self.broken = lost
             || results
@@ -190,6 +190,6 @@ impl Connection for Line {
     }
 
     fn cursor(&mut self) -> Result<Option<u64>, SendError> {
-        Ok(lock(&self.to.state).cursors.get(&self.lane).copied())
+        Ok(lock(&self.to.state).cursors.get(&self.partition).copied())
     }
 }

@@ -6,32 +6,32 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use forebay_log::{Env, Log, Reservation, StreamId};
 
-use crate::config::{BufferConfig, Mode};
-use crate::event::{Event, Listeners};
-use crate::lane::LaneCore;
+use crate::config::{BufferConfig, BufferMode};
+use crate::event::{BufferEvent, EventListeners};
+use crate::partition::PartitionState;
 use crate::provider::Provider;
-use crate::sync::{Change, lock};
+use crate::sync::{ChangeNotifier, lock};
 
 /// Streams of lanes begin with this, so that names of topics can't meet other streams.
-pub(crate) const LANE_PREFIX: &str = "lane/";
+pub(crate) const PARTITION_PREFIX: &str = "partition/";
 /// The stream of dead letters.
 pub(crate) const DEAD_STREAM: &str = "dead";
 
-pub(crate) struct Shared {
+pub(crate) struct BufferState {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) log: Log,
     pub(crate) config: BufferConfig,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) volume: u64,
     pub(crate) dead: StreamId,
-    pub(crate) listeners: Listeners,
+    pub(crate) listeners: EventListeners,
     /// Something has changed that a waiting write may be glad of.
-    pub(crate) change: Change,
+    pub(crate) change: ChangeNotifier,
     /// Encoded bytes of all lanes and dead letters: with the log, and on their way to it.
     pub(crate) total_bytes: AtomicU64,
     pub(crate) dead_bytes: AtomicU64,
-    /// By name of the lane.
-    pub(crate) lanes: RwLock<HashMap<Arc<str>, Arc<LaneCore>>>,
+    /// By name of the partition.
+    pub(crate) partitions: RwLock<HashMap<Arc<str>, Arc<PartitionState>>>,
     /// From topic to group.
     pub(crate) groups: HashMap<Arc<str>, Arc<str>>,
     disk_failed: AtomicBool,
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) dropping: Mutex<()>,
 }
 
-impl Shared {
+impl BufferState {
     pub(crate) fn new(
         env: Arc<dyn Env>,
         log: Log,
@@ -53,13 +53,13 @@ impl Shared {
         let volume = log.volume_stats().volume;
         Self {
             _for_cursors: reserve(&log, 2 * step),
-            ..Self::beside(env, log, config, provider, dead, volume)
+            ..Self::for_stream(env, log, config, provider, dead, volume)
         }
     }
 
     /// For a stream of a log that others write, too: no room of it is set aside. `id` is what the
     /// provider is told as the buffer's.
-    pub(crate) fn beside(
+    pub(crate) fn for_stream(
         env: Arc<dyn Env>,
         log: Log,
         config: BufferConfig,
@@ -82,11 +82,11 @@ impl Shared {
             config,
             provider,
             dead,
-            listeners: Listeners::default(),
-            change: Change::default(),
+            listeners: EventListeners::default(),
+            change: ChangeNotifier::default(),
             total_bytes: AtomicU64::new(0),
             dead_bytes: AtomicU64::new(0),
-            lanes: RwLock::default(),
+            partitions: RwLock::default(),
             groups,
             disk_failed: AtomicBool::new(false),
             dropping: Mutex::new(()),
@@ -95,60 +95,62 @@ impl Shared {
 
     /// Whether writes go straight to the provider while all is well.
     pub(crate) fn is_direct(&self) -> bool {
-        self.config.mode != Mode::Always
+        self.config.mode != BufferMode::Always
     }
 
-    pub(crate) fn all_lanes(&self) -> Vec<Arc<LaneCore>> {
-        let lanes = self
-            .lanes
+    pub(crate) fn all_partitions(&self) -> Vec<Arc<PartitionState>> {
+        let partitions = self
+            .partitions
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut all: Vec<_> = lanes.values().cloned().collect();
-        drop(lanes);
+        let mut all: Vec<_> = partitions.values().cloned().collect();
+        drop(partitions);
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
 
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn report(&self, event: BufferEvent) {
         match &event {
-            Event::ProviderDown { lane, error } => {
-                tracing::warn!(%lane, %error, "provider is down");
+            BufferEvent::ProviderDown { partition, error } => {
+                tracing::warn!(%partition, %error, "provider is down");
             }
-            Event::ProviderUp { lane, after } => {
-                tracing::info!(%lane, ?after, "provider is up again");
+            BufferEvent::ProviderUp { partition, after } => {
+                tracing::info!(%partition, ?after, "provider is up again");
             }
-            Event::Dropped {
-                lane,
+            BufferEvent::Dropped {
+                partition,
                 below,
                 messages,
             } => {
-                tracing::warn!(%lane, below, messages, "dropped messages that were not delivered");
+                tracing::warn!(%partition, below, messages, "dropped messages that were not delivered");
             }
-            Event::DeadLetter {
-                lane,
+            BufferEvent::DeadLetter {
+                partition,
                 sequence,
                 error,
             } => {
-                tracing::warn!(%lane, sequence, %error, "message is a dead letter");
+                tracing::warn!(%partition, sequence, %error, "message is a dead letter");
             }
-            Event::Lost {
-                lane,
+            BufferEvent::Lost {
+                partition,
                 sequence,
                 messages,
             } => {
-                tracing::error!(%lane, sequence, messages, "messages are lost by damage of the disk");
+                tracing::error!(%partition, sequence, messages, "messages are lost by damage of the disk");
             }
-            Event::Buffering { lane, on } => tracing::info!(%lane, on, "buffering"),
-            Event::DiskFailed { error } => tracing::error!(%error, "the disk failed"),
-            Event::Blocked { lane } => tracing::debug!(%lane, "a write waits for room"),
-            Event::Missed(_) => {}
+            BufferEvent::Buffering { partition, on } => tracing::info!(%partition, on, "buffering"),
+            BufferEvent::DiskFailed { error } => tracing::error!(%error, "the disk failed"),
+            BufferEvent::Blocked { partition } => {
+                tracing::debug!(%partition, "a write waits for room")
+            }
+            BufferEvent::Missed(_) => {}
         }
-        self.listeners.tell(&event);
+        self.listeners.publish(&event);
     }
 
     pub(crate) fn disk_failed(&self, error: &str) {
         if !self.disk_failed.swap(true, Ordering::AcqRel) {
-            self.tell(Event::DiskFailed {
+            self.report(BufferEvent::DiskFailed {
                 error: error.to_owned(),
             });
         }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::lane::LaneCore;
+use crate::partition::PartitionState;
 use crate::sync::lock;
 
 /// Whether a lane's messages are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProviderState {
+pub enum ProviderHealth {
     /// Nothing was sent yet.
     Unknown,
     /// The last that was sent was taken.
@@ -25,9 +25,9 @@ pub enum ProviderState {
 
 /// Figures of a lane. Counters are since the buffer was opened, unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaneStats {
+pub struct PartitionStats {
     /// Name of the topic or group.
-    pub lane: Arc<str>,
+    pub partition: Arc<str>,
     /// Messages that were handed over by writers.
     pub written: u64,
     /// Their bytes, encoded.
@@ -59,14 +59,14 @@ pub struct LaneStats {
     /// Writes go straight to the provider just now.
     pub direct: bool,
     /// Whether messages are taken.
-    pub provider: ProviderState,
+    pub provider: ProviderHealth,
 }
 
-impl LaneStats {
-    pub(crate) fn of(lane: &LaneCore) -> Self {
-        let meters = &lane.meters;
+impl PartitionStats {
+    pub(crate) fn from_state(partition: &PartitionState) -> Self {
+        let meters = &partition.meters;
         let get = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Acquire);
-        let stream = lane.stats();
+        let stream = partition.stats();
         let next_sequence = stream.as_ref().map_or(0, |s| s.next_seq);
         let trimmed = stream.as_ref().map_or(0, |s| s.trimmed_to);
         let cursor = get(&meters.cursor).max(trimmed);
@@ -74,7 +74,7 @@ impl LaneStats {
         let unnoticed = trimmed.saturating_sub(get(&meters.read_to));
         let waiting = next_sequence.saturating_sub(cursor);
         Self {
-            lane: lane.name.clone(),
+            partition: partition.name.clone(),
             written: get(&meters.written),
             written_bytes: get(&meters.written_bytes),
             delivered: get(&meters.delivered),
@@ -84,26 +84,26 @@ impl LaneStats {
             lost: get(&meters.lost),
             retries: get(&meters.retries),
             waiting,
-            waiting_bytes: lane.waiting_bytes(),
+            waiting_bytes: partition.waiting_bytes(),
             in_flight: get(&meters.in_flight),
             oldest_at_ms: stream.and_then(|s| s.first_at_ms).filter(|_| waiting > 0),
             cursor,
             next_sequence,
-            direct: lock(&lane.intake).direct,
-            provider: lock(&lane.state).clone(),
+            direct: lock(&partition.intake).direct,
+            provider: lock(&partition.state).clone(),
         }
     }
 }
 
 /// Figures of a buffer at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
+pub struct BufferStats {
     /// When, by a clock that never steps back: rates are differences of two of these.
     pub at: Duration,
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
     /// By lane, in the order of their names.
-    pub lanes: Vec<LaneStats>,
+    pub partitions: Vec<PartitionStats>,
     /// Dead letters that are kept.
     pub dead_letters: u64,
     /// Bytes that wait in all, dead letters included.
@@ -122,24 +122,30 @@ pub struct Stats {
 
 /// Messages a second, in and out.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rates {
+pub struct MessageRates {
     /// Written.
     pub written: f64,
     /// Delivered.
     pub delivered: f64,
 }
 
-impl Stats {
+impl BufferStats {
     /// Rates of a lane between two moments; `None` when the lane is in only one of them, or no time
     /// went by.
     #[must_use]
-    pub fn rates_since(&self, earlier: &Self, lane: &str) -> Option<Rates> {
+    pub fn rates_since(&self, earlier: &Self, partition: &str) -> Option<MessageRates> {
         let seconds = self.at.checked_sub(earlier.at)?.as_secs_f64();
-        let find = |stats: &Self| stats.lanes.iter().find(|l| &*l.lane == lane).cloned();
+        let find = |stats: &Self| {
+            stats
+                .partitions
+                .iter()
+                .find(|l| &*l.partition == partition)
+                .cloned()
+        };
         let (now, then) = (find(self)?, find(earlier)?);
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
-        (seconds > 0.0).then(|| Rates {
+        (seconds > 0.0).then(|| MessageRates {
             written: rate(now.written, then.written),
             delivered: rate(now.delivered, then.delivered),
         })

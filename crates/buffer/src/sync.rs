@@ -12,20 +12,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Whoever waits for something to change: look at [`ChangeNotifier::seen`], then at the thing, then wait.
 #[derive(Default)]
-pub(crate) struct Change {
-    state: Mutex<State>,
+pub(crate) struct ChangeNotifier {
+    state: Mutex<ChangeState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ChangeState {
     number: u64,
     wakers: Vec<Waker>,
     /// Threads that wait: waking nobody would cost a system call.
     threads: usize,
 }
 
-impl Change {
+impl ChangeNotifier {
     pub(crate) fn seen(&self) -> u64 {
         lock(&self.state).number
     }
@@ -46,7 +46,7 @@ impl Change {
 
     /// Blocks the thread until something changed since `seen`, at most so long.
     pub(crate) fn wait(&self, seen: u64, limit: Duration) {
-        let same = |state: &mut State| state.number == seen;
+        let same = |state: &mut ChangeState| state.number == seen;
         let mut state = lock(&self.state);
         state.threads += 1;
         let waited = self.changed.wait_timeout_while(state, limit, same);

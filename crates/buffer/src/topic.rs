@@ -6,13 +6,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
+use crate::codec::encoded_len;
 use crate::error::WriteError;
-use crate::frame::encoded_len;
-use crate::intake::{self, Refused};
-use crate::lane::LaneCore;
+use crate::intake::{self, AppendRejection};
 use crate::message::Message;
-use crate::receipt::{Accepted, Receipt};
-use crate::retention::{self, Attempt, Wait};
+use crate::partition::PartitionState;
+use crate::receipt::{AppendAck, AppendReceipt};
+use crate::retention::{self, AdmissionWait, WriteAttempt};
 
 /// The longest name of a topic or group, in bytes. Kafka's bound.
 pub const MAX_TOPIC: usize = 249;
@@ -20,7 +20,7 @@ pub const MAX_TOPIC: usize = 249;
 /// A topic of a buffer. Cheap to clone.
 #[derive(Clone)]
 pub struct Topic {
-    lane: Arc<LaneCore>,
+    partition: Arc<PartitionState>,
     /// Its name, where it shares a lane.
     own: Option<Arc<str>>,
     /// Keeps the buffer open.
@@ -30,22 +30,22 @@ pub struct Topic {
 impl std::fmt::Debug for Topic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Topic")
-            .field("lane", &self.lane.name)
+            .field("lane", &self.partition.name)
             .finish_non_exhaustive()
     }
 }
 
 /// What a try to hand messages over came to.
-enum Tried {
-    Taken(Receipt),
-    Wait(Wait),
+enum HandoffOutcome {
+    Taken(AppendReceipt),
+    Wait(AdmissionWait),
 }
 
 impl Topic {
-    pub(crate) fn new(buffer: Buffer, lane: Arc<LaneCore>, topic: &str) -> Self {
+    pub(crate) fn new(buffer: Buffer, partition: Arc<PartitionState>, topic: &str) -> Self {
         Self {
-            own: (*lane.name != *topic).then(|| Arc::from(topic)),
-            lane,
+            own: (*partition.name != *topic).then(|| Arc::from(topic)),
+            partition,
             buffer,
         }
     }
@@ -54,13 +54,13 @@ impl Topic {
     ///
     /// # Errors
     /// See [`WriteError`]. When the disk fails some of them may have been accepted.
-    pub async fn write(&self, messages: &[Message]) -> Result<Accepted, WriteError> {
-        let mut attempt = Attempt::default();
+    pub async fn write(&self, messages: &[Message]) -> Result<AppendAck, WriteError> {
+        let mut attempt = WriteAttempt::default();
         loop {
             let receipt = self.hand_over_with(messages, &mut attempt).await?;
             match receipt.await {
                 Err(full @ WriteError::Full { .. }) if messages.len() == 1 => {
-                    let wait = retention::disk_full(&self.lane, full, &mut attempt)?;
+                    let wait = retention::disk_full(&self.partition, full, &mut attempt)?;
                     self.wait(wait).await;
                 }
                 answer => return answer,
@@ -72,13 +72,13 @@ impl Topic {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn write_blocking(&self, messages: &[Message]) -> Result<Accepted, WriteError> {
-        let mut attempt = Attempt::default();
+    pub fn write_blocking(&self, messages: &[Message]) -> Result<AppendAck, WriteError> {
+        let mut attempt = WriteAttempt::default();
         loop {
             let receipt = self.hand_over_blocking_with(messages, &mut attempt)?;
             match receipt.wait() {
                 Err(full @ WriteError::Full { .. }) if messages.len() == 1 => {
-                    let wait = retention::disk_full(&self.lane, full, &mut attempt)?;
+                    let wait = retention::disk_full(&self.partition, full, &mut attempt)?;
                     self.wait_blocking(wait);
                 }
                 answer => return answer,
@@ -92,8 +92,8 @@ impl Topic {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub async fn hand_over(&self, messages: &[Message]) -> Result<Receipt, WriteError> {
-        let mut attempt = Attempt::default();
+    pub async fn hand_over(&self, messages: &[Message]) -> Result<AppendReceipt, WriteError> {
+        let mut attempt = WriteAttempt::default();
         self.hand_over_with(messages, &mut attempt).await
     }
 
@@ -101,32 +101,32 @@ impl Topic {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn hand_over_blocking(&self, messages: &[Message]) -> Result<Receipt, WriteError> {
+    pub fn hand_over_blocking(&self, messages: &[Message]) -> Result<AppendReceipt, WriteError> {
         if let Some(receipt) = self.hand_over_now(messages) {
             return Ok(receipt);
         }
-        let mut attempt = Attempt::default();
+        let mut attempt = WriteAttempt::default();
         self.hand_over_blocking_with(messages, &mut attempt)
     }
 
     /// The short way, while nothing is in the way. The other one finds out what is.
-    fn hand_over_now(&self, messages: &[Message]) -> Option<Receipt> {
+    fn hand_over_now(&self, messages: &[Message]) -> Option<AppendReceipt> {
         let need = self.check(messages).ok()?;
-        if !retention::fits(&self.lane, need) {
+        if !retention::fits(&self.partition, need) {
             return None;
         }
-        intake::put(&self.lane, self.own.as_deref(), messages)
+        intake::append(&self.partition, self.own.as_deref(), messages)
     }
 
     async fn hand_over_with(
         &self,
         messages: &[Message],
-        attempt: &mut Attempt,
-    ) -> Result<Receipt, WriteError> {
+        attempt: &mut WriteAttempt,
+    ) -> Result<AppendReceipt, WriteError> {
         loop {
             match self.try_hand_over(messages, attempt)? {
-                Tried::Taken(receipt) => return Ok(receipt),
-                Tried::Wait(wait) => self.wait(wait).await,
+                HandoffOutcome::Taken(receipt) => return Ok(receipt),
+                HandoffOutcome::Wait(wait) => self.wait(wait).await,
             }
         }
     }
@@ -134,12 +134,12 @@ impl Topic {
     fn hand_over_blocking_with(
         &self,
         messages: &[Message],
-        attempt: &mut Attempt,
-    ) -> Result<Receipt, WriteError> {
+        attempt: &mut WriteAttempt,
+    ) -> Result<AppendReceipt, WriteError> {
         loop {
             match self.try_hand_over(messages, attempt)? {
-                Tried::Taken(receipt) => return Ok(receipt),
-                Tried::Wait(wait) => self.wait_blocking(wait),
+                HandoffOutcome::Taken(receipt) => return Ok(receipt),
+                HandoffOutcome::Wait(wait) => self.wait_blocking(wait),
             }
         }
     }
@@ -147,28 +147,28 @@ impl Topic {
     fn try_hand_over(
         &self,
         messages: &[Message],
-        attempt: &mut Attempt,
-    ) -> Result<Tried, WriteError> {
+        attempt: &mut WriteAttempt,
+    ) -> Result<HandoffOutcome, WriteError> {
         let need = self.check(messages)?;
-        let wait = retention::admit(&self.lane, need, attempt)?;
-        if !matches!(wait, Wait::No) {
-            return Ok(Tried::Wait(wait));
+        let wait = retention::admit(&self.partition, need, attempt)?;
+        if !matches!(wait, AdmissionWait::No) {
+            return Ok(HandoffOutcome::Wait(wait));
         }
-        let shared = &self.lane.shared;
+        let shared = &self.partition.shared;
         let mut seen = None;
         loop {
-            if let Some(receipt) = intake::put(&self.lane, self.own.as_deref(), messages) {
-                return Ok(Tried::Taken(receipt));
+            if let Some(receipt) = intake::append(&self.partition, self.own.as_deref(), messages) {
+                return Ok(HandoffOutcome::Taken(receipt));
             }
-            match intake::refusal(&self.lane, messages) {
-                Refused::Error(error) => return Err(error),
+            match intake::rejection(&self.partition, messages) {
+                AppendRejection::Error(error) => return Err(error),
                 // The disk or the provider is behind; that is no bound, and ends by itself.
-                Refused::Busy => match seen {
+                AppendRejection::Busy => match seen {
                     // Tried once more: what changes from here on wakes the one who waits.
                     None => seen = Some(shared.change.seen()),
                     Some(seen) => {
                         let until = shared.env.elapsed() + Duration::from_secs(3_600);
-                        return Ok(Tried::Wait(Wait::Change(seen, until)));
+                        return Ok(HandoffOutcome::Wait(AdmissionWait::Change(seen, until)));
                     }
                 },
             }
@@ -177,7 +177,7 @@ impl Topic {
 
     /// Checks messages; how many bytes they take at most.
     fn check(&self, messages: &[Message]) -> Result<u64, WriteError> {
-        let most = self.lane.shared.config.max_message_bytes;
+        let most = self.partition.shared.config.max_message_bytes;
         let mut need = 0;
         for message in messages {
             let len = message.len();
@@ -195,18 +195,18 @@ impl Topic {
         Ok(need)
     }
 
-    async fn wait(&self, wait: Wait) {
+    async fn wait(&self, wait: AdmissionWait) {
         match wait {
-            Wait::No => {}
-            Wait::Dropped(tickets) => {
+            AdmissionWait::No => {}
+            AdmissionWait::Dropped(tickets) => {
                 for ticket in tickets {
                     // If it failed the next try tells.
                     drop(ticket.await);
                 }
                 self.remeasure();
             }
-            Wait::Change(seen, until) => {
-                let shared = &self.lane.shared;
+            AdmissionWait::Change(seen, until) => {
+                let shared = &self.partition.shared;
                 poll_fn(|cx| {
                     if shared.env.elapsed() >= until || shared.change.poll(seen, cx.waker()) {
                         return Poll::Ready(());
@@ -218,18 +218,18 @@ impl Topic {
         }
     }
 
-    fn wait_blocking(&self, wait: Wait) {
+    fn wait_blocking(&self, wait: AdmissionWait) {
         match wait {
-            Wait::No => {}
-            Wait::Dropped(tickets) => {
+            AdmissionWait::No => {}
+            AdmissionWait::Dropped(tickets) => {
                 for ticket in tickets {
                     // If it failed the next try tells.
                     drop(ticket.wait());
                 }
                 self.remeasure();
             }
-            Wait::Change(seen, until) => {
-                let shared = &self.lane.shared;
+            AdmissionWait::Change(seen, until) => {
+                let shared = &self.partition.shared;
                 let left = until.saturating_sub(shared.env.elapsed());
                 if shared.config.manual {
                     self.buffer.step();
@@ -243,8 +243,8 @@ impl Topic {
     }
 
     fn remeasure(&self) {
-        for lane in self.lane.shared.all_lanes() {
-            lane.measure();
+        for partition in self.partition.shared.all_partitions() {
+            partition.measure();
         }
     }
 }

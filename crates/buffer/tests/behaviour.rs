@@ -6,24 +6,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_buffer::scripted::{Plan, Scripted};
+use forebay_buffer::scripted::{ScriptedPlan, ScriptedProvider};
 use forebay_buffer::{
-    Buffer, BufferConfig, Closing, Event, Events, Message, Mode, OpenError, Overflow,
-    ProviderState, WriteError,
+    Buffer, BufferConfig, BufferEvent, BufferMode, BufferOpenError, CloseMode, EventStream,
+    Message, OverflowPolicy, ProviderHealth, WriteError,
 };
 use forebay_log::MemEnv;
 
 struct World {
     env: MemEnv,
-    provider: Scripted,
+    provider: ScriptedProvider,
     config: BufferConfig,
 }
 
 impl World {
-    fn new(mode: Mode) -> Self {
+    fn new(mode: BufferMode) -> Self {
         Self {
             env: MemEnv::new(7),
-            provider: Scripted::new(),
+            provider: ScriptedProvider::new(),
             config: BufferConfig {
                 mode,
                 manual: true,
@@ -64,13 +64,13 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|i| i.to_string()).collect()
 }
 
-fn all(events: &Events) -> Vec<Event> {
+fn all(events: &EventStream) -> Vec<BufferEvent> {
     std::iter::from_fn(|| events.try_next()).collect()
 }
 
 #[test]
 fn messages_are_delivered_in_order_with_all_their_parts() {
-    let world = World::new(Mode::Always);
+    let world = World::new(BufferMode::Always);
     let buffer = world.open();
     let message = Message::keyed(&b"k\0\n"[..], &b"\xff\n\0"[..])
         .header("h", &b"\n"[..])
@@ -101,43 +101,49 @@ fn messages_are_delivered_in_order_with_all_their_parts() {
 
 #[test]
 fn an_outage_is_waited_out_and_told() {
-    let world = World::new(Mode::Always);
+    let world = World::new(BufferMode::Always);
     let buffer = world.open();
     let events = buffer.events();
-    world.provider.plan(Plan::Away);
+    world.provider.plan(ScriptedPlan::Unavailable);
     put(&buffer, "t", 0..500);
     for _ in 0..5 {
         let patience = buffer.step();
         world.env.advance(patience);
     }
     let stats = buffer.stats();
-    assert_eq!((stats.lanes[0].waiting, stats.lanes[0].delivered), (500, 0));
+    assert_eq!(
+        (stats.partitions[0].waiting, stats.partitions[0].delivered),
+        (500, 0)
+    );
     assert!(matches!(
-        stats.lanes[0].provider,
-        ProviderState::Down { .. }
+        stats.partitions[0].provider,
+        ProviderHealth::Down { .. }
     ));
-    world.provider.plan(Plan::Take);
+    world.provider.plan(ScriptedPlan::Take);
     world.run(&buffer);
     assert_eq!(world.provider.payloads("t"), numbers(0..500));
     let told = all(&events);
     assert!(
         matches!(
             told[..],
-            [Event::ProviderDown { .. }, Event::ProviderUp { .. }]
+            [
+                BufferEvent::ProviderDown { .. },
+                BufferEvent::ProviderUp { .. }
+            ]
         ),
         "{told:?}"
     );
-    assert_eq!(buffer.stats().lanes[0].waiting, 0);
+    assert_eq!(buffer.stats().partitions[0].waiting, 0);
 }
 
 #[test]
 fn what_was_not_delivered_is_delivered_after_a_power_cut() {
-    let world = World::new(Mode::Always);
+    let world = World::new(BufferMode::Always);
     for round in 0..20 {
         world.provider.plan(if round % 3 == 0 {
-            Plan::Half
+            ScriptedPlan::Half
         } else {
-            Plan::Away
+            ScriptedPlan::Unavailable
         });
         let buffer = world.open();
         put(&buffer, "t", round * 10..round * 10 + 10);
@@ -145,7 +151,7 @@ fn what_was_not_delivered_is_delivered_after_a_power_cut() {
         world.env.crash();
         drop(buffer);
     }
-    world.provider.plan(Plan::Take);
+    world.provider.plan(ScriptedPlan::Take);
     let buffer = world.open();
     world.run(&buffer);
     let mut firsts = Vec::new();
@@ -168,14 +174,14 @@ fn a_power_cut_repeats_no_more_than_the_window() {
     const WINDOW: u64 = 10;
     let mut most = 0;
     for calls in 0..60 {
-        let mut world = World::new(Mode::Always);
+        let mut world = World::new(BufferMode::Always);
         world.config.batch_messages = 7;
         world.config.in_flight_messages = 10;
         world.config.repeat_window = WINDOW;
-        world.provider.plan(Plan::Away);
+        world.provider.plan(ScriptedPlan::Unavailable);
         let buffer = world.open();
         put(&buffer, "t", 0..100);
-        world.provider.plan(Plan::Take);
+        world.provider.plan(ScriptedPlan::Take);
         world.env.cut_power_after(calls);
         for _ in 0..20 {
             let patience = buffer.step();
@@ -200,15 +206,20 @@ fn a_power_cut_repeats_no_more_than_the_window() {
 
 #[test]
 fn a_provider_that_keeps_the_cursor_gets_nothing_twice() {
-    for (round, plan) in [Plan::LoseAnswers, Plan::Take, Plan::LoseAnswers, Plan::Away]
-        .into_iter()
-        .cycle()
-        .take(40)
-        .enumerate()
+    for (round, plan) in [
+        ScriptedPlan::LoseAnswers,
+        ScriptedPlan::Take,
+        ScriptedPlan::LoseAnswers,
+        ScriptedPlan::Unavailable,
+    ]
+    .into_iter()
+    .cycle()
+    .take(40)
+    .enumerate()
     {
         let world = World {
-            provider: Scripted::keeping_cursor(),
-            ..World::new(Mode::Always)
+            provider: ScriptedProvider::keeping_cursor(),
+            ..World::new(BufferMode::Always)
         };
         world.provider.plan(plan);
         let buffer = world.open();
@@ -219,7 +230,7 @@ fn a_provider_that_keeps_the_cursor_gets_nothing_twice() {
         }
         world.env.crash();
         drop(buffer);
-        world.provider.plan(Plan::Take);
+        world.provider.plan(ScriptedPlan::Take);
         let buffer = world.open();
         put(&buffer, "t", 30..40);
         world.run(&buffer);
@@ -229,7 +240,7 @@ fn a_provider_that_keeps_the_cursor_gets_nothing_twice() {
 
 #[test]
 fn a_poison_message_becomes_a_dead_letter_and_the_lane_goes_on() {
-    let world = World::new(Mode::Always);
+    let world = World::new(BufferMode::Always);
     world.provider.poison(b"3");
     world.provider.poison(b"7");
     let buffer = world.open();
@@ -249,13 +260,13 @@ fn a_poison_message_becomes_a_dead_letter_and_the_lane_goes_on() {
     assert!(
         all(&events)
             .iter()
-            .any(|e| matches!(e, Event::DeadLetter { sequence: 7, .. }))
+            .any(|e| matches!(e, BufferEvent::DeadLetter { sequence: 7, .. }))
     );
     let stats = buffer.stats();
     assert_eq!(
         (
-            stats.lanes[0].waiting,
-            stats.lanes[0].dead,
+            stats.partitions[0].waiting,
+            stats.partitions[0].dead,
             stats.dead_letters
         ),
         (0, 2, 2)
@@ -264,29 +275,29 @@ fn a_poison_message_becomes_a_dead_letter_and_the_lane_goes_on() {
     assert_eq!(buffer.dead_letters(0).count(), 1);
     assert_eq!(buffer.replay_dead_letters(u64::MAX).unwrap(), 1);
     world.run(&buffer);
-    assert_eq!(buffer.stats().lanes[0].dead, 3, "it is poison still");
+    assert_eq!(buffer.stats().partitions[0].dead, 3, "it is poison still");
 }
 
 #[test]
 fn a_poison_message_does_not_break_a_transaction_for_ever() {
     let world = World {
-        provider: Scripted::keeping_cursor(),
-        ..World::new(Mode::Always)
+        provider: ScriptedProvider::keeping_cursor(),
+        ..World::new(BufferMode::Always)
     };
     world.provider.poison(b"1");
     let buffer = world.open();
-    world.provider.plan(Plan::Away);
+    world.provider.plan(ScriptedPlan::Unavailable);
     put(&buffer, "t", 0..4);
     buffer.step();
-    world.provider.plan(Plan::Take);
+    world.provider.plan(ScriptedPlan::Take);
     world.run(&buffer);
     assert_eq!(world.provider.payloads("t"), ["0", "2", "3"]);
-    assert_eq!(buffer.stats().lanes[0].dead, 1);
+    assert_eq!(buffer.stats().partitions[0].dead, 1);
 }
 
 #[test]
 fn topics_of_a_group_share_one_order_and_others_do_not() {
-    let mut world = World::new(Mode::Always);
+    let mut world = World::new(BufferMode::Always);
     let topics = vec!["a".to_owned(), "b".to_owned()];
     world.config.groups.insert("both".to_owned(), topics);
     let buffer = world.open();
@@ -307,9 +318,9 @@ fn topics_of_a_group_share_one_order_and_others_do_not() {
     assert_eq!(world.provider.payloads("c").len(), 6);
     let lanes: Vec<_> = buffer
         .stats()
-        .lanes
+        .partitions
         .iter()
-        .map(|l| l.lane.to_string())
+        .map(|l| l.partition.to_string())
         .collect();
     assert_eq!(lanes, ["both", "c"]);
 }
@@ -320,9 +331,9 @@ fn payload(i: u32) -> Message {
 
 #[test]
 fn at_the_bound_a_write_is_refused_and_says_so() {
-    let mut world = World::new(Mode::Always);
+    let mut world = World::new(BufferMode::Always);
     world.config.max_bytes = 1 << 20;
-    world.provider.plan(Plan::Away);
+    world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
     let mut count = 0;
     let error = loop {
@@ -342,25 +353,25 @@ fn at_the_bound_a_write_is_refused_and_says_so() {
         "{error}"
     );
     assert!((900..1_100).contains(&count), "{count}");
-    world.provider.plan(Plan::Take);
+    world.provider.plan(ScriptedPlan::Take);
     world.run(&buffer);
     buffer.write_blocking("t", payload(count)).unwrap();
 }
 
 #[test]
 fn at_the_bound_the_oldest_are_dropped_counted_and_told() {
-    let mut world = World::new(Mode::Always);
+    let mut world = World::new(BufferMode::Always);
     world.config.max_bytes = 1 << 20;
-    world.config.overflow = Overflow::DropOldest;
+    world.config.overflow = OverflowPolicy::DropOldest;
     let buffer = world.open();
     let events = buffer.events();
-    world.provider.plan(Plan::Away);
+    world.provider.plan(ScriptedPlan::Unavailable);
     for i in 0..3_000 {
         buffer.write_blocking("t", payload(i)).unwrap();
     }
     assert!(buffer.stats().waiting_bytes <= 1 << 20);
     assert!(buffer.stats().file_bytes <= (1 << 20) + 6 * (64 << 10));
-    world.provider.plan(Plan::Take);
+    world.provider.plan(ScriptedPlan::Take);
     world.run(&buffer);
     let taken: Vec<u32> = world
         .provider
@@ -371,24 +382,24 @@ fn at_the_bound_the_oldest_are_dropped_counted_and_told() {
     assert!(taken.is_sorted());
     assert_eq!(taken.last(), Some(&2_999));
     let stats = buffer.stats();
-    let lane = &stats.lanes[0];
+    let lane = &stats.partitions[0];
     assert_eq!(lane.dropped + lane.delivered, 3_000, "each is counted once");
     assert_eq!(lane.delivered, taken.len() as u64);
     assert!(
         all(&events)
             .iter()
-            .any(|e| matches!(e, Event::Dropped { .. }))
+            .any(|e| matches!(e, BufferEvent::Dropped { .. }))
     );
 }
 
 #[test]
 fn a_drain_that_fails_says_how_far_it_came_and_why_not_farther() {
-    let world = World::new(Mode::Always);
-    world.provider.plan(Plan::Away);
+    let world = World::new(BufferMode::Always);
+    world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
     put(&buffer, "t", 0..11);
     let error = buffer
-        .close(Closing::Drain(Duration::from_secs(3)))
+        .close(CloseMode::Drain(Duration::from_secs(3)))
         .unwrap_err();
     let text = error.to_string();
     let WriteError::Undelivered {
@@ -410,10 +421,10 @@ fn a_drain_that_fails_says_how_far_it_came_and_why_not_farther() {
 
 #[test]
 fn at_the_bound_a_write_waits_for_so_long() {
-    let mut world = World::new(Mode::Always);
+    let mut world = World::new(BufferMode::Always);
     world.config.max_bytes = 1 << 20;
-    world.config.overflow = Overflow::Block(Duration::from_millis(1));
-    world.provider.plan(Plan::Away);
+    world.config.overflow = OverflowPolicy::Block(Duration::from_millis(1));
+    world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
     let events = buffer.events();
     let error = (0..3_000)
@@ -423,15 +434,15 @@ fn at_the_bound_a_write_waits_for_so_long() {
     assert!(
         all(&events)
             .iter()
-            .any(|e| matches!(e, Event::Blocked { .. }))
+            .any(|e| matches!(e, BufferEvent::Blocked { .. }))
     );
 }
 
 #[test]
 fn a_lane_has_a_bound_of_its_own() {
-    let mut world = World::new(Mode::Always);
-    world.config.max_lane_bytes = 100_000;
-    world.provider.plan(Plan::Away);
+    let mut world = World::new(BufferMode::Always);
+    world.config.max_partition_bytes = 100_000;
+    world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
     let error = (0..200)
         .find_map(|i| buffer.write_blocking("t", payload(i)).err())
@@ -442,34 +453,34 @@ fn a_lane_has_a_bound_of_its_own() {
 
 #[test]
 fn what_has_waited_too_long_is_dropped_and_a_clock_set_back_drops_nothing() {
-    let mut world = World::new(Mode::Always);
+    let mut world = World::new(BufferMode::Always);
     world.config.max_age = Some(Duration::from_secs(60));
-    world.provider.plan(Plan::Away);
+    world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
     put(&buffer, "t", 0..10);
     world.env.set_now_ms(1_600_000_000_000);
     put(&buffer, "t", 10..20);
     buffer.step();
-    assert_eq!(buffer.stats().lanes[0].waiting, 20);
+    assert_eq!(buffer.stats().partitions[0].waiting, 20);
     world.env.set_now_ms(1_700_000_030_000);
     buffer.step();
     assert_eq!(
-        buffer.stats().lanes[0].waiting,
+        buffer.stats().partitions[0].waiting,
         20,
         "the oldest in order is not too old"
     );
     world.env.set_now_ms(1_700_000_090_000);
-    world.provider.plan(Plan::Take);
+    world.provider.plan(ScriptedPlan::Take);
     put(&buffer, "t", 20..21);
     world.run(&buffer);
     assert_eq!(world.provider.payloads("t"), ["20"]);
-    assert_eq!(buffer.stats().lanes[0].dropped, 20);
+    assert_eq!(buffer.stats().partitions[0].dropped, 20);
 }
 
 #[test]
 fn a_clock_that_jumps_back_changes_neither_order_nor_what_is_delivered() {
-    let world = World::new(Mode::Always);
-    world.provider.plan(Plan::Away);
+    let world = World::new(BufferMode::Always);
+    world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
     put(&buffer, "t", 0..10);
     world.env.set_now_ms(-5);
@@ -480,7 +491,7 @@ fn a_clock_that_jumps_back_changes_neither_order_nor_what_is_delivered() {
     world.env.set_now_ms(1_000);
     let buffer = world.open();
     put(&buffer, "t", 20..30);
-    world.provider.plan(Plan::Take);
+    world.provider.plan(ScriptedPlan::Take);
     world.run(&buffer);
     assert_eq!(world.provider.payloads("t"), numbers(0..30));
     let times: Vec<_> = world
@@ -494,14 +505,14 @@ fn a_clock_that_jumps_back_changes_neither_order_nor_what_is_delivered() {
         (Some(-5), Some(1_000)),
         "as the clock was"
     );
-    assert_eq!(buffer.stats().lanes[0].dropped, 0);
+    assert_eq!(buffer.stats().partitions[0].dropped, 0);
 }
 
 #[test]
 fn a_full_disk_refuses_writes_and_delivery_makes_room() {
-    let world = World::new(Mode::Always);
+    let world = World::new(BufferMode::Always);
     world.env.set_capacity(Some(1 << 20));
-    world.provider.plan(Plan::Away);
+    world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
     let error = (0..3_000)
         .find_map(|i| buffer.write_blocking("t", payload(i)).err())
@@ -510,26 +521,26 @@ fn a_full_disk_refuses_writes_and_delivery_makes_room() {
         matches!(&error, WriteError::Full { what, .. } if what == "the disk"),
         "{error}"
     );
-    let waiting = buffer.stats().lanes[0].waiting;
-    world.provider.plan(Plan::Take);
+    let waiting = buffer.stats().partitions[0].waiting;
+    world.provider.plan(ScriptedPlan::Take);
     world.run(&buffer);
-    assert_eq!(buffer.stats().lanes[0].delivered, waiting);
+    assert_eq!(buffer.stats().partitions[0].delivered, waiting);
     buffer.write_blocking("t", payload(0)).unwrap();
 }
 
 #[test]
 fn a_failed_disk_is_told_and_what_it_holds_is_delivered() {
-    let world = World::new(Mode::Always);
+    let world = World::new(BufferMode::Always);
     let buffer = world.open();
     let events = buffer.events();
-    world.provider.plan(Plan::Away);
+    world.provider.plan(ScriptedPlan::Unavailable);
     put(&buffer, "t", 0..5);
-    world.env.fail(Some(forebay_log::Call::Sync), 0, 5);
+    world.env.fail(Some(forebay_log::DiskCall::Sync), 0, 5);
     let error = buffer.write_blocking("t", Message::new("5")).unwrap_err();
     assert!(matches!(error, WriteError::MayHaveHappened(_)), "{error}");
     let error = buffer.write_blocking("t", Message::new("6")).unwrap_err();
     assert!(matches!(error, WriteError::Disk(_)), "{error}");
-    world.provider.plan(Plan::Take);
+    world.provider.plan(ScriptedPlan::Take);
     for _ in 0..20 {
         let patience = buffer.step();
         world.env.advance(patience);
@@ -538,14 +549,14 @@ fn a_failed_disk_is_told_and_what_it_holds_is_delivered() {
     assert!(
         all(&events)
             .iter()
-            .any(|e| matches!(e, Event::DiskFailed { .. }))
+            .any(|e| matches!(e, BufferEvent::DiskFailed { .. }))
     );
 }
 
 #[test]
 fn limits_are_named() {
-    let mut world = World::new(Mode::Always);
-    world.config.max_lanes = 1;
+    let mut world = World::new(BufferMode::Always);
+    world.config.max_partitions = 1;
     let buffer = world.open();
     for (topic, message, want) in [
         (
@@ -575,12 +586,16 @@ fn limits_are_named() {
         attempts: 0,
         ..world.config
     };
-    let opened = Buffer::open_in(Arc::new(MemEnv::new(1)), config, Arc::new(Scripted::new()));
+    let opened = Buffer::open_in(
+        Arc::new(MemEnv::new(1)),
+        config,
+        Arc::new(ScriptedProvider::new()),
+    );
     let error = opened.unwrap_err();
     assert!(
         matches!(
             error,
-            OpenError::Config {
+            BufferOpenError::Config {
                 name: "attempts",
                 ..
             }
@@ -591,11 +606,11 @@ fn limits_are_named() {
 
 #[test]
 fn closing_drains_or_leaves() {
-    let world = World::new(Mode::Always);
+    let world = World::new(BufferMode::Always);
     let buffer = world.open();
     put(&buffer, "t", 0..5);
     buffer
-        .close(Closing::Drain(Duration::from_secs(5)))
+        .close(CloseMode::Drain(Duration::from_secs(5)))
         .unwrap();
     assert_eq!(world.provider.payloads("t"), numbers(0..5));
     assert_eq!(
@@ -603,10 +618,10 @@ fn closing_drains_or_leaves() {
         Err(WriteError::Closed)
     );
     let buffer = world.open();
-    world.provider.plan(Plan::Away);
+    world.provider.plan(ScriptedPlan::Unavailable);
     put(&buffer, "t", 5..10);
-    buffer.close(Closing::Leave).unwrap();
-    world.provider.plan(Plan::Take);
+    buffer.close(CloseMode::Detach).unwrap();
+    world.provider.plan(ScriptedPlan::Take);
     let buffer = world.open();
     world.run(&buffer);
     assert_eq!(world.provider.payloads("t"), numbers(0..10));

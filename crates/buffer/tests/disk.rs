@@ -7,8 +7,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forebay_buffer::scripted::{Plan, Scripted};
-use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message, Overflow, WriteError};
+use forebay_buffer::scripted::{ScriptedPlan, ScriptedProvider};
+use forebay_buffer::{
+    Buffer, BufferConfig, BufferEvent, CloseMode, Message, OverflowPolicy, WriteError,
+};
 use forebay_log::SmallDisk;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,7 +39,7 @@ impl Volume {
         while file.write_all(&[1]).is_ok() {}
     }
 
-    fn open(&self, overflow: Overflow, provider: &Scripted) -> Buffer {
+    fn open(&self, overflow: OverflowPolicy, provider: &ScriptedProvider) -> Buffer {
         let config = BufferConfig {
             overflow,
             min_free_bytes: 0,
@@ -55,7 +57,7 @@ fn message(i: u32) -> Message {
 }
 
 /// The numbers of what the provider has, in order.
-fn delivered(provider: &Scripted) -> Vec<u32> {
+fn delivered(provider: &ScriptedProvider) -> Vec<u32> {
     let number = |text: String| text.split(' ').next().unwrap().parse().unwrap();
     provider.payloads("t").into_iter().map(number).collect()
 }
@@ -69,9 +71,9 @@ fn a_full_disk_under_refuse_loses_nothing_that_was_acknowledged() {
     let Some(volume) = Volume::mount(dir.path(), test) else {
         return;
     };
-    let provider = Scripted::new();
-    provider.plan(Plan::Away);
-    let buffer = volume.open(Overflow::Refuse, &provider);
+    let provider = ScriptedProvider::new();
+    provider.plan(ScriptedPlan::Unavailable);
+    let buffer = volume.open(OverflowPolicy::Reject, &provider);
     let mut acknowledged = Vec::new();
     let mut refused = 0;
     for i in 0..MESSAGES {
@@ -93,10 +95,10 @@ fn a_full_disk_under_refuse_loses_nothing_that_was_acknowledged() {
         "{} before it was full",
         acknowledged.len()
     );
-    buffer.close(Closing::Leave).unwrap();
+    buffer.close(CloseMode::Detach).unwrap();
     drop(buffer);
-    provider.plan(Plan::Take);
-    let buffer = volume.open(Overflow::Refuse, &provider);
+    provider.plan(ScriptedPlan::Take);
+    let buffer = volume.open(OverflowPolicy::Reject, &provider);
     buffer.flush_blocking(LIMIT).unwrap();
     assert_eq!(delivered(&provider), acknowledged);
     // The room of what was delivered is given back a moment later.
@@ -109,7 +111,7 @@ fn a_full_disk_under_refuse_loses_nothing_that_was_acknowledged() {
         accepted
     });
     assert!(tries.is_some(), "what was delivered makes room");
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     acknowledged.push(MESSAGES);
     assert_eq!(delivered(&provider), acknowledged);
 }
@@ -122,9 +124,9 @@ fn a_full_disk_under_block_waits_for_the_provider() {
     let Some(volume) = Volume::mount(dir.path(), test) else {
         return;
     };
-    let provider = Scripted::new();
-    provider.plan(Plan::Away);
-    let buffer = volume.open(Overflow::Block(LIMIT), &provider);
+    let provider = ScriptedProvider::new();
+    provider.plan(ScriptedPlan::Unavailable);
+    let buffer = volume.open(OverflowPolicy::Block(LIMIT), &provider);
     let events = buffer.events();
     let writer = {
         let buffer = buffer.clone();
@@ -134,12 +136,12 @@ fn a_full_disk_under_block_waits_for_the_provider() {
             }
         })
     };
-    while !matches!(events.wait(LIMIT).unwrap(), Event::Blocked { .. }) {}
+    while !matches!(events.wait(LIMIT).unwrap(), BufferEvent::Blocked { .. }) {}
     assert!(!writer.is_finished());
     assert!(delivered(&provider).is_empty());
-    provider.plan(Plan::Take);
+    provider.plan(ScriptedPlan::Take);
     writer.join().unwrap();
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     assert_eq!(delivered(&provider), (0..MESSAGES).collect::<Vec<_>>());
 }
 
@@ -151,28 +153,28 @@ fn a_full_disk_under_drop_oldest_loses_what_is_counted_and_no_more() {
     let Some(volume) = Volume::mount(dir.path(), test) else {
         return;
     };
-    let provider = Scripted::new();
-    provider.plan(Plan::Away);
-    let buffer = volume.open(Overflow::DropOldest, &provider);
+    let provider = ScriptedProvider::new();
+    provider.plan(ScriptedPlan::Unavailable);
+    let buffer = volume.open(OverflowPolicy::DropOldest, &provider);
     let events = buffer.events();
     for i in 0..MESSAGES {
         buffer.write_blocking("t", message(i)).unwrap();
     }
-    provider.plan(Plan::Take);
+    provider.plan(ScriptedPlan::Take);
     buffer.flush_blocking(LIMIT).unwrap();
     let numbers = delivered(&provider);
-    let dropped = buffer.stats().lanes[0].dropped;
+    let dropped = buffer.stats().partitions[0].dropped;
     assert!(dropped > 0, "it became full");
     let first = u32::try_from(dropped).unwrap();
     assert_eq!(numbers, (first..MESSAGES).collect::<Vec<_>>());
     let mut told = 0;
     while let Some(event) = events.wait(Duration::ZERO) {
         match event {
-            Event::Dropped { messages, .. } => told += messages,
-            Event::Missed(count) => panic!("{count} events were not heard"),
+            BufferEvent::Dropped { messages, .. } => told += messages,
+            BufferEvent::Missed(count) => panic!("{count} events were not heard"),
             _ => {}
         }
     }
     assert_eq!(told, dropped);
-    buffer.close(Closing::Leave).unwrap();
+    buffer.close(CloseMode::Detach).unwrap();
 }

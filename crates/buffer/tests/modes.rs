@@ -4,12 +4,14 @@
 
 use std::time::{Duration, Instant};
 
-use forebay_buffer::scripted::{Plan, Scripted};
-use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message, Mode, WriteError};
+use forebay_buffer::scripted::{ScriptedPlan, ScriptedProvider};
+use forebay_buffer::{
+    Buffer, BufferConfig, BufferEvent, BufferMode, CloseMode, Message, WriteError,
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn open(dir: &tempfile::TempDir, mode: Mode, provider: &Scripted) -> Buffer {
+fn open(dir: &tempfile::TempDir, mode: BufferMode, provider: &ScriptedProvider) -> Buffer {
     let config = BufferConfig {
         mode,
         min_free_bytes: 0,
@@ -32,9 +34,9 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 
 #[test]
 fn direct_writes_are_delivered_when_they_return() {
-    for mode in [Mode::OnError, Mode::Block, Mode::Error] {
+    for mode in [BufferMode::OnError, BufferMode::Block, BufferMode::Error] {
         let dir = tempfile::tempdir().unwrap();
-        let provider = Scripted::new();
+        let provider = ScriptedProvider::new();
         let buffer = open(&dir, mode, &provider);
         for i in 0..50 {
             let accepted = buffer.write_blocking("t", text(i)).unwrap();
@@ -47,9 +49,9 @@ fn direct_writes_are_delivered_when_they_return() {
 #[test]
 fn error_on_error_returns_the_providers_error() {
     let dir = tempfile::tempdir().unwrap();
-    let provider = Scripted::new();
-    let buffer = open(&dir, Mode::Error, &provider);
-    provider.plan(Plan::Away);
+    let provider = ScriptedProvider::new();
+    let buffer = open(&dir, BufferMode::Error, &provider);
+    provider.plan(ScriptedPlan::Unavailable);
     let error = buffer.write_blocking("t", text(0)).unwrap_err();
     assert!(
         matches!(
@@ -61,7 +63,7 @@ fn error_on_error_returns_the_providers_error() {
         ),
         "{error}"
     );
-    provider.plan(Plan::Take);
+    provider.plan(ScriptedPlan::Take);
     provider.poison(b"1");
     let error = loop {
         // Until the pause after the failure is over it fails with the earlier error.
@@ -89,22 +91,22 @@ fn error_on_error_returns_the_providers_error() {
 #[test]
 fn block_on_error_waits_until_the_provider_is_back() {
     let dir = tempfile::tempdir().unwrap();
-    let provider = Scripted::new();
-    let buffer = open(&dir, Mode::Block, &provider);
+    let provider = ScriptedProvider::new();
+    let buffer = open(&dir, BufferMode::Block, &provider);
     let events = buffer.events();
-    provider.plan(Plan::Away);
+    provider.plan(ScriptedPlan::Unavailable);
     let writer = std::thread::spawn({
         let buffer = buffer.clone();
         move || buffer.write_blocking("t", text(0))
     });
-    while !matches!(events.wait(LIMIT), Some(Event::ProviderDown { .. })) {}
-    provider.plan(Plan::Silent);
+    while !matches!(events.wait(LIMIT), Some(BufferEvent::ProviderDown { .. })) {}
+    provider.plan(ScriptedPlan::Silent);
     while provider.opened() < 3 {
         // Each silent connection is given up after its time.
         drop(events.wait(Duration::from_millis(10)));
     }
     assert!(!writer.is_finished());
-    provider.plan(Plan::Take);
+    provider.plan(ScriptedPlan::Take);
     assert!(!writer.join().unwrap().unwrap().buffered);
     assert_eq!(provider.payloads("t"), ["0"]);
     provider.poison(b"1");
@@ -124,23 +126,23 @@ fn block_on_error_waits_until_the_provider_is_back() {
 #[test]
 fn buffer_on_error_goes_through_the_disk_and_back_and_keeps_the_order() {
     let dir = tempfile::tempdir().unwrap();
-    let provider = Scripted::new();
-    let buffer = open(&dir, Mode::OnError, &provider);
+    let provider = ScriptedProvider::new();
+    let buffer = open(&dir, BufferMode::OnError, &provider);
     let topic = buffer.topic("t").unwrap();
     let mut receipts = Vec::new();
     for i in 0..6_000_u32 {
         // What goes through the disk waits for a silent provider as long as it likes: only what goes
         // straight has a limit.
-        while i == 5_000 && !buffer.stats().lanes[0].direct {
+        while i == 5_000 && !buffer.stats().partitions[0].direct {
             buffer.flush_blocking(LIMIT).unwrap();
             std::thread::yield_now();
         }
         match i {
-            1_000 | 3_000 => provider.plan(Plan::Half),
-            1_500 => provider.plan(Plan::Away),
-            2_000 | 4_000 => provider.plan(Plan::Take),
-            5_000 => provider.plan(Plan::Silent),
-            5_500 => provider.plan(Plan::Take),
+            1_000 | 3_000 => provider.plan(ScriptedPlan::Half),
+            1_500 => provider.plan(ScriptedPlan::Unavailable),
+            2_000 | 4_000 => provider.plan(ScriptedPlan::Take),
+            5_000 => provider.plan(ScriptedPlan::Silent),
+            5_500 => provider.plan(ScriptedPlan::Take),
             _ => {}
         }
         receipts.push(topic.hand_over_blocking(&[text(i)]).unwrap());
@@ -170,16 +172,16 @@ fn buffer_on_error_goes_through_the_disk_and_back_and_keeps_the_order() {
 #[test]
 fn buffer_on_error_survives_a_restart_and_drains_first() {
     let dir = tempfile::tempdir().unwrap();
-    let provider = Scripted::new();
-    let buffer = open(&dir, Mode::OnError, &provider);
-    provider.plan(Plan::Away);
+    let provider = ScriptedProvider::new();
+    let buffer = open(&dir, BufferMode::OnError, &provider);
+    provider.plan(ScriptedPlan::Unavailable);
     for i in 0..10 {
         assert!(buffer.write_blocking("t", text(i)).unwrap().buffered);
     }
-    buffer.close(Closing::Leave).unwrap();
+    buffer.close(CloseMode::Detach).unwrap();
     drop(buffer);
-    provider.plan(Plan::Take);
-    let buffer = open(&dir, Mode::OnError, &provider);
+    provider.plan(ScriptedPlan::Take);
+    let buffer = open(&dir, BufferMode::OnError, &provider);
     for i in 10..20 {
         buffer.write_blocking("t", text(i)).unwrap();
     }
@@ -190,8 +192,8 @@ fn buffer_on_error_survives_a_restart_and_drains_first() {
 #[test]
 fn threads_and_futures_write_beside_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    let provider = Scripted::new();
-    let buffer = open(&dir, Mode::Always, &provider);
+    let provider = ScriptedProvider::new();
+    let buffer = open(&dir, BufferMode::Always, &provider);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .build()
@@ -234,18 +236,21 @@ fn threads_and_futures_write_beside_each_other() {
         assert!(batches.chunks(100).all(|batch| batch == numbers(0..100)));
     }
     let stats = buffer.stats();
-    assert_eq!(stats.lanes.iter().map(|l| l.delivered).sum::<u64>(), 8_800);
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    assert_eq!(
+        stats.partitions.iter().map(|l| l.delivered).sum::<u64>(),
+        8_800
+    );
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
 }
 
 #[test]
 fn a_full_buffer_blocks_until_the_provider_makes_room() {
     let dir = tempfile::tempdir().unwrap();
-    let provider = Scripted::new();
-    provider.plan(Plan::Away);
+    let provider = ScriptedProvider::new();
+    provider.plan(ScriptedPlan::Unavailable);
     let config = BufferConfig {
         max_bytes: 1 << 20,
-        overflow: forebay_buffer::Overflow::Block(LIMIT),
+        overflow: forebay_buffer::OverflowPolicy::Block(LIMIT),
         min_free_bytes: 0,
         backoff: Duration::from_millis(5),
         backoff_max: Duration::from_millis(5),
@@ -263,10 +268,10 @@ fn a_full_buffer_blocks_until_the_provider_makes_room() {
             }
         }
     });
-    while !matches!(events.wait(LIMIT), Some(Event::Blocked { .. })) {}
-    provider.plan(Plan::Take);
+    while !matches!(events.wait(LIMIT), Some(BufferEvent::Blocked { .. })) {}
+    provider.plan(ScriptedPlan::Take);
     writer.join().unwrap();
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     assert_eq!(provider.taken().len(), 5_000);
 }
 
@@ -278,8 +283,8 @@ fn a_full_buffer_blocks_until_the_provider_makes_room() {
 )]
 fn a_provider_that_takes_a_part_of_each_batch_is_not_waited_for_longer_and_longer() {
     let dir = tempfile::tempdir().unwrap();
-    let provider = Scripted::new();
-    provider.plan(Plan::Half);
+    let provider = ScriptedProvider::new();
+    provider.plan(ScriptedPlan::Half);
     let config = BufferConfig {
         min_free_bytes: 0,
         batch_messages: 8,
@@ -297,8 +302,8 @@ fn a_provider_that_takes_a_part_of_each_batch_is_not_waited_for_longer_and_longe
         assert!(begun.elapsed() < LIMIT, "{} taken", provider.taken().len());
         std::thread::yield_now();
     }
-    provider.plan(Plan::Take);
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    provider.plan(ScriptedPlan::Take);
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     let payloads = provider.payloads("t");
     let wanted: Vec<String> = (0..200).map(|n| n.to_string()).collect();
     assert_eq!(payloads, wanted);

@@ -6,30 +6,30 @@
 
 mod admin;
 mod aggregation;
-mod answer;
 mod body;
+mod body_limiter;
 mod call;
 mod cascade;
 mod columns;
 mod config;
 mod dashboard;
+mod dead_letters;
 mod definitions;
 mod document;
+mod dry_run;
 mod error;
-mod former;
-mod frame;
-mod in_flight;
+mod id_reuse;
 mod index;
-mod letters;
+mod json_response;
 mod lifecycle;
 mod mapper;
 mod mapping;
 mod operation;
-mod pace;
 mod params;
 mod quotas;
-mod random;
-mod refused;
+mod random_text;
+mod rejection_audit;
+mod request_scope;
 mod retry;
 mod settings;
 mod sinks;
@@ -39,12 +39,12 @@ mod table_check;
 mod tables;
 mod tasks;
 mod test_mapping;
+mod token_rate_limiter;
 mod topics;
-mod try_mapping;
 mod types;
 mod validate;
 mod versions;
-mod wrong_tokens;
+mod wrong_token_limiter;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -65,23 +65,26 @@ use utoipa_axum::routes;
 
 pub use columns::PathUses;
 pub use config::{ApiConfig, is_http_url};
-pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
+pub use dead_letters::{
+    DeadLetterEntry, DeadLetterSelection, DeadLetterService, DeadLetterServiceError,
+    DiscardSummary, ReplaySummary,
+};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
-pub use random::RandomSource;
+pub use random_text::RandomSource;
 pub use table_check::TableBackends;
-pub use topics::Topics;
+pub use topics::TopicService;
 
-use crate::auth::Authenticate;
-use crate::task::Tasks;
+use crate::auth::TokenAuthenticator;
+use crate::task::TaskRunner;
+use body_limiter::BodyLimiter;
 use dashboard::Dashboard;
-use document::Documents;
+use document::ApiDocuments;
 use error::ApiError;
-use in_flight::BodyLimiter;
-use operation::Operations;
-use pace::Pace;
-use random::Random;
-use refused::Refusals;
-use wrong_tokens::WrongTokens;
+use operation::ApiOperations;
+use random_text::RandomText;
+use rejection_audit::RejectionAudit;
+use token_rate_limiter::TokenRateLimiter;
+use wrong_token_limiter::WrongTokenLimiter;
 
 /// What the API is built from.
 pub struct ApiDeps {
@@ -90,9 +93,9 @@ pub struct ApiDeps {
     /// What compiles mappings.
     pub mapper: Arc<dyn Mapper>,
     /// What keeps dead letters.
-    pub letters: Arc<dyn Letters>,
+    pub dead_letters: Arc<dyn DeadLetterService>,
     /// What knows tokens.
-    pub auth: Arc<dyn Authenticate>,
+    pub auth: Arc<dyn TokenAuthenticator>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Secrets are made from it.
@@ -106,7 +109,7 @@ pub struct ApiDeps {
     /// What the server's configuration allows sources and projects.
     pub quotas: Quotas,
     /// What delivers topics.
-    pub topics: Arc<dyn Topics>,
+    pub topics: Arc<dyn TopicService>,
     /// What knows whether paths find something.
     pub path_uses: Arc<dyn PathUses>,
     /// Addresses and limits of requests.
@@ -115,7 +118,7 @@ pub struct ApiDeps {
 
 /// The reason for which a request is refused that only an operator may send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct AccessRejection {
     /// Status of the response.
     pub status: StatusCode,
     /// For people.
@@ -126,34 +129,34 @@ pub struct Refused {
 
 /// The management API of a node. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Api(Shared);
+pub struct Api(SharedApi);
 
-type Shared = Arc<Inner>;
+type SharedApi = Arc<ApiState>;
 
-struct Inner {
+struct ApiState {
     repo: Repo,
     mapper: Arc<dyn Mapper>,
-    letters: Arc<dyn Letters>,
-    auth: Arc<dyn Authenticate>,
+    dead_letters: Arc<dyn DeadLetterService>,
+    auth: Arc<dyn TokenAuthenticator>,
     clock: Arc<dyn Clock>,
-    random: Random,
+    random: RandomText,
     backends: BTreeSet<TableBackend>,
     tables: Arc<dyn TableBackends>,
     quotas: Quotas,
-    pace: Pace,
-    refusals: Refusals,
+    rate_limiter: TokenRateLimiter,
+    rejection_audit: RejectionAudit,
     bodies: BodyLimiter,
-    wrong_tokens: WrongTokens,
-    topics: Arc<dyn Topics>,
+    wrong_tokens: WrongTokenLimiter,
+    topics: Arc<dyn TopicService>,
     path_uses: Arc<dyn PathUses>,
     config: ApiConfig,
-    tasks: Tasks,
-    operations: Operations,
-    documents: Documents,
+    tasks: TaskRunner,
+    operations: ApiOperations,
+    documents: ApiDocuments,
     dashboard: Dashboard,
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for ApiState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Api")
             .field("config", &self.config)
@@ -162,8 +165,8 @@ impl fmt::Debug for Inner {
 }
 
 /// All routes that are documented.
-fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::with_openapi(document::Frame::openapi())
+fn routes() -> OpenApiRouter<SharedApi> {
+    OpenApiRouter::with_openapi(document::ApiDoc::openapi())
         .routes(routes!(index::root))
         .routes(routes!(index::index))
         .routes(routes!(document::json3))
@@ -177,7 +180,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(sources::get, sources::update, sources::delete))
         .routes(routes!(settings::get_source, settings::update_source))
         .routes(routes!(test_mapping::test))
-        .routes(routes!(try_mapping::try_mapping))
+        .routes(routes!(dry_run::dry_run))
         .routes(routes!(statistics::clear_source))
         .routes(routes!(lifecycle::disable_source))
         .routes(routes!(lifecycle::enable_source))
@@ -196,15 +199,15 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::total))
         .routes(routes!(statistics::files))
         .routes(routes!(statistics::slices))
-        .routes(routes!(statistics::balance))
+        .routes(routes!(statistics::reconciliation))
         .routes(routes!(statistics::delivery))
         .routes(routes!(columns::columns))
         .routes(routes!(retry::retry_sink))
         .routes(routes!(retry::reject_file))
-        .routes(routes!(letters::list))
-        .routes(routes!(letters::get))
-        .routes(routes!(letters::replay))
-        .routes(routes!(letters::discard))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::get))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(dead_letters::discard))
         .routes(routes!(statistics::clear_sink))
         .routes(routes!(lifecycle::disable_sink))
         .routes(routes!(lifecycle::enable_sink))
@@ -238,32 +241,32 @@ impl Api {
             deps.repo.limits(),
             deps.config.name_limits,
         );
-        let tasks = Tasks::new(
+        let tasks = TaskRunner::new(
             deps.repo.clone(),
             deps.clock.clone(),
             deps.node.0,
             deps.config.task_timeout.0,
         );
-        Self(Arc::new(Inner {
+        Self(Arc::new(ApiState {
             repo: deps.repo,
             mapper: deps.mapper,
-            letters: deps.letters,
+            dead_letters: deps.dead_letters,
             auth: deps.auth,
             clock: deps.clock,
-            random: Random::new(deps.random),
+            random: RandomText::new(deps.random),
             backends: deps.backends,
             tables: deps.tables,
             quotas: deps.quotas,
-            pace: Pace::new(deps.config.requests_per_second),
-            refusals: Refusals::new(),
+            rate_limiter: TokenRateLimiter::new(deps.config.requests_per_second),
+            rejection_audit: RejectionAudit::new(),
             bodies: BodyLimiter::new(deps.config.max_bytes_in_flight),
-            wrong_tokens: WrongTokens::new(deps.config.wrong_tokens_per_second),
+            wrong_tokens: WrongTokenLimiter::new(deps.config.wrong_tokens_per_second),
             topics: deps.topics,
             path_uses: deps.path_uses,
             config: deps.config,
             tasks,
-            operations: Operations::new(&document),
-            documents: Documents::new(&document),
+            operations: ApiOperations::new(&document),
+            documents: ApiDocuments::new(&document),
             dashboard: Dashboard::new(),
         }))
     }
@@ -278,10 +281,13 @@ impl Api {
         router
             .route(document::PAGE, get(document::page))
             .route(dashboard::PAGE, get(dashboard::page))
-            .route(dashboard::PART, get(dashboard::part))
+            .route(dashboard::ASSET, get(dashboard::asset))
             .fallback(index::not_found)
             .layer(from_fn_with_state(self.0.clone(), tasks::wait))
-            .layer(from_fn_with_state(self.0.clone(), frame::frame))
+            .layer(from_fn_with_state(
+                self.0.clone(),
+                request_scope::middleware,
+            ))
             .with_state(self.0.clone())
     }
 
@@ -305,26 +311,26 @@ impl Api {
         &self,
         headers: &HeaderMap,
         from: Option<IpAddr>,
-    ) -> Result<(), Refused> {
-        let refused = |e: ApiError| {
+    ) -> Result<(), AccessRejection> {
+        let rejection = |e: ApiError| {
             let status = e.name.status();
             let mut message = e.message;
             if status.is_server_error() {
                 tracing::warn!(cause = message, "a token can't be looked up");
                 message = "the token can't be looked up now".to_owned();
             }
-            Refused {
+            AccessRejection {
                 status,
                 message,
                 retry_after: e.retry_after,
             }
         };
         let who = call::identify(&self.0, headers, from).await;
-        if who.map_err(refused)?.operator {
+        if who.map_err(rejection)?.operator {
             return Ok(());
         }
         let text = "only a token of an operator opens this";
-        Err(refused(ApiError::forbidden(text)))
+        Err(rejection(ApiError::forbidden(text)))
     }
 
     /// Takes no more tasks and waits for those that run, up to `grace`; what is left then ends with

@@ -10,8 +10,8 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use forebay_meta::repo::tokens::{OWNER_CHARS_MAX, Owner};
-use forebay_model::{BranchId, BranchKey, By, ByKind, ProjectId, Stamp, Timestamp};
+use forebay_meta::repo::tokens::{OWNER_CHARS_MAX, TokenOwner};
+use forebay_model::{Actor, ActorKind, AuditStamp, BranchId, BranchKey, ProjectId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,7 +21,7 @@ pub use stored::StoredTokens;
 
 /// Whose token it is, and what it may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct CallerIdentity {
     /// The project that it opens, and only that one.
     pub project: ProjectId,
     /// The branch that `default` means in addresses.
@@ -31,7 +31,7 @@ pub struct Identity {
     /// For people.
     pub description: String,
     /// The owner.
-    pub owner: Owner,
+    pub owner: TokenOwner,
     /// It may change things.
     pub admin: bool,
     /// It may administer all projects of the server.
@@ -40,7 +40,7 @@ pub struct Identity {
     pub from: Option<String>,
 }
 
-impl Identity {
+impl CallerIdentity {
     /// The project's default branch.
     #[must_use]
     pub fn default_branch_key(&self) -> BranchKey {
@@ -52,11 +52,11 @@ impl Identity {
 
     /// As the author of something that is done now.
     #[must_use]
-    pub fn stamp(&self, now: Timestamp) -> Stamp {
-        Stamp {
+    pub fn audit_stamp(&self, now: Timestamp) -> AuditStamp {
+        AuditStamp {
             at: now,
-            by: By {
-                kind: ByKind::User,
+            by: Actor {
+                kind: ActorKind::User,
                 token_id: Some(self.token_id.clone()),
                 token_desc: Some(self.description.clone()),
                 user_id: Some(self.owner.user_id(&self.token_id)),
@@ -80,12 +80,12 @@ pub enum AuthError {
 
 /// What knows tokens.
 #[async_trait]
-pub trait Authenticate: Send + Sync + fmt::Debug {
+pub trait TokenAuthenticator: Send + Sync + fmt::Debug {
     /// Whose token this is. Takes the same time whether the token is known or not.
-    async fn authenticate(&self, token: &[u8]) -> Result<Identity, AuthError>;
+    async fn authenticate(&self, token: &[u8]) -> Result<CallerIdentity, AuthError>;
 
     /// Tokens of the configuration: nobody can change them here.
-    fn configured(&self) -> Vec<Identity> {
+    fn configured(&self) -> Vec<CallerIdentity> {
         Vec::new()
     }
 }
@@ -161,17 +161,17 @@ pub enum TokenConfigError {
 /// Tokens of the configuration. Clones share them: what replaces them replaces them everywhere.
 #[derive(Clone, Default)]
 pub struct ConfiguredTokens {
-    tokens: Arc<RwLock<Hashes>>,
+    tokens: Arc<RwLock<HashedTokens>>,
 }
 
 /// Tokens by their hash.
-type Hashes = Arc<Vec<([u8; 32], Identity)>>;
+type HashedTokens = Arc<Vec<([u8; 32], CallerIdentity)>>;
 
 impl fmt::Debug for ConfiguredTokens {
     /// Without the hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.known();
-        let ids = known.iter().map(|(_, who)| &who.token_id);
+        let entries = self.current();
+        let ids = entries.iter().map(|(_, who)| &who.token_id);
         f.debug_list().entries(ids).finish()
     }
 }
@@ -185,7 +185,7 @@ impl ConfiguredTokens {
         let mut ids = BTreeSet::new();
         let mut hashes: BTreeMap<[u8; 32], &str> = BTreeMap::new();
         let mut branches: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut known = Vec::with_capacity(tokens.len());
+        let mut entries = Vec::with_capacity(tokens.len());
         for token in tokens {
             let id = || token.id.clone();
             let hash = from_hex(&token.sha256).ok_or_else(|| TokenConfigError::Hash(id()))?;
@@ -213,12 +213,12 @@ impl ConfiguredTokens {
                     first,
                 });
             }
-            let identity = Identity {
+            let identity = CallerIdentity {
                 project: ProjectId(token.project),
                 default_branch: BranchId(token.branch),
                 token_id: id(),
                 description: token.description.clone(),
-                owner: Owner {
+                owner: TokenOwner {
                     id: token.owner_id.clone(),
                     name: token.owner_name.clone(),
                 },
@@ -226,21 +226,21 @@ impl ConfiguredTokens {
                 operator: token.operator,
                 from: None,
             };
-            known.push((hash, identity));
+            entries.push((hash, identity));
         }
         Ok(Self {
-            tokens: Arc::new(RwLock::new(Arc::new(known))),
+            tokens: Arc::new(RwLock::new(Arc::new(entries))),
         })
     }
 
-    fn known(&self) -> Hashes {
+    fn current(&self) -> HashedTokens {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&tokens)
     }
 
     /// Takes the tokens of `other` in place of its own, in all clones.
     pub fn replace(&self, other: &Self) {
-        let new = other.known();
+        let new = other.current();
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
@@ -255,13 +255,13 @@ impl ConfiguredTokens {
 }
 
 #[async_trait]
-impl Authenticate for ConfiguredTokens {
-    async fn authenticate(&self, token: &[u8]) -> Result<Identity, AuthError> {
+impl TokenAuthenticator for ConfiguredTokens {
+    async fn authenticate(&self, token: &[u8]) -> Result<CallerIdentity, AuthError> {
         let given: [u8; 32] = Sha256::digest(token).into();
         let mut found = None;
         // All are looked at, whichever it is: the time says nothing about the position.
-        let known = self.known();
-        for (hash, identity) in known.iter() {
+        let entries = self.current();
+        for (hash, identity) in entries.iter() {
             let same: Choice = hash.ct_eq(&given);
             if bool::from(same) {
                 found = Some(identity);
@@ -270,8 +270,8 @@ impl Authenticate for ConfiguredTokens {
         found.cloned().ok_or(AuthError::Invalid)
     }
 
-    fn configured(&self) -> Vec<Identity> {
-        self.known().iter().map(|(_, who)| who.clone()).collect()
+    fn configured(&self) -> Vec<CallerIdentity> {
+        self.current().iter().map(|(_, who)| who.clone()).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::{FileError, Repo};
-use forebay_model::failpoint::{self, Point};
+use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{Clock, FileKey, SliceKey, VolumeId};
 use futures::StreamExt;
 use tokio::task::JoinSet;
@@ -17,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 mod cleanup;
 mod config;
 mod decide;
-mod forward;
-mod pace;
+mod forward_clock;
+mod rotation_throttle;
 mod view;
 
 pub use config::CoordinatorConfig;
 
-use decide::Reason;
-use forward::ForwardClock;
-use pace::Pace;
-use view::{Step, Views};
+use decide::RotationReason;
+use forward_clock::ForwardClock;
+use rotation_throttle::RotationThrottle;
+use view::{CoordinatorStep, CoordinatorView};
 
 /// Transactions that are under way at once. The embedded store commits them together.
 const CONCURRENCY: usize = 16;
@@ -71,18 +71,18 @@ impl Coordinator {
     /// Decides until `stop`. A decision that is under way then is finished first.
     pub async fn run(self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
-        let (views, fill) = Views::new(self.repo.store());
+        let (view, fill) = CoordinatorView::new(self.repo.store());
         for task in fill {
             tasks.spawn(task(stop.clone()));
         }
-        self.decide(views, &stop).await;
+        self.decide(view, &stop).await;
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn decide(&self, mut views: Views, stop: &CancellationToken) {
+    async fn decide(&self, mut view: CoordinatorView, stop: &CancellationToken) {
         let mut look = interval(self.config.check_interval.0);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pace = Pace::new(self.config.aged_rotations_per_second);
+        let mut throttle = RotationThrottle::new(self.config.aged_rotations_per_second);
         let mut clean = interval(self.config.cleanup_interval.0);
         clean.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -91,7 +91,7 @@ impl Coordinator {
                 () = stop.cancelled() => return,
                 _ = clean.tick() => true,
                 _ = look.tick() => false,
-                is_open = views.changed() => {
+                is_open = view.changed() => {
                     if !is_open {
                         return;
                     }
@@ -101,15 +101,15 @@ impl Coordinator {
             if is_cleanup {
                 self.clean().await;
             } else {
-                self.step(&views, &mut pace).await;
+                self.step(&view, &mut throttle).await;
             }
         }
     }
 
-    async fn step(&self, views: &Views, pace: &mut Pace) {
-        let now = self.clock.now_after(views.newest());
-        let mut steps = views.steps(&self.config, now);
-        pace.keep(&mut steps);
+    async fn step(&self, view: &CoordinatorView, throttle: &mut RotationThrottle) {
+        let now = self.clock.now_after(view.newest());
+        let mut steps = view.steps(&self.config, now);
+        throttle.retain_allowed(&mut steps);
         if steps.is_empty() {
             return;
         }
@@ -121,7 +121,7 @@ impl Coordinator {
             }
         };
         let limit = self.config.slice_rotation_timeout.0;
-        let each = |step: Step| async {
+        let each = |step: CoordinatorStep| async {
             let name = step.to_string();
             match timeout(limit, self.act(step, &volumes)).await {
                 Ok(Ok(())) => {}
@@ -135,53 +135,55 @@ impl Coordinator {
     }
 
     /// Does one step. The repository checks that it is still right.
-    async fn act(&self, step: Step, volumes: &[VolumeId]) -> Result<(), FileError> {
+    async fn act(&self, step: CoordinatorStep, volumes: &[VolumeId]) -> Result<(), FileError> {
         let now = self.clock.now();
         match step {
-            Step::RotateFile(key, reason) => self.rotate_file(&key, reason, volumes).await,
-            Step::RotateSlice(key, reason) => self.rotate_slice(&key, reason).await,
-            Step::Complete(key) => {
+            CoordinatorStep::RotateFile(key, reason) => {
+                self.rotate_file(&key, reason, volumes).await
+            }
+            CoordinatorStep::RotateSlice(key, reason) => self.rotate_slice(&key, reason).await,
+            CoordinatorStep::Complete(key) => {
                 // Read anew, after the nodes' word that they have left the slice: the counts that
                 // they put there before are final.
                 let reported = self.repo.reported_statistics(Some(&key.file.sink)).await?;
                 let counts = reported.get(&key).copied().unwrap_or_default();
-                failpoint::at(Point::UploadDeciding);
+                failpoint::at(FailPoint::UploadDeciding);
                 self.repo.slice_uploading(&key, counts, now).await?;
-                failpoint::at(Point::UploadDecided);
+                failpoint::at(FailPoint::UploadDecided);
                 tracing::debug!(slice = %key, records = counts.records, "slice complete");
                 Ok(())
             }
-            Step::Import(key) => {
-                failpoint::at(Point::ImportDeciding);
+            CoordinatorStep::Import(key) => {
+                failpoint::at(FailPoint::ImportDeciding);
                 let file = self.repo.file_importing(&key, now).await?;
-                failpoint::at(Point::ImportDecided);
+                failpoint::at(FailPoint::ImportDecided);
                 tracing::debug!(file = %key, state = file.state.name(), "file is in staging");
                 Ok(())
             }
-            Step::SliceOverdue(key) => self.overdue_slice(&key).await,
-            Step::FileOverdue(key) => self.overdue_file(&key).await,
+            CoordinatorStep::SliceOverdue(key) => self.overdue_slice(&key).await,
+            CoordinatorStep::FileOverdue(key) => self.overdue_file(&key).await,
         }
     }
 
     async fn rotate_file(
         &self,
         key: &FileKey,
-        reason: Reason,
+        reason: RotationReason,
         volumes: &[VolumeId],
     ) -> Result<(), FileError> {
-        failpoint::at(Point::FileRotating);
+        failpoint::at(FailPoint::FileRotating);
         self.repo
             .rotate_file(key, volumes, self.clock.now())
             .await?;
-        failpoint::at(Point::FileRotated);
+        failpoint::at(FailPoint::FileRotated);
         tracing::debug!(file = %key, ?reason, "file rotated");
         Ok(())
     }
 
-    async fn rotate_slice(&self, key: &SliceKey, reason: Reason) -> Result<(), FileError> {
-        failpoint::at(Point::SliceRotating);
+    async fn rotate_slice(&self, key: &SliceKey, reason: RotationReason) -> Result<(), FileError> {
+        failpoint::at(FailPoint::SliceRotating);
         self.repo.rotate_slice(key, self.clock.now()).await?;
-        failpoint::at(Point::SliceRotated);
+        failpoint::at(FailPoint::SliceRotated);
         tracing::debug!(slice = %key, ?reason, "slice rotated");
         Ok(())
     }
@@ -210,8 +212,8 @@ impl Coordinator {
             .map(drop)
     }
 
-    fn failure(&self, reason: String) -> forebay_meta::repo::slices::Failure {
-        forebay_meta::repo::slices::Failure {
+    fn failure(&self, reason: String) -> forebay_meta::repo::slices::StepFailure {
+        forebay_meta::repo::slices::StepFailure {
             reason,
             terminal: false,
             backoff: self.config.backoff(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use forebay_meta::repo::tasks::TaskError;
 use forebay_meta::{Repo, StoreError};
-use forebay_model::{Clock, SinkId, SourceKey, Task, TaskEnd};
+use forebay_model::{Clock, SinkId, SourceKey, TaskEnd, TaskEntry};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -27,11 +27,11 @@ const END_ATTEMPTS_MAX: u32 = 5;
 
 /// What a task does; it ends with a success, or with why it failed, in a sentence for people.
 /// [`None`] for a cause that is not for people; whoever returns it has logged it.
-pub(crate) type Work = BoxFuture<'static, Result<Success, Option<String>>>;
+pub(crate) type TaskFuture = BoxFuture<'static, Result<TaskSuccess, Option<String>>>;
 
 /// What a task that has succeeded says, in sentences for people.
 #[derive(Debug, Default)]
-pub(crate) struct Success {
+pub(crate) struct TaskSuccess {
     /// What was done.
     pub(crate) result: String,
     /// What should be looked at all the same.
@@ -40,14 +40,14 @@ pub(crate) struct Success {
 
 /// What is worked on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Subject {
+pub(crate) struct TaskSubject {
     /// The source, or that of the sink.
     pub(crate) source: SourceKey,
     /// The sink, if it is one.
     pub(crate) sink: Option<SinkId>,
 }
 
-impl fmt::Display for Subject {
+impl fmt::Display for TaskSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.fmt(f)?;
         match &self.sink {
@@ -57,7 +57,7 @@ impl fmt::Display for Subject {
     }
 }
 
-impl Subject {
+impl TaskSubject {
     /// `<branch>/<source>[/<sink>]`, the middle of a task's id.
     fn in_project(&self) -> String {
         let branch = self.source.branch.branch;
@@ -70,7 +70,7 @@ impl Subject {
 
 /// Why a task was not started.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
+pub(crate) enum TaskStartError {
     /// Another one works on the same source or sink.
     #[error("another task works on it")]
     Busy,
@@ -84,27 +84,27 @@ pub(crate) enum StartError {
 
 /// The tasks of this process. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Tasks(Arc<Inner>);
+pub(crate) struct TaskRunner(Arc<TaskRunnerState>);
 
 #[derive(Debug)]
-struct Inner {
+struct TaskRunnerState {
     repo: Repo,
     clock: Arc<dyn Clock>,
     node: String,
     timeout: Duration,
-    busy: Mutex<HashSet<Subject>>,
+    busy: Mutex<HashSet<TaskSubject>>,
     running: TaskTracker,
     interrupt: CancellationToken,
 }
 
 /// Takes the subject of a task for as long as it lives.
 #[derive(Debug)]
-struct Hold {
-    tasks: Tasks,
-    subject: Subject,
+struct SubjectLock {
+    tasks: TaskRunner,
+    subject: TaskSubject,
 }
 
-impl Drop for Hold {
+impl Drop for SubjectLock {
     fn drop(&mut self) {
         let mut busy = self.tasks.0.busy.lock();
         let busy = busy.as_mut().unwrap_or_else(|e| e.get_mut());
@@ -112,9 +112,9 @@ impl Drop for Hold {
     }
 }
 
-impl Tasks {
+impl TaskRunner {
     pub(crate) fn new(repo: Repo, clock: Arc<dyn Clock>, node: String, timeout: Duration) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(TaskRunnerState {
             repo,
             clock,
             node,
@@ -129,16 +129,16 @@ impl Tasks {
     pub(crate) async fn start(
         &self,
         kind: &'static str,
-        subject: Subject,
+        subject: TaskSubject,
         suffix: &str,
-        work: Work,
-    ) -> Result<Task, StartError> {
+        work: TaskFuture,
+    ) -> Result<TaskEntry, TaskStartError> {
         if self.0.running.is_closed() {
-            return Err(StartError::Stopping);
+            return Err(TaskStartError::Stopping);
         }
-        let hold = self.hold(&subject).ok_or(StartError::Busy)?;
+        let lock = self.lock_subject(&subject).ok_or(TaskStartError::Busy)?;
         let created_at = self.0.clock.now();
-        let task = Task {
+        let task = TaskEntry {
             project: subject.source.branch.project,
             id: format!("{kind}/{}/{created_at}_{suffix}", subject.in_project()),
             kind: kind.to_owned(),
@@ -149,18 +149,18 @@ impl Tasks {
             end: None,
         };
         // Recording and working are one unit that goes on when the client goes away in between.
-        let (tell, recorded) = oneshot::channel();
+        let (reply, recorded) = oneshot::channel();
         let tasks = self.clone();
         let recording = task.clone();
         self.0.running.spawn(async move {
             let stored = tasks.0.repo.create_task(&recording).await;
             let go_on = stored.is_ok();
             // Nobody to tell: the client is gone, the work is done all the same.
-            drop(tell.send(stored));
+            drop(reply.send(stored));
             if go_on {
                 let outcome = tasks.run(&recording, work).await;
                 // First free, then finished: who sees the end may go on at once.
-                drop(hold);
+                drop(lock);
                 tasks.end(&recording, outcome).await;
             }
         });
@@ -168,19 +168,19 @@ impl Tasks {
             Ok(Ok(())) => Ok(task),
             Ok(Err(TaskError::Store(e))) => Err(e.into()),
             Ok(Err(e)) => Err(StoreError::Unavailable(e.to_string()).into()),
-            Err(_) => Err(StartError::Stopping),
+            Err(_) => Err(TaskStartError::Stopping),
         }
     }
 
-    fn hold(&self, subject: &Subject) -> Option<Hold> {
+    fn lock_subject(&self, subject: &TaskSubject) -> Option<SubjectLock> {
         let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.insert(subject.clone()).then(|| Hold {
+        busy.insert(subject.clone()).then(|| SubjectLock {
             tasks: self.clone(),
             subject: subject.clone(),
         })
     }
 
-    async fn run(&self, task: &Task, work: Work) -> Result<Success, String> {
+    async fn run(&self, task: &TaskEntry, work: TaskFuture) -> Result<TaskSuccess, String> {
         let timeout = self.0.timeout;
         let work = tokio::time::timeout(timeout, AssertUnwindSafe(work).catch_unwind());
         let outcome = tokio::select! {
@@ -207,7 +207,7 @@ impl Tasks {
 
     /// Records the end. When the store fails for long, the task stays unfinished until the node is
     /// started again.
-    async fn end(&self, task: &Task, outcome: Result<Success, String>) {
+    async fn end(&self, task: &TaskEntry, outcome: Result<TaskSuccess, String>) {
         let finished_at = self.0.clock.now();
         let millis = finished_at.since(task.created_at).as_millis();
         let (outcome, warnings) = match outcome {

@@ -7,30 +7,34 @@
 //! stream is one that nobody knows), after it the slice goes the way of every slice. So each letter
 //! is delivered once (`docs/adr/0606-…`).
 
-mod letter;
-mod read;
+mod block_format;
+mod reader;
 mod rows;
 
 use std::fmt;
 use std::sync::Arc;
 
 use forebay_log::Log;
-use forebay_meta::repo::letters::{Finished, LetterEnd, LetterError};
-use forebay_meta::stored::letters::LetterCounts;
+use forebay_meta::repo::dead_letters::{
+    DeadLetterOutcome, DeadLetterResolution, DeadLetterResolveError,
+};
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
 use forebay_meta::{FileError, Repo, StoreError};
 use forebay_model::{
-    Clock, Compression, Mapping, SinkKey, SliceKey, Statistics, Timestamp, VolumeId,
+    BlockCompression, Clock, Mapping, SinkKey, SliceKey, Statistics, Timestamp, VolumeId,
 };
-use forebay_record::{CompiledMapping, Encoder, Limits, RecordContext, SealedBlock, csv};
+use forebay_record::{BlockEncoder, CompiledMapping, RecordContext, RowLimits, SealedBlock, csv};
 use tokio::sync::Mutex;
 
-pub(crate) use letter::write_block;
-pub use letter::{Letter, RefusedRow};
-pub use read::{AT_A_TIME_MAX, Kept, Which};
-use read::{Found, read};
+pub(crate) use block_format::write_block;
+pub use block_format::{DeadLetter, RejectedRow};
+pub use reader::{SELECTION_MAX, SinkDeadLetterSelection, StoredDeadLetter};
+use reader::{SelectedDeadLetters, read_page};
 
-use crate::dispatch::Random;
-use crate::pipeline::{AppendError, Appender, BlockToAppend, Outcome, letter_stream};
+use crate::dispatch::RandomBits;
+use crate::pipeline::{
+    AppendOutcome, Appender, BlockAppendError, BlockToAppend, dead_letter_stream,
+};
 use crate::template::TemplatePool;
 
 /// How often a replay is begun anew when the sink's file was rotated meanwhile.
@@ -40,7 +44,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 /// What the letters of this node's volume are looked through and replayed with.
 #[derive(Clone)]
-pub struct DeadLetters {
+pub struct SinkDeadLetters {
     /// Where it is remembered which are done with.
     pub repo: Repo,
     /// Where they are.
@@ -54,14 +58,14 @@ pub struct DeadLetters {
     /// What evaluates templates; without it letters that need some stay.
     pub templates: Option<Arc<TemplatePool>>,
     /// For the bits of UUIDs.
-    pub random: Random,
+    pub random: RandomBits,
     /// Bounds of rows.
-    pub limits: Limits,
+    pub limits: RowLimits,
     /// One replay or drop at a time.
-    pub turn: Arc<Mutex<()>>,
+    pub lock: Arc<Mutex<()>>,
 }
 
-impl fmt::Debug for DeadLetters {
+impl fmt::Debug for SinkDeadLetters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeadLetters")
             .field("volume", &self.volume)
@@ -80,10 +84,10 @@ pub enum DeadLetterError {
     TooMuch,
     /// Of the store, the sink's file or the book.
     #[error(transparent)]
-    Letter(#[from] LetterError),
+    State(#[from] DeadLetterResolveError),
     /// The log did not take the rows.
     #[error("the rows could not be stored: {0}")]
-    Append(#[from] AppendError),
+    Append(#[from] BlockAppendError),
     /// The log could not be read.
     #[error("the letters could not be read: {0}")]
     Read(String),
@@ -91,13 +95,13 @@ pub enum DeadLetterError {
 
 impl From<FileError> for DeadLetterError {
     fn from(error: FileError) -> Self {
-        Self::Letter(error.into())
+        Self::State(error.into())
     }
 }
 
 impl From<StoreError> for DeadLetterError {
     fn from(error: StoreError) -> Self {
-        Self::Letter(error.into())
+        Self::State(error.into())
     }
 }
 
@@ -106,27 +110,27 @@ impl DeadLetterError {
     fn is_uncertain(&self) -> bool {
         matches!(
             self,
-            Self::Letter(LetterError::File(FileError::Store(StoreError::Uncertain(
-                _
-            ))))
+            Self::State(DeadLetterResolveError::File(FileError::Store(
+                StoreError::Uncertain(_)
+            )))
         )
     }
 }
 
 /// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
+pub struct ReplayReport {
     /// So many letters are on their way to the table.
     pub replayed: u64,
     /// These were refused again, and why; they stay.
-    pub refused: Vec<(u64, String)>,
+    pub rejected: Vec<(u64, String)>,
     /// Where to go on, if there are more than were looked at.
     pub next: Option<u64>,
 }
 
 /// What a drop did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
+pub struct DiscardReport {
     /// So many letters are gone.
     pub dropped: u64,
     /// Where to go on, if there are more than were looked at.
@@ -134,19 +138,23 @@ pub struct Dropped {
 }
 
 /// Rows of letters, as blocks.
-struct Rendered {
+struct RenderedDeadLetters {
     blocks: Vec<BlockToAppend>,
-    letters: Vec<u64>,
-    refused: Vec<(u64, String)>,
+    dead_letters: Vec<u64>,
+    rejected: Vec<(u64, String)>,
 }
 
-impl DeadLetters {
+impl SinkDeadLetters {
     /// Letters of a sink that are not done with.
     ///
     /// # Errors
     /// [`DeadLetterError`].
-    pub async fn list(&self, sink: &SinkKey, which: Which) -> Result<Vec<Kept>, DeadLetterError> {
-        Ok(self.find(sink, which).await?.letters)
+    pub async fn list(
+        &self,
+        sink: &SinkKey,
+        selection: SinkDeadLetterSelection,
+    ) -> Result<Vec<StoredDeadLetter>, DeadLetterError> {
+        Ok(self.select(sink, selection).await?.dead_letters)
     }
 
     /// Sends letters on their way again, by the mapping in force. At most [`SELECTION_MAX`] are
@@ -154,38 +162,45 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`DeadLetterError`]; no letter is replayed then, unless the store did not say so.
-    pub async fn replay(&self, sink: &SinkKey, which: Which) -> Result<Replayed, DeadLetterError> {
-        let _turn = self.turn.lock().await;
-        self.refuse_while_moving(sink).await?;
+    pub async fn replay(
+        &self,
+        sink: &SinkKey,
+        selection: SinkDeadLetterSelection,
+    ) -> Result<ReplayReport, DeadLetterError> {
+        let _lock = self.lock.lock().await;
+        self.reject_while_moving_rows(sink).await?;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let found = self.find(sink, which.clone()).await?;
+            let found = self.select(sink, selection.clone()).await?;
             let now = self.clock.now();
-            let (slice, file) = self.repo.replay_slice(sink, &self.volume, now).await?;
+            let (slice, file) = self.repo.new_replay_slice(sink, &self.volume, now).await?;
             let mapping = CompiledMapping::compile_checked(&file.table.mapping, &self.limits);
             let compression = file.settings.compression();
             let by = (&mapping, &file.table.mapping);
-            let rendered = self.render(by, compression, &found.letters).await?;
-            let done = Replayed {
-                replayed: rendered.letters.len() as u64,
-                refused: rendered.refused,
+            let rendered = self
+                .render_blocks(by, compression, &found.dead_letters)
+                .await?;
+            let done = ReplayReport {
+                replayed: rendered.dead_letters.len() as u64,
+                rejected: rendered.rejected,
                 next: found.next,
             };
-            if rendered.letters.is_empty() {
+            if rendered.dead_letters.is_empty() {
                 return Ok(done);
             }
-            let stored = self.store(&slice, rendered.blocks).await;
+            let stored = self.append_blocks(&slice, rendered.blocks).await;
             let result = match stored {
                 Ok(statistics) => {
-                    let end = LetterEnd::Replayed(slice.clone(), statistics);
-                    self.finish(sink, rendered.letters, found.lost, end).await
+                    let end = DeadLetterOutcome::Replayed(slice.clone(), statistics);
+                    self.resolve(sink, rendered.dead_letters, found.lost, end)
+                        .await
                 }
                 Err(e) => Err(e),
             };
             match result {
                 Ok(()) => {
-                    self.trim(sink).await;
+                    self.trim_resolved(sink).await;
                     return Ok(done);
                 }
                 Err(error) => {
@@ -194,10 +209,10 @@ impl DeadLetters {
                         return Err(error);
                     }
                     // Nobody knows this stream: its rows were not delivered and will not be.
-                    self.forget(&slice).await;
+                    self.delete_replay_stream(&slice).await;
                     let rotated = matches!(
                         &error,
-                        DeadLetterError::Letter(LetterError::File(FileError::Conflict))
+                        DeadLetterError::State(DeadLetterResolveError::File(FileError::Conflict))
                     );
                     if !rotated || attempt == ATTEMPTS_MAX {
                         return Err(error);
@@ -211,51 +226,59 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`DeadLetterError`]; no letter is dropped then, unless the store did not say so.
-    pub async fn discard(&self, sink: &SinkKey, which: Which) -> Result<Dropped, DeadLetterError> {
-        let _turn = self.turn.lock().await;
-        self.refuse_while_moving(sink).await?;
-        let found = self.find(sink, which).await?;
-        let letters: Vec<u64> = found.letters.iter().map(|k| k.number).collect();
-        let dropped = letters.len() as u64;
+    pub async fn discard(
+        &self,
+        sink: &SinkKey,
+        selection: SinkDeadLetterSelection,
+    ) -> Result<DiscardReport, DeadLetterError> {
+        let _lock = self.lock.lock().await;
+        self.reject_while_moving_rows(sink).await?;
+        let found = self.select(sink, selection).await?;
+        let dead_letters: Vec<u64> = found.dead_letters.iter().map(|k| k.number).collect();
+        let dropped = dead_letters.len() as u64;
         if dropped > 0 || !found.lost.is_empty() {
-            self.finish(sink, letters, found.lost, LetterEnd::Dropped)
+            self.resolve(sink, dead_letters, found.lost, DeadLetterOutcome::Dropped)
                 .await?;
-            self.trim(sink).await;
+            self.trim_resolved(sink).await;
         }
-        Ok(Dropped {
+        Ok(DiscardReport {
             dropped,
             next: found.next,
         })
     }
 
-    async fn find(&self, sink: &SinkKey, which: Which) -> Result<Found, DeadLetterError> {
-        let book = self.repo.letter_book(sink, &self.volume).await?;
-        let (log, name) = (self.log.clone(), letter_stream(sink));
-        let read = tokio::task::spawn_blocking(move || read(&log, &name, &book, &which));
+    async fn select(
+        &self,
+        sink: &SinkKey,
+        selection: SinkDeadLetterSelection,
+    ) -> Result<SelectedDeadLetters, DeadLetterError> {
+        let state = self.repo.dead_letter_state(sink, &self.volume).await?;
+        let (log, name) = (self.log.clone(), dead_letter_stream(sink));
+        let read = tokio::task::spawn_blocking(move || read_page(&log, &name, &state, &selection));
         read.await
             .map_err(|e| DeadLetterError::Read(e.to_string()))?
     }
 
-    async fn render(
+    async fn render_blocks(
         &self,
         (mapping, columns): (&CompiledMapping, &Mapping),
-        compression: Compression,
-        kept: &[Kept],
-    ) -> Result<Rendered, DeadLetterError> {
-        let of_records = kept.iter().filter(|k| k.letter.row.is_none());
-        let records: Vec<RecordContext> = of_records.map(|k| k.letter.record()).collect();
+        compression: BlockCompression,
+        kept: &[StoredDeadLetter],
+    ) -> Result<RenderedDeadLetters, DeadLetterError> {
+        let of_records = kept.iter().filter(|k| k.dead_letter.row.is_none());
+        let records: Vec<RecordContext> = of_records.map(|k| k.dead_letter.record()).collect();
         let cells = match &self.templates {
             Some(pool) => pool.evaluate_batch(mapping.templates(), &records).await,
             None => Vec::new(),
         };
-        let mut blocks = Blocks::new(compression)?;
-        let (mut letters, mut refused) = (Vec::new(), Vec::new());
+        let mut blocks = BlockBuilder::new(compression)?;
+        let (mut dead_letters, mut refused) = (Vec::new(), Vec::new());
         let mut records = records.iter().enumerate();
         for kept in kept {
-            let rendered = match &kept.letter.row {
+            let rendered = match &kept.dead_letter.row {
                 Some(row) => {
                     let rows = write_row(row, columns, &mut blocks.rows);
-                    rows.map(|()| kept.letter.request.received)
+                    rows.map(|()| kept.dead_letter.request.received)
                 }
                 None => {
                     let Some((i, record)) = records.next() else {
@@ -270,21 +293,21 @@ impl DeadLetters {
             };
             match rendered {
                 Ok(received) => {
-                    letters.push(kept.number);
-                    blocks.count(received)?;
+                    dead_letters.push(kept.number);
+                    blocks.add_row(received)?;
                 }
                 Err(error) => refused.push((kept.number, error)),
             }
         }
-        Ok(Rendered {
-            blocks: blocks.end()?,
-            letters,
-            refused,
+        Ok(RenderedDeadLetters {
+            blocks: blocks.finish()?,
+            dead_letters,
+            rejected: refused,
         })
     }
 
     /// Brings the blocks to disk as the whole of a slice's stream.
-    async fn store(
+    async fn append_blocks(
         &self,
         slice: &SliceKey,
         blocks: Vec<BlockToAppend>,
@@ -292,47 +315,47 @@ impl DeadLetters {
         let stream = self.appender.open(slice)?;
         for block in blocks {
             match stream.append(block)?.await {
-                Outcome::Stored => {}
-                Outcome::Refused(error) => return Err(error.into()),
-                Outcome::Unknown(cause) => return Err(AppendError::Failed(cause).into()),
+                AppendOutcome::Stored => {}
+                AppendOutcome::Rejected(error) => return Err(error.into()),
+                AppendOutcome::Unknown(cause) => return Err(BlockAppendError::Failed(cause).into()),
             }
         }
         Ok(self.appender.close(slice).await?)
     }
 
-    async fn finish(
+    async fn resolve(
         &self,
         sink: &SinkKey,
-        letters: Vec<u64>,
+        dead_letters: Vec<u64>,
         lost: Vec<(u64, u64)>,
-        end: LetterEnd,
+        end: DeadLetterOutcome,
     ) -> Result<(), DeadLetterError> {
-        let stream = self.log.find(&letter_stream(sink));
+        let stream = self.log.find(&dead_letter_stream(sink));
         let stats = stream.and_then(|id| self.log.stats(id));
-        let counts = stats.map(|s| LetterCounts {
+        let counts = stats.map(|s| DeadLetterCounts {
             taken: s.next_seq,
             lost: s.lost_records,
         });
-        let finished = Finished {
-            letters,
+        let finished = DeadLetterResolution {
+            numbers: dead_letters,
             lost,
             counts: counts.unwrap_or_default(),
             end,
         };
         let now = self.clock.now();
         self.repo
-            .finish_letters(sink, &self.volume, &finished, now)
+            .resolve_dead_letters(sink, &self.volume, &finished, now)
             .await?;
         Ok(())
     }
 
     /// Removes the letters that are done with from the log. What is missed here is found by the next
     /// one.
-    async fn trim(&self, sink: &SinkKey) {
-        let trimmed = match self.repo.letter_book(sink, &self.volume).await {
-            Ok(book) => {
-                let stream = self.log.find(&letter_stream(sink));
-                match stream.map(|id| self.log.trim(id, book.floor())) {
+    async fn trim_resolved(&self, sink: &SinkKey) {
+        let trimmed = match self.repo.dead_letter_state(sink, &self.volume).await {
+            Ok(state) => {
+                let stream = self.log.find(&dead_letter_stream(sink));
+                match stream.map(|id| self.log.trim(id, state.floor())) {
                     Some(Ok(ticket)) => ticket.await.map(drop).map_err(|e| e.to_string()),
                     Some(Err(error)) => Err(error.to_string()),
                     None => Ok(()),
@@ -345,7 +368,7 @@ impl DeadLetters {
         }
     }
 
-    async fn forget(&self, slice: &SliceKey) {
+    async fn delete_replay_stream(&self, slice: &SliceKey) {
         let Some(stream) = self.log.find(&slice.to_string()) else {
             return;
         };
@@ -358,8 +381,8 @@ impl DeadLetters {
 }
 
 /// A row that its table could not take, as one of the sink's table now.
-fn write_row(row: &RefusedRow, mapping: &Mapping, out: &mut Vec<u8>) -> Result<(), String> {
-    if !mapping.takes_rows_of(&row.table.mapping) {
+fn write_row(row: &RejectedRow, mapping: &Mapping, out: &mut Vec<u8>) -> Result<(), String> {
+    if !mapping.accepts_rows_from(&row.table.mapping) {
         return Err(
             "it is a row that was made by other columns than the sink has now, and its record is not kept"
                 .to_owned(),
@@ -370,31 +393,31 @@ fn write_row(row: &RefusedRow, mapping: &Mapping, out: &mut Vec<u8>) -> Result<(
 }
 
 /// Rows on their way into blocks.
-struct Blocks {
-    compression: Compression,
-    encoder: Encoder,
+struct BlockBuilder {
+    compression: BlockCompression,
+    encoder: BlockEncoder,
     rows: Vec<u8>,
     records: u32,
     times: Option<(Timestamp, Timestamp)>,
-    done: Vec<BlockToAppend>,
+    finished: Vec<BlockToAppend>,
 }
 
-impl Blocks {
-    fn new(compression: Compression) -> Result<Self, DeadLetterError> {
+impl BlockBuilder {
+    fn new(compression: BlockCompression) -> Result<Self, DeadLetterError> {
         let encoder =
-            Encoder::new(compression).map_err(|e| DeadLetterError::Read(e.to_string()))?;
+            BlockEncoder::new(compression).map_err(|e| DeadLetterError::Read(e.to_string()))?;
         Ok(Self {
             compression,
             encoder,
             rows: Vec::new(),
             records: 0,
             times: None,
-            done: Vec::new(),
+            finished: Vec::new(),
         })
     }
 
     /// A row was written.
-    fn count(&mut self, at: Timestamp) -> Result<(), DeadLetterError> {
+    fn add_row(&mut self, at: Timestamp) -> Result<(), DeadLetterError> {
         self.records += 1;
         let (first, last) = self.times.unwrap_or((at, at));
         self.times = Some((first.min(at), last.max(at)));
@@ -409,8 +432,8 @@ impl Blocks {
             return Ok(());
         };
         let payload = self.encoder.encode(&self.rows);
-        let payload = payload.map_err(|e| AppendError::Other(e.to_string().into()))?;
-        self.done.push(BlockToAppend {
+        let payload = payload.map_err(|e| BlockAppendError::Other(e.to_string().into()))?;
+        self.finished.push(BlockToAppend {
             sealed: SealedBlock {
                 payload,
                 raw_len: self.rows.len(),
@@ -424,8 +447,8 @@ impl Blocks {
         Ok(())
     }
 
-    fn end(mut self) -> Result<Vec<BlockToAppend>, DeadLetterError> {
+    fn finish(mut self) -> Result<Vec<BlockToAppend>, DeadLetterError> {
         self.seal()?;
-        Ok(self.done)
+        Ok(self.finished)
     }
 }

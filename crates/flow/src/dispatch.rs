@@ -3,10 +3,10 @@
 //! What can be done at once is done at once: a sink never waits for another sink's templates, for
 //! another's slice to be opened, or for another's room.
 
-mod large;
+mod large_request;
 mod outcome;
+mod route_table;
 mod rows;
-mod table;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,19 +16,19 @@ use forebay_record::{CompiledMapping, RecordContext};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-pub use large::Large;
+pub use large_request::LargeRequest;
 pub use outcome::{
-    BrokenRecord, BrokenRecords, Failure, Fate, Kept, Progress, REFUSALS_MAX, Refusal, Refused,
-    SinkResult,
+    BrokenRecord, BrokenRecords, KeptRecords, REJECTIONS_MAX, RecordRejection, RejectedRecords,
+    RequestProgress, SinkFailure, SinkResult, WriteOutcome,
 };
-pub use rows::Random;
-use rows::{Evaluated, Put, Rendered, Rows, put};
-pub use table::{BranchRoute, SinkRoute, Table, Target};
+pub use route_table::{BranchRoute, RouteTable, SinkRoute, SourceRoute};
+pub use rows::RandomBits;
+use rows::{DispatchAttempt, PendingRows, RenderSummary, TemplateResult, try_append};
 
-use crate::budget::Charge;
-use crate::lane::Lane;
+use crate::fair_thread_pool::FairThreadPool;
+use crate::memory_limiter::MemoryPermit;
 use crate::metrics::{ROWS_ACCEPTED, ROWS_DEAD, ROWS_FAILED, ROWS_REFUSED};
-use crate::pipeline::{BlockTicket, Pipeline, Wait};
+use crate::pipeline::{AppendTicket, BlockTicket, Pipeline};
 use crate::template::TemplatePool;
 
 /// How long a record waits for its sink's first slice.
@@ -40,16 +40,16 @@ const AT_ONCE_MAX: usize = 256 << 10;
 
 /// The records of a request, and what they hold of the byte budget.
 #[derive(Debug)]
-pub struct Batch {
+pub struct RecordBatch {
     /// In the order in which they were sent.
     pub records: Vec<RecordContext>,
     /// Indices of those that no sink gets, ascending: they are not what the batch says.
     pub broken: Vec<usize>,
     /// Given back when their rows are in blocks, which hold their own share.
-    pub charge: Charge,
+    pub memory_permit: MemoryPermit,
 }
 
-impl Batch {
+impl RecordBatch {
     /// When it came.
     fn received(&self) -> Timestamp {
         let first = self.records.first();
@@ -57,7 +57,7 @@ impl Batch {
     }
 
     /// The records that sinks get, with their indices.
-    fn good(&self) -> impl Iterator<Item = (usize, &RecordContext)> {
+    fn valid_records(&self) -> impl Iterator<Item = (usize, &RecordContext)> {
         let all = self.records.iter().enumerate();
         all.filter(|(i, _)| self.broken.is_empty() || self.broken.binary_search(i).is_err())
     }
@@ -65,23 +65,23 @@ impl Batch {
 
 /// Sends records to their sinks.
 pub struct Dispatcher {
-    table: RwLock<Arc<Table>>,
+    table: RwLock<Arc<RouteTable>>,
     templates: Option<Arc<TemplatePool>>,
-    random: Random,
-    meters: Meters,
+    random: RandomBits,
+    meters: DispatchMeters,
     /// For reading and rendering large requests: few at a time, so that the threads that answer
     /// small ones have the rest of the machine, and few indices of large bodies are in memory.
-    large: Arc<Lane>,
+    large_pool: Arc<FairThreadPool>,
     /// For large requests whose templates are being evaluated.
-    templated: Arc<Lane>,
+    templated_pool: Arc<FairThreadPool>,
 }
 
 /// Large requests whose templates are evaluated at a time: enough to keep the workers busy.
 const TEMPLATED_MAX: usize = 4;
 
-struct Meters {
+struct DispatchMeters {
     accepted: metrics::Counter,
-    refused: metrics::Counter,
+    rejected: metrics::Counter,
     dead: metrics::Counter,
     failed: metrics::Counter,
 }
@@ -93,9 +93,9 @@ impl std::fmt::Debug for Dispatcher {
 }
 
 /// How far a sink is with the request.
-enum Step {
+enum SinkStep {
     /// Rows are in a block, refused records on their way to the log.
-    Waiting(Option<Wait>, Option<BlockTicket>, Rendered),
+    Waiting(Option<AppendTicket>, Option<BlockTicket>, RenderSummary),
     /// It is done.
     Done(SinkResult),
     /// Nothing could be done at once.
@@ -106,7 +106,7 @@ impl Dispatcher {
     /// Without a source yet. `templates` evaluates template columns; without it records of sinks
     /// that have some are refused as unavailable.
     #[must_use]
-    pub fn new(templates: Option<Arc<TemplatePool>>, random: Random) -> Arc<Self> {
+    pub fn new(templates: Option<Arc<TemplatePool>>, random: RandomBits) -> Arc<Self> {
         Self::with_workers(templates, random, 0)
     }
 
@@ -114,7 +114,7 @@ impl Dispatcher {
     #[must_use]
     pub fn with_workers(
         templates: Option<Arc<TemplatePool>>,
-        random: Random,
+        random: RandomBits,
         workers: usize,
     ) -> Arc<Self> {
         let workers = match workers {
@@ -122,14 +122,14 @@ impl Dispatcher {
             workers => workers,
         };
         Arc::new(Self {
-            large: Lane::new(workers),
-            templated: Lane::new(TEMPLATED_MAX),
+            large_pool: FairThreadPool::new(workers),
+            templated_pool: FairThreadPool::new(TEMPLATED_MAX),
             table: RwLock::default(),
             templates,
             random,
-            meters: Meters {
+            meters: DispatchMeters {
                 accepted: metrics::counter!(ROWS_ACCEPTED),
-                refused: metrics::counter!(ROWS_REFUSED),
+                rejected: metrics::counter!(ROWS_REFUSED),
                 dead: metrics::counter!(ROWS_DEAD),
                 failed: metrics::counter!(ROWS_FAILED),
             },
@@ -138,28 +138,28 @@ impl Dispatcher {
 
     /// The table in force.
     #[must_use]
-    pub fn table(&self) -> Arc<Table> {
+    pub fn table(&self) -> Arc<RouteTable> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&table)
     }
 
     /// Puts a new table in force.
-    pub fn set_table(&self, table: Table) {
+    pub fn set_table(&self, table: RouteTable) {
         let table = Arc::new(table);
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
     }
 
     /// Where an address leads.
     #[must_use]
-    pub fn find(&self, project: u64, source: &str, secret: &str) -> Option<Arc<Target>> {
+    pub fn find(&self, project: u64, source: &str, secret: &str) -> Option<Arc<SourceRoute>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.find(project, source, secret).cloned()
     }
 
     /// Where large requests have to wait for their turn.
     #[must_use]
-    pub fn large(&self) -> &Arc<Lane> {
-        &self.large
+    pub fn large_pool(&self) -> &Arc<FairThreadPool> {
+        &self.large_pool
     }
 
     /// Writes the records to all sinks of the target and waits for what each sink promises. The
@@ -168,98 +168,121 @@ impl Dispatcher {
     /// The records are few and small: they are read where they are.
     pub async fn dispatch(
         &self,
-        target: &Target,
-        mut batch: Batch,
-        progress: &Progress,
+        route: &SourceRoute,
+        mut batch: RecordBatch,
+        progress: &RequestProgress,
     ) -> Vec<SinkResult> {
         let size: usize = batch.records.iter().map(|r| r.body().len()).sum();
-        let mut steps: Vec<Step> = target
+        let mut steps: Vec<SinkStep> = route
             .sinks()
             .map(|sink| match sink.pipeline() {
-                Some(pipeline) if size <= AT_ONCE_MAX => self.at_once(&pipeline, &batch, progress),
-                _ => Step::Todo,
+                Some(pipeline) if size <= AT_ONCE_MAX => {
+                    self.try_dispatch_inline(&pipeline, &batch, progress)
+                }
+                _ => SinkStep::Todo,
             })
             .collect();
-        if steps.iter().any(|s| matches!(s, Step::Todo)) {
+        if steps.iter().any(|s| matches!(s, SinkStep::Todo)) {
             for record in &mut batch.records {
                 *record = record.unparsed();
             }
             // Rare, and large: on the heap, so that the usual request stays small.
-            Box::pin(self.rest(target, &mut steps, &batch, progress)).await;
+            Box::pin(self.dispatch_deferred(route, &mut steps, &batch, progress)).await;
         }
         let good = batch.records.len() - batch.broken.len();
         drop(batch);
-        self.finish(steps, good).await
+        self.await_results(steps, good).await
     }
 
     /// Waits for the disk.
-    async fn finish(&self, steps: Vec<Step>, good: usize) -> Vec<SinkResult> {
+    async fn await_results(&self, steps: Vec<SinkStep>, good: usize) -> Vec<SinkResult> {
         let mut results = Vec::with_capacity(steps.len());
         for step in steps {
             let result = match step {
-                Step::Done(result) => result,
-                Step::Waiting(rows, letters, rendered) => {
-                    let fate = match rows {
+                SinkStep::Done(result) => result,
+                SinkStep::Waiting(rows, dead_letters, rendered) => {
+                    let outcome = match rows {
                         Some(wait) => wait.await.into(),
-                        None => Fate::Nothing,
+                        None => WriteOutcome::Nothing,
                     };
-                    let kept = match letters {
+                    let kept = match dead_letters {
                         Some(ticket) => ticket.await.into(),
-                        None => Fate::Nothing,
+                        None => WriteOutcome::Nothing,
                     };
-                    rendered.result(fate, kept)
+                    rendered.into_result(outcome, kept)
                 }
-                Step::Todo => Rendered::of(good).failed(Failure::NoOpenSlice),
+                SinkStep::Todo => {
+                    RenderSummary::with_rows(good).into_failure(SinkFailure::NoOpenSlice)
+                }
             };
-            self.count(&result);
+            self.count_rows(&result);
             results.push(result);
         }
         results
     }
 
-    fn count(&self, result: &SinkResult) {
+    fn count_rows(&self, result: &SinkResult) {
         let rows = u64::from(result.rows);
-        match result.fate {
-            Fate::Processed | Fate::Accepted => self.meters.accepted.increment(rows),
-            Fate::Failed(_) | Fate::Unknown(_) => self.meters.failed.increment(rows),
-            Fate::Nothing => {}
+        match result.outcome {
+            WriteOutcome::Processed | WriteOutcome::Accepted => {
+                self.meters.accepted.increment(rows)
+            }
+            WriteOutcome::Failed(_) | WriteOutcome::Unknown(_) => {
+                self.meters.failed.increment(rows)
+            }
+            WriteOutcome::Nothing => {}
         }
         let kept = result.kept.records.count() as u64;
-        match result.kept.fate {
-            Fate::Processed | Fate::Accepted => self.meters.dead.increment(kept),
-            Fate::Failed(_) | Fate::Unknown(_) => self.meters.failed.increment(kept),
-            Fate::Nothing => {}
+        match result.kept.outcome {
+            WriteOutcome::Processed | WriteOutcome::Accepted => self.meters.dead.increment(kept),
+            WriteOutcome::Failed(_) | WriteOutcome::Unknown(_) => {
+                self.meters.failed.increment(kept)
+            }
+            WriteOutcome::Nothing => {}
         }
-        if result.refused.count() > 0 {
-            self.meters.refused.increment(result.refused.count() as u64);
+        if result.rejected.count() > 0 {
+            self.meters
+                .rejected
+                .increment(result.rejected.count() as u64);
         }
     }
 
     /// The usual way: render, and into the open block.
-    fn at_once(&self, pipeline: &Arc<Pipeline>, batch: &Batch, progress: &Progress) -> Step {
+    fn try_dispatch_inline(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        batch: &RecordBatch,
+        progress: &RequestProgress,
+    ) -> SinkStep {
         // Queries may take milliseconds for a record: between those others get their turn.
         if !pipeline.mapping().templates().is_empty() || pipeline.mapping().has_queries() {
-            return Step::Todo;
+            return SinkStep::Todo;
         }
         rows::with_scratch(|rows| {
-            let mut rendered = Rendered::default();
-            for record in batch.good() {
-                rendered.render(pipeline, record, &[], &self.random, rows);
+            let mut rendered = RenderSummary::default();
+            for record in batch.valid_records() {
+                rendered.render_record(pipeline, record, &[], &self.random, rows);
             }
-            match put(pipeline, rows, &mut rendered, batch.received(), progress) {
-                Put::Done(step) => step,
-                Put::Full | Put::Retired => Step::Todo,
+            match try_append(pipeline, rows, &mut rendered, batch.received(), progress) {
+                DispatchAttempt::Done(step) => step,
+                DispatchAttempt::Full | DispatchAttempt::Retired => SinkStep::Todo,
             }
         })
     }
 
     /// Everything that has to wait for something, all of it at the same time.
-    async fn rest(&self, target: &Target, steps: &mut [Step], batch: &Batch, progress: &Progress) {
+    async fn dispatch_deferred(
+        &self,
+        route: &SourceRoute,
+        steps: &mut [SinkStep],
+        batch: &RecordBatch,
+        progress: &RequestProgress,
+    ) {
         let todo: Vec<_> = steps
             .iter()
-            .zip(target.sinks())
+            .zip(route.sinks())
             .enumerate()
-            .filter(|(_, (step, _))| matches!(step, Step::Todo))
+            .filter(|(_, (step, _))| matches!(step, SinkStep::Todo))
             .map(|(i, (_, sink))| (i, sink, sink.pipeline()))
             .collect();
         let (templated, plain): (Vec<_>, Vec<_>) = todo.into_iter().partition(|(_, _, p)| {
@@ -267,7 +290,10 @@ impl Dispatcher {
                 .is_some_and(|p| !p.mapping().templates().is_empty())
         });
         let plain = join_all(plain.into_iter().map(|(i, sink, _)| async move {
-            (i, self.patiently(sink, batch, None, progress).await)
+            (
+                i,
+                self.dispatch_with_retry(sink, batch, None, progress).await,
+            )
         }));
         let templated = async {
             let mappings = templated
@@ -278,7 +304,11 @@ impl Dispatcher {
             join_all(templated.iter().zip(mappings).zip(evaluated).map(
                 |(((i, sink, _), mapping), cells)| async move {
                     let evaluated = Some((mapping, cells));
-                    (*i, self.patiently(sink, batch, evaluated, progress).await)
+                    (
+                        *i,
+                        self.dispatch_with_retry(sink, batch, evaluated, progress)
+                            .await,
+                    )
                 },
             ))
             .await
@@ -295,7 +325,7 @@ impl Dispatcher {
         &self,
         mappings: &[Arc<CompiledMapping>],
         records: &[RecordContext],
-    ) -> Vec<Vec<Vec<Evaluated>>> {
+    ) -> Vec<Vec<Vec<TemplateResult>>> {
         let templates = mappings.iter().flat_map(|m| m.templates());
         let templates: Vec<_> = templates.cloned().collect();
         let mut results = match &self.templates {
@@ -315,20 +345,20 @@ impl Dispatcher {
 
     /// Tries until the rows are in a block: through rotations, while there is no room, and for a
     /// while without an open slice.
-    async fn patiently(
+    async fn dispatch_with_retry(
         &self,
         sink: &SinkRoute,
-        batch: &Batch,
-        mut evaluated: Option<(Arc<CompiledMapping>, Vec<Vec<Evaluated>>)>,
-        progress: &Progress,
-    ) -> Step {
+        batch: &RecordBatch,
+        mut evaluated: Option<(Arc<CompiledMapping>, Vec<Vec<TemplateResult>>)>,
+        progress: &RequestProgress,
+    ) -> SinkStep {
         let deadline = Instant::now() + SLICE_WAIT;
         loop {
             // It misses nothing from here on.
             let changed = sink.changed();
             let Some(pipeline) = sink.pipeline().filter(|p| !p.is_retired()) else {
                 if timeout_at(deadline, changed).await.is_err() {
-                    return Step::Todo;
+                    return SinkStep::Todo;
                 }
                 continue;
             };
@@ -344,9 +374,9 @@ impl Dispatcher {
                 evaluated = Some((Arc::clone(mapping), cells));
             }
             let cells = evaluated.as_ref().map(|(_, cells)| cells.as_slice());
-            let rows = Rows::render(&pipeline, batch, cells, &self.random).await;
+            let rows = PendingRows::render_batch(&pipeline, batch, cells, &self.random).await;
             match rows.put(&pipeline, batch.received(), progress).await {
-                Step::Todo => {}
+                SinkStep::Todo => {}
                 step => return step,
             }
         }

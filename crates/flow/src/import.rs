@@ -9,9 +9,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use forebay_meta::keys::{self, Key};
-use forebay_meta::{DefinitionError, FileError, Mirror};
-use forebay_model::failpoint::{self, Point};
+use forebay_meta::keys::{self, StoreKey};
+use forebay_meta::{DefinitionError, FileError, WatchCache};
+use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{
     File, FileKey, FileState, Sink, SinkKey, Slice, SliceState, TableBackend, TableSink, Timestamp,
 };
@@ -24,12 +24,12 @@ mod queue;
 mod rows;
 mod tables;
 
-pub use tables::Tables;
+pub use tables::TableRegistry;
 
-use crate::dead_letter::DeadLetters;
-use crate::deliver::{AttemptError, Delivery, WorkConfig, work};
+use crate::dead_letter::SinkDeadLetters;
 use crate::metrics;
 use crate::upload::Uploader;
+use crate::work_queue::{AttemptError, DeliveryContext, WorkConfig, run_work_queue};
 
 /// What a file is imported by, in the words of a failure.
 const AS_OPENED: &str = "as the sink was when the file was opened";
@@ -50,15 +50,15 @@ fn stuck<'s>(slices: impl Iterator<Item = &'s Slice>) -> HashMap<FileKey, Timest
 /// Imports files. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Importer {
-    delivery: Delivery,
+    delivery: DeliveryContext,
     staging: Staging,
-    tables: Tables,
+    tables: TableRegistry,
     /// Writes an object again that staging has lost.
     uploader: Uploader,
     cluster_id: Arc<str>,
     config: WorkConfig,
     /// Where rows go that somebody has given up.
-    dead_letters: Option<DeadLetters>,
+    dead_letters: Option<SinkDeadLetters>,
 }
 
 impl From<TableError> for AttemptError {
@@ -75,9 +75,9 @@ impl Importer {
     /// Into those tables, under that cluster's name.
     #[must_use]
     pub fn new(
-        delivery: Delivery,
+        delivery: DeliveryContext,
         staging: Staging,
-        tables: Tables,
+        tables: TableRegistry,
         uploader: Uploader,
         cluster_id: &str,
         config: WorkConfig,
@@ -95,7 +95,7 @@ impl Importer {
 
     /// With where rows go that somebody has given up; without it they wait.
     #[must_use]
-    pub fn with_dead_letters(mut self, dead_letters: DeadLetters) -> Self {
+    pub fn with_dead_letters(mut self, dead_letters: SinkDeadLetters) -> Self {
         self.dead_letters = Some(dead_letters);
         self
     }
@@ -103,17 +103,17 @@ impl Importer {
     /// Imports until `stop`; what is under way then is finished.
     pub async fn run(self, stop: CancellationToken) {
         let store = self.delivery.repo.store();
-        let (files, fill) = Mirror::<File>::new(Arc::clone(store), keys::FILES);
+        let (files, fill) = WatchCache::<File>::new(Arc::clone(store), keys::FILES);
         let filling = tokio::spawn(fill.run(stop.clone()));
-        let (sinks, fill) = Mirror::<Sink>::new(Arc::clone(store), keys::SINKS);
+        let (sinks, fill) = WatchCache::<Sink>::new(Arc::clone(store), keys::SINKS);
         let filling_sinks = tokio::spawn(fill.run(stop.clone()));
-        let (slices, fill) = Mirror::<Slice>::new(Arc::clone(store), keys::SLICES);
+        let (slices, fill) = WatchCache::<Slice>::new(Arc::clone(store), keys::SLICES);
         let filling_slices = tokio::spawn(fill.run(stop.clone()));
         let changes = tokio::sync::Mutex::new(files.changes());
         let due = |busy: &HashSet<FileKey>| {
             let (files, sinks) = (files.snapshot(), sinks.snapshot());
             let defined = |sink: &SinkKey| {
-                let sink = sinks.entries.get(&Key::Sink(sink).to_string());
+                let sink = sinks.entries.get(&StoreKey::Sink(sink).to_string());
                 sink.map(|s| s.revision)
             };
             let closed = files
@@ -129,7 +129,7 @@ impl Importer {
             let this = self.clone();
             async move { this.attempt(&key).await }
         };
-        work(&stop, &self.config, changed, due, act).await;
+        run_work_queue(&stop, &self.config, changed, due, act).await;
         for filling in [filling, filling_sinks, filling_slices] {
             if let Err(error) = filling.await {
                 tracing::error!(%error, "a mirror of the importer ended");
@@ -152,14 +152,14 @@ impl Importer {
             self.reject(&file).await;
             return;
         }
-        let imported = self.config.within("import", self.import(&file)).await;
+        let imported = self.config.with_timeout("import", self.import(&file)).await;
         let now = self.delivery.clock.now();
         let noted = match imported {
             Ok((rows, by)) => {
                 metrics::imported(rows);
                 let repo = &self.delivery.repo;
                 let noted = repo.file_imported_by(key, rows, Some(&by), now).await;
-                failpoint::at(Point::ImportNoted);
+                failpoint::at(FailPoint::ImportNoted);
                 noted
             }
             Err(error) => {
@@ -182,13 +182,13 @@ impl Importer {
         }
         let id = import_id(&self.cluster_id, &file.key);
         let own = Some(file.table.clone());
-        let in_force = self.in_force(file).await?;
+        let in_force = self.current_definition(file).await?;
         for by in own.into_iter().chain(in_force) {
             // One that is not here can't be asked, and whoever gives the file up knows that.
             let Some(table) = self.tables.get(by.backend) else {
                 continue;
             };
-            if let Some(rows) = table.settled(&id).await? {
+            if let Some(rows) = table.resolve_import(&id).await? {
                 let (repo, by) = (&self.delivery.repo, resolved(&by, table.backend()));
                 let now = self.delivery.clock.now();
                 let noted = repo.file_imported_by(&file.key, rows, Some(&by), now);
@@ -201,7 +201,7 @@ impl Importer {
 
     /// Makes the file's rows dead letters.
     async fn reject(&self, file: &File) {
-        let rejecting = self.config.within("move to the dead letters", async {
+        let rejecting = self.config.with_timeout("move to the dead letters", async {
             let dead_letters = self
                 .dead_letters
                 .as_ref()
@@ -217,11 +217,11 @@ impl Importer {
                     "the staged slice {} is not as it was uploaded",
                     slice.staging_path
                 ));
-                return Err(self.write_again(&slice, &found).await?);
+                return Err(self.reupload(&slice, &found).await?);
             }
             let columns = file.table.mapping.columns.len();
             let (rows, _) = rows::rows(self.staging.clone(), slices, columns);
-            dead_letters.take_rows(file, rows).await
+            dead_letters.move_to_dlq(file, rows).await
         });
         let Err(error) = rejecting.await else {
             return;
@@ -243,7 +243,7 @@ impl Importer {
         let mut tried: Vec<(&str, TableSink)> = Vec::new();
         let mut failure = String::new();
         if file.retry.attempt > 0 {
-            let in_force = self.in_force(file).await?;
+            let in_force = self.current_definition(file).await?;
             tried.extend(in_force.map(|by| (IN_FORCE, by)));
         }
         let own = (AS_OPENED, file.table.clone());
@@ -256,7 +256,7 @@ impl Importer {
         let mut next = 0;
         while let Some((what, by)) = tried.get(next).cloned() {
             if (file.retry.attempt > 0 || next > 0)
-                && let Some(done) = self.done_before(file, &tried).await?
+                && let Some(done) = self.already_imported(file, &tried).await?
             {
                 return Ok(done);
             }
@@ -270,7 +270,7 @@ impl Importer {
             next += 1;
             if next == tried.len()
                 && next == 1
-                && let Some(by) = self.in_force(file).await?
+                && let Some(by) = self.current_definition(file).await?
             {
                 tried.push((IN_FORCE, by));
             }
@@ -284,7 +284,7 @@ impl Importer {
 
     /// The sink's definition, if it is another one than the file was opened with and the file's
     /// rows are rows of it.
-    async fn in_force(&self, file: &File) -> Result<Option<TableSink>, AttemptError> {
+    async fn current_definition(&self, file: &File) -> Result<Option<TableSink>, AttemptError> {
         let sink = match self.delivery.repo.sink(&file.key.sink).await {
             Ok(sink) => sink,
             Err(DefinitionError::SinkNotFound(_)) => return Ok(None),
@@ -294,14 +294,14 @@ impl Importer {
         let table = sink
             .target
             .table()
-            .filter(|table| *table != own && table.mapping.takes_rows_of(&own.mapping));
+            .filter(|table| *table != own && table.mapping.accepts_rows_from(&own.mapping));
         Ok(table.cloned())
     }
 
     /// What the ledgers say of an import whose answer did not get here, or that was made before the
     /// table became one that can't take it. No ledger may be left out: rows that are in one table
     /// must not go into another.
-    async fn done_before(
+    async fn already_imported(
         &self,
         file: &File,
         tried: &[(&str, TableSink)],
@@ -317,7 +317,7 @@ impl Importer {
                     "the table backend \"{backend}\" is not configured on this node: its ledger has to say whether the file was imported there"
                 )));
             };
-            if let Some(rows) = table.settled(&id).await? {
+            if let Some(rows) = table.resolve_import(&id).await? {
                 return Ok(Some((rows, resolved(by, table.backend()))));
             }
         }
@@ -347,14 +347,14 @@ impl Importer {
             // set back to a backup, is done all the same.
             return match table.imported(&import.id).await? {
                 Some(rows) => {
-                    self.note_filled(file, by).await?;
+                    self.record_filled(file, by).await?;
                     Ok((rows, resolved(by, table.backend())))
                 }
                 None => Err(refused),
             };
         }
         table.prepare(&import.table, &import.mapping).await?;
-        failpoint::at(Point::TablePrepared);
+        failpoint::at(FailPoint::TablePrepared);
         let columns = import.mapping.columns.len();
         let (rows, unreadable) = rows::rows(self.staging.clone(), slices.to_vec(), columns);
         match table.import(&import, rows).await {
@@ -373,7 +373,7 @@ impl Importer {
                 }
                 match unreadable {
                     None => Err(error.into()),
-                    Some(slice) => Err(self.write_again(&slice, &error).await?),
+                    Some(slice) => Err(self.reupload(&slice, &error).await?),
                 }
             }
         }
@@ -381,7 +381,7 @@ impl Importer {
 
     /// An object is missing in staging, or is not what was written. The log still has the slice:
     /// the object is written anew and the import tried again, soon.
-    async fn write_again(
+    async fn reupload(
         &self,
         slice: &Slice,
         error: &TableError,
@@ -391,14 +391,14 @@ impl Importer {
             .uploader
             .upload(slice)
             .await
-            .map_err(|e| e.after(&format!("{error}; uploading it again failed")))?;
-        failpoint::at(Point::ObjectRewritten);
+            .map_err(|e| e.with_context(&format!("{error}; uploading it again failed")))?;
+        failpoint::at(FailPoint::ObjectRewritten);
         // The log may have lost records since: the next attempt must not look for them.
         let repo = &self.delivery.repo;
         let noted = repo
-            .slice_uploaded_again(&slice.key, uploaded.staged, uploaded.lost_records)
+            .slice_reuploaded(&slice.key, uploaded.staged, uploaded.lost_records)
             .await;
-        failpoint::at(Point::RewriteNoted);
+        failpoint::at(FailPoint::RewriteNoted);
         let reason = match noted {
             Ok(_) => format!("{error}; it was uploaded again"),
             Err(e) => format!("{error}; it was uploaded again, which could not be noted: {e}"),

@@ -1,21 +1,21 @@
 //! The data plane: records come in over HTTP, become rows in the log, and go from there to staging
 //! and into their tables. It decides nothing: it follows the metadata store.
 
-pub mod budget;
 pub mod dead_letter;
-pub mod deliver;
 pub mod dispatch;
-pub mod follow;
+pub mod fair_thread_pool;
+pub mod garbage_collector;
 pub mod import;
-pub mod janitor;
-pub mod kept;
-pub mod lane;
 pub mod losses;
+pub mod memory_limiter;
 pub mod metrics;
+pub mod orphan_streams;
 pub mod pipeline;
 pub mod quota;
-pub mod report;
+pub mod reconciler;
 pub mod source;
+pub mod statistics_reporter;
 pub mod template;
 pub mod topic;
 pub mod upload;
+pub mod work_queue;

@@ -6,15 +6,15 @@
 //! nothing of it; the store does, by the last report of each slice ([`crate::statistics_reporter`]). What was
 //! taken after the last report and is lost in that way is known to nobody.
 
-use forebay_log::{AppendError, CommitError, Log};
+use forebay_log::{CommitError, Log, LogAppendError};
 use forebay_meta::{FileError, Repo};
 use forebay_model::{FileState, SinkKey, SliceState, Timestamp, VolumeId};
 
-use crate::pipeline::letter_stream;
+use crate::pipeline::dead_letter_stream;
 
 /// Records that the log does not have any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct LostRecords {
     /// Whose they are.
     pub sink: SinkKey,
     /// The stream that held them: that of a slice, or of the sink's dead letters.
@@ -31,7 +31,7 @@ pub enum LossError {
     File(#[from] FileError),
     /// The log can't take the note.
     #[error("what the log has lost can't be noted in it: {0}")]
-    Append(#[from] AppendError),
+    Append(#[from] LogAppendError),
     /// The note did not get to the disk.
     #[error("what the log has lost can't be noted in it: {0}")]
     Commit(#[from] CommitError),
@@ -52,12 +52,12 @@ impl From<forebay_meta::StoreError> for LossError {
 ///
 /// # Errors
 /// [`LossError`]; what was not noted is found the next time.
-pub async fn name_losses(
+pub async fn record_losses(
     repo: &Repo,
     log: &Log,
     volume: &VolumeId,
     now: Timestamp,
-) -> Result<Vec<Loss>, LossError> {
+) -> Result<Vec<LostRecords>, LossError> {
     let mut losses = Vec::new();
     let reports = repo.largest_reports().await?;
     let active = repo.active_files(None).await?;
@@ -73,13 +73,13 @@ pub async fn name_losses(
                 _ => reports.get(key),
             };
             let taken = known.map_or(0, |s| s.records + s.lost_records);
-            losses.extend(compare(log, &key.file.sink, key.to_string(), taken).await?);
+            losses.extend(record_missing(log, &key.file.sink, key.to_string(), taken).await?);
         }
     }
-    for (sink, of, counts) in repo.letter_counts().await? {
+    for (sink, of, counts) in repo.dead_letter_counts().await? {
         if of == *volume {
-            let stream = letter_stream(&sink);
-            losses.extend(compare(log, &sink, stream, counts.taken).await?);
+            let stream = dead_letter_stream(&sink);
+            losses.extend(record_missing(log, &sink, stream, counts.taken).await?);
         }
     }
     // A file that can be written on volumes only that are gone would never be rotated.
@@ -108,7 +108,7 @@ pub async fn remembered_volume(repo: &Repo) -> Result<Option<u64>, LossError> {
     let volume = match newest {
         Some(key) => Some(key.volume.clone()),
         None => repo
-            .letter_counts()
+            .dead_letter_counts()
             .await?
             .pop()
             .map(|(_, volume, _)| volume),
@@ -117,12 +117,12 @@ pub async fn remembered_volume(repo: &Repo) -> Result<Option<u64>, LossError> {
 }
 
 /// Notes as lost what is missing of a stream that has taken so many records.
-async fn compare(
+async fn record_missing(
     log: &Log,
     sink: &SinkKey,
     stream: String,
     taken: u64,
-) -> Result<Option<Loss>, LossError> {
+) -> Result<Option<LostRecords>, LossError> {
     let known = log.find(&stream).and_then(|id| log.stats(id));
     let known = known.map_or(0, |stats| stats.next_seq);
     let records = taken.saturating_sub(known);
@@ -130,12 +130,12 @@ async fn compare(
         return Ok(None);
     }
     let id = log.stream(&stream)?;
-    log.note_lost(id, taken)?.await?;
+    log.report_lost(id, taken)?.await?;
     tracing::error!(
         %sink, stream, records, first = known,
         "acknowledged records are not in the log any more: they are lost"
     );
-    Ok(Some(Loss {
+    Ok(Some(LostRecords {
         sink: sink.clone(),
         stream,
         records,

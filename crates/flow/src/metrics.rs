@@ -74,7 +74,7 @@ pub const COLUMNS_NEVER_FOUND: &str = "forebay_columns_never_found";
 
 /// How the paths of a mapping do.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-pub(crate) fn paths(sink: &SinkKey, uses: &PathUse) {
+pub(crate) fn record_path_use(sink: &SinkKey, uses: &PathUse) {
     if !uses.columns.is_empty() {
         let never = uses.never_found().count();
         metrics::gauge!(COLUMNS_NEVER_FOUND, "sink" => sink.to_string()).set(never as f64);
@@ -83,7 +83,7 @@ pub(crate) fn paths(sink: &SinkKey, uses: &PathUse) {
 
 /// How a topic is.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-pub(crate) fn topic(sink: &SinkKey, statistics: &TopicStatistics) {
+pub(crate) fn record_topic(sink: &SinkKey, statistics: &TopicStatistics) {
     let sink = sink.to_string();
     metrics::counter!(TOPIC_ACCEPTED, "sink" => sink.clone()).absolute(statistics.accepted);
     metrics::counter!(TOPIC_DELIVERED, "sink" => sink.clone()).absolute(statistics.delivered);
@@ -151,7 +151,7 @@ pub(crate) fn import_failed() {
 }
 
 /// A table has lost rows that it had confirmed.
-pub(crate) fn vanished(rows: u64) {
+pub(crate) fn rows_vanished(rows: u64) {
     metrics::counter!(VANISHED_ROWS).increment(rows);
 }
 

@@ -5,8 +5,8 @@
 
 mod appender;
 mod completion;
-mod letters;
-mod local;
+mod dead_letters;
+mod local_log;
 mod shared;
 mod state;
 
@@ -14,22 +14,22 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use forebay_buffer::{Message, encode_apart};
-use forebay_model::settings::OnRefused;
-use forebay_model::{Compression, SinkSettings, SliceKey, Timestamp};
+use forebay_buffer::{Message, encode_standalone};
+use forebay_model::settings::RejectionAction;
+use forebay_model::{BlockCompression, SinkSettings, SliceKey, Timestamp};
 use forebay_record::{CompiledMapping, CompiledMessage, RecordContext, RecordError, SealedBlock};
 use tokio::sync::Notify;
 
-use crate::template::Evaluated;
-pub use appender::{AppendError, Appender, BlockStream, BlockTicket, BlockToAppend};
-pub use completion::{Outcome, Wait};
-use letters::Letters;
-pub use letters::NotKept;
-pub use local::LocalLog;
-pub(crate) use local::LocalStream;
-pub(crate) use local::{compression, letter_sink, letter_stream};
+use crate::template::TemplateResult;
+pub use appender::{Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend};
+pub use completion::{AppendOutcome, AppendTicket};
+pub use dead_letters::DeadLetterAppendError;
+use dead_letters::DeadLetterWriter;
+pub use local_log::LocalLog;
+pub(crate) use local_log::LocalStream;
+pub(crate) use local_log::{compression, dead_letter_sink, dead_letter_stream};
 pub use shared::PipelineShared;
-use state::{Parcel, Put, Ready, State, Taken, Triggers};
+use state::{BlockGuard, CompressedBlock, PipelineState, PutAttempt, SealTriggers, UnsealedBlock};
 
 /// Blocks up to this size are compressed where the row came in, about half a millisecond at most, which
 /// other requests wait for; larger ones on a thread that nobody else waits for.
@@ -42,9 +42,9 @@ const PLAIN_BELOW: usize = 32 << 10;
 
 /// What became of rows.
 #[derive(Debug)]
-pub enum Append {
+pub enum AppendAttempt {
     /// They are in a block, and are safe when this resolves.
-    Taken(Wait),
+    Taken(AppendTicket),
     /// Too much is under way: try again after [`Pipeline::changed`].
     Full,
     /// The slice is closed: take the sink's present one.
@@ -58,14 +58,14 @@ pub struct Pipeline {
     /// What makes messages of records, and of which topic; otherwise they become rows.
     messages: Option<(Arc<str>, CompiledMessage)>,
     mapping: Arc<CompiledMapping>,
-    compression: Compression,
-    triggers: Triggers,
+    compression: BlockCompression,
+    triggers: SealTriggers,
     waits: bool,
     stream: Arc<dyn BlockStream>,
     /// Where refused records go, if they are kept.
-    letters: Option<Letters>,
+    dead_letters: Option<DeadLetterWriter>,
     shared: Arc<PipelineShared>,
-    state: Mutex<State>,
+    state: Mutex<PipelineState>,
     changed: Notify,
     /// Rows have begun to gather behind a block.
     gathering: Notify,
@@ -86,26 +86,26 @@ impl Pipeline {
     /// When the volume takes nothing more.
     pub fn open(
         slice: SliceKey,
-        compression: Compression,
+        compression: BlockCompression,
         settings: &SinkSettings,
         mapping: Arc<CompiledMapping>,
         appender: &Arc<dyn Appender>,
         shared: Arc<PipelineShared>,
-    ) -> Result<Arc<Self>, AppendError> {
+    ) -> Result<Arc<Self>, BlockAppendError> {
         let stream = appender.open(&slice)?;
-        let refused = &settings.refused;
-        let letters = (refused.action == OnRefused::DeadLetter)
-            .then(|| Letters::new(&slice.file.sink, refused.dead_letters_max, appender));
+        let refused = &settings.rejection;
+        let dead_letters = (refused.action == RejectionAction::DeadLetter)
+            .then(|| DeadLetterWriter::new(&slice.file.sink, refused.dead_letters_max, appender));
         shared.meters.pipelines.increment(1);
         Ok(Arc::new(Self {
             slice: Some(slice),
             messages: None,
             mapping,
             compression,
-            triggers: Triggers::of(settings),
+            triggers: SealTriggers::from_settings(settings),
             waits: settings.sync.wait,
             stream,
-            letters,
+            dead_letters,
             shared,
             state: Mutex::default(),
             changed: Notify::new(),
@@ -114,7 +114,7 @@ impl Pipeline {
     }
 
     /// Opens the way into the stream of a topic.
-    pub(crate) fn of_topic(
+    pub(crate) fn for_topic(
         topic: &str,
         message: CompiledMessage,
         settings: &SinkSettings,
@@ -126,11 +126,11 @@ impl Pipeline {
             slice: None,
             mapping: Arc::clone(message.mapping()),
             messages: Some((topic.into(), message)),
-            compression: Compression::None,
-            triggers: Triggers::of(settings),
+            compression: BlockCompression::None,
+            triggers: SealTriggers::from_settings(settings),
             waits: settings.sync.wait,
             stream,
-            letters: None,
+            dead_letters: None,
             shared,
             state: Mutex::default(),
             changed: Notify::new(),
@@ -151,7 +151,7 @@ impl Pipeline {
     pub fn render(
         &self,
         record: &RecordContext,
-        cells: &[Evaluated],
+        cells: &[TemplateResult],
         random: &mut dyn FnMut() -> u128,
         out: &mut Vec<u8>,
     ) -> Result<(), RecordError> {
@@ -166,7 +166,7 @@ impl Pipeline {
             headers: headers.map(|(n, v)| (n, Some(v.into()))).collect(),
             timestamp_ms: None,
         };
-        encode_apart(out, topic, &message, record.request().received.as_millis());
+        encode_standalone(out, topic, &message, record.request().received.as_millis());
         Ok(())
     }
 
@@ -182,26 +182,28 @@ impl Pipeline {
         self.waits
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PipelineState> {
         // State changes are complete before anything in them could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts `records` rendered rows into one block: all of them or none.
-    pub fn append(self: &Arc<Self>, rows: &[u8], records: u32, at: Timestamp) -> Append {
-        let put = self
-            .lock()
-            .put((rows, records, at), &self.triggers, &self.shared.budget);
+    pub fn append(self: &Arc<Self>, rows: &[u8], records: u32, at: Timestamp) -> AppendAttempt {
+        let put = self.lock().put(
+            (rows, records, at),
+            &self.triggers,
+            &self.shared.memory_limiter,
+        );
         match put {
-            Put::Taken { wait, taken, first } => {
+            PutAttempt::Taken { wait, taken, first } => {
                 if first {
                     self.gathering.notify_one();
                 }
                 taken.into_iter().flatten().for_each(|t| self.seal(t));
-                Append::Taken(wait)
+                AppendAttempt::Taken(wait)
             }
-            Put::Full => Append::Full,
-            Put::Retired => Append::Retired,
+            PutAttempt::Full => AppendAttempt::Full,
+            PutAttempt::Retired => AppendAttempt::Retired,
         }
     }
 
@@ -212,14 +214,14 @@ impl Pipeline {
     }
 
     /// Takes no more rows; those that it has meet their fate.
-    pub fn refuse(&self) {
+    pub fn stop_accepting(&self) {
         self.lock().retire();
         self.changed.notify_waiters();
     }
 
     /// Takes no more rows, and resolves when all that it has taken have met their fate.
-    pub async fn retire(self: &Arc<Self>) {
-        self.refuse();
+    pub async fn drain(self: &Arc<Self>) {
+        self.stop_accepting();
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -237,49 +239,51 @@ impl Pipeline {
     }
 
     /// Compresses a block, here or on another thread, and hands it over.
-    fn seal(self: &Arc<Self>, taken: Taken) {
+    fn seal(self: &Arc<Self>, taken: UnsealedBlock) {
         if taken.rows.len() <= INLINE_SEAL_MAX {
-            self.seal_here(taken);
+            self.seal_inline(taken);
         } else {
             let this = Arc::clone(self);
             let tasks = &this.shared.tasks.clone();
-            drop(tasks.spawn_blocking(move || this.seal_here(taken)));
+            drop(tasks.spawn_blocking(move || this.seal_inline(taken)));
         }
     }
 
-    fn seal_here(self: &Arc<Self>, taken: Taken) {
+    fn seal_inline(self: &Arc<Self>, taken: UnsealedBlock) {
         let mut next = Some(taken);
         while let Some(taken) = next {
             let number = taken.number;
             let (result, buffer) = self.compress(taken);
             let mut state = self.lock();
             if let Ok(ready) = &result {
-                let compressed = ready.block.compression != Compression::None;
+                let compressed = ready.block.compression != BlockCompression::None;
                 state.learn(&ready.block.sealed, compressed, buffer, &self.triggers);
             }
-            state.sealed(number, result, |state, ready| self.hand_over(state, ready));
+            state.on_sealed(number, result, |state, ready| {
+                self.append_sealed(state, ready)
+            });
             // A block that was refused wakes no driver: what gathered behind it goes on from here.
             next = state.take_if_due(&self.triggers);
             let drive = !state.driven && !state.tickets.is_empty();
             state.driven |= drive;
             drop(state);
             if drive {
-                drop(self.shared.tasks.spawn(Arc::clone(self).drive()));
+                drop(self.shared.tasks.spawn(Arc::clone(self).await_commits()));
             }
         }
     }
 
-    fn compress(&self, taken: Taken) -> (Result<Ready, Parcel>, Vec<u8>) {
-        let Taken {
+    fn compress(&self, taken: UnsealedBlock) -> (Result<CompressedBlock, BlockGuard>, Vec<u8>) {
+        let UnsealedBlock {
             rows,
             records,
             first_at,
             last_at,
-            parcel,
+            guard: parcel,
             ..
         } = taken;
         let encoded = if rows.len() < PLAIN_BELOW {
-            Ok((rows.clone(), Compression::None))
+            Ok((rows.clone(), BlockCompression::None))
         } else {
             let encoders = &self.shared.encoders;
             encoders.take(self.compression).and_then(|mut encoder| {
@@ -302,12 +306,18 @@ impl Pipeline {
                     last_at,
                     compression,
                 };
-                (Ok(Ready { block, parcel }), rows)
+                (
+                    Ok(CompressedBlock {
+                        block,
+                        guard: parcel,
+                    }),
+                    rows,
+                )
             }
             Err(e) => {
                 let error =
-                    AppendError::Other(format!("the block can't be compressed: {e}").into());
-                parcel.completion.complete(Outcome::Refused(error));
+                    BlockAppendError::Other(format!("the block can't be compressed: {e}").into());
+                parcel.completion.complete(AppendOutcome::Rejected(error));
                 (Err(parcel), rows)
             }
         }
@@ -326,17 +336,21 @@ impl Pipeline {
             .increment(sealed.payload.len() as u64);
     }
 
-    fn hand_over(&self, state: &mut State, ready: Result<Ready, Parcel>) {
-        let Ok(Ready { block, parcel }) = ready else {
-            state.ended();
+    fn append_sealed(&self, state: &mut PipelineState, ready: Result<CompressedBlock, BlockGuard>) {
+        let Ok(CompressedBlock {
+            block,
+            guard: parcel,
+        }) = ready
+        else {
+            state.on_block_ended();
             self.changed.notify_waiters();
             return;
         };
         match self.stream.append(block) {
             Ok(ticket) => state.tickets.push_back((ticket, parcel)),
             Err(error) => {
-                parcel.completion.complete(Outcome::Refused(error));
-                state.ended();
+                parcel.completion.complete(AppendOutcome::Rejected(error));
+                state.on_block_ended();
                 self.changed.notify_waiters();
             }
         }
@@ -344,7 +358,7 @@ impl Pipeline {
 
     /// Waits for the blocks under way, one after the other, and seals what has gathered meanwhile.
     /// Ends when there is nothing to wait for.
-    async fn drive(self: Arc<Self>) {
+    async fn await_commits(self: Arc<Self>) {
         loop {
             let next = {
                 let mut state = self.lock();
@@ -352,17 +366,17 @@ impl Pipeline {
                 state.driven = next.is_some();
                 next
             };
-            let Some((ticket, parcel)) = next else {
+            let Some((ticket, guard)) = next else {
                 return;
             };
-            let outcome = self.outcome(ticket).await;
+            let outcome = self.await_outcome(ticket).await;
             let taken = {
                 let mut state = self.lock();
-                state.ended();
+                state.on_block_ended();
                 state.take_if_due(&self.triggers)
             };
-            parcel.completion.complete(outcome);
-            drop(parcel);
+            guard.completion.complete(outcome);
+            drop(guard);
             self.changed.notify_waiters();
             if let Some(taken) = taken {
                 self.seal(taken);
@@ -372,7 +386,7 @@ impl Pipeline {
 
     /// Waits for a block. Rows that gather meanwhile are not left to get older than they may; while
     /// there are none, no timer runs.
-    async fn outcome(self: &Arc<Self>, mut ticket: BlockTicket) -> Outcome {
+    async fn await_outcome(self: &Arc<Self>, mut ticket: BlockTicket) -> AppendOutcome {
         loop {
             let gathering = self.gathering.notified();
             let deadline = self.lock().deadline(&self.triggers);

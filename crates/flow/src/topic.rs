@@ -12,10 +12,10 @@
 //! - *accepted = delivered + dead + discarded + lost + waiting*, per sink, at any time: all of it is
 //!   counted by the log.
 
+mod acked_ranges;
 mod config;
-mod letters;
-mod outlets;
-mod settled;
+mod dead_letters;
+mod reconciler;
 mod statistics;
 mod stream;
 #[cfg(test)]
@@ -31,11 +31,11 @@ use forebay_model::{Clock, SinkKey, TopicSink};
 use tokio::sync::Notify;
 
 pub use config::TopicConfig;
-pub use letters::{UndeliveredError, Which};
-use outlets::Place;
+pub use dead_letters::{UndeliveredError, UndeliveredSelection};
+use reconciler::SharedTopic;
 use stream::TopicStream;
 
-use crate::pipeline::{AppendError, BlockStream};
+use crate::pipeline::{BlockAppendError, BlockStream};
 
 /// Before the key of a sink and a number, the name of a stream of its messages. No key of a slice
 /// begins like that.
@@ -44,10 +44,11 @@ const MESSAGES: &str = "topic/";
 const UNDELIVERED: &str = "undelivered/";
 
 /// The same for which of these are done with.
-const SETTLED: &str = "settled/";
+const ACKED: &str = "settled/";
 
 /// Gives the provider of a topic, or says why there is none.
-pub type Connect = Arc<dyn Fn(&TopicSink) -> Result<Arc<dyn Provider>, String> + Send + Sync>;
+pub type ConnectProvider =
+    Arc<dyn Fn(&TopicSink) -> Result<Arc<dyn Provider>, String> + Send + Sync>;
 
 /// What topics need.
 #[derive(Clone)]
@@ -61,18 +62,18 @@ pub struct TopicDeps {
     /// Bounds of delivery.
     pub config: TopicConfig,
     /// The providers that this server has.
-    pub connect: Connect,
+    pub connect: ConnectProvider,
 }
 
 /// All topics of a node.
-pub struct Topics {
+pub struct TopicRegistry {
     deps: TopicDeps,
-    places: Mutex<BTreeMap<SinkKey, Arc<Place>>>,
+    shared_topics: Mutex<BTreeMap<SinkKey, Arc<SharedTopic>>>,
     /// A message came for which there is no outlet.
-    woken: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
-impl fmt::Debug for Topics {
+impl fmt::Debug for TopicRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topics").finish_non_exhaustive()
     }
@@ -80,28 +81,28 @@ impl fmt::Debug for Topics {
 
 /// A sink's stream.
 #[derive(Clone, Debug)]
-struct Stream {
+struct SinkStream {
     number: u64,
     stats: StreamStats,
 }
 
-impl Stream {
+impl SinkStream {
     fn is_drained(&self) -> bool {
         self.stats.trimmed_to >= self.stats.next_seq
     }
 }
 
 /// By sink, from the oldest stream to the newest.
-type Streams = BTreeMap<SinkKey, Vec<Stream>>;
+type SinkStreams = BTreeMap<SinkKey, Vec<SinkStream>>;
 
-impl Topics {
+impl TopicRegistry {
     /// On a log.
     #[must_use]
     pub fn new(deps: TopicDeps) -> Arc<Self> {
         Arc::new(Self {
             deps,
-            places: Mutex::default(),
-            woken: Arc::default(),
+            shared_topics: Mutex::default(),
+            wake: Arc::default(),
         })
     }
 
@@ -109,9 +110,14 @@ impl Topics {
     ///
     /// # Errors
     /// When the log takes nothing.
-    pub fn writer(self: &Arc<Self>, sink: &SinkKey) -> Result<Arc<dyn BlockStream>, AppendError> {
+    pub fn writer(
+        self: &Arc<Self>,
+        sink: &SinkKey,
+    ) -> Result<Arc<dyn BlockStream>, BlockAppendError> {
         let health = self.deps.log.health();
-        health.map_err(|latched| AppendError::from(forebay_log::AppendError::Latched(latched)))?;
+        health.map_err(|latched| {
+            BlockAppendError::from(forebay_log::LogAppendError::Latched(latched))
+        })?;
         Ok(Arc::new(TopicStream::new(Arc::clone(self), sink.clone())))
     }
 
@@ -126,14 +132,14 @@ impl Topics {
         format!("{MESSAGES}{sink}/{}", now.max(last))
     }
 
-    fn streams(&self, prefix: &str) -> Streams {
-        let mut streams = Streams::new();
+    fn streams(&self, prefix: &str) -> SinkStreams {
+        let mut streams = SinkStreams::new();
         for stats in self.deps.log.streams() {
             if let Some((sink, number)) = parse(&stats.name, prefix) {
                 streams
                     .entry(sink)
                     .or_default()
-                    .push(Stream { number, stats });
+                    .push(SinkStream { number, stats });
             }
         }
         for of_sink in streams.values_mut() {
@@ -142,15 +148,19 @@ impl Topics {
         streams
     }
 
-    fn places(&self) -> MutexGuard<'_, BTreeMap<SinkKey, Arc<Place>>> {
+    fn shared_topics(&self) -> MutexGuard<'_, BTreeMap<SinkKey, Arc<SharedTopic>>> {
         // A map is whole between any two of its calls.
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared_topics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, sink: &SinkKey) -> Arc<Place> {
-        let mut places = self.places();
-        let place = places.entry(sink.clone());
-        Arc::clone(place.or_insert_with(|| Arc::new(Place::new(Arc::clone(&self.woken)))))
+    fn shared_topic(&self, sink: &SinkKey) -> Arc<SharedTopic> {
+        let mut shared_topics = self.shared_topics();
+        let shared_topic = shared_topics.entry(sink.clone());
+        Arc::clone(
+            shared_topic.or_insert_with(|| Arc::new(SharedTopic::new(Arc::clone(&self.wake)))),
+        )
     }
 }
 
@@ -161,7 +171,7 @@ fn parse(name: &str, prefix: &str) -> Option<(SinkKey, u64)> {
 
 /// The sink whose messages or dead letters a stream holds, if it is such a stream.
 pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
-    let mut prefixes = [MESSAGES, UNDELIVERED, SETTLED].iter();
+    let mut prefixes = [MESSAGES, UNDELIVERED, ACKED].iter();
     let found = prefixes.find_map(|prefix| parse(stream, prefix));
     found.map(|(sink, _)| sink)
 }

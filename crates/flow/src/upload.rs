@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use forebay_log::Log;
-use forebay_meta::{FileError, Mirror, keys};
-use forebay_model::failpoint::{self, Point};
-use forebay_model::{Slice, SliceKey, SliceState, Staged, VolumeId};
+use forebay_meta::{FileError, WatchCache, keys};
+use forebay_model::failpoint::{self, FailPoint};
+use forebay_model::{Slice, SliceKey, SliceState, StagedChecksum, VolumeId};
 use forebay_remote::staging::{Staging, StagingErrorKind};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
@@ -19,17 +19,17 @@ use tokio_util::sync::CancellationToken;
 
 mod blocks;
 
-use crate::deliver::{AttemptError, Delivery, WorkConfig, work};
 use crate::metrics;
+use crate::work_queue::{AttemptError, DeliveryContext, WorkConfig, run_work_queue};
 
 /// Chunks that wait for the network.
 const CHUNKS: usize = 4;
 
 /// A slice's object in staging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uploaded {
+pub struct UploadedObject {
     /// As it was written.
-    pub staged: Staged,
+    pub staged: StagedChecksum,
     /// Records that the log had counted and that are damaged by now.
     pub lost_records: u64,
 }
@@ -37,7 +37,7 @@ pub struct Uploaded {
 /// Uploads the slices of one volume. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Uploader {
-    delivery: Delivery,
+    delivery: DeliveryContext,
     log: Log,
     volume: VolumeId,
     staging: Staging,
@@ -48,7 +48,7 @@ impl Uploader {
     /// Of the volume whose log that is.
     #[must_use]
     pub fn new(
-        delivery: Delivery,
+        delivery: DeliveryContext,
         log: Log,
         volume: VolumeId,
         staging: Staging,
@@ -66,7 +66,7 @@ impl Uploader {
     /// Uploads until `stop`; what is under way then is finished.
     pub async fn run(self, stop: CancellationToken) {
         let (slices, fill) =
-            Mirror::<Slice>::new(Arc::clone(self.delivery.repo.store()), keys::SLICES);
+            WatchCache::<Slice>::new(Arc::clone(self.delivery.repo.store()), keys::SLICES);
         let filling = tokio::spawn(fill.run(stop.clone()));
         let changes = tokio::sync::Mutex::new(slices.changes());
         let due = |_: &std::collections::HashSet<SliceKey>| {
@@ -85,7 +85,7 @@ impl Uploader {
             let this = self.clone();
             async move { this.attempt(&key).await }
         };
-        work(&stop, &self.config, changed, due, act).await;
+        run_work_queue(&stop, &self.config, changed, due, act).await;
         if let Err(error) = filling.await {
             tracing::error!(%error, "the mirror of slices ended");
         }
@@ -102,18 +102,21 @@ impl Uploader {
                 return;
             }
         };
-        let uploaded = self.config.within("upload", self.upload(&slice)).await;
+        let uploaded = self
+            .config
+            .with_timeout("upload", self.upload(&slice))
+            .await;
         let now = self.delivery.clock.now();
         let noted = match uploaded {
             Ok(object) => {
-                failpoint::at(Point::UploadWritten);
+                failpoint::at(FailPoint::UploadWritten);
                 metrics::uploaded(object.staged.bytes);
                 let noted = self
                     .delivery
                     .repo
                     .slice_uploaded(key, object.staged, object.lost_records, now)
                     .await;
-                failpoint::at(Point::UploadNoted);
+                failpoint::at(FailPoint::UploadNoted);
                 noted
             }
             Err(error) => {
@@ -133,7 +136,7 @@ impl Uploader {
     ///
     /// # Errors
     /// When the log or staging fails, or the log has other rows than it has counted.
-    pub async fn upload(&self, slice: &Slice) -> Result<Uploaded, AttemptError> {
+    pub async fn upload(&self, slice: &Slice) -> Result<UploadedObject, AttemptError> {
         let name = slice.key.to_string();
         let Some(stream) = self.log.find(&name) else {
             return Err(AttemptError::terminal(format!(
@@ -176,8 +179,8 @@ impl Uploader {
         }
         let lost_records = read.lost.saturating_sub(slice.statistics.lost_records);
         let crc32c = sum.load(Ordering::Relaxed);
-        Ok(Uploaded {
-            staged: Staged { bytes, crc32c },
+        Ok(UploadedObject {
+            staged: StagedChecksum { bytes, crc32c },
             lost_records,
         })
     }

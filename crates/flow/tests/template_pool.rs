@@ -16,10 +16,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use forebay_flow::template::{
-    Evaluated, PoolConfig, TemplatePool, WORKER_SUBCOMMAND, WorkerCommand, worker_main,
+    PoolConfig, TemplatePool, TemplateResult, WORKER_SUBCOMMAND, WorkerCommand, worker_main,
 };
 use forebay_model::ByteSize;
-use forebay_record::{Headers, RecordContext, RecordErrorKind, RequestInfo, Template};
+use forebay_record::{
+    RecordContext, RecordErrorKind, RequestHeaders, RequestInfo, TemplateProgram,
+};
 use tokio::time::Instant;
 
 type Test = fn() -> Pin<Box<dyn Future<Output = ()>>>;
@@ -108,20 +110,20 @@ fn record(body: &str) -> RecordContext {
     let request = RequestInfo {
         received: "2026-11-21T17:57:09.043Z".parse().unwrap(),
         client_ip: "1.2.3.4".parse().unwrap(),
-        headers: Headers::from(headers),
+        headers: RequestHeaders::from(headers),
     };
     RecordContext::new(Arc::new(request), body.to_owned().into())
 }
 
-fn template(source: &str) -> Arc<Template> {
-    Arc::new(Template::new(source, true))
+fn template(source: &str) -> Arc<TemplateProgram> {
+    Arc::new(TemplateProgram::new(source, true))
 }
 
-fn ok(text: &str) -> Evaluated {
+fn ok(text: &str) -> TemplateResult {
     Ok(text.as_bytes().to_vec())
 }
 
-async fn one(pool: &TemplatePool, source: &str, body: &str) -> Evaluated {
+async fn one(pool: &TemplatePool, source: &str, body: &str) -> TemplateResult {
     pool.evaluate(&[template(source)], &record(body))
         .await
         .remove(0)
@@ -201,7 +203,7 @@ async fn an_endless_template_fails_alone() {
         let error = one(&pool, source, "{}").await.unwrap_err();
         assert_eq!(error.kind, RecordErrorKind::TemplateLimit, "{error}");
         assert_eq!(one(&pool, "1 + 1", "{}").await, ok("2"));
-        assert_eq!(pool.stats().offences, before.offences + 1);
+        assert_eq!(pool.stats().trips, before.trips + 1);
     }
 }
 
@@ -247,7 +249,7 @@ async fn deep_recursion_is_an_error_of_its_own() {
     // It costs little, so it is no offence, and the worker goes on: no other was started but the one
     // for templates on probation.
     let stats = pool.stats();
-    assert_eq!((stats.offences, stats.worker_starts), (0, 2));
+    assert_eq!((stats.trips, stats.worker_starts), (0, 2));
 }
 
 async fn a_sink_with_an_endless_template_does_not_hold_up_others() {
@@ -276,7 +278,7 @@ async fn a_sink_with_an_endless_template_does_not_hold_up_others() {
     // Until the endless one was tried for the third time.
     let mut between = [0; 3];
     let mut count = 0;
-    while let Some(good_ones) = between.get_mut(pool.stats().offences as usize) {
+    while let Some(good_ones) = between.get_mut(pool.stats().trips as usize) {
         let body = format!(r#"{{"n":{count}}}"#);
         let answers = pool
             .evaluate(std::slice::from_ref(&good), &record(&body))
@@ -298,7 +300,7 @@ async fn an_offender_is_tried_again() {
     assert!(one(&pool, source, r#"{"slow":true}"#).await.is_err());
     assert!(one(&pool, source, r#"{"slow":false}"#).await.is_err());
     for offences in [1, 2] {
-        assert_eq!(pool.stats().offences, offences);
+        assert_eq!(pool.stats().trips, offences);
         loop {
             match one(&pool, source, r#"{"slow":false}"#).await {
                 Ok(fine) => break assert_eq!(fine, b"fine"),
@@ -306,7 +308,7 @@ async fn an_offender_is_tried_again() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(pool.stats().blocked_templates, 0);
+        assert_eq!(pool.stats().tripped_templates, 0);
         assert!(one(&pool, source, r#"{"slow":true}"#).await.is_err());
     }
 }
@@ -358,7 +360,7 @@ async fn killing_workers_under_load_fails_nothing() {
         client.unwrap();
     }
     assert!(killed >= 10, "{killed}");
-    assert_eq!(pool.stats().offences, 0);
+    assert_eq!(pool.stats().trips, 0);
 }
 
 async fn a_worker_that_grows_is_replaced_and_fails_nothing() {
@@ -381,7 +383,7 @@ async fn a_worker_that_grows_is_replaced_and_fails_nothing() {
         assert_eq!(answers, [ok("500")], "{i}");
     }
     let stats = pool.stats();
-    assert!(stats.worker_starts > 3 && stats.offences == 0, "{stats:?}");
+    assert!(stats.worker_starts > 3 && stats.trips == 0, "{stats:?}");
 }
 
 async fn batches_keep_their_order() {

@@ -12,28 +12,28 @@ use std::sync::Arc;
 
 use forebay_log::{Log, LogSnapshot};
 use forebay_meta::embedded::DATABASE_FILE;
-use forebay_meta::sqlite_copy::Pinned;
+use forebay_meta::sqlite_copy::PinnedDatabase;
 use forebay_meta::{EmbeddedStore, Revision};
 use forebay_model::Timestamp;
 use serde_json::{Value, json};
 
 use crate::command::log::FOLDER as LOG_FOLDER;
-use crate::data_dir::sync_names;
+use crate::data_dir::sync_directory;
 
+mod checksum;
 mod offline;
 mod restore;
 mod service;
-mod sum;
 
+use checksum::ChecksumWriter;
 pub(crate) use offline::offline;
 pub(crate) use restore::restore;
 pub(crate) use service::BackupService;
-use sum::Summing;
 
 /// Checksums of all files; what has it is a backup.
-pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
+pub(crate) const CHECKSUMS_FILE: &str = "SHA256SUMS";
 /// What the backup is.
-const ABOUT_FILE: &str = "backup.json";
+const MANIFEST_FILE: &str = "backup.json";
 /// The embedded database of tables.
 pub(crate) const TABLES_FILE: &str = "tables.db";
 /// The server's token.
@@ -41,7 +41,7 @@ const TOKEN_FILE: &str = "token";
 
 /// What a backup is taken of.
 #[derive(Clone, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct BackupSource {
     pub(crate) dir: PathBuf,
     /// The embedded database of tables, wherever it is.
     pub(crate) tables: PathBuf,
@@ -49,24 +49,24 @@ pub(crate) struct Origin {
 
 /// What a backup has become.
 #[derive(Clone, Debug)]
-pub(crate) struct Done {
+pub(crate) struct BackupReport {
     pub(crate) to: PathBuf,
     pub(crate) files: usize,
     pub(crate) bytes: u64,
     pub(crate) revision: Revision,
 }
 
-impl Done {
+impl BackupReport {
     pub(crate) fn json(&self) -> Value {
         json!({"to": self.to, "files": self.files, "bytes": self.bytes, "revision": self.revision.0})
     }
 }
 
 /// Everything at one moment.
-struct Moment {
+struct BackupSnapshot {
     revision: Revision,
-    metadata: Pinned,
-    tables: Option<Pinned>,
+    metadata: PinnedDatabase,
+    tables: Option<PinnedDatabase>,
     log: LogSnapshot,
 }
 
@@ -75,32 +75,32 @@ struct Moment {
 /// # Errors
 /// A sentence; there is no backup then.
 pub(crate) async fn online(
-    origin: Origin,
+    origin: BackupSource,
     to: PathBuf,
     (store, log): (Arc<EmbeddedStore>, Log),
     now: Timestamp,
-) -> Result<Done, String> {
+) -> Result<BackupReport, String> {
     let from = origin.clone();
-    let moment = store.while_still(move |revision| -> Result<Moment, String> {
-        let pin = |path: &Path| Pinned::open(path).map_err(|e| e.to_string());
+    let snapshot = store.with_writes_paused(move |revision| -> Result<BackupSnapshot, String> {
+        let pin = |path: &Path| PinnedDatabase::open(path).map_err(|e| e.to_string());
         let metadata = pin(&from.dir.join(DATABASE_FILE))?;
         let tables = from
             .tables
             .exists()
             .then(|| pin(&from.tables))
             .transpose()?;
-        Ok(Moment {
+        Ok(BackupSnapshot {
             revision,
             metadata,
             tables,
             log: log.snapshot(),
         })
     });
-    let moment = moment.await.map_err(|e| e.to_string())??;
+    let snapshot = snapshot.await.map_err(|e| e.to_string())??;
     let written = tokio::task::spawn_blocking(move || {
-        let target = Target::begin(&origin.dir, &to)?;
-        let revision = moment.revision;
-        write(&origin, moment, target, now).map(|(files, bytes)| Done {
+        let target = BackupWriter::create(&origin.dir, &to)?;
+        let revision = snapshot.revision;
+        write(&origin, snapshot, target, now).map(|(files, bytes)| BackupReport {
             to,
             files,
             bytes,
@@ -111,41 +111,41 @@ pub(crate) async fn online(
 }
 
 fn write(
-    origin: &Origin,
-    moment: Moment,
-    mut target: Target,
+    origin: &BackupSource,
+    snapshot: BackupSnapshot,
+    mut target: BackupWriter,
     now: Timestamp,
 ) -> Result<(usize, u64), String> {
-    let volume = moment.log.volume_file();
-    target.folder(LOG_FOLDER)?;
-    target.bytes(&format!("{LOG_FOLDER}/{}", volume.0), &volume.1)?;
-    for segment in moment.log.segments() {
+    let volume = snapshot.log.volume_file();
+    target.create_folder(LOG_FOLDER)?;
+    target.write_bytes(&format!("{LOG_FOLDER}/{}", volume.0), &volume.1)?;
+    for segment in snapshot.log.segments() {
         let mut at = 0;
         let mut read = |buf: &mut [u8]| {
             let n = segment.read_at(buf, at)?;
             at += n as u64;
             Ok(n)
         };
-        target.copy(
+        target.copy_file(
             &format!("{LOG_FOLDER}/{}", segment.name),
             &mut read,
             segment.len,
         )?;
     }
-    drop(moment.log);
+    drop(snapshot.log);
     // The larger one first, so that neither write-ahead log has to grow for both.
-    if let Some(tables) = &moment.tables {
-        target.database(TABLES_FILE, tables)?;
+    if let Some(tables) = &snapshot.tables {
+        target.copy_database(TABLES_FILE, tables)?;
     }
-    drop(moment.tables);
-    target.database(DATABASE_FILE, &moment.metadata)?;
-    drop(moment.metadata);
-    target.rest(origin)?;
-    target.finish(moment.revision, now)
+    drop(snapshot.tables);
+    target.copy_database(DATABASE_FILE, &snapshot.metadata)?;
+    drop(snapshot.metadata);
+    target.copy_token(origin)?;
+    target.finish(snapshot.revision, now)
 }
 
 /// The directory that a backup is written to: under another name until it is complete.
-struct Target {
+struct BackupWriter {
     to: PathBuf,
     partial: PathBuf,
     sums: String,
@@ -153,9 +153,9 @@ struct Target {
     bytes: u64,
 }
 
-impl Target {
+impl BackupWriter {
     /// Refuses what is there already, and what lies in the data directory.
-    fn begin(data_dir: &Path, to: &Path) -> Result<Self, String> {
+    fn create(data_dir: &Path, to: &Path) -> Result<Self, String> {
         let plain = to.is_absolute() && to.components().all(|c| c != Component::ParentDir);
         let (Some(parent), Some(name), true) = (to.parent(), to.file_name(), plain) else {
             return Err(format!(
@@ -179,7 +179,7 @@ impl Target {
         partial.push(".partial");
         let partial = parent.join(partial);
         // What a backup that was broken off has left; nobody else makes files of this name.
-        if partial.join(ABOUT_FILE).exists() {
+        if partial.join(MANIFEST_FILE).exists() {
             std::fs::remove_dir_all(&partial).map_err(|e| failed(&partial, e))?;
         }
         // Or before it had written anything: only an empty one goes.
@@ -195,7 +195,7 @@ impl Target {
             files: 0,
             bytes: 0,
         };
-        target.bytes(ABOUT_FILE, b"{}")?;
+        target.write_bytes(MANIFEST_FILE, b"{}")?;
         // Written anew at the end.
         (target.sums, target.files, target.bytes) = (String::new(), 0, 0);
         Ok(target)
@@ -205,19 +205,19 @@ impl Target {
         self.partial.join(name)
     }
 
-    fn folder(&self, name: &str) -> Result<(), String> {
+    fn create_folder(&self, name: &str) -> Result<(), String> {
         let path = self.path(name);
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
+    fn write_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
         let mut rest = bytes;
-        self.copy(name, &mut |buf| rest.read(buf), bytes.len() as u64)
+        self.copy_file(name, &mut |buf| rest.read(buf), bytes.len() as u64)
     }
 
     /// Writes a file of `len` bytes, and notes its checksum.
-    fn copy(
+    fn copy_file(
         &mut self,
         name: &str,
         read: &mut dyn FnMut(&mut [u8]) -> std::io::Result<usize>,
@@ -232,7 +232,7 @@ impl Target {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        let mut out = Summing::new(file);
+        let mut out = ChecksumWriter::new(file);
         let mut buffer = vec![0; 1 << 20];
         let mut written = 0;
         while written < len {
@@ -248,29 +248,29 @@ impl Target {
         }
         let (file, sum) = out.finish();
         file.sync_all().map_err(failed)?;
-        self.note(name, &sum, written);
+        self.add_checksum(name, &sum, written);
         Ok(())
     }
 
-    fn database(&mut self, name: &str, pinned: &Pinned) -> Result<(), String> {
+    fn copy_database(&mut self, name: &str, pinned: &PinnedDatabase) -> Result<(), String> {
         let path = self.path(name);
         let bytes = pinned.copy_to(&path, &|| true).map_err(|e| e.to_string())?;
-        let sum = sum::of(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        self.note(name, &sum, bytes);
+        let sum = checksum::file_checksum(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        self.add_checksum(name, &sum, bytes);
         Ok(())
     }
 
     /// What never changes while a server runs.
-    fn rest(&mut self, origin: &Origin) -> Result<(), String> {
+    fn copy_token(&mut self, origin: &BackupSource) -> Result<(), String> {
         let path = origin.dir.join(TOKEN_FILE);
         match std::fs::read(&path) {
-            Ok(bytes) => self.bytes(TOKEN_FILE, &bytes),
+            Ok(bytes) => self.write_bytes(TOKEN_FILE, &bytes),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(format!("{}: {e}", path.display())),
         }
     }
 
-    fn note(&mut self, name: &str, sum: &str, bytes: u64) {
+    fn add_checksum(&mut self, name: &str, sum: &str, bytes: u64) {
         // As `sha256sum` writes it: it marks a file that is read as bytes by a star.
         self.sums.push_str(&format!("{sum} *{name}\n"));
         self.files += 1;
@@ -288,9 +288,9 @@ impl Target {
             "bytes": self.bytes,
         });
         let about = format!("{about:#}\n");
-        self.bytes(ABOUT_FILE, about.as_bytes())?;
+        self.write_bytes(MANIFEST_FILE, about.as_bytes())?;
         let sums = std::mem::take(&mut self.sums);
-        self.bytes(SUMS_FILE, sums.as_bytes())?;
+        self.write_bytes(CHECKSUMS_FILE, sums.as_bytes())?;
         let failed = |e: std::io::Error| format!("{}: {e}", self.to.display());
         for dir in [self.path(LOG_FOLDER), self.partial.clone()] {
             if dir.is_dir() {
@@ -299,15 +299,15 @@ impl Target {
         }
         // Onto an empty directory, or onto nothing.
         std::fs::rename(&self.partial, &self.to).map_err(failed)?;
-        sync_names(&self.to).map_err(failed)?;
+        sync_directory(&self.to).map_err(failed)?;
         Ok((self.files, self.bytes))
     }
 }
 
-impl Drop for Target {
+impl Drop for BackupWriter {
     fn drop(&mut self) {
         // After success it is not there any more.
-        if self.partial.join(ABOUT_FILE).exists() {
+        if self.partial.join(MANIFEST_FILE).exists() {
             drop(std::fs::remove_dir_all(&self.partial));
         }
     }

@@ -4,51 +4,69 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::config::url_of;
-use crate::roles::Node;
+use crate::config::listener_url;
+use crate::roles::RunningNode;
 use crate::terminal;
-use crate::token::Token;
+use crate::token::ApiToken;
 use crate::version;
 
 /// How the process was started, as the pasted lines have to say it again.
 #[derive(Clone, Debug)]
-pub(crate) struct Started {
+pub(crate) struct ProcessInvocation {
     /// The program, as it was called.
     pub(crate) program: String,
     /// Arguments that name the data directory and the configuration.
-    pub(crate) place: String,
+    pub(crate) location_args: String,
 }
 
-impl Started {
+impl ProcessInvocation {
     /// With these arguments, where they were given.
     pub(crate) fn new(config: Option<&Path>, data_dir: Option<&Path>) -> Self {
         let program = std::env::args()
             .next()
             .unwrap_or_else(|| "forebay".to_owned());
-        let mut place = String::new();
+        let mut location_args = String::new();
         for (flag, value) in [("--config", config), ("--data-dir", data_dir)] {
             if let Some(path) = value {
                 // Writing to a String can't fail.
-                _ = write!(place, " {flag} {}", quoted(&path.display().to_string()));
+                _ = write!(
+                    location_args,
+                    " {flag} {}",
+                    shell_quoted(&path.display().to_string())
+                );
             }
         }
         Self {
-            program: quoted(&program),
-            place,
+            program: shell_quoted(&program),
+            location_args,
         }
     }
 }
 
 /// Prints the lines, if somebody is looking.
-pub(crate) fn show(node: &Node, has_tls: bool, started: &Started, token: &Token) {
+pub(crate) fn show(
+    node: &RunningNode,
+    has_tls: bool,
+    started: &ProcessInvocation,
+    token: &ApiToken,
+) {
     if terminal::is_attended() {
         terminal::note(text(node.api, has_tls, &node.source_url, started, token));
     }
 }
 
-fn text(api: SocketAddr, has_tls: bool, source: &str, started: &Started, token: &Token) -> String {
-    let api = url_of(api, has_tls);
-    let Started { program, place } = started;
+fn text(
+    api: SocketAddr,
+    has_tls: bool,
+    source: &str,
+    started: &ProcessInvocation,
+    token: &ApiToken,
+) -> String {
+    let api = listener_url(api, has_tls);
+    let ProcessInvocation {
+        program,
+        location_args: place,
+    } = started;
     let mut out = format!(
         "\nForebay {version} is ready. Its API is at {api}, records come in at {source}.\n\
          What it does is shown at {api}/ui, to whoever has a token.\n\
@@ -68,7 +86,7 @@ fn text(api: SocketAddr, has_tls: bool, source: &str, started: &Started, token: 
         } else {
             "The API's token is"
         };
-        let file = quoted(&file.display().to_string());
+        let file = shell_quoted(&file.display().to_string());
         _ = write!(
             out,
             "\n{made} in {file}; forebay's own commands find it there, others pass it on:\n\
@@ -80,7 +98,7 @@ fn text(api: SocketAddr, has_tls: bool, source: &str, started: &Started, token: 
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
@@ -91,16 +109,16 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::config::ConfigSecret;
 
     #[test]
     fn the_lines_name_what_was_given_and_not_the_token() {
-        let started = Started {
+        let started = ProcessInvocation {
             program: "forebay".to_owned(),
-            place: " --data-dir './my data'".to_owned(),
+            location_args: " --data-dir './my data'".to_owned(),
         };
-        let token = Token {
-            secret: Secret::from("s3cret".to_owned()),
+        let token = ApiToken {
+            secret: ConfigSecret::from("s3cret".to_owned()),
             file: Some("./my data/token".into()),
             is_new: true,
         };
@@ -129,9 +147,9 @@ mod tests {
 
     #[test]
     fn words_survive_a_shell() {
-        assert_eq!(quoted("./data"), "./data");
-        assert_eq!(quoted("my data"), "'my data'");
-        assert_eq!(quoted("it's"), "'it'\\''s'");
-        assert_eq!(quoted(""), "''");
+        assert_eq!(shell_quoted("./data"), "./data");
+        assert_eq!(shell_quoted("my data"), "'my data'");
+        assert_eq!(shell_quoted("it's"), "'it'\\''s'");
+        assert_eq!(shell_quoted(""), "''");
     }
 }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cli_error::CliError;
 use crate::command;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::{terminal, version};
 
 /// Takes records over HTTP, has them on disk before it answers, and brings each of them into a
@@ -21,7 +21,7 @@ use crate::{terminal, version};
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 const EXAMPLES: &str = "\
@@ -37,38 +37,38 @@ Exit codes:
   2  wrong usage, or a configuration or definition that makes no sense: nothing was begun";
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Serve(command::serve::Args),
-    Demo(command::demo::Args),
-    Apply(command::apply::Args),
+enum CliCommand {
+    Serve(command::serve::ServeArgs),
+    Demo(command::demo::DemoArgs),
+    Apply(command::apply::ApplyArgs),
     #[command(subcommand)]
-    Source(command::source::Command),
+    Source(command::source::SourceCommand),
     #[command(subcommand)]
-    Token(command::token::Command),
+    Token(command::token::TokenCommand),
     #[command(subcommand)]
-    Quota(command::quota::Command),
+    Quota(command::quota::QuotaCommand),
     #[command(subcommand)]
-    Table(command::table::Command),
-    Query(command::query::Args),
-    Backup(command::backup::Args),
-    Restore(command::restore::Args),
-    Retry(command::retry::Args),
+    Table(command::table::TableCommand),
+    Query(command::query::QueryArgs),
+    Backup(command::backup::BackupArgs),
+    Restore(command::restore::RestoreArgs),
+    Retry(command::retry::RetryArgs),
     #[command(subcommand)]
-    Dead(command::dead::Command),
+    Dead(command::dead::DeadLetterCommand),
     #[command(subcommand)]
-    Job(command::job::Command),
-    Lookup(command::lookup::Args),
+    Job(command::job::JobCommand),
+    Lookup(command::lookup::LookupArgs),
     #[command(subcommand)]
-    Log(command::log::Command),
+    Log(command::log::LogCommand),
     #[command(subcommand)]
-    Buffer(command::buffer::Command),
+    Buffer(command::buffer::BufferCommand),
     #[command(subcommand)]
-    Config(command::config::Command),
-    Completions(command::completions::Args),
+    Config(command::config::ConfigCommand),
+    Completions(command::completions::CompletionsArgs),
     /// Prints version, commit and target.
     Version,
     #[command(hide = true)]
-    Reference(command::reference::Args),
+    Reference(command::reference::ReferenceArgs),
     /// Runs templates for a server; started by it.
     #[command(name = forebay_flow::template::WORKER_SUBCOMMAND, hide = true)]
     TemplateWorker,
@@ -87,44 +87,44 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    if matches!(cli.command, Command::TemplateWorker) {
+    if matches!(cli.command, CliCommand::TemplateWorker) {
         // Out of the terminal's process group: Ctrl-C is for the server, which still needs its
         // templates to finish what it has begun. It ends them itself.
         _ = rustix::process::setpgid(None, None);
         return forebay_flow::template::worker_main();
     }
-    match run(cli.command, Environment::of_process()) {
+    match run(cli.command, Environment::from_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            terminal::failed(&failure);
+            terminal::print_error(&failure);
             ExitCode::from(failure.code())
         }
     }
 }
 
-fn run(command: Command, env: Environment) -> Result<(), Failure> {
+fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Serve(args) => command::serve::run(args, env),
-        Command::Demo(args) => command::demo::run(args, env),
-        Command::Apply(args) => command::apply::run(args, env),
-        Command::Source(command) => command::source::run(command, env),
-        Command::Token(command) => command::token::run(command, env),
-        Command::Quota(command) => command::quota::run(command, env),
-        Command::Table(command) => command::table::run(command, env),
-        Command::Query(args) => command::query::run(&args, env),
-        Command::Backup(args) => command::backup::run(args, env),
-        Command::Restore(args) => command::restore::run(&args, env),
-        Command::Retry(args) => command::retry::run(args, env),
-        Command::Dead(command) => command::dead::run(command, env),
-        Command::Job(command) => command::job::run(command, env),
-        Command::Lookup(args) => command::lookup::run(&args, &env),
-        Command::Log(command) => command::log::run(&command, env),
-        Command::Buffer(command) => command::buffer::run(command, &env),
-        Command::Config(command) => command::config::run(command, env),
-        Command::Completions(args) => command::completions::run(&args),
-        Command::Version => terminal::line(format_args!("forebay {}", version::LONG)),
-        Command::Reference(args) => command::reference::run(&args),
-        Command::TemplateWorker => Ok(()),
+        CliCommand::Serve(args) => command::serve::run(args, env),
+        CliCommand::Demo(args) => command::demo::run(args, env),
+        CliCommand::Apply(args) => command::apply::run(args, env),
+        CliCommand::Source(command) => command::source::run(command, env),
+        CliCommand::Token(command) => command::token::run(command, env),
+        CliCommand::Quota(command) => command::quota::run(command, env),
+        CliCommand::Table(command) => command::table::run(command, env),
+        CliCommand::Query(args) => command::query::run(&args, env),
+        CliCommand::Backup(args) => command::backup::run(args, env),
+        CliCommand::Restore(args) => command::restore::run(&args, env),
+        CliCommand::Retry(args) => command::retry::run(args, env),
+        CliCommand::Dead(command) => command::dead::run(command, env),
+        CliCommand::Job(command) => command::job::run(command, env),
+        CliCommand::Lookup(args) => command::lookup::run(&args, &env),
+        CliCommand::Log(command) => command::log::run(&command, env),
+        CliCommand::Buffer(command) => command::buffer::run(command, &env),
+        CliCommand::Config(command) => command::config::run(command, env),
+        CliCommand::Completions(args) => command::completions::run(&args),
+        CliCommand::Version => terminal::line(format_args!("forebay {}", version::LONG)),
+        CliCommand::Reference(args) => command::reference::run(&args),
+        CliCommand::TemplateWorker => Ok(()),
     }
 }
 

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use forebay_control::coordinator::CoordinatorConfig;
-use forebay_flow::deliver::WorkConfig;
-use forebay_flow::janitor::JanitorConfig;
+use forebay_flow::garbage_collector::GarbageCollectorConfig;
 use forebay_flow::source::http::HttpSourceConfig;
 use forebay_flow::topic::TopicConfig;
+use forebay_flow::work_queue::WorkConfig;
 use forebay_listener::TlsConfig;
 use forebay_model::DefinitionLimits;
 use schemars::JsonSchema;
@@ -16,15 +16,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod api;
+mod assignments;
 pub(crate) mod catalog;
-mod changes;
 pub(crate) mod document;
 pub(crate) mod environment;
 mod layers;
 mod log;
 mod metadata;
 mod nearest;
-mod problem;
 pub(crate) mod profile;
 mod provider;
 mod quota;
@@ -39,22 +38,23 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod violation;
 pub(crate) mod yaml;
 
-pub(crate) use api::{ApiSection, url_of};
-pub(crate) use changes::Assignments;
+pub(crate) use api::{ApiSection, listener_url};
+pub(crate) use assignments::KeyAssignments;
 pub(crate) use environment::Environment;
-pub(crate) use layers::Origin;
+pub(crate) use layers::ValueOrigin;
 pub(crate) use metadata::OnLatch;
 pub(crate) use nearest::nearest;
-pub(crate) use problem::Problem;
 pub(crate) use provider::{ProviderSection, ProviderType};
-pub(crate) use secret::Secret;
+pub(crate) use secret::ConfigSecret;
 pub(crate) use substitution::substitute;
 pub(crate) use table::TableDefault;
 pub(crate) use telemetry::{LogFormat, LogOutput, MetricsSection};
+pub(crate) use violation::ConfigViolation;
 
-use layers::{Assigned, Layers};
+use layers::{AssignedValue, ConfigLayers};
 use log::LogSection;
 use metadata::{HealthSection, MetadataSection};
 use profile::Profile;
@@ -70,7 +70,7 @@ use templates::TemplatesSection;
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Role {
+pub(crate) enum NodeRole {
     /// The management API.
     Api,
     /// Takes records in over HTTP.
@@ -81,7 +81,7 @@ pub(crate) enum Role {
     Coordinator,
 }
 
-impl Role {
+impl NodeRole {
     /// All of them.
     pub(crate) const ALL: [Self; 4] = [Self::Api, Self::Source, Self::Storage, Self::Coordinator];
 }
@@ -96,12 +96,12 @@ pub(crate) struct Config {
     /// process at a time.
     pub(crate) data_dir: PathBuf,
     /// What this process does: `api`, `source`, `storage`, `coordinator`.
-    pub(crate) roles: Vec<Role>,
+    pub(crate) roles: Vec<NodeRole>,
     /// Name of this process in metadata and logs.
     pub(crate) node_id: String,
     /// Token for the management API, like `${FOREBAY_ADMIN_TOKEN}`. Without it and without
     /// `tokenFile` the first start makes one and keeps it in `token` in the data directory.
-    pub(crate) token: Option<Secret>,
+    pub(crate) token: Option<ConfigSecret>,
     /// File that has the token for the management API.
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) api: ApiSection,
@@ -118,7 +118,7 @@ pub(crate) struct Config {
     pub(crate) upload: WorkConfig,
     /// How files go into their tables.
     pub(crate) import: WorkConfig,
-    pub(crate) janitor: JanitorConfig,
+    pub(crate) janitor: GarbageCollectorConfig,
     pub(crate) topics: TopicConfig,
     /// Where messages of sinks of the types `kafka` and `http` go: a list of `name` and `type`; of
     /// `kafka`: `brokers`, `transactions` and `settings` (of librdkafka); of `http`: `url`, `token`
@@ -143,7 +143,7 @@ impl Default for Config {
         Self {
             profile: Profile::default(),
             data_dir: PathBuf::from("forebay-data"),
-            roles: Role::ALL.to_vec(),
+            roles: NodeRole::ALL.to_vec(),
             node_id: "forebay".to_owned(),
             token: None,
             token_file: None,
@@ -159,7 +159,7 @@ impl Default for Config {
             coordinator: CoordinatorConfig::default(),
             upload: WorkConfig::default(),
             import: WorkConfig::default(),
-            janitor: JanitorConfig::default(),
+            janitor: GarbageCollectorConfig::default(),
             topics: TopicConfig::default(),
             providers: Vec::new(),
             templates: TemplatesSection::default(),
@@ -172,12 +172,12 @@ impl Default for Config {
 
 impl Config {
     /// Whether this process does that.
-    pub(crate) fn has(&self, role: Role) -> bool {
+    pub(crate) fn has(&self, role: NodeRole) -> bool {
         self.roles.contains(&role)
     }
 
     /// Where the token is that a first start makes.
-    pub(crate) fn made_token_file(&self) -> PathBuf {
+    pub(crate) fn default_token_file(&self) -> PathBuf {
         self.data_dir.join("token")
     }
 
@@ -185,9 +185,9 @@ impl Config {
     pub(crate) fn all_tls(&self) -> impl Iterator<Item = (&'static str, &TlsConfig)> {
         let api = self.api.tls.as_ref();
         let metrics = self.telemetry.metrics.listen.is_some();
-        let api = api.filter(|_| self.has(Role::Api) || metrics);
+        let api = api.filter(|_| self.has(NodeRole::Api) || metrics);
         let source = self.source.http.tls.as_ref();
-        let source = source.filter(|_| self.has(Role::Source));
+        let source = source.filter(|_| self.has(NodeRole::Source));
         let all = [("api.tls", api), ("source.http.tls", source)];
         all.into_iter().filter_map(|(key, tls)| Some((key, tls?)))
     }
@@ -195,42 +195,45 @@ impl Config {
     /// Address of the HTTP source as senders reach it.
     pub(crate) fn source_url(&self, listen: SocketAddr) -> String {
         let http = &self.source.http;
-        let own = || url_of(listen, http.tls.is_some());
+        let own = || listener_url(listen, http.tls.is_some());
         http.public_url.clone().unwrap_or_else(own)
     }
 }
 
 /// What was given on the command line: flag, key, text.
-pub(crate) type Flags = Vec<(&'static str, String, String)>;
+pub(crate) type FlagSettings = Vec<(&'static str, String, String)>;
 
 /// Where to read the configuration from.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sources {
+pub(crate) struct ConfigSources {
     /// The file, if there is one.
     pub(crate) file: Option<PathBuf>,
     /// The environment.
     pub(crate) env: Environment,
     /// The command line.
-    pub(crate) flags: Flags,
+    pub(crate) flags: FlagSettings,
 }
 
 /// A configuration that is in order, and who has set what.
 #[derive(Clone, Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedConfig {
     /// The configuration.
     pub(crate) config: Config,
     /// The environment, for what is looked up in it later.
     pub(crate) env: Environment,
     /// Who has set a key; keys that nobody has set are not there.
-    pub(crate) origins: BTreeMap<String, Origin>,
+    pub(crate) origins: BTreeMap<String, ValueOrigin>,
     /// To what.
-    pub(crate) assignments: Assignments,
+    pub(crate) assignments: KeyAssignments,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Who has set a key.
-    pub(crate) fn origin(&self, path: &str) -> Origin {
-        self.origins.get(path).cloned().unwrap_or(Origin::Default)
+    pub(crate) fn origin(&self, path: &str) -> ValueOrigin {
+        self.origins
+            .get(path)
+            .cloned()
+            .unwrap_or(ValueOrigin::Default)
     }
 }
 
@@ -238,8 +241,8 @@ impl Loaded {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
-    let mut layers = Layers::default();
+pub(crate) fn load(sources: &ConfigSources) -> Result<LoadedConfig, Vec<ConfigViolation>> {
+    let mut layers = ConfigLayers::default();
     if let Some(file) = &sources.file {
         layers.add_file(file, &sources.env);
     }
@@ -248,26 +251,26 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         layers.add_flag(flag, path, text);
     }
     layers.add_profile();
-    let (config, mut problems) = typed(&layers.assigned);
-    problems.splice(0..0, layers.problems);
-    let assignments = Assignments::new(&layers.assigned);
+    let (config, mut problems) = deserialize_config(&layers.assigned);
+    problems.splice(0..0, layers.violations);
+    let assignments = KeyAssignments::new(&layers.assigned);
     let secrets = layers.secrets;
-    let origins: BTreeMap<String, Origin> = layers
+    let origins: BTreeMap<String, ValueOrigin> = layers
         .assigned
         .into_iter()
         .map(|(path, assigned)| (path.to_owned(), assigned.origin))
         .collect();
     if let Some(config) = &config {
         problems.extend(
-            validate::problems(config)
+            validate::violations(config)
                 .into_iter()
-                .map(|text| placed(text, &origins)),
+                .map(|text| with_value_origin(text, &origins)),
         );
     }
     match config {
         Some(config) if problems.is_empty() => {
             let env = sources.env.clone();
-            Ok(Loaded {
+            Ok(LoadedConfig {
                 config,
                 env,
                 origins,
@@ -282,18 +285,20 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
 }
 
 /// A problem of a value, with who has set it; the key is its first word.
-fn placed(text: String, origins: &BTreeMap<String, Origin>) -> Problem {
+fn with_value_origin(text: String, origins: &BTreeMap<String, ValueOrigin>) -> ConfigViolation {
     let key = text.split_whitespace().next().unwrap_or_default();
     let origin = origins.get(key).cloned();
-    let problem = Problem::new(text);
+    let problem = ConfigViolation::new(text);
     match origin {
-        Some(origin) => problem.at(&origin),
+        Some(origin) => problem.with_origin(&origin),
         None => problem,
     }
 }
 
 /// The typed tree. Values that don't fit are left out and named, so that all are found at once.
-fn typed(assigned: &BTreeMap<&'static str, Assigned>) -> (Option<Config>, Vec<Problem>) {
+fn deserialize_config(
+    assigned: &BTreeMap<&'static str, AssignedValue>,
+) -> (Option<Config>, Vec<ConfigViolation>) {
     let default = serde_json::to_value(Config::default()).unwrap_or_default();
     let mut tree = default.clone();
     let mut problems = Vec::new();
@@ -308,14 +313,14 @@ fn typed(assigned: &BTreeMap<&'static str, Assigned>) -> (Option<Config>, Vec<Pr
                     set(&mut tree, &one.key.path, one.value.clone());
                 }
             }
-            Err(error) => problems.extend(unit.first().map(|one| misfit(one, &error))),
+            Err(error) => problems.extend(unit.first().map(|one| mismatch(one, &error))),
         }
     }
     match serde_json::from_value(tree) {
         Ok(config) => (Some(config), problems),
         // Each fits alone, so this can't be; if it is, it is better said than hidden.
         Err(error) => {
-            problems.push(Problem::new(format!(
+            problems.push(ConfigViolation::new(format!(
                 "the configuration makes no sense: {error}"
             )));
             (None, problems)
@@ -325,8 +330,8 @@ fn typed(assigned: &BTreeMap<&'static str, Assigned>) -> (Option<Config>, Vec<Pr
 
 /// Values that have to be looked at together: alone, except in a group that is there as a whole or
 /// not at all.
-fn units(assigned: &BTreeMap<&'static str, Assigned>) -> Vec<Vec<Assigned>> {
-    let mut units: BTreeMap<&str, Vec<Assigned>> = BTreeMap::new();
+fn units(assigned: &BTreeMap<&'static str, AssignedValue>) -> Vec<Vec<AssignedValue>> {
+    let mut units: BTreeMap<&str, Vec<AssignedValue>> = BTreeMap::new();
     for (path, one) in assigned {
         let unit = one.key.whole.as_deref().unwrap_or(path);
         units.entry(unit).or_default().push(one.clone());
@@ -335,7 +340,10 @@ fn units(assigned: &BTreeMap<&'static str, Assigned>) -> Vec<Vec<Assigned>> {
 }
 
 /// Says why a value does not fit.
-fn misfit(one: &Assigned, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+fn mismatch(
+    one: &AssignedValue,
+    error: &serde_path_to_error::Error<serde_json::Error>,
+) -> ConfigViolation {
     let key = one.key;
     let message = error.inner().to_string();
     let message = message.trim_end_matches('.');
@@ -349,19 +357,19 @@ fn misfit(one: &Assigned, error: &serde_path_to_error::Error<serde_json::Error>)
     } else if key.holds_secrets {
         format!("{}: {}", error.path(), without_value(message))
     } else if one.value.is_array() {
-        let shown = problem::shown(key, &one.value);
-        let place = error.path();
+        let shown = violation::shown(key, &one.value);
+        let item_path = error.path();
         format!(
-            "{} is {shown}, of which {place} is not valid: {message}",
+            "{} is {shown}, of which {item_path} is not valid: {message}",
             key.path
         )
     } else if let Some(allowed) = key.allowed() {
-        return Problem::value(key, &one.value, Some(&allowed)).at(&one.origin);
+        return ConfigViolation::value(key, &one.value, Some(&allowed)).with_origin(&one.origin);
     } else {
-        let shown = problem::shown(key, &one.value);
+        let shown = violation::shown(key, &one.value);
         format!("{} is {shown}: {message}", key.path)
     };
-    Problem::new(text).at(&one.origin)
+    ConfigViolation::new(text).with_origin(&one.origin)
 }
 
 /// What serde says of a value, but for the value: names of fields and what is expected.
@@ -389,7 +397,7 @@ fn set(tree: &mut Value, path: &str, value: Value) {
 }
 
 /// The configuration as it stands, secrets masked, and the keys that somebody has set.
-pub(crate) fn effective(loaded: &Loaded) -> Value {
+pub(crate) fn effective(loaded: &LoadedConfig) -> Value {
     let mut config = serde_json::to_value(&loaded.config).unwrap_or_default();
     let tokens = config
         .pointer_mut("/api/tokens")

@@ -5,15 +5,15 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use forebay_flow::source::http::HttpSource;
+use forebay_flow::source::http::HttpSourceServer;
 use forebay_listener::LoadedTls;
 use forebay_remote::staging::{Staging, StagingConfig};
 use forebay_remote::table::postgres::PostgresTable;
 
-use crate::config::{Config, Environment, Role};
-use crate::failure::Failure;
+use crate::cli_error::CliError;
+use crate::config::{Config, Environment, NodeRole};
 use crate::roles;
-use crate::topics::Providers;
+use crate::topics::ProviderRegistry;
 
 /// The file that says that a directory is a data directory of the server.
 pub(crate) const MARKER_FILE: &str = "forebay-data";
@@ -28,89 +28,89 @@ const HARMLESS: [&str; 4] = ["lost+found", "token", "forebay.yaml", "forebay.yml
 ///
 /// # Errors
 /// Why it would fail.
-pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), Failure> {
-    if let Some(first) = problems(config, env).into_iter().next() {
+pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), CliError> {
+    if let Some(first) = violations(config, env).into_iter().next() {
         return Err(first);
     }
-    if config.has(Role::Api) {
+    if config.has(NodeRole::Api) {
         drop(roles::listen(config).await?);
     }
     if let Some(address) = config.telemetry.metrics.listen {
         drop(roles::listen_at(address, "telemetry.metrics.listen").await?);
     }
-    if config.has(Role::Source) {
-        HttpSource::probe(&config.source.http)
+    if config.has(NodeRole::Source) {
+        HttpSourceServer::probe(&config.source.http)
             .await
-            .map_err(roles::source_refused)?;
+            .map_err(roles::source_bind_failure)?;
     }
     Ok(())
 }
 
 /// What can be found out about the configuration besides its values without writing or asking anybody:
 /// the files that it names, and whether clients can be made of what it says of other systems.
-pub(crate) fn problems(config: &Config, env: &Environment) -> Vec<Failure> {
+pub(crate) fn violations(config: &Config, env: &Environment) -> Vec<CliError> {
     let dir = config.data_dir.as_path();
-    let mut found = vec![look(dir, config.token_file.as_deref())];
-    found.push(staging(config, env));
-    found.push(postgres(config));
-    found.push(sqlite(config));
+    let mut found = vec![check_dir(dir, config.token_file.as_deref())];
+    found.push(check_staging(config, env));
+    found.push(check_postgres(config));
+    found.push(check_sqlite(config));
     if let Some(copies) = &config.metadata.copies_dir {
-        found.push(folder("metadata.copiesDir", copies));
+        found.push(check_folder("metadata.copiesDir", copies));
     }
     for (key, tls) in config.all_tls() {
         let read = LoadedTls::read(tls).map(drop);
-        found.push(read.map_err(|e| Failure::usage(format_args!("{key}: {e}"))));
+        found.push(read.map_err(|e| CliError::usage(format_args!("{key}: {e}"))));
     }
     let found = found.into_iter().filter_map(Result::err);
-    found.chain(Providers::problems(config)).collect()
+    found.chain(ProviderRegistry::violations(config)).collect()
 }
 
-fn staging(config: &Config, env: &Environment) -> Result<(), Failure> {
+fn check_staging(config: &Config, env: &Environment) -> Result<(), CliError> {
     let resolved = config.staging.resolve(&config.data_dir, env);
-    let resolved = resolved.map_err(Failure::usage)?;
+    let resolved = resolved.map_err(CliError::usage)?;
     match &resolved {
-        StagingConfig::Local(local) => folder("staging.local.dir", &local.dir),
+        StagingConfig::Local(local) => check_folder("staging.local.dir", &local.dir),
         // Asks nothing yet.
         StagingConfig::S3(_) => Staging::open(&resolved)
             .map(drop)
-            .map_err(|e| Failure::usage(format_args!("staging.s3: {e}"))),
+            .map_err(|e| CliError::usage(format_args!("staging.s3: {e}"))),
     }
 }
 
-fn postgres(config: &Config) -> Result<(), Failure> {
-    let resolved = config.table.resolve_postgres().map_err(Failure::usage)?;
+fn check_postgres(config: &Config) -> Result<(), CliError> {
+    let resolved = config.table.resolve_postgres().map_err(CliError::usage)?;
     let opened = resolved.map(|postgres| PostgresTable::open(&postgres));
     match opened {
-        Some(Err(e)) => Err(Failure::usage(format_args!("table.postgres: {e}"))),
+        Some(Err(e)) => Err(CliError::usage(format_args!("table.postgres: {e}"))),
         _ => Ok(()),
     }
 }
 
-fn sqlite(config: &Config) -> Result<(), Failure> {
+fn check_sqlite(config: &Config) -> Result<(), CliError> {
     let Some(path) = &config.table.sqlite.path else {
         return Ok(());
     };
-    let place = path.display();
+    let shown_path = path.display();
     let key = "table.sqlite.path";
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     match parent {
-        _ if path.is_dir() => Err(format!("{key}: {place} is a folder")),
+        _ if path.is_dir() => Err(format!("{key}: {shown_path} is a folder")),
         // The data directory is made.
         Some(folder) if !folder.is_dir() && folder != config.data_dir => {
             Err(format!("{key}: there is no folder {}", folder.display()))
         }
         _ => Ok(()),
     }
-    .map_err(Failure::usage)
+    .map_err(CliError::usage)
 }
 
 /// Checks that a folder is there, or nothing of its name.
-fn folder(key: &str, path: &Path) -> Result<(), Failure> {
+fn check_folder(key: &str, path: &Path) -> Result<(), CliError> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_dir() => {
-            let place = path.display();
-            Err(Failure::usage(format_args!(
-                "{key}: {place} is not a folder"
+            let shown_path = path.display();
+            Err(CliError::usage(format_args!(
+                "{key}: {shown_path} is not a folder"
             )))
         }
         _ => Ok(()),
@@ -121,9 +121,9 @@ fn folder(key: &str, path: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When it is something else, or can't be read.
-pub(crate) fn look(dir: &Path, token_file: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn check_dir(dir: &Path, token_file: Option<&Path>) -> Result<(), CliError> {
     let unreadable = |e: std::io::Error| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "can't read the data directory {}: {e}",
             dir.display()
         ))
@@ -135,14 +135,14 @@ pub(crate) fn look(dir: &Path, token_file: Option<&Path>) -> Result<(), Failure>
         Err(e) => return Err(unreadable(e)),
     };
     match std::fs::read_to_string(dir.join(MARKER_FILE)) {
-        Ok(text) => return known(dir, &text),
+        Ok(text) => return check_version(dir, &text),
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) => return Err(unreadable(e)),
     }
     let mut strangers = Vec::new();
     for entry in entries {
         let name = entry.map_err(unreadable)?.file_name();
-        let harmless = HARMLESS.iter().any(|known| name == *known)
+        let harmless = HARMLESS.iter().any(|allowed| name == *allowed)
             || token_file.is_some_and(|file| file == dir.join(&name));
         if !harmless {
             strangers.push(name.to_string_lossy().into_owned());
@@ -162,24 +162,24 @@ pub(crate) fn look(dir: &Path, token_file: Option<&Path>) -> Result<(), Failure>
         ),
         false => "name an empty or new directory with --data-dir".to_owned(),
     };
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "{} is not a data directory of the server: {what}; nothing was written",
         dir.display()
     ))
     .hint(way_out))
 }
 
-fn known(dir: &Path, text: &str) -> Result<(), Failure> {
+fn check_version(dir: &Path, text: &str) -> Result<(), CliError> {
     let version = text
         .strip_prefix("forebay data directory\nversion ")
         .and_then(|rest| rest.trim().parse::<u32>().ok());
     match version {
         Some(1) => Ok(()),
-        Some(newer) => Err(Failure::new(format_args!(
+        Some(newer) => Err(CliError::new(format_args!(
             "{} is a data directory of version {newer}, this program knows version 1: use a newer forebay",
             dir.display()
         ))),
-        None => Err(Failure::new(format_args!(
+        None => Err(CliError::new(format_args!(
             "{} is damaged: it should read \"{}\"",
             dir.join(MARKER_FILE).display(),
             MARKER.trim().replace('\n', "\\n")
@@ -193,7 +193,7 @@ fn kind(dir: &Path, names: &[String]) -> String {
     if volume.starts_with(b"forebay-log") {
         return "it is the directory of a message buffer".to_owned();
     }
-    if has(crate::backup::SUMS_FILE) {
+    if has(crate::backup::CHECKSUMS_FILE) {
         return "it is a backup (`forebay restore` makes a data directory of it)".to_owned();
     }
     let some: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
@@ -213,9 +213,9 @@ fn kind(dir: &Path, names: &[String]) -> String {
 ///
 /// # Errors
 /// When it can't be written.
-pub(crate) fn create(dir: &Path) -> Result<(), Failure> {
+pub(crate) fn create(dir: &Path) -> Result<(), CliError> {
     let failed = |e: std::io::Error| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "can't make the data directory {}: {e}",
             dir.display()
         ))
@@ -229,7 +229,7 @@ pub(crate) fn create(dir: &Path) -> Result<(), Failure> {
     match write_new(&dir.join(MARKER_FILE), MARKER) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(failed(e)),
-        Ok(()) => sync_names(dir).map_err(failed),
+        Ok(()) => sync_directory(dir).map_err(failed),
     }
 }
 
@@ -237,11 +237,11 @@ pub(crate) fn create(dir: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Those of the operating system.
-pub(crate) fn note_restored(dir: &Path) -> std::io::Result<()> {
+pub(crate) fn write_restored_marker(dir: &Path) -> std::io::Result<()> {
     match write_new(&dir.join(RESTORED_FILE), "") {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(e),
-        Ok(()) => sync_names(dir),
+        Ok(()) => sync_directory(dir),
     }
 }
 
@@ -256,7 +256,7 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// The directory's entries, and its own in its parent.
-pub(crate) fn sync_names(dir: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_directory(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()?;
     let parent: PathBuf = dir
         .canonicalize()?
@@ -287,30 +287,30 @@ mod tests {
     fn only_an_empty_directory_or_one_of_ours_is_taken() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        assert!(look(&at("new"), None).is_ok());
+        assert!(check_dir(&at("new"), None).is_ok());
         assert!(!at("new").exists());
         std::fs::create_dir(at("empty")).unwrap();
         std::fs::create_dir(at("empty/lost+found")).unwrap();
         std::fs::write(at("empty/secret"), "t").unwrap();
-        assert!(look(&at("empty"), Some(&at("empty/secret"))).is_ok());
-        assert!(look(&at("empty"), None).is_err());
+        assert!(check_dir(&at("empty"), Some(&at("empty/secret"))).is_ok());
+        assert!(check_dir(&at("empty"), None).is_err());
         create(&at("ours")).unwrap();
         std::fs::write(at("ours/anything"), "").unwrap();
-        assert!(look(&at("ours"), None).is_ok());
+        assert!(check_dir(&at("ours"), None).is_ok());
         std::fs::write(
             at("ours").join(MARKER_FILE),
             "forebay data directory\nversion 2\n",
         )
         .unwrap();
         assert!(
-            look(&at("ours"), None)
+            check_dir(&at("ours"), None)
                 .unwrap_err()
                 .to_string()
                 .contains("version 2")
         );
         std::fs::create_dir(at("other")).unwrap();
         std::fs::write(at("other/thesis.tex"), "").unwrap();
-        let said = look(&at("other"), None).unwrap_err().to_string();
+        let said = check_dir(&at("other"), None).unwrap_err().to_string();
         assert!(said.contains("thesis.tex"), "{said}");
     }
 }

@@ -2,13 +2,13 @@
 
 mod apply;
 mod column;
+mod definition_lines;
 mod file;
-mod place;
 mod send;
 mod topic;
 
-pub(crate) use apply::{Change, Plan, Step};
+pub(crate) use apply::{ApplyAction, ApplyPlan, ApplyStep};
 pub(crate) use column::{ColumnDefinition, parse_column};
-pub(crate) use file::{Definitions, SinkDefinition, SourceDefinition, listed};
-pub(crate) use send::{refused, run_all};
+pub(crate) use file::{DefinitionFile, SinkDefinition, SourceDefinition, definition_error};
+pub(crate) use send::{rejected_steps, run_all};
 pub(crate) use topic::TopicDefinition;

@@ -5,8 +5,8 @@ pub(crate) mod gauge;
 pub(crate) mod sender;
 pub(crate) mod view;
 
+use crate::cli_error::CliError;
 use crate::definitions::{SinkDefinition, SourceDefinition, parse_column};
-use crate::failure::Failure;
 
 /// The table.
 pub(crate) const TABLE: &str = "in.demo.events";
@@ -26,7 +26,7 @@ const COLUMNS: [&str; 7] = [
 ///
 /// # Errors
 /// None; a test reads the columns.
-pub(crate) fn definition() -> Result<SourceDefinition, Failure> {
+pub(crate) fn definition() -> Result<SourceDefinition, CliError> {
     let columns: Result<Vec<_>, String> = COLUMNS.iter().map(|c| parse_column(c)).collect();
     let sink = SinkDefinition {
         settings: [].into(),
@@ -37,7 +37,7 @@ pub(crate) fn definition() -> Result<SourceDefinition, Failure> {
         name: Some("Events".to_owned()),
         id: None,
         description: String::new(),
-        columns: columns.map_err(Failure::new)?,
+        columns: columns.map_err(CliError::new)?,
     };
     Ok(SourceDefinition {
         settings: [].into(),

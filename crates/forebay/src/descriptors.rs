@@ -7,7 +7,7 @@
 use forebay_listener::rejections_max;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::config::{Config, Role};
+use crate::config::{Config, NodeRole};
 
 /// Descriptors for the log, the stores, staging, workers of templates and outgoing connections: as
 /// many as may be needed, and the least.
@@ -17,7 +17,7 @@ const CONNECTIONS_MIN: u64 = 16;
 
 /// Raises the limit of open files as far as the system lets it, and lowers the limits of connections
 /// to what is left of it.
-pub(crate) fn fit(config: &mut Config) {
+pub(crate) fn limit_connections(config: &mut Config) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
@@ -31,7 +31,7 @@ pub(crate) fn fit(config: &mut Config) {
 
 /// How many sealed segments of the log may be open at a time: half of the reserve. A backlog can have
 /// any number of them.
-pub(crate) fn for_segments() -> usize {
+pub(crate) fn segment_limit() -> usize {
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(reserve(allowed) / 2).unwrap_or(usize::MAX)
 }
@@ -40,8 +40,8 @@ fn lower(config: &mut Config, allowed: u64) {
     let reserve = reserve(allowed);
     let possible = allowed.saturating_sub(reserve);
     let listeners = [
-        config.has(Role::Source),
-        config.has(Role::Api),
+        config.has(NodeRole::Source),
+        config.has(NodeRole::Api),
         config.telemetry.metrics.listen.is_some(),
     ];
     let (source, api) = (
@@ -51,9 +51,10 @@ fn lower(config: &mut Config, allowed: u64) {
     // The listener of metrics has the limits of the API's.
     let [of_source, of_api, of_metrics] = listeners.map(u64::from);
     let apis = of_api + of_metrics;
-    let told = |(source, api)| of_source * rejections(source) + apis * rejections(api);
+    let rejection_descriptors =
+        |(source, api)| of_source * rejections(source) + apis * rejections(api);
     let all = of_source * source + apis * api;
-    if all + told((source, api)) <= possible {
+    if all + rejection_descriptors((source, api)) <= possible {
         return;
     }
     // Each listener keeps its share of what there is; the API's is the smaller one, and goes first.
@@ -63,7 +64,8 @@ fn lower(config: &mut Config, allowed: u64) {
         (source.min(source_left.max(CONNECTIONS_MIN)), api_left)
     };
     // Those who are told that there are too many take descriptors, too.
-    let (source_left, api_left) = share(possible.saturating_sub(told(share(possible))));
+    let (source_left, api_left) =
+        share(possible.saturating_sub(rejection_descriptors(share(possible))));
     tracing::warn!(
         "source.http.maxConnections" = source,
         "api.maxConnections" = api,
@@ -120,13 +122,13 @@ mod tests {
     #[test]
     fn listeners_that_a_process_does_not_have_take_nothing_and_that_of_metrics_takes_its_part() {
         let mut config = Config {
-            roles: vec![Role::Source],
+            roles: vec![NodeRole::Source],
             ..Config::default()
         };
         lower(&mut config, 1_024);
         assert_eq!(config.source.http.max_connections, 672);
         let mut config = Config {
-            roles: vec![Role::Api],
+            roles: vec![NodeRole::Api],
             ..Config::default()
         };
         config.telemetry.metrics.listen = Some(([127, 0, 0, 1], 0).into());

@@ -25,7 +25,7 @@ pub(crate) struct Endpoints {
 /// The file is removed with this: a server that is not running listens nowhere.
 #[derive(Debug)]
 #[must_use = "the file is removed when this is dropped"]
-pub(crate) struct Published {
+pub(crate) struct PublishedEndpoints {
     file: PathBuf,
 }
 
@@ -34,7 +34,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// When the data directory can't be written.
-    pub(crate) fn publish(&self, data_dir: &Path) -> std::io::Result<Published> {
+    pub(crate) fn publish(&self, data_dir: &Path) -> std::io::Result<PublishedEndpoints> {
         let file = data_dir.join(FILE);
         let temporary = file.with_extension("new");
         let mut out = std::fs::OpenOptions::new()
@@ -46,7 +46,7 @@ impl Endpoints {
         serde_json::to_writer_pretty(&mut out, self)?;
         out.write_all(b"\n")?;
         std::fs::rename(&temporary, &file)?;
-        Ok(Published { file })
+        Ok(PublishedEndpoints { file })
     }
 
     /// What the server of a data directory has written; `None` when none runs, or when it was
@@ -66,7 +66,7 @@ impl Endpoints {
     }
 }
 
-impl Drop for Published {
+impl Drop for PublishedEndpoints {
     fn drop(&mut self) {
         // Left behind, it leads to a port that nobody listens on.
         drop(std::fs::remove_file(&self.file));

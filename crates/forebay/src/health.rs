@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// How far the source is: nothing until its routes are in force.
-pub(crate) type Progress = watch::Receiver<Option<Revision>>;
+pub(crate) type RouteProgress = watch::Receiver<Option<Revision>>;
 
 /// What readiness depends on. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Health {
+pub(crate) struct HealthChecks {
     repo: Repo,
     log: Log,
-    progress: Option<Progress>,
+    progress: Option<RouteProgress>,
 }
 
-impl Health {
+impl HealthChecks {
     pub(crate) fn new(repo: Repo, log: Log) -> Self {
         Self {
             repo,
@@ -31,7 +31,7 @@ impl Health {
     }
 
     /// The node has a source, which has to follow the store.
-    pub(crate) fn follows(&mut self, progress: Progress) {
+    pub(crate) fn set_route_progress(&mut self, progress: RouteProgress) {
         self.progress = Some(progress);
     }
 
@@ -61,7 +61,7 @@ impl Health {
             causes.push(json!({"part": "log", "cause": cause}));
         } else {
             let stats = self.log.volume_stats();
-            if let Some(full) = crate::volume::full(&stats) {
+            if let Some(full) = crate::disk_housekeeping::check_full(&stats) {
                 let volume = format!("{:016x}", stats.volume);
                 causes.push(
                     json!({"part": "log", "volume": volume, "cause": full.to_string(),
@@ -76,7 +76,7 @@ impl Health {
     }
 }
 
-async fn ready(State(health): State<Health>) -> Response {
+async fn ready(State(health): State<HealthChecks>) -> Response {
     let causes = health.causes().await;
     if causes.is_empty() {
         return Json(json!({"status": "ready"})).into_response();

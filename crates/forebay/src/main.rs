@@ -2,21 +2,22 @@
 
 use std::process::ExitCode;
 
-mod api;
+mod api_client;
 mod backup;
 mod banner;
 mod cli;
+mod cli_error;
 mod clock;
 mod command;
 mod config;
 mod data_dir;
+mod dead_letters;
 mod definitions;
 mod demo;
 mod descriptors;
+mod disk_housekeeping;
 mod endpoints;
-mod failure;
 mod health;
-mod letters;
 mod mapper;
 mod path_uses;
 mod query;
@@ -31,7 +32,6 @@ mod terminal;
 mod token;
 mod topics;
 mod version;
-mod volume;
 
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]

@@ -8,20 +8,20 @@ use forebay_control::api::{ColumnProblem, Mapper, TestCell, TestError, TestRecor
 use forebay_flow::template::TemplatePool;
 use forebay_model::{Mapping, Sink, SinkTarget, TopicSink};
 use forebay_record::{
-    CompiledMapping, CompiledMessage, Limits, RecordContext, RecordError, RequestInfo,
+    CompiledMapping, CompiledMessage, RecordContext, RecordError, RequestInfo, RowLimits,
 };
 
 /// Compiles and tests mappings as the source does.
 pub(crate) struct RecordMapper {
     templates: Arc<TemplatePool>,
-    limits: Limits,
+    limits: RowLimits,
     random: Arc<dyn Fn() -> u128 + Send + Sync>,
 }
 
 impl RecordMapper {
     pub(crate) fn new(
         templates: Arc<TemplatePool>,
-        limits: Limits,
+        limits: RowLimits,
         random: Arc<dyn Fn() -> u128 + Send + Sync>,
     ) -> Self {
         Self {

@@ -11,11 +11,11 @@ use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
 
 pub(crate) use text_table::TextTable;
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 
 /// Forms of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum QueryFormat {
     /// Columns in line, for people
     Table,
     /// An array of objects
@@ -25,20 +25,20 @@ pub(crate) enum Format {
 }
 
 /// A visitor that writes, and says at the end what went wrong with writing.
-pub(crate) trait Writer: QueryVisitor {
+pub(crate) trait ResultWriter: QueryVisitor {
     /// Writes what is still to be written.
     ///
     /// # Errors
     /// When anything could not be written.
-    fn finish(&mut self) -> Result<(), Failure>;
+    fn finish(&mut self) -> Result<(), CliError>;
 }
 
 /// A writer of that form.
-pub(crate) fn writer(format: Format, out: impl Write + 'static) -> Box<dyn Writer> {
+pub(crate) fn writer(format: QueryFormat, out: impl Write + 'static) -> Box<dyn ResultWriter> {
     match format {
-        Format::Table => Box::new(text_table::TableWriter::new(out)),
-        Format::Json => Box::new(json::JsonWriter::new(out)),
-        Format::Csv => Box::new(csv::CsvWriter::new(out)),
+        QueryFormat::Table => Box::new(text_table::TextTableWriter::new(out)),
+        QueryFormat::Json => Box::new(json::JsonWriter::new(out)),
+        QueryFormat::Csv => Box::new(csv::CsvWriter::new(out)),
     }
 }
 
@@ -98,9 +98,9 @@ mod tests {
             ["a", "b", "a_3", "a_2", "a_4", "A", ""]
         );
         for (format, expected) in [
-            (Format::Json, "[\n {\"a\":1,\"a_2\":2}\n]\n"),
-            (Format::Csv, "a,a_2\n1,2\n"),
-            (Format::Table, "a  a_2\n-  ---\n1    2\n"),
+            (QueryFormat::Json, "[\n {\"a\":1,\"a_2\":2}\n]\n"),
+            (QueryFormat::Csv, "a,a_2\n1,2\n"),
+            (QueryFormat::Table, "a  a_2\n-  ---\n1    2\n"),
         ] {
             let out = Shared::default();
             let mut writer = writer(format, out.clone());

@@ -6,12 +6,12 @@ use rand::Rng;
 use rand::rngs::ThreadRng;
 
 /// Bits of ids.
-pub(crate) fn wide() -> Arc<dyn Fn() -> u128 + Send + Sync> {
+pub(crate) fn id_bits() -> Arc<dyn Fn() -> u128 + Send + Sync> {
     Arc::new(|| with(|r| r.random()))
 }
 
 /// Jitter.
-pub(crate) fn narrow() -> Arc<dyn Fn() -> u64 + Send + Sync> {
+pub(crate) fn jitter() -> Arc<dyn Fn() -> u64 + Send + Sync> {
     Arc::new(|| with(|r| r.random()))
 }
 

@@ -6,18 +6,18 @@
 use std::sync::Arc;
 
 use forebay_control::auth::ConfiguredTokens;
-use forebay_listener::{LoadedTls, Tls};
+use forebay_listener::{LoadedTls, ReloadableTls};
 
-use crate::command::common::refused;
+use crate::cli_error::CliError;
+use crate::command::common::violations_error;
 use crate::command::serve;
-use crate::config::{self, Config, Loaded, Sources};
-use crate::failure::Failure;
-use crate::telemetry::{LogLevel, Metrics};
+use crate::config::{self, Config, ConfigSources, LoadedConfig};
+use crate::telemetry::{LogLevel, ProcessMetrics};
 use crate::token;
 
 /// Settings that are changed while the process runs: keys, and sections as a whole. The files that
 /// they name are read again as well.
-pub(crate) const RELOADED: [&str; 9] = [
+pub(crate) const RELOADABLE_KEYS: [&str; 9] = [
     "api.tls.certFile",
     "api.tls.keyFile",
     "api.tokens",
@@ -30,24 +30,24 @@ pub(crate) const RELOADED: [&str; 9] = [
 ];
 
 /// What is changed.
-pub(crate) struct Reloader<'a> {
-    pub(crate) sources: &'a Sources,
-    pub(crate) current: Loaded,
+pub(crate) struct ConfigReloader<'a> {
+    pub(crate) sources: &'a ConfigSources,
+    pub(crate) current: LoadedConfig,
     pub(crate) level: LogLevel,
     /// Certificates of listeners, by the section that names them.
-    pub(crate) tls: Vec<(&'static str, Arc<Tls>)>,
+    pub(crate) tls: Vec<(&'static str, Arc<ReloadableTls>)>,
     pub(crate) auth: ConfiguredTokens,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: ProcessMetrics,
 }
 
 /// What was read and found to be in order.
-struct Fresh {
-    loaded: Loaded,
-    certificates: Vec<(Arc<Tls>, LoadedTls)>,
+struct ReloadedConfig {
+    loaded: LoadedConfig,
+    certificates: Vec<(Arc<ReloadableTls>, LoadedTls)>,
     auth: ConfiguredTokens,
 }
 
-impl Reloader<'_> {
+impl ConfigReloader<'_> {
     /// Reads everything again; says what has changed, what needs a restart, or what is wrong.
     pub(crate) fn reload(&mut self) {
         let fresh = match self.read() {
@@ -72,7 +72,7 @@ impl Reloader<'_> {
         let changed = self.current.assignments.changed(&fresh.loaded.assignments);
         let (changed, restart): (Vec<_>, Vec<_>) = changed
             .into_iter()
-            .partition(|key| self.reloads(key, &fresh.loaded.config));
+            .partition(|key| self.is_reloadable(key, &fresh.loaded.config));
         self.metrics
             .set_token(&fresh.loaded.config.telemetry.metrics);
         tracing::info!(certificates, ?changed, "configuration reloaded");
@@ -83,20 +83,20 @@ impl Reloader<'_> {
         self.remember(fresh.loaded);
     }
 
-    fn read(&self) -> Result<Fresh, Failure> {
-        let loaded = config::load(self.sources).map_err(|problems| refused(&problems))?;
+    fn read(&self) -> Result<ReloadedConfig, CliError> {
+        let loaded = config::load(self.sources).map_err(|problems| violations_error(&problems))?;
         let mut certificates = Vec::new();
         for (key, config) in loaded.config.all_tls() {
             let Some((_, tls)) = self.tls.iter().find(|(k, _)| *k == key) else {
                 continue;
             };
             let read = LoadedTls::read(config);
-            let read = read.map_err(|e| Failure::new(format_args!("{key}: {e}")))?;
+            let read = read.map_err(|e| CliError::new(format_args!("{key}: {e}")))?;
             certificates.push((Arc::clone(tls), read));
         }
-        let token = token::again(&loaded.config)?;
+        let token = token::reread(&loaded.config)?;
         let auth = serve::authenticate(&loaded.config, &token)?;
-        Ok(Fresh {
+        Ok(ReloadedConfig {
             loaded,
             certificates,
             auth,
@@ -104,19 +104,19 @@ impl Reloader<'_> {
     }
 
     /// Whether a key's new value is in force without a restart. TLS is not switched on or off.
-    fn reloads(&self, key: &str, new: &Config) -> bool {
+    fn is_reloadable(&self, key: &str, new: &Config) -> bool {
         let is_served = |section: &str| {
             let has = |(key, _): (&str, _)| key == section;
             self.tls.iter().any(|(key, _)| *key == section) && new.all_tls().any(has)
         };
         let section = key.rsplit_once('.').map_or("", |(section, _)| section);
-        RELOADED.contains(&key) && (!section.ends_with(".tls") || is_served(section))
+        RELOADABLE_KEYS.contains(&key) && (!section.ends_with(".tls") || is_served(section))
     }
 
     /// What needs a restart is named again the next time, until there was one.
-    fn remember(&mut self, loaded: Loaded) {
-        let reloaded = |key: &str| self.reloads(key, &loaded.config);
-        let kept = self.current.assignments.with(&loaded.assignments, reloaded);
-        self.current.assignments = kept;
+    fn remember(&mut self, loaded: LoadedConfig) {
+        let reloaded = |key: &str| self.is_reloadable(key, &loaded.config);
+        let merged = self.current.assignments.with(&loaded.assignments, reloaded);
+        self.current.assignments = merged;
     }
 }

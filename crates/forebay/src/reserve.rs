@@ -9,18 +9,18 @@ use crate::data_dir::free_bytes;
 
 const FILE: &str = "reserve";
 /// With less than this free, neither metadata nor tables can be written much longer.
-const LOW: u64 = 4 << 20;
+const LOW_FREE_BYTES: u64 = 4 << 20;
 
 /// The file.
 #[derive(Clone, Debug)]
-pub(crate) struct Reserve {
+pub(crate) struct DiskReserve {
     dir: PathBuf,
     size: u64,
     /// What is left for others.
     min_free: u64,
 }
 
-impl Reserve {
+impl DiskReserve {
     pub(crate) fn new(dir: &Path, size: u64, min_free: u64) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -34,18 +34,18 @@ impl Reserve {
     }
 
     /// Gives the room up when the disk is full, and takes it back when there is plenty.
-    pub(crate) fn keep(&self) {
-        self.give_up_if_full();
+    pub(crate) fn maintain(&self) {
+        self.release_if_full();
         let Some(free) = free_bytes(&self.dir) else {
             return;
         };
         let plenty = self
             .size
             .saturating_mul(2)
-            .saturating_add(self.min_free.max(LOW));
+            .saturating_add(self.min_free.max(LOW_FREE_BYTES));
         let missing = self.size > 0 && !self.path().exists();
         if missing && free > plenty {
-            match self.make() {
+            match self.allocate() {
                 Ok(()) => tracing::debug!(bytes = self.size, "room on the disk was set aside"),
                 Err(error) => {
                     tracing::warn!(%error, file = %self.path().display(), "no room could be set aside on the disk");
@@ -56,8 +56,8 @@ impl Reserve {
     }
 
     /// Gives the room up when the disk is full.
-    pub(crate) fn give_up_if_full(&self) {
-        let full = free_bytes(&self.dir).is_some_and(|free| free < LOW);
+    pub(crate) fn release_if_full(&self) {
+        let full = free_bytes(&self.dir).is_some_and(|free| free < LOW_FREE_BYTES);
         if full && self.path().exists() {
             match std::fs::remove_file(self.path()) {
                 Ok(()) => {
@@ -71,7 +71,7 @@ impl Reserve {
     }
 
     /// Zeroes, and not a hole: a file system may promise room that it does not have.
-    fn make(&self) -> std::io::Result<()> {
+    fn allocate(&self) -> std::io::Result<()> {
         let temporary = self.dir.join("reserve.new");
         let mut file = OpenOptions::new()
             .write(true)

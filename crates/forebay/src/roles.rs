@@ -25,13 +25,13 @@ use std::time::Duration;
 
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
-use forebay_flow::budget::Budget;
 use forebay_flow::dispatch::Dispatcher;
-use forebay_flow::import::Tables;
+use forebay_flow::import::TableRegistry;
+use forebay_flow::memory_limiter::MemoryLimiter;
 use forebay_flow::pipeline::{Appender, LocalLog, PipelineShared};
-use forebay_flow::source::http::{Deps, HttpSource};
+use forebay_flow::source::http::{HttpSourceDeps, HttpSourceServer};
 use forebay_flow::template::TemplatePool;
-use forebay_listener::{Listener, Tls};
+use forebay_listener::{Listener, ReloadableTls};
 use forebay_log::Log;
 use forebay_meta::{EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
@@ -40,29 +40,29 @@ use forebay_remote::staging::Staging;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Environment, Role};
-use crate::failure::Failure;
-use crate::health::Health;
+use crate::cli_error::CliError;
+use crate::config::{Config, Environment, NodeRole};
+use crate::disk_housekeeping::DiskMetrics;
+use crate::health::HealthChecks;
 use crate::random;
-use crate::telemetry::Metrics;
-use crate::volume::Watched;
+use crate::telemetry::ProcessMetrics;
 
 mod api;
 mod open;
 mod restored;
-mod work;
+mod tasks;
 
-use api::Management;
+use api::ManagementServer;
 pub(crate) use api::{api_tls, listen, listen_at, serve};
 pub(crate) use open::{OpenedData, OpenedStore, open_store};
-use work::bind_source;
-pub(crate) use work::source_refused;
+use tasks::bind_source;
+pub(crate) use tasks::source_bind_failure;
 
 /// How long the templates' processes may take to end.
 const TEMPLATES_GRACE: Duration = Duration::from_secs(2);
 
 /// A running node.
-pub(crate) struct Node {
+pub(crate) struct RunningNode {
     /// Where the management API listens.
     pub(crate) api: SocketAddr,
     /// Where records come in.
@@ -72,8 +72,8 @@ pub(crate) struct Node {
     /// The repository, for whoever shows what happens.
     pub(crate) repo: Repo,
     /// Certificates of its listeners, by the section that names them.
-    pub(crate) tls: Vec<(&'static str, Arc<Tls>)>,
-    http: Option<HttpSource>,
+    pub(crate) tls: Vec<(&'static str, Arc<ReloadableTls>)>,
+    http: Option<HttpSourceServer>,
     listeners: Vec<Listener>,
     management: Option<Api>,
     pipelines: Arc<PipelineShared>,
@@ -82,31 +82,34 @@ pub(crate) struct Node {
     store: Arc<EmbeddedStore>,
     /// Ends the tasks.
     stop: CancellationToken,
-    tasks: JoinSet<Ended>,
+    tasks: JoinSet<TaskExit>,
 }
 
-impl Base {
+impl NodeContext {
     fn dispatcher(&self, config: &Config) -> Arc<Dispatcher> {
         Dispatcher::with_workers(
             Some(Arc::clone(&self.templates)),
-            random::wide(),
+            random::id_bits(),
             config.source.http.large_requests,
         )
     }
 }
 
-fn certificates(api: Option<Arc<Tls>>, http: Option<&HttpSource>) -> Vec<(&'static str, Arc<Tls>)> {
-    let source = http.and_then(HttpSource::tls);
+fn certificates(
+    api: Option<Arc<ReloadableTls>>,
+    http: Option<&HttpSourceServer>,
+) -> Vec<(&'static str, Arc<ReloadableTls>)> {
+    let source = http.and_then(HttpSourceServer::tls);
     let all = [("api.tls", api), ("source.http.tls", source)];
     let all = all.into_iter();
     all.filter_map(|(key, tls)| Some((key, tls?))).collect()
 }
 
 /// How a task has ended: its name, and why if it should not have.
-type Ended = (&'static str, Result<(), String>);
+type TaskExit = (&'static str, Result<(), String>);
 
 /// What the tasks share.
-struct Base {
+struct NodeContext {
     repo: Repo,
     store: Arc<EmbeddedStore>,
     node: NodeId,
@@ -115,22 +118,22 @@ struct Base {
     log: Log,
     templates: Arc<TemplatePool>,
     staging: Staging,
-    tables: Tables,
+    tables: TableRegistry,
     cluster_id: String,
     quotas: Quotas,
     stop: CancellationToken,
 }
 
-impl Node {
+impl RunningNode {
     /// Opens the data directory and starts what the configuration names.
     pub(crate) async fn start(
         config: &Config,
         environment: &Environment,
         clock: Arc<dyn Clock>,
         auth: ConfiguredTokens,
-        metrics: Option<&Metrics>,
-    ) -> Result<Self, Failure> {
-        let store = open_store(config, false).map_err(|e| e.failure(config))?;
+        metrics: Option<&ProcessMetrics>,
+    ) -> Result<Self, CliError> {
+        let store = open_store(config, false).map_err(|e| e.cli_error(config))?;
         Box::pin(Self::start_on(
             store,
             config,
@@ -149,52 +152,53 @@ impl Node {
         environment: &Environment,
         clock: Arc<dyn Clock>,
         auth: ConfiguredTokens,
-        metrics: Option<&Metrics>,
-    ) -> Result<Self, Failure> {
-        let base = Base::open(store.0, config, environment, clock).await?;
+        metrics: Option<&ProcessMetrics>,
+    ) -> Result<Self, CliError> {
+        let base = NodeContext::open(store.0, config, environment, clock).await?;
         let mut tasks = JoinSet::new();
         let lease = base.register(config, &mut tasks).await?;
-        base.close_what_was_open(config).await?;
-        base.keep_disk(config, &mut tasks);
+        base.close_restored_files(config).await?;
+        base.start_disk_housekeeping(config, &mut tasks);
         let appender: Arc<dyn Appender> =
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
-        let letters = base.dead_letters(&appender);
+        let dead_letters = base.dead_letters(&appender);
         let topics = base.topics(config)?;
         let dispatcher = base.dispatcher(config);
-        let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
-        let pipelines = PipelineShared::new(Arc::clone(&budget));
-        let mut health = Health::new(base.repo.clone(), base.log.clone());
+        let memory_limiter = MemoryLimiter::new(config.source.http.max_bytes_in_flight.0);
+        let pipelines = PipelineShared::new(Arc::clone(&memory_limiter));
+        let mut health = HealthChecks::new(base.repo.clone(), base.log.clone());
         let mut http = None;
         let mut source = config.source.http.listen;
-        if config.has(Role::Source) {
+        if config.has(NodeRole::Source) {
             let shared = (&pipelines, &topics.topics);
-            let follower = base.follow(lease, &appender, &dispatcher, shared, &mut tasks);
-            health.follows(follower.await?);
-            let deps = Deps {
+            let reconciler =
+                base.start_reconciler(lease, &appender, &dispatcher, shared, &mut tasks);
+            health.set_route_progress(reconciler.await?);
+            let deps = HttpSourceDeps {
                 dispatcher: Arc::clone(&dispatcher),
-                budget,
+                memory_limiter,
                 clock: Arc::clone(&base.clock),
             };
             let bound = bind_source(config, deps).await?;
             source = bound.address();
             http = Some(bound);
         }
-        if config.has(Role::Storage) {
-            base.deliver(config, &letters, &mut tasks);
-            base.deliver_topics(&topics, &mut tasks);
+        if config.has(NodeRole::Storage) {
+            base.start_delivery(config, &dead_letters, &mut tasks);
+            base.start_topic_delivery(&topics, &mut tasks);
         }
-        if config.has(Role::Coordinator) {
-            base.coordinate(config, &mut tasks);
+        if config.has(NodeRole::Coordinator) {
+            base.start_coordinator(config, &mut tasks);
         }
         let source_url = config.source_url(source);
         let build = |address| {
             let urls = (address, source_url.clone());
-            let api = base.api(config, auth, urls, letters, (topics, dispatcher));
+            let api = base.api(config, auth, urls, dead_letters, (topics, dispatcher));
             let backup = base.backup(config, api.clone(), &mut tasks);
             let router = api.router().merge(health.router());
             (api, router.merge(backup.router()))
         };
-        let management = Management::start(config, build, metrics).await?;
+        let management = ManagementServer::start(config, build, metrics).await?;
         Ok(Self {
             api: management.address,
             source,
@@ -214,15 +218,15 @@ impl Node {
     }
 
     /// Log and store, for their figures.
-    pub(crate) fn watched(&self) -> Watched {
-        Watched {
+    pub(crate) fn disk_metrics(&self) -> DiskMetrics {
+        DiskMetrics {
             log: self.log.clone(),
             store: Arc::clone(&self.store),
         }
     }
 
     /// Waits until a task has ended that should not have; says which and why.
-    pub(crate) async fn failed(&mut self) -> String {
+    pub(crate) async fn task_failure(&mut self) -> String {
         match self.tasks.join_next().await {
             Some(Ok((name, Ok(())))) => format!("{name} has ended"),
             Some(Ok((name, Err(cause)))) => format!("{name} has failed: {cause}"),

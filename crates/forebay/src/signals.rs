@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 
 /// SIGTERM and SIGINT (Ctrl-C), caught from now on.
 #[derive(Debug)]
@@ -16,9 +16,10 @@ impl StopSignals {
     ///
     /// # Errors
     /// When the operating system refuses.
-    pub(crate) fn catch() -> Result<Self, Failure> {
-        let catch =
-            |kind| signal(kind).map_err(|e| Failure::new(format_args!("can't catch signals: {e}")));
+    pub(crate) fn catch() -> Result<Self, CliError> {
+        let catch = |kind| {
+            signal(kind).map_err(|e| CliError::new(format_args!("can't catch signals: {e}")))
+        };
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
@@ -43,9 +44,9 @@ impl ReloadSignals {
     ///
     /// # Errors
     /// When the operating system refuses.
-    pub(crate) fn catch() -> Result<Self, Failure> {
+    pub(crate) fn catch() -> Result<Self, CliError> {
         let caught = signal(SignalKind::hangup());
-        let caught = caught.map_err(|e| Failure::new(format_args!("can't catch signals: {e}")))?;
+        let caught = caught.map_err(|e| CliError::new(format_args!("can't catch signals: {e}")))?;
         Ok(Self(caught))
     }
 

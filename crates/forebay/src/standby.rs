@@ -7,67 +7,67 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use forebay_listener::Listener;
-use forebay_meta::OpenError;
+use forebay_meta::StoreOpenError;
 use serde_json::json;
 
-use crate::config::{Config, Role};
+use crate::cli_error::CliError;
+use crate::config::{Config, NodeRole};
 use crate::data_dir;
-use crate::failure::Failure;
+use crate::disk_housekeeping;
 use crate::roles::{OpenedStore, api_tls, listen, open_store, serve};
-use crate::volume;
 
 /// How often it is tried whether there is room.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens the metadata store. While the disk is full it waits for room; when the store went back it
 /// waits for a person, who stops it.
 ///
 /// # Errors
 /// When it can't be opened and waiting would not help.
-pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore, Failure> {
-    let reserve = volume::reserve(config);
-    reserve.give_up_if_full();
+pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore, CliError> {
+    let reserve = disk_housekeeping::reserve(config);
+    reserve.release_if_full();
     if accepted {
         // Before the store is opened: what was accepted must be done also if this ends in between.
-        data_dir::note_restored(&config.data_dir).map_err(Failure::new)?;
+        data_dir::write_restored_marker(&config.data_dir).map_err(CliError::new)?;
     }
-    let mut told = None;
+    let mut waiting = None;
     loop {
         let refused = match open_store(config, accepted) {
             Ok(store) => return Ok(store),
             Err(refused) => refused,
         };
         match &refused.0 {
-            OpenError::Full { .. } => {
+            StoreOpenError::Full { .. } => {
                 let cause = refused.0.to_string();
-                if told.is_none() {
+                if waiting.is_none() {
                     tracing::error!(%cause, "waiting for room on the disk");
-                    told = Some(Standby::start(config, &cause).await?);
+                    waiting = Some(StandbyListener::start(config, &cause).await?);
                 }
-                tokio::time::sleep(RETRY).await;
-                reserve.give_up_if_full();
+                tokio::time::sleep(RETRY_INTERVAL).await;
+                reserve.release_if_full();
             }
-            OpenError::Behind { found, known, .. } => {
-                let hint = refused.way_out(config);
+            StoreOpenError::Behind { found, known, .. } => {
+                let hint = refused.recovery_hint(config);
                 tracing::error!(cause = %refused.0, found = found.0, known = known.0, hint, "the metadata store has lost transactions: nothing is taken until a person decides");
                 let cause = format!("{}; {hint}", refused.0);
-                let standby = Standby::start(config, &cause).await?;
+                let standby = StandbyListener::start(config, &cause).await?;
                 let () = std::future::pending().await;
                 drop(standby);
             }
-            _ => return Err(refused.failure(config)),
+            _ => return Err(refused.cli_error(config)),
         }
     }
 }
 
 /// Answers health checks, until it is dropped.
-struct Standby {
+struct StandbyListener {
     _listener: Option<Listener>,
 }
 
-impl Standby {
-    async fn start(config: &Config, cause: &str) -> Result<Self, Failure> {
-        if !config.has(Role::Api) {
+impl StandbyListener {
+    async fn start(config: &Config, cause: &str) -> Result<Self, CliError> {
+        if !config.has(NodeRole::Api) {
             return Ok(Self { _listener: None });
         }
         let tls = api_tls(config)?;
@@ -82,18 +82,18 @@ impl Standby {
 
 fn router(cause: &str) -> Router {
     let cause = cause.to_owned();
-    let answer = move || {
+    let respond = move || {
         let causes = json!([{"part": "store", "cause": cause}]);
         let body = Json(json!({"status": "not ready", "causes": causes}));
         std::future::ready((StatusCode::SERVICE_UNAVAILABLE, body).into_response())
     };
     let live = get(|| async { Json(json!({"status": "live"})) });
-    let fallback = answer.clone();
+    let fallback = respond.clone();
     Router::new()
         .route("/health/live", live)
         .route(
             "/health/ready",
-            get(move || -> std::future::Ready<Response> { answer() }),
+            get(move || -> std::future::Ready<Response> { respond() }),
         )
         .fallback(move || -> std::future::Ready<Response> { fallback() })
 }

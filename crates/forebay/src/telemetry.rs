@@ -16,17 +16,17 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::{EnvFilter, reload};
 
-use crate::config::{LogFormat, LogOutput, MetricsSection, Secret};
-use crate::failure::Failure;
+use crate::cli_error::CliError;
+use crate::config::{ConfigSecret, LogFormat, LogOutput, MetricsSection};
+use crate::disk_housekeeping::DiskMetrics;
 use crate::terminal;
-use crate::volume::Watched;
 
 mod stderr;
 
 pub(crate) use stderr::FlushGuard;
 
 /// How often the recorder tidies up, so that it does not grow while nobody asks for metrics.
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Upper bounds of buckets: times in seconds...
 const SECONDS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
@@ -50,16 +50,17 @@ const ROWS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0];
 ///
 /// # Errors
 /// When the level is not a filter.
-pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, Failure> {
+pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, CliError> {
     let filter = EnvFilter::builder()
         .parse(&output.level)
-        .map_err(|e| Failure::usage(format_args!("telemetry.log.level: {e}")))?;
+        .map_err(|e| CliError::usage(format_args!("telemetry.log.level: {e}")))?;
     let is_json = match output.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
         LogFormat::Auto => !terminal::is_attended(),
     };
-    let failed = |e: &dyn std::fmt::Display| Failure::new(format_args!("can't start logging: {e}"));
+    let failed =
+        |e: &dyn std::fmt::Display| CliError::new(format_args!("can't start logging: {e}"));
     let (queue, guard) = stderr::queue(std::io::stderr()).map_err(|e| failed(&e))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -129,20 +130,20 @@ const PRIVATE_LABELS: [&str; 3] = ["project=", "source=", "sink="];
 
 /// The process's metrics.
 #[derive(Clone)]
-pub(crate) struct Metrics {
+pub(crate) struct ProcessMetrics {
     handle: PrometheusHandle,
-    watched: Arc<OnceLock<Watched>>,
+    disk: Arc<OnceLock<DiskMetrics>>,
     /// SHA-256 of the token without which there are no metrics.
     token: Arc<RwLock<Option<String>>>,
 }
 
-impl Metrics {
+impl ProcessMetrics {
     /// Everything that is counted from now on is shown.
     ///
     /// # Errors
     /// When something else is counting already.
-    pub(crate) fn start(config: &MetricsSection) -> Result<Self, Failure> {
-        let failed = |e| Failure::new(format_args!("can't start metrics: {e}"));
+    pub(crate) fn start(config: &MetricsSection) -> Result<Self, CliError> {
+        let failed = |e| CliError::new(format_args!("can't start metrics: {e}"));
         let by_name = |suffix: &str| Matcher::Suffix(suffix.to_owned());
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(by_name("_seconds"), &SECONDS)
@@ -154,7 +155,7 @@ impl Metrics {
         describe();
         let metrics = Self {
             handle,
-            watched: Arc::default(),
+            disk: Arc::default(),
             token: Arc::default(),
         };
         metrics.set_token(config);
@@ -163,19 +164,19 @@ impl Metrics {
 
     /// Asks for the configuration's token from now on.
     pub(crate) fn set_token(&self, config: &MetricsSection) {
-        let hash = |token: &Secret| ConfiguredTokens::hash(token.expose().as_bytes());
+        let hash = |token: &ConfigSecret| ConfiguredTokens::hash(token.expose().as_bytes());
         let mut token = self.token.write().unwrap_or_else(PoisonError::into_inner);
         *token = config.token.as_ref().map(hash);
     }
 
     /// Shows the figures of log and metadata store from now on.
-    pub(crate) fn watch(&self, watched: Watched) {
+    pub(crate) fn attach_disk(&self, watched: DiskMetrics) {
         // A process has one of each; a second one would not be shown.
-        _ = self.watched.set(watched);
+        _ = self.disk.set(watched);
     }
 
     /// `GET /metrics` beside the API: without a token of its own what names projects is for operators.
-    pub(crate) fn beside(&self, api: Api) -> Router {
+    pub(crate) fn router_beside_api(&self, api: Api) -> Router {
         let state = (self.clone(), Some(api));
         Router::new()
             .route("/metrics", get(render))
@@ -183,14 +184,14 @@ impl Metrics {
     }
 
     /// `GET /metrics` on a listener of its own.
-    pub(crate) fn alone(&self) -> Router {
+    pub(crate) fn standalone_router(&self) -> Router {
         Router::new()
             .route("/metrics", get(render))
             .with_state((self.clone(), None))
     }
 
     /// What the token of a request opens: `None` when one is needed and it is not that.
-    fn is_open(&self, headers: &HeaderMap) -> Option<bool> {
+    fn authorize(&self, headers: &HeaderMap) -> Option<bool> {
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         let Some(wanted) = token.as_ref() else {
             return Some(false);
@@ -204,8 +205,8 @@ impl Metrics {
     }
 
     /// Tidies up as long as it is polled.
-    pub(crate) async fn keep_tidy(&self) {
-        let mut tick = tokio::time::interval(UPKEEP);
+    pub(crate) async fn run_upkeep(&self) {
+        let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             tick.tick().await;
             self.handle.run_upkeep();
@@ -214,7 +215,7 @@ impl Metrics {
 
     /// All metrics, as text.
     pub(crate) fn render(&self) -> String {
-        let Some(watched) = self.watched.get() else {
+        let Some(watched) = self.disk.get() else {
             return self.handle.render();
         };
         let stats = watched.log.volume_stats();
@@ -226,11 +227,11 @@ impl Metrics {
 }
 
 async fn render(
-    State((metrics, api)): State<(Metrics, Option<Api>)>,
+    State((metrics, api)): State<(ProcessMetrics, Option<Api>)>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    let Some(has_token) = metrics.is_open(&headers) else {
+    let Some(has_token) = metrics.authorize(&headers) else {
         let wanted = [(header::WWW_AUTHENTICATE, "Bearer")];
         let text = "telemetry.metrics.token is needed, as Authorization: Bearer\n";
         return (StatusCode::UNAUTHORIZED, wanted, text).into_response();
@@ -240,7 +241,11 @@ async fn render(
         _ => true,
     };
     let all = metrics.render();
-    let text = if sees_all { all } else { without_names(&all) };
+    let text = if sees_all {
+        all
+    } else {
+        without_project_series(&all)
+    };
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -257,7 +262,7 @@ fn sync_time(total: Duration) -> String {
 }
 
 /// Series that name nothing of a project.
-fn without_names(all: &str) -> String {
+fn without_project_series(all: &str) -> String {
     let is_public = |line: &&str| {
         let labels = line.split_once('{').map_or("", |(_, labels)| labels);
         line.starts_with('#') || !PRIVATE_LABELS.iter().any(|label| labels.contains(label))
@@ -329,12 +334,12 @@ fn describe() {
     );
     metrics::counter!(LINES_DROPPED).increment(0);
     describe_gauge!(BUILD_INFO, "1, with the version as a label.");
-    Watched::describe();
+    DiskMetrics::describe();
     metrics::gauge!(BUILD_INFO, "version" => crate::version::VERSION).set(1.0);
 }
 
 #[allow(clippy::cast_precision_loss, reason = "metrics are floating point")]
-fn measure(watched: &Watched, stats: &forebay_log::VolumeStats) {
+fn measure(watched: &DiskMetrics, stats: &forebay_log::VolumeStats) {
     watched.measure(stats);
     let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
     gauge(LOG_LIVE_BYTES, stats.live_bytes);
@@ -366,7 +371,7 @@ mod tests {
     fn series_that_name_something_of_a_project_are_left_out() {
         let all = "# TYPE a counter\na 1\na{status=\"200\"} 2\na{project=\"7\"} 3\n\
                    a{le=\"1\",source=\"7/1/s\"} 4\na{sink=\"7/1/s/k\",x=\"y\"} 5\nb 6\n";
-        let shown = without_names(all);
+        let shown = without_project_series(all);
         assert_eq!(shown, "# TYPE a counter\na 1\na{status=\"200\"} 2\nb 6\n");
     }
 }

@@ -11,14 +11,14 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use forebay_model::ByteSize;
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 
 /// Writes text to standard output, control characters escaped.
 ///
 /// # Errors
 /// When it can't be written. A reader that has gone away (`| head`) ends the command without an
 /// error.
-pub(crate) fn data(text: impl fmt::Display) -> Result<(), Failure> {
+pub(crate) fn data(text: impl fmt::Display) -> Result<(), CliError> {
     write(escaped(&text.to_string()).as_bytes())
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn data(text: impl fmt::Display) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As [`data`].
-pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
+pub(crate) fn line(text: impl fmt::Display) -> Result<(), CliError> {
     data(format_args!("{text}\n"))
 }
 
@@ -34,8 +34,8 @@ pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As [`data`].
-pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
-    let mut output = Output::stdout();
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
+    let mut output = StdoutWriter::stdout();
     output
         .write_all(bytes)
         .and_then(|()| output.flush())
@@ -46,13 +46,13 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As [`data`].
-pub(crate) fn repaint(page: &str) -> Result<(), Failure> {
+pub(crate) fn repaint(page: &str) -> Result<(), CliError> {
     // Home, each line with nothing behind it, nothing below the last one.
     let lines = escaped(page).replace('\n', "\u{1b}[K\n");
     write(format!("\u{1b}[H{lines}\u{1b}[J").as_bytes())
 }
 
-fn write(bytes: &[u8]) -> Result<(), Failure> {
+fn write(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     stdout
         .write_all(bytes)
@@ -62,12 +62,12 @@ fn write(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Standard output for programs: bytes as they are, unless a terminal reads them.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub(crate) struct StdoutWriter {
     stdout: std::io::Stdout,
     is_escaped: bool,
 }
 
-impl Output {
+impl StdoutWriter {
     /// Standard output.
     pub(crate) fn stdout() -> Self {
         let stdout = std::io::stdout();
@@ -76,7 +76,7 @@ impl Output {
     }
 }
 
-impl Write for Output {
+impl Write for StdoutWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if !self.is_escaped {
             return self.stdout.write(bytes);
@@ -118,15 +118,15 @@ pub(crate) fn is_unsafe(c: char) -> bool {
 }
 
 /// Bytes for people, in the units of the configuration: a KB is 1024 bytes.
-pub(crate) fn human(bytes: u64) -> String {
+pub(crate) fn human_bytes(bytes: u64) -> String {
     ByteSize(bytes).rounded()
 }
 
 /// What an error of standard output means for the command.
-pub(crate) fn output_failed(error: &std::io::Error) -> Failure {
+pub(crate) fn output_failed(error: &std::io::Error) -> CliError {
     match error.kind() {
-        ErrorKind::BrokenPipe => Failure::closed_output(),
-        _ => Failure::new(format_args!("can't write to standard output: {error}")),
+        ErrorKind::BrokenPipe => CliError::closed_output(),
+        _ => CliError::new(format_args!("can't write to standard output: {error}")),
     }
 }
 
@@ -142,7 +142,7 @@ fn note_text(text: &str) {
     // Not by way of the standard library's lock: a log line that waits for its reader holds it.
     let line = format!("{text}\n");
     let mut rest = line.as_bytes();
-    while !rest.is_empty() && (is_attended() || is_read()) {
+    while !rest.is_empty() && (is_attended() || is_stderr_writable()) {
         let chunk = rest.get(..CHUNK).unwrap_or(rest);
         match rustix::io::write(std::io::stderr(), chunk) {
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
@@ -153,19 +153,19 @@ fn note_text(text: &str) {
 }
 
 /// Standard error takes a line within a second.
-fn is_read() -> bool {
+fn is_stderr_writable() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    const PATIENCE: Timespec = Timespec {
+    const WRITE_TIMEOUT: Timespec = Timespec {
         tv_sec: 1,
         tv_nsec: 0,
     };
     let stderr = std::io::stderr();
     let mut stderr = [PollFd::new(&stderr, PollFlags::OUT)];
-    poll(&mut stderr, Some(&PATIENCE)).is_ok_and(|ready| ready > 0)
+    poll(&mut stderr, Some(&WRITE_TIMEOUT)).is_ok_and(|ready| ready > 0)
 }
 
 /// Says why the command ends: the sentence, and the hint below it.
-pub(crate) fn failed(failure: &Failure) {
+pub(crate) fn print_error(failure: &CliError) {
     if failure.code() == 0 {
         return;
     }

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Secret};
-use crate::failure::Failure;
+use crate::cli_error::CliError;
+use crate::config::{Config, ConfigSecret};
 use crate::random;
 
 /// A token is a line; larger files were not meant.
@@ -16,17 +16,17 @@ const CHARS: usize = 40;
 
 /// A token, and where it is for those who need it.
 #[derive(Clone, Debug)]
-pub(crate) struct Token {
+pub(crate) struct ApiToken {
     /// The token.
-    pub(crate) secret: Secret,
+    pub(crate) secret: ConfigSecret,
     /// The file that has it; `None` when it came as a value.
     pub(crate) file: Option<PathBuf>,
     /// It was made just now.
     pub(crate) is_new: bool,
 }
 
-impl Token {
-    fn given(secret: Secret) -> Self {
+impl ApiToken {
+    fn from_secret(secret: ConfigSecret) -> Self {
         Self {
             secret,
             file: None,
@@ -39,17 +39,17 @@ impl Token {
 ///
 /// # Errors
 /// When the file can't be read or written, or has no token in it.
-pub(crate) fn of_server(config: &Config) -> Result<Token, Failure> {
+pub(crate) fn for_server(config: &Config) -> Result<ApiToken, CliError> {
     if let Some(secret) = &config.token {
-        return Ok(Token::given(check(secret.expose(), "the token")?));
+        return Ok(ApiToken::from_secret(check(secret.expose(), "the token")?));
     }
     if let Some(file) = &config.token_file {
         return read(file);
     }
-    let file = config.made_token_file();
+    let file = config.default_token_file();
     match file.try_exists() {
         Ok(true) => read(&file),
-        _ => make(&file),
+        _ => create(&file),
     }
 }
 
@@ -57,10 +57,10 @@ pub(crate) fn of_server(config: &Config) -> Result<Token, Failure> {
 ///
 /// # Errors
 /// As [`for_server`], and when the file that the first start has made is gone.
-pub(crate) fn again(config: &Config) -> Result<Token, Failure> {
+pub(crate) fn reread(config: &Config) -> Result<ApiToken, CliError> {
     match (&config.token, &config.token_file) {
-        (None, None) => read(&config.made_token_file()),
-        _ => of_server(config),
+        (None, None) => read(&config.default_token_file()),
+        _ => for_server(config),
     }
 }
 
@@ -68,26 +68,26 @@ pub(crate) fn again(config: &Config) -> Result<Token, Failure> {
 ///
 /// # Errors
 /// When there is none, or its file can't be read.
-pub(crate) fn of_client(config: &Config, given: Option<&Path>) -> Result<Token, Failure> {
+pub(crate) fn for_client(config: &Config, given: Option<&Path>) -> Result<ApiToken, CliError> {
     if let Some(file) = given {
         return read(file);
     }
     if let Some(secret) = &config.token {
-        return Ok(Token::given(check(secret.expose(), "the token")?));
+        return Ok(ApiToken::from_secret(check(secret.expose(), "the token")?));
     }
-    let made = config.made_token_file();
+    let made = config.default_token_file();
     let file = config.token_file.as_ref().unwrap_or(&made);
     if config.token_file.is_none() && !file.exists() {
         let problem = format!("there is no token: {} does not exist", file.display());
-        return Err(Failure::new(problem)
+        return Err(CliError::new(problem)
             .hint("name the server's data directory with --data-dir, or a token with --token-file or FOREBAY_TOKEN"));
     }
     read(file)
 }
 
-fn read(file: &Path) -> Result<Token, Failure> {
+fn read(file: &Path) -> Result<ApiToken, CliError> {
     let failed = |e: std::io::Error| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "can't read the token file {}: {e}",
             file.display()
         ))
@@ -96,14 +96,14 @@ fn read(file: &Path) -> Result<Token, Failure> {
     let bytes = std::fs::read(file).map_err(failed)?;
     let name = format!("the token file {}", file.display());
     if bytes.len() > BYTES_MAX {
-        return Err(Failure::usage(format_args!(
+        return Err(CliError::usage(format_args!(
             "{name} is larger than {BYTES_MAX} bytes"
         )));
     }
-    let text =
-        String::from_utf8(bytes).map_err(|_| Failure::usage(format_args!("{name} is not text")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CliError::usage(format_args!("{name} is not text")))?;
     let secret = check(&text, &name)?;
-    Ok(Token {
+    Ok(ApiToken {
         secret,
         file: Some(file.to_owned()),
         is_new: false,
@@ -111,22 +111,22 @@ fn read(file: &Path) -> Result<Token, Failure> {
 }
 
 /// A token travels in a header: one word of visible ASCII characters.
-fn check(text: &str, name: &str) -> Result<Secret, Failure> {
+fn check(text: &str, name: &str) -> Result<ConfigSecret, CliError> {
     let token = text.trim();
     if token.is_empty() {
-        return Err(Failure::usage(format_args!("{name} is empty")));
+        return Err(CliError::usage(format_args!("{name} is empty")));
     }
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
         let problem = "has spaces or special characters in it; a token is one word";
-        return Err(Failure::usage(format_args!("{name} {problem}")));
+        return Err(CliError::usage(format_args!("{name} {problem}")));
     }
-    Ok(Secret::from(token.to_owned()))
+    Ok(ConfigSecret::from(token.to_owned()))
 }
 
 /// Makes a token and keeps it, for its owner only.
-fn make(file: &Path) -> Result<Token, Failure> {
+fn create(file: &Path) -> Result<ApiToken, CliError> {
     let failed = |e: std::io::Error| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "can't write the token file {}: {e}",
             file.display()
         ))
@@ -135,8 +135,8 @@ fn make(file: &Path) -> Result<Token, Failure> {
     let text = random_text();
     match write_durably(file, &text) {
         Ok(()) => {
-            let secret = Secret::from(text);
-            Ok(Token {
+            let secret = ConfigSecret::from(text);
+            Ok(ApiToken {
                 secret,
                 file: Some(file.to_owned()),
                 is_new: true,
@@ -204,7 +204,7 @@ mod tests {
     fn the_first_start_makes_one_for_its_owner_only_and_the_second_finds_it() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        let first = of_server(&config(&data)).unwrap();
+        let first = for_server(&config(&data)).unwrap();
         assert!(first.is_new);
         let file = first.file.unwrap();
         assert_eq!(file, data.join("token"));
@@ -212,7 +212,7 @@ mod tests {
             std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        let second = of_server(&config(&data)).unwrap();
+        let second = for_server(&config(&data)).unwrap();
         assert!(!second.is_new);
         assert_eq!(second.secret.expose(), first.secret.expose());
         assert_eq!(second.secret.expose().len(), CHARS);
@@ -233,7 +233,7 @@ mod tests {
                 token_file: Some(file.clone()),
                 ..Config::default()
             };
-            let failure = of_server(&config).unwrap_err().to_string();
+            let failure = for_server(&config).unwrap_err().to_string();
             assert!(
                 failure.contains(said) && failure.contains("/t"),
                 "{failure}"
@@ -245,7 +245,7 @@ mod tests {
             ..Config::default()
         };
         assert!(
-            of_server(&config)
+            for_server(&config)
                 .unwrap_err()
                 .to_string()
                 .contains("can't read the token file")
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_client_without_a_token_is_told_where_to_get_one() {
         let dir = tempfile::tempdir().unwrap();
-        let failure = of_client(&config(dir.path()), None)
+        let failure = for_client(&config(dir.path()), None)
             .unwrap_err()
             .to_string();
         assert!(failure.contains("--data-dir"), "{failure}");

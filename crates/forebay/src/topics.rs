@@ -6,52 +6,52 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_buffer::Provider;
-use forebay_flow::topic::{Connect, Topics};
+use forebay_flow::topic::{ConnectProvider, TopicRegistry};
 use forebay_model::{HttpMethod, Sink, TopicKind, TopicSink, TopicStatistics};
-use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider, Method};
+use forebay_remote::provider::http::{HttpConfig, HttpProvider, RequestFormat, RequestMethod};
 
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::{Config, ProviderSection, ProviderType};
-use crate::failure::Failure;
 
 /// Whether this program has a client of Kafka.
 const HAS_KAFKA: bool = cfg!(feature = "kafka");
 
 /// A provider that sends as a topic wants it.
-type Provide = Arc<dyn Fn(&TopicSink) -> Arc<dyn Provider> + Send + Sync>;
+type ProviderFactory = Arc<dyn Fn(&TopicSink) -> Arc<dyn Provider> + Send + Sync>;
 
 /// The providers of a server.
 #[derive(Clone, Default)]
-pub(crate) struct Providers(BTreeMap<String, Declared>);
+pub(crate) struct ProviderRegistry(BTreeMap<String, DeclaredProvider>);
 
 #[derive(Clone)]
-struct Declared {
+struct DeclaredProvider {
     kind: TopicKind,
-    of: Provide,
+    factory: ProviderFactory,
     /// That it sets on each request.
     headers: Vec<String>,
 }
 
-impl Providers {
+impl ProviderRegistry {
     /// Those of the configuration. None of them has to be there yet.
     ///
     /// # Errors
     /// Settings that are none, by the provider's name.
-    pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
+    pub(crate) fn from_config(config: &Config) -> Result<Self, CliError> {
         let all = config.providers.iter();
         let all = all.map(|section| declare(section, &config.data_dir));
         all.collect::<Result<_, _>>().map(Self)
     }
 
     /// What is wrong with each of them.
-    pub(crate) fn problems(config: &Config) -> Vec<Failure> {
+    pub(crate) fn violations(config: &Config) -> Vec<CliError> {
         let all = config.providers.iter();
         let all = all.map(|section| declare(section, &config.data_dir));
         all.filter_map(Result::err).collect()
     }
 
     /// As the data plane asks for them.
-    pub(crate) fn connect(&self) -> Connect {
+    pub(crate) fn connect(&self) -> ConnectProvider {
         let this = self.clone();
         Arc::new(move |topic: &TopicSink| this.get(topic))
     }
@@ -63,11 +63,14 @@ impl Providers {
             let kind = kind.name();
             format!("provider \"{name}\" of type {kind} is not in the configuration of this server")
         })?;
-        Ok((declared.of)(topic))
+        Ok((declared.factory)(topic))
     }
 }
 
-fn declare(section: &ProviderSection, data_dir: &Path) -> Result<(String, Declared), Failure> {
+fn declare(
+    section: &ProviderSection,
+    data_dir: &Path,
+) -> Result<(String, DeclaredProvider), CliError> {
     let name = &section.name;
     let declared = match section.r#type {
         ProviderType::Kafka => kafka(section),
@@ -75,11 +78,11 @@ fn declare(section: &ProviderSection, data_dir: &Path) -> Result<(String, Declar
     };
     match declared {
         Ok(declared) => Ok((name.clone(), declared)),
-        Err(e) => Err(Failure::usage(format_args!("provider \"{name}\": {e}"))),
+        Err(e) => Err(CliError::usage(format_args!("provider \"{name}\": {e}"))),
     }
 }
 
-fn http(section: &ProviderSection, data_dir: &Path) -> Result<Declared, String> {
+fn http(section: &ProviderSection, data_dir: &Path) -> Result<DeclaredProvider, String> {
     let url = section.url.as_ref().map(|u| u.expose());
     let mut config = HttpConfig::new(url.unwrap_or_default());
     config.token = section.token.as_ref().map(|t| t.inner().clone());
@@ -100,25 +103,25 @@ fn http(section: &ProviderSection, data_dir: &Path) -> Result<Declared, String> 
     })?;
     let of = move |topic: &TopicSink| -> Arc<dyn Provider> {
         let body = match topic.batches {
-            true => Body::Ndjson,
-            false => Body::Payload,
+            true => RequestFormat::Ndjson,
+            false => RequestFormat::Payload,
         };
         let method = match topic.method {
-            HttpMethod::Post => Method::Post,
-            HttpMethod::Put => Method::Put,
-            HttpMethod::Patch => Method::Patch,
+            HttpMethod::Post => RequestMethod::Post,
+            HttpMethod::Put => RequestMethod::Put,
+            HttpMethod::Patch => RequestMethod::Patch,
         };
-        Arc::new(endpoint.sending(body, method))
+        Arc::new(endpoint.with_request_options(body, method))
     };
-    Ok(Declared {
+    Ok(DeclaredProvider {
         kind: TopicKind::Http,
-        of: Arc::new(of),
+        factory: Arc::new(of),
         headers: section.headers.keys().cloned().collect(),
     })
 }
 
 #[cfg(feature = "kafka")]
-fn kafka(section: &ProviderSection) -> Result<Declared, String> {
+fn kafka(section: &ProviderSection) -> Result<DeclaredProvider, String> {
     use forebay_remote::provider::kafka::{KafkaConfig, KafkaProvider};
 
     let mut config = KafkaConfig::new(section.brokers.as_deref().unwrap_or_default());
@@ -132,25 +135,25 @@ fn kafka(section: &ProviderSection) -> Result<Declared, String> {
         .collect();
     let provider = KafkaProvider::new(config).map_err(|e| e.to_string())?;
     let provider: Arc<dyn Provider> = Arc::new(provider);
-    Ok(Declared {
+    Ok(DeclaredProvider {
         kind: TopicKind::Kafka,
-        of: Arc::new(move |_| Arc::clone(&provider)),
+        factory: Arc::new(move |_| Arc::clone(&provider)),
         headers: Vec::new(),
     })
 }
 
 #[cfg(not(feature = "kafka"))]
-fn kafka(_: &ProviderSection) -> Result<Declared, String> {
+fn kafka(_: &ProviderSection) -> Result<DeclaredProvider, String> {
     Err("this program was built without Kafka; build it with the feature `kafka`".to_owned())
 }
 
 /// The topics of this node, for the management API.
 pub(crate) struct NodeTopics {
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) providers: Providers,
+    pub(crate) topics: Arc<TopicRegistry>,
+    pub(crate) providers: ProviderRegistry,
 }
 
-impl forebay_control::api::Topics for NodeTopics {
+impl forebay_control::api::TopicService for NodeTopics {
     fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String> {
         if kind == TopicKind::Kafka && !HAS_KAFKA {
             return Err("this server was built without Kafka, the feature `kafka`".to_owned());

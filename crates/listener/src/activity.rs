@@ -21,7 +21,7 @@ const READS_AT_ONCE: u32 = 2;
 
 /// How long each state of a connection may last.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timeouts {
+pub(super) struct ConnectionTimeouts {
     pub(super) head: Duration,
     pub(super) idle: Duration,
     pub(super) write: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Timeouts {
 
 /// What a connection is doing. Times are milliseconds since it was opened, plus one: zero is never.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(super) struct ConnectionActivity {
     opened: Instant,
     requests: AtomicU32,
     head_since: AtomicU64,
@@ -43,7 +43,7 @@ pub(super) struct Activity {
     last_response: AtomicU64,
 }
 
-impl Activity {
+impl ConnectionActivity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
@@ -62,20 +62,20 @@ impl Activity {
     }
 
     /// Bytes came in.
-    fn bytes(&self) {
+    fn on_bytes(&self) {
         if self.requests.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.now(), Relaxed);
         }
     }
 
     /// A request's headers are complete; its end is when the guard is dropped.
-    pub(super) fn request(self: &Arc<Self>, is_http2: bool) -> InRequest {
+    pub(super) fn begin_request(self: &Arc<Self>, is_http2: bool) -> RequestGuard {
         self.requests.fetch_add(1, Relaxed);
         self.head_since.store(0, Relaxed);
         if is_http2 {
             self.is_http2.store(true, Relaxed);
         }
-        InRequest(Arc::clone(self))
+        RequestGuard(Arc::clone(self))
     }
 
     fn responses(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
@@ -85,10 +85,10 @@ impl Activity {
     }
 
     /// A response that waits for its client to read it, until the guard is dropped.
-    pub(super) fn unfinished(self: &Arc<Self>) -> Arc<Unfinished> {
+    pub(super) fn track_response(self: &Arc<Self>) -> Arc<UnreadResponse> {
         let number = self.last_response.fetch_add(1, Relaxed);
         self.responses().insert(number, Instant::now());
-        Arc::new(Unfinished {
+        Arc::new(UnreadResponse {
             activity: Arc::clone(self),
             number,
         })
@@ -100,28 +100,28 @@ impl Activity {
     }
 
     /// Whether a response has waited for so long.
-    pub(super) fn waits_for(&self, long: Duration) -> bool {
+    pub(super) fn has_waited_for(&self, long: Duration) -> bool {
         self.oldest_response()
             .is_some_and(|since| since.elapsed() >= long)
     }
 
     /// The response that comes next is the connection's last.
-    pub(super) fn ends(&self) {
+    pub(super) fn set_lingering(&self) {
         self.lingers.store(true, Relaxed);
     }
 
     /// When to look again, or `None` when the client's time is up.
-    pub(super) fn next_look(&self, timeouts: Timeouts) -> Option<Instant> {
+    pub(super) fn next_check(&self, timeouts: ConnectionTimeouts) -> Option<Instant> {
         let oldest = self.oldest_response();
         let unread = oldest.map(|since| since + timeouts.write);
         if unread.is_some_and(|deadline| deadline <= Instant::now()) {
             return None;
         }
-        let next = self.next_of_requests(timeouts, oldest.is_some())?;
+        let next = self.request_deadline(timeouts, oldest.is_some())?;
         Some(unread.map_or(next, |deadline| deadline.min(next)))
     }
 
-    fn next_of_requests(&self, timeouts: Timeouts, is_reading: bool) -> Option<Instant> {
+    fn request_deadline(&self, timeouts: ConnectionTimeouts, is_reading: bool) -> Option<Instant> {
         let at = |millis: u64| self.opened + Duration::from_millis(millis.saturating_sub(1));
         let head = self.head_since.load(Relaxed);
         let deadline = if self.requests.load(Relaxed) > 0 || is_reading {
@@ -141,15 +141,15 @@ impl Activity {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct InRequest(Arc<Activity>);
+pub(super) struct RequestGuard(Arc<ConnectionActivity>);
 
-impl InRequest {
-    pub(super) fn activity(&self) -> &Arc<Activity> {
+impl RequestGuard {
+    pub(super) fn activity(&self) -> &Arc<ConnectionActivity> {
         &self.0
     }
 }
 
-impl Drop for InRequest {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let now = self.0.now();
         self.0.idle_since.store(now, Relaxed);
@@ -159,12 +159,12 @@ impl Drop for InRequest {
 
 /// A response that its client has not read.
 #[derive(Debug)]
-pub(super) struct Unfinished {
-    activity: Arc<Activity>,
+pub(super) struct UnreadResponse {
+    activity: Arc<ConnectionActivity>,
     number: u64,
 }
 
-impl Drop for Unfinished {
+impl Drop for UnreadResponse {
     fn drop(&mut self) {
         let now = self.activity.now();
         self.activity.idle_since.store(now, Relaxed);
@@ -174,17 +174,17 @@ impl Drop for Unfinished {
 
 /// A connection that notes when bytes come in, and that ends in stages (RFC 9112, 9.6).
 #[derive(Debug)]
-pub(super) struct Watched<S> {
+pub(super) struct WatchedStream<S> {
     inner: S,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
     /// Reads since nothing was there, or since others had their turn.
     reads: u32,
     /// The server's side is closed; until then it listens to the rest of what the client sends.
     closed_until: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Watched<S> {
-    pub(super) fn new(inner: S, activity: Arc<Activity>) -> Self {
+impl<S> WatchedStream<S> {
+    pub(super) fn new(inner: S, activity: Arc<ConnectionActivity>) -> Self {
         Self {
             inner,
             activity,
@@ -194,7 +194,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: Read + Unpin> Watched<S> {
+impl<S: Read + Unpin> WatchedStream<S> {
     /// Forgets what comes in until the client has closed its side or its time is up.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let until = self
@@ -215,7 +215,7 @@ impl<S: Read + Unpin> Watched<S> {
     }
 }
 
-impl<S: Read + Unpin> Read for Watched<S> {
+impl<S: Read + Unpin> Read for WatchedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -230,7 +230,7 @@ impl<S: Read + Unpin> Read for Watched<S> {
         match polled {
             Poll::Ready(Ok(())) => {
                 self.reads += 1;
-                self.activity.bytes();
+                self.activity.on_bytes();
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.reads = 0,
@@ -239,7 +239,7 @@ impl<S: Read + Unpin> Read for Watched<S> {
     }
 }
 
-impl<S: Read + Write + Unpin> Write for Watched<S> {
+impl<S: Read + Write + Unpin> Write for WatchedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -279,7 +279,7 @@ impl<S: Read + Write + Unpin> Write for Watched<S> {
 mod tests {
     use super::*;
 
-    const TIMEOUTS: Timeouts = Timeouts {
+    const TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(30),
         write: Duration::from_secs(60),
@@ -301,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_sends_without_end_lets_others_have_their_turn() {
-        let mut watched = Watched::new(Endless, Activity::new());
+        let mut watched = WatchedStream::new(Endless, ConnectionActivity::new());
         let (mut reads, mut turns) = (0, 0);
         std::future::poll_fn(|cx| {
             turns += 1;
@@ -328,51 +328,51 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_connections_and_slow_heads_run_out_of_time_but_requests_do_not() {
-        let activity = Activity::new();
+        let activity = ConnectionActivity::new();
         let pass = |secs| tokio::time::advance(Duration::from_secs(secs));
         pass(29).await;
-        assert!(activity.next_look(TIMEOUTS).is_some());
-        activity.bytes();
+        assert!(activity.next_check(TIMEOUTS).is_some());
+        activity.on_bytes();
         pass(9).await;
-        activity.bytes();
-        assert!(activity.next_look(TIMEOUTS).is_some());
+        activity.on_bytes();
+        assert!(activity.next_check(TIMEOUTS).is_some());
         pass(1).await;
-        assert!(activity.next_look(TIMEOUTS).is_none());
-        let request = activity.request(false);
+        assert!(activity.next_check(TIMEOUTS).is_none());
+        let request = activity.begin_request(false);
         pass(100).await;
-        assert!(activity.next_look(TIMEOUTS).is_some());
+        assert!(activity.next_check(TIMEOUTS).is_some());
         drop(request);
         pass(29).await;
-        assert!(activity.next_look(TIMEOUTS).is_some());
+        assert!(activity.next_check(TIMEOUTS).is_some());
         pass(1).await;
-        assert!(activity.next_look(TIMEOUTS).is_none());
+        assert!(activity.next_check(TIMEOUTS).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_reads_a_response_is_not_idle_but_has_to_come_to_its_end() {
-        let activity = Activity::new();
-        drop(activity.request(false));
+        let activity = ConnectionActivity::new();
+        drop(activity.begin_request(false));
         let pass = |secs| tokio::time::advance(Duration::from_secs(secs));
-        let (first, second) = (activity.unfinished(), activity.unfinished());
+        let (first, second) = (activity.track_response(), activity.track_response());
         pass(59).await;
-        assert!(activity.next_look(TIMEOUTS).is_some());
+        assert!(activity.next_check(TIMEOUTS).is_some());
         drop(first);
         // The second one is as old: that the first was read does not help it.
         pass(1).await;
-        assert!(activity.next_look(TIMEOUTS).is_none());
+        assert!(activity.next_check(TIMEOUTS).is_none());
         drop(second);
         pass(29).await;
-        assert!(activity.next_look(TIMEOUTS).is_some());
+        assert!(activity.next_check(TIMEOUTS).is_some());
         pass(1).await;
-        assert!(activity.next_look(TIMEOUTS).is_none());
+        assert!(activity.next_check(TIMEOUTS).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn frames_between_requests_of_http2_are_no_slow_head() {
-        let activity = Activity::new();
-        drop(activity.request(true));
-        activity.bytes();
+        let activity = ConnectionActivity::new();
+        drop(activity.begin_request(true));
+        activity.on_bytes();
         tokio::time::advance(Duration::from_secs(29)).await;
-        assert!(activity.next_look(TIMEOUTS).is_some());
+        assert!(activity.next_check(TIMEOUTS).is_some());
     }
 }

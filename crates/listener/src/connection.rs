@@ -18,34 +18,34 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::activity::{Activity, Timeouts, Watched};
-use crate::tls::Tls;
-use crate::unread::{ChargedBody, PRESSURE_AGE, UnreadLimiter};
-use crate::wire::{Violation, violation};
-use crate::{Limits, Options, Service};
+use crate::activity::{ConnectionActivity, ConnectionTimeouts, WatchedStream};
+use crate::rejection::{ListenerRejection, check_request};
+use crate::tls::ReloadableTls;
+use crate::unread_limiter::{LimitedBody, PRESSURE_AGE, UnreadLimiter};
+use crate::{HttpService, ListenerLimits, ListenerOptions};
 
 /// How long a client that was idle for too long has to close its side.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// What all connections of a listener share.
-pub(super) struct Shared<S> {
+pub(super) struct ListenerContext<S> {
     service: S,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ReloadableTls>>,
     builder: Builder<TokioExecutor>,
-    timeouts: Timeouts,
+    timeouts: ConnectionTimeouts,
     unread: UnreadLimiter,
 }
 
-impl<S: Service> Shared<S> {
+impl<S: HttpService> ListenerContext<S> {
     pub(super) fn error_prefix(&self) -> &'static str {
         self.service.error_prefix()
     }
 
-    pub(super) fn new(service: S, options: Options) -> Arc<Self> {
+    pub(super) fn new(service: S, options: ListenerOptions) -> Arc<Self> {
         let limits = &options.limits;
         Arc::new(Self {
             builder: builder(limits, options.has_date),
-            timeouts: Timeouts {
+            timeouts: ConnectionTimeouts {
                 head: limits.header_read_timeout.0,
                 idle: limits.idle_timeout.0,
                 write: limits.write_timeout.0,
@@ -65,42 +65,42 @@ impl<S: Service> Shared<S> {
         &self,
         peer: SocketAddr,
         connection: &S::Connection,
-        activity: &Arc<Activity>,
+        activity: &Arc<ConnectionActivity>,
         request: Request<Incoming>,
-    ) -> Response<ChargedBody<S::Body>> {
+    ) -> Response<LimitedBody<S::Body>> {
         let is_http2 = request.version() == Version::HTTP_2;
-        let response = match violation(&request) {
+        let response = match check_request(&request) {
             None => self.service.respond(peer, connection, request).await,
-            Some(violation) => self.reject(&violation),
+            Some(rejection) => self.reject(&rejection),
         };
-        let mut response = self.charge(activity, response);
+        let mut response = self.track_unread(activity, response);
         let headers = response.headers_mut();
         if !headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
             let nosniff = HeaderValue::from_static("nosniff");
             headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
         }
         if !is_http2 && closes(headers) {
-            activity.ends();
+            activity.set_lingering();
         }
         response
     }
 
-    fn reject(&self, violation: &Violation) -> Response<S::Body> {
-        self.service.rejected(violation.status());
-        violation.response(&self.service)
+    fn reject(&self, rejection: &ListenerRejection) -> Response<S::Body> {
+        self.service.rejected(rejection.status());
+        rejection.response(&self.service)
     }
 
-    fn charge(
+    fn track_unread(
         &self,
-        activity: &Arc<Activity>,
+        activity: &Arc<ConnectionActivity>,
         response: Response<S::Body>,
-    ) -> Response<ChargedBody<S::Body>> {
+    ) -> Response<LimitedBody<S::Body>> {
         let (parts, body) = response.into_parts();
-        if let Ok(body) = self.unread.charge(activity, body) {
+        if let Ok(body) = self.unread.limit_body(activity, body) {
             return Response::from_parts(parts, body);
         }
-        let response = self.reject(&Violation::TooManyUnread);
-        response.map(ChargedBody::free)
+        let response = self.reject(&ListenerRejection::TooManyUnread);
+        response.map(LimitedBody::unlimited)
     }
 }
 
@@ -110,7 +110,7 @@ fn closes(headers: &HeaderMap) -> bool {
         .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
-fn builder(limits: &Limits, has_date: bool) -> Builder<TokioExecutor> {
+fn builder(limits: &ListenerLimits, has_date: bool) -> Builder<TokioExecutor> {
     let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let window = limits.read_buffer_size.0;
@@ -134,8 +134,8 @@ fn builder(limits: &Limits, has_date: bool) -> Builder<TokioExecutor> {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve<S: Service>(
-    shared: Arc<Shared<S>>,
+pub(super) async fn serve<S: HttpService>(
+    shared: Arc<ListenerContext<S>>,
     stream: TcpStream,
     peer: SocketAddr,
     stopped: oneshot::Receiver<()>,
@@ -146,10 +146,10 @@ pub(super) async fn serve<S: Service>(
     }
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     match &shared.tls {
-        None => talk(&shared, TokioIo::new(stream), peer, stopped).await,
+        None => serve_stream(&shared, TokioIo::new(stream), peer, stopped).await,
         Some(tls) => match timeout(shared.timeouts.head, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
-                Box::pin(talk(&shared, TokioIo::new(stream), peer, stopped)).await;
+                Box::pin(serve_stream(&shared, TokioIo::new(stream), peer, stopped)).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS was not agreed upon"),
             Err(_) => tracing::debug!(%peer, "TLS was not agreed upon in time"),
@@ -157,20 +157,20 @@ pub(super) async fn serve<S: Service>(
     }
 }
 
-async fn talk<S, T>(
-    shared: &Arc<Shared<S>>,
+async fn serve_stream<S, T>(
+    shared: &Arc<ListenerContext<S>>,
     io: T,
     peer: SocketAddr,
     stopped: oneshot::Receiver<()>,
 ) where
-    S: Service,
+    S: HttpService,
     T: Read + Write + Unpin + Send + 'static,
 {
-    let activity = Activity::new();
+    let activity = ConnectionActivity::new();
     let connection = Arc::new(S::Connection::default());
-    let io = Watched::new(io, Arc::clone(&activity));
+    let io = WatchedStream::new(io, Arc::clone(&activity));
     let service = service_fn(|request: Request<Incoming>| {
-        let in_request = activity.request(request.version() == Version::HTTP_2);
+        let in_request = activity.begin_request(request.version() == Version::HTTP_2);
         let (shared, connection) = (Arc::clone(shared), Arc::clone(&connection));
         async move {
             let activity = in_request.activity();
@@ -180,7 +180,7 @@ async fn talk<S, T>(
         }
     });
     let mut talk = pin!(shared.builder.serve_connection(io, service));
-    let first_look = activity.next_look(shared.timeouts);
+    let first_look = activity.next_check(shared.timeouts);
     let mut look = pin!(sleep_until(first_look.unwrap_or_else(Instant::now)));
     let mut stopped = pin!(stopped);
     let (mut finishing, mut given_up) = (false, false);
@@ -198,15 +198,15 @@ async fn talk<S, T>(
                 talk.as_mut().graceful_shutdown();
             }
             () = shared.unread.pressed() => {
-                if activity.waits_for(PRESSURE_AGE) {
+                if activity.has_waited_for(PRESSURE_AGE) {
                     tracing::debug!(%peer, "a client does not read its responses, others need the room");
                     return;
                 }
             }
-            () = &mut look => match activity.next_look(shared.timeouts) {
+            () = &mut look => match activity.next_check(shared.timeouts) {
                 Some(next) => look.as_mut().reset(next),
                 None if given_up => return,
-                None if activity.waits_for(shared.timeouts.write) => {
+                None if activity.has_waited_for(shared.timeouts.write) => {
                     tracing::debug!(%peer, "a client does not read its responses");
                     return;
                 }

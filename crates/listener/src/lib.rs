@@ -6,15 +6,15 @@
 //! clients have not read. What a client sees at each limit is in `docs/reference/limits.md`.
 
 mod activity;
-mod clients;
+mod client_counter;
 mod connection;
 mod limits;
 mod listener;
+mod rejection;
 #[cfg(feature = "router")]
 mod router;
 mod tls;
-mod unread;
-mod wire;
+mod unread_limiter;
 
 use std::net::SocketAddr;
 
@@ -22,21 +22,21 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 
-pub use clients::Exempt;
-pub use limits::Limits;
-pub use listener::{BindError, Listener, Meters, Options, bind, rejections_max};
+pub use client_counter::ExemptClients;
+pub use limits::ListenerLimits;
+pub use listener::{BindError, Listener, ListenerMetrics, ListenerOptions, bind, rejections_max};
+pub use rejection::ListenerRejection;
 #[cfg(feature = "router")]
 pub use router::RouterService;
-pub use tls::{LoadedTls, Tls, TlsConfig, TlsError};
-pub use wire::Violation;
+pub use tls::{LoadedTls, ReloadableTls, TlsConfig, TlsError};
 
 /// An error of a body.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub type ResponseBodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a listener serves.
-pub trait Service: Send + Sync + 'static {
+pub trait HttpService: Send + Sync + 'static {
     /// Body of a response.
-    type Body: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<ResponseBodyError>> + Send + Unpin + 'static;
     /// What the requests of one connection share.
     type Connection: Default + Send + Sync + 'static;
     /// Answers a request. Never fails: whatever is wrong is in the response.

@@ -1,6 +1,6 @@
 //! The limits of a listener, and their ranges.
 
-use forebay_model::{ByteSize, Span, out_of_range};
+use forebay_model::{ByteSize, HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +11,13 @@ const BUFFER_MIN: u64 = 8 << 10;
 /// the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
-    pub header_read_timeout: Span,
+    pub header_read_timeout: HumanDuration,
     /// How long a connection may be open without a request. 1s to 1h.
-    pub idle_timeout: Span,
+    pub idle_timeout: HumanDuration,
     /// How long a client may take to read a response. 1s to 1h.
-    pub write_timeout: Span,
+    pub write_timeout: HumanDuration,
     /// Connections open at a time; further ones are answered 503. 1 to 1000000.
     pub max_connections: usize,
     /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
@@ -37,12 +37,12 @@ pub struct Limits {
 }
 
 /// Limits of the lookup service.
-impl Default for Limits {
+impl Default for ListenerLimits {
     fn default() -> Self {
         Self {
-            header_read_timeout: Span::secs(10),
-            idle_timeout: Span::secs(75),
-            write_timeout: Span::secs(30),
+            header_read_timeout: HumanDuration::secs(10),
+            idle_timeout: HumanDuration::secs(75),
+            write_timeout: HumanDuration::secs(30),
             max_connections: 10_000,
             max_connections_per_client: 0,
             max_streams_per_connection: 100,
@@ -54,12 +54,16 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl ListenerLimits {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
-        let (second, minute, hour) = (Span::secs(1), Span::mins(1), Span::hours(1));
+        let (second, minute, hour) = (
+            HumanDuration::secs(1),
+            HumanDuration::mins(1),
+            HumanDuration::hours(1),
+        );
         let found = [
             out_of_range(
                 "headerReadTimeout",

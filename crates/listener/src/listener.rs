@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::{Clients, Exempt};
-use crate::connection::{self, Shared};
-use crate::tls::{Tls, TlsError};
-use crate::{Limits, Service};
+use crate::client_counter::{ClientCounter, ExemptClients};
+use crate::connection::{self, ListenerContext};
+use crate::tls::{ReloadableTls, TlsError};
+use crate::{HttpService, ListenerLimits};
 
 /// Pause after the operating system has no more descriptors or memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 const REJECTION_TIME: Duration = Duration::from_secs(1);
 
 /// The answer to a client that finds no room, in the form that errors have everywhere.
-fn too_many(error_prefix: &str) -> String {
+fn too_many_connections(error_prefix: &str) -> String {
     let body = format!(
         "{{\n  \"statusCode\": 503,\n  \"error\": \"{error_prefix}tooManyConnections\",\n  \
          \"message\": \"Too many connections; connect again later.\"\n}}\n"
@@ -71,34 +71,34 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
 
 /// What a listener counts.
 #[derive(Clone)]
-pub struct Meters {
+pub struct ListenerMetrics {
     /// Open connections.
     pub connections: metrics::Gauge,
     /// Connections refused because there were too many.
-    pub refused: metrics::Counter,
+    pub rejected: metrics::Counter,
 }
 
-impl fmt::Debug for Meters {
+impl fmt::Debug for ListenerMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Meters")
     }
 }
 
 /// How a listener serves.
-pub struct Options {
+pub struct ListenerOptions {
     /// What bounds it.
-    pub limits: Limits,
+    pub limits: ListenerLimits,
     /// The certificate; without one it speaks plain HTTP.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<ReloadableTls>>,
     /// Clients whose connections `max_connections_per_client` does not count.
-    pub exempt: Option<Exempt>,
+    pub exempt: Option<ExemptClients>,
     /// Responses have a `Date`.
     pub has_date: bool,
     /// What it counts.
-    pub meters: Meters,
+    pub metrics: ListenerMetrics,
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for ListenerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("limits", &self.limits)
@@ -118,14 +118,18 @@ pub struct Listener {
 impl Listener {
     /// Serves the connections of a port from now on. To be called within a tokio runtime.
     #[must_use]
-    pub fn start<S: Service>(socket: TcpListener, options: Options, service: S) -> Self {
+    pub fn start<S: HttpService>(
+        socket: TcpListener,
+        options: ListenerOptions,
+        service: S,
+    ) -> Self {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let limits = options.limits;
-        let accept = Accept {
+        let accept = AcceptLoop {
             max_connections: limits.max_connections,
-            clients: Clients::new(limits.max_connections_per_client, options.exempt.clone()),
-            meters: options.meters.clone(),
-            shared: Shared::new(service, options),
+            clients: ClientCounter::new(limits.max_connections_per_client, options.exempt.clone()),
+            metrics: options.metrics.clone(),
+            shared: ListenerContext::new(service, options),
             connections: JoinSet::new(),
             rejections: JoinSet::new(),
             stops: Vec::new(),
@@ -157,11 +161,11 @@ impl Drop for Listener {
 }
 
 /// What the task has.
-struct Accept<S: Service> {
-    shared: Arc<Shared<S>>,
+struct AcceptLoop<S: HttpService> {
+    shared: Arc<ListenerContext<S>>,
     max_connections: usize,
-    meters: Meters,
-    clients: Arc<Clients>,
+    metrics: ListenerMetrics,
+    clients: Arc<ClientCounter>,
     connections: JoinSet<usize>,
     rejections: JoinSet<()>,
     /// For each connection what tells it to finish, by its place.
@@ -169,18 +173,18 @@ struct Accept<S: Service> {
     free: Vec<usize>,
 }
 
-impl<S: Service> Accept<S> {
+impl<S: HttpService> AcceptLoop<S> {
     async fn run(mut self, socket: TcpListener, stop: CancellationToken, abort: CancellationToken) {
         loop {
             tokio::select! {
                 biased;
                 () = abort.cancelled() => return,
                 () = stop.cancelled() => break,
-                Some(ended) = self.connections.join_next() => self.ended(ended),
+                Some(ended) = self.connections.join_next() => self.on_connection_ended(ended),
                 Some(_) = self.rejections.join_next() => {}
                 accepted = socket.accept() => match accepted {
-                    Ok((stream, peer)) => self.accepted(stream, peer),
-                    Err(e) => refused(&e).await,
+                    Ok((stream, peer)) => self.on_accepted(stream, peer),
+                    Err(e) => on_accept_error(&e).await,
                 },
             }
         }
@@ -193,46 +197,48 @@ impl<S: Service> Accept<S> {
         }
     }
 
-    fn ended(&mut self, ended: Result<usize, tokio::task::JoinError>) {
-        self.meters.connections.decrement(1);
+    fn on_connection_ended(&mut self, ended: Result<usize, tokio::task::JoinError>) {
+        self.metrics.connections.decrement(1);
         match ended {
-            Ok(place) => {
-                self.stops[place] = None;
-                self.free.push(place);
+            Ok(index) => {
+                self.stops[index] = None;
+                self.free.push(index);
             }
             Err(e) => tracing::error!(error = %e, "a connection's task ended unexpectedly"),
         }
     }
 
-    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn on_accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
         let is_full = self.connections.len() >= self.max_connections;
-        let counted = (!is_full).then(|| self.clients.count(peer.ip())).flatten();
-        let Some(counted) = counted else {
-            self.meters.refused.increment(1);
+        let permit = (!is_full)
+            .then(|| self.clients.try_acquire(peer.ip()))
+            .flatten();
+        let Some(permit) = permit else {
+            self.metrics.rejected.increment(1);
             let most = rejections_max(self.max_connections);
             if self.rejections.len() < most && !self.shared.has_tls() {
-                let answer = too_many(self.shared.error_prefix());
-                self.rejections.spawn(reject_connection(stream, answer));
+                let response = too_many_connections(self.shared.error_prefix());
+                self.rejections.spawn(reject_connection(stream, response));
             }
             return;
         };
         let (stop, stopped) = oneshot::channel();
-        let place = self.place(stop);
+        let index = self.store_stop(stop);
         let shared = Arc::clone(&self.shared);
-        self.meters.connections.increment(1);
+        self.metrics.connections.increment(1);
         self.connections.spawn(async move {
             connection::serve(shared, stream, peer, stopped).await;
-            drop(counted);
-            place
+            drop(permit);
+            index
         });
     }
 
     /// Keeps `stop` in a free place.
-    fn place(&mut self, stop: oneshot::Sender<()>) -> usize {
+    fn store_stop(&mut self, stop: oneshot::Sender<()>) -> usize {
         match self.free.pop() {
-            Some(place) => {
-                self.stops[place] = Some(stop);
-                place
+            Some(index) => {
+                self.stops[index] = Some(stop);
+                index
             }
             None => {
                 self.stops.push(Some(stop));
@@ -242,7 +248,7 @@ impl<S: Service> Accept<S> {
     }
 }
 
-async fn refused(error: &std::io::Error) {
+async fn on_accept_error(error: &std::io::Error) {
     let of_one_client = matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
@@ -255,14 +261,14 @@ async fn refused(error: &std::io::Error) {
 
 /// Tells a client that there are too many. What it sends is read, so that it is not met by a reset
 /// before it can read the answer.
-async fn reject_connection(mut stream: TcpStream, answer: String) {
-    let said = async {
-        tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await?;
+async fn reject_connection(mut stream: TcpStream, response: String) {
+    let rejection = async {
+        tokio::io::AsyncWriteExt::write_all(&mut stream, response.as_bytes()).await?;
         tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
         let mut sink = [0; 4096];
         while stream.read(&mut sink).await? > 0 {}
         Ok::<_, std::io::Error>(())
     };
     // It is gone, slow or has heard it: nothing is to be done in any case.
-    drop(tokio::time::timeout(REJECTION_TIME, said).await);
+    drop(tokio::time::timeout(REJECTION_TIME, rejection).await);
 }

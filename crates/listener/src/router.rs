@@ -15,8 +15,8 @@ use http::{Request, Response, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tower_service::Service as _;
 
-use crate::wire::{Violation, head_size};
-use crate::{Limits, Service};
+use crate::rejection::{ListenerRejection, head_size};
+use crate::{HttpService, ListenerLimits};
 
 /// Serves a router; handlers see the peer's address as `ConnectInfo<SocketAddr>`.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ impl RouterService {
     /// A router on a listener of these limits. The names of the listener's own errors begin with
     /// `error_prefix`, as those of the router's handlers do.
     #[must_use]
-    pub fn new(router: Router, error_prefix: &'static str, limits: &Limits) -> Self {
+    pub fn new(router: Router, error_prefix: &'static str, limits: &ListenerLimits) -> Self {
         Self {
             router,
             error_prefix,
@@ -39,7 +39,7 @@ impl RouterService {
     }
 }
 
-impl Service for RouterService {
+impl HttpService for RouterService {
     type Body = axum::body::Body;
     type Connection = ();
 
@@ -50,7 +50,7 @@ impl Service for RouterService {
         request: Request<Incoming>,
     ) -> Response<Self::Body> {
         if head_size(&request) > self.max_header_size.0 {
-            return Violation::HeaderTooLarge(self.max_header_size).response(self);
+            return ListenerRejection::HeaderTooLarge(self.max_header_size).response(self);
         }
         let is_http2 = request.version() == Version::HTTP_2;
         let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));

@@ -78,9 +78,9 @@ impl LoadedTls {
 /// TLS of a listener. Its certificate can be replaced while it runs: handshakes from then on see the
 /// new one, connections that are open keep theirs.
 #[derive(Debug)]
-pub struct Tls(RwLock<LoadedTls>);
+pub struct ReloadableTls(RwLock<LoadedTls>);
 
-impl Tls {
+impl ReloadableTls {
     /// With this certificate.
     #[must_use]
     pub fn new(loaded: LoadedTls) -> Arc<Self> {

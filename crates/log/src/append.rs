@@ -3,13 +3,13 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::bytefields::to_usize;
-use crate::changed::Changed;
-use crate::commit::{Appended, Drive, Ticket};
-use crate::config::{LogConfig, SyncMode};
-use crate::error::AppendError;
+use crate::change_future::ChangeFuture;
+use crate::commit::{AppendedRange, Ticket, WriterDriver};
+use crate::config::{LogConfig, SyncPolicy};
+use crate::error::LogAppendError;
 use crate::log::Log;
-use crate::queue::{NewBlock, Op, Queue, StreamId, lock};
-use crate::reserve::Reservation;
+use crate::queue::{AppendQueue, NewBlock, StreamId, WriteOp, lock};
+use crate::reservation::Reservation;
 
 impl Log {
     /// Hands a block over. Returns at once; the ticket says when the block is on disk.
@@ -17,7 +17,7 @@ impl Log {
     /// # Errors
     /// [`LogAppendError::Busy`] when the queue is full: use [`Log::append_wait`] or
     /// [`Log::append_async`] to wait for room. Others see there. Nothing is written then.
-    pub fn append(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+    pub fn append(&self, block: NewBlock) -> Result<Ticket, LogAppendError> {
         self.append_with(block, None)
     }
 
@@ -29,7 +29,7 @@ impl Log {
         &self,
         block: NewBlock,
         reservation: &Reservation,
-    ) -> Result<Ticket, AppendError> {
+    ) -> Result<Ticket, LogAppendError> {
         self.append_with(block, Some(reservation))
     }
 
@@ -37,7 +37,7 @@ impl Log {
         &self,
         block: NewBlock,
         reservation: Option<&Reservation>,
-    ) -> Result<Ticket, AppendError> {
+    ) -> Result<Ticket, LogAppendError> {
         let shared = self.shared();
         validate(&block, &shared.config)?;
         // Here, on the appender's core, and not in the writer, of which there is one.
@@ -52,7 +52,7 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::append`].
-    pub fn append_all(&self, blocks: Vec<NewBlock>) -> Result<Vec<Ticket>, AppendError> {
+    pub fn append_all(&self, blocks: Vec<NewBlock>) -> Result<Vec<Ticket>, LogAppendError> {
         let shared = self.shared();
         let mut checked = Vec::with_capacity(blocks.len());
         for block in blocks {
@@ -65,34 +65,34 @@ impl Log {
         self.admit(&mut queue, total, 0)?;
         for (_, block) in &checked {
             match queue.streams.get(&block.stream.0) {
-                None => return Err(AppendError::UnknownStream),
-                Some(assigned) if assigned.closed => return Err(AppendError::Closed),
+                None => return Err(LogAppendError::UnknownStream),
+                Some(assigned) if assigned.closed => return Err(LogAppendError::Closed),
                 Some(_) => {}
             }
         }
-        let taken = checked
+        let tickets = checked
             .into_iter()
             .map(|(crc, block)| self.put(&mut queue, block, crc));
-        taken.collect()
+        tickets.collect()
     }
 
     /// As [`Log::append`], but blocks the thread while the queue is full.
     ///
     /// # Errors
     /// As [`Log::append`], without `Busy`.
-    pub fn append_wait(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+    pub fn append_wait(&self, block: NewBlock) -> Result<Ticket, LogAppendError> {
         let shared = self.shared();
         validate(&block, &shared.config)?;
         let crc = crc32c::crc32c(&block.payload);
         let mut queue = lock(&shared.queue);
         loop {
             match self.enqueue(&mut queue, block.clone(), crc, None) {
-                Err(AppendError::Busy) if shared.config.manual => {
+                Err(LogAppendError::Busy) if shared.config.manual => {
                     drop(queue);
                     shared.step();
                     queue = lock(&shared.queue);
                 }
-                Err(AppendError::Busy) => {
+                Err(LogAppendError::Busy) => {
                     queue = shared
                         .space
                         .wait(queue)
@@ -107,10 +107,10 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::append`], without `Busy`.
-    pub async fn append_async(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+    pub async fn append_async(&self, block: NewBlock) -> Result<Ticket, LogAppendError> {
         loop {
             match self.append(block.clone()) {
-                Err(AppendError::Busy) => self.room().await,
+                Err(LogAppendError::Busy) => self.queue_space().await,
                 outcome => return outcome,
             }
         }
@@ -118,25 +118,25 @@ impl Log {
 
     /// Waits until the queue has room. Somebody else may be faster: try, and wait again.
     #[must_use]
-    pub fn room(&self) -> Changed {
-        Changed::room(self.shared().clone())
+    pub fn queue_space(&self) -> ChangeFuture {
+        ChangeFuture::queue_space(self.shared().clone())
     }
 
     fn enqueue(
         &self,
-        queue: &mut Queue,
+        queue: &mut AppendQueue,
         block: NewBlock,
         crc: u32,
         reservation: Option<&Reservation>,
-    ) -> Result<Ticket, AppendError> {
+    ) -> Result<Ticket, LogAppendError> {
         queue.check()?;
         match queue.streams.get(&block.stream.0) {
-            None => return Err(AppendError::UnknownStream),
-            Some(assigned) if assigned.closed => return Err(AppendError::Closed),
+            None => return Err(LogAppendError::UnknownStream),
+            Some(assigned) if assigned.closed => return Err(LogAppendError::Closed),
             Some(_) => {}
         }
         let needed = disk_len(&block);
-        let drawn = reservation.map_or(0, |r| r.left().min(needed));
+        let drawn = reservation.map_or(0, |r| r.remaining().min(needed));
         self.admit(queue, needed, drawn)?;
         if let Some(reservation) = reservation {
             reservation.draw(drawn);
@@ -146,26 +146,31 @@ impl Log {
     }
 
     /// Whether so many bytes may enter, of which `drawn` were reserved.
-    fn admit(&self, queue: &mut Queue, needed: u64, drawn: u64) -> Result<(), AppendError> {
+    fn admit(
+        &self,
+        queue: &mut AppendQueue,
+        needed: u64,
+        drawn: u64,
+    ) -> Result<(), LogAppendError> {
         let shared = self.shared();
         let pending = queue.bytes + queue.writing;
         if pending > 0 && pending + to_usize(needed) > shared.config.queue_bytes {
-            return Err(AppendError::Busy);
+            return Err(LogAppendError::Busy);
         }
         let max = shared.config.max_bytes;
         if queue.available(max) < needed - drawn {
-            shared.see_room(queue);
+            shared.refresh_free_space(queue);
             let available = queue.available(max);
             if available < needed - drawn {
-                queue.space.refuse(needed - drawn);
-                return Err(AppendError::Full { needed, available });
+                queue.space.reject(needed - drawn);
+                return Err(LogAppendError::Full { needed, available });
             }
         }
         Ok(())
     }
 
     /// Changes are small, and may free space: they enter also when no block may. Still bounded.
-    pub(crate) fn admit_change(&self, queue: &Queue) -> Result<(), AppendError> {
+    pub(crate) fn admit_control(&self, queue: &AppendQueue) -> Result<(), LogAppendError> {
         queue.check()?;
         let bound = self
             .shared()
@@ -174,22 +179,27 @@ impl Log {
             .saturating_mul(2)
             .max(1 << 20);
         if queue.bytes + queue.writing > bound {
-            Err(AppendError::Busy)
+            Err(LogAppendError::Busy)
         } else {
             Ok(())
         }
     }
 
-    fn put(&self, queue: &mut Queue, block: NewBlock, crc: u32) -> Result<Ticket, AppendError> {
+    fn put(
+        &self,
+        queue: &mut AppendQueue,
+        block: NewBlock,
+        crc: u32,
+    ) -> Result<Ticket, LogAppendError> {
         let records = block.records;
         let first_seq = queue.assign(block.stream, records)?;
         self.declare(queue, block.stream);
-        let index = queue.push(Op::Data {
+        let index = queue.push(WriteOp::Data {
             first_seq,
             crc,
             block,
         });
-        let appended = Appended {
+        let appended = AppendedRange {
             first_seq,
             next_seq: first_seq + u64::from(records),
         };
@@ -197,22 +207,27 @@ impl Log {
     }
 
     /// Declares a stream whose declaration was refused, before its next operation.
-    pub(crate) fn declare(&self, queue: &mut Queue, stream: StreamId) {
+    pub(crate) fn declare(&self, queue: &mut AppendQueue, stream: StreamId) {
         if queue.declare(stream) {
             self.shared().work.notify_one();
         }
     }
 
-    pub(crate) fn ticket(&self, queue: &Queue, index: usize, appended: Appended) -> Ticket {
+    pub(crate) fn ticket(
+        &self,
+        queue: &AppendQueue,
+        index: usize,
+        appended: AppendedRange,
+    ) -> Ticket {
         let shared = self.shared();
         if index == 0 {
             shared.work.notify_one();
         }
-        let group = (shared.config.sync != SyncMode::None).then(|| queue.group.clone());
+        let group = (shared.config.sync != SyncPolicy::None).then(|| queue.group.clone());
         let driver = shared
             .config
             .manual
-            .then(|| shared.clone() as Arc<dyn Drive>);
+            .then(|| shared.clone() as Arc<dyn WriterDriver>);
         Ticket::new(group, index, appended, driver)
     }
 }
@@ -221,12 +236,12 @@ fn disk_len(block: &NewBlock) -> u64 {
     crate::block::block_len(block.payload.len())
 }
 
-fn validate(block: &NewBlock, config: &LogConfig) -> Result<(), AppendError> {
+fn validate(block: &NewBlock, config: &LogConfig) -> Result<(), LogAppendError> {
     if block.records == 0 {
-        return Err(AppendError::Invalid("a block has at least one record"));
+        return Err(LogAppendError::Invalid("a block has at least one record"));
     }
     if block.payload.len() > config.max_payload {
-        return Err(AppendError::Invalid(
+        return Err(LogAppendError::Invalid(
             "the block's payload is larger than `max_payload`",
         ));
     }

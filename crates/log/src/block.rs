@@ -1,6 +1,6 @@
 //! A block: the unit that is written, checked, lost and found. Layout in `docs/formats/segment.md`.
 
-use crate::bytefields::{Fields, aligned, to_u32, to_usize};
+use crate::bytefields::{ByteReader, aligned, to_u32, to_usize};
 
 /// Format version of blocks and segments that this crate writes.
 pub const FORMAT_VERSION: u8 = 1;
@@ -14,33 +14,33 @@ const MAGIC: u32 = u32::from_le_bytes(*b"FBLK");
 /// What a block holds. The numbers are on disk and frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub(crate) enum BlockKind {
     /// Records of a stream.
     Data = 1,
     /// Records of a stream that were copied out of an older segment.
-    Moved = 2,
+    Relocated = 2,
     /// A change of a stream or of the volume, see `catalog::ControlBlock`.
     Control = 3,
     /// A part of the catalog at the start of a segment.
     Catalog = 4,
 }
 
-impl Kind {
+impl BlockKind {
     pub(crate) fn from_u8(n: u8) -> Option<Self> {
-        [Self::Data, Self::Moved, Self::Control, Self::Catalog]
+        [Self::Data, Self::Relocated, Self::Control, Self::Catalog]
             .into_iter()
             .find(|kind| *kind as u8 == n)
     }
 
     pub(crate) fn has_records(self) -> bool {
-        matches!(self, Self::Data | Self::Moved)
+        matches!(self, Self::Data | Self::Relocated)
     }
 }
 
 /// The header of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) kind: Kind,
+pub(crate) struct BlockHeader {
+    pub(crate) kind: BlockKind,
     pub(crate) codec: u8,
     pub(crate) stream: u64,
     pub(crate) first_seq: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Header {
     pub(crate) synced_to: u32,
 }
 
-impl Header {
+impl BlockHeader {
     /// Bytes that the block takes, padding included.
     pub(crate) fn block_len(&self) -> u64 {
         block_len(self.stored_len as usize)
@@ -89,7 +89,7 @@ impl Header {
     /// Reads a header. `None`: not a header, damaged, or of a version that we don't know.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let h: &[u8; HEADER_LEN] = bytes.first_chunk()?;
-        let mut f = Fields::new(h);
+        let mut f = ByteReader::new(h);
         if f.u32()? != MAGIC || f.u8()? != FORMAT_VERSION {
             return None;
         }
@@ -97,7 +97,7 @@ impl Header {
         let codec = f.u8()?;
         f.u8()?;
         let header = Self {
-            kind: Kind::from_u8(kind)?,
+            kind: BlockKind::from_u8(kind)?,
             codec,
             stream: f.u64()?,
             first_seq: f.u64()?,
@@ -135,16 +135,16 @@ pub(crate) fn looks_like_header(bytes: &[u8], segment: u64, offset: u64) -> bool
     let Some(mut h) = bytes.first_chunk::<HEADER_LEN>().copied() else {
         return false;
     };
-    let (magic, place) = (MAGIC.to_le_bytes(), to_u32(to_usize(offset)).to_le_bytes());
+    let (magic, offset_bytes) = (MAGIC.to_le_bytes(), to_u32(to_usize(offset)).to_le_bytes());
     let ours = h[56..64] == segment.to_le_bytes();
-    if ours && (h[0..4] == magic || h[64..68] == place) {
+    if ours && (h[0..4] == magic || h[64..68] == offset_bytes) {
         return true;
     }
     // Or a byte of just these fields is wrong: then the checksum is right once they are.
     h[0..4].copy_from_slice(&magic);
     h[56..64].copy_from_slice(&segment.to_le_bytes());
-    h[64..68].copy_from_slice(&place);
-    Header::decode(&h).is_some()
+    h[64..68].copy_from_slice(&offset_bytes);
+    BlockHeader::decode(&h).is_some()
 }
 
 /// Bytes that a block with this payload takes, padding included.

@@ -1,11 +1,11 @@
 //! Little-endian numbers in and out of bytes. Nothing here panics on short input.
 
 /// Reads fields one after another; `None` once the bytes run out.
-pub(crate) struct Fields<'a> {
+pub(crate) struct ByteReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ByteReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }

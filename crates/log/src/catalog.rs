@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::bytefields::{Fields, to_u32};
+use crate::bytefields::{ByteReader, to_u32};
 
 /// The longest name of a stream, in bytes.
 pub const MAX_NAME: usize = 512;
 
 /// A run of records of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
+pub(crate) struct SequenceRange {
     pub(crate) first: u64,
     pub(crate) end: u64,
 }
 
-impl Range {
+impl SequenceRange {
     pub(crate) fn len(&self) -> u64 {
         self.end.saturating_sub(self.first)
     }
@@ -22,7 +22,7 @@ impl Range {
 
 /// A change, written as a block of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Control {
+pub(crate) enum ControlBlock {
     Declare {
         stream: u64,
         name: Arc<str>,
@@ -43,7 +43,7 @@ pub(crate) enum Control {
     /// Records that were found damaged when they were read.
     Lost {
         stream: u64,
-        range: Range,
+        range: SequenceRange,
     },
     /// A segment is about to be removed. One that is missing without this was lost.
     Drop {
@@ -51,7 +51,7 @@ pub(crate) enum Control {
     },
 }
 
-impl Control {
+impl ControlBlock {
     pub(crate) fn stream(&self) -> u64 {
         match self {
             Self::Declare { stream, .. }
@@ -105,7 +105,7 @@ impl Control {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut f = Fields::new(bytes);
+        let mut f = ByteReader::new(bytes);
         let tag = f.u8()?;
         let stream = f.u64()?;
         Some(match tag {
@@ -122,7 +122,7 @@ impl Control {
             4 => Self::Delete { stream },
             5 => Self::Lost {
                 stream,
-                range: Range {
+                range: SequenceRange {
                     first: f.u64()?,
                     end: f.u64()?,
                 },
@@ -140,7 +140,7 @@ fn name(bytes: &[u8]) -> Option<Arc<str>> {
 
 /// What the catalog says of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StreamLine {
+pub(crate) struct StreamState {
     pub(crate) stream: u64,
     pub(crate) name: Arc<str>,
     pub(crate) next_seq: u64,
@@ -153,7 +153,7 @@ pub(crate) struct StreamLine {
     pub(crate) total_raw_bytes: u64,
     pub(crate) total_stored_bytes: u64,
     /// Lost runs from `trimmed_to` on.
-    pub(crate) lost: Vec<Range>,
+    pub(crate) lost: Vec<SequenceRange>,
 }
 
 /// All that must outlive the segments before: every live stream, and which segments there are.
@@ -161,7 +161,7 @@ pub(crate) struct StreamLine {
 pub(crate) struct Catalog {
     pub(crate) next_stream: u64,
     pub(crate) segments: Vec<u64>,
-    pub(crate) streams: Vec<StreamLine>,
+    pub(crate) streams: Vec<StreamState>,
 }
 
 impl Catalog {
@@ -173,28 +173,28 @@ impl Catalog {
         for &segment in &self.segments {
             put(&mut out, segment);
         }
-        for line in &self.streams {
-            put(&mut out, line.stream);
-            put(&mut out, line.next_seq);
-            put(&mut out, line.trimmed_to);
-            put(&mut out, line.lost_before);
-            put(&mut out, line.total_blocks);
-            put(&mut out, line.total_raw_bytes);
-            put(&mut out, line.total_stored_bytes);
-            out.push(u8::from(line.closed));
-            out.extend_from_slice(&to_u32(line.lost.len()).to_le_bytes());
-            for range in &line.lost {
+        for state in &self.streams {
+            put(&mut out, state.stream);
+            put(&mut out, state.next_seq);
+            put(&mut out, state.trimmed_to);
+            put(&mut out, state.lost_before);
+            put(&mut out, state.total_blocks);
+            put(&mut out, state.total_raw_bytes);
+            put(&mut out, state.total_stored_bytes);
+            out.push(u8::from(state.closed));
+            out.extend_from_slice(&to_u32(state.lost.len()).to_le_bytes());
+            for range in &state.lost {
                 put(&mut out, range.first);
                 put(&mut out, range.end);
             }
-            out.extend_from_slice(&to_u32(line.name.len()).to_le_bytes());
-            out.extend_from_slice(line.name.as_bytes());
+            out.extend_from_slice(&to_u32(state.name.len()).to_le_bytes());
+            out.extend_from_slice(state.name.as_bytes());
         }
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut f = Fields::new(bytes);
+        let mut f = ByteReader::new(bytes);
         let mut catalog = Self {
             next_stream: f.u64()?,
             ..Self::default()
@@ -203,14 +203,14 @@ impl Catalog {
             catalog.segments.push(f.u64()?);
         }
         while !f.is_empty() {
-            catalog.streams.push(stream_line(&mut f)?);
+            catalog.streams.push(decode_stream_state(&mut f)?);
         }
         Some(catalog)
     }
 }
 
-fn stream_line(f: &mut Fields<'_>) -> Option<StreamLine> {
-    let mut line = StreamLine {
+fn decode_stream_state(f: &mut ByteReader<'_>) -> Option<StreamState> {
+    let mut state = StreamState {
         stream: f.u64()?,
         next_seq: f.u64()?,
         trimmed_to: f.u64()?,
@@ -223,12 +223,12 @@ fn stream_line(f: &mut Fields<'_>) -> Option<StreamLine> {
         name: Arc::from(""),
     };
     for _ in 0..f.u32()? {
-        line.lost.push(Range {
+        state.lost.push(SequenceRange {
             first: f.u64()?,
             end: f.u64()?,
         });
     }
     let len = f.u32()? as usize;
-    line.name = name(f.bytes(len)?)?;
-    Some(line)
+    state.name = name(f.bytes(len)?)?;
+    Some(state)
 }

@@ -11,7 +11,7 @@ use crate::queue::lock;
 
 /// What an acknowledged block got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
+pub struct AppendedRange {
     /// Sequence of the block's first record.
     pub first_seq: u64,
     /// Sequence after its last record.
@@ -21,13 +21,13 @@ pub struct Appended {
 /// Operations that are committed together. One for all tickets of a batch: a ticket costs a
 /// reference, not a channel.
 #[derive(Default)]
-pub(crate) struct Group {
-    state: Mutex<State>,
+pub(crate) struct CommitGroup {
+    state: Mutex<CommitGroupState>,
     done: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct CommitGroupState {
     /// So many operations, from the first, are committed.
     committed: usize,
     /// What became of the others.
@@ -37,7 +37,7 @@ struct State {
     round: u64,
 }
 
-impl Group {
+impl CommitGroup {
     /// The first `committed` operations are durable.
     pub(crate) fn advance(&self, committed: usize) {
         let mut state = lock(&self.state);
@@ -52,7 +52,7 @@ impl Group {
         self.wake(state);
     }
 
-    fn wake(&self, mut state: std::sync::MutexGuard<'_, State>) {
+    fn wake(&self, mut state: std::sync::MutexGuard<'_, CommitGroupState>) {
         let wakers = std::mem::take(&mut state.wakers);
         state.round += 1;
         drop(state);
@@ -63,7 +63,7 @@ impl Group {
     }
 }
 
-impl State {
+impl CommitGroupState {
     fn outcome(&self, index: usize) -> Option<Result<(), CommitError>> {
         if index < self.committed {
             return Some(Ok(()));
@@ -73,7 +73,7 @@ impl State {
 }
 
 /// Runs the writer on the calling thread, where the log has no thread of its own.
-pub(crate) trait Drive: Send + Sync {
+pub(crate) trait WriterDriver: Send + Sync {
     /// Does what waits. `false` when there was nothing to do.
     fn drive(&self) -> bool;
 }
@@ -84,12 +84,12 @@ pub(crate) trait Drive: Send + Sync {
 #[must_use = "a block is acknowledged when its ticket says so, not before"]
 pub struct Ticket {
     /// `None`: acknowledged when queued.
-    group: Option<Arc<Group>>,
+    group: Option<Arc<CommitGroup>>,
     index: usize,
-    appended: Appended,
+    appended: AppendedRange,
     /// Round and place of our waker.
     waiting: Option<(u64, usize)>,
-    driver: Option<Arc<dyn Drive>>,
+    driver: Option<Arc<dyn WriterDriver>>,
 }
 
 impl std::fmt::Debug for Ticket {
@@ -102,10 +102,10 @@ impl std::fmt::Debug for Ticket {
 
 impl Ticket {
     pub(crate) fn new(
-        group: Option<Arc<Group>>,
+        group: Option<Arc<CommitGroup>>,
         index: usize,
-        appended: Appended,
-        driver: Option<Arc<dyn Drive>>,
+        appended: AppendedRange,
+        driver: Option<Arc<dyn WriterDriver>>,
     ) -> Self {
         Self {
             group,
@@ -131,7 +131,7 @@ impl Ticket {
 
     /// The outcome, if there is one yet.
     #[must_use]
-    pub fn outcome(&self) -> Option<Result<Appended, CommitError>> {
+    pub fn outcome(&self) -> Option<Result<AppendedRange, CommitError>> {
         let Some(group) = &self.group else {
             return Some(Ok(self.appended));
         };
@@ -143,7 +143,7 @@ impl Ticket {
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub fn wait(self) -> Result<Appended, CommitError> {
+    pub fn wait(self) -> Result<AppendedRange, CommitError> {
         let Some(group) = &self.group else {
             return Ok(self.appended);
         };
@@ -164,7 +164,7 @@ impl Ticket {
 }
 
 impl Future for Ticket {
-    type Output = Result<Appended, CommitError>;
+    type Output = Result<AppendedRange, CommitError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(group) = self.group.clone() else {
@@ -177,14 +177,14 @@ impl Future for Ticket {
         if let Some(outcome) = state.outcome(self.index) {
             return Poll::Ready(outcome.map(|()| self.appended));
         }
-        let place = self.waiting.filter(|&(round, _)| round == state.round);
-        if let Some(waker) = place.and_then(|(_, at)| state.wakers.get_mut(at)) {
+        let position = self.waiting.filter(|&(round, _)| round == state.round);
+        if let Some(waker) = position.and_then(|(_, index)| state.wakers.get_mut(index)) {
             waker.clone_from(cx.waker());
         } else {
-            let place = (state.round, state.wakers.len());
+            let position = (state.round, state.wakers.len());
             state.wakers.push(cx.waker().clone());
             drop(state);
-            self.waiting = Some(place);
+            self.waiting = Some(position);
         }
         Poll::Pending
     }

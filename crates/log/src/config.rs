@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::block::MAX_PAYLOAD;
-use crate::error::OpenError;
+use crate::error::LogOpenError;
 
 /// What an acknowledgement means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SyncMode {
+pub enum SyncPolicy {
     /// On disk: survives a power cut.
     #[default]
     Disk,
@@ -21,7 +21,7 @@ pub enum SyncMode {
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     /// What an acknowledgement means. Default: `MemDisk`.
-    pub sync: SyncMode,
+    pub sync: SyncPolicy,
     /// The least time between the starts of two syncs, for disks with few operations a second.
     /// Default: 0, and that is the fastest on most disks: what comes while a sync runs is the next
     /// batch. At most 10 s.
@@ -63,7 +63,7 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            sync: SyncMode::Disk,
+            sync: SyncPolicy::Disk,
             sync_interval: Duration::ZERO,
             segment_size: 64 << 20,
             max_payload: 16 << 20,
@@ -82,9 +82,9 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
-    pub(crate) fn validate(&self) -> Result<(), OpenError> {
+    pub(crate) fn validate(&self) -> Result<(), LogOpenError> {
         let wrong = |name, value: String, allowed: &str| {
-            Err(OpenError::Config {
+            Err(LogOpenError::Config {
                 name,
                 value,
                 allowed: allowed.to_owned(),

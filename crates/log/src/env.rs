@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::open_file_cache::OpenFileCache;
 use crate::queue::lock;
-use crate::resting::Shelf;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum FileAccess {
     /// An existing file, for reading.
     Read,
     /// An existing file, for reading and writing.
@@ -48,10 +48,10 @@ pub trait Env: Send + Sync + 'static {
     ///
     /// # Errors
     /// Errors of the operating system.
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+    fn open(&self, path: &Path, access: FileAccess) -> io::Result<Arc<dyn EnvFile>>;
 
     /// A file that is only read from now on: it may be closed while nobody reads it, and opened again.
-    fn at_rest(&self, _path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
+    fn cache_read_only(&self, _path: &Path, file: Arc<dyn EnvFile>) -> Arc<dyn EnvFile> {
         file
     }
 
@@ -90,7 +90,7 @@ pub trait Env: Send + Sync + 'static {
 
     /// As [`Env::now_ms`], but may be behind it by a few milliseconds, and is cheaper: to stamp each of
     /// millions of messages a second.
-    fn about_ms(&self) -> i64 {
+    fn coarse_now_ms(&self) -> i64 {
         self.now_ms()
     }
 
@@ -102,7 +102,7 @@ pub trait Env: Send + Sync + 'static {
 }
 
 /// An open file. Positions are given with each call, so a handle may be shared.
-pub trait File: Send + Sync {
+pub trait EnvFile: Send + Sync {
     /// Reads at a position; fewer bytes than asked for, or none, at the end of the file.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ pub trait File: Send + Sync {
 }
 
 /// Reads until the buffer is full or the file ends; how much it was.
-pub(crate) fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_full(file: &dyn EnvFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buf.len() {
         match file.read_at(&mut buf[done..], offset + done as u64) {
@@ -180,7 +180,7 @@ pub(crate) fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Res
 }
 
 /// Writes all of one buffer.
-pub(crate) fn write_full<F: File + ?Sized>(file: &F, buf: &[u8], offset: u64) -> io::Result<()> {
+pub(crate) fn write_full<F: EnvFile + ?Sized>(file: &F, buf: &[u8], offset: u64) -> io::Result<()> {
     write_all_vectored(file, &mut [IoSlice::new(buf)], offset)
 }
 
@@ -188,7 +188,7 @@ pub(crate) fn write_full<F: File + ?Sized>(file: &F, buf: &[u8], offset: u64) ->
 const SLICES_PER_CALL: usize = 1024;
 
 /// Writes all of many buffers, with as few calls as possible.
-pub(crate) fn write_all_vectored<F: File + ?Sized>(
+pub(crate) fn write_all_vectored<F: EnvFile + ?Sized>(
     file: &F,
     mut bufs: &mut [IoSlice<'_>],
     mut offset: u64,
@@ -210,7 +210,7 @@ pub(crate) fn write_all_vectored<F: File + ?Sized>(
 }
 
 /// Writes zeroes, so that the blocks of the disk are there and later syncs carry no metadata.
-pub(crate) fn write_zeroes<F: File + ?Sized>(file: &F, from: u64, to: u64) -> io::Result<()> {
+pub(crate) fn write_zeroes<F: EnvFile + ?Sized>(file: &F, from: u64, to: u64) -> io::Result<()> {
     static ZEROES: [u8; 256 * 1024] = [0; 256 * 1024];
     let mut at = from;
     while at < to {
@@ -222,7 +222,7 @@ pub(crate) fn write_zeroes<F: File + ?Sized>(file: &F, from: u64, to: u64) -> io
 }
 
 /// Files of sealed segments that are open at a time, unless somebody says otherwise.
-const AT_REST_OPEN: usize = 256;
+const OPEN_SEGMENTS_MAX: usize = 256;
 
 /// Files and clocks of the operating system.
 pub struct StdEnv {
@@ -230,7 +230,7 @@ pub struct StdEnv {
     /// Directories that were synced, kept open: one has to be synced also where no further file can
     /// be opened. As many as there are logs.
     dirs: Mutex<BTreeMap<PathBuf, Arc<fs::File>>>,
-    shelf: Arc<Shelf>,
+    open_files: Arc<OpenFileCache>,
 }
 
 impl fmt::Debug for StdEnv {
@@ -250,7 +250,7 @@ impl StdEnv {
         Self {
             started: Instant::now(),
             dirs: Mutex::default(),
-            shelf: Shelf::new(AT_REST_OPEN),
+            open_files: OpenFileCache::new(OPEN_SEGMENTS_MAX),
         }
     }
 
@@ -258,7 +258,7 @@ impl StdEnv {
     #[must_use]
     pub fn with_open_segments(most: usize) -> Self {
         Self {
-            shelf: Shelf::new(most),
+            open_files: OpenFileCache::new(most),
             ..Self::new()
         }
     }
@@ -315,23 +315,23 @@ impl Env for StdEnv {
         Ok(names)
     }
 
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, access: FileAccess) -> io::Result<Arc<dyn EnvFile>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).mode(0o600);
         match access {
-            Access::Read => {}
-            Access::Write => {
+            FileAccess::Read => {}
+            FileAccess::Write => {
                 options.write(true);
             }
-            Access::Create => {
+            FileAccess::Create => {
                 options.write(true).create(true).truncate(true);
             }
         }
         Ok(Arc::new(options.open(path)?))
     }
 
-    fn at_rest(&self, path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
-        self.shelf.put(path, file)
+    fn cache_read_only(&self, path: &Path, file: Arc<dyn EnvFile>) -> Arc<dyn EnvFile> {
+        self.open_files.insert(path, file)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -375,7 +375,7 @@ impl Env for StdEnv {
         since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
     }
 
-    fn about_ms(&self) -> i64 {
+    fn coarse_now_ms(&self) -> i64 {
         // The kernel's clock as of its last tick: read out of memory, without the processor's counter.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
@@ -394,7 +394,7 @@ impl Env for StdEnv {
     }
 }
 
-impl File for fs::File {
+impl EnvFile for fs::File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(self, buf, offset)
     }

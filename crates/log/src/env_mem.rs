@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::bytefields::to_usize;
-use crate::env::{Access, Env, File, LockGuard};
+use crate::env::{Env, EnvFile, FileAccess, LockGuard};
 use crate::queue::lock;
 
 mod disk;
 
-use disk::{Change, Disk, Fault, Inode, SECTOR};
+use disk::{DiskFault, Inode, MemDisk, NameChange, SECTOR};
 
 /// A call that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub enum DiskCall {
     /// Opening or making a file.
     Open,
     /// Reading.
@@ -36,7 +36,7 @@ pub enum Call {
 
 /// What a disk does with a write that it says was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
+pub enum WriteFault {
     /// Nothing.
     Lost,
     /// It goes to some other sector of the same file.
@@ -51,7 +51,7 @@ pub enum Lie {
 /// run is a function of the seed and of the calls made.
 #[derive(Clone)]
 pub struct MemEnv {
-    disk: Arc<Mutex<Disk>>,
+    disk: Arc<Mutex<MemDisk>>,
 }
 
 impl MemEnv {
@@ -59,7 +59,7 @@ impl MemEnv {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            disk: Arc::new(Mutex::new(Disk::new(seed))),
+            disk: Arc::new(Mutex::new(MemDisk::new(seed))),
         }
     }
 
@@ -78,8 +78,8 @@ impl MemEnv {
     }
 
     /// Makes the call number `n` from now (the first is 0) of this sort fail; of any sort if `None`.
-    pub fn fail(&self, call: Option<Call>, n: u64, errno: i32) {
-        lock(&self.disk).faults.push(Fault {
+    pub fn fail(&self, call: Option<DiskCall>, n: u64, errno: i32) {
+        lock(&self.disk).faults.push(DiskFault {
             call,
             after: n,
             errno,
@@ -92,8 +92,8 @@ impl MemEnv {
     }
 
     /// Makes the write number `n` from now (the first is 0) go wrong, and succeed.
-    pub fn lie(&self, lie: Lie, n: u64) {
-        lock(&self.disk).lies.push((lie, n));
+    pub fn corrupt_write(&self, lie: WriteFault, n: u64) {
+        lock(&self.disk).write_faults.push((lie, n));
     }
 
     /// Lets `n` more calls happen and none after them, as if the power went there; call
@@ -106,7 +106,7 @@ impl MemEnv {
     pub fn heal(&self) {
         let mut disk = lock(&self.disk);
         disk.faults.clear();
-        disk.lies.clear();
+        disk.write_faults.clear();
         disk.power = None;
         disk.shortage = None;
     }
@@ -196,21 +196,24 @@ impl Env for MemEnv {
             .collect())
     }
 
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, access: FileAccess) -> io::Result<Arc<dyn EnvFile>> {
         let mut disk = lock(&self.disk);
-        disk.call(Call::Open)?;
-        if disk.read_only && access != Access::Read {
+        disk.call(DiskCall::Open)?;
+        if disk.read_only && access != FileAccess::Read {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         let inode = match (disk.names.get(path).copied(), access) {
-            (Some(inode), Access::Read | Access::Write) => inode,
-            (None, Access::Read | Access::Write) => return Err(io::ErrorKind::NotFound.into()),
-            (_, Access::Create) => {
+            (Some(inode), FileAccess::Read | FileAccess::Write) => inode,
+            (None, FileAccess::Read | FileAccess::Write) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            (_, FileAccess::Create) => {
                 let inode = disk.next_inode;
                 disk.next_inode += 1;
                 disk.inodes.insert(inode, Inode::default());
                 disk.names.insert(path.to_owned(), inode);
-                disk.changes.push(Change::Create(path.to_owned(), inode));
+                disk.changes
+                    .push(NameChange::Create(path.to_owned(), inode));
                 inode
             }
         };
@@ -223,25 +226,25 @@ impl Env for MemEnv {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = lock(&self.disk);
-        disk.call(Call::Rename)?;
+        disk.call(DiskCall::Rename)?;
         let inode = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         disk.names.insert(to.to_owned(), inode);
         disk.changes
-            .push(Change::Rename(from.to_owned(), to.to_owned()));
+            .push(NameChange::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = lock(&self.disk);
-        disk.call(Call::Remove)?;
+        disk.call(DiskCall::Remove)?;
         disk.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
-        disk.changes.push(Change::Remove(path.to_owned()));
+        disk.changes.push(NameChange::Remove(path.to_owned()));
         Ok(())
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         let mut disk = lock(&self.disk);
-        disk.call(Call::SyncDir)?;
+        disk.call(DiskCall::SyncDir)?;
         disk.durable_names = disk.names.clone();
         disk.changes.clear();
         Ok(())
@@ -285,7 +288,7 @@ impl Env for MemEnv {
 }
 
 struct MemLock {
-    disk: Arc<Mutex<Disk>>,
+    disk: Arc<Mutex<MemDisk>>,
     path: PathBuf,
     epoch: u64,
 }
@@ -300,7 +303,7 @@ impl Drop for MemLock {
 }
 
 struct MemFile {
-    disk: Arc<Mutex<Disk>>,
+    disk: Arc<Mutex<MemDisk>>,
     inode: u64,
     epoch: u64,
 }
@@ -308,8 +311,8 @@ struct MemFile {
 impl MemFile {
     fn with<T>(
         &self,
-        call: Call,
-        act: impl FnOnce(&mut Disk, &mut Inode, io::Result<()>) -> io::Result<T>,
+        call: DiskCall,
+        act: impl FnOnce(&mut MemDisk, &mut Inode, io::Result<()>) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut disk = lock(&self.disk);
         if disk.epoch != self.epoch {
@@ -328,9 +331,9 @@ impl MemFile {
     }
 }
 
-impl File for MemFile {
+impl EnvFile for MemFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.with(Call::Read, |_, inode, outcome| {
+        self.with(DiskCall::Read, |_, inode, outcome| {
             outcome?;
             let from = to_usize(offset).min(inode.current.len());
             let n = buf.len().min(inode.current.len() - from);
@@ -341,7 +344,7 @@ impl File for MemFile {
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let mut bytes: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).collect();
-        self.with(Call::Write, |disk, inode, outcome| {
+        self.with(DiskCall::Write, |disk, inode, outcome| {
             let grows = (to_usize(offset) + bytes.len()).saturating_sub(inode.current.len()) as u64;
             let others = disk.used() + inode.current.len() as u64;
             let full = disk.capacity.is_some_and(|c| others + grows > c);
@@ -352,8 +355,8 @@ impl File for MemFile {
             } else if disk.short_writes && disk.next_random().is_multiple_of(16) {
                 bytes.truncate(1 + disk.below(bytes.len().max(1)));
             }
-            match outcome.as_ref().ok().and_then(|()| disk.next_lie()) {
-                Some(lie) => disk.miswrite(lie, inode, to_usize(offset), &bytes),
+            match outcome.as_ref().ok().and_then(|()| disk.next_write_fault()) {
+                Some(fault) => disk.miswrite(fault, inode, to_usize(offset), &bytes),
                 None => inode.write(to_usize(offset), &bytes),
             }
             outcome.map(|()| bytes.len())
@@ -361,7 +364,7 @@ impl File for MemFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.with(Call::Sync, |disk, inode, outcome| {
+        self.with(DiskCall::Sync, |disk, inode, outcome| {
             if outcome.is_ok() {
                 inode.sync();
                 return outcome;
@@ -379,7 +382,7 @@ impl File for MemFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(Call::SetLen, |_, inode, outcome| {
+        self.with(DiskCall::SetLen, |_, inode, outcome| {
             outcome?;
             let len = to_usize(len);
             let old = inode.current.len();
@@ -395,7 +398,7 @@ impl File for MemFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.with(Call::Read, |_, inode, outcome| {
+        self.with(DiskCall::Read, |_, inode, outcome| {
             outcome?;
             Ok(inode.current.len() as u64)
         })

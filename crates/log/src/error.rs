@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// [`RecoveryReport`](crate::RecoveryReport).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum LogOpenError {
     /// Another process has the lock.
     #[error("{}: another process has this data directory open; stop it, or use another directory", dir.display())]
     Locked {
@@ -63,7 +63,7 @@ pub enum OpenError {
 /// Why something could not be appended. Nothing was written in any of these cases.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum AppendError {
+pub enum LogAppendError {
     /// The queue before the writer is full: wait for [`Log::room`](crate::Log::room), try again.
     #[error("the log's queue is full")]
     Busy,
@@ -89,7 +89,7 @@ pub enum AppendError {
     TooManyStreams(usize),
     /// A write or sync has failed: nothing is taken until the directory is opened anew.
     #[error(transparent)]
-    Latched(#[from] Latched),
+    Latched(#[from] LatchedFailure),
     /// The log was shut down.
     #[error("the log is shut down")]
     Shutdown,
@@ -101,7 +101,7 @@ pub enum AppendError {
 pub enum CommitError {
     /// The disk failed; the block may be found when the directory is opened anew, or not.
     #[error("may have happened: {0}")]
-    MayHaveHappened(Latched),
+    MayHaveHappened(LatchedFailure),
     /// There was no room; the block was not written, and never will be.
     #[error("not written: the volume is full")]
     Full,
@@ -116,7 +116,7 @@ pub enum CommitError {
 
 /// The first failure of a volume, after which it takes nothing more.
 #[derive(Clone, Debug)]
-pub struct Latched {
+pub struct LatchedFailure {
     /// What was being done.
     pub during: &'static str,
     /// The file, and what the operating system said.
@@ -125,15 +125,15 @@ pub struct Latched {
     pub at_ms: i64,
 }
 
-impl PartialEq for Latched {
+impl PartialEq for LatchedFailure {
     fn eq(&self, other: &Self) -> bool {
         self.during == other.during && self.cause == other.cause && self.at_ms == other.at_ms
     }
 }
 
-impl Eq for Latched {}
+impl Eq for LatchedFailure {}
 
-impl fmt::Display for Latched {
+impl fmt::Display for LatchedFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -143,12 +143,12 @@ impl fmt::Display for Latched {
     }
 }
 
-impl std::error::Error for Latched {}
+impl std::error::Error for LatchedFailure {}
 
 /// Why a block could not be read. Damage is no error: it is a [`SequenceGap`](crate::SequenceGap).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReadError {
+pub enum LogReadError {
     /// There is no such stream (any more).
     #[error("no such stream")]
     UnknownStream,

@@ -8,25 +8,25 @@ use std::collections::HashMap;
 use std::io;
 
 use crate::block::block_len;
-use crate::bytefields::{Fields, to_u32};
-use crate::env::{File, read_full};
-use crate::index::{LINE_LEN, Line};
-use crate::stream::Entry;
+use crate::bytefields::{ByteReader, to_u32};
+use crate::env::{EnvFile, read_full};
+use crate::index::{INDEX_ENTRY_LEN, IndexEntry};
+use crate::stream::BlockEntry;
 
 /// Blocks of an extent, at most.
 pub(crate) const MAX_BLOCKS: u32 = 1024;
 /// Bytes of one extent on disk.
 pub(crate) const EXTENT_LEN: usize = 80;
 /// Bytes before the first extent.
-pub(crate) const EXTENTS_HEAD: usize = 16;
+pub(crate) const EXTENTS_HEADER_LEN: usize = 16;
 /// Lines of the index read at a time.
-const LINES_AT_ONCE: u32 = 1024;
+const ENTRIES_PER_READ: u32 = 1024;
 
 /// The lines of an index that an extent is made of: those of its stream from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) first_line: u32,
-    pub(crate) last_line: u32,
+pub(crate) struct IndexRange {
+    pub(crate) first_entry: u32,
+    pub(crate) last_entry: u32,
     /// Checksum of the stream's lines between them, as they are on disk.
     pub(crate) crc: u32,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Extent {
     pub(crate) first_at_ms: i64,
     pub(crate) last_at_ms: i64,
     pub(crate) blocks: u32,
-    pub(crate) place: Place,
+    pub(crate) index_range: IndexRange,
 }
 
 impl Extent {
@@ -61,13 +61,18 @@ impl Extent {
         }
         out.extend_from_slice(&self.first_at_ms.to_le_bytes());
         out.extend_from_slice(&self.last_at_ms.to_le_bytes());
-        let place = self.place;
-        for n in [self.blocks, place.first_line, place.last_line, place.crc] {
+        let index_range = self.index_range;
+        for n in [
+            self.blocks,
+            index_range.first_entry,
+            index_range.last_entry,
+            index_range.crc,
+        ] {
             out.extend_from_slice(&n.to_le_bytes());
         }
     }
 
-    fn decode(f: &mut Fields<'_>) -> Option<Self> {
+    fn decode(f: &mut ByteReader<'_>) -> Option<Self> {
         let extent = Self {
             stream: f.u64()?,
             first_seq: f.u64()?,
@@ -78,14 +83,14 @@ impl Extent {
             first_at_ms: f.i64()?,
             last_at_ms: f.i64()?,
             blocks: f.u32()?,
-            place: Place {
-                first_line: f.u32()?,
-                last_line: f.u32()?,
+            index_range: IndexRange {
+                first_entry: f.u32()?,
+                last_entry: f.u32()?,
                 crc: f.u32()?,
             },
         };
         let sound = extent.first_seq < extent.end_seq
-            && extent.place.first_line <= extent.place.last_line
+            && extent.index_range.first_entry <= extent.index_range.last_entry
             && (1..=MAX_BLOCKS).contains(&extent.blocks);
         sound.then_some(extent)
     }
@@ -93,84 +98,84 @@ impl Extent {
 
 /// The extents of a segment, gathered line by line.
 #[derive(Debug, Default)]
-pub(crate) struct Extents {
+pub(crate) struct SegmentExtents {
     pub(crate) all: Vec<Extent>,
     /// Bytes of all blocks of records, those in no extent included.
     pub(crate) data_bytes: u64,
     /// Lines of blocks that are known to be damaged.
     pub(crate) damaged: u32,
-    lines: u32,
+    entry_count: u32,
     /// The newest extent of each stream.
     newest: HashMap<u64, usize>,
 }
 
-impl Extents {
+impl SegmentExtents {
     /// Of these lines.
-    pub(crate) fn of(lines: &[Line]) -> Self {
+    pub(crate) fn from_entries(index_entries: &[IndexEntry]) -> Self {
         let mut extents = Self::default();
-        let mut bytes = Vec::with_capacity(LINE_LEN);
-        for line in lines {
+        let mut bytes = Vec::with_capacity(INDEX_ENTRY_LEN);
+        for index_entry in index_entries {
             bytes.clear();
-            line.encode(&mut bytes);
-            extents.add(line, &bytes);
+            index_entry.encode(&mut bytes);
+            extents.add(index_entry, &bytes);
         }
         extents
     }
 
     /// Takes the next line of the index; `bytes` is the line as it is on disk.
-    pub(crate) fn add(&mut self, line: &Line, bytes: &[u8]) {
-        let number = self.lines;
-        self.lines += 1;
-        self.damaged += u32::from(line.damaged);
-        if !line.kind.has_records() {
+    pub(crate) fn add(&mut self, index_entry: &IndexEntry, bytes: &[u8]) {
+        let number = self.entry_count;
+        self.entry_count += 1;
+        self.damaged += u32::from(index_entry.damaged);
+        if !index_entry.kind.has_records() {
             return;
         }
-        let disk = block_len(line.stored_len as usize);
+        let disk = block_len(index_entry.stored_len as usize);
         self.data_bytes += disk;
-        if !line.is_readable() {
+        if !index_entry.is_readable() {
             return;
         }
-        let newest = self.newest.get(&line.stream);
-        if let Some(run) = newest.and_then(|&i| self.all.get_mut(i))
-            && run.end_seq == line.first_seq
-            && run.blocks < MAX_BLOCKS
+        let newest = self.newest.get(&index_entry.stream);
+        if let Some(extent) = newest.and_then(|&i| self.all.get_mut(i))
+            && extent.end_seq == index_entry.first_seq
+            && extent.blocks < MAX_BLOCKS
         {
-            run.end_seq = line.end_seq();
-            run.raw_bytes += u64::from(line.raw_len);
-            run.stored_bytes += u64::from(line.stored_len);
-            run.disk_bytes += disk;
-            run.last_at_ms = line.last_at_ms;
-            run.blocks += 1;
-            run.place.last_line = number;
-            run.place.crc = crc32c::crc32c_append(run.place.crc, bytes);
+            extent.end_seq = index_entry.end_seq();
+            extent.raw_bytes += u64::from(index_entry.raw_len);
+            extent.stored_bytes += u64::from(index_entry.stored_len);
+            extent.disk_bytes += disk;
+            extent.last_at_ms = index_entry.last_at_ms;
+            extent.blocks += 1;
+            extent.index_range.last_entry = number;
+            extent.index_range.crc = crc32c::crc32c_append(extent.index_range.crc, bytes);
             return;
         }
-        self.newest.insert(line.stream, self.all.len());
+        self.newest.insert(index_entry.stream, self.all.len());
         self.all.push(Extent {
-            stream: line.stream,
-            first_seq: line.first_seq,
-            end_seq: line.end_seq(),
-            raw_bytes: u64::from(line.raw_len),
-            stored_bytes: u64::from(line.stored_len),
+            stream: index_entry.stream,
+            first_seq: index_entry.first_seq,
+            end_seq: index_entry.end_seq(),
+            raw_bytes: u64::from(index_entry.raw_len),
+            stored_bytes: u64::from(index_entry.stored_len),
             disk_bytes: disk,
-            first_at_ms: line.first_at_ms,
-            last_at_ms: line.last_at_ms,
+            first_at_ms: index_entry.first_at_ms,
+            last_at_ms: index_entry.last_at_ms,
             blocks: 1,
-            place: Place {
-                first_line: number,
-                last_line: number,
+            index_range: IndexRange {
+                first_entry: number,
+                last_entry: number,
                 crc: crc32c::crc32c(bytes),
             },
         });
     }
 
     /// Bytes that they take on disk, one more extent included.
-    pub(crate) fn room(&self) -> u64 {
-        (EXTENTS_HEAD + (self.all.len() + 1) * EXTENT_LEN) as u64
+    pub(crate) fn encoded_len(&self) -> u64 {
+        (EXTENTS_HEADER_LEN + (self.all.len() + 1) * EXTENT_LEN) as u64
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(EXTENTS_HEAD + self.all.len() * EXTENT_LEN);
+        let mut out = Vec::with_capacity(EXTENTS_HEADER_LEN + self.all.len() * EXTENT_LEN);
         out.extend_from_slice(&self.data_bytes.to_le_bytes());
         out.extend_from_slice(&self.damaged.to_le_bytes());
         out.extend_from_slice(&to_u32(self.all.len()).to_le_bytes());
@@ -182,7 +187,7 @@ impl Extents {
 
     /// Reads what [`SegmentExtents::encode`] wrote; nothing can be added to it.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut f = Fields::new(bytes);
+        let mut f = ByteReader::new(bytes);
         let mut extents = Self {
             data_bytes: f.u64()?,
             damaged: f.u32()?,
@@ -197,39 +202,39 @@ impl Extents {
 
 /// The blocks of an extent, by the index of its segment (which begins at `index_at`). `None`: the
 /// lines are not what they were.
-pub(crate) fn entries(
-    file: &dyn File,
+pub(crate) fn load_entries(
+    file: &dyn EnvFile,
     segment: u64,
     index_at: u64,
     stream: u64,
-    place: &Place,
-) -> io::Result<Option<Vec<Entry>>> {
+    index_range: &IndexRange,
+) -> io::Result<Option<Vec<BlockEntry>>> {
     let wanted = stream.to_le_bytes();
     let mut found = Vec::new();
     let mut crc = 0;
     let mut buf = Vec::new();
-    let mut at = place.first_line;
-    while at <= place.last_line {
-        let lines = (place.last_line - at + 1).min(LINES_AT_ONCE);
-        buf.resize(lines as usize * LINE_LEN, 0);
-        let offset = index_at + u64::from(at) * LINE_LEN as u64;
+    let mut at = index_range.first_entry;
+    while at <= index_range.last_entry {
+        let count = (index_range.last_entry - at + 1).min(ENTRIES_PER_READ);
+        buf.resize(count as usize * INDEX_ENTRY_LEN, 0);
+        let offset = index_at + u64::from(at) * INDEX_ENTRY_LEN as u64;
         if read_full(file, &mut buf, offset)? < buf.len() {
             return Ok(None);
         }
-        for bytes in buf.chunks_exact(LINE_LEN) {
+        for bytes in buf.chunks_exact(INDEX_ENTRY_LEN) {
             // The number of the stream is the first field.
             if !bytes.starts_with(&wanted) {
                 continue;
             }
-            let Some(line) = Line::decode(&mut Fields::new(bytes)) else {
+            let Some(index_entry) = IndexEntry::decode(&mut ByteReader::new(bytes)) else {
                 return Ok(None);
             };
-            if line.is_readable() {
+            if index_entry.is_readable() {
                 crc = crc32c::crc32c_append(crc, bytes);
-                found.push(Entry::of(&line, segment));
+                found.push(BlockEntry::from_index_entry(&index_entry, segment));
             }
         }
-        at += lines;
+        at += count;
     }
-    Ok((crc == place.crc).then_some(found))
+    Ok((crc == index_range.crc).then_some(found))
 }

@@ -2,17 +2,17 @@
 
 use std::io::{self, IoSlice};
 
-use crate::block::Header;
-use crate::catalog::{Catalog, Control};
-use crate::env::File;
-use crate::extent::{Extents, entries};
+use crate::block::BlockHeader;
+use crate::catalog::{Catalog, ControlBlock};
+use crate::env::EnvFile;
+use crate::extent::{SegmentExtents, load_entries};
 use crate::scan;
-use crate::segment::{Foot, Head};
+use crate::segment::{SegmentFooter, SegmentHeader};
 
 /// A file that can only be read.
-struct Bytes<'a>(&'a [u8]);
+struct ReadOnlyFile<'a>(&'a [u8]);
 
-impl File for Bytes<'_> {
+impl EnvFile for ReadOnlyFile<'_> {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let from = usize::try_from(offset)
             .unwrap_or(usize::MAX)
@@ -45,26 +45,26 @@ impl File for Bytes<'_> {
 /// # Panics
 /// When a parser is wrong.
 pub fn block(data: &[u8]) {
-    if let Some(header) = Header::decode(data) {
+    if let Some(header) = BlockHeader::decode(data) {
         let mut again = Vec::new();
         header.encode(&mut again);
-        assert_eq!(Header::decode(&again), Some(header));
+        assert_eq!(BlockHeader::decode(&again), Some(header));
     }
-    if let Some(control) = Control::decode(data) {
-        assert_eq!(Control::decode(&control.encode()), Some(control));
+    if let Some(control) = ControlBlock::decode(data) {
+        assert_eq!(ControlBlock::decode(&control.encode()), Some(control));
     }
     if let Some(catalog) = Catalog::decode(data) {
         assert_eq!(Catalog::decode(&catalog.encode()), Some(catalog));
     }
-    if let Some(head) = Head::decode(data) {
-        assert_eq!(Head::decode(&head.encode()), Some(head));
+    if let Some(header) = SegmentHeader::decode(data) {
+        assert_eq!(SegmentHeader::decode(&header.encode()), Some(header));
     }
-    if let Some(extents) = Extents::decode(data) {
-        let again = Extents::decode(&extents.encode()).expect("it was written just now");
+    if let Some(extents) = SegmentExtents::decode(data) {
+        let again = SegmentExtents::decode(&extents.encode()).expect("it was written just now");
         assert_eq!(again.all, extents.all);
     }
-    if let Some(foot) = Foot::decode(data) {
-        assert_eq!(Foot::decode(&foot.encode()), Some(foot));
+    if let Some(footer) = SegmentFooter::decode(data) {
+        assert_eq!(SegmentFooter::decode(&footer.encode()), Some(footer));
     }
 }
 
@@ -74,15 +74,21 @@ pub fn block(data: &[u8]) {
 /// When the scan says something that can't be.
 pub fn segment(data: &[u8]) {
     for scan in [
-        scan::segment(&Bytes(data), 1),
-        scan::outline(&Bytes(data), 1),
-        scan::by_blocks(&Bytes(data), 1),
+        scan::segment(&ReadOnlyFile(data), 1),
+        scan::outline(&ReadOnlyFile(data), 1),
+        scan::by_blocks(&ReadOnlyFile(data), 1),
     ] {
         let scan = scan.expect("reading memory does not fail");
-        assert!(scan.lines.is_sorted_by_key(|l| l.offset));
+        assert!(scan.index_entries.is_sorted_by_key(|l| l.offset));
         assert!(scan.end <= (data.len() as u64).max(64));
         for extent in &scan.extents.all {
-            let found = entries(&Bytes(data), 1, scan.end, extent.stream, &extent.place);
+            let found = load_entries(
+                &ReadOnlyFile(data),
+                1,
+                scan.end,
+                extent.stream,
+                &extent.index_range,
+            );
             let found = found.expect("reading memory does not fail");
             assert!(found.is_none_or(|found| found.len() <= 1024));
         }

@@ -1,19 +1,19 @@
 //! The index of a sealed segment: one line for each block, so that opening need not read them.
 
-use crate::block::{Header, Kind};
-use crate::bytefields::{Fields, aligned, to_u32, to_usize};
-use crate::extent::Extents;
-use crate::segment::{FOOT_LEN, Foot, Section};
+use crate::block::{BlockHeader, BlockKind};
+use crate::bytefields::{ByteReader, aligned, to_u32, to_usize};
+use crate::extent::SegmentExtents;
+use crate::segment::{FileSection, SEGMENT_FOOTER_LEN, SegmentFooter};
 
 /// Bytes of one line.
-pub(crate) const LINE_LEN: usize = 56;
+pub(crate) const INDEX_ENTRY_LEN: usize = 56;
 /// Set in a line's kind when the block was found damaged before the index was written.
 const DAMAGED: u8 = 0x80;
 
 /// What is known of one block of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    pub(crate) kind: Kind,
+pub(crate) struct IndexEntry {
+    pub(crate) kind: BlockKind,
     /// The payload did not match its checksum when a recovery read it.
     pub(crate) damaged: bool,
     pub(crate) codec: u8,
@@ -28,8 +28,8 @@ pub(crate) struct Line {
     pub(crate) last_at_ms: i64,
 }
 
-impl Line {
-    pub(crate) fn of(header: &Header, damaged: bool) -> Self {
+impl IndexEntry {
+    pub(crate) fn from_header(header: &BlockHeader, damaged: bool) -> Self {
         Self {
             kind: header.kind,
             damaged,
@@ -69,8 +69,8 @@ impl Line {
         out.extend_from_slice(&[self.kind as u8 | damaged, self.codec, 0, 0]);
     }
 
-    pub(crate) fn decode(f: &mut Fields<'_>) -> Option<Self> {
-        let mut line = Self {
+    pub(crate) fn decode(f: &mut ByteReader<'_>) -> Option<Self> {
+        let mut index_entry = Self {
             stream: f.u64()?,
             first_seq: f.u64()?,
             records: f.u32()?,
@@ -80,29 +80,29 @@ impl Line {
             first_at_ms: f.i64()?,
             last_at_ms: f.i64()?,
             payload_crc: f.u32()?,
-            kind: Kind::Data,
+            kind: BlockKind::Data,
             damaged: false,
             codec: 0,
         };
         let kind = f.u8()?;
-        line.codec = f.u8()?;
+        index_entry.codec = f.u8()?;
         f.u16()?;
-        line.damaged = kind & DAMAGED != 0;
-        line.kind = Kind::from_u8(kind & !DAMAGED)?;
-        Some(line)
+        index_entry.damaged = kind & DAMAGED != 0;
+        index_entry.kind = BlockKind::from_u8(kind & !DAMAGED)?;
+        Some(index_entry)
     }
 }
 
 /// Bytes behind the blocks of a segment with so many lines: index, extents, foot.
-pub(crate) fn seal_len(lines: usize, extents: &Extents) -> u64 {
-    aligned((lines * LINE_LEN + FOOT_LEN) as u64 + extents.room())
+pub(crate) fn seal_len(entry_count: usize, extents: &SegmentExtents) -> u64 {
+    aligned((entry_count * INDEX_ENTRY_LEN + SEGMENT_FOOTER_LEN) as u64 + extents.encoded_len())
 }
 
 /// The index of these lines.
-pub(crate) fn bytes(lines: &[Line]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(lines.len() * LINE_LEN);
-    for line in lines {
-        line.encode(&mut bytes);
+pub(crate) fn encode_entries(entries: &[IndexEntry]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(entries.len() * INDEX_ENTRY_LEN);
+    for index_entry in entries {
+        index_entry.encode(&mut bytes);
     }
     bytes
 }
@@ -110,57 +110,57 @@ pub(crate) fn bytes(lines: &[Line]) -> Vec<u8> {
 /// The extents of an index, and the foot that points to both.
 pub(crate) fn encode(
     index: &[u8],
-    extents: &Extents,
+    extents: &SegmentExtents,
     segment: u64,
     index_at: u64,
     now_ms: i64,
-) -> (Vec<u8>, [u8; FOOT_LEN]) {
+) -> (Vec<u8>, [u8; SEGMENT_FOOTER_LEN]) {
     let extents = extents.encode();
-    let foot = Foot {
+    let footer = SegmentFooter {
         segment,
         index_at,
         index_len: to_u32(index.len()),
         index_crc: crc32c::crc32c(index),
         sealed_at_ms: now_ms,
-        extents: Some(Section {
+        extents: Some(FileSection {
             len: to_u32(extents.len()),
             crc: crc32c::crc32c(&extents),
         }),
     };
-    (extents, foot.encode())
+    (extents, footer.encode())
 }
 
 /// Reads an index whose foot was found. `None`: it is damaged.
-pub(crate) fn decode(bytes: &[u8], foot: &Foot) -> Option<Vec<Line>> {
-    if bytes.len() != foot.index_len as usize
-        || !bytes.len().is_multiple_of(LINE_LEN)
-        || crc32c::crc32c(bytes) != foot.index_crc
+pub(crate) fn decode(bytes: &[u8], footer: &SegmentFooter) -> Option<Vec<IndexEntry>> {
+    if bytes.len() != footer.index_len as usize
+        || !bytes.len().is_multiple_of(INDEX_ENTRY_LEN)
+        || crc32c::crc32c(bytes) != footer.index_crc
     {
         return None;
     }
-    lines(bytes)
+    decode_entries(bytes)
 }
 
 /// The lines of an index. `None`: these are no lines.
-pub(crate) fn lines(bytes: &[u8]) -> Option<Vec<Line>> {
-    let mut f = Fields::new(bytes);
-    let mut lines = Vec::with_capacity(bytes.len() / LINE_LEN);
+pub(crate) fn decode_entries(bytes: &[u8]) -> Option<Vec<IndexEntry>> {
+    let mut f = ByteReader::new(bytes);
+    let mut entries = Vec::with_capacity(bytes.len() / INDEX_ENTRY_LEN);
     while !f.is_empty() {
-        lines.push(Line::decode(&mut f)?);
+        entries.push(IndexEntry::decode(&mut f)?);
     }
-    Some(lines)
+    Some(entries)
 }
 
 /// Where the foot of a file of this length stands.
-pub(crate) fn foot_at(file_len: u64) -> Option<u64> {
-    file_len.checked_sub(FOOT_LEN as u64)
+pub(crate) fn footer_at(file_len: u64) -> Option<u64> {
+    file_len.checked_sub(SEGMENT_FOOTER_LEN as u64)
 }
 
 /// Whether the foot's index lies within the file.
-pub(crate) fn plausible(foot: &Foot, segment: u64, file_len: u64) -> bool {
-    let extents = foot.extents.map_or(0, |section| section.len);
-    let end = foot.extents_at().saturating_add(u64::from(extents));
-    foot.segment == segment
-        && foot_at(file_len).is_some_and(|at| end <= at)
-        && to_usize(u64::from(foot.index_len)).is_multiple_of(LINE_LEN)
+pub(crate) fn plausible(footer: &SegmentFooter, segment: u64, file_len: u64) -> bool {
+    let extents = footer.extents.map_or(0, |section| section.len);
+    let end = footer.extents_at().saturating_add(u64::from(extents));
+    footer.segment == segment
+        && footer_at(file_len).is_some_and(|at| end <= at)
+        && to_usize(u64::from(footer.index_len)).is_multiple_of(INDEX_ENTRY_LEN)
 }

@@ -28,24 +28,24 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::block::{HEADER_LEN, Header};
-use crate::env::{Access, Env, File, StdEnv, read_full};
-use crate::error::{OpenError, ReadError};
-use crate::index::Line;
+use crate::block::{BlockHeader, HEADER_LEN};
+use crate::env::{Env, EnvFile, FileAccess, StdEnv, read_full};
+use crate::error::{LogOpenError, LogReadError};
+use crate::index::IndexEntry;
 use crate::queue::StreamId;
-use crate::read::{Reader, Store};
+use crate::read::{BlockReader, CommittedState};
 use crate::recover;
 use crate::scan;
 use crate::segment::spare_name;
-use crate::stats::{Damage, DamagedBlock, RecoveryReport, SegmentStats, StreamStats};
-use crate::volume::{self, Found};
+use crate::stats::{DamagedBlock, RecoveryReport, SegmentDamage, SegmentStats, StreamStats};
+use crate::volume::{self, VolumeFileStatus};
 
 /// A directory as it was when it was looked at.
-pub struct Inspection {
-    store: Arc<Store>,
+pub struct LogInspection {
+    committed: Arc<CommittedState>,
     volume: Option<u64>,
     report: RecoveryReport,
-    spares: usize,
+    spare_segments: usize,
     spare_bytes: u64,
 }
 
@@ -59,7 +59,7 @@ pub struct VerifyReport {
     /// Bytes of these.
     pub sound_bytes: u64,
     /// Places where that is not so.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<SegmentDamage>,
     /// Files that could not be read, with what the operating system said.
     pub unreadable: Vec<String>,
 }
@@ -91,16 +91,18 @@ pub struct DirStats {
     pub live_bytes: u64,
 }
 
-impl Inspection {
+impl LogInspection {
     /// Looks at a directory.
     ///
     /// # Errors
     /// See [`LogOpenError`]: no log there, newer, can't be read.
-    pub fn open(env: Arc<dyn Env>, dir: &Path) -> Result<Self, OpenError> {
+    pub fn open(env: Arc<dyn Env>, dir: &Path) -> Result<Self, LogOpenError> {
         let found = volume::read(&*env, dir)?;
-        let recovered = match recover::load(&*env, dir, Access::Read, found) {
-            Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(OpenError::NoLog {
+        let recovered = match recover::load(&*env, dir, FileAccess::Read, found) {
+            Err(LogOpenError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                return Err(LogOpenError::NoLog {
                     dir: dir.to_owned(),
                 });
             }
@@ -108,19 +110,26 @@ impl Inspection {
         };
         let report = recovered.report;
         let empty = report.segments == 0 && report.foreign_segments.is_empty();
-        if found == Found::Missing && empty {
-            return Err(OpenError::NoLog {
+        if found == VolumeFileStatus::Missing && empty {
+            return Err(LogOpenError::NoLog {
                 dir: dir.to_owned(),
             });
         }
         let volume = recovered.volume;
-        let len = |id: &u64| env.open(&dir.join(spare_name(*id)), Access::Read)?.len();
-        let spare_bytes = recovered.spares.iter().map(|id| len(id).unwrap_or(0)).sum();
+        let len = |id: &u64| {
+            env.open(&dir.join(spare_name(*id)), FileAccess::Read)?
+                .len()
+        };
+        let spare_bytes = recovered
+            .spare_segments
+            .iter()
+            .map(|id| len(id).unwrap_or(0))
+            .sum();
         Ok(Self {
-            store: Arc::new(Store::new(dir.to_owned(), recovered.table)),
+            committed: Arc::new(CommittedState::new(dir.to_owned(), recovered.table)),
             volume,
             report,
-            spares: recovered.spares.len(),
+            spare_segments: recovered.spare_segments.len(),
             spare_bytes,
         })
     }
@@ -129,7 +138,7 @@ impl Inspection {
     ///
     /// # Errors
     /// As [`LogInspection::open`].
-    pub fn open_dir(dir: &Path) -> Result<Self, OpenError> {
+    pub fn open_dir(dir: &Path) -> Result<Self, LogOpenError> {
         Self::open(Arc::new(StdEnv::new()), dir)
     }
 
@@ -143,8 +152,12 @@ impl Inspection {
     /// All streams, by number.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamStats> {
-        let table = self.store.read();
-        let mut all: Vec<_> = table.streams.values().map(StreamStats::of).collect();
+        let table = self.committed.read();
+        let mut all: Vec<_> = table
+            .streams
+            .values()
+            .map(StreamStats::from_stream)
+            .collect();
         all.sort_by_key(|s| s.id);
         all
     }
@@ -152,37 +165,42 @@ impl Inspection {
     /// The stream with this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<StreamStats> {
-        let table = self.store.read();
+        let table = self.committed.read();
         let id = table.names.get(name)?;
-        table.streams.get(id).map(StreamStats::of)
+        table.streams.get(id).map(StreamStats::from_stream)
     }
 
     /// Reads a stream from a sequence on.
     ///
     /// # Errors
     /// See [`LogReadError`].
-    pub fn reader(&self, id: StreamId, from: u64) -> Result<Reader, ReadError> {
-        if !self.store.read().streams.contains_key(&id.as_raw()) {
-            return Err(ReadError::UnknownStream);
+    pub fn reader(&self, id: StreamId, from: u64) -> Result<BlockReader, LogReadError> {
+        if !self.committed.read().streams.contains_key(&id.as_raw()) {
+            return Err(LogReadError::UnknownStream);
         }
-        Ok(Reader::new(self.store.clone(), id.as_raw(), from, None))
+        Ok(BlockReader::new(
+            self.committed.clone(),
+            id.as_raw(),
+            from,
+            None,
+        ))
     }
 
     /// Figures of the segment files.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentStats> {
-        self.store.read().segment_stats()
+        self.committed.read().segment_stats()
     }
 
     /// Figures of the directory.
     #[must_use]
     pub fn stats(&self) -> DirStats {
-        let table = self.store.read();
+        let table = self.committed.read();
         DirStats {
             volume: self.volume,
             streams: table.streams.len(),
             segments: table.segments.len(),
-            spare_segments: self.spares,
+            spare_segments: self.spare_segments,
             file_bytes: table.segments.values().map(|s| s.file_len).sum::<u64>() + self.spare_bytes,
             used_bytes: table.used(),
             live_bytes: table.segments.values().map(|s| s.live_bytes).sum(),
@@ -191,8 +209,8 @@ impl Inspection {
 
     /// Reads every block and checks it. `progress` is told bytes done, and bytes in all.
     pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> VerifyReport {
-        let segments: Vec<(u64, Arc<dyn File>, u64)> = {
-            let table = self.store.read();
+        let segments: Vec<(u64, Arc<dyn EnvFile>, u64)> = {
+            let table = self.committed.read();
             table
                 .segments
                 .iter()
@@ -220,21 +238,21 @@ impl Inspection {
     fn verify_segment(
         &self,
         id: u64,
-        file: &dyn File,
+        file: &dyn EnvFile,
         last: bool,
         report: &mut VerifyReport,
     ) -> std::io::Result<()> {
         let scan = scan::segment(file, id)?;
-        for line in &scan.lines {
-            let len = crate::block::block_len(line.stored_len as usize);
-            if !line.damaged && is_sound(file, id, line)? {
+        for index_entry in &scan.index_entries {
+            let len = crate::block::block_len(index_entry.stored_len as usize);
+            if !index_entry.damaged && is_sound(file, id, index_entry)? {
                 report.sound_blocks += 1;
                 report.sound_bytes += len;
             } else {
                 // A block that stands in the index was on disk; so was what others stand behind.
-                let block = Some(self.name(line));
-                let offset = u64::from(line.offset);
-                let damage = Damage {
+                let block = Some(self.damaged_block(index_entry));
+                let offset = u64::from(index_entry.offset);
+                let damage = SegmentDamage {
                     segment: id,
                     offset,
                     len,
@@ -244,44 +262,51 @@ impl Inspection {
                 report.damage.push(damage);
             }
         }
-        let listed = |offset| scan.lines.iter().any(|l| u64::from(l.offset) == offset);
-        for hole in scan.holes.iter().filter(|h| !listed(h.offset)) {
-            report.damage.push(Damage {
+        let listed = |offset| {
+            scan.index_entries
+                .iter()
+                .any(|l| u64::from(l.offset) == offset)
+        };
+        for region in scan.damaged_regions.iter().filter(|h| !listed(h.offset)) {
+            report.damage.push(SegmentDamage {
                 segment: id,
-                offset: hole.offset,
-                len: hole.len,
-                block: hole.header.as_ref().map(|h| self.name(&Line::of(h, true))),
-                acknowledged: !last || hole.offset < scan.synced_to,
+                offset: region.offset,
+                len: region.len,
+                block: region
+                    .header
+                    .as_ref()
+                    .map(|h| self.damaged_block(&IndexEntry::from_header(h, true))),
+                acknowledged: !last || region.offset < scan.synced_to,
             });
         }
         Ok(())
     }
 
-    fn name(&self, line: &Line) -> DamagedBlock {
-        let table = self.store.read();
+    fn damaged_block(&self, index_entry: &IndexEntry) -> DamagedBlock {
+        let table = self.committed.read();
         let stream = table
             .streams
-            .get(&line.stream)
-            .filter(|_| line.kind.has_records());
+            .get(&index_entry.stream)
+            .filter(|_| index_entry.kind.has_records());
         DamagedBlock {
-            stream: StreamId::from_raw(line.stream),
-            name: stream.map_or_else(String::new, |s| s.line.name.to_string()),
-            first_seq: line.first_seq,
-            records: u64::from(line.records),
+            stream: StreamId::from_raw(index_entry.stream),
+            name: stream.map_or_else(String::new, |s| s.state.name.to_string()),
+            first_seq: index_entry.first_seq,
+            records: u64::from(index_entry.records),
         }
     }
 }
 
-fn is_sound(file: &dyn File, id: u64, line: &Line) -> std::io::Result<bool> {
-    let mut bytes = vec![0; HEADER_LEN + line.stored_len as usize];
-    let at = u64::from(line.offset);
+fn is_sound(file: &dyn EnvFile, id: u64, index_entry: &IndexEntry) -> std::io::Result<bool> {
+    let mut bytes = vec![0; HEADER_LEN + index_entry.stored_len as usize];
+    let at = u64::from(index_entry.offset);
     let whole = read_full(file, &mut bytes, at)? == bytes.len();
-    let header = Header::decode_at(&bytes, id, at);
-    let same = |h: Header| {
-        Line::of(&h, false)
-            == Line {
+    let header = BlockHeader::decode_at(&bytes, id, at);
+    let same = |h: BlockHeader| {
+        IndexEntry::from_header(&h, false)
+            == IndexEntry {
                 damaged: false,
-                ..*line
+                ..*index_entry
             }
             && bytes
                 .get(HEADER_LEN..)

@@ -63,12 +63,12 @@
 //!
 //! The format of the files is described in `docs/formats/segment.md`.
 
-mod active;
+mod active_segment;
 mod append;
 mod block;
 mod bytefields;
 mod catalog;
-mod changed;
+mod change_future;
 mod commit;
 mod config;
 mod env;
@@ -81,47 +81,47 @@ mod extent;
 pub mod fuzzing;
 mod index;
 pub mod inspect;
+mod load_entries;
 mod locate;
 mod log;
+mod merge_block_ranges;
 mod open;
-mod place;
+mod open_file_cache;
 mod queue;
 mod read;
 mod reclaim;
 mod recover;
-mod reserve;
-mod resting;
+mod reservation;
 mod scan;
 mod segment;
+mod segment_pool;
 mod shared;
 #[cfg(feature = "sim")]
 mod small_disk;
 mod snapshot;
-mod spares;
 mod stats;
 mod stream;
 mod table;
-mod unfold;
 mod volume;
 mod writer;
 
 pub use block::{FORMAT_VERSION, HEADER_LEN, MAX_PAYLOAD};
 pub use catalog::MAX_NAME;
-pub use changed::Changed;
-pub use commit::{Appended, Ticket};
-pub use config::{LogConfig, SyncMode};
-pub use env::{Access, Env, File, LockGuard, StdEnv};
+pub use change_future::ChangeFuture;
+pub use commit::{AppendedRange, Ticket};
+pub use config::{LogConfig, SyncPolicy};
+pub use env::{Env, EnvFile, FileAccess, LockGuard, StdEnv};
 #[cfg(feature = "sim")]
-pub use env_mem::{Call, Lie, MemEnv};
-pub use error::{AppendError, CommitError, Latched, OpenError, ReadError};
+pub use env_mem::{DiskCall, MemEnv, WriteFault};
+pub use error::{CommitError, LatchedFailure, LogAppendError, LogOpenError, LogReadError};
 pub use log::Log;
 pub use queue::{NewBlock, StreamId};
-pub use read::{Block, Gap, Item, Reader};
-pub use reserve::Reservation;
+pub use read::{Block, BlockReader, ReadItem, SequenceGap};
+pub use reservation::Reservation;
 #[cfg(feature = "sim")]
 pub use small_disk::SmallDisk;
 pub use snapshot::{LogSnapshot, SegmentFile};
 pub use stats::{
-    Damage, DamagedBlock, LostRun, RecoveryReport, Refused, SegmentStats, StreamStats, SyncStats,
-    VolumeStats,
+    DamagedBlock, LostRange, RecoveryReport, RejectedAppends, SegmentDamage, SegmentStats,
+    StreamStats, SyncStats, VolumeStats,
 };

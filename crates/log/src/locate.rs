@@ -3,57 +3,59 @@
 
 use std::io;
 
-use crate::env::File;
+use crate::env::EnvFile;
 use crate::extent;
 use crate::scan;
-use crate::stream::{Entry, Run};
+use crate::stream::{BlockEntry, BlockRange};
 
 /// Where blocks were found.
-pub(crate) enum Located {
+pub(crate) enum LocatedBlocks {
     /// All of the run's.
-    ByIndex(Vec<Entry>),
+    ByIndex(Vec<BlockEntry>),
     /// The index is damaged: all sound blocks that the segment has of the stream, those of other
     /// runs included, by sequence.
-    ByBlocks(Vec<Entry>),
+    ByBlocks(Vec<BlockEntry>),
 }
 
-impl Located {
+impl LocatedBlocks {
     /// The entries of one run, in order. Some may be missing where the index was damaged.
-    pub(crate) fn of(self, run: &Run) -> Vec<Entry> {
+    pub(crate) fn into_entries(self, block_range: &BlockRange) -> Vec<BlockEntry> {
         let (Self::ByIndex(mut entries) | Self::ByBlocks(mut entries)) = self;
-        entries.retain(|e| e.range_is_within(run));
+        entries.retain(|e| e.range_is_within(block_range));
         entries
     }
 }
 
-impl Entry {
-    fn range_is_within(&self, run: &Run) -> bool {
-        run.first_seq <= self.first_seq && self.end_seq() <= run.end_seq
+impl BlockEntry {
+    fn range_is_within(&self, block_range: &BlockRange) -> bool {
+        block_range.first_seq <= self.first_seq && self.end_seq() <= block_range.end_seq
     }
 }
 
 /// Finds a run's blocks. `index_at` is where the blocks of the segment end.
 pub(crate) fn locate(
-    file: &dyn File,
+    file: &dyn EnvFile,
     index_at: u64,
     stream: u64,
-    run: &Run,
-) -> io::Result<Located> {
-    let segment = u64::from(run.segment);
-    if let Some(entries) = &run.entries {
-        return Ok(Located::ByIndex(entries.iter().copied().collect()));
+    block_range: &BlockRange,
+) -> io::Result<LocatedBlocks> {
+    let segment = u64::from(block_range.segment);
+    if let Some(entries) = &block_range.entries {
+        return Ok(LocatedBlocks::ByIndex(entries.iter().copied().collect()));
     }
-    if let Some(place) = &run.place
-        && let Some(entries) = extent::entries(file, segment, index_at, stream, place)?
+    if let Some(index_range) = &block_range.index_range
+        && let Some(entries) = extent::load_entries(file, segment, index_at, stream, index_range)?
     {
-        let mut found = Located::ByIndex(entries).of(run);
+        let mut found = LocatedBlocks::ByIndex(entries).into_entries(block_range);
         found.sort_by_key(|e| e.first_seq);
-        return Ok(Located::ByIndex(found));
+        return Ok(LocatedBlocks::ByIndex(found));
     }
     let scan = scan::by_blocks(file, segment)?;
-    let lines = scan.lines.iter();
-    let sound = lines.filter(|l| l.stream == stream && l.is_readable());
-    let mut entries: Vec<Entry> = sound.map(|line| Entry::of(line, segment)).collect();
+    let index_entries = scan.index_entries.iter();
+    let sound = index_entries.filter(|l| l.stream == stream && l.is_readable());
+    let mut entries: Vec<BlockEntry> = sound
+        .map(|index_entry| BlockEntry::from_index_entry(index_entry, segment))
+        .collect();
     entries.sort_by_key(|e| (e.first_seq, e.offset));
-    Ok(Located::ByBlocks(entries))
+    Ok(LocatedBlocks::ByBlocks(entries))
 }

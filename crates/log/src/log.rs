@@ -4,26 +4,26 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crate::catalog::{Control, MAX_NAME, Range};
-use crate::changed::Changed;
-use crate::commit::{Appended, Ticket};
+use crate::catalog::{ControlBlock, MAX_NAME, SequenceRange};
+use crate::change_future::ChangeFuture;
+use crate::commit::{AppendedRange, Ticket};
 use crate::config::LogConfig;
 use crate::env::Env;
-use crate::error::{AppendError, CommitError, Latched, OpenError, ReadError};
+use crate::error::{CommitError, LatchedFailure, LogAppendError, LogOpenError, LogReadError};
 use crate::open;
-use crate::queue::{Mood, Op, Queue, StreamId, lock};
-use crate::read::{OnLost, Reader};
-use crate::reserve::Reservation;
-use crate::shared::Shared;
+use crate::queue::{AppendQueue, StreamId, WriteOp, WriterState, lock};
+use crate::read::{BlockReader, OnLost};
+use crate::reservation::Reservation;
+use crate::shared::SharedVolume;
 use crate::stats::{RecoveryReport, SegmentStats, StreamStats, VolumeStats};
-use crate::table::Stream;
+use crate::table::CommittedStream;
 
 /// A durable log: many streams of blocks in one directory. Cheap to clone.
 ///
 /// The last handle that is dropped writes what waits, and ends the log's threads.
 #[derive(Clone)]
 pub struct Log {
-    inner: Arc<Inner>,
+    inner: Arc<LogInner>,
 }
 
 impl std::fmt::Debug for Log {
@@ -34,8 +34,8 @@ impl std::fmt::Debug for Log {
     }
 }
 
-struct Inner {
-    shared: Arc<Shared>,
+struct LogInner {
+    shared: Arc<SharedVolume>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -50,12 +50,12 @@ impl Log {
         env: Arc<dyn Env>,
         dir: &Path,
         config: LogConfig,
-    ) -> Result<(Self, RecoveryReport), OpenError> {
+    ) -> Result<(Self, RecoveryReport), LogOpenError> {
         let (shared, report) = open::open(env, dir, config)?;
         let shared = Arc::new(shared);
         let mut threads = Vec::new();
         if !shared.config.manual {
-            let failed = |source| OpenError::Io {
+            let failed = |source| LogOpenError::Io {
                 path: dir.to_owned(),
                 source,
             };
@@ -66,15 +66,19 @@ impl Log {
                     .spawn(move || writer.run())
                     .map_err(failed)?,
             );
-            let keeper = shared.clone();
-            let keep = move || {
-                keeper
-                    .spares
-                    .run(&keeper.space_room(), keeper.config.segment_size)
+            let preallocator = shared.clone();
+            let run_preallocator = move || {
+                preallocator
+                    .segment_pool
+                    .run(&preallocator.data_space(), preallocator.config.segment_size)
             };
-            threads.push(named("log-spares").spawn(keep).map_err(failed)?);
+            threads.push(
+                named("log-spares")
+                    .spawn(run_preallocator)
+                    .map_err(failed)?,
+            );
         }
-        let inner = Inner {
+        let inner = LogInner {
             shared,
             threads: Mutex::new(threads),
         };
@@ -86,7 +90,7 @@ impl Log {
         ))
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<SharedVolume> {
         &self.inner.shared
     }
 
@@ -97,23 +101,25 @@ impl Log {
     ///
     /// # Errors
     /// See [`LogAppendError`].
-    pub fn stream(&self, name: &str) -> Result<StreamId, AppendError> {
+    pub fn stream(&self, name: &str) -> Result<StreamId, LogAppendError> {
         if name.is_empty() || name.len() > MAX_NAME {
-            return Err(AppendError::Invalid("a stream's name has 1 to 512 bytes"));
+            return Err(LogAppendError::Invalid(
+                "a stream's name has 1 to 512 bytes",
+            ));
         }
         let shared = self.shared();
         let mut queue = lock(&shared.queue);
         if let Some(&id) = queue.names.get(name) {
             return Ok(StreamId(id));
         }
-        self.admit_change(&queue)?;
+        self.admit_control(&queue)?;
         if queue.streams.len() >= shared.config.max_streams {
-            return Err(AppendError::TooManyStreams(shared.config.max_streams));
+            return Err(LogAppendError::TooManyStreams(shared.config.max_streams));
         }
         let id = queue.next_stream;
         queue.next_stream += 1;
         let name: Arc<str> = Arc::from(name);
-        let assigned = crate::queue::Assigned {
+        let assigned = crate::queue::AssignedStream {
             name: name.clone(),
             next_seq: 0,
             closed: false,
@@ -121,7 +127,7 @@ impl Log {
         };
         queue.names.insert(name.clone(), id);
         queue.streams.insert(id, assigned);
-        queue.push(Op::Control(Control::Declare { stream: id, name }));
+        queue.push(WriteOp::Control(ControlBlock::Declare { stream: id, name }));
         shared.work.notify_one();
         Ok(StreamId(id))
     }
@@ -135,25 +141,25 @@ impl Log {
             .map(|&id| StreamId(id))
     }
 
-    fn control(
+    fn append_control(
         &self,
         id: StreamId,
-        what: impl FnOnce(&mut Queue) -> Control,
-    ) -> Result<Ticket, AppendError> {
+        what: impl FnOnce(&mut AppendQueue) -> ControlBlock,
+    ) -> Result<Ticket, LogAppendError> {
         let mut queue = lock(&self.shared().queue);
-        self.admit_change(&queue)?;
+        self.admit_control(&queue)?;
         let next_seq = queue
             .streams
             .get(&id.0)
-            .ok_or(AppendError::UnknownStream)?
+            .ok_or(LogAppendError::UnknownStream)?
             .next_seq;
         self.declare(&mut queue, id);
         let control = what(&mut queue);
-        let index = queue.push(Op::Control(control));
+        let index = queue.push(WriteOp::Control(control));
         Ok(self.ticket(
             &queue,
             index,
-            Appended {
+            AppendedRange {
                 first_seq: next_seq,
                 next_seq,
             },
@@ -166,12 +172,12 @@ impl Log {
     ///
     /// # Errors
     /// See [`LogAppendError`]. Closing a closed stream is fine.
-    pub fn close_stream(&self, id: StreamId) -> Result<Ticket, AppendError> {
-        self.control(id, |queue| {
+    pub fn close_stream(&self, id: StreamId) -> Result<Ticket, LogAppendError> {
+        self.append_control(id, |queue| {
             if let Some(assigned) = queue.streams.get_mut(&id.0) {
                 assigned.closed = true;
             }
-            Control::Close { stream: id.0 }
+            ControlBlock::Close { stream: id.0 }
         })
     }
 
@@ -180,10 +186,10 @@ impl Log {
     ///
     /// # Errors
     /// See [`LogAppendError`].
-    pub fn trim(&self, id: StreamId, up_to: u64) -> Result<Ticket, AppendError> {
-        self.control(id, |queue| {
+    pub fn trim(&self, id: StreamId, up_to: u64) -> Result<Ticket, LogAppendError> {
+        self.append_control(id, |queue| {
             let next_seq = queue.streams.get(&id.0).map_or(0, |s| s.next_seq);
-            Control::Trim {
+            ControlBlock::Trim {
                 stream: id.0,
                 up_to: up_to.min(next_seq),
                 lost_before: 0,
@@ -197,15 +203,15 @@ impl Log {
     ///
     /// # Errors
     /// See [`LogAppendError`].
-    pub fn note_lost(&self, id: StreamId, end: u64) -> Result<Ticket, AppendError> {
-        self.control(id, |queue| {
-            let mut range = Range { first: end, end };
+    pub fn report_lost(&self, id: StreamId, end: u64) -> Result<Ticket, LogAppendError> {
+        self.append_control(id, |queue| {
+            let mut range = SequenceRange { first: end, end };
             if let Some(assigned) = queue.streams.get_mut(&id.0) {
                 range.first = assigned.next_seq;
                 range.end = end.max(assigned.next_seq);
                 assigned.next_seq = range.end;
             }
-            Control::Lost {
+            ControlBlock::Lost {
                 stream: id.0,
                 range,
             }
@@ -216,14 +222,14 @@ impl Log {
     ///
     /// # Errors
     /// See [`LogAppendError`].
-    pub fn delete_stream(&self, id: StreamId) -> Result<Ticket, AppendError> {
-        self.control(id, |queue| {
+    pub fn delete_stream(&self, id: StreamId) -> Result<Ticket, LogAppendError> {
+        self.append_control(id, |queue| {
             if let Some(assigned) = queue.streams.remove(&id.0)
                 && queue.names.get(&assigned.name) == Some(&id.0)
             {
                 queue.names.remove(&assigned.name);
             }
-            Control::Delete { stream: id.0 }
+            ControlBlock::Delete { stream: id.0 }
         })
     }
 
@@ -232,14 +238,14 @@ impl Log {
     ///
     /// # Errors
     /// See [`LogReadError`].
-    pub fn reader(&self, id: StreamId, from: u64) -> Result<Reader, ReadError> {
+    pub fn reader(&self, id: StreamId, from: u64) -> Result<BlockReader, LogReadError> {
         let shared = self.shared().clone();
-        let on_lost: OnLost = Arc::new(move |stream, range| quarantine(&shared, stream, range));
+        let on_lost: OnLost = Arc::new(move |stream, range| record_loss(&shared, stream, range));
         if self.committed(id).is_none() {
-            return Err(ReadError::UnknownStream);
+            return Err(LogReadError::UnknownStream);
         }
-        Ok(Reader::new(
-            self.shared().store.clone(),
+        Ok(BlockReader::new(
+            self.shared().committed.clone(),
             id.0,
             from,
             Some(on_lost),
@@ -249,14 +255,14 @@ impl Log {
     /// The sequence up to which a stream is committed.
     #[must_use]
     pub fn committed(&self, id: StreamId) -> Option<u64> {
-        let known = self
+        let committed = self
             .shared()
-            .store
+            .committed
             .read()
             .streams
             .get(&id.0)
-            .map(|s| s.line.next_seq);
-        known.or_else(|| self.declared(id).map(|_| 0))
+            .map(|s| s.state.next_seq);
+        committed.or_else(|| self.declared(id).map(|_| 0))
     }
 
     /// The name of a stream that is declared, and perhaps not committed yet.
@@ -270,28 +276,37 @@ impl Log {
     /// Waits for the next commit, of whatever stream. Make it before you look at
     /// [`Log::committed`] or read to the end, and await it after: then nothing is missed.
     #[must_use]
-    pub fn changed(&self) -> Changed {
-        Changed::commit(self.shared().clone())
+    pub fn changed(&self) -> ChangeFuture {
+        ChangeFuture::commit(self.shared().clone())
     }
 
     /// Figures of a stream.
     #[must_use]
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
-        let known = self
+        let committed = self
             .shared()
-            .store
+            .committed
             .read()
             .streams
             .get(&id.0)
-            .map(StreamStats::of);
-        known.or_else(|| Some(StreamStats::of(&Stream::empty(id.0, self.declared(id)?))))
+            .map(StreamStats::from_stream);
+        committed.or_else(|| {
+            Some(StreamStats::from_stream(&CommittedStream::empty(
+                id.0,
+                self.declared(id)?,
+            )))
+        })
     }
 
     /// Figures of all committed streams, by number.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamStats> {
-        let table = self.shared().store.read();
-        let mut all: Vec<_> = table.streams.values().map(StreamStats::of).collect();
+        let table = self.shared().committed.read();
+        let mut all: Vec<_> = table
+            .streams
+            .values()
+            .map(StreamStats::from_stream)
+            .collect();
         all.sort_by_key(|s| s.id);
         all
     }
@@ -305,21 +320,21 @@ impl Log {
     /// Figures of the segment files.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentStats> {
-        self.shared().store.read().segment_stats()
+        self.shared().committed.read().segment_stats()
     }
 
     /// Sets bytes aside, for as long as the reservation lives.
     ///
     /// # Errors
     /// [`LogAppendError::VolumeFull`] when there are not as many.
-    pub fn reserve(&self, bytes: u64) -> Result<Reservation, AppendError> {
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, LogAppendError> {
         let shared = self.shared();
         let mut queue = lock(&shared.queue);
         queue.check()?;
-        shared.see_room(&mut queue);
+        shared.refresh_free_space(&mut queue);
         let available = queue.available(shared.config.max_bytes);
         if available < bytes {
-            return Err(AppendError::Full {
+            return Err(LogAppendError::Full {
                 needed: bytes,
                 available,
             });
@@ -332,10 +347,10 @@ impl Log {
     ///
     /// # Errors
     /// The failure after which it takes nothing.
-    pub fn health(&self) -> Result<(), Latched> {
-        match &lock(&self.shared().queue).mood {
-            Mood::Latched(latched) => Err(latched.clone()),
-            Mood::Running | Mood::Shutdown => Ok(()),
+    pub fn health(&self) -> Result<(), LatchedFailure> {
+        match &lock(&self.shared().queue).writer_state {
+            WriterState::Latched(latched) => Err(latched.clone()),
+            WriterState::Running | WriterState::Shutdown => Ok(()),
         }
     }
 
@@ -351,17 +366,17 @@ impl Log {
     }
 }
 
-impl Inner {
+impl LogInner {
     fn shutdown(&self) {
         let shared = &self.shared;
         let mut queue = lock(&shared.queue);
-        if queue.mood == Mood::Running {
-            queue.mood = Mood::Shutdown;
+        if queue.writer_state == WriterState::Running {
+            queue.writer_state = WriterState::Shutdown;
         }
         drop(queue);
         shared.work.notify_all();
         shared.space.notify_all();
-        shared.spares.stop();
+        shared.segment_pool.stop();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             // A panic of the writer is latched already.
             drop(thread.join());
@@ -370,20 +385,20 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for LogInner {
     fn drop(&mut self) {
         self.shutdown();
     }
 }
 
-impl Shared {
+impl SharedVolume {
     /// The end: what waits is written, the open segment sealed, the lock given back.
     fn finish(&self) {
         while self.step() {}
         let waiting = lock(&self.queue).take().1;
         waiting.fail(CommitError::Shutdown);
         let mut writer = lock(&self.writer);
-        if lock(&self.queue).mood == Mood::Shutdown && writer.rotate(self).is_err() {
+        if lock(&self.queue).writer_state == WriterState::Shutdown && writer.rotate(self).is_err() {
             // The blocks are on disk; without an index the next opening takes a little longer.
             writer.active = None;
         }
@@ -396,10 +411,10 @@ impl Shared {
 }
 
 /// Notes that records were found damaged, so that it is known after a restart, too.
-fn quarantine(shared: &Shared, stream: u64, range: Range) {
+fn record_loss(shared: &SharedVolume, stream: u64, range: SequenceRange) {
     let mut queue = lock(&shared.queue);
     if queue.check().is_ok() {
-        let index = queue.push(Op::Control(Control::Lost { stream, range }));
+        let index = queue.push(WriteOp::Control(ControlBlock::Lost { stream, range }));
         if index == 0 {
             shared.work.notify_one();
         }

@@ -5,82 +5,82 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 
-use crate::active::is_full;
+use crate::active_segment::is_full;
 use crate::block::FORMAT_VERSION;
 use crate::bytefields::to_usize;
-use crate::catalog::{Control, Range};
+use crate::catalog::{ControlBlock, SequenceRange};
 use crate::config::LogConfig;
-use crate::env::{Access, Env, read_full, write_full};
-use crate::error::OpenError;
+use crate::env::{Env, FileAccess, read_full, write_full};
+use crate::error::LogOpenError;
 use crate::index;
-use crate::queue::{Op, Queue};
-use crate::read::Store;
-use crate::recover::{self, Read, Recovered};
-use crate::segment::{FOOT_LEN, segment_name, spare_name};
-use crate::shared::{Meters, Shared};
-use crate::spares::{Spare, Spares};
+use crate::queue::{AppendQueue, WriteOp};
+use crate::read::CommittedState;
+use crate::recover::{self, RecoveredVolume, ScannedSegment};
+use crate::segment::{SEGMENT_FOOTER_LEN, segment_name, spare_name};
+use crate::segment_pool::{SegmentPool, SpareSegment};
+use crate::shared::{SharedVolume, VolumeCounters};
 use crate::stats::RecoveryReport;
-use crate::table::Table;
-use crate::volume::{self, Found, Volume, sort};
-use crate::writer::Writer;
+use crate::table::VolumeTable;
+use crate::volume::{self, VolumeFile, VolumeFileStatus, open_error};
+use crate::writer::LogWriter;
 
 /// Everything that [`Log::open`](crate::Log::open) does but its threads.
 pub(crate) fn open(
     env: Arc<dyn Env>,
     dir: &Path,
     config: LogConfig,
-) -> Result<(Shared, RecoveryReport), OpenError> {
+) -> Result<(SharedVolume, RecoveryReport), LogOpenError> {
     config.validate()?;
-    env.create_dir(dir).map_err(|e| sort(dir, dir, e))?;
+    env.create_dir(dir).map_err(|e| open_error(dir, dir, e))?;
     let guard = volume::lock(&*env, dir)?;
     let found = volume::read(&*env, dir)?;
-    let mut recovered = recover::load(&*env, dir, Access::Write, found)?;
-    let volume = Volume {
+    let mut recovered = recover::load(&*env, dir, FileAccess::Write, found)?;
+    let volume = VolumeFile {
         id: recovered
             .volume
             .or(config.volume)
             .unwrap_or_else(|| env.random()),
         version: u32::from(FORMAT_VERSION),
     };
-    if !matches!(found, Found::Sound(written) if written.id == volume.id) {
+    if !matches!(found, VolumeFileStatus::Sound(written) if written.id == volume.id) {
         volume::write(&*env, dir, &volume)?;
     }
-    let spares = mend(&*env, dir, &config, &mut recovered)?;
+    let segment_pool = repair(&*env, dir, &config, &mut recovered)?;
     // From here on the directory is open, and can be synced however short of descriptors we get.
-    env.sync_dir(dir).map_err(|e| sort(dir, dir, e))?;
-    let Recovered {
+    env.sync_dir(dir).map_err(|e| open_error(dir, dir, e))?;
+    let RecoveredVolume {
         mut table,
         report,
         last_segment,
         ..
     } = recovered;
     table.next_stream = table.next_stream.max(1);
-    let mut queue = Queue::new(&table);
+    let mut queue = AppendQueue::new(&table);
     queue.space.used = table.used();
     for lost in &report.lost {
         // Written down, so that it is named once, and counted also when its segment is gone.
-        let range = Range {
+        let range = SequenceRange {
             first: lost.first_seq,
             end: lost.first_seq + lost.records,
         };
-        queue.push(Op::Control(Control::Lost {
+        queue.push(WriteOp::Control(ControlBlock::Lost {
             stream: lost.stream.0,
             range,
         }));
     }
-    let shared = Shared {
+    let shared = SharedVolume {
         env,
         config,
         volume: volume.id,
         queue: Mutex::new(queue),
-        store: Arc::new(Store::new(dir.to_owned(), table)),
+        committed: Arc::new(CommittedState::new(dir.to_owned(), table)),
         work: Condvar::new(),
         space: Condvar::new(),
-        spares,
-        meters: Mutex::new(Meters::default()),
+        segment_pool,
+        counters: Mutex::new(VolumeCounters::default()),
         watchers: Mutex::new(Vec::new()),
         commits: AtomicU64::new(0),
-        writer: Mutex::new(Writer::new(last_segment)),
+        writer: Mutex::new(LogWriter::new(last_segment)),
         reclaim: AtomicBool::new(true),
         lock: Mutex::new(Some(guard)),
     };
@@ -88,60 +88,62 @@ pub(crate) fn open(
 }
 
 /// Removes what was given up, and seals what was open.
-fn mend(
+fn repair(
     env: &dyn Env,
     dir: &Path,
     config: &LogConfig,
-    recovered: &mut Recovered,
-) -> Result<Spares, OpenError> {
+    recovered: &mut RecoveredVolume,
+) -> Result<SegmentPool, LogOpenError> {
     for id in &recovered.garbage {
         remove(env, dir, &segment_name(*id))?;
     }
     for (id, read) in &recovered.unsealed {
         let path = dir.join(segment_name(*id));
-        let (len, sealed) = seal(env, &path, *id, read).map_err(|e| sort(dir, &path, e))?;
+        let (len, sealed) = seal(env, &path, *id, read).map_err(|e| open_error(dir, &path, e))?;
         if let Some(segment) = recovered.table.segments.get_mut(id) {
             // Nothing is appended to it any more, whether it has an index or not.
             segment.sealed = true;
             segment.file_len = len;
         }
         if sealed {
-            recovered.table.fold_segment(*id, &read.scan.extents);
+            recovered
+                .table
+                .evict_segment_entries(*id, &read.scan.extents);
         }
     }
     let mut ready = Vec::new();
-    for id in &recovered.spares {
+    for id in &recovered.spare_segments {
         let path = dir.join(spare_name(*id));
         let file = env
-            .open(&path, Access::Write)
+            .open(&path, FileAccess::Write)
             .and_then(|f| Ok((f.len()?, f)));
         match file {
             Ok((len, file))
                 if len == config.segment_size
                     && ready.len() < config.spare_segments + config.recycled_segments =>
             {
-                ready.push(Spare { path, file });
+                ready.push(SpareSegment { path, file });
             }
             _ => remove(env, dir, &spare_name(*id))?,
         }
     }
-    let next = recovered.spares.iter().copied().max().unwrap_or(0);
-    Ok(Spares::new(ready, next))
+    let next = recovered.spare_segments.iter().copied().max().unwrap_or(0);
+    Ok(SegmentPool::new(ready, next))
 }
 
-fn remove(env: &dyn Env, dir: &Path, name: &str) -> Result<(), OpenError> {
+fn remove(env: &dyn Env, dir: &Path, name: &str) -> Result<(), LogOpenError> {
     let path = dir.join(name);
     match env.remove(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(sort(dir, &path, e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(open_error(dir, &path, e)),
         _ => Ok(()),
     }
 }
 
 /// Makes the end of a segment durable and gives it its index. The length of the file, and whether
 /// there was room for the index.
-fn seal(env: &dyn Env, path: &Path, id: u64, read: &Read) -> io::Result<(u64, bool)> {
+fn seal(env: &dyn Env, path: &Path, id: u64, read: &ScannedSegment) -> io::Result<(u64, bool)> {
     // What was read is at rest.
-    let (file, scan) = (env.open(path, Access::Write)?, &read.scan);
+    let (file, scan) = (env.open(path, FileAccess::Write)?, &read.scan);
     let file = &*file;
     // What a failed or unfinished sync left may be in memory only, marked clean: we would read
     // it now and lose it later. Written again it is dirty, and the sync below means something.
@@ -150,14 +152,14 @@ fn seal(env: &dyn Env, path: &Path, id: u64, read: &Read) -> io::Result<(u64, bo
     let n = read_full(file, &mut tail, from)?;
     write_full(file, tail.get(..n).unwrap_or_default(), from)?;
     file.sync_data()?;
-    let len = scan.end + index::seal_len(scan.lines.len(), &scan.extents);
-    let index = index::bytes(&scan.lines);
-    let (extents, foot) = index::encode(&index, &scan.extents, id, scan.end, env.now_ms());
+    let len = scan.end + index::seal_len(scan.index_entries.len(), &scan.extents);
+    let index = index::encode_entries(&scan.index_entries);
+    let (extents, footer) = index::encode(&index, &scan.extents, id, scan.end, env.now_ms());
     let sealed = (|| {
         file.set_len(len)?;
         write_full(file, &index, scan.end)?;
         write_full(file, &extents, scan.end + index.len() as u64)?;
-        write_full(file, &foot, len - FOOT_LEN as u64)?;
+        write_full(file, &footer, len - SEGMENT_FOOTER_LEN as u64)?;
         file.sync_data()
     })();
     match sealed {
@@ -167,7 +169,7 @@ fn seal(env: &dyn Env, path: &Path, id: u64, read: &Read) -> io::Result<(u64, bo
     }
 }
 
-impl Table {
+impl VolumeTable {
     /// Figures of the segment files.
     pub(crate) fn segment_stats(&self) -> Vec<crate::stats::SegmentStats> {
         let stats = |(id, s): (&u64, &crate::table::Segment)| crate::stats::SegmentStats {

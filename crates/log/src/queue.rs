@@ -7,11 +7,11 @@ use std::task::Waker;
 use bytes::Bytes;
 
 use crate::block::block_len;
-use crate::catalog::Control;
-use crate::commit::Group;
-use crate::error::{AppendError, Latched};
-use crate::stats::Refused;
-use crate::table::Table;
+use crate::catalog::ControlBlock;
+use crate::commit::CommitGroup;
+use crate::error::{LatchedFailure, LogAppendError};
+use crate::stats::RejectedAppends;
+use crate::table::VolumeTable;
 
 /// Locks, also after a panic of somebody else: the data under our locks is changed in single steps
 /// that can't panic half way, and a writer that panicked has latched the log.
@@ -66,27 +66,27 @@ pub struct NewBlock {
 const CONTROL_WEIGHT: usize = 160;
 
 /// What the writer has to write.
-pub(crate) enum Op {
+pub(crate) enum WriteOp {
     Data {
         first_seq: u64,
         crc: u32,
         block: NewBlock,
     },
     /// A block copied out of segment `from`.
-    Moved {
+    Relocated {
         from: u64,
         first_seq: u64,
         crc: u32,
         block: NewBlock,
     },
-    Control(Control),
+    Control(ControlBlock),
 }
 
-impl Op {
+impl WriteOp {
     /// Bytes that it takes in the queue.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Data { block, .. } | Self::Moved { block, .. } => {
+            Self::Data { block, .. } | Self::Relocated { block, .. } => {
                 crate::bytefields::to_usize(block_len(block.payload.len()))
             }
             Self::Control(_) => CONTROL_WEIGHT,
@@ -96,7 +96,7 @@ impl Op {
 
 /// What appenders need to know of a stream, ahead of what is committed.
 #[derive(Clone, Debug)]
-pub(crate) struct Assigned {
+pub(crate) struct AssignedStream {
     pub(crate) name: Arc<str>,
     pub(crate) next_seq: u64,
     pub(crate) closed: bool,
@@ -107,7 +107,7 @@ pub(crate) struct Assigned {
 
 /// Room on the volume.
 #[derive(Default)]
-pub(crate) struct Space {
+pub(crate) struct VolumeSpace {
     /// Bytes of blocks in the segments.
     pub(crate) used: u64,
     /// Bytes promised to reservations.
@@ -115,45 +115,45 @@ pub(crate) struct Space {
     /// Bytes that are left of the open segment's preallocated space.
     pub(crate) open_left: u64,
     /// Bytes that the file system can still take, as far as we know: preallocated and free.
-    pub(crate) room: u64,
-    pub(crate) refused: Refused,
+    pub(crate) free: u64,
+    pub(crate) rejected: RejectedAppends,
 }
 
-impl Space {
+impl VolumeSpace {
     /// Notes that so many bytes were refused because the volume is full.
-    pub(crate) fn refuse(&mut self, needed: u64) {
-        self.refused.count += 1;
-        self.refused.needed = needed;
+    pub(crate) fn reject(&mut self, needed: u64) {
+        self.rejected.count += 1;
+        self.rejected.needed = needed;
     }
 }
 
 /// Whether the log takes anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub(crate) enum WriterState {
     Running,
-    Latched(Latched),
+    Latched(LatchedFailure),
     Shutdown,
 }
 
 /// The queue, under one short lock.
-pub(crate) struct Queue {
-    pub(crate) mood: Mood,
-    pub(crate) ops: Vec<Op>,
+pub(crate) struct AppendQueue {
+    pub(crate) writer_state: WriterState,
+    pub(crate) ops: Vec<WriteOp>,
     pub(crate) bytes: usize,
-    pub(crate) group: Arc<Group>,
+    pub(crate) group: Arc<CommitGroup>,
     /// Bytes that the writer took and has not committed yet.
     pub(crate) writing: usize,
-    pub(crate) streams: HashMap<u64, Assigned>,
+    pub(crate) streams: HashMap<u64, AssignedStream>,
     pub(crate) names: HashMap<Arc<str>, u64>,
     pub(crate) next_stream: u64,
-    pub(crate) space: Space,
-    pub(crate) room_wakers: Vec<Waker>,
+    pub(crate) space: VolumeSpace,
+    pub(crate) space_wakers: Vec<Waker>,
 }
 
-impl Queue {
-    pub(crate) fn new(table: &Table) -> Self {
+impl AppendQueue {
+    pub(crate) fn new(table: &VolumeTable) -> Self {
         let mut queue = Self {
-            mood: Mood::Running,
+            writer_state: WriterState::Running,
             ops: Vec::new(),
             bytes: 0,
             group: Arc::default(),
@@ -161,8 +161,8 @@ impl Queue {
             streams: HashMap::new(),
             names: HashMap::new(),
             next_stream: 1,
-            space: Space::default(),
-            room_wakers: Vec::new(),
+            space: VolumeSpace::default(),
+            space_wakers: Vec::new(),
         };
         queue.reset(table);
         queue
@@ -170,15 +170,15 @@ impl Queue {
 
     /// Back to what is committed: nothing that was assigned since then was written. Streams that
     /// were made since then stay, as empty ones: their numbers were given away.
-    pub(crate) fn reset(&mut self, table: &Table) {
-        let assigned = |line: &crate::catalog::StreamLine| Assigned {
-            name: line.name.clone(),
-            next_seq: line.next_seq,
-            closed: line.closed,
+    pub(crate) fn reset(&mut self, table: &VolumeTable) {
+        let assigned = |state: &crate::catalog::StreamState| AssignedStream {
+            name: state.name.clone(),
+            next_seq: state.next_seq,
+            closed: state.closed,
             declared: true,
         };
         let committed = table.streams.iter();
-        let committed = committed.map(|(id, s)| (*id, assigned(&s.line))).collect();
+        let committed = committed.map(|(id, s)| (*id, assigned(&s.state))).collect();
         let before = std::mem::replace(&mut self.streams, committed);
         self.names.clone_from(&table.names);
         for (id, assigned) in before {
@@ -186,7 +186,7 @@ impl Queue {
                 continue;
             }
             self.names.insert(assigned.name.clone(), id);
-            let undeclared = Assigned {
+            let undeclared = AssignedStream {
                 name: assigned.name,
                 next_seq: 0,
                 closed: false,
@@ -198,27 +198,30 @@ impl Queue {
         self.next_stream = self.next_stream.max(table.next_stream).max(1);
     }
 
-    pub(crate) fn check(&self) -> Result<(), AppendError> {
-        match &self.mood {
-            Mood::Running => Ok(()),
-            Mood::Latched(latched) => Err(AppendError::Latched(latched.clone())),
-            Mood::Shutdown => Err(AppendError::Shutdown),
+    pub(crate) fn check(&self) -> Result<(), LogAppendError> {
+        match &self.writer_state {
+            WriterState::Running => Ok(()),
+            WriterState::Latched(latched) => Err(LogAppendError::Latched(latched.clone())),
+            WriterState::Shutdown => Err(LogAppendError::Shutdown),
         }
     }
 
     /// Takes the stream's next sequences.
-    pub(crate) fn assign(&mut self, stream: StreamId, records: u32) -> Result<u64, AppendError> {
+    pub(crate) fn assign(&mut self, stream: StreamId, records: u32) -> Result<u64, LogAppendError> {
         let assigned = self
             .streams
             .get_mut(&stream.0)
-            .ok_or(AppendError::UnknownStream)?;
+            .ok_or(LogAppendError::UnknownStream)?;
         if assigned.closed {
-            return Err(AppendError::Closed);
+            return Err(LogAppendError::Closed);
         }
         let first = assigned.next_seq;
-        assigned.next_seq = first
-            .checked_add(u64::from(records))
-            .ok_or(AppendError::Invalid("the stream's sequence would overflow"))?;
+        assigned.next_seq =
+            first
+                .checked_add(u64::from(records))
+                .ok_or(LogAppendError::Invalid(
+                    "the stream's sequence would overflow",
+                ))?;
         Ok(first)
     }
 
@@ -229,7 +232,7 @@ impl Queue {
         };
         assigned.declared = true;
         let name = assigned.name.clone();
-        self.push(Op::Control(Control::Declare {
+        self.push(WriteOp::Control(ControlBlock::Declare {
             stream: stream.0,
             name,
         }));
@@ -237,14 +240,14 @@ impl Queue {
     }
 
     /// Puts an operation at the end; its place in the group.
-    pub(crate) fn push(&mut self, op: Op) -> usize {
+    pub(crate) fn push(&mut self, op: WriteOp) -> usize {
         self.bytes += op.weight();
         self.ops.push(op);
         self.ops.len() - 1
     }
 
     /// Takes all that waits.
-    pub(crate) fn take(&mut self) -> (Vec<Op>, Arc<Group>) {
+    pub(crate) fn take(&mut self) -> (Vec<WriteOp>, Arc<CommitGroup>) {
         self.writing = self.bytes;
         self.bytes = 0;
         (
@@ -256,10 +259,10 @@ impl Queue {
     /// Bytes of the volume that nobody has or waits for.
     pub(crate) fn available(&self, max_bytes: u64) -> u64 {
         let waiting = (self.bytes + self.writing) as u64 + self.space.reserved;
-        let room = self.space.room.saturating_sub(waiting);
+        let free = self.space.free.saturating_sub(waiting);
         if max_bytes == 0 {
-            return room;
+            return free;
         }
-        room.min(max_bytes.saturating_sub(self.space.used + waiting))
+        free.min(max_bytes.saturating_sub(self.space.used + waiting))
     }
 }

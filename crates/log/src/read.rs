@@ -7,35 +7,35 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use crate::block::{HEADER_LEN, Header};
+use crate::block::{BlockHeader, HEADER_LEN};
 use crate::bytefields::to_usize;
-use crate::catalog::Range;
-use crate::env::{File, read_full};
-use crate::error::ReadError;
-use crate::locate::{Located, locate};
+use crate::catalog::SequenceRange;
+use crate::env::{EnvFile, read_full};
+use crate::error::LogReadError;
+use crate::locate::{LocatedBlocks, locate};
 use crate::queue::StreamId;
 use crate::segment::segment_name;
-use crate::table::{Entry, Run, Table};
+use crate::table::{BlockEntry, BlockRange, VolumeTable};
 
 /// The committed state, and where its files are.
-pub(crate) struct Store {
+pub(crate) struct CommittedState {
     pub(crate) dir: PathBuf,
-    table: RwLock<Table>,
+    table: RwLock<VolumeTable>,
 }
 
-impl Store {
-    pub(crate) fn new(dir: PathBuf, table: Table) -> Self {
+impl CommittedState {
+    pub(crate) fn new(dir: PathBuf, table: VolumeTable) -> Self {
         Self {
             dir,
             table: RwLock::new(table),
         }
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Table> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, VolumeTable> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Table> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, VolumeTable> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,7 +69,7 @@ impl Block {
 
 /// Records that are lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub struct SequenceGap {
     /// The stream.
     pub stream: StreamId,
     /// Its name.
@@ -79,20 +79,20 @@ pub struct Gap {
     /// How many records.
     pub records: u64,
     /// The segment and the position in its file, if the damage was found just now.
-    pub place: Option<(u64, u64)>,
+    pub location: Option<(u64, u64)>,
 }
 
 /// What a reader yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
+pub enum ReadItem {
     /// The next block.
     Block(Block),
     /// In place of it: records that are lost. Reading goes on behind them.
-    Gap(Gap),
+    Gap(SequenceGap),
 }
 
 /// Told about damage that a reader has found.
-pub(crate) type OnLost = Arc<dyn Fn(u64, Range) + Send + Sync>;
+pub(crate) type OnLost = Arc<dyn Fn(u64, SequenceRange) + Send + Sync>;
 
 /// Places taken from the table at a time.
 const AHEAD: usize = 64;
@@ -101,36 +101,41 @@ const SPAN: u64 = 512 << 10;
 
 /// Reads a stream. An iterator that ends at what is committed now; once more is committed it goes
 /// on. It reads files on the calling thread.
-pub struct Reader {
-    store: Arc<Store>,
+pub struct BlockReader {
+    committed: Arc<CommittedState>,
     on_lost: Option<OnLost>,
     stream: u64,
     next_seq: u64,
     /// Places of the next blocks, of one segment, and that segment's file.
-    ahead: VecDeque<Entry>,
-    file: Option<Arc<dyn File>>,
+    ahead: VecDeque<BlockEntry>,
+    file: Option<Arc<dyn EnvFile>>,
     /// Up to where `ahead` should go; what is missing below is damaged.
     ahead_end: u64,
     /// What a search found of the stream in a segment whose index is damaged.
-    rescued: Option<(u32, Vec<Entry>)>,
+    rescued: Option<(u32, Vec<BlockEntry>)>,
     /// A stretch of a segment: its id, where it begins, its bytes.
     span: (u32, u64, Bytes),
     /// The stream was there. Before that it may only be declared.
     seen: bool,
 }
 
-enum Look {
-    Gap(Gap),
-    Ahead,
+enum LookAhead {
+    Gap(SequenceGap),
+    Loaded,
     /// The places are in the segment, whose blocks end there.
-    Folded(Run, u64),
+    Evicted(BlockRange, u64),
     End,
 }
 
-impl Reader {
-    pub(crate) fn new(store: Arc<Store>, stream: u64, from: u64, on_lost: Option<OnLost>) -> Self {
+impl BlockReader {
+    pub(crate) fn new(
+        committed: Arc<CommittedState>,
+        stream: u64,
+        from: u64,
+        on_lost: Option<OnLost>,
+    ) -> Self {
         Self {
-            store,
+            committed,
             on_lost,
             stream,
             next_seq: from,
@@ -149,22 +154,24 @@ impl Reader {
         self.next_seq
     }
 
-    fn step(&mut self) -> Result<Option<Item>, ReadError> {
+    fn step(&mut self) -> Result<Option<ReadItem>, LogReadError> {
         if self.ahead.is_empty() && self.next_seq >= self.ahead_end {
             match self.look_ahead()? {
-                Look::End => return Ok(None),
-                Look::Gap(gap) => {
+                LookAhead::End => return Ok(None),
+                LookAhead::Gap(gap) => {
                     self.next_seq = gap.first_seq + gap.records;
-                    return Ok(Some(Item::Gap(gap)));
+                    return Ok(Some(ReadItem::Gap(gap)));
                 }
-                Look::Folded(run, index_at) => self.load(&run, index_at)?,
-                Look::Ahead => {}
+                LookAhead::Evicted(block_range, index_at) => {
+                    self.load_entries(&block_range, index_at)?
+                }
+                LookAhead::Loaded => {}
             }
         }
         let next = self.ahead.front().copied();
         let until = next.map_or(self.ahead_end, |entry| entry.first_seq);
         if until > self.next_seq {
-            return Ok(Some(Item::Gap(self.missing(until))));
+            return Ok(Some(ReadItem::Gap(self.missing(until))));
         }
         let (Some(entry), Some(file)) = (next, self.file.clone()) else {
             return Ok(None);
@@ -180,78 +187,88 @@ impl Reader {
         }
         Ok(Some(block.map_or_else(
             || {
-                let place = (u64::from(entry.segment), u64::from(entry.offset));
-                Item::Gap(self.damaged(entry.range(), Some(place)))
+                let location = (u64::from(entry.segment), u64::from(entry.offset));
+                ReadItem::Gap(self.damaged(entry.range(), Some(location)))
             },
-            Item::Block,
+            ReadItem::Block,
         )))
     }
 
     /// Looks up the places of the next blocks.
-    fn look_ahead(&mut self) -> Result<Look, ReadError> {
-        let table = self.store.read();
+    fn look_ahead(&mut self) -> Result<LookAhead, LogReadError> {
+        let table = self.committed.read();
         let Some(stream) = table.streams.get(&self.stream) else {
             return if self.seen {
-                Err(ReadError::UnknownStream)
+                Err(LogReadError::UnknownStream)
             } else {
-                Ok(Look::End)
+                Ok(LookAhead::End)
             };
         };
         self.seen = true;
-        self.next_seq = self.next_seq.max(stream.line.trimmed_to);
-        let run = stream.runs.get(stream.position(self.next_seq));
-        if let Some(run) = run.filter(|run| run.first_seq <= self.next_seq)
-            && let Some(segment) = table.segments.get(&u64::from(run.segment))
+        self.next_seq = self.next_seq.max(stream.state.trimmed_to);
+        let block_range = stream.block_ranges.get(stream.position(self.next_seq));
+        if let Some(block_range) = block_range.filter(|run| run.first_seq <= self.next_seq)
+            && let Some(segment) = table.segments.get(&u64::from(block_range.segment))
         {
             self.file = Some(segment.file.clone());
-            let Some(entries) = &run.entries else {
-                return Ok(Look::Folded(run.clone(), segment.end));
+            let Some(entries) = &block_range.entries else {
+                return Ok(LookAhead::Evicted(block_range.clone(), segment.end));
             };
             let from = entries.partition_point(|e| e.end_seq() <= self.next_seq);
             self.ahead.extend(entries.range(from..).take(AHEAD));
-            self.ahead_end = self.ahead.back().map_or(self.next_seq, Entry::end_seq);
-            return Ok(Look::Ahead);
+            self.ahead_end = self.ahead.back().map_or(self.next_seq, BlockEntry::end_seq);
+            return Ok(LookAhead::Loaded);
         }
-        let until = run.map_or(stream.line.next_seq, |run| run.first_seq);
+        let until = block_range.map_or(stream.state.next_seq, |run| run.first_seq);
         if until <= self.next_seq {
-            return Ok(Look::End);
+            return Ok(LookAhead::End);
         }
-        Ok(Look::Gap(Gap {
+        Ok(LookAhead::Gap(SequenceGap {
             stream: StreamId(self.stream),
-            name: stream.line.name.to_string(),
+            name: stream.state.name.to_string(),
             first_seq: self.next_seq,
             records: until - self.next_seq,
-            place: None,
+            location: None,
         }))
     }
 
     /// Loads the places of a run's blocks.
-    fn load(&mut self, run: &Run, index_at: u64) -> Result<(), ReadError> {
+    fn load_entries(
+        &mut self,
+        block_range: &BlockRange,
+        index_at: u64,
+    ) -> Result<(), LogReadError> {
         let Some(file) = self.file.clone() else {
             return Ok(());
         };
-        let known = self.rescued.take().filter(|(id, _)| *id == run.segment);
-        let located = match known {
-            Some((_, entries)) => Ok(Located::ByBlocks(entries)),
-            None => locate(&*file, index_at, self.stream, run),
+        let rescued = self
+            .rescued
+            .take()
+            .filter(|(id, _)| *id == block_range.segment);
+        let located = match rescued {
+            Some((_, entries)) => Ok(LocatedBlocks::ByBlocks(entries)),
+            None => locate(&*file, index_at, self.stream, block_range),
         };
-        let located = located.map_err(|source| ReadError::Io {
-            path: self.store.dir.join(segment_name(u64::from(run.segment))),
+        let located = located.map_err(|source| LogReadError::Io {
+            path: self
+                .committed
+                .dir
+                .join(segment_name(u64::from(block_range.segment))),
             source,
         })?;
-        if let Located::ByBlocks(entries) = &located {
-            self.rescued = Some((run.segment, entries.clone()));
+        if let LocatedBlocks::ByBlocks(entries) = &located {
+            self.rescued = Some((block_range.segment, entries.clone()));
         }
-        self.ahead = located.of(run).into();
+        self.ahead = located.into_entries(block_range).into();
         let from = self.ahead.partition_point(|e| e.end_seq() <= self.next_seq);
         self.ahead.drain(..from);
-        self.ahead_end = run.end_seq;
+        self.ahead_end = block_range.end_seq;
         Ok(())
     }
 
     /// Blocks that should be there, up to `until`, and are not to be found.
-    fn missing(&mut self, until: u64) -> Gap {
-        let range = Range {
+    fn missing(&mut self, until: u64) -> SequenceGap {
+        let range = SequenceRange {
             first: self.next_seq,
             end: until,
         };
@@ -260,15 +277,22 @@ impl Reader {
     }
 
     /// Reads one block; `None`: damaged.
-    fn block(&mut self, entry: &Entry, file: &dyn File) -> Result<Option<Block>, ReadError> {
-        let bytes = self.bytes(entry, file).map_err(|source| ReadError::Io {
-            path: self.store.dir.join(segment_name(u64::from(entry.segment))),
+    fn block(
+        &mut self,
+        entry: &BlockEntry,
+        file: &dyn EnvFile,
+    ) -> Result<Option<Block>, LogReadError> {
+        let bytes = self.bytes(entry, file).map_err(|source| LogReadError::Io {
+            path: self
+                .committed
+                .dir
+                .join(segment_name(u64::from(entry.segment))),
             source,
         })?;
         Ok(bytes.and_then(|bytes| check(entry, self.stream, &bytes)))
     }
 
-    fn bytes(&mut self, entry: &Entry, file: &dyn File) -> io::Result<Option<Bytes>> {
+    fn bytes(&mut self, entry: &BlockEntry, file: &dyn EnvFile) -> io::Result<Option<Bytes>> {
         let len = HEADER_LEN + entry.stored_len as usize;
         let at = u64::from(entry.offset);
         let (segment, start, span) = &self.span;
@@ -276,7 +300,7 @@ impl Reader {
             && at >= *start
             && at + len as u64 <= *start + span.len() as u64;
         if !inside {
-            let want = to_usize(self.stretch(entry)).max(len);
+            let want = to_usize(self.read_len(entry)).max(len);
             let mut bytes = vec![0; want];
             let n = read_full(file, &mut bytes, at)?;
             bytes.truncate(n);
@@ -288,7 +312,7 @@ impl Reader {
     }
 
     /// How much to read at once: more than one block where at least half of it is ours.
-    fn stretch(&self, first: &Entry) -> u64 {
+    fn read_len(&self, first: &BlockEntry) -> u64 {
         let start = u64::from(first.offset);
         let mut ours = 0;
         let mut best = first.disk_len();
@@ -308,25 +332,25 @@ impl Reader {
         best
     }
 
-    fn damaged(&self, range: Range, place: Option<(u64, u64)>) -> Gap {
+    fn damaged(&self, range: SequenceRange, location: Option<(u64, u64)>) -> SequenceGap {
         if let Some(on_lost) = &self.on_lost {
             on_lost(self.stream, range);
         }
-        let table = self.store.read();
+        let table = self.committed.read();
         let stream = table.streams.get(&self.stream);
-        Gap {
+        SequenceGap {
             stream: StreamId(self.stream),
-            name: stream.map_or_else(String::new, |s| s.line.name.to_string()),
+            name: stream.map_or_else(String::new, |s| s.state.name.to_string()),
             first_seq: range.first,
             records: range.len(),
-            place,
+            location,
         }
     }
 }
 
 /// Checks all that can be checked of a block that was read.
-fn check(entry: &Entry, stream: u64, bytes: &Bytes) -> Option<Block> {
-    let header = Header::decode_at(bytes, u64::from(entry.segment), u64::from(entry.offset))?;
+fn check(entry: &BlockEntry, stream: u64, bytes: &Bytes) -> Option<Block> {
+    let header = BlockHeader::decode_at(bytes, u64::from(entry.segment), u64::from(entry.offset))?;
     let payload = bytes.slice(HEADER_LEN..);
     let sound = header.stream == stream
         && header.first_seq == entry.first_seq
@@ -345,7 +369,11 @@ fn check(entry: &Entry, stream: u64, bytes: &Bytes) -> Option<Block> {
 }
 
 /// Reads one block without a reader (the writer copies blocks forward).
-pub(crate) fn read_entry(file: &dyn File, stream: u64, entry: &Entry) -> io::Result<Option<Block>> {
+pub(crate) fn read_entry(
+    file: &dyn EnvFile,
+    stream: u64,
+    entry: &BlockEntry,
+) -> io::Result<Option<Block>> {
     let mut bytes = vec![0; HEADER_LEN + entry.stored_len as usize];
     let n = read_full(file, &mut bytes, u64::from(entry.offset))?;
     let whole = n == bytes.len();
@@ -354,8 +382,8 @@ pub(crate) fn read_entry(file: &dyn File, stream: u64, entry: &Entry) -> io::Res
         .flatten())
 }
 
-impl Iterator for Reader {
-    type Item = Result<Item, ReadError>;
+impl Iterator for BlockReader {
+    type Item = Result<ReadItem, LogReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

@@ -5,20 +5,20 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::active::{Fail, is_scarce};
-use crate::block::Kind;
-use crate::catalog::Control;
-use crate::commit::Group;
-use crate::config::SyncMode;
-use crate::env::{Access, File};
-use crate::queue::{Mood, NewBlock, Op, StreamId, lock};
+use crate::active_segment::{WriteFailure, is_scarce};
+use crate::block::BlockKind;
+use crate::catalog::ControlBlock;
+use crate::commit::CommitGroup;
+use crate::config::SyncPolicy;
+use crate::env::{EnvFile, FileAccess};
+use crate::queue::{NewBlock, StreamId, WriteOp, WriterState, lock};
 use crate::read::read_entry;
 use crate::scan;
 use crate::segment::segment_name;
-use crate::shared::Shared;
-use crate::spares::Spare;
-use crate::table::{Entry, Segment, Table};
-use crate::writer::Writer;
+use crate::segment_pool::SpareSegment;
+use crate::shared::SharedVolume;
+use crate::table::{BlockEntry, Segment, VolumeTable};
+use crate::writer::LogWriter;
 
 /// Bytes copied forward between two commits: what an appender may have to wait for.
 const COPY_STEP: u64 = 4 << 20;
@@ -27,17 +27,17 @@ const MANY_SMALL: usize = 8;
 /// Small is less than this part of a segment.
 const SMALL: u64 = 16;
 
-impl Writer {
+impl LogWriter {
     /// Frees what can be freed, as long as nobody waits.
-    pub(crate) fn reclaim(&mut self, shared: &Shared) {
+    pub(crate) fn reclaim(&mut self, shared: &SharedVolume) {
         while shared.reclaim.load(Ordering::Relaxed) {
             match self.reclaim_some(shared) {
                 Ok(true) => {}
                 // Nothing left to do, or no room to do it in: until the next trim.
-                Ok(false) | Err(Fail::Full | Fail::Scarce { .. }) => {
+                Ok(false) | Err(WriteFailure::Full | WriteFailure::Scarce { .. }) => {
                     shared.reclaim.store(false, Ordering::Relaxed);
                 }
-                Err(Fail::Io {
+                Err(WriteFailure::Io {
                     during,
                     path,
                     source,
@@ -47,35 +47,35 @@ impl Writer {
                 }
             }
             let queue = lock(&shared.queue);
-            if !queue.ops.is_empty() || queue.mood != Mood::Running {
+            if !queue.ops.is_empty() || queue.writer_state != WriterState::Running {
                 return;
             }
         }
     }
 
     /// One step; `false` when there was nothing to do.
-    fn reclaim_some(&mut self, shared: &Shared) -> Result<bool, Fail> {
-        let dead = dead(&shared.store.read());
+    fn reclaim_some(&mut self, shared: &SharedVolume) -> Result<bool, WriteFailure> {
+        let dead = dead(&shared.committed.read());
         if !dead.is_empty() {
             self.remove(shared, &dead)?;
             return Ok(true);
         }
-        let straggler = straggler(&shared.store.read(), shared);
-        match straggler {
+        let candidate = compaction_candidate(&shared.committed.read(), shared);
+        match candidate {
             Some((id, file)) => self.copy_forward(shared, id, &*file).map(|()| true),
-            None => self.leave_dead_segment(shared),
+            None => self.seal_dead_segment(shared),
         }
     }
 
     /// Seals the open segment when nothing in it is alive and the volume takes hardly any records any
     /// more: where a disk or `max_bytes` is smaller than a segment, it is the only one that can give
     /// room back.
-    fn leave_dead_segment(&mut self, shared: &Shared) -> Result<bool, Fail> {
+    fn seal_dead_segment(&mut self, shared: &SharedVolume) -> Result<bool, WriteFailure> {
         let Some(active) = &self.active else {
             return Ok(false);
         };
         let is_dead = {
-            let table = shared.store.read();
+            let table = shared.committed.read();
             let segment = table.segments.get(&active.id);
             segment.is_some_and(|s| s.live_blocks == 0 && s.data_bytes > 0)
         };
@@ -85,7 +85,7 @@ impl Writer {
         let max = shared.config.max_bytes;
         let available = {
             let mut queue = lock(&shared.queue);
-            shared.see_room(&mut queue);
+            shared.refresh_free_space(&mut queue);
             queue.available(max)
         };
         let enough = match max {
@@ -101,9 +101,9 @@ impl Writer {
 
     /// Removes segments. That they go is written first, so that one that is missing without it is
     /// known to be lost.
-    fn remove(&mut self, shared: &Shared, dead: &[u64]) -> Result<(), Fail> {
-        let files: Vec<(u64, u64, Arc<dyn File>)> = {
-            let table = shared.store.read();
+    fn remove(&mut self, shared: &SharedVolume, dead: &[u64]) -> Result<(), WriteFailure> {
+        let files: Vec<(u64, u64, Arc<dyn EnvFile>)> = {
+            let table = shared.committed.read();
             let found = dead
                 .iter()
                 .filter_map(|id| Some((*id, table.segments.get(id)?)));
@@ -111,12 +111,12 @@ impl Writer {
                 .map(|(id, s)| (id, s.file_len, s.file.clone()))
                 .collect()
         };
-        let drops: Vec<Op> = dead
+        let drops: Vec<WriteOp> = dead
             .iter()
-            .map(|&segment| Op::Control(Control::Drop { segment }))
+            .map(|&segment| WriteOp::Control(ControlBlock::Drop { segment }))
             .collect();
-        self.commit(shared, &drops, &Group::default())?;
-        if shared.config.sync != SyncMode::Disk {
+        self.commit(shared, &drops, &CommitGroup::default())?;
+        if shared.config.sync != SyncPolicy::Disk {
             self.sync_for_reclaim()?;
         }
         for (id, len, file) in files {
@@ -129,21 +129,21 @@ impl Writer {
             drop(file);
             self.free_file(shared, id, is_free && len == shared.config.segment_size)?;
         }
-        let used = shared.store.read().used();
+        let used = shared.committed.read().used();
         let mut queue = lock(&shared.queue);
         queue.space.used = used;
-        shared.see_room(&mut queue);
+        shared.refresh_free_space(&mut queue);
         drop(queue);
-        lock(&shared.meters).reclaimed_segments += dead.len() as u64;
+        lock(&shared.counters).reclaimed_segments += dead.len() as u64;
         Ok(())
     }
 
     /// Keeps the file as a spare, if nobody reads it, or removes it. A reader that has it open keeps
     /// what it reads.
-    fn free_file(&self, shared: &Shared, id: u64, is_free: bool) -> Result<(), Fail> {
+    fn free_file(&self, shared: &SharedVolume, id: u64, is_free: bool) -> Result<(), WriteFailure> {
         let path = shared.dir().join(segment_name(id));
         let adopted = match is_free {
-            true => shared.spares.adopt(shared.dir(), shared.recycled()),
+            true => shared.segment_pool.adopt(shared.dir(), shared.recycled()),
             false => None,
         };
         let done = match &adopted {
@@ -153,8 +153,8 @@ impl Writer {
         match done {
             Ok(()) => {
                 if let Some(path) = adopted {
-                    match shared.env.open(&path, Access::Write) {
-                        Ok(file) => shared.spares.add(Spare { path, file }),
+                    match shared.env.open(&path, FileAccess::Write) {
+                        Ok(file) => shared.segment_pool.add(SpareSegment { path, file }),
                         // Nothing is lost with a spare.
                         Err(_) => drop(shared.env.remove(&path)),
                     }
@@ -163,7 +163,7 @@ impl Writer {
             }
             // It was given up on disk: the next opening removes it.
             Err(e) if is_scarce(&e) => Ok(()),
-            Err(source) => Err(Fail::Io {
+            Err(source) => Err(WriteFailure::Io {
                 during: "removing a segment",
                 path,
                 source,
@@ -172,14 +172,19 @@ impl Writer {
     }
 
     /// Copies some of what is still needed of a segment into the open one.
-    fn copy_forward(&mut self, shared: &Shared, id: u64, file: &dyn File) -> Result<(), Fail> {
+    fn copy_forward(
+        &mut self,
+        shared: &SharedVolume,
+        id: u64,
+        file: &dyn EnvFile,
+    ) -> Result<(), WriteFailure> {
         let path = shared.dir().join(segment_name(id));
         let failed = |source| match is_scarce(&source) {
-            true => Fail::Scarce {
+            true => WriteFailure::Scarce {
                 path: path.clone(),
                 source,
             },
-            false => Fail::Io {
+            false => WriteFailure::Io {
                 during: "reading a segment",
                 path: path.clone(),
                 source,
@@ -188,16 +193,16 @@ impl Writer {
         let scan = scan::segment(file, id).map_err(failed)?;
         let mut ops = Vec::new();
         let mut bytes = 0;
-        for line in scan
-            .lines
+        for index_entry in scan
+            .index_entries
             .iter()
-            .filter(|l| matches!(l.kind, Kind::Data | Kind::Moved))
+            .filter(|l| matches!(l.kind, BlockKind::Data | BlockKind::Relocated))
         {
-            let entry = Entry::of(line, id);
-            if !is_live(&shared.store.read(), line.stream, &entry) {
+            let entry = BlockEntry::from_index_entry(index_entry, id);
+            if !is_live(&shared.committed.read(), index_entry.stream, &entry) {
                 continue;
             }
-            ops.push(copy(file, line.stream, &entry, id).map_err(failed)?);
+            ops.push(copy(file, index_entry.stream, &entry, id).map_err(failed)?);
             bytes += entry.disk_len();
             if bytes >= COPY_STEP {
                 break;
@@ -205,33 +210,38 @@ impl Writer {
         }
         if ops.is_empty() {
             // The index does not know the blocks that the table has; nothing to gain here.
-            return Err(Fail::Full);
+            return Err(WriteFailure::Full);
         }
         let live = |id| {
-            let table = shared.store.read();
+            let table = shared.committed.read();
             table.segments.get(&id).map(|s| s.live_blocks)
         };
         let before = live(id);
-        self.commit(shared, &ops, &Group::default())?;
-        lock(&shared.meters).moved_blocks += ops.len() as u64;
+        self.commit(shared, &ops, &CommitGroup::default())?;
+        lock(&shared.counters).relocated_blocks += ops.len() as u64;
         // Where the places can't be read the table did not take the copies: not over and over.
         if live(id) == before {
-            return Err(Fail::Full);
+            return Err(WriteFailure::Full);
         }
         Ok(())
     }
 }
 
 /// The copy of a block; or, if it can't be read, the note that it is lost.
-fn copy(file: &dyn File, stream: u64, entry: &Entry, from: u64) -> std::io::Result<Op> {
+fn copy(
+    file: &dyn EnvFile,
+    stream: u64,
+    entry: &BlockEntry,
+    from: u64,
+) -> std::io::Result<WriteOp> {
     let Some(block) = read_entry(file, stream, entry)? else {
-        return Ok(Op::Control(Control::Lost {
+        return Ok(WriteOp::Control(ControlBlock::Lost {
             stream,
             range: entry.range(),
         }));
     };
     let payload: Bytes = block.payload;
-    Ok(Op::Moved {
+    Ok(WriteOp::Relocated {
         from,
         first_seq: block.first_seq,
         crc: crc32c::crc32c(&payload),
@@ -247,12 +257,12 @@ fn copy(file: &dyn File, stream: u64, entry: &Entry, from: u64) -> std::io::Resu
     })
 }
 
-fn is_live(table: &Table, stream: u64, entry: &Entry) -> bool {
-    let run = table
+fn is_live(table: &VolumeTable, stream: u64, entry: &BlockEntry) -> bool {
+    let block_range = table
         .streams
         .get(&stream)
-        .and_then(|stream| stream.run_of(entry.first_seq));
-    run.is_some_and(|run| {
+        .and_then(|stream| stream.block_range_at(entry.first_seq));
+    block_range.is_some_and(|run| {
         let whole = run.within(&entry.range()) || entry.end_seq() <= run.end_seq;
         let listed = run
             .entries
@@ -263,7 +273,7 @@ fn is_live(table: &Table, stream: u64, entry: &Entry) -> bool {
 }
 
 /// Sealed segments in which nothing is needed.
-fn dead(table: &Table) -> Vec<u64> {
+fn dead(table: &VolumeTable) -> Vec<u64> {
     let free = |s: &Segment| s.sealed && s.live_blocks == 0;
     table
         .segments
@@ -277,7 +287,10 @@ fn dead(table: &Table) -> Vec<u64> {
 ///
 /// Copying must come to an end. A nearly dead segment frees at least as much as is copied, and what
 /// is copied is written once more for it; joining small ones makes them fewer.
-fn straggler(table: &Table, shared: &Shared) -> Option<(u64, Arc<dyn File>)> {
+fn compaction_candidate(
+    table: &VolumeTable,
+    shared: &SharedVolume,
+) -> Option<(u64, Arc<dyn EnvFile>)> {
     let size = shared.config.segment_size;
     let limit = size / 100 * u64::from(shared.config.compact_below_percent);
     let sealed = || table.segments.iter().filter(|(_, s)| s.sealed);

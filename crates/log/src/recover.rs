@@ -6,36 +6,38 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::active::is_scarce;
-use crate::block::{HEADER_LEN, Kind};
-use crate::catalog::{Catalog, Control};
-use crate::env::{Access, Env, File, read_full};
-use crate::error::OpenError;
-use crate::index::Line;
-use crate::locate::{Located, locate};
-use crate::place::place;
+use crate::active_segment::is_scarce;
+use crate::block::{BlockKind, HEADER_LEN};
+use crate::catalog::{Catalog, ControlBlock};
+use crate::env::{Env, EnvFile, FileAccess, read_full};
+use crate::error::LogOpenError;
+use crate::index::IndexEntry;
+use crate::locate::{LocatedBlocks, locate};
+use crate::merge_block_ranges::merge_block_ranges;
 use crate::queue::StreamId;
-use crate::scan::{self, Scan};
-use crate::segment::{HEAD_LEN, Head, parse_segment_name, parse_spare_name, segment_name};
-use crate::stats::{Damage, DamagedBlock, LostRun, RecoveryReport};
-use crate::table::{Entry, Run, Segment, Stream, Table, occupy};
-use crate::volume::{Found, sort};
+use crate::scan::{self, SegmentScan};
+use crate::segment::{
+    SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_name, parse_spare_name, segment_name,
+};
+use crate::stats::{DamagedBlock, LostRange, RecoveryReport, SegmentDamage};
+use crate::table::{BlockEntry, BlockRange, CommittedStream, Segment, VolumeTable, occupy};
+use crate::volume::{VolumeFileStatus, open_error};
 
 /// A segment that was read.
-pub(crate) struct Read {
-    pub(crate) file: Arc<dyn File>,
-    pub(crate) scan: Scan,
+pub(crate) struct ScannedSegment {
+    pub(crate) file: Arc<dyn EnvFile>,
+    pub(crate) scan: SegmentScan,
 }
 
 /// What was found.
-pub(crate) struct Recovered {
-    pub(crate) table: Table,
+pub(crate) struct RecoveredVolume {
+    pub(crate) table: VolumeTable,
     pub(crate) report: RecoveryReport,
     /// Segments without an index, which `open` seals.
-    pub(crate) unsealed: BTreeMap<u64, Read>,
+    pub(crate) unsealed: BTreeMap<u64, ScannedSegment>,
     /// Segments that were given up before the crash, or in which nothing is.
     pub(crate) garbage: Vec<u64>,
-    pub(crate) spares: Vec<u64>,
+    pub(crate) spare_segments: Vec<u64>,
     pub(crate) last_segment: u64,
     /// The volume, if the directory says which.
     pub(crate) volume: Option<u64>,
@@ -45,11 +47,11 @@ pub(crate) struct Recovered {
 pub(crate) fn load(
     env: &dyn Env,
     dir: &Path,
-    access: Access,
-    found: Found,
-) -> Result<Recovered, OpenError> {
-    let names = env.list(dir).map_err(|e| sort(dir, dir, e))?;
-    let spares: Vec<u64> = names.iter().filter_map(|n| parse_spare_name(n)).collect();
+    access: FileAccess,
+    found: VolumeFileStatus,
+) -> Result<RecoveredVolume, LogOpenError> {
+    let names = env.list(dir).map_err(|e| open_error(dir, dir, e))?;
+    let spare_segments: Vec<u64> = names.iter().filter_map(|n| parse_spare_name(n)).collect();
     let mut files = Vec::new();
     for id in names.iter().filter_map(|n| parse_segment_name(n)) {
         let path = dir.join(segment_name(id));
@@ -57,18 +59,19 @@ pub(crate) fn load(
             Ok(file) => file,
             // Removed by the running node that we look at.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(sort(dir, &path, e)),
+            Err(e) => return Err(open_error(dir, &path, e)),
         };
         // A running node that we look at may remove it: then it has to stay open.
         let file = match access {
-            Access::Read => file,
-            _ => env.at_rest(&path, file),
+            FileAccess::Read => file,
+            _ => env.cache_read_only(&path, file),
         };
         files.push((id, path, file));
     }
     files.sort_by_key(|(id, ..)| std::cmp::Reverse(*id));
     let last = files.first().map_or(0, |(id, ..)| *id);
-    let (volume, foreign) = set_apart(found, &mut files).map_err(|(p, e)| sort(dir, &p, e))?;
+    let (volume, foreign) =
+        separate_foreign(found, &mut files).map_err(|(p, e)| open_error(dir, &p, e))?;
     // All there is to know of streams stands in the newest sound catalog and behind it. The
     // segments before it only have blocks, and their extents say where.
     let mut segments = BTreeMap::new();
@@ -78,23 +81,23 @@ pub(crate) fn load(
             None => scan::segment(&*file, id),
             Some(_) => scan::outline(&*file, id),
         };
-        let scan = scan.map_err(|e| sort(dir, &path, e))?;
-        let read = Read { file, scan };
+        let scan = scan.map_err(|e| open_error(dir, &path, e))?;
+        let read = ScannedSegment { file, scan };
         if newest.is_none() {
-            let found = catalog(&read).map_err(|e| sort(dir, &path, e))?;
+            let found = catalog(&read).map_err(|e| open_error(dir, &path, e))?;
             newest = found.map(|catalog| (id, catalog));
         }
         segments.insert(id, read);
     }
-    let recovered = Replay::new(segments).run(newest);
-    let mut recovered = recovered.map_err(|e| sort(dir, dir, e))?;
-    recovered.spares = spares;
+    let recovered = SegmentReplay::new(segments).run(newest);
+    let mut recovered = recovered.map_err(|e| open_error(dir, dir, e))?;
+    recovered.spare_segments = spare_segments;
     recovered.volume = volume;
     let report = &mut recovered.report;
     report.volume_file_damaged = match found {
-        Found::Sound(written) => volume != Some(written.id),
-        Found::Damaged => true,
-        Found::Missing => report.segments > 0 || !foreign.is_empty(),
+        VolumeFileStatus::Sound(written) => volume != Some(written.id),
+        VolumeFileStatus::Damaged => true,
+        VolumeFileStatus::Missing => report.segments > 0 || !foreign.is_empty(),
     };
     report.foreign_segments = foreign;
     // Also those of other volumes keep their names.
@@ -105,26 +108,28 @@ pub(crate) fn load(
 /// Finds out of which volume the directory is, and takes the segments of others out of `files`:
 /// their streams have the same numbers as ours. A segment whose head is damaged is taken for ours. A
 /// head of another number is of what the file was before: it does not say what the directory is.
-fn set_apart(
-    found: Found,
-    files: &mut Vec<SegmentFile>,
+fn separate_foreign(
+    found: VolumeFileStatus,
+    files: &mut Vec<ListedSegment>,
 ) -> Result<(Option<u64>, Vec<u64>), (PathBuf, io::Error)> {
-    let mut heads = Vec::new();
+    let mut headers = Vec::new();
     for (id, path, file) in files.iter() {
-        let mut bytes = [0; HEAD_LEN];
+        let mut bytes = [0; SEGMENT_HEADER_LEN];
         match read_full(&**file, &mut bytes, 0) {
             Err(e) if is_scarce(&e) => return Err((path.clone(), e)),
             // One that can't be read is met again by the scan.
             Err(_) => {}
             Ok(_) => {
-                heads.extend(Head::decode(&bytes).map(|head| (*id, head)));
+                headers.extend(SegmentHeader::decode(&bytes).map(|header| (*id, header)));
             }
         }
     }
-    let own = heads.iter().filter(|(id, head)| head.segment == *id);
-    let own: Vec<(u64, u64)> = own.map(|(id, head)| (*id, head.volume)).collect();
+    let own = headers.iter().filter(|(id, header)| header.segment == *id);
+    let own: Vec<(u64, u64)> = own.map(|(id, header)| (*id, header.volume)).collect();
     let volume = found.id(&own);
-    let others = heads.iter().filter(|(_, head)| Some(head.volume) != volume);
+    let others = headers
+        .iter()
+        .filter(|(_, header)| Some(header.volume) != volume);
     let foreign: Vec<u64> = match volume {
         Some(_) => others.map(|(id, _)| *id).collect(),
         None => Vec::new(),
@@ -134,44 +139,44 @@ fn set_apart(
 }
 
 /// A segment's number, path and file.
-type SegmentFile = (u64, PathBuf, Arc<dyn File>);
+type ListedSegment = (u64, PathBuf, Arc<dyn EnvFile>);
 
 /// Reads a block's payload; `None` if it can't be read, or is not what its checksum says.
 ///
 /// # Errors
 /// Where the system is short of something: that says nothing of what is on disk.
-pub(crate) fn payload(file: &dyn File, line: &Line) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = vec![0; line.stored_len as usize];
-    let at = u64::from(line.offset) + HEADER_LEN as u64;
+pub(crate) fn payload(file: &dyn EnvFile, index_entry: &IndexEntry) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; index_entry.stored_len as usize];
+    let at = u64::from(index_entry.offset) + HEADER_LEN as u64;
     let n = match read_full(file, &mut bytes, at) {
         Err(e) if is_scarce(&e) => return Err(e),
         read => read.unwrap_or(0),
     };
-    let sound = n == bytes.len() && crc32c::crc32c(&bytes) == line.payload_crc;
+    let sound = n == bytes.len() && crc32c::crc32c(&bytes) == index_entry.payload_crc;
     Ok(sound.then_some(bytes))
 }
 
 /// The catalog of a segment. It is written twice; either will do.
-fn catalog(read: &Read) -> io::Result<Option<Catalog>> {
-    let lines = read
+fn catalog(read: &ScannedSegment) -> io::Result<Option<Catalog>> {
+    let index_entries = read
         .scan
-        .lines
+        .index_entries
         .iter()
-        .filter(|l| l.kind == Kind::Catalog && !l.damaged);
-    let mut copies: [BTreeMap<u64, &Line>; 2] = [BTreeMap::new(), BTreeMap::new()];
+        .filter(|l| l.kind == BlockKind::Catalog && !l.damaged);
+    let mut copies: [BTreeMap<u64, &IndexEntry>; 2] = [BTreeMap::new(), BTreeMap::new()];
     let mut parts = 0;
-    for line in lines {
-        parts = u64::from(line.records);
-        if let Some(copy) = copies.get_mut(usize::from(line.codec)) {
-            copy.insert(line.first_seq, line);
+    for index_entry in index_entries {
+        parts = u64::from(index_entry.records);
+        if let Some(copy) = copies.get_mut(usize::from(index_entry.codec)) {
+            copy.insert(index_entry.first_seq, index_entry);
         }
     }
     let mut bytes = Vec::new();
     for part in 0..parts {
         let mut found = None;
-        for line in copies.iter().filter_map(|copy| copy.get(&part)) {
+        for index_entry in copies.iter().filter_map(|copy| copy.get(&part)) {
             found = match found {
-                None => payload(&*read.file, line)?,
+                None => payload(&*read.file, index_entry)?,
                 found => found,
             };
         }
@@ -182,26 +187,26 @@ fn catalog(read: &Read) -> io::Result<Option<Catalog>> {
 }
 
 /// Builds the table out of segments that were read.
-struct Replay {
-    segments: BTreeMap<u64, Read>,
-    table: Table,
+struct SegmentReplay {
+    segments: BTreeMap<u64, ScannedSegment>,
+    table: VolumeTable,
     report: RecoveryReport,
     dropped: BTreeSet<u64>,
     deleted: HashSet<u64>,
 }
 
-impl Replay {
-    fn new(segments: BTreeMap<u64, Read>) -> Self {
+impl SegmentReplay {
+    fn new(segments: BTreeMap<u64, ScannedSegment>) -> Self {
         Self {
             segments,
-            table: Table::default(),
+            table: VolumeTable::default(),
             report: RecoveryReport::default(),
             dropped: BTreeSet::new(),
             deleted: HashSet::new(),
         }
     }
 
-    fn run(mut self, newest: Option<(u64, Catalog)>) -> io::Result<Recovered> {
+    fn run(mut self, newest: Option<(u64, Catalog)>) -> io::Result<RecoveredVolume> {
         self.report.segments = self.segments.len();
         self.report.scanned = self.segments.values().filter(|r| !r.scan.sealed).count();
         // Without a catalog everything from the first segment on is replayed.
@@ -210,7 +215,7 @@ impl Replay {
             .as_ref()
             .map(|(_, c)| c.segments.iter().copied().collect());
         if let Some((_, catalog)) = newest {
-            self.table = Table::from_catalog(catalog);
+            self.table = VolumeTable::from_catalog(catalog);
         }
         let last = self.segments.keys().next_back().copied().unwrap_or(0);
         for id in self
@@ -222,11 +227,11 @@ impl Replay {
             self.replay(id)?;
         }
         let garbage = self.garbage(from, listed.as_ref());
-        self.note_missing(listed.as_ref());
+        self.report_missing(listed.as_ref());
         for id in &garbage {
             self.dropped.insert(*id);
         }
-        self.note_damage(last);
+        self.report_damage(last);
         self.collect_blocks()?;
         Ok(self.finish(garbage, last))
     }
@@ -237,30 +242,30 @@ impl Replay {
             return Ok(());
         };
         let file = read.file.clone();
-        for line in read.scan.lines.clone() {
-            match line.kind {
-                Kind::Data | Kind::Moved => self.replay_block(&line),
-                Kind::Control => {
-                    let bytes = match line.damaged {
+        for index_entry in read.scan.index_entries.clone() {
+            match index_entry.kind {
+                BlockKind::Data | BlockKind::Relocated => self.replay_block(&index_entry),
+                BlockKind::Control => {
+                    let bytes = match index_entry.damaged {
                         true => None,
-                        false => payload(&*file, &line)?,
+                        false => payload(&*file, &index_entry)?,
                     };
-                    if let Some(control) = bytes.and_then(|b| Control::decode(&b)) {
+                    if let Some(control) = bytes.and_then(|b| ControlBlock::decode(&b)) {
                         self.replay_control(&control);
                     }
                 }
-                Kind::Catalog => {}
+                BlockKind::Catalog => {}
             }
         }
         Ok(())
     }
 
-    fn replay_control(&mut self, control: &Control) {
+    fn replay_control(&mut self, control: &ControlBlock) {
         match control {
-            Control::Delete { stream } => {
+            ControlBlock::Delete { stream } => {
                 self.deleted.insert(*stream);
             }
-            Control::Drop { segment } => {
+            ControlBlock::Drop { segment } => {
                 self.dropped.insert(*segment);
             }
             _ => {}
@@ -268,30 +273,33 @@ impl Replay {
         self.table.apply(control);
     }
 
-    fn replay_block(&mut self, line: &Line) {
-        if self.deleted.contains(&line.stream) {
+    fn replay_block(&mut self, index_entry: &IndexEntry) {
+        if self.deleted.contains(&index_entry.stream) {
             return;
         }
-        if !self.table.streams.contains_key(&line.stream) {
-            let name = Arc::from(format!("unknown-{}", line.stream));
-            self.table.insert(Stream::empty(line.stream, name));
-            self.report.unnamed_streams.push(StreamId(line.stream));
+        if !self.table.streams.contains_key(&index_entry.stream) {
+            let name = Arc::from(format!("unknown-{}", index_entry.stream));
+            self.table
+                .insert(CommittedStream::empty(index_entry.stream, name));
+            self.report
+                .unnamed_streams
+                .push(StreamId(index_entry.stream));
         }
-        let Some(stream) = self.table.streams.get_mut(&line.stream) else {
+        let Some(stream) = self.table.streams.get_mut(&index_entry.stream) else {
             return;
         };
-        stream.line.next_seq = stream.line.next_seq.max(line.end_seq());
-        if line.kind == Kind::Data {
-            stream.line.total_blocks += 1;
-            stream.line.total_raw_bytes += u64::from(line.raw_len);
-            stream.line.total_stored_bytes += u64::from(line.stored_len);
+        stream.state.next_seq = stream.state.next_seq.max(index_entry.end_seq());
+        if index_entry.kind == BlockKind::Data {
+            stream.state.total_blocks += 1;
+            stream.state.total_raw_bytes += u64::from(index_entry.raw_len);
+            stream.state.total_stored_bytes += u64::from(index_entry.stored_len);
         }
     }
 
     /// Segments that the newest catalog does not know any more, that were given up after it, or
     /// that hold nothing.
     fn garbage(&self, from: u64, listed: Option<&BTreeSet<u64>>) -> Vec<u64> {
-        let given_up = |id: &u64, read: &Read| {
+        let given_up = |id: &u64, read: &ScannedSegment| {
             let unlisted = *id < from && listed.is_some_and(|l| !l.contains(id));
             unlisted || read.scan.blank || self.dropped.contains(id)
         };
@@ -304,36 +312,45 @@ impl Replay {
 
     /// Segments that the newest catalog knows, and that are neither here nor given up since. One
     /// that is newer than the catalog is not missed: it may never have held anything.
-    fn note_missing(&mut self, listed: Option<&BTreeSet<u64>>) {
-        let gone = |id: &u64| !self.segments.contains_key(id) && !self.dropped.contains(id);
-        let missing = listed.into_iter().flatten().copied().filter(gone);
+    fn report_missing(&mut self, listed: Option<&BTreeSet<u64>>) {
+        let is_missing = |id: &u64| !self.segments.contains_key(id) && !self.dropped.contains(id);
+        let missing = listed.into_iter().flatten().copied().filter(is_missing);
         self.report.missing_segments = missing.collect();
     }
 
-    fn note_damage(&mut self, last: u64) {
+    fn report_damage(&mut self, last: u64) {
         let mut found = Vec::new();
         for (&id, read) in &self.segments {
             if self.dropped.contains(&id) {
                 continue;
             }
-            for hole in &read.scan.holes {
-                let acknowledged = id < last || hole.offset < read.scan.synced_to;
-                let block = hole.header.as_ref().map(|h| Line::of(h, true));
-                found.push((id, hole.offset, hole.len, block, acknowledged));
+            for region in &read.scan.damaged_regions {
+                let acknowledged = id < last || region.offset < read.scan.synced_to;
+                let block = region
+                    .header
+                    .as_ref()
+                    .map(|h| IndexEntry::from_header(h, true));
+                found.push((id, region.offset, region.len, block, acknowledged));
             }
-            for line in read
+            for index_entry in read
                 .scan
-                .lines
+                .index_entries
                 .iter()
                 .filter(|l| l.damaged && read.scan.sealed)
             {
-                let len = crate::block::block_len(line.stored_len as usize);
-                found.push((id, u64::from(line.offset), len, Some(*line), true));
+                let len = crate::block::block_len(index_entry.stored_len as usize);
+                found.push((
+                    id,
+                    u64::from(index_entry.offset),
+                    len,
+                    Some(*index_entry),
+                    true,
+                ));
             }
         }
-        for (segment, offset, len, line, acknowledged) in found {
-            let block = line.map(|line| self.damaged_block(&line));
-            let damage = Damage {
+        for (segment, offset, len, index_entry, acknowledged) in found {
+            let block = index_entry.map(|line| self.damaged_block(&line));
+            let damage = SegmentDamage {
                 segment,
                 offset,
                 len,
@@ -344,51 +361,54 @@ impl Replay {
         }
     }
 
-    fn damaged_block(&self, line: &Line) -> DamagedBlock {
+    fn damaged_block(&self, index_entry: &IndexEntry) -> DamagedBlock {
         let stream = self
             .table
             .streams
-            .get(&line.stream)
-            .filter(|_| line.kind.has_records());
+            .get(&index_entry.stream)
+            .filter(|_| index_entry.kind.has_records());
         DamagedBlock {
-            stream: StreamId(line.stream),
-            name: stream.map_or_else(String::new, |s| s.line.name.to_string()),
-            first_seq: line.first_seq,
-            records: u64::from(line.records),
+            stream: StreamId(index_entry.stream),
+            name: stream.map_or_else(String::new, |s| s.state.name.to_string()),
+            first_seq: index_entry.first_seq,
+            records: u64::from(index_entry.records),
         }
     }
 
     /// Gives each stream the blocks that it can read, and says what is missing between them.
     fn collect_blocks(&mut self) -> io::Result<()> {
-        let mut runs: BTreeMap<u64, Vec<Run>> = BTreeMap::new();
+        let mut block_ranges: BTreeMap<u64, Vec<BlockRange>> = BTreeMap::new();
         for (&id, read) in &self.segments {
             if self.dropped.contains(&id) {
                 continue;
             }
             for extent in &read.scan.extents.all {
-                let wanted = |s: &Stream| extent.end_seq > s.line.trimmed_to;
+                let wanted = |s: &CommittedStream| extent.end_seq > s.state.trimmed_to;
                 if self.table.streams.get(&extent.stream).is_some_and(wanted) {
-                    let mut run = Run::of(extent, id);
+                    let mut block_range = BlockRange::from_extent(extent, id);
                     if !read.scan.sealed {
                         // There is no index to find it in.
-                        run.place = None;
+                        block_range.index_range = None;
                     }
-                    runs.entry(extent.stream).or_default().push(run);
+                    block_ranges
+                        .entry(extent.stream)
+                        .or_default()
+                        .push(block_range);
                 }
             }
         }
         for stream in self.table.streams.values_mut() {
-            let id = stream.line.stream;
-            let found = runs.remove(&id).unwrap_or_default();
+            let id = stream.state.stream;
+            let found = block_ranges.remove(&id).unwrap_or_default();
             let segments = &self.segments;
-            let lost = place(stream, found, |run| {
-                let read = segments.get(&u64::from(run.segment));
-                read.map_or_else(|| Ok(Vec::new()), |read| read.entries(id, run))
+            let lost = merge_block_ranges(stream, found, |block_range| {
+                let read = segments.get(&u64::from(block_range.segment));
+                read.map_or_else(|| Ok(Vec::new()), |read| read.entries(id, block_range))
             })?;
-            let id = StreamId(stream.line.stream);
-            self.report.lost.extend(lost.into_iter().map(|r| LostRun {
+            let id = StreamId(stream.state.stream);
+            self.report.lost.extend(lost.into_iter().map(|r| LostRange {
                 stream: id,
-                name: stream.line.name.to_string(),
+                name: stream.state.name.to_string(),
                 first_seq: r.first,
                 records: r.len(),
             }));
@@ -398,7 +418,7 @@ impl Replay {
         Ok(())
     }
 
-    fn finish(mut self, garbage: Vec<u64>, last: u64) -> Recovered {
+    fn finish(mut self, garbage: Vec<u64>, last: u64) -> RecoveredVolume {
         let mut unsealed = BTreeMap::new();
         for (id, read) in self.segments {
             if self.dropped.contains(&id) {
@@ -419,33 +439,45 @@ impl Replay {
             }
         }
         for stream in self.table.streams.values() {
-            for run in &stream.runs {
-                let (segment, blocks) = (u64::from(run.segment), u64::from(run.blocks));
-                occupy(&mut self.table.segments, segment, blocks, run.disk_bytes);
+            for block_range in &stream.block_ranges {
+                let (segment, blocks) = (
+                    u64::from(block_range.segment),
+                    u64::from(block_range.blocks),
+                );
+                occupy(
+                    &mut self.table.segments,
+                    segment,
+                    blocks,
+                    block_range.disk_bytes,
+                );
             }
         }
-        Recovered {
+        RecoveredVolume {
             table: self.table,
             report: self.report,
             unsealed,
             garbage,
-            spares: Vec::new(),
+            spare_segments: Vec::new(),
             last_segment: last,
             volume: None,
         }
     }
 }
 
-impl Read {
+impl ScannedSegment {
     /// The places of a run's blocks.
-    fn entries(&self, stream: u64, run: &Run) -> io::Result<Vec<Entry>> {
-        if self.scan.lines.is_empty() || self.scan.sealed {
-            return Ok(locate(&*self.file, self.scan.end, stream, run)?.of(run));
+    fn entries(&self, stream: u64, block_range: &BlockRange) -> io::Result<Vec<BlockEntry>> {
+        if self.scan.index_entries.is_empty() || self.scan.sealed {
+            return Ok(
+                locate(&*self.file, self.scan.end, stream, block_range)?.into_entries(block_range)
+            );
         }
-        let id = u64::from(run.segment);
-        let lines = self.scan.lines.iter();
-        let ours = lines.filter(|l| l.stream == stream && l.is_readable());
-        let entries = ours.map(|line| Entry::of(line, id)).collect();
-        Ok(Located::ByBlocks(entries).of(run))
+        let id = u64::from(block_range.segment);
+        let index_entries = self.scan.index_entries.iter();
+        let ours = index_entries.filter(|l| l.stream == stream && l.is_readable());
+        let entries = ours
+            .map(|index_entry| BlockEntry::from_index_entry(index_entry, id))
+            .collect();
+        Ok(LocatedBlocks::ByBlocks(entries).into_entries(block_range))
     }
 }

@@ -2,142 +2,152 @@
 
 use std::io;
 
-use crate::block::{HEADER_LEN, Header, looks_like_header};
+use crate::block::{BlockHeader, HEADER_LEN, looks_like_header};
 use crate::bytefields::{ALIGN, to_usize};
-use crate::env::{File, read_full};
-use crate::extent::Extents;
-use crate::index::{self, Line};
-use crate::segment::{FOOT_LEN, Foot, HEAD_LEN};
+use crate::env::{EnvFile, read_full};
+use crate::extent::SegmentExtents;
+use crate::index::{self, IndexEntry};
+use crate::segment::{SEGMENT_FOOTER_LEN, SEGMENT_HEADER_LEN, SegmentFooter};
 
 /// A place where a block should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hole {
+pub(crate) struct DamagedRegion {
     pub(crate) offset: u64,
     pub(crate) len: u64,
     /// The header, where that is sound and only the payload is not.
-    pub(crate) header: Option<Header>,
+    pub(crate) header: Option<BlockHeader>,
 }
 
 /// What a segment holds.
 #[derive(Debug, Default)]
-pub(crate) struct Scan {
+pub(crate) struct SegmentScan {
     pub(crate) sealed: bool,
     /// Sound blocks, and those known to be damaged, by offset.
-    pub(crate) lines: Vec<Line>,
-    pub(crate) holes: Vec<Hole>,
+    pub(crate) index_entries: Vec<IndexEntry>,
+    pub(crate) damaged_regions: Vec<DamagedRegion>,
     /// Where the blocks end.
     pub(crate) end: u64,
     /// Up to here the segment was synced, by what its blocks say.
     pub(crate) synced_to: u64,
     pub(crate) file_len: u64,
     /// Runs of the sound blocks of records.
-    pub(crate) extents: Extents,
+    pub(crate) extents: SegmentExtents,
     /// Nothing was ever written to it.
     pub(crate) blank: bool,
 }
 
 /// Reads a segment by its index if that is sound, or else block by block.
-pub(crate) fn segment(file: &dyn File, id: u64) -> io::Result<Scan> {
+pub(crate) fn segment(file: &dyn EnvFile, id: u64) -> io::Result<SegmentScan> {
     let file_len = file.len()?;
-    let Some(foot) = foot(file, id, file_len)? else {
+    let Some(footer) = read_footer(file, id, file_len)? else {
         return by_blocks(file, id);
     };
-    match by_index(file, &foot, file_len)? {
+    match by_index(file, &footer, file_len)? {
         Some(scan) => Ok(scan),
         // A foot is written after everything before the index was synced.
-        None => scan_blocks(file, id, foot.index_at),
+        None => scan_blocks(file, id, footer.index_at),
     }
 }
 
 /// As [`segment`], but without the lines of sound blocks where the extents say enough: a few
 /// kilobytes a segment, however many blocks it has.
-pub(crate) fn outline(file: &dyn File, id: u64) -> io::Result<Scan> {
+pub(crate) fn outline(file: &dyn EnvFile, id: u64) -> io::Result<SegmentScan> {
     let file_len = file.len()?;
-    if let Some(foot) = foot(file, id, file_len)?
-        && let Some(scan) = by_extents(file, &foot, file_len)?
+    if let Some(footer) = read_footer(file, id, file_len)?
+        && let Some(scan) = by_extents(file, &footer, file_len)?
     {
         return Ok(scan);
     }
     let mut scan = segment(file, id)?;
     if scan.sealed {
-        scan.lines.retain(|line| line.damaged);
-        scan.lines.shrink_to_fit();
+        scan.index_entries.retain(|index_entry| index_entry.damaged);
+        scan.index_entries.shrink_to_fit();
     }
     Ok(scan)
 }
 
-fn foot(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Foot>> {
-    let Some(foot_at) = index::foot_at(file_len) else {
+fn read_footer(file: &dyn EnvFile, id: u64, file_len: u64) -> io::Result<Option<SegmentFooter>> {
+    let Some(foot_at) = index::footer_at(file_len) else {
         return Ok(None);
     };
-    let mut foot = [0u8; FOOT_LEN];
-    if read_full(file, &mut foot, foot_at)? < FOOT_LEN {
+    let mut footer = [0u8; SEGMENT_FOOTER_LEN];
+    if read_full(file, &mut footer, foot_at)? < SEGMENT_FOOTER_LEN {
         return Ok(None);
     }
-    Ok(Foot::decode(&foot).filter(|f| index::plausible(f, id, file_len)))
+    Ok(SegmentFooter::decode(&footer).filter(|f| index::plausible(f, id, file_len)))
 }
 
-fn by_extents(file: &dyn File, foot: &Foot, file_len: u64) -> io::Result<Option<Scan>> {
-    let Some(section) = foot.extents else {
+fn by_extents(
+    file: &dyn EnvFile,
+    footer: &SegmentFooter,
+    file_len: u64,
+) -> io::Result<Option<SegmentScan>> {
+    let Some(section) = footer.extents else {
         return Ok(None);
     };
     let mut bytes = vec![0u8; section.len as usize];
-    let whole = read_full(file, &mut bytes, foot.extents_at())? == bytes.len();
+    let whole = read_full(file, &mut bytes, footer.extents_at())? == bytes.len();
     let extents = (whole && crc32c::crc32c(&bytes) == section.crc)
-        .then(|| Extents::decode(&bytes))
+        .then(|| SegmentExtents::decode(&bytes))
         .flatten();
     // Where a line says that its block is damaged, that has to be told.
-    Ok(extents.filter(|e| e.damaged == 0).map(|extents| Scan {
-        sealed: true,
-        end: foot.index_at,
-        synced_to: foot.index_at,
-        file_len,
-        extents,
-        ..Scan::default()
-    }))
+    Ok(extents
+        .filter(|e| e.damaged == 0)
+        .map(|extents| SegmentScan {
+            sealed: true,
+            end: footer.index_at,
+            synced_to: footer.index_at,
+            file_len,
+            extents,
+            ..SegmentScan::default()
+        }))
 }
 
-fn by_index(file: &dyn File, foot: &Foot, file_len: u64) -> io::Result<Option<Scan>> {
-    let mut bytes = vec![0u8; foot.index_len as usize];
-    let read = read_full(file, &mut bytes, foot.index_at)?;
-    let lines = bytes
+fn by_index(
+    file: &dyn EnvFile,
+    footer: &SegmentFooter,
+    file_len: u64,
+) -> io::Result<Option<SegmentScan>> {
+    let mut bytes = vec![0u8; footer.index_len as usize];
+    let read = read_full(file, &mut bytes, footer.index_at)?;
+    let index_entries = bytes
         .get(..read)
-        .and_then(|bytes| index::decode(bytes, foot));
-    Ok(lines.map(|lines| Scan {
+        .and_then(|bytes| index::decode(bytes, footer));
+    Ok(index_entries.map(|lines| SegmentScan {
         sealed: true,
-        extents: Extents::of(&lines),
+        extents: SegmentExtents::from_entries(&lines),
         blank: lines.is_empty(),
-        lines,
-        holes: Vec::new(),
-        end: foot.index_at,
-        synced_to: foot.index_at,
+        index_entries: lines,
+        damaged_regions: Vec::new(),
+        end: footer.index_at,
+        synced_to: footer.index_at,
         file_len,
     }))
 }
 
 /// Reads a segment block by block, every checksum included. After damage it goes on with the next
 /// header that stands where it says, so one bad byte costs one block.
-pub(crate) fn by_blocks(file: &dyn File, id: u64) -> io::Result<Scan> {
+pub(crate) fn by_blocks(file: &dyn EnvFile, id: u64) -> io::Result<SegmentScan> {
     scan_blocks(file, id, 0)
 }
 
 /// The same for a segment that is known to have been synced up to `synced_to`.
-fn scan_blocks(file: &dyn File, id: u64, synced_to: u64) -> io::Result<Scan> {
+fn scan_blocks(file: &dyn EnvFile, id: u64, synced_to: u64) -> io::Result<SegmentScan> {
     let file_len = file.len()?;
-    let mut window = Window::new(file, file_len);
-    let mut scan = Scan {
-        end: HEAD_LEN as u64,
+    let mut window = ReadWindow::new(file, file_len);
+    let mut scan = SegmentScan {
+        end: SEGMENT_HEADER_LEN as u64,
         synced_to,
         file_len,
-        ..Scan::default()
+        ..SegmentScan::default()
     };
-    let mut at = HEAD_LEN as u64;
+    let mut at = SEGMENT_HEADER_LEN as u64;
     loop {
         let Some(header) = window.header(at, id)? else {
             let Some(next) = search(&mut window, at + ALIGN, id)? else {
                 let bytes = window.bytes(at, HEADER_LEN)?;
                 if bytes.is_some_and(|bytes| looks_like_header(bytes, id, at)) {
-                    scan.holes.push(Hole {
+                    scan.damaged_regions.push(DamagedRegion {
                         offset: at,
                         len: HEADER_LEN as u64,
                         header: None,
@@ -145,7 +155,7 @@ fn scan_blocks(file: &dyn File, id: u64, synced_to: u64) -> io::Result<Scan> {
                 }
                 break;
             };
-            scan.holes.push(Hole {
+            scan.damaged_regions.push(DamagedRegion {
                 offset: at,
                 len: next - at,
                 header: None,
@@ -157,10 +167,11 @@ fn scan_blocks(file: &dyn File, id: u64, synced_to: u64) -> io::Result<Scan> {
         let payload = window.bytes(at + HEADER_LEN as u64, header.stored_len as usize)?;
         let sound = payload.is_some_and(|p| crc32c::crc32c(p) == header.payload_crc);
         if sound {
-            scan.lines.push(Line::of(&header, false));
+            scan.index_entries
+                .push(IndexEntry::from_header(&header, false));
             scan.end = at + header.block_len();
         } else {
-            scan.holes.push(Hole {
+            scan.damaged_regions.push(DamagedRegion {
                 offset: at,
                 len: header.block_len(),
                 header: Some(header),
@@ -174,49 +185,54 @@ fn scan_blocks(file: &dyn File, id: u64, synced_to: u64) -> io::Result<Scan> {
 
 /// Keeps a line for each damaged block that is known to have been on disk, so that sealing the
 /// segment does not forget that it was there.
-fn finish(scan: &mut Scan, at: u64) {
-    let was_there = |h: &&Hole| h.offset < scan.synced_to;
-    let kept: Vec<Header> = scan
-        .holes
+fn finish(scan: &mut SegmentScan, at: u64) {
+    let was_there = |h: &&DamagedRegion| h.offset < scan.synced_to;
+    let damaged_headers: Vec<BlockHeader> = scan
+        .damaged_regions
         .iter()
         .filter(was_there)
         .filter_map(|h| h.header)
         .collect();
-    for header in kept {
-        scan.lines.push(Line::of(&header, true));
+    for header in damaged_headers {
+        scan.index_entries
+            .push(IndexEntry::from_header(&header, true));
         scan.end = scan
             .end
             .max((u64::from(header.offset) + header.block_len()).min(at));
     }
     // A block may say that more was synced than can be found: then that much is damaged, too.
     if scan.synced_to > scan.end {
-        let covered = scan.holes.iter().any(|h| h.offset + h.len > scan.end);
+        let covered = scan
+            .damaged_regions
+            .iter()
+            .any(|h| h.offset + h.len > scan.end);
         if !covered {
-            let hole = Hole {
+            let region = DamagedRegion {
                 offset: scan.end,
                 len: scan.synced_to - scan.end,
                 header: None,
             };
-            scan.holes.push(hole);
+            scan.damaged_regions.push(region);
         }
     }
-    scan.lines.sort_by_key(|line| line.offset);
-    scan.end = scan.end.min(scan.file_len.max(HEAD_LEN as u64));
-    scan.extents = Extents::of(&scan.lines);
-    scan.blank = scan.lines.is_empty() && scan.holes.is_empty();
+    scan.index_entries
+        .sort_by_key(|index_entry| index_entry.offset);
+    scan.end = scan.end.min(scan.file_len.max(SEGMENT_HEADER_LEN as u64));
+    scan.extents = SegmentExtents::from_entries(&scan.index_entries);
+    scan.blank = scan.index_entries.is_empty() && scan.damaged_regions.is_empty();
 }
 
 /// The next place at which a header of this segment stands.
-fn search(window: &mut Window<'_>, from: u64, id: u64) -> io::Result<Option<u64>> {
+fn search(window: &mut ReadWindow<'_>, from: u64, id: u64) -> io::Result<Option<u64>> {
     let mut at = from.next_multiple_of(ALIGN);
     while at + HEADER_LEN as u64 <= window.file_len {
-        let room = (window.file_len - at).min(WINDOW as u64);
-        let Some(bytes) = window.bytes(at, to_usize(room))? else {
+        let window_len = (window.file_len - at).min(WINDOW as u64);
+        let Some(bytes) = window.bytes(at, to_usize(window_len))? else {
             return Ok(None);
         };
         let mut i = 0;
         while i + HEADER_LEN <= bytes.len() {
-            if bytes[i] != 0 && Header::decode_at(&bytes[i..], id, at + i as u64).is_some() {
+            if bytes[i] != 0 && BlockHeader::decode_at(&bytes[i..], id, at + i as u64).is_some() {
                 return Ok(Some(at + i as u64));
             }
             i += to_usize(ALIGN);
@@ -230,15 +246,15 @@ fn search(window: &mut Window<'_>, from: u64, id: u64) -> io::Result<Option<u64>
 const WINDOW: usize = 1 << 20;
 
 /// A part of a file in memory, moved along.
-struct Window<'a> {
-    file: &'a dyn File,
+struct ReadWindow<'a> {
+    file: &'a dyn EnvFile,
     file_len: u64,
     start: u64,
     buf: Vec<u8>,
 }
 
-impl<'a> Window<'a> {
-    fn new(file: &'a dyn File, file_len: u64) -> Self {
+impl<'a> ReadWindow<'a> {
+    fn new(file: &'a dyn EnvFile, file_len: u64) -> Self {
         Self {
             file,
             file_len,
@@ -247,9 +263,9 @@ impl<'a> Window<'a> {
         }
     }
 
-    fn header(&mut self, at: u64, segment: u64) -> io::Result<Option<Header>> {
+    fn header(&mut self, at: u64, segment: u64) -> io::Result<Option<BlockHeader>> {
         let bytes = self.bytes(at, HEADER_LEN)?;
-        Ok(bytes.and_then(|bytes| Header::decode_at(bytes, segment, at)))
+        Ok(bytes.and_then(|bytes| BlockHeader::decode_at(bytes, segment, at)))
     }
 
     /// Bytes at a place; `None` where the file ends before.

@@ -1,15 +1,15 @@
 //! A segment file: its name, its head and its foot. Layout in `docs/formats/segment.md`.
 
 use crate::block::FORMAT_VERSION;
-use crate::bytefields::Fields;
+use crate::bytefields::ByteReader;
 
 /// Bytes of the head; the first block follows it.
-pub(crate) const HEAD_LEN: usize = 64;
+pub(crate) const SEGMENT_HEADER_LEN: usize = 64;
 /// Bytes of the foot, the last ones of a sealed segment's file.
-pub(crate) const FOOT_LEN: usize = 64;
+pub(crate) const SEGMENT_FOOTER_LEN: usize = 64;
 
-const HEAD_MAGIC: u32 = u32::from_le_bytes(*b"FSEG");
-const FOOT_MAGIC: u32 = u32::from_le_bytes(*b"FEND");
+const HEADER_MAGIC: u32 = u32::from_le_bytes(*b"FSEG");
+const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"FEND");
 
 /// The file of a segment.
 pub(crate) fn segment_name(id: u64) -> String {
@@ -40,16 +40,16 @@ fn parse(name: &str, prefix: &str) -> Option<u64> {
 /// The head of a segment: of which volume it is. Blocks say themselves where in it they belong, so a
 /// damaged head loses nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct SegmentHeader {
     pub(crate) segment: u64,
     pub(crate) volume: u64,
     pub(crate) created_at_ms: i64,
 }
 
-impl Head {
-    pub(crate) fn encode(&self) -> [u8; HEAD_LEN] {
-        let mut h = [0u8; HEAD_LEN];
-        h[0..4].copy_from_slice(&HEAD_MAGIC.to_le_bytes());
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_LEN] {
+        let mut h = [0u8; SEGMENT_HEADER_LEN];
+        h[0..4].copy_from_slice(&HEADER_MAGIC.to_le_bytes());
         h[4] = FORMAT_VERSION;
         h[8..16].copy_from_slice(&self.segment.to_le_bytes());
         h[16..24].copy_from_slice(&self.volume.to_le_bytes());
@@ -60,24 +60,24 @@ impl Head {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let h: &[u8; HEAD_LEN] = bytes.first_chunk()?;
-        let mut f = Fields::new(h);
-        if f.u32()? != HEAD_MAGIC || f.u32()? != u32::from(FORMAT_VERSION) {
+        let h: &[u8; SEGMENT_HEADER_LEN] = bytes.first_chunk()?;
+        let mut f = ByteReader::new(h);
+        if f.u32()? != HEADER_MAGIC || f.u32()? != u32::from(FORMAT_VERSION) {
             return None;
         }
-        let head = Self {
+        let header = Self {
             segment: f.u64()?,
             volume: f.u64()?,
             created_at_ms: f.i64()?,
         };
         f.bytes(28)?;
-        (crc32c::crc32c(&h[..60]) == f.u32()?).then_some(head)
+        (crc32c::crc32c(&h[..60]) == f.u32()?).then_some(header)
     }
 }
 
 /// The foot of a sealed segment: where its index is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Foot {
+pub(crate) struct SegmentFooter {
     pub(crate) segment: u64,
     /// Where the blocks end and the index begins.
     pub(crate) index_at: u64,
@@ -85,12 +85,12 @@ pub(crate) struct Foot {
     pub(crate) index_crc: u32,
     pub(crate) sealed_at_ms: i64,
     /// The extents, right behind the index. Segments of before version 1.1 have none.
-    pub(crate) extents: Option<Section>,
+    pub(crate) extents: Option<FileSection>,
 }
 
 /// A part of a file whose place is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Section {
+pub(crate) struct FileSection {
     pub(crate) len: u32,
     pub(crate) crc: u32,
 }
@@ -98,15 +98,15 @@ pub(crate) struct Section {
 /// What the extents are written as. A reader that does not know the number reads the index.
 const EXTENTS_VERSION: u8 = 1;
 
-impl Foot {
+impl SegmentFooter {
     /// Where the index ends and the extents begin.
     pub(crate) fn extents_at(&self) -> u64 {
         self.index_at.saturating_add(u64::from(self.index_len))
     }
 
-    pub(crate) fn encode(&self) -> [u8; FOOT_LEN] {
-        let mut h = [0u8; FOOT_LEN];
-        h[0..4].copy_from_slice(&FOOT_MAGIC.to_le_bytes());
+    pub(crate) fn encode(&self) -> [u8; SEGMENT_FOOTER_LEN] {
+        let mut h = [0u8; SEGMENT_FOOTER_LEN];
+        h[0..4].copy_from_slice(&FOOTER_MAGIC.to_le_bytes());
         h[4] = FORMAT_VERSION;
         h[8..16].copy_from_slice(&self.segment.to_le_bytes());
         h[16..24].copy_from_slice(&self.index_at.to_le_bytes());
@@ -124,12 +124,12 @@ impl Foot {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let h: &[u8; FOOT_LEN] = bytes.first_chunk()?;
-        let mut f = Fields::new(h);
-        if f.u32()? != FOOT_MAGIC || f.u32()? != u32::from(FORMAT_VERSION) {
+        let h: &[u8; SEGMENT_FOOTER_LEN] = bytes.first_chunk()?;
+        let mut f = ByteReader::new(h);
+        if f.u32()? != FOOTER_MAGIC || f.u32()? != u32::from(FORMAT_VERSION) {
             return None;
         }
-        let mut foot = Self {
+        let mut footer = Self {
             segment: f.u64()?,
             index_at: f.u64()?,
             index_len: f.u32()?,
@@ -137,12 +137,12 @@ impl Foot {
             sealed_at_ms: f.i64()?,
             extents: None,
         };
-        let section = Section {
+        let section = FileSection {
             len: f.u32()?,
             crc: f.u32()?,
         };
-        foot.extents = (f.u8()? == EXTENTS_VERSION).then_some(section);
+        footer.extents = (f.u8()? == EXTENTS_VERSION).then_some(section);
         f.bytes(11)?;
-        (crc32c::crc32c(&h[..60]) == f.u32()?).then_some(foot)
+        (crc32c::crc32c(&h[..60]) == f.u32()?).then_some(footer)
     }
 }

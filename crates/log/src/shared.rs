@@ -6,34 +6,34 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::active::{Fail, Room};
-use crate::commit::{Drive, Group};
+use crate::active_segment::{FreeSpace, WriteFailure};
+use crate::commit::{CommitGroup, WriterDriver};
 use crate::config::LogConfig;
 use crate::env::{Env, LockGuard};
-use crate::error::{CommitError, Latched};
-use crate::queue::{Mood, Queue, lock};
-use crate::read::Store;
-use crate::spares::Spares;
+use crate::error::{CommitError, LatchedFailure};
+use crate::queue::{AppendQueue, WriterState, lock};
+use crate::read::CommittedState;
+use crate::segment_pool::SegmentPool;
 use crate::stats::{SyncStats, VolumeStats};
-use crate::writer::Writer;
+use crate::writer::LogWriter;
 
 /// What the handles, the writer and the readers have in common.
-pub(crate) struct Shared {
+pub(crate) struct SharedVolume {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) config: LogConfig,
     pub(crate) volume: u64,
-    pub(crate) store: Arc<Store>,
-    pub(crate) queue: Mutex<Queue>,
+    pub(crate) committed: Arc<CommittedState>,
+    pub(crate) queue: Mutex<AppendQueue>,
     /// The writer waits here for work.
     pub(crate) work: Condvar,
     /// Appenders wait here for room.
     pub(crate) space: Condvar,
-    pub(crate) spares: Spares,
-    pub(crate) meters: Mutex<Meters>,
+    pub(crate) segment_pool: SegmentPool,
+    pub(crate) counters: Mutex<VolumeCounters>,
     pub(crate) watchers: Mutex<Vec<Waker>>,
     /// Grows with each commit.
     pub(crate) commits: AtomicU64,
-    pub(crate) writer: Mutex<Writer>,
+    pub(crate) writer: Mutex<LogWriter>,
     /// Set when a segment may have become free, so that commits need not look.
     pub(crate) reclaim: AtomicBool,
     /// Held until the end.
@@ -42,17 +42,17 @@ pub(crate) struct Shared {
 
 /// Counters since the log was opened.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Meters {
+pub(crate) struct VolumeCounters {
     pub(crate) committed_blocks: u64,
     pub(crate) written_bytes: u64,
-    pub(crate) moved_blocks: u64,
+    pub(crate) relocated_blocks: u64,
     pub(crate) reclaimed_segments: u64,
     pub(crate) syncs: SyncStats,
 }
 
-impl Shared {
+impl SharedVolume {
     pub(crate) fn dir(&self) -> &Path {
-        &self.store.dir
+        &self.committed.dir
     }
 
     /// Bytes that changes may take where records may not: with small segments a volume may be
@@ -63,8 +63,8 @@ impl Shared {
     }
 
     /// Room for blocks. A reserve is left free beside what others are to have: see `change_room`.
-    pub(crate) fn space_room(&self) -> Room<'_> {
-        Room {
+    pub(crate) fn data_space(&self) -> FreeSpace<'_> {
+        FreeSpace {
             env: &*self.env,
             dir: self.dir(),
             step: self.config.preallocate_step,
@@ -77,18 +77,18 @@ impl Shared {
     pub(crate) fn recycled(&self) -> usize {
         let most = self.config.recycled_segments;
         let all = (most as u64).saturating_mul(self.config.segment_size);
-        let tight = self.space_room().free().is_some_and(|free| free < all);
+        let tight = self.data_space().free().is_some_and(|free| free < all);
         if tight { 0 } else { most }
     }
 
     /// Room for changes: all that there is. A trim needs a few hundred bytes, and on a full volume
     /// it is the only way to get any.
-    pub(crate) fn change_room(&self) -> Room<'_> {
-        let room = self.space_room();
-        Room {
+    pub(crate) fn control_space(&self) -> FreeSpace<'_> {
+        let free_space = self.data_space();
+        FreeSpace {
             min_free: 0,
-            spare: Some(room.min_free),
-            ..room
+            spare: Some(free_space.min_free),
+            ..free_space
         }
     }
 
@@ -107,7 +107,7 @@ impl Shared {
     fn work_loop(&self) {
         loop {
             let mut queue = lock(&self.queue);
-            while queue.ops.is_empty() && queue.mood == Mood::Running {
+            while queue.ops.is_empty() && queue.writer_state == WriterState::Running {
                 queue = self
                     .work
                     .wait(queue)
@@ -117,26 +117,26 @@ impl Shared {
                 return;
             }
             drop(queue);
-            self.space_out();
+            self.wait_sync_interval();
             self.step();
         }
     }
 
     /// Waits until the next sync may start.
-    fn space_out(&self) {
+    fn wait_sync_interval(&self) {
         let interval = self.config.sync_interval;
         if interval.is_zero() {
             return;
         }
         let last = lock(&self.writer).last_sync;
         let mut queue = lock(&self.queue);
-        while queue.mood == Mood::Running {
-            let left = (last + interval).saturating_sub(self.env.elapsed());
-            if left.is_zero() {
+        while queue.writer_state == WriterState::Running {
+            let remaining = (last + interval).saturating_sub(self.env.elapsed());
+            if remaining.is_zero() {
                 return;
             }
             // The clock is the environment's; the condition variable's is the real one.
-            let step = left.min(Duration::from_millis(10));
+            let step = remaining.min(Duration::from_millis(10));
             let waited = self.work.wait_timeout(queue, step);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -151,12 +151,12 @@ impl Shared {
         }
         match writer.commit(self, &ops, &group) {
             Ok(()) => {}
-            Err(Fail::Full) => self.refuse(&group, &CommitError::Full),
-            Err(Fail::Scarce { path, source }) => {
+            Err(WriteFailure::Full) => self.reject_batch(&group, &CommitError::Full),
+            Err(WriteFailure::Scarce { path, source }) => {
                 let cause = format!("{}: {source}", path.display());
-                self.refuse(&group, &CommitError::Scarce(cause.into()));
+                self.reject_batch(&group, &CommitError::Scarce(cause.into()));
             }
-            Err(Fail::Io {
+            Err(WriteFailure::Io {
                 during,
                 path,
                 source,
@@ -166,15 +166,15 @@ impl Shared {
                 group.fail(CommitError::MayHaveHappened(latched));
             }
         }
-        self.made_room();
+        self.release_queue_space();
         writer.reclaim(self);
         true
     }
 
-    fn made_room(&self) {
+    fn release_queue_space(&self) {
         let mut queue = lock(&self.queue);
         queue.writing = 0;
-        let wakers = std::mem::take(&mut queue.room_wakers);
+        let wakers = std::mem::take(&mut queue.space_wakers);
         drop(queue);
         self.space.notify_all();
         self.commits.fetch_add(1, Ordering::AcqRel);
@@ -185,35 +185,35 @@ impl Shared {
     }
 
     /// The first failure: from now on nothing is taken.
-    pub(crate) fn latch(&self, during: &'static str, cause: &str) -> Latched {
+    pub(crate) fn latch(&self, during: &'static str, cause: &str) -> LatchedFailure {
         let mut queue = lock(&self.queue);
-        let latched = match &queue.mood {
-            Mood::Latched(first) => first.clone(),
-            _ => Latched {
+        let latched = match &queue.writer_state {
+            WriterState::Latched(first) => first.clone(),
+            _ => LatchedFailure {
                 during,
                 cause: Arc::from(cause),
                 at_ms: self.env.now_ms(),
             },
         };
-        queue.mood = Mood::Latched(latched.clone());
+        queue.writer_state = WriterState::Latched(latched.clone());
         let (_, waiting) = queue.take();
         drop(queue);
         waiting.fail(CommitError::MayHaveHappened(latched.clone()));
-        self.made_room();
+        self.release_queue_space();
         latched
     }
 
     /// The volume is full, or the system is short of something: nothing that waits was written, and
     /// nothing of it will be. Sequences that were assigned are taken back, so no gap stays.
-    fn refuse(&self, group: &Group, error: &CommitError) {
-        let table = self.store.read();
+    fn reject_batch(&self, group: &CommitGroup, error: &CommitError) {
+        let table = self.committed.read();
         let mut queue = lock(&self.queue);
         let needed = (queue.writing + queue.bytes) as u64;
         let (_, waiting) = queue.take();
         queue.reset(&table);
         // So the next append looks at the file system anew.
-        queue.space.room = 0;
-        queue.space.refuse(needed);
+        queue.space.free = 0;
+        queue.space.reject(needed);
         drop(queue);
         drop(table);
         group.fail(error.clone());
@@ -221,43 +221,43 @@ impl Shared {
     }
 }
 
-impl Shared {
+impl SharedVolume {
     pub(crate) fn volume_stats(&self) -> VolumeStats {
-        let table = self.store.read();
-        let spares = self.spares.count();
+        let table = self.committed.read();
+        let spare_segments = self.segment_pool.count();
         let files: u64 = table.segments.values().map(|s| s.file_len).sum();
         let live = table.segments.values().map(|s| s.live_bytes).sum();
         let (streams, segments) = (table.streams.len(), table.segments.len());
         drop(table);
-        let meters = lock(&self.meters).clone();
+        let counters = lock(&self.counters).clone();
         let mut queue = lock(&self.queue);
-        self.see_room(&mut queue);
+        self.refresh_free_space(&mut queue);
         VolumeStats {
             volume: self.volume,
             streams,
             segments,
-            spare_segments: spares,
+            spare_segments,
             used_bytes: queue.space.used,
             live_bytes: live,
-            file_bytes: files + spares as u64 * self.config.segment_size,
+            file_bytes: files + spare_segments as u64 * self.config.segment_size,
             reserved_bytes: queue.space.reserved,
             available_bytes: queue.available(self.config.max_bytes),
             queued_bytes: (queue.bytes + queue.writing) as u64,
-            committed_blocks: meters.committed_blocks,
-            written_bytes: meters.written_bytes,
-            moved_blocks: meters.moved_blocks,
-            reclaimed_segments: meters.reclaimed_segments,
-            syncs: meters.syncs,
-            refused: queue.space.refused,
-            latched: match &queue.mood {
-                Mood::Latched(latched) => Some(latched.clone()),
-                Mood::Running | Mood::Shutdown => None,
+            committed_blocks: counters.committed_blocks,
+            written_bytes: counters.written_bytes,
+            relocated_blocks: counters.relocated_blocks,
+            reclaimed_segments: counters.reclaimed_segments,
+            syncs: counters.syncs,
+            rejected: queue.space.rejected,
+            latched: match &queue.writer_state {
+                WriterState::Latched(latched) => Some(latched.clone()),
+                WriterState::Running | WriterState::Shutdown => None,
             },
         }
     }
 }
 
-impl Drive for Shared {
+impl WriterDriver for SharedVolume {
     fn drive(&self) -> bool {
         self.step()
     }

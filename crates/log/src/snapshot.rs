@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::env::File;
+use crate::env::EnvFile;
 use crate::log::Log;
 use crate::segment::segment_name;
-use crate::volume::Volume;
+use crate::volume::VolumeFile;
 
 /// Everything that was committed at one moment. While it lives its files keep what they hold, also
 /// those that the log does not need any more; nothing else stands still.
 pub struct LogSnapshot {
-    volume: Volume,
+    volume: VolumeFile,
     files: Vec<SegmentFile>,
 }
 
@@ -21,7 +21,7 @@ pub struct SegmentFile {
     pub name: String,
     /// Bytes from its beginning that belong to the moment.
     pub len: u64,
-    file: Arc<dyn File>,
+    file: Arc<dyn EnvFile>,
 }
 
 impl std::fmt::Debug for LogSnapshot {
@@ -47,8 +47,10 @@ impl SegmentFile {
     /// # Errors
     /// Those of the operating system.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let left = self.len.saturating_sub(offset);
-        let n = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let remaining = self.len.saturating_sub(offset);
+        let n = buf
+            .len()
+            .min(usize::try_from(remaining).unwrap_or(usize::MAX));
         self.file
             .read_at(buf.get_mut(..n).unwrap_or_default(), offset)
     }
@@ -79,7 +81,7 @@ impl Log {
     #[must_use]
     pub fn snapshot(&self) -> LogSnapshot {
         let shared = self.shared();
-        let table = shared.store.read();
+        let table = shared.committed.read();
         let file = |(id, segment): (&u64, &crate::table::Segment)| SegmentFile {
             name: segment_name(*id),
             len: if segment.sealed {
@@ -90,7 +92,7 @@ impl Log {
             file: Arc::clone(&segment.file),
         };
         LogSnapshot {
-            volume: Volume {
+            volume: VolumeFile {
                 id: shared.volume,
                 version: u32::from(crate::block::FORMAT_VERSION),
             },

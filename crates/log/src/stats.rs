@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::error::Latched;
+use crate::error::LatchedFailure;
 use crate::queue::StreamId;
-use crate::table::Stream;
+use crate::table::CommittedStream;
 
 /// Figures of a stream, exact also after a crash: they come from block headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,26 +44,26 @@ pub struct StreamStats {
 }
 
 impl StreamStats {
-    pub(crate) fn of(stream: &Stream) -> Self {
-        let line = &stream.line;
-        let first = stream.runs.front();
+    pub(crate) fn from_stream(stream: &CommittedStream) -> Self {
+        let state = &stream.state;
+        let first = stream.block_ranges.front();
         Self {
-            id: StreamId(line.stream),
-            name: line.name.to_string(),
+            id: StreamId(state.stream),
+            name: state.name.to_string(),
             records: stream.records,
             blocks: stream.blocks,
             raw_bytes: stream.raw_bytes,
             stored_bytes: stream.stored_bytes,
             first_at_ms: first.map(|e| e.first_at_ms),
-            last_at_ms: stream.runs.back().map(|e| e.last_at_ms),
-            first_seq: first.map_or(line.next_seq, |e| e.first_seq),
-            next_seq: line.next_seq,
-            trimmed_to: line.trimmed_to,
-            closed: line.closed,
+            last_at_ms: stream.block_ranges.back().map(|e| e.last_at_ms),
+            first_seq: first.map_or(state.next_seq, |e| e.first_seq),
+            next_seq: state.next_seq,
+            trimmed_to: state.trimmed_to,
+            closed: state.closed,
             lost_records: stream.lost_records(),
-            total_blocks: line.total_blocks,
-            total_raw_bytes: line.total_raw_bytes,
-            total_stored_bytes: line.total_stored_bytes,
+            total_blocks: state.total_blocks,
+            total_raw_bytes: state.total_raw_bytes,
+            total_stored_bytes: state.total_stored_bytes,
         }
     }
 }
@@ -102,7 +102,7 @@ impl SyncStats {
 
 /// What was refused because the volume is full, since the log was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refused {
+pub struct RejectedAppends {
     /// How often.
     pub count: u64,
     /// Bytes that the last one would have needed.
@@ -137,15 +137,15 @@ pub struct VolumeStats {
     /// Bytes written since the log was opened.
     pub written_bytes: u64,
     /// Blocks copied forward since the log was opened.
-    pub moved_blocks: u64,
+    pub relocated_blocks: u64,
     /// Segments removed or reused since the log was opened.
     pub reclaimed_segments: u64,
     /// Syncs of commits.
     pub syncs: SyncStats,
     /// What was refused because the volume is full.
-    pub refused: Refused,
+    pub rejected: RejectedAppends,
     /// The failure after which nothing is taken.
-    pub latched: Option<Latched>,
+    pub latched: Option<LatchedFailure>,
 }
 
 /// Figures of a segment file.
@@ -167,7 +167,7 @@ pub struct SegmentStats {
 
 /// Damage: a place in a segment where a block should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
+pub struct SegmentDamage {
     /// The segment's number.
     pub segment: u64,
     /// Where the damage begins in its file.
@@ -196,7 +196,7 @@ pub struct DamagedBlock {
 
 /// A run of a stream's records that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LostRun {
+pub struct LostRange {
     /// The stream.
     pub stream: StreamId,
     /// Its name.
@@ -217,9 +217,9 @@ pub struct RecoveryReport {
     /// Blocks that can be read.
     pub blocks: u64,
     /// Places where the disk does not give back what was written.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<SegmentDamage>,
     /// Runs of records that are lost and were not known to be lost before.
-    pub lost: Vec<LostRun>,
+    pub lost: Vec<LostRange>,
     /// Segments that should be there and are not.
     pub missing_segments: Vec<u64>,
     /// Streams whose declaration was lost; they go by the name `unknown-<id>`.

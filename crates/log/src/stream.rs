@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::block::block_len;
-use crate::catalog::{Range, StreamLine};
-use crate::extent::{Extent, MAX_BLOCKS, Place};
-use crate::index::Line;
+use crate::catalog::{SequenceRange, StreamState};
+use crate::extent::{Extent, IndexRange, MAX_BLOCKS};
+use crate::index::IndexEntry;
 
 /// The place of a block that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct BlockEntry {
     pub(crate) first_seq: u64,
     pub(crate) first_at_ms: i64,
     pub(crate) last_at_ms: i64,
@@ -26,18 +26,18 @@ pub(crate) struct Entry {
     pub(crate) codec: u8,
 }
 
-impl Entry {
-    pub(crate) fn of(line: &Line, segment: u64) -> Self {
+impl BlockEntry {
+    pub(crate) fn from_index_entry(index_entry: &IndexEntry, segment: u64) -> Self {
         Self {
-            first_seq: line.first_seq,
-            first_at_ms: line.first_at_ms,
-            last_at_ms: line.last_at_ms,
+            first_seq: index_entry.first_seq,
+            first_at_ms: index_entry.first_at_ms,
+            last_at_ms: index_entry.last_at_ms,
             segment: number(segment),
-            offset: line.offset,
-            stored_len: line.stored_len,
-            raw_len: line.raw_len,
-            records: line.records,
-            codec: line.codec,
+            offset: index_entry.offset,
+            stored_len: index_entry.stored_len,
+            raw_len: index_entry.raw_len,
+            records: index_entry.records,
+            codec: index_entry.codec,
         }
     }
 
@@ -45,8 +45,8 @@ impl Entry {
         self.first_seq.saturating_add(u64::from(self.records))
     }
 
-    pub(crate) fn range(&self) -> Range {
-        Range {
+    pub(crate) fn range(&self) -> SequenceRange {
+        SequenceRange {
             first: self.first_seq,
             end: self.end_seq(),
         }
@@ -66,7 +66,7 @@ fn number(segment: u64) -> u32 {
 ///
 /// Either `entries` holds every one of them, or `place` says where they are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct BlockRange {
     pub(crate) first_seq: u64,
     pub(crate) end_seq: u64,
     pub(crate) raw_bytes: u64,
@@ -77,16 +77,16 @@ pub(crate) struct Run {
     pub(crate) segment: u32,
     pub(crate) blocks: u32,
     /// Lines of the index among which the run's are; some of them may be trimmed.
-    pub(crate) place: Option<Place>,
+    pub(crate) index_range: Option<IndexRange>,
     #[allow(
         clippy::box_collection,
         reason = "most runs have none, and there are very many runs"
     )]
-    pub(crate) entries: Option<Box<VecDeque<Entry>>>,
+    pub(crate) entries: Option<Box<VecDeque<BlockEntry>>>,
 }
 
-impl Run {
-    pub(crate) fn of(extent: &Extent, segment: u64) -> Self {
+impl BlockRange {
+    pub(crate) fn from_extent(extent: &Extent, segment: u64) -> Self {
         Self {
             first_seq: extent.first_seq,
             end_seq: extent.end_seq,
@@ -97,12 +97,12 @@ impl Run {
             last_at_ms: extent.last_at_ms,
             segment: number(segment),
             blocks: extent.blocks,
-            place: Some(extent.place),
+            index_range: Some(extent.index_range),
             entries: None,
         }
     }
 
-    fn new(entry: Entry, place: Option<Place>) -> Self {
+    fn from_entry(entry: BlockEntry, index_range: Option<IndexRange>) -> Self {
         Self {
             first_seq: entry.first_seq,
             end_seq: entry.end_seq(),
@@ -113,13 +113,13 @@ impl Run {
             last_at_ms: entry.last_at_ms,
             segment: entry.segment,
             blocks: 1,
-            place,
+            index_range,
             entries: Some(Box::new(VecDeque::from([entry]))),
         }
     }
 
     /// Takes the next block, if it is of the same run.
-    fn extend(&mut self, entry: Entry, place: Option<Place>) -> bool {
+    fn extend(&mut self, entry: BlockEntry, index_range: Option<IndexRange>) -> bool {
         let Some(entries) = &mut self.entries else {
             return false;
         };
@@ -129,7 +129,7 @@ impl Run {
             && self.segment == entry.segment
             && self.end_seq == entry.first_seq
             && self.blocks < MAX_BLOCKS
-            && self.place == place;
+            && self.index_range == index_range;
         if follows {
             self.end_seq = entry.end_seq();
             self.raw_bytes += u64::from(entry.raw_len);
@@ -144,43 +144,45 @@ impl Run {
 
     /// The run's entries as runs, which have places in the same lines.
     pub(crate) fn split(
-        entries: impl IntoIterator<Item = Entry>,
-        place: Option<Place>,
+        entries: impl IntoIterator<Item = BlockEntry>,
+        index_range: Option<IndexRange>,
     ) -> Vec<Self> {
-        let mut runs: Vec<Self> = Vec::new();
+        let mut block_ranges: Vec<Self> = Vec::new();
         for entry in entries {
-            let joined = runs.last_mut().is_some_and(|run| run.extend(entry, place));
+            let joined = block_ranges
+                .last_mut()
+                .is_some_and(|block_range| block_range.extend(entry, index_range));
             if !joined {
-                runs.push(Self::new(entry, place));
+                block_ranges.push(Self::from_entry(entry, index_range));
             }
         }
-        runs
+        block_ranges
     }
 
-    pub(crate) fn range(&self) -> Range {
-        Range {
+    pub(crate) fn range(&self) -> SequenceRange {
+        SequenceRange {
             first: self.first_seq,
             end: self.end_seq,
         }
     }
 
     /// Whether all of it is in the range.
-    pub(crate) fn within(&self, range: &Range) -> bool {
+    pub(crate) fn within(&self, range: &SequenceRange) -> bool {
         range.first <= self.first_seq && self.end_seq <= range.end
     }
 
-    pub(crate) fn overlaps(&self, range: &Range) -> bool {
+    pub(crate) fn overlaps(&self, range: &SequenceRange) -> bool {
         self.first_seq < range.end && range.first < self.end_seq
     }
 
     /// Whether its entries would have to be loaded.
-    pub(crate) fn is_folded(&self) -> bool {
+    pub(crate) fn is_evicted(&self) -> bool {
         self.entries.is_none()
     }
 
     /// Forgets the entries, if they can be loaded again.
-    pub(crate) fn fold(&mut self) {
-        if self.place.is_some() {
+    pub(crate) fn evict_entries(&mut self) {
+        if self.index_range.is_some() {
             self.entries = None;
         }
     }
@@ -188,10 +190,10 @@ impl Run {
 
 /// A stream.
 #[derive(Clone, Debug)]
-pub(crate) struct Stream {
-    pub(crate) line: StreamLine,
+pub(crate) struct CommittedStream {
+    pub(crate) state: StreamState,
     /// Blocks that can be read, by sequence.
-    pub(crate) runs: VecDeque<Run>,
+    pub(crate) block_ranges: VecDeque<BlockRange>,
     /// Sums over `runs`.
     pub(crate) records: u64,
     pub(crate) blocks: u64,
@@ -199,11 +201,11 @@ pub(crate) struct Stream {
     pub(crate) stored_bytes: u64,
 }
 
-impl Stream {
-    pub(crate) fn new(line: StreamLine) -> Self {
+impl CommittedStream {
+    pub(crate) fn new(state: StreamState) -> Self {
         Self {
-            line,
-            runs: VecDeque::new(),
+            state,
+            block_ranges: VecDeque::new(),
             records: 0,
             blocks: 0,
             raw_bytes: 0,
@@ -213,7 +215,7 @@ impl Stream {
 
     /// A stream of which nothing is known but its id and name.
     pub(crate) fn empty(stream: u64, name: Arc<str>) -> Self {
-        Self::new(StreamLine {
+        Self::new(StreamState {
             stream,
             name,
             next_seq: 0,
@@ -228,87 +230,101 @@ impl Stream {
     }
 
     /// Adds the next block; `place` is where its run is found, if its segment has an index.
-    pub(crate) fn push(&mut self, entry: Entry, place: Option<Place>) {
+    pub(crate) fn push(&mut self, entry: BlockEntry, index_range: Option<IndexRange>) {
         self.records += u64::from(entry.records);
         self.blocks += 1;
         self.raw_bytes += u64::from(entry.raw_len);
         self.stored_bytes += u64::from(entry.stored_len);
-        let last = self.runs.back_mut();
-        if !last.is_some_and(|run| run.extend(entry, place)) {
-            self.runs.push_back(Run::new(entry, place));
+        let last = self.block_ranges.back_mut();
+        if !last.is_some_and(|block_range| block_range.extend(entry, index_range)) {
+            self.block_ranges
+                .push_back(BlockRange::from_entry(entry, index_range));
         }
     }
 
     /// Puts a run at its place; nothing that it overlaps may be there.
-    pub(crate) fn insert(&mut self, run: Run) {
-        self.records += run.range().len();
-        self.blocks += u64::from(run.blocks);
-        self.raw_bytes += run.raw_bytes;
-        self.stored_bytes += run.stored_bytes;
-        let at = self.position(run.first_seq);
-        self.runs.insert(at, run);
+    pub(crate) fn insert(&mut self, block_range: BlockRange) {
+        self.records += block_range.range().len();
+        self.blocks += u64::from(block_range.blocks);
+        self.raw_bytes += block_range.raw_bytes;
+        self.stored_bytes += block_range.stored_bytes;
+        let at = self.position(block_range.first_seq);
+        self.block_ranges.insert(at, block_range);
     }
 
     /// Puts one block at its place.
-    pub(crate) fn insert_entry(&mut self, entry: Entry) {
+    pub(crate) fn insert_entry(&mut self, entry: BlockEntry) {
         let at = self.position(entry.first_seq);
-        let before = at.checked_sub(1).and_then(|at| self.runs.get_mut(at));
-        if before.is_some_and(|run| run.extend(entry, None)) {
+        let before = at
+            .checked_sub(1)
+            .and_then(|at| self.block_ranges.get_mut(at));
+        if before.is_some_and(|block_range| block_range.extend(entry, None)) {
             self.records += u64::from(entry.records);
             self.blocks += 1;
             self.raw_bytes += u64::from(entry.raw_len);
             self.stored_bytes += u64::from(entry.stored_len);
         } else {
-            self.insert(Run::new(entry, None));
+            self.insert(BlockRange::from_entry(entry, None));
         }
     }
 
-    fn take_at(&mut self, at: usize) -> Option<Run> {
-        let run = self.runs.remove(at)?;
-        self.records -= run.range().len();
-        self.blocks -= u64::from(run.blocks);
-        self.raw_bytes -= run.raw_bytes;
-        self.stored_bytes -= run.stored_bytes;
-        Some(run)
+    fn take_at(&mut self, at: usize) -> Option<BlockRange> {
+        let block_range = self.block_ranges.remove(at)?;
+        self.records -= block_range.range().len();
+        self.blocks -= u64::from(block_range.blocks);
+        self.raw_bytes -= block_range.raw_bytes;
+        self.stored_bytes -= block_range.stored_bytes;
+        Some(block_range)
     }
 
     /// Index of the first run that ends after `seq`.
     pub(crate) fn position(&self, seq: u64) -> usize {
-        self.runs.partition_point(|run| run.end_seq <= seq)
+        self.block_ranges
+            .partition_point(|block_range| block_range.end_seq <= seq)
     }
 
     /// The run that holds a record.
-    pub(crate) fn run_of(&self, seq: u64) -> Option<&Run> {
-        let run = self.runs.get(self.position(seq))?;
-        (run.first_seq <= seq).then_some(run)
+    pub(crate) fn block_range_at(&self, seq: u64) -> Option<&BlockRange> {
+        let block_range = self.block_ranges.get(self.position(seq))?;
+        (block_range.first_seq <= seq).then_some(block_range)
     }
 
     /// Takes out what is in a range: whole runs, and of the others those blocks that `gone` says.
     /// A run at the edge whose entries are not loaded stays as it is.
-    pub(crate) fn take(&mut self, range: Range, gone: impl Fn(&Entry) -> bool) -> Vec<Run> {
+    pub(crate) fn take(
+        &mut self,
+        range: SequenceRange,
+        is_removed: impl Fn(&BlockEntry) -> bool,
+    ) -> Vec<BlockRange> {
         let mut taken = Vec::new();
         let mut at = self.position(range.first);
-        while self.runs.get(at).is_some_and(|run| run.overlaps(&range)) {
-            let Some(run) = self.runs.get(at) else { break };
-            let whole = run.within(&range);
-            if !whole && run.is_folded() {
+        while self
+            .block_ranges
+            .get(at)
+            .is_some_and(|block_range| block_range.overlaps(&range))
+        {
+            let Some(block_range) = self.block_ranges.get(at) else {
+                break;
+            };
+            let whole = block_range.within(&range);
+            if !whole && block_range.is_evicted() {
                 at += 1;
                 continue;
             }
-            let Some(mut run) = self.take_at(at) else {
+            let Some(mut block_range) = self.take_at(at) else {
                 break;
             };
             if whole {
-                taken.push(run);
+                taken.push(block_range);
                 continue;
             }
-            let place = run.place;
-            let entries = run.entries.take().map(|entries| *entries);
-            let (out, kept): (Vec<Entry>, Vec<Entry>) =
-                entries.into_iter().flatten().partition(&gone);
-            taken.extend(Run::split(out, place));
-            for kept in Run::split(kept, place) {
-                self.insert(kept);
+            let index_range = block_range.index_range;
+            let entries = block_range.entries.take().map(|entries| *entries);
+            let (out, remaining): (Vec<BlockEntry>, Vec<BlockEntry>) =
+                entries.into_iter().flatten().partition(&is_removed);
+            taken.extend(BlockRange::split(out, index_range));
+            for remaining in BlockRange::split(remaining, index_range) {
+                self.insert(remaining);
                 at += 1;
             }
         }
@@ -316,47 +332,51 @@ impl Stream {
     }
 
     /// Replaces a run by what is left of it, entry by entry; what it was.
-    pub(crate) fn unfold(&mut self, run: &Run, entries: Vec<Entry>) -> Option<Run> {
-        let at = self.position(run.first_seq);
-        if self.runs.get(at) != Some(run) {
+    pub(crate) fn load_entries(
+        &mut self,
+        block_range: &BlockRange,
+        entries: Vec<BlockEntry>,
+    ) -> Option<BlockRange> {
+        let at = self.position(block_range.first_seq);
+        if self.block_ranges.get(at) != Some(block_range) {
             return None;
         }
         let before = self.take_at(at);
-        for run in Run::split(entries, run.place) {
-            self.insert(run);
+        for block_range in BlockRange::split(entries, block_range.index_range) {
+            self.insert(block_range);
         }
         before
     }
 
     /// Records lost for good, before and after the trim.
     pub(crate) fn lost_records(&self) -> u64 {
-        self.line.lost_before + self.line.lost.iter().map(Range::len).sum::<u64>()
+        self.state.lost_before + self.state.lost.iter().map(SequenceRange::len).sum::<u64>()
     }
 
     /// How many records below `up_to` were lost.
     pub(crate) fn lost_below(&self, up_to: u64) -> u64 {
-        let below = |r: &Range| r.end.min(up_to).saturating_sub(r.first);
-        self.line.lost_before + self.line.lost.iter().map(below).sum::<u64>()
+        let below = |r: &SequenceRange| r.end.min(up_to).saturating_sub(r.first);
+        self.state.lost_before + self.state.lost.iter().map(below).sum::<u64>()
     }
 
     /// Adds a lost run, joined with its neighbours.
-    pub(crate) fn note_lost(&mut self, range: Range) {
-        let range = Range {
-            first: range.first.max(self.line.trimmed_to),
+    pub(crate) fn add_lost(&mut self, range: SequenceRange) {
+        let range = SequenceRange {
+            first: range.first.max(self.state.trimmed_to),
             end: range.end,
         };
         if range.len() == 0 {
             return;
         }
-        self.line.lost.push(range);
-        self.line.lost.sort_by_key(|r| r.first);
-        let mut joined: Vec<Range> = Vec::with_capacity(self.line.lost.len());
-        for &r in &self.line.lost {
+        self.state.lost.push(range);
+        self.state.lost.sort_by_key(|r| r.first);
+        let mut joined: Vec<SequenceRange> = Vec::with_capacity(self.state.lost.len());
+        for &r in &self.state.lost {
             match joined.last_mut() {
                 Some(last) if r.first <= last.end => last.end = last.end.max(r.end),
                 _ => joined.push(r),
             }
         }
-        self.line.lost = joined;
+        self.state.lost = joined;
     }
 }

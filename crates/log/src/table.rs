@@ -5,15 +5,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Control, Range};
-use crate::env::File;
-use crate::extent::{Extent, Extents};
-use crate::index::Line;
-pub(crate) use crate::stream::{Entry, Run, Stream};
+use crate::catalog::{Catalog, ControlBlock, SequenceRange};
+use crate::env::EnvFile;
+use crate::extent::{Extent, SegmentExtents};
+use crate::index::IndexEntry;
+pub(crate) use crate::stream::{BlockEntry, BlockRange, CommittedStream};
 
 /// A segment file.
 pub(crate) struct Segment {
-    pub(crate) file: Arc<dyn File>,
+    pub(crate) file: Arc<dyn EnvFile>,
     /// Where its blocks end.
     pub(crate) end: u64,
     /// Bytes of the file.
@@ -27,35 +27,35 @@ pub(crate) struct Segment {
 
 /// All of it.
 #[derive(Default)]
-pub(crate) struct Table {
-    pub(crate) streams: HashMap<u64, Stream>,
+pub(crate) struct VolumeTable {
+    pub(crate) streams: HashMap<u64, CommittedStream>,
     pub(crate) names: HashMap<Arc<str>, u64>,
     pub(crate) segments: BTreeMap<u64, Segment>,
     pub(crate) next_stream: u64,
 }
 
-impl Table {
+impl VolumeTable {
     pub(crate) fn from_catalog(catalog: Catalog) -> Self {
         let mut table = Self {
             next_stream: catalog.next_stream,
             ..Self::default()
         };
-        for line in catalog.streams {
-            table.insert(Stream::new(line));
+        for state in catalog.streams {
+            table.insert(CommittedStream::new(state));
         }
         table
     }
 
-    pub(crate) fn insert(&mut self, stream: Stream) {
-        let id = stream.line.stream;
+    pub(crate) fn insert(&mut self, stream: CommittedStream) {
+        let id = stream.state.stream;
         self.next_stream = self.next_stream.max(id.saturating_add(1));
-        self.names.insert(stream.line.name.clone(), id);
+        self.names.insert(stream.state.name.clone(), id);
         self.streams.insert(id, stream);
     }
 
     pub(crate) fn catalog(&self) -> Catalog {
-        let mut streams: Vec<_> = self.streams.values().map(|s| s.line.clone()).collect();
-        streams.sort_by_key(|line| line.stream);
+        let mut streams: Vec<_> = self.streams.values().map(|s| s.state.clone()).collect();
+        streams.sort_by_key(|state| state.stream);
         Catalog {
             next_stream: self.next_stream,
             segments: self.segments.keys().copied().collect(),
@@ -69,16 +69,16 @@ impl Table {
     }
 
     /// A block was committed.
-    pub(crate) fn append(&mut self, line: &Line, segment: u64) {
-        let Some(stream) = self.streams.get_mut(&line.stream) else {
+    pub(crate) fn append(&mut self, index_entry: &IndexEntry, segment: u64) {
+        let Some(stream) = self.streams.get_mut(&index_entry.stream) else {
             return;
         };
-        let entry = Entry::of(line, segment);
-        stream.line.next_seq = stream.line.next_seq.max(entry.end_seq());
-        stream.line.total_blocks += 1;
-        stream.line.total_raw_bytes += u64::from(entry.raw_len);
-        stream.line.total_stored_bytes += u64::from(entry.stored_len);
-        if entry.end_seq() > stream.line.trimmed_to {
+        let entry = BlockEntry::from_index_entry(index_entry, segment);
+        stream.state.next_seq = stream.state.next_seq.max(entry.end_seq());
+        stream.state.total_blocks += 1;
+        stream.state.total_raw_bytes += u64::from(entry.raw_len);
+        stream.state.total_stored_bytes += u64::from(entry.stored_len);
+        if entry.end_seq() > stream.state.trimmed_to {
             stream.push(entry, None);
             occupy(&mut self.segments, segment, 1, entry.disk_len());
         }
@@ -88,50 +88,53 @@ impl Table {
     }
 
     /// A block was copied: from now on it is read from its new place, if anybody still needs it.
-    pub(crate) fn relocate(&mut self, line: &Line, from: u64, segment: u64) {
-        let entry = Entry::of(line, segment);
+    pub(crate) fn relocate(&mut self, index_entry: &IndexEntry, from: u64, segment: u64) {
+        let entry = BlockEntry::from_index_entry(index_entry, segment);
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment.data_bytes += entry.disk_len();
         }
-        let Some(stream) = self.streams.get_mut(&line.stream) else {
+        let Some(stream) = self.streams.get_mut(&index_entry.stream) else {
             return;
         };
-        let was_there = |run: &Run| u64::from(run.segment) == from;
-        if !stream.run_of(line.first_seq).is_some_and(was_there) {
+        let was_there = |block_range: &BlockRange| u64::from(block_range.segment) == from;
+        if !stream
+            .block_range_at(index_entry.first_seq)
+            .is_some_and(was_there)
+        {
             return;
         }
-        let taken = stream.take(entry.range(), |e| e.first_seq == line.first_seq);
+        let taken = stream.take(entry.range(), |e| e.first_seq == index_entry.first_seq);
         if taken.is_empty() {
             return;
         }
         stream.insert_entry(entry);
-        for run in &taken {
-            vacate(&mut self.segments, run);
+        for block_range in &taken {
+            vacate(&mut self.segments, block_range);
         }
         occupy(&mut self.segments, segment, 1, entry.disk_len());
     }
 
     /// A change was committed.
-    pub(crate) fn apply(&mut self, control: &Control) {
+    pub(crate) fn apply(&mut self, control: &ControlBlock) {
         match control {
-            Control::Declare { stream, name } => {
+            ControlBlock::Declare { stream, name } => {
                 if !self.streams.contains_key(stream) {
-                    self.insert(Stream::empty(*stream, name.clone()));
+                    self.insert(CommittedStream::empty(*stream, name.clone()));
                 }
             }
-            Control::Trim {
+            ControlBlock::Trim {
                 stream,
                 up_to,
                 lost_before,
             } => self.trim(*stream, *up_to, *lost_before),
-            Control::Close { stream } => {
+            ControlBlock::Close { stream } => {
                 if let Some(stream) = self.streams.get_mut(stream) {
-                    stream.line.closed = true;
+                    stream.state.closed = true;
                 }
             }
-            Control::Delete { stream } => self.delete(*stream),
-            Control::Lost { stream, range } => self.lose(*stream, *range),
-            Control::Drop { segment } => {
+            ControlBlock::Delete { stream } => self.delete(*stream),
+            ControlBlock::Lost { stream, range } => self.lose(*stream, *range),
+            ControlBlock::Drop { segment } => {
                 self.segments.remove(segment);
             }
         }
@@ -141,23 +144,23 @@ impl Table {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        if up_to <= stream.line.trimmed_to {
+        if up_to <= stream.state.trimmed_to {
             return;
         }
         let lost_before = lost_before.max(stream.lost_below(up_to));
-        stream.line.trimmed_to = up_to;
-        stream.line.next_seq = stream.line.next_seq.max(up_to);
-        stream.line.lost_before = stream.line.lost_before.max(lost_before);
-        stream.line.lost.retain(|r| r.end > up_to);
-        if let Some(first) = stream.line.lost.first_mut() {
+        stream.state.trimmed_to = up_to;
+        stream.state.next_seq = stream.state.next_seq.max(up_to);
+        stream.state.lost_before = stream.state.lost_before.max(lost_before);
+        stream.state.lost.retain(|r| r.end > up_to);
+        if let Some(first) = stream.state.lost.first_mut() {
             first.first = first.first.max(up_to);
         }
-        let range = Range {
+        let range = SequenceRange {
             first: 0,
             end: up_to,
         };
-        for run in stream.take(range, |e| e.end_seq() <= up_to) {
-            vacate(&mut self.segments, &run);
+        for block_range in stream.take(range, |e| e.end_seq() <= up_to) {
+            vacate(&mut self.segments, &block_range);
         }
     }
 
@@ -165,48 +168,61 @@ impl Table {
         let Some(stream) = self.streams.remove(&id) else {
             return;
         };
-        if self.names.get(&stream.line.name) == Some(&id) {
-            self.names.remove(&stream.line.name);
+        if self.names.get(&stream.state.name) == Some(&id) {
+            self.names.remove(&stream.state.name);
         }
-        for run in &stream.runs {
-            vacate(&mut self.segments, run);
+        for block_range in &stream.block_ranges {
+            vacate(&mut self.segments, block_range);
         }
     }
 
-    fn lose(&mut self, id: u64, range: Range) {
+    fn lose(&mut self, id: u64, range: SequenceRange) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        let hit = |e: &Entry| e.first_seq < range.end && range.first < e.end_seq();
-        for run in stream.take(range, hit) {
-            vacate(&mut self.segments, &run);
+        let hit = |e: &BlockEntry| e.first_seq < range.end && range.first < e.end_seq();
+        for block_range in stream.take(range, hit) {
+            vacate(&mut self.segments, &block_range);
         }
-        stream.line.next_seq = stream.line.next_seq.max(range.end);
-        stream.note_lost(range);
+        stream.state.next_seq = stream.state.next_seq.max(range.end);
+        stream.add_lost(range);
     }
 
     /// Puts the loaded entries of a run in its place.
-    pub(crate) fn unfold(&mut self, stream: u64, run: &Run, entries: Vec<Entry>) {
+    pub(crate) fn load_entries(
+        &mut self,
+        stream: u64,
+        block_range: &BlockRange,
+        entries: Vec<BlockEntry>,
+    ) {
         let Some(stream) = self.streams.get_mut(&stream) else {
             return;
         };
-        let found: u64 = entries.iter().map(Entry::disk_len).sum();
+        let found: u64 = entries.iter().map(BlockEntry::disk_len).sum();
         let blocks = entries.len() as u64;
-        if let Some(before) = stream.unfold(run, entries) {
+        if let Some(before) = stream.load_entries(block_range, entries) {
             vacate(&mut self.segments, &before);
-            occupy(&mut self.segments, u64::from(run.segment), blocks, found);
+            occupy(
+                &mut self.segments,
+                u64::from(block_range.segment),
+                blocks,
+                found,
+            );
         }
     }
 
     /// Forgets the entries of a stream's runs that can be loaded again.
-    pub(crate) fn fold(&mut self, stream: u64) {
+    pub(crate) fn evict_entries(&mut self, stream: u64) {
         if let Some(stream) = self.streams.get_mut(&stream) {
-            stream.runs.iter_mut().for_each(Run::fold);
+            stream
+                .block_ranges
+                .iter_mut()
+                .for_each(BlockRange::evict_entries);
         }
     }
 
     /// A segment got its index: from now on the places of its blocks are found there.
-    pub(crate) fn fold_segment(&mut self, segment: u64, extents: &Extents) {
+    pub(crate) fn evict_segment_entries(&mut self, segment: u64, extents: &SegmentExtents) {
         let mut of_stream: HashMap<u64, Vec<&Extent>> = HashMap::new();
         for extent in &extents.all {
             of_stream.entry(extent.stream).or_default().push(extent);
@@ -217,15 +233,15 @@ impl Table {
             };
             extents.sort_by_key(|e| e.first_seq);
             let mut at = 0;
-            while let Some(run) = stream.runs.get_mut(at) {
-                let here = u64::from(run.segment) == segment && !run.is_folded();
-                if here && !fold_into(run, &extents) {
+            while let Some(block_range) = stream.block_ranges.get_mut(at) {
+                let here = u64::from(block_range.segment) == segment && !block_range.is_evicted();
+                if here && !evict_into_extent(block_range, &extents) {
                     // It goes over the border of two extents.
-                    let parts = divide(run, &extents);
+                    let parts = divide(block_range, &extents);
                     let n = parts.len();
-                    stream.runs.remove(at);
+                    stream.block_ranges.remove(at);
                     for (i, part) in parts.into_iter().enumerate() {
-                        stream.runs.insert(at + i, part);
+                        stream.block_ranges.insert(at + i, part);
                     }
                     at += n;
                 } else {
@@ -244,32 +260,32 @@ fn extent_of<'a>(extents: &[&'a Extent], seq: u64) -> Option<&'a Extent> {
 }
 
 /// Whether the run is of one extent; then its place is there.
-fn fold_into(run: &mut Run, extents: &[&Extent]) -> bool {
-    let extent = extent_of(extents, run.first_seq);
-    let whole = extent.filter(|e| run.end_seq <= e.end_seq);
+fn evict_into_extent(block_range: &mut BlockRange, extents: &[&Extent]) -> bool {
+    let extent = extent_of(extents, block_range.first_seq);
+    let whole = extent.filter(|e| block_range.end_seq <= e.end_seq);
     if let Some(extent) = whole {
-        run.place = Some(extent.place);
-        run.fold();
+        block_range.index_range = Some(extent.index_range);
+        block_range.evict_entries();
     }
     whole.is_some()
 }
 
 /// The run cut where extents end. What is in none keeps its entries.
-fn divide(run: &mut Run, extents: &[&Extent]) -> Vec<Run> {
-    let entries = run.entries.take().map(|entries| *entries);
-    let mut parts: Vec<Run> = Vec::new();
-    let mut same: Vec<Entry> = Vec::new();
-    let mut place = None;
+fn divide(block_range: &mut BlockRange, extents: &[&Extent]) -> Vec<BlockRange> {
+    let entries = block_range.entries.take().map(|entries| *entries);
+    let mut parts: Vec<BlockRange> = Vec::new();
+    let mut same: Vec<BlockEntry> = Vec::new();
+    let mut index_range = None;
     for entry in entries.into_iter().flatten() {
-        let next = extent_of(extents, entry.first_seq).map(|e| e.place);
-        if next != place {
-            parts.extend(Run::split(same.drain(..), place));
-            place = next;
+        let next = extent_of(extents, entry.first_seq).map(|e| e.index_range);
+        if next != index_range {
+            parts.extend(BlockRange::split(same.drain(..), index_range));
+            index_range = next;
         }
         same.push(entry);
     }
-    parts.extend(Run::split(same, place));
-    parts.iter_mut().for_each(Run::fold);
+    parts.extend(BlockRange::split(same, index_range));
+    parts.iter_mut().for_each(BlockRange::evict_entries);
     parts
 }
 
@@ -282,9 +298,9 @@ pub(crate) fn occupy(segments: &mut BTreeMap<u64, Segment>, segment: u64, blocks
 }
 
 /// They are not needed any more.
-fn vacate(segments: &mut BTreeMap<u64, Segment>, run: &Run) {
-    if let Some(segment) = segments.get_mut(&u64::from(run.segment)) {
-        segment.live_blocks -= u64::from(run.blocks);
-        segment.live_bytes -= run.disk_bytes;
+fn vacate(segments: &mut BTreeMap<u64, Segment>, block_range: &BlockRange) {
+    if let Some(segment) = segments.get_mut(&u64::from(block_range.segment)) {
+        segment.live_blocks -= u64::from(block_range.blocks);
+        segment.live_bytes -= block_range.disk_bytes;
     }
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 
 use crate::block::FORMAT_VERSION;
-use crate::env::{Access, Env, LockGuard, read_full, write_full};
-use crate::error::OpenError;
+use crate::env::{Env, FileAccess, LockGuard, read_full, write_full};
+use crate::error::LogOpenError;
 
 /// Says what the directory is.
 pub(crate) const VOLUME_FILE: &str = "volume";
@@ -16,31 +16,31 @@ const MAX_LEN: usize = 4096;
 
 /// What the file `volume` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Volume {
+pub(crate) struct VolumeFile {
     pub(crate) id: u64,
     pub(crate) version: u32,
 }
 
 /// What was found in place of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    Sound(Volume),
+pub(crate) enum VolumeFileStatus {
+    Sound(VolumeFile),
     Missing,
     Damaged,
 }
 
-impl Found {
+impl VolumeFileStatus {
     /// The volume of a directory, by its file and by the heads of its segments. The file decides
     /// unless no segment agrees with it: a damaged file must not make another volume of the
     /// directory, nor a copied one. Where segments of several volumes are mixed, the one that has
     /// most of them counts, or the one of the newest segment.
-    pub(crate) fn id(self, heads: &[(u64, u64)]) -> Option<u64> {
+    pub(crate) fn id(self, headers: &[(u64, u64)]) -> Option<u64> {
         let written = match self {
             Self::Sound(volume) => Some(volume.id),
             Self::Missing | Self::Damaged => None,
         };
         let mut counts: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
-        for (segment, volume) in heads {
+        for (segment, volume) in headers {
             let (count, newest) = counts.entry(*volume).or_default();
             *count += 1;
             *newest = (*newest).max(*segment);
@@ -53,7 +53,7 @@ impl Found {
     }
 }
 
-impl Volume {
+impl VolumeFile {
     /// Text, because people look into it. The last line is a checksum, so that a damaged file is
     /// not taken for one of a newer version.
     pub(crate) fn encode(&self) -> String {
@@ -82,38 +82,38 @@ impl Volume {
 }
 
 /// Reads the file; a newer version is an error.
-pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<Found, OpenError> {
+pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<VolumeFileStatus, LogOpenError> {
     let path = dir.join(VOLUME_FILE);
-    let io = |source| OpenError::Io {
+    let io = |source| LogOpenError::Io {
         path: path.clone(),
         source,
     };
-    let file = match env.open(&path, Access::Read) {
+    let file = match env.open(&path, FileAccess::Read) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(VolumeFileStatus::Missing),
         Err(e) => return Err(io(e)),
     };
     let mut buf = vec![0; MAX_LEN];
     let n = read_full(&*file, &mut buf, 0).map_err(io)?;
-    let Some(volume) = Volume::decode(buf.get(..n).unwrap_or_default()) else {
-        return Ok(Found::Damaged);
+    let Some(volume) = VolumeFile::decode(buf.get(..n).unwrap_or_default()) else {
+        return Ok(VolumeFileStatus::Damaged);
     };
     if volume.version > u32::from(FORMAT_VERSION) {
-        return Err(OpenError::Version {
+        return Err(LogOpenError::Version {
             dir: dir.to_owned(),
             found: volume.version,
             known: u32::from(FORMAT_VERSION),
         });
     }
-    Ok(Found::Sound(volume))
+    Ok(VolumeFileStatus::Sound(volume))
 }
 
 /// Writes the file: under another name, synced, then renamed. A crash leaves the old one or the
 /// new one, never half of one.
-pub(crate) fn write(env: &dyn Env, dir: &Path, volume: &Volume) -> Result<(), OpenError> {
+pub(crate) fn write(env: &dyn Env, dir: &Path, volume: &VolumeFile) -> Result<(), LogOpenError> {
     let path = dir.join(NEW_VOLUME_FILE);
-    let io = |source| sort(dir, &path, source);
-    let file = env.open(&path, Access::Create).map_err(io)?;
+    let io = |source| open_error(dir, &path, source);
+    let file = env.open(&path, FileAccess::Create).map_err(io)?;
     write_full(&*file, volume.encode().as_bytes(), 0).map_err(io)?;
     file.sync_data().map_err(io)?;
     env.rename(&path, &dir.join(VOLUME_FILE)).map_err(io)?;
@@ -121,27 +121,27 @@ pub(crate) fn write(env: &dyn Env, dir: &Path, volume: &Volume) -> Result<(), Op
 }
 
 /// Takes the directory for this process.
-pub(crate) fn lock(env: &dyn Env, dir: &Path) -> Result<LockGuard, OpenError> {
+pub(crate) fn lock(env: &dyn Env, dir: &Path) -> Result<LockGuard, LogOpenError> {
     let path = dir.join(LOCK_FILE);
     match env.lock(&path) {
         Ok(Some(guard)) => Ok(guard),
-        Ok(None) => Err(OpenError::Locked {
+        Ok(None) => Err(LogOpenError::Locked {
             dir: dir.to_owned(),
         }),
-        Err(e) => Err(sort(dir, &path, e)),
+        Err(e) => Err(open_error(dir, &path, e)),
     }
 }
 
 /// An error of the operating system as one of ours.
-pub(crate) fn sort(dir: &Path, path: &Path, source: io::Error) -> OpenError {
+pub(crate) fn open_error(dir: &Path, path: &Path, source: io::Error) -> LogOpenError {
     match source.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            OpenError::ReadOnly {
+            LogOpenError::ReadOnly {
                 dir: dir.to_owned(),
                 source,
             }
         }
-        _ => OpenError::Io {
+        _ => LogOpenError::Io {
             path: path.to_owned(),
             source,
         },

@@ -6,35 +6,37 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::active::{Active, Draft, Fail, Room, is_full, is_no_descriptor, is_scarce};
-use crate::block::Kind;
+use crate::active_segment::{
+    ActiveSegment, FreeSpace, PendingBlock, WriteFailure, is_full, is_no_descriptor, is_scarce,
+};
+use crate::block::BlockKind;
 use crate::bytefields::to_u32;
-use crate::catalog::Control;
-use crate::commit::Group;
-use crate::config::SyncMode;
-use crate::env::{Access, File};
-use crate::queue::{Op, lock};
-use crate::segment::{Head, segment_name};
-use crate::shared::Shared;
-use crate::table::{Segment, Table};
+use crate::catalog::ControlBlock;
+use crate::commit::CommitGroup;
+use crate::config::SyncPolicy;
+use crate::env::{EnvFile, FileAccess};
+use crate::queue::{WriteOp, lock};
+use crate::segment::{SegmentHeader, segment_name};
+use crate::shared::SharedVolume;
+use crate::table::{Segment, VolumeTable};
 
 /// What only the writer touches.
-pub(crate) struct Writer {
-    pub(crate) active: Option<Active>,
+pub(crate) struct LogWriter {
+    pub(crate) active: Option<ActiveSegment>,
     pub(crate) last_segment: u64,
     pub(crate) last_sync: Duration,
     /// The file of the next segment, which has its name already: something that came after was
     /// scarce. It is gone on with.
-    prepared: Option<Prepared>,
+    prepared: Option<PreparedSegment>,
 }
 
 /// The file of a segment that nothing was written to.
-struct Prepared {
-    file: Arc<dyn File>,
+struct PreparedSegment {
+    file: Arc<dyn EnvFile>,
     allocated: u64,
 }
 
-impl Writer {
+impl LogWriter {
     pub(crate) fn new(last_segment: u64) -> Self {
         Self {
             active: None,
@@ -46,22 +48,22 @@ impl Writer {
 }
 
 /// A block's draft.
-fn draft(op: &Op) -> Option<Draft<'_>> {
+fn pending_block(op: &WriteOp) -> Option<PendingBlock<'_>> {
     let (kind, first_seq, crc, block) = match op {
-        Op::Data {
+        WriteOp::Data {
             first_seq,
             crc,
             block,
-        } => (Kind::Data, first_seq, crc, block),
-        Op::Moved {
+        } => (BlockKind::Data, first_seq, crc, block),
+        WriteOp::Relocated {
             first_seq,
             crc,
             block,
             ..
-        } => (Kind::Moved, first_seq, crc, block),
-        Op::Control(_) => return None,
+        } => (BlockKind::Relocated, first_seq, crc, block),
+        WriteOp::Control(_) => return None,
     };
-    Some(Draft {
+    Some(PendingBlock {
         kind,
         codec: block.codec,
         stream: block.stream.0,
@@ -75,19 +77,19 @@ fn draft(op: &Op) -> Option<Draft<'_>> {
     })
 }
 
-impl Writer {
+impl LogWriter {
     /// Writes and syncs all of it, in as many segments as it takes.
     pub(crate) fn commit(
         &mut self,
-        shared: &Shared,
-        ops: &[Op],
-        group: &Group,
-    ) -> Result<(), Fail> {
-        let data = |op: &Op| !matches!(op, Op::Control(_));
-        let room = if ops.iter().any(data) {
-            shared.space_room()
+        shared: &SharedVolume,
+        ops: &[WriteOp],
+        group: &CommitGroup,
+    ) -> Result<(), WriteFailure> {
+        let data = |op: &WriteOp| !matches!(op, WriteOp::Control(_));
+        let free_space = if ops.iter().any(data) {
+            shared.data_space()
         } else {
-            shared.change_room()
+            shared.control_space()
         };
         let mut done = 0;
         while let Some(rest) = ops.get(done..).filter(|rest| !rest.is_empty()) {
@@ -96,8 +98,8 @@ impl Writer {
                 self.rotate(shared)?;
                 continue;
             }
-            if let Err(fail) = self.write(shared, &room) {
-                self.give_up_batch(shared);
+            if let Err(fail) = self.write(shared, &free_space) {
+                self.discard_batch(shared);
                 return Err(fail);
             }
             self.publish(shared, rest.get(..taken).unwrap_or_default());
@@ -108,13 +110,13 @@ impl Writer {
     }
 
     /// Puts as many as fit into the open segment.
-    fn fill(&mut self, shared: &Shared, ops: &[Op]) -> Result<usize, Fail> {
+    fn fill(&mut self, shared: &SharedVolume, ops: &[WriteOp]) -> Result<usize, WriteFailure> {
         let now_ms = shared.env.now_ms();
         let active = self.open_segment(shared)?;
         for (i, op) in ops.iter().enumerate() {
-            let fits = match (draft(op), op) {
-                (Some(draft), _) => active.push(&draft),
-                (None, Op::Control(control)) => push_control(active, shared, control, now_ms),
+            let fits = match (pending_block(op), op) {
+                (Some(pending), _) => active.push(&pending),
+                (None, WriteOp::Control(control)) => push_control(active, shared, control, now_ms),
                 (None, _) => true,
             };
             if !fits {
@@ -124,49 +126,56 @@ impl Writer {
         Ok(ops.len())
     }
 
-    fn write(&mut self, shared: &Shared, room: &Room<'_>) -> Result<(), Fail> {
+    fn write(
+        &mut self,
+        shared: &SharedVolume,
+        free_space: &FreeSpace<'_>,
+    ) -> Result<(), WriteFailure> {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let written = active.write(room)?;
+        let written = active.write(free_space)?;
         let started = shared.env.elapsed();
-        let sync = shared.config.sync == SyncMode::Disk;
+        let sync = shared.config.sync == SyncPolicy::Disk;
         if sync {
             active.sync()?;
         }
         self.last_sync = started;
         let took = shared.env.elapsed().saturating_sub(started);
-        let mut meters = lock(&shared.meters);
-        meters.written_bytes += written;
+        let mut counters = lock(&shared.counters);
+        counters.written_bytes += written;
         if sync {
-            meters.syncs.record(took);
+            counters.syncs.record(took);
         }
-        drop(meters);
+        drop(counters);
         let mut queue = lock(&shared.queue);
         queue.space.used += written;
         queue.space.open_left = active.allocated.saturating_sub(active.end);
-        queue.space.room = queue.space.room.saturating_sub(written);
+        queue.space.free = queue.space.free.saturating_sub(written);
         Ok(())
     }
 
     /// Moves the watermark: what was written can be read.
-    fn publish(&mut self, shared: &Shared, ops: &[Op]) {
+    fn publish(&mut self, shared: &SharedVolume, ops: &[WriteOp]) {
         let Some(active) = &mut self.active else {
             return;
         };
         let mut blocks = 0;
         let mut frees = false;
-        let unfolded = shared.unfold(ops);
-        let mut table = shared.store.write();
-        for (line, op) in active.batch().iter().zip(ops) {
+        let loaded = shared.load_cut_entries(ops);
+        let mut table = shared.committed.write();
+        for (index_entry, op) in active.batch().iter().zip(ops) {
             match op {
-                Op::Data { .. } => {
-                    table.append(line, active.id);
+                WriteOp::Data { .. } => {
+                    table.append(index_entry, active.id);
                     blocks += 1;
                 }
-                Op::Moved { from, .. } => table.relocate(line, *from, active.id),
-                Op::Control(control) => {
-                    frees |= !matches!(control, Control::Declare { .. } | Control::Close { .. });
+                WriteOp::Relocated { from, .. } => table.relocate(index_entry, *from, active.id),
+                WriteOp::Control(control) => {
+                    frees |= !matches!(
+                        control,
+                        ControlBlock::Declare { .. } | ControlBlock::Close { .. }
+                    );
                     table.apply(control);
                 }
             }
@@ -175,34 +184,34 @@ impl Writer {
             segment.end = active.end;
             segment.file_len = active.allocated;
         }
-        for stream in unfolded {
-            table.fold(stream);
+        for stream in loaded {
+            table.evict_entries(stream);
         }
         drop(table);
-        active.settle();
-        lock(&shared.meters).committed_blocks += blocks;
+        active.finish_batch();
+        lock(&shared.counters).committed_blocks += blocks;
         if frees {
             shared.reclaim.store(true, Ordering::Relaxed);
         }
     }
 
     /// After a failure nothing of the batch may be written later by accident.
-    fn give_up_batch(&mut self, shared: &Shared) {
+    fn discard_batch(&mut self, shared: &SharedVolume) {
         let Some(active) = &mut self.active else {
             return;
         };
         if active.is_unwritten() {
-            shared.store.write().segments.remove(&active.id);
+            shared.committed.write().segments.remove(&active.id);
             // Best effort: recovery takes an empty segment for what it is.
             drop(shared.env.remove(&active.path));
             self.active = None;
         } else {
-            active.abandon();
+            active.discard_batch();
         }
     }
 
     /// The segment to write to; a new one if there is none.
-    fn open_segment(&mut self, shared: &Shared) -> Result<&mut Active, Fail> {
+    fn open_segment(&mut self, shared: &SharedVolume) -> Result<&mut ActiveSegment, WriteFailure> {
         if self.active.is_none() {
             let active = self.new_segment(shared)?;
             self.active = Some(active);
@@ -210,16 +219,16 @@ impl Writer {
         Ok(self.active.as_mut().expect("it was put there just now"))
     }
 
-    fn new_segment(&mut self, shared: &Shared) -> Result<Active, Fail> {
+    fn new_segment(&mut self, shared: &SharedVolume) -> Result<ActiveSegment, WriteFailure> {
         let id = self.last_segment + 1;
         let path = shared.dir().join(segment_name(id));
         let failed = |source| match &source {
-            e if is_full(e) => Fail::Full,
-            e if is_scarce(e) => Fail::Scarce {
+            e if is_full(e) => WriteFailure::Full,
+            e if is_scarce(e) => WriteFailure::Scarce {
                 path: path.clone(),
                 source,
             },
-            _ => Fail::Io {
+            _ => WriteFailure::Io {
                 during: "opening a segment",
                 path: path.clone(),
                 source,
@@ -228,7 +237,7 @@ impl Writer {
         if u32::try_from(id).is_err() {
             return Err(failed(std::io::Error::other("segment numbers are used up")));
         }
-        let Prepared { file, allocated } = match self.prepared.take() {
+        let PreparedSegment { file, allocated } = match self.prepared.take() {
             Some(prepared) => prepared,
             None => prepare(shared, &path).map_err(failed)?,
         };
@@ -237,27 +246,27 @@ impl Writer {
         if let Err(e) = shared.env.sync_dir(shared.dir()) {
             // Without a descriptor it could not even be opened, so no sync of it has failed.
             if !is_no_descriptor(&e) {
-                return Err(Fail::Io {
+                return Err(WriteFailure::Io {
                     during: "syncing the directory",
                     path,
                     source: e,
                 });
             }
-            self.prepared = Some(Prepared { file, allocated });
+            self.prepared = Some(PreparedSegment { file, allocated });
             return Err(failed(e));
         }
         self.last_segment = id;
-        let mut table = shared.store.write();
-        let head = Head {
+        let mut table = shared.committed.write();
+        let header = SegmentHeader {
             segment: id,
             volume: shared.volume,
             created_at_ms: shared.env.now_ms(),
         };
         let size = shared.config.segment_size;
-        let active = Active::new(
+        let active = ActiveSegment::new(
             file.clone(),
             path.clone(),
-            &head,
+            &header,
             size,
             allocated,
             &table.catalog(),
@@ -275,24 +284,26 @@ impl Writer {
         drop(table);
         let mut queue = lock(&shared.queue);
         queue.space.open_left = allocated;
-        shared.see_room(&mut queue);
+        shared.refresh_free_space(&mut queue);
         drop(queue);
         Ok(active)
     }
 
     /// Seals the open segment; the next block opens another.
-    pub(crate) fn rotate(&mut self, shared: &Shared) -> Result<(), Fail> {
+    pub(crate) fn rotate(&mut self, shared: &SharedVolume) -> Result<(), WriteFailure> {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let (len, extents) = active.seal(&shared.change_room(), shared.env.now_ms())?;
-        let mut table = shared.store.write();
+        let (len, extents) = active.seal(&shared.control_space(), shared.env.now_ms())?;
+        let mut table = shared.committed.write();
         if let Some(segment) = table.segments.get_mut(&active.id) {
             segment.sealed = true;
             segment.file_len = len;
-            segment.file = shared.env.at_rest(&active.path, Arc::clone(&segment.file));
+            segment.file = shared
+                .env
+                .cache_read_only(&active.path, Arc::clone(&segment.file));
         }
-        table.fold_segment(active.id, &extents);
+        table.evict_segment_entries(active.id, &extents);
         drop(table);
         self.active = None;
         shared.reclaim.store(true, Ordering::Relaxed);
@@ -300,44 +311,51 @@ impl Writer {
     }
 
     /// What was said to be gone must be gone for good before its segment is removed.
-    pub(crate) fn sync_for_reclaim(&mut self) -> Result<(), Fail> {
-        self.active.as_mut().map_or(Ok(()), Active::sync)
+    pub(crate) fn sync_for_reclaim(&mut self) -> Result<(), WriteFailure> {
+        self.active.as_mut().map_or(Ok(()), ActiveSegment::sync)
     }
 }
 
 /// A file with the name of the next segment: a spare, or else a new one.
-fn prepare(shared: &Shared, path: &Path) -> std::io::Result<Prepared> {
-    let spare = shared.spares.take(shared.config.spare_segments);
+fn prepare(shared: &SharedVolume, path: &Path) -> std::io::Result<PreparedSegment> {
+    let spare = shared.segment_pool.take(shared.config.spare_segments);
     if shared.config.manual {
-        let room = shared.space_room();
-        shared.spares.make(&room, shared.config.segment_size);
+        let free_space = shared.data_space();
+        shared
+            .segment_pool
+            .make(&free_space, shared.config.segment_size);
     }
     let Some(spare) = spare else {
-        let file = shared.env.open(path, Access::Create)?;
-        return Ok(Prepared { file, allocated: 0 });
+        let file = shared.env.open(path, FileAccess::Create)?;
+        return Ok(PreparedSegment { file, allocated: 0 });
     };
     let renamed = spare.file.len().and_then(|allocated| {
         shared.env.rename(&spare.path, path)?;
         Ok(allocated)
     });
     match renamed {
-        Ok(allocated) => Ok(Prepared {
+        Ok(allocated) => Ok(PreparedSegment {
             file: spare.file,
             allocated,
         }),
         Err(e) => {
             if is_scarce(&e) {
-                shared.spares.add(spare);
+                shared.segment_pool.add(spare);
             }
             Err(e)
         }
     }
 }
 
-fn push_control(active: &mut Active, shared: &Shared, control: &Control, now_ms: i64) -> bool {
-    let payload = encode_control(&shared.store.read(), control);
-    active.push(&Draft {
-        kind: Kind::Control,
+fn push_control(
+    active: &mut ActiveSegment,
+    shared: &SharedVolume,
+    control: &ControlBlock,
+    now_ms: i64,
+) -> bool {
+    let payload = encode_control(&shared.committed.read(), control);
+    active.push(&PendingBlock {
+        kind: BlockKind::Control,
         codec: 0,
         stream: control.stream(),
         first_seq: 0,
@@ -351,14 +369,14 @@ fn push_control(active: &mut Active, shared: &Shared, control: &Control, now_ms:
 }
 
 /// A trim says how much of what it frees was lost, which only the table knows.
-fn encode_control(table: &Table, control: &Control) -> Vec<u8> {
+fn encode_control(table: &VolumeTable, control: &ControlBlock) -> Vec<u8> {
     match control {
-        Control::Trim { stream, up_to, .. } => {
+        ControlBlock::Trim { stream, up_to, .. } => {
             let lost = table
                 .streams
                 .get(stream)
                 .map_or(0, |s| s.lost_below(*up_to));
-            Control::Trim {
+            ControlBlock::Trim {
                 stream: *stream,
                 up_to: *up_to,
                 lost_before: lost,

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::inspect::Inspection;
-use forebay_log::{HEADER_LEN, Item, Log, LogConfig, MemEnv, NewBlock, RecoveryReport, StreamId};
+use forebay_log::inspect::LogInspection;
+use forebay_log::{
+    HEADER_LEN, Log, LogConfig, MemEnv, NewBlock, ReadItem, RecoveryReport, StreamId,
+};
 
 const DIR: &str = "/data";
 
@@ -90,10 +92,10 @@ fn read(log: &Log) -> (BTreeMap<(String, u64), Bytes>, u64) {
     for stream in log.streams() {
         for item in log.reader(stream.id, 0).unwrap() {
             match item.unwrap() {
-                Item::Block(b) => {
+                ReadItem::Block(b) => {
                     blocks.insert((stream.name.clone(), b.first_seq), b.payload);
                 }
-                Item::Gap(gap) => lost += gap.records,
+                ReadItem::Gap(gap) => lost += gap.records,
             }
         }
     }
@@ -102,7 +104,7 @@ fn read(log: &Log) -> (BTreeMap<(String, u64), Bytes>, u64) {
 
 /// Whether the report, or reading, names what is gone.
 fn named(report: &RecoveryReport, env: &MemEnv, gaps: u64) -> bool {
-    let verified = Inspection::open(Arc::new(env.clone()), Path::new(DIR))
+    let verified = LogInspection::open(Arc::new(env.clone()), Path::new(DIR))
         .unwrap()
         .verify(|_, _| {});
     gaps == 3 || !report.damage.is_empty() || !report.lost.is_empty() || !verified.damage.is_empty()
@@ -201,8 +203,8 @@ fn a_damaged_payload_is_named_with_stream_first_record_and_count() {
         env.put(&path, bytes);
         let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
         let b = log.find("b").unwrap();
-        let items: Vec<Item> = log.reader(b, 0).unwrap().map(Result::unwrap).collect();
-        let Item::Gap(gap) = &items[1] else {
+        let items: Vec<ReadItem> = log.reader(b, 0).unwrap().map(Result::unwrap).collect();
+        let ReadItem::Gap(gap) = &items[1] else {
             panic!("{items:?}")
         };
         assert_eq!((gap.name.as_str(), gap.first_seq, gap.records), ("b", 3, 3));
@@ -225,7 +227,7 @@ fn verify_names_the_place() {
     let at = find(&bytes, "c2-payload");
     bytes[at] ^= 1;
     env.put(&path, bytes);
-    let inspection = Inspection::open(Arc::new(env), Path::new(DIR)).unwrap();
+    let inspection = LogInspection::open(Arc::new(env), Path::new(DIR)).unwrap();
     let report = inspection.verify(|_, _| {});
     assert!(!report.is_sound());
     assert_eq!(report.damage.len(), 1);
@@ -295,7 +297,7 @@ fn damage_in_the_file_volume_is_repaired() {
                 Some(bytes) => env.put(&path, bytes.clone()),
                 None => forebay_log::Env::remove(&env, &path).unwrap(),
             }
-            let inspected = Inspection::open(Arc::new(env.clone()), Path::new(DIR)).unwrap();
+            let inspected = LogInspection::open(Arc::new(env.clone()), Path::new(DIR)).unwrap();
             let (log, report) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
             assert!(report.volume_file_damaged, "{damaged:?}");
             assert!(read(&log).0.len() >= 9, "{damaged:?}");
@@ -380,11 +382,11 @@ fn records_that_somebody_else_remembers_are_named_as_lost() {
     let env = sealed();
     let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
     let (a, gone) = (log.find("a").unwrap(), log.stream("gone").unwrap());
-    log.note_lost(a, 4).unwrap().wait().unwrap();
+    log.report_lost(a, 4).unwrap().wait().unwrap();
     assert_eq!(log.stats(a).unwrap().lost_records, 0, "it has nine");
-    log.note_lost(a, 20).unwrap().wait().unwrap();
-    log.note_lost(gone, 7).unwrap().wait().unwrap();
-    log.note_lost(gone, 7).unwrap().wait().unwrap();
+    log.report_lost(a, 20).unwrap().wait().unwrap();
+    log.report_lost(gone, 7).unwrap().wait().unwrap();
+    log.report_lost(gone, 7).unwrap().wait().unwrap();
     let taken = log.append(block(gone, "more")).unwrap().wait().unwrap();
     assert_eq!((taken.first_seq, taken.next_seq), (7, 10));
     log.shutdown();

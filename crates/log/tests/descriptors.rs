@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::{Item, Log, LogConfig, NewBlock, StdEnv, StreamId};
+use forebay_log::{Log, LogConfig, NewBlock, ReadItem, StdEnv, StreamId};
 
 const OPEN: usize = 4;
 /// Lock, directory, the open segment, spares and recycled ones.
@@ -52,11 +52,11 @@ fn append(log: &Log, stream: StreamId, n: u64) {
 fn read(log: &Log, stream: StreamId, from: u64) -> Vec<u64> {
     let reader = log.reader(stream, from).unwrap();
     let number = |item| match item {
-        Item::Block(block) => {
+        ReadItem::Block(block) => {
             assert!(block.payload.chunks(8).all(|c| c == &block.payload[..8]));
             u64::from_le_bytes(block.payload[..8].try_into().unwrap())
         }
-        Item::Gap(gap) => panic!("{gap:?}"),
+        ReadItem::Gap(gap) => panic!("{gap:?}"),
     };
     reader.map(|item| number(item.unwrap())).collect()
 }
@@ -80,7 +80,7 @@ fn a_backlog_of_many_segments_has_few_of_them_open() {
     assert_eq!(read(&log, stream, 0), (0..120).collect::<Vec<_>>());
     // Somebody is reading a segment that goes, and segments are written again.
     let mut slow = log.reader(stream, 0).unwrap();
-    assert!(matches!(slow.next(), Some(Ok(Item::Block(b))) if b.first_seq == 0));
+    assert!(matches!(slow.next(), Some(Ok(ReadItem::Block(b))) if b.first_seq == 0));
     log.trim(stream, 110).unwrap().wait().unwrap();
     for n in 120..200 {
         append(&log, stream, n);

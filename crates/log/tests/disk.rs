@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::{Call, Item, Lie, Log, LogConfig, MemEnv, NewBlock};
+use forebay_log::{DiskCall, Log, LogConfig, MemEnv, NewBlock, ReadItem, WriteFault};
 
 const DIR: &str = "/data";
 const EIO: i32 = 5;
@@ -130,13 +130,13 @@ impl Model {
             let mut gaps = Vec::new();
             for item in log.reader(stream, 0).unwrap() {
                 match item.unwrap() {
-                    Item::Block(b) => {
+                    ReadItem::Block(b) => {
                         let known = self.appended.get(&(name, b.first_seq));
                         let known = known.is_some_and(|(all, _)| all.contains(&b.payload));
                         assert!(known, "{name} {}: nobody appended this", b.first_seq);
                         found.push(b.first_seq);
                     }
-                    Item::Gap(gap) => {
+                    ReadItem::Gap(gap) => {
                         gaps.push(gap.first_seq..gap.first_seq + gap.records);
                     }
                 }
@@ -222,11 +222,11 @@ fn a_shortage_at_each_call_latches_nothing() {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     let calls = [
-        Call::Open,
-        Call::Rename,
-        Call::Remove,
-        Call::Read,
-        Call::SetLen,
+        DiskCall::Open,
+        DiskCall::Rename,
+        DiskCall::Remove,
+        DiskCall::Read,
+        DiskCall::SetLen,
     ];
     for call in calls {
         for (i, errno) in [EINTR, EAGAIN, ENOMEM, ENFILE, EMFILE]
@@ -285,9 +285,13 @@ fn lies(seed: u64) {
         model.work(&log, &mut random);
     }
     for _ in 0..=random.below(2) {
-        let kinds = [Lie::Lost, Lie::Misplaced, Lie::OtherFile];
+        let kinds = [
+            WriteFault::Lost,
+            WriteFault::Misplaced,
+            WriteFault::OtherFile,
+        ];
         let lie = kinds[usize::try_from(random.below(3)).unwrap()];
-        env.lie(lie, random.below(150));
+        env.corrupt_write(lie, random.below(150));
     }
     model.work(&log, &mut random);
     model.check(&log, true);

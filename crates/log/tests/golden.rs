@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::{Item, Log, LogConfig, MemEnv, NewBlock};
+use forebay_log::{Log, LogConfig, MemEnv, NewBlock, ReadItem};
 
 const DIR: &str = "/data";
 
@@ -102,7 +102,7 @@ fn is_read(version: &str, segments: usize) {
     );
     let mut expected = (1..24_u8).step_by(3);
     for item in log.reader(us.id, 0).unwrap() {
-        let Item::Block(block) = item.unwrap() else {
+        let ReadItem::Block(block) = item.unwrap() else {
             panic!("a gap")
         };
         let i = expected.next().unwrap();

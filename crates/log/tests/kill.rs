@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::{Item, Log, LogConfig, NewBlock, StdEnv};
+use forebay_log::{Log, LogConfig, NewBlock, ReadItem, StdEnv};
 
 const DIR_VAR: &str = "FOREBAY_LOG_KILL_DIR";
 const ROUNDS: u64 = 25;
@@ -122,7 +122,7 @@ fn whatever_was_acknowledged_survives_sigkill() {
             assert_eq!(stats.lost_records, 0);
             let mut at = stats.trimmed_to;
             for item in log.reader(stream, 0).unwrap() {
-                let Item::Block(block) = item.unwrap() else {
+                let ReadItem::Block(block) = item.unwrap() else {
                     panic!("a gap")
                 };
                 assert_eq!(block.first_seq, at);

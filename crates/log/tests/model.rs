@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_log::{
-    AppendError, Call, CommitError, Item, Log, LogConfig, MemEnv, NewBlock, StreamId, SyncMode,
-    Ticket,
+    CommitError, DiskCall, Log, LogAppendError, LogConfig, MemEnv, NewBlock, ReadItem, StreamId,
+    SyncPolicy, Ticket,
 };
 
 const DIR: &str = "/data";
@@ -93,9 +93,9 @@ impl Walk {
         let mut random = Random(seed);
         let config = LogConfig {
             sync: if random.one_in(5) {
-                SyncMode::Cache
+                SyncPolicy::Cache
             } else {
-                SyncMode::Disk
+                SyncPolicy::Disk
             },
             segment_size: 4096 << random.below(3),
             preallocate_step: 512 << random.below(5),
@@ -153,7 +153,7 @@ impl Walk {
                 self.env.kill();
                 self.open(false);
             }
-            _ if self.config.sync == SyncMode::Disk => {
+            _ if self.config.sync == SyncPolicy::Disk => {
                 self.trace.push("crash".into());
                 self.env.crash();
                 self.open(true);
@@ -204,9 +204,9 @@ impl Walk {
                 self.waiting
                     .push((ticket, Wait::Append { name, first_seq }));
             }
-            Err(AppendError::Closed) => assert!(stream.closed || stream.maybe_closed),
-            Err(AppendError::Busy) => self.commit(),
-            Err(AppendError::Full { .. } | AppendError::Latched(_)) => {}
+            Err(LogAppendError::Closed) => assert!(stream.closed || stream.maybe_closed),
+            Err(LogAppendError::Busy) => self.commit(),
+            Err(LogAppendError::Full { .. } | LogAppendError::Latched(_)) => {}
             Err(other) => panic!("append: {other}"),
         }
     }
@@ -340,10 +340,10 @@ impl Walk {
 
     fn order_failure(&mut self) {
         let call = [
-            Some(Call::Write),
-            Some(Call::Sync),
-            Some(Call::Rename),
-            Some(Call::SyncDir),
+            Some(DiskCall::Write),
+            Some(DiskCall::Sync),
+            Some(DiskCall::Rename),
+            Some(DiskCall::SyncDir),
             None,
         ];
         let call = call[usize::try_from(self.random.below(5)).unwrap()];
@@ -453,7 +453,7 @@ impl Stream {
         let mut at = 0;
         for item in log.reader(id, 0).unwrap() {
             match item.unwrap() {
-                Item::Block(b) => {
+                ReadItem::Block(b) => {
                     assert!(b.first_seq >= at, "twice or out of order");
                     at = b.next_seq();
                     let block = Block {
@@ -467,7 +467,7 @@ impl Stream {
                     assert_eq!(known, Some(&block), "nobody appended {}", b.first_seq);
                     found.insert(b.first_seq, block);
                 }
-                Item::Gap(gap) => {
+                ReadItem::Gap(gap) => {
                     assert!(gap.first_seq >= at);
                     at = gap.first_seq + gap.records;
                     gaps.push((gap.first_seq, at));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::{Item, Log, LogConfig, LogSnapshot, NewBlock, StdEnv, StreamId};
+use forebay_log::{Log, LogConfig, LogSnapshot, NewBlock, ReadItem, StdEnv, StreamId};
 
 fn open(dir: &Path) -> Log {
     let config = LogConfig {
@@ -38,8 +38,8 @@ fn records(log: &Log, name: &str) -> Option<Vec<u8>> {
     Some(
         items
             .map(|item| match item.unwrap() {
-                Item::Block(block) => block.payload[0],
-                Item::Gap(gap) => panic!("{gap:?}"),
+                ReadItem::Block(block) => block.payload[0],
+                ReadItem::Gap(gap) => panic!("{gap:?}"),
             })
             .collect(),
     )

@@ -14,10 +14,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::inspect::Inspection;
+use forebay_log::inspect::LogInspection;
 use forebay_log::{
-    AppendError, CommitError, Item, Log, LogConfig, NewBlock, OpenError, RecoveryReport, SmallDisk,
-    StdEnv, StreamId,
+    CommitError, Log, LogAppendError, LogConfig, LogOpenError, NewBlock, ReadItem, RecoveryReport,
+    SmallDisk, StdEnv, StreamId,
 };
 
 fn config() -> LogConfig {
@@ -29,7 +29,7 @@ fn config() -> LogConfig {
     }
 }
 
-fn open(dir: &Path) -> Result<(Log, RecoveryReport), OpenError> {
+fn open(dir: &Path) -> Result<(Log, RecoveryReport), LogOpenError> {
     Log::open(Arc::new(StdEnv::new()), dir, config())
 }
 
@@ -50,7 +50,7 @@ fn append(log: &Log, stream: StreamId) -> bool {
     let seq = log.committed(stream).unwrap_or(0);
     match log.append_wait(block(stream, seq)).map(|t| t.wait()) {
         Ok(Ok(appended)) => assert_eq!(appended.first_seq, seq),
-        Ok(Err(CommitError::Full)) | Err(AppendError::Full { .. }) => return false,
+        Ok(Err(CommitError::Full)) | Err(LogAppendError::Full { .. }) => return false,
         other => panic!("{other:?}"),
     }
     true
@@ -61,11 +61,11 @@ fn read(log: &Log, stream: StreamId) -> (u64, u64) {
     let (mut found, mut lost) = (0, 0);
     for item in log.reader(stream, 0).unwrap() {
         match item.unwrap() {
-            Item::Block(b) => {
+            ReadItem::Block(b) => {
                 assert!(b.payload.chunks(8).all(|c| c == b.first_seq.to_le_bytes()));
                 found += 1;
             }
-            Item::Gap(gap) => lost += gap.records,
+            ReadItem::Gap(gap) => lost += gap.records,
         }
     }
     (found, lost)
@@ -155,9 +155,9 @@ fn a_read_only_volume_is_named_at_open_and_can_be_inspected() {
     drop(log);
     assert!(mount.disk.remount("ro"));
     let error = open(&dir).unwrap_err();
-    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
+    assert!(matches!(error, LogOpenError::ReadOnly { .. }), "{error}");
     assert!(error.to_string().contains("mount it writable"), "{error}");
-    let inspection = Inspection::open_dir(&dir).unwrap();
+    let inspection = LogInspection::open_dir(&dir).unwrap();
     assert_eq!(inspection.find("s").unwrap().records, 100);
     drop(inspection);
     assert!(mount.disk.remount("rw"));
@@ -302,7 +302,7 @@ fn long_runs_of_small_blocks_are_counted_and_found() {
             for from in [0, trimmed + 1, 3333, total - 1] {
                 let mut expected = from.max(trimmed);
                 for item in log.reader(stream, from).unwrap() {
-                    let Item::Block(b) = item.unwrap() else {
+                    let ReadItem::Block(b) = item.unwrap() else {
                         panic!("a gap")
                     };
                     assert_eq!(

@@ -24,12 +24,12 @@ pub mod watch;
 
 /// A backend under test.
 #[async_trait]
-pub trait Fixture: Send + Sync {
+pub trait StoreFixture: Send + Sync {
     /// The store, empty.
     fn store(&self) -> Arc<dyn Store>;
 
     /// Lets so much of the leases' time pass.
-    async fn pass(&self, time: Duration);
+    async fn advance_time(&self, time: Duration);
 
     /// Makes the store forget all changes up to its present revision.
     async fn compact(&self);

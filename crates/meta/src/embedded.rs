@@ -17,29 +17,29 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::store::{
-    Entry, LeaseId, Page, RANGE_ENTRIES_MAX, Revision, Store, StoreError, Txn, TxnError, Watch,
-    WatchError, check_key,
+    EntryPage, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError, Txn, TxnError,
+    WatchError, WatchStream, check_key,
 };
 
 pub mod copies;
 mod history;
 mod lease;
-mod mark;
 mod open;
 mod restore;
+mod revision_file;
 mod rows;
 mod writer;
 
 pub use history::HistoryLimits;
-pub use lease::{Elapsed, ManualElapsed, Monotonic};
-pub use open::{DATABASE_FILE, OpenError};
-pub use restore::{RestoreError, put_copy_in_place};
+pub use lease::{ManualMonotonicClock, MonotonicClock, TokioMonotonicClock};
+pub use open::{DATABASE_FILE, StoreOpenError};
+pub use restore::{RestoreError, restore_copy};
 
-use history::History;
-use lease::Leases;
-use mark::Mark;
-use open::Lock;
-use writer::{Command, Queued, Writer};
+use history::WatchHistory;
+use lease::LeaseTable;
+use open::StoreLock;
+use revision_file::RevisionFile;
+use writer::{QueuedCommand, StoreCommand, StoreWriter};
 
 /// Transactions that may wait for the writer; more wait for a place.
 const QUEUE_MAX: usize = 1024;
@@ -48,7 +48,7 @@ const READERS_MAX: usize = 4;
 
 /// What is expected of the directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Existing {
+pub enum OpenMode {
     /// A store, or nothing: then one is made, unless something says that there was one.
     #[default]
     Optional,
@@ -62,22 +62,22 @@ pub enum Existing {
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
     /// What is expected of the directory.
-    pub existing: Existing,
+    pub existing: OpenMode,
     /// Where its copies are; [`copies::COPIES_FOLDER`] in the directory otherwise.
     pub copies: Option<PathBuf>,
     /// How much of the past can be watched.
     pub history: HistoryLimits,
     /// What the time of leases is measured by.
-    pub clock: Arc<dyn Elapsed>,
+    pub clock: Arc<dyn MonotonicClock>,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
         Self {
-            existing: Existing::default(),
+            existing: OpenMode::default(),
             copies: None,
             history: HistoryLimits::default(),
-            clock: Arc::new(Monotonic::start()),
+            clock: Arc::new(TokioMonotonicClock::start()),
         }
     }
 }
@@ -85,26 +85,26 @@ impl Default for EmbeddedOptions {
 /// The embedded store. Dropping it waits for the transactions that it has taken.
 pub struct EmbeddedStore {
     dir: PathBuf,
-    history: Arc<History>,
-    readers: Arc<Readers>,
-    write: Option<Write>,
+    history: Arc<WatchHistory>,
+    readers: Arc<StoreReaderPool>,
+    write: Option<WriterHandle>,
     /// The first failure of the disk, see [`StoreWriter::failed`].
     latched: Arc<OnceLock<StoreError>>,
 }
 
 /// The writer's end of this side; absent when the store was opened to look only.
-struct Write {
-    queue: SyncSender<Queued>,
-    places: Arc<Semaphore>,
+struct WriterHandle {
+    queue: SyncSender<QueuedCommand>,
+    permits: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
     /// Released last.
-    _lock: Lock,
+    _lock: StoreLock,
 }
 
 /// Connections that wait for a read, and the right to use one.
-struct Readers {
+struct StoreReaderPool {
     idle: Mutex<Vec<Connection>>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl fmt::Debug for EmbeddedStore {
@@ -120,31 +120,31 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// See [`StoreOpenError`].
-    pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
-        let lock = open::lock(dir)?;
+    pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, StoreOpenError> {
+        let lock = open::acquire_lock(dir)?;
         let folder = options.copies.clone();
         let folder = folder.unwrap_or_else(|| dir.join(copies::COPIES_FOLDER));
         let copied = copies::list(&folder).first().map(|copy| copy.revision);
-        let known = mark::read(dir).max(copied);
+        let known = revision_file::read(dir).max(copied);
         let mut db = open::writer(dir, known, options.existing)?;
         let file = dir.join(DATABASE_FILE);
         let (head, run) =
             writer::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
-        let readers = Readers::open(dir)?;
-        let history = Arc::new(History::new(head, options.history));
+        let readers = StoreReaderPool::open(dir)?;
+        let history = Arc::new(WatchHistory::new(head, options.history));
         // The semaphore is the bound; a place more for the word to stop.
         let (queue, receiver) = sync_channel(QUEUE_MAX + 1);
         let latched = Arc::new(OnceLock::new());
         let now = options.clock.elapsed();
-        let mut mark = Mark::open(dir, now);
-        mark.note(head, now);
-        let writer = Writer {
-            mark,
+        let mut revision_file = RevisionFile::open(dir, now);
+        revision_file.write(head, now);
+        let writer = StoreWriter {
+            revision_file,
             db,
             file: file.clone(),
             queue: receiver,
             history: Arc::clone(&history),
-            leases: Leases::new(run),
+            leases: LeaseTable::new(run),
             clock: options.clock,
             head,
             failed: Arc::clone(&latched),
@@ -152,7 +152,7 @@ impl EmbeddedStore {
         let thread = std::thread::Builder::new()
             .name("meta-writer".to_owned())
             .spawn(move || writer.run())
-            .map_err(|e| OpenError::Other {
+            .map_err(|e| StoreOpenError::Other {
                 path: file,
                 reason: e.to_string(),
             })?;
@@ -160,9 +160,9 @@ impl EmbeddedStore {
             dir: dir.to_owned(),
             history,
             readers: Arc::new(readers),
-            write: Some(Write {
+            write: Some(WriterHandle {
                 queue,
-                places: Arc::new(Semaphore::new(QUEUE_MAX)),
+                permits: Arc::new(Semaphore::new(QUEUE_MAX)),
                 thread: Some(thread),
                 _lock: lock,
             }),
@@ -175,13 +175,16 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// See [`StoreOpenError`].
-    pub fn open_read_only(dir: &Path) -> Result<Self, OpenError> {
+    pub fn open_read_only(dir: &Path) -> Result<Self, StoreOpenError> {
         let first = open::reader(dir)?;
         open::check(&first, &dir.join(DATABASE_FILE))?;
         Ok(Self {
             dir: dir.to_owned(),
-            history: Arc::new(History::new(Revision::default(), HistoryLimits::default())),
-            readers: Arc::new(Readers::open(dir)?),
+            history: Arc::new(WatchHistory::new(
+                Revision::default(),
+                HistoryLimits::default(),
+            )),
+            readers: Arc::new(StoreReaderPool::open(dir)?),
             write: None,
             latched: Arc::default(),
         })
@@ -198,12 +201,12 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// When the store was closed.
-    pub async fn while_still<T: Send + 'static>(
+    pub async fn with_writes_paused<T: Send + 'static>(
         &self,
         run: impl FnOnce(Revision) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask(|reply| {
-            Command::Still(Box::new(move |head| {
+        self.send_command(|reply| {
+            StoreCommand::RunPaused(Box::new(move |head| {
                 // A caller that has gone away does not want to know.
                 drop(reply.send(Ok(run(head))));
             }))
@@ -217,12 +220,12 @@ impl EmbeddedStore {
     /// # Errors
     /// When the disk fails, or the store was closed.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        self.ask(Command::Checkpoint).await
+        self.send_command(StoreCommand::Checkpoint).await
     }
 
-    async fn ask<T, E>(
+    async fn send_command<T, E>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> StoreCommand,
     ) -> Result<T, E>
     where
         E: From<StoreError>,
@@ -230,23 +233,23 @@ impl EmbeddedStore {
         let Some(write) = &self.write else {
             return Err(read_only().into());
         };
-        let gone = || StoreError::Terminal("the metadata store was closed".to_owned());
-        let permit = match Arc::clone(&write.places).acquire_owned().await {
+        let closed = || StoreError::Terminal("the metadata store was closed".to_owned());
+        let permit = match Arc::clone(&write.permits).acquire_owned().await {
             Ok(permit) => Some(permit),
-            Err(_) => return Err(gone().into()),
+            Err(_) => return Err(closed().into()),
         };
-        let (reply, answer) = oneshot::channel();
-        let queued = Queued {
+        let (reply, response) = oneshot::channel();
+        let queued = QueuedCommand {
             command: command(reply),
             permit,
         };
         if write.queue.try_send(queued).is_err() {
-            return Err(gone().into());
+            return Err(closed().into());
         }
         // Without an answer the batch has failed before it came to this transaction, or the
         // thread has ended under it.
         let lost = || StoreError::Uncertain("the metadata store gave no answer".to_owned());
-        answer.await.unwrap_or_else(|_| Err(lost().into()))
+        response.await.unwrap_or_else(|_| Err(lost().into()))
     }
 }
 
@@ -258,8 +261,8 @@ impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         if let Some(write) = &mut self.write {
             // Behind everything that was taken; there is a place for it.
-            let stop = Queued {
-                command: Command::Stop,
+            let stop = QueuedCommand {
+                command: StoreCommand::Stop,
                 permit: None,
             };
             drop(write.queue.try_send(stop));
@@ -270,12 +273,12 @@ impl Drop for EmbeddedStore {
     }
 }
 
-impl Readers {
-    fn open(dir: &Path) -> Result<Self, OpenError> {
+impl StoreReaderPool {
+    fn open(dir: &Path) -> Result<Self, StoreOpenError> {
         let idle: Result<Vec<_>, _> = (0..READERS_MAX).map(|_| open::reader(dir)).collect();
         Ok(Self {
             idle: Mutex::new(idle?),
-            places: Arc::new(Semaphore::new(READERS_MAX)),
+            permits: Arc::new(Semaphore::new(READERS_MAX)),
         })
     }
 
@@ -289,7 +292,7 @@ impl Readers {
         read: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let failed = |e: &dyn fmt::Display| StoreError::Unavailable(format!("reading: {e}"));
-        let permit = Arc::clone(&self.places)
+        let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
             .map_err(|e| failed(&e))?;
@@ -315,7 +318,7 @@ impl Readers {
 
 #[async_trait]
 impl Store for EmbeddedStore {
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
         check_key(key)?;
         let key = key.to_owned();
         self.readers.read(move |db| rows::get(db, &key)).await
@@ -326,7 +329,7 @@ impl Store for EmbeddedStore {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<EntryPage, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
         let limit = limit.min(RANGE_ENTRIES_MAX);
         self.readers
@@ -342,26 +345,30 @@ impl Store for EmbeddedStore {
 
     async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
         txn.check()?;
-        self.ask(|reply| Command::Txn(txn, reply)).await
+        self.send_command(|reply| StoreCommand::Txn(txn, reply))
+            .await
     }
 
-    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError> {
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError> {
         if self.write.is_none() {
             return Err(read_only().into());
         }
-        history::follow(&self.history, prefix, from)
+        history::subscribe(&self.history, prefix, from)
     }
 
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        self.ask(|reply| Command::Grant(ttl, reply)).await
+        self.send_command(|reply| StoreCommand::Grant(ttl, reply))
+            .await
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.ask(|reply| Command::KeepAlive(lease, reply)).await
+        self.send_command(|reply| StoreCommand::KeepAlive(lease, reply))
+            .await
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.ask(|reply| Command::Revoke(lease, reply)).await
+        self.send_command(|reply| StoreCommand::Revoke(lease, reply))
+            .await
     }
 
     fn health(&self) -> Result<(), StoreError> {

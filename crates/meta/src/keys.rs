@@ -33,11 +33,11 @@ pub const SLICES: &str = "storage/slice/active/";
 /// Slices of imported files.
 pub const IMPORTED_SLICES: &str = "storage/slice/imported/";
 /// Books of all sinks.
-pub const BOOKS: &str = "storage/book/";
+pub const SINK_STATES: &str = "storage/book/";
 /// Books of dead letters, by sink and volume.
-pub const LETTER_BOOKS: &str = "storage/letter/book/";
+pub const DEAD_LETTER_STATES: &str = "storage/letter/book/";
 /// Counts of dead letters, by sink and volume.
-pub const LETTER_COUNTS: &str = "storage/letter/count/";
+pub const DEAD_LETTER_COUNTS: &str = "storage/letter/count/";
 /// Streams that the store did not know and that were brought into a sink, by volume.
 pub const DELIVERED_STREAMS: &str = "storage/delivered/";
 /// Counts of slices that are still written.
@@ -65,7 +65,7 @@ pub const PROCESSED: &str = "runtime/closesync/source/node/";
 
 /// An entry of the store; its text is the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key<'k> {
+pub enum StoreKey<'k> {
     /// `definition/branch/active/<project>/<branch>`: a branch.
     Branch(&'k BranchKey),
     /// `definition/source/active/<source key>`: a source.
@@ -81,7 +81,7 @@ pub enum Key<'k> {
     /// `definition/sink/version/<sink key>/<number, 10 digits>`: a version with its content.
     SinkVersion(&'k SinkKey, u32),
     /// `storage/book/<sink key>`: which file is open, and what removed files held.
-    Book(&'k SinkKey),
+    SinkState(&'k SinkKey),
     /// `storage/file/active/<file key>`: a file that is not imported.
     File(&'k FileKey),
     /// `storage/file/imported/<file key>`: a file that is.
@@ -91,9 +91,9 @@ pub enum Key<'k> {
     /// `storage/slice/imported/<slice key>`: a slice of a file that is.
     ImportedSlice(&'k SliceKey),
     /// `storage/letter/book/<sink key>/<volume>`: which dead letters are done with.
-    LetterBook(&'k SinkKey, &'k VolumeId),
+    DeadLetterState(&'k SinkKey, &'k VolumeId),
     /// `storage/letter/count/<sink key>/<volume>`: how many dead letters the log has taken.
-    LetterCounts(&'k SinkKey, &'k VolumeId),
+    DeadLetterCounts(&'k SinkKey, &'k VolumeId),
     /// `storage/delivered/<volume>/<stream>`: a stream that was brought into a sink.
     DeliveredStream(&'k VolumeId, &'k str),
     /// `storage/stats/<slice key>/<node>`: counts of a slice that is written, by node.
@@ -122,7 +122,7 @@ pub enum Key<'k> {
     Cluster,
 }
 
-impl fmt::Display for Key<'_> {
+impl fmt::Display for StoreKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Branch(key) => write!(f, "{BRANCHES}{key}"),
@@ -132,13 +132,13 @@ impl fmt::Display for Key<'_> {
             Self::Sink(key) => write!(f, "{SINKS}{key}"),
             Self::DeletedSink(key) => write!(f, "{DELETED_SINKS}{key}"),
             Self::SinkVersion(key, n) => write!(f, "{SINK_VERSIONS}{key}/{n:010}"),
-            Self::Book(key) => write!(f, "{BOOKS}{key}"),
+            Self::SinkState(key) => write!(f, "{SINK_STATES}{key}"),
             Self::File(key) => write!(f, "{FILES}{key}"),
             Self::ImportedFile(key) => write!(f, "{IMPORTED_FILES}{key}"),
             Self::Slice(key) => write!(f, "{SLICES}{key}"),
             Self::ImportedSlice(key) => write!(f, "{IMPORTED_SLICES}{key}"),
-            Self::LetterBook(key, volume) => write!(f, "{LETTER_BOOKS}{key}/{volume}"),
-            Self::LetterCounts(key, volume) => write!(f, "{LETTER_COUNTS}{key}/{volume}"),
+            Self::DeadLetterState(key, volume) => write!(f, "{DEAD_LETTER_STATES}{key}/{volume}"),
+            Self::DeadLetterCounts(key, volume) => write!(f, "{DEAD_LETTER_COUNTS}{key}/{volume}"),
             Self::DeliveredStream(volume, stream) => {
                 write!(f, "{DELIVERED_STREAMS}{volume}/{stream}")
             }
@@ -160,8 +160,8 @@ impl fmt::Display for Key<'_> {
     }
 }
 
-impl From<Key<'_>> for String {
-    fn from(key: Key<'_>) -> Self {
+impl From<StoreKey<'_>> for String {
+    fn from(key: StoreKey<'_>) -> Self {
         key.to_string()
     }
 }
@@ -169,8 +169,8 @@ impl From<Key<'_>> for String {
 /// The prefix of everything of `of` (a branch, source, sink or file) below `prefix`, one of this
 /// module's constants.
 #[must_use]
-pub fn below(prefix: &str, of: &dyn fmt::Display) -> String {
-    format!("{prefix}{of}/")
+pub fn below(prefix: &str, parent: &dyn fmt::Display) -> String {
+    format!("{prefix}{parent}/")
 }
 
 /// The slice and node of a [`StoreKey::Statistics`].
@@ -182,8 +182,8 @@ pub fn parse_statistics(key: &str) -> Option<(SliceKey, NodeId)> {
 
 /// The sink and volume of a [`StoreKey::DeadLetterCounts`].
 #[must_use]
-pub fn parse_letter_counts(key: &str) -> Option<(SinkKey, VolumeId)> {
-    let (sink, volume) = key.strip_prefix(LETTER_COUNTS)?.rsplit_once('/')?;
+pub fn parse_dead_letter_counts(key: &str) -> Option<(SinkKey, VolumeId)> {
+    let (sink, volume) = key.strip_prefix(DEAD_LETTER_COUNTS)?.rsplit_once('/')?;
     Some((sink.parse().ok()?, VolumeId(volume.to_owned())))
 }
 
@@ -207,34 +207,40 @@ mod tests {
         let (file, node) = (&slice.file, NodeId("n1".to_owned()));
         let source = &file.sink.source;
         let table = "in.C-b.a/b".parse().unwrap();
-        let table = TableKey::of(TableBackend::Keboola, &table, TableBackend::Sqlite);
+        let table = TableKey::new(TableBackend::Keboola, &table, TableBackend::Sqlite);
         for (key, text) in [
-            (Key::Branch(&source.branch), "definition/branch/active/1/2"),
             (
-                Key::SourceVersion(source, 7),
+                StoreKey::Branch(&source.branch),
+                "definition/branch/active/1/2",
+            ),
+            (
+                StoreKey::SourceVersion(source, 7),
                 "definition/source/version/1/2/src/0000000007",
             ),
             (
-                Key::DeletedSink(&file.sink),
+                StoreKey::DeletedSink(&file.sink),
                 "definition/sink/deleted/1/2/src/snk",
             ),
             (
-                Key::ImportedFile(file),
+                StoreKey::ImportedFile(file),
                 "storage/file/imported/1/2/src/snk/2026-11-21T05:01:49.120Z",
             ),
             (
-                Key::Statistics(&slice, &node),
+                StoreKey::Statistics(&slice, &node),
                 "storage/stats/1/2/src/snk/2026-11-21T05:01:49.120Z/vol/2026-11-21T05:01:50.000Z/n1",
             ),
-            (Key::Table(&table), "definition/table/sqlite/in.c-b.a/b"),
             (
-                Key::UnfinishedTask(&node, ProjectId(1), "a/b"),
+                StoreKey::Table(&table),
+                "definition/table/sqlite/in.c-b.a/b",
+            ),
+            (
+                StoreKey::UnfinishedTask(&node, ProjectId(1), "a/b"),
                 "runtime/task/n1/1/a/b",
             ),
         ] {
             assert_eq!(key.to_string(), text);
         }
-        let statistics = Key::Statistics(&slice, &node).to_string();
+        let statistics = StoreKey::Statistics(&slice, &node).to_string();
         assert_eq!(parse_statistics(&statistics), Some((slice.clone(), node)));
         assert_eq!(below(SINKS, source), "definition/sink/active/1/2/src/");
     }

@@ -8,17 +8,17 @@
 pub mod conformance;
 pub mod embedded;
 pub mod keys;
-pub mod mirror;
 pub mod repo;
 pub mod session;
 pub mod sqlite_copy;
 pub mod store;
 pub mod stored;
+pub mod watch_cache;
 
-pub use embedded::{EmbeddedOptions, EmbeddedStore, Existing, OpenError};
-pub use mirror::{Mirror, Snapshot};
-pub use repo::definitions::{Branch, DefinitionError, SinkContent, SourceContent};
+pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenMode, StoreOpenError};
+pub use repo::definitions::{BranchDefinition, DefinitionError, SinkContent, SourceContent};
 pub use repo::files::{ActiveFile, FileError, OpenedFile, RotatedFile, RotatedSlice};
 pub use repo::statistics::{FileStatistics, SinkStatistics};
-pub use repo::{Listing, Repo, Revised};
+pub use repo::{ListPage, Repo, Versioned};
 pub use store::{Revision, Store, StoreError};
+pub use watch_cache::{Snapshot, WatchCache};

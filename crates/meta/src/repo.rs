@@ -9,43 +9,43 @@ use std::time::Duration;
 
 use forebay_model::{DefinitionLimits, SinkSettings, TableBackend, TableKey};
 
-use crate::keys::Key;
+use crate::keys::StoreKey;
 use crate::store::{
-    Entry, Expect, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreError, Txn, TxnError,
-    check_key,
+    KeyCondition, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError, Txn,
+    TxnError, check_key,
 };
 use crate::stored::Stored;
 
+pub mod activation;
 pub mod audit;
+mod bulk_changes;
 pub mod cleanup;
+pub mod dead_letters;
 pub mod dead_rows;
 pub mod definitions;
+pub mod delivered_streams;
 pub mod files;
-pub mod hurry;
 pub mod imports;
-pub mod kept;
-pub mod letters;
+pub mod lost_imports;
 mod pause;
-mod portions;
 pub mod purge;
 pub mod quota;
+pub mod retry_now;
+mod rotation;
 pub mod runtime;
 pub mod sinks;
 pub mod slices;
 mod source_deletion;
 pub mod sources;
 pub mod statistics;
-pub mod switch;
 pub mod table_drop;
 mod table_owner;
 pub mod tables;
 pub mod tasks;
 pub mod tokens;
-mod turn;
-pub mod vanished;
 
-use portions::Lines;
-pub use portions::TxnRoom;
+use bulk_changes::KeyedLocks;
+pub use bulk_changes::TxnLimits;
 
 /// Volumes of one file at most.
 pub const VOLUMES_MAX: usize = 16;
@@ -62,20 +62,20 @@ pub struct Repo {
     defaults: Arc<SinkSettings>,
     default_table: TableBackend,
     limits: Arc<DefinitionLimits>,
-    room: TxnRoom,
-    lines: Lines,
+    txn_limits: TxnLimits,
+    locks: KeyedLocks,
 }
 
 /// A value and the transaction that wrote it last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revised<T> {
+pub struct Versioned<T> {
     /// The value.
     pub value: T,
     /// The transaction.
     pub revision: Revision,
 }
 
-impl<T> Deref for Revised<T> {
+impl<T> Deref for Versioned<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -85,7 +85,7 @@ impl<T> Deref for Revised<T> {
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing<T> {
+pub struct ListPage<T> {
     /// In the order of their ids' bytes.
     pub items: Vec<T>,
     /// How many there are, on all pages.
@@ -102,8 +102,8 @@ impl Repo {
             defaults: Arc::new(defaults),
             default_table: TableBackend::Sqlite,
             limits: Arc::new(DefinitionLimits::default()),
-            room: TxnRoom::default(),
-            lines: Lines::default(),
+            txn_limits: TxnLimits::default(),
+            locks: KeyedLocks::default(),
         }
     }
 
@@ -123,8 +123,8 @@ impl Repo {
 
     /// With transactions of another size, for changes of a source with all of its sinks.
     #[must_use]
-    pub fn with_room(mut self, room: TxnRoom) -> Self {
-        self.room = room;
+    pub fn with_txn_limits(mut self, limits: TxnLimits) -> Self {
+        self.txn_limits = limits;
         self
     }
 
@@ -146,7 +146,7 @@ impl Repo {
         &self.defaults
     }
 
-    async fn read<T: Stored>(&self, key: Key<'_>) -> Result<Option<Revised<T>>, StoreError> {
+    async fn read<T: Stored>(&self, key: StoreKey<'_>) -> Result<Option<Versioned<T>>, StoreError> {
         let key = key.to_string();
         // Ids come from addresses that clients make up. One that no key can have is not found.
         if check_key(&key).is_err() {
@@ -159,7 +159,7 @@ impl Repo {
     }
 
     /// All entries below a prefix. Each page is one moment, all together are not.
-    async fn read_all<T: Stored>(&self, prefix: &str) -> Result<Vec<Revised<T>>, StoreError> {
+    async fn read_all<T: Stored>(&self, prefix: &str) -> Result<Vec<Versioned<T>>, StoreError> {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -188,7 +188,7 @@ impl Repo {
         prefix: &str,
         after: &str,
         limit: usize,
-    ) -> Result<Listing<T>, StoreError> {
+    ) -> Result<ListPage<T>, StoreError> {
         let after = format!("{prefix}{after}");
         let page = self.store.range(prefix, Some(&after), limit).await?;
         let items: Result<Vec<T>, _> = page
@@ -196,15 +196,15 @@ impl Repo {
             .iter()
             .map(|e| decode(e).map(|r| r.value))
             .collect();
-        Ok(Listing {
+        Ok(ListPage {
             items: items?,
             total: self.count(prefix).await?,
         })
     }
 
     /// `None` when a precondition does not hold any more.
-    async fn commit(&self, draft: Draft) -> Result<Option<Revision>, StoreError> {
-        match self.store.txn(draft.txn).await {
+    async fn commit(&self, builder: TxnBuilder) -> Result<Option<Revision>, StoreError> {
+        match self.store.txn(builder.txn).await {
             Ok(revision) => Ok(Some(revision)),
             Err(TxnError::Conflict(_)) => Ok(None),
             Err(TxnError::Store(e)) => Err(e),
@@ -212,9 +212,9 @@ impl Repo {
     }
 }
 
-fn decode<T: Stored>(entry: &Entry) -> Result<Revised<T>, StoreError> {
+fn decode<T: Stored>(entry: &StoreEntry) -> Result<Versioned<T>, StoreError> {
     match T::decode(&entry.value) {
-        Ok(value) => Ok(Revised {
+        Ok(value) => Ok(Versioned {
             value,
             revision: entry.mod_revision,
         }),
@@ -224,34 +224,34 @@ fn decode<T: Stored>(entry: &Entry) -> Result<Revised<T>, StoreError> {
 
 /// A transaction in the making.
 #[derive(Debug, Default)]
-struct Draft {
+struct TxnBuilder {
     txn: Txn,
     /// Of the values that it writes.
     bytes: usize,
     /// Tables that its sinks asked for, and whether they get them.
-    claims: BTreeMap<TableKey, Result<(), tables::TableRefusal>>,
+    claims: BTreeMap<TableKey, Result<(), tables::TableRejection>>,
 }
 
-impl Draft {
+impl TxnBuilder {
     /// It must not have been written since it was read.
-    fn unchanged<T>(&mut self, key: Key<'_>, read: &Revised<T>) {
-        self.txn.expect(key, Expect::Revision(read.revision));
+    fn expect_unchanged<T>(&mut self, key: StoreKey<'_>, read: &Versioned<T>) {
+        self.txn.expect(key, KeyCondition::Revision(read.revision));
     }
 
     /// It must not have come into being.
-    fn absent(&mut self, key: Key<'_>) {
-        self.txn.expect(key, Expect::Absent);
+    fn expect_absent(&mut self, key: StoreKey<'_>) {
+        self.txn.expect(key, KeyCondition::Absent);
     }
 
     /// It must be as it was read: not written, or still absent.
-    fn as_read<T>(&mut self, key: Key<'_>, read: Option<&Revised<T>>) {
+    fn expect_as_read<T>(&mut self, key: StoreKey<'_>, read: Option<&Versioned<T>>) {
         match read {
-            Some(read) => self.unchanged(key, read),
-            None => self.absent(key),
+            Some(read) => self.expect_unchanged(key, read),
+            None => self.expect_absent(key),
         }
     }
 
-    fn put<T: Stored>(&mut self, key: Key<'_>, value: &T) -> Result<(), StoreError> {
+    fn put<T: Stored>(&mut self, key: StoreKey<'_>, value: &T) -> Result<(), StoreError> {
         let value = encode(value)?;
         self.bytes += value.len();
         self.txn.put(key, value);
@@ -260,7 +260,7 @@ impl Draft {
 
     fn put_leased<T: Stored>(
         &mut self,
-        key: Key<'_>,
+        key: StoreKey<'_>,
         value: &T,
         lease: LeaseId,
     ) -> Result<(), StoreError> {
@@ -268,7 +268,7 @@ impl Draft {
         Ok(())
     }
 
-    fn delete(&mut self, key: Key<'_>) {
+    fn delete(&mut self, key: StoreKey<'_>) {
         self.txn.delete(key);
     }
 
@@ -285,15 +285,15 @@ fn encode<T: Stored>(value: &T) -> Result<bytes::Bytes, StoreError> {
 
 /// The number of times that a transaction was begun.
 #[derive(Debug, Default)]
-struct Attempts(u32);
+struct TxnAttempts(u32);
 
-impl Attempts {
+impl TxnAttempts {
     /// Lets it be begun anew. Somebody else's transaction has succeeded each time, so at first there
     /// is nothing to wait for.
-    async fn again(&mut self) -> Result<(), Contended> {
+    async fn retry(&mut self) -> Result<(), TxnContention> {
         self.0 += 1;
         if self.0 >= ATTEMPTS_MAX {
-            return Err(Contended);
+            return Err(TxnContention);
         }
         if self.0 > 4 {
             tokio::time::sleep(Duration::from_millis(u64::from(self.0))).await;
@@ -304,23 +304,23 @@ impl Attempts {
 
 /// Others have changed it again and again at the same time.
 #[derive(Debug)]
-struct Contended;
+struct TxnContention;
 
 /// Each error has a word for it.
-macro_rules! contended {
+macro_rules! from_contention {
     ($($error:ty: $word:expr;)*) => {
-        $(impl From<Contended> for $error {
-            fn from(_: Contended) -> Self {
+        $(impl From<TxnContention> for $error {
+            fn from(_: TxnContention) -> Self {
                 $word
             }
         })*
     };
 }
 
-contended! {
+from_contention! {
     definitions::DefinitionError: Self::Conflict;
     files::FileError: Self::Conflict;
-    letters::LetterError: Self::File(files::FileError::Conflict);
+    dead_letters::DeadLetterResolveError: Self::File(files::FileError::Conflict);
     quota::QuotaError: Self::Conflict;
     tables::TableOwnerError: Self::Conflict;
     tasks::TaskError: Self::Conflict;

@@ -38,7 +38,7 @@ impl Session {
     /// # Errors
     /// [`StoreError::LeaseNotFound`] when the lease has ended meanwhile: others think that this node
     /// is gone, so it has to stop what it does under the lease, and open a new session.
-    pub async fn keep(self, stop: CancellationToken) -> Result<(), StoreError> {
+    pub async fn keep_alive(self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut tick = interval(self.ttl / 3);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

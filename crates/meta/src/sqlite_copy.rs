@@ -47,12 +47,12 @@ pub enum CopyError {
 /// One moment of a database, held by a read transaction: whatever is written meanwhile is not in it,
 /// and its write-ahead log can't be reset until this is dropped.
 #[derive(Debug)]
-pub struct Pinned {
+pub struct PinnedDatabase {
     db: Connection,
     path: PathBuf,
 }
 
-impl Pinned {
+impl PinnedDatabase {
     /// Holds the database as it is now.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Pinned {
 /// # Errors
 /// [`CopyError::Damaged`], or that it can't be read.
 pub fn verify(path: &Path) -> Result<(), CopyError> {
-    let db = immutable(path)?;
+    let db = open_immutable(path)?;
     let verdict: rusqlite::Result<String> =
         db.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0));
     match verdict {
@@ -149,7 +149,7 @@ pub fn verify(path: &Path) -> Result<(), CopyError> {
 }
 
 /// A connection that takes the file for one that nobody changes.
-pub(crate) fn immutable(path: &Path) -> Result<Connection, CopyError> {
+pub(crate) fn open_immutable(path: &Path) -> Result<Connection, CopyError> {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
         match byte {

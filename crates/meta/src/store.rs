@@ -50,7 +50,7 @@ pub struct LeaseId(pub u64);
 
 /// A key and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoreEntry {
     /// Its name.
     pub key: String,
     /// Its content.
@@ -65,9 +65,9 @@ pub struct Entry {
 
 /// A page of entries, and the revision at which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct EntryPage {
     /// In the order of their keys' bytes.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<StoreEntry>,
     /// The page shows exactly the transactions up to this one.
     pub revision: Revision,
     /// There are entries after the last one.
@@ -80,12 +80,12 @@ pub struct Precondition {
     /// Of which key.
     pub key: String,
     /// What must be true of it.
-    pub expect: Expect,
+    pub expect: KeyCondition,
 }
 
 /// What must be true of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
+pub enum KeyCondition {
     /// It was last written by this transaction.
     Revision(Revision),
     /// It is not there.
@@ -96,7 +96,7 @@ pub enum Expect {
 
 /// A change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
+pub enum TxnOp {
     /// Writes a key. One that hung on a lease and is written without it hangs on it no more.
     Put {
         /// Its name.
@@ -125,7 +125,7 @@ pub struct Txn {
     /// All must hold.
     pub preconditions: Vec<Precondition>,
     /// What is changed.
-    pub ops: Vec<Op>,
+    pub ops: Vec<TxnOp>,
 }
 
 impl Txn {
@@ -136,7 +136,7 @@ impl Txn {
     }
 
     /// Adds a precondition.
-    pub fn expect(&mut self, key: impl Into<String>, expect: Expect) -> &mut Self {
+    pub fn expect(&mut self, key: impl Into<String>, expect: KeyCondition) -> &mut Self {
         self.preconditions.push(Precondition {
             key: key.into(),
             expect,
@@ -146,7 +146,7 @@ impl Txn {
 
     /// Adds a write.
     pub fn put(&mut self, key: impl Into<String>, value: impl Into<Bytes>) -> &mut Self {
-        self.ops.push(Op::Put {
+        self.ops.push(TxnOp::Put {
             key: key.into(),
             value: value.into(),
             lease: None,
@@ -161,7 +161,7 @@ impl Txn {
         value: impl Into<Bytes>,
         lease: LeaseId,
     ) -> &mut Self {
-        self.ops.push(Op::Put {
+        self.ops.push(TxnOp::Put {
             key: key.into(),
             value: value.into(),
             lease: Some(lease),
@@ -171,13 +171,13 @@ impl Txn {
 
     /// Adds the removal of a key.
     pub fn delete(&mut self, key: impl Into<String>) -> &mut Self {
-        self.ops.push(Op::Delete { key: key.into() });
+        self.ops.push(TxnOp::Delete { key: key.into() });
         self
     }
 
     /// Adds the removal of all keys that begin with `prefix`.
     pub fn delete_prefix(&mut self, prefix: impl Into<String>) -> &mut Self {
-        self.ops.push(Op::DeletePrefix {
+        self.ops.push(TxnOp::DeletePrefix {
             prefix: prefix.into(),
         });
         self
@@ -202,7 +202,7 @@ impl Txn {
         }
         for op in &self.ops {
             bytes += match op {
-                Op::Put { key, value, .. } => {
+                TxnOp::Put { key, value, .. } => {
                     check_key(key)?;
                     if value.len() > VALUE_BYTES_MAX {
                         return limit(format!(
@@ -212,7 +212,7 @@ impl Txn {
                     }
                     key.len() + value.len()
                 }
-                Op::Delete { key } | Op::DeletePrefix { prefix: key } => {
+                TxnOp::Delete { key } | TxnOp::DeletePrefix { prefix: key } => {
                     check_key(key)?;
                     key.len()
                 }
@@ -234,8 +234,8 @@ impl Txn {
             .ops
             .iter()
             .map(|op| match op {
-                Op::Put { key, .. } | Op::Delete { key } => (key.as_str(), false),
-                Op::DeletePrefix { prefix } => (prefix.as_str(), true),
+                TxnOp::Put { key, .. } | TxnOp::Delete { key } => (key.as_str(), false),
+                TxnOp::DeletePrefix { prefix } => (prefix.as_str(), true),
             })
             .collect();
         // A prefix before the key of the same text, so that it counts as the one before.
@@ -275,9 +275,9 @@ pub fn check_key(key: &str) -> Result<(), StoreError> {
 
 /// A change that a watch reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum WatchEvent {
     /// A key was written; the entry as it was then.
-    Put(Entry),
+    Put(StoreEntry),
     /// A key was removed.
     Delete {
         /// Its name.
@@ -287,7 +287,7 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl WatchEvent {
     /// Which key.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -309,22 +309,22 @@ impl Event {
 
 /// What happened since the batch before: one or more whole transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
+pub struct WatchBatch {
     /// In the order of their revisions. Empty when the transactions touched nothing that is
     /// watched: such a batch only says how far the store is.
-    pub events: Vec<Event>,
+    pub events: Vec<WatchEvent>,
     /// Everything up to this transaction was reported.
     pub revision: Revision,
 }
 
 /// A sequence of batches that does not end by itself; after an error comes nothing more.
-pub type Watch = BoxStream<'static, Result<Batch, WatchError>>;
+pub type WatchStream = BoxStream<'static, Result<WatchBatch, WatchError>>;
 
 /// Where metadata is kept.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// The entry of a key.
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError>;
 
     /// Up to `limit` (at most [`RANGE_ENTRIES_MAX`]) entries whose keys begin with `prefix` and
     /// are greater than `after`, in the order of their keys' bytes. Each page is one moment; two
@@ -334,7 +334,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page, StoreError>;
+    ) -> Result<EntryPage, StoreError>;
 
     /// How many entries have keys that begin with `prefix`, about: what changes while it is counted
     /// may be in it or not.
@@ -358,7 +358,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// All changes of keys that begin with `prefix`, from transaction `from` on (included). For
     /// every later transaction there is a batch that reaches it, also when it changed nothing here.
-    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError>;
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError>;
 
     /// A new lease, which ends when it was not kept alive for `ttl`.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;

@@ -9,17 +9,17 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub mod book;
 pub mod common;
+pub mod dead_letters;
 pub mod definition;
 pub mod file;
-pub mod letters;
-pub mod owner;
 pub mod quota;
 pub mod runtime;
+pub mod sink_state;
 pub mod slice;
 pub mod statistics;
 pub mod table;
+pub mod table_entry;
 pub mod task;
 pub mod token;
 pub mod topic;
@@ -70,7 +70,7 @@ pub trait Stored: Sized {
     /// # Errors
     /// When a text in it can't be JSON, which no entity has.
     fn encode(&self) -> Result<Bytes, StoredError> {
-        let form = Versioned {
+        let form = FormEnvelope {
             v: Self::VERSION,
             form: self.to_form(),
         };
@@ -86,24 +86,25 @@ pub trait Stored: Sized {
     /// See [`StoredError`].
     fn decode(value: &[u8]) -> Result<Self, StoredError> {
         #[derive(Deserialize)]
-        struct Head {
+        struct VersionHeader {
             v: u32,
         }
-        let head: Head = serde_json::from_slice(value).map_err(|e| invalid::<Self>(&e))?;
-        if head.v > Self::VERSION {
+        let header: VersionHeader =
+            serde_json::from_slice(value).map_err(|e| invalid::<Self>(&e))?;
+        if header.v > Self::VERSION {
             return Err(StoredError::Newer {
                 what: Self::WHAT,
-                found: head.v,
+                found: header.v,
                 known: Self::VERSION,
             });
         }
-        Self::from_value(head.v, value)
+        Self::from_value(header.v, value)
     }
 }
 
 /// A form with its version before it.
 #[derive(Serialize, Deserialize)]
-struct Versioned<F> {
+struct FormEnvelope<F> {
     v: u32,
     #[serde(flatten)]
     form: F,
@@ -117,21 +118,24 @@ fn invalid<S: Stored>(reason: &dyn std::fmt::Display) -> StoredError {
 }
 
 /// A value of form `F`.
-fn form<S: Stored, F: DeserializeOwned>(value: &[u8]) -> Result<F, StoredError> {
-    let versioned: Versioned<F> = serde_json::from_slice(value).map_err(|e| invalid::<S>(&e))?;
+fn decode_form<S: Stored, F: DeserializeOwned>(value: &[u8]) -> Result<F, StoredError> {
+    let versioned: FormEnvelope<F> = serde_json::from_slice(value).map_err(|e| invalid::<S>(&e))?;
     Ok(versioned.form)
 }
 
 /// The same of an entity whose form has never changed.
-fn only_form<S: Stored, F: DeserializeOwned>(version: u32, value: &[u8]) -> Result<F, StoredError> {
+fn decode_only_form<S: Stored, F: DeserializeOwned>(
+    version: u32,
+    value: &[u8],
+) -> Result<F, StoredError> {
     match version {
-        1 => form::<S, F>(value),
+        1 => decode_form::<S, F>(value),
         _ => Err(no_version::<S>(version)),
     }
 }
 
 /// A part of a form, as a domain type.
-fn part<S: Stored, T, E: std::fmt::Display>(part: Result<T, E>) -> Result<T, StoredError> {
+fn decode_part<S: Stored, T, E: std::fmt::Display>(part: Result<T, E>) -> Result<T, StoredError> {
     part.map_err(|e| invalid::<S>(&e))
 }
 

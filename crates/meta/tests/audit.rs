@@ -4,17 +4,17 @@
 mod common;
 
 use common::{at, stamp, with_sink};
-use forebay_meta::repo::audit::{Action, Change, What};
+use forebay_meta::repo::audit::{AuditAction, AuditEvent, AuditSubject};
 use forebay_model::ProjectId;
-use forebay_model::quota::OwnQuota;
+use forebay_model::quota::QuotaOverrides;
 
 const PROJECT: ProjectId = ProjectId(1);
 
-fn refused(path: &str) -> Change {
-    Change {
+fn refused(path: &str) -> AuditEvent {
+    AuditEvent {
         project: PROJECT,
-        what: What::Request(format!("DELETE {path}")),
-        action: Action::Refuse,
+        what: AuditSubject::Request(format!("DELETE {path}")),
+        action: AuditAction::Refuse,
         description: "Not allowed.".to_owned(),
         old_version: None,
         new_version: None,
@@ -29,15 +29,15 @@ async fn what_is_done_in_one_millisecond_is_noted_in_the_next_ones() {
     let mut notes = tokio::task::JoinSet::new();
     for path in ["/a", "/b", "/c"] {
         let repo = repo.clone();
-        notes.spawn(async move { repo.note_refused(&refused(path)).await });
+        notes.spawn(async move { repo.record_rejection(&refused(path)).await });
     }
     while let Some(noted) = notes.join_next().await {
         noted.unwrap().unwrap();
     }
     for connections in [7, 8] {
-        let quota = OwnQuota {
+        let quota = QuotaOverrides {
             connections: Some(connections),
-            ..OwnQuota::default()
+            ..QuotaOverrides::default()
         };
         repo.set_quota(PROJECT, &quota, &stamp(5)).await.unwrap();
     }
@@ -45,7 +45,7 @@ async fn what_is_done_in_one_millisecond_is_noted_in_the_next_ones() {
     assert_eq!(audit.total, before + 5);
     let mut asked = Vec::new();
     for entry in &audit.items {
-        if let What::Request(request) = &entry.what {
+        if let AuditSubject::Request(request) = &entry.what {
             asked.push((request.as_str(), entry.stamp.at));
         }
     }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use common::{
     at, branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink,
 };
-use forebay_meta::repo::TxnRoom;
+use forebay_meta::repo::TxnLimits;
 use forebay_meta::{DefinitionError, FileError, Repo};
 use forebay_model::{DefinitionLimits, FileState, SinkKey, SinkTarget, SliceState};
 
@@ -114,7 +114,7 @@ async fn what_the_caller_refuses_is_not_done() {
             Err("not that".into())
         })
         .await;
-    assert!(matches!(&refused, Err(DefinitionError::Refused(e)) if e.to_string() == "not that"));
+    assert!(matches!(&refused, Err(DefinitionError::Rejected(e)) if e.to_string() == "not that"));
     assert_eq!(repo.sink(&key).await.unwrap().version.number, 1);
     assert_eq!(states(&repo, &key).await, [FileState::Writing]);
 }
@@ -386,9 +386,9 @@ async fn a_source_of_a_thousand_sinks_is_switched_deleted_and_brought_back() {
 #[tokio::test]
 async fn a_change_of_many_sinks_that_was_interrupted_goes_on() {
     let (repo, _dir) = repo().await;
-    let repo = repo.with_room(TxnRoom {
+    let repo = repo.with_txn_limits(TxnLimits {
         ops: 1,
-        ..TxnRoom::default()
+        ..TxnLimits::default()
     });
     create_source(&repo, "src").await;
     for i in 0..4 {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_meta::conformance::Fixture;
-use forebay_meta::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, ManualElapsed};
+use forebay_meta::conformance::StoreFixture;
+use forebay_meta::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, ManualMonotonicClock};
 use forebay_meta::store::{Store, Txn};
 
 /// Transactions that the store remembers in these tests.
@@ -13,14 +13,14 @@ const HISTORY: usize = 50;
 
 struct Embedded {
     store: Arc<dyn Store>,
-    clock: Arc<ManualElapsed>,
+    clock: Arc<ManualMonotonicClock>,
     _dir: tempfile::TempDir,
 }
 
 impl Embedded {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualElapsed::default());
+        let clock = Arc::new(ManualMonotonicClock::default());
         let options = EmbeddedOptions {
             history: HistoryLimits {
                 revisions: HISTORY,
@@ -39,12 +39,12 @@ impl Embedded {
 }
 
 #[async_trait::async_trait]
-impl Fixture for Embedded {
+impl StoreFixture for Embedded {
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
     }
 
-    async fn pass(&self, time: Duration) {
+    async fn advance_time(&self, time: Duration) {
         self.clock.advance(time);
     }
 

@@ -6,11 +6,12 @@ mod common;
 use std::time::Duration;
 
 use common::{at, sink_key, stamp, volumes, with_sink};
-use forebay_meta::repo::slices::Failure;
+use forebay_meta::repo::slices::StepFailure;
 use forebay_meta::repo::{Repo, SLICES_MAX};
 use forebay_meta::{FileError, keys};
 use forebay_model::{
-    Backoff, Balance, File, FileKey, FileState, NodeId, SinkKey, SliceKey, SliceState, Statistics,
+    Backoff, File, FileKey, FileState, NodeId, Reconciliation, SinkKey, SliceKey, SliceState,
+    Statistics,
 };
 
 fn sink() -> SinkKey {
@@ -69,7 +70,7 @@ async fn a_record_goes_all_the_way() {
     let left = repo.file_importing(&file.key, at(30)).await.unwrap_err();
     assert_eq!(
         left,
-        FileError::SlicesLeft {
+        FileError::SlicesNotUploaded {
             file: file.key.clone(),
             left: 1
         }
@@ -80,7 +81,7 @@ async fn a_record_goes_all_the_way() {
         (statistics.local, statistics.staging),
         (counted(0), counted(5))
     );
-    let known = async || repo.knows_slice(&slices[0]).await.unwrap();
+    let known = async || repo.slice_exists(&slices[0]).await.unwrap();
     assert!(known().await, "on its way");
     let importing = repo.file_importing(&file.key, at(30)).await.unwrap();
     assert_eq!(
@@ -99,16 +100,16 @@ async fn a_record_goes_all_the_way() {
         repo.imported_file(&file.key).await.unwrap().value,
         imported.value
     );
-    let expected = Balance {
+    let expected = Reconciliation {
         accepted: 5,
         imported: 5,
-        ..Balance::default()
+        ..Reconciliation::default()
     };
-    assert_eq!(repo.balance(&sink()).await.unwrap(), expected);
+    assert_eq!(repo.reconciliation(&sink()).await.unwrap(), expected);
     assert!(known().await, "imported");
     repo.remove_imported(&file.key).await.unwrap();
     assert!(!known().await, "forgotten");
-    assert_eq!(repo.balance(&sink()).await.unwrap(), expected);
+    assert_eq!(repo.reconciliation(&sink()).await.unwrap(), expected);
     assert_eq!(
         repo.removed_up_to(&sink()).await.unwrap(),
         Some(file.key.opened_at)
@@ -145,9 +146,7 @@ async fn what_the_log_has_lost_since_the_upload_is_counted_as_lost() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     let slice = &slices[0];
-    let again = repo
-        .slice_uploaded_again(slice, common::staged(10), 2)
-        .await;
+    let again = repo.slice_reuploaded(slice, common::staged(10), 2).await;
     assert_eq!(again, Err(FileError::SliceNotFound(slice.clone())));
     repo.rotate_file(&file.key, &volumes(1), at(1))
         .await
@@ -155,7 +154,7 @@ async fn what_the_log_has_lost_since_the_upload_is_counted_as_lost() {
     upload(&repo, slice, 5).await;
     repo.file_importing(&file.key, at(102)).await.unwrap();
     let again = repo
-        .slice_uploaded_again(slice, common::staged(10), 2)
+        .slice_reuploaded(slice, common::staged(10), 2)
         .await
         .unwrap();
     assert_eq!(
@@ -167,7 +166,7 @@ async fn what_the_log_has_lost_since_the_upload_is_counted_as_lost() {
         (SliceState::Uploaded, 10)
     );
     repo.file_imported(&file.key, 3, at(103)).await.unwrap();
-    let balance = repo.balance(&sink()).await.unwrap();
+    let balance = repo.reconciliation(&sink()).await.unwrap();
     assert_eq!(
         (balance.accepted, balance.imported, balance.lost),
         (5, 3, 2)
@@ -254,7 +253,7 @@ async fn a_failure_is_remembered_until_the_step_is_done() {
     repo.rotate_file(&file.key, &volumes(1), at(0))
         .await
         .unwrap();
-    let failure = Failure {
+    let failure = StepFailure {
         reason: "no route".to_owned(),
         terminal: false,
         backoff: Backoff::default(),
@@ -282,9 +281,9 @@ async fn a_failure_is_remembered_until_the_step_is_done() {
         .slice_uploaded(&slices[0], common::staged(9), 0, at(4))
         .await
         .unwrap();
-    assert_eq!(uploaded.retry, forebay_model::Retry::default());
+    assert_eq!(uploaded.retry, forebay_model::RetryState::default());
     repo.file_importing(&file.key, at(5)).await.unwrap();
-    let parked = Failure {
+    let parked = StepFailure {
         terminal: true,
         ..failure
     };
@@ -368,7 +367,7 @@ async fn a_file_has_so_many_slices_and_no_more_and_is_imported_at_once() {
     upload(&repo, &last, 1).await;
     repo.file_importing(&file.key, at(1002)).await.unwrap();
     repo.file_imported(&file.key, 149, at(1003)).await.unwrap();
-    let balance = repo.balance(&sink()).await.unwrap();
+    let balance = repo.reconciliation(&sink()).await.unwrap();
     assert_eq!((balance.accepted, balance.imported), (149, 149));
 }
 
@@ -386,7 +385,7 @@ async fn lost_records_are_accepted_and_named() {
     repo.slice_uploading(&slices[0], damaged, at(2))
         .await
         .unwrap();
-    let balance = repo.balance(&sink()).await.unwrap();
+    let balance = repo.reconciliation(&sink()).await.unwrap();
     assert_eq!(
         (balance.accepted, balance.lost, balance.in_flight),
         (7, 2, 5)
@@ -398,7 +397,7 @@ async fn lost_records_are_accepted_and_named() {
     repo.file_importing(&file.key, at(4)).await.unwrap();
     // A table that took fewer rows shows.
     repo.file_imported(&file.key, 4, at(5)).await.unwrap();
-    assert!(!repo.balance(&sink()).await.unwrap().holds());
+    assert!(!repo.reconciliation(&sink()).await.unwrap().holds());
 }
 
 /// Whoever wins: afterwards a sink that is gone has no open file, and one that is there has one.

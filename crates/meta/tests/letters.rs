@@ -4,11 +4,12 @@
 mod common;
 
 use common::{at, sink_key, stamp, volumes, with_sink};
-use forebay_meta::repo::letters::{
-    Finished, LETTER_RANGES_MAX, LetterEnd, LetterError, LetterOwner,
+use forebay_meta::repo::dead_letters::{
+    DeadLetterOutcome, DeadLetterOwner, DeadLetterResolution, DeadLetterResolveError,
+    RESOLVED_RANGES_MAX,
 };
 use forebay_meta::repo::{Repo, SLICES_MAX};
-use forebay_meta::stored::letters::LetterCounts;
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
 use forebay_meta::{FileError, keys};
 use forebay_model::{SinkKey, SliceState, Statistics, VolumeId};
 
@@ -20,8 +21,8 @@ fn volume() -> VolumeId {
     volumes(1).remove(0)
 }
 
-fn counts(taken: u64) -> LetterCounts {
-    LetterCounts { taken, lost: 0 }
+fn counts(taken: u64) -> DeadLetterCounts {
+    DeadLetterCounts { taken, lost: 0 }
 }
 
 fn rows(records: u64) -> Statistics {
@@ -31,9 +32,12 @@ fn rows(records: u64) -> Statistics {
     }
 }
 
-fn finished(letters: impl IntoIterator<Item = u64>, end: LetterEnd) -> Finished {
-    Finished {
-        letters: letters.into_iter().collect(),
+fn finished(
+    letters: impl IntoIterator<Item = u64>,
+    end: DeadLetterOutcome,
+) -> DeadLetterResolution {
+    DeadLetterResolution {
+        numbers: letters.into_iter().collect(),
         lost: Vec::new(),
         counts: counts(10),
         end,
@@ -42,7 +46,7 @@ fn finished(letters: impl IntoIterator<Item = u64>, end: LetterEnd) -> Finished 
 
 /// accepted, imported, dead, expired, lost, in flight
 async fn balance(repo: &Repo) -> [u64; 6] {
-    let b = repo.balance(&sink()).await.unwrap();
+    let b = repo.reconciliation(&sink()).await.unwrap();
     assert!(b.holds(), "{b:?}");
     [
         b.accepted,
@@ -58,13 +62,16 @@ async fn balance(repo: &Repo) -> [u64; 6] {
 async fn a_letter_is_dead_until_it_is_replayed_or_dropped() {
     let (repo, _dir) = with_sink().await;
     let reported = [(sink(), volume(), counts(10))];
-    repo.report_letters(&reported).await.unwrap();
+    repo.report_dead_letters(&reported).await.unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 10, 0, 0, 0]);
 
-    let (slice, file) = repo.replay_slice(&sink(), &volume(), at(50)).await.unwrap();
+    let (slice, file) = repo
+        .new_replay_slice(&sink(), &volume(), at(50))
+        .await
+        .unwrap();
     assert_eq!(slice.file, file.key);
-    let replay = finished([1, 3], LetterEnd::Replayed(slice.clone(), rows(2)));
-    repo.finish_letters(&sink(), &volume(), &replay, at(51))
+    let replay = finished([1, 3], DeadLetterOutcome::Replayed(slice.clone(), rows(2)));
+    repo.resolve_dead_letters(&sink(), &volume(), &replay, at(51))
         .await
         .unwrap();
     let read = repo.slice(&slice).await.unwrap();
@@ -74,34 +81,40 @@ async fn a_letter_is_dead_until_it_is_replayed_or_dropped() {
     );
     assert_eq!(balance(&repo).await, [10, 0, 8, 0, 0, 2]);
 
-    let drop = finished([0, 9], LetterEnd::Dropped);
-    repo.finish_letters(&sink(), &volume(), &drop, at(52))
+    let drop = finished([0, 9], DeadLetterOutcome::Dropped);
+    repo.resolve_dead_letters(&sink(), &volume(), &drop, at(52))
         .await
         .unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 6, 2, 0, 2]);
-    let book = repo.letter_book(&sink(), &volume()).await.unwrap();
+    let book = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
     assert_eq!(book.floor(), 2);
 
-    let again = finished([4, 3], LetterEnd::Dropped);
+    let again = finished([4, 3], DeadLetterOutcome::Dropped);
     let error = repo
-        .finish_letters(&sink(), &volume(), &again, at(53))
+        .resolve_dead_letters(&sink(), &volume(), &again, at(53))
         .await;
-    assert!(matches!(error, Err(LetterError::Done(3))), "{error:?}");
+    assert!(
+        matches!(error, Err(DeadLetterResolveError::AlreadyResolved(3))),
+        "{error:?}"
+    );
     assert_eq!(balance(&repo).await, [10, 0, 6, 2, 0, 2]);
 }
 
 #[tokio::test]
 async fn letters_belong_to_their_sink_until_it_is_forgotten() {
     let (repo, _dir) = with_sink().await;
-    let owner = async || repo.letter_owner(&sink()).await.unwrap();
+    let owner = async || repo.dead_letter_owner(&sink()).await.unwrap();
     let reported = [(sink(), volume(), counts(3))];
-    repo.report_letters(&reported).await.unwrap();
-    assert_eq!(owner().await, LetterOwner::Sink);
-    let nobody = repo.letter_owner(&sink_key("src", "none")).await.unwrap();
-    assert_eq!(nobody, LetterOwner::Unknown);
+    repo.report_dead_letters(&reported).await.unwrap();
+    assert_eq!(owner().await, DeadLetterOwner::Sink);
+    let nobody = repo
+        .dead_letter_owner(&sink_key("src", "none"))
+        .await
+        .unwrap();
+    assert_eq!(nobody, DeadLetterOwner::Unknown);
     let source = sink().source;
     repo.delete_source(&source, &stamp(1)).await.unwrap();
-    assert_eq!(owner().await, LetterOwner::Sink, "it can come back");
+    assert_eq!(owner().await, DeadLetterOwner::Sink, "it can come back");
     let (file, slice) = {
         let files = repo.active_files(Some(&sink())).await.unwrap();
         (
@@ -113,54 +126,59 @@ async fn letters_belong_to_their_sink_until_it_is_forgotten() {
     repo.slice_uploading(&slice, nothing, at(2)).await.unwrap();
     repo.file_importing(&file, at(3)).await.unwrap();
     repo.purge_source(&source, &stamp(4)).await.unwrap();
-    assert_eq!(owner().await, LetterOwner::Forgotten);
-    assert!(repo.forget_letters(&sink()).await.unwrap());
-    let left = repo.letter_statistics(&sink()).await.unwrap();
+    assert_eq!(owner().await, DeadLetterOwner::Forgotten);
+    assert!(repo.remove_dead_letter_state(&sink()).await.unwrap());
+    let left = repo.dead_letter_statistics(&sink()).await.unwrap();
     assert_eq!(left.taken, 0);
     // Whoever is late writes nothing: a later sink of that id begins anew.
-    repo.report_letters(&reported).await.unwrap();
-    let late = finished([0, 1], LetterEnd::Dropped);
-    let late = repo.finish_letters(&sink(), &volume(), &late, at(6)).await;
-    let gone = LetterError::File(FileError::SinkNotActive(sink()));
+    repo.report_dead_letters(&reported).await.unwrap();
+    let late = finished([0, 1], DeadLetterOutcome::Dropped);
+    let late = repo
+        .resolve_dead_letters(&sink(), &volume(), &late, at(6))
+        .await;
+    let gone = DeadLetterResolveError::File(FileError::SinkNotActive(sink()));
     assert_eq!(late.unwrap_err().to_string(), gone.to_string());
-    let left = repo.letter_statistics(&sink()).await.unwrap();
+    let left = repo.dead_letter_statistics(&sink()).await.unwrap();
     assert_eq!((left.taken, left.dropped), (0, 0));
 }
 
 #[tokio::test]
 async fn lost_letters_are_no_obstacle_and_counted() {
     let (repo, _dir) = with_sink().await;
-    let lossy = Finished {
+    let lossy = DeadLetterResolution {
         lost: vec![(0, 4)],
-        counts: LetterCounts { taken: 10, lost: 4 },
-        ..finished([4], LetterEnd::Dropped)
+        counts: DeadLetterCounts { taken: 10, lost: 4 },
+        ..finished([4], DeadLetterOutcome::Dropped)
     };
-    repo.finish_letters(&sink(), &volume(), &lossy, at(1))
+    repo.resolve_dead_letters(&sink(), &volume(), &lossy, at(1))
         .await
         .unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 5, 1, 4, 0]);
-    let book = repo.letter_book(&sink(), &volume()).await.unwrap();
+    let book = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
     assert_eq!(book.floor(), 5);
 }
 
 #[tokio::test]
 async fn a_replay_into_a_file_that_was_rotated_changes_nothing() {
     let (repo, _dir) = with_sink().await;
-    let (slice, file) = repo.replay_slice(&sink(), &volume(), at(50)).await.unwrap();
+    let (slice, file) = repo
+        .new_replay_slice(&sink(), &volume(), at(50))
+        .await
+        .unwrap();
     repo.rotate_file(&file.key, &volumes(1), at(60))
         .await
         .unwrap();
-    let replay = finished([0], LetterEnd::Replayed(slice, rows(1)));
+    let replay = finished([0], DeadLetterOutcome::Replayed(slice, rows(1)));
     let error = repo
-        .finish_letters(&sink(), &volume(), &replay, at(61))
+        .resolve_dead_letters(&sink(), &volume(), &replay, at(61))
         .await;
-    let conflict = LetterError::File(FileError::Conflict);
+    let conflict = DeadLetterResolveError::File(FileError::Conflict);
     assert_eq!(error.unwrap_err().to_string(), conflict.to_string());
-    let book = repo.letter_book(&sink(), &volume()).await.unwrap();
+    let book = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
     assert_eq!((book.ranges(), book.replayed), (0, 0));
     let stored = repo
         .store()
-        .range(keys::LETTER_BOOKS, None, 10)
+        .range(keys::DEAD_LETTER_STATES, None, 10)
         .await
         .unwrap();
     assert!(stored.entries.is_empty());
@@ -169,12 +187,18 @@ async fn a_replay_into_a_file_that_was_rotated_changes_nothing() {
 #[tokio::test]
 async fn two_replays_at_the_same_moment_take_different_slices() {
     let (repo, _dir) = with_sink().await;
-    let (first, _) = repo.replay_slice(&sink(), &volume(), at(50)).await.unwrap();
-    let replay = finished([0], LetterEnd::Replayed(first.clone(), rows(1)));
-    repo.finish_letters(&sink(), &volume(), &replay, at(50))
+    let (first, _) = repo
+        .new_replay_slice(&sink(), &volume(), at(50))
         .await
         .unwrap();
-    let (second, _) = repo.replay_slice(&sink(), &volume(), at(50)).await.unwrap();
+    let replay = finished([0], DeadLetterOutcome::Replayed(first.clone(), rows(1)));
+    repo.resolve_dead_letters(&sink(), &volume(), &replay, at(50))
+        .await
+        .unwrap();
+    let (second, _) = repo
+        .new_replay_slice(&sink(), &volume(), at(50))
+        .await
+        .unwrap();
     assert!(second.opened_at > first.opened_at);
     // And so does a rotation of the open slice.
     let files = repo.active_files(Some(&sink())).await.unwrap();
@@ -191,29 +215,37 @@ async fn two_replays_at_the_same_moment_take_different_slices() {
 async fn a_book_and_a_file_have_their_limits() {
     let (repo, _dir) = with_sink().await;
     let scattered = |n: usize| (0..n as u64).map(|i| i * 2);
-    let most = finished(scattered(LETTER_RANGES_MAX), LetterEnd::Dropped);
-    repo.finish_letters(&sink(), &volume(), &most, at(1))
+    let most = finished(scattered(RESOLVED_RANGES_MAX), DeadLetterOutcome::Dropped);
+    repo.resolve_dead_letters(&sink(), &volume(), &most, at(1))
         .await
         .unwrap();
-    let more = finished([LETTER_RANGES_MAX as u64 * 2 + 1], LetterEnd::Dropped);
-    let error = repo.finish_letters(&sink(), &volume(), &more, at(2)).await;
-    assert!(matches!(error, Err(LetterError::TooScattered)));
-    let between = finished([1], LetterEnd::Dropped);
-    repo.finish_letters(&sink(), &volume(), &between, at(3))
+    let more = finished(
+        [RESOLVED_RANGES_MAX as u64 * 2 + 1],
+        DeadLetterOutcome::Dropped,
+    );
+    let error = repo
+        .resolve_dead_letters(&sink(), &volume(), &more, at(2))
+        .await;
+    assert!(matches!(error, Err(DeadLetterResolveError::TooScattered)));
+    let between = finished([1], DeadLetterOutcome::Dropped);
+    repo.resolve_dead_letters(&sink(), &volume(), &between, at(3))
         .await
         .unwrap();
 
     for i in 1..SLICES_MAX {
         let now = at(i64::try_from(i).unwrap());
-        let (slice, _) = repo.replay_slice(&sink(), &volume(), now).await.unwrap();
+        let (slice, _) = repo
+            .new_replay_slice(&sink(), &volume(), now)
+            .await
+            .unwrap();
         let letter = 10_000 + i as u64;
-        let replay = finished([letter], LetterEnd::Replayed(slice, rows(1)));
+        let replay = finished([letter], DeadLetterOutcome::Replayed(slice, rows(1)));
         // A run of letters is one range.
-        repo.finish_letters(&sink(), &volume(), &replay, now)
+        repo.resolve_dead_letters(&sink(), &volume(), &replay, now)
             .await
             .unwrap();
     }
-    let error = repo.replay_slice(&sink(), &volume(), at(999)).await;
+    let error = repo.new_replay_slice(&sink(), &volume(), at(999)).await;
     assert!(matches!(error, Err(FileError::SliceLimit(_))), "{error:?}");
 }
 
@@ -221,16 +253,16 @@ async fn a_book_and_a_file_have_their_limits() {
 async fn what_was_counted_earlier_does_not_undo_what_is_known() {
     let (repo, _dir) = with_sink().await;
     // Two letters more than whoever reports has seen; both are dropped.
-    let drop = finished([8, 9], LetterEnd::Dropped);
-    repo.finish_letters(&sink(), &volume(), &drop, at(50))
+    let drop = finished([8, 9], DeadLetterOutcome::Dropped);
+    repo.resolve_dead_letters(&sink(), &volume(), &drop, at(50))
         .await
         .unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 8, 2, 0, 0]);
     let earlier = [(sink(), volume(), counts(1))];
-    repo.report_letters(&earlier).await.unwrap();
+    repo.report_dead_letters(&earlier).await.unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 8, 2, 0, 0]);
     let later = [(sink(), volume(), counts(11))];
-    repo.report_letters(&later).await.unwrap();
+    repo.report_dead_letters(&later).await.unwrap();
     assert_eq!(balance(&repo).await, [11, 0, 9, 2, 0, 0]);
 }
 
@@ -238,9 +270,12 @@ async fn what_was_counted_earlier_does_not_undo_what_is_known() {
 async fn the_letters_of_a_deleted_sink_are_not_forgotten() {
     let (repo, _dir) = with_sink().await;
     let reported = [(sink(), volume(), counts(10))];
-    repo.report_letters(&reported).await.unwrap();
-    assert!(!repo.forget_letters(&sink()).await.unwrap());
+    repo.report_dead_letters(&reported).await.unwrap();
+    assert!(!repo.remove_dead_letter_state(&sink()).await.unwrap());
     repo.delete_sink(&sink(), &stamp(2)).await.unwrap();
-    assert!(!repo.forget_letters(&sink()).await.unwrap());
-    assert_eq!(repo.letter_statistics(&sink()).await.unwrap().taken, 10);
+    assert!(!repo.remove_dead_letter_state(&sink()).await.unwrap());
+    assert_eq!(
+        repo.dead_letter_statistics(&sink()).await.unwrap().taken,
+        10
+    );
 }

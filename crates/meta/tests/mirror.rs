@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_meta::embedded::HistoryLimits;
-use forebay_meta::store::{Entry, LeaseId, Page, Txn, TxnError, Watch, WatchError};
+use forebay_meta::store::{EntryPage, LeaseId, StoreEntry, Txn, TxnError, WatchError, WatchStream};
 use forebay_meta::stored::Stored;
-use forebay_meta::{EmbeddedOptions, EmbeddedStore, Mirror, Revision, Store, StoreError};
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Revision, Store, StoreError, WatchCache};
 use forebay_model::Statistics;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,19 +29,19 @@ async fn put(store: &Arc<dyn Store>, key: &str, records: u64) -> Revision {
 }
 
 struct Running {
-    mirror: Mirror<Statistics>,
+    mirror: WatchCache<Statistics>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 fn start(store: &Arc<dyn Store>) -> Running {
-    let (mirror, task) = Mirror::new(Arc::clone(store), "m/");
+    let (mirror, task) = WatchCache::new(Arc::clone(store), "m/");
     let stop = CancellationToken::new();
     let task = tokio::spawn(task.run(stop.clone()));
     Running { mirror, stop, task }
 }
 
-async fn shown(mirror: &Mirror<Statistics>, at: Revision) -> Vec<(String, u64)> {
+async fn shown(mirror: &WatchCache<Statistics>, at: Revision) -> Vec<(String, u64)> {
     let snapshot = mirror.wait_for(at).await.unwrap();
     let entries = snapshot.entries.iter();
     entries.map(|(k, v)| (k.clone(), v.records)).collect()
@@ -148,11 +148,11 @@ impl Flaky {
 
 #[async_trait]
 impl Store for Flaky {
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
         self.store.get(key).await
     }
 
-    async fn range(&self, p: &str, after: Option<&str>, n: usize) -> Result<Page, StoreError> {
+    async fn range(&self, p: &str, after: Option<&str>, n: usize) -> Result<EntryPage, StoreError> {
         self.check()?;
         // Small pages, so that others write between them.
         self.store.range(p, after, n.min(2)).await
@@ -162,7 +162,7 @@ impl Store for Flaky {
         self.store.txn(txn).await
     }
 
-    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError> {
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError> {
         use futures::StreamExt;
         self.check()?;
         let mut down = self.down.subscribe();

@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use common::{at, repo, sink_content, sink_key, source_content, source_key, stamp, volumes};
-use forebay_meta::repo::TxnRoom;
-use forebay_meta::repo::slices::Failure;
+use forebay_meta::repo::TxnLimits;
+use forebay_meta::repo::slices::StepFailure;
 use forebay_meta::{ActiveFile, DefinitionError, FileError, Repo};
 use forebay_model::{
     Backoff, FileKey, FileState, NodeId, SinkKey, SliceKey, SliceState, Statistics,
@@ -276,8 +276,8 @@ impl Actor {
     }
 }
 
-fn failure() -> Failure {
-    Failure {
+fn failure() -> StepFailure {
+    StepFailure {
         reason: "it did not work".to_owned(),
         terminal: false,
         backoff: Backoff::default(),
@@ -310,7 +310,7 @@ async fn check(repo: &Repo, tally: &Mutex<Tally>) {
         let open = active.iter().flat_map(|f| &f.slices);
         let open = open.filter(|s| s.slice.state < SliceState::Uploading);
         let reported: u64 = open.map(|s| s.statistics.records).sum();
-        let balance = repo.balance(&sink).await.unwrap();
+        let balance = repo.reconciliation(&sink).await.unwrap();
         assert_eq!(balance.accepted, finals + reported, "{sink}");
         assert_eq!(balance.imported, rows, "{sink}");
         assert!(balance.holds(), "{balance:?}");
@@ -338,9 +338,9 @@ fn check_file(file: &ActiveFile) {
     assert_eq!(writing, expected, "one a volume");
 }
 
-async fn run(rounds: Vec<[Vec<Step>; 3]>, room: TxnRoom) {
+async fn run(rounds: Vec<[Vec<Step>; 3]>, room: TxnLimits) {
     let (repo, _dir) = repo().await;
-    let repo = repo.with_room(room);
+    let repo = repo.with_txn_limits(room);
     let source = source_key("src");
     repo.create_source(&source, source_content("s"), "New source.", &stamp(0))
         .await
@@ -392,13 +392,13 @@ proptest! {
             10..30,
         ),
         // Also with a transaction for each sink of a source.
-        ops in prop_oneof![Just(TxnRoom::default().ops), Just(1)],
+        ops in prop_oneof![Just(TxnLimits::default().ops), Just(1)],
     ) {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap()
-            .block_on(run(rounds, TxnRoom { ops, ..TxnRoom::default() }));
+            .block_on(run(rounds, TxnLimits { ops, ..TxnLimits::default() }));
     }
 }

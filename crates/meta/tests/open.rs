@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_meta::store::{Revision, Txn, TxnError, WatchError};
-use forebay_meta::{EmbeddedOptions, EmbeddedStore, OpenError, Store, StoreError};
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Store, StoreError, StoreOpenError};
 
 async fn put(store: &dyn Store, key: &str) -> Revision {
     let mut txn = Txn::new();
@@ -16,7 +16,7 @@ async fn put(store: &dyn Store, key: &str) -> Revision {
     store.txn(txn).await.unwrap()
 }
 
-fn error(dir: &Path) -> OpenError {
+fn error(dir: &Path) -> StoreOpenError {
     EmbeddedStore::open(dir, EmbeddedOptions::default()).unwrap_err()
 }
 
@@ -66,7 +66,7 @@ async fn only_one_may_write_and_others_may_look() {
     let store = common::open(dir.path());
     put(&*store, "a").await;
     let refused = error(dir.path());
-    assert!(matches!(refused, OpenError::Locked { .. }));
+    assert!(matches!(refused, StoreOpenError::Locked { .. }));
     assert!(refused.to_string().contains("in use by another process"));
     let look = EmbeddedStore::open_read_only(dir.path()).unwrap();
     assert!(look.get("a").await.unwrap().is_some());
@@ -85,7 +85,7 @@ async fn only_one_may_write_and_others_may_look() {
 fn looking_does_not_make_a_store() {
     let dir = tempfile::tempdir().unwrap();
     let missing = EmbeddedStore::open_read_only(dir.path()).unwrap_err();
-    assert!(matches!(missing, OpenError::Missing { .. }));
+    assert!(matches!(missing, StoreOpenError::Missing { .. }));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -101,11 +101,11 @@ async fn a_later_version_is_refused() {
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
     let refused = error(dir.path());
-    assert!(matches!(refused, OpenError::Newer { found: 99, .. }));
+    assert!(matches!(refused, StoreOpenError::Newer { found: 99, .. }));
     assert!(refused.to_string().contains("use a newer forebay"));
     assert!(matches!(
         EmbeddedStore::open_read_only(dir.path()),
-        Err(OpenError::Newer { .. })
+        Err(StoreOpenError::Newer { .. })
     ));
 }
 
@@ -116,7 +116,7 @@ fn a_database_of_something_else_is_refused_and_left_alone() {
     db.execute_batch("CREATE TABLE theirs (x)").unwrap();
     drop(db);
     let before = std::fs::read(dir.path().join("meta.db")).unwrap();
-    assert!(matches!(error(dir.path()), OpenError::NotOurs { .. }));
+    assert!(matches!(error(dir.path()), StoreOpenError::NotOurs { .. }));
     assert_eq!(std::fs::read(dir.path().join("meta.db")).unwrap(), before);
 }
 
@@ -130,7 +130,10 @@ async fn damage_is_named() {
     )
     .unwrap();
     let refused = error(dir.path());
-    assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
+    assert!(
+        matches!(refused, StoreOpenError::Corrupt { .. }),
+        "{refused}"
+    );
 
     std::fs::remove_file(&file).unwrap();
     let store = common::open(dir.path());
@@ -145,7 +148,10 @@ async fn damage_is_named() {
     bytes[middle..middle + 4096].fill(0xff);
     std::fs::write(&file, bytes).unwrap();
     let refused = error(dir.path());
-    assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
+    assert!(
+        matches!(refused, StoreOpenError::Corrupt { .. }),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -164,7 +170,7 @@ fn what_can_not_be_written_is_named() {
     std::fs::create_dir(&closed).unwrap();
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o500)).unwrap();
     match EmbeddedStore::open(&closed, EmbeddedOptions::default()) {
-        Err(e) => assert!(matches!(e, OpenError::NotWritable { .. }), "{e}"),
+        Err(e) => assert!(matches!(e, StoreOpenError::NotWritable { .. }), "{e}"),
         Ok(_) => eprintln!("SKIPPED the read-only directory: this user may write into it"),
     }
 }

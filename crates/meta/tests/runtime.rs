@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{at, repo, source_key};
-use forebay_meta::embedded::ManualElapsed;
-use forebay_meta::repo::runtime::{Node, Processed, Volume};
+use forebay_meta::embedded::ManualMonotonicClock;
+use forebay_meta::repo::runtime::{Node, ProcessedRevision, RegisteredVolume};
 use forebay_meta::repo::tasks::{TaskError, TaskRetention};
 use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Revision, Store, StoreError};
-use forebay_model::{NodeId, ProjectId, SinkSettings, Task, TaskEnd, VolumeId};
+use forebay_model::{NodeId, ProjectId, SinkSettings, TaskEnd, TaskEntry, VolumeId};
 use tokio_util::sync::CancellationToken;
 
 fn node(name: &str) -> NodeId {
@@ -30,7 +30,7 @@ async fn the_cluster_has_one_id() {
 #[tokio::test]
 async fn nodes_and_volumes_are_there_as_long_as_their_session() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualElapsed::default());
+    let clock = Arc::new(ManualMonotonicClock::default());
     let options = EmbeddedOptions {
         clock: clock.clone(),
         ..EmbeddedOptions::default()
@@ -45,7 +45,7 @@ async fn nodes_and_volumes_are_there_as_long_as_their_session() {
         started_at: at(0),
         roles: vec!["source".to_owned()],
     };
-    let volume = Volume {
+    let volume = RegisteredVolume {
         id: VolumeId("v".to_owned()),
         node: node("n1"),
     };
@@ -53,10 +53,10 @@ async fn nodes_and_volumes_are_there_as_long_as_their_session() {
     repo.register_volume(&volume, lease).await.unwrap();
     repo.register_source_node(&node("n1"), lease).await.unwrap();
     let stop = CancellationToken::new();
-    let keeping = tokio::spawn(session.keep(stop.clone()));
+    let keeping = tokio::spawn(session.keep_alive(stop.clone()));
     let processed = |revision| {
         let node = node("n1");
-        vec![Processed { node, revision }]
+        vec![ProcessedRevision { node, revision }]
     };
     let now = repo.processed_revisions().await.unwrap();
     assert_eq!(now, processed(Revision(0)));
@@ -85,12 +85,12 @@ async fn a_session_whose_lease_has_ended_says_so() {
         .unwrap();
     let lease = session.lease();
     store.revoke(lease).await.unwrap();
-    let ended = session.keep(CancellationToken::new()).await;
+    let ended = session.keep_alive(CancellationToken::new()).await;
     assert_eq!(ended, Err(StoreError::LeaseNotFound(lease)));
 }
 
-fn task(id: &str, on: &str, created: i64) -> Task {
-    Task {
+fn task(id: &str, on: &str, created: i64) -> TaskEntry {
+    TaskEntry {
         project: ProjectId(1),
         id: id.to_owned(),
         kind: "api.create.source".to_owned(),

@@ -4,11 +4,11 @@
 mod common;
 
 use common::{at, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink};
-use forebay_meta::keys::Key;
-use forebay_meta::repo::table_drop::Fate;
+use forebay_meta::keys::StoreKey;
+use forebay_meta::repo::table_drop::DropDecision;
 use forebay_meta::store::Txn;
 use forebay_meta::stored::Stored;
-use forebay_meta::stored::book::Book;
+use forebay_meta::stored::sink_state::SinkState;
 use forebay_meta::{DefinitionError, Repo};
 use forebay_model::{FileState, SinkKey, SliceState, Statistics};
 
@@ -189,7 +189,7 @@ async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
     repo.clear_statistics(&sink, &stamp(9)).await.unwrap();
     let cleared = repo.sink_statistics(&sink).await.unwrap();
     assert_eq!(cleared.shown_total(), Statistics::default());
-    assert_eq!(cleared.balance(), before.balance());
+    assert_eq!(cleared.reconciliation(), before.reconciliation());
     let listed = repo.file_statistics(&sink).await.unwrap();
     let shown: Vec<bool> = listed.iter().map(|f| !f.cleared).collect();
     assert_eq!(shown, [false, true, true], "what is on its way is shown");
@@ -208,7 +208,7 @@ async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
     }
     let after = repo.sink_statistics(&sink).await.unwrap();
     assert_eq!((after.shown_target.records, after.target.records), (7, 12));
-    assert!(after.balance().holds());
+    assert!(after.reconciliation().holds());
     repo.clear_statistics(&sink, &stamp(9)).await.unwrap();
     assert_eq!(
         repo.sink_statistics(&sink)
@@ -231,8 +231,8 @@ async fn a_source_is_forgotten_only_when_all_of_it_has_arrived() {
     assert!(matches!(early, Err(DefinitionError::InFlight { files: 1 })));
     let tables = repo.filled_tables(&source).await.unwrap();
     assert_eq!(tables.len(), 1);
-    let fate = repo.table_fate(&source, &tables[0]).await.unwrap();
-    assert_eq!(fate, Fate::Held, "a file is on its way to it");
+    let fate = repo.drop_decision(&source, &tables[0]).await.unwrap();
+    assert_eq!(fate, DropDecision::Held, "a file is on its way to it");
     import_all(&repo, &sink, 3).await;
     repo.purge_source(&source, &stamp(9)).await.unwrap();
     assert!(repo.deleted_source(&source).await.is_err());
@@ -301,15 +301,18 @@ async fn a_source_that_has_had_thousands_of_sinks_can_be_forgotten() {
     repo.delete_source(&source, &stamp(2)).await.unwrap();
     import_all(&repo, &sink, 3).await;
     let deleted = repo.deleted_sink(&sink).await.unwrap();
-    let book = repo.store().get(&Key::Book(&sink).to_string()).await;
+    let book = repo
+        .store()
+        .get(&StoreKey::SinkState(&sink).to_string())
+        .await;
     let book = book.unwrap().unwrap().value;
     for some in (0..3_000).collect::<Vec<_>>().chunks(1_000) {
         let mut txn = Txn::new();
         for i in some {
             let mut sink = deleted.value.clone();
             sink.key = sink_key("src", &format!("snk{i}"));
-            txn.put(Key::DeletedSink(&sink.key), sink.encode().unwrap());
-            txn.put(Key::Book(&sink.key), book.clone());
+            txn.put(StoreKey::DeletedSink(&sink.key), sink.encode().unwrap());
+            txn.put(StoreKey::SinkState(&sink.key), book.clone());
         }
         repo.store().txn(txn).await.unwrap();
     }
@@ -317,9 +320,9 @@ async fn a_source_that_has_had_thousands_of_sinks_can_be_forgotten() {
     let none = repo.deleted_sinks(&source, "", 10).await.unwrap();
     assert_eq!(none.total, 0);
     for id in ["snk", "snk0", "snk2999"] {
-        let book = Key::Book(&sink_key("src", id)).to_string();
+        let book = StoreKey::SinkState(&sink_key("src", id)).to_string();
         let book = repo.store().get(&book).await.unwrap().unwrap();
-        let book = Book::decode(&book.value).unwrap();
+        let book = SinkState::decode(&book.value).unwrap();
         assert_eq!(book.cleared.map(|c| c.up_to), book.last_opened_at, "{id}");
     }
 }

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes};
-use forebay_meta::repo::table_drop::{Fate, FilledTable};
-use forebay_meta::repo::tables::{Filling, TableOwnerError, TableRefusal};
+use forebay_meta::repo::table_drop::{DropDecision, FilledTable};
+use forebay_meta::repo::tables::{TableFillState, TableOwnerError, TableRejection};
 use forebay_meta::{DefinitionError, Repo, SinkContent};
 use forebay_model::{FileState, ProjectId, SinkKey, SourceKey, TableBackend, TableId};
 
@@ -97,7 +97,7 @@ async fn arrive(repo: &Repo) {
 fn is_foreign<T: std::fmt::Debug>(result: Result<T, DefinitionError>) -> bool {
     matches!(
         result,
-        Err(DefinitionError::Table(TableRefusal::Foreign(_)))
+        Err(DefinitionError::Table(TableRejection::Foreign(_)))
     )
 }
 
@@ -121,13 +121,13 @@ async fn a_table_is_its_first_projects_and_no_other_gets_it_by_any_way() {
     let filled = fill(&repo, TWO, "in.c.t").await.unwrap_err();
     assert!(matches!(
         filled,
-        TableOwnerError::Refused(TableRefusal::Foreign(_))
+        TableOwnerError::Rejected(TableRejection::Foreign(_))
     ));
-    let filling = repo.table_filling(ONE, SQLITE, &id("in.c.t")).await;
-    assert_eq!(filling, Ok(Filling::First { may_exist: false }));
+    let filling = repo.table_fill_state(ONE, SQLITE, &id("in.c.t")).await;
+    assert_eq!(filling, Ok(TableFillState::First { may_exist: false }));
     fill(&repo, ONE, "in.c.t").await.unwrap();
-    let filling = repo.table_filling(ONE, SQLITE, &id("in.c.t")).await;
-    assert_eq!(filling, Ok(Filling::Again));
+    let filling = repo.table_fill_state(ONE, SQLITE, &id("in.c.t")).await;
+    assert_eq!(filling, Ok(TableFillState::Again));
     // Its sinks are gone, its rows are not: it is the project's still.
     repo.delete_source(&one, &stamp(4)).await.unwrap();
     arrive(&repo).await;
@@ -277,28 +277,32 @@ async fn a_table_is_dropped_only_when_nothing_else_holds_it() {
     repo.delete_source(&src, &stamp(3)).await.unwrap();
     let table = filled("in.c.t");
     let fate = async || repo.begin_drop(&src, &table, &stamp(4)).await.unwrap();
-    assert_eq!(fate().await, Fate::Held);
+    assert_eq!(fate().await, DropDecision::Held);
     arrive(&repo).await;
-    assert_eq!(fate().await, Fate::Held, "two sinks");
+    assert_eq!(fate().await, DropDecision::Held, "two sinks");
     repo.delete_sink(&second, &stamp(5)).await.unwrap();
     repo.delete_source(&more, &stamp(5)).await.unwrap();
     arrive(&repo).await;
     repo.purge_source(&more, &stamp(6)).await.unwrap();
     assert_eq!(
         fate().await,
-        Fate::Held,
+        DropDecision::Held,
         "one of the project that it is shared with"
     );
     repo.delete_sink(&shared, &stamp(7)).await.unwrap();
-    assert_eq!(fate().await, Fate::Held, "its rows are on their way");
+    assert_eq!(
+        fate().await,
+        DropDecision::Held,
+        "its rows are on their way"
+    );
     arrive(&repo).await;
-    assert_eq!(fate().await, Fate::Held, "it can be brought back");
+    assert_eq!(fate().await, DropDecision::Held, "it can be brought back");
     // Whom it is only shared with drops nothing.
     repo.delete_source(&far, &stamp(8)).await.unwrap();
     let foreign = repo.begin_drop(&far, &table, &stamp(8)).await.unwrap();
-    assert_eq!(foreign, Fate::Foreign);
+    assert_eq!(foreign, DropDecision::Foreign);
     repo.purge_source(&far, &stamp(8)).await.unwrap();
-    assert_eq!(fate().await, Fate::Drop);
+    assert_eq!(fate().await, DropDecision::Drop);
     // From now on nobody gets hold of it, not even the source itself.
     let more = source_of(ONE, "more");
     repo.create_source(&more, source_content("more"), "", &stamp(9))
@@ -307,32 +311,32 @@ async fn a_table_is_dropped_only_when_nothing_else_holds_it() {
     let early = create(&repo, &more, "b", "in.c.t").await;
     assert!(matches!(
         early,
-        Err(DefinitionError::Table(TableRefusal::Dropping(_)))
+        Err(DefinitionError::Table(TableRejection::Dropping(_)))
     ));
-    let filling = repo.table_filling(ONE, SQLITE, &table.table).await;
+    let filling = repo.table_fill_state(ONE, SQLITE, &table.table).await;
     assert!(matches!(
         filling,
-        Err(TableOwnerError::Refused(TableRefusal::Dropping(_)))
+        Err(TableOwnerError::Rejected(TableRejection::Dropping(_)))
     ));
-    assert_eq!(fate().await, Fate::Drop, "after a crash it goes on");
+    assert_eq!(fate().await, DropDecision::Drop, "after a crash it goes on");
     repo.table_not_dropped(&src, &table).await.unwrap();
     let late = create(&repo, &more, "b", "in.c.t").await.unwrap();
     assert_eq!(
         fate().await,
-        Fate::Held,
+        DropDecision::Held,
         "a sink that came before the mark prevents it"
     );
     repo.delete_sink(&late, &stamp(10)).await.unwrap();
     repo.delete_source(&more, &stamp(10)).await.unwrap();
     arrive(&repo).await;
     repo.purge_source(&more, &stamp(10)).await.unwrap();
-    assert_eq!(fate().await, Fate::Drop);
+    assert_eq!(fate().await, DropDecision::Drop);
     repo.table_dropped(&src, &table).await.unwrap();
-    assert_eq!(fate().await, Fate::Nothing);
+    assert_eq!(fate().await, DropDecision::Nothing);
     // The name is anybody's again; the deletion that is repeated leaves it alone.
     let far = source_of(TWO, "more");
     create(&repo, &far, "a", "in.c.t").await.unwrap();
-    assert_eq!(fate().await, Fate::Foreign);
+    assert_eq!(fate().await, DropDecision::Foreign);
 }
 
 #[tokio::test]
@@ -343,10 +347,10 @@ async fn a_table_that_was_there_is_an_operators_to_give_and_is_never_dropped() {
     repo.adopt_table(ONE, SQLITE, &table, &stamp(1))
         .await
         .unwrap();
-    let filling = repo.table_filling(ONE, SQLITE, &table).await;
-    assert_eq!(filling, Ok(Filling::First { may_exist: true }));
+    let filling = repo.table_fill_state(ONE, SQLITE, &table).await;
+    assert_eq!(filling, Ok(TableFillState::First { may_exist: true }));
     let adopted = repo.adopt_table(TWO, SQLITE, &table, &stamp(1)).await;
-    assert!(matches!(adopted, Err(TableOwnerError::Refused(_))));
+    assert!(matches!(adopted, Err(TableOwnerError::Rejected(_))));
     create(&repo, &src, "a", "in.c.hand").await.unwrap();
     repo.fill_table(ONE, SQLITE, &table, true, &stamp(2))
         .await
@@ -354,6 +358,6 @@ async fn a_table_that_was_there_is_an_operators_to_give_and_is_never_dropped() {
     repo.delete_source(&src, &stamp(3)).await.unwrap();
     arrive(&repo).await;
     let fate = repo.begin_drop(&src, &filled("in.c.hand"), &stamp(4)).await;
-    assert_eq!(fate.unwrap(), Fate::Found);
+    assert_eq!(fate.unwrap(), DropDecision::Found);
     assert_eq!(sink_key("src", "a").source.branch, branch());
 }

@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use forebay_meta::embedded::{copies, put_copy_in_place};
+use forebay_meta::embedded::{copies, restore_copy};
 use forebay_meta::store::{Revision, Txn};
-use forebay_meta::{EmbeddedOptions, EmbeddedStore, Existing, OpenError, Store};
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, OpenMode, Store, StoreOpenError};
 
-fn open(dir: &Path, existing: Existing) -> Result<EmbeddedStore, OpenError> {
+fn open(dir: &Path, existing: OpenMode) -> Result<EmbeddedStore, StoreOpenError> {
     let options = EmbeddedOptions {
         existing,
         ..EmbeddedOptions::default()
@@ -40,20 +40,20 @@ fn killed(from: &Path, without: &[&str]) -> tempfile::TempDir {
 #[tokio::test]
 async fn a_lost_or_damaged_write_ahead_log_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), Existing::Optional).unwrap();
+    let store = open(dir.path(), OpenMode::Optional).unwrap();
     let mut last = Revision::default();
     for n in 0..50 {
         last = put(&store, n).await;
     }
     let whole = killed(dir.path(), &[]);
     assert_eq!(
-        count(&open(whole.path(), Existing::Required).unwrap()).await,
+        count(&open(whole.path(), OpenMode::Required).unwrap()).await,
         50
     );
 
     let lost = killed(dir.path(), &["meta.db-wal"]);
-    match open(lost.path(), Existing::Optional).unwrap_err() {
-        OpenError::Behind { found, known, .. } => {
+    match open(lost.path(), OpenMode::Optional).unwrap_err() {
+        StoreOpenError::Behind { found, known, .. } => {
             assert_eq!((found, known), (Revision(0), last));
         }
         other => panic!("{other}"),
@@ -66,9 +66,9 @@ async fn a_lost_or_damaged_write_ahead_log_is_noticed() {
         let mut bytes = wal.clone();
         bytes[at] ^= 1;
         std::fs::write(damaged.path().join("meta.db-wal"), bytes).unwrap();
-        match open(damaged.path(), Existing::Optional) {
+        match open(damaged.path(), OpenMode::Optional) {
             Ok(store) => assert_eq!(count(&store).await, 50, "byte {at}"),
-            Err(OpenError::Behind { found, known, .. }) => {
+            Err(StoreOpenError::Behind { found, known, .. }) => {
                 assert!(found < known, "byte {at}");
                 noticed += 1;
             }
@@ -81,31 +81,40 @@ async fn a_lost_or_damaged_write_ahead_log_is_noticed() {
 #[tokio::test]
 async fn a_missing_or_empty_database_is_no_new_store() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), Existing::Optional).unwrap();
+    let store = open(dir.path(), OpenMode::Optional).unwrap();
     put(&store, 1).await;
     let gone = killed(dir.path(), &["meta.db", "meta.db-wal"]);
-    let refused = open(gone.path(), Existing::Optional).unwrap_err();
-    assert!(matches!(refused, OpenError::Gone { .. }), "{refused}");
+    let refused = open(gone.path(), OpenMode::Optional).unwrap_err();
+    assert!(
+        matches!(refused, StoreOpenError::Removed { .. }),
+        "{refused}"
+    );
     assert!(!gone.path().join("meta.db").exists());
     std::fs::write(gone.path().join("meta.db"), b"").unwrap();
-    let refused = open(gone.path(), Existing::Optional).unwrap_err();
-    assert!(matches!(refused, OpenError::Behind { .. }), "{refused}");
+    let refused = open(gone.path(), OpenMode::Optional).unwrap_err();
+    assert!(
+        matches!(refused, StoreOpenError::Behind { .. }),
+        "{refused}"
+    );
     // Without its mark as well, if something else says that there was one.
     let nothing = tempfile::tempdir().unwrap();
-    let refused = open(nothing.path(), Existing::Required).unwrap_err();
-    assert!(matches!(refused, OpenError::Gone { .. }), "{refused}");
+    let refused = open(nothing.path(), OpenMode::Required).unwrap_err();
+    assert!(
+        matches!(refused, StoreOpenError::Removed { .. }),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
 async fn what_a_person_accepted_is_not_asked_again() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), Existing::Optional).unwrap();
+    let store = open(dir.path(), OpenMode::Optional).unwrap();
     let mut last = Revision::default();
     for n in 0..9 {
         last = put(&store, n).await;
     }
     let lost = killed(dir.path(), &["meta.db-wal"]);
-    let store = open(lost.path(), Existing::MayBeBehind).unwrap();
+    let store = open(lost.path(), OpenMode::MayBeBehind).unwrap();
     assert_eq!(count(&store).await, 0);
     assert!(
         put(&store, 1).await > last,
@@ -113,7 +122,7 @@ async fn what_a_person_accepted_is_not_asked_again() {
     );
     drop(store);
     assert_eq!(
-        count(&open(lost.path(), Existing::Optional).unwrap()).await,
+        count(&open(lost.path(), OpenMode::Optional).unwrap()).await,
         1
     );
 }
@@ -121,7 +130,7 @@ async fn what_a_person_accepted_is_not_asked_again() {
 #[tokio::test]
 async fn a_stop_leaves_everything_in_the_database_file() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), Existing::Optional).unwrap();
+    let store = open(dir.path(), OpenMode::Optional).unwrap();
     for n in 0..20 {
         put(&store, n).await;
     }
@@ -131,7 +140,7 @@ async fn a_stop_leaves_everything_in_the_database_file() {
     drop(store);
     let stopped = killed(dir.path(), &["meta.db-wal"]);
     assert_eq!(
-        count(&open(stopped.path(), Existing::Required).unwrap()).await,
+        count(&open(stopped.path(), OpenMode::Required).unwrap()).await,
         20
     );
 }
@@ -140,14 +149,14 @@ async fn a_stop_leaves_everything_in_the_database_file() {
 async fn copies_are_made_in_use_and_the_newest_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join(copies::COPIES_FOLDER);
-    let store = open(dir.path(), Existing::Optional).unwrap();
+    let store = open(dir.path(), OpenMode::Optional).unwrap();
     for n in 0..5 {
         let revision = put(&store, n).await;
-        let made = copies::make(dir.path(), &folder, 3, 1000 + i64::try_from(n).unwrap());
+        let made = copies::create(dir.path(), &folder, 3, 1000 + i64::try_from(n).unwrap());
         assert_eq!(made.unwrap().unwrap().revision, revision);
     }
     // Nothing has changed: nothing is made.
-    assert_eq!(copies::make(dir.path(), &folder, 3, 2000).unwrap(), None);
+    assert_eq!(copies::create(dir.path(), &folder, 3, 2000).unwrap(), None);
     let kept = copies::list(&folder);
     assert_eq!(kept.len(), 3);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3);
@@ -156,12 +165,15 @@ async fn copies_are_made_in_use_and_the_newest_are_kept() {
     drop(store);
 
     std::fs::write(dir.path().join("meta.db"), vec![b'x'; 8192]).unwrap();
-    let refused = open(dir.path(), Existing::Optional).unwrap_err();
-    assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
-    let (copy, aside) = put_copy_in_place(dir.path(), &folder, &kept[0].path, 3000).unwrap();
+    let refused = open(dir.path(), OpenMode::Optional).unwrap_err();
+    assert!(
+        matches!(refused, StoreOpenError::Corrupt { .. }),
+        "{refused}"
+    );
+    let (copy, aside) = restore_copy(dir.path(), &folder, &kept[0].path, 3000).unwrap();
     assert_eq!(copy.revision, kept[0].revision);
     assert!(aside.iter().all(|path| path.exists()) && !aside.is_empty());
-    let store = open(dir.path(), Existing::Required).unwrap();
+    let store = open(dir.path(), OpenMode::Required).unwrap();
     assert_eq!(count(&store).await, 5);
     assert!(put(&store, 9).await > last);
     drop(store);
@@ -169,25 +181,28 @@ async fn copies_are_made_in_use_and_the_newest_are_kept() {
     let old = kept[2].path.clone();
     std::fs::remove_file(dir.path().join("meta.mark")).unwrap();
     std::fs::copy(old, dir.path().join("meta.db")).unwrap();
-    let refused = open(dir.path(), Existing::Optional).unwrap_err();
-    assert!(matches!(refused, OpenError::Behind { .. }), "{refused}");
+    let refused = open(dir.path(), OpenMode::Optional).unwrap_err();
+    assert!(
+        matches!(refused, StoreOpenError::Behind { .. }),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
 async fn a_damaged_copy_is_not_put_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("copies");
-    let store = open(dir.path(), Existing::Optional).unwrap();
+    let store = open(dir.path(), OpenMode::Optional).unwrap();
     for n in 0..200 {
         put(&store, n).await;
     }
-    let copy = copies::make(dir.path(), &folder, 3, 1).unwrap().unwrap();
+    let copy = copies::create(dir.path(), &folder, 3, 1).unwrap().unwrap();
     drop(store);
     let bytes = std::fs::read(&copy.path).unwrap();
     std::fs::write(&copy.path, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(put_copy_in_place(dir.path(), &folder, &copy.path, 2).is_err());
+    assert!(restore_copy(dir.path(), &folder, &copy.path, 2).is_err());
     assert_eq!(
-        count(&open(dir.path(), Existing::Required).unwrap()).await,
+        count(&open(dir.path(), OpenMode::Required).unwrap()).await,
         200
     );
 }
@@ -195,7 +210,7 @@ async fn a_damaged_copy_is_not_put_in_place() {
 #[tokio::test]
 async fn nothing_is_committed_while_the_store_stands_still() {
     let dir = tempfile::tempdir().unwrap();
-    let store = std::sync::Arc::new(open(dir.path(), Existing::Optional).unwrap());
+    let store = std::sync::Arc::new(open(dir.path(), OpenMode::Optional).unwrap());
     let last = put(&store, 1).await;
     let (entered, inside) = std::sync::mpsc::sync_channel(1);
     let (leave, left) = std::sync::mpsc::sync_channel::<()>(1);
@@ -203,7 +218,7 @@ async fn nothing_is_committed_while_the_store_stands_still() {
         let store = std::sync::Arc::clone(&store);
         tokio::spawn(async move {
             store
-                .while_still(move |revision| {
+                .with_writes_paused(move |revision| {
                     entered.send(revision).unwrap();
                     left.recv().unwrap();
                 })

@@ -6,12 +6,12 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
     /// In the order of the table's columns.
-    pub columns: Vec<Column>,
+    pub columns: Vec<MappingColumn>,
 }
 
 /// One column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
+pub struct MappingColumn {
     /// Name in the table.
     pub name: String,
     /// Part of the table's primary key: a later row with the same key replaces the earlier one.
@@ -108,15 +108,17 @@ impl Mapping {
     /// Whether rows that were made by `other` are rows of this one: as many columns, and in each
     /// place the same thing. Names and keys may be others, and what stands in for a missing value.
     #[must_use]
-    pub fn takes_rows_of(&self, other: &Self) -> bool {
+    pub fn accepts_rows_from(&self, other: &Self) -> bool {
         let pairs = self.columns.iter().zip(&other.columns);
         self.columns.len() == other.columns.len()
-            && pairs.into_iter().all(|(a, b)| a.kind.means(&b.kind))
+            && pairs
+                .into_iter()
+                .all(|(a, b)| a.kind.is_equivalent(&b.kind))
     }
 }
 
 impl ColumnKind {
-    fn means(&self, other: &Self) -> bool {
+    fn is_equivalent(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Path(a), Self::Path(b)) => a.path == b.path && a.raw_string == b.raw_string,
             (a, b) => a == b,
@@ -141,7 +143,7 @@ impl ColumnKind {
 
 /// What is wrong with a mapping, apart from what only compiling its templates can show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MappingProblem {
+pub enum MappingViolation {
     /// No column, or too many.
     #[error("the mapping has {0} columns, allowed are 1 to {max}", max = crate::limits::COLUMNS_MAX)]
     ColumnCount(usize),
@@ -159,28 +161,30 @@ pub enum MappingProblem {
 impl Mapping {
     /// Everything that is wrong with the mapping's shape; empty when nothing is.
     #[must_use]
-    pub fn problems(&self) -> Vec<MappingProblem> {
-        let mut problems = Vec::new();
+    pub fn violations(&self) -> Vec<MappingViolation> {
+        let mut violations = Vec::new();
         let count = self.columns.len();
         if !(1..=crate::limits::COLUMNS_MAX).contains(&count) {
-            problems.push(MappingProblem::ColumnCount(count));
+            violations.push(MappingViolation::ColumnCount(count));
         }
         let mut seen = std::collections::HashMap::new();
         for (i, column) in self.columns.iter().enumerate() {
             if column.name.is_empty() {
-                problems.push(MappingProblem::EmptyName(i + 1));
+                violations.push(MappingViolation::EmptyName(i + 1));
                 continue;
             }
             if column.name.contains('\0') {
-                problems.push(MappingProblem::NulInName(column.name.replace('\0', "\\0")));
+                violations.push(MappingViolation::NulInName(
+                    column.name.replace('\0', "\\0"),
+                ));
             }
             let times = seen.entry(column.name.to_ascii_lowercase()).or_insert(0);
             *times += 1;
             if *times == 2 {
-                problems.push(MappingProblem::DuplicateName(column.name.clone()));
+                violations.push(MappingViolation::DuplicateName(column.name.clone()));
             }
         }
-        problems
+        violations
     }
 
     /// Names of the primary key's columns, in order; empty for a table without one.

@@ -5,7 +5,7 @@ const DIGITS_MAX: i64 = 37;
 
 /// A number of JSON times a power of ten, as a whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scaled {
+pub struct ScaledInteger {
     /// The whole number; of one with a fraction the next lower one.
     pub whole: i128,
     /// Nothing was cut off.
@@ -15,13 +15,13 @@ pub struct Scaled {
 /// The text of a JSON number (`-0`, `7.0`, `1e3`) times ten to the power of `places`; nothing when that
 /// has more digits than 37, or it is no number.
 #[must_use]
-pub fn scaled(text: &str, places: i64) -> Option<Scaled> {
+pub fn scale_number(text: &str, places: i64) -> Option<ScaledInteger> {
     let (is_negative, rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
     };
     let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, power(exponent)?),
+        Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)?),
         None => (rest, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -32,7 +32,7 @@ pub fn scaled(text: &str, places: i64) -> Option<Scaled> {
     let zeros = digits().take_while(|b| *b == b'0').count();
     let count = whole.len() + fraction.len() - zeros;
     if count == 0 {
-        return Some(Scaled {
+        return Some(ScaledInteger {
             whole: 0,
             is_exact: true,
         });
@@ -53,7 +53,7 @@ pub fn scaled(text: &str, places: i64) -> Option<Scaled> {
         value = value * 10 + i128::from(digit - b'0');
     }
     let is_exact = significant().skip(kept).all(|b| b == b'0');
-    Some(Scaled {
+    Some(ScaledInteger {
         whole: match (is_negative, is_exact) {
             (false, _) => value,
             (true, true) => -value,
@@ -64,7 +64,7 @@ pub fn scaled(text: &str, places: i64) -> Option<Scaled> {
 }
 
 /// An exponent; one that is beyond all is the largest.
-fn power(text: &str) -> Option<i64> {
+fn parse_exponent(text: &str) -> Option<i64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1, digits),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
@@ -81,7 +81,9 @@ mod tests {
     use super::*;
 
     fn exact(text: &str, places: i64) -> Option<i128> {
-        scaled(text, places).filter(|s| s.is_exact).map(|s| s.whole)
+        scale_number(text, places)
+            .filter(|s| s.is_exact)
+            .map(|s| s.whole)
     }
 
     #[test]
@@ -122,8 +124,8 @@ mod tests {
         ] {
             let is_exact = false;
             assert_eq!(
-                scaled(text, places),
-                Some(Scaled { whole, is_exact }),
+                scale_number(text, places),
+                Some(ScaledInteger { whole, is_exact }),
                 "{text}"
             );
         }
@@ -144,7 +146,7 @@ mod tests {
             "0x1F",
             "+1",
         ] {
-            assert_eq!(scaled(text, 0), None, "{text}");
+            assert_eq!(scale_number(text, 0), None, "{text}");
         }
     }
 }

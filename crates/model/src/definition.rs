@@ -10,9 +10,9 @@ use crate::topic::TopicSink;
 
 /// Who did something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct By {
+pub struct Actor {
     /// A person (with a token), or Forebay itself.
-    pub kind: ByKind,
+    pub kind: ActorKind,
     /// Id of the token that was used.
     pub token_id: Option<String>,
     /// Its description.
@@ -27,19 +27,19 @@ pub struct By {
 
 /// A person, or Forebay itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ByKind {
+pub enum ActorKind {
     /// With a token.
     User,
     /// On its own account.
     System,
 }
 
-impl By {
+impl Actor {
     /// Forebay itself.
     #[must_use]
     pub fn system() -> Self {
         Self {
-            kind: ByKind::System,
+            kind: ActorKind::System,
             token_id: None,
             token_desc: None,
             user_id: None,
@@ -51,18 +51,18 @@ impl By {
 
 /// When something was done, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct AuditStamp {
     /// When.
     pub at: Timestamp,
     /// By whom.
-    pub by: By,
+    pub by: Actor,
 }
 
 /// When something was switched off, by whom, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disabled {
+pub struct DisableInfo {
     /// When and by whom.
-    pub stamp: Stamp,
+    pub stamp: AuditStamp,
     /// Why.
     pub reason: String,
     /// It was switched off with its parent, and comes back with it.
@@ -71,16 +71,16 @@ pub struct Disabled {
 
 /// When something was deleted, by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deleted {
+pub struct DeletionInfo {
     /// When and by whom.
-    pub stamp: Stamp,
+    pub stamp: AuditStamp,
     /// It was deleted with its parent, and comes back with it.
     pub with_parent: bool,
 }
 
 /// A state of a definition that can be returned to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
+pub struct DefinitionVersion {
     /// From 1.
     pub number: u32,
     /// 16 hexadecimal digits that change with the content.
@@ -88,7 +88,7 @@ pub struct Version {
     /// What changed.
     pub description: String,
     /// When and by whom.
-    pub stamp: Stamp,
+    pub stamp: AuditStamp,
 }
 
 /// Settings that a source or sink has of its own, by key (`crate::settings`). Only keys that are
@@ -109,13 +109,13 @@ pub struct Source {
     /// Settings of its own; they hold for its sinks too.
     pub settings: SettingsPatch,
     /// The present version.
-    pub version: Version,
+    pub version: DefinitionVersion,
     /// Made when, by whom.
-    pub created: Stamp,
+    pub created: AuditStamp,
     /// Deleted; can be undone.
-    pub deleted: Option<Deleted>,
+    pub deleted: Option<DeletionInfo>,
     /// Switched off: it takes no records.
-    pub disabled: Option<Disabled>,
+    pub disabled: Option<DisableInfo>,
 }
 
 /// How records come in.
@@ -142,22 +142,22 @@ pub struct Sink {
     /// Settings of its own, over those of its source.
     pub settings: SettingsPatch,
     /// The present version.
-    pub version: Version,
+    pub version: DefinitionVersion,
     /// Made when, by whom.
-    pub created: Stamp,
+    pub created: AuditStamp,
     /// Deleted; can be undone.
-    pub deleted: Option<Deleted>,
+    pub deleted: Option<DeletionInfo>,
     /// Switched off: it takes no records.
-    pub disabled: Option<Disabled>,
+    pub disabled: Option<DisableInfo>,
     /// Its delivery is stopped, while it takes records all the same. Only of topics.
-    pub paused: Option<Paused>,
+    pub paused: Option<PauseInfo>,
 }
 
 /// When delivery was stopped, by whom, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paused {
+pub struct PauseInfo {
     /// When and by whom.
-    pub stamp: Stamp,
+    pub stamp: AuditStamp,
     /// Why; may be empty.
     pub reason: String,
 }

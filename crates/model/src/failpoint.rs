@@ -5,17 +5,17 @@
 //! its start; the tests in `crates/forebay/tests/torture` walk through all points of each way.
 
 /// Declares the points, their list, and the list of each way, in one place.
-macro_rules! points {
+macro_rules! fail_points {
     ($($(#[doc = $about:literal])+ $way:ident {
         $($(#[doc = $doc:literal])+ $point:ident = $name:literal,)+
     })+) => {
         /// Where a process can be made to die.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Point {
+        pub enum FailPoint {
             $($($(#[doc = $doc])+ $point,)+)+
         }
 
-        impl Point {
+        impl FailPoint {
             /// All points.
             pub const ALL: &'static [Self] = &[$($(Self::$point,)+)+];
 
@@ -32,7 +32,7 @@ macro_rules! points {
     };
 }
 
-points! {
+fail_points! {
     /// Those of a record's way, in the order in which a record comes to them.
     RECORD {
         /// A slice is to be rotated.
@@ -44,13 +44,13 @@ points! {
         /// Its successor takes rows, it and its slices are closing.
         FileRotated = "file-rotated",
         /// No row of a closing slice is under way any more.
-        SliceLeft = "slice-left",
+        SliceDrained = "slice-left",
         /// Its stream in the log is closed.
         StreamClosed = "stream-closed",
         /// Its final statistics are in the store.
         FinalsReported = "finals-reported",
         /// The node has said that it has left all slices that were closed.
-        SlicesLeftReported = "slices-left-reported",
+        SlicesDrainedReported = "slices-left-reported",
         /// The slice is to be uploaded.
         UploadDeciding = "upload-deciding",
         /// The store knows that.
@@ -138,11 +138,11 @@ points! {
 /// The process is at this point; it dies here if the point is armed.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
-pub fn at(_: Point) {}
+pub fn at(_: FailPoint) {}
 
 /// The process is at this point; it dies here if the point is armed.
 #[cfg(feature = "failpoints")]
-pub fn at(point: Point) {
+pub fn at(point: FailPoint) {
     if ARMED.get() == Some(&point) {
         // Whoever runs it has to see that it was this and no crash.
         #[expect(clippy::print_stderr, reason = "the process says why it ends")]
@@ -155,7 +155,7 @@ pub fn at(point: Point) {
 
 /// The point at which this process is to die.
 #[cfg(feature = "failpoints")]
-static ARMED: std::sync::OnceLock<Point> = std::sync::OnceLock::new();
+static ARMED: std::sync::OnceLock<FailPoint> = std::sync::OnceLock::new();
 
 /// Has this process die when it comes to the point of that name. Only the first call counts.
 ///
@@ -163,8 +163,8 @@ static ARMED: std::sync::OnceLock<Point> = std::sync::OnceLock::new();
 /// When there is no such point; says which there are.
 #[cfg(feature = "failpoints")]
 pub fn arm(name: &str) -> Result<(), String> {
-    let Some(point) = Point::ALL.iter().find(|p| p.name() == name) else {
-        let all: Vec<_> = Point::ALL.iter().map(|p| p.name()).collect();
+    let Some(point) = FailPoint::ALL.iter().find(|p| p.name() == name) else {
+        let all: Vec<_> = FailPoint::ALL.iter().map(|p| p.name()).collect();
         return Err(format!(
             "there is no fail point \"{name}\"; there are {}",
             all.join(", ")

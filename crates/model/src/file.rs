@@ -3,7 +3,7 @@
 
 use crate::definition::TableSink;
 use crate::id::FileKey;
-use crate::retry::Retry;
+use crate::retry::RetryState;
 use crate::settings::SinkSettings;
 use crate::slice::SliceState;
 use crate::time::Timestamp;
@@ -75,7 +75,7 @@ pub struct File {
     /// When its rows were in the table.
     pub imported_at: Option<Timestamp>,
     /// Of the step that it is at.
-    pub retry: Retry,
+    pub retry: RetryState,
     /// The table, as defined when the file was opened.
     pub table: TableSink,
     /// The settings that were in force when the file was opened.
@@ -99,7 +99,7 @@ pub struct DeadRows {
     /// The first so many rows of the file are dead letters by now.
     pub moved: u64,
     /// Number of the dead letter from which on further ones can be; unknown before the first.
-    pub next_letter: Option<u64>,
+    pub next_dead_letter: Option<u64>,
 }
 
 /// A step that the states do not have.
@@ -124,7 +124,7 @@ impl File {
             closing_at: None,
             importing_at: None,
             imported_at: None,
-            retry: Retry::default(),
+            retry: RetryState::default(),
             table,
             settings,
             is_empty: false,
@@ -138,7 +138,7 @@ impl File {
     ///
     /// # Errors
     /// When it is not imported; the file is as it was.
-    pub fn import_again(&mut self) -> Result<(), InvalidTransition> {
+    pub fn revert_import(&mut self) -> Result<(), InvalidTransition> {
         if self.state != FileState::Imported {
             return Err(InvalidTransition {
                 what: format!("file {}", self.key),
@@ -172,7 +172,7 @@ impl File {
         };
         *slot = Some(at);
         self.state = to;
-        self.retry = Retry::default();
+        self.retry = RetryState::default();
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ pub const VERIFY_TOKEN_MAX: u64 = 256;
 
 /// What a sender does before it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handshake {
+pub enum HandshakeKind {
     /// `OPTIONS` with `WebHook-Request-Origin`, as the `CloudEvents` specification of webhooks has it.
     CloudEvents,
     /// `GET` with `challenge`.
@@ -24,7 +24,7 @@ pub enum Handshake {
     Slack,
 }
 
-impl Handshake {
+impl HandshakeKind {
     const ALL: [Self; 8] = [
         Self::CloudEvents,
         Self::Dropbox,
@@ -50,17 +50,17 @@ impl Handshake {
 
 /// The handshakes that a source answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Handshakes {
+pub struct HandshakeSettings {
     /// In the order in which they were set.
-    kinds: Vec<Handshake>,
+    kinds: Vec<HandshakeKind>,
     /// What `hub.verify_token` must be; empty is anything.
     pub verify_token: String,
 }
 
-impl Handshakes {
+impl HandshakeSettings {
     /// Whether it answers this kind.
     #[must_use]
-    pub fn has(&self, kind: Handshake) -> bool {
+    pub fn has(&self, kind: HandshakeKind) -> bool {
         self.kinds.contains(&kind)
     }
 
@@ -68,14 +68,16 @@ impl Handshakes {
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
         let kinds = self.kinds.iter();
-        kinds.map(|kind| Handshake::NAMES[*kind as usize]).collect()
+        kinds
+            .map(|kind| HandshakeKind::NAMES[*kind as usize])
+            .collect()
     }
 
     /// Answers those of these names, and no others.
     pub fn set_names(&mut self, names: &[String]) {
         let kind_of = |name: &String| {
-            let at = Handshake::NAMES.iter().position(|n| n == name)?;
-            Some(Handshake::ALL[at])
+            let at = HandshakeKind::NAMES.iter().position(|n| n == name)?;
+            Some(HandshakeKind::ALL[at])
         };
         self.kinds = names.iter().filter_map(kind_of).collect();
     }
@@ -87,12 +89,12 @@ mod tests {
 
     #[test]
     fn kinds_are_known_by_their_names() {
-        for (kind, name) in Handshake::ALL.into_iter().zip(Handshake::NAMES) {
-            let mut only = Handshakes::default();
+        for (kind, name) in HandshakeKind::ALL.into_iter().zip(HandshakeKind::NAMES) {
+            let mut only = HandshakeSettings::default();
             only.set_names(&[name.to_owned(), "other".to_owned()]);
             assert!(only.has(kind), "{name}");
             assert_eq!(only.names(), [name]);
         }
-        assert!(Handshake::NAMES.is_sorted());
+        assert!(HandshakeKind::NAMES.is_sorted());
     }
 }

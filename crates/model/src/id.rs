@@ -146,20 +146,20 @@ pub struct VolumeId(pub String);
 /// A dead letter of a sink: the volume that it is on, and its number there, which no other letter of
 /// the sink ever gets. As text `<volume>-<number>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LetterId {
+pub struct DeadLetterId {
     /// The volume.
     pub volume: VolumeId,
     /// From 0.
     pub number: u64,
 }
 
-impl fmt::Display for LetterId {
+impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.volume, self.number)
     }
 }
 
-impl FromStr for LetterId {
+impl FromStr for DeadLetterId {
     type Err = InvalidKey;
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
@@ -281,7 +281,7 @@ pub struct InvalidKey {
 }
 
 /// Splits `text` into exactly `N` non-empty parts.
-fn parts<const N: usize>(text: &str, form: &'static str) -> Result<[String; N], InvalidKey> {
+fn split_key<const N: usize>(text: &str, form: &'static str) -> Result<[String; N], InvalidKey> {
     let all: Vec<String> = text.split('/').map(str::to_owned).collect();
     let invalid = || InvalidKey {
         text: text.to_owned(),
@@ -299,7 +299,7 @@ macro_rules! key_from_str {
             type Err = InvalidKey;
 
             fn from_str(text: &str) -> Result<Self, InvalidKey> {
-                let $p: [String; $n] = parts(text, $form)?;
+                let $p: [String; $n] = split_key(text, $form)?;
                 let made: Option<Self> = (|| Some($make))();
                 made.ok_or_else(|| InvalidKey {
                     text: text.to_owned(),

@@ -24,29 +24,30 @@ pub mod units;
 pub mod words;
 
 pub use column::{
-    Column, ColumnKind, Mapping, MappingProblem, PathColumn, PathColumnUse, PathUse, TemplateColumn,
+    ColumnKind, Mapping, MappingColumn, MappingViolation, PathColumn, PathColumnUse, PathUse,
+    TemplateColumn,
 };
 pub use definition::{
-    By, ByKind, Deleted, Disabled, Paused, SettingsPatch, Sink, SinkTarget, Source, SourceKind,
-    Stamp, TableSink, Version,
+    Actor, ActorKind, AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, PauseInfo,
+    SettingsPatch, Sink, SinkTarget, Source, SourceKind, TableSink,
 };
 pub use file::{DeadRows, File, FileState, InvalidTransition};
-pub use handshake::{Handshake, Handshakes};
+pub use handshake::{HandshakeKind, HandshakeSettings};
 pub use id::{
-    BranchId, BranchKey, FileKey, InvalidId, InvalidKey, LetterId, NodeId, ProjectId, SinkId,
+    BranchId, BranchKey, DeadLetterId, FileKey, InvalidId, InvalidKey, NodeId, ProjectId, SinkId,
     SinkKey, SliceKey, SourceId, SourceKey, VolumeId,
 };
-pub use limits::{Bound, DefinitionLimits};
-pub use micros::{EpochUnit, InvalidTime, ReadTime, TimestampMicros};
-pub use retry::{Backoff, Retry};
-pub use settings::{Compression, SinkSettings};
-pub use slice::{Slice, SliceState, Staged};
-pub use statistics::{Balance, Statistics};
+pub use limits::{CountLimit, DefinitionLimits};
+pub use micros::{EpochUnit, InvalidTime, ParsedTime, TimestampMicros};
+pub use retry::{Backoff, RetryState};
+pub use settings::{BlockCompression, SinkSettings};
+pub use slice::{Slice, SliceState, StagedChecksum};
+pub use statistics::{Reconciliation, Statistics};
 pub use table::{InvalidTableId, TableBackend, TableId, TableKey};
-pub use task::{Task, TaskEnd};
+pub use task::{TaskEnd, TaskEntry};
 pub use time::{Clock, ManualClock, Timestamp, TimestampText};
 pub use topic::{
     HttpMethod, MessageMapping, MessageValue, TopicKind, TopicSink, TopicState, TopicStatistics,
     is_own_http_header, is_reserved_http_header,
 };
-pub use units::{ByteSize, Span, out_of_range};
+pub use units::{ByteSize, HumanDuration, out_of_range};

@@ -28,7 +28,7 @@ pub const SECTION: &str = "limits";
 
 /// One limit, as the configuration and the documents show it.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit {
+pub struct LimitSpec {
     /// Full name, like `limits.sinksPerSource`.
     pub setting: &'static str,
     /// The value when nobody sets one.
@@ -42,7 +42,7 @@ pub struct Limit {
     get: fn(&DefinitionLimits) -> u32,
 }
 
-impl Limit {
+impl LimitSpec {
     /// Name within the section.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -51,7 +51,7 @@ impl Limit {
 
     /// Value in `limits`.
     #[must_use]
-    pub fn of(&self, limits: &DefinitionLimits) -> u32 {
+    pub fn value_in(&self, limits: &DefinitionLimits) -> u32 {
         (self.get)(limits)
     }
 }
@@ -76,8 +76,8 @@ macro_rules! definition_limits {
 
         impl DefinitionLimits {
             /// All of them, in the order of the configuration.
-            pub const ALL: &[Limit] = &[
-                $(Limit {
+            pub const ALL: &[LimitSpec] = &[
+                $(LimitSpec {
                     setting: concat!("limits.", $name),
                     default: $default,
                     min: $min,
@@ -108,22 +108,22 @@ definition_limits! {
 impl DefinitionLimits {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let check = |l: &Limit| out_of_range(l.name(), l.of(self), l.min, l.max);
+    pub fn violations(&self) -> Vec<String> {
+        let check = |l: &LimitSpec| out_of_range(l.name(), l.value_in(self), l.min, l.max);
         Self::ALL.iter().filter_map(check).collect()
     }
 }
 
 /// How many there may be, and which setting says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bound {
+pub struct CountLimit {
     /// How many.
     pub max: usize,
     /// The setting's full name.
     pub setting: &'static str,
 }
 
-impl Bound {
+impl CountLimit {
     /// Of a value of [`DefinitionLimits`].
     #[must_use]
     pub fn new(max: u32, setting: &'static str) -> Self {
@@ -140,14 +140,17 @@ mod tests {
 
     #[test]
     fn defaults_are_in_range_and_what_is_not_is_named() {
-        assert_eq!(DefinitionLimits::default().problems(), Vec::<String>::new());
+        assert_eq!(
+            DefinitionLimits::default().violations(),
+            Vec::<String>::new()
+        );
         let limits = DefinitionLimits {
             sinks_per_source: 0,
             columns_per_sink: 1601,
             ..DefinitionLimits::default()
         };
         assert_eq!(
-            limits.problems(),
+            limits.violations(),
             [
                 "sinksPerSource is 0, allowed is 1 to 1000000",
                 "columnsPerSink is 1601, allowed is 1 to 1600",
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn names_are_those_of_the_configuration() {
         let tree = serde_json::to_value(DefinitionLimits::default()).unwrap();
-        let names: Vec<&str> = DefinitionLimits::ALL.iter().map(Limit::name).collect();
+        let names: Vec<&str> = DefinitionLimits::ALL.iter().map(LimitSpec::name).collect();
         assert_eq!(tree.as_object().unwrap().len(), names.len());
         for limit in DefinitionLimits::ALL {
             assert_eq!(tree[limit.name()], limit.default, "{}", limit.setting);
@@ -193,7 +196,7 @@ mod tests {
         }
     }
 
-    fn limit(name: &str) -> &'static Limit {
+    fn limit(name: &str) -> &'static LimitSpec {
         DefinitionLimits::ALL
             .iter()
             .find(|l| l.name() == name)

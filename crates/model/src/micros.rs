@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::{self, DAY_SECONDS};
-use crate::decimal::scaled;
+use crate::decimal::scale_number;
 
 /// A time of a record: microseconds since the Unix epoch, UTC, in the years 0001 to 9999.
 ///
@@ -71,7 +71,7 @@ fn civil(seconds: i64) -> String {
 
 /// The text of milliseconds since the epoch in any year: `-000043-03-15T00:00:00.000Z`.
 #[must_use]
-pub fn text_of_millis(millis: i64) -> String {
+pub fn format_millis(millis: i64) -> String {
     let (seconds, millis) = (millis.div_euclid(1000), millis.rem_euclid(1000));
     format!("{}.{millis:03}Z", civil(seconds))
 }
@@ -80,7 +80,7 @@ impl fmt::Display for TimestampMicros {
     /// With three decimals, or six when it has them: `2006-01-02T15:04:05.000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 % 1000 == 0 {
-            f.write_str(&text_of_millis(self.0 / 1000))
+            f.write_str(&format_millis(self.0 / 1000))
         } else {
             f.write_str(&self.sortable())
         }
@@ -89,7 +89,7 @@ impl fmt::Display for TimestampMicros {
 
 /// A time as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadTime {
+pub struct ParsedTime {
     /// The time; the microsecond in which it is.
     pub time: TimestampMicros,
     /// The text or number is more exact than that.
@@ -157,7 +157,7 @@ impl TimestampMicros {
     ///
     /// # Errors
     /// When it is no time, or in another year; the error says what it has to be.
-    pub fn read(text: &str) -> Result<ReadTime, InvalidTime> {
+    pub fn parse(text: &str) -> Result<ParsedTime, InvalidTime> {
         let (seconds, nanos) = calendar::parse(text).ok_or_else(|| {
             // More digits than a year has are a year that is too large, not another form.
             if text.starts_with(['+', '-']) {
@@ -169,7 +169,7 @@ impl TimestampMicros {
         let micros = seconds.checked_mul(1_000_000);
         let micros = micros.and_then(|m| m.checked_add(i64::from(nanos / 1000)));
         let time = micros.and_then(Self::from_micros);
-        Ok(ReadTime {
+        Ok(ParsedTime {
             time: time.ok_or(InvalidTime::Year)?,
             is_cut: nanos % 1000 != 0,
         })
@@ -180,14 +180,14 @@ impl TimestampMicros {
     ///
     /// # Errors
     /// When it is in another year, or its unit is not certain.
-    pub fn read_number(text: &str, unit: Option<EpochUnit>) -> Result<ReadTime, InvalidTime> {
+    pub fn parse_number(text: &str, unit: Option<EpochUnit>) -> Result<ParsedTime, InvalidTime> {
         if let Some(unit) = unit {
-            return Self::of_unit(text, unit);
+            return Self::parse_in_unit(text, unit);
         }
         let mut last = Err(InvalidTime::Year);
         for (i, unit) in EpochUnit::ALL.into_iter().enumerate() {
-            last = Self::of_unit(text, unit);
-            let Ok(ReadTime { time, .. }) = last else {
+            last = Self::parse_in_unit(text, unit);
+            let Ok(ParsedTime { time, .. }) = last else {
                 continue;
             };
             let second = i128::from(time.0.div_euclid(1_000_000));
@@ -202,10 +202,10 @@ impl TimestampMicros {
         last
     }
 
-    fn of_unit(text: &str, unit: EpochUnit) -> Result<ReadTime, InvalidTime> {
-        let scaled = scaled(text, 6 - unit.places()).ok_or(InvalidTime::Year)?;
+    fn parse_in_unit(text: &str, unit: EpochUnit) -> Result<ParsedTime, InvalidTime> {
+        let scaled = scale_number(text, 6 - unit.places()).ok_or(InvalidTime::Year)?;
         let time = i64::try_from(scaled.whole).ok().and_then(Self::from_micros);
-        Ok(ReadTime {
+        Ok(ParsedTime {
             time: time.ok_or(InvalidTime::Year)?,
             is_cut: !scaled.is_exact,
         })
@@ -216,7 +216,7 @@ impl FromStr for TimestampMicros {
     type Err = InvalidTime;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::read(text).map(|read| read.time)
+        Self::parse(text).map(|read| read.time)
     }
 }
 
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn number(text: &str, unit: Option<EpochUnit>) -> Result<String, InvalidTime> {
-        TimestampMicros::read_number(text, unit).map(|read| read.time.to_string())
+        TimestampMicros::parse_number(text, unit).map(|read| read.time.to_string())
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
             ),
             ("+002026-01-01T00:00:00Z", "2026-01-01T00:00:00.000Z", false),
         ] {
-            let read = TimestampMicros::read(text).unwrap();
+            let read = TimestampMicros::parse(text).unwrap();
             assert_eq!(
                 (read.time.to_string().as_str(), read.is_cut),
                 (shown, is_cut)
@@ -275,7 +275,7 @@ mod tests {
             "0001-01-01T00:00:00+00:01",
         ] {
             assert_eq!(
-                TimestampMicros::read(text),
+                TimestampMicros::parse(text),
                 Err(InvalidTime::Year),
                 "{text}"
             );
@@ -286,7 +286,7 @@ mod tests {
             "2026-02-29T00:00:00Z",
             "1704067200",
         ] {
-            assert!(TimestampMicros::read(text).is_err(), "{text}");
+            assert!(TimestampMicros::parse(text).is_err(), "{text}");
         }
     }
 
@@ -377,9 +377,9 @@ mod tests {
         for micros in (TimestampMicros::MIN.0..=TimestampMicros::MAX.0).step_by(step) {
             let time = TimestampMicros::from_micros(micros).unwrap();
             let is_cut = false;
-            let same = Ok(ReadTime { time, is_cut });
-            assert_eq!(TimestampMicros::read(&time.to_string()), same);
-            assert_eq!(TimestampMicros::read(&time.sortable()), same);
+            let same = Ok(ParsedTime { time, is_cut });
+            assert_eq!(TimestampMicros::parse(&time.to_string()), same);
+            assert_eq!(TimestampMicros::parse(&time.sortable()), same);
             let exact = [
                 (micros.to_string(), EpochUnit::Us),
                 (format!("{micros}000"), EpochUnit::Ns),
@@ -388,7 +388,7 @@ mod tests {
             ];
             for (text, unit) in exact {
                 assert_eq!(
-                    TimestampMicros::read_number(&text, Some(unit)),
+                    TimestampMicros::parse_number(&text, Some(unit)),
                     same,
                     "{text}"
                 );
@@ -400,9 +400,9 @@ mod tests {
 
     #[test]
     fn other_years_have_signs() {
-        assert_eq!(text_of_millis(i64::MAX), "+292278994-08-17T07:12:55.807Z");
+        assert_eq!(format_millis(i64::MAX), "+292278994-08-17T07:12:55.807Z");
         assert_eq!(
-            text_of_millis(-63_517_000_000_000),
+            format_millis(-63_517_000_000_000),
             "-000043-03-24T12:53:20.000Z"
         );
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{ByteSize, Span, out_of_range};
+use crate::units::{ByteSize, HumanDuration, out_of_range};
 
 /// Largest number of requests a second that can be set.
 pub const REQUESTS_MAX: u64 = 100_000_000;
@@ -88,8 +88,8 @@ impl SourceQuota {
 
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        rates(self.requests_per_second, self.bytes_per_second).collect()
+    pub fn violations(&self) -> Vec<String> {
+        rate_violations(self.requests_per_second, self.bytes_per_second).collect()
     }
 }
 
@@ -101,7 +101,7 @@ fn smaller(a: u64, b: u64) -> u64 {
     }
 }
 
-fn rates(requests: u64, bytes: ByteSize) -> impl Iterator<Item = String> {
+fn rate_violations(requests: u64, bytes: ByteSize) -> impl Iterator<Item = String> {
     let requests = out_of_range("requestsPerSecond", requests, 0, REQUESTS_MAX);
     let bytes = out_of_range("bytesPerSecond", bytes, ByteSize(0), BYTES_MAX);
     requests.into_iter().chain(bytes)
@@ -118,7 +118,7 @@ impl ProjectQuota {
 
     /// This, with what a project has of its own over it.
     #[must_use]
-    pub fn with(self, own: &OwnQuota) -> Self {
+    pub fn with(self, own: &QuotaOverrides) -> Self {
         Self {
             requests_per_second: own.requests_per_second.unwrap_or(self.requests_per_second),
             bytes_per_second: own.bytes_per_second.unwrap_or(self.bytes_per_second),
@@ -129,9 +129,9 @@ impl ProjectQuota {
 
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
+    pub fn violations(&self) -> Vec<String> {
         let disk = out_of_range("diskBytes", self.disk_bytes, ByteSize(0), DISK_MAX);
-        rates(self.requests_per_second, self.bytes_per_second)
+        rate_violations(self.requests_per_second, self.bytes_per_second)
             .chain(out_of_range(
                 "connections",
                 self.connections,
@@ -145,7 +145,7 @@ impl ProjectQuota {
 
 /// What an operator has set for one project, in place of what the server's configuration says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OwnQuota {
+pub struct QuotaOverrides {
     /// In place of [`ProjectQuota::requests_per_second`].
     pub requests_per_second: Option<u64>,
     /// In place of [`ProjectQuota::bytes_per_second`].
@@ -160,19 +160,19 @@ pub struct OwnQuota {
     pub source_bytes_per_second: Option<ByteSize>,
 }
 
-impl OwnQuota {
+impl QuotaOverrides {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
+    pub fn violations(&self) -> Vec<String> {
         let none = (ProjectQuota::NONE, SourceQuota::NONE);
-        let of_sources = self.source(none.1).problems();
-        let named = |problem: String| {
-            let (first, rest) = problem.split_at(1);
+        let source_violations = self.source(none.1).violations();
+        let named = |violation: String| {
+            let (first, rest) = violation.split_at(1);
             format!("source{}{rest}", first.to_uppercase())
         };
-        let mut problems = none.0.with(self).problems();
-        problems.extend(of_sources.into_iter().map(named));
-        problems
+        let mut violations = none.0.with(self).violations();
+        violations.extend(source_violations.into_iter().map(named));
+        violations
     }
 
     /// What a source of the project may use when it has nothing of its own.
@@ -191,7 +191,7 @@ impl OwnQuota {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
     /// How much of a rate can be taken at once: what it gives in this time.
-    pub window: Span,
+    pub window: HumanDuration,
     /// Of each source.
     pub source: SourceQuota,
     /// Of each project.
@@ -201,7 +201,7 @@ pub struct Quotas {
 impl Default for Quotas {
     fn default() -> Self {
         Self {
-            window: Span::secs(1),
+            window: HumanDuration::secs(1),
             source: SourceQuota::default(),
             project: ProjectQuota::default(),
         }
@@ -210,26 +210,26 @@ impl Default for Quotas {
 
 /// How much of a rate was taken; shared by all buckets that measure the same, whatever the rate is
 /// by then. Nanoseconds on the clock of whoever takes: until then, what was taken is paid for.
-pub type Spent = Arc<AtomicU64>;
+pub type BucketLevel = Arc<AtomicU64>;
 
 /// A token bucket that holds no tokens but the moment at which it will be full again, so that a rate
 /// can change while it is used, and any number of threads can take from it without a lock.
 ///
 /// Time is a parameter: nanoseconds since any moment, never going backwards.
 #[derive(Clone, Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     rate: u64,
     /// What it gives in this time can be taken at once, nanoseconds.
     window: u64,
     capacity: u64,
-    spent: Spent,
+    level: BucketLevel,
 }
 
 /// How long to wait until it may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait(pub Duration);
+pub struct RetryAfter(pub Duration);
 
-impl Wait {
+impl RetryAfter {
     /// In whole seconds, at least one: as `Retry-After` says it.
     #[must_use]
     pub fn seconds(self) -> u64 {
@@ -242,11 +242,11 @@ impl Wait {
     }
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A bucket for `rate` units a second; `None` when that is zero, which is no limit. `window` is
     /// at least a second, so that one unit always fits.
     #[must_use]
-    pub fn new(rate: u64, window: Span, spent: Spent) -> Option<Self> {
+    pub fn new(rate: u64, window: HumanDuration, level: BucketLevel) -> Option<Self> {
         let window = u64::try_from(window.0.as_nanos()).unwrap_or(u64::MAX / 4);
         let window = window.clamp(SECOND, u64::MAX / 4);
         if rate == 0 {
@@ -256,7 +256,7 @@ impl Bucket {
             rate,
             window,
             capacity: 0,
-            spent,
+            level,
         };
         bucket.capacity = bucket.units(window);
         // Each unit's time is rounded up: so many of them still fit, up to a thousandth of it.
@@ -305,10 +305,10 @@ impl Bucket {
     ///
     /// # Errors
     /// How long it takes until they are there. More than [`Self::capacity`] never are.
-    pub fn take(&self, now: u64, units: u64) -> Result<(), Wait> {
+    pub fn take(&self, now: u64, units: u64) -> Result<(), RetryAfter> {
         let (time, full) = (self.time(units), now + self.window);
-        self.spend(now, time, |spent| {
-            let after = spent.max(now).saturating_add(time);
+        self.consume(now, time, |level| {
+            let after = level.max(now).saturating_add(time);
             after.checked_sub(full).filter(|lacks| *lacks > 0)
         })
     }
@@ -318,61 +318,66 @@ impl Bucket {
     ///
     /// # Errors
     /// How long it takes until one unit is there again.
-    pub fn take_owing(&self, now: u64, units: u64, owed: u64) -> Result<(), Wait> {
+    pub fn take_with_debt(&self, now: u64, units: u64, owed: u64) -> Result<(), RetryAfter> {
         let (full, owed) = (now + self.window, self.time(owed));
-        self.spend(now, self.time(units), |spent| {
-            let none_left = spent >= full.saturating_add(owed);
-            none_left.then(|| (spent - full).saturating_add(self.time(1)))
+        self.consume(now, self.time(units), |level| {
+            let none_left = level >= full.saturating_add(owed);
+            none_left.then(|| (level - full).saturating_add(self.time(1)))
         })
     }
 
     /// Takes `time`, unless `lacks` says for how long it has to be waited for.
-    fn spend(&self, now: u64, time: u64, lacks: impl Fn(u64) -> Option<u64>) -> Result<(), Wait> {
-        let mut spent = self.spent.load(Relaxed);
+    fn consume(
+        &self,
+        now: u64,
+        time: u64,
+        lacks: impl Fn(u64) -> Option<u64>,
+    ) -> Result<(), RetryAfter> {
+        let mut level = self.level.load(Relaxed);
         loop {
-            if let Some(nanos) = lacks(spent) {
-                return Err(Wait(Duration::from_nanos(nanos)));
+            if let Some(nanos) = lacks(level) {
+                return Err(RetryAfter(Duration::from_nanos(nanos)));
             }
-            let after = spent.max(now).saturating_add(time);
-            match (self.spent).compare_exchange_weak(spent, after, Relaxed, Relaxed) {
+            let after = level.max(now).saturating_add(time);
+            match (self.level).compare_exchange_weak(level, after, Relaxed, Relaxed) {
                 Ok(_) => return Ok(()),
-                Err(other) => spent = other,
+                Err(other) => level = other,
             }
         }
     }
 
     /// Gives back what was taken and not used.
-    pub fn give_back(&self, units: u64) {
+    pub fn refund(&self, units: u64) {
         let time = self.time(units);
-        let mut spent = self.spent.load(Relaxed);
+        let mut level = self.level.load(Relaxed);
         while let Err(other) =
-            self.spent
-                .compare_exchange_weak(spent, spent.saturating_sub(time), Relaxed, Relaxed)
+            self.level
+                .compare_exchange_weak(level, level.saturating_sub(time), Relaxed, Relaxed)
         {
-            spent = other;
+            level = other;
         }
     }
 
     /// What can be taken now.
     #[must_use]
-    pub fn left(&self, now: u64) -> Left {
-        let spent = self.spent.load(Relaxed);
-        Left {
-            time: (now + self.window).saturating_sub(spent).min(self.window),
-            full_in: Duration::from_nanos(spent.saturating_sub(now)),
+    pub fn remaining(&self, now: u64) -> RemainingCapacity {
+        let level = self.level.load(Relaxed);
+        RemainingCapacity {
+            time: (now + self.window).saturating_sub(level).min(self.window),
+            full_in: Duration::from_nanos(level.saturating_sub(now)),
         }
     }
 
     /// Units that can be taken of what is left.
     #[must_use]
-    pub fn units_left(&self, left: Left) -> u64 {
-        self.units(left.time).min(self.capacity)
+    pub fn remaining_units(&self, remaining: RemainingCapacity) -> u64 {
+        self.units(remaining.time).min(self.capacity)
     }
 }
 
 /// What is left of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct RemainingCapacity {
     /// What comes in within so many nanoseconds.
     time: u64,
     /// When all of it is there again.

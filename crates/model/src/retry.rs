@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 
 /// What is known of a step's failures; all empty when it has not failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retry {
+pub struct RetryState {
     /// Failures so far.
     pub attempt: u32,
     /// Why the last attempt failed.
@@ -57,9 +57,9 @@ impl Backoff {
     }
 }
 
-impl Retry {
+impl RetryState {
     /// Notes a failure. `terminal` says that only a person can mend it.
-    pub fn failed(
+    pub fn record_failure(
         &mut self,
         reason: String,
         terminal: bool,
@@ -77,7 +77,7 @@ impl Retry {
     }
 
     /// Somebody wants it to be tried now; waits begin anew after that.
-    pub fn hurry(&mut self) {
+    pub fn retry_now(&mut self) {
         self.attempt = self.attempt.min(1);
         self.retry_after = None;
     }
@@ -110,11 +110,11 @@ mod tests {
 
     #[test]
     fn what_failed_is_due_after_its_wait_or_when_the_clock_went_back() {
-        let mut r = Retry::default();
+        let mut r = RetryState::default();
         let at = |s: i64| Timestamp::from_millis(1_000_000 + s * 1000);
         assert!(r.is_due(at(0)));
-        r.failed("no route".into(), false, at(0), &Backoff::default(), 100);
-        r.failed("no route".into(), false, at(1), &Backoff::default(), 100);
+        r.record_failure("no route".into(), false, at(0), &Backoff::default(), 100);
+        r.record_failure("no route".into(), false, at(1), &Backoff::default(), 100);
         assert_eq!(
             (r.attempt, r.first_failed_at, r.last_failed_at),
             (2, Some(at(0)), Some(at(1)))

@@ -5,17 +5,19 @@
 use serde_json::Value;
 
 use crate::definition::SettingsPatch;
-use crate::handshake::Handshakes;
+use crate::handshake::HandshakeSettings;
 use crate::quota::SourceQuota;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, HumanDuration};
 
 mod registry;
 
-pub use registry::{Registry, Rule, Scope, Setting, SettingProblem, SettingType};
+pub use registry::{
+    SettingRegistry, SettingRule, SettingScope, SettingSpec, SettingValueType, SettingViolation,
+};
 
 /// How blocks of a slice are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
+pub enum BlockCompression {
     /// Not at all.
     None,
     /// One complete gzip member a block, so that blocks joined are a valid `.gz`.
@@ -32,7 +34,7 @@ pub enum Compression {
 
 /// What an acknowledgement of a sink means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncMode {
+pub enum SinkSyncMode {
     /// The bytes survived fsync.
     Disk,
     /// The bytes are in the operating system's cache: they survive the process, not the machine.
@@ -55,11 +57,11 @@ pub struct SinkSettings {
     /// When a file goes into the table.
     pub import: ImportTrigger,
     /// What happens to records that the mapping refuses.
-    pub refused: RefusedSettings,
+    pub rejection: RejectionSettings,
     /// What the source may use. It is no part of what a file is opened with.
     pub quota: SourceQuota,
     /// What the source answers to webhook senders. It is no part of what a file is opened with.
-    pub handshakes: Handshakes,
+    pub handshakes: HandshakeSettings,
     /// Settings of the compatible API for parts that Forebay does not have; kept and shown, without
     /// effect.
     pub inert: InertSettings,
@@ -78,7 +80,7 @@ pub enum CompressionType {
 
 /// What becomes of a record that a sink's mapping refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnRefused {
+pub enum RejectionAction {
     /// The sender is told so, and keeps it.
     Reject,
     /// It is accepted, and kept with its error until someone replays or drops it.
@@ -87,9 +89,9 @@ pub enum OnRefused {
 
 /// What becomes of records that a sink's mapping refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefusedSettings {
+pub struct RejectionSettings {
     /// Which of both.
-    pub action: OnRefused,
+    pub action: RejectionAction,
     /// Compressed bytes of dead letters on a volume from which on records are rejected all the
     /// same.
     pub dead_letters_max: ByteSize,
@@ -99,11 +101,11 @@ pub struct RefusedSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SyncSettings {
     /// What an acknowledgement means.
-    pub mode: SyncMode,
+    pub mode: SinkSyncMode,
     /// `false`: the client is told `202 accepted` before the disk has its record.
     pub wait: bool,
     /// How often the triggers are looked at.
-    pub check_interval: Span,
+    pub check_interval: HumanDuration,
     /// Records at which a block is closed.
     pub count: u64,
     /// Raw bytes at which a block is closed.
@@ -111,7 +113,7 @@ pub struct SyncSettings {
     /// Compressed bytes (estimated from the blocks before) at which a block is closed.
     pub compressed: ByteSize,
     /// Age at which a block is closed.
-    pub interval: Span,
+    pub interval: HumanDuration,
 }
 
 /// When a slice is closed and goes to staging: at the first that is reached.
@@ -122,7 +124,7 @@ pub struct UploadTrigger {
     /// Compressed bytes.
     pub size: ByteSize,
     /// Age.
-    pub interval: Span,
+    pub interval: HumanDuration,
 }
 
 /// When a file is closed and goes into its table: at the first that is reached.
@@ -133,14 +135,14 @@ pub struct ImportTrigger {
     /// Compressed bytes.
     pub size: ByteSize,
     /// Age.
-    pub interval: Span,
+    pub interval: HumanDuration,
     /// Slices.
     pub slices: u64,
     /// Age at which even a throttled file is closed.
-    pub expiration: Span,
+    pub expiration: HumanDuration,
     /// How long a file that its table can't take holds back later ones, where the order of rows
     /// matters.
-    pub hold_back: Span,
+    pub hold_back: HumanDuration,
 }
 
 /// Kept and shown for clients of the compatible API; see [`SinkSettings::inert`].
@@ -164,33 +166,33 @@ impl Default for SinkSettings {
             compression_level: 1,
             block_size: ByteSize::kb(256),
             sync: SyncSettings {
-                mode: SyncMode::Disk,
+                mode: SinkSyncMode::Disk,
                 wait: true,
-                check_interval: Span::millis(5),
+                check_interval: HumanDuration::millis(5),
                 count: 10_000,
                 uncompressed: ByteSize::mb(1),
                 compressed: ByteSize::kb(256),
-                interval: Span::millis(50),
+                interval: HumanDuration::millis(50),
             },
             upload: UploadTrigger {
                 count: 10_000,
                 size: ByteSize::mb(5),
-                interval: Span::secs(1),
+                interval: HumanDuration::secs(1),
             },
             import: ImportTrigger {
                 count: 50_000,
                 size: ByteSize::mb(50),
-                interval: Span::secs(2),
+                interval: HumanDuration::secs(2),
                 slices: 100,
-                expiration: Span::mins(30),
-                hold_back: Span::mins(10),
+                expiration: HumanDuration::mins(30),
+                hold_back: HumanDuration::mins(10),
             },
-            refused: RefusedSettings {
-                action: OnRefused::Reject,
+            rejection: RejectionSettings {
+                action: RejectionAction::Reject,
                 dead_letters_max: ByteSize::mb(100),
             },
             quota: SourceQuota::default(),
-            handshakes: Handshakes::default(),
+            handshakes: HandshakeSettings::default(),
             inert: InertSettings {
                 gzip_implementation: "parallel".to_owned(),
                 gzip_concurrency: 0,
@@ -209,13 +211,13 @@ impl Default for SinkSettings {
 impl SinkSettings {
     /// Compression with its level.
     #[must_use]
-    pub fn compression(&self) -> Compression {
+    pub fn compression(&self) -> BlockCompression {
         match self.compression {
-            CompressionType::None => Compression::None,
-            CompressionType::Gzip => Compression::Gzip {
+            CompressionType::None => BlockCompression::None,
+            CompressionType::Gzip => BlockCompression::Gzip {
                 level: self.compression_level,
             },
-            CompressionType::Zstd => Compression::Zstd {
+            CompressionType::Zstd => BlockCompression::Zstd {
                 level: self.compression_level,
             },
         }
@@ -227,7 +229,7 @@ impl SinkSettings {
     pub fn with(&self, patch: &SettingsPatch) -> Self {
         let mut settings = self.clone();
         for (key, value) in patch {
-            if let Some(setting) = Registry::get(key) {
+            if let Some(setting) = SettingRegistry::get(key) {
                 // A refused value leaves the setting as it was, which is what is wanted here.
                 drop(setting.apply(&mut settings, value));
             }
@@ -237,7 +239,7 @@ impl SinkSettings {
 
     /// The value of a setting as the API shows it.
     #[must_use]
-    pub fn value(&self, setting: &Setting) -> Value {
+    pub fn value(&self, setting: &SettingSpec) -> Value {
         (setting.get)(self)
     }
 }

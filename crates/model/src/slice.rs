@@ -2,8 +2,8 @@
 
 use crate::file::InvalidTransition;
 use crate::id::SliceKey;
-use crate::retry::Retry;
-use crate::settings::Compression;
+use crate::retry::RetryState;
+use crate::settings::BlockCompression;
 use crate::statistics::Statistics;
 use crate::time::Timestamp;
 
@@ -47,7 +47,7 @@ impl SliceState {
 
 /// An object as it was written to staging.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Staged {
+pub struct StagedChecksum {
     /// Its size.
     pub bytes: u64,
     /// CRC-32C of all its bytes.
@@ -70,9 +70,9 @@ pub struct Slice {
     /// When its rows were in the table.
     pub imported_at: Option<Timestamp>,
     /// Of the step that it is at.
-    pub retry: Retry,
+    pub retry: RetryState,
     /// How its blocks are compressed; the same for all of them.
-    pub compression: Compression,
+    pub compression: BlockCompression,
     /// No record came in: there is no object in staging.
     pub is_empty: bool,
     /// Path of the object in staging, below the staging root. Derived from the key alone, so that
@@ -90,7 +90,7 @@ pub struct Slice {
 impl Slice {
     /// A slice that was just opened.
     #[must_use]
-    pub fn open(key: SliceKey, compression: Compression) -> Self {
+    pub fn open(key: SliceKey, compression: BlockCompression) -> Self {
         let staging_path = staging_path(&key, compression);
         Self {
             key,
@@ -99,7 +99,7 @@ impl Slice {
             uploading_at: None,
             uploaded_at: None,
             imported_at: None,
-            retry: Retry::default(),
+            retry: RetryState::default(),
             compression,
             is_empty: false,
             staging_path,
@@ -111,8 +111,8 @@ impl Slice {
 
     /// The object in staging, as it was written.
     #[must_use]
-    pub fn staged(&self) -> Option<Staged> {
-        self.staging_crc32c.map(|crc32c| Staged {
+    pub fn staged(&self) -> Option<StagedChecksum> {
+        self.staging_crc32c.map(|crc32c| StagedChecksum {
             bytes: self.staging_bytes,
             crc32c,
         })
@@ -122,7 +122,7 @@ impl Slice {
     ///
     /// # Errors
     /// When it is not imported; the slice is as it was.
-    pub fn import_again(&mut self) -> Result<(), InvalidTransition> {
+    pub fn revert_import(&mut self) -> Result<(), InvalidTransition> {
         if self.state != SliceState::Imported {
             return Err(InvalidTransition {
                 what: format!("slice {}", self.key),
@@ -155,19 +155,19 @@ impl Slice {
         };
         *slot = Some(at);
         self.state = to;
-        self.retry = Retry::default();
+        self.retry = RetryState::default();
         Ok(())
     }
 }
 
 /// `<file>/<slice opened at>_<volume>.csv[.gz|.zst]`, with `:` and `.` of times as `-`, which no
 /// object store or file system minds.
-fn staging_path(key: &SliceKey, compression: Compression) -> String {
+fn staging_path(key: &SliceKey, compression: BlockCompression) -> String {
     let plain = |t: Timestamp| t.to_string().replace([':', '.'], "-");
     let ending = match compression {
-        Compression::None => "",
-        Compression::Gzip { .. } => ".gz",
-        Compression::Zstd { .. } => ".zst",
+        BlockCompression::None => "",
+        BlockCompression::Gzip { .. } => ".gz",
+        BlockCompression::Zstd { .. } => ".zst",
     };
     format!(
         "{}/{}/{}_{}.csv{ending}",
@@ -187,7 +187,7 @@ mod tests {
         let key = "1/2/src/snk/2026-11-21T05:01:49.120Z/vol1/2026-11-21T05:01:50.000Z"
             .parse()
             .unwrap();
-        Slice::open(key, Compression::Gzip { level: 1 })
+        Slice::open(key, BlockCompression::Gzip { level: 1 })
     }
 
     #[test]

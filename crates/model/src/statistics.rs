@@ -43,7 +43,7 @@ impl Statistics {
 
 /// Where a sink's records are: *accepted = imported + dead + expired + lost + in flight*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Balance {
+pub struct Reconciliation {
     /// Acknowledged, by the sequence numbers of the log.
     pub accepted: u64,
     /// In the table, by the count of rows that the imports loaded.
@@ -58,7 +58,7 @@ pub struct Balance {
     pub in_flight: u64,
 }
 
-impl Balance {
+impl Reconciliation {
     /// Whether every accepted record is accounted for.
     #[must_use]
     pub fn holds(&self) -> bool {

@@ -8,13 +8,13 @@ use crate::limits::TABLE_ID_BYTES_MAX;
 /// `<in|out>.<bucket>.<table>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId {
-    stage: Stage,
+    stage: BucketStage,
     bucket: String,
     table: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Stage {
+enum BucketStage {
     In,
     Out,
 }
@@ -24,8 +24,8 @@ impl TableId {
     #[must_use]
     pub fn bucket_id(&self) -> String {
         let stage = match self.stage {
-            Stage::In => "in",
-            Stage::Out => "out",
+            BucketStage::In => "in",
+            BucketStage::Out => "out",
         };
         format!("{stage}.{}", self.bucket)
     }
@@ -68,8 +68,8 @@ impl FromStr for TableId {
         let in_bucket =
             |reason: &str| invalid(format!("invalid bucket ID \"{stage}.{bucket}\": {reason}"));
         let stage = match stage {
-            "in" => Stage::In,
-            "out" => Stage::Out,
+            "in" => BucketStage::In,
+            "out" => BucketStage::Out,
             other => return Err(in_bucket(&format!("unexpected stage \"{other}\""))),
         };
         if bucket.is_empty() {
@@ -142,7 +142,7 @@ impl TableKey {
     /// quoted: `<stage>.<bucket>` is the schema and the last part the table. Neither backend
     /// normalizes other characters, and no part of an id has a dot.
     #[must_use]
-    pub fn of(backend: TableBackend, table: &TableId, default: TableBackend) -> Self {
+    pub fn new(backend: TableBackend, table: &TableId, default: TableBackend) -> Self {
         let backend = match backend {
             TableBackend::Keboola => default,
             other => other,
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn ids_of_one_table_have_one_key() {
         let key = |backend, id: &str, default| {
-            TableKey::of(backend, &id.parse().unwrap(), default).to_string()
+            TableKey::new(backend, &id.parse().unwrap(), default).to_string()
         };
         use TableBackend::{Keboola, Postgres, Sqlite};
         assert_eq!(

@@ -5,7 +5,7 @@ use crate::time::Timestamp;
 
 /// One piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
+pub struct TaskEntry {
     /// The project whose token may ask about it.
     pub project: ProjectId,
     /// `<type>/<branch>/<source>[/<sink>]/<created at>_<5 characters>`.

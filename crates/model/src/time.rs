@@ -37,7 +37,7 @@ impl Timestamp {
     /// Its text form, in no memory of its own.
     #[must_use]
     pub fn text(self) -> TimestampText {
-        TimestampText::of(self)
+        TimestampText::new(self)
     }
 
     /// The moment `duration` later, at most [`Self::MAX`].
@@ -65,7 +65,7 @@ impl fmt::Display for Timestamp {
 pub struct TimestampText([u8; 24]);
 
 impl TimestampText {
-    fn of(t: Timestamp) -> Self {
+    fn new(t: Timestamp) -> Self {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let mut put = |from: usize, digits: usize, number: i64| {
             let mut left = u32::try_from(number).unwrap_or(0);
@@ -101,7 +101,7 @@ pub struct InvalidTimestamp(pub String);
 
 /// Reads `2006-01-02T15:04:05Z`, with or without three decimals: what most texts are. Nothing when
 /// it is something else, be that a moment or not.
-fn usual(text: &[u8]) -> Option<Timestamp> {
+fn parse_common_form(text: &[u8]) -> Option<Timestamp> {
     let number = |from: usize, digits: usize| {
         let digits = text.get(from..from + digits)?;
         digits.iter().try_fold(0, |n, b| {
@@ -114,8 +114,11 @@ fn usual(text: &[u8]) -> Option<Timestamp> {
         (24, b'.', b'Z') => number(20, 3)?,
         _ => return None,
     };
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    if marks.iter().any(|(at, mark)| text.get(*at) != Some(mark)) {
+    let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if separators
+        .iter()
+        .any(|(at, separator)| text.get(*at) != Some(separator))
+    {
         return None;
     }
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
@@ -136,7 +139,7 @@ impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(t) = usual(text.as_bytes()) {
+        if let Some(t) = parse_common_form(text.as_bytes()) {
             return Ok(t);
         }
         let millis =
@@ -176,7 +179,7 @@ pub struct ManualClock(std::sync::atomic::AtomicI64);
 impl ManualClock {
     /// A clock that shows `now`.
     #[must_use]
-    pub fn at(now: Timestamp) -> Self {
+    pub fn new(now: Timestamp) -> Self {
         Self(std::sync::atomic::AtomicI64::new(now.as_millis()))
     }
 

@@ -1,6 +1,6 @@
 //! Sinks that are topics: what a record becomes there is a message.
 
-use crate::column::{Column, ColumnKind, Mapping};
+use crate::column::{ColumnKind, Mapping, MappingColumn};
 use crate::limits;
 
 mod statistics;
@@ -94,7 +94,7 @@ pub struct MessageMapping {
     /// Messages of one key stay in order in Kafka. `None`: they have no key.
     pub key: Option<ColumnKind>,
     /// By name; at most [`limits::MESSAGE_HEADERS_MAX`].
-    pub headers: Vec<Column>,
+    pub headers: Vec<MappingColumn>,
 }
 
 impl Default for MessageMapping {
@@ -114,7 +114,7 @@ pub enum MessageValue {
     /// What a column of a table would hold.
     Part(ColumnKind),
     /// A JSON object with these fields.
-    Object(Vec<Column>),
+    Object(Vec<MappingColumn>),
 }
 
 /// Name of the only column of a value that is no object.
@@ -129,7 +129,7 @@ impl MessageMapping {
     /// is one, the headers. So they are checked, compiled and rendered as those.
     #[must_use]
     pub fn columns(&self) -> Mapping {
-        let named = |name: &str, kind: &ColumnKind| Column {
+        let named = |name: &str, kind: &ColumnKind| MappingColumn {
             name: name.to_owned(),
             primary_key: false,
             kind: kind.clone(),
@@ -151,57 +151,62 @@ impl MessageMapping {
 impl TopicSink {
     /// Everything that is wrong, apart from what only compiling shows; empty when nothing is.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+    pub fn violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let topic = &self.topic;
         let dots = matches!(topic.as_str(), "." | "..");
         let fits = (1..=limits::TOPIC_CHARS_MAX).contains(&topic.len());
         if !fits || dots || !topic.chars().all(allowed) {
-            problems.push(format!(
+            violations.push(format!(
                 "topic is \"{topic}\", allowed are 1 to {} characters of a-z, A-Z, 0-9, \".\", \"_\" and \"-\", but not \".\" and \"..\"",
                 limits::TOPIC_CHARS_MAX
             ));
         }
         if self.batches && self.kind != TopicKind::Http {
-            problems.push("batches is only for the type http".to_owned());
+            violations.push("batches is only for the type http".to_owned());
         }
         if self.method != HttpMethod::default() && self.kind != TopicKind::Http {
             let given = self.method.name();
-            problems.push(format!(
+            violations.push(format!(
                 "method is \"{given}\", it is only for the type http"
             ));
         }
         if self.message.headers.len() > limits::MESSAGE_HEADERS_MAX {
-            problems.push(format!(
+            violations.push(format!(
                 "the message has {} headers, allowed are 0 to {}",
                 self.message.headers.len(),
                 limits::MESSAGE_HEADERS_MAX
             ));
         }
         if let MessageValue::Object(fields) = &self.message.value {
-            let problem = |p: crate::MappingProblem| format!("value: {p}");
+            let violation = |p: crate::MappingViolation| format!("value: {p}");
             let fields = Mapping {
                 columns: fields.clone(),
             };
-            problems.extend(fields.problems().into_iter().map(problem));
+            violations.extend(fields.violations().into_iter().map(violation));
         }
         if !self.message.headers.is_empty() {
             let headers = Mapping {
                 columns: self.message.headers.clone(),
             };
-            let problem = |p: crate::MappingProblem| format!("headers: {p}");
-            problems.extend(headers.problems().into_iter().map(problem));
+            let violation = |p: crate::MappingViolation| format!("headers: {p}");
+            violations.extend(headers.violations().into_iter().map(violation));
         }
         if self.kind == TopicKind::Http {
-            problems.extend(self.message.headers.iter().filter_map(not_http));
+            violations.extend(
+                self.message
+                    .headers
+                    .iter()
+                    .filter_map(http_header_violation),
+            );
         }
-        problems
+        violations
     }
 }
 
 /// A header that HTTP would not take, or that the delivery sets itself.
-fn not_http(header: &Column) -> Option<String> {
+fn http_header_violation(header: &MappingColumn) -> Option<String> {
     let name = &header.name;
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if !name.chars().all(token) {
@@ -248,8 +253,8 @@ pub fn is_reserved_http_header(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn header(name: &str) -> Column {
-        Column {
+    fn header(name: &str) -> MappingColumn {
+        MappingColumn {
             name: name.to_owned(),
             primary_key: false,
             kind: ColumnKind::Ip,
@@ -271,7 +276,7 @@ mod tests {
     fn a_fine_topic_has_no_problems() {
         let mut fine = sink(TopicKind::Kafka);
         fine.message.headers = vec![header("client"), header("x y")];
-        assert_eq!(fine.problems(), Vec::<String>::new());
+        assert_eq!(fine.violations(), Vec::<String>::new());
     }
 
     #[test]
@@ -280,7 +285,7 @@ mod tests {
         bad.topic = "a b".to_owned();
         bad.message.value = MessageValue::Object(Vec::new());
         bad.message.headers = vec![header("x y"), header("Authorization"), header("x Y")];
-        let problems = bad.problems().join("\n");
+        let problems = bad.violations().join("\n");
         for said in [
             "topic is \"a b\", allowed are 1 to 249 characters",
             "value: the mapping has 0 columns, allowed are 1 to 1600",
@@ -292,11 +297,11 @@ mod tests {
         }
         let mut batches = sink(TopicKind::Kafka);
         batches.batches = true;
-        assert_eq!(batches.problems(), ["batches is only for the type http"]);
+        assert_eq!(batches.violations(), ["batches is only for the type http"]);
         let mut method = sink(TopicKind::Kafka);
         method.method = HttpMethod::Put;
         let problem = "method is \"PUT\", it is only for the type http";
-        assert_eq!(method.problems(), [problem]);
+        assert_eq!(method.violations(), [problem]);
     }
 
     #[test]
@@ -309,6 +314,6 @@ mod tests {
         let columns = mapping.columns();
         let names: Vec<_> = columns.columns.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, ["value.a", "value.key", "key", "headers.key"]);
-        assert_eq!(columns.problems(), []);
+        assert_eq!(columns.violations(), []);
     }
 }

@@ -118,22 +118,22 @@ impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Form {
+        enum NumberOrText {
             Number(u64),
             Text(String),
         }
-        match Form::deserialize(deserializer)? {
-            Form::Number(n) => Ok(Self(n)),
-            Form::Text(t) => t.parse().map_err(serde::de::Error::custom),
+        match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(n) => Ok(Self(n)),
+            NumberOrText::Text(t) => t.parse().map_err(serde::de::Error::custom),
         }
     }
 }
 
 /// A length of time in Go's text form, which the compatible API uses: `1h2m3.5s`, `50ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl Span {
+impl HumanDuration {
     /// Of so many milliseconds.
     #[must_use]
     pub const fn millis(n: u64) -> Self {
@@ -159,7 +159,7 @@ impl Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     /// As Go prints it: below a second in the largest fitting unit, else `1h0m0s`, `1m0s`, `1.5s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
@@ -172,11 +172,11 @@ impl fmt::Display for Span {
             ("ms", 1_000_000_000, 1_000_000),
         ] {
             if nanos < below {
-                return write!(f, "{}{unit}", decimal(nanos, factor));
+                return write!(f, "{}{unit}", format_decimal(nanos, factor));
             }
         }
         let minutes = self.0.as_secs() / 60;
-        let rest = decimal(nanos - u128::from(minutes) * 60_000_000_000, 1_000_000_000);
+        let rest = format_decimal(nanos - u128::from(minutes) * 60_000_000_000, 1_000_000_000);
         match (minutes / 60, minutes % 60) {
             (0, 0) => write!(f, "{rest}s"),
             (0, m) => write!(f, "{m}m{rest}s"),
@@ -186,7 +186,7 @@ impl fmt::Display for Span {
 }
 
 /// `value / factor` with as many decimals as it has.
-fn decimal(value: u128, factor: u128) -> String {
+fn format_decimal(value: u128, factor: u128) -> String {
     let (whole, part) = (value / factor, value % factor);
     if part == 0 {
         return whole.to_string();
@@ -199,13 +199,13 @@ fn decimal(value: u128, factor: u128) -> String {
 /// A text that is not a length of time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a duration: numbers with ns, us, ms, s, m or h, like 1m30s")]
-pub struct InvalidSpan(pub String);
+pub struct InvalidDuration(pub String);
 
-impl FromStr for Span {
-    type Err = InvalidSpan;
+impl FromStr for HumanDuration {
+    type Err = InvalidDuration;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let err = || InvalidSpan(text.to_owned());
+        let err = || InvalidDuration(text.to_owned());
         if text == "0" {
             return Ok(Self::default());
         }
@@ -229,7 +229,7 @@ impl FromStr for Span {
                 "h" => 3_600_000_000_000,
                 _ => return Err(err()),
             };
-            total = scaled(number, factor)
+            total = multiply_decimal(number, factor)
                 .and_then(|n| total.checked_add(n))
                 .ok_or_else(err)?;
             rest = next;
@@ -244,7 +244,7 @@ impl FromStr for Span {
 }
 
 /// `number * factor`, where `number` may have decimals.
-fn scaled(number: &str, factor: u128) -> Option<u128> {
+fn multiply_decimal(number: &str, factor: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() {
         return None;
@@ -264,13 +264,13 @@ fn scaled(number: &str, factor: u128) -> Option<u128> {
     Some(whole * factor + part * factor / scale)
 }
 
-impl Serialize for Span {
+impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
@@ -291,7 +291,7 @@ impl schemars::JsonSchema for ByteSize {
     }
 }
 
-impl schemars::JsonSchema for Span {
+impl schemars::JsonSchema for HumanDuration {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Duration".into()
     }
@@ -356,10 +356,10 @@ mod tests {
             ("250us", "250µs"),
             (".5s", "500ms"),
         ] {
-            assert_eq!(text.parse::<Span>().unwrap().to_string(), shown);
+            assert_eq!(text.parse::<HumanDuration>().unwrap().to_string(), shown);
         }
         for bad in ["", "foo", "5", "1x", "-1s", ".s", "9999999999h", "1.2.3s"] {
-            assert!(bad.parse::<Span>().is_err(), "{bad}");
+            assert!(bad.parse::<HumanDuration>().is_err(), "{bad}");
         }
     }
 }

@@ -4,26 +4,26 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_model::decimal::scaled;
-use forebay_model::{EpochUnit, InvalidTime, ReadTime, TimestampMicros};
-use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::{self, Path, PathSet, Selection};
-use forebay_remote::cache::Hash;
-use forebay_remote::keyed::{RowRef, RowWriter, Rows, ValueRef, ValueType};
+use forebay_model::decimal::scale_number;
+use forebay_model::{EpochUnit, InvalidTime, ParsedTime, TimestampMicros};
+use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
+use forebay_record::path::{self, CompiledPath, PathSelection, PathSet};
+use forebay_remote::cache::RowHash;
+use forebay_remote::keyed::{RowBuffer, RowRef, RowWriter, ValueRef, ValueType};
 use sha2::{Digest, Sha256};
 
-use crate::definition::{Cache, Definition, Destination, TableDestination};
-use crate::engine::outcome::{ColumnPath, Progress};
-use crate::record::Typed;
+use crate::definition::{JobDefinition, JobDestination, RowHashCacheConfig, TableDestination};
+use crate::engine::outcome::{ColumnPath, JobProgress};
+use crate::record::TypedRows;
 
 /// Characters of a value that an error quotes.
 const QUOTED: usize = 40;
 
 /// Makes rows of records.
 #[derive(Debug)]
-pub(crate) struct Converter {
+pub(crate) struct RowConverter {
     paths: PathSet,
-    columns: Vec<Column>,
+    columns: Vec<ColumnConversion>,
     /// A path that is none, so that no record has a row; the check of a definition refuses it before.
     invalid: Option<String>,
     /// For each column whether its path can select many values.
@@ -31,11 +31,11 @@ pub(crate) struct Converter {
     /// A cache asks for the hashes of rows.
     is_hashed: bool,
     /// Where it is noted which paths are found.
-    progress: Arc<Progress>,
+    progress: Arc<JobProgress>,
 }
 
 #[derive(Debug)]
-struct Column {
+struct ColumnConversion {
     name: String,
     path: String,
     kind: ValueType,
@@ -47,27 +47,27 @@ struct Column {
 
 /// Rows that are being made.
 #[derive(Debug)]
-pub(crate) struct Typing<'a> {
-    converter: &'a Converter,
-    rows: Rows,
-    hashes: Vec<(Hash, Hash)>,
+pub(crate) struct RowBuilder<'a> {
+    converter: &'a RowConverter,
+    rows: RowBuffer,
+    hashes: Vec<(RowHash, RowHash)>,
     scratch: Vec<u8>,
-    seen: Seen,
+    seen: PathCoverage,
 }
 
 /// What was seen of the columns' paths.
 #[derive(Debug)]
-struct Seen {
+struct PathCoverage {
     records: u64,
     not_found: Vec<usize>,
 }
 
-impl Converter {
-    pub(crate) fn new(table: &TableDestination, progress: &Arc<Progress>) -> Self {
-        let columns: Vec<Column> = table
+impl RowConverter {
+    pub(crate) fn new(table: &TableDestination, progress: &Arc<JobProgress>) -> Self {
+        let columns: Vec<ColumnConversion> = table
             .columns
             .iter()
-            .map(|c| Column {
+            .map(|c| ColumnConversion {
                 path: c.path.clone().unwrap_or_else(|| c.name.clone()),
                 name: c.name.clone(),
                 kind: c.kind.into(),
@@ -77,10 +77,10 @@ impl Converter {
             })
             .collect();
         let compiled = columns.iter().map(|c| {
-            Path::compile(&c.path)
+            CompiledPath::compile(&c.path)
                 .map_err(|e| format!("column \"{}\": `{}` is no path: {e}", c.name, c.path))
         });
-        let (paths, invalid): (Vec<Path>, _) = match compiled.collect::<Result<_, _>>() {
+        let (paths, invalid): (Vec<CompiledPath>, _) = match compiled.collect::<Result<_, _>>() {
             Ok(paths) => (paths, None),
             Err(error) => (Vec::new(), Some(error)),
         };
@@ -94,18 +94,18 @@ impl Converter {
             paths: PathSet::new(&paths),
             are_lists: paths.iter().map(|p| !p.is_singular()).collect(),
             columns,
-            is_hashed: !matches!(table.cache, Cache::None),
+            is_hashed: !matches!(table.cache, RowHashCacheConfig::None),
         }
     }
 
     /// No rows yet.
-    pub(crate) fn begin(&self) -> Typing<'_> {
-        Typing {
+    pub(crate) fn row_builder(&self) -> RowBuilder<'_> {
+        RowBuilder {
             converter: self,
-            rows: Rows::new(self.columns.len()),
+            rows: RowBuffer::new(self.columns.len()),
             hashes: Vec::new(),
             scratch: Vec::new(),
-            seen: Seen {
+            seen: PathCoverage {
                 records: 0,
                 not_found: self.progress.columns_not_found(),
             },
@@ -113,15 +113,20 @@ impl Converter {
     }
 
     /// Writes the row of a record.
-    fn write(&self, body: Bytes, seen: &mut Seen, out: &mut RowWriter<'_>) -> Result<(), String> {
+    fn write(
+        &self,
+        body: Bytes,
+        seen: &mut PathCoverage,
+        out: &mut RowWriter<'_>,
+    ) -> Result<(), String> {
         if let Some(error) = &self.invalid {
             return Err(error.clone());
         }
-        let document = Document::parse(body).map_err(|e| not_json(&e))?;
+        let document = JsonDocument::parse(body).map_err(|e| not_json(&e))?;
         let found = self.paths.find(&document);
         seen.records += 1;
         seen.not_found
-            .retain(|i| matches!(self.paths.get(&found, *i), Ok(Selection::Nothing)));
+            .retain(|i| matches!(self.paths.get(&found, *i), Ok(PathSelection::Nothing)));
         for (i, column) in self.columns.iter().enumerate() {
             let selection = self.paths.get(&found, i).map_err(|error| {
                 format!(
@@ -130,26 +135,26 @@ impl Converter {
                 )
             })?;
             match selection {
-                Selection::One(node) if document.kind(node) != Kind::Null => {
-                    value(&document, node, column, out)?;
+                PathSelection::One(node) if document.kind(node) != JsonKind::Null => {
+                    write_value(&document, node, column, out)?;
                 }
-                Selection::Many(nodes) => write_list(&document, nodes, out),
+                PathSelection::Many(nodes) => write_list(&document, nodes, out),
                 // A list always is one, if only an empty one.
-                Selection::Nothing if self.are_lists[i] => write_list(&document, &[], out),
-                Selection::One(_) | Selection::Nothing if column.is_required => {
+                PathSelection::Nothing if self.are_lists[i] => write_list(&document, &[], out),
+                PathSelection::One(_) | PathSelection::Nothing if column.is_required => {
                     return Err(format!(
                         "column \"{}\": the record has no value at `{}`",
                         column.name, column.path
                     ));
                 }
-                Selection::One(_) | Selection::Nothing => out.push(ValueRef::Null),
+                PathSelection::One(_) | PathSelection::Nothing => out.push(ValueRef::Null),
             }
         }
         Ok(())
     }
 
     /// The hashes of the key of a row, and of all of it.
-    fn hashes(&self, row: RowRef<'_>, scratch: &mut Vec<u8>) -> (Hash, Hash) {
+    fn hashes(&self, row: RowRef<'_>, scratch: &mut Vec<u8>) -> (RowHash, RowHash) {
         let mut hash_of = |all: bool| {
             scratch.clear();
             let cells = row.cells().zip(&self.columns);
@@ -161,7 +166,7 @@ impl Converter {
     }
 }
 
-impl Typing<'_> {
+impl RowBuilder<'_> {
     /// Makes room for so many more rows, with texts of so many bytes in all.
     pub(crate) fn reserve(&mut self, rows: usize, texts: usize) {
         self.rows.reserve(rows, texts);
@@ -189,19 +194,19 @@ impl Typing<'_> {
     }
 
     /// All rows.
-    pub(crate) fn end(self) -> Typed {
-        let Seen { records, not_found } = &self.seen;
-        self.converter.progress.note_columns(*records, not_found);
-        Typed {
+    pub(crate) fn finish(self) -> TypedRows {
+        let PathCoverage { records, not_found } = &self.seen;
+        self.converter.progress.record_columns(*records, not_found);
+        TypedRows {
             rows: Arc::new(self.rows),
             hashes: self.hashes,
         }
     }
 }
 
-fn hash(bytes: &[u8]) -> Hash {
+fn hash(bytes: &[u8]) -> RowHash {
     let digest = Sha256::digest(bytes);
-    let mut hash = Hash::default();
+    let mut hash = RowHash::default();
     hash.iter_mut()
         .zip(digest)
         .for_each(|(to, from)| *to = from);
@@ -210,21 +215,21 @@ fn hash(bytes: &[u8]) -> Hash {
 
 /// Reads lines of files: rows where they go straight into a table, else any JSON.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader(Option<Arc<Converter>>);
+pub(crate) struct LineReader(Option<Arc<RowConverter>>);
 
-impl Reader {
-    pub(crate) fn new(definition: &Definition, progress: &Arc<Progress>) -> Self {
+impl LineReader {
+    pub(crate) fn new(definition: &JobDefinition, progress: &Arc<JobProgress>) -> Self {
         Self(match &definition.destination {
-            Destination::Table(table) if definition.processing.is_none() => {
-                Some(Arc::new(Converter::new(table, progress)))
+            JobDestination::Table(table) if definition.processing.is_none() => {
+                Some(Arc::new(RowConverter::new(table, progress)))
             }
-            Destination::Table(_) | Destination::Http(_) => None,
+            JobDestination::Table(_) | JobDestination::Http(_) => None,
         })
     }
 
     /// Rows that are being made, where lines become such.
-    pub(crate) fn begin(&self) -> Option<Typing<'_>> {
-        self.0.as_ref().map(|converter| converter.begin())
+    pub(crate) fn row_builder(&self) -> Option<RowBuilder<'_>> {
+        self.0.as_ref().map(|converter| converter.row_builder())
     }
 
     /// Whether a line is what it should be.
@@ -232,13 +237,13 @@ impl Reader {
     /// # Errors
     /// When it is not JSON or no row; says why.
     pub(crate) fn check(&self, line: Bytes) -> Result<(), String> {
-        match self.begin() {
-            Some(mut typing) => {
-                let added = typing.add(line);
-                typing.end();
+        match self.row_builder() {
+            Some(mut builder) => {
+                let added = builder.add(line);
+                builder.finish();
                 added
             }
-            None => json(line),
+            None => check_json(line),
         }
     }
 }
@@ -247,35 +252,37 @@ impl Reader {
 ///
 /// # Errors
 /// When it is not; says why.
-pub(crate) fn json(text: Bytes) -> Result<(), String> {
-    Document::parse(text).map(drop).map_err(|e| not_json(&e))
+pub(crate) fn check_json(text: Bytes) -> Result<(), String> {
+    JsonDocument::parse(text)
+        .map(drop)
+        .map_err(|e| not_json(&e))
 }
 
 /// What is wrong with a text that is not JSON.
 pub(crate) fn not_json(error: &forebay_record::json::JsonError) -> String {
-    let what = error.problem_text().replace("the body", "the text");
+    let what = error.kind_text().replace("the body", "the text");
     format!("not JSON: {what} (byte {})", error.offset + 1)
 }
 
-fn write_list(document: &Document, nodes: &[NodeId], out: &mut RowWriter<'_>) {
+fn write_list(document: &JsonDocument, nodes: &[JsonNodeId], out: &mut RowWriter<'_>) {
     out.json(|out| path::list(document, nodes, |part| out.push_str(&lossy(part))));
 }
 
 /// Writes a value with the type of its column.
-fn value(
-    document: &Document,
-    node: NodeId,
-    column: &Column,
+fn write_value(
+    document: &JsonDocument,
+    node: JsonNodeId,
+    column: &ColumnConversion,
     out: &mut RowWriter<'_>,
 ) -> Result<(), String> {
     let kind = document.kind(node);
     let text = || lossy(document.text(node));
     let converted = match (column.kind, kind) {
-        (ValueType::Text, Kind::String) => {
+        (ValueType::Text, JsonKind::String) => {
             out.text(|out| out.push_str(&string(document, node)));
             return Ok(());
         }
-        (ValueType::Text, Kind::Number | Kind::Bool) => {
+        (ValueType::Text, JsonKind::Number | JsonKind::Bool) => {
             out.push(ValueRef::Text(&text()));
             return Ok(());
         }
@@ -283,20 +290,23 @@ fn value(
             out.json(|out| document.compact(node, |part| out.push_str(&lossy(part))));
             return Ok(());
         }
-        (ValueType::Integer, Kind::Number) => whole(&text()).map(ValueRef::Integer),
-        (ValueType::Double, Kind::Number) => {
+        (ValueType::Integer, JsonKind::Number) => whole(&text()).map(ValueRef::Integer),
+        (ValueType::Double, JsonKind::Number) => {
             let number = text().parse::<f64>().ok().filter(|n| n.is_finite());
             number.map(ValueRef::Double)
         }
-        (ValueType::Boolean, Kind::Bool) => Some(ValueRef::Boolean(document.text(node) == b"true")),
-        (ValueType::Timestamp, Kind::String | Kind::Number) => {
-            let read = if kind == Kind::String {
-                TimestampMicros::read(&string(document, node))
+        (ValueType::Boolean, JsonKind::Bool) => {
+            Some(ValueRef::Boolean(document.text(node) == b"true"))
+        }
+        (ValueType::Timestamp, JsonKind::String | JsonKind::Number) => {
+            let read = if kind == JsonKind::String {
+                TimestampMicros::parse(&string(document, node))
             } else {
-                TimestampMicros::read_number(&text(), column.unit)
+                TimestampMicros::parse_number(&text(), column.unit)
             };
-            let time = read.map_err(|e| refused(column, &text(), &wanted_time(e, column.unit)))?;
-            Some(ValueRef::Timestamp(kept(time, column, &text())?))
+            let time =
+                read.map_err(|e| invalid_value(column, &text(), &wanted_time(e, column.unit)))?;
+            Some(ValueRef::Timestamp(checked_time(time, column, &text())?))
         }
         _ => None,
     };
@@ -308,12 +318,12 @@ fn value(
         ValueType::Timestamp => wanted_time(InvalidTime::Form, column.unit),
         ValueType::Json => "JSON".to_owned(),
     };
-    out.push(converted.ok_or_else(|| refused(column, &text(), &wanted))?);
+    out.push(converted.ok_or_else(|| invalid_value(column, &text(), &wanted))?);
     Ok(())
 }
 
 /// A value that is not written.
-fn refused(column: &Column, text: &str, wanted: &str) -> String {
+fn invalid_value(column: &ColumnConversion, text: &str, wanted: &str) -> String {
     let mut shown: String = text.chars().take(QUOTED).collect();
     if shown.len() < text.len() {
         shown.push('…');
@@ -335,9 +345,13 @@ fn wanted_time(error: InvalidTime, unit: Option<EpochUnit>) -> String {
 }
 
 /// A time, cut to the microsecond unless it is a key: two keys must not become one.
-fn kept(read: ReadTime, column: &Column, text: &str) -> Result<TimestampMicros, String> {
+fn checked_time(
+    read: ParsedTime,
+    column: &ColumnConversion,
+    text: &str,
+) -> Result<TimestampMicros, String> {
     if read.is_cut && column.is_key {
-        return Err(refused(
+        return Err(invalid_value(
             column,
             text,
             "a time to the microsecond, as it is a key",
@@ -348,7 +362,7 @@ fn kept(read: ReadTime, column: &Column, text: &str) -> Result<TimestampMicros, 
 
 /// A whole number, in whatever way it is written: `7.0`, `1e3`, `-0`.
 fn whole(text: &str) -> Option<i64> {
-    let scaled = scaled(text, 0).filter(|s| s.is_exact)?;
+    let scaled = scale_number(text, 0).filter(|s| s.is_exact)?;
     i64::try_from(scaled.whole).ok()
 }
 
@@ -358,7 +372,7 @@ fn lossy(text: &[u8]) -> Cow<'_, str> {
 }
 
 /// A string's text. No store keeps a NUL, so it is replaced, as everywhere in Forebay's tables.
-fn string(document: &Document, node: NodeId) -> Cow<'_, str> {
+fn string(document: &JsonDocument, node: JsonNodeId) -> Cow<'_, str> {
     let (inner, has_escapes) = document.string(node);
     if !has_escapes {
         return lossy(inner);

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use forebay_listener::Limits;
-use forebay_model::Span;
+use forebay_listener::ListenerLimits;
+use forebay_model::HumanDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,28 +22,29 @@ mod secret;
 mod source;
 mod stage;
 
-pub use paging::{Paging, Until};
-pub use read::{Problems, Substitute};
-pub use secret::Secret;
-pub use source::{Auth, Files, HttpApi, RateLimit, S3, Source};
+pub use paging::{EndConditions, Paging};
+pub use read::{InvalidDefinition, SubstituteFn};
+pub use secret::SecretText;
+pub use source::{FileSourceConfig, HttpApi, HttpAuth, JobSource, RateLimit, S3ServerConfig};
 pub use stage::{
-    Cache, Column, Destination, HttpStage, Kind, Retry, Store, TableDestination, Tls, Verify,
+    DestinationColumn, DestinationColumnType, HttpStage, JobDestination, RetryConfig,
+    RowHashCacheConfig, StoreTls, StoreTlsVerify, TableDestination, TableStore,
 };
 
 /// A job: records come from a source, may be processed, and go to a destination.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Definition {
+pub struct JobDefinition {
     /// Its name; without it that of the file. Its state is kept under it.
     #[serde(default)]
     pub name: String,
     /// Where records come from.
-    pub source: Source,
+    pub source: JobSource,
     /// An API that makes of each record another one.
     #[serde(default)]
     pub processing: Option<HttpStage>,
     /// Where records go.
-    pub destination: Destination,
+    pub destination: JobDestination,
     /// Records that wait between two stages at most. 1 to 100000.
     #[serde(default = "queue")]
     #[schemars(range(min = 1, max = 100_000))]
@@ -58,12 +59,12 @@ pub struct Definition {
     pub state: Option<PathBuf>,
 }
 
-impl Definition {
+impl JobDefinition {
     /// Reads a file and checks all of it. `substitute` puts values in place of `${…}`.
     ///
     /// # Errors
     /// Everything that is wrong, each with its place and what is allowed.
-    pub fn read(file: &Path, substitute: &Substitute<'_>) -> Result<Self, Problems> {
+    pub fn read(file: &Path, substitute: &SubstituteFn<'_>) -> Result<Self, InvalidDefinition> {
         read::read(file, substitute)
     }
 
@@ -76,7 +77,7 @@ impl Definition {
     /// The JSON schema of the file.
     #[must_use]
     pub fn schema() -> serde_json::Value {
-        schema::of::<Self>()
+        schema::schema_for::<Self>()
     }
 
     /// Parts of files that are parsed at once.
@@ -97,30 +98,30 @@ impl Definition {
 /// The configuration of the lookup service: one YAML file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Lookup {
+pub struct LookupConfig {
     /// Address to listen on.
     #[serde(default = "listen")]
     pub listen: std::net::SocketAddr,
     /// What keeps the tables.
-    pub store: Store,
+    pub store: TableStore,
     /// What is served under which path.
     #[schemars(length(min = 1))]
-    pub routes: Vec<Route>,
+    pub routes: Vec<LookupRoute>,
     /// How long the table may take to answer. 1ms to 1h.
     #[serde(default = "timeout")]
-    pub timeout: Span,
+    pub timeout: HumanDuration,
     /// Rows that are kept in memory.
     #[serde(default)]
-    pub cache: RowCache,
+    pub cache: LookupCacheConfig,
     /// What bounds its connections.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: ListenerLimits,
 }
 
 /// A table that is served.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Route {
+pub struct LookupRoute {
     /// `/product`: a row is at `/product/{key}`.
     pub path: String,
     /// Name of the table.
@@ -136,32 +137,32 @@ pub struct Route {
 /// Rows that are kept in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct RowCache {
+pub struct LookupCacheConfig {
     /// At most so many; 0 for none. 0 to 10000000.
     #[schemars(range(max = 10_000_000))]
     pub rows: u64,
     /// For so long; a row may be as old as that. 0 to 24h.
-    pub ttl: Span,
+    pub ttl: HumanDuration,
 }
 
-impl Lookup {
+impl LookupConfig {
     /// Reads a file and checks all of it. `substitute` puts values in place of `${…}`.
     ///
     /// # Errors
     /// Everything that is wrong, each with its place and what is allowed.
-    pub fn read(file: &Path, substitute: &Substitute<'_>) -> Result<Self, Problems> {
+    pub fn read(file: &Path, substitute: &SubstituteFn<'_>) -> Result<Self, InvalidDefinition> {
         read::read_lookup(file, substitute)
     }
 
     /// The JSON schema of the file.
     #[must_use]
     pub fn schema() -> serde_json::Value {
-        schema::of::<Self>()
+        schema::schema_for::<Self>()
     }
 }
 
 /// Names and values.
-pub(crate) type Pairs = BTreeMap<String, String>;
+pub(crate) type NameValues = BTreeMap<String, String>;
 
 fn queue() -> u32 {
     1000
@@ -171,6 +172,6 @@ fn listen() -> std::net::SocketAddr {
     std::net::SocketAddr::from(([127, 0, 0, 1], 8080))
 }
 
-fn timeout() -> Span {
-    Span::secs(5)
+fn timeout() -> HumanDuration {
+    HumanDuration::secs(5)
 }

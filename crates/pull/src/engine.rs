@@ -18,115 +18,117 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::convert::Reader;
-use crate::definition::{Definition, Destination, Source};
-use crate::record::{Batch, Dead, Origin, Position, Settled, Stage};
+use crate::convert::LineReader;
+use crate::definition::{JobDefinition, JobDestination, JobSource};
+use crate::record::{
+    DeadRecord, JobStage, RecordOrigin, RecordOutcomes, RecordPosition, StageBatch,
+};
 use crate::source::api::ApiSource;
 use crate::source::files::FileSource;
-use crate::source::replay::{self, Replay, Selection};
-use crate::stage::Poster;
-use crate::state::{State, StateError};
-use crate::store::TableWriter;
+use crate::source::replay::{self, ReplayPlan, ReplaySelection};
+use crate::stage::RecordPoster;
+use crate::state::{JobState, StateError};
+use crate::store::KeyedTableWriter;
 
+pub(crate) mod checkpoint;
 pub(crate) mod outcome;
 pub(crate) mod queue;
 pub(crate) mod retry;
-pub(crate) mod settle;
 
-use outcome::{Control, Failure, Progress, add};
-use queue::{Giver, Taker, queue};
-use settle::{Book, FileBook, settle};
+use checkpoint::{CheckpointMode, CheckpointTracker, write_checkpoints};
+use outcome::{JobControl, JobFailure, JobProgress, add};
+use queue::{QueueReceiver, QueueSender, queue};
 
 /// What is settled waits here to be noted.
-const SETTLED_AHEAD: usize = 256;
+const OUTCOMES_AHEAD: usize = 256;
 /// Records that go together where they may.
-const UNIT: usize = 500;
+const RECORDS_PER_BATCH: usize = 500;
 
 /// Bytes of an idempotency key at most; some servers take no longer ones.
 const KEY_MAX: usize = 255;
 
 /// Variables of the environment by name.
-pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+pub type EnvironmentLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What a run is given from outside.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct JobContext {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Variables of the environment, for S3.
-    pub variable: Variables,
+    pub variable: EnvironmentLookup,
     /// Cancelled to stop in order.
     pub stop: CancellationToken,
     /// Counts what happens.
-    pub progress: Arc<Progress>,
+    pub progress: Arc<JobProgress>,
 }
 
 /// How a run has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum JobOutcome {
     /// The source has no more.
     Complete,
     /// It was asked to; the next run goes on.
     Stopped,
     /// It could not go on; the next run does, once the reason is gone.
-    Failed(Failure),
+    Failed(JobFailure),
 }
 
 /// What the parts of a run share.
-pub(crate) struct Run {
-    pub(crate) state: State,
-    pub(crate) control: Control,
-    pub(crate) progress: Arc<Progress>,
+pub(crate) struct JobExecution {
+    pub(crate) state: JobState,
+    pub(crate) control: JobControl,
+    pub(crate) progress: Arc<JobProgress>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Records that go together: one where an API takes them one by one.
-    pub(crate) unit: usize,
+    pub(crate) batch_size: usize,
     /// Records may wait for a consumer: reading them costs nobody a request.
     pub(crate) reads_ahead: bool,
     id: String,
-    settled: mpsc::Sender<Settled>,
+    outcomes: mpsc::Sender<RecordOutcomes>,
 }
 
-impl Run {
+impl JobExecution {
     /// Notes what has become of records.
-    pub(crate) async fn settle(&self, settled: Settled) {
-        if settled.done.is_empty() && settled.dead.is_empty() {
+    pub(crate) async fn acknowledge(&self, settled: RecordOutcomes) {
+        if settled.delivered.is_empty() && settled.dead.is_empty() {
             return;
         }
         add(&self.progress.dead, settled.dead.len());
         // Whoever notes is gone only when noting has failed: the run ends.
-        drop(self.settled.send(settled).await);
+        drop(self.outcomes.send(settled).await);
     }
 
-    pub(crate) async fn done(&self, position: Position) {
-        self.settle(Settled {
-            done: vec![(position, 1)],
+    pub(crate) async fn acknowledge_record(&self, position: RecordPosition) {
+        self.acknowledge(RecordOutcomes {
+            delivered: vec![(position, 1)],
             dead: Vec::new(),
         })
         .await;
     }
 
-    pub(crate) async fn dead(&self, dead: Dead) {
+    pub(crate) async fn move_to_dlq(&self, dead: DeadRecord) {
         tracing::warn!(origin = %dead.origin, stage = dead.stage.name(), error = dead.error, "a record is set aside");
-        self.settle(Settled {
-            done: Vec::new(),
+        self.acknowledge(RecordOutcomes {
+            delivered: Vec::new(),
             dead: vec![dead],
         })
         .await;
     }
 
     /// The same for each attempt of a record, and for no other record of any job.
-    pub(crate) fn idempotency_key(&self, origin: &Origin) -> String {
+    pub(crate) fn idempotency_key(&self, origin: &RecordOrigin) -> String {
         idempotency_key(&self.id, origin)
     }
 
-    pub(crate) fn state_failed(&self) -> impl Fn(StateError) -> Failure + use<> {
-        |e| Failure::State(e.to_string())
+    pub(crate) fn state_failed(&self) -> impl Fn(StateError) -> JobFailure + use<> {
+        |e| JobFailure::State(e.to_string())
     }
 }
 
 /// A text that a header can have, and another one for each origin: what it can't have is written as
 /// `%0A`, and what is long as its hash.
-fn idempotency_key(id: &str, origin: &Origin) -> String {
+fn idempotency_key(id: &str, origin: &RecordOrigin) -> String {
     let text = origin.to_string();
     let mut key = format!("{id}-");
     for byte in text.bytes() {
@@ -145,142 +147,150 @@ fn idempotency_key(id: &str, origin: &Origin) -> String {
 }
 
 /// Runs a job to its end, a stop or a failure.
-pub async fn run(definition: &Definition, state: State, around: &Surroundings) -> End {
+pub async fn run(definition: &JobDefinition, state: JobState, context: &JobContext) -> JobOutcome {
     let unit = if definition.processing.is_some()
-        || matches!(definition.destination, Destination::Http(_))
+        || matches!(definition.destination, JobDestination::Http(_))
     {
         1
     } else {
-        UNIT
+        RECORDS_PER_BATCH
     };
-    let reads_ahead = matches!(definition.source, Source::Files(_));
-    let (run, settled) = match begin(state, around, unit, reads_ahead).await {
+    let reads_ahead = matches!(definition.source, JobSource::Files(_));
+    let (execution, settled) = match start_execution(state, context, unit, reads_ahead).await {
         Ok(begun) => begun,
-        Err(failure) => return End::Failed(failure),
+        Err(failure) => return JobOutcome::Failed(failure),
     };
     let is_complete = match &definition.source {
-        Source::HttpApi(api) => {
-            let noting = Noting::begin(&run, settled, Book::Inbox);
-            let read = async |out| match ApiSource::new(Arc::clone(&run), api).await {
+        JobSource::HttpApi(api) => {
+            let checkpoints = CheckpointWriter::start(&execution, settled, CheckpointMode::Inbox);
+            let read = async |out| match ApiSource::new(Arc::clone(&execution), api).await {
                 Ok(source) => source.read(out).await,
                 Err(failure) => {
-                    run.control.fail(failure);
+                    execution.control.fail(failure);
                     false
                 }
             };
-            let read = with_stages(&run, definition, true, read).await;
-            noting.end(&run).await;
+            let read = run_stages(&execution, definition, true, read).await;
+            checkpoints.finish(&execution).await;
             read
         }
-        Source::Files(files) => {
-            let book = Arc::new(FileBook::default());
-            let noting = Noting::begin(&run, settled, Book::Files(Arc::clone(&book)));
+        JobSource::Files(files) => {
+            let tracker = Arc::new(CheckpointTracker::default());
+            let checkpoints = CheckpointWriter::start(
+                &execution,
+                settled,
+                CheckpointMode::Files(Arc::clone(&tracker)),
+            );
             let source = FileSource {
-                run: Arc::clone(&run),
+                execution: Arc::clone(&execution),
                 files: files.clone(),
-                book,
-                reader: Reader::new(definition, &around.progress),
+                tracker,
+                reader: LineReader::new(definition, &context.progress),
                 concurrency: definition.concurrency(),
             };
-            let read = async |out| source.read(around, out).await;
-            let read = with_stages(&run, definition, true, read).await;
-            noting.end(&run).await;
+            let read = async |out| source.read(context, out).await;
+            let read = run_stages(&execution, definition, true, read).await;
+            checkpoints.finish(&execution).await;
             if read
-                && run.control.failure().is_none()
-                && let Err(e) = run.state.forget_files().await
+                && execution.control.failure().is_none()
+                && let Err(e) = execution.state.forget_files().await
             {
-                run.control.fail(run.state_failed()(e));
+                execution.control.fail(execution.state_failed()(e));
             }
             read
         }
     };
-    end(&run, is_complete)
+    job_outcome(&execution, is_complete)
 }
 
 /// Puts dead letters through the stages again, each from the one where it failed.
 pub async fn replay(
-    definition: &Definition,
-    selection: &Selection,
-    state: State,
-    around: &Surroundings,
-) -> End {
-    let (run, settled) = match begin(state, around, 1, false).await {
+    definition: &JobDefinition,
+    selection: &ReplaySelection,
+    state: JobState,
+    context: &JobContext,
+) -> JobOutcome {
+    let (execution, settled) = match start_execution(state, context, 1, false).await {
         Ok(begun) => begun,
-        Err(failure) => return End::Failed(failure),
+        Err(failure) => return JobOutcome::Failed(failure),
     };
-    let noting = Noting::begin(&run, settled, Book::Dead);
-    let last = match replay::last_id(&run).await {
+    let checkpoints = CheckpointWriter::start(&execution, settled, CheckpointMode::Dead);
+    let last = match replay::last_id(&execution).await {
         Ok(last) => last,
-        Err(failure) => return End::Failed(failure),
+        Err(failure) => return JobOutcome::Failed(failure),
     };
-    let replay = Replay {
+    let replay = ReplayPlan {
         selection,
         last,
-        reader: Reader::new(definition, &around.progress),
+        reader: LineReader::new(definition, &context.progress),
         max_errors: match &definition.source {
-            Source::Files(files) => files.max_errors,
+            JobSource::Files(files) => files.max_errors,
             // Its records are parsed with their pages.
-            Source::HttpApi(_) => u64::MAX,
+            JobSource::HttpApi(_) => u64::MAX,
         },
     };
     let mut is_complete = true;
-    let before: &[Stage] = &[Stage::Parse, Stage::Processing];
-    for (stages, with_processing) in [(before, true), (&[Stage::Storage], false)] {
+    let before: &[JobStage] = &[JobStage::Parse, JobStage::Processing];
+    for (stages, with_processing) in [(before, true), (&[JobStage::Storage], false)] {
         let read = async |out| {
-            let read = replay::read(&run, &replay, stages, out).await;
+            let read = replay::read(&execution, &replay, stages, out).await;
             read.unwrap_or_else(|failure| {
-                run.control.fail(failure);
+                execution.control.fail(failure);
                 false
             })
         };
-        is_complete &= with_stages(&run, definition, with_processing, read).await;
+        is_complete &= run_stages(&execution, definition, with_processing, read).await;
     }
-    noting.end(&run).await;
-    end(&run, is_complete)
+    checkpoints.finish(&execution).await;
+    job_outcome(&execution, is_complete)
 }
 
-async fn begin(
-    state: State,
-    around: &Surroundings,
+async fn start_execution(
+    state: JobState,
+    context: &JobContext,
     unit: usize,
     reads_ahead: bool,
-) -> Result<(Arc<Run>, mpsc::Receiver<Settled>), Failure> {
+) -> Result<(Arc<JobExecution>, mpsc::Receiver<RecordOutcomes>), JobFailure> {
     let id = state
         .id()
         .await
-        .map_err(|e| Failure::State(e.to_string()))?;
-    let (sender, receiver) = mpsc::channel(SETTLED_AHEAD);
-    let run = Run {
+        .map_err(|e| JobFailure::State(e.to_string()))?;
+    let (sender, receiver) = mpsc::channel(OUTCOMES_AHEAD);
+    let execution = JobExecution {
         state,
-        control: Control::new(around.stop.child_token()),
-        progress: Arc::clone(&around.progress),
-        clock: Arc::clone(&around.clock),
-        unit,
+        control: JobControl::new(context.stop.child_token()),
+        progress: Arc::clone(&context.progress),
+        clock: Arc::clone(&context.clock),
+        batch_size: unit,
         reads_ahead,
         id,
-        settled: sender,
+        outcomes: sender,
     };
-    Ok((Arc::new(run), receiver))
+    Ok((Arc::new(execution), receiver))
 }
 
-fn end(run: &Run, is_complete: bool) -> End {
-    match run.control.failure() {
-        Some(failure) => End::Failed(failure),
-        None if is_complete => End::Complete,
-        None => End::Stopped,
+fn job_outcome(execution: &JobExecution, is_complete: bool) -> JobOutcome {
+    match execution.control.failure() {
+        Some(failure) => JobOutcome::Failed(failure),
+        None if is_complete => JobOutcome::Complete,
+        None => JobOutcome::Stopped,
     }
 }
 
 /// The task that notes what is settled.
-struct Noting {
+struct CheckpointWriter {
     drained: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
 
-impl Noting {
-    fn begin(run: &Arc<Run>, settled: mpsc::Receiver<Settled>, book: Book) -> Self {
+impl CheckpointWriter {
+    fn start(
+        execution: &Arc<JobExecution>,
+        settled: mpsc::Receiver<RecordOutcomes>,
+        mode: CheckpointMode,
+    ) -> Self {
         let drained = CancellationToken::new();
-        let task = settle(Arc::clone(run), settled, book, drained.clone());
+        let task = write_checkpoints(Arc::clone(execution), settled, mode, drained.clone());
         Self {
             drained,
             task: AbortOnDropHandle::new(tokio::spawn(task)),
@@ -288,72 +298,81 @@ impl Noting {
     }
 
     /// Waits until everything that was settled is noted; nobody settles anything any more.
-    async fn end(self, run: &Run) {
+    async fn finish(self, execution: &JobExecution) {
         self.drained.cancel();
         if let Err(e) = self.task.await {
-            run.control
-                .fail(Failure::State(format!("noting has ended: {e}")));
+            execution
+                .control
+                .fail(JobFailure::State(format!("noting has ended: {e}")));
         }
     }
 }
 
 /// Runs the stages behind a source that `read` reads, until all have ended. Answers what `read`
 /// did.
-async fn with_stages(
-    run: &Arc<Run>,
-    definition: &Definition,
+async fn run_stages(
+    execution: &Arc<JobExecution>,
+    definition: &JobDefinition,
     with_processing: bool,
-    read: impl AsyncFnOnce(Giver<Batch>) -> bool,
+    read: impl AsyncFnOnce(QueueSender<StageBatch>) -> bool,
 ) -> bool {
-    let capacity = if run.unit == 1 {
+    let capacity = if execution.batch_size == 1 {
         definition.queue as usize
     } else {
         2
     };
-    let (giver, taker) = queue(capacity);
+    let (sender, receiver) = queue(capacity);
     let mut tasks = JoinSet::new();
-    let started = start(run, definition, with_processing, taker, &mut tasks).await;
+    let started = spawn_stages(execution, definition, with_processing, receiver, &mut tasks).await;
     if let Err(failure) = started {
-        run.control.fail(failure);
+        execution.control.fail(failure);
         tasks.abort_all();
         return false;
     }
-    let is_end = read(giver).await;
+    let is_end = read(sender).await;
     while let Some(ended) = tasks.join_next().await {
         if let Err(e) = ended {
             let text = format!("a worker has ended: {e}");
-            run.control.fail(Failure::Destination(text));
+            execution.control.fail(JobFailure::Destination(text));
         }
     }
     is_end
 }
 
-async fn start(
-    run: &Arc<Run>,
-    definition: &Definition,
+async fn spawn_stages(
+    execution: &Arc<JobExecution>,
+    definition: &JobDefinition,
     with_processing: bool,
-    taker: Taker<Batch>,
+    receiver: QueueReceiver<StageBatch>,
     tasks: &mut JoinSet<()>,
-) -> Result<(), Failure> {
-    let mut taker = taker;
+) -> Result<(), JobFailure> {
+    let mut receiver = receiver;
     if let Some(config) = definition.processing.as_ref().filter(|_| with_processing) {
-        let poster = Arc::new(Poster::new(Arc::clone(run), config, Stage::Processing)?);
-        let (giver, next) = queue(definition.queue as usize);
+        let poster = Arc::new(RecordPoster::new(
+            Arc::clone(execution),
+            config,
+            JobStage::Processing,
+        )?);
+        let (sender, next) = queue(definition.queue as usize);
         for _ in 0..poster.workers() {
-            tasks.spawn(Arc::clone(&poster).work(taker.clone(), Some(giver.clone())));
+            tasks.spawn(Arc::clone(&poster).work(receiver.clone(), Some(sender.clone())));
         }
-        taker = next;
+        receiver = next;
     }
     match &definition.destination {
-        Destination::Http(config) => {
-            let poster = Arc::new(Poster::new(Arc::clone(run), config, Stage::Storage)?);
+        JobDestination::Http(config) => {
+            let poster = Arc::new(RecordPoster::new(
+                Arc::clone(execution),
+                config,
+                JobStage::Storage,
+            )?);
             for _ in 0..poster.workers() {
-                tasks.spawn(Arc::clone(&poster).work(taker.clone(), None));
+                tasks.spawn(Arc::clone(&poster).work(receiver.clone(), None));
             }
         }
-        Destination::Table(config) => {
-            let writer = TableWriter::new(Arc::clone(run), config).await?;
-            tasks.spawn(Arc::new(writer).work(taker));
+        JobDestination::Table(config) => {
+            let writer = KeyedTableWriter::new(Arc::clone(execution), config).await?;
+            tasks.spawn(Arc::new(writer).work(receiver));
         }
     }
     Ok(())
@@ -365,7 +384,8 @@ mod tests {
 
     #[test]
     fn each_origin_has_a_key_of_its_own() {
-        let key = |file: &str, line| idempotency_key("id", &Origin::Line(file.into(), line, 0));
+        let key =
+            |file: &str, line| idempotency_key("id", &RecordOrigin::Line(file.into(), line, 0));
         assert_eq!(key("a.jsonl", 7), "id-a.jsonl:7");
         assert_ne!(key("a b", 1), key("a-b", 1));
         assert_ne!(key("é", 1), key("è", 1));

@@ -6,26 +6,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_model::Timestamp;
-use forebay_remote::http::{self as calls, Hop, HttpClient, HttpClientConfig, HttpError, Request};
+use forebay_remote::http::{
+    self as calls, HttpClient, HttpClientConfig, HttpError, HttpHop, HttpRequest,
+};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::{Method, Url};
 
-use crate::definition::Auth;
+use crate::definition::HttpAuth;
 
 /// Characters of an answer that an error quotes.
 const QUOTED: usize = 200;
 
 /// A client of one API.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct HttpApiClient {
     inner: HttpClient,
     max_body: usize,
 }
 
 /// An answer with success.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CallResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     /// Where it came from, behind all redirects.
@@ -39,16 +41,16 @@ pub(crate) struct Answer {
 
 /// What one request of a page has led to.
 #[derive(Debug)]
-pub(crate) enum Reply {
-    Page(Box<Answer>),
+pub(crate) enum PageHop {
+    Page(Box<CallResponse>),
     /// The next request goes elsewhere, after this wait if the API asks for one.
     Redirect(Option<Duration>),
 }
 
 #[cfg(test)]
-impl Answer {
+impl CallResponse {
     /// One that a test has made up.
-    pub(crate) fn of(url: Url, headers: HeaderMap, body: Bytes) -> Self {
+    pub(crate) fn new(url: Url, headers: HeaderMap, body: Bytes) -> Self {
         Self {
             status: StatusCode::OK,
             headers,
@@ -73,17 +75,17 @@ pub(crate) struct CallError {
 
 /// The request of a page, one redirect after another.
 pub(crate) struct PageCall {
-    call: calls::Call,
+    call: calls::HttpCall,
     max_body: usize,
 }
 
-impl Client {
+impl HttpApiClient {
     /// A client that sends these headers with each request.
     ///
     /// # Errors
     /// When TLS can't be set up.
     pub(crate) fn new(
-        auth: Option<&Auth>,
+        auth: Option<&HttpAuth>,
         headers: &BTreeMap<String, String>,
         timeout: Duration,
         max_body: u64,
@@ -111,7 +113,7 @@ impl Client {
         let inner = HttpClient::new(HttpClientConfig {
             headers: map,
             timeout,
-            answer_max: max_body,
+            response_max: max_body,
             authorities: Vec::new(),
         })?;
         Ok(Self { inner, max_body })
@@ -119,7 +121,7 @@ impl Client {
 
     /// Asks for a page.
     pub(crate) fn page(&self, url: Url) -> PageCall {
-        let mut request = Request::get(url);
+        let mut request = HttpRequest::get(url);
         let json = HeaderValue::from_static("application/json");
         request.headers.insert(ACCEPT, json);
         PageCall {
@@ -136,78 +138,82 @@ impl Client {
         body: Bytes,
         key: &str,
         now: Timestamp,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<CallResponse, CallError> {
         let mut headers = HeaderMap::new();
         let json = HeaderValue::from_static("application/json");
         headers.insert(CONTENT_TYPE, json);
-        let key = HeaderValue::try_from(key).map_err(|e| CallError::without_answer(e.to_string()));
+        let key =
+            HeaderValue::try_from(key).map_err(|e| CallError::without_response(e.to_string()));
         headers.insert("idempotency-key", key?);
-        let request = Request {
+        let request = HttpRequest {
             method: Method::POST,
             url,
             headers,
             body: Some(body),
         };
-        let answer = self.inner.send(request, now).await;
-        answered(answer.map_err(|e| CallError::of(e, now))?, now)
+        let response = self.inner.send(request, now).await;
+        check_status(
+            response.map_err(|e| CallError::from_http_error(e, now))?,
+            now,
+        )
     }
 
     /// The whole body of an answer.
     ///
     /// # Errors
     /// When it is longer than what was read of it, or could not be unpacked.
-    pub(crate) fn whole(&self, answer: Answer) -> Result<Answer, CallError> {
-        whole(answer, self.max_body)
+    pub(crate) fn whole(&self, response: CallResponse) -> Result<CallResponse, CallError> {
+        whole(response, self.max_body)
     }
 }
 
 impl PageCall {
     /// Makes one request.
-    pub(crate) async fn hop(&mut self, now: Timestamp) -> Result<Reply, CallError> {
+    pub(crate) async fn hop(&mut self, now: Timestamp) -> Result<PageHop, CallError> {
         let hop = self.call.hop(now).await;
-        match hop.map_err(|e| CallError::of(e, now))? {
-            Hop::Redirect(wait) => Ok(Reply::Redirect(wait)),
-            Hop::Answer(answer) => {
-                let answer = whole(answered(*answer, now)?, self.max_body)?;
-                Ok(Reply::Page(Box::new(answer)))
+        match hop.map_err(|e| CallError::from_http_error(e, now))? {
+            HttpHop::Redirect(wait) => Ok(PageHop::Redirect(wait)),
+            HttpHop::Response(response) => {
+                let response = whole(check_status(*response, now)?, self.max_body)?;
+                Ok(PageHop::Page(Box::new(response)))
             }
         }
     }
 }
 
 /// An answer, if it says that all went well.
-fn answered(answer: calls::Answer, now: Timestamp) -> Result<Answer, CallError> {
-    let status = answer.status;
+fn check_status(response: calls::HttpResponse, now: Timestamp) -> Result<CallResponse, CallError> {
+    let status = response.status;
     if !status.is_success() {
         return Err(CallError {
             status: Some(status),
-            retry_after: calls::retry_after(&answer.headers, now),
-            text: format!("the answer is {status}{}", quote(&answer.body)),
+            retry_after: calls::retry_after(&response.headers, now),
+            text: format!("the answer is {status}{}", quote(&response.body)),
         });
     }
-    Ok(Answer {
+    Ok(CallResponse {
         status,
-        headers: answer.headers,
-        url: answer.url,
-        body: answer.body,
-        is_cut: answer.is_cut,
-        problem: answer.problem,
+        headers: response.headers,
+        url: response.url,
+        body: response.body,
+        is_cut: response.is_cut,
+        problem: response.problem,
     })
 }
 
-fn whole(answer: Answer, max_body: usize) -> Result<Answer, CallError> {
-    if let Some(problem) = answer.problem {
-        return Err(CallError::without_answer(problem));
+fn whole(response: CallResponse, max_body: usize) -> Result<CallResponse, CallError> {
+    if let Some(problem) = response.problem {
+        return Err(CallError::without_response(problem));
     }
-    if answer.is_cut {
+    if response.is_cut {
         let text = format!("the answer is longer than {max_body} bytes");
-        return Err(CallError::without_answer(text));
+        return Err(CallError::without_response(text));
     }
-    Ok(answer)
+    Ok(response)
 }
 
 impl CallError {
-    pub(crate) fn without_answer(text: String) -> Self {
+    pub(crate) fn without_response(text: String) -> Self {
         Self {
             status: None,
             retry_after: None,
@@ -215,7 +221,7 @@ impl CallError {
         }
     }
 
-    fn of(error: HttpError, now: Timestamp) -> Self {
+    fn from_http_error(error: HttpError, now: Timestamp) -> Self {
         let prefix = if error.is_redirect() {
             "the answer is "
         } else {

@@ -11,8 +11,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
-use forebay_listener::{Limits, Listener, Meters, Options, RouterService};
-use forebay_remote::keyed::{KeyedTable, Row, Shape, Value, ValueType};
+use forebay_listener::{Listener, ListenerLimits, ListenerMetrics, ListenerOptions, RouterService};
+use forebay_remote::keyed::{CellValue, KeyedRow, KeyedTable, TableSchema, ValueType};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::definition::{Lookup, RowCache};
+use crate::definition::{LookupCacheConfig, LookupConfig};
 use crate::store;
 
 mod openapi;
@@ -34,96 +34,99 @@ const HEALTH_AGE: Duration = Duration::from_secs(1);
 const ROWS_READ_MAX: usize = 64;
 
 /// What the service serves, ready to listen.
-pub struct Service {
+pub struct LookupService {
     router: Router,
-    limits: Limits,
+    limits: ListenerLimits,
 }
 
 /// A table under a path.
-struct Served {
+struct ServedTable {
     store: Arc<dyn KeyedTable>,
-    shape: Arc<Shape>,
+    shape: Arc<TableSchema>,
     /// The columns' names as JSON.
     names: Vec<String>,
     path: String,
     timeout: Duration,
-    turns: Arc<Semaphore>,
-    kept: Kept,
+    read_permits: Arc<Semaphore>,
+    cache: LookupCache,
     /// Of answers with a row: the many.
-    answered: Counter,
+    ok_responses: Counter,
     duration: Histogram,
 }
 
 /// Why the service can't begin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct CantServe(String);
+pub struct LookupStartError(String);
 
-impl Service {
+impl LookupService {
     /// Looks at the tables. `metrics` answers the process's metrics as text.
     ///
     /// # Errors
     /// When a table is not there, can't be read or has another key.
     pub async fn new(
-        config: &Lookup,
+        config: &LookupConfig,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    ) -> Result<Self, CantServe> {
-        let store = store::open(&config.store).map_err(CantServe)?;
+    ) -> Result<Self, LookupStartError> {
+        let store = store::open(&config.store).map_err(LookupStartError)?;
         let mut router = Router::new();
         let mut shapes = Vec::new();
-        let turns = Arc::new(Semaphore::new(ROWS_READ_MAX));
+        let read_permits = Arc::new(Semaphore::new(ROWS_READ_MAX));
         for route in &config.routes {
             let shape = store.describe(&route.table).await;
-            let shape = shape.map_err(|e| CantServe(e.to_string()))?;
+            let shape = shape.map_err(|e| LookupStartError(e.to_string()))?;
             let Some(mut shape) = shape else {
-                let place = store.place();
+                let place = store.display_name();
                 let text = format!("there is no table \"{}\" in {place}", route.table);
-                return Err(CantServe(text));
+                return Err(LookupStartError(text));
             };
             check_key(&shape, route.key.as_deref())?;
             mark_json(&mut shape, &route.json)?;
             shapes.push((route.path.clone(), shape.clone()));
-            let served = Arc::new(Served {
+            let served = Arc::new(ServedTable {
                 store: Arc::clone(&store),
                 names: shape.columns.iter().map(|c| quoted(&c.name)).collect(),
                 shape: Arc::new(shape),
                 path: route.path.clone(),
                 timeout: config.timeout.0,
-                turns: Arc::clone(&turns),
-                kept: Kept::new(config.cache),
-                answered: counter!(REQUESTS, "path" => route.path.clone(), "status" => "200"),
+                read_permits: Arc::clone(&read_permits),
+                cache: LookupCache::new(config.cache),
+                ok_responses: counter!(REQUESTS, "path" => route.path.clone(), "status" => "200"),
                 duration: histogram!(DURATION, "path" => route.path.clone()),
             });
             let path = format!("{}/{{key}}", route.path);
             router = router.merge(Router::new().route(&path, get(look_up)).with_state(served));
         }
         let document = Bytes::from(openapi::document(&shapes).to_string());
-        let health = Arc::new(Health {
+        let health = Arc::new(LookupHealth {
             store,
             last: tokio::sync::Mutex::new(None),
         });
         let router = router
-            .route("/health", get(move || async move { health.answer().await }))
+            .route(
+                "/health",
+                get(move || async move { health.respond().await }),
+            )
             .route(
                 "/metrics",
                 get(move || async move {
                     let kind = "text/plain; version=0.0.4";
-                    answer(StatusCode::OK, kind, Bytes::from(metrics()))
+                    build_response(StatusCode::OK, kind, Bytes::from(metrics()))
                 }),
             )
             .route(
                 "/openapi.json",
-                get(move || async move { answer(StatusCode::OK, JSON, document) }),
+                get(move || async move { build_response(StatusCode::OK, JSON, document) }),
             )
             .fallback(|| async {
-                refuse(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
+                error_response(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
             })
             .method_not_allowed_fallback(|| async {
                 let (status, text) = (StatusCode::METHOD_NOT_ALLOWED, "allowed are GET and HEAD");
-                let mut answer = refuse(status, "methodNotAllowed", text);
+                let mut response = error_response(status, "methodNotAllowed", text);
                 let allowed = HeaderValue::from_static("GET, HEAD");
-                answer.headers_mut().insert(header::ALLOW, allowed);
-                answer
+                response.headers_mut().insert(header::ALLOW, allowed);
+                response
             });
         let limits = config.limits;
         Ok(Self { router, limits })
@@ -132,14 +135,14 @@ impl Service {
     /// Serves from now on, until the listener is stopped. To be called within a tokio runtime.
     #[must_use]
     pub fn serve(self, socket: tokio::net::TcpListener) -> Listener {
-        let options = Options {
+        let options = ListenerOptions {
             limits: self.limits,
             tls: None,
             exempt: None,
             has_date: true,
-            meters: Meters {
+            metrics: ListenerMetrics {
                 connections: gauge!("forebay_lookup_connections"),
-                refused: counter!("forebay_lookup_connections_refused_total"),
+                rejected: counter!("forebay_lookup_connections_refused_total"),
             },
         };
         let service = RouterService::new(self.router, "", &self.limits);
@@ -148,7 +151,7 @@ impl Service {
 }
 
 /// Takes columns of text for JSON.
-fn mark_json(shape: &mut Shape, names: &[String]) -> Result<(), CantServe> {
+fn mark_json(shape: &mut TableSchema, names: &[String]) -> Result<(), LookupStartError> {
     for name in names {
         let column = shape.columns.iter_mut().find(|c| c.name == *name);
         match column {
@@ -157,20 +160,25 @@ fn mark_json(shape: &mut Shape, names: &[String]) -> Result<(), CantServe> {
             }
             Some(column) => {
                 let text = format!("column \"{name}\" is {}, JSON is kept as text", column.kind);
-                return Err(CantServe(text));
+                return Err(LookupStartError(text));
             }
             None => {
                 let text = format!("table \"{}\" has no column \"{name}\"", shape.table);
-                return Err(CantServe(text));
+                return Err(LookupStartError(text));
             }
         }
     }
     Ok(())
 }
 
-fn check_key(shape: &Shape, wanted: Option<&str>) -> Result<(), CantServe> {
+fn check_key(shape: &TableSchema, wanted: Option<&str>) -> Result<(), LookupStartError> {
     let names: Vec<&str> = shape.key().map(|c| c.name.as_str()).collect();
-    let refuse = |text: String| Err(CantServe(format!("table \"{}\" {text}", shape.table)));
+    let refuse = |text: String| {
+        Err(LookupStartError(format!(
+            "table \"{}\" {text}",
+            shape.table
+        )))
+    };
     match (names.as_slice(), wanted) {
         ([one], None) if !one.is_empty() => Ok(()),
         ([one], Some(wanted)) if *one == wanted => Ok(()),
@@ -191,70 +199,70 @@ const DURATION: &str = "forebay_lookup_duration_seconds";
 
 /// `GET /product/{id}`.
 async fn look_up(
-    State(served): State<Arc<Served>>,
+    State(served): State<Arc<ServedTable>>,
     key: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response<Body> {
     let begin = Instant::now();
-    let answer = match key {
-        Ok(Path(text)) => served.answer(&text, &headers).await,
+    let response = match key {
+        Ok(Path(text)) => served.respond(&text, &headers).await,
         // The one thing that can be wrong with a text.
         Err(_) => {
             let text = "the key in the path is not UTF-8";
-            refuse(StatusCode::BAD_REQUEST, "badRequest", text)
+            error_response(StatusCode::BAD_REQUEST, "badRequest", text)
         }
     };
-    if answer.status() == StatusCode::OK {
-        served.answered.increment(1);
+    if response.status() == StatusCode::OK {
+        served.ok_responses.increment(1);
     } else {
-        let (path, status) = (served.path.clone(), answer.status().as_str().to_owned());
+        let (path, status) = (served.path.clone(), response.status().as_str().to_owned());
         counter!(REQUESTS, "path" => path, "status" => status).increment(1);
     }
     served.duration.record(begin.elapsed().as_secs_f64());
-    answer
+    response
 }
 
-impl Served {
-    async fn answer(&self, text: &str, headers: &HeaderMap) -> Response<Body> {
+impl ServedTable {
+    async fn respond(&self, text: &str, headers: &HeaderMap) -> Response<Body> {
         let Some(column) = self.shape.key().next() else {
-            return refuse(StatusCode::NOT_FOUND, "notFound", "the table has no key");
+            return error_response(StatusCode::NOT_FOUND, "notFound", "the table has no key");
         };
         let key = match column.kind.parse(text) {
             Ok(key) => key,
             Err(e) => {
                 let text = format!("{}: {}", column.name, forebay_model::words::short(&e));
-                return refuse(StatusCode::BAD_REQUEST, "badRequest", &text);
+                return error_response(StatusCode::BAD_REQUEST, "badRequest", &text);
             }
         };
         let shown = key.to_string();
         let missing = || {
             let shown = forebay_model::words::short(&shown);
             let text = format!("there is no row with {} {shown}", column.name);
-            refuse(StatusCode::NOT_FOUND, "notFound", &text)
+            error_response(StatusCode::NOT_FOUND, "notFound", &text)
         };
         if text.contains('\0') {
             // No store keeps one, and some fail at the question.
             return missing();
         }
-        if let Some(found) = self.kept.get(&shown) {
+        if let Some(found) = self.cache.get(&shown) {
             counter!("forebay_lookup_cache_hits_total", "path" => self.path.clone()).increment(1);
-            return found.answer(headers);
+            return found.to_response(headers);
         }
         let get = async {
-            let turn = self.turns.acquire().await;
-            (self.store.get(&self.shape, &[key]).await, turn)
+            let permit = self.read_permits.acquire().await;
+            (self.store.get(&self.shape, &[key]).await, permit)
         };
         let looked = tokio::time::timeout(self.timeout, get).await;
         // The turn ends when the answer is made.
-        let (looked, _turn) = match looked {
-            Ok((looked, turn)) => (Ok(looked), turn.ok()),
+        let (looked, _permit) = match looked {
+            Ok((looked, permit)) => (Ok(looked), permit.ok()),
             Err(late) => (Err(late), None),
         };
         match looked {
             Ok(Ok(Some(row))) => {
-                let found = Arc::new(Found::new(&self.names, &self.shape, &row));
-                self.kept.put(shown.clone(), &found);
-                found.answer(headers)
+                let found = Arc::new(RenderedRow::new(&self.names, &self.shape, &row));
+                self.cache.put(shown.clone(), &found);
+                found.to_response(headers)
             }
             Ok(Ok(None)) => missing(),
             // The cause is for who runs the service, not for who asks it.
@@ -272,17 +280,17 @@ impl Served {
 
 fn unavailable() -> Response<Body> {
     let text = "the table can't be read now";
-    refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+    error_response(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
 }
 
 /// A row as it is sent.
-struct Found {
+struct RenderedRow {
     body: Bytes,
     etag: HeaderValue,
 }
 
-impl Found {
-    fn new(names: &[String], shape: &Shape, row: &Row) -> Self {
+impl RenderedRow {
+    fn new(names: &[String], shape: &TableSchema, row: &KeyedRow) -> Self {
         let mut body = String::with_capacity(256);
         for ((name, column), value) in names.iter().zip(&shape.columns).zip(&row.0) {
             body.push(if body.is_empty() { '{' } else { ',' });
@@ -300,7 +308,7 @@ impl Found {
         }
     }
 
-    fn answer(&self, headers: &HeaderMap) -> Response<Body> {
+    fn to_response(&self, headers: &HeaderMap) -> Response<Body> {
         let known = headers.get_all(header::IF_NONE_MATCH).iter();
         let is_known = known
             .filter_map(|v| v.to_str().ok())
@@ -312,7 +320,7 @@ impl Found {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
         } else {
-            answer(StatusCode::OK, JSON, self.body.clone())
+            build_response(StatusCode::OK, JSON, self.body.clone())
         };
         response
             .headers_mut()
@@ -322,24 +330,26 @@ impl Found {
 }
 
 /// A value as JSON: numbers as numbers, JSON as it is.
-fn json_text(value: &Value, kind: ValueType) -> String {
+fn json_text(value: &CellValue, kind: ValueType) -> String {
     match value {
-        Value::Null => "null".to_owned(),
-        Value::Integer(n) => n.to_string(),
-        Value::Boolean(b) => b.to_string(),
+        CellValue::Null => "null".to_owned(),
+        CellValue::Integer(n) => n.to_string(),
+        CellValue::Boolean(b) => b.to_string(),
         // JSON has no number for these: as a text, they are told from nothing.
-        Value::Double(n) if n.is_nan() => quoted("NaN"),
-        Value::Double(n) if n.is_infinite() => {
+        CellValue::Double(n) if n.is_nan() => quoted("NaN"),
+        CellValue::Double(n) if n.is_infinite() => {
             quoted(if *n > 0.0 { "Infinity" } else { "-Infinity" })
         }
-        Value::Double(n) => json!(n).to_string(),
-        Value::Timestamp(t) => quoted(&t.to_string()),
-        Value::Text(text) if kind != ValueType::Json => quoted(text),
+        CellValue::Double(n) => json!(n).to_string(),
+        CellValue::Timestamp(t) => quoted(&t.to_string()),
+        CellValue::Text(text) if kind != ValueType::Json => quoted(text),
         // Not from us when it is none: then it is a text.
-        Value::Text(text) | Value::Json(text) => match serde_json::from_str::<&RawValue>(text) {
-            Ok(_) => text.clone(),
-            Err(_) => quoted(text),
-        },
+        CellValue::Text(text) | CellValue::Json(text) => {
+            match serde_json::from_str::<&RawValue>(text) {
+                Ok(_) => text.clone(),
+                Err(_) => quoted(text),
+            }
+        }
     }
 }
 
@@ -348,7 +358,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("every text is JSON")
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
+fn build_response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response
@@ -357,18 +367,18 @@ fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body>
     response
 }
 
-fn refuse(status: StatusCode, error: &str, message: &str) -> Response<Body> {
+fn error_response(status: StatusCode, error: &str, message: &str) -> Response<Body> {
     let body = json!({ "statusCode": status.as_u16(), "error": error, "message": message });
-    answer(status, JSON, Bytes::from(body.to_string()))
+    build_response(status, JSON, Bytes::from(body.to_string()))
 }
 
-struct Health {
+struct LookupHealth {
     store: Arc<dyn KeyedTable>,
     last: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
-impl Health {
-    async fn answer(&self) -> Response<Body> {
+impl LookupHealth {
+    async fn respond(&self) -> Response<Body> {
         let mut last = self.last.lock().await;
         let is_well = match *last {
             Some((at, is_well)) if at.elapsed() < HEALTH_AGE => is_well,
@@ -383,7 +393,7 @@ impl Health {
         };
         if is_well {
             let body = Bytes::from_static(b"{\"status\":\"ok\"}");
-            answer(StatusCode::OK, JSON, body)
+            build_response(StatusCode::OK, JSON, body)
         } else {
             unavailable()
         }
@@ -391,27 +401,27 @@ impl Health {
 }
 
 /// Rows that were looked up, bounded in number and age.
-struct Kept {
-    config: RowCache,
-    rows: Mutex<KeptRows>,
+struct LookupCache {
+    config: LookupCacheConfig,
+    rows: Mutex<CachedRows>,
 }
 
 #[derive(Default)]
-struct KeptRows {
-    by_key: HashMap<String, (Instant, Arc<Found>)>,
+struct CachedRows {
+    by_key: HashMap<String, (Instant, Arc<RenderedRow>)>,
     /// Keys in the order in which they came, each with its time: the oldest goes first.
     order: VecDeque<(Instant, String)>,
 }
 
-impl Kept {
-    fn new(config: RowCache) -> Self {
+impl LookupCache {
+    fn new(config: LookupCacheConfig) -> Self {
         Self {
             config,
             rows: Mutex::default(),
         }
     }
 
-    fn get(&self, key: &str) -> Option<Arc<Found>> {
+    fn get(&self, key: &str) -> Option<Arc<RenderedRow>> {
         if self.config.rows == 0 {
             return None;
         }
@@ -420,7 +430,7 @@ impl Kept {
         (at.elapsed() < self.config.ttl.0).then(|| Arc::clone(found))
     }
 
-    fn put(&self, key: String, found: &Arc<Found>) {
+    fn put(&self, key: String, found: &Arc<RenderedRow>) {
         if self.config.rows == 0 {
             return;
         }

@@ -5,16 +5,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_remote::cache::Hash;
-use forebay_remote::keyed::Rows;
+use forebay_remote::cache::RowHash;
+use forebay_remote::keyed::RowBuffer;
 
-use crate::source::files::buffers::Buffers;
+use crate::source::files::chunk_buffers::ChunkBuffers;
 
 /// A record.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    pub(crate) position: Position,
-    pub(crate) origin: Origin,
+    pub(crate) position: RecordPosition,
+    pub(crate) origin: RecordOrigin,
     /// One JSON value.
     pub(crate) body: Bytes,
 }
@@ -22,42 +22,42 @@ pub(crate) struct Record {
 /// What a source knows a record by, to note that it is settled: of an API its number in the inbox,
 /// of files that of its part, of a replay that of its dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position(pub(crate) u64);
+pub(crate) struct RecordPosition(pub(crate) u64);
 
 /// Records on their way between two stages.
 #[derive(Clone, Debug)]
-pub(crate) enum Batch {
+pub(crate) enum StageBatch {
     /// Each for itself.
     Records(Vec<Record>),
     /// The good lines of a part of a file, that are rows already.
-    Lines(Arc<Lines>),
+    Lines(Arc<PartLines>),
 }
 
 /// The good lines of a part of a file. Its records are made only where someone has to see one.
 #[derive(Debug)]
-pub(crate) struct Lines {
-    pub(crate) position: Position,
+pub(crate) struct PartLines {
+    pub(crate) position: RecordPosition,
     pub(crate) file: Arc<str>,
     /// Lines of the file before the part.
     pub(crate) before: u64,
     /// The part.
     pub(crate) bytes: Bytes,
     /// Of each row, in their order.
-    pub(crate) lines: Vec<Line>,
-    pub(crate) table: Typed,
+    pub(crate) lines: Vec<LineRange>,
+    pub(crate) table: TypedRows,
     /// Where the part's memory goes.
-    pub(crate) buffers: Buffers,
+    pub(crate) buffers: ChunkBuffers,
 }
 
-impl Drop for Lines {
+impl Drop for PartLines {
     fn drop(&mut self) {
-        self.buffers.give_back(std::mem::take(&mut self.bytes));
+        self.buffers.release(std::mem::take(&mut self.bytes));
     }
 }
 
 /// A line of a part.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct LineRange {
     /// In the part, from 0.
     pub(crate) number: u64,
     /// Of the values of its line, from 0.
@@ -68,13 +68,13 @@ pub(crate) struct Line {
 
 /// Records as rows of a table.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Typed {
-    pub(crate) rows: Arc<Rows>,
+pub(crate) struct TypedRows {
+    pub(crate) rows: Arc<RowBuffer>,
     /// Of each row the hashes of its key and of all of it, where a cache asks for them.
-    pub(crate) hashes: Vec<(Hash, Hash)>,
+    pub(crate) hashes: Vec<(RowHash, RowHash)>,
 }
 
-impl Batch {
+impl StageBatch {
     /// Its records.
     pub(crate) fn into_records(self) -> Vec<Record> {
         match self {
@@ -86,13 +86,13 @@ impl Batch {
     }
 }
 
-impl Lines {
+impl PartLines {
     /// The record of a row.
     pub(crate) fn record(&self, place: usize) -> Option<Record> {
         let line = self.lines.get(place)?;
         Some(Record {
             position: self.position,
-            origin: Origin::Line(
+            origin: RecordOrigin::Line(
                 Arc::clone(&self.file),
                 self.before + line.number + 1,
                 line.value,
@@ -104,29 +104,29 @@ impl Lines {
 
 /// Where a record comes from, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum RecordOrigin {
     /// The number of a record of an API, from 1.
     Api(u64),
     /// A line of a file, from 1, and which of the values in it, from 0.
     Line(Arc<str>, u64, u32),
     /// As it was noted with a dead letter.
-    Noted(Arc<str>),
+    Recorded(Arc<str>),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for RecordOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Api(number) => write!(f, "record {number}"),
             Self::Line(file, line, 0) => write!(f, "{file}:{line}"),
             Self::Line(file, line, value) => write!(f, "{file}:{line}.{}", value + 1),
-            Self::Noted(text) => f.write_str(text),
+            Self::Recorded(text) => f.write_str(text),
         }
     }
 }
 
 /// Where a record failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum JobStage {
     /// It is not JSON, or no row of the table.
     Parse,
     /// The processing API.
@@ -135,7 +135,7 @@ pub enum Stage {
     Storage,
 }
 
-impl Stage {
+impl JobStage {
     /// Its name in dead letters.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -157,10 +157,10 @@ impl Stage {
 
 /// A record that was given up, with what a person needs to mend it.
 #[derive(Clone, Debug)]
-pub(crate) struct Dead {
-    pub(crate) position: Position,
-    pub(crate) origin: Origin,
-    pub(crate) stage: Stage,
+pub(crate) struct DeadRecord {
+    pub(crate) position: RecordPosition,
+    pub(crate) origin: RecordOrigin,
+    pub(crate) stage: JobStage,
     /// What the failed stage was given: a replay begins there.
     pub(crate) body: Bytes,
     /// Method and address of the last request, or the table.
@@ -173,8 +173,8 @@ pub(crate) struct Dead {
 
 /// What has become of records.
 #[derive(Debug, Default)]
-pub(crate) struct Settled {
+pub(crate) struct RecordOutcomes {
     /// So many of each position are where they should be.
-    pub(crate) done: Vec<(Position, usize)>,
-    pub(crate) dead: Vec<Dead>,
+    pub(crate) delivered: Vec<(RecordPosition, usize)>,
+    pub(crate) dead: Vec<DeadRecord>,
 }

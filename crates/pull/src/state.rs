@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-mod dead;
+mod dead_letters;
 mod files;
 mod inbox;
 
-pub(crate) use dead::Settle;
-pub use dead::{DeadLetter, DeadPage};
-pub(crate) use files::FilePoint;
+pub(crate) use dead_letters::CheckpointUpdate;
+pub use dead_letters::{DeadLetterPage, JobDeadLetter};
+pub(crate) use files::FileCheckpoint;
 
 /// Version of the tables below; another one is not opened.
 const VERSION: i64 = 1;
@@ -48,18 +48,18 @@ pub struct StateError {
 
 /// The state of a job.
 #[derive(Clone)]
-pub struct State {
-    inner: Arc<Inner>,
+pub struct JobState {
+    inner: Arc<JobStateInner>,
 }
 
-struct Inner {
+struct JobStateInner {
     dir: PathBuf,
     connection: Mutex<Connection>,
     /// Held by the one process that runs the job.
     _lock: Option<File>,
 }
 
-impl State {
+impl JobState {
     /// Opens it to run the job: nobody else may.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl State {
     ///
     /// # Errors
     /// When the job was never run, or the file can't be used.
-    pub fn look(dir: &Path) -> Result<Self, StateError> {
+    pub fn inspect(dir: &Path) -> Result<Self, StateError> {
         if !dir.join("state.db").exists() {
             return Err(StateError {
                 place: dir.display().to_string(),
@@ -127,7 +127,7 @@ impl State {
                 .map_err(|e| refuse(e.to_string()))?;
         }
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(JobStateInner {
                 dir: dir.to_owned(),
                 connection: Mutex::new(connection),
                 _lock: lock,

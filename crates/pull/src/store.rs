@@ -5,24 +5,24 @@ use std::sync::Arc;
 use forebay_remote::keyed::KeyedTable;
 use forebay_remote::keyed::sqlite::SqliteKeyed;
 
-use crate::definition::Store;
+use crate::definition::TableStore;
 
-mod known;
 mod route;
+mod row_hash_cache;
 mod table;
 
 use route::route;
-pub(crate) use table::TableWriter;
+pub(crate) use table::KeyedTableWriter;
 
 /// Opens a store; nothing is asked yet where that can wait.
 ///
 /// # Errors
 /// When this build does not have it, or its address makes no sense.
-pub fn open(store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
+pub fn open(store: &TableStore) -> Result<Arc<dyn KeyedTable>, String> {
     match store {
-        Store::Sqlite { path } => Ok(Arc::new(SqliteKeyed::new(path))),
-        Store::Postgres { url } => postgres(url.expose()),
-        Store::Cassandra { .. } => cassandra(store),
+        TableStore::Sqlite { path } => Ok(Arc::new(SqliteKeyed::new(path))),
+        TableStore::Postgres { url } => postgres(url.expose()),
+        TableStore::Cassandra { .. } => cassandra(store),
     }
 }
 
@@ -39,10 +39,10 @@ fn postgres(_url: &str) -> Result<Arc<dyn KeyedTable>, String> {
 }
 
 #[cfg(feature = "cassandra")]
-fn cassandra(store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
-    use crate::definition::Verify;
+fn cassandra(store: &TableStore) -> Result<Arc<dyn KeyedTable>, String> {
+    use crate::definition::StoreTlsVerify;
     use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed, CassandraTls};
-    let Store::Cassandra {
+    let TableStore::Cassandra {
         nodes,
         user,
         password,
@@ -58,9 +58,9 @@ fn cassandra(store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
         let ca_pem = tls.ca_file.as_deref().map(read_certificates).transpose()?;
         config.tls = Some(CassandraTls {
             verify: match tls.verify {
-                Verify::Full => forebay_remote::tls::Verify::Full,
-                Verify::Authority => forebay_remote::tls::Verify::Authority,
-                Verify::Nothing => forebay_remote::tls::Verify::Nothing,
+                StoreTlsVerify::Full => forebay_remote::tls::ServerVerification::Full,
+                StoreTlsVerify::Authority => forebay_remote::tls::ServerVerification::Authority,
+                StoreTlsVerify::Nothing => forebay_remote::tls::ServerVerification::Nothing,
             },
             ca_pem,
         });
@@ -80,6 +80,6 @@ fn read_certificates(path: &std::path::Path) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(not(feature = "cassandra"))]
-fn cassandra(_store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
+fn cassandra(_store: &TableStore) -> Result<Arc<dyn KeyedTable>, String> {
     Err("this build has no Cassandra (cargo feature `cassandra`)".to_owned())
 }

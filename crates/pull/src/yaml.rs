@@ -11,11 +11,11 @@ use serde_saphyr::{Error, Location};
 
 mod node;
 
-pub use node::{Content, Name, Node};
+pub use node::{YamlContent, YamlKey, YamlNode};
 
 /// A scalar that YAML takes for something else than a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plain {
+pub struct PlainScalar {
     /// The scalar's characters in the file.
     pub text: String,
     /// Where it is, counted from 1.
@@ -26,31 +26,31 @@ pub struct Plain {
 
 /// The plain scalars of a document by their places, like `a.b[0]`.
 #[derive(Clone, Debug, Default)]
-pub struct Plains(HashMap<String, Option<Plain>>);
+pub struct PlainScalars(HashMap<String, Option<PlainScalar>>);
 
-impl Plains {
+impl PlainScalars {
     /// The one at a place.
     #[must_use]
-    pub fn get(&self, at: &str) -> Option<&Plain> {
+    pub fn get(&self, at: &str) -> Option<&PlainScalar> {
         self.0.get(at)?.as_ref()
     }
 
-    fn collect(&mut self, node: &Node, at: String) {
+    fn collect(&mut self, node: &YamlNode, at: String) {
         match &node.content {
-            Content::Scalar(Value::String(_)) => {}
-            Content::Scalar(_) => {
+            YamlContent::Scalar(Value::String(_)) => {}
+            YamlContent::Scalar(_) => {
                 // Two places that are written alike are none.
                 let known = self.0.entry(at);
                 let plain = node.plain.clone();
                 known.and_modify(|known| *known = None).or_insert(plain);
             }
-            Content::List(items) => {
+            YamlContent::List(items) => {
                 for (i, item) in items.iter().enumerate() {
                     self.collect(item, format!("{at}[{i}]"));
                 }
             }
-            Content::Map(entries) => {
-                for (Name { text, .. }, item) in entries {
+            YamlContent::Map(entries) => {
+                for (YamlKey { text, .. }, item) in entries {
                     let within = match at.as_str() {
                         "" => text.clone(),
                         at => format!("{at}.{text}"),
@@ -64,14 +64,14 @@ impl Plains {
 
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct YamlError {
     /// Line and column, counted from 1.
     pub place: Option<(u64, u64)>,
     /// For people.
     pub text: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for YamlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((line, column)) = self.place {
             write!(f, "line {line}, column {column}: ")?;
@@ -84,19 +84,19 @@ impl fmt::Display for Problem {
 ///
 /// # Errors
 /// Where it is no YAML, or holds what has no value here.
-pub fn parse(text: &str) -> Result<(Value, Plains), Problem> {
-    let node = Node::parse(text)?;
-    let mut plains = Plains::default();
+pub fn parse(text: &str) -> Result<(Value, PlainScalars), YamlError> {
+    let node = YamlNode::parse(text)?;
+    let mut plains = PlainScalars::default();
     plains.collect(&node, String::new());
     Ok((node.value(), plains))
 }
 
 /// An error of the library, in words of YAML: its own name the settings of a Rust library.
 #[must_use]
-pub fn problem(error: &Error) -> Problem {
+pub fn yaml_error(error: &Error) -> YamlError {
     let location = error.location();
     let text = match error {
-        Error::WithSnippet { error, .. } => return problem(error),
+        Error::WithSnippet { error, .. } => return yaml_error(error),
         Error::DuplicateMappingKey { key, .. } => match key {
             Some(key) => format!("the key \"{key}\" is there twice"),
             None => "a key is there twice".to_owned(),
@@ -119,7 +119,7 @@ pub fn problem(error: &Error) -> Problem {
             first.strip_prefix("error: ").unwrap_or(first).to_owned()
         }
     };
-    Problem {
+    YamlError {
         place: location.map(|l| (l.line(), l.column())),
         text,
     }

@@ -13,12 +13,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_model::{Column, ColumnKind, Compression, Mapping, PathColumn, Timestamp};
+use forebay_model::{BlockCompression, ColumnKind, Mapping, MappingColumn, PathColumn, Timestamp};
 use forebay_record::body::split;
 use forebay_record::jsonnet::with_engine;
 use forebay_record::{
-    BodyMode, CompiledMapping, CsvReader, CsvRecord, Encoder, Headers, Limits, OpenBlock,
-    RecordContext, RequestInfo, Template, TemplateError, block,
+    BlockEncoder, BodyMode, CompiledMapping, CsvReader, CsvRecord, OpenBlock, RecordContext,
+    RequestHeaders, RequestInfo, RowLimits, TemplateError, TemplateProgram, block,
 };
 
 /// In steps of the kernel's tick, so rounds must be many.
@@ -68,7 +68,7 @@ fn request() -> Arc<RequestInfo> {
     Arc::new(RequestInfo {
         received: Timestamp::from_millis(1_795_285_029_043),
         client_ip: [127, 0, 0, 1].into(),
-        headers: Headers::from(headers),
+        headers: RequestHeaders::from(headers),
     })
 }
 
@@ -82,7 +82,7 @@ fn path(path: &str) -> ColumnKind {
 
 fn compiled(kinds: Vec<ColumnKind>) -> CompiledMapping {
     let columns = kinds.into_iter().enumerate();
-    let columns = columns.map(|(i, kind)| Column {
+    let columns = columns.map(|(i, kind)| MappingColumn {
         name: format!("c{i}"),
         primary_key: false,
         kind,
@@ -90,7 +90,7 @@ fn compiled(kinds: Vec<ColumnKind>) -> CompiledMapping {
     let mapping = Mapping {
         columns: columns.collect(),
     };
-    CompiledMapping::compile(&mapping, &Limits::default()).unwrap()
+    CompiledMapping::compile(&mapping, &RowLimits::default()).unwrap()
 }
 
 const NONE: &[Result<Vec<u8>, TemplateError>] = &[];
@@ -166,7 +166,7 @@ fn batches(bodies: &[Bytes]) {
     bench("NDJSON: split, uuid and 3 paths", count, || {
         out.clear();
         for part in split(&lines, BodyMode::Ndjson, 1000).unwrap().iter() {
-            let record = RecordContext::of_batch(Arc::clone(&request), part);
+            let record = RecordContext::from_batch_part(Arc::clone(&request), part);
             mapping.render(&record, NONE, &mut || 5, &mut out).unwrap();
         }
         black_box(&out);
@@ -187,12 +187,12 @@ fn blocks(bodies: &[Bytes]) {
     }
     let count = u32::try_from(bodies.len()).unwrap();
     for codec in [
-        Compression::None,
-        Compression::Gzip { level: 1 },
-        Compression::Gzip { level: 3 },
-        Compression::Zstd { level: 1 },
+        BlockCompression::None,
+        BlockCompression::Gzip { level: 1 },
+        BlockCompression::Gzip { level: 3 },
+        BlockCompression::Zstd { level: 1 },
     ] {
-        let mut encoder = Encoder::new(codec).unwrap();
+        let mut encoder = BlockEncoder::new(codec).unwrap();
         let mut open = OpenBlock::with_capacity(rows.len());
         let mut sealed = None;
         bench(
@@ -222,7 +222,7 @@ fn templates(bodies: &[Bytes]) {
         "{id: Body('id'), name: std.asciiUpper(Body('user.name')), big: if Body('props.price', 0) > 10 then 'y' else 'n'}",
     ] {
         with_engine(|engine| {
-            let template = Template::new(source, true);
+            let template = TemplateProgram::new(source, true);
             let program = engine.compile(template.source(), true).unwrap();
             let (request, mut i) = (request(), 0);
             bench(&format!("template {source:.34}"), 1, || {

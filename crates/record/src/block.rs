@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use forebay_model::Compression;
+use forebay_model::BlockCompression;
 
 /// Rows of a block that still takes more.
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ impl OpenBlock {
     /// # Errors
     /// If the compressor fails, which it does for want of memory only; the rows are then still
     /// there.
-    pub fn seal(&mut self, encoder: &mut Encoder) -> io::Result<SealedBlock> {
+    pub fn seal(&mut self, encoder: &mut BlockEncoder) -> io::Result<SealedBlock> {
         let payload = encoder.encode(&self.rows)?;
         let block = SealedBlock {
             payload,
@@ -96,38 +96,38 @@ pub struct SealedBlock {
 }
 
 /// A compressor, to be kept: setting one up costs more than a small block.
-pub struct Encoder {
-    codec: Codec,
+pub struct BlockEncoder {
+    codec: CompressionCodec,
 }
 
-enum Codec {
+enum CompressionCodec {
     None,
     Gzip(libdeflater::Compressor),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
-impl std::fmt::Debug for Encoder {
+impl std::fmt::Debug for BlockEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Encoder").finish_non_exhaustive()
     }
 }
 
-impl Encoder {
+impl BlockEncoder {
     /// Sets a compressor up; levels outside 1 to 9 are taken as the nearer end.
     ///
     /// # Errors
     /// For want of memory.
-    pub fn new(compression: Compression) -> io::Result<Self> {
+    pub fn new(compression: BlockCompression) -> io::Result<Self> {
         let codec = match compression {
-            Compression::None => Codec::None,
-            Compression::Gzip { level } => {
+            BlockCompression::None => CompressionCodec::None,
+            BlockCompression::Gzip { level } => {
                 let level = libdeflater::CompressionLvl::new(i32::from(level.clamp(1, 9)))
                     .unwrap_or_default();
-                Codec::Gzip(libdeflater::Compressor::new(level))
+                CompressionCodec::Gzip(libdeflater::Compressor::new(level))
             }
-            Compression::Zstd { level } => {
+            BlockCompression::Zstd { level } => {
                 let level = i32::from(level.clamp(1, 9));
-                Codec::Zstd(zstd::bulk::Compressor::new(level)?)
+                CompressionCodec::Zstd(zstd::bulk::Compressor::new(level)?)
             }
         };
         Ok(Self { codec })
@@ -139,8 +139,8 @@ impl Encoder {
     /// For want of memory.
     pub fn encode(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
         match &mut self.codec {
-            Codec::None => Ok(raw.to_vec()),
-            Codec::Gzip(compressor) => {
+            CompressionCodec::None => Ok(raw.to_vec()),
+            CompressionCodec::Gzip(compressor) => {
                 let mut out = vec![0; compressor.gzip_compress_bound(raw.len())];
                 let written = compressor
                     .gzip_compress(raw, &mut out)
@@ -148,7 +148,7 @@ impl Encoder {
                 out.truncate(written);
                 Ok(out)
             }
-            Codec::Zstd(compressor) => compressor.compress(raw),
+            CompressionCodec::Zstd(compressor) => compressor.compress(raw),
         }
     }
 }
@@ -157,12 +157,16 @@ impl Encoder {
 ///
 /// # Errors
 /// If the payload is not one block of that codec and exactly that length.
-pub fn decode(payload: &[u8], compression: Compression, raw_len: usize) -> io::Result<Vec<u8>> {
+pub fn decode(
+    payload: &[u8],
+    compression: BlockCompression,
+    raw_len: usize,
+) -> io::Result<Vec<u8>> {
     let mut rows = Vec::new();
     // A damaged length must not make us ask for memory that the payload can't fill.
     let guess = raw_len.min(payload.len().saturating_mul(32));
     rows.try_reserve(guess).map_err(io::Error::other)?;
-    let mut reader = Decoder::new(payload, compression, raw_len as u64)?;
+    let mut reader = BlockDecoder::new(payload, compression, raw_len as u64)?;
     reader.read_to_end(&mut rows)?;
     if rows.len() != raw_len {
         let text = format!("the block has {} bytes instead of {raw_len}", rows.len());
@@ -174,21 +178,21 @@ pub fn decode(payload: &[u8], compression: Compression, raw_len: usize) -> io::R
 /// Reads joined blocks (or a whole file of them) back as rows, in pieces of any size, and at most
 /// `max` bytes of them: past that the read fails, so that a damaged or hostile file can't fill a
 /// disk.
-pub struct Decoder<R: Read> {
-    source: Source<R>,
-    left: u64,
+pub struct BlockDecoder<R: Read> {
+    source: CompressedReader<R>,
+    remaining: u64,
 }
 
-enum Source<R: Read> {
+enum CompressedReader<R: Read> {
     None(R),
     // The largest by far; a decoder lives for a whole slice, so the box costs nothing.
     Gzip(Box<flate2::read::MultiGzDecoder<R>>),
     Zstd(zstd::stream::read::Decoder<'static, io::BufReader<R>>),
 }
 
-impl<R: Read> std::fmt::Debug for Decoder<R> {
+impl<R: Read> std::fmt::Debug for BlockDecoder<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let left = &self.left;
+        let left = &self.remaining;
         f.debug_struct("Decoder")
             .field("left", left)
             .finish_non_exhaustive()
@@ -198,37 +202,40 @@ impl<R: Read> std::fmt::Debug for Decoder<R> {
 /// Largest window that a Zstandard frame may ask for: 2^27 bytes, what `zstd` takes by default.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-impl<R: Read> Decoder<R> {
+impl<R: Read> BlockDecoder<R> {
     /// Starts at the first byte of a block.
     ///
     /// # Errors
     /// For want of memory.
-    pub fn new(reader: R, compression: Compression, max: u64) -> io::Result<Self> {
+    pub fn new(reader: R, compression: BlockCompression, max: u64) -> io::Result<Self> {
         let source = match compression {
-            Compression::None => Source::None(reader),
-            Compression::Gzip { .. } => {
-                Source::Gzip(Box::new(flate2::read::MultiGzDecoder::new(reader)))
+            BlockCompression::None => CompressedReader::None(reader),
+            BlockCompression::Gzip { .. } => {
+                CompressedReader::Gzip(Box::new(flate2::read::MultiGzDecoder::new(reader)))
             }
-            Compression::Zstd { .. } => {
+            BlockCompression::Zstd { .. } => {
                 let mut decoder = zstd::stream::read::Decoder::new(reader)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                Source::Zstd(decoder)
+                CompressedReader::Zstd(decoder)
             }
         };
-        Ok(Self { source, left: max })
+        Ok(Self {
+            source,
+            remaining: max,
+        })
     }
 }
 
-impl<R: Read> Read for Decoder<R> {
+impl<R: Read> Read for BlockDecoder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = match &mut self.source {
-            Source::None(reader) => reader.read(buffer)?,
-            Source::Gzip(reader) => reader.read(buffer)?,
-            Source::Zstd(reader) => reader.read(buffer)?,
+            CompressedReader::None(reader) => reader.read(buffer)?,
+            CompressedReader::Gzip(reader) => reader.read(buffer)?,
+            CompressedReader::Zstd(reader) => reader.read(buffer)?,
         };
-        match self.left.checked_sub(n as u64) {
+        match self.remaining.checked_sub(n as u64) {
             Some(left) => {
-                self.left = left;
+                self.remaining = left;
                 Ok(n)
             }
             None => Err(io::Error::new(

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::content_type::classify;
 use crate::context::RecordContext;
 use crate::form::{self, FormError};
-use crate::json::{self, Document, JsonError, Kind, Problem, Values};
+use crate::json::{self, JsonDocument, JsonError, JsonErrorKind, JsonKind, JsonValues};
 use crate::line::{self, BYTE_ORDER_MARK, text_of_line};
 
 pub use crate::coding::{InflateError, inflate};
@@ -26,7 +26,7 @@ pub enum BodyFormat {
 impl BodyFormat {
     /// Reads a `Content-Type` header's value. Letter case and parameters don't matter.
     #[must_use]
-    pub fn of(content_type: Option<&[u8]>) -> Self {
+    pub fn from_content_type(content_type: Option<&[u8]>) -> Self {
         let sent = content_type.unwrap_or_default();
         if sent == b"application/json" {
             return Self::Json;
@@ -37,7 +37,7 @@ impl BodyFormat {
 
 /// Why a body has no parts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
+pub enum BodyParseError {
     /// Neither JSON nor a form: 415.
     #[error(
         "unsupported content type \"{sent}\", supported types: application/json and application/x-www-form-urlencoded{}", seems(looks.as_ref())
@@ -81,14 +81,14 @@ fn seems(error: Option<&JsonError>) -> String {
 }
 
 fn several(error: &JsonError) -> &'static str {
-    match error.problem {
-        Problem::Trailing => ", several values are application/x-ndjson",
+    match error.kind {
+        JsonErrorKind::Trailing => ", several values are application/x-ndjson",
         _ => "",
     }
 }
 
 fn in_line(line: usize, byte: usize, error: &JsonError) -> String {
-    let (text, at) = (error.problem_text(), byte + error.offset);
+    let (text, at) = (error.kind_text(), byte + error.offset);
     match (error.line, byte) {
         (1, 0) => {
             let character = error.column;
@@ -115,18 +115,18 @@ fn looks_like_json(body: &[u8]) -> bool {
 pub(crate) fn parse(
     format: &BodyFormat,
     body: &Bytes,
-    place: Option<(usize, usize)>,
-) -> Result<Document, BodyError> {
-    let json = || Document::parse(body.clone());
+    position: Option<(usize, usize)>,
+) -> Result<JsonDocument, BodyParseError> {
+    let json = || JsonDocument::parse(body.clone());
     match format {
-        BodyFormat::Json => json().map_err(|error| match place {
+        BodyFormat::Json => json().map_err(|error| match position {
             Some((line, byte)) => in_batch(body, line, byte, error),
-            None => BodyError::Json(error),
+            None => BodyParseError::Json(error),
         }),
-        BodyFormat::Form if body.is_empty() => Err(BodyError::Empty),
+        BodyFormat::Form if body.is_empty() => Err(BodyParseError::Empty),
         BodyFormat::Form => match looks_like_json(body).then(json) {
             Some(Ok(document)) => Ok(document),
-            _ => Ok(Document::parse(form::to_json(body)?.into())?),
+            _ => Ok(JsonDocument::parse(form::to_json(body)?.into())?),
         },
         BodyFormat::Other(sent) => {
             let looks = match looks_like_json(body).then(json) {
@@ -135,28 +135,28 @@ pub(crate) fn parse(
                 None => None,
             };
             let sent = sent.clone();
-            Err(BodyError::Unsupported { sent, looks })
+            Err(BodyParseError::Unsupported { sent, looks })
         }
     }
 }
 
-fn in_batch(body: &[u8], line: usize, byte: usize, error: JsonError) -> BodyError {
+fn in_batch(body: &[u8], line: usize, byte: usize, error: JsonError) -> BodyParseError {
     // It is no sequence of values either, or it would have been divided.
-    let error = match error.problem {
-        Problem::Trailing => Values::new(body).find_map(Result::err).unwrap_or(error),
+    let error = match error.kind {
+        JsonErrorKind::Trailing => JsonValues::new(body).find_map(Result::err).unwrap_or(error),
         _ => error,
     };
-    BodyError::Line { line, byte, error }
+    BodyParseError::Line { line, byte, error }
 }
 
 /// What the sender of a record should know whose part was not found: what the body was read as, if
 /// that is not what it seems to be.
-pub(crate) fn note(record: &RecordContext) -> String {
+pub(crate) fn not_found_hint(record: &RecordContext) -> String {
     let Ok(document) = record.document() else {
         return String::new();
     };
     let body = record.body();
-    let is_array = document.kind(document.root()) == Kind::Array && !record.is_of_batch();
+    let is_array = document.kind(document.root()) == JsonKind::Array && !record.is_of_batch();
     let as_array = match is_array {
         true => "; the body is an array and one record, with ?batch each of its elements is one",
         false => "",
@@ -165,7 +165,7 @@ pub(crate) fn note(record: &RecordContext) -> String {
         BodyFormat::Json => as_array.to_owned(),
         BodyFormat::Form if document.is_of(body) => as_array.to_owned(),
         BodyFormat::Form => {
-            let error = looks_like_json(body).then(|| Document::parse(body.clone()).err());
+            let error = looks_like_json(body).then(|| JsonDocument::parse(body.clone()).err());
             let seems = match error.flatten() {
                 Some(error) => format!(
                     "; it looks like JSON, but is not: {error}{}; JSON is sent with Content-Type: application/json",
@@ -197,7 +197,7 @@ pub enum BodyMode {
 
 /// One record's part of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct BodyPart {
     /// Its bytes, a part of the body's own buffer.
     pub body: Bytes,
     /// Line of the batch on which it starts, from 1; `None` of an array.
@@ -209,16 +209,16 @@ pub struct Part {
 /// Where the records of a body are. They are made one after the other when they are needed: a
 /// million of them take [`PART_BYTES`] each, whatever they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parts {
+pub struct BodyParts {
     body: Bytes,
-    spans: Vec<Span>,
+    spans: Vec<PartSpan>,
 }
 
 /// Bytes that a record of a [`BodyParts`] takes besides its text.
-pub const PART_BYTES: usize = size_of::<Span>();
+pub const PART_BYTES: usize = size_of::<PartSpan>();
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
+struct PartSpan {
     start: u32,
     end: u32,
     /// From 1; 0 is no line.
@@ -227,7 +227,7 @@ struct Span {
     byte: u32,
 }
 
-impl Parts {
+impl BodyParts {
     /// How many records.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -242,17 +242,17 @@ impl Parts {
 
     /// Record number `index`, from 0.
     #[must_use]
-    pub fn get(&self, index: usize) -> Option<Part> {
+    pub fn get(&self, index: usize) -> Option<BodyPart> {
         Some(self.part(*self.spans.get(index)?))
     }
 
     /// All records.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Part> + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = BodyPart> + '_ {
         self.spans.iter().map(|span| self.part(*span))
     }
 
-    fn part(&self, span: Span) -> Part {
-        Part {
+    fn part(&self, span: PartSpan) -> BodyPart {
+        BodyPart {
             body: self.body.slice(span.start as usize..span.end as usize),
             line: (span.line > 0).then_some(span.line as usize),
             byte: span.byte as usize,
@@ -277,12 +277,12 @@ pub enum SplitError {
 ///
 /// # Errors
 /// If there are more than `max` records, or the body is not the array that it should be.
-pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<Parts, SplitError> {
+pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<BodyParts, SplitError> {
     let Ok(len) = u32::try_from(body.len()) else {
         return Err(JsonError::too_large().into());
     };
     let spans = match mode {
-        BodyMode::Single => vec![Span {
+        BodyMode::Single => vec![PartSpan {
             start: 0,
             end: len,
             line: 0,
@@ -293,14 +293,14 @@ pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<Parts, SplitErr
         BodyMode::JsonArray => split_array(body, max)?,
     };
     let body = body.clone();
-    Ok(Parts { body, spans })
+    Ok(BodyParts { body, spans })
 }
 
 /// Gathers the records of a text in which they have lines.
-struct Spans<'a> {
+struct PartSpanCollector<'a> {
     text: &'a [u8],
     max: usize,
-    spans: Vec<Span>,
+    spans: Vec<PartSpan>,
     /// Number of the line at which `line_start` is.
     line: u32,
     line_start: usize,
@@ -308,7 +308,7 @@ struct Spans<'a> {
     counted: usize,
 }
 
-impl<'a> Spans<'a> {
+impl<'a> PartSpanCollector<'a> {
     fn new(text: &'a [u8], max: usize) -> Self {
         Self {
             text,
@@ -329,11 +329,11 @@ impl<'a> Spans<'a> {
         if !line::may_hold_several(text) {
             return self.push(piece.start, piece.end);
         }
-        let room = self.max - self.spans.len();
+        let remaining = self.max - self.spans.len();
         let mut values = Vec::new();
-        for value in Values::new(text) {
+        for value in JsonValues::new(text) {
             match value {
-                Ok(_) if values.len() == room => return Err(SplitError::TooMany(self.max)),
+                Ok(_) if values.len() == remaining => return Err(SplitError::TooMany(self.max)),
                 Ok(value) => values.push(value),
                 // The whole is one record, which its reader refuses.
                 Err(_) => return self.push(piece.start, piece.end),
@@ -362,7 +362,7 @@ impl<'a> Spans<'a> {
             self.line_start = self.counted + last + 1;
         }
         self.counted = start;
-        self.spans.push(Span {
+        self.spans.push(PartSpan {
             start: start as u32,
             end: end as u32,
             line: self.line,
@@ -372,8 +372,8 @@ impl<'a> Spans<'a> {
     }
 }
 
-fn split_lines(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
-    let mut spans = Spans::new(body, max);
+fn split_lines(body: &[u8], max: usize) -> Result<Vec<PartSpan>, SplitError> {
+    let mut spans = PartSpanCollector::new(body, max);
     let mut start = 0;
     while let Some(rest) = body.get(start..).filter(|r| !r.is_empty()) {
         let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
@@ -390,9 +390,9 @@ fn split_lines(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
     Ok(spans.spans)
 }
 
-fn split_sequence(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
+fn split_sequence(body: &[u8], max: usize) -> Result<Vec<PartSpan>, SplitError> {
     const SEPARATOR: u8 = 0x1E;
-    let mut spans = Spans::new(body, max);
+    let mut spans = PartSpanCollector::new(body, max);
     let mut start = 0;
     for piece in body.split(|b| *b == SEPARATOR) {
         let text = text_of_line(piece);
@@ -402,19 +402,19 @@ fn split_sequence(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
     Ok(spans.spans)
 }
 
-fn split_array(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
+fn split_array(body: &[u8], max: usize) -> Result<Vec<PartSpan>, SplitError> {
     let mut spans = Vec::new();
     let whole = json::elements(body, |start, end| {
-        let room = spans.len() < max;
-        if room {
-            spans.push(Span {
+        let fits = spans.len() < max;
+        if fits {
+            spans.push(PartSpan {
                 start,
                 end,
                 line: 0,
                 byte: 0,
             });
         }
-        room
+        fits
     })?;
     if whole {
         Ok(spans)

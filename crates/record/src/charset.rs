@@ -33,7 +33,7 @@ pub enum Charset {
     /// UTF-16 whose byte order its mark says, or else its first character, which is one of ASCII.
     Utf16,
     /// Another one.
-    Of(&'static Encoding),
+    Other(&'static Encoding),
 }
 
 /// A text that can't be decoded.
@@ -62,7 +62,7 @@ impl Charset {
     ///
     /// # Errors
     /// If it is not known.
-    pub fn of_label(label: &str) -> Result<Self, CharsetError> {
+    pub fn from_label(label: &str) -> Result<Self, CharsetError> {
         let lower = label.to_ascii_lowercase();
         let alias = ALIASES.iter().find(|(alias, _)| *alias == lower);
         let name = alias.map_or(lower.as_str(), |(_, name)| name);
@@ -76,14 +76,14 @@ impl Charset {
         }
         match Encoding::for_label_no_replacement(name.as_bytes()) {
             Some(encoding) if encoding == encoding_rs::UTF_8 => Ok(Self::Utf8),
-            Some(encoding) if encoding != X_USER_DEFINED => Ok(Self::Of(encoding)),
+            Some(encoding) if encoding != X_USER_DEFINED => Ok(Self::Other(encoding)),
             _ => Err(CharsetError::Unknown(label.to_owned())),
         }
     }
 
     /// Whether it is another text encoding than UTF-8 and what UTF-8 includes.
     pub(crate) fn is_not_utf8(self) -> bool {
-        matches!(self, Self::Utf16 | Self::Of(_))
+        matches!(self, Self::Utf16 | Self::Other(_))
     }
 
     /// Whether the body is UTF-8 as it is, or nobody's business. Cheap for those that are usual.
@@ -93,7 +93,7 @@ impl Charset {
             Self::Utf8 => !matches!(body, [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..]),
             Self::Ascii => body.is_ascii(),
             Self::Utf16 => body.is_empty(),
-            Self::Of(encoding) => {
+            Self::Other(encoding) => {
                 body.is_empty() || encoding.is_ascii_compatible() && body.is_ascii()
             }
         }
@@ -101,9 +101,9 @@ impl Charset {
 
     /// What percent-escapes of a form stand for, if it is not UTF-8. Of UTF-16, which has bytes of
     /// zero, there are none: they are UTF-8 there.
-    pub(crate) fn of_escapes(self) -> Option<&'static Encoding> {
+    pub(crate) fn escape_encoding(self) -> Option<&'static Encoding> {
         match self {
-            Self::Of(encoding) if encoding != UTF_16LE && encoding != UTF_16BE => Some(encoding),
+            Self::Other(encoding) if encoding != UTF_16LE && encoding != UTF_16BE => Some(encoding),
             _ => None,
         }
     }
@@ -114,7 +114,7 @@ impl Charset {
     /// If it is not a text in this charset, or longer than `max` bytes as UTF-8.
     pub fn decode(self, body: &[u8], max: usize) -> Result<Vec<u8>, CharsetError> {
         let encoding = match self {
-            Self::Of(encoding) => encoding,
+            Self::Other(encoding) => encoding,
             Self::Utf16 if body.first() == Some(&0) => UTF_16BE,
             Self::Utf16 => UTF_16LE,
             Self::Bytes | Self::Utf8 | Self::Ascii => encoding_rs::UTF_8,
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn decoded(label: &str, body: &[u8]) -> Result<String, CharsetError> {
-        let charset = Charset::of_label(label)?;
+        let charset = Charset::from_label(label)?;
         let out = charset.decode(body, 1000)?;
         Ok(String::from_utf8(out).unwrap())
     }
@@ -231,7 +231,7 @@ mod tests {
                 Err(CharsetError::Unknown(label.to_owned()))
             );
         }
-        let windows = Charset::of_label("windows-1252").unwrap();
+        let windows = Charset::from_label("windows-1252").unwrap();
         assert_eq!(
             windows.decode(b"\xE9\xE9", 3),
             Err(CharsetError::TooLarge(3))
@@ -241,11 +241,11 @@ mod tests {
 
     #[test]
     fn what_is_plain_needs_no_decoding() {
-        let windows = Charset::of_label("cp1252").unwrap();
+        let windows = Charset::from_label("cp1252").unwrap();
         assert!(windows.is_plain(b"{\"a\":1}") && !windows.is_plain(b"\xE9"));
         assert!(Charset::Utf8.is_plain(b"\xE9") && !Charset::Utf8.is_plain(b"\xFF\xFE"));
         assert!(!Charset::Utf16.is_plain(b"ab") && Charset::Bytes.is_plain(b"\xFE\xFF"));
-        let japanese = Charset::of_label("iso-2022-jp").unwrap();
+        let japanese = Charset::from_label("iso-2022-jp").unwrap();
         assert!(!japanese.is_plain(b"\x1B$B"));
     }
 }

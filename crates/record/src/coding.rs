@@ -16,7 +16,7 @@ pub const SUPPORTED: &str = "gzip, deflate, zstd";
 
 /// A coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
+pub enum ContentCoding {
     /// Members of gzip, one after the other.
     Gzip,
     /// zlib's format, or deflate without it: senders disagree on what the name means.
@@ -31,7 +31,7 @@ pub struct UnknownCoding(pub String);
 
 /// The codings of a body, in the order in which they were applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Codings(Vec<Coding>);
+pub struct ContentCodings(Vec<ContentCoding>);
 
 /// A compressed body that can't be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum InflateError {
     },
 }
 
-impl Codings {
+impl ContentCodings {
     /// Adds those of a `Content-Encoding` header's value, a list.
     ///
     /// # Errors
@@ -58,9 +58,9 @@ impl Codings {
         for name in value.split(',').map(str::trim) {
             let coding = match name.to_ascii_lowercase().as_str() {
                 "" | "identity" => continue,
-                "gzip" | "x-gzip" => Coding::Gzip,
-                "deflate" => Coding::Deflate,
-                "zstd" => Coding::Zstd,
+                "gzip" | "x-gzip" => ContentCoding::Gzip,
+                "deflate" => ContentCoding::Deflate,
+                "zstd" => ContentCoding::Zstd,
                 _ => return Err(UnknownCoding(name.to_owned())),
             };
             if self.0.len() == CODINGS_MAX {
@@ -79,11 +79,11 @@ impl Codings {
 
     /// Most bytes that undoing them holds besides the `len` bytes of the body.
     #[must_use]
-    pub fn most_held(&self, len: usize, max: usize) -> u64 {
+    pub fn peak_bytes(&self, len: usize, max: usize) -> u64 {
         let max = max as u64;
         match self.0.as_slice() {
             [] => 0,
-            [Coding::Zstd] => max,
+            [ContentCoding::Zstd] => max,
             [_] => (len as u64).saturating_mul(DEFLATE_GROWS_TO).min(max),
             // What one of them makes is held while the next one works.
             _ => max.saturating_mul(2),
@@ -104,7 +104,7 @@ impl Codings {
     }
 }
 
-impl Coding {
+impl ContentCoding {
     fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -114,7 +114,7 @@ impl Coding {
     }
 
     fn undo(self, body: &[u8], max: usize) -> Result<Bytes, InflateError> {
-        let mut out = Out {
+        let mut out = InflateBuffer {
             bytes: Vec::with_capacity(body.len().saturating_mul(4).min(max)),
             max,
         };
@@ -125,8 +125,8 @@ impl Coding {
         };
         match undone {
             Ok(()) => Ok(out.bytes.into()),
-            Err(Stop::Full) => Err(InflateError::TooLarge(max)),
-            Err(Stop::Broken(cause)) => {
+            Err(InflateFailure::Full) => Err(InflateError::TooLarge(max)),
+            Err(InflateFailure::Broken(cause)) => {
                 let coding = self.name();
                 Err(InflateError::Broken { coding, cause })
             }
@@ -139,15 +139,15 @@ impl Coding {
 /// # Errors
 /// As [`ContentCodings::undo`].
 pub fn inflate(body: &[u8], max: usize) -> Result<Bytes, InflateError> {
-    Coding::Gzip.undo(body, max)
+    ContentCoding::Gzip.undo(body, max)
 }
 
-enum Stop {
+enum InflateFailure {
     Full,
     Broken(String),
 }
 
-impl From<io::Error> for Stop {
+impl From<io::Error> for InflateFailure {
     fn from(error: io::Error) -> Self {
         Self::Broken(match error.kind() {
             io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
@@ -157,18 +157,18 @@ impl From<io::Error> for Stop {
 }
 
 /// What has come out, within the bound.
-struct Out {
+struct InflateBuffer {
     bytes: Vec<u8>,
     max: usize,
 }
 
-impl Out {
-    fn take(&mut self, reader: &mut impl Read) -> Result<(), Stop> {
+impl InflateBuffer {
+    fn take(&mut self, reader: &mut impl Read) -> Result<(), InflateFailure> {
         let mut buffer = [0; 8192];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(n) if self.bytes.len() + n > self.max => return Err(Stop::Full),
+                Ok(n) if self.bytes.len() + n > self.max => return Err(InflateFailure::Full),
                 Ok(n) => self.bytes.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),
@@ -177,7 +177,7 @@ impl Out {
     }
 }
 
-fn gzip(body: &[u8], out: &mut Out) -> Result<(), Stop> {
+fn gzip(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
     // One for all members: a body may be nothing but their heads.
     let mut reader = flate2::bufread::GzDecoder::new(body);
     loop {
@@ -195,7 +195,7 @@ fn gzip(body: &[u8], out: &mut Out) -> Result<(), Stop> {
     }
 }
 
-fn deflate(body: &[u8], out: &mut Out) -> Result<(), Stop> {
+fn deflate(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
     // The head of zlib's format is none of deflate: there it would be a stored block whose padding is
     // not zero, which nothing writes.
     let is_zlib = matches!(body, [cmf, flg, ..]
@@ -215,19 +215,19 @@ fn deflate(body: &[u8], out: &mut Out) -> Result<(), Stop> {
     }
 }
 
-fn zstd(body: &[u8], out: &mut Out) -> Result<(), Stop> {
+fn zstd(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
     if body.is_empty() {
-        return Err(Stop::Broken("it is cut short".to_owned()));
+        return Err(InflateFailure::Broken("it is cut short".to_owned()));
     }
     let mut reader = zstd::stream::read::Decoder::with_buffer(body)?;
     reader.window_log_max(ZSTD_WINDOW)?;
     out.take(&mut reader)
 }
 
-fn behind_the_end(offset: usize, count: usize) -> Stop {
+fn behind_the_end(offset: usize, count: usize) -> InflateFailure {
     let text =
         format!("behind its end, at byte {offset}, there are {count} bytes that are none of it");
-    Stop::Broken(text)
+    InflateFailure::Broken(text)
 }
 
 #[cfg(test)]
@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn undo(list: &str, body: Vec<u8>, max: usize) -> Result<Bytes, InflateError> {
-        let mut codings = Codings::default();
+        let mut codings = ContentCodings::default();
         codings.add(list).unwrap();
         codings.undo(&body.into(), max)
     }
@@ -313,19 +313,23 @@ mod tests {
             &data[..]
         );
         assert!(undo("zstd, gzip", twice, 100).is_err());
-        let mut codings = Codings::default();
+        let mut codings = ContentCodings::default();
         codings.add("gzip").unwrap();
         codings.add(" deflate ,").unwrap();
-        assert_eq!(codings.0, [Coding::Gzip, Coding::Deflate]);
+        assert_eq!(codings.0, [ContentCoding::Gzip, ContentCoding::Deflate]);
         for (list, named) in [
             ("br", "br"),
             ("gzip, compress", "compress"),
             ("gzip;q=1", "gzip;q=1"),
         ] {
-            let error = Codings::default().add(list).unwrap_err();
+            let error = ContentCodings::default().add(list).unwrap_err();
             assert_eq!(error, UnknownCoding(named.to_owned()));
         }
-        assert!(Codings::default().add("gzip,gzip,gzip,gzip,gzip").is_err());
+        assert!(
+            ContentCodings::default()
+                .add("gzip,gzip,gzip,gzip,gzip")
+                .is_err()
+        );
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl ContentType {
     ///
     /// # Errors
     /// If it has a charset that is not known.
-    pub fn of(sent: Option<&[u8]>) -> Result<Self, CharsetError> {
+    pub fn from_header(sent: Option<&[u8]>) -> Result<Self, CharsetError> {
         let sent = sent.unwrap_or_default();
         if sent == b"application/json" {
             return Ok(Self::json());
@@ -49,7 +49,7 @@ impl ContentType {
         let charset = match charset_label(&text) {
             // Parts of it have their own.
             _ if begins_with(essence(&text), "multipart/") => Charset::Bytes,
-            Some(label) => Charset::of_label(&label)?,
+            Some(label) => Charset::from_label(&label)?,
             None if is_text => Charset::Utf8,
             None => Charset::Bytes,
         };
@@ -73,20 +73,20 @@ impl ContentType {
 #[must_use]
 pub fn as_utf8(sent: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(sent);
-    let charset = ContentType::of(Some(sent)).map(|t| t.charset);
+    let charset = ContentType::from_header(Some(sent)).map(|t| t.charset);
     let is_other = charset.is_ok_and(Charset::is_not_utf8);
     if !is_other {
         return sent.to_vec();
     }
-    let mut kept = essence(&text).to_owned();
+    let mut utf8_type = essence(&text).to_owned();
     for (name, value) in parameters(&text) {
         if name.eq_ignore_ascii_case("charset") {
             continue;
         }
-        kept.extend(["; ", name, "=", value]);
+        utf8_type.extend(["; ", name, "=", value]);
     }
-    kept.push_str("; charset=utf-8");
-    kept.into_bytes()
+    utf8_type.push_str("; charset=utf-8");
+    utf8_type.into_bytes()
 }
 
 fn begins_with(text: &str, start: &str) -> bool {
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> ContentType {
-        ContentType::of(Some(text.as_bytes())).unwrap()
+        ContentType::from_header(Some(text.as_bytes())).unwrap()
     }
 
     #[test]
@@ -258,7 +258,7 @@ mod tests {
             "application/xml ; charset=ISO-8859-1 ;",
             "application/x-www-form-urlencoded; charset=latin1, text/plain",
         ] {
-            let Charset::Of(encoding) = of(text).charset else {
+            let Charset::Other(encoding) = of(text).charset else {
                 panic!("{text}");
             };
             assert_eq!(encoding.name(), "windows-1252", "{text}");
@@ -269,7 +269,8 @@ mod tests {
             of("multipart/form-data; charset=latin1; boundary=x").charset,
             Charset::Bytes
         );
-        let unknown = ContentType::of(Some(b"application/json; charset=utf-7")).unwrap_err();
+        let unknown =
+            ContentType::from_header(Some(b"application/json; charset=utf-7")).unwrap_err();
         assert_eq!(unknown, CharsetError::Unknown("utf-7".to_owned()));
     }
 

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use forebay_model::Timestamp;
 
-use crate::body::{self, BodyError, BodyFormat, Part};
+use crate::body::{self, BodyFormat, BodyParseError, BodyPart};
 use crate::content_type::ContentType;
 use crate::encoding::{BodyEncoding, DecodeError};
-use crate::headers::Headers;
-use crate::json::Document;
+use crate::headers::RequestHeaders;
+use crate::json::JsonDocument;
 
 /// What the records of one request have in common.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct RequestInfo {
     /// Who sent it.
     pub client_ip: IpAddr,
     /// Its headers. Over HTTP/2 the source puts `:authority` in as `Host`.
-    pub headers: Headers,
+    pub headers: RequestHeaders,
 }
 
 /// One record. It is shared by all sinks; its body is parsed once, when the first column asks.
@@ -33,7 +33,7 @@ pub struct RecordContext {
     line: Option<usize>,
     byte: usize,
     of_batch: bool,
-    document: OnceLock<Result<Document, BodyError>>,
+    document: OnceLock<Result<JsonDocument, BodyParseError>>,
 }
 
 impl RecordContext {
@@ -49,7 +49,7 @@ impl RecordContext {
         max: usize,
     ) -> Result<Self, DecodeError> {
         let sent = request.headers.map().get(http::header::CONTENT_TYPE);
-        let content_type = ContentType::of(sent.map(http::HeaderValue::as_bytes))?;
+        let content_type = ContentType::from_header(sent.map(http::HeaderValue::as_bytes))?;
         let encoding = BodyEncoding {
             charset: content_type.charset,
             is_form: content_type.format == BodyFormat::Form,
@@ -64,7 +64,7 @@ impl RecordContext {
     #[must_use]
     pub fn new(request: Arc<RequestInfo>, body: Bytes) -> Self {
         let content_type = request.headers.map().get(http::header::CONTENT_TYPE);
-        let format = BodyFormat::of(content_type.map(http::HeaderValue::as_bytes));
+        let format = BodyFormat::from_content_type(content_type.map(http::HeaderValue::as_bytes));
         Self::with_format(request, body, format)
     }
 
@@ -84,7 +84,7 @@ impl RecordContext {
 
     /// One record of a batch: JSON, whatever the batch's content type.
     #[must_use]
-    pub fn of_batch(request: Arc<RequestInfo>, part: Part) -> Self {
+    pub fn from_batch_part(request: Arc<RequestInfo>, part: BodyPart) -> Self {
         Self {
             line: part.line,
             byte: part.byte,
@@ -150,7 +150,7 @@ impl RecordContext {
     ///
     /// # Errors
     /// If the content type is not one that is parsed, or the body is not what it says.
-    pub fn document(&self) -> Result<&Document, &BodyError> {
+    pub fn document(&self) -> Result<&JsonDocument, &BodyParseError> {
         self.document
             .get_or_init(|| {
                 body::parse(

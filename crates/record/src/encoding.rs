@@ -3,14 +3,14 @@
 use bytes::Bytes;
 
 use crate::charset::{self, Charset, CharsetError};
-use crate::coding::{Codings, InflateError};
+use crate::coding::{ContentCodings, InflateError};
 use crate::form;
 
 /// What was done to a body before it was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BodyEncoding {
     /// Compression of the body.
-    pub codings: Codings,
+    pub codings: ContentCodings,
     /// Charset of the text.
     pub charset: Charset,
     /// Whether the body is a form, whose percent-escapes are in the charset too.
@@ -38,7 +38,7 @@ impl BodyEncoding {
     /// Whether fields have to be read one by one.
     fn is_of_form(&self, body: &[u8]) -> bool {
         self.is_form
-            && self.charset.of_escapes().is_some_and(|encoding| {
+            && self.charset.escape_encoding().is_some_and(|encoding| {
                 body.iter()
                     .any(|b| *b == b'%' || charset::is_special(encoding, *b))
             })
@@ -46,8 +46,8 @@ impl BodyEncoding {
 
     /// Most bytes that decoding a body of `len` bytes holds besides it, where `max` is the limit.
     #[must_use]
-    pub fn most_held(&self, len: usize, max: usize) -> u64 {
-        let (inflated, limit) = (self.codings.most_held(len, max), max as u64);
+    pub fn peak_bytes(&self, len: usize, max: usize) -> u64 {
+        let (inflated, limit) = (self.codings.peak_bytes(len, max), max as u64);
         if self.charset == Charset::Bytes {
             return inflated;
         }
@@ -66,7 +66,7 @@ impl BodyEncoding {
     pub fn decode(&self, body: &Bytes, max: usize) -> Result<Bytes, DecodeError> {
         let body = self.codings.undo(body, max)?;
         if self.is_of_form(&body) {
-            let Some(encoding) = self.charset.of_escapes() else {
+            let Some(encoding) = self.charset.escape_encoding() else {
                 return Ok(body);
             };
             return Ok(form::to_utf8(&body, encoding, max)?.into());

@@ -1,6 +1,6 @@
 //! Why a record has no row.
 
-use crate::body::BodyError;
+use crate::body::BodyParseError;
 
 /// Kinds of refusal; each has its HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub struct RecordError {
     pub message: String,
 }
 
-impl BodyError {
+impl BodyParseError {
     /// Which refusal it leads to.
     #[must_use]
     pub fn kind(&self) -> RecordErrorKind {

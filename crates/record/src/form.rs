@@ -20,14 +20,14 @@ pub const FIELDS_MAX: usize = 200_000;
 /// A body that is not a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormError {
-    problem: &'static str,
+    reason: &'static str,
     /// Byte of the body at which the broken field starts, from 0.
     pub offset: usize,
 }
 
 impl fmt::Display for FormError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in the field at byte {}", self.problem, self.offset)
+        write!(f, "{} in the field at byte {}", self.reason, self.offset)
     }
 }
 
@@ -36,11 +36,11 @@ impl std::error::Error for FormError {}
 #[derive(Debug)]
 enum FormNode {
     Leaf(String),
-    Branch(Branch),
+    Branch(FormBranch),
 }
 
 #[derive(Debug)]
-struct Branch {
+struct FormBranch {
     /// Tells this branch from an earlier one of the same node, which a leaf had replaced.
     id: usize,
     /// Keys in order of arrival.
@@ -51,7 +51,7 @@ struct Branch {
 
 /// Nodes in one list; children are found by (branch, key), so that wide levels cost no search.
 #[derive(Debug, Default)]
-struct Tree {
+struct FormTree {
     nodes: Vec<FormNode>,
     branches: usize,
     children: HashMap<(usize, String), usize>,
@@ -63,16 +63,16 @@ struct Tree {
 /// If a percent sign is not followed by two hex digits, a decoded name or value is not UTF-8, a
 /// name nests deeper than [`MAX_DEPTH`], or there are more than [`FIELDS_MAX`] of them.
 pub fn to_json(body: &[u8]) -> Result<Vec<u8>, FormError> {
-    let mut tree = Tree::default();
+    let mut tree = FormTree::default();
     let top = tree.new_branch();
     tree.nodes.push(FormNode::Branch(top));
-    for Field {
+    for FormField {
         offset,
         name,
         value,
     } in fields(body)
     {
-        let at = |problem| FormError { problem, offset };
+        let at = |reason| FormError { reason, offset };
         let name = decode(name).map_err(at)?;
         let value = decode(value.unwrap_or_default()).map_err(at)?;
         tree.insert(&name, value).map_err(at)?;
@@ -83,7 +83,7 @@ pub fn to_json(body: &[u8]) -> Result<Vec<u8>, FormError> {
 }
 
 /// One field as it was sent.
-struct Field<'a> {
+struct FormField<'a> {
     /// Byte of the body at which it starts.
     offset: usize,
     name: &'a [u8],
@@ -91,7 +91,7 @@ struct Field<'a> {
     value: Option<&'a [u8]>,
 }
 
-fn fields(body: &[u8]) -> impl Iterator<Item = Field<'_>> {
+fn fields(body: &[u8]) -> impl Iterator<Item = FormField<'_>> {
     let mut start = 0;
     let fields = body.split(|b| *b == b'&').map(move |field| {
         let offset = start;
@@ -100,7 +100,7 @@ fn fields(body: &[u8]) -> impl Iterator<Item = Field<'_>> {
             Some(i) => (&field[..i], Some(&field[i + 1..])),
             None => (field, None),
         };
-        Field {
+        FormField {
             offset,
             name,
             value,
@@ -116,8 +116,8 @@ fn fields(body: &[u8]) -> impl Iterator<Item = Field<'_>> {
 pub fn all(body: &[u8], name: &str) -> Result<Vec<String>, FormError> {
     let mut values = Vec::new();
     for field in fields(body) {
-        let at = |problem| FormError {
-            problem,
+        let at = |reason| FormError {
+            reason,
             offset: field.offset,
         };
         if decode(field.name).map_err(at)? == name {
@@ -245,7 +245,7 @@ fn keys(name: &str) -> Vec<&str> {
     }
 }
 
-impl Tree {
+impl FormTree {
     fn insert(&mut self, name: &str, value: String) -> Result<(), &'static str> {
         let keys = keys(name);
         if keys.len() > MAX_DEPTH {
@@ -262,9 +262,9 @@ impl Tree {
         Ok(())
     }
 
-    fn new_branch(&mut self) -> Branch {
+    fn new_branch(&mut self) -> FormBranch {
         self.branches += 1;
-        Branch {
+        FormBranch {
             id: self.branches,
             members: Vec::new(),
             next: 0,

@@ -10,13 +10,13 @@ use http::header::{COOKIE, HeaderName};
 
 /// The headers of a request, shown lazily: a mapping without a `headers` column pays nothing.
 #[derive(Debug, Default)]
-pub struct Headers {
+pub struct RequestHeaders {
     map: HeaderMap,
     sorted: OnceLock<Vec<(String, String)>>,
     json: OnceLock<Vec<u8>>,
 }
 
-impl From<HeaderMap> for Headers {
+impl From<HeaderMap> for RequestHeaders {
     fn from(map: HeaderMap) -> Self {
         Self {
             map,
@@ -25,7 +25,7 @@ impl From<HeaderMap> for Headers {
     }
 }
 
-impl Headers {
+impl RequestHeaders {
     /// From names and values as [`Self::entries`] gives them.
     #[must_use]
     pub fn from_entries(entries: Vec<(String, String)>) -> Self {

@@ -11,12 +11,13 @@
 
 pub mod block;
 pub mod body;
+mod cell_output;
 pub mod charset;
 pub mod coding;
 pub mod content_type;
 pub mod context;
 pub mod csv;
-pub mod csv_read;
+pub mod csv_reader;
 pub mod encoding;
 pub mod error;
 pub mod form;
@@ -25,20 +26,21 @@ pub mod json;
 pub mod jsonnet;
 pub mod line;
 pub mod message;
-mod out;
 pub mod path;
 pub mod row;
 mod usage;
 pub mod uuid;
 
-pub use block::{Decoder, Encoder, OpenBlock, SealedBlock};
-pub use body::{BodyError, BodyFormat, BodyMode, InflateError, Part, Parts, SplitError};
+pub use block::{BlockDecoder, BlockEncoder, OpenBlock, SealedBlock};
+pub use body::{
+    BodyFormat, BodyMode, BodyParseError, BodyPart, BodyParts, InflateError, SplitError,
+};
 pub use content_type::ContentType;
 pub use context::{RecordContext, RequestInfo};
-pub use csv_read::{CsvError, CsvReader, CsvRecord};
+pub use csv_reader::{CsvError, CsvReader, CsvRecord};
 pub use encoding::{BodyEncoding, DecodeError};
 pub use error::{ColumnError, RecordError, RecordErrorKind, TemplateError};
-pub use headers::Headers;
-pub use jsonnet::{Template, TemplateId};
+pub use headers::RequestHeaders;
+pub use jsonnet::{TemplateId, TemplateProgram};
 pub use message::{CompiledMessage, RenderedMessage};
-pub use row::{CompiledMapping, Limits};
+pub use row::{CompiledMapping, RowLimits};

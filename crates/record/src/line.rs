@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::json::{JsonError, Values};
+use crate::json::{JsonError, JsonValues};
 
 pub use crate::json::may_hold_several;
 
@@ -43,7 +43,7 @@ pub fn text_of_line(line: &[u8]) -> Range<usize> {
 /// # Errors
 /// The first place at which something else than a value begins, or at which a value is broken.
 pub fn values(line: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
-    Values::new(line).collect()
+    JsonValues::new(line).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::content_type;
 use crate::context::RecordContext;
 use crate::error::{RecordError, TemplateError};
 use crate::json::write_string;
-use crate::row::{CompiledMapping, Limits};
+use crate::row::{CompiledMapping, RowLimits};
 
 /// What a topic makes of a record, ready to be used.
 #[derive(Clone, Debug)]
@@ -16,14 +16,14 @@ pub struct CompiledMessage {
     /// Of all parts.
     mapping: Arc<CompiledMapping>,
     /// What each of its columns becomes, in order.
-    parts: Vec<Part>,
+    parts: Vec<MessagePart>,
     is_object: bool,
-    content_type: ContentType,
+    content_type: ContentTypeHeader,
 }
 
 /// What says what a message's value is, as a header of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ContentType {
+enum ContentTypeHeader {
     /// Nothing.
     Unsaid,
     /// It is JSON.
@@ -32,12 +32,12 @@ enum ContentType {
     OfRecord,
 }
 
-impl ContentType {
+impl ContentTypeHeader {
     const NAME: &str = "content-type";
     const JSON: &[u8] = b"application/json";
 
     /// For messages that are requests of their own, unless the mapping has the header.
-    fn of(topic: &TopicSink) -> Self {
+    fn for_topic(topic: &TopicSink) -> Self {
         let mut headers = topic.message.headers.iter();
         let is_said = headers.any(|h| h.name.eq_ignore_ascii_case(Self::NAME));
         if topic.kind != TopicKind::Http || topic.batches || is_said {
@@ -67,7 +67,7 @@ impl ContentType {
 }
 
 #[derive(Clone, Debug)]
-enum Part {
+enum MessagePart {
     Value,
     /// A field of the value: the text before its content, and whether the content is JSON already.
     Field(Vec<u8>, bool),
@@ -89,11 +89,11 @@ pub struct RenderedMessage {
 impl CompiledMessage {
     /// Compiles a mapping that was checked before, as those in the metadata store are.
     #[must_use]
-    pub fn compile_checked(message: &MessageMapping, limits: &Limits) -> Self {
+    pub fn compile_checked(message: &MessageMapping, limits: &RowLimits) -> Self {
         let mut parts = Vec::new();
         let is_object = match &message.value {
             MessageValue::Part(_) => {
-                parts.push(Part::Value);
+                parts.push(MessagePart::Value);
                 false
             }
             MessageValue::Object(fields) => {
@@ -101,27 +101,27 @@ impl CompiledMessage {
                     let mut before = if i == 0 { b"{".to_vec() } else { b",".to_vec() };
                     write_string(&field.name, &mut before);
                     before.push(b':');
-                    parts.push(Part::Field(before, is_json(&field.kind)));
+                    parts.push(MessagePart::Field(before, is_json(&field.kind)));
                 }
                 true
             }
         };
-        parts.extend(message.key.as_ref().map(|_| Part::Key));
+        parts.extend(message.key.as_ref().map(|_| MessagePart::Key));
         let headers = message.headers.iter();
-        parts.extend(headers.map(|h| Part::Header(Arc::from(h.name.as_str()))));
+        parts.extend(headers.map(|h| MessagePart::Header(Arc::from(h.name.as_str()))));
         Self {
             mapping: Arc::new(CompiledMapping::compile_checked(&message.columns(), limits)),
             parts,
             is_object,
-            content_type: ContentType::Unsaid,
+            content_type: ContentTypeHeader::Unsaid,
         }
     }
 
     /// The messages of a topic, with what the topic itself says of them: over HTTP a `Content-Type`.
     #[must_use]
-    pub fn of_topic(topic: &TopicSink, limits: &Limits) -> Self {
+    pub fn for_topic(topic: &TopicSink, limits: &RowLimits) -> Self {
         Self {
-            content_type: ContentType::of(topic),
+            content_type: ContentTypeHeader::for_topic(topic),
             ..Self::compile_checked(&topic.message, limits)
         }
     }
@@ -146,8 +146,8 @@ impl CompiledMessage {
         self.mapping
             .each_cell(record, templates, random, |i, cell| {
                 match self.parts.get(i) {
-                    Some(Part::Value) | None => message.value = cell,
-                    Some(Part::Field(before, is_json)) => {
+                    Some(MessagePart::Value) | None => message.value = cell,
+                    Some(MessagePart::Field(before, is_json)) => {
                         message.value.extend_from_slice(before);
                         if *is_json {
                             message.value.extend_from_slice(&cell);
@@ -156,15 +156,19 @@ impl CompiledMessage {
                             write_string(&text, &mut message.value);
                         }
                     }
-                    Some(Part::Key) => message.key = Some(cell),
-                    Some(Part::Header(name)) => message.headers.push((Arc::clone(name), cell)),
+                    Some(MessagePart::Key) => message.key = Some(cell),
+                    Some(MessagePart::Header(name)) => {
+                        message.headers.push((Arc::clone(name), cell))
+                    }
                 }
             })?;
         if self.is_object {
             message.value.push(b'}');
         }
         if let Some(value) = self.content_type.value(record) {
-            message.headers.push((Arc::from(ContentType::NAME), value));
+            message
+                .headers
+                .push((Arc::from(ContentTypeHeader::NAME), value));
         }
         Ok(message)
     }
@@ -186,7 +190,7 @@ fn is_json(kind: &ColumnKind) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use forebay_model::{ByteSize, Column, PathColumn, Timestamp};
+    use forebay_model::{ByteSize, MappingColumn, PathColumn, Timestamp};
 
     use super::*;
     use crate::context::RequestInfo;
@@ -211,8 +215,8 @@ mod tests {
         })
     }
 
-    fn column(name: &str, kind: ColumnKind) -> Column {
-        Column {
+    fn column(name: &str, kind: ColumnKind) -> MappingColumn {
+        MappingColumn {
             name: name.to_owned(),
             primary_key: false,
             kind,
@@ -220,7 +224,7 @@ mod tests {
     }
 
     fn render(message: &MessageMapping, body: &str) -> Result<RenderedMessage, RecordError> {
-        let limits = Limits {
+        let limits = RowLimits {
             row_size: ByteSize(60),
         };
         let none: [Result<Vec<u8>, TemplateError>; 0] = [];
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn over_http_a_message_says_what_its_value_is() {
-        let limits = Limits {
+        let limits = RowLimits {
             row_size: ByteSize(60),
         };
         let said =
@@ -276,7 +280,7 @@ mod tests {
                     },
                 };
                 let none: [Result<Vec<u8>, TemplateError>; 0] = [];
-                let message = CompiledMessage::of_topic(&topic, &limits);
+                let message = CompiledMessage::for_topic(&topic, &limits);
                 let message = message.render(record, &none, &mut || 0).unwrap();
                 let headers = message.headers.into_iter();
                 let headers = headers.map(|(n, v)| format!("{n}: {}", String::from_utf8_lossy(&v)));
@@ -290,12 +294,12 @@ mod tests {
             headers: headers.into(),
         });
         let text = RecordContext::new(Arc::clone(&request), b"x".to_vec().into());
-        let part = crate::body::Part {
+        let part = crate::body::BodyPart {
             line: Some(1),
             byte: 0,
             body: b"{}".to_vec().into(),
         };
-        let of_batch = RecordContext::of_batch(request, part);
+        let of_batch = RecordContext::from_batch_part(request, part);
         let (http, kafka, json) = (TopicKind::Http, TopicKind::Kafka, record("{\"a\":1}"));
         let body = || MessageValue::Part(ColumnKind::Body);
         let fields = || MessageValue::Object(vec![column("a", path("a", false))]);

@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use forebay_model::{ByteSize, Column, ColumnKind, Mapping, PathColumn, PathUse};
+use forebay_model::{ByteSize, ColumnKind, Mapping, MappingColumn, PathColumn, PathUse};
 
+use crate::cell_output::{BoundedOutput, CellOutput, CsvOutput};
 use crate::context::RecordContext;
 use crate::error::{ColumnError, RecordError, RecordErrorKind, TemplateError};
-use crate::json::{Document, Kind, NodeId, unescape};
-use crate::jsonnet::{self, Template};
-use crate::out::{Bounded, Csv, Out};
-use crate::path::{self, Found, Path, PathSet, Selection};
-use crate::usage::Usage;
+use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
+use crate::jsonnet::{self, TemplateProgram};
+use crate::path::{self, CompiledPath, PathMatches, PathSelection, PathSet};
+use crate::usage::PathUseCounters;
 use crate::uuid;
 
 /// Bounds of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct RowLimits {
     /// Bytes of a row as CSV, its line end too.
     pub row_size: ByteSize,
 }
 
-impl Default for Limits {
+impl Default for RowLimits {
     /// 1536 KB a row, as in the reference service.
     fn default() -> Self {
         Self {
@@ -35,9 +35,9 @@ pub struct CompiledMapping {
     columns: Vec<CompiledColumn>,
     paths: PathSet,
     has_path: bool,
-    templates: Vec<Arc<Template>>,
+    templates: Vec<Arc<TemplateProgram>>,
     /// Of this mapping, wherever it is used.
-    usage: Arc<Usage>,
+    usage: Arc<PathUseCounters>,
     row_max: usize,
     row_limit: ByteSize,
 }
@@ -45,11 +45,11 @@ pub struct CompiledMapping {
 #[derive(Clone, Debug)]
 struct CompiledColumn {
     name: String,
-    cell: Cell,
+    cell: CellSource,
 }
 
 #[derive(Clone, Debug)]
-enum Cell {
+enum CellSource {
     Uuid,
     Datetime,
     Ip,
@@ -77,20 +77,22 @@ impl CompiledMapping {
     ///
     /// # Errors
     /// Every column with a path or a template that is none, with the place in it.
-    pub fn compile(mapping: &Mapping, limits: &Limits) -> Result<Self, Vec<ColumnError>> {
+    pub fn compile(mapping: &Mapping, limits: &RowLimits) -> Result<Self, Vec<ColumnError>> {
         let templates = mapping.columns.iter().filter_map(|c| match &c.kind {
             ColumnKind::Template(t) => Some(t.content.as_str()),
             _ => None,
         });
         let mut checked = jsonnet::check_all(templates.collect()).into_iter();
-        let mut problem = |column: &Column| match &column.kind {
+        let mut violation = |column: &MappingColumn| match &column.kind {
             ColumnKind::Template(_) => checked.next().flatten().map(|p| p.to_string()),
-            ColumnKind::Path(path) => Path::compile(&path.path).err().map(|e| e.to_string()),
+            ColumnKind::Path(path) => CompiledPath::compile(&path.path)
+                .err()
+                .map(|e| e.to_string()),
             _ => None,
         };
         let mut errors = Vec::new();
         for column in &mapping.columns {
-            if let Some(message) = problem(column) {
+            if let Some(message) = violation(column) {
                 errors.push(ColumnError {
                     column: column.name.clone(),
                     kind: column.kind.type_name(),
@@ -109,8 +111,8 @@ impl CompiledMapping {
     /// metadata store have: templates are not checked again. One that is broken all the same fails
     /// its records, and so does a path.
     #[must_use]
-    pub fn compile_checked(mapping: &Mapping, limits: &Limits) -> Self {
-        let mut parts = Parts::default();
+    pub fn compile_checked(mapping: &Mapping, limits: &RowLimits) -> Self {
+        let mut parts = MappingParts::default();
         let columns = mapping.columns.iter();
         let columns = columns
             .map(|column| CompiledColumn {
@@ -144,7 +146,7 @@ impl CompiledMapping {
     /// The programs of its template columns, in their order. Whoever renders a row evaluates them
     /// first.
     #[must_use]
-    pub fn templates(&self) -> &[Arc<Template>] {
+    pub fn templates(&self) -> &[Arc<TemplateProgram>] {
         &self.templates
     }
 
@@ -186,7 +188,7 @@ impl CompiledMapping {
         for (i, column) in self.columns.iter().enumerate() {
             out.extend_from_slice(if i == 0 { b"\"" } else { b",\"" });
             // The limit leaves room for the quote and the line end behind the cell.
-            let mut csv = Csv {
+            let mut csv = CsvOutput {
                 out,
                 end: (start + self.row_max).saturating_sub(2),
                 full: false,
@@ -242,7 +244,7 @@ impl CompiledMapping {
         let found = self.find_paths(record);
         let mut size = 0;
         for (i, column) in self.columns.iter().enumerate() {
-            let mut cell = Bounded {
+            let mut cell = BoundedOutput {
                 out: Vec::new(),
                 max: self.row_max.saturating_sub(size),
                 full: false,
@@ -260,12 +262,12 @@ impl CompiledMapping {
         Ok(())
     }
 
-    fn find_paths<'a>(&self, record: &'a RecordContext) -> Option<(&'a Document, Found)> {
+    fn find_paths<'a>(&self, record: &'a RecordContext) -> Option<(&'a JsonDocument, PathMatches)> {
         if !self.has_path {
             return None;
         }
         let document = record.document().ok()?;
-        self.usage.note_record(record.request().received);
+        self.usage.count_record(record.request().received);
         Some((document, self.paths.find(document)))
     }
 
@@ -273,20 +275,20 @@ impl CompiledMapping {
         &self,
         column: &CompiledColumn,
         record: &RecordContext,
-        found: Option<&(&Document, Found)>,
+        found: Option<&(&JsonDocument, PathMatches)>,
         templates: &[Result<impl AsRef<[u8]>, TemplateError>],
         random: &mut dyn FnMut() -> u128,
-        out: &mut impl Out,
+        out: &mut impl CellOutput,
     ) -> Result<(), RecordError> {
         let request = record.request();
         match &column.cell {
-            Cell::Uuid => out.plain(&uuid::v7(request.received, random())),
-            Cell::Datetime => out.plain(request.received.to_string().as_bytes()),
-            Cell::Ip => out.plain(request.client_ip.to_canonical().to_string().as_bytes()),
-            Cell::Body => out.push(record.body()),
-            Cell::Headers => out.push(request.headers.json()),
-            Cell::Static(value) => out.push(value),
-            Cell::Template(i) => match templates.get(*i) {
+            CellSource::Uuid => out.plain(&uuid::v7(request.received, random())),
+            CellSource::Datetime => out.plain(request.received.to_string().as_bytes()),
+            CellSource::Ip => out.plain(request.client_ip.to_canonical().to_string().as_bytes()),
+            CellSource::Body => out.push(record.body()),
+            CellSource::Headers => out.push(request.headers.json()),
+            CellSource::Static(value) => out.push(value),
+            CellSource::Template(i) => match templates.get(*i) {
                 Some(Ok(text)) => out.push(text.as_ref()),
                 Some(Err(e)) => return Err(column.error(e.kind, e.message.clone())),
                 None => {
@@ -294,8 +296,8 @@ impl CompiledMapping {
                     return Err(column.error(RecordErrorKind::Unavailable, message));
                 }
             },
-            Cell::Path { .. } => return self.path_cell(column, record, found, out),
-            Cell::Broken(message) => {
+            CellSource::Path { .. } => return self.path_cell(column, record, found, out),
+            CellSource::Broken(message) => {
                 return Err(column.error(RecordErrorKind::PathNotFound, message.clone()));
             }
         }
@@ -306,10 +308,10 @@ impl CompiledMapping {
         &self,
         column: &CompiledColumn,
         record: &RecordContext,
-        found: Option<&(&Document, Found)>,
-        out: &mut impl Out,
+        found: Option<&(&JsonDocument, PathMatches)>,
+        out: &mut impl CellOutput,
     ) -> Result<(), RecordError> {
-        let Cell::Path {
+        let CellSource::Path {
             slot,
             path,
             default,
@@ -326,20 +328,22 @@ impl CompiledMapping {
             let message = format!("path \"{path}\" {error}");
             column.error(RecordErrorKind::PathLimit, message)
         })?;
-        if let (Some(counted), Selection::One(_) | Selection::Many(_)) = (counted, selection) {
-            self.usage.note_found(*counted);
+        if let (Some(counted), PathSelection::One(_) | PathSelection::Many(_)) =
+            (counted, selection)
+        {
+            self.usage.mark_found(*counted);
         }
         match selection {
-            Selection::One(value) => write_value(document, value, *raw, out),
-            Selection::Many(values) => path::list(document, values, |part| out.push(part)),
-            Selection::Nothing => {
+            PathSelection::One(value) => write_value(document, value, *raw, out),
+            PathSelection::Many(values) => path::list(document, values, |part| out.push(part)),
+            PathSelection::Nothing => {
                 if let Some(counted) = counted {
-                    self.usage.note_missed(*counted);
+                    self.usage.count_missed(*counted);
                 }
                 match default {
                     Some(default) => out.push(default),
                     None => {
-                        let note = crate::body::note(record);
+                        let note = crate::body::not_found_hint(record);
                         let message = format!("path \"{path}\" not found in the body{note}");
                         return Err(column.error(RecordErrorKind::PathNotFound, message));
                     }
@@ -370,35 +374,35 @@ impl CompiledColumn {
 
 /// What the columns of a mapping need together.
 #[derive(Default)]
-struct Parts {
-    paths: Vec<Path>,
-    templates: Vec<Arc<Template>>,
-    usage: Usage,
+struct MappingParts {
+    paths: Vec<CompiledPath>,
+    templates: Vec<Arc<TemplateProgram>>,
+    usage: PathUseCounters,
 }
 
-impl Parts {
-    fn cell(&mut self, column: &Column) -> Cell {
+impl MappingParts {
+    fn cell(&mut self, column: &MappingColumn) -> CellSource {
         match &column.kind {
-            ColumnKind::Uuid => Cell::Uuid,
-            ColumnKind::Datetime => Cell::Datetime,
-            ColumnKind::Ip => Cell::Ip,
-            ColumnKind::Body => Cell::Body,
-            ColumnKind::Headers => Cell::Headers,
-            ColumnKind::Static { value } => Cell::Static(value.clone().into_bytes()),
+            ColumnKind::Uuid => CellSource::Uuid,
+            ColumnKind::Datetime => CellSource::Datetime,
+            ColumnKind::Ip => CellSource::Ip,
+            ColumnKind::Body => CellSource::Body,
+            ColumnKind::Headers => CellSource::Headers,
+            ColumnKind::Static { value } => CellSource::Static(value.clone().into_bytes()),
             ColumnKind::Template(template) => {
-                let template = Template::new(&template.content, template.raw_string);
+                let template = TemplateProgram::new(&template.content, template.raw_string);
                 self.templates.push(Arc::new(template));
-                Cell::Template(self.templates.len() - 1)
+                CellSource::Template(self.templates.len() - 1)
             }
             ColumnKind::Path(path) => self.path(column, path),
         }
     }
 
-    fn path(&mut self, column: &Column, from: &PathColumn) -> Cell {
-        let path = match Path::compile(&from.path) {
+    fn path(&mut self, column: &MappingColumn, from: &PathColumn) -> CellSource {
+        let path = match CompiledPath::compile(&from.path) {
             Ok(path) => path,
             Err(error) => {
-                return Cell::Broken(format!("path \"{}\" is invalid: {error}", from.path));
+                return CellSource::Broken(format!("path \"{}\" is invalid: {error}", from.path));
             }
         };
         let quoted = |text: &str| {
@@ -418,7 +422,7 @@ impl Parts {
         let default = default.or(empty);
         let counted = default.is_some();
         self.paths.push(path);
-        Cell::Path {
+        CellSource::Path {
             slot: self.paths.len() - 1,
             path: from.path.clone(),
             default,
@@ -429,8 +433,8 @@ impl Parts {
 }
 
 /// A value as a cell: compact JSON, or the text of a string when that is wanted.
-fn write_value(document: &Document, value: NodeId, raw: bool, out: &mut impl Out) {
-    if raw && document.kind(value) == Kind::String {
+fn write_value(document: &JsonDocument, value: JsonNodeId, raw: bool, out: &mut impl CellOutput) {
+    if raw && document.kind(value) == JsonKind::String {
         match document.string(value) {
             (text, false) => out.push(text),
             (text, true) => unescape(text, |part| out.push(part)),

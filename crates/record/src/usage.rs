@@ -7,25 +7,25 @@ use forebay_model::{PathColumnUse, PathUse, Timestamp};
 
 /// Counts of the path columns of a mapping that have something to take when nothing is found.
 #[derive(Debug, Default)]
-pub(crate) struct Usage {
+pub(crate) struct PathUseCounters {
     /// Milliseconds; of the first record.
     since: AtomicI64,
     records: AtomicU64,
-    columns: Vec<Counted>,
+    columns: Vec<CountedColumn>,
 }
 
 #[derive(Debug)]
-struct Counted {
+struct CountedColumn {
     column: String,
     path: String,
     missed: AtomicU64,
     found: AtomicBool,
 }
 
-impl Usage {
+impl PathUseCounters {
     /// Counts one more column; returns its number.
     pub(crate) fn add(&mut self, column: &str, path: &str) -> usize {
-        self.columns.push(Counted {
+        self.columns.push(CountedColumn {
             column: column.to_owned(),
             path: path.to_owned(),
             missed: AtomicU64::new(0),
@@ -35,21 +35,21 @@ impl Usage {
     }
 
     /// A record was looked at.
-    pub(crate) fn note_record(&self, received: Timestamp) {
+    pub(crate) fn count_record(&self, received: Timestamp) {
         if self.records.fetch_add(1, Ordering::Relaxed) == 0 {
             self.since.store(received.as_millis(), Ordering::Relaxed);
         }
     }
 
     /// Nothing was found for a column.
-    pub(crate) fn note_missed(&self, column: usize) {
+    pub(crate) fn count_missed(&self, column: usize) {
         if let Some(counted) = self.columns.get(column) {
             counted.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Something was found for a column. Written once: the usual record only reads.
-    pub(crate) fn note_found(&self, column: usize) {
+    pub(crate) fn mark_found(&self, column: usize) {
         if let Some(counted) = self.columns.get(column)
             && !counted.found.load(Ordering::Relaxed)
         {

@@ -9,26 +9,26 @@ use std::io::Read;
 
 use bytes::Bytes;
 use common::*;
-use forebay_model::{ColumnKind, Compression};
+use forebay_model::{BlockCompression, ColumnKind};
 use forebay_record::body::{inflate, split};
 use forebay_record::line;
 use forebay_record::{
-    BodyMode, CsvError, CsvReader, CsvRecord, Decoder, Encoder, InflateError, OpenBlock,
+    BlockDecoder, BlockEncoder, BodyMode, CsvError, CsvReader, CsvRecord, InflateError, OpenBlock,
     RecordContext, SplitError, block, csv,
 };
 use proptest::prelude::*;
 
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip { level: 1 },
-    Compression::Gzip { level: 9 },
-    Compression::Zstd { level: 1 },
-    Compression::Zstd { level: 9 },
+const CODECS: [BlockCompression; 5] = [
+    BlockCompression::None,
+    BlockCompression::Gzip { level: 1 },
+    BlockCompression::Gzip { level: 9 },
+    BlockCompression::Zstd { level: 1 },
+    BlockCompression::Zstd { level: 9 },
 ];
 
 fn bodies(body: &str, mode: BodyMode) -> Vec<String> {
     let parts = split(&Bytes::copy_from_slice(body.as_bytes()), mode, 1000).unwrap();
-    let text = |p: forebay_record::Part| String::from_utf8(p.body.to_vec()).unwrap();
+    let text = |p: forebay_record::BodyPart| String::from_utf8(p.body.to_vec()).unwrap();
     parts.iter().map(text).collect()
 }
 
@@ -49,7 +49,7 @@ fn a_broken_line_is_its_own_records_error_and_says_which_line() {
     let request = request(&[("content-type", "application/x-ndjson")]);
     let results: Vec<_> = parts
         .iter()
-        .map(|part| RecordContext::of_batch(request.clone(), part))
+        .map(|part| RecordContext::from_batch_part(request.clone(), part))
         .map(|record| cell(path("a", None, false), &record))
         .collect();
     assert_eq!(
@@ -107,7 +107,7 @@ fn batches_are_bounded() {
 }
 
 fn gzip(data: &[u8]) -> Vec<u8> {
-    Encoder::new(Compression::Gzip { level: 6 })
+    BlockEncoder::new(BlockCompression::Gzip { level: 6 })
         .unwrap()
         .encode(data)
         .unwrap()
@@ -153,7 +153,7 @@ fn a_bomb_costs_no_more_than_the_limit() {
 #[test]
 fn blocks_joined_are_one_stream_and_each_stands_for_itself() {
     for codec in CODECS {
-        let mut encoder = Encoder::new(codec).unwrap();
+        let mut encoder = BlockEncoder::new(codec).unwrap();
         let mut open = OpenBlock::with_capacity(1024);
         let (mut joined, mut all) = (Vec::new(), Vec::new());
         for round in 0..4u8 {
@@ -181,21 +181,21 @@ fn blocks_joined_are_one_stream_and_each_stands_for_itself() {
             joined.extend(sealed.payload);
         }
         let mut back = Vec::new();
-        let mut decoder = Decoder::new(&joined[..], codec, all.len() as u64).unwrap();
+        let mut decoder = BlockDecoder::new(&joined[..], codec, all.len() as u64).unwrap();
         decoder.read_to_end(&mut back).unwrap();
         assert_eq!(back, all, "{codec:?}");
-        let mut tight = Decoder::new(&joined[..], codec, all.len() as u64 - 1).unwrap();
+        let mut tight = BlockDecoder::new(&joined[..], codec, all.len() as u64 - 1).unwrap();
         assert!(tight.read_to_end(&mut Vec::new()).is_err());
-        if codec != Compression::None {
+        if codec != BlockCompression::None {
             let cut = &joined[..joined.len() - 3];
             assert!(
-                Decoder::new(cut, codec, u64::MAX)
+                BlockDecoder::new(cut, codec, u64::MAX)
                     .unwrap()
                     .read_to_end(&mut Vec::new())
                     .is_err()
             );
             let garbage = [&joined[..], b"garbage"].concat();
-            let mut decoder = Decoder::new(&garbage[..], codec, u64::MAX).unwrap();
+            let mut decoder = BlockDecoder::new(&garbage[..], codec, u64::MAX).unwrap();
             assert!(decoder.read_to_end(&mut Vec::new()).is_err());
         }
     }
@@ -312,14 +312,14 @@ proptest! {
     #[test]
     fn blocks_come_back(data in proptest::collection::vec(any::<u8>(), 0..3000), codec in 0..CODECS.len()) {
         let codec = CODECS[codec];
-        let packed = Encoder::new(codec).unwrap().encode(&data).unwrap();
+        let packed = BlockEncoder::new(codec).unwrap().encode(&data).unwrap();
         prop_assert_eq!(block::decode(&packed, codec, data.len()).unwrap(), data);
     }
 
     #[test]
     fn garbage_is_never_decoded_past_the_bound(data: Vec<u8>, codec in 0..CODECS.len()) {
         let mut out = Vec::new();
-        let decoder = Decoder::new(&data[..], CODECS[codec], 50);
+        let decoder = BlockDecoder::new(&data[..], CODECS[codec], 50);
         if decoder.and_then(|mut d| d.read_to_end(&mut out)).is_ok() {
             prop_assert!(out.len() <= 50);
         }
@@ -331,7 +331,7 @@ proptest! {
     #[test]
     fn elements_are_those_of_the_whole_document(value in "[\\[\\]{}1,\" :a]{0,24}") {
         let body = Bytes::from(format!("[{value}]"));
-        let whole = forebay_record::json::Document::parse(body.clone());
+        let whole = forebay_record::json::JsonDocument::parse(body.clone());
         let parts = split(&body, BodyMode::JsonArray, 100);
         prop_assert_eq!(whole.is_ok(), parts.is_ok());
         if let (Ok(whole), Ok(parts)) = (whole, parts) {

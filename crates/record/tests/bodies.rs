@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::{cell, json, path, record, request, template};
 use forebay_model::ColumnKind;
 use forebay_record::body::split;
-use forebay_record::{BodyMode, DecodeError, Part, RecordContext, SplitError};
+use forebay_record::{BodyMode, BodyPart, DecodeError, RecordContext, SplitError};
 use proptest::prelude::*;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -282,7 +282,7 @@ fn values_of_a_header_that_was_sent_more_than_once_are_joined() {
 
 fn places(body: &[u8], mode: BodyMode) -> Vec<(String, Option<usize>, usize)> {
     let parts = split(&Bytes::copy_from_slice(body), mode, 100).unwrap();
-    let text = |p: Part| {
+    let text = |p: BodyPart| {
         (
             String::from_utf8_lossy(&p.body).into_owned(),
             p.line,
@@ -317,7 +317,7 @@ fn lines_of_several_values_are_several_records() {
     let body = Bytes::from_static(b"{\"i\":1}\n{\"i\":2}{\"i\":}\n{\"i\":3}");
     let parts = split(&body, BodyMode::Ndjson, 100).unwrap();
     assert_eq!(parts.len(), 3);
-    let broken = RecordContext::of_batch(request(&[]), parts.get(1).unwrap());
+    let broken = RecordContext::from_batch_part(request(&[]), parts.get(1).unwrap());
     let error = broken.document().unwrap_err().to_string();
     assert_eq!(
         error,
@@ -362,7 +362,7 @@ fn sequences_are_divided_at_their_separators() {
         ]
     );
     let parts = split(&Bytes::from_static(body), BodyMode::JsonSequence, 100).unwrap();
-    let broken = RecordContext::of_batch(request(&[]), parts.get(3).unwrap());
+    let broken = RecordContext::from_batch_part(request(&[]), parts.get(3).unwrap());
     assert_eq!(
         broken.document().unwrap_err().to_string(),
         "line 7 is not valid JSON: expected a value at byte 6 of the line"

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use forebay_model::{ByteSize, ColumnKind};
-use forebay_record::{CompiledMapping, Limits, RecordErrorKind};
+use forebay_record::{CompiledMapping, RecordErrorKind, RowLimits};
 
 const DOCUMENT: &str = r#"{ "a": {"b": [10, {"c": "x\u00e9\n"}, null], "d e-f": 1.50 },
   "0": "zero", "big": 12345678901234567890, "e": 1e3, "s": "q\"uote", "n": null, "t": true,
@@ -111,7 +111,7 @@ fn a_path_that_is_none_is_refused_with_its_column() {
         template("Body(", false),
         path("$.a[", Some("x"), true),
     ];
-    let errors = CompiledMapping::compile(&mapping(kinds.clone()), &Limits::default());
+    let errors = CompiledMapping::compile(&mapping(kinds.clone()), &RowLimits::default());
     let errors: Vec<_> = errors.unwrap_err();
     let columns: Vec<_> = errors.iter().map(|e| (e.column.as_str(), e.kind)).collect();
     assert_eq!(
@@ -125,7 +125,7 @@ fn a_path_that_is_none_is_refused_with_its_column() {
     );
     // One that got past all checks refuses records, and takes no default.
     let stored = mapping([kinds[3].clone()]);
-    let stored = CompiledMapping::compile_checked(&stored, &Limits::default());
+    let stored = CompiledMapping::compile_checked(&stored, &RowLimits::default());
     let error = stored
         .render_cells(&json("{}"), NO_TEMPLATES, &mut || 7)
         .unwrap_err();
@@ -513,7 +513,7 @@ fn rows_are_quoted_and_joined() {
 #[test]
 fn a_row_over_its_limit_names_the_column_and_leaves_nothing() {
     let kinds = [ColumnKind::Ip, ColumnKind::Body, ColumnKind::Ip];
-    let limits = Limits {
+    let limits = RowLimits {
         row_size: ByteSize(100),
     };
     let mapping = CompiledMapping::compile(&mapping(kinds), &limits).unwrap();

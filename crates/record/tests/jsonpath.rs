@@ -3,17 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 use bytes::Bytes;
-use forebay_record::json::Document;
-use forebay_record::path::{Path, Selected, list, normalized, steps_max};
+use forebay_record::json::JsonDocument;
+use forebay_record::path::{CompiledPath, OwnedSelection, list, normalized, steps_max};
 
 /// What a path selects, as the JSON array of it.
 fn selected(path: &str, document: &str) -> String {
-    let compiled = Path::compile(path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let document = Document::parse(Bytes::copy_from_slice(document.as_bytes())).unwrap();
+    let compiled = CompiledPath::compile(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let document = JsonDocument::parse(Bytes::copy_from_slice(document.as_bytes())).unwrap();
     let nodes = match compiled.select(&document).unwrap() {
-        Selected::Nothing => Vec::new(),
-        Selected::One(node) => vec![node],
-        Selected::Many(nodes) => nodes,
+        OwnedSelection::Nothing => Vec::new(),
+        OwnedSelection::One(node) => vec![node],
+        OwnedSelection::Many(nodes) => nodes,
     };
     let mut out = Vec::new();
     list(&document, &nodes, |part| out.extend_from_slice(part));
@@ -30,7 +30,7 @@ fn all(document: &str, cases: &[(&str, &str)]) {
 #[track_caller]
 fn refused(cases: &[(&str, usize, &str)]) {
     for (path, at, said) in cases {
-        let error = Path::compile(path).expect_err(path);
+        let error = CompiledPath::compile(path).expect_err(path);
         assert_eq!(error.at, *at, "{path}: {error}");
         assert!(error.message.contains(said), "{path}: {error}");
     }
@@ -329,7 +329,10 @@ fn blanks_are_where_the_rfc_has_them() {
         let found = selected(path, document);
         assert!(found == "[1]" || found == r#"[{"b":1}]"#, "{path}: {found}");
     }
-    assert!(Path::compile("$.a[?@. b]").is_err(), "a blank behind a dot");
+    assert!(
+        CompiledPath::compile("$.a[?@. b]").is_err(),
+        "a blank behind a dot"
+    );
 }
 
 #[test]
@@ -434,19 +437,19 @@ fn filters_that_are_none_are_refused_with_their_place() {
 #[test]
 fn paths_are_bounded() {
     let deep = |n: usize| format!("$[?{}@.a{}]", "(".repeat(n), ")".repeat(n));
-    assert!(Path::compile(&deep(31)).is_ok());
+    assert!(CompiledPath::compile(&deep(31)).is_ok());
     refused(&[
         (&deep(32), 35, "at most 32 deep"),
         (&deep(2000), 35, "at most 32 deep"),
     ]);
     let filters = |n: usize| format!("${}{}", "[?@".repeat(n), "]".repeat(n));
-    assert!(Path::compile(&filters(32)).is_ok());
-    assert!(Path::compile(&filters(33)).is_err());
+    assert!(CompiledPath::compile(&filters(32)).is_ok());
+    assert!(CompiledPath::compile(&filters(33)).is_err());
     let calls = |n: usize| format!("$[?{}@{}==1]", "length(".repeat(n), ")".repeat(n));
-    assert!(Path::compile(&calls(31)).is_ok());
-    assert!(Path::compile(&calls(1000)).is_err());
+    assert!(CompiledPath::compile(&calls(31)).is_ok());
+    assert!(CompiledPath::compile(&calls(1000)).is_err());
     let long = |n: usize| format!("$.{}", "a".repeat(n - 2));
-    assert!(Path::compile(&long(4096)).is_ok());
+    assert!(CompiledPath::compile(&long(4096)).is_ok());
     refused(&[(&long(4097), 4097, "at most 4096 characters")]);
     refused(&[(&"é".repeat(4097), 4097, "at most 4096 characters")]);
 }
@@ -458,7 +461,7 @@ fn no_query_takes_long() {
     let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
     let text = format!("[\"{}\"]", "a".repeat(100_000));
     for document in [&wide, &deep, &text] {
-        let document = Document::parse(Bytes::copy_from_slice(document.as_bytes())).unwrap();
+        let document = JsonDocument::parse(Bytes::copy_from_slice(document.as_bytes())).unwrap();
         let max = steps_max(&document);
         for path in [
             "$..*..*..*..*",
@@ -473,7 +476,7 @@ fn no_query_takes_long() {
             "$..[?match(value($..[0]), '(a*)*b')]",
             "$..[?search(@, @)]",
         ] {
-            let path = Path::compile(path).unwrap();
+            let path = CompiledPath::compile(path).unwrap();
             if let Err(error) = path.select(&document) {
                 assert_eq!(error.max, max);
                 assert!(error.to_string().contains("steps"), "{error}");
@@ -487,7 +490,7 @@ fn no_query_takes_long() {
             "$..[?@ == 1 || @ == 'x']",
             "$[*].a[*]",
         ] {
-            let path = Path::compile(path).unwrap();
+            let path = CompiledPath::compile(path).unwrap();
             assert!(path.select(&document).is_ok());
         }
     }
@@ -500,14 +503,14 @@ fn a_long_number_is_paid_for_each_time_it_is_compared() {
         r#"{{"long":{long},"all":[{long},{}]}}"#,
         vec!["1"; 20_000].join(",")
     );
-    let document = Document::parse(Bytes::from(document.into_bytes())).unwrap();
+    let document = JsonDocument::parse(Bytes::from(document.into_bytes())).unwrap();
     for comparison in ["<", "<=", "==", "!=", ">", ">="] {
         for path in [
             format!("$.all[?@ {comparison} $.long]"),
             format!("$.all[?$.long {comparison} @]"),
             format!("$.all[?$.all {comparison} $.all]"),
         ] {
-            let selected = Path::compile(&path).unwrap().select(&document);
+            let selected = CompiledPath::compile(&path).unwrap().select(&document);
             assert!(
                 selected.is_err() || path.contains("$.all ") && comparison.len() == 1,
                 "{path}"
@@ -544,8 +547,12 @@ fn values_are_as_they_were_sent() {
 #[test]
 fn normalized_paths_are_those_of_the_rfc() {
     let text = r#"{"a":{"k":[null,{"\u000b\b\n'\"\\é":1}]}}"#;
-    let document = Document::parse(Bytes::from_static(text.as_bytes())).unwrap();
-    let Selected::Many(nodes) = Path::compile("$..*").unwrap().select(&document).unwrap() else {
+    let document = JsonDocument::parse(Bytes::from_static(text.as_bytes())).unwrap();
+    let OwnedSelection::Many(nodes) = CompiledPath::compile("$..*")
+        .unwrap()
+        .select(&document)
+        .unwrap()
+    else {
         panic!("nothing");
     };
     let paths: Vec<_> = nodes.iter().map(|n| normalized(&document, *n)).collect();

@@ -3,20 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 use bytes::Bytes;
-use forebay_record::json::Document;
-use forebay_record::path::{Path, PathSet, Selected, Selection, quoted};
+use forebay_record::json::JsonDocument;
+use forebay_record::path::{CompiledPath, OwnedSelection, PathSelection, PathSet, quoted};
 
 const TEXT: &str = r#"{"a":{"b":[1,[2,3]],"first name":4,"x-y":5,"0":6,"é":7},"utm.source":"x","":8,"a[0]":9,
 "@odata.nextLink":"n","$ref":10,"'q'":11,"back\\slash":12,"/p":13,"00":14,"*":15,"@id":16,"b*":17,"it's":18}"#;
 
 fn found(path: &str) -> Option<String> {
-    let compiled = Path::compile(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let compiled = CompiledPath::compile(path).unwrap_or_else(|e| panic!("{path}: {e}"));
     assert!(compiled.is_singular(), "{path}");
-    let document = Document::parse(Bytes::from_static(TEXT.as_bytes())).unwrap();
+    let document = JsonDocument::parse(Bytes::from_static(TEXT.as_bytes())).unwrap();
     match compiled.select(&document).unwrap() {
-        Selected::One(node) => Some(String::from_utf8(document.text(node).to_vec()).unwrap()),
-        Selected::Nothing => None,
-        Selected::Many(_) => panic!("{path}"),
+        OwnedSelection::One(node) => Some(String::from_utf8(document.text(node).to_vec()).unwrap()),
+        OwnedSelection::Nothing => None,
+        OwnedSelection::Many(_) => panic!("{path}"),
     }
 }
 
@@ -127,7 +127,7 @@ fn what_is_no_path_is_refused_with_its_place() {
         (" $.a", 1, "a space"),
         ("a.b\u{7}c", 4, "control character"),
     ] {
-        let error = Path::compile(path).expect_err(path);
+        let error = CompiledPath::compile(path).expect_err(path);
         assert_eq!(error.at, at, "{path}: {error}");
         assert!(error.message.contains(said), "{path}: {error}");
         assert!(error.to_string().starts_with(&format!("character {at}: ")));
@@ -136,7 +136,7 @@ fn what_is_no_path_is_refused_with_its_place() {
 
 #[test]
 fn paths_of_all_forms_are_looked_up_together() {
-    let document = Document::parse(Bytes::from_static(
+    let document = JsonDocument::parse(Bytes::from_static(
         br#"{"0":{"x":1},"l":[{"x":2},{"x":3},{"x":4}],"l":[]}"#,
     ))
     .unwrap();
@@ -156,18 +156,18 @@ fn paths_of_all_forms_are_looked_up_together() {
         ("$.l[?@.x>2].x", "many 2"),
         ("$..y", "-"),
     ];
-    let compiled: Vec<Path> = paths
+    let compiled: Vec<CompiledPath> = paths
         .iter()
-        .map(|(p, _)| Path::compile(p).unwrap())
+        .map(|(p, _)| CompiledPath::compile(p).unwrap())
         .collect();
     let set = PathSet::new(&compiled);
     assert!(set.has_queries());
     let found = set.find(&document);
     for (i, (path, wanted)) in paths.iter().enumerate() {
         let got = match set.get(&found, i).unwrap() {
-            Selection::Nothing => "-".to_owned(),
-            Selection::One(node) => String::from_utf8(document.text(node).to_vec()).unwrap(),
-            Selection::Many(nodes) => format!("many {}", nodes.len()),
+            PathSelection::Nothing => "-".to_owned(),
+            PathSelection::One(node) => String::from_utf8(document.text(node).to_vec()).unwrap(),
+            PathSelection::Many(nodes) => format!("many {}", nodes.len()),
         };
         assert_eq!(got, *wanted, "{path}");
     }

@@ -7,8 +7,8 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use forebay_record::form;
-use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::{Path, PathSet, Selected, Selection, normalized};
+use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
+use forebay_record::path::{CompiledPath, OwnedSelection, PathSelection, PathSet, normalized};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -126,7 +126,7 @@ fn query_part() -> impl Strategy<Value = &'static str> {
 }
 
 /// Paths as the words say it, on a plain tree that keeps duplicates.
-fn naive(document: &Document, path: &str) -> Option<NodeId> {
+fn naive(document: &JsonDocument, path: &str) -> Option<JsonNodeId> {
     let mut at = document.root();
     for step in path.replace('[', ".[").split('.') {
         let step = step
@@ -137,8 +137,8 @@ fn naive(document: &Document, path: &str) -> Option<NodeId> {
         }
         let members: Vec<_> = document.members(at).collect();
         at = match document.kind(at) {
-            Kind::Array => *members.get(step.parse::<usize>().ok()?)?,
-            Kind::Object => {
+            JsonKind::Array => *members.get(step.parse::<usize>().ok()?)?,
+            JsonKind::Object => {
                 let pair = members
                     .chunks(2)
                     .find(|pair| plain(document, pair[0]) == step)?;
@@ -150,7 +150,7 @@ fn naive(document: &Document, path: &str) -> Option<NodeId> {
     Some(at)
 }
 
-fn plain(document: &Document, string: NodeId) -> String {
+fn plain(document: &JsonDocument, string: JsonNodeId) -> String {
     let mut out = Vec::new();
     unescape(document.string(string).0, |part| {
         out.extend_from_slice(part)
@@ -158,14 +158,14 @@ fn plain(document: &Document, string: NodeId) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn compact(document: &Document, at: NodeId) -> Vec<u8> {
+fn compact(document: &JsonDocument, at: JsonNodeId) -> Vec<u8> {
     let mut out = Vec::new();
     document.compact(at, |part| out.extend_from_slice(part));
     out
 }
 
-fn parse(text: &str) -> Document {
-    Document::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
+fn parse(text: &str) -> JsonDocument {
+    JsonDocument::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
 proptest! {
@@ -177,14 +177,14 @@ proptest! {
         paths in proptest::collection::vec(path_text(), 1..20),
     ) {
         let document = parse(&text);
-        let compiled: Vec<Path> = paths.iter().map(|p| Path::compile(p).unwrap()).collect();
+        let compiled: Vec<CompiledPath> = paths.iter().map(|p| CompiledPath::compile(p).unwrap()).collect();
         let set = PathSet::new(&compiled);
         let found = set.find(&document);
         for (i, path) in paths.iter().enumerate() {
             let expected = naive(&document, path);
-            let together = expected.map_or(Selection::Nothing, Selection::One);
+            let together = expected.map_or(PathSelection::Nothing, PathSelection::One);
             prop_assert_eq!(set.get(&found, i), Ok(together), "{} in {}", path, text);
-            let alone = expected.map_or(Selected::Nothing, Selected::One);
+            let alone = expected.map_or(OwnedSelection::Nothing, OwnedSelection::One);
             prop_assert_eq!(compiled[i].select(&document), Ok(alone));
         }
     }
@@ -208,7 +208,7 @@ proptest! {
         let at = at.index(chars.len());
         chars.splice(at..=at, byte.chars());
         let text: String = chars.into_iter().collect();
-        let ours = Document::parse(Bytes::from(text.clone()));
+        let ours = JsonDocument::parse(Bytes::from(text.clone()));
         match serde_json::from_str::<&serde_json::value::RawValue>(&text) {
             Ok(_) => prop_assert!(ours.is_ok(), "{} {:?}", text, ours),
             Err(e) => prop_assert!(ours.is_err(), "{} {}", text, e),
@@ -217,7 +217,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_json_or_an_error_within_them(bytes: Vec<u8>) {
-        match Document::parse(Bytes::from(bytes.clone())) {
+        match JsonDocument::parse(Bytes::from(bytes.clone())) {
             Ok(document) => prop_assert!(serde_json::from_slice::<Value>(document.text(document.root())).is_ok()),
             Err(e) => prop_assert!(e.offset <= bytes.len() && e.line >= 1 && e.column >= 1),
         }
@@ -253,9 +253,9 @@ proptest! {
     #[test]
     fn any_text_is_a_path_or_an_error_within_it(path: String, text in json_text()) {
         let document = parse(&text);
-        match Path::compile(&path) {
+        match CompiledPath::compile(&path) {
             Ok(compiled) if !path.starts_with('$') => {
-                let expected = naive(&document, &path).map_or(Selected::Nothing, Selected::One);
+                let expected = naive(&document, &path).map_or(OwnedSelection::Nothing, OwnedSelection::One);
                 prop_assert_eq!(compiled.select(&document), Ok(expected));
             }
             Ok(_) => {}
@@ -269,7 +269,7 @@ proptest! {
         text in json_text(),
     ) {
         let path = format!("${}", parts.concat());
-        match Path::compile(&path) {
+        match CompiledPath::compile(&path) {
             Ok(compiled) => drop(compiled.select(&parse(&text))),
             Err(e) => prop_assert!(e.at >= 1 && e.at <= path.chars().count() + 1, "{} {}", path, e),
         }
@@ -283,8 +283,8 @@ proptest! {
         while let Some((value, is_first)) = values.get(next).copied() {
             next += 1;
             let mut seen = std::collections::HashSet::new();
-            let members: Vec<NodeId> = document.members(value).collect();
-            if document.kind(value) == Kind::Object {
+            let members: Vec<JsonNodeId> = document.members(value).collect();
+            if document.kind(value) == JsonKind::Object {
                 values.extend(members.chunks(2).map(|pair| {
                     (pair[1], is_first & seen.insert(plain(&document, pair[0])))
                 }));
@@ -296,19 +296,19 @@ proptest! {
         values.retain(|(_, is_first)| *is_first);
         let (value, _) = values[at.index(values.len())];
         let path = normalized(&document, value);
-        let compiled = Path::compile(&path).unwrap();
+        let compiled = CompiledPath::compile(&path).unwrap();
         prop_assert!(compiled.is_singular());
-        prop_assert_eq!(compiled.select(&document), Ok(Selected::One(value)), "{} in {}", path, text);
+        prop_assert_eq!(compiled.select(&document), Ok(OwnedSelection::One(value)), "{} in {}", path, text);
         let set = PathSet::new([&compiled]);
         let found = set.find(&document);
-        prop_assert_eq!(set.get(&found, 0), Ok(Selection::One(value)));
+        prop_assert_eq!(set.get(&found, 0), Ok(PathSelection::One(value)));
         // The evaluation of many values finds the same.
         let (head, tail) = path.rsplit_once('[').unwrap_or(("", ""));
         if !tail.is_empty() && !tail.contains('\'') {
             let index = tail.trim_end_matches(']');
             let twice = format!("{head}[{index},{index}]");
-            let selected = Path::compile(&twice).unwrap().select(&document);
-            prop_assert_eq!(selected, Ok(Selected::Many(vec![value, value])));
+            let selected = CompiledPath::compile(&twice).unwrap().select(&document);
+            prop_assert_eq!(selected, Ok(OwnedSelection::Many(vec![value, value])));
         }
     }
 
@@ -318,8 +318,8 @@ proptest! {
         let document = parse(&text);
         let quoted = forebay_record::path::quoted(&key);
         for path in [format!("{quoted}.x[0]"), format!("{quoted}[\"x\"].0"), format!("${quoted}.x[-1]")] {
-            let selected = Path::compile(&path).unwrap().select(&document).unwrap();
-            let Selected::One(found) = selected else {
+            let selected = CompiledPath::compile(&path).unwrap().select(&document).unwrap();
+            let OwnedSelection::One(found) = selected else {
                 return Err(TestCaseError::fail(path));
             };
             prop_assert_eq!(document.text(found), b"7");

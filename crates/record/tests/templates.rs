@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use forebay_record::{CompiledMapping, Limits, RecordContext, RecordErrorKind};
+use forebay_record::{CompiledMapping, RecordContext, RecordErrorKind, RowLimits};
 
 fn sample() -> RecordContext {
     let headers = request(&[
@@ -385,7 +385,7 @@ fn a_mapping_names_every_broken_template() {
         template("1", false),
         template("(", true),
     ];
-    let errors = CompiledMapping::compile(&mapping(kinds), &Limits::default()).unwrap_err();
+    let errors = CompiledMapping::compile(&mapping(kinds), &RowLimits::default()).unwrap_err();
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,

@@ -13,7 +13,7 @@ pub mod embedded;
 pub mod redis;
 
 /// The key of a row, or a row, as a hash.
-pub type Hash = [u8; 16];
+pub type RowHash = [u8; 16];
 
 /// Why a cache did not do what it was asked for: it can't be reached, or what is there is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,23 +22,23 @@ pub struct CacheError(pub String);
 
 /// A cache of row hashes. A space is a name under which keys are; nothing is shared between two.
 #[async_trait]
-pub trait RowCache: Send + Sync {
+pub trait CacheBackend: Send + Sync {
     /// What is known of each key, in their order.
     ///
     /// # Errors
     /// When it can't be asked.
-    async fn get(&self, space: &str, keys: &[Hash]) -> Result<Vec<Option<Hash>>, CacheError>;
+    async fn get(&self, space: &str, keys: &[RowHash]) -> Result<Vec<Option<RowHash>>, CacheError>;
 
     /// Forgets keys. Once it returns, they are forgotten whatever happens to this process or, where
     /// the cache is on disk, to the machine.
     ///
     /// # Errors
     /// When it can't be told; then nothing is certain of any of them.
-    async fn forget(&self, space: &str, keys: &[Hash]) -> Result<(), CacheError>;
+    async fn invalidate(&self, space: &str, keys: &[RowHash]) -> Result<(), CacheError>;
 
     /// Notes what is now known.
     ///
     /// # Errors
     /// When it can't be told; some of it may be noted.
-    async fn put(&self, space: &str, known: &[(Hash, Hash)]) -> Result<(), CacheError>;
+    async fn put(&self, space: &str, entries: &[(RowHash, RowHash)]) -> Result<(), CacheError>;
 }

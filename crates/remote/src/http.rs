@@ -18,15 +18,15 @@ use forebay_model::words::short;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
-mod pause;
+mod persisted_retry_after;
 mod redirect;
 mod retry_after;
 mod unpack;
 
-pub use pause::KeptPause;
-use redirect::Next;
+pub use persisted_retry_after::PersistedRetryAfter;
+use redirect::RedirectDecision;
 pub use retry_after::retry_after;
-use unpack::Packed;
+use unpack::EncodedBody;
 
 /// Redirects of one call that are followed.
 pub const REDIRECTS_MAX: u32 = 5;
@@ -41,7 +41,7 @@ pub struct HttpClientConfig {
     /// How long a call may take, its answer and all redirects included.
     pub timeout: Duration,
     /// Bytes of an answer's body that are read, and that are unpacked of it.
-    pub answer_max: usize,
+    pub response_max: usize,
     /// Certificates that servers' are signed by, besides those of the system.
     pub authorities: Vec<reqwest::Certificate>,
 }
@@ -55,7 +55,7 @@ pub struct HttpClient {
 
 /// What is sent.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method, which no redirect changes.
     pub method: Method,
     /// Where to; its origin is the only one that gets the request.
@@ -66,7 +66,7 @@ pub struct Request {
     pub body: Option<Bytes>,
 }
 
-impl Request {
+impl HttpRequest {
     /// Asks for what is there.
     #[must_use]
     pub fn get(url: Url) -> Self {
@@ -81,7 +81,7 @@ impl Request {
 
 /// What a server has answered, whatever the status; never a redirect.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -98,9 +98,9 @@ pub struct Answer {
 
 /// What one request of a call has led to.
 #[derive(Clone, Debug)]
-pub enum Hop {
+pub enum HttpHop {
     /// The answer.
-    Answer(Box<Answer>),
+    Response(Box<HttpResponse>),
     /// Another place: the next request goes there, after this wait if the server asks for one.
     Redirect(Option<Duration>),
 }
@@ -157,18 +157,22 @@ impl HttpClient {
     ///
     /// # Errors
     /// When there is no answer in time, or it is a redirect that is not followed.
-    pub async fn send(&self, request: Request, now: Timestamp) -> Result<Answer, HttpError> {
+    pub async fn send(
+        &self,
+        request: HttpRequest,
+        now: Timestamp,
+    ) -> Result<HttpResponse, HttpError> {
         let mut call = self.call(request);
-        let mut left = self.config.timeout;
+        let mut remaining = self.config.timeout;
         loop {
             let begin = tokio::time::Instant::now();
-            let hop = tokio::time::timeout(left, call.hop(now)).await;
+            let hop = tokio::time::timeout(remaining, call.hop(now)).await;
             match hop {
                 Err(_) => return Err(HttpError::unanswered("timed out".to_owned())),
                 Ok(Err(error)) => return Err(error),
-                Ok(Ok(Hop::Answer(answer))) => return Ok(*answer),
-                Ok(Ok(Hop::Redirect(wait))) => {
-                    left = left.saturating_sub(begin.elapsed());
+                Ok(Ok(HttpHop::Response(response))) => return Ok(*response),
+                Ok(Ok(HttpHop::Redirect(wait))) => {
+                    remaining = remaining.saturating_sub(begin.elapsed());
                     let wait = wait.unwrap_or_default();
                     if wait > self.config.timeout {
                         return Err(call.too_late(wait, self.config.timeout));
@@ -181,8 +185,8 @@ impl HttpClient {
 
     /// Begins a call whose requests are made one by one: each may have to wait for its turn.
     #[must_use]
-    pub fn call(&self, request: Request) -> Call {
-        Call {
+    pub fn call(&self, request: HttpRequest) -> HttpCall {
+        HttpCall {
             client: self.clone(),
             request,
             followed: 0,
@@ -193,21 +197,21 @@ impl HttpClient {
 
 /// A call, request by request.
 #[derive(Debug)]
-pub struct Call {
+pub struct HttpCall {
     client: HttpClient,
-    request: Request,
+    request: HttpRequest,
     followed: u32,
     /// Headers of the last redirect.
     redirected: HeaderMap,
 }
 
-impl Call {
+impl HttpCall {
     /// Makes one request. When the server has redirected, the next one goes there.
     ///
     /// # Errors
     /// As [`HttpClient::send`].
-    pub async fn hop(&mut self, now: Timestamp) -> Result<Hop, HttpError> {
-        let Request {
+    pub async fn hop(&mut self, now: Timestamp) -> Result<HttpHop, HttpError> {
+        let HttpRequest {
             method,
             url,
             headers,
@@ -228,12 +232,12 @@ impl Call {
             headers: Box::new(headers.clone()),
             text,
         };
-        match redirect::next(&method, has_body, &url, status, &headers) {
-            Next::Answer => {
-                let read = read(&mut response, self.client.config.answer_max).await;
+        match redirect::evaluate(&method, has_body, &url, status, &headers) {
+            RedirectDecision::Final => {
+                let read = read(&mut response, self.client.config.response_max).await;
                 let (body, is_cut) =
                     read.map_err(|e| stopped(describe("the answer broke off", e)))?;
-                let answer = Answer {
+                let response = HttpResponse {
                     status,
                     headers,
                     url,
@@ -241,22 +245,22 @@ impl Call {
                     is_cut,
                     problem: None,
                 };
-                let answer = unpacked(answer, self.client.config.answer_max).await;
-                Ok(Hop::Answer(Box::new(answer)))
+                let response = unpacked(response, self.client.config.response_max).await;
+                Ok(HttpHop::Response(Box::new(response)))
             }
-            Next::Follow(_) if self.followed == REDIRECTS_MAX => Err(stopped(format!(
+            RedirectDecision::Follow(_) if self.followed == REDIRECTS_MAX => Err(stopped(format!(
                 "{status}: more than {REDIRECTS_MAX} redirects one after another"
             ))),
-            Next::Follow(next) => {
+            RedirectDecision::Follow(next) => {
                 // Only to keep the connection: a body that breaks off costs no more than that.
                 drop(read(&mut response, REDIRECT_BODY_MAX).await);
                 self.followed += 1;
                 self.request.url = next;
                 let wait = retry_after(&headers, now);
                 self.redirected = headers;
-                Ok(Hop::Redirect(wait))
+                Ok(HttpHop::Redirect(wait))
             }
-            Next::Stop(text) => Err(stopped(text)),
+            RedirectDecision::Stop(text) => Err(stopped(text)),
         }
     }
 
@@ -304,25 +308,25 @@ impl HttpError {
 }
 
 /// An answer with its body unpacked.
-async fn unpacked(mut answer: Answer, max: usize) -> Answer {
-    let result = match Packed::of(&mut answer.headers) {
-        Ok(None) => return answer,
+async fn unpacked(mut response: HttpResponse, max: usize) -> HttpResponse {
+    let result = match EncodedBody::from_headers(&mut response.headers) {
+        Ok(None) => return response,
         Ok(Some(packed)) => {
-            let (body, is_cut) = (std::mem::take(&mut answer.body), answer.is_cut);
+            let (body, is_cut) = (std::mem::take(&mut response.body), response.is_cut);
             let work = move || packed.unpack(body, is_cut, max);
-            let done = tokio::task::spawn_blocking(work).await;
-            done.unwrap_or_else(|e| Err(format!("the answer can't be unpacked: {e}")))
+            let decoded = tokio::task::spawn_blocking(work).await;
+            decoded.unwrap_or_else(|e| Err(format!("the answer can't be unpacked: {e}")))
         }
         Err(problem) => Err(problem),
     };
     match result {
-        Ok((body, is_cut)) => (answer.body, answer.is_cut) = (body, is_cut),
+        Ok((body, is_cut)) => (response.body, response.is_cut) = (body, is_cut),
         Err(problem) => {
-            answer.body = Bytes::new();
-            answer.problem = Some(problem);
+            response.body = Bytes::new();
+            response.problem = Some(problem);
         }
     }
-    answer
+    response
 }
 
 /// Reads a body up to a bound, and says whether there is more of it.
@@ -332,9 +336,9 @@ async fn read(
 ) -> Result<(Bytes, bool), reqwest::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
-        let room = max - body.len();
-        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-        if chunk.len() > room {
+        let remaining = max - body.len();
+        body.extend_from_slice(chunk.get(..remaining).unwrap_or(&chunk));
+        if chunk.len() > remaining {
             return Ok((body.freeze(), true));
         }
     }

@@ -41,7 +41,7 @@ impl S3Service {
     #[must_use]
     pub fn staging(&self, prefix: &str) -> crate::staging::S3Staging {
         let mut config = crate::staging::S3Staging::new(&self.bucket, "us-east-1")
-            .at(&self.endpoint)
+            .with_endpoint(&self.endpoint)
             .with_keys(&self.access_key, self.secret_key.clone());
         config.prefix = prefix.to_owned();
         config

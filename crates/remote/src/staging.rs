@@ -49,15 +49,15 @@ pub struct StagedObject {
 #[derive(Clone, Debug)]
 pub struct Staging {
     store: Arc<dyn ObjectStore>,
-    place: Arc<Place>,
+    root: Arc<StagingRoot>,
 }
 
 /// Where the root is, in the words of errors, and what else a kind of storage needs to know.
 #[derive(Debug)]
-struct Place {
+struct StagingRoot {
     name: String,
-    root: Path,
-    local: Option<local::Folder>,
+    prefix: Path,
+    local: Option<local::StagingFolder>,
 }
 
 impl Staging {
@@ -80,26 +80,26 @@ impl Staging {
 
     /// On any object store, all of it. `name` is what errors call it.
     #[must_use]
-    pub fn on(store: Arc<dyn ObjectStore>, name: &str) -> Self {
-        let place = Place {
+    pub fn with_store(store: Arc<dyn ObjectStore>, name: &str) -> Self {
+        let root = StagingRoot {
             name: name.to_owned(),
-            root: Path::default(),
+            prefix: Path::default(),
             local: None,
         };
-        Self::new(store, place)
+        Self::new(store, root)
     }
 
-    fn new(store: Arc<dyn ObjectStore>, place: Place) -> Self {
+    fn new(store: Arc<dyn ObjectStore>, root: StagingRoot) -> Self {
         Self {
             store,
-            place: Arc::new(place),
+            root: Arc::new(root),
         }
     }
 
     /// Where it is, for logs and start-up messages; without keys.
     #[must_use]
-    pub fn place(&self) -> &str {
-        &self.place.name
+    pub fn display_name(&self) -> &str {
+        &self.root.name
     }
 
     /// Writes an object and returns its size. It is visible only when it is complete, and replaces
@@ -114,8 +114,8 @@ impl Staging {
         upload::put(&*self.store, &location, stream)
             .await
             .map_err(|failure| match failure {
-                upload::Failure::Input(e) => StagingError::input(&self.place.name, path, e),
-                upload::Failure::Store(e) => self.failed("write", path, e).of_a_write(),
+                upload::UploadFailure::Input(e) => StagingError::input(&self.root.name, path, e),
+                upload::UploadFailure::Store(e) => self.failed("write", path, e).for_write(),
             })
     }
 
@@ -161,7 +161,7 @@ impl Staging {
     /// When the storage can't do it.
     pub async fn delete(&self, path: &str) -> Result<(), StagingError> {
         let location = self.location("delete", path)?;
-        if let Some(folder) = &self.place.local {
+        if let Some(folder) = &self.root.local {
             folder.sweep(path).await;
         }
         match self.store.delete(&location).await {
@@ -211,11 +211,11 @@ impl Staging {
 
     fn location(&self, operation: &'static str, path: &str) -> Result<Path, StagingError> {
         let below = Path::parse(path).map_err(|e| self.failed(operation, path, e.into()))?;
-        Ok(self.place.root.parts().chain(below.parts()).collect())
+        Ok(self.root.prefix.parts().chain(below.parts()).collect())
     }
 
     fn below_root(&self, location: &Path) -> String {
-        match location.prefix_match(&self.place.root) {
+        match location.prefix_match(&self.root.prefix) {
             Some(parts) => parts.collect::<Path>().to_string(),
             None => location.to_string(),
         }
@@ -227,6 +227,6 @@ impl Staging {
         path: &str,
         error: object_store::Error,
     ) -> StagingError {
-        StagingError::from_store(&self.place.name, operation, path, error)
+        StagingError::from_store(&self.root.name, operation, path, error)
     }
 }

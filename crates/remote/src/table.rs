@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
 
 mod error;
-mod rows;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "cassandra"))]
-pub(crate) mod shape;
+pub(crate) mod mapping_fit;
+mod rows;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod text;
 
@@ -36,7 +36,7 @@ pub trait Table: Send + Sync {
 
     /// What the backend's rules for names refuse: lengths, and names that it keeps for itself. Asks
     /// nobody, so it holds while the backend can't be reached too.
-    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<Finding>;
+    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<InspectionFinding>;
 
     /// Looks whether the mapping will go into the table, without changing anything: all that
     /// [`Self::check_names`] finds, a table that is there and does not fit, and what the backend's
@@ -44,7 +44,11 @@ pub trait Table: Send + Sync {
     ///
     /// # Errors
     /// When the backend can't be asked.
-    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError>;
+    async fn inspect(
+        &self,
+        table: &TableId,
+        mapping: &Mapping,
+    ) -> Result<TableInspection, TableError>;
 
     /// Makes the table when it is not there, adds columns that the mapping gained, and checks that
     /// the rest fits. Cheap when there is nothing to do: call it before each import, so that a
@@ -64,7 +68,11 @@ pub trait Table: Send + Sync {
     ///
     /// # Errors
     /// When the rows can't be read ([`RowError`]) or the table can't take them.
-    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError>;
+    async fn import(
+        &self,
+        import: &Import,
+        rows: RowStream<'_>,
+    ) -> Result<ImportSummary, TableError>;
 
     /// Deletes the table with its rows; one that is not there is deleted already. The ledger keeps
     /// its entries, so no import that was done is ever done again.
@@ -96,7 +104,7 @@ pub trait Table: Send + Sync {
     ///
     /// # Errors
     /// When the ledger can't be read.
-    async fn settled(&self, import_id: &str) -> Result<Option<u64>, TableError> {
+    async fn resolve_import(&self, import_id: &str) -> Result<Option<u64>, TableError> {
         self.imported(import_id).await
     }
 
@@ -104,7 +112,7 @@ pub trait Table: Send + Sync {
     ///
     /// # Errors
     /// When the ledger can't be read.
-    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError>;
+    async fn missing_imports(&self, imports: &[String]) -> Result<Vec<String>, TableError>;
 
     /// A page of the ids that the ledger has, after `after` (empty for the beginning), in an order
     /// of the backend's own; an empty one is the end.
@@ -122,25 +130,25 @@ pub trait Table: Send + Sync {
 
 /// What [`Table::inspect`] has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inspection {
+pub struct TableInspection {
     /// There is a table, or something else, of that name.
     pub exists: bool,
     /// Why the mapping does not go into it; nothing, when it does.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<InspectionFinding>,
 }
 
 /// One reason why a mapping does not go into a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct InspectionFinding {
     /// The column of the mapping that is the cause; the table itself without one.
     pub column: Option<usize>,
     /// What is wrong and what is allowed, with the table's id.
     pub message: String,
 }
 
-impl Finding {
+impl InspectionFinding {
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) fn of_table(message: String) -> Self {
+    pub(crate) fn for_table(message: String) -> Self {
         Self {
             column: None,
             message,
@@ -148,7 +156,7 @@ impl Finding {
     }
 
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "cassandra"))]
-    pub(crate) fn of_column(column: usize, message: String) -> Self {
+    pub(crate) fn for_column(column: usize, message: String) -> Self {
         Self {
             column: Some(column),
             message,
@@ -169,7 +177,7 @@ pub struct Import {
 
 /// What an import did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportSummary {
     /// Rows of the file, those that replaced others of the same key included. As noted in the
     /// ledger when the import was done before.
     pub rows: u64,

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// What of a server's certificate is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verify {
+pub enum ServerVerification {
     /// Who signed it, and that it is for the name or address that was connected to.
     #[default]
     Full,
@@ -27,24 +27,27 @@ pub enum Verify {
 ///
 /// # Errors
 /// When the certificates can't be read, or there are none to check with; in words for people.
-pub(crate) fn client_config(verify: Verify, ca_pem: Option<&[u8]>) -> Result<ClientConfig, String> {
+pub(crate) fn client_config(
+    verify: ServerVerification,
+    ca_pem: Option<&[u8]>,
+) -> Result<ClientConfig, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| format!("TLS can't be set up: {e}"))?;
     let verifier: Arc<dyn ServerCertVerifier> = match verify {
-        Verify::Full => {
+        ServerVerification::Full => {
             let builder = builder.with_root_certificates(roots(ca_pem)?);
             return Ok(builder.with_no_client_auth());
         }
-        Verify::Authority => {
+        ServerVerification::Authority => {
             let roots = Arc::new(roots(ca_pem)?);
             let inner = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
             Arc::new(AnyName(inner.map_err(|e| {
                 format!("the CA certificates can't be used: {e}")
             })?))
         }
-        Verify::Nothing => Arc::new(AnyCertificate(provider)),
+        ServerVerification::Nothing => Arc::new(AnyCertificate(provider)),
     };
     Ok(builder
         .dangerous()

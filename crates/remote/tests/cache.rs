@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_remote::cache::embedded::EmbeddedCache;
-use forebay_remote::cache::{RowCache, conformance};
+use forebay_remote::cache::{CacheBackend, conformance};
 
 fn open(path: &Path, space: &str, max_rows: u64) -> EmbeddedCache {
     EmbeddedCache::open(path, space, max_rows, Arc::new(())).unwrap()
@@ -83,7 +83,7 @@ mod redis {
     use std::time::Duration;
 
     use forebay_remote::cache::redis::{RedisCache, RedisConfig};
-    use forebay_remote::cache::{RowCache, conformance};
+    use forebay_remote::cache::{CacheBackend, conformance};
     use forebay_remote::services;
 
     fn config(url: &str) -> RedisConfig {

@@ -8,9 +8,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message};
+use forebay_buffer::{Buffer, BufferConfig, BufferEvent, CloseMode, Message};
 use forebay_model::ManualClock;
-use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider};
+use forebay_remote::provider::http::{HttpConfig, HttpProvider, RequestFormat};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -125,20 +125,23 @@ fn a_wait_outlives_the_process() {
     let buffer = open();
     let events = buffer.events();
     buffer.write_blocking("t", Message::new("one")).unwrap();
-    let is_down = |e: &Event| matches!(e, Event::ProviderDown { .. });
+    let is_down = |e: &BufferEvent| matches!(e, BufferEvent::ProviderDown { .. });
     while !is_down(&events.wait(LIMIT).unwrap()) {}
-    buffer.close(Closing::Leave).unwrap();
+    buffer.close(CloseMode::Detach).unwrap();
     assert_eq!(endpoint.bodies(), ["one"]);
     // Another process would not know, but for the file.
     let left = Duration::from_millis(500);
-    let error = open().close(Closing::Drain(left)).unwrap_err().to_string();
+    let error = open()
+        .close(CloseMode::Drain(left))
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with("delivered 0 of 1 message in 500ms: "),
         "{error}"
     );
     assert!(error.contains("has asked to wait"), "{error}");
     assert_eq!(endpoint.bodies().len(), 1, "it was not asked");
-    open().close(Closing::Drain(LIMIT)).unwrap();
+    open().close(CloseMode::Drain(LIMIT)).unwrap();
     assert_eq!(endpoint.bodies(), ["one", "one"]);
 }
 
@@ -168,7 +171,7 @@ fn statuses_say_what_is_sent_again_and_what_is_refused() {
     buffer
         .write_blocking("t", Message::keyed("k", "three"))
         .unwrap();
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     assert_eq!(
         endpoint.bodies(),
         ["one", "one", "one", "two", "two", "two", "three"]
@@ -184,11 +187,11 @@ fn statuses_say_what_is_sent_again_and_what_is_refused() {
     assert_ne!(header(2, "idempotency-key"), header(6, "idempotency-key"));
     let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
     assert!(
-        matches!(&told[0], Event::ProviderDown { error, .. } if error.starts_with("503")),
+        matches!(&told[0], BufferEvent::ProviderDown { error, .. } if error.starts_with("503")),
         "{told:?}"
     );
     assert!(
-        matches!(&told[2], Event::DeadLetter { sequence: 1, .. }),
+        matches!(&told[2], BufferEvent::DeadLetter { sequence: 1, .. }),
         "{told:?}"
     );
 }
@@ -198,7 +201,7 @@ fn batches_are_lines_of_json() {
     let endpoint = Endpoint::start(vec![]);
     let dir = tempfile::tempdir().unwrap();
     let config = HttpConfig {
-        body: Body::Ndjson,
+        body: RequestFormat::Ndjson,
         ..HttpConfig::new(&endpoint.url)
     };
     let buffer = open(&dir, config);
@@ -207,7 +210,7 @@ fn batches_are_lines_of_json() {
         Message::keyed(&b"\xff"[..], "c").at(2),
     ];
     buffer.write_batch_blocking("t", &messages).unwrap();
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     let lines: String = endpoint.bodies().concat();
     let want = r#"{"topic":"t","sequence":0,"timestamp":1,"key":null,"payload":"a\nb"}
 {"topic":"t","sequence":1,"timestamp":2,"key":{"base64":"/w=="},"payload":"c"}

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message, ProviderState};
+use forebay_buffer::{Buffer, BufferConfig, BufferEvent, CloseMode, Message, ProviderHealth};
 use forebay_model::ManualClock;
-use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider, Method};
+use forebay_remote::provider::http::{HttpConfig, HttpProvider, RequestFormat, RequestMethod};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -149,9 +149,9 @@ fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
 }
 
 /// Waits until the lane is down, and gives the reason.
-fn down(events: &forebay_buffer::Events) -> String {
+fn down(events: &forebay_buffer::EventStream) -> String {
     match events.wait(LIMIT) {
-        Some(Event::ProviderDown { error, .. }) => error,
+        Some(BufferEvent::ProviderDown { error, .. }) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -185,7 +185,10 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
             1..=3 if request.line.ends_with(" /in") => redirect.clone(),
             _ => empty("200 OK"),
         });
-        for (body, method) in [(Body::Payload, Method::Put), (Body::Ndjson, Method::Post)] {
+        for (body, method) in [
+            (RequestFormat::Payload, RequestMethod::Put),
+            (RequestFormat::Ndjson, RequestMethod::Post),
+        ] {
             server.requests.lock().unwrap().clear();
             let dir = tempfile::tempdir().unwrap();
             let config = HttpConfig {
@@ -208,7 +211,7 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
                 said.contains(location) && said.contains("not followed"),
                 "{said}"
             );
-            buffer.close(Closing::Drain(LIMIT)).unwrap();
+            buffer.close(CloseMode::Drain(LIMIT)).unwrap();
             let requests = server.requests();
             assert_eq!(requests.len(), 4, "{status}: {requests:?}");
             for request in &requests {
@@ -242,7 +245,7 @@ fn the_same_request_goes_on_within_its_origin() {
         };
         let dir = tempfile::tempdir().unwrap();
         let config = HttpConfig {
-            method: Method::Patch,
+            method: RequestMethod::Patch,
             headers: vec![("X-Api-Key".to_owned(), "k".to_owned())],
             ..HttpConfig::new(format!("http://u:p%20q@{}/in?a=b", server.host))
         };
@@ -250,7 +253,7 @@ fn the_same_request_goes_on_within_its_origin() {
         buffer
             .write_blocking("t", Message::keyed("k", "all of it"))
             .unwrap();
-        buffer.close(Closing::Drain(LIMIT)).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         let requests = server.requests();
         let lines = ["PATCH /in?a=b", "PATCH /in/next?c=d", "PATCH /last"];
         assert_eq!(server.lines(), lines);
@@ -279,7 +282,7 @@ fn a_redirect_that_goes_round_is_a_failure_after_some_hops() {
         said,
         "308 Permanent Redirect: more than 5 redirects one after another"
     );
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     assert_eq!(server.requests().len(), 13);
 }
 
@@ -293,13 +296,13 @@ fn what_could_not_be_delivered_is_told_with_its_place() {
     let said = "message in 1s: 302 Found, Location: /login?…: not followed";
     assert!(failed.to_string().contains(said), "{failed}");
     let stats = buffer.stats();
-    let lane = &stats.lanes[0];
+    let lane = &stats.partitions[0];
     assert_eq!((lane.waiting, lane.delivered, lane.dead), (1, 0, 0));
     assert!(
-        matches!(&lane.provider, ProviderState::Down { error, .. } if error.contains("/login")),
+        matches!(&lane.provider, ProviderHealth::Down { error, .. } if error.contains("/login")),
         "{lane:?}"
     );
-    buffer.close(Closing::Leave).unwrap();
+    buffer.close(CloseMode::Detach).unwrap();
 }
 
 #[test]
@@ -316,7 +319,7 @@ fn a_redirect_is_a_dead_letter_where_it_is_configured_as_a_refusal() {
     let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
     assert_eq!((letters.len(), letters[0].attempts), (1, 3));
     assert!(letters[0].error.contains("Location: /new"), "{letters:?}");
-    buffer.close(Closing::Leave).unwrap();
+    buffer.close(CloseMode::Detach).unwrap();
     assert_eq!(server.lines(), ["POST /in"; 3]);
 }
 
@@ -337,7 +340,7 @@ fn of_an_answer_without_an_end_little_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let buffer = open(&dir, HttpConfig::new(server.url("/in")));
         buffer.write_blocking("t", Message::new("m")).unwrap();
-        buffer.close(Closing::Drain(LIMIT)).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         let wanted = if status.starts_with('5') { 3 } else { attempts };
         assert_eq!(server.requests().len(), wanted, "{status}");
         // What the sockets hold, and 64 KB of each.
@@ -383,7 +386,7 @@ fn the_operators_headers_win_and_framing_is_nobodys() {
         letters[0].error.contains("\"Content-Length\""),
         "{letters:?}"
     );
-    buffer.close(Closing::Leave).unwrap();
+    buffer.close(CloseMode::Detach).unwrap();
     let requests = server.requests();
     assert_eq!(requests.len(), 1, "{requests:?}");
     let header = |name: &str| requests[0].headers[name].as_str();
@@ -417,7 +420,7 @@ fn an_endpoint_is_waited_for_as_long_as_it_asks() {
         let dir = tempfile::tempdir().unwrap();
         let buffer = open(&dir, HttpConfig::new(server.url("/in")));
         buffer.write_blocking("t", Message::new("m")).unwrap();
-        buffer.close(Closing::Drain(LIMIT)).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         let requests = server.requests();
         assert_eq!(requests.len(), 2, "{requests:?}");
         let waited = requests[1].at - requests[0].at;
@@ -437,14 +440,16 @@ fn an_endpoint_that_asks_for_no_wait_is_asked_as_seldom_as_any_other() {
             backoff_max: Duration::from_millis(100),
             ..BufferConfig::new(dir.path())
         };
-        let clock = Arc::new(ManualClock::at("2026-11-21T08:00:00.000Z".parse().unwrap()));
+        let clock = Arc::new(ManualClock::new(
+            "2026-11-21T08:00:00.000Z".parse().unwrap(),
+        ));
         let provider = HttpProvider::new(HttpConfig::new(server.url("/in")), clock).unwrap();
         let buffer = Buffer::open(settings, provider).unwrap();
         buffer.write_blocking("t", Message::new("m")).unwrap();
         buffer
             .flush_blocking(Duration::from_millis(500))
             .unwrap_err();
-        buffer.close(Closing::Leave).unwrap();
+        buffer.close(CloseMode::Detach).unwrap();
         assert!(
             server.requests().len() <= 12,
             "{asked}: {:?}",

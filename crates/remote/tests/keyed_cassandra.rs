@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed, CassandraTls};
-use forebay_remote::keyed::{Column, KeyedTable, Row, Value, conformance};
+use forebay_remote::keyed::{CellValue, ColumnSchema, KeyedRow, KeyedTable, conformance};
 use forebay_remote::services;
-use forebay_remote::tls::Verify;
+use forebay_remote::tls::ServerVerification;
 use scylla::client::session_builder::SessionBuilder;
 
 #[tokio::test]
@@ -57,19 +57,19 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
         .unwrap();
     store.prepare(&shape).await.unwrap();
     let row = |id: i64, small: i64, tiny: i64, rate: f64, code: &str| {
-        let value = |c: &Column| match c.name.as_str() {
-            "id" => Value::Integer(id),
-            "small" => Value::Integer(small),
-            "tiny" => Value::Integer(tiny),
-            "rate" => Value::Double(rate),
-            _ => Value::Text(code.to_owned()),
+        let value = |c: &ColumnSchema| match c.name.as_str() {
+            "id" => CellValue::Integer(id),
+            "small" => CellValue::Integer(small),
+            "tiny" => CellValue::Integer(tiny),
+            "rate" => CellValue::Double(rate),
+            _ => CellValue::Text(code.to_owned()),
         };
-        Row(shape.columns.iter().map(value).collect())
+        KeyedRow(shape.columns.iter().map(value).collect())
     };
     let shared = Arc::new(shape.clone());
     let good = row(-7, 32_767, -128, 0.5, "plain");
     store.upsert(&shape, &[good.clone()].into()).await.unwrap();
-    let found = store.get(&shared, &[Value::Integer(-7)]).await.unwrap();
+    let found = store.get(&shared, &[CellValue::Integer(-7)]).await.unwrap();
     assert_eq!(found, Some(good));
     for (bad, said) in [
         (
@@ -99,7 +99,7 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
     }
     // A key that the column can't hold has no row.
     let found = store
-        .get(&shared, &[Value::Integer(1 << 40)])
+        .get(&shared, &[CellValue::Integer(1 << 40)])
         .await
         .unwrap();
     assert_eq!(found, None);
@@ -147,16 +147,16 @@ async fn other_types_are_left_alone_and_read_as_text() {
     let table = format!("{keyspace}.t");
     let there = store.describe(&table).await.unwrap().unwrap();
     let shared = Arc::new(there.clone());
-    let row = store.get(&shared, &[Value::Integer(1)]).await.unwrap();
+    let row = store.get(&shared, &[CellValue::Integer(1)]).await.unwrap();
     let row = row.unwrap();
     let value = |name: &str| {
         let place = there.columns.iter().position(|c| c.name == name);
         row.0[place.unwrap()].clone()
     };
     for (name, text) in TEXTS {
-        assert_eq!(value(name), Value::Text((*text).to_owned()), "{name}");
+        assert_eq!(value(name), CellValue::Text((*text).to_owned()), "{name}");
     }
-    assert_eq!(value("z"), Value::Null);
+    assert_eq!(value("z"), CellValue::Null);
     // A job that does not name them is not kept from its own columns.
     let wanted = |name: &str| {
         let mut shape = there.clone();
@@ -166,10 +166,13 @@ async fn other_types_are_left_alone_and_read_as_text() {
     };
     let shape = wanted("name");
     store.prepare(&shape).await.unwrap();
-    let new = Row(vec![Value::Integer(1), Value::Text("new".to_owned())]);
+    let new = KeyedRow(vec![
+        CellValue::Integer(1),
+        CellValue::Text("new".to_owned()),
+    ]);
     store.upsert(&shape, &[new].into()).await.unwrap();
-    let row = store.get(&shared, &[Value::Integer(1)]).await.unwrap();
-    let tags = Value::Text(TEXTS[0].1.to_owned());
+    let row = store.get(&shared, &[CellValue::Integer(1)]).await.unwrap();
+    let tags = CellValue::Text(TEXTS[0].1.to_owned());
     assert!(row.unwrap().0.contains(&tags));
     let error = store.prepare(&wanted("tags")).await.unwrap_err();
     let said = error.to_string();
@@ -210,7 +213,7 @@ async fn keys_of_other_types_are_given_as_text() {
         let shape = Arc::new(store.describe(&name).await.unwrap().unwrap());
         // What is none of that type has no row.
         for (text, is_there) in [(key, true), ("no such thing", false)] {
-            let found = store.get(&shape, &[Value::Text(text.to_owned())]).await;
+            let found = store.get(&shape, &[CellValue::Text(text.to_owned())]).await;
             assert_eq!(found.unwrap().is_some(), is_there, "{typ} {text}");
         }
     }
@@ -229,18 +232,29 @@ async fn connections_are_encrypted_and_certificates_checked() {
         config.login = Some(("cassandra".to_owned(), "hunter2".into()));
         CassandraKeyed::new(config)
     };
-    let authority = store(Verify::Authority, Some(ca.clone()));
+    let authority = store(ServerVerification::Authority, Some(ca.clone()));
     let keyspace = format!("tls{}", std::process::id());
     conformance::run(&authority, &format!("{keyspace}.t")).await;
-    store(Verify::Nothing, None).check().await.unwrap();
+    store(ServerVerification::Nothing, None)
+        .check()
+        .await
+        .unwrap();
     // The node's certificate does not name its address.
-    let error = store(Verify::Full, Some(ca)).check().await.unwrap_err();
+    let error = store(ServerVerification::Full, Some(ca))
+        .check()
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
     // The system does not know our authority.
-    let error = store(Verify::Authority, None).check().await.unwrap_err();
+    let error = store(ServerVerification::Authority, None)
+        .check()
+        .await
+        .unwrap_err();
     assert!(!error.is_retryable(), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
-    let error = store(Verify::Full, Some(b"no PEM".to_vec())).check().await;
+    let error = store(ServerVerification::Full, Some(b"no PEM".to_vec()))
+        .check()
+        .await;
     assert!(error.unwrap_err().to_string().contains("CA certificates"));
 }
 

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use forebay_remote::keyed::{Column, KeyedTable, Row, Shape, Value, conformance};
+use forebay_remote::keyed::{
+    CellValue, ColumnSchema, KeyedRow, KeyedTable, TableSchema, conformance,
+};
 use forebay_remote::services;
 use forebay_remote::table::postgres::{PostgresConfig, PostgresKeyed};
 
@@ -20,7 +22,7 @@ async fn postgres_keeps_keyed_rows() {
         .unwrap();
     tokio::spawn(connection);
     let dropped = format!("DROP TABLE \"{schema}\".\"Products\"");
-    let shape = conformance::shape(&format!("{schema}.Products"));
+    let shape = conformance::sample_schema(&format!("{schema}.Products"));
     let before = store.prepare(&shape).await.unwrap();
     client.batch_execute(&dropped).await.unwrap();
     let after = store.prepare(&shape).await.unwrap();
@@ -65,27 +67,27 @@ async fn other_types_are_left_alone_and_read_as_text(
     let table = format!("{schema}.others");
     let there = store.describe(&table).await.unwrap().unwrap();
     let row = store
-        .get(&Arc::new(there.clone()), &[Value::Integer(1)])
+        .get(&Arc::new(there.clone()), &[CellValue::Integer(1)])
         .await
         .unwrap()
         .unwrap();
     for (name, text) in TEXTS {
         let place = there.columns.iter().position(|c| c.name == *name).unwrap();
         let found = match &row.0[place] {
-            Value::Text(found) => found.trim_end(),
+            CellValue::Text(found) => found.trim_end(),
             other => panic!("{name}: {other:?}"),
         };
         assert_eq!(found, *text, "{name}");
     }
-    assert_eq!(row.0.last(), Some(&Value::Null));
+    assert_eq!(row.0.last(), Some(&CellValue::Null));
     // A job that does not name them is not kept from its own columns.
-    let wanted = |name: &str| Shape {
+    let wanted = |name: &str| TableSchema {
         table: table.clone(),
         columns: there
             .columns
             .iter()
             .filter(|c| c.name == "id" || c.name == name)
-            .map(|c| Column {
+            .map(|c| ColumnSchema {
                 foreign: None,
                 ..c.clone()
             })
@@ -93,7 +95,10 @@ async fn other_types_are_left_alone_and_read_as_text(
     };
     let shape = wanted("name");
     store.prepare(&shape).await.unwrap();
-    let new = Row(vec![Value::Integer(1), Value::Text("new".to_owned())]);
+    let new = KeyedRow(vec![
+        CellValue::Integer(1),
+        CellValue::Text("new".to_owned()),
+    ]);
     store.upsert(&shape, &[new].into()).await.unwrap();
     let row = client
         .query_one("SELECT name, u::text FROM others", &[])
@@ -135,7 +140,7 @@ async fn keys_of_other_types_are_given_as_text(
             ("no such thing", false),
             ("\0", false),
         ] {
-            let found = store.get(&shape, &[Value::Text(text.to_owned())]).await;
+            let found = store.get(&shape, &[CellValue::Text(text.to_owned())]).await;
             assert_eq!(found.unwrap().is_some(), is_there, "{declared} {text}");
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use forebay_remote::keyed::sqlite::SqliteKeyed;
-use forebay_remote::keyed::{KeyedTable, Value, conformance};
+use forebay_remote::keyed::{CellValue, KeyedTable, conformance};
 
 #[tokio::test]
 async fn sqlite_keeps_keyed_rows() {
@@ -19,7 +19,7 @@ async fn a_table_that_was_dropped_is_another_one_afterwards() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rows.db");
     let store = SqliteKeyed::new(&path);
-    let shape = conformance::shape("products");
+    let shape = conformance::sample_schema("products");
     let first = store.prepare(&shape).await.unwrap();
     rusqlite::Connection::open(&path)
         .unwrap()
@@ -38,7 +38,7 @@ async fn a_file_that_is_missing_or_something_else_is_named() {
     let path = dir.path().join("text.db");
     std::fs::write(&path, "this is not a database at all, it is text").unwrap();
     let text = SqliteKeyed::new(&path);
-    let shape = conformance::shape("products");
+    let shape = conformance::sample_schema("products");
     let error = text.prepare(&shape).await.unwrap_err();
     assert!(!error.is_retryable());
     assert!(
@@ -46,7 +46,7 @@ async fn a_file_that_is_missing_or_something_else_is_named() {
         "{error}"
     );
     let error = text
-        .get(&Arc::new(shape), &[Value::Integer(1)])
+        .get(&Arc::new(shape), &[CellValue::Integer(1)])
         .await
         .unwrap_err();
     assert!(error.to_string().contains("text.db"), "{error}");

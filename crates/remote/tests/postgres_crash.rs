@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use forebay_remote::keyed::{Batch, KeyedTable, conformance as keyed};
+use forebay_remote::keyed::{KeyedBatch, KeyedTable, conformance as keyed};
 use forebay_remote::services;
 use forebay_remote::table::Table;
 use forebay_remote::table::conformance::{import, mapping, rows};
@@ -147,7 +147,7 @@ async fn what_was_confirmed_survives_a_crash_of_a_server_that_need_not_wait_for_
     let table = PostgresTable::open(&PostgresConfig::new(server.url("lazy"))).unwrap();
     let kept = PostgresKeyed::open(&PostgresConfig::new(server.url("lazy"))).unwrap();
     let (plain, by_key) = (mapping(&["id"]), mapping(&["id*"]));
-    let shape = keyed::shape("crash.products");
+    let shape = keyed::sample_schema("crash.products");
     kept.prepare(&shape).await.unwrap();
     let mut expected = 0_i64;
     for round in 1..=3_u32 {
@@ -169,7 +169,7 @@ async fn what_was_confirmed_survives_a_crash_of_a_server_that_need_not_wait_for_
         }
     }
     let some: Vec<_> = (0..50).map(|id| keyed::row(id, "crash")).collect();
-    let batch = Batch::from(some);
+    let batch = KeyedBatch::from(some);
     // Both of its ways: into a table that was empty, and over rows that are there.
     for round in 1..=2 {
         loop {

@@ -289,7 +289,7 @@ mod s3 {
             .unwrap();
         let proxy = Proxy::start("127.0.0.1", target).await.unwrap();
         let config = service.staging(&prefix());
-        let staging = open(config.at(format!("http://{}", proxy.address())));
+        let staging = open(config.with_endpoint(format!("http://{}", proxy.address())));
         // An upload is cut before the server has seen a part: the part is sent again.
         proxy.arm(Cut::Before(b"partNumber=2".to_vec()));
         let written = staging.put("big", chunks(BIG, 1)).await.unwrap();
@@ -342,7 +342,7 @@ mod s3 {
     async fn what_is_redirected_is_not_stored() {
         let requests = Arc::default();
         let config = S3Staging::new("b", "us-east-1")
-            .at(redirecting(Arc::clone(&requests)))
+            .with_endpoint(redirecting(Arc::clone(&requests)))
             .with_keys("id", "secret");
         let staging = open(impatient(config));
         for error in [
@@ -364,7 +364,7 @@ mod s3 {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let config = S3Staging::new("b", "us-east-1")
-            .at(format!("http://127.0.0.1:{port}"))
+            .with_endpoint(format!("http://127.0.0.1:{port}"))
             .with_keys("id", "secret");
         let staging = open(impatient(config));
         for error in [

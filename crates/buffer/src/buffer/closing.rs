@@ -6,23 +6,23 @@ use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{Buffer, Inner};
-use crate::deliver::Next;
+use super::{Buffer, BufferInner};
+use crate::delivery_loop::NextStep;
 use crate::error::WriteError;
-use crate::lane::LaneCore;
-use crate::stats::ProviderState;
+use crate::partition::PartitionState;
+use crate::stats::ProviderHealth;
 use crate::sync::lock;
 
 /// Lanes whose errors are told when not everything could be delivered.
-const LANES_TOLD: usize = 3;
+const PARTITIONS_REPORTED: usize = 3;
 
 /// What becomes of messages that wait when a buffer is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
+pub enum CloseMode {
     /// They are delivered, for at most so long; then as with `Detach`.
     Drain(Duration),
     /// They stay on disk, and are delivered after the next opening.
-    Leave,
+    Detach,
 }
 
 impl Buffer {
@@ -31,7 +31,7 @@ impl Buffer {
     /// # Errors
     /// [`WriteError::Undelivered`] when that takes longer.
     pub async fn flush(&self, limit: Duration) -> Result<(), WriteError> {
-        let waiting = self.waiting_for();
+        let waiting = self.flush_target();
         let shared = &self.inner.shared;
         let until = shared.env.elapsed() + limit;
         let done = poll_fn(|cx| {
@@ -59,13 +59,13 @@ impl Buffer {
     /// # Errors
     /// As [`Buffer::flush`].
     pub fn flush_blocking(&self, limit: Duration) -> Result<(), WriteError> {
-        self.wait_for(&self.waiting_for(), limit, limit)
+        self.wait_for(&self.flush_target(), limit, limit)
     }
 
     /// Waits so long; an error tells of the whole time.
     fn wait_for(
         &self,
-        waiting: &Target,
+        waiting: &FlushTarget,
         limit: Duration,
         whole: Duration,
     ) -> Result<(), WriteError> {
@@ -93,11 +93,13 @@ impl Buffer {
         }
     }
 
-    fn waiting_for(&self) -> Target {
-        let lanes = self.inner.shared.all_lanes().into_iter();
-        let from = |lane: &LaneCore| lane.meters.cursor.load(Ordering::Acquire);
-        Target {
-            lanes: lanes.map(|lane| (from(&lane), lane.end(), lane)).collect(),
+    fn flush_target(&self) -> FlushTarget {
+        let partitions = self.inner.shared.all_partitions().into_iter();
+        let from = |partition: &PartitionState| partition.meters.cursor.load(Ordering::Acquire);
+        FlushTarget {
+            partitions: partitions
+                .map(|partition| (from(&partition), partition.end(), partition))
+                .collect(),
         }
     }
 
@@ -106,27 +108,27 @@ impl Buffer {
     /// # Errors
     /// [`WriteError::Undelivered`] when not all could be delivered in the time that `Drain` gives. What
     /// is left is on disk, and delivered after the next opening.
-    pub fn close(&self, closing: Closing) -> Result<(), WriteError> {
+    pub fn close(&self, closing: CloseMode) -> Result<(), WriteError> {
         let inner = &self.inner;
-        for lane in inner.shared.all_lanes() {
-            lock(&lane.intake).closed = true;
+        for partition in inner.shared.all_partitions() {
+            lock(&partition.intake).closed = true;
         }
         let drained = match closing {
-            Closing::Drain(limit) => self.flush_taken(limit),
-            Closing::Leave => Ok(()),
+            CloseMode::Drain(limit) => self.flush_taken(limit),
+            CloseMode::Detach => Ok(()),
         };
         inner.shutdown();
         drained
     }
 
     /// Says how far it came and why not farther, as far as the lanes know.
-    fn not_delivered(&self, target: &Target, waited: Duration) -> WriteError {
+    fn not_delivered(&self, target: &FlushTarget, waited: Duration) -> WriteError {
         let mut causes: Vec<(String, String)> = Vec::new();
-        for (_, _, lane) in &target.lanes {
-            if let ProviderState::Down { error, .. } = &*lock(&lane.state)
-                && causes.len() < LANES_TOLD
+        for (_, _, partition) in &target.partitions {
+            if let ProviderHealth::Down { error, .. } = &*lock(&partition.state)
+                && causes.len() < PARTITIONS_REPORTED
             {
-                causes.push((lane.name.to_string(), error.clone()));
+                causes.push((partition.name.to_string(), error.clone()));
             }
         }
         let cause = match causes.as_slice() {
@@ -152,18 +154,18 @@ impl Buffer {
     fn flush_taken(&self, limit: Duration) -> Result<(), WriteError> {
         let shared = &self.inner.shared;
         let until = shared.env.elapsed() + limit;
-        let before = self.waiting_for();
+        let before = self.flush_target();
         loop {
             let seen = shared.change.seen();
-            let lanes = shared.all_lanes();
-            let taken = lanes.iter().all(|lane| {
-                let intake = lock(&lane.intake);
+            let partitions = shared.all_partitions();
+            let taken = partitions.iter().all(|partition| {
+                let intake = lock(&partition.intake);
                 intake.is_empty() && intake.committing == 0
             });
             let left = until.saturating_sub(shared.env.elapsed());
             if taken {
                 // What was taken since is waited for too; what was delivered since counts.
-                let waiting = self.waiting_for().since(&before);
+                let waiting = self.flush_target().since(&before);
                 return self.wait_for(&waiting, left, limit);
             }
             if left.is_zero() {
@@ -181,17 +183,17 @@ impl Buffer {
 }
 
 /// Places that lanes have to reach.
-struct Target {
+struct FlushTarget {
     /// Where each was, and where it has to come to.
-    lanes: Vec<(u64, u64, Arc<LaneCore>)>,
+    partitions: Vec<(u64, u64, Arc<PartitionState>)>,
 }
 
-impl Target {
+impl FlushTarget {
     /// The same, counted from where lanes were before.
     fn since(mut self, before: &Self) -> Self {
-        for (from, _, lane) in &mut self.lanes {
-            let mut earlier = before.lanes.iter();
-            if let Some((start, ..)) = earlier.find(|(.., other)| Arc::ptr_eq(other, lane)) {
+        for (from, _, partition) in &mut self.partitions {
+            let mut earlier = before.partitions.iter();
+            if let Some((start, ..)) = earlier.find(|(.., other)| Arc::ptr_eq(other, partition)) {
                 *from = (*from).min(*start);
             }
         }
@@ -201,8 +203,8 @@ impl Target {
     /// Messages that lanes have got rid of, and all that they had.
     fn progress(&self) -> (u64, u64) {
         let mut progress = (0, 0);
-        for (from, end, lane) in &self.lanes {
-            let cursor = lane.meters.cursor.load(Ordering::Acquire);
+        for (from, end, partition) in &self.partitions {
+            let cursor = partition.meters.cursor.load(Ordering::Acquire);
             progress.0 += cursor.clamp(*from, (*end).max(*from)) - from;
             progress.1 += end.saturating_sub(*from);
         }
@@ -210,23 +212,23 @@ impl Target {
     }
 
     fn is_done(&self) -> bool {
-        self.lanes.iter().all(|(_, end, lane)| {
-            lane.meters.cursor.load(Ordering::Acquire) >= *end
-                || lane.stats().is_none_or(|s| s.trimmed_to >= *end)
+        self.partitions.iter().all(|(_, end, partition)| {
+            partition.meters.cursor.load(Ordering::Acquire) >= *end
+                || partition.stats().is_none_or(|s| s.trimmed_to >= *end)
         })
     }
 }
 
-impl Inner {
+impl BufferInner {
     fn shutdown(&self) {
-        self.keeper.stop();
-        let lanes = self.shared.all_lanes();
-        for lane in &lanes {
-            lock(&lane.intake).closed = true;
-            lane.stop();
+        self.housekeeping.stop();
+        let partitions = self.shared.all_partitions();
+        for partition in &partitions {
+            lock(&partition.intake).closed = true;
+            partition.stop();
         }
-        for mut deliverer in std::mem::take(&mut *lock(&self.manual)) {
-            while deliverer.step() != Next::Finished {}
+        for mut delivery_loop in std::mem::take(&mut *lock(&self.manual)) {
+            while delivery_loop.step() != NextStep::Finished {}
         }
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             // The last handle may be dropped by one of our threads: by a provider that has one.
@@ -240,14 +242,14 @@ impl Inner {
         self.shared.change.notify();
         // Lanes and what they share hold each other.
         self.shared
-            .lanes
+            .partitions
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
     }
 }
 
-impl Drop for Inner {
+impl Drop for BufferInner {
     fn drop(&mut self) {
         self.shutdown();
     }

@@ -6,27 +6,28 @@
 
 use axum::extract::State;
 use forebay_meta::repo::tokens::{
-    Owner, Role as TokenRole, Token as Kept, TokenError, TokenSecret,
+    ManagementToken as Kept, TokenError, TokenOwner, TokenRole, TokenSecret,
 };
-use forebay_model::{BranchId, ProjectId, Span, Timestamp};
+use forebay_model::{BranchId, HumanDuration, ProjectId, Timestamp};
 
-use super::answer::Answer;
-use super::body::{Json, Nothing};
-use super::call::Call;
+use super::body::{EmptyInput, JsonBody};
+use super::call::ApiCall;
 use super::error::{self, ApiError, ErrorName};
+use super::json_response::JsonResponse;
 use super::params::{AdminListQuery, TokenPath};
 use super::types::admin::{
-    Audit, AuditEntry, ConfiguredToken, MadeToken, Role, Token, TokenCreate, TokenList, TokenRotate,
+    AuditEntry, AuditList, ConfiguredToken, MadeToken, TokenCreate, TokenList, TokenRoleView,
+    TokenRotate, TokenView,
 };
-use super::types::common::Page;
-use super::{Inner, Shared};
+use super::types::common::PageInfo;
+use super::{ApiState, SharedApi};
 use crate::auth::stored::{self, SECRET_CHARS};
-use crate::auth::{ConfiguredTokens, Identity};
+use crate::auth::{CallerIdentity, ConfiguredTokens};
 
 /// Longest time from now after which a token expires: a hundred years.
 const DAYS_MAX: u64 = 36_525;
 /// Longest overlap of two texts of one token.
-const OVERLAP_MAX: Span = Span::hours(24 * 30);
+const OVERLAP_MAX: HumanDuration = HumanDuration::hours(24 * 30);
 
 /// Makes a token. Its text is in this answer and nowhere else.
 #[utoipa::path(
@@ -36,9 +37,9 @@ const OVERLAP_MAX: Span = Span::hours(24 * 30);
     responses((status = 201, description = "The token with its text.", body = MadeToken))
 )]
 pub(super) async fn create_token(
-    State(api): State<Shared>,
-    call: Call<Nothing, Nothing, Json<TokenCreate>>,
-) -> Result<Answer<MadeToken>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<EmptyInput, EmptyInput, JsonBody<TokenCreate>>,
+) -> Result<JsonResponse<MadeToken>, ApiError> {
     let body = call.body.0;
     let project = body.project_id.map_or(call.who.project, ProjectId);
     if project != call.who.project && !call.who.operator {
@@ -57,21 +58,21 @@ pub(super) async fn create_token(
     }
     let suffix = api.random.text(stored::ID_CHARS);
     let id = format!("{project}-{suffix}");
-    let text = stored::text(&id, &api.random.text(SECRET_CHARS));
+    let text = stored::format_token(&id, &api.random.text(SECRET_CHARS));
     let token = Kept {
         branch: default_branch(&api, &call.who, project, body.branch_id).await?,
         id,
         project,
         role: match body.role {
-            Role::Reader => TokenRole::Reader,
-            Role::Admin => TokenRole::Admin,
+            TokenRoleView::Reader => TokenRole::Reader,
+            TokenRoleView::Admin => TokenRole::Admin,
         },
         description: body.description.unwrap_or_default(),
-        owner: Owner {
+        owner: TokenOwner {
             id: body.owner_id,
             name: body.owner_name,
         },
-        created: call.who.stamp(now),
+        created: call.who.audit_stamp(now),
         expires_at,
         secrets: vec![TokenSecret {
             sha256: ConfiguredTokens::hash(text.as_bytes()),
@@ -80,15 +81,15 @@ pub(super) async fn create_token(
         }],
     };
     api.repo.create_token(&token).await.map_err(failed)?;
-    Ok(Answer::created(MadeToken {
+    Ok(JsonResponse::created(MadeToken {
         text,
-        token: Token::new(&token),
+        token: TokenView::new(&token),
     }))
 }
 
 /// When a token expires: a time, a day (from its beginning in UTC on), or so long after `now`.
 fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
-    let refused = || {
+    let invalid = || {
         ApiError::bad_request(format!(
             "invalid \"expiresAt\" value \"{text}\": allowed are a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, and a time from now like 30d or 12h"
         ))
@@ -100,28 +101,28 @@ fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
     let span = match text.strip_suffix('d') {
         Some(days) => days.parse().ok().and_then(|days: u64| {
             let hours = days.checked_mul(24)?;
-            (days <= DAYS_MAX).then(|| Span::hours(hours))
+            (days <= DAYS_MAX).then(|| HumanDuration::hours(hours))
         }),
         None => text.parse().ok(),
     };
-    span.filter(|span| *span <= Span::hours(24 * DAYS_MAX))
-        .map(|span: Span| now.plus(span.0))
-        .ok_or_else(refused)
+    span.filter(|span| *span <= HumanDuration::hours(24 * DAYS_MAX))
+        .map(|span: HumanDuration| now.plus(span.0))
+        .ok_or_else(invalid)
 }
 
 /// Which branch is the default one is decided once for each project: by its first token.
 async fn default_branch(
-    api: &Inner,
-    who: &Identity,
+    api: &ApiState,
+    who: &CallerIdentity,
     project: ProjectId,
-    asked: Option<u64>,
+    requested: Option<u64>,
 ) -> Result<BranchId, ApiError> {
-    let known = if project == who.project {
+    let existing = if project == who.project {
         Some(who.default_branch)
     } else {
         api.repo.project_branch(project).await?
     };
-    match (known, asked) {
+    match (existing, requested) {
         (Some(known), Some(asked)) if known.0 != asked => Err(ApiError::bad_request(format!(
             "invalid \"branchId\" value {asked}: the default branch of project {project} is {known}."
         ))),
@@ -141,21 +142,21 @@ async fn default_branch(
     responses((status = 200, description = "Some of the tokens, sorted by id.", body = TokenList))
 )]
 pub(super) async fn list_tokens(
-    State(api): State<Shared>,
-    call: Call<Nothing, AdminListQuery>,
-) -> Result<Answer<TokenList>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<EmptyInput, AdminListQuery>,
+) -> Result<JsonResponse<TokenList>, ApiError> {
     let project = project(&call.who, &call.query)?;
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.tokens(project, after, limit).await?;
     let last = listing.items.last();
-    Ok(Answer::ok(TokenList {
-        page: Page::of(
+    Ok(JsonResponse::ok(TokenList {
+        page: PageInfo::from_parts(
             call.query.limit,
             listing.total,
             after,
             last.map_or("", |t| t.id.as_str()),
         ),
-        tokens: listing.items.iter().map(Token::new).collect(),
+        tokens: listing.items.iter().map(TokenView::new).collect(),
         configured: configured(&api, project)
             .iter()
             .map(ConfiguredToken::new)
@@ -167,16 +168,16 @@ pub(super) async fn list_tokens(
 #[utoipa::path(
     get, path = "/v1/admin/tokens/{tokenId}", tag = "admin", operation_id = "GetToken",
     params(TokenPath),
-    responses((status = 200, description = "The token.", body = Token))
+    responses((status = 200, description = "The token.", body = TokenView))
 )]
 pub(super) async fn get_token(
-    State(api): State<Shared>,
-    call: Call<TokenPath>,
-) -> Result<Answer<Token>, ApiError> {
-    let project = own(&api, &call.who, &call.path.token_id)?;
+    State(api): State<SharedApi>,
+    call: ApiCall<TokenPath>,
+) -> Result<JsonResponse<TokenView>, ApiError> {
+    let project = visible_project(&api, &call.who, &call.path.token_id)?;
     let token = api.repo.token(project, &call.path.token_id).await;
     let token = token.map_err(failed)?;
-    Ok(Answer::ok(Token::new(&token)))
+    Ok(JsonResponse::ok(TokenView::new(&token)))
 }
 
 /// Gives a token another text. The one before goes on to work for the overlap.
@@ -186,32 +187,32 @@ pub(super) async fn get_token(
     responses((status = 200, description = "The token with its new text.", body = MadeToken))
 )]
 pub(super) async fn rotate_token(
-    State(api): State<Shared>,
-    call: Call<TokenPath, Nothing, Json<TokenRotate>>,
-) -> Result<Answer<MadeToken>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<TokenPath, EmptyInput, JsonBody<TokenRotate>>,
+) -> Result<JsonResponse<MadeToken>, ApiError> {
     let id = &call.path.token_id;
-    let project = own(&api, &call.who, id)?;
+    let project = visible_project(&api, &call.who, id)?;
     let overlap = match &call.body.0.overlap {
         Some(text) => text.parse().map_err(|e| {
             ApiError::bad_request(format!("invalid \"overlap\" value \"{text}\": {e}."))
         })?,
-        None => Span::secs(0),
+        None => HumanDuration::secs(0),
     };
     if overlap > OVERLAP_MAX {
         return Err(ApiError::bad_request(format!(
             "invalid \"overlap\" value \"{overlap}\": at most {OVERLAP_MAX} are allowed."
         )));
     }
-    let text = stored::text(id, &api.random.text(SECRET_CHARS));
+    let text = stored::format_token(id, &api.random.text(SECRET_CHARS));
     let hash = ConfiguredTokens::hash(text.as_bytes());
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let rotated = api
         .repo
         .rotate_token(project, id, &hash, overlap.0, &stamp)
         .await;
-    Ok(Answer::ok(MadeToken {
+    Ok(JsonResponse::ok(MadeToken {
         text,
-        token: Token::new(&rotated.map_err(failed)?),
+        token: TokenView::new(&rotated.map_err(failed)?),
     }))
 }
 
@@ -222,12 +223,12 @@ pub(super) async fn rotate_token(
     responses((status = 204, description = "Done."))
 )]
 pub(super) async fn revoke_token(
-    State(api): State<Shared>,
-    call: Call<TokenPath>,
+    State(api): State<SharedApi>,
+    call: ApiCall<TokenPath>,
 ) -> Result<http::StatusCode, ApiError> {
     let id = &call.path.token_id;
-    let project = own(&api, &call.who, id)?;
-    let stamp = call.who.stamp(api.clock.now());
+    let project = visible_project(&api, &call.who, id)?;
+    let stamp = call.who.audit_stamp(api.clock.now());
     let revoked = api.repo.revoke_token(project, id, &stamp).await;
     revoked.map_err(failed)?;
     Ok(http::StatusCode::NO_CONTENT)
@@ -238,48 +239,48 @@ pub(super) async fn revoke_token(
     get, path = "/v1/admin/audit", tag = "admin", operation_id = "Audit",
     params(AdminListQuery),
     extensions(("x-errors" = json!(["projectNotFound"]))),
-    responses((status = 200, description = "Some of the changes, oldest first.", body = Audit))
+    responses((status = 200, description = "Some of the changes, oldest first.", body = AuditList))
 )]
 pub(super) async fn audit(
-    State(api): State<Shared>,
-    call: Call<Nothing, AdminListQuery>,
-) -> Result<Answer<Audit>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<EmptyInput, AdminListQuery>,
+) -> Result<JsonResponse<AuditList>, ApiError> {
     let project = project(&call.who, &call.query)?;
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.audit(project, after, limit).await?;
     let last = listing.items.last();
-    let last = last.map_or_else(String::new, forebay_meta::repo::audit::Change::id);
-    Ok(Answer::ok(Audit {
-        page: Page::of(call.query.limit, listing.total, after, &last),
+    let last = last.map_or_else(String::new, forebay_meta::repo::audit::AuditEvent::id);
+    Ok(JsonResponse::ok(AuditList {
+        page: PageInfo::from_parts(call.query.limit, listing.total, after, &last),
         changes: listing.items.iter().map(AuditEntry::new).collect(),
     }))
 }
 
 /// The project that a list is of.
-fn project(who: &Identity, query: &AdminListQuery) -> Result<ProjectId, ApiError> {
+fn project(who: &CallerIdentity, query: &AdminListQuery) -> Result<ProjectId, ApiError> {
     match query.project_id {
         None => Ok(who.project),
         Some(id) if who.operator || ProjectId(id) == who.project => Ok(ProjectId(id)),
-        Some(id) => Err(ApiError::of(ErrorName::ProjectNotFound, &[&id])),
+        Some(id) => Err(ApiError::from_template(ErrorName::ProjectNotFound, &[&id])),
     }
 }
 
 /// Tokens that the configuration has for a project.
-fn configured(api: &Inner, project: ProjectId) -> Vec<Identity> {
+fn configured(api: &ApiState, project: ProjectId) -> Vec<CallerIdentity> {
     let mut all = api.auth.configured();
     all.retain(|who| who.project == project);
     all
 }
 
 /// The project of a token that the caller may know of.
-fn own(api: &Inner, who: &Identity, id: &str) -> Result<ProjectId, ApiError> {
+fn visible_project(api: &ApiState, who: &CallerIdentity, id: &str) -> Result<ProjectId, ApiError> {
     let mut configured = api.auth.configured().into_iter();
     if configured.any(|c| c.token_id == id && (who.operator || c.project == who.project)) {
         return Err(ApiError::bad_request(format!(
             "token \"{id}\" is one of the configuration of the server: replace it there (its own in the token file, others in \"api.tokens\") and send the process SIGHUP."
         )));
     }
-    stored::project_of(id)
+    stored::project_from_id(id)
         .filter(|project| who.operator || *project == who.project)
         .ok_or_else(|| error::token_not_found(id))
 }

@@ -2,16 +2,18 @@
 
 use axum::extract::State;
 
-use super::answer::Answer;
-use super::call::Call;
+use super::call::ApiCall;
 use super::error::ApiError;
+use super::json_response::JsonResponse;
 use super::params::{BranchPath, ListQuery, SourcePath};
-use super::types::aggregation::{AggregatedSink, AggregatedSource, Aggregation, Report};
-use super::types::common::Page;
-use super::types::statistics::{Balance, Total};
-use super::types::topic::Provider;
-use super::{Inner, Shared, sources, statistics};
-use crate::auth::Identity;
+use super::types::aggregation::{
+    AggregatedSink, AggregatedSource, AggregatedStatistics, AggregationResponse,
+};
+use super::types::common::PageInfo;
+use super::types::statistics::{ReconciliationView, StatisticsTotal};
+use super::types::topic::ProviderView;
+use super::{ApiState, SharedApi, sources, statistics};
+use crate::auth::CallerIdentity;
 
 /// Sinks of a source in a list of sources, so that its pages have a bound. More are asked for with the
 /// source's own address.
@@ -21,12 +23,12 @@ const SINKS_MAX: usize = 100;
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/aggregation/sources", tag = "source", operation_id = "AggregationSources",
     params(BranchPath, ListQuery),
-    responses((status = 200, description = "Some of the sources, sorted by id; files of a sink from the newest.", body = Aggregation))
+    responses((status = 200, description = "Some of the sources, sorted by id; files of a sink from the newest.", body = AggregationResponse))
 )]
 pub(super) async fn aggregation(
-    State(api): State<Shared>,
-    call: Call<BranchPath, ListQuery>,
-) -> Result<Answer<Aggregation>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<BranchPath, ListQuery>,
+) -> Result<JsonResponse<AggregationResponse>, ApiError> {
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.sources(&call.branch, after, limit).await?;
     let mut shown = Vec::with_capacity(listing.items.len());
@@ -35,10 +37,10 @@ pub(super) async fn aggregation(
     }
     let last = listing.items.last();
     let last = last.map_or("", |s| s.key.source.as_str());
-    Ok(Answer::ok(Aggregation {
+    Ok(JsonResponse::ok(AggregationResponse {
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
-        page: Page::new(&call.query, listing.total, last),
+        page: PageInfo::new(&call.query, listing.total, last),
         sources: shown,
     }))
 }
@@ -50,19 +52,19 @@ pub(super) async fn aggregation(
     responses((status = 200, description = "The source with some of its sinks, sorted by id; files of a sink from the newest.", body = AggregatedSource))
 )]
 pub(super) async fn one(
-    State(api): State<Shared>,
-    call: Call<SourcePath, ListQuery>,
-) -> Result<Answer<AggregatedSource>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath, ListQuery>,
+) -> Result<JsonResponse<AggregatedSource>, ApiError> {
     let source = api.repo.source(&call.source_key()?).await?.value;
     let some = (call.query.after_id.as_str(), call.query.limit as usize);
     let shown = aggregated(&api, &call.who, &source, some).await?;
-    Ok(Answer::ok(shown))
+    Ok(JsonResponse::ok(shown))
 }
 
 /// A source with those of its sinks that come after an id, so many at most.
 async fn aggregated(
-    api: &Inner,
-    who: &Identity,
+    api: &ApiState,
+    who: &CallerIdentity,
     source: &forebay_model::Source,
     (after, limit): (&str, usize),
 ) -> Result<AggregatedSource, ApiError> {
@@ -75,22 +77,22 @@ async fn aggregated(
 }
 
 async fn sinks(
-    api: &Inner,
+    api: &ApiState,
     sinks: &[forebay_model::Sink],
 ) -> Result<Vec<AggregatedSink>, ApiError> {
     let mut shown = Vec::with_capacity(sinks.len());
     for sink in sinks {
         if let Some(topic) = sink.target.topic() {
             let counts = api.topics.statistics(sink);
-            let total = Total::of_topic(&counts);
+            let total = StatisticsTotal::from_topic(&counts);
             shown.push(AggregatedSink {
                 sink: sink.into(),
-                statistics: Report {
+                statistics: AggregatedStatistics {
                     total: total.total,
                     levels: total.levels,
-                    balance: Balance::of_topic(&counts),
+                    balance: ReconciliationView::from_topic(&counts),
                     files: Vec::new(),
-                    provider: Some(Provider::new(topic, counts.state)),
+                    provider: Some(ProviderView::new(topic, counts.state)),
                 },
             });
             continue;
@@ -100,10 +102,10 @@ async fn sinks(
         let files = files.iter().rev().filter(|f| !f.cleared);
         shown.push(AggregatedSink {
             sink: sink.into(),
-            statistics: Report {
+            statistics: AggregatedStatistics {
                 total: total.shown_total().into(),
                 levels: (&total).into(),
-                balance: total.balance().into(),
+                balance: total.reconciliation().into(),
                 files: files.map(Into::into).collect(),
                 provider: None,
             },

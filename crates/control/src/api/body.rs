@@ -8,63 +8,67 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Inner;
+use super::ApiState;
+use super::body_limiter::BodyPermit;
 use super::error::{ApiError, ErrorName};
-use super::in_flight::HeldBody;
-use super::operation::Operation;
+use super::operation::ApiOperation;
 
 /// Levels of objects and lists in a body; the parser's own limit is deeper.
 const DEPTH_MAX: usize = 32;
 
 /// No query parameters, or no body.
 #[derive(Debug, Deserialize)]
-pub(super) struct Nothing {}
+pub(super) struct EmptyInput {}
 
 /// A JSON body.
 #[derive(Debug)]
-pub(super) struct Json<T>(pub(super) T);
+pub(super) struct JsonBody<T>(pub(super) T);
 
 /// A body of any kind, with the header fields.
 #[derive(Debug)]
-pub(super) struct Raw {
+pub(super) struct RawBody {
     pub(super) headers: HeaderMap,
     pub(super) bytes: Bytes,
 }
 
 /// What a handler takes of the body.
-pub(super) trait Body: Sized + Send {
+pub(super) trait FromBody: Sized + Send {
     /// Reads and checks it.
     fn read(
         request: Request,
-        api: &Inner,
-        operation: &Operation,
+        api: &ApiState,
+        operation: &ApiOperation,
     ) -> impl Future<Output = Result<Self, ApiError>> + Send;
 }
 
-impl Body for Nothing {
-    async fn read(_: Request, _: &Inner, _: &Operation) -> Result<Self, ApiError> {
+impl FromBody for EmptyInput {
+    async fn read(_: Request, _: &ApiState, _: &ApiOperation) -> Result<Self, ApiError> {
         Ok(Self {})
     }
 }
 
-impl Body for Raw {
-    async fn read(request: Request, api: &Inner, _: &Operation) -> Result<Self, ApiError> {
+impl FromBody for RawBody {
+    async fn read(request: Request, api: &ApiState, _: &ApiOperation) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         Ok(Self {
-            bytes: read_bytes(body, &held(&parts), api).await?,
+            bytes: read_bytes(body, &body_permit(&parts), api).await?,
             headers: parts.headers,
         })
     }
 }
 
-impl<T: DeserializeOwned + Send> Body for Json<T> {
-    async fn read(request: Request, api: &Inner, operation: &Operation) -> Result<Self, ApiError> {
+impl<T: DeserializeOwned + Send> FromBody for JsonBody<T> {
+    async fn read(
+        request: Request,
+        api: &ApiState,
+        operation: &ApiOperation,
+    ) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let schema = operation.body.as_deref().unwrap_or_default();
-        refuse_other_formats(&parts.headers, schema)?;
-        let bytes = read_bytes(body, &held(&parts), api).await?;
+        reject_other_formats(&parts.headers, schema)?;
+        let bytes = read_bytes(body, &body_permit(&parts), api).await?;
         if bytes.is_empty() {
-            return Err(ApiError::of(ErrorName::MissingPayload, &[]));
+            return Err(ApiError::from_template(ErrorName::MissingPayload, &[]));
         }
         typed(api, schema, parse(&bytes)?).map(Self)
     }
@@ -72,7 +76,7 @@ impl<T: DeserializeOwned + Send> Body for Json<T> {
 
 /// The body of an operation, checked against its schema.
 pub(super) fn typed<T: DeserializeOwned>(
-    api: &Inner,
+    api: &ApiState,
     schema: &str,
     value: Value,
 ) -> Result<T, ApiError> {
@@ -87,7 +91,7 @@ pub(super) fn typed<T: DeserializeOwned>(
 }
 
 /// As in the compatible service, everything that is not plainly another format is read as JSON.
-fn refuse_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiError> {
+fn reject_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE);
     let given = given.and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default();
@@ -106,15 +110,15 @@ fn refuse_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiErro
 }
 
 /// What the request holds; its frame lets go of it.
-fn held(parts: &http::request::Parts) -> HeldBody {
-    let held = parts.extensions.get::<HeldBody>();
-    held.cloned().unwrap_or_default()
+fn body_permit(parts: &http::request::Parts) -> BodyPermit {
+    let permit = parts.extensions.get::<BodyPermit>();
+    permit.cloned().unwrap_or_default()
 }
 
 async fn read_bytes(
     mut body: axum::body::Body,
-    held: &HeldBody,
-    api: &Inner,
+    permit: &BodyPermit,
+    api: &ApiState,
 ) -> Result<Bytes, ApiError> {
     let limit = usize::try_from(api.config.body_limit.0).unwrap_or(usize::MAX);
     let mut all = BytesMut::new();
@@ -126,9 +130,9 @@ async fn read_bytes(
         };
         if all.len() + data.len() > limit {
             let limit = &api.config.body_limit;
-            return Err(ApiError::of(ErrorName::BodyTooLarge, &[limit]));
+            return Err(ApiError::from_template(ErrorName::BodyTooLarge, &[limit]));
         }
-        if !api.bodies.grow(held, data.len()) {
+        if !api.bodies.grow(permit, data.len()) {
             let text = "the bodies of other requests take all the room that there is";
             return Err(ApiError::too_many_requests(text).retry_after(1));
         }

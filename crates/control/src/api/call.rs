@@ -12,24 +12,24 @@ use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::body::{Body, Nothing};
+use super::body::{EmptyInput, FromBody};
 use super::error::{self, ApiError, ErrorName};
-use super::pace::PaceShown;
 use super::params::{
-    BranchPath, FilePath, LetterPath, ProjectPath, SinkPath, SinkVersionPath, SourcePath,
+    BranchPath, DeadLetterPath, FilePath, ProjectPath, SinkPath, SinkVersionPath, SourcePath,
     SourceVersionPath, TablePath, TaskPath, TokenPath,
 };
-use super::refused::Caller;
-use super::{Inner, Shared};
-use crate::auth::{AuthError, Identity};
+use super::rejection_audit::CallerCell;
+use super::token_rate_limiter::RateLimitHeaders;
+use super::{ApiState, SharedApi};
+use crate::auth::{AuthError, CallerIdentity};
 
 /// Where the token is.
 pub(super) const TOKEN_HEADER: &str = "x-storageapi-token";
 
 /// A request that has passed all checks.
 #[derive(Debug)]
-pub(super) struct Call<P, Q = Nothing, B = Nothing> {
-    pub(super) who: Identity,
+pub(super) struct ApiCall<P, Q = EmptyInput, B = EmptyInput> {
+    pub(super) who: CallerIdentity,
     /// That of the address, or the project's default one.
     pub(super) branch: BranchKey,
     pub(super) path: P,
@@ -38,29 +38,29 @@ pub(super) struct Call<P, Q = Nothing, B = Nothing> {
 }
 
 /// What stands in an address.
-pub(super) trait Address {
+pub(super) trait PathParams {
     /// The branch, as it is written there.
     fn branch(&self) -> Option<&str> {
         None
     }
 }
 
-impl Address for Nothing {}
-impl Address for ProjectPath {}
-impl Address for TablePath {}
-impl Address for TaskPath {}
-impl Address for TokenPath {}
+impl PathParams for EmptyInput {}
+impl PathParams for ProjectPath {}
+impl PathParams for TablePath {}
+impl PathParams for TaskPath {}
+impl PathParams for TokenPath {}
 
-impl<P, Q, B> FromRequest<Shared> for Call<P, Q, B>
+impl<P, Q, B> FromRequest<SharedApi> for ApiCall<P, Q, B>
 where
-    P: Address + DeserializeOwned + Send,
+    P: PathParams + DeserializeOwned + Send,
     Q: DeserializeOwned + Send,
-    B: Body,
+    B: FromBody,
 {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, api: &Shared) -> Result<Self, ApiError> {
-        let api: &Inner = api;
+    async fn from_request(request: Request, api: &SharedApi) -> Result<Self, ApiError> {
+        let api: &ApiState = api;
         let (mut parts, body) = request.into_parts();
         let route = parts.extensions.get::<MatchedPath>().map(|m| m.as_str());
         let operation = route.and_then(|r| api.operations.get(&parts.method, r));
@@ -70,9 +70,9 @@ where
         let token = token(&parts.headers);
         let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let from = from.map(|peer| peer.0.ip());
-        let shown = parts.extensions.get::<PaceShown>().cloned();
-        let shown = shown.unwrap_or_default();
-        let caller = parts.extensions.get::<Caller>().cloned();
+        let rate_limit_headers = parts.extensions.get::<RateLimitHeaders>().cloned();
+        let rate_limit_headers = rate_limit_headers.unwrap_or_default();
+        let caller = parts.extensions.get::<CallerCell>().cloned();
         let caller = caller.unwrap_or_default();
 
         let body = B::read(Request::from_parts(parts, body), api, operation).await?;
@@ -81,19 +81,19 @@ where
         let parameters = operation.read_parameters(&path?, &query, &mut findings);
         if token.is_none() && operation.protected {
             let values: [&dyn Display; 2] = [&"X-StorageApi-Token", &"header"];
-            findings.push(ApiError::of(ErrorName::MissingField, &values));
+            findings.push(ApiError::from_template(ErrorName::MissingField, &values));
         }
-        if let Some(error) = ApiError::all(findings) {
+        if let Some(error) = ApiError::combine(findings) {
             return Err(error);
         }
         let mut who = authenticate(api, token.as_deref().unwrap_or_default(), from).await?;
-        caller.is(&who);
-        api.pace.pass(&who, &shown)?;
+        caller.set(&who);
+        api.rate_limiter.check(&who, &rate_limit_headers)?;
         who.from = from.map(|address| address.to_string());
         let path: P = typed(parameters.clone())?;
         let branch = branch(&who, path.branch())?;
         if operation.admin && !who.admin {
-            let text = operation.refusal();
+            let text = operation.rejection_message();
             return Err(ApiError::forbidden(text));
         }
         Ok(Self {
@@ -142,15 +142,15 @@ fn token(headers: &HeaderMap) -> Option<Vec<u8>> {
 }
 
 async fn authenticate(
-    api: &Inner,
+    api: &ApiState,
     token: &[u8],
     from: Option<IpAddr>,
-) -> Result<Identity, ApiError> {
-    api.wrong_tokens.may_try(from, token)?;
+) -> Result<CallerIdentity, ApiError> {
+    api.wrong_tokens.check(from, token)?;
     api.auth.authenticate(token).await.map_err(|e| match e {
         AuthError::Invalid => {
-            let too_many = api.wrong_tokens.was_wrong(from);
-            too_many.unwrap_or_else(|| ApiError::of(ErrorName::TokenInvalid, &[]))
+            let too_many = api.wrong_tokens.record_failure(from);
+            too_many.unwrap_or_else(|| ApiError::from_template(ErrorName::TokenInvalid, &[]))
         }
         AuthError::Unavailable(cause) => ApiError::unavailable(cause),
     })
@@ -158,15 +158,16 @@ async fn authenticate(
 
 /// Finds whose token a request has.
 pub(super) async fn identify(
-    api: &Inner,
+    api: &ApiState,
     headers: &HeaderMap,
     from: Option<IpAddr>,
-) -> Result<Identity, ApiError> {
-    let token = token(headers).ok_or_else(|| ApiError::of(ErrorName::TokenInvalid, &[]))?;
+) -> Result<CallerIdentity, ApiError> {
+    let token =
+        token(headers).ok_or_else(|| ApiError::from_template(ErrorName::TokenInvalid, &[]))?;
     authenticate(api, &token, from).await
 }
 
-fn branch(who: &Identity, given: Option<&str>) -> Result<BranchKey, ApiError> {
+fn branch(who: &CallerIdentity, given: Option<&str>) -> Result<BranchKey, ApiError> {
     let key = who.default_branch_key();
     let Some(given) = given.filter(|g| *g != "default") else {
         return Ok(key);
@@ -183,34 +184,34 @@ fn branch(who: &Identity, given: Option<&str>) -> Result<BranchKey, ApiError> {
 }
 
 /// An address with a source in it.
-pub(super) trait InSource: Address {
+pub(super) trait SourceScoped: PathParams {
     /// Its id, as it is written there.
     fn source(&self) -> &str;
 }
 
 /// An address with a sink in it.
-pub(super) trait InSink: InSource {
+pub(super) trait SinkScoped: SourceScoped {
     /// Its id, as it is written there.
     fn sink(&self) -> &str;
 }
 
-macro_rules! addresses {
+macro_rules! path_params {
     (in a branch: $($path:ty),*) => {
-        $(impl Address for $path {
+        $(impl PathParams for $path {
             fn branch(&self) -> Option<&str> {
                 Some(&self.branch_id)
             }
         })*
     };
     (in a source: $($path:ty),*) => {
-        $(impl InSource for $path {
+        $(impl SourceScoped for $path {
             fn source(&self) -> &str {
                 &self.source_id
             }
         })*
     };
     (in a sink: $($path:ty),*) => {
-        $(impl InSink for $path {
+        $(impl SinkScoped for $path {
             fn sink(&self) -> &str {
                 &self.sink_id
             }
@@ -218,18 +219,18 @@ macro_rules! addresses {
     };
 }
 
-addresses!(in a branch: BranchPath, SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, LetterPath, FilePath);
-addresses!(in a source: SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, LetterPath, FilePath);
-addresses!(in a sink: SinkPath, SinkVersionPath, LetterPath, FilePath);
+path_params!(in a branch: BranchPath, SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, DeadLetterPath, FilePath);
+path_params!(in a source: SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, DeadLetterPath, FilePath);
+path_params!(in a sink: SinkPath, SinkVersionPath, DeadLetterPath, FilePath);
 
-impl<P: InSource, Q, B> Call<P, Q, B> {
+impl<P: SourceScoped, Q, B> ApiCall<P, Q, B> {
     /// The source of the address. One with a `/` would be another key: there is none.
     pub(super) fn source_key(&self) -> Result<SourceKey, ApiError> {
         source_key(self.branch, self.path.source())
     }
 }
 
-impl<P: InSink, Q, B> Call<P, Q, B> {
+impl<P: SinkScoped, Q, B> ApiCall<P, Q, B> {
     /// The sink of the address.
     pub(super) fn sink_key(&self) -> Result<SinkKey, ApiError> {
         Ok(SinkKey {
@@ -250,7 +251,7 @@ pub(super) fn source_key(branch: BranchKey, id: &str) -> Result<SourceKey, ApiEr
 }
 
 /// A sink's id that could be part of another key is that of no sink; its source is looked at first.
-pub(super) fn refuse_foreign(key: &SinkKey) -> Result<(), ApiError> {
+pub(super) fn reject_foreign(key: &SinkKey) -> Result<(), ApiError> {
     if key.sink.as_str().contains('/') {
         return Err(error::sink_not_found(key.sink.as_str()));
     }

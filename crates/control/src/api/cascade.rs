@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use forebay_meta::repo::table_drop::{Fate, FilledTable};
+use forebay_meta::repo::table_drop::{DropDecision, FilledTable};
 use forebay_meta::{DefinitionError, Revision};
-use forebay_model::{SourceKey, Stamp, TableId};
+use forebay_model::{AuditStamp, SourceKey, TableId};
 
-use super::Inner;
+use super::ApiState;
 use super::error::{ApiError, ErrorName};
-use super::tasks::{self, Done};
+use super::tasks::{self, CompletedChange};
 
 /// How often it is looked whether records are still on their way.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// What is said when everything is gone.
 const DONE: &str = "Source and its destination tables and bucket have been deleted.";
 
@@ -20,7 +20,11 @@ const DONE: &str = "Source and its destination tables and bucket have been delet
 ///
 /// Records that were accepted reach their table before it is deleted, so none of them brings it
 /// back afterwards.
-pub(super) async fn run(api: &Inner, key: &SourceKey, stamp: &Stamp) -> Result<Done, ApiError> {
+pub(super) async fn delete_source(
+    api: &ApiState,
+    key: &SourceKey,
+    stamp: &AuditStamp,
+) -> Result<CompletedChange, ApiError> {
     // This is what source nodes follow; what is forgotten later is of no concern to them.
     let deleted = match api.repo.delete_source(key, stamp).await {
         Ok(revision) => revision,
@@ -29,30 +33,30 @@ pub(super) async fn run(api: &Inner, key: &SourceKey, stamp: &Stamp) -> Result<D
     };
     // A node that has not followed yet goes on to take records, also messages that no file counts.
     let since = api.repo.deleted_source(key).await?.revision;
-    if !tasks::follow(api, since).await {
+    if !tasks::wait_for_nodes(api, since).await {
         let text = "the source is deleted, its tables are not: not all source nodes have followed that yet, try again later.";
         return Err(ApiError::new(ErrorName::TableNotDeleted, text));
     }
-    arrived(api, key).await?;
-    let mut kept = Vec::new();
+    wait_until_delivered(api, key).await?;
+    let mut outcomes = Vec::new();
     for table in api.repo.filled_tables(key).await? {
-        let fate = take_away(api, key, &table, stamp).await?;
-        kept.push((fate, table.table));
+        let outcome = drop_table(api, key, &table, stamp).await?;
+        outcomes.push((outcome, table.table));
     }
     api.repo.purge_source(key, stamp).await?;
-    Ok(Done::new(deleted, result(&kept)))
+    Ok(CompletedChange::new(deleted, result(&outcomes)))
 }
 
 /// Drops a table unless something else holds it.
-async fn take_away(
-    api: &Inner,
+async fn drop_table(
+    api: &ApiState,
     key: &SourceKey,
     table: &FilledTable,
-    stamp: &Stamp,
-) -> Result<Fate, ApiError> {
-    let fate = api.repo.table_fate(key, table).await?;
-    if fate != Fate::Drop {
-        return Ok(fate);
+    stamp: &AuditStamp,
+) -> Result<DropDecision, ApiError> {
+    let outcome = api.repo.drop_decision(key, table).await?;
+    if outcome != DropDecision::Drop {
+        return Ok(outcome);
     }
     let failed = |cause: &dyn std::fmt::Display| {
         let name = &table.table;
@@ -67,14 +71,14 @@ async fn take_away(
     };
     // Before the table is marked: with a backend that is away nothing is begun.
     backend.check().await.map_err(|e| failed(&e))?;
-    let fate = api.repo.begin_drop(key, table, stamp).await?;
-    if fate != Fate::Drop {
-        return Ok(fate);
+    let outcome = api.repo.begin_drop(key, table, stamp).await?;
+    if outcome != DropDecision::Drop {
+        return Ok(outcome);
     }
     match backend.delete(&table.table).await {
         Ok(()) => {
             api.repo.table_dropped(key, table).await?;
-            Ok(Fate::Drop)
+            Ok(DropDecision::Drop)
         }
         Err(error) => {
             // Without an answer it may be dropped yet: it stays marked until that is known.
@@ -87,10 +91,10 @@ async fn take_away(
 }
 
 /// Waits until nothing of the source is on its way.
-async fn arrived(api: &Inner, key: &SourceKey) -> Result<(), ApiError> {
+async fn wait_until_delivered(api: &ApiState, key: &SourceKey) -> Result<(), ApiError> {
     // Some time of the task is left to say so.
-    let patience = api.config.task_timeout.0.mul_f64(0.8);
-    let until = tokio::time::Instant::now() + patience;
+    let timeout = api.config.task_timeout.0.mul_f64(0.8);
+    let until = tokio::time::Instant::now() + timeout;
     loop {
         let files = api.repo.files_in_flight(key).await?;
         let messages = messages_in_flight(api, key).await?;
@@ -109,22 +113,25 @@ async fn arrived(api: &Inner, key: &SourceKey) -> Result<(), ApiError> {
             );
             return Err(ApiError::new(ErrorName::TableNotDeleted, text));
         }
-        tokio::time::sleep_until(until.min(now + LOOK_INTERVAL)).await;
+        tokio::time::sleep_until(until.min(now + POLL_INTERVAL)).await;
     }
 }
 
 /// Messages of the source's topics that are not delivered: its sinks are deleted by now.
-async fn messages_in_flight(api: &Inner, key: &SourceKey) -> Result<u64, ApiError> {
+async fn messages_in_flight(api: &ApiState, key: &SourceKey) -> Result<u64, ApiError> {
     let sinks = api.repo.all_deleted_sinks(key).await?;
     let topics = sinks.iter().filter(|s| s.target.topic().is_some());
     Ok(topics.map(|sink| api.topics.statistics(sink).waiting).sum())
 }
 
-fn result(tables: &[(Fate, TableId)]) -> String {
+fn result(tables: &[(DropDecision, TableId)]) -> String {
     let reasons = [
-        (Fate::Held, "other sinks fill them too"),
-        (Fate::Foreign, "they belong to another project"),
-        (Fate::Found, "they were there before Forebay filled them"),
+        (DropDecision::Held, "other sinks fill them too"),
+        (DropDecision::Foreign, "they belong to another project"),
+        (
+            DropDecision::Found,
+            "they were there before Forebay filled them",
+        ),
     ];
     let mut text = DONE.to_owned();
     for (fate, reason) in reasons {

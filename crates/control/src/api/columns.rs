@@ -5,10 +5,10 @@ use forebay_model::{PathUse, SinkKey, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Shared;
-use super::answer::Answer;
-use super::call::Call;
+use super::SharedApi;
+use super::call::ApiCall;
 use super::error::ApiError;
+use super::json_response::JsonResponse;
 use super::params::SinkPath;
 use super::sinks::existing;
 
@@ -22,7 +22,7 @@ pub trait PathUses: Send + Sync {
 /// How often the path columns of a sink found nothing.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkColumns)]
-pub(crate) struct Columns {
+pub(crate) struct PathUseView {
     /// When the first of the records came. Counts begin anew when the server is started and when the
     /// mapping is changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ struct ColumnUse {
     never_found: bool,
 }
 
-impl From<PathUse> for Columns {
+impl From<PathUse> for PathUseView {
     fn from(uses: PathUse) -> Self {
         let columns = uses.columns.into_iter();
         Self {
@@ -70,13 +70,13 @@ impl From<PathUse> for Columns {
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/columns", tag = "sink", operation_id = "SinkStatisticsColumns",
     params(SinkPath),
-    responses((status = 200, description = "Counts of this node since it was started or the mapping was changed.", body = Columns))
+    responses((status = 200, description = "Counts of this node since it was started or the mapping was changed.", body = PathUseView))
 )]
 pub(super) async fn columns(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<Answer<Columns>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<JsonResponse<PathUseView>, ApiError> {
     let sink = existing(&api, &call.sink_key()?).await?;
     let uses = api.path_uses.path_use(&sink.key).unwrap_or_default();
-    Ok(Answer::ok(uses.into()))
+    Ok(JsonResponse::ok(uses.into()))
 }

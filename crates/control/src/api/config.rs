@@ -1,7 +1,7 @@
 //! Settings of the management API.
 
 use forebay_model::quota::REQUESTS_MAX;
-use forebay_model::{ByteSize, Span, out_of_range};
+use forebay_model::{ByteSize, HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,14 +20,14 @@ pub struct ApiConfig {
     /// 429. 1MB to 4GB.
     pub max_bytes_in_flight: ByteSize,
     /// How long a request may take. Tasks that it has started go on. 1s to 10m.
-    pub request_timeout: Span,
+    pub request_timeout: HumanDuration,
     /// How long a task waits until all source nodes have followed its change. 0 to 1m.
-    pub follow_timeout: Span,
+    pub follow_timeout: HumanDuration,
     /// How long a task may take. 1s to 1h.
-    pub task_timeout: Span,
+    pub task_timeout: HumanDuration,
     /// How long a table is looked at when a sink is made or changed. What does not answer by then
     /// is not checked, and the task says so. 100ms to 30s, at most half of `requestTimeout`.
-    pub table_check_timeout: Span,
+    pub table_check_timeout: HumanDuration,
     /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
     /// 0 is no limit.
     pub requests_per_second: u64,
@@ -50,10 +50,10 @@ impl Default for ApiConfig {
             source_public_url: "http://localhost:7000".to_owned(),
             body_limit: ByteSize::mb(2),
             max_bytes_in_flight: ByteSize::mb(32),
-            request_timeout: Span::secs(30),
-            follow_timeout: Span::secs(5),
-            task_timeout: Span::mins(5),
-            table_check_timeout: Span::secs(5),
+            request_timeout: HumanDuration::secs(30),
+            follow_timeout: HumanDuration::secs(5),
+            task_timeout: HumanDuration::mins(5),
+            table_check_timeout: HumanDuration::secs(5),
             requests_per_second: 500,
             wrong_tokens_per_second: 5,
             support_contact: String::new(),
@@ -66,14 +66,14 @@ impl Default for ApiConfig {
 impl ApiConfig {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+    pub fn violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
         for (name, url) in [
             ("publicUrl", &self.public_url),
             ("sourcePublicUrl", &self.source_public_url),
         ] {
             if !is_http_url(url) {
-                problems.push(format!(
+                violations.push(format!(
                     "{name} is \"{url}\", it must be an address like http://localhost:8000"
                 ));
             }
@@ -83,50 +83,50 @@ impl ApiConfig {
             ("wrongTokensPerSecond", self.wrong_tokens_per_second),
         ];
         let rates = rates.map(|(name, given)| out_of_range(name, given, 0, REQUESTS_MAX));
-        problems.extend(rates.into_iter().flatten());
-        problems.extend(self.problems_of_bodies());
+        violations.extend(rates.into_iter().flatten());
+        violations.extend(self.body_violations());
         for (name, given, min, max) in [
             (
                 "requestTimeout",
                 self.request_timeout,
-                Span::secs(1),
-                Span::mins(10),
+                HumanDuration::secs(1),
+                HumanDuration::mins(10),
             ),
             (
                 "followTimeout",
                 self.follow_timeout,
-                Span::secs(0),
-                Span::mins(1),
+                HumanDuration::secs(0),
+                HumanDuration::mins(1),
             ),
             (
                 "taskTimeout",
                 self.task_timeout,
-                Span::secs(1),
-                Span::hours(1),
+                HumanDuration::secs(1),
+                HumanDuration::hours(1),
             ),
             (
                 "tableCheckTimeout",
                 self.table_check_timeout,
-                Span::millis(100),
-                Span::secs(30),
+                HumanDuration::millis(100),
+                HumanDuration::secs(30),
             ),
         ] {
-            problems.extend(out_of_range(name, given, min, max));
+            violations.extend(out_of_range(name, given, min, max));
         }
-        problems
+        violations
     }
 
-    fn problems_of_bodies(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+    fn body_violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
         let (min, max) = (ByteSize::mb(1), ByteSize::mb(4 << 10));
-        problems.extend(out_of_range(
+        violations.extend(out_of_range(
             "maxBytesInFlight",
             self.max_bytes_in_flight,
             min,
             max,
         ));
         if self.body_limit > self.max_bytes_in_flight {
-            problems.push(format!(
+            violations.push(format!(
                 "maxBytesInFlight is {}, it must have room for one body of {}",
                 self.max_bytes_in_flight, self.body_limit
             ));
@@ -134,9 +134,9 @@ impl ApiConfig {
         let (min, max) = (ByteSize::kb(1), ByteSize::mb(16));
         if !(min..=max).contains(&self.body_limit) {
             let given = self.body_limit;
-            problems.push(format!("bodyLimit is {given}, allowed is {min} to {max}"));
+            violations.push(format!("bodyLimit is {given}, allowed is {min} to {max}"));
         }
-        problems
+        violations
     }
 }
 
@@ -171,16 +171,16 @@ mod tests {
 
     #[test]
     fn defaults_are_in_range_and_what_is_not_is_named() {
-        assert_eq!(ApiConfig::default().problems(), Vec::<String>::new());
+        assert_eq!(ApiConfig::default().violations(), Vec::<String>::new());
         let config = ApiConfig {
             public_url: "localhost".to_owned(),
             source_public_url: "ftp://x".to_owned(),
             body_limit: ByteSize(1),
-            task_timeout: Span::millis(1),
+            task_timeout: HumanDuration::millis(1),
             ..ApiConfig::default()
         };
         assert_eq!(
-            config.problems(),
+            config.violations(),
             [
                 "publicUrl is \"localhost\", it must be an address like http://localhost:8000",
                 "sourcePublicUrl is \"ftp://x\", it must be an address like http://localhost:8000",

@@ -14,14 +14,14 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
-use super::Shared;
+use super::SharedApi;
 use super::error::{ApiError, ErrorName};
 
 /// Address of the page. Links in it are relative, so that it works behind a proxy's prefix too.
 pub(super) const PAGE: &str = "/ui";
 
 /// Addresses of its parts.
-pub(super) const PART: &str = "/ui/{part}";
+pub(super) const ASSET: &str = "/ui/{part}";
 
 /// What a browser may do with the page: run and show what this server sends, ask this server, and
 /// nothing else. A token that somebody has typed in can't go anywhere.
@@ -45,15 +45,15 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// The page and its parts, as they are sent.
 #[derive(Clone, Debug)]
 pub(super) struct Dashboard {
-    page: Part,
-    script: Part,
-    style: Part,
-    icon: Part,
+    page: DashboardAsset,
+    script: DashboardAsset,
+    style: DashboardAsset,
+    icon: DashboardAsset,
 }
 
 /// One of them.
 #[derive(Clone, Debug)]
-struct Part {
+struct DashboardAsset {
     kind: &'static str,
     plain: Bytes,
     gzip: Bytes,
@@ -64,19 +64,19 @@ impl Dashboard {
     /// Compresses what the binary holds, once for all requests.
     pub(super) fn new() -> Self {
         Self {
-            page: Part::new(
+            page: DashboardAsset::new(
                 "text/html; charset=utf-8",
                 include_bytes!("../../../../ui/dist/index.html"),
             ),
-            script: Part::new(
+            script: DashboardAsset::new(
                 "text/javascript; charset=utf-8",
                 include_bytes!("../../../../ui/dist/app.js"),
             ),
-            style: Part::new(
+            style: DashboardAsset::new(
                 "text/css; charset=utf-8",
                 include_bytes!("../../../../ui/dist/app.css"),
             ),
-            icon: Part::new(
+            icon: DashboardAsset::new(
                 "image/svg+xml",
                 include_bytes!("../../../../ui/dist/icon.svg"),
             ),
@@ -84,7 +84,7 @@ impl Dashboard {
     }
 }
 
-impl Part {
+impl DashboardAsset {
     fn new(kind: &'static str, plain: &'static [u8]) -> Self {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         // Writing into memory can't fail; if it did, an empty part would not be sent.
@@ -93,14 +93,15 @@ impl Part {
             kind,
             plain: Bytes::from_static(plain),
             gzip: gzip.unwrap_or_default().into(),
-            tag: tag(plain),
+            tag: entity_tag(plain),
         }
     }
 
     fn response(&self, request: &HeaderMap) -> Response {
-        let mut response = if lists(request, &header::IF_NONE_MATCH, self.tag.as_bytes()) {
+        let mut response = if header_lists(request, &header::IF_NONE_MATCH, self.tag.as_bytes()) {
             StatusCode::NOT_MODIFIED.into_response()
-        } else if !self.gzip.is_empty() && lists(request, &header::ACCEPT_ENCODING, b"gzip") {
+        } else if !self.gzip.is_empty() && header_lists(request, &header::ACCEPT_ENCODING, b"gzip")
+        {
             let encoding = [(header::CONTENT_ENCODING, "gzip")];
             (encoding, self.gzip.clone()).into_response()
         } else {
@@ -118,7 +119,7 @@ impl Part {
 }
 
 /// A weak one: both forms of a part have the same.
-fn tag(bytes: &[u8]) -> HeaderValue {
+fn entity_tag(bytes: &[u8]) -> HeaderValue {
     let mut tag = "W/\"".to_owned();
     for byte in Sha256::digest(bytes).iter().take(12) {
         tag.push_str(&format!("{byte:02x}"));
@@ -128,7 +129,7 @@ fn tag(bytes: &[u8]) -> HeaderValue {
 }
 
 /// Whether a header that is a list has the item, and does not give it the weight zero.
-fn lists(headers: &HeaderMap, name: &HeaderName, item: &[u8]) -> bool {
+fn header_lists(headers: &HeaderMap, name: &HeaderName, item: &[u8]) -> bool {
     let values = headers.get_all(name).iter();
     let mut items = values.flat_map(|v| v.as_bytes().split(|b| *b == b','));
     items.any(|found| {
@@ -139,13 +140,13 @@ fn lists(headers: &HeaderMap, name: &HeaderName, item: &[u8]) -> bool {
 }
 
 /// The page.
-pub(super) async fn page(State(api): State<Shared>, headers: HeaderMap) -> Response {
+pub(super) async fn page(State(api): State<SharedApi>, headers: HeaderMap) -> Response {
     api.dashboard.page.response(&headers)
 }
 
 /// One of its parts.
-pub(super) async fn part(
-    State(api): State<Shared>,
+pub(super) async fn asset(
+    State(api): State<SharedApi>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -156,7 +157,10 @@ pub(super) async fn part(
         "icon.svg" => &dashboard.icon,
         _ => {
             let path = format!("{PAGE}/{name}");
-            return Err(ApiError::of(ErrorName::EndpointNotFound, &[&path]));
+            return Err(ApiError::from_template(
+                ErrorName::EndpointNotFound,
+                &[&path],
+            ));
         }
     };
     Ok(part.response(&headers))

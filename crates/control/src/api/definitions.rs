@@ -4,24 +4,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
-use forebay_meta::repo::definitions::Counted;
-use forebay_model::settings::Scope;
-use forebay_model::{Bound, SinkId, SinkKey, SourceId, SourceKey};
+use forebay_meta::repo::definitions::LimitedResource;
+use forebay_model::settings::SettingScope;
+use forebay_model::{CountLimit, SinkId, SinkKey, SourceId, SourceKey};
 use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::answer::Answer;
-use super::body::{Json, Nothing, typed};
-use super::call::{Call, refuse_foreign, source_key};
+use super::body::{EmptyInput, JsonBody, typed};
+use super::call::{ApiCall, reject_foreign, source_key};
 use super::error::{self, ApiError};
+use super::json_response::JsonResponse;
 use super::params::BranchPath;
-use super::types::definitions::{DefinitionChange, DefinitionCheck, DefinitionProblem, Verdict};
+use super::types::definitions::{
+    DefinitionChange, DefinitionCheck, DefinitionReport, DefinitionViolation,
+};
 use super::types::settings::SettingsChange;
 use super::types::sink::{SinkCreate, SinkUpdate};
 use super::types::source::{SourceCreate, SourceUpdate};
-use super::{Inner, Shared, settings, sinks, sources};
-use crate::auth::Identity;
+use super::{ApiState, SharedApi, settings, sinks, sources};
+use crate::auth::CallerIdentity;
 
 /// Checks changes of definitions together, without making them. An extension of Forebay.
 ///
@@ -31,15 +33,15 @@ use crate::auth::Identity;
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/definitions/validate", tag = "source", operation_id = "ValidateDefinitions",
     params(BranchPath), request_body = DefinitionCheck,
-    responses((status = 200, description = "What would be refused; nothing when all changes can be made.", body = Verdict))
+    responses((status = 200, description = "What would be refused; nothing when all changes can be made.", body = DefinitionReport))
 )]
 pub(super) async fn validate(
-    State(api): State<Shared>,
-    call: Call<BranchPath, Nothing, Json<DefinitionCheck>>,
-) -> Result<Answer<Verdict>, ApiError> {
-    let mut validator = Validator {
+    State(api): State<SharedApi>,
+    call: ApiCall<BranchPath, EmptyInput, JsonBody<DefinitionCheck>>,
+) -> Result<JsonResponse<DefinitionReport>, ApiError> {
+    let mut validator = DefinitionValidator {
         api: &api,
-        call: Caller {
+        call: CallerScope {
             who: &call.who,
             branch: call.branch,
         },
@@ -54,25 +56,25 @@ pub(super) async fn validate(
             Ok(()) => {}
             // That the store can't be asked now says nothing about the definitions.
             Err(error) if error.name.status().is_server_error() => return Err(error),
-            Err(error) => problems.push(DefinitionProblem {
+            Err(error) => problems.push(DefinitionViolation {
                 change: index,
                 error: error.name.full_name(),
                 message: error::sentence(&error.message),
             }),
         }
     }
-    Ok(Answer::ok(Verdict { problems }))
+    Ok(JsonResponse::ok(DefinitionReport { problems }))
 }
 
-struct Caller<'a> {
-    who: &'a Identity,
+struct CallerScope<'a> {
+    who: &'a CallerIdentity,
     branch: forebay_model::BranchKey,
 }
 
 /// Checks one change after the other and remembers what they would create.
-struct Validator<'a> {
-    api: &'a Inner,
-    call: Caller<'a>,
+struct DefinitionValidator<'a> {
+    api: &'a ApiState,
+    call: CallerScope<'a>,
     planned_sources: BTreeSet<SourceKey>,
     planned_sinks: BTreeSet<SinkKey>,
     /// How many sources there would be.
@@ -81,7 +83,7 @@ struct Validator<'a> {
     sinks: BTreeMap<SourceKey, usize>,
 }
 
-impl Validator<'_> {
+impl DefinitionValidator<'_> {
     async fn check(&mut self, change: DefinitionChange) -> Result<(), ApiError> {
         let DefinitionChange { method, path, body } = change;
         let segments: Vec<&str> = path.split('/').collect();
@@ -95,7 +97,7 @@ impl Validator<'_> {
                 let route = "/sources/{sourceId}/settings";
                 let body: SettingsChange = self.body(&Method::PATCH, route, &body)?;
                 let requested = body.settings.unwrap_or_default();
-                settings::check(Scope::Source, self.call.who, requested)?;
+                settings::check(SettingScope::Source, self.call.who, requested)?;
                 self.source(source).await.map(drop)
             }
             ("POST", ["sources", source, "sinks"]) => self.create_sink(source, &body).await,
@@ -106,7 +108,7 @@ impl Validator<'_> {
                 let route = "/sources/{sourceId}/sinks/{sinkId}/settings";
                 let body: SettingsChange = self.body(&Method::PATCH, route, &body)?;
                 let requested = body.settings.unwrap_or_default();
-                settings::check(Scope::Sink, self.call.who, requested)?;
+                settings::check(SettingScope::Sink, self.call.who, requested)?;
                 let key = self.sink_key(source, sink)?;
                 if !self.planned_sinks.contains(&key) {
                     sinks::existing(self.api, &key).await?;
@@ -132,15 +134,15 @@ impl Validator<'_> {
         };
         self.sources = Some(there + 1);
         let max = self.api.repo.limits().sources_per_branch;
-        let bound = Bound::new(max, "limits.sourcesPerBranch");
-        check_count(there, Counted::Sources, bound)
+        let bound = CountLimit::new(max, "limits.sourcesPerBranch");
+        check_limit(there, LimitedResource::Sources, bound)
     }
 
     async fn create_sink(&mut self, source: &str, body: &Value) -> Result<(), ApiError> {
         let body: SinkCreate = self.body(&Method::POST, "/sources/{sourceId}/sinks", body)?;
         let source = self.source(source).await?;
         let is_planned = self.planned_sources.contains(&source);
-        let new = sinks::NewSink::of(self.api, source, body).await?;
+        let new = sinks::NewSink::from_request(self.api, source, body).await?;
         if !is_planned {
             new.check_free(self.api).await?;
         }
@@ -156,10 +158,10 @@ impl Validator<'_> {
         };
         self.sinks.insert(source, there + 1);
         let max = self.api.repo.limits().sinks_per_source;
-        check_count(
+        check_limit(
             there,
-            Counted::Sinks,
-            Bound::new(max, "limits.sinksPerSource"),
+            LimitedResource::Sinks,
+            CountLimit::new(max, "limits.sinksPerSource"),
         )
     }
 
@@ -167,7 +169,7 @@ impl Validator<'_> {
         let route = "/sources/{sourceId}/sinks/{sinkId}";
         let mut body: SinkUpdate = self.body(&Method::PATCH, route, body)?;
         let key = self.sink_key(source, sink)?;
-        sinks::Changes::of(self.api, self.call.who, &key, &mut body)
+        sinks::SinkChanges::from_request(self.api, self.call.who, &key, &mut body)
             .await
             .map(drop)
     }
@@ -203,12 +205,12 @@ impl Validator<'_> {
             },
             sink: SinkId::from_raw(sink),
         };
-        refuse_foreign(&key)?;
+        reject_foreign(&key)?;
         Ok(key)
     }
 }
 
-fn check_count(there: usize, what: Counted, bound: Bound) -> Result<(), ApiError> {
+fn check_limit(there: usize, what: LimitedResource, bound: CountLimit) -> Result<(), ApiError> {
     if there >= bound.max {
         return Err(error::limit_reached(what, bound));
     }

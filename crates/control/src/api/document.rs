@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::error::ErrorName;
-use super::operation::{ADMIN, DURATION, LONGEST, READER, ROLE};
+use super::operation::{ADMIN, DURATION, MAXIMUM, READER, ROLE};
 use super::tasks::{WAIT, WAIT_MAX};
-use super::{Shared, error};
+use super::{SharedApi, error};
 
 /// Address of the documentation, below the API's.
 pub(super) const DOCUMENTATION: &str = "/v1/documentation";
@@ -33,7 +33,7 @@ pub(super) const PAGE: &str = "/v1/documentation/";
         description = "Sources take records, sinks bring them into tables. Whatever changes something is a task: the answer is 202, and the task's address tells how it went.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(error::ErrorBody)),
+    components(schemas(error::ApiErrorBody)),
     tags(
         (name = "documentation", description = "What the API is."),
         (name = "source", description = "Where records come in."),
@@ -42,30 +42,30 @@ pub(super) const PAGE: &str = "/v1/documentation/";
         (name = "admin", description = "Tokens, and who changed what."),
     )
 )]
-pub(super) struct Frame;
+pub(super) struct ApiDoc;
 
 /// The document in all its forms.
 #[derive(Clone, Debug)]
-pub(super) struct Documents {
-    pub(super) json: Text,
-    yaml: Text,
-    json2: Text,
-    yaml2: Text,
-    page: Text,
+pub(super) struct ApiDocuments {
+    pub(super) json: SharedText,
+    yaml: SharedText,
+    json2: SharedText,
+    yaml2: SharedText,
+    page: SharedText,
 }
 
 /// A text that all responses share, however many clients are slow to read it.
 #[derive(Clone, Debug)]
-pub(super) struct Text(Bytes);
+pub(super) struct SharedText(Bytes);
 
-impl Text {
+impl SharedText {
     pub(super) fn as_str(&self) -> &str {
         // It was a text when it was made.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-impl From<String> for Text {
+impl From<String> for SharedText {
     fn from(text: String) -> Self {
         Self(text.into())
     }
@@ -107,8 +107,8 @@ pub(super) fn finish(
                 operation["description"] = json!("Needs no token.");
             } else {
                 let is_admin = is_admin(method, operation);
-                guard(operation, is_admin);
-                wait(operation);
+                describe_security(operation, is_admin);
+                describe_wait(operation);
                 errors::describe(&path, operation, is_admin, schemas);
             }
         }
@@ -125,7 +125,7 @@ fn is_admin(method: &str, operation: &Value) -> bool {
 }
 
 /// Lets a client wait for the end of the task that an operation answers with.
-fn wait(operation: &mut Value) {
+fn describe_wait(operation: &mut Value) {
     let answers = operation["responses"].as_object();
     let schema = "/content/application~1json/schema/$ref";
     let of_task =
@@ -136,7 +136,7 @@ fn wait(operation: &mut Value) {
     let parameter = json!({
         "name": WAIT, "in": "query", "required": false, "example": "5s",
         "description": "So long the answer may wait for the end of the task: it is the finished task as soon as it is that, or the running one when the time is over. At most nine tenths of api.requestTimeout. Without it the answer waits for nothing. An extension of Forebay.",
-        "schema": { "type": "string", "format": DURATION, LONGEST: WAIT_MAX.to_string() },
+        "schema": { "type": "string", "format": DURATION, MAXIMUM: WAIT_MAX.to_string() },
     });
     match operation["parameters"].as_array_mut() {
         Some(parameters) => parameters.push(parameter),
@@ -145,7 +145,7 @@ fn wait(operation: &mut Value) {
 }
 
 /// Says who may.
-fn guard(operation: &mut Value, is_admin: bool) {
+fn describe_security(operation: &mut Value, is_admin: bool) {
     operation["security"] = json!([{ "token": [] }, { "bearer": [] }]);
     let (role, text) = if is_admin {
         (ADMIN, "Needs a token of an admin.")
@@ -160,15 +160,15 @@ fn guard(operation: &mut Value, is_admin: bool) {
     };
 }
 
-impl Documents {
+impl ApiDocuments {
     pub(super) fn new(document: &Value) -> Self {
-        let swagger = swagger::of(document);
+        let swagger = swagger::from_openapi(document);
         Self {
-            json: super::answer::pretty(document).into(),
+            json: super::json_response::pretty(document).into(),
             yaml: serde_saphyr::to_string(document).unwrap_or_default().into(),
-            json2: super::answer::pretty(&swagger).into(),
+            json2: super::json_response::pretty(&swagger).into(),
             yaml2: serde_saphyr::to_string(&swagger).unwrap_or_default().into(),
-            page: page::of(document).into(),
+            page: page::render(document).into(),
         }
     }
 }
@@ -178,8 +178,8 @@ impl Documents {
     get, path = "/v1/documentation/openapi3.json", tag = "documentation", operation_id = "OpenApi3Json",
     responses((status = 200, description = "This document.", body = Object))
 )]
-pub(super) async fn json3(State(api): State<Shared>) -> Response {
-    typed("application/json", &api.documents.json)
+pub(super) async fn json3(State(api): State<SharedApi>) -> Response {
+    with_content_type("application/json", &api.documents.json)
 }
 
 /// OpenAPI 3 document in YAML.
@@ -187,8 +187,8 @@ pub(super) async fn json3(State(api): State<Shared>) -> Response {
     get, path = "/v1/documentation/openapi3.yaml", tag = "documentation", operation_id = "OpenApi3Yaml",
     responses((status = 200, description = "This document.", content_type = "application/x-yaml", body = String))
 )]
-pub(super) async fn yaml3(State(api): State<Shared>) -> Response {
-    typed("application/x-yaml", &api.documents.yaml)
+pub(super) async fn yaml3(State(api): State<SharedApi>) -> Response {
+    with_content_type("application/x-yaml", &api.documents.yaml)
 }
 
 /// OpenAPI 2 document.
@@ -196,8 +196,8 @@ pub(super) async fn yaml3(State(api): State<Shared>) -> Response {
     get, path = "/v1/documentation/openapi.json", tag = "documentation", operation_id = "OpenApiJson",
     responses((status = 200, description = "This document in the older form.", body = Object))
 )]
-pub(super) async fn json2(State(api): State<Shared>) -> Response {
-    typed("application/json", &api.documents.json2)
+pub(super) async fn json2(State(api): State<SharedApi>) -> Response {
+    with_content_type("application/json", &api.documents.json2)
 }
 
 /// OpenAPI 2 document in YAML.
@@ -205,8 +205,8 @@ pub(super) async fn json2(State(api): State<Shared>) -> Response {
     get, path = "/v1/documentation/openapi.yaml", tag = "documentation", operation_id = "OpenApiYaml",
     responses((status = 200, description = "This document in the older form.", content_type = "application/x-yaml", body = String))
 )]
-pub(super) async fn yaml2(State(api): State<Shared>) -> Response {
-    typed("application/x-yaml", &api.documents.yaml2)
+pub(super) async fn yaml2(State(api): State<SharedApi>) -> Response {
+    with_content_type("application/x-yaml", &api.documents.yaml2)
 }
 
 /// To the documentation for people.
@@ -215,14 +215,14 @@ pub(super) async fn yaml2(State(api): State<Shared>) -> Response {
     responses((status = 301, description = "To the page, whose address ends with a slash."))
 )]
 pub(super) async fn moved() -> Response {
-    super::frame::moved(PAGE)
+    super::request_scope::moved(PAGE)
 }
 
 /// The documentation for people. Not in the document: it is the one address that ends with a slash.
-pub(super) async fn page(State(api): State<Shared>) -> Response {
-    typed("text/html; charset=utf-8", &api.documents.page)
+pub(super) async fn page(State(api): State<SharedApi>) -> Response {
+    with_content_type("text/html; charset=utf-8", &api.documents.page)
 }
 
-fn typed(kind: &'static str, text: &Text) -> Response {
+fn with_content_type(kind: &'static str, text: &SharedText) -> Response {
     ([(header::CONTENT_TYPE, kind)], text.0.clone()).into_response()
 }

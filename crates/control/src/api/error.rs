@@ -9,9 +9,9 @@ use std::fmt::Display;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use forebay_meta::repo::definitions::Counted;
+use forebay_meta::repo::definitions::LimitedResource;
 use forebay_meta::{DefinitionError, StoreError};
-use forebay_model::Bound;
+use forebay_model::CountLimit;
 use http::{HeaderValue, header};
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ impl ApiError {
     }
 
     /// With the message of its name, filled with `values`.
-    pub(crate) fn of(name: ErrorName, values: &[&dyn Display]) -> Self {
+    pub(crate) fn from_template(name: ErrorName, values: &[&dyn Display]) -> Self {
         Self::new(name, name.message(values))
     }
 
@@ -70,7 +70,7 @@ impl ApiError {
     }
 
     /// Several findings of a validation as one error: it has the name of the first.
-    pub(crate) fn all(findings: Vec<Self>) -> Option<Self> {
+    pub(crate) fn combine(findings: Vec<Self>) -> Option<Self> {
         let texts: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
         let message = texts.join("; ");
         let mut first = findings.into_iter().next()?;
@@ -93,13 +93,13 @@ impl ApiError {
     pub(super) fn response(&self, request_id: &str, contact: &str) -> Response {
         let exception_id = format!("keboola-stream-api-{request_id}");
         let status = self.name.status();
-        let body = ErrorBody {
+        let body = ApiErrorBody {
             status_code: status.as_u16(),
             error: self.name.full_name(),
             message: self.user_message(&exception_id, contact),
             exception_id: status.is_server_error().then_some(exception_id),
         };
-        let text = escape_html(&super::answer::pretty(&body));
+        let text = escape_html(&super::json_response::pretty(&body));
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json");
@@ -116,7 +116,7 @@ impl ApiError {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Error)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ErrorBody {
+pub(crate) struct ApiErrorBody {
     /// Status of the answer.
     status_code: u16,
     /// For programs.
@@ -130,7 +130,7 @@ pub(crate) struct ErrorBody {
     exception_id: Option<String>,
 }
 
-impl ErrorBody {
+impl ApiErrorBody {
     /// As the document shows it.
     pub(super) fn example(name: ErrorName) -> Self {
         let status = name.status();
@@ -165,18 +165,20 @@ impl From<DefinitionError> for ApiError {
     fn from(error: DefinitionError) -> Self {
         use DefinitionError as E;
         match error {
-            E::BranchNotFound(key) => Self::of(ErrorName::BranchNotFound, &[&key.branch]),
+            E::BranchNotFound(key) => {
+                Self::from_template(ErrorName::BranchNotFound, &[&key.branch])
+            }
             E::SourceNotFound(key) => source_not_found(key.source.as_str()),
             E::SinkNotFound(key) => sink_not_found(key.sink.as_str()),
             E::VersionNotFound(number) => {
-                Self::of(ErrorName::VersionNotFound, &[&format!("{number:010}")])
+                Self::from_template(ErrorName::VersionNotFound, &[&format!("{number:010}")])
             }
             E::SourceExists(key) => source_exists(key.source.as_str()),
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
             E::NotATopic(_) => Self::bad_request(error.to_string()),
             E::LimitReached { what, bound } => limit_reached(what, bound),
-            E::Table(refusal) => super::table_check::refused(refusal),
-            E::Refused(refusal) => match refusal.downcast::<Self>() {
+            E::Table(refusal) => super::table_check::rejection(refusal),
+            E::Rejected(refusal) => match refusal.downcast::<Self>() {
                 Ok(error) => *error,
                 Err(other) => Self::bad_request(other.to_string()),
             },
@@ -188,55 +190,58 @@ impl From<DefinitionError> for ApiError {
     }
 }
 
-pub(super) fn limit_reached(what: Counted, Bound { max, setting }: Bound) -> ApiError {
+pub(super) fn limit_reached(
+    what: LimitedResource,
+    CountLimit { max, setting }: CountLimit,
+) -> ApiError {
     let (name, of): (_, Option<&str>) = match what {
-        Counted::Sources => (ErrorName::SourceCountLimitReached, None),
-        Counted::Sinks => (ErrorName::SinkCountLimitReached, None),
-        Counted::SourceVersions => (ErrorName::VersionCountLimitReached, Some("source")),
-        Counted::SinkVersions => (ErrorName::VersionCountLimitReached, Some("sink")),
+        LimitedResource::Sources => (ErrorName::SourceCountLimitReached, None),
+        LimitedResource::Sinks => (ErrorName::SinkCountLimitReached, None),
+        LimitedResource::SourceVersions => (ErrorName::VersionCountLimitReached, Some("source")),
+        LimitedResource::SinkVersions => (ErrorName::VersionCountLimitReached, Some("sink")),
     };
     match of {
-        Some(of) => ApiError::of(name, &[&of, &max, &setting]),
-        None => ApiError::of(name, &[&max, &setting]),
+        Some(of) => ApiError::from_template(name, &[&of, &max, &setting]),
+        None => ApiError::from_template(name, &[&max, &setting]),
     }
 }
 
 pub(super) fn source_not_found(id: &str) -> ApiError {
-    ApiError::of(ErrorName::SourceNotFound, &[&id])
+    ApiError::from_template(ErrorName::SourceNotFound, &[&id])
 }
 
 pub(super) fn deleted_source_not_found(id: &str) -> ApiError {
-    ApiError::of(ErrorName::DeletedSourceNotFound, &[&id])
+    ApiError::from_template(ErrorName::DeletedSourceNotFound, &[&id])
 }
 
 pub(super) fn deleted_sink_not_found(id: &str) -> ApiError {
-    ApiError::of(ErrorName::DeletedSinkNotFound, &[&id])
+    ApiError::from_template(ErrorName::DeletedSinkNotFound, &[&id])
 }
 
 pub(super) fn source_version_not_found(id: &str, number: u32) -> ApiError {
     let number = format!("{number:010}");
-    ApiError::of(ErrorName::SourceVersionNotFound, &[&id, &number])
+    ApiError::from_template(ErrorName::SourceVersionNotFound, &[&id, &number])
 }
 
 pub(super) fn sink_version_not_found(id: &str, number: u32) -> ApiError {
     let number = format!("{number:010}");
-    ApiError::of(ErrorName::SinkVersionNotFound, &[&id, &number])
+    ApiError::from_template(ErrorName::SinkVersionNotFound, &[&id, &number])
 }
 
 pub(super) fn token_not_found(id: &str) -> ApiError {
-    ApiError::of(ErrorName::TokenNotFound, &[&id])
+    ApiError::from_template(ErrorName::TokenNotFound, &[&id])
 }
 
 pub(super) fn sink_not_found(id: &str) -> ApiError {
-    ApiError::of(ErrorName::SinkNotFound, &[&id])
+    ApiError::from_template(ErrorName::SinkNotFound, &[&id])
 }
 
 pub(super) fn source_exists(id: &str) -> ApiError {
-    ApiError::of(ErrorName::SourceAlreadyExists, &[&id])
+    ApiError::from_template(ErrorName::SourceAlreadyExists, &[&id])
 }
 
 pub(super) fn sink_exists(id: &str) -> ApiError {
-    ApiError::of(ErrorName::SinkAlreadyExists, &[&id])
+    ApiError::from_template(ErrorName::SinkAlreadyExists, &[&id])
 }
 
 /// With a capital at the beginning, and a full stop after a letter, digit or quote at the end.

@@ -4,11 +4,11 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::answer::Answer;
 use super::config::base;
 use super::error::{ApiError, ErrorName};
-use super::types::common::Index;
-use super::{Shared, dashboard, document, frame};
+use super::json_response::JsonResponse;
+use super::types::common::ApiIndex;
+use super::{SharedApi, dashboard, document, request_scope};
 
 /// To the present version of the API; browsers to the dashboard.
 #[utoipa::path(
@@ -27,7 +27,7 @@ pub(super) async fn root(headers: HeaderMap) -> Response {
         response.headers_mut().insert(header::LOCATION, page);
         response
     } else {
-        frame::moved("/v1")
+        request_scope::moved("/v1")
     };
     let vary = HeaderValue::from_static("Accept");
     response.headers_mut().append(header::VARY, vary);
@@ -37,10 +37,10 @@ pub(super) async fn root(headers: HeaderMap) -> Response {
 /// What the API is called and where it is described.
 #[utoipa::path(
     get, path = "/v1", tag = "documentation", operation_id = "VersionIndex",
-    responses((status = 200, description = "What the API is called and where it is described.", body = Index))
+    responses((status = 200, description = "What the API is called and where it is described.", body = ApiIndex))
 )]
-pub(super) async fn index(State(api): State<Shared>) -> Answer<Index> {
-    Answer::ok(Index {
+pub(super) async fn index(State(api): State<SharedApi>) -> JsonResponse<ApiIndex> {
+    JsonResponse::ok(ApiIndex {
         api: "stream",
         documentation: format!(
             "{}{}",
@@ -61,5 +61,5 @@ pub(super) async fn health_check() -> Response {
 
 /// Everything that has no route.
 pub(super) async fn not_found(request: Request) -> ApiError {
-    ApiError::of(ErrorName::EndpointNotFound, &[&request.uri().path()])
+    ApiError::from_template(ErrorName::EndpointNotFound, &[&request.uri().path()])
 }

@@ -5,34 +5,34 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use forebay_meta::SourceContent;
-use forebay_model::{Sink, SourceKey, SourceKind, Stamp, VolumeId};
+use forebay_model::{AuditStamp, Sink, SourceKey, SourceKind, VolumeId};
 
-use super::answer::Answer;
-use super::call::{Call, refuse_foreign};
+use super::call::{ApiCall, reject_foreign};
 use super::error::{self, ApiError};
+use super::json_response::JsonResponse;
 use super::params::{DisableQuery, SinkPath, SourcePath};
 use super::table_check;
-use super::tasks::{self, Done, TaskAnswer};
-use super::types::source::Source;
-use super::types::task::Task;
-use super::{Inner, Shared, sinks, sources};
+use super::tasks::{self, CompletedChange, TaskResponse};
+use super::types::source::SourceView;
+use super::types::task::TaskView;
+use super::{ApiState, SharedApi, sinks, sources};
 
 /// Switches a source off. It takes no records, and neither do its sinks.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/disable", tag = "source", operation_id = "DisableSource",
     params(SourcePath, DisableQuery),
-    responses((status = 202, description = "A task switches it off.", body = Task))
+    responses((status = 202, description = "A task switches it off.", body = TaskView))
 )]
 pub(super) async fn disable_source(
-    State(api): State<Shared>,
-    call: Call<SourcePath, DisableQuery>,
-) -> Result<TaskAnswer, ApiError> {
-    let (inner, key, stamp) = source_of(&api, &call).await?;
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath, DisableQuery>,
+) -> Result<TaskResponse, ApiError> {
+    let (inner, key, stamp) = begin_source_change(&api, &call).await?;
     let subject = sources::subject(&key);
     tasks::start(&api, "api.disable.source", subject, async move {
         let reason = &call.query.reason;
         let disabled = inner.repo.disable_source(&key, reason, &stamp).await?;
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             disabled.revision,
             "Source has been disabled successfully.",
         ))
@@ -44,18 +44,18 @@ pub(super) async fn disable_source(
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/enable", tag = "source", operation_id = "EnableSource",
     params(SourcePath),
-    responses((status = 202, description = "A task switches it on.", body = Task))
+    responses((status = 202, description = "A task switches it on.", body = TaskView))
 )]
 pub(super) async fn enable_source(
-    State(api): State<Shared>,
-    call: Call<SourcePath>,
-) -> Result<TaskAnswer, ApiError> {
-    let (inner, key, stamp) = source_of(&api, &call).await?;
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath>,
+) -> Result<TaskResponse, ApiError> {
+    let (inner, key, stamp) = begin_source_change(&api, &call).await?;
     let subject = sources::subject(&key);
     tasks::start(&api, "api.enable.source", subject, async move {
         let volumes = volumes(&inner).await?;
         let enabled = inner.repo.enable_source(&key, &volumes, &stamp).await?;
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             enabled.revision,
             "Source has been enabled successfully.",
         ))
@@ -67,12 +67,12 @@ pub(super) async fn enable_source(
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/undelete", tag = "source", operation_id = "UndeleteSource",
     params(SourcePath),
-    responses((status = 202, description = "A task brings it back.", body = Task))
+    responses((status = 202, description = "A task brings it back.", body = TaskView))
 )]
 pub(super) async fn undelete_source(
-    State(api): State<Shared>,
-    call: Call<SourcePath>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath>,
+) -> Result<TaskResponse, ApiError> {
     let missing = |_| error::deleted_source_not_found(&call.path.source_id);
     let key = call.source_key().map_err(missing)?;
     let found = api.repo.deleted_source(&key).await;
@@ -82,12 +82,12 @@ pub(super) async fn undelete_source(
             error::deleted_source_not_found(key.source.as_str())
         })?;
     }
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
     tasks::start(&api, "api.undelete.source", subject, async move {
         let volumes = volumes(&inner).await?;
         let back = inner.repo.undelete_source(&key, &volumes, &stamp).await?;
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             back.revision,
             "Source has been undeleted successfully.",
         ))
@@ -100,14 +100,14 @@ pub(super) async fn undelete_source(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/rotate-secret", tag = "source", operation_id = "RotateSourceSecret",
     params(SourcePath),
     extensions(("x-errors" = json!(["versionCountLimitReached"]))),
-    responses((status = 200, description = "The source with its new address.", body = Source))
+    responses((status = 200, description = "The source with its new address.", body = SourceView))
 )]
 pub(super) async fn rotate_secret(
-    State(api): State<Shared>,
-    call: Call<SourcePath>,
-) -> Result<Answer<Source>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath>,
+) -> Result<JsonResponse<SourceView>, ApiError> {
     let key = call.source_key()?;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let fresh = api.random.secret();
     let change = |content: &mut SourceContent| {
         let SourceKind::Http { secret } = &mut content.kind;
@@ -118,29 +118,29 @@ pub(super) async fn rotate_secret(
         .repo
         .update_source(&key, "Rotated secret.", &stamp, change);
     let source = update.await?;
-    if !tasks::follow(&api, source.revision).await {
+    if !tasks::wait_for_nodes(&api, source.revision).await {
         tracing::warn!(source = %key, "not all source nodes have followed the new secret yet");
     }
-    Ok(Answer::ok(sources::view(&api, &call.who, &source)))
+    Ok(JsonResponse::ok(sources::view(&api, &call.who, &source)))
 }
 
 /// Switches a sink off. Its source goes on without it.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/disable", tag = "sink", operation_id = "DisableSink",
     params(SinkPath, DisableQuery),
-    responses((status = 202, description = "A task switches it off.", body = Task))
+    responses((status = 202, description = "A task switches it off.", body = TaskView))
 )]
 pub(super) async fn disable_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath, DisableQuery>,
-) -> Result<TaskAnswer, ApiError> {
-    let (inner, sink, stamp) = sink_of(&api, &call).await?;
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath, DisableQuery>,
+) -> Result<TaskResponse, ApiError> {
+    let (inner, sink, stamp) = begin_sink_change(&api, &call).await?;
     let key = sink.key;
     let subject = sinks::subject(&key);
     tasks::start(&api, "api.disable.sink", subject, async move {
         let reason = &call.query.reason;
         let disabled = inner.repo.disable_sink(&key, reason, &stamp).await?;
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             disabled.revision,
             "Sink has been disabled successfully.",
         ))
@@ -153,22 +153,22 @@ pub(super) async fn disable_sink(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/enable", tag = "sink", operation_id = "EnableSink",
     params(SinkPath),
     extensions(("x-errors" = json!(["tableNotAvailable"]))),
-    responses((status = 202, description = "A task switches it on.", body = Task))
+    responses((status = 202, description = "A task switches it on.", body = TaskView))
 )]
 pub(super) async fn enable_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<TaskAnswer, ApiError> {
-    let (inner, sink, stamp) = sink_of(&api, &call).await?;
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<TaskResponse, ApiError> {
+    let (inner, sink, stamp) = begin_sink_change(&api, &call).await?;
     let checked = match sink.target.table() {
         Some(table) => table_check::check(&api, &call.who, table).await?,
-        None => table_check::Checked::default(),
+        None => table_check::TableCheck::default(),
     };
     let key = sink.key;
     let subject = sinks::subject(&key);
     tasks::start(&api, "api.enable.sink", subject, async move {
         let volumes = volumes(&inner).await?;
-        checked.settle(&inner, &stamp).await?;
+        checked.record_adoption(&inner, &stamp).await?;
         let enabled = inner.repo.enable_sink(&key, &volumes, &stamp).await?;
         let source = inner.repo.source(&key.source).await?;
         let result = if source.disabled.is_some() {
@@ -176,7 +176,7 @@ pub(super) async fn enable_sink(
         } else {
             "Sink has been enabled successfully."
         };
-        Ok(Done::new(enabled.revision, result).warn(checked.warnings))
+        Ok(CompletedChange::new(enabled.revision, result).warn(checked.warnings))
     })
     .await
 }
@@ -185,20 +185,20 @@ pub(super) async fn enable_sink(
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/pause", tag = "sink", operation_id = "PauseSink",
     params(SinkPath, DisableQuery),
-    responses((status = 202, description = "A task stops its delivery.", body = Task))
+    responses((status = 202, description = "A task stops its delivery.", body = TaskView))
 )]
 pub(super) async fn pause_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath, DisableQuery>,
-) -> Result<TaskAnswer, ApiError> {
-    let (inner, sink, stamp) = sink_of(&api, &call).await?;
-    refuse_table(&sink)?;
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath, DisableQuery>,
+) -> Result<TaskResponse, ApiError> {
+    let (inner, sink, stamp) = begin_sink_change(&api, &call).await?;
+    reject_table(&sink)?;
     let key = sink.key;
     let subject = sinks::subject(&key);
     tasks::start(&api, "api.pause.sink", subject, async move {
         let reason = &call.query.reason;
         let paused = inner.repo.pause_sink(&key, reason, &stamp).await?;
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             paused.revision,
             "Sink has been paused successfully.",
         ))
@@ -210,19 +210,19 @@ pub(super) async fn pause_sink(
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/resume", tag = "sink", operation_id = "ResumeSink",
     params(SinkPath),
-    responses((status = 202, description = "A task begins its delivery again.", body = Task))
+    responses((status = 202, description = "A task begins its delivery again.", body = TaskView))
 )]
 pub(super) async fn resume_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<TaskAnswer, ApiError> {
-    let (inner, sink, stamp) = sink_of(&api, &call).await?;
-    refuse_table(&sink)?;
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<TaskResponse, ApiError> {
+    let (inner, sink, stamp) = begin_sink_change(&api, &call).await?;
+    reject_table(&sink)?;
     let key = sink.key;
     let subject = sinks::subject(&key);
     tasks::start(&api, "api.resume.sink", subject, async move {
         let resumed = inner.repo.resume_sink(&key, &stamp).await?;
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             resumed.revision,
             "Sink has been resumed successfully.",
         ))
@@ -230,7 +230,7 @@ pub(super) async fn resume_sink(
     .await
 }
 
-fn refuse_table(sink: &Sink) -> Result<(), ApiError> {
+fn reject_table(sink: &Sink) -> Result<(), ApiError> {
     if sink.target.topic().is_some() {
         return Ok(());
     }
@@ -245,30 +245,30 @@ fn refuse_table(sink: &Sink) -> Result<(), ApiError> {
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/undelete", tag = "sink", operation_id = "UndeleteSink",
     params(SinkPath),
     extensions(("x-errors" = json!(["tableNotAvailable"]))),
-    responses((status = 202, description = "A task brings it back.", body = Task))
+    responses((status = 202, description = "A task brings it back.", body = TaskView))
 )]
 pub(super) async fn undelete_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<TaskResponse, ApiError> {
     let key = call.sink_key()?;
     api.repo.source(&key.source).await?;
-    refuse_foreign(&key).map_err(|_| error::deleted_sink_not_found(key.sink.as_str()))?;
+    reject_foreign(&key).map_err(|_| error::deleted_sink_not_found(key.sink.as_str()))?;
     let deleted = sources::found_deleted(api.repo.deleted_sink(&key).await, || {
         error::deleted_sink_not_found(key.sink.as_str())
     })?;
     let checked = match deleted.target.table() {
         Some(table) => table_check::check_return(&api, &call.who, table).await?,
-        None => table_check::Checked::default(),
+        None => table_check::TableCheck::default(),
     };
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
     tasks::start(&api, "api.undelete.sink", subject, async move {
         let volumes = volumes(&inner).await?;
-        checked.settle(&inner, &stamp).await?;
+        checked.record_adoption(&inner, &stamp).await?;
         let back = inner.repo.undelete_sink(&key, &volumes, &stamp).await?;
         Ok(
-            Done::new(back.revision, "Sink has been undeleted successfully.")
+            CompletedChange::new(back.revision, "Sink has been undeleted successfully.")
                 .warn(checked.warnings),
         )
     })
@@ -276,26 +276,26 @@ pub(super) async fn undelete_sink(
 }
 
 /// What a task needs that changes the source of the address, which is there.
-async fn source_of<Q>(
-    api: &Shared,
-    call: &Call<SourcePath, Q>,
-) -> Result<(Shared, SourceKey, Stamp), ApiError> {
+async fn begin_source_change<Q>(
+    api: &SharedApi,
+    call: &ApiCall<SourcePath, Q>,
+) -> Result<(SharedApi, SourceKey, AuditStamp), ApiError> {
     let key = call.source_key()?;
     api.repo.source(&key).await?;
-    Ok((Arc::clone(api), key, call.who.stamp(api.clock.now())))
+    Ok((Arc::clone(api), key, call.who.audit_stamp(api.clock.now())))
 }
 
 /// What a task needs that changes the sink of the address, which is there.
-async fn sink_of<Q>(
-    api: &Shared,
-    call: &Call<SinkPath, Q>,
-) -> Result<(Shared, Sink, Stamp), ApiError> {
+async fn begin_sink_change<Q>(
+    api: &SharedApi,
+    call: &ApiCall<SinkPath, Q>,
+) -> Result<(SharedApi, Sink, AuditStamp), ApiError> {
     let sink = sinks::existing(api, &call.sink_key()?).await?;
-    Ok((Arc::clone(api), sink, call.who.stamp(api.clock.now())))
+    Ok((Arc::clone(api), sink, call.who.audit_stamp(api.clock.now())))
 }
 
 /// Volumes for the files that may have to be opened; whether there has to be one is known later.
-async fn volumes(api: &Inner) -> Result<Vec<VolumeId>, ApiError> {
+async fn volumes(api: &ApiState) -> Result<Vec<VolumeId>, ApiError> {
     let volumes = api.repo.volumes().await?;
     Ok(volumes.into_iter().take(1).map(|v| v.id).collect())
 }

@@ -1,17 +1,17 @@
 //! Mappings: from the form that clients send to the model and back, with the checks between.
 
 use forebay_model::{
-    ColumnKind, InvalidTableId, Mapping, MappingProblem, PathColumn, TableBackend, TableId,
+    ColumnKind, InvalidTableId, Mapping, MappingViolation, PathColumn, TableBackend, TableId,
     TemplateColumn,
 };
 
-use super::Inner;
+use super::ApiState;
 use super::error::{ApiError, bullets};
 use super::types::sink::{
-    Column, ColumnRequest, ColumnType, Mapping as MappingView, MappingRequest, TableType, Template,
+    ColumnRequest, ColumnTemplate, ColumnType, ColumnView, MappingRequest, MappingView, TableType,
     TemplateLanguage,
 };
-use super::types::topic::Part;
+use super::types::topic::MessagePartView;
 
 /// The table id of a request.
 pub(super) fn table_id(text: &str) -> Result<TableId, ApiError> {
@@ -21,7 +21,7 @@ pub(super) fn table_id(text: &str) -> Result<TableId, ApiError> {
 }
 
 /// The backend of a request, if this server has it.
-pub(super) fn backend(api: &Inner, kind: TableType) -> Result<TableBackend, ApiError> {
+pub(super) fn backend(api: &ApiState, kind: TableType) -> Result<TableBackend, ApiError> {
     let backend = TableBackend::from(kind);
     if backend != TableBackend::Keboola && !api.backends.contains(&backend) {
         let name = backend.name();
@@ -34,82 +34,85 @@ pub(super) fn backend(api: &Inner, kind: TableType) -> Result<TableBackend, ApiE
 
 /// What is wrong with a mapping, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct ColumnViolation {
     /// Index of the column; of the mapping as a whole without it.
     pub(super) column: Option<usize>,
     pub(super) message: String,
 }
 
 /// The mapping of a request, with everything that is wrong with it.
-pub(super) async fn mapping(api: &Inner, request: MappingRequest) -> Result<Mapping, ApiError> {
-    checked(api, request).await?.map_err(|problems| {
-        let texts: Vec<String> = problems.into_iter().map(|p| p.message).collect();
+pub(super) async fn mapping(api: &ApiState, request: MappingRequest) -> Result<Mapping, ApiError> {
+    check_mapping(api, request).await?.map_err(|violations| {
+        let texts: Vec<String> = violations.into_iter().map(|p| p.message).collect();
         ApiError::bad_request(bullets(&texts))
     })
 }
 
 /// The mapping of a request, or everything that is wrong with it and where.
-pub(super) async fn checked(
-    api: &Inner,
+pub(super) async fn check_mapping(
+    api: &ApiState,
     request: MappingRequest,
-) -> Result<Result<Mapping, Vec<Problem>>, ApiError> {
-    let mut problems = Vec::new();
+) -> Result<Result<Mapping, Vec<ColumnViolation>>, ApiError> {
+    let mut violations = Vec::new();
     let mut columns = Vec::with_capacity(request.columns.len());
     for (i, column) in request.columns.into_iter().enumerate() {
         match model_column(column, api.config.raw_string) {
             Ok(column) => columns.push(column),
-            Err(message) => problems.push(Problem {
+            Err(message) => violations.push(ColumnViolation {
                 column: Some(i),
                 message,
             }),
         }
     }
     let mapping = Mapping { columns };
-    if problems.is_empty() {
-        let found = mapping.problems();
-        problems.extend(found.iter().map(|p| shape_problem(&mapping, p)));
+    if violations.is_empty() {
+        let found = mapping.violations();
+        violations.extend(found.iter().map(|p| shape_violation(&mapping, p)));
     }
-    if problems.is_empty() {
-        problems = compile(api, &mapping).await?;
+    if violations.is_empty() {
+        violations = compile(api, &mapping).await?;
     }
-    Ok(if problems.is_empty() {
+    Ok(if violations.is_empty() {
         Ok(mapping)
     } else {
-        Err(problems)
+        Err(violations)
     })
 }
 
-fn shape_problem(mapping: &Mapping, problem: &MappingProblem) -> Problem {
+fn shape_violation(mapping: &Mapping, problem: &MappingViolation) -> ColumnViolation {
     // Of two columns with one name it is the later one that has to change.
     let last = |name: &str| {
         let mut columns = mapping.columns.iter();
         columns.rposition(|c| c.name.eq_ignore_ascii_case(name))
     };
-    Problem {
+    ColumnViolation {
         column: match problem {
-            MappingProblem::ColumnCount(_) => None,
-            MappingProblem::EmptyName(number) => number.checked_sub(1),
-            MappingProblem::DuplicateName(name) => last(name),
-            MappingProblem::NulInName(name) => last(&name.replace("\\0", "\0")),
+            MappingViolation::ColumnCount(_) => None,
+            MappingViolation::EmptyName(number) => number.checked_sub(1),
+            MappingViolation::DuplicateName(name) => last(name),
+            MappingViolation::NulInName(name) => last(&name.replace("\\0", "\0")),
         },
         message: problem.to_string(),
     }
 }
 
 /// What only compiling shows; on a thread where that may take its time.
-pub(super) async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<Problem>, ApiError> {
+pub(super) async fn compile(
+    api: &ApiState,
+    mapping: &Mapping,
+) -> Result<Vec<ColumnViolation>, ApiError> {
     let mapper = api.mapper.clone();
     let compiled = mapping.clone();
     let found = tokio::task::spawn_blocking(move || mapper.check(&compiled)).await;
     let found = found.map_err(ApiError::internal)?;
-    let problem = |problem: super::mapper::ColumnProblem| {
+    let violation = |problem: super::mapper::ColumnProblem| {
         let column = mapping
             .columns
             .iter()
             .position(|c| c.name == problem.column);
         let kind = column.and_then(|i| mapping.columns.get(i));
         let kind = kind.map_or("template", |c| c.kind.type_name());
-        Problem {
+        ColumnViolation {
             column,
             message: format!(
                 "column \"{}\" {kind} is invalid: {}",
@@ -117,14 +120,14 @@ pub(super) async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<Proble
             ),
         }
     };
-    Ok(found.into_iter().map(problem).collect())
+    Ok(found.into_iter().map(violation).collect())
 }
 
 /// The column of a request. `is_raw` is what holds for a path or template that does not say `rawString`.
 pub(super) fn model_column(
     request: ColumnRequest,
     is_raw: bool,
-) -> Result<forebay_model::Column, String> {
+) -> Result<forebay_model::MappingColumn, String> {
     let name = request.name;
     let lacks = |what: &str| format!("column \"{name}\" is missing {what}");
     let raw_string = request.raw_string.unwrap_or(is_raw);
@@ -147,7 +150,7 @@ pub(super) fn model_column(
             value: request.value.ok_or_else(|| lacks("value"))?,
         },
     };
-    Ok(forebay_model::Column {
+    Ok(forebay_model::MappingColumn {
         name,
         primary_key: request.primary_key.unwrap_or_default(),
         kind,
@@ -163,8 +166,8 @@ impl From<&Mapping> for MappingView {
 }
 
 /// A column as it is shown: the fields of its type, and the primary key when it is in it.
-pub(super) fn view(column: &forebay_model::Column) -> Column {
-    let mut view = Column {
+pub(super) fn view(column: &forebay_model::MappingColumn) -> ColumnView {
+    let mut view = ColumnView {
         r#type: column_type(&column.kind),
         name: column.name.clone(),
         path: None,
@@ -182,7 +185,7 @@ pub(super) fn view(column: &forebay_model::Column) -> Column {
         }
         ColumnKind::Template(template) => {
             view.raw_string = Some(template.raw_string);
-            view.template = Some(Template {
+            view.template = Some(ColumnTemplate {
                 language: TemplateLanguage::Jsonnet,
                 content: template.content.clone(),
             });
@@ -198,13 +201,13 @@ pub(super) fn view(column: &forebay_model::Column) -> Column {
 }
 
 /// A part of a message as it is shown: a column without a name.
-pub(super) fn part_view(kind: &ColumnKind) -> Part {
-    let column = view(&forebay_model::Column {
+pub(super) fn part_view(kind: &ColumnKind) -> MessagePartView {
+    let column = view(&forebay_model::MappingColumn {
         name: String::new(),
         primary_key: false,
         kind: kind.clone(),
     });
-    Part {
+    MessagePartView {
         r#type: column.r#type,
         path: column.path,
         default_value: column.default_value,

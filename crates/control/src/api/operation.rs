@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use forebay_model::Span;
+use forebay_model::HumanDuration;
 use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, ErrorName};
-use super::validate::{Schemas, check_scalar};
+use super::validate::{NamedSchemas, check_scalar};
 
 /// Extension of an operation: the least role that a token needs for it.
 pub(super) const ROLE: &str = "x-role";
@@ -20,19 +20,19 @@ pub(super) const READER: &str = "reader";
 /// Format of a parameter that is a length of time as Go writes it; `duration` is that of ISO 8601.
 pub(super) const DURATION: &str = "go-duration";
 /// Extension of the schema of one: the longest that is allowed.
-pub(super) const LONGEST: &str = "x-maximum";
+pub(super) const MAXIMUM: &str = "x-maximum";
 
 /// All of them.
 #[derive(Clone, Debug)]
-pub(super) struct Operations {
-    pub(super) schemas: Schemas,
-    by_route: HashMap<(Method, String), Operation>,
+pub(super) struct ApiOperations {
+    pub(super) schemas: NamedSchemas,
+    by_route: HashMap<(Method, String), ApiOperation>,
 }
 
 /// One of them.
 #[derive(Clone, Debug)]
-pub(super) struct Operation {
-    parameters: Vec<Parameter>,
+pub(super) struct ApiOperation {
+    parameters: Vec<OperationParameter>,
     /// Name of the schema of its JSON body.
     pub(super) body: Option<String>,
     /// It needs a token.
@@ -44,14 +44,14 @@ pub(super) struct Operation {
 }
 
 #[derive(Clone, Debug)]
-struct Parameter {
+struct OperationParameter {
     name: String,
     in_path: bool,
     required: bool,
     schema: Value,
 }
 
-impl Operations {
+impl ApiOperations {
     /// Of a document.
     pub(super) fn new(document: &Value) -> Self {
         let mut by_route = HashMap::new();
@@ -59,19 +59,19 @@ impl Operations {
         for (path, item) in paths.into_iter().flatten() {
             for (method, operation) in item.as_object().into_iter().flatten() {
                 if let Ok(method) = Method::from_bytes(method.to_ascii_uppercase().as_bytes()) {
-                    by_route.insert((method, path.clone()), Operation::new(operation));
+                    by_route.insert((method, path.clone()), ApiOperation::new(operation));
                 }
             }
         }
         let components = document.get("components").unwrap_or(&Value::Null);
         Self {
-            schemas: Schemas::new(components),
+            schemas: NamedSchemas::new(components),
             by_route,
         }
     }
 
     /// That of a route as the router matched it.
-    pub(super) fn get(&self, method: &Method, route: &str) -> Option<&Operation> {
+    pub(super) fn get(&self, method: &Method, route: &str) -> Option<&ApiOperation> {
         // Axum answers HEAD by the handler of GET, and marks a rest of the path by a star.
         let method = match *method {
             Method::HEAD => Method::GET,
@@ -81,13 +81,13 @@ impl Operations {
     }
 }
 
-impl Operation {
+impl ApiOperation {
     fn new(operation: &Value) -> Self {
         let parameters = operation.get("parameters").and_then(Value::as_array);
-        let mut parameters: Vec<Parameter> = parameters
+        let mut parameters: Vec<OperationParameter> = parameters
             .into_iter()
             .flatten()
-            .filter_map(Parameter::new)
+            .filter_map(OperationParameter::new)
             .collect();
         parameters.sort_by_key(|p| !p.in_path);
         let reference = "/requestBody/content/application~1json/schema/$ref";
@@ -103,7 +103,7 @@ impl Operation {
     }
 
     /// What a token that may only look is told.
-    pub(super) fn refusal(&self) -> &'static str {
+    pub(super) fn rejection_message(&self) -> &'static str {
         if self.administers {
             "only admin token can administer a project"
         } else {
@@ -134,7 +134,7 @@ impl Operation {
                 Some(value) => {
                     values.insert(parameter.name.clone(), value);
                 }
-                None if parameter.required => findings.push(ApiError::of(
+                None if parameter.required => findings.push(ApiError::from_template(
                     ErrorName::MissingField,
                     &[&parameter.name, &"query string"],
                 )),
@@ -145,22 +145,22 @@ impl Operation {
     }
 }
 
-impl Parameter {
+impl OperationParameter {
     fn new(parameter: &Value) -> Option<Self> {
-        let place = parameter.get("in")?.as_str()?;
-        if !matches!(place, "path" | "query") {
+        let location = parameter.get("in")?.as_str()?;
+        if !matches!(location, "path" | "query") {
             return None;
         }
         Some(Self {
             name: parameter.get("name")?.as_str()?.to_owned(),
-            in_path: place == "path",
+            in_path: location == "path",
             required: parameter.get("required").and_then(Value::as_bool) == Some(true),
             schema: parameter.get("schema").cloned().unwrap_or_default(),
         })
     }
 
-    fn longest(&self) -> Option<Span> {
-        self.schema.get(LONGEST)?.as_str()?.parse().ok()
+    fn longest(&self) -> Option<HumanDuration> {
+        self.schema.get(MAXIMUM)?.as_str()?.parse().ok()
     }
 
     fn kind(&self) -> &str {
@@ -175,7 +175,10 @@ impl Parameter {
             let name = &self.name;
             let (text, name) = (format!("{text:?}"), format!("{name:?}"));
             let values: [&dyn Display; 3] = [&text, &name, &kind];
-            findings.push(ApiError::of(ErrorName::InvalidFieldType, &values));
+            findings.push(ApiError::from_template(
+                ErrorName::InvalidFieldType,
+                &values,
+            ));
         };
         let value = match self.kind() {
             "integer" => match text.parse::<i64>() {
@@ -194,11 +197,11 @@ impl Parameter {
                 }
             },
             _ if self.schema.get("format").is_some_and(|f| f == DURATION) => {
-                match (text.parse::<Span>(), self.longest()) {
+                match (text.parse::<HumanDuration>(), self.longest()) {
                     (Err(_), _) => wrong("duration like 5s"),
                     (Ok(given), Some(max)) if given > max => {
                         let values: [&dyn Display; 4] = [&self.name, &"lesser", &max, &text];
-                        findings.push(ApiError::of(ErrorName::InvalidRange, &values));
+                        findings.push(ApiError::from_template(ErrorName::InvalidRange, &values));
                     }
                     _ => {}
                 }

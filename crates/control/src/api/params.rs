@@ -67,7 +67,7 @@ pub(super) struct FilePath {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Path)]
-pub(super) struct LetterPath {
+pub(super) struct DeadLetterPath {
     /// Number of a branch, or `default`.
     #[param(example = "default")]
     pub(super) branch_id: String,

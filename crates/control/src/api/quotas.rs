@@ -1,32 +1,36 @@
 //! Quotas of projects: what the server's configuration says, and what an operator has set instead.
 
 use axum::extract::State;
-use forebay_model::quota::OwnQuota;
+use forebay_model::quota::QuotaOverrides;
 use forebay_model::{ByteSize, ProjectId};
 
-use super::Shared;
-use super::answer::Answer;
-use super::body::{Json, Nothing};
-use super::call::Call;
+use super::SharedApi;
+use super::body::{EmptyInput, JsonBody};
+use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
+use super::json_response::JsonResponse;
 use super::params::ProjectPath;
-use super::types::quota::{ProjectQuota, QuotaChange};
-use crate::auth::Identity;
+use super::types::quota::{ProjectQuotaView, QuotaChange};
+use crate::auth::CallerIdentity;
 use forebay_meta::repo::quota::QuotaError;
 
 /// What a project may use.
 #[utoipa::path(
     get, path = "/v1/admin/quotas/{projectId}", tag = "admin", operation_id = "GetQuota",
     params(ProjectPath),
-    responses((status = 200, description = "The quota.", body = ProjectQuota))
+    responses((status = 200, description = "The quota.", body = ProjectQuotaView))
 )]
 pub(super) async fn get_quota(
-    State(api): State<Shared>,
-    call: Call<ProjectPath>,
-) -> Result<Answer<ProjectQuota>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<ProjectPath>,
+) -> Result<JsonResponse<ProjectQuotaView>, ApiError> {
     let project = own_project(&call.who, call.path.project_id)?;
     let own = api.repo.quota(project).await?;
-    Ok(Answer::ok(ProjectQuota::new(project, &api.quotas, &own)))
+    Ok(JsonResponse::ok(ProjectQuotaView::new(
+        project,
+        &api.quotas,
+        &own,
+    )))
 }
 
 /// Sets what a project may use in place of what the server's configuration says. What is not named
@@ -34,37 +38,41 @@ pub(super) async fn get_quota(
 #[utoipa::path(
     put, path = "/v1/admin/quotas/{projectId}", tag = "admin", operation_id = "SetQuota",
     params(ProjectPath), request_body = QuotaChange,
-    responses((status = 200, description = "The quota.", body = ProjectQuota))
+    responses((status = 200, description = "The quota.", body = ProjectQuotaView))
 )]
 pub(super) async fn set_quota(
-    State(api): State<Shared>,
-    call: Call<ProjectPath, Nothing, Json<QuotaChange>>,
-) -> Result<Answer<ProjectQuota>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<ProjectPath, EmptyInput, JsonBody<QuotaChange>>,
+) -> Result<JsonResponse<ProjectQuotaView>, ApiError> {
     let project = own_project(&call.who, call.path.project_id)?;
     if !call.who.operator {
         let text = "only an operator's token can set quotas";
         return Err(ApiError::forbidden(text));
     }
     let own = read(&call.body.0)?;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let set = api.repo.set_quota(project, &own, &stamp).await;
     set.map_err(|e| match e {
         QuotaError::Conflict => ApiError::unavailable(e),
         QuotaError::Store(e) => e.into(),
     })?;
-    Ok(Answer::ok(ProjectQuota::new(project, &api.quotas, &own)))
+    Ok(JsonResponse::ok(ProjectQuotaView::new(
+        project,
+        &api.quotas,
+        &own,
+    )))
 }
 
 /// The project, if the caller may know of it.
-fn own_project(who: &Identity, id: u64) -> Result<ProjectId, ApiError> {
+fn own_project(who: &CallerIdentity, id: u64) -> Result<ProjectId, ApiError> {
     if who.operator || who.project == ProjectId(id) {
         return Ok(ProjectId(id));
     }
-    Err(ApiError::of(ErrorName::ProjectNotFound, &[&id]))
+    Err(ApiError::from_template(ErrorName::ProjectNotFound, &[&id]))
 }
 
-fn read(change: &QuotaChange) -> Result<OwnQuota, ApiError> {
-    let own = OwnQuota {
+fn read(change: &QuotaChange) -> Result<QuotaOverrides, ApiError> {
+    let own = QuotaOverrides {
         requests_per_second: change.requests_per_second,
         bytes_per_second: size("bytesPerSecond", change.bytes_per_second.as_deref())?,
         connections: change.connections,
@@ -75,7 +83,7 @@ fn read(change: &QuotaChange) -> Result<OwnQuota, ApiError> {
             change.source_bytes_per_second.as_deref(),
         )?,
     };
-    match own.problems() {
+    match own.violations() {
         problems if problems.is_empty() => Ok(own),
         problems => Err(ApiError::bad_request(format!("{}.", problems.join("; ")))),
     }

@@ -2,15 +2,15 @@
 
 use axum::extract::State;
 use forebay_meta::FileError;
-use forebay_model::failpoint::{self, Point};
+use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{FileKey, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Shared;
-use super::answer::Answer;
-use super::call::Call;
+use super::SharedApi;
+use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
+use super::json_response::JsonResponse;
 use super::params::{FilePath, SinkPath};
 use super::sinks::existing;
 use super::statistics::failed;
@@ -18,7 +18,7 @@ use super::statistics::failed;
 /// What is tried now.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkRetry)]
-pub(super) struct Retried {
+pub(super) struct RetryResponse {
     /// Files whose import had failed.
     files: u64,
     /// Slices whose upload had failed.
@@ -29,7 +29,7 @@ pub(super) struct Retried {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkFileRejected)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Rejected {
+pub(super) struct RejectedFile {
     /// When the file was opened.
     #[schema(value_type = String, format = DateTime)]
     opened_at: Timestamp,
@@ -44,12 +44,12 @@ pub(super) struct Rejected {
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/retry", tag = "sink", operation_id = "RetrySink",
     params(SinkPath),
-    responses((status = 200, description = "How much is tried.", body = Retried))
+    responses((status = 200, description = "How much is tried.", body = RetryResponse))
 )]
 pub(super) async fn retry_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<Answer<Retried>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<JsonResponse<RetryResponse>, ApiError> {
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
     if sink.target.topic().is_some() {
@@ -58,9 +58,9 @@ pub(super) async fn retry_sink(
             "sink \"{id}\" is a topic, which tries its provider by itself: only uploads and imports of tables can be retried."
         )));
     }
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let hurried = api.repo.retry_sink(&key, &stamp).await.map_err(failed)?;
-    Ok(Answer::ok(Retried {
+    Ok(JsonResponse::ok(RetryResponse {
         files: hurried.files,
         slices: hurried.slices,
     }))
@@ -74,12 +74,12 @@ pub(super) async fn retry_sink(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/files/{openedAt}/dead-letter", tag = "sink", operation_id = "RejectSinkFile",
     params(FilePath),
     extensions(("x-errors" = json!(["fileNotFound", "fileNotParked"]))),
-    responses((status = 200, description = "Its rows are on their way to the dead letters.", body = Rejected))
+    responses((status = 200, description = "Its rows are on their way to the dead letters.", body = RejectedFile))
 )]
 pub(super) async fn reject_file(
-    State(api): State<Shared>,
-    call: Call<FilePath>,
-) -> Result<Answer<Rejected>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<FilePath>,
+) -> Result<JsonResponse<RejectedFile>, ApiError> {
     let sink = call.sink_key()?;
     existing(&api, &sink).await?;
     let text = &call.path.opened_at;
@@ -89,21 +89,27 @@ pub(super) async fn reject_file(
         ))
     })?;
     let key = FileKey { sink, opened_at };
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let file = match api.repo.reject_file(&key, &stamp).await {
         Ok(file) => {
-            failpoint::at(Point::DeadRowsDecided);
+            failpoint::at(FailPoint::DeadRowsDecided);
             file.value
         }
         Err(FileError::FileNotFound(_)) => {
-            return Err(ApiError::of(ErrorName::FileNotFound, &[&opened_at]));
+            return Err(ApiError::from_template(
+                ErrorName::FileNotFound,
+                &[&opened_at],
+            ));
         }
         Err(FileError::NotParked(_)) => {
-            return Err(ApiError::of(ErrorName::FileNotParked, &[&opened_at]));
+            return Err(ApiError::from_template(
+                ErrorName::FileNotParked,
+                &[&opened_at],
+            ));
         }
         Err(e) => return Err(failed(e)),
     };
-    Ok(Answer::ok(Rejected {
+    Ok(JsonResponse::ok(RejectedFile {
         opened_at,
         cause: file.dead_rows.map(|d| d.cause).unwrap_or_default(),
     }))

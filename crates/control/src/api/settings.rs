@@ -5,76 +5,81 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use forebay_meta::{SinkContent, SourceContent};
-use forebay_model::settings::{Registry, Scope, Setting as Known};
+use forebay_model::settings::{SettingRegistry, SettingScope, SettingSpec as Known};
 use forebay_model::{SettingsPatch, SinkSettings};
 use serde_json::Value;
 
-use super::answer::Answer;
-use super::body::{Json, Nothing};
-use super::call::Call;
+use super::body::{EmptyInput, JsonBody};
+use super::call::ApiCall;
 use super::error::{ApiError, bullets};
+use super::json_response::JsonResponse;
 use super::params::{SinkPath, SourcePath};
-use super::tasks::{self, Done, TaskAnswer};
-use super::types::settings::{Setting, SettingChange, Settings, SettingsChange};
-use super::types::task::Task;
-use super::{Shared, sinks, sources};
-use crate::auth::Identity;
+use super::tasks::{self, CompletedChange, TaskResponse};
+use super::types::settings::{SettingChange, SettingView, SettingsChange, SettingsView};
+use super::types::task::TaskView;
+use super::{SharedApi, sinks, sources};
+use crate::auth::CallerIdentity;
 
 /// Settings of a source; they hold for its sinks too.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/settings", tag = "source", operation_id = "GetSourceSettings",
     params(SourcePath),
-    responses((status = 200, description = "All settings: those of Keboola Stream sorted by key, then those of Forebay.", body = Settings))
+    responses((status = 200, description = "All settings: those of Keboola Stream sorted by key, then those of Forebay.", body = SettingsView))
 )]
 pub(super) async fn get_source(
-    State(api): State<Shared>,
-    call: Call<SourcePath>,
-) -> Result<Answer<Settings>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath>,
+) -> Result<JsonResponse<SettingsView>, ApiError> {
     let source = api.repo.source(&call.source_key()?).await?;
     let own = &source.settings;
     let mut defaults = api.repo.defaults().clone();
     let of_project = api.repo.quota(call.branch.project).await?;
     defaults.quota = of_project.source(defaults.quota);
     let effective = defaults.with(own);
-    let view = view(Scope::Source, &defaults, &effective, own);
-    Ok(Answer::ok(view))
+    let view = view(SettingScope::Source, &defaults, &effective, own);
+    Ok(JsonResponse::ok(view))
 }
 
 /// Settings of a sink, over those of its source.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/settings", tag = "sink", operation_id = "GetSinkSettings",
     params(SinkPath),
-    responses((status = 200, description = "All settings: those of Keboola Stream sorted by key, then those of Forebay.", body = Settings))
+    responses((status = 200, description = "All settings: those of Keboola Stream sorted by key, then those of Forebay.", body = SettingsView))
 )]
 pub(super) async fn get_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<Answer<Settings>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<JsonResponse<SettingsView>, ApiError> {
     let key = call.sink_key()?;
     let source = api.repo.source(&key.source).await?;
     let sink = sinks::existing(&api, &key).await?;
     let effective = api.repo.defaults().with(&source.settings);
     let effective = effective.with(&sink.settings);
-    let view = view(Scope::Sink, api.repo.defaults(), &effective, &sink.settings);
-    Ok(Answer::ok(view))
+    let view = view(
+        SettingScope::Sink,
+        api.repo.defaults(),
+        &effective,
+        &sink.settings,
+    );
+    Ok(JsonResponse::ok(view))
 }
 
 /// Changes settings of a source. Those of its sinks hold from their next files on, its quota at once.
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/settings", tag = "source", operation_id = "UpdateSourceSettings",
     params(SourcePath), request_body = SettingsChange,
-    responses((status = 202, description = "A task changes them.", body = Task))
+    responses((status = 202, description = "A task changes them.", body = TaskView))
 )]
 pub(super) async fn update_source(
-    State(api): State<Shared>,
-    call: Call<SourcePath, Nothing, Json<SettingsChange>>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath, EmptyInput, JsonBody<SettingsChange>>,
+) -> Result<TaskResponse, ApiError> {
     let key = call.source_key()?;
     let requested = call.body.0.settings.unwrap_or_default();
-    let changes = check(Scope::Source, &call.who, requested)?;
+    let changes = check(SettingScope::Source, &call.who, requested)?;
     api.repo.source(&key).await?;
     let description = description(call.body.0.change_description);
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
     let kind = "api.update.sourceSettings";
     tasks::start(&api, kind, subject, async move {
@@ -84,7 +89,7 @@ pub(super) async fn update_source(
         };
         let repo = &inner.repo;
         let updated = repo.update_source(&key, &description, &stamp, change);
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             updated.await?.revision,
             "Source settings have been updated successfully.",
         ))
@@ -96,18 +101,18 @@ pub(super) async fn update_source(
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/settings", tag = "sink", operation_id = "UpdateSinkSettings",
     params(SinkPath), request_body = SettingsChange,
-    responses((status = 202, description = "A task changes them.", body = Task))
+    responses((status = 202, description = "A task changes them.", body = TaskView))
 )]
 pub(super) async fn update_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath, Nothing, Json<SettingsChange>>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath, EmptyInput, JsonBody<SettingsChange>>,
+) -> Result<TaskResponse, ApiError> {
     let key = call.sink_key()?;
     let requested = call.body.0.settings.unwrap_or_default();
-    let changes = check(Scope::Sink, &call.who, requested)?;
+    let changes = check(SettingScope::Sink, &call.who, requested)?;
     sinks::existing(&api, &key).await?;
     let description = description(call.body.0.change_description);
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
     tasks::start(&api, "api.update.sinkSettings", subject, async move {
         let volumes = sinks::volumes(&inner).await?;
@@ -117,7 +122,7 @@ pub(super) async fn update_sink(
         };
         let repo = &inner.repo;
         let updated = repo.update_sink(&key, &description, &volumes, &stamp, change);
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             updated.await?.revision,
             "Sink settings have been updated successfully.",
         ))
@@ -130,12 +135,12 @@ fn description(given: Option<String>) -> String {
 }
 
 fn view(
-    scope: Scope,
+    scope: SettingScope,
     defaults: &SinkSettings,
     effective: &SinkSettings,
     own: &SettingsPatch,
-) -> Settings {
-    let setting = |s: &'static Known| Setting {
+) -> SettingsView {
+    let setting = |s: &'static Known| SettingView {
         key: s.key,
         r#type: s.kind.into(),
         description: s.description,
@@ -145,28 +150,28 @@ fn view(
         protected: s.protected,
         validation: s.rule.text(),
     };
-    Settings {
-        settings: Registry::listed()
-            .filter(|s| is_of(scope, s))
+    SettingsView {
+        settings: SettingRegistry::listed()
+            .filter(|s| is_in_scope(scope, s))
             .map(setting)
             .collect(),
     }
 }
 
 /// Sources have the settings of sinks too.
-fn is_of(scope: Scope, setting: &Known) -> bool {
-    scope == Scope::Source || setting.scope == Scope::Sink
+fn is_in_scope(scope: SettingScope, setting: &Known) -> bool {
+    scope == SettingScope::Source || setting.scope == SettingScope::Sink
 }
 
 /// A quota is what an operator grants; what else is protected, nobody changes here.
-fn may_change(who: &Identity, setting: &Known) -> bool {
-    !setting.protected || (who.operator && setting.scope == Scope::Source)
+fn may_change(who: &CallerIdentity, setting: &Known) -> bool {
+    !setting.protected || (who.operator && setting.scope == SettingScope::Source)
 }
 
 /// New values by key; null for those that return to what they were without it.
-pub(super) type Changes = BTreeMap<String, Value>;
+pub(super) type SettingChanges = BTreeMap<String, Value>;
 
-fn apply(changes: &Changes, settings: &mut SettingsPatch) {
+fn apply(changes: &SettingChanges, settings: &mut SettingsPatch) {
     for (key, value) in changes {
         if value.is_null() {
             settings.remove(key);
@@ -178,11 +183,11 @@ fn apply(changes: &Changes, settings: &mut SettingsPatch) {
 
 /// Keys first, then who may change them, then values.
 pub(super) fn check(
-    scope: Scope,
-    who: &Identity,
+    scope: SettingScope,
+    who: &CallerIdentity,
     requested: Vec<SettingChange>,
-) -> Result<Changes, ApiError> {
-    let mut changes = Changes::new();
+) -> Result<SettingChanges, ApiError> {
+    let mut changes = SettingChanges::new();
     let mut twice = BTreeSet::new();
     for change in requested {
         if changes.insert(change.key.clone(), change.value).is_some() {
@@ -194,11 +199,11 @@ pub(super) fn check(
         let texts: Vec<String> = twice.iter().map(text).collect();
         return Err(ApiError::bad_request(bullets(&texts)));
     }
-    let unknown = |key: &&String| !Registry::get(key).is_some_and(|s| is_of(scope, s));
+    let unknown = |key: &&String| !SettingRegistry::get(key).is_some_and(|s| is_in_scope(scope, s));
     if let Some(keys) = quoted(changes.keys().filter(unknown)) {
         return Err(ApiError::bad_request(format!("key not found: {keys}.")));
     }
-    let protected = |key: &&String| Registry::get(key).is_some_and(|s| !may_change(who, s));
+    let protected = |key: &&String| SettingRegistry::get(key).is_some_and(|s| !may_change(who, s));
     if let Some(keys) = quoted(changes.keys().filter(protected)) {
         let text = format!("cannot modify protected keys: {keys}.");
         return Err(ApiError::forbidden(text));
@@ -212,21 +217,21 @@ fn quoted<'k>(keys: impl Iterator<Item = &'k String>) -> Option<String> {
     (!keys.is_empty()).then(|| keys.join(", "))
 }
 
-fn check_values(changes: &Changes) -> Result<(), ApiError> {
+fn check_values(changes: &SettingChanges) -> Result<(), ApiError> {
     let mut scratch = SinkSettings::default();
-    let mut problems = Vec::new();
+    let mut violations = Vec::new();
     for (key, value) in changes.iter().filter(|(_, value)| !value.is_null()) {
-        if let Some(setting) = Registry::get(key)
+        if let Some(setting) = SettingRegistry::get(key)
             && let Err(problem) = setting.apply(&mut scratch, value)
         {
-            problems.push((rank(key), problem.to_string()));
+            violations.push((rank(key), problem.to_string()));
         }
     }
-    if problems.is_empty() {
+    if violations.is_empty() {
         return Ok(());
     }
-    problems.sort();
-    let texts: Vec<String> = problems.into_iter().map(|(_, text)| text).collect();
+    violations.sort();
+    let texts: Vec<String> = violations.into_iter().map(|(_, text)| text).collect();
     Err(ApiError::bad_request(bullets(&texts)))
 }
 
@@ -235,6 +240,6 @@ fn check_values(changes: &Changes) -> Result<(), ApiError> {
 fn rank(key: &str) -> (String, usize) {
     let (group, name) = key.rsplit_once('.').unwrap_or(("", key));
     let order = ["count", "size", "interval"];
-    let place = order.iter().position(|n| *n == name);
-    (group.to_owned(), place.unwrap_or(order.len()))
+    let index = order.iter().position(|n| *n == name);
+    (group.to_owned(), index.unwrap_or(order.len()))
 }

@@ -3,60 +3,60 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use forebay_meta::repo::definitions::Refusal;
-use forebay_meta::{DefinitionError, Listing, SinkContent};
+use forebay_meta::repo::definitions::UpdateRejection;
+use forebay_meta::{DefinitionError, ListPage, SinkContent};
 use forebay_model::{
     Mapping, SettingsPatch, SinkId, SinkKey, SinkTarget, SourceKey, TableBackend, TableId,
     TableSink, VolumeId,
 };
 
-use super::answer::Answer;
-use super::body::{Json, Nothing};
-use super::call::{Call, refuse_foreign};
+use super::body::{EmptyInput, JsonBody};
+use super::call::{ApiCall, reject_foreign};
 use super::error::{self, ApiError};
-use super::former;
+use super::id_reuse;
+use super::json_response::JsonResponse;
 use super::mapping::{backend, mapping, table_id};
 use super::params::{ListQuery, SinkPath, SourcePath};
-use super::sources::{invalid_id, refuse_reserved, replace};
+use super::sources::{invalid_id, reject_reserved, replace};
 use super::table_check;
-use super::tasks::{self, Done, TaskAnswer};
+use super::tasks::{self, CompletedChange, TaskResponse};
 use super::topics::{self, TopicChange};
-use super::types::common::Page;
+use super::types::common::PageInfo;
 use super::types::sink::{
-    Sink, SinkCreate, SinkList, SinkType, SinkUpdate, TableCreate, TableUpdate,
+    SinkCreate, SinkList, SinkType, SinkUpdate, SinkView, TableCreate, TableUpdate,
 };
-use super::types::task::Task;
+use super::types::task::TaskView;
 use super::types::topic::TopicCreate;
-use super::{Inner, Shared};
-use crate::auth::Identity;
-use crate::task::Subject;
+use super::{ApiState, SharedApi};
+use crate::auth::CallerIdentity;
+use crate::task::TaskSubject;
 
 /// Makes a sink.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "CreateSink",
     params(SourcePath), request_body = SinkCreate,
     extensions(("x-errors" = json!(["sinkAlreadyExists", "sinkIdInUse", "tableNotAvailable"]))),
-    responses((status = 202, description = "A task makes it.", body = Task))
+    responses((status = 202, description = "A task makes it.", body = TaskView))
 )]
 pub(super) async fn create(
-    State(api): State<Shared>,
-    call: Call<SourcePath, Nothing, Json<SinkCreate>>,
-) -> Result<TaskAnswer, ApiError> {
-    let new = NewSink::of(&api, call.source_key()?, call.body.0).await?;
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath, EmptyInput, JsonBody<SinkCreate>>,
+) -> Result<TaskResponse, ApiError> {
+    let new = NewSink::from_request(&api, call.source_key()?, call.body.0).await?;
     api.repo.source(&new.key.source).await?;
     new.check_free(&api).await?;
     let checked = new.check_table(&api, &call.who).await?;
     let NewSink { key, content, kind } = new;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.create.sink", subject, async move {
-        former::refuse_in_task(&inner, &key, kind).await?;
+        id_reuse::reject_in_task(&inner, &key, kind).await?;
         let volumes = volumes(&inner).await?;
-        checked.settle(&inner, &stamp).await?;
+        checked.record_adoption(&inner, &stamp).await?;
         let repo = &inner.repo;
         let made = repo.create_sink(&key, content, "New sink.", &volumes, &stamp);
         Ok(
-            Done::new(made.await?.revision, "Sink has been created successfully.")
+            CompletedChange::new(made.await?.revision, "Sink has been created successfully.")
                 .warn(checked.warnings),
         )
     })
@@ -72,8 +72,8 @@ pub(super) struct NewSink {
 
 impl NewSink {
     /// Checks a request.
-    pub(super) async fn of(
-        api: &Inner,
+    pub(super) async fn from_request(
+        api: &ApiState,
         source: SourceKey,
         body: SinkCreate,
     ) -> Result<Self, ApiError> {
@@ -81,7 +81,7 @@ impl NewSink {
         let max = api.repo.limits().id_length as usize;
         let sink = SinkId::from_name_within(given, max);
         let sink = sink.map_err(|e| invalid_id("sinkId", &e))?;
-        refuse_reserved("sinkId", sink.as_str())?;
+        reject_reserved("sinkId", sink.as_str())?;
         let kind = body.r#type;
         let content = SinkContent {
             target: target(api, sink.as_str(), kind, body.table, body.topic).await?,
@@ -96,29 +96,29 @@ impl NewSink {
     /// Asks what keeps the table whether the sink may have it.
     pub(super) async fn check_table(
         &self,
-        api: &Inner,
-        who: &Identity,
-    ) -> Result<table_check::Checked, ApiError> {
+        api: &ApiState,
+        who: &CallerIdentity,
+    ) -> Result<table_check::TableCheck, ApiError> {
         match self.content.target.table() {
             Some(table) => table_check::check(api, who, table).await,
-            None => Ok(table_check::Checked::default()),
+            None => Ok(table_check::TableCheck::default()),
         }
     }
 
     /// Refuses an id that a sink has, or that one of another type had of which something is left.
-    pub(super) async fn check_free(&self, api: &Inner) -> Result<(), ApiError> {
+    pub(super) async fn check_free(&self, api: &ApiState) -> Result<(), ApiError> {
         match api.repo.sink(&self.key).await {
             Err(DefinitionError::SinkNotFound(_)) => {}
             Ok(_) => return Err(error::sink_exists(self.key.sink.as_str())),
             Err(e) => return Err(e.into()),
         }
-        former::refuse_other_type(api, &self.key, self.kind).await
+        id_reuse::reject_other_type(api, &self.key, self.kind).await
     }
 }
 
 /// Where the records of a new sink go.
 async fn target(
-    api: &Inner,
+    api: &ApiState,
     sink: &str,
     r#type: SinkType,
     table: Option<TableCreate>,
@@ -161,14 +161,14 @@ async fn target(
     responses((status = 200, description = "Some of the sinks, sorted by id.", body = SinkList))
 )]
 pub(super) async fn list(
-    State(api): State<Shared>,
-    call: Call<SourcePath, ListQuery>,
-) -> Result<Answer<SinkList>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath, ListQuery>,
+) -> Result<JsonResponse<SinkList>, ApiError> {
     let source = call.source_key()?;
     api.repo.source(&source).await?;
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.sinks(&source, after, limit).await?;
-    Ok(Answer::ok(sink_list(&call, &listing)))
+    Ok(JsonResponse::ok(sink_list(&call, &listing)))
 }
 
 /// Deleted sinks of a source.
@@ -178,19 +178,19 @@ pub(super) async fn list(
     responses((status = 200, description = "Some of the deleted sinks, sorted by id.", body = SinkList))
 )]
 pub(super) async fn list_deleted(
-    State(api): State<Shared>,
-    call: Call<SourcePath, ListQuery>,
-) -> Result<Answer<SinkList>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath, ListQuery>,
+) -> Result<JsonResponse<SinkList>, ApiError> {
     let source = call.source_key()?;
     api.repo.source(&source).await?;
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.deleted_sinks(&source, after, limit).await?;
-    Ok(Answer::ok(sink_list(&call, &listing)))
+    Ok(JsonResponse::ok(sink_list(&call, &listing)))
 }
 
 fn sink_list(
-    call: &Call<SourcePath, ListQuery>,
-    listing: &Listing<forebay_model::Sink>,
+    call: &ApiCall<SourcePath, ListQuery>,
+    listing: &ListPage<forebay_model::Sink>,
 ) -> SinkList {
     let last = listing.items.last();
     let last = last.map_or("", |s| s.key.sink.as_str());
@@ -198,8 +198,8 @@ fn sink_list(
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
         source_id: call.path.source_id.clone(),
-        page: Page::new(&call.query, listing.total, last),
-        sinks: listing.items.iter().map(Sink::from).collect(),
+        page: PageInfo::new(&call.query, listing.total, last),
+        sinks: listing.items.iter().map(SinkView::from).collect(),
     }
 }
 
@@ -207,14 +207,14 @@ fn sink_list(
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "GetSink",
     params(SinkPath),
-    responses((status = 200, description = "The sink.", body = Sink))
+    responses((status = 200, description = "The sink.", body = SinkView))
 )]
 pub(super) async fn get(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<Answer<Sink>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<JsonResponse<SinkView>, ApiError> {
     let sink = existing(&api, &call.sink_key()?).await?;
-    Ok(Answer::ok((&sink).into()))
+    Ok(JsonResponse::ok((&sink).into()))
 }
 
 /// Changes a sink. Records that were taken before are imported under the old definition.
@@ -222,31 +222,31 @@ pub(super) async fn get(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "UpdateSink",
     params(SinkPath), request_body = SinkUpdate,
     extensions(("x-errors" = json!(["tableNotAvailable"]))),
-    responses((status = 202, description = "A task changes it.", body = Task))
+    responses((status = 202, description = "A task changes it.", body = TaskView))
 )]
 pub(super) async fn update(
-    State(api): State<Shared>,
-    call: Call<SinkPath, Nothing, Json<SinkUpdate>>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath, EmptyInput, JsonBody<SinkUpdate>>,
+) -> Result<TaskResponse, ApiError> {
     let key = call.sink_key()?;
     let mut body = call.body.0;
-    let (changes, checked) = Changes::of(&api, &call.who, &key, &mut body).await?;
-    let stamp = call.who.stamp(api.clock.now());
+    let (changes, checked) = SinkChanges::from_request(&api, &call.who, &key, &mut body).await?;
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.update.sink", subject, async move {
         let volumes = volumes(&inner).await?;
-        checked.settle(&inner, &stamp).await?;
+        checked.record_adoption(&inner, &stamp).await?;
         let description = body.change_description.as_deref().unwrap_or("Updated.");
         let change = |content: &mut SinkContent| {
             replace(&mut content.name, body.name.as_ref());
             replace(&mut content.description, body.description.as_ref());
             changes
                 .apply(&inner, &mut content.target)
-                .map_err(|e| Box::new(e) as Refusal)
+                .map_err(|e| Box::new(e) as UpdateRejection)
         };
         let repo = &inner.repo;
         let updated = repo.update_sink(&key, description, &volumes, &stamp, change);
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             updated.await?.revision,
             "Sink has been updated successfully.",
         )
@@ -263,7 +263,7 @@ struct TableChange {
 }
 
 impl TableChange {
-    async fn of(api: &Inner, request: TableUpdate) -> Result<Self, ApiError> {
+    async fn from_request(api: &ApiState, request: TableUpdate) -> Result<Self, ApiError> {
         Ok(Self {
             backend: request.r#type.map(|t| backend(api, t)).transpose()?,
             table: request.table_id.as_deref().map(table_id).transpose()?,
@@ -276,29 +276,29 @@ impl TableChange {
 }
 
 /// Checked changes of where records go.
-pub(super) struct Changes {
+pub(super) struct SinkChanges {
     r#type: Option<SinkType>,
     table: Option<TableChange>,
     topic: Option<TopicChange>,
 }
 
-impl Changes {
+impl SinkChanges {
     /// Those of a request, if they can be made to the sink as it is now, and what is known of the
     /// table that it would have.
-    pub(super) async fn of(
-        api: &Inner,
-        who: &Identity,
+    pub(super) async fn from_request(
+        api: &ApiState,
+        who: &CallerIdentity,
         key: &SinkKey,
         body: &mut SinkUpdate,
-    ) -> Result<(Self, table_check::Checked), ApiError> {
+    ) -> Result<(Self, table_check::TableCheck), ApiError> {
         let changes = Self {
             r#type: body.r#type,
             table: match body.table.take() {
-                Some(request) => Some(TableChange::of(api, request).await?),
+                Some(request) => Some(TableChange::from_request(api, request).await?),
                 None => None,
             },
             topic: match body.topic.take() {
-                Some(request) => Some(TopicChange::of(api, request).await?),
+                Some(request) => Some(TopicChange::from_request(api, request).await?),
                 None => None,
             },
         };
@@ -306,26 +306,29 @@ impl Changes {
         changes.apply(api, &mut now.target)?;
         let checked = match now.target.table().filter(|_| changes.table.is_some()) {
             Some(table) => table_check::check(api, who, table).await?,
-            None => table_check::Checked::default(),
+            None => table_check::TableCheck::default(),
         };
         Ok((changes, checked))
     }
 
     /// Makes them, if they are of what is there.
-    fn apply(&self, api: &Inner, target: &mut SinkTarget) -> Result<(), ApiError> {
+    fn apply(&self, api: &ApiState, target: &mut SinkTarget) -> Result<(), ApiError> {
         let is = target.type_name();
-        if self.r#type.is_some_and(|t| t != SinkType::of(target)) {
+        if self
+            .r#type
+            .is_some_and(|t| t != SinkType::from_target(target))
+        {
             return Err(ApiError::bad_request(format!(
                 "the type of a sink can't be changed: it is \"{is}\", make another sink."
             )));
         }
-        let refuse = |field: &str| {
+        let reject = |field: &str| {
             let text = format!("\"{field}\" can't be set: the type of the sink is \"{is}\".");
             Err(ApiError::bad_request(text))
         };
         match target {
-            SinkTarget::Table(_) if self.topic.is_some() => refuse("topic"),
-            SinkTarget::Topic(_) if self.table.is_some() => refuse("table"),
+            SinkTarget::Table(_) if self.topic.is_some() => reject("topic"),
+            SinkTarget::Topic(_) if self.table.is_some() => reject("table"),
             SinkTarget::Table(table) => {
                 if let Some(change) = &self.table {
                     replace(&mut table.backend, change.backend.as_ref());
@@ -346,18 +349,18 @@ impl Changes {
 #[utoipa::path(
     delete, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "DeleteSink",
     params(SinkPath),
-    responses((status = 202, description = "A task deletes it.", body = Task))
+    responses((status = 202, description = "A task deletes it.", body = TaskView))
 )]
 pub(super) async fn delete(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<TaskResponse, ApiError> {
     let key = call.sink_key()?;
     existing(&api, &key).await?;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.delete.sink", subject, async move {
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             inner.repo.delete_sink(&key, &stamp).await?,
             "Sink has been deleted successfully.",
         ))
@@ -366,21 +369,24 @@ pub(super) async fn delete(
 }
 
 /// The sink, or why there is none: its source is looked at first.
-pub(super) async fn existing(api: &Inner, key: &SinkKey) -> Result<forebay_model::Sink, ApiError> {
+pub(super) async fn existing(
+    api: &ApiState,
+    key: &SinkKey,
+) -> Result<forebay_model::Sink, ApiError> {
     api.repo.source(&key.source).await?;
-    refuse_foreign(key)?;
+    reject_foreign(key)?;
     Ok(api.repo.sink(key).await?.value)
 }
 
-pub(super) fn subject(key: &SinkKey) -> Subject {
-    Subject {
+pub(super) fn subject(key: &SinkKey) -> TaskSubject {
+    TaskSubject {
         source: key.source.clone(),
         sink: Some(key.sink.clone()),
     }
 }
 
 /// Volumes for a sink's file: as many as its settings ask for, which one node has one of.
-pub(super) async fn volumes(api: &Inner) -> Result<Vec<VolumeId>, ApiError> {
+pub(super) async fn volumes(api: &ApiState) -> Result<Vec<VolumeId>, ApiError> {
     let volumes = api.repo.volumes().await?;
     if volumes.is_empty() {
         return Err(ApiError::unavailable(

@@ -3,34 +3,34 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use forebay_meta::{DefinitionError, Listing, Revision, SourceContent};
+use forebay_meta::{DefinitionError, ListPage, Revision, SourceContent};
 use forebay_model::{BranchKey, InvalidId, SettingsPatch, SourceId, SourceKey, SourceKind};
 
-use super::answer::Answer;
-use super::body::{Json, Nothing};
-use super::call::Call;
+use super::body::{EmptyInput, JsonBody};
+use super::call::ApiCall;
 use super::config::base;
 use super::error::{self, ApiError};
+use super::json_response::JsonResponse;
 use super::params::{BranchPath, DeleteSourceQuery, ListQuery, SourcePath};
-use super::tasks::{self, Done, TaskAnswer};
-use super::types::common::Page;
-use super::types::source::{Source, SourceCreate, SourceList, SourceUpdate};
-use super::types::task::{DELETE_SOURCE, Task};
-use super::{Inner, Shared, cascade};
-use crate::auth::Identity;
-use crate::task::Subject;
+use super::tasks::{self, CompletedChange, TaskResponse};
+use super::types::common::PageInfo;
+use super::types::source::{SourceCreate, SourceList, SourceUpdate, SourceView};
+use super::types::task::{DELETE_SOURCE, TaskView};
+use super::{ApiState, SharedApi, cascade};
+use crate::auth::CallerIdentity;
+use crate::task::TaskSubject;
 
 /// Makes a source.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources", tag = "source", operation_id = "CreateSource",
     params(BranchPath), request_body = SourceCreate,
     extensions(("x-errors" = json!(["sourceAlreadyExists"]))),
-    responses((status = 202, description = "A task makes it.", body = Task))
+    responses((status = 202, description = "A task makes it.", body = TaskView))
 )]
 pub(super) async fn create(
-    State(api): State<Shared>,
-    call: Call<BranchPath, Nothing, Json<SourceCreate>>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<BranchPath, EmptyInput, JsonBody<SourceCreate>>,
+) -> Result<TaskResponse, ApiError> {
     let body = call.body.0;
     let key = check_new(&api, call.branch, &body).await?;
     let content = SourceContent {
@@ -41,7 +41,7 @@ pub(super) async fn create(
         description: body.description.unwrap_or_default(),
         settings: SettingsPatch::new(),
     };
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.create.source", subject, async move {
         let branch = &key.branch;
@@ -49,7 +49,7 @@ pub(super) async fn create(
         let made = inner
             .repo
             .create_source(&key, content, "New source.", &stamp);
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             made.await?.revision,
             "Source has been created successfully.",
         ))
@@ -59,7 +59,7 @@ pub(super) async fn create(
 
 /// The key of a new source, if it can be made.
 pub(super) async fn check_new(
-    api: &Inner,
+    api: &ApiState,
     branch: BranchKey,
     body: &SourceCreate,
 ) -> Result<SourceKey, ApiError> {
@@ -67,7 +67,7 @@ pub(super) async fn check_new(
     let max = api.repo.limits().id_length as usize;
     let source = SourceId::from_name_within(given, max);
     let source = source.map_err(|e| invalid_id("sourceId", &e))?;
-    refuse_reserved("sourceId", source.as_str())?;
+    reject_reserved("sourceId", source.as_str())?;
     let key = SourceKey { branch, source };
     match api.repo.source(&key).await {
         Err(DefinitionError::SourceNotFound(_)) => Ok(key),
@@ -83,12 +83,12 @@ pub(super) async fn check_new(
     responses((status = 200, description = "Some of the sources, sorted by id.", body = SourceList))
 )]
 pub(super) async fn list(
-    State(api): State<Shared>,
-    call: Call<BranchPath, ListQuery>,
-) -> Result<Answer<SourceList>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<BranchPath, ListQuery>,
+) -> Result<JsonResponse<SourceList>, ApiError> {
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.sources(&call.branch, after, limit).await?;
-    Ok(Answer::ok(source_list(&api, &call, &listing)))
+    Ok(JsonResponse::ok(source_list(&api, &call, &listing)))
 }
 
 /// Deleted sources of a branch.
@@ -98,25 +98,25 @@ pub(super) async fn list(
     responses((status = 200, description = "Some of the deleted sources, sorted by id.", body = SourceList))
 )]
 pub(super) async fn list_deleted(
-    State(api): State<Shared>,
-    call: Call<BranchPath, ListQuery>,
-) -> Result<Answer<SourceList>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<BranchPath, ListQuery>,
+) -> Result<JsonResponse<SourceList>, ApiError> {
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.deleted_sources(&call.branch, after, limit).await?;
-    Ok(Answer::ok(source_list(&api, &call, &listing)))
+    Ok(JsonResponse::ok(source_list(&api, &call, &listing)))
 }
 
 fn source_list(
-    api: &Inner,
-    call: &Call<BranchPath, ListQuery>,
-    listing: &Listing<forebay_model::Source>,
+    api: &ApiState,
+    call: &ApiCall<BranchPath, ListQuery>,
+    listing: &ListPage<forebay_model::Source>,
 ) -> SourceList {
     let last = listing.items.last();
     let last = last.map_or("", |s| s.key.source.as_str());
     SourceList {
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
-        page: Page::new(&call.query, listing.total, last),
+        page: PageInfo::new(&call.query, listing.total, last),
         sources: listing
             .items
             .iter()
@@ -129,29 +129,29 @@ fn source_list(
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "GetSource",
     params(SourcePath),
-    responses((status = 200, description = "The source.", body = Source))
+    responses((status = 200, description = "The source.", body = SourceView))
 )]
 pub(super) async fn get(
-    State(api): State<Shared>,
-    call: Call<SourcePath>,
-) -> Result<Answer<Source>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath>,
+) -> Result<JsonResponse<SourceView>, ApiError> {
     let source = api.repo.source(&call.source_key()?).await?;
-    Ok(Answer::ok(view(&api, &call.who, &source)))
+    Ok(JsonResponse::ok(view(&api, &call.who, &source)))
 }
 
 /// Changes a source.
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "UpdateSource",
     params(SourcePath), request_body = SourceUpdate,
-    responses((status = 202, description = "A task changes it.", body = Task))
+    responses((status = 202, description = "A task changes it.", body = TaskView))
 )]
 pub(super) async fn update(
-    State(api): State<Shared>,
-    call: Call<SourcePath, Nothing, Json<SourceUpdate>>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath, EmptyInput, JsonBody<SourceUpdate>>,
+) -> Result<TaskResponse, ApiError> {
     let key = call.source_key()?;
     api.repo.source(&key).await?;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject, body) = (Arc::clone(&api), subject(&key), call.body.0);
     tasks::start(&api, "api.update.source", subject, async move {
         let description = body.change_description.as_deref().unwrap_or("Updated.");
@@ -161,7 +161,7 @@ pub(super) async fn update(
             Ok(())
         };
         let updated = inner.repo.update_source(&key, description, &stamp, change);
-        Ok(Done::new(
+        Ok(CompletedChange::new(
             updated.await?.revision,
             "Source has been updated successfully.",
         ))
@@ -175,12 +175,12 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "DeleteSource",
     params(SourcePath, DeleteSourceQuery),
-    responses((status = 202, description = "A task deletes it.", body = Task))
+    responses((status = 202, description = "A task deletes it.", body = TaskView))
 )]
 pub(super) async fn delete(
-    State(api): State<Shared>,
-    call: Call<SourcePath, DeleteSourceQuery>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath, DeleteSourceQuery>,
+) -> Result<TaskResponse, ApiError> {
     let key = call.source_key()?;
     let cascade = call.query.cascade;
     match api.repo.source(&key).await {
@@ -192,23 +192,30 @@ pub(super) async fn delete(
         }
         found => drop(found?),
     }
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, DELETE_SOURCE, subject, async move {
         if cascade {
-            return cascade::run(&inner, &key, &stamp).await;
+            return cascade::delete_source(&inner, &key, &stamp).await;
         }
         let revision: Revision = inner.repo.delete_source(&key, &stamp).await?;
-        Ok(Done::new(revision, "Source has been deleted successfully."))
+        Ok(CompletedChange::new(
+            revision,
+            "Source has been deleted successfully.",
+        ))
     })
     .await
 }
 
 /// A source as this caller may see it: whoever knows its address may send, so those who may only
 /// look do not get it.
-pub(super) fn view(api: &Inner, who: &Identity, source: &forebay_model::Source) -> Source {
+pub(super) fn view(
+    api: &ApiState,
+    who: &CallerIdentity,
+    source: &forebay_model::Source,
+) -> SourceView {
     let public_url = base(&api.config.source_public_url);
-    Source::new(source, who.admin.then_some(public_url))
+    SourceView::new(source, who.admin.then_some(public_url))
 }
 
 /// A deleted source or sink is there; otherwise the error that says that it is not.
@@ -225,8 +232,8 @@ pub(super) fn found_deleted<T>(
     }
 }
 
-pub(super) fn subject(key: &SourceKey) -> Subject {
-    Subject {
+pub(super) fn subject(key: &SourceKey) -> TaskSubject {
+    TaskSubject {
         source: key.clone(),
         sink: None,
     }
@@ -246,7 +253,7 @@ pub(super) fn invalid_id(field: &str, error: &InvalidId) -> ApiError {
 }
 
 /// Ids that stand for something else in addresses: what is called so could not be reached.
-pub(super) fn refuse_reserved(field: &str, id: &str) -> Result<(), ApiError> {
+pub(super) fn reject_reserved(field: &str, id: &str) -> Result<(), ApiError> {
     if id == "deleted" {
         return Err(ApiError::bad_request(format!(
             "\"{field}\" must not be \"{id}\", which is reserved."

@@ -5,44 +5,46 @@ use forebay_meta::{FileError, FileStatistics};
 use forebay_model::FileState;
 use http::StatusCode;
 
-use super::Shared;
-use super::answer::Answer;
-use super::call::Call;
+use super::SharedApi;
+use super::call::ApiCall;
 use super::error::ApiError;
+use super::json_response::JsonResponse;
 use super::params::{FilesQuery, SinkPath, SourcePath};
 use super::sinks::existing;
-use super::types::statistics::{Balance, Files, Slices, Total};
-use super::types::topic::Delivery;
+use super::types::statistics::{FileList, ReconciliationView, SliceList, StatisticsTotal};
+use super::types::topic::DeliveryView;
 
 /// What a sink holds, in all and by where it is.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/total", tag = "sink", operation_id = "SinkStatisticsTotal",
     params(SinkPath),
-    responses((status = 200, description = "Counts of records and bytes.", body = Total))
+    responses((status = 200, description = "Counts of records and bytes.", body = StatisticsTotal))
 )]
 pub(super) async fn total(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<Answer<Total>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<JsonResponse<StatisticsTotal>, ApiError> {
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
     if sink.target.topic().is_some() {
-        return Ok(Answer::ok(Total::of_topic(&api.topics.statistics(&sink))));
+        return Ok(JsonResponse::ok(StatisticsTotal::from_topic(
+            &api.topics.statistics(&sink),
+        )));
     }
     let statistics = api.repo.sink_statistics(&key).await.map_err(failed)?;
-    Ok(Answer::ok((&statistics).into()))
+    Ok(JsonResponse::ok((&statistics).into()))
 }
 
 /// Files of a sink that are known.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/files", tag = "sink", operation_id = "SinkStatisticsFiles",
     params(SinkPath, FilesQuery),
-    responses((status = 200, description = "Imported ones first, those that have failed last, each from the oldest.", body = Files))
+    responses((status = 200, description = "Imported ones first, those that have failed last, each from the oldest.", body = FileList))
 )]
 pub(super) async fn files(
-    State(api): State<Shared>,
-    call: Call<SinkPath, FilesQuery>,
-) -> Result<Answer<Files>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath, FilesQuery>,
+) -> Result<JsonResponse<FileList>, ApiError> {
     let key = call.sink_key()?;
     existing(&api, &key).await?;
     let mut files = api.repo.file_statistics(&key).await.map_err(failed)?;
@@ -51,7 +53,7 @@ pub(super) async fn files(
         files.retain(|f| f.file.state != FileState::Imported && f.file.retry.attempt > 0);
     }
     files.sort_by_key(order);
-    Ok(Answer::ok(Files {
+    Ok(JsonResponse::ok(FileList {
         files: files.iter().map(Into::into).collect(),
     }))
 }
@@ -69,17 +71,17 @@ fn order(entry: &FileStatistics) -> (bool, bool, forebay_model::Timestamp) {
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/slices", tag = "sink", operation_id = "SinkStatisticsSlices",
     params(SinkPath),
-    responses((status = 200, description = "How far each slice is, those of the oldest file first.", body = Slices))
+    responses((status = 200, description = "How far each slice is, those of the oldest file first.", body = SliceList))
 )]
 pub(super) async fn slices(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<Answer<Slices>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<JsonResponse<SliceList>, ApiError> {
     let key = call.sink_key()?;
     existing(&api, &key).await?;
     let files = api.repo.active_files(Some(&key)).await.map_err(failed)?;
     let slices = files.iter().flat_map(|file| &file.slices);
-    Ok(Answer::ok(Slices {
+    Ok(JsonResponse::ok(SliceList {
         slices: slices.map(Into::into).collect(),
     }))
 }
@@ -92,8 +94,8 @@ pub(super) async fn slices(
     responses((status = 200, description = "Done."))
 )]
 pub(super) async fn clear_sink(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
 ) -> Result<StatusCode, ApiError> {
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
@@ -102,7 +104,7 @@ pub(super) async fn clear_sink(
             "counts of a topic are those of the log and can't be cleared; only those of tables can.",
         ));
     }
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let cleared = api.repo.clear_statistics(&key, &stamp).await;
     cleared.map_err(failed)?;
     Ok(StatusCode::OK)
@@ -115,12 +117,12 @@ pub(super) async fn clear_sink(
     responses((status = 200, description = "Done."))
 )]
 pub(super) async fn clear_source(
-    State(api): State<Shared>,
-    call: Call<SourcePath>,
+    State(api): State<SharedApi>,
+    call: ApiCall<SourcePath>,
 ) -> Result<StatusCode, ApiError> {
     let key = call.source_key()?;
     api.repo.source(&key).await?;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     for sink in api.repo.first_sinks(&key, usize::MAX).await? {
         if sink.target.topic().is_some() {
             continue;
@@ -135,31 +137,33 @@ pub(super) async fn clear_source(
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/balance", tag = "sink", operation_id = "SinkStatisticsBalance",
     params(SinkPath),
-    responses((status = 200, description = "accepted = imported + dead + expired + lost + inFlight", body = Balance))
+    responses((status = 200, description = "accepted = imported + dead + expired + lost + inFlight", body = ReconciliationView))
 )]
-pub(super) async fn balance(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<Answer<Balance>, ApiError> {
+pub(super) async fn reconciliation(
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<JsonResponse<ReconciliationView>, ApiError> {
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
     if sink.target.topic().is_some() {
-        return Ok(Answer::ok(Balance::of_topic(&api.topics.statistics(&sink))));
+        return Ok(JsonResponse::ok(ReconciliationView::from_topic(
+            &api.topics.statistics(&sink),
+        )));
     }
-    let balance = api.repo.balance(&key).await.map_err(failed)?;
-    Ok(Answer::ok(balance.into()))
+    let reconciliation = api.repo.reconciliation(&key).await.map_err(failed)?;
+    Ok(JsonResponse::ok(reconciliation.into()))
 }
 
 /// How the delivery of a topic is. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/delivery", tag = "sink", operation_id = "SinkStatisticsDelivery",
     params(SinkPath),
-    responses((status = 200, description = "accepted = delivered + dead + discarded + lost + lag.records", body = Delivery))
+    responses((status = 200, description = "accepted = delivered + dead + discarded + lost + lag.records", body = DeliveryView))
 )]
 pub(super) async fn delivery(
-    State(api): State<Shared>,
-    call: Call<SinkPath>,
-) -> Result<Answer<Delivery>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath>,
+) -> Result<JsonResponse<DeliveryView>, ApiError> {
     let sink = existing(&api, &call.sink_key()?).await?;
     let Some(topic) = sink.target.topic() else {
         let id = &sink.key.sink;
@@ -167,7 +171,7 @@ pub(super) async fn delivery(
             "sink \"{id}\" is a table: only sinks of the types \"kafka\" and \"http\" have a delivery, see its files."
         )));
     };
-    Ok(Answer::ok(Delivery::new(
+    Ok(JsonResponse::ok(DeliveryView::new(
         topic,
         api.topics.statistics(&sink),
     )))

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use forebay_meta::repo::tables::{TableOwnerError, TableRefusal};
-use forebay_model::{ProjectId, Stamp, TableBackend, TableSink};
-use forebay_remote::table::{Finding, Inspection, Table};
+use forebay_meta::repo::tables::{TableOwnerError, TableRejection};
+use forebay_model::{AuditStamp, ProjectId, TableBackend, TableSink};
+use forebay_remote::table::{InspectionFinding, Table, TableInspection};
 
-use super::Inner;
+use super::ApiState;
 use super::error::{ApiError, ErrorName, bullets};
-use crate::auth::Identity;
+use crate::auth::CallerIdentity;
 
 /// The seam to whatever keeps tables. The binary implements it.
 pub trait TableBackends: Send + Sync {
@@ -22,16 +22,20 @@ pub trait TableBackends: Send + Sync {
 
 /// A table that a sink may have, as far as it is known.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(super) struct TableCheck {
     /// Sentences for people.
     pub(super) warnings: Vec<String>,
     /// It is to be given to the operator's project: it may be there, and is nobody's.
     adopt: Option<(ProjectId, TableSink)>,
 }
 
-impl Checked {
+impl TableCheck {
     /// What has to be noted before a sink gets the table.
-    pub(super) async fn settle(&self, api: &Inner, stamp: &Stamp) -> Result<(), ApiError> {
+    pub(super) async fn record_adoption(
+        &self,
+        api: &ApiState,
+        stamp: &AuditStamp,
+    ) -> Result<(), ApiError> {
         let Some((project, table)) = &self.adopt else {
             return Ok(());
         };
@@ -44,11 +48,11 @@ impl Checked {
 
 /// Checks the table of a sink that somebody wants to have.
 pub(super) async fn check(
-    api: &Inner,
-    who: &Identity,
+    api: &ApiState,
+    who: &CallerIdentity,
     table: &TableSink,
-) -> Result<Checked, ApiError> {
-    let (findings, checked) = look(api, who, table).await?;
+) -> Result<TableCheck, ApiError> {
+    let (findings, checked) = find_mismatches(api, who, table).await?;
     if findings.is_empty() {
         return Ok(checked);
     }
@@ -59,31 +63,31 @@ pub(super) async fn check(
 /// The same of a sink that is brought back as it was: what does not fit is a warning, since only a
 /// sink that is there can be changed.
 pub(super) async fn check_return(
-    api: &Inner,
-    who: &Identity,
+    api: &ApiState,
+    who: &CallerIdentity,
     table: &TableSink,
-) -> Result<Checked, ApiError> {
-    let (findings, mut checked) = look(api, who, table).await?;
+) -> Result<TableCheck, ApiError> {
+    let (findings, mut checked) = find_mismatches(api, who, table).await?;
     let texts = findings.iter().map(|f| super::error::sentence(&f.message));
     checked.warnings.extend(texts);
     Ok(checked)
 }
 
 /// What keeps the mapping from the table.
-pub(super) async fn look(
-    api: &Inner,
-    who: &Identity,
+pub(super) async fn find_mismatches(
+    api: &ApiState,
+    who: &CallerIdentity,
     table: &TableSink,
-) -> Result<(Vec<Finding>, Checked), ApiError> {
+) -> Result<(Vec<InspectionFinding>, TableCheck), ApiError> {
     let Some(backend) = api.tables.get(table.backend) else {
-        return Ok((Vec::new(), Checked::default()));
+        return Ok((Vec::new(), TableCheck::default()));
     };
     let findings = backend.check_names(&table.table, &table.mapping);
     if !findings.is_empty() {
-        return Ok((findings, Checked::default()));
+        return Ok((findings, TableCheck::default()));
     }
-    let is_known = is_settled(api, who, table).await?;
-    let mut checked = Checked::default();
+    let is_known = is_claimed(api, who, table).await?;
+    let mut checked = TableCheck::default();
     let adopt = || (!is_known && who.operator).then(|| (who.project, table.clone()));
     let inspection = match inspect(api, backend, table).await {
         Ok(inspection) => inspection,
@@ -97,7 +101,7 @@ pub(super) async fn look(
         }
     };
     // It may have been filled between the two readings: that is noted before the table is made.
-    if inspection.exists && !is_known && !is_settled(api, who, table).await? {
+    if inspection.exists && !is_known && !is_claimed(api, who, table).await? {
         checked.adopt = Some(adopt().ok_or_else(|| not_available(&format_args!(
             "\"tableId\" \"{}\" can't be used: the table is there already and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
             table.table
@@ -108,7 +112,11 @@ pub(super) async fn look(
 
 /// Whether it does not matter that the table is there: it was filled for the project, or an operator
 /// has given it to the project. Refuses one that is another project's.
-async fn is_settled(api: &Inner, who: &Identity, table: &TableSink) -> Result<bool, ApiError> {
+async fn is_claimed(
+    api: &ApiState,
+    who: &CallerIdentity,
+    table: &TableSink,
+) -> Result<bool, ApiError> {
     let entry = api
         .repo
         .may_use_table(who.project, table.backend, &table.table);
@@ -117,10 +125,10 @@ async fn is_settled(api: &Inner, who: &Identity, table: &TableSink) -> Result<bo
 }
 
 async fn inspect(
-    api: &Inner,
+    api: &ApiState,
     backend: Arc<dyn Table>,
     table: &TableSink,
-) -> Result<Inspection, String> {
+) -> Result<TableInspection, String> {
     let limit = api.config.table_check_timeout;
     let limit = limit.0.min(api.config.request_timeout.0 / 2);
     let inspected = tokio::time::timeout(limit, backend.inspect(&table.table, &table.mapping));
@@ -135,7 +143,7 @@ async fn inspect(
 }
 
 /// A finding with the field of the request that is the cause.
-fn in_request(table: &TableSink, finding: &Finding) -> String {
+fn in_request(table: &TableSink, finding: &InspectionFinding) -> String {
     let message = &finding.message;
     let column = finding
         .column
@@ -150,12 +158,12 @@ fn in_request(table: &TableSink, finding: &Finding) -> String {
 }
 
 /// Why a project can't have a table, without a word of other projects' names and numbers.
-pub(super) fn refused(refusal: TableRefusal) -> ApiError {
+pub(super) fn rejection(refusal: TableRejection) -> ApiError {
     match refusal {
-        TableRefusal::Foreign(table) => not_available(&format_args!(
+        TableRejection::Foreign(table) => not_available(&format_args!(
             "\"tableId\" \"{table}\" can't be used: the table belongs to another project, use another name or ask an operator to share it (forebay table share)."
         )),
-        TableRefusal::Dropping(table) => not_available(&format_args!(
+        TableRejection::Dropping(table) => not_available(&format_args!(
             "\"tableId\" \"{table}\" can't be used now: the table is being deleted with a source, try again when that is done, or repeat it if it has failed."
         ))
         .retry_after(1),
@@ -164,8 +172,10 @@ pub(super) fn refused(refusal: TableRefusal) -> ApiError {
 
 pub(super) fn failed(error: TableOwnerError) -> ApiError {
     match error {
-        TableOwnerError::Refused(refusal) => refused(refusal),
-        TableOwnerError::NotFound(table) => ApiError::of(ErrorName::TableNotFound, &[&table]),
+        TableOwnerError::Rejected(refusal) => rejection(refusal),
+        TableOwnerError::NotFound(table) => {
+            ApiError::from_template(ErrorName::TableNotFound, &[&table])
+        }
         TableOwnerError::InUse { .. } => ApiError::new(
             ErrorName::TableInUse,
             format!(
@@ -179,5 +189,5 @@ pub(super) fn failed(error: TableOwnerError) -> ApiError {
 }
 
 fn not_available(why: &dyn std::fmt::Display) -> ApiError {
-    ApiError::of(ErrorName::TableNotAvailable, &[why])
+    ApiError::from_template(ErrorName::TableNotAvailable, &[why])
 }

@@ -5,19 +5,19 @@ use axum::extract::State;
 use forebay_meta::repo::tables::TableEntry;
 use forebay_model::{ProjectId, TableBackend, TableId};
 
-use super::answer::Answer;
-use super::body::{Json, Nothing};
-use super::call::Call;
+use super::body::{EmptyInput, JsonBody};
+use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
+use super::json_response::JsonResponse;
 use super::mapping::{backend, table_id};
 use super::params::{AdminListQuery, TablePath};
 use super::table_check::failed;
-use super::types::common::Page;
+use super::types::common::PageInfo;
 use super::types::owner::{
     OwnedTable, TableDetail, TableOwners, TableShare, TableTransfer, TableUnshare,
 };
-use super::{Inner, Shared};
-use crate::auth::Identity;
+use super::{ApiState, SharedApi};
+use crate::auth::CallerIdentity;
 
 /// Tables that a project may use; of an operator's token without `projectId`, those of all projects.
 #[utoipa::path(
@@ -27,13 +27,13 @@ use crate::auth::Identity;
     responses((status = 200, description = "Some of the tables, sorted by id.", body = TableOwners))
 )]
 pub(super) async fn list(
-    State(api): State<Shared>,
-    call: Call<Nothing, AdminListQuery>,
-) -> Result<Answer<TableOwners>, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<EmptyInput, AdminListQuery>,
+) -> Result<JsonResponse<TableOwners>, ApiError> {
     let who = &call.who;
     let project = match call.query.project_id {
         Some(id) if who.operator || ProjectId(id) == who.project => Some(ProjectId(id)),
-        Some(id) => return Err(ApiError::of(ErrorName::ProjectNotFound, &[&id])),
+        Some(id) => return Err(ApiError::from_template(ErrorName::ProjectNotFound, &[&id])),
         None => (!who.operator).then_some(who.project),
     };
     let all = api.repo.table_entries().await?;
@@ -47,8 +47,8 @@ pub(super) async fn list(
     tables.retain(|t| t.id > *after);
     tables.truncate(limit as usize);
     let last = tables.last().map_or("", |t| t.id.as_str());
-    Ok(Answer::ok(TableOwners {
-        page: Page::of(limit, total, after, last),
+    Ok(JsonResponse::ok(TableOwners {
+        page: PageInfo::from_parts(limit, total, after, last),
         tables,
     }))
 }
@@ -61,13 +61,13 @@ pub(super) async fn list(
     responses((status = 200, description = "The table.", body = TableDetail))
 )]
 pub(super) async fn get(
-    State(api): State<Shared>,
-    call: Call<TablePath>,
-) -> Result<Answer<TableDetail>, ApiError> {
-    let (backend, table) = of_path(&api, &call.path)?;
-    let entry = known(&api, &call.who, backend, &table).await?;
+    State(api): State<SharedApi>,
+    call: ApiCall<TablePath>,
+) -> Result<JsonResponse<TableDetail>, ApiError> {
+    let (backend, table) = parse_path(&api, &call.path)?;
+    let entry = visible_entry(&api, &call.who, backend, &table).await?;
     let entry = entry.ok_or_else(|| not_found(&table))?;
-    Ok(Answer::ok(detail(&api, &call.who, &entry).await?))
+    Ok(JsonResponse::ok(detail(&api, &call.who, &entry).await?))
 }
 
 /// Gives a table to a project, whoever has it now. Only an operator's token may do it.
@@ -81,12 +81,12 @@ pub(super) async fn get(
     responses((status = 200, description = "The table.", body = TableDetail))
 )]
 pub(super) async fn transfer(
-    State(api): State<Shared>,
-    call: Call<TablePath, Nothing, Json<TableTransfer>>,
-) -> Result<Answer<TableDetail>, ApiError> {
-    let (backend, table) = of_path(&api, &call.path)?;
+    State(api): State<SharedApi>,
+    call: ApiCall<TablePath, EmptyInput, JsonBody<TableTransfer>>,
+) -> Result<JsonResponse<TableDetail>, ApiError> {
+    let (backend, table) = parse_path(&api, &call.path)?;
     operator_only(&api, &call.who, backend, &table).await?;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (to, force) = (call.body.0.project_id, call.body.0.force);
     let given = api
         .repo
@@ -99,7 +99,7 @@ pub(super) async fn transfer(
         )
         .await
         .map_err(failed)?;
-    Ok(Answer::ok(detail(&api, &call.who, &given).await?))
+    Ok(JsonResponse::ok(detail(&api, &call.who, &given).await?))
 }
 
 /// Lets another project fill a table; it can't drop it. Only an operator's token may do it.
@@ -110,16 +110,16 @@ pub(super) async fn transfer(
     responses((status = 200, description = "The table.", body = TableDetail))
 )]
 pub(super) async fn share(
-    State(api): State<Shared>,
-    call: Call<TablePath, Nothing, Json<TableShare>>,
-) -> Result<Answer<TableDetail>, ApiError> {
-    let (backend, table) = of_path(&api, &call.path)?;
+    State(api): State<SharedApi>,
+    call: ApiCall<TablePath, EmptyInput, JsonBody<TableShare>>,
+) -> Result<JsonResponse<TableDetail>, ApiError> {
+    let (backend, table) = parse_path(&api, &call.path)?;
     operator_only(&api, &call.who, backend, &table).await?;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let with = ProjectId(call.body.0.project_id);
     let shared = api.repo.share_table(backend, &table, with, &stamp).await;
     let shared = shared.map_err(failed)?;
-    Ok(Answer::ok(detail(&api, &call.who, &shared).await?))
+    Ok(JsonResponse::ok(detail(&api, &call.who, &shared).await?))
 }
 
 /// Takes a table back from a project that it was shared with. Only an operator's token may do it.
@@ -130,12 +130,12 @@ pub(super) async fn share(
     responses((status = 200, description = "The table.", body = TableDetail))
 )]
 pub(super) async fn unshare(
-    State(api): State<Shared>,
-    call: Call<TablePath, Nothing, Json<TableUnshare>>,
-) -> Result<Answer<TableDetail>, ApiError> {
-    let (backend, table) = of_path(&api, &call.path)?;
+    State(api): State<SharedApi>,
+    call: ApiCall<TablePath, EmptyInput, JsonBody<TableUnshare>>,
+) -> Result<JsonResponse<TableDetail>, ApiError> {
+    let (backend, table) = parse_path(&api, &call.path)?;
     operator_only(&api, &call.who, backend, &table).await?;
-    let stamp = call.who.stamp(api.clock.now());
+    let stamp = call.who.audit_stamp(api.clock.now());
     let (with, force) = (call.body.0.project_id, call.body.0.force);
     let unshared = api
         .repo
@@ -148,19 +148,19 @@ pub(super) async fn unshare(
         )
         .await
         .map_err(failed)?;
-    Ok(Answer::ok(detail(&api, &call.who, &unshared).await?))
+    Ok(JsonResponse::ok(detail(&api, &call.who, &unshared).await?))
 }
 
-fn of_path(api: &Inner, path: &TablePath) -> Result<(TableBackend, TableId), ApiError> {
+fn parse_path(api: &ApiState, path: &TablePath) -> Result<(TableBackend, TableId), ApiError> {
     let table = table_id(&path.table_id)?;
     let backend = backend(api, path.table_type)?;
     Ok((api.repo.table_key(backend, &table).backend(), table))
 }
 
 /// The table's entry, if the caller may know of it.
-async fn known(
-    api: &Inner,
-    who: &Identity,
+async fn visible_entry(
+    api: &ApiState,
+    who: &CallerIdentity,
     backend: TableBackend,
     table: &TableId,
 ) -> Result<Option<TableEntry>, ApiError> {
@@ -170,15 +170,15 @@ async fn known(
 }
 
 async fn operator_only(
-    api: &Inner,
-    who: &Identity,
+    api: &ApiState,
+    who: &CallerIdentity,
     backend: TableBackend,
     table: &TableId,
 ) -> Result<(), ApiError> {
     if who.operator {
         return Ok(());
     }
-    match known(api, who, backend, table).await? {
+    match visible_entry(api, who, backend, table).await? {
         Some(_) => Err(ApiError::forbidden(
             "only an operator's token can transfer and share tables",
         )),
@@ -187,10 +187,14 @@ async fn operator_only(
 }
 
 fn not_found(table: &TableId) -> ApiError {
-    ApiError::of(ErrorName::TableNotFound, &[table])
+    ApiError::from_template(ErrorName::TableNotFound, &[table])
 }
 
-async fn detail(api: &Inner, who: &Identity, entry: &TableEntry) -> Result<TableDetail, ApiError> {
+async fn detail(
+    api: &ApiState,
+    who: &CallerIdentity,
+    entry: &TableEntry,
+) -> Result<TableDetail, ApiError> {
     let holders = api.repo.table_holders(entry).await?;
     let is_shown =
         |sink: &&forebay_model::SinkKey| who.operator || sink.source.branch.project == who.project;
@@ -202,7 +206,7 @@ async fn detail(api: &Inner, who: &Identity, entry: &TableEntry) -> Result<Table
     })
 }
 
-fn view(api: &Inner, who: &Identity, entry: &TableEntry) -> OwnedTable {
+fn view(api: &ApiState, who: &CallerIdentity, entry: &TableEntry) -> OwnedTable {
     let shared = entry.shared_with.iter().map(|p| p.0).collect();
     OwnedTable {
         id: api.repo.table_key(entry.backend, &entry.table).to_string(),

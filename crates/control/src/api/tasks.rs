@@ -7,33 +7,33 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use forebay_meta::keys::{self, Key};
+use forebay_meta::keys::{self, StoreKey};
 use forebay_meta::repo::tasks::TaskError;
-use forebay_meta::store::Watch;
-use forebay_meta::{Revised, Revision};
-use forebay_model::{ProjectId, Span};
+use forebay_meta::store::WatchStream;
+use forebay_meta::{Revision, Versioned};
+use forebay_model::{HumanDuration, ProjectId};
 use futures::StreamExt;
 use http::{StatusCode, Uri};
 use tokio::time::Instant;
 
-use super::answer::Answer;
-use super::call::{Call, query_parameters};
+use super::call::{ApiCall, query_parameters};
 use super::config::base;
 use super::error::{self, ApiError, ErrorName, sentence};
+use super::json_response::JsonResponse;
 use super::params::TaskPath;
-use super::types::task::Task;
-use super::{Inner, Shared};
-use crate::task::{StartError, Subject, Success, Work};
+use super::types::task::TaskView;
+use super::{ApiState, SharedApi};
+use crate::task::{TaskFuture, TaskStartError, TaskSubject, TaskSuccess};
 
 /// How often source nodes and tasks are looked at when the store can't say that something has changed.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Parameter of everything that answers with a task: how long the answer may wait for its end.
 pub(super) const WAIT: &str = "wait";
 /// The longest wait that can be asked for.
-pub(super) const WAIT_MAX: Span = Span::secs(60);
+pub(super) const WAIT_MAX: HumanDuration = HumanDuration::secs(60);
 
 /// What a task has changed, and what it says about it.
-pub(super) struct Done {
+pub(super) struct CompletedChange {
     /// The transaction.
     pub(super) revision: Revision,
     /// A sentence for people.
@@ -42,7 +42,7 @@ pub(super) struct Done {
     pub(super) warnings: Vec<String>,
 }
 
-impl Done {
+impl CompletedChange {
     pub(super) fn new(revision: Revision, result: impl Into<Cow<'static, str>>) -> Self {
         Self {
             revision,
@@ -59,38 +59,38 @@ impl Done {
 
 /// Starts a task; it ends when the source nodes have followed its change.
 pub(super) async fn start(
-    api: &Shared,
+    api: &SharedApi,
     kind: &'static str,
-    subject: Subject,
-    work: impl Future<Output = Result<Done, ApiError>> + Send + 'static,
-) -> Result<TaskAnswer, ApiError> {
+    subject: TaskSubject,
+    work: impl Future<Output = Result<CompletedChange, ApiError>> + Send + 'static,
+) -> Result<TaskResponse, ApiError> {
     let inner = Arc::clone(api);
-    let work: Work = Box::pin(async move {
+    let work: TaskFuture = Box::pin(async move {
         match work.await {
             Ok(done) => {
                 let mut result = done.result.into_owned();
-                if !follow(&inner, done.revision).await {
+                if !wait_for_nodes(&inner, done.revision).await {
                     result.push_str(" Not all source nodes have followed it yet.");
                 }
-                Ok(Success {
+                Ok(TaskSuccess {
                     result,
                     warnings: done.warnings,
                 })
             }
-            Err(error) => Err(told(kind, &error)),
+            Err(error) => Err(reported_error(kind, &error)),
         }
     });
     let suffix = api.random.task_suffix();
     match api.tasks.start(kind, subject.clone(), &suffix, work).await {
-        Ok(task) => Ok(TaskAnswer::new(api, StatusCode::ACCEPTED, &task)),
-        Err(StartError::Busy) => Err(busy(kind, &subject)),
-        Err(e @ StartError::Stopping) => Err(ApiError::unavailable(e)),
-        Err(StartError::Store(e)) => Err(e.into()),
+        Ok(task) => Ok(TaskResponse::new(api, StatusCode::ACCEPTED, &task)),
+        Err(TaskStartError::Busy) => Err(busy(kind, &subject)),
+        Err(e @ TaskStartError::Stopping) => Err(ApiError::unavailable(e)),
+        Err(TaskStartError::Store(e)) => Err(e.into()),
     }
 }
 
 /// The text of a task's error. Causes that are not for people are logged here.
-fn told(kind: &str, error: &ApiError) -> Option<String> {
+fn reported_error(kind: &str, error: &ApiError) -> Option<String> {
     if error.name.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(kind, %error, "a task failed");
         return None;
@@ -99,7 +99,7 @@ fn told(kind: &str, error: &ApiError) -> Option<String> {
 }
 
 /// While a twin still creates the object, the compatible service prints its whole key.
-fn busy(kind: &str, subject: &Subject) -> ApiError {
+fn busy(kind: &str, subject: &TaskSubject) -> ApiError {
     let key = subject.to_string();
     let (what, id) = match &subject.sink {
         Some(sink) => ("sink", sink.as_str()),
@@ -110,7 +110,7 @@ fn busy(kind: &str, subject: &Subject) -> ApiError {
         "api.create.sink" => error::sink_exists(&key),
         _ => {
             let object = format!("{what} \"{id}\"");
-            ApiError::of(ErrorName::TaskAlreadyRunning, &[&object])
+            ApiError::from_template(ErrorName::TaskAlreadyRunning, &[&object])
         }
     };
     error.retry_after(1)
@@ -118,14 +118,14 @@ fn busy(kind: &str, subject: &Subject) -> ApiError {
 
 /// Waits until the live source nodes have followed the change, so that a finished creation means
 /// that records are taken. A node that hangs does not hold the task for ever: then it is `false`.
-pub(super) async fn follow(api: &Inner, revision: Revision) -> bool {
-    let wait = followed(api, revision);
+pub(super) async fn wait_for_nodes(api: &ApiState, revision: Revision) -> bool {
+    let wait = all_nodes_at(api, revision);
     tokio::time::timeout(api.config.follow_timeout.0, wait)
         .await
         .is_ok()
 }
 
-async fn followed(api: &Inner, revision: Revision) {
+async fn all_nodes_at(api: &ApiState, revision: Revision) {
     // Every word of a node that is far enough is later than the change itself.
     let watch = api
         .repo
@@ -141,18 +141,18 @@ async fn followed(api: &Inner, revision: Revision) {
         }
         match &mut watch {
             Some(open) => {
-                if !has_news(open).await {
+                if !next_change(open).await {
                     watch = None;
                 }
             }
             // Without a watch it looks every so often; the caller's patience ends it.
-            None => tokio::time::sleep(LOOK_INTERVAL).await,
+            None => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
 /// Waits for a change; `false` when the watch has ended instead.
-async fn has_news(watch: &mut Watch) -> bool {
+async fn next_change(watch: &mut WatchStream) -> bool {
     loop {
         match watch.next().await {
             Some(Ok(batch)) if batch.events.is_empty() => {}
@@ -166,51 +166,51 @@ async fn has_news(watch: &mut Watch) -> bool {
 #[utoipa::path(
     get, path = "/v1/tasks/{*taskId}", tag = "task", operation_id = "GetTask",
     params(TaskPath),
-    responses((status = 200, description = "The task.", body = Task))
+    responses((status = 200, description = "The task.", body = TaskView))
 )]
 pub(super) async fn get(
-    State(api): State<Shared>,
-    call: Call<TaskPath>,
-) -> Result<TaskAnswer, ApiError> {
+    State(api): State<SharedApi>,
+    call: ApiCall<TaskPath>,
+) -> Result<TaskResponse, ApiError> {
     let id = &call.path.task_id;
     match api.repo.task(call.who.project, id).await {
-        Ok(task) => Ok(TaskAnswer::new(&api, StatusCode::OK, &task)),
+        Ok(task) => Ok(TaskResponse::new(&api, StatusCode::OK, &task)),
         Err(TaskError::Store(e)) => Err(e.into()),
-        Err(_) => Err(ApiError::of(ErrorName::TaskNotFound, &[id])),
+        Err(_) => Err(ApiError::from_template(ErrorName::TaskNotFound, &[id])),
     }
 }
 
 /// A task, as it is at this moment; [`describe_wait`] answers with a later moment if the client asks for it.
-pub(super) struct TaskAnswer {
+pub(super) struct TaskResponse {
     status: StatusCode,
-    view: Task,
-    unfinished: Option<Unfinished>,
+    view: TaskView,
+    unfinished: Option<UnfinishedTask>,
 }
 
 /// The unfinished task that an answer is about.
 #[derive(Clone)]
-struct Unfinished {
+struct UnfinishedTask {
     project: ProjectId,
     id: String,
 }
 
-impl TaskAnswer {
-    fn new(api: &Inner, status: StatusCode, task: &forebay_model::Task) -> Self {
-        let unfinished = task.end.is_none().then(|| Unfinished {
+impl TaskResponse {
+    fn new(api: &ApiState, status: StatusCode, task: &forebay_model::TaskEntry) -> Self {
+        let unfinished = task.end.is_none().then(|| UnfinishedTask {
             project: task.project,
             id: task.id.clone(),
         });
         Self {
             status,
-            view: Task::new(task, base(&api.config.public_url)),
+            view: TaskView::new(task, base(&api.config.public_url)),
             unfinished,
         }
     }
 }
 
-impl IntoResponse for TaskAnswer {
+impl IntoResponse for TaskResponse {
     fn into_response(self) -> Response {
-        let mut response = Answer(self.status, self.view).into_response();
+        let mut response = JsonResponse(self.status, self.view).into_response();
         if let Some(unfinished) = self.unfinished {
             response.extensions_mut().insert(unfinished);
         }
@@ -221,19 +221,19 @@ impl IntoResponse for TaskAnswer {
 /// The middleware that lets a client wait for the end of a task (`?wait=5s`): the answer is the
 /// finished task as soon as it is that, or the running one when the time is over. Who goes away in
 /// between has cancelled nothing: the task is not this request's.
-pub(super) async fn wait(State(api): State<Shared>, request: Request, next: Next) -> Response {
-    let until = wait_of(request.uri()).map(|wait| {
+pub(super) async fn wait(State(api): State<SharedApi>, request: Request, next: Next) -> Response {
+    let until = requested_wait(request.uri()).map(|wait| {
         // Some time of the request is left to answer.
         let longest = api.config.request_timeout.0.mul_f64(0.9);
         Instant::now() + wait.0.min(longest)
     });
     let mut response = next.run(request).await;
-    let asked_about = response.extensions_mut().remove::<Unfinished>();
-    let (Some(until), Some(Unfinished { project, id })) = (until, asked_about) else {
+    let unfinished = response.extensions_mut().remove::<UnfinishedTask>();
+    let (Some(until), Some(UnfinishedTask { project, id })) = (until, unfinished) else {
         return response;
     };
-    match ended(&api, project, &id, until).await {
-        Ok(task) => TaskAnswer::new(&api, response.status(), &task).into_response(),
+    match wait_for_end(&api, project, &id, until).await {
+        Ok(task) => TaskResponse::new(&api, response.status(), &task).into_response(),
         // It was started all the same: the answer stays the one that says so.
         Err(error) => {
             tracing::warn!(task = id, %error, "the end of a task can't be waited for");
@@ -243,33 +243,33 @@ pub(super) async fn wait(State(api): State<Shared>, request: Request, next: Next
 }
 
 /// How long a request wants to wait; what is not a time was refused before.
-fn wait_of(uri: &Uri) -> Option<Span> {
+fn requested_wait(uri: &Uri) -> Option<HumanDuration> {
     let given = query_parameters(uri);
     let (_, text) = given.iter().find(|(name, _)| name == WAIT)?;
     text.parse().ok()
 }
 
 /// The task when it has ended, or as it is at `until`.
-async fn ended(
-    api: &Inner,
+async fn wait_for_end(
+    api: &ApiState,
     project: ProjectId,
     id: &str,
     until: Instant,
-) -> Result<forebay_model::Task, TaskError> {
-    let key = Key::Task(project, id).to_string();
+) -> Result<forebay_model::TaskEntry, TaskError> {
+    let key = StoreKey::Task(project, id).to_string();
     loop {
-        let Revised { value, revision } = api.repo.task_revised(project, id).await?;
+        let Versioned { value, revision } = api.repo.versioned_task(project, id).await?;
         if value.end.is_some() || Instant::now() >= until {
             return Ok(value);
         }
         let changed = async {
             let watch = api.repo.store().watch(&key, revision.next()).await;
             let is_news = match watch {
-                Ok(mut watch) => has_news(&mut watch).await,
+                Ok(mut watch) => next_change(&mut watch).await,
                 Err(_) => false,
             };
             if !is_news {
-                tokio::time::sleep(LOOK_INTERVAL).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         // Either way it is looked at once more.

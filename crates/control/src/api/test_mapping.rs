@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use axum::extract::{ConnectInfo, State};
 use http::{HeaderMap, header};
 
-use super::Shared;
-use super::answer::Answer;
-use super::body::{Nothing, Raw};
-use super::call::{Call, TOKEN_HEADER};
+use super::SharedApi;
+use super::body::{EmptyInput, RawBody};
+use super::call::{ApiCall, TOKEN_HEADER};
 use super::error::{ApiError, ErrorName};
+use super::json_response::JsonResponse;
 use super::mapper::{TestError, TestRecord};
 use super::params::SourcePath;
 use super::types::test_result::TestResult;
@@ -31,10 +31,10 @@ const SINKS_MAX: usize = 1000;
     responses((status = 200, description = "A table for each sink.", body = TestResult))
 )]
 pub(super) async fn test(
-    State(api): State<Shared>,
+    State(api): State<SharedApi>,
     peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
-    call: Call<SourcePath, Nothing, Raw>,
-) -> Result<Answer<TestResult>, ApiError> {
+    call: ApiCall<SourcePath, EmptyInput, RawBody>,
+) -> Result<JsonResponse<TestResult>, ApiError> {
     let key = call.source_key()?;
     api.repo.source(&key).await?;
     let sinks = api.repo.first_sinks(&key, SINKS_MAX).await?;
@@ -51,12 +51,12 @@ pub(super) async fn test(
         received_at: api.clock.now(),
     };
     match api.mapper.test(&sinks, record).await {
-        Ok(tables) => Ok(Answer::ok(TestResult::new(&key, tables))),
-        Err(TestError::Column { column, message }) => Err(ApiError::of(
+        Ok(tables) => Ok(JsonResponse::ok(TestResult::new(&key, tables))),
+        Err(TestError::Column { column, message }) => Err(ApiError::from_template(
             ErrorName::UnprocessableContent,
             &[&column, &message],
         )),
-        Err(TestError::Body(message)) => Err(ApiError::of(
+        Err(TestError::Body(message)) => Err(ApiError::from_template(
             ErrorName::UnprocessableContent,
             &[&"body", &message],
         )),

@@ -2,16 +2,16 @@
 
 mod access;
 mod admin;
-mod answers;
 mod bodies;
 mod dashboard;
+mod dead_letters;
 mod definitions;
 mod documents;
-mod frame;
-mod letters;
 mod lifecycle;
 mod ownership;
 mod quotas;
+mod request_scope;
+mod responses;
 mod retry;
 mod sample;
 mod schema;

@@ -2,18 +2,18 @@
 //! what the API asks of whoever delivers them.
 
 use forebay_model::{
-    Column, ColumnKind, HttpMethod, Mapping, MessageMapping, MessageValue, Sink, TopicKind,
+    ColumnKind, HttpMethod, Mapping, MappingColumn, MessageMapping, MessageValue, Sink, TopicKind,
     TopicSink, TopicStatistics,
 };
 
-use super::Inner;
+use super::ApiState;
 use super::error::{ApiError, bullets};
 use super::mapping::{self, model_column};
 use super::types::sink::{ColumnRequest, SinkType};
 use super::types::topic::{MessageRequest, TopicCreate, TopicUpdate};
 
 /// Topics of this node, and the providers that they can be of.
-pub trait Topics: Send + Sync {
+pub trait TopicService: Send + Sync {
     /// Names of the providers of a kind that the operator has declared, sorted.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ pub(super) fn kind(r#type: SinkType) -> Option<TopicKind> {
 
 /// The topic of a request.
 pub(super) async fn topic(
-    api: &Inner,
+    api: &ApiState,
     kind: TopicKind,
     sink: &str,
     request: TopicCreate,
@@ -71,7 +71,10 @@ pub(super) struct TopicChange {
 }
 
 impl TopicChange {
-    pub(super) async fn of(api: &Inner, request: TopicUpdate) -> Result<Self, ApiError> {
+    pub(super) async fn from_request(
+        api: &ApiState,
+        request: TopicUpdate,
+    ) -> Result<Self, ApiError> {
         Ok(Self {
             provider: request.provider,
             topic: request.topic,
@@ -85,7 +88,7 @@ impl TopicChange {
     }
 
     /// The topic with the changes, if that is a right one.
-    pub(super) fn apply(&self, api: &Inner, topic: &mut TopicSink) -> Result<(), ApiError> {
+    pub(super) fn apply(&self, api: &ApiState, topic: &mut TopicSink) -> Result<(), ApiError> {
         let mut changed = topic.clone();
         super::sources::replace(&mut changed.provider, self.provider.as_ref());
         super::sources::replace(&mut changed.topic, self.topic.as_ref());
@@ -99,20 +102,20 @@ impl TopicChange {
 }
 
 /// Everything that is wrong with a topic, its provider included.
-fn check(api: &Inner, topic: &TopicSink) -> Result<(), ApiError> {
-    let mut problems = topic.problems();
+fn check(api: &ApiState, topic: &TopicSink) -> Result<(), ApiError> {
+    let mut violations = topic.violations();
     let (headers, max) = (
         topic.message.headers.len(),
         api.repo.limits().headers_per_message,
     );
-    if headers > max as usize && problems.is_empty() {
-        problems.push(format!(
+    if headers > max as usize && violations.is_empty() {
+        violations.push(format!(
             "the message has {headers} headers, allowed are 0 to {max} (setting limits.headersPerMessage)"
         ));
     }
     let kind = topic.kind.name();
     match api.topics.providers(topic.kind) {
-        Err(why) => problems.insert(0, format!("sink type \"{kind}\" is not available: {why}")),
+        Err(why) => violations.insert(0, format!("sink type \"{kind}\" is not available: {why}")),
         Ok(names) if names.contains(&topic.provider) => {}
         Ok(names) => {
             let allowed = if names.is_empty() {
@@ -122,7 +125,7 @@ fn check(api: &Inner, topic: &TopicSink) -> Result<(), ApiError> {
                 format!("allowed are {}", names.join(", "))
             };
             let given = &topic.provider;
-            problems.insert(
+            violations.insert(
                 0,
                 format!("provider \"{given}\" of type {kind} is not known, {allowed}"),
             );
@@ -132,20 +135,20 @@ fn check(api: &Inner, topic: &TopicSink) -> Result<(), ApiError> {
         let configured = api.topics.headers(&topic.provider);
         let taken = |name: &str| configured.iter().any(|c| c.eq_ignore_ascii_case(name));
         let headers = topic.message.headers.iter().filter(|h| taken(&h.name));
-        problems.extend(headers.map(|header| {
+        violations.extend(headers.map(|header| {
             let (name, provider) = (&header.name, &topic.provider);
             format!("header \"{name}\" is set by the provider \"{provider}\"")
         }));
     }
-    if problems.is_empty() {
+    if violations.is_empty() {
         Ok(())
     } else {
-        Err(ApiError::bad_request(bullets(&problems)))
+        Err(ApiError::bad_request(bullets(&violations)))
     }
 }
 
-async fn message(api: &Inner, request: MessageRequest) -> Result<MessageMapping, ApiError> {
-    let mut problems = Vec::new();
+async fn message(api: &ApiState, request: MessageRequest) -> Result<MessageMapping, ApiError> {
+    let mut violations = Vec::new();
     // Where a text is wanted, a string goes without its quotes; a field is JSON.
     let is_raw = api.config.raw_string;
     let part = |request: ColumnRequest, is_raw: bool, problems: &mut Vec<String>| match model_column(
@@ -164,28 +167,28 @@ async fn message(api: &Inner, request: MessageRequest) -> Result<MessageMapping,
     };
     let value = match (request.value, request.fields) {
         (Some(_), Some(_)) => {
-            problems.push("a message has \"value\" or \"fields\", not both".to_owned());
+            violations.push("a message has \"value\" or \"fields\", not both".to_owned());
             None
         }
         (None, None) => Some(MessageValue::Part(ColumnKind::Body)),
         (Some(value), None) => {
-            let column = part(value.named("value"), is_raw, &mut problems);
+            let column = part(value.named("value"), is_raw, &mut violations);
             column.map(|c| MessageValue::Part(c.kind))
         }
         (None, Some(fields)) => {
             let fields = fields.into_iter();
-            let fields = fields.filter_map(|f| part(f, false, &mut problems));
+            let fields = fields.filter_map(|f| part(f, false, &mut violations));
             Some(MessageValue::Object(fields.collect()))
         }
     };
     let key = request
         .key
-        .and_then(|k| part(k.named("key"), is_raw, &mut problems));
-    let headers: Vec<Column> = request
+        .and_then(|k| part(k.named("key"), is_raw, &mut violations));
+    let headers: Vec<MappingColumn> = request
         .headers
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|h| part(h, is_raw, &mut problems))
+        .filter_map(|h| part(h, is_raw, &mut violations))
         .collect();
     let message = value.map(|value| MessageMapping {
         value,
@@ -193,14 +196,14 @@ async fn message(api: &Inner, request: MessageRequest) -> Result<MessageMapping,
         headers,
     });
     if let Some(message) = &message
-        && problems.is_empty()
+        && violations.is_empty()
     {
         let columns: Mapping = message.columns();
         let found = mapping::compile(api, &columns).await?;
-        problems.extend(found.into_iter().map(|p| p.message));
+        violations.extend(found.into_iter().map(|p| p.message));
     }
     match message {
-        Some(message) if problems.is_empty() => Ok(message),
-        _ => Err(ApiError::bad_request(bullets(&problems))),
+        Some(message) if violations.is_empty() => Ok(message),
+        _ => Err(ApiError::bad_request(bullets(&violations))),
     }
 }

@@ -4,8 +4,9 @@
 pub(super) mod admin;
 pub(super) mod aggregation;
 pub(super) mod common;
+pub(super) mod dead_letter;
 pub(super) mod definitions;
-pub(super) mod letter;
+pub(super) mod dry_run;
 pub(super) mod owner;
 pub(super) mod quota;
 pub(super) mod settings;
@@ -15,4 +16,3 @@ pub(super) mod statistics;
 pub(super) mod task;
 pub(super) mod test_result;
 pub(super) mod topic;
-pub(super) mod trial;

@@ -19,7 +19,7 @@ const SHOWN_CHARS_MAX: usize = 256;
 #[cfg(test)]
 pub(super) const CHECKED: [&str; 15] = [
     SETTING,
-    super::operation::LONGEST,
+    super::operation::MAXIMUM,
     "$ref",
     "type",
     "enum",
@@ -40,9 +40,9 @@ pub(super) const INFORMATIVE: [&str; 5] = ["description", "example", "default", 
 
 /// The named schemas of the document.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Schemas(Map<String, Value>);
+pub(super) struct NamedSchemas(Map<String, Value>);
 
-impl Schemas {
+impl NamedSchemas {
     pub(super) fn new(components: &Value) -> Self {
         let schemas = components.get("schemas").and_then(Value::as_object);
         Self(schemas.cloned().unwrap_or_default())
@@ -74,7 +74,7 @@ impl Schemas {
         }
         let mut findings = Vec::new();
         self.check(schema, body, "body", &mut findings);
-        match ApiError::all(findings) {
+        match ApiError::combine(findings) {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -204,7 +204,7 @@ fn kind_of(value: &Value) -> String {
 }
 
 fn missing(name: &str, at: &str) -> ApiError {
-    ApiError::of(ErrorName::MissingField, &[&name, &at])
+    ApiError::from_template(ErrorName::MissingField, &[&name, &at])
 }
 
 fn missing_item(at: &str) -> ApiError {
@@ -220,7 +220,10 @@ pub(super) fn check_scalar(schema: &Value, value: &Value, at: &str, findings: &m
                 let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
                 let (names, shown) = (names.join(", "), shown(text));
                 let values: [&dyn Display; 3] = [&at, &names, &shown];
-                findings.push(ApiError::of(ErrorName::InvalidEnumValue, &values));
+                findings.push(ApiError::from_template(
+                    ErrorName::InvalidEnumValue,
+                    &values,
+                ));
             }
             let chars = text.chars().count();
             check_length(schema, "Length", chars, &shown(text), at, findings);
@@ -230,7 +233,7 @@ pub(super) fn check_scalar(schema: &Value, value: &Value, at: &str, findings: &m
             let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
             let mut report = |word: &str, bound: f64| {
                 let values: [&dyn Display; 4] = [&at, &word, &bound, value];
-                findings.push(ApiError::of(ErrorName::InvalidRange, &values));
+                findings.push(ApiError::from_template(ErrorName::InvalidRange, &values));
             };
             if let Some(min) = bound("minimum").filter(|min| number < *min) {
                 report("greater", min);
@@ -260,7 +263,7 @@ fn check_length(
     };
     let mut report = |word: &str, bound: usize| {
         let values: [&dyn Display; 5] = [&at, &word, &bound, &shown, &length];
-        let mut finding = ApiError::of(ErrorName::InvalidLength, &values);
+        let mut finding = ApiError::from_template(ErrorName::InvalidLength, &values);
         if word == "lesser"
             && let Some(setting) = schema.get(SETTING).and_then(Value::as_str)
         {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_meta::Repo;
-use forebay_meta::repo::tokens::{Role, Token, TokenError};
+use forebay_meta::repo::tokens::{ManagementToken, TokenError, TokenRole};
 use forebay_model::{Clock, ProjectId};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{AuthError, Authenticate, ConfiguredTokens, Identity, from_hex};
+use super::{AuthError, CallerIdentity, ConfiguredTokens, TokenAuthenticator, from_hex};
 
 /// Begins the text of every token.
 const PREFIX: &str = "fby_";
@@ -43,20 +43,20 @@ impl StoredTokens {
 }
 
 /// The text of a token.
-pub(crate) fn text(id: &str, secret: &str) -> String {
+pub(crate) fn format_token(id: &str, secret: &str) -> String {
     format!("{PREFIX}{id}_{secret}")
 }
 
 /// The project and id of a text that has the form of a token.
-fn parse(text: &[u8]) -> Option<(ProjectId, &str)> {
+fn parse_token(text: &[u8]) -> Option<(ProjectId, &str)> {
     let text = std::str::from_utf8(text).ok()?.strip_prefix(PREFIX)?;
     let (id, _) = text.split_once('_')?;
-    let project = project_of(id)?;
+    let project = project_from_id(id)?;
     Some((project, id))
 }
 
 /// The project that an id names.
-pub(crate) fn project_of(id: &str) -> Option<ProjectId> {
+pub(crate) fn project_from_id(id: &str) -> Option<ProjectId> {
     let (project, rest) = id.split_once('-')?;
     let is_id = rest.len() == ID_CHARS && rest.bytes().all(|b| b.is_ascii_alphanumeric());
     let project: u64 = project.parse().ok()?;
@@ -64,13 +64,13 @@ pub(crate) fn project_of(id: &str) -> Option<ProjectId> {
 }
 
 #[async_trait]
-impl Authenticate for StoredTokens {
-    async fn authenticate(&self, token: &[u8]) -> Result<Identity, AuthError> {
+impl TokenAuthenticator for StoredTokens {
+    async fn authenticate(&self, token: &[u8]) -> Result<CallerIdentity, AuthError> {
         match self.configured.authenticate(token).await {
             Err(AuthError::Invalid) => {}
             known => return known,
         }
-        let (project, id) = parse(token).ok_or(AuthError::Invalid)?;
+        let (project, id) = parse_token(token).ok_or(AuthError::Invalid)?;
         let found = match self.repo.token(project, id).await {
             Ok(found) => found.value,
             Err(TokenError::NotFound(_)) => return Err(AuthError::Invalid),
@@ -81,8 +81,8 @@ impl Authenticate for StoredTokens {
         let mut same = false;
         // All are looked at, whichever it is.
         for secret in found.secrets.iter().filter(|s| s.is_valid(now)) {
-            let kept = from_hex(&secret.sha256).unwrap_or_default();
-            same |= bool::from(kept.ct_eq(&given));
+            let expected = from_hex(&secret.sha256).unwrap_or_default();
+            same |= bool::from(expected.ct_eq(&given));
         }
         if same && found.is_valid(now) {
             Ok(identity(&found))
@@ -91,19 +91,19 @@ impl Authenticate for StoredTokens {
         }
     }
 
-    fn configured(&self) -> Vec<Identity> {
+    fn configured(&self) -> Vec<CallerIdentity> {
         self.configured.configured()
     }
 }
 
-fn identity(token: &Token) -> Identity {
-    Identity {
+fn identity(token: &ManagementToken) -> CallerIdentity {
+    CallerIdentity {
         project: token.project,
         default_branch: token.branch,
         token_id: token.id.clone(),
         description: token.description.clone(),
         owner: token.owner.clone(),
-        admin: token.role == Role::Admin,
+        admin: token.role == TokenRole::Admin,
         operator: false,
         from: None,
     }

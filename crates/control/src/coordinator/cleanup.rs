@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_model::failpoint::{self, Point};
+use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{File, SinkKey, Timestamp};
 
 use super::{Coordinator, decide};
@@ -32,9 +32,9 @@ impl Coordinator {
             ),
             Err(error) => tracing::warn!(%error, "names of tables could not be released"),
         }
-        let kept = self.config.audit_retention.0.as_millis();
-        let kept = i64::try_from(kept).unwrap_or(i64::MAX);
-        let before = Timestamp::from_millis(now.as_millis().saturating_sub(kept));
+        let retention = self.config.audit_retention.0.as_millis();
+        let retention = i64::try_from(retention).unwrap_or(i64::MAX);
+        let before = Timestamp::from_millis(now.as_millis().saturating_sub(retention));
         match self.repo.remove_old_audit(before).await {
             Ok(0) => {}
             Ok(entries) => tracing::debug!(entries, "old entries of the audit were removed"),
@@ -51,9 +51,9 @@ impl Coordinator {
         let mut removed = 0;
         for files in by_sink.values() {
             for file in decide::expired(files, &self.config, self.clock.wall()) {
-                failpoint::at(Point::FileRemoving);
+                failpoint::at(FailPoint::FileRemoving);
                 self.repo.remove_imported(&file.key).await?;
-                failpoint::at(Point::FileRemoved);
+                failpoint::at(FailPoint::FileRemoved);
                 removed += 1;
             }
         }

@@ -1,6 +1,6 @@
 //! Settings of the coordinator: how often it looks, what it waits for, what it keeps.
 
-use forebay_model::{Backoff, Span, out_of_range};
+use forebay_model::{Backoff, HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 pub struct CoordinatorConfig {
     /// How often rotation conditions are looked at. Changes of state are acted on at once.
     /// 100ms to 30s.
-    pub check_interval: Span,
+    pub check_interval: HumanDuration,
     /// A slice is not rotated before it is so old, whatever it holds. 1s to 30m.
-    pub upload_min_interval: Span,
+    pub upload_min_interval: HumanDuration,
     /// A file is not rotated before it is so old, unless it has too many slices. 1s to 24h.
-    pub import_min_interval: Span,
+    pub import_min_interval: HumanDuration,
     /// A file with so many slices is rotated at once. 50 to 120.
     pub import_max_slices: u32,
     /// Files of one sink that may be on their way into the table before a further one is held
@@ -26,48 +26,48 @@ pub struct CoordinatorConfig {
     /// busy with nothing else. 1 to 100000.
     pub aged_rotations_per_second: u32,
     /// How long a rotation may take. 30s to 15m.
-    pub slice_rotation_timeout: Span,
+    pub slice_rotation_timeout: HumanDuration,
     /// How long a closing slice may wait for the nodes to leave it before that is reported; it is
     /// never uploaded incomplete. 10s to 10m.
-    pub slice_close_timeout: Span,
+    pub slice_close_timeout: HumanDuration,
     /// How long a closing file may wait for its slices before that is reported. 10s to 10m.
-    pub file_close_timeout: Span,
+    pub file_close_timeout: HumanDuration,
     /// How often finished files and tasks are looked through for removal. 1s to 24h.
-    pub cleanup_interval: Span,
+    pub cleanup_interval: HumanDuration,
     /// An imported file is remembered at least so long. 1m to 720h.
-    pub archived_file_expiration: Span,
+    pub archived_file_expiration: HumanDuration,
     /// The newest imported files of a sink that are remembered in any case. 0 to 100.
     pub archived_file_retention_per_sink: u32,
     /// How long it is remembered who changed what. 1h to 87600h.
-    pub audit_retention: Span,
+    pub audit_retention: HumanDuration,
     /// Wait after a first failure; each further one waits `retryFactor` times longer.
-    pub retry_initial: Span,
+    pub retry_initial: HumanDuration,
     /// How much longer each wait is than the one before. 1 to 10.
     pub retry_factor: u32,
     /// The longest wait between two attempts; what needs a person to mend it waits so long each
     /// time.
-    pub retry_max: Span,
+    pub retry_max: HumanDuration,
 }
 
 impl Default for CoordinatorConfig {
     fn default() -> Self {
         Self {
-            check_interval: Span::millis(200),
-            upload_min_interval: Span::secs(1),
-            import_min_interval: Span::secs(1),
+            check_interval: HumanDuration::millis(200),
+            upload_min_interval: HumanDuration::secs(1),
+            import_min_interval: HumanDuration::secs(1),
             import_max_slices: 100,
             import_job_limit: 2,
             aged_rotations_per_second: 200,
-            slice_rotation_timeout: Span::mins(5),
-            slice_close_timeout: Span::mins(1),
-            file_close_timeout: Span::mins(1),
-            cleanup_interval: Span::mins(10),
-            archived_file_expiration: Span::hours(1),
+            slice_rotation_timeout: HumanDuration::mins(5),
+            slice_close_timeout: HumanDuration::mins(1),
+            file_close_timeout: HumanDuration::mins(1),
+            cleanup_interval: HumanDuration::mins(10),
+            archived_file_expiration: HumanDuration::hours(1),
             archived_file_retention_per_sink: 30,
-            audit_retention: Span::hours(24 * 365),
-            retry_initial: Span::secs(1),
+            audit_retention: HumanDuration::hours(24 * 365),
+            retry_initial: HumanDuration::secs(1),
             retry_factor: 2,
-            retry_max: Span::mins(5),
+            retry_max: HumanDuration::mins(5),
         }
     }
 }
@@ -85,10 +85,15 @@ impl CoordinatorConfig {
 
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let (ms, s, m, h) = (Span::millis, Span::secs, Span::mins, Span::hours);
+    pub fn violations(&self) -> Vec<String> {
+        let (ms, s, m, h) = (
+            HumanDuration::millis,
+            HumanDuration::secs,
+            HumanDuration::mins,
+            HumanDuration::hours,
+        );
         let c = self;
-        let problems = [
+        let violations = [
             out_of_range("checkInterval", c.check_interval, ms(100), s(30)),
             out_of_range("uploadMinInterval", c.upload_min_interval, s(1), m(30)),
             out_of_range("importMinInterval", c.import_min_interval, s(1), h(24)),
@@ -126,7 +131,7 @@ impl CoordinatorConfig {
             ),
             out_of_range("retryFactor", c.retry_factor, 1, 10),
         ];
-        problems.into_iter().flatten().collect()
+        violations.into_iter().flatten().collect()
     }
 }
 
@@ -137,16 +142,16 @@ mod tests {
     #[test]
     fn defaults_are_in_range_and_what_is_not_is_named() {
         assert_eq!(
-            CoordinatorConfig::default().problems(),
+            CoordinatorConfig::default().violations(),
             Vec::<String>::new()
         );
         let config = CoordinatorConfig {
-            check_interval: Span::millis(99),
+            check_interval: HumanDuration::millis(99),
             import_max_slices: 150,
             ..CoordinatorConfig::default()
         };
         assert_eq!(
-            config.problems(),
+            config.violations(),
             [
                 "checkInterval is 99ms, allowed is 100ms to 30s",
                 "importMaxSlices is 150, allowed is 50 to 120"

@@ -10,7 +10,7 @@ use super::config::CoordinatorConfig;
 
 /// Why a file or slice is rotated; shown in the log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum RotationReason {
     Count,
     Size,
     Age,
@@ -31,7 +31,7 @@ pub(super) fn slice_rotation(
     statistics: &Statistics,
     config: &CoordinatorConfig,
     now: Timestamp,
-) -> Option<Reason> {
+) -> Option<RotationReason> {
     let age = now.since(slice.key.opened_at);
     if slice.state != SliceState::Writing
         || age < config.upload_min_interval.0
@@ -41,11 +41,11 @@ pub(super) fn slice_rotation(
     }
     let trigger = &file.settings.upload;
     if statistics.records >= trigger.count {
-        Some(Reason::Count)
+        Some(RotationReason::Count)
     } else if statistics.compressed_bytes >= trigger.size.0 {
-        Some(Reason::Size)
+        Some(RotationReason::Size)
     } else if age >= trigger.interval.0 {
-        Some(Reason::Age)
+        Some(RotationReason::Age)
     } else {
         None
     }
@@ -67,33 +67,33 @@ pub(super) fn file_rotation(
     file: &File,
     slices: usize,
     statistics: &Statistics,
-    on_their_way: usize,
+    in_flight: usize,
     config: &CoordinatorConfig,
     now: Timestamp,
-) -> Option<Reason> {
+) -> Option<RotationReason> {
     if file.state != FileState::Writing {
         return None;
     }
     let slices = u64::try_from(slices).unwrap_or(u64::MAX);
     if slices >= u64::from(config.import_max_slices) {
-        return Some(Reason::Slices);
+        return Some(RotationReason::Slices);
     }
     let age = now.since(file.key.opened_at);
     let trigger = &file.settings.import;
     if age < config.import_min_interval.0 {
         None
     } else if age >= trigger.expiration.0 && statistics.records > 0 {
-        Some(Reason::Expiration)
+        Some(RotationReason::Expiration)
     } else if slices >= trigger.slices {
-        Some(Reason::Slices)
-    } else if statistics.records == 0 || on_their_way >= config.import_job_limit as usize {
+        Some(RotationReason::Slices)
+    } else if statistics.records == 0 || in_flight >= config.import_job_limit as usize {
         None
     } else if statistics.records >= trigger.count {
-        Some(Reason::Count)
+        Some(RotationReason::Count)
     } else if statistics.compressed_bytes >= trigger.size.0 {
-        Some(Reason::Size)
+        Some(RotationReason::Size)
     } else if age >= trigger.interval.0 {
-        Some(Reason::Age)
+        Some(RotationReason::Age)
     } else {
         None
     }
@@ -103,7 +103,7 @@ pub(super) fn file_rotation(
 /// not that was opened under another definition: its sink was changed since, most likely because of
 /// it, and this file need not fail as it did. Nor does one of those that are `stuck`: they wait for a
 /// slice that the log lacks.
-pub(super) fn in_the_way(file: &File, before: &[&File], stuck: &HashSet<&FileKey>) -> usize {
+pub(super) fn count_blocking(file: &File, before: &[&File], stuck: &HashSet<&FileKey>) -> usize {
     let is_past = |other: &&&File| {
         let is_of_another = other.retry.parked && other.table != file.table;
         is_of_another || stuck.contains(&other.key)

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use forebay_meta::keys;
-use forebay_meta::mirror::{Changes, MirrorTask};
-use forebay_meta::repo::runtime::Processed;
+use forebay_meta::repo::runtime::ProcessedRevision;
 use forebay_meta::stored::Stored;
-use forebay_meta::{Mirror, Revision, Store};
+use forebay_meta::watch_cache::{CacheChanges, WatchCacheTask};
+use forebay_meta::{Revision, Store, WatchCache};
 use forebay_model::{
     File, FileKey, FileState, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp,
 };
@@ -16,15 +16,15 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::config::CoordinatorConfig;
-use super::decide::{self, Reason};
+use super::decide::{self, RotationReason};
 
 /// One transaction that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum CoordinatorStep {
     /// Close a file, open its successor.
-    RotateFile(FileKey, Reason),
+    RotateFile(FileKey, RotationReason),
     /// Close a slice, open its successor.
-    RotateSlice(SliceKey, Reason),
+    RotateSlice(SliceKey, RotationReason),
     /// Nobody writes into the slice any more: it can be uploaded.
     Complete(SliceKey),
     /// All of the file is in staging: it can be imported.
@@ -35,7 +35,7 @@ pub(super) enum Step {
     FileOverdue(FileKey),
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for CoordinatorStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RotateFile(key, _) => write!(f, "rotate file {key}"),
@@ -49,36 +49,36 @@ impl fmt::Display for Step {
 }
 
 /// A task that fills a mirror, once it is told when to stop.
-pub(super) type Fill = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
+pub(super) type FillTask = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
 /// The parts of the store that decide what is next, followed in memory.
-pub(super) struct Views {
-    files: Mirror<File>,
-    slices: Mirror<Slice>,
-    statistics: Mirror<Statistics>,
-    processed: Mirror<Processed>,
-    file_changes: Changes<File>,
-    slice_changes: Changes<Slice>,
-    processed_changes: Changes<Processed>,
+pub(super) struct CoordinatorView {
+    files: WatchCache<File>,
+    slices: WatchCache<Slice>,
+    statistics: WatchCache<Statistics>,
+    processed: WatchCache<ProcessedRevision>,
+    file_changes: CacheChanges<File>,
+    slice_changes: CacheChanges<Slice>,
+    processed_changes: CacheChanges<ProcessedRevision>,
 }
 
-fn filler<T: Stored + Send + Sync + 'static>(task: MirrorTask<T>) -> Fill {
+fn fill_task<T: Stored + Send + Sync + 'static>(task: WatchCacheTask<T>) -> FillTask {
     Box::new(|stop| Box::pin(task.run(stop)))
 }
 
-impl Views {
-    pub(super) fn new(store: &Arc<dyn Store>) -> (Self, Vec<Fill>) {
-        let (files, fill_files) = Mirror::new(Arc::clone(store), keys::FILES);
-        let (slices, fill_slices) = Mirror::new(Arc::clone(store), keys::SLICES);
-        let (statistics, fill_statistics) = Mirror::new(Arc::clone(store), keys::STATISTICS);
-        let (processed, fill_processed) = Mirror::new(Arc::clone(store), keys::PROCESSED);
+impl CoordinatorView {
+    pub(super) fn new(store: &Arc<dyn Store>) -> (Self, Vec<FillTask>) {
+        let (files, fill_files) = WatchCache::new(Arc::clone(store), keys::FILES);
+        let (slices, fill_slices) = WatchCache::new(Arc::clone(store), keys::SLICES);
+        let (statistics, fill_statistics) = WatchCache::new(Arc::clone(store), keys::STATISTICS);
+        let (processed, fill_processed) = WatchCache::new(Arc::clone(store), keys::PROCESSED);
         let fill = vec![
-            filler(fill_files),
-            filler(fill_slices),
-            filler(fill_statistics),
-            filler(fill_processed),
+            fill_task(fill_files),
+            fill_task(fill_slices),
+            fill_task(fill_statistics),
+            fill_task(fill_processed),
         ];
-        let views = Self {
+        let view = Self {
             file_changes: files.changes(),
             slice_changes: slices.changes(),
             processed_changes: processed.changes(),
@@ -87,7 +87,7 @@ impl Views {
             statistics,
             processed,
         };
-        (views, fill)
+        (view, fill)
     }
 
     /// Waits for a change that can make a step due at once; triggers by count, size and age wait
@@ -109,7 +109,7 @@ impl Views {
     }
 
     /// What is due now; at most one step a file, so that no two get in each other's way.
-    pub(super) fn steps(&self, config: &CoordinatorConfig, now: Timestamp) -> Vec<Step> {
+    pub(super) fn steps(&self, config: &CoordinatorConfig, now: Timestamp) -> Vec<CoordinatorStep> {
         let files = self.files.snapshot();
         let slices = self.slices.snapshot();
         let mut by_file: HashMap<&FileKey, Vec<(&Slice, Revision)>> = HashMap::new();
@@ -121,28 +121,28 @@ impl Views {
         }
         let parked = slices.entries.values().filter(|s| s.retry.parked);
         let stuck: HashSet<&FileKey> = parked.map(|s| &s.key.file).collect();
-        let mut on_their_way: HashMap<&SinkKey, Vec<&File>> = HashMap::new();
+        let mut in_flight: HashMap<&SinkKey, Vec<&File>> = HashMap::new();
         for file in files
             .entries
             .values()
             .filter(|f| f.state != FileState::Writing)
         {
-            let of_sink = on_their_way.entry(&file.key.sink).or_default();
+            let of_sink = in_flight.entry(&file.key.sink).or_default();
             of_sink.push(&file.value);
         }
-        let context = Context {
+        let context = DecisionContext {
             config,
             now,
             reported: self.reported(),
-            left_up_to: self.left_up_to(),
+            drained_up_to: self.drained_up_to(),
         };
         let mut steps = Vec::new();
         for file in files.entries.values() {
             let slices = by_file.remove(&file.key).unwrap_or_default();
-            let of_sink = on_their_way.get(&file.key.sink);
+            let of_sink = in_flight.get(&file.key.sink);
             let before = of_sink.map_or(&[][..], Vec::as_slice);
-            let on_their_way = decide::in_the_way(&file.value, before, &stuck);
-            context.file(&file.value, &slices, on_their_way, &mut steps);
+            let in_flight = decide::count_blocking(&file.value, before, &stuck);
+            context.file(&file.value, &slices, in_flight, &mut steps);
         }
         steps
     }
@@ -161,7 +161,7 @@ impl Views {
 
     /// Up to which transaction all live source nodes have left closed slices. With no node alive
     /// nothing is known of what they have left.
-    fn left_up_to(&self) -> Option<Revision> {
+    fn drained_up_to(&self) -> Option<Revision> {
         self.processed
             .snapshot()
             .entries
@@ -171,14 +171,14 @@ impl Views {
     }
 }
 
-struct Context<'c> {
+struct DecisionContext<'c> {
     config: &'c CoordinatorConfig,
     now: Timestamp,
     reported: HashMap<SliceKey, Statistics>,
-    left_up_to: Option<Revision>,
+    drained_up_to: Option<Revision>,
 }
 
-impl Context<'_> {
+impl DecisionContext<'_> {
     fn counts(&self, slice: &Slice) -> Statistics {
         if slice.state < SliceState::Uploading {
             self.reported.get(&slice.key).copied().unwrap_or_default()
@@ -191,26 +191,20 @@ impl Context<'_> {
         &self,
         file: &File,
         slices: &[(&Slice, Revision)],
-        on_their_way: usize,
-        steps: &mut Vec<Step>,
+        in_flight: usize,
+        steps: &mut Vec<CoordinatorStep>,
     ) {
         let all = slices.iter().fold(Statistics::default(), |sum, (s, _)| {
             sum.plus(self.counts(s))
         });
-        let rotation = decide::file_rotation(
-            file,
-            slices.len(),
-            &all,
-            on_their_way,
-            self.config,
-            self.now,
-        );
+        let rotation =
+            decide::file_rotation(file, slices.len(), &all, in_flight, self.config, self.now);
         if let Some(reason) = rotation {
-            steps.push(Step::RotateFile(file.key.clone(), reason));
+            steps.push(CoordinatorStep::RotateFile(file.key.clone(), reason));
             return;
         }
         if !slices.is_empty() && decide::ready_for_import(file, slices.iter().map(|(s, _)| *s)) {
-            steps.push(Step::Import(file.key.clone()));
+            steps.push(CoordinatorStep::Import(file.key.clone()));
             return;
         }
         let waits = file
@@ -220,7 +214,7 @@ impl Context<'_> {
         let is_overdue =
             file.state == FileState::Closing && waits >= self.config.file_close_timeout.0;
         if is_overdue && file.retry.is_due(self.now) {
-            steps.push(Step::FileOverdue(file.key.clone()));
+            steps.push(CoordinatorStep::FileOverdue(file.key.clone()));
             // Its slices go on.
         }
         for (slice, revision) in slices {
@@ -228,16 +222,20 @@ impl Context<'_> {
         }
     }
 
-    fn slice(&self, file: &File, slice: &Slice, revision: Revision) -> Option<Step> {
+    fn slice(&self, file: &File, slice: &Slice, revision: Revision) -> Option<CoordinatorStep> {
         let key = || slice.key.clone();
         match slice.state {
             SliceState::Writing if file.state == FileState::Writing => {
                 let counts = self.counts(slice);
                 decide::slice_rotation(file, slice, &counts, self.config, self.now)
-                    .map(|reason| Step::RotateSlice(key(), reason))
+                    .map(|reason| CoordinatorStep::RotateSlice(key(), reason))
             }
-            SliceState::Closing if self.left_up_to.is_some_and(|left| left >= revision) => {
-                Some(Step::Complete(key()))
+            SliceState::Closing
+                if self
+                    .drained_up_to
+                    .is_some_and(|drained| drained >= revision) =>
+            {
+                Some(CoordinatorStep::Complete(key()))
             }
             SliceState::Closing => {
                 let waits = slice
@@ -245,7 +243,8 @@ impl Context<'_> {
                     .map(|at| self.now.since(at))
                     .unwrap_or_default();
                 let is_overdue = waits >= self.config.slice_close_timeout.0;
-                (is_overdue && slice.retry.is_due(self.now)).then(|| Step::SliceOverdue(key()))
+                (is_overdue && slice.retry.is_due(self.now))
+                    .then(|| CoordinatorStep::SliceOverdue(key()))
             }
             _ => None,
         }

@@ -7,19 +7,19 @@
 
 use std::time::Duration;
 
-use forebay_log::Item;
-use forebay_meta::stored::letters::LetterCounts;
-use forebay_model::failpoint::{self, Point};
-use forebay_model::{Compression, File, FileKey, SinkKey};
+use forebay_log::ReadItem;
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_model::failpoint::{self, FailPoint};
+use forebay_model::{BlockCompression, File, FileKey, SinkKey};
 use forebay_record::SealedBlock;
 use forebay_record::block::decode;
 use forebay_remote::table::{RowBatch, RowStream};
 use futures::StreamExt;
 
-use super::letter::{RowsToKeep, file_of_block, write_rows};
-use super::{BLOCK_BYTES, DeadLetterError, DeadLetters};
-use crate::deliver::AttemptError;
-use crate::pipeline::{BlockToAppend, Outcome, compression, letter_stream};
+use super::block_format::{RejectedRowsHeader, source_file_of_block, write_rows};
+use super::{BLOCK_BYTES, DeadLetterError, SinkDeadLetters};
+use crate::pipeline::{AppendOutcome, BlockToAppend, compression, dead_letter_stream};
+use crate::work_queue::AttemptError;
 
 impl From<DeadLetterError> for AttemptError {
     fn from(error: DeadLetterError) -> Self {
@@ -29,13 +29,16 @@ impl From<DeadLetterError> for AttemptError {
 
 /// Rows that are to be a block.
 #[derive(Default)]
-struct Gathered {
+struct BufferedRows {
     cells: Vec<Vec<Vec<u8>>>,
     bytes: usize,
 }
 
-impl DeadLetters {
-    pub(super) async fn refuse_while_moving(&self, sink: &SinkKey) -> Result<(), DeadLetterError> {
+impl SinkDeadLetters {
+    pub(super) async fn reject_while_moving_rows(
+        &self,
+        sink: &SinkKey,
+    ) -> Result<(), DeadLetterError> {
         let files = self.repo.active_files(Some(sink)).await?;
         if files.iter().any(|f| f.file.dead_rows.is_some()) {
             return Err(forebay_meta::FileError::Conflict.into());
@@ -45,15 +48,15 @@ impl DeadLetters {
 
     /// Makes all rows of a file dead letters; `rows` are those of the file in their order. Safe to
     /// repeat.
-    pub(crate) async fn take_rows(
+    pub(crate) async fn move_to_dlq(
         &self,
         file: &File,
         mut rows: RowStream<'_>,
     ) -> Result<(), AttemptError> {
-        let _turn = self.turn.lock().await;
-        let (mut moved, mut next) = self.moved(&file.key).await?;
+        let _lock = self.lock.lock().await;
+        let (mut moved, mut next) = self.recover_progress(&file.key).await?;
         let mut to_skip = moved;
-        let mut gathered = Gathered::default();
+        let mut gathered = BufferedRows::default();
         while let Some(batch) = rows.next().await {
             let batch: RowBatch = batch.map_err(AttemptError::retryable)?;
             let cells: Vec<&[u8]> = batch.cells().collect();
@@ -68,54 +71,55 @@ impl DeadLetters {
                     .push(row.iter().map(|c| c.to_vec()).collect());
                 if gathered.bytes >= BLOCK_BYTES {
                     (moved, next) = self
-                        .keep(file, moved, std::mem::take(&mut gathered))
+                        .append_rows(file, moved, std::mem::take(&mut gathered))
                         .await?;
                 }
             }
         }
         if !gathered.cells.is_empty() {
-            (moved, next) = self.keep(file, moved, gathered).await?;
+            (moved, next) = self.append_rows(file, moved, gathered).await?;
         }
         tracing::warn!(file = %file.key, rows = moved, next, "rows that their table can't take are dead letters now");
-        failpoint::at(Point::DeadRowsComplete);
+        failpoint::at(FailPoint::DeadRowsComplete);
         let done = self.repo.file_rejected(&file.key, self.clock.now()).await;
-        failpoint::at(Point::FileRejected);
+        failpoint::at(FailPoint::FileRejected);
         done.map_err(AttemptError::retryable)
     }
 
     /// How many rows of the file are letters, and where further ones can be. What the log has and the
     /// store does not know is noted.
-    async fn moved(&self, key: &FileKey) -> Result<(u64, u64), AttemptError> {
+    async fn recover_progress(&self, key: &FileKey) -> Result<(u64, u64), AttemptError> {
         let file = self.repo.file(key).await.map_err(AttemptError::retryable)?;
         let dead = file.value.dead_rows.unwrap_or_default();
         let counts = self.counts(&key.sink);
-        let Some(from) = dead.next_letter else {
+        let Some(from) = dead.next_dead_letter else {
             // Nothing was begun.
             let progress = (0, counts.taken);
-            self.note(key, progress, counts).await?;
-            failpoint::at(Point::DeadRowsBegun);
+            self.record_progress(key, progress, counts).await?;
+            failpoint::at(FailPoint::DeadRowsBegun);
             return Ok(progress);
         };
-        let (log, name) = (self.log.clone(), letter_stream(&key.sink));
+        let (log, name) = (self.log.clone(), dead_letter_stream(&key.sink));
         let (file, moved) = (key.to_string(), dead.moved);
-        let found = tokio::task::spawn_blocking(move || found(&log, &name, &file, (moved, from)));
+        let found =
+            tokio::task::spawn_blocking(move || scan_progress(&log, &name, &file, (moved, from)));
         let found = found.await.map_err(AttemptError::retryable)?;
         let progress = found?;
         if progress != (moved, from) {
-            self.note(key, progress, counts).await?;
+            self.record_progress(key, progress, counts).await?;
         }
         Ok(progress)
     }
 
-    async fn keep(
+    async fn append_rows(
         &self,
         file: &File,
         moved: u64,
-        gathered: Gathered,
+        gathered: BufferedRows,
     ) -> Result<(u64, u64), AttemptError> {
         let cause = file.dead_rows.as_ref().map(|d| d.cause.as_str());
         let received = file.key.opened_at;
-        let keep = RowsToKeep {
+        let keep = RejectedRowsHeader {
             file: &file.key,
             first: moved,
             table: &file.table,
@@ -125,8 +129,8 @@ impl DeadLetters {
         let rows = gathered.cells.iter();
         let rows = rows.map(|row| row.iter().map(Vec::as_slice).collect::<Vec<&[u8]>>());
         let raw = write_rows(&keep, rows).map_err(AttemptError::retryable)?;
-        let codec = Compression::Gzip { level: 1 };
-        let payload = forebay_record::Encoder::new(codec).and_then(|mut e| e.encode(&raw));
+        let codec = BlockCompression::Gzip { level: 1 };
+        let payload = forebay_record::BlockEncoder::new(codec).and_then(|mut e| e.encode(&raw));
         let count = gathered.cells.len();
         let block = BlockToAppend {
             sealed: SealedBlock {
@@ -138,35 +142,37 @@ impl DeadLetters {
             last_at: received.plus(Duration::ZERO),
             compression: codec,
         };
-        let stream = self.appender.letters(&file.key.sink);
+        let stream = self.appender.dead_letters(&file.key.sink);
         let appended = stream.append(block).map_err(AttemptError::retryable)?;
         match appended.await {
-            Outcome::Stored => {}
-            Outcome::Refused(error) => return Err(AttemptError::retryable(error)),
-            Outcome::Unknown(cause) => return Err(AttemptError::retryable(cause)),
+            AppendOutcome::Stored => {}
+            AppendOutcome::Rejected(error) => return Err(AttemptError::retryable(error)),
+            AppendOutcome::Unknown(cause) => return Err(AttemptError::retryable(cause)),
         }
-        failpoint::at(Point::DeadRowsAppended);
+        failpoint::at(FailPoint::DeadRowsAppended);
         let counts = self.counts(&file.key.sink);
         let progress = (moved + count as u64, counts.taken);
-        self.note(&file.key, progress, counts).await?;
-        failpoint::at(Point::DeadRowsNoted);
+        self.record_progress(&file.key, progress, counts).await?;
+        failpoint::at(FailPoint::DeadRowsNoted);
         Ok(progress)
     }
 
-    async fn note(
+    async fn record_progress(
         &self,
         key: &FileKey,
         progress: (u64, u64),
-        counts: LetterCounts,
+        counts: DeadLetterCounts,
     ) -> Result<(), AttemptError> {
-        let noted = self.repo.rows_dead(key, &self.volume, progress, &counts);
+        let noted = self
+            .repo
+            .record_dead_rows(key, &self.volume, progress, &counts);
         noted.await.map_err(AttemptError::retryable)
     }
 
-    fn counts(&self, sink: &SinkKey) -> LetterCounts {
-        let stream = self.log.find(&letter_stream(sink));
+    fn counts(&self, sink: &SinkKey) -> DeadLetterCounts {
+        let stream = self.log.find(&dead_letter_stream(sink));
         let stats = stream.and_then(|id| self.log.stats(id));
-        let counts = stats.map(|s| LetterCounts {
+        let counts = stats.map(|s| DeadLetterCounts {
             taken: s.next_seq,
             lost: s.lost_records,
         });
@@ -175,7 +181,7 @@ impl DeadLetters {
 }
 
 /// Looks for blocks of the file's rows from a letter on. Blocks: it reads files.
-fn found(
+fn scan_progress(
     log: &forebay_log::Log,
     stream: &str,
     file: &str,
@@ -186,7 +192,7 @@ fn found(
         return Ok((moved, next));
     };
     for item in log.reader(id, next).map_err(|e| unreadable(&e))? {
-        let Item::Block(block) = item.map_err(|e| unreadable(&e))? else {
+        let ReadItem::Block(block) = item.map_err(|e| unreadable(&e))? else {
             continue;
         };
         let Some(codec) = compression(block.codec) else {
@@ -194,7 +200,7 @@ fn found(
         };
         let text = decode(&block.payload, codec, block.raw_len as usize);
         let text = text.map_err(|e| unreadable(&e))?;
-        let rows = file_of_block(&text).map_err(|e| unreadable(&e))?;
+        let rows = source_file_of_block(&text).map_err(|e| unreadable(&e))?;
         if let Some((of, first)) = rows
             && of == file
         {

@@ -5,54 +5,54 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use forebay_record::{RecordContext, RecordError};
 
-use crate::pipeline::{AppendError, Outcome};
+use crate::pipeline::{AppendOutcome, BlockAppendError};
 
 /// Refused records of which a sink keeps the cause; the others are counted.
-pub const REFUSALS_MAX: usize = 100;
+pub const REJECTIONS_MAX: usize = 100;
 
 /// One sink's part of the answer.
 #[derive(Debug)]
 pub struct SinkResult {
     /// What became of the rows that the sink's mapping could make.
-    pub fate: Fate,
+    pub outcome: WriteOutcome,
     /// So many rows.
     pub rows: u32,
     /// Records that the mapping refused and that are not kept.
-    pub refused: Refused,
+    pub rejected: RejectedRecords,
     /// Records that the mapping refused and that are kept as dead letters; empty for most sinks.
-    pub kept: Kept,
+    pub kept: KeptRecords,
 }
 
 /// Records that were refused by the mapping and handed to the log as dead letters.
 #[derive(Debug)]
-pub struct Kept {
+pub struct KeptRecords {
     /// Which, and why.
-    pub records: Refused,
+    pub records: RejectedRecords,
     /// What became of them.
-    pub fate: Fate,
+    pub outcome: WriteOutcome,
 }
 
-impl Default for Kept {
+impl Default for KeptRecords {
     fn default() -> Self {
         Self {
-            records: Refused::default(),
-            fate: Fate::Nothing,
+            records: RejectedRecords::default(),
+            outcome: WriteOutcome::Nothing,
         }
     }
 }
 
 /// Records that were refused.
 #[derive(Debug, Default)]
-pub struct Refused {
+pub struct RejectedRecords {
     /// Indices of all of them, ascending.
     pub indices: Vec<usize>,
     /// The first of them, at most [`REJECTIONS_MAX`].
-    pub first: Vec<Refusal>,
+    pub first: Vec<RecordRejection>,
 }
 
 /// A record that was refused.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct RecordRejection {
     /// Its place in the batch, from 0.
     pub index: usize,
     /// Its line, from 1, where the batch has lines.
@@ -63,12 +63,12 @@ pub struct Refusal {
     pub error: RecordError,
 }
 
-impl Refused {
+impl RejectedRecords {
     /// Notes one more.
-    pub fn push(&mut self, refusal: Refusal) {
-        self.indices.push(refusal.index);
-        if self.first.len() < REFUSALS_MAX {
-            self.first.push(refusal);
+    pub fn push(&mut self, rejection: RecordRejection) {
+        self.indices.push(rejection.index);
+        if self.first.len() < REJECTIONS_MAX {
+            self.first.push(rejection);
         }
     }
 
@@ -78,7 +78,7 @@ impl Refused {
         self.indices.sort_unstable();
         self.first.extend(other.first);
         self.first.sort_by_key(|r| r.index);
-        self.first.truncate(REFUSALS_MAX);
+        self.first.truncate(REJECTIONS_MAX);
     }
 
     /// How many.
@@ -124,7 +124,7 @@ impl BrokenRecords {
             return true;
         };
         self.indices.push(index);
-        if self.first.len() < REFUSALS_MAX {
+        if self.first.len() < REJECTIONS_MAX {
             self.first.push(BrokenRecord {
                 index,
                 line: record.line(),
@@ -137,16 +137,16 @@ impl BrokenRecords {
 
     /// Whether record number `index` is one of them.
     #[must_use]
-    pub fn has(&self, index: usize) -> bool {
+    pub fn contains(&self, index: usize) -> bool {
         !self.indices.is_empty() && self.indices.binary_search(&index).is_ok()
     }
 }
 
 /// Whether anything of a request may be stored.
 #[derive(Debug, Default)]
-pub struct Progress(AtomicBool);
+pub struct RequestProgress(AtomicBool);
 
-impl Progress {
+impl RequestProgress {
     /// Its first rows are on their way.
     pub(super) fn begin(&self) {
         self.0.store(true, Relaxed);
@@ -161,7 +161,7 @@ impl Progress {
 
 /// What became of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum WriteOutcome {
     /// There were none.
     Nothing,
     /// They are stored.
@@ -169,31 +169,31 @@ pub enum Fate {
     /// They will be stored; the sink's settings say that nobody waits for it.
     Accepted,
     /// They are not stored.
-    Failed(Failure),
+    Failed(SinkFailure),
     /// Nobody knows.
     Unknown(Arc<str>),
 }
 
 /// Why rows are not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum SinkFailure {
     /// The sink has no slice that takes records.
     #[error("No opened slice found.")]
     NoOpenSlice,
     /// The log did not take them.
     #[error("Not stored: {0}.")]
-    Append(#[from] AppendError),
+    Append(#[from] BlockAppendError),
 }
 
-impl Fate {
+impl WriteOutcome {
     /// HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Nothing | Self::Processed => 200,
             Self::Accepted => 202,
-            Self::Failed(Failure::Append(AppendError::Full(_))) => 507,
-            Self::Failed(Failure::Append(AppendError::TooLarge(_))) => 413,
+            Self::Failed(SinkFailure::Append(BlockAppendError::Full(_))) => 507,
+            Self::Failed(SinkFailure::Append(BlockAppendError::TooLarge(_))) => 413,
             Self::Failed(_) => 503,
             Self::Unknown(_) => 500,
         }
@@ -204,10 +204,10 @@ impl Fate {
     pub fn error(&self) -> Option<&'static str> {
         Some(match self {
             Self::Nothing | Self::Processed | Self::Accepted => return None,
-            Self::Failed(Failure::NoOpenSlice) => "noOpenedSliceFound",
-            Self::Failed(Failure::Append(AppendError::Full(_))) => "insufficientStorage",
-            Self::Failed(Failure::Append(AppendError::TooLarge(_))) => "payloadTooLarge",
-            Self::Failed(Failure::Append(AppendError::Failed(_))) => "volumeFailed",
+            Self::Failed(SinkFailure::NoOpenSlice) => "noOpenedSliceFound",
+            Self::Failed(SinkFailure::Append(BlockAppendError::Full(_))) => "insufficientStorage",
+            Self::Failed(SinkFailure::Append(BlockAppendError::TooLarge(_))) => "payloadTooLarge",
+            Self::Failed(SinkFailure::Append(BlockAppendError::Failed(_))) => "volumeFailed",
             Self::Failed(_) => "pipelineNotReady",
             Self::Unknown(_) => "outcomeUnknown",
         })
@@ -228,12 +228,12 @@ impl Fate {
     }
 }
 
-impl From<Outcome> for Fate {
-    fn from(outcome: Outcome) -> Self {
+impl From<AppendOutcome> for WriteOutcome {
+    fn from(outcome: AppendOutcome) -> Self {
         match outcome {
-            Outcome::Stored => Self::Processed,
-            Outcome::Refused(error) => Self::Failed(error.into()),
-            Outcome::Unknown(cause) => Self::Unknown(cause),
+            AppendOutcome::Stored => Self::Processed,
+            AppendOutcome::Rejected(error) => Self::Failed(error.into()),
+            AppendOutcome::Unknown(cause) => Self::Unknown(cause),
         }
     }
 }
@@ -242,8 +242,8 @@ impl SinkResult {
     /// HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
-        let kept = self.kept.fate.status();
-        self.fate.status().max(self.refused.status()).max(kept)
+        let kept = self.kept.outcome.status();
+        self.outcome.status().max(self.rejected.status()).max(kept)
     }
 
     /// Whether all is stored, or will be.

@@ -6,20 +6,23 @@ use std::sync::Arc;
 use forebay_model::Timestamp;
 use forebay_record::{RecordContext, RecordErrorKind};
 
-use super::outcome::{Failure, Fate, Kept, Progress, Refusal, Refused, SinkResult};
-use super::{Batch, Step};
-use crate::budget::Charge;
-use crate::dead_letter::Letter;
-use crate::pipeline::{Append, BlockTicket, Pipeline};
-pub(super) use crate::template::Evaluated;
+use super::outcome::{
+    KeptRecords, RecordRejection, RejectedRecords, RequestProgress, SinkFailure, SinkResult,
+    WriteOutcome,
+};
+use super::{RecordBatch, SinkStep};
+use crate::dead_letter::DeadLetter;
+use crate::memory_limiter::MemoryPermit;
+use crate::pipeline::{AppendAttempt, BlockTicket, Pipeline};
+pub(super) use crate::template::TemplateResult;
 
 /// Where the random bits of UUIDs come from.
-pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
+pub type RandomBits = Arc<dyn Fn() -> u128 + Send + Sync>;
 
 /// A scratch buffer that has become larger than this is given back.
 const SCRATCH_KEPT: usize = 1 << 20;
 /// Records rendered before other requests get their turn.
-const TURN: usize = 64;
+const YIELD_EVERY: usize = 64;
 
 thread_local! {
     // Rows are made here and copied into their block: a copy of a kilobyte costs less than holding
@@ -40,24 +43,24 @@ pub(super) fn with_scratch<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 
 /// What a mapping made of a request's records.
 #[derive(Debug, Default)]
-pub(super) struct Rendered {
+pub(super) struct RenderSummary {
     pub(super) rows: u32,
-    pub(super) refused: Refused,
+    pub(super) rejected: RejectedRecords,
     /// Refused, and to be kept.
-    kept: Refused,
-    letters: Vec<Letter>,
+    kept: RejectedRecords,
+    dead_letters: Vec<DeadLetter>,
     /// Bytes that refused records take.
-    refused_bytes: u64,
+    rejected_bytes: u64,
 }
 
 /// What a refused record takes: its index.
-const REFUSED_BYTES: u64 = size_of::<usize>() as u64;
+const REJECTION_BYTES: u64 = size_of::<usize>() as u64;
 /// What a letter takes besides its texts.
-const LETTER_BYTES: u64 = 256;
+const DEAD_LETTER_BYTES: u64 = 256;
 
-impl Rendered {
+impl RenderSummary {
     /// So many rows that were not even rendered.
-    pub(super) fn of(rows: usize) -> Self {
+    pub(super) fn with_rows(rows: usize) -> Self {
         Self {
             rows: u32::try_from(rows).unwrap_or(u32::MAX),
             ..Self::default()
@@ -65,12 +68,12 @@ impl Rendered {
     }
 
     /// Renders one record.
-    pub(super) fn render(
+    pub(super) fn render_record(
         &mut self,
         pipeline: &Pipeline,
         (index, record): (usize, &RecordContext),
-        cells: &[Evaluated],
-        random: &Random,
+        cells: &[TemplateResult],
+        random: &RandomBits,
         out: &mut Vec<u8>,
     ) {
         let rendered = pipeline.render(record, cells, &mut || random(), out);
@@ -79,19 +82,20 @@ impl Rendered {
             return;
         };
         // A template that can't be run at the moment says nothing about the record.
-        let keep = pipeline.keeps_refused() && error.kind != RecordErrorKind::Unavailable;
-        self.refused_bytes += REFUSED_BYTES;
+        let keep = pipeline.keeps_rejected() && error.kind != RecordErrorKind::Unavailable;
+        self.rejected_bytes += REJECTION_BYTES;
         let list = if keep {
-            let letter = Letter::new(record, &error);
+            let dead_letter = DeadLetter::new(record, &error);
             // It is written as JSON, which has the body once more.
-            let texts = letter.message.len() + letter.column.len() + 2 * letter.body.len();
-            self.refused_bytes += LETTER_BYTES + texts as u64;
-            self.letters.push(letter);
+            let texts =
+                dead_letter.message.len() + dead_letter.column.len() + 2 * dead_letter.body.len();
+            self.rejected_bytes += DEAD_LETTER_BYTES + texts as u64;
+            self.dead_letters.push(dead_letter);
             &mut self.kept
         } else {
-            &mut self.refused
+            &mut self.rejected
         };
-        list.push(Refusal {
+        list.push(RecordRejection {
             index,
             line: record.line(),
             byte: record.byte(),
@@ -101,112 +105,116 @@ impl Rendered {
 
     /// Hands refused records that are to be kept to the log. What it does not take is refused after
     /// all.
-    fn keep(&mut self, pipeline: &Pipeline) -> Option<BlockTicket> {
-        let letters = std::mem::take(&mut self.letters);
-        let request = &letters.first()?.request;
-        match pipeline.keep(request, &letters) {
+    fn append_dead_letters(&mut self, pipeline: &Pipeline) -> Option<BlockTicket> {
+        let dead_letters = std::mem::take(&mut self.dead_letters);
+        let request = &dead_letters.first()?.request;
+        match pipeline.append_dead_letters(request, &dead_letters) {
             Ok(ticket) => Some(ticket),
             Err(not_kept) => {
                 let mut kept = std::mem::take(&mut self.kept);
-                for refusal in &mut kept.first {
-                    let error = &mut refusal.error;
+                for rejection in &mut kept.first {
+                    let error = &mut rejection.error;
                     error.message = format!("{}; not kept, since {not_kept}", error.message);
                 }
-                self.refused.merge(kept);
+                self.rejected.merge(kept);
                 None
             }
         }
     }
 
     /// What became of the rows, and of the refused records that were handed to the log.
-    pub(super) fn result(self, fate: Fate, kept: Fate) -> SinkResult {
+    pub(super) fn into_result(self, outcome: WriteOutcome, kept: WriteOutcome) -> SinkResult {
         SinkResult {
-            fate,
+            outcome,
             rows: self.rows,
-            refused: self.refused,
-            kept: Kept {
+            rejected: self.rejected,
+            kept: KeptRecords {
                 records: self.kept,
-                fate: kept,
+                outcome: kept,
             },
         }
     }
 
     /// The same for rows that did not get that far.
-    pub(super) fn failed(self, failure: Failure) -> SinkResult {
-        self.result(Fate::Failed(failure), Fate::Nothing)
+    pub(super) fn into_failure(self, failure: SinkFailure) -> SinkResult {
+        self.into_result(WriteOutcome::Failed(failure), WriteOutcome::Nothing)
     }
 }
 
 /// Puts rows into the pipeline's open block, and refused records to the dead letters if the sink
 /// keeps them.
-pub(super) fn put(
+pub(super) fn try_append(
     pipeline: &Arc<Pipeline>,
     rows: &[u8],
-    rendered: &mut Rendered,
+    rendered: &mut RenderSummary,
     received: Timestamp,
-    progress: &Progress,
-) -> Put {
+    progress: &RequestProgress,
+) -> DispatchAttempt {
     let wait = match rendered.rows {
         0 => None,
         count => match pipeline.append(rows, count, received) {
-            Append::Full => return Put::Full,
-            Append::Retired => return Put::Retired,
-            Append::Taken(wait) => Some(wait),
+            AppendAttempt::Full => return DispatchAttempt::Full,
+            AppendAttempt::Retired => return DispatchAttempt::Retired,
+            AppendAttempt::Taken(wait) => Some(wait),
         },
     };
     // From here on this attempt is the last one.
-    if wait.is_some() || !rendered.letters.is_empty() {
+    if wait.is_some() || !rendered.dead_letters.is_empty() {
         progress.begin();
     }
     let mut rendered = std::mem::take(rendered);
-    let letters = rendered.keep(pipeline);
-    if wait.is_none() && letters.is_none() {
-        return Put::Done(Step::Done(rendered.result(Fate::Nothing, Fate::Nothing)));
+    let dead_letters = rendered.append_dead_letters(pipeline);
+    if wait.is_none() && dead_letters.is_none() {
+        return DispatchAttempt::Done(SinkStep::Done(
+            rendered.into_result(WriteOutcome::Nothing, WriteOutcome::Nothing),
+        ));
     }
-    if pipeline.waits() || letters.is_some() {
-        return Put::Done(Step::Waiting(wait, letters, rendered));
+    if pipeline.waits() || dead_letters.is_some() {
+        return DispatchAttempt::Done(SinkStep::Waiting(wait, dead_letters, rendered));
     }
     // Nobody waits for the disk, but that a volume takes nothing is said at once.
-    let fate = wait
-        .and_then(|w| w.now())
-        .map_or(Fate::Accepted, Fate::from);
-    Put::Done(Step::Done(rendered.result(fate, Fate::Nothing)))
+    let outcome = wait
+        .and_then(|w| w.try_outcome())
+        .map_or(WriteOutcome::Accepted, WriteOutcome::from);
+    DispatchAttempt::Done(SinkStep::Done(
+        rendered.into_result(outcome, WriteOutcome::Nothing),
+    ))
 }
 
 /// How an attempt ended.
-pub(super) enum Put {
-    Done(Step),
+pub(super) enum DispatchAttempt {
+    Done(SinkStep),
     Full,
     Retired,
 }
 
 /// Rows that may have to wait for room in their pipeline.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(super) struct PendingRows {
     bytes: Vec<u8>,
-    rendered: Rendered,
+    rendered: RenderSummary,
     /// For the rows, and for what is kept of refused records.
-    charge: Option<Charge>,
+    memory_permit: Option<MemoryPermit>,
 }
 
-impl Rows {
+impl PendingRows {
     /// None yet.
     pub(super) fn new() -> Self {
         Self {
             bytes: Vec::new(),
-            rendered: Rendered::default(),
-            charge: None,
+            rendered: RenderSummary::default(),
+            memory_permit: None,
         }
     }
 
     /// Bytes that they take.
-    pub(super) fn held(&self) -> u64 {
-        self.bytes.len() as u64 + self.rendered.refused_bytes
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.bytes.len() as u64 + self.rendered.rejected_bytes
     }
 
     /// Pays for them from now on.
-    pub(super) fn charged(mut self, charge: Charge) -> Self {
-        self.charge = Some(charge);
+    pub(super) fn with_permit(mut self, memory_permit: MemoryPermit) -> Self {
+        self.memory_permit = Some(memory_permit);
         self
     }
 
@@ -215,25 +223,25 @@ impl Rows {
         &mut self,
         pipeline: &Pipeline,
         record: (usize, &RecordContext),
-        cells: &[Evaluated],
-        random: &Random,
+        cells: &[TemplateResult],
+        random: &RandomBits,
     ) -> u64 {
-        let before = self.held();
+        let before = self.held_bytes();
         self.rendered
-            .render(pipeline, record, cells, random, &mut self.bytes);
-        self.held() - before
+            .render_record(pipeline, record, cells, random, &mut self.bytes);
+        self.held_bytes() - before
     }
 
     /// Renders all records of a small request, in turns with other requests. What is read of a
     /// record is forgotten with its row.
-    pub(super) async fn render(
+    pub(super) async fn render_batch(
         pipeline: &Pipeline,
-        batch: &Batch,
-        cells: Option<&[Vec<Evaluated>]>,
-        random: &Random,
+        batch: &RecordBatch,
+        cells: Option<&[Vec<TemplateResult>]>,
+        random: &RandomBits,
     ) -> Self {
         let mut this = Self::new();
-        for (index, record) in batch.good() {
+        for (index, record) in batch.valid_records() {
             let cells = cells.and_then(|c| c.get(index)).map(Vec::as_slice);
             let record = record.unparsed();
             this.add(
@@ -242,12 +250,15 @@ impl Rows {
                 cells.unwrap_or_default(),
                 random,
             );
-            if index % TURN == TURN - 1 || pipeline.mapping().has_queries() {
+            if index % YIELD_EVERY == YIELD_EVERY - 1 || pipeline.mapping().has_queries() {
                 tokio::task::yield_now().await;
             }
         }
-        let charge = batch.charge.budget().rows(this.held());
-        this.charged(charge)
+        let memory_permit = batch
+            .memory_permit
+            .limiter()
+            .acquire_for_rows(this.held_bytes());
+        this.with_permit(memory_permit)
     }
 
     /// Puts them into a block, or says why not.
@@ -255,9 +266,9 @@ impl Rows {
         &mut self,
         pipeline: &Arc<Pipeline>,
         received: Timestamp,
-        progress: &Progress,
-    ) -> Put {
-        put(
+        progress: &RequestProgress,
+    ) -> DispatchAttempt {
+        try_append(
             pipeline,
             &self.bytes,
             &mut self.rendered,
@@ -271,14 +282,14 @@ impl Rows {
         mut self,
         pipeline: &Arc<Pipeline>,
         received: Timestamp,
-        progress: &Progress,
-    ) -> Step {
+        progress: &RequestProgress,
+    ) -> SinkStep {
         loop {
             let changed = pipeline.changed();
             match self.try_put(pipeline, received, progress) {
-                Put::Done(step) => return step,
-                Put::Retired => return Step::Todo,
-                Put::Full => changed.await,
+                DispatchAttempt::Done(step) => return step,
+                DispatchAttempt::Retired => return SinkStep::Todo,
+                DispatchAttempt::Full => changed.await,
             }
         }
     }

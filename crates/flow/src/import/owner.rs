@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use forebay_meta::repo::tables::{Filling, TableOwnerError, TableRefusal};
-use forebay_model::{By, File, Stamp, TableSink};
+use forebay_meta::repo::tables::{TableFillState, TableOwnerError, TableRejection};
+use forebay_model::{Actor, AuditStamp, File, TableSink};
 use forebay_remote::table::Table;
 
 use super::Importer;
-use crate::deliver::AttemptError;
+use crate::work_queue::AttemptError;
 
 impl Importer {
     /// Refuses a file whose table is not its project's (any more), or is being deleted. The first
@@ -24,54 +24,56 @@ impl Importer {
         let repo = &self.delivery.repo;
         let project = file.key.sink.source.branch.project;
         let (backend, id) = (by.backend, &by.table);
-        let filling = repo.table_filling(project, backend, id).await;
-        let Filling::First { may_exist } = filling.map_err(refused)? else {
+        let filling = repo.table_fill_state(project, backend, id).await;
+        let TableFillState::First { may_exist } = filling.map_err(to_attempt_error)? else {
             return Ok(());
         };
         let found = table.inspect(id, &by.mapping).await?.exists;
         if found && !may_exist {
             // Another sink of the project may have made it meanwhile: that is noted before.
-            let filling = repo.table_filling(project, backend, id).await;
-            if filling.map_err(refused)? == Filling::Again {
+            let filling = repo.table_fill_state(project, backend, id).await;
+            if filling.map_err(to_attempt_error)? == TableFillState::Again {
                 return Ok(());
             }
             return Err(AttemptError::terminal(format!(
                 "table \"{id}\" is there already and belongs to no project: an operator can give it to this one (forebay table transfer), or use another table"
             )));
         }
-        self.fill(file, by, found).await.map_err(refused)
+        self.fill(file, by, found).await.map_err(to_attempt_error)
     }
 
     /// Notes that a file's table was filled by its project, as the table's ledger says: metadata that
     /// was set back to a backup does not know of it. Nothing is noted of another project's table.
-    pub(super) async fn note_filled(
+    pub(super) async fn record_filled(
         &self,
         file: &File,
         by: &TableSink,
     ) -> Result<(), AttemptError> {
         match self.fill(file, by, true).await {
-            Err(TableOwnerError::Refused(_)) | Ok(()) => Ok(()),
-            Err(other) => Err(refused(other)),
+            Err(TableOwnerError::Rejected(_)) | Ok(()) => Ok(()),
+            Err(other) => Err(to_attempt_error(other)),
         }
     }
 
     async fn fill(&self, file: &File, by: &TableSink, found: bool) -> Result<(), TableOwnerError> {
-        let stamp = Stamp {
+        let audit_stamp = AuditStamp {
             at: self.delivery.clock.now(),
-            by: By::system(),
+            by: Actor::system(),
         };
         let project = file.key.sink.source.branch.project;
         let repo = &self.delivery.repo;
-        repo.fill_table(project, by.backend, &by.table, found, &stamp)
+        repo.fill_table(project, by.backend, &by.table, found, &audit_stamp)
             .await
     }
 }
 
-fn refused(error: TableOwnerError) -> AttemptError {
+fn to_attempt_error(error: TableOwnerError) -> AttemptError {
     match error {
-        TableOwnerError::Refused(TableRefusal::Foreign(table)) => AttemptError::terminal(format!(
-            "table \"{table}\" belongs to another project: nothing was written, use another table or ask an operator to share it"
-        )),
+        TableOwnerError::Rejected(TableRejection::Foreign(table)) => {
+            AttemptError::terminal(format!(
+                "table \"{table}\" belongs to another project: nothing was written, use another table or ask an operator to share it"
+            ))
+        }
         // The deletion ends, or an operator takes it back.
         other => AttemptError::retryable(other),
     }

@@ -6,23 +6,23 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use forebay_meta::{Revised, Revision};
+use forebay_meta::{Revision, Versioned};
 use forebay_model::{File, FileKey, FileState, SinkKey, Timestamp};
 use std::sync::Arc;
 
-use crate::deliver::Due;
+use crate::work_queue::DueItem;
 
 /// The next file of each sink, if it is in staging, due, and no file of the sink is being imported.
 /// `closed` are files that are not written any more; `defined` says when a sink was last changed,
 /// `stuck` since when a slice of a file can't be uploaded until a person mends something.
 pub(super) fn next_of_each_sink<'f>(
-    closed: impl Iterator<Item = &'f Revised<Arc<File>>>,
+    closed: impl Iterator<Item = &'f Versioned<Arc<File>>>,
     busy: &HashSet<FileKey>,
     defined: impl Fn(&SinkKey) -> Option<Revision>,
     stuck: impl Fn(&FileKey) -> Option<Timestamp>,
     now: Timestamp,
-) -> Vec<Due<FileKey>> {
-    let mut by_sink: BTreeMap<&SinkKey, Vec<&Revised<Arc<File>>>> = BTreeMap::new();
+) -> Vec<DueItem<FileKey>> {
+    let mut by_sink: BTreeMap<&SinkKey, Vec<&Versioned<Arc<File>>>> = BTreeMap::new();
     for file in closed {
         by_sink.entry(&file.key.sink).or_default().push(file);
     }
@@ -36,7 +36,7 @@ pub(super) fn next_of_each_sink<'f>(
         for file in files {
             if is_due(file, defined(sink), now) {
                 due.push((file.key.clone(), file.revision));
-            } else if steps_aside(file, &stuck, now) {
+            } else if lets_later_files_pass(file, &stuck, now) {
                 continue;
             }
             break;
@@ -46,12 +46,16 @@ pub(super) fn next_of_each_sink<'f>(
 }
 
 /// A parked file is tried again as soon as its sink was changed.
-fn is_due(file: &Revised<Arc<File>>, defined: Option<Revision>, now: Timestamp) -> bool {
+fn is_due(file: &Versioned<Arc<File>>, defined: Option<Revision>, now: Timestamp) -> bool {
     let changed = file.retry.parked && defined.is_some_and(|at| at > file.revision);
     file.state == FileState::Importing && (changed || file.retry.is_due(now))
 }
 
-fn steps_aside(file: &File, stuck: impl Fn(&FileKey) -> Option<Timestamp>, now: Timestamp) -> bool {
+fn lets_later_files_pass(
+    file: &File,
+    stuck: impl Fn(&FileKey) -> Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
     if file.dead_rows.is_some() {
         // It goes nowhere where order matters.
         return true;
@@ -69,15 +73,15 @@ fn steps_aside(file: &File, stuck: impl Fn(&FileKey) -> Option<Timestamp>, now: 
 mod tests {
     use super::*;
     use forebay_model::{
-        Backoff, Column, ColumnKind, Mapping, SinkSettings, TableBackend, TableSink,
+        Backoff, ColumnKind, Mapping, MappingColumn, SinkSettings, TableBackend, TableSink,
     };
 
     fn at(s: i64) -> Timestamp {
         Timestamp::from_millis(1_800_000_000_000 + s * 1000)
     }
 
-    fn file(n: i64, keyed: bool, parked_at: Option<i64>) -> Revised<Arc<File>> {
-        let column = Column {
+    fn file(n: i64, keyed: bool, parked_at: Option<i64>) -> Versioned<Arc<File>> {
+        let column = MappingColumn {
             name: "id".to_owned(),
             primary_key: keyed,
             kind: ColumnKind::Body,
@@ -98,16 +102,16 @@ mod tests {
         if let Some(parked_at) = parked_at {
             let why = "too long".to_owned();
             file.retry
-                .failed(why, true, at(parked_at), &Backoff::default(), 100);
+                .record_failure(why, true, at(parked_at), &Backoff::default(), 100);
         }
         let revision = Revision(10);
-        Revised {
+        Versioned {
             value: Arc::new(file),
             revision,
         }
     }
 
-    fn next(files: &[Revised<Arc<File>>], defined: u64, now: i64) -> Option<i64> {
+    fn next(files: &[Versioned<Arc<File>>], defined: u64, now: i64) -> Option<i64> {
         let defined = |_: &SinkKey| Some(Revision(defined));
         let stuck = |key: &FileKey| (key.opened_at == at(7)).then_some(at(20));
         let due = next_of_each_sink(files.iter(), &HashSet::new(), defined, stuck, at(now));
@@ -128,8 +132,10 @@ mod tests {
             // As if it had failed again just now, which keeps the first time.
             let mut again = (*files[0].value).clone();
             let (why, now) = ("too long".to_owned(), at(20 + waits));
-            again.retry.failed(why, true, now, &Backoff::default(), 100);
-            let again = Revised {
+            again
+                .retry
+                .record_failure(why, true, now, &Backoff::default(), 100);
+            let again = Versioned {
                 value: Arc::new(again),
                 revision: Revision(10),
             };
@@ -143,7 +149,7 @@ mod tests {
             let mut file = (*file(n, keyed, None).value).clone();
             file.state = FileState::Closing;
             let (value, revision) = (Arc::new(file), Revision(10));
-            Revised { value, revision }
+            Versioned { value, revision }
         };
         for (keyed, waits) in [(false, 0), (true, 600)] {
             let stuck = [closing(7, keyed), file(8, keyed, None)];
@@ -166,14 +172,14 @@ mod tests {
     #[test]
     fn a_file_that_may_succeed_holds_back_later_ones() {
         let mut first = (*file(1, false, None).value).clone();
-        first.retry.failed(
+        first.retry.record_failure(
             "no route".to_owned(),
             false,
             at(20),
             &Backoff::default(),
             100,
         );
-        let first = Revised {
+        let first = Versioned {
             value: Arc::new(first),
             revision: Revision(10),
         };

@@ -6,9 +6,9 @@
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_model::{Slice, Staged};
-use forebay_record::block::Decoder;
-use forebay_record::csv_read::{CsvError, CsvReader, CsvRecord};
+use forebay_model::{Slice, StagedChecksum};
+use forebay_record::block::BlockDecoder;
+use forebay_record::csv_reader::{CsvError, CsvReader, CsvRecord};
 use forebay_remote::staging::{DownloadStream, Staging, StagingError, StagingErrorKind};
 use forebay_remote::table::{RowBatch, RowError, RowStream};
 use futures::{StreamExt, TryStreamExt};
@@ -20,13 +20,13 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for the table.
 const BATCHES: usize = 2;
 
-type Sender = mpsc::Sender<Result<RowBatch, RowError>>;
+type RowSender = mpsc::Sender<Result<RowBatch, RowError>>;
 
 /// The slice whose object is missing in staging or is not what was written.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unreadable(Arc<Mutex<Option<Slice>>>);
+pub(super) struct UnreadableSlice(Arc<Mutex<Option<Slice>>>);
 
-impl Unreadable {
+impl UnreadableSlice {
     fn set(&self, slice: Slice) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(slice);
     }
@@ -45,9 +45,9 @@ pub(super) fn rows(
     staging: Staging,
     slices: Vec<Slice>,
     columns: usize,
-) -> (RowStream<'static>, Unreadable) {
+) -> (RowStream<'static>, UnreadableSlice) {
     let (sender, receiver) = mpsc::channel(BATCHES);
-    let unreadable = Unreadable::default();
+    let unreadable = UnreadableSlice::default();
     // It ends with the stream; awaiting it would add nothing that the stream has not said.
     drop(tokio::spawn(produce(
         staging,
@@ -66,8 +66,8 @@ async fn produce(
     staging: Staging,
     slices: Vec<Slice>,
     columns: usize,
-    sender: Sender,
-    unreadable: Unreadable,
+    sender: RowSender,
+    unreadable: UnreadableSlice,
 ) {
     // One of which the log has lost everything has an object, and nothing in it.
     for slice in slices.into_iter().filter(|s| s.statistics.records > 0) {
@@ -103,7 +103,7 @@ async fn read_on_a_thread(
     object: DownloadStream,
     slice: Slice,
     columns: usize,
-    sender: &Sender,
+    sender: &RowSender,
 ) -> Result<(), RowError> {
     let sender = sender.clone();
     let bytes = object.map_err(std::io::Error::other);
@@ -118,8 +118,13 @@ async fn read_on_a_thread(
     }
 }
 
-fn read(reader: impl Read, slice: &Slice, columns: usize, sender: &Sender) -> Result<(), RowError> {
-    let mut reader = Tally::new(reader);
+fn read(
+    reader: impl Read,
+    slice: &Slice,
+    columns: usize,
+    sender: &RowSender,
+) -> Result<(), RowError> {
+    let mut reader = ChecksumReader::new(reader);
     match send_rows(&mut reader, slice, columns, sender) {
         Ok(true) => reader.check(slice),
         // Nobody wants the rest.
@@ -138,11 +143,11 @@ fn send_rows(
     reader: impl Read,
     slice: &Slice,
     columns: usize,
-    sender: &Sender,
+    sender: &RowSender,
 ) -> Result<bool, RowError> {
     let name = &slice.staging_path;
     let expected = slice.statistics;
-    let decoder = Decoder::new(reader, slice.compression, expected.uncompressed_bytes);
+    let decoder = BlockDecoder::new(reader, slice.compression, expected.uncompressed_bytes);
     let decoder = decoder.map_err(|e| unread(name, &e))?;
     let mut csv = CsvReader::new(decoder);
     let mut record = CsvRecord::default();
@@ -171,18 +176,18 @@ fn send_rows(
 }
 
 /// Sums up what is read of an object.
-struct Tally<R> {
+struct ChecksumReader<R> {
     reader: R,
-    sum: Staged,
+    sum: StagedChecksum,
     /// The transfer broke off.
     has_failed: bool,
 }
 
-impl<R: Read> Tally<R> {
+impl<R: Read> ChecksumReader<R> {
     fn new(reader: R) -> Self {
         Self {
             reader,
-            sum: Staged::default(),
+            sum: StagedChecksum::default(),
             has_failed: false,
         }
     }
@@ -203,7 +208,7 @@ impl<R: Read> Tally<R> {
     }
 }
 
-impl<R: Read> Read for Tally<R> {
+impl<R: Read> Read for ChecksumReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.reader.read(buffer).inspect_err(|e| {
             self.has_failed |= e.kind() != std::io::ErrorKind::Interrupted;
@@ -215,7 +220,7 @@ impl<R: Read> Read for Tally<R> {
 }
 
 /// How an object differs from what was uploaded.
-fn difference(slice: &Slice, is: Staged) -> Option<String> {
+fn difference(slice: &Slice, is: StagedChecksum) -> Option<String> {
     let Some(was) = slice.staged() else {
         return Some("its checksum was not noted".to_owned());
     };
@@ -244,7 +249,7 @@ pub(super) async fn damaged(
             Err(e) if e.kind() == StagingErrorKind::Missing => return Ok(Some(slice.clone())),
             Err(e) => return Err(e),
         };
-        let mut sum = Staged::default();
+        let mut sum = StagedChecksum::default();
         while let Some(chunk) = object.try_next().await? {
             sum.bytes += chunk.len() as u64;
             sum.crc32c = crc32c::crc32c_append(sum.crc32c, &chunk);

@@ -9,12 +9,12 @@ use forebay_remote::table::Table;
 
 /// Which backends a node can import into.
 #[derive(Clone, Default)]
-pub struct Tables {
+pub struct TableRegistry {
     backends: BTreeMap<TableBackend, Arc<dyn Table>>,
     default: Option<TableBackend>,
 }
 
-impl fmt::Debug for Tables {
+impl fmt::Debug for TableRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tables")
             .field("backends", &self.backends.keys())
@@ -23,7 +23,7 @@ impl fmt::Debug for Tables {
     }
 }
 
-impl Tables {
+impl TableRegistry {
     /// None yet; `default` is what `keboola` means as long as there is no such backend.
     #[must_use]
     pub fn new(default: TableBackend) -> Self {

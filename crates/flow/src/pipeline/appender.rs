@@ -3,16 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_meta::stored::letters::LetterCounts;
-use forebay_model::{Compression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_model::{BlockCompression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use forebay_record::SealedBlock;
 use futures::future::BoxFuture;
 
-use super::completion::Outcome;
+use super::completion::AppendOutcome;
 
 /// Resolves when a block's fate is known: as safe as its mode promises, surely not stored, or of
 /// unknown fate.
-pub type BlockTicket = BoxFuture<'static, Outcome>;
+pub type BlockTicket = BoxFuture<'static, AppendOutcome>;
 
 /// Where sealed blocks go.
 pub trait Appender: Send + Sync + fmt::Debug {
@@ -20,24 +20,24 @@ pub trait Appender: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When the volume takes nothing more, or the stream is closed.
-    fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError>;
+    fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, BlockAppendError>;
 
     /// The stream of a sink's dead letters. It is never closed.
-    fn letters(&self, sink: &SinkKey) -> Arc<dyn BlockStream>;
+    fn dead_letters(&self, sink: &SinkKey) -> Arc<dyn BlockStream>;
 
     /// Compressed bytes of dead letters that a sink holds on the volume which [`Self::dead_letters`]
     /// leads to.
-    fn letter_bytes(&self, sink: &SinkKey) -> u64;
+    fn dead_letter_bytes(&self, sink: &SinkKey) -> u64;
 
     /// What the log has counted of all sinks that have dead letters.
-    fn letter_counts(&self) -> Vec<(SinkKey, VolumeId, LetterCounts)>;
+    fn dead_letter_counts(&self) -> Vec<(SinkKey, VolumeId, DeadLetterCounts)>;
 
     /// What the stream of a slice holds, if there is one: exact, from the headers of its blocks.
     fn statistics(&self, slice: &SliceKey) -> Option<Statistics>;
 
     /// Closes the stream of a slice for ever, durably; one that is not there is closed as an empty
     /// one, one that is closed stays so.
-    fn close(&self, slice: &SliceKey) -> BoxFuture<'static, Result<Statistics, AppendError>>;
+    fn close(&self, slice: &SliceKey) -> BoxFuture<'static, Result<Statistics, BlockAppendError>>;
 }
 
 /// A stream that blocks are appended to.
@@ -46,7 +46,7 @@ pub trait BlockStream: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When nothing of it was or will be written.
-    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, AppendError>;
+    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, BlockAppendError>;
 }
 
 /// A block with what its header says.
@@ -59,12 +59,12 @@ pub struct BlockToAppend {
     /// Receipt of its last record.
     pub last_at: Timestamp,
     /// How the rows are compressed.
-    pub compression: Compression,
+    pub compression: BlockCompression,
 }
 
 /// Why a block was not taken. Nothing of it is or will be on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
+pub enum BlockAppendError {
     /// A write or sync failed; the volume takes nothing until it is reopened.
     #[error("the volume takes no more data since an earlier failure: {0}")]
     Failed(Arc<str>),

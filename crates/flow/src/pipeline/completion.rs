@@ -5,46 +5,46 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::appender::AppendError;
+use super::appender::BlockAppendError;
 
 /// How it ended for a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AppendOutcome {
     /// Its rows are as safe as the sink's sync mode promises.
     Stored,
     /// They are not: nothing of the block was written.
-    Refused(AppendError),
+    Rejected(BlockAppendError),
     /// The write or sync failed on its way: they may be stored or not.
     Unknown(Arc<str>),
 }
 
 #[derive(Debug)]
-enum State {
+enum CompletionState {
     Waiting(Vec<Waker>),
-    Done(Outcome),
+    Done(AppendOutcome),
 }
 
 /// The shared end of a block.
 #[derive(Debug)]
-pub(super) struct Completion(Mutex<State>);
+pub(super) struct BlockCompletion(Mutex<CompletionState>);
 
-impl Completion {
+impl BlockCompletion {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State::Waiting(Vec::new()))))
+        Arc::new(Self(Mutex::new(CompletionState::Waiting(Vec::new()))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CompletionState> {
         // Nothing that can panic runs under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the wait of all; only the first call counts.
-    pub(super) fn complete(&self, outcome: Outcome) {
+    pub(super) fn complete(&self, outcome: AppendOutcome) {
         let wakers = match &mut *self.lock() {
-            State::Done(_) => return,
-            state => match std::mem::replace(state, State::Done(outcome)) {
-                State::Waiting(wakers) => wakers,
-                State::Done(_) => Vec::new(),
+            CompletionState::Done(_) => return,
+            state => match std::mem::replace(state, CompletionState::Done(outcome)) {
+                CompletionState::Waiting(wakers) => wakers,
+                CompletionState::Done(_) => Vec::new(),
             },
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -55,43 +55,43 @@ impl Completion {
 /// stay in their block.
 #[derive(Debug)]
 #[must_use = "rows are acknowledged only when this has resolved"]
-pub struct Wait {
-    completion: Arc<Completion>,
-    slot: Option<usize>,
+pub struct AppendTicket {
+    completion: Arc<BlockCompletion>,
+    waker_index: Option<usize>,
 }
 
-impl Wait {
-    pub(super) fn new(completion: &Arc<Completion>) -> Self {
+impl AppendTicket {
+    pub(super) fn new(completion: &Arc<BlockCompletion>) -> Self {
         Self {
             completion: Arc::clone(completion),
-            slot: None,
+            waker_index: None,
         }
     }
 }
 
-impl Wait {
+impl AppendTicket {
     /// How it ended, if it has.
     #[must_use]
-    pub fn now(&self) -> Option<Outcome> {
+    pub fn try_outcome(&self) -> Option<AppendOutcome> {
         match &*self.completion.lock() {
-            State::Done(outcome) => Some(outcome.clone()),
-            State::Waiting(_) => None,
+            CompletionState::Done(outcome) => Some(outcome.clone()),
+            CompletionState::Waiting(_) => None,
         }
     }
 }
 
-impl Future for Wait {
-    type Output = Outcome;
+impl Future for AppendTicket {
+    type Output = AppendOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<AppendOutcome> {
         let this = &mut *self;
         match &mut *this.completion.lock() {
-            State::Done(outcome) => Poll::Ready(outcome.clone()),
-            State::Waiting(wakers) => {
-                match this.slot.and_then(|i| wakers.get_mut(i)) {
+            CompletionState::Done(outcome) => Poll::Ready(outcome.clone()),
+            CompletionState::Waiting(wakers) => {
+                match this.waker_index.and_then(|i| wakers.get_mut(i)) {
                     Some(waker) => waker.clone_from(cx.waker()),
                     None => {
-                        this.slot = Some(wakers.len());
+                        this.waker_index = Some(wakers.len());
                         wakers.push(cx.waker().clone());
                     }
                 }

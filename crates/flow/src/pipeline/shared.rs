@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_model::Compression;
-use forebay_record::Encoder;
+use forebay_model::BlockCompression;
+use forebay_record::BlockEncoder;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::Budget;
+use crate::memory_limiter::MemoryLimiter;
 use crate::metrics::{BLOCK_RAW_BYTES, BLOCK_ROWS, BLOCK_STORED_BYTES, PIPELINES};
 
 /// Compressors kept for the next block; more blocks are hardly ever compressed at a time.
@@ -16,20 +16,20 @@ const ENCODERS_KEPT: usize = 16;
 /// Shared by all pipelines of a process.
 #[derive(Debug)]
 pub struct PipelineShared {
-    pub(super) budget: Arc<Budget>,
-    pub(super) encoders: Encoders,
-    pub(super) meters: Meters,
+    pub(super) memory_limiter: Arc<MemoryLimiter>,
+    pub(super) encoders: EncoderPool,
+    pub(super) meters: PipelineMeters,
     pub(super) tasks: TaskTracker,
 }
 
 impl PipelineShared {
     /// With the budget that rows under way are charged to.
     #[must_use]
-    pub fn new(budget: Arc<Budget>) -> Arc<Self> {
+    pub fn new(memory_limiter: Arc<MemoryLimiter>) -> Arc<Self> {
         Arc::new(Self {
-            budget,
-            encoders: Encoders::default(),
-            meters: Meters::new(),
+            memory_limiter,
+            encoders: EncoderPool::default(),
+            meters: PipelineMeters::new(),
             tasks: TaskTracker::new(),
         })
     }
@@ -46,21 +46,21 @@ impl PipelineShared {
 
 /// Compressors that wait for work: setting one up costs more than a small block does.
 #[derive(Debug, Default)]
-pub(super) struct Encoders(Mutex<Vec<(Compression, Encoder)>>);
+pub(super) struct EncoderPool(Mutex<Vec<(BlockCompression, BlockEncoder)>>);
 
-impl Encoders {
-    pub(super) fn take(&self, compression: Compression) -> std::io::Result<Encoder> {
+impl EncoderPool {
+    pub(super) fn take(&self, compression: BlockCompression) -> std::io::Result<BlockEncoder> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.iter().rposition(|(c, _)| *c == compression) {
             Some(i) => Ok(kept.swap_remove(i).1),
             None => {
                 drop(kept);
-                Encoder::new(compression)
+                BlockEncoder::new(compression)
             }
         }
     }
 
-    pub(super) fn put(&self, compression: Compression, encoder: Encoder) {
+    pub(super) fn put(&self, compression: BlockCompression, encoder: BlockEncoder) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == ENCODERS_KEPT {
             // The oldest may be of a codec that nobody uses any more.
@@ -71,14 +71,14 @@ impl Encoders {
 }
 
 /// Handles, so that a block does not look its metrics up by name.
-pub(super) struct Meters {
+pub(super) struct PipelineMeters {
     pub(super) block_rows: metrics::Histogram,
     pub(super) block_raw_bytes: metrics::Histogram,
     pub(super) block_stored_bytes: metrics::Counter,
     pub(super) pipelines: metrics::Gauge,
 }
 
-impl Meters {
+impl PipelineMeters {
     fn new() -> Self {
         Self {
             block_rows: metrics::histogram!(BLOCK_ROWS),
@@ -89,7 +89,7 @@ impl Meters {
     }
 }
 
-impl fmt::Debug for Meters {
+impl fmt::Debug for PipelineMeters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Meters")
     }

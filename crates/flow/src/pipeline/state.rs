@@ -10,23 +10,23 @@ use forebay_record::SealedBlock;
 use tokio::time::Instant;
 
 use super::appender::{BlockTicket, BlockToAppend};
-use super::completion::{Completion, Wait};
-use crate::budget::{Budget, Charge};
+use super::completion::{AppendTicket, BlockCompletion};
+use crate::memory_limiter::{MemoryLimiter, MemoryPermit};
 
 /// Sealed blocks of one pipeline that may be on their way to the disk.
 pub(super) const SEALED_MAX: usize = 4;
 
 /// When rows are handed to the disk although it is busy with those before.
 #[derive(Clone, Debug)]
-pub(super) struct Triggers {
+pub(super) struct SealTriggers {
     records: u64,
     raw_bytes: usize,
     compressed_bytes: u64,
     pub(super) interval: Duration,
 }
 
-impl Triggers {
-    pub(super) fn of(settings: &SinkSettings) -> Self {
+impl SealTriggers {
+    pub(super) fn from_settings(settings: &SinkSettings) -> Self {
         let sync = &settings.sync;
         let raw = settings.block_size.0.min(sync.uncompressed.0);
         Self {
@@ -41,38 +41,38 @@ impl Triggers {
 
 /// The block that takes rows.
 #[derive(Debug, Default)]
-struct Open {
+struct OpenRows {
     rows: Vec<u8>,
     records: u32,
     times: Option<(Timestamp, Timestamp)>,
     since: Option<Instant>,
-    parcel: Option<Parcel>,
+    guard: Option<BlockGuard>,
 }
 
 /// What a block holds for others until it is done.
 #[derive(Debug)]
-pub(super) struct Parcel {
-    pub(super) completion: Arc<Completion>,
+pub(super) struct BlockGuard {
+    pub(super) completion: Arc<BlockCompletion>,
     /// Given back to the budget with the end of the block.
-    charge: Charge,
+    memory_permit: MemoryPermit,
 }
 
 /// A block that was taken out to be compressed.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct UnsealedBlock {
     pub(super) number: u64,
     pub(super) rows: Vec<u8>,
     pub(super) records: u32,
     pub(super) first_at: Timestamp,
     pub(super) last_at: Timestamp,
-    pub(super) parcel: Parcel,
+    pub(super) guard: BlockGuard,
 }
 
 /// A block that was compressed.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(super) struct CompressedBlock {
     pub(super) block: BlockToAppend,
-    pub(super) parcel: Parcel,
+    pub(super) guard: BlockGuard,
 }
 
 /// What became of rows.
@@ -81,12 +81,12 @@ pub(super) struct Ready {
     reason = "it is taken apart where it is returned"
 )]
 #[derive(Debug)]
-pub(super) enum Put {
+pub(super) enum PutAttempt {
     /// They are in the open block.
     Taken {
-        wait: Wait,
+        wait: AppendTicket,
         /// These are to be sealed now.
-        taken: [Option<Taken>; 2],
+        taken: [Option<UnsealedBlock>; 2],
         /// They are the first that wait for a block before them.
         first: bool,
     },
@@ -97,8 +97,8 @@ pub(super) enum Put {
 }
 
 #[derive(Default)]
-pub(super) struct State {
-    open: Open,
+pub(super) struct PipelineState {
+    open: OpenRows,
     retired: bool,
     /// Bytes that a compressed block has of 1,024 raw ones, from the last block.
     per_kb: u64,
@@ -106,14 +106,14 @@ pub(super) struct State {
     in_flight: usize,
     taken: u64,
     /// Blocks that are being compressed or were overtaken by those, from number `appended` on.
-    sealing: VecDeque<Option<Result<Ready, Parcel>>>,
+    sealing: VecDeque<Option<Result<CompressedBlock, BlockGuard>>>,
     appended: u64,
-    pub(super) tickets: VecDeque<(BlockTicket, Parcel)>,
+    pub(super) tickets: VecDeque<(BlockTicket, BlockGuard)>,
     pub(super) driven: bool,
     spare: Vec<u8>,
 }
 
-impl State {
+impl PipelineState {
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.open.records == 0
     }
@@ -140,31 +140,37 @@ impl State {
     pub(super) fn put(
         &mut self,
         (rows, records, at): (&[u8], u32, Timestamp),
-        triggers: &Triggers,
-        budget: &Arc<Budget>,
-    ) -> Put {
+        triggers: &SealTriggers,
+        memory_limiter: &Arc<MemoryLimiter>,
+    ) -> PutAttempt {
         if self.retired {
-            return Put::Retired;
+            return PutAttempt::Retired;
         }
         let mut before = None;
         if self.open.records > 0 && self.open.rows.len() + rows.len() > triggers.raw_bytes {
             if self.in_flight >= SEALED_MAX {
-                return Put::Full;
+                return PutAttempt::Full;
             }
             before = self.take();
         }
         let first = self.open.records == 0;
-        let wait = self.add(rows, records, at, budget);
+        let wait = self.add(rows, records, at, memory_limiter);
         let after = self.take_if_due(triggers);
         let first = first && after.is_none();
-        Put::Taken {
+        PutAttempt::Taken {
             wait,
             taken: [before, after],
             first,
         }
     }
 
-    fn add(&mut self, rows: &[u8], records: u32, at: Timestamp, budget: &Arc<Budget>) -> Wait {
+    fn add(
+        &mut self,
+        rows: &[u8],
+        records: u32,
+        at: Timestamp,
+        memory_limiter: &Arc<MemoryLimiter>,
+    ) -> AppendTicket {
         let open = &mut self.open;
         if open.records == 0 {
             if open.rows.capacity() == 0 {
@@ -177,16 +183,16 @@ impl State {
         open.records += records;
         let (first, last) = open.times.unwrap_or((at, at));
         open.times = Some((first.min(at), last.max(at)));
-        let parcel = open.parcel.get_or_insert_with(|| Parcel {
-            completion: Completion::new(),
-            charge: budget.rows(0),
+        let guard = open.guard.get_or_insert_with(|| BlockGuard {
+            completion: BlockCompletion::new(),
+            memory_permit: memory_limiter.acquire_for_rows(0),
         });
-        parcel.charge.force(rows.len() as u64);
-        Wait::new(&parcel.completion)
+        guard.memory_permit.grow_unchecked(rows.len() as u64);
+        AppendTicket::new(&guard.completion)
     }
 
     /// Takes the open block if nothing is under way, or if it has waited for enough.
-    pub(super) fn take_if_due(&mut self, triggers: &Triggers) -> Option<Taken> {
+    pub(super) fn take_if_due(&mut self, triggers: &SealTriggers) -> Option<UnsealedBlock> {
         if self.open.records == 0 || self.in_flight >= SEALED_MAX {
             return None;
         }
@@ -203,39 +209,39 @@ impl State {
     }
 
     /// When the open block is due by its age, if rows wait in it.
-    pub(super) fn deadline(&self, triggers: &Triggers) -> Option<Instant> {
+    pub(super) fn deadline(&self, triggers: &SealTriggers) -> Option<Instant> {
         let since = self.open.since.filter(|_| self.open.records > 0)?;
         Some(since + triggers.interval)
     }
 
-    fn take(&mut self) -> Option<Taken> {
+    fn take(&mut self) -> Option<UnsealedBlock> {
         let open = std::mem::take(&mut self.open);
-        let (parcel, (first_at, last_at)) = (open.parcel?, open.times?);
+        let (guard, (first_at, last_at)) = (open.guard?, open.times?);
         self.in_flight += 1;
         self.sealing.push_back(None);
         let number = self.taken;
         self.taken += 1;
-        Some(Taken {
+        Some(UnsealedBlock {
             number,
             rows: open.rows,
             records: open.records,
             first_at,
             last_at,
-            parcel,
+            guard,
         })
     }
 
     /// Notes that a block was compressed (or could not be), and calls `append` with every block
     /// whose turn has come, in the order in which they were taken.
-    pub(super) fn sealed(
+    pub(super) fn on_sealed(
         &mut self,
         number: u64,
-        result: Result<Ready, Parcel>,
-        mut append: impl FnMut(&mut Self, Result<Ready, Parcel>),
+        result: Result<CompressedBlock, BlockGuard>,
+        mut append: impl FnMut(&mut Self, Result<CompressedBlock, BlockGuard>),
     ) {
-        let place = usize::try_from(number - self.appended).ok();
-        if let Some(place) = place.and_then(|i| self.sealing.get_mut(i)) {
-            *place = Some(result);
+        let index = usize::try_from(number - self.appended).ok();
+        if let Some(index) = index.and_then(|i| self.sealing.get_mut(i)) {
+            *index = Some(result);
         }
         while let Some(Some(_)) = self.sealing.front() {
             self.appended += 1;
@@ -252,7 +258,7 @@ impl State {
         block: &SealedBlock,
         compressed: bool,
         mut buffer: Vec<u8>,
-        triggers: &Triggers,
+        triggers: &SealTriggers,
     ) {
         if compressed && block.raw_len >= 1024 {
             self.per_kb = block.payload.len() as u64 * 1024 / block.raw_len as u64;
@@ -266,7 +272,7 @@ impl State {
     }
 
     /// A block's fate is known.
-    pub(super) fn ended(&mut self) {
+    pub(super) fn on_block_ended(&mut self) {
         self.in_flight -= 1;
         if self.is_idle() {
             self.spare = Vec::new();

@@ -3,22 +3,22 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use forebay_meta::stored::letters::LetterCounts;
-use forebay_model::{ByteSize, Mapping, SinkKey, Span, Statistics, VolumeId};
-use forebay_record::Limits;
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_model::{ByteSize, HumanDuration, Mapping, SinkKey, Statistics, VolumeId};
+use forebay_record::RowLimits;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::budget::Budget;
+use crate::memory_limiter::MemoryLimiter;
 
 /// A stream whose disk answers when the test says so.
 #[derive(Debug, Default)]
 struct Disk {
     blocks: Mutex<Vec<String>>,
-    answers: Mutex<VecDeque<oneshot::Sender<Outcome>>>,
-    broken: Mutex<Option<AppendError>>,
+    answers: Mutex<VecDeque<oneshot::Sender<AppendOutcome>>>,
+    broken: Mutex<Option<BlockAppendError>>,
 }
 
 impl Disk {
@@ -26,14 +26,14 @@ impl Disk {
         self.blocks.lock().unwrap().clone()
     }
 
-    fn answer(&self, outcome: Outcome) {
+    fn answer(&self, outcome: AppendOutcome) {
         let next = self.answers.lock().unwrap().pop_front();
         next.expect("a block is under way").send(outcome).unwrap();
     }
 }
 
 impl BlockStream for Disk {
-    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, AppendError> {
+    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, BlockAppendError> {
         if let Some(error) = self.broken.lock().unwrap().clone() {
             return Err(error);
         }
@@ -49,46 +49,46 @@ impl BlockStream for Disk {
 struct Volume(Arc<Disk>);
 
 impl Appender for Volume {
-    fn open(&self, _: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError> {
+    fn open(&self, _: &SliceKey) -> Result<Arc<dyn BlockStream>, BlockAppendError> {
         Ok(Arc::<Disk>::clone(&self.0))
     }
-    fn letters(&self, _: &SinkKey) -> Arc<dyn BlockStream> {
+    fn dead_letters(&self, _: &SinkKey) -> Arc<dyn BlockStream> {
         Arc::<Disk>::clone(&self.0)
     }
-    fn letter_bytes(&self, _: &SinkKey) -> u64 {
+    fn dead_letter_bytes(&self, _: &SinkKey) -> u64 {
         0
     }
-    fn letter_counts(&self) -> Vec<(SinkKey, VolumeId, LetterCounts)> {
+    fn dead_letter_counts(&self) -> Vec<(SinkKey, VolumeId, DeadLetterCounts)> {
         Vec::new()
     }
     fn statistics(&self, _: &SliceKey) -> Option<Statistics> {
         None
     }
-    fn close(&self, _: &SliceKey) -> BoxFuture<'static, Result<Statistics, AppendError>> {
+    fn close(&self, _: &SliceKey) -> BoxFuture<'static, Result<Statistics, BlockAppendError>> {
         unreachable!("the follower closes streams")
     }
 }
 
 struct World {
     disk: Arc<Disk>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryLimiter>,
     pipeline: Arc<Pipeline>,
 }
 
 fn world(change: impl FnOnce(&mut SinkSettings)) -> World {
     let disk = Arc::new(Disk::default());
-    let budget = Budget::new(1 << 30);
+    let budget = MemoryLimiter::new(1 << 30);
     let mut settings = SinkSettings::default();
     change(&mut settings);
     let slice = "1/2/s/k/2026-11-21T05:01:49.120Z/v/2026-11-21T05:01:50.000Z";
     let mapping = Mapping {
         columns: Vec::new(),
     };
-    let mapping = CompiledMapping::compile_checked(&mapping, &Limits::default());
+    let mapping = CompiledMapping::compile_checked(&mapping, &RowLimits::default());
     let appender: Arc<dyn Appender> = Arc::new(Volume(Arc::clone(&disk)));
     let pipeline = Pipeline::open(
         slice.parse().unwrap(),
-        Compression::None,
+        BlockCompression::None,
         &settings,
         Arc::new(mapping),
         &appender,
@@ -102,12 +102,12 @@ fn world(change: impl FnOnce(&mut SinkSettings)) -> World {
 }
 
 impl World {
-    fn put(&self, row: &str) -> Wait {
+    fn put(&self, row: &str) -> AppendTicket {
         match self
             .pipeline
             .append(row.as_bytes(), 1, Timestamp::from_millis(5))
         {
-            Append::Taken(wait) => wait,
+            AppendAttempt::Taken(wait) => wait,
             other => panic!("{other:?}"),
         }
     }
@@ -129,18 +129,21 @@ async fn a_block_is_sealed_by_the_ticket_before_it() {
     settle().await;
     assert_eq!(w.disk.blocks(), ["a"], "rows gather while the disk is busy");
     assert_eq!(w.budget.held(), 3);
-    w.disk.answer(Outcome::Stored);
-    assert_eq!(a.await, Outcome::Stored);
+    w.disk.answer(AppendOutcome::Stored);
+    assert_eq!(a.await, AppendOutcome::Stored);
     settle().await;
     assert_eq!(w.disk.blocks(), ["a", "bc"], "no timer has passed");
-    assert_eq!(b.now(), None);
-    w.disk.answer(Outcome::Stored);
-    assert_eq!((b.await, c.await), (Outcome::Stored, Outcome::Stored));
+    assert_eq!(b.try_outcome(), None);
+    w.disk.answer(AppendOutcome::Stored);
+    assert_eq!(
+        (b.await, c.await),
+        (AppendOutcome::Stored, AppendOutcome::Stored)
+    );
     settle().await;
     assert_eq!(w.budget.held(), 0);
     let d = w.put("d");
-    w.disk.answer(Outcome::Stored);
-    assert_eq!(d.await, Outcome::Stored);
+    w.disk.answer(AppendOutcome::Stored);
+    assert_eq!(d.await, AppendOutcome::Stored);
 }
 
 #[tokio::test]
@@ -150,13 +153,13 @@ async fn triggers_hand_rows_over_although_the_disk_is_busy() {
     let waits: Vec<_> = ["b", "c", "d", "e"].map(|r| w.put(r)).into();
     assert_eq!(w.disk.blocks(), ["a", "bcd"]);
     for _ in 0..3 {
-        w.disk.answer(Outcome::Stored);
+        w.disk.answer(AppendOutcome::Stored);
         settle().await;
     }
     for wait in waits {
-        assert_eq!(wait.await, Outcome::Stored);
+        assert_eq!(wait.await, AppendOutcome::Stored);
     }
-    assert_eq!(first.await, Outcome::Stored);
+    assert_eq!(first.await, AppendOutcome::Stored);
     assert_eq!(w.disk.blocks(), ["a", "bcd", "e"]);
 
     let w = world(|s| s.sync.uncompressed = ByteSize(4));
@@ -174,7 +177,7 @@ async fn triggers_hand_rows_over_although_the_disk_is_busy() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_do_not_get_older_than_the_interval_before_they_are_handed_over() {
-    let w = world(|s| s.sync.interval = Span::millis(50));
+    let w = world(|s| s.sync.interval = HumanDuration::millis(50));
     let _a = w.put("a");
     let _b = w.put("b");
     settle().await;
@@ -191,42 +194,54 @@ async fn what_is_under_way_is_bounded_and_room_is_told() {
     let _open = w.put("yy");
     let changed = w.pipeline.changed();
     let at = Timestamp::from_millis(5);
-    assert!(matches!(w.pipeline.append(b"zz", 1, at), Append::Full));
-    w.disk.answer(Outcome::Stored);
+    assert!(matches!(
+        w.pipeline.append(b"zz", 1, at),
+        AppendAttempt::Full
+    ));
+    w.disk.answer(AppendOutcome::Stored);
     changed.await;
-    assert!(matches!(w.pipeline.append(b"zz", 1, at), Append::Taken(_)));
+    assert!(matches!(
+        w.pipeline.append(b"zz", 1, at),
+        AppendAttempt::Taken(_)
+    ));
 }
 
 #[tokio::test]
 async fn a_retired_pipeline_takes_nothing_and_waits_for_what_it_has() {
     let w = world(|_| {});
     let (_a, b) = (w.put("a"), w.put("b"));
-    let mut retired = Box::pin(w.pipeline.retire());
+    let mut retired = Box::pin(w.pipeline.drain());
     assert!(futures::poll!(&mut retired).is_pending());
     let at = Timestamp::from_millis(5);
-    assert!(matches!(w.pipeline.append(b"c", 1, at), Append::Retired));
-    w.disk.answer(Outcome::Stored);
+    assert!(matches!(
+        w.pipeline.append(b"c", 1, at),
+        AppendAttempt::Retired
+    ));
+    w.disk.answer(AppendOutcome::Stored);
     settle().await;
     assert!(futures::poll!(&mut retired).is_pending());
-    w.disk.answer(Outcome::Stored);
+    w.disk.answer(AppendOutcome::Stored);
     retired.await;
-    assert_eq!(b.now(), Some(Outcome::Stored));
+    assert_eq!(b.try_outcome(), Some(AppendOutcome::Stored));
     assert_eq!(w.disk.blocks(), ["a", "b"]);
-    w.pipeline.retire().await;
+    w.pipeline.drain().await;
 }
 
 #[tokio::test]
 async fn each_failure_reaches_those_whose_rows_it_is_about() {
     let w = world(|_| {});
     let (a, b) = (w.put("a"), w.put("b"));
-    let lost = Outcome::Unknown("the disk failed".into());
-    let error = AppendError::Failed("latched".into());
+    let lost = AppendOutcome::Unknown("the disk failed".into());
+    let error = BlockAppendError::Failed("latched".into());
     *w.disk.broken.lock().unwrap() = Some(error.clone());
     w.disk.answer(lost.clone());
     assert_eq!(a.await, lost);
-    assert_eq!(b.await, Outcome::Refused(error.clone()));
-    assert_eq!(w.put("c").now(), Some(Outcome::Refused(error)));
-    w.pipeline.retire().await;
+    assert_eq!(b.await, AppendOutcome::Rejected(error.clone()));
+    assert_eq!(
+        w.put("c").try_outcome(),
+        Some(AppendOutcome::Rejected(error))
+    );
+    w.pipeline.drain().await;
     assert_eq!(w.budget.held(), 0);
 }
 
@@ -235,7 +250,7 @@ async fn an_idle_pipeline_holds_no_buffer_and_no_task() {
     let w = world(|_| {});
     let waits: Vec<_> = (0..3).map(|_| w.put("a row")).collect();
     for _ in 0..2 {
-        w.disk.answer(Outcome::Stored);
+        w.disk.answer(AppendOutcome::Stored);
         settle().await;
     }
     drop(waits);
@@ -254,7 +269,7 @@ async fn many_writers_lose_nothing_and_blocks_are_whole_and_in_order() {
         loop {
             let next = disk.answers.lock().unwrap().pop_front();
             match next {
-                Some(sender) => sender.send(Outcome::Stored).unwrap(),
+                Some(sender) => sender.send(AppendOutcome::Stored).unwrap(),
                 None => tokio::task::yield_now().await,
             }
         }
@@ -268,12 +283,12 @@ async fn many_writers_lose_nothing_and_blocks_are_whole_and_in_order() {
                     loop {
                         let changed = pipeline.changed();
                         match pipeline.append(row.as_bytes(), 1, Timestamp::from_millis(n)) {
-                            Append::Taken(wait) => {
-                                assert_eq!(wait.await, Outcome::Stored);
+                            AppendAttempt::Taken(wait) => {
+                                assert_eq!(wait.await, AppendOutcome::Stored);
                                 break;
                             }
-                            Append::Full => changed.await,
-                            Append::Retired => panic!("nobody retired it"),
+                            AppendAttempt::Full => changed.await,
+                            AppendAttempt::Retired => panic!("nobody retired it"),
                         }
                     }
                 }
@@ -283,7 +298,7 @@ async fn many_writers_lose_nothing_and_blocks_are_whole_and_in_order() {
     for writer in writers {
         writer.await.unwrap();
     }
-    w.pipeline.retire().await;
+    w.pipeline.drain().await;
     answering.abort();
     let rows = w.disk.blocks().concat();
     for writer in 0..8 {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use forebay_model::quota::ProjectQuota;
-use forebay_model::{ByteSize, Span};
+use forebay_model::{ByteSize, HumanDuration};
 
 use super::*;
 
@@ -9,7 +9,7 @@ const SECOND: u64 = 1_000_000_000;
 
 fn quotas() -> Quotas {
     Quotas {
-        window: Span::secs(1),
+        window: HumanDuration::secs(1),
         source: SourceQuota {
             requests_per_second: 5,
             bytes_per_second: ByteSize(1000),
@@ -24,31 +24,34 @@ fn quotas() -> Quotas {
 }
 
 /// Gates of sources `a` and `b` of project 1, as a table has them.
-fn gates(of: &Arc<Gates>, own: &OwnQuota) -> [Arc<SourceGate>; 2] {
-    let mut maker = of.maker();
+fn gates(of: &Arc<LimiterRegistry>, own: &QuotaOverrides) -> [Arc<SourceLimiter>; 2] {
+    let mut maker = of.builder();
     let made = ["a", "b"].map(|id| {
         let quota = own.source(of.quotas().source);
-        maker.gate(ProjectId(1), &SourceId::from_raw(id), quota, own)
+        maker.source_limiter(ProjectId(1), &SourceId::from_raw(id), quota, own)
     });
     maker.finish(|_, _| true);
     made
 }
 
-fn passed(gate: &SourceGate, now: u64, body: u64) -> usize {
+fn passed(gate: &SourceLimiter, now: u64, body: u64) -> usize {
     (0..1000)
-        .take_while(|_| gate.pass(now, Some(body)).is_ok())
+        .take_while(|_| gate.admit(now, Some(body)).is_ok())
         .count()
 }
 
 #[test]
 fn a_source_has_its_own_share_and_all_of_them_that_of_the_project() {
-    let all = Gates::new(quotas());
-    let [a, b] = gates(&all, &OwnQuota::default());
+    let all = LimiterRegistry::new(quotas());
+    let [a, b] = gates(&all, &QuotaOverrides::default());
     assert_eq!(passed(&a, 0, 1), 5);
-    assert_eq!(a.pass(0, Some(1)).unwrap_err().cause, Cause::SourceRequests);
+    assert_eq!(
+        a.admit(0, Some(1)).unwrap_err().kind,
+        QuotaKind::SourceRequests
+    );
     assert_eq!(passed(&b, 0, 1), 3);
-    let over = b.pass(0, Some(1)).unwrap_err();
-    assert_eq!((over.cause, over.limit), (Cause::ProjectRequests, 8));
+    let over = b.admit(0, Some(1)).unwrap_err();
+    assert_eq!((over.kind, over.limit), (QuotaKind::ProjectRequests, 8));
     assert_eq!(over.wait.0, Duration::from_millis(125));
     // What the project refused, the source has not used.
     assert_eq!(passed(&b, SECOND / 2, 1), 4);
@@ -56,58 +59,64 @@ fn a_source_has_its_own_share_and_all_of_them_that_of_the_project() {
 
 #[test]
 fn bytes_are_owed_and_waited_for_and_what_is_refused_costs_nothing() {
-    let all = Gates::new(quotas());
-    let [a, b] = gates(&all, &OwnQuota::default());
-    a.pass(0, Some(3000)).unwrap();
-    let over = a.pass(0, Some(1)).unwrap_err();
-    assert_eq!(over.cause, Cause::SourceBytes);
+    let all = LimiterRegistry::new(quotas());
+    let [a, b] = gates(&all, &QuotaOverrides::default());
+    a.admit(0, Some(3000)).unwrap();
+    let over = a.admit(0, Some(1)).unwrap_err();
+    assert_eq!(over.kind, QuotaKind::SourceBytes);
     // The project owes as well.
-    assert_eq!(b.pass(0, Some(1)).unwrap_err().cause, Cause::ProjectBytes);
+    assert_eq!(
+        b.admit(0, Some(1)).unwrap_err().kind,
+        QuotaKind::ProjectBytes
+    );
     // Requests that were refused for their bytes are not counted as requests.
     for _ in 0..100 {
-        assert!(a.pass(SECOND, Some(1)).is_err());
+        assert!(a.admit(SECOND, Some(1)).is_err());
     }
     assert_eq!(passed(&a, 3 * SECOND, 1), 5);
     // What does not say how long it is pays as it comes in, and owes so much at most.
     let later = 100 * SECOND;
-    a.pass(later, None).unwrap();
-    assert!(a.pay(later, 900, 500).is_ok());
-    assert!(a.pay(later, 900, 500).is_ok());
-    assert_eq!(a.pay(later, 1, 500).unwrap_err().cause, Cause::SourceBytes);
+    a.admit(later, None).unwrap();
+    assert!(a.consume(later, 900, 500).is_ok());
+    assert!(a.consume(later, 900, 500).is_ok());
+    assert_eq!(
+        a.consume(later, 1, 500).unwrap_err().kind,
+        QuotaKind::SourceBytes
+    );
 }
 
 #[test]
 fn another_quota_gives_nobody_a_fresh_allowance() {
-    let all = Gates::new(quotas());
-    let [a, _] = gates(&all, &OwnQuota::default());
+    let all = LimiterRegistry::new(quotas());
+    let [a, _] = gates(&all, &QuotaOverrides::default());
     assert_eq!(passed(&a, 0, 1), 5);
-    let [a, _] = gates(&all, &OwnQuota::default());
+    let [a, _] = gates(&all, &QuotaOverrides::default());
     assert_eq!(passed(&a, 0, 1), 0);
-    let own = OwnQuota {
+    let own = QuotaOverrides {
         source_requests_per_second: Some(0),
         requests_per_second: Some(0),
         source_bytes_per_second: Some(ByteSize(0)),
         bytes_per_second: Some(ByteSize(0)),
-        ..OwnQuota::default()
+        ..QuotaOverrides::default()
     };
     let [a, _] = gates(&all, &own);
     assert_eq!(passed(&a, 0, 1), 1000);
     let mut headers = http::HeaderMap::new();
-    a.show(0, &mut headers);
+    a.write_headers(0, &mut headers);
     assert!(headers.is_empty(), "{headers:?}");
 }
 
 #[test]
 fn headers_say_what_is_left_of_what_ends_first() {
-    let all = Gates::new(quotas());
-    let [a, _] = gates(&all, &OwnQuota::default());
+    let all = LimiterRegistry::new(quotas());
+    let [a, _] = gates(&all, &QuotaOverrides::default());
     let shown = |now: u64| {
         let mut headers = http::HeaderMap::new();
-        a.show(now, &mut headers);
+        a.write_headers(now, &mut headers);
         let text = |name: &str| headers[name].to_str().unwrap().to_owned();
         (text("ratelimit"), text("ratelimit-policy"))
     };
-    a.pass(0, Some(10)).unwrap();
+    a.admit(0, Some(10)).unwrap();
     let policy = "\"source-requests\";q=5;w=1, \"project-requests\";q=8;w=1, \
         \"source-bytes\";q=1000;w=1;qu=\"content-bytes\", \
         \"project-bytes\";q=1500;w=1;qu=\"content-bytes\"";
@@ -115,49 +124,53 @@ fn headers_say_what_is_left_of_what_ends_first() {
         shown(0),
         ("\"source-requests\";r=4;t=1".to_owned(), policy.to_owned())
     );
-    a.pass(0, Some(800)).unwrap();
+    a.admit(0, Some(800)).unwrap();
     assert_eq!(shown(0).0, "\"source-bytes\";r=190;t=1");
-    a.pass(0, Some(2000)).unwrap();
+    a.admit(0, Some(2000)).unwrap();
     assert_eq!(shown(0).0, "\"source-bytes\";r=0;t=3");
 }
 
 #[test]
 fn a_connection_is_of_the_project_of_its_last_request() {
-    let all = Gates::new(quotas());
-    let [a, b] = gates(&all, &OwnQuota::default());
-    let mut maker = all.maker();
-    let other = maker.gate(
+    let all = LimiterRegistry::new(quotas());
+    let [a, b] = gates(&all, &QuotaOverrides::default());
+    let mut maker = all.builder();
+    let other = maker.source_limiter(
         ProjectId(2),
         &SourceId::from_raw("x"),
         SourceQuota::NONE,
-        &OwnQuota::default(),
+        &QuotaOverrides::default(),
     );
-    let (one, two, three) = (Seat::default(), Seat::default(), Seat::default());
-    one.take(&a).unwrap();
-    one.take(&b).unwrap();
-    two.take(&b).unwrap();
-    assert_eq!(three.take(&a).unwrap_err().cause, Cause::Connections);
-    two.take(&other).unwrap();
-    three.take(&a).unwrap();
-    assert!(two.take(&a).is_err());
+    let (one, two, three) = (
+        ConnectionPermit::default(),
+        ConnectionPermit::default(),
+        ConnectionPermit::default(),
+    );
+    one.acquire(&a).unwrap();
+    one.acquire(&b).unwrap();
+    two.acquire(&b).unwrap();
+    assert_eq!(three.acquire(&a).unwrap_err().kind, QuotaKind::Connections);
+    two.acquire(&other).unwrap();
+    three.acquire(&a).unwrap();
+    assert!(two.acquire(&a).is_err());
     drop(one);
-    two.take(&a).unwrap();
+    two.acquire(&a).unwrap();
 }
 
 #[test]
 fn what_is_on_disk_counts_from_the_log_and_from_staging() {
-    let all = Gates::new(quotas());
+    let all = LimiterRegistry::new(quotas());
     all.set_log(HashMap::from([(ProjectId(1), 60), (ProjectId(2), 1000)]));
-    let [a, _] = gates(&all, &OwnQuota::default());
-    assert!(a.pass(0, None).is_ok());
+    let [a, _] = gates(&all, &QuotaOverrides::default());
+    assert!(a.admit(0, None).is_ok());
     all.set_staged(HashMap::from([(ProjectId(1), 40)]));
-    let over = a.pass(0, None).unwrap_err();
-    assert_eq!((over.cause, over.limit), (Cause::Disk, 100));
+    let over = a.admit(0, None).unwrap_err();
+    assert_eq!((over.kind, over.limit), (QuotaKind::Disk, 100));
     all.set_log(HashMap::new());
-    assert!(a.pass(0, None).is_ok());
+    assert!(a.admit(0, None).is_ok());
     // Known before its first gate was made.
-    let known = Gates::new(quotas());
+    let known = LimiterRegistry::new(quotas());
     known.set_log(HashMap::from([(ProjectId(1), 100)]));
-    let [a, _] = gates(&known, &OwnQuota::default());
-    assert!(a.pass(0, None).is_err());
+    let [a, _] = gates(&known, &QuotaOverrides::default());
+    assert!(a.admit(0, None).is_err());
 }

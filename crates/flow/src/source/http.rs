@@ -1,58 +1,63 @@
 //! The HTTP source: `POST /stream/{projectId}/{sourceId}/{secret}` on its own listener.
 
-mod answer;
 mod body;
+mod body_declaration;
 mod client;
 mod config;
 mod cors;
 mod handshake;
-mod large;
+mod large_request;
 mod meters;
 mod query;
 mod receive;
-mod refuse;
+mod reject;
 mod report;
-mod said;
+mod response;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-pub use forebay_listener::{BindError, Tls, TlsConfig, TlsError};
-use forebay_listener::{Listener, LoadedTls, Options, Service};
+pub use forebay_listener::{BindError, ReloadableTls, TlsConfig, TlsError};
+use forebay_listener::{HttpService, Listener, ListenerOptions, LoadedTls};
 use forebay_model::Clock;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use answer::Answer;
-pub use client::{ForwardedHeader, InvalidNetwork, Network};
+pub use client::{ForwardedHeader, InvalidNetwork, IpNetwork};
 pub use config::HttpSourceConfig;
-use meters::Meters;
-use receive::Receiver;
+use meters::HttpSourceMeters;
+use receive::RequestReceiver;
+use response::SourceResponse;
 
-use crate::budget::Budget;
 use crate::dispatch::Dispatcher;
-use crate::quota::Seat;
+use crate::memory_limiter::MemoryLimiter;
+use crate::quota::ConnectionPermit;
 
 /// What the source needs.
 #[derive(Clone, Debug)]
-pub struct Deps {
+pub struct HttpSourceDeps {
     /// Where records go.
     pub dispatcher: Arc<Dispatcher>,
     /// What bounds the bytes in flight; the pipelines' own.
-    pub budget: Arc<Budget>,
+    pub memory_limiter: Arc<MemoryLimiter>,
     /// Time of receipt.
     pub clock: Arc<dyn Clock>,
 }
 
-impl Service for Receiver {
+impl HttpService for RequestReceiver {
     type Body = Full<Bytes>;
-    type Connection = Seat;
+    type Connection = ConnectionPermit;
 
-    async fn respond(&self, peer: SocketAddr, seat: &Seat, request: Request<Incoming>) -> Answer {
-        self.receive(peer.ip(), seat, request).await
+    async fn respond(
+        &self,
+        peer: SocketAddr,
+        connection_permit: &ConnectionPermit,
+        request: Request<Incoming>,
+    ) -> SourceResponse {
+        self.receive(peer.ip(), connection_permit, request).await
     }
 
     fn error_prefix(&self) -> &'static str {
@@ -70,32 +75,32 @@ impl Service for Receiver {
 
 /// A source that is open for requests.
 #[derive(Debug)]
-pub struct HttpSource {
+pub struct HttpSourceServer {
     address: SocketAddr,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ReloadableTls>>,
     listener: Listener,
 }
 
-impl HttpSource {
+impl HttpSourceServer {
     /// Opens the listener; requests are answered from now on. To be called within a tokio runtime.
     ///
     /// # Errors
     /// When the address is in use or the TLS files are not usable.
-    pub async fn bind(config: HttpSourceConfig, deps: Deps) -> Result<Self, BindError> {
+    pub async fn bind(config: HttpSourceConfig, deps: HttpSourceDeps) -> Result<Self, BindError> {
         let tls = config.tls.as_ref().map(LoadedTls::read).transpose()?;
-        let tls = tls.map(Tls::new);
+        let tls = tls.map(ReloadableTls::new);
         let (socket, address) = forebay_listener::bind(config.listen).await?;
         let proxies = config.trusted_proxies.clone();
         let is_proxy = move |client: IpAddr| proxies.iter().any(|n| n.contains(client));
-        let meters = Meters::new();
-        let options = Options {
+        let meters = HttpSourceMeters::new();
+        let options = ListenerOptions {
             limits: config.limits(),
             tls: tls.clone(),
             exempt: Some(Arc::new(is_proxy)),
             has_date: false,
-            meters: meters.listener(),
+            metrics: meters.listener(),
         };
-        let receiver = Receiver {
+        let receiver = RequestReceiver {
             config,
             deps,
             meters,
@@ -110,7 +115,7 @@ impl HttpSource {
 
     /// TLS of the listener, if it has any; the certificate can be replaced.
     #[must_use]
-    pub fn tls(&self) -> Option<Arc<Tls>> {
+    pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
         self.tls.clone()
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use forebay_model::Timestamp;
 use forebay_record::{
-    BodyFormat, Headers, Part, RecordContext, RecordErrorKind, RequestInfo, Template,
-    TemplateError, TemplateId,
+    BodyFormat, BodyPart, RecordContext, RecordErrorKind, RequestHeaders, RequestInfo,
+    TemplateError, TemplateId, TemplateProgram,
 };
 
 /// Raised with every change of a frame.
@@ -25,7 +25,7 @@ pub(super) const RECORD: u8 = 3;
 /// From the worker: it is ready.
 pub(super) const HELLO: u8 = 4;
 /// From the worker: the next evaluation's result; they come in order.
-pub(super) const ANSWER: u8 = 5;
+pub(super) const RESULT: u8 = 5;
 /// From the worker: the next evaluation took too long. The worker ends.
 pub(super) const TIMEOUT: u8 = 6;
 /// From the worker: it has grown too large and ends; what is unanswered stays so.
@@ -34,7 +34,7 @@ pub(super) const GOODBYE: u8 = 7;
 /// A frame that makes no sense. It can't happen between two ends of one binary.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("broken frame between template pool and worker")]
-pub(super) struct Broken;
+pub(super) struct MalformedFrame;
 
 /// Appends one frame.
 pub(super) fn write(kind: u8, out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
@@ -46,7 +46,7 @@ pub(super) fn write(kind: u8, out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u
 }
 
 /// A frame that has arrived wholly.
-pub(super) struct Frame<'a> {
+pub(super) struct WorkerFrame<'a> {
     pub(super) kind: u8,
     pub(super) payload: &'a [u8],
     /// Bytes of the whole, its head included.
@@ -54,18 +54,18 @@ pub(super) struct Frame<'a> {
 }
 
 /// The first frame of `buffer`, if it has arrived wholly.
-pub(super) fn next(buffer: &[u8]) -> Result<Option<Frame<'_>>, Broken> {
+pub(super) fn next(buffer: &[u8]) -> Result<Option<WorkerFrame<'_>>, MalformedFrame> {
     let Some(head) = buffer.first_chunk::<4>() else {
         return Ok(None);
     };
     let len = u32::from_le_bytes(*head) as usize;
     if len == 0 || len > FRAME_MAX {
-        return Err(Broken);
+        return Err(MalformedFrame);
     }
     let Some(frame) = buffer.get(4..4 + len) else {
         return Ok(None);
     };
-    Ok(Some(Frame {
+    Ok(Some(WorkerFrame {
         kind: frame[0],
         payload: &frame[1..],
         len: 4 + len,
@@ -79,40 +79,40 @@ fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Reads the parts of a payload in order.
-struct Parts<'a>(&'a [u8]);
+struct PayloadReader<'a>(&'a [u8]);
 
-impl<'a> Parts<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], Broken> {
-        let (taken, rest) = self.0.split_at_checked(n).ok_or(Broken)?;
+impl<'a> PayloadReader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], MalformedFrame> {
+        let (taken, rest) = self.0.split_at_checked(n).ok_or(MalformedFrame)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Broken> {
-        self.take(N)?.try_into().map_err(|_| Broken)
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], MalformedFrame> {
+        self.take(N)?.try_into().map_err(|_| MalformedFrame)
     }
 
-    fn u32(&mut self) -> Result<u32, Broken> {
+    fn u32(&mut self) -> Result<u32, MalformedFrame> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64, Broken> {
+    fn u64(&mut self) -> Result<u64, MalformedFrame> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], Broken> {
+    fn bytes(&mut self) -> Result<&'a [u8], MalformedFrame> {
         let len = self.u32()?;
         self.take(len as usize)
     }
 
-    fn text(&mut self) -> Result<&'a str, Broken> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Broken)
+    fn text(&mut self) -> Result<&'a str, MalformedFrame> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| MalformedFrame)
     }
 }
 
 /// Limits of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct WorkerLimits {
     pub(super) version: u32,
     /// CPU time of one evaluation, in milliseconds.
     pub(super) time_ms: u64,
@@ -120,7 +120,7 @@ pub(super) struct Limits {
     pub(super) memory: u64,
 }
 
-impl Limits {
+impl WorkerLimits {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         write(CONFIG, out, |out| {
             out.extend_from_slice(&self.version.to_le_bytes());
@@ -129,8 +129,8 @@ impl Limits {
         });
     }
 
-    pub(super) fn read(payload: &[u8]) -> Result<Self, Broken> {
-        let mut parts = Parts(payload);
+    pub(super) fn read(payload: &[u8]) -> Result<Self, MalformedFrame> {
+        let mut parts = PayloadReader(payload);
         Ok(Self {
             version: parts.u32()?,
             time_ms: parts.u64()?,
@@ -139,7 +139,7 @@ impl Limits {
     }
 }
 
-pub(super) fn write_define(template: &Template, out: &mut Vec<u8>) {
+pub(super) fn write_define(template: &TemplateProgram, out: &mut Vec<u8>) {
     write(DEFINE, out, |out| {
         out.extend_from_slice(&template.id().0);
         out.push(u8::from(template.raw_string()));
@@ -147,23 +147,23 @@ pub(super) fn write_define(template: &Template, out: &mut Vec<u8>) {
     });
 }
 
-pub(super) fn read_define(payload: &[u8]) -> Result<(TemplateId, Template), Broken> {
-    let mut parts = Parts(payload);
+pub(super) fn read_define(payload: &[u8]) -> Result<(TemplateId, TemplateProgram), MalformedFrame> {
+    let mut parts = PayloadReader(payload);
     let id = TemplateId(parts.array()?);
     let raw_string = parts.array::<1>()?[0] != 0;
-    let source = std::str::from_utf8(parts.0).map_err(|_| Broken)?;
-    Ok((id, Template::new(source, raw_string)))
+    let source = std::str::from_utf8(parts.0).map_err(|_| MalformedFrame)?;
+    Ok((id, TemplateProgram::new(source, raw_string)))
 }
 
 /// What of a record its templates can look at.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Needs {
+pub(super) struct RequiredParts {
     pub(super) body: bool,
     pub(super) headers: bool,
 }
 
 /// Bytes that [`encode_record`] makes of a record, or a few more.
-pub(super) fn record_size(record: &RecordContext, needs: Needs) -> usize {
+pub(super) fn record_size(record: &RecordContext, needs: RequiredParts) -> usize {
     let mut size = 64;
     if needs.body {
         size += record.body().len();
@@ -179,7 +179,7 @@ pub(super) fn record_size(record: &RecordContext, needs: Needs) -> usize {
 }
 
 /// A record without the list of templates that a [`RECORD`] frame starts with.
-pub(super) fn encode_record(record: &RecordContext, needs: Needs) -> Vec<u8> {
+pub(super) fn encode_record(record: &RecordContext, needs: RequiredParts) -> Vec<u8> {
     let body = if needs.body { record.body() } else { &[][..] };
     let mut out = Vec::with_capacity(record_size(record, needs));
     let request = record.request();
@@ -216,7 +216,7 @@ pub(super) fn encode_record(record: &RecordContext, needs: Needs) -> Vec<u8> {
 
 /// A [`RECORD`] frame: these templates for that record.
 pub(super) fn write_record<'a>(
-    templates: impl Iterator<Item = &'a Arc<Template>> + Clone,
+    templates: impl Iterator<Item = &'a Arc<TemplateProgram>> + Clone,
     record: &[u8],
     out: &mut Vec<u8>,
 ) {
@@ -230,8 +230,10 @@ pub(super) fn write_record<'a>(
     });
 }
 
-pub(super) fn read_record(payload: &[u8]) -> Result<(Vec<TemplateId>, RecordContext), Broken> {
-    let mut parts = Parts(payload);
+pub(super) fn read_record(
+    payload: &[u8],
+) -> Result<(Vec<TemplateId>, RecordContext), MalformedFrame> {
+    let mut parts = PayloadReader(payload);
     let count = parts.u32()?;
     let mut templates = Vec::new();
     for _ in 0..count {
@@ -242,7 +244,7 @@ pub(super) fn read_record(payload: &[u8]) -> Result<(Vec<TemplateId>, RecordCont
     let client_ip = match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
         (Ok(v4), _) => std::net::IpAddr::from(v4),
         (_, Ok(v6)) => std::net::IpAddr::from(v6),
-        _ => return Err(Broken),
+        _ => return Err(MalformedFrame),
     };
     let tag = parts.array::<1>()?[0];
     let other = parts.text()?;
@@ -251,7 +253,7 @@ pub(super) fn read_record(payload: &[u8]) -> Result<(Vec<TemplateId>, RecordCont
         1 => BodyFormat::Form,
         _ => BodyFormat::Other(other.to_owned()),
     };
-    let line = usize::try_from(parts.u64()?).map_err(|_| Broken)?;
+    let line = usize::try_from(parts.u64()?).map_err(|_| MalformedFrame)?;
     let count = parts.u32()?;
     let mut headers = Vec::new();
     for _ in 0..count {
@@ -260,14 +262,14 @@ pub(super) fn read_record(payload: &[u8]) -> Result<(Vec<TemplateId>, RecordCont
     let request = Arc::new(RequestInfo {
         received,
         client_ip,
-        headers: Headers::from_entries(headers),
+        headers: RequestHeaders::from_entries(headers),
     });
     let body = parts.0.to_vec().into();
     let record = if tag == 2 {
         let line = (line > 0).then_some(line);
         // Records that are broken do not come here, and only their errors name the byte.
         let byte = 0;
-        RecordContext::of_batch(request, Part { body, line, byte })
+        RecordContext::from_batch_part(request, BodyPart { body, line, byte })
     } else {
         RecordContext::with_format(request, body, format)
     };
@@ -285,8 +287,8 @@ const KINDS: [RecordErrorKind; 8] = [
     RecordErrorKind::PathLimit,
 ];
 
-pub(super) fn write_answer(answer: &Result<Vec<u8>, TemplateError>, out: &mut Vec<u8>) {
-    write(ANSWER, out, |out| match answer {
+pub(super) fn write_result(result: &Result<Vec<u8>, TemplateError>, out: &mut Vec<u8>) {
+    write(RESULT, out, |out| match result {
         Ok(text) => {
             out.push(0);
             out.extend_from_slice(text);
@@ -299,13 +301,15 @@ pub(super) fn write_answer(answer: &Result<Vec<u8>, TemplateError>, out: &mut Ve
     });
 }
 
-pub(super) fn read_answer(payload: &[u8]) -> Result<Result<Vec<u8>, TemplateError>, Broken> {
-    let (&tag, text) = payload.split_first().ok_or(Broken)?;
+pub(super) fn read_result(
+    payload: &[u8],
+) -> Result<Result<Vec<u8>, TemplateError>, MalformedFrame> {
+    let (&tag, text) = payload.split_first().ok_or(MalformedFrame)?;
     let Some(kind) = usize::from(tag).checked_sub(1) else {
         return Ok(Ok(text.to_vec()));
     };
     Ok(Err(TemplateError {
-        kind: *KINDS.get(kind).ok_or(Broken)?,
+        kind: *KINDS.get(kind).ok_or(MalformedFrame)?,
         message: String::from_utf8_lossy(text).into_owned(),
     }))
 }

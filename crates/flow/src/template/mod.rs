@@ -4,15 +4,15 @@
 //! `pool` decides where an evaluation goes, `slot` looks after one `process`, `worker` is what runs
 //! in it, `frame` is what they say to each other, `standing` remembers which templates misbehaved.
 
+mod circuit_breaker;
 mod frame;
 mod pool;
 mod process;
-mod slot;
-mod standing;
+mod supervisor;
 mod task;
 mod worker;
 
-pub use pool::{Evaluated, PoolConfig, PoolStats, TemplatePool, WorkerCommand};
+pub use pool::{PoolConfig, PoolStats, TemplatePool, TemplateResult, WorkerCommand};
 pub use worker::worker_main;
 
 /// Name of the hidden subcommand that a binary answers with [`worker_main`].

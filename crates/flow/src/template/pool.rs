@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use forebay_model::ByteSize;
-use forebay_record::{RecordContext, Template, TemplateError};
+use forebay_record::{RecordContext, TemplateError, TemplateProgram};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::frame::{self, Needs};
+use super::circuit_breaker::{CircuitBreakers, EvaluationRoute};
+use super::frame::{self, RequiredParts};
 pub use super::process::WorkerCommand;
-use super::slot::Slot;
-use super::standing::{Lane, Standings};
-use super::task::{Room, Task, shut_out};
+use super::supervisor::WorkerSupervisor;
+use super::task::{EvaluationTask, TaskPermit, tripped_error};
 
 /// A template's result: the cell's text.
-pub type Evaluated = Result<Vec<u8>, TemplateError>;
+pub type TemplateResult = Result<Vec<u8>, TemplateError>;
 
 /// Bounds of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,41 +57,41 @@ pub struct PoolStats {
     /// Processes started so far.
     pub worker_starts: u64,
     /// Evaluations that went over a limit so far.
-    pub offences: u64,
+    pub trips: u64,
     /// Templates that are shut out now.
-    pub blocked_templates: usize,
+    pub tripped_templates: usize,
 }
 
 /// What the pool and its slots share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct PoolShared {
     pub(super) config: PoolConfig,
     pub(super) command: WorkerCommand,
-    pub(super) standings: Standings,
+    pub(super) breakers: CircuitBreakers,
     starts: AtomicU64,
-    offences: AtomicU64,
+    trips: AtomicU64,
 }
 
-impl Shared {
+impl PoolShared {
     pub(super) fn count_start(&self) {
         self.starts.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_offence(&self) {
-        self.offences.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_trip(&self) {
+        self.trips.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// A slot as the pool sees it.
 #[derive(Debug)]
-struct Door {
-    tasks: mpsc::Sender<Vec<Task>>,
+struct WorkerHandle {
+    tasks: mpsc::Sender<Vec<EvaluationTask>>,
     /// Records that it has been given and has not answered.
     load: Arc<AtomicUsize>,
 }
 
 /// Deliveries that wait at a slot's door; behind them callers wait.
-const DOOR: usize = 64;
+const HANDLE_CAPACITY: usize = 64;
 
 /// Records of a batch that one worker gets at once.
 const CHUNK: usize = 32;
@@ -100,12 +100,12 @@ const CHUNK: usize = 32;
 /// being evaluated.
 #[derive(Debug)]
 pub struct TemplatePool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
     /// The last one is for templates on probation.
-    doors: std::sync::RwLock<Vec<Door>>,
+    workers: std::sync::RwLock<Vec<WorkerHandle>>,
     bytes: Arc<Semaphore>,
     queued: Arc<AtomicUsize>,
-    slots: Mutex<JoinSet<()>>,
+    supervisors: Mutex<JoinSet<()>>,
 }
 
 impl TemplatePool {
@@ -115,29 +115,29 @@ impl TemplatePool {
         let permits = usize::try_from(config.in_flight.0).unwrap_or(usize::MAX);
         let permits = permits.clamp(1, u32::MAX as usize);
         let workers = config.workers.max(1);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PoolShared {
             config,
             command,
-            standings: Standings::default(),
+            breakers: CircuitBreakers::default(),
             starts: AtomicU64::new(0),
-            offences: AtomicU64::new(0),
+            trips: AtomicU64::new(0),
         });
         let mut slots = JoinSet::new();
-        let doors = (0..=workers).map(|i| {
-            let (sender, receiver) = mpsc::channel(DOOR);
-            slots.spawn(Slot::new(Arc::clone(&shared), i == workers, receiver).run());
-            Door {
+        let handles = (0..=workers).map(|i| {
+            let (sender, receiver) = mpsc::channel(HANDLE_CAPACITY);
+            slots.spawn(WorkerSupervisor::new(Arc::clone(&shared), i == workers, receiver).run());
+            WorkerHandle {
                 tasks: sender,
                 load: Arc::default(),
             }
         });
-        let doors = doors.collect();
+        let handles = handles.collect();
         Self {
             shared,
-            doors: std::sync::RwLock::new(doors),
+            workers: std::sync::RwLock::new(handles),
             bytes: Arc::new(Semaphore::new(permits)),
             queued: Arc::default(),
-            slots: Mutex::new(slots),
+            supervisors: Mutex::new(slots),
         }
     }
 
@@ -145,9 +145,9 @@ impl TemplatePool {
     /// Results that are missing because the caller went away cost nothing further.
     pub async fn evaluate(
         &self,
-        templates: &[Arc<Template>],
+        templates: &[Arc<TemplateProgram>],
         record: &RecordContext,
-    ) -> Vec<Evaluated> {
+    ) -> Vec<TemplateResult> {
         let records = std::slice::from_ref(record);
         self.evaluate_batch(templates, records)
             .await
@@ -159,53 +159,53 @@ impl TemplatePool {
     /// template.
     pub async fn evaluate_batch(
         &self,
-        templates: &[Arc<Template>],
+        templates: &[Arc<TemplateProgram>],
         records: &[RecordContext],
-    ) -> Vec<Vec<Evaluated>> {
+    ) -> Vec<Vec<TemplateResult>> {
         if templates.is_empty() {
             return vec![Vec::new(); records.len()];
         }
         let plan = self.plan(templates);
-        let mut results = vec![plan.refused; records.len()];
+        let mut results = vec![plan.rejected; records.len()];
         let mut replies = Vec::new();
         for (number, chunk) in records.chunks(CHUNK).enumerate() {
-            for (probation, indices) in [(false, &plan.main), (true, &plan.probation)] {
+            for (quarantine, indices) in [(false, &plan.main), (true, &plan.quarantine)] {
                 if indices.is_empty() {
                     continue;
                 }
                 let chosen: Vec<_> = indices.iter().map(|i| Arc::clone(&templates[*i])).collect();
-                let sent = self.send(probation, &chosen, chunk).await;
+                let sent = self.send(quarantine, &chosen, chunk).await;
                 for (i, reply) in sent.into_iter().enumerate() {
                     replies.push((number * CHUNK + i, indices, reply));
                 }
             }
         }
         for (record, indices, reply) in replies {
-            let answers = match reply {
+            let evaluated = match reply {
                 Ok(reply) => reply.await.unwrap_or_default(),
                 Err(e) => vec![Err(e); indices.len()],
             };
             // A slot that ended without an answer leaves what the results start with.
-            for (i, answer) in indices.iter().zip(answers) {
-                results[record][*i] = answer;
+            for (i, result) in indices.iter().zip(evaluated) {
+                results[record][*i] = result;
             }
         }
         results
     }
 
     /// Decides where each template goes.
-    fn plan(&self, templates: &[Arc<Template>]) -> Plan {
+    fn plan(&self, templates: &[Arc<TemplateProgram>]) -> EvaluationPlan {
         let ids = templates.iter().map(|t| t.id());
-        let lanes = self.shared.standings.lanes(ids, Instant::now());
-        let mut plan = Plan::default();
-        for (i, lane) in lanes.into_iter().enumerate() {
+        let routes = self.shared.breakers.routes(ids, Instant::now());
+        let mut plan = EvaluationPlan::default();
+        for (i, route) in routes.into_iter().enumerate() {
             let mut refused = TemplateError::unavailable("the template pool is closed");
-            match lane {
-                Lane::Main => plan.main.push(i),
-                Lane::Probation => plan.probation.push(i),
-                Lane::Blocked(left) => refused = shut_out(left),
+            match route {
+                EvaluationRoute::Main => plan.main.push(i),
+                EvaluationRoute::Quarantine => plan.quarantine.push(i),
+                EvaluationRoute::Blocked(remaining) => refused = tripped_error(remaining),
             }
-            plan.refused.push(Err(refused));
+            plan.rejected.push(Err(refused));
         }
         plan
     }
@@ -213,15 +213,15 @@ impl TemplatePool {
     /// Hands the records to a worker; for each where its answers will come from.
     async fn send(
         &self,
-        probation: bool,
-        templates: &[Arc<Template>],
+        quarantine: bool,
+        templates: &[Arc<TemplateProgram>],
         records: &[RecordContext],
-    ) -> Vec<Result<oneshot::Receiver<Vec<Evaluated>>, TemplateError>> {
-        let needs = Needs {
+    ) -> Vec<Result<oneshot::Receiver<Vec<TemplateResult>>, TemplateError>> {
+        let needs = RequiredParts {
             body: templates.iter().any(|t| t.uses().body),
             headers: templates.iter().any(|t| t.uses().headers),
         };
-        let Some((door, load)) = self.door(probation) else {
+        let Some((handle, load)) = self.least_loaded_worker(quarantine) else {
             let closed = TemplateError::unavailable("the template pool is closed");
             return vec_of(records.len(), || Err(closed.clone()));
         };
@@ -233,19 +233,24 @@ impl TemplatePool {
                 continue;
             }
             let size = frame::record_size(record, needs);
-            let Some(bytes) = self.permit(size, &mut tasks, &door).await else {
+            let Some(bytes) = self.permit(size, &mut tasks, &handle).await else {
                 let closed = "the template pool is closed";
                 replies.push(Err(TemplateError::unavailable(closed)));
                 continue;
             };
             let encoded = frame::encode_record(record, needs);
-            let room = Room::take(bytes, [Arc::clone(&load), Arc::clone(&self.queued)]);
+            let permit = TaskPermit::acquire(bytes, [Arc::clone(&load), Arc::clone(&self.queued)]);
             let (sender, receiver) = oneshot::channel();
-            tasks.push(Task::new(encoded, templates.to_vec(), sender, room));
+            tasks.push(EvaluationTask::new(
+                encoded,
+                templates.to_vec(),
+                sender,
+                permit,
+            ));
             replies.push(Ok(receiver));
         }
         // When the slot is gone the tasks are dropped, and their receivers know.
-        drop(door.send(tasks).await);
+        drop(handle.send(tasks).await);
         replies
     }
 
@@ -254,8 +259,8 @@ impl TemplatePool {
     async fn permit(
         &self,
         bytes: usize,
-        tasks: &mut Vec<Task>,
-        door: &mpsc::Sender<Vec<Task>>,
+        tasks: &mut Vec<EvaluationTask>,
+        handle: &mpsc::Sender<Vec<EvaluationTask>>,
     ) -> Option<tokio::sync::OwnedSemaphorePermit> {
         let all = usize::try_from(self.shared.config.in_flight.0).unwrap_or(usize::MAX);
         let wanted = u32::try_from(bytes.clamp(1, all.max(1))).unwrap_or(u32::MAX);
@@ -264,21 +269,24 @@ impl TemplatePool {
             return Some(permit);
         }
         if !tasks.is_empty() {
-            drop(door.send(std::mem::take(tasks)).await);
+            drop(handle.send(std::mem::take(tasks)).await);
         }
         semaphore.acquire_many_owned(wanted).await.ok()
     }
 
     /// The slot with the least to do.
-    fn door(&self, probation: bool) -> Option<(mpsc::Sender<Vec<Task>>, Arc<AtomicUsize>)> {
-        let doors = self.doors.read().ok()?;
-        let (last, main) = doors.split_last()?;
-        let door = if probation {
+    fn least_loaded_worker(
+        &self,
+        quarantine: bool,
+    ) -> Option<(mpsc::Sender<Vec<EvaluationTask>>, Arc<AtomicUsize>)> {
+        let handles = self.workers.read().ok()?;
+        let (last, main) = handles.split_last()?;
+        let handle = if quarantine {
             last
         } else {
             main.iter().min_by_key(|d| d.load.load(Ordering::Relaxed))?
         };
-        Some((door.tasks.clone(), Arc::clone(&door.load)))
+        Some((handle.tasks.clone(), Arc::clone(&handle.load)))
     }
 
     /// Figures for metrics.
@@ -287,27 +295,27 @@ impl TemplatePool {
         PoolStats {
             queued: self.queued.load(Ordering::Relaxed),
             worker_starts: self.shared.starts.load(Ordering::Relaxed),
-            offences: self.shared.offences.load(Ordering::Relaxed),
-            blocked_templates: self.shared.standings.blocked_count(Instant::now()),
+            trips: self.shared.trips.load(Ordering::Relaxed),
+            tripped_templates: self.shared.breakers.tripped_count(Instant::now()),
         }
     }
 
     /// Takes nothing more, finishes what it has, ends the workers.
     pub async fn close(&self) {
-        if let Ok(mut doors) = self.doors.write() {
-            doors.clear();
+        if let Ok(mut handles) = self.workers.write() {
+            handles.clear();
         }
-        let mut slots = self.slots.lock().await;
+        let mut slots = self.supervisors.lock().await;
         while slots.join_next().await.is_some() {}
     }
 }
 
 /// Indices of templates by where they go, and what each results in when it goes nowhere.
 #[derive(Default)]
-struct Plan {
+struct EvaluationPlan {
     main: Vec<usize>,
-    probation: Vec<usize>,
-    refused: Vec<Evaluated>,
+    quarantine: Vec<usize>,
+    rejected: Vec<TemplateResult>,
 }
 
 fn vec_of<T>(n: usize, make: impl FnMut() -> T) -> Vec<T> {

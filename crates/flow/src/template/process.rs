@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use forebay_record::{Template, TemplateId};
+use forebay_record::{TemplateId, TemplateProgram};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::Instant;
 
-use super::frame::{self, Broken};
+use super::frame::{self, MalformedFrame};
 use super::pool::PoolConfig;
 
 /// How to start a process that runs [`super::worker_main`].
@@ -49,13 +49,13 @@ impl WorkerCommand {
 }
 
 /// What came of a moment of talk.
-pub(super) enum Said {
+pub(super) enum ProcessEvent {
     /// Some, or that the process reads no more.
     Wrote,
     Read(io::Result<usize>),
 }
 
-pub(super) struct Process {
+pub(super) struct WorkerProcess {
     child: Child,
     /// Gone when the process reads no more.
     stdin: Option<ChildStdin>,
@@ -63,16 +63,16 @@ pub(super) struct Process {
     to_write: Vec<u8>,
     written: usize,
     read: Vec<u8>,
-    taken: usize,
+    consumed: usize,
     /// Programs that it has.
-    known: HashSet<TemplateId>,
+    sent_programs: HashSet<TemplateId>,
     /// It has said hello.
     pub(super) ready: bool,
     /// When it last said something, or was given work while it had none.
-    pub(super) heard: Instant,
+    pub(super) last_received: Instant,
 }
 
-impl Process {
+impl WorkerProcess {
     pub(super) fn start(
         command: &WorkerCommand,
         config: &PoolConfig,
@@ -94,7 +94,7 @@ impl Process {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let mut to_write = Vec::new();
-        frame::Limits {
+        frame::WorkerLimits {
             version: frame::VERSION,
             time_ms: u64::try_from(config.time_limit.as_millis()).unwrap_or(u64::MAX),
             memory: config.memory_limit.0,
@@ -107,21 +107,21 @@ impl Process {
             to_write,
             written: 0,
             read: Vec::new(),
-            taken: 0,
-            known: HashSet::new(),
+            consumed: 0,
+            sent_programs: HashSet::new(),
             ready: false,
-            heard: now,
+            last_received: now,
         })
     }
 
     /// Puts an evaluation of these templates behind what is to be written.
     pub(super) fn send<'a>(
         &mut self,
-        templates: impl Iterator<Item = &'a Arc<Template>> + Clone,
+        templates: impl Iterator<Item = &'a Arc<TemplateProgram>> + Clone,
         record: &[u8],
     ) {
         for template in templates.clone() {
-            if self.known.insert(template.id()) {
+            if self.sent_programs.insert(template.id()) {
                 frame::write_define(template, &mut self.to_write);
             }
         }
@@ -129,10 +129,10 @@ impl Process {
     }
 
     /// Writes or reads a piece. Dropped before it is done, it has done nothing.
-    pub(super) async fn talk(&mut self) -> Said {
-        if self.taken > 0 {
-            self.read.drain(..self.taken);
-            self.taken = 0;
+    pub(super) async fn exchange(&mut self) -> ProcessEvent {
+        if self.consumed > 0 {
+            self.read.drain(..self.consumed);
+            self.consumed = 0;
         }
         self.read.reserve(16 << 10);
         let to_write = &self.to_write[self.written..];
@@ -140,10 +140,10 @@ impl Process {
             Some(stdin) if !to_write.is_empty() => {
                 tokio::select! {
                     wrote = stdin.write(to_write) => wrote,
-                    read = self.stdout.read_buf(&mut self.read) => return Said::Read(read),
+                    read = self.stdout.read_buf(&mut self.read) => return ProcessEvent::Read(read),
                 }
             }
-            _ => return Said::Read(self.stdout.read_buf(&mut self.read).await),
+            _ => return ProcessEvent::Read(self.stdout.read_buf(&mut self.read).await),
         };
         match wrote {
             Ok(n) if n > 0 => {
@@ -152,21 +152,21 @@ impl Process {
                     self.to_write.clear();
                     self.written = 0;
                 }
-                Said::Wrote
+                ProcessEvent::Wrote
             }
             _ => {
                 self.stdin = None;
-                Said::Wrote
+                ProcessEvent::Wrote
             }
         }
     }
 
     /// The next frame that has been read wholly.
-    pub(super) fn next_frame(&mut self) -> Result<Option<(u8, &[u8])>, Broken> {
-        let Some(frame) = frame::next(&self.read[self.taken..])? else {
+    pub(super) fn next_frame(&mut self) -> Result<Option<(u8, &[u8])>, MalformedFrame> {
+        let Some(frame) = frame::next(&self.read[self.consumed..])? else {
             return Ok(None);
         };
-        self.taken += frame.len;
+        self.consumed += frame.len;
         Ok(Some((frame.kind, frame.payload)))
     }
 

@@ -3,35 +3,35 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use forebay_record::{Template, TemplateError, TemplateId};
+use forebay_record::{TemplateError, TemplateId, TemplateProgram};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use super::pool::Evaluated;
-use super::standing::Standings;
+use super::circuit_breaker::CircuitBreakers;
+use super::pool::TemplateResult;
 
 /// A record, and templates to evaluate for it.
 #[derive(Debug)]
-pub(super) struct Task {
+pub(super) struct EvaluationTask {
     /// As [`super::frame::encode_record`] writes it.
     pub(super) record: Vec<u8>,
-    templates: Vec<Arc<Template>>,
+    templates: Vec<Arc<TemplateProgram>>,
     /// One for each template.
-    answers: Vec<Option<Evaluated>>,
-    reply: oneshot::Sender<Vec<Evaluated>>,
-    _room: Room,
+    results: Vec<Option<TemplateResult>>,
+    reply: oneshot::Sender<Vec<TemplateResult>>,
+    _permit: TaskPermit,
 }
 
 /// What a task takes up, given back with it.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct TaskPermit {
     _bytes: OwnedSemaphorePermit,
     loads: [Arc<AtomicUsize>; 2],
 }
 
-impl Room {
+impl TaskPermit {
     /// Counts one task on each of `loads`.
-    pub(super) fn take(bytes: OwnedSemaphorePermit, loads: [Arc<AtomicUsize>; 2]) -> Self {
+    pub(super) fn acquire(bytes: OwnedSemaphorePermit, loads: [Arc<AtomicUsize>; 2]) -> Self {
         for load in &loads {
             load.fetch_add(1, Ordering::Relaxed);
         }
@@ -42,7 +42,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for TaskPermit {
     fn drop(&mut self) {
         for load in &self.loads {
             load.fetch_sub(1, Ordering::Relaxed);
@@ -50,50 +50,50 @@ impl Drop for Room {
     }
 }
 
-impl Task {
+impl EvaluationTask {
     pub(super) fn new(
         record: Vec<u8>,
-        templates: Vec<Arc<Template>>,
-        reply: oneshot::Sender<Vec<Evaluated>>,
-        room: Room,
+        templates: Vec<Arc<TemplateProgram>>,
+        reply: oneshot::Sender<Vec<TemplateResult>>,
+        permit: TaskPermit,
     ) -> Self {
         Self {
             record,
-            answers: vec![None; templates.len()],
+            results: vec![None; templates.len()],
             templates,
             reply,
-            _room: room,
+            _permit: permit,
         }
     }
 
     /// Templates that have no answer yet, in the order in which they will be answered.
-    pub(super) fn open(&self) -> impl Iterator<Item = &Arc<Template>> + Clone {
-        let pairs = self.templates.iter().zip(&self.answers);
+    pub(super) fn open(&self) -> impl Iterator<Item = &Arc<TemplateProgram>> + Clone {
+        let pairs = self.templates.iter().zip(&self.results);
         pairs.filter(|(_, a)| a.is_none()).map(|(t, _)| t)
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.answers.iter().all(Option::is_some)
+        self.results.iter().all(Option::is_some)
     }
 
     /// Answers the first open template; says which one it was.
-    pub(super) fn answer(&mut self, answer: Evaluated) -> Option<TemplateId> {
-        let i = self.answers.iter().position(Option::is_none)?;
-        self.answers[i] = Some(answer);
+    pub(super) fn set_result(&mut self, answer: TemplateResult) -> Option<TemplateId> {
+        let i = self.results.iter().position(Option::is_none)?;
+        self.results[i] = Some(answer);
         Some(self.templates[i].id())
     }
 
     /// The task if it must be sent: not when nobody waits for it any longer, and without the
     /// templates that were shut out since it came.
-    pub(super) fn admit(mut self, standings: &Standings, now: Instant) -> Option<Self> {
+    pub(super) fn admit(mut self, breakers: &CircuitBreakers, now: Instant) -> Option<Self> {
         if self.reply.is_closed() {
             return None;
         }
-        for (template, answer) in self.templates.iter().zip(&mut self.answers) {
-            if answer.is_none()
-                && let Some(left) = standings.blocked(template.id(), now)
+        for (template, result) in self.templates.iter().zip(&mut self.results) {
+            if result.is_none()
+                && let Some(remaining) = breakers.blocked(template.id(), now)
             {
-                *answer = Some(Err(shut_out(left)));
+                *result = Some(Err(tripped_error(remaining)));
             }
         }
         if self.is_done() {
@@ -105,22 +105,22 @@ impl Task {
 
     /// Fails what is open, and leaves.
     pub(super) fn fail(mut self, error: &TemplateError) {
-        for answer in self.answers.iter_mut().filter(|a| a.is_none()) {
-            *answer = Some(Err(error.clone()));
+        for result in self.results.iter_mut().filter(|a| a.is_none()) {
+            *result = Some(Err(error.clone()));
         }
         self.finish();
     }
 
     /// Gives the answers to whoever asked, if they still wait.
     pub(super) fn finish(self) {
-        let answers = self.answers.into_iter().flatten().collect();
-        drop(self.reply.send(answers));
+        let results = self.results.into_iter().flatten().collect();
+        drop(self.reply.send(results));
     }
 }
 
 /// The error of an evaluation that is not tried.
-pub(super) fn shut_out(left: std::time::Duration) -> TemplateError {
-    let seconds = left.as_secs() + 1;
+pub(super) fn tripped_error(remaining: std::time::Duration) -> TemplateError {
+    let seconds = remaining.as_secs() + 1;
     TemplateError::limit(format!(
         "the template went over its limits, it is tried again in {seconds} s"
     ))

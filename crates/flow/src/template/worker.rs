@@ -12,13 +12,15 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use forebay_record::jsonnet::{COMPILE_STACK, Compiled, Engine, TemplateProblem, with_engine};
-use forebay_record::{RecordContext, Template, TemplateError, TemplateId};
+use forebay_record::jsonnet::{
+    COMPILE_STACK, CompiledTemplate, TemplateDiagnostic, TemplateEngine, with_engine,
+};
+use forebay_record::{RecordContext, TemplateError, TemplateId, TemplateProgram};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use super::frame::{self, Broken};
+use super::frame::{self, MalformedFrame};
 
 /// Answers that may gather before they are sent, in bytes and in nanoseconds.
 const FLUSH_BYTES: usize = 32 << 10;
@@ -31,7 +33,7 @@ const MEMORY_EVERY: u32 = 64;
 const PROGRAMS_MAX: usize = 10_000;
 
 /// What evaluator and watchdog share. Whoever holds the lock owns the output, too.
-struct State {
+struct EvaluatorState {
     /// Answers that have not been sent.
     out: Vec<u8>,
     stdout: File,
@@ -40,14 +42,14 @@ struct State {
     running: bool,
 }
 
-type Shared = Arc<Mutex<State>>;
+type SharedEvaluatorState = Arc<Mutex<EvaluatorState>>;
 
-fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+fn lock(shared: &SharedEvaluatorState) -> MutexGuard<'_, EvaluatorState> {
     // A panic of the evaluator ends the process anyway.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl State {
+impl EvaluatorState {
     fn flush(&mut self) -> std::io::Result<()> {
         if !self.out.is_empty() {
             self.stdout.write_all(&self.out)?;
@@ -72,7 +74,7 @@ pub fn worker_main() -> ExitCode {
 }
 
 fn run() -> std::io::Result<()> {
-    let mut input = Input {
+    let mut input = FrameReader {
         stdin: File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
         buffer: Vec::new(),
         pos: 0,
@@ -80,13 +82,13 @@ fn run() -> std::io::Result<()> {
     let stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let limits = loop {
         if let Some((frame::CONFIG, payload)) = input.next()? {
-            break frame::Limits::read(payload).map_err(std::io::Error::other)?;
+            break frame::WorkerLimits::read(payload).map_err(std::io::Error::other)?;
         }
         if !input.fill()? {
             return Ok(());
         }
     };
-    let shared = Arc::new(Mutex::new(State {
+    let shared = Arc::new(Mutex::new(EvaluatorState {
         out: Vec::new(),
         stdout,
         evaluation: 0,
@@ -95,11 +97,11 @@ fn run() -> std::io::Result<()> {
     start_watchdog(&shared, limits.time_ms)?;
     with_engine(|engine| {
         // The engine's own start is not the templates' memory.
-        let memory = Memory::limit(limits.memory)?;
+        let memory = ProcessMemory::limit(limits.memory)?;
         frame::write(frame::HELLO, &mut lock(&shared).out, |out| {
             out.extend_from_slice(&frame::VERSION.to_le_bytes());
         });
-        let mut worker = Worker {
+        let mut worker = TemplateWorker {
             engine,
             shared,
             programs: HashMap::new(),
@@ -112,13 +114,13 @@ fn run() -> std::io::Result<()> {
 }
 
 /// Frames from the parent.
-struct Input {
+struct FrameReader {
     stdin: File,
     buffer: Vec<u8>,
     pos: usize,
 }
 
-impl Input {
+impl FrameReader {
     /// The next frame that has arrived wholly.
     fn next(&mut self) -> std::io::Result<Option<(u8, &[u8])>> {
         let frame = frame::next(&self.buffer[self.pos..]).map_err(std::io::Error::other)?;
@@ -146,17 +148,17 @@ impl Input {
     }
 }
 
-struct Worker<'e, 'p> {
-    engine: &'e mut Engine<'p>,
-    shared: Shared,
-    programs: HashMap<TemplateId, Result<Compiled<'p>, TemplateProblem>>,
-    memory: Memory,
+struct TemplateWorker<'e, 'p> {
+    engine: &'e mut TemplateEngine<'p>,
+    shared: SharedEvaluatorState,
+    programs: HashMap<TemplateId, Result<CompiledTemplate<'p>, TemplateDiagnostic>>,
+    memory: ProcessMemory,
     since_check: u32,
     flushed_at: u64,
 }
 
-impl Worker<'_, '_> {
-    fn serve(&mut self, input: &mut Input) -> std::io::Result<()> {
+impl TemplateWorker<'_, '_> {
+    fn serve(&mut self, input: &mut FrameReader) -> std::io::Result<()> {
         loop {
             match input.next()? {
                 Some((frame::DEFINE, payload)) => {
@@ -165,11 +167,11 @@ impl Worker<'_, '_> {
                     self.define(id, &template);
                 }
                 Some((frame::RECORD, payload)) => {
-                    if !self.record(payload)? {
+                    if !self.evaluate_record(payload)? {
                         return Ok(());
                     }
                 }
-                Some(_) => return Err(std::io::Error::other(Broken)),
+                Some(_) => return Err(std::io::Error::other(MalformedFrame)),
                 None => {
                     self.flush()?;
                     if !input.fill()? {
@@ -180,7 +182,7 @@ impl Worker<'_, '_> {
         }
     }
 
-    fn define(&mut self, id: TemplateId, template: &Template) {
+    fn define(&mut self, id: TemplateId, template: &TemplateProgram) {
         let program = self
             .engine
             .compile(template.source(), template.raw_string());
@@ -188,7 +190,7 @@ impl Worker<'_, '_> {
     }
 
     /// Evaluates the templates of one record; `false` when the worker is to be replaced.
-    fn record(&mut self, payload: &[u8]) -> std::io::Result<bool> {
+    fn evaluate_record(&mut self, payload: &[u8]) -> std::io::Result<bool> {
         let (templates, record) = frame::read_record(payload).map_err(std::io::Error::other)?;
         for id in templates {
             self.evaluate(id, &record)?;
@@ -218,7 +220,7 @@ impl Worker<'_, '_> {
             state.evaluation += 1;
             state.running = true;
         }
-        let answer = match self.programs.get(&id) {
+        let result = match self.programs.get(&id) {
             Some(Ok(program)) => self.engine.evaluate(program, record),
             Some(Err(problem)) => Err(TemplateError::program(problem.to_string())),
             None => Err(TemplateError::unavailable(
@@ -227,7 +229,7 @@ impl Worker<'_, '_> {
         };
         let mut state = lock(&self.shared);
         state.running = false;
-        frame::write_answer(&answer, &mut state.out);
+        frame::write_result(&result, &mut state.out);
         Ok(())
     }
 
@@ -248,7 +250,7 @@ fn monotonic_nanos() -> u64 {
 
 /// Starts the watchdog. Time is the process's CPU time: on a machine that is too busy to run us, a
 /// template is not to blame.
-fn start_watchdog(shared: &Shared, limit_ms: u64) -> std::io::Result<()> {
+fn start_watchdog(shared: &SharedEvaluatorState, limit_ms: u64) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let tick_ms = i64::try_from((limit_ms / 8).clamp(5, 250)).unwrap_or(250);
@@ -296,12 +298,12 @@ fn end() -> ! {
 
 /// The process's memory: a limit that the kernel enforces, and one at which the worker asks to be
 /// replaced.
-struct Memory {
+struct ProcessMemory {
     statm: Option<File>,
     high: u64,
 }
 
-impl Memory {
+impl ProcessMemory {
     /// Forbids what a worker has no need of, and more than `limit` bytes on top of what it has now.
     fn limit(limit: u64) -> std::io::Result<Self> {
         // A process that is known to grow should be the first to go when the machine is short.

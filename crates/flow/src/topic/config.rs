@@ -1,7 +1,7 @@
 //! How messages of topics wait and are delivered.
 
 use forebay_buffer::BufferConfig;
-use forebay_model::{ByteSize, Span, out_of_range};
+use forebay_model::{ByteSize, HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +21,9 @@ pub struct TopicConfig {
     /// cursor. From `inFlightMessages` to 10000000.
     pub repeat_window: u32,
     /// The first wait after a failure; it doubles from failure to failure. 1ms to 1h.
-    pub backoff: Span,
+    pub backoff: HumanDuration,
     /// The longest wait after a failure. From `backoff` to 1d.
-    pub backoff_max: Span,
+    pub backoff_max: HumanDuration,
     /// How often a message that the provider refuses for good is tried before it is set aside as a
     /// dead letter. 1 to 1000.
     pub attempts: u32,
@@ -39,8 +39,8 @@ impl Default for TopicConfig {
             in_flight_messages: number(buffer.in_flight_messages),
             in_flight_bytes: ByteSize(buffer.in_flight_bytes as u64),
             repeat_window: u32::try_from(buffer.repeat_window).unwrap_or(u32::MAX),
-            backoff: Span(buffer.backoff),
-            backoff_max: Span(buffer.backoff_max),
+            backoff: HumanDuration(buffer.backoff),
+            backoff_max: HumanDuration(buffer.backoff_max),
             attempts: buffer.attempts,
         }
     }
@@ -49,9 +49,9 @@ impl Default for TopicConfig {
 impl TopicConfig {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
+    pub fn violations(&self) -> Vec<String> {
         let in_flight = self.in_flight_messages;
-        let day = Span::hours(24);
+        let day = HumanDuration::hours(24);
         let checks = [
             out_of_range(
                 "maxBytes",
@@ -68,7 +68,12 @@ impl TopicConfig {
                 ByteSize::mb(1 << 10),
             ),
             out_of_range("repeatWindow", self.repeat_window, in_flight, 10_000_000),
-            out_of_range("backoff", self.backoff, Span::millis(1), Span::hours(1)),
+            out_of_range(
+                "backoff",
+                self.backoff,
+                HumanDuration::millis(1),
+                HumanDuration::hours(1),
+            ),
             out_of_range("backoffMax", self.backoff_max, self.backoff, day),
             out_of_range("attempts", self.attempts, 1, 1_000),
         ];
@@ -76,7 +81,7 @@ impl TopicConfig {
     }
 
     /// As the buffer takes it.
-    pub(super) fn delivery(&self) -> BufferConfig {
+    pub(super) fn buffer_config(&self) -> BufferConfig {
         let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         BufferConfig {
             batch_messages: number(self.batch_messages.into()),
@@ -97,13 +102,13 @@ mod tests {
 
     #[test]
     fn the_defaults_are_in_range_and_others_are_named() {
-        assert_eq!(TopicConfig::default().problems(), Vec::<String>::new());
+        assert_eq!(TopicConfig::default().violations(), Vec::<String>::new());
         let config = TopicConfig {
             repeat_window: 1,
             attempts: 0,
             ..TopicConfig::default()
         };
-        let problems = config.problems();
+        let problems = config.violations();
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].contains("repeatWindow"), "{problems:?}");
     }

@@ -2,14 +2,14 @@
 
 use std::sync::PoisonError;
 
-use forebay_buffer::ProviderState;
+use forebay_buffer::ProviderHealth;
 
 use forebay_model::{Sink, SinkKey, Timestamp, TopicState, TopicStatistics};
 
-use super::outlets::Delivered;
-use super::{MESSAGES, Topics};
+use super::reconciler::DeliveryStatus;
+use super::{MESSAGES, TopicRegistry};
 
-impl Topics {
+impl TopicRegistry {
     /// Counts of a sink.
     #[must_use]
     pub fn statistics(&self, sink: &Sink) -> TopicStatistics {
@@ -21,8 +21,11 @@ impl Topics {
     }
 
     pub(super) fn counts(&self, sink: &SinkKey) -> TopicStatistics {
-        let place = self.place(sink);
-        let before = place.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared_topic = self.shared_topic(sink);
+        let before = shared_topic
+            .held_statistics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = &*before {
             return before.clone();
         }
@@ -42,14 +45,14 @@ impl Topics {
             }
         }
         // What can't be read is told where letters are asked for.
-        let settled = self.seen(&place, sink).unwrap_or_default();
+        let acked = self.cached_ranges(&shared_topic, sink).unwrap_or_default();
         let mut gone = 0;
-        for (base, stream) in self.letter_streams(sink) {
+        for (base, stream) in self.dead_letter_streams(sink) {
             let stats = &stream.stats;
             let kept = base + stats.trimmed_to..base + stats.next_seq;
-            let settled = settled.done.range(kept.clone()).count() as u64;
-            sum.dead += (kept.end - kept.start) - settled;
-            gone += stats.trimmed_to + settled;
+            let acked = acked.done.range(kept.clone()).count() as u64;
+            sum.dead += (kept.end - kept.start) - acked;
+            gone += stats.trimmed_to + acked;
             if !messages.iter().any(|m| m.number == stream.number) {
                 // All that is left of a stream that was removed.
                 sum.accepted += stats.next_seq;
@@ -57,29 +60,29 @@ impl Topics {
             }
         }
         // A letter that was replayed is in the stream a second time.
-        let replayed = settled.replayed.min(gone);
+        let replayed = acked.replayed.min(gone);
         sum.discarded = gone - replayed;
         sum.accepted = sum.accepted.saturating_sub(replayed);
         done = done.saturating_sub(replayed);
         sum.lost = sum.lost.min(done.saturating_sub(sum.dead + sum.discarded));
         sum.delivered = done.saturating_sub(sum.dead + sum.discarded + sum.lost);
-        if let Some(delivered) = place.delivered() {
-            self.add(&mut sum, delivered);
+        if let Some(status) = shared_topic.delivery_status() {
+            self.add(&mut sum, status);
         }
         sum
     }
 
-    fn add(&self, sum: &mut TopicStatistics, delivered: Delivered) {
+    fn add(&self, sum: &mut TopicStatistics, status: DeliveryStatus) {
         let now = self.deps.clock.now();
-        match delivered {
-            Delivered::Problem(error) => sum.state = TopicState::Down { error, since: now },
-            Delivered::Lane(lane) => {
-                sum.in_flight = lane.in_flight;
-                sum.retries = lane.retries;
-                sum.state = match lane.provider {
-                    ProviderState::Unknown => TopicState::Idle,
-                    ProviderState::Up => TopicState::Up,
-                    ProviderState::Down { error, since } => {
+        match status {
+            DeliveryStatus::Problem(error) => sum.state = TopicState::Down { error, since: now },
+            DeliveryStatus::Partition(partition) => {
+                sum.in_flight = partition.in_flight;
+                sum.retries = partition.retries;
+                sum.state = match partition.provider {
+                    ProviderHealth::Unknown => TopicState::Idle,
+                    ProviderHealth::Up => TopicState::Up,
+                    ProviderHealth::Down { error, since } => {
                         let ago = self.deps.env.elapsed().saturating_sub(since);
                         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
                         let since = Timestamp::from_millis(now.as_millis().saturating_sub(ago));

@@ -2,38 +2,38 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_buffer::CODEC_MESSAGES_APART;
+use forebay_buffer::CODEC_MESSAGES_STANDALONE;
 use forebay_log::StreamId;
 use forebay_model::SinkKey;
 use futures::FutureExt;
 
-use super::Topics;
-use super::outlets::Place;
-use crate::pipeline::{AppendError, BlockStream, BlockTicket, BlockToAppend, LocalStream};
+use super::TopicRegistry;
+use super::reconciler::SharedTopic;
+use crate::pipeline::{BlockAppendError, BlockStream, BlockTicket, BlockToAppend, LocalStream};
 
 /// A topic's stream, at its end. It is made with the first block.
 #[derive(Debug)]
 pub(super) struct TopicStream {
-    topics: Arc<Topics>,
+    topics: Arc<TopicRegistry>,
     sink: SinkKey,
-    place: Arc<Place>,
-    now: Mutex<Option<(String, Arc<LocalStream>)>>,
+    shared: Arc<SharedTopic>,
+    current: Mutex<Option<(String, Arc<LocalStream>)>>,
 }
 
 impl TopicStream {
-    pub(super) fn new(topics: Arc<Topics>, sink: SinkKey) -> Self {
+    pub(super) fn new(topics: Arc<TopicRegistry>, sink: SinkKey) -> Self {
         Self {
-            place: topics.place(&sink),
+            shared: topics.shared_topic(&sink),
             topics,
             sink,
-            now: Mutex::new(None),
+            current: Mutex::new(None),
         }
     }
 
     /// The stream that takes messages now, if it has room.
-    fn stream(&self) -> Result<Arc<LocalStream>, AppendError> {
+    fn stream(&self) -> Result<Arc<LocalStream>, BlockAppendError> {
         let log = &self.topics.deps.log;
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((name, stream)) = &*now {
             match log.find(name).and_then(|id| log.stats(id)) {
                 Some(s) if s.closed => {}
@@ -42,30 +42,30 @@ impl TopicStream {
             }
         }
         let name = self.topics.open_stream(&self.sink);
-        let stream = LocalStream::of(log, name.clone(), Some(CODEC_MESSAGES_APART));
+        let stream = LocalStream::with_codec(log, name.clone(), Some(CODEC_MESSAGES_STANDALONE));
         let stream = Arc::new(stream);
         *now = Some((name, Arc::clone(&stream)));
         Ok(stream)
     }
 }
 
-impl Topics {
+impl TopicRegistry {
     /// Whether a stream has room for more that waits.
-    pub(super) fn check_waiting(&self, stream: StreamId) -> Result<(), AppendError> {
+    pub(super) fn check_waiting(&self, stream: StreamId) -> Result<(), BlockAppendError> {
         let max = self.deps.config.max_bytes;
         let waiting = self.deps.log.stats(stream).map_or(0, |s| s.stored_bytes);
         if waiting < max.0 {
             return Ok(());
         }
         let text = format!("{max} of the sink wait for their delivery, the maximum");
-        Err(AppendError::Full(text.into()))
+        Err(BlockAppendError::Full(text.into()))
     }
 }
 
 impl BlockStream for TopicStream {
-    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, AppendError> {
+    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, BlockAppendError> {
         let ticket = self.stream()?.append(block)?;
-        let place = Arc::clone(&self.place);
-        Ok(ticket.inspect(move |_| place.wake()).boxed())
+        let shared_topic = Arc::clone(&self.shared);
+        Ok(ticket.inspect(move |_| shared_topic.wake_worker()).boxed())
     }
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::pipeline::{BlockToAppend, Outcome};
-use forebay_buffer::scripted::Scripted;
-use forebay_buffer::{Message, encode_apart};
+use crate::pipeline::{AppendOutcome, BlockToAppend};
+use forebay_buffer::scripted::ScriptedProvider;
+use forebay_buffer::{Message, encode_standalone};
 use forebay_log::{LogConfig, MemEnv};
 use forebay_model::{
-    By, Compression, HttpMethod, ManualClock, MessageMapping, SettingsPatch, Sink, SinkTarget,
-    Span, Stamp, Timestamp, TopicKind, TopicState, TopicStatistics, Version,
+    Actor, AuditStamp, BlockCompression, DefinitionVersion, HttpMethod, HumanDuration, ManualClock,
+    MessageMapping, SettingsPatch, Sink, SinkTarget, Timestamp, TopicKind, TopicState,
+    TopicStatistics,
 };
 use forebay_record::SealedBlock;
 
@@ -22,14 +23,14 @@ const WAITING: [&str; 2] = ["w0", "w1"];
 /// A machine: its disk and its provider.
 struct Machine {
     env: MemEnv,
-    provider: Arc<Mutex<Scripted>>,
+    provider: Arc<Mutex<ScriptedProvider>>,
 }
 
 /// A process on it.
 struct Node {
     env: MemEnv,
     log: Log,
-    topics: Arc<Topics>,
+    topics: Arc<TopicRegistry>,
     sink: Sink,
 }
 
@@ -43,9 +44,9 @@ fn key() -> SinkKey {
 }
 
 fn sink() -> Sink {
-    let stamp = Stamp {
+    let stamp = AuditStamp {
         at: Timestamp::from_millis(1),
-        by: By::system(),
+        by: Actor::system(),
     };
     Sink {
         key: key(),
@@ -60,7 +61,7 @@ fn sink() -> Sink {
             message: MessageMapping::default(),
         }),
         settings: SettingsPatch::new(),
-        version: Version {
+        version: DefinitionVersion {
             number: 1,
             hash: String::new(),
             description: String::new(),
@@ -83,7 +84,7 @@ impl Machine {
 
     /// A provider that refuses these for good.
     fn refusing(&self, payloads: &[&str]) {
-        let provider = Scripted::new();
+        let provider = ScriptedProvider::new();
         payloads.iter().for_each(|p| provider.poison(p.as_bytes()));
         *self.provider.lock().unwrap() = provider;
     }
@@ -112,14 +113,14 @@ impl Machine {
             let provider: Arc<dyn Provider> = Arc::new(provider.lock().unwrap().clone());
             Ok(provider)
         };
-        let topics = Topics::new(TopicDeps {
+        let topics = TopicRegistry::new(TopicDeps {
             log: log.clone(),
             env,
-            clock: Arc::new(ManualClock::at(Timestamp::from_millis(1_000))),
+            clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_000))),
             config: TopicConfig {
                 attempts: 1,
-                backoff: Span::millis(1),
-                backoff_max: Span::millis(1),
+                backoff: HumanDuration::millis(1),
+                backoff_max: HumanDuration::millis(1),
                 ..TopicConfig::default()
             },
             connect: Arc::new(connect),
@@ -135,16 +136,16 @@ impl Machine {
 
 impl Node {
     fn send(&self, payload: &'static str) {
-        assert!(matches!(self.try_send(payload), Ok(Outcome::Stored)));
+        assert!(matches!(self.try_send(payload), Ok(AppendOutcome::Stored)));
     }
 
-    fn try_send(&self, payload: &'static str) -> Result<Outcome, AppendError> {
+    fn try_send(&self, payload: &'static str) -> Result<AppendOutcome, BlockAppendError> {
         let mut bytes = Vec::new();
         let message = Message {
             payload: Some(payload.into()),
             ..Message::default()
         };
-        encode_apart(&mut bytes, "t", &message, 1);
+        encode_standalone(&mut bytes, "t", &message, 1);
         let block = BlockToAppend {
             sealed: SealedBlock {
                 raw_len: bytes.len(),
@@ -153,7 +154,7 @@ impl Node {
             },
             first_at: Timestamp::from_millis(1),
             last_at: Timestamp::from_millis(1),
-            compression: Compression::None,
+            compression: BlockCompression::None,
         };
         let ticket = self.topics.writer(&key())?.append(block)?;
         Ok(block_on(ticket))
@@ -164,8 +165,9 @@ impl Node {
         let streams = self.topics.streams(MESSAGES).remove(&key());
         let streams = streams.unwrap_or_default();
         let topic = self.sink.target.topic().unwrap();
-        self.topics.look_after(&self.sink, topic, false, &streams);
-        streams.iter().all(Stream::is_drained)
+        self.topics
+            .reconcile_sink(&self.sink, topic, false, &streams);
+        streams.iter().all(SinkStream::is_drained)
     }
 
     /// Delivers until nothing waits.
@@ -173,19 +175,19 @@ impl Node {
         while !self.look_after() {
             self.go_on();
         }
-        self.topics.place(&key()).leave();
+        self.topics.shared_topic(&key()).detach();
     }
 
     /// The cursor is written from time to time.
     fn go_on(&self) {
         self.env.advance(Duration::from_secs(1));
-        self.topics.place(&key()).wake();
+        self.topics.shared_topic(&key()).wake_worker();
         std::thread::yield_now();
     }
 
     fn letters(&self) -> Vec<(u64, String)> {
         let found = self.topics.undelivered(&key(), 0, 100).unwrap();
-        let text = |l: &forebay_buffer::DeadLetter| {
+        let text = |l: &forebay_buffer::DeadLetterMessage| {
             String::from_utf8(l.message.payload.clone().unwrap().to_vec()).unwrap()
         };
         found.iter().map(|l| (l.number, text(l))).collect()
@@ -211,8 +213,8 @@ fn with_letters(machine: &Machine) -> Node {
     node
 }
 
-fn these(numbers: &[u64]) -> Which {
-    Which::These(numbers.to_vec())
+fn these(numbers: &[u64]) -> UndeliveredSelection {
+    UndeliveredSelection::These(numbers.to_vec())
 }
 
 #[test]
@@ -224,7 +226,7 @@ fn any_letter_is_replayed_or_dropped_and_counted_once() {
     assert_eq!((counts.accepted, counts.waiting, counts.dead), (7, 4, 3));
     assert_eq!(node.topics.discard(&key(), &these(&[2])).unwrap(), [2]);
     for gone in [1, 2, 3, 5] {
-        for again in [Topics::replay, Topics::discard] {
+        for again in [TopicRegistry::replay, TopicRegistry::discard] {
             let refused = again(&node.topics, &key(), &these(&[0, gone]));
             assert!(
                 matches!(refused, Err(UndeliveredError::NotFound(n)) if n == gone),
@@ -260,9 +262,9 @@ fn any_letter_is_replayed_or_dropped_and_counted_once() {
         }
     );
     assert_eq!(node.letters(), left);
-    let all = Which::From(0, 100);
+    let all = UndeliveredSelection::From(0, 100);
     assert_eq!(node.topics.replay(&key(), &all).unwrap(), [0, 4]);
-    let freed: Vec<_> = node.topics.letter_streams(&key());
+    let freed: Vec<_> = node.topics.dead_letter_streams(&key());
     assert!(freed.iter().all(|(_, s)| s.is_drained()), "{freed:?}");
     node.deliver();
     let counts = node.counts();
@@ -294,7 +296,7 @@ fn a_letter_that_is_refused_again_is_a_letter_again() {
 fn while_letters_move_messages_are_delivered_and_stay() {
     let machine = Machine::new(4);
     let node = with_letters(&machine);
-    let place = node.topics.place(&key());
+    let place = node.topics.shared_topic(&key());
     let trimmed = || {
         let streams = node.topics.streams(MESSAGES).remove(&key()).unwrap();
         streams.first().unwrap().stats.trimmed_to
@@ -302,7 +304,7 @@ fn while_letters_move_messages_are_delivered_and_stay() {
     while !node.look_after() {
         node.go_on();
     }
-    place.hold(Some(TopicStatistics::NOTHING));
+    place.hold_statistics(Some(TopicStatistics::NOTHING));
     let before = trimmed();
     // The second of them is taken after all that was done about the first.
     for (n, payload) in (3..).zip(["x0", "x1"]) {
@@ -314,7 +316,7 @@ fn while_letters_move_messages_are_delivered_and_stay() {
     // Whatever was handed to the log before is on the disk after it.
     node.send("x2");
     assert_eq!(trimmed(), before);
-    place.hold(None);
+    place.hold_statistics(None);
     node.deliver();
     assert_eq!(trimmed(), before + 3);
 }
@@ -379,7 +381,7 @@ fn a_full_volume_takes_no_replay_and_gets_room_when_letters_are_dropped() {
     let large: &'static str = Box::leak("x".repeat(16 << 10).into_boxed_str());
     // To the last byte: what a replay writes is small.
     for payload in [large, "x"] {
-        while let Ok(Outcome::Stored) = node.try_send(payload) {
+        while let Ok(AppendOutcome::Stored) = node.try_send(payload) {
             // Until its writer has let go of it, a block counts twice.
             while node.log.volume_stats().queued_bytes > 0 {
                 std::thread::yield_now();
@@ -405,12 +407,12 @@ fn a_full_volume_takes_no_replay_and_gets_room_when_letters_are_dropped() {
 fn what_is_remembered_of_letters_is_bounded() {
     let machine = Machine::new(3);
     let node = with_letters(&machine);
-    let place = node.topics.place(&key());
-    let settled = settled::Settled {
-        done: (10..10 + settled::SETTLED_MAX as u64).collect(),
-        ..settled::Settled::default()
+    let place = node.topics.shared_topic(&key());
+    let settled = acked_ranges::AckedRanges {
+        done: (10..10 + acked_ranges::ACKED_MAX as u64).collect(),
+        ..acked_ranges::AckedRanges::default()
     };
-    node.topics.keep(&place, &key(), settled).unwrap();
+    node.topics.persist(&place, &key(), settled).unwrap();
     let refused = node.topics.discard(&key(), &these(&[1])).unwrap_err();
     assert!(
         matches!(refused, UndeliveredError::TooScattered),

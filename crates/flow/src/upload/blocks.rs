@@ -4,10 +4,10 @@
 use std::io;
 
 use bytes::Bytes;
-use forebay_log::{Item, Reader};
-use forebay_model::Compression;
-use forebay_model::failpoint::{self, Point};
-use forebay_record::block::Encoder;
+use forebay_log::{BlockReader, ReadItem};
+use forebay_model::BlockCompression;
+use forebay_model::failpoint::{self, FailPoint};
+use forebay_record::block::BlockEncoder;
 use tokio::sync::mpsc::Sender;
 
 use crate::pipeline::compression as compression_of;
@@ -17,7 +17,7 @@ const JOINED_BYTES: usize = 256 << 10;
 
 /// What was read of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Read {
+pub(super) struct ReadCounts {
     pub(super) records: u64,
     /// Damaged on disk.
     pub(super) lost: u64,
@@ -25,10 +25,10 @@ pub(super) struct Read {
 
 /// Reads the stream to its end. Chunks are whole members or frames.
 pub(super) fn read(
-    mut reader: Reader,
-    compression: Compression,
+    mut reader: BlockReader,
+    compression: BlockCompression,
     sender: &Sender<Result<Bytes, io::Error>>,
-) -> io::Result<Read> {
+) -> io::Result<ReadCounts> {
     let result = send_all(&mut reader, compression, sender);
     if let Err(e) = &result {
         // The upload must not succeed with what was read so far. Nobody listens if it has failed.
@@ -38,14 +38,14 @@ pub(super) fn read(
 }
 
 fn send_all(
-    reader: &mut Reader,
-    compression: Compression,
+    reader: &mut BlockReader,
+    compression: BlockCompression,
     sender: &Sender<Result<Bytes, io::Error>>,
-) -> io::Result<Read> {
-    let mut read = Read::default();
-    let mut joined = Joined {
+) -> io::Result<ReadCounts> {
+    let mut read = ReadCounts::default();
+    let mut joined = JoinedBlocks {
         rows: Vec::new(),
-        encoder: Encoder::new(compression)?,
+        encoder: BlockEncoder::new(compression)?,
     };
     let send = |bytes: Bytes| {
         let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload was broken off");
@@ -53,7 +53,7 @@ fn send_all(
     };
     for item in reader {
         match item.map_err(io::Error::other)? {
-            Item::Gap(gap) => {
+            ReadItem::Gap(gap) => {
                 let (stream, first, records) = (&gap.name, gap.first_seq, gap.records);
                 tracing::error!(
                     stream,
@@ -63,11 +63,11 @@ fn send_all(
                 );
                 read.lost += records;
             }
-            Item::Block(block) => {
+            ReadItem::Block(block) => {
                 read.records += u64::from(block.records);
-                failpoint::at(Point::UploadReading);
-                let is_plain = compression_of(block.codec) == Some(Compression::None);
-                if !is_plain || compression == Compression::None {
+                failpoint::at(FailPoint::UploadReading);
+                let is_plain = compression_of(block.codec) == Some(BlockCompression::None);
+                if !is_plain || compression == BlockCompression::None {
                     if let Some(bytes) = joined.take()? {
                         send(bytes)?;
                     }
@@ -90,12 +90,12 @@ fn send_all(
 }
 
 /// Rows of small blocks.
-struct Joined {
+struct JoinedBlocks {
     rows: Vec<u8>,
-    encoder: Encoder,
+    encoder: BlockEncoder,
 }
 
-impl Joined {
+impl JoinedBlocks {
     /// As one member or frame; nothing if there are none.
     fn take(&mut self) -> io::Result<Option<Bytes>> {
         if self.rows.is_empty() {

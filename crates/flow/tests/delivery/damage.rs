@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::world::*;
 use bytes::Bytes;
-use forebay_model::{Compression, SliceState};
-use forebay_record::{Encoder, block};
+use forebay_model::{BlockCompression, SliceState};
+use forebay_record::{BlockEncoder, block};
 use forebay_remote::services;
 use forebay_remote::staging::StagingConfig;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -62,7 +62,7 @@ async fn a_slice_of_which_the_log_has_lost_everything_holds_nothing_back() {
     world.damage(2);
     world.run_until(|| world.is_imported()).await;
     assert_eq!(world.rows(), []);
-    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
     assert_eq!((balance.accepted, balance.lost), (20, 20));
     assert!(balance.holds());
 }
@@ -98,7 +98,7 @@ async fn what_staging_and_log_have_both_lost_is_counted_and_the_rest_is_imported
     world.clock.advance(Duration::from_secs(3));
     world.run_until(|| world.is_imported()).await;
     assert_eq!(world.rows().len(), 20);
-    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
     assert_eq!(
         (balance.accepted, balance.imported, balance.lost),
         (30, 20, 10)
@@ -186,7 +186,7 @@ async fn an_object_with_other_bytes_than_were_uploaded_is_never_imported() {
 }
 
 /// Whole objects of the same length and compression, with the same rows but for a letter.
-fn other_rows(object: &[u8], compression: Compression) -> Vec<u8> {
+fn other_rows(object: &[u8], compression: BlockCompression) -> Vec<u8> {
     let raw = block::decode(object, compression, usize::try_from(csv_bytes(50)).unwrap()).unwrap();
     // Compressed, not every letter makes the same length.
     let other = (b'b'..=b'z')
@@ -194,14 +194,17 @@ fn other_rows(object: &[u8], compression: Compression) -> Vec<u8> {
         .find_map(|letter| {
             let swapped = |b: &u8| if *b == b'w' { letter } else { *b };
             let raw: Vec<u8> = raw.iter().map(swapped).collect();
-            let encoded = Encoder::new(compression).unwrap().encode(&raw).unwrap();
+            let encoded = BlockEncoder::new(compression)
+                .unwrap()
+                .encode(&raw)
+                .unwrap();
             (encoded.len() == object.len()).then(|| encoded.to_vec())
         });
     other.unwrap()
 }
 
 /// Some bytes are not as they were.
-fn damaged(object: &[u8], _: Compression) -> Vec<u8> {
+fn damaged(object: &[u8], _: BlockCompression) -> Vec<u8> {
     let mut bytes = object.to_vec();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -209,7 +212,7 @@ fn damaged(object: &[u8], _: Compression) -> Vec<u8> {
 }
 
 /// What is made of an object.
-type Replacement = fn(&[u8], Compression) -> Vec<u8>;
+type Replacement = fn(&[u8], BlockCompression) -> Vec<u8>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_with_other_bytes_of_the_same_length_on_s3_is_never_imported() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::*;
-use forebay_flow::dead_letter::Which;
+use forebay_flow::dead_letter::SinkDeadLetterSelection;
 use forebay_model::TableBackend;
 use futures::stream;
 
@@ -28,7 +28,7 @@ async fn rows_get_from_the_log_into_the_table_in_order_and_the_stream_goes() {
         world.staging.size(&world.slice.staging_path).await.unwrap(),
         None
     );
-    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
     assert_eq!(
         (
             balance.accepted,
@@ -55,7 +55,7 @@ async fn later_rows_go_past_a_slice_whose_stream_the_log_lacks() {
     let slice = world.repo.slice(&lacking).await.unwrap();
     assert!(slice.retry.parked, "{:?}", slice.retry);
     // What is missing is not forgotten.
-    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
     assert!(balance.holds(), "{balance:?}");
     assert_eq!((balance.imported, balance.in_flight), (20, 5));
 }
@@ -111,7 +111,14 @@ async fn a_parked_file_follows_its_sink() {
         let sql = "SELECT count(*) FROM seen WHERE x LIKE 'a \"text\"%'";
         let n: i64 = db.query_row(sql, [], |r| r.get(0)).unwrap();
         assert_eq!(n, 10, "{table}");
-        assert!(world.repo.balance(&sink_key()).await.unwrap().holds());
+        assert!(
+            world
+                .repo
+                .reconciliation(&sink_key())
+                .await
+                .unwrap()
+                .holds()
+        );
     }
 }
 
@@ -134,7 +141,7 @@ async fn rows_that_a_table_can_not_take_become_dead_letters_once_and_can_be_repl
     world.repo.reject_file(&world.file, &stamp()).await.unwrap();
     world.run_until(|| world.is_imported()).await;
     let counts = || async {
-        let b = world.repo.balance(&sink_key()).await.unwrap();
+        let b = world.repo.reconciliation(&sink_key()).await.unwrap();
         assert!(b.holds(), "{b:?}");
         (b.accepted, b.imported, b.dead, b.in_flight)
     };
@@ -142,23 +149,23 @@ async fn rows_that_a_table_can_not_take_become_dead_letters_once_and_can_be_repl
     assert_eq!(world.rows(), []);
     let letters = world.letters();
     let kept = letters
-        .list(&sink_key(), Which::From(0, 100))
+        .list(&sink_key(), SinkDeadLetterSelection::From(0, 100))
         .await
         .unwrap();
     assert_eq!(kept.len(), 30);
-    let shown = std::str::from_utf8(&kept[3].letter.body).unwrap();
+    let shown = std::str::from_utf8(&kept[3].dead_letter.body).unwrap();
     assert_eq!(shown, r#"{"id": "3", "text": "a \"text\"\nof two lines"}"#);
     assert!(
-        kept[3].letter.message.contains("constraint"),
+        kept[3].dead_letter.message.contains("constraint"),
         "{:?}",
-        kept[3].letter
+        kept[3].dead_letter
     );
     // All but the one, into the file that is open now.
     let good: Vec<u64> = kept.iter().map(|k| k.number).filter(|n| *n != 3).collect();
     let replayed = letters
-        .replay(&sink_key(), Which::These(good))
+        .replay(&sink_key(), SinkDeadLetterSelection::These(good))
         .await
         .unwrap();
-    assert_eq!((replayed.replayed, replayed.refused), (29, Vec::new()));
+    assert_eq!((replayed.replayed, replayed.rejected), (29, Vec::new()));
     assert_eq!(counts().await, (30, 0, 1, 29));
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
-use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
+use forebay_remote::table::{
+    Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
+};
 
 pub(crate) struct SilentTable {
     pub(crate) table: Arc<dyn Table>,
@@ -30,11 +32,15 @@ impl Table for SilentTable {
         self.table.backend()
     }
 
-    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<Finding> {
+    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<InspectionFinding> {
         self.table.check_names(table, mapping)
     }
 
-    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError> {
+    async fn inspect(
+        &self,
+        table: &TableId,
+        mapping: &Mapping,
+    ) -> Result<TableInspection, TableError> {
         self.answering()?.inspect(table, mapping).await
     }
 
@@ -42,7 +48,11 @@ impl Table for SilentTable {
         self.answering()?.prepare(table, mapping).await
     }
 
-    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
+    async fn import(
+        &self,
+        import: &Import,
+        rows: RowStream<'_>,
+    ) -> Result<ImportSummary, TableError> {
         self.answering()?.import(import, rows).await
     }
 
@@ -54,8 +64,8 @@ impl Table for SilentTable {
         self.answering()?.imported(import_id).await
     }
 
-    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
-        self.answering()?.lacking(imports).await
+    async fn missing_imports(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+        self.answering()?.missing_imports(imports).await
     }
 
     async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError> {

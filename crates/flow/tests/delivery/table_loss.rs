@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::silent::SilentTable;
 use crate::world::*;
-use forebay_flow::import::Tables;
+use forebay_flow::import::TableRegistry;
 use forebay_model::TableBackend;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +29,7 @@ async fn an_import_that_its_table_has_lost_is_done_again_while_somebody_has_the_
         .await;
     // Nothing was taken away before the table was asked.
     assert_eq!(table.imported(&id).await.unwrap(), Some(20));
-    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
     assert!(balance.holds());
     assert_eq!(world.rows().len(), 20);
     assert_eq!((balance.imported, balance.lost), (20, 0));
@@ -53,7 +53,7 @@ async fn nothing_is_taken_away_while_a_table_can_not_be_asked() {
         is_silent: true.into(),
         unanswered: 0.into(),
     });
-    world.tables = Tables::new(TableBackend::Sqlite).with(silent.clone());
+    world.tables = TableRegistry::new(TableBackend::Sqlite).with(silent.clone());
     // What follows the first one was done then.
     world
         .run_until(|| async { silent.unanswered.load(Ordering::Relaxed) > 2 })
@@ -78,7 +78,7 @@ async fn rows_that_a_table_has_lost_count_as_lost_until_it_has_them_again() {
     let lost = |n: u64| {
         let repo = &world.repo;
         move || async move {
-            let b = repo.balance(&sink_key()).await.unwrap();
+            let b = repo.reconciliation(&sink_key()).await.unwrap();
             assert!(b.holds(), "{b:?}");
             (b.accepted, b.imported, b.lost) == (20, 20 - n, n)
         }

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use forebay_flow::dead_letter::DeadLetters;
-use forebay_flow::deliver::{Delivery, WorkConfig};
-use forebay_flow::import::{Importer, Tables};
-use forebay_flow::janitor::{Janitor, JanitorConfig};
+use forebay_flow::dead_letter::SinkDeadLetters;
+use forebay_flow::garbage_collector::{GarbageCollector, GarbageCollectorConfig};
+use forebay_flow::import::{Importer, TableRegistry};
 use forebay_flow::pipeline::LocalLog;
 use forebay_flow::upload::Uploader;
+use forebay_flow::work_queue::{DeliveryContext, WorkConfig};
 use forebay_log::{Log, LogConfig, NewBlock, StdEnv};
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, SinkContent, SourceContent};
 use forebay_model::{
-    Backoff, BranchId, BranchKey, By, Column, ColumnKind, Compression, FileKey, ManualClock,
-    Mapping, ProjectId, SinkId, SinkKey, SinkSettings, Slice, SourceId, SourceKey, SourceKind,
-    Span, Stamp, Statistics, TableBackend, TableSink, Timestamp, VolumeId,
+    Actor, AuditStamp, Backoff, BlockCompression, BranchId, BranchKey, ColumnKind, FileKey,
+    HumanDuration, ManualClock, Mapping, MappingColumn, ProjectId, SinkId, SinkKey, SinkSettings,
+    Slice, SourceId, SourceKey, SourceKind, Statistics, TableBackend, TableSink, Timestamp,
+    VolumeId,
 };
-use forebay_record::{Encoder, Limits, csv};
+use forebay_record::{BlockEncoder, RowLimits, csv};
 use forebay_remote::staging::{LocalStaging, Staging, StagingConfig};
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
 use tempfile::TempDir;
@@ -31,16 +32,16 @@ pub(crate) struct World {
     pub(crate) repo: Repo,
     pub(crate) log: Log,
     pub(crate) staging: Staging,
-    pub(crate) tables: Tables,
+    pub(crate) tables: TableRegistry,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) file: FileKey,
     pub(crate) slice: Slice,
 }
 
-pub(crate) fn stamp() -> Stamp {
-    Stamp {
+pub(crate) fn stamp() -> AuditStamp {
+    AuditStamp {
         at: Timestamp::from_millis(1_800_000_000_000),
-        by: By::system(),
+        by: Actor::system(),
     }
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn volume() -> VolumeId {
 }
 
 pub(crate) fn mapping() -> Mapping {
-    let column = |name: &str| Column {
+    let column = |name: &str| MappingColumn {
         name: name.to_owned(),
         primary_key: false,
         kind: ColumnKind::Body,
@@ -137,8 +138,8 @@ impl World {
             repo,
             log,
             staging: Staging::open(&staging).unwrap(),
-            tables: Tables::new(TableBackend::Sqlite).with(Arc::new(table)),
-            clock: Arc::new(ManualClock::at(stamp().at.plus(Duration::from_secs(60)))),
+            tables: TableRegistry::new(TableBackend::Sqlite).with(Arc::new(table)),
+            clock: Arc::new(ManualClock::new(stamp().at.plus(Duration::from_secs(60)))),
             file: active.file.key.clone(),
             slice: active.slices[0].slice.value.clone(),
             dir,
@@ -148,7 +149,7 @@ impl World {
     /// Appends `blocks` blocks of `rows` rows each.
     pub(crate) async fn append(&self, blocks: u32, rows: u32) {
         let stream = self.log.stream(&self.slice.key.to_string()).unwrap();
-        let mut encoder = Encoder::new(self.slice.compression).unwrap();
+        let mut encoder = BlockEncoder::new(self.slice.compression).unwrap();
         for block in 0..blocks {
             let mut raw = Vec::new();
             for row in 0..rows {
@@ -164,9 +165,9 @@ impl World {
                 stream,
                 records: rows,
                 codec: match self.slice.compression {
-                    Compression::None => 0,
-                    Compression::Gzip { .. } => 1,
-                    Compression::Zstd { .. } => 2,
+                    BlockCompression::None => 0,
+                    BlockCompression::Gzip { .. } => 1,
+                    BlockCompression::Zstd { .. } => 2,
                 },
                 raw_len,
                 first_at_ms: 1,
@@ -196,9 +197,9 @@ impl World {
             .unwrap();
     }
 
-    pub(crate) fn delivery(&self) -> Delivery {
+    pub(crate) fn delivery(&self) -> DeliveryContext {
         let random = AtomicU64::new(1);
-        Delivery {
+        DeliveryContext {
             repo: self.repo.clone(),
             clock: self.clock.clone(),
             random: Arc::new(move || random.fetch_add(1, Ordering::Relaxed)),
@@ -206,8 +207,8 @@ impl World {
         }
     }
 
-    pub(crate) fn letters(&self) -> DeadLetters {
-        DeadLetters {
+    pub(crate) fn letters(&self) -> SinkDeadLetters {
+        SinkDeadLetters {
             repo: self.repo.clone(),
             log: self.log.clone(),
             volume: volume(),
@@ -215,14 +216,14 @@ impl World {
             clock: self.clock.clone(),
             templates: None,
             random: Arc::new(|| 0),
-            limits: Limits::default(),
-            turn: Arc::default(),
+            limits: RowLimits::default(),
+            lock: Arc::default(),
         }
     }
 
     /// The sink with columns of other names, or other ones.
     pub(crate) async fn define(&self, columns: &[&str], table: &str) {
-        let column = |name: &&str| Column {
+        let column = |name: &&str| MappingColumn {
             name: (*name).to_owned(),
             primary_key: false,
             kind: ColumnKind::Body,
@@ -302,16 +303,16 @@ impl World {
             WorkConfig::default(),
         )
         .with_dead_letters(self.letters());
-        let janitor = Janitor::new(
+        let janitor = GarbageCollector::new(
             self.delivery(),
             self.log.clone(),
             volume(),
             staging,
             tables,
             "cluster",
-            JanitorConfig {
-                interval: Span::secs(1),
-                ledger_interval: Span::secs(1),
+            GarbageCollectorConfig {
+                interval: HumanDuration::secs(1),
+                ledger_interval: HumanDuration::secs(1),
             },
         );
         tasks.spawn(uploader.run(stop.clone()));

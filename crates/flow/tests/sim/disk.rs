@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_flow::pipeline::{
-    AppendError, Appender, BlockStream, BlockTicket, BlockToAppend, LocalLog, Outcome,
+    AppendOutcome, Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend, LocalLog,
 };
-use forebay_log::{Access, Env, File, LockGuard, MemEnv};
-use forebay_meta::stored::letters::LetterCounts;
+use forebay_log::{Env, EnvFile, FileAccess, LockGuard, MemEnv};
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
 use forebay_model::{SinkKey, SliceKey, Statistics, VolumeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -27,7 +27,7 @@ pub(crate) struct SimAppender {
 }
 
 impl Appender for SimAppender {
-    fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError> {
+    fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, BlockAppendError> {
         Ok(Arc::new(SimStream {
             stream: self.log.open(slice)?,
             slice: slice.to_string(),
@@ -36,28 +36,28 @@ impl Appender for SimAppender {
         }))
     }
 
-    fn letters(&self, sink: &SinkKey) -> Arc<dyn BlockStream> {
+    fn dead_letters(&self, sink: &SinkKey) -> Arc<dyn BlockStream> {
         Arc::new(SimStream {
-            stream: self.log.letters(sink),
+            stream: self.log.dead_letters(sink),
             slice: sink.to_string(),
             gates: self.gates.clone(),
             acknowledges_early: self.acknowledges_early,
         })
     }
 
-    fn letter_bytes(&self, sink: &SinkKey) -> u64 {
-        self.log.letter_bytes(sink)
+    fn dead_letter_bytes(&self, sink: &SinkKey) -> u64 {
+        self.log.dead_letter_bytes(sink)
     }
 
-    fn letter_counts(&self) -> Vec<(SinkKey, VolumeId, LetterCounts)> {
-        self.log.letter_counts()
+    fn dead_letter_counts(&self) -> Vec<(SinkKey, VolumeId, DeadLetterCounts)> {
+        self.log.dead_letter_counts()
     }
 
     fn statistics(&self, slice: &SliceKey) -> Option<Statistics> {
         self.log.statistics(slice)
     }
 
-    fn close(&self, slice: &SliceKey) -> BoxFuture<'static, Result<Statistics, AppendError>> {
+    fn close(&self, slice: &SliceKey) -> BoxFuture<'static, Result<Statistics, BlockAppendError>> {
         let (gates, name) = (self.gates.clone(), slice.to_string());
         let close = self.log.close(slice);
         async move {
@@ -77,10 +77,10 @@ struct SimStream {
 }
 
 impl BlockStream for SimStream {
-    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, AppendError> {
+    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, BlockAppendError> {
         let ticket = self.stream.append(block)?;
         if self.acknowledges_early {
-            return Ok(async { Outcome::Stored }.boxed());
+            return Ok(async { AppendOutcome::Stored }.boxed());
         }
         let (gates, slice) = (self.gates.clone(), self.slice.clone());
         Ok(async move {
@@ -95,7 +95,7 @@ impl BlockStream for SimStream {
 /// A disk whose syncs do nothing, and say that they have.
 pub(crate) struct NeverSyncs(pub(crate) MemEnv);
 
-struct NeverSynced(Arc<dyn File>);
+struct NeverSynced(Arc<dyn EnvFile>);
 
 impl Env for NeverSyncs {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -106,7 +106,7 @@ impl Env for NeverSyncs {
         self.0.list(dir)
     }
 
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, access: FileAccess) -> io::Result<Arc<dyn EnvFile>> {
         let file = self.0.open(path, access)?;
         Ok(Arc::new(NeverSynced(file)))
     }
@@ -144,7 +144,7 @@ impl Env for NeverSyncs {
     }
 }
 
-impl File for NeverSynced {
+impl EnvFile for NeverSynced {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buf, offset)
     }

@@ -7,25 +7,27 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_control::coordinator::{Coordinator, CoordinatorConfig};
-use forebay_flow::budget::Budget;
-use forebay_flow::deliver::{Delivery, WorkConfig};
 use forebay_flow::dispatch::Dispatcher;
-use forebay_flow::follow::{FollowDeps, Follower};
-use forebay_flow::import::{Importer, Tables};
-use forebay_flow::janitor::{Janitor, JanitorConfig};
-use forebay_flow::losses::{LossError, name_losses, remembered_volume};
+use forebay_flow::garbage_collector::{GarbageCollector, GarbageCollectorConfig};
+use forebay_flow::import::{Importer, TableRegistry};
+use forebay_flow::losses::{LossError, record_losses, remembered_volume};
+use forebay_flow::memory_limiter::MemoryLimiter;
 use forebay_flow::pipeline::{Appender, LocalLog, PipelineShared};
-use forebay_flow::report::Reporter;
+use forebay_flow::reconciler::{ReconcilerDeps, RouteReconciler};
+use forebay_flow::statistics_reporter::StatisticsReporter;
 use forebay_flow::upload::Uploader;
+use forebay_flow::work_queue::{DeliveryContext, WorkConfig};
 use forebay_log::{Env, Log, LogConfig, RecoveryReport};
-use forebay_meta::embedded::Monotonic;
-use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
+use forebay_meta::embedded::TokioMonotonicClock;
+use forebay_meta::repo::runtime::{Node as NodeEntry, RegisteredVolume};
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::session::Session;
 use forebay_meta::store::LeaseId;
 use forebay_meta::{Repo, Store};
-use forebay_model::{Clock, NodeId, SinkSettings, Span, TableBackend, Timestamp, VolumeId};
-use forebay_record::Limits;
+use forebay_model::{
+    Clock, HumanDuration, NodeId, SinkSettings, TableBackend, Timestamp, VolumeId,
+};
+use forebay_record::RowLimits;
 use forebay_remote::staging::Staging;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -114,7 +116,7 @@ pub(crate) struct Node {
     pub(crate) report: RecoveryReport,
     pub(crate) volume: VolumeId,
     pub(crate) dispatcher: Arc<Dispatcher>,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Arc<MemoryLimiter>,
     pub(crate) tasks: JoinSet<Ended>,
     pipelines: Arc<PipelineShared>,
     stop: CancellationToken,
@@ -138,21 +140,21 @@ fn log_config() -> LogConfig {
 fn settings() -> SinkSettings {
     let mut settings = SinkSettings::default();
     settings.upload.count = 4;
-    settings.upload.interval = Span::secs(10);
+    settings.upload.interval = HumanDuration::secs(10);
     settings.import.count = 10;
-    settings.import.interval = Span::secs(30);
+    settings.import.interval = HumanDuration::secs(30);
     settings.import.slices = 5;
-    settings.import.expiration = Span::mins(5);
+    settings.import.expiration = HumanDuration::mins(5);
     settings
 }
 
 fn coordinator_config() -> CoordinatorConfig {
     CoordinatorConfig {
-        check_interval: Span::secs(1),
-        cleanup_interval: Span::secs(30),
-        archived_file_expiration: Span::mins(1),
+        check_interval: HumanDuration::secs(1),
+        cleanup_interval: HumanDuration::secs(30),
+        archived_file_expiration: HumanDuration::mins(1),
         archived_file_retention_per_sink: 1,
-        retry_max: Span::secs(60),
+        retry_max: HumanDuration::secs(60),
         ..CoordinatorConfig::default()
     }
 }
@@ -162,7 +164,7 @@ impl Node {
     pub(crate) async fn start(around: &Around) -> Result<Self, String> {
         around.clock.begin();
         let dir = Path::new("/log");
-        let elapsed = Arc::new(Monotonic::start());
+        let elapsed = Arc::new(TokioMonotonicClock::start());
         let store = SimStore::open(&around.meta, elapsed, around.gates.clone());
         let store: Arc<dyn Store> = Arc::new(store);
         let repo = Repo::new(Arc::clone(&store), settings());
@@ -174,12 +176,12 @@ impl Node {
         let (log, report) = Log::open(Arc::clone(&around.disk), dir, config)
             .map_err(|e| format!("the log: {e}"))?;
         let volume = VolumeId(format!("{:016x}", log.volume_stats().volume));
-        name_losses(&repo, &log, &volume, around.clock.now())
+        record_losses(&repo, &log, &volume, around.clock.now())
             .await
             .map_err(losses)?;
         let counter = Arc::new(AtomicU64::new(0));
         let wide = Arc::clone(&counter);
-        let budget = Budget::new(64 << 20);
+        let budget = MemoryLimiter::new(64 << 20);
         let mut node = Self {
             dispatcher: Dispatcher::new(
                 None,
@@ -216,7 +218,7 @@ impl Node {
             roles: Vec::new(),
         };
         self.repo.register_node(&entry, lease).await?;
-        let volume = Volume {
+        let volume = RegisteredVolume {
             id: self.volume.clone(),
             node: id.clone(),
         };
@@ -224,7 +226,7 @@ impl Node {
         self.repo.register_source_node(&id, lease).await?;
         let stop = self.stop.clone();
         self.spawn("the session", async move {
-            session.keep(stop).await.map_err(|e| e.to_string())
+            session.keep_alive(stop).await.map_err(|e| e.to_string())
         });
         self.follow(around, id, lease);
         self.deliver(around, &cluster, &counter);
@@ -258,18 +260,21 @@ impl Node {
             gates: around.gates.clone(),
             acknowledges_early: around.acknowledges_early,
         });
-        let reporter = Reporter::new(self.repo.clone(), node.clone(), Arc::clone(&appender));
-        let (follower, _) = Follower::new(FollowDeps {
+        let reporter =
+            StatisticsReporter::new(self.repo.clone(), node.clone(), Arc::clone(&appender));
+        let (follower, _) = RouteReconciler::new(ReconcilerDeps {
             repo: self.repo.clone(),
             node,
             lease,
             volume: self.volume.clone(),
             appender,
             dispatcher: Arc::clone(&self.dispatcher),
-            gates: forebay_flow::quota::Gates::new(forebay_model::quota::Quotas::default()),
+            limiters: forebay_flow::quota::LimiterRegistry::new(
+                forebay_model::quota::Quotas::default(),
+            ),
             pipelines: Arc::clone(&self.pipelines),
             reporter: Arc::clone(&reporter),
-            limits: Limits::default(),
+            limits: RowLimits::default(),
             topics: None,
         });
         let stop = self.stop.clone();
@@ -285,14 +290,14 @@ impl Node {
 
     /// Role storage.
     fn deliver(&mut self, around: &Around, cluster: &str, counter: &Arc<AtomicU64>) {
-        let delivery = Delivery {
+        let delivery = DeliveryContext {
             repo: self.repo.clone(),
             clock: around.clock.clone(),
             random: random(counter),
             backoff: coordinator_config().backoff(),
         };
-        let staging = Staging::on(Arc::new(around.staging.clone()), "simulated staging");
-        let tables = Tables::new(TableBackend::Sqlite).with(Arc::new(around.table.clone()));
+        let staging = Staging::with_store(Arc::new(around.staging.clone()), "simulated staging");
+        let tables = TableRegistry::new(TableBackend::Sqlite).with(Arc::new(around.table.clone()));
         let uploader = Uploader::new(
             delivery.clone(),
             self.log.clone(),
@@ -308,14 +313,14 @@ impl Node {
             cluster,
             WorkConfig::default(),
         );
-        let janitor = Janitor::new(
+        let janitor = GarbageCollector::new(
             delivery,
             self.log.clone(),
             self.volume.clone(),
             staging,
             tables,
             cluster,
-            JanitorConfig::default(),
+            GarbageCollectorConfig::default(),
         );
         let (a, b, c) = (self.stop.clone(), self.stop.clone(), self.stop.clone());
         self.spawn("the uploader", async move {

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_meta::embedded::Elapsed;
+use forebay_meta::embedded::MonotonicClock;
 use forebay_meta::store::{
-    Batch, Entry, Event, Expect, LeaseId, Op, Page, RANGE_ENTRIES_MAX, Revision, Store, StoreError,
-    Txn, TxnError, Watch, WatchError, check_key,
+    EntryPage, KeyCondition, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError,
+    Txn, TxnError, TxnOp, WatchBatch, WatchError, WatchEvent, WatchStream, check_key,
 };
 use tokio::sync::Notify;
 
@@ -24,10 +24,10 @@ pub(crate) struct Disk(Arc<Mutex<Kept>>);
 struct Kept {
     head: Revision,
     opened: u64,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, StoreEntry>,
     outage: bool,
     /// For a broken store: entries as of this long ago come back after a power cut.
-    forgets: Option<(Revision, BTreeMap<String, Entry>)>,
+    forgets: Option<(Revision, BTreeMap<String, StoreEntry>)>,
 }
 
 impl Disk {
@@ -64,7 +64,7 @@ struct Lease {
 struct Session {
     /// The first transaction that is remembered.
     first: u64,
-    past: Vec<Arc<Vec<Event>>>,
+    past: Vec<Arc<Vec<WatchEvent>>>,
     leases: BTreeMap<LeaseId, Lease>,
     granted: u64,
 }
@@ -77,7 +77,7 @@ struct Shared {
     session: Mutex<Session>,
     /// Wakes the watches in the order in which they wait; a `watch` channel would not.
     committed: Notify,
-    clock: Arc<dyn Elapsed>,
+    clock: Arc<dyn MonotonicClock>,
     gates: Gates,
 }
 
@@ -89,7 +89,7 @@ impl fmt::Debug for SimStore {
 
 impl SimStore {
     /// Opens it: all leases of before have ended.
-    pub(crate) fn open(disk: &Disk, clock: Arc<dyn Elapsed>, gates: Gates) -> Self {
+    pub(crate) fn open(disk: &Disk, clock: Arc<dyn MonotonicClock>, gates: Gates) -> Self {
         let mut kept = disk.lock();
         kept.opened += 1;
         let leased = kept.entries.values().any(|e| e.lease.is_some());
@@ -165,7 +165,7 @@ impl Shared {
     fn commit(&self, txn: &Txn) -> Result<Revision, TxnError> {
         let mut kept = self.disk.lock();
         for op in &txn.ops {
-            if let Op::Put { lease: Some(l), .. } = op
+            if let TxnOp::Put { lease: Some(l), .. } = op
                 && !self.session().leases.contains_key(l)
             {
                 return Err(StoreError::LeaseNotFound(*l).into());
@@ -189,7 +189,7 @@ impl Shared {
         Ok(revision)
     }
 
-    fn batch(&self, prefix: &str, from: Revision) -> Result<Option<Batch>, WatchError> {
+    fn batch(&self, prefix: &str, from: Revision) -> Result<Option<WatchBatch>, WatchError> {
         let session = self.session();
         let Some(skip) = from.0.checked_sub(session.first) else {
             return Err(WatchError::Compacted {
@@ -197,7 +197,7 @@ impl Shared {
             });
         };
         let past = session.past.iter().skip(usize::try_from(skip).unwrap());
-        let mut batch = Batch {
+        let mut batch = WatchBatch {
             events: Vec::new(),
             revision: Revision(session.first + session.past.len() as u64 - 1),
         };
@@ -213,49 +213,49 @@ impl Shared {
 }
 
 impl Kept {
-    fn apply(&mut self, op: &Op, revision: Revision, events: &mut Vec<Event>) {
+    fn apply(&mut self, op: &TxnOp, revision: Revision, events: &mut Vec<WatchEvent>) {
         match op {
-            Op::Put { key, value, lease } => {
+            TxnOp::Put { key, value, lease } => {
                 let before = self.entries.get(key);
-                let entry = Entry {
+                let entry = StoreEntry {
                     key: key.clone(),
                     value: value.clone(),
                     create_revision: before.map_or(revision, |e| e.create_revision),
                     mod_revision: revision,
                     lease: *lease,
                 };
-                events.push(Event::Put(entry.clone()));
+                events.push(WatchEvent::Put(entry.clone()));
                 self.entries.insert(key.clone(), entry);
             }
-            Op::Delete { key } => {
+            TxnOp::Delete { key } => {
                 if self.entries.remove(key).is_some() {
                     let key = key.clone();
-                    events.push(Event::Delete { key, revision });
+                    events.push(WatchEvent::Delete { key, revision });
                 }
             }
-            Op::DeletePrefix { prefix } => {
+            TxnOp::DeletePrefix { prefix } => {
                 let keys = self.entries.keys().filter(|k| k.starts_with(prefix));
                 for key in keys.cloned().collect::<Vec<_>>() {
                     self.entries.remove(&key);
-                    events.push(Event::Delete { key, revision });
+                    events.push(WatchEvent::Delete { key, revision });
                 }
             }
         }
     }
 
-    fn holds(&self, key: &str, expect: Expect) -> bool {
+    fn holds(&self, key: &str, expect: KeyCondition) -> bool {
         match (self.entries.get(key), expect) {
-            (Some(e), Expect::Revision(r)) => e.mod_revision == r,
-            (entry, Expect::Absent) => entry.is_none(),
-            (entry, Expect::Exists) => entry.is_some(),
-            (None, Expect::Revision(_)) => false,
+            (Some(e), KeyCondition::Revision(r)) => e.mod_revision == r,
+            (entry, KeyCondition::Absent) => entry.is_none(),
+            (entry, KeyCondition::Exists) => entry.is_some(),
+            (None, KeyCondition::Revision(_)) => false,
         }
     }
 }
 
 #[async_trait]
 impl Store for SimStore {
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
         check_key(key)?;
         if self.0.gates.pass(Step::Get, key).await == Verdict::Fail {
             return Err(StoreError::Unavailable("the read failed".to_owned()));
@@ -269,7 +269,7 @@ impl Store for SimStore {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<EntryPage, StoreError> {
         self.available()?;
         let kept = self.0.disk.lock();
         let limit = limit.min(RANGE_ENTRIES_MAX);
@@ -279,10 +279,10 @@ impl Store for SimStore {
             .take_while(|(k, _)| k.starts_with(prefix))
             .filter(|(k, _)| after.is_none_or(|a| k.as_str() > a))
             .map(|(_, e)| e.clone());
-        let entries: Vec<Entry> = found.by_ref().take(limit).collect();
+        let entries: Vec<StoreEntry> = found.by_ref().take(limit).collect();
         let more = found.next().is_some();
         drop(found);
-        Ok(Page {
+        Ok(EntryPage {
             entries,
             more,
             revision: kept.head,
@@ -292,7 +292,9 @@ impl Store for SimStore {
     async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
         txn.check()?;
         let what = txn.ops.first().map_or("nothing", |op| match op {
-            Op::Put { key, .. } | Op::Delete { key } | Op::DeletePrefix { prefix: key } => key,
+            TxnOp::Put { key, .. }
+            | TxnOp::Delete { key }
+            | TxnOp::DeletePrefix { prefix: key } => key,
         });
         if self.0.gates.pass(Step::Commit, what).await == Verdict::Fail {
             // Not done, and the caller can't know.
@@ -307,7 +309,7 @@ impl Store for SimStore {
         Ok(revision)
     }
 
-    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError> {
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError> {
         self.available()?;
         self.0.batch(prefix, from)?;
         let state = (Arc::clone(&self.0), prefix.to_owned(), Some(from));
@@ -365,19 +367,19 @@ impl Store for SimStore {
 }
 
 mod conformance {
-    use forebay_meta::conformance::Fixture;
-    use forebay_meta::embedded::ManualElapsed;
+    use forebay_meta::conformance::StoreFixture;
+    use forebay_meta::embedded::ManualMonotonicClock;
 
     use super::*;
 
     struct Simulated {
         store: Arc<SimStore>,
-        clock: Arc<ManualElapsed>,
+        clock: Arc<ManualMonotonicClock>,
     }
 
     impl Simulated {
         fn new() -> Self {
-            let clock = Arc::new(ManualElapsed::default());
+            let clock = Arc::new(ManualMonotonicClock::default());
             let gates = Gates::default();
             gates.set_open(true);
             let store = SimStore::open(&Disk::default(), clock.clone(), gates);
@@ -389,12 +391,12 @@ mod conformance {
     }
 
     #[async_trait]
-    impl Fixture for Simulated {
+    impl StoreFixture for Simulated {
         fn store(&self) -> Arc<dyn Store> {
             self.store.clone()
         }
 
-        async fn pass(&self, time: Duration) {
+        async fn advance_time(&self, time: Duration) {
             self.clock.advance(time);
             self.store.expire();
         }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
-use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
+use forebay_remote::table::{
+    Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
+};
 use futures::StreamExt;
 
 use crate::gate::{Gates, Step, Verdict};
@@ -90,9 +92,9 @@ impl SimTable {
         Ok(())
     }
 
-    fn known(&self, id: &str) -> Option<Imported> {
+    fn known(&self, id: &str) -> Option<ImportSummary> {
         let rows = *self.lock().ledger.get(id)?;
-        Some(Imported {
+        Some(ImportSummary {
             rows,
             already_done: true,
             replaced_cells: 0,
@@ -143,14 +145,14 @@ impl Table for SimTable {
         TableBackend::Sqlite
     }
 
-    fn check_names(&self, _: &TableId, _: &Mapping) -> Vec<Finding> {
+    fn check_names(&self, _: &TableId, _: &Mapping) -> Vec<InspectionFinding> {
         Vec::new()
     }
 
-    async fn inspect(&self, _: &TableId, _: &Mapping) -> Result<Inspection, TableError> {
+    async fn inspect(&self, _: &TableId, _: &Mapping) -> Result<TableInspection, TableError> {
         // It is made by its first import, and looked at only before that.
         self.available()?;
-        Ok(Inspection::default())
+        Ok(TableInspection::default())
     }
 
     async fn prepare(&self, _: &TableId, _: &Mapping) -> Result<(), TableError> {
@@ -161,7 +163,11 @@ impl Table for SimTable {
         Ok(())
     }
 
-    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
+    async fn import(
+        &self,
+        import: &Import,
+        rows: RowStream<'_>,
+    ) -> Result<ImportSummary, TableError> {
         self.available()?;
         if let Some(known) = self.known(&import.id) {
             return Ok(known);
@@ -185,7 +191,7 @@ impl Table for SimTable {
         if self.fault == Fault::LedgerFirst {
             self.insert(&import.table.to_string(), &rows);
         }
-        Ok(Imported {
+        Ok(ImportSummary {
             rows: rows.len() as u64,
             already_done: false,
             replaced_cells: 0,
@@ -211,7 +217,7 @@ impl Table for SimTable {
         Ok(self.lock().ledger.get(import_id).copied())
     }
 
-    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+    async fn missing_imports(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
         self.available()?;
         let kept = self.lock();
         let lacking = imports.iter().filter(|id| !kept.ledger.contains_key(*id));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use forebay_log::{Call, MemEnv};
+use forebay_log::{DiskCall, MemEnv};
 use forebay_model::ColumnKind;
 
 use crate::client::{Client, post};
@@ -34,7 +34,7 @@ async fn a_failed_sync_is_final_and_said_as_it_is() {
     let w = world(&disk).await;
     let mut client = w.client().await;
     assert_eq!(client.post(&stream(), r#"{"n":1}"#).await.status, 200);
-    disk.fail(Some(Call::Sync), 0, EIO);
+    disk.fail(Some(DiskCall::Sync), 0, EIO);
     let answer = client.post(&stream(), r#"{"n":2}"#).await;
     assert_eq!(answer.status, 500);
     let sink = &answer.json()["sources"][0]["sinks"][0];
@@ -80,7 +80,7 @@ async fn sinks_that_do_not_wait_hear_of_a_failed_volume_too() {
     let sinks = vec![SinkDef("k", vec![ColumnKind::Body], quick)];
     let w = World::start_on(Volume::on(&disk), config(), sinks).await;
     let mut client = w.client().await;
-    disk.fail(Some(Call::Sync), 0, EIO);
+    disk.fail(Some(DiskCall::Sync), 0, EIO);
     assert_eq!(
         client.post(&stream(), "{}").await.status,
         202,

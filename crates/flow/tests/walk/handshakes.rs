@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use forebay_flow::dispatch::{BranchRoute, Table};
-use forebay_model::{Handshake, Handshakes};
+use forebay_flow::dispatch::{BranchRoute, RouteTable};
+use forebay_model::{HandshakeKind, HandshakeSettings};
 use serde_json::json;
 
 use crate::client::{Answer, Client, post};
@@ -19,7 +19,7 @@ async fn ask(client: &mut Client, method: &str, query: &str, headers: &str) -> A
 
 async fn answering(kinds: &[&str], verify_token: &str) -> World {
     let w = World::bodies(config()).await;
-    let mut handshakes = Handshakes::default();
+    let mut handshakes = HandshakeSettings::default();
     handshakes.set_names(&kinds.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>());
     verify_token.clone_into(&mut handshakes.verify_token);
     let branch = BranchRoute {
@@ -29,7 +29,7 @@ async fn answering(kinds: &[&str], verify_token: &str) -> World {
         sinks: w.sinks.iter().map(Arc::clone).collect(),
     };
     w.dispatcher
-        .set_table(Table::new([(SECRET.to_owned(), branch)]));
+        .set_table(RouteTable::new([(SECRET.to_owned(), branch)]));
     w
 }
 
@@ -132,7 +132,7 @@ fn is_inert(answer: &Answer) {
 
 #[tokio::test]
 async fn each_handshake_is_answered_as_its_sender_wants_it() {
-    let w = answering(&Handshake::NAMES, "t0ken").await;
+    let w = answering(&HandshakeKind::NAMES, "t0ken").await;
     let mut client = w.client().await;
     let hub = "?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=t0ken";
     let okta = "X-Okta-Verification-Challenge: a-B_9\r\n";

@@ -3,8 +3,8 @@
 
 use std::io::Write;
 
-use forebay_flow::lane::Turn;
-use forebay_model::{ByteSize, ColumnKind, Span};
+use forebay_flow::fair_thread_pool::WorkPermit;
+use forebay_model::{ByteSize, ColumnKind, HumanDuration};
 use futures::FutureExt;
 use serde_json::json;
 
@@ -35,13 +35,13 @@ fn ones(bytes: usize) -> Vec<u8> {
 }
 
 /// All turns that there are.
-fn take_all_turns(w: &World) -> Vec<Turn> {
-    let lane = w.dispatcher.large();
-    std::iter::from_fn(|| lane.enter(0).now_or_never()).collect()
+fn take_all_turns(w: &World) -> Vec<WorkPermit> {
+    let lane = w.dispatcher.large_pool();
+    std::iter::from_fn(|| lane.acquire(0).now_or_never()).collect()
 }
 
 async fn until_waiting(w: &World, count: usize) {
-    while w.dispatcher.large().waiting() < count {
+    while w.dispatcher.large_pool().waiting() < count {
         tokio::task::yield_now().await;
     }
 }
@@ -55,7 +55,7 @@ async fn small_requests_are_answered_while_large_ones_wait_and_those_hold_what_w
     const NOISY: usize = 16;
     let mut config = config();
     // What is asserted is the order; a slow machine may take its time for 16 bodies of 16 MB.
-    config.request_timeout = Span::secs(60);
+    config.request_timeout = HumanDuration::secs(60);
     let w = World::start(config, vec![SinkDef("k", vec![path("[0]")], plain())]).await;
     let turns = take_all_turns(&w);
     let bomb = gzip(&ones(8_000_000));
@@ -73,7 +73,11 @@ async fn small_requests_are_answered_while_large_ones_wait_and_those_hold_what_w
     for _ in 0..10 {
         assert_eq!(quiet.post(&stream(), "[7]").await.status, 200);
     }
-    assert_eq!(w.dispatcher.large().waiting(), NOISY, "none has had a turn");
+    assert_eq!(
+        w.dispatcher.large_pool().waiting(),
+        NOISY,
+        "none has had a turn"
+    );
     drop(turns);
     for client in &mut noisy {
         assert_eq!(client.answer().await.unwrap().status, 200);
@@ -85,7 +89,7 @@ async fn small_requests_are_answered_while_large_ones_wait_and_those_hold_what_w
 #[tokio::test(start_paused = true)]
 async fn a_large_request_whose_turn_does_not_come_is_told_that_nothing_is_stored() {
     let mut config = config();
-    config.request_timeout = Span::secs(5);
+    config.request_timeout = HumanDuration::secs(5);
     let w = World::timed(config).await;
     let turns = take_all_turns(&w);
     let answer = w
@@ -105,14 +109,14 @@ async fn a_large_request_whose_turn_does_not_come_is_told_that_nothing_is_stored
 async fn while_rows_wait_for_the_disk_no_more_are_made() {
     let w = World::bodies(config()).await;
     let limit = w.budget.limit();
-    let rows = w.budget.rows(limit + 1);
+    let rows = w.budget.acquire_for_rows(limit + 1);
     let mut small = w.client().await;
     let answer = small.send(&post(&stream(), "", b"")).await;
     let found = (answer.status, answer.header("retry-after"));
     assert_eq!(found, (429, Some("1")));
     drop(rows);
     // Rows up to the limit, and one body: that is as much as may be.
-    let rows = w.budget.rows(limit - 50_000);
+    let rows = w.budget.acquire_for_rows(limit - 50_000);
     let mut large = w.client().await;
     large
         .write(&post(&stream(), NDJSON, &large_batch(3000)))

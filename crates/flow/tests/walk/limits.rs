@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use forebay_model::{ByteSize, Span};
+use forebay_model::{ByteSize, HumanDuration};
 
 use crate::client::{Client, post};
 use crate::world::{World, config, stream};
@@ -222,7 +222,7 @@ async fn bytes_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn slow_bodies() {
     let mut config = config();
-    config.request_timeout = Span::secs(5);
+    config.request_timeout = HumanDuration::secs(5);
     let w = World::timed(config).await;
     let mut client = w.client().await;
     let head = format!(
@@ -242,8 +242,8 @@ async fn slow_bodies() {
 #[tokio::test(start_paused = true)]
 async fn slow_headers_and_idle_connections() {
     let mut config = config();
-    config.header_read_timeout = Span::secs(5);
-    config.idle_timeout = Span::secs(20);
+    config.header_read_timeout = HumanDuration::secs(5);
+    config.idle_timeout = HumanDuration::secs(20);
     let w = World::timed(config).await;
     let lasts = async |client: &mut Client| {
         let started = tokio::time::Instant::now();

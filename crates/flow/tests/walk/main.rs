@@ -5,15 +5,15 @@
 mod batches;
 mod bodies;
 mod client;
+mod dead_letters;
 mod failures;
-mod follow;
 mod handshakes;
 mod large;
-mod letters;
 mod limits;
 mod node;
 mod protocol;
 mod quotas;
+mod reconciler;
 mod records;
 mod replay;
 mod volume;

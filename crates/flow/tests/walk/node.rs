@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use forebay_flow::budget::Budget;
 use forebay_flow::dispatch::Dispatcher;
-use forebay_flow::follow::{FollowDeps, FollowError, Follower};
+use forebay_flow::memory_limiter::MemoryLimiter;
 use forebay_flow::pipeline::{Appender, PipelineShared};
-use forebay_flow::quota::{DiskUse, Gates};
-use forebay_flow::report::Reporter;
-use forebay_flow::source::http::{Deps, HttpSource};
+use forebay_flow::quota::{DiskUse, LimiterRegistry};
+use forebay_flow::reconciler::{ReconcilerDeps, ReconcilerError, RouteReconciler};
+use forebay_flow::source::http::{HttpSourceDeps, HttpSourceServer};
+use forebay_flow::statistics_reporter::StatisticsReporter;
 use forebay_meta::repo::definitions::{SinkContent, SourceContent};
 use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Revision, Store};
 use forebay_model::quota::Quotas;
 use forebay_model::{
-    BranchKey, By, ColumnKind, NodeId, SettingsPatch, SinkKey, SinkSettings, Slice, SliceKey,
-    SliceState, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp,
+    Actor, AuditStamp, BranchKey, ColumnKind, NodeId, SettingsPatch, SinkKey, SinkSettings, Slice,
+    SliceKey, SliceState, SourceKey, SourceKind, TableBackend, TableSink, Timestamp,
 };
-use forebay_record::Limits;
+use forebay_record::RowLimits;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -40,12 +40,12 @@ pub(crate) struct Machine {
 /// A process.
 pub(crate) struct Node {
     pub(crate) repo: Repo,
-    pub(crate) source: HttpSource,
+    pub(crate) source: HttpSourceServer,
     pub(crate) disk: DiskUse,
-    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) reporter: Arc<StatisticsReporter>,
     pub(crate) pipelines: Arc<PipelineShared>,
     pub(crate) progress: watch::Receiver<Option<Revision>>,
-    pub(crate) follower: JoinHandle<Result<(), FollowError>>,
+    pub(crate) follower: JoinHandle<Result<(), ReconcilerError>>,
     stop: CancellationToken,
     session: JoinHandle<()>,
 }
@@ -54,10 +54,10 @@ pub(crate) fn sink_key(id: &str) -> SinkKey {
     format!("1/2/s/{id}").parse().unwrap()
 }
 
-pub(crate) fn stamp() -> Stamp {
-    Stamp {
+pub(crate) fn stamp() -> AuditStamp {
+    AuditStamp {
         at: NOW.parse().unwrap(),
-        by: By::system(),
+        by: Actor::system(),
     }
 }
 
@@ -88,38 +88,38 @@ impl Machine {
         let lease = session.lease();
         let stop = CancellationToken::new();
         let keep = stop.clone();
-        let session = tokio::spawn(async move { session.keep(keep).await.unwrap() });
+        let session = tokio::spawn(async move { session.keep_alive(keep).await.unwrap() });
         let node = NodeId("n1".to_owned());
         repo.register_source_node(&node, lease).await.unwrap();
         let counter = AtomicU64::new(0);
         let random = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
         let dispatcher = Dispatcher::new(None, random);
-        let budget = Budget::new(64 << 20);
+        let budget = MemoryLimiter::new(64 << 20);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
         let appender: Arc<dyn Appender> = self.volume.shared();
-        let reporter = Reporter::new(repo.clone(), node.clone(), Arc::clone(&appender));
-        let gates = Gates::new(self.quotas);
+        let reporter = StatisticsReporter::new(repo.clone(), node.clone(), Arc::clone(&appender));
+        let gates = LimiterRegistry::new(self.quotas);
         let disk = DiskUse::new(Arc::clone(&gates), self.volume.log.clone());
-        let (follower, progress) = Follower::new(FollowDeps {
+        let (follower, progress) = RouteReconciler::new(ReconcilerDeps {
             repo: repo.clone(),
             node,
             lease,
             volume: volume_id(),
             appender,
             dispatcher: Arc::clone(&dispatcher),
-            gates,
+            limiters: gates,
             pipelines: Arc::clone(&pipelines),
             reporter: Arc::clone(&reporter),
-            limits: Limits::default(),
+            limits: RowLimits::default(),
             topics: None,
         });
         let follower = tokio::spawn(follower.run(stop.clone()));
-        let deps = Deps {
+        let deps = HttpSourceDeps {
             dispatcher,
-            budget,
-            clock: Arc::new(forebay_model::ManualClock::at(NOW.parse().unwrap())),
+            memory_limiter: budget,
+            clock: Arc::new(forebay_model::ManualClock::new(NOW.parse().unwrap())),
         };
-        let source = HttpSource::bind(config(), deps).await.unwrap();
+        let source = HttpSourceServer::bind(config(), deps).await.unwrap();
         Node {
             repo,
             source,

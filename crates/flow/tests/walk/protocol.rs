@@ -224,13 +224,13 @@ async fn what_can_not_be_listened_on_is_named() {
     let again = |change: &dyn Fn(&mut forebay_flow::source::http::HttpSourceConfig)| {
         let mut config = config();
         change(&mut config);
-        let deps = forebay_flow::source::http::Deps {
+        let deps = forebay_flow::source::http::HttpSourceDeps {
             dispatcher: Arc::clone(&w.dispatcher),
-            budget: Arc::clone(&w.budget),
+            memory_limiter: Arc::clone(&w.budget),
             clock: Arc::new(forebay_model::ManualClock::default()),
         };
         async {
-            forebay_flow::source::http::HttpSource::bind(config, deps)
+            forebay_flow::source::http::HttpSourceServer::bind(config, deps)
                 .await
                 .unwrap_err()
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use forebay_flow::dispatch::{BranchRoute, Table};
-use forebay_flow::quota::Gates;
+use forebay_flow::dispatch::{BranchRoute, RouteTable};
+use forebay_flow::quota::LimiterRegistry;
 use forebay_flow::source::http::HttpSourceConfig;
-use forebay_model::quota::{OwnQuota, ProjectQuota, Quotas, SourceQuota};
-use forebay_model::{ByteSize, ColumnKind, ProjectId, Span};
+use forebay_model::quota::{ProjectQuota, QuotaOverrides, Quotas, SourceQuota};
+use forebay_model::{ByteSize, ColumnKind, HumanDuration, ProjectId};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::node::{Machine, stamp};
 use crate::world::{SECRET, World, config, stream};
 
 const NOTHING: Quotas = Quotas {
-    window: Span::secs(1),
+    window: HumanDuration::secs(1),
     source: SourceQuota::NONE,
     project: ProjectQuota::NONE,
 };
@@ -23,21 +23,23 @@ const NOTHING: Quotas = Quotas {
 /// A source with these quotas, in a time that stands still while anything is to do.
 async fn limited(config: HttpSourceConfig, quotas: Quotas) -> World {
     let world = World::timed(config).await;
-    let gates = Gates::new(quotas);
+    let gates = LimiterRegistry::new(quotas);
     let branch = BranchRoute {
         key: world.sinks[0].key().source.clone(),
         disabled: false,
         handshakes: {
-            let mut handshakes = forebay_model::Handshakes::default();
+            let mut handshakes = forebay_model::HandshakeSettings::default();
             handshakes.set_names(&["dropbox".to_owned()]);
             handshakes
         },
         sinks: world.sinks.clone(),
     };
-    let mut maker = gates.maker();
-    world.dispatcher.set_table(Table::gated(
+    let mut maker = gates.builder();
+    world.dispatcher.set_table(RouteTable::with_limiters(
         [(SECRET.to_owned(), branch)],
-        |project, source| maker.gate(project, source, quotas.source, &OwnQuota::default()),
+        |project, source| {
+            maker.source_limiter(project, source, quotas.source, &QuotaOverrides::default())
+        },
     ));
     world
 }
@@ -263,18 +265,18 @@ async fn quotas_change_while_the_node_runs() {
     node.create_source().await;
     node.create_sink("k", &[ColumnKind::Body]).await;
     assert_eq!(until(&node, 200).await.header("ratelimit-policy"), None);
-    let set = async |own: OwnQuota| {
+    let set = async |own: QuotaOverrides| {
         let project = ProjectId(1);
         node.repo.set_quota(project, &own, &stamp()).await.unwrap();
     };
-    let own = OwnQuota {
+    let own = QuotaOverrides {
         requests_per_second: Some(1),
-        ..OwnQuota::default()
+        ..QuotaOverrides::default()
     };
     set(own).await;
     let over = until(&node, 429).await;
     is_over(&over, 429, "The project's quota of 1 requests a second");
-    set(OwnQuota::default()).await;
+    set(QuotaOverrides::default()).await;
     while until(&node, 200).await.header("ratelimit-policy").is_some() {}
     // A source can have its own.
     let key = "1/2/s".parse().unwrap();
@@ -323,9 +325,9 @@ async fn a_project_that_fills_the_disk_is_refused_also_after_a_restart() {
     };
     is_over(&first, 507, "The project's quota of 1B on disk");
     // More disk is room at once.
-    let own = OwnQuota {
+    let own = QuotaOverrides {
         disk_bytes: Some(ByteSize::mb(1)),
-        ..OwnQuota::default()
+        ..QuotaOverrides::default()
     };
     let project = ProjectId(1);
     node.repo.set_quota(project, &own, &stamp()).await.unwrap();

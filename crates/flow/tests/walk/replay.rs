@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_flow::dead_letter::{DeadLetters, Which};
+use forebay_flow::dead_letter::{SinkDeadLetterSelection, SinkDeadLetters};
 use forebay_meta::Repo;
 use forebay_meta::store::{
-    Entry, LeaseId, Page, Revision, Store, StoreError, Txn, TxnError, Watch, WatchError,
+    EntryPage, LeaseId, Revision, Store, StoreEntry, StoreError, Txn, TxnError, WatchError,
+    WatchStream,
 };
 use forebay_model::SinkSettings;
 
-use crate::letters::{balance, letters, mend, node, replayed};
+use crate::dead_letters::{balance, letters, mend, node, replayed};
 use crate::node::{Machine, Node, sink_key};
 use crate::world::stream;
 
@@ -45,7 +46,7 @@ impl Breaking {
 
 #[async_trait]
 impl Store for Breaking {
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
         self.check()?;
         self.inner.get(key).await
     }
@@ -55,7 +56,7 @@ impl Store for Breaking {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<EntryPage, StoreError> {
         self.check()?;
         self.inner.range(prefix, after, limit).await
     }
@@ -70,7 +71,7 @@ impl Store for Breaking {
         Ok(revision)
     }
 
-    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError> {
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError> {
         self.inner.watch(prefix, from).await
     }
 
@@ -88,7 +89,7 @@ impl Store for Breaking {
 }
 
 /// Three letters, and who replays them over a connection that breaks.
-async fn three_letters(machine: &Machine, lost: Lost) -> (Node, DeadLetters) {
+async fn three_letters(machine: &Machine, lost: Lost) -> (Node, SinkDeadLetters) {
     let mut node = node(machine).await;
     let mut client = node.client().await;
     for i in 0..3 {
@@ -101,7 +102,7 @@ async fn three_letters(machine: &Machine, lost: Lost) -> (Node, DeadLetters) {
         lost,
         broken: AtomicBool::default(),
     };
-    let desk = DeadLetters {
+    let desk = SinkDeadLetters {
         repo: Repo::new(Arc::new(store), SinkSettings::default()),
         ..letters(machine, &node)
     };
@@ -113,14 +114,20 @@ async fn rows_stay_when_nobody_says_whether_their_slice_was_made() {
     let machine = Machine::new();
     let (node, desk) = three_letters(&machine, Lost::Answer).await;
     let key = sink_key("k");
-    let unsaid = desk.replay(&key, Which::From(0, 100)).await.unwrap_err();
+    let unsaid = desk
+        .replay(&key, SinkDeadLetterSelection::From(0, 100))
+        .await
+        .unwrap_err();
     assert!(
         unsaid.to_string().contains("whether it was done"),
         "{unsaid}"
     );
     assert_eq!(replayed(&machine, &node).await.len(), 3);
     // It was done, so it is not done again.
-    let again = desk.replay(&key, Which::From(0, 100)).await.unwrap();
+    let again = desk
+        .replay(&key, SinkDeadLetterSelection::From(0, 100))
+        .await
+        .unwrap();
     assert_eq!(again.replayed, 0);
     assert_eq!(replayed(&machine, &node).await.len(), 3);
     assert_eq!(balance(&node).await, [3, 0, 0, 3]);
@@ -131,7 +138,9 @@ async fn rows_stay_when_nobody_says_whether_their_slice_was_made() {
 async fn rows_stay_when_the_store_is_gone_just_after_it_has_made_their_slice() {
     let machine = Machine::new();
     let (node, desk) = three_letters(&machine, Lost::Connection).await;
-    let done = desk.replay(&sink_key("k"), Which::From(0, 100)).await;
+    let done = desk
+        .replay(&sink_key("k"), SinkDeadLetterSelection::From(0, 100))
+        .await;
     assert_eq!(done.unwrap().replayed, 3);
     assert_eq!(replayed(&machine, &node).await.len(), 3);
     assert_eq!(balance(&node).await, [3, 0, 0, 3]);

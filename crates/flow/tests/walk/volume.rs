@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_flow::pipeline::{Appender, LocalLog};
-use forebay_log::{Env, Item, Log, LogConfig, MemEnv, StdEnv};
-use forebay_model::{Compression, SliceKey, VolumeId};
+use forebay_log::{Env, Log, LogConfig, MemEnv, ReadItem, StdEnv};
+use forebay_model::{BlockCompression, SliceKey, VolumeId};
 use forebay_record::block::decode;
 use tempfile::TempDir;
 
@@ -104,14 +104,14 @@ pub(crate) fn rows(log: &Log, slice: &SliceKey) -> Vec<String> {
     let mut text = String::new();
     let mut records = 0;
     for item in reader {
-        let Item::Block(block) = item.unwrap() else {
+        let ReadItem::Block(block) = item.unwrap() else {
             panic!("lost records");
         };
         let compression = match block.codec {
-            0 => Compression::None,
+            0 => BlockCompression::None,
             codec => {
                 assert_eq!(codec, 1);
-                Compression::Gzip { level: 1 }
+                BlockCompression::Gzip { level: 1 }
             }
         };
         let raw = decode(&block.payload, compression, block.raw_len as usize);

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use forebay_flow::budget::Budget;
-use forebay_flow::dispatch::{BranchRoute, Dispatcher, SinkRoute, Table};
+use forebay_flow::dispatch::{BranchRoute, Dispatcher, RouteTable, SinkRoute};
+use forebay_flow::memory_limiter::MemoryLimiter;
 use forebay_flow::pipeline::{Appender, Pipeline, PipelineShared};
-use forebay_flow::source::http::{Deps, HttpSource, HttpSourceConfig};
+use forebay_flow::source::http::{HttpSourceConfig, HttpSourceDeps, HttpSourceServer};
 use forebay_flow::template::TemplatePool;
 use forebay_model::{
-    Column, ColumnKind, Compression, ManualClock, Mapping, PathColumn, SinkSettings, SliceKey,
-    SourceKey, Timestamp,
+    BlockCompression, ColumnKind, ManualClock, Mapping, MappingColumn, PathColumn, SinkSettings,
+    SliceKey, SourceKey, Timestamp,
 };
-use forebay_record::{CompiledMapping, Limits};
+use forebay_record::{CompiledMapping, RowLimits};
 
 use crate::client::{Answer, Client};
 use crate::volume::Volume;
@@ -23,9 +23,9 @@ pub(crate) const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJK
 pub(crate) const NOW: &str = "2026-11-21T05:01:49.120Z";
 
 pub(crate) struct World {
-    pub(crate) source: HttpSource,
+    pub(crate) source: HttpSourceServer,
     pub(crate) dispatcher: Arc<Dispatcher>,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Arc<MemoryLimiter>,
     pub(crate) shared: Arc<PipelineShared>,
     pub(crate) volume: Volume,
     pub(crate) sinks: Vec<Arc<SinkRoute>>,
@@ -47,7 +47,7 @@ pub(crate) fn path(path: &str) -> ColumnKind {
 }
 
 pub(crate) fn mapping(kinds: &[ColumnKind]) -> Mapping {
-    let columns = kinds.iter().enumerate().map(|(i, kind)| Column {
+    let columns = kinds.iter().enumerate().map(|(i, kind)| MappingColumn {
         name: format!("c{i}"),
         primary_key: false,
         kind: kind.clone(),
@@ -100,7 +100,7 @@ impl World {
         let counter = AtomicU64::new(0);
         let random = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
         let dispatcher = Dispatcher::new(templates, random);
-        let budget = Budget::new(config.max_bytes_in_flight.0);
+        let budget = MemoryLimiter::new(config.max_bytes_in_flight.0);
         let shared = PipelineShared::new(Arc::clone(&budget));
         let key: SourceKey = "1/2/s".parse().unwrap();
         let mut routes = Vec::new();
@@ -112,16 +112,16 @@ impl World {
         let branch = BranchRoute {
             key,
             disabled: false,
-            handshakes: forebay_model::Handshakes::default(),
+            handshakes: forebay_model::HandshakeSettings::default(),
             sinks: routes.clone(),
         };
-        dispatcher.set_table(Table::new([(SECRET.to_owned(), branch)]));
-        let deps = Deps {
+        dispatcher.set_table(RouteTable::new([(SECRET.to_owned(), branch)]));
+        let deps = HttpSourceDeps {
             dispatcher: Arc::clone(&dispatcher),
-            budget: Arc::clone(&budget),
-            clock: Arc::new(ManualClock::at(NOW.parse().unwrap())),
+            memory_limiter: Arc::clone(&budget),
+            clock: Arc::new(ManualClock::new(NOW.parse().unwrap())),
         };
-        let source = HttpSource::bind(config, deps).await.unwrap();
+        let source = HttpSourceServer::bind(config, deps).await.unwrap();
         Self {
             source,
             dispatcher,
@@ -167,10 +167,10 @@ pub(crate) fn open(
     appender: &Arc<dyn Appender>,
     shared: &Arc<PipelineShared>,
 ) -> Option<Arc<Pipeline>> {
-    let mapping = CompiledMapping::compile_checked(&mapping(columns), &Limits::default());
+    let mapping = CompiledMapping::compile_checked(&mapping(columns), &RowLimits::default());
     let pipeline = Pipeline::open(
         slice(route, number),
-        Compression::Gzip { level: 1 },
+        BlockCompression::Gzip { level: 1 },
         settings,
         Arc::new(mapping),
         appender,

@@ -4,10 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use forebay_meta::embedded::{self, DATABASE_FILE};
-use forebay_meta::sqlite_copy::Pinned;
+use forebay_meta::sqlite_copy::PinnedDatabase;
 use forebay_model::Timestamp;
 
-use super::{Done, LOG_FOLDER, Origin, TABLES_FILE, Target};
+use super::{BackupReport, BackupSource, BackupWriter, LOG_FOLDER, TABLES_FILE};
 
 /// Files of the log that are none of its content.
 fn is_content(name: &str) -> bool {
@@ -18,15 +18,19 @@ fn is_content(name: &str) -> bool {
 ///
 /// # Errors
 /// A sentence; there is no backup then.
-pub(crate) fn offline(origin: &Origin, to: &Path, now: Timestamp) -> Result<Done, String> {
+pub(crate) fn offline(
+    origin: &BackupSource,
+    to: &Path,
+    now: Timestamp,
+) -> Result<BackupReport, String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |e: std::io::Error| format!("{path}: {e}")
     };
-    let pin = |path: &Path| Pinned::open(path).map_err(|e| e.to_string());
+    let pin = |path: &Path| PinnedDatabase::open(path).map_err(|e| e.to_string());
     let metadata = pin(&origin.dir.join(DATABASE_FILE))?;
-    let mut target = Target::begin(&origin.dir, to)?;
-    target.folder(LOG_FOLDER)?;
+    let mut target = BackupWriter::create(&origin.dir, to)?;
+    target.create_folder(LOG_FOLDER)?;
     let log = origin.dir.join(LOG_FOLDER);
     let mut names: Vec<String> = std::fs::read_dir(&log)
         .map_err(failed(&log))?
@@ -39,18 +43,18 @@ pub(crate) fn offline(origin: &Origin, to: &Path, now: Timestamp) -> Result<Done
         let path: PathBuf = log.join(&name);
         let mut file = std::fs::File::open(&path).map_err(failed(&path))?;
         let len = file.metadata().map_err(failed(&path))?.len();
-        target.copy(&format!("{LOG_FOLDER}/{name}"), &mut |b| file.read(b), len)?;
+        target.copy_file(&format!("{LOG_FOLDER}/{name}"), &mut |b| file.read(b), len)?;
     }
     if origin.tables.exists() {
-        target.database(TABLES_FILE, &pin(&origin.tables)?)?;
+        target.copy_database(TABLES_FILE, &pin(&origin.tables)?)?;
     }
-    target.database(DATABASE_FILE, &metadata)?;
+    target.copy_database(DATABASE_FILE, &metadata)?;
     drop(metadata);
     let copied = target.path(DATABASE_FILE);
-    let revision = embedded::copies::revision_of(&copied).map_err(|e| e.to_string())?;
-    target.rest(origin)?;
+    let revision = embedded::copies::read_revision(&copied).map_err(|e| e.to_string())?;
+    target.copy_token(origin)?;
     let (files, bytes) = target.finish(revision, now)?;
-    Ok(Done {
+    Ok(BackupReport {
         to: to.to_owned(),
         files,
         bytes,

@@ -6,12 +6,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{ABOUT_FILE, LOG_FOLDER, SUMS_FILE, Summing};
+use super::{CHECKSUMS_FILE, ChecksumWriter, LOG_FOLDER, MANIFEST_FILE};
 use crate::data_dir;
 
 /// What was restored.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Restored {
+pub(crate) struct RestoreReport {
     pub(crate) files: usize,
     pub(crate) bytes: u64,
 }
@@ -21,12 +21,12 @@ pub(crate) struct Restored {
 ///
 /// # Errors
 /// A sentence; nothing is left then.
-pub(crate) fn restore(from: &Path, to: &Path) -> Result<Restored, String> {
+pub(crate) fn restore(from: &Path, to: &Path) -> Result<RestoreReport, String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |e: std::io::Error| format!("{path}: {e}")
     };
-    let sums = from.join(SUMS_FILE);
+    let sums = from.join(CHECKSUMS_FILE);
     let text = std::fs::read_to_string(&sums).map_err(|e| {
         format!(
             "{} is no complete backup: {}: {e}",
@@ -34,17 +34,17 @@ pub(crate) fn restore(from: &Path, to: &Path) -> Result<Restored, String> {
             sums.display()
         )
     })?;
-    let listed = parse(&text).map_err(|e| format!("{}: {e}", sums.display()))?;
-    let found = files_of(from).map_err(failed(from))?;
+    let listed = parse_checksums(&text).map_err(|e| format!("{}: {e}", sums.display()))?;
+    let found = list_files(from).map_err(failed(from))?;
     if let Some(missing) = listed.keys().find(|name| !found.contains(name)) {
         return Err(format!(
-            "the backup has no file {missing}, which {SUMS_FILE} lists"
+            "the backup has no file {missing}, which {CHECKSUMS_FILE} lists"
         ));
     }
-    let unlisted = |name: &&String| *name != SUMS_FILE && !listed.contains_key(*name);
+    let unlisted = |name: &&String| *name != CHECKSUMS_FILE && !listed.contains_key(*name);
     if let Some(more) = found.iter().find(unlisted) {
         return Err(format!(
-            "the backup has a file {more}, which {SUMS_FILE} does not list"
+            "the backup has a file {more}, which {CHECKSUMS_FILE} does not list"
         ));
     }
     if std::fs::read_dir(to).is_ok_and(|mut d| d.next().is_some()) || to.is_file() {
@@ -61,48 +61,48 @@ pub(crate) fn restore(from: &Path, to: &Path) -> Result<Restored, String> {
     std::fs::create_dir_all(parent).map_err(failed(parent))?;
     let partial = parent.join(partial);
     // What a restoring that was broken off has left.
-    if partial.join(SUMS_FILE).exists() {
+    if partial.join(CHECKSUMS_FILE).exists() {
         std::fs::remove_dir_all(&partial).map_err(failed(&partial))?;
     }
     // Or before it had written anything: only an empty one goes.
     drop(std::fs::remove_dir(&partial));
-    let made = fill(from, &partial, &listed, text.as_bytes());
+    let made = restore_files(from, &partial, &listed, text.as_bytes());
     let done = made.and_then(|restored| {
         std::fs::rename(&partial, to).map_err(failed(to))?;
-        data_dir::sync_names(to).map_err(failed(to))?;
+        data_dir::sync_directory(to).map_err(failed(to))?;
         Ok(restored)
     });
-    if done.is_err() && partial.join(SUMS_FILE).exists() {
+    if done.is_err() && partial.join(CHECKSUMS_FILE).exists() {
         drop(std::fs::remove_dir_all(&partial));
     }
     done
 }
 
-fn fill(
+fn restore_files(
     from: &Path,
     partial: &Path,
     listed: &BTreeMap<String, String>,
     sums: &[u8],
-) -> Result<Restored, String> {
+) -> Result<RestoreReport, String> {
     let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
     let folder = |path: &Path| DirBuilder::new().mode(0o700).create(path);
     folder(partial).map_err(|e| failed(partial, e))?;
     // First, so that what is left by an end in the middle is known for what it is.
-    let mark = partial.join(SUMS_FILE);
-    std::fs::write(&mark, sums).map_err(|e| failed(&mark, e))?;
+    let marker = partial.join(CHECKSUMS_FILE);
+    std::fs::write(&marker, sums).map_err(|e| failed(&marker, e))?;
     let log = partial.join(LOG_FOLDER);
     folder(&log).map_err(|e| failed(&log, e))?;
-    let mut restored = Restored { files: 0, bytes: 0 };
+    let mut restored = RestoreReport { files: 0, bytes: 0 };
     for (name, sum) in listed {
-        restored.bytes += copy(&from.join(name), &partial.join(name), name, sum)?;
+        restored.bytes += copy_verified(&from.join(name), &partial.join(name), name, sum)?;
         restored.files += 1;
     }
-    let about = partial.join(ABOUT_FILE);
+    let about = partial.join(MANIFEST_FILE);
     std::fs::remove_file(&about).map_err(|e| failed(&about, e))?;
     data_dir::create(partial).map_err(|e| e.to_string())?;
     // What happened after the backup may be in tables elsewhere: see `roles/restored.rs`.
-    data_dir::note_restored(partial).map_err(|e| failed(partial, e))?;
-    std::fs::remove_file(&mark).map_err(|e| failed(&mark, e))?;
+    data_dir::write_restored_marker(partial).map_err(|e| failed(partial, e))?;
+    std::fs::remove_file(&marker).map_err(|e| failed(&marker, e))?;
     for dir in [log.as_path(), partial] {
         let synced = File::open(dir).and_then(|d| d.sync_all());
         synced.map_err(|e| failed(dir, e))?;
@@ -110,7 +110,7 @@ fn fill(
     Ok(restored)
 }
 
-fn copy(from: &Path, to: &Path, name: &str, sum: &str) -> Result<u64, String> {
+fn copy_verified(from: &Path, to: &Path, name: &str, sum: &str) -> Result<u64, String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |e: std::io::Error| format!("{path}: {e}")
@@ -122,7 +122,7 @@ fn copy(from: &Path, to: &Path, name: &str, sum: &str) -> Result<u64, String> {
         .mode(0o600)
         .open(to)
         .map_err(failed(to))?;
-    let mut out = Summing::new(file);
+    let mut out = ChecksumWriter::new(file);
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
@@ -137,7 +137,7 @@ fn copy(from: &Path, to: &Path, name: &str, sum: &str) -> Result<u64, String> {
     let (file, found) = out.finish();
     if found != sum {
         return Err(format!(
-            "the backup's file {name} is damaged: its SHA-256 is {found}, {SUMS_FILE} says {sum}"
+            "the backup's file {name} is damaged: its SHA-256 is {found}, {CHECKSUMS_FILE} says {sum}"
         ));
     }
     file.sync_all().map_err(failed(to))?;
@@ -145,7 +145,7 @@ fn copy(from: &Path, to: &Path, name: &str, sum: &str) -> Result<u64, String> {
 }
 
 /// Files with their sums, by name.
-fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
+fn parse_checksums(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut listed = BTreeMap::new();
     for (i, line) in text.lines().enumerate() {
         let bad = || format!("line {} can't be read", i + 1);
@@ -157,7 +157,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
             return Err(bad());
         }
     }
-    for needed in [forebay_meta::embedded::DATABASE_FILE, ABOUT_FILE] {
+    for needed in [forebay_meta::embedded::DATABASE_FILE, MANIFEST_FILE] {
         if !listed.contains_key(needed) {
             return Err(format!("it does not list {needed}"));
         }
@@ -165,7 +165,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(listed)
 }
 
-fn files_of(dir: &Path) -> std::io::Result<Vec<String>> {
+fn list_files(dir: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut folders: Vec<(PathBuf, String)> = vec![(dir.to_owned(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Origin, online};
+use super::{BackupSource, online};
 
 /// Takes requests; the work is done by its worker. Cheap to clone.
 #[derive(Clone)]
@@ -29,8 +29,8 @@ pub(crate) struct BackupService {
 }
 
 /// What the service needs for its work.
-pub(crate) struct Worker {
-    origin: Origin,
+pub(crate) struct BackupWorker {
+    origin: BackupSource,
     store: Arc<EmbeddedStore>,
     log: Log,
     clock: Arc<dyn Clock>,
@@ -40,25 +40,25 @@ pub(crate) struct Worker {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct BackupRequest {
     /// Directory on the server's machine.
     to: PathBuf,
 }
 
-fn set(state: &Mutex<Value>, value: Value) {
+fn set_state(state: &Mutex<Value>, value: Value) {
     *state.lock().unwrap_or_else(PoisonError::into_inner) = value;
 }
 
 impl BackupService {
     pub(crate) fn new(
         api: Api,
-        origin: Origin,
+        origin: BackupSource,
         (store, log): (Arc<EmbeddedStore>, Log),
         clock: Arc<dyn Clock>,
-    ) -> (Self, Worker) {
+    ) -> (Self, BackupWorker) {
         let (start, requests) = mpsc::channel(1);
         let state = Arc::new(Mutex::new(json!({"state": "none"})));
-        let worker = Worker {
+        let worker = BackupWorker {
             origin,
             store,
             log,
@@ -79,7 +79,7 @@ impl BackupService {
     async fn admit(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<(), Response> {
         let admitted = self.api.admit_operator(headers, Some(peer.ip())).await;
         admitted.map_err(|refused| {
-            let mut response = refuse(refused.status, &refused.message);
+            let mut response = error_response(refused.status, &refused.message);
             if let Some(seconds) = refused.retry_after {
                 let seconds = HeaderValue::from(seconds);
                 response.headers_mut().insert(header::RETRY_AFTER, seconds);
@@ -88,7 +88,7 @@ impl BackupService {
         })
     }
 
-    fn shown(&self) -> Value {
+    fn current_state(&self) -> Value {
         self.state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -96,7 +96,7 @@ impl BackupService {
     }
 }
 
-fn refuse(status: StatusCode, message: &str) -> Response {
+fn error_response(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({"message": message}))).into_response()
 }
 
@@ -106,7 +106,7 @@ async fn show(
     headers: HeaderMap,
 ) -> Response {
     match service.admit(&headers, peer).await {
-        Ok(()) => Json(service.shown()).into_response(),
+        Ok(()) => Json(service.current_state()).into_response(),
         Err(refused) => refused,
     }
 }
@@ -115,28 +115,28 @@ async fn begin(
     State(service): State<BackupService>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    body: Result<Json<Wanted>, axum::extract::rejection::JsonRejection>,
+    body: Result<Json<BackupRequest>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
     if let Err(refused) = service.admit(&headers, peer).await {
         return refused;
     }
     let wanted = match body {
         Ok(Json(wanted)) => wanted,
-        Err(e) => return refuse(StatusCode::BAD_REQUEST, &e.body_text()),
+        Err(e) => return error_response(StatusCode::BAD_REQUEST, &e.body_text()),
     };
-    if service.shown()["state"] == "running" {
-        return refuse(StatusCode::CONFLICT, "a backup is being taken already");
+    if service.current_state()["state"] == "running" {
+        return error_response(StatusCode::CONFLICT, "a backup is being taken already");
     }
     let running = json!({"state": "running", "to": wanted.to});
     // Before it is sent, so that whoever asks next sees this one and not the one before.
-    set(&service.state, running.clone());
+    set_state(&service.state, running.clone());
     match service.start.try_send(wanted.to) {
         Ok(()) => (StatusCode::ACCEPTED, Json(running)).into_response(),
-        Err(_) => refuse(StatusCode::CONFLICT, "a backup is being taken already"),
+        Err(_) => error_response(StatusCode::CONFLICT, "a backup is being taken already"),
     }
 }
 
-impl Worker {
+impl BackupWorker {
     /// Takes the backups that are asked for, one after the other, until it is told to stop.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
@@ -148,7 +148,7 @@ impl Worker {
                     None => return,
                 },
             };
-            set(&self.state, json!({"state": "running", "to": to}));
+            set_state(&self.state, json!({"state": "running", "to": to}));
             let parts = (Arc::clone(&self.store), self.log.clone());
             let done = online(self.origin.clone(), to.clone(), parts, self.clock.now()).await;
             match done {
@@ -156,11 +156,11 @@ impl Worker {
                     tracing::info!(to = %to.display(), files = done.files, bytes = done.bytes, revision = done.revision.0, "a backup was taken");
                     let mut state = done.json();
                     state["state"] = "done".into();
-                    set(&self.state, state);
+                    set_state(&self.state, state);
                 }
                 Err(cause) => {
                     tracing::error!(to = %to.display(), cause, "no backup was taken");
-                    set(
+                    set_state(
                         &self.state,
                         json!({"state": "failed", "to": to, "cause": cause}),
                     );

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::common::Server;
+use super::common::ServerArgs;
 use super::source;
-use crate::api::{ApiClient, PARALLEL, SOURCES, block_on};
+use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES, block_on};
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::definitions::{Change, Definitions, Plan, Step, listed, refused, run_all};
-use crate::failure::Failure;
+use crate::definitions::{
+    ApplyAction, ApplyPlan, ApplyStep, DefinitionFile, definition_error, rejected_steps, run_all,
+};
 use crate::terminal;
 
 /// Creates or updates sources and sinks from a file.
@@ -33,7 +35,7 @@ A file:
             - { name: id, type: uuid }
             - { name: user, type: path, path: user.id, primaryKey: true }
             - { name: total, type: template, template: 'Body(\"price\") * Body(\"count\")' }")]
-pub(crate) struct Args {
+pub(crate) struct ApplyArgs {
     /// File with definitions (YAML), - for standard input
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
@@ -41,44 +43,48 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
-    let definitions = Definitions::read(&args.file)?;
+pub(crate) fn run(args: ApplyArgs, env: Environment) -> Result<(), CliError> {
+    let definitions = DefinitionFile::read(&args.file)?;
     let api = ApiClient::new(&args.server, env)?;
     block_on(apply(&api, &definitions, args.dry_run))
 }
 
-async fn apply(api: &ApiClient, definitions: &Definitions, dry_run: bool) -> Result<(), Failure> {
+async fn apply(
+    api: &ApiClient,
+    definitions: &DefinitionFile,
+    dry_run: bool,
+) -> Result<(), CliError> {
     // All of them first: a file that makes no sense changes nothing.
-    let plans: Vec<Plan> = stream::iter(&definitions.sources)
-        .map(|source| Plan::of(api, source))
-        .buffered(PARALLEL)
+    let plans: Vec<ApplyPlan> = stream::iter(&definitions.sources)
+        .map(|source| ApplyPlan::for_source(api, source))
+        .buffered(PARALLEL_REQUESTS)
         .try_collect()
         .await?;
-    let refused = refused(api, &plans).await?;
+    let refused = rejected_steps(api, &plans).await?;
     if !refused.is_empty() {
-        let line = |(source, step, why): &(usize, &Step, String)| {
+        let line = |(source, step, why): &(usize, &ApplyStep, String)| {
             format!(
                 "{}{}: {why}",
-                definitions.place(*source, step.sink),
+                definitions.location(*source, step.sink),
                 step.what
             )
         };
         let lines: Vec<String> = refused.iter().map(line).collect();
-        return Err(listed(&lines).hint("nothing was changed"));
+        return Err(definition_error(&lines).hint("nothing was changed"));
     }
-    let line = |step: &Step| {
+    let line = |step: &ApplyStep| {
         let differences = match step.change {
-            Change::Update => format!(" ({})", step.differences.join(", ")),
-            Change::Create | Change::Keep => String::new(),
+            ApplyAction::Update => format!(" ({})", step.differences.join(", ")),
+            ApplyAction::Create | ApplyAction::Keep => String::new(),
         };
         terminal::line(format_args!(
             "{} {}{differences}",
             step.what,
-            step.change.word(dry_run)
+            step.change.describe(dry_run)
         ))
     };
     if dry_run {
@@ -99,10 +105,10 @@ async fn apply(api: &ApiClient, definitions: &Definitions, dry_run: bool) -> Res
     }
     let mut sources = stream::iter(&plans)
         .map(async |plan| api.get(&format!("{SOURCES}/{}", plan.source)).await)
-        .buffered(PARALLEL);
+        .buffered(PARALLEL_REQUESTS);
     while let Some(found) = sources.next().await {
         let source = found?;
-        let url = source::url(&source).unwrap_or(source::HIDDEN);
+        let url = source::url(&source).unwrap_or(source::URL_HIDDEN);
         terminal::line(format_args!("post to {url}"))?;
     }
     Ok(())

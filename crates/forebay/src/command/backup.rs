@@ -7,16 +7,16 @@ use forebay_model::Clock;
 use forebay_model::words::counted;
 use serde_json::json;
 
-use super::common::Server;
-use crate::api::{self, ApiClient};
-use crate::backup::{self, Origin};
+use super::common::ServerArgs;
+use crate::api_client::{self, ApiClient};
+use crate::backup::{self, BackupSource};
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::{data_dir, terminal};
 
 /// Between two looks at how far it is.
-const POLL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Held by a server that runs.
 const LOCK_FILE: &str = "meta.lock";
 
@@ -31,7 +31,7 @@ Examples:
   forebay backup --to /backups/monday --data-dir ./data
   (cd /backups/monday && sha256sum -c SHA256SUMS)
   forebay restore --from /backups/monday --data-dir ./data-of-monday")]
-pub(crate) struct Args {
+pub(crate) struct BackupArgs {
     /// Directory to make; it must not be there, or be empty. On the server's machine
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
@@ -39,31 +39,33 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
-    let to = std::path::absolute(&args.to).map_err(Failure::new)?;
+pub(crate) fn run(args: BackupArgs, env: Environment) -> Result<(), CliError> {
+    let to = std::path::absolute(&args.to).map_err(CliError::new)?;
     let config = args.server.place.load(env.clone(), Vec::new())?.config;
     let elsewhere = args.server.api.is_some() || env.get("FOREBAY_API").is_some();
-    let done = match lock(&config.data_dir)? {
-        Locked::Ours(_lock) => {
-            let origin = Origin {
+    let done = match lock_data_dir(&config.data_dir)? {
+        DataDirLock::Ours(_lock) => {
+            let origin = BackupSource {
                 dir: config.data_dir.clone(),
                 tables: config.table.resolve_sqlite(&config.data_dir).path,
             };
-            let done = backup::offline(&origin, &to, SystemClock.now()).map_err(Failure::new)?;
+            let done = backup::offline(&origin, &to, SystemClock.now()).map_err(CliError::new)?;
             done.json()
         }
-        Locked::Missing if !elsewhere => {
-            return Err(Failure::new(format_args!(
+        DataDirLock::Missing if !elsewhere => {
+            return Err(CliError::new(format_args!(
                 "{} is no data directory of a server",
                 config.data_dir.display()
             ))
             .hint("name it with --data-dir, or a server with --api"));
         }
-        Locked::Missing | Locked::ByServer => api::block_on(by_server(&args.server, env, &to))?,
+        DataDirLock::Missing | DataDirLock::ByServer => {
+            api_client::block_on(back_up_by_server(&args.server, env, &to))?
+        }
     };
     if args.json {
         return terminal::line(done);
@@ -76,44 +78,44 @@ pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
     ))
 }
 
-enum Locked {
+enum DataDirLock {
     /// Held as long as this lives.
     Ours(std::fs::File),
     ByServer,
     Missing,
 }
 
-fn lock(dir: &Path) -> Result<Locked, Failure> {
+fn lock_data_dir(dir: &Path) -> Result<DataDirLock, CliError> {
     use rustix::fs::{FlockOperation, flock};
     let path = dir.join(LOCK_FILE);
-    let failed = |e: std::io::Error| Failure::new(format_args!("{}: {e}", path.display()));
+    let failed = |e: std::io::Error| CliError::new(format_args!("{}: {e}", path.display()));
     let file = match std::fs::File::open(&path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Locked::Missing),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(DataDirLock::Missing),
         Err(e) => return Err(failed(e)),
     };
-    data_dir::look(dir, None)?;
+    data_dir::check_dir(dir, None)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Locked::Ours(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Locked::ByServer),
+        Ok(()) => Ok(DataDirLock::Ours(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(DataDirLock::ByServer),
         Err(e) => Err(failed(e.into())),
     }
 }
 
-async fn by_server(
-    server: &Server,
+async fn back_up_by_server(
+    server: &ServerArgs,
     env: Environment,
     to: &Path,
-) -> Result<serde_json::Value, Failure> {
+) -> Result<serde_json::Value, CliError> {
     let api = ApiClient::new(server, env)?;
     let wanted = json!({ "to": to });
     api.call(reqwest::Method::POST, "/backup", Some(&wanted))
         .await?;
     loop {
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let state = api.get("/backup").await?;
         if state["to"] != json!(to) {
-            return Err(Failure::new("another backup was begun meanwhile"));
+            return Err(CliError::new("another backup was begun meanwhile"));
         }
         match state["state"].as_str() {
             Some("running") => {}
@@ -122,7 +124,7 @@ async fn by_server(
                 let cause = state["cause"]
                     .as_str()
                     .unwrap_or("the server was restarted");
-                return Err(Failure::new(format_args!("no backup was taken: {cause}")));
+                return Err(CliError::new(format_args!("no backup was taken: {cause}")));
             }
         }
     }

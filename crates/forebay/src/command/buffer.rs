@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::failure::Failure;
 
 pub(crate) mod dead;
 mod input;
-mod look;
+mod inspect;
 mod provider;
 mod send;
 mod status;
@@ -22,47 +22,47 @@ Examples:
   forebay buffer send --topic app --dir ./buffer --kafka localhost:9092 --input ./fifo
   forebay buffer watch --dir ./buffer
   forebay buffer dead ls --dir ./buffer")]
-pub(crate) enum Command {
-    Send(send::Args),
-    Drain(send::Drain),
+pub(crate) enum BufferCommand {
+    Send(send::BufferSendArgs),
+    Drain(send::BufferDrainArgs),
     /// Lists the lanes: topics, with what waits in them.
     #[command(visible_alias = "list")]
-    Ls(look::Look),
+    Ls(inspect::BufferViewArgs),
     /// Shows files, bytes, rates, lag and the state of the provider, once.
-    Stat(look::Look),
-    Watch(look::Watch),
+    Stat(inspect::BufferViewArgs),
+    Watch(inspect::BufferWatchArgs),
     #[command(subcommand)]
-    Dead(dead::Command),
+    Dead(dead::BufferDeadLetterCommand),
 }
 
 /// Where a buffer is.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Place {
+pub(crate) struct BufferArgs {
     /// Directory of the buffer; made if it isn't there
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 }
 
-impl Place {
+impl BufferArgs {
     /// In this directory.
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
     /// The messages; beside them `send` notes its state.
-    fn log(&self) -> PathBuf {
+    fn log_dir(&self) -> PathBuf {
         self.dir.join("log")
     }
 }
 
 /// Runs it.
-pub(crate) fn run(command: Command, env: &Environment) -> Result<(), Failure> {
+pub(crate) fn run(command: BufferCommand, env: &Environment) -> Result<(), CliError> {
     match command {
-        Command::Send(args) => send::run(args, env),
-        Command::Drain(args) => send::drain(&args, env),
-        Command::Ls(look) => look::ls(&look),
-        Command::Stat(look) => look::stat(&look),
-        Command::Watch(watch) => look::watch(&watch),
-        Command::Dead(command) => dead::run(command),
+        BufferCommand::Send(args) => send::run(args, env),
+        BufferCommand::Drain(args) => send::drain(&args, env),
+        BufferCommand::Ls(args) => inspect::ls(&args),
+        BufferCommand::Stat(args) => inspect::stat(&args),
+        BufferCommand::Watch(args) => inspect::watch(&args),
+        BufferCommand::Dead(command) => dead::run(command),
     }
 }

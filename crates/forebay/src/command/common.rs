@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use crate::config::{self, Environment, Flags, Loaded, Problem, Sources};
-use crate::failure::Failure;
+use crate::cli_error::CliError;
+use crate::config::{
+    self, ConfigSources, ConfigViolation, Environment, FlagSettings, LoadedConfig,
+};
 
 /// Where the configuration and the data are.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Place {
+pub(crate) struct ConfigArgs {
     /// Configuration file (YAML) [env: FOREBAY_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -16,17 +18,21 @@ pub(crate) struct Place {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
-impl Place {
+impl ConfigArgs {
     /// The configuration, with further flags over it.
     ///
     /// # Errors
     /// When something is wrong with it: all of it.
-    pub(crate) fn load(&self, env: Environment, flags: Flags) -> Result<Loaded, Failure> {
-        config::load(&self.sources(env, flags)).map_err(|problems| refused(&problems))
+    pub(crate) fn load(
+        &self,
+        env: Environment,
+        flags: FlagSettings,
+    ) -> Result<LoadedConfig, CliError> {
+        config::load(&self.sources(env, flags)).map_err(|problems| violations_error(&problems))
     }
 
     /// Where the configuration is read from, with further flags over it.
-    pub(crate) fn sources(&self, env: Environment, mut flags: Flags) -> Sources {
+    pub(crate) fn sources(&self, env: Environment, mut flags: FlagSettings) -> ConfigSources {
         if let Some(dir) = &self.data_dir {
             flags.insert(
                 0,
@@ -38,15 +44,15 @@ impl Place {
             );
         }
         let file = config::file_from(self.config.as_deref(), &env);
-        Sources { file, env, flags }
+        ConfigSources { file, env, flags }
     }
 }
 
 /// Arguments of commands that talk to a server.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Server {
+pub(crate) struct ServerArgs {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) place: ConfigArgs,
     /// Address of the server's management API [default: that of the server that runs on the data
     /// directory, else http://127.0.0.1:8000] [env: FOREBAY_API]
     #[arg(long, value_name = "URL")]
@@ -62,11 +68,11 @@ pub(crate) struct Server {
 }
 
 /// A configuration that is refused: each problem on its own line.
-pub(crate) fn refused(problems: &[Problem]) -> Failure {
+pub(crate) fn violations_error(problems: &[ConfigViolation]) -> CliError {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     match lines.as_slice() {
-        [one] => Failure::usage(one),
-        many => Failure::usage(format_args!(
+        [one] => CliError::usage(one),
+        many => CliError::usage(format_args!(
             "the configuration has {} problems:\n  {}",
             many.len(),
             many.join("\n  ")

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use clap_complete::Shell;
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 use crate::{cli, terminal};
 
 /// Prints a completion script for a shell.
@@ -13,7 +13,7 @@ Examples:
   forebay completions bash > /etc/bash_completion.d/forebay
   forebay completions zsh > \"${fpath[1]}/_forebay\"
   forebay completions fish > ~/.config/fish/completions/forebay.fish")]
-pub(crate) struct Args {
+pub(crate) struct CompletionsArgs {
     /// Which shell.
     #[arg(value_enum)]
     shell: ShellName,
@@ -30,7 +30,7 @@ enum ShellName {
 }
 
 /// Runs it.
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &CompletionsArgs) -> Result<(), CliError> {
     let shell = match args.shell {
         ShellName::Bash => Shell::Bash,
         ShellName::Elvish => Shell::Elvish,

@@ -6,12 +6,12 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::common::Server;
+use super::common::ServerArgs;
 use super::source::{encoded, text};
 use super::{buffer, job};
-use crate::api::{ApiClient, SOURCES, block_on};
+use crate::api_client::{ApiClient, SOURCES, block_on};
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::query::TextTable;
 use crate::terminal;
 
@@ -22,18 +22,18 @@ use crate::terminal;
 /// refused. A job's (--job) are records that a stage has refused, and bad lines. A buffer's
 /// (--buffer) are messages that its provider has refused.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum DeadLetterCommand {
     #[command(visible_alias = "list")]
-    Ls(List),
-    Show(Show),
-    Replay(Replay),
-    Drop(Drop),
-    File(File),
+    Ls(DeadLetterListArgs),
+    Show(DeadLetterShowArgs),
+    Replay(DeadLetterReplayArgs),
+    Drop(DeadLetterDropArgs),
+    File(DeadLetterFileArgs),
 }
 
 /// Whose letters, and which.
 #[derive(Debug, clap::Args)]
-struct Names {
+struct DeadLetterNameArgs {
     /// Of the job of this file
     #[arg(long, value_name = "FILE", conflicts_with = "buffer")]
     job: Option<PathBuf>,
@@ -46,32 +46,32 @@ struct Names {
 }
 
 /// Whose letters.
-enum Keeper {
+enum QueueLocation {
     /// The path of a sink's letters in the API.
     Sink(String),
-    Job(job::FileArgs),
-    Buffer(buffer::Place),
+    Job(job::JobFileArgs),
+    Buffer(buffer::BufferArgs),
 }
 
-impl Names {
+impl DeadLetterNameArgs {
     /// The keeper, and the ids of letters.
-    fn split(self) -> Result<(Keeper, Vec<String>), Failure> {
+    fn split(self) -> Result<(QueueLocation, Vec<String>), CliError> {
         let mut ids = self.ids;
-        let keeper = match (self.job, self.buffer) {
-            (Some(file), _) => Keeper::Job(job::FileArgs::new(file)),
-            (_, Some(dir)) => Keeper::Buffer(buffer::Place::new(dir)),
+        let location = match (self.job, self.buffer) {
+            (Some(file), _) => QueueLocation::Job(job::JobFileArgs::new(file)),
+            (_, Some(dir)) => QueueLocation::Buffer(buffer::BufferArgs::new(dir)),
             _ => {
                 let [source, sink, ..] = ids.as_slice() else {
                     let missing = "the ids of a source and its sink are missing";
-                    return Err(Failure::usage(missing)
+                    return Err(CliError::usage(missing)
                         .hint("--job FILE and --buffer DIR are for those of a job and a buffer"));
                 };
                 let (source, sink) = (encoded(source), encoded(sink));
                 ids.drain(..2);
-                Keeper::Sink(format!("{SOURCES}/{source}/sinks/{sink}/dead-letters"))
+                QueueLocation::Sink(format!("{SOURCES}/{source}/sinks/{sink}/dead-letters"))
             }
         };
-        Ok((keeper, ids))
+        Ok((location, ids))
     }
 }
 
@@ -81,9 +81,9 @@ impl Names {
 forebay dead ls [OPTIONS] <SOURCE> <SINK>
        forebay dead ls [OPTIONS] --job <FILE>
        forebay dead ls [OPTIONS] --buffer <DIR>")]
-pub(crate) struct List {
+pub(crate) struct DeadLetterListArgs {
     #[command(flatten)]
-    names: Names,
+    names: DeadLetterNameArgs,
     /// So many at most
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u32,
@@ -91,7 +91,7 @@ pub(crate) struct List {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Shows one, as it came, and why it was refused.
@@ -100,14 +100,14 @@ pub(crate) struct List {
 forebay dead show [OPTIONS] <SOURCE> <SINK> <LETTER>
        forebay dead show [OPTIONS] --job <FILE> <LETTER>
        forebay dead show [OPTIONS] --buffer <DIR> <LETTER>")]
-pub(crate) struct Show {
+pub(crate) struct DeadLetterShowArgs {
     #[command(flatten)]
-    names: Names,
+    names: DeadLetterNameArgs,
     /// As JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Makes the rows of files dead letters that the sink's table can't take, so that they can be replayed
@@ -120,7 +120,7 @@ pub(crate) struct Show {
 Example:
   forebay dead file events in-demo-events --all
   forebay dead ls events in-demo-events")]
-pub(crate) struct File {
+pub(crate) struct DeadLetterFileArgs {
     /// Id of the source
     source: String,
     /// Id of the sink
@@ -132,7 +132,7 @@ pub(crate) struct File {
     #[arg(long, conflicts_with = "files")]
     all: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Sends them on their way again: a sink's by the mapping in force, each once; a job's from the
@@ -151,11 +151,11 @@ Example:
   forebay apply -f mended.yaml
   forebay dead replay events in-demo-events --all"
 )]
-pub(crate) struct Replay {
+pub(crate) struct DeadLetterReplayArgs {
     #[command(flatten)]
-    chosen: Chosen,
+    chosen: DeadLetterSelectionArgs,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Forgets them for good; a sink's balance counts them as expired.
@@ -164,39 +164,39 @@ pub(crate) struct Replay {
 forebay dead drop [OPTIONS] <SOURCE> <SINK> <LETTER>...|--all
        forebay dead drop [OPTIONS] --job <FILE> <LETTER>...|--all
        forebay dead drop [OPTIONS] --buffer <DIR> <LETTER>...|--all")]
-pub(crate) struct Drop {
+pub(crate) struct DeadLetterDropArgs {
     #[command(flatten)]
-    chosen: Chosen,
+    chosen: DeadLetterSelectionArgs,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 #[derive(Debug, clap::Args)]
-struct Chosen {
+struct DeadLetterSelectionArgs {
     #[command(flatten)]
-    names: Names,
+    names: DeadLetterNameArgs,
     /// All that there are
     #[arg(long)]
     all: bool,
 }
 
-impl Chosen {
+impl DeadLetterSelectionArgs {
     /// The keeper, and the ids of letters: none stands for all.
-    fn split(self) -> Result<(Keeper, Vec<String>), Failure> {
-        let (keeper, ids) = self.names.split()?;
+    fn split(self) -> Result<(QueueLocation, Vec<String>), CliError> {
+        let (location, ids) = self.names.split()?;
         match (self.all, ids.is_empty()) {
-            (false, true) => Err(Failure::usage("say which letters, or --all")),
-            (true, false) => Err(Failure::usage("either ids of letters or --all, not both")),
-            _ => Ok((keeper, ids)),
+            (false, true) => Err(CliError::usage("say which letters, or --all")),
+            (true, false) => Err(CliError::usage("either ids of letters or --all, not both")),
+            _ => Ok((location, ids)),
         }
     }
 }
 
 /// The numbers that letters of jobs and buffers have.
-fn numbers(ids: &[String]) -> Result<Vec<u64>, Failure> {
+fn parse_numbers(ids: &[String]) -> Result<Vec<u64>, CliError> {
     let number = |id: &String| {
         id.parse().map_err(|_| {
-            Failure::usage(format_args!(
+            CliError::usage(format_args!(
                 "{id:?} is no number of a letter, as `forebay dead ls` lists them"
             ))
         })
@@ -205,10 +205,10 @@ fn numbers(ids: &[String]) -> Result<Vec<u64>, Failure> {
 }
 
 /// The one letter that is meant.
-fn only<T>(ids: Vec<T>) -> Result<T, Failure> {
+fn exactly_one<T>(ids: Vec<T>) -> Result<T, CliError> {
     let one: Result<[T; 1], _> = ids.try_into();
     one.map(|[id]| id).map_err(|ids| {
-        Failure::usage(format_args!(
+        CliError::usage(format_args!(
             "one letter has to be named, not {}",
             ids.len()
         ))
@@ -216,97 +216,110 @@ fn only<T>(ids: Vec<T>) -> Result<T, Failure> {
 }
 
 /// Runs it.
-pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Ls(args) => list(args, env),
-        Command::Show(args) => show(args, env),
-        Command::Replay(args) => {
-            let (keeper, ids) = args.chosen.split()?;
-            match keeper {
-                Keeper::Sink(path) => {
+        DeadLetterCommand::Ls(args) => list(args, env),
+        DeadLetterCommand::Show(args) => show(args, env),
+        DeadLetterCommand::Replay(args) => {
+            let (location, ids) = args.chosen.split()?;
+            match location {
+                QueueLocation::Sink(path) => {
                     let api = ApiClient::new(&args.server, env)?;
-                    block_on(replay_of_sink(&api, &path, &ids))
+                    block_on(replay_sink_dead_letters(&api, &path, &ids))
                 }
-                Keeper::Job(file) => job::dead::replay(&file, numbers(&ids)?, env),
-                Keeper::Buffer(place) => buffer::dead::replay(&place, &numbers(&ids)?),
+                QueueLocation::Job(file) => job::dead::replay(&file, parse_numbers(&ids)?, env),
+                QueueLocation::Buffer(buffer_args) => {
+                    buffer::dead::replay(&buffer_args, &parse_numbers(&ids)?)
+                }
             }
         }
-        Command::File(args) => {
+        DeadLetterCommand::File(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(reject_files(&api, &args))
         }
-        Command::Drop(args) => {
-            let (keeper, ids) = args.chosen.split()?;
-            match keeper {
-                Keeper::Sink(path) => {
+        DeadLetterCommand::Drop(args) => {
+            let (location, ids) = args.chosen.split()?;
+            match location {
+                QueueLocation::Sink(path) => {
                     let api = ApiClient::new(&args.server, env)?;
-                    block_on(discard_of_sink(&api, &path, &ids))
+                    block_on(discard_sink_dead_letters(&api, &path, &ids))
                 }
-                Keeper::Job(file) => job::dead::discard(&file, numbers(&ids)?, &env),
-                Keeper::Buffer(place) => buffer::dead::discard(&place, &numbers(&ids)?),
+                QueueLocation::Job(file) => job::dead::discard(&file, parse_numbers(&ids)?, &env),
+                QueueLocation::Buffer(buffer_args) => {
+                    buffer::dead::discard(&buffer_args, &parse_numbers(&ids)?)
+                }
             }
         }
     }
 }
 
-fn list(args: List, env: Environment) -> Result<(), Failure> {
-    let (keeper, ids) = args.names.split()?;
+fn list(args: DeadLetterListArgs, env: Environment) -> Result<(), CliError> {
+    let (location, ids) = args.names.split()?;
     if let Some(id) = ids.first() {
-        return Err(Failure::usage(format_args!("one id too many: {id:?}")));
+        return Err(CliError::usage(format_args!("one id too many: {id:?}")));
     }
-    match keeper {
-        Keeper::Sink(path) => {
+    match location {
+        QueueLocation::Sink(path) => {
             let api = ApiClient::new(&args.server, env)?;
-            block_on(list_of_sink(&api, &path, args.limit as usize, args.json))
+            block_on(list_sink_dead_letters(
+                &api,
+                &path,
+                args.limit as usize,
+                args.json,
+            ))
         }
-        Keeper::Job(file) => job::dead::list(&file, args.json, 0, args.limit, &env),
-        Keeper::Buffer(place) => buffer::dead::list(&place, args.limit),
+        QueueLocation::Job(file) => job::dead::list(&file, args.json, 0, args.limit, &env),
+        QueueLocation::Buffer(buffer_args) => buffer::dead::list(&buffer_args, args.limit),
     }
 }
 
-fn show(args: Show, env: Environment) -> Result<(), Failure> {
-    let (keeper, ids) = args.names.split()?;
-    match keeper {
-        Keeper::Sink(path) => {
-            let path = format!("{path}/{}", encoded(&only(ids)?));
+fn show(args: DeadLetterShowArgs, env: Environment) -> Result<(), CliError> {
+    let (location, ids) = args.names.split()?;
+    match location {
+        QueueLocation::Sink(path) => {
+            let path = format!("{path}/{}", encoded(&exactly_one(ids)?));
             let api = ApiClient::new(&args.server, env)?;
-            block_on(show_of_sink(&api, &path, args.json))
+            block_on(show_sink_dead_letter(&api, &path, args.json))
         }
-        Keeper::Job(file) => job::dead::show(&file, only(numbers(&ids)?)?, args.json, &env),
-        Keeper::Buffer(place) => buffer::dead::show(&place, only(numbers(&ids)?)?),
+        QueueLocation::Job(file) => {
+            job::dead::show(&file, exactly_one(parse_numbers(&ids)?)?, args.json, &env)
+        }
+        QueueLocation::Buffer(buffer_args) => {
+            buffer::dead::show(&buffer_args, exactly_one(parse_numbers(&ids)?)?)
+        }
     }
 }
 
-async fn list_of_sink(
+async fn list_sink_dead_letters(
     api: &ApiClient,
     path: &str,
     limit: usize,
     json: bool,
-) -> Result<(), Failure> {
-    let letters = api.list_some(path, "letters", "letterId", limit).await?;
+) -> Result<(), CliError> {
+    let dead_letters = api.list_some(path, "letters", "letterId", limit).await?;
     if json {
-        return terminal::line(format_args!("{:#}", Value::Array(letters)));
+        return terminal::line(format_args!("{:#}", Value::Array(dead_letters)));
     }
-    if letters.is_empty() {
+    if dead_letters.is_empty() {
         terminal::note("there is no dead letter");
     }
     let mut table = TextTable::new(&["letter", "received", "bytes", "why"]);
-    for letter in &letters {
-        let size = letter.get("size").and_then(Value::as_u64);
+    for dead_letter in &dead_letters {
+        let size = dead_letter.get("size").and_then(Value::as_u64);
         table.row(&[
-            text(letter, "letterId"),
-            text(letter, "receivedAt"),
+            text(dead_letter, "letterId"),
+            text(dead_letter, "receivedAt"),
             &size.unwrap_or_default().to_string(),
-            text(letter, "message"),
+            text(dead_letter, "message"),
         ]);
     }
     terminal::data(table)
 }
 
-async fn show_of_sink(api: &ApiClient, path: &str, json: bool) -> Result<(), Failure> {
-    let letter = api.get(path).await?;
+async fn show_sink_dead_letter(api: &ApiClient, path: &str, json: bool) -> Result<(), CliError> {
+    let dead_letter = api.get(path).await?;
     if json {
-        return terminal::line(format_args!("{letter:#}"));
+        return terminal::line(format_args!("{dead_letter:#}"));
     }
     for (name, key) in [
         ("letter  ", "letterId"),
@@ -314,25 +327,32 @@ async fn show_of_sink(api: &ApiClient, path: &str, json: bool) -> Result<(), Fai
         ("from    ", "clientIp"),
         ("refused ", "message"),
     ] {
-        terminal::line(format_args!("{name}  {}", text(&letter, key)))?;
+        terminal::line(format_args!("{name}  {}", text(&dead_letter, key)))?;
     }
-    if let Some(line) = letter.get("line").and_then(Value::as_u64) {
+    if let Some(line) = dead_letter.get("line").and_then(Value::as_u64) {
         terminal::line(format_args!("line      {line} of its batch"))?;
     }
-    let headers = letter.get("headers").and_then(Value::as_object);
+    let headers = dead_letter.get("headers").and_then(Value::as_object);
     for (name, value) in headers.into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
         terminal::line(format_args!("header    {name}: {value}"))?;
     }
-    match letter.get("body").and_then(Value::as_str) {
+    match dead_letter.get("body").and_then(Value::as_str) {
         Some(body) => terminal::line(format_args!("\n{body}")),
-        None => terminal::line(format_args!("\nbase64: {}", text(&letter, "bodyBase64"))),
+        None => terminal::line(format_args!(
+            "\nbase64: {}",
+            text(&dead_letter, "bodyBase64")
+        )),
     }
 }
 
-async fn replay_of_sink(api: &ApiClient, path: &str, ids: &[String]) -> Result<(), Failure> {
+async fn replay_sink_dead_letters(
+    api: &ApiClient,
+    path: &str,
+    ids: &[String],
+) -> Result<(), CliError> {
     let (mut replayed, mut refused) = (0, Vec::new());
-    each(api, &format!("{path}/replay"), ids, |done| {
+    for_each_batch(api, &format!("{path}/replay"), ids, |done| {
         replayed += count(done, "replayed");
         let more = done.get("refused").and_then(Value::as_array);
         refused.extend(more.into_iter().flatten().cloned());
@@ -343,39 +363,43 @@ async fn replay_of_sink(api: &ApiClient, path: &str, ids: &[String]) -> Result<(
         refused.len()
     ))?;
     const SHOWN: usize = 10;
-    for letter in refused.iter().take(SHOWN) {
+    for dead_letter in refused.iter().take(SHOWN) {
         terminal::note(format_args!(
             "{}: {}",
-            text(letter, "letterId"),
-            text(letter, "message")
+            text(dead_letter, "letterId"),
+            text(dead_letter, "message")
         ));
     }
     if refused.is_empty() {
         return Ok(());
     }
     let kept = refused.len();
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "{kept} of the letters were refused again; they are kept"
     )))
 }
 
-async fn discard_of_sink(api: &ApiClient, path: &str, ids: &[String]) -> Result<(), Failure> {
+async fn discard_sink_dead_letters(
+    api: &ApiClient,
+    path: &str,
+    ids: &[String],
+) -> Result<(), CliError> {
     let mut dropped = 0;
-    each(api, &format!("{path}/drop"), ids, |done| {
+    for_each_batch(api, &format!("{path}/drop"), ids, |done| {
         dropped += count(done, "dropped")
     })
     .await?;
     terminal::line(format_args!("{dropped} dropped"))
 }
 
-async fn reject_files(api: &ApiClient, args: &File) -> Result<(), Failure> {
+async fn reject_files(api: &ApiClient, args: &DeadLetterFileArgs) -> Result<(), CliError> {
     let (source, sink) = (encoded(&args.source), encoded(&args.sink));
     let path = format!("{SOURCES}/{source}/sinks/{sink}");
     let mut files = args.files.clone();
     if args.all {
         let path = format!("{path}/statistics/files?failedFiles=true");
-        let answer = api.get(&path).await?;
-        let failed = answer.get("files").and_then(Value::as_array);
+        let response = api.get(&path).await?;
+        let failed = response.get("files").and_then(Value::as_array);
         let parked = failed.into_iter().flatten();
         let parked = parked.filter(|f| f.get("parked") == Some(&Value::Bool(true)));
         files.extend(parked.map(|f| text(f, "openedAt").to_owned()));
@@ -399,12 +423,12 @@ fn count(done: &Value, name: &str) -> u64 {
 }
 
 /// Does it to one part of the letters after the other; no id stands for all.
-async fn each(
+async fn for_each_batch(
     api: &ApiClient,
     path: &str,
     ids: &[String],
     mut done: impl FnMut(&Value),
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     /// As many as the server takes by name.
     const AT_A_TIME: usize = 100;
     if !ids.is_empty() {
@@ -416,9 +440,9 @@ async fn each(
     }
     let mut body = json!({});
     loop {
-        let answer = api.call(Method::POST, path, Some(&body)).await?;
-        done(&answer);
-        match answer.get("moreAfterId") {
+        let response = api.call(Method::POST, path, Some(&body)).await?;
+        done(&response);
+        match response.get("moreAfterId") {
             Some(after) => body = json!({ "afterId": after }),
             None => return Ok(()),
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use forebay_meta::Repo;
 use forebay_model::words::counted;
 use forebay_model::{
-    Balance, BranchId, BranchKey, ProjectId, SinkId, SinkKey, SourceId, SourceKey, Span,
+    BranchId, BranchKey, HumanDuration, ProjectId, Reconciliation, SinkId, SinkKey, SourceId,
+    SourceKey,
 };
 use forebay_remote::table::sqlite;
 use serde_json::Value;
@@ -16,24 +17,24 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::serve;
-use crate::api::{ApiClient, SOURCES};
+use crate::api_client::{ApiClient, SOURCES};
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Environment, LogFormat, Sources, url_of};
-use crate::definitions::Plan;
-use crate::demo::gauge::Gauge;
-use crate::demo::sender::{self, Counts, Load};
-use crate::demo::view::View;
+use crate::config::{self, Config, ConfigSources, Environment, LogFormat, listener_url};
+use crate::definitions::ApplyPlan;
+use crate::demo::gauge::SinkGauge;
+use crate::demo::sender::{self, DemoLoad, SendCounts};
+use crate::demo::view::DemoView;
 use crate::demo::{TABLE, definition};
-use crate::failure::Failure;
-use crate::query::{Format, writer};
-use crate::roles::Node;
+use crate::query::{QueryFormat, writer};
+use crate::roles::RunningNode;
 use crate::signals::{StopSignals, end_at_once};
 use crate::{telemetry, terminal, token};
 
 /// How long the last records may take into the table.
-const PATIENCE: Duration = Duration::from_secs(60);
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 const SUMMARY: &str = "SELECT kind, count(*) AS events, count(DISTINCT user) AS users, \
     round(sum(total), 2) AS total FROM \"in.demo.events\" GROUP BY kind ORDER BY events DESC";
@@ -51,7 +52,7 @@ Examples:
   forebay demo
   forebay demo --rate 5000 --duration 30s
   forebay demo --data-dir ./data       # stays there; `forebay serve --data-dir ./data` goes on")]
-pub(crate) struct Args {
+pub(crate) struct DemoArgs {
     /// Directory to work in; it stays. Without it a temporary one, which is removed at the end
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -67,9 +68,9 @@ pub(crate) struct Args {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let span: Span = text
+    let span: HumanDuration = text
         .parse()
-        .map_err(|e: forebay_model::units::InvalidSpan| e.to_string())?;
+        .map_err(|e: forebay_model::units::InvalidDuration| e.to_string())?;
     let fits = (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&span.0);
     if fits {
         Ok(span.0)
@@ -79,26 +80,25 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Runs it. The environment is not looked at: it is the same everywhere.
-pub(crate) fn run(args: Args, _: Environment) -> Result<(), Failure> {
-    let temporary =
-        match &args.data_dir {
-            Some(_) => None,
-            None => {
-                let made = tempfile::Builder::new().prefix("forebay-demo-").tempdir();
-                Some(made.map_err(|e| {
-                    Failure::new(format_args!("can't make a temporary directory: {e}"))
-                })?)
-            }
-        };
+pub(crate) fn run(args: DemoArgs, _: Environment) -> Result<(), CliError> {
+    let temporary = match &args.data_dir {
+        Some(_) => None,
+        None => {
+            let made = tempfile::Builder::new().prefix("forebay-demo-").tempdir();
+            Some(made.map_err(|e| {
+                CliError::new(format_args!("can't make a temporary directory: {e}"))
+            })?)
+        }
+    };
     let dir = match (&args.data_dir, &temporary) {
         (Some(dir), _) => dir.clone(),
         (None, Some(temporary)) => temporary.path().to_owned(),
-        (None, None) => return Err(Failure::new("there is no directory")),
+        (None, None) => return Err(CliError::new("there is no directory")),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
+    let runtime = runtime.map_err(|e| CliError::new(format_args!("can't start: {e}")))?;
     let shown = runtime.block_on(show(&args, &dir));
     drop(runtime);
     let stays = args.keep || args.data_dir.is_some();
@@ -110,12 +110,12 @@ pub(crate) fn run(args: Args, _: Environment) -> Result<(), Failure> {
         }
     }
     shown?;
-    how_to_go_on(stays.then_some(dir.as_path()));
+    print_next_steps(stays.then_some(dir.as_path()));
     Ok(())
 }
 
 /// Defaults on free ports; what goes wrong is said, and nothing else.
-fn configure(dir: &Path) -> Result<Config, Failure> {
+fn configure(dir: &Path) -> Result<Config, CliError> {
     let flags = [
         ("dataDir", dir.display().to_string()),
         ("api.listen", "127.0.0.1:0".to_owned()),
@@ -125,25 +125,26 @@ fn configure(dir: &Path) -> Result<Config, Failure> {
     let flags = flags
         .map(|(key, value)| ("the demo", key.to_owned(), value))
         .to_vec();
-    let sources = Sources {
+    let sources = ConfigSources {
         file: None,
         env: Environment::default(),
         flags,
     };
-    let loaded = config::load(&sources).map_err(|problems| super::common::refused(&problems))?;
+    let loaded =
+        config::load(&sources).map_err(|problems| super::common::violations_error(&problems))?;
     let mut config = loaded.config;
     config.telemetry.log.format = LogFormat::Text;
     Ok(config)
 }
 
-async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
+async fn show(args: &DemoArgs, dir: &Path) -> Result<(), CliError> {
     let mut signals = StopSignals::catch()?;
     let config = configure(dir)?;
     let _flush = telemetry::start_log(&config.telemetry.log)?;
-    let token = token::of_server(&config)?;
+    let token = token::for_server(&config)?;
     let auth = serve::authenticate(&config, &token)?;
     let environment = Environment::default();
-    let mut node = Box::pin(Node::start(
+    let mut node = Box::pin(RunningNode::start(
         &config,
         &environment,
         Arc::new(SystemClock),
@@ -154,16 +155,16 @@ async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
     terminal::note(format_args!(
         "Forebay runs in {} (API {}).\n",
         dir.display(),
-        url_of(node.api, false)
+        listener_url(node.api, false)
     ));
     let (repo, api) = (
         node.repo.clone(),
-        ApiClient::at(&url_of(node.api, false), token.secret.expose())?,
+        ApiClient::for_address(&listener_url(node.api, false), token.secret.expose())?,
     );
     let shown = tokio::select! {
         shown = Box::pin(demonstrate(args, &config, &api, repo)) => shown,
-        signal = signals.next() => Err(Failure::new(format_args!("stopped by {signal}"))),
-        cause = node.failed() => Err(Failure::new(cause)),
+        signal = signals.next() => Err(CliError::new(format_args!("stopped by {signal}"))),
+        cause = node.task_failure() => Err(CliError::new(cause)),
     };
     tokio::select! {
         _ = node.stop(config.shutdown.grace.0) => shown,
@@ -172,13 +173,13 @@ async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
 }
 
 async fn demonstrate(
-    args: &Args,
+    args: &DemoArgs,
     config: &Config,
     api: &ApiClient,
     repo: Repo,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let definition = definition()?;
-    for step in Plan::of(api, &definition).await?.steps {
+    for step in ApplyPlan::for_source(api, &definition).await?.steps {
         step.run(api).await?;
     }
     let source = api.get(&format!("{SOURCES}/demo")).await?;
@@ -187,22 +188,22 @@ async fn demonstrate(
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
-    let gauge = Gauge::new(repo, sink_key(&source)).await?;
-    let counts = Arc::new(Counts::default());
-    let load = Load {
+    let gauge = SinkGauge::new(repo, sink_key(&source)).await?;
+    let counts = Arc::new(SendCounts::default());
+    let load = DemoLoad {
         url,
         rate: args.rate,
         duration: args.duration,
     };
     let all = u64::from(args.rate) * args.duration.as_secs();
-    let mut view = View::new(all);
-    let balance = watch(load, &gauge, &counts, &mut view).await?;
+    let mut view = DemoView::new(all);
+    let reconciliation = watch(load, &gauge, &counts, &mut view).await?;
     view.finish();
     let path = config.table.sqlite_path(&config.data_dir);
     print_query(&path, SUMMARY)?;
     print_query(&path, ROWS)?;
-    print_balance(&balance)?;
-    check(&gauge, &counts, &balance, &path)
+    print_reconciliation(&reconciliation)?;
+    verify_counts(&gauge, &counts, &reconciliation, &path)
 }
 
 fn sink_key(source: &Value) -> SinkKey {
@@ -221,15 +222,15 @@ fn sink_key(source: &Value) -> SinkKey {
 
 /// Sends, and shows how far things are until everything is in the table.
 async fn watch(
-    load: Load,
-    gauge: &Gauge,
-    counts: &Arc<Counts>,
-    view: &mut View,
-) -> Result<Balance, Failure> {
+    load: DemoLoad,
+    gauge: &SinkGauge,
+    counts: &Arc<SendCounts>,
+    view: &mut DemoView,
+) -> Result<Reconciliation, CliError> {
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
     let mut sending = std::pin::pin!(sender::send(load, Arc::clone(counts), stop));
-    let mut look = tokio::time::interval(LOOK);
+    let mut poll = tokio::time::interval(POLL_INTERVAL);
     let mut sent_at = None;
     loop {
         tokio::select! {
@@ -237,19 +238,19 @@ async fn watch(
                 sent?;
                 sent_at = Some(Instant::now());
             }
-            _ = look.tick() => {}
+            _ = poll.tick() => {}
         }
         let reading = gauge.read(counts).await?;
         view.show(&reading, false);
         let Some(sent_at) = sent_at else { continue };
-        let balance = gauge.balance().await?;
-        if balance.in_flight == 0 && reading.imported >= reading.acknowledged {
+        let reconciliation = gauge.reconciliation().await?;
+        if reconciliation.in_flight == 0 && reading.imported >= reading.acknowledged {
             view.show(&gauge.read(counts).await?, true);
-            return Ok(balance);
+            return Ok(reconciliation);
         }
-        if sent_at.elapsed() > PATIENCE {
-            return Err(Failure::new(format_args!(
-                "{} of {} acknowledged records are not in the table after {PATIENCE:?}",
+        if sent_at.elapsed() > IMPORT_TIMEOUT {
+            return Err(CliError::new(format_args!(
+                "{} of {} acknowledged records are not in the table after {IMPORT_TIMEOUT:?}",
                 reading.acknowledged.saturating_sub(reading.imported),
                 reading.acknowledged
             )));
@@ -257,47 +258,52 @@ async fn watch(
     }
 }
 
-fn print_query(path: &Path, sql: &str) -> Result<(), Failure> {
+fn print_query(path: &Path, sql: &str) -> Result<(), CliError> {
     terminal::line(format_args!("\n{sql}\n"))?;
-    let mut writer = writer(Format::Table, terminal::Output::stdout());
-    sqlite::query(path, sql, None, &mut *writer).map_err(Failure::new)?;
+    let mut writer = writer(QueryFormat::Table, terminal::StdoutWriter::stdout());
+    sqlite::query(path, sql, None, &mut *writer).map_err(CliError::new)?;
     writer.finish()
 }
 
-fn print_balance(balance: &Balance) -> Result<(), Failure> {
-    let Balance {
+fn print_reconciliation(reconciliation: &Reconciliation) -> Result<(), CliError> {
+    let Reconciliation {
         accepted,
         imported,
         dead,
         expired,
         lost,
         in_flight,
-    } = balance;
+    } = reconciliation;
     terminal::line(format_args!(
         "\n{accepted} accepted = {imported} imported + {in_flight} in flight + {dead} dead + {expired} expired + {lost} lost"
     ))
 }
 
 /// Each acknowledged record is in the table, once: counted in the table itself.
-fn check(gauge: &Gauge, counts: &Counts, balance: &Balance, path: &Path) -> Result<(), Failure> {
+fn verify_counts(
+    gauge: &SinkGauge,
+    counts: &SendCounts,
+    reconciliation: &Reconciliation,
+    path: &Path,
+) -> Result<(), CliError> {
     let (acknowledged, unknown) = (
         counts.acknowledged.load(Relaxed),
         counts.unknown.load(Relaxed),
     );
     let rows = count_rows(path)?.saturating_sub(gauge.imported_before());
-    if !balance.holds() {
-        return Err(Failure::new("the balance does not hold"));
+    if !reconciliation.holds() {
+        return Err(CliError::new("the balance does not hold"));
     }
     // Nobody knows of what was not answered; each such record may be there once.
     if rows < acknowledged || rows > acknowledged + unknown {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "acknowledged: {}, but the table has {rows}",
             counted(acknowledged, "record")
         )));
     }
     let refused = counts.refused.load(Relaxed);
     if acknowledged == 0 {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "nothing was acknowledged, and {} refused",
             counted(refused, "record")
         )));
@@ -308,9 +314,9 @@ fn check(gauge: &Gauge, counts: &Counts, balance: &Balance, path: &Path) -> Resu
     ))
 }
 
-fn count_rows(path: &Path) -> Result<u64, Failure> {
-    struct Count(u64);
-    impl sqlite::QueryVisitor for Count {
+fn count_rows(path: &Path) -> Result<u64, CliError> {
+    struct RowCounter(u64);
+    impl sqlite::QueryVisitor for RowCounter {
         fn columns(&mut self, _: &[&str]) -> std::ops::ControlFlow<()> {
             std::ops::ControlFlow::Continue(())
         }
@@ -322,13 +328,13 @@ fn count_rows(path: &Path) -> Result<u64, Failure> {
             std::ops::ControlFlow::Continue(())
         }
     }
-    let mut count = Count(0);
+    let mut count = RowCounter(0);
     let sql = format!("SELECT count(*) FROM \"{TABLE}\"");
-    sqlite::query(path, &sql, None, &mut count).map_err(Failure::new)?;
+    sqlite::query(path, &sql, None, &mut count).map_err(CliError::new)?;
     Ok(count.0)
 }
 
-fn how_to_go_on(dir: Option<&Path>) {
+fn print_next_steps(dir: Option<&Path>) {
     match dir {
         Some(dir) => {
             let dir = dir.display();

@@ -5,32 +5,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_model::words::counted;
-use forebay_pull::definition::Definition;
-use forebay_pull::state::State;
-use forebay_pull::{End, Failure as JobFailure, Progress, Selection, Summary, Surroundings};
+use forebay_pull::definition::JobDefinition;
+use forebay_pull::state::JobState;
+use forebay_pull::{JobContext, JobFailure, JobOutcome, JobProgress, JobSummary, ReplaySelection};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::{Environment, LogFormat, LogOutput, substitute};
-use crate::failure::Failure;
 use crate::signals::{StopSignals, end_at_once};
 use crate::{telemetry, terminal};
 
-mod bar;
 pub(crate) mod dead;
+mod progress_bar;
 
 /// Pulls records from an HTTP API or from files of JSON lines into a table or another API.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {
-    Run(RunArgs),
+pub(crate) enum JobCommand {
+    Run(JobRunArgs),
     /// Checks a job's file and prints what it will do.
-    Check(FileArgs),
+    Check(JobFileArgs),
     /// Prints the JSON schema of job files.
     Schema,
     #[command(subcommand)]
-    Dead(dead::Command),
+    Dead(dead::JobDeadLetterCommand),
 }
 
 /// Runs a job to its end, or for ever.
@@ -39,9 +39,9 @@ pub(crate) enum Command {
 /// command goes on where it stopped, also after a kill.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(crate) struct RunArgs {
+pub(crate) struct JobRunArgs {
     #[command(flatten)]
-    job: FileArgs,
+    job: JobFileArgs,
     /// Forgets where an earlier run was, and begins from the start; dead letters stay
     #[arg(long)]
     fresh: bool,
@@ -49,7 +49,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     concurrency: Option<u32>,
     #[command(flatten)]
-    output: Output,
+    output: JobOutputArgs,
 }
 
 const EXIT_CODES: &str = "\
@@ -65,7 +65,7 @@ Exit codes:
 
 /// What is said while and after it runs.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Output {
+pub(crate) struct JobOutputArgs {
     /// Prints the summary as JSON to standard output
     #[arg(long)]
     json: bool,
@@ -76,7 +76,7 @@ pub(crate) struct Output {
 
 const LOG_LEVEL: &str = "warn";
 
-impl Default for Output {
+impl Default for JobOutputArgs {
     fn default() -> Self {
         Self {
             json: false,
@@ -87,13 +87,13 @@ impl Default for Output {
 
 /// The job's file.
 #[derive(Debug, clap::Args)]
-pub(crate) struct FileArgs {
+pub(crate) struct JobFileArgs {
     /// The job's file (YAML)
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-impl FileArgs {
+impl JobFileArgs {
     /// This one.
     pub(crate) fn new(file: PathBuf) -> Self {
         Self { file }
@@ -101,72 +101,72 @@ impl FileArgs {
 }
 
 /// Runs it.
-pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(command: JobCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Run(args) => run_job(args, env),
-        Command::Check(args) => {
+        JobCommand::Run(args) => run_job(args, env),
+        JobCommand::Check(args) => {
             let definition = read(&args.file, &env)?;
             terminal::line(definition.plan().join("\n"))
         }
-        Command::Schema => terminal::line(format_args!("{:#}", Definition::schema())),
-        Command::Dead(command) => dead::run(command, env),
+        JobCommand::Schema => terminal::line(format_args!("{:#}", JobDefinition::schema())),
+        JobCommand::Dead(command) => dead::run(command, env),
     }
 }
 
-fn read(file: &Path, env: &Environment) -> Result<Definition, Failure> {
-    Definition::read(file, &|text| substitute(text, env)).map_err(|problems| {
-        Failure::usage(problems).hint("`forebay job schema` prints what a job's file may say")
+fn read(file: &Path, env: &Environment) -> Result<JobDefinition, CliError> {
+    JobDefinition::read(file, &|text| substitute(text, env)).map_err(|problems| {
+        CliError::usage(problems).hint("`forebay job schema` prints what a job's file may say")
     })
 }
 
-fn run_job(args: RunArgs, env: Environment) -> Result<(), Failure> {
+fn run_job(args: JobRunArgs, env: Environment) -> Result<(), CliError> {
     let mut definition = read(&args.job.file, &env)?;
     definition.concurrency = args.concurrency.or(definition.concurrency);
     let fresh = args.fresh;
-    perform(
+    run_with_progress(
         &definition.name.clone(),
         &args.output,
         env,
-        async |around| {
-            let state = State::open(&definition.state_dir()).map_err(Failure::new)?;
+        async |context| {
+            let state = JobState::open(&definition.state_dir()).map_err(CliError::new)?;
             if fresh {
-                state.begin_afresh().await.map_err(Failure::new)?;
+                state.begin_afresh().await.map_err(CliError::new)?;
             }
-            Ok(forebay_pull::run(&definition, state, &around).await)
+            Ok(forebay_pull::run(&definition, state, &context).await)
         },
     )
 }
 
 /// Replays dead letters.
 fn replay(
-    definition: &Definition,
-    selection: &Selection,
-    output: &Output,
+    definition: &JobDefinition,
+    selection: &ReplaySelection,
+    output: &JobOutputArgs,
     env: Environment,
-) -> Result<(), Failure> {
-    perform(&definition.name, output, env, async |around| {
-        let state = State::open(&definition.state_dir()).map_err(Failure::new)?;
-        Ok(forebay_pull::replay(definition, selection, state, &around).await)
+) -> Result<(), CliError> {
+    run_with_progress(&definition.name, output, env, async |context| {
+        let state = JobState::open(&definition.state_dir()).map_err(CliError::new)?;
+        Ok(forebay_pull::replay(definition, selection, state, &context).await)
     })
 }
 
 /// Does the work with signals, a progress bar and a summary around it.
-fn perform(
+fn run_with_progress(
     name: &str,
-    output: &Output,
+    output: &JobOutputArgs,
     env: Environment,
-    work: impl AsyncFnOnce(Surroundings) -> Result<End, Failure>,
-) -> Result<(), Failure> {
+    work: impl AsyncFnOnce(JobContext) -> Result<JobOutcome, CliError>,
+) -> Result<(), CliError> {
     let _flush = telemetry::start_log(&LogOutput {
         level: output.log_level.clone(),
         format: LogFormat::Auto,
     })?;
     let runtime = runtime()?;
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(JobProgress::default());
     let (ended, signal, elapsed) = runtime.block_on(async {
         let begin = Instant::now();
         let stop = CancellationToken::new();
-        let around = Surroundings {
+        let context = JobContext {
             clock: Arc::new(SystemClock),
             variable: Arc::new(move |name| env.get(name)),
             stop: stop.clone(),
@@ -174,8 +174,8 @@ fn perform(
         };
         let mut signals = StopSignals::catch()?;
         let mut signal = None;
-        let bar = bar::Bar::new(&progress);
-        let mut working = std::pin::pin!(work(around));
+        let bar = progress_bar::JobProgressBar::new(&progress);
+        let mut working = std::pin::pin!(work(context));
         let ended = loop {
             tokio::select! {
                 ended = &mut working => break ended,
@@ -191,7 +191,7 @@ fn perform(
             }
         };
         bar.clear();
-        Ok::<_, Failure>((ended, signal, begin.elapsed()))
+        Ok::<_, CliError>((ended, signal, begin.elapsed()))
     })?;
     let end = ended?;
     let summary = progress.summary(elapsed);
@@ -199,14 +199,19 @@ fn perform(
     conclude(end, signal, &summary)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(format_args!("can't start: {e}")))
+        .map_err(|e| CliError::new(format_args!("can't start: {e}")))
 }
 
-fn report(name: &str, output: &Output, end: &End, summary: &Summary) -> Result<(), Failure> {
+fn report(
+    name: &str,
+    output: &JobOutputArgs,
+    end: &JobOutcome,
+    summary: &JobSummary,
+) -> Result<(), CliError> {
     let s = summary;
     let mut parts = vec![format!("{} read", s.read)];
     let mut part = |n: u64, what: &str| {
@@ -241,9 +246,9 @@ fn report(name: &str, output: &Output, end: &End, summary: &Summary) -> Result<(
         return Ok(());
     }
     let end = match end {
-        End::Complete => "complete",
-        End::Stopped => "stopped",
-        End::Failed(_) => "failed",
+        JobOutcome::Complete => "complete",
+        JobOutcome::Stopped => "stopped",
+        JobOutcome::Failed(_) => "failed",
     };
     let mut line = json!({ "job": name, "end": end });
     if let (Some(line), Ok(serde_json::Value::Object(fields))) =
@@ -254,32 +259,36 @@ fn report(name: &str, output: &Output, end: &End, summary: &Summary) -> Result<(
     terminal::line(line)
 }
 
-fn conclude(end: End, signal: Option<&'static str>, summary: &Summary) -> Result<(), Failure> {
+fn conclude(
+    end: JobOutcome,
+    signal: Option<&'static str>,
+    summary: &JobSummary,
+) -> Result<(), CliError> {
     let go_on = if summary.read == 0 {
         "nothing was read; run the same command again once that is put right"
     } else {
         "the same command goes on where it was"
     };
     match end {
-        End::Complete if summary.dead == 0 => Ok(()),
-        End::Complete => Err(Failure::new(format_args!(
+        JobOutcome::Complete if summary.dead == 0 => Ok(()),
+        JobOutcome::Complete => Err(CliError::new(format_args!(
             "{} set aside",
             counted(summary.dead, "record")
         ))
         .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
         .with_code(6)),
-        End::Stopped => {
+        JobOutcome::Stopped => {
             let code = if signal == Some("SIGTERM") { 143 } else { 130 };
-            Err(Failure::new("stopped").hint(go_on).with_code(code))
+            Err(CliError::new("stopped").hint(go_on).with_code(code))
         }
-        End::Failed(failure) => {
+        JobOutcome::Failed(failure) => {
             let code = match &failure {
                 JobFailure::Source(_) => 3,
                 JobFailure::Destination(_) => 4,
                 JobFailure::TooManyErrors(_) => 5,
                 JobFailure::State(_) => 1,
             };
-            Err(Failure::new(failure).hint(go_on).with_code(code))
+            Err(CliError::new(failure).hint(go_on).with_code(code))
         }
     }
 }

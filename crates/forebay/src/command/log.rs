@@ -6,18 +6,18 @@ mod deliver;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use forebay_log::inspect::Inspection;
-use forebay_log::{Damage, Item, StreamStats};
+use forebay_log::inspect::LogInspection;
+use forebay_log::{ReadItem, SegmentDamage, StreamStats};
 use forebay_model::words::counted;
-use forebay_model::{Clock, Compression, Span, Timestamp};
+use forebay_model::{BlockCompression, Clock, HumanDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::common::Place;
+use super::common::ConfigArgs;
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::query::TextTable;
-use crate::terminal::{self, human};
+use crate::terminal::{self, human_bytes};
 
 /// Folder of the log in the data directory.
 pub(crate) const FOLDER: &str = "log";
@@ -30,65 +30,65 @@ Examples:
   forebay log cat 1/1/my-events/events/2026-11-21T05:01:49.120Z/vol1/2026-11-21T05:01:50.000Z
   forebay log verify --data-dir ./data && echo all there
   forebay log deliver --all --data-dir ./data")]
-pub(crate) enum Command {
+pub(crate) enum LogCommand {
     /// Lists the streams: a slice of a sink each, with its records, blocks, bytes and age.
     #[command(visible_alias = "list")]
-    Ls(Look),
-    Cat(Cat),
+    Ls(LogViewArgs),
+    Cat(LogCatArgs),
     /// Reads every block and checks its checksum. Exit code 1 when acknowledged data is damaged.
-    Verify(Look),
+    Verify(LogViewArgs),
     /// Shows sizes: of the volume and of its segment files.
-    Stat(Look),
-    Deliver(deliver::Deliver),
+    Stat(LogViewArgs),
+    Deliver(deliver::LogDeliverArgs),
 }
 
 /// Prints the rows of a stream.
 ///
 /// Places where rows are lost are named on standard error; then the exit code is 1.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Cat {
+pub(crate) struct LogCatArgs {
     /// Name of the stream, as `forebay log ls` shows it
     stream: String,
     /// The blocks as they are stored, compressed
     #[arg(long)]
     raw: bool,
     #[command(flatten)]
-    place: Place,
+    place: ConfigArgs,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Look {
+pub(crate) struct LogViewArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    place: Place,
+    place: ConfigArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(command: &Command, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(command: &LogCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Ls(look) => ls(&open(&look.place, env)?, look.json),
-        Command::Cat(cat) => print(&open(&cat.place, env)?, cat),
-        Command::Verify(look) => verify(&open(&look.place, env)?, look.json),
-        Command::Stat(look) => stat(&open(&look.place, env)?, look.json),
-        Command::Deliver(deliver) => deliver.run(env),
+        LogCommand::Ls(args) => ls(&open(&args.place, env)?, args.json),
+        LogCommand::Cat(cat) => print(&open(&cat.place, env)?, cat),
+        LogCommand::Verify(args) => verify(&open(&args.place, env)?, args.json),
+        LogCommand::Stat(args) => stat(&open(&args.place, env)?, args.json),
+        LogCommand::Deliver(deliver) => deliver.run(env),
     }
 }
 
-fn open(place: &Place, env: Environment) -> Result<Inspection, Failure> {
-    let loaded = place.load(env, Vec::new())?;
+fn open(config_args: &ConfigArgs, env: Environment) -> Result<LogInspection, CliError> {
+    let loaded = config_args.load(env, Vec::new())?;
     let dir: PathBuf = loaded.config.data_dir.join(FOLDER);
-    Inspection::open_dir(&dir).map_err(|e| {
-        Failure::new(e).hint("is it the right data directory? --data-dir names another one")
+    LogInspection::open_dir(&dir).map_err(|e| {
+        CliError::new(e).hint("is it the right data directory? --data-dir names another one")
     })
 }
 
-fn moment(ms: Option<i64>) -> Option<Timestamp> {
+fn timestamp(ms: Option<i64>) -> Option<Timestamp> {
     ms.map(Timestamp::from_millis)
 }
 
-fn ls(log: &Inspection, as_json: bool) -> Result<(), Failure> {
+fn ls(log: &LogInspection, as_json: bool) -> Result<(), CliError> {
     let streams = log.streams();
     if as_json {
         let streams: Vec<Value> = streams.iter().map(stream_json).collect();
@@ -103,8 +103,8 @@ fn ls(log: &Inspection, as_json: bool) -> Result<(), Failure> {
         "records", "lost", "blocks", "stored", "oldest", "state", "stream",
     ]);
     for s in &streams {
-        let age = moment(s.first_at_ms)
-            .map(|at| rounded(Span(now.since(at))))
+        let age = timestamp(s.first_at_ms)
+            .map(|at| rounded(HumanDuration(now.since(at))))
             .unwrap_or_default();
         let state = if s.closed { "closed" } else { "open" };
         let numbers = [
@@ -112,7 +112,7 @@ fn ls(log: &Inspection, as_json: bool) -> Result<(), Failure> {
             s.lost_records.to_string(),
             s.blocks.to_string(),
         ];
-        let size = human(s.stored_bytes);
+        let size = human_bytes(s.stored_bytes);
         table.row(&[
             &numbers[0],
             &numbers[1],
@@ -134,26 +134,26 @@ fn stream_json(s: &StreamStats) -> Value {
         "blocks": s.blocks,
         "rawBytes": s.raw_bytes,
         "storedBytes": s.stored_bytes,
-        "firstRecordAt": moment(s.first_at_ms),
-        "lastRecordAt": moment(s.last_at_ms),
+        "firstRecordAt": timestamp(s.first_at_ms),
+        "lastRecordAt": timestamp(s.last_at_ms),
         "firstSequence": s.first_seq,
         "nextSequence": s.next_seq,
         "closed": s.closed,
     })
 }
 
-fn print(log: &Inspection, args: &Cat) -> Result<(), Failure> {
+fn print(log: &LogInspection, args: &LogCatArgs) -> Result<(), CliError> {
     let Some(stream) = log.find(&args.stream) else {
         return Err(
-            Failure::new(format_args!("there is no stream \"{}\"", args.stream))
+            CliError::new(format_args!("there is no stream \"{}\"", args.stream))
                 .hint("`forebay log ls` lists them; what was imported is not in the log any more"),
         );
     };
-    let reader = log.reader(stream.id, 0).map_err(Failure::new)?;
+    let reader = log.reader(stream.id, 0).map_err(CliError::new)?;
     let mut lost = 0;
     for item in reader {
-        match item.map_err(Failure::new)? {
-            Item::Gap(gap) => {
+        match item.map_err(CliError::new)? {
+            ReadItem::Gap(gap) => {
                 lost += gap.records;
                 terminal::note(format_args!(
                     "lost: {} from {} on",
@@ -161,21 +161,21 @@ fn print(log: &Inspection, args: &Cat) -> Result<(), Failure> {
                     gap.first_seq
                 ));
             }
-            Item::Block(block) if args.raw => terminal::bytes(&block.payload)?,
-            Item::Block(block) => {
+            ReadItem::Block(block) if args.raw => terminal::bytes(&block.payload)?,
+            ReadItem::Block(block) => {
                 let compression = compression(block.codec)?;
                 let rows = forebay_record::block::decode(
                     &block.payload,
                     compression,
                     block.raw_len as usize,
                 );
-                terminal::bytes(&rows.map_err(Failure::new)?)?;
+                terminal::bytes(&rows.map_err(CliError::new)?)?;
             }
         }
     }
     match lost {
         0 => Ok(()),
-        n => Err(Failure::new(format_args!(
+        n => Err(CliError::new(format_args!(
             "the stream has lost {}",
             counted(n, "record")
         ))),
@@ -183,19 +183,19 @@ fn print(log: &Inspection, args: &Cat) -> Result<(), Failure> {
 }
 
 /// By agreement of all who write and read the log.
-fn compression(codec: u8) -> Result<Compression, Failure> {
+fn compression(codec: u8) -> Result<BlockCompression, CliError> {
     match codec {
-        0 => Ok(Compression::None),
-        1 => Ok(Compression::Gzip { level: 1 }),
-        2 => Ok(Compression::Zstd { level: 1 }),
+        0 => Ok(BlockCompression::None),
+        1 => Ok(BlockCompression::Gzip { level: 1 }),
+        2 => Ok(BlockCompression::Zstd { level: 1 }),
         other => Err(
-            Failure::new(format_args!("a block has the unknown compression {other}"))
+            CliError::new(format_args!("a block has the unknown compression {other}"))
                 .hint("--raw prints blocks as they are stored"),
         ),
     }
 }
 
-fn verify(log: &Inspection, as_json: bool) -> Result<(), Failure> {
+fn verify(log: &LogInspection, as_json: bool) -> Result<(), CliError> {
     let bar = progress();
     let report = log.verify(|done, total| {
         bar.set_length(total);
@@ -231,7 +231,7 @@ fn verify(log: &Inspection, as_json: bool) -> Result<(), Failure> {
         for segment in &opening.foreign_segments {
             terminal::line(format_args!("segment {segment} is of another volume"))?;
         }
-        let size = human(report.sound_bytes);
+        let size = human_bytes(report.sound_bytes);
         let (blocks, segments) = (report.sound_blocks, report.segments);
         terminal::line(format_args!(
             "{}, {size}, in {}",
@@ -242,14 +242,14 @@ fn verify(log: &Inspection, as_json: bool) -> Result<(), Failure> {
     if sound {
         Ok(())
     } else {
-        Err(Failure::new(
+        Err(CliError::new(
             "acknowledged data is damaged or missing; it is named above",
         ))
     }
 }
 
-fn damage_text(damage: &Damage) -> String {
-    let place = format!(
+fn damage_text(damage: &SegmentDamage) -> String {
+    let location = format!(
         "segment {} from byte {} on, {} bytes",
         damage.segment, damage.offset, damage.len
     );
@@ -267,10 +267,10 @@ fn damage_text(damage: &Damage) -> String {
     } else {
         "cut short (was never acknowledged)"
     };
-    format!("{kind}: {place}{what}")
+    format!("{kind}: {location}{what}")
 }
 
-fn damage_json(damage: &Damage) -> Value {
+fn damage_json(damage: &SegmentDamage) -> Value {
     json!({
         "segment": damage.segment,
         "offset": damage.offset,
@@ -282,7 +282,7 @@ fn damage_json(damage: &Damage) -> Value {
     })
 }
 
-fn stat(log: &Inspection, as_json: bool) -> Result<(), Failure> {
+fn stat(log: &LogInspection, as_json: bool) -> Result<(), CliError> {
     let (stats, segments) = (log.stats(), log.segments());
     if as_json {
         let segment = |s: &forebay_log::SegmentStats| {
@@ -308,9 +308,9 @@ fn stat(log: &Inspection, as_json: bool) -> Result<(), Failure> {
         .volume
         .map_or_else(|| "unknown".to_owned(), |v| format!("{v:016x}"));
     let (files, used, live) = (
-        human(stats.file_bytes),
-        human(stats.used_bytes),
-        human(stats.live_bytes),
+        human_bytes(stats.file_bytes),
+        human_bytes(stats.used_bytes),
+        human_bytes(stats.live_bytes),
     );
     terminal::line(format_args!("volume    {volume}"))?;
     terminal::line(format_args!("streams   {}", stats.streams))?;
@@ -326,9 +326,9 @@ fn stat(log: &Inspection, as_json: bool) -> Result<(), Failure> {
     for s in &segments {
         let sealed = if s.sealed { "yes" } else { "no" };
         let (file, used, live) = (
-            human(s.file_bytes),
-            human(s.used_bytes),
-            human(s.live_bytes),
+            human_bytes(s.file_bytes),
+            human_bytes(s.used_bytes),
+            human_bytes(s.live_bytes),
         );
         table.row(&[
             &s.id.to_string(),
@@ -356,10 +356,10 @@ fn progress() -> indicatif::ProgressBar {
 }
 
 /// Without fractions of a second above one.
-fn rounded(span: Span) -> String {
+fn rounded(span: HumanDuration) -> String {
     match span.0.as_secs() {
-        0 => Span::millis(u64::from(span.0.subsec_millis())).to_string(),
-        n => Span::secs(n).to_string(),
+        0 => HumanDuration::millis(u64::from(span.0.subsec_millis())).to_string(),
+        n => HumanDuration::secs(n).to_string(),
     }
 }
 
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn sizes_and_ages_are_for_people() {
-        assert_eq!(rounded(Span::millis(3_700)), "3s");
-        assert_eq!(rounded(Span::millis(70)), "70ms");
+        assert_eq!(rounded(HumanDuration::millis(3_700)), "3s");
+        assert_eq!(rounded(HumanDuration::millis(70)), "70ms");
     }
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_pull::definition::Lookup;
-use forebay_pull::lookup::Service;
+use forebay_pull::definition::LookupConfig;
+use forebay_pull::lookup::LookupService;
 
+use crate::cli_error::CliError;
 use crate::config::{Environment, LogFormat, LogOutput, MetricsSection, substitute};
-use crate::failure::Failure;
 use crate::signals::{ReloadSignals, StopSignals, end_at_once};
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, ProcessMetrics};
 use crate::terminal;
 
 /// How long requests that were begun may take after the signal to stop.
@@ -21,7 +21,7 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 ///
 /// SIGTERM and Ctrl-C stop in order: requests that were begun are answered.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct LookupArgs {
     /// The service's file (YAML)
     #[arg(long, value_name = "FILE", required_unless_present = "schema")]
     config: Option<PathBuf>,
@@ -37,32 +37,33 @@ pub(crate) struct Args {
 }
 
 /// Runs it.
-pub(crate) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
+pub(crate) fn run(args: &LookupArgs, env: &Environment) -> Result<(), CliError> {
     let Some(file) = args.config.as_ref().filter(|_| !args.schema) else {
-        return terminal::line(format_args!("{:#}", Lookup::schema()));
+        return terminal::line(format_args!("{:#}", LookupConfig::schema()));
     };
-    let mut config = Lookup::read(file, &|text| substitute(text, env)).map_err(|problems| {
-        Failure::usage(problems).hint("`forebay lookup --schema` prints what the file may say")
-    })?;
+    let mut config =
+        LookupConfig::read(file, &|text| substitute(text, env)).map_err(|problems| {
+            CliError::usage(problems).hint("`forebay lookup --schema` prints what the file may say")
+        })?;
     config.listen = args.listen.unwrap_or(config.listen);
     let _flush = telemetry::start_log(&LogOutput {
         level: args.log_level.clone(),
         format: LogFormat::Auto,
     })?;
-    let metrics = Metrics::start(&MetricsSection::default())?;
+    let metrics = ProcessMetrics::start(&MetricsSection::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
+        .map_err(|e| CliError::new(format_args!("can't start: {e}")))?;
     runtime.block_on(serve(&config, metrics))
 }
 
-async fn serve(config: &Lookup, metrics: Metrics) -> Result<(), Failure> {
+async fn serve(config: &LookupConfig, metrics: ProcessMetrics) -> Result<(), CliError> {
     let shown = metrics.clone();
-    let service = Service::new(config, Arc::new(move || shown.render())).await;
-    let service = service.map_err(|e| Failure::new(e).with_code(4))?;
+    let service = LookupService::new(config, Arc::new(move || shown.render())).await;
+    let service = service.map_err(|e| CliError::new(e).with_code(4))?;
     let bound = forebay_listener::bind(config.listen).await;
-    let (socket, address) = bound.map_err(Failure::new)?;
+    let (socket, address) = bound.map_err(CliError::new)?;
     let mut signals = StopSignals::catch()?;
     let mut hangups = ReloadSignals::catch()?;
     let listener = service.serve(socket);
@@ -74,7 +75,7 @@ async fn serve(config: &Lookup, metrics: Metrics) -> Result<(), Failure> {
                 break;
             }
             () = hangups.next() => tracing::info!("SIGHUP: there is nothing to read again"),
-            () = metrics.keep_tidy() => {}
+            () = metrics.run_upkeep() => {}
         }
     }
     tokio::select! {

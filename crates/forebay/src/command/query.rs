@@ -6,16 +6,16 @@ use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use forebay_model::Span;
+use forebay_model::HumanDuration;
 use forebay_model::words::counted;
 use forebay_remote::table::sqlite::{self, QueryCell, QueryError, QueryVisitor};
 
-use super::common::Server;
-use crate::api::{ApiClient, block_on};
+use super::common::ServerArgs;
+use crate::api_client::{ApiClient, block_on};
+use crate::cli_error::CliError;
 use crate::config::{Config, Environment, TableDefault};
 use crate::endpoints::Endpoints;
-use crate::failure::Failure;
-use crate::query::{Format, writer};
+use crate::query::{QueryFormat, writer};
 use crate::terminal;
 
 /// Asks the tables of the embedded database with SQL; nothing can be changed.
@@ -28,33 +28,36 @@ Examples:
   forebay query 'SELECT user, count(*) AS n FROM \"in.demo.events\" GROUP BY user' --format json
   forebay query 'SELECT count(*) FROM \"in.demo.events\"' --wait
   forebay query \"SELECT name FROM sqlite_master WHERE type = 'table'\"")]
-pub(crate) struct Args {
+pub(crate) struct QueryArgs {
     /// One statement that reads; tables are called by their id, in double quotes
     sql: String,
     /// Form of the result
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    format: QueryFormat,
     /// Rows at most
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
     /// First wait until the records that the running server has accepted are in the tables that the
     /// statement names; at most so long [default with --wait: 1m]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
-    wait: Option<Span>,
+    wait: Option<HumanDuration>,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(args: &QueryArgs, env: Environment) -> Result<(), CliError> {
     let loaded = args.server.place.load(env.clone(), Vec::new())?;
     let config = &loaded.config;
-    if let Some(patience) = args.wait {
+    if let Some(timeout) = args.wait {
         let api = ApiClient::new(&args.server, env.clone())?;
-        block_on(pending::wait(&api, &args.sql, patience))?;
+        block_on(pending::wait(&api, &args.sql, timeout))?;
     }
     let path = config.table.sqlite_path(&config.data_dir);
-    let mut writer = writer(args.format, BufWriter::new(terminal::Output::stdout()));
+    let mut writer = writer(
+        args.format,
+        BufWriter::new(terminal::StdoutWriter::stdout()),
+    );
     let answered = sqlite::query(&path, &args.sql, args.limit, &mut *writer);
     match answered {
         Ok(summary) => {
@@ -68,10 +71,10 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
             Ok(())
         }
         Err(error) => {
-            let failure = Failure::new(&error);
+            let failure = CliError::new(&error);
             let hint = hint(&error, &path, args, config);
             Err(
-                match hint.or_else(|| on_the_way(&error, args, config, env)) {
+                match hint.or_else(|| pending_hint(&error, args, config, env)) {
                     Some(hint) => failure.hint(hint),
                     None => failure,
                 },
@@ -81,7 +84,7 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
 }
 
 /// What to do about it.
-fn hint(error: &QueryError, path: &Path, args: &Args, config: &Config) -> Option<String> {
+fn hint(error: &QueryError, path: &Path, args: &QueryArgs, config: &Config) -> Option<String> {
     let in_postgres = config.table.default == TableDefault::Postgres;
     let psql = || "the tables of this configuration are in PostgreSQL: ask them there, with psql";
     match error {
@@ -96,7 +99,7 @@ fn hint(error: &QueryError, path: &Path, args: &Args, config: &Config) -> Option
             if in_postgres {
                 return Some(psql().to_owned());
             }
-            let names = tables(path);
+            let names = table_names(path);
             let names = (!names.is_empty()).then(|| names.join(", "));
             names.map(|names| {
                 format!("tables are called by their id in double quotes; there are: {names}")
@@ -107,9 +110,9 @@ fn hint(error: &QueryError, path: &Path, args: &Args, config: &Config) -> Option
 }
 
 /// What the running server says of a table that is not there, and of a database that is not.
-fn on_the_way(
+fn pending_hint(
     error: &QueryError,
-    args: &Args,
+    args: &QueryArgs,
     config: &Config,
     env: Environment,
 ) -> Option<String> {
@@ -124,7 +127,7 @@ fn on_the_way(
     let api = runs
         .then(|| ApiClient::new(&args.server, env))
         .and_then(Result::ok);
-    let pending = api.and_then(|api| block_on(pending::of(&api, &args.sql)).ok());
+    let pending = api.and_then(|api| block_on(pending::lookup(&api, &args.sql)).ok());
     let defined = pending
         .into_iter()
         .flatten()
@@ -169,9 +172,9 @@ fn unquoted_id(sql: &str) -> Option<String> {
 }
 
 /// Names of the tables, quoted as SQL wants them.
-fn tables(path: &Path) -> Vec<String> {
-    struct Names(Vec<String>);
-    impl QueryVisitor for Names {
+fn table_names(path: &Path) -> Vec<String> {
+    struct TableNameCollector(Vec<String>);
+    impl QueryVisitor for TableNameCollector {
         fn columns(&mut self, _: &[&str]) -> ControlFlow<()> {
             ControlFlow::Continue(())
         }
@@ -183,7 +186,7 @@ fn tables(path: &Path) -> Vec<String> {
             ControlFlow::Continue(())
         }
     }
-    let mut names = Names(Vec::new());
+    let mut names = TableNameCollector(Vec::new());
     let sql =
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%.%.%' ORDER BY name";
     // It is only for a hint: without an answer there is none.

@@ -4,10 +4,10 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::common::Server;
-use crate::api::{ApiClient, SOURCES, block_on};
+use super::common::ServerArgs;
+use crate::api_client::{ApiClient, SOURCES, block_on};
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::terminal;
 
 /// Said in place of a value: what the server's configuration says.
@@ -15,14 +15,14 @@ const DEFAULT: &str = "default";
 
 /// Shows and sets what projects and sources may use.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Show(Show),
-    Set(Set),
+pub(crate) enum QuotaCommand {
+    Show(QuotaShowArgs),
+    Set(QuotaSetArgs),
 }
 
 /// Shows what a project may use.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Show {
+pub(crate) struct QuotaShowArgs {
     /// Number of the project; 1 is the server's own
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     project: u64,
@@ -30,7 +30,7 @@ pub(crate) struct Show {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Sets what a project or a source may use; what is not named stays. It holds at once, without a
@@ -42,7 +42,7 @@ Examples:
   forebay quota set --project 7 --requests-per-second 500 --disk-bytes 10GB --data-dir ./data
   forebay quota set --project 7 --disk-bytes default --data-dir ./data
   forebay quota set --source events --bytes-per-second 5MB --data-dir ./data")]
-pub(crate) struct Set {
+pub(crate) struct QuotaSetArgs {
     /// Number of the project; 1 is the server's own
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     project: u64,
@@ -68,13 +68,13 @@ pub(crate) struct Set {
     #[arg(long, value_name = "SIZE", conflicts_with = "source")]
     source_bytes_per_second: Option<String>,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(command: QuotaCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Show(args) => {
+        QuotaCommand::Show(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
                 let quota = api.get(&path(args.project)).await?;
@@ -84,10 +84,10 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
                 }
             })
         }
-        Command::Set(args) => {
+        QuotaCommand::Set(args) => {
             let changes = args.changes()?;
             if changes.is_empty() {
-                return Err(Failure::usage("there is nothing to set: name a limit"));
+                return Err(CliError::usage("there is nothing to set: name a limit"));
             }
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
@@ -104,9 +104,9 @@ fn path(project: u64) -> String {
     format!("/v1/admin/quotas/{project}")
 }
 
-impl Set {
+impl QuotaSetArgs {
     /// What was given, by the API's names; null returns to the default.
-    fn changes(&self) -> Result<Map<String, Value>, Failure> {
+    fn changes(&self) -> Result<Map<String, Value>, CliError> {
         let given = [
             ("requestsPerSecond", &self.requests_per_second, true),
             ("bytesPerSecond", &self.bytes_per_second, false),
@@ -127,7 +127,7 @@ impl Set {
             let value = match text.as_str() {
                 DEFAULT => Value::Null,
                 text if is_number => json!(text.parse::<u64>().map_err(|_| {
-                    Failure::usage(format_args!(
+                    CliError::usage(format_args!(
                         "{name} is \"{text}\", it must be a whole number or \"{DEFAULT}\""
                     ))
                 })?),
@@ -143,7 +143,7 @@ async fn set_project(
     api: &ApiClient,
     project: u64,
     changes: Map<String, Value>,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let path = path(project);
     let mut quota = api.get(&path).await?;
     let mut own = quota["own"].take();
@@ -159,16 +159,16 @@ async fn set_source(
     api: &ApiClient,
     source: &str,
     changes: Map<String, Value>,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let change = |(name, value)| json!({ "key": format!("source.quota.{name}"), "value": value });
     let settings: Vec<Value> = changes.into_iter().map(change).collect();
     let body = json!({ "changeDescription": "Quota.", "settings": settings });
     let path = format!("{SOURCES}/{source}/settings");
-    api.task(Method::PATCH, &path, Some(&body)).await?;
+    api.run_task(Method::PATCH, &path, Some(&body)).await?;
     terminal::line(format_args!("quota of source {source} set"))
 }
 
-fn show(quota: &Value) -> Result<(), Failure> {
+fn show(quota: &Value) -> Result<(), CliError> {
     let mut table = crate::query::TextTable::new(&["limit", "value", "default"]);
     let effective = quota["effective"].as_object();
     for (name, value) in effective.into_iter().flatten() {

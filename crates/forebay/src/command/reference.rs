@@ -5,20 +5,20 @@ use std::fmt::Write as _;
 
 use clap::ValueEnum;
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 use crate::{cli, config, terminal};
 
 /// Prints a generated document.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct ReferenceArgs {
     /// Which one.
     #[arg(value_enum)]
-    document: Document,
+    document: ReferenceDocument,
 }
 
 /// Generated documents.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Document {
+enum ReferenceDocument {
     Cli,
     Config,
 }
@@ -32,10 +32,10 @@ Data goes to standard output, everything else to standard error. `NO_COLOR` is r
 ";
 
 /// Runs it.
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &ReferenceArgs) -> Result<(), CliError> {
     match args.document {
-        Document::Config => terminal::data(config::reference::markdown()),
-        Document::Cli => {
+        ReferenceDocument::Config => terminal::data(config::reference::markdown()),
+        ReferenceDocument::Cli => {
             let mut out = HEAD.to_owned();
             let mut root = cli::definition().term_width(96);
             root.build();

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_meta::embedded::{copies, put_copy_in_place};
+use forebay_meta::embedded::{copies, restore_copy};
 use forebay_model::words::counted;
 use forebay_model::{Clock, Timestamp};
 
-use super::common::Place;
+use super::common::ConfigArgs;
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::{backup, data_dir, terminal};
 
 /// Makes a new data directory of a backup, or puts a copy of the metadata in place.
@@ -22,7 +22,7 @@ Examples:
   forebay restore --from /backups/monday --data-dir ./data-of-monday
   forebay restore --metadata newest --data-dir ./data")]
 #[group(id = "what", required = true, multiple = false, args = ["from", "metadata"])]
-pub(crate) struct Args {
+pub(crate) struct RestoreArgs {
     /// A backup; the data directory must not be there, or be empty
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
@@ -31,15 +31,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COPY")]
     metadata: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: ConfigArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(args: &RestoreArgs, env: Environment) -> Result<(), CliError> {
     let config = args.place.load(env, Vec::new())?.config;
     let dir = config.data_dir.as_path();
     if let Some(from) = &args.from {
-        let done = backup::restore(from, dir).map_err(Failure::new)?;
+        let done = backup::restore(from, dir).map_err(CliError::new)?;
         return terminal::line(format_args!(
             "{}, {} bytes in {}",
             counted(done.files, "file"),
@@ -48,14 +48,14 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
         ));
     }
     let folder = config.metadata.copies_folder(dir);
-    let copy = chosen(args.metadata.as_deref().unwrap_or("newest"), &folder)?;
-    data_dir::look(dir, None)?;
+    let copy = select_copy(args.metadata.as_deref().unwrap_or("newest"), &folder)?;
+    data_dir::check_dir(dir, None)?;
     // First: a store of an earlier moment must never be opened without it.
-    data_dir::note_restored(dir).map_err(Failure::new)?;
+    data_dir::write_restored_marker(dir).map_err(CliError::new)?;
     let now = SystemClock.now().as_millis();
-    let (copy, kept) = put_copy_in_place(dir, &folder, &copy, now).map_err(Failure::new)?;
-    for kept in kept {
-        terminal::line(format_args!("kept as {}", kept.display()))?;
+    let (copy, replaced) = restore_copy(dir, &folder, &copy, now).map_err(CliError::new)?;
+    for replaced_file in replaced {
+        terminal::line(format_args!("kept as {}", replaced_file.display()))?;
     }
     terminal::line(format_args!(
         "the metadata is that of {} (revision {})",
@@ -64,12 +64,12 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
     ))
 }
 
-fn chosen(wanted: &str, folder: &Path) -> Result<PathBuf, Failure> {
+fn select_copy(wanted: &str, folder: &Path) -> Result<PathBuf, CliError> {
     if wanted != "newest" {
         return Ok(PathBuf::from(wanted));
     }
     let none = || {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "there is no sound copy in {}",
             folder.display()
         ))
@@ -77,7 +77,7 @@ fn chosen(wanted: &str, folder: &Path) -> Result<PathBuf, Failure> {
     };
     for copy in copies::list(folder) {
         // Each was sound when it was made; disks are not for ever.
-        match copies::revision_of(&copy.path) {
+        match copies::read_revision(&copy.path) {
             Ok(_) => {
                 let made = Timestamp::from_millis(copy.made_at_ms);
                 terminal::line(format_args!("the newest copy was made at {made}"))?;

@@ -3,11 +3,11 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use super::common::Server;
+use super::common::ServerArgs;
 use super::source::{encoded, text};
-use crate::api::{ApiClient, SOURCES, block_on};
+use crate::api_client::{ApiClient, SOURCES, block_on};
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::terminal;
 
 /// Tries uploads and imports now that wait after a failure: of a sink, or of all sinks of a source.
@@ -15,22 +15,22 @@ use crate::terminal;
 /// They are tried again by themselves, after waits of up to five minutes. This is for when the cause is
 /// mended.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct RetryArgs {
     /// Id of the source
     source: String,
     /// Id of the sink; without it, all of the source
     sink: Option<String>,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(args: RetryArgs, env: Environment) -> Result<(), CliError> {
     let api = ApiClient::new(&args.server, env)?;
     block_on(retry(&api, &args))
 }
 
-async fn retry(api: &ApiClient, args: &Args) -> Result<(), Failure> {
+async fn retry(api: &ApiClient, args: &RetryArgs) -> Result<(), CliError> {
     let path = format!("{SOURCES}/{}/sinks", encoded(&args.source));
     let sinks = match &args.sink {
         Some(sink) => vec![sink.clone()],

@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use forebay_control::auth::{ConfiguredTokens, TokenConfig};
 
-use super::common::{Place, refused};
-use crate::banner::{self, Started};
+use super::common::{ConfigArgs, violations_error};
+use crate::banner::{self, ProcessInvocation};
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Environment, Flags, Loaded, Role, Sources, url_of};
+use crate::config::{
+    self, Config, ConfigSources, Environment, FlagSettings, LoadedConfig, NodeRole, listener_url,
+};
 use crate::data_dir;
 use crate::descriptors;
-use crate::endpoints::{Endpoints, Published};
-use crate::failure::Failure;
-use crate::reload::Reloader;
-use crate::roles::Node;
+use crate::endpoints::{Endpoints, PublishedEndpoints};
+use crate::reload::ConfigReloader;
+use crate::roles::RunningNode;
 use crate::signals::{ReloadSignals, StopSignals, end_at_once};
 use crate::standby;
-use crate::telemetry::{self, Metrics};
-use crate::token::{self, Token};
+use crate::telemetry::{self, ProcessMetrics};
+use crate::token::{self, ApiToken};
 
 /// Project and branch that the server's own token opens.
 const PROJECT: u64 = 1;
@@ -36,9 +38,9 @@ Examples:
   forebay serve --data-dir ./data
   forebay serve --config forebay.yaml --source-listen 0.0.0.0:7000
   FOREBAY_DATA_DIR=/var/lib/forebay forebay serve --set storage.level.target.import.trigger.interval=30s")]
-pub(crate) struct Args {
+pub(crate) struct ServeArgs {
     #[command(flatten)]
-    place: Place,
+    place: ConfigArgs,
     /// Address and port of the management API [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     api_listen: Option<String>,
@@ -68,9 +70,9 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-impl Args {
-    fn flags(&self) -> Flags {
-        let mut flags: Flags = Vec::new();
+impl ServeArgs {
+    fn flags(&self) -> FlagSettings {
+        let mut flags: FlagSettings = Vec::new();
         let mut add = |flag, key: &str, value: Option<String>| {
             flags.extend(value.map(|v| (flag, key.to_owned(), v)));
         };
@@ -91,14 +93,15 @@ impl Args {
 }
 
 /// Runs it.
-pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(args: ServeArgs, env: Environment) -> Result<(), CliError> {
     let sources = args.place.sources(env, args.flags());
-    let loaded = config::load(&sources).map_err(|problems| refused(&problems))?;
-    let started = Started::new(args.place.config.as_deref(), args.place.data_dir.as_deref());
+    let loaded = config::load(&sources).map_err(|problems| violations_error(&problems))?;
+    let started =
+        ProcessInvocation::new(args.place.config.as_deref(), args.place.data_dir.as_deref());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
+    let runtime = runtime.map_err(|e| CliError::new(format_args!("can't start: {e}")))?;
     runtime.block_on(serve(&sources, loaded, &started, args.accept_metadata_loss))
 }
 
@@ -107,19 +110,19 @@ pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
 async fn start(
     config: &Config,
     environment: &Environment,
-    metrics: &Metrics,
+    metrics: &ProcessMetrics,
     accept_loss: bool,
-) -> Result<(Node, Token, ConfiguredTokens), Failure> {
+) -> Result<(RunningNode, ApiToken, ConfiguredTokens), CliError> {
     data_dir::check(config, environment).await?;
     if config.token.is_some() || config.token_file.is_some() {
-        authenticate(config, &token::of_server(config)?)?;
+        authenticate(config, &token::for_server(config)?)?;
     }
     data_dir::create(&config.data_dir)?;
-    let token = token::of_server(config)?;
+    let token = token::for_server(config)?;
     let auth = authenticate(config, &token)?;
     let store = standby::open(config, accept_loss).await?;
     let clock = Arc::new(SystemClock);
-    let node = Node::start_on(
+    let node = RunningNode::start_on(
         store,
         config,
         environment,
@@ -131,18 +134,18 @@ async fn start(
 }
 
 async fn serve(
-    sources: &Sources,
-    loaded: Loaded,
-    started: &Started,
+    sources: &ConfigSources,
+    loaded: LoadedConfig,
+    started: &ProcessInvocation,
     accept_loss: bool,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let mut signals = StopSignals::catch()?;
     let mut hangups = ReloadSignals::catch()?;
     let log_lines = telemetry::start_log(&loaded.config.telemetry.log)?;
     let mut config = loaded.config.clone();
-    descriptors::fit(&mut config);
+    descriptors::limit_connections(&mut config);
     let config = &config;
-    let metrics = Metrics::start(&config.telemetry.metrics)?;
+    let metrics = ProcessMetrics::start(&config.telemetry.metrics)?;
     let (mut node, token, auth) = tokio::select! {
         started = Box::pin(start(config, &loaded.env, &metrics, accept_loss)) => started?,
         // Nothing was taken yet, so there is nothing to bring to an end.
@@ -151,7 +154,7 @@ async fn serve(
             return Ok(());
         }
     };
-    metrics.watch(node.watched());
+    metrics.attach_disk(node.disk_metrics());
     tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
     if token.is_new
         && let Some(file) = &token.file
@@ -161,7 +164,7 @@ async fn serve(
     let _published = publish(config, &node);
     warn_of_readers(&config.data_dir);
     banner::show(&node, config.api.tls.is_some(), started, &token);
-    let mut reloader = Reloader {
+    let mut reloader = ConfigReloader {
         sources,
         current: loaded,
         level: log_lines.level.clone(),
@@ -176,11 +179,11 @@ async fn serve(
                 break None;
             }
             () = hangups.next() => reloader.reload(),
-            cause = node.failed() => {
+            cause = node.task_failure() => {
                 tracing::error!(%cause, "stopping");
                 break Some(cause);
             }
-            () = metrics.keep_tidy() => break None,
+            () = metrics.run_upkeep() => break None,
         }
     };
     let grace = config.shutdown.grace.0;
@@ -199,17 +202,19 @@ async fn serve(
         }
     }
     match failure {
-        Some(cause) => Err(Failure::new(cause)),
+        Some(cause) => Err(CliError::new(cause)),
         None => Ok(()),
     }
 }
 
 /// Says in the data directory where the server listens, as long as the result is kept.
-fn publish(config: &Config, node: &Node) -> Option<Published> {
-    let api = || url_of(node.api, config.api.tls.is_some());
+fn publish(config: &Config, node: &RunningNode) -> Option<PublishedEndpoints> {
+    let api = || listener_url(node.api, config.api.tls.is_some());
     let endpoints = Endpoints {
-        api: config.has(Role::Api).then(api),
-        source: config.has(Role::Source).then(|| node.source_url.clone()),
+        api: config.has(NodeRole::Api).then(api),
+        source: config
+            .has(NodeRole::Source)
+            .then(|| node.source_url.clone()),
     };
     match endpoints.publish(&config.data_dir) {
         Ok(published) => Some(published),
@@ -237,7 +242,10 @@ fn warn_of_readers(data_dir: &Path) {
 }
 
 /// Who may use the management API: the server's own token, and those of the configuration.
-pub(crate) fn authenticate(config: &Config, token: &Token) -> Result<ConfiguredTokens, Failure> {
+pub(crate) fn authenticate(
+    config: &Config,
+    token: &ApiToken,
+) -> Result<ConfiguredTokens, CliError> {
     let own = TokenConfig {
         id: "main".to_owned(),
         project: PROJECT,
@@ -255,10 +263,10 @@ pub(crate) fn authenticate(config: &Config, token: &Token) -> Result<ConfiguredT
 }
 
 /// The tokens of the configuration alone.
-pub(crate) fn configured_tokens(config: &Config) -> Result<ConfiguredTokens, Failure> {
+pub(crate) fn configured_tokens(config: &Config) -> Result<ConfiguredTokens, CliError> {
     tokens(&config.api.tokens)
 }
 
-fn tokens(all: &[TokenConfig]) -> Result<ConfiguredTokens, Failure> {
-    ConfiguredTokens::new(all).map_err(|e| Failure::usage(format_args!("api.tokens: {e}")))
+fn tokens(all: &[TokenConfig]) -> Result<ConfiguredTokens, CliError> {
+    ConfiguredTokens::new(all).map_err(|e| CliError::usage(format_args!("api.tokens: {e}")))
 }

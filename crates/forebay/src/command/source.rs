@@ -6,11 +6,11 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::common::Server;
-use crate::api::{ApiClient, SOURCES, block_on};
+use super::common::ServerArgs;
+use crate::api_client::{ApiClient, SOURCES, block_on};
+use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::definitions::{ColumnDefinition, SinkDefinition, SourceDefinition, parse_column};
-use crate::failure::Failure;
 use crate::terminal;
 
 /// Sinks of a source that a list names.
@@ -20,14 +20,14 @@ const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 
 /// Creates, lists, shows and deletes sources.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Create(Create),
+pub(crate) enum SourceCommand {
+    Create(SourceCreateArgs),
     #[command(visible_alias = "list")]
-    Ls(List),
-    Show(Show),
-    Delete(Delete),
-    Pause(Pause),
-    Resume(Resume),
+    Ls(SourceListArgs),
+    Show(SourceShowArgs),
+    Delete(SourceDeleteArgs),
+    Pause(SourcePauseArgs),
+    Resume(SourceResumeArgs),
 }
 
 /// Creates a source, with a sink if one is described.
@@ -51,7 +51,7 @@ Example:
   forebay source create 'My events' --sink in.demo.events --data-dir ./data \\
       --column id=uuid --column at=datetime --column user=path:user.id \\
       --column 'total=template:Body(\"price\") * Body(\"count\")'")]
-pub(crate) struct Create {
+pub(crate) struct SourceCreateArgs {
     /// Name of the source; its id is made from it
     name: String,
     /// Id, in place of one made from the name
@@ -70,17 +70,17 @@ pub(crate) struct Create {
     #[arg(long, value_name = "NAME=TYPE", requires = "sink", value_parser = parse_column)]
     column: Vec<ColumnDefinition>,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Lists sources.
 #[derive(Debug, clap::Args)]
-pub(crate) struct List {
+pub(crate) struct SourceListArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Shows a source and its sinks.
@@ -90,7 +90,7 @@ Examples:
   forebay source show my-events
   curl -d '{\"user\":{\"id\":\"ada\"}}' -H 'Content-Type: application/json' \\
       \"$(forebay source show my-events --url)\"")]
-pub(crate) struct Show {
+pub(crate) struct SourceShowArgs {
     /// Id of the source
     id: String,
     /// Only the address that records are posted to
@@ -100,18 +100,18 @@ pub(crate) struct Show {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Deletes a source and its sinks.
 ///
 /// What was accepted still goes into the tables; the tables stay.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
+pub(crate) struct SourceDeleteArgs {
     /// Id of the source
     id: String,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Stops the delivery of a sink that is a topic.
@@ -121,7 +121,7 @@ pub(crate) struct Delete {
 #[command(after_help = "\
 Example:
   forebay source pause my-events orders --reason 'broker is being moved'")]
-pub(crate) struct Pause {
+pub(crate) struct SourcePauseArgs {
     /// Id of the source
     id: String,
     /// Id of the sink
@@ -130,39 +130,39 @@ pub(crate) struct Pause {
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Begins the delivery of a sink that was paused again.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Resume {
+pub(crate) struct SourceResumeArgs {
     /// Id of the source
     id: String,
     /// Id of the sink
     sink: String,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(command: SourceCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Create(args) => {
+        SourceCommand::Create(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(create(&api, args))
         }
-        Command::Ls(args) => {
+        SourceCommand::Ls(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(list(&api, args.json))
         }
-        Command::Show(args) => {
+        SourceCommand::Show(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(show(&api, &args))
         }
-        Command::Delete(args) => {
+        SourceCommand::Delete(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
-                api.task(
+                api.run_task(
                     Method::DELETE,
                     &format!("{SOURCES}/{}", encoded(&args.id)),
                     None,
@@ -171,31 +171,41 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
                 terminal::line(format_args!("source {} deleted", args.id))
             })
         }
-        Command::Pause(args) => {
+        SourceCommand::Pause(args) => {
             let api = ApiClient::new(&args.server, env)?;
             let action = format!("pause?reason={}", encoded(&args.reason));
-            block_on(switch(&api, (&args.id, &args.sink), &action, "paused"))
+            block_on(change_delivery(
+                &api,
+                (&args.id, &args.sink),
+                &action,
+                "paused",
+            ))
         }
-        Command::Resume(args) => {
+        SourceCommand::Resume(args) => {
             let api = ApiClient::new(&args.server, env)?;
-            block_on(switch(&api, (&args.id, &args.sink), "resume", "resumed"))
+            block_on(change_delivery(
+                &api,
+                (&args.id, &args.sink),
+                "resume",
+                "resumed",
+            ))
         }
     }
 }
 
-async fn switch(
+async fn change_delivery(
     api: &ApiClient,
     (source, sink): (&str, &str),
     action: &str,
     done: &str,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let (id, of) = (encoded(sink), encoded(source));
     let path = format!("{SOURCES}/{of}/sinks/{id}/{action}");
-    api.task(Method::PUT, &path, None).await?;
+    api.run_task(Method::PUT, &path, None).await?;
     terminal::line(format_args!("sink {source}/{sink} {done}"))
 }
 
-async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
+async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError> {
     let source = SourceDefinition {
         name: args.name,
         id: args.id,
@@ -205,7 +215,7 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
     };
     let id = source.source_id()?;
     let path = format!("{SOURCES}/{id}");
-    api.task(Method::POST, SOURCES, Some(&source.request(&id)))
+    api.run_task(Method::POST, SOURCES, Some(&source.request(&id)))
         .await?;
     if let Some(table) = args.sink {
         let sink = SinkDefinition {
@@ -221,25 +231,25 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
         };
         let made = async {
             let body = sink.request(&sink.sink_id()?);
-            api.task(Method::POST, &format!("{path}/sinks"), Some(&body))
+            api.run_task(Method::POST, &format!("{path}/sinks"), Some(&body))
                 .await
         };
         if let Err(failure) = made.await {
             // Half of what was asked for would only be in the way of the next try.
-            let undone = api.task(Method::DELETE, &path, None).await;
+            let undone = api.run_task(Method::DELETE, &path, None).await;
             return Err(match undone {
                 Ok(()) => failure,
-                Err(_) => Failure::new(failure)
+                Err(_) => CliError::new(failure)
                     .hint(format_args!("source {id} was made, but not its sink")),
             });
         }
     }
     let made = api.get(&path).await?;
     terminal::line(format_args!("source {id} created"))?;
-    terminal::line(format_args!("post to {}", url(&made).unwrap_or(HIDDEN)))
+    terminal::line(format_args!("post to {}", url(&made).unwrap_or(URL_HIDDEN)))
 }
 
-async fn list(api: &ApiClient, json: bool) -> Result<(), Failure> {
+async fn list(api: &ApiClient, json: bool) -> Result<(), CliError> {
     if json {
         let sources = api.list(SOURCES, "sources", "sourceId").await?;
         return terminal::line(format_args!("{:#}", Value::Array(sources)));
@@ -289,13 +299,13 @@ fn is_failing(sink: &Value) -> bool {
     sink.get("disabled").is_none() && (is_down || is_stuck)
 }
 
-async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
+async fn show(api: &ApiClient, args: &SourceShowArgs) -> Result<(), CliError> {
     let path = format!("{SOURCES}/{}", encoded(&args.id));
     let source = api.get(&path).await?;
     if args.url {
         return match url(&source) {
             Some(url) => terminal::line(url),
-            None => Err(Failure::new(HIDDEN).hint("use the token of an admin")),
+            None => Err(CliError::new(URL_HIDDEN).hint("use the token of an admin")),
         };
     }
     let sinks = api
@@ -314,14 +324,17 @@ async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
     if !text(&source, "description").is_empty() {
         terminal::line(format_args!("         {}", text(&source, "description")))?;
     }
-    terminal::line(format_args!("post to  {}", url(&source).unwrap_or(HIDDEN)))?;
+    terminal::line(format_args!(
+        "post to  {}",
+        url(&source).unwrap_or(URL_HIDDEN)
+    ))?;
     for sink in &sinks {
         show_sink(api, &path, sink).await?;
     }
     Ok(())
 }
 
-async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Failure> {
+async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), CliError> {
     let id = text(sink, "sinkId");
     if sink.get("topic").is_some() {
         return show_topic(api, source, sink).await;
@@ -334,11 +347,11 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
         "\nsink     {id}  ({}) into table {table}",
         text(sink, "name")
     ))?;
-    let balance = api
+    let reconciliation = api
         .get(&format!("{source}/sinks/{id}/statistics/balance"))
         .await?;
     let count = |name: &str| {
-        balance
+        reconciliation
             .get(name)
             .and_then(Value::as_u64)
             .unwrap_or_default()
@@ -389,10 +402,10 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
 }
 
 /// Columns that get their default in every record: most likely their paths are wrong.
-async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), Failure> {
-    let answer = api.get(&format!("{sink}/statistics/columns")).await?;
-    let records = answer.get("records").and_then(Value::as_u64);
-    let columns = answer.get("columns").and_then(Value::as_array);
+async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), CliError> {
+    let response = api.get(&format!("{sink}/statistics/columns")).await?;
+    let records = response.get("records").and_then(Value::as_u64);
+    let columns = response.get("columns").and_then(Value::as_array);
     for column in columns.into_iter().flatten() {
         if column.get("neverFound") == Some(&Value::Bool(true)) {
             terminal::line(format_args!(
@@ -400,7 +413,7 @@ async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), Failure> {
                 text(column, "name"),
                 text(column, "path"),
                 records.unwrap_or_default(),
-                text(&answer, "since")
+                text(&response, "since")
             ))?;
         }
     }
@@ -408,11 +421,11 @@ async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), Failure> {
 }
 
 /// Files whose import has failed, and why.
-async fn show_failed(api: &ApiClient, sink: &str) -> Result<(), Failure> {
-    let answer = api
+async fn show_failed(api: &ApiClient, sink: &str) -> Result<(), CliError> {
+    let response = api
         .get(&format!("{sink}/statistics/files?failedFiles=true"))
         .await?;
-    let files = answer.get("files").and_then(Value::as_array);
+    let files = response.get("files").and_then(Value::as_array);
     for file in files.into_iter().flatten() {
         let parked = file.get("parked") == Some(&Value::Bool(true));
         let state = if parked { "parked" } else { "failed" };
@@ -429,7 +442,7 @@ async fn show_failed(api: &ApiClient, sink: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Failure> {
+async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), CliError> {
     let id = text(sink, "sinkId");
     let topic = sink.get("topic").cloned().unwrap_or_default();
     terminal::line(format_args!(
@@ -490,7 +503,7 @@ async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), F
 }
 
 /// In place of an address: whoever knows it may send.
-pub(super) const HIDDEN: &str = "the source's address is shown to tokens of admins only";
+pub(super) const URL_HIDDEN: &str = "the source's address is shown to tokens of admins only";
 
 /// Address of a source.
 pub(super) fn url(source: &Value) -> Option<&str> {

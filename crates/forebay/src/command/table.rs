@@ -4,28 +4,28 @@ use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::common::Server;
-use crate::api::{ApiClient, block_on};
+use super::common::ServerArgs;
+use crate::api_client::{ApiClient, block_on};
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::terminal;
 
 const TABLES: &str = "/v1/admin/tables";
 
 /// Shows which project a table belongs to, gives it to another one, or shares it.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum TableCommand {
     #[command(visible_alias = "list")]
-    Ls(List),
-    Show(Show),
-    Transfer(Transfer),
-    Share(Share),
-    Unshare(Unshare),
+    Ls(TableListArgs),
+    Show(TableShowArgs),
+    Transfer(TableTransferArgs),
+    Share(TableShareArgs),
+    Unshare(TableUnshareArgs),
 }
 
 /// What keeps a table.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
+enum TableTypeArg {
     /// The server's default
     Default,
     /// The embedded database
@@ -36,17 +36,17 @@ enum Kind {
 
 /// Which table.
 #[derive(Debug, clap::Args)]
-struct Table {
+struct TableArgs {
     /// Id of the table, like in.shop.orders
     table: String,
     /// What keeps it
     #[arg(long = "type", value_enum, default_value = "default")]
-    kind: Kind,
+    kind: TableTypeArg,
 }
 
 /// Lists tables and their projects.
 #[derive(Debug, clap::Args)]
-pub(crate) struct List {
+pub(crate) struct TableListArgs {
     /// Only tables that this project may fill
     #[arg(long, value_name = "NUMBER")]
     project: Option<u64>,
@@ -54,19 +54,19 @@ pub(crate) struct List {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Shows a table's project, and the sinks that fill it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Show {
+pub(crate) struct TableShowArgs {
     #[command(flatten)]
-    table: Table,
+    table: TableArgs,
     /// As JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Gives a table to a project. Also one that was there before Forebay and belongs to nobody.
@@ -74,9 +74,9 @@ pub(crate) struct Show {
 #[command(after_help = "\
 Example:
   forebay table transfer in.shop.orders --project 2 --data-dir ./data")]
-pub(crate) struct Transfer {
+pub(crate) struct TableTransferArgs {
     #[command(flatten)]
-    table: Table,
+    table: TableArgs,
     /// Project that it belongs to from now on
     #[arg(long, value_name = "NUMBER")]
     project: u64,
@@ -84,26 +84,26 @@ pub(crate) struct Transfer {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Lets another project fill a table. It can't drop it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Share {
+pub(crate) struct TableShareArgs {
     #[command(flatten)]
-    table: Table,
+    table: TableArgs,
     /// Project that may fill it too
     #[arg(long, value_name = "NUMBER")]
     project: u64,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Takes a table back from a project that it was shared with.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Unshare {
+pub(crate) struct TableUnshareArgs {
     #[command(flatten)]
-    table: Table,
+    table: TableArgs,
     /// Project that may fill it no more
     #[arg(long, value_name = "NUMBER")]
     project: u64,
@@ -111,17 +111,17 @@ pub(crate) struct Unshare {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(command: TableCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Ls(args) => {
+        TableCommand::Ls(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(list(&api, &args))
         }
-        Command::Show(args) => {
+        TableCommand::Show(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
                 let table = api.get(&args.table.path("")).await?;
@@ -131,38 +131,38 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
                 }
             })
         }
-        Command::Transfer(args) => {
+        TableCommand::Transfer(args) => {
             let body = json!({ "projectId": args.project, "force": args.force });
             change(&args.server, env, &args.table.path("/transfer"), &body)
         }
-        Command::Share(args) => {
+        TableCommand::Share(args) => {
             let body = json!({ "projectId": args.project });
             change(&args.server, env, &args.table.path("/share"), &body)
         }
-        Command::Unshare(args) => {
+        TableCommand::Unshare(args) => {
             let body = json!({ "projectId": args.project, "force": args.force });
             change(&args.server, env, &args.table.path("/unshare"), &body)
         }
     }
 }
 
-impl Table {
+impl TableArgs {
     fn path(&self, action: &str) -> String {
         let kind = match self.kind {
-            Kind::Default => "keboola",
-            Kind::Sqlite => "sqlite",
-            Kind::Postgres => "postgres",
+            TableTypeArg::Default => "keboola",
+            TableTypeArg::Sqlite => "sqlite",
+            TableTypeArg::Postgres => "postgres",
         };
         format!("{TABLES}/{kind}/{}{action}", escaped(&self.table))
     }
 }
 
-fn change(server: &Server, env: Environment, path: &str, body: &Value) -> Result<(), Failure> {
+fn change(server: &ServerArgs, env: Environment, path: &str, body: &Value) -> Result<(), CliError> {
     let api = ApiClient::new(server, env)?;
     block_on(async { show(&api.call(Method::POST, path, Some(body)).await?) })
 }
 
-async fn list(api: &ApiClient, args: &List) -> Result<(), Failure> {
+async fn list(api: &ApiClient, args: &TableListArgs) -> Result<(), CliError> {
     let path = match args.project {
         Some(project) => format!("{TABLES}?projectId={project}"),
         None => TABLES.to_owned(),
@@ -197,7 +197,7 @@ async fn list(api: &ApiClient, args: &List) -> Result<(), Failure> {
     terminal::data(shown)
 }
 
-fn show(table: &Value) -> Result<(), Failure> {
+fn show(table: &Value) -> Result<(), CliError> {
     let mut shown = crate::query::TextTable::new(&["", ""]);
     let state = match table["isBeingDeleted"] == true {
         true => "being deleted with a source",

@@ -4,27 +4,27 @@ use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::common::Server;
-use crate::api::{ApiClient, block_on};
+use super::common::ServerArgs;
+use crate::api_client::{ApiClient, block_on};
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::terminal;
 
 const TOKENS: &str = "/v1/admin/tokens";
 
 /// Creates, lists, rotates and revokes tokens of the management API.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Create(Create),
+pub(crate) enum TokenCommand {
+    Create(TokenCreateArgs),
     #[command(visible_alias = "list")]
-    Ls(List),
-    Rotate(Rotate),
-    Revoke(Revoke),
+    Ls(TokenListArgs),
+    Rotate(TokenRotateArgs),
+    Revoke(TokenRevokeArgs),
 }
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Role {
+enum TokenRoleArg {
     /// Look, and test mappings
     Reader,
     /// Change things too
@@ -37,10 +37,10 @@ enum Role {
 Example:
   forebay token create --role reader --description dashboard --data-dir ./data > dashboard.token
   forebay token create --role admin --owner-id ada@example.com --owner-name Ada --expires-at 30d")]
-pub(crate) struct Create {
+pub(crate) struct TokenCreateArgs {
     /// What it may do
     #[arg(long, value_enum)]
-    role: Role,
+    role: TokenRoleArg,
     /// What it is for; shown as the author of changes
     #[arg(long, default_value = "")]
     description: String,
@@ -58,7 +58,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Lists tokens, without their texts; those of the configuration, the server's own among them, last.
@@ -66,7 +66,7 @@ pub(crate) struct Create {
 /// A token of the configuration is replaced there, and the server's own in its token file; SIGHUP makes
 /// the server read them again.
 #[derive(Debug, clap::Args)]
-pub(crate) struct List {
+pub(crate) struct TokenListArgs {
     /// Project, in place of the server's own
     #[arg(long, value_name = "NUMBER")]
     project: Option<u64>,
@@ -74,42 +74,42 @@ pub(crate) struct List {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Gives a token a new text and prints it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Rotate {
+pub(crate) struct TokenRotateArgs {
     /// Id of the token
     id: String,
     /// How long the text before goes on to work
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     overlap: String,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Revokes a token: it opens nothing any more.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Revoke {
+pub(crate) struct TokenRevokeArgs {
     /// Id of the token
     id: String,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs it.
-pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+pub(crate) fn run(command: TokenCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Create(args) => {
+        TokenCommand::Create(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(create(&api, &args))
         }
-        Command::Ls(args) => {
+        TokenCommand::Ls(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(list(&api, &args))
         }
-        Command::Rotate(args) => {
+        TokenCommand::Rotate(args) => {
             let path = format!("{TOKENS}/{}/rotate", path_part(&args.id)?);
             let api = ApiClient::new(&args.server, env)?;
             let body = json!({ "overlap": args.overlap });
@@ -118,7 +118,7 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
                 terminal::line(text(&rotated, "token"))
             })
         }
-        Command::Revoke(args) => {
+        TokenCommand::Revoke(args) => {
             let path = format!("{TOKENS}/{}", path_part(&args.id)?);
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
@@ -129,10 +129,10 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
     }
 }
 
-async fn create(api: &ApiClient, args: &Create) -> Result<(), Failure> {
+async fn create(api: &ApiClient, args: &TokenCreateArgs) -> Result<(), CliError> {
     let role = match args.role {
-        Role::Reader => "reader",
-        Role::Admin => "admin",
+        TokenRoleArg::Reader => "reader",
+        TokenRoleArg::Admin => "admin",
     };
     let body = json!({
         "role": role,
@@ -147,7 +147,7 @@ async fn create(api: &ApiClient, args: &Create) -> Result<(), Failure> {
     terminal::line(text(&made, "token"))
 }
 
-async fn list(api: &ApiClient, args: &List) -> Result<(), Failure> {
+async fn list(api: &ApiClient, args: &TokenListArgs) -> Result<(), CliError> {
     let path = match args.project {
         Some(project) => format!("{TOKENS}?projectId={project}"),
         None => TOKENS.to_owned(),
@@ -182,11 +182,11 @@ async fn list(api: &ApiClient, args: &List) -> Result<(), Failure> {
 }
 
 /// An id as a part of a path; the ids of tokens need no escape.
-fn path_part(id: &str) -> Result<&str, Failure> {
+fn path_part(id: &str) -> Result<&str, CliError> {
     if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Ok(id);
     }
-    Err(Failure::usage(format_args!(
+    Err(CliError::usage(format_args!(
         "\"{id}\" is not the id of a token; `forebay token ls` shows them"
     )))
 }

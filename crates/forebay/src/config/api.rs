@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use forebay_control::api::ApiConfig;
 use forebay_control::auth::TokenConfig;
-use forebay_listener::{Limits, TlsConfig};
-use forebay_model::{ByteSize, Span};
+use forebay_listener::{ListenerLimits, TlsConfig};
+use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,11 +24,11 @@ pub(crate) struct ApiSection {
     /// 429. 1MB to 4GB.
     pub(crate) max_bytes_in_flight: ByteSize,
     /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
-    pub(crate) header_read_timeout: Span,
+    pub(crate) header_read_timeout: HumanDuration,
     /// How long a connection may be open without a request. 1s to 1h.
-    pub(crate) idle_timeout: Span,
+    pub(crate) idle_timeout: HumanDuration,
     /// How long a client may take to read a response. 1s to 1h.
-    pub(crate) write_timeout: Span,
+    pub(crate) write_timeout: HumanDuration,
     /// Connections open at a time; further ones are answered 503. 1 to 1000000.
     pub(crate) max_connections: usize,
     /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
@@ -46,14 +46,14 @@ pub(crate) struct ApiSection {
     /// response would go over it is answered 503. 1MB to 4GB.
     pub(crate) max_unread_bytes: ByteSize,
     /// How long a request may take. Tasks that it has started go on. 1s to 10m.
-    pub(crate) request_timeout: Span,
+    pub(crate) request_timeout: HumanDuration,
     /// How long a task waits until all source nodes have followed its change. 0 to 1m.
-    pub(crate) follow_timeout: Span,
+    pub(crate) follow_timeout: HumanDuration,
     /// How long a task may take. 1s to 1h.
-    pub(crate) task_timeout: Span,
+    pub(crate) task_timeout: HumanDuration,
     /// How long a table is looked at when a sink is made or changed. What does not answer by then
     /// is not checked, and the task says so. 100ms to 30s, at most half of `requestTimeout`.
-    pub(crate) table_check_timeout: Span,
+    pub(crate) table_check_timeout: HumanDuration,
     /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
     /// 0 is no limit.
     pub(crate) requests_per_second: u64,
@@ -82,9 +82,9 @@ impl Default for ApiSection {
             public_url: None,
             body_limit: api.body_limit,
             max_bytes_in_flight: api.max_bytes_in_flight,
-            header_read_timeout: Span::secs(10),
-            idle_timeout: Span::secs(75),
-            write_timeout: Span::secs(30),
+            header_read_timeout: HumanDuration::secs(10),
+            idle_timeout: HumanDuration::secs(75),
+            write_timeout: HumanDuration::secs(30),
             max_connections: 1000,
             max_connections_per_client: 0,
             max_streams_per_connection: 64,
@@ -128,13 +128,13 @@ impl ApiSection {
 
     /// Address of the API as clients reach it, when it listens there.
     pub(crate) fn url(&self, listen: SocketAddr) -> String {
-        let own = || url_of(listen, self.tls.is_some());
+        let own = || listener_url(listen, self.tls.is_some());
         self.public_url.clone().unwrap_or_else(own)
     }
 
     /// Limits of the listener.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
+    pub(crate) fn limits(&self) -> ListenerLimits {
+        ListenerLimits {
             header_read_timeout: self.header_read_timeout,
             idle_timeout: self.idle_timeout,
             write_timeout: self.write_timeout,
@@ -149,19 +149,19 @@ impl ApiSection {
     }
 
     /// Everything that is out of range.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         // Only a configured address can be wrong; port 0 becomes one that is free.
         let mut listen = self.listen;
         listen.set_port(listen.port().max(1));
-        let source = url_of(listen, false);
-        let mut problems = self.resolve(listen, source).problems();
+        let source = listener_url(listen, false);
+        let mut problems = self.resolve(listen, source).violations();
         problems.extend(self.limits().violations());
         problems
     }
 }
 
 /// How a client on this machine reaches a listener.
-pub(crate) fn url_of(listen: SocketAddr, has_tls: bool) -> String {
+pub(crate) fn listener_url(listen: SocketAddr, has_tls: bool) -> String {
     let mut address = listen;
     if address.ip().is_unspecified() {
         address.set_ip(match address {

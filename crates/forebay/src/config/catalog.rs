@@ -9,7 +9,7 @@ use super::Config;
 
 /// What a key's value is.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     /// Text of some form.
     Text,
     /// An address to listen on.
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     Duration,
 }
 
-impl Kind {
+impl ValueKind {
     /// What is allowed, for messages. `None` where the parser knows better.
     pub(crate) fn allowed(&self) -> Option<String> {
         Some(match self {
@@ -64,7 +64,7 @@ impl Kind {
 
 /// A key with a value.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
+pub(crate) struct ConfigKey {
     /// Last part of its path.
     pub(crate) name: String,
     /// All of it, like `source.http.listen`.
@@ -72,7 +72,7 @@ pub(crate) struct Key {
     /// For users.
     pub(crate) doc: String,
     /// What its value is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueKind,
     /// The value when nobody sets one; null for none.
     pub(crate) default: Value,
     /// What its items can be, of a list of words.
@@ -85,23 +85,25 @@ pub(crate) struct Key {
     pub(crate) whole: Option<String>,
 }
 
-impl Key {
+impl ConfigKey {
     /// What is allowed, for messages. `None` where the parser knows better.
     pub(crate) fn allowed(&self) -> Option<String> {
         let allowed = self.kind.allowed()?;
         if !self.items.is_empty() {
             return Some(format!("a list of {}", self.items.join(", ")));
         }
-        Some(match (&self.kind, range_of(&self.doc)) {
-            (Kind::Integer, Some(range)) => format!("{allowed} from {range}"),
-            (Kind::Size | Kind::Duration, Some(range)) => format!("{allowed}, from {range}"),
+        Some(match (&self.kind, range_in_doc(&self.doc)) {
+            (ValueKind::Integer, Some(range)) => format!("{allowed} from {range}"),
+            (ValueKind::Size | ValueKind::Duration, Some(range)) => {
+                format!("{allowed}, from {range}")
+            }
             _ => allowed,
         })
     }
 }
 
 /// The range that a documentation names: `1 to 1000`, `1KB to 16MB`.
-fn range_of(doc: &str) -> Option<String> {
+fn range_in_doc(doc: &str) -> Option<String> {
     let words: Vec<&str> = doc.split_whitespace().collect();
     let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
     let range = words
@@ -119,7 +121,7 @@ fn range_of(doc: &str) -> Option<String> {
 
 /// Keys that belong together.
 #[derive(Clone, Debug)]
-pub(crate) struct Group {
+pub(crate) struct ConfigGroup {
     /// Last part of its path; empty for the root.
     pub(crate) name: String,
     /// All of it.
@@ -129,19 +131,19 @@ pub(crate) struct Group {
     /// Absent unless it is set.
     pub(crate) optional: bool,
     /// What is in it, in order.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<ConfigEntry>,
 }
 
 /// A key or a group.
 #[derive(Clone, Debug)]
-pub(crate) enum Entry {
+pub(crate) enum ConfigEntry {
     /// With a value.
-    Key(Key),
+    Key(ConfigKey),
     /// With entries.
-    Group(Group),
+    Group(ConfigGroup),
 }
 
-impl Entry {
+impl ConfigEntry {
     /// Last part of its path.
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -151,19 +153,19 @@ impl Entry {
     }
 }
 
-impl Group {
+impl ConfigGroup {
     /// The entry of that name.
-    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
+    pub(crate) fn entry(&self, name: &str) -> Option<&ConfigEntry> {
         self.entries.iter().find(|e| e.name() == name)
     }
 
     /// All keys in it and below.
-    pub(crate) fn keys(&self) -> Vec<&Key> {
+    pub(crate) fn keys(&self) -> Vec<&ConfigKey> {
         let mut keys = Vec::new();
         for entry in &self.entries {
             keys.extend(match entry {
-                Entry::Key(key) => vec![key],
-                Entry::Group(group) => group.keys(),
+                ConfigEntry::Key(key) => vec![key],
+                ConfigEntry::Group(group) => group.keys(),
             });
         }
         keys
@@ -171,16 +173,16 @@ impl Group {
 }
 
 /// Everything that can be configured.
-pub(crate) fn root() -> &'static Group {
-    static ROOT: LazyLock<Group> = LazyLock::new(|| {
+pub(crate) fn root() -> &'static ConfigGroup {
+    static ROOT: LazyLock<ConfigGroup> = LazyLock::new(|| {
         let schema = schema();
         let default = serde_json::to_value(Config::default()).unwrap_or_default();
         let reader = SchemaReader {
             definitions: schema.get("$defs").cloned().unwrap_or_default(),
         };
-        let found = Found {
+        let found = ResolvedSchema {
             schema,
-            ..Found::default()
+            ..ResolvedSchema::default()
         };
         reader.group(found, String::new(), String::new(), &default, None)
     });
@@ -196,7 +198,7 @@ pub(crate) fn schema() -> Value {
 
 /// A schema with its references followed.
 #[derive(Default)]
-struct Found {
+struct ResolvedSchema {
     schema: Value,
     doc: Option<String>,
     definition: String,
@@ -209,7 +211,7 @@ struct SchemaReader {
 
 impl SchemaReader {
     /// Follows references and takes the `null` out of optional values.
-    fn follow(&self, schema: &Value) -> Found {
+    fn resolve_refs(&self, schema: &Value) -> ResolvedSchema {
         let own_doc = schema
             .get("description")
             .and_then(Value::as_str)
@@ -220,26 +222,26 @@ impl SchemaReader {
         let mut found = if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
             let name = name.rsplit('/').next().unwrap_or(name);
             let target = self.definitions.get(name).cloned().unwrap_or_default();
-            Found {
+            ResolvedSchema {
                 definition: name.to_owned(),
-                ..self.follow(&target)
+                ..self.resolve_refs(&target)
             }
         } else if let Some(choices) = choices {
             let is_null = |s: &&Value| s.get("type") == Some(&Value::from("null"));
             let nullable = choices.iter().any(|s| is_null(&s));
             let first = choices.iter().find(|s| !is_null(s)).unwrap_or(&Value::Null);
-            let inner = self.follow(first);
-            Found {
+            let inner = self.resolve_refs(first);
+            ResolvedSchema {
                 nullable: nullable || inner.nullable,
                 ..inner
             }
         } else {
             let types = schema.get("type").and_then(Value::as_array);
             let nullable = types.is_some_and(|t| t.contains(&Value::from("null")));
-            Found {
+            ResolvedSchema {
                 schema: schema.clone(),
                 nullable,
-                ..Found::default()
+                ..ResolvedSchema::default()
             }
         };
         found.doc = own_doc.or(found.doc);
@@ -248,12 +250,12 @@ impl SchemaReader {
 
     fn group(
         &self,
-        found: Found,
+        found: ResolvedSchema,
         name: String,
         path: String,
         default: &Value,
         whole: Option<&str>,
-    ) -> Group {
+    ) -> ConfigGroup {
         let no_properties = Map::new();
         let properties = found.schema.get("properties").and_then(Value::as_object);
         let optional = found.nullable;
@@ -268,15 +270,15 @@ impl SchemaReader {
                     format!("{path}.{name}")
                 };
                 let default = default.get(name).unwrap_or(&Value::Null);
-                let found = self.follow(schema);
+                let found = self.resolve_refs(schema);
                 if found.schema.get("properties").is_some() {
-                    Entry::Group(self.group(found, name.clone(), path, default, whole))
+                    ConfigEntry::Group(self.group(found, name.clone(), path, default, whole))
                 } else {
-                    Entry::Key(self.key(found, name, path, default, whole))
+                    ConfigEntry::Key(self.key(found, name, path, default, whole))
                 }
             });
         let entries = entries.collect();
-        Group {
+        ConfigGroup {
             name,
             doc: plain(found.doc),
             optional,
@@ -287,16 +289,19 @@ impl SchemaReader {
 
     fn key(
         &self,
-        found: Found,
+        found: ResolvedSchema,
         name: &str,
         path: String,
         default: &Value,
         whole: Option<&str>,
-    ) -> Key {
+    ) -> ConfigKey {
         let kind = kind(&found, &path);
-        let items = found.schema.get("items").map(|items| self.follow(items));
+        let items = found
+            .schema
+            .get("items")
+            .map(|items| self.resolve_refs(items));
         let items = items.and_then(|items| words(&items.schema));
-        Key {
+        ConfigKey {
             items: items.unwrap_or_default(),
             name: name.to_owned(),
             doc: plain(found.doc),
@@ -304,7 +309,7 @@ impl SchemaReader {
             secret: is_secret(&found.schema),
             // Lists of objects name users, tokens and addresses: whatever they hold later, no
             // message may quote it.
-            holds_secrets: kind == Kind::Objects || self.has_secret(&found.schema),
+            holds_secrets: kind == ValueKind::Objects || self.has_secret(&found.schema),
             kind,
             whole: whole.map(str::to_owned),
             path,
@@ -330,15 +335,15 @@ fn is_secret(schema: &Value) -> bool {
     schema.get("writeOnly") == Some(&Value::Bool(true))
 }
 
-fn kind(found: &Found, path: &str) -> Kind {
+fn kind(found: &ResolvedSchema, path: &str) -> ValueKind {
     let schema = &found.schema;
     match found.definition.as_str() {
-        "ByteSize" => return Kind::Size,
-        "Duration" => return Kind::Duration,
+        "ByteSize" => return ValueKind::Size,
+        "Duration" => return ValueKind::Duration,
         _ => {}
     }
     if let Some(words) = words(schema) {
-        return Kind::Word(words);
+        return ValueKind::Word(words);
     }
     let types: Vec<&str> = match schema.get("type") {
         Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
@@ -346,12 +351,12 @@ fn kind(found: &Found, path: &str) -> Kind {
         _ => Vec::new(),
     };
     match types.first().copied() {
-        Some("integer") => Kind::Integer,
-        Some("boolean") => Kind::Bool,
-        Some("array") if matches!(path, "api.tokens" | "providers") => Kind::Objects,
-        Some("array") => Kind::Texts,
-        _ if path.ends_with(".listen") => Kind::Address,
-        _ => Kind::Text,
+        Some("integer") => ValueKind::Integer,
+        Some("boolean") => ValueKind::Bool,
+        Some("array") if matches!(path, "api.tokens" | "providers") => ValueKind::Objects,
+        Some("array") => ValueKind::Texts,
+        _ if path.ends_with(".listen") => ValueKind::Address,
+        _ => ValueKind::Text,
     }
 }
 
@@ -393,16 +398,16 @@ mod tests {
     fn keys_have_their_type_default_and_documentation() {
         let keys = root().keys();
         let key = |path: &str| *keys.iter().find(|k| k.path == path).unwrap();
-        assert_eq!(key("api.listen").kind, Kind::Address);
+        assert_eq!(key("api.listen").kind, ValueKind::Address);
         assert_eq!(key("api.listen").default, "127.0.0.1:8000");
-        assert_eq!(key("log.segmentSize").kind, Kind::Size);
-        assert_eq!(key("shutdown.grace").kind, Kind::Duration);
-        assert_eq!(key("log.maxStreams").kind, Kind::Integer);
-        let sync = Kind::Word(vec!["disk".into(), "cache".into(), "none".into()]);
+        assert_eq!(key("log.segmentSize").kind, ValueKind::Size);
+        assert_eq!(key("shutdown.grace").kind, ValueKind::Duration);
+        assert_eq!(key("log.maxStreams").kind, ValueKind::Integer);
+        let sync = ValueKind::Word(vec!["disk".into(), "cache".into(), "none".into()]);
         assert_eq!(key("log.sync").kind, sync);
         assert_eq!(
             key("storage.level.staging.upload.trigger.interval").kind,
-            Kind::Duration
+            ValueKind::Duration
         );
         assert!(key("table.postgres.password").secret);
         for path in ["table.postgres.password", "providers", "api.tokens"] {

@@ -1,19 +1,20 @@
 //! A file of the configuration as a YAML document that knows where everything stands, so that a
 //! complaint can name the line.
 
-use forebay_pull::yaml::Problem;
-pub(crate) use forebay_pull::yaml::{Content, Name, Node};
+use forebay_pull::yaml::YamlError;
+pub(crate) use forebay_pull::yaml::{YamlContent, YamlKey, YamlNode};
 use serde_json::Value;
 
 /// Reads a document; an empty one is an empty mapping.
 ///
 /// # Errors
 /// The line, if it is known, and what is wrong there.
-pub(crate) fn parse(text: &str) -> Result<Node, (Option<u64>, String)> {
-    let parsed = Node::parse(text);
-    let mut node = parsed.map_err(|Problem { place, text }| (place.map(|(line, _)| line), text))?;
-    if matches!(node.content, Content::Scalar(Value::Null)) {
-        node.content = Content::Map(Vec::new());
+pub(crate) fn parse(text: &str) -> Result<YamlNode, (Option<u64>, String)> {
+    let parsed = YamlNode::parse(text);
+    let mut node =
+        parsed.map_err(|YamlError { place, text }| (place.map(|(line, _)| line), text))?;
+    if matches!(node.content, YamlContent::Scalar(Value::Null)) {
+        node.content = YamlContent::Map(Vec::new());
     }
     Ok(node)
 }
@@ -23,22 +24,22 @@ pub(crate) fn parse(text: &str) -> Result<Node, (Option<u64>, String)> {
 /// # Errors
 /// The first of `change`, with the line.
 pub(crate) fn change_texts(
-    node: &mut Node,
+    node: &mut YamlNode,
     change: &mut dyn FnMut(&str) -> Result<Option<String>, String>,
 ) -> Result<(), (u64, String)> {
     match &mut node.content {
-        Content::Scalar(Value::String(text)) => {
+        YamlContent::Scalar(Value::String(text)) => {
             if let Some(changed) = change(text).map_err(|e| (node.line, e))? {
                 *text = changed;
             }
         }
-        Content::Scalar(_) => {}
-        Content::List(items) => {
+        YamlContent::Scalar(_) => {}
+        YamlContent::List(items) => {
             for item in items {
                 change_texts(item, change)?;
             }
         }
-        Content::Map(entries) => {
+        YamlContent::Map(entries) => {
             for (_, item) in entries {
                 change_texts(item, change)?;
             }
@@ -54,11 +55,11 @@ mod tests {
     #[test]
     fn values_know_their_lines() {
         let node = parse("# c\na:\n  b: 1\n  c: [x, 5MB]\nd: true\n").unwrap();
-        let Content::Map(entries) = &node.content else {
+        let YamlContent::Map(entries) = &node.content else {
             panic!("{node:?}")
         };
         assert_eq!((entries[0].0.text.as_str(), entries[0].0.line), ("a", 2));
-        let Content::Map(inner) = &entries[0].1.content else {
+        let YamlContent::Map(inner) = &entries[0].1.content else {
             panic!("{node:?}")
         };
         assert_eq!((inner[1].0.line, inner[1].1.line), (4, 4));

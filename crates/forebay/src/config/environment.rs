@@ -28,7 +28,7 @@ pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// Of this process. What is not UTF-8 is kept as far as it can be read.
-    pub(crate) fn of_process() -> Self {
+    pub(crate) fn from_process() -> Self {
         let text = |s: OsString| s.to_string_lossy().into_owned();
         Self(
             std::env::vars_os()
@@ -99,7 +99,7 @@ pub(crate) fn variable(path: &str) -> String {
 }
 
 /// The key that a variable sets.
-pub(crate) fn key_of(name: &str) -> Option<&'static catalog::Key> {
+pub(crate) fn key_for_variable(name: &str) -> Option<&'static catalog::ConfigKey> {
     catalog::root()
         .keys()
         .into_iter()

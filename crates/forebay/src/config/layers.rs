@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::catalog::{self, Entry, Group, Key, Kind};
-use super::document::{self, Content, Name, Node};
+use super::catalog::{self, ConfigEntry, ConfigGroup, ConfigKey, ValueKind};
+use super::document::{self, YamlContent, YamlKey, YamlNode};
 use super::environment::{self, Environment};
 use super::nearest::nearest;
-use super::problem::Problem;
 use super::profile::KEBOOLA;
 use super::substitution::substitute;
+use super::violation::ConfigViolation;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum ValueOrigin {
     /// Nobody has set it.
     Default,
     /// The profile that was chosen.
@@ -29,7 +29,7 @@ pub(crate) enum Origin {
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("the default"),
@@ -43,33 +43,33 @@ impl fmt::Display for Origin {
 
 /// A value that somebody has set.
 #[derive(Clone, Debug)]
-pub(crate) struct Assigned {
+pub(crate) struct AssignedValue {
     /// To which key.
-    pub(crate) key: &'static Key,
+    pub(crate) key: &'static ConfigKey,
     /// The value.
     pub(crate) value: Value,
     /// By whom.
-    pub(crate) origin: Origin,
+    pub(crate) origin: ValueOrigin,
 }
 
 /// All values that were set; a later one of a key goes before an earlier one.
 #[derive(Debug, Default)]
-pub(crate) struct Layers {
+pub(crate) struct ConfigLayers {
     /// By key.
-    pub(crate) assigned: BTreeMap<&'static str, Assigned>,
+    pub(crate) assigned: BTreeMap<&'static str, AssignedValue>,
     /// What could not be understood.
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) violations: Vec<ConfigViolation>,
     /// Texts that came out of references, and values of secret keys.
     pub(crate) secrets: Vec<String>,
 }
 
-impl Layers {
-    fn assign(&mut self, key: &'static Key, value: Value, origin: Origin) {
+impl ConfigLayers {
+    fn assign(&mut self, key: &'static ConfigKey, value: Value, origin: ValueOrigin) {
         if let Some(text) = value.as_str().filter(|_| key.secret) {
             self.secrets.push(text.to_owned());
         }
         self.assigned
-            .insert(&key.path, Assigned { key, value, origin });
+            .insert(&key.path, AssignedValue { key, value, origin });
     }
 
     /// Adds what a file says.
@@ -78,7 +78,7 @@ impl Layers {
             Ok(text) => text,
             Err(e) => {
                 let problem = format!("can't read {}: {e}", path.display());
-                return self.problems.push(Problem::new(problem));
+                return self.violations.push(ConfigViolation::new(problem));
             }
         };
         match document::parse(&text) {
@@ -89,9 +89,9 @@ impl Layers {
             }
             .group(catalog::root(), node),
             Err((line, what)) => {
-                let place = line.map(|l| format!(":{l}")).unwrap_or_default();
-                let problem = format!("{}{place}: this is not YAML: {what}", path.display());
-                self.problems.push(Problem::new(problem));
+                let line_suffix = line.map(|l| format!(":{l}")).unwrap_or_default();
+                let problem = format!("{}{line_suffix}: this is not YAML: {what}", path.display());
+                self.violations.push(ConfigViolation::new(problem));
             }
         }
     }
@@ -99,18 +99,19 @@ impl Layers {
     /// Adds what the environment says.
     pub(crate) fn add_environment(&mut self, env: &Environment) {
         for (name, text) in env.settings() {
-            let origin = Origin::Variable(name.to_owned());
-            match environment::key_of(name) {
+            let origin = ValueOrigin::Variable(name.to_owned());
+            match environment::key_for_variable(name) {
                 Some(key) => match from_text(key, text) {
                     Ok(value) => self.assign(key, value, origin),
-                    Err(problem) => self.problems.push(problem.at(&origin)),
+                    Err(problem) => self.violations.push(problem.with_origin(&origin)),
                 },
                 None => {
                     let names = catalog::root().keys();
                     let names = names.iter().map(|k| environment::variable(&k.path));
-                    let problem =
-                        Problem::new(format!("there is no setting for the variable {name}"));
-                    self.problems
+                    let problem = ConfigViolation::new(format!(
+                        "there is no setting for the variable {name}"
+                    ));
+                    self.violations
                         .push(problem.did_you_mean(nearest(name, names)));
                 }
             }
@@ -131,8 +132,10 @@ impl Layers {
                 .find(|k| k.path == *path)
                 .map(|key| (key, from_text(key, text)));
             match value {
-                Some((key, Ok(value))) => self.assign(key, value, Origin::Profile),
-                Some((_, Err(problem))) => self.problems.push(problem.at(&Origin::Profile)),
+                Some((key, Ok(value))) => self.assign(key, value, ValueOrigin::Profile),
+                Some((_, Err(problem))) => self
+                    .violations
+                    .push(problem.with_origin(&ValueOrigin::Profile)),
                 None => {}
             }
         }
@@ -140,17 +143,18 @@ impl Layers {
 
     /// Adds what an argument says.
     pub(crate) fn add_flag(&mut self, flag: &str, path: &str, text: &str) {
-        let origin = Origin::Flag(flag.to_owned());
+        let origin = ValueOrigin::Flag(flag.to_owned());
         let keys = catalog::root().keys();
         match keys.iter().find(|k| k.path == path) {
             Some(key) => match from_text(key, text) {
                 Ok(value) => self.assign(key, value, origin),
-                Err(problem) => self.problems.push(problem.at(&origin)),
+                Err(problem) => self.violations.push(problem.with_origin(&origin)),
             },
             None => {
                 let names = keys.iter().map(|k| k.path.clone());
-                let problem = Problem::new(format!("there is no setting {path}")).at(&origin);
-                self.problems
+                let problem = ConfigViolation::new(format!("there is no setting {path}"))
+                    .with_origin(&origin);
+                self.violations
                     .push(problem.did_you_mean(nearest(path, names)));
             }
         }
@@ -158,25 +162,25 @@ impl Layers {
 }
 
 /// A value that was given as text.
-fn from_text(key: &Key, text: &str) -> Result<Value, Problem> {
-    let wrong = || Problem::value(key, &Value::from(text), key.allowed().as_deref());
+fn from_text(key: &ConfigKey, text: &str) -> Result<Value, ConfigViolation> {
+    let wrong = || ConfigViolation::value(key, &Value::from(text), key.allowed().as_deref());
     Ok(match key.kind {
-        Kind::Integer => text
+        ValueKind::Integer => text
             .trim()
             .parse::<u64>()
             .map(Value::from)
             .map_err(|_| wrong())?,
-        Kind::Bool => text
+        ValueKind::Bool => text
             .trim()
             .parse::<bool>()
             .map(Value::from)
             .map_err(|_| wrong())?,
-        Kind::Texts => {
+        ValueKind::Texts => {
             let items = text.split(',').map(str::trim).filter(|t| !t.is_empty());
             Value::Array(items.map(Value::from).collect())
         }
-        Kind::Address => Value::from(numeric(text)),
-        Kind::Objects => document::parse(text)
+        ValueKind::Address => Value::from(numeric(text)),
+        ValueKind::Objects => document::parse(text)
             .map(|n| n.value())
             .map_err(|_| wrong())?,
         _ => Value::from(text),
@@ -195,56 +199,56 @@ fn numeric(address: &str) -> String {
 struct FileLayer<'a> {
     path: &'a Path,
     env: &'a Environment,
-    layers: &'a mut Layers,
+    layers: &'a mut ConfigLayers,
 }
 
 impl FileLayer<'_> {
-    fn origin(&self, line: u64) -> Origin {
-        Origin::File(self.path.to_owned(), line)
+    fn origin(&self, line: u64) -> ValueOrigin {
+        ValueOrigin::File(self.path.to_owned(), line)
     }
 
-    fn group(&mut self, group: &'static Group, node: Node) {
+    fn group(&mut self, group: &'static ConfigGroup, node: YamlNode) {
         let line = node.line;
         match node.content {
-            Content::Map(entries) => {
+            YamlContent::Map(entries) => {
                 for (name, node) in entries {
                     self.entry(group, name, node);
                 }
             }
             // `api:` with nothing below it.
-            Content::Scalar(Value::Null) => {}
-            Content::Scalar(_) | Content::List(_) => {
+            YamlContent::Scalar(Value::Null) => {}
+            YamlContent::Scalar(_) | YamlContent::List(_) => {
                 let what = if group.path.is_empty() {
                     "the file"
                 } else {
                     &group.path
                 };
-                let problem = Problem::new(format!("{what} must have settings below it"));
-                let problem = problem.at(&self.origin(line));
-                self.layers.problems.push(problem);
+                let problem = ConfigViolation::new(format!("{what} must have settings below it"));
+                let problem = problem.with_origin(&self.origin(line));
+                self.layers.violations.push(problem);
             }
         }
     }
 
     /// One entry; its name may be a whole path.
-    fn entry(&mut self, group: &'static Group, name: Name, node: Node) {
+    fn entry(&mut self, group: &'static ConfigGroup, name: YamlKey, node: YamlNode) {
         if let Some((first, rest)) = name.text.split_once('.')
-            && let Some(Entry::Group(below)) = group.entry(first)
+            && let Some(ConfigEntry::Group(below)) = group.entry(first)
         {
-            let rest = Name {
+            let rest = YamlKey {
                 line: name.line,
                 text: rest.to_owned(),
             };
             return self.entry(below, rest, node);
         }
         match group.entry(&name.text) {
-            Some(Entry::Group(below)) => self.group(below, node),
-            Some(Entry::Key(key)) => self.key(key, name.line, node),
+            Some(ConfigEntry::Group(below)) => self.group(below, node),
+            Some(ConfigEntry::Key(key)) => self.key(key, name.line, node),
             None => self.unknown(group, &name),
         }
     }
 
-    fn key(&mut self, key: &'static Key, line: u64, mut node: Node) {
+    fn key(&mut self, key: &'static ConfigKey, line: u64, mut node: YamlNode) {
         let origin = self.origin(line);
         let mut is_replaced = false;
         let replaced = document::change_texts(&mut node, &mut |text| {
@@ -254,30 +258,31 @@ impl FileLayer<'_> {
             Ok(changed)
         });
         if let Err((line, what)) = replaced {
-            let problem = Problem::new(format!("{}: {what}", key.path)).at(&self.origin(line));
-            return self.layers.problems.push(problem);
+            let problem = ConfigViolation::new(format!("{}: {what}", key.path))
+                .with_origin(&self.origin(line));
+            return self.layers.violations.push(problem);
         }
         let plain = node.plain.take().map(|plain| plain.text);
         let value = match node.value() {
             // What comes out of a variable is text, also where a number is wanted.
             Value::String(text) if is_replaced => match from_text(key, &text) {
                 Ok(value) => value,
-                Err(problem) => return self.layers.problems.push(problem.at(&origin)),
+                Err(problem) => return self.layers.violations.push(problem.with_origin(&origin)),
             },
             // A size or text that YAML takes for a number or a boolean: what is written.
-            Value::Number(n) if !matches!(key.kind, Kind::Integer) => {
+            Value::Number(n) if !matches!(key.kind, ValueKind::Integer) => {
                 Value::from(plain.unwrap_or_else(|| n.to_string()))
             }
-            Value::Bool(b) if matches!(key.kind, Kind::Text | Kind::Word(_)) => {
+            Value::Bool(b) if matches!(key.kind, ValueKind::Text | ValueKind::Word(_)) => {
                 Value::from(plain.unwrap_or_else(|| b.to_string()))
             }
-            Value::String(text) if key.kind == Kind::Address => Value::from(numeric(&text)),
+            Value::String(text) if key.kind == ValueKind::Address => Value::from(numeric(&text)),
             value => value,
         };
         self.layers.assign(key, value, origin);
     }
 
-    fn unknown(&mut self, group: &Group, name: &Name) {
+    fn unknown(&mut self, group: &ConfigGroup, name: &YamlKey) {
         let path = |n: &str| {
             if group.path.is_empty() {
                 n.to_owned()
@@ -286,17 +291,19 @@ impl FileLayer<'_> {
             }
         };
         let here = group.entries.iter().map(|e| path(e.name()));
-        let found = nearest(&path(&name.text), here).or_else(|| elsewhere(&name.text));
-        let problem = Problem::new(format!("there is no setting {}", path(&name.text)));
-        let problem = problem.at(&self.origin(name.line)).did_you_mean(found);
-        self.layers.problems.push(problem);
+        let found = nearest(&path(&name.text), here).or_else(|| key_in_other_group(&name.text));
+        let problem = ConfigViolation::new(format!("there is no setting {}", path(&name.text)));
+        let problem = problem
+            .with_origin(&self.origin(name.line))
+            .did_you_mean(found);
+        self.layers.violations.push(problem);
     }
 }
 
 /// A key of the same name in another group.
-fn elsewhere(name: &str) -> Option<String> {
+fn key_in_other_group(name: &str) -> Option<String> {
     let last = name.rsplit('.').next().unwrap_or(name);
-    let same = |k: &&&Key| k.name.eq_ignore_ascii_case(last);
+    let same = |k: &&&ConfigKey| k.name.eq_ignore_ascii_case(last);
     catalog::root()
         .keys()
         .iter()

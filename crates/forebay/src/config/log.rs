@@ -1,14 +1,14 @@
 //! `log`: the durable log in the data directory.
 
 use forebay_log::LogConfig;
-use forebay_model::{ByteSize, Span};
+use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What an acknowledgement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum SyncMode {
+pub(crate) enum LogSyncMode {
     /// On disk: survives a power cut.
     Disk,
     /// Handed to the operating system: survives the end of the process, not of the machine.
@@ -23,10 +23,10 @@ pub(crate) enum SyncMode {
 pub(crate) struct LogSection {
     /// What an acknowledgement means: `disk` (survives a power cut), `cache` (survives the end of
     /// the process, not of the machine), `none` (survives nothing; for measurements).
-    pub(crate) sync: SyncMode,
+    pub(crate) sync: LogSyncMode,
     /// The least time between the starts of two syncs, for disks with few operations a second; 0 is
     /// the fastest on most disks. 0 to 10s.
-    pub(crate) sync_interval: Span,
+    pub(crate) sync_interval: HumanDuration,
     /// Size of a segment file. 4KB to 2GB.
     pub(crate) segment_size: ByteSize,
     /// Records that wait for the disk, together. 1MB to 16GB.
@@ -52,8 +52,8 @@ impl Default for LogSection {
         let log = LogConfig::default();
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
-            sync: SyncMode::Disk,
-            sync_interval: Span(log.sync_interval),
+            sync: LogSyncMode::Disk,
+            sync_interval: HumanDuration(log.sync_interval),
             segment_size: ByteSize(log.segment_size),
             queue_size: ByteSize(log.queue_bytes as u64),
             max_bytes: ByteSize(log.max_bytes),
@@ -71,9 +71,9 @@ impl LogSection {
     pub(crate) fn resolve(&self) -> LogConfig {
         LogConfig {
             sync: match self.sync {
-                SyncMode::Disk => forebay_log::SyncMode::Disk,
-                SyncMode::Cache => forebay_log::SyncMode::Cache,
-                SyncMode::None => forebay_log::SyncMode::None,
+                LogSyncMode::Disk => forebay_log::SyncPolicy::Disk,
+                LogSyncMode::Cache => forebay_log::SyncPolicy::Cache,
+                LogSyncMode::None => forebay_log::SyncPolicy::None,
             },
             sync_interval: self.sync_interval.0,
             segment_size: self.segment_size.0,
@@ -95,14 +95,14 @@ impl LogSection {
     }
 
     /// Everything that is out of range.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
-        let mut ranges = super::validate::Ranges::default();
+        let mut ranges = super::validate::RangeViolations::default();
         ranges.check(
             "syncInterval",
             self.sync_interval,
-            Span::default(),
-            Span::secs(10),
+            HumanDuration::default(),
+            HumanDuration::secs(10),
         );
         ranges.check("segmentSize", self.segment_size, kb(4), mb(2 << 10));
         ranges.check("queueSize", self.queue_size, mb(1), mb(16 << 10));
@@ -110,6 +110,6 @@ impl LogSection {
         ranges.check("recycledSegments", self.recycled_segments, 0, 64);
         ranges.check("compactBelowPercent", self.compact_below_percent, 0, 90);
         ranges.check("maxStreams", self.max_streams, 1, 1_000_000);
-        ranges.problems
+        ranges.violations
     }
 }

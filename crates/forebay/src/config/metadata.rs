@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use forebay_meta::embedded::copies::COPIES_FOLDER;
-use forebay_model::{ByteSize, Span};
+use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct MetadataSection {
     /// How often its write-ahead log is brought into the database file: what a lost or damaged
     /// `meta.db-wal` can cost at most. 1s to 1h.
-    pub(crate) checkpoint_interval: Span,
+    pub(crate) checkpoint_interval: HumanDuration,
     /// How often a verified copy is made, if anything has changed; one more is made at each stop.
     /// 1s to 30d.
-    pub(crate) copy_interval: Span,
+    pub(crate) copy_interval: HumanDuration,
     /// Verified copies that are kept. 0 to 100, 0 makes none.
     pub(crate) copies: u32,
     /// Folder of the copies, better on another disk. Without it: `meta-copies` in the data directory.
@@ -29,8 +29,8 @@ pub(crate) struct MetadataSection {
 impl Default for MetadataSection {
     fn default() -> Self {
         Self {
-            checkpoint_interval: Span::mins(1),
-            copy_interval: Span::mins(15),
+            checkpoint_interval: HumanDuration::mins(1),
+            copy_interval: HumanDuration::mins(15),
             copies: 3,
             copies_dir: None,
             reserve_size: ByteSize::mb(16),
@@ -46,19 +46,19 @@ impl MetadataSection {
     }
 
     /// Everything that is out of range.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let mut ranges = super::validate::Ranges::default();
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let mut ranges = super::validate::RangeViolations::default();
         ranges.check(
             "checkpointInterval",
             self.checkpoint_interval,
-            Span::secs(1),
-            Span::mins(60),
+            HumanDuration::secs(1),
+            HumanDuration::mins(60),
         );
         ranges.check(
             "copyInterval",
             self.copy_interval,
-            Span::secs(1),
-            Span::mins(30 * 24 * 60),
+            HumanDuration::secs(1),
+            HumanDuration::mins(30 * 24 * 60),
         );
         ranges.check("copies", self.copies, 0, 100);
         ranges.check(
@@ -67,7 +67,7 @@ impl MetadataSection {
             ByteSize::mb(0),
             ByteSize::mb(1 << 10),
         );
-        ranges.problems
+        ranges.violations
     }
 }
 

@@ -37,15 +37,15 @@ pub(crate) const KEBOOLA: [(&str, &str); 16] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Sources, catalog, load};
+    use crate::config::{Config, ConfigSources, catalog, load};
 
-    fn loaded(flags: &[(&'static str, &str, &str)]) -> crate::config::Loaded {
+    fn loaded(flags: &[(&'static str, &str, &str)]) -> crate::config::LoadedConfig {
         let flags = flags
             .iter()
             .map(|(flag, key, text)| (*flag, (*key).to_owned(), (*text).to_owned()));
-        load(&Sources {
+        load(&ConfigSources {
             flags: flags.collect(),
-            ..Sources::default()
+            ..ConfigSources::default()
         })
         .unwrap()
     }

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use forebay_model::{Span, TopicKind, is_own_http_header};
+use forebay_model::{HumanDuration, TopicKind, is_own_http_header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
-use super::validate::Ranges;
+use super::ConfigSecret;
+use super::validate::RangeViolations;
 
 /// What keeps topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,24 +46,24 @@ pub(crate) struct ProviderSection {
     pub(crate) transactions: Option<bool>,
     /// Kafka: further settings of librdkafka, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) settings: BTreeMap<String, Secret>,
+    pub(crate) settings: BTreeMap<String, ConfigSecret>,
     /// HTTP: `http://…` or `https://…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) url: Option<Secret>,
+    pub(crate) url: Option<ConfigSecret>,
     /// HTTP: sent as `Authorization: Bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) token: Option<Secret>,
+    pub(crate) token: Option<ConfigSecret>,
     /// HTTP: further header fields of each request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) headers: BTreeMap<String, Secret>,
+    pub(crate) headers: BTreeMap<String, ConfigSecret>,
     /// How long a request or a transaction may take; 30s when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout: Option<Span>,
+    pub(crate) timeout: Option<HumanDuration>,
 }
 
 impl ProviderSection {
     /// Settings that are of the other type.
-    fn strangers(&self) -> Vec<&'static str> {
+    fn foreign_settings(&self) -> Vec<&'static str> {
         let kafka = [
             ("brokers", self.brokers.is_some()),
             ("transactions", self.transactions.is_some()),
@@ -84,18 +84,18 @@ impl ProviderSection {
 }
 
 /// Everything that is wrong with the providers, apart from what only opening them shows.
-pub(super) fn problems(providers: &[ProviderSection]) -> Vec<String> {
-    let mut ranges = Ranges::default();
+pub(super) fn violations(providers: &[ProviderSection]) -> Vec<String> {
+    let mut ranges = RangeViolations::default();
     for (i, provider) in providers.iter().enumerate() {
         let name = &provider.name;
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
-            ranges.say(&format!(
+            ranges.add_violation(&format!(
                 "{i}.name is not valid, allowed are 1 to 64 letters, digits, \"-\", \"_\" and \".\""
             ));
         }
         if providers.iter().take(i).any(|p| p.name == *name) {
-            ranges.say(&format!("{i}.name is the name of another provider already"));
+            ranges.add_violation(&format!("{i}.name is the name of another provider already"));
         }
         let (needed, is_there) = match provider.r#type {
             ProviderType::Kafka => ("brokers", provider.brokers.is_some()),
@@ -103,31 +103,36 @@ pub(super) fn problems(providers: &[ProviderSection]) -> Vec<String> {
         };
         let kind = TopicKind::from(provider.r#type).name();
         if !is_there {
-            ranges.say(&format!("{i}.{needed} is missing, type {kind} needs it"));
+            ranges.add_violation(&format!("{i}.{needed} is missing, type {kind} needs it"));
         }
         for broker in provider.brokers.iter().flat_map(|all| all.split(',')) {
             if !is_broker(broker.trim()) {
-                ranges.say(&format!(
+                ranges.add_violation(&format!(
                     "{i}.brokers has \"{broker}\", allowed are host:port with a port of 1 to 65535, divided by commas"
                 ));
             }
         }
-        for stranger in provider.strangers() {
-            ranges.say(&format!(
+        for stranger in provider.foreign_settings() {
+            ranges.add_violation(&format!(
                 "{i}.{stranger} is set, but it is not for type {kind}"
             ));
         }
         for header in provider.headers.keys().filter(|h| is_own_http_header(h)) {
-            ranges.say(&format!(
+            ranges.add_violation(&format!(
                 "{i}.headers has \"{header}\", which each request has of its own"
             ));
         }
         if let Some(timeout) = provider.timeout {
             let name = format!("{i}.timeout");
-            ranges.check(&name, timeout, Span::millis(100), Span::mins(15));
+            ranges.check(
+                &name,
+                timeout,
+                HumanDuration::millis(100),
+                HumanDuration::mins(15),
+            );
         }
     }
-    ranges.problems
+    ranges.violations
 }
 
 /// Whether it is a host, with a port or (for 9092) without one.
@@ -156,11 +161,11 @@ mod tests {
         let fine = read(
             "- {name: main, type: kafka, brokers: 'a:1', transactions: true}\n- {name: hook, type: http, url: 'http://x'}",
         );
-        assert_eq!(problems(&fine), Vec::<String>::new());
+        assert_eq!(violations(&fine), Vec::<String>::new());
         let bad = read(
             "- {name: a b, type: kafka, url: 'http://x'}\n- {name: a b, type: http, url: 'http://x', timeout: 1ms, headers: {Message-key: x}}",
         );
-        let said = problems(&bad).join("\n");
+        let said = violations(&bad).join("\n");
         for part in [
             "0.name is not valid, allowed are",
             "0.brokers is missing",
@@ -189,7 +194,7 @@ mod tests {
             assert!(!is_broker(bad), "{bad}");
         }
         let list = read("- {name: k, type: kafka, brokers: 'a:1, b:2,'}");
-        let said = problems(&list).join("\n");
+        let said = violations(&list).join("\n");
         assert!(
             said.starts_with("0.brokers has \"\", allowed are host:port"),
             "{said}"

@@ -1,7 +1,7 @@
 //! `quota`: what sources and projects may use.
 
 use forebay_model::quota::{ProjectQuota, Quotas, SourceQuota};
-use forebay_model::{Span, out_of_range};
+use forebay_model::{HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct QuotaSection {
     /// How much of a rate can be taken at once: what it gives in this time. Whole seconds, 1s to 1m.
-    pub(crate) window: Span,
+    pub(crate) window: HumanDuration,
     pub(crate) source: SourceQuota,
     pub(crate) project: ProjectQuota,
 }
@@ -41,18 +41,23 @@ impl QuotaSection {
     }
 
     /// Everything that is out of range.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let window = self.window;
-        problems.extend(out_of_range("window", window, Span::secs(1), Span::mins(1)));
+        problems.extend(out_of_range(
+            "window",
+            window,
+            HumanDuration::secs(1),
+            HumanDuration::mins(1),
+        ));
         if window.0.subsec_nanos() > 0 {
             problems.push(format!("window is {window}, allowed are whole seconds"));
         }
         let of = |name: &'static str, found: Vec<String>| {
             found.into_iter().map(move |p| format!("{name}.{p}"))
         };
-        problems.extend(of("source", self.source.problems()));
-        problems.extend(of("project", self.project.problems()));
+        problems.extend(of("source", self.source.violations()));
+        problems.extend(of("project", self.project.violations()));
         problems
     }
 }

@@ -12,9 +12,9 @@ pub(crate) const MASK: &str = "***";
 
 /// A password, key or token. Serialized and printed as `***`.
 #[derive(Clone)]
-pub(crate) struct Secret(SecretString);
+pub(crate) struct ConfigSecret(SecretString);
 
-impl Secret {
+impl ConfigSecret {
     /// For those who pass it on.
     pub(crate) fn inner(&self) -> &SecretString {
         &self.0
@@ -26,31 +26,31 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for ConfigSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)
     }
 }
 
-impl From<String> for Secret {
+impl From<String> for ConfigSecret {
     fn from(text: String) -> Self {
         Self(SecretString::from(text))
     }
 }
 
-impl Serialize for Secret {
+impl Serialize for ConfigSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(MASK)
     }
 }
 
-impl<'de> Deserialize<'de> for Secret {
+impl<'de> Deserialize<'de> for ConfigSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)
     }
 }
 
-impl JsonSchema for Secret {
+impl JsonSchema for ConfigSecret {
     fn schema_name() -> Cow<'static, str> {
         "Secret".into()
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_model::Span;
+use forebay_model::HumanDuration;
 use forebay_remote::staging::{LocalStaging, S3Settings, S3Staging, StagingConfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
-use super::secret::Secret;
-use super::validate::Ranges;
+use super::secret::ConfigSecret;
+use super::validate::RangeViolations;
 
 /// Kinds of staging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,9 +64,9 @@ pub(crate) struct S3Section {
     /// the machine counts.
     pub(crate) access_key_id: Option<String>,
     /// The access key.
-    pub(crate) secret_access_key: Option<Secret>,
+    pub(crate) secret_access_key: Option<ConfigSecret>,
     /// Token of temporary keys.
-    pub(crate) session_token: Option<Secret>,
+    pub(crate) session_token: Option<ConfigSecret>,
     /// The bucket in the path (true) or before the host name (false). Without it: with an endpoint, in
     /// the path.
     pub(crate) path_style: Option<bool>,
@@ -75,13 +75,13 @@ pub(crate) struct S3Section {
     /// File with certificates to trust besides those of the system, PEM.
     pub(crate) ca_file: Option<PathBuf>,
     /// How long connecting may take. 100ms to 5m.
-    pub(crate) connect_timeout: Span,
+    pub(crate) connect_timeout: HumanDuration,
     /// How long a request may go without a sign of life. 1s to 30m.
-    pub(crate) request_timeout: Span,
+    pub(crate) request_timeout: HumanDuration,
     /// How often a failed request is repeated before the upload fails. 0 to 20.
     pub(crate) retries: u32,
     /// How long requests are repeated before the upload fails. 1s to 30m.
-    pub(crate) retry_timeout: Span,
+    pub(crate) retry_timeout: HumanDuration,
 }
 
 impl Default for StagingSection {
@@ -109,10 +109,10 @@ impl Default for S3Section {
             path_style: None,
             allow_http: false,
             ca_file: None,
-            connect_timeout: Span(s3.connect_timeout),
-            request_timeout: Span(s3.request_timeout),
+            connect_timeout: HumanDuration(s3.connect_timeout),
+            request_timeout: HumanDuration(s3.request_timeout),
             retries: u32::try_from(s3.retries).unwrap_or(u32::MAX),
-            retry_timeout: Span(s3.retry_timeout),
+            retry_timeout: HumanDuration(s3.retry_timeout),
         }
     }
 }
@@ -140,10 +140,10 @@ impl StagingSection {
     }
 
     /// Everything that is out of range or missing.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         match self.kind {
             StagingType::Local => Vec::new(),
-            StagingType::S3 => self.s3.problems(),
+            StagingType::S3 => self.s3.violations(),
         }
     }
 }
@@ -164,7 +164,7 @@ impl S3Section {
     }
 
     fn settings(&self) -> S3Settings {
-        let secret = |s: &Option<Secret>| s.as_ref().map(|s| s.inner().clone());
+        let secret = |s: &Option<ConfigSecret>| s.as_ref().map(|s| s.inner().clone());
         S3Settings {
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
@@ -177,35 +177,35 @@ impl S3Section {
         }
     }
 
-    fn problems(&self) -> Vec<String> {
-        let mut ranges = Ranges::default();
-        for problem in self.settings().problems() {
-            ranges.say(&problem);
+    fn violations(&self) -> Vec<String> {
+        let mut ranges = RangeViolations::default();
+        for problem in self.settings().violations() {
+            ranges.add_violation(&problem);
         }
         if self.bucket.is_empty() {
-            ranges.say("bucket is \"\", but staging.type s3 needs the name of a bucket");
+            ranges.add_violation("bucket is \"\", but staging.type s3 needs the name of a bucket");
         }
         ranges.check(
             "connectTimeout",
             self.connect_timeout,
-            Span::millis(100),
-            Span::mins(5),
+            HumanDuration::millis(100),
+            HumanDuration::mins(5),
         );
         ranges.check(
             "requestTimeout",
             self.request_timeout,
-            Span::secs(1),
-            Span::mins(30),
+            HumanDuration::secs(1),
+            HumanDuration::mins(30),
         );
         ranges.check("retries", self.retries, 0, 20);
         ranges.check(
             "retryTimeout",
             self.retry_timeout,
-            Span::secs(1),
-            Span::mins(30),
+            HumanDuration::secs(1),
+            HumanDuration::mins(30),
         );
         ranges
-            .problems
+            .violations
             .into_iter()
             .map(|p| format!("s3.{p}"))
             .collect()
@@ -214,12 +214,12 @@ impl S3Section {
 
 /// Content of a file with certificates, of which there is at least one.
 pub(super) fn read_pem(key: &str, file: &Path) -> Result<Vec<u8>, String> {
-    let place = file.display();
-    let pem = std::fs::read(file).map_err(|e| format!("{key}: can't read {place}: {e}"))?;
+    let shown_path = file.display();
+    let pem = std::fs::read(file).map_err(|e| format!("{key}: can't read {shown_path}: {e}"))?;
     let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     match certificates {
-        Ok(found) if found.is_empty() => Err(format!("{key}: {place} holds no certificate")),
+        Ok(found) if found.is_empty() => Err(format!("{key}: {shown_path} holds no certificate")),
         Ok(_) => Ok(pem),
-        Err(e) => Err(format!("{key}: {place} can't be read as PEM: {e}")),
+        Err(e) => Err(format!("{key}: {shown_path} can't be read as PEM: {e}")),
     }
 }

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use forebay_model::settings::{Registry, Rule, Setting, SettingType};
-use forebay_model::{ByteSize, SinkSettings, Span};
+use forebay_model::settings::{SettingRegistry, SettingRule, SettingSpec, SettingValueType};
+use forebay_model::{ByteSize, HumanDuration, SinkSettings};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -13,24 +13,24 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct StorageSection {
-    pub(crate) level: Level,
+    pub(crate) level: SinkDefaults,
 }
 
 /// Settings of sinks, by the names that the API has for them. What a source or sink sets itself
 /// goes before; a change takes effect with the next file of a sink.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Level(pub(crate) SinkSettings);
+pub(crate) struct SinkDefaults(pub(crate) SinkSettings);
 
 /// The part of a setting's key below `storage.level.`, in steps.
-fn steps(setting: &Setting) -> impl Iterator<Item = &'static str> {
+fn steps(setting: &SettingSpec) -> impl Iterator<Item = &'static str> {
     let key = setting.key.strip_prefix("storage.level.");
     key.unwrap_or(setting.key).split('.')
 }
 
-impl Serialize for Level {
+impl Serialize for SinkDefaults {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tree = Value::Object(Map::new());
-        for setting in Registry::of_sinks() {
+        for setting in SettingRegistry::sink_settings() {
             let mut at = &mut tree;
             for step in steps(setting) {
                 at = &mut at[step];
@@ -41,11 +41,11 @@ impl Serialize for Level {
     }
 }
 
-impl<'de> Deserialize<'de> for Level {
+impl<'de> Deserialize<'de> for SinkDefaults {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let tree = Value::deserialize(deserializer)?;
         let mut settings = SinkSettings::default();
-        for setting in Registry::of_sinks() {
+        for setting in SettingRegistry::sink_settings() {
             let found = steps(setting).try_fold(&tree, |at, step| at.get(step));
             if let Some(value) = found {
                 let applied = setting.apply(&mut settings, value);
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Level {
     }
 }
 
-impl JsonSchema for Level {
+impl JsonSchema for SinkDefaults {
     fn schema_name() -> Cow<'static, str> {
         "SinkDefaults".into()
     }
@@ -68,7 +68,7 @@ impl JsonSchema for Level {
             "description": "Settings of sinks, by the names that the API has for them. What a source or sink sets itself goes before; a change takes effect with the next file of a sink.",
             "properties": {},
         });
-        for setting in Registry::of_sinks() {
+        for setting in SettingRegistry::sink_settings() {
             let mut at = &mut root;
             let mut rest = steps(setting).peekable();
             while let Some(step) = rest.next() {
@@ -85,31 +85,34 @@ impl JsonSchema for Level {
 }
 
 /// Schema of one setting.
-fn leaf(setting: &Setting, generator: &mut SchemaGenerator) -> Value {
+fn leaf(setting: &SettingSpec, generator: &mut SchemaGenerator) -> Value {
     let shown = |allowed: String| format!("{} {allowed}.", setting.description);
     let (mut schema, description) = match setting.rule {
-        Rule::Int(min, max) | Rule::OptionalInt(min, max) => (
+        SettingRule::Int(min, max) | SettingRule::OptionalInt(min, max) => (
             json!({ "type": "integer", "minimum": min, "maximum": max }),
             shown(format!("{min} to {max}")),
         ),
-        Rule::Size(min, max) => (
+        SettingRule::Size(min, max) => (
             generator.subschema_for::<ByteSize>().to_value(),
             shown(format!("{min} to {max}")),
         ),
-        Rule::Span(min, max) => (
-            generator.subschema_for::<Span>().to_value(),
+        SettingRule::Duration(min, max) => (
+            generator.subschema_for::<HumanDuration>().to_value(),
             shown(format!("{min} to {max}")),
         ),
-        Rule::OneOf(names) => (
+        SettingRule::OneOf(names) => (
             json!({ "type": "string", "enum": names }),
             setting.description.to_owned(),
         ),
-        Rule::Any | Rule::NonEmptyList | Rule::Chars(_) | Rule::ListOf(_) => (
+        SettingRule::Any
+        | SettingRule::NonEmptyList
+        | SettingRule::Chars(_)
+        | SettingRule::ListOf(_) => (
             match setting.kind {
-                SettingType::Int => json!({ "type": "integer", "minimum": 0 }),
-                SettingType::Bool => json!({ "type": "boolean" }),
-                SettingType::String => json!({ "type": "string" }),
-                SettingType::StringList => {
+                SettingValueType::Int => json!({ "type": "integer", "minimum": 0 }),
+                SettingValueType::Bool => json!({ "type": "boolean" }),
+                SettingValueType::String => json!({ "type": "string" }),
+                SettingValueType::StringList => {
                     json!({ "type": "array", "items": { "type": "string" } })
                 }
             },

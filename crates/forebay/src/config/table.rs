@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_model::Span;
+use forebay_model::HumanDuration;
 use forebay_remote::table::postgres::{PostgresConfig, SslMode};
 use forebay_remote::table::sqlite::SqliteConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::secret::Secret;
+use super::secret::ConfigSecret;
 use super::staging::read_pem;
-use super::validate::Ranges;
+use super::validate::RangeViolations;
 
 /// Backends that sinks can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,7 +40,7 @@ pub(crate) struct SqliteSection {
     /// Its file. Without it `tables.db` in the data directory.
     pub(crate) path: Option<PathBuf>,
     /// How long to wait for another process that has locked it. 0 to 10m.
-    pub(crate) busy_timeout: Span,
+    pub(crate) busy_timeout: HumanDuration,
 }
 
 /// What TLS has to give.
@@ -62,9 +62,9 @@ pub(crate) enum PostgresSslMode {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PostgresSection {
     /// Where it is: `postgres://user@host:5432/database?sslmode=verify-full`.
-    pub(crate) url: Option<Secret>,
+    pub(crate) url: Option<ConfigSecret>,
     /// Password, in place of one in the URL: `${POSTGRES_PASSWORD}` or `${file:/run/secrets/pg}`.
-    pub(crate) password: Option<Secret>,
+    pub(crate) password: Option<ConfigSecret>,
     /// TLS, in place of `sslmode` in the URL: `disable`, `prefer`, `require` or `verify-full`.
     pub(crate) ssl_mode: Option<PostgresSslMode>,
     /// File with certificates to trust besides those of the system, PEM.
@@ -72,11 +72,11 @@ pub(crate) struct PostgresSection {
     /// Connections at once. 1 to 64.
     pub(crate) pool_size: u32,
     /// How long connecting may take. 100ms to 5m.
-    pub(crate) connect_timeout: Span,
+    pub(crate) connect_timeout: HumanDuration,
     /// How long a statement other than an import may take. 1s to 10m.
-    pub(crate) statement_timeout: Span,
+    pub(crate) statement_timeout: HumanDuration,
     /// How long the statements of an import may take. 1s to 2h.
-    pub(crate) import_timeout: Span,
+    pub(crate) import_timeout: HumanDuration,
     /// Schema that has the ledger of imports.
     pub(crate) ledger_schema: String,
 }
@@ -95,7 +95,7 @@ impl Default for SqliteSection {
     fn default() -> Self {
         Self {
             path: None,
-            busy_timeout: Span(SqliteConfig::new("").busy_timeout),
+            busy_timeout: HumanDuration(SqliteConfig::new("").busy_timeout),
         }
     }
 }
@@ -109,9 +109,9 @@ impl Default for PostgresSection {
             ssl_mode: None,
             ca_file: None,
             pool_size: u32::try_from(postgres.pool_size).unwrap_or(u32::MAX),
-            connect_timeout: Span(postgres.connect_timeout),
-            statement_timeout: Span(postgres.statement_timeout),
-            import_timeout: Span(postgres.import_timeout),
+            connect_timeout: HumanDuration(postgres.connect_timeout),
+            statement_timeout: HumanDuration(postgres.statement_timeout),
+            import_timeout: HumanDuration(postgres.import_timeout),
             ledger_schema: postgres.ledger_schema,
         }
     }
@@ -160,45 +160,45 @@ impl TableSection {
     }
 
     /// Everything that is out of range or missing.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let mut ranges = Ranges::default();
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let mut ranges = RangeViolations::default();
         ranges.check(
             "sqlite.busyTimeout",
             self.sqlite.busy_timeout,
-            Span::default(),
-            Span::mins(10),
+            HumanDuration::default(),
+            HumanDuration::mins(10),
         );
         let own = &self.postgres;
         if self.default == TableDefault::Postgres && own.url.is_none() {
-            ranges.say("default is postgres, but table.postgres.url is not set");
+            ranges.add_violation("default is postgres, but table.postgres.url is not set");
         }
-        let second = Span::secs(1);
+        let second = HumanDuration::secs(1);
         ranges.check("postgres.poolSize", own.pool_size, 1, 64);
         ranges.check(
             "postgres.connectTimeout",
             own.connect_timeout,
-            Span::millis(100),
-            Span::mins(5),
+            HumanDuration::millis(100),
+            HumanDuration::mins(5),
         );
         ranges.check(
             "postgres.statementTimeout",
             own.statement_timeout,
             second,
-            Span::mins(10),
+            HumanDuration::mins(10),
         );
         ranges.check(
             "postgres.importTimeout",
             own.import_timeout,
             second,
-            Span::hours(2),
+            HumanDuration::hours(2),
         );
         let schema = &own.ledger_schema;
         let fits = |c: char| c != '\0' && !c.is_control();
         if schema.is_empty() || schema.len() > 63 || !schema.chars().all(fits) {
-            ranges.say(&format!(
+            ranges.add_violation(&format!(
                 "postgres.ledgerSchema is {schema:?}, allowed are 1 to 63 bytes without control characters"
             ));
         }
-        ranges.problems
+        ranges.violations
     }
 }

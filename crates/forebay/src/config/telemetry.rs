@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use forebay_model::Span;
+use forebay_model::HumanDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::ConfigSecret;
 
 /// What Forebay says about itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +25,7 @@ pub(crate) struct MetricsSection {
     /// the API's listener has none. It shows everything to everybody unless there is a token.
     pub(crate) listen: Option<SocketAddr>,
     /// Token without which there are no metrics, sent as `Authorization: Bearer …`.
-    pub(crate) token: Option<Secret>,
+    pub(crate) token: Option<ConfigSecret>,
 }
 
 /// Log lines, on standard error.
@@ -62,7 +62,7 @@ impl Default for LogOutput {
 
 impl TelemetrySection {
     /// Everything that can't be understood.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let level = &self.log.level;
         if let Err(e) = tracing_subscriber::EnvFilter::builder().parse(level) {
@@ -75,7 +75,7 @@ impl TelemetrySection {
                 "log.level has \"{word}\", allowed are off, error, warn, info, debug, trace and directives like forebay_flow=debug"
             ));
         }
-        let token = self.metrics.token.as_ref().map(Secret::expose);
+        let token = self.metrics.token.as_ref().map(ConfigSecret::expose);
         if token.is_some_and(|t| t.is_empty() || !t.bytes().all(|b| b.is_ascii_graphic())) {
             problems.push("metrics.token must be one word of visible ASCII characters".to_owned());
         }
@@ -99,23 +99,28 @@ fn is_no_level(directive: &str) -> bool {
 pub(crate) struct ShutdownSection {
     /// How long a stop (SIGTERM, Ctrl-C) may take; what is under way then is broken off. Nothing
     /// that was acknowledged is lost either way. A second signal ends at once. 1s to 10m.
-    pub(crate) grace: Span,
+    pub(crate) grace: HumanDuration,
 }
 
 impl Default for ShutdownSection {
     fn default() -> Self {
         Self {
-            grace: Span::secs(30),
+            grace: HumanDuration::secs(30),
         }
     }
 }
 
 impl ShutdownSection {
     /// Everything that is out of range.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let mut ranges = super::validate::Ranges::default();
-        ranges.check("grace", self.grace, Span::secs(1), Span::mins(10));
-        ranges.problems
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let mut ranges = super::validate::RangeViolations::default();
+        ranges.check(
+            "grace",
+            self.grace,
+            HumanDuration::secs(1),
+            HumanDuration::mins(10),
+        );
+        ranges.violations
     }
 }
 
@@ -128,7 +133,7 @@ mod tests {
         let problems = |level: &str| {
             let mut telemetry = TelemetrySection::default();
             level.clone_into(&mut telemetry.log.level);
-            telemetry.problems()
+            telemetry.violations()
         };
         for fine in [
             "off",

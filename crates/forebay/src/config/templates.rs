@@ -1,11 +1,11 @@
 //! `templates`: the processes that run template columns.
 
 use forebay_flow::template::PoolConfig;
-use forebay_model::{ByteSize, Span};
+use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::validate::Ranges;
+use super::validate::RangeViolations;
 
 /// The processes that run template columns, and what bounds a template.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,7 +15,7 @@ pub(crate) struct TemplatesSection {
     /// 0 to 256.
     pub(crate) workers: u32,
     /// CPU time of one evaluation. 10ms to 1m.
-    pub(crate) time_limit: Span,
+    pub(crate) time_limit: HumanDuration,
     /// Memory that evaluations may take in a process. 16MB to 16GB.
     pub(crate) memory_limit: ByteSize,
     /// Records that wait or are evaluated, in bytes; further requests wait. 1MB to 16GB.
@@ -29,7 +29,7 @@ impl Default for TemplatesSection {
         let pool = PoolConfig::default();
         Self {
             workers: 0,
-            time_limit: Span(pool.time_limit),
+            time_limit: HumanDuration(pool.time_limit),
             memory_limit: pool.memory_limit,
             in_flight: pool.in_flight,
             queue: u32::try_from(pool.queue).unwrap_or(u32::MAX),
@@ -54,19 +54,19 @@ impl TemplatesSection {
     }
 
     /// Everything that is out of range.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         let mb = ByteSize::mb;
-        let mut ranges = Ranges::default();
+        let mut ranges = RangeViolations::default();
         ranges.check("workers", self.workers, 0, 256);
         ranges.check(
             "timeLimit",
             self.time_limit,
-            Span::millis(10),
-            Span::mins(1),
+            HumanDuration::millis(10),
+            HumanDuration::mins(1),
         );
         ranges.check("memoryLimit", self.memory_limit, mb(16), mb(16 << 10));
         ranges.check("inFlight", self.in_flight, mb(1), mb(16 << 10));
         ranges.check("queue", self.queue, 1, 1_000_000);
-        ranges.problems
+        ranges.violations
     }
 }

@@ -6,7 +6,7 @@ fn sources(
     file: &str,
     env: Environment,
     flags: &[(&'static str, &str, &str)],
-) -> (tempfile::TempDir, Sources) {
+) -> (tempfile::TempDir, ConfigSources) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.yaml");
     std::fs::write(&path, file).unwrap();
@@ -14,7 +14,7 @@ fn sources(
         .iter()
         .map(|(f, k, v)| (*f, (*k).to_owned(), (*v).to_owned()))
         .collect();
-    let sources = Sources {
+    let sources = ConfigSources {
         file: Some(path),
         env,
         flags,
@@ -42,14 +42,17 @@ fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
     assert_eq!(config.api.listen.to_string(), "127.0.0.1:1");
     assert_eq!((config.log.max_streams, config.node_id.as_str()), (12, "c"));
     assert_eq!(config.source.http.listen.to_string(), "127.0.0.1:7000");
-    assert_eq!(loaded.origin("nodeId"), Origin::Flag("--set".to_owned()));
+    assert_eq!(
+        loaded.origin("nodeId"),
+        ValueOrigin::Flag("--set".to_owned())
+    );
     assert!(
         loaded
             .origin("api.listen")
             .to_string()
             .ends_with("f.yaml:2")
     );
-    assert_eq!(loaded.origin("log.sync"), Origin::Default);
+    assert_eq!(loaded.origin("log.sync"), ValueOrigin::Default);
 }
 
 #[test]
@@ -100,9 +103,9 @@ fn a_file_that_is_not_yaml_or_not_there_is_named() {
         said[0].starts_with("f.yaml:1: this is not YAML: "),
         "{said:?}"
     );
-    let sources = Sources {
+    let sources = ConfigSources {
         file: Some("/no/such.yaml".into()),
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     let said = load(&sources).unwrap_err()[0].to_string();
     assert!(said.starts_with("can't read /no/such.yaml: "), "{said}");
@@ -267,6 +270,9 @@ fn defaults_of_sinks_take_effect() {
         &[],
     );
     let settings = load(&sources).unwrap().config.storage.level.0;
-    assert_eq!(settings.import.interval, forebay_model::Span::secs(30));
+    assert_eq!(
+        settings.import.interval,
+        forebay_model::HumanDuration::secs(30)
+    );
     assert!(!settings.sync.wait);
 }

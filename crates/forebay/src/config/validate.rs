@@ -5,50 +5,50 @@ use std::net::SocketAddr;
 
 use forebay_control::api::is_http_url;
 
-use super::{Config, Role};
+use super::{Config, NodeRole};
 
 /// Gathers values that are out of range.
 #[derive(Debug, Default)]
-pub(crate) struct Ranges {
+pub(crate) struct RangeViolations {
     /// What is wrong, each with the name of the key first.
-    pub(crate) problems: Vec<String>,
+    pub(crate) violations: Vec<String>,
 }
 
-impl Ranges {
+impl RangeViolations {
     /// Notes a value that is not within `min` to `max`.
     pub(crate) fn check<T: PartialOrd + Display>(&mut self, name: &str, value: T, min: T, max: T) {
         if !(&min..=&max).contains(&&value) {
             let text = format!("{name} is {value}, allowed is {min} to {max}");
-            self.problems.push(text);
+            self.violations.push(text);
         }
     }
 
     /// Notes something else.
-    pub(crate) fn say(&mut self, problem: &str) {
-        self.problems.push(problem.to_owned());
+    pub(crate) fn add_violation(&mut self, problem: &str) {
+        self.violations.push(problem.to_owned());
     }
 }
 
 /// Everything that is wrong with the values, each with its key first.
-pub(super) fn problems(config: &Config) -> Vec<String> {
+pub(super) fn violations(config: &Config) -> Vec<String> {
     let sections = [
-        ("api", config.api.problems()),
-        ("limits", config.limits.problems()),
-        ("source.http", config.source.http.problems()),
-        ("quota", config.quota.problems()),
-        ("log", config.log.problems()),
-        ("metadata", config.metadata.problems()),
-        ("staging", config.staging.problems()),
-        ("table", config.table.problems()),
-        ("coordinator", config.coordinator.problems()),
-        ("upload", config.upload.problems()),
-        ("import", config.import.problems()),
-        ("janitor", config.janitor.problems()),
-        ("topics", config.topics.problems()),
-        ("providers", super::provider::problems(&config.providers)),
-        ("templates", config.templates.problems()),
-        ("telemetry", config.telemetry.problems()),
-        ("shutdown", config.shutdown.problems()),
+        ("api", config.api.violations()),
+        ("limits", config.limits.violations()),
+        ("source.http", config.source.http.violations()),
+        ("quota", config.quota.violations()),
+        ("log", config.log.violations()),
+        ("metadata", config.metadata.violations()),
+        ("staging", config.staging.violations()),
+        ("table", config.table.violations()),
+        ("coordinator", config.coordinator.violations()),
+        ("upload", config.upload.violations()),
+        ("import", config.import.violations()),
+        ("janitor", config.janitor.violations()),
+        ("topics", config.topics.violations()),
+        ("providers", super::provider::violations(&config.providers)),
+        ("templates", config.templates.violations()),
+        ("telemetry", config.telemetry.violations()),
+        ("shutdown", config.shutdown.violations()),
     ];
     let in_section = |(path, found): (&str, Vec<String>)| {
         found
@@ -57,11 +57,11 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
             .collect::<Vec<_>>()
     };
     let mut all: Vec<String> = sections.into_iter().flat_map(in_section).collect();
-    all.extend(overall(config));
+    all.extend(cross_section_violations(config));
     all
 }
 
-fn overall(config: &Config) -> Vec<String> {
+fn cross_section_violations(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     if config.roles.is_empty() {
         problems.push("roles is empty: name at least one".to_owned());
@@ -97,17 +97,17 @@ fn overall(config: &Config) -> Vec<String> {
             "source.http.publicUrl is \"{url}\", it must be an address like http://localhost:7000"
         ));
     }
-    problems.extend(same_address(config));
+    problems.extend(address_clashes(config));
     problems
 }
 
 /// Two listeners on one port of one address. Port 0 is a different one for each.
-fn same_address(config: &Config) -> Vec<String> {
+fn address_clashes(config: &Config) -> Vec<String> {
     let mut listeners = Vec::new();
-    if config.has(Role::Api) {
+    if config.has(NodeRole::Api) {
         listeners.push(("api.listen", config.api.listen));
     }
-    if config.has(Role::Source) {
+    if config.has(NodeRole::Source) {
         listeners.push(("source.http.listen", config.source.http.listen));
     }
     if let Some(metrics) = config.telemetry.metrics.listen {

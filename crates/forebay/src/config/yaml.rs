@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::Loaded;
-use super::catalog::{self, Entry, Group, Key};
-use super::layers::Origin;
+use super::LoadedConfig;
+use super::catalog::{self, ConfigEntry, ConfigGroup, ConfigKey};
+use super::layers::ValueOrigin;
 
 /// Columns of a comment.
 const WIDTH: usize = 96;
@@ -22,7 +22,7 @@ pub(crate) fn default() -> String {
     let mut out = String::new();
     comment(&mut out, 0, HEAD, "");
     let default = serde_json::to_value(super::Config::default()).unwrap_or_default();
-    let mut writer = Writer {
+    let mut writer = YamlWriter {
         out,
         commented: true,
         loaded: None,
@@ -33,8 +33,8 @@ pub(crate) fn default() -> String {
 }
 
 /// The configuration as it stands, without comments but with who has set what.
-pub(crate) fn effective(loaded: &Loaded) -> String {
-    let mut writer = Writer {
+pub(crate) fn effective(loaded: &LoadedConfig) -> String {
+    let mut writer = YamlWriter {
         out: String::new(),
         commented: false,
         loaded: Some(loaded),
@@ -44,69 +44,69 @@ pub(crate) fn effective(loaded: &Loaded) -> String {
     writer.out
 }
 
-struct Writer<'a> {
+struct YamlWriter<'a> {
     out: String,
     commented: bool,
-    loaded: Option<&'a Loaded>,
+    loaded: Option<&'a LoadedConfig>,
     /// Nothing was written yet below the name of a group.
     is_first: bool,
 }
 
-impl Writer<'_> {
+impl YamlWriter<'_> {
     /// `mark` is `# ` in what is commented out.
-    fn group(&mut self, group: &Group, values: &Value, depth: usize, mark: &str) {
+    fn group(&mut self, group: &ConfigGroup, values: &Value, depth: usize, prefix: &str) {
         for entry in &group.entries {
             let value = values.get(entry.name()).unwrap_or(&Value::Null);
             match entry {
-                Entry::Key(key) => self.key(key, value, depth, mark),
-                Entry::Group(below) => {
+                ConfigEntry::Key(key) => self.key(key, value, depth, prefix),
+                ConfigEntry::Group(below) => {
                     let absent = below.optional && value.is_null();
                     if absent && !self.commented {
                         continue;
                     }
-                    let mark = if absent { "# " } else { mark };
+                    let prefix = if absent { "# " } else { prefix };
                     self.describe(&below.doc, depth, "");
                     let indent = "  ".repeat(depth);
                     // Writing to a String can't fail.
-                    _ = writeln!(self.out, "{indent}{mark}{}:", below.name);
+                    _ = writeln!(self.out, "{indent}{prefix}{}:", below.name);
                     self.is_first = true;
-                    self.group(below, value, depth + 1, mark);
+                    self.group(below, value, depth + 1, prefix);
                 }
             }
         }
     }
 
-    fn key(&mut self, key: &Key, value: &Value, depth: usize, mark: &str) {
+    fn key(&mut self, key: &ConfigKey, value: &Value, depth: usize, prefix: &str) {
         if value.is_null() && !self.commented {
             return;
         }
         let indent = "  ".repeat(depth);
-        self.describe(&key.doc, depth, mark);
+        self.describe(&key.doc, depth, prefix);
         let origin = self.loaded.map(|l| l.origin(&key.path));
         let note = match origin {
-            None | Some(Origin::Default) => String::new(),
+            None | Some(ValueOrigin::Default) => String::new(),
             Some(origin) => format!("  # {origin}"),
         };
-        let (mark, value) = match value {
+        let (prefix, value) = match value {
             Value::Null => ("# ", String::new()),
-            value => (mark, format!(" {}", scalar(value))),
+            value => (prefix, format!(" {}", scalar(value))),
         };
-        _ = writeln!(self.out, "{indent}{mark}{}:{value}{note}", key.name);
+        _ = writeln!(self.out, "{indent}{prefix}{}:{value}{note}", key.name);
     }
 
-    fn describe(&mut self, doc: &str, depth: usize, mark: &str) {
+    fn describe(&mut self, doc: &str, depth: usize, prefix: &str) {
         if self.commented {
             if !std::mem::take(&mut self.is_first) {
                 self.out.push('\n');
             }
-            comment(&mut self.out, depth, doc, mark);
+            comment(&mut self.out, depth, doc, prefix);
         }
     }
 }
 
 /// Writes a comment, wrapped. Within what is commented out it is a comment of the comment.
-fn comment(out: &mut String, depth: usize, text: &str, mark: &str) {
-    let lead = format!("{}{mark}# ", "  ".repeat(depth));
+fn comment(out: &mut String, depth: usize, text: &str, prefix: &str) {
+    let lead = format!("{}{prefix}# ", "  ".repeat(depth));
     let mut line = String::new();
     for word in text.split_whitespace() {
         if !line.is_empty() && lead.len() + line.len() + 1 + word.len() > WIDTH {
@@ -154,7 +154,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("forebay.yaml");
         std::fs::write(&file, &text).unwrap();
-        let sources = crate::config::Sources {
+        let sources = crate::config::ConfigSources {
             file: Some(file),
             ..Default::default()
         };

@@ -7,19 +7,19 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{ColumnDefinition, SinkDefinition, SourceDefinition, TopicDefinition};
-use crate::api::{ApiClient, PARALLEL, SOURCES};
-use crate::failure::Failure;
+use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
+use crate::cli_error::CliError;
 
 /// What versions made here are described by.
 const APPLIED: &str = "Applied a definition file.";
 /// What all names of settings begin with.
 const SETTINGS: &str = "storage.level.";
 /// What those of sources alone begin with.
-const OF_SOURCES: &str = "source.";
+const SOURCE_SETTINGS: &str = "source.";
 
 /// What is done about a source or sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum ApplyAction {
     /// It is made.
     Create,
     /// It is changed.
@@ -28,9 +28,9 @@ pub(crate) enum Change {
     Keep,
 }
 
-impl Change {
+impl ApplyAction {
     /// For people: done, or only planned.
-    pub(crate) fn word(self, is_plan: bool) -> &'static str {
+    pub(crate) fn describe(self, is_plan: bool) -> &'static str {
         match (self, is_plan) {
             (Self::Create, false) => "created",
             (Self::Create, true) => "would create",
@@ -43,13 +43,13 @@ impl Change {
 
 /// One source or sink.
 #[derive(Clone, Debug)]
-pub(crate) struct Step {
+pub(crate) struct ApplyStep {
     /// `source my-events`.
     pub(crate) what: String,
     /// Which of the source's sinks it is about; the source itself without.
     pub(crate) sink: Option<usize>,
     /// What is done about it.
-    pub(crate) change: Change,
+    pub(crate) change: ApplyAction,
     /// What differs.
     pub(crate) differences: Vec<&'static str>,
     /// Where the change is sent.
@@ -60,35 +60,35 @@ pub(crate) struct Step {
 
 /// What has to be done for one source.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct ApplyPlan {
     /// Id of the source.
     pub(crate) source: String,
     /// The source, then its sinks.
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<ApplyStep>,
     /// Sinks that the server has and the file has not; they are left alone.
     pub(crate) others: Vec<String>,
 }
 
-impl Plan {
+impl ApplyPlan {
     /// Compares a definition with what the server has.
     ///
     /// # Errors
     /// When the server can't be asked or the definition makes no sense.
-    pub(crate) async fn of(
+    pub(crate) async fn for_source(
         api: &ApiClient,
         definition: &SourceDefinition,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CliError> {
         let id = definition.source_id()?;
         let found = api.find(&format!("{SOURCES}/{id}")).await?;
         let mut steps = vec![source_step(definition, &id, found.as_ref())];
-        let place = format!("{SOURCES}/{id}");
+        let source_path = format!("{SOURCES}/{id}");
         let is_new = found.is_none();
         steps.extend(
             settings_step(
                 api,
                 &definition.settings,
                 (&steps[0].what, None),
-                &place,
+                &source_path,
                 is_new,
             )
             .await?,
@@ -112,7 +112,7 @@ impl Plan {
             .map(|(index, (sink, sink_id, found))| {
                 sink_steps(api, (&id, &sinks), (index, sink), sink_id, found)
             })
-            .buffered(PARALLEL)
+            .buffered(PARALLEL_REQUESTS)
             .try_collect::<Vec<_>>()
             .await?;
         steps.extend(of_sinks.into_iter().flatten());
@@ -125,7 +125,7 @@ impl Plan {
 
     /// Steps of the plan in groups: those of one group are done one after the other, those of two sinks may
     /// be done at the same time. The source is the first group, and is done before all others.
-    pub(crate) fn groups(&self) -> Vec<&[Step]> {
+    pub(crate) fn groups(&self) -> Vec<&[ApplyStep]> {
         self.steps.chunk_by(|a, b| a.sink == b.sink).collect()
     }
 }
@@ -137,33 +137,33 @@ async fn sink_steps(
     (index, sink): (usize, &SinkDefinition),
     id: String,
     found: Option<Value>,
-) -> Result<Vec<Step>, Failure> {
+) -> Result<Vec<ApplyStep>, CliError> {
     let what = format!("sink {source}/{id}");
     let path = format!("{sinks}/{id}");
     let of = (what.as_str(), Some(index));
     let settings = settings_step(api, &sink.settings, of, &path, found.is_none()).await?;
     let step = sink_step(sink, what, sinks, &id, found.as_ref());
-    let step = Step {
+    let step = ApplyStep {
         sink: Some(index),
         ..step
     };
     Ok([step].into_iter().chain(settings).collect())
 }
 
-fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -> Step {
+fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -> ApplyStep {
     let what = format!("source {id}");
     let Some(found) = found else {
         let body = definition.request(id);
-        return Step {
+        return ApplyStep {
             what,
             sink: None,
-            change: Change::Create,
+            change: ApplyAction::Create,
             differences: Vec::new(),
             path: SOURCES.to_owned(),
             body,
         };
     };
-    let mut difference = Difference::default();
+    let mut difference = DefinitionDiff::default();
     difference.text(found, "name", &definition.name);
     difference.text(found, "description", &definition.description);
     difference.step(what, format!("{SOURCES}/{id}"))
@@ -175,19 +175,19 @@ fn sink_step(
     sinks: &str,
     id: &str,
     found: Option<&Value>,
-) -> Step {
+) -> ApplyStep {
     let body = definition.request(id);
     let Some(found) = found else {
-        return Step {
+        return ApplyStep {
             what,
             sink: None,
-            change: Change::Create,
+            change: ApplyAction::Create,
             differences: Vec::new(),
             path: sinks.to_owned(),
             body,
         };
     };
-    let mut difference = Difference::default();
+    let mut difference = DefinitionDiff::default();
     difference.text(found, "name", definition.shown_name());
     difference.text(found, "description", &definition.description);
     if let Some((kind, topic)) = definition.topic() {
@@ -202,7 +202,7 @@ fn sink_step(
 }
 
 fn topic_difference(
-    difference: &mut Difference,
+    difference: &mut DefinitionDiff,
     found: &Value,
     definition: &TopicDefinition,
     id: &str,
@@ -232,7 +232,7 @@ fn topic_difference(
         difference.names.push("method");
         changes["method"] = method.into();
     }
-    if !definition.message.is(&shown["message"]) {
+    if !definition.message.matches(&shown["message"]) {
         difference.names.push("message");
         changes["message"] = request["message"].clone();
     }
@@ -242,7 +242,7 @@ fn topic_difference(
 }
 
 fn table_difference(
-    difference: &mut Difference,
+    difference: &mut DefinitionDiff,
     found: &Value,
     definition: &SinkDefinition,
     body: &Value,
@@ -282,23 +282,23 @@ async fn settings_step(
     (of, sink): (&str, Option<usize>),
     path: &str,
     is_new: bool,
-) -> Result<Option<Step>, Failure> {
+) -> Result<Option<ApplyStep>, CliError> {
     if wanted.is_empty() {
         return Ok(None);
     }
     let path = format!("{path}/settings");
-    let known = if is_new {
+    let current = if is_new {
         Value::Null
     } else {
         api.get(&path).await?
     };
-    let known = known.get("settings").and_then(Value::as_array);
+    let current = current.get("settings").and_then(Value::as_array);
     let in_force = |key: &str| {
-        let mut all = known.into_iter().flatten();
+        let mut all = current.into_iter().flatten();
         all.find(|s| text(s, "key") == key)?.get("value")
     };
     let full = |name: &String| {
-        let is_full = name.starts_with(SETTINGS) || name.starts_with(OF_SOURCES);
+        let is_full = name.starts_with(SETTINGS) || name.starts_with(SOURCE_SETTINGS);
         if is_full {
             name.clone()
         } else {
@@ -311,11 +311,11 @@ async fn settings_step(
         .map(|(key, value)| json!({ "key": key, "value": value }))
         .collect();
     let change = if changes.is_empty() {
-        Change::Keep
+        ApplyAction::Keep
     } else {
-        Change::Update
+        ApplyAction::Update
     };
-    Ok(Some(Step {
+    Ok(Some(ApplyStep {
         what: format!("settings of {of}"),
         sink,
         change,
@@ -327,12 +327,12 @@ async fn settings_step(
 
 /// What of a source or sink is not as it should be.
 #[derive(Debug)]
-struct Difference {
+struct DefinitionDiff {
     names: Vec<&'static str>,
     body: Value,
 }
 
-impl Default for Difference {
+impl Default for DefinitionDiff {
     fn default() -> Self {
         Self {
             names: Vec::new(),
@@ -341,7 +341,7 @@ impl Default for Difference {
     }
 }
 
-impl Difference {
+impl DefinitionDiff {
     fn text(&mut self, found: &Value, name: &'static str, wanted: &str) {
         if text(found, name) != wanted {
             self.names.push(name);
@@ -349,14 +349,14 @@ impl Difference {
         }
     }
 
-    fn step(mut self, what: String, path: String) -> Step {
+    fn step(mut self, what: String, path: String) -> ApplyStep {
         let change = if self.names.is_empty() {
-            Change::Keep
+            ApplyAction::Keep
         } else {
-            Change::Update
+            ApplyAction::Update
         };
         self.body["changeDescription"] = APPLIED.into();
-        Step {
+        ApplyStep {
             what,
             sink: None,
             change,

@@ -161,7 +161,7 @@ fn set_argument(column: &mut ColumnDefinition, argument: Option<String>) -> Resu
     let kind = column.kind.clone();
     match (kind.as_str(), argument) {
         ("path", Some(path)) => {
-            forebay_record::path::Path::compile(&path)
+            forebay_record::path::CompiledPath::compile(&path)
                 .map_err(|e| format!("\"{path}\" is no path: {e}"))?;
             column.path = Some(path);
         }

@@ -4,24 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use forebay_model::{SinkId, SourceId};
-use forebay_pull::yaml::{self, Problem};
+use forebay_pull::yaml::{self, YamlError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::place::Places;
+use super::definition_lines::DefinitionLines;
 use super::{ColumnDefinition, TopicDefinition};
+use crate::cli_error::CliError;
 use crate::config::nearest;
-use crate::failure::Failure;
 
 /// All sources of a file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Definitions {
+pub(crate) struct DefinitionFile {
     /// At least one.
     pub(crate) sources: Vec<SourceDefinition>,
     /// The name of the file, and where they stand in it.
     #[serde(skip)]
-    pub(crate) places: (String, Places),
+    pub(crate) places: (String, DefinitionLines),
 }
 
 /// A source and its sinks.
@@ -78,59 +78,59 @@ pub(crate) struct SinkDefinition {
     pub(crate) columns: Vec<ColumnDefinition>,
 }
 
-impl Definitions {
+impl DefinitionFile {
     /// Reads a file.
     ///
     /// # Errors
     /// When it can't be read, with the line of what is wrong.
-    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
+    pub(crate) fn read(file: &Path) -> Result<Self, CliError> {
         let shown = file.display();
         let text = if file == Path::new("-") {
             std::io::read_to_string(std::io::stdin())
         } else {
             std::fs::read_to_string(file)
         };
-        let text = text.map_err(|e| Failure::usage(format_args!("can't read {shown}: {e}")))?;
+        let text = text.map_err(|e| CliError::usage(format_args!("can't read {shown}: {e}")))?;
         let mut definitions: Self =
-            serde_saphyr::from_str(&text).map_err(|e| complaint(&shown.to_string(), &e))?;
+            serde_saphyr::from_str(&text).map_err(|e| parse_failure(&shown.to_string(), &e))?;
         if definitions.sources.is_empty() {
-            return Err(Failure::usage(format_args!("{shown} has no sources")));
+            return Err(CliError::usage(format_args!("{shown} has no sources")));
         }
-        definitions.places = (shown.to_string(), Places::of(&text));
-        let problems = definitions.problems();
+        definitions.places = (shown.to_string(), DefinitionLines::from_text(&text));
+        let problems = definitions.violations();
         if problems.is_empty() {
             Ok(definitions)
         } else {
-            Err(listed(&problems))
+            Err(definition_error(&problems))
         }
     }
 
     /// What of the file can't be, before anything is known of the server: each with its line.
-    fn problems(&self) -> Vec<String> {
+    fn violations(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut sources = BTreeSet::new();
         for (i, source) in self.sources.iter().enumerate() {
             match source.source_id() {
                 Ok(id) if !sources.insert(id.clone()) => problems.push(format!(
                     "{}source {id} is defined twice: give one of them another name or id",
-                    self.place(i, None)
+                    self.location(i, None)
                 )),
                 Ok(_) => {}
-                Err(e) => problems.push(format!("{}{e}", self.place(i, None))),
+                Err(e) => problems.push(format!("{}{e}", self.location(i, None))),
             }
             let mut sinks = BTreeSet::new();
             for (k, sink) in source.sinks.iter().enumerate() {
-                let place = self.place(i, Some(k));
-                if let Some(problem) = sink.problem() {
-                    problems.push(format!("{place}{problem}"));
+                let location = self.location(i, Some(k));
+                if let Some(problem) = sink.violation() {
+                    problems.push(format!("{location}{problem}"));
                     continue;
                 }
                 match sink.sink_id() {
                     Ok(id) if !sinks.insert(id.clone()) => problems.push(format!(
-                        "{place}sink {id} is defined twice: give one of them another name or id"
+                        "{location}sink {id} is defined twice: give one of them another name or id"
                     )),
                     Ok(_) => {}
-                    Err(e) => problems.push(format!("{place}{e}")),
+                    Err(e) => problems.push(format!("{location}{e}")),
                 }
             }
         }
@@ -138,9 +138,9 @@ impl Definitions {
     }
 
     /// `file:line: ` of a source or its sink.
-    pub(crate) fn place(&self, source: usize, sink: Option<usize>) -> String {
-        let (file, places) = &self.places;
-        match places.line(source, sink) {
+    pub(crate) fn location(&self, source: usize, sink: Option<usize>) -> String {
+        let (file, lines) = &self.places;
+        match lines.line(source, sink) {
             Some(line) => format!("{file}:{line}: "),
             None => format!("{file}: "),
         }
@@ -148,10 +148,10 @@ impl Definitions {
 }
 
 /// A file that is refused, with all that is wrong with it.
-pub(crate) fn listed(problems: &[String]) -> Failure {
+pub(crate) fn definition_error(problems: &[String]) -> CliError {
     match problems {
-        [one] => Failure::usage(one),
-        many => Failure::usage(format_args!(
+        [one] => CliError::usage(one),
+        many => CliError::usage(format_args!(
             "{} problems:\n  {}",
             many.len(),
             many.join("\n  ")
@@ -160,10 +160,10 @@ pub(crate) fn listed(problems: &[String]) -> Failure {
 }
 
 /// An error of the file with its line and column, and the name that was probably meant.
-fn complaint(file: &str, error: &serde_saphyr::Error) -> Failure {
-    let Problem { place, text } = yaml::problem(error);
+fn parse_failure(file: &str, error: &serde_saphyr::Error) -> CliError {
+    let YamlError { place, text } = yaml::yaml_error(error);
     let place = place.map(|(line, column)| format!(":{line}:{column}"));
-    let failure = Failure::usage(format_args!("{file}{}: {text}", place.unwrap_or_default()));
+    let failure = CliError::usage(format_args!("{file}{}: {text}", place.unwrap_or_default()));
     match unknown_field(&text).and_then(|(given, names)| nearest(given, names)) {
         Some(name) => failure.hint(format_args!("did you mean {name}?")),
         None => failure,
@@ -189,11 +189,11 @@ impl SourceDefinition {
     ///
     /// # Errors
     /// When nothing of its name makes an id.
-    pub(crate) fn source_id(&self) -> Result<String, Failure> {
+    pub(crate) fn source_id(&self) -> Result<String, CliError> {
         let given = self.id.as_ref().unwrap_or(&self.name);
         let id = SourceId::from_name(given);
         id.map(|id| id.to_string())
-            .map_err(|e| Failure::usage(format_args!("id of source \"{}\": {e}", self.name)))
+            .map_err(|e| CliError::usage(format_args!("id of source \"{}\": {e}", self.name)))
     }
 
     /// As the API takes a new one.
@@ -218,7 +218,7 @@ impl SinkDefinition {
     }
 
     /// What of it does not go together.
-    fn problem(&self) -> Option<String> {
+    fn violation(&self) -> Option<String> {
         let targets = [
             self.table.is_some(),
             self.kafka.is_some(),
@@ -244,11 +244,11 @@ impl SinkDefinition {
     ///
     /// # Errors
     /// When nothing of its name makes an id.
-    pub(crate) fn sink_id(&self) -> Result<String, Failure> {
+    pub(crate) fn sink_id(&self) -> Result<String, CliError> {
         let given = self.id.as_deref().unwrap_or_else(|| self.shown_name());
         let id = SinkId::from_name(given);
         id.map(|id| id.to_string())
-            .map_err(|e| Failure::usage(format_args!("id of sink \"{}\": {e}", self.shown_name())))
+            .map_err(|e| CliError::usage(format_args!("id of sink \"{}\": {e}", self.shown_name())))
     }
 
     /// Its backend in the API.
@@ -286,12 +286,12 @@ impl SinkDefinition {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Definitions, String> {
+    fn read(text: &str) -> Result<DefinitionFile, String> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("d.yaml");
         std::fs::write(&file, text).unwrap();
         let place = format!("{}/", dir.path().display());
-        Definitions::read(&file).map_err(|e| e.to_string().replace(&place, ""))
+        DefinitionFile::read(&file).map_err(|e| e.to_string().replace(&place, ""))
     }
 
     #[test]

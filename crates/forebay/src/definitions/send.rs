@@ -6,9 +6,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Change, Plan, Step};
-use crate::api::{ApiClient, PARALLEL, SOURCES};
-use crate::failure::Failure;
+use super::{ApplyAction, ApplyPlan, ApplyStep};
+use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
+use crate::cli_error::CliError;
 
 /// Addresses of definitions begin with it.
 const BRANCH: &str = "/v1/branches/default/";
@@ -25,18 +25,18 @@ const CHECKED_BYTES_MAX: usize = 768 << 10;
 /// What was refused first.
 pub(crate) async fn run_all(
     api: &ApiClient,
-    plans: &[Plan],
-    mut done: impl FnMut(&Step) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let groups: Vec<Vec<&[Step]>> = plans.iter().map(Plan::groups).collect();
-    let is_source = |group: &&&[Step]| group.first().is_some_and(|step| step.sink.is_none());
-    let sources: Vec<&[Step]> = groups.iter().flatten().filter(is_source).copied().collect();
+    plans: &[ApplyPlan],
+    mut done: impl FnMut(&ApplyStep) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let groups: Vec<Vec<&[ApplyStep]>> = plans.iter().map(ApplyPlan::groups).collect();
+    let is_source = |group: &&&[ApplyStep]| group.first().is_some_and(|step| step.sink.is_none());
+    let sources: Vec<&[ApplyStep]> = groups.iter().flatten().filter(is_source).copied().collect();
     let sinks = groups.iter().flatten().filter(|g| !is_source(g)).copied();
     for groups in [sources, sinks.collect()] {
         let stopped = AtomicBool::new(false);
         let mut running = stream::iter(groups)
             .map(|steps| run_group(api, steps, &stopped))
-            .buffered(PARALLEL);
+            .buffered(PARALLEL_REQUESTS);
         let mut failed = None;
         while let Some((steps, failure)) = running.next().await {
             steps.iter().try_for_each(&mut done)?;
@@ -52,41 +52,47 @@ pub(crate) async fn run_all(
 /// The steps that were done, and why the next one was not.
 async fn run_group<'p>(
     api: &ApiClient,
-    steps: &'p [Step],
+    steps: &'p [ApplyStep],
     stopped: &AtomicBool,
-) -> (&'p [Step], Option<Failure>) {
+) -> (&'p [ApplyStep], Option<CliError>) {
     for (done, step) in steps.iter().enumerate() {
         if stopped.load(Ordering::Relaxed) {
             return (&steps[..done], None);
         }
         if let Err(failure) = step.run(api).await {
             stopped.store(true, Ordering::Relaxed);
-            let failure = failure.about(&step.what);
+            let failure = failure.with_context(&step.what);
             return (&steps[..done], Some(failure));
         }
     }
     (steps, None)
 }
 
-impl Step {
+impl ApplyStep {
     /// Does it.
     ///
     /// # Errors
     /// When the server refuses.
-    pub(crate) async fn run(&self, api: &ApiClient) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, api: &ApiClient) -> Result<(), CliError> {
         match self.change {
-            Change::Create => api.task(Method::POST, &self.path, Some(&self.body)).await,
-            Change::Update => api.task(Method::PATCH, &self.path, Some(&self.body)).await,
-            Change::Keep => Ok(()),
+            ApplyAction::Create => {
+                api.run_task(Method::POST, &self.path, Some(&self.body))
+                    .await
+            }
+            ApplyAction::Update => {
+                api.run_task(Method::PATCH, &self.path, Some(&self.body))
+                    .await
+            }
+            ApplyAction::Keep => Ok(()),
         }
     }
 
     /// As the server checks it without doing it; nothing when nothing would be done.
-    fn checked(&self) -> Option<Value> {
+    fn validation_request(&self) -> Option<Value> {
         let method = match self.change {
-            Change::Create => "POST",
-            Change::Update => "PATCH",
-            Change::Keep => return None,
+            ApplyAction::Create => "POST",
+            ApplyAction::Update => "PATCH",
+            ApplyAction::Keep => return None,
         };
         let path = self.path.strip_prefix(BRANCH).unwrap_or(&self.path);
         Some(json!({ "method": method, "path": path, "body": self.body }))
@@ -98,19 +104,19 @@ impl Step {
 ///
 /// # Errors
 /// When the server can't be asked.
-pub(crate) async fn refused<'p>(
+pub(crate) async fn rejected_steps<'p>(
     api: &ApiClient,
-    plans: &'p [Plan],
-) -> Result<Vec<(usize, &'p Step, String)>, Failure> {
-    let steps = |(i, plan): (usize, &'p Plan)| plan.steps.iter().map(move |step| (i, step));
+    plans: &'p [ApplyPlan],
+) -> Result<Vec<(usize, &'p ApplyStep, String)>, CliError> {
+    let steps = |(i, plan): (usize, &'p ApplyPlan)| plan.steps.iter().map(move |step| (i, step));
     let all = plans.iter().enumerate().flat_map(steps);
-    let all: Vec<Checked<'_>> = all
-        .filter_map(|(i, step)| Some((i, step, step.checked()?)))
+    let all: Vec<CheckedChange<'_>> = all
+        .filter_map(|(i, step)| Some((i, step, step.validation_request()?)))
         .collect();
-    let requests = portions(&all);
-    let checking = requests.iter().map(|changes| check(api, changes));
-    let mut found: Vec<(usize, &Step, String)> = stream::iter(checking)
-        .buffered(PARALLEL)
+    let requests = request_batches(&all);
+    let checking = requests.iter().map(|changes| validate(api, changes));
+    let mut found: Vec<(usize, &ApplyStep, String)> = stream::iter(checking)
+        .buffered(PARALLEL_REQUESTS)
         .try_concat()
         .await?;
     // A source that is made is in each portion of its sinks.
@@ -119,17 +125,18 @@ pub(crate) async fn refused<'p>(
 }
 
 /// A change that is checked: the index of its plan, its step, and how it is sent.
-type Checked<'p> = (usize, &'p Step, Value);
+type CheckedChange<'p> = (usize, &'p ApplyStep, Value);
 
 /// The changes in requests that the server takes. Sinks rely on their source: one that would be made
 /// stands at the beginning of each request that has sinks of it.
-fn portions<'c, 'p>(all: &'c [Checked<'p>]) -> Vec<Vec<&'c Checked<'p>>> {
-    let mut requests: Vec<Vec<&Checked<'_>>> = Vec::new();
-    let mut source: Option<&Checked<'_>> = None;
+fn request_batches<'c, 'p>(all: &'c [CheckedChange<'p>]) -> Vec<Vec<&'c CheckedChange<'p>>> {
+    let mut requests: Vec<Vec<&CheckedChange<'_>>> = Vec::new();
+    let mut source: Option<&CheckedChange<'_>> = None;
     let mut bytes = usize::MAX;
     for change in all {
         let (plan, step, body) = change;
-        let made = step.sink.is_none() && step.change == Change::Create && step.path == SOURCES;
+        let made =
+            step.sink.is_none() && step.change == ApplyAction::Create && step.path == SOURCES;
         if made {
             source = Some(change);
         }
@@ -148,10 +155,10 @@ fn portions<'c, 'p>(all: &'c [Checked<'p>]) -> Vec<Vec<&'c Checked<'p>>> {
     requests
 }
 
-async fn check<'p>(
+async fn validate<'p>(
     api: &ApiClient,
-    changes: &[&Checked<'p>],
-) -> Result<Vec<(usize, &'p Step, String)>, Failure> {
+    changes: &[&CheckedChange<'p>],
+) -> Result<Vec<(usize, &'p ApplyStep, String)>, CliError> {
     let path = format!("{BRANCH}definitions/validate");
     let bodies: Vec<&Value> = changes.iter().map(|(_, _, change)| change).collect();
     let verdict = api

@@ -64,7 +64,7 @@ fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
 /// A column without a name.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Part {
+struct UnnamedColumn {
     #[serde(default)]
     name: Option<IgnoredAny>,
     #[serde(rename = "type")]
@@ -82,7 +82,7 @@ struct Part {
 }
 
 fn part<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColumnDefinition>, D::Error> {
-    let Some(part) = Option::<Part>::deserialize(deserializer)? else {
+    let Some(part) = Option::<UnnamedColumn>::deserialize(deserializer)? else {
         return Ok(None);
     };
     if part.name.is_some() {
@@ -131,7 +131,7 @@ impl MessageDefinition {
     }
 
     /// What the server shows of it is the same.
-    pub(crate) fn is(&self, shown: &Value) -> bool {
+    pub(crate) fn matches(&self, shown: &Value) -> bool {
         let shown: Option<Self> = serde_json::from_value(shown.clone()).ok();
         let mut wanted = self.clone();
         if wanted.value.is_none() && wanted.fields.is_none() {

@@ -4,15 +4,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use forebay_meta::Repo;
-use forebay_model::{Balance, Clock, SinkKey, Statistics};
+use forebay_model::{Clock, Reconciliation, SinkKey, Statistics};
 
-use super::sender::Counts;
+use super::sender::SendCounts;
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
-use crate::failure::Failure;
 
 /// One look.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reading {
+pub(crate) struct ProgressReading {
     /// Sent by the demo.
     pub(crate) sent: u64,
     /// Acknowledged: on disk.
@@ -27,19 +27,19 @@ pub(crate) struct Reading {
 
 /// Reads the figures of a sink, less what was there before.
 #[derive(Debug)]
-pub(crate) struct Gauge {
+pub(crate) struct SinkGauge {
     repo: Repo,
     sink: SinkKey,
-    before: Balance,
+    before: Reconciliation,
 }
 
-impl Gauge {
+impl SinkGauge {
     /// Of a sink; what it has now does not count.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub(crate) async fn new(repo: Repo, sink: SinkKey) -> Result<Self, Failure> {
-        let before = repo.balance(&sink).await.map_err(Failure::new)?;
+    pub(crate) async fn new(repo: Repo, sink: SinkKey) -> Result<Self, CliError> {
+        let before = repo.reconciliation(&sink).await.map_err(CliError::new)?;
         Ok(Self { repo, sink, before })
     }
 
@@ -47,12 +47,12 @@ impl Gauge {
     ///
     /// # Errors
     /// When the store can't be read.
-    pub(crate) async fn read(&self, counts: &Counts) -> Result<Reading, Failure> {
+    pub(crate) async fn read(&self, counts: &SendCounts) -> Result<ProgressReading, CliError> {
         let statistics = self
             .repo
             .sink_statistics(&self.sink)
             .await
-            .map_err(Failure::new)?;
+            .map_err(CliError::new)?;
         let now = SystemClock.now();
         let age = |s: &Statistics| {
             s.first_record_at
@@ -62,7 +62,7 @@ impl Gauge {
         let lag = age(&statistics.local).max(age(&statistics.staging));
         let earlier = self.before.accepted;
         let uploaded = statistics.staging.records + statistics.target.records;
-        Ok(Reading {
+        Ok(ProgressReading {
             sent: counts.sent.load(Relaxed),
             acknowledged: counts.acknowledged.load(Relaxed),
             uploaded: uploaded.saturating_sub(earlier),
@@ -77,8 +77,11 @@ impl Gauge {
     ///
     /// # Errors
     /// When the store can't be read.
-    pub(crate) async fn balance(&self) -> Result<Balance, Failure> {
-        self.repo.balance(&self.sink).await.map_err(Failure::new)
+    pub(crate) async fn reconciliation(&self) -> Result<Reconciliation, CliError> {
+        self.repo
+            .reconciliation(&self.sink)
+            .await
+            .map_err(CliError::new)
     }
 
     /// What was in the table before.

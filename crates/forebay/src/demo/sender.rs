@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use forebay_model::Clock;
-use forebay_remote::http::{HttpClient, HttpClientConfig, Request};
+use forebay_remote::http::{HttpClient, HttpClientConfig, HttpRequest};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::Semaphore;
@@ -14,8 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::events::event;
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
-use crate::failure::Failure;
 
 /// Requests under way at a time; when the server is slower, the rate falls.
 const IN_FLIGHT_MAX: usize = 128;
@@ -24,11 +24,11 @@ const TICK: Duration = Duration::from_millis(10);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// So much of it is read.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 /// What has been sent and answered so far.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct SendCounts {
     /// Sent.
     pub(crate) sent: AtomicU64,
     /// Answered 200: they are on disk.
@@ -41,7 +41,7 @@ pub(crate) struct Counts {
 
 /// What to send, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct Load {
+pub(crate) struct DemoLoad {
     /// Address of the source.
     pub(crate) url: String,
     /// Events a second.
@@ -55,22 +55,22 @@ pub(crate) struct Load {
 /// # Errors
 /// When there is no HTTP.
 pub(crate) async fn send(
-    load: Load,
-    counts: Arc<Counts>,
+    load: DemoLoad,
+    counts: Arc<SendCounts>,
     stop: CancellationToken,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let client = HttpClient::new(HttpClientConfig {
         headers,
         timeout: TIMEOUT,
-        answer_max: ANSWER_BYTES_MAX,
+        response_max: RESPONSE_BYTES_MAX,
         authorities: Vec::new(),
     });
-    let client = client.map_err(Failure::new)?;
+    let client = client.map_err(CliError::new)?;
     let url = Url::parse(&load.url);
-    let url = url.map_err(|e| Failure::new(format_args!("\"{}\": {e}", load.url)))?;
-    let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let url = url.map_err(|e| CliError::new(format_args!("\"{}\": {e}", load.url)))?;
+    let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut requests = JoinSet::new();
     let begun = Instant::now();
     let mut tick = interval(TICK);
@@ -80,14 +80,14 @@ pub(crate) async fn send(
         tick.tick().await;
         let due = due(load.rate, begun.elapsed()).min(all);
         while counts.sent.load(Relaxed) < due && !stop.is_cancelled() {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                 break;
             };
             counts.sent.fetch_add(1, Relaxed);
             let (client, url, counts) = (client.clone(), url.clone(), Arc::clone(&counts));
             requests.spawn(async move {
                 post(&client, url, &counts).await;
-                drop(place);
+                drop(permit);
             });
             while requests.try_join_next().is_some() {}
         }
@@ -101,18 +101,18 @@ fn due(rate: u32, after: Duration) -> u64 {
     u64::try_from(u128::from(rate) * after.as_millis() / 1000).unwrap_or(u64::MAX)
 }
 
-async fn post(client: &HttpClient, url: Url, counts: &Counts) {
+async fn post(client: &HttpClient, url: Url, counts: &SendCounts) {
     let event = event(&mut rand::rng());
-    let request = Request {
+    let request = HttpRequest {
         method: Method::POST,
         body: Some(event.to_string().into()),
-        ..Request::get(url)
+        ..HttpRequest::get(url)
     };
     let counter = match client.send(request, SystemClock.now()).await {
-        Ok(answer) if answer.status == StatusCode::OK => &counts.acknowledged,
-        Ok(answer) => {
-            let body = String::from_utf8_lossy(&answer.body);
-            tracing::warn!(status = %answer.status, %body, "an event was refused");
+        Ok(response) if response.status == StatusCode::OK => &counts.acknowledged,
+        Ok(response) => {
+            let body = String::from_utf8_lossy(&response.body);
+            tracing::warn!(status = %response.status, %body, "an event was refused");
             &counts.refused
         }
         Err(error) if error.is_redirect() => {

@@ -5,44 +5,44 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::gauge::Reading;
+use super::gauge::ProgressReading;
 use crate::terminal;
 
 /// Shows readings.
-pub(crate) enum View {
+pub(crate) enum DemoView {
     /// On a terminal.
-    Bars(Bars),
+    Bars(BarView),
     /// Anywhere else.
-    Lines(Lines),
+    Lines(LineView),
 }
 
 /// A bar for each place where records are.
-pub(crate) struct Bars {
+pub(crate) struct BarView {
     _all: MultiProgress,
     sent: ProgressBar,
     acknowledged: ProgressBar,
     uploaded: ProgressBar,
     imported: ProgressBar,
-    rate: Rate,
+    rate: RateMeter,
 }
 
 /// A line now and then.
-pub(crate) struct Lines {
+pub(crate) struct LineView {
     last: Option<Instant>,
-    rate: Rate,
+    rate: RateMeter,
 }
 
 /// Events a second since the last look.
 #[derive(Default)]
-struct Rate {
+struct RateMeter {
     last: Option<(Instant, u64)>,
     shown: f64,
 }
 
-impl Rate {
+impl RateMeter {
     /// Looks at most twice a second, so that the number can be read.
     #[allow(clippy::cast_precision_loss, reason = "it is only shown")]
-    fn of(&mut self, sent: u64) -> f64 {
+    fn update(&mut self, sent: u64) -> f64 {
         let now = Instant::now();
         match self.last {
             None => self.last = Some((now, sent)),
@@ -56,21 +56,21 @@ impl Rate {
     }
 }
 
-impl View {
+impl DemoView {
     /// Bars when somebody is looking, lines otherwise. `all` is how many events there will be.
     pub(crate) fn new(all: u64) -> Self {
         if terminal::is_attended() {
-            Self::Bars(Bars::new(all))
+            Self::Bars(BarView::new(all))
         } else {
-            Self::Lines(Lines {
+            Self::Lines(LineView {
                 last: None,
-                rate: Rate::default(),
+                rate: RateMeter::default(),
             })
         }
     }
 
     /// Shows a reading; `is_last` even if the last one was shown just now.
-    pub(crate) fn show(&mut self, reading: &Reading, is_last: bool) {
+    pub(crate) fn show(&mut self, reading: &ProgressReading, is_last: bool) {
         match self {
             Self::Bars(bars) => bars.show(reading),
             Self::Lines(lines) => lines.show(reading, is_last),
@@ -87,7 +87,7 @@ impl View {
     }
 }
 
-impl Bars {
+impl BarView {
     fn new(all: u64) -> Self {
         let together = MultiProgress::new();
         let bar = |name: &'static str| {
@@ -105,12 +105,12 @@ impl Bars {
             uploaded: bar("uploaded to staging"),
             imported: bar("in the table"),
             _all: together,
-            rate: Rate::default(),
+            rate: RateMeter::default(),
         }
     }
 
-    fn show(&mut self, reading: &Reading) {
-        let rate = self.rate.of(reading.sent);
+    fn show(&mut self, reading: &ProgressReading) {
+        let rate = self.rate.update(reading.sent);
         self.sent.set_position(reading.sent);
         self.sent.set_message(format!("{rate:.0}/s"));
         self.acknowledged.set_position(reading.acknowledged);
@@ -121,10 +121,10 @@ impl Bars {
     }
 }
 
-impl Lines {
-    fn show(&mut self, reading: &Reading, is_last: bool) {
+impl LineView {
+    fn show(&mut self, reading: &ProgressReading, is_last: bool) {
         let now = Instant::now();
-        let rate = self.rate.of(reading.sent);
+        let rate = self.rate.update(reading.sent);
         if !is_last
             && self
                 .last
@@ -133,7 +133,7 @@ impl Lines {
             return;
         }
         self.last = Some(now);
-        let Reading {
+        let ProgressReading {
             sent,
             acknowledged,
             uploaded,

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
 
-use super::Writer;
-use crate::failure::Failure;
+use super::ResultWriter;
+use crate::cli_error::CliError;
 use crate::terminal;
 
 /// Writes rows as they come.
@@ -48,8 +48,8 @@ impl<W: Write> QueryVisitor for CsvWriter<W> {
     }
 }
 
-impl<W: Write> Writer for CsvWriter<W> {
-    fn finish(&mut self) -> Result<(), Failure> {
+impl<W: Write> ResultWriter for CsvWriter<W> {
+    fn finish(&mut self) -> Result<(), CliError> {
         let done = match self.error.take() {
             Some(error) => Err(error),
             None => self.out.flush(),

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
 use serde_json::{Map, Number, Value};
 
-use super::Writer;
-use crate::failure::Failure;
+use super::ResultWriter;
+use crate::cli_error::CliError;
 use crate::terminal;
 
 /// Writes rows as they come, one a line.
@@ -68,8 +68,8 @@ impl<W: Write> QueryVisitor for JsonWriter<W> {
     }
 }
 
-impl<W: Write> Writer for JsonWriter<W> {
-    fn finish(&mut self) -> Result<(), Failure> {
+impl<W: Write> ResultWriter for JsonWriter<W> {
+    fn finish(&mut self) -> Result<(), CliError> {
         if self.error.is_none() {
             let end = if self.rows == 0 { "]\n" } else { "\n]\n" };
             _ = self.write(end);

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
 use unicode_width::UnicodeWidthStr;
 
-use super::Writer;
-use crate::failure::Failure;
+use super::ResultWriter;
+use crate::cli_error::CliError;
 use crate::terminal;
 
 /// Rows that decide how wide the columns are; later ones have to live with it.
@@ -20,13 +20,13 @@ const WIDTH_MAX: usize = 60;
 #[derive(Debug, Default)]
 pub(crate) struct TextTable {
     names: Vec<String>,
-    rows: Vec<Vec<Cell>>,
+    rows: Vec<Vec<TextCell>>,
     widths: Vec<usize>,
     is_head_written: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Cell {
+struct TextCell {
     text: String,
     is_number: bool,
 }
@@ -45,14 +45,14 @@ impl TextTable {
 
     /// Adds a row of texts.
     pub(crate) fn row(&mut self, cells: &[&str]) {
-        let cell = |text: &&str| Cell {
+        let cell = |text: &&str| TextCell {
             text: plain(text, usize::MAX),
             is_number: is_number(text),
         };
         self.push(cells.iter().map(cell).collect());
     }
 
-    fn push(&mut self, cells: Vec<Cell>) {
+    fn push(&mut self, cells: Vec<TextCell>) {
         if !self.is_head_written {
             for (width, cell) in self.widths.iter_mut().zip(&cells) {
                 *width = (*width).max(cell.text.width());
@@ -66,7 +66,7 @@ impl TextTable {
         let mut lines = String::new();
         if !self.is_head_written {
             self.is_head_written = true;
-            let head = self.names.iter().map(|n| Cell {
+            let head = self.names.iter().map(|n| TextCell {
                 text: n.clone(),
                 is_number: false,
             });
@@ -85,7 +85,7 @@ impl TextTable {
         lines
     }
 
-    fn line(&self, cells: &[Cell]) -> String {
+    fn line(&self, cells: &[TextCell]) -> String {
         let cells = cells.iter().zip(&self.widths).map(|(cell, width)| {
             let space = " ".repeat(width.saturating_sub(cell.text.width()));
             if cell.is_number {
@@ -136,13 +136,13 @@ fn plain(text: &str, width_max: usize) -> String {
 }
 
 /// Writes rows as a table, the first ones when there are enough to know the widths.
-pub(super) struct TableWriter<W> {
+pub(super) struct TextTableWriter<W> {
     out: W,
     table: TextTable,
     error: Option<std::io::Error>,
 }
 
-impl<W: Write> TableWriter<W> {
+impl<W: Write> TextTableWriter<W> {
     pub(super) fn new(out: W) -> Self {
         Self {
             out,
@@ -163,7 +163,7 @@ impl<W: Write> TableWriter<W> {
     }
 }
 
-impl<W: Write> QueryVisitor for TableWriter<W> {
+impl<W: Write> QueryVisitor for TextTableWriter<W> {
     fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
         let names = super::distinct(names);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -173,11 +173,11 @@ impl<W: Write> QueryVisitor for TableWriter<W> {
 
     fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {
         let cell = |cell: &QueryCell<'_>| match cell {
-            QueryCell::Null => Cell {
+            QueryCell::Null => TextCell {
                 text: "NULL".to_owned(),
                 is_number: false,
             },
-            cell => Cell {
+            cell => TextCell {
                 text: plain(&super::text(cell), WIDTH_MAX),
                 is_number: matches!(cell, QueryCell::Int(_) | QueryCell::Real(_)),
             },
@@ -191,8 +191,8 @@ impl<W: Write> QueryVisitor for TableWriter<W> {
     }
 }
 
-impl<W: Write> Writer for TableWriter<W> {
-    fn finish(&mut self) -> Result<(), Failure> {
+impl<W: Write> ResultWriter for TextTableWriter<W> {
+    fn finish(&mut self) -> Result<(), CliError> {
         if self.error.is_none() {
             _ = self.flush();
         }

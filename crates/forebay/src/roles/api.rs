@@ -7,42 +7,44 @@ use std::sync::Arc;
 use axum::Router;
 use forebay_control::api::{Api, ApiConfig, ApiDeps, TableBackends};
 use forebay_control::auth::{ConfiguredTokens, StoredTokens};
-use forebay_flow::dead_letter::DeadLetters;
+use forebay_flow::dead_letter::SinkDeadLetters;
 use forebay_flow::dispatch::Dispatcher;
-use forebay_flow::import::Tables;
+use forebay_flow::import::TableRegistry;
 use forebay_flow::pipeline::Appender;
-use forebay_listener::{Listener, LoadedTls, Meters, Options, RouterService, Tls};
+use forebay_listener::{
+    Listener, ListenerMetrics, ListenerOptions, LoadedTls, ReloadableTls, RouterService,
+};
 use forebay_model::TableBackend;
-use forebay_record::Limits;
+use forebay_record::RowLimits;
 use forebay_remote::table::Table;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::{Base, Ended};
-use crate::backup::{BackupService, Origin};
+use super::{NodeContext, TaskExit};
+use crate::backup::{BackupService, BackupSource};
+use crate::cli_error::CliError;
 use crate::config::profile::Profile;
-use crate::config::{Config, Role};
-use crate::failure::Failure;
-use crate::letters::NodeLetters;
+use crate::config::{Config, NodeRole};
+use crate::dead_letters::NodeDeadLetters;
 use crate::mapper::RecordMapper;
 use crate::path_uses::NodePathUses;
 use crate::random;
-use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED, Metrics};
+use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED, ProcessMetrics};
 use crate::topics::NodeTopics;
 
-impl Base {
+impl NodeContext {
     /// What keeps the dead letters of tables.
-    pub(super) fn dead_letters(&self, appender: &Arc<dyn Appender>) -> DeadLetters {
-        DeadLetters {
+    pub(super) fn dead_letters(&self, appender: &Arc<dyn Appender>) -> SinkDeadLetters {
+        SinkDeadLetters {
             repo: self.repo.clone(),
             log: self.log.clone(),
             volume: self.volume.clone(),
             appender: Arc::clone(appender),
             clock: Arc::clone(&self.clock),
             templates: Some(Arc::clone(&self.templates)),
-            random: random::wide(),
-            limits: Limits::default(),
-            turn: Arc::default(),
+            random: random::id_bits(),
+            limits: RowLimits::default(),
+            lock: Arc::default(),
         }
     }
 
@@ -52,19 +54,19 @@ impl Base {
         config: &Config,
         auth: ConfiguredTokens,
         (listen, source_url): (SocketAddr, String),
-        letters: DeadLetters,
+        dead_letters: SinkDeadLetters,
         (topics, dispatcher): (NodeTopics, Arc<Dispatcher>),
     ) -> Api {
         let mapper = RecordMapper::new(
             Arc::clone(&self.templates),
-            Limits::default(),
-            random::wide(),
+            RowLimits::default(),
+            random::id_bits(),
         );
         Api::new(ApiDeps {
             repo: self.repo.clone(),
             mapper: Arc::new(mapper),
-            letters: Arc::new(NodeLetters {
-                tables: letters,
+            dead_letters: Arc::new(NodeDeadLetters {
+                tables: dead_letters,
                 topics: Arc::clone(&topics.topics),
             }),
             auth: Arc::new(StoredTokens::new(
@@ -92,15 +94,15 @@ impl Base {
     }
 }
 
-impl Base {
+impl NodeContext {
     /// Backups that are taken while the node runs.
     pub(super) fn backup(
         &self,
         config: &Config,
         api: Api,
-        tasks: &mut JoinSet<Ended>,
+        tasks: &mut JoinSet<TaskExit>,
     ) -> BackupService {
-        let origin = Origin {
+        let origin = BackupSource {
             dir: config.data_dir.clone(),
             tables: config.table.resolve_sqlite(&config.data_dir).path,
         };
@@ -117,7 +119,7 @@ impl Base {
 }
 
 /// The node's tables, for the API.
-struct NodeTables(Tables);
+struct NodeTables(TableRegistry);
 
 impl TableBackends for NodeTables {
     fn get(&self, backend: TableBackend) -> Option<Arc<dyn Table>> {
@@ -126,22 +128,22 @@ impl TableBackends for NodeTables {
 }
 
 /// What a node is managed and watched by.
-pub(super) struct Management {
+pub(super) struct ManagementServer {
     /// Where the API listens, or would.
     pub(super) address: SocketAddr,
     pub(super) api: Option<Api>,
-    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) tls: Option<Arc<ReloadableTls>>,
     pub(super) listeners: Vec<Listener>,
 }
 
-impl Management {
+impl ManagementServer {
     /// Starts the listeners of the API and of metrics. `build` makes the API for the address that it
     /// has got, and all that is served there but for metrics.
     pub(super) async fn start(
         config: &Config,
         build: impl FnOnce(SocketAddr) -> (Api, Router),
-        metrics: Option<&Metrics>,
-    ) -> Result<Self, Failure> {
+        metrics: Option<&ProcessMetrics>,
+    ) -> Result<Self, CliError> {
         let mut started = Self {
             address: config.api.listen,
             api: None,
@@ -149,12 +151,12 @@ impl Management {
             listeners: Vec::new(),
         };
         let alone = config.telemetry.metrics.listen;
-        if config.has(Role::Api) {
+        if config.has(NodeRole::Api) {
             let (socket, bound) = listen(config).await?;
             started.address = bound;
             let (api, mut router) = build(bound);
             if let Some(metrics) = metrics.filter(|_| alone.is_none()) {
-                router = router.merge(metrics.beside(api.clone()));
+                router = router.merge(metrics.router_beside_api(api.clone()));
             }
             started.serve("api", socket, router, config);
             started.api = Some(api);
@@ -162,7 +164,7 @@ impl Management {
         if let (Some(metrics), Some(address)) = (metrics, alone) {
             let (socket, bound) = listen_at(address, "telemetry.metrics.listen").await?;
             tracing::info!(address = %bound, "metrics");
-            started.serve("metrics", socket, metrics.alone(), config);
+            started.serve("metrics", socket, metrics.standalone_router(), config);
         }
         Ok(started)
     }
@@ -177,19 +179,19 @@ impl Management {
 pub(crate) fn serve(
     name: &'static str,
     socket: TcpListener,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ReloadableTls>>,
     router: Router,
     config: &Config,
 ) -> Listener {
     let limits = config.api.limits();
-    let options = Options {
+    let options = ListenerOptions {
         limits,
         tls,
         exempt: None,
         has_date: true,
-        meters: Meters {
+        metrics: ListenerMetrics {
             connections: metrics::gauge!(CONNECTIONS, "listener" => name),
-            refused: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
+            rejected: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
         },
     };
     let service = RouterService::new(router, "stream.api.", &limits);
@@ -197,7 +199,7 @@ pub(crate) fn serve(
 }
 
 /// Opens the port of the API.
-pub(crate) async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), Failure> {
+pub(crate) async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), CliError> {
     listen_at(config.api.listen, "--api-listen or api.listen").await
 }
 
@@ -205,17 +207,17 @@ pub(crate) async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr),
 pub(crate) async fn listen_at(
     address: SocketAddr,
     hint: &'static str,
-) -> Result<(TcpListener, SocketAddr), Failure> {
+) -> Result<(TcpListener, SocketAddr), CliError> {
     let bound = forebay_listener::bind(address).await;
-    bound.map_err(|e| Failure::new(e).hint(format_args!("choose another address with {hint}")))
+    bound.map_err(|e| CliError::new(e).hint(format_args!("choose another address with {hint}")))
 }
 
 /// Reads the certificate of the API and of metrics, if this process has a listener for it.
-pub(crate) fn api_tls(config: &Config) -> Result<Option<Arc<Tls>>, Failure> {
+pub(crate) fn api_tls(config: &Config) -> Result<Option<Arc<ReloadableTls>>, CliError> {
     let Some((key, named)) = config.all_tls().find(|(key, _)| *key == "api.tls") else {
         return Ok(None);
     };
     let loaded = LoadedTls::read(named);
-    let loaded = loaded.map_err(|e| Failure::new(format_args!("{key}: {e}")))?;
-    Ok(Some(Tls::new(loaded)))
+    let loaded = loaded.map_err(|e| CliError::new(format_args!("{key}: {e}")))?;
+    Ok(Some(ReloadableTls::new(loaded)))
 }

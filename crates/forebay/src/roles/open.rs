@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_flow::import::Tables;
-use forebay_flow::losses::{name_losses, remembered_volume};
+use forebay_flow::import::TableRegistry;
+use forebay_flow::losses::{record_losses, remembered_volume};
 use forebay_flow::template::{TemplatePool, WorkerCommand};
 use forebay_log::{Log, LogConfig, StdEnv};
 use forebay_meta::embedded::copies;
-use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
+use forebay_meta::repo::runtime::{Node as NodeEntry, RegisteredVolume};
 use forebay_meta::session::Session;
-use forebay_meta::{EmbeddedOptions, EmbeddedStore, Existing, OpenError, Repo, Store};
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, OpenMode, Repo, Store, StoreOpenError};
 use forebay_model::{Clock, NodeId, TableBackend, Timestamp, VolumeId};
 use forebay_remote::staging::Staging;
 use forebay_remote::table::postgres::PostgresTable;
@@ -19,38 +19,38 @@ use forebay_remote::table::sqlite::SqliteTable;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Base, Ended};
+use super::{NodeContext, TaskExit};
+use crate::cli_error::CliError;
 use crate::config::{Config, Environment, TableDefault};
-use crate::failure::Failure;
 use crate::{descriptors, random};
 
 /// How long a node may be silent before others take it for gone. With the embedded store there are
 /// no others: nobody else can have the directory, and the keys of a lease go when it is opened
 /// again. So a lease never runs out while the process lives, however long it stood still (stopped,
 /// swapped out, its machine migrated): see docs/adr/1411-….
-const LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
+const LEASE_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-impl Base {
+impl NodeContext {
     pub(super) async fn open(
         embedded: Arc<EmbeddedStore>,
         config: &Config,
         environment: &Environment,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CliError> {
         let dir = config.data_dir.as_path();
         let store = OpenedStore(Arc::clone(&embedded));
         let OpenedData { repo, log, volume } = OpenedData::open(store, config, &*clock).await?;
         let staging = config
             .staging
             .resolve(dir, environment)
-            .map_err(Failure::usage)?;
-        let staging = Staging::open(&staging).map_err(Failure::new)?;
+            .map_err(CliError::usage)?;
+        let staging = Staging::open(&staging).map_err(CliError::new)?;
         let tables = open_tables(config, dir)?;
         let cluster_id = repo
-            .cluster_id(random::wide()())
+            .cluster_id(random::id_bits()())
             .await
-            .map_err(Failure::new)?;
-        let command = WorkerCommand::this_binary().map_err(Failure::new)?;
+            .map_err(CliError::new)?;
+        let command = WorkerCommand::this_binary().map_err(CliError::new)?;
         Ok(Self {
             repo,
             store: embedded,
@@ -71,11 +71,11 @@ impl Base {
     pub(super) async fn register(
         &self,
         config: &Config,
-        tasks: &mut JoinSet<Ended>,
-    ) -> Result<forebay_meta::store::LeaseId, Failure> {
-        let session = Session::open(Arc::clone(self.repo.store()), LEASE)
+        tasks: &mut JoinSet<TaskExit>,
+    ) -> Result<forebay_meta::store::LeaseId, CliError> {
+        let session = Session::open(Arc::clone(self.repo.store()), LEASE_TTL)
             .await
-            .map_err(Failure::new)?;
+            .map_err(CliError::new)?;
         let lease = session.lease();
         let node = NodeEntry {
             id: self.node.clone(),
@@ -89,20 +89,20 @@ impl Base {
         self.repo
             .register_node(&node, lease)
             .await
-            .map_err(Failure::new)?;
-        let volume = Volume {
+            .map_err(CliError::new)?;
+        let volume = RegisteredVolume {
             id: self.volume.clone(),
             node: self.node.clone(),
         };
         self.repo
             .register_volume(&volume, lease)
             .await
-            .map_err(Failure::new)?;
+            .map_err(CliError::new)?;
         let stop = self.stop.clone();
         tasks.spawn(async move {
             (
                 "the session",
-                session.keep(stop).await.map_err(|e| e.to_string()),
+                session.keep_alive(stop).await.map_err(|e| e.to_string()),
             )
         });
         Ok(lease)
@@ -115,26 +115,26 @@ pub(crate) struct OpenedStore(pub(super) Arc<EmbeddedStore>);
 
 /// Why the metadata store is not open.
 #[derive(Debug)]
-pub(crate) struct NotOpened(pub(crate) OpenError);
+pub(crate) struct StoreOpenFailure(pub(crate) StoreOpenError);
 
-impl NotOpened {
+impl StoreOpenFailure {
     /// With the copies that there are, and what to do.
-    pub(crate) fn failure(&self, config: &Config) -> Failure {
-        let failure = Failure::new(&self.0);
+    pub(crate) fn cli_error(&self, config: &Config) -> CliError {
+        let failure = CliError::new(&self.0);
         match &self.0 {
-            OpenError::Corrupt { .. } | OpenError::Gone { .. } | OpenError::Behind { .. } => {
-                failure.hint(self.way_out(config))
-            }
+            StoreOpenError::Corrupt { .. }
+            | StoreOpenError::Removed { .. }
+            | StoreOpenError::Behind { .. } => failure.hint(self.recovery_hint(config)),
             _ => failure,
         }
     }
 
     /// What a person can do.
-    pub(crate) fn way_out(&self, config: &Config) -> String {
+    pub(crate) fn recovery_hint(&self, config: &Config) -> String {
         let dir = config.data_dir.display();
         let folder = config.metadata.copies_folder(&config.data_dir);
         let accept = match &self.0 {
-            OpenError::Corrupt { .. } => String::new(),
+            StoreOpenError::Corrupt { .. } => String::new(),
             _ => format!(
                 "; `forebay serve --data-dir {dir} --accept-metadata-loss` goes on with what is there"
             ),
@@ -155,14 +155,14 @@ impl NotOpened {
 }
 
 /// Opens the metadata store; one that has lost transactions only when that is `accepted`.
-pub(crate) fn open_store(config: &Config, accepted: bool) -> Result<OpenedStore, NotOpened> {
+pub(crate) fn open_store(config: &Config, accepted: bool) -> Result<OpenedStore, StoreOpenFailure> {
     let dir = config.data_dir.as_path();
     // A log is only made after the store was.
     let volume = dir.join(crate::command::log::FOLDER).join("volume");
     let existing = match accepted {
-        true => Existing::MayBeBehind,
-        false if volume.exists() => Existing::Required,
-        false => Existing::Optional,
+        true => OpenMode::MayBeBehind,
+        false if volume.exists() => OpenMode::Required,
+        false => OpenMode::Optional,
     };
     let options = EmbeddedOptions {
         existing,
@@ -171,7 +171,7 @@ pub(crate) fn open_store(config: &Config, accepted: bool) -> Result<OpenedStore,
     };
     EmbeddedStore::open(dir, options)
         .map(|store| OpenedStore(Arc::new(store)))
-        .map_err(NotOpened)
+        .map_err(StoreOpenFailure)
 }
 
 /// The store and the log, which agree on what there is.
@@ -187,7 +187,7 @@ impl OpenedData {
         store: OpenedStore,
         config: &Config,
         clock: &dyn Clock,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CliError> {
         let dir = config.data_dir.as_path();
         let store: Arc<dyn Store> = store.0;
         let mut defaults = config.storage.level.0.clone();
@@ -195,10 +195,10 @@ impl OpenedData {
         let repo = Repo::new(store, defaults)
             .with_default_table(default_backend(config))
             .with_limits(config.limits);
-        let remembered = remembered_volume(&repo).await.map_err(Failure::new)?;
+        let remembered = remembered_volume(&repo).await.map_err(CliError::new)?;
         let (log, volume) = open_log(config, dir, remembered)?;
-        let losses = name_losses(&repo, &log, &volume, clock.now()).await;
-        let losses = losses.map_err(Failure::new)?;
+        let losses = record_losses(&repo, &log, &volume, clock.now()).await;
+        let losses = losses.map_err(CliError::new)?;
         if !losses.is_empty() {
             let records: u64 = losses.iter().map(|loss| loss.records).sum();
             let streams = losses.len();
@@ -212,14 +212,14 @@ impl OpenedData {
     }
 }
 
-fn open_log(config: &Config, dir: &Path, volume: Option<u64>) -> Result<(Log, VolumeId), Failure> {
+fn open_log(config: &Config, dir: &Path, volume: Option<u64>) -> Result<(Log, VolumeId), CliError> {
     let dir = dir.join(crate::command::log::FOLDER);
     let settings = LogConfig {
         volume,
         ..config.log.resolve()
     };
-    let env = StdEnv::with_open_segments(descriptors::for_segments());
-    let (log, report) = Log::open(Arc::new(env), &dir, settings).map_err(Failure::new)?;
+    let env = StdEnv::with_open_segments(descriptors::segment_limit());
+    let (log, report) = Log::open(Arc::new(env), &dir, settings).map_err(CliError::new)?;
     if report.is_clean() {
         tracing::debug!(?report, "log opened");
     } else {
@@ -244,14 +244,14 @@ fn default_backend(config: &Config) -> TableBackend {
     }
 }
 
-fn open_tables(config: &Config, dir: &Path) -> Result<Tables, Failure> {
+fn open_tables(config: &Config, dir: &Path) -> Result<TableRegistry, CliError> {
     let default = default_backend(config);
-    let sqlite = SqliteTable::open(config.table.resolve_sqlite(dir)).map_err(Failure::new)?;
-    let tables = Tables::new(default).with(Arc::new(sqlite));
+    let sqlite = SqliteTable::open(config.table.resolve_sqlite(dir)).map_err(CliError::new)?;
+    let tables = TableRegistry::new(default).with(Arc::new(sqlite));
     Ok(
-        match config.table.resolve_postgres().map_err(Failure::usage)? {
+        match config.table.resolve_postgres().map_err(CliError::usage)? {
             Some(postgres) => tables.with(Arc::new(
-                PostgresTable::open(&postgres).map_err(Failure::new)?,
+                PostgresTable::open(&postgres).map_err(CliError::new)?,
             )),
             None => tables,
         },

@@ -9,9 +9,9 @@ use forebay_model::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::api::{ApiClient, SOURCES};
+use crate::api_client::{ApiClient, SOURCES};
 use crate::clock::SystemClock;
-use crate::config::{self, Sources};
+use crate::config::{self, ConfigSources};
 
 const DAY_MILLIS: i64 = 86_400_000;
 const TOKEN: &str = "1-token-of-the-test";
@@ -29,16 +29,16 @@ impl Clock for JumpingClock {
     }
 }
 
-async fn start(dir: &Path, clock: Arc<JumpingClock>) -> Node {
+async fn start(dir: &Path, clock: Arc<JumpingClock>) -> RunningNode {
     let flags = [
         ("dataDir", dir.to_str().unwrap()),
         ("api.listen", "127.0.0.1:0"),
         ("source.http.listen", "127.0.0.1:0"),
     ];
     let flags = flags.map(|(key, value)| ("the test", key.to_owned(), value.to_owned()));
-    let sources = Sources {
+    let sources = ConfigSources {
         flags: flags.to_vec(),
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     let config = config::load(&sources).unwrap().config;
     let own = TokenConfig {
@@ -54,24 +54,24 @@ async fn start(dir: &Path, clock: Arc<JumpingClock>) -> Node {
     };
     let auth = ConfiguredTokens::new(&[own]).unwrap();
     let environment = Environment::default();
-    let node = Node::start(&config, &environment, clock, auth, None);
+    let node = RunningNode::start(&config, &environment, clock, auth, None);
     Box::pin(node).await.unwrap()
 }
 
-fn api(node: &Node) -> ApiClient {
-    ApiClient::at(&format!("http://{}", node.api), TOKEN).unwrap()
+fn api(node: &RunningNode) -> ApiClient {
+    ApiClient::for_address(&format!("http://{}", node.api), TOKEN).unwrap()
 }
 
 /// Makes a source with one sink; returns where to post to.
 async fn define(api: &ApiClient) -> String {
     let source = json!({"type": "http", "name": "Clock", "sourceId": "clock"});
-    api.task(reqwest::Method::POST, SOURCES, Some(&source))
+    api.run_task(reqwest::Method::POST, SOURCES, Some(&source))
         .await
         .unwrap();
     let sink = json!({"type": "table", "name": "n", "sinkId": "n", "table": {"type": "keboola",
         "tableId": "in.clock.n", "mapping": {"columns": [{"type": "path", "name": "n", "path": "n"}]}}});
     let sinks = format!("{SOURCES}/clock/sinks");
-    api.task(reqwest::Method::POST, &sinks, Some(&sink))
+    api.run_task(reqwest::Method::POST, &sinks, Some(&sink))
         .await
         .unwrap();
     let source = api.get(&format!("{SOURCES}/clock")).await.unwrap();

@@ -20,24 +20,24 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where the subscriber writes its lines. Never waits for standard error, never fails.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LineQueue(Arc<Shared>);
+pub(super) struct LineQueue(Arc<LineQueueInner>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct LineQueueInner {
     /// Never locked while a line is written.
-    queued: Mutex<Queued>,
+    queued: Mutex<QueuedLines>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queued {
+struct QueuedLines {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     is_writing: bool,
     dropped: u64,
 }
 
-impl Queued {
+impl QueuedLines {
     fn drop_line(&mut self) {
         self.dropped += 1;
         metrics::counter!(super::LINES_DROPPED).increment(1);
@@ -69,7 +69,7 @@ pub(super) fn queue(output: impl Write + Send + 'static) -> io::Result<(LineQueu
 }
 
 impl LineQueue {
-    fn lock(&self) -> MutexGuard<'_, Queued> {
+    fn lock(&self) -> MutexGuard<'_, QueuedLines> {
         // Nothing panics while it is held.
         self.0.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +132,7 @@ impl FlushGuard {
     pub(crate) fn flush(&self) {
         let queue = &self.0;
         let changed = &queue.0.changed;
-        drop(changed.wait_timeout_while(queue.lock(), FLUSH_TIMEOUT, Queued::is_busy));
+        drop(changed.wait_timeout_while(queue.lock(), FLUSH_TIMEOUT, QueuedLines::is_busy));
     }
 }
 

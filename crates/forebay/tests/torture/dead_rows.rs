@@ -1,7 +1,7 @@
 //! Rows of a file that its table can't take become dead letters, and the process dies between the
 //! steps: each row is one letter, and once in the table after a replay.
 
-use forebay_model::failpoint::Point;
+use forebay_model::failpoint::FailPoint;
 use serde_json::{Value, json};
 
 use super::failpoints::{died, each_of};
@@ -45,7 +45,7 @@ fn letters(server: &Server) -> Vec<u64> {
     found
 }
 
-fn walk(point: Point) {
+fn walk(point: FailPoint) {
     let run = point.name();
     let root = tempfile::tempdir().unwrap();
     let mut server = launch(root.path()).start();
@@ -73,7 +73,10 @@ fn walk(point: Point) {
         assert_eq!(answer.status, 200, "{run}: {}", server.log());
     }
     // Each process that is killed at a block has brought one more there.
-    let is_of_block = matches!(point, Point::DeadRowsAppended | Point::DeadRowsNoted);
+    let is_of_block = matches!(
+        point,
+        FailPoint::DeadRowsAppended | FailPoint::DeadRowsNoted
+    );
     died(&mut server, point);
     for _ in 1..if is_of_block { BLOCKS } else { 1 } {
         server.restart_unready();
@@ -105,5 +108,5 @@ fn walk(point: Point) {
 
 #[test]
 fn each_row_that_a_table_refuses_is_one_letter_wherever_the_process_dies() {
-    each_of(Point::DEAD_ROWS, |point| walk(*point));
+    each_of(FailPoint::DEAD_ROWS, |point| walk(*point));
 }

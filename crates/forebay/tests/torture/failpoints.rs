@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use forebay_model::failpoint::Point;
+use forebay_model::failpoint::FailPoint;
 
 use super::client::{self, Load};
 use super::server::{Launch, Server};
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 const ABORTED: i32 = 6;
 
 /// Waits until the server has died at the point.
-pub(super) fn died(server: &mut Server, point: Point) {
+pub(super) fn died(server: &mut Server, point: FailPoint) {
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
         if let Some(status) = server.ended() {
@@ -43,14 +43,14 @@ pub(super) fn died(server: &mut Server, point: Point) {
 }
 
 /// One walk. Says whether it took place.
-fn walk(setup: Setup, point: Point, test: &str) {
+fn walk(setup: Setup, point: FailPoint, test: &str) {
     let began = Instant::now();
     let root = tempfile::tempdir().unwrap();
     let mut launch = Launch::new(root.path())
         .set("coordinator.cleanupInterval", "1s")
         .set("coordinator.archivedFileExpiration", "1m")
         .set("coordinator.archivedFileRetentionPerSink", 0);
-    if matches!(point, Point::SliceRotating | Point::SliceRotated) {
+    if matches!(point, FailPoint::SliceRotating | FailPoint::SliceRotated) {
         // A file that is due goes with its slices; only an older one has slices that go alone.
         launch = launch.set("storage.level.target.import.trigger.interval", "3s");
     }
@@ -109,7 +109,7 @@ pub(super) fn each_of<W: Sync>(walks: &[W], walk: impl Fn(&W) + Sync) {
 }
 
 /// Walks of all these points. The last ones take longest.
-fn walk_all(setup: Setup, points: &[Point], test: &str) {
+fn walk_all(setup: Setup, points: &[FailPoint], test: &str) {
     each_of(points, |point| walk(setup, *point, test));
 }
 
@@ -117,7 +117,7 @@ fn walk_all(setup: Setup, points: &[Point], test: &str) {
 fn the_counts_hold_wherever_the_process_dies() {
     let (s3, postgres) = (false, false);
     let test = "the_counts_hold_wherever_the_process_dies";
-    walk_all(Setup { s3, postgres }, Point::RECORD, test);
+    walk_all(Setup { s3, postgres }, FailPoint::RECORD, test);
 }
 
 #[test]
@@ -125,12 +125,12 @@ fn the_counts_hold_wherever_an_import_into_postgres_dies() {
     let (s3, postgres) = (false, true);
     let test = "the_counts_hold_wherever_an_import_into_postgres_dies";
     let points = [
-        Point::TablePrepared,
-        Point::RowsWritten,
-        Point::LedgerWritten,
-        Point::RowsCommitted,
-        Point::ImportNoted,
-        Point::LedgerForgotten,
+        FailPoint::TablePrepared,
+        FailPoint::RowsWritten,
+        FailPoint::LedgerWritten,
+        FailPoint::RowsCommitted,
+        FailPoint::ImportNoted,
+        FailPoint::LedgerForgotten,
     ];
     walk_all(Setup { s3, postgres }, &points, test);
 }

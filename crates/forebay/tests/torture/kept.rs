@@ -1,7 +1,7 @@
 //! `forebay log deliver` dies between its steps and is called again: each row of the stream is in the
 //! table once.
 
-use forebay_model::failpoint::Point;
+use forebay_model::failpoint::FailPoint;
 use serde_json::{Value, json};
 
 use super::failpoints::each_of;
@@ -17,7 +17,7 @@ const DEATHS_MAX: usize = 2;
 
 #[derive(Clone, Copy)]
 struct Walk {
-    point: Point,
+    point: FailPoint,
     /// `--all`; else the stream of the first sink goes into the second one.
     all: bool,
     /// The server runs between the attempts.
@@ -64,7 +64,7 @@ fn walk(walk: Walk) {
     let (code, said) = forebay(&data, &args, None);
     let is_delivered = matches!(
         point,
-        Point::KeptDelivered | Point::KeptDeleted | Point::KeptForgotten
+        FailPoint::KeptDelivered | FailPoint::KeptDeleted | FailPoint::KeptForgotten
     );
     let is_gone = !all && is_delivered && said.contains("there is no stream");
     assert!(code == Some(0) || is_gone, "{run}: {said}");
@@ -86,7 +86,7 @@ fn walk(walk: Walk) {
 
 #[test]
 fn each_row_of_a_kept_stream_is_delivered_once_wherever_the_command_dies() {
-    let walks = Point::KEPT_STREAM.iter().flat_map(|point| {
+    let walks = FailPoint::KEPT_STREAM.iter().flat_map(|point| {
         [(true, true), (true, false), (false, true), (false, false)].map(|(all, serve)| Walk {
             point: *point,
             all,

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_model::failpoint::Point;
+use forebay_model::failpoint::FailPoint;
 
 use super::failpoints::{died, each_of};
 use super::numbered::{define, each_once, launch, post, rows, settled, switch};
@@ -22,53 +22,57 @@ enum Left {
     Nobody,
 }
 
-const WALKS: &[(Left, &[Point])] = &[
+const WALKS: &[(Left, &[FailPoint])] = &[
     (
         Left::LogAndStaging,
         &[
-            Point::ImportLacking,
-            Point::ImportReopened,
-            Point::TablePrepared,
-            Point::RowsWritten,
-            Point::LedgerWritten,
-            Point::RowsCommitted,
-            Point::ImportNoted,
-            Point::TrimBegun,
-            Point::StreamDeleted,
-            Point::ObjectDeleted,
+            FailPoint::ImportLacking,
+            FailPoint::ImportReopened,
+            FailPoint::TablePrepared,
+            FailPoint::RowsWritten,
+            FailPoint::LedgerWritten,
+            FailPoint::RowsCommitted,
+            FailPoint::ImportNoted,
+            FailPoint::TrimBegun,
+            FailPoint::StreamDeleted,
+            FailPoint::ObjectDeleted,
         ],
     ),
     (
         Left::Log,
         &[
-            Point::ImportReopened,
-            Point::ObjectRewritten,
-            Point::RewriteNoted,
-            Point::RowsCommitted,
-            Point::ImportNoted,
+            FailPoint::ImportReopened,
+            FailPoint::ObjectRewritten,
+            FailPoint::RewriteNoted,
+            FailPoint::RowsCommitted,
+            FailPoint::ImportNoted,
         ],
     ),
     (
         Left::Staging,
         &[
-            Point::ImportLacking,
-            Point::ImportReopened,
-            Point::RowsCommitted,
-            Point::ImportNoted,
+            FailPoint::ImportLacking,
+            FailPoint::ImportReopened,
+            FailPoint::RowsCommitted,
+            FailPoint::ImportNoted,
         ],
     ),
     (
         Left::Nobody,
-        &[Point::ImportLacking, Point::LossNoted, Point::LossRevoked],
+        &[
+            FailPoint::ImportLacking,
+            FailPoint::LossNoted,
+            FailPoint::LossRevoked,
+        ],
     ),
 ];
 
-fn arm(server: &mut Server, point: Point) {
+fn arm(server: &mut Server, point: FailPoint) {
     server.launch.env = vec![("FAILPOINT".to_owned(), point.name().to_owned())];
 }
 
 /// Starts it, sees it die, and starts it again.
-fn dies(server: &mut Server, point: Point) {
+fn dies(server: &mut Server, point: FailPoint) {
     arm(server, point);
     server.restart_unready();
     died(server, point);
@@ -100,8 +104,8 @@ fn imported(root: &Path, left: Left) -> Server {
     let mut launch = launch(root).set("storage.level.target.import.trigger.count", ROWS);
     let dies_at = match left {
         // The janitor itself: nothing is taken away before it dies.
-        Left::LogAndStaging | Left::Log => Some(Point::TrimBegun),
-        Left::Staging => Some(Point::StreamDeleted),
+        Left::LogAndStaging | Left::Log => Some(FailPoint::TrimBegun),
+        Left::Staging => Some(FailPoint::StreamDeleted),
         Left::Nobody => None,
     };
     let env = dies_at.map(|point| ("FAILPOINT".to_owned(), point.name().to_owned()));
@@ -132,14 +136,14 @@ fn imported(root: &Path, left: Left) -> Server {
     server
 }
 
-fn walk(left: Left, point: Point) {
+fn walk(left: Left, point: FailPoint) {
     let run = format!("{left:?}, {}", point.name());
     let root = tempfile::tempdir().unwrap();
     let mut server = imported(root.path(), left);
     let (data, away) = (server.launch.data.clone(), root.path().join("away"));
     assert_eq!(rows(&data, SINK).len() as u64, ROWS, "{run}");
     move_tables(&data, &away);
-    if point == Point::LossRevoked {
+    if point == FailPoint::LossRevoked {
         server.restart();
     } else {
         dies(&mut server, point);
@@ -150,7 +154,7 @@ fn walk(left: Left, point: Point) {
         // The right database is back.
         server.kill();
         move_tables(&away, &data);
-        if point == Point::LossRevoked {
+        if point == FailPoint::LossRevoked {
             dies(&mut server, point);
         } else {
             server.restart();
@@ -169,7 +173,7 @@ fn each_row_that_a_table_has_lost_is_there_once_wherever_the_process_dies() {
         .iter()
         .flat_map(|(left, points)| points.iter().map(|point| (*left, *point)));
     let walks: Vec<_> = walks.collect();
-    for point in Point::VANISHED_IMPORT {
+    for point in FailPoint::VANISHED_IMPORT {
         assert!(walks.iter().any(|(_, p)| p == point), "{}", point.name());
     }
     each_of(&walks, |(left, point)| walk(*left, *point));

@@ -5,13 +5,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Call, Lie};
+use super::{DiskCall, WriteFault};
 use crate::bytefields::to_usize;
 
 /// What a disk writes as a whole.
 pub(super) const SECTOR: usize = 512;
 
-pub(super) struct Disk {
+pub(super) struct MemDisk {
     pub(super) random: u64,
     pub(super) now_ms: i64,
     pub(super) elapsed: Duration,
@@ -20,13 +20,13 @@ pub(super) struct Disk {
     pub(super) names: BTreeMap<PathBuf, u64>,
     pub(super) durable_names: BTreeMap<PathBuf, u64>,
     /// Changes of names since the last sync of the directory.
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<NameChange>,
     pub(super) inodes: HashMap<u64, Inode>,
     pub(super) next_inode: u64,
     pub(super) locks: HashMap<PathBuf, u64>,
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<DiskFault>,
     /// Writes that go wrong, by how many come before each.
-    pub(super) lies: Vec<(Lie, u64)>,
+    pub(super) write_faults: Vec<(WriteFault, u64)>,
     /// The power goes after so many calls.
     pub(super) power: Option<u64>,
     pub(super) calls: u64,
@@ -37,13 +37,13 @@ pub(super) struct Disk {
     pub(super) short_writes: bool,
 }
 
-pub(super) struct Fault {
-    pub(super) call: Option<Call>,
+pub(super) struct DiskFault {
+    pub(super) call: Option<DiskCall>,
     pub(super) after: u64,
     pub(super) errno: i32,
 }
 
-pub(super) enum Change {
+pub(super) enum NameChange {
     Create(PathBuf, u64),
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
@@ -58,7 +58,7 @@ pub(super) struct Inode {
     pub(super) lengths: Vec<usize>,
 }
 
-impl Disk {
+impl MemDisk {
     /// An empty disk.
     pub(super) fn new(seed: u64) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl Disk {
             next_inode: 1,
             locks: HashMap::new(),
             faults: Vec::new(),
-            lies: Vec::new(),
+            write_faults: Vec::new(),
             power: None,
             calls: 0,
             shortage: None,
@@ -96,14 +96,14 @@ impl Disk {
         to_usize(self.next_random() % (n as u64))
     }
 
-    pub(super) fn call(&mut self, call: Call) -> io::Result<()> {
+    pub(super) fn call(&mut self, call: DiskCall) -> io::Result<()> {
         self.calls += 1;
         self.elapsed += Duration::from_micros(10);
-        if let Some(left) = &mut self.power {
-            let Some(fewer) = left.checked_sub(1) else {
+        if let Some(remaining) = &mut self.power {
+            let Some(fewer) = remaining.checked_sub(1) else {
                 return Err(io::Error::other("the power is gone"));
             };
-            *left = fewer;
+            *remaining = fewer;
         }
         let mut failed = None;
         self.faults.retain_mut(|fault| {
@@ -117,9 +117,9 @@ impl Disk {
             fault.after -= 1;
             true
         });
-        match failed.or(self.shortage.filter(|_| call == Call::Open)) {
+        match failed.or(self.shortage.filter(|_| call == DiskCall::Open)) {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-            None if self.read_only && call != Call::Read && call != Call::Open => {
+            None if self.read_only && call != DiskCall::Read && call != DiskCall::Open => {
                 Err(io::ErrorKind::ReadOnlyFilesystem.into())
             }
             None => Ok(()),
@@ -127,12 +127,12 @@ impl Disk {
     }
 
     /// What becomes of the write that is made now.
-    pub(super) fn next_lie(&mut self) -> Option<Lie> {
+    pub(super) fn next_write_fault(&mut self) -> Option<WriteFault> {
         let mut found = None;
-        self.lies.retain_mut(|(lie, after)| {
+        self.write_faults.retain_mut(|(fault, after)| {
             match after.checked_sub(1) {
                 Some(fewer) => *after = fewer,
-                None => found = Some(*lie),
+                None => found = Some(*fault),
             }
             found.is_none()
         });
@@ -140,18 +140,24 @@ impl Disk {
     }
 
     /// A write that goes wrong: the file grows as if it had been done.
-    pub(super) fn miswrite(&mut self, lie: Lie, inode: &mut Inode, offset: usize, bytes: &[u8]) {
+    pub(super) fn miswrite(
+        &mut self,
+        fault: WriteFault,
+        inode: &mut Inode,
+        offset: usize,
+        bytes: &[u8],
+    ) {
         if inode.current.len() < offset + bytes.len() {
             inode.current.resize(offset + bytes.len(), 0);
             inode.lengths.push(inode.current.len());
         }
-        let (at, target) = match lie {
-            Lie::Lost => return,
-            Lie::Misplaced => {
+        let (at, target) = match fault {
+            WriteFault::Lost => return,
+            WriteFault::Misplaced => {
                 let sectors = inode.current.len().div_ceil(SECTOR).max(1);
                 (self.below(sectors) * SECTOR, inode)
             }
-            Lie::OtherFile => {
+            WriteFault::OtherFile => {
                 let mut others: Vec<u64> = self.inodes.keys().copied().collect();
                 others.sort_unstable();
                 if others.is_empty() {
@@ -181,7 +187,7 @@ impl Disk {
         self.epoch += 1;
         self.locks.clear();
         self.faults.clear();
-        self.lies.clear();
+        self.write_faults.clear();
         self.power = None;
         self.shortage = None;
     }
@@ -199,15 +205,15 @@ impl Disk {
                 continue;
             }
             match change {
-                Change::Create(path, inode) => {
+                NameChange::Create(path, inode) => {
                     self.durable_names.insert(path, inode);
                 }
-                Change::Rename(from, to) => {
+                NameChange::Rename(from, to) => {
                     if let Some(inode) = self.durable_names.remove(&from) {
                         self.durable_names.insert(to, inode);
                     }
                 }
-                Change::Remove(path) => {
+                NameChange::Remove(path) => {
                     self.durable_names.remove(&path);
                 }
             }

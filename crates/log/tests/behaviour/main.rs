@@ -15,10 +15,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_log::inspect::Inspection;
+use forebay_log::inspect::LogInspection;
 use forebay_log::{
-    AppendError, Call, CommitError, Env, Item, Log, LogConfig, MemEnv, NewBlock, OpenError, StdEnv,
-    StreamId, SyncMode,
+    CommitError, DiskCall, Env, Log, LogAppendError, LogConfig, LogOpenError, MemEnv, NewBlock,
+    ReadItem, StdEnv, StreamId, SyncPolicy,
 };
 
 const DIR: &str = "/data";
@@ -56,8 +56,8 @@ fn block(stream: StreamId, payload: &[u8]) -> NewBlock {
 fn payloads(log: &Log, stream: StreamId) -> Vec<Bytes> {
     let items = log.reader(stream, 0).unwrap().map(Result::unwrap);
     let payload = |item| match item {
-        Item::Block(block) => block.payload,
-        Item::Gap(gap) => panic!("{gap:?}"),
+        ReadItem::Block(block) => block.payload,
+        ReadItem::Gap(gap) => panic!("{gap:?}"),
     };
     items.map(payload).collect()
 }

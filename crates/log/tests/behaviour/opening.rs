@@ -11,7 +11,7 @@ fn a_directory_is_open_once() {
     };
     let (log, _) = Log::open(Arc::new(StdEnv::new()), dir.path(), config()).unwrap();
     let error = Log::open(Arc::new(StdEnv::new()), dir.path(), config()).unwrap_err();
-    assert!(matches!(error, OpenError::Locked { .. }));
+    assert!(matches!(error, LogOpenError::Locked { .. }));
     let text = error.to_string();
     assert!(
         text.contains(dir.path().to_str().unwrap()) && text.contains("another process"),
@@ -32,7 +32,7 @@ fn a_newer_version_is_refused_in_one_sentence() {
     assert!(
         matches!(
             error,
-            OpenError::Version {
+            LogOpenError::Version {
                 found: 2,
                 known: 1,
                 ..
@@ -52,9 +52,9 @@ fn a_read_only_directory_says_what_to_do_and_can_be_inspected() {
     log.shutdown();
     env.set_read_only(true);
     let error = Log::open(Arc::new(env.clone()), Path::new(DIR), manual()).unwrap_err();
-    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
+    assert!(matches!(error, LogOpenError::ReadOnly { .. }), "{error}");
     assert!(error.to_string().contains("mount it writable"), "{error}");
-    let inspection = Inspection::open(Arc::new(env), Path::new(DIR)).unwrap();
+    let inspection = LogInspection::open(Arc::new(env), Path::new(DIR)).unwrap();
     assert_eq!(inspection.find("s").unwrap().records, 1);
 }
 
@@ -84,7 +84,7 @@ fn a_running_log_can_be_inspected() {
     for i in 0..10_u8 {
         log.append(block(stream, &[i])).unwrap().wait().unwrap();
     }
-    let inspection = Inspection::open_dir(dir.path()).unwrap();
+    let inspection = LogInspection::open_dir(dir.path()).unwrap();
     assert_eq!(inspection.streams(), log.streams());
     assert_eq!(inspection.reader(stream, 4).unwrap().count(), 6);
     let verified = inspection.verify(|done, all| assert!(done <= all));
@@ -93,8 +93,8 @@ fn a_running_log_can_be_inspected() {
         "{verified:?}"
     );
     assert!(matches!(
-        Inspection::open_dir(Path::new("/nowhere")),
-        Err(OpenError::NoLog { .. })
+        LogInspection::open_dir(Path::new("/nowhere")),
+        Err(LogOpenError::NoLog { .. })
     ));
 }
 

@@ -22,7 +22,7 @@ const LARGE: [u8; 6000] = [7; 6000];
 
 #[test]
 fn a_stream_whose_first_block_was_refused_takes_the_next_one() {
-    for (call, errno) in [(Call::Write, ENOSPC), (Call::Open, EMFILE)] {
+    for (call, errno) in [(DiskCall::Write, ENOSPC), (DiskCall::Open, EMFILE)] {
         let env = MemEnv::new(1);
         let log = open(&env, bare());
         let fresh = log.stream("fresh").unwrap();
@@ -61,7 +61,7 @@ fn a_stream_whose_declaration_was_refused_can_be_closed_and_deleted() {
     let log = open(&env, bare());
     for name in ["closed", "deleted"] {
         let stream = log.stream(name).unwrap();
-        env.fail(Some(Call::Write), 0, ENOSPC);
+        env.fail(Some(DiskCall::Write), 0, ENOSPC);
         let refused = log.append(block(stream, b"refused")).unwrap().wait();
         assert_eq!(refused, Err(CommitError::Full));
     }
@@ -71,9 +71,9 @@ fn a_stream_whose_declaration_was_refused_can_be_closed_and_deleted() {
     log.delete_stream(deleted).unwrap().wait().unwrap();
     assert!(log.stats(closed).unwrap().closed);
     let refused = log.append(block(closed, b"late")).unwrap_err();
-    assert_eq!(refused, AppendError::Closed);
+    assert_eq!(refused, LogAppendError::Closed);
     let refused = log.append(block(deleted, b"late")).unwrap_err();
-    assert_eq!(refused, AppendError::UnknownStream);
+    assert_eq!(refused, LogAppendError::UnknownStream);
     assert_eq!(log.find("deleted"), None);
 }
 
@@ -85,7 +85,7 @@ fn a_deletion_that_was_refused_does_not_take_the_name_from_its_successor() {
     log.append(block(first, b"old")).unwrap().wait().unwrap();
     let deletion = log.delete_stream(first).unwrap();
     let second = log.stream("name").unwrap();
-    env.fail(Some(Call::Write), 0, ENOSPC);
+    env.fail(Some(DiskCall::Write), 0, ENOSPC);
     let refused = log.append(block(second, &LARGE)).unwrap().wait();
     assert_eq!(refused, Err(CommitError::Full));
     assert_eq!(deletion.wait(), Err(CommitError::Full));
@@ -131,7 +131,7 @@ fn a_directory_that_cannot_be_opened_is_synced_the_next_time() {
     let env = MemEnv::new(1);
     let log = open(&env, bare());
     let stream = log.stream("s").unwrap();
-    env.fail(Some(Call::SyncDir), 0, EMFILE);
+    env.fail(Some(DiskCall::SyncDir), 0, EMFILE);
     let refused = log.append(block(stream, b"refused")).unwrap().wait();
     assert!(matches!(refused, Err(CommitError::Scarce(_))));
     log.append(block(stream, b"taken")).unwrap().wait().unwrap();
@@ -144,7 +144,7 @@ fn a_directory_that_cannot_be_opened_is_synced_the_next_time() {
         let env = MemEnv::new(1);
         let log = open(&env, bare());
         let stream = log.stream("s").unwrap();
-        env.fail(Some(Call::SyncDir), 0, errno);
+        env.fail(Some(DiskCall::SyncDir), 0, errno);
         let unknown = log.append(block(stream, b"lost")).unwrap().wait();
         assert!(matches!(unknown, Err(CommitError::MayHaveHappened(_))));
         assert!(log.health().is_err());
@@ -161,7 +161,7 @@ fn a_failed_write_or_sync_stays_final_whatever_the_cause() {
             .unwrap()
             .wait()
             .unwrap();
-        env.fail(Some(Call::Sync), 0, errno);
+        env.fail(Some(DiskCall::Sync), 0, errno);
         let unknown = log.append(block(stream, b"during")).unwrap().wait();
         assert!(matches!(unknown, Err(CommitError::MayHaveHappened(_))));
         assert!(log.health().is_err());

@@ -12,17 +12,17 @@ fn a_full_disk_refuses_and_does_not_latch() {
         .wait()
         .unwrap();
     // Met while space is made, although the file system said that there was some.
-    env.fail(Some(Call::Write), 0, ENOSPC);
+    env.fail(Some(DiskCall::Write), 0, ENOSPC);
     let ticket = log.append(block(stream, &[7; 4000])).unwrap();
     assert_eq!(ticket.wait(), Err(CommitError::Full));
     assert_eq!(log.health(), Ok(()));
     // Seen before: refused at the door.
     env.set_capacity(Some(0));
     let refused = log.append(block(stream, &[7; 20_000])).unwrap_err();
-    assert!(matches!(refused, AppendError::Full { .. }), "{refused}");
+    assert!(matches!(refused, LogAppendError::Full { .. }), "{refused}");
     assert!(matches!(
         log.reserve(1 << 20),
-        Err(AppendError::Full { .. })
+        Err(LogAppendError::Full { .. })
     ));
     env.set_capacity(None);
     let appended = log
@@ -46,17 +46,20 @@ fn reservations_keep_space_for_their_owner() {
     );
     let stream = log.stream("s").unwrap();
     let reservation = log.reserve(8000).unwrap();
-    assert!(matches!(log.reserve(8000), Err(AppendError::Full { .. })));
+    assert!(matches!(
+        log.reserve(8000),
+        Err(LogAppendError::Full { .. })
+    ));
     let refused = log.append(block(stream, &[1; 4000])).unwrap_err();
     assert!(
-        matches!(refused, AppendError::Full { needed: 4080, .. }),
+        matches!(refused, LogAppendError::Full { needed: 4080, .. }),
         "{refused}"
     );
     log.append_reserved(block(stream, &[1; 4000]), &reservation)
         .unwrap()
         .wait()
         .unwrap();
-    assert_eq!(reservation.left(), 8000 - 4080);
+    assert_eq!(reservation.remaining(), 8000 - 4080);
     drop(reservation);
     log.append(block(stream, &[1; 2000]))
         .unwrap()
@@ -80,12 +83,12 @@ fn a_full_queue_pushes_back_and_says_when_there_is_room() {
     let large = log.append(block(stream, &[0; 2000])).unwrap();
     assert_eq!(
         log.append(block(stream, b"x")).unwrap_err(),
-        AppendError::Busy
+        LogAppendError::Busy
     );
     large.wait().unwrap();
     let ticket = log.append(block(stream, b"x")).unwrap();
     let busy = log.append(block(stream, &[0; 900])).unwrap_err();
-    assert_eq!(busy, AppendError::Busy);
+    assert_eq!(busy, LogAppendError::Busy);
     // Waiting does it.
     let waited = log.append_wait(block(stream, &[0; 900])).unwrap();
     let mut waiting = pin!(log.append_async(block(stream, &[0; 900])));
@@ -208,7 +211,7 @@ fn a_straggler_does_not_hold_back_a_segment_and_survives_a_crash_at_every_call()
         "{before} segments, then {}",
         segment_files(&env)
     );
-    assert!(log.volume_stats().moved_blocks > 0);
+    assert!(log.volume_stats().relocated_blocks > 0);
     let expected: Vec<Vec<u8>> = (0..30).map(|i| vec![i; 20]).collect();
     assert_eq!(payloads(&log, slow), expected);
     assert_eq!(
@@ -342,11 +345,11 @@ fn a_change_on_a_full_volume_makes_no_room_for_records() {
         while log.step() {}
         let refused = log.append(block(stream, &[7; 100_000])).unwrap_err();
         assert!(
-            matches!(refused, AppendError::Full { .. }),
+            matches!(refused, LogAppendError::Full { .. }),
             "{n}: {refused}"
         );
     }
-    let refused = log.volume_stats().refused;
+    let refused = log.volume_stats().rejected;
     assert_eq!(refused.count, 5);
     assert!(refused.needed >= 100_000, "{refused:?}");
     env.set_capacity(None);
@@ -375,7 +378,7 @@ fn a_volume_smaller_than_a_segment_takes_records_again_after_they_are_delivered(
             let full = loop {
                 match log.append(block(stream, &[7; 900])).map(|t| t.wait()) {
                     Ok(Ok(appended)) => taken = appended.next_seq,
-                    Ok(Err(CommitError::Full)) | Err(AppendError::Full { .. }) => break taken,
+                    Ok(Err(CommitError::Full)) | Err(LogAppendError::Full { .. }) => break taken,
                     other => panic!("{other:?}"),
                 }
                 assert!(taken < 1000, "never full");

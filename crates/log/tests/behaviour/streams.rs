@@ -11,7 +11,7 @@ fn a_failed_sync_is_final_until_the_log_is_opened_anew() {
         .unwrap()
         .wait()
         .unwrap();
-    env.fail(Some(Call::Sync), 0, EIO);
+    env.fail(Some(DiskCall::Sync), 0, EIO);
     let first = log.append(block(stream, b"during")).unwrap();
     let second = log.append(block(stream, b"during")).unwrap();
     for ticket in [first, second] {
@@ -24,7 +24,7 @@ fn a_failed_sync_is_final_until_the_log_is_opened_anew() {
     assert_eq!(latched.during, "syncing blocks");
     assert!(latched.cause.contains("segment-"), "{latched}");
     let refused = log.append(block(stream, b"after")).unwrap_err();
-    assert!(matches!(refused, AppendError::Latched(_)), "{refused}");
+    assert!(matches!(refused, LogAppendError::Latched(_)), "{refused}");
     let calls = env.calls();
     assert!(!log.step());
     assert_eq!(env.calls(), calls, "nothing is tried again");
@@ -62,7 +62,7 @@ fn a_reader_follows_the_writer() {
         while next < 300 {
             let changed = log.changed();
             for item in reader.by_ref() {
-                let Item::Block(block) = item.unwrap() else {
+                let ReadItem::Block(block) = item.unwrap() else {
                     panic!("a gap")
                 };
                 assert_eq!(block.payload, next.to_le_bytes().repeat(100));
@@ -84,7 +84,7 @@ fn a_closed_stream_takes_no_more_also_after_a_crash() {
     let closed = log.close_stream(stream).unwrap();
     assert_eq!(
         log.append(block(stream, b"late")).unwrap_err(),
-        AppendError::Closed
+        LogAppendError::Closed
     );
     assert_eq!(closed.wait().unwrap().next_seq, 1);
     block_ticket.wait().unwrap();
@@ -95,7 +95,7 @@ fn a_closed_stream_takes_no_more_also_after_a_crash() {
     assert!(log.stats(stream).unwrap().closed);
     assert_eq!(
         log.append(block(stream, b"late")).unwrap_err(),
-        AppendError::Closed
+        LogAppendError::Closed
     );
 }
 
@@ -109,7 +109,7 @@ fn a_deleted_stream_is_gone_and_its_name_is_free() {
     assert!(log.find("s").is_none() && log.stats(old).is_none());
     assert_eq!(
         log.append(block(old, b"late")).unwrap_err(),
-        AppendError::UnknownStream
+        LogAppendError::UnknownStream
     );
     let new = log.stream("s").unwrap();
     assert_ne!(new, old);
@@ -169,7 +169,7 @@ fn cache_survives_the_end_of_the_process_and_none_does_not_wait() {
     let log = open(
         &env,
         LogConfig {
-            sync: SyncMode::Cache,
+            sync: SyncPolicy::Cache,
             ..manual()
         },
     );
@@ -184,7 +184,7 @@ fn cache_survives_the_end_of_the_process_and_none_does_not_wait() {
     let log = open(
         &env,
         LogConfig {
-            sync: SyncMode::None,
+            sync: SyncPolicy::None,
             ..manual()
         },
     );
@@ -229,7 +229,7 @@ fn waiting_for_a_ticket_of_a_log_that_is_shut_down_ends() {
     ticket.wait().unwrap();
     assert_eq!(
         log.append(block(stream, b"y")).unwrap_err(),
-        AppendError::Shutdown
+        LogAppendError::Shutdown
     );
     assert!(
         env.lock(&Path::new(DIR).join("lock")).unwrap().is_some(),

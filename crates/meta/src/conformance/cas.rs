@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{Fixture, put, value};
-use crate::store::{Expect, Store, Txn, TxnError};
+use super::{StoreFixture, put, value};
+use crate::store::{KeyCondition, Store, Txn, TxnError};
 
 const ACTORS: usize = 8;
 const STEPS: usize = 25;
@@ -15,7 +15,7 @@ async fn increment(store: &Arc<dyn Store>, key: &str) {
         let read = store.get(key).await.unwrap().unwrap();
         let number: u64 = String::from_utf8_lossy(&read.value).parse().unwrap();
         let mut txn = Txn::new();
-        txn.expect(key, Expect::Revision(read.mod_revision))
+        txn.expect(key, KeyCondition::Revision(read.mod_revision))
             .put(key, (number + 1).to_string());
         match store.txn(txn).await {
             Ok(_) => return,
@@ -26,7 +26,7 @@ async fn increment(store: &Arc<dyn Store>, key: &str) {
 }
 
 /// A counter counts.
-pub async fn concurrent_increments_lose_nothing(fixture: &dyn Fixture) {
+pub async fn concurrent_increments_lose_nothing(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     put(&store, "n", "0").await;
     let mut actors = JoinSet::new();
@@ -46,14 +46,15 @@ pub async fn concurrent_increments_lose_nothing(fixture: &dyn Fixture) {
 }
 
 /// Exactly one.
-pub async fn one_of_many_creators_wins(fixture: &dyn Fixture) {
+pub async fn one_of_many_creators_wins(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut actors = JoinSet::new();
     for i in 0..ACTORS {
         let store = Arc::clone(&store);
         actors.spawn(async move {
             let mut txn = Txn::new();
-            txn.expect("one", Expect::Absent).put("one", i.to_string());
+            txn.expect("one", KeyCondition::Absent)
+                .put("one", i.to_string());
             store.txn(txn).await.ok().map(|_| i)
         });
     }
@@ -66,7 +67,7 @@ pub async fn one_of_many_creators_wins(fixture: &dyn Fixture) {
 }
 
 /// A page is one moment: what is written together is read together.
-pub async fn readers_see_whole_transactions(fixture: &dyn Fixture) {
+pub async fn readers_see_whole_transactions(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let writer = {
         let store = Arc::clone(&store);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-use super::{Fixture, keys, put};
-use crate::store::{Event, LeaseId, Revision, Store, StoreError, Txn, TxnError};
+use super::{StoreFixture, keys, put};
+use crate::store::{LeaseId, Revision, Store, StoreError, Txn, TxnError, WatchEvent};
 
 const TTL: Duration = Duration::from_secs(10);
 
@@ -17,13 +17,13 @@ async fn put_leased(store: &Arc<dyn Store>, key: &str, lease: LeaseId) -> Revisi
 }
 
 /// The names of the keys that the next removal takes, in one transaction.
-async fn removed(store: &Arc<dyn Store>, from: Revision) -> Vec<String> {
+async fn next_removed_keys(store: &Arc<dyn Store>, from: Revision) -> Vec<String> {
     let mut watch = store.watch("", from).await.unwrap();
     loop {
         let batch = watch.next().await.unwrap().unwrap();
         let mut removed: Vec<(String, Revision)> = Vec::new();
         for event in batch.events {
-            if let Event::Delete { key, revision } = event {
+            if let WatchEvent::Delete { key, revision } = event {
                 removed.push((key, revision));
             }
         }
@@ -37,7 +37,7 @@ async fn removed(store: &Arc<dyn Store>, from: Revision) -> Vec<String> {
 }
 
 /// After its time, by themselves, and no others.
-pub async fn keys_go_with_their_lease(fixture: &dyn Fixture) {
+pub async fn keys_go_with_their_lease(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let (short, long) = (
         store.grant(TTL).await.unwrap(),
@@ -49,39 +49,39 @@ pub async fn keys_go_with_their_lease(fixture: &dyn Fixture) {
     let last = put(&store, "n", "").await;
     let entry = store.get("l/1").await.unwrap().unwrap();
     assert_eq!(entry.lease, Some(short));
-    fixture.pass(TTL * 2).await;
-    assert_eq!(removed(&store, last.next()).await, ["l/1", "l/2"]);
+    fixture.advance_time(TTL * 2).await;
+    assert_eq!(next_removed_keys(&store, last.next()).await, ["l/1", "l/2"]);
     assert_eq!(keys(&store, "").await, ["m", "n"]);
 }
 
 /// Longer than its time.
-pub async fn a_lease_lives_while_it_is_kept_alive(fixture: &dyn Fixture) {
+pub async fn a_lease_lives_while_it_is_kept_alive(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let lease = store.grant(TTL).await.unwrap();
     let put = put_leased(&store, "l", lease).await;
     for _ in 0..4 {
-        fixture.pass(TTL / 2).await;
+        fixture.advance_time(TTL / 2).await;
         store.keep_alive(lease).await.unwrap();
     }
     assert_eq!(keys(&store, "").await, ["l"]);
-    fixture.pass(TTL * 2).await;
-    assert_eq!(removed(&store, put.next()).await, ["l"]);
+    fixture.advance_time(TTL * 2).await;
+    assert_eq!(next_removed_keys(&store, put.next()).await, ["l"]);
 }
 
 /// And a second time it does nothing.
-pub async fn a_revoked_lease_takes_its_keys_in_one_transaction(fixture: &dyn Fixture) {
+pub async fn a_revoked_lease_takes_its_keys_in_one_transaction(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let lease = store.grant(TTL).await.unwrap();
     put_leased(&store, "l/1", lease).await;
     let last = put_leased(&store, "l/2", lease).await;
     store.revoke(lease).await.unwrap();
     assert_eq!(keys(&store, "").await, Vec::<String>::new());
-    assert_eq!(removed(&store, last.next()).await, ["l/1", "l/2"]);
+    assert_eq!(next_removed_keys(&store, last.next()).await, ["l/1", "l/2"]);
     store.revoke(lease).await.unwrap();
 }
 
 /// It can't be kept alive, and nothing can be hung on it.
-pub async fn an_ended_lease_is_unknown(fixture: &dyn Fixture) {
+pub async fn an_ended_lease_is_unknown(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let lease = store.grant(TTL).await.unwrap();
     store.revoke(lease).await.unwrap();
@@ -94,7 +94,7 @@ pub async fn an_ended_lease_is_unknown(fixture: &dyn Fixture) {
 }
 
 /// As etcd has it.
-pub async fn a_key_written_without_its_lease_stays(fixture: &dyn Fixture) {
+pub async fn a_key_written_without_its_lease_stays(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let lease = store.grant(TTL).await.unwrap();
     put_leased(&store, "l", lease).await;

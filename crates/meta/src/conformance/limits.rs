@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Fixture, keys, put};
+use super::{StoreFixture, keys, put};
 use crate::store::{
-    Expect, KEY_BYTES_MAX, Store, StoreError, TXN_BYTES_MAX, TXN_OPS_MAX, Txn, TxnError,
+    KEY_BYTES_MAX, KeyCondition, Store, StoreError, TXN_BYTES_MAX, TXN_OPS_MAX, Txn, TxnError,
     VALUE_BYTES_MAX,
 };
 
-async fn refused(store: &Arc<dyn Store>, txn: Txn) {
+async fn assert_rejected(store: &Arc<dyn Store>, txn: Txn) {
     let error = store.txn(txn).await.unwrap_err();
     assert!(
         matches!(error, TxnError::Store(StoreError::Limit(_))),
@@ -18,7 +18,7 @@ async fn refused(store: &Arc<dyn Store>, txn: Txn) {
 }
 
 /// In bytes; not empty; no NUL.
-pub async fn keys_are_limited(fixture: &dyn Fixture) {
+pub async fn keys_are_limited(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     put(&store, &format!("ok{}", "k".repeat(KEY_BYTES_MAX - 2)), "").await;
     for key in [
@@ -28,16 +28,16 @@ pub async fn keys_are_limited(fixture: &dyn Fixture) {
     ] {
         let mut txn = Txn::new();
         txn.put(key.clone(), "");
-        refused(&store, txn).await;
+        assert_rejected(&store, txn).await;
         let mut txn = Txn::new();
-        txn.expect(key.clone(), Expect::Absent).put("b", "");
-        refused(&store, txn).await;
+        txn.expect(key.clone(), KeyCondition::Absent).put("b", "");
+        assert_rejected(&store, txn).await;
         assert!(matches!(store.get(&key).await, Err(StoreError::Limit(_))));
     }
 }
 
 /// In bytes.
-pub async fn values_are_limited(fixture: &dyn Fixture) {
+pub async fn values_are_limited(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let most = vec![7u8; VALUE_BYTES_MAX];
     let mut txn = Txn::new();
@@ -46,33 +46,33 @@ pub async fn values_are_limited(fixture: &dyn Fixture) {
     assert_eq!(store.get("ok").await.unwrap().unwrap().value, most);
     let mut txn = Txn::new();
     txn.put("b", vec![7u8; VALUE_BYTES_MAX + 1]);
-    refused(&store, txn).await;
+    assert_rejected(&store, txn).await;
 }
 
 /// In operations, in preconditions and in bytes.
-pub async fn transactions_are_limited(fixture: &dyn Fixture) {
+pub async fn transactions_are_limited(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut most = Txn::new();
     for i in 0..TXN_OPS_MAX {
-        most.expect(format!("ok{i}"), Expect::Absent);
+        most.expect(format!("ok{i}"), KeyCondition::Absent);
         most.put(format!("ok{i}"), "");
     }
     let mut ops = most.clone();
     ops.put("b", "");
-    refused(&store, ops).await;
+    assert_rejected(&store, ops).await;
     let mut preconditions = most.clone();
-    preconditions.expect("b", Expect::Absent);
-    refused(&store, preconditions).await;
+    preconditions.expect("b", KeyCondition::Absent);
+    assert_rejected(&store, preconditions).await;
     store.txn(most).await.unwrap();
     let mut bytes = Txn::new();
     for i in 0..=TXN_BYTES_MAX / VALUE_BYTES_MAX {
         bytes.put(format!("b{i}"), vec![7u8; VALUE_BYTES_MAX]);
     }
-    refused(&store, bytes).await;
+    assert_rejected(&store, bytes).await;
 }
 
 /// Neither directly nor by a prefix.
-pub async fn no_key_is_touched_twice(fixture: &dyn Fixture) {
+pub async fn no_key_is_touched_twice(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     type Make = fn(&mut Txn) -> &mut Txn;
     let twice: [Make; 6] = [
@@ -86,7 +86,7 @@ pub async fn no_key_is_touched_twice(fixture: &dyn Fixture) {
     for make in twice {
         let mut txn = Txn::new();
         make(&mut txn);
-        refused(&store, txn).await;
+        assert_rejected(&store, txn).await;
     }
     let mut fine = Txn::new();
     fine.delete_prefix("ok/")

@@ -1,10 +1,10 @@
 //! Reading.
 
-use super::{Fixture, delete, keys, put};
+use super::{StoreFixture, delete, keys, put};
 use crate::store::Revision;
 
 /// Absent before it is written, and after it was removed.
-pub async fn an_absent_key_has_no_entry(fixture: &dyn Fixture) {
+pub async fn an_absent_key_has_no_entry(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     assert_eq!(store.get("a").await.unwrap(), None);
     put(&store, "a", "1").await;
@@ -13,7 +13,7 @@ pub async fn an_absent_key_has_no_entry(fixture: &dyn Fixture) {
 }
 
 /// Both revisions, and anew after a removal.
-pub async fn an_entry_knows_who_made_and_who_wrote_it(fixture: &dyn Fixture) {
+pub async fn an_entry_knows_who_made_and_who_wrote_it(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let made = put(&store, "a", "1").await;
     let written = put(&store, "a", "2").await;
@@ -28,7 +28,7 @@ pub async fn an_entry_knows_who_made_and_who_wrote_it(fixture: &dyn Fixture) {
 }
 
 /// Bytes, not an alphabet; and `a/` is not `a0`.
-pub async fn a_range_is_sorted_by_bytes_and_holds_to_its_prefix(fixture: &dyn Fixture) {
+pub async fn a_range_is_sorted_by_bytes_and_holds_to_its_prefix(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     for key in [
         "a/ß",
@@ -51,7 +51,7 @@ pub async fn a_range_is_sorted_by_bytes_and_holds_to_its_prefix(fixture: &dyn Fi
 }
 
 /// Pages of any size, the last one known as such.
-pub async fn pages_join_without_gap_or_repeat(fixture: &dyn Fixture) {
+pub async fn pages_join_without_gap_or_repeat(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     for i in 0..25 {
         put(&store, &format!("p/{i:02}"), "").await;
@@ -78,7 +78,7 @@ pub async fn pages_join_without_gap_or_repeat(fixture: &dyn Fixture) {
 }
 
 /// Also when it is empty, and when others have written.
-pub async fn a_page_tells_its_revision(fixture: &dyn Fixture) {
+pub async fn a_page_tells_its_revision(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let empty = store.range("a/", None, 10).await.unwrap().revision;
     assert_eq!(empty, Revision::default());

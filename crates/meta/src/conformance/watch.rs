@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 
-use super::{Fixture, delete, put};
-use crate::store::{Batch, Event, Revision, Store, Txn, Watch, WatchError};
+use super::{StoreFixture, delete, put};
+use crate::store::{Revision, Store, Txn, WatchBatch, WatchError, WatchEvent, WatchStream};
 
 /// Reads until everything up to `revision` was reported.
-async fn until(watch: &mut Watch, revision: Revision) -> Vec<Event> {
+async fn read_until(watch: &mut WatchStream, revision: Revision) -> Vec<WatchEvent> {
     let mut events = Vec::new();
     let mut last = Revision::default();
     while last < revision {
-        let Batch {
+        let WatchBatch {
             events: new,
             revision,
         } = watch.next().await.unwrap().unwrap();
@@ -29,19 +29,19 @@ async fn until(watch: &mut Watch, revision: Revision) -> Vec<Event> {
 }
 
 /// `key=value@revision` or `-key@revision`.
-fn shown(events: &[Event]) -> Vec<String> {
-    let show = |e: &Event| match e {
-        Event::Put(entry) => {
+fn shown(events: &[WatchEvent]) -> Vec<String> {
+    let show = |e: &WatchEvent| match e {
+        WatchEvent::Put(entry) => {
             let value = String::from_utf8_lossy(&entry.value);
             format!("{}={value}@{}", entry.key, entry.mod_revision)
         }
-        Event::Delete { key, revision } => format!("-{key}@{revision}"),
+        WatchEvent::Delete { key, revision } => format!("-{key}@{revision}"),
     };
     events.iter().map(show).collect()
 }
 
 /// Each with the value that it had then, and no others than asked for.
-pub async fn changes_come_in_order_with_their_values(fixture: &dyn Fixture) {
+pub async fn changes_come_in_order_with_their_values(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w/", Revision(1)).await.unwrap();
     put(&store, "w/a", "1").await;
@@ -49,39 +49,39 @@ pub async fn changes_come_in_order_with_their_values(fixture: &dyn Fixture) {
     put(&store, "w/a", "2").await;
     put(&store, "w/b", "3").await;
     let last = delete(&store, "w/a").await;
-    let events = until(&mut watch, last).await;
+    let events = read_until(&mut watch, last).await;
     assert_eq!(shown(&events), ["w/a=1@1", "w/a=2@3", "w/b=3@4", "-w/a@5"]);
-    let Event::Put(second) = &events[1] else {
+    let WatchEvent::Put(second) = &events[1] else {
         panic!("a put")
     };
     assert_eq!(second.create_revision, Revision(1));
 }
 
 /// From a revision that has happened, included.
-pub async fn a_watch_starts_in_the_past(fixture: &dyn Fixture) {
+pub async fn a_watch_starts_in_the_past(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     for i in 1..=5 {
         put(&store, "w", &i.to_string()).await;
     }
     let mut watch = store.watch("w", Revision(3)).await.unwrap();
-    let events = until(&mut watch, Revision(5)).await;
+    let events = read_until(&mut watch, Revision(5)).await;
     assert_eq!(shown(&events), ["w=3@3", "w=4@4", "w=5@5"]);
     let next = put(&store, "w", "6").await;
-    assert_eq!(shown(&until(&mut watch, next).await), ["w=6@6"]);
+    assert_eq!(shown(&read_until(&mut watch, next).await), ["w=6@6"]);
 }
 
 /// From a revision that has not: nothing before it.
-pub async fn a_watch_starts_in_the_future(fixture: &dyn Fixture) {
+pub async fn a_watch_starts_in_the_future(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w", Revision(3)).await.unwrap();
     for i in 1..=3 {
         put(&store, "w", &i.to_string()).await;
     }
-    assert_eq!(shown(&until(&mut watch, Revision(3)).await), ["w=3@3"]);
+    assert_eq!(shown(&read_until(&mut watch, Revision(3)).await), ["w=3@3"]);
 }
 
 /// All changes of a transaction are in one batch.
-pub async fn transactions_are_not_torn(fixture: &dyn Fixture) {
+pub async fn transactions_are_not_torn(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w/", Revision(1)).await.unwrap();
     for round in 0..20 {
@@ -100,45 +100,45 @@ pub async fn transactions_are_not_torn(fixture: &dyn Fixture) {
 }
 
 /// What changes nothing here moves the revision all the same.
-pub async fn a_watch_learns_of_foreign_progress(fixture: &dyn Fixture) {
+pub async fn a_watch_learns_of_foreign_progress(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w/", Revision(1)).await.unwrap();
     let other = put(&store, "x", "").await;
-    assert_eq!(until(&mut watch, other).await, []);
+    assert_eq!(read_until(&mut watch, other).await, []);
 }
 
 /// `next` may be polled and given up, as `select!` does.
-pub async fn a_dropped_next_loses_nothing(fixture: &dyn Fixture) {
+pub async fn a_dropped_next_loses_nothing(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w", Revision(1)).await.unwrap();
     assert!(watch.next().now_or_never().is_none());
     let last = put(&store, "w", "1").await;
-    assert_eq!(shown(&until(&mut watch, last).await), ["w=1@1"]);
+    assert_eq!(shown(&read_until(&mut watch, last).await), ["w=1@1"]);
     assert!(watch.next().now_or_never().is_none());
     let last = put(&store, "w", "2").await;
-    assert_eq!(shown(&until(&mut watch, last).await), ["w=2@2"]);
+    assert_eq!(shown(&read_until(&mut watch, last).await), ["w=2@2"]);
 }
 
 /// With the first revision that can be had.
-pub async fn the_forgotten_past_is_refused(fixture: &dyn Fixture) {
+pub async fn the_forgotten_past_is_refused(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     put(&store, "w", "1").await;
     fixture.compact().await;
     let head = store.range("", None, 1).await.unwrap().revision;
-    let refused = refusal(&store, Revision(1)).await;
-    let WatchError::Compacted { oldest } = refused else {
-        panic!("{refused}")
+    let error = first_error(&store, Revision(1)).await;
+    let WatchError::Compacted { oldest } = error else {
+        panic!("{error}")
     };
     assert!(oldest > Revision(1) && oldest <= head.next());
     drop(store.watch("w", oldest).await.unwrap());
     let mut watch = store.watch("w", head.next()).await.unwrap();
     let last = put(&store, "w", "2").await;
-    let events = until(&mut watch, last).await;
+    let events = read_until(&mut watch, last).await;
     assert_eq!(shown(&events), [format!("w=2@{last}")]);
 }
 
 /// A backend says so at once or by the first item.
-async fn refusal(store: &Arc<dyn Store>, from: Revision) -> WatchError {
+async fn first_error(store: &Arc<dyn Store>, from: Revision) -> WatchError {
     match store.watch("w", from).await {
         Err(e) => e,
         Ok(mut watch) => {
@@ -150,7 +150,7 @@ async fn refusal(store: &Arc<dyn Store>, from: Revision) -> WatchError {
 
 /// One that was fine when it started, and then did not come for its batches. It may have them kept
 /// for it; what it may not is miss one.
-pub async fn a_watch_that_is_too_slow_is_told(fixture: &dyn Fixture) {
+pub async fn a_watch_that_is_too_slow_is_told(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w", Revision(1)).await.unwrap();
     let first = put(&store, "w", "1").await;
@@ -166,13 +166,16 @@ pub async fn a_watch_that_is_too_slow_is_told(fixture: &dyn Fixture) {
 }
 
 /// Each has its own place.
-pub async fn two_watches_do_not_disturb_each_other(fixture: &dyn Fixture) {
+pub async fn two_watches_do_not_disturb_each_other(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut all = store.watch("", Revision(1)).await.unwrap();
     let mut one = store.watch("w/1", Revision(1)).await.unwrap();
     put(&store, "w/1", "a").await;
     drop(store.watch("w", Revision(1)).await.unwrap());
     let last = put(&store, "w/2", "b").await;
-    assert_eq!(shown(&until(&mut one, last).await), ["w/1=a@1"]);
-    assert_eq!(shown(&until(&mut all, last).await), ["w/1=a@1", "w/2=b@2"]);
+    assert_eq!(shown(&read_until(&mut one, last).await), ["w/1=a@1"]);
+    assert_eq!(
+        shown(&read_until(&mut all, last).await),
+        ["w/1=a@1", "w/2=b@2"]
+    );
 }

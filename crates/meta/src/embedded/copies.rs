@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::open::{APPLICATION_ID, DATABASE_FILE, SCHEMA_VERSION};
-use crate::sqlite_copy::{self, CopyError, Pinned};
+use crate::sqlite_copy::{self, CopyError, PinnedDatabase};
 use crate::store::Revision;
 
 /// The folder, unless another is configured.
@@ -21,7 +21,7 @@ pub struct StoreCopy {
 }
 
 impl StoreCopy {
-    fn of(path: PathBuf) -> Option<Self> {
+    fn from_path(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let (revision, made_at) = name
             .strip_prefix("meta-")?
@@ -40,7 +40,9 @@ impl StoreCopy {
 #[must_use]
 pub fn list(folder: &Path) -> Vec<StoreCopy> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut all: Vec<_> = entries.filter_map(|e| StoreCopy::of(e.path())).collect();
+    let mut all: Vec<_> = entries
+        .filter_map(|e| StoreCopy::from_path(e.path()))
+        .collect();
     all.sort_by_key(|copy| std::cmp::Reverse((copy.revision, copy.made_at_ms)));
     all
 }
@@ -49,13 +51,13 @@ pub fn list(folder: &Path) -> Vec<StoreCopy> {
 ///
 /// # Errors
 /// When it is damaged, or not a store of ours.
-pub fn revision_of(file: &Path) -> Result<Revision, CopyError> {
+pub fn read_revision(file: &Path) -> Result<Revision, CopyError> {
     let damaged = |reason: String| CopyError::Damaged {
         path: file.to_owned(),
         reason,
     };
     sqlite_copy::verify(file)?;
-    let db = sqlite_copy::immutable(file)?;
+    let db = sqlite_copy::open_immutable(file)?;
     let number = |sql: &str| db.query_row(sql, (), |row| row.get::<_, i64>(0));
     let read = || -> rusqlite::Result<(i64, i64, i64)> {
         Ok((
@@ -76,7 +78,7 @@ pub fn revision_of(file: &Path) -> Result<Revision, CopyError> {
 ///
 /// # Errors
 /// When it can't be read, is damaged, or there is no room.
-pub fn make(
+pub fn create(
     dir: &Path,
     folder: &Path,
     keep: usize,
@@ -94,10 +96,10 @@ pub fn make(
         .map_err(io)?;
     // Its revision is only known when it is there.
     let unnamed = folder.join("next");
-    let pinned = Pinned::open(&dir.join(DATABASE_FILE))?;
+    let pinned = PinnedDatabase::open(&dir.join(DATABASE_FILE))?;
     pinned.copy_to(&unnamed, &|| true)?;
     drop(pinned);
-    let revision = revision_of(&unnamed)?;
+    let revision = read_revision(&unnamed)?;
     let existing = list(folder);
     if existing.first().is_some_and(|c| c.revision >= revision) {
         std::fs::remove_file(&unnamed).map_err(io)?;

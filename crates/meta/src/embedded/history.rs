@@ -8,32 +8,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::store::{Batch, Event, Revision, Watch, WatchError};
+use crate::store::{Revision, WatchBatch, WatchError, WatchEvent, WatchStream};
 
 /// Events that one batch has at most, unless a single transaction has more.
 const BATCH_EVENTS_MAX: usize = 1024;
 
 /// What one transaction changed.
 #[derive(Debug)]
-pub(super) struct Past {
+pub(super) struct CommittedTxn {
     pub(super) revision: Revision,
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<WatchEvent>,
 }
 
-impl Past {
+impl CommittedTxn {
     fn bytes(&self) -> usize {
-        let size = |e: &Event| match e {
-            Event::Put(entry) => entry.key.len() + entry.value.len(),
-            Event::Delete { key, .. } => key.len(),
+        let size = |e: &WatchEvent| match e {
+            WatchEvent::Put(entry) => entry.key.len() + entry.value.len(),
+            WatchEvent::Delete { key, .. } => key.len(),
         };
         self.events.iter().map(size).sum()
     }
 }
 
 #[derive(Debug, Default)]
-struct Ring {
+struct HistoryRing {
     /// In order and without gaps; the last one is the head.
-    past: VecDeque<Arc<Past>>,
+    past: VecDeque<Arc<CommittedTxn>>,
     bytes: usize,
 }
 
@@ -57,13 +57,13 @@ impl Default for HistoryLimits {
 
 /// Shared by the writer, which adds, and the watches, which follow.
 #[derive(Debug)]
-pub(super) struct History {
+pub(super) struct WatchHistory {
     limits: HistoryLimits,
-    ring: Mutex<Ring>,
+    ring: Mutex<HistoryRing>,
     head: watch::Sender<Revision>,
 }
 
-impl History {
+impl WatchHistory {
     pub(super) fn new(head: Revision, limits: HistoryLimits) -> Self {
         Self {
             limits,
@@ -72,13 +72,13 @@ impl History {
         }
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    fn ring(&self) -> MutexGuard<'_, HistoryRing> {
         // Nothing in here panics half-way through a change.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds what was committed, in order, and wakes the watches once.
-    pub(super) fn add(&self, committed: Vec<Past>) {
+    pub(super) fn add(&self, committed: Vec<CommittedTxn>) {
         let Some(head) = committed.last().map(|p| p.revision) else {
             return;
         };
@@ -98,7 +98,7 @@ impl History {
     }
 
     /// The batch that begins with transaction `from`; `None` when it has not happened yet.
-    fn batch(&self, prefix: &str, from: Revision) -> Result<Option<Batch>, WatchError> {
+    fn batch(&self, prefix: &str, from: Revision) -> Result<Option<WatchBatch>, WatchError> {
         let ring = self.ring();
         let head = *self.head.borrow();
         let oldest = ring.past.front().map_or(head.next(), |p| p.revision);
@@ -106,9 +106,9 @@ impl History {
             return Err(WatchError::Compacted { oldest });
         }
         let skip = usize::try_from(from.0 - oldest.0).unwrap_or(usize::MAX);
-        let mut batch: Option<Batch> = None;
+        let mut batch: Option<WatchBatch> = None;
         for past in ring.past.iter().skip(skip) {
-            let batch = batch.get_or_insert_with(|| Batch {
+            let batch = batch.get_or_insert_with(|| WatchBatch {
                 events: Vec::new(),
                 revision: past.revision,
             });
@@ -130,16 +130,16 @@ impl History {
 
 /// What a watch keeps: its place, not a queue. One that is slow costs nothing, and learns that it
 /// was too slow when it comes for what is forgotten.
-struct Follower {
-    history: Arc<History>,
+struct WatchCursor {
+    history: Arc<WatchHistory>,
     head: watch::Receiver<Revision>,
     prefix: String,
     from: Revision,
     ended: bool,
 }
 
-impl Follower {
-    async fn next(&mut self) -> Result<Batch, WatchError> {
+impl WatchCursor {
+    async fn next(&mut self) -> Result<WatchBatch, WatchError> {
         loop {
             // Seen before the ring is read, so that what is added meanwhile wakes us again.
             self.head.borrow_and_update();
@@ -155,13 +155,13 @@ impl Follower {
     }
 }
 
-pub(super) fn follow(
-    history: &Arc<History>,
+pub(super) fn subscribe(
+    history: &Arc<WatchHistory>,
     prefix: &str,
     from: Revision,
-) -> Result<Watch, WatchError> {
+) -> Result<WatchStream, WatchError> {
     history.check(from)?;
-    let follower = Follower {
+    let cursor = WatchCursor {
         history: Arc::clone(history),
         head: history.head.subscribe(),
         prefix: prefix.to_owned(),
@@ -169,7 +169,7 @@ pub(super) fn follow(
         ended: false,
     };
     Ok(Box::pin(futures::stream::unfold(
-        follower,
+        cursor,
         |mut f| async move {
             if f.ended {
                 return None;

@@ -7,16 +7,16 @@ use std::time::Duration;
 use crate::store::{LeaseId, StoreError};
 
 /// A clock that only goes forward, for leases: a step of the wall clock must not end them.
-pub trait Elapsed: Send + Sync + fmt::Debug {
+pub trait MonotonicClock: Send + Sync + fmt::Debug {
     /// Time since some fixed moment.
     fn elapsed(&self) -> Duration;
 }
 
 /// The real one.
 #[derive(Debug)]
-pub struct Monotonic(tokio::time::Instant);
+pub struct TokioMonotonicClock(tokio::time::Instant);
 
-impl Monotonic {
+impl TokioMonotonicClock {
     /// One that starts now.
     #[must_use]
     pub fn start() -> Self {
@@ -24,7 +24,7 @@ impl Monotonic {
     }
 }
 
-impl Elapsed for Monotonic {
+impl MonotonicClock for TokioMonotonicClock {
     fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
@@ -32,9 +32,9 @@ impl Elapsed for Monotonic {
 
 /// One that stands still until it is moved: for tests.
 #[derive(Debug, Default)]
-pub struct ManualElapsed(std::sync::atomic::AtomicU64);
+pub struct ManualMonotonicClock(std::sync::atomic::AtomicU64);
 
-impl ManualElapsed {
+impl ManualMonotonicClock {
     /// Moves it forward.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
@@ -43,26 +43,26 @@ impl ManualElapsed {
     }
 }
 
-impl Elapsed for ManualElapsed {
+impl MonotonicClock for ManualMonotonicClock {
     fn elapsed(&self) -> Duration {
         Duration::from_millis(self.0.load(std::sync::atomic::Ordering::SeqCst))
     }
 }
 
-struct Lease {
+struct ActiveLease {
     ttl: Duration,
     ends: Duration,
 }
 
 /// All that have not ended.
-pub(super) struct Leases {
+pub(super) struct LeaseTable {
     /// How often the store was opened before: ids of another run are never taken for ours.
     run: u64,
     granted: u64,
-    active: HashMap<LeaseId, Lease>,
+    active: HashMap<LeaseId, ActiveLease>,
 }
 
-impl Leases {
+impl LeaseTable {
     pub(super) fn new(run: u64) -> Self {
         Self {
             run,
@@ -76,7 +76,7 @@ impl Leases {
         let id = LeaseId((self.run << 32) | self.granted);
         self.active.insert(
             id,
-            Lease {
+            ActiveLease {
                 ttl,
                 ends: now.saturating_add(ttl),
             },

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 
-use super::Existing;
+use super::OpenMode;
 use crate::store::Revision;
 
 /// "fbmd": what SQLite's tools and `file` show as the application's id.
@@ -37,7 +37,7 @@ const SCHEMA: &str = "
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum StoreOpenError {
     /// Another process has it.
     #[error("{dir} is in use by another process (it holds {LOCK_FILE})")]
     Locked {
@@ -84,7 +84,7 @@ pub enum OpenError {
     },
     /// There was one: what is beside it says so.
     #[error("{file} is missing, and this directory had one")]
-    Gone {
+    Removed {
         /// The file.
         file: PathBuf,
     },
@@ -122,16 +122,18 @@ pub enum OpenError {
 
 /// The lock, held as long as this lives. The system drops it with the process, however that ends.
 #[derive(Debug)]
-pub(super) struct Lock(#[allow(dead_code, reason = "held for its lock, not for its content")] File);
+pub(super) struct StoreLock(
+    #[allow(dead_code, reason = "held for its lock, not for its content")] File,
+);
 
 /// Takes the directory for this process; makes it when it is not there.
-pub(super) fn lock(dir: &Path) -> Result<Lock, OpenError> {
+pub(super) fn acquire_lock(dir: &Path) -> Result<StoreLock, StoreOpenError> {
     std::fs::create_dir_all(dir).map_err(|e| from_io(dir, &e))?;
     let path = dir.join(LOCK_FILE);
-    let file = private(&path)?;
+    let file = open_private(&path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked {
+        Ok(()) => Ok(StoreLock(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreOpenError::Locked {
             dir: dir.to_owned(),
         }),
         Err(e) => Err(from_io(&path, &e.into())),
@@ -139,7 +141,7 @@ pub(super) fn lock(dir: &Path) -> Result<Lock, OpenError> {
 }
 
 /// Opens or makes a file that only its owner may read: the database has the sources' secrets.
-fn private(path: &Path) -> Result<File, OpenError> {
+fn open_private(path: &Path) -> Result<File, StoreOpenError> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -150,32 +152,32 @@ fn private(path: &Path) -> Result<File, OpenError> {
         .map_err(|e| from_io(path, &e))
 }
 
-pub(super) fn from_io(path: &Path, error: &std::io::Error) -> OpenError {
+pub(super) fn from_io(path: &Path, error: &std::io::Error) -> StoreOpenError {
     use std::io::ErrorKind;
     let (path, reason) = (path.to_owned(), error.to_string());
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            OpenError::NotWritable { path, reason }
+            StoreOpenError::NotWritable { path, reason }
         }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => OpenError::Full { path, reason },
-        _ => OpenError::Other { path, reason },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreOpenError::Full { path, reason },
+        _ => StoreOpenError::Other { path, reason },
     }
 }
 
-pub(super) fn from_sqlite(file: &Path, error: &rusqlite::Error) -> OpenError {
+pub(super) fn from_sqlite(file: &Path, error: &rusqlite::Error) -> StoreOpenError {
     use rusqlite::ErrorCode;
     let (path, reason) = (file.to_owned(), error.to_string());
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            OpenError::Corrupt { file: path, reason }
+            StoreOpenError::Corrupt { file: path, reason }
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            OpenError::NotWritable { path, reason }
+            StoreOpenError::NotWritable { path, reason }
         }
-        Some(ErrorCode::DiskFull) => OpenError::Full { path, reason },
+        Some(ErrorCode::DiskFull) => StoreOpenError::Full { path, reason },
         // Where there is no room for the index of its write-ahead log, SQLite can't say it better.
-        _ if is_full(&path) => OpenError::Full { path, reason },
-        _ => OpenError::Other { path, reason },
+        _ if is_full(&path) => StoreOpenError::Full { path, reason },
+        _ => StoreOpenError::Other { path, reason },
     }
 }
 
@@ -186,7 +188,7 @@ fn is_full(path: &Path) -> bool {
 }
 
 /// The revision that the database is at; 0 when it has no tables yet.
-pub(super) fn revision(db: &Connection, file: &Path) -> Result<Revision, OpenError> {
+pub(super) fn revision(db: &Connection, file: &Path) -> Result<Revision, StoreOpenError> {
     let fail = |e: rusqlite::Error| from_sqlite(file, &e);
     let tables: i64 = db
         .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
@@ -204,15 +206,15 @@ pub(super) fn revision(db: &Connection, file: &Path) -> Result<Revision, OpenErr
 pub(super) fn writer(
     dir: &Path,
     known: Option<Revision>,
-    existing: Existing,
-) -> Result<Connection, OpenError> {
+    existing: OpenMode,
+) -> Result<Connection, StoreOpenError> {
     let file = dir.join(DATABASE_FILE);
     let is_new = !file.exists();
-    let accepted = existing == Existing::MayBeBehind;
-    if is_new && !accepted && (known.is_some() || existing == Existing::Required) {
-        return Err(OpenError::Gone { file });
+    let accepted = existing == OpenMode::MayBeBehind;
+    if is_new && !accepted && (known.is_some() || existing == OpenMode::Required) {
+        return Err(StoreOpenError::Removed { file });
     }
-    drop(private(&file)?);
+    drop(open_private(&file)?);
     let fail = |e: rusqlite::Error| from_sqlite(&file, &e);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(&file, flags).map_err(fail)?;
@@ -220,7 +222,7 @@ pub(super) fn writer(
     let found = revision(&db, &file)?;
     let behind = known.filter(|known| found < *known);
     if let Some(known) = behind.filter(|_| !accepted) {
-        return Err(OpenError::Behind { file, found, known });
+        return Err(StoreOpenError::Behind { file, found, known });
     }
     db.pragma_update(None, "journal_mode", "WAL")
         .map_err(fail)?;
@@ -251,10 +253,10 @@ pub(super) fn writer(
 }
 
 /// A connection that only reads.
-pub(super) fn reader(dir: &Path) -> Result<Connection, OpenError> {
+pub(super) fn reader(dir: &Path) -> Result<Connection, StoreOpenError> {
     let file = dir.join(DATABASE_FILE);
     if !file.exists() {
-        return Err(OpenError::Missing { file });
+        return Err(StoreOpenError::Missing { file });
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(&file, flags).map_err(|e| from_sqlite(&file, &e))?;
@@ -265,7 +267,7 @@ pub(super) fn reader(dir: &Path) -> Result<Connection, OpenError> {
 }
 
 /// That the file is a sound database of ours, of a version that is known.
-pub(super) fn check(db: &Connection, file: &Path) -> Result<(), OpenError> {
+pub(super) fn check(db: &Connection, file: &Path) -> Result<(), StoreOpenError> {
     let fail = |e: rusqlite::Error| from_sqlite(file, &e);
     let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let version = pragma("user_version").map_err(fail)?;
@@ -274,12 +276,12 @@ pub(super) fn check(db: &Connection, file: &Path) -> Result<(), OpenError> {
         .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
         .map_err(fail)?;
     if tables > 0 && application != APPLICATION_ID {
-        return Err(OpenError::NotOurs {
+        return Err(StoreOpenError::NotOurs {
             file: file.to_owned(),
         });
     }
     if version > SCHEMA_VERSION {
-        return Err(OpenError::Newer {
+        return Err(StoreOpenError::Newer {
             file: file.to_owned(),
             found: version,
         });
@@ -288,7 +290,7 @@ pub(super) fn check(db: &Connection, file: &Path) -> Result<(), OpenError> {
         .query_row("PRAGMA quick_check(1)", (), |row| row.get(0))
         .map_err(fail)?;
     if verdict != "ok" {
-        return Err(OpenError::Corrupt {
+        return Err(StoreOpenError::Corrupt {
             file: file.to_owned(),
             reason: verdict,
         });

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::copies::{self, StoreCopy};
-use super::open::{self, DATABASE_FILE, OpenError};
-use super::{mark, rows};
+use super::open::{self, DATABASE_FILE, StoreOpenError};
+use super::{revision_file, rows};
 use crate::sqlite_copy::CopyError;
 use crate::store::Revision;
 
@@ -13,7 +13,7 @@ use crate::store::Revision;
 pub enum RestoreError {
     /// The directory can't be used.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] StoreOpenError),
     /// The copy can't be used.
     #[error(transparent)]
     Copy(#[from] CopyError),
@@ -33,15 +33,15 @@ pub enum RestoreError {
 ///
 /// # Errors
 /// See [`RestoreError`].
-pub fn put_copy_in_place(
+pub fn restore_copy(
     dir: &Path,
     copies_folder: &Path,
     copy: &Path,
     now_ms: i64,
 ) -> Result<(StoreCopy, Vec<PathBuf>), RestoreError> {
-    let _lock = open::lock(dir)?;
-    let revision = copies::revision_of(copy)?;
-    let known = mark::read(dir);
+    let _lock = open::acquire_lock(dir)?;
+    let revision = copies::read_revision(copy)?;
+    let known = revision_file::read(dir);
     let known = known.max(copies::list(copies_folder).first().map(|c| c.revision));
     let file = dir.join(DATABASE_FILE);
     let new = dir.join("meta.db.restoring");
@@ -50,15 +50,15 @@ pub fn put_copy_in_place(
         move |source| RestoreError::Io { path, source }
     };
     std::fs::copy(copy, &new).map_err(io(&new))?;
-    go_on_from(&new, revision.max(known.unwrap_or_default()).next())?;
+    set_revision(&new, revision.max(known.unwrap_or_default()).next())?;
     let sync = |path: &Path| std::fs::File::open(path).and_then(|f| f.sync_all());
     sync(&new).map_err(io(&new))?;
-    let mut kept = Vec::new();
+    let mut replaced = Vec::new();
     for part in ["", "-wal", "-shm"] {
         let old = dir.join(format!("{DATABASE_FILE}{part}"));
         let aside = dir.join(format!("{DATABASE_FILE}.before-{now_ms}{part}"));
         match std::fs::rename(&old, &aside) {
-            Ok(()) => kept.push(aside),
+            Ok(()) => replaced.push(aside),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(io(&old)(e)),
         }
@@ -70,10 +70,10 @@ pub fn put_copy_in_place(
         revision,
         made_at_ms: now_ms,
     };
-    Ok((copy, kept))
+    Ok((copy, replaced))
 }
 
-fn go_on_from(file: &Path, revision: Revision) -> Result<(), OpenError> {
+fn set_revision(file: &Path, revision: Revision) -> Result<(), StoreOpenError> {
     use std::os::unix::fs::PermissionsExt;
     let fail = |e: rusqlite::Error| open::from_sqlite(file, &e);
     let private = std::fs::Permissions::from_mode(0o600);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::store::{Entry, LeaseId, Page, Revision};
+use crate::store::{EntryPage, LeaseId, Revision, StoreEntry};
 
 /// SQLite's integers have a sign; no store lives long enough for it to matter.
 pub(super) fn to_sql(revision: Revision) -> i64 {
@@ -31,9 +31,9 @@ pub(super) fn upper_bound(prefix: &str) -> Option<String> {
     None
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+fn entry(row: &Row<'_>) -> rusqlite::Result<StoreEntry> {
     let lease: Option<i64> = row.get(4)?;
-    Ok(Entry {
+    Ok(StoreEntry {
         key: row.get(0)?,
         value: Bytes::from(row.get::<_, Vec<u8>>(1)?),
         create_revision: from_sql(row.get(2)?),
@@ -42,7 +42,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     })
 }
 
-pub(super) fn get(db: &Connection, key: &str) -> rusqlite::Result<Option<Entry>> {
+pub(super) fn get(db: &Connection, key: &str) -> rusqlite::Result<Option<StoreEntry>> {
     let mut get =
         db.prepare_cached("SELECT key, value, created, modified, lease FROM kv WHERE key = ?1")?;
     get.query_row([key], entry).optional()
@@ -53,7 +53,7 @@ pub(super) fn range(
     prefix: &str,
     after: Option<&str>,
     limit: usize,
-) -> rusqlite::Result<Page> {
+) -> rusqlite::Result<EntryPage> {
     // One read transaction, so that the revision is that of the rows.
     let txn = db.transaction()?;
     let revision: i64 = txn.query_row(
@@ -74,7 +74,7 @@ pub(super) fn range(
     let mut entries = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     let more = entries.len() > limit;
     entries.truncate(limit);
-    Ok(Page {
+    Ok(EntryPage {
         entries,
         revision: from_sql(revision),
         more,

@@ -10,69 +10,71 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::history::{History, Past};
-use super::lease::{Elapsed, Leases};
-use super::mark::Mark;
+use super::history::{CommittedTxn, WatchHistory};
+use super::lease::{LeaseTable, MonotonicClock};
+use super::revision_file::RevisionFile;
 use super::rows::{from_sql, to_sql, upper_bound};
-use crate::store::{Entry, Event, Expect, LeaseId, Op, Revision, StoreError, Txn, TxnError};
+use crate::store::{
+    KeyCondition, LeaseId, Revision, StoreEntry, StoreError, Txn, TxnError, TxnOp, WatchEvent,
+};
 
 /// Transactions that share one commit at most.
 const BATCH_MAX: usize = 256;
 /// How late the end of a lease may be noticed.
 const LEASE_TICK: Duration = Duration::from_millis(50);
 
-type Reply<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
+type CommandReply<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
 /// What the thread is asked for.
-pub(super) enum Command {
-    Txn(Txn, Reply<Revision, TxnError>),
-    Grant(Duration, Reply<LeaseId>),
-    KeepAlive(LeaseId, Reply<()>),
-    Revoke(LeaseId, Reply<()>),
+pub(super) enum StoreCommand {
+    Txn(Txn, CommandReply<Revision, TxnError>),
+    Grant(Duration, CommandReply<LeaseId>),
+    KeepAlive(LeaseId, CommandReply<()>),
+    Revoke(LeaseId, CommandReply<()>),
     /// Run between two transactions.
-    Still(Box<dyn FnOnce(Revision) + Send>),
-    Checkpoint(Reply<()>),
+    RunPaused(Box<dyn FnOnce(Revision) + Send>),
+    Checkpoint(CommandReply<()>),
     /// Nothing comes after it.
     Stop,
 }
 
 /// A command, and its place in the bounded queue.
-pub(super) struct Queued {
-    pub(super) command: Command,
+pub(super) struct QueuedCommand {
+    pub(super) command: StoreCommand,
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Answers that wait for the commit.
-enum Waiting {
-    Txn(Reply<Revision, TxnError>, Result<Revision, TxnError>),
-    Revoke(Reply<()>),
+enum PendingReply {
+    Txn(CommandReply<Revision, TxnError>, Result<Revision, TxnError>),
+    Revoke(CommandReply<()>),
 }
 
-pub(super) struct Writer {
+pub(super) struct StoreWriter {
     pub(super) db: Connection,
     pub(super) file: PathBuf,
-    pub(super) queue: Receiver<Queued>,
-    pub(super) history: Arc<History>,
-    pub(super) leases: Leases,
-    pub(super) clock: Arc<dyn Elapsed>,
+    pub(super) queue: Receiver<QueuedCommand>,
+    pub(super) history: Arc<WatchHistory>,
+    pub(super) leases: LeaseTable,
+    pub(super) clock: Arc<dyn MonotonicClock>,
     pub(super) head: Revision,
     /// The first failure of the disk. A second sync of the same pages may report success for what
     /// the first one lost, so nothing is written any more until the store is opened anew.
     pub(super) failed: Arc<OnceLock<StoreError>>,
-    pub(super) mark: Mark,
+    pub(super) revision_file: RevisionFile,
 }
 
-impl Writer {
+impl StoreWriter {
     /// Runs until [`StoreCommand::Stop`], or until nobody can send any more.
     pub(super) fn run(mut self) {
         loop {
-            let (batch, stop) = self.gather();
-            self.work(batch);
+            let (batch, stop) = self.collect_batch();
+            self.process_batch(batch);
             if stop {
                 break;
             }
         }
-        self.mark.sync(self.clock.elapsed());
+        self.revision_file.sync(self.clock.elapsed());
         // Here, and not left to the closing: as long as somebody else has the database open, that
         // brings nothing into the file.
         if self.failed.get().is_none()
@@ -86,7 +88,7 @@ impl Writer {
     }
 
     /// Waits for the first command, and takes what has gathered behind it.
-    fn gather(&self) -> (Vec<Queued>, bool) {
+    fn collect_batch(&self) -> (Vec<QueuedCommand>, bool) {
         let first = if self.leases.is_empty() {
             self.queue
                 .recv()
@@ -106,11 +108,13 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        let stop = batch.iter().any(|q| matches!(q.command, Command::Stop));
+        let stop = batch
+            .iter()
+            .any(|q| matches!(q.command, StoreCommand::Stop));
         (batch, stop)
     }
 
-    fn work(&mut self, batch: Vec<Queued>) {
+    fn process_batch(&mut self, batch: Vec<QueuedCommand>) {
         let now = self.clock.elapsed();
         // Those kept alive by this very batch were late, but they are here.
         let mut writes = Vec::new();
@@ -119,24 +123,30 @@ impl Writer {
         for queued in batch {
             permits.push(queued.permit);
             match queued.command {
-                Command::Grant(ttl, reply) => answer(reply, Ok(self.leases.grant(ttl, now))),
-                Command::KeepAlive(id, reply) => answer(reply, self.leases.keep_alive(id, now)),
-                Command::Stop => {}
-                write @ (Command::Txn(..) | Command::Revoke(..)) => writes.push(write),
-                other @ (Command::Still(_) | Command::Checkpoint(_)) => after.push(other),
+                StoreCommand::Grant(ttl, reply) => {
+                    send_reply(reply, Ok(self.leases.grant(ttl, now)))
+                }
+                StoreCommand::KeepAlive(id, reply) => {
+                    send_reply(reply, self.leases.keep_alive(id, now))
+                }
+                StoreCommand::Stop => {}
+                write @ (StoreCommand::Txn(..) | StoreCommand::Revoke(..)) => writes.push(write),
+                other @ (StoreCommand::RunPaused(_) | StoreCommand::Checkpoint(_)) => {
+                    after.push(other)
+                }
             }
         }
         let expired = self.leases.expired(now);
         if !writes.is_empty() || !expired.is_empty() {
             match self.failed.get() {
-                Some(failed) => writes.into_iter().for_each(|write| refuse(write, failed)),
+                Some(failed) => writes.into_iter().for_each(|write| reject(write, failed)),
                 None => self.commit(writes, expired),
             }
         }
         for command in after {
             match command {
-                Command::Still(run) => run(self.head),
-                Command::Checkpoint(reply) => answer(reply, self.checkpoint()),
+                StoreCommand::RunPaused(run) => run(self.head),
+                StoreCommand::Checkpoint(reply) => send_reply(reply, self.checkpoint()),
                 _ => {}
             }
         }
@@ -146,15 +156,15 @@ impl Writer {
         if let Some(failed) = self.failed.get() {
             return Err(failed.clone());
         }
-        self.mark.sync(self.clock.elapsed());
-        checkpoint(&self.db, "PASSIVE").map_err(|e| self.failure(&e))
+        self.revision_file.sync(self.clock.elapsed());
+        checkpoint(&self.db, "PASSIVE").map_err(|e| self.classify_failure(&e))
     }
 
     /// All of `writes` and the ends of `expired` in one SQLite transaction. An error is one of the
     /// disk (limits were checked before), so it concerns all of them.
-    fn commit(&mut self, writes: Vec<Command>, expired: Vec<LeaseId>) {
+    fn commit(&mut self, writes: Vec<StoreCommand>, expired: Vec<LeaseId>) {
         let mut writes = writes.into_iter();
-        let mut batch = Group {
+        let mut batch = TxnBatch {
             head: self.head,
             ended: expired,
             past: Vec::new(),
@@ -163,7 +173,7 @@ impl Writer {
         match batch.write(&mut self.db, &self.leases, &mut writes) {
             Ok(()) => {
                 self.head = batch.head;
-                self.mark.note(self.head, self.clock.elapsed());
+                self.revision_file.write(self.head, self.clock.elapsed());
                 for lease in batch.ended {
                     self.leases.end(lease);
                 }
@@ -171,26 +181,28 @@ impl Writer {
                 self.history.add(batch.past);
                 for one in batch.waiting {
                     match one {
-                        Waiting::Txn(reply, result) => answer(reply, result),
-                        Waiting::Revoke(reply) => answer(reply, Ok(())),
+                        PendingReply::Txn(reply, result) => send_reply(reply, result),
+                        PendingReply::Revoke(reply) => send_reply(reply, Ok(())),
                     }
                 }
             }
             Err(e) => {
-                let told = self.failure(&e);
+                let store_error = self.classify_failure(&e);
                 for one in batch.waiting {
                     match one {
-                        Waiting::Txn(reply, _) => answer(reply, Err(TxnError::Store(told.clone()))),
-                        Waiting::Revoke(reply) => answer(reply, Err(told.clone())),
+                        PendingReply::Txn(reply, _) => {
+                            send_reply(reply, Err(TxnError::Store(store_error.clone())))
+                        }
+                        PendingReply::Revoke(reply) => send_reply(reply, Err(store_error.clone())),
                     }
                 }
-                writes.for_each(|write| refuse(write, &told));
+                writes.for_each(|write| reject(write, &store_error));
             }
         }
     }
 
     /// What the batch is told of a failure of the disk.
-    fn failure(&mut self, error: &rusqlite::Error) -> StoreError {
+    fn classify_failure(&mut self, error: &rusqlite::Error) -> StoreError {
         let text = format!("{}: {error}", self.file.display());
         // No space: SQLite has rolled back, and it works again when there is some.
         // Locked: somebody writes to the file with another program; nothing was done either.
@@ -213,20 +225,20 @@ impl Writer {
 }
 
 /// What shares one commit, while it is written.
-struct Group {
+struct TxnBatch {
     head: Revision,
     /// Leases that end with the commit.
     ended: Vec<LeaseId>,
-    past: Vec<Past>,
-    waiting: Vec<Waiting>,
+    past: Vec<CommittedTxn>,
+    waiting: Vec<PendingReply>,
 }
 
-impl Group {
+impl TxnBatch {
     fn write(
         &mut self,
         db: &mut Connection,
-        leases: &Leases,
-        writes: &mut impl Iterator<Item = Command>,
+        leases: &LeaseTable,
+        writes: &mut impl Iterator<Item = StoreCommand>,
     ) -> rusqlite::Result<()> {
         let txn = db.transaction()?;
         for lease in &self.ended {
@@ -234,9 +246,9 @@ impl Group {
         }
         for write in writes {
             match write {
-                Command::Txn(wanted, reply) => {
+                StoreCommand::Txn(wanted, reply) => {
                     // Noted first: an error of the disk must not lose the reply.
-                    self.waiting.push(Waiting::Txn(reply, Ok(self.head)));
+                    self.waiting.push(PendingReply::Txn(reply, Ok(self.head)));
                     let result = match check(&txn, leases, &self.ended, &wanted)? {
                         Ok(()) => {
                             self.head = apply(&txn, wanted, self.head, &mut self.past)?;
@@ -244,12 +256,12 @@ impl Group {
                         }
                         Err(e) => Err(e),
                     };
-                    if let Some(Waiting::Txn(_, slot)) = self.waiting.last_mut() {
+                    if let Some(PendingReply::Txn(_, slot)) = self.waiting.last_mut() {
                         *slot = result;
                     }
                 }
-                Command::Revoke(lease, reply) => {
-                    self.waiting.push(Waiting::Revoke(reply));
+                StoreCommand::Revoke(lease, reply) => {
+                    self.waiting.push(PendingReply::Revoke(reply));
                     self.ended.push(lease);
                     self.head = end_lease(&txn, lease, self.head, &mut self.past)?;
                 }
@@ -264,10 +276,10 @@ impl Group {
     }
 }
 
-fn refuse(write: Command, failed: &StoreError) {
+fn reject(write: StoreCommand, failed: &StoreError) {
     match write {
-        Command::Txn(_, reply) => answer(reply, Err(TxnError::Store(failed.clone()))),
-        Command::Revoke(_, reply) => answer(reply, Err(failed.clone())),
+        StoreCommand::Txn(_, reply) => send_reply(reply, Err(TxnError::Store(failed.clone()))),
+        StoreCommand::Revoke(_, reply) => send_reply(reply, Err(failed.clone())),
         _ => {}
     }
 }
@@ -278,19 +290,19 @@ fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<()> {
 }
 
 /// A caller that has gone away does not want to know.
-fn answer<T, E>(reply: Reply<T, E>, result: Result<T, E>) {
+fn send_reply<T, E>(reply: CommandReply<T, E>, result: Result<T, E>) {
     drop(reply.send(result));
 }
 
 /// Whether the transaction may happen, as things are within this batch.
 fn check(
     db: &Connection,
-    leases: &Leases,
+    leases: &LeaseTable,
     ended: &[LeaseId],
     txn: &Txn,
 ) -> rusqlite::Result<Result<(), TxnError>> {
     for op in &txn.ops {
-        if let Op::Put {
+        if let TxnOp::Put {
             lease: Some(lease), ..
         } = op
         {
@@ -310,9 +322,9 @@ fn check(
             .query_row([&precondition.key], |row| row.get(0))
             .optional()?;
         let holds = match precondition.expect {
-            Expect::Revision(r) => found.map(from_sql) == Some(r),
-            Expect::Absent => found.is_none(),
-            Expect::Exists => found.is_some(),
+            KeyCondition::Revision(r) => found.map(from_sql) == Some(r),
+            KeyCondition::Absent => found.is_none(),
+            KeyCondition::Exists => found.is_some(),
         };
         if !holds {
             return Ok(Err(TxnError::Conflict(i)));
@@ -327,26 +339,26 @@ fn apply(
     db: &Connection,
     txn: Txn,
     head: Revision,
-    past: &mut Vec<Past>,
+    past: &mut Vec<CommittedTxn>,
 ) -> rusqlite::Result<Revision> {
     let revision = head.next();
     let mut events = Vec::with_capacity(txn.ops.len());
     for op in txn.ops {
         match op {
-            Op::Put { key, value, lease } => {
+            TxnOp::Put { key, value, lease } => {
                 events.push(put(db, key, value, lease, revision)?);
             }
-            Op::Delete { key } => {
+            TxnOp::Delete { key } => {
                 let mut delete = db.prepare_cached("DELETE FROM kv WHERE key = ?1")?;
                 if delete.execute([&key])? > 0 {
-                    events.push(Event::Delete { key, revision });
+                    events.push(WatchEvent::Delete { key, revision });
                 }
             }
-            Op::DeletePrefix { prefix } => {
+            TxnOp::DeletePrefix { prefix } => {
                 let mut delete = db.prepare_cached(
                     "DELETE FROM kv WHERE key >= ?1 AND (?2 IS NULL OR key < ?2) RETURNING key",
                 )?;
-                deleted(
+                delete_returning(
                     &mut delete,
                     params![prefix, upper_bound(&prefix)],
                     revision,
@@ -355,7 +367,7 @@ fn apply(
             }
         }
     }
-    Ok(record(events, revision, head, past))
+    Ok(push_committed(events, revision, head, past))
 }
 
 fn put(
@@ -364,7 +376,7 @@ fn put(
     value: Bytes,
     lease: Option<LeaseId>,
     revision: Revision,
-) -> rusqlite::Result<Event> {
+) -> rusqlite::Result<WatchEvent> {
     let mut put = db.prepare_cached(
         "INSERT INTO kv (key, value, created, modified, lease) VALUES (?1, ?2, ?3, ?3, ?4)
          ON CONFLICT (key) DO UPDATE SET value = ?2, modified = ?3, lease = ?4
@@ -375,7 +387,7 @@ fn put(
         params![key, value.as_ref(), to_sql(revision), lease_sql],
         |row| row.get(0),
     )?;
-    Ok(Event::Put(Entry {
+    Ok(WatchEvent::Put(StoreEntry {
         key,
         value,
         create_revision: from_sql(created),
@@ -385,16 +397,19 @@ fn put(
 }
 
 /// Runs a `DELETE … RETURNING key`; its events are in the order of the keys.
-fn deleted(
+fn delete_returning(
     delete: &mut rusqlite::Statement<'_>,
     params: impl rusqlite::Params,
     revision: Revision,
-    events: &mut Vec<Event>,
+    events: &mut Vec<WatchEvent>,
 ) -> rusqlite::Result<()> {
     let keys = delete.query_map(params, |row| row.get::<_, String>(0))?;
     let mut keys: Vec<String> = keys.collect::<rusqlite::Result<_>>()?;
     keys.sort_unstable();
-    events.extend(keys.into_iter().map(|key| Event::Delete { key, revision }));
+    events.extend(
+        keys.into_iter()
+            .map(|key| WatchEvent::Delete { key, revision }),
+    );
     Ok(())
 }
 
@@ -403,26 +418,26 @@ fn end_lease(
     db: &Connection,
     lease: LeaseId,
     head: Revision,
-    past: &mut Vec<Past>,
+    past: &mut Vec<CommittedTxn>,
 ) -> rusqlite::Result<Revision> {
     let revision = head.next();
     let mut events = Vec::new();
     let mut delete = db.prepare_cached("DELETE FROM kv WHERE lease = ?1 RETURNING key")?;
     let id = i64::try_from(lease.0).unwrap_or(i64::MAX);
-    deleted(&mut delete, [id], revision, &mut events)?;
-    Ok(record(events, revision, head, past))
+    delete_returning(&mut delete, [id], revision, &mut events)?;
+    Ok(push_committed(events, revision, head, past))
 }
 
-fn record(
-    events: Vec<Event>,
+fn push_committed(
+    events: Vec<WatchEvent>,
     revision: Revision,
     head: Revision,
-    past: &mut Vec<Past>,
+    past: &mut Vec<CommittedTxn>,
 ) -> Revision {
     if events.is_empty() {
         return head;
     }
-    past.push(Past { revision, events });
+    past.push(CommittedTxn { revision, events });
     revision
 }
 

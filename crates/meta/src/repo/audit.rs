@@ -6,16 +6,16 @@ use std::fmt;
 use std::time::Duration;
 
 use forebay_model::{
-    ProjectId, SinkKey, SourceKey, Stamp, TableBackend, TableId, Timestamp, Version,
+    AuditStamp, DefinitionVersion, ProjectId, SinkKey, SourceKey, TableBackend, TableId, Timestamp,
 };
 
-use super::{Attempts, Draft, Listing, Repo, Revised};
-use crate::keys::{self, Key};
+use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::{RANGE_ENTRIES_MAX, StoreError, Txn};
 
 /// What was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum AuditSubject {
     /// A source.
     Source(SourceKey),
     /// A sink.
@@ -30,7 +30,7 @@ pub enum What {
     Request(String),
 }
 
-impl fmt::Display for What {
+impl fmt::Display for AuditSubject {
     /// As it stands in an entry's id, without a `/`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,7 +61,7 @@ impl fmt::Display for What {
 /// What was done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as what is done")]
-pub enum Action {
+pub enum AuditAction {
     Create,
     Update,
     Delete,
@@ -89,7 +89,7 @@ pub enum Action {
     Refuse,
 }
 
-impl Action {
+impl AuditAction {
     const ALL: [Self; 17] = [
         Self::Create,
         Self::Update,
@@ -143,13 +143,13 @@ impl Action {
 
 /// A change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct AuditEvent {
     /// Whose project it is.
     pub project: ProjectId,
     /// Of what.
-    pub what: What,
+    pub what: AuditSubject,
     /// What was done.
-    pub action: Action,
+    pub action: AuditAction,
     /// That of the new version, or of the token; may be empty.
     pub description: String,
     /// The version before; none of what was made, and of tokens.
@@ -157,10 +157,10 @@ pub struct Change {
     /// The version after; none of what is deleted, and of tokens.
     pub new_version: Option<u32>,
     /// When, by whom, from where.
-    pub stamp: Stamp,
+    pub stamp: AuditStamp,
 }
 
-impl Change {
+impl AuditEvent {
     /// Its id: sorted by time, and different for each change of a thing.
     #[must_use]
     pub fn id(&self) -> String {
@@ -170,45 +170,45 @@ impl Change {
     }
 }
 
-impl Draft {
+impl TxnBuilder {
     /// Notes a change with the transaction.
-    pub(super) fn audit(&mut self, change: &Change) -> Result<(), StoreError> {
-        self.put(Key::Audit(change.project, &change.id()), change)
+    pub(super) fn put_audit(&mut self, change: &AuditEvent) -> Result<(), StoreError> {
+        self.put(StoreKey::Audit(change.project, &change.id()), change)
     }
 
     /// Notes a change of a source.
-    pub(super) fn audit_source(
+    pub(super) fn put_source_audit(
         &mut self,
         key: &SourceKey,
-        action: Action,
-        versions: (Option<&Version>, Option<&Version>),
-        stamp: &Stamp,
+        action: AuditAction,
+        versions: (Option<&DefinitionVersion>, Option<&DefinitionVersion>),
+        stamp: &AuditStamp,
     ) -> Result<(), StoreError> {
-        let what = What::Source(key.clone());
-        self.audit(&of_versions(key, what, action, versions, stamp))
+        let what = AuditSubject::Source(key.clone());
+        self.put_audit(&version_event(key, what, action, versions, stamp))
     }
 
     /// Notes a change of a sink.
-    pub(super) fn audit_sink(
+    pub(super) fn put_sink_audit(
         &mut self,
         key: &SinkKey,
-        action: Action,
-        versions: (Option<&Version>, Option<&Version>),
-        stamp: &Stamp,
+        action: AuditAction,
+        versions: (Option<&DefinitionVersion>, Option<&DefinitionVersion>),
+        stamp: &AuditStamp,
     ) -> Result<(), StoreError> {
-        let what = What::Sink(key.clone());
-        self.audit(&of_versions(&key.source, what, action, versions, stamp))
+        let what = AuditSubject::Sink(key.clone());
+        self.put_audit(&version_event(&key.source, what, action, versions, stamp))
     }
 }
 
-fn of_versions(
+fn version_event(
     source: &SourceKey,
-    what: What,
-    action: Action,
-    (old, new): (Option<&Version>, Option<&Version>),
-    stamp: &Stamp,
-) -> Change {
-    Change {
+    what: AuditSubject,
+    action: AuditAction,
+    (old, new): (Option<&DefinitionVersion>, Option<&DefinitionVersion>),
+    stamp: &AuditStamp,
+) -> AuditEvent {
+    AuditEvent {
         project: source.branch.project,
         what,
         action,
@@ -224,32 +224,33 @@ impl Repo {
     ///
     /// # Errors
     /// The store's.
-    pub async fn note_refused(&self, change: &Change) -> Result<(), StoreError> {
-        let mut attempts = Attempts::default();
+    pub async fn record_rejection(&self, change: &AuditEvent) -> Result<(), StoreError> {
+        let mut attempts = TxnAttempts::default();
         loop {
-            let mut draft = Draft::default();
-            self.draft_unversioned(&mut draft, change.clone()).await?;
-            if self.commit(draft).await?.is_some() {
+            let mut builder = TxnBuilder::default();
+            self.add_unversioned_audit(&mut builder, change.clone())
+                .await?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
     /// Notes what has no version that tells it from others of its kind: of two of the same moment,
     /// the second is noted for the next one, so that it does not take the first one's place.
-    pub(super) async fn draft_unversioned(
+    pub(super) async fn add_unversioned_audit(
         &self,
-        draft: &mut Draft,
-        mut change: Change,
+        builder: &mut TxnBuilder,
+        mut change: AuditEvent,
     ) -> Result<(), StoreError> {
         loop {
             let id = change.id();
-            let key = Key::Audit(change.project, &id);
-            let taken: Option<Revised<Change>> = self.read(key).await?;
+            let key = StoreKey::Audit(change.project, &id);
+            let taken: Option<Versioned<AuditEvent>> = self.read(key).await?;
             if taken.is_none() {
-                draft.absent(key);
-                return draft.put(key, &change);
+                builder.expect_absent(key);
+                return builder.put(key, &change);
             }
             change.stamp.at = change.stamp.at.plus(Duration::from_millis(1));
         }
@@ -264,7 +265,7 @@ impl Repo {
         project: ProjectId,
         after: &str,
         limit: usize,
-    ) -> Result<Listing<Change>, StoreError> {
+    ) -> Result<ListPage<AuditEvent>, StoreError> {
         let prefix = keys::below(keys::AUDIT, &project);
         self.list(&prefix, after, limit).await
     }
@@ -297,11 +298,11 @@ impl Repo {
                 }
             }
             if !txn.ops.is_empty() {
-                let draft = Draft {
+                let builder = TxnBuilder {
                     txn,
-                    ..Draft::default()
+                    ..TxnBuilder::default()
                 };
-                self.commit(draft).await?;
+                self.commit(builder).await?;
             }
             match next {
                 Some(next) if page.more || after.as_ref() < Some(&next) => after = Some(next),

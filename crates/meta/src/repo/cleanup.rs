@@ -3,9 +3,9 @@
 use forebay_model::{FileKey, SinkKey, Slice, Statistics, Timestamp};
 
 use super::files::FileError;
-use super::{Attempts, Draft, Repo, Revised, statistics};
-use crate::keys::{self, Key};
-use crate::stored::book::Book;
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned, statistics};
+use crate::keys::{self, StoreKey};
+use crate::stored::sink_state::SinkState;
 
 impl Repo {
     /// Removes an imported file and its slices and adds what they held to the sink's book, in one
@@ -15,7 +15,7 @@ impl Repo {
     /// # Errors
     /// [`FileError::FileNotFound`] when there is no imported file of that key, or the store.
     pub async fn remove_imported(&self, key: &FileKey) -> Result<(), FileError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
             let file = self.imported_file(key).await?;
             let slices = keys::below(keys::IMPORTED_SLICES, key);
@@ -25,29 +25,31 @@ impl Repo {
                 .iter()
                 .fold(Statistics::default(), |sum, s| sum.plus(s.statistics));
             let held = statistics::held(&file, held);
-            let read = self.read::<Book>(Key::Book(&key.sink)).await?;
-            let mut book = read
+            let read = self
+                .read::<SinkState>(StoreKey::SinkState(&key.sink))
+                .await?;
+            let mut sink_state = read
                 .as_ref()
-                .map_or_else(Book::default, |b| b.value.clone());
-            book.removed = book.removed.plus(held);
-            book.removed_imported_rows += statistics::imported_rows(&file);
-            if let Some(cleared) = &mut book.cleared
+                .map_or_else(SinkState::default, |b| b.value.clone());
+            sink_state.removed = sink_state.removed.plus(held);
+            sink_state.removed_imported_rows += statistics::imported_rows(&file);
+            if let Some(cleared) = &mut sink_state.cleared
                 && key.opened_at > cleared.up_to
             {
                 cleared.removed_since = cleared.removed_since.plus(held);
             }
-            book.removed_up_to = book.removed_up_to.max(Some(key.opened_at));
-            let mut draft = Draft::default();
-            draft.unchanged(Key::ImportedFile(key), &file);
-            draft.delete(Key::ImportedFile(key));
-            draft.delete_below(slices);
-            draft.delete_below(keys::below(keys::STATISTICS, key));
-            draft.as_read(Key::Book(&key.sink), read.as_ref());
-            draft.put(Key::Book(&key.sink), &book)?;
-            if self.commit(draft).await?.is_some() {
+            sink_state.removed_up_to = sink_state.removed_up_to.max(Some(key.opened_at));
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::ImportedFile(key), &file);
+            builder.delete(StoreKey::ImportedFile(key));
+            builder.delete_below(slices);
+            builder.delete_below(keys::below(keys::STATISTICS, key));
+            builder.expect_as_read(StoreKey::SinkState(&key.sink), read.as_ref());
+            builder.put(StoreKey::SinkState(&key.sink), &sink_state)?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -58,7 +60,7 @@ impl Repo {
     /// # Errors
     /// The store's.
     pub async fn removed_up_to(&self, sink: &SinkKey) -> Result<Option<Timestamp>, FileError> {
-        let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
-        Ok(book.and_then(|b| b.removed_up_to))
+        let sink_state: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
+        Ok(sink_state.and_then(|b| b.removed_up_to))
     }
 }

@@ -6,14 +6,14 @@
 //! where it is: as in flight until its block is noted, as a dead letter from then on.
 
 use forebay_model::{
-    DeadRows, File, FileKey, FileState, SliceState, Stamp, Statistics, Timestamp, VolumeId,
+    AuditStamp, DeadRows, File, FileKey, FileState, SliceState, Statistics, Timestamp, VolumeId,
 };
 
-use super::audit::{Action, Change, What};
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::files::FileError;
-use super::{Attempts, Draft, Repo, Revised};
-use crate::keys::{self, Key};
-use crate::stored::letters::LetterCounts;
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
+use crate::stored::dead_letters::DeadLetterCounts;
 
 impl Repo {
     /// Decides that the rows of a parked file become dead letters. It is not imported any more from
@@ -24,9 +24,9 @@ impl Repo {
     pub async fn reject_file(
         &self,
         key: &FileKey,
-        stamp: &Stamp,
-    ) -> Result<Revised<File>, FileError> {
-        let mut attempts = Attempts::default();
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<File>, FileError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.file(key).await?;
             if read.dead_rows.is_some() {
@@ -40,14 +40,14 @@ impl Repo {
                 cause: file.retry.reason.clone().unwrap_or_default(),
                 ..DeadRows::default()
             });
-            file.retry.hurry();
-            let mut draft = Draft::default();
-            draft.unchanged(Key::File(key), &read);
-            draft.put(Key::File(key), &file)?;
-            let change = Change {
+            file.retry.retry_now();
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            builder.put(StoreKey::File(key), &file)?;
+            let change = AuditEvent {
                 project: key.sink.source.branch.project,
-                what: What::Sink(key.sink.clone()),
-                action: Action::RejectFile,
+                what: AuditSubject::Sink(key.sink.clone()),
+                action: AuditAction::RejectFile,
                 description: format!(
                     "The rows of the file of {} become dead letters.",
                     key.opened_at
@@ -56,12 +56,12 @@ impl Repo {
                 new_version: None,
                 stamp: stamp.clone(),
             };
-            self.draft_unversioned(&mut draft, change).await?;
-            if let Some(revision) = self.commit(draft).await? {
+            self.add_unversioned_audit(&mut builder, change).await?;
+            if let Some(revision) = self.commit(builder).await? {
                 let value = file;
-                return Ok(Revised { value, revision });
+                return Ok(Versioned { value, revision });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -69,30 +69,30 @@ impl Repo {
     ///
     /// # Errors
     /// [`FileError::FileNotFound`], or the store.
-    pub async fn rows_dead(
+    pub async fn record_dead_rows(
         &self,
         key: &FileKey,
         volume: &VolumeId,
         progress: (u64, u64),
-        counts: &LetterCounts,
+        counts: &DeadLetterCounts,
     ) -> Result<(), FileError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.file(key).await?;
             let mut file = read.value.clone();
             let Some(dead) = &mut file.dead_rows else {
                 return Err(FileError::NotParked(key.clone()));
             };
-            (dead.moved, dead.next_letter) = (progress.0, Some(progress.1));
-            let mut draft = Draft::default();
-            draft.unchanged(Key::File(key), &read);
-            draft.put(Key::File(key), &file)?;
-            self.draft_counts(&mut draft, &key.sink, volume, counts)
+            (dead.moved, dead.next_dead_letter) = (progress.0, Some(progress.1));
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            builder.put(StoreKey::File(key), &file)?;
+            self.add_dead_letter_counts(&mut builder, &key.sink, volume, counts)
                 .await?;
-            if self.commit(draft).await?.is_some() {
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -101,16 +101,16 @@ impl Repo {
     /// # Errors
     /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`], or the store.
     pub async fn file_rejected(&self, key: &FileKey, now: Timestamp) -> Result<(), FileError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.file(key).await?;
-            let slices = self.slices_of(key).await?;
+            let slices = self.file_slices(key).await?;
             let mut file = read.value.clone();
             file.transition(FileState::Imported, now)?;
-            let mut draft = Draft::default();
-            draft.unchanged(Key::File(key), &read);
-            draft.delete(Key::File(key));
-            draft.put(Key::ImportedFile(key), &file)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            builder.delete(StoreKey::File(key));
+            builder.put(StoreKey::ImportedFile(key), &file)?;
             for read in &slices {
                 let mut slice = read.value.clone();
                 slice.transition(SliceState::Imported, now)?;
@@ -118,15 +118,15 @@ impl Repo {
                     lost_records: slice.statistics.lost_records,
                     ..Statistics::default()
                 };
-                draft.unchanged(Key::Slice(&slice.key), read);
-                draft.delete(Key::Slice(&slice.key));
-                draft.put(Key::ImportedSlice(&slice.key), &slice)?;
+                builder.expect_unchanged(StoreKey::Slice(&slice.key), read);
+                builder.delete(StoreKey::Slice(&slice.key));
+                builder.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
             }
-            draft.delete_below(keys::below(keys::STATISTICS, key));
-            if self.commit(draft).await?.is_some() {
+            builder.delete_below(keys::below(keys::STATISTICS, key));
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 }

@@ -3,28 +3,28 @@
 use std::error::Error;
 
 use forebay_model::{
-    Bound, BranchId, BranchKey, ProjectId, SettingsPatch, Sink, SinkKey, SinkTarget, Source,
-    SourceKey, SourceKind, Stamp, Version,
+    AuditStamp, BranchId, BranchKey, CountLimit, DefinitionVersion, ProjectId, SettingsPatch, Sink,
+    SinkKey, SinkTarget, Source, SourceKey, SourceKind,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::files::FileError;
-use super::tables::TableRefusal;
-use super::{Attempts, Draft, Repo};
-use crate::keys::{self, Key};
+use super::tables::TableRejection;
+use super::{Repo, TxnAttempts, TxnBuilder};
+use crate::keys::{self, StoreKey};
 use crate::store::StoreError;
 use crate::stored::definition::{SinkContentForm, SourceContentForm};
 
 /// A branch of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Branch {
+pub struct BranchDefinition {
     /// Which.
     pub key: BranchKey,
     /// The one that is meant when none is named.
     pub is_default: bool,
     /// Made when, by whom.
-    pub created: Stamp,
+    pub created: AuditStamp,
 }
 
 /// What a user can change of a source; a version keeps it.
@@ -43,7 +43,7 @@ pub struct SourceContent {
 impl SourceContent {
     /// That of a source.
     #[must_use]
-    pub fn of(source: &Source) -> Self {
+    pub fn from_source(source: &Source) -> Self {
         Self {
             kind: source.kind.clone(),
             name: source.name.clone(),
@@ -82,7 +82,7 @@ pub struct SinkContent {
 impl SinkContent {
     /// That of a sink.
     #[must_use]
-    pub fn of(sink: &Sink) -> Self {
+    pub fn from_sink(sink: &Sink) -> Self {
         Self {
             name: sink.name.clone(),
             description: sink.description.clone(),
@@ -114,7 +114,7 @@ fn hash(content: &impl Serialize) -> String {
 
 /// What there can't be any number of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
+pub enum LimitedResource {
     /// Sources of a branch.
     Sources,
     /// Sinks of a source.
@@ -125,7 +125,7 @@ pub enum Counted {
     SinkVersions,
 }
 
-impl std::fmt::Display for Counted {
+impl std::fmt::Display for LimitedResource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Sources => "source count",
@@ -163,9 +163,9 @@ pub enum DefinitionError {
     #[error("{what} limit reached, the maximum is {} (setting {})", bound.max, bound.setting)]
     LimitReached {
         /// Of what.
-        what: Counted,
+        what: LimitedResource,
         /// How many are allowed.
-        bound: Bound,
+        bound: CountLimit,
     },
     /// Records are still on their way to their tables.
     #[error("{files} files of the source are still on their way to their tables")]
@@ -175,10 +175,10 @@ pub enum DefinitionError {
     },
     /// The sink's project can't use its table.
     #[error(transparent)]
-    Table(#[from] TableRefusal),
+    Table(#[from] TableRejection),
     /// The caller's own check said no; nothing was changed.
     #[error(transparent)]
-    Refused(Box<dyn Error + Send + Sync>),
+    Rejected(Box<dyn Error + Send + Sync>),
     /// The sink's file could not be opened or closed with it.
     #[error(transparent)]
     File(#[from] FileError),
@@ -204,24 +204,24 @@ impl DefinitionError {
 }
 
 /// What a caller's own check says, in `update_…`: any error.
-pub type Refusal = Box<dyn Error + Send + Sync>;
+pub type UpdateRejection = Box<dyn Error + Send + Sync>;
 
 impl Repo {
     /// The version after `number`, of what [`LimitedResource`] says.
     pub(super) fn next_version(
         &self,
-        what: Counted,
+        what: LimitedResource,
         number: u32,
         hash: String,
         description: &str,
-        stamp: &Stamp,
-    ) -> Result<Version, DefinitionError> {
+        stamp: &AuditStamp,
+    ) -> Result<DefinitionVersion, DefinitionError> {
         let max = self.limits.versions;
         if number >= max {
-            let bound = Bound::new(max, "limits.versions");
+            let bound = CountLimit::new(max, "limits.versions");
             return Err(DefinitionError::LimitReached { what, bound });
         }
-        Ok(Version {
+        Ok(DefinitionVersion {
             number: number + 1,
             hash,
             description: description.to_owned(),
@@ -234,17 +234,17 @@ impl Repo {
         &self,
         branch: &BranchKey,
     ) -> Result<(), DefinitionError> {
-        let bound = Bound::new(self.limits.sources_per_branch, "limits.sourcesPerBranch");
+        let bound = CountLimit::new(self.limits.sources_per_branch, "limits.sourcesPerBranch");
         let siblings = self.count(&keys::below(keys::SOURCES, branch)).await?;
-        let what = Counted::Sources;
+        let what = LimitedResource::Sources;
         check_count(siblings, what, bound)
     }
 
     /// Refuses one more sink of a source than there may be.
     pub(super) async fn check_sink_count(&self, source: &SourceKey) -> Result<(), DefinitionError> {
-        let bound = Bound::new(self.limits.sinks_per_source, "limits.sinksPerSource");
+        let bound = CountLimit::new(self.limits.sinks_per_source, "limits.sinksPerSource");
         let siblings = self.count(&keys::below(keys::SINKS, source)).await?;
-        check_count(siblings, Counted::Sinks, bound)
+        check_count(siblings, LimitedResource::Sinks, bound)
     }
 
     /// The branch, made if it is not there.
@@ -255,25 +255,25 @@ impl Repo {
         &self,
         key: &BranchKey,
         is_default: bool,
-        stamp: &Stamp,
-    ) -> Result<Branch, DefinitionError> {
-        let mut attempts = Attempts::default();
+        stamp: &AuditStamp,
+    ) -> Result<BranchDefinition, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
         loop {
-            if let Some(branch) = self.read::<Branch>(Key::Branch(key)).await? {
+            if let Some(branch) = self.read::<BranchDefinition>(StoreKey::Branch(key)).await? {
                 return Ok(branch.value);
             }
-            let branch = Branch {
+            let branch = BranchDefinition {
                 key: *key,
                 is_default,
                 created: stamp.clone(),
             };
-            let mut draft = Draft::default();
-            draft.absent(Key::Branch(key));
-            draft.put(Key::Branch(key), &branch)?;
-            if self.commit(draft).await?.is_some() {
+            let mut builder = TxnBuilder::default();
+            builder.expect_absent(StoreKey::Branch(key));
+            builder.put(StoreKey::Branch(key), &branch)?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(branch);
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -283,7 +283,7 @@ impl Repo {
     /// When the store fails.
     pub async fn default_branch(&self, project: ProjectId) -> Result<Option<BranchId>, StoreError> {
         let prefix = keys::below(keys::BRANCHES, &project);
-        let branches = self.read_all::<Branch>(&prefix).await?;
+        let branches = self.read_all::<BranchDefinition>(&prefix).await?;
         let default = branches.iter().find(|b| b.is_default);
         Ok(default.map(|b| b.key.branch))
     }
@@ -292,15 +292,19 @@ impl Repo {
     ///
     /// # Errors
     /// [`DefinitionError::BranchNotFound`], or when the store fails.
-    pub async fn branch(&self, key: &BranchKey) -> Result<Branch, DefinitionError> {
-        let found = self.read::<Branch>(Key::Branch(key)).await?;
+    pub async fn branch(&self, key: &BranchKey) -> Result<BranchDefinition, DefinitionError> {
+        let found = self.read::<BranchDefinition>(StoreKey::Branch(key)).await?;
         found
             .map(|b| b.value)
             .ok_or(DefinitionError::BranchNotFound(*key))
     }
 }
 
-fn check_count(there: usize, what: Counted, bound: Bound) -> Result<(), DefinitionError> {
+fn check_count(
+    there: usize,
+    what: LimitedResource,
+    bound: CountLimit,
+) -> Result<(), DefinitionError> {
     if there >= bound.max {
         return Err(DefinitionError::LimitReached { what, bound });
     }

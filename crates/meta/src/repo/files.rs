@@ -17,8 +17,8 @@ use forebay_model::{
     Timestamp,
 };
 
-use super::{Repo, Revised, SLICES_MAX, VOLUMES_MAX};
-use crate::keys::{self, Key};
+use super::{Repo, SLICES_MAX, VOLUMES_MAX, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::StoreError;
 
 /// Why a file or slice was not changed or found.
@@ -60,7 +60,7 @@ pub enum FileError {
     NotParked(FileKey),
     /// Not all of the file is in staging.
     #[error("{left} slices of file \"{file}\" are not uploaded")]
-    SlicesLeft {
+    SlicesNotUploaded {
         /// Which file.
         file: FileKey,
         /// How many.
@@ -90,16 +90,16 @@ impl FileError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenedFile {
     /// The file.
-    pub file: Revised<File>,
+    pub file: Versioned<File>,
     /// One of each volume.
-    pub slices: Vec<Revised<Slice>>,
+    pub slices: Vec<Versioned<Slice>>,
 }
 
 /// What a rotation did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RotatedFile {
     /// The file that is now `closing`.
-    pub closed: Revised<File>,
+    pub closed: Versioned<File>,
     /// Its successor; `None` when the sink takes no records any more.
     pub opened: Option<OpenedFile>,
 }
@@ -108,16 +108,16 @@ pub struct RotatedFile {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RotatedSlice {
     /// The slice that is now `closing`.
-    pub closed: Revised<Slice>,
+    pub closed: Versioned<Slice>,
     /// Its successor.
-    pub opened: Revised<Slice>,
+    pub opened: Versioned<Slice>,
 }
 
 /// A file that is not imported, with all its slices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveFile {
     /// The file.
-    pub file: Revised<File>,
+    pub file: Versioned<File>,
     /// In the order of their keys: by volume, then by time.
     pub slices: Vec<ActiveSlice>,
 }
@@ -126,7 +126,7 @@ pub struct ActiveFile {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveSlice {
     /// The slice.
-    pub slice: Revised<Slice>,
+    pub slice: Versioned<Slice>,
     /// The final counts, from `uploading` on; before, what nodes have reported.
     pub statistics: Statistics,
 }
@@ -143,10 +143,10 @@ impl ActiveFile {
 
 impl Repo {
     /// The slices of a file that is not imported.
-    pub(super) async fn slices_of(
+    pub(super) async fn file_slices(
         &self,
         file: &FileKey,
-    ) -> Result<Vec<Revised<Slice>>, StoreError> {
+    ) -> Result<Vec<Versioned<Slice>>, StoreError> {
         self.read_all(&keys::below(keys::SLICES, file)).await
     }
 
@@ -154,8 +154,8 @@ impl Repo {
     ///
     /// # Errors
     /// [`FileError::FileNotFound`], or the store.
-    pub async fn file(&self, key: &FileKey) -> Result<Revised<File>, FileError> {
-        let found = self.read(Key::File(key)).await?;
+    pub async fn file(&self, key: &FileKey) -> Result<Versioned<File>, FileError> {
+        let found = self.read(StoreKey::File(key)).await?;
         found.ok_or_else(|| FileError::FileNotFound(key.clone()))
     }
 
@@ -163,8 +163,8 @@ impl Repo {
     ///
     /// # Errors
     /// [`FileError::FileNotFound`], or the store.
-    pub async fn imported_file(&self, key: &FileKey) -> Result<Revised<File>, FileError> {
-        let found = self.read(Key::ImportedFile(key)).await?;
+    pub async fn imported_file(&self, key: &FileKey) -> Result<Versioned<File>, FileError> {
+        let found = self.read(StoreKey::ImportedFile(key)).await?;
         found.ok_or_else(|| FileError::FileNotFound(key.clone()))
     }
 
@@ -207,7 +207,7 @@ impl Repo {
     pub async fn imported_files(
         &self,
         sink: Option<&SinkKey>,
-    ) -> Result<Vec<Revised<File>>, FileError> {
+    ) -> Result<Vec<Versioned<File>>, FileError> {
         let all = keys::IMPORTED_FILES;
         let prefix = sink.map_or_else(|| all.to_owned(), |s| keys::below(all, s));
         Ok(self.read_all(&prefix).await?)
@@ -215,12 +215,12 @@ impl Repo {
 }
 
 /// `now`, or just after `last` when the clock has not passed it.
-pub(super) fn after(last: Timestamp, now: Timestamp) -> Timestamp {
+pub(super) fn next_opened_at(last: Timestamp, now: Timestamp) -> Timestamp {
     now.max(last.plus(Duration::from_millis(1)))
 }
 
 /// The joint table of [`FileState`].
-pub(super) fn check_joint(file: &File, slice: &Slice) -> Result<(), FileError> {
+pub(super) fn check_states(file: &File, slice: &Slice) -> Result<(), FileError> {
     if file.state.allows(slice.state) {
         Ok(())
     } else {

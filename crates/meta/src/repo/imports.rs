@@ -2,10 +2,10 @@
 
 use forebay_model::{File, FileKey, FileState, Slice, SliceState, TableSink, Timestamp};
 
-use super::files::{FileError, check_joint};
-use super::slices::Failure;
-use super::{Attempts, Draft, Repo, Revised};
-use crate::keys::{self, Key};
+use super::files::{FileError, check_states};
+use super::slices::StepFailure;
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 
 impl Repo {
     /// All of the file is in staging: from `closing` to `importing`. A file without records goes
@@ -18,38 +18,38 @@ impl Repo {
         &self,
         key: &FileKey,
         now: Timestamp,
-    ) -> Result<Revised<File>, FileError> {
-        let mut attempts = Attempts::default();
+    ) -> Result<Versioned<File>, FileError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.file(key).await?;
-            let slices = self.slices_of(key).await?;
+            let slices = self.file_slices(key).await?;
             let mut file = read.value.clone();
             file.transition(FileState::Importing, now)?;
             let left = slices.iter().filter(|s| s.state != SliceState::Uploaded);
             let left = left.count();
             if left > 0 {
-                return Err(FileError::SlicesLeft {
+                return Err(FileError::SlicesNotUploaded {
                     file: key.clone(),
                     left,
                 });
             }
             file.is_empty = slices.iter().all(|s| s.is_empty);
-            let mut draft = Draft::default();
+            let mut builder = TxnBuilder::default();
             // No slice is added to a file that is not `writing`, and none goes back: the file
             // stands for them.
-            draft.unchanged(Key::File(key), &read);
+            builder.expect_unchanged(StoreKey::File(key), &read);
             if file.is_empty {
-                draft_import(&mut draft, &mut file, &slices, now)?;
+                add_import(&mut builder, &mut file, &slices, now)?;
             } else {
-                draft.put(Key::File(key), &file)?;
+                builder.put(StoreKey::File(key), &file)?;
             }
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: file,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -64,7 +64,7 @@ impl Repo {
         key: &FileKey,
         rows: u64,
         now: Timestamp,
-    ) -> Result<Revised<File>, FileError> {
+    ) -> Result<Versioned<File>, FileError> {
         self.file_imported_by(key, rows, None, now).await
     }
 
@@ -79,26 +79,26 @@ impl Repo {
         rows: u64,
         by: Option<&TableSink>,
         now: Timestamp,
-    ) -> Result<Revised<File>, FileError> {
-        let mut attempts = Attempts::default();
+    ) -> Result<Versioned<File>, FileError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.file(key).await?;
-            let slices = self.slices_of(key).await?;
+            let slices = self.file_slices(key).await?;
             let mut file = read.value.clone();
             file.imported_rows = rows;
             if let Some(by) = by {
                 file.table = by.clone();
             }
-            let mut draft = Draft::default();
-            draft.unchanged(Key::File(key), &read);
-            draft_import(&mut draft, &mut file, &slices, now)?;
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            add_import(&mut builder, &mut file, &slices, now)?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: file,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -109,50 +109,50 @@ impl Repo {
     pub async fn file_failed(
         &self,
         key: &FileKey,
-        failure: &Failure,
+        failure: &StepFailure,
         now: Timestamp,
-    ) -> Result<Revised<File>, FileError> {
-        let mut attempts = Attempts::default();
+    ) -> Result<Versioned<File>, FileError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.file(key).await?;
             let mut file = read.value.clone();
             let f = failure;
             file.retry
-                .failed(f.reason.clone(), f.terminal, now, &f.backoff, f.random);
-            let mut draft = Draft::default();
-            draft.unchanged(Key::File(key), &read);
-            draft.put(Key::File(key), &file)?;
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+                .record_failure(f.reason.clone(), f.terminal, now, &f.backoff, f.random);
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            builder.put(StoreKey::File(key), &file)?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: file,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 }
 
 /// Moves an `importing` file and its slices to the imported ones. Two operations a slice and three
 /// more: within the store's limit for [`super::SLICES_MAX`].
-fn draft_import(
-    draft: &mut Draft,
+fn add_import(
+    builder: &mut TxnBuilder,
     file: &mut File,
-    slices: &[Revised<Slice>],
+    slices: &[Versioned<Slice>],
     now: Timestamp,
 ) -> Result<(), FileError> {
     file.transition(FileState::Imported, now)?;
-    draft.delete(Key::File(&file.key));
-    draft.put(Key::ImportedFile(&file.key), file)?;
+    builder.delete(StoreKey::File(&file.key));
+    builder.put(StoreKey::ImportedFile(&file.key), file)?;
     for read in slices {
         let mut slice = read.value.clone();
         slice.transition(SliceState::Imported, now)?;
-        check_joint(file, &slice)?;
-        draft.unchanged(Key::Slice(&slice.key), read);
-        draft.delete(Key::Slice(&slice.key));
-        draft.put(Key::ImportedSlice(&slice.key), &slice)?;
+        check_states(file, &slice)?;
+        builder.expect_unchanged(StoreKey::Slice(&slice.key), read);
+        builder.delete(StoreKey::Slice(&slice.key));
+        builder.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
     }
     // Reports that came late, after the slice had its final counts.
-    draft.delete_below(keys::below(keys::STATISTICS, &file.key));
+    builder.delete_below(keys::below(keys::STATISTICS, &file.key));
     Ok(())
 }

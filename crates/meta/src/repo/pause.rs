@@ -1,12 +1,12 @@
 //! The delivery of topics stopped and begun again. Records are taken all the same.
 
-use forebay_model::{Paused, Sink, SinkKey, Stamp};
+use forebay_model::{AuditStamp, PauseInfo, Sink, SinkKey};
 
-use super::audit::Action;
-use super::definitions::{Counted, DefinitionError};
+use super::audit::AuditAction;
+use super::definitions::{DefinitionError, LimitedResource};
 use super::sinks::put_sink;
-use super::{Attempts, Draft, Repo, Revised};
-use crate::keys::Key;
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::StoreKey;
 
 impl Repo {
     /// Stops the delivery of a topic. One that is stopped stays as it is.
@@ -17,9 +17,9 @@ impl Repo {
         &self,
         key: &SinkKey,
         reason: &str,
-        stamp: &Stamp,
-    ) -> Result<Revised<Sink>, DefinitionError> {
-        let paused = Paused {
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let paused = PauseInfo {
             stamp: stamp.clone(),
             reason: reason.to_owned(),
         };
@@ -33,18 +33,18 @@ impl Repo {
     pub async fn resume_sink(
         &self,
         key: &SinkKey,
-        stamp: &Stamp,
-    ) -> Result<Revised<Sink>, DefinitionError> {
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
         self.set_paused(key, None, stamp).await
     }
 
     async fn set_paused(
         &self,
         key: &SinkKey,
-        to: Option<Paused>,
-        stamp: &Stamp,
-    ) -> Result<Revised<Sink>, DefinitionError> {
-        let mut attempts = Attempts::default();
+        to: Option<PauseInfo>,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.sink(key).await?;
             if read.target.topic().is_none() {
@@ -56,22 +56,22 @@ impl Repo {
             let mut sink = read.value.clone();
             sink.paused.clone_from(&to);
             let (action, description) = match to {
-                Some(_) => (Action::Pause, "Paused."),
-                None => (Action::Resume, "Resumed."),
+                Some(_) => (AuditAction::Pause, "Paused."),
+                None => (AuditAction::Resume, "Resumed."),
             };
             let (number, hash) = (sink.version.number, sink.version.hash);
-            let what = Counted::SinkVersions;
+            let what = LimitedResource::SinkVersions;
             sink.version = self.next_version(what, number, hash, description, stamp)?;
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Sink(key), &read);
-            put_sink(&mut draft, &sink)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Sink(key), &read);
+            put_sink(&mut builder, &sink)?;
             let versions = (Some(&read.version), Some(&sink.version));
-            draft.audit_sink(key, action, versions, stamp)?;
-            if let Some(revision) = self.commit(draft).await? {
+            builder.put_sink_audit(key, action, versions, stamp)?;
+            if let Some(revision) = self.commit(builder).await? {
                 let value = sink;
-                return Ok(Revised { value, revision });
+                return Ok(Versioned { value, revision });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 }

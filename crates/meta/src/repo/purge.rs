@@ -3,17 +3,17 @@
 //! Nothing of a source is forgotten while records of it are on their way: they were acknowledged,
 //! so they reach their tables first.
 
-use forebay_model::{Sink, SourceKey, Stamp, Statistics};
+use forebay_model::{AuditStamp, Sink, SourceKey, Statistics};
 
-use super::audit::Action;
+use super::audit::AuditAction;
 use super::definitions::DefinitionError;
-use super::{Attempts, Draft, Repo, Revised};
-use crate::keys::{self, Key};
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::{Revision, StoreError};
-use crate::stored::book::{Book, Cleared};
+use crate::stored::sink_state::{ClearedStatistics, SinkState};
 
 /// Books that go into one transaction.
-const BOOKS_PER_TXN: usize = 1000;
+const SINK_STATES_PER_TXN: usize = 1000;
 
 impl Repo {
     /// How many files of a source are on their way, deleted sinks included.
@@ -37,14 +37,14 @@ impl Repo {
     pub async fn purge_source(
         &self,
         key: &SourceKey,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<Revision, DefinitionError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
             if let Some(revision) = self.try_purge(key, stamp).await? {
                 return Ok(revision);
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -52,7 +52,7 @@ impl Repo {
     async fn try_purge(
         &self,
         key: &SourceKey,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<Option<Revision>, DefinitionError> {
         let read = self.deleted_source(key).await?;
         let files = self.files_in_flight(key).await?;
@@ -61,39 +61,40 @@ impl Repo {
         }
         let sinks = keys::below(keys::DELETED_SINKS, key);
         let sinks = self.read_all::<Sink>(&sinks).await?;
-        let (before, last) = sinks.split_at(sinks.len().saturating_sub(BOOKS_PER_TXN));
-        for some in before.chunks(BOOKS_PER_TXN) {
-            let mut draft = Draft::default();
-            draft.unchanged(Key::DeletedSource(key), &read);
-            self.draft_hidden(&mut draft, some).await?;
-            if self.commit(draft).await?.is_none() {
+        let (before, last) = sinks.split_at(sinks.len().saturating_sub(SINK_STATES_PER_TXN));
+        for some in before.chunks(SINK_STATES_PER_TXN) {
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::DeletedSource(key), &read);
+            self.add_hidden_statistics(&mut builder, some).await?;
+            if self.commit(builder).await?.is_none() {
                 return Ok(None);
             }
         }
-        let mut draft = Draft::default();
+        let mut builder = TxnBuilder::default();
         // No file of a source comes into being while it stays deleted.
-        draft.unchanged(Key::DeletedSource(key), &read);
-        draft.absent(Key::Source(key));
-        draft.audit_source(key, Action::Purge, (Some(&read.version), None), stamp)?;
-        draft.delete(Key::DeletedSource(key));
-        draft.delete_below(keys::below(keys::SOURCE_VERSIONS, key));
-        draft.delete_below(keys::below(keys::DELETED_SINKS, key));
-        draft.delete_below(keys::below(keys::SINK_VERSIONS, key));
-        self.draft_hidden(&mut draft, last).await?;
-        Ok(self.commit(draft).await?)
+        builder.expect_unchanged(StoreKey::DeletedSource(key), &read);
+        builder.expect_absent(StoreKey::Source(key));
+        builder.put_source_audit(key, AuditAction::Purge, (Some(&read.version), None), stamp)?;
+        builder.delete(StoreKey::DeletedSource(key));
+        builder.delete_below(keys::below(keys::SOURCE_VERSIONS, key));
+        builder.delete_below(keys::below(keys::DELETED_SINKS, key));
+        builder.delete_below(keys::below(keys::SINK_VERSIONS, key));
+        self.add_hidden_statistics(&mut builder, last).await?;
+        Ok(self.commit(builder).await?)
     }
 
     /// Hides what the books of these sinks have counted.
-    async fn draft_hidden(
+    async fn add_hidden_statistics(
         &self,
-        draft: &mut Draft,
-        sinks: &[Revised<Sink>],
+        builder: &mut TxnBuilder,
+        sinks: &[Versioned<Sink>],
     ) -> Result<(), DefinitionError> {
         for sink in sinks {
-            let read: Option<Revised<Book>> = self.read(Key::Book(&sink.key)).await?;
+            let read: Option<Versioned<SinkState>> =
+                self.read(StoreKey::SinkState(&sink.key)).await?;
             if let Some(read) = read {
-                draft.unchanged(Key::Book(&sink.key), &read);
-                draft.put(Key::Book(&sink.key), &hidden(read.value))?;
+                builder.expect_unchanged(StoreKey::SinkState(&sink.key), &read);
+                builder.put(StoreKey::SinkState(&sink.key), &hide_statistics(read.value))?;
             }
         }
         Ok(())
@@ -101,10 +102,10 @@ impl Repo {
 }
 
 /// The book with all that it has counted hidden.
-fn hidden(mut book: Book) -> Book {
-    book.cleared = book.last_opened_at.map(|up_to| Cleared {
+fn hide_statistics(mut sink_state: SinkState) -> SinkState {
+    sink_state.cleared = sink_state.last_opened_at.map(|up_to| ClearedStatistics {
         up_to,
         removed_since: Statistics::default(),
     });
-    book
+    sink_state
 }

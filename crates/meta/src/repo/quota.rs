@@ -1,11 +1,11 @@
 //! What operators have set for projects, in place of the server's configuration.
 
-use forebay_model::quota::OwnQuota;
-use forebay_model::{ProjectId, Stamp};
+use forebay_model::quota::QuotaOverrides;
+use forebay_model::{AuditStamp, ProjectId};
 
-use super::audit::{Action, Change, What};
-use super::{Attempts, Draft, Repo, Revised};
-use crate::keys::Key;
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::StoreKey;
 use crate::store::StoreError;
 
 /// Why a quota was not set.
@@ -24,8 +24,8 @@ impl Repo {
     ///
     /// # Errors
     /// The store's.
-    pub async fn quota(&self, project: ProjectId) -> Result<OwnQuota, StoreError> {
-        let read: Option<Revised<OwnQuota>> = self.read(Key::Quota(project)).await?;
+    pub async fn quota(&self, project: ProjectId) -> Result<QuotaOverrides, StoreError> {
+        let read: Option<Versioned<QuotaOverrides>> = self.read(StoreKey::Quota(project)).await?;
         Ok(read.map(|r| r.value).unwrap_or_default())
     }
 
@@ -37,55 +37,58 @@ impl Repo {
     pub async fn set_quota(
         &self,
         project: ProjectId,
-        quota: &OwnQuota,
-        stamp: &Stamp,
+        quota: &QuotaOverrides,
+        stamp: &AuditStamp,
     ) -> Result<(), QuotaError> {
-        let mut attempts = Attempts::default();
-        let key = Key::Quota(project);
+        let mut attempts = TxnAttempts::default();
+        let key = StoreKey::Quota(project);
         loop {
-            let read: Option<Revised<OwnQuota>> = self.read(key).await?;
+            let read: Option<Versioned<QuotaOverrides>> = self.read(key).await?;
             let before = read.as_ref().map(|r| r.value).unwrap_or_default();
             if before == *quota {
                 return Ok(());
             }
-            let mut draft = Draft::default();
-            draft.as_read(key, read.as_ref());
-            if *quota == OwnQuota::default() {
-                draft.delete(key);
+            let mut builder = TxnBuilder::default();
+            builder.expect_as_read(key, read.as_ref());
+            if *quota == QuotaOverrides::default() {
+                builder.delete(key);
             } else {
-                draft.put(key, quota)?;
+                builder.put(key, quota)?;
             }
-            let change = Change {
+            let change = AuditEvent {
                 project,
-                what: What::Quota,
-                action: Action::Update,
-                description: changed(&before, quota),
+                what: AuditSubject::Quota,
+                action: AuditAction::Update,
+                description: describe_change(&before, quota),
                 old_version: None,
                 new_version: None,
                 stamp: stamp.clone(),
             };
-            self.draft_unversioned(&mut draft, change).await?;
-            if self.commit(draft).await?.is_some() {
+            self.add_unversioned_audit(&mut builder, change).await?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 }
 
 /// Each value that differs, for people.
-fn changed(before: &OwnQuota, after: &OwnQuota) -> String {
-    let texts = |quota: &OwnQuota| {
+fn describe_change(before: &QuotaOverrides, after: &QuotaOverrides) -> String {
+    let texts = |quota: &QuotaOverrides| {
         [
-            ("requestsPerSecond", text(quota.requests_per_second)),
-            ("bytesPerSecond", text(quota.bytes_per_second)),
-            ("connections", text(quota.connections)),
-            ("diskBytes", text(quota.disk_bytes)),
+            ("requestsPerSecond", value_text(quota.requests_per_second)),
+            ("bytesPerSecond", value_text(quota.bytes_per_second)),
+            ("connections", value_text(quota.connections)),
+            ("diskBytes", value_text(quota.disk_bytes)),
             (
                 "sourceRequestsPerSecond",
-                text(quota.source_requests_per_second),
+                value_text(quota.source_requests_per_second),
             ),
-            ("sourceBytesPerSecond", text(quota.source_bytes_per_second)),
+            (
+                "sourceBytesPerSecond",
+                value_text(quota.source_bytes_per_second),
+            ),
         ]
     };
     let pairs = texts(before).into_iter().zip(texts(after));
@@ -96,6 +99,6 @@ fn changed(before: &OwnQuota, after: &OwnQuota) -> String {
     named.join(", ")
 }
 
-fn text<T: ToString>(value: Option<T>) -> String {
+fn value_text<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "default".to_owned(), |v| v.to_string())
 }

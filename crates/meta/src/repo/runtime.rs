@@ -2,13 +2,13 @@
 
 use forebay_model::{NodeId, Timestamp, VolumeId};
 
-use super::{Attempts, Draft, Repo};
-use crate::keys::{self, Key};
+use super::{Repo, TxnAttempts, TxnBuilder};
+use crate::keys::{self, StoreKey};
 use crate::store::{LeaseId, Revision, StoreError};
 
 /// The cluster: everything that shares one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
+pub struct ClusterInfo {
     /// Made once, at random.
     pub id: String,
 }
@@ -26,7 +26,7 @@ pub struct Node {
 
 /// How far a source node has followed files and slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Processed {
+pub struct ProcessedRevision {
     /// Which node.
     pub node: NodeId,
     /// It has left every slice that was closed up to this transaction.
@@ -35,7 +35,7 @@ pub struct Processed {
 
 /// A volume that can be written to. Its id has no `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Volume {
+pub struct RegisteredVolume {
     /// Which.
     pub id: VolumeId,
     /// On which node.
@@ -48,21 +48,21 @@ impl Repo {
     /// # Errors
     /// The store's.
     pub async fn cluster_id(&self, random: u128) -> Result<String, StoreError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
-            if let Some(cluster) = self.read::<Cluster>(Key::Cluster).await? {
+            if let Some(cluster) = self.read::<ClusterInfo>(StoreKey::Cluster).await? {
                 return Ok(cluster.value.id);
             }
-            let cluster = Cluster {
+            let cluster = ClusterInfo {
                 id: format!("{random:032x}"),
             };
-            let mut draft = Draft::default();
-            draft.absent(Key::Cluster);
-            draft.put(Key::Cluster, &cluster)?;
-            if self.commit(draft).await?.is_some() {
+            let mut builder = TxnBuilder::default();
+            builder.expect_absent(StoreKey::Cluster);
+            builder.put(StoreKey::Cluster, &cluster)?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(cluster.id);
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -71,9 +71,9 @@ impl Repo {
     /// # Errors
     /// [`StoreError::LeaseNotFound`], or the store's.
     pub async fn register_node(&self, node: &Node, lease: LeaseId) -> Result<(), StoreError> {
-        let mut draft = Draft::default();
-        draft.put_leased(Key::Node(&node.id), node, lease)?;
-        self.commit(draft).await.map(drop)
+        let mut builder = TxnBuilder::default();
+        builder.put_leased(StoreKey::Node(&node.id), node, lease)?;
+        self.commit(builder).await.map(drop)
     }
 
     /// Live nodes.
@@ -89,17 +89,21 @@ impl Repo {
     ///
     /// # Errors
     /// [`StoreError::LeaseNotFound`], or the store's.
-    pub async fn register_volume(&self, volume: &Volume, lease: LeaseId) -> Result<(), StoreError> {
-        let mut draft = Draft::default();
-        draft.put_leased(Key::Volume(&volume.id), volume, lease)?;
-        self.commit(draft).await.map(drop)
+    pub async fn register_volume(
+        &self,
+        volume: &RegisteredVolume,
+        lease: LeaseId,
+    ) -> Result<(), StoreError> {
+        let mut builder = TxnBuilder::default();
+        builder.put_leased(StoreKey::Volume(&volume.id), volume, lease)?;
+        self.commit(builder).await.map(drop)
     }
 
     /// Volumes that can be written to, sorted by id.
     ///
     /// # Errors
     /// The store's.
-    pub async fn volumes(&self) -> Result<Vec<Volume>, StoreError> {
+    pub async fn volumes(&self) -> Result<Vec<RegisteredVolume>, StoreError> {
         let volumes = self.read_all(keys::VOLUMES).await?;
         Ok(volumes.into_iter().map(|v| v.value).collect())
     }
@@ -131,13 +135,13 @@ impl Repo {
         revision: Revision,
         lease: LeaseId,
     ) -> Result<(), StoreError> {
-        let processed = Processed {
+        let processed = ProcessedRevision {
             node: node.clone(),
             revision,
         };
-        let mut draft = Draft::default();
-        draft.put_leased(Key::Processed(node), &processed, lease)?;
-        self.commit(draft).await.map(drop)
+        let mut builder = TxnBuilder::default();
+        builder.put_leased(StoreKey::Processed(node), &processed, lease)?;
+        self.commit(builder).await.map(drop)
     }
 
     /// How far each live source node is. A slice that was closed at *R* is complete when all of
@@ -145,7 +149,7 @@ impl Repo {
     ///
     /// # Errors
     /// The store's.
-    pub async fn processed_revisions(&self) -> Result<Vec<Processed>, StoreError> {
+    pub async fn processed_revisions(&self) -> Result<Vec<ProcessedRevision>, StoreError> {
         let processed = self.read_all(keys::PROCESSED).await?;
         Ok(processed.into_iter().map(|p| p.value).collect())
     }

@@ -10,18 +10,19 @@
 //! A table sink has an open file if and only if it and its source take records; a topic has none.
 
 use forebay_model::{
-    Deleted, Disabled, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId,
+    AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, Sink, SinkKey, Source, SourceKey,
+    VolumeId,
 };
 
-use super::audit::Action;
-use super::definitions::{Counted, DefinitionError, Refusal, SinkContent};
-use super::portions::SinkPages;
-use super::turn::{Turn, Under};
-use super::{Attempts, Draft, Listing, Repo, Revised};
-use crate::keys::{self, Key};
+use super::audit::AuditAction;
+use super::bulk_changes::SinkPages;
+use super::definitions::{DefinitionError, LimitedResource, SinkContent, UpdateRejection};
+use super::rotation::{ActiveSinkDefinition, FileRotation};
+use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::Revision;
-use crate::stored::book::Book;
-use crate::stored::definition::KeptVersion;
+use crate::stored::definition::StoredVersion;
+use crate::stored::sink_state::SinkState;
 
 impl Repo {
     /// Makes a sink and opens its first file. An id that exists only as deleted is brought back
@@ -38,19 +39,22 @@ impl Repo {
         content: SinkContent,
         description: &str,
         volumes: &[VolumeId],
-        stamp: &Stamp,
-    ) -> Result<Revised<Sink>, DefinitionError> {
-        let _turn = self.lines.wait(Key::Source(&key.source).to_string()).await;
-        let mut attempts = Attempts::default();
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let _guard = self
+            .locks
+            .lock(StoreKey::Source(&key.source).to_string())
+            .await;
+        let mut attempts = TxnAttempts::default();
         loop {
             let source = self.source(&key.source).await?;
-            if self.read::<Sink>(Key::Sink(key)).await?.is_some() {
+            if self.read::<Sink>(StoreKey::Sink(key)).await?.is_some() {
                 return Err(DefinitionError::SinkExists(key.clone()));
             }
             self.check_sink_count(&key.source).await?;
-            let deleted = self.read::<Sink>(Key::DeletedSink(key)).await?;
+            let deleted = self.read::<Sink>(StoreKey::DeletedSink(key)).await?;
             let number = deleted.as_ref().map_or(0, |d| d.version.number);
-            let (what, hash) = (Counted::SinkVersions, content.hash());
+            let (what, hash) = (LimitedResource::SinkVersions, content.hash());
             let sink = Sink {
                 key: key.clone(),
                 name: content.name.clone(),
@@ -65,57 +69,60 @@ impl Repo {
                 disabled: None,
                 paused: None,
             };
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Source(&key.source), &source);
-            draft.put(Key::Source(&key.source), &source.value)?;
-            draft.absent(Key::Sink(key));
-            draft.as_read(Key::DeletedSink(key), deleted.as_ref());
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
+            builder.put(StoreKey::Source(&key.source), &source.value)?;
+            builder.expect_absent(StoreKey::Sink(key));
+            builder.expect_as_read(StoreKey::DeletedSink(key), deleted.as_ref());
             if deleted.is_some() {
-                draft.delete(Key::DeletedSink(key));
+                builder.delete(StoreKey::DeletedSink(key));
             }
-            put_sink(&mut draft, &sink)?;
+            put_sink(&mut builder, &sink)?;
             let versions = (deleted.as_ref().map(|d| &d.version), Some(&sink.version));
-            draft.audit_sink(key, Action::Create, versions, stamp)?;
-            self.draft_hold(&mut draft, &sink, stamp).await?;
-            self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
+            builder.put_sink_audit(key, AuditAction::Create, versions, stamp)?;
+            self.add_table_holder(&mut builder, &sink, stamp).await?;
+            self.add_sink_rotation(&mut builder, &source, &sink, volumes, stamp)
                 .await?;
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: sink,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
     /// Makes a sink a holder of its table.
-    pub(super) async fn draft_hold(
+    pub(super) async fn add_table_holder(
         &self,
-        draft: &mut Draft,
+        builder: &mut TxnBuilder,
         sink: &Sink,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<(), DefinitionError> {
         if let Some(table) = sink.target.table() {
-            self.draft_claim(draft, &sink.key, table, stamp).await??;
+            self.add_table_claim(builder, &sink.key, table, stamp)
+                .await??;
         }
         Ok(())
     }
 
     /// The same of a sink that comes with its source: one whose table is not its project's any more
     /// is switched off, and its source goes on without it.
-    pub(super) async fn draft_hold_or_disable(
+    pub(super) async fn add_table_holder_or_disable(
         &self,
-        draft: &mut Draft,
+        builder: &mut TxnBuilder,
         sink: &mut Sink,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<(), DefinitionError> {
         if let Some(table) = sink.target.table()
-            && let Err(refusal) = self.draft_claim(draft, &sink.key, table, stamp).await?
+            && let Err(rejection) = self
+                .add_table_claim(builder, &sink.key, table, stamp)
+                .await?
         {
-            sink.disabled = Some(Disabled {
+            sink.disabled = Some(DisableInfo {
                 stamp: stamp.clone(),
-                reason: format!("Switched off: {refusal}."),
+                reason: format!("Switched off: {rejection}."),
                 with_parent: false,
             });
         }
@@ -123,35 +130,35 @@ impl Repo {
     }
 
     /// Closes the sink's open file, if there is one, and opens one if the sink takes records.
-    pub(super) async fn draft_turn(
+    pub(super) async fn add_sink_rotation(
         &self,
-        draft: &mut Draft,
+        builder: &mut TxnBuilder,
         source: &Source,
         sink: &Sink,
         volumes: &[VolumeId],
-        stamp: &Stamp,
-    ) -> Result<Turn, DefinitionError> {
-        let shelf = self.shelf(&sink.key).await?;
+        stamp: &AuditStamp,
+    ) -> Result<FileRotation, DefinitionError> {
+        let sink_files = self.sink_files(&sink.key).await?;
         let is_table = sink.target.table().is_some();
         let open = source.is_active() && sink.is_active() && is_table;
-        let under = open.then_some(Under {
+        let definition = open.then_some(ActiveSinkDefinition {
             source,
             sink,
             volumes,
         });
-        if !is_table && shelf.book.is_none() {
+        if !is_table && sink_files.state.is_none() {
             // By its book a sink is remembered when all else of it is forgotten: then its stream is.
-            draft.put(Key::Book(&sink.key), &Book::default())?;
+            builder.put(StoreKey::SinkState(&sink.key), &SinkState::default())?;
         }
-        Ok(self.draft_file_turn(draft, &shelf, under, stamp.at)?)
+        Ok(self.add_file_rotation(builder, &sink_files, definition, stamp.at)?)
     }
 
     /// A sink that is not deleted.
     ///
     /// # Errors
     /// [`DefinitionError::SinkNotFound`], or the store.
-    pub async fn sink(&self, key: &SinkKey) -> Result<Revised<Sink>, DefinitionError> {
-        let found = self.read(Key::Sink(key)).await?;
+    pub async fn sink(&self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
+        let found = self.read(StoreKey::Sink(key)).await?;
         found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
     }
 
@@ -164,7 +171,7 @@ impl Repo {
         source: &SourceKey,
         after: &str,
         limit: usize,
-    ) -> Result<Listing<Sink>, DefinitionError> {
+    ) -> Result<ListPage<Sink>, DefinitionError> {
         let prefix = keys::below(keys::SINKS, source);
         Ok(self.list(&prefix, after, limit).await?)
     }
@@ -178,7 +185,7 @@ impl Repo {
         source: &SourceKey,
         max: usize,
     ) -> Result<Vec<Sink>, DefinitionError> {
-        self.first_of(keys::below(keys::SINKS, source), max).await
+        self.read_sinks(keys::below(keys::SINKS, source), max).await
     }
 
     /// All deleted sinks of a source, sorted by id.
@@ -190,10 +197,10 @@ impl Repo {
         source: &SourceKey,
     ) -> Result<Vec<Sink>, DefinitionError> {
         let prefix = keys::below(keys::DELETED_SINKS, source);
-        self.first_of(prefix, usize::MAX).await
+        self.read_sinks(prefix, usize::MAX).await
     }
 
-    async fn first_of(&self, prefix: String, max: usize) -> Result<Vec<Sink>, DefinitionError> {
+    async fn read_sinks(&self, prefix: String, max: usize) -> Result<Vec<Sink>, DefinitionError> {
         let mut pages = SinkPages::new(prefix);
         let mut sinks = Vec::new();
         while sinks.len() < max
@@ -213,7 +220,7 @@ impl Repo {
         source: &SourceKey,
         after: &str,
         limit: usize,
-    ) -> Result<Listing<Sink>, DefinitionError> {
+    ) -> Result<ListPage<Sink>, DefinitionError> {
         let prefix = keys::below(keys::DELETED_SINKS, source);
         Ok(self.list(&prefix, after, limit).await?)
     }
@@ -222,8 +229,8 @@ impl Repo {
     ///
     /// # Errors
     /// [`DefinitionError::SinkNotFound`], or the store.
-    pub async fn deleted_sink(&self, key: &SinkKey) -> Result<Revised<Sink>, DefinitionError> {
-        let found = self.read(Key::DeletedSink(key)).await?;
+    pub async fn deleted_sink(&self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
+        let found = self.read(StoreKey::DeletedSink(key)).await?;
         found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
     }
 
@@ -238,42 +245,42 @@ impl Repo {
         key: &SinkKey,
         description: &str,
         volumes: &[VolumeId],
-        stamp: &Stamp,
-        mut change: impl FnMut(&mut SinkContent) -> Result<(), Refusal> + Send,
-    ) -> Result<Revised<Sink>, DefinitionError> {
-        let mut attempts = Attempts::default();
+        stamp: &AuditStamp,
+        mut change: impl FnMut(&mut SinkContent) -> Result<(), UpdateRejection> + Send,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let source = self.source(&key.source).await?;
             let read = self.sink(key).await?;
-            let mut content = SinkContent::of(&read);
-            change(&mut content).map_err(DefinitionError::Refused)?;
+            let mut content = SinkContent::from_sink(&read);
+            change(&mut content).map_err(DefinitionError::Rejected)?;
             let mut sink = read.value.clone();
-            let (what, number) = (Counted::SinkVersions, sink.version.number);
+            let (what, number) = (LimitedResource::SinkVersions, sink.version.number);
             sink.version = self.next_version(what, number, content.hash(), description, stamp)?;
             content.write_into(&mut sink);
-            let mut draft = Draft::default();
+            let mut builder = TxnBuilder::default();
             // The source decides settings and activity of the file that is opened.
-            draft.unchanged(Key::Source(&key.source), &source);
-            draft.unchanged(Key::Sink(key), &read);
-            put_sink(&mut draft, &sink)?;
+            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
+            builder.expect_unchanged(StoreKey::Sink(key), &read);
+            put_sink(&mut builder, &sink)?;
             let versions = (Some(&read.version), Some(&sink.version));
-            draft.audit_sink(key, Action::Update, versions, stamp)?;
+            builder.put_sink_audit(key, AuditAction::Update, versions, stamp)?;
             let table = |s: &Sink| {
                 let table = s.target.table();
                 table.map(|t| self.table_key(t.backend, &t.table))
             };
             if table(&sink) != table(&read) {
-                self.draft_hold(&mut draft, &sink, stamp).await?;
+                self.add_table_holder(&mut builder, &sink, stamp).await?;
             }
-            self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
+            self.add_sink_rotation(&mut builder, &source, &sink, volumes, stamp)
                 .await?;
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: sink,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -286,8 +293,8 @@ impl Repo {
         key: &SinkKey,
         number: u32,
         volumes: &[VolumeId],
-        stamp: &Stamp,
-    ) -> Result<Revised<Sink>, DefinitionError> {
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
         let content = self.sink_version(key, number).await?.content;
         let description = format!("Rollback to version \"{number}\".");
         self.update_sink(key, &description, volumes, stamp, move |now| {
@@ -304,42 +311,42 @@ impl Repo {
     pub async fn delete_sink(
         &self,
         key: &SinkKey,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<Revision, DefinitionError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
             let sink = self.sink(key).await?;
-            let mut draft = Draft::default();
+            let mut builder = TxnBuilder::default();
             let versions = (Some(&sink.version), None);
-            draft.audit_sink(key, Action::Delete, versions, stamp)?;
-            self.draft_sink_deletion(&mut draft, sink, stamp, false)
+            builder.put_sink_audit(key, AuditAction::Delete, versions, stamp)?;
+            self.add_sink_deletion(&mut builder, sink, stamp, false)
                 .await?;
-            if let Some(revision) = self.commit(draft).await? {
+            if let Some(revision) = self.commit(builder).await? {
                 return Ok(revision);
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
     /// Moves a sink to the deleted and closes its file.
-    pub(super) async fn draft_sink_deletion(
+    pub(super) async fn add_sink_deletion(
         &self,
-        draft: &mut Draft,
-        sink: Revised<Sink>,
-        stamp: &Stamp,
+        builder: &mut TxnBuilder,
+        sink: Versioned<Sink>,
+        stamp: &AuditStamp,
         with_parent: bool,
     ) -> Result<(), DefinitionError> {
         let key = sink.key.clone();
-        draft.unchanged(Key::Sink(&key), &sink);
-        draft.delete(Key::Sink(&key));
+        builder.expect_unchanged(StoreKey::Sink(&key), &sink);
+        builder.delete(StoreKey::Sink(&key));
         let mut sink = sink.value;
-        sink.deleted = Some(Deleted {
+        sink.deleted = Some(DeletionInfo {
             stamp: stamp.clone(),
             with_parent,
         });
-        draft.put(Key::DeletedSink(&key), &sink)?;
-        let shelf = self.shelf(&key).await?;
-        self.draft_file_turn(draft, &shelf, None, stamp.at)?;
+        builder.put(StoreKey::DeletedSink(&key), &sink)?;
+        let sink_files = self.sink_files(&key).await?;
+        self.add_file_rotation(builder, &sink_files, None, stamp.at)?;
         Ok(())
     }
 
@@ -353,47 +360,48 @@ impl Repo {
         &self,
         key: &SinkKey,
         volumes: &[VolumeId],
-        stamp: &Stamp,
-    ) -> Result<Revised<Sink>, DefinitionError> {
-        let mut attempts = Attempts::default();
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let source = self.source(&key.source).await?;
-            let read = self.read::<Sink>(Key::DeletedSink(key)).await?;
+            let read = self.read::<Sink>(StoreKey::DeletedSink(key)).await?;
             let read = read.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))?;
             self.check_sink_count(&key.source).await?;
-            let version = self.undeleted_version(Counted::SinkVersions, &read.version, stamp)?;
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Source(&key.source), &source);
-            draft.put(Key::Source(&key.source), &source.value)?;
+            let version =
+                self.undeleted_version(LimitedResource::SinkVersions, &read.version, stamp)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
+            builder.put(StoreKey::Source(&key.source), &source.value)?;
             let versions = (Some(&read.version), Some(&version));
-            draft.audit_sink(key, Action::Undelete, versions, stamp)?;
+            builder.put_sink_audit(key, AuditAction::Undelete, versions, stamp)?;
             let sink = self
-                .draft_sink_return(&mut draft, &source, read, Some(version), volumes, stamp)
+                .add_sink_undeletion(&mut builder, &source, read, Some(version), volumes, stamp)
                 .await?;
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: sink,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
     /// Moves a sink back from the deleted and opens its file.
-    pub(super) async fn draft_sink_return(
+    pub(super) async fn add_sink_undeletion(
         &self,
-        draft: &mut Draft,
+        builder: &mut TxnBuilder,
         source: &Source,
-        read: Revised<Sink>,
-        version: Option<Version>,
+        read: Versioned<Sink>,
+        version: Option<DefinitionVersion>,
         volumes: &[VolumeId],
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<Sink, DefinitionError> {
         let key = read.key.clone();
-        draft.unchanged(Key::DeletedSink(&key), &read);
-        draft.delete(Key::DeletedSink(&key));
-        draft.absent(Key::Sink(&key));
+        builder.expect_unchanged(StoreKey::DeletedSink(&key), &read);
+        builder.delete(StoreKey::DeletedSink(&key));
+        builder.expect_absent(StoreKey::Sink(&key));
         let mut sink = read.value;
         sink.deleted = None;
         if source.is_active() {
@@ -402,16 +410,17 @@ impl Repo {
         }
         match version {
             Some(version) => {
-                self.draft_hold(draft, &sink, stamp).await?;
+                self.add_table_holder(builder, &sink, stamp).await?;
                 sink.version = version;
-                put_sink(draft, &sink)?;
+                put_sink(builder, &sink)?;
             }
             None => {
-                self.draft_hold_or_disable(draft, &mut sink, stamp).await?;
-                draft.put(Key::Sink(&key), &sink)?;
+                self.add_table_holder_or_disable(builder, &mut sink, stamp)
+                    .await?;
+                builder.put(StoreKey::Sink(&key), &sink)?;
             }
         }
-        self.draft_turn(draft, source, &sink, volumes, stamp)
+        self.add_sink_rotation(builder, source, &sink, volumes, stamp)
             .await?;
         Ok(sink)
     }
@@ -420,11 +429,14 @@ impl Repo {
     ///
     /// # Errors
     /// [`DefinitionError::SinkNotFound`], or the store.
-    pub async fn sink_versions(&self, key: &SinkKey) -> Result<Vec<Version>, DefinitionError> {
+    pub async fn sink_versions(
+        &self,
+        key: &SinkKey,
+    ) -> Result<Vec<DefinitionVersion>, DefinitionError> {
         self.sink(key).await?;
         let prefix = keys::below(keys::SINK_VERSIONS, key);
-        let kept = self.read_all::<KeptVersion<SinkContent>>(&prefix).await?;
-        Ok(kept.into_iter().map(|k| k.value.version).collect())
+        let versions = self.read_all::<StoredVersion<SinkContent>>(&prefix).await?;
+        Ok(versions.into_iter().map(|k| k.value.version).collect())
     }
 
     /// One version of a sink, with its content.
@@ -435,8 +447,8 @@ impl Repo {
         &self,
         key: &SinkKey,
         number: u32,
-    ) -> Result<KeptVersion<SinkContent>, DefinitionError> {
-        let found: Option<Revised<_>> = self.read(Key::SinkVersion(key, number)).await?;
+    ) -> Result<StoredVersion<SinkContent>, DefinitionError> {
+        let found: Option<Versioned<_>> = self.read(StoreKey::SinkVersion(key, number)).await?;
         found
             .map(|r| r.value)
             .ok_or(DefinitionError::VersionNotFound(number))
@@ -444,12 +456,15 @@ impl Repo {
 }
 
 /// Writes a sink and its present version.
-pub(super) fn put_sink(draft: &mut Draft, sink: &Sink) -> Result<(), DefinitionError> {
-    draft.put(Key::Sink(&sink.key), sink)?;
-    let kept = KeptVersion {
+pub(super) fn put_sink(builder: &mut TxnBuilder, sink: &Sink) -> Result<(), DefinitionError> {
+    builder.put(StoreKey::Sink(&sink.key), sink)?;
+    let stored_version = StoredVersion {
         version: sink.version.clone(),
-        content: SinkContent::of(sink),
+        content: SinkContent::from_sink(sink),
     };
-    draft.put(Key::SinkVersion(&sink.key, sink.version.number), &kept)?;
+    builder.put(
+        StoreKey::SinkVersion(&sink.key, sink.version.number),
+        &stored_version,
+    )?;
     Ok(())
 }

@@ -1,14 +1,16 @@
 //! Slices: from `writing` to `uploaded`.
 
-use forebay_model::{Backoff, File, Slice, SliceKey, SliceState, Staged, Statistics, Timestamp};
+use forebay_model::{
+    Backoff, File, Slice, SliceKey, SliceState, StagedChecksum, Statistics, Timestamp,
+};
 
-use super::files::{FileError, RotatedSlice, after, check_joint};
-use super::{Attempts, Draft, Repo, Revised, SLICES_MAX};
-use crate::keys::{self, Key};
+use super::files::{FileError, RotatedSlice, check_states, next_opened_at};
+use super::{Repo, SLICES_MAX, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 
 /// A failure of a step, and what decides when it is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct StepFailure {
     /// Why, for people.
     pub reason: String,
     /// Only a person can mend it.
@@ -24,8 +26,8 @@ impl Repo {
     ///
     /// # Errors
     /// [`FileError::SliceNotFound`], or the store.
-    pub async fn slice(&self, key: &SliceKey) -> Result<Revised<Slice>, FileError> {
-        let found = self.read(Key::Slice(key)).await?;
+    pub async fn slice(&self, key: &SliceKey) -> Result<Versioned<Slice>, FileError> {
+        let found = self.read(StoreKey::Slice(key)).await?;
         found.ok_or_else(|| FileError::SliceNotFound(key.clone()))
     }
 
@@ -33,10 +35,14 @@ impl Repo {
     ///
     /// # Errors
     /// The store's.
-    pub async fn knows_slice(&self, key: &SliceKey) -> Result<bool, FileError> {
+    pub async fn slice_exists(&self, key: &SliceKey) -> Result<bool, FileError> {
         // It goes from the one place to the other, and back if its table has lost it.
-        for place in [Key::Slice(key), Key::ImportedSlice(key), Key::Slice(key)] {
-            if self.read::<Slice>(place).await?.is_some() {
+        for location in [
+            StoreKey::Slice(key),
+            StoreKey::ImportedSlice(key),
+            StoreKey::Slice(key),
+        ] {
+            if self.read::<Slice>(location).await?.is_some() {
                 return Ok(true);
             }
         }
@@ -55,44 +61,44 @@ impl Repo {
         key: &SliceKey,
         now: Timestamp,
     ) -> Result<RotatedSlice, FileError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
-            let file = self.file_of(key).await?;
+            let file = self.slice_file(key).await?;
             let read = self.slice(key).await?;
             let mut closed = read.value.clone();
             closed.transition(SliceState::Closing, now)?;
-            check_joint(&file, &closed)?;
+            check_states(&file, &closed)?;
             let successor = Slice::open(
                 SliceKey {
-                    opened_at: after(key.opened_at, now),
+                    opened_at: next_opened_at(key.opened_at, now),
                     ..key.clone()
                 },
                 closed.compression,
             );
-            check_joint(&file, &successor)?;
+            check_states(&file, &successor)?;
             if self.count(&keys::below(keys::SLICES, &key.file)).await? >= SLICES_MAX {
                 return Err(FileError::SliceLimit(key.file.clone()));
             }
-            let mut draft = Draft::default();
+            let mut builder = TxnBuilder::default();
             // The file is still `writing`: its own rotation writes it.
-            draft.unchanged(Key::File(&key.file), &file);
-            draft.unchanged(Key::Slice(key), &read);
-            draft.put(Key::Slice(key), &closed)?;
-            draft.absent(Key::Slice(&successor.key));
-            draft.put(Key::Slice(&successor.key), &successor)?;
-            if let Some(revision) = self.commit(draft).await? {
-                let revised = |value| Revised { value, revision };
+            builder.expect_unchanged(StoreKey::File(&key.file), &file);
+            builder.expect_unchanged(StoreKey::Slice(key), &read);
+            builder.put(StoreKey::Slice(key), &closed)?;
+            builder.expect_absent(StoreKey::Slice(&successor.key));
+            builder.put(StoreKey::Slice(&successor.key), &successor)?;
+            if let Some(revision) = self.commit(builder).await? {
+                let revised = |value| Versioned { value, revision };
                 return Ok(RotatedSlice {
                     closed: revised(closed),
                     opened: revised(successor),
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
-    async fn file_of(&self, key: &SliceKey) -> Result<Revised<File>, FileError> {
-        let found = self.read(Key::File(&key.file)).await?;
+    async fn slice_file(&self, key: &SliceKey) -> Result<Versioned<File>, FileError> {
+        let found = self.read(StoreKey::File(&key.file)).await?;
         found.ok_or_else(|| FileError::SliceNotFound(key.clone()))
     }
 
@@ -107,7 +113,7 @@ impl Repo {
         key: &SliceKey,
         statistics: Statistics,
         now: Timestamp,
-    ) -> Result<Revised<Slice>, FileError> {
+    ) -> Result<Versioned<Slice>, FileError> {
         self.change_slice(key, true, |slice| {
             slice.transition(SliceState::Uploading, now)?;
             slice.statistics = statistics;
@@ -130,13 +136,13 @@ impl Repo {
     pub async fn slice_uploaded(
         &self,
         key: &SliceKey,
-        staged: Staged,
+        staged: StagedChecksum,
         lost_records: u64,
         now: Timestamp,
-    ) -> Result<Revised<Slice>, FileError> {
+    ) -> Result<Versioned<Slice>, FileError> {
         self.change_slice(key, false, |slice| {
             slice.transition(SliceState::Uploaded, now)?;
-            uploaded(slice, staged, lost_records);
+            set_staged(slice, staged, lost_records);
             Ok(())
         })
         .await
@@ -147,17 +153,17 @@ impl Repo {
     ///
     /// # Errors
     /// [`FileError::SliceNotFound`], also when it is not `uploaded`, or the store.
-    pub async fn slice_uploaded_again(
+    pub async fn slice_reuploaded(
         &self,
         key: &SliceKey,
-        staged: Staged,
+        staged: StagedChecksum,
         lost_records: u64,
-    ) -> Result<Revised<Slice>, FileError> {
+    ) -> Result<Versioned<Slice>, FileError> {
         self.change_slice(key, false, |slice| {
             if slice.state != SliceState::Uploaded {
                 return Err(FileError::SliceNotFound(key.clone()));
             }
-            uploaded(slice, staged, lost_records);
+            set_staged(slice, staged, lost_records);
             Ok(())
         })
         .await
@@ -170,14 +176,14 @@ impl Repo {
     pub async fn slice_failed(
         &self,
         key: &SliceKey,
-        failure: &Failure,
+        failure: &StepFailure,
         now: Timestamp,
-    ) -> Result<Revised<Slice>, FileError> {
+    ) -> Result<Versioned<Slice>, FileError> {
         self.change_slice(key, false, |slice| {
             let f = failure;
             slice
                 .retry
-                .failed(f.reason.clone(), f.terminal, now, &f.backoff, f.random);
+                .record_failure(f.reason.clone(), f.terminal, now, &f.backoff, f.random);
             Ok(())
         })
         .await
@@ -189,41 +195,41 @@ impl Repo {
         key: &SliceKey,
         drop_reports: bool,
         change: impl Fn(&mut Slice) -> Result<(), FileError> + Send + Sync,
-    ) -> Result<Revised<Slice>, FileError> {
-        let mut attempts = Attempts::default();
+    ) -> Result<Versioned<Slice>, FileError> {
+        let mut attempts = TxnAttempts::default();
         loop {
-            let file = self.file_of(key).await?;
+            let file = self.slice_file(key).await?;
             let read = self.slice(key).await?;
             let mut slice = read.value.clone();
             change(&mut slice)?;
-            check_joint(&file, &slice)?;
-            let mut draft = Draft::default();
-            draft.unchanged(Key::File(&key.file), &file);
-            draft.unchanged(Key::Slice(key), &read);
-            draft.put(Key::Slice(key), &slice)?;
+            check_states(&file, &slice)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(&key.file), &file);
+            builder.expect_unchanged(StoreKey::Slice(key), &read);
+            builder.put(StoreKey::Slice(key), &slice)?;
             if drop_reports {
-                draft.delete_below(keys::below(keys::STATISTICS, key));
+                builder.delete_below(keys::below(keys::STATISTICS, key));
             }
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: slice,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 }
 
 /// What is in staging, and what the log could not give any more.
-fn uploaded(slice: &mut Slice, staged: Staged, lost_records: u64) {
+fn set_staged(slice: &mut Slice, staged: StagedChecksum, lost_records: u64) {
     slice.staging_bytes = staged.bytes;
     slice.staging_crc32c = Some(staged.crc32c);
-    lose(slice, lost_records);
+    count_lost(slice, lost_records);
 }
 
 /// Records that nobody has any more.
-pub(super) fn lose(slice: &mut Slice, lost_records: u64) {
+pub(super) fn count_lost(slice: &mut Slice, lost_records: u64) {
     let lost = lost_records.min(slice.statistics.records);
     slice.statistics.records -= lost;
     slice.statistics.lost_records += lost;

@@ -1,13 +1,13 @@
 //! Sources deleted with their sinks, and brought back.
 
-use forebay_model::{Deleted, Source, SourceKey, Stamp, VolumeId};
+use forebay_model::{AuditStamp, DeletionInfo, Source, SourceKey, VolumeId};
 
-use super::audit::Action;
-use super::definitions::{Branch, Counted, DefinitionError};
-use super::portions::{Portion, SinkPages};
+use super::audit::AuditAction;
+use super::bulk_changes::{BatchSizer, SinkPages};
+use super::definitions::{BranchDefinition, DefinitionError, LimitedResource};
 use super::sources::put_source;
-use super::{Draft, Repo, Revised};
-use crate::keys::{self, Key};
+use super::{Repo, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::Revision;
 
 impl Repo {
@@ -20,46 +20,46 @@ impl Repo {
     pub async fn delete_source(
         &self,
         key: &SourceKey,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<Revision, DefinitionError> {
-        let mut portion = Portion::new(self.room);
+        let mut sizer = BatchSizer::new(self.txn_limits);
         loop {
             let read = self.source(key).await?;
             let mut sinks = SinkPages::new(keys::below(keys::SINKS, key));
             loop {
-                let mut draft = Draft::default();
+                let mut builder = TxnBuilder::default();
                 // A sink that is made meanwhile writes the source too.
-                draft.unchanged(Key::Source(key), &read);
+                builder.expect_unchanged(StoreKey::Source(key), &read);
                 let is_last = self
-                    .draft_deletions(&mut draft, &mut sinks, &mut portion, stamp)
+                    .fill_with_sink_deletions(&mut builder, &mut sinks, &mut sizer, stamp)
                     .await?;
                 if is_last {
-                    draft_source_deletion(&mut draft, &read, stamp)?;
+                    add_source_deletion(&mut builder, &read, stamp)?;
                 }
-                match self.commit(draft).await? {
+                match self.commit(builder).await? {
                     Some(revision) if is_last => return Ok(revision),
-                    Some(_) => portion.succeeded(),
+                    Some(_) => sizer.succeeded(),
                     None => break,
                 }
             }
-            portion.again().await?;
+            sizer.retry().await?;
         }
     }
 
     /// Deletes sinks with their source, until there are no more (`true`) or the transaction is full.
-    async fn draft_deletions(
+    async fn fill_with_sink_deletions(
         &self,
-        draft: &mut Draft,
+        builder: &mut TxnBuilder,
         sinks: &mut SinkPages,
-        portion: &mut Portion,
-        stamp: &Stamp,
+        sizer: &mut BatchSizer,
+        stamp: &AuditStamp,
     ) -> Result<bool, DefinitionError> {
         loop {
             let Some(sink) = sinks.next(self).await? else {
                 return Ok(true);
             };
-            self.draft_sink_deletion(draft, sink, stamp, true).await?;
-            if portion.is_full(draft) {
+            self.add_sink_deletion(builder, sink, stamp, true).await?;
+            if sizer.is_full(builder) {
                 return Ok(false);
             }
         }
@@ -75,79 +75,81 @@ impl Repo {
         &self,
         key: &SourceKey,
         volumes: &[VolumeId],
-        stamp: &Stamp,
-    ) -> Result<Revised<Source>, DefinitionError> {
-        let mut portion = Portion::new(self.room);
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let mut sizer = BatchSizer::new(self.txn_limits);
         // This call has brought the source back, and has met others at its sinks.
         let mut is_begun = false;
         loop {
-            let Some(read) = self.read::<Source>(Key::DeletedSource(key)).await? else {
+            let Some(read) = self.read::<Source>(StoreKey::DeletedSource(key)).await? else {
                 // An earlier call may have stopped before all of its sinks were back.
                 let source = self.source(key).await?;
-                let back = self.return_sinks(source, None, &mut portion, (volumes, stamp));
+                let back = self.undelete_sinks(source, None, &mut sizer, (volumes, stamp));
                 match back.await? {
-                    Returned::All(_, 0) if !is_begun => {
+                    UndeleteProgress::All(_, 0) if !is_begun => {
                         return Err(DefinitionError::SourceNotFound(key.clone()));
                     }
-                    Returned::All(source, _) => return Ok(*source),
-                    Returned::Interrupted { .. } => {
-                        portion.again().await?;
+                    UndeleteProgress::All(source, _) => return Ok(*source),
+                    UndeleteProgress::Interrupted { .. } => {
+                        sizer.retry().await?;
                         continue;
                     }
                 }
             };
-            let branch = self.read::<Branch>(Key::Branch(&key.branch)).await?;
+            let branch = self
+                .read::<BranchDefinition>(StoreKey::Branch(&key.branch))
+                .await?;
             let branch = branch.ok_or(DefinitionError::BranchNotFound(key.branch))?;
             self.check_source_count(&key.branch).await?;
             let mut source = read.value.clone();
             source.deleted = None;
-            let what = Counted::SourceVersions;
+            let what = LimitedResource::SourceVersions;
             source.version = self.undeleted_version(what, &source.version, stamp)?;
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Branch(&key.branch), &branch);
-            draft.put(Key::Branch(&key.branch), &branch.value)?;
-            draft.unchanged(Key::DeletedSource(key), &read);
-            draft.delete(Key::DeletedSource(key));
-            draft.absent(Key::Source(key));
-            put_source(&mut draft, &source)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Branch(&key.branch), &branch);
+            builder.put(StoreKey::Branch(&key.branch), &branch.value)?;
+            builder.expect_unchanged(StoreKey::DeletedSource(key), &read);
+            builder.delete(StoreKey::DeletedSource(key));
+            builder.expect_absent(StoreKey::Source(key));
+            put_source(&mut builder, &source)?;
             let versions = (Some(&read.version), Some(&source.version));
-            draft.audit_source(key, Action::Undelete, versions, stamp)?;
-            let source = Revised {
+            builder.put_source_audit(key, AuditAction::Undelete, versions, stamp)?;
+            let source = Versioned {
                 value: source,
                 revision: read.revision,
             };
-            let back = self.return_sinks(source, Some(draft), &mut portion, (volumes, stamp));
+            let back = self.undelete_sinks(source, Some(builder), &mut sizer, (volumes, stamp));
             match back.await? {
-                Returned::All(source, _) => return Ok(*source),
+                UndeleteProgress::All(source, _) => return Ok(*source),
                 // Where it is back nevertheless, another one has brought it back.
-                Returned::Interrupted { source_is_back } => is_begun |= source_is_back,
+                UndeleteProgress::Interrupted { source_is_back } => is_begun |= source_is_back,
             }
-            portion.again().await?;
+            sizer.retry().await?;
         }
     }
 
     /// Brings sinks back that were deleted with their source: the first ones in the transaction that
     /// brings the source back (`first`), the others while it stays as it is. The source, with the
     /// last transaction, and how many sinks.
-    async fn return_sinks(
+    async fn undelete_sinks(
         &self,
-        mut source: Revised<Source>,
-        mut first: Option<Draft>,
-        portion: &mut Portion,
-        (volumes, stamp): (&[VolumeId], &Stamp),
-    ) -> Result<Returned, DefinitionError> {
+        mut source: Versioned<Source>,
+        mut first: Option<TxnBuilder>,
+        sizer: &mut BatchSizer,
+        (volumes, stamp): (&[VolumeId], &AuditStamp),
+    ) -> Result<UndeleteProgress, DefinitionError> {
         let key = source.key.clone();
         let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, &key));
         let (mut returned, mut is_last) = (0, false);
         let mut source_is_back = false;
         while !is_last {
             let writes_source = first.is_some();
-            let mut draft = first.take().unwrap_or_default();
+            let mut builder = first.take().unwrap_or_default();
             loop {
                 match sinks.next(self).await? {
                     Some(sink) if sink.deleted.as_ref().is_some_and(|d| d.with_parent) => {
                         returned += 1;
-                        self.draft_sink_return(&mut draft, &source, sink, None, volumes, stamp)
+                        self.add_sink_undeletion(&mut builder, &source, sink, None, volumes, stamp)
                             .await?;
                     }
                     Some(_) => {}
@@ -156,27 +158,27 @@ impl Repo {
                         break;
                     }
                 }
-                if portion.is_full(&draft) {
+                if sizer.is_full(&builder) {
                     break;
                 }
             }
             if !writes_source {
-                if draft.txn.ops.is_empty() {
+                if builder.txn.ops.is_empty() {
                     continue;
                 }
                 // Writing the source makes a deletion or a disabling that has not seen these sinks
                 // begin anew.
-                draft.unchanged(Key::Source(&key), &source);
-                draft.put(Key::Source(&key), &source.value)?;
+                builder.expect_unchanged(StoreKey::Source(&key), &source);
+                builder.put(StoreKey::Source(&key), &source.value)?;
             }
-            let Some(committed) = self.commit(draft).await? else {
-                return Ok(Returned::Interrupted { source_is_back });
+            let Some(committed) = self.commit(builder).await? else {
+                return Ok(UndeleteProgress::Interrupted { source_is_back });
             };
-            portion.succeeded();
+            sizer.succeeded();
             source.revision = committed;
             source_is_back |= writes_source;
         }
-        Ok(Returned::All(Box::new(source), returned))
+        Ok(UndeleteProgress::All(Box::new(source), returned))
     }
 
     /// Whether a source is back, but not all of its sinks that were deleted with it: bringing it back
@@ -185,7 +187,7 @@ impl Repo {
     /// # Errors
     /// The store's.
     pub async fn is_partly_undeleted(&self, key: &SourceKey) -> Result<bool, DefinitionError> {
-        if self.read::<Source>(Key::Source(key)).await?.is_none() {
+        if self.read::<Source>(StoreKey::Source(key)).await?.is_none() {
             return Ok(false);
         }
         let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, key));
@@ -199,9 +201,9 @@ impl Repo {
 }
 
 /// What has become of the sinks that come back with their source.
-enum Returned {
+enum UndeleteProgress {
     /// All are back, so many.
-    All(Box<Revised<Source>>, usize),
+    All(Box<Versioned<Source>>, usize),
     /// Something has changed meanwhile.
     Interrupted {
         /// The transaction that brings the source back had been done before.
@@ -210,19 +212,19 @@ enum Returned {
 }
 
 /// Moves a source to the deleted.
-fn draft_source_deletion(
-    draft: &mut Draft,
-    read: &Revised<Source>,
-    stamp: &Stamp,
+fn add_source_deletion(
+    builder: &mut TxnBuilder,
+    read: &Versioned<Source>,
+    stamp: &AuditStamp,
 ) -> Result<(), DefinitionError> {
     let mut source = read.value.clone();
-    draft.delete(Key::Source(&source.key));
-    source.deleted = Some(Deleted {
+    builder.delete(StoreKey::Source(&source.key));
+    source.deleted = Some(DeletionInfo {
         stamp: stamp.clone(),
         with_parent: false,
     });
-    draft.put(Key::DeletedSource(&source.key), &source)?;
+    builder.put(StoreKey::DeletedSource(&source.key), &source)?;
     let versions = (Some(&source.version), None);
-    draft.audit_source(&source.key, Action::Delete, versions, stamp)?;
+    builder.put_source_audit(&source.key, AuditAction::Delete, versions, stamp)?;
     Ok(())
 }

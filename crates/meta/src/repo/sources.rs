@@ -2,14 +2,16 @@
 
 use std::mem::discriminant;
 
-use forebay_model::{BranchKey, Source, SourceKey, Stamp, Version};
+use forebay_model::{AuditStamp, BranchKey, DefinitionVersion, Source, SourceKey};
 
-use super::audit::Action;
-use super::definitions::{Branch, Counted, DefinitionError, Refusal, SourceContent};
-use super::portions::SinkPages;
-use super::{Attempts, Draft, Listing, Repo, Revised};
-use crate::keys::{self, Key};
-use crate::stored::definition::KeptVersion;
+use super::audit::AuditAction;
+use super::bulk_changes::SinkPages;
+use super::definitions::{
+    BranchDefinition, DefinitionError, LimitedResource, SourceContent, UpdateRejection,
+};
+use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
+use crate::stored::definition::StoredVersion;
 
 impl Repo {
     /// Makes a source. An id that exists only as deleted is brought back under the new content:
@@ -25,44 +27,49 @@ impl Repo {
         key: &SourceKey,
         content: SourceContent,
         description: &str,
-        stamp: &Stamp,
-    ) -> Result<Revised<Source>, DefinitionError> {
-        let _turn = self.lines.wait(Key::Branch(&key.branch).to_string()).await;
-        let mut attempts = Attempts::default();
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let _guard = self
+            .locks
+            .lock(StoreKey::Branch(&key.branch).to_string())
+            .await;
+        let mut attempts = TxnAttempts::default();
         loop {
-            let branch = self.read::<Branch>(Key::Branch(&key.branch)).await?;
+            let branch = self
+                .read::<BranchDefinition>(StoreKey::Branch(&key.branch))
+                .await?;
             let branch = branch.ok_or(DefinitionError::BranchNotFound(key.branch))?;
-            if self.read::<Source>(Key::Source(key)).await?.is_some() {
+            if self.read::<Source>(StoreKey::Source(key)).await?.is_some() {
                 return Err(DefinitionError::SourceExists(key.clone()));
             }
             self.check_source_count(&key.branch).await?;
-            let deleted = self.read::<Source>(Key::DeletedSource(key)).await?;
+            let deleted = self.read::<Source>(StoreKey::DeletedSource(key)).await?;
             let source = self.new_source(key, &content, description, stamp, deleted.as_ref())?;
-            let mut draft = Draft::default();
+            let mut builder = TxnBuilder::default();
             if let Some(deleted) = &deleted {
                 let Some(last) = self.abandon_sinks(key, deleted).await? else {
-                    attempts.again().await?;
+                    attempts.retry().await?;
                     continue;
                 };
-                draft = last;
-                draft.delete(Key::DeletedSource(key));
+                builder = last;
+                builder.delete(StoreKey::DeletedSource(key));
             } else {
-                draft.absent(Key::DeletedSource(key));
+                builder.expect_absent(StoreKey::DeletedSource(key));
             }
-            draft.unchanged(Key::Branch(&key.branch), &branch);
-            draft.put(Key::Branch(&key.branch), &branch.value)?;
-            draft.absent(Key::Source(key));
-            put_source(&mut draft, &source)?;
+            builder.expect_unchanged(StoreKey::Branch(&key.branch), &branch);
+            builder.put(StoreKey::Branch(&key.branch), &branch.value)?;
+            builder.expect_absent(StoreKey::Source(key));
+            put_source(&mut builder, &source)?;
             let before = deleted.as_ref().map(|d| &d.version);
             let versions = (before, Some(&source.version));
-            draft.audit_source(key, Action::Create, versions, stamp)?;
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+            builder.put_source_audit(key, AuditAction::Create, versions, stamp)?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: source,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -72,32 +79,32 @@ impl Repo {
     async fn abandon_sinks(
         &self,
         key: &SourceKey,
-        deleted: &Revised<Source>,
-    ) -> Result<Option<Draft>, DefinitionError> {
+        deleted: &Versioned<Source>,
+    ) -> Result<Option<TxnBuilder>, DefinitionError> {
         let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, key));
         let begin = || {
-            let mut draft = Draft::default();
-            draft.unchanged(Key::DeletedSource(key), deleted);
-            draft
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::DeletedSource(key), deleted);
+            builder
         };
-        let mut draft = begin();
+        let mut builder = begin();
         while let Some(mut sink) = sinks.next(self).await? {
             let at = sink.value.key.clone();
             if let Some(deleted) = &mut sink.value.deleted
                 && deleted.with_parent
             {
                 deleted.with_parent = false;
-                draft.unchanged(Key::DeletedSink(&at), &sink);
-                draft.put(Key::DeletedSink(&at), &sink.value)?;
+                builder.expect_unchanged(StoreKey::DeletedSink(&at), &sink);
+                builder.put(StoreKey::DeletedSink(&at), &sink.value)?;
             }
-            if draft.is_full(self.room) {
-                let full = std::mem::replace(&mut draft, begin());
+            if builder.is_full(self.txn_limits) {
+                let full = std::mem::replace(&mut builder, begin());
                 if self.commit(full).await?.is_none() {
                     return Ok(None);
                 }
             }
         }
-        Ok(Some(draft))
+        Ok(Some(builder))
     }
 
     fn new_source(
@@ -105,11 +112,11 @@ impl Repo {
         key: &SourceKey,
         content: &SourceContent,
         description: &str,
-        stamp: &Stamp,
-        deleted: Option<&Revised<Source>>,
+        stamp: &AuditStamp,
+        deleted: Option<&Versioned<Source>>,
     ) -> Result<Source, DefinitionError> {
         let number = deleted.map_or(0, |d| d.version.number);
-        let (what, hash) = (Counted::SourceVersions, content.hash());
+        let (what, hash) = (LimitedResource::SourceVersions, content.hash());
         Ok(Source {
             key: key.clone(),
             kind: content.kind.clone(),
@@ -127,8 +134,8 @@ impl Repo {
     ///
     /// # Errors
     /// [`DefinitionError::SourceNotFound`], or the store.
-    pub async fn source(&self, key: &SourceKey) -> Result<Revised<Source>, DefinitionError> {
-        let found = self.read(Key::Source(key)).await?;
+    pub async fn source(&self, key: &SourceKey) -> Result<Versioned<Source>, DefinitionError> {
+        let found = self.read(StoreKey::Source(key)).await?;
         found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
     }
 
@@ -141,7 +148,7 @@ impl Repo {
         branch: &BranchKey,
         after: &str,
         limit: usize,
-    ) -> Result<Listing<Source>, DefinitionError> {
+    ) -> Result<ListPage<Source>, DefinitionError> {
         let prefix = keys::below(keys::SOURCES, branch);
         Ok(self.list(&prefix, after, limit).await?)
     }
@@ -155,7 +162,7 @@ impl Repo {
         branch: &BranchKey,
         after: &str,
         limit: usize,
-    ) -> Result<Listing<Source>, DefinitionError> {
+    ) -> Result<ListPage<Source>, DefinitionError> {
         let prefix = keys::below(keys::DELETED_SOURCES, branch);
         Ok(self.list(&prefix, after, limit).await?)
     }
@@ -167,8 +174,8 @@ impl Repo {
     pub async fn deleted_source(
         &self,
         key: &SourceKey,
-    ) -> Result<Revised<Source>, DefinitionError> {
-        let found = self.read(Key::DeletedSource(key)).await?;
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let found = self.read(StoreKey::DeletedSource(key)).await?;
         found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
     }
 
@@ -182,30 +189,30 @@ impl Repo {
         &self,
         key: &SourceKey,
         description: &str,
-        stamp: &Stamp,
-        mut change: impl FnMut(&mut SourceContent) -> Result<(), Refusal> + Send,
-    ) -> Result<Revised<Source>, DefinitionError> {
-        let mut attempts = Attempts::default();
+        stamp: &AuditStamp,
+        mut change: impl FnMut(&mut SourceContent) -> Result<(), UpdateRejection> + Send,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.source(key).await?;
-            let mut content = SourceContent::of(&read);
-            change(&mut content).map_err(DefinitionError::Refused)?;
+            let mut content = SourceContent::from_source(&read);
+            change(&mut content).map_err(DefinitionError::Rejected)?;
             let mut source = read.value.clone();
-            let (what, number) = (Counted::SourceVersions, source.version.number);
+            let (what, number) = (LimitedResource::SourceVersions, source.version.number);
             source.version = self.next_version(what, number, content.hash(), description, stamp)?;
             content.write_into(&mut source);
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Source(key), &read);
-            put_source(&mut draft, &source)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Source(key), &read);
+            put_source(&mut builder, &source)?;
             let versions = (Some(&read.version), Some(&source.version));
-            draft.audit_source(key, Action::Update, versions, stamp)?;
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
+            builder.put_source_audit(key, AuditAction::Update, versions, stamp)?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
                     value: source,
                     revision,
                 });
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -218,8 +225,8 @@ impl Repo {
         &self,
         key: &SourceKey,
         number: u32,
-        stamp: &Stamp,
-    ) -> Result<Revised<Source>, DefinitionError> {
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
         let content = self.source_version(key, number).await?.content;
         let description = format!("Rollback to version \"{number}\".");
         self.update_source(key, &description, stamp, move |now| {
@@ -236,10 +243,10 @@ impl Repo {
     /// The version that a definition has when it is brought back.
     pub(super) fn undeleted_version(
         &self,
-        what: Counted,
-        version: &Version,
-        stamp: &Stamp,
-    ) -> Result<Version, DefinitionError> {
+        what: LimitedResource,
+        version: &DefinitionVersion,
+        stamp: &AuditStamp,
+    ) -> Result<DefinitionVersion, DefinitionError> {
         let description = format!("Undeleted to version \"{}\".", version.number);
         self.next_version(
             what,
@@ -254,11 +261,16 @@ impl Repo {
     ///
     /// # Errors
     /// [`DefinitionError::SourceNotFound`], or the store.
-    pub async fn source_versions(&self, key: &SourceKey) -> Result<Vec<Version>, DefinitionError> {
+    pub async fn source_versions(
+        &self,
+        key: &SourceKey,
+    ) -> Result<Vec<DefinitionVersion>, DefinitionError> {
         self.source(key).await?;
         let prefix = keys::below(keys::SOURCE_VERSIONS, key);
-        let kept = self.read_all::<KeptVersion<SourceContent>>(&prefix).await?;
-        Ok(kept.into_iter().map(|k| k.value.version).collect())
+        let versions = self
+            .read_all::<StoredVersion<SourceContent>>(&prefix)
+            .await?;
+        Ok(versions.into_iter().map(|k| k.value.version).collect())
     }
 
     /// One version of a source, with its content.
@@ -269,9 +281,9 @@ impl Repo {
         &self,
         key: &SourceKey,
         number: u32,
-    ) -> Result<KeptVersion<SourceContent>, DefinitionError> {
-        let found = self.read(Key::SourceVersion(key, number)).await?;
-        let found: Option<Revised<_>> = found;
+    ) -> Result<StoredVersion<SourceContent>, DefinitionError> {
+        let found = self.read(StoreKey::SourceVersion(key, number)).await?;
+        let found: Option<Versioned<_>> = found;
         found
             .map(|r| r.value)
             .ok_or(DefinitionError::VersionNotFound(number))
@@ -279,15 +291,15 @@ impl Repo {
 }
 
 /// Writes a source and its present version.
-pub(super) fn put_source(draft: &mut Draft, source: &Source) -> Result<(), DefinitionError> {
-    draft.put(Key::Source(&source.key), source)?;
-    let kept = KeptVersion {
+pub(super) fn put_source(builder: &mut TxnBuilder, source: &Source) -> Result<(), DefinitionError> {
+    builder.put(StoreKey::Source(&source.key), source)?;
+    let stored_version = StoredVersion {
         version: source.version.clone(),
-        content: SourceContent::of(source),
+        content: SourceContent::from_source(source),
     };
-    draft.put(
-        Key::SourceVersion(&source.key, source.version.number),
-        &kept,
+    builder.put(
+        StoreKey::SourceVersion(&source.key, source.version.number),
+        &stored_version,
     )?;
     Ok(())
 }

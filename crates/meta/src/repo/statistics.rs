@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use forebay_model::{
-    Balance, File, FileKey, NodeId, SinkKey, Slice, SliceKey, SliceState, Stamp, Statistics,
-    Timestamp,
+    AuditStamp, File, FileKey, NodeId, Reconciliation, SinkKey, Slice, SliceKey, SliceState,
+    Statistics, Timestamp,
 };
 
-use super::audit::{Action, Change, What};
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
+use super::dead_letters::DeadLetterStatistics;
 use super::files::FileError;
-use super::letters::LetterStatistics;
-use super::{Attempts, Draft, Repo, Revised, decode};
-use crate::keys::{self, Key};
-use crate::store::{Expect, RANGE_ENTRIES_MAX, StoreError, TxnError};
-use crate::stored::book::{Book, Cleared};
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned, decode};
+use crate::keys::{self, StoreKey};
+use crate::store::{KeyCondition, RANGE_ENTRIES_MAX, StoreError, TxnError};
+use crate::stored::sink_state::{ClearedStatistics, SinkState};
 
 /// Reports that go into one transaction.
 const REPORTS_PER_TXN: usize = 500;
@@ -32,7 +32,7 @@ pub struct SinkStatistics {
     /// Rows that the table took, removed files included.
     pub imported_rows: u64,
     /// Dead letters.
-    pub letters: LetterStatistics,
+    pub dead_letters: DeadLetterStatistics,
 }
 
 impl SinkStatistics {
@@ -52,19 +52,21 @@ impl SinkStatistics {
     /// What was accepted is by the log's
     /// count, what was imported by the table's: they are counted apart so that a difference shows.
     #[must_use]
-    pub fn balance(&self) -> Balance {
-        let (total, letters) = (self.total(), self.letters);
-        let done = letters.replayed + letters.dropped;
+    pub fn reconciliation(&self) -> Reconciliation {
+        let (total, dead_letters) = (self.total(), self.dead_letters);
+        let done = dead_letters.replayed + dead_letters.dropped;
         // Of a stream that is lost as a whole, some were done with before: they are not lost.
-        let lost = letters.lost.min(letters.taken.saturating_sub(done));
-        Balance {
+        let lost = dead_letters
+            .lost
+            .min(dead_letters.taken.saturating_sub(done));
+        Reconciliation {
             // A letter that was replayed is counted where its row is.
             accepted: total.records
                 + total.lost_records
-                + letters.taken.saturating_sub(letters.replayed),
+                + dead_letters.taken.saturating_sub(dead_letters.replayed),
             imported: self.imported_rows,
-            dead: letters.taken.saturating_sub(done + lost),
-            expired: letters.dropped,
+            dead: dead_letters.taken.saturating_sub(done + lost),
+            expired: dead_letters.dropped,
             lost: total.lost_records + lost,
             in_flight: self.local.records + self.staging.records,
         }
@@ -109,17 +111,19 @@ impl Repo {
         reports: &[(SliceKey, Statistics)],
     ) -> Result<(), FileError> {
         for chunk in reports.chunks(REPORTS_PER_TXN) {
-            let mut left: Vec<_> = chunk.iter().collect();
+            let mut remaining: Vec<_> = chunk.iter().collect();
             // Each round writes all, or drops one.
-            while !left.is_empty() {
-                let mut draft = Draft::default();
-                for (slice, statistics) in &left {
-                    draft.txn.expect(Key::Slice(slice), Expect::Exists);
-                    draft.put(Key::Statistics(slice, node), statistics)?;
+            while !remaining.is_empty() {
+                let mut builder = TxnBuilder::default();
+                for (slice, statistics) in &remaining {
+                    builder
+                        .txn
+                        .expect(StoreKey::Slice(slice), KeyCondition::Exists);
+                    builder.put(StoreKey::Statistics(slice, node), statistics)?;
                 }
-                match self.store.txn(draft.txn).await {
+                match self.store.txn(builder.txn).await {
                     Ok(_) => break,
-                    Err(TxnError::Conflict(i)) => drop(left.remove(i)),
+                    Err(TxnError::Conflict(i)) => drop(remaining.remove(i)),
                     Err(TxnError::Store(e)) => return Err(e.into()),
                 }
             }
@@ -167,7 +171,7 @@ impl Repo {
                 let Some((slice, _)) = keys::parse_statistics(&entry.key) else {
                     continue;
                 };
-                let statistics: Revised<Statistics> = decode(entry)?;
+                let statistics: Versioned<Statistics> = decode(entry)?;
                 let sum = sums.entry(slice).or_default();
                 *sum = join(*sum, statistics.value);
             }
@@ -196,34 +200,35 @@ impl Repo {
         &self,
         sink: &SinkKey,
     ) -> Result<(SinkStatistics, Vec<FileStatistics>), FileError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
-            let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
-            let letters = self.letter_statistics(sink).await?;
+            let sink_state: Option<Versioned<SinkState>> =
+                self.read(StoreKey::SinkState(sink)).await?;
+            let dead_letters = self.dead_letter_statistics(sink).await?;
             let files = self.file_statistics(sink).await?;
-            let letters_after = self.letter_statistics(sink).await?;
-            let after: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
-            let removed = |b: &Option<Revised<Book>>| {
-                let book = b.as_ref().map(|b| &b.value);
-                book.map_or_else(Default::default, |b| {
+            let dead_letters_after = self.dead_letter_statistics(sink).await?;
+            let after: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
+            let removed = |b: &Option<Versioned<SinkState>>| {
+                let sink_state = b.as_ref().map(|b| &b.value);
+                sink_state.map_or_else(Default::default, |b| {
                     (b.removed, b.removed_imported_rows, b.cleared, b.reopened)
                 })
             };
             // A file that was removed meanwhile would be counted twice or not at all, and so would
             // a letter that was replayed.
-            let same_letters = letters.replayed == letters_after.replayed
+            let same_dead_letters = dead_letters.replayed == dead_letters_after.replayed
                 // Rows of a file that become letters are in flight until they are noted as such.
-                && (letters.taken == letters_after.taken
+                && (dead_letters.taken == dead_letters_after.taken
                     || files.iter().all(|f| f.file.dead_rows.is_none()));
-            if removed(&book) == removed(&after) && same_letters {
-                let book = after.map(|b| b.value).unwrap_or_default();
+            if removed(&sink_state) == removed(&after) && same_dead_letters {
+                let sink_state = after.map(|b| b.value).unwrap_or_default();
                 let statistics = SinkStatistics {
-                    letters: letters_after,
-                    ..sum(&files, &book)
+                    dead_letters: dead_letters_after,
+                    ..sum(&files, &sink_state)
                 };
                 return Ok((statistics, files));
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -232,10 +237,14 @@ impl Repo {
     ///
     /// # Errors
     /// [`FileError::Conflict`], or the store's.
-    pub async fn clear_statistics(&self, sink: &SinkKey, stamp: &Stamp) -> Result<(), FileError> {
-        let mut attempts = Attempts::default();
+    pub async fn clear_statistics(
+        &self,
+        sink: &SinkKey,
+        stamp: &AuditStamp,
+    ) -> Result<(), FileError> {
+        let mut attempts = TxnAttempts::default();
         loop {
-            let read = self.read::<Book>(Key::Book(sink)).await?;
+            let read = self.read::<SinkState>(StoreKey::SinkState(sink)).await?;
             // Files with records are imported in their order: those before the oldest that is not
             // imported are. Empty ones may be done earlier; they have nothing to hide.
             let active = keys::below(keys::FILES, sink);
@@ -243,38 +252,38 @@ impl Repo {
             let oldest = oldest.first().map(|f| f.key.opened_at);
             let imported = self.imported_files(Some(sink)).await?;
             let is_before = |at: &Timestamp| oldest.is_none_or(|oldest| *at < oldest);
-            let mut book = read
+            let mut sink_state = read
                 .as_ref()
-                .map_or_else(Book::default, |b| b.value.clone());
+                .map_or_else(SinkState::default, |b| b.value.clone());
             let times = imported.iter().map(|f| f.key.opened_at);
             // Of removed files only the newest is known; what was opened before the oldest is done.
-            let removed = book.removed_up_to;
+            let removed = sink_state.removed_up_to;
             let removed = removed.map(|at| oldest.map_or(at, |oldest| at.min(before(oldest))));
             let newest = times.filter(is_before).chain(removed).max();
-            let mut draft = Draft::default();
-            draft.as_read(Key::Book(sink), read.as_ref());
+            let mut builder = TxnBuilder::default();
+            builder.expect_as_read(StoreKey::SinkState(sink), read.as_ref());
             // Nothing to hide is a finding too: a file that was removed meanwhile was in no list.
-            if let Some(up_to) = newest.max(book.cleared.map(|c| c.up_to)) {
-                book.cleared = Some(Cleared {
+            if let Some(up_to) = newest.max(sink_state.cleared.map(|c| c.up_to)) {
+                sink_state.cleared = Some(ClearedStatistics {
                     up_to,
                     removed_since: Statistics::default(),
                 });
-                draft.put(Key::Book(sink), &book)?;
-                let change = Change {
+                builder.put(StoreKey::SinkState(sink), &sink_state)?;
+                let change = AuditEvent {
                     project: sink.source.branch.project,
-                    what: What::Sink(sink.clone()),
-                    action: Action::ClearStatistics,
+                    what: AuditSubject::Sink(sink.clone()),
+                    action: AuditAction::ClearStatistics,
                     description: String::new(),
                     old_version: None,
                     new_version: None,
                     stamp: stamp.clone(),
                 };
-                self.draft_unversioned(&mut draft, change).await?;
+                self.add_unversioned_audit(&mut builder, change).await?;
             }
-            if self.commit(draft).await?.is_some() {
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -282,8 +291,8 @@ impl Repo {
     ///
     /// # Errors
     /// The store's.
-    pub async fn balance(&self, sink: &SinkKey) -> Result<Balance, FileError> {
-        Ok(self.sink_statistics(sink).await?.balance())
+    pub async fn reconciliation(&self, sink: &SinkKey) -> Result<Reconciliation, FileError> {
+        Ok(self.sink_statistics(sink).await?.reconciliation())
     }
 
     /// All files of a sink that are known, imported ones included, oldest first.
@@ -292,8 +301,8 @@ impl Repo {
     /// The store's.
     pub async fn file_statistics(&self, sink: &SinkKey) -> Result<Vec<FileStatistics>, FileError> {
         let mut files: BTreeMap<FileKey, FileStatistics> = BTreeMap::new();
-        let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
-        let cleared = book.and_then(|b| b.cleared).map(|c| c.up_to);
+        let sink_state: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
+        let cleared = sink_state.and_then(|b| b.cleared).map(|c| c.up_to);
         let active = self.active_files(Some(sink)).await?;
         let imported = self.imported_files(Some(sink)).await?;
         let slices = keys::below(keys::IMPORTED_SLICES, sink);
@@ -370,11 +379,13 @@ fn before(at: Timestamp) -> Timestamp {
     Timestamp::from_millis(at.as_millis() - 1)
 }
 
-fn sum(files: &[FileStatistics], book: &Book) -> SinkStatistics {
+fn sum(files: &[FileStatistics], sink_state: &SinkState) -> SinkStatistics {
     let mut sum = SinkStatistics {
-        target: book.removed,
-        shown_target: book.cleared.map_or(book.removed, |c| c.removed_since),
-        imported_rows: book.removed_imported_rows,
+        target: sink_state.removed,
+        shown_target: sink_state
+            .cleared
+            .map_or(sink_state.removed, |c| c.removed_since),
+        imported_rows: sink_state.removed_imported_rows,
         ..SinkStatistics::default()
     };
     for file in files {

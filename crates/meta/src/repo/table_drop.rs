@@ -5,12 +5,12 @@
 //! holder, and a sink that has become one before prevents the mark. After a crash the mark is there
 //! still, and the same deletion, repeated, goes on from it.
 
-use forebay_model::{Sink, SourceKey, Stamp, TableBackend, TableId, TableKey};
+use forebay_model::{AuditStamp, Sink, SourceKey, TableBackend, TableId, TableKey};
 
 use super::definitions::DefinitionError;
-use super::tables::{Dropping, TableEntry};
-use super::{Attempts, Draft, Repo, Revised};
-use crate::keys::{self, Key};
+use super::tables::{PendingDrop, TableEntry};
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::StoreError;
 
 /// A table that a deleted source filled.
@@ -24,7 +24,7 @@ pub struct FilledTable {
 
 /// What happens to a table of a source that is deleted for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum DropDecision {
     /// Nobody else holds it: it is marked, and to be dropped.
     Drop,
     /// It was never filled, or is dropped already: there is nothing to do.
@@ -62,37 +62,37 @@ impl Repo {
     ///
     /// # Errors
     /// The store's.
-    pub async fn table_fate(
+    pub async fn drop_decision(
         &self,
         source: &SourceKey,
         table: &FilledTable,
-    ) -> Result<Fate, StoreError> {
+    ) -> Result<DropDecision, StoreError> {
         let entry = self.table_entry(table.backend, &table.table).await?;
-        self.fate(source, entry.as_ref()).await
+        self.decide_drop(source, entry.as_ref()).await
     }
 
-    async fn fate(
+    async fn decide_drop(
         &self,
         source: &SourceKey,
-        entry: Option<&Revised<TableEntry>>,
-    ) -> Result<Fate, StoreError> {
+        entry: Option<&Versioned<TableEntry>>,
+    ) -> Result<DropDecision, StoreError> {
         let Some(entry) = entry else {
-            return Ok(Fate::Nothing);
+            return Ok(DropDecision::Nothing);
         };
         if entry.owner != source.branch.project {
-            return Ok(Fate::Foreign);
+            return Ok(DropDecision::Foreign);
         }
         let holders = self.table_holders(entry).await?;
         let others = holders.deleted_sinks.iter().any(|s| s.source != *source);
         Ok(
             if others || !holders.sinks.is_empty() || !holders.files.is_empty() {
-                Fate::Held
+                DropDecision::Held
             } else if entry.found {
-                Fate::Found
+                DropDecision::Found
             } else if entry.filled_at.is_none() {
-                Fate::Nothing
+                DropDecision::Nothing
             } else {
-                Fate::Drop
+                DropDecision::Drop
             },
         )
     }
@@ -106,30 +106,30 @@ impl Repo {
         &self,
         source: &SourceKey,
         table: &FilledTable,
-        stamp: &Stamp,
-    ) -> Result<Fate, DefinitionError> {
+        stamp: &AuditStamp,
+    ) -> Result<DropDecision, DefinitionError> {
         let key = self.table_key(table.backend, &table.table);
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
             let deleted = self.deleted_source(source).await?;
-            let read = self.read::<TableEntry>(Key::Table(&key)).await?;
-            let fate = self.fate(source, read.as_ref()).await?;
+            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
+            let decision = self.decide_drop(source, read.as_ref()).await?;
             // To do nothing rests on the same conditions.
-            let mut draft = Draft::default();
-            draft.unchanged(Key::DeletedSource(source), &deleted);
-            draft.as_read(Key::Table(&key), read.as_ref());
-            if let (Fate::Drop, Some(entry)) = (&fate, read) {
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::DeletedSource(source), &deleted);
+            builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
+            if let (DropDecision::Drop, Some(entry)) = (&decision, read) {
                 let mut marked = entry.value;
-                marked.dropping = Some(Dropping {
+                marked.dropping = Some(PendingDrop {
                     source: source.clone(),
                     since: stamp.at,
                 });
-                draft.put(Key::Table(&key), &marked)?;
+                builder.put(StoreKey::Table(&key), &marked)?;
             }
-            if self.commit(draft).await?.is_some() {
-                return Ok(fate);
+            if self.commit(builder).await?.is_some() {
+                return Ok(decision);
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -142,8 +142,8 @@ impl Repo {
         source: &SourceKey,
         table: &FilledTable,
     ) -> Result<(), StoreError> {
-        self.end_drop(source, table, |draft, key, _| {
-            draft.delete(Key::Table(key));
+        self.end_drop(source, table, |builder, key, _| {
+            builder.delete(StoreKey::Table(key));
             Ok(())
         })
         .await
@@ -158,10 +158,10 @@ impl Repo {
         source: &SourceKey,
         table: &FilledTable,
     ) -> Result<(), StoreError> {
-        self.end_drop(source, table, |draft, key, entry| {
-            let mut kept = entry.value.clone();
-            kept.dropping = None;
-            draft.put(Key::Table(key), &kept)
+        self.end_drop(source, table, |builder, key, entry| {
+            let mut restored = entry.value.clone();
+            restored.dropping = None;
+            builder.put(StoreKey::Table(key), &restored)
         })
         .await
     }
@@ -170,25 +170,25 @@ impl Repo {
         &self,
         source: &SourceKey,
         table: &FilledTable,
-        end: impl Fn(&mut Draft, &TableKey, &Revised<TableEntry>) -> Result<(), StoreError>,
+        end: impl Fn(&mut TxnBuilder, &TableKey, &Versioned<TableEntry>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let key = self.table_key(table.backend, &table.table);
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
-            let read = self.read::<TableEntry>(Key::Table(&key)).await?;
+            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
             let Some(entry) = read else {
                 return Ok(());
             };
             if entry.dropping.as_ref().is_none_or(|d| d.source != *source) {
                 return Ok(());
             }
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Table(&key), &entry);
-            end(&mut draft, &key, &entry)?;
-            if self.commit(draft).await?.is_some() {
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Table(&key), &entry);
+            end(&mut builder, &key, &entry)?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 }

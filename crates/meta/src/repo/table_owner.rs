@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use forebay_model::{Bound, ProjectId, Stamp, TableBackend, TableId, TableKey};
+use forebay_model::{AuditStamp, CountLimit, ProjectId, TableBackend, TableId, TableKey};
 
-use super::audit::{Action, Change, What};
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::tables::{TableEntry, TableOwnerError};
-use super::{Attempts, Draft, Repo};
-use crate::keys::Key;
+use super::{Repo, TxnAttempts, TxnBuilder};
+use crate::keys::StoreKey;
 
 impl Repo {
     /// Gives a table to a project, whoever has it now. It is shared with the same projects as
@@ -22,12 +22,12 @@ impl Repo {
         table: &TableId,
         to: ProjectId,
         force: bool,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<TableEntry, TableOwnerError> {
         self.change_owner(
             backend,
             table,
-            Action::Transfer,
+            AuditAction::Transfer,
             force,
             stamp,
             |key, entry| {
@@ -55,20 +55,27 @@ impl Repo {
         backend: TableBackend,
         table: &TableId,
         with: ProjectId,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<TableEntry, TableOwnerError> {
-        let bound = Bound::new(self.limits.shares_per_table, "limits.sharesPerTable");
-        self.change_owner(backend, table, Action::Share, false, stamp, |_, entry| {
-            let entry = entry.ok_or_else(|| TableOwnerError::NotFound(table.clone()))?;
-            let mut after = entry.clone();
-            if with != after.owner {
-                after.shared_with.insert(with);
-            }
-            if after.shared_with.len() > bound.max {
-                return Err(TableOwnerError::LimitReached(bound));
-            }
-            Ok(after)
-        })
+        let bound = CountLimit::new(self.limits.shares_per_table, "limits.sharesPerTable");
+        self.change_owner(
+            backend,
+            table,
+            AuditAction::Share,
+            false,
+            stamp,
+            |_, entry| {
+                let entry = entry.ok_or_else(|| TableOwnerError::NotFound(table.clone()))?;
+                let mut after = entry.clone();
+                if with != after.owner {
+                    after.shared_with.insert(with);
+                }
+                if after.shared_with.len() > bound.max {
+                    return Err(TableOwnerError::LimitReached(bound));
+                }
+                Ok(after)
+            },
+        )
         .await
     }
 
@@ -82,14 +89,21 @@ impl Repo {
         table: &TableId,
         with: ProjectId,
         force: bool,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<TableEntry, TableOwnerError> {
-        self.change_owner(backend, table, Action::Unshare, force, stamp, |_, entry| {
-            let entry = entry.ok_or_else(|| TableOwnerError::NotFound(table.clone()))?;
-            let mut after = entry.clone();
-            after.shared_with.remove(&with);
-            Ok(after)
-        })
+        self.change_owner(
+            backend,
+            table,
+            AuditAction::Unshare,
+            force,
+            stamp,
+            |_, entry| {
+                let entry = entry.ok_or_else(|| TableOwnerError::NotFound(table.clone()))?;
+                let mut after = entry.clone();
+                after.shared_with.remove(&with);
+                Ok(after)
+            },
+        )
         .await
     }
 
@@ -98,15 +112,15 @@ impl Repo {
         &self,
         backend: TableBackend,
         table: &TableId,
-        action: Action,
+        action: AuditAction,
         force: bool,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
         change: impl Fn(&TableKey, Option<&TableEntry>) -> Result<TableEntry, TableOwnerError>,
     ) -> Result<TableEntry, TableOwnerError> {
         let key = self.table_key(backend, table);
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
-            let read = self.read::<TableEntry>(Key::Table(&key)).await?;
+            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
             let before = read.as_ref().map(|r| &r.value);
             let after = change(&key, before)?;
             if before == Some(&after) {
@@ -115,15 +129,15 @@ impl Repo {
             if let Some(before) = before
                 && !force
             {
-                self.check_losers(before, &after).await?;
+                self.check_revoked_projects(before, &after).await?;
             }
-            let mut draft = Draft::default();
-            draft.as_read(Key::Table(&key), read.as_ref());
-            draft.put(Key::Table(&key), &after)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
+            builder.put(StoreKey::Table(&key), &after)?;
             for project in concerned(before, &after) {
-                let change = Change {
+                let change = AuditEvent {
                     project,
-                    what: What::Table(key.backend(), after.table.clone()),
+                    what: AuditSubject::Table(key.backend(), after.table.clone()),
                     action,
                     // Of its own part only: no project learns another one's number.
                     description: described(project, &after).to_owned(),
@@ -131,17 +145,17 @@ impl Repo {
                     new_version: None,
                     stamp: stamp.clone(),
                 };
-                self.draft_unversioned(&mut draft, change).await?;
+                self.add_unversioned_audit(&mut builder, change).await?;
             }
-            if self.commit(draft).await?.is_some() {
+            if self.commit(builder).await?.is_some() {
                 return Ok(after);
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
     /// No project that could use the table before and can't afterwards has anything that fills it.
-    async fn check_losers(
+    async fn check_revoked_projects(
         &self,
         before: &TableEntry,
         after: &TableEntry,
@@ -151,7 +165,7 @@ impl Repo {
             .into_iter()
             .chain(before.shared_with.iter().copied());
         for project in all.filter(|p| !after.is_usable_by(*p)) {
-            let (sinks, files) = holders.of(project);
+            let (sinks, files) = holders.count_in_project(project);
             if sinks + files > 0 {
                 return Err(TableOwnerError::InUse {
                     table: before.table.clone(),

@@ -13,12 +13,12 @@
 use std::collections::BTreeSet;
 
 use forebay_model::{
-    Bound, File, ProjectId, Sink, SinkKey, SourceKey, Stamp, TableBackend, TableId, TableKey,
-    TableSink, Timestamp,
+    AuditStamp, CountLimit, File, ProjectId, Sink, SinkKey, SourceKey, TableBackend, TableId,
+    TableKey, TableSink, Timestamp,
 };
 
-use super::{Attempts, Draft, Repo, Revised};
-use crate::keys::{self, Key};
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::StoreError;
 
 /// Whose a table is.
@@ -33,7 +33,7 @@ pub struct TableEntry {
     /// Projects that may fill it too, but not drop it.
     pub shared_with: BTreeSet<ProjectId>,
     /// When it was first named or given to its owner, and by whom.
-    pub claimed: Stamp,
+    pub claimed: AuditStamp,
     /// An operator has said whose it is: a table that is there already may be filled.
     pub assigned: bool,
     /// When rows were first to be written.
@@ -41,12 +41,12 @@ pub struct TableEntry {
     /// It was there before Forebay filled it, so Forebay never drops it.
     pub found: bool,
     /// It is being dropped.
-    pub dropping: Option<Dropping>,
+    pub dropping: Option<PendingDrop>,
 }
 
 /// On whose behalf a table is being dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dropping {
+pub struct PendingDrop {
     /// The source that is deleted with its tables.
     pub source: SourceKey,
     /// Since when.
@@ -54,7 +54,12 @@ pub struct Dropping {
 }
 
 impl TableEntry {
-    pub(super) fn new(key: &TableKey, table: &TableId, owner: ProjectId, stamp: &Stamp) -> Self {
+    pub(super) fn new(
+        key: &TableKey,
+        table: &TableId,
+        owner: ProjectId,
+        stamp: &AuditStamp,
+    ) -> Self {
         Self {
             backend: key.backend(),
             table: table.clone(),
@@ -75,7 +80,7 @@ impl TableEntry {
     }
 
     /// Nobody has filled it and no operator has said anything about it.
-    fn is_a_name_only(&self) -> bool {
+    fn is_name_only(&self) -> bool {
         self.filled_at.is_none()
             && !self.assigned
             && self.shared_with.is_empty()
@@ -85,7 +90,7 @@ impl TableEntry {
 
 /// Why a project can't use a table. Says nothing of other projects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TableRefusal {
+pub enum TableRejection {
     /// It is another project's, and not shared.
     #[error("table \"{0}\" belongs to another project")]
     Foreign(TableId),
@@ -99,7 +104,7 @@ pub enum TableRefusal {
 pub enum TableOwnerError {
     /// The project can't use it.
     #[error(transparent)]
-    Refused(#[from] TableRefusal),
+    Rejected(#[from] TableRejection),
     /// It belongs to nobody.
     #[error("table \"{0}\" belongs to no project")]
     NotFound(TableId),
@@ -117,7 +122,7 @@ pub enum TableOwnerError {
     },
     /// It can't be shared with more projects.
     #[error("the table is shared with {} projects, the maximum. The setting {} raises it", .0.max, .0.setting)]
-    LimitReached(Bound),
+    LimitReached(CountLimit),
     /// Others changed it again and again at the same time; it may be tried again.
     #[error("it is being changed by others at the same time, try again")]
     Conflict,
@@ -128,7 +133,7 @@ pub enum TableOwnerError {
 
 /// What has to be known before a table is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filling {
+pub enum TableFillState {
     /// It was filled before.
     Again,
     /// Never yet. A table that is there was made by somebody else.
@@ -140,7 +145,7 @@ pub enum Filling {
 
 /// What may fill a table, or bring back what does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holders {
+pub struct TableHolders {
     /// Sinks that are not deleted.
     pub sinks: Vec<SinkKey>,
     /// Deleted sinks, which can be brought back.
@@ -149,14 +154,14 @@ pub struct Holders {
     pub files: Vec<SinkKey>,
 }
 
-impl Holders {
-    pub(super) fn of(&self, project: ProjectId) -> (usize, usize) {
-        let count = |keys: &[SinkKey]| keys.iter().filter(|k| project_of(k) == project).count();
+impl TableHolders {
+    pub(super) fn count_in_project(&self, project: ProjectId) -> (usize, usize) {
+        let count = |keys: &[SinkKey]| keys.iter().filter(|k| sink_project(k) == project).count();
         (count(&self.sinks), count(&self.files))
     }
 }
 
-fn project_of(sink: &SinkKey) -> ProjectId {
+fn sink_project(sink: &SinkKey) -> ProjectId {
     sink.source.branch.project
 }
 
@@ -164,7 +169,7 @@ impl Repo {
     /// What distinguishes a table on this server.
     #[must_use]
     pub fn table_key(&self, backend: TableBackend, table: &TableId) -> TableKey {
-        TableKey::of(backend, table, self.default_table)
+        TableKey::new(backend, table, self.default_table)
     }
 
     /// Whose a table is; nothing, when it is nobody's.
@@ -175,15 +180,16 @@ impl Repo {
         &self,
         backend: TableBackend,
         table: &TableId,
-    ) -> Result<Option<Revised<TableEntry>>, StoreError> {
-        self.read(Key::Table(&self.table_key(backend, table))).await
+    ) -> Result<Option<Versioned<TableEntry>>, StoreError> {
+        self.read(StoreKey::Table(&self.table_key(backend, table)))
+            .await
     }
 
     /// All tables that belong to somebody, sorted by backend and name.
     ///
     /// # Errors
     /// The store's.
-    pub async fn table_entries(&self) -> Result<Vec<Revised<TableEntry>>, StoreError> {
+    pub async fn table_entries(&self) -> Result<Vec<Versioned<TableEntry>>, StoreError> {
         self.read_all(keys::TABLES).await
     }
 
@@ -213,19 +219,19 @@ impl Repo {
     /// Makes the sink a holder of its table: with the transaction, the table is its project's or
     /// stays so. The inner error says why it can't be; then that is a condition of the transaction,
     /// for whoever goes on without the table.
-    pub(super) async fn draft_claim(
+    pub(super) async fn add_table_claim(
         &self,
-        draft: &mut Draft,
+        builder: &mut TxnBuilder,
         sink: &SinkKey,
         table: &TableSink,
-        stamp: &Stamp,
-    ) -> Result<Result<(), TableRefusal>, StoreError> {
+        stamp: &AuditStamp,
+    ) -> Result<Result<(), TableRejection>, StoreError> {
         let key = self.table_key(table.backend, &table.table);
-        if let Some(claim) = draft.claims.get(&key) {
+        if let Some(claim) = builder.claims.get(&key) {
             return Ok(claim.clone());
         }
-        let project = project_of(sink);
-        let read = self.read::<TableEntry>(Key::Table(&key)).await?;
+        let project = sink_project(sink);
+        let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
         let mut claim = Ok(());
         let entry = match &read {
             None => None,
@@ -235,23 +241,23 @@ impl Repo {
             }
             Some(entry) if self.is_abandoned(entry).await? => None,
             Some(entry) => {
-                draft.unchanged(Key::Table(&key), entry);
-                let refusal = Err(TableRefusal::Foreign(table.table.clone()));
-                draft.claims.insert(key, refusal.clone());
-                return Ok(refusal);
+                builder.expect_unchanged(StoreKey::Table(&key), entry);
+                let rejection = Err(TableRejection::Foreign(table.table.clone()));
+                builder.claims.insert(key, rejection.clone());
+                return Ok(rejection);
             }
         };
         // Written also while it is being dropped: a sink that comes back without its table names it.
         let entry = entry.unwrap_or_else(|| TableEntry::new(&key, &table.table, project, stamp));
-        draft.as_read(Key::Table(&key), read.as_ref());
-        draft.put(Key::Table(&key), &entry)?;
-        draft.claims.insert(key, claim.clone());
+        builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
+        builder.put(StoreKey::Table(&key), &entry)?;
+        builder.claims.insert(key, claim.clone());
         Ok(claim)
     }
 
     /// Nothing but a name that no sink has any more.
     async fn is_abandoned(&self, entry: &TableEntry) -> Result<bool, StoreError> {
-        if !entry.is_a_name_only() {
+        if !entry.is_name_only() {
             return Ok(false);
         }
         let holders = self.table_holders(entry).await?;
@@ -263,12 +269,12 @@ impl Repo {
     ///
     /// # Errors
     /// The store's.
-    pub async fn table_holders(&self, entry: &TableEntry) -> Result<Holders, StoreError> {
+    pub async fn table_holders(&self, entry: &TableEntry) -> Result<TableHolders, StoreError> {
         let key = self.table_key(entry.backend, &entry.table);
         let is_it = |backend, table: &TableId, sink: &SinkKey| {
-            entry.is_usable_by(project_of(sink)) && self.table_key(backend, table) == key
+            entry.is_usable_by(sink_project(sink)) && self.table_key(backend, table) == key
         };
-        let of_sinks = |sinks: Vec<Revised<Sink>>| {
+        let of_sinks = |sinks: Vec<Versioned<Sink>>| {
             let sinks = sinks.into_iter().filter(|s| {
                 let table = s.target.table();
                 table.is_some_and(|t| is_it(t.backend, &t.table, &s.key))
@@ -279,7 +285,7 @@ impl Repo {
         let deleted_sinks = of_sinks(self.read_all(keys::DELETED_SINKS).await?);
         let files = self.read_all::<File>(keys::FILES).await?.into_iter();
         let files = files.filter(|f| is_it(f.table.backend, &f.table.table, &f.key.sink));
-        Ok(Holders {
+        Ok(TableHolders {
             sinks,
             deleted_sinks,
             files: files.map(|f| f.value.key.sink).collect(),
@@ -296,7 +302,7 @@ impl Repo {
         project: ProjectId,
         backend: TableBackend,
         table: &TableId,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<(), TableOwnerError> {
         self.change_entry(project, backend, table, stamp, |mut entry| {
             if entry.assigned || entry.filled_at.is_some() {
@@ -312,16 +318,16 @@ impl Repo {
     ///
     /// # Errors
     /// [`TableOwnerError::Rejected`], or the store.
-    pub async fn table_filling(
+    pub async fn table_fill_state(
         &self,
         project: ProjectId,
         backend: TableBackend,
         table: &TableId,
-    ) -> Result<Filling, TableOwnerError> {
+    ) -> Result<TableFillState, TableOwnerError> {
         let entry = self.may_use_table(project, backend, table).await?;
         Ok(match entry {
-            Some(entry) if entry.filled_at.is_some() => Filling::Again,
-            entry => Filling::First {
+            Some(entry) if entry.filled_at.is_some() => TableFillState::Again,
+            entry => TableFillState::First {
                 may_exist: entry.is_some_and(|e| e.assigned),
             },
         })
@@ -338,7 +344,7 @@ impl Repo {
         backend: TableBackend,
         table: &TableId,
         found: bool,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<(), TableOwnerError> {
         self.change_entry(project, backend, table, stamp, |mut entry| {
             if entry.filled_at.is_some() {
@@ -358,17 +364,17 @@ impl Repo {
         project: ProjectId,
         backend: TableBackend,
         table: &TableId,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
         change: impl Fn(TableEntry) -> Option<TableEntry>,
     ) -> Result<(), TableOwnerError> {
         let key = self.table_key(backend, table);
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
-            let read = self.read::<TableEntry>(Key::Table(&key)).await?;
+            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
             let before = match &read {
                 Some(entry) if entry.is_usable_by(project) => Some(entry.value.clone()),
                 Some(entry) if self.is_abandoned(entry).await? => None,
-                Some(_) => return Err(TableRefusal::Foreign(table.clone()).into()),
+                Some(_) => return Err(TableRejection::Foreign(table.clone()).into()),
                 None => None,
             };
             let before = before.unwrap_or_else(|| TableEntry::new(&key, table, project, stamp));
@@ -376,13 +382,13 @@ impl Repo {
             let Some(after) = change(before) else {
                 return Ok(());
             };
-            let mut draft = Draft::default();
-            draft.as_read(Key::Table(&key), read.as_ref());
-            draft.put(Key::Table(&key), &after)?;
-            if self.commit(draft).await?.is_some() {
+            let mut builder = TxnBuilder::default();
+            builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
+            builder.put(StoreKey::Table(&key), &after)?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -392,7 +398,7 @@ impl Repo {
     /// The store's.
     pub async fn release_tables(&self) -> Result<usize, StoreError> {
         let mut names = self.table_entries().await?;
-        names.retain(|entry| entry.is_a_name_only());
+        names.retain(|entry| entry.is_name_only());
         if names.is_empty() {
             return Ok(0);
         }
@@ -401,12 +407,12 @@ impl Repo {
         for sink in self.read_all::<Sink>(keys::SINKS).await? {
             if let Some(table) = sink.target.table() {
                 let key = self.table_key(table.backend, &table.table);
-                held.insert((key, project_of(&sink.key)));
+                held.insert((key, sink_project(&sink.key)));
             }
         }
         for file in self.read_all::<File>(keys::FILES).await? {
             let key = self.table_key(file.table.backend, &file.table.table);
-            held.insert((key, project_of(&file.key.sink)));
+            held.insert((key, sink_project(&file.key.sink)));
         }
         let mut released = 0;
         for entry in names {
@@ -414,21 +420,21 @@ impl Repo {
             if held.contains(&(key.clone(), entry.owner)) {
                 continue;
             }
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Table(&key), &entry);
-            draft.delete(Key::Table(&key));
-            released += usize::from(self.commit(draft).await?.is_some());
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Table(&key), &entry);
+            builder.delete(StoreKey::Table(&key));
+            released += usize::from(self.commit(builder).await?.is_some());
         }
         Ok(released)
     }
 }
 
-fn check(entry: &TableEntry, project: ProjectId, table: &TableId) -> Result<(), TableRefusal> {
+fn check(entry: &TableEntry, project: ProjectId, table: &TableId) -> Result<(), TableRejection> {
     if !entry.is_usable_by(project) {
-        return Err(TableRefusal::Foreign(table.clone()));
+        return Err(TableRejection::Foreign(table.clone()));
     }
     match entry.dropping {
-        Some(_) => Err(TableRefusal::Dropping(table.clone())),
+        Some(_) => Err(TableRejection::Dropping(table.clone())),
         None => Ok(()),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use forebay_model::{NodeId, ProjectId, Task, TaskEnd, Timestamp};
+use forebay_model::{NodeId, ProjectId, TaskEnd, TaskEntry, Timestamp};
 
-use super::{Attempts, Draft, Repo, Revised};
-use crate::keys::{self, Key};
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::StoreError;
 
 /// What a client is told of a task whose node went away.
-const NODE_GONE: &str = "The node that worked on the task has stopped before it was finished.";
+const NODE_STOPPED: &str = "The node that worked on the task has stopped before it was finished.";
 
 /// How long tasks are kept after their end, or, if they have none, after their begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,17 +54,17 @@ impl Repo {
     ///
     /// # Errors
     /// [`TaskError::Exists`], or the store.
-    pub async fn create_task(&self, task: &Task) -> Result<(), TaskError> {
-        let key = Key::Task(task.project, &task.id);
-        let mut draft = Draft::default();
-        draft.absent(key);
-        draft.put(key, task)?;
+    pub async fn create_task(&self, task: &TaskEntry) -> Result<(), TaskError> {
+        let key = StoreKey::Task(task.project, &task.id);
+        let mut builder = TxnBuilder::default();
+        builder.expect_absent(key);
+        builder.put(key, task)?;
         if task.end.is_none() {
             let node = NodeId(task.node.clone());
-            let mark = Key::UnfinishedTask(&node, task.project, &task.id);
-            draft.put(mark, task)?;
+            let unfinished = StoreKey::UnfinishedTask(&node, task.project, &task.id);
+            builder.put(unfinished, task)?;
         }
-        match self.commit(draft).await? {
+        match self.commit(builder).await? {
             Some(_) => Ok(()),
             None => Err(TaskError::Exists(task.id.clone())),
         }
@@ -79,8 +79,8 @@ impl Repo {
         project: ProjectId,
         id: &str,
         end: TaskEnd,
-    ) -> Result<Task, TaskError> {
-        let mut attempts = Attempts::default();
+    ) -> Result<TaskEntry, TaskError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.task_entry(project, id).await?;
             if read.end.is_some() {
@@ -89,19 +89,23 @@ impl Repo {
             let mut task = read.value.clone();
             task.end = Some(end.clone());
             let node = NodeId(task.node.clone());
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Task(project, id), &read);
-            draft.put(Key::Task(project, id), &task)?;
-            draft.delete(Key::UnfinishedTask(&node, project, id));
-            if self.commit(draft).await?.is_some() {
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Task(project, id), &read);
+            builder.put(StoreKey::Task(project, id), &task)?;
+            builder.delete(StoreKey::UnfinishedTask(&node, project, id));
+            if self.commit(builder).await?.is_some() {
                 return Ok(task);
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
-    async fn task_entry(&self, project: ProjectId, id: &str) -> Result<Revised<Task>, TaskError> {
-        let found = self.read(Key::Task(project, id)).await?;
+    async fn task_entry(
+        &self,
+        project: ProjectId,
+        id: &str,
+    ) -> Result<Versioned<TaskEntry>, TaskError> {
+        let found = self.read(StoreKey::Task(project, id)).await?;
         found.ok_or_else(|| TaskError::NotFound(id.to_owned()))
     }
 
@@ -109,11 +113,11 @@ impl Repo {
     ///
     /// # Errors
     /// [`TaskError::NotFound`], or the store.
-    pub async fn task_revised(
+    pub async fn versioned_task(
         &self,
         project: ProjectId,
         id: &str,
-    ) -> Result<Revised<Task>, TaskError> {
+    ) -> Result<Versioned<TaskEntry>, TaskError> {
         self.task_entry(project, id).await
     }
 
@@ -121,7 +125,7 @@ impl Repo {
     ///
     /// # Errors
     /// [`TaskError::NotFound`], or the store.
-    pub async fn task(&self, project: ProjectId, id: &str) -> Result<Task, TaskError> {
+    pub async fn task(&self, project: ProjectId, id: &str) -> Result<TaskEntry, TaskError> {
         self.task_entry(project, id).await.map(|t| t.value)
     }
 
@@ -132,11 +136,11 @@ impl Repo {
     /// The store's.
     pub async fn fail_abandoned_tasks(&self, now: Timestamp) -> Result<usize, TaskError> {
         // Tasks first: a node that registers after its tasks were read has none of them.
-        let marks = self.read_all::<Task>(keys::UNFINISHED_TASKS).await?;
+        let unfinished = self.read_all::<TaskEntry>(keys::UNFINISHED_TASKS).await?;
         let nodes = self.nodes().await?;
         let mut failed = 0;
-        for mark in marks {
-            let task = mark.value;
+        for unfinished_task in unfinished {
+            let task = unfinished_task.value;
             let is_alive = nodes
                 .iter()
                 .any(|n| n.id.0 == task.node && n.started_at <= task.created_at);
@@ -147,7 +151,7 @@ impl Repo {
             let end = TaskEnd {
                 finished_at: now,
                 duration_ms: u64::try_from(millis).unwrap_or(u64::MAX),
-                outcome: Err(NODE_GONE.to_owned()),
+                outcome: Err(NODE_STOPPED.to_owned()),
                 warnings: Vec::new(),
             };
             match self.finish_task(task.project, &task.id, end).await {
@@ -169,7 +173,7 @@ impl Repo {
         now: Timestamp,
     ) -> Result<usize, TaskError> {
         let mut removed = 0;
-        for read in self.read_all::<Task>(keys::TASKS).await? {
+        for read in self.read_all::<TaskEntry>(keys::TASKS).await? {
             let (since, keep) = match &read.end {
                 Some(end) if end.outcome.is_ok() => (end.finished_at, retention.success),
                 Some(end) => (end.finished_at, retention.other),
@@ -178,14 +182,14 @@ impl Repo {
             if now.since(since) < keep {
                 continue;
             }
-            let key = Key::Task(read.project, &read.id);
+            let key = StoreKey::Task(read.project, &read.id);
             let node = NodeId(read.node.clone());
-            let mut draft = Draft::default();
-            draft.unchanged(key, &read);
-            draft.delete(key);
-            draft.delete(Key::UnfinishedTask(&node, read.project, &read.id));
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(key, &read);
+            builder.delete(key);
+            builder.delete(StoreKey::UnfinishedTask(&node, read.project, &read.id));
             // One that was finished this moment stays for the next time.
-            removed += usize::from(self.commit(draft).await?.is_some());
+            removed += usize::from(self.commit(builder).await?.is_some());
         }
         Ok(removed)
     }

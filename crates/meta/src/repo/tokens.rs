@@ -3,23 +3,23 @@
 
 use std::time::Duration;
 
-use forebay_model::{Bound, BranchId, ProjectId, Stamp, Timestamp};
+use forebay_model::{AuditStamp, BranchId, CountLimit, ProjectId, Timestamp};
 
-use super::audit::{Action, Change, What};
-use super::{Attempts, Draft, Listing, Repo, Revised};
-use crate::keys::{self, Key};
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
+use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::keys::{self, StoreKey};
 use crate::store::StoreError;
 
 /// What is decided for a project by its first token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Project {
+pub struct ProjectEntry {
     /// The branch that `default` means in addresses.
     pub branch: BranchId,
 }
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum TokenRole {
     /// Look, and test mappings.
     Reader,
     /// Change things too.
@@ -31,14 +31,14 @@ pub const OWNER_CHARS_MAX: usize = 256;
 
 /// The owner of a token: a person or a program, as others know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Owner {
+pub struct TokenOwner {
     /// For programs.
     pub id: Option<String>,
     /// For people.
     pub name: Option<String>,
 }
 
-impl Owner {
+impl TokenOwner {
     /// What changes by the token say of who made them: without an owner's id, the token's.
     #[must_use]
     pub fn user_id(&self, token: &str) -> String {
@@ -56,7 +56,7 @@ impl Owner {
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
+pub struct ManagementToken {
     /// `<project>-<characters>`, as it is shown; not secret.
     pub id: String,
     /// The project that it opens.
@@ -64,13 +64,13 @@ pub struct Token {
     /// The branch that `default` means in addresses.
     pub branch: BranchId,
     /// What it may do.
-    pub role: Role,
+    pub role: TokenRole,
     /// For people.
     pub description: String,
     /// The owner.
-    pub owner: Owner,
+    pub owner: TokenOwner,
     /// Made when, by whom.
-    pub created: Stamp,
+    pub created: AuditStamp,
     /// From then on it opens nothing.
     pub expires_at: Option<Timestamp>,
     /// What it is compared with: the present one, and after a rotation for a while the one before.
@@ -88,7 +88,7 @@ pub struct TokenSecret {
     pub valid_until: Option<Timestamp>,
 }
 
-impl Token {
+impl ManagementToken {
     /// It has not expired.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
@@ -123,7 +123,7 @@ pub enum TokenError {
     },
     /// The project has as many as it may have.
     #[error("token count limit reached in the project, the maximum is {}. The setting {} raises it", .0.max, .0.setting)]
-    LimitReached(Bound),
+    LimitReached(CountLimit),
     /// Others changed it again and again at the same time; it may be tried again.
     #[error("it is being changed by others at the same time, try again")]
     Conflict,
@@ -139,11 +139,12 @@ impl Repo {
     /// # Errors
     /// [`TokenError::Exists`], [`TokenError::OtherBranch`], [`TokenError::LimitReached`], or the
     /// store.
-    pub async fn create_token(&self, token: &Token) -> Result<(), TokenError> {
-        let (project, key) = (token.project, Key::Token(token.project, &token.id));
-        let mut attempts = Attempts::default();
+    pub async fn create_token(&self, token: &ManagementToken) -> Result<(), TokenError> {
+        let (project, key) = (token.project, StoreKey::Token(token.project, &token.id));
+        let mut attempts = TxnAttempts::default();
         loop {
-            let read: Option<Revised<Project>> = self.read(Key::Project(project)).await?;
+            let read: Option<Versioned<ProjectEntry>> =
+                self.read(StoreKey::Project(project)).await?;
             let branch = match &read {
                 Some(known) => Some(known.branch),
                 None => self.project_branch(project).await?,
@@ -152,24 +153,24 @@ impl Repo {
                 return Err(TokenError::OtherBranch { project, branch });
             }
             let siblings = self.count(&keys::below(keys::TOKENS, &project)).await?;
-            let bound = Bound::new(self.limits.tokens_per_project, "limits.tokensPerProject");
+            let bound = CountLimit::new(self.limits.tokens_per_project, "limits.tokensPerProject");
             if siblings >= bound.max {
                 return Err(TokenError::LimitReached(bound));
             }
-            if self.read::<Token>(key).await?.is_some() {
+            if self.read::<ManagementToken>(key).await?.is_some() {
                 return Err(TokenError::Exists(token.id.clone()));
             }
-            let mut draft = Draft::default();
-            draft.as_read(Key::Project(project), read.as_ref());
+            let mut builder = TxnBuilder::default();
+            builder.expect_as_read(StoreKey::Project(project), read.as_ref());
             let branch = token.branch;
-            draft.put(Key::Project(project), &Project { branch })?;
-            draft.absent(key);
-            draft.put(key, token)?;
-            draft.audit(&change(token, Action::Create, &token.created))?;
-            if self.commit(draft).await?.is_some() {
+            builder.put(StoreKey::Project(project), &ProjectEntry { branch })?;
+            builder.expect_absent(key);
+            builder.put(key, token)?;
+            builder.put_audit(&token_event(token, AuditAction::Create, &token.created))?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -189,11 +190,15 @@ impl Repo {
     ///
     /// # Errors
     /// [`TokenError::NotFound`], or the store.
-    pub async fn token(&self, project: ProjectId, id: &str) -> Result<Revised<Token>, TokenError> {
+    pub async fn token(
+        &self,
+        project: ProjectId,
+        id: &str,
+    ) -> Result<Versioned<ManagementToken>, TokenError> {
         if id.contains('/') {
             return Err(TokenError::NotFound(id.to_owned()));
         }
-        let found = self.read(Key::Token(project, id)).await?;
+        let found = self.read(StoreKey::Token(project, id)).await?;
         found.ok_or_else(|| TokenError::NotFound(id.to_owned()))
     }
 
@@ -206,7 +211,7 @@ impl Repo {
         project: ProjectId,
         after: &str,
         limit: usize,
-    ) -> Result<Listing<Token>, StoreError> {
+    ) -> Result<ListPage<ManagementToken>, StoreError> {
         let prefix = keys::below(keys::TOKENS, &project);
         self.list(&prefix, after, limit).await
     }
@@ -222,9 +227,9 @@ impl Repo {
         id: &str,
         sha256: &str,
         overlap: Duration,
-        stamp: &Stamp,
-    ) -> Result<Token, TokenError> {
-        let mut attempts = Attempts::default();
+        stamp: &AuditStamp,
+    ) -> Result<ManagementToken, TokenError> {
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.token(project, id).await?;
             let mut token = read.value.clone();
@@ -241,15 +246,15 @@ impl Repo {
                 made_at: stamp.at,
                 valid_until: None,
             });
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Token(project, id), &read);
-            draft.put(Key::Token(project, id), &token)?;
-            let change = change(&token, Action::Rotate, stamp);
-            self.draft_unversioned(&mut draft, change).await?;
-            if self.commit(draft).await?.is_some() {
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Token(project, id), &read);
+            builder.put(StoreKey::Token(project, id), &token)?;
+            let change = token_event(&token, AuditAction::Rotate, stamp);
+            self.add_unversioned_audit(&mut builder, change).await?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(token);
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 
@@ -261,27 +266,27 @@ impl Repo {
         &self,
         project: ProjectId,
         id: &str,
-        stamp: &Stamp,
+        stamp: &AuditStamp,
     ) -> Result<(), TokenError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = TxnAttempts::default();
         loop {
             let read = self.token(project, id).await?;
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Token(project, id), &read);
-            draft.delete(Key::Token(project, id));
-            draft.audit(&change(&read, Action::Delete, stamp))?;
-            if self.commit(draft).await?.is_some() {
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Token(project, id), &read);
+            builder.delete(StoreKey::Token(project, id));
+            builder.put_audit(&token_event(&read, AuditAction::Delete, stamp))?;
+            if self.commit(builder).await?.is_some() {
                 return Ok(());
             }
-            attempts.again().await?;
+            attempts.retry().await?;
         }
     }
 }
 
-fn change(token: &Token, action: Action, stamp: &Stamp) -> Change {
-    Change {
+fn token_event(token: &ManagementToken, action: AuditAction, stamp: &AuditStamp) -> AuditEvent {
+    AuditEvent {
         project: token.project,
-        what: What::Token(token.id.clone()),
+        what: AuditSubject::Token(token.id.clone()),
         action,
         description: token.description.clone(),
         old_version: None,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use forebay_model::settings::Registry;
+use forebay_model::settings::SettingRegistry;
 use forebay_model::{
-    By, ByKind, Deleted, Disabled, Paused, Retry, SinkSettings, Stamp, Statistics, Timestamp,
-    Version,
+    Actor, ActorKind, AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, PauseInfo,
+    RetryState, SinkSettings, Statistics, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named as in the domain type")]
-pub struct ByForm {
-    pub kind: ByKindForm,
+pub struct ActorForm {
+    pub kind: ActorKindForm,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,7 @@ pub struct ByForm {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named as in the domain type")]
-pub enum ByKindForm {
+pub enum ActorKindForm {
     User,
     System,
 }
@@ -38,20 +38,20 @@ pub enum ByKindForm {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named as in the domain type")]
-pub struct StampForm {
+pub struct AuditStampForm {
     pub at: Timestamp,
-    pub by: ByForm,
+    pub by: ActorForm,
 }
 
-impl From<&Stamp> for StampForm {
-    fn from(stamp: &Stamp) -> Self {
+impl From<&AuditStamp> for AuditStampForm {
+    fn from(stamp: &AuditStamp) -> Self {
         let by = &stamp.by;
         Self {
             at: stamp.at,
-            by: ByForm {
+            by: ActorForm {
                 kind: match by.kind {
-                    ByKind::User => ByKindForm::User,
-                    ByKind::System => ByKindForm::System,
+                    ActorKind::User => ActorKindForm::User,
+                    ActorKind::System => ActorKindForm::System,
                 },
                 token_id: by.token_id.clone(),
                 token_desc: by.token_desc.clone(),
@@ -62,15 +62,15 @@ impl From<&Stamp> for StampForm {
     }
 }
 
-impl From<StampForm> for Stamp {
-    fn from(form: StampForm) -> Self {
+impl From<AuditStampForm> for AuditStamp {
+    fn from(form: AuditStampForm) -> Self {
         let by = form.by;
         Self {
             at: form.at,
-            by: By {
+            by: Actor {
                 kind: match by.kind {
-                    ByKindForm::User => ByKind::User,
-                    ByKindForm::System => ByKind::System,
+                    ActorKindForm::User => ActorKind::User,
+                    ActorKindForm::System => ActorKind::System,
                 },
                 token_id: by.token_id,
                 token_desc: by.token_desc,
@@ -88,12 +88,12 @@ impl From<StampForm> for Stamp {
 #[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DeletedForm {
     #[serde(flatten)]
-    pub stamp: StampForm,
+    pub stamp: AuditStampForm,
     pub with_parent: bool,
 }
 
-impl From<&Deleted> for DeletedForm {
-    fn from(deleted: &Deleted) -> Self {
+impl From<&DeletionInfo> for DeletedForm {
+    fn from(deleted: &DeletionInfo) -> Self {
         Self {
             stamp: (&deleted.stamp).into(),
             with_parent: deleted.with_parent,
@@ -101,7 +101,7 @@ impl From<&Deleted> for DeletedForm {
     }
 }
 
-impl From<DeletedForm> for Deleted {
+impl From<DeletedForm> for DeletionInfo {
     fn from(form: DeletedForm) -> Self {
         Self {
             stamp: form.stamp.into(),
@@ -116,13 +116,13 @@ impl From<DeletedForm> for Deleted {
 #[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DisabledForm {
     #[serde(flatten)]
-    pub stamp: StampForm,
+    pub stamp: AuditStampForm,
     pub reason: String,
     pub with_parent: bool,
 }
 
-impl From<&Disabled> for DisabledForm {
-    fn from(disabled: &Disabled) -> Self {
+impl From<&DisableInfo> for DisabledForm {
+    fn from(disabled: &DisableInfo) -> Self {
         Self {
             stamp: (&disabled.stamp).into(),
             reason: disabled.reason.clone(),
@@ -131,7 +131,7 @@ impl From<&Disabled> for DisabledForm {
     }
 }
 
-impl From<DisabledForm> for Disabled {
+impl From<DisabledForm> for DisableInfo {
     fn from(form: DisabledForm) -> Self {
         Self {
             stamp: form.stamp.into(),
@@ -147,12 +147,12 @@ impl From<DisabledForm> for Disabled {
 #[allow(missing_docs, reason = "named as in the domain type")]
 pub struct PausedForm {
     #[serde(flatten)]
-    pub stamp: StampForm,
+    pub stamp: AuditStampForm,
     pub reason: String,
 }
 
-impl From<&Paused> for PausedForm {
-    fn from(paused: &Paused) -> Self {
+impl From<&PauseInfo> for PausedForm {
+    fn from(paused: &PauseInfo) -> Self {
         Self {
             stamp: (&paused.stamp).into(),
             reason: paused.reason.clone(),
@@ -160,7 +160,7 @@ impl From<&Paused> for PausedForm {
     }
 }
 
-impl From<PausedForm> for Paused {
+impl From<PausedForm> for PauseInfo {
     fn from(form: PausedForm) -> Self {
         Self {
             stamp: form.stamp.into(),
@@ -173,16 +173,16 @@ impl From<PausedForm> for Paused {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named as in the domain type")]
-pub struct VersionForm {
+pub struct DefinitionVersionForm {
     pub number: u32,
     pub hash: String,
     pub description: String,
     #[serde(flatten)]
-    pub stamp: StampForm,
+    pub stamp: AuditStampForm,
 }
 
-impl From<&Version> for VersionForm {
-    fn from(version: &Version) -> Self {
+impl From<&DefinitionVersion> for DefinitionVersionForm {
+    fn from(version: &DefinitionVersion) -> Self {
         Self {
             number: version.number,
             hash: version.hash.clone(),
@@ -192,8 +192,8 @@ impl From<&Version> for VersionForm {
     }
 }
 
-impl From<VersionForm> for Version {
-    fn from(form: VersionForm) -> Self {
+impl From<DefinitionVersionForm> for DefinitionVersion {
+    fn from(form: DefinitionVersionForm) -> Self {
         Self {
             number: form.number,
             hash: form.hash,
@@ -228,8 +228,8 @@ impl RetryForm {
     }
 }
 
-impl From<&Retry> for RetryForm {
-    fn from(retry: &Retry) -> Self {
+impl From<&RetryState> for RetryForm {
+    fn from(retry: &RetryState) -> Self {
         Self {
             attempt: retry.attempt,
             reason: retry.reason.clone(),
@@ -241,7 +241,7 @@ impl From<&Retry> for RetryForm {
     }
 }
 
-impl From<RetryForm> for Retry {
+impl From<RetryForm> for RetryState {
     fn from(form: RetryForm) -> Self {
         Self {
             attempt: form.attempt,
@@ -302,7 +302,7 @@ pub type SettingsForm = BTreeMap<String, serde_json::Value>;
 /// The typed settings of a sink as they are stored.
 #[must_use]
 pub fn settings_form(settings: &SinkSettings) -> SettingsForm {
-    Registry::of_sinks()
+    SettingRegistry::sink_settings()
         .map(|s| (s.key.to_owned(), settings.value(s)))
         .collect()
 }

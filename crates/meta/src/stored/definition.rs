@@ -1,13 +1,13 @@
 //! Branches, sources, sinks and their versions.
 
-use forebay_model::{SettingsPatch, Sink, SinkTarget, Source, SourceKind, Version};
+use forebay_model::{DefinitionVersion, SettingsPatch, Sink, SinkTarget, Source, SourceKind};
 use serde::{Deserialize, Serialize};
 
-use super::common::{DeletedForm, DisabledForm, PausedForm, StampForm, VersionForm};
+use super::common::{AuditStampForm, DefinitionVersionForm, DeletedForm, DisabledForm, PausedForm};
 use super::table::TableForm;
 use super::topic::TopicForm;
-use super::{Stored, StoredError, only_form, part};
-use crate::repo::definitions::{Branch, SinkContent, SourceContent};
+use super::{Stored, StoredError, decode_only_form, decode_part};
+use crate::repo::definitions::{BranchDefinition, SinkContent, SourceContent};
 
 /// What can be changed of a source.
 #[derive(Serialize, Deserialize)]
@@ -109,8 +109,8 @@ impl TryFrom<SinkContentForm> for SinkContent {
 pub struct DefinitionV1<C> {
     pub key: String,
     pub content: C,
-    pub version: VersionForm,
-    pub created: StampForm,
+    pub version: DefinitionVersionForm,
+    pub created: AuditStampForm,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<DeletedForm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,7 +128,7 @@ impl Stored for Source {
     fn to_form(&self) -> Self::Form {
         DefinitionV1 {
             key: self.key.to_string(),
-            content: (&SourceContent::of(self)).into(),
+            content: (&SourceContent::from_source(self)).into(),
             version: (&self.version).into(),
             created: (&self.created).into(),
             deleted: self.deleted.as_ref().map(Into::into),
@@ -138,10 +138,10 @@ impl Stored for Source {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: Self::Form = only_form::<Self, _>(version, value)?;
+        let form: Self::Form = decode_only_form::<Self, _>(version, value)?;
         let content = SourceContent::from(form.content);
         Ok(Self {
-            key: part::<Self, _, _>(form.key.parse())?,
+            key: decode_part::<Self, _, _>(form.key.parse())?,
             kind: content.kind,
             name: content.name,
             description: content.description,
@@ -162,7 +162,7 @@ impl Stored for Sink {
     fn to_form(&self) -> Self::Form {
         DefinitionV1 {
             key: self.key.to_string(),
-            content: (&SinkContent::of(self)).into(),
+            content: (&SinkContent::from_sink(self)).into(),
             version: (&self.version).into(),
             created: (&self.created).into(),
             deleted: self.deleted.as_ref().map(Into::into),
@@ -172,10 +172,10 @@ impl Stored for Sink {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: Self::Form = only_form::<Self, _>(version, value)?;
-        let content = part::<Self, _, _>(SinkContent::try_from(form.content))?;
+        let form: Self::Form = decode_only_form::<Self, _>(version, value)?;
+        let content = decode_part::<Self, _, _>(SinkContent::try_from(form.content))?;
         Ok(Self {
-            key: part::<Self, _, _>(form.key.parse())?,
+            key: decode_part::<Self, _, _>(form.key.parse())?,
             name: content.name,
             description: content.description,
             target: content.target,
@@ -191,9 +191,9 @@ impl Stored for Sink {
 
 /// A version with its content, to return to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptVersion<C> {
+pub struct StoredVersion<C> {
     /// Its number and history.
-    pub version: Version,
+    pub version: DefinitionVersion,
     /// What the definition was.
     pub content: C,
 }
@@ -202,25 +202,25 @@ pub struct KeptVersion<C> {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named as in the domain type")]
-pub struct KeptVersionV1<C> {
-    pub version: VersionForm,
+pub struct StoredVersionV1<C> {
+    pub version: DefinitionVersionForm,
     pub content: C,
 }
 
-impl Stored for KeptVersion<SourceContent> {
+impl Stored for StoredVersion<SourceContent> {
     const WHAT: &'static str = "version of a source";
     const VERSION: u32 = 1;
-    type Form = KeptVersionV1<SourceContentForm>;
+    type Form = StoredVersionV1<SourceContentForm>;
 
     fn to_form(&self) -> Self::Form {
-        KeptVersionV1 {
+        StoredVersionV1 {
             version: (&self.version).into(),
             content: (&self.content).into(),
         }
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: Self::Form = only_form::<Self, _>(version, value)?;
+        let form: Self::Form = decode_only_form::<Self, _>(version, value)?;
         Ok(Self {
             version: form.version.into(),
             content: form.content.into(),
@@ -228,23 +228,23 @@ impl Stored for KeptVersion<SourceContent> {
     }
 }
 
-impl Stored for KeptVersion<SinkContent> {
+impl Stored for StoredVersion<SinkContent> {
     const WHAT: &'static str = "version of a sink";
     const VERSION: u32 = 1;
-    type Form = KeptVersionV1<SinkContentForm>;
+    type Form = StoredVersionV1<SinkContentForm>;
 
     fn to_form(&self) -> Self::Form {
-        KeptVersionV1 {
+        StoredVersionV1 {
             version: (&self.version).into(),
             content: (&self.content).into(),
         }
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: Self::Form = only_form::<Self, _>(version, value)?;
+        let form: Self::Form = decode_only_form::<Self, _>(version, value)?;
         Ok(Self {
             version: form.version.into(),
-            content: part::<Self, _, _>(form.content.try_into())?,
+            content: decode_part::<Self, _, _>(form.content.try_into())?,
         })
     }
 }
@@ -257,10 +257,10 @@ pub struct BranchV1 {
     pub project: u64,
     pub branch: u64,
     pub is_default: bool,
-    pub created: StampForm,
+    pub created: AuditStampForm,
 }
 
-impl Stored for Branch {
+impl Stored for BranchDefinition {
     const WHAT: &'static str = "branch";
     const VERSION: u32 = 1;
     type Form = BranchV1;
@@ -275,7 +275,7 @@ impl Stored for Branch {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: BranchV1 = only_form::<Self, _>(version, value)?;
+        let form: BranchV1 = decode_only_form::<Self, _>(version, value)?;
         Ok(Self {
             key: forebay_model::BranchKey {
                 project: forebay_model::ProjectId(form.project),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{RetryForm, SettingsForm, settings, settings_form};
 use super::table::TableForm;
-use super::{Stored, StoredError, only_form, part};
+use super::{Stored, StoredError, decode_only_form, decode_part};
 
 /// A file.
 #[derive(Serialize, Deserialize)]
@@ -64,25 +64,25 @@ impl Stored for File {
             dead_rows: self.dead_rows.clone().map(|d| DeadRowsForm {
                 cause: d.cause,
                 moved: d.moved,
-                next_letter: d.next_letter,
+                next_letter: d.next_dead_letter,
             }),
         }
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: FileV1 = only_form::<Self, _>(version, value)?;
+        let form: FileV1 = decode_only_form::<Self, _>(version, value)?;
         let state = FileState::ALL
             .into_iter()
             .find(|s| s.name() == form.state)
             .ok_or_else(|| format!("unknown state \"{}\"", form.state));
         Ok(Self {
-            key: part::<Self, _, _>(form.key.parse())?,
-            state: part::<Self, _, _>(state)?,
+            key: decode_part::<Self, _, _>(form.key.parse())?,
+            state: decode_part::<Self, _, _>(state)?,
             closing_at: form.closing_at,
             importing_at: form.importing_at,
             imported_at: form.imported_at,
             retry: form.retry.into(),
-            table: part::<Self, _, _>(form.table.try_into())?,
+            table: decode_part::<Self, _, _>(form.table.try_into())?,
             settings: settings(&form.settings),
             is_empty: form.is_empty,
             imported_rows: form.imported_rows,
@@ -90,7 +90,7 @@ impl Stored for File {
             dead_rows: form.dead_rows.map(|d| DeadRows {
                 cause: d.cause,
                 moved: d.moved,
-                next_letter: d.next_letter,
+                next_dead_letter: d.next_letter,
             }),
         })
     }

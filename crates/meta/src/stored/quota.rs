@@ -1,10 +1,10 @@
 //! What operators have set for projects.
 
 use forebay_model::ByteSize;
-use forebay_model::quota::OwnQuota;
+use forebay_model::quota::QuotaOverrides;
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, only_form};
+use super::{Stored, StoredError, decode_only_form};
 
 /// The quota of a project.
 #[derive(Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct QuotaV1 {
     pub source_bytes_per_second: Option<u64>,
 }
 
-impl Stored for OwnQuota {
+impl Stored for QuotaOverrides {
     const WHAT: &'static str = "quota";
     const VERSION: u32 = 1;
     type Form = QuotaV1;
@@ -42,7 +42,7 @@ impl Stored for OwnQuota {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: QuotaV1 = only_form::<Self, _>(version, value)?;
+        let form: QuotaV1 = decode_only_form::<Self, _>(version, value)?;
         Ok(Self {
             requests_per_second: form.requests_per_second,
             bytes_per_second: form.bytes_per_second.map(ByteSize),

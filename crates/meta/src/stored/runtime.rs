@@ -3,9 +3,9 @@
 use forebay_model::{NodeId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, only_form, part};
-use crate::repo::kept::DeliveredStream;
-use crate::repo::runtime::{Cluster, Node, Processed, Volume};
+use super::{Stored, StoredError, decode_only_form, decode_part};
+use crate::repo::delivered_streams::DeliveredStream;
+use crate::repo::runtime::{ClusterInfo, Node, ProcessedRevision, RegisteredVolume};
 use crate::store::Revision;
 
 macro_rules! stored {
@@ -21,7 +21,7 @@ macro_rules! stored {
             }
 
             fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-                let $f: $form = only_form::<Self, _>(version, value)?;
+                let $f: $form = decode_only_form::<Self, _>(version, value)?;
                 Ok($from)
             }
         }
@@ -58,16 +58,16 @@ stored!(
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named as in the domain type")]
-pub struct ProcessedV1 {
+pub struct ProcessedRevisionV1 {
     pub node: String,
     pub revision: u64,
 }
 
 stored!(
-    Processed,
+    ProcessedRevision,
     "processed revision",
-    ProcessedV1,
-    |s| ProcessedV1 {
+    ProcessedRevisionV1,
+    |s| ProcessedRevisionV1 {
         node: s.node.0.clone(),
         revision: s.revision.0,
     },
@@ -87,7 +87,7 @@ pub struct VolumeV1 {
 }
 
 stored!(
-    Volume,
+    RegisteredVolume,
     "volume",
     VolumeV1,
     |s| VolumeV1 {
@@ -109,7 +109,7 @@ pub struct ClusterV1 {
 }
 
 stored!(
-    Cluster,
+    ClusterInfo,
     "cluster",
     ClusterV1,
     |s| ClusterV1 { id: s.id.clone() },
@@ -140,11 +140,11 @@ impl Stored for DeliveredStream {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: DeliveredStreamV1 = only_form::<Self, _>(version, value)?;
+        let form: DeliveredStreamV1 = decode_only_form::<Self, _>(version, value)?;
         Ok(Self {
             volume: VolumeId(form.volume),
             stream: form.stream,
-            slice: part::<Self, _, _>(form.slice.parse())?,
+            slice: decode_part::<Self, _, _>(form.slice.parse())?,
         })
     }
 }

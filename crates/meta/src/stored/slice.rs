@@ -1,10 +1,10 @@
 //! Slices.
 
-use forebay_model::{Compression, Slice, SliceState, Timestamp};
+use forebay_model::{BlockCompression, Slice, SliceState, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::common::{RetryForm, StatisticsForm};
-use super::{Stored, StoredError, only_form, part};
+use super::{Stored, StoredError, decode_only_form, decode_part};
 
 /// A slice.
 #[derive(Serialize, Deserialize)]
@@ -57,9 +57,9 @@ impl Stored for Slice {
             imported_at: self.imported_at,
             retry: (&self.retry).into(),
             compression: match self.compression {
-                Compression::None => CompressionForm::None,
-                Compression::Gzip { level } => CompressionForm::Gzip { level },
-                Compression::Zstd { level } => CompressionForm::Zstd { level },
+                BlockCompression::None => CompressionForm::None,
+                BlockCompression::Gzip { level } => CompressionForm::Gzip { level },
+                BlockCompression::Zstd { level } => CompressionForm::Zstd { level },
             },
             is_empty: self.is_empty,
             staging_path: self.staging_path.clone(),
@@ -70,23 +70,23 @@ impl Stored for Slice {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: SliceV1 = only_form::<Self, _>(version, value)?;
+        let form: SliceV1 = decode_only_form::<Self, _>(version, value)?;
         let state = SliceState::ALL
             .into_iter()
             .find(|s| s.name() == form.state)
             .ok_or_else(|| format!("unknown state \"{}\"", form.state));
         Ok(Self {
-            key: part::<Self, _, _>(form.key.parse())?,
-            state: part::<Self, _, _>(state)?,
+            key: decode_part::<Self, _, _>(form.key.parse())?,
+            state: decode_part::<Self, _, _>(state)?,
             closing_at: form.closing_at,
             uploading_at: form.uploading_at,
             uploaded_at: form.uploaded_at,
             imported_at: form.imported_at,
             retry: form.retry.into(),
             compression: match form.compression {
-                CompressionForm::None => Compression::None,
-                CompressionForm::Gzip { level } => Compression::Gzip { level },
-                CompressionForm::Zstd { level } => Compression::Zstd { level },
+                CompressionForm::None => BlockCompression::None,
+                CompressionForm::Gzip { level } => BlockCompression::Gzip { level },
+                CompressionForm::Zstd { level } => BlockCompression::Zstd { level },
             },
             is_empty: form.is_empty,
             staging_path: form.staging_path,

@@ -3,7 +3,7 @@
 use forebay_model::Statistics;
 
 use super::common::StatisticsForm;
-use super::{Stored, StoredError, only_form};
+use super::{Stored, StoredError, decode_only_form};
 
 impl Stored for Statistics {
     const WHAT: &'static str = "statistics";
@@ -15,7 +15,7 @@ impl Stored for Statistics {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: StatisticsForm = only_form::<Self, _>(version, value)?;
+        let form: StatisticsForm = decode_only_form::<Self, _>(version, value)?;
         Ok(form.into())
     }
 }

@@ -1,7 +1,7 @@
 //! Tables and their columns, as sinks and files have them.
 
 use forebay_model::{
-    Column, ColumnKind, Mapping, PathColumn, TableBackend, TableSink, TemplateColumn,
+    ColumnKind, Mapping, MappingColumn, PathColumn, TableBackend, TableSink, TemplateColumn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +27,8 @@ pub struct ColumnForm {
     pub kind: ColumnKindForm,
 }
 
-impl From<&Column> for ColumnForm {
-    fn from(column: &Column) -> Self {
+impl From<&MappingColumn> for ColumnForm {
+    fn from(column: &MappingColumn) -> Self {
         Self {
             name: column.name.clone(),
             primary_key: column.primary_key,
@@ -37,7 +37,7 @@ impl From<&Column> for ColumnForm {
     }
 }
 
-impl From<ColumnForm> for Column {
+impl From<ColumnForm> for MappingColumn {
     fn from(form: ColumnForm) -> Self {
         Self {
             name: form.name,

@@ -1,9 +1,9 @@
 //! Tasks.
 
-use forebay_model::{ProjectId, SinkId, Task, TaskEnd, Timestamp};
+use forebay_model::{ProjectId, SinkId, TaskEnd, TaskEntry, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, only_form, part};
+use super::{Stored, StoredError, decode_only_form, decode_part};
 
 /// A task.
 #[derive(Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub enum OutcomeForm {
     Error(String),
 }
 
-impl Stored for Task {
+impl Stored for TaskEntry {
     const WHAT: &'static str = "task";
     const VERSION: u32 = 1;
     type Form = TaskV1;
@@ -72,7 +72,7 @@ impl Stored for Task {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: TaskV1 = only_form::<Self, _>(version, value)?;
+        let form: TaskV1 = decode_only_form::<Self, _>(version, value)?;
         let end = |e: TaskEndForm| TaskEnd {
             finished_at: e.finished_at,
             duration_ms: e.duration_ms,
@@ -88,7 +88,7 @@ impl Stored for Task {
             kind: form.kind,
             created_at: form.created_at,
             node: form.node,
-            source: part::<Self, _, _>(form.source.parse())?,
+            source: decode_part::<Self, _, _>(form.source.parse())?,
             sink: form.sink.map(SinkId::from_raw),
             end: form.end.map(end),
         })

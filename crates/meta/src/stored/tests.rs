@@ -4,22 +4,22 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-use forebay_model::quota::OwnQuota;
+use forebay_model::quota::QuotaOverrides;
 use forebay_model::{
-    By, ByKind, ByteSize, Column, ColumnKind, Compression, Deleted, Disabled, File, FileState,
-    Mapping, NodeId, PathColumn, ProjectId, Retry, Sink, SinkId, SinkSettings, Slice, SliceState,
-    Source, SourceKind, Stamp, Statistics, TableBackend, TableSink, Task, TaskEnd, TemplateColumn,
-    Timestamp, Version, VolumeId,
+    Actor, ActorKind, AuditStamp, BlockCompression, ByteSize, ColumnKind, DefinitionVersion,
+    DeletionInfo, DisableInfo, File, FileState, Mapping, MappingColumn, NodeId, PathColumn,
+    ProjectId, RetryState, Sink, SinkId, SinkSettings, Slice, SliceState, Source, SourceKind,
+    Statistics, TableBackend, TableSink, TaskEnd, TaskEntry, TemplateColumn, Timestamp, VolumeId,
 };
 
-use super::book::{Book, Cleared};
-use super::definition::KeptVersion;
+use super::definition::StoredVersion;
+use super::sink_state::{ClearedStatistics, SinkState};
 use super::{Stored, StoredError};
-use crate::repo::audit::{Action, Change, What};
-use crate::repo::definitions::{Branch, SinkContent, SourceContent};
-use crate::repo::runtime::{Cluster, Node, Processed, Volume};
-use crate::repo::tables::{Dropping, TableEntry};
-use crate::repo::tokens::{Owner, Role, Token, TokenSecret};
+use crate::repo::audit::{AuditAction, AuditEvent, AuditSubject};
+use crate::repo::definitions::{BranchDefinition, SinkContent, SourceContent};
+use crate::repo::runtime::{ClusterInfo, Node, ProcessedRevision, RegisteredVolume};
+use crate::repo::tables::{PendingDrop, TableEntry};
+use crate::repo::tokens::{ManagementToken, TokenOwner, TokenRole, TokenSecret};
 use crate::store::Revision;
 
 fn golden<T: Stored + PartialEq + Debug>(name: &str, sample: &T) {
@@ -43,11 +43,11 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_237_309_120 + seconds * 1000)
 }
 
-fn stamp(seconds: i64) -> Stamp {
-    Stamp {
+fn stamp(seconds: i64) -> AuditStamp {
+    AuditStamp {
         at: at(seconds),
-        by: By {
-            kind: ByKind::User,
+        by: Actor {
+            kind: ActorKind::User,
             token_id: Some("12".to_owned()),
             token_desc: Some("my token".to_owned()),
             user_id: None,
@@ -57,8 +57,8 @@ fn stamp(seconds: i64) -> Stamp {
     }
 }
 
-fn version() -> Version {
-    Version {
+fn version() -> DefinitionVersion {
+    DefinitionVersion {
         number: 3,
         hash: "0123456789abcdef".to_owned(),
         description: "Updated.".to_owned(),
@@ -80,15 +80,15 @@ fn source() -> Source {
         description: String::new(),
         settings: settings.into_iter().collect(),
         version: version(),
-        created: Stamp {
+        created: AuditStamp {
             at: at(0),
-            by: By::system(),
+            by: Actor::system(),
         },
-        deleted: Some(Deleted {
+        deleted: Some(DeletionInfo {
             stamp: stamp(5),
             with_parent: false,
         }),
-        disabled: Some(Disabled {
+        disabled: Some(DisableInfo {
             stamp: stamp(4),
             reason: "API".to_owned(),
             with_parent: false,
@@ -97,7 +97,7 @@ fn source() -> Source {
 }
 
 fn table() -> TableSink {
-    let column = |name: &str, kind| Column {
+    let column = |name: &str, kind| MappingColumn {
         name: name.to_owned(),
         primary_key: name == "id",
         kind,
@@ -152,8 +152,8 @@ fn sink() -> Sink {
     }
 }
 
-fn retry() -> Retry {
-    Retry {
+fn retry() -> RetryState {
+    RetryState {
         attempt: 2,
         reason: Some("no route to host".to_owned()),
         first_failed_at: Some(at(6)),
@@ -180,21 +180,21 @@ fn definitions_keep_their_form() {
     golden("sink.v1.json", &sink());
     golden(
         "source_version.v1.json",
-        &KeptVersion {
+        &StoredVersion {
             version: version(),
-            content: SourceContent::of(&source()),
+            content: SourceContent::from_source(&source()),
         },
     );
     golden(
         "sink_version.v1.json",
-        &KeptVersion {
+        &StoredVersion {
             version: version(),
-            content: SinkContent::of(&sink()),
+            content: SinkContent::from_sink(&sink()),
         },
     );
     golden(
         "branch.v1.json",
-        &Branch {
+        &BranchDefinition {
             key: source().key.branch,
             is_default: true,
             created: stamp(0),
@@ -217,10 +217,10 @@ fn files_and_slices_keep_their_form() {
     file.dead_rows = Some(forebay_model::DeadRows {
         cause: "too long".to_owned(),
         moved: 7,
-        next_letter: Some(9),
+        next_dead_letter: Some(9),
     });
     golden("file.v1.json", &file);
-    let mut slice = Slice::open(slice_key, Compression::Zstd { level: 3 });
+    let mut slice = Slice::open(slice_key, BlockCompression::Zstd { level: 3 });
     slice.state = SliceState::Uploaded;
     slice.closing_at = Some(at(1));
     slice.uploading_at = Some(at(2));
@@ -230,20 +230,20 @@ fn files_and_slices_keep_their_form() {
     slice.staging_crc32c = Some(0x1234_5678);
     golden("slice.v1.json", &slice);
     golden("statistics.v1.json", &statistics());
-    let counts = super::letters::LetterCounts { taken: 9, lost: 1 };
+    let counts = super::dead_letters::DeadLetterCounts { taken: 9, lost: 1 };
     golden("letter_counts.v1.json", &counts);
-    let delivered = crate::repo::kept::DeliveredStream {
+    let delivered = crate::repo::delivered_streams::DeliveredStream {
         volume: VolumeId("vol1".to_owned()),
         stream: "1/2/src/snk/2026-11-20T05:01:49.120Z/vol1/2026-11-20T05:01:50.000Z".to_owned(),
         slice: slice.key,
     };
     golden("delivered_stream.v1.json", &delivered);
-    let mut letters = super::letters::LetterBook::default();
+    let mut letters = super::dead_letters::DeadLetterState::default();
     (letters.replayed, letters.dropped) = (3, 1);
-    letters.finish(0, 3);
-    letters.finish(5, 6);
+    letters.resolve(0, 3);
+    letters.resolve(5, 6);
     golden("letter_book.v1.json", &letters);
-    let mut book = Book {
+    let mut book = SinkState {
         writing: Some(at(9)),
         last_opened_at: Some(at(9)),
         removed_up_to: Some(at(5)),
@@ -256,8 +256,8 @@ fn files_and_slices_keep_their_form() {
         .iter()
         .collect();
     let first = std::fs::read(first).unwrap();
-    assert_eq!(Book::decode(&first).unwrap(), book);
-    book.cleared = Some(Cleared {
+    assert_eq!(SinkState::decode(&first).unwrap(), book);
+    book.cleared = Some(ClearedStatistics {
         up_to: at(4),
         removed_since: statistics(),
     });
@@ -267,13 +267,13 @@ fn files_and_slices_keep_their_form() {
 
 #[test]
 fn tokens_and_the_audit_keep_their_form() {
-    let token = Token {
+    let token = ManagementToken {
         id: "1-a1B2c3D4e5F6".to_owned(),
         project: ProjectId(1),
         branch: forebay_model::BranchId(2),
-        role: Role::Admin,
+        role: TokenRole::Admin,
         description: "deployment".to_owned(),
-        owner: Owner {
+        owner: TokenOwner {
             id: Some("ada@example.com".to_owned()),
             name: Some("Ada".to_owned()),
         },
@@ -293,10 +293,10 @@ fn tokens_and_the_audit_keep_their_form() {
         ],
     };
     golden("token.v1.json", &token);
-    let mut change = Change {
+    let mut change = AuditEvent {
         project: ProjectId(1),
-        what: What::Source(source().key),
-        action: Action::Update,
+        what: AuditSubject::Source(source().key),
+        action: AuditAction::Update,
         description: "Updated.".to_owned(),
         old_version: Some(2),
         new_version: Some(3),
@@ -304,8 +304,8 @@ fn tokens_and_the_audit_keep_their_form() {
     };
     change.stamp.by.from = Some("192.0.2.7".to_owned());
     golden("change.v1.json", &change);
-    change.what = What::Table(TableBackend::Postgres, table().table);
-    change.action = Action::Transfer;
+    change.what = AuditSubject::Table(TableBackend::Postgres, table().table);
+    change.action = AuditAction::Transfer;
     (change.old_version, change.new_version) = (None, None);
     golden("change_table.v1.json", &change);
 }
@@ -321,7 +321,7 @@ fn owners_of_tables_keep_their_form() {
         assigned: true,
         filled_at: Some(at(7)),
         found: true,
-        dropping: Some(Dropping {
+        dropping: Some(PendingDrop {
             source: source().key,
             since: at(9),
         }),
@@ -331,7 +331,7 @@ fn owners_of_tables_keep_their_form() {
 
 #[test]
 fn quotas_and_projects_keep_their_form() {
-    let quota = OwnQuota {
+    let quota = QuotaOverrides {
         requests_per_second: Some(500),
         bytes_per_second: Some(ByteSize::mb(5)),
         connections: Some(0),
@@ -341,12 +341,15 @@ fn quotas_and_projects_keep_their_form() {
     };
     golden("quota.v1.json", &quota);
     let branch = forebay_model::BranchId(2);
-    golden("project.v1.json", &crate::repo::tokens::Project { branch });
+    golden(
+        "project.v1.json",
+        &crate::repo::tokens::ProjectEntry { branch },
+    );
 }
 
 #[test]
 fn tasks_and_nodes_keep_their_form() {
-    let task = Task {
+    let task = TaskEntry {
         project: ProjectId(1),
         id: "api.create.sink/2/src/snk/2026-11-21T05:01:49.120Z_aB3dE".to_owned(),
         kind: "api.create.sink".to_owned(),
@@ -381,21 +384,21 @@ fn tasks_and_nodes_keep_their_form() {
     );
     golden(
         "processed.v1.json",
-        &Processed {
+        &ProcessedRevision {
             node: node.clone(),
             revision: Revision(77),
         },
     );
     golden(
         "volume.v1.json",
-        &Volume {
+        &RegisteredVolume {
             id: VolumeId("vol1".to_owned()),
             node,
         },
     );
     golden(
         "cluster.v1.json",
-        &Cluster {
+        &ClusterInfo {
             id: "0f".repeat(16),
         },
     );
@@ -403,7 +406,7 @@ fn tasks_and_nodes_keep_their_form() {
 
 #[test]
 fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
-    let newer = Book::decode(br#"{"v":3,"anything":true}"#).unwrap_err();
+    let newer = SinkState::decode(br#"{"v":3,"anything":true}"#).unwrap_err();
     assert_eq!(
         newer,
         StoredError::Newer {
@@ -420,7 +423,7 @@ fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
         b"\xff",
         b"{\"v\":1,",
     ] {
-        let error = Book::decode(damaged).unwrap_err().to_string();
+        let error = SinkState::decode(damaged).unwrap_err().to_string();
         assert!(
             error.starts_with("not a stored book of a sink: "),
             "{error}"

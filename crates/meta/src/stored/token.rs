@@ -3,10 +3,10 @@
 use forebay_model::{BranchId, ProjectId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::common::StampForm;
-use super::{Stored, StoredError, only_form, part};
-use crate::repo::audit::{Action, Change, What};
-use crate::repo::tokens::{Owner, Project, Role, Token, TokenSecret};
+use super::common::AuditStampForm;
+use super::{Stored, StoredError, decode_only_form, decode_part};
+use crate::repo::audit::{AuditAction, AuditEvent, AuditSubject};
+use crate::repo::tokens::{ManagementToken, ProjectEntry, TokenOwner, TokenRole, TokenSecret};
 
 /// A project.
 #[derive(Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct ProjectV1 {
     pub branch: u64,
 }
 
-impl Stored for Project {
+impl Stored for ProjectEntry {
     const WHAT: &'static str = "project";
     const VERSION: u32 = 1;
     type Form = ProjectV1;
@@ -28,7 +28,7 @@ impl Stored for Project {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: ProjectV1 = only_form::<Self, _>(version, value)?;
+        let form: ProjectV1 = decode_only_form::<Self, _>(version, value)?;
         Ok(Self {
             branch: BranchId(form.branch),
         })
@@ -49,7 +49,7 @@ pub struct TokenV1 {
     pub owner_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_name: Option<String>,
-    pub created: StampForm,
+    pub created: AuditStampForm,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     pub secrets: Vec<TokenSecretForm>,
@@ -75,7 +75,7 @@ pub struct TokenSecretForm {
     pub valid_until: Option<Timestamp>,
 }
 
-impl Stored for Token {
+impl Stored for ManagementToken {
     const WHAT: &'static str = "token";
     const VERSION: u32 = 1;
     type Form = TokenV1;
@@ -91,8 +91,8 @@ impl Stored for Token {
             project: self.project.0,
             branch: self.branch.0,
             role: match self.role {
-                Role::Reader => RoleForm::Reader,
-                Role::Admin => RoleForm::Admin,
+                TokenRole::Reader => RoleForm::Reader,
+                TokenRole::Admin => RoleForm::Admin,
             },
             description: self.description.clone(),
             owner_id: self.owner.id.clone(),
@@ -104,7 +104,7 @@ impl Stored for Token {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: TokenV1 = only_form::<Self, _>(version, value)?;
+        let form: TokenV1 = decode_only_form::<Self, _>(version, value)?;
         let secret = |s: TokenSecretForm| TokenSecret {
             sha256: s.sha256,
             made_at: s.made_at,
@@ -115,11 +115,11 @@ impl Stored for Token {
             project: ProjectId(form.project),
             branch: BranchId(form.branch),
             role: match form.role {
-                RoleForm::Reader => Role::Reader,
-                RoleForm::Admin => Role::Admin,
+                RoleForm::Reader => TokenRole::Reader,
+                RoleForm::Admin => TokenRole::Admin,
             },
             description: form.description,
-            owner: Owner {
+            owner: TokenOwner {
                 id: form.owner_id,
                 name: form.owner_name,
             },
@@ -134,9 +134,9 @@ impl Stored for Token {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named as in the domain type")]
-pub struct ChangeV1 {
+pub struct AuditEventV1 {
     pub project: u64,
-    pub what: WhatForm,
+    pub what: AuditSubjectForm,
     pub action: String,
     pub description: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,7 +144,7 @@ pub struct ChangeV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_version: Option<u32>,
     #[serde(flatten)]
-    pub stamp: StampForm,
+    pub stamp: AuditStampForm,
     /// Address of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -154,7 +154,7 @@ pub struct ChangeV1 {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named as in the domain type")]
-pub enum WhatForm {
+pub enum AuditSubjectForm {
     Source(String),
     Sink(String),
     Token(String),
@@ -163,24 +163,24 @@ pub enum WhatForm {
     Request(String),
 }
 
-impl Stored for Change {
+impl Stored for AuditEvent {
     const WHAT: &'static str = "change";
     const VERSION: u32 = 1;
-    type Form = ChangeV1;
+    type Form = AuditEventV1;
 
-    fn to_form(&self) -> ChangeV1 {
-        ChangeV1 {
+    fn to_form(&self) -> AuditEventV1 {
+        AuditEventV1 {
             project: self.project.0,
             what: match &self.what {
-                What::Source(key) => WhatForm::Source(key.to_string()),
-                What::Sink(key) => WhatForm::Sink(key.to_string()),
-                What::Token(id) => WhatForm::Token(id.clone()),
-                What::Quota => WhatForm::Quota,
-                What::Table(backend, table) => WhatForm::Table {
+                AuditSubject::Source(key) => AuditSubjectForm::Source(key.to_string()),
+                AuditSubject::Sink(key) => AuditSubjectForm::Sink(key.to_string()),
+                AuditSubject::Token(id) => AuditSubjectForm::Token(id.clone()),
+                AuditSubject::Quota => AuditSubjectForm::Quota,
+                AuditSubject::Table(backend, table) => AuditSubjectForm::Table {
                     backend: backend.name().to_owned(),
                     table: table.to_string(),
                 },
-                What::Request(request) => WhatForm::Request(request.clone()),
+                AuditSubject::Request(request) => AuditSubjectForm::Request(request.clone()),
             },
             action: self.action.name().to_owned(),
             description: self.description.clone(),
@@ -192,28 +192,32 @@ impl Stored for Change {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: ChangeV1 = only_form::<Self, _>(version, value)?;
-        let mut stamp: forebay_model::Stamp = form.stamp.into();
+        let form: AuditEventV1 = decode_only_form::<Self, _>(version, value)?;
+        let mut stamp: forebay_model::AuditStamp = form.stamp.into();
         stamp.by.from = form.from;
-        let action = Action::from_name(&form.action);
+        let action = AuditAction::from_name(&form.action);
         let action = action.ok_or_else(|| format!("there is no action {}", form.action));
         Ok(Self {
             project: ProjectId(form.project),
             what: match form.what {
-                WhatForm::Source(key) => What::Source(part::<Self, _, _>(key.parse())?),
-                WhatForm::Sink(key) => What::Sink(part::<Self, _, _>(key.parse())?),
-                WhatForm::Token(id) => What::Token(id),
-                WhatForm::Quota => What::Quota,
-                WhatForm::Table { backend, table } => {
-                    let known = super::owner::backend(&backend);
-                    What::Table(
-                        part::<Self, _, _>(known)?,
-                        part::<Self, _, _>(table.parse())?,
+                AuditSubjectForm::Source(key) => {
+                    AuditSubject::Source(decode_part::<Self, _, _>(key.parse())?)
+                }
+                AuditSubjectForm::Sink(key) => {
+                    AuditSubject::Sink(decode_part::<Self, _, _>(key.parse())?)
+                }
+                AuditSubjectForm::Token(id) => AuditSubject::Token(id),
+                AuditSubjectForm::Quota => AuditSubject::Quota,
+                AuditSubjectForm::Table { backend, table } => {
+                    let known = super::table_entry::backend(&backend);
+                    AuditSubject::Table(
+                        decode_part::<Self, _, _>(known)?,
+                        decode_part::<Self, _, _>(table.parse())?,
                     )
                 }
-                WhatForm::Request(request) => What::Request(request),
+                AuditSubjectForm::Request(request) => AuditSubject::Request(request),
             },
-            action: part::<Self, _, _>(action)?,
+            action: decode_part::<Self, _, _>(action)?,
             description: form.description,
             old_version: form.old_version,
             new_version: form.new_version,

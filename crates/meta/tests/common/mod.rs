@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, SinkContent, SourceContent};
 use forebay_model::{
-    BranchId, BranchKey, By, Column, ColumnKind, Mapping, ProjectId, SinkId, SinkKey, SinkSettings,
-    SinkTarget, SourceId, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp,
-    VolumeId,
+    Actor, AuditStamp, BranchId, BranchKey, ColumnKind, Mapping, MappingColumn, ProjectId, SinkId,
+    SinkKey, SinkSettings, SinkTarget, SourceId, SourceKey, SourceKind, TableBackend, TableSink,
+    Timestamp, VolumeId,
 };
 
 pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
@@ -29,10 +29,10 @@ pub(crate) fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(1_795_000_000_000 + millis)
 }
 
-pub(crate) fn stamp(millis: i64) -> Stamp {
-    Stamp {
+pub(crate) fn stamp(millis: i64) -> AuditStamp {
+    AuditStamp {
         at: at(millis),
-        by: By::system(),
+        by: Actor::system(),
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn sink_content(name: &str) -> SinkContent {
             backend: TableBackend::Sqlite,
             table: "in.c-b.t".parse().unwrap(),
             mapping: Mapping {
-                columns: vec![Column {
+                columns: vec![MappingColumn {
                     name: "body".to_owned(),
                     primary_key: false,
                     kind: ColumnKind::Body,
@@ -115,6 +115,6 @@ pub(crate) async fn with_sink() -> (Repo, tempfile::TempDir) {
 }
 
 /// An object of that size.
-pub(crate) fn staged(bytes: u64) -> forebay_model::Staged {
-    forebay_model::Staged { bytes, crc32c: 7 }
+pub(crate) fn staged(bytes: u64) -> forebay_model::StagedChecksum {
+    forebay_model::StagedChecksum { bytes, crc32c: 7 }
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_meta::store::{
-    Entry, Expect, LeaseId, Op, Page, RANGE_ENTRIES_MAX, Revision, Store, StoreError, Txn,
-    TxnError, Watch, WatchError, check_key,
+    EntryPage, KeyCondition, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError,
+    Txn, TxnError, TxnOp, WatchError, WatchStream, check_key,
 };
 use futures::future::BoxFuture;
 
 /// Everything that is stored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, StoreEntry>,
     revision: Revision,
 }
 
@@ -36,20 +36,20 @@ impl Content {
         differing.map(|k| (*k).to_owned()).collect()
     }
 
-    fn holds(&self, key: &str, expect: Expect) -> bool {
+    fn holds(&self, key: &str, expect: KeyCondition) -> bool {
         let found = self.entries.get(key);
         match expect {
-            Expect::Revision(revision) => found.is_some_and(|e| e.mod_revision == revision),
-            Expect::Absent => found.is_none(),
-            Expect::Exists => found.is_some(),
+            KeyCondition::Revision(revision) => found.is_some_and(|e| e.mod_revision == revision),
+            KeyCondition::Absent => found.is_none(),
+            KeyCondition::Exists => found.is_some(),
         }
     }
 
-    fn apply(&mut self, op: Op, revision: Revision) -> bool {
+    fn apply(&mut self, op: TxnOp, revision: Revision) -> bool {
         match op {
-            Op::Put { key, value, lease } => {
+            TxnOp::Put { key, value, lease } => {
                 let before = self.entries.get(&key).map(|e| e.create_revision);
-                let entry = Entry {
+                let entry = StoreEntry {
                     key: key.clone(),
                     value,
                     create_revision: before.unwrap_or(revision),
@@ -59,8 +59,8 @@ impl Content {
                 self.entries.insert(key, entry);
                 true
             }
-            Op::Delete { key } => self.entries.remove(&key).is_some(),
-            Op::DeletePrefix { prefix } => {
+            TxnOp::Delete { key } => self.entries.remove(&key).is_some(),
+            TxnOp::DeletePrefix { prefix } => {
                 let before = self.entries.len();
                 self.entries.retain(|key, _| !key.starts_with(&prefix));
                 self.entries.len() != before
@@ -89,7 +89,7 @@ fn missing() -> StoreError {
 
 #[async_trait]
 impl Store for Memory {
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
         check_key(key)?;
         Ok(self.0.lock().unwrap().entries.get(key).cloned())
     }
@@ -99,14 +99,14 @@ impl Store for Memory {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<EntryPage, StoreError> {
         let content = self.0.lock().unwrap();
         let limit = limit.min(RANGE_ENTRIES_MAX);
         let below = content.entries.range(prefix.to_owned()..);
         let below = below.take_while(|(key, _)| key.starts_with(prefix));
         let mut left = below.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
         let entries = left.by_ref().take(limit).map(|(_, e)| e.clone()).collect();
-        Ok(Page {
+        Ok(EntryPage {
             entries,
             revision: content.revision,
             more: left.next().is_some(),
@@ -131,7 +131,7 @@ impl Store for Memory {
         Ok(content.revision)
     }
 
-    async fn watch(&self, _prefix: &str, _from: Revision) -> Result<Watch, WatchError> {
+    async fn watch(&self, _prefix: &str, _from: Revision) -> Result<WatchStream, WatchError> {
         Err(missing().into())
     }
 
@@ -239,7 +239,7 @@ impl Meddling {
 
 #[async_trait]
 impl Store for Meddling {
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
         self.look(Look::Key(key.to_owned()));
         self.called().await;
         self.inner.get(key).await
@@ -250,7 +250,7 @@ impl Store for Meddling {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<EntryPage, StoreError> {
         self.look(Look::Below(prefix.to_owned()));
         self.called().await;
         self.inner.range(prefix, after, limit).await
@@ -264,7 +264,7 @@ impl Store for Meddling {
         self.inner.txn(txn).await
     }
 
-    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError> {
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError> {
         self.inner.watch(prefix, from).await
     }
 

@@ -1,13 +1,13 @@
 //! Everything that the repository does, on a few things of fixed names.
 
-use forebay_meta::repo::letters::{Finished, LetterEnd};
-use forebay_meta::repo::slices::Failure;
-use forebay_meta::repo::tokens::{Owner, Role, Token, TokenSecret};
-use forebay_meta::stored::letters::LetterCounts;
-use forebay_meta::{Repo, Revised};
+use forebay_meta::repo::dead_letters::{DeadLetterOutcome, DeadLetterResolution};
+use forebay_meta::repo::slices::StepFailure;
+use forebay_meta::repo::tokens::{ManagementToken, TokenOwner, TokenRole, TokenSecret};
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::{Repo, Versioned};
 use forebay_model::{
     Backoff, BranchId, FileKey, FileState, ProjectId, SinkKey, SinkTarget, SliceKey, SliceState,
-    SourceKey, Statistics, Task, TopicKind, TopicSink, VolumeId,
+    SourceKey, Statistics, TaskEntry, TopicKind, TopicSink, VolumeId,
 };
 
 use crate::common::{at, branch, sink_key, source_key, stamp};
@@ -265,7 +265,7 @@ pub(crate) fn shown<T: std::fmt::Debug>(result: Result<T, impl std::fmt::Display
 }
 
 /// Without the revision: that depends on what else has happened.
-pub(crate) fn value<T>(read: Revised<T>) -> T {
+pub(crate) fn value<T>(read: Versioned<T>) -> T {
     read.value
 }
 
@@ -276,8 +276,8 @@ pub(crate) fn counted(records: u64) -> Statistics {
     }
 }
 
-pub(crate) fn failure() -> Failure {
-    Failure {
+pub(crate) fn failure() -> StepFailure {
+    StepFailure {
         reason: "it did not work".to_owned(),
         terminal: false,
         backoff: Backoff::default(),
@@ -285,8 +285,8 @@ pub(crate) fn failure() -> Failure {
     }
 }
 
-pub(crate) fn task(id: &str, millis: i64) -> Task {
-    Task {
+pub(crate) fn task(id: &str, millis: i64) -> TaskEntry {
+    TaskEntry {
         project: ProjectId(1),
         id: id.to_owned(),
         kind: "k".to_owned(),
@@ -298,14 +298,14 @@ pub(crate) fn task(id: &str, millis: i64) -> Task {
     }
 }
 
-pub(crate) fn token(millis: i64) -> Token {
-    Token {
+pub(crate) fn token(millis: i64) -> ManagementToken {
+    ManagementToken {
         id: "1-a".to_owned(),
         project: ProjectId(1),
         branch: branch().branch,
-        role: Role::Admin,
+        role: TokenRole::Admin,
         description: String::new(),
-        owner: Owner::default(),
+        owner: TokenOwner::default(),
         created: stamp(millis),
         expires_at: None,
         secrets: vec![TokenSecret {
@@ -317,8 +317,8 @@ pub(crate) fn token(millis: i64) -> Token {
 }
 
 /// A token of a project that has nothing else.
-pub(crate) fn other_token(id: &str, branch: u64, millis: i64) -> Token {
-    Token {
+pub(crate) fn other_token(id: &str, branch: u64, millis: i64) -> ManagementToken {
+    ManagementToken {
         id: id.to_owned(),
         project: ProjectId(2),
         branch: BranchId(branch),
@@ -326,11 +326,11 @@ pub(crate) fn other_token(id: &str, branch: u64, millis: i64) -> Token {
     }
 }
 
-pub(crate) fn finished(end: LetterEnd) -> Finished {
-    Finished {
-        letters: vec![1],
+pub(crate) fn finished(end: DeadLetterOutcome) -> DeadLetterResolution {
+    DeadLetterResolution {
+        numbers: vec![1],
         lost: Vec::new(),
-        counts: LetterCounts { taken: 4, lost: 0 },
+        counts: DeadLetterCounts { taken: 4, lost: 0 },
         end,
     }
 }

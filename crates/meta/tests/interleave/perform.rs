@@ -1,12 +1,12 @@
 //! What each operation calls.
 
 use forebay_meta::Repo;
-use forebay_meta::repo::letters::LetterEnd;
+use forebay_meta::repo::dead_letters::DeadLetterOutcome;
 use forebay_meta::repo::table_drop::FilledTable;
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::store::Txn;
-use forebay_meta::stored::letters::LetterCounts;
-use forebay_model::quota::OwnQuota;
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_model::quota::QuotaOverrides;
 use forebay_model::{
     FileState, NodeId, ProjectId, SinkKey, SinkTarget, SliceKey, SliceState, SourceKey, TaskEnd,
 };
@@ -202,7 +202,7 @@ async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
             Op::Imported => done(repo.file_imported(key, 7, now).await),
             Op::FileFailed => done(repo.file_failed(key, &failure(), now).await),
             Op::RejectFile => done(repo.reject_file(key, &stamp(millis)).await),
-            Op::ImportAgain => done(repo.import_again(key, &[]).await),
+            Op::ImportAgain => done(repo.reimport_file(key, &[]).await),
             Op::Lost => done(repo.imported_file_lost(key, Some(now)).await),
             _ => done(repo.remove_imported(key).await),
         };
@@ -230,7 +230,7 @@ async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
                 .await,
         ),
         Op::UploadedAgain => done(
-            repo.slice_uploaded_again(key, crate::common::staged(8), 1)
+            repo.slice_reuploaded(key, crate::common::staged(8), 1)
                 .await,
         ),
         _ => done(repo.slice_failed(key, &failure(), now).await),
@@ -249,20 +249,20 @@ async fn letters(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
                 volume: volume.clone(),
                 opened_at: at(now),
             };
-            let replayed = finished(LetterEnd::Replayed(slice, counted(1)));
-            let finish = repo.finish_letters(&sink, &volume, &replayed, at(now));
+            let replayed = finished(DeadLetterOutcome::Replayed(slice, counted(1)));
+            let finish = repo.resolve_dead_letters(&sink, &volume, &replayed, at(now));
             done(finish.await)
         }
         Op::Drop => {
-            let dropped = finished(LetterEnd::Dropped);
-            let finish = repo.finish_letters(&sink, &volume, &dropped, at(now));
+            let dropped = finished(DeadLetterOutcome::Dropped);
+            let finish = repo.resolve_dead_letters(&sink, &volume, &dropped, at(now));
             done(finish.await)
         }
         Op::ReportLetters => {
-            let counts = LetterCounts { taken: 3, lost: 1 };
-            done(repo.report_letters(&[(sink, volume, counts)]).await)
+            let counts = DeadLetterCounts { taken: 3, lost: 1 };
+            done(repo.report_dead_letters(&[(sink, volume, counts)]).await)
         }
-        _ => done(repo.forget_letters(&sink).await),
+        _ => done(repo.remove_dead_letter_state(&sink).await),
     }
 }
 
@@ -299,9 +299,9 @@ async fn beside(repo: &Repo, op: Op, now: i64) -> Outcome {
         }
         Op::RevokeToken => done(repo.revoke_token(project, "1-a", &stamp(now)).await),
         Op::SetQuota | Op::ResetQuota => {
-            let quota = OwnQuota {
+            let quota = QuotaOverrides {
                 connections: (op == Op::SetQuota).then_some(now.unsigned_abs()),
-                ..OwnQuota::default()
+                ..QuotaOverrides::default()
             };
             done(repo.set_quota(project, &quota, &stamp(now)).await)
         }
@@ -316,17 +316,17 @@ async fn look(repo: &Repo, op: Op, targets: &Targets) -> Outcome {
             let counted = repo.sink_statistics(&sink()).await;
             shown(counted.map(|s| {
                 let levels = (s.local, s.staging, s.target, s.shown_target);
-                (levels, s.imported_rows, s.balance().holds())
+                (levels, s.imported_rows, s.reconciliation().holds())
             }))
         }
-        Op::LetterOwner => shown(repo.letter_owner(&sink()).await),
+        Op::LetterOwner => shown(repo.dead_letter_owner(&sink()).await),
         Op::FilledTables => shown(repo.filled_tables(&source()).await),
         Op::KnownSlice => {
             let Some((_, slice)) = targets.slices.iter().find(|(_, s)| targets.in_importing(s))
             else {
                 return Ok("there is none".to_owned());
             };
-            shown(repo.knows_slice(slice).await)
+            shown(repo.slice_exists(slice).await)
         }
         _ => shown(repo.sink(&sink()).await.map(value)),
     }

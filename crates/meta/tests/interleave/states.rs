@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_meta::stored::letters::LetterCounts;
+use forebay_meta::stored::dead_letters::DeadLetterCounts;
 use forebay_meta::{Repo, SinkContent};
 use forebay_model::{DefinitionLimits, FileKey, FileState, NodeId, SinkSettings, SliceState};
 
@@ -165,9 +165,9 @@ async fn new(repo: &Repo) {
             .await
             .unwrap();
     }
-    let counts = LetterCounts { taken: 3, lost: 0 };
+    let counts = DeadLetterCounts { taken: 3, lost: 0 };
     let reported = [(sink(), volumes[0].clone(), counts)];
-    repo.report_letters(&reported).await.unwrap();
+    repo.report_dead_letters(&reported).await.unwrap();
 }
 
 /// The open file of the first sink.

@@ -1,7 +1,7 @@
 use super::*;
 
-fn bucket(rate: u64, seconds: u64) -> Bucket {
-    Bucket::new(rate, Span::secs(seconds), Spent::default()).unwrap()
+fn bucket(rate: u64, seconds: u64) -> TokenBucket {
+    TokenBucket::new(rate, HumanDuration::secs(seconds), BucketLevel::default()).unwrap()
 }
 
 /// A simple generator of numbers, the same in each run.
@@ -69,17 +69,17 @@ fn the_whole_allowance_can_be_used() {
 fn what_is_larger_than_the_bucket_gets_through_and_is_waited_for() {
     let bucket = bucket(1000, 1);
     let now = SECOND;
-    bucket.take_owing(now, 5000, 0).unwrap();
-    assert_eq!(bucket.units_left(bucket.left(now)), 0);
-    let wait = bucket.take_owing(now, 1, 0).unwrap_err();
+    bucket.take_with_debt(now, 5000, 0).unwrap();
+    assert_eq!(bucket.remaining_units(bucket.remaining(now)), 0);
+    let wait = bucket.take_with_debt(now, 1, 0).unwrap_err();
     assert_eq!(wait.0, Duration::from_millis(4001));
     assert_eq!(wait.seconds(), 5);
     let later = now + 4 * SECOND;
-    assert!(bucket.take_owing(later, 1, 0).is_err());
-    assert!(bucket.take_owing(later + 1, 1, 0).is_ok());
+    assert!(bucket.take_with_debt(later, 1, 0).is_err());
+    assert!(bucket.take_with_debt(later + 1, 1, 0).is_ok());
     // What has begun may owe, but only so much.
-    assert!(bucket.take_owing(later + 1, 500, 300).is_ok());
-    assert!(bucket.take_owing(later + 1, 1, 300).is_err());
+    assert!(bucket.take_with_debt(later + 1, 500, 300).is_ok());
+    assert!(bucket.take_with_debt(later + 1, 1, 300).is_err());
 }
 
 #[test]
@@ -89,29 +89,29 @@ fn what_was_not_used_is_given_back() {
         bucket.take(0, 1).unwrap();
     }
     assert_eq!(bucket.take(0, 1).unwrap_err().0, Duration::from_millis(100));
-    bucket.give_back(1);
-    assert_eq!(bucket.units_left(bucket.left(0)), 1);
+    bucket.refund(1);
+    assert_eq!(bucket.remaining_units(bucket.remaining(0)), 1);
     bucket.take(0, 1).unwrap();
     assert!(bucket.take(0, 1).is_err());
-    assert_eq!(bucket.left(0).full_in, Duration::from_secs(1));
-    bucket.give_back(1000);
-    assert_eq!(bucket.units_left(bucket.left(0)), 10);
+    assert_eq!(bucket.remaining(0).full_in, Duration::from_secs(1));
+    bucket.refund(1000);
+    assert_eq!(bucket.remaining_units(bucket.remaining(0)), 10);
 }
 
 #[test]
 fn another_rate_holds_at_once_for_what_is_taken_from_then_on() {
-    let spent = Spent::default();
-    let slow = Bucket::new(10, Span::secs(1), Arc::clone(&spent)).unwrap();
+    let spent = BucketLevel::default();
+    let slow = TokenBucket::new(10, HumanDuration::secs(1), Arc::clone(&spent)).unwrap();
     for _ in 0..10 {
         slow.take(0, 1).unwrap();
     }
     assert!(slow.take(0, 1).is_err());
-    let fast = Bucket::new(1000, Span::secs(1), spent).unwrap();
+    let fast = TokenBucket::new(1000, HumanDuration::secs(1), spent).unwrap();
     // A tenth of a second gives a hundred of them.
     let now = SECOND / 10;
     assert_eq!((0..).take_while(|_| fast.take(now, 1).is_ok()).count(), 100);
     assert!(slow.take(now, 1).is_err());
-    assert!(Bucket::new(0, Span::secs(1), Spent::default()).is_none());
+    assert!(TokenBucket::new(0, HumanDuration::secs(1), BucketLevel::default()).is_none());
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn threads_take_no_more_than_there_is() {
 fn extremes_do_not_overflow() {
     let slow = bucket(1, 1);
     assert!(slow.take(0, u64::MAX).is_err());
-    slow.take_owing(0, u64::MAX, 0).unwrap();
-    assert!(slow.take_owing(1, 1, u64::MAX).is_ok());
-    assert!(slow.take(u64::MAX / 4, 1).is_err() || slow.left(0).time == 0);
+    slow.take_with_debt(0, u64::MAX, 0).unwrap();
+    assert!(slow.take_with_debt(1, 1, u64::MAX).is_ok());
+    assert!(slow.take(u64::MAX / 4, 1).is_err() || slow.remaining(0).time == 0);
     let fast = bucket(BYTES_MAX.0, 60);
     assert_eq!(fast.capacity(), BYTES_MAX.0 * 60);
 }
@@ -156,14 +156,14 @@ fn of_two_limits_the_stricter_holds_and_zero_is_none() {
 
 #[test]
 fn defaults_are_in_range_and_what_is_not_is_named() {
-    assert!(SourceQuota::default().problems().is_empty());
-    assert!(ProjectQuota::default().problems().is_empty());
-    let own = OwnQuota {
+    assert!(SourceQuota::default().violations().is_empty());
+    assert!(ProjectQuota::default().violations().is_empty());
+    let own = QuotaOverrides {
         requests_per_second: Some(REQUESTS_MAX + 1),
         disk_bytes: Some(ByteSize(u64::MAX)),
-        ..OwnQuota::default()
+        ..QuotaOverrides::default()
     };
-    let problems = ProjectQuota::default().with(&own).problems();
+    let problems = ProjectQuota::default().with(&own).violations();
     assert_eq!(
         problems,
         [

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::SinkSettings;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, HumanDuration};
 
 mod list;
 
@@ -11,7 +11,7 @@ use list::SETTINGS;
 
 /// Type of a setting's value in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingType {
+pub enum SettingValueType {
     /// Text, a size or a duration.
     String,
     /// A whole number.
@@ -22,7 +22,7 @@ pub enum SettingType {
     StringList,
 }
 
-impl SettingType {
+impl SettingValueType {
     /// Its name in the API.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -37,7 +37,7 @@ impl SettingType {
 
 /// What a setting is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum SettingScope {
     /// Of sources only.
     Source,
     /// Of sinks; a source has it for all of its sinks.
@@ -46,7 +46,7 @@ pub enum Scope {
 
 /// Which values a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rule {
+pub enum SettingRule {
     /// Any of its type.
     Any,
     /// A whole number in this range.
@@ -56,7 +56,7 @@ pub enum Rule {
     /// A size in this range.
     Size(ByteSize, ByteSize),
     /// A duration in this range.
-    Span(Span, Span),
+    Duration(HumanDuration, HumanDuration),
     /// One of these texts.
     OneOf(&'static [&'static str]),
     /// Any text of at most so many characters.
@@ -67,7 +67,7 @@ pub enum Rule {
     ListOf(&'static [&'static str]),
 }
 
-impl Rule {
+impl SettingRule {
     /// As the API shows it, in the form that the compatible service uses.
     #[must_use]
     pub fn text(&self) -> Option<String> {
@@ -83,11 +83,11 @@ impl Rule {
                     min.to_string().replace("KB", "kB")
                 )
             }
-            Self::Span(min, max) => {
+            Self::Duration(min, max) => {
                 format!(
                     "required,minDuration={},maxDuration={}",
-                    short(*min),
-                    short(*max)
+                    short_duration(*min),
+                    short_duration(*max)
                 )
             }
             Self::OneOf(names) => format!("required,oneof={}", names.join(" ")),
@@ -99,8 +99,8 @@ impl Rule {
 }
 
 /// `30m0s` as `30m`, `24h0m0s` as `24h`.
-fn short(span: Span) -> String {
-    let text = span.to_string();
+fn short_duration(duration: HumanDuration) -> String {
+    let text = duration.to_string();
     let text = text
         .strip_suffix("m0s")
         .map_or(text.clone(), |t| format!("{t}m"));
@@ -110,29 +110,29 @@ fn short(span: Span) -> String {
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting {
+pub struct SettingSpec {
     /// Full name, `storage.level.…` or `source.quota.…`.
     pub key: &'static str,
     /// Sources or sinks.
-    pub scope: Scope,
+    pub scope: SettingScope,
     /// Type of its value.
-    pub kind: SettingType,
+    pub kind: SettingValueType,
     /// Which values it takes.
-    pub rule: Rule,
+    pub rule: SettingRule,
     /// Only an operator may change it, not a user of the API.
     pub protected: bool,
     /// For people.
     pub description: &'static str,
     pub(super) get: fn(&SinkSettings) -> Value,
-    set: Setter,
+    set: SettingSetter,
 }
 
 /// How a checked value gets into the typed form.
 #[derive(Clone, Copy, Debug)]
-enum Setter {
+enum SettingSetter {
     Int(fn(&mut SinkSettings, u64)),
     Size(fn(&mut SinkSettings, ByteSize)),
-    Span(fn(&mut SinkSettings, Span)),
+    Duration(fn(&mut SinkSettings, HumanDuration)),
     Bool(fn(&mut SinkSettings, bool)),
     Text(fn(&mut SinkSettings, &str)),
     List(fn(&mut SinkSettings, Vec<String>)),
@@ -140,7 +140,7 @@ enum Setter {
 
 /// Why a value is refused. The texts are those of the compatible API where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingProblem {
+pub enum SettingViolation {
     /// Not of the setting's type.
     #[error("Invalid \"{key}\" value: found type \"{found}\", expected \"{expected}\".")]
     Type {
@@ -161,7 +161,7 @@ pub enum SettingProblem {
     },
     /// Not a duration.
     #[error("Invalid \"{key}\": time: invalid duration \"{value}\".")]
-    Span {
+    Duration {
         /// Which setting.
         key: &'static str,
         /// The given text.
@@ -179,7 +179,7 @@ pub enum SettingProblem {
     },
 }
 
-fn type_of(value: &Value) -> &'static str {
+fn json_type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -222,7 +222,7 @@ const COMPATIBLE: [&str; 27] = [
     "target.import.trigger.slicesCount",
 ];
 
-impl Setting {
+impl SettingSpec {
     /// The compatible service has it too.
     #[must_use]
     pub fn is_compatible(&self) -> bool {
@@ -234,12 +234,16 @@ impl Setting {
     ///
     /// # Errors
     /// When the value is not of the setting's type or breaks its rule; then nothing is written.
-    pub fn apply(&self, settings: &mut SinkSettings, value: &Value) -> Result<(), SettingProblem> {
+    pub fn apply(
+        &self,
+        settings: &mut SinkSettings,
+        value: &Value,
+    ) -> Result<(), SettingViolation> {
         match self.set {
-            Setter::Int(set) => set(settings, self.int(value)?),
-            Setter::Size(set) => set(settings, self.size(value)?),
-            Setter::Span(set) => set(settings, self.span(value)?),
-            Setter::Bool(set) => {
+            SettingSetter::Int(set) => set(settings, self.int(value)?),
+            SettingSetter::Size(set) => set(settings, self.size(value)?),
+            SettingSetter::Duration(set) => set(settings, self.duration(value)?),
+            SettingSetter::Bool(set) => {
                 set(
                     settings,
                     value
@@ -247,32 +251,32 @@ impl Setting {
                         .ok_or_else(|| self.wrong_type(value, "bool"))?,
                 );
             }
-            Setter::Text(set) => set(settings, self.text(value)?),
-            Setter::List(set) => set(settings, self.list(value)?),
+            SettingSetter::Text(set) => set(settings, self.text(value)?),
+            SettingSetter::List(set) => set(settings, self.list(value)?),
         }
         Ok(())
     }
 
-    fn wrong_type(&self, value: &Value, expected: &'static str) -> SettingProblem {
-        SettingProblem::Type {
+    fn wrong_type(&self, value: &Value, expected: &'static str) -> SettingViolation {
+        SettingViolation::Type {
             key: self.key,
-            found: type_of(value),
+            found: json_type_name(value),
             expected,
         }
     }
 
-    fn not_allowed(&self, value: &impl ToString, allowed: String) -> SettingProblem {
-        SettingProblem::NotAllowed {
+    fn not_allowed(&self, value: &impl ToString, allowed: String) -> SettingViolation {
+        SettingViolation::NotAllowed {
             key: self.key,
             value: value.to_string(),
             allowed,
         }
     }
 
-    fn int(&self, value: &Value) -> Result<u64, SettingProblem> {
+    fn int(&self, value: &Value) -> Result<u64, SettingViolation> {
         let allowed = |min, max| format!("must be a whole number between {min} and {max}");
         let (min, max) = match self.rule {
-            Rule::Int(min, max) | Rule::OptionalInt(min, max) => (min, max),
+            SettingRule::Int(min, max) | SettingRule::OptionalInt(min, max) => (min, max),
             _ => (0, u64::MAX),
         };
         match value.as_u64() {
@@ -282,50 +286,55 @@ impl Setting {
         }
     }
 
-    fn size(&self, value: &Value) -> Result<ByteSize, SettingProblem> {
+    fn size(&self, value: &Value) -> Result<ByteSize, SettingViolation> {
         let text = value
             .as_str()
             .ok_or_else(|| self.wrong_type(value, "string"))?;
-        let invalid = |_| SettingProblem::Size {
+        let invalid = |_| SettingViolation::Size {
             key: self.key,
             value: text.to_owned(),
         };
         let size: ByteSize = text.parse().map_err(invalid)?;
         match self.rule {
-            Rule::Size(min, max) if !(min..=max).contains(&size) => {
+            SettingRule::Size(min, max) if !(min..=max).contains(&size) => {
                 Err(self.not_allowed(&text, format!("must be between {min} and {max}")))
             }
             _ => Ok(size),
         }
     }
 
-    fn span(&self, value: &Value) -> Result<Span, SettingProblem> {
+    fn duration(&self, value: &Value) -> Result<HumanDuration, SettingViolation> {
         let text = value
             .as_str()
             .ok_or_else(|| self.wrong_type(value, "string"))?;
-        let invalid = |_| SettingProblem::Span {
+        let invalid = |_| SettingViolation::Duration {
             key: self.key,
             value: text.to_owned(),
         };
-        let span: Span = text.parse().map_err(invalid)?;
+        let duration: HumanDuration = text.parse().map_err(invalid)?;
         match self.rule {
-            Rule::Span(min, max) if !(min..=max).contains(&span) => Err(self.not_allowed(
-                &text,
-                format!("must be between {} and {}", short(min), short(max)),
-            )),
-            _ => Ok(span),
+            SettingRule::Duration(min, max) if !(min..=max).contains(&duration) => Err(self
+                .not_allowed(
+                    &text,
+                    format!(
+                        "must be between {} and {}",
+                        short_duration(min),
+                        short_duration(max)
+                    ),
+                )),
+            _ => Ok(duration),
         }
     }
 
-    fn text<'v>(&self, value: &'v Value) -> Result<&'v str, SettingProblem> {
+    fn text<'v>(&self, value: &'v Value) -> Result<&'v str, SettingViolation> {
         let text = value
             .as_str()
             .ok_or_else(|| self.wrong_type(value, "string"))?;
         match self.rule {
-            Rule::OneOf(names) if !names.contains(&text) => {
+            SettingRule::OneOf(names) if !names.contains(&text) => {
                 Err(self.not_allowed(&text, format!("must be one of {}", names.join(", "))))
             }
-            Rule::Chars(max) if text.chars().count() as u64 > max => {
+            SettingRule::Chars(max) if text.chars().count() as u64 > max => {
                 let start: String = text.chars().take(64).collect();
                 let allowed = format!("must have at most {max} characters");
                 Err(self.not_allowed(&format!("{start}…"), allowed))
@@ -334,11 +343,11 @@ impl Setting {
         }
     }
 
-    fn list(&self, value: &Value) -> Result<Vec<String>, SettingProblem> {
+    fn list(&self, value: &Value) -> Result<Vec<String>, SettingViolation> {
         let items = value
             .as_array()
             .ok_or_else(|| self.wrong_type(value, "[]string"))?;
-        if items.is_empty() && self.rule == Rule::NonEmptyList {
+        if items.is_empty() && self.rule == SettingRule::NonEmptyList {
             return Err(self.not_allowed(value, "must have at least one item".to_owned()));
         }
         let text = |v: &Value| {
@@ -347,7 +356,7 @@ impl Setting {
                 .ok_or_else(|| self.wrong_type(v, "string"))
         };
         let texts: Vec<String> = items.iter().map(text).collect::<Result<_, _>>()?;
-        if let Rule::ListOf(names) = self.rule {
+        if let SettingRule::ListOf(names) = self.rule {
             if let Some(other) = texts.iter().find(|t| !names.contains(&t.as_str())) {
                 let allowed = format!("each item must be one of {}", names.join(", "));
                 let shown: String = other.chars().take(64).collect();
@@ -364,30 +373,30 @@ impl Setting {
 
 /// The list of settings.
 #[derive(Clone, Copy, Debug)]
-pub struct Registry;
+pub struct SettingRegistry;
 
-impl Registry {
+impl SettingRegistry {
     /// All of them, sorted by key.
     #[must_use]
-    pub fn all() -> &'static [Setting] {
+    pub fn all() -> &'static [SettingSpec] {
         SETTINGS
     }
 
     /// All of them in the order of listings: those of the compatible service as it lists them, sorted
     /// by key, then our own, sorted by key.
-    pub fn listed() -> impl Iterator<Item = &'static Setting> {
+    pub fn listed() -> impl Iterator<Item = &'static SettingSpec> {
         let compatible = SETTINGS.iter().filter(|s| s.is_compatible());
         compatible.chain(SETTINGS.iter().filter(|s| !s.is_compatible()))
     }
 
     /// Those of sinks, sorted by key.
-    pub fn of_sinks() -> impl Iterator<Item = &'static Setting> {
-        SETTINGS.iter().filter(|s| s.scope == Scope::Sink)
+    pub fn sink_settings() -> impl Iterator<Item = &'static SettingSpec> {
+        SETTINGS.iter().filter(|s| s.scope == SettingScope::Sink)
     }
 
     /// The one of that name.
     #[must_use]
-    pub fn get(key: &str) -> Option<&'static Setting> {
+    pub fn get(key: &str) -> Option<&'static SettingSpec> {
         SETTINGS
             .binary_search_by(|s| s.key.cmp(key))
             .ok()

@@ -2,7 +2,7 @@ use super::*;
 use serde_json::json;
 
 fn problem(key: &str, value: Value) -> String {
-    let setting = Registry::get(key).unwrap();
+    let setting = SettingRegistry::get(key).unwrap();
     let mut settings = SinkSettings::default();
     let error = setting
         .apply(&mut settings, &value)
@@ -18,18 +18,24 @@ fn problem(key: &str, value: Value) -> String {
 
 #[test]
 fn the_registry_is_sorted_and_has_the_keys_of_sinks_and_sources() {
-    let keys: Vec<_> = Registry::all().iter().map(|s| s.key).collect();
+    let keys: Vec<_> = SettingRegistry::all().iter().map(|s| s.key).collect();
     assert!(keys.is_sorted());
     assert_eq!(keys.len(), 34);
-    assert_eq!(Registry::of_sinks().count(), 30);
-    assert_eq!(Registry::all().iter().filter(|s| !s.protected).count(), 12);
-    assert!(Registry::get("storage.level.nothing").is_none());
+    assert_eq!(SettingRegistry::sink_settings().count(), 30);
+    assert_eq!(
+        SettingRegistry::all()
+            .iter()
+            .filter(|s| !s.protected)
+            .count(),
+        12
+    );
+    assert!(SettingRegistry::get("storage.level.nothing").is_none());
 }
 
 #[test]
 fn listings_begin_with_the_compatible_settings() {
-    let listed: Vec<_> = Registry::listed().collect();
-    assert_eq!(listed.len(), Registry::all().len());
+    let listed: Vec<_> = SettingRegistry::listed().collect();
+    assert_eq!(listed.len(), SettingRegistry::all().len());
     let (compatible, own) = listed.split_at(27);
     assert!(compatible.iter().all(|s| s.is_compatible()));
     assert!(own.iter().all(|s| !s.is_compatible()));
@@ -40,7 +46,7 @@ fn listings_begin_with_the_compatible_settings() {
 #[test]
 fn every_default_passes_its_own_rule_and_reads_back() {
     let defaults = SinkSettings::default();
-    for setting in Registry::all() {
+    for setting in SettingRegistry::all() {
         let mut settings = defaults.clone();
         let value = defaults.value(setting);
         setting.apply(&mut settings, &value).unwrap();
@@ -118,7 +124,7 @@ fn values_outside_the_rules_are_refused_with_what_is_allowed() {
 
 #[test]
 fn limits_are_inclusive() {
-    let setting = Registry::get("storage.level.staging.upload.trigger.interval").unwrap();
+    let setting = SettingRegistry::get("storage.level.staging.upload.trigger.interval").unwrap();
     let mut settings = SinkSettings::default();
     for (text, fine) in [
         ("1s", true),
@@ -142,14 +148,14 @@ fn a_patch_lies_over_what_it_patches() {
     )]
     .into();
     let settings = SinkSettings::default().with(&patch);
-    assert_eq!(settings.import.interval, Span::secs(7));
+    assert_eq!(settings.import.interval, HumanDuration::secs(7));
     assert_eq!(settings.upload, SinkSettings::default().upload);
 }
 
 #[test]
 fn rules_have_the_text_of_the_compatible_api() {
     let text = |key: &str| {
-        Registry::get(&format!("storage.level.{key}"))
+        SettingRegistry::get(&format!("storage.level.{key}"))
             .unwrap()
             .rule
             .text()
@@ -198,7 +204,7 @@ fn lists_of_names_have_known_names_once() {
         assert_eq!(problem(key, value), format!("Invalid \"{key}\" {expected}"));
     }
     let mut settings = SinkSettings::default();
-    let setting = Registry::get(key).unwrap();
+    let setting = SettingRegistry::get(key).unwrap();
     setting
         .apply(&mut settings, &json!(["slack", "hub"]))
         .unwrap();

@@ -1,6 +1,6 @@
 use super::*;
 
-fn converter() -> Converter {
+fn converter() -> RowConverter {
     let table = serde_json::json!({
         "store": { "type": "sqlite", "path": "x.db" },
         "table": "products",
@@ -15,18 +15,18 @@ fn converter() -> Converter {
             { "name": "whole", "type": "json", "path": "" }
         ]
     });
-    Converter::new(&serde_json::from_value(table).unwrap(), &Arc::default())
+    RowConverter::new(&serde_json::from_value(table).unwrap(), &Arc::default())
 }
 
 /// The row of a text.
-fn row(text: &str) -> Result<Typed, String> {
+fn row(text: &str) -> Result<TypedRows, String> {
     let converter = converter();
-    let mut typing = converter.begin();
-    typing.add(Bytes::from(text.to_owned()))?;
-    Ok(typing.end())
+    let mut builder = converter.row_builder();
+    builder.add(Bytes::from(text.to_owned()))?;
+    Ok(builder.finish())
 }
 
-fn cells(table: &Typed) -> Vec<ValueRef<'_>> {
+fn cells(table: &TypedRows) -> Vec<ValueRef<'_>> {
     table.rows.get(0).unwrap().cells().collect()
 }
 
@@ -73,11 +73,11 @@ fn a_key_is_never_cut() {
         "columns": [{ "name": "at", "type": "timestamp", "key": true, "unit": "ns" }]
     });
     let table = serde_json::from_value(table).unwrap();
-    let converter = Converter::new(&table, &Arc::default());
+    let converter = RowConverter::new(&table, &Arc::default());
     let add = |text: &'static str| {
-        let mut typing = converter.begin();
-        let added = typing.add(Bytes::from_static(text.as_bytes()));
-        typing.end();
+        let mut builder = converter.row_builder();
+        let added = builder.add(Bytes::from_static(text.as_bytes()));
+        builder.finish();
         added
     };
     assert_eq!(add(r#"{"at":1704067200123456000}"#), Ok(()));
@@ -107,15 +107,15 @@ fn paths_of_all_forms_have_values() {
         ]
     });
     let progress = Arc::default();
-    let converter = Converter::new(&serde_json::from_value(table).unwrap(), &progress);
-    let mut typing = converter.begin();
+    let converter = RowConverter::new(&serde_json::from_value(table).unwrap(), &progress);
+    let mut builder = converter.row_builder();
     for text in [
         r#"{"host.name":"web-1","l":[{"n":1},{"n":12345678901234567890},{"n": 3}]}"#,
         "{}",
     ] {
-        typing.add(Bytes::from_static(text.as_bytes())).unwrap();
+        builder.add(Bytes::from_static(text.as_bytes())).unwrap();
     }
-    let typed = typing.end();
+    let typed = builder.finish();
     assert_eq!(
         cells(&typed),
         [
@@ -157,9 +157,9 @@ fn paths_that_no_record_has_are_counted() {
     };
     assert!(not_found().is_empty(), "nothing was looked for");
     let read = |text: &'static str| {
-        let mut typing = converter.begin();
-        drop(typing.add(Bytes::from(text)));
-        typing.end();
+        let mut builder = converter.row_builder();
+        drop(builder.add(Bytes::from(text)));
+        builder.finish();
     };
     read(r#"{"id":1,"ok":true,"name":null}"#);
     assert_eq!(

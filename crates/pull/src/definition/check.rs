@@ -2,33 +2,33 @@
 
 use std::time::Duration;
 
-use forebay_model::{ByteSize, Span, is_own_http_header};
-use forebay_record::path::Path;
+use forebay_model::{ByteSize, HumanDuration, is_own_http_header};
+use forebay_record::path::CompiledPath;
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Pairs, Source, Store,
-    TableDestination,
+    DestinationColumnType, HttpApi, HttpAuth, HttpStage, JobDefinition, JobDestination, JobSource,
+    LookupConfig, NameValues, RowHashCacheConfig, TableDestination, TableStore,
 };
 
 mod paging;
 
 #[derive(Default)]
-struct Found(Vec<String>);
+struct DefinitionViolations(Vec<String>);
 
-impl Found {
+impl DefinitionViolations {
     fn add(&mut self, text: String) {
         self.0.push(text);
     }
 
-    fn span(&mut self, at: &str, given: Span, min: Span, max: Span) {
+    fn span(&mut self, at: &str, given: HumanDuration, min: HumanDuration, max: HumanDuration) {
         if given < min || given > max {
             self.add(format!("{at} is {given}, allowed is {min} to {max}"));
         }
     }
 
-    fn wait(&mut self, at: &str, given: Span) {
-        self.span(at, given, Span::millis(1), Span::hours(1));
+    fn wait(&mut self, at: &str, given: HumanDuration) {
+        self.span(at, given, HumanDuration::millis(1), HumanDuration::hours(1));
     }
 
     fn size(&mut self, at: &str, given: ByteSize, min: ByteSize, max: ByteSize) {
@@ -52,7 +52,7 @@ impl Found {
         }
     }
 
-    fn headers(&mut self, at: &str, headers: &Pairs) {
+    fn headers(&mut self, at: &str, headers: &NameValues) {
         for (name, value) in headers {
             if HeaderName::try_from(name).is_err() {
                 self.add(format!("{at}.{name} is not the name of a header"));
@@ -68,14 +68,14 @@ impl Found {
     }
 
     /// The path, if it is one.
-    fn path(&mut self, at: &str, text: &str) -> Option<Path> {
-        let compiled = Path::compile(text);
+    fn path(&mut self, at: &str, text: &str) -> Option<CompiledPath> {
+        let compiled = CompiledPath::compile(text);
         compiled
             .map_err(|e| self.add(format!("{at} is \"{text}\", which is no path: {e}")))
             .ok()
     }
 
-    fn auth(&mut self, at: &str, auth: Option<&Auth>) {
+    fn auth(&mut self, at: &str, auth: Option<&HttpAuth>) {
         let Some(auth) = auth else { return };
         if HeaderName::try_from(&auth.header).is_err() {
             self.add(format!("{at}.header is not the name of a header"));
@@ -95,156 +95,159 @@ impl Found {
     }
 }
 
-pub(super) fn definition(definition: &Definition) -> Vec<String> {
-    let mut found = Found::default();
+pub(super) fn definition(definition: &JobDefinition) -> Vec<String> {
+    let mut violations = DefinitionViolations::default();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name = &definition.name;
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
         || !name.chars().all(plain)
         || name.len() > 64
     {
-        found.add(format!(
+        violations.add(format!(
             "name is \"{name}\": use letters, digits, -, _ and . (at most 64 characters)"
         ));
     }
     match &definition.source {
-        Source::HttpApi(api) => http_api(&mut found, api),
-        Source::Files(files) => {
+        JobSource::HttpApi(api) => http_api(&mut violations, api),
+        JobSource::Files(files) => {
             for (i, path) in files.paths.iter().enumerate() {
                 let at = format!("source.paths[{i}]");
                 if let Some((scheme, rest)) = path.split_once("://") {
                     if scheme != "s3" {
-                        found.add(format!("{at} begins with {scheme}://, allowed is s3://"));
+                        violations.add(format!("{at} begins with {scheme}://, allowed is s3://"));
                     } else if rest.is_empty() || rest.starts_with('/') {
-                        found.add(format!("{at} names no bucket"));
+                        violations.add(format!("{at} names no bucket"));
                     }
                 } else if path.is_empty() {
-                    found.add(format!("{at} is empty"));
+                    violations.add(format!("{at} is empty"));
                 }
             }
-            for problem in files.s3.settings().problems() {
-                found.add(format!("source.s3.{problem}"));
+            for problem in files.s3.settings().violations() {
+                violations.add(format!("source.s3.{problem}"));
             }
             let (kb, gb) = (ByteSize::kb(1), ByteSize::mb(1024));
-            found.size("source.maxLineSize", files.max_line_size, kb, gb);
+            violations.size("source.maxLineSize", files.max_line_size, kb, gb);
             let (min, max) = (ByteSize::kb(4), ByteSize::mb(64));
-            found.size("source.chunkSize", files.chunk_size, min, max);
+            violations.size("source.chunkSize", files.chunk_size, min, max);
         }
     }
     if let Some(stage) = &definition.processing {
-        http_stage(&mut found, "processing", stage);
+        http_stage(&mut violations, "processing", stage);
     }
     match &definition.destination {
-        Destination::Http(stage) => http_stage(&mut found, "destination", stage),
-        Destination::Table(table) => {
-            columns(&mut found, table);
+        JobDestination::Http(stage) => http_stage(&mut violations, "destination", stage),
+        JobDestination::Table(table) => {
+            columns(&mut violations, table);
             if let Err(e) = table.shape().check() {
-                found.add(format!("destination: {e}"));
+                violations.add(format!("destination: {e}"));
             }
             for (i, column) in table.columns.iter().enumerate() {
-                if let (Some(unit), true) = (column.unit, column.kind != Kind::Timestamp) {
-                    found.add(format!(
+                if let (Some(unit), true) =
+                    (column.unit, column.kind != DestinationColumnType::Timestamp)
+                {
+                    violations.add(format!(
                         "destination.columns[{i}].unit is {}, which only a timestamp has",
                         unit.name()
                     ));
                 }
             }
             store(
-                &mut found,
+                &mut violations,
                 "destination.store",
                 &table.store,
                 &[&table.table],
             );
-            let max = Span::hours(24);
-            found.span(
+            let max = HumanDuration::hours(24);
+            violations.span(
                 "destination.outageMax",
                 table.outage_max,
-                Span::default(),
+                HumanDuration::default(),
                 max,
             );
-            cache(&mut found, &table.cache);
+            cache(&mut violations, &table.cache);
         }
     }
-    found.0
+    violations.0
 }
 
-fn columns(found: &mut Found, table: &TableDestination) {
+fn columns(violations: &mut DefinitionViolations, table: &TableDestination) {
     for (i, column) in table.columns.iter().enumerate() {
         let (at, text) = match &column.path {
             Some(path) => (format!("destination.columns[{i}].path"), path),
             // Its name is its path.
             None => (format!("destination.columns[{i}].name"), &column.name),
         };
-        let path = found.path(&at, text);
-        if path.is_some_and(|p| !p.is_singular()) && column.kind != Kind::Json {
-            found.add(format!(
+        let path = violations.path(&at, text);
+        if path.is_some_and(|p| !p.is_singular()) && column.kind != DestinationColumnType::Json {
+            violations.add(format!(
                 "{at} is \"{text}\", which can select many values: the type of the column has to be json, for their list"
             ));
         }
     }
 }
 
-fn cache(found: &mut Found, cache: &Cache) {
-    if let Cache::Redis { url, ttl, ca_file } = cache {
+fn cache(violations: &mut DefinitionViolations, cache: &RowHashCacheConfig) {
+    if let RowHashCacheConfig::Redis { url, ttl, ca_file } = cache {
         let known = ["redis://", "rediss://"];
         if !known.iter().any(|p| url.expose().starts_with(p)) {
-            found.add("destination.cache.url has to begin with redis:// or rediss://".to_owned());
+            violations
+                .add("destination.cache.url has to begin with redis:// or rediss://".to_owned());
         }
         if ca_file.is_some() && !url.expose().starts_with("rediss://") {
-            found.add(
+            violations.add(
                 "destination.cache.caFile is for TLS: the url has to begin with rediss://"
                     .to_owned(),
             );
         }
-        let (min, max) = (Span::secs(1), Span::hours(8760));
-        found.span("destination.cache.ttl", *ttl, min, max);
+        let (min, max) = (HumanDuration::secs(1), HumanDuration::hours(8760));
+        violations.span("destination.cache.ttl", *ttl, min, max);
     }
 }
 
-fn http_api(found: &mut Found, api: &HttpApi) {
-    found.url("source.baseUrl", &api.base_url);
+fn http_api(violations: &mut DefinitionViolations, api: &HttpApi) {
+    violations.url("source.baseUrl", &api.base_url);
     if !api.path.is_empty() && !api.path.starts_with('/') {
-        found.add(format!(
+        violations.add(format!(
             "source.path is \"{}\": it has to begin with /",
             api.path
         ));
     }
-    found.headers("source.headers", &api.headers);
-    found.auth("source.auth", api.auth.as_ref());
-    found.wait("source.timeout", api.timeout);
-    found.wait("source.emptyPageWait", api.empty_page_wait);
-    found.wait("source.errorWait", api.error_wait);
-    found.wait("source.errorWaitMax", api.error_wait_max);
+    violations.headers("source.headers", &api.headers);
+    violations.auth("source.auth", api.auth.as_ref());
+    violations.wait("source.timeout", api.timeout);
+    violations.wait("source.emptyPageWait", api.empty_page_wait);
+    violations.wait("source.errorWait", api.error_wait);
+    violations.wait("source.errorWaitMax", api.error_wait_max);
     let (kb, gb) = (ByteSize::kb(1), ByteSize::mb(1024));
-    found.size("source.maxPageSize", api.max_page_size, kb, gb);
+    violations.size("source.maxPageSize", api.max_page_size, kb, gb);
     if let Some(limit) = api.rate_limit {
-        let (min, max) = (Span::millis(1), Span::hours(24));
-        found.span("source.rateLimit.period", limit.period, min, max);
+        let (min, max) = (HumanDuration::millis(1), HumanDuration::hours(24));
+        violations.span("source.rateLimit.period", limit.period, min, max);
     }
-    let max = Span::hours(168);
-    found.span(
+    let max = HumanDuration::hours(168);
+    violations.span(
         "source.retryAfterMax",
         api.retry_after_max,
-        Span::millis(1),
+        HumanDuration::millis(1),
         max,
     );
-    found.path("source.results", &api.results);
-    paging::check(found, api);
+    violations.path("source.results", &api.results);
+    paging::check(violations, api);
 }
 
-fn http_stage(found: &mut Found, at: &str, stage: &HttpStage) {
-    found.url(&format!("{at}.url"), &stage.url);
-    found.headers(&format!("{at}.headers"), &stage.headers);
-    found.auth(&format!("{at}.auth"), stage.auth.as_ref());
-    found.wait(&format!("{at}.timeout"), stage.timeout);
-    found.wait(&format!("{at}.retry.wait"), stage.retry.wait);
-    found.wait(&format!("{at}.retry.waitMax"), stage.retry.wait_max);
+fn http_stage(violations: &mut DefinitionViolations, at: &str, stage: &HttpStage) {
+    violations.url(&format!("{at}.url"), &stage.url);
+    violations.headers(&format!("{at}.headers"), &stage.headers);
+    violations.auth(&format!("{at}.auth"), stage.auth.as_ref());
+    violations.wait(&format!("{at}.timeout"), stage.timeout);
+    violations.wait(&format!("{at}.retry.wait"), stage.retry.wait);
+    violations.wait(&format!("{at}.retry.waitMax"), stage.retry.wait_max);
 }
 
-pub(super) fn lookup(lookup: &Lookup) -> Vec<String> {
-    let mut found = Found::default();
+pub(super) fn lookup(lookup: &LookupConfig) -> Vec<String> {
+    let mut violations = DefinitionViolations::default();
     let tables: Vec<&str> = lookup.routes.iter().map(|r| r.table.as_str()).collect();
-    store(&mut found, "store", &lookup.store, &tables);
+    store(&mut violations, "store", &lookup.store, &tables);
     let taken = ["/health", "/metrics", "/openapi.json"];
     for (i, route) in lookup.routes.iter().enumerate() {
         let path = &route.path;
@@ -254,69 +257,69 @@ pub(super) fn lookup(lookup: &Lookup) -> Vec<String> {
             || path.ends_with('/')
             || !path.chars().all(plain)
         {
-            found.add(format!(
+            violations.add(format!(
                 "routes[{i}].path is \"{path}\": it has to be like /product"
             ));
         }
         if taken.iter().any(|t| path.starts_with(t)) {
-            found.add(format!("routes[{i}].path is \"{path}\", which is taken"));
+            violations.add(format!("routes[{i}].path is \"{path}\", which is taken"));
         }
         if lookup.routes.iter().take(i).any(|r| r.path == *path) {
-            found.add(format!(
+            violations.add(format!(
                 "routes[{i}].path is \"{path}\", and an earlier one too"
             ));
         }
     }
-    found.wait("timeout", lookup.timeout);
-    found.span(
+    violations.wait("timeout", lookup.timeout);
+    violations.span(
         "cache.ttl",
         lookup.cache.ttl,
-        Span::default(),
-        Span::hours(24),
+        HumanDuration::default(),
+        HumanDuration::hours(24),
     );
     for violation in lookup.limits.violations() {
-        found.add(format!("limits.{violation}"));
+        violations.add(format!("limits.{violation}"));
     }
     if lookup.cache.rows > 0 && lookup.cache.ttl.0 == Duration::ZERO {
-        found.add("cache.rows needs a cache.ttl".to_owned());
+        violations.add("cache.rows needs a cache.ttl".to_owned());
     }
-    found.0
+    violations.0
 }
 
-fn store(found: &mut Found, at: &str, store: &Store, tables: &[&str]) {
+fn store(violations: &mut DefinitionViolations, at: &str, store: &TableStore, tables: &[&str]) {
     match store {
-        Store::Sqlite { path } if path.as_os_str().is_empty() => {
-            found.add(format!("{at}.path is empty"));
+        TableStore::Sqlite { path } if path.as_os_str().is_empty() => {
+            violations.add(format!("{at}.path is empty"));
         }
-        Store::Sqlite { .. } => {}
-        Store::Postgres { url } => {
+        TableStore::Sqlite { .. } => {}
+        TableStore::Postgres { url } => {
             if !cfg!(feature = "postgres") {
-                found.add(format!("{at}: this build has no PostgreSQL"));
+                violations.add(format!("{at}: this build has no PostgreSQL"));
             }
             if url.expose().is_empty() {
-                found.add(format!("{at}.url is empty"));
+                violations.add(format!("{at}.url is empty"));
             }
         }
-        Store::Cassandra {
+        TableStore::Cassandra {
             nodes,
             user,
             password,
             ..
         } => {
             if !cfg!(feature = "cassandra") {
-                found.add(format!(
+                violations.add(format!(
                     "{at}: this build has no Cassandra (cargo feature `cassandra`)"
                 ));
             }
             if nodes.is_empty() {
-                found.add(format!("{at}.nodes is empty"));
+                violations.add(format!("{at}.nodes is empty"));
             }
             if user.is_some() != password.is_some() {
-                found.add(format!("{at}: user and password have to be given together"));
+                violations.add(format!("{at}: user and password have to be given together"));
             }
             for table in tables {
                 if table.split('.').count() != 2 {
-                    found.add(format!(
+                    violations.add(format!(
                         "table \"{table}\" has to be KEYSPACE.TABLE for Cassandra"
                     ));
                 }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::nearest::nearest;
-use crate::yaml::Plains;
+use crate::yaml::PlainScalars;
 
 /// All of its keys.
 const KEYS: [&str; 13] = [
@@ -24,7 +24,7 @@ const KEYS: [&str; 13] = [
 ];
 
 /// Whether a document is one of the older engine: it has its keys and none of a definition.
-pub(super) fn is(document: &Value) -> bool {
+pub(super) fn is_legacy(document: &Value) -> bool {
     let Some(fields) = document.as_object() else {
         return false;
     };
@@ -33,7 +33,7 @@ pub(super) fn is(document: &Value) -> bool {
 }
 
 /// Keys of the older file that are texts stay as they are written.
-fn with_texts(document: &Value, plains: &Plains) -> Value {
+fn with_texts(document: &Value, plains: &PlainScalars) -> Value {
     let mut document = document.clone();
     let is_text = |key: &&&str| key.ends_with("Url") || key.ends_with("Token");
     for name in KEYS.iter().filter(is_text) {
@@ -47,15 +47,15 @@ fn with_texts(document: &Value, plains: &Plains) -> Value {
 }
 
 /// The same as a definition.
-pub(super) fn convert(document: &Value, plains: &Plains) -> Result<Value, Vec<String>> {
+pub(super) fn convert(document: &Value, plains: &PlainScalars) -> Result<Value, Vec<String>> {
     let document = &with_texts(document, plains);
     let empty = Map::new();
     let fields = document.as_object().unwrap_or(&empty);
     let names: Vec<String> = KEYS.iter().map(|k| (*k).to_owned()).collect();
-    let mut problems: Vec<String> = Vec::new();
+    let mut violations: Vec<String> = Vec::new();
     for name in fields.keys().filter(|n| !names.contains(n)) {
         let hint = nearest(name, &names).map(|n| format!("; did you mean {n}?"));
-        problems.push(format!(
+        violations.push(format!(
             "{name} is not a known key{}",
             hint.unwrap_or_default()
         ));
@@ -63,7 +63,7 @@ pub(super) fn convert(document: &Value, plains: &Plains) -> Result<Value, Vec<St
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     for name in ["sourceApiBaseUrl", "storageApiBaseUrl"] {
         if text(name).is_none_or(str::is_empty) {
-            problems.push(format!("{name} is missing"));
+            violations.push(format!("{name} is missing"));
         }
     }
     let given = |name: &str| fields.get(name).filter(|v| !v.is_null()).cloned();
@@ -97,18 +97,18 @@ pub(super) fn convert(document: &Value, plains: &Plains) -> Result<Value, Vec<St
                     source["rateLimit"] =
                         json!({ "requests": requests, "period": format!("{seconds}s") });
                 }
-                None => problems.push(
+                None => violations.push(
                     "sourceApiRateLimitPeriodSecs has to be a whole number of seconds".to_owned(),
                 ),
             }
         }
         (None, Some(_)) => {
-            problems.push("sourceApiRateLimitPeriodSecs needs sourceApiRateLimit".to_owned());
+            violations.push("sourceApiRateLimitPeriodSecs needs sourceApiRateLimit".to_owned());
         }
         (None, None) => {}
     }
-    if !problems.is_empty() {
-        return Err(problems);
+    if !violations.is_empty() {
+        return Err(violations);
     }
     let mut destination = stage("storage");
     destination["type"] = json!("http");

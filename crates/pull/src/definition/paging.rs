@@ -79,7 +79,7 @@ impl Default for Paging {
 /// When it ends; the first condition that holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Until {
+pub struct EndConditions {
     /// A page has no records.
     pub empty_page: bool,
     /// A page names no next one.
@@ -104,7 +104,7 @@ pub struct Until {
     pub records: Option<u64>,
 }
 
-impl Until {
+impl EndConditions {
     /// The value of `field` at the end.
     #[must_use]
     pub fn last_value(&self) -> Value {

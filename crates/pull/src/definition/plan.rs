@@ -3,15 +3,16 @@
 use forebay_model::words::counted;
 
 use super::{
-    Cache, Definition, Destination, HttpApi, HttpStage, Paging, Source, Store, TableDestination,
+    HttpApi, HttpStage, JobDefinition, JobDestination, JobSource, Paging, RowHashCacheConfig,
+    TableDestination, TableStore,
 };
 
-pub(super) fn plan(definition: &Definition) -> Vec<String> {
+pub(super) fn plan(definition: &JobDefinition) -> Vec<String> {
     let mut lines = vec![format!("job {}", definition.name)];
     match &definition.source {
-        Source::HttpApi(api) => http_api(&mut lines, api),
-        Source::Files(files) => {
-            let paths: Vec<String> = files.paths.iter().map(|p| files.place_of(p)).collect();
+        JobSource::HttpApi(api) => http_api(&mut lines, api),
+        JobSource::Files(files) => {
+            let paths: Vec<String> = files.paths.iter().map(|p| files.display_path(p)).collect();
             lines.push(format!("reads JSON lines of {}", paths.join(", ")));
             lines.push(format!(
                 "  {}, {} of {} parsed at once, up to {}",
@@ -26,8 +27,8 @@ pub(super) fn plan(definition: &Definition) -> Vec<String> {
         http_stage(&mut lines, "posts each record for processing to", stage);
     }
     match &definition.destination {
-        Destination::Http(stage) => http_stage(&mut lines, "posts each record to", stage),
-        Destination::Table(destination) => table(&mut lines, destination),
+        JobDestination::Http(stage) => http_stage(&mut lines, "posts each record to", stage),
+        JobDestination::Table(destination) => table(&mut lines, destination),
     }
     lines.push(format!(
         "keeps its state in {}",
@@ -117,9 +118,9 @@ fn http_stage(lines: &mut Vec<String>, what: &str, stage: &HttpStage) {
 
 fn table(lines: &mut Vec<String>, table: &TableDestination) {
     let store = match &table.store {
-        Store::Sqlite { path } => format!("SQLite file {}", path.display()),
-        Store::Postgres { .. } => "PostgreSQL".to_owned(),
-        Store::Cassandra { nodes, tls, .. } => {
+        TableStore::Sqlite { path } => format!("SQLite file {}", path.display()),
+        TableStore::Postgres { .. } => "PostgreSQL".to_owned(),
+        TableStore::Cassandra { nodes, tls, .. } => {
             let how = if tls.is_some() { " over TLS" } else { "" };
             format!("Cassandra at {}{how}", nodes.join(", "))
         }
@@ -141,10 +142,12 @@ fn table(lines: &mut Vec<String>, table: &TableDestination) {
         counted(table.batch, "row")
     ));
     match &table.cache {
-        Cache::None => {}
-        Cache::Embedded { max_rows } => lines.push(format!(
+        RowHashCacheConfig::None => {}
+        RowHashCacheConfig::Embedded { max_rows } => lines.push(format!(
             "  unchanged rows are known by a file, {max_rows} at most"
         )),
-        Cache::Redis { .. } => lines.push("  unchanged rows are known by Redis".to_owned()),
+        RowHashCacheConfig::Redis { .. } => {
+            lines.push("  unchanged rows are known by Redis".to_owned())
+        }
     }
 }

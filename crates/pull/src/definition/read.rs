@@ -6,26 +6,29 @@ use std::path::{Path, PathBuf};
 use forebay_model::words::counted;
 use serde_json::Value;
 
-use super::{Cache, Definition, Destination, Lookup, Source, Store, check, legacy, schema};
-use crate::yaml::{self, Plains};
+use super::{
+    JobDefinition, JobDestination, JobSource, LookupConfig, RowHashCacheConfig, TableStore, check,
+    legacy, schema,
+};
+use crate::yaml::{self, PlainScalars};
 
 /// A file is at most this long; a longer one is not a definition.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Puts values in place of the references of a text; nothing when there is none. An error names the
 /// reference and never a value.
-pub type Substitute<'a> = dyn Fn(&str) -> Result<Option<String>, String> + 'a;
+pub type SubstituteFn<'a> = dyn Fn(&str) -> Result<Option<String>, String> + 'a;
 
 /// Everything that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Problems {
+pub struct InvalidDefinition {
     /// The file, as it was named.
     pub file: String,
     /// At least one.
     pub all: Vec<String>,
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for InvalidDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.all.as_slice() {
             [one] => write!(f, "{}: {one}", self.file),
@@ -37,17 +40,20 @@ impl fmt::Display for Problems {
     }
 }
 
-pub(super) fn read(file: &Path, substitute: &Substitute<'_>) -> Result<Definition, Problems> {
-    let refuse = |all| Problems {
+pub(super) fn read(
+    file: &Path,
+    substitute: &SubstituteFn<'_>,
+) -> Result<JobDefinition, InvalidDefinition> {
+    let refuse = |all| InvalidDefinition {
         file: file.display().to_string(),
         all,
     };
     let (mut document, mut plains) = parse(file, substitute).map_err(refuse)?;
-    if legacy::is(&document) {
+    if legacy::is_legacy(&document) {
         document = legacy::convert(&document, &plains).map_err(refuse)?;
-        plains = Plains::default();
+        plains = PlainScalars::default();
     }
-    let mut definition: Definition = typed(document, &plains).map_err(refuse)?;
+    let mut definition: JobDefinition = deserialize(document, &plains).map_err(refuse)?;
     if definition.name.is_empty() {
         let stem = file.file_stem().unwrap_or_default();
         definition.name = stem.to_string_lossy().into_owned();
@@ -56,26 +62,29 @@ pub(super) fn read(file: &Path, substitute: &Substitute<'_>) -> Result<Definitio
     if !found.is_empty() {
         return Err(refuse(found));
     }
-    place(&mut definition, file.parent().unwrap_or(Path::new("")));
+    resolve_paths(&mut definition, file.parent().unwrap_or(Path::new("")));
     Ok(definition)
 }
 
-pub(super) fn read_lookup(file: &Path, substitute: &Substitute<'_>) -> Result<Lookup, Problems> {
-    let refuse = |all| Problems {
+pub(super) fn read_lookup(
+    file: &Path,
+    substitute: &SubstituteFn<'_>,
+) -> Result<LookupConfig, InvalidDefinition> {
+    let refuse = |all| InvalidDefinition {
         file: file.display().to_string(),
         all,
     };
     let (document, plains) = parse(file, substitute).map_err(refuse)?;
-    let mut lookup: Lookup = typed(document, &plains).map_err(refuse)?;
+    let mut lookup: LookupConfig = deserialize(document, &plains).map_err(refuse)?;
     let found = check::lookup(&lookup);
     if !found.is_empty() {
         return Err(refuse(found));
     }
-    place_store(&mut lookup.store, file.parent().unwrap_or(Path::new("")));
+    resolve_store_paths(&mut lookup.store, file.parent().unwrap_or(Path::new("")));
     Ok(lookup)
 }
 
-fn parse(file: &Path, substitute: &Substitute<'_>) -> Result<(Value, Plains), Vec<String>> {
+fn parse(file: &Path, substitute: &SubstituteFn<'_>) -> Result<(Value, PlainScalars), Vec<String>> {
     let one = |text: String| vec![text];
     let length = file.metadata().map(|m| m.len());
     match length {
@@ -87,25 +96,30 @@ fn parse(file: &Path, substitute: &Substitute<'_>) -> Result<(Value, Plains), Ve
     }
     let text = std::fs::read_to_string(file).map_err(|e| one(format!("can't be read: {e}")))?;
     let (mut document, plains) = yaml::parse(&text).map_err(|e| one(e.to_string()))?;
-    let mut problems = Vec::new();
-    replace(&mut document, "", substitute, &mut problems);
-    if problems.is_empty() {
+    let mut violations = Vec::new();
+    replace(&mut document, "", substitute, &mut violations);
+    if violations.is_empty() {
         Ok((document, plains))
     } else {
-        Err(problems)
+        Err(violations)
     }
 }
 
-fn replace(value: &mut Value, at: &str, substitute: &Substitute<'_>, problems: &mut Vec<String>) {
+fn replace(
+    value: &mut Value,
+    at: &str,
+    substitute: &SubstituteFn<'_>,
+    violations: &mut Vec<String>,
+) {
     match value {
         Value::String(text) => match substitute(text) {
             Ok(None) => {}
             Ok(Some(replaced)) => *text = replaced,
-            Err(problem) => problems.push(format!("{at}: {problem}")),
+            Err(problem) => violations.push(format!("{at}: {problem}")),
         },
         Value::Array(items) => {
             for (i, item) in items.iter_mut().enumerate() {
-                replace(item, &format!("{at}[{i}]"), substitute, problems);
+                replace(item, &format!("{at}[{i}]"), substitute, violations);
             }
         }
         Value::Object(fields) => {
@@ -115,59 +129,59 @@ fn replace(value: &mut Value, at: &str, substitute: &Substitute<'_>, problems: &
                 } else {
                     format!("{at}.{name}")
                 };
-                replace(field, &at, substitute, problems);
+                replace(field, &at, substitute, violations);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-fn typed<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
+fn deserialize<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     mut document: Value,
-    plains: &Plains,
+    plains: &PlainScalars,
 ) -> Result<T, Vec<String>> {
-    let problems = schema::problems(&schema::of::<T>(), &mut document, plains);
-    if !problems.is_empty() {
-        return Err(problems);
+    let violations = schema::violations(&schema::schema_for::<T>(), &mut document, plains);
+    if !violations.is_empty() {
+        return Err(violations);
     }
     // What a schema can't say: sizes and durations, which name themselves in their errors.
     serde_json::from_value(document).map_err(|e| vec![e.to_string()])
 }
 
 /// Local paths count from the file's folder, so that a job does not depend on where it is started.
-fn place(definition: &mut Definition, folder: &Path) {
+fn resolve_paths(definition: &mut JobDefinition, folder: &Path) {
     let state = definition.state_dir();
     definition.state = Some(folder.join(state));
-    if let Source::Files(files) = &mut definition.source {
+    if let JobSource::Files(files) = &mut definition.source {
         folder.clone_into(&mut files.folder);
         if let Some(path) = &mut files.s3.ca_file {
-            place_file(path, folder);
+            resolve_path(path, folder);
         }
     }
-    if let Destination::Table(table) = &mut definition.destination {
-        place_store(&mut table.store, folder);
-        if let Cache::Redis {
+    if let JobDestination::Table(table) = &mut definition.destination {
+        resolve_store_paths(&mut table.store, folder);
+        if let RowHashCacheConfig::Redis {
             ca_file: Some(path),
             ..
         } = &mut table.cache
         {
-            place_file(path, folder);
+            resolve_path(path, folder);
         }
     }
 }
 
-fn place_store(store: &mut Store, folder: &Path) {
+fn resolve_store_paths(store: &mut TableStore, folder: &Path) {
     match store {
-        Store::Sqlite { path } => place_file(path, folder),
-        Store::Cassandra { tls: Some(tls), .. } => {
+        TableStore::Sqlite { path } => resolve_path(path, folder),
+        TableStore::Cassandra { tls: Some(tls), .. } => {
             if let Some(path) = &mut tls.ca_file {
-                place_file(path, folder);
+                resolve_path(path, folder);
             }
         }
-        Store::Postgres { .. } | Store::Cassandra { .. } => {}
+        TableStore::Postgres { .. } | TableStore::Cassandra { .. } => {}
     }
 }
 
-fn place_file(path: &mut PathBuf, folder: &Path) {
+fn resolve_path(path: &mut PathBuf, folder: &Path) {
     *path = folder.join(std::mem::take(path));
 }

@@ -8,44 +8,50 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::nearest::nearest;
-use crate::yaml::Plains;
+use crate::yaml::PlainScalars;
 
 /// The schema of a type.
-pub(super) fn of<T: JsonSchema>() -> Value {
+pub(super) fn schema_for<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12();
     settings.into_generator().into_root_schema_for::<T>().into()
 }
 
 /// Makes the texts of `document` those that are written, where the schema wants a text. Then everything
 /// in it that the schema does not allow, each with its place.
-pub(super) fn problems(schema: &Value, document: &mut Value, plains: &Plains) -> Vec<String> {
-    let mut checker = Checker {
+pub(super) fn violations(
+    schema: &Value,
+    document: &mut Value,
+    plains: &PlainScalars,
+) -> Vec<String> {
+    let mut checker = SchemaChecker {
         root: schema,
         plains,
-        problems: Vec::new(),
+        violations: Vec::new(),
         texts: BTreeMap::new(),
     };
     checker.check(schema, document, "");
-    let Checker {
-        problems, texts, ..
+    let SchemaChecker {
+        violations: problems,
+        texts,
+        ..
     } = checker;
     if !texts.is_empty() {
-        keep(document, String::new(), &texts);
+        restore_texts(document, String::new(), &texts);
     }
     problems
 }
 
 /// Puts texts in their places.
-fn keep(value: &mut Value, at: String, texts: &BTreeMap<String, String>) {
+fn restore_texts(value: &mut Value, at: String, texts: &BTreeMap<String, String>) {
     match value {
         Value::Array(items) => {
             for (i, item) in items.iter_mut().enumerate() {
-                keep(item, format!("{at}[{i}]"), texts);
+                restore_texts(item, format!("{at}[{i}]"), texts);
             }
         }
         Value::Object(fields) => {
             for (name, field) in fields {
-                keep(field, join(&at, name), texts);
+                restore_texts(field, join(&at, name), texts);
             }
         }
         scalar => {
@@ -56,19 +62,19 @@ fn keep(value: &mut Value, at: String, texts: &BTreeMap<String, String>) {
     }
 }
 
-struct Checker<'a> {
+struct SchemaChecker<'a> {
     root: &'a Value,
     /// Scalars that YAML takes for something else than a text.
-    plains: &'a Plains,
-    problems: Vec<String>,
+    plains: &'a PlainScalars,
+    violations: Vec<String>,
     /// Of those the ones that are meant as texts, by place.
     texts: BTreeMap<String, String>,
 }
 
-impl<'a> Checker<'a> {
-    fn refuse(&mut self, at: &str, text: &str) {
+impl<'a> SchemaChecker<'a> {
+    fn reject(&mut self, at: &str, text: &str) {
         let at = if at.is_empty() { "the file" } else { at };
-        self.problems.push(format!("{at} {text}"));
+        self.violations.push(format!("{at} {text}"));
     }
 
     fn resolve(&self, schema: &'a Value) -> &'a Value {
@@ -119,7 +125,7 @@ impl<'a> Checker<'a> {
                 self.texts.insert(at.to_owned(), text.to_owned());
             }
             if !known {
-                self.refuse_name(at, value, &texts);
+                self.reject_name(at, value, &texts);
             }
             return;
         }
@@ -130,18 +136,18 @@ impl<'a> Checker<'a> {
             .collect();
         let Some(fields) = value.as_object() else {
             let shown = self.shown(at, value);
-            return self.refuse(at, &format!("is {shown}, it has to be a mapping"));
+            return self.reject(at, &format!("is {shown}, it has to be a mapping"));
         };
         let tag_at = join(at, "type");
         match fields.get("type") {
-            None => self.refuse(
+            None => self.reject(
                 &tag_at,
                 &format!("is missing; allowed is {}", tags.join(", ")),
             ),
             Some(tag) => {
                 let branch = branches.iter().find(|b| tag_of(b) == tag.as_str());
                 match branch {
-                    None => self.refuse_name(&tag_at, tag, &tags),
+                    None => self.reject_name(&tag_at, tag, &tags),
                     Some(branch) => {
                         let inner = self.resolve(branch);
                         self.check_members(&[branch, inner], value, at);
@@ -151,12 +157,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn refuse_name(&mut self, at: &str, value: &Value, names: &[String]) {
+    fn reject_name(&mut self, at: &str, value: &Value, names: &[String]) {
         let hint = value.as_str().and_then(|v| nearest(v, names));
         let hint = hint.map_or(String::new(), |n| format!("; did you mean {n}?"));
         let names = names.join(", ");
         let shown = self.shown(at, value);
-        self.refuse(at, &format!("is {shown}, allowed is {names}{hint}"));
+        self.reject(at, &format!("is {shown}, allowed is {names}{hint}"));
     }
 
     fn check_plain(&mut self, schema: &'a Value, value: &Value, at: &str) {
@@ -167,7 +173,7 @@ impl<'a> Checker<'a> {
                 .map(str::to_owned)
                 .collect();
             if !value.as_str().is_some_and(|v| names.iter().any(|n| n == v)) {
-                self.refuse_name(at, value, &names);
+                self.reject_name(at, value, &names);
             }
         }
         let types: Vec<&str> = match schema.get("type") {
@@ -175,7 +181,7 @@ impl<'a> Checker<'a> {
             Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
         };
-        let is_right = |value| types.iter().any(|t| is_of(value, t));
+        let is_right = |value| types.iter().any(|t| has_type(value, t));
         if !types.is_empty()
             && !is_right(value)
             && types.contains(&"string")
@@ -195,7 +201,7 @@ impl<'a> Checker<'a> {
                 .collect();
             let shown = self.shown(at, value);
             let text = format!("is {shown}, it has to be {}", wanted.join(" or "));
-            return self.refuse(at, &text);
+            return self.reject(at, &text);
         }
         let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
         if let Some(number) = value.as_f64() {
@@ -208,13 +214,13 @@ impl<'a> Checker<'a> {
                     (None, None) => String::new(),
                 };
                 let shown = self.shown(at, value);
-                self.refuse(at, &format!("is {shown}, allowed is {range}"));
+                self.reject(at, &format!("is {shown}, allowed is {range}"));
             }
         }
         if let (Some(items), Some(least)) = (value.as_array(), bound("minItems"))
             && (items.len() as f64) < least
         {
-            self.refuse(at, "is empty");
+            self.reject(at, "is empty");
         }
     }
 
@@ -257,7 +263,7 @@ impl<'a> Checker<'a> {
                         || format!("; there is {}", distinct(&names)),
                         |n| format!("; did you mean {n}?"),
                     );
-                    self.refuse(&at, &format!("is not a known key{hint}"));
+                    self.reject(&at, &format!("is not a known key{hint}"));
                 }
                 None => {
                     let rest = schemas.iter().find_map(|s| s.get("additionalProperties"));
@@ -274,9 +280,9 @@ impl<'a> Checker<'a> {
             .filter(|name| *name != "type" && !fields.contains_key(*name))
             .collect();
         // The two schemas may be one.
-        let mut told = std::collections::BTreeSet::new();
-        for name in missing.into_iter().filter(|name| told.insert(*name)) {
-            self.refuse(&join(at, name), "is missing");
+        let mut reported = std::collections::BTreeSet::new();
+        for name in missing.into_iter().filter(|name| reported.insert(*name)) {
+            self.reject(&join(at, name), "is missing");
         }
     }
 }
@@ -295,7 +301,7 @@ fn is_null(schema: &Value) -> bool {
     schema.get("type").and_then(Value::as_str) == Some("null")
 }
 
-fn is_of(value: &Value, name: &str) -> bool {
+fn has_type(value: &Value, name: &str) -> bool {
     match name {
         "null" => value.is_null(),
         "string" => value.is_string(),
@@ -320,7 +326,7 @@ fn words(name: &str) -> &str {
     }
 }
 
-impl Checker<'_> {
+impl SchemaChecker<'_> {
     /// A value in a message, as it is written.
     fn shown(&self, at: &str, value: &Value) -> String {
         match self.plains.get(at) {

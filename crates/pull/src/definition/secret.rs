@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A token, password or address that may have one in it. Printed and serialized as `***`.
 #[derive(Clone)]
-pub struct Secret(SecretString);
+pub struct SecretText(SecretString);
 
-impl Secret {
+impl SecretText {
     /// The text itself, for who passes it on.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -19,32 +19,32 @@ impl Secret {
     }
 }
 
-impl From<&str> for Secret {
+impl From<&str> for SecretText {
     fn from(text: &str) -> Self {
         Self(SecretString::from(text))
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-impl Serialize for Secret {
+impl Serialize for SecretText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("***")
     }
 }
 
-impl<'de> Deserialize<'de> for Secret {
+impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Ok(Self(SecretString::from(text)))
     }
 }
 
-impl JsonSchema for Secret {
+impl JsonSchema for SecretText {
     fn schema_name() -> Cow<'static, str> {
         "Secret".into()
     }

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use forebay_model::{ByteSize, Span};
+use forebay_model::{ByteSize, HumanDuration};
 use forebay_remote::staging::S3Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Paging, Secret, Until};
+use super::{EndConditions, Paging, SecretText};
 
 /// Where records come from.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Source {
+pub enum JobSource {
     /// A paged HTTP API.
     HttpApi(Box<HttpApi>),
     /// Files of JSON lines, in a folder or in S3.
-    Files(Files),
+    Files(FileSourceConfig),
 }
 
 /// A paged HTTP API. Without further keys: `GET {baseUrl}/messages`, then
@@ -35,13 +35,13 @@ pub struct HttpApi {
     pub query: BTreeMap<String, String>,
     /// Who is asking.
     #[serde(default)]
-    pub auth: Option<Auth>,
+    pub auth: Option<HttpAuth>,
     /// Headers of each request, `name: value`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// How long a request may take, its answer included. 1ms to 1h.
     #[serde(default = "timeout")]
-    pub timeout: Span,
+    pub timeout: HumanDuration,
     /// An answer is at most this long. 1KB to 1GB.
     #[serde(default = "max_page_size")]
     pub max_page_size: ByteSize,
@@ -56,20 +56,20 @@ pub struct HttpApi {
     pub results: String,
     /// When it ends; without any condition it goes on for ever.
     #[serde(default)]
-    pub until: Until,
+    pub until: EndConditions,
     /// How long to wait after a page without records. 1ms to 1h.
     #[serde(default = "wait")]
-    pub empty_page_wait: Span,
+    pub empty_page_wait: HumanDuration,
     /// How long to wait after the first failed request; doubles with each further one. 1ms to 1h.
     #[serde(default = "wait")]
-    pub error_wait: Span,
+    pub error_wait: HumanDuration,
     /// How long to wait between failed requests at most. 1ms to 1h.
     #[serde(default = "error_wait_max")]
-    pub error_wait_max: Span,
+    pub error_wait_max: HumanDuration,
     /// How long the API may ask to wait (`Retry-After`); also the next run waits, if this one is
     /// killed. 1ms to 168h.
     #[serde(default = "retry_after_max")]
-    pub retry_after_max: Span,
+    pub retry_after_max: HumanDuration,
     /// Failed requests in a row after which the job ends; without it, it tries for ever.
     #[serde(default)]
     #[schemars(range(min = 1))]
@@ -79,12 +79,12 @@ pub struct HttpApi {
 /// Who is asking: a token in a header of its own, or as `Authorization: Bearer`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Auth {
+pub struct HttpAuth {
     /// `bearer` for `Authorization: Bearer TOKEN`, else the name of the header.
     #[serde(default = "header")]
     pub header: String,
     /// The token: `${API_TOKEN}` or `${file:/run/secrets/token}`.
-    pub token: Secret,
+    pub token: SecretText,
 }
 
 /// So many requests in any length of time.
@@ -95,13 +95,13 @@ pub struct RateLimit {
     #[schemars(range(min = 1, max = 100_000))]
     pub requests: u32,
     /// In any such length of time. 1ms to 24h.
-    pub period: Span,
+    pub period: HumanDuration,
 }
 
 /// Files of JSON lines: `.jsonl`, also with `.gz` or `.zst` behind it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Files {
+pub struct FileSourceConfig {
     /// `data/products-*.jsonl`, `/data/**/*.jsonl.gz` or `s3://bucket/prefix/*.jsonl`; a path of
     /// the local kind counts from the definition's folder. Files are read in the order of their
     /// names. Hidden ones have to be named (`.*.jsonl`); `[*]`, `[?]` and `[[]` stand for the
@@ -115,7 +115,7 @@ pub struct Files {
     /// `AWS_ENDPOINT_URL_S3` (`AWS_ENDPOINT_URL`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
     /// `AWS_SESSION_TOKEN`.
     #[serde(default)]
-    pub s3: Box<S3>,
+    pub s3: Box<S3ServerConfig>,
     /// A line is at most this long. 1KB to 1GB.
     #[serde(default = "max_line_size")]
     pub max_line_size: ByteSize,
@@ -131,10 +131,10 @@ pub struct Files {
     pub max_errors: u64,
 }
 
-impl Files {
+impl FileSourceConfig {
     /// A path of the definition, for people.
     #[must_use]
-    pub fn place_of(&self, path: &str) -> String {
+    pub fn display_path(&self, path: &str) -> String {
         if path.contains("://") {
             path.to_owned()
         } else {
@@ -146,7 +146,7 @@ impl Files {
 /// An S3 server; what is left out comes from the environment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct S3 {
+pub struct S3ServerConfig {
     /// Region that requests are signed for.
     pub region: Option<String>,
     /// Address of a server other than AWS.
@@ -156,9 +156,9 @@ pub struct S3 {
     /// Access key. Key, secret and token come from here, or all three from the environment.
     pub access_key_id: Option<String>,
     /// Its secret.
-    pub secret_access_key: Option<Secret>,
+    pub secret_access_key: Option<SecretText>,
     /// Token of temporary keys.
-    pub session_token: Option<Secret>,
+    pub session_token: Option<SecretText>,
     /// The bucket in the path (true) or before the host name (false). Without it: with an endpoint, in
     /// the path.
     pub path_style: Option<bool>,
@@ -169,11 +169,11 @@ pub struct S3 {
     pub ca_file: Option<PathBuf>,
 }
 
-impl S3 {
+impl S3ServerConfig {
     /// As the client takes them.
     #[must_use]
     pub fn settings(&self) -> S3Settings {
-        let secret = |s: &Option<Secret>| s.as_ref().map(|s| s.expose().into());
+        let secret = |s: &Option<SecretText>| s.as_ref().map(|s| s.expose().into());
         S3Settings {
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
@@ -199,20 +199,20 @@ fn results() -> String {
     "results".to_owned()
 }
 
-fn timeout() -> Span {
-    Span::secs(5)
+fn timeout() -> HumanDuration {
+    HumanDuration::secs(5)
 }
 
-fn wait() -> Span {
-    Span::millis(500)
+fn wait() -> HumanDuration {
+    HumanDuration::millis(500)
 }
 
-fn error_wait_max() -> Span {
-    Span::secs(30)
+fn error_wait_max() -> HumanDuration {
+    HumanDuration::secs(30)
 }
 
-fn retry_after_max() -> Span {
-    Span::hours(24)
+fn retry_after_max() -> HumanDuration {
+    HumanDuration::hours(24)
 }
 
 fn max_page_size() -> ByteSize {

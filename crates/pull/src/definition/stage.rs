@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use forebay_model::{EpochUnit, Span};
-use forebay_remote::keyed::{Column as TableColumn, Shape, ValueType};
+use forebay_model::{EpochUnit, HumanDuration};
+use forebay_remote::keyed::{ColumnSchema as TableColumn, TableSchema, ValueType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Secret};
+use super::{HttpAuth, SecretText};
 
 /// Posts each record to an API. As processing its answer is the record from then on; as a
 /// destination its success is the end.
@@ -19,41 +19,41 @@ pub struct HttpStage {
     pub url: String,
     /// Who is asking.
     #[serde(default)]
-    pub auth: Option<Auth>,
+    pub auth: Option<HttpAuth>,
     /// Headers of each request, `name: value`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// How long a request may take, its answer included. 1ms to 1h.
     #[serde(default = "timeout")]
-    pub timeout: Span,
+    pub timeout: HumanDuration,
     /// Requests at once. 1 to 1000.
     #[serde(default = "workers")]
     #[schemars(range(min = 1, max = 1000))]
     pub workers: u32,
     /// How often a record is tried in all before it is set aside.
     #[serde(default)]
-    pub retry: Retry,
+    pub retry: RetryConfig,
 }
 
 /// How often something is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Retry {
+pub struct RetryConfig {
     /// Attempts in all. 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub attempts: u32,
     /// How long to wait after the first; doubles with each further one. 1ms to 1h.
-    pub wait: Span,
+    pub wait: HumanDuration,
     /// How long to wait at most, also when the API asks for more with `Retry-After`. 1ms to 1h.
-    pub wait_max: Span,
+    pub wait_max: HumanDuration,
 }
 
-impl Default for Retry {
+impl Default for RetryConfig {
     fn default() -> Self {
         Self {
             attempts: 3,
-            wait: Span::millis(500),
-            wait_max: Span::secs(60),
+            wait: HumanDuration::millis(500),
+            wait_max: HumanDuration::secs(60),
         }
     }
 }
@@ -61,7 +61,7 @@ impl Default for Retry {
 /// Where records go.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Destination {
+pub enum JobDestination {
     /// An API that takes them one by one.
     Http(HttpStage),
     /// A table with a key.
@@ -73,12 +73,12 @@ pub enum Destination {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TableDestination {
     /// What keeps it.
-    pub store: Store,
+    pub store: TableStore,
     /// Its name: `products`, or `shop.products` with a schema or keyspace.
     pub table: String,
     /// In the order of the table.
     #[schemars(length(min = 1))]
-    pub columns: Vec<Column>,
+    pub columns: Vec<DestinationColumn>,
     /// Batches that are written at once; into an SQLite file always one. 1 to 1000.
     #[serde(default = "workers")]
     #[schemars(range(min = 1, max = 1000))]
@@ -89,10 +89,10 @@ pub struct TableDestination {
     pub batch: u32,
     /// How long the store may be out of reach before the job ends (and can be continued). 0 to 24h.
     #[serde(default = "outage_max")]
-    pub outage_max: Span,
+    pub outage_max: HumanDuration,
     /// Knows what was written, so that an unchanged row is not written again.
     #[serde(default)]
-    pub cache: Cache,
+    pub cache: RowHashCacheConfig,
 }
 
 /// What keeps a table.
@@ -103,7 +103,7 @@ pub struct TableDestination {
     rename_all_fields = "camelCase",
     deny_unknown_fields
 )]
-pub enum Store {
+pub enum TableStore {
     /// An SQLite file.
     Sqlite {
         /// It, counted from the definition's folder; made when it is not there.
@@ -112,7 +112,7 @@ pub enum Store {
     /// A PostgreSQL server.
     Postgres {
         /// `postgres://user:password@host:5432/database?sslmode=verify-full`.
-        url: Secret,
+        url: SecretText,
     },
     /// A Cassandra cluster.
     Cassandra {
@@ -123,10 +123,10 @@ pub enum Store {
         user: Option<String>,
         /// Its password.
         #[serde(default)]
-        password: Option<Secret>,
+        password: Option<SecretText>,
         /// Encrypts the connections.
         #[serde(default)]
-        tls: Option<Tls>,
+        tls: Option<StoreTls>,
         /// Copies of each row, when the keyspace has to be made. 1 to 20.
         #[serde(default = "replication")]
         #[schemars(range(min = 1, max = 20))]
@@ -141,9 +141,9 @@ pub enum Store {
 /// Encrypted connections.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Tls {
+pub struct StoreTls {
     /// What of a server's certificate is checked.
-    pub verify: Verify,
+    pub verify: StoreTlsVerify,
     /// File of certificates (PEM) that take the place of the system's.
     pub ca_file: Option<PathBuf>,
 }
@@ -151,7 +151,7 @@ pub struct Tls {
 /// What of a server's certificate is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Verify {
+pub enum StoreTlsVerify {
     /// Who signed it, and that it is for the address that was connected to.
     #[default]
     Full,
@@ -164,12 +164,12 @@ pub enum Verify {
 /// A column of a table.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Column {
+pub struct DestinationColumn {
     /// Its name.
     pub name: String,
     /// What it holds.
     #[serde(default, rename = "type")]
-    pub kind: Kind,
+    pub kind: DestinationColumnType,
     /// Where its value is in the record: `id`, `price.amount`, `tags[0]`, `["host.name"]`, or JSONPath,
     /// `$.tags[-1]`; empty for the whole record. What can select many values, like `$.tags[*]`, needs
     /// the type `json`, for their list. Without it, the column's name.
@@ -189,7 +189,7 @@ pub struct Column {
 /// What a column holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DestinationColumnType {
     /// Text; numbers and booleans are taken as they are written.
     #[default]
     Text,
@@ -206,15 +206,15 @@ pub enum Kind {
     Json,
 }
 
-impl From<Kind> for ValueType {
-    fn from(kind: Kind) -> Self {
+impl From<DestinationColumnType> for ValueType {
+    fn from(kind: DestinationColumnType) -> Self {
         match kind {
-            Kind::Text => Self::Text,
-            Kind::Integer => Self::Integer,
-            Kind::Double => Self::Double,
-            Kind::Boolean => Self::Boolean,
-            Kind::Timestamp => Self::Timestamp,
-            Kind::Json => Self::Json,
+            DestinationColumnType::Text => Self::Text,
+            DestinationColumnType::Integer => Self::Integer,
+            DestinationColumnType::Double => Self::Double,
+            DestinationColumnType::Boolean => Self::Boolean,
+            DestinationColumnType::Timestamp => Self::Timestamp,
+            DestinationColumnType::Json => Self::Json,
         }
     }
 }
@@ -227,7 +227,7 @@ impl From<Kind> for ValueType {
     rename_all_fields = "camelCase",
     deny_unknown_fields
 )]
-pub enum Cache {
+pub enum RowHashCacheConfig {
     /// Nothing does: each row is written.
     #[default]
     None,
@@ -241,10 +241,10 @@ pub enum Cache {
     /// A Redis server.
     Redis {
         /// `redis://user:password@host:6379/0`; `rediss://` with TLS.
-        url: Secret,
+        url: SecretText,
         /// How long it knows a row. 1s to 8760h.
         #[serde(default = "ttl")]
-        ttl: Span,
+        ttl: HumanDuration,
         /// File of certificates (PEM) that take the place of the system's, for `rediss://`.
         #[serde(default)]
         ca_file: Option<PathBuf>,
@@ -256,29 +256,29 @@ impl TableDestination {
     #[must_use]
     pub fn writers(&self) -> u32 {
         match self.store {
-            Store::Sqlite { .. } => 1,
-            Store::Postgres { .. } | Store::Cassandra { .. } => self.workers,
+            TableStore::Sqlite { .. } => 1,
+            TableStore::Postgres { .. } | TableStore::Cassandra { .. } => self.workers,
         }
     }
 
     /// The table, for its store.
     #[must_use]
-    pub fn shape(&self) -> Shape {
-        let column = |c: &Column| TableColumn {
+    pub fn shape(&self) -> TableSchema {
+        let column = |c: &DestinationColumn| TableColumn {
             name: c.name.clone(),
             kind: c.kind.into(),
             is_key: c.key,
             foreign: None,
         };
-        Shape {
+        TableSchema {
             table: self.table.clone(),
             columns: self.columns.iter().map(column).collect(),
         }
     }
 }
 
-fn timeout() -> Span {
-    Span::secs(5)
+fn timeout() -> HumanDuration {
+    HumanDuration::secs(5)
 }
 
 fn workers() -> u32 {
@@ -289,8 +289,8 @@ fn batch() -> u32 {
     2000
 }
 
-fn outage_max() -> Span {
-    Span::mins(5)
+fn outage_max() -> HumanDuration {
+    HumanDuration::mins(5)
 }
 
 fn replication() -> u32 {
@@ -305,6 +305,6 @@ fn max_rows() -> u64 {
     10_000_000
 }
 
-fn ttl() -> Span {
-    Span::hours(24 * 30)
+fn ttl() -> HumanDuration {
+    HumanDuration::hours(24 * 30)
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Why a run ended before its end. In each case the next run goes on where this one was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum JobFailure {
     /// The source can't be read.
     #[error("{0}")]
     Source(String),
@@ -26,7 +26,7 @@ pub enum Failure {
 
 /// What a run has done so far; read at any time.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct JobProgress {
     pub(crate) read: AtomicU64,
     pub(crate) processed: AtomicU64,
     pub(crate) written: AtomicU64,
@@ -37,12 +37,12 @@ pub struct Progress {
     pub(crate) requests: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) bytes_total: AtomicU64,
-    paths: Mutex<Paths>,
+    paths: Mutex<ColumnPaths>,
 }
 
 /// The paths of a table's columns, and which of them were found in a record.
 #[derive(Debug, Default)]
-struct Paths {
+struct ColumnPaths {
     columns: Vec<(ColumnPath, bool)>,
     /// Records that were looked at.
     records: u64,
@@ -70,7 +70,7 @@ pub(crate) fn add(counter: &AtomicU64, n: usize) {
     counter.fetch_add(n as u64, Ordering::Relaxed);
 }
 
-impl Progress {
+impl JobProgress {
     /// Bytes that were read of files, and how many there are in all (as they are stored).
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
@@ -96,7 +96,7 @@ impl Progress {
     }
 
     /// So many records more were looked at, and none of them had the columns of these places.
-    pub(crate) fn note_columns(&self, records: u64, not_found: &[usize]) {
+    pub(crate) fn record_columns(&self, records: u64, not_found: &[usize]) {
         if records == 0 {
             return;
         }
@@ -107,13 +107,13 @@ impl Progress {
         }
     }
 
-    fn paths(&self) -> MutexGuard<'_, Paths> {
+    fn paths(&self) -> MutexGuard<'_, ColumnPaths> {
         self.paths.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// What it has done in so much time.
     #[must_use]
-    pub fn summary(&self, elapsed: Duration) -> Summary {
+    pub fn summary(&self, elapsed: Duration) -> JobSummary {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let seconds = elapsed.as_secs_f64();
         let paths = self.paths();
@@ -125,7 +125,7 @@ impl Progress {
             records: paths.records,
         });
         let settled = get(&self.written) + get(&self.unchanged) + get(&self.superseded);
-        Summary {
+        JobSummary {
             read: get(&self.read),
             processed: get(&self.processed),
             written: get(&self.written),
@@ -144,7 +144,7 @@ impl Progress {
 /// What a run has done.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Summary {
+pub struct JobSummary {
     /// Records that came from the source, bad ones included.
     pub read: u64,
     /// Records that the processing API has answered.
@@ -171,13 +171,13 @@ pub struct Summary {
 
 /// How the parts of a run tell each other to end.
 #[derive(Debug)]
-pub(crate) struct Control {
+pub(crate) struct JobControl {
     /// Ask for no more records; finish what was begun; wait for nothing.
     pub(crate) stop: CancellationToken,
-    failure: Mutex<Option<Failure>>,
+    failure: Mutex<Option<JobFailure>>,
 }
 
-impl Control {
+impl JobControl {
     pub(crate) fn new(stop: CancellationToken) -> Self {
         Self {
             stop,
@@ -186,14 +186,14 @@ impl Control {
     }
 
     /// Ends the run; the first reason counts.
-    pub(crate) fn fail(&self, failure: Failure) {
+    pub(crate) fn fail(&self, failure: JobFailure) {
         let mut first = self.failure.lock().unwrap_or_else(|e| e.into_inner());
         first.get_or_insert(failure);
         drop(first);
         self.stop.cancel();
     }
 
-    pub(crate) fn failure(&self) -> Option<Failure> {
+    pub(crate) fn failure(&self) -> Option<JobFailure> {
         let first = self.failure.lock().unwrap_or_else(|e| e.into_inner());
         first.clone()
     }

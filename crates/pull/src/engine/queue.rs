@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, Notify, mpsc};
 
 /// Who is free, and what is on its way to them.
 #[derive(Debug, Default)]
-struct Demand {
+struct QueueDemand {
     waiting: AtomicUsize,
     queued: AtomicUsize,
     changed: Notify,
@@ -15,20 +15,20 @@ struct Demand {
 
 /// The end that gives.
 #[derive(Debug)]
-pub(crate) struct Giver<T> {
+pub(crate) struct QueueSender<T> {
     sender: mpsc::Sender<T>,
-    demand: Arc<Demand>,
+    demand: Arc<QueueDemand>,
 }
 
 /// The end that takes; shared by the workers of a stage.
 #[derive(Debug)]
-pub(crate) struct Taker<T> {
+pub(crate) struct QueueReceiver<T> {
     receiver: Arc<Mutex<mpsc::Receiver<T>>>,
-    demand: Arc<Demand>,
+    demand: Arc<QueueDemand>,
 }
 
 // Derived ones would ask for `T: Clone`.
-impl<T> Clone for Giver<T> {
+impl<T> Clone for QueueSender<T> {
     fn clone(&self) -> Self {
         Self {
             sender: self.sender.clone(),
@@ -37,7 +37,7 @@ impl<T> Clone for Giver<T> {
     }
 }
 
-impl<T> Clone for Taker<T> {
+impl<T> Clone for QueueReceiver<T> {
     fn clone(&self) -> Self {
         Self {
             receiver: Arc::clone(&self.receiver),
@@ -47,23 +47,23 @@ impl<T> Clone for Taker<T> {
 }
 
 /// A queue of at most `capacity` items.
-pub(crate) fn queue<T>(capacity: usize) -> (Giver<T>, Taker<T>) {
+pub(crate) fn queue<T>(capacity: usize) -> (QueueSender<T>, QueueReceiver<T>) {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
-    let demand = Arc::new(Demand::default());
-    let giver = Giver {
+    let demand = Arc::new(QueueDemand::default());
+    let queue_sender = QueueSender {
         sender,
         demand: Arc::clone(&demand),
     };
-    let taker = Taker {
+    let queue_receiver = QueueReceiver {
         receiver: Arc::new(Mutex::new(receiver)),
         demand,
     };
-    (giver, taker)
+    (queue_sender, queue_receiver)
 }
 
-impl<T> Giver<T> {
+impl<T> QueueSender<T> {
     /// Gives an item, once there is room. False when all takers are gone.
-    pub(crate) async fn give(&self, item: T) -> bool {
+    pub(crate) async fn send(&self, item: T) -> bool {
         let Ok(room) = self.sender.reserve().await else {
             return false;
         };
@@ -73,7 +73,7 @@ impl<T> Giver<T> {
     }
 
     /// Waits until a taker is free that no queued item is for, or all are gone.
-    pub(crate) async fn wanted(&self) {
+    pub(crate) async fn wait_for_demand(&self) {
         loop {
             let changed = self.demand.changed.notified();
             let waiting = self.demand.waiting.load(Ordering::SeqCst);
@@ -88,10 +88,10 @@ impl<T> Giver<T> {
     }
 }
 
-impl<T> Taker<T> {
+impl<T> QueueReceiver<T> {
     /// The next item, when there is one; nothing when all givers are gone.
-    pub(crate) async fn take(&self) -> Option<T> {
-        let _waiting = Waiting::begin(&self.demand);
+    pub(crate) async fn receive(&self) -> Option<T> {
+        let _waiting = WaitingReceiver::register(&self.demand);
         let item = self.receiver.lock().await.recv().await;
         if item.is_some() {
             self.demand.queued.fetch_sub(1, Ordering::SeqCst);
@@ -101,17 +101,17 @@ impl<T> Taker<T> {
 }
 
 /// A taker that is free, until dropped.
-struct Waiting<'a>(&'a Demand);
+struct WaitingReceiver<'a>(&'a QueueDemand);
 
-impl<'a> Waiting<'a> {
-    fn begin(demand: &'a Demand) -> Self {
+impl<'a> WaitingReceiver<'a> {
+    fn register(demand: &'a QueueDemand) -> Self {
         demand.waiting.fetch_add(1, Ordering::SeqCst);
         demand.changed.notify_waiters();
         Self(demand)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingReceiver<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
@@ -124,21 +124,29 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_wanted_while_all_takers_are_busy() {
-        let (giver, taker) = queue(10);
-        assert_eq!(giver.wanted().now_or_never(), None, "nobody is there");
-        let mut free = Box::pin(taker.take());
-        assert_eq!((&mut free).now_or_never(), None);
-        giver.wanted().await;
-        assert!(giver.give(1).await);
+        let (sender, receiver) = queue(10);
         assert_eq!(
-            giver.wanted().now_or_never(),
+            sender.wait_for_demand().now_or_never(),
+            None,
+            "nobody is there"
+        );
+        let mut free = Box::pin(receiver.receive());
+        assert_eq!((&mut free).now_or_never(), None);
+        sender.wait_for_demand().await;
+        assert!(sender.send(1).await);
+        assert_eq!(
+            sender.wait_for_demand().now_or_never(),
             None,
             "the item is for the one"
         );
         assert_eq!(free.await, Some(1));
-        assert_eq!(giver.wanted().now_or_never(), None, "the one is busy");
-        drop(taker);
-        giver.wanted().await;
-        assert!(!giver.give(2).await);
+        assert_eq!(
+            sender.wait_for_demand().now_or_never(),
+            None,
+            "the one is busy"
+        );
+        drop(receiver);
+        sender.wait_for_demand().await;
+        assert!(!sender.send(2).await);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::definition::Retry;
+use crate::definition::RetryConfig;
 
 /// The wait after failure number `failures` (from 1): twice the one before, at most `max`; what the
 /// API asks for when that is longer, but never more than `max`.
@@ -16,7 +16,7 @@ pub(crate) fn wait(
     doubled.max(asked.unwrap_or_default()).min(max)
 }
 
-impl Retry {
+impl RetryConfig {
     /// The wait after failure number `failures` (from 1).
     pub(crate) fn wait_after(&self, failures: u32, asked: Option<Duration>) -> Duration {
         wait(self.wait.0, self.wait_max.0, failures, asked)

@@ -1,10 +1,10 @@
 //! The OpenAPI document of what is served: made from the tables.
 
-use forebay_remote::keyed::{Shape, ValueType};
+use forebay_remote::keyed::{TableSchema, ValueType};
 use serde_json::{Map, Value, json};
 
 /// The document.
-pub(super) fn document(tables: &[(String, Shape)]) -> Value {
+pub(super) fn document(tables: &[(String, TableSchema)]) -> Value {
     let mut paths = Map::new();
     for (path, shape) in tables {
         paths.insert(format!("{path}/{{key}}"), route(shape));
@@ -36,7 +36,7 @@ pub(super) fn document(tables: &[(String, Shape)]) -> Value {
     })
 }
 
-fn route(shape: &Shape) -> Value {
+fn route(shape: &TableSchema) -> Value {
     let mut properties = Map::new();
     for column in &shape.columns {
         let schema = schema(column.kind);

@@ -12,224 +12,235 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures::StreamExt;
 
-use crate::convert::Reader;
-use crate::definition::Files;
-use crate::engine::outcome::{Failure, Progress, add};
-use crate::engine::queue::Giver;
-use crate::engine::settle::FileBook;
-use crate::engine::{Run, Surroundings};
-use crate::record::{Batch, Dead, Lines, Origin, Position, Settled, Stage};
-use crate::state::FilePoint;
+use crate::convert::LineReader;
+use crate::definition::FileSourceConfig;
+use crate::engine::checkpoint::CheckpointTracker;
+use crate::engine::outcome::{JobFailure, JobProgress, add};
+use crate::engine::queue::QueueSender;
+use crate::engine::{JobContext, JobExecution};
+use crate::record::{
+    DeadRecord, JobStage, PartLines, RecordOrigin, RecordOutcomes, RecordPosition, StageBatch,
+};
+use crate::state::FileCheckpoint;
 
-pub(crate) mod buffers;
 mod chunk;
+pub(crate) mod chunk_buffers;
 mod encoding;
+mod file_errors;
 mod list;
 mod local;
 mod name;
 mod objects;
 mod parse;
-mod problems;
-mod readers;
+mod segment_readers;
 mod unpack;
 
-use buffers::Buffers;
-use chunk::{Chunk, Job, Kind, Limits};
-use list::{FileRef, Listing};
-use parse::{Bad, Parsed, parsed};
-use problems::Problems;
-use readers::Readers;
+use chunk::{ChunkContent, ChunkLimits, FileChunk, PendingFile};
+use chunk_buffers::ChunkBuffers;
+use file_errors::FileErrors;
+use list::{FileListing, FileRef};
+use parse::{BadLine, ParsedChunk, parse_chunk};
+use segment_readers::SegmentReaders;
 
 /// Files as a source.
 pub(crate) struct FileSource {
-    pub(crate) run: Arc<Run>,
-    pub(crate) files: Files,
-    pub(crate) book: Arc<FileBook>,
+    pub(crate) execution: Arc<JobExecution>,
+    pub(crate) files: FileSourceConfig,
+    pub(crate) tracker: Arc<CheckpointTracker>,
     /// Makes rows already here, where nothing comes between.
-    pub(crate) reader: Reader,
+    pub(crate) reader: LineReader,
     pub(crate) concurrency: usize,
 }
 
 /// Where the sequence of parts is.
-struct Place {
+struct PartCursor {
     part: u64,
     /// Lines of the file before the next part.
     lines: u64,
     bad: u64,
-    buffers: Buffers,
-    problems: Problems,
+    buffers: ChunkBuffers,
+    errors: FileErrors,
 }
 
 impl FileSource {
     /// Reads until the end, a stop or a failure. True at the end.
-    pub(crate) async fn read(self, around: &Surroundings, out: Giver<Batch>) -> bool {
-        match self.read_all(around, &out).await {
+    pub(crate) async fn read(self, context: &JobContext, out: QueueSender<StageBatch>) -> bool {
+        match self.read_all(context, &out).await {
             Ok(is_end) => is_end,
             Err(failure) => {
-                self.run.control.fail(failure);
+                self.execution.control.fail(failure);
                 false
             }
         }
     }
 
-    async fn read_all(&self, around: &Surroundings, out: &Giver<Batch>) -> Result<bool, Failure> {
-        let Some((jobs, problems)) = self.jobs(around).await? else {
+    async fn read_all(
+        &self,
+        context: &JobContext,
+        out: &QueueSender<StageBatch>,
+    ) -> Result<bool, JobFailure> {
+        let Some((pending, errors)) = self.pending_files(context).await? else {
             return Ok(false);
         };
-        let limits = Limits {
+        let limits = ChunkLimits {
             chunk: usize::try_from(self.files.chunk_size.0).unwrap_or(usize::MAX),
             line: usize::try_from(self.files.max_line_size.0).unwrap_or(usize::MAX),
         };
-        let progress = Arc::clone(&self.run.progress);
-        let buffers = Buffers::new(limits.chunk.saturating_add(chunk::READ));
+        let progress = Arc::clone(&self.execution.progress);
+        let buffers = ChunkBuffers::new(limits.chunk.saturating_add(chunk::READ));
         let count = self.files.readers as usize;
-        let readers = Readers::new(jobs, count, limits, progress, buffers.clone());
+        let readers = SegmentReaders::new(pending, count, limits, progress, buffers.clone());
         let chunks = futures::stream::unfold(readers, async |mut readers| {
             let chunk = readers.next().await?;
             Some((chunk, readers))
         });
-        let parse = |chunk: Result<Chunk, String>| {
+        let parse = |chunk: Result<FileChunk, String>| {
             let reader = self.reader.clone();
             async move {
                 let chunk = chunk?;
-                tokio::task::spawn_blocking(move || parsed(chunk, &reader, limits.line))
+                tokio::task::spawn_blocking(move || parse_chunk(chunk, &reader, limits.line))
                     .await
                     .map_err(|e| format!("parsing has ended: {e}"))
             }
         };
         let mut parts = std::pin::pin!(chunks.map(parse).buffered(self.concurrency));
-        let mut place = Place {
+        let mut cursor = PartCursor {
             part: 0,
             lines: 0,
             bad: 0,
             buffers,
-            problems,
+            errors,
         };
         loop {
             let next = tokio::select! {
                 next = parts.next() => next,
-                () = self.run.control.stop.cancelled() => return Ok(false),
+                () = self.execution.control.stop.cancelled() => return Ok(false),
             };
             let Some(part) = next else { break };
-            let part = part.map_err(Failure::Source)?;
-            if !self.give(part, &mut place, out).await? {
+            let part = part.map_err(JobFailure::Source)?;
+            if !self.send_part(part, &mut cursor, out).await? {
                 return Ok(false);
             }
         }
-        match place.problems.text() {
-            Some(text) => Err(Failure::Source(text)),
+        match cursor.errors.text() {
+            Some(text) => Err(JobFailure::Source(text)),
             None => Ok(true),
         }
     }
 
     /// What is left to read of each file; nothing when the run ends.
-    async fn jobs(&self, around: &Surroundings) -> Result<Option<(Vec<Job>, Problems)>, Failure> {
-        let stop = &self.run.control.stop;
-        let listing = list::list(&self.files, &around.variable, stop).await;
-        let listing = listing.map_err(Failure::Source)?;
+    async fn pending_files(
+        &self,
+        context: &JobContext,
+    ) -> Result<Option<(Vec<PendingFile>, FileErrors)>, JobFailure> {
+        let stop = &self.execution.control.stop;
+        let listing = list::list(&self.files, &context.variable, stop).await;
+        let listing = listing.map_err(JobFailure::Source)?;
         let known = self
-            .run
+            .execution
             .state
             .files()
             .await
-            .map_err(self.run.state_failed())?;
+            .map_err(self.execution.state_failed())?;
         let total = listing.files.iter().map(|f| f.size).sum();
-        self.run
+        self.execution
             .progress
             .bytes_total
             .store(total, Ordering::Relaxed);
-        let (progress, stopped) = (Arc::clone(&self.run.progress), stop.clone());
+        let (progress, stopped) = (Arc::clone(&self.execution.progress), stop.clone());
         // Looks into each file: where blocking is allowed.
         let looking = tokio::task::spawn_blocking(move || {
-            jobs(listing, &known, &progress, &|| stopped.is_cancelled())
+            pending_files(listing, &known, &progress, &|| stopped.is_cancelled())
         });
         let looked = tokio::select! {
             looked = looking => looked,
             () = stop.cancelled() => return Ok(None),
         };
-        let jobs = looked.map_err(|e| Failure::Source(format!("looking has ended: {e}")))?;
-        Ok(Some(jobs).filter(|_| !stop.is_cancelled()))
+        let pending = looked.map_err(|e| JobFailure::Source(format!("looking has ended: {e}")))?;
+        Ok(Some(pending).filter(|_| !stop.is_cancelled()))
     }
 
     /// Gives a part's records, and sets its bad lines aside. False when the run ends.
-    async fn give(
+    async fn send_part(
         &self,
-        part: Parsed,
-        place: &mut Place,
-        out: &Giver<Batch>,
-    ) -> Result<bool, Failure> {
+        part: ParsedChunk,
+        cursor: &mut PartCursor,
+        out: &QueueSender<StageBatch>,
+    ) -> Result<bool, JobFailure> {
         let chunk = part.chunk;
-        if let Kind::Encoding(encoding) = chunk.kind {
+        if let ChunkContent::Encoding(encoding) = chunk.kind {
             let name = &chunk.file.name;
-            place.problems.add(format!(
+            cursor.errors.add(format!(
                 "{name} is {encoding}, which has to be UTF-8 (`iconv -f {encoding} -t UTF-8`)"
             ));
             return Ok(true);
         }
-        place.part += 1;
-        place.lines = chunk.first_line.unwrap_or(place.lines);
-        let before = place.lines;
-        place.lines += part.lines;
-        let point = FilePoint {
+        cursor.part += 1;
+        cursor.lines = chunk.first_line.unwrap_or(cursor.lines);
+        let before = cursor.lines;
+        cursor.lines += part.lines;
+        let point = FileCheckpoint {
             name: chunk.file.name.to_string(),
             identity: chunk.identity.to_string(),
             offset: chunk.end,
-            lines: place.lines,
+            lines: cursor.lines,
             done: chunk.is_last,
         };
-        let position = Position(place.part);
+        let position = RecordPosition(cursor.part);
         let count = part.good.len() + part.bad.len();
-        self.book.begin(position, count, point);
-        add(&self.run.progress.read, count);
+        self.tracker.begin_part(position, count, point);
+        add(&self.execution.progress.read, count);
         let file = Arc::clone(&chunk.file.name);
-        let dead = |bad| dead(bad, position, before, &file);
-        let bad = Settled {
-            done: Vec::new(),
+        let dead = |bad| dead_record(bad, position, before, &file);
+        let bad = RecordOutcomes {
+            delivered: Vec::new(),
             dead: part.bad.into_iter().map(dead).collect(),
         };
-        place.bad += bad.dead.len() as u64;
+        cursor.bad += bad.dead.len() as u64;
         let last = bad
             .dead
             .last()
             .map(|d| format!("{}: {}", d.origin, d.error));
-        self.run.settle(bad).await;
-        if place.bad > self.files.max_errors {
-            return Err(Failure::TooManyErrors(format!(
+        self.execution.acknowledge(bad).await;
+        if cursor.bad > self.files.max_errors {
+            return Err(JobFailure::TooManyErrors(format!(
                 "{} bad lines, allowed are {} (maxErrors); the last is {}",
-                place.bad,
+                cursor.bad,
                 self.files.max_errors,
                 last.unwrap_or_default()
             )));
         }
         let is_typed = part.table.is_some();
-        let lines = Lines {
+        let lines = PartLines {
             position,
             file,
             before,
             bytes: match chunk.kind {
-                Kind::Lines(bytes) => bytes,
-                Kind::LongLine(..) | Kind::Damage(_) | Kind::Encoding(_) => Bytes::new(),
+                ChunkContent::Lines(bytes) => bytes,
+                ChunkContent::LongLine(..)
+                | ChunkContent::Damage(_)
+                | ChunkContent::Encoding(_) => Bytes::new(),
             },
             lines: part.good,
             table: part.table.unwrap_or_default(),
-            buffers: place.buffers.clone(),
+            buffers: cursor.buffers.clone(),
         };
         if !is_typed {
-            return Ok(self.give_each(&lines, out).await);
+            return Ok(self.send_each(&lines, out).await);
         }
-        let is_over = self.run.control.stop.is_cancelled();
+        let is_over = self.execution.control.stop.is_cancelled();
         let is_empty = lines.lines.is_empty();
-        Ok(is_empty || !is_over && out.give(Batch::Lines(Arc::new(lines))).await)
+        Ok(is_empty || !is_over && out.send(StageBatch::Lines(Arc::new(lines))).await)
     }
 
     /// Gives records one by one, for whom that is how they are taken. False when the run ends.
-    async fn give_each(&self, lines: &Lines, out: &Giver<Batch>) -> bool {
-        for place in 0..lines.lines.len() {
-            let Some(record) = lines.record(place) else {
+    async fn send_each(&self, lines: &PartLines, out: &QueueSender<StageBatch>) -> bool {
+        for index in 0..lines.lines.len() {
+            let Some(record) = lines.record(index) else {
                 continue;
             };
-            let record = Batch::Records(vec![record]);
-            if self.run.control.stop.is_cancelled() || !out.give(record).await {
+            let record = StageBatch::Records(vec![record]);
+            if self.execution.control.stop.is_cancelled() || !out.send(record).await {
                 return false;
             }
         }
@@ -238,11 +249,11 @@ impl FileSource {
 }
 
 /// The dead letter of a bad line.
-fn dead(bad: Bad, position: Position, before: u64, file: &Arc<str>) -> Dead {
-    Dead {
+fn dead_record(bad: BadLine, position: RecordPosition, before: u64, file: &Arc<str>) -> DeadRecord {
+    DeadRecord {
         position,
-        origin: Origin::Line(Arc::clone(file), before + bad.number + 1, bad.value),
-        stage: Stage::Parse,
+        origin: RecordOrigin::Line(Arc::clone(file), before + bad.number + 1, bad.value),
+        stage: JobStage::Parse,
         body: bad.body,
         request: "parse".to_owned(),
         status: None,
@@ -252,17 +263,14 @@ fn dead(bad: Bad, position: Position, before: u64, file: &Arc<str>) -> Dead {
 }
 
 /// What is left to read of each file; of one that can't be looked into, the problem.
-fn jobs(
-    listing: Listing,
-    known: &HashMap<String, FilePoint>,
-    progress: &Progress,
+fn pending_files(
+    listing: FileListing,
+    known: &HashMap<String, FileCheckpoint>,
+    progress: &JobProgress,
     is_stopped: &dyn Fn() -> bool,
-) -> (Vec<Job>, Problems) {
-    let Listing {
-        files,
-        mut problems,
-    } = listing;
-    let mut jobs = Vec::new();
+) -> (Vec<PendingFile>, FileErrors) {
+    let FileListing { files, mut errors } = listing;
+    let mut pending = Vec::new();
     for file in files {
         if is_stopped() {
             break;
@@ -278,22 +286,22 @@ fn jobs(
             None => match file.identity() {
                 Ok(identity) => (0, 0, identity),
                 Err(problem) => {
-                    problems.add(problem);
+                    errors.add(problem);
                     continue;
                 }
             },
         };
-        jobs.push(Job {
+        pending.push(PendingFile {
             file,
             identity,
             offset,
             lines,
         });
     }
-    (jobs, problems)
+    (pending, errors)
 }
 
 /// A plain file may have grown since; a packed one would be another file.
-fn is_all(file: &FileRef, point: &FilePoint) -> bool {
-    file.packing != list::Packing::Plain || file.size <= point.offset
+fn is_all(file: &FileRef, point: &FileCheckpoint) -> bool {
+    file.packing != list::FilePacking::Plain || file.size <= point.offset
 }

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::convert::Reader;
-use crate::engine::Run;
-use crate::engine::outcome::{Failure, add};
-use crate::engine::queue::Giver;
-use crate::record::{Batch, Dead, Origin, Position, Record, Settled, Stage};
-use crate::state::DeadLetter;
+use crate::convert::LineReader;
+use crate::engine::JobExecution;
+use crate::engine::outcome::{JobFailure, add};
+use crate::engine::queue::QueueSender;
+use crate::record::{
+    DeadRecord, JobStage, Record, RecordOrigin, RecordOutcomes, RecordPosition, StageBatch,
+};
+use crate::state::JobDeadLetter;
 
 /// Dead letters that are read at once.
 const READ_AT_ONCE: u32 = 500;
 
 /// Which dead letters are put through again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
+pub enum ReplaySelection {
     /// All that are there at the beginning.
     All,
     /// These.
@@ -22,12 +24,12 @@ pub enum Selection {
 }
 
 /// The highest number that there is now: what dies again gets a higher one and is not taken twice.
-pub(crate) async fn last_id(run: &Run) -> Result<u64, Failure> {
+pub(crate) async fn last_id(execution: &JobExecution) -> Result<u64, JobFailure> {
     let mut last = 0;
     loop {
-        let page = run.state.dead(last, READ_AT_ONCE).await;
-        let page = page.map_err(run.state_failed())?;
-        match page.letters.last() {
+        let page = execution.state.dead_letters(last, READ_AT_ONCE).await;
+        let page = page.map_err(execution.state_failed())?;
+        match page.dead_letters.last() {
             Some(letter) => last = letter.id,
             None => return Ok(last),
         }
@@ -35,53 +37,54 @@ pub(crate) async fn last_id(run: &Run) -> Result<u64, Failure> {
 }
 
 /// What is replayed, and how.
-pub(crate) struct Replay<'a> {
-    pub(crate) selection: &'a Selection,
+pub(crate) struct ReplayPlan<'a> {
+    pub(crate) selection: &'a ReplaySelection,
     /// Higher numbers are not taken.
     pub(crate) last: u64,
     /// Reads again the lines that were bad.
-    pub(crate) reader: Reader,
+    pub(crate) reader: LineReader,
     /// Lines that may be bad still.
     pub(crate) max_errors: u64,
 }
 
 /// Gives those whose stage is one of `stages`. Lines that are bad still stay dead letters.
 pub(crate) async fn read(
-    run: &Arc<Run>,
-    replay: &Replay<'_>,
-    stages: &[Stage],
-    out: Giver<Batch>,
-) -> Result<bool, Failure> {
+    execution: &Arc<JobExecution>,
+    replay: &ReplayPlan<'_>,
+    stages: &[JobStage],
+    out: QueueSender<StageBatch>,
+) -> Result<bool, JobFailure> {
     let (mut after, mut bad) = (0, 0);
     loop {
-        let page = run.state.dead(after, READ_AT_ONCE).await;
-        let page = page.map_err(run.state_failed())?;
-        let Some(newest) = page.letters.last().map(|l| l.id) else {
+        let page = execution.state.dead_letters(after, READ_AT_ONCE).await;
+        let page = page.map_err(execution.state_failed())?;
+        let Some(newest) = page.dead_letters.last().map(|l| l.id) else {
             return Ok(true);
         };
         after = newest;
-        let wanted = |l: &DeadLetter| {
+        let wanted = |l: &JobDeadLetter| {
             l.id <= replay.last
                 && stages.contains(&l.failed_stage())
                 && match replay.selection {
-                    Selection::All => true,
-                    Selection::Ids(ids) => ids.contains(&l.id),
+                    ReplaySelection::All => true,
+                    ReplaySelection::Ids(ids) => ids.contains(&l.id),
                 }
         };
-        for letter in page.letters.into_iter().filter(wanted) {
-            add(&run.progress.read, 1);
-            let record = match again(letter, &replay.reader) {
+        for dead_letter in page.dead_letters.into_iter().filter(wanted) {
+            add(&execution.progress.read, 1);
+            let record = match record_to_replay(dead_letter, &replay.reader) {
                 Ok(record) => record,
                 Err(dead) => {
                     bad += 1;
                     let text = format!("{}: {}", dead.origin, dead.error);
-                    run.settle(Settled {
-                        done: Vec::new(),
-                        dead: vec![*dead],
-                    })
-                    .await;
+                    execution
+                        .acknowledge(RecordOutcomes {
+                            delivered: Vec::new(),
+                            dead: vec![*dead],
+                        })
+                        .await;
                     if bad > replay.max_errors {
-                        return Err(Failure::TooManyErrors(format!(
+                        return Err(JobFailure::TooManyErrors(format!(
                             "{bad} bad lines, allowed are {} (maxErrors); the last is {text}",
                             replay.max_errors
                         )));
@@ -89,7 +92,9 @@ pub(crate) async fn read(
                     continue;
                 }
             };
-            if run.control.stop.is_cancelled() || !out.give(Batch::Records(vec![record])).await {
+            if execution.control.stop.is_cancelled()
+                || !out.send(StageBatch::Records(vec![record])).await
+            {
                 return Ok(false);
             }
         }
@@ -100,34 +105,37 @@ pub(crate) async fn read(
 }
 
 /// The record of a dead letter; a line that is bad still is one again.
-fn again(letter: DeadLetter, reader: &Reader) -> Result<Record, Box<Dead>> {
-    let stage = letter.failed_stage();
-    let position = Position(letter.id);
-    let origin = Origin::Noted(letter.origin.into());
+fn record_to_replay(
+    dead_letter: JobDeadLetter,
+    reader: &LineReader,
+) -> Result<Record, Box<DeadRecord>> {
+    let stage = dead_letter.failed_stage();
+    let position = RecordPosition(dead_letter.id);
+    let origin = RecordOrigin::Recorded(dead_letter.origin.into());
     let checked = match stage {
-        Stage::Parse => reader.check(letter.body.clone()),
-        Stage::Processing | Stage::Storage => Ok(()),
+        JobStage::Parse => reader.check(dead_letter.body.clone()),
+        JobStage::Processing | JobStage::Storage => Ok(()),
     };
     match checked {
         Ok(()) => Ok(Record {
             position,
             origin,
-            body: letter.body,
+            body: dead_letter.body,
         }),
-        Err(error) => Err(Box::new(Dead {
+        Err(error) => Err(Box::new(DeadRecord {
             position,
             origin,
             stage,
             // Of what could not be unpacked there is no text to say more about.
-            error: if letter.body.is_empty() {
-                letter.error
+            error: if dead_letter.body.is_empty() {
+                dead_letter.error
             } else {
                 error
             },
-            body: letter.body,
-            request: letter.request,
+            body: dead_letter.body,
+            request: dead_letter.request,
             status: None,
-            attempts: letter.attempts + 1,
+            attempts: dead_letter.attempts + 1,
         })),
     }
 }

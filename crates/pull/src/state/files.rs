@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
-use super::{State, StateError};
+use super::{JobState, StateError};
 
 /// How far a file is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FilePoint {
+pub(crate) struct FileCheckpoint {
     pub(crate) name: String,
     /// What it was: another content is read from its start.
     pub(crate) identity: String,
@@ -20,14 +20,14 @@ pub(crate) struct FilePoint {
     pub(crate) done: bool,
 }
 
-impl State {
+impl JobState {
     /// All files that something is known of, by name.
-    pub(crate) async fn files(&self) -> Result<HashMap<String, FilePoint>, StateError> {
+    pub(crate) async fn files(&self) -> Result<HashMap<String, FileCheckpoint>, StateError> {
         self.with(|c| {
             let mut select = c.prepare("SELECT name, identity, offset, lines, done FROM files")?;
             let number = |n: i64| u64::try_from(n).unwrap_or(0);
             let rows = select.query_map([], |r| {
-                Ok(FilePoint {
+                Ok(FileCheckpoint {
                     name: r.get(0)?,
                     identity: r.get(1)?,
                     offset: number(r.get(2)?),
@@ -49,7 +49,7 @@ impl State {
 }
 
 /// Within the transaction that notes what was settled.
-pub(super) fn write(c: &rusqlite::Connection, points: &[FilePoint]) -> rusqlite::Result<()> {
+pub(super) fn write(c: &rusqlite::Connection, points: &[FileCheckpoint]) -> rusqlite::Result<()> {
     let mut insert =
         c.prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)")?;
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
 
-use super::{State, StateError};
+use super::{JobState, StateError};
 
 /// Records of the inbox that are read at once.
 const READ_AT_ONCE: i64 = 1000;
 
-impl State {
+impl JobState {
     /// Where the API's source is; nothing before the first page.
     pub(crate) async fn api_position(&self) -> Result<Option<String>, StateError> {
         self.meta("api").await
@@ -50,7 +50,7 @@ impl State {
     }
 
     /// Records that are not settled, after a number, in order; empty at the end.
-    pub(crate) async fn unsettled(&self, after: u64) -> Result<Vec<(u64, Bytes)>, StateError> {
+    pub(crate) async fn unacknowledged(&self, after: u64) -> Result<Vec<(u64, Bytes)>, StateError> {
         self.with(move |c| {
             let mut select = c.prepare_cached(
                 "SELECT seq, body FROM inbox WHERE seq > ?1 ORDER BY seq LIMIT ?2",

@@ -8,37 +8,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 
-use crate::convert::Converter;
-use crate::engine::Run;
-use crate::engine::queue::Taker;
-use crate::record::{Batch, Dead, Lines, Record, Settled, Stage, Typed};
-use forebay_remote::keyed::{RowRef, Shape, ValueRef};
+use crate::convert::RowConverter;
+use crate::engine::JobExecution;
+use crate::engine::queue::QueueReceiver;
+use crate::record::{
+    DeadRecord, JobStage, PartLines, Record, RecordOutcomes, StageBatch, TypedRows,
+};
+use forebay_remote::keyed::{RowRef, TableSchema, ValueRef};
 
 /// Batches that wait for a worker.
 const BATCHES_AHEAD: usize = 4;
 
 /// Workers that have nothing to do.
 #[derive(Debug, Default)]
-pub(super) struct Idle {
+pub(super) struct IdleWorkers {
     count: AtomicUsize,
     changed: Notify,
 }
 
-impl Idle {
+impl IdleWorkers {
     /// A worker is idle until what this answers is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> impl Drop + use<> {
-        struct End(Arc<Idle>);
-        impl Drop for End {
+    pub(super) fn enter(self: &Arc<Self>) -> impl Drop + use<> {
+        struct IdleGuard(Arc<IdleWorkers>);
+        impl Drop for IdleGuard {
             fn drop(&mut self) {
                 self.0.count.fetch_sub(1, Ordering::SeqCst);
             }
         }
         self.count.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_waiters();
-        End(Arc::clone(self))
+        IdleGuard(Arc::clone(self))
     }
 
-    async fn some(&self) {
+    async fn wait_for_idle(&self) {
         loop {
             let changed = self.changed.notified();
             if self.count.load(Ordering::SeqCst) > 0 {
@@ -51,43 +53,47 @@ impl Idle {
 
 /// Some of the rows of a batch, for one worker.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
-    batch: Arc<Rowed>,
+pub(super) struct BatchPart {
+    batch: Arc<TypedBatch>,
     /// Which, in their order.
     pub(super) places: Vec<usize>,
 }
 
 /// A batch as rows.
 #[derive(Debug)]
-enum Rowed {
-    Records(Vec<Record>, Typed),
-    Lines(Arc<Lines>),
+enum TypedBatch {
+    Records(Vec<Record>, TypedRows),
+    Lines(Arc<PartLines>),
 }
 
-impl Part {
-    pub(super) fn table(&self) -> &Typed {
+impl BatchPart {
+    pub(super) fn table(&self) -> &TypedRows {
         match &*self.batch {
-            Rowed::Records(_, table) => table,
-            Rowed::Lines(lines) => &lines.table,
+            TypedBatch::Records(_, table) => table,
+            TypedBatch::Lines(lines) => &lines.table,
         }
     }
 
     /// The record of the row at a place.
     pub(super) fn record(&self, place: usize) -> Option<Record> {
         match &*self.batch {
-            Rowed::Records(records, _) => records.get(place).cloned(),
-            Rowed::Lines(lines) => lines.record(place),
+            TypedBatch::Records(records, _) => records.get(place).cloned(),
+            TypedBatch::Lines(lines) => lines.record(place),
         }
     }
 
     /// Notes that rows of these places are settled.
-    pub(super) fn settle(&self, places: impl Iterator<Item = usize>, settled: &mut Settled) {
+    pub(super) fn acknowledge(
+        &self,
+        places: impl Iterator<Item = usize>,
+        settled: &mut RecordOutcomes,
+    ) {
         match &*self.batch {
-            Rowed::Records(records, _) => {
+            TypedBatch::Records(records, _) => {
                 let records = places.filter_map(|place| records.get(place));
-                settled.done.extend(records.map(|r| (r.position, 1)));
+                settled.delivered.extend(records.map(|r| (r.position, 1)));
             }
-            Rowed::Lines(lines) => settled.done.push((lines.position, places.count())),
+            TypedBatch::Lines(lines) => settled.delivered.push((lines.position, places.count())),
         }
     }
 }
@@ -95,29 +101,29 @@ impl Part {
 /// Takes records, makes rows of those that are none yet, and spreads them over the workers. Where a
 /// record costs a request, it takes none while all of them are busy.
 pub(super) async fn route(
-    run: Arc<Run>,
-    converter: Arc<Converter>,
-    shape: Shape,
-    records: Taker<Batch>,
-    workers: Vec<mpsc::Sender<Part>>,
-    idle: Arc<Idle>,
+    execution: Arc<JobExecution>,
+    converter: Arc<RowConverter>,
+    shape: TableSchema,
+    records: QueueReceiver<StageBatch>,
+    workers: Vec<mpsc::Sender<BatchPart>>,
+    idle: Arc<IdleWorkers>,
 ) {
     loop {
-        if !run.reads_ahead {
-            idle.some().await;
+        if !execution.reads_ahead {
+            idle.wait_for_idle().await;
         }
-        let Some(batch) = records.take().await else {
+        let Some(batch) = records.receive().await else {
             return;
         };
         let rowed = match batch {
-            Batch::Lines(lines) => Rowed::Lines(lines),
-            Batch::Records(records) => {
-                let (rowed, bad) = typed(records, &converter, &shape);
-                run.settle(bad).await;
+            StageBatch::Lines(lines) => TypedBatch::Lines(lines),
+            StageBatch::Records(records) => {
+                let (rowed, bad) = to_typed_batch(records, &converter, &shape);
+                execution.acknowledge(bad).await;
                 rowed
             }
         };
-        for (worker, part) in workers.iter().zip(divided(rowed, &shape, workers.len())) {
+        for (worker, part) in workers.iter().zip(divide(rowed, &shape, workers.len())) {
             // A worker is gone only when the run has failed: its rows are read again.
             if !part.places.is_empty() && worker.send(part).await.is_err() {
                 return;
@@ -127,22 +133,26 @@ pub(super) async fn route(
 }
 
 /// Records as rows, and those that are none.
-fn typed(records: Vec<Record>, converter: &Converter, shape: &Shape) -> (Rowed, Settled) {
-    let mut typing = converter.begin();
+fn to_typed_batch(
+    records: Vec<Record>,
+    converter: &RowConverter,
+    shape: &TableSchema,
+) -> (TypedBatch, RecordOutcomes) {
+    let mut builder = converter.row_builder();
     let mut good = Vec::with_capacity(records.len());
-    let mut bad = Settled::default();
+    let mut bad = RecordOutcomes::default();
     for record in records {
-        match typing.add(record.body.clone()) {
+        match builder.add(record.body.clone()) {
             Ok(()) => good.push(record),
-            Err(error) => bad.dead.push(refused(record, shape, error)),
+            Err(error) => bad.dead.push(dead_record(record, shape, error)),
         }
     }
-    (Rowed::Records(good, typing.end()), bad)
+    (TypedBatch::Records(good, builder.finish()), bad)
 }
 
 /// What each of so many workers has to write.
-fn divided(batch: Rowed, shape: &Shape, workers: usize) -> Vec<Part> {
-    let part = Part {
+fn divide(batch: TypedBatch, shape: &TableSchema, workers: usize) -> Vec<BatchPart> {
+    let part = BatchPart {
         batch: Arc::new(batch),
         places: Vec::new(),
     };
@@ -164,7 +174,7 @@ fn divided(batch: Rowed, shape: &Shape, workers: usize) -> Vec<Part> {
 }
 
 /// Which of so many workers the rows of this key go to.
-fn worker_of(shape: &Shape, row: RowRef<'_>, workers: usize) -> usize {
+fn worker_of(shape: &TableSchema, row: RowRef<'_>, workers: usize) -> usize {
     let mut key = shape.key_of(row);
     let place = match (key.next(), key.next()) {
         // Numbers that count up go round the workers; the higher digits are for those that count in
@@ -184,11 +194,11 @@ fn worker_of(shape: &Shape, row: RowRef<'_>, workers: usize) -> usize {
 }
 
 /// A record that is no row of the table.
-fn refused(record: Record, shape: &Shape, error: String) -> Dead {
-    Dead {
+fn dead_record(record: Record, shape: &TableSchema, error: String) -> DeadRecord {
+    DeadRecord {
         position: record.position,
         origin: record.origin,
-        stage: Stage::Storage,
+        stage: JobStage::Storage,
         body: record.body,
         request: format!("row of table {}", shape.table),
         status: None,
@@ -197,11 +207,11 @@ fn refused(record: Record, shape: &Shape, error: String) -> Dead {
     }
 }
 
-type Senders = Vec<mpsc::Sender<Part>>;
-type Receivers = Vec<mpsc::Receiver<Part>>;
+type PartSenders = Vec<mpsc::Sender<BatchPart>>;
+type PartReceivers = Vec<mpsc::Receiver<BatchPart>>;
 
 /// Channels of the workers.
-pub(super) fn channels(count: usize) -> (Senders, Receivers) {
+pub(super) fn channels(count: usize) -> (PartSenders, PartReceivers) {
     (0..count.max(1))
         .map(|_| mpsc::channel(BATCHES_AHEAD))
         .unzip()
@@ -210,13 +220,13 @@ pub(super) fn channels(count: usize) -> (Senders, Receivers) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_remote::keyed::{Batch, Column, Row, Value, ValueType};
+    use forebay_remote::keyed::{CellValue, ColumnSchema, KeyedBatch, KeyedRow, ValueType};
 
     #[test]
     fn all_workers_have_their_share_of_numbers_and_texts() {
-        let shape = |kind| Shape {
+        let shape = |kind| TableSchema {
             table: "t".to_owned(),
-            columns: vec![Column {
+            columns: vec![ColumnSchema {
                 name: "id".to_owned(),
                 kind,
                 is_key: true,
@@ -224,11 +234,11 @@ mod tests {
             }],
         };
         let (number, text) = (shape(ValueType::Integer), shape(ValueType::Text));
-        let worker_of = |shape: &Shape, value: Value| {
-            let rows = Batch::from([Row(vec![value])]);
+        let worker_of = |shape: &TableSchema, value: CellValue| {
+            let rows = KeyedBatch::from([KeyedRow(vec![value])]);
             worker_of(shape, rows.iter().next().unwrap(), 4)
         };
-        let shares = |shape: &Shape, value: &dyn Fn(i64) -> Value| {
+        let shares = |shape: &TableSchema, value: &dyn Fn(i64) -> CellValue| {
             let mut shares = [0; 4];
             for n in 0..100_000 {
                 let worker = worker_of(shape, value(n));
@@ -239,16 +249,18 @@ mod tests {
         };
         // One after another, those of a clock and a counter, negative ones, times, texts.
         for shares in [
-            shares(&number, &|n| Value::Integer(n)),
-            shares(&number, &|n| Value::Integer(n << 22)),
-            shares(&number, &|n| Value::Integer(-n)),
-            shares(&number, &|n| Value::Integer(1_767_225_600_000 + n * 1000)),
-            shares(&text, &|n| Value::Text(n.to_string())),
+            shares(&number, &|n| CellValue::Integer(n)),
+            shares(&number, &|n| CellValue::Integer(n << 22)),
+            shares(&number, &|n| CellValue::Integer(-n)),
+            shares(&number, &|n| {
+                CellValue::Integer(1_767_225_600_000 + n * 1000)
+            }),
+            shares(&text, &|n| CellValue::Text(n.to_string())),
         ] {
             let fair = 15_000..35_000;
             assert!(shares.iter().all(|s| fair.contains(s)), "{shares:?}");
         }
-        let worker = |n| worker_of(&number, Value::Integer(n));
+        let worker = |n| worker_of(&number, CellValue::Integer(n));
         assert!((1..1024).all(|n| worker(n) == worker(0)));
         assert_ne!(worker(1024), worker(0));
     }

@@ -4,82 +4,90 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_remote::cache::Hash;
-use forebay_remote::keyed::{Batch, KeyedTable, Shape};
+use forebay_remote::cache::RowHash;
+use forebay_remote::keyed::{KeyedBatch, KeyedTable, TableSchema};
 use forebay_remote::table::TableError;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::known::Known;
-use super::route::{Idle, Part, channels};
-use crate::convert::Converter;
+use super::route::{BatchPart, IdleWorkers, channels};
+use super::row_hash_cache::RowHashCache;
+use crate::convert::RowConverter;
 use crate::definition::TableDestination;
-use crate::engine::outcome::{Failure, add};
-use crate::engine::queue::Taker;
-use crate::engine::{Run, retry};
-use crate::record::{self, Dead, Record, Settled, Stage};
+use crate::engine::outcome::{JobFailure, add};
+use crate::engine::queue::QueueReceiver;
+use crate::engine::{JobExecution, retry};
+use crate::record::{self, DeadRecord, JobStage, Record, RecordOutcomes};
 
 /// The first wait after a store was out of reach, and the longest one.
 const OUTAGE_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Writes rows into a table.
-pub(crate) struct TableWriter {
-    run: Arc<Run>,
+pub(crate) struct KeyedTableWriter {
+    execution: Arc<JobExecution>,
     config: TableDestination,
     store: Arc<dyn KeyedTable>,
-    shape: Shape,
-    known: Option<Known>,
+    shape: TableSchema,
+    hash_cache: Option<RowHashCache>,
 }
 
-impl TableWriter {
+impl KeyedTableWriter {
     /// Prepares the table; waits for a store that is out of reach as long as the definition says.
-    pub(crate) async fn new(run: Arc<Run>, config: &TableDestination) -> Result<Self, Failure> {
-        let store = super::open(&config.store).map_err(Failure::Destination)?;
+    pub(crate) async fn new(
+        execution: Arc<JobExecution>,
+        config: &TableDestination,
+    ) -> Result<Self, JobFailure> {
+        let store = super::open(&config.store).map_err(JobFailure::Destination)?;
         let mut writer = Self {
-            run,
+            execution,
             config: config.clone(),
             store,
             shape: config.shape(),
-            known: None,
+            hash_cache: None,
         };
         let prepared = writer
-            .in_outages(|| writer.store.prepare(&writer.shape))
+            .with_outage_retries(|| writer.store.prepare(&writer.shape))
             .await;
         let prepared = match prepared {
             Ok(Some(prepared)) => prepared,
-            Ok(None) => return Err(Failure::Destination("stopped before it began".to_owned())),
-            Err(e) => return Err(Failure::Destination(e.to_string())),
+            Ok(None) => {
+                return Err(JobFailure::Destination(
+                    "stopped before it began".to_owned(),
+                ));
+            }
+            Err(e) => return Err(JobFailure::Destination(e.to_string())),
         };
-        writer.known = Known::open(&writer.run, &config.cache, &writer.shape, &prepared).await?;
+        writer.hash_cache =
+            RowHashCache::open(&writer.execution, &config.cache, &writer.shape, &prepared).await?;
         Ok(writer)
     }
 
     /// Takes records until there are no more.
-    pub(crate) async fn work(self: Arc<Self>, records: Taker<record::Batch>) {
+    pub(crate) async fn work(self: Arc<Self>, records: QueueReceiver<record::StageBatch>) {
         let (senders, receivers) = channels(self.config.writers() as usize);
-        let idle = Arc::new(Idle::default());
+        let idle = Arc::new(IdleWorkers::default());
         let mut workers = tokio::task::JoinSet::new();
         for receiver in receivers {
             workers.spawn(Arc::clone(&self).worker(receiver, Arc::clone(&idle)));
         }
-        let converter = Arc::new(Converter::new(&self.config, &self.run.progress));
-        let (run, shape) = (Arc::clone(&self.run), self.shape.clone());
-        super::route(run, converter, shape, records, senders, idle).await;
+        let converter = Arc::new(RowConverter::new(&self.config, &self.execution.progress));
+        let (execution, shape) = (Arc::clone(&self.execution), self.shape.clone());
+        super::route(execution, converter, shape, records, senders, idle).await;
         while let Some(ended) = workers.join_next().await {
             if let Err(e) = ended {
                 let text = format!("a worker of the table has ended: {e}");
-                self.run.control.fail(Failure::Destination(text));
+                self.execution.control.fail(JobFailure::Destination(text));
             }
         }
     }
 
-    async fn worker(self: Arc<Self>, mut parts: mpsc::Receiver<Part>, idle: Arc<Idle>) {
+    async fn worker(self: Arc<Self>, mut parts: mpsc::Receiver<BatchPart>, idle: Arc<IdleWorkers>) {
         let most = self.config.batch as usize;
-        let mut waiting = Gathered::default();
+        let mut waiting = GatheredParts::default();
         loop {
             if waiting.count == 0 {
-                let _idle = idle.begin();
+                let _idle = idle.enter();
                 match parts.recv().await {
                     Some(more) => waiting.push(more),
                     None => return,
@@ -93,7 +101,7 @@ impl TableWriter {
                 }
             }
             if let Err(failure) = self.write(waiting.take(most)).await {
-                self.run.control.fail(failure);
+                self.execution.control.fail(failure);
                 // The rest is read again by the next run; taken so that nobody waits for us.
                 parts.close();
                 while parts.recv().await.is_some() {}
@@ -104,22 +112,22 @@ impl TableWriter {
 
     /// Writes rows. Once it returns, each of their records is in the table or dead; or the run
     /// ends and they are read again.
-    async fn write(&self, parts: Vec<Part>) -> Result<(), Failure> {
+    async fn write(&self, parts: Vec<BatchPart>) -> Result<(), JobFailure> {
         let places = || {
             let parts = parts.iter().enumerate();
             parts.flat_map(|(number, part)| part.places.iter().map(move |place| (number, *place)))
         };
         let buffers: Vec<_> = parts.iter().map(|p| Arc::clone(&p.table().rows)).collect();
-        let batch = Batch::new(buffers, places());
+        let batch = KeyedBatch::new(buffers, places());
         let mut wanted = self.shape.last_of_each_key(&batch);
-        let progress = &self.run.progress;
+        let progress = &self.execution.progress;
         add(&progress.superseded, batch.len() - wanted.len());
-        let plan = match &self.known {
+        let plan = match &self.hash_cache {
             None => None,
             Some(known) => {
                 // A row without its hashes must not be taken for another one.
                 let hashes = hashes(&parts, &wanted).ok_or_else(|| {
-                    Failure::Destination("rows came without the hashes of the cache".to_owned())
+                    JobFailure::Destination("rows came without the hashes of the cache".to_owned())
                 })?;
                 let plan = known.plan(&wanted, hashes).await?;
                 add(&progress.unchanged, wanted.len() - plan.wanted.len());
@@ -130,12 +138,14 @@ impl TableWriter {
         let Some(refused) = self.upsert(&batch, wanted).await? else {
             return Ok(());
         };
-        if let (Some(known), Some(plan)) = (&self.known, plan) {
+        if let (Some(known), Some(plan)) = (&self.hash_cache, plan) {
             known
-                .note(plan, |place| !refused.contains_key(&place))
+                .record_written(plan, |place| !refused.contains_key(&place))
                 .await;
         }
-        self.run.settle(self.settled(&parts, &refused)).await;
+        self.execution
+            .acknowledge(self.outcomes(&parts, &refused))
+            .await;
         Ok(())
     }
 
@@ -143,23 +153,23 @@ impl TableWriter {
     /// when it was stopped during an outage: then nothing of the batch is settled.
     async fn upsert(
         &self,
-        batch: &Batch,
+        batch: &KeyedBatch,
         wanted: Vec<usize>,
-    ) -> Result<Option<HashMap<usize, String>>, Failure> {
+    ) -> Result<Option<HashMap<usize, String>>, JobFailure> {
         let mut refused = HashMap::new();
         let mut left = vec![wanted];
         while let Some(part) = left.pop() {
             if part.is_empty() {
                 continue;
             }
-            let chosen = batch.chosen(part.iter().copied());
+            let chosen = batch.select(part.iter().copied());
             let written = self
-                .in_outages(|| self.store.upsert(&self.shape, &chosen))
+                .with_outage_retries(|| self.store.upsert(&self.shape, &chosen))
                 .await;
             match written {
-                Ok(Some(())) => add(&self.run.progress.written, part.len()),
+                Ok(Some(())) => add(&self.execution.progress.written, part.len()),
                 Ok(None) => return Ok(None),
-                Err(TableError::Retryable(text)) => return Err(Failure::Destination(text)),
+                Err(TableError::Retryable(text)) => return Err(JobFailure::Destination(text)),
                 // One of them is refused: halves find out which.
                 Err(TableError::Terminal(_)) if part.len() > 1 => {
                     let (a, b) = part.split_at(part.len() / 2);
@@ -174,20 +184,20 @@ impl TableWriter {
     }
 
     /// What has become of the records of a batch, of which some rows were refused.
-    fn settled(&self, parts: &[Part], refused: &HashMap<usize, String>) -> Settled {
-        let mut settled = Settled::default();
+    fn outcomes(&self, parts: &[BatchPart], refused: &HashMap<usize, String>) -> RecordOutcomes {
+        let mut settled = RecordOutcomes::default();
         let mut before = 0;
         for part in parts {
             if refused.is_empty() {
-                part.settle(part.places.iter().copied(), &mut settled);
+                part.acknowledge(part.places.iter().copied(), &mut settled);
                 continue;
             }
             let numbered = || (before..).zip(part.places.iter().copied());
             let good = numbered().filter(|(number, _)| !refused.contains_key(number));
-            part.settle(good.map(|(_, place)| place), &mut settled);
+            part.acknowledge(good.map(|(_, place)| place), &mut settled);
             let dead = numbered().filter_map(|(number, place)| {
                 let error = refused.get(&number)?;
-                Some(self.dead(part.record(place)?, error))
+                Some(self.dead_record(part.record(place)?, error))
             });
             settled.dead.extend(dead);
             before += part.places.len();
@@ -195,11 +205,11 @@ impl TableWriter {
         settled
     }
 
-    fn dead(&self, record: Record, error: &str) -> Dead {
-        Dead {
+    fn dead_record(&self, record: Record, error: &str) -> DeadRecord {
+        DeadRecord {
             position: record.position,
             origin: record.origin,
-            stage: Stage::Storage,
+            stage: JobStage::Storage,
             body: record.body,
             request: format!("row of table {}", self.shape.table),
             status: None,
@@ -210,7 +220,7 @@ impl TableWriter {
 
     /// Repeats what may succeed later, as long as an outage may last. Nothing when the run ends
     /// meanwhile.
-    async fn in_outages<'a, T>(
+    async fn with_outage_retries<'a, T>(
         &'a self,
         work: impl Fn() -> BoxFuture<'a, Result<T, TableError>> + Send,
     ) -> Result<Option<T>, TableError> {
@@ -228,10 +238,10 @@ impl TableWriter {
             if begin.elapsed() >= self.config.outage_max.0 {
                 return Err(error);
             }
-            add(&self.run.progress.retries, 1);
+            add(&self.execution.progress.retries, 1);
             let wait = retry::wait(OUTAGE_WAITS.0, OUTAGE_WAITS.1, failures, None);
             tracing::warn!(%error, failures, ?wait, "the table can't be written");
-            if !self.run.control.wait(wait).await {
+            if !self.execution.control.wait(wait).await {
                 return Ok(None);
             }
         }
@@ -240,20 +250,20 @@ impl TableWriter {
 
 /// Parts that wait for a worker.
 #[derive(Debug, Default)]
-struct Gathered {
-    parts: VecDeque<Part>,
+struct GatheredParts {
+    parts: VecDeque<BatchPart>,
     /// Rows of all.
     count: usize,
 }
 
-impl Gathered {
-    fn push(&mut self, part: Part) {
+impl GatheredParts {
+    fn push(&mut self, part: BatchPart) {
         self.count += part.places.len();
         self.parts.push_back(part);
     }
 
     /// Takes the first rows, at most so many.
-    fn take(&mut self, most: usize) -> Vec<Part> {
+    fn take(&mut self, most: usize) -> Vec<BatchPart> {
         let mut taken = Vec::new();
         let mut left = most;
         while let Some(mut part) = self.parts.pop_front() {
@@ -277,8 +287,8 @@ impl Gathered {
 }
 
 /// The hashes of the rows at some places of a batch, in their order; nothing when one has none.
-fn hashes(parts: &[Part], wanted: &[usize]) -> Option<Vec<(Hash, Hash)>> {
-    let of_part = |part: &'_ Part| {
+fn hashes(parts: &[BatchPart], wanted: &[usize]) -> Option<Vec<(RowHash, RowHash)>> {
+    let of_part = |part: &'_ BatchPart| {
         let hashes = &part.table().hashes;
         let of_place = |place: &usize| hashes.get(*place).copied();
         part.places.iter().map(of_place).collect::<Vec<_>>()

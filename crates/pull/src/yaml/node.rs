@@ -6,64 +6,64 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Plain, Problem, plain_at, problem};
+use super::{PlainScalar, YamlError, plain_at, yaml_error};
 
 /// A value of a document, with its place.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct YamlNode {
     /// Counted from 1.
     pub line: u64,
     /// The value.
-    pub content: Content,
+    pub content: YamlContent,
     /// The characters of a scalar that YAML takes for something else than a text.
-    pub plain: Option<Plain>,
+    pub plain: Option<PlainScalar>,
     /// Where it was defined, which is not where an alias stands.
     place: Location,
 }
 
 /// What a value is.
 #[derive(Clone, Debug)]
-pub enum Content {
+pub enum YamlContent {
     /// Text, number, boolean or nothing.
     Scalar(Value),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// Names with values, in order.
-    Map(Vec<(Name, Node)>),
+    Map(Vec<(YamlKey, YamlNode)>),
 }
 
 /// A name in a mapping, and its line.
 #[derive(Clone, Debug)]
-pub struct Name {
+pub struct YamlKey {
     /// Counted from 1.
     pub line: u64,
     /// The name.
     pub text: String,
 }
 
-impl Node {
+impl YamlNode {
     /// Reads a document.
     ///
     /// # Errors
     /// Where it is no YAML, or holds what has no value here.
-    pub fn parse(text: &str) -> Result<Self, Problem> {
-        let mut node: Self = serde_saphyr::from_str(text).map_err(|e| problem(&e))?;
+    pub fn parse(text: &str) -> Result<Self, YamlError> {
+        let mut node: Self = serde_saphyr::from_str(text).map_err(|e| yaml_error(&e))?;
         node.keep_plain(text);
         Ok(node)
     }
 
     fn keep_plain(&mut self, source: &str) {
         match &mut self.content {
-            Content::Scalar(Value::String(_)) => {}
-            Content::Scalar(_) => {
-                self.plain = plain_at(source, &self.place).map(|text| Plain {
+            YamlContent::Scalar(Value::String(_)) => {}
+            YamlContent::Scalar(_) => {
+                self.plain = plain_at(source, &self.place).map(|text| PlainScalar {
                     text,
                     line: self.place.line(),
                     column: self.place.column(),
                 });
             }
-            Content::List(items) => items.iter_mut().for_each(|node| node.keep_plain(source)),
-            Content::Map(entries) => {
+            YamlContent::List(items) => items.iter_mut().for_each(|node| node.keep_plain(source)),
+            YamlContent::Map(entries) => {
                 let nodes = entries.iter_mut();
                 nodes.for_each(|(_, node)| node.keep_plain(source));
             }
@@ -74,19 +74,19 @@ impl Node {
     #[must_use]
     pub fn value(&self) -> Value {
         match &self.content {
-            Content::Scalar(value) => value.clone(),
-            Content::List(items) => Value::Array(items.iter().map(Self::value).collect()),
-            Content::Map(entries) => {
-                let entry = |(name, node): &(Name, Self)| (name.text.clone(), node.value());
+            YamlContent::Scalar(value) => value.clone(),
+            YamlContent::List(items) => Value::Array(items.iter().map(Self::value).collect()),
+            YamlContent::Map(entries) => {
+                let entry = |(name, node): &(YamlKey, Self)| (name.text.clone(), node.value());
                 Value::Object(entries.iter().map(entry).collect())
             }
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Content>::deserialize(deserializer)?;
+        let spanned = Spanned::<YamlContent>::deserialize(deserializer)?;
         Ok(Self {
             line: spanned.referenced.line(),
             content: spanned.value,
@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for YamlKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<String>::deserialize(deserializer)?;
         Ok(Self {
@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-impl<'de> Deserialize<'de> for Content {
+impl<'de> Deserialize<'de> for YamlContent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ContentVisitor)
     }
@@ -115,61 +115,61 @@ impl<'de> Deserialize<'de> for Content {
 struct ContentVisitor;
 
 impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
+    type Value = YamlContent;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_bool<E>(self, v: bool) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::Bool(v)))
+    fn visit_bool<E>(self, v: bool) -> Result<YamlContent, E> {
+        Ok(YamlContent::Scalar(Value::Bool(v)))
     }
 
-    fn visit_i64<E>(self, v: i64) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
+    fn visit_i64<E>(self, v: i64) -> Result<YamlContent, E> {
+        Ok(YamlContent::Scalar(Value::from(v)))
     }
 
-    fn visit_u64<E>(self, v: u64) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
+    fn visit_u64<E>(self, v: u64) -> Result<YamlContent, E> {
+        Ok(YamlContent::Scalar(Value::from(v)))
     }
 
-    fn visit_f64<E>(self, v: f64) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
+    fn visit_f64<E>(self, v: f64) -> Result<YamlContent, E> {
+        Ok(YamlContent::Scalar(Value::from(v)))
     }
 
-    fn visit_str<E>(self, v: &str) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
+    fn visit_str<E>(self, v: &str) -> Result<YamlContent, E> {
+        Ok(YamlContent::Scalar(Value::from(v)))
     }
 
-    fn visit_string<E>(self, v: String) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
+    fn visit_string<E>(self, v: String) -> Result<YamlContent, E> {
+        Ok(YamlContent::Scalar(Value::from(v)))
     }
 
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::Null))
+    fn visit_unit<E>(self) -> Result<YamlContent, E> {
+        Ok(YamlContent::Scalar(Value::Null))
     }
 
-    fn visit_none<E>(self) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::Null))
+    fn visit_none<E>(self) -> Result<YamlContent, E> {
+        Ok(YamlContent::Scalar(Value::Null))
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
-        Content::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<YamlContent, D::Error> {
+        YamlContent::deserialize(deserializer)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<YamlContent, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
-        Ok(Content::List(items))
+        Ok(YamlContent::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlContent, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
-        Ok(Content::Map(entries))
+        Ok(YamlContent::Map(entries))
     }
 }

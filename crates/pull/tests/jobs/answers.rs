@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use forebay_pull::End;
+use forebay_pull::JobOutcome;
 use serde_json::json;
 
 use crate::apis::Taker;
@@ -51,7 +51,7 @@ async fn packed_pages_are_unpacked_within_the_bound() {
         })
         .await;
         let (end, summary) = run(&World::new(), &base, "  until: { noNext: true }").await;
-        assert_eq!((end, summary.read), (End::Complete, 50), "{coding}");
+        assert_eq!((end, summary.read), (JobOutcome::Complete, 50), "{coding}");
     }
     // A page that is small only as long as it is packed; one that is damaged; one of another kind.
     let large = json!({ "results": [{ "id": 1, "text": "x".repeat(20_000) }] }).to_string();
@@ -88,7 +88,7 @@ async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
         &format!("processing: {{ url: '{processing}' }}"),
     );
     let (end, _) = world.run(&world.define(&yaml)).await;
-    assert_eq!((end, storage.ids()), (End::Complete, vec![7]));
+    assert_eq!((end, storage.ids()), (JobOutcome::Complete, vec![7]));
     // The status has said that it was taken.
     let (api, destination) = Api::serve(|_, _| packed("gzip", b"no gzip".to_vec())).await;
     let world = World::new();
@@ -96,14 +96,14 @@ async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
     let (end, summary) = world.run(&world.define(&posting(&destination, ""))).await;
     assert_eq!(
         (end, summary.written, api.paths().len()),
-        (End::Complete, 1, 1)
+        (JobOutcome::Complete, 1, 1)
     );
     // A processing API's answer is the record.
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
     let stage = format!("processing: {{ url: '{destination}', retry: {{ attempts: 1 }} }}");
     let definition = world.define(&posting(&destination, &stage));
-    assert_eq!(world.run(&definition).await.0, End::Complete);
+    assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
     let letters = dead(&definition.state_dir()).await;
     assert!(
         letters[0].error.contains("can't be unpacked"),
@@ -138,7 +138,7 @@ async fn a_wait_that_an_api_asks_for_outlives_the_process() {
     .await;
     running.kill().await;
     let (end, _) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     let asked = api.asked.lock().unwrap();
     let waited = asked[1].0 - asked[0].0;
     assert!(waited >= Duration::from_millis(1990), "{waited:?}");
@@ -153,7 +153,7 @@ async fn a_job_that_gives_up_leaves_the_wait_to_the_next_run() {
     let yaml = job(&base, settings).replace("giveUpAfter: 3", "giveUpAfter: 1");
     let definition = world.define(&yaml);
     assert!(failure(world.run(&definition).await.0).contains("429"));
-    assert_eq!(world.run(&definition).await.0, End::Complete);
+    assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
     let asked = api.asked.lock().unwrap();
     let waited = asked[1].0 - asked[0].0;
     assert!(waited >= Duration::from_millis(990), "{waited:?}");
@@ -172,7 +172,7 @@ async fn a_wait_is_no_longer_than_the_setting() {
     })
     .await;
     running.kill().await;
-    assert_eq!(world.run(&definition).await.0, End::Complete);
+    assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_wait_of_a_destination_holds_all_workers_and_the_next_run() {
     .await;
     running.kill().await;
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.written), (End::Complete, 1));
+    assert_eq!((end, summary.written), (JobOutcome::Complete, 1));
     let asked = api.asked.lock().unwrap();
     let waited = asked[1].0 - asked[0].0;
     assert!(waited >= Duration::from_millis(1490), "{waited:?}");
@@ -208,13 +208,16 @@ async fn a_redirect_that_asks_for_a_wait_gets_it() {
     })
     .await;
     let settings = "  until: { noNext: true, pages: 1 }";
-    assert_eq!(run(&World::new(), &base, settings).await.0, End::Complete);
+    assert_eq!(
+        run(&World::new(), &base, settings).await.0,
+        JobOutcome::Complete
+    );
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
     let (end, _) = world
         .run(&world.define(&posting(&format!("{base}/post"), "")))
         .await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     assert_eq!(pages.paths(), ["/items", "/there", "/post", "/taken"]);
     let asked = pages.asked.lock().unwrap();
     for pair in [&asked[..2], &asked[2..]] {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use forebay_pull::{End, Failure};
+use forebay_pull::{JobFailure, JobOutcome};
 use serde_json::{Value, json};
 
 use crate::apis::{Fault, Messages, Taker};
@@ -49,7 +49,7 @@ async fn pages_go_through_processing_into_storage_each_record_once() {
         &storage.serve().await,
     ));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     assert_eq!(storage.ids(), (0..250).collect::<Vec<_>>());
     assert!(
         storage
@@ -66,7 +66,7 @@ async fn pages_go_through_processing_into_storage_each_record_once() {
     assert_eq!(api.cursors(), [0, 40, 80, 120, 160, 200, 240, 250]);
     // The next run goes on behind the last page.
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.read), (End::Complete, 0));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 0));
     api.records.lock().unwrap().push(json!({ "id": 250 }));
     let (_, summary) = world.run(&definition).await;
     assert_eq!((summary.read, storage.count()), (1, 251));
@@ -78,7 +78,7 @@ async fn rows_of_an_api_are_in_the_table() {
     let api = Messages::with(500, 100);
     let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.written), (End::Complete, 500));
+    assert_eq!((end, summary.written), (JobOutcome::Complete, 500));
     assert_eq!(world.number("SELECT count(*) FROM products"), 500);
     assert_eq!(
         world.number("SELECT count(*) FROM products WHERE name = 'n' || id"),
@@ -103,7 +103,7 @@ async fn an_error_is_waited_for_and_the_same_page_asked_for_again() {
     let (end, summary) = world.run(&definition).await;
     assert_eq!(
         (end, summary.written, summary.retries),
-        (End::Complete, 30, 5)
+        (JobOutcome::Complete, 30, 5)
     );
     assert_eq!(api.cursors(), [0, 0, 0, 0, 0, 0, 10, 20, 30]);
 }
@@ -116,7 +116,7 @@ async fn what_never_works_ends_with_the_reason_when_it_is_asked_to() {
     let extra = format!("{UNTIL_EMPTY}  giveUpAfter: 4");
     let definition = world.define(&into_table(&api.serve().await, &extra));
     let (end, _) = world.run(&definition).await;
-    let End::Failed(Failure::Source(text)) = end else {
+    let JobOutcome::Failed(JobFailure::Source(text)) = end else {
         panic!("{end:?}")
     };
     assert!(
@@ -137,7 +137,7 @@ async fn an_api_that_always_says_429_is_asked_as_seldom_as_it_wants() {
     // It waits for an hour, and ends at once when it is asked to.
     job.stop.cancel();
     let (end, _) = job.end().await;
-    assert_eq!((end, api.requests()), (End::Stopped, 1));
+    assert_eq!((end, api.requests()), (JobOutcome::Stopped, 1));
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_cursor_that_goes_round_is_noticed_and_nothing_read_twice() {
     let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
     for _ in 0..2 {
         let (end, _) = world.run(&definition).await;
-        let End::Failed(Failure::Source(text)) = end else {
+        let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{end:?}")
         };
         assert!(text.contains("goes round"), "{text}");
@@ -171,7 +171,10 @@ async fn a_page_that_names_itself_is_noticed() {
     *api.always.lock().unwrap() = Some(Fault::NextCursor(10));
     let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
     let (end, _) = world.run(&definition).await;
-    assert!(matches!(end, End::Failed(Failure::Source(_))), "{end:?}");
+    assert!(
+        matches!(end, JobOutcome::Failed(JobFailure::Source(_))),
+        "{end:?}"
+    );
     assert_eq!(world.number("SELECT count(*) FROM products"), 20);
 }
 
@@ -196,11 +199,14 @@ async fn no_request_is_made_while_no_consumer_is_free() {
     until("it goes on", || api.requests() > 10).await;
     job.stop.cancel();
     let (end, summary) = job.end().await;
-    assert_eq!(end, End::Stopped);
+    assert_eq!(end, JobOutcome::Stopped);
     assert_eq!(storage.count() as u64, summary.written);
     assert!(summary.written < 1000, "{summary:?}");
     let (end, _) = world.run(&definition).await;
-    assert_eq!((end, storage.ids()), (End::Complete, (0..1000).collect()));
+    assert_eq!(
+        (end, storage.ids()),
+        (JobOutcome::Complete, (0..1000).collect())
+    );
 }
 
 #[tokio::test]
@@ -215,7 +221,7 @@ async fn three_attempts_and_then_a_dead_letter() {
         &storage.serve().await,
     ));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     assert_eq!((summary.written, summary.dead, summary.retries), (9, 1, 4));
     assert_eq!(
         storage.refuse.lock().unwrap()[&7],
@@ -251,7 +257,7 @@ async fn a_killed_job_goes_on_where_it_was() {
         job.kill().await;
     }
     let (end, _) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     let mut ids = storage.ids();
     let sent = ids.len();
     ids.dedup();
@@ -277,7 +283,7 @@ async fn the_rate_limit_holds_in_every_window_and_is_used_up() {
     let definition = world.define(&into_table(&api.serve().await, &limit));
     let begin = Instant::now();
     let (end, _) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     let asked = api.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 61);
     for window in asked.windows(21) {
@@ -302,7 +308,7 @@ async fn a_token_that_is_refused_is_named_and_not_shown() {
         |token: &str| format!("{UNTIL_EMPTY}  giveUpAfter: 1\n  auth: {{ token: \"{token}\" }}");
     let good = world.define(&into_table(&url, &with("${TOKEN}")));
     assert!(!format!("{good:?} {:?}", good.plan()).contains("s3cret"));
-    assert_eq!(world.run(&good).await.0, End::Complete);
+    assert_eq!(world.run(&good).await.0, JobOutcome::Complete);
     let bad = world.define(&into_table(&url, &with("wrong-token")));
     let (end, _) = world.run(&bad).await;
     let text = format!("{end:?}");
@@ -322,7 +328,7 @@ async fn a_table_with_other_columns_ends_the_job_before_it_reads() {
     let api = Messages::with(30, 10);
     let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
     let (end, _) = world.run(&definition).await;
-    let End::Failed(Failure::Destination(text)) = end else {
+    let JobOutcome::Failed(JobFailure::Destination(text)) = end else {
         panic!("{end:?}")
     };
     assert!(text.contains("\"name\" of type integer"), "{text}");
@@ -335,9 +341,9 @@ async fn one_process_runs_a_job() {
     let api = Messages::with(1, 1);
     let definition = world.define(&into_table(&api.serve().await, ""));
     let job = world.start(&definition);
-    let second = forebay_pull::state::State::open(&definition.state_dir());
+    let second = forebay_pull::state::JobState::open(&definition.state_dir());
     let said = second.err().unwrap().to_string();
     assert!(said.contains("running in another process"), "{said}");
     job.stop.cancel();
-    assert_eq!(job.end().await.0, End::Stopped);
+    assert_eq!(job.end().await.0, JobOutcome::Stopped);
 }

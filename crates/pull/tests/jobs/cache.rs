@@ -1,6 +1,6 @@
 //! The cache of row hashes: what is unchanged is not written, and nothing is lost by it.
 
-use forebay_pull::End;
+use forebay_pull::JobOutcome;
 
 use crate::files::{into_table, lines};
 use crate::world::World;
@@ -17,7 +17,7 @@ async fn an_unchanged_row_is_not_written_again() {
     let (end, summary) = world.run(&definition).await;
     assert_eq!(
         (end, summary.written, summary.unchanged),
-        (End::Complete, 2000, 0)
+        (JobOutcome::Complete, 2000, 0)
     );
     let (_, summary) = world.run(&definition).await;
     assert_eq!((summary.written, summary.unchanged), (0, 2000));
@@ -77,7 +77,7 @@ async fn a_cache_that_knows_too_much_loses_no_row() {
         connection.execute_batch(sql).unwrap();
     };
     for emptied in ["DROP TABLE products", "DELETE FROM products"] {
-        assert_eq!(world.run(&definition).await.0, End::Complete);
+        assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
         assert_eq!(count(), 500);
         sql(emptied);
         let (_, summary) = world.run(&definition).await;
@@ -135,7 +135,7 @@ mod redis {
         let (end, summary) = world.run(&definition).await;
         assert_eq!(
             (end, summary.written, count("one")),
-            (End::Complete, 3000, 3000)
+            (JobOutcome::Complete, 3000, 3000)
         );
         let (_, summary) = world.run(&definition).await;
         assert_eq!(summary.unchanged, 3000);
@@ -143,12 +143,12 @@ mod redis {
         switch.turn(false);
         write("two");
         let (end, _) = world.run(&definition).await;
-        assert_eq!((end, count("two")), (End::Complete, 3000));
+        assert_eq!((end, count("two")), (JobOutcome::Complete, 3000));
         // Up again: it still knows "one" of each row, which is not true any more.
         switch.turn(true);
         write("one");
         let (end, _) = world.run(&definition).await;
-        assert_eq!((end, count("one")), (End::Complete, 3000));
+        assert_eq!((end, count("one")), (JobOutcome::Complete, 3000));
         // Down in the middle.
         write("three");
         let job = world.start(&definition);
@@ -156,11 +156,11 @@ mod redis {
         let written = || progress.summary(std::time::Duration::from_secs(1)).written;
         until("some rows", || written() > 0).await;
         switch.turn(false);
-        assert_eq!(job.end().await.0, End::Complete);
+        assert_eq!(job.end().await.0, JobOutcome::Complete);
         assert_eq!(count("three"), 3000);
         switch.turn(true);
         write("two");
-        assert_eq!(world.run(&definition).await.0, End::Complete);
+        assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
         assert_eq!(count("two"), 3000);
     }
 }

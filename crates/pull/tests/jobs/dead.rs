@@ -1,7 +1,7 @@
 //! Dead letters: seen, dropped, put through again.
 
-use forebay_pull::state::State;
-use forebay_pull::{End, Selection};
+use forebay_pull::state::JobState;
+use forebay_pull::{JobOutcome, ReplaySelection};
 use serde_json::{Value, json};
 
 use crate::apis::{Messages, Taker};
@@ -33,14 +33,17 @@ async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
         storage.serve().await
     ));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.dead, summary.written), (End::Complete, 3, 17));
+    assert_eq!(
+        (end, summary.dead, summary.written),
+        (JobOutcome::Complete, 3, 17)
+    );
     let letters = dead(&definition.state_dir()).await;
     let mut stages: Vec<&str> = letters.iter().map(|l| l.stage.as_str()).collect();
     stages.sort_unstable();
     assert_eq!(stages, ["processing", "storage", "storage"]);
 
-    let (end, summary) = world.replay(&definition, Selection::All).await;
-    assert_eq!(end, End::Complete);
+    let (end, summary) = world.replay(&definition, ReplaySelection::All).await;
+    assert_eq!(end, JobOutcome::Complete);
     assert_eq!((summary.read, summary.written, summary.dead), (3, 2, 1));
     assert_eq!(
         work.count(),
@@ -61,11 +64,11 @@ async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
 
     let letters = dead(&definition.state_dir()).await;
     assert_eq!(letters.len(), 1);
-    let state = State::look(&definition.state_dir()).unwrap();
+    let state = JobState::inspect(&definition.state_dir()).unwrap();
     let shown = state.dead_letter(letters[0].id).await.unwrap().unwrap();
     assert!(shown.body.starts_with(b"{\"id\":8"), "{shown:?}");
-    assert_eq!(state.drop_dead(Some(vec![999])).await.unwrap(), 0);
-    assert_eq!(state.drop_dead(None).await.unwrap(), 1);
+    assert_eq!(state.drop_dead_letters(Some(vec![999])).await.unwrap(), 0);
+    assert_eq!(state.drop_dead_letters(None).await.unwrap(), 1);
     assert!(dead(&definition.state_dir()).await.is_empty());
 }
 
@@ -82,7 +85,10 @@ async fn a_record_that_is_no_row_is_a_dead_letter_and_the_others_are_written() {
         api.serve().await
     ));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.written, summary.dead), (End::Complete, 8, 2));
+    assert_eq!(
+        (end, summary.written, summary.dead),
+        (JobOutcome::Complete, 8, 2)
+    );
     let letters = dead(&definition.state_dir()).await;
     assert!(
         letters[0]

@@ -1,6 +1,6 @@
 //! Definitions: what is wrong is said, all at once; the older engine's file is read as it is.
 
-use forebay_pull::definition::{Definition, Destination, Source};
+use forebay_pull::definition::{JobDefinition, JobDestination, JobSource};
 
 use crate::world::World;
 
@@ -54,7 +54,7 @@ fn texts_are_what_is_written() {
     for name in ["n", "07302", "1.10", "true", "1e3", "0x1F", "2024-01-01"] {
         let definition = world.define(&yaml(name, name));
         assert_eq!(definition.name, name);
-        let Destination::Table(table) = &definition.destination else {
+        let JobDestination::Table(table) = &definition.destination else {
             panic!("{definition:?}")
         };
         assert_eq!(table.table, "y");
@@ -63,7 +63,7 @@ fn texts_are_what_is_written() {
             (column.name.as_str(), column.path.as_deref(), column.key),
             ("no", Some(name), true)
         );
-        let Source::HttpApi(api) = &definition.source else {
+        let JobSource::HttpApi(api) = &definition.source else {
             panic!("{definition:?}")
         };
         assert_eq!(api.headers["X-Version"], name);
@@ -154,7 +154,7 @@ fn what_fits_no_schema_is_said_too() {
         let text = said(&yaml);
         assert!(text.contains(part), "{part}\n--- {text}");
     }
-    let missing = Definition::read(std::path::Path::new("/no/such.yaml"), &|_| Ok(None));
+    let missing = JobDefinition::read(std::path::Path::new("/no/such.yaml"), &|_| Ok(None));
     assert!(
         missing
             .unwrap_err()
@@ -173,7 +173,7 @@ fn the_older_engines_file_is_read_as_it_is() {
          processingApiBaseUrl: \"https://example2.com\"\nprocessingClientTimeout: 7s\n\
          processingWorkersCount: 4\n\nstorageApiBaseUrl: \"https://example3.com\"\n",
     );
-    let Source::HttpApi(api) = &definition.source else {
+    let JobSource::HttpApi(api) = &definition.source else {
         panic!("{definition:?}")
     };
     let limit = api.rate_limit.unwrap();
@@ -191,7 +191,7 @@ fn the_older_engines_file_is_read_as_it_is() {
         (processing.workers, processing.timeout.to_string()),
         (4, "7s".to_owned())
     );
-    let Destination::Http(storage) = &definition.destination else {
+    let JobDestination::Http(storage) = &definition.destination else {
         panic!("{definition:?}")
     };
     assert_eq!(
@@ -201,7 +201,7 @@ fn the_older_engines_file_is_read_as_it_is() {
     assert_eq!(storage.retry.attempts, 3);
     // Its defaults where it says nothing.
     let least = world.define("sourceApiBaseUrl: http://a\nstorageApiBaseUrl: http://b\n");
-    let Destination::Http(storage) = &least.destination else {
+    let JobDestination::Http(storage) = &least.destination else {
         panic!("{least:?}")
     };
     assert_eq!(
@@ -221,7 +221,7 @@ fn the_older_engines_file_is_read_as_it_is() {
 
 #[test]
 fn the_schema_describes_every_key() {
-    let schema = Definition::schema();
+    let schema = JobDefinition::schema();
     let mut without = Vec::new();
     let objects = schema["$defs"]
         .as_object()

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use forebay_pull::{End, Failure, Summary};
+use forebay_pull::{JobFailure, JobOutcome, JobSummary};
 use serde_json::{Value, json};
 
 use crate::apis::listen;
@@ -66,13 +66,13 @@ pub(crate) fn job(base: &str, source: &str) -> String {
     )
 }
 
-pub(crate) async fn run(world: &World, base: &str, source: &str) -> (End, Summary) {
+pub(crate) async fn run(world: &World, base: &str, source: &str) -> (JobOutcome, JobSummary) {
     world.run(&world.define(&job(base, source))).await
 }
 
-pub(crate) fn failure(end: End) -> String {
+pub(crate) fn failure(end: JobOutcome) -> String {
     match end {
-        End::Failed(Failure::Source(text)) => text,
+        JobOutcome::Failed(JobFailure::Source(text)) => text,
         other => panic!("{other:?}"),
     }
 }
@@ -126,7 +126,11 @@ async fn the_records_of_the_page_that_ends_it_are_taken() {
         .await;
         let world = World::new();
         let (end, summary) = run(&world, &base, settings).await;
-        assert_eq!((end, summary.read), (End::Complete, 9), "{settings} {last}");
+        assert_eq!(
+            (end, summary.read),
+            (JobOutcome::Complete, 9),
+            "{settings} {last}"
+        );
         assert_eq!(api.paths(), ["/items", "/items/5"], "{settings} {last}");
     }
 }
@@ -153,7 +157,10 @@ async fn null_and_no_content_are_empty_pages() {
         .await;
         let world = World::new();
         let (end, summary) = run(&world, &base, settings).await;
-        assert_eq!((end, summary.read, summary.retries), (End::Complete, 5, 0));
+        assert_eq!(
+            (end, summary.read, summary.retries),
+            (JobOutcome::Complete, 5, 0)
+        );
     }
 }
 
@@ -168,10 +175,16 @@ async fn a_status_may_say_that_a_page_is_not_there() {
     let world = World::new();
     let settings = "  paging: { type: page }\n  until: { status: [404, 416] }";
     let (end, summary) = run(&world, &base, settings).await;
-    assert_eq!((end, summary.read, summary.retries), (End::Complete, 8, 0));
+    assert_eq!(
+        (end, summary.read, summary.retries),
+        (JobOutcome::Complete, 8, 0)
+    );
     // The next run goes on there, and finds nothing new.
     let (end, summary) = run(&world, &base, settings).await;
-    assert_eq!((end, summary.read, summary.requests), (End::Complete, 0, 1));
+    assert_eq!(
+        (end, summary.read, summary.requests),
+        (JobOutcome::Complete, 0, 1)
+    );
     assert_eq!(api.paths().last().unwrap(), "/items?page=3");
     // The first page has to be there; and without the setting it is a failed request.
     let wrong = settings.replace("page }", "page, first: 7 }");
@@ -212,7 +225,7 @@ async fn an_api_that_ignores_the_page_goes_round() {
         let world = World::new();
         let settings = "  paging: { type: page }\n  until: { repeat: true }";
         let (end, summary) = run(&world, &base, settings).await;
-        assert_eq!((end, summary.read), (End::Complete, 30));
+        assert_eq!((end, summary.read), (JobOutcome::Complete, 30));
     }
 }
 
@@ -226,7 +239,7 @@ async fn pages_may_be_alike_where_the_job_says_so() {
     .await;
     let settings = "  paging: { type: page, repeats: true }\n  until: { emptyPage: true }";
     let (end, summary) = run(&World::new(), &base, settings).await;
-    assert_eq!((end, summary.read), (End::Complete, 4));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 4));
 }
 
 #[tokio::test]
@@ -261,7 +274,7 @@ async fn the_next_address_in_the_answer_is_followed_on_the_same_server() {
         .await;
         let settings = format!("{settings}\n  until: {{ noNext: true }}");
         let (end, summary) = run(&World::new(), &base, &settings).await;
-        assert_eq!((end, summary.read), (End::Complete, 9), "{address}");
+        assert_eq!((end, summary.read), (JobOutcome::Complete, 9), "{address}");
         assert_eq!(api.paths(), ["/items", "/items?page=2&k=a%20b"]);
     }
     // Elsewhere, or by way of elsewhere: an end with an error, and no request there.

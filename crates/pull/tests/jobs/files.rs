@@ -4,8 +4,8 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use forebay_pull::{End, Failure};
-use forebay_remote::keyed::Value;
+use forebay_pull::{JobFailure, JobOutcome};
+use forebay_remote::keyed::CellValue;
 use serde_json::{Value as Json, json};
 
 use crate::apis::Taker;
@@ -32,9 +32,9 @@ pub(crate) fn into_table(paths: &str, extra: &str) -> String {
     )
 }
 
-fn name(row: Option<forebay_remote::keyed::Row>) -> Option<String> {
+fn name(row: Option<forebay_remote::keyed::KeyedRow>) -> Option<String> {
     match row?.0.remove(1) {
-        Value::Text(name) => Some(name),
+        CellValue::Text(name) => Some(name),
         other => panic!("{other:?}"),
     }
 }
@@ -65,7 +65,7 @@ async fn plain_and_packed_files_are_in_the_table() {
         let (end, summary) = world.run(&definition).await;
         assert_eq!(
             (end, summary.read, summary.dead),
-            (End::Complete, 4002, 0),
+            (JobOutcome::Complete, 4002, 0),
             "{paths}"
         );
         assert_eq!(summary.written + summary.superseded, 4002);
@@ -92,7 +92,7 @@ async fn bad_lines_are_set_aside_with_file_and_line() {
     let definition = world.define(&into_table("a.jsonl.gz", extra));
     for _ in 0..2 {
         let (end, summary) = world.run(&definition).await;
-        assert_eq!((end, summary.dead), (End::Complete, 4));
+        assert_eq!((end, summary.dead), (JobOutcome::Complete, 4));
         assert_eq!(world.number("SELECT count(*) FROM products"), 1098);
         let letters = dead(&definition.state_dir()).await;
         assert_eq!(letters.len(), 4, "a second run finds the same lines");
@@ -124,7 +124,7 @@ async fn too_many_bad_lines_end_the_job() {
     .unwrap();
     let definition = world.define(&into_table("a.jsonl", ", max_errors: 1"));
     let (end, _) = world.run(&definition).await;
-    let End::Failed(Failure::TooManyErrors(text)) = end else {
+    let JobOutcome::Failed(JobFailure::TooManyErrors(text)) = end else {
         panic!("{end:?}")
     };
     assert!(
@@ -148,7 +148,7 @@ async fn a_packed_file_that_ends_in_the_middle_is_read_as_far_as_it_goes() {
     std::fs::write(world.path("d.jsonl.gz"), damaged).unwrap();
     let definition = world.define(&into_table("'*.jsonl*'", ""));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     let rows = world.number("SELECT count(*) FROM products WHERE id < 50000");
     assert!((10_000..50_000).contains(&rows), "{rows}");
     assert_eq!(
@@ -193,7 +193,10 @@ async fn packed_files_may_be_empty_or_padded_or_have_something_behind() {
     write("f.jsonl", b"");
     let definition = world.define(&into_table("'*.jsonl*'", ""));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.read, summary.dead), (End::Complete, 20, 0));
+    assert_eq!(
+        (end, summary.read, summary.dead),
+        (JobOutcome::Complete, 20, 0)
+    );
     // The last line has no line feed, and is whole.
     let text = lines(20, 30);
     let behind = [gzip(text.trim_end().as_bytes()), b"more\n".to_vec()].concat();
@@ -203,7 +206,7 @@ async fn packed_files_may_be_empty_or_padded_or_have_something_behind() {
         &[zstd(&lines(30, 40)), b"more\n".to_vec()].concat(),
     );
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.dead), (End::Complete, 2));
+    assert_eq!((end, summary.dead), (JobOutcome::Complete, 2));
     assert_eq!(world.number("SELECT count(*) FROM products"), 40);
     let letters = dead(&definition.state_dir()).await;
     for letter in &letters {
@@ -244,7 +247,7 @@ async fn a_killed_job_reads_what_it_has_not_done() {
         job.kill().await;
     }
     let (end, summary) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     assert!(
         summary.read < 6000,
         "the last run began where the others were: {summary:?}"
@@ -273,7 +276,7 @@ async fn a_stopped_job_goes_on_in_a_file_that_has_grown() {
     let job = world.start(&definition);
     until("some records", || storage.count() > 700).await;
     job.stop.cancel();
-    assert_eq!(job.end().await.0, End::Stopped);
+    assert_eq!(job.end().await.0, JobOutcome::Stopped);
     let before = storage.count();
     assert!(before < 3000, "{before}");
     let mut grown = std::fs::OpenOptions::new()
@@ -282,7 +285,7 @@ async fn a_stopped_job_goes_on_in_a_file_that_has_grown() {
         .unwrap();
     grown.write_all(lines(3000, 3200).as_bytes()).unwrap();
     let (end, summary) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     assert!(
         summary.read < 2600,
         "it did not begin from the start: {summary:?}"
@@ -301,10 +304,10 @@ async fn another_file_of_the_same_name_is_read_from_its_start() {
     std::fs::write(world.path("a.jsonl"), format!("{}oops\n", text(0))).unwrap();
     let definition = world.define(&into_table("a.jsonl", ", maxErrors: 0, chunkSize: 4KB"));
     let (end, _) = world.run(&definition).await;
-    assert!(matches!(end, End::Failed(_)), "{end:?}");
+    assert!(matches!(end, JobOutcome::Failed(_)), "{end:?}");
     std::fs::write(world.path("a.jsonl"), text(5000)).unwrap();
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.read), (End::Complete, 1000));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 1000));
 }
 
 #[tokio::test]
@@ -316,7 +319,7 @@ async fn files_that_are_not_there_are_named() {
     ] {
         let definition = world.define(&into_table(paths, ""));
         let (end, _) = world.run(&definition).await;
-        let End::Failed(Failure::Source(text)) = end else {
+        let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{end:?}")
         };
         assert!(text.contains(said), "{text}");
@@ -339,7 +342,7 @@ async fn lines_go_through_a_processing_api() {
     let (end, summary) = world.run(&definition).await;
     assert_eq!(
         (end, summary.processed, summary.written),
-        (End::Complete, 200, 200)
+        (JobOutcome::Complete, 200, 200)
     );
     assert_eq!(
         world.number("SELECT count(*) FROM products WHERE name = 'processed'"),
@@ -360,7 +363,10 @@ async fn values_that_run_together_are_records_each() {
         std::fs::write(world.path(name), bytes).unwrap();
         let definition = world.define(&into_table("a.jsonl*", ""));
         let (end, summary) = world.run(&definition).await;
-        assert_eq!((end, summary.read, summary.dead), (End::Complete, 8, 2));
+        assert_eq!(
+            (end, summary.read, summary.dead),
+            (JobOutcome::Complete, 8, 2)
+        );
         assert_eq!(
             world.number("SELECT sum(id) FROM products"),
             1 + 2 + 3 + 4 + 5 + 6
@@ -382,7 +388,7 @@ async fn values_that_run_together_are_records_each() {
         "source: {{ type: files, paths: [a.jsonl] }}\ndestination: {{ type: http, url: '{url}' }}\n"
     ));
     std::fs::write(world.path("a.jsonl"), "{\"id\":1}{\"id\":2}\n{\"id\":3}").unwrap();
-    assert_eq!(world.run(&definition).await.0, End::Complete);
+    assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
     assert_eq!(taker.ids(), [1, 2, 3]);
     assert_eq!(taker.keys.lock().unwrap().len(), 3);
 }
@@ -409,7 +415,7 @@ async fn of_a_line_that_is_too_long_it_is_told_what_is_lost() {
         std::fs::write(world.path(name), bytes).unwrap();
         let definition = world.define(&into_table(name, ", maxLineSize: 1KB, chunkSize: 4KB"));
         let (end, summary) = world.run(&definition).await;
-        assert_eq!((end, summary.dead), (End::Complete, 1), "{name}");
+        assert_eq!((end, summary.dead), (JobOutcome::Complete, 1), "{name}");
         let rows = if ending.is_empty() { 1 } else { 2 };
         assert_eq!(
             world.number("SELECT count(*) FROM products"),

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_listener::Listener;
-use forebay_pull::definition::Lookup;
-use forebay_pull::lookup::Service;
+use forebay_pull::definition::LookupConfig;
+use forebay_pull::lookup::LookupService;
 use forebay_remote::keyed::sqlite::SqliteKeyed;
 use forebay_remote::keyed::{KeyedTable, conformance};
 use serde_json::{Value, json};
 
 use crate::world::World;
 
-fn read(dir: &Path, yaml: &str) -> Result<Lookup, String> {
+fn read(dir: &Path, yaml: &str) -> Result<LookupConfig, String> {
     let file = dir.join("lookup.yaml");
     std::fs::write(&file, yaml).unwrap();
-    Lookup::read(&file, &|_| Ok(None)).map_err(|e| e.to_string())
+    LookupConfig::read(&file, &|_| Ok(None)).map_err(|e| e.to_string())
 }
 
 const CONFIG: &str = "\
@@ -28,7 +28,7 @@ routes: [{ path: /product, table: products, key: id }]
 pub(crate) async fn serve(world: &World, yaml: &str) -> (SocketAddr, Listener) {
     let config = read(world.dir.path(), yaml).unwrap();
     let metrics = Arc::new(|| "metrics here".to_owned());
-    let service = Service::new(&config, metrics).await.unwrap();
+    let service = LookupService::new(&config, metrics).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (address, service.serve(listener))
@@ -36,7 +36,7 @@ pub(crate) async fn serve(world: &World, yaml: &str) -> (SocketAddr, Listener) {
 
 async fn filled(world: &World) -> SqliteKeyed {
     let store = SqliteKeyed::new(world.path("rows.db"));
-    let shape = conformance::shape("products");
+    let shape = conformance::sample_schema("products");
     store.prepare(&shape).await.unwrap();
     let rows = [
         conformance::row(42, "Kettle ☕"),
@@ -110,7 +110,7 @@ async fn a_row_that_is_kept_is_answered_without_the_table_for_a_while() {
     let yaml = format!("{CONFIG}cache: {{ rows: 1, ttl: 1h }}\n");
     let (address, _stop) = serve(&world, &yaml).await;
     let url = |id: i64| format!("http://{address}/product/{id}");
-    let shape = conformance::shape("products");
+    let shape = conformance::sample_schema("products");
     assert_eq!(get(&url(42), None).await.0, 200);
     store
         .upsert(&shape, &[conformance::row(42, "changed")].into())
@@ -172,7 +172,7 @@ async fn what_makes_no_sense_is_said_before_it_listens() {
         ),
     ] {
         let config = read(world.dir.path(), &yaml).unwrap();
-        let error = Service::new(&config, Arc::new(String::new))
+        let error = LookupService::new(&config, Arc::new(String::new))
             .await
             .err()
             .unwrap();
@@ -255,12 +255,12 @@ async fn odd_keys_and_methods_are_refused_in_json() {
     }
     // A text as the key.
     let store = SqliteKeyed::new(world.path("texts.db"));
-    let columns = conformance::shape("texts").columns.into_iter();
+    let columns = conformance::sample_schema("texts").columns.into_iter();
     let columns = columns.map(|mut c| {
         c.is_key = c.name == "name";
         c
     });
-    let shape = forebay_remote::keyed::Shape {
+    let shape = forebay_remote::keyed::TableSchema {
         table: "texts".to_owned(),
         columns: columns
             .filter(|c| c.name == "name" || c.name == "price")

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use forebay_pull::{End, Failure};
+use forebay_pull::{JobFailure, JobOutcome};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
@@ -25,7 +25,7 @@ fn bytes(name: &[u8]) -> &Path {
 }
 
 /// Reads `paths`: the ids of the rows, and how the job has ended.
-async fn read(world: &World, paths: &str) -> (Vec<i64>, End) {
+async fn read(world: &World, paths: &str) -> (Vec<i64>, JobOutcome) {
     drop(std::fs::remove_file(world.path("rows.db")));
     let definition = world.define(&into_table(paths, ""));
     let (end, summary) = world.run(&definition).await;
@@ -44,13 +44,13 @@ async fn read(world: &World, paths: &str) -> (Vec<i64>, End) {
 
 async fn reads(world: &World, paths: &str, ids: &[i64]) {
     let (found, end) = read(world, paths).await;
-    assert_eq!((&found[..], end), (ids, End::Complete), "{paths}");
+    assert_eq!((&found[..], end), (ids, JobOutcome::Complete), "{paths}");
 }
 
 /// What is read all the same, and what is said.
 async fn reads_and_names(world: &World, paths: &str, ids: &[i64], said: &[&str]) {
     let (found, end) = read(world, paths).await;
-    let End::Failed(Failure::Source(text)) = end else {
+    let JobOutcome::Failed(JobFailure::Source(text)) = end else {
         panic!("{end:?}")
     };
     assert_eq!(found, ids, "{text}");
@@ -84,7 +84,10 @@ async fn names_are_bytes_and_two_of_them_are_two_files() {
         storage.serve().await
     ));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.read, summary.dead), (End::Complete, 7, 2));
+    assert_eq!(
+        (end, summary.read, summary.dead),
+        (JobOutcome::Complete, 7, 2)
+    );
     assert_eq!(storage.keys.lock().unwrap().len(), 5);
     let letters = dead(&definition.state_dir()).await;
     let origins: Vec<&str> = letters.iter().map(|l| l.origin.as_str()).collect();
@@ -110,9 +113,14 @@ async fn a_definition_in_any_folder_finds_its_files() {
         let rows = world.path("rows.db");
         let yaml = into_table("x.jsonl, '**/y*'", "").replace("rows.db", rows.to_str().unwrap());
         std::fs::write(&file, yaml).unwrap();
-        let definition = forebay_pull::definition::Definition::read(&file, &|_| Ok(None)).unwrap();
+        let definition =
+            forebay_pull::definition::JobDefinition::read(&file, &|_| Ok(None)).unwrap();
         let (end, summary) = world.run(&definition).await;
-        assert_eq!((end, summary.written), (End::Complete, 2), "{name:?}");
+        assert_eq!(
+            (end, summary.written),
+            (JobOutcome::Complete, 2),
+            "{name:?}"
+        );
     }
 }
 
@@ -148,7 +156,7 @@ async fn hidden_files_have_to_be_named() {
     reads(&world, "'in/*'", &[1]).await;
     reads(&world, "'in/**/*.jsonl'", &[1]).await;
     let (_, end) = read(&world, "'in/?y.jsonl'").await;
-    assert!(matches!(end, End::Failed(Failure::Source(t)) if t.contains("hidden")));
+    assert!(matches!(end, JobOutcome::Failed(JobFailure::Source(t)) if t.contains("hidden")));
     reads(&world, "'in/.y*'", &[2]).await;
     reads(&world, "in/.y.jsonl", &[2]).await;
     reads(&world, "'in/.trash/*'", &[3]).await;
@@ -182,7 +190,7 @@ async fn each_file_is_read_once_whatever_leads_to_it() {
     std::fs::write(world.path("in/sub/a.jsonl"), "oops\n").unwrap();
     let definition = world.define(&into_table("'in/**/*.jsonl'", ""));
     let (end, _) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     let letters = dead(&definition.state_dir()).await;
     assert_eq!(letters.len(), 1);
     assert!(letters[0].origin.ends_with("in/1.jsonl:1"), "{letters:?}");
@@ -215,10 +223,16 @@ async fn what_can_not_be_read_is_named_and_the_rest_is_read() {
     // Mended, it is all that is left to read.
     let definition = world.define(&into_table("in", ""));
     let (end, _) = world.run(&definition).await;
-    assert!(matches!(end, End::Failed(Failure::Source(_))), "{end:?}");
+    assert!(
+        matches!(end, JobOutcome::Failed(JobFailure::Source(_))),
+        "{end:?}"
+    );
     std::fs::write(world.path("in/m.jsonl"), "\u{feff}{\"id\":3}\r\n\r\n").unwrap();
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.read, summary.dead), (End::Complete, 1, 0));
+    assert_eq!(
+        (end, summary.read, summary.dead),
+        (JobOutcome::Complete, 1, 0)
+    );
 }
 
 #[tokio::test]
@@ -242,7 +256,7 @@ async fn a_mark_at_the_beginning_goes_to_nobody() {
          destination: {{ type: http, url: 'http://{address}/', workers: 1 }}\n"
     ));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.read), (End::Complete, 3));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 3));
     let bodies = bodies.lock().unwrap();
     assert_eq!(*bodies, [&b"{\"id\":1}"[..], b"{\"id\":2}", b"{\"id\":3}"]);
 }
@@ -319,9 +333,9 @@ proptest! {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (found, end) = runtime.block_on(read(&world, "'in/**/*.jsonl'"));
         match end {
-            End::Complete => prop_assert_eq!(found, wanted),
+            JobOutcome::Complete => prop_assert_eq!(found, wanted),
             // There was none, or a link goes round.
-            End::Failed(Failure::Source(text)) => {
+            JobOutcome::Failed(JobFailure::Source(text)) => {
                 prop_assert!(text.contains("no file matches") || text.contains("can't be read"), "{}", text);
                 prop_assert!(found.iter().all(|id| wanted.contains(id)));
             }

@@ -8,7 +8,7 @@ use axum::extract::{OriginalUri, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use forebay_pull::{End, Failure};
+use forebay_pull::{JobFailure, JobOutcome};
 use serde_json::{Value, json};
 
 use crate::apis::listen;
@@ -79,7 +79,7 @@ fn job(base: &str, paging: &str, more: &str) -> String {
 /// Runs to the end: all records are in the table, and exactly these pages were asked for.
 async fn reads(world: &World, yaml: &str, asked: &Asked, pages: &[&str]) {
     let (end, summary) = world.run(&world.define(yaml)).await;
-    assert_eq!((end, summary.read), (End::Complete, RECORDS as u64));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, RECORDS as u64));
     assert_eq!(world.number("SELECT count(*) FROM products"), 25);
     assert_eq!(asked.paths(), pages);
     let tokens = asked.0.lock().unwrap();
@@ -159,7 +159,7 @@ async fn a_link_to_another_server_is_not_followed() {
     let (end, _) = world
         .run(&world.define(&job(&base, "{ type: link }", more)))
         .await;
-    let End::Failed(Failure::Source(text)) = end else {
+    let JobOutcome::Failed(JobFailure::Source(text)) = end else {
         panic!("{end:?}")
     };
     assert!(text.contains("127.0.0.1:1"), "{text}");
@@ -206,7 +206,7 @@ async fn a_cursor_that_no_page_has_is_an_error_that_names_it() {
     );
     for run in 1..=2 {
         let (end, summary) = world.run(&world.define(&wrong)).await;
-        let End::Failed(Failure::Source(text)) = end else {
+        let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{end:?}")
         };
         assert!(text.contains("`meta.nextt`"), "{text}");
@@ -215,11 +215,11 @@ async fn a_cursor_that_no_page_has_is_an_error_that_names_it() {
     // One page is all.
     let one = wrong.replace("noNext: true", "noNext: true, pages: 1");
     let (end, summary) = world.run(&world.define(&one)).await;
-    assert_eq!((end, summary.read), (End::Complete, 10));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 10));
     // Once the path is right, all is read, and null on a last page is the end.
     let right = wrong.replace("nextt", "next");
     let (end, summary) = world.run(&world.define(&right)).await;
-    assert_eq!((end, summary.read), (End::Complete, 25));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 25));
 }
 
 #[tokio::test]
@@ -228,5 +228,5 @@ async fn a_first_page_without_records_and_cursor_is_the_end() {
     let base = serve(&asked, |_| (json!({ "results": [] }), None)).await;
     let yaml = job(&base, "{ type: cursor }", "  until: { noNext: true }");
     let (end, summary) = world.run(&world.define(&yaml)).await;
-    assert_eq!((end, summary.read), (End::Complete, 0));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 0));
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use forebay_pull::{End, Selection};
+use forebay_pull::{JobOutcome, ReplaySelection};
 use serde_json::Value;
 
 use crate::apis::Taker;
@@ -40,7 +40,7 @@ async fn each_line_is_read_once_whatever_its_length() {
         .await;
     assert_eq!(
         (end, summary.read, summary.written),
-        (End::Complete, 1500, 1500)
+        (JobOutcome::Complete, 1500, 1500)
     );
     let bytes: usize = text
         .lines()
@@ -58,7 +58,10 @@ async fn bad_lines_have_their_numbers_and_long_ones_are_bad() {
     let extra = format!("{SMALL}, maxLineSize: 100KB");
     let definition = world.define(&into_table("a.jsonl", &extra));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.read, summary.dead), (End::Complete, 1500, 16));
+    assert_eq!(
+        (end, summary.read, summary.dead),
+        (JobOutcome::Complete, 1500, 16)
+    );
     let letters = dead(&definition.state_dir()).await;
     let mut lines: Vec<usize> = letters
         .iter()
@@ -71,14 +74,14 @@ async fn bad_lines_have_their_numbers_and_long_ones_are_bad() {
     assert_eq!(lines, bad);
     assert_eq!(world.number("SELECT count(*) FROM products"), 1500 - 16);
     // They are bad still, and stay what they were; a replay has the same limit.
-    let (end, summary) = world.replay(&definition, Selection::All).await;
-    assert_eq!((end, summary.dead), (End::Complete, 16));
+    let (end, summary) = world.replay(&definition, ReplaySelection::All).await;
+    assert_eq!((end, summary.dead), (JobOutcome::Complete, 16));
     let again = dead(&definition.state_dir()).await;
     assert_eq!(again.len(), 16);
     assert!(again.iter().all(|l| l.stage == "parse"), "{again:?}");
     let strict = world.define(&into_table("a.jsonl", &format!("{extra}, maxErrors: 3")));
-    let (end, _) = world.replay(&strict, Selection::All).await;
-    let End::Failed(forebay_pull::Failure::TooManyErrors(text)) = end else {
+    let (end, _) = world.replay(&strict, ReplaySelection::All).await;
+    let JobOutcome::Failed(forebay_pull::JobFailure::TooManyErrors(text)) = end else {
         panic!("{end:?}")
     };
     assert!(text.contains("4 bad lines, allowed are 3"), "{text}");
@@ -97,7 +100,7 @@ async fn of_two_lines_with_one_key_the_later_stays_across_pieces_and_files() {
     let (end, _) = world
         .run(&world.define(&into_table("'*.jsonl'", SMALL)))
         .await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     let sql = "SELECT count(*) FROM products WHERE CAST(name AS INTEGER) = 59950 + id";
     assert_eq!(world.number(sql), 50);
 }
@@ -126,7 +129,7 @@ async fn a_killed_job_goes_on_in_the_middle_of_a_piece() {
         job.kill().await;
     }
     let (end, _) = world.run(&definition).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     let mut ids = storage.ids();
     ids.dedup();
     assert_eq!(ids, (0..20_000).collect::<Vec<_>>());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_pull::{End, Failure};
+use forebay_pull::{JobFailure, JobOutcome};
 use forebay_remote::services;
 
 use crate::files::lines;
@@ -20,7 +20,7 @@ fn job(url: &str, table: &str, extra: &str) -> String {
 
 async fn failure(world: &World, yaml: &str) -> String {
     let (end, _) = world.run(&world.define(yaml)).await;
-    let End::Failed(Failure::Destination(text)) = end else {
+    let JobOutcome::Failed(JobFailure::Destination(text)) = end else {
         panic!("{end:?}")
     };
     text
@@ -52,7 +52,7 @@ async fn postgres_takes_rows_and_outages() {
     let (end, summary) = running.end().await;
     assert_eq!(
         (end, summary.written, summary.dead),
-        (End::Complete, 20_000, 0)
+        (JobOutcome::Complete, 20_000, 0)
     );
     let (client, connection) = tokio_postgres::connect(&service.url, tokio_postgres::NoTls)
         .await
@@ -71,7 +71,7 @@ async fn postgres_takes_rows_and_outages() {
     let (end, _) = world
         .run(&world.define(&job(&format!("{verified}&sslrootcert={ca}"), &table, "")))
         .await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     let text = failure(&world, &job(&verified, &table, "  outageMax: 1ms\n")).await;
     assert!(text.contains("certificate"), "{text}");
 
@@ -79,7 +79,10 @@ async fn postgres_takes_rows_and_outages() {
     for (name, is_text) in [(table.clone(), false), (format!("{table}_texts"), true)] {
         let kind = if is_text { "text" } else { "integer" };
         let yaml = job(&direct, &name, "").replace("type: integer", &format!("type: {kind}"));
-        assert_eq!(world.run(&world.define(&yaml)).await.0, End::Complete);
+        assert_eq!(
+            world.run(&world.define(&yaml)).await.0,
+            JobOutcome::Complete
+        );
         let yaml = format!(
             "store: {{ type: postgres, url: '{direct}' }}\nroutes: [{{ path: /product, table: {name} }}]\n"
         );

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use forebay_pull::{End, Failure};
+use forebay_pull::{JobFailure, JobOutcome};
 
 use crate::apis::listen;
 use crate::world::{World, dead};
@@ -77,7 +77,7 @@ fn posting(
     world: &World,
     processing: &str,
     destination: &str,
-) -> forebay_pull::definition::Definition {
+) -> forebay_pull::definition::JobDefinition {
     std::fs::write(world.path("a.jsonl"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
     world.define(&format!(
         "source: {{ type: files, paths: [a.jsonl] }}\n{processing}\n\
@@ -106,7 +106,7 @@ async fn a_posted_record_is_never_made_a_get() {
         let world = World::new();
         let definition = posting(&world, "", &format!("{url}/in"));
         let (end, summary) = world.run(&definition).await;
-        assert_eq!(end, End::Complete);
+        assert_eq!(end, JobOutcome::Complete);
         assert_eq!((summary.written, summary.dead, summary.retries), (0, 2, 4));
         assert_eq!(lines(&log), ["POST /in"; 6], "{status}");
         for letter in dead(&definition.state_dir()).await {
@@ -130,7 +130,10 @@ async fn a_post_goes_on_within_its_server_as_it_is() {
         let world = World::new();
         let definition = posting(&world, "", &format!("{url}/in"));
         let (end, summary) = world.run(&definition).await;
-        assert_eq!((end, summary.written, summary.dead), (End::Complete, 2, 0));
+        assert_eq!(
+            (end, summary.written, summary.dead),
+            (JobOutcome::Complete, 2, 0)
+        );
         let seen = log.lock().unwrap().clone();
         let last: Vec<_> = seen.iter().filter(|s| s.uri.path() == "/last").collect();
         assert_eq!((seen.len(), last.len()), (6, 2));
@@ -160,7 +163,7 @@ async fn a_page_behind_a_redirect_is_not_taken_for_a_processed_record() {
     let (end, summary) = world.run(&definition).await;
     assert_eq!(
         (end, summary.processed, summary.dead),
-        (End::Complete, 0, 2)
+        (JobOutcome::Complete, 0, 2)
     );
     assert_eq!(lines(&log), ["POST /in"; 6]);
     assert_eq!(lines(&stored), Vec::<String>::new());
@@ -178,7 +181,10 @@ async fn of_an_answer_without_an_end_little_is_read() {
     let world = World::new();
     let definition = posting(&world, "", &storage);
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.written, summary.dead), (End::Complete, 2, 0));
+    assert_eq!(
+        (end, summary.written, summary.dead),
+        (JobOutcome::Complete, 2, 0)
+    );
     assert_eq!(stored.lock().unwrap().len(), 2, "its success counts");
     let source = format!(
         "source:\n  type: http_api\n  baseUrl: {storage}\n  giveUpAfter: 2\n  errorWait: 1ms\n\
@@ -186,14 +192,14 @@ async fn of_an_answer_without_an_end_little_is_read() {
     );
     let world = World::new();
     let (end, _) = world.run(&world.define(&source)).await;
-    let End::Failed(Failure::Source(text)) = end else {
+    let JobOutcome::Failed(JobFailure::Source(text)) = end else {
         panic!("{end:?}")
     };
     assert!(text.contains("longer than 1048576 bytes"), "{text}");
 }
 
 /// A job that reads pages.
-fn paging(world: &World, url: &str, more: &str) -> forebay_pull::definition::Definition {
+fn paging(world: &World, url: &str, more: &str) -> forebay_pull::definition::JobDefinition {
     world.define(&format!(
         "source:\n  type: http_api\n  baseUrl: {url}\n  results: ''\n  paging: {{ type: page }}\n\
          \x20 errorWait: 5ms\n  until: {{ emptyPage: true }}\n  headers: {{ X-Api-Key: k }}\n\
@@ -230,7 +236,7 @@ async fn each_redirect_of_a_page_is_a_request_of_the_rate_limit() {
         let (end, summary) = world.run(&paging(&world, &url, limit)).await;
         assert_eq!(
             (end, summary.written, summary.requests),
-            (End::Complete, 5, 12)
+            (JobOutcome::Complete, 5, 12)
         );
         let seen = log.lock().unwrap().clone();
         assert_eq!(seen.len(), 12);
@@ -269,7 +275,7 @@ async fn a_page_is_not_asked_of_another_server() {
         let world = World::new();
         let definition = paging(&world, &url, "  giveUpAfter: 1");
         let (end, summary) = world.run(&definition).await;
-        let End::Failed(Failure::Source(text)) = end else {
+        let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{location}: {end:?}")
         };
         assert!(text.contains(&status.to_string()), "{text}");
@@ -301,7 +307,7 @@ async fn the_next_page_is_seen_from_where_the_answer_came_from() {
          \x20 columns: [{{ name: id, type: integer, key: true }}]\n"
     ));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.written), (End::Complete, 1));
+    assert_eq!((end, summary.written), (JobOutcome::Complete, 1));
     assert_eq!(
         lines(&log),
         ["GET /messages", "GET /v2/items", "GET /v2/more?p=2"]

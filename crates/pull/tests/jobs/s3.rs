@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use forebay_pull::{End, Failure};
+use forebay_pull::{JobFailure, JobOutcome};
 use forebay_remote::services;
 use forebay_remote::staging::bucket;
 use object_store::ObjectStoreExt;
@@ -52,7 +52,7 @@ async fn objects_are_in_the_table() {
     let pattern = format!("{prefix}/products-*");
     let job = world.define(&definition(&s3, &s3.bucket, &secret, &pattern));
     let (end, summary) = world.run(&job).await;
-    assert_eq!((end, summary.read), (End::Complete, 29_000));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 29_000));
     assert_eq!(world.number("SELECT count(*) FROM products"), 29_000);
     // Killed and continued: the rest of the objects is read by range.
     let running = world.start(&job);
@@ -61,7 +61,7 @@ async fn objects_are_in_the_table() {
     crate::world::until("some rows", || written() > 2000 || running.is_over()).await;
     running.kill().await;
     let (end, _) = world.run(&job).await;
-    assert_eq!(end, End::Complete);
+    assert_eq!(end, JobOutcome::Complete);
     assert_eq!(world.number("SELECT count(*) FROM products"), 29_000);
 
     for (bucket, secret, said) in [
@@ -71,7 +71,7 @@ async fn objects_are_in_the_table() {
         let world = World::new();
         let job = world.define(&definition(&s3, bucket, secret, &pattern));
         let (end, _) = world.run(&job).await;
-        let End::Failed(Failure::Source(text)) = end else {
+        let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{end:?}")
         };
         assert!(text.contains(said), "{text}");
@@ -107,7 +107,7 @@ async fn prefixes_and_keys_may_have_any_characters() {
             let job = world.define(&definition(&s3, &s3.bucket, &secret, &pattern));
             let (end, summary) = world.run(&job).await;
             let got = (end, summary.read, summary.dead);
-            assert_eq!(got, (End::Complete, read, 0), "{pattern}");
+            assert_eq!(got, (JobOutcome::Complete, read, 0), "{pattern}");
         }
     }
 }
@@ -218,7 +218,7 @@ async fn an_odd_key_is_read_or_named_and_the_others_are_read() {
         let (end, summary) = world.run(&world.define(&job(&endpoint, path))).await;
         assert_eq!(
             (end, summary.read),
-            (End::Complete, files * 20_000),
+            (JobOutcome::Complete, files * 20_000),
             "{path}"
         );
         let rows = world.number("SELECT count(*) FROM products");
@@ -230,7 +230,7 @@ async fn an_odd_key_is_read_or_named_and_the_others_are_read() {
     for path in ["/logs/", "/logs/**/*.jsonl"] {
         let world = World::new();
         let (end, summary) = world.run(&world.define(&job(&endpoint, path))).await;
-        let End::Failed(Failure::Source(text)) = end else {
+        let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{end:?}")
         };
         assert_eq!(summary.read, 5 * 20_000, "all others are read");

@@ -8,9 +8,10 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use forebay_listener::{
-    Limits, Listener, LoadedTls, Meters, Options, RouterService, Tls, TlsConfig,
+    Listener, ListenerLimits, ListenerMetrics, ListenerOptions, LoadedTls, ReloadableTls,
+    RouterService, TlsConfig,
 };
-use forebay_pull::{End, Failure};
+use forebay_pull::{JobFailure, JobOutcome};
 use forebay_remote::services;
 use forebay_remote::staging::bucket;
 use object_store::ObjectStoreExt;
@@ -36,9 +37,9 @@ fn job(path: &str, s3: &str) -> String {
     )
 }
 
-fn failure(end: End) -> String {
+fn failure(end: JobOutcome) -> String {
     match end {
-        End::Failed(Failure::Source(text)) => text,
+        JobOutcome::Failed(JobFailure::Source(text)) => text,
         other => panic!("{other:?}"),
     }
 }
@@ -65,7 +66,7 @@ async fn the_token_of_other_keys_is_not_sent() {
     let (end, summary) = world
         .run_in(&world.define(&job(&path, &keys)), OTHERS)
         .await;
-    assert_eq!((end, summary.read), (End::Complete, 10));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 10));
     // Its own token goes with the keys of the file; the server does not know this one.
     let world = World::new();
     let own = format!("{keys}, sessionToken: own");
@@ -105,7 +106,7 @@ async fn a_public_bucket_is_read_without_keys() {
     let (end, summary) = world
         .run_in(&world.define(&job("s3://b/*.jsonl", &public)), OTHERS)
         .await;
-    assert_eq!((end, summary.read), (End::Complete, 10));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 10));
     assert!(asked.lock().unwrap().iter().all(|is_signed| !is_signed));
     let (end, _) = world
         .run_in(&world.define(&job("s3://closed/", &public)), OTHERS)
@@ -126,19 +127,19 @@ async fn a_public_bucket_is_read_without_keys() {
 #[tokio::test]
 async fn a_server_with_an_own_authority_is_reached_with_its_certificate() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../flow/tests/fixtures");
-    let (asked, limits) = (Arc::default(), Limits::default());
+    let (asked, limits) = (Arc::default(), ListenerLimits::default());
     let tls = LoadedTls::read(&TlsConfig {
         cert_file: fixtures.join("localhost.cert.pem"),
         key_file: fixtures.join("localhost.key.pem"),
     });
-    let options = Options {
+    let options = ListenerOptions {
         limits,
-        tls: Some(Tls::new(tls.unwrap())),
+        tls: Some(ReloadableTls::new(tls.unwrap())),
         exempt: None,
         has_date: true,
-        meters: Meters {
+        metrics: ListenerMetrics {
             connections: metrics::gauge!("connections"),
-            refused: metrics::counter!("refused"),
+            rejected: metrics::counter!("refused"),
         },
     };
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -151,7 +152,7 @@ async fn a_server_with_an_own_authority_is_reached_with_its_certificate() {
     let keys = format!("endpoint: 'https://localhost:{port}', accessKeyId: a, secretAccessKey: b");
     let known = world.define(&job("s3://b/*.jsonl", &format!("{keys}, caFile: ca.pem")));
     let (end, summary) = world.run_in(&known, &[]).await;
-    assert_eq!((end, summary.read), (End::Complete, 10));
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 10));
     assert!(asked.lock().unwrap().iter().all(|is_signed| *is_signed));
     let world = World::new();
     let (end, _) = world

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_pull::definition::Lookup;
-use forebay_pull::lookup::Service;
-use forebay_pull::{End, Failure};
+use forebay_pull::definition::LookupConfig;
+use forebay_pull::lookup::LookupService;
+use forebay_pull::{JobFailure, JobOutcome};
 use forebay_remote::services;
 
 use crate::files::lines;
@@ -52,13 +52,15 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     let (end, summary) = running.end().await;
     assert_eq!(
         (end, summary.written, summary.dead),
-        (End::Complete, 20_000, 0)
+        (JobOutcome::Complete, 20_000, 0)
     );
 
     let file = world.path("lookup.yaml");
     std::fs::write(&file, lookup(&node, &table)).unwrap();
-    let config = Lookup::read(&file, &|_| Ok(None)).unwrap();
-    let service = Service::new(&config, Arc::new(String::new)).await.unwrap();
+    let config = LookupConfig::read(&file, &|_| Ok(None)).unwrap();
+    let service = LookupService::new(&config, Arc::new(String::new))
+        .await
+        .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let _listener = service.serve(listener);
@@ -75,10 +77,15 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     let texts = job(&node, &format!("{table}_texts"), "").replace("type: integer, ", "");
     let other = World::new();
     std::fs::write(other.path("a.jsonl"), lines(0, 1)).unwrap();
-    assert_eq!(other.run(&other.define(&texts)).await.0, End::Complete);
+    assert_eq!(
+        other.run(&other.define(&texts)).await.0,
+        JobOutcome::Complete
+    );
     std::fs::write(&file, lookup(&node, &format!("{table}_texts"))).unwrap();
-    let config = Lookup::read(&file, &|_| Ok(None)).unwrap();
-    let service = Service::new(&config, Arc::new(String::new)).await.unwrap();
+    let config = LookupConfig::read(&file, &|_| Ok(None)).unwrap();
+    let service = LookupService::new(&config, Arc::new(String::new))
+        .await
+        .unwrap();
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let texts = socket.local_addr().unwrap();
     let _texts = service.serve(socket);
@@ -87,7 +94,7 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     // A table with other columns.
     let other = job(&node, &table, "").replace("name: name", "name: title");
     let (end, _) = world.run(&world.define(&other)).await;
-    let End::Failed(Failure::Destination(text)) = end else {
+    let JobOutcome::Failed(JobFailure::Destination(text)) = end else {
         panic!("{end:?}")
     };
     assert!(text.contains("no column \"title\""), "{text}");
@@ -95,7 +102,7 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     switch.turn(false);
     let away = job(&switch.address.to_string(), &table, "  outageMax: 1s\n");
     let (end, _) = world.run(&world.define(&away)).await;
-    let End::Failed(Failure::Destination(text)) = end else {
+    let JobOutcome::Failed(JobFailure::Destination(text)) = end else {
         panic!("{end:?}")
     };
     assert!(text.contains("can't connect"), "{text}");

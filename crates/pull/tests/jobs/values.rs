@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use forebay_listener::Listener;
-use forebay_pull::End;
-use forebay_pull::definition::Lookup;
-use forebay_pull::lookup::Service;
+use forebay_pull::JobOutcome;
+use forebay_pull::definition::LookupConfig;
+use forebay_pull::lookup::LookupService;
 use forebay_remote::services;
 
 use crate::world::{World, dead};
@@ -148,7 +148,10 @@ async fn check(store: &str, table: &str, is_cassandra: bool) {
     let counts = (summary.written, summary.dead);
     assert_eq!(
         (end, counts),
-        (End::Complete, (KEPT.len() as u64, REFUSED.len() as u64)),
+        (
+            JobOutcome::Complete,
+            (KEPT.len() as u64, REFUSED.len() as u64)
+        ),
         "{store}"
     );
     let letters = dead(&definition.state_dir()).await;
@@ -177,8 +180,10 @@ async fn look_up(world: &World, store: &str, table: &str, extra: &str) -> (Socke
     let file = world.path("lookup.yaml");
     let yaml = format!("store: {store}\nroutes: [{{ path: /v, table: {table}{extra} }}]\n");
     std::fs::write(&file, yaml).unwrap();
-    let config = Lookup::read(&file, &|_| Ok(None)).unwrap();
-    let service = Service::new(&config, Arc::new(String::new)).await.unwrap();
+    let config = LookupConfig::read(&file, &|_| Ok(None)).unwrap();
+    let service = LookupService::new(&config, Arc::new(String::new))
+        .await
+        .unwrap();
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     (socket.local_addr().unwrap(), service.serve(socket))
 }
@@ -328,7 +333,11 @@ async fn check_keys(store: &str, table: &str, keeps: usize) {
     let (end, summary) = world.run(&definition).await;
     let counts = (summary.written, summary.dead);
     let (kept, dead) = (keeps as u64, (keys.len() - keeps) as u64);
-    assert_eq!((end, counts), (End::Complete, (kept, dead)), "{store}");
+    assert_eq!(
+        (end, counts),
+        (JobOutcome::Complete, (kept, dead)),
+        "{store}"
+    );
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use forebay_model::{Clock, Timestamp};
-use forebay_pull::definition::Definition;
-use forebay_pull::state::State;
-use forebay_pull::{End, Progress, Selection, Summary, Surroundings};
+use forebay_pull::definition::JobDefinition;
+use forebay_pull::state::JobState;
+use forebay_pull::{JobContext, JobOutcome, JobProgress, JobSummary, ReplaySelection};
 use forebay_remote::keyed::sqlite::SqliteKeyed;
-use forebay_remote::keyed::{KeyedTable, Row, Value};
+use forebay_remote::keyed::{CellValue, KeyedRow, KeyedTable};
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take that is waited for.
@@ -32,10 +32,10 @@ pub(crate) struct World {
 
 /// A job that runs.
 pub(crate) struct Running {
-    task: tokio::task::JoinHandle<End>,
+    task: tokio::task::JoinHandle<JobOutcome>,
     state_dir: PathBuf,
     pub(crate) stop: CancellationToken,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<JobProgress>,
 }
 
 impl World {
@@ -50,11 +50,11 @@ impl World {
     }
 
     /// Reads a definition, with `$NAME$` of nothing in it: references name what is in `pairs`.
-    pub(crate) fn define(&self, yaml: &str) -> Definition {
+    pub(crate) fn define(&self, yaml: &str) -> JobDefinition {
         self.try_define(yaml).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    pub(crate) fn try_define(&self, yaml: &str) -> Result<Definition, String> {
+    pub(crate) fn try_define(&self, yaml: &str) -> Result<JobDefinition, String> {
         let file = self.path("job.yaml");
         std::fs::write(&file, yaml).unwrap();
         let substitute = |text: &str| match text.strip_prefix("${") {
@@ -65,62 +65,64 @@ impl World {
                 other.trim_end_matches('}')
             )),
         };
-        Definition::read(&file, &substitute).map_err(|e| e.to_string())
+        JobDefinition::read(&file, &substitute).map_err(|e| e.to_string())
     }
 
-    pub(crate) fn start(&self, definition: &Definition) -> Running {
-        self.start_on(definition, State::open(&definition.state_dir()).unwrap())
+    pub(crate) fn start(&self, definition: &JobDefinition) -> Running {
+        self.start_on(definition, JobState::open(&definition.state_dir()).unwrap())
     }
 
     /// Runs to the end, with these variables in the environment and no others.
     pub(crate) async fn run_in(
         &self,
-        definition: &Definition,
+        definition: &JobDefinition,
         variables: &'static [(&'static str, &'static str)],
-    ) -> (End, Summary) {
-        let mut around = surroundings();
-        around.variable = Arc::new(|name| {
+    ) -> (JobOutcome, JobSummary) {
+        let mut context = job_context();
+        context.variable = Arc::new(|name| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         });
-        let state = State::open(&definition.state_dir()).unwrap();
-        let end = forebay_pull::run(definition, state, &around).await;
-        (end, around.progress.summary(Duration::from_secs(1)))
+        let state = JobState::open(&definition.state_dir()).unwrap();
+        let end = forebay_pull::run(definition, state, &context).await;
+        (end, context.progress.summary(Duration::from_secs(1)))
     }
 
-    fn start_on(&self, definition: &Definition, state: State) -> Running {
-        let around = surroundings();
+    fn start_on(&self, definition: &JobDefinition, state: JobState) -> Running {
+        let context = job_context();
         let definition = definition.clone();
         Running {
             state_dir: definition.state_dir(),
-            stop: around.stop.clone(),
-            progress: Arc::clone(&around.progress),
-            task: tokio::spawn(async move { forebay_pull::run(&definition, state, &around).await }),
+            stop: context.stop.clone(),
+            progress: Arc::clone(&context.progress),
+            task: tokio::spawn(
+                async move { forebay_pull::run(&definition, state, &context).await },
+            ),
         }
     }
 
     /// Runs to the end, whatever that is.
-    pub(crate) async fn run(&self, definition: &Definition) -> (End, Summary) {
+    pub(crate) async fn run(&self, definition: &JobDefinition) -> (JobOutcome, JobSummary) {
         self.start(definition).end().await
     }
 
     pub(crate) async fn replay(
         &self,
-        definition: &Definition,
-        selection: Selection,
-    ) -> (End, Summary) {
-        let around = surroundings();
-        let state = State::open(&definition.state_dir()).unwrap();
-        let end = forebay_pull::replay(definition, &selection, state, &around).await;
-        (end, around.progress.summary(Duration::from_secs(1)))
+        definition: &JobDefinition,
+        selection: ReplaySelection,
+    ) -> (JobOutcome, JobSummary) {
+        let context = job_context();
+        let state = JobState::open(&definition.state_dir()).unwrap();
+        let end = forebay_pull::replay(definition, &selection, state, &context).await;
+        (end, context.progress.summary(Duration::from_secs(1)))
     }
 
     /// A row of the table `products` in `rows.db` by its id.
-    pub(crate) async fn row(&self, id: i64) -> Option<Row> {
+    pub(crate) async fn row(&self, id: i64) -> Option<KeyedRow> {
         let store = SqliteKeyed::new(self.path("rows.db"));
         let shape = store.describe("products").await.unwrap().unwrap();
         store
-            .get(&Arc::new(shape), &[Value::Integer(id)])
+            .get(&Arc::new(shape), &[CellValue::Integer(id)])
             .await
             .unwrap()
     }
@@ -132,8 +134,8 @@ impl World {
     }
 }
 
-fn surroundings() -> Surroundings {
-    Surroundings {
+fn job_context() -> JobContext {
+    JobContext {
         clock: Arc::new(RealClock),
         variable: Arc::new(|name| std::env::var(name).ok()),
         stop: CancellationToken::new(),
@@ -142,7 +144,7 @@ fn surroundings() -> Surroundings {
 }
 
 impl Running {
-    pub(crate) async fn end(self) -> (End, Summary) {
+    pub(crate) async fn end(self) -> (JobOutcome, JobSummary) {
         let end = tokio::time::timeout(PATIENCE, self.task).await;
         let end = end.expect("the job has to end").unwrap();
         (end, self.progress.summary(Duration::from_secs(1)))
@@ -158,7 +160,7 @@ impl Running {
         drop(self.task.await);
         // Its tasks end when the runtime next looks at them.
         until("the end of its tasks", || {
-            State::open(&self.state_dir).is_ok()
+            JobState::open(&self.state_dir).is_ok()
         })
         .await;
     }
@@ -177,7 +179,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Dead letters of a job.
-pub(crate) async fn dead(dir: &Path) -> Vec<forebay_pull::state::DeadLetter> {
-    let state = State::look(dir).unwrap();
-    state.dead(0, 1000).await.unwrap().letters
+pub(crate) async fn dead(dir: &Path) -> Vec<forebay_pull::state::JobDeadLetter> {
+    let state = JobState::inspect(dir).unwrap();
+    state.dead_letters(0, 1000).await.unwrap().dead_letters
 }

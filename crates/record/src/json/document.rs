@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
-use super::error::{JsonError, Problem};
-use super::scan::{Scanner, Stop};
+use super::error::{JsonError, JsonErrorKind};
+use super::scan::{JsonScanner, ScanError};
 
 /// Kind of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the kinds of RFC 8259")]
-pub enum Kind {
+pub enum JsonKind {
     Null,
     Bool,
     Number,
@@ -21,17 +21,17 @@ pub enum Kind {
 /// One value, 16 bytes, in the order of the text; a container comes before its members, a key
 /// before its value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Node {
+pub(super) struct JsonNode {
     pub(super) start: u32,
     pub(super) end: u32,
     /// The first node behind this one and all that is in it.
     pub(super) next: u32,
-    kind: Kind,
+    kind: JsonKind,
     flag: bool,
 }
 
-impl Node {
-    pub(super) fn new(kind: Kind, flag: bool, start: u32, end: u32, next: u32) -> Self {
+impl JsonNode {
+    pub(super) fn new(kind: JsonKind, flag: bool, start: u32, end: u32, next: u32) -> Self {
         Self {
             start,
             end,
@@ -41,16 +41,16 @@ impl Node {
         }
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> JsonKind {
         self.kind
     }
 }
 
 /// A value of a [`JsonDocument`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NodeId(u32);
+pub struct JsonNodeId(u32);
 
-impl NodeId {
+impl JsonNodeId {
     pub(crate) const ROOT: Self = Self(0);
     /// Stands for "not there" where an option would cost space.
     pub(crate) const NONE: Self = Self(u32::MAX);
@@ -59,21 +59,21 @@ impl NodeId {
 /// A JSON text that is known to be well-formed, with an index of its values. The index takes at
 /// most 8 bytes for a byte of the text (and that only for `[1,1,1,…`).
 #[derive(Clone, Debug)]
-pub struct Document {
+pub struct JsonDocument {
     text: Bytes,
-    nodes: Vec<Node>,
+    nodes: Vec<JsonNode>,
 }
 
-impl Document {
+impl JsonDocument {
     /// Scans `text`.
     ///
     /// # Errors
     /// If it is not one JSON value in UTF-8, or is nested deeper than [`super::MAX_DEPTH`].
     pub fn parse(text: Bytes) -> Result<Self, JsonError> {
         let start = start_of(&text)?;
-        match Scanner::new(&text).run(start) {
+        match JsonScanner::new(&text).run(start) {
             Ok(nodes) => Ok(Self { text, nodes }),
-            Err(Stop(problem, offset)) => Err(JsonError::at(problem, &text, offset)),
+            Err(ScanError(kind, offset)) => Err(JsonError::at(kind, &text, offset)),
         }
     }
 
@@ -84,78 +84,78 @@ impl Document {
 
     /// The whole value.
     #[must_use]
-    pub fn root(&self) -> NodeId {
-        NodeId::ROOT
+    pub fn root(&self) -> JsonNodeId {
+        JsonNodeId::ROOT
     }
 
-    fn node(&self, id: NodeId) -> &Node {
+    fn node(&self, id: JsonNodeId) -> &JsonNode {
         &self.nodes[id.0 as usize]
     }
 
     /// Kind of a value.
     #[must_use]
-    pub fn kind(&self, id: NodeId) -> Kind {
+    pub fn kind(&self, id: JsonNodeId) -> JsonKind {
         self.node(id).kind()
     }
 
     /// Text of a value as it was sent, quotes and inner spaces included.
     #[must_use]
-    pub fn text(&self, id: NodeId) -> &[u8] {
+    pub fn text(&self, id: JsonNodeId) -> &[u8] {
         let node = self.node(id);
         &self.text[node.start as usize..node.end as usize]
     }
 
     /// The same without a copy, as a part of the text's own buffer.
     #[must_use]
-    pub fn slice(&self, id: NodeId) -> Bytes {
+    pub fn slice(&self, id: JsonNodeId) -> Bytes {
         let node = self.node(id);
         self.text.slice(node.start as usize..node.end as usize)
     }
 
     /// Where in the text a value starts.
     #[must_use]
-    pub fn offset(&self, id: NodeId) -> usize {
+    pub fn offset(&self, id: JsonNodeId) -> usize {
         self.node(id).start as usize
     }
 
     /// What is between a string's quotes, and whether it has escapes.
     #[must_use]
-    pub fn string(&self, id: NodeId) -> (&[u8], bool) {
+    pub fn string(&self, id: JsonNodeId) -> (&[u8], bool) {
         let text = self.text(id);
-        debug_assert_eq!(self.kind(id), Kind::String);
+        debug_assert_eq!(self.kind(id), JsonKind::String);
         (&text[1..text.len() - 1], self.node(id).flag)
     }
 
     /// Whether the value's text has spaces between its tokens.
     #[must_use]
-    pub fn has_space(&self, id: NodeId) -> bool {
+    pub fn has_space(&self, id: JsonNodeId) -> bool {
         let node = self.node(id);
-        node.flag && matches!(node.kind, Kind::Array | Kind::Object)
+        node.flag && matches!(node.kind, JsonKind::Array | JsonKind::Object)
     }
 
     /// The values of an array, or the keys and values of an object in turn; nothing for a scalar.
-    pub fn members(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+    pub fn members(&self, id: JsonNodeId) -> impl Iterator<Item = JsonNodeId> + '_ {
         let end = self.node(id).next;
         let mut at = id.0 + 1;
         std::iter::from_fn(move || {
             if at >= end {
                 return None;
             }
-            let member = NodeId(at);
+            let member = JsonNodeId(at);
             at = self.node(member).next;
             Some(member)
         })
     }
 
     /// Keys and values of an object.
-    pub fn entries(&self, id: NodeId) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
+    pub fn entries(&self, id: JsonNodeId) -> impl Iterator<Item = (JsonNodeId, JsonNodeId)> + '_ {
         let mut members = self.members(id);
         std::iter::from_fn(move || Some((members.next()?, members.next()?)))
     }
 
     /// The values of an array or an object, without its keys.
-    pub fn values(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        let is_object = self.kind(id) == Kind::Object;
+    pub fn values(&self, id: JsonNodeId) -> impl Iterator<Item = JsonNodeId> + '_ {
+        let is_object = self.kind(id) == JsonKind::Object;
         let mut members = self.members(id);
         std::iter::from_fn(move || {
             if is_object {
@@ -166,9 +166,9 @@ impl Document {
     }
 
     /// All values in a value, each before those in it, in the order of the text.
-    pub(crate) fn descendants(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+    pub(crate) fn descendants(&self, id: JsonNodeId) -> impl Iterator<Item = JsonNodeId> + '_ {
         // Where each open container ends, and whether it has keys.
-        let open = |id: NodeId| (self.node(id).next, self.kind(id) == Kind::Object);
+        let open = |id: JsonNodeId| (self.node(id).next, self.kind(id) == JsonKind::Object);
         let mut stack = vec![open(id)];
         let mut at = id.0 + 1;
         std::iter::from_fn(move || {
@@ -176,7 +176,7 @@ impl Document {
                 stack.pop();
             }
             let (_, has_keys) = stack.last()?;
-            let value = NodeId(at + u32::from(*has_keys));
+            let value = JsonNodeId(at + u32::from(*has_keys));
             at = value.0 + 1;
             if at < self.node(value).next {
                 stack.push(open(value));
@@ -186,7 +186,7 @@ impl Document {
     }
 
     /// Calls `out` with the parts of the value's text, spaces between tokens left out.
-    pub fn compact(&self, id: NodeId, mut out: impl FnMut(&[u8])) {
+    pub fn compact(&self, id: JsonNodeId, mut out: impl FnMut(&[u8])) {
         let text = self.text(id);
         if !self.has_space(id) {
             out(text);
@@ -216,7 +216,7 @@ pub(super) fn start_of(text: &[u8]) -> Result<usize, JsonError> {
         return Err(JsonError::too_large());
     }
     if let Err(e) = std::str::from_utf8(text) {
-        return Err(JsonError::at(Problem::Utf8, text, e.valid_up_to()));
+        return Err(JsonError::at(JsonErrorKind::Utf8, text, e.valid_up_to()));
     }
     let mark = text.starts_with(b"\xEF\xBB\xBF");
     Ok(if mark { 3 } else { 0 })
@@ -230,9 +230,9 @@ pub(super) fn start_of(text: &[u8]) -> Result<usize, JsonError> {
 /// If the text up to there is not a JSON array.
 pub(crate) fn elements(text: &[u8], take: impl FnMut(u32, u32) -> bool) -> Result<bool, JsonError> {
     let start = start_of(text)?;
-    Scanner::of_parts(text)
+    JsonScanner::for_parts(text)
         .run_elements(start, take)
-        .map_err(|Stop(problem, offset)| JsonError::at(problem, text, offset))
+        .map_err(|ScanError(kind, offset)| JsonError::at(kind, text, offset))
 }
 
 /// Length of the string that `text` starts with, quotes included; the text is well-formed.

@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonError {
     /// What was met.
-    pub problem: Problem,
+    pub kind: JsonErrorKind,
     /// Byte of the text at which it was met, from 0.
     pub offset: usize,
     /// Line, from 1.
@@ -18,7 +18,7 @@ pub struct JsonError {
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the texts below say what each is")]
-pub enum Problem {
+pub enum JsonErrorKind {
     Empty,
     End,
     Value,
@@ -36,7 +36,7 @@ pub enum Problem {
     NotAnArray,
 }
 
-impl Problem {
+impl JsonErrorKind {
     fn text(self) -> &'static str {
         match self {
             Self::Empty => "the body is empty",
@@ -61,17 +61,17 @@ impl Problem {
 impl JsonError {
     /// The text is longer than places in it can be.
     pub(crate) fn too_large() -> Self {
-        Self::at(Problem::TooLarge, &[], 0)
+        Self::at(JsonErrorKind::TooLarge, &[], 0)
     }
 
     /// What is wrong, without where.
     #[must_use]
-    pub fn problem_text(&self) -> &'static str {
-        self.problem.text()
+    pub fn kind_text(&self) -> &'static str {
+        self.kind.text()
     }
 
     /// Finds line and column of `offset` in `text`.
-    pub(crate) fn at(problem: Problem, text: &[u8], offset: usize) -> Self {
+    pub(crate) fn at(kind: JsonErrorKind, text: &[u8], offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
         let start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
@@ -81,7 +81,7 @@ impl JsonError {
             .filter(|b| **b & 0xC0 != 0x80)
             .count();
         Self {
-            problem,
+            kind,
             offset,
             line,
             column: column + 1,
@@ -91,8 +91,8 @@ impl JsonError {
 
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.problem.text())?;
-        if self.problem == Problem::Empty {
+        f.write_str(self.kind.text())?;
+        if self.kind == JsonErrorKind::Empty {
             return Ok(());
         }
         let Self {

@@ -11,10 +11,10 @@ mod text;
 mod values;
 
 pub(crate) use document::elements;
-pub use document::{Document, Kind, NodeId};
-pub use error::{JsonError, Problem};
+pub use document::{JsonDocument, JsonKind, JsonNodeId};
+pub use error::{JsonError, JsonErrorKind};
 pub use text::{unescape, write_string};
-pub use values::{Values, may_hold_several};
+pub use values::{JsonValues, may_hold_several};
 
 /// Deepest nesting of arrays and objects. The reference service's parser stops here too; a deeper
 /// document is refused, so no reader of one can run out of stack.

@@ -4,26 +4,26 @@
 //! index behind it, so depth costs nothing but a counter.
 
 use super::MAX_DEPTH;
-use super::document::{Kind, Node};
-use super::error::Problem;
+use super::document::{JsonKind, JsonNode};
+use super::error::JsonErrorKind;
 
 /// No parent: the value is the document.
 const ROOT: u32 = u32::MAX;
 
 /// Where a scan stopped, and why.
-pub(super) struct Stop(pub(super) Problem, pub(super) usize);
+pub(super) struct ScanError(pub(super) JsonErrorKind, pub(super) usize);
 
 /// What comes after a value.
-enum Next {
+enum ScanStep {
     Value,
     Done,
 }
 
 #[derive(Debug)]
-pub(super) struct Scanner<'a> {
+pub(super) struct JsonScanner<'a> {
     text: &'a [u8],
     pos: usize,
-    nodes: Vec<Node>,
+    nodes: Vec<JsonNode>,
     /// The innermost open container.
     parent: u32,
     depth: usize,
@@ -31,7 +31,7 @@ pub(super) struct Scanner<'a> {
     spaces: u32,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> JsonScanner<'a> {
     /// `text` is valid UTF-8 and shorter than 4 GiB.
     pub(super) fn new(text: &'a [u8]) -> Self {
         // One node for about eight bytes is what event records have.
@@ -39,11 +39,11 @@ impl<'a> Scanner<'a> {
     }
 
     /// The same for texts of which only one value at a time is indexed.
-    pub(super) fn of_parts(text: &'a [u8]) -> Self {
+    pub(super) fn for_parts(text: &'a [u8]) -> Self {
         Self::with_nodes(text, Vec::new())
     }
 
-    fn with_nodes(text: &'a [u8], nodes: Vec<Node>) -> Self {
+    fn with_nodes(text: &'a [u8], nodes: Vec<JsonNode>) -> Self {
         Self {
             text,
             pos: 0,
@@ -54,15 +54,15 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    pub(super) fn run(mut self, start: usize) -> Result<Vec<Node>, Stop> {
+    pub(super) fn run(mut self, start: usize) -> Result<Vec<JsonNode>, ScanError> {
         self.pos = start;
         self.skip_space();
         if self.pos == self.text.len() {
-            return Err(self.stop(Problem::Empty));
+            return Err(self.stop(JsonErrorKind::Empty));
         }
         loop {
             self.value()?;
-            if let Next::Done = self.after_value()? {
+            if let ScanStep::Done = self.after_value()? {
                 self.at_end()?;
                 return Ok(self.nodes);
             }
@@ -70,21 +70,21 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads one value from `start` on, whatever follows it.
-    pub(super) fn run_value(&mut self, start: usize) -> Result<Node, Stop> {
+    pub(super) fn run_value(&mut self, start: usize) -> Result<JsonNode, ScanError> {
         self.nodes.clear();
         (self.parent, self.depth, self.pos) = (ROOT, 0, start);
         loop {
             self.value()?;
-            if let Next::Done = self.after_value()? {
+            if let ScanStep::Done = self.after_value()? {
                 return Ok(self.nodes[0]);
             }
         }
     }
 
     /// Nothing follows the value.
-    fn at_end(&self) -> Result<(), Stop> {
+    fn at_end(&self) -> Result<(), ScanError> {
         if self.pos < self.text.len() {
-            return Err(self.stop(Problem::Trailing));
+            return Err(self.stop(JsonErrorKind::Trailing));
         }
         Ok(())
     }
@@ -94,13 +94,13 @@ impl<'a> Scanner<'a> {
         mut self,
         start: usize,
         mut take: impl FnMut(u32, u32) -> bool,
-    ) -> Result<bool, Stop> {
+    ) -> Result<bool, ScanError> {
         self.pos = start;
         self.skip_space();
         match self.peek() {
             b'[' => {}
-            _ if self.pos == self.text.len() => return Err(self.stop(Problem::Empty)),
-            _ => return Err(Stop(Problem::NotAnArray, self.pos)),
+            _ if self.pos == self.text.len() => return Err(self.stop(JsonErrorKind::Empty)),
+            _ => return Err(ScanError(JsonErrorKind::NotAnArray, self.pos)),
         }
         loop {
             self.value()?;
@@ -108,7 +108,7 @@ impl<'a> Scanner<'a> {
             if self.depth > 1 {
                 continue;
             }
-            if let Next::Done = next {
+            if let ScanStep::Done = next {
                 self.at_end()?;
             }
             // The array is node 0, and the element that has ended begins at node 1.
@@ -117,18 +117,18 @@ impl<'a> Scanner<'a> {
             {
                 return Ok(false);
             }
-            if let Next::Done = next {
+            if let ScanStep::Done = next {
                 return Ok(true);
             }
             self.nodes.truncate(1);
         }
     }
 
-    fn stop(&self, problem: Problem) -> Stop {
-        if self.pos >= self.text.len() && problem != Problem::Empty {
-            return Stop(Problem::End, self.text.len());
+    fn stop(&self, kind: JsonErrorKind) -> ScanError {
+        if self.pos >= self.text.len() && kind != JsonErrorKind::Empty {
+            return ScanError(JsonErrorKind::End, self.text.len());
         }
-        Stop(problem, self.pos)
+        ScanError(kind, self.pos)
     }
 
     fn peek(&self) -> u8 {
@@ -147,19 +147,24 @@ impl<'a> Scanner<'a> {
         clippy::cast_possible_truncation,
         reason = "the text is shorter than 4 GiB, and there are no more nodes than bytes"
     )]
-    fn push(&mut self, kind: Kind, flag: bool, start: usize) {
+    fn push(&mut self, kind: JsonKind, flag: bool, start: usize) {
         let next = self.nodes.len() as u32 + 1;
-        self.nodes
-            .push(Node::new(kind, flag, start as u32, self.pos as u32, next));
+        self.nodes.push(JsonNode::new(
+            kind,
+            flag,
+            start as u32,
+            self.pos as u32,
+            next,
+        ));
     }
 
     /// Reads one scalar or opens containers until one has a scalar or is empty.
-    fn value(&mut self) -> Result<(), Stop> {
+    fn value(&mut self) -> Result<(), ScanError> {
         loop {
             self.skip_space();
             match self.peek() {
                 b'{' => {
-                    self.open(Kind::Object)?;
+                    self.open(JsonKind::Object)?;
                     if self.peek() == b'}' {
                         self.close();
                         return Ok(());
@@ -167,7 +172,7 @@ impl<'a> Scanner<'a> {
                     self.key()?;
                 }
                 b'[' => {
-                    self.open(Kind::Array)?;
+                    self.open(JsonKind::Array)?;
                     if self.peek() == b']' {
                         self.close();
                         return Ok(());
@@ -175,36 +180,36 @@ impl<'a> Scanner<'a> {
                 }
                 b'"' => return self.string(),
                 b'-' | b'0'..=b'9' => return self.number(),
-                b't' => return self.literal(b"true", Kind::Bool),
-                b'f' => return self.literal(b"false", Kind::Bool),
-                b'n' => return self.literal(b"null", Kind::Null),
-                _ => return Err(self.stop(Problem::Value)),
+                b't' => return self.literal(b"true", JsonKind::Bool),
+                b'f' => return self.literal(b"false", JsonKind::Bool),
+                b'n' => return self.literal(b"null", JsonKind::Null),
+                _ => return Err(self.stop(JsonErrorKind::Value)),
             }
         }
     }
 
     /// Closes containers until one goes on, or the document has ended.
-    fn after_value(&mut self) -> Result<Next, Stop> {
+    fn after_value(&mut self) -> Result<ScanStep, ScanError> {
         loop {
             self.skip_space();
             if self.parent == ROOT {
-                return Ok(Next::Done);
+                return Ok(ScanStep::Done);
             }
-            let object = self.nodes[self.parent as usize].kind() == Kind::Object;
+            let object = self.nodes[self.parent as usize].kind() == JsonKind::Object;
             match (object, self.peek()) {
                 (true, b'}') | (false, b']') => self.close(),
                 (true, b',') => {
                     self.pos += 1;
                     self.skip_space();
                     self.key()?;
-                    return Ok(Next::Value);
+                    return Ok(ScanStep::Value);
                 }
                 (false, b',') => {
                     self.pos += 1;
-                    return Ok(Next::Value);
+                    return Ok(ScanStep::Value);
                 }
-                (true, _) => return Err(self.stop(Problem::CommaOrBrace)),
-                (false, _) => return Err(self.stop(Problem::CommaOrBracket)),
+                (true, _) => return Err(self.stop(JsonErrorKind::CommaOrBrace)),
+                (false, _) => return Err(self.stop(JsonErrorKind::CommaOrBracket)),
             }
         }
     }
@@ -213,15 +218,15 @@ impl<'a> Scanner<'a> {
         clippy::cast_possible_truncation,
         reason = "there are no more nodes than bytes, and fewer than 4 GiB of those"
     )]
-    fn open(&mut self, kind: Kind) -> Result<(), Stop> {
+    fn open(&mut self, kind: JsonKind) -> Result<(), ScanError> {
         if self.depth == MAX_DEPTH {
-            return Err(self.stop(Problem::Depth));
+            return Err(self.stop(JsonErrorKind::Depth));
         }
         self.depth += 1;
         let index = self.nodes.len() as u32;
         let start = self.pos;
         self.pos += 1;
-        self.nodes.push(Node::new(
+        self.nodes.push(JsonNode::new(
             kind,
             false,
             start as u32,
@@ -243,7 +248,7 @@ impl<'a> Scanner<'a> {
         let behind = self.nodes.len() as u32;
         let node = &mut self.nodes[self.parent as usize];
         self.parent = node.next;
-        *node = Node::new(
+        *node = JsonNode::new(
             node.kind(),
             node.end != self.spaces,
             node.start,
@@ -253,20 +258,20 @@ impl<'a> Scanner<'a> {
     }
 
     /// A key and its colon.
-    fn key(&mut self) -> Result<(), Stop> {
+    fn key(&mut self) -> Result<(), ScanError> {
         if self.peek() != b'"' {
-            return Err(self.stop(Problem::Key));
+            return Err(self.stop(JsonErrorKind::Key));
         }
         self.string()?;
         self.skip_space();
         if self.peek() != b':' {
-            return Err(self.stop(Problem::Colon));
+            return Err(self.stop(JsonErrorKind::Colon));
         }
         self.pos += 1;
         Ok(())
     }
 
-    fn string(&mut self) -> Result<(), Stop> {
+    fn string(&mut self) -> Result<(), ScanError> {
         let start = self.pos;
         let mut escaped = false;
         self.pos += 1;
@@ -278,33 +283,33 @@ impl<'a> Scanner<'a> {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(_) => return Err(self.stop(Problem::Control)),
-                None => return Err(self.stop(Problem::End)),
+                Some(_) => return Err(self.stop(JsonErrorKind::Control)),
+                None => return Err(self.stop(JsonErrorKind::End)),
             }
         }
         self.pos += 1;
-        self.push(Kind::String, escaped, start);
+        self.push(JsonKind::String, escaped, start);
         Ok(())
     }
 
-    fn escape(&mut self) -> Result<(), Stop> {
+    fn escape(&mut self) -> Result<(), ScanError> {
         match self.text.get(self.pos + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.pos += 2,
             Some(b'u') => {
                 let digits = self.text.get(self.pos + 2..self.pos + 6);
                 match digits {
                     Some(d) if d.iter().all(u8::is_ascii_hexdigit) => self.pos += 6,
-                    _ => return Err(self.stop(Problem::Escape)),
+                    _ => return Err(self.stop(JsonErrorKind::Escape)),
                 }
             }
-            _ => return Err(self.stop(Problem::Escape)),
+            _ => return Err(self.stop(JsonErrorKind::Escape)),
         }
         Ok(())
     }
 
-    fn digits(&mut self) -> Result<(), Stop> {
+    fn digits(&mut self) -> Result<(), ScanError> {
         if !self.peek().is_ascii_digit() {
-            return Err(self.stop(Problem::Number));
+            return Err(self.stop(JsonErrorKind::Number));
         }
         while self.peek().is_ascii_digit() {
             self.pos += 1;
@@ -312,7 +317,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), Stop> {
+    fn number(&mut self) -> Result<(), ScanError> {
         let start = self.pos;
         if self.peek() == b'-' {
             self.pos += 1;
@@ -320,7 +325,7 @@ impl<'a> Scanner<'a> {
         if self.peek() == b'0' {
             self.pos += 1;
             if self.peek().is_ascii_digit() {
-                return Err(self.stop(Problem::Number));
+                return Err(self.stop(JsonErrorKind::Number));
             }
         } else {
             self.digits()?;
@@ -336,14 +341,14 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
-        self.push(Kind::Number, false, start);
+        self.push(JsonKind::Number, false, start);
         Ok(())
     }
 
-    fn literal(&mut self, word: &[u8], kind: Kind) -> Result<(), Stop> {
+    fn literal(&mut self, word: &[u8], kind: JsonKind) -> Result<(), ScanError> {
         let start = self.pos;
         if !self.text[start..].starts_with(word) {
-            return Err(self.stop(Problem::Value));
+            return Err(self.stop(JsonErrorKind::Value));
         }
         self.pos += word.len();
         self.push(kind, false, start);

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::document::{Kind, start_of};
-use super::error::{JsonError, Problem};
-use super::scan::{Scanner, Stop};
+use super::document::{JsonKind, start_of};
+use super::error::{JsonError, JsonErrorKind};
+use super::scan::{JsonScanner, ScanError};
 use crate::line::{BYTE_ORDER_MARK, is_space};
 
 /// Whether a text may hold more than one value. `false` is certain, and found without reading the
@@ -28,34 +28,34 @@ pub fn may_hold_several(text: &[u8]) -> bool {
 ///
 /// The first error is the last item: where the next value would begin is not known.
 #[derive(Debug)]
-pub struct Values<'a> {
+pub struct JsonValues<'a> {
     text: &'a [u8],
-    scanner: Scanner<'a>,
+    scanner: JsonScanner<'a>,
     at: usize,
     /// End of the value before, if only space can follow it directly.
     word_end: Option<usize>,
     /// What is wrong before any value is read, or that there are no more values.
-    state: State,
+    state: ValuesState,
 }
 
 #[derive(Debug)]
-enum State {
+enum ValuesState {
     Broken(JsonError),
     Reading,
     Ended,
 }
 
-impl<'a> Values<'a> {
+impl<'a> JsonValues<'a> {
     /// Of a text, which may have space and byte order marks at its ends.
     #[must_use]
     pub fn new(text: &'a [u8]) -> Self {
         let (at, state) = match start_of(text) {
-            Ok(at) => (at, State::Reading),
-            Err(error) => (0, State::Broken(error)),
+            Ok(at) => (at, ValuesState::Reading),
+            Err(error) => (0, ValuesState::Broken(error)),
         };
         Self {
             text,
-            scanner: Scanner::of_parts(text),
+            scanner: JsonScanner::for_parts(text),
             at,
             word_end: None,
             state,
@@ -72,14 +72,17 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn read(&mut self) -> Result<Range<usize>, Stop> {
+    fn read(&mut self) -> Result<Range<usize>, ScanError> {
         let before = self.at;
         self.skip_space();
         let node = self.scanner.run_value(self.at)?;
-        let is_word = !matches!(node.kind(), Kind::Object | Kind::Array | Kind::String);
+        let is_word = !matches!(
+            node.kind(),
+            JsonKind::Object | JsonKind::Array | JsonKind::String
+        );
         let touches = before == self.at && before > 0;
         if touches && (is_word || self.word_end == Some(before)) {
-            return Err(Stop(Problem::Trailing, self.at));
+            return Err(ScanError(JsonErrorKind::Trailing, self.at));
         }
         let range = node.start as usize..node.end as usize;
         self.at = range.end;
@@ -88,14 +91,14 @@ impl<'a> Values<'a> {
     }
 }
 
-impl Iterator for Values<'_> {
+impl Iterator for JsonValues<'_> {
     type Item = Result<Range<usize>, JsonError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Ended => return None,
-            State::Broken(error) => return Some(Err(error)),
-            State::Reading => {}
+        match std::mem::replace(&mut self.state, ValuesState::Ended) {
+            ValuesState::Ended => return None,
+            ValuesState::Broken(error) => return Some(Err(error)),
+            ValuesState::Reading => {}
         }
         let end = self.at;
         self.skip_space();
@@ -105,10 +108,10 @@ impl Iterator for Values<'_> {
         self.at = end;
         Some(match self.read() {
             Ok(range) => {
-                self.state = State::Reading;
+                self.state = ValuesState::Reading;
                 Ok(range)
             }
-            Err(Stop(problem, offset)) => Err(JsonError::at(problem, self.text, offset)),
+            Err(ScanError(kind, offset)) => Err(JsonError::at(kind, self.text, offset)),
         })
     }
 }
@@ -117,12 +120,10 @@ impl Iterator for Values<'_> {
 mod tests {
     use super::*;
 
-    fn texts(text: &str) -> Result<Vec<&str>, (Problem, usize)> {
-        let values = Values::new(text.as_bytes());
+    fn texts(text: &str) -> Result<Vec<&str>, (JsonErrorKind, usize)> {
+        let values = JsonValues::new(text.as_bytes());
         let texts = values.map(|v| v.map(|range| text.get(range).unwrap_or_default()));
-        texts
-            .map(|t| t.map_err(|e| (e.problem, e.offset)))
-            .collect()
+        texts.map(|t| t.map_err(|e| (e.kind, e.offset))).collect()
     }
 
     #[test]
@@ -152,21 +153,21 @@ mod tests {
     #[test]
     fn what_is_no_sequence_of_values_is_named_where_it_ends() {
         for (text, problem, offset) in [
-            ("{}{\"i\":", Problem::End, 7),
-            ("{},{}", Problem::Value, 2),
-            ("{}}", Problem::Value, 2),
-            ("{} x", Problem::Value, 3),
-            ("10-20", Problem::Trailing, 2),
-            ("truefalse", Problem::Trailing, 4),
-            ("{}1", Problem::Trailing, 2),
-            ("1{}", Problem::Trailing, 1),
-            ("{\"a\":1}{a:1}", Problem::Key, 8),
+            ("{}{\"i\":", JsonErrorKind::End, 7),
+            ("{},{}", JsonErrorKind::Value, 2),
+            ("{}}", JsonErrorKind::Value, 2),
+            ("{} x", JsonErrorKind::Value, 3),
+            ("10-20", JsonErrorKind::Trailing, 2),
+            ("truefalse", JsonErrorKind::Trailing, 4),
+            ("{}1", JsonErrorKind::Trailing, 2),
+            ("1{}", JsonErrorKind::Trailing, 1),
+            ("{\"a\":1}{a:1}", JsonErrorKind::Key, 8),
         ] {
             assert_eq!(texts(text), Err((problem, offset)), "{text}");
         }
-        let broken: Vec<_> = Values::new(b"{}\xFF").collect();
+        let broken: Vec<_> = JsonValues::new(b"{}\xFF").collect();
         assert_eq!(broken.len(), 1);
-        assert_eq!(broken[0].as_ref().unwrap_err().problem, Problem::Utf8);
+        assert_eq!(broken[0].as_ref().unwrap_err().kind, JsonErrorKind::Utf8);
     }
 
     #[test]

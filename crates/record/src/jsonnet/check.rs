@@ -8,34 +8,34 @@ use rsjsonnet_lang::program::Program;
 use rsjsonnet_lang::token::{STokenKind, TokenKind};
 
 use super::engine;
-use super::message::Place;
-use crate::path::Path;
+use super::message::SourceSpan;
+use crate::path::CompiledPath;
 
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TemplateProblem {
+pub struct TemplateDiagnostic {
     /// Where in the text; `None` when it is the text as a whole.
-    pub place: Option<Place>,
+    pub span: Option<SourceSpan>,
     /// What is wrong, without a final dot.
     pub message: String,
 }
 
-impl fmt::Display for TemplateProblem {
+impl fmt::Display for TemplateDiagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
+        if let Some(place) = &self.span {
             write!(f, "{place} ")?;
         }
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for TemplateProblem {}
+impl std::error::Error for TemplateDiagnostic {}
 
 /// Checks templates: syntax, unknown variables, imports. For each the first problem, or `None`.
 /// Nothing is evaluated, so this always ends; it runs on a thread of its own, whose stack no
 /// template can exhaust.
 #[must_use]
-pub fn check_all(sources: Vec<&str>) -> Vec<Option<TemplateProblem>> {
+pub fn check_all(sources: Vec<&str>) -> Vec<Option<TemplateDiagnostic>> {
     if sources.is_empty() {
         return Vec::new();
     }
@@ -57,11 +57,11 @@ pub fn check_all(sources: Vec<&str>) -> Vec<Option<TemplateProblem>> {
             .ok()
     });
     checked.unwrap_or_else(|| {
-        let problem = TemplateProblem {
-            place: None,
+        let diagnostic = TemplateDiagnostic {
+            span: None,
             message: "the template can't be checked, no thread could be started".to_owned(),
         };
-        vec![Some(problem); count]
+        vec![Some(diagnostic); count]
     })
 }
 
@@ -69,28 +69,28 @@ fn check<'p>(
     arena: &'p Arena,
     program: &mut Program<'p>,
     source: &str,
-) -> Result<(), TemplateProblem> {
-    refuse(arena, source)?;
+) -> Result<(), TemplateDiagnostic> {
+    reject_unsafe(arena, source)?;
     engine::load_template(program, source)?;
     Ok(())
 }
 
 /// Refuses what must not even be parsed: texts that are too long, and imports.
-pub(super) fn refuse(arena: &Arena, source: &str) -> Result<(), TemplateProblem> {
+pub(super) fn reject_unsafe(arena: &Arena, source: &str) -> Result<(), TemplateDiagnostic> {
     let max = forebay_model::limits::TEMPLATE_CHARS_MAX;
     // The same bound as at the API; it is what keeps the recursion of the parser bounded.
     if source.chars().count() > max {
-        return Err(TemplateProblem {
-            place: None,
+        return Err(TemplateDiagnostic {
+            span: None,
             message: format!("Template is longer than {max} characters"),
         });
     }
-    refuse_tokens(arena, source)
+    reject_tokens(arena, source)
 }
 
 /// Refuses imports, and paths that are none where `Body` is called with a text. `import` is a keyword:
 /// as a token it can be nothing else.
-fn refuse_tokens(arena: &Arena, source: &str) -> Result<(), TemplateProblem> {
+fn reject_tokens(arena: &Arena, source: &str) -> Result<(), TemplateDiagnostic> {
     let strings = rsjsonnet_lang::interner::StrInterner::new();
     let mut spans = rsjsonnet_lang::span::SpanManager::new();
     let (context, _) = spans.insert_source_context(source.len());
@@ -107,17 +107,17 @@ fn refuse_tokens(arena: &Arena, source: &str) -> Result<(), TemplateProblem> {
             _ => continue,
         };
         let (_, start, end) = spans.get_span(token.span);
-        return Err(TemplateProblem {
-            place: Some(Place::of(source, start, end)),
+        return Err(TemplateDiagnostic {
+            span: Some(SourceSpan::from_byte_range(source, start, end)),
             message: format!("{word} is disabled"),
         });
     }
     let kinds: Vec<&TokenKind<'_, '_>> = tokens.iter().map(|t| &t.kind).collect();
     for (i, path) in paths_of_body(&kinds) {
-        if let Err(error) = Path::compile(path) {
+        if let Err(error) = CompiledPath::compile(path) {
             let span = tokens.get(i).map(|t| spans.get_span(t.span));
-            return Err(TemplateProblem {
-                place: span.map(|(_, start, end)| Place::of(source, start, end)),
+            return Err(TemplateDiagnostic {
+                span: span.map(|(_, start, end)| SourceSpan::from_byte_range(source, start, end)),
                 message: format!("path \"{path}\" is invalid: {error}"),
             });
         }

@@ -4,10 +4,10 @@ use rsjsonnet_lang::arena::Arena;
 use rsjsonnet_lang::program::{LoadError, Program, Thunk, Value};
 use rsjsonnet_lang::span::SpanContextId;
 
-use super::check::{self, TemplateProblem};
+use super::check::{self, TemplateDiagnostic};
 use super::manifest;
-use super::message::Origin;
-use super::natives::{Natives, PathCache, STD, Signature};
+use super::message::SpanOrigin;
+use super::natives::{NativeFunctions, NativeSignature, PathCache, STD};
 use super::{MAX_STACK, RESULT_MAX};
 use crate::context::RecordContext;
 use crate::error::TemplateError;
@@ -20,7 +20,7 @@ pub(super) const WRAPPER: &str =
 
 /// A Jsonnet evaluator with Forebay's functions. Strings that it has seen as keys stay in memory
 /// for as long as it lives, so one that has worked for long should be replaced.
-pub struct Engine<'p> {
+pub struct TemplateEngine<'p> {
     arena: &'p Arena,
     program: Program<'p>,
     /// The functions, in the order of [`WRAPPER`].
@@ -28,7 +28,7 @@ pub struct Engine<'p> {
     paths: PathCache,
 }
 
-impl std::fmt::Debug for Engine<'_> {
+impl std::fmt::Debug for TemplateEngine<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").finish_non_exhaustive()
     }
@@ -36,14 +36,14 @@ impl std::fmt::Debug for Engine<'_> {
 
 /// A compiled template of one [`TemplateEngine`].
 #[derive(Clone)]
-pub struct Compiled<'p> {
+pub struct CompiledTemplate<'p> {
     context: SpanContextId,
     function: Thunk<'p>,
     source: String,
     raw_string: bool,
 }
 
-impl std::fmt::Debug for Compiled<'_> {
+impl std::fmt::Debug for CompiledTemplate<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Compiled")
             .field("source", &self.source)
@@ -53,11 +53,11 @@ impl std::fmt::Debug for Compiled<'_> {
 
 /// Lends a new engine to `work`, on the calling thread. That thread needs a stack of
 /// [`super::COMPILE_STACK`] bytes if templates are compiled that nobody has vouched for.
-pub fn with_engine<R>(work: impl FnOnce(&mut Engine<'_>) -> R) -> R {
+pub fn with_engine<R>(work: impl FnOnce(&mut TemplateEngine<'_>) -> R) -> R {
     let arena = Arena::new();
     let mut program = Program::new(&arena);
     program.set_max_stack(MAX_STACK);
-    let mut engine = Engine {
+    let mut engine = TemplateEngine {
         arena: &arena,
         program,
         functions: Vec::new(),
@@ -83,23 +83,23 @@ fn load<'p>(
 pub(super) fn load_template<'p>(
     program: &mut Program<'p>,
     source: &str,
-) -> Result<(SpanContextId, Thunk<'p>), TemplateProblem> {
+) -> Result<(SpanContextId, Thunk<'p>), TemplateDiagnostic> {
     let (context, thunk) = load(program, &format!("{WRAPPER}{source}"));
-    let origin = Origin {
+    let origin = SpanOrigin {
         spans: program.span_manager(),
         context,
         source,
     };
     match thunk {
         Ok(thunk) => Ok((context, thunk)),
-        Err(e) => Err(origin.of_load_error(&e)),
+        Err(e) => Err(origin.load_diagnostic(&e)),
     }
 }
 
-impl<'p> Engine<'p> {
+impl<'p> TemplateEngine<'p> {
     /// One of our functions as a value: a native one, behind a function of Jsonnet where
     /// parameters can be left out.
-    fn define(&mut self, signature: &Signature) -> Thunk<'p> {
+    fn define(&mut self, signature: &NativeSignature) -> Thunk<'p> {
         let name = self.program.intern_str(signature.name);
         let params = signature.params.iter();
         let params: Vec<_> = params.map(|p| self.program.intern_str(p)).collect();
@@ -119,10 +119,10 @@ impl<'p> Engine<'p> {
         &mut self,
         source: &str,
         raw_string: bool,
-    ) -> Result<Compiled<'p>, TemplateProblem> {
-        check::refuse(self.arena, source)?;
+    ) -> Result<CompiledTemplate<'p>, TemplateDiagnostic> {
+        check::reject_unsafe(self.arena, source)?;
         let (context, function) = load_template(&mut self.program, source)?;
-        Ok(Compiled {
+        Ok(CompiledTemplate {
             context,
             function,
             source: source.to_owned(),
@@ -137,10 +137,10 @@ impl<'p> Engine<'p> {
     /// Whatever the program fails with, with its place in the template where that is known.
     pub fn evaluate(
         &mut self,
-        template: &Compiled<'p>,
+        template: &CompiledTemplate<'p>,
         record: &RecordContext,
     ) -> Result<Vec<u8>, TemplateError> {
-        let mut natives = Natives::new(record, &mut self.paths);
+        let mut natives = NativeFunctions::new(record, &mut self.paths);
         let result = self
             .program
             .eval_call(&template.function, &self.functions, &[], &mut natives);
@@ -148,12 +148,12 @@ impl<'p> Engine<'p> {
         let result = match result {
             Ok(value) => manifest::write(&value, template.raw_string, RESULT_MAX),
             Err(e) => {
-                let origin = Origin {
+                let origin = SpanOrigin {
                     spans: self.program.span_manager(),
                     context: template.context,
                     source: &template.source,
                 };
-                Err(origin.of_eval_error(&e, failed))
+                Err(origin.eval_error(&e, failed))
             }
         };
         self.program.maybe_gc();

@@ -17,7 +17,7 @@ pub(super) fn write(
     raw_string: bool,
     max: usize,
 ) -> Result<Vec<u8>, TemplateError> {
-    let mut writer = Writer {
+    let mut writer = ManifestWriter {
         out: Vec::new(),
         max,
     };
@@ -30,12 +30,12 @@ pub(super) fn write(
     Ok(writer.out)
 }
 
-struct Writer {
+struct ManifestWriter {
     out: Vec<u8>,
     max: usize,
 }
 
-impl Writer {
+impl ManifestWriter {
     fn check(&self) -> Result<(), TemplateError> {
         if self.out.len() > self.max {
             let message = format!("the template's result is larger than {} bytes", self.max);

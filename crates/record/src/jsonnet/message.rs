@@ -10,7 +10,7 @@ use rsjsonnet_lang::program::{
 use rsjsonnet_lang::span::{SpanContextId, SpanId, SpanManager};
 
 use super::MAX_STACK;
-use super::check::TemplateProblem;
+use super::check::TemplateDiagnostic;
 use super::engine::WRAPPER;
 use crate::error::TemplateError;
 
@@ -18,16 +18,16 @@ use crate::error::TemplateError;
 /// is not part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the type's text says what they are")]
-pub struct Place {
+pub struct SourceSpan {
     pub line: usize,
     pub column: usize,
     pub end_line: usize,
     pub end_column: usize,
 }
 
-impl Place {
+impl SourceSpan {
     /// Of bytes `start..end` of `source`.
-    pub(super) fn of(source: &str, start: usize, end: usize) -> Self {
+    pub(super) fn from_byte_range(source: &str, start: usize, end: usize) -> Self {
         let position = |at: usize| {
             let before = &source.as_bytes()[..at.min(source.len())];
             let line_start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
@@ -48,7 +48,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             line,
@@ -67,42 +67,42 @@ impl fmt::Display for Place {
 }
 
 /// The text that spans point into.
-pub(super) struct Origin<'a> {
+pub(super) struct SpanOrigin<'a> {
     pub(super) spans: &'a SpanManager,
     /// The template's own context: spans of the standard library have another.
     pub(super) context: SpanContextId,
     pub(super) source: &'a str,
 }
 
-impl Origin<'_> {
+impl SpanOrigin<'_> {
     /// The place of a span, if it is in the template itself.
-    fn place(&self, span: SpanId) -> Option<Place> {
+    fn source_span(&self, span: SpanId) -> Option<SourceSpan> {
         let (context, start, end) = self.spans.get_span(span);
         if context != self.context {
             return None;
         }
         let start = start.checked_sub(WRAPPER.len())?;
         let end = end.checked_sub(WRAPPER.len())?;
-        Some(Place::of(self.source, start, end))
+        Some(SourceSpan::from_byte_range(self.source, start, end))
     }
 
     /// What is wrong with a template that can't be loaded.
-    pub(super) fn of_load_error(&self, error: &LoadError) -> TemplateProblem {
+    pub(super) fn load_diagnostic(&self, error: &LoadError) -> TemplateDiagnostic {
         let (span, message) = match error {
-            LoadError::Lex(e) => of_lex_error(e),
+            LoadError::Lex(e) => lex_message(e),
             LoadError::Parse(ParseError::Expected { span, instead, .. }) => {
                 (*span, format!("Unexpected {}", token_text(instead)))
             }
-            LoadError::Analyze(e) => of_analyze_error(e),
+            LoadError::Analyze(e) => analyze_message(e),
         };
-        TemplateProblem {
-            place: self.place(span),
+        TemplateDiagnostic {
+            span: self.source_span(span),
             message,
         }
     }
 
     /// What an evaluation failed with. `native` is what our own function failed with.
-    pub(super) fn of_eval_error(
+    pub(super) fn eval_error(
         &self,
         error: &EvalError,
         native: Option<TemplateError>,
@@ -110,11 +110,11 @@ impl Origin<'_> {
         let (span, message) = match &error.kind {
             EvalErrorKind::NativeCallFailed => (None, None),
             kind => {
-                let (span, message) = of_kind(kind);
+                let (span, message) = eval_message(kind);
                 (span, Some(message))
             }
         };
-        let place = span.and_then(|s| self.place(s));
+        let place = span.and_then(|s| self.source_span(s));
         let place = place.or_else(|| self.innermost(&error.stack_trace));
         let mut result = match (message, native) {
             (None, Some(native)) => native,
@@ -132,7 +132,7 @@ impl Origin<'_> {
     }
 
     /// The innermost place of the stack that is in the template.
-    fn innermost(&self, stack: &[EvalStackTraceItem]) -> Option<Place> {
+    fn innermost(&self, stack: &[EvalStackTraceItem]) -> Option<SourceSpan> {
         stack.iter().rev().find_map(|item| {
             let span = match item {
                 EvalStackTraceItem::Expr { span }
@@ -143,12 +143,12 @@ impl Origin<'_> {
                 | EvalStackTraceItem::ObjectField { span, .. } => *span,
                 _ => None,
             };
-            self.place(span?)
+            self.source_span(span?)
         })
     }
 }
 
-fn of_lex_error(error: &LexError) -> (SpanId, String) {
+fn lex_message(error: &LexError) -> (SpanId, String) {
     let (span, text) = match error {
         LexError::InvalidChar { span, chr } => (*span, format!("Unexpected character {chr:?}")),
         LexError::InvalidUtf8 { span, .. } => (*span, "Invalid UTF-8".to_owned()),
@@ -188,7 +188,7 @@ fn token_text(token: &ActualToken) -> String {
     }
 }
 
-fn of_analyze_error(error: &AnalyzeError) -> (SpanId, String) {
+fn analyze_message(error: &AnalyzeError) -> (SpanId, String) {
     match error {
         AnalyzeError::UnknownVariable { span, name } => {
             (*span, format!("Unknown variable: {name}"))
@@ -239,7 +239,7 @@ fn type_name(kind: EvalErrorValueType) -> &'static str {
 }
 
 /// Place and text of what can go wrong while a template runs.
-fn of_kind(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
+fn eval_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
     use EvalErrorKind as E;
     match kind {
         E::StackOverflow => (None, format!("more than {MAX_STACK} calls deep")),
@@ -281,12 +281,12 @@ fn of_kind(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
             format!("too many arguments, there are {num_params} parameters"),
         ),
         E::Other { span, message } => (*span, message.clone()),
-        other => of_type_error(other),
+        other => type_message(other),
     }
 }
 
 /// The same for values of the wrong type.
-fn of_type_error(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
+fn type_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
     use EvalErrorKind as E;
     let (span, text) = match kind {
         E::InvalidIndexedType { span, got_type } => {
@@ -319,13 +319,13 @@ fn of_type_error(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
         }
         E::NumericIndexIsNotValid { span, index } => (*span, format!("{index} is no valid index")),
         E::RepeatedFieldName { span, name } => (*span, format!("field {name} is defined twice")),
-        other => return of_operand_error(other),
+        other => return operand_message(other),
     };
     (Some(span), text)
 }
 
 /// The same for operators and functions.
-fn of_operand_error(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
+fn operand_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
     use EvalErrorKind as E;
     match kind {
         E::CalleeIsNotFunction { span, got_type } => {

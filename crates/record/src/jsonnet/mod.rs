@@ -15,9 +15,9 @@ mod strftime;
 
 use sha2::Digest;
 
-pub use check::{TemplateProblem, check_all};
-pub use engine::{Compiled, Engine, with_engine};
-pub use message::Place;
+pub use check::{TemplateDiagnostic, check_all};
+pub use engine::{CompiledTemplate, TemplateEngine, with_engine};
+pub use message::SourceSpan;
 pub use strftime::{FormatError, strftime};
 
 /// Calls and nested values that a template may have open at once, as in the reference service.
@@ -37,24 +37,24 @@ pub struct TemplateId(pub [u8; 16]);
 
 /// A template column's program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
+pub struct TemplateProgram {
     id: TemplateId,
     source: String,
     raw_string: bool,
-    uses: Uses,
+    uses: TemplateUses,
 }
 
 /// Which parts of a record a template can look at. What none of a record's templates look at need
 /// not be sent to where they are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uses {
+pub struct TemplateUses {
     /// `Body…`
     pub body: bool,
     /// `Header…`
     pub headers: bool,
 }
 
-impl Template {
+impl TemplateProgram {
     /// Takes a program that has been checked. `raw_string`: a result that is a string loses its
     /// JSON quotes.
     #[must_use]
@@ -67,7 +67,7 @@ impl Template {
         // A word that occurs nowhere can't be called; `std.native` needs the name as a string.
         // Escapes in such a string could hide it, so they count as everything.
         let hidden = source.contains("native");
-        let uses = Uses {
+        let uses = TemplateUses {
             body: hidden || source.contains("Body"),
             headers: hidden || source.contains("Header"),
         };
@@ -99,7 +99,7 @@ impl Template {
 
     /// What it looks at.
     #[must_use]
-    pub fn uses(&self) -> Uses {
+    pub fn uses(&self) -> TemplateUses {
         self.uses
     }
 }

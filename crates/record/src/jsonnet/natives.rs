@@ -24,15 +24,15 @@ use rsjsonnet_lang::program::{
 use rsjsonnet_lang::span::SpanId;
 
 use super::strftime::{DEFAULT_FORMAT, strftime};
-use crate::body::{self, BodyError, BodyFormat};
+use crate::body::{self, BodyFormat, BodyParseError};
 use crate::context::RecordContext;
 use crate::error::{RecordErrorKind, TemplateError};
 use crate::form;
-use crate::json::{Document, Kind, NodeId, unescape};
-use crate::path::{Path, Selected};
+use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
+use crate::path::{CompiledPath, OwnedSelection};
 
 /// A function: its native part, and the expression that is bound to its name.
-pub(super) struct Signature {
+pub(super) struct NativeSignature {
     pub(super) name: &'static str,
     pub(super) params: &'static [&'static str],
     pub(super) wrapper: &'static str,
@@ -40,43 +40,43 @@ pub(super) struct Signature {
 
 /// In the order of [`super::engine::WRAPPER`]. A parameter that was left out arrives as a function,
 /// which is a value that no JSON default can be.
-pub(super) const SIGNATURES: &[Signature] = &[
-    Signature {
+pub(super) const SIGNATURES: &[NativeSignature] = &[
+    NativeSignature {
         name: "Body",
         params: &["path", "default"],
         wrapper: r#"local n = std.native("Body"), none = function() null; function(path=none, default=none) n(path, default)"#,
     },
-    Signature {
+    NativeSignature {
         name: "BodyAll",
         params: &["name"],
         wrapper: r#"std.native("BodyAll")"#,
     },
-    Signature {
+    NativeSignature {
         name: "BodyStr",
         params: &[],
         wrapper: r#"std.native("BodyStr")"#,
     },
-    Signature {
+    NativeSignature {
         name: "BodyText",
         params: &["path", "default"],
         wrapper: r#"local n = std.native("BodyText"), none = function() null; function(path=none, default=none) n(path, default)"#,
     },
-    Signature {
+    NativeSignature {
         name: "Header",
         params: &["name", "default"],
         wrapper: r#"local n = std.native("Header"), none = function() null; function(name=none, default=none) n(name, default)"#,
     },
-    Signature {
+    NativeSignature {
         name: "HeaderStr",
         params: &[],
         wrapper: r#"std.native("HeaderStr")"#,
     },
-    Signature {
+    NativeSignature {
         name: "Ip",
         params: &[],
         wrapper: r#"std.native("Ip")"#,
     },
-    Signature {
+    NativeSignature {
         name: "Now",
         params: &["format"],
         wrapper: r#"local n = std.native("Now"), none = function() null; function(format=none) n(format)"#,
@@ -85,7 +85,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
 
 /// What the standard library has in place of what its library does otherwise than Jsonnet: folds over
 /// strings, types that have to be checked, and repeated keys, of which the first counts as everywhere.
-pub(super) const STD: Signature = Signature {
+pub(super) const STD: NativeSignature = NativeSignature {
     name: "parseJson",
     params: &["str"],
     wrapper: r#"
@@ -108,17 +108,17 @@ base {
 /// Paths that templates asked for, compiled. Emptied when there are many: a template may compute
 /// its paths.
 #[derive(Debug, Default)]
-pub(super) struct PathCache(HashMap<String, Path>);
+pub(super) struct PathCache(HashMap<String, CompiledPath>);
 
 const PATHS_MAX: usize = 1024;
 
 impl PathCache {
-    fn get(&mut self, path: &str) -> Result<&Path, TemplateError> {
+    fn get(&mut self, path: &str) -> Result<&CompiledPath, TemplateError> {
         if !self.0.contains_key(path) {
             if self.0.len() >= PATHS_MAX {
                 self.0.clear();
             }
-            let compiled = Path::compile(path).map_err(|error| {
+            let compiled = CompiledPath::compile(path).map_err(|error| {
                 TemplateError::program(format!("path \"{path}\" is invalid: {error}"))
             })?;
             self.0.insert(path.to_owned(), compiled);
@@ -129,14 +129,14 @@ impl PathCache {
 }
 
 /// One evaluation's view of its record.
-pub(super) struct Natives<'a> {
+pub(super) struct NativeFunctions<'a> {
     record: &'a RecordContext,
     paths: &'a mut PathCache,
     /// Why a call failed: the evaluator's own error can't say.
     pub(super) failed: Option<TemplateError>,
 }
 
-impl<'a> Natives<'a> {
+impl<'a> NativeFunctions<'a> {
     pub(super) fn new(record: &'a RecordContext, paths: &'a mut PathCache) -> Self {
         Self {
             record,
@@ -201,7 +201,7 @@ impl<'a> Natives<'a> {
         program: &mut Program<'p>,
         path: &Value<'p>,
         default: &Value<'p>,
-        read: Reading<'p>,
+        read: NodeConverter<'p>,
     ) -> Result<Value<'p>, TemplateError> {
         let path = optional(path)?;
         let document = self.record.document().map_err(|e| TemplateError {
@@ -218,17 +218,17 @@ impl<'a> Natives<'a> {
             message: format!("path \"{path_text}\" {error}"),
         })?;
         match selected {
-            Selected::One(found) => read(program, document, found),
-            Selected::Many(nodes) => {
+            OwnedSelection::One(found) => read(program, document, found),
+            OwnedSelection::Many(nodes) => {
                 let nodes = nodes.into_iter();
                 let items: Result<Vec<_>, _> =
                     nodes.map(|node| read(program, document, node)).collect();
                 Ok(program.make_array(&items?))
             }
-            Selected::Nothing if !default.is_function() => Ok(default.clone()),
-            Selected::Nothing if !path.is_singular() => Ok(program.make_array(&[])),
-            Selected::Nothing => {
-                let note = body::note(self.record);
+            OwnedSelection::Nothing if !default.is_function() => Ok(default.clone()),
+            OwnedSelection::Nothing if !path.is_singular() => Ok(program.make_array(&[])),
+            OwnedSelection::Nothing => {
+                let note = body::not_found_hint(self.record);
                 let message = format!("path \"{path_text}\" not found in the body{note}");
                 Err(TemplateError {
                     kind: RecordErrorKind::PathNotFound,
@@ -239,7 +239,7 @@ impl<'a> Natives<'a> {
     }
 }
 
-impl Natives<'_> {
+impl NativeFunctions<'_> {
     /// What paths leave out: the fields and keys that another one of the same name replaces.
     fn body_all<'p>(
         &self,
@@ -247,17 +247,17 @@ impl Natives<'_> {
         name: &Value<'p>,
     ) -> Result<Value<'p>, TemplateError> {
         let name = optional(name)?.unwrap_or_default();
-        let refused = |e: &BodyError| TemplateError {
+        let rejected = |e: &BodyParseError| TemplateError {
             kind: e.kind(),
             message: e.to_string(),
         };
-        let document = self.record.document().map_err(refused)?;
+        let document = self.record.document().map_err(rejected)?;
         if *self.record.format() == BodyFormat::Form && !document.is_of(self.record.body()) {
-            let values = form::all(self.record.body(), &name).map_err(|e| refused(&e.into()))?;
+            let values = form::all(self.record.body(), &name).map_err(|e| rejected(&e.into()))?;
             let values: Vec<_> = values.iter().map(|v| Value::string(v)).collect();
             return Ok(program.make_array(&values));
         }
-        if document.kind(document.root()) != Kind::Object {
+        if document.kind(document.root()) != JsonKind::Object {
             return Ok(program.make_array(&[]));
         }
         let entries = document.entries(document.root());
@@ -281,15 +281,16 @@ fn optional(value: &Value<'_>) -> Result<Option<String>, TemplateError> {
 }
 
 /// What becomes of a part of the body.
-type Reading<'p> = fn(&mut Program<'p>, &Document, NodeId) -> Result<Value<'p>, TemplateError>;
+type NodeConverter<'p> =
+    fn(&mut Program<'p>, &JsonDocument, JsonNodeId) -> Result<Value<'p>, TemplateError>;
 
 /// A part of the body as its text: nothing of a number is lost.
 fn to_text<'p>(
     _: &mut Program<'p>,
-    document: &Document,
-    at: NodeId,
+    document: &JsonDocument,
+    at: JsonNodeId,
 ) -> Result<Value<'p>, TemplateError> {
-    if document.kind(at) == Kind::String {
+    if document.kind(at) == JsonKind::String {
         return Ok(with_string(document, at, Value::string));
     }
     let mut text = Vec::new();
@@ -303,11 +304,11 @@ fn parse_json<'p>(program: &mut Program<'p>, text: &Value<'p>) -> Result<Value<'
         let message = "std.parseJson takes a string";
         return Err(TemplateError::program(message));
     };
-    match Document::parse(text.into_bytes().into()) {
+    match JsonDocument::parse(text.into_bytes().into()) {
         Ok(document) => to_value(program, &document, document.root()),
         Err(e) => Err(TemplateError::program(format!(
             "std.parseJson: {} at line {}, character {}",
-            e.problem_text().replace("the body", "the text"),
+            e.kind_text().replace("the body", "the text"),
             e.line,
             e.column
         ))),
@@ -317,13 +318,13 @@ fn parse_json<'p>(program: &mut Program<'p>, text: &Value<'p>) -> Result<Value<'
 /// A part of the body as a value. Recursion is bounded by the document's depth.
 fn to_value<'p>(
     program: &mut Program<'p>,
-    document: &Document,
-    at: NodeId,
+    document: &JsonDocument,
+    at: JsonNodeId,
 ) -> Result<Value<'p>, TemplateError> {
     Ok(match document.kind(at) {
-        Kind::Null => Value::null(),
-        Kind::Bool => Value::bool(document.text(at) == b"true"),
-        Kind::Number => {
+        JsonKind::Null => Value::null(),
+        JsonKind::Bool => Value::bool(document.text(at) == b"true"),
+        JsonKind::Number => {
             let text = String::from_utf8_lossy(document.text(at));
             match text.parse::<f64>() {
                 Ok(number) if number.is_finite() => Value::number(number),
@@ -333,15 +334,15 @@ fn to_value<'p>(
                 }
             }
         }
-        Kind::String => with_string(document, at, Value::string),
-        Kind::Array => {
+        JsonKind::String => with_string(document, at, Value::string),
+        JsonKind::Array => {
             let members = document.members(at);
             let items: Result<Vec<_>, _> = members
                 .map(|item| to_value(program, document, item))
                 .collect();
             program.make_array(&items?)
         }
-        Kind::Object => {
+        JsonKind::Object => {
             let mut fields: Vec<(InternedStr<'p>, Value<'p>)> = Vec::new();
             let mut seen = std::collections::HashSet::new();
             for (key, value) in document.entries(at) {
@@ -356,7 +357,7 @@ fn to_value<'p>(
     })
 }
 
-fn with_string<R>(document: &Document, at: NodeId, use_it: impl FnOnce(&str) -> R) -> R {
+fn with_string<R>(document: &JsonDocument, at: JsonNodeId, use_it: impl FnOnce(&str) -> R) -> R {
     match document.string(at) {
         (text, false) => use_it(&String::from_utf8_lossy(text)),
         (text, true) => {
@@ -367,7 +368,7 @@ fn with_string<R>(document: &Document, at: NodeId, use_it: impl FnOnce(&str) -> 
     }
 }
 
-impl<'p> Callbacks<'p> for Natives<'_> {
+impl<'p> Callbacks<'p> for NativeFunctions<'_> {
     fn import(
         &mut self,
         _: &mut Program<'p>,

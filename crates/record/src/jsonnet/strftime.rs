@@ -43,7 +43,7 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// A moment in its parts.
-struct Parts {
+struct TimeParts {
     year: i16,
     month: i8,
     day: i8,
@@ -64,7 +64,7 @@ struct Parts {
 /// # Errors
 /// If the format has another letter behind a `%`, or nothing.
 pub fn strftime(at: Timestamp, format: &str) -> Result<String, FormatError> {
-    let parts = Parts::of(at);
+    let parts = TimeParts::from_timestamp(at);
     let mut out = String::with_capacity(format.len() + 16);
     let mut chars = format.chars();
     while let Some(c) = chars.next() {
@@ -77,8 +77,8 @@ pub fn strftime(at: Timestamp, format: &str) -> Result<String, FormatError> {
     Ok(out)
 }
 
-impl Parts {
-    fn of(at: Timestamp) -> Self {
+impl TimeParts {
+    fn from_timestamp(at: Timestamp) -> Self {
         // `Timestamp` keeps within what the calendar takes.
         let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
         let time = jiff::tz::Offset::UTC.to_datetime(moment);

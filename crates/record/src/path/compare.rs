@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::eval::{Steps, TooCostly};
-use super::query::Comparison;
-use crate::json::{Document, Kind, NodeId, unescape};
+use super::eval::{StepCounter, TooCostly};
+use super::query::ComparisonOperator;
+use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
 
 /// A value that is compared.
 #[derive(Clone, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum ComparableValue<'a> {
     /// No value at all.
     Nothing,
     Null,
@@ -21,22 +21,22 @@ pub(super) enum Value<'a> {
     /// Without escapes.
     Text(Cow<'a, [u8]>),
     /// An array or an object.
-    Container(NodeId),
+    Container(JsonNodeId),
 }
 
-impl<'a> Value<'a> {
-    pub(super) fn of(document: &'a Document, node: NodeId) -> Self {
+impl<'a> ComparableValue<'a> {
+    pub(super) fn from_node(document: &'a JsonDocument, node: JsonNodeId) -> Self {
         match document.kind(node) {
-            Kind::Null => Self::Null,
-            Kind::Bool => Self::Bool(document.text(node) == b"true"),
-            Kind::Number => Self::Number(Cow::Borrowed(document.text(node))),
-            Kind::String => Self::Text(plain(document, node)),
-            Kind::Array | Kind::Object => Self::Container(node),
+            JsonKind::Null => Self::Null,
+            JsonKind::Bool => Self::Bool(document.text(node) == b"true"),
+            JsonKind::Number => Self::Number(Cow::Borrowed(document.text(node))),
+            JsonKind::String => Self::Text(plain(document, node)),
+            JsonKind::Array | JsonKind::Object => Self::Container(node),
         }
     }
 }
 
-fn plain(document: &Document, string: NodeId) -> Cow<'_, [u8]> {
+fn plain(document: &JsonDocument, string: JsonNodeId) -> Cow<'_, [u8]> {
     match document.string(string) {
         (text, false) => Cow::Borrowed(text),
         (text, true) => {
@@ -49,55 +49,60 @@ fn plain(document: &Document, string: NodeId) -> Cow<'_, [u8]> {
 
 /// Whether a comparison is true.
 pub(super) fn holds(
-    document: &Document,
-    left: &Value<'_>,
-    comparison: Comparison,
-    right: &Value<'_>,
-    steps: &mut Steps,
+    document: &JsonDocument,
+    left: &ComparableValue<'_>,
+    comparison: ComparisonOperator,
+    right: &ComparableValue<'_>,
+    steps: &mut StepCounter,
 ) -> Result<bool, TooCostly> {
     let mut equal = || equal(document, left, right, steps);
     Ok(match comparison {
-        Comparison::Equal => equal()?,
-        Comparison::NotEqual => !equal()?,
-        Comparison::Less => order(left, right) == Some(Ordering::Less),
-        Comparison::Greater => order(left, right) == Some(Ordering::Greater),
-        Comparison::LessOrEqual => order(left, right) == Some(Ordering::Less) || equal()?,
-        Comparison::GreaterOrEqual => order(left, right) == Some(Ordering::Greater) || equal()?,
+        ComparisonOperator::Equal => equal()?,
+        ComparisonOperator::NotEqual => !equal()?,
+        ComparisonOperator::Less => order(left, right) == Some(Ordering::Less),
+        ComparisonOperator::Greater => order(left, right) == Some(Ordering::Greater),
+        ComparisonOperator::LessOrEqual => order(left, right) == Some(Ordering::Less) || equal()?,
+        ComparisonOperator::GreaterOrEqual => {
+            order(left, right) == Some(Ordering::Greater) || equal()?
+        }
     })
 }
 
 /// The order of two numbers or two texts; others have none.
-fn order(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
+fn order(left: &ComparableValue<'_>, right: &ComparableValue<'_>) -> Option<Ordering> {
     match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Some(Decimal::of(a).cmp(&Decimal::of(b))),
+        (ComparableValue::Number(a), ComparableValue::Number(b)) => {
+            Some(DecimalNumber::from_text(a).cmp(&DecimalNumber::from_text(b)))
+        }
         // The order of UTF-8 is that of the characters.
-        (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
+        (ComparableValue::Text(a), ComparableValue::Text(b)) => Some(a.cmp(b)),
         _ => None,
     }
 }
 
 fn equal(
-    document: &Document,
-    left: &Value<'_>,
-    right: &Value<'_>,
-    steps: &mut Steps,
+    document: &JsonDocument,
+    left: &ComparableValue<'_>,
+    right: &ComparableValue<'_>,
+    steps: &mut StepCounter,
 ) -> Result<bool, TooCostly> {
     steps.take(1)?;
     Ok(match (left, right) {
-        (Value::Nothing, Value::Nothing) | (Value::Null, Value::Null) => true,
-        (Value::Bool(a), Value::Bool(b)) => a == b,
-        (Value::Number(a), Value::Number(b)) => {
+        (ComparableValue::Nothing, ComparableValue::Nothing)
+        | (ComparableValue::Null, ComparableValue::Null) => true,
+        (ComparableValue::Bool(a), ComparableValue::Bool(b)) => a == b,
+        (ComparableValue::Number(a), ComparableValue::Number(b)) => {
             steps.take_bytes(a.len() + b.len())?;
-            Decimal::of(a).cmp(&Decimal::of(b)) == Ordering::Equal
+            DecimalNumber::from_text(a).cmp(&DecimalNumber::from_text(b)) == Ordering::Equal
         }
-        (Value::Text(a), Value::Text(b)) => {
+        (ComparableValue::Text(a), ComparableValue::Text(b)) => {
             steps.take_bytes(a.len().min(b.len()))?;
             a == b
         }
-        (Value::Container(a), Value::Container(b)) => {
+        (ComparableValue::Container(a), ComparableValue::Container(b)) => {
             match (document.kind(*a), document.kind(*b)) {
-                (Kind::Array, Kind::Array) => equal_arrays(document, *a, *b, steps)?,
-                (Kind::Object, Kind::Object) => equal_objects(document, *a, *b, steps)?,
+                (JsonKind::Array, JsonKind::Array) => equal_arrays(document, *a, *b, steps)?,
+                (JsonKind::Object, JsonKind::Object) => equal_objects(document, *a, *b, steps)?,
                 _ => false,
             }
         }
@@ -107,17 +112,20 @@ fn equal(
 
 /// Recursion is bounded by the document's depth.
 fn equal_arrays(
-    document: &Document,
-    left: NodeId,
-    right: NodeId,
-    steps: &mut Steps,
+    document: &JsonDocument,
+    left: JsonNodeId,
+    right: JsonNodeId,
+    steps: &mut StepCounter,
 ) -> Result<bool, TooCostly> {
     let (mut left, mut right) = (document.members(left), document.members(right));
     loop {
         match (left.next(), right.next()) {
             (None, None) => return Ok(true),
             (Some(a), Some(b)) => {
-                let (a, b) = (Value::of(document, a), Value::of(document, b));
+                let (a, b) = (
+                    ComparableValue::from_node(document, a),
+                    ComparableValue::from_node(document, b),
+                );
                 if !equal(document, &a, &b, steps)? {
                     return Ok(false);
                 }
@@ -128,10 +136,10 @@ fn equal_arrays(
 }
 
 fn equal_objects(
-    document: &Document,
-    left: NodeId,
-    right: NodeId,
-    steps: &mut Steps,
+    document: &JsonDocument,
+    left: JsonNodeId,
+    right: JsonNodeId,
+    steps: &mut StepCounter,
 ) -> Result<bool, TooCostly> {
     let (left, right) = (
         firsts(document, left, steps)?,
@@ -144,7 +152,10 @@ fn equal_objects(
         let Some(b) = right.get(key) else {
             return Ok(false);
         };
-        let (a, b) = (Value::of(document, *a), Value::of(document, *b));
+        let (a, b) = (
+            ComparableValue::from_node(document, *a),
+            ComparableValue::from_node(document, *b),
+        );
         if !equal(document, &a, &b, steps)? {
             return Ok(false);
         }
@@ -154,10 +165,10 @@ fn equal_objects(
 
 /// The first value of each key.
 fn firsts<'a>(
-    document: &'a Document,
-    object: NodeId,
-    steps: &mut Steps,
-) -> Result<HashMap<Cow<'a, [u8]>, NodeId>, TooCostly> {
+    document: &'a JsonDocument,
+    object: JsonNodeId,
+    steps: &mut StepCounter,
+) -> Result<HashMap<Cow<'a, [u8]>, JsonNodeId>, TooCostly> {
     let mut firsts = HashMap::new();
     for (key, value) in document.entries(object) {
         steps.take(4)?;
@@ -169,18 +180,18 @@ fn firsts<'a>(
 
 /// A number as its sign, its digits, and the power of ten of the first of them.
 #[derive(Debug)]
-struct Decimal<'a> {
+struct DecimalNumber<'a> {
     is_negative: bool,
     /// Place of the first digit before the point; nothing for zero.
-    place: i128,
+    magnitude: i128,
     /// From the first that is not zero to the last that is not.
     whole: &'a [u8],
     fraction: &'a [u8],
 }
 
-impl<'a> Decimal<'a> {
+impl<'a> DecimalNumber<'a> {
     /// Of the text of a JSON number.
-    fn of(text: &'a [u8]) -> Self {
+    fn from_text(text: &'a [u8]) -> Self {
         let (is_negative, text) = match text.strip_prefix(b"-") {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -197,7 +208,7 @@ impl<'a> Decimal<'a> {
         let zeros = |digits: &[u8]| digits.iter().take_while(|b| **b == b'0').count();
         let whole = &whole[zeros(whole)..];
         let fraction = trim_end(fraction);
-        let (whole, fraction, place) = if whole.is_empty() {
+        let (whole, fraction, magnitude) = if whole.is_empty() {
             let leading = zeros(fraction);
             (whole, &fraction[leading..], -(leading as i128))
         } else if fraction.is_empty() {
@@ -208,14 +219,14 @@ impl<'a> Decimal<'a> {
         if whole.is_empty() && fraction.is_empty() {
             return Self {
                 is_negative: false,
-                place: i128::MIN,
+                magnitude: i128::MIN,
                 whole,
                 fraction,
             };
         }
         Self {
             is_negative,
-            place: place.saturating_add(exponent),
+            magnitude: magnitude.saturating_add(exponent),
             whole,
             fraction,
         }
@@ -232,8 +243,8 @@ impl<'a> Decimal<'a> {
             (false, false) => 1,
         };
         let sizes = || {
-            let places = self.place.cmp(&other.place);
-            places.then_with(|| self.digits().cmp(other.digits()))
+            let by_magnitude = self.magnitude.cmp(&other.magnitude);
+            by_magnitude.then_with(|| self.digits().cmp(other.digits()))
         };
         sign(self)
             .cmp(&sign(other))
@@ -294,7 +305,8 @@ mod tests {
         ];
         for (i, a) in sorted.iter().enumerate() {
             for (j, b) in sorted.iter().enumerate() {
-                let found = Decimal::of(a.as_bytes()).cmp(&Decimal::of(b.as_bytes()));
+                let found = DecimalNumber::from_text(a.as_bytes())
+                    .cmp(&DecimalNumber::from_text(b.as_bytes()));
                 assert_eq!(found, i.cmp(&j), "{a} {b}");
             }
         }
@@ -310,7 +322,10 @@ mod tests {
             ("-120", "-1.2e2"),
             ("1010", "1.01e3"),
         ] {
-            let (a, b) = (Decimal::of(a.as_bytes()), Decimal::of(b.as_bytes()));
+            let (a, b) = (
+                DecimalNumber::from_text(a.as_bytes()),
+                DecimalNumber::from_text(b.as_bytes()),
+            );
             assert_eq!(a.cmp(&b), Ordering::Equal, "{a:?} {b:?}");
         }
     }

@@ -8,11 +8,11 @@
 
 use std::borrow::Cow;
 
-use super::compare::{self, Value};
-use super::iregexp::Pattern;
-use super::query::{Logical, Operand, PatternOf, Query, Selector};
-use super::{Step, key_of};
-use crate::json::{Document, Kind, NodeId};
+use super::compare::{self, ComparableValue};
+use super::iregexp::CompiledPattern;
+use super::query::{FilterOperand, LogicalExpression, PathQuery, PatternOperand, QuerySelector};
+use super::{PathStep, key_of};
+use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
 /// Steps that each document has.
 const STEPS_MIN: u64 = 10_000;
@@ -30,7 +30,7 @@ const SEARCH: u64 = 16;
 
 /// Steps that all queries of a mapping may take together on a document: 10,000 and 16 for each byte.
 #[must_use]
-pub fn steps_max(document: &Document) -> u64 {
+pub fn steps_max(document: &JsonDocument) -> u64 {
     let bytes = document.text(document.root()).len() as u64;
     STEPS_MIN + bytes * STEPS_PER_BYTE
 }
@@ -47,18 +47,18 @@ pub struct TooCostly {
 
 /// Steps that are left.
 #[derive(Debug)]
-pub(super) struct Steps {
-    left: u64,
+pub(super) struct StepCounter {
+    remaining: u64,
     max: u64,
 }
 
-impl Steps {
+impl StepCounter {
     pub(super) fn take(&mut self, steps: u64) -> Result<(), TooCostly> {
-        match self.left.checked_sub(steps) {
-            Some(left) => self.left = left,
+        match self.remaining.checked_sub(steps) {
+            Some(left) => self.remaining = left,
             None => {
                 // Whoever comes later has none either.
-                self.left = 0;
+                self.remaining = 0;
                 return Err(TooCostly { max: self.max });
             }
         }
@@ -72,27 +72,30 @@ impl Steps {
 }
 
 /// Evaluates queries on one document.
-pub(super) struct Evaluation<'a> {
-    document: &'a Document,
-    steps: Steps,
+pub(super) struct QueryEvaluator<'a> {
+    document: &'a JsonDocument,
+    steps: StepCounter,
     scratch: Vec<u8>,
     /// The last pattern that came from the document, and what became of it.
-    pattern: Option<(Vec<u8>, bool, Option<Pattern>)>,
+    pattern: Option<(Vec<u8>, bool, Option<CompiledPattern>)>,
 }
 
-impl<'a> Evaluation<'a> {
-    pub(super) fn new(document: &'a Document) -> Self {
+impl<'a> QueryEvaluator<'a> {
+    pub(super) fn new(document: &'a JsonDocument) -> Self {
         let max = steps_max(document);
         Self {
             document,
-            steps: Steps { left: max, max },
+            steps: StepCounter {
+                remaining: max,
+                max,
+            },
             scratch: Vec::new(),
             pattern: None,
         }
     }
 
     /// All that the query selects, in its order; what is selected twice is there twice.
-    pub(super) fn run(&mut self, query: &Query) -> Result<Vec<NodeId>, TooCostly> {
+    pub(super) fn run(&mut self, query: &PathQuery) -> Result<Vec<JsonNodeId>, TooCostly> {
         let nodes = self.nodes(query, self.document.root())?;
         // Whoever asked copies them.
         for node in &nodes {
@@ -101,14 +104,18 @@ impl<'a> Evaluation<'a> {
         Ok(nodes)
     }
 
-    fn start(&self, query: &Query, current: NodeId) -> NodeId {
+    fn start(&self, query: &PathQuery, current: JsonNodeId) -> JsonNodeId {
         match query.from_root {
             true => self.document.root(),
             false => current,
         }
     }
 
-    fn nodes(&mut self, query: &Query, current: NodeId) -> Result<Vec<NodeId>, TooCostly> {
+    fn nodes(
+        &mut self,
+        query: &PathQuery,
+        current: JsonNodeId,
+    ) -> Result<Vec<JsonNodeId>, TooCostly> {
         if let Some(steps) = &query.singular {
             let node = self.one(steps, self.start(query, current))?;
             return Ok(node.into_iter().collect());
@@ -129,12 +136,16 @@ impl<'a> Evaluation<'a> {
         Ok(nodes)
     }
 
-    fn one(&mut self, steps: &[Step], start: NodeId) -> Result<Option<NodeId>, TooCostly> {
+    fn one(
+        &mut self,
+        steps: &[PathStep],
+        start: JsonNodeId,
+    ) -> Result<Option<JsonNodeId>, TooCostly> {
         let mut at = start;
         for step in steps {
             let found = match (self.document.kind(at), &step.key, step.index) {
-                (Kind::Object, Some(key), _) => self.member(at, key)?,
-                (Kind::Array, _, Some(index)) => self.element(at, index)?,
+                (JsonKind::Object, Some(key), _) => self.member(at, key)?,
+                (JsonKind::Array, _, Some(index)) => self.element(at, index)?,
                 _ => None,
             };
             match found {
@@ -145,7 +156,7 @@ impl<'a> Evaluation<'a> {
         Ok(Some(at))
     }
 
-    fn member(&mut self, object: NodeId, key: &[u8]) -> Result<Option<NodeId>, TooCostly> {
+    fn member(&mut self, object: JsonNodeId, key: &[u8]) -> Result<Option<JsonNodeId>, TooCostly> {
         let mut looked_at = 1;
         let mut found = None;
         for (name, value) in self.document.entries(object) {
@@ -159,7 +170,7 @@ impl<'a> Evaluation<'a> {
         Ok(found)
     }
 
-    fn element(&mut self, array: NodeId, index: i64) -> Result<Option<NodeId>, TooCostly> {
+    fn element(&mut self, array: JsonNodeId, index: i64) -> Result<Option<JsonNodeId>, TooCostly> {
         // One that is counted from the end is looked for twice.
         let members = match usize::try_from(index) {
             Ok(index) => self.document.members(array).take(index).count() as u64,
@@ -172,31 +183,31 @@ impl<'a> Evaluation<'a> {
     /// Adds what the selectors select of a value's members.
     fn select(
         &mut self,
-        node: NodeId,
-        selectors: &[Selector],
-        out: &mut Vec<NodeId>,
+        node: JsonNodeId,
+        selectors: &[QuerySelector],
+        out: &mut Vec<JsonNodeId>,
     ) -> Result<(), TooCostly> {
         self.steps.take(1)?;
         let kind = self.document.kind(node);
-        if !matches!(kind, Kind::Array | Kind::Object) {
+        if !matches!(kind, JsonKind::Array | JsonKind::Object) {
             return Ok(());
         }
         for selector in selectors {
             let found = match (selector, kind) {
-                (Selector::Name(name), Kind::Object) => self.member(node, name)?,
-                (Selector::Index(index), Kind::Array) => self.element(node, *index)?,
-                (Selector::Slice { start, end, step }, Kind::Array) => {
+                (QuerySelector::Name(name), JsonKind::Object) => self.member(node, name)?,
+                (QuerySelector::Index(index), JsonKind::Array) => self.element(node, *index)?,
+                (QuerySelector::Slice { start, end, step }, JsonKind::Array) => {
                     self.slice(node, *start, *end, *step, out)?;
                     None
                 }
-                (Selector::Wildcard, _) => {
+                (QuerySelector::Wildcard, _) => {
                     for value in self.document.values(node) {
                         self.steps.take(NODE)?;
                         out.push(value);
                     }
                     None
                 }
-                (Selector::Filter(logical), _) => {
+                (QuerySelector::Filter(logical), _) => {
                     for value in self.document.values(node) {
                         self.steps.take(1)?;
                         if self.is_true(logical, value)? {
@@ -218,13 +229,13 @@ impl<'a> Evaluation<'a> {
 
     fn slice(
         &mut self,
-        array: NodeId,
+        array: JsonNodeId,
         start: Option<i64>,
         end: Option<i64>,
         step: i64,
-        out: &mut Vec<NodeId>,
+        out: &mut Vec<JsonNodeId>,
     ) -> Result<(), TooCostly> {
-        let members: Vec<NodeId> = self.document.members(array).collect();
+        let members: Vec<JsonNodeId> = self.document.members(array).collect();
         self.steps.take(members.len() as u64 * NODE)?;
         // A document has fewer than 4 G nodes.
         let length = i64::try_from(members.len()).unwrap_or(i64::MAX);
@@ -250,10 +261,14 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    fn is_true(&mut self, logical: &Logical, current: NodeId) -> Result<bool, TooCostly> {
+    fn is_true(
+        &mut self,
+        logical: &LogicalExpression,
+        current: JsonNodeId,
+    ) -> Result<bool, TooCostly> {
         self.steps.take(1)?;
         match logical {
-            Logical::Or(all) => {
+            LogicalExpression::Or(all) => {
                 for one in all {
                     if self.is_true(one, current)? {
                         return Ok(true);
@@ -261,7 +276,7 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(false)
             }
-            Logical::And(all) => {
+            LogicalExpression::And(all) => {
                 for one in all {
                     if !self.is_true(one, current)? {
                         return Ok(false);
@@ -269,20 +284,20 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(true)
             }
-            Logical::Not(inner) => Ok(!self.is_true(inner, current)?),
-            Logical::Exists(query) => match &query.singular {
+            LogicalExpression::Not(inner) => Ok(!self.is_true(inner, current)?),
+            LogicalExpression::Exists(query) => match &query.singular {
                 Some(steps) => {
                     let start = self.start(query, current);
                     Ok(self.one(steps, start)?.is_some())
                 }
                 None => Ok(!self.nodes(query, current)?.is_empty()),
             },
-            Logical::Compare(left, comparison, right) => {
+            LogicalExpression::Compare(left, comparison, right) => {
                 let left = self.value(left, current)?;
                 let right = self.value(right, current)?;
                 compare::holds(self.document, &left, *comparison, &right, &mut self.steps)
             }
-            Logical::Matches {
+            LogicalExpression::Matches {
                 subject,
                 pattern,
                 is_whole,
@@ -290,75 +305,85 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn value<'v>(&mut self, operand: &'v Operand, current: NodeId) -> Result<Value<'v>, TooCostly>
+    fn value<'v>(
+        &mut self,
+        operand: &'v FilterOperand,
+        current: JsonNodeId,
+    ) -> Result<ComparableValue<'v>, TooCostly>
     where
         'a: 'v,
     {
         let node = match operand {
-            Operand::Null => return Ok(Value::Null),
-            Operand::Bool(value) => return Ok(Value::Bool(*value)),
-            Operand::Number(text) => return Ok(Value::Number(Cow::Borrowed(text))),
-            Operand::Text(text) => return Ok(Value::Text(Cow::Borrowed(text))),
-            Operand::Length(of) => {
+            FilterOperand::Null => return Ok(ComparableValue::Null),
+            FilterOperand::Bool(value) => return Ok(ComparableValue::Bool(*value)),
+            FilterOperand::Number(text) => return Ok(ComparableValue::Number(Cow::Borrowed(text))),
+            FilterOperand::Text(text) => return Ok(ComparableValue::Text(Cow::Borrowed(text))),
+            FilterOperand::Length(of) => {
                 let value = self.value(of, current)?;
                 return self.length(&value);
             }
-            Operand::Count(query) => {
+            FilterOperand::Count(query) => {
                 let count = self.nodes(query, current)?.len();
                 return Ok(number(count));
             }
-            Operand::Node(query) => match &query.singular {
+            FilterOperand::Node(query) => match &query.singular {
                 Some(steps) => {
                     let start = self.start(query, current);
                     self.one(steps, start)?
                 }
                 None => None,
             },
-            Operand::Value(query) => match self.nodes(query, current)?.as_slice() {
+            FilterOperand::Value(query) => match self.nodes(query, current)?.as_slice() {
                 [one] => Some(*one),
                 _ => None,
             },
         };
         let Some(node) = node else {
-            return Ok(Value::Nothing);
+            return Ok(ComparableValue::Nothing);
         };
         // All digits of a number are read to compare it, as all bytes of a text may be.
-        if matches!(self.document.kind(node), Kind::String | Kind::Number) {
+        if matches!(
+            self.document.kind(node),
+            JsonKind::String | JsonKind::Number
+        ) {
             self.steps.take_bytes(self.document.text(node).len())?;
         }
-        Ok(Value::of(self.document, node))
+        Ok(ComparableValue::from_node(self.document, node))
     }
 
-    fn length<'v>(&mut self, value: &Value<'_>) -> Result<Value<'v>, TooCostly> {
+    fn length<'v>(
+        &mut self,
+        value: &ComparableValue<'_>,
+    ) -> Result<ComparableValue<'v>, TooCostly> {
         Ok(match value {
-            Value::Text(text) => {
+            ComparableValue::Text(text) => {
                 self.steps.take_bytes(text.len())?;
                 // All bytes of UTF-8 but those that go on with a character.
                 number(text.iter().filter(|b| (**b & 0xC0) != 0x80).count())
             }
-            Value::Container(node) => {
+            ComparableValue::Container(node) => {
                 let count = self.document.values(*node).count();
                 self.steps.take(count as u64)?;
                 number(count)
             }
-            _ => Value::Nothing,
+            _ => ComparableValue::Nothing,
         })
     }
 
     fn matches(
         &mut self,
-        subject: &Operand,
-        pattern: &PatternOf,
+        subject: &FilterOperand,
+        pattern: &PatternOperand,
         is_whole: bool,
-        current: NodeId,
+        current: JsonNodeId,
     ) -> Result<bool, TooCostly> {
-        let Value::Text(subject) = self.value(subject, current)? else {
+        let ComparableValue::Text(subject) = self.value(subject, current)? else {
             return Ok(false);
         };
         let pattern = match pattern {
-            PatternOf::Literal(pattern) => pattern,
-            PatternOf::Value(operand) => {
-                let Value::Text(text) = self.value(operand, current)? else {
+            PatternOperand::Literal(pattern) => pattern,
+            PatternOperand::Value(operand) => {
+                let ComparableValue::Text(text) = self.value(operand, current)? else {
                     return Ok(false);
                 };
                 match self.compiled(&text, is_whole)? {
@@ -377,12 +402,16 @@ impl<'a> Evaluation<'a> {
     }
 
     /// A pattern that came from the document; nothing when it is none.
-    fn compiled(&mut self, text: &[u8], is_whole: bool) -> Result<Option<&Pattern>, TooCostly> {
-        let known = self.pattern.as_ref();
-        if known.is_none_or(|(known, whole, _)| known != text || *whole != is_whole) {
+    fn compiled(
+        &mut self,
+        text: &[u8],
+        is_whole: bool,
+    ) -> Result<Option<&CompiledPattern>, TooCostly> {
+        let cached = self.pattern.as_ref();
+        if cached.is_none_or(|(known, whole, _)| known != text || *whole != is_whole) {
             let bytes = (text.len() as u64).saturating_mul(COMPILE_BYTE);
             self.steps.take(bytes.saturating_add(COMPILE))?;
-            let pattern = Pattern::compile(text, is_whole).ok();
+            let pattern = CompiledPattern::compile(text, is_whole).ok();
             self.pattern = Some((text.to_vec(), is_whole, pattern));
         }
         Ok(self
@@ -392,6 +421,6 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-fn number<'v>(number: usize) -> Value<'v> {
-    Value::Number(Cow::Owned(number.to_string().into_bytes()))
+fn number<'v>(number: usize) -> ComparableValue<'v> {
+    ComparableValue::Number(Cow::Owned(number.to_string().into_bytes()))
 }

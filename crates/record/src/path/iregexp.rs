@@ -17,19 +17,19 @@ const COMPILED_MAX: usize = 1 << 20;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
+pub(super) struct CompiledPattern {
     regex: Regex,
     size: usize,
 }
 
-impl Pattern {
+impl CompiledPattern {
     /// Compiles a pattern, for the whole of a text or any part of it.
     ///
     /// # Errors
     /// When it is none; says why.
     pub(super) fn compile(text: &[u8], is_whole: bool) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
-        let mut reader = Reader {
+        let mut reader = PatternReader {
             chars: text.chars().peekable(),
             at: 0,
             depth: 0,
@@ -70,7 +70,7 @@ impl Pattern {
     }
 }
 
-struct Reader<'a> {
+struct PatternReader<'a> {
     chars: std::iter::Peekable<std::str::Chars<'a>>,
     /// Characters that are read.
     at: usize,
@@ -79,7 +79,7 @@ struct Reader<'a> {
     out: String,
 }
 
-impl Reader<'_> {
+impl PatternReader<'_> {
     fn next(&mut self) -> Option<char> {
         self.at += 1;
         self.chars.next()

@@ -6,14 +6,14 @@ use forebay_model::limits::PATH_NESTING_MAX;
 
 use super::literal;
 use super::plain::{PathError, quoted, shown};
-use super::query::{Query, Segment, Selector};
+use super::query::{PathQuery, QuerySegment, QuerySelector};
 
 /// Largest index either way: numbers that every JSON library has exactly.
 const INDEX_MAX: i64 = (1 << 53) - 1;
 
 /// Reads a whole text.
-pub(super) fn parse(text: &str) -> Result<Query, PathError> {
-    let mut parser = Parser {
+pub(super) fn parse(text: &str) -> Result<PathQuery, PathError> {
+    let mut parser = PathParser {
         text,
         at: 0,
         depth: 0,
@@ -33,7 +33,7 @@ pub(super) fn parse(text: &str) -> Result<Query, PathError> {
     }
 }
 
-struct Parser<'a> {
+struct PathParser<'a> {
     text: &'a str,
     /// Bytes that are read.
     at: usize,
@@ -41,7 +41,7 @@ struct Parser<'a> {
     depth: usize,
 }
 
-impl Parser<'_> {
+impl PathParser<'_> {
     fn rest(&self) -> &str {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -97,7 +97,7 @@ impl Parser<'_> {
     }
 
     /// The segments behind `$` or `@`. Blanks before what is no segment are not taken.
-    fn query(&mut self, from_root: bool) -> Result<Query, PathError> {
+    fn query(&mut self, from_root: bool) -> Result<PathQuery, PathError> {
         let mut segments = Vec::new();
         loop {
             let before = self.at;
@@ -106,19 +106,19 @@ impl Parser<'_> {
                 Some('.' | '[') => segments.push(self.segment()?),
                 _ => {
                     self.at = before;
-                    return Ok(Query::new(from_root, segments));
+                    return Ok(PathQuery::new(from_root, segments));
                 }
             }
         }
     }
 
-    fn segment(&mut self) -> Result<Segment, PathError> {
+    fn segment(&mut self) -> Result<QuerySegment, PathError> {
         let is_descendant = self.eat_text("..");
         if !is_descendant && self.eat('.') {
             return self.shorthand(false);
         }
         if self.peek() == Some('[') {
-            return Ok(Segment {
+            return Ok(QuerySegment {
                 is_descendant,
                 selectors: self.bracketed()?,
             });
@@ -127,13 +127,13 @@ impl Parser<'_> {
     }
 
     /// `*` or a name behind dots.
-    fn shorthand(&mut self, is_descendant: bool) -> Result<Segment, PathError> {
+    fn shorthand(&mut self, is_descendant: bool) -> Result<QuerySegment, PathError> {
         let selector = if self.eat('*') {
-            Selector::Wildcard
+            QuerySelector::Wildcard
         } else {
-            Selector::Name(self.short_name(is_descendant)?)
+            QuerySelector::Name(self.short_name(is_descendant)?)
         };
-        Ok(Segment {
+        Ok(QuerySegment {
             is_descendant,
             selectors: vec![selector],
         })
@@ -163,7 +163,7 @@ impl Parser<'_> {
         Ok(name)
     }
 
-    fn bracketed(&mut self) -> Result<Vec<Selector>, PathError> {
+    fn bracketed(&mut self) -> Result<Vec<QuerySelector>, PathError> {
         self.eat('[');
         let mut selectors = Vec::new();
         loop {
@@ -179,17 +179,17 @@ impl Parser<'_> {
         }
     }
 
-    fn selector(&mut self) -> Result<Selector, PathError> {
+    fn selector(&mut self) -> Result<QuerySelector, PathError> {
         match self.peek() {
-            Some('"' | '\'') => Ok(Selector::Name(self.string()?.into())),
+            Some('"' | '\'') => Ok(QuerySelector::Name(self.string()?.into())),
             Some('*') => {
                 self.eat('*');
-                Ok(Selector::Wildcard)
+                Ok(QuerySelector::Wildcard)
             }
             Some('?') => {
                 self.eat('?');
                 self.blanks();
-                Ok(Selector::Filter(self.nested(Self::logical)?))
+                Ok(QuerySelector::Filter(self.nested(Self::logical)?))
             }
             Some('-' | ':' | '0'..='9') => self.index_or_slice(),
             _ => Err(self.expected(
@@ -204,14 +204,14 @@ impl Parser<'_> {
         Ok(text.into_bytes())
     }
 
-    fn index_or_slice(&mut self) -> Result<Selector, PathError> {
+    fn index_or_slice(&mut self) -> Result<QuerySelector, PathError> {
         let start = self.optional_index()?;
         let behind = self.at;
         self.blanks();
         if !self.eat(':') {
             self.at = behind;
             return match start {
-                Some(index) => Ok(Selector::Index(index)),
+                Some(index) => Ok(QuerySelector::Index(index)),
                 None => Err(self.expected("an index")),
             };
         }
@@ -226,7 +226,7 @@ impl Parser<'_> {
         } else {
             self.at = behind;
         }
-        Ok(Selector::Slice {
+        Ok(QuerySelector::Slice {
             start,
             end,
             step: step.unwrap_or(1),

@@ -29,42 +29,47 @@ mod set;
 
 use std::sync::Arc;
 
-use crate::json::{Document, Kind, NodeId, unescape};
-use eval::Evaluation;
-use query::Query;
+use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
+use eval::QueryEvaluator;
+use query::PathQuery;
 
 pub use eval::{TooCostly, steps_max};
 pub use normalized::normalized;
 pub use plain::{PathError, quoted};
-pub use set::{Found, PathSet};
+pub use set::{PathMatches, PathSet};
 
 /// One step to one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Step {
+struct PathStep {
     /// What it means in an object.
     key: Option<Box<[u8]>>,
     /// What it means in an array; negative from its end.
     index: Option<i64>,
 }
 
-impl Step {
+impl PathStep {
     /// Finds its value; `scratch` is for keys with escapes.
-    fn find(&self, document: &Document, at: NodeId, scratch: &mut Vec<u8>) -> Option<NodeId> {
+    fn find(
+        &self,
+        document: &JsonDocument,
+        at: JsonNodeId,
+        scratch: &mut Vec<u8>,
+    ) -> Option<JsonNodeId> {
         match document.kind(at) {
-            Kind::Object => {
+            JsonKind::Object => {
                 let key = self.key.as_deref()?;
                 let mut entries = document.entries(at);
                 let entry = entries.find(|(k, _)| key_of(document, *k, scratch) == key);
                 entry.map(|(_, value)| value)
             }
-            Kind::Array => element(document, at, self.index?),
+            JsonKind::Array => element(document, at, self.index?),
             _ => None,
         }
     }
 }
 
 /// The element of an array; a negative index counts from its end.
-fn element(document: &Document, array: NodeId, index: i64) -> Option<NodeId> {
+fn element(document: &JsonDocument, array: JsonNodeId, index: i64) -> Option<JsonNodeId> {
     let index = match usize::try_from(index) {
         Ok(index) => index,
         Err(_) => {
@@ -76,7 +81,7 @@ fn element(document: &Document, array: NodeId, index: i64) -> Option<NodeId> {
 }
 
 /// A key without its escapes.
-fn key_of<'a>(document: &'a Document, key: NodeId, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+fn key_of<'a>(document: &'a JsonDocument, key: JsonNodeId, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     match document.string(key) {
         (plain, false) => plain,
         (escaped, true) => {
@@ -89,39 +94,39 @@ fn key_of<'a>(document: &'a Document, key: NodeId, scratch: &'a mut Vec<u8>) -> 
 
 /// A compiled path.
 #[derive(Clone, Debug)]
-pub struct Path(Plan);
+pub struct CompiledPath(PathPlan);
 
 #[derive(Clone, Debug)]
-enum Plan {
+enum PathPlan {
     /// To one value.
-    Steps(Vec<Step>),
+    Steps(Vec<PathStep>),
     /// To any number of values.
-    Query(Arc<Query>),
+    Query(Arc<PathQuery>),
 }
 
 /// What a path selects of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selection<'a> {
+pub enum PathSelection<'a> {
     /// Nothing.
     Nothing,
     /// The one value that a singular path leads to.
-    One(NodeId),
+    One(JsonNodeId),
     /// All that a path selects that can select many; at least one.
-    Many(&'a [NodeId]),
+    Many(&'a [JsonNodeId]),
 }
 
 /// The same, by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selected {
-    /// As [`PathSelection::EmptyInput`].
+pub enum OwnedSelection {
+    /// As [`PathSelection::Nothing`].
     Nothing,
     /// As [`PathSelection::One`].
-    One(NodeId),
+    One(JsonNodeId),
     /// As [`PathSelection::Many`].
-    Many(Vec<NodeId>),
+    Many(Vec<JsonNodeId>),
 }
 
-impl Path {
+impl CompiledPath {
     /// Compiles a path.
     ///
     /// # Errors
@@ -129,43 +134,43 @@ impl Path {
     pub fn compile(text: &str) -> Result<Self, PathError> {
         plain::check_length(text)?;
         if !text.starts_with('$') {
-            return Ok(Self(Plan::Steps(plain::steps(text)?)));
+            return Ok(Self(PathPlan::Steps(plain::steps(text)?)));
         }
         let query = jsonpath::parse(text)?;
         Ok(Self(match query.steps() {
-            Some(steps) => Plan::Steps(steps),
-            None => Plan::Query(Arc::new(query)),
+            Some(steps) => PathPlan::Steps(steps),
+            None => PathPlan::Query(Arc::new(query)),
         }))
     }
 
     /// Whether it leads to at most one value. One that does not gives a list, of whatever length.
     #[must_use]
     pub fn is_singular(&self) -> bool {
-        matches!(self.0, Plan::Steps(_))
+        matches!(self.0, PathPlan::Steps(_))
     }
 
     /// What it selects. To look up several paths in one pass, see [`PathSet`].
     ///
     /// # Errors
     /// When that takes more than [`steps_max`].
-    pub fn select(&self, document: &Document) -> Result<Selected, TooCostly> {
+    pub fn select(&self, document: &JsonDocument) -> Result<OwnedSelection, TooCostly> {
         match &self.0 {
-            Plan::Steps(steps) => Ok(match find(steps, document) {
-                Some(node) => Selected::One(node),
-                None => Selected::Nothing,
+            PathPlan::Steps(steps) => Ok(match find(steps, document) {
+                Some(node) => OwnedSelection::One(node),
+                None => OwnedSelection::Nothing,
             }),
-            Plan::Query(query) => {
-                let nodes = Evaluation::new(document).run(query)?;
+            PathPlan::Query(query) => {
+                let nodes = QueryEvaluator::new(document).run(query)?;
                 Ok(match nodes.is_empty() {
-                    true => Selected::Nothing,
-                    false => Selected::Many(nodes),
+                    true => OwnedSelection::Nothing,
+                    false => OwnedSelection::Many(nodes),
                 })
             }
         }
     }
 }
 
-fn find(steps: &[Step], document: &Document) -> Option<NodeId> {
+fn find(steps: &[PathStep], document: &JsonDocument) -> Option<JsonNodeId> {
     let mut scratch = Vec::new();
     let mut steps = steps.iter();
     steps.try_fold(document.root(), |at, step| {
@@ -175,7 +180,7 @@ fn find(steps: &[Step], document: &Document) -> Option<NodeId> {
 
 /// Calls `out` with the parts of a JSON array of the values, each with its own text but for spaces
 /// between tokens.
-pub fn list(document: &Document, nodes: &[NodeId], mut out: impl FnMut(&[u8])) {
+pub fn list(document: &JsonDocument, nodes: &[JsonNodeId], mut out: impl FnMut(&[u8])) {
     out(b"[");
     for (i, node) in nodes.iter().enumerate() {
         if i > 0 {

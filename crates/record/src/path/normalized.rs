@@ -3,17 +3,17 @@
 use std::fmt::Write;
 
 use super::key_of;
-use crate::json::{Document, Kind, NodeId};
+use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
 /// The normalized path of a value. A value behind the second of two equal keys has the path of that
 /// behind the first.
 #[must_use]
-pub fn normalized(document: &Document, node: NodeId) -> String {
+pub fn normalized(document: &JsonDocument, node: JsonNodeId) -> String {
     let mut path = "$".to_owned();
     let (mut at, mut scratch) = (document.root(), Vec::new());
     while at != node {
-        let is_object = document.kind(at) == Kind::Object;
-        let members: Vec<NodeId> = document.members(at).collect();
+        let is_object = document.kind(at) == JsonKind::Object;
+        let members: Vec<JsonNodeId> = document.members(at).collect();
         // Members are in the order of the text, and all that is in one lies before the next.
         let holds = members.partition_point(|m| *m <= node);
         let Some(member) = holds.checked_sub(1) else {

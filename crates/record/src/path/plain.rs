@@ -1,6 +1,6 @@
 //! The plain form of paths, with quoted keys in brackets, and what is wrong with a path.
 
-use super::Step;
+use super::PathStep;
 use super::literal;
 use forebay_model::limits::PATH_CHARS_MAX;
 
@@ -46,7 +46,7 @@ pub(super) fn check_length(text: &str) -> Result<(), PathError> {
 }
 
 /// The steps of a path that does not begin with `$`.
-pub(super) fn steps(text: &str) -> Result<Vec<Step>, PathError> {
+pub(super) fn steps(text: &str) -> Result<Vec<PathStep>, PathError> {
     check_ends(text)?;
     let mut steps = Vec::new();
     let mut at = 0;
@@ -150,16 +150,16 @@ fn check_key(text: &str, at: usize, key: &str) -> Result<(), PathError> {
 }
 
 /// A key that may be an index too.
-fn unquoted(key: &str) -> Step {
+fn unquoted(key: &str) -> PathStep {
     let digits = key.bytes().all(|b| b.is_ascii_digit());
-    Step {
+    PathStep {
         key: Some(key.as_bytes().into()),
         index: if digits { key.parse().ok() } else { None },
     }
 }
 
 /// What is in brackets, from the `[` at `open`, and where it ends.
-fn bracket(text: &str, open: usize) -> Result<(Step, usize), PathError> {
+fn bracket(text: &str, open: usize) -> Result<(PathStep, usize), PathError> {
     let inside = text.get(open + 1..).unwrap_or_default();
     let start = open + 1 + (inside.len() - inside.trim_start_matches(literal::is_blank).len());
     if matches!(char_at(text, start), Some('"' | '\'')) {
@@ -169,7 +169,7 @@ fn bracket(text: &str, open: usize) -> Result<(Step, usize), PathError> {
         return match char_at(text, close) {
             Some(']') => {
                 let key = Some(key.into_bytes().into());
-                Ok((Step { key, index: None }, close + 1))
+                Ok((PathStep { key, index: None }, close + 1))
             }
             found => {
                 let message = format!("expected ] behind the quoted key, found {}", shown(found));

@@ -1,27 +1,27 @@
 //! What a JSONPath text means (RFC 9535, section 2).
 
-use super::Step;
-use super::iregexp::Pattern;
+use super::PathStep;
+use super::iregexp::CompiledPattern;
 
 /// A query: `$…`, or `@…` within a filter.
 #[derive(Clone, Debug)]
-pub(super) struct Query {
+pub(super) struct PathQuery {
     /// From the document; else from the value that a filter looks at.
     pub(super) from_root: bool,
-    pub(super) segments: Vec<Segment>,
+    pub(super) segments: Vec<QuerySegment>,
     /// Steps of a query that can select only one value.
-    pub(super) singular: Option<Vec<Step>>,
+    pub(super) singular: Option<Vec<PathStep>>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Segment {
+pub(super) struct QuerySegment {
     /// Of the value and everything in it.
     pub(super) is_descendant: bool,
-    pub(super) selectors: Vec<Selector>,
+    pub(super) selectors: Vec<QuerySelector>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Selector {
+pub(super) enum QuerySelector {
     Name(Box<[u8]>),
     Wildcard,
     Index(i64),
@@ -30,21 +30,21 @@ pub(super) enum Selector {
         end: Option<i64>,
         step: i64,
     },
-    Filter(Logical),
+    Filter(LogicalExpression),
 }
 
 /// What is true or false of a value.
 #[derive(Clone, Debug)]
-pub(super) enum Logical {
+pub(super) enum LogicalExpression {
     Or(Vec<Self>),
     And(Vec<Self>),
     Not(Box<Self>),
-    Exists(Query),
-    Compare(Operand, Comparison, Operand),
+    Exists(PathQuery),
+    Compare(FilterOperand, ComparisonOperator, FilterOperand),
     /// `match` and `search`.
     Matches {
-        subject: Operand,
-        pattern: PatternOf,
+        subject: FilterOperand,
+        pattern: PatternOperand,
         /// The whole text, not a part of it.
         is_whole: bool,
     },
@@ -52,13 +52,13 @@ pub(super) enum Logical {
 
 /// Where a pattern comes from.
 #[derive(Clone, Debug)]
-pub(super) enum PatternOf {
-    Literal(Pattern),
-    Value(Operand),
+pub(super) enum PatternOperand {
+    Literal(CompiledPattern),
+    Value(FilterOperand),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(super) enum ComparisonOperator {
     Equal,
     NotEqual,
     Less,
@@ -69,22 +69,22 @@ pub(super) enum Comparison {
 
 /// What has a value, or nothing.
 #[derive(Clone, Debug)]
-pub(super) enum Operand {
+pub(super) enum FilterOperand {
     Null,
     Bool(bool),
     /// The text of a number: numbers of any size compare exactly.
     Number(Box<[u8]>),
     Text(Box<[u8]>),
     /// A query that is singular.
-    Node(Query),
+    Node(PathQuery),
     Length(Box<Self>),
-    Count(Query),
-    Value(Query),
+    Count(PathQuery),
+    Value(PathQuery),
 }
 
-impl Query {
-    pub(super) fn new(from_root: bool, segments: Vec<Segment>) -> Self {
-        let steps: Option<Vec<Step>> = segments.iter().map(Segment::step).collect();
+impl PathQuery {
+    pub(super) fn new(from_root: bool, segments: Vec<QuerySegment>) -> Self {
+        let steps: Option<Vec<PathStep>> = segments.iter().map(QuerySegment::step).collect();
         Self {
             from_root,
             singular: steps,
@@ -93,22 +93,22 @@ impl Query {
     }
 
     /// Steps of a query that can select only one value.
-    pub(super) fn steps(&self) -> Option<Vec<Step>> {
+    pub(super) fn steps(&self) -> Option<Vec<PathStep>> {
         self.singular.clone()
     }
 }
 
-impl Segment {
-    fn step(&self) -> Option<Step> {
+impl QuerySegment {
+    fn step(&self) -> Option<PathStep> {
         if self.is_descendant {
             return None;
         }
         match self.selectors.as_slice() {
-            [Selector::Name(name)] => Some(Step {
+            [QuerySelector::Name(name)] => Some(PathStep {
                 key: Some(name.clone()),
                 index: None,
             }),
-            [Selector::Index(index)] => Some(Step {
+            [QuerySelector::Index(index)] => Some(PathStep {
                 key: None,
                 index: Some(*index),
             }),

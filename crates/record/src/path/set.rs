@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::eval::{Evaluation, TooCostly};
-use super::query::Query;
-use super::{Path, Plan, Selection, Step, key_of};
-use crate::json::{Document, Kind, NodeId};
+use super::eval::{QueryEvaluator, TooCostly};
+use super::query::PathQuery;
+use super::{CompiledPath, PathPlan, PathSelection, PathStep, key_of};
+use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
 /// Many paths, looked up together. Those to one value in one pass over the document, however many
 /// they are: the walk compares each key it meets with the steps that can follow there, and ends when
@@ -15,14 +15,14 @@ use crate::json::{Document, Kind, NodeId};
 pub struct PathSet {
     tree: Vec<TreeNode>,
     /// Paths that can select many values.
-    queries: Vec<Arc<Query>>,
+    queries: Vec<Arc<PathQuery>>,
     /// In the order of the paths.
-    ends: Vec<End>,
+    ends: Vec<PathEnd>,
 }
 
 /// Where a path leads.
 #[derive(Clone, Copy, Debug)]
-enum End {
+enum PathEnd {
     /// A node of the tree.
     Node(u32),
     /// One of the queries.
@@ -32,7 +32,7 @@ enum End {
 #[derive(Clone, Debug, Default)]
 struct TreeNode {
     /// Steps that can follow, and where they lead.
-    children: Vec<(Step, u32)>,
+    children: Vec<(PathStep, u32)>,
     /// Keys of the steps; the same key may be two steps, of which one is an index as well.
     keys: Vec<(Box<[u8]>, Vec<u32>)>,
     /// Places in `keys`, when there are many.
@@ -48,24 +48,24 @@ const LINEAR_MAX: usize = 12;
 
 /// What a [`PathSet`] found in one document.
 #[derive(Debug)]
-pub struct Found {
+pub struct PathMatches {
     /// For each node of the tree the value there, or [`JsonNodeId::NONE`].
-    nodes: Nodes,
+    nodes: NodeSlots,
     /// For each query.
-    lists: Vec<Result<Vec<NodeId>, TooCostly>>,
+    lists: Vec<Result<Vec<JsonNodeId>, TooCostly>>,
 }
 
 /// Few on the stack, many on the heap.
 #[derive(Debug)]
-enum Nodes {
-    Few([NodeId; 48]),
-    Many(Vec<NodeId>),
+enum NodeSlots {
+    Few([JsonNodeId; 48]),
+    Many(Vec<JsonNodeId>),
 }
 
 impl PathSet {
     /// Puts paths together; [`PathMatches`] numbers them in this order.
     #[must_use]
-    pub fn new<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a CompiledPath>) -> Self {
         let mut set = Self {
             tree: vec![TreeNode::default()],
             queries: Vec::new(),
@@ -73,13 +73,13 @@ impl PathSet {
         };
         for path in paths {
             let end = match &path.0 {
-                Plan::Steps(steps) => {
+                PathPlan::Steps(steps) => {
                     let steps = steps.iter();
-                    End::Node(steps.fold(0, |at, step| set.child(at, step)))
+                    PathEnd::Node(steps.fold(0, |at, step| set.child(at, step)))
                 }
-                Plan::Query(query) => {
+                PathPlan::Query(query) => {
                     set.queries.push(Arc::clone(query));
-                    End::Query(set.queries.len() - 1)
+                    PathEnd::Query(set.queries.len() - 1)
                 }
             };
             set.ends.push(end);
@@ -88,7 +88,7 @@ impl PathSet {
         set
     }
 
-    fn child(&mut self, parent: u32, step: &Step) -> u32 {
+    fn child(&mut self, parent: u32, step: &PathStep) -> u32 {
         let children = &self.tree[parent as usize].children;
         if let Some((_, id)) = children.iter().find(|(s, _)| s == step) {
             return *id;
@@ -103,51 +103,55 @@ impl PathSet {
     /// Looks all paths up. Those that can select many values may take
     /// [`steps_max`](super::steps_max) together.
     #[must_use]
-    pub fn find(&self, document: &Document) -> Found {
+    pub fn find(&self, document: &JsonDocument) -> PathMatches {
         let mut nodes = if self.tree.len() <= 48 {
-            Nodes::Few([NodeId::NONE; 48])
+            NodeSlots::Few([JsonNodeId::NONE; 48])
         } else {
-            Nodes::Many(vec![NodeId::NONE; self.tree.len()])
+            NodeSlots::Many(vec![JsonNodeId::NONE; self.tree.len()])
         };
-        let mut walk = Walk {
+        let mut visitor = DocumentVisitor {
             set: self,
             document,
             found: match &mut nodes {
-                Nodes::Few(few) => few,
-                Nodes::Many(many) => many,
+                NodeSlots::Few(few) => few,
+                NodeSlots::Many(many) => many,
             },
             scratch: Vec::new(),
         };
-        walk.visit(0, document.root());
+        visitor.visit(0, document.root());
         let mut lists = Vec::new();
         if !self.queries.is_empty() {
-            let mut evaluation = Evaluation::new(document);
+            let mut evaluation = QueryEvaluator::new(document);
             let queries = self.queries.iter();
             lists.extend(queries.map(|query| evaluation.run(query)));
         }
-        Found { nodes, lists }
+        PathMatches { nodes, lists }
     }
 
     /// What path number `path` selects in what [`Self::find`] gave.
     ///
     /// # Errors
     /// When looking it up took too many steps.
-    pub fn get<'f>(&self, found: &'f Found, path: usize) -> Result<Selection<'f>, TooCostly> {
+    pub fn get<'f>(
+        &self,
+        found: &'f PathMatches,
+        path: usize,
+    ) -> Result<PathSelection<'f>, TooCostly> {
         match self.ends[path] {
-            End::Node(end) => {
+            PathEnd::Node(end) => {
                 let nodes = match &found.nodes {
-                    Nodes::Few(few) => &few[..],
-                    Nodes::Many(many) => many,
+                    NodeSlots::Few(few) => &few[..],
+                    NodeSlots::Many(many) => many,
                 };
                 let node = nodes[end as usize];
-                Ok(match node == NodeId::NONE {
-                    true => Selection::Nothing,
-                    false => Selection::One(node),
+                Ok(match node == JsonNodeId::NONE {
+                    true => PathSelection::Nothing,
+                    false => PathSelection::One(node),
                 })
             }
-            End::Query(query) => match &found.lists[query] {
-                Ok(nodes) if nodes.is_empty() => Ok(Selection::Nothing),
-                Ok(nodes) => Ok(Selection::Many(nodes)),
+            PathEnd::Query(query) => match &found.lists[query] {
+                Ok(nodes) if nodes.is_empty() => Ok(PathSelection::Nothing),
+                Ok(nodes) => Ok(PathSelection::Many(nodes)),
                 Err(error) => Err(*error),
             },
         }
@@ -160,16 +164,16 @@ impl PathSet {
     }
 }
 
-struct Walk<'a> {
+struct DocumentVisitor<'a> {
     set: &'a PathSet,
-    document: &'a Document,
-    found: &'a mut [NodeId],
+    document: &'a JsonDocument,
+    found: &'a mut [JsonNodeId],
     scratch: Vec<u8>,
 }
 
-impl Walk<'_> {
+impl DocumentVisitor<'_> {
     /// Recursion is bounded by the document's depth ([`crate::json::MAX_DEPTH`]).
-    fn visit(&mut self, at: u32, value: NodeId) {
+    fn visit(&mut self, at: u32, value: JsonNodeId) {
         self.found[at as usize] = value;
         let set = self.set;
         let node = &set.tree[at as usize];
@@ -177,13 +181,13 @@ impl Walk<'_> {
             return;
         }
         match self.document.kind(value) {
-            Kind::Object => self.visit_object(node, value),
-            Kind::Array => self.visit_array(node, value),
+            JsonKind::Object => self.visit_object(node, value),
+            JsonKind::Array => self.visit_array(node, value),
             _ => {}
         }
     }
 
-    fn visit_object(&mut self, node: &TreeNode, object: NodeId) {
+    fn visit_object(&mut self, node: &TreeNode, object: JsonNodeId) {
         let document = self.document;
         let mut left = node.keys.len();
         if left == 0 {
@@ -192,7 +196,7 @@ impl Walk<'_> {
         for (key, value) in document.entries(object) {
             let children = node.children_of(key_of(document, key, &mut self.scratch));
             // A second key of the same name: the first counts.
-            let is_first = |c: &u32| self.found[*c as usize] == NodeId::NONE;
+            let is_first = |c: &u32| self.found[*c as usize] == JsonNodeId::NONE;
             if !children.first().is_some_and(is_first) {
                 continue;
             }
@@ -206,7 +210,7 @@ impl Walk<'_> {
         }
     }
 
-    fn visit_array(&mut self, node: &TreeNode, array: NodeId) {
+    fn visit_array(&mut self, node: &TreeNode, array: JsonNodeId) {
         if node.from_end.is_empty() {
             return self.visit_elements(&node.by_index, array);
         }
@@ -219,7 +223,7 @@ impl Walk<'_> {
         self.visit_elements(&wanted, array);
     }
 
-    fn visit_elements(&mut self, wanted: &[(usize, u32)], array: NodeId) {
+    fn visit_elements(&mut self, wanted: &[(usize, u32)], array: JsonNodeId) {
         let mut wanted = wanted.iter().peekable();
         for (i, value) in self.document.members(array).enumerate() {
             if wanted.peek().is_none() {

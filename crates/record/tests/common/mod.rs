@@ -8,10 +8,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_model::{Column, ColumnKind, Mapping, PathColumn, TemplateColumn, Timestamp};
+use forebay_model::{ColumnKind, Mapping, MappingColumn, PathColumn, TemplateColumn, Timestamp};
 use forebay_record::jsonnet::{check_all, with_engine};
 use forebay_record::{
-    CompiledMapping, Headers, Limits, RecordContext, RecordError, RequestInfo, TemplateError,
+    CompiledMapping, RecordContext, RecordError, RequestHeaders, RequestInfo, RowLimits,
+    TemplateError,
 };
 
 pub(crate) fn now() -> Timestamp {
@@ -29,7 +30,7 @@ pub(crate) fn request(headers: &[(&str, &str)]) -> Arc<RequestInfo> {
     Arc::new(RequestInfo {
         received: now(),
         client_ip: "1.2.3.4".parse().unwrap(),
-        headers: Headers::from(map),
+        headers: RequestHeaders::from(map),
     })
 }
 
@@ -48,8 +49,8 @@ pub(crate) fn json(body: &str) -> RecordContext {
     record("application/json", body.to_owned())
 }
 
-pub(crate) fn column(name: &str, kind: ColumnKind) -> Column {
-    Column {
+pub(crate) fn column(name: &str, kind: ColumnKind) -> MappingColumn {
+    MappingColumn {
         name: name.to_owned(),
         primary_key: false,
         kind,
@@ -81,7 +82,7 @@ pub(crate) fn mapping(kinds: impl IntoIterator<Item = ColumnKind>) -> Mapping {
 }
 
 pub(crate) fn compiled(kinds: impl IntoIterator<Item = ColumnKind>) -> CompiledMapping {
-    CompiledMapping::compile(&mapping(kinds), &Limits::default()).unwrap()
+    CompiledMapping::compile(&mapping(kinds), &RowLimits::default()).unwrap()
 }
 
 pub(crate) const NO_TEMPLATES: &[Result<Vec<u8>, TemplateError>] = &[];

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::cache::{CacheError, Hash, RowCache};
+use crate::cache::{CacheBackend, CacheError, RowHash};
 
 /// Of the tables below; a file of another version is made anew.
 const VERSION: i64 = 2;
@@ -41,28 +41,28 @@ const IN_MEMORY: usize = (2 << 20) / 8 * 7;
 
 /// A cache in a file.
 pub struct EmbeddedCache {
-    inner: Arc<Inner>,
+    inner: Arc<EmbeddedCacheInner>,
 }
 
-struct Inner {
+struct EmbeddedCacheInner {
     path: PathBuf,
     file: Mutex<CacheFile>,
     /// After the file, as fields are dropped in their order.
-    _owner: Owner,
+    _owner: CacheFileLock,
 }
 
 /// Lives as long as the cache writes: a lock that says that nobody else uses the file. Without it
 /// the notes of an ended process could arrive after those of the next one.
-pub type Owner = Arc<dyn Any + Send + Sync>;
+pub type CacheFileLock = Arc<dyn Any + Send + Sync>;
 
 /// Hashes by key.
-type InMemory = HashMap<Hash, Hash, BuildHasherDefault<AsItIs>>;
+type InMemory = HashMap<RowHash, RowHash, BuildHasherDefault<IdentityHasher>>;
 
 /// Takes the first bytes of a key for its hash: it is one.
 #[derive(Debug, Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn write(&mut self, bytes: &[u8]) {
         if let Some(first) = bytes.first_chunk() {
             self.0 = u64::from_le_bytes(*first);
@@ -81,7 +81,7 @@ impl Hasher for AsItIs {
 struct CacheFile {
     connection: Connection,
     /// Notes that are not written yet, by space and key.
-    gathered: HashMap<(i64, Hash), Hash>,
+    gathered: HashMap<(i64, RowHash), RowHash>,
     /// All that is known of one space, gathered or written; none when that is too much.
     all: Option<(i64, InMemory)>,
     /// Rows that are written.
@@ -96,7 +96,12 @@ impl EmbeddedCache {
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn open(path: &Path, space: &str, max_rows: u64, owner: Owner) -> Result<Self, CacheError> {
+    pub fn open(
+        path: &Path,
+        space: &str,
+        max_rows: u64,
+        owner: CacheFileLock,
+    ) -> Result<Self, CacheError> {
         let file = CacheFile::open(path, space, max_rows).or_else(|_| {
             for suffix in ["", "-wal", "-shm"] {
                 let mut name = path.as_os_str().to_owned();
@@ -108,7 +113,7 @@ impl EmbeddedCache {
         });
         let file = file.map_err(|e| failed(path, &e))?;
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(EmbeddedCacheInner {
                 path: path.to_owned(),
                 file: Mutex::new(file),
                 _owner: owner,
@@ -121,11 +126,12 @@ impl EmbeddedCache {
         work: impl FnOnce(&mut CacheFile) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, CacheError> {
         let inner = Arc::clone(&self.inner);
-        let done = tokio::task::spawn_blocking(move || {
+        let result = tokio::task::spawn_blocking(move || {
             let mut file = inner.file.lock().unwrap_or_else(|e| e.into_inner());
             work(&mut file).map_err(|e| failed(&inner.path, &e))
         });
-        done.await
+        result
+            .await
             .unwrap_or_else(|e| Err(CacheError(format!("the work was ended: {e}"))))
     }
 }
@@ -190,13 +196,13 @@ impl CacheFile {
             }
             self.all = Some((id, all));
         } else {
-            self.forget_all()?;
+            self.drop_in_memory()?;
         }
         Ok(())
     }
 
     /// From now on the file is asked.
-    fn forget_all(&mut self) -> rusqlite::Result<()> {
+    fn drop_in_memory(&mut self) -> rusqlite::Result<()> {
         self.all = None;
         self.connection
             .pragma_update(None, "cache_size", -PAGES_KB.1)
@@ -212,38 +218,38 @@ impl CacheFile {
         Ok(c.last_insert_rowid())
     }
 
-    fn get(&self, space: &str, keys: &[Hash]) -> rusqlite::Result<Vec<Option<Hash>>> {
+    fn get(&self, space: &str, keys: &[RowHash]) -> rusqlite::Result<Vec<Option<RowHash>>> {
         let id = self.space_id(space)?;
-        if let Some((_, all)) = self.all.as_ref().filter(|(of, _)| *of == id) {
+        if let Some((_, all)) = self.all.as_ref().filter(|(loaded, _)| *loaded == id) {
             return Ok(keys.iter().map(|key| all.get(key).copied()).collect());
         }
         let mut select = self
             .connection
             .prepare_cached("SELECT hash FROM known WHERE space = ?1 AND key = ?2")?;
         // Neighbours of the file one after another.
-        let mut places: Vec<usize> = (0..keys.len()).collect();
-        places.sort_unstable_by_key(|place| keys.get(*place));
+        let mut indices: Vec<usize> = (0..keys.len()).collect();
+        indices.sort_unstable_by_key(|index| keys.get(*index));
         let mut all = vec![None; keys.len()];
-        for place in places {
-            let (Some(key), Some(found)) = (keys.get(place), all.get_mut(place)) else {
+        for index in indices {
+            let (Some(key), Some(found)) = (keys.get(index), all.get_mut(index)) else {
                 continue;
             };
             *found = match self.gathered.get(&(id, *key)) {
                 Some(hash) => Some(*hash),
                 None if self.rows == 0 => None,
                 None => select
-                    .query_row(params![id, key], |r| r.get::<_, Hash>(0))
+                    .query_row(params![id, key], |r| r.get::<_, RowHash>(0))
                     .optional()?,
             };
         }
         Ok(all)
     }
 
-    fn forget(&mut self, space: &str, keys: &[Hash]) -> rusqlite::Result<()> {
+    fn invalidate(&mut self, space: &str, keys: &[RowHash]) -> rusqlite::Result<()> {
         let id = self.space_id(space)?;
         for key in keys {
             self.gathered.remove(&(id, *key));
-            if let Some((_, all)) = self.all.as_mut().filter(|(of, _)| *of == id) {
+            if let Some((_, all)) = self.all.as_mut().filter(|(loaded, _)| *loaded == id) {
                 all.remove(key);
             }
         }
@@ -262,14 +268,14 @@ impl CacheFile {
         self.connection.pragma_update(None, "synchronous", "NORMAL")
     }
 
-    fn put(&mut self, space: &str, known: &[(Hash, Hash)]) -> rusqlite::Result<()> {
+    fn put(&mut self, space: &str, entries: &[(RowHash, RowHash)]) -> rusqlite::Result<()> {
         let id = self.space_id(space)?;
-        let notes = known.iter().map(|(key, hash)| ((id, *key), *hash));
-        self.gathered.extend(notes);
-        if let Some((_, all)) = self.all.as_mut().filter(|(of, _)| *of == id) {
-            all.extend(known.iter().copied());
+        let pending = entries.iter().map(|(key, hash)| ((id, *key), *hash));
+        self.gathered.extend(pending);
+        if let Some((_, all)) = self.all.as_mut().filter(|(loaded, _)| *loaded == id) {
+            all.extend(entries.iter().copied());
             if all.len() > IN_MEMORY {
-                self.forget_all()?;
+                self.drop_in_memory()?;
             }
         }
         // A part of the limit: what comes takes the place of others and not of itself.
@@ -282,8 +288,8 @@ impl CacheFile {
 
     /// Writes what has gathered, and keeps the limit. What can't be written is known no more.
     fn write_gathered(&mut self) -> rusqlite::Result<()> {
-        let mut notes: Vec<_> = self.gathered.drain().collect();
-        notes.sort_unstable();
+        let mut pending: Vec<_> = self.gathered.drain().collect();
+        pending.sort_unstable();
         let transaction = self.connection.transaction()?;
         let mut rows = self.rows;
         let evicted;
@@ -292,7 +298,7 @@ impl CacheFile {
                 transaction.prepare_cached("INSERT OR IGNORE INTO known VALUES (?1, ?2, ?3)")?;
             let mut update = transaction
                 .prepare_cached("UPDATE known SET hash = ?3 WHERE space = ?1 AND key = ?2")?;
-            for ((space, key), hash) in &notes {
+            for ((space, key), hash) in &pending {
                 if insert.execute(params![space, key, hash])? == 1 {
                     rows += 1;
                 } else {
@@ -302,47 +308,49 @@ impl CacheFile {
             evicted = evict(
                 &transaction,
                 rows.saturating_sub(self.max_rows),
-                any_of(&notes),
+                any_key(&pending),
             )?;
         }
         transaction.commit()?;
         self.rows = rows - evicted;
         if evicted > 0 && self.all.is_some() {
             // Nobody says which they were.
-            self.forget_all()?;
+            self.drop_in_memory()?;
         }
         Ok(())
     }
 }
 
 /// One of the keys, whichever: hashes are as good as random numbers.
-fn any_of(notes: &[((i64, Hash), Hash)]) -> (i64, Hash) {
-    let random: usize = notes.first().map_or(0, |((_, key), _)| key[15].into());
-    let at = random * notes.len() / (usize::from(u8::MAX) + 1);
-    notes.get(at).map_or((0, Hash::default()), |(key, _)| *key)
+fn any_key(pending: &[((i64, RowHash), RowHash)]) -> (i64, RowHash) {
+    let random: usize = pending.first().map_or(0, |((_, key), _)| key[15].into());
+    let at = random * pending.len() / (usize::from(u8::MAX) + 1);
+    pending
+        .get(at)
+        .map_or((0, RowHash::default()), |(key, _)| *key)
 }
 
 /// Drops that many rows: of other spaces than the one of `near` first, then those whose keys come
 /// behind it, round to the smallest one. Answers how many.
-fn evict(c: &Transaction<'_>, count: u64, near: (i64, Hash)) -> rusqlite::Result<u64> {
+fn evict(c: &Transaction<'_>, count: u64, near: (i64, RowHash)) -> rusqlite::Result<u64> {
     let (space, key) = near;
-    let mut left = i64::try_from(count).unwrap_or(i64::MAX);
+    let mut remaining = i64::try_from(count).unwrap_or(i64::MAX);
     for which in [
         "space <> ?1 AND ?2 = ?2",
         "space = ?1 AND key > ?2",
         "space = ?1 AND ?2 = ?2",
     ] {
-        if left == 0 {
+        if remaining == 0 {
             break;
         }
         let sql = format!(
             "DELETE FROM known WHERE (space, key) IN
                  (SELECT space, key FROM known WHERE {which} ORDER BY space, key LIMIT ?3)"
         );
-        let gone = c.execute(&sql, params![space, key, left])?;
-        left = left.saturating_sub(i64::try_from(gone).unwrap_or(i64::MAX));
+        let deleted = c.execute(&sql, params![space, key, remaining])?;
+        remaining = remaining.saturating_sub(i64::try_from(deleted).unwrap_or(i64::MAX));
     }
-    Ok(count.saturating_sub(unsigned(left)))
+    Ok(count.saturating_sub(unsigned(remaining)))
 }
 
 fn unsigned(n: i64) -> u64 {
@@ -357,22 +365,22 @@ impl Drop for CacheFile {
 }
 
 #[async_trait]
-impl RowCache for EmbeddedCache {
-    async fn get(&self, space: &str, keys: &[Hash]) -> Result<Vec<Option<Hash>>, CacheError> {
+impl CacheBackend for EmbeddedCache {
+    async fn get(&self, space: &str, keys: &[RowHash]) -> Result<Vec<Option<RowHash>>, CacheError> {
         let (space, keys) = (space.to_owned(), keys.to_vec());
         self.with(move |file| file.get(&space, &keys)).await
     }
 
-    async fn forget(&self, space: &str, keys: &[Hash]) -> Result<(), CacheError> {
+    async fn invalidate(&self, space: &str, keys: &[RowHash]) -> Result<(), CacheError> {
         if keys.is_empty() {
             return Ok(());
         }
         let (space, keys) = (space.to_owned(), keys.to_vec());
-        self.with(move |file| file.forget(&space, &keys)).await
+        self.with(move |file| file.invalidate(&space, &keys)).await
     }
 
-    async fn put(&self, space: &str, known: &[(Hash, Hash)]) -> Result<(), CacheError> {
-        let (space, known) = (space.to_owned(), known.to_vec());
-        self.with(move |file| file.put(&space, &known)).await
+    async fn put(&self, space: &str, entries: &[(RowHash, RowHash)]) -> Result<(), CacheError> {
+        let (space, entries) = (space.to_owned(), entries.to_vec());
+        self.with(move |file| file.put(&space, &entries)).await
     }
 }

@@ -9,10 +9,10 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-use crate::cache::{CacheError, Hash, RowCache};
+use crate::cache::{CacheBackend, CacheError, RowHash};
 
 /// Keys of one round trip.
-const TOGETHER: usize = 1000;
+const KEYS_PER_COMMAND: usize = 1000;
 
 /// A Redis server.
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ fn failed(error: &redis::RedisError) -> CacheError {
     CacheError(format!("Redis: {}", short(&text)))
 }
 
-fn name(space: &str, key: &Hash) -> Vec<u8> {
+fn name(space: &str, key: &RowHash) -> Vec<u8> {
     let mut name = Vec::with_capacity(space.len() + 9 + key.len());
     name.extend_from_slice(b"forebay:");
     name.extend_from_slice(space.as_bytes());
@@ -111,27 +111,27 @@ fn name(space: &str, key: &Hash) -> Vec<u8> {
 }
 
 #[async_trait]
-impl RowCache for RedisCache {
-    async fn get(&self, space: &str, keys: &[Hash]) -> Result<Vec<Option<Hash>>, CacheError> {
+impl CacheBackend for RedisCache {
+    async fn get(&self, space: &str, keys: &[RowHash]) -> Result<Vec<Option<RowHash>>, CacheError> {
         let mut found = Vec::with_capacity(keys.len());
-        for part in keys.chunks(TOGETHER) {
+        for part in keys.chunks(KEYS_PER_COMMAND) {
             let mut command = redis::cmd("MGET");
             for key in part {
                 command.arg(name(space, key));
             }
             let mut connection = self.connection().await?;
-            let answer: Vec<Option<Vec<u8>>> = command
+            let values: Vec<Option<Vec<u8>>> = command
                 .query_async(&mut connection)
                 .await
                 .map_err(|e| failed(&e))?;
             // What is no hash is not from us: nothing is known of it.
-            found.extend(answer.into_iter().map(|v| Hash::try_from(v?).ok()));
+            found.extend(values.into_iter().map(|v| RowHash::try_from(v?).ok()));
         }
         Ok(found)
     }
 
-    async fn forget(&self, space: &str, keys: &[Hash]) -> Result<(), CacheError> {
-        for part in keys.chunks(TOGETHER) {
+    async fn invalidate(&self, space: &str, keys: &[RowHash]) -> Result<(), CacheError> {
+        for part in keys.chunks(KEYS_PER_COMMAND) {
             let mut command = redis::cmd("DEL");
             for key in part {
                 command.arg(name(space, key));
@@ -145,9 +145,9 @@ impl RowCache for RedisCache {
         Ok(())
     }
 
-    async fn put(&self, space: &str, known: &[(Hash, Hash)]) -> Result<(), CacheError> {
+    async fn put(&self, space: &str, entries: &[(RowHash, RowHash)]) -> Result<(), CacheError> {
         let millis = u64::try_from(self.config.ttl.as_millis()).unwrap_or(u64::MAX);
-        for part in known.chunks(TOGETHER) {
+        for part in entries.chunks(KEYS_PER_COMMAND) {
             let mut pipe = redis::pipe();
             for (key, hash) in part {
                 pipe.cmd("SET")

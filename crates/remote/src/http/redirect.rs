@@ -18,9 +18,9 @@ const SECRET_STEP: usize = 16;
 
 /// What comes after an answer's head.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum RedirectDecision {
     /// It is the answer.
-    Answer,
+    Final,
     /// The same request goes there.
     Follow(Url),
     /// It redirects to where the request does not go; in words, with the status and the `Location`.
@@ -28,15 +28,15 @@ pub(super) enum Next {
 }
 
 /// Decides.
-pub(super) fn next(
+pub(super) fn evaluate(
     method: &Method,
     has_body: bool,
     from: &Url,
     status: StatusCode,
     headers: &HeaderMap,
-) -> Next {
+) -> RedirectDecision {
     if !status.is_redirection() {
-        return Next::Answer;
+        return RedirectDecision::Final;
     }
     let only_reads = !has_body && matches!(*method, Method::GET | Method::HEAD);
     let may_follow = match status.as_u16() {
@@ -46,10 +46,14 @@ pub(super) fn next(
     };
     let location = match location(headers, from) {
         Ok(location) => location,
-        Err(problem) => return Next::Stop(format!("{status} {problem}")),
+        Err(problem) => return RedirectDecision::Stop(format!("{status} {problem}")),
     };
-    let shown = shown(&location, from);
-    let stop = |why: &str| Next::Stop(format!("{status}, Location: {shown}: not followed, {why}"));
+    let redacted = redacted_location(&location, from);
+    let stop = |why: &str| {
+        RedirectDecision::Stop(format!(
+            "{status}, Location: {redacted}: not followed, {why}"
+        ))
+    };
     if !may_follow && only_reads {
         return stop("it is no redirect of a request");
     }
@@ -68,9 +72,9 @@ pub(super) fn next(
     location.set_fragment(None);
     // Who we are stays the same on the same origin. Neither fails for an address with a host.
     let (name, password) = user(from);
-    let kept = location.set_username(&name).is_ok();
-    if kept && location.set_password(password.as_deref()).is_ok() {
-        Next::Follow(location)
+    let is_user_set = location.set_username(&name).is_ok();
+    if is_user_set && location.set_password(password.as_deref()).is_ok() {
+        RedirectDecision::Follow(location)
     } else {
         stop("it is no address")
     }
@@ -98,7 +102,7 @@ fn location(headers: &HeaderMap, from: &Url) -> Result<Url, String> {
 
 /// A place as it is shown: of our own origin the path alone, as people who may see this need not
 /// know our address; never user, password and query; and no long step of our own path.
-fn shown(location: &Url, from: &Url) -> String {
+fn redacted_location(location: &Url, from: &Url) -> String {
     let own: Vec<&str> = from.path().split('/').collect();
     let step = |step: &str| {
         let is_secret = step.len() >= SECRET_STEP && own.contains(&step);
@@ -131,7 +135,12 @@ mod tests {
 
     const FROM: &str = "http://u:p@host.example:8080/in/T0123456789abcdef?key=hush";
 
-    fn decide(method: &Method, has_body: bool, status: u16, locations: &[&str]) -> Next {
+    fn decide(
+        method: &Method,
+        has_body: bool,
+        status: u16,
+        locations: &[&str],
+    ) -> RedirectDecision {
         let mut headers = HeaderMap::new();
         for location in locations {
             let value = reqwest::header::HeaderValue::from_bytes(location.as_bytes()).unwrap();
@@ -139,12 +148,12 @@ mod tests {
         }
         let status = StatusCode::from_u16(status).unwrap();
         let from = Url::parse(FROM).unwrap();
-        next(method, has_body, &from, status, &headers)
+        evaluate(method, has_body, &from, status, &headers)
     }
 
-    fn followed(next: Next) -> Option<String> {
+    fn followed(next: RedirectDecision) -> Option<String> {
         match next {
-            Next::Follow(url) => Some(url.to_string()),
+            RedirectDecision::Follow(url) => Some(url.to_string()),
             _ => None,
         }
     }
@@ -166,10 +175,12 @@ mod tests {
                 let only_reads = !has_body && [Method::GET, Method::HEAD].contains(&method);
                 let at = format!("{method} {has_body} {status} {decided:?}");
                 match status {
-                    307 | 308 => assert!(matches!(decided, Next::Follow(_)), "{at}"),
-                    301..=303 if only_reads => assert!(matches!(decided, Next::Follow(_)), "{at}"),
-                    300..=399 => assert!(matches!(decided, Next::Stop(_)), "{at}"),
-                    _ => assert_eq!(decided, Next::Answer, "{at}"),
+                    307 | 308 => assert!(matches!(decided, RedirectDecision::Follow(_)), "{at}"),
+                    301..=303 if only_reads => {
+                        assert!(matches!(decided, RedirectDecision::Follow(_)), "{at}")
+                    }
+                    300..=399 => assert!(matches!(decided, RedirectDecision::Stop(_)), "{at}"),
+                    _ => assert_eq!(decided, RedirectDecision::Final, "{at}"),
                 }
             }
         }
@@ -240,7 +251,7 @@ mod tests {
                 "https://host.example/in/…: not followed",
             ),
         ] {
-            let Next::Stop(text) = decide(&Method::PUT, true, 308, locations) else {
+            let RedirectDecision::Stop(text) = decide(&Method::PUT, true, 308, locations) else {
                 assert!(said.contains('|'), "{locations:?}");
                 continue;
             };
@@ -253,11 +264,11 @@ mod tests {
     #[test]
     fn what_is_shown_is_short_and_on_one_line() {
         let long = format!("/{}", "a".repeat(5_000));
-        let Next::Stop(text) = decide(&Method::POST, true, 302, &[&long]) else {
+        let RedirectDecision::Stop(text) = decide(&Method::POST, true, 302, &[&long]) else {
             panic!("followed");
         };
         assert!(text.len() < 400, "{text}");
-        let Next::Stop(text) = decide(&Method::POST, true, 302, &["/a\tb"]) else {
+        let RedirectDecision::Stop(text) = decide(&Method::POST, true, 302, &["/a\tb"]) else {
             panic!("followed");
         };
         assert_eq!(

@@ -20,7 +20,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 const READ: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coding {
+enum ResponseCoding {
     Gzip,
     Deflate,
     Zstd,
@@ -29,26 +29,26 @@ enum Coding {
 
 /// A body as it came.
 #[derive(Debug)]
-pub(super) struct Packed {
-    codings: Vec<Coding>,
+pub(super) struct EncodedBody {
+    codings: Vec<ResponseCoding>,
 }
 
-impl Packed {
+impl EncodedBody {
     /// How a body is packed, by its headers, which say so no more; nothing when it is not.
     ///
     /// # Errors
     /// When it is packed in a way that we do not know.
-    pub(super) fn of(headers: &mut HeaderMap) -> Result<Option<Self>, String> {
+    pub(super) fn from_headers(headers: &mut HeaderMap) -> Result<Option<Self>, String> {
         let mut codings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             for name in text.split(',').map(str::trim).filter(|n| !n.is_empty()) {
                 match name.to_ascii_lowercase().as_str() {
                     "identity" => {}
-                    "gzip" | "x-gzip" => codings.push(Coding::Gzip),
-                    "deflate" => codings.push(Coding::Deflate),
-                    "zstd" => codings.push(Coding::Zstd),
-                    "br" => codings.push(Coding::Brotli),
+                    "gzip" | "x-gzip" => codings.push(ResponseCoding::Gzip),
+                    "deflate" => codings.push(ResponseCoding::Deflate),
+                    "zstd" => codings.push(ResponseCoding::Zstd),
+                    "br" => codings.push(ResponseCoding::Brotli),
                     _ => {
                         let name = name.escape_debug();
                         return Err(format!(
@@ -106,7 +106,7 @@ impl Packed {
     }
 }
 
-impl Coding {
+impl ResponseCoding {
     fn reader(self, packed: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
         let mut packed = io::BufReader::with_capacity(READ, packed);
         Ok(match self {
@@ -152,7 +152,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_ENCODING, coding.parse().unwrap());
         headers.insert(CONTENT_LENGTH, body.len().into());
-        let packed = Packed::of(&mut headers)?;
+        let packed = EncodedBody::from_headers(&mut headers)?;
         let Some(packed) = packed else {
             return Ok((Bytes::copy_from_slice(body), false));
         };

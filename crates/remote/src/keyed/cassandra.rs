@@ -18,9 +18,12 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row as CqlRow};
 use tokio::sync::Mutex;
 
-use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, RowRef, Shape, Value, ValueType};
+use crate::keyed::{
+    CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, PreparedTable, RowRef, TableSchema,
+    ValueType,
+};
 use crate::table::TableError;
-use crate::table::shape::{quote, quoted};
+use crate::table::mapping_fit::{quote, quoted};
 
 mod cell;
 mod connect;
@@ -28,7 +31,7 @@ mod literal;
 
 pub use connect::{CassandraConfig, CassandraTls};
 
-use cell::{Cell, from_cql};
+use cell::{CqlCell, from_cql};
 
 /// Bytes of a key that a server takes at most.
 const KEY_BYTES_MAX: usize = 65_535;
@@ -55,20 +58,20 @@ impl CassandraKeyed {
         if let Some(session) = &*session {
             return Ok(Arc::clone(session));
         }
-        let made = connect::connect(&self.config, &self.place()).await?;
+        let made = connect::connect(&self.config, &self.display_name()).await?;
         *session = Some(Arc::clone(&made));
         Ok(made)
     }
 
-    async fn ask(
+    async fn execute(
         &self,
         action: &str,
         statement: &str,
         values: Vec<&str>,
     ) -> Result<QueryResult, TableError> {
         let session = self.session().await?;
-        let answer = session.execute_unpaged(statement, values).await;
-        answer.map_err(|e| self.failed(action, &e))
+        let result = session.execute_unpaged(statement, values).await;
+        result.map_err(|e| self.failed(action, &e))
     }
 
     /// A statement that is prepared once; it goes to a replica of its row.
@@ -91,13 +94,13 @@ impl CassandraKeyed {
         statement: &str,
         values: Vec<&str>,
     ) -> Result<Vec<CqlRow>, TableError> {
-        let result = self.ask(action, statement, values).await?;
-        rows_of(action, result)
+        let result = self.execute(action, statement, values).await?;
+        read_rows(action, result)
     }
 
     fn failed(&self, action: &str, error: &ExecutionError) -> TableError {
         let error_text = short(&error.to_string());
-        let text = format!("{}: can't {action}: {error_text}", self.place());
+        let text = format!("{}: can't {action}: {error_text}", self.display_name());
         let attempt = match error {
             ExecutionError::BadQuery(_) => return TableError::Terminal(text),
             ExecutionError::LastAttemptError(e) => e,
@@ -127,7 +130,7 @@ impl CassandraKeyed {
 
     /// Refuses a keyspace whose writes pass by the commit log: a crash of its nodes takes rows that
     /// they have confirmed, and the job's position is beyond them.
-    async fn refuse_volatile(&self, table: &str) -> Result<(), TableError> {
+    async fn reject_volatile(&self, table: &str) -> Result<(), TableError> {
         let action = format!("look up table \"{table}\"");
         let (keyspace, _) = parts(table)?;
         let sql = "SELECT durable_writes FROM system_schema.keyspaces WHERE keyspace_name = ?";
@@ -142,21 +145,21 @@ impl CassandraKeyed {
         Ok(())
     }
 
-    async fn make(&self, shape: &Shape) -> Result<(), TableError> {
-        let action = format!("make table \"{}\"", shape.table);
-        let (keyspace, _) = parts(&shape.table)?;
+    async fn create_table(&self, schema: &TableSchema) -> Result<(), TableError> {
+        let action = format!("make table \"{}\"", schema.table);
+        let (keyspace, _) = parts(&schema.table)?;
         let sql = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
-        let there = self.rows(&action, sql, vec![keyspace]).await?;
-        if there.is_empty() {
+        let keyspaces = self.rows(&action, sql, vec![keyspace]).await?;
+        if keyspaces.is_empty() {
             let sql = format!(
                 "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {}}}",
                 quote(keyspace),
                 self.config.replication
             );
-            self.ask(&action, &sql, Vec::new()).await?;
+            self.execute(&action, &sql, Vec::new()).await?;
         }
         let mut columns = String::new();
-        for column in &shape.columns {
+        for column in &schema.columns {
             // Writing to a String can't fail.
             _ = write!(
                 columns,
@@ -165,30 +168,30 @@ impl CassandraKeyed {
                 declared(column.kind)
             );
         }
-        let key = quoted(shape.key().map(|c| &c.name));
-        let table = qualified(&shape.table)?;
+        let key = quoted(schema.key().map(|c| &c.name));
+        let table = qualified(&schema.table)?;
         let sql = format!("CREATE TABLE IF NOT EXISTS {table} ({columns}PRIMARY KEY (({key})))");
-        self.ask(&action, &sql, Vec::new()).await.map(drop)
+        self.execute(&action, &sql, Vec::new()).await.map(drop)
     }
 }
 
 #[async_trait]
 impl KeyedTable for CassandraKeyed {
-    fn place(&self) -> String {
+    fn display_name(&self) -> String {
         format!("Cassandra at {}", self.config.nodes.join(", "))
     }
 
-    async fn prepare(&self, shape: &Shape) -> Result<Prepared, TableError> {
-        shape
+    async fn prepare(&self, schema: &TableSchema) -> Result<PreparedTable, TableError> {
+        schema
             .check()
             .map_err(|e| TableError::Terminal(e.to_string()))?;
-        match self.describe(&shape.table).await? {
-            Some(there) => as_stored(shape).fits(&there)?,
-            None => self.make(shape).await?,
+        match self.describe(&schema.table).await? {
+            Some(existing) => as_stored(schema).fits(&existing)?,
+            None => self.create_table(schema).await?,
         }
-        self.refuse_volatile(&shape.table).await?;
-        let action = format!("prepare table \"{}\"", shape.table);
-        let (keyspace, table) = parts(&shape.table)?;
+        self.reject_volatile(&schema.table).await?;
+        let action = format!("prepare table \"{}\"", schema.table);
+        let (keyspace, table) = parts(&schema.table)?;
         let sql = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
         let ids = self.rows(&action, sql, vec![keyspace, table]).await?;
         let id = ids.first().and_then(|row| row.columns.first()?.clone());
@@ -197,30 +200,30 @@ impl KeyedTable for CassandraKeyed {
                 "can't {action}: the cluster does not show it yet"
             )));
         };
-        let key = quoted(shape.key().map(|c| &c.name));
-        let sql = format!("SELECT {key} FROM {} LIMIT 1", qualified(&shape.table)?);
+        let key = quoted(schema.key().map(|c| &c.name));
+        let sql = format!("SELECT {key} FROM {} LIMIT 1", qualified(&schema.table)?);
         let some = self.rows(&action, &sql, Vec::new()).await?;
-        Ok(Prepared {
+        Ok(PreparedTable {
             incarnation: id.to_string(),
             is_empty: some.is_empty(),
         })
     }
 
-    async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
-        let action = format!("write into table \"{}\"", shape.table);
-        let marks = vec!["?"; shape.columns.len()].join(", ");
+    async fn upsert(&self, schema: &TableSchema, rows: &KeyedBatch) -> Result<(), TableError> {
+        let action = format!("write into table \"{}\"", schema.table);
+        let marks = vec!["?"; schema.columns.len()].join(", ");
         let sql = format!(
             "INSERT INTO {} ({}) VALUES ({marks})",
-            qualified(&shape.table)?,
-            quoted(shape.columns.iter().map(|c| &c.name)),
+            qualified(&schema.table)?,
+            quoted(schema.columns.iter().map(|c| &c.name)),
         );
         let (session, insert) = self.prepared(&action, &sql).await?;
         // At once means in any order: each key once.
-        let rows = rows.chosen(shape.last_of_each_key(rows));
+        let rows = rows.select(schema.last_of_each_key(rows));
         let (session, insert) = (session.get_session(), &insert);
         let write = async |row: RowRef<'_>| {
-            let cells = row.cells().zip(&shape.columns);
-            let cells: Vec<Cell<'_>> = cells.map(|(v, c)| Cell::new(v, c.is_key)).collect();
+            let cells = row.cells().zip(&schema.columns);
+            let cells: Vec<CqlCell<'_>> = cells.map(|(v, c)| CqlCell::new(v, c.is_key)).collect();
             session.execute_unpaged(insert, cells).await.map(drop)
         };
         futures::stream::iter(rows.iter())
@@ -231,7 +234,7 @@ impl KeyedTable for CassandraKeyed {
             .map_err(|e| self.failed(&action, &e))
     }
 
-    async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError> {
+    async fn describe(&self, table: &str) -> Result<Option<TableSchema>, TableError> {
         let action = format!("look up table \"{table}\"");
         let (keyspace, name) = parts(table)?;
         let sql = "SELECT column_name, type, kind, position FROM system_schema.columns
@@ -249,7 +252,7 @@ impl KeyedTable for CassandraKeyed {
             };
             let (name, declared, part) = (next(), next(), next());
             let kind = kind_of(&declared);
-            columns.push(Column {
+            columns.push(ColumnSchema {
                 name,
                 kind: kind.unwrap_or(ValueType::Text),
                 is_key: part == "partition_key" || part == "clustering",
@@ -258,40 +261,44 @@ impl KeyedTable for CassandraKeyed {
         }
         // The cluster keeps no order; the key first reads best.
         columns.sort_by_key(|c| !c.is_key);
-        Ok(Some(Shape {
+        Ok(Some(TableSchema {
             table: table.to_owned(),
             columns,
         }))
     }
 
-    async fn get(&self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
-        let action = format!("look up a row of table \"{}\"", shape.table);
-        let conditions: Vec<String> = shape
+    async fn get(
+        &self,
+        schema: &Arc<TableSchema>,
+        key: &[CellValue],
+    ) -> Result<Option<KeyedRow>, TableError> {
+        let action = format!("look up a row of table \"{}\"", schema.table);
+        let conditions: Vec<String> = schema
             .key()
             .map(|c| format!("{} = ?", quote(&c.name)))
             .collect();
         let sql = format!(
             "SELECT {} FROM {} WHERE {}",
-            quoted(shape.columns.iter().map(|c| &c.name)),
-            qualified(&shape.table)?,
+            quoted(schema.columns.iter().map(|c| &c.name)),
+            qualified(&schema.table)?,
             conditions.join(" AND ")
         );
         if key.iter().any(is_too_long) {
             return Ok(None);
         }
         let (session, select) = self.prepared(&action, &sql).await?;
-        let cells = key.iter().map(Value::as_ref);
-        let cells: Vec<Cell<'_>> = cells.map(|value| Cell::new(value, true)).collect();
+        let cells = key.iter().map(CellValue::as_ref);
+        let cells: Vec<CqlCell<'_>> = cells.map(|value| CqlCell::new(value, true)).collect();
         let result = match session.get_session().execute_unpaged(&select, cells).await {
             Ok(result) => result,
             // A key that its column can't hold has no row.
             Err(ExecutionError::BadQuery(BadQuery::SerializationError(_))) => return Ok(None),
             Err(e) => return Err(self.failed(&action, &e)),
         };
-        let rows = rows_of(&action, result)?;
+        let rows = read_rows(&action, result)?;
         let row = rows.into_iter().next().map(|row| {
-            let cells = row.columns.into_iter().zip(&shape.columns);
-            Row(cells.map(|(cell, c)| from_cql(cell, c.kind)).collect())
+            let cells = row.columns.into_iter().zip(&schema.columns);
+            KeyedRow(cells.map(|(cell, c)| from_cql(cell, c.kind)).collect())
         });
         Ok(row)
     }
@@ -305,11 +312,11 @@ impl KeyedTable for CassandraKeyed {
 }
 
 /// Whether no row can have such a key: the server refuses to look for it.
-fn is_too_long(key: &Value) -> bool {
-    matches!(key, Value::Text(text) if text.len() > KEY_BYTES_MAX)
+fn is_too_long(key: &CellValue) -> bool {
+    matches!(key, CellValue::Text(text) if text.len() > KEY_BYTES_MAX)
 }
 
-fn rows_of(action: &str, result: QueryResult) -> Result<Vec<CqlRow>, TableError> {
+fn read_rows(action: &str, result: QueryResult) -> Result<Vec<CqlRow>, TableError> {
     let unreadable =
         |e: &dyn std::fmt::Display| TableError::Terminal(format!("can't {action}: {e}"));
     let result = result.into_rows_result().map_err(|e| unreadable(&e))?;
@@ -318,8 +325,8 @@ fn rows_of(action: &str, result: QueryResult) -> Result<Vec<CqlRow>, TableError>
 }
 
 /// The shape as the cluster describes it: there is no JSON type, only text.
-fn as_stored(shape: &Shape) -> Shape {
-    let mut stored = shape.clone();
+fn as_stored(schema: &TableSchema) -> TableSchema {
+    let mut stored = schema.clone();
     for column in &mut stored.columns {
         if column.kind == ValueType::Json {
             column.kind = ValueType::Text;

@@ -4,18 +4,20 @@
 
 use std::sync::Arc;
 
-use crate::keyed::{Batch, Column, KeyedTable, Row, Shape, Value, ValueType};
+use crate::keyed::{
+    CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, TableSchema, ValueType,
+};
 
 /// A shape with a column of each type.
 #[must_use]
-pub fn shape(table: &str) -> Shape {
-    let column = |name: &str, kind, is_key| Column {
+pub fn sample_schema(table: &str) -> TableSchema {
+    let column = |name: &str, kind, is_key| ColumnSchema {
         name: name.to_owned(),
         kind,
         is_key,
         foreign: None,
     };
-    Shape {
+    TableSchema {
         table: table.to_owned(),
         columns: vec![
             column("id", ValueType::Integer, true),
@@ -30,14 +32,14 @@ pub fn shape(table: &str) -> Shape {
 
 /// A row of [`sample_schema`].
 #[must_use]
-pub fn row(id: i64, name: &str) -> Row {
-    Row(vec![
-        Value::Integer(id),
-        Value::Text(name.to_owned()),
-        Value::Double(12.5),
-        Value::Boolean(true),
-        Value::Timestamp("2026-11-21T08:00:00.123Z".parse().unwrap()),
-        Value::Json(r#"{"a": [1, 2.50]}"#.to_owned()),
+pub fn row(id: i64, name: &str) -> KeyedRow {
+    KeyedRow(vec![
+        CellValue::Integer(id),
+        CellValue::Text(name.to_owned()),
+        CellValue::Double(12.5),
+        CellValue::Boolean(true),
+        CellValue::Timestamp("2026-11-21T08:00:00.123Z".parse().unwrap()),
+        CellValue::Json(r#"{"a": [1, 2.50]}"#.to_owned()),
     ])
 }
 
@@ -46,42 +48,42 @@ pub fn row(id: i64, name: &str) -> Row {
 /// # Panics
 /// When the store does not do what it has to.
 pub async fn run(store: &dyn KeyedTable, table: &str) {
-    let shape = shape(table);
-    let prepared = store.prepare(&shape).await.unwrap();
+    let schema = sample_schema(table);
+    let prepared = store.prepare(&schema).await.unwrap();
     assert!(prepared.is_empty, "a new table has no rows");
     store.check().await.unwrap();
-    writes_and_reads(store, &shape).await;
-    let again = store.prepare(&shape).await.unwrap();
+    writes_and_reads(store, &schema).await;
+    let again = store.prepare(&schema).await.unwrap();
     assert_eq!(again.incarnation, prepared.incarnation);
     assert!(!again.is_empty);
     let described = store.describe(table).await.unwrap().unwrap();
-    assert_eq!(sorted(&described), sorted(&shape));
+    assert_eq!(sorted(&described), sorted(&schema));
     let unknown = format!("{table}_no");
     assert_eq!(store.describe(&unknown).await.unwrap(), None);
-    refuses_what_does_not_fit(store, &shape).await;
+    refuses_what_does_not_fit(store, &schema).await;
 }
 
 /// Names, types and keys; a store need keep no order of columns, and may keep JSON as text.
-fn sorted(shape: &Shape) -> Vec<(String, ValueType, bool)> {
+fn sorted(schema: &TableSchema) -> Vec<(String, ValueType, bool)> {
     let kind = |kind| match kind {
         ValueType::Json => ValueType::Text,
         other => other,
     };
-    let columns = shape.columns.iter();
+    let columns = schema.columns.iter();
     let columns = columns.map(|c| (c.name.clone(), kind(c.kind), c.is_key));
     let mut columns: Vec<_> = columns.collect();
     columns.sort_by(|a, b| a.0.cmp(&b.0));
     columns
 }
 
-async fn writes_and_reads(store: &dyn KeyedTable, shape: &Shape) {
-    let nothing = Row(vec![
-        Value::Integer(-1),
-        Value::Null,
-        Value::Null,
-        Value::Null,
-        Value::Null,
-        Value::Null,
+async fn writes_and_reads(store: &dyn KeyedTable, schema: &TableSchema) {
+    let nothing = KeyedRow(vec![
+        CellValue::Integer(-1),
+        CellValue::Null,
+        CellValue::Null,
+        CellValue::Null,
+        CellValue::Null,
+        CellValue::Null,
     ]);
     let rows = [
         row(1, "first"),
@@ -90,28 +92,28 @@ async fn writes_and_reads(store: &dyn KeyedTable, shape: &Shape) {
         row(i64::MAX, ""),
         nothing.clone(),
     ];
-    store.upsert(shape, &rows.clone().into()).await.unwrap();
+    store.upsert(schema, &rows.clone().into()).await.unwrap();
     // Again, and nothing changes.
-    store.upsert(shape, &rows.clone().into()).await.unwrap();
-    store.upsert(shape, &Batch::default()).await.unwrap();
-    let shared = Arc::new(shape.clone());
-    let get = async |id| store.get(&shared, &[Value::Integer(id)]).await.unwrap();
+    store.upsert(schema, &rows.clone().into()).await.unwrap();
+    store.upsert(schema, &KeyedBatch::default()).await.unwrap();
+    let shared = Arc::new(schema.clone());
+    let get = async |id| store.get(&shared, &[CellValue::Integer(id)]).await.unwrap();
     assert_eq!(get(1).await, Some(row(1, "second")), "the later row stays");
     assert_eq!(get(2).await.as_ref(), Some(&rows[1]));
     assert_eq!(get(i64::MAX).await, Some(row(i64::MAX, "")));
     assert_eq!(get(-1).await, Some(nothing));
     assert_eq!(get(99).await, None);
     let mut cleared = row(2, "");
-    cleared.0[1] = Value::Null;
+    cleared.0[1] = CellValue::Null;
     store
-        .upsert(shape, &[cleared.clone()].into())
+        .upsert(schema, &[cleared.clone()].into())
         .await
         .unwrap();
     assert_eq!(get(2).await, Some(cleared), "null replaces a value");
 }
 
-async fn refuses_what_does_not_fit(store: &dyn KeyedTable, shape: &Shape) {
-    let mut other = shape.clone();
+async fn refuses_what_does_not_fit(store: &dyn KeyedTable, schema: &TableSchema) {
+    let mut other = schema.clone();
     other.columns[1].kind = ValueType::Integer;
     let error = store.prepare(&other).await.unwrap_err();
     assert!(!error.is_retryable());
@@ -120,11 +122,11 @@ async fn refuses_what_does_not_fit(store: &dyn KeyedTable, shape: &Shape) {
         said.contains("\"name\" of type text, the definition says integer"),
         "{said}"
     );
-    let mut lacking = shape.clone();
+    let mut lacking = schema.clone();
     lacking.columns[1].name = "title".to_owned();
     let said = store.prepare(&lacking).await.unwrap_err().to_string();
     assert!(said.contains("no column \"title\""), "{said}");
-    let mut keyed = shape.clone();
+    let mut keyed = schema.clone();
     keyed.columns[1].is_key = true;
     let said = store.prepare(&keyed).await.unwrap_err().to_string();
     assert!(said.contains("has the key (id)"), "{said}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use forebay_model::TimestampMicros;
 
-use crate::keyed::{Row, Value};
+use crate::keyed::{CellValue, KeyedRow};
 
 /// A cell, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,7 +69,7 @@ impl fmt::Display for ValueRef<'_> {
     }
 }
 
-impl Value {
+impl CellValue {
     /// The same, borrowed.
     #[must_use]
     pub fn as_ref(&self) -> ValueRef<'_> {
@@ -87,7 +87,7 @@ impl Value {
 
 /// A cell; texts are where they lie in the buffer of all.
 #[derive(Clone, Copy, Debug)]
-enum Cell {
+enum BufferedCell {
     Null,
     Text(usize, usize),
     Integer(i64),
@@ -99,15 +99,15 @@ enum Cell {
 
 /// Rows of the same columns.
 #[derive(Clone, Debug, Default)]
-pub struct Rows {
+pub struct RowBuffer {
     /// Cells of a row.
     width: usize,
     /// Of all rows; always whole ones.
-    cells: Vec<Cell>,
+    cells: Vec<BufferedCell>,
     texts: String,
 }
 
-impl Rows {
+impl RowBuffer {
     /// None yet, of so many columns.
     #[must_use]
     pub fn new(width: usize) -> Self {
@@ -161,8 +161,8 @@ impl Rows {
 
     /// A row by its place.
     #[must_use]
-    pub fn get(&self, place: usize) -> Option<RowRef<'_>> {
-        let from = place.checked_mul(self.width)?;
+    pub fn get(&self, index: usize) -> Option<RowRef<'_>> {
+        let from = index.checked_mul(self.width)?;
         let cells = self.cells.get(from..from.checked_add(self.width)?)?;
         let texts = &self.texts;
         Some(RowRef { cells, texts })
@@ -172,20 +172,20 @@ impl Rows {
 /// Adds cells to a row.
 #[derive(Debug)]
 pub struct RowWriter<'a> {
-    rows: &'a mut Rows,
+    rows: &'a mut RowBuffer,
 }
 
 impl RowWriter<'_> {
     /// Adds a cell.
     pub fn push(&mut self, value: ValueRef<'_>) {
         let cell = match value {
-            ValueRef::Null => Cell::Null,
+            ValueRef::Null => BufferedCell::Null,
             ValueRef::Text(text) => return self.text(|out| out.push_str(text)),
             ValueRef::Json(text) => return self.json(|out| out.push_str(text)),
-            ValueRef::Integer(n) => Cell::Integer(n),
-            ValueRef::Double(n) => Cell::Double(n),
-            ValueRef::Boolean(b) => Cell::Boolean(b),
-            ValueRef::Timestamp(t) => Cell::Timestamp(t),
+            ValueRef::Integer(n) => BufferedCell::Integer(n),
+            ValueRef::Double(n) => BufferedCell::Double(n),
+            ValueRef::Boolean(b) => BufferedCell::Boolean(b),
+            ValueRef::Timestamp(t) => BufferedCell::Timestamp(t),
         };
         self.rows.cells.push(cell);
     }
@@ -193,13 +193,13 @@ impl RowWriter<'_> {
     /// Adds a text: what `write` appends.
     pub fn text(&mut self, write: impl FnOnce(&mut String)) {
         let (from, to) = self.append(write);
-        self.rows.cells.push(Cell::Text(from, to));
+        self.rows.cells.push(BufferedCell::Text(from, to));
     }
 
     /// Adds JSON: what `write` appends.
     pub fn json(&mut self, write: impl FnOnce(&mut String)) {
         let (from, to) = self.append(write);
-        self.rows.cells.push(Cell::Json(from, to));
+        self.rows.cells.push(BufferedCell::Json(from, to));
     }
 
     fn append(&mut self, write: impl FnOnce(&mut String)) -> (usize, usize) {
@@ -212,7 +212,7 @@ impl RowWriter<'_> {
 /// A row of [`RowBuffer`].
 #[derive(Clone, Copy, Debug)]
 pub struct RowRef<'a> {
-    cells: &'a [Cell],
+    cells: &'a [BufferedCell],
     texts: &'a str,
 }
 
@@ -222,13 +222,13 @@ impl<'a> RowRef<'a> {
     pub fn get(self, column: usize) -> ValueRef<'a> {
         let text = |from, to| self.texts.get(from..to).unwrap_or_default();
         match self.cells.get(column).copied() {
-            None | Some(Cell::Null) => ValueRef::Null,
-            Some(Cell::Text(from, to)) => ValueRef::Text(text(from, to)),
-            Some(Cell::Json(from, to)) => ValueRef::Json(text(from, to)),
-            Some(Cell::Integer(n)) => ValueRef::Integer(n),
-            Some(Cell::Double(n)) => ValueRef::Double(n),
-            Some(Cell::Boolean(b)) => ValueRef::Boolean(b),
-            Some(Cell::Timestamp(t)) => ValueRef::Timestamp(t),
+            None | Some(BufferedCell::Null) => ValueRef::Null,
+            Some(BufferedCell::Text(from, to)) => ValueRef::Text(text(from, to)),
+            Some(BufferedCell::Json(from, to)) => ValueRef::Json(text(from, to)),
+            Some(BufferedCell::Integer(n)) => ValueRef::Integer(n),
+            Some(BufferedCell::Double(n)) => ValueRef::Double(n),
+            Some(BufferedCell::Boolean(b)) => ValueRef::Boolean(b),
+            Some(BufferedCell::Timestamp(t)) => ValueRef::Timestamp(t),
         }
     }
 
@@ -241,62 +241,62 @@ impl<'a> RowRef<'a> {
 /// Some of the rows of some buffers, in an order of their own: what is written together. Cheap to
 /// clone.
 #[derive(Clone, Debug, Default)]
-pub struct Batch {
-    parts: Arc<[Arc<Rows>]>,
+pub struct KeyedBatch {
+    parts: Arc<[Arc<RowBuffer>]>,
     /// Part and place in it of each row.
-    places: Arc<[(usize, usize)]>,
+    positions: Arc<[(usize, usize)]>,
 }
 
-impl Batch {
+impl KeyedBatch {
     /// Rows by part and place; places without a row are left out.
     #[must_use]
     pub fn new(
-        parts: impl Into<Arc<[Arc<Rows>]>>,
-        places: impl IntoIterator<Item = (usize, usize)>,
+        parts: impl Into<Arc<[Arc<RowBuffer>]>>,
+        positions: impl IntoIterator<Item = (usize, usize)>,
     ) -> Self {
         let parts = parts.into();
-        let is_there = |(part, place): &(usize, usize)| {
-            parts.get(*part).is_some_and(|rows| *place < rows.len())
+        let is_there = |(part, index): &(usize, usize)| {
+            parts.get(*part).is_some_and(|rows| *index < rows.len())
         };
-        let places = places.into_iter().filter(is_there).collect();
-        Self { parts, places }
+        let positions = positions.into_iter().filter(is_there).collect();
+        Self { parts, positions }
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.positions.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.positions.is_empty()
     }
 
     /// The rows, in their order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = RowRef<'_>> {
-        let row = |(part, place): &(usize, usize)| self.parts.get(*part)?.get(*place);
-        self.places.iter().filter_map(row)
+        let row = |(part, index): &(usize, usize)| self.parts.get(*part)?.get(*index);
+        self.positions.iter().filter_map(row)
     }
 
     /// Those at some places of this batch, in that order.
     #[must_use]
-    pub fn chosen(&self, places: impl IntoIterator<Item = usize>) -> Self {
-        let chosen = places.into_iter().filter_map(|p| self.places.get(p));
+    pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
+        let chosen = indices.into_iter().filter_map(|p| self.positions.get(p));
         Self {
             parts: Arc::clone(&self.parts),
-            places: chosen.copied().collect(),
+            positions: chosen.copied().collect(),
         }
     }
 }
 
-impl<R: AsRef<[Row]>> From<R> for Batch {
+impl<R: AsRef<[KeyedRow]>> From<R> for KeyedBatch {
     /// Rows of the same columns.
     fn from(rows: R) -> Self {
         let rows = rows.as_ref();
         let width = rows.first().map_or(0, |row| row.0.len());
-        let mut all = Rows::new(width);
+        let mut all = RowBuffer::new(width);
         for row in rows {
             let Ok(()) = all.add(|out| {
                 row.0.iter().for_each(|value| out.push(value.as_ref()));
@@ -304,7 +304,7 @@ impl<R: AsRef<[Row]>> From<R> for Batch {
             });
         }
         let count = all.len();
-        Self::new([Arc::new(all)], (0..count).map(|place| (0, place)))
+        Self::new([Arc::new(all)], (0..count).map(|index| (0, index)))
     }
 }
 
@@ -314,8 +314,8 @@ mod tests {
 
     #[test]
     fn a_row_that_fails_leaves_no_trace() {
-        let mut rows = Rows::new(2);
-        let add = |rows: &mut Rows, name: &str, is_bad: bool| {
+        let mut rows = RowBuffer::new(2);
+        let add = |rows: &mut RowBuffer, name: &str, is_bad: bool| {
             rows.add(|out| {
                 out.push(ValueRef::Text(name));
                 if is_bad {
@@ -336,21 +336,21 @@ mod tests {
 
     #[test]
     fn a_batch_has_its_own_order() {
-        let row = |n| Row(vec![Value::Integer(n)]);
-        let batch = Batch::from([row(0), row(1), row(2)]);
-        let numbers = |batch: &Batch| -> Vec<ValueRef<'static>> {
+        let row = |n| KeyedRow(vec![CellValue::Integer(n)]);
+        let batch = KeyedBatch::from([row(0), row(1), row(2)]);
+        let numbers = |batch: &KeyedBatch| -> Vec<ValueRef<'static>> {
             let number = |row: RowRef<'_>| match row.get(0) {
                 ValueRef::Integer(n) => ValueRef::Integer(n),
                 _ => ValueRef::Null,
             };
             batch.iter().map(number).collect()
         };
-        let chosen = batch.chosen([2, 0, 9]);
+        let chosen = batch.select([2, 0, 9]);
         assert_eq!(
             numbers(&chosen),
             [ValueRef::Integer(2), ValueRef::Integer(0)]
         );
-        assert_eq!(numbers(&chosen.chosen([1])), [ValueRef::Integer(0)]);
-        assert!(batch.chosen([]).is_empty());
+        assert_eq!(numbers(&chosen.select([1])), [ValueRef::Integer(0)]);
+        assert!(batch.select([]).is_empty());
     }
 }

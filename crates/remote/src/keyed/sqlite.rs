@@ -10,9 +10,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, Shape, Value};
+use crate::keyed::{
+    CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, PreparedTable, TableSchema,
+};
 use crate::table::TableError;
-use crate::table::shape::{quote, quoted};
+use crate::table::mapping_fit::{quote, quoted};
 use crate::table::sqlite::classify;
 
 mod cell;
@@ -20,8 +22,8 @@ mod readers;
 mod writer;
 
 use cell::{bind, declared, kind_of};
-use readers::Readers;
-use writer::Writer;
+use readers::ReaderPool;
+use writer::SqliteWriter;
 
 /// How long to wait for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,8 +35,8 @@ const INCARNATIONS: &str = "CREATE TABLE IF NOT EXISTS _forebay_tables (
 #[derive(Debug)]
 pub struct SqliteKeyed {
     path: PathBuf,
-    writer: Writer,
-    readers: Readers,
+    writer: SqliteWriter,
+    readers: ReaderPool,
 }
 
 impl SqliteKeyed {
@@ -43,8 +45,8 @@ impl SqliteKeyed {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            writer: Writer::default(),
-            readers: Readers::default(),
+            writer: SqliteWriter::default(),
+            readers: ReaderPool::default(),
         }
     }
 }
@@ -63,59 +65,67 @@ fn failed<'a>(path: &'a Path, action: &'a str) -> impl Fn(rusqlite::Error) -> Ta
 
 #[async_trait]
 impl KeyedTable for SqliteKeyed {
-    fn place(&self) -> String {
+    fn display_name(&self) -> String {
         format!("SQLite file {}", self.path.display())
     }
 
-    async fn prepare(&self, shape: &Shape) -> Result<Prepared, TableError> {
-        let shape = shape.clone();
-        let work = move |path: &Path, c: &mut Connection| prepare(path, c, &shape);
+    async fn prepare(&self, schema: &TableSchema) -> Result<PreparedTable, TableError> {
+        let schema = schema.clone();
+        let work = move |path: &Path, c: &mut Connection| prepare(path, c, &schema);
         self.writer.write(&self.path, work).await
     }
 
-    async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
-        let (shape, rows) = (shape.clone(), rows.clone());
-        let work = move |path: &Path, c: &mut Connection| upsert(path, c, &shape, &rows);
+    async fn upsert(&self, schema: &TableSchema, rows: &KeyedBatch) -> Result<(), TableError> {
+        let (schema, rows) = (schema.clone(), rows.clone());
+        let work = move |path: &Path, c: &mut Connection| upsert(path, c, &schema, &rows);
         self.writer.write(&self.path, work).await
     }
 
-    async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError> {
+    async fn describe(&self, table: &str) -> Result<Option<TableSchema>, TableError> {
         let table = table.to_owned();
         let path = &self.path;
         if !path.exists() {
             let text = format!("there is no SQLite file {}", path.display());
             return Err(TableError::Terminal(text));
         }
-        let work = move |reader: &mut readers::Reader| {
+        let work = move |reader: &mut readers::ReaderContext| {
             let path = reader.path.clone();
             describe(&path, reader.connection()?, &table)
         };
-        self.readers.ask(path, work).await
+        self.readers.run(path, work).await
     }
 
-    async fn get(&self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
-        let (shape, key) = (Arc::clone(shape), key.to_vec());
-        let work = move |reader: &mut readers::Reader| reader.get(&shape, &key);
-        self.readers.ask(&self.path, work).await
+    async fn get(
+        &self,
+        schema: &Arc<TableSchema>,
+        key: &[CellValue],
+    ) -> Result<Option<KeyedRow>, TableError> {
+        let (schema, key) = (Arc::clone(schema), key.to_vec());
+        let work = move |reader: &mut readers::ReaderContext| reader.get(&schema, &key);
+        self.readers.run(&self.path, work).await
     }
 
     async fn check(&self) -> Result<(), TableError> {
-        let work = |reader: &mut readers::Reader| {
+        let work = |reader: &mut readers::ReaderContext| {
             let path = reader.path.clone();
             reader
                 .connection()?
                 .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
                 .map_err(failed(&path, "read the schema"))
         };
-        self.readers.ask(&self.path, work).await
+        self.readers.run(&self.path, work).await
     }
 }
 
-fn prepare(path: &Path, c: &mut Connection, shape: &Shape) -> Result<Prepared, TableError> {
-    shape
+fn prepare(
+    path: &Path,
+    c: &mut Connection,
+    schema: &TableSchema,
+) -> Result<PreparedTable, TableError> {
+    schema
         .check()
         .map_err(|e| TableError::Terminal(e.to_string()))?;
-    let action = format!("prepare table \"{}\"", shape.table);
+    let action = format!("prepare table \"{}\"", schema.table);
     let failed = || failed(path, &action);
     // Under the lock from the beginning: another process may prepare the same table.
     let transaction = c
@@ -125,31 +135,31 @@ fn prepare(path: &Path, c: &mut Connection, shape: &Shape) -> Result<Prepared, T
     let incarnation = |t: &rusqlite::Transaction<'_>| {
         t.query_row(
             "SELECT incarnation FROM _forebay_tables WHERE name = ?1",
-            [&shape.table],
+            [&schema.table],
             |row| row.get::<_, String>(0),
         )
         .optional()
     };
-    match describe(path, &transaction, &shape.table)? {
-        Some(there) => shape.fits(&there)?,
+    match describe(path, &transaction, &schema.table)? {
+        Some(existing) => schema.fits(&existing)?,
         None => {
             transaction
-                .execute_batch(&create_sql(shape))
+                .execute_batch(&create_sql(schema))
                 .map_err(failed())?;
             transaction
                 .execute(
                     "DELETE FROM _forebay_tables WHERE name = ?1",
-                    [&shape.table],
+                    [&schema.table],
                 )
                 .map_err(failed())?;
         }
     }
-    let known = incarnation(&transaction).map_err(failed())?;
-    if known.is_none() {
+    let recorded = incarnation(&transaction).map_err(failed())?;
+    if recorded.is_none() {
         transaction
             .execute(
                 "INSERT INTO _forebay_tables VALUES (?1, lower(hex(randomblob(16))))",
-                [&shape.table],
+                [&schema.table],
             )
             .map_err(failed())?;
     }
@@ -158,20 +168,20 @@ fn prepare(path: &Path, c: &mut Connection, shape: &Shape) -> Result<Prepared, T
         .unwrap_or_default();
     let is_empty = transaction
         .query_row(
-            &format!("SELECT NOT EXISTS (SELECT 1 FROM {})", quote(&shape.table)),
+            &format!("SELECT NOT EXISTS (SELECT 1 FROM {})", quote(&schema.table)),
             [],
             |row| row.get(0),
         )
         .map_err(failed())?;
     transaction.commit().map_err(failed())?;
-    Ok(Prepared {
+    Ok(PreparedTable {
         incarnation,
         is_empty,
     })
 }
 
-fn create_sql(shape: &Shape) -> String {
-    let mut parts: Vec<String> = shape
+fn create_sql(schema: &TableSchema) -> String {
+    let mut parts: Vec<String> = schema
         .columns
         .iter()
         .map(|c| {
@@ -179,28 +189,33 @@ fn create_sql(shape: &Shape) -> String {
             format!("{} {}{not_null}", quote(&c.name), declared(c.kind))
         })
         .collect();
-    let key = quoted(shape.key().map(|c| &c.name));
+    let key = quoted(schema.key().map(|c| &c.name));
     parts.push(format!("PRIMARY KEY ({key})"));
     format!(
         "CREATE TABLE {} ({})",
-        quote(&shape.table),
+        quote(&schema.table),
         parts.join(", ")
     )
 }
 
-fn upsert(path: &Path, c: &mut Connection, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
-    let action = format!("write into table \"{}\"", shape.table);
+fn upsert(
+    path: &Path,
+    c: &mut Connection,
+    schema: &TableSchema,
+    rows: &KeyedBatch,
+) -> Result<(), TableError> {
+    let action = format!("write into table \"{}\"", schema.table);
     let failed = || failed(path, &action);
     let transaction = c
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed())?;
     {
         let mut statement = transaction
-            .prepare_cached(&upsert_sql(shape))
+            .prepare_cached(&upsert_sql(schema))
             .map_err(failed())?;
         for row in rows.iter() {
-            for (place, cell) in (1..).zip(row.cells()) {
-                bind(&mut statement, place, cell).map_err(failed())?;
+            for (index, cell) in (1..).zip(row.cells()) {
+                bind(&mut statement, index, cell).map_err(failed())?;
             }
             statement.raw_execute().map_err(failed())?;
         }
@@ -208,9 +223,9 @@ fn upsert(path: &Path, c: &mut Connection, shape: &Shape, rows: &Batch) -> Resul
     transaction.commit().map_err(failed())
 }
 
-fn upsert_sql(shape: &Shape) -> String {
-    let marks = vec!["?"; shape.columns.len()].join(", ");
-    let updates: Vec<String> = shape
+fn upsert_sql(schema: &TableSchema) -> String {
+    let marks = vec!["?"; schema.columns.len()].join(", ");
+    let updates: Vec<String> = schema
         .columns
         .iter()
         .filter(|c| !c.is_key)
@@ -223,13 +238,13 @@ fn upsert_sql(shape: &Shape) -> String {
     };
     format!(
         "INSERT INTO {} ({}) VALUES ({marks}) ON CONFLICT ({}) DO {conflict}",
-        quote(&shape.table),
-        quoted(shape.columns.iter().map(|c| &c.name)),
-        quoted(shape.key().map(|c| &c.name)),
+        quote(&schema.table),
+        quoted(schema.columns.iter().map(|c| &c.name)),
+        quoted(schema.key().map(|c| &c.name)),
     )
 }
 
-fn describe(path: &Path, c: &Connection, table: &str) -> Result<Option<Shape>, TableError> {
+fn describe(path: &Path, c: &Connection, table: &str) -> Result<Option<TableSchema>, TableError> {
     let action = format!("look up table \"{table}\"");
     let failed = || failed(path, &action);
     let mut statement = c
@@ -248,14 +263,16 @@ fn describe(path: &Path, c: &Connection, table: &str) -> Result<Option<Shape>, T
     if columns.is_empty() {
         return Ok(None);
     }
-    let columns = columns.into_iter().map(|(name, declared, pk)| Column {
-        kind: kind_of(&declared),
-        name,
-        is_key: pk > 0,
-        // SQLite has five types, and any name for them.
-        foreign: None,
-    });
-    Ok(Some(Shape {
+    let columns = columns
+        .into_iter()
+        .map(|(name, declared, pk)| ColumnSchema {
+            kind: kind_of(&declared),
+            name,
+            is_key: pk > 0,
+            // SQLite has five types, and any name for them.
+            foreign: None,
+        });
+    Ok(Some(TableSchema {
         table: table.to_owned(),
         columns: columns.collect(),
     }))

@@ -49,26 +49,26 @@ impl ValueType {
     ///
     /// # Errors
     /// When the text is not one; says what is.
-    pub fn parse(self, text: &str) -> Result<Value, String> {
+    pub fn parse(self, text: &str) -> Result<CellValue, String> {
         let bad = |what: &str| format!("\"{text}\" is not {what}");
         match self {
-            Self::Text => Ok(Value::Text(text.to_owned())),
+            Self::Text => Ok(CellValue::Text(text.to_owned())),
             Self::Integer => text
                 .parse()
-                .map(Value::Integer)
+                .map(CellValue::Integer)
                 .map_err(|_| bad("a whole number of 64 bits")),
             Self::Double => match text.parse::<f64>() {
-                Ok(number) if number.is_finite() => Ok(Value::Double(number)),
+                Ok(number) if number.is_finite() => Ok(CellValue::Double(number)),
                 _ => Err(bad("a number")),
             },
             Self::Boolean => match text {
-                "true" => Ok(Value::Boolean(true)),
-                "false" => Ok(Value::Boolean(false)),
+                "true" => Ok(CellValue::Boolean(true)),
+                "false" => Ok(CellValue::Boolean(false)),
                 _ => Err(bad("true or false")),
             },
-            Self::Timestamp => match TimestampMicros::read(text) {
+            Self::Timestamp => match TimestampMicros::parse(text) {
                 Ok(read) if read.is_cut => Err(bad("a time to the microsecond")),
-                Ok(read) => Ok(Value::Timestamp(read.time)),
+                Ok(read) => Ok(CellValue::Timestamp(read.time)),
                 Err(InvalidTime::Year) => Err(bad(&InvalidTime::Year.to_string())),
                 Err(_) => Err(bad("a time with its offset like 2006-01-02T15:04:05Z")),
             },
@@ -85,7 +85,7 @@ impl fmt::Display for ValueType {
 
 /// A cell.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum CellValue {
     /// Nothing; not in a key.
     Null,
     /// Without NUL, which no store of ours keeps.
@@ -102,7 +102,7 @@ pub enum Value {
     Json(String),
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for CellValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_ref().fmt(f)
     }
@@ -117,7 +117,7 @@ pub(crate) fn widened(number: f32) -> f64 {
 
 /// A row: a value for each column of the shape, in its order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row(pub Vec<Value>);
+pub struct KeyedRow(pub Vec<CellValue>);
 
 #[cfg(test)]
 mod tests {
@@ -125,11 +125,14 @@ mod tests {
 
     #[test]
     fn texts_are_read_by_type_or_refused_by_name() {
-        assert_eq!(ValueType::Integer.parse("-7"), Ok(Value::Integer(-7)));
-        assert_eq!(ValueType::Boolean.parse("true"), Ok(Value::Boolean(true)));
+        assert_eq!(ValueType::Integer.parse("-7"), Ok(CellValue::Integer(-7)));
+        assert_eq!(
+            ValueType::Boolean.parse("true"),
+            Ok(CellValue::Boolean(true))
+        );
         assert_eq!(
             ValueType::Text.parse("x y"),
-            Ok(Value::Text("x y".to_owned()))
+            Ok(CellValue::Text("x y".to_owned()))
         );
         for (kind, text) in [
             (ValueType::Integer, "4.2"),
@@ -147,18 +150,24 @@ mod tests {
 
     #[test]
     fn canonical_bytes_do_not_run_into_each_other() {
-        let bytes = |values: &[Value]| {
+        let bytes = |values: &[CellValue]| {
             let mut out = Vec::new();
-            let cells = values.iter().map(Value::as_ref);
+            let cells = values.iter().map(CellValue::as_ref);
             cells.for_each(|v| v.write_canonical(&mut out));
             out
         };
-        let text = |t: &str| Value::Text(t.to_owned());
+        let text = |t: &str| CellValue::Text(t.to_owned());
         assert_ne!(
             bytes(&[text("ab"), text("c")]),
             bytes(&[text("a"), text("bc")])
         );
-        assert_ne!(bytes(&[text("1")]), bytes(&[Value::Json("1".to_owned())]));
-        assert_ne!(bytes(&[Value::Null]), bytes(&[Value::Boolean(false)]));
+        assert_ne!(
+            bytes(&[text("1")]),
+            bytes(&[CellValue::Json("1".to_owned())])
+        );
+        assert_ne!(
+            bytes(&[CellValue::Null]),
+            bytes(&[CellValue::Boolean(false)])
+        );
     }
 }

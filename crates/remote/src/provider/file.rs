@@ -10,16 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use forebay_buffer::{Batch, Connection, Delivery, Done, Header, Lane, Provider, SendError};
+use forebay_buffer::{
+    Ack, MessageBatch, MessageDelivery, MessageHeader, Partition, Provider, ProviderConnection,
+    SendError,
+};
 use serde_json::{Value, json};
 
 /// Appends messages to a file, or writes them to standard output.
 pub struct FileProvider {
     name: String,
-    out: Arc<Mutex<Out>>,
+    out: Arc<Mutex<LineOutput>>,
 }
 
-enum Out {
+enum LineOutput {
     Stdout,
     File(File, PathBuf),
 }
@@ -30,7 +33,7 @@ impl FileProvider {
     pub fn stdout() -> Self {
         Self {
             name: "standard output".to_owned(),
-            out: Arc::new(Mutex::new(Out::Stdout)),
+            out: Arc::new(Mutex::new(LineOutput::Stdout)),
         }
     }
 
@@ -43,7 +46,7 @@ impl FileProvider {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self {
             name: format!("file {}", path.display()),
-            out: Arc::new(Mutex::new(Out::File(file, path.to_owned()))),
+            out: Arc::new(Mutex::new(LineOutput::File(file, path.to_owned()))),
         })
     }
 }
@@ -53,15 +56,15 @@ impl Provider for FileProvider {
         &self.name
     }
 
-    fn open(&self, _lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
+    fn open(&self, _partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
         Ok(Box::new(FileConnection(self.out.clone())))
     }
 }
 
-struct FileConnection(Arc<Mutex<Out>>);
+struct FileConnection(Arc<Mutex<LineOutput>>);
 
-impl Connection for FileConnection {
-    fn send(&mut self, batch: &Batch, done: Done) {
+impl ProviderConnection for FileConnection {
+    fn send(&mut self, batch: &MessageBatch, ack: Ack) {
         let mut lines = Vec::new();
         for delivery in batch.messages() {
             lines.extend_from_slice(json_line(delivery).to_string().as_bytes());
@@ -69,13 +72,13 @@ impl Connection for FileConnection {
         }
         let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let written = match &mut *out {
-            Out::Stdout => write_out(&mut io::stdout().lock(), &lines),
-            Out::File(file, path) => append(file, &lines)
+            LineOutput::Stdout => write_out(&mut io::stdout().lock(), &lines),
+            LineOutput::File(file, path) => append(file, &lines)
                 .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
         };
         match written {
-            Ok(()) => done.taken(),
-            Err(error) => done.failed(&SendError::retry(error.to_string())),
+            Ok(()) => ack.taken(),
+            Err(error) => ack.failed(&SendError::retry(error.to_string())),
         }
     }
 }
@@ -99,7 +102,7 @@ fn append(file: &mut File, lines: &[u8]) -> io::Result<()> {
 
 /// A message as JSON.
 #[must_use]
-pub fn json_line(delivery: &Delivery) -> Value {
+pub fn json_line(delivery: &MessageDelivery) -> Value {
     let message = &delivery.message;
     let mut line = json!({
         "topic": &*delivery.topic,
@@ -109,7 +112,7 @@ pub fn json_line(delivery: &Delivery) -> Value {
         "payload": json_bytes(message.payload.as_deref()),
     });
     if !message.headers.is_empty() {
-        let pair = |(name, value): &Header| json!([&**name, json_bytes(value.as_deref())]);
+        let pair = |(name, value): &MessageHeader| json!([&**name, json_bytes(value.as_deref())]);
         line["headers"] = message.headers.iter().map(pair).collect();
     }
     line

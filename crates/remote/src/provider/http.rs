@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_buffer::{Batch, Connection, Delivery, Done, Lane, Provider, SendError};
+use forebay_buffer::{
+    Ack, MessageBatch, MessageDelivery, Partition, Provider, ProviderConnection, SendError,
+};
 use forebay_model::{Clock, is_own_http_header};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{StatusCode, Url};
@@ -21,11 +23,12 @@ use tokio::runtime::Runtime;
 
 use super::file::json_line;
 use crate::http::{
-    HttpClient, HttpClientConfig, HttpError, KeptPause, Request, retry_after, secret_header,
+    HttpClient, HttpClientConfig, HttpError, HttpRequest, PersistedRetryAfter, retry_after,
+    secret_header,
 };
 
 /// Of an answer so much is read; what comes behind it changes nothing.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const RESPONSE_BYTES_MAX: usize = 64 << 10;
 /// The longest wait that an endpoint may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 /// The same for each repeat of the same messages.
@@ -37,7 +40,7 @@ const MESSAGE_TOPIC: HeaderName = HeaderName::from_static("message-topic");
 
 /// What a request holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Body {
+pub enum RequestFormat {
     /// The payload of one message, as it is, with the message's headers. Key and topic are the headers
     /// `Message-Key` (base64url) and `Message-Topic`.
     #[default]
@@ -48,7 +51,7 @@ pub enum Body {
 
 /// What a request is sent with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Method {
+pub enum RequestMethod {
     /// `POST`.
     #[default]
     Post,
@@ -58,12 +61,12 @@ pub enum Method {
     Patch,
 }
 
-impl From<Method> for reqwest::Method {
-    fn from(method: Method) -> Self {
+impl From<RequestMethod> for reqwest::Method {
+    fn from(method: RequestMethod) -> Self {
         match method {
-            Method::Post => Self::POST,
-            Method::Put => Self::PUT,
-            Method::Patch => Self::PATCH,
+            RequestMethod::Post => Self::POST,
+            RequestMethod::Put => Self::PUT,
+            RequestMethod::Patch => Self::PATCH,
         }
     }
 }
@@ -74,9 +77,9 @@ pub struct HttpConfig {
     /// Where to: `http://…` or `https://…`.
     pub url: String,
     /// What a request holds.
-    pub body: Body,
+    pub body: RequestFormat,
     /// What it is sent with.
-    pub method: Method,
+    pub method: RequestMethod,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<SecretString>,
     /// Further headers; they replace those of messages.
@@ -97,8 +100,8 @@ impl HttpConfig {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
-            body: Body::default(),
-            method: Method::default(),
+            body: RequestFormat::default(),
+            method: RequestMethod::default(),
             token: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(30),
@@ -115,7 +118,7 @@ pub struct HttpProvider {
     url: Url,
     client: HttpClient,
     config: HttpConfig,
-    pause: Option<KeptPause>,
+    pause: Option<PersistedRetryAfter>,
     clock: Arc<dyn Clock>,
 }
 
@@ -149,14 +152,14 @@ impl HttpProvider {
         let client = HttpClient::new(HttpClientConfig {
             headers: configured(&config)?,
             timeout: config.timeout,
-            answer_max: ANSWER_BYTES_MAX,
+            response_max: RESPONSE_BYTES_MAX,
             authorities: Vec::new(),
         });
         let mut client = client.map_err(wrong)?;
         client.take_credentials(&mut url);
         let pause_file = config.pause_file.clone();
-        let pause =
-            pause_file.map(|file| KeptPause::new(file, &url, RETRY_AFTER_MAX, Arc::clone(&clock)));
+        let pause = pause_file
+            .map(|file| PersistedRetryAfter::new(file, &url, RETRY_AFTER_MAX, Arc::clone(&clock)));
         Ok(Self {
             pause,
             name: format!("{}://{}", url.scheme(), url.authority()),
@@ -169,7 +172,7 @@ impl HttpProvider {
 
     /// The same endpoint, sent to in another way.
     #[must_use]
-    pub fn sending(&self, body: Body, method: Method) -> Self {
+    pub fn with_request_options(&self, body: RequestFormat, method: RequestMethod) -> Self {
         let mut other = self.clone();
         (other.config.body, other.config.method) = (body, method);
         other
@@ -204,7 +207,7 @@ fn configured(config: &HttpConfig) -> Result<HeaderMap, HttpConfigError> {
 }
 
 /// Whether a message can have a header.
-fn may_have(name: &HeaderName) -> bool {
+fn is_forwardable(name: &HeaderName) -> bool {
     let name = name.as_str();
     !is_own_http_header(name) && name != HOST.as_str()
 }
@@ -214,10 +217,13 @@ impl Provider for HttpProvider {
         &self.name
     }
 
-    fn open(&self, lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
-        if let Some(left) = self.pause.as_ref().and_then(KeptPause::left) {
-            let text = format!("{} has asked to wait, {left:.1?} are left of it", self.name);
-            return Err(SendError::retry_after(text, left));
+    fn open(&self, partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
+        if let Some(remaining) = self.pause.as_ref().and_then(PersistedRetryAfter::remaining) {
+            let text = format!(
+                "{} has asked to wait, {remaining:.1?} are left of it",
+                self.name
+            );
+            return Err(SendError::retry_after(text, remaining));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -225,7 +231,7 @@ impl Provider for HttpProvider {
         Ok(Box::new(HttpConnection {
             runtime: runtime.map_err(|e| SendError::retry(e.to_string()))?,
             provider: self.clone(),
-            id: format!("{:016x}-{}", lane.buffer, lane.name),
+            id: format!("{:016x}-{}", partition.buffer, partition.name),
         }))
     }
 }
@@ -236,14 +242,14 @@ struct HttpConnection {
     id: String,
 }
 
-impl Connection for HttpConnection {
-    fn send(&mut self, batch: &Batch, done: Done) {
+impl ProviderConnection for HttpConnection {
+    fn send(&mut self, batch: &MessageBatch, ack: Ack) {
         match self.provider.config.body {
-            Body::Ndjson => match self.send_lines(batch) {
-                Ok(()) => done.taken(),
-                Err(error) => done.failed(&error),
+            RequestFormat::Ndjson => match self.send_lines(batch) {
+                Ok(()) => ack.taken(),
+                Err(error) => ack.failed(&error),
             },
-            Body::Payload => {
+            RequestFormat::Payload => {
                 let mut results = Vec::with_capacity(batch.messages().len());
                 let mut broken = false;
                 for delivery in batch.messages() {
@@ -255,14 +261,14 @@ impl Connection for HttpConnection {
                     broken = result.as_ref().is_err_and(|e| !e.is_rejected());
                     results.push(result);
                 }
-                done.each(results);
+                ack.each(results);
             }
         }
     }
 }
 
 impl HttpConnection {
-    fn send_one(&self, delivery: &Delivery) -> Result<(), SendError> {
+    fn send_one(&self, delivery: &MessageDelivery) -> Result<(), SendError> {
         use base64::Engine;
         let message = &delivery.message;
         let mut headers = HeaderMap::new();
@@ -270,7 +276,7 @@ impl HttpConnection {
             let value = value.as_deref().unwrap_or_default();
             let header = HeaderName::try_from(&**name)
                 .ok()
-                .filter(may_have)
+                .filter(is_forwardable)
                 .zip(HeaderValue::from_bytes(value).ok());
             let Some((name, value)) = header else {
                 return Err(SendError::rejected(format!(
@@ -282,17 +288,17 @@ impl HttpConnection {
         headers
             .entry(CONTENT_TYPE)
             .or_insert(HeaderValue::from_static("application/octet-stream"));
-        headers.insert(MESSAGE_TOPIC, own(&delivery.topic)?);
+        headers.insert(MESSAGE_TOPIC, header_value(&delivery.topic)?);
         if let Some(key) = &message.key {
             let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key);
-            headers.insert(MESSAGE_KEY, own(&key)?);
+            headers.insert(MESSAGE_KEY, header_value(&key)?);
         }
         let key = format!("{}-{}", self.id, delivery.sequence);
         let body = message.payload.clone().unwrap_or_default();
         self.request(&key, headers, body)
     }
 
-    fn send_lines(&self, batch: &Batch) -> Result<(), SendError> {
+    fn send_lines(&self, batch: &MessageBatch) -> Result<(), SendError> {
         let messages = batch.messages();
         let mut body = String::new();
         for delivery in messages {
@@ -308,9 +314,9 @@ impl HttpConnection {
     }
 
     fn request(&self, key: &str, mut headers: HeaderMap, body: Bytes) -> Result<(), SendError> {
-        headers.insert(IDEMPOTENCY_KEY, own(key)?);
+        headers.insert(IDEMPOTENCY_KEY, header_value(key)?);
         let provider = &self.provider;
-        let request = Request {
+        let request = HttpRequest {
             method: provider.config.method.into(),
             url: provider.url.clone(),
             headers,
@@ -318,15 +324,15 @@ impl HttpConnection {
         };
         let now = provider.clock.now();
         let sent = self.runtime.block_on(provider.client.send(request, now));
-        let answer = sent.map_err(|e| self.unanswered(&e))?;
-        if answer.status.is_success() {
+        let response = sent.map_err(|e| self.unanswered(&e))?;
+        if response.status.is_success() {
             return Ok(());
         }
-        let text = said(answer.status, &answer.body);
-        if provider.config.refused.contains(&answer.status.as_u16()) {
+        let text = status_text(response.status, &response.body);
+        if provider.config.refused.contains(&response.status.as_u16()) {
             return Err(SendError::rejected(text));
         }
-        Err(self.again(text, &answer.headers))
+        Err(self.retryable(text, &response.headers))
     }
 
     /// No answer, or one that leads elsewhere: an endpoint may come back or be put right.
@@ -335,10 +341,10 @@ impl HttpConnection {
         if error.status.is_some_and(|s| refused.contains(&s.as_u16())) {
             return SendError::rejected(error.text.clone());
         }
-        self.again(error.text.clone(), &error.headers)
+        self.retryable(error.text.clone(), &error.headers)
     }
 
-    fn again(&self, text: String, headers: &HeaderMap) -> SendError {
+    fn retryable(&self, text: String, headers: &HeaderMap) -> SendError {
         // Without a wait of its own, as with a date that is past, it is asked as seldom as any other.
         let wait = retry_after(headers, self.provider.clock.now());
         match wait.filter(|wait| !wait.is_zero()) {
@@ -355,13 +361,13 @@ impl HttpConnection {
 }
 
 /// The value of a header of our own.
-fn own(text: &str) -> Result<HeaderValue, SendError> {
+fn header_value(text: &str) -> Result<HeaderValue, SendError> {
     HeaderValue::try_from(text)
         .map_err(|_| SendError::rejected(format!("{text:?} can't be in a header of HTTP")))
 }
 
 /// The status, and the beginning of what came with it.
-fn said(status: StatusCode, body: &[u8]) -> String {
+fn status_text(status: StatusCode, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let beginning: String = text.trim().chars().take(200).collect();
     format!("{status}: {beginning}")

@@ -7,7 +7,7 @@
 //! with the messages, as the offset of a consumer group, and readers of committed messages
 //! (`isolation.level=read_committed`) see each message once.
 
-mod ears;
+mod client_context;
 mod producer;
 mod security;
 mod settings;
@@ -18,16 +18,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_buffer::{Connection, Lane, Provider, SendError};
+use forebay_buffer::{Partition, Provider, ProviderConnection, SendError};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-pub use self::security::{Identity, Mechanism, Pem, Sasl, Security, Tls};
+pub use self::security::{
+    ClientIdentity, KafkaSecurity, KafkaTlsConfig, PemSource, SaslConfig, SaslMechanism,
+};
 
 /// How messages are compressed on their way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
+pub enum KafkaCompression {
     /// Not at all.
     None,
     /// Fast, and about half the size.
@@ -39,7 +41,7 @@ pub enum Compression {
     Snappy,
 }
 
-impl Compression {
+impl KafkaCompression {
     fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -56,7 +58,7 @@ pub struct KafkaConfig {
     /// `host:port`, several with commas between them.
     pub brokers: String,
     /// How messages are compressed. Default: lz4.
-    pub compression: Compression,
+    pub compression: KafkaCompression,
     /// How long the client waits for more messages to send together. Default 5 ms.
     pub linger: Duration,
     /// Messages and the cursor are committed together: nothing comes twice for readers of committed
@@ -67,7 +69,7 @@ pub struct KafkaConfig {
     /// 30 s.
     pub timeout: Duration,
     /// Encryption and authentication. Default: none.
-    pub security: Security,
+    pub security: KafkaSecurity,
     /// Further settings of librdkafka, by their names, such as `client.id`. They come last, and take
     /// the place of ours under whichever of its names one is given.
     pub settings: BTreeMap<String, String>,
@@ -94,11 +96,11 @@ impl KafkaConfig {
     pub fn new(brokers: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
-            compression: Compression::default(),
+            compression: KafkaCompression::default(),
             linger: Duration::from_millis(5),
             transactions: false,
             timeout: Duration::from_secs(30),
-            security: Security::default(),
+            security: KafkaSecurity::default(),
             settings: BTreeMap::new(),
         }
     }
@@ -134,7 +136,7 @@ impl From<KafkaError> for KafkaConfigError {
 
 /// What a client is made of.
 #[derive(Clone)]
-struct Client {
+struct KafkaClientConfig {
     config: ClientConfig,
     token_file: Option<PathBuf>,
     /// It may be refused.
@@ -143,7 +145,7 @@ struct Client {
 
 /// Sends messages to Kafka.
 pub struct KafkaProvider {
-    client: Client,
+    client: KafkaClientConfig,
     transactions: bool,
     timeout: Duration,
     name: String,
@@ -170,7 +172,7 @@ impl KafkaProvider {
 
 impl KafkaConfig {
     /// Settings of every producer.
-    fn client(&self) -> Result<Client, KafkaConfigError> {
+    fn client(&self) -> Result<KafkaClientConfig, KafkaConfigError> {
         let mut client = ClientConfig::new();
         client
             .set_log_level(RDKafkaLogLevel::Info)
@@ -192,10 +194,10 @@ impl KafkaConfig {
             client.set(name, value);
         }
         let protocol = client.get("security.protocol").unwrap_or("plaintext");
-        Ok(Client {
+        Ok(KafkaClientConfig {
             is_secured: !protocol.eq_ignore_ascii_case("plaintext"),
             token_file: match &self.security.sasl {
-                Some(Sasl::Token { file }) => Some(file.clone()),
+                Some(SaslConfig::Token { file }) => Some(file.clone()),
                 _ => None,
             },
             config: client,
@@ -208,13 +210,13 @@ impl Provider for KafkaProvider {
         &self.name
     }
 
-    fn open(&self, lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
+    fn open(&self, partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
         if self.transactions {
             let client = self.client.clone();
-            let opened = transaction::Transactional::open(client, lane, self.timeout)?;
+            let opened = transaction::TransactionalProducer::open(client, partition, self.timeout)?;
             return Ok(Box::new(opened));
         }
-        Ok(Box::new(producer::Streaming::open(&self.client)?))
+        Ok(Box::new(producer::StreamingProducer::open(&self.client)?))
     }
 
     fn keeps_cursor(&self) -> bool {

@@ -97,7 +97,7 @@ impl S3Staging {
 
     /// The same bucket name on another server, addressed by path.
     #[must_use]
-    pub fn at(mut self, endpoint: impl Into<String>) -> Self {
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self.path_style = true;
         self

@@ -49,17 +49,19 @@ impl StagingError {
         }
     }
 
-    pub(super) fn input(place: &str, path: &str, error: io::Error) -> Self {
+    pub(super) fn input(display_name: &str, path: &str, error: io::Error) -> Self {
         Self {
             kind: StagingErrorKind::Input,
-            message: format!("{place}: nothing written to {path}: its data can't be read: {error}"),
+            message: format!(
+                "{display_name}: nothing written to {path}: its data can't be read: {error}"
+            ),
             source: Some(Box::new(error)),
         }
     }
 
     /// A write does not miss the object but its own unfinished upload: ended by the answer that was
     /// lost, or by a rule of the bucket. The next try begins another one.
-    pub(super) fn of_a_write(mut self) -> Self {
+    pub(super) fn for_write(mut self) -> Self {
         if self.kind == StagingErrorKind::Missing {
             self.kind = StagingErrorKind::Retryable;
         }
@@ -67,7 +69,7 @@ impl StagingError {
     }
 
     pub(super) fn from_store(
-        place: &str,
+        display_name: &str,
         operation: &'static str,
         path: &str,
         error: object_store::Error,
@@ -77,7 +79,7 @@ impl StagingError {
         let path = if path.is_empty() { "objects" } else { path };
         Self {
             kind,
-            message: format!("{place}: can't {operation} {path}: {cause}"),
+            message: format!("{display_name}: can't {operation} {path}: {cause}"),
             source: Some(Box::new(error)),
         }
     }

@@ -21,7 +21,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::s3::{address, build, client_options, name_of, problem};
+use super::s3::{address, build, client_options, name_of, violation};
 use super::{S3Staging, StagingError};
 
 /// What stands for itself in a request, as the signature has it.
@@ -32,7 +32,7 @@ const IN_QUERY: AsciiSet = NON_ALPHANUMERIC
     .remove(b'~');
 const IN_PATH: AsciiSet = IN_QUERY.remove(b'/');
 /// A page of a listing has 1,000 keys of at most 1,024 bytes, each of which may be three.
-const ANSWER_MAX: usize = 16 << 20;
+const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// The first wait before a request is repeated; it doubles.
 const WAIT: Duration = Duration::from_millis(100);
 /// Characters of an answer that an error quotes.
@@ -40,7 +40,7 @@ const QUOTED: usize = 200;
 
 /// A bucket whose keys are texts.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TextKeyBucket {
     name: String,
     store: AmazonS3,
     client: HttpClient,
@@ -62,7 +62,7 @@ pub struct KeyedObject {
     pub etag: String,
 }
 
-impl Bucket {
+impl TextKeyBucket {
     /// Opens a bucket; nothing is asked yet.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Bucket {
         let name = name_of(config);
         let invalid =
             |cause: &dyn std::fmt::Display| StagingError::terminal(format!("{name}: {cause}"));
-        if let Some(problem) = problem(config) {
+        if let Some(problem) = violation(config) {
             return Err(invalid(&problem));
         }
         let store = build(config).map_err(|e| invalid(&e))?;
@@ -126,7 +126,12 @@ impl Bucket {
         pages.try_flatten().boxed()
     }
 
-    async fn page(&self, prefix: &str, token: &str, most: u16) -> Result<Page, StagingError> {
+    async fn page(
+        &self,
+        prefix: &str,
+        token: &str,
+        most: u16,
+    ) -> Result<ListingPage, StagingError> {
         let text = |text: &str| utf8_percent_encode(text, &IN_QUERY).to_string();
         let mut query = String::new();
         if !token.is_empty() {
@@ -136,10 +141,10 @@ impl Bucket {
             "encoding-type=url&list-type=2&max-keys={most}&prefix={}",
             text(prefix)
         ));
-        let answer = self
-            .ask("list the bucket", &format!("/?{query}"), &[])
+        let response = self
+            .request("list the bucket", &format!("/?{query}"), &[])
             .await?;
-        let body = self.whole("list the bucket", answer).await?;
+        let body = self.read_body("list the bucket", response).await?;
         quick_xml::de::from_reader(&body[..]).map_err(|e| {
             self.failed(
                 "list the bucket",
@@ -185,7 +190,7 @@ impl Bucket {
         etag: &str,
     ) -> Result<BoxStream<'static, Result<Bytes, std::io::Error>>, StagingError> {
         let action = "read an object";
-        if !can_be_asked_for(key) {
+        if !is_addressable(key) {
             let text = "its key has a step `.` or `..`, which no address can have";
             return Err(self.failed(action, text));
         }
@@ -199,16 +204,16 @@ impl Bucket {
         headers.extend(bytes.map(|b| ("range", b)));
         headers.extend((!etag.is_empty()).then(|| ("if-match", etag.to_owned())));
         let path = format!("/{}", utf8_percent_encode(key, &IN_PATH));
-        let answer = self.ask(action, &path, &headers).await?;
-        if is_part && answer.status() != http::StatusCode::PARTIAL_CONTENT {
+        let response = self.request(action, &path, &headers).await?;
+        if is_part && response.status() != http::StatusCode::PARTIAL_CONTENT {
             return Err(self.failed(action, "the server does not answer parts of objects"));
         }
-        let body = answer.into_body().bytes_stream();
+        let body = response.into_body().bytes_stream();
         Ok(body.map_err(std::io::Error::other).boxed())
     }
 
     /// Asks, and repeats what may succeed later.
-    async fn ask(
+    async fn request(
         &self,
         action: &str,
         path: &str,
@@ -217,11 +222,11 @@ impl Bucket {
         let url = format!("{}{path}", self.address);
         let mut tried = 0;
         loop {
-            let (text, may_succeed) = match self.ask_once(&url, headers).await {
-                Ok(answer) if answer.status().is_success() => return Ok(answer),
-                Ok(answer) => {
-                    let status = answer.status();
-                    let body = self.whole(action, answer).await.unwrap_or_default();
+            let (text, may_succeed) = match self.request_once(&url, headers).await {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) => {
+                    let status = response.status();
+                    let body = self.read_body(action, response).await.unwrap_or_default();
                     let body: String = String::from_utf8_lossy(&body)
                         .chars()
                         .take(QUOTED)
@@ -242,7 +247,7 @@ impl Bucket {
         }
     }
 
-    async fn ask_once(
+    async fn request_once(
         &self,
         url: &str,
         headers: &[(&'static str, String)],
@@ -268,12 +273,16 @@ impl Bucket {
     }
 
     /// A whole answer, which is short.
-    async fn whole(&self, action: &str, answer: HttpResponse) -> Result<Vec<u8>, StagingError> {
+    async fn read_body(
+        &self,
+        action: &str,
+        response: HttpResponse,
+    ) -> Result<Vec<u8>, StagingError> {
         let mut body = Vec::new();
-        let mut parts = answer.into_body().bytes_stream();
+        let mut parts = response.into_body().bytes_stream();
         while let Some(part) = parts.next().await {
             body.extend_from_slice(&part.map_err(|e| self.failed(action, &e))?);
-            if body.len() > ANSWER_MAX {
+            if body.len() > RESPONSE_BYTES_MAX {
                 return Err(self.failed(action, "the answer is too long"));
             }
         }
@@ -287,7 +296,7 @@ impl Bucket {
 
 /// Whether a request can have the key in its address: steps `.` and `..` are taken out of those.
 #[must_use]
-pub fn can_be_asked_for(key: &str) -> bool {
+pub fn is_addressable(key: &str) -> bool {
     !key.split('/').any(|step| matches!(step, "." | ".."))
 }
 
@@ -299,9 +308,9 @@ fn decoded(key: &str) -> String {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Page {
+struct ListingPage {
     #[serde(default)]
-    contents: Vec<Listed>,
+    contents: Vec<ListedObject>,
     #[serde(default)]
     is_truncated: bool,
     next_continuation_token: Option<String>,
@@ -310,7 +319,7 @@ struct Page {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Listed {
+struct ListedObject {
     key: String,
     size: u64,
     #[serde(rename = "ETag")]
@@ -327,10 +336,10 @@ mod tests {
             "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>
             <Contents><Key>a//b%0Ac%2B+d</Key><Size>7</Size><ETag>\"x\"</ETag></Contents>
             <Contents><Key>%C3%A9/./%25</Key><Size>0</Size></Contents></ListBucketResult>";
-        let page: Page = quick_xml::de::from_str(page).unwrap();
+        let page: ListingPage = quick_xml::de::from_str(page).unwrap();
         let keys: Vec<String> = page.contents.iter().map(|c| decoded(&c.key)).collect();
         assert_eq!(keys, ["a//b\nc+ d", "é/./%"]);
         assert_eq!(page.contents[0].e_tag.as_deref(), Some("\"x\""));
-        assert!(can_be_asked_for("a//b") && !can_be_asked_for("a/./b"));
+        assert!(is_addressable("a//b") && !is_addressable("a/./b"));
     }
 }

@@ -10,14 +10,14 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use tokio_util::io::ReaderStream;
 
-use crate::staging::{LocalStaging, Place, Staging, StagingError};
+use crate::staging::{LocalStaging, Staging, StagingError, StagingRoot};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 256 << 10;
 
 /// The staging root on disk.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct StagingFolder {
     dir: PathBuf,
 }
 
@@ -30,15 +30,15 @@ pub(super) fn open(config: &LocalStaging) -> Result<Staging, StagingError> {
     let store = LocalFileSystem::new_with_prefix(&config.dir)
         .map_err(|e| cannot(&e))?
         .with_fsync(config.sync);
-    let folder = Folder {
+    let folder = StagingFolder {
         dir: config.dir.clone(),
     };
-    let place = Place {
+    let root = StagingRoot {
         name: name.clone(),
-        root: Path::default(),
+        prefix: Path::default(),
         local: Some(folder),
     };
-    Ok(Staging::new(Arc::new(store), place))
+    Ok(Staging::new(Arc::new(store), root))
 }
 
 /// A file's bytes. The library would read 8 KiB at a time, with a change of threads for each.
@@ -51,7 +51,7 @@ pub(super) fn chunks(file: std::fs::File) -> BoxStream<'static, object_store::Re
         .boxed()
 }
 
-impl Folder {
+impl StagingFolder {
     /// Deletes what a killed process has left of uploads of an object: the library writes to
     /// `<name>#<n>` and renames. Such files are never listed and do no harm but take space, so one
     /// that can't be deleted is left.

@@ -10,9 +10,9 @@ use secrecy::ExposeSecret;
 
 mod requests;
 
-use requests::Connector;
+use requests::S3Connector;
 
-use crate::staging::{Place, S3Staging, Staging, StagingError};
+use crate::staging::{S3Staging, Staging, StagingError, StagingRoot};
 
 /// A bucket as the library's own store, for who reads other objects than staged ones; and its name
 /// in the words of errors. Nothing is asked yet.
@@ -23,7 +23,7 @@ pub fn bucket(config: &S3Staging) -> Result<(Arc<dyn ObjectStore>, String), Stag
     let name = name_of(config);
     let invalid =
         |cause: &dyn std::fmt::Display| StagingError::terminal(format!("{name}: {cause}"));
-    if let Some(problem) = problem(config) {
+    if let Some(problem) = violation(config) {
         return Err(invalid(&problem));
     }
     let store = build(config).map_err(|e| invalid(&e))?;
@@ -41,16 +41,16 @@ pub(super) fn open(config: &S3Staging) -> Result<Staging, StagingError> {
     let (store, name) = bucket(config)?;
     let root = Path::parse(&config.prefix)
         .map_err(|e| StagingError::terminal(format!("{name}: the prefix is not valid: {e}")))?;
-    let place = Place {
+    let staging_root = StagingRoot {
         name,
-        root,
+        prefix: root,
         local: None,
     };
-    Ok(Staging::new(store, place))
+    Ok(Staging::new(store, staging_root))
 }
 
 /// What can't work, before anything is sent.
-pub(super) fn problem(config: &S3Staging) -> Option<&'static str> {
+pub(super) fn violation(config: &S3Staging) -> Option<&'static str> {
     if config.bucket.is_empty() {
         return Some("the bucket's name is empty");
     }
@@ -142,7 +142,7 @@ pub(super) fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error>
         .with_region(&config.region)
         .with_virtual_hosted_style_request(!config.path_style)
         .with_client_options(client)
-        .with_http_connector(Connector {
+        .with_http_connector(S3Connector {
             connect_timeout: config.connect_timeout,
             read_timeout: config.request_timeout,
             ca_pem: config.ca_pem.clone(),
@@ -176,7 +176,7 @@ mod tests {
 
     fn config(endpoint: &str) -> S3Staging {
         S3Staging::new("b", "eu-central-1")
-            .at(endpoint)
+            .with_endpoint(endpoint)
             .with_keys("id", "secret")
     }
 
@@ -188,7 +188,7 @@ mod tests {
             "http://[::1]:80/x",
             "https://s3.example",
         ] {
-            assert_eq!(problem(&config(endpoint)), None, "{endpoint}");
+            assert_eq!(violation(&config(endpoint)), None, "{endpoint}");
             open(&config(endpoint)).unwrap();
         }
         for endpoint in [
@@ -219,7 +219,7 @@ mod tests {
         own.endpoint = Some("https://b.s3.example".to_owned());
         assert_eq!(address(&own), "https://b.s3.example");
         own.endpoint = Some("https://[::1]:9000".to_owned());
-        assert!(problem(&own).unwrap().contains("pathStyle"));
+        assert!(violation(&own).unwrap().contains("pathStyle"));
     }
 
     #[test]

@@ -27,41 +27,41 @@ pub struct S3Settings {
 }
 
 /// Variables of the environment by name.
-type Variable<'a> = dyn Fn(&str) -> Option<String> + 'a;
+type VariableLookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl S3Settings {
     /// What contradicts itself, whatever the environment says, by the names of a file.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+    pub fn violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
         let has_keys = self.access_key_id.is_some() || self.secret_access_key.is_some();
         if self.access_key_id.is_some() != self.secret_access_key.is_some() {
-            problems.push("accessKeyId and secretAccessKey have to be given together".to_owned());
+            violations.push("accessKeyId and secretAccessKey have to be given together".to_owned());
         } else if self.session_token.is_some() && !has_keys {
-            problems.push(
+            violations.push(
                 "sessionToken belongs to accessKeyId and secretAccessKey, which are missing"
                     .to_owned(),
             );
         }
         if self.anonymous && (has_keys || self.session_token.is_some()) {
-            problems
+            violations
                 .push("anonymous contradicts accessKeyId: requests are signed or not".to_owned());
         }
         if let Some(endpoint) = &self.endpoint {
-            let mut config = S3Staging::new("bucket", "region").at(endpoint);
+            let mut config = S3Staging::new("bucket", "region").with_endpoint(endpoint);
             config.anonymous = true;
             config.allow_http = self.allow_http;
             config.path_style = self.path_style.unwrap_or(true);
-            if let Some(problem) = super::s3::problem(&config) {
-                problems.push(format!("endpoint is \"{endpoint}\": {problem}"));
+            if let Some(problem) = super::s3::violation(&config) {
+                violations.push(format!("endpoint is \"{endpoint}\": {problem}"));
             }
         }
-        problems
+        violations
     }
 
     /// The bucket, with what the environment adds.
     #[must_use]
-    pub fn resolve(self, bucket: &str, variable: &Variable<'_>) -> S3Staging {
+    pub fn resolve(self, bucket: &str, variable: &VariableLookup<'_>) -> S3Staging {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let region = self.region.or_else(|| variable("AWS_REGION"));
         let region = region.or_else(|| variable("AWS_DEFAULT_REGION"));
@@ -140,12 +140,12 @@ mod tests {
             ..S3Settings::default()
         };
         assert_eq!(keys(&nobody.resolve("b", &variable)), [None, None, None]);
-        assert_eq!(own.problems(), Vec::<String>::new());
+        assert_eq!(own.violations(), Vec::<String>::new());
     }
 
     #[test]
     fn what_contradicts_itself_is_told() {
-        let said = |settings: S3Settings| settings.problems().join("\n");
+        let said = |settings: S3Settings| settings.violations().join("\n");
         let base = S3Settings::default;
         let id = || Some("id".to_owned());
         let half = S3Settings {

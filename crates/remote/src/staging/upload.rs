@@ -17,12 +17,12 @@ const PART: usize = 8 << 20;
 const IN_FLIGHT: usize = 2;
 
 /// Whose failure it was.
-pub(super) enum Failure {
+pub(super) enum UploadFailure {
     Input(io::Error),
     Store(object_store::Error),
 }
 
-impl From<object_store::Error> for Failure {
+impl From<object_store::Error> for UploadFailure {
     fn from(e: object_store::Error) -> Self {
         Self::Store(e)
     }
@@ -33,15 +33,15 @@ pub(super) async fn put(
     store: &dyn ObjectStore,
     location: &Path,
     stream: UploadStream<'_>,
-) -> Result<u64, Failure> {
-    let mut parts = Parts::new(stream);
+) -> Result<u64, UploadFailure> {
+    let mut parts = UploadParts::new(stream);
     let first = parts.next().await?;
     let mut size = first.content_length() as u64;
     if first.content_length() < PART {
         store.put(location, first).await?;
         return Ok(size);
     }
-    let mut upload = Upload::begin(store.put_multipart(location).await?);
+    let mut upload = UploadGuard::begin(store.put_multipart(location).await?);
     let result = send(&mut upload, first, &mut parts, &mut size).await;
     match result {
         Ok(()) => Ok(size),
@@ -53,11 +53,11 @@ pub(super) async fn put(
 }
 
 async fn send(
-    upload: &mut Upload,
+    upload: &mut UploadGuard,
     first: PutPayload,
-    parts: &mut Parts<'_>,
+    parts: &mut UploadParts<'_>,
     size: &mut u64,
-) -> Result<(), Failure> {
+) -> Result<(), UploadFailure> {
     let mut in_flight = FuturesUnordered::new();
     let mut part = first;
     loop {
@@ -81,9 +81,9 @@ async fn send(
 }
 
 /// An upload that is taken away again unless it was completed.
-struct Upload(Option<Box<dyn MultipartUpload>>);
+struct UploadGuard(Option<Box<dyn MultipartUpload>>);
 
-impl Upload {
+impl UploadGuard {
     fn begin(upload: Box<dyn MultipartUpload>) -> Self {
         Self(Some(upload))
     }
@@ -102,7 +102,7 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for UploadGuard {
     fn drop(&mut self) {
         // The future was dropped, by a timeout or a shutdown. Nobody waits for this clean-up; it
         // ends with the bounds of the requests that it makes.
@@ -121,12 +121,12 @@ async fn clean_up(upload: &mut dyn MultipartUpload) {
 }
 
 /// Cuts a stream into parts of [`ASSET`] bytes; the last one is shorter, maybe empty.
-struct Parts<'a> {
+struct UploadParts<'a> {
     stream: UploadStream<'a>,
     rest: Bytes,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> UploadParts<'a> {
     fn new(stream: UploadStream<'a>) -> Self {
         Self {
             stream,
@@ -134,14 +134,14 @@ impl<'a> Parts<'a> {
         }
     }
 
-    async fn next(&mut self) -> Result<PutPayload, Failure> {
+    async fn next(&mut self) -> Result<PutPayload, UploadFailure> {
         let mut chunks = Vec::new();
         let mut missing = PART;
         while missing > 0 {
             if self.rest.is_empty() {
                 match self.stream.next().await {
                     None => break,
-                    Some(chunk) => self.rest = chunk.map_err(Failure::Input)?,
+                    Some(chunk) => self.rest = chunk.map_err(UploadFailure::Input)?,
                 }
             }
             let chunk = self.rest.split_to(missing.min(self.rest.len()));

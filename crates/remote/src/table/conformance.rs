@@ -11,15 +11,15 @@
 )]
 
 use async_trait::async_trait;
-use forebay_model::{Column, ColumnKind, Mapping, TableId};
+use forebay_model::{ColumnKind, Mapping, MappingColumn, TableId};
 use futures::stream::{self, StreamExt};
 
-use crate::table::{Import, Imported, RowBatch, RowError, RowStream, Table, TableError};
+use crate::table::{Import, ImportSummary, RowBatch, RowError, RowStream, Table, TableError};
 
 mod exactly_once;
 mod inspection;
 mod rows;
-mod shapes;
+mod schemas;
 
 /// A backend under test.
 #[async_trait]
@@ -43,14 +43,14 @@ pub async fn run(bench: &dyn Bench) {
     bench.table().check().await.unwrap();
     rows::run(bench).await;
     exactly_once::run(bench).await;
-    shapes::run(bench).await;
+    schemas::run(bench).await;
     inspection::run(bench).await;
 }
 
 /// A mapping with columns of these names; a `*` at the end makes one part of the primary key.
 #[must_use]
 pub fn mapping(names: &[&str]) -> Mapping {
-    let column = |name: &&str| Column {
+    let column = |name: &&str| MappingColumn {
         name: name.trim_end_matches('*').to_owned(),
         primary_key: name.ends_with('*'),
         kind: ColumnKind::Body,
@@ -101,7 +101,7 @@ async fn load(
     bench: &dyn Bench,
     import: &Import,
     rows: RowStream<'_>,
-) -> Result<Imported, TableError> {
+) -> Result<ImportSummary, TableError> {
     let table = bench.table();
     table.prepare(&import.table, &import.mapping).await?;
     table.import(import, rows).await
@@ -138,8 +138,8 @@ fn some(texts: &[&str]) -> Vec<Option<String>> {
     texts.iter().map(|t| Some((*t).to_owned())).collect()
 }
 
-fn done(rows: u64) -> Imported {
-    Imported {
+fn import_summary(rows: u64) -> ImportSummary {
+    ImportSummary {
         rows,
         already_done: false,
         replaced_cells: 0,

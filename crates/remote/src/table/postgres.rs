@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
+use crate::table::{
+    Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
+};
 
 mod config;
 mod connect;
@@ -24,13 +26,13 @@ mod tls;
 pub use config::{PostgresConfig, SslMode};
 pub use keyed::PostgresKeyed;
 
-use connect::Server;
-use pool::Pool;
+use connect::PostgresServer;
+use pool::ConnectionPool;
 
 /// Tables in a PostgreSQL server: schema `<stage>.<bucket>`, and the last part of the id in it.
 #[derive(Debug)]
 pub struct PostgresTable {
-    pool: Pool,
+    pool: ConnectionPool,
 }
 
 impl PostgresTable {
@@ -39,16 +41,16 @@ impl PostgresTable {
     /// # Errors
     /// When the connection string or a certificate can't be read.
     pub fn open(config: &PostgresConfig) -> Result<Self, TableError> {
-        let server = Server::new(config)?;
+        let server = PostgresServer::new(config)?;
         Ok(Self {
-            pool: Pool::new(Arc::new(server), config.pool_size),
+            pool: ConnectionPool::new(Arc::new(server), config.pool_size),
         })
     }
 
     /// Where the server is, for logs: host, port and database.
     #[must_use]
-    pub fn place(&self) -> &str {
-        self.pool.server().place()
+    pub fn display_name(&self) -> &str {
+        self.pool.server().display_name()
     }
 }
 
@@ -58,90 +60,98 @@ impl Table for PostgresTable {
         TableBackend::Postgres
     }
 
-    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<Finding> {
+    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<InspectionFinding> {
         schema::check_names(table, mapping, self.pool.server().ledger_schema())
     }
 
-    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError> {
+    async fn inspect(
+        &self,
+        table: &TableId,
+        mapping: &Mapping,
+    ) -> Result<TableInspection, TableError> {
         let findings = self.check_names(table, mapping);
         if !findings.is_empty() {
-            return Ok(Inspection {
+            return Ok(TableInspection {
                 exists: false,
                 findings,
             });
         }
-        let connection = self.pool.take().await?;
+        let connection = self.pool.acquire().await?;
         let inspection = inspect::run(&connection, table, mapping).await?;
-        connection.give_back();
+        connection.release();
         Ok(inspection)
     }
 
     async fn prepare(&self, table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
-        let mut connection = self.pool.take().await?;
+        let mut connection = self.pool.acquire().await?;
         schema::prepare(&mut connection, table, mapping).await?;
-        connection.give_back();
+        connection.release();
         Ok(())
     }
 
-    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
-        let mut connection = self.pool.take().await?;
+    async fn import(
+        &self,
+        import: &Import,
+        rows: RowStream<'_>,
+    ) -> Result<ImportSummary, TableError> {
+        let mut connection = self.pool.acquire().await?;
         let imported = import::run(&mut connection, import, rows).await?;
-        connection.give_back();
+        connection.release();
         Ok(imported)
     }
 
     async fn delete(&self, table: &TableId) -> Result<(), TableError> {
-        let connection = self.pool.take().await?;
+        let connection = self.pool.acquire().await?;
         schema::delete(&connection, table).await?;
-        connection.give_back();
+        connection.release();
         Ok(())
     }
 
     async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
-        let connection = self.pool.take().await?;
+        let connection = self.pool.acquire().await?;
         ledger::forget(&connection, imports).await?;
-        connection.give_back();
+        connection.release();
         Ok(())
     }
 
     async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError> {
-        let connection = self.pool.take().await?;
+        let connection = self.pool.acquire().await?;
         let imported = ledger::find(&connection, import_id).await?;
-        connection.give_back();
+        connection.release();
         Ok(imported.map(|i| i.rows))
     }
 
-    async fn settled(&self, import_id: &str) -> Result<Option<u64>, TableError> {
-        let connection = self.pool.take().await?;
-        let imported = ledger::settled(&connection, import_id).await?;
-        connection.give_back();
+    async fn resolve_import(&self, import_id: &str) -> Result<Option<u64>, TableError> {
+        let connection = self.pool.acquire().await?;
+        let imported = ledger::resolve(&connection, import_id).await?;
+        connection.release();
         Ok(imported.map(|i| i.rows))
     }
 
-    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
-        let connection = self.pool.take().await?;
-        let lacking = ledger::lacking(&connection, imports).await?;
-        connection.give_back();
+    async fn missing_imports(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+        let connection = self.pool.acquire().await?;
+        let lacking = ledger::missing(&connection, imports).await?;
+        connection.release();
         Ok(lacking)
     }
 
     async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
-        let connection = self.pool.take().await?;
+        let connection = self.pool.acquire().await?;
         let page = ledger::page(&connection, after, limit).await?;
-        connection.give_back();
+        connection.release();
         Ok(page)
     }
 
     async fn check(&self) -> Result<(), TableError> {
-        let connection = self.pool.take().await?;
+        let connection = self.pool.acquire().await?;
         let sql = "SELECT pg_catalog.pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
         let row = connection.query("check the server", sql, &[]).await?;
         let is_read_only = row.first().is_some_and(|r| r.get::<_, bool>(0));
-        connection.give_back();
+        connection.release();
         if is_read_only {
             return Err(TableError::Retryable(format!(
                 "{} can only be read (a replica, or set so): it can't take rows",
-                self.place()
+                self.display_name()
             )));
         }
         Ok(())
@@ -149,8 +159,8 @@ impl Table for PostgresTable {
 }
 
 /// A text parameter.
-type Text<'a> = (&'a (dyn ToSql + Sync), Type);
+type TextParam<'a> = (&'a (dyn ToSql + Sync), Type);
 
-fn text<T: ToSql + Sync>(value: &T) -> Text<'_> {
+fn text<T: ToSql + Sync>(value: &T) -> TextParam<'_> {
     (value, Type::TEXT)
 }

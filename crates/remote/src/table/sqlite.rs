@@ -14,7 +14,9 @@ use forebay_model::{Mapping, TableBackend, TableId};
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
+use crate::table::{
+    Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
+};
 
 mod database;
 mod error;
@@ -28,7 +30,7 @@ mod writer;
 pub use query::{QueryCell, QueryError, QuerySummary, QueryVisitor, query};
 
 pub(crate) use error::classify;
-use writer::{Command, RowMessage};
+use writer::{RowMessage, WriterCommand};
 
 /// Batches of rows that wait for the writer.
 const BATCHES_AHEAD: usize = 2;
@@ -59,7 +61,7 @@ impl SqliteConfig {
 #[derive(Debug)]
 pub struct SqliteTable {
     path: PathBuf,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<WriterCommand>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -106,18 +108,18 @@ impl SqliteTable {
         }
     }
 
-    async fn ask<T>(
+    async fn call<T>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, TableError>>) -> Command,
+        command: impl FnOnce(oneshot::Sender<Result<T, TableError>>) -> WriterCommand,
     ) -> Result<T, TableError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         if self.commands.send(command(reply)).await.is_err() {
-            return Err(self.gone());
+            return Err(self.writer_closed());
         }
-        answer.await.unwrap_or_else(|_| Err(self.gone()))
+        response.await.unwrap_or_else(|_| Err(self.writer_closed()))
     }
 
-    fn gone(&self) -> TableError {
+    fn writer_closed(&self) -> TableError {
         let path = self.path.display();
         TableError::Retryable(format!("the writer of {path} has ended"))
     }
@@ -129,12 +131,16 @@ impl Table for SqliteTable {
         TableBackend::Sqlite
     }
 
-    fn check_names(&self, _table: &TableId, _mapping: &Mapping) -> Vec<Finding> {
+    fn check_names(&self, _table: &TableId, _mapping: &Mapping) -> Vec<InspectionFinding> {
         // Any name goes, quoted, and `in.` or `out.` begins none of SQLite's or of the ledger.
         Vec::new()
     }
 
-    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError> {
+    async fn inspect(
+        &self,
+        table: &TableId,
+        mapping: &Mapping,
+    ) -> Result<TableInspection, TableError> {
         let (path, table, mapping) = (self.path.clone(), table.clone(), mapping.clone());
         // On a connection of its own: the writer may be in the middle of a long import.
         let inspected =
@@ -143,7 +149,7 @@ impl Table for SqliteTable {
     }
 
     async fn prepare(&self, table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
-        self.ask(|reply| Command::Prepare {
+        self.call(|reply| WriterCommand::Prepare {
             table: table.clone(),
             mapping: mapping.clone(),
             reply,
@@ -151,9 +157,13 @@ impl Table for SqliteTable {
         .await
     }
 
-    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
+    async fn import(
+        &self,
+        import: &Import,
+        rows: RowStream<'_>,
+    ) -> Result<ImportSummary, TableError> {
         let (batches, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let writing = self.ask(|reply| Command::Import {
+        let writing = self.call(|reply| WriterCommand::Import {
             import: import.clone(),
             rows: receiver,
             reply,
@@ -170,7 +180,7 @@ impl Table for SqliteTable {
     }
 
     async fn delete(&self, table: &TableId) -> Result<(), TableError> {
-        self.ask(|reply| Command::Delete {
+        self.call(|reply| WriterCommand::Delete {
             table: table.clone(),
             reply,
         })
@@ -178,7 +188,7 @@ impl Table for SqliteTable {
     }
 
     async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
-        self.ask(|reply| Command::Forget {
+        self.call(|reply| WriterCommand::Forget {
             imports: imports.to_vec(),
             reply,
         })
@@ -186,15 +196,15 @@ impl Table for SqliteTable {
     }
 
     async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError> {
-        self.ask(|reply| Command::Imported {
+        self.call(|reply| WriterCommand::Imported {
             import_id: import_id.to_owned(),
             reply,
         })
         .await
     }
 
-    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
-        self.ask(|reply| Command::Lacking {
+    async fn missing_imports(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+        self.call(|reply| WriterCommand::MissingImports {
             imports: imports.to_vec(),
             reply,
         })
@@ -202,7 +212,7 @@ impl Table for SqliteTable {
     }
 
     async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
-        self.ask(|reply| Command::Ledger {
+        self.call(|reply| WriterCommand::Ledger {
             after: after.to_owned(),
             limit,
             reply,
@@ -211,7 +221,7 @@ impl Table for SqliteTable {
     }
 
     async fn check(&self) -> Result<(), TableError> {
-        self.ask(|reply| Command::Check { reply }).await
+        self.call(|reply| WriterCommand::Check { reply }).await
     }
 }
 

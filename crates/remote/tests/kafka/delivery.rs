@@ -1,7 +1,7 @@
 //! What arrives, and how.
 
-use forebay_buffer::{Buffer, BufferConfig, Closing, Message, Mode, WriteError};
-use forebay_remote::provider::kafka::{Compression, KafkaConfig, KafkaProvider};
+use forebay_buffer::{Buffer, BufferConfig, BufferMode, CloseMode, Message, WriteError};
+use forebay_remote::provider::kafka::{KafkaCompression, KafkaConfig, KafkaProvider};
 use forebay_remote::services;
 
 use crate::broker::{LIMIT, Read, make_topic, read_all};
@@ -19,10 +19,10 @@ fn all_parts_of_a_message_arrive_with_any_bytes() {
         return;
     };
     for (name, transactions, compression) in [
-        ("parts-none", false, Compression::None),
-        ("parts-gzip", false, Compression::Gzip),
-        ("parts-snappy", false, Compression::Snappy),
-        ("parts-lz4", true, Compression::Lz4),
+        ("parts-none", false, KafkaCompression::None),
+        ("parts-gzip", false, KafkaCompression::Gzip),
+        ("parts-snappy", false, KafkaCompression::Snappy),
+        ("parts-lz4", true, KafkaCompression::Lz4),
     ] {
         let topic = make_topic(&brokers, name, 1);
         let dir = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ fn all_parts_of_a_message_arrive_with_any_bytes() {
             Message::new("").at(6),
         ];
         buffer.write_batch_blocking(&topic, &messages).unwrap();
-        buffer.close(Closing::Drain(LIMIT)).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         let read = read_all(&brokers, &topic, 1).remove(0);
         let own = |bytes: &Option<_>| Option::<&bytes::Bytes>::map(bytes.as_ref(), |b| b.to_vec());
         let sent: Vec<Read> = messages
@@ -84,7 +84,7 @@ fn keys_stay_in_order_over_partitions() {
         for batch in messages.chunks(1_000) {
             buffer.write_batch_blocking(&topic, batch).unwrap();
         }
-        buffer.close(Closing::Drain(LIMIT)).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         let partitions = read_all(&brokers, &topic, 3);
         assert_eq!(partitions.iter().map(Vec::len).sum::<usize>(), 30_000);
         for partition in partitions {
@@ -114,7 +114,7 @@ fn a_message_that_the_broker_refuses_becomes_a_dead_letter() {
         kafka
             .settings
             .insert("message.max.bytes".to_owned(), "8000000".to_owned());
-        kafka.compression = Compression::None;
+        kafka.compression = KafkaCompression::None;
         let settings = BufferConfig {
             max_message_bytes: 4 << 20,
             ..BufferConfig::new(dir.path())
@@ -134,7 +134,7 @@ fn a_message_that_the_broker_refuses_becomes_a_dead_letter() {
         let sizes: Vec<_> = dead.iter().map(|d| d.message.len()).collect();
         assert_eq!(sizes, [2 << 20], "transactions: {transactions}");
         assert!(dead[0].error.contains("size"), "{}", dead[0].error);
-        buffer.close(Closing::Drain(LIMIT)).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         let texts: Vec<_> = read_all(&brokers, &topic, 1)
             .remove(0)
             .iter()
@@ -152,7 +152,7 @@ fn direct_modes_confirm_what_the_broker_has() {
     let topic = make_topic(&brokers, "direct", 1);
     let dir = tempfile::tempdir().unwrap();
     let settings = BufferConfig {
-        mode: Mode::Error,
+        mode: BufferMode::Error,
         ..BufferConfig::new(dir.path())
     };
     let buffer = Buffer::open(
@@ -170,7 +170,7 @@ fn direct_modes_confirm_what_the_broker_has() {
     drop(buffer);
     let away = KafkaProvider::new(KafkaConfig::new("127.0.0.1:1")).unwrap();
     let settings = BufferConfig {
-        mode: Mode::Error,
+        mode: BufferMode::Error,
         direct_timeout: std::time::Duration::from_millis(300),
         ..BufferConfig::new(dir.path())
     };

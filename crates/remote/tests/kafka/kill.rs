@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use forebay_buffer::{Buffer, BufferConfig, Closing, Message, Mode};
+use forebay_buffer::{Buffer, BufferConfig, BufferMode, CloseMode, Message};
 use forebay_remote::provider::kafka::KafkaProvider;
 use forebay_remote::services;
 
@@ -24,23 +24,23 @@ const WINDOW: u64 = 2_000;
 /// How the child goes about it.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    mode: Mode,
+    mode: BufferMode,
     transactions: bool,
 }
 
 impl Way {
     fn of(text: &str) -> Self {
         let mode = match text {
-            "block" => Mode::Block,
-            "error" => Mode::Error,
-            _ => Mode::Always,
+            "block" => BufferMode::Block,
+            "error" => BufferMode::Error,
+            _ => BufferMode::Always,
         };
         let transactions = text == "transactions";
         Self { mode, transactions }
     }
 }
 
-fn settings(dir: &Path, mode: Mode) -> BufferConfig {
+fn settings(dir: &Path, mode: BufferMode) -> BufferConfig {
     BufferConfig {
         mode,
         segment_size: Some(1 << 20),
@@ -65,7 +65,7 @@ fn child() {
     let dir = Path::new(&dir);
     let buffer = Buffer::open(settings(&dir.join("buffer"), way.mode), provider).unwrap();
     if get("FOREBAY_KILL_DRAIN") == "true" {
-        buffer.close(Closing::Drain(LIMIT)).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         return;
     }
     let topic = buffer.topic(&topic).unwrap();
@@ -83,7 +83,7 @@ fn child() {
         // A number is used once, also when it is not known whether it was accepted.
         writeln!(notes, "try {}", next + 50).unwrap();
         let accepted = topic.write_blocking(&batch).unwrap();
-        assert_eq!(accepted.buffered, way.mode == Mode::Always);
+        assert_eq!(accepted.buffered, way.mode == BufferMode::Always);
         writeln!(notes, "ok {next}").unwrap();
         next += 50;
         // The broker shares this machine: about as fast as it can follow.

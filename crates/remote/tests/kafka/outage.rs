@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message, Mode, Topic};
+use forebay_buffer::{Buffer, BufferConfig, BufferEvent, BufferMode, CloseMode, Message, Topic};
 use forebay_remote::provider::kafka::KafkaProvider;
 use forebay_remote::services;
 
@@ -21,7 +21,7 @@ fn write(topic: &Topic, range: std::ops::Range<u32>) {
     }
 }
 
-fn wait_for(events: &forebay_buffer::Events, wanted: fn(&Event) -> bool) {
+fn wait_for(events: &forebay_buffer::EventStream, wanted: fn(&BufferEvent) -> bool) {
     loop {
         let event = events.wait(LIMIT).expect("the event comes in time");
         if wanted(&event) {
@@ -30,14 +30,14 @@ fn wait_for(events: &forebay_buffer::Events, wanted: fn(&Event) -> bool) {
     }
 }
 
-fn is_down(event: &Event) -> bool {
-    matches!(event, Event::ProviderDown { .. })
+fn is_down(event: &BufferEvent) -> bool {
+    matches!(event, BufferEvent::ProviderDown { .. })
 }
 
 /// A buffer that writes to a topic of its own.
 struct Run {
     buffer: Buffer,
-    events: forebay_buffer::Events,
+    events: forebay_buffer::EventStream,
     topic: Topic,
     name: String,
     _dir: tempfile::TempDir,
@@ -81,7 +81,7 @@ fn outages_lose_repeat_and_reorder_nothing() {
             write(&run.topic, range.clone());
         }
     };
-    let told = |wanted: fn(&Event) -> bool| {
+    let told = |wanted: fn(&BufferEvent) -> bool| {
         for run in &runs {
             wait_for(&run.events, wanted);
         }
@@ -92,14 +92,14 @@ fn outages_lose_repeat_and_reorder_nothing() {
     told(is_down);
     broker.start_again();
     all(600..900);
-    told(|e| matches!(e, Event::ProviderUp { .. }));
+    told(|e| matches!(e, BufferEvent::ProviderUp { .. }));
     broker.freeze();
     all(900..1_200);
     told(is_down);
     broker.thaw();
     all(1_200..1_500);
     for run in runs {
-        run.buffer.close(Closing::Drain(LIMIT)).unwrap();
+        run.buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         let read = read_all(&brokers, &run.name, 1).remove(0);
         let numbers: Vec<u32> = read.iter().map(|m| m.text().parse().unwrap()).collect();
         assert_eq!(numbers, (0..1_500).collect::<Vec<_>>(), "{}", run.name);
@@ -121,7 +121,7 @@ fn what_a_new_topic_has_confirmed_is_there_after_the_broker_was_killed() {
     for round in 0..rounds {
         let dir = tempfile::tempdir().unwrap();
         let settings = BufferConfig {
-            mode: Mode::Block,
+            mode: BufferMode::Block,
             ..BufferConfig::new(dir.path())
         };
         let provider = KafkaProvider::new(config(&brokers, false)).unwrap();
@@ -153,7 +153,7 @@ fn buffer_on_error_takes_the_disk_while_the_broker_is_away() {
     let name = make_topic(&brokers, "on-error", 1);
     let dir = tempfile::tempdir().unwrap();
     let settings = BufferConfig {
-        mode: Mode::OnError,
+        mode: BufferMode::OnError,
         direct_timeout: Duration::from_secs(2),
         ..BufferConfig::new(dir.path())
     };
@@ -193,7 +193,7 @@ fn buffer_on_error_takes_the_disk_while_the_broker_is_away() {
     buffer.flush_blocking(LIMIT).unwrap();
     last += 1;
     straight(&mut last);
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     let read = read_all(&brokers, &name, 1).remove(0);
     let mut numbers: Vec<u32> = read.iter().map(|m| m.text().parse().unwrap()).collect();
     assert!(numbers.is_sorted(), "{numbers:?}");

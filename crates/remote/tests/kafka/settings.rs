@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message, WriteError};
+use forebay_buffer::{Buffer, BufferConfig, BufferEvent, CloseMode, Message, WriteError};
 use forebay_remote::provider::kafka::{KafkaConfig, KafkaProvider};
 use forebay_remote::services;
 
@@ -40,7 +40,7 @@ fn deliver(config: KafkaConfig, topic: &str) {
     let buffer = Buffer::open(BufferConfig::new(dir.path()), provider).unwrap();
     let message = Message::new("the same again ".repeat(500));
     buffer.write_blocking(topic, message).unwrap();
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
 }
 
 #[test]
@@ -109,7 +109,11 @@ fn a_topic_that_is_not_there_is_named() {
         buffer.write_blocking("missing", Message::new("2")).unwrap();
         let told = loop {
             let event = events.wait(LIMIT).expect("it is told in time");
-            if let Event::ProviderDown { lane, error } = event {
+            if let BufferEvent::ProviderDown {
+                partition: lane,
+                error,
+            } = event
+            {
                 break (lane.to_string(), error);
             }
         };
@@ -117,7 +121,7 @@ fn a_topic_that_is_not_there_is_named() {
             told,
             ("missing".to_owned(), "unknown topic missing".to_owned())
         );
-        let closed = buffer.close(Closing::Drain(Duration::from_secs(4)));
+        let closed = buffer.close(CloseMode::Drain(Duration::from_secs(4)));
         let Err(WriteError::Undelivered {
             delivered,
             all,

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_buffer::{
-    Buffer, BufferConfig, Closing, Event, Message, Mode, ProviderState, WriteError,
+    Buffer, BufferConfig, BufferEvent, BufferMode, CloseMode, Message, ProviderHealth, WriteError,
 };
 use forebay_remote::provider::kafka::{
-    Identity, KafkaConfig, KafkaProvider, Mechanism, Pem, Sasl, Security, Tls,
+    ClientIdentity, KafkaConfig, KafkaProvider, KafkaSecurity, KafkaTlsConfig, PemSource,
+    SaslConfig, SaslMechanism,
 };
 use forebay_remote::services::{self, KafkaTls};
 
@@ -33,42 +34,47 @@ impl Broker {
         })
     }
 
-    fn pem(&self, name: &str) -> Pem {
-        Pem::File(self.tls.dir.join(name))
+    fn pem(&self, name: &str) -> PemSource {
+        PemSource::File(self.tls.dir.join(name))
     }
 
-    fn tls(&self) -> Tls {
-        Tls {
+    fn tls(&self) -> KafkaTlsConfig {
+        KafkaTlsConfig {
             ca: Some(self.pem("ca.crt")),
-            ..Tls::default()
+            ..KafkaTlsConfig::default()
         }
     }
 
-    fn identity(&self) -> Identity {
-        Identity {
+    fn identity(&self) -> ClientIdentity {
+        ClientIdentity {
             certificate: self.pem("client.crt"),
             key: self.pem("client.key"),
             key_password: Some("secret".into()),
         }
     }
 
-    fn config(&self, listener: u16, tls: Option<Tls>, sasl: Option<Sasl>) -> KafkaConfig {
+    fn config(
+        &self,
+        listener: u16,
+        tls: Option<KafkaTlsConfig>,
+        sasl: Option<SaslConfig>,
+    ) -> KafkaConfig {
         KafkaConfig {
-            security: Security { tls, sasl },
+            security: KafkaSecurity { tls, sasl },
             ..KafkaConfig::new(format!("127.0.0.1:{}", self.tls.port + listener))
         }
     }
 
     fn mutual(&self) -> KafkaConfig {
-        let tls = Tls {
+        let tls = KafkaTlsConfig {
             identity: Some(self.identity()),
             ..self.tls()
         };
         self.config(MUTUAL, Some(tls), None)
     }
 
-    fn password(&self, mechanism: Mechanism, password: &str) -> KafkaConfig {
-        let sasl = Sasl::Password {
+    fn password(&self, mechanism: SaslMechanism, password: &str) -> KafkaConfig {
+        let sasl = SaslConfig::Password {
             mechanism,
             user: "alice".to_owned(),
             password: password.into(),
@@ -78,7 +84,7 @@ impl Broker {
 }
 
 /// A JWT that nobody signed, until this second since 1970: the test's broker takes such.
-fn token(dir: &std::path::Path, until: u64) -> Sasl {
+fn token(dir: &std::path::Path, until: u64) -> SaslConfig {
     let part = |json: String| URL_SAFE_NO_PAD.encode(json);
     let token = format!(
         "{}.{}.\n",
@@ -89,7 +95,7 @@ fn token(dir: &std::path::Path, until: u64) -> Sasl {
     );
     let file = dir.join("token");
     std::fs::write(&file, token).unwrap();
-    Sasl::Token { file }
+    SaslConfig::Token { file }
 }
 
 const FAR: u64 = 4_000_000_000;
@@ -102,8 +108,8 @@ fn arrives(broker: &Broker, name: &str, config: KafkaConfig) {
     let messages: Vec<_> = (0..500).map(|i| Message::new(i.to_string())).collect();
     buffer.write_batch_blocking(&topic, &messages).unwrap();
     let flushed = buffer.flush_blocking(Duration::from_secs(30));
-    assert!(flushed.is_ok(), "{name}: {:?}", buffer.stats().lanes);
-    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    assert!(flushed.is_ok(), "{name}: {:?}", buffer.stats().partitions);
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     let read = read_all(&broker.plain, &topic, 1).remove(0);
     let numbers: Vec<u32> = read.iter().map(|m| m.text().parse().unwrap()).collect();
     assert_eq!(numbers, (0..500).collect::<Vec<_>>(), "{name}");
@@ -121,15 +127,15 @@ fn messages_arrive_by_certificate_password_and_token() {
             ("tls-mutual", broker.mutual()),
             (
                 "tls-plain",
-                broker.password(Mechanism::Plain, "alice-secret"),
+                broker.password(SaslMechanism::Plain, "alice-secret"),
             ),
             (
                 "tls-scram-256",
-                broker.password(Mechanism::ScramSha256, "alice-secret"),
+                broker.password(SaslMechanism::ScramSha256, "alice-secret"),
             ),
             (
                 "tls-scram-512",
-                broker.password(Mechanism::ScramSha512, "alice-secret"),
+                broker.password(SaslMechanism::ScramSha512, "alice-secret"),
             ),
             (
                 "tls-token",
@@ -151,7 +157,7 @@ fn refusal(config: KafkaConfig) -> String {
     let dir = tempfile::tempdir().unwrap();
     let provider = KafkaProvider::new(config).unwrap();
     let settings = BufferConfig {
-        mode: Mode::Error,
+        mode: BufferMode::Error,
         direct_timeout: Duration::from_secs(2),
         ..BufferConfig::new(dir.path())
     };
@@ -172,10 +178,10 @@ fn a_refusal_says_what_is_wrong() {
         brokers: format!("127.0.0.1:{}", broker.tls.port + listener),
         ..broker.mutual()
     };
-    let stranger = Tls {
+    let stranger = KafkaTlsConfig {
         ca: Some(broker.pem("other.crt")),
         identity: Some(broker.identity()),
-        ..Tls::default()
+        ..KafkaTlsConfig::default()
     };
     let to_plain = KafkaConfig {
         brokers: broker.plain.clone(),
@@ -185,12 +191,12 @@ fn a_refusal_says_what_is_wrong() {
     let cases = [
         (
             "password, plain",
-            broker.password(Mechanism::Plain, wrong),
+            broker.password(SaslMechanism::Plain, wrong),
             "uthentication failed",
         ),
         (
             "password, scram",
-            broker.password(Mechanism::ScramSha512, wrong),
+            broker.password(SaslMechanism::ScramSha512, wrong),
             "invalid credentials",
         ),
         (
@@ -239,8 +245,8 @@ fn a_port_with_tls_is_told_to_a_client_without() {
     let buffer = Buffer::open(settings, provider).unwrap();
     let events = buffer.events();
     buffer.write_blocking("t", Message::new("1")).unwrap();
-    let error = || match &buffer.stats().lanes[0].provider {
-        ProviderState::Down { error, .. } => error.clone(),
+    let error = || match &buffer.stats().partitions[0].provider {
+        ProviderHealth::Down { error, .. } => error.clone(),
         _ => String::new(),
     };
     let deadline = Instant::now() + LIMIT;
@@ -260,21 +266,24 @@ fn what_waited_for_the_right_password_is_delivered() {
     let topic = make_topic(&broker.plain, "tls-waits", 1);
     let dir = tempfile::tempdir().unwrap();
     let open = |password| {
-        let config = broker.password(Mechanism::ScramSha256, password);
+        let config = broker.password(SaslMechanism::ScramSha256, password);
         let provider = KafkaProvider::new(config).unwrap();
         Buffer::open(BufferConfig::new(dir.path()), provider).unwrap()
     };
     let buffer = open("not-the-password");
     let events = buffer.events();
     buffer.write_blocking(&topic, Message::new("1")).unwrap();
-    while !matches!(events.wait(LIMIT).unwrap(), Event::ProviderDown { .. }) {}
-    let state = buffer.stats().lanes[0].provider.clone();
+    while !matches!(
+        events.wait(LIMIT).unwrap(),
+        BufferEvent::ProviderDown { .. }
+    ) {}
+    let state = buffer.stats().partitions[0].provider.clone();
     assert!(
-        matches!(&state, ProviderState::Down { error, .. } if error.contains("invalid credentials")),
+        matches!(&state, ProviderHealth::Down { error, .. } if error.contains("invalid credentials")),
         "{state:?}"
     );
-    buffer.close(Closing::Leave).unwrap();
-    open("alice-secret").close(Closing::Drain(LIMIT)).unwrap();
+    buffer.close(CloseMode::Detach).unwrap();
+    open("alice-secret").close(CloseMode::Drain(LIMIT)).unwrap();
     assert_eq!(read_all(&broker.plain, &topic, 1)[0][0].text(), "1");
 }
 
@@ -283,11 +292,11 @@ fn settings_that_cant_be_are_refused_and_show_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("not.pem");
     std::fs::write(&file, "hush").unwrap();
-    let with = |tls: Tls| KafkaConfig {
-        security: Security {
+    let with = |tls: KafkaTlsConfig| KafkaConfig {
+        security: KafkaSecurity {
             tls: Some(tls),
-            sasl: Some(Sasl::Password {
-                mechanism: Mechanism::Plain,
+            sasl: Some(SaslConfig::Password {
+                mechanism: SaslMechanism::Plain,
                 user: "alice".to_owned(),
                 password: "hush".into(),
             }),
@@ -295,28 +304,28 @@ fn settings_that_cant_be_are_refused_and_show_no_secret() {
         ..KafkaConfig::new("127.0.0.1:1")
     };
     let ca = |pem| {
-        with(Tls {
+        with(KafkaTlsConfig {
             ca: Some(pem),
-            ..Tls::default()
+            ..KafkaTlsConfig::default()
         })
     };
-    let mut unknown = with(Tls::default());
+    let mut unknown = with(KafkaTlsConfig::default());
     unknown
         .settings
         .insert("sasl.pasword".to_owned(), "hush".to_owned());
     assert!(!format!("{unknown:?}").contains("hush"), "{unknown:?}");
     let garbage = "-----BEGIN CERTIFICATE-----\nhush\n-----END CERTIFICATE-----\n";
-    let mut empty = with(Tls::default());
-    if let Some(Sasl::Password { password, .. }) = &mut empty.security.sasl {
+    let mut empty = with(KafkaTlsConfig::default());
+    if let Some(SaslConfig::Password { password, .. }) = &mut empty.security.sasl {
         *password = "".into();
     }
     for (config, expected) in [
         (
-            ca(Pem::File(dir.path().join("missing.pem"))),
+            ca(PemSource::File(dir.path().join("missing.pem"))),
             "ssl.ca.pem: ",
         ),
-        (ca(Pem::File(file)), "not PEM"),
-        (ca(Pem::Text(garbage.into())), "ssl.ca.pem"),
+        (ca(PemSource::File(file)), "not PEM"),
+        (ca(PemSource::Text(garbage.into())), "ssl.ca.pem"),
         (unknown, "sasl.pasword: "),
         (empty, "sasl.password: it is empty"),
     ] {

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::api::error::{ErrorBody, ErrorName, sentence};
-use crate::api::operation::{DURATION, LONGEST};
+use crate::api::error::{ApiErrorBody, ErrorName, sentence};
+use crate::api::operation::{DURATION, MAXIMUM};
 
 /// Extension with the names of further errors.
-const OWN: &str = "x-errors";
+const EXTRA_ERRORS: &str = "x-errors";
 
 /// Statuses that mean the same wherever they are answered: all errors that have them.
 const SHARED: [u16; 7] = [401, 403, 408, 413, 429, 500, 503];
@@ -19,12 +19,12 @@ const SHARED: [u16; 7] = [401, 403, 408, 413, 429, 500, 503];
 /// Adds a response for each status of an error. `schemas` are those of the document.
 pub(super) fn describe(path: &str, operation: &mut Value, is_admin: bool, schemas: &Value) {
     let mut by_status: BTreeMap<u16, Vec<ErrorName>> = BTreeMap::new();
-    for error in answered(path, operation, is_admin, schemas) {
+    for error in possible_errors(path, operation, is_admin, schemas) {
         let status = error.status().as_u16();
         by_status.entry(status).or_default().push(error);
     }
     if let Some(operation) = operation.as_object_mut() {
-        operation.remove(OWN);
+        operation.remove(EXTRA_ERRORS);
     }
     for (status, errors) in by_status {
         operation["responses"][status.to_string()] = if SHARED.contains(&status) {
@@ -49,7 +49,7 @@ fn response(errors: &[ErrorName]) -> Value {
     let line = |error: &ErrorName| format!("- `{error}`: {}", sentence(error.template()));
     let lines: Vec<String> = errors.iter().map(line).collect();
     let example = |error: &ErrorName| {
-        let example = json!({ "value": ErrorBody::example(*error) });
+        let example = json!({ "value": ApiErrorBody::example(*error) });
         (error.name().to_owned(), example)
     };
     let examples: Map<String, Value> = errors.iter().map(example).collect();
@@ -62,7 +62,12 @@ fn response(errors: &[ErrorName]) -> Value {
     })
 }
 
-fn answered(path: &str, operation: &Value, is_admin: bool, schemas: &Value) -> BTreeSet<ErrorName> {
+fn possible_errors(
+    path: &str,
+    operation: &Value,
+    is_admin: bool,
+    schemas: &Value,
+) -> BTreeSet<ErrorName> {
     use ErrorName as E;
     // Of everything that has a token.
     let mut errors = BTreeSet::from([
@@ -76,18 +81,18 @@ fn answered(path: &str, operation: &Value, is_admin: bool, schemas: &Value) -> B
     ]);
     errors.extend(is_admin.then_some(E::Forbidden));
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
-        of_parameter(parameter, &mut errors);
+        add_parameter_errors(parameter, &mut errors);
     }
     if let Some(content) = operation["requestBody"]["content"].as_object() {
         errors.extend([E::BodyTooLarge, E::BadRequest]);
         let schema = content.get("application/json").map(|c| &c["schema"]);
         if let Some(schema) = schema.filter(|s| s.get("$ref").is_some()) {
             errors.extend([E::DecodePayload, E::MissingPayload]);
-            of_schema(schema, schemas, &mut errors);
+            add_schema_errors(schema, schemas, &mut errors);
         }
     }
-    of_address(path, &mut errors);
-    let own = operation[OWN].as_array().into_iter().flatten();
+    add_path_errors(path, &mut errors);
+    let own = operation[EXTRA_ERRORS].as_array().into_iter().flatten();
     let own = own.filter_map(Value::as_str);
     errors.extend(own.filter_map(ErrorName::named));
     // While a twin creates it, it already exists.
@@ -99,7 +104,7 @@ fn answered(path: &str, operation: &Value, is_admin: bool, schemas: &Value) -> B
 }
 
 /// What is in the address may not be there.
-fn of_address(path: &str, errors: &mut BTreeSet<ErrorName>) {
+fn add_path_errors(path: &str, errors: &mut BTreeSet<ErrorName>) {
     use ErrorName as E;
     if path.contains('{') {
         errors.insert(E::BadRequest);
@@ -132,30 +137,30 @@ fn of_address(path: &str, errors: &mut BTreeSet<ErrorName>) {
     }
 }
 
-fn of_parameter(parameter: &Value, errors: &mut BTreeSet<ErrorName>) {
+fn add_parameter_errors(parameter: &Value, errors: &mut BTreeSet<ErrorName>) {
     let schema = &parameter["schema"];
     if schema["type"] != "string" || schema["format"] == DURATION {
         errors.insert(ErrorName::InvalidFieldType);
     }
-    of_words(schema, errors);
+    add_keyword_errors(schema, errors);
 }
 
 /// Everything below a schema of a body.
-fn of_schema(schema: &Value, schemas: &Value, errors: &mut BTreeSet<ErrorName>) {
+fn add_schema_errors(schema: &Value, schemas: &Value, errors: &mut BTreeSet<ErrorName>) {
     let reference = schema["$ref"].as_str().unwrap_or_default();
     let name = reference.rsplit('/').next().unwrap_or_default();
     let schema = schemas.get(name).unwrap_or(schema);
-    of_words(schema, errors);
+    add_keyword_errors(schema, errors);
     let properties = schema["properties"].as_object().into_iter().flatten();
     let choices = schema["oneOf"].as_array().into_iter().flatten();
     let below = properties.map(|(_, s)| s).chain(choices);
     for below in below.chain(schema.get("items")) {
-        of_schema(below, schemas, errors);
+        add_schema_errors(below, schemas, errors);
     }
 }
 
 /// What the words of one schema can refuse.
-fn of_words(schema: &Value, errors: &mut BTreeSet<ErrorName>) {
+fn add_keyword_errors(schema: &Value, errors: &mut BTreeSet<ErrorName>) {
     for (word, error) in [
         ("enum", ErrorName::InvalidEnumValue),
         ("minLength", ErrorName::InvalidLength),
@@ -164,7 +169,7 @@ fn of_words(schema: &Value, errors: &mut BTreeSet<ErrorName>) {
         ("maxItems", ErrorName::InvalidLength),
         ("minimum", ErrorName::InvalidRange),
         ("maximum", ErrorName::InvalidRange),
-        (LONGEST, ErrorName::InvalidRange),
+        (MAXIMUM, ErrorName::InvalidRange),
     ] {
         errors.extend(schema.get(word).is_some().then_some(error));
     }

@@ -1,13 +1,13 @@
 //! Limits of definitions in the document: what the configuration says is what is documented, and what
 //! is documented is enforced (`validate`).
 
-use forebay_model::limits::{DefinitionLimits, Limit};
+use forebay_model::limits::{DefinitionLimits, LimitSpec};
 use serde_json::{Value, json};
 
 use crate::api::validate::SETTING;
 
 /// Where a limit stands: at properties of these names that have the limit's default there.
-const PLACES: [(&str, &[&str], &str); 7] = [
+const LIMIT_TARGETS: [(&str, &[&str], &str); 7] = [
     ("idLength", &["sourceId", "sinkId"], "maxLength"),
     ("nameLength", &["name"], "maxLength"),
     (
@@ -23,7 +23,7 @@ const PLACES: [(&str, &[&str], &str); 7] = [
 
 /// Writes them, and which settings they are unless the texts of the compatible service are wanted.
 pub(super) fn write(document: &mut Value, limits: &DefinitionLimits, names_settings: bool) {
-    let writer = Writer {
+    let writer = LimitWriter {
         limits,
         names_settings,
     };
@@ -36,23 +36,23 @@ pub(super) fn write(document: &mut Value, limits: &DefinitionLimits, names_setti
         let parameters = parameters.and_then(Value::as_array_mut);
         for parameter in parameters.into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap_or_default().to_owned();
-            writer.one(&name, &mut parameter["schema"]);
+            writer.write_limit(&name, &mut parameter["schema"]);
         }
     }
 }
 
-struct Writer<'w> {
+struct LimitWriter<'w> {
     limits: &'w DefinitionLimits,
     names_settings: bool,
 }
 
-impl Writer<'_> {
+impl LimitWriter<'_> {
     fn properties(&self, schema: &mut Value) {
         match schema {
             Value::Object(entries) => {
                 if let Some(Value::Object(properties)) = entries.get_mut("properties") {
                     for (name, property) in properties.iter_mut() {
-                        self.one(name, property);
+                        self.write_limit(name, property);
                     }
                 }
                 entries.values_mut().for_each(|s| self.properties(s));
@@ -62,13 +62,13 @@ impl Writer<'_> {
         }
     }
 
-    fn one(&self, name: &str, property: &mut Value) {
-        for (limit, names, keyword) in PLACES {
-            let limit = of(limit);
+    fn write_limit(&self, name: &str, property: &mut Value) {
+        for (limit, names, keyword) in LIMIT_TARGETS {
+            let limit = lookup(limit);
             if !names.contains(&name) || property.get(keyword) != Some(&json!(limit.default)) {
                 continue;
             }
-            property[keyword] = json!(limit.of(self.limits));
+            property[keyword] = json!(limit.value_in(self.limits));
             if self.names_settings {
                 property[SETTING] = json!(limit.setting);
             }
@@ -76,7 +76,7 @@ impl Writer<'_> {
     }
 }
 
-fn of(name: &str) -> &'static Limit {
+fn lookup(name: &str) -> &'static LimitSpec {
     let mut all = DefinitionLimits::ALL.iter();
     // A test goes through the names.
     all.find(|l| l.name() == name)
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn places_are_of_limits_that_there_are() {
-        for (name, ..) in PLACES {
-            assert_eq!(of(name).name(), name);
+        for (name, ..) in LIMIT_TARGETS {
+            assert_eq!(lookup(name).name(), name);
         }
     }
 }

@@ -21,7 +21,7 @@ b{display:inline-block;width:4.5rem}
 ";
 
 /// The page of a document.
-pub(super) fn of(document: &Value) -> String {
+pub(super) fn render(document: &Value) -> String {
     let mut page = HEAD.to_owned();
     let text = |pointer: &str| escape(document.pointer(pointer));
     // Writing into a text can't fail.

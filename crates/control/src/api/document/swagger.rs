@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// The OpenAPI 2 form of an OpenAPI 3 document, as this crate makes them.
-pub(super) fn of(document: &Value) -> Value {
+pub(super) fn from_openapi(document: &Value) -> Value {
     let server = document
         .pointer("/servers/0/url")
         .and_then(Value::as_str)

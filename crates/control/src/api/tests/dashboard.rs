@@ -4,7 +4,7 @@ use std::io::Read;
 
 use axum::body::Body;
 use flate2::read::GzDecoder;
-use forebay_meta::repo::slices::Failure;
+use forebay_meta::repo::slices::StepFailure;
 use forebay_model::Backoff;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -114,7 +114,7 @@ async fn slices_show_how_far_they_are_and_why_they_have_failed() {
         .slice
         .key
         .clone();
-    let failure = Failure {
+    let failure = StepFailure {
         reason: "staging is away".to_owned(),
         terminal: false,
         backoff: Backoff::default(),

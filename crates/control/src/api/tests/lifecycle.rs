@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use forebay_model::{By, Clock, FileState, Mapping, ProjectId, Span, Stamp, TableBackend};
+use forebay_model::{
+    Actor, AuditStamp, Clock, FileState, HumanDuration, Mapping, ProjectId, TableBackend,
+};
 use forebay_remote::table::Table;
 use http::Method;
 use serde_json::{Value, json};
@@ -41,15 +43,15 @@ async fn import_closed(world: &World) {
 async fn fill(world: &World, table: &str) {
     let (project, backend) = (ProjectId(123), TableBackend::Sqlite);
     let table = table.parse().unwrap();
-    let stamp = Stamp {
+    let stamp = AuditStamp {
         at: world.clock.now(),
-        by: By::system(),
+        by: Actor::system(),
     };
     let filled = world
         .repo
         .fill_table(project, backend, &table, false, &stamp);
     filled.await.unwrap();
-    let column = forebay_model::Column {
+    let column = forebay_model::MappingColumn {
         name: "body".to_owned(),
         primary_key: false,
         kind: forebay_model::ColumnKind::Body,
@@ -401,7 +403,7 @@ async fn a_cascade_takes_tables_and_versions_and_can_be_repeated() {
 
 #[tokio::test]
 async fn a_cascade_waits_for_records_on_their_way_but_not_for_ever() {
-    let world = World::with(|c| c.task_timeout = Span::secs(1)).await;
+    let world = World::with(|c| c.task_timeout = HumanDuration::secs(1)).await;
     world.done(world.post(S, source("My Source")).await).await;
     let path = format!("{SOURCE}/sinks");
     world.done(world.post(&path, sink("My Sink")).await).await;

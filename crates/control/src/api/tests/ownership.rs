@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_meta::repo::tables::{Filling, TableOwnerError};
+use forebay_meta::repo::tables::{TableFillState, TableOwnerError};
 use forebay_model::{
-    By, Clock, File, FileState, Sink, SinkKey, SliceState, Staged, Stamp, Statistics, TableBackend,
+    Actor, AuditStamp, Clock, File, FileState, Sink, SinkKey, SliceState, StagedChecksum,
+    Statistics, TableBackend,
 };
 use forebay_remote::table::sqlite::query;
 use forebay_remote::table::{Import, RowBatch, Table};
@@ -46,7 +47,7 @@ fn sink_body(name: &str, table: &str) -> Value {
 
 impl Fuzz {
     async fn new(seed: u64) -> Self {
-        let world = World::with(|c| c.task_timeout = forebay_model::Span::secs(5)).await;
+        let world = World::with(|c| c.task_timeout = forebay_model::HumanDuration::secs(5)).await;
         for (token, _) in PROJECTS {
             for source in ["s0", "s1"] {
                 let body = json!({ "type": "http", "name": source, "sourceId": source });
@@ -363,10 +364,10 @@ impl Fuzz {
         }
     }
 
-    fn stamp(&self) -> Stamp {
-        Stamp {
+    fn stamp(&self) -> AuditStamp {
+        AuditStamp {
             at: self.world.clock.now(),
-            by: By::system(),
+            by: Actor::system(),
         }
     }
 
@@ -393,7 +394,7 @@ impl Fuzz {
                 for slice in file.slices.iter().map(|s| &s.slice) {
                     assert_eq!(slice.state, SliceState::Closing);
                     repo.slice_uploading(&slice.key, one, now).await.unwrap();
-                    let staged = Staged {
+                    let staged = StagedChecksum {
                         bytes: 1,
                         crc32c: 0,
                     };
@@ -415,16 +416,16 @@ impl Fuzz {
         let (repo, project) = (self.world.repo.clone(), file.key.sink.source.branch.project);
         let (backend, table) = (file.table.backend, &file.table.table);
         let name = table.to_string().to_ascii_lowercase();
-        let filling = match repo.table_filling(project, backend, table).await {
+        let filling = match repo.table_fill_state(project, backend, table).await {
             Ok(filling) => filling,
-            Err(TableOwnerError::Refused(refusal)) => {
+            Err(TableOwnerError::Rejected(refusal)) => {
                 self.said.push(format!("{project}: {refusal}"));
                 *self.counts.entry("parked").or_default() += 1;
                 return;
             }
             Err(e) => panic!("{e}"),
         };
-        if let Filling::First { may_exist } = filling {
+        if let TableFillState::First { may_exist } = filling {
             let found = self.world.tables.inspect(table, &file.table.mapping).await;
             let found = found.unwrap().exists;
             if found && !may_exist {

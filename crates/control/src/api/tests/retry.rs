@@ -22,7 +22,7 @@ async fn parked() -> (World, String) {
     for slice in &file.slices {
         let (slice, repo) = (&slice.slice.key, &world.repo);
         repo.slice_uploading(slice, held, now).await.unwrap();
-        let object = forebay_model::Staged {
+        let object = forebay_model::StagedChecksum {
             bytes: 9,
             crc32c: 1,
         };
@@ -30,7 +30,7 @@ async fn parked() -> (World, String) {
         assert_eq!(slice.state, SliceState::Uploaded);
     }
     world.repo.file_importing(&key, now).await.unwrap();
-    let failure = forebay_meta::repo::slices::Failure {
+    let failure = forebay_meta::repo::slices::StepFailure {
         reason: "it is a view".to_owned(),
         terminal: true,
         backoff: Backoff::default(),

@@ -1,6 +1,6 @@
 //! Settings of sources and sinks.
 
-use forebay_model::settings::Registry;
+use forebay_model::settings::SettingRegistry;
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -38,7 +38,7 @@ async fn all_settings_are_shown_those_of_the_compatible_service_first() {
         assert!(
             compatible
                 .iter()
-                .all(|k| Registry::get(k).unwrap().is_compatible())
+                .all(|k| SettingRegistry::get(k).unwrap().is_compatible())
         );
         let fields: Vec<String> = find(&shown, SIZE)
             .as_object()
@@ -226,6 +226,9 @@ async fn bad_keys_are_refused() {
         "missingField",
         "\"key\" is missing from body.settings[1]",
     );
-    let free = Registry::all().iter().filter(|s| !s.protected).count();
+    let free = SettingRegistry::all()
+        .iter()
+        .filter(|s| !s.protected)
+        .count();
     assert_eq!(free, 12);
 }

@@ -25,7 +25,7 @@ fn sink(id: &str, table: &str, columns: &[&str]) -> Value {
 
 /// A table that was made by hand.
 async fn by_hand(world: &World, table: &str, columns: &[&str]) {
-    let columns = columns.iter().map(|name| forebay_model::Column {
+    let columns = columns.iter().map(|name| forebay_model::MappingColumn {
         name: name.trim_end_matches('*').to_owned(),
         primary_key: name.ends_with('*'),
         kind: forebay_model::ColumnKind::Body,

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use forebay_model::{BranchId, BranchKey, NodeId, ProjectId, SourceId, SourceKey, Task};
+use forebay_model::{BranchId, BranchKey, NodeId, ProjectId, SourceId, SourceKey, TaskEntry};
 use futures::FutureExt;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::sample::{sink, source};
 use super::world::{S, World};
-use crate::task::Subject;
+use crate::task::TaskSubject;
 
 #[tokio::test]
 async fn an_unknown_task_is_not_found() {
@@ -30,8 +30,8 @@ async fn an_unknown_task_is_not_found() {
     assert_eq!(none.json()["error"], "stream.api.endpointNotFound");
 }
 
-fn subject(source: &str) -> Subject {
-    Subject {
+fn subject(source: &str) -> TaskSubject {
+    TaskSubject {
         source: SourceKey {
             branch: BranchKey {
                 project: ProjectId(123),
@@ -48,7 +48,7 @@ async fn occupy(world: &World, source: &str) -> tokio::sync::oneshot::Sender<()>
     let (end, ended) = tokio::sync::oneshot::channel();
     let work = async move {
         drop(ended.await);
-        Ok(crate::task::Success {
+        Ok(crate::task::TaskSuccess {
             result: "done".to_owned(),
             ..Default::default()
         })
@@ -159,7 +159,7 @@ async fn changes_at_the_same_time_are_each_a_version_or_refused() {
 
 #[tokio::test]
 async fn a_task_waits_until_source_nodes_have_followed() {
-    let world = World::with(|c| c.follow_timeout = forebay_model::Span::secs(60)).await;
+    let world = World::with(|c| c.follow_timeout = forebay_model::HumanDuration::secs(60)).await;
     let node = NodeId("source-node".to_owned());
     world
         .repo
@@ -193,7 +193,7 @@ async fn a_task_waits_until_source_nodes_have_followed() {
 
 #[tokio::test]
 async fn a_source_node_that_hangs_does_not_hold_a_task_for_ever() {
-    let world = World::with(|c| c.follow_timeout = forebay_model::Span::millis(10)).await;
+    let world = World::with(|c| c.follow_timeout = forebay_model::HumanDuration::millis(10)).await;
     let node = NodeId("source-node".to_owned());
     world
         .repo
@@ -207,7 +207,7 @@ async fn a_source_node_that_hangs_does_not_hold_a_task_for_ever() {
 
 #[tokio::test]
 async fn nothing_is_forgotten_while_a_node_may_still_take_records_for_it() {
-    let world = World::with(|c| c.follow_timeout = forebay_model::Span::millis(10)).await;
+    let world = World::with(|c| c.follow_timeout = forebay_model::HumanDuration::millis(10)).await;
     world.done(world.post(S, source("My Source")).await).await;
     let node = NodeId("source-node".to_owned());
     world
@@ -268,7 +268,7 @@ async fn a_stop_waits_for_tasks_and_then_interrupts_them() {
 
 #[tokio::test]
 async fn a_task_that_takes_too_long_or_panics_ends_with_an_error() {
-    let world = World::with(|c| c.task_timeout = forebay_model::Span::millis(1)).await;
+    let world = World::with(|c| c.task_timeout = forebay_model::HumanDuration::millis(1)).await;
     let tasks = &world.api.0.tasks;
     let hang = futures::future::pending().boxed();
     tasks
@@ -294,7 +294,7 @@ async fn a_task_that_takes_too_long_or_panics_ends_with_an_error() {
 async fn a_task_of_a_dead_node_ends_with_an_error_and_can_be_repeated() {
     let world = World::new().await;
     let id = format!("api.create.source/111/my-source/{}_ccccc", world.now());
-    let task = Task {
+    let task = TaskEntry {
         project: ProjectId(123),
         id: id.clone(),
         kind: "api.create.source".to_owned(),

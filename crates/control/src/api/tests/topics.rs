@@ -203,7 +203,7 @@ async fn an_id_keeps_its_type_until_nothing_of_the_deleted_sink_is_left() {
 
 #[tokio::test]
 async fn an_id_changes_its_type_only_when_no_node_takes_records_for_the_former_sink() {
-    let world = World::with(|c| c.follow_timeout = forebay_model::Span::millis(10)).await;
+    let world = World::with(|c| c.follow_timeout = forebay_model::HumanDuration::millis(10)).await;
     world.done(world.post(S, source("My Source")).await).await;
     let mut table = sink("Hooks");
     table["sinkId"] = "hooks".into();

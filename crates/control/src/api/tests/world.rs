@@ -9,27 +9,30 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use forebay_meta::repo::runtime::{Node, Volume};
+use forebay_meta::repo::runtime::{Node, RegisteredVolume};
 use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{
-    Clock, ColumnKind, DefinitionLimits, LetterId, ManualClock, Mapping, NodeId, PathColumnUse,
+    Clock, ColumnKind, DeadLetterId, DefinitionLimits, ManualClock, Mapping, NodeId, PathColumnUse,
     PathUse, Sink, SinkKey, SinkSettings, SinkTarget, TableBackend, TableId, Timestamp, TopicKind,
     TopicState, TopicStatistics, VolumeId,
 };
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
-use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
+use forebay_remote::table::{
+    Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
+};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use rand::{RngCore, SeedableRng};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::answers::Answers;
+use super::responses::Answers;
 use crate::api::{
-    Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, KeptLetter, LetterFailure, Letters,
-    Mapper, PathUses, Replay, TableBackends, TestCell, TestError, TestRecord, TestTable, Topics,
+    Api, ApiConfig, ApiDeps, ColumnProblem, DeadLetterEntry, DeadLetterSelection,
+    DeadLetterService, DeadLetterServiceError, DiscardSummary, Mapper, PathUses, ReplaySummary,
+    TableBackends, TestCell, TestError, TestRecord, TestTable, TopicService,
 };
 use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
 
@@ -116,7 +119,7 @@ impl World {
     }
 
     async fn add_volume(&self) {
-        let volume = Volume {
+        let volume = RegisteredVolume {
             id: VolumeId("vol1".to_owned()),
             node: NodeId(NODE.to_owned()),
         };
@@ -143,7 +146,9 @@ impl World {
         let store = EmbeddedStore::open(dir.path(), EmbeddedOptions::default()).unwrap();
         let repo = Repo::new(Arc::new(store), SinkSettings::default()).with_limits(limits);
         let lease = repo.store().grant(Duration::from_secs(600)).await.unwrap();
-        let clock = Arc::new(ManualClock::at("2026-01-02T03:04:05.678Z".parse().unwrap()));
+        let clock = Arc::new(ManualClock::new(
+            "2026-01-02T03:04:05.678Z".parse().unwrap(),
+        ));
         let node = Node {
             id: NodeId(NODE.to_owned()),
             started_at: Timestamp::MIN,
@@ -167,7 +172,7 @@ impl World {
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
             mapper: Arc::new(SmallMapper),
-            letters: Arc::new(OneLetter),
+            dead_letters: Arc::new(OneLetter),
             auth: Arc::new(StoredTokens::new(
                 ConfiguredTokens::new(&tokens).unwrap(),
                 repo.clone(),
@@ -331,11 +336,15 @@ impl Table for WatchedTables {
         TableBackend::Sqlite
     }
 
-    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<Finding> {
+    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<InspectionFinding> {
         self.sqlite.check_names(table, mapping)
     }
 
-    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError> {
+    async fn inspect(
+        &self,
+        table: &TableId,
+        mapping: &Mapping,
+    ) -> Result<TableInspection, TableError> {
         self.reached()?.inspect(table, mapping).await
     }
 
@@ -343,7 +352,11 @@ impl Table for WatchedTables {
         self.reached()?.prepare(table, mapping).await
     }
 
-    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
+    async fn import(
+        &self,
+        import: &Import,
+        rows: RowStream<'_>,
+    ) -> Result<ImportSummary, TableError> {
         self.reached()?.import(import, rows).await
     }
 
@@ -363,8 +376,8 @@ impl Table for WatchedTables {
         self.reached()?.imported(import_id).await
     }
 
-    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
-        self.reached()?.lacking(imports).await
+    async fn missing_imports(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+        self.reached()?.missing_imports(imports).await
     }
 
     async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
@@ -395,7 +408,7 @@ impl Mapper for SmallMapper {
             ColumnKind::Template(t) => t.content == "Invalid",
             _ => false,
         });
-        let problem = |c: &forebay_model::Column| ColumnProblem {
+        let problem = |c: &forebay_model::MappingColumn| ColumnProblem {
             column: c.name.clone(),
             message: "1:1-8 Unknown variable: Invalid".to_owned(),
         };
@@ -410,7 +423,7 @@ impl Mapper for SmallMapper {
                 message: "path \"key\" not found in the body".to_owned(),
             });
         }
-        let cell = |c: &forebay_model::Column| TestCell {
+        let cell = |c: &forebay_model::MappingColumn| TestCell {
             column: c.name.clone(),
             value: match c.kind {
                 ColumnKind::Ip => record.ip.clone(),
@@ -437,7 +450,7 @@ impl Mapper for SmallMapper {
         }
         let mut headers: Vec<String> = record.headers.keys().map(ToString::to_string).collect();
         headers.sort();
-        let cell = |c: &forebay_model::Column| TestCell {
+        let cell = |c: &forebay_model::MappingColumn| TestCell {
             column: c.name.clone(),
             value: match c.kind {
                 ColumnKind::Ip => record.ip.clone(),
@@ -468,7 +481,7 @@ fn columns(sink: &Sink) -> Mapping {
 /// Has a provider `hook` of type http, and was built without Kafka.
 struct OneProvider;
 
-impl Topics for OneProvider {
+impl TopicService for OneProvider {
     fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String> {
         match kind {
             TopicKind::Kafka => Err("built without Kafka".to_owned()),
@@ -525,9 +538,9 @@ impl PathUses for OnePath {
 struct OneLetter;
 
 impl OneLetter {
-    fn letter() -> KeptLetter {
-        KeptLetter {
-            id: LetterId {
+    fn letter() -> DeadLetterEntry {
+        DeadLetterEntry {
+            id: DeadLetterId {
                 volume: VolumeId("vol1".to_owned()),
                 number: 7,
             },
@@ -542,13 +555,15 @@ impl OneLetter {
         }
     }
 
-    fn chosen(which: &Choice) -> Result<Vec<LetterId>, LetterFailure> {
+    fn chosen(which: &DeadLetterSelection) -> Result<Vec<DeadLetterId>, DeadLetterServiceError> {
         let own = Self::letter().id;
         match which {
-            Choice::After(None) => Ok(vec![own]),
-            Choice::After(Some(after)) => Ok(Some(own).filter(|o| o > after).into_iter().collect()),
-            Choice::These(ids) => match ids.iter().find(|id| **id != own) {
-                Some(other) => Err(LetterFailure::NotFound(other.clone())),
+            DeadLetterSelection::After(None) => Ok(vec![own]),
+            DeadLetterSelection::After(Some(after)) => {
+                Ok(Some(own).filter(|o| o > after).into_iter().collect())
+            }
+            DeadLetterSelection::These(ids) => match ids.iter().find(|id| **id != own) {
+                Some(other) => Err(DeadLetterServiceError::NotFound(other.clone())),
                 None => Ok(ids.clone()),
             },
         }
@@ -556,33 +571,45 @@ impl OneLetter {
 }
 
 #[async_trait]
-impl Letters for OneLetter {
+impl DeadLetterService for OneLetter {
     async fn list(
         &self,
         _: &SinkKey,
-        after: Option<&LetterId>,
+        after: Option<&DeadLetterId>,
         limit: usize,
-    ) -> Result<Vec<KeptLetter>, LetterFailure> {
-        let chosen = Self::chosen(&Choice::After(after.cloned()))?;
+    ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError> {
+        let chosen = Self::chosen(&DeadLetterSelection::After(after.cloned()))?;
         Ok(chosen.iter().take(limit).map(|_| Self::letter()).collect())
     }
 
-    async fn get(&self, _: &SinkKey, id: &LetterId) -> Result<KeptLetter, LetterFailure> {
-        Self::chosen(&Choice::These(vec![id.clone()]))?;
+    async fn get(
+        &self,
+        _: &SinkKey,
+        id: &DeadLetterId,
+    ) -> Result<DeadLetterEntry, DeadLetterServiceError> {
+        Self::chosen(&DeadLetterSelection::These(vec![id.clone()]))?;
         Ok(Self::letter())
     }
 
-    async fn replay(&self, _: &SinkKey, which: &Choice) -> Result<Replay, LetterFailure> {
+    async fn replay(
+        &self,
+        _: &SinkKey,
+        which: &DeadLetterSelection,
+    ) -> Result<ReplaySummary, DeadLetterServiceError> {
         let refused = Self::chosen(which)?.into_iter();
-        Ok(Replay {
-            refused: refused.map(|id| (id, "still".to_owned())).collect(),
-            ..Replay::default()
+        Ok(ReplaySummary {
+            rejected: refused.map(|id| (id, "still".to_owned())).collect(),
+            ..ReplaySummary::default()
         })
     }
 
-    async fn discard(&self, _: &SinkKey, which: &Choice) -> Result<Discard, LetterFailure> {
+    async fn discard(
+        &self,
+        _: &SinkKey,
+        which: &DeadLetterSelection,
+    ) -> Result<DiscardSummary, DeadLetterServiceError> {
         let chosen = Self::chosen(which)?;
-        Ok(Discard {
+        Ok(DiscardSummary {
             dropped: chosen.len() as u64,
             more_after: chosen.into_iter().next(),
         })

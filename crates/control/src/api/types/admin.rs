@@ -1,18 +1,18 @@
 //! Tokens and changes.
 
-use forebay_meta::repo::audit::{Change, What};
+use forebay_meta::repo::audit::{AuditEvent, AuditSubject};
 use forebay_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::common::{By, Event, Page};
-use crate::auth::Identity;
+use super::common::{ActorView, AuditStampView, PageInfo};
+use crate::auth::CallerIdentity;
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TokenRole)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Role {
+pub(crate) enum TokenRoleView {
     /// Look, and test mappings.
     Reader,
     /// Change things too.
@@ -30,7 +30,7 @@ pub(crate) struct TokenCreate {
     /// The project's default branch, if it is new.
     #[schema(nullable = false)]
     pub(crate) branch_id: Option<u64>,
-    pub(crate) role: Role,
+    pub(crate) role: TokenRoleView,
     /// For people; shown as the author of changes.
     #[schema(max_length = 256, nullable = false)]
     pub(crate) description: Option<String>,
@@ -69,11 +69,11 @@ pub(crate) struct TokenRotate {
 /// A token, without its text.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Token {
+pub(crate) struct TokenView {
     token_id: String,
     project_id: u64,
     branch_id: u64,
-    role: Role,
+    role: TokenRoleView,
     description: String,
     /// Owner of the token; `userId` of what is changed by it.
     owner_id: String,
@@ -81,7 +81,7 @@ pub(crate) struct Token {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     owner_name: Option<String>,
-    created: Event,
+    created: AuditStampView,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     expires_at: Option<Timestamp>,
@@ -94,17 +94,17 @@ pub(crate) struct Token {
     previous_valid_until: Option<Timestamp>,
 }
 
-impl Token {
-    pub(crate) fn new(token: &forebay_meta::repo::tokens::Token) -> Self {
-        use forebay_meta::repo::tokens::Role as R;
+impl TokenView {
+    pub(crate) fn new(token: &forebay_meta::repo::tokens::ManagementToken) -> Self {
+        use forebay_meta::repo::tokens::TokenRole as R;
         let present = token.secrets.last();
         Self {
             token_id: token.id.clone(),
             project_id: token.project.0,
             branch_id: token.branch.0,
             role: match token.role {
-                R::Reader => Role::Reader,
-                R::Admin => Role::Admin,
+                R::Reader => TokenRoleView::Reader,
+                R::Admin => TokenRoleView::Admin,
             },
             description: token.description.clone(),
             owner_id: token.owner.user_id(&token.id),
@@ -124,14 +124,14 @@ pub(crate) struct MadeToken {
     #[serde(rename = "token")]
     pub(crate) text: String,
     #[serde(flatten)]
-    pub(crate) token: Token,
+    pub(crate) token: TokenView,
 }
 
 /// Some of the tokens of a project.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TokenList {
-    pub(crate) page: Page,
-    pub(crate) tokens: Vec<Token>,
+    pub(crate) page: PageInfo,
+    pub(crate) tokens: Vec<TokenView>,
     /// Tokens that the configuration has for the project, on every page.
     pub(crate) configured: Vec<ConfiguredToken>,
 }
@@ -143,7 +143,7 @@ pub(crate) struct ConfiguredToken {
     token_id: String,
     project_id: u64,
     branch_id: u64,
-    role: Role,
+    role: TokenRoleView,
     /// It may administer all projects of the server.
     operator: bool,
     description: String,
@@ -154,12 +154,16 @@ pub(crate) struct ConfiguredToken {
 }
 
 impl ConfiguredToken {
-    pub(crate) fn new(who: &Identity) -> Self {
+    pub(crate) fn new(who: &CallerIdentity) -> Self {
         Self {
             token_id: who.token_id.clone(),
             project_id: who.project.0,
             branch_id: who.default_branch.0,
-            role: if who.admin { Role::Admin } else { Role::Reader },
+            role: if who.admin {
+                TokenRoleView::Admin
+            } else {
+                TokenRoleView::Reader
+            },
             operator: who.operator,
             description: who.description.clone(),
             owner_id: who.owner.user_id(&who.token_id),
@@ -170,8 +174,8 @@ impl ConfiguredToken {
 
 /// Some of the changes in a project.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Audit {
-    pub(crate) page: Page,
+pub(crate) struct AuditList {
+    pub(crate) page: PageInfo,
     pub(crate) changes: Vec<AuditEntry>,
 }
 
@@ -183,7 +187,7 @@ pub(crate) struct AuditEntry {
     id: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    by: By,
+    by: ActorView,
     /// Address of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -228,11 +232,14 @@ pub(crate) struct AuditEntry {
 }
 
 impl AuditEntry {
-    pub(crate) fn new(change: &Change) -> Self {
+    pub(crate) fn new(change: &AuditEvent) -> Self {
         let source = match &change.what {
-            What::Source(key) => Some(key),
-            What::Sink(key) => Some(&key.source),
-            What::Token(_) | What::Quota | What::Table(..) | What::Request(_) => None,
+            AuditSubject::Source(key) => Some(key),
+            AuditSubject::Sink(key) => Some(&key.source),
+            AuditSubject::Token(_)
+            | AuditSubject::Quota
+            | AuditSubject::Table(..)
+            | AuditSubject::Request(_) => None,
         };
         Self {
             id: change.id(),
@@ -244,19 +251,19 @@ impl AuditEntry {
             branch_id: source.map(|s| s.branch.branch.0),
             source_id: source.map(|s| s.source.to_string()),
             sink_id: match &change.what {
-                What::Sink(key) => Some(key.sink.to_string()),
+                AuditSubject::Sink(key) => Some(key.sink.to_string()),
                 _ => None,
             },
             token_id: match &change.what {
-                What::Token(id) => Some(id.clone()),
+                AuditSubject::Token(id) => Some(id.clone()),
                 _ => None,
             },
             table_id: match &change.what {
-                What::Table(_, table) => Some(table.to_string()),
+                AuditSubject::Table(_, table) => Some(table.to_string()),
                 _ => None,
             },
             request: match &change.what {
-                What::Request(request) => Some(request.clone()),
+                AuditSubject::Request(request) => Some(request.clone()),
                 _ => None,
             },
             description: change.description.clone(),

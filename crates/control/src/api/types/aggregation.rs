@@ -3,20 +3,20 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::common::Page;
-use super::sink::Sink;
-use super::source::Source;
-use super::statistics::{Balance, File, Level, Levels};
-use super::topic::Provider;
+use super::common::PageInfo;
+use super::sink::SinkView;
+use super::source::SourceView;
+use super::statistics::{FileView, LevelStatistics, ReconciliationView, StorageLevels};
+use super::topic::ProviderView;
 
 /// Some of the sources of a branch, with their sinks.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AggregatedSourcesResult)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Aggregation {
+pub(crate) struct AggregationResponse {
     pub(crate) project_id: u64,
     pub(crate) branch_id: u64,
-    pub(crate) page: Page,
+    pub(crate) page: PageInfo,
     pub(crate) sources: Vec<AggregatedSource>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Aggregation {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AggregatedSource {
     #[serde(flatten)]
-    pub(crate) source: Source,
+    pub(crate) source: SourceView,
     /// How many sinks it has; at most 100 of them are listed. An extension of Forebay.
     #[serde(rename = "sinksTotal")]
     pub(crate) sinks_total: usize,
@@ -35,21 +35,21 @@ pub(crate) struct AggregatedSource {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AggregatedSink {
     #[serde(flatten)]
-    pub(crate) sink: Sink,
-    pub(crate) statistics: Report,
+    pub(crate) sink: SinkView,
+    pub(crate) statistics: AggregatedStatistics,
 }
 
 /// What a sink holds, in all and by file.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AggregatedStatistics)]
-pub(crate) struct Report {
-    pub(crate) total: Level,
-    pub(crate) levels: Levels,
+pub(crate) struct AggregatedStatistics {
+    pub(crate) total: LevelStatistics,
+    pub(crate) levels: StorageLevels,
     /// An extension of Forebay.
-    pub(crate) balance: Balance,
-    pub(crate) files: Vec<File>,
+    pub(crate) balance: ReconciliationView,
+    pub(crate) files: Vec<FileView>,
     /// Of a topic: whether its provider takes messages, and why not. An extension of Forebay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) provider: Option<Provider>,
+    pub(crate) provider: Option<ProviderView>,
 }

@@ -1,14 +1,14 @@
 //! What answers have in common.
 
-use forebay_model::{ByKind, Disabled, Paused, Stamp, Timestamp};
+use forebay_model::{ActorKind, AuditStamp, DisableInfo, PauseInfo, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Who did something.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct By {
-    r#type: ByType,
+pub(crate) struct ActorView {
+    r#type: ActorType,
     /// Name of the token that was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -30,17 +30,17 @@ pub(crate) struct By {
 /// A person with a token, or the server itself.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-enum ByType {
+enum ActorType {
     User,
     System,
 }
 
-impl From<&forebay_model::By> for By {
-    fn from(by: &forebay_model::By) -> Self {
+impl From<&forebay_model::Actor> for ActorView {
+    fn from(by: &forebay_model::Actor) -> Self {
         Self {
             r#type: match by.kind {
-                ByKind::User => ByType::User,
-                ByKind::System => ByType::System,
+                ActorKind::User => ActorType::User,
+                ActorKind::System => ActorType::System,
             },
             token_id: by.token_id.clone(),
             token_desc: by.token_desc.clone(),
@@ -52,14 +52,14 @@ impl From<&forebay_model::By> for By {
 
 /// When something was done, and by whom.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Event {
+pub(crate) struct AuditStampView {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    by: By,
+    by: ActorView,
 }
 
-impl From<&Stamp> for Event {
-    fn from(stamp: &Stamp) -> Self {
+impl From<&AuditStamp> for AuditStampView {
+    fn from(stamp: &AuditStamp) -> Self {
         Self {
             at: stamp.at,
             by: (&stamp.by).into(),
@@ -72,12 +72,12 @@ impl From<&Stamp> for Event {
 pub(crate) struct DisabledEvent {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    by: By,
+    by: ActorView,
     reason: String,
 }
 
-impl From<&Disabled> for DisabledEvent {
-    fn from(disabled: &Disabled) -> Self {
+impl From<&DisableInfo> for DisabledEvent {
+    fn from(disabled: &DisableInfo) -> Self {
         Self {
             at: disabled.stamp.at,
             by: (&disabled.stamp.by).into(),
@@ -86,8 +86,8 @@ impl From<&Disabled> for DisabledEvent {
     }
 }
 
-impl From<&Paused> for DisabledEvent {
-    fn from(paused: &Paused) -> Self {
+impl From<&PauseInfo> for DisabledEvent {
+    fn from(paused: &PauseInfo) -> Self {
         Self {
             at: paused.stamp.at,
             by: (&paused.stamp.by).into(),
@@ -98,7 +98,7 @@ impl From<&Paused> for DisabledEvent {
 
 /// A state of a definition.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Version {
+pub(crate) struct VersionView {
     /// From 1.
     number: u32,
     /// 16 hexadecimal digits that change with the content.
@@ -107,11 +107,11 @@ pub(crate) struct Version {
     description: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    by: By,
+    by: ActorView,
 }
 
-impl From<&forebay_model::Version> for Version {
-    fn from(version: &forebay_model::Version) -> Self {
+impl From<&forebay_model::DefinitionVersion> for VersionView {
+    fn from(version: &forebay_model::DefinitionVersion) -> Self {
         Self {
             number: version.number,
             hash: version.hash.clone(),
@@ -125,7 +125,7 @@ impl From<&forebay_model::Version> for Version {
 /// Which part of a list an answer holds.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Page {
+pub(crate) struct PageInfo {
     /// So many at most, as asked for.
     pub(crate) limit: u32,
     /// How many there are on all pages.
@@ -136,8 +136,13 @@ pub(crate) struct Page {
     pub(crate) last_id: String,
 }
 
-impl Page {
-    pub(crate) fn of(limit: u32, total_count: usize, after_id: &str, last_id: &str) -> Self {
+impl PageInfo {
+    pub(crate) fn from_parts(
+        limit: u32,
+        total_count: usize,
+        after_id: &str,
+        last_id: &str,
+    ) -> Self {
         Self {
             limit,
             total_count,
@@ -159,14 +164,14 @@ impl Page {
 /// Some of the versions of a source or sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EntityVersions)]
-pub(crate) struct Versions {
-    pub(crate) versions: Vec<Version>,
-    pub(crate) page: Page,
+pub(crate) struct VersionList {
+    pub(crate) versions: Vec<VersionView>,
+    pub(crate) page: PageInfo,
 }
 
 /// What the API is called and where it is described.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Index {
+pub(crate) struct ApiIndex {
     #[schema(example = "stream")]
     pub(crate) api: &'static str,
     #[schema(example = "http://localhost:8000/v1/documentation")]
@@ -174,7 +179,7 @@ pub(crate) struct Index {
 }
 
 /// An id as a part of an address: characters that no address can have are encoded, its slashes stay.
-pub(crate) fn in_path(id: &str) -> String {
+pub(crate) fn encode_path(id: &str) -> String {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
     const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
@@ -188,10 +193,13 @@ pub(crate) fn in_path(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::in_path;
+    use super::encode_path;
 
     #[test]
     fn an_id_in_an_address_has_only_its_characters() {
-        assert_eq!(in_path("日本/a:b c~%"), "%E6%97%A5%E6%9C%AC/a:b%20c~%25");
+        assert_eq!(
+            encode_path("日本/a:b c~%"),
+            "%E6%97%A5%E6%9C%AC/a:b%20c~%25"
+        );
     }
 }

@@ -29,14 +29,14 @@ pub(crate) struct DefinitionChange {
 /// What would be refused.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ValidateDefinitionsResult)]
-pub(crate) struct Verdict {
+pub(crate) struct DefinitionReport {
     /// Empty when all changes can be made.
-    pub(crate) problems: Vec<DefinitionProblem>,
+    pub(crate) problems: Vec<DefinitionViolation>,
 }
 
 /// Why a change would be refused.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DefinitionProblem {
+pub(crate) struct DefinitionViolation {
     /// Index of the change.
     pub(crate) change: usize,
     /// Name of the error that its own address would answer with.

@@ -4,7 +4,7 @@ use forebay_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::common::Page;
+use super::common::PageInfo;
 use super::sink::TableType;
 
 /// A table that belongs to a project.
@@ -45,7 +45,7 @@ pub(crate) struct OwnedTable {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TableOwners {
     #[serde(flatten)]
-    pub(crate) page: Page,
+    pub(crate) page: PageInfo,
     pub(crate) tables: Vec<OwnedTable>,
 }
 

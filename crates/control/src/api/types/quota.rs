@@ -1,22 +1,22 @@
 //! Quotas of projects.
 
 use forebay_model::ProjectId;
-use forebay_model::quota::{OwnQuota, Quotas};
+use forebay_model::quota::{QuotaOverrides, Quotas};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What a project may use.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ProjectQuota {
+pub(crate) struct ProjectQuotaView {
     project_id: u64,
     /// How much of a rate can be taken at once: what it gives in this time.
     #[schema(example = "1s")]
     window: String,
     /// What is in force.
-    effective: Quota,
+    effective: QuotaView,
     /// What the server's configuration says.
-    default: Quota,
+    default: QuotaView,
     /// What is set for this very project.
     own: QuotaChange,
 }
@@ -24,7 +24,7 @@ pub(crate) struct ProjectQuota {
 /// Limits; zero is none.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Quota {
+pub(crate) struct QuotaView {
     /// Of all sources together.
     requests_per_second: u64,
     /// Of bodies as sent, of all sources together.
@@ -73,14 +73,14 @@ pub(crate) struct QuotaChange {
     pub(crate) source_bytes_per_second: Option<String>,
 }
 
-impl ProjectQuota {
-    pub(crate) fn new(project: ProjectId, server: &Quotas, own: &OwnQuota) -> Self {
+impl ProjectQuotaView {
+    pub(crate) fn new(project: ProjectId, server: &Quotas, own: &QuotaOverrides) -> Self {
         let text = |size: Option<forebay_model::ByteSize>| size.map(|s| s.to_string());
         Self {
             project_id: project.0,
             window: server.window.to_string(),
-            effective: Quota::new(server, own),
-            default: Quota::new(server, &OwnQuota::default()),
+            effective: QuotaView::new(server, own),
+            default: QuotaView::new(server, &QuotaOverrides::default()),
             own: QuotaChange {
                 requests_per_second: own.requests_per_second,
                 bytes_per_second: text(own.bytes_per_second),
@@ -93,8 +93,8 @@ impl ProjectQuota {
     }
 }
 
-impl Quota {
-    fn new(server: &Quotas, own: &OwnQuota) -> Self {
+impl QuotaView {
+    fn new(server: &Quotas, own: &QuotaOverrides) -> Self {
         let (project, source) = (server.project.with(own), own.source(server.source));
         Self {
             requests_per_second: project.requests_per_second,

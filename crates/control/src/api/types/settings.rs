@@ -7,18 +7,18 @@ use utoipa::ToSchema;
 /// All settings of a source or sink: those of Keboola Stream sorted by key, then those of Forebay.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingsResult)]
-pub(crate) struct Settings {
-    pub(crate) settings: Vec<Setting>,
+pub(crate) struct SettingsView {
+    pub(crate) settings: Vec<SettingView>,
 }
 
 /// One setting.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingResult)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Setting {
+pub(crate) struct SettingView {
     #[schema(example = "storage.level.staging.upload.trigger.size")]
     pub(crate) key: &'static str,
-    pub(crate) r#type: SettingType,
+    pub(crate) r#type: SettingTypeName,
     /// For people.
     pub(crate) description: &'static str,
     /// The value in force.
@@ -37,7 +37,7 @@ pub(crate) struct Setting {
 
 /// Type of a setting. Sizes and durations are strings.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) enum SettingType {
+pub(crate) enum SettingTypeName {
     #[serde(rename = "string")]
     String,
     #[serde(rename = "int")]
@@ -48,9 +48,9 @@ pub(crate) enum SettingType {
     StringList,
 }
 
-impl From<forebay_model::settings::SettingType> for SettingType {
-    fn from(kind: forebay_model::settings::SettingType) -> Self {
-        use forebay_model::settings::SettingType as T;
+impl From<forebay_model::settings::SettingValueType> for SettingTypeName {
+    fn from(kind: forebay_model::settings::SettingValueType) -> Self {
+        use forebay_model::settings::SettingValueType as T;
         match kind {
             T::String => Self::String,
             T::Int => Self::Int,

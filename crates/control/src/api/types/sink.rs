@@ -4,8 +4,8 @@ use forebay_model::{SinkTarget, TableBackend, TopicKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::common::{DisabledEvent, Event, Page, Version};
-use super::topic::{Topic, TopicCreate, TopicUpdate};
+use super::common::{AuditStampView, DisabledEvent, PageInfo, VersionView};
+use super::topic::{TopicCreate, TopicSinkView, TopicUpdate};
 
 /// A new sink.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -67,7 +67,7 @@ pub(crate) enum SinkType {
 
 impl SinkType {
     /// That of a target.
-    pub(crate) fn of(target: &SinkTarget) -> Self {
+    pub(crate) fn from_target(target: &SinkTarget) -> Self {
         match target.topic().map(|t| t.kind) {
             None => Self::Table,
             Some(TopicKind::Kafka) => Self::Kafka,
@@ -167,7 +167,7 @@ pub(crate) struct ColumnRequest {
     pub(crate) raw_string: Option<bool>,
     /// Only of type `template`.
     #[schema(nullable = false)]
-    pub(crate) template: Option<Template>,
+    pub(crate) template: Option<ColumnTemplate>,
     /// Only of type `static`: the text of all cells.
     #[schema(nullable = false)]
     pub(crate) value: Option<String>,
@@ -201,7 +201,7 @@ pub(crate) enum ColumnType {
 /// A program that makes a cell's text.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableColumnTemplate)]
-pub(crate) struct Template {
+pub(crate) struct ColumnTemplate {
     pub(crate) language: TemplateLanguage,
     /// Its text.
     #[schema(min_length = 1, max_length = 4096, example = "Body('user.name')")]
@@ -218,7 +218,7 @@ pub(crate) enum TemplateLanguage {
 /// Where records go.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Sink {
+pub(crate) struct SinkView {
     project_id: u64,
     branch_id: u64,
     source_id: String,
@@ -229,16 +229,16 @@ pub(crate) struct Sink {
     /// Only of the type `table`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    table: Option<Table>,
+    table: Option<TableSinkView>,
     /// Only of the types `kafka` and `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    topic: Option<Topic>,
-    version: Version,
-    created: Event,
+    topic: Option<TopicSinkView>,
+    version: VersionView,
+    created: AuditStampView,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    deleted: Option<Event>,
+    deleted: Option<AuditStampView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     disabled: Option<DisabledEvent>,
@@ -252,25 +252,25 @@ pub(crate) struct Sink {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TableSink)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Table {
+pub(crate) struct TableSinkView {
     r#type: TableType,
     /// `<in|out>.<bucket>.<table>`
     table_id: String,
-    mapping: Mapping,
+    mapping: MappingView,
 }
 
 /// What rows are made of.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TableMapping)]
-pub(crate) struct Mapping {
-    pub(crate) columns: Vec<Column>,
+pub(crate) struct MappingView {
+    pub(crate) columns: Vec<ColumnView>,
 }
 
 /// One column.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TableColumn)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Column {
+pub(crate) struct ColumnView {
     pub(crate) r#type: ColumnType,
     pub(crate) name: String,
     /// Only of type `path`.
@@ -288,7 +288,7 @@ pub(crate) struct Column {
     /// Only of type `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) template: Option<Template>,
+    pub(crate) template: Option<ColumnTemplate>,
     /// Only of type `static`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -299,7 +299,7 @@ pub(crate) struct Column {
     pub(crate) primary_key: Option<bool>,
 }
 
-impl From<&forebay_model::Sink> for Sink {
+impl From<&forebay_model::Sink> for SinkView {
     fn from(sink: &forebay_model::Sink) -> Self {
         let source = &sink.key.source;
         Self {
@@ -307,10 +307,10 @@ impl From<&forebay_model::Sink> for Sink {
             branch_id: source.branch.branch.0,
             source_id: source.source.to_string(),
             sink_id: sink.key.sink.to_string(),
-            r#type: SinkType::of(&sink.target),
+            r#type: SinkType::from_target(&sink.target),
             name: sink.name.clone(),
             description: sink.description.clone(),
-            table: sink.target.table().map(|table| Table {
+            table: sink.target.table().map(|table| TableSinkView {
                 r#type: table.backend.into(),
                 table_id: table.table.to_string(),
                 mapping: (&table.mapping).into(),
@@ -332,6 +332,6 @@ pub(crate) struct SinkList {
     pub(crate) project_id: u64,
     pub(crate) branch_id: u64,
     pub(crate) source_id: String,
-    pub(crate) page: Page,
-    pub(crate) sinks: Vec<Sink>,
+    pub(crate) page: PageInfo,
+    pub(crate) sinks: Vec<SinkView>,
 }

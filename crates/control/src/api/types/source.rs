@@ -4,7 +4,7 @@ use forebay_model::SourceKind;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::common::{DisabledEvent, Event, Page, Version, in_path};
+use super::common::{AuditStampView, DisabledEvent, PageInfo, VersionView, encode_path};
 
 /// A new source.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -59,7 +59,7 @@ pub(crate) enum SourceType {
 /// Where records come in.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Source {
+pub(crate) struct SourceView {
     project_id: u64,
     branch_id: u64,
     source_id: String,
@@ -69,12 +69,12 @@ pub(crate) struct Source {
     /// Only of type `http`, and only for tokens of admins: whoever knows the address may send.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    http: Option<HttpSource>,
-    version: Version,
-    created: Event,
+    http: Option<HttpSourceView>,
+    version: VersionView,
+    created: AuditStampView,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    deleted: Option<Event>,
+    deleted: Option<AuditStampView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     disabled: Option<DisabledEvent>,
@@ -82,12 +82,12 @@ pub(crate) struct Source {
 
 /// A source that takes records by HTTP.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct HttpSource {
+pub(crate) struct HttpSourceView {
     /// Records are sent there; whoever knows it may send.
     url: String,
 }
 
-impl Source {
+impl SourceView {
     /// `public_url` is that of the HTTP source; without it the source's address is left out.
     pub(crate) fn new(source: &forebay_model::Source, public_url: Option<&str>) -> Self {
         let branch = source.key.branch;
@@ -100,11 +100,11 @@ impl Source {
             r#type: SourceType::Http,
             name: source.name.clone(),
             description: source.description.clone(),
-            http: public_url.map(|public_url| HttpSource {
+            http: public_url.map(|public_url| HttpSourceView {
                 url: format!(
                     "{public_url}/stream/{}/{}/{secret}",
                     branch.project,
-                    in_path(id.as_str())
+                    encode_path(id.as_str())
                 ),
             }),
             version: (&source.version).into(),
@@ -121,6 +121,6 @@ impl Source {
 pub(crate) struct SourceList {
     pub(crate) project_id: u64,
     pub(crate) branch_id: u64,
-    pub(crate) page: Page,
-    pub(crate) sources: Vec<Source>,
+    pub(crate) page: PageInfo,
+    pub(crate) sources: Vec<SourceView>,
 }

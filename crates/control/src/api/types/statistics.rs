@@ -11,32 +11,32 @@ use utoipa::ToSchema;
 /// What a sink holds.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkStatisticsTotalResult)]
-pub(crate) struct Total {
-    pub(crate) total: Level,
-    pub(crate) levels: Levels,
+pub(crate) struct StatisticsTotal {
+    pub(crate) total: LevelStatistics,
+    pub(crate) levels: StorageLevels,
 }
 
 /// By where it is; levels that hold nothing are left out.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Levels {
+pub(crate) struct StorageLevels {
     /// On the disks of the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    local: Option<Level>,
+    local: Option<LevelStatistics>,
     /// In the staging storage.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    staging: Option<Level>,
+    staging: Option<LevelStatistics>,
     /// In the table.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    target: Option<Level>,
+    target: Option<LevelStatistics>,
 }
 
 /// Records and bytes.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Level {
+pub(crate) struct LevelStatistics {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     first_record_at: Option<Timestamp>,
@@ -48,7 +48,7 @@ pub(crate) struct Level {
     uncompressed_size: u64,
 }
 
-impl From<Statistics> for Level {
+impl From<Statistics> for LevelStatistics {
     fn from(statistics: Statistics) -> Self {
         Self {
             first_record_at: statistics.first_record_at,
@@ -60,9 +60,9 @@ impl From<Statistics> for Level {
     }
 }
 
-impl Total {
+impl StatisticsTotal {
     /// Of a topic: what waits is local, what was delivered is in the target.
-    pub(crate) fn of_topic(counts: &TopicStatistics) -> Self {
+    pub(crate) fn from_topic(counts: &TopicStatistics) -> Self {
         let local = Statistics {
             records: counts.waiting,
             compressed_bytes: counts.waiting_bytes,
@@ -76,7 +76,7 @@ impl Total {
         };
         Self {
             total: local.plus(target).into(),
-            levels: Levels {
+            levels: StorageLevels {
                 local: level(local),
                 staging: None,
                 target: level(target),
@@ -85,11 +85,11 @@ impl Total {
     }
 }
 
-fn level(statistics: Statistics) -> Option<Level> {
+fn level(statistics: Statistics) -> Option<LevelStatistics> {
     (statistics.records > 0).then(|| statistics.into())
 }
 
-impl From<&SinkStatistics> for Levels {
+impl From<&SinkStatistics> for StorageLevels {
     fn from(statistics: &SinkStatistics) -> Self {
         Self {
             local: level(statistics.local),
@@ -99,7 +99,7 @@ impl From<&SinkStatistics> for Levels {
     }
 }
 
-impl From<&SinkStatistics> for Total {
+impl From<&SinkStatistics> for StatisticsTotal {
     fn from(statistics: &SinkStatistics) -> Self {
         Self {
             total: statistics.shown_total().into(),
@@ -111,16 +111,16 @@ impl From<&SinkStatistics> for Total {
 /// Files of a sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkStatisticsFilesResult)]
-pub(crate) struct Files {
-    pub(crate) files: Vec<File>,
+pub(crate) struct FileList {
+    pub(crate) files: Vec<FileView>,
 }
 
 /// One import unit of a sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkFile)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct File {
-    state: FileState,
+pub(crate) struct FileView {
+    state: FileStateName,
     #[schema(value_type = String, format = DateTime)]
     opened_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +158,7 @@ pub(crate) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     failed_slice: Option<FailedSlice>,
-    statistics: FileStatistics,
+    statistics: FileStatisticsView,
 }
 
 /// A slice whose present step has failed.
@@ -194,7 +194,7 @@ impl From<&forebay_model::Slice> for FailedSlice {
 /// How far a file is.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-enum FileState {
+enum FileStateName {
     Writing,
     Closing,
     Importing,
@@ -204,24 +204,24 @@ enum FileState {
 /// What a file holds.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkFileStatistics)]
-struct FileStatistics {
+struct FileStatisticsView {
     /// Null when it holds nothing.
     #[schema(required)]
-    total: Option<Level>,
-    levels: Levels,
+    total: Option<LevelStatistics>,
+    levels: StorageLevels,
 }
 
-impl From<&forebay_meta::FileStatistics> for File {
+impl From<&forebay_meta::FileStatistics> for FileView {
     fn from(entry: &forebay_meta::FileStatistics) -> Self {
         use forebay_model::FileState as S;
         let file = &entry.file;
         let retry = &file.retry;
         Self {
             state: match file.state {
-                S::Writing => FileState::Writing,
-                S::Closing => FileState::Closing,
-                S::Importing => FileState::Importing,
-                S::Imported => FileState::Imported,
+                S::Writing => FileStateName::Writing,
+                S::Closing => FileStateName::Closing,
+                S::Importing => FileStateName::Importing,
+                S::Imported => FileStateName::Imported,
             },
             opened_at: file.key.opened_at,
             closing_at: file.closing_at,
@@ -233,7 +233,7 @@ impl From<&forebay_meta::FileStatistics> for File {
             parked: retry.parked.then_some(true),
             lost_at: file.lost_at,
             failed_slice: entry.failed_slice.as_ref().map(Into::into),
-            statistics: FileStatistics {
+            statistics: FileStatisticsView {
                 total: level(entry.statistics.total()),
                 levels: (&entry.statistics).into(),
             },
@@ -244,15 +244,15 @@ impl From<&forebay_meta::FileStatistics> for File {
 /// Slices of a sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkSlices)]
-pub(crate) struct Slices {
-    pub(crate) slices: Vec<Slice>,
+pub(crate) struct SliceList {
+    pub(crate) slices: Vec<SliceView>,
 }
 
 /// The part of a file that is on one volume, and becomes one object in the staging storage.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkSlice)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Slice {
+pub(crate) struct SliceView {
     /// The file that it is part of.
     #[schema(value_type = String, format = DateTime)]
     file_opened_at: Timestamp,
@@ -283,10 +283,10 @@ pub(crate) struct Slice {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     retry_after: Option<Timestamp>,
-    statistics: Level,
+    statistics: LevelStatistics,
 }
 
-impl From<&ActiveSlice> for Slice {
+impl From<&ActiveSlice> for SliceView {
     fn from(entry: &ActiveSlice) -> Self {
         let slice = &entry.slice.value;
         let retry = &slice.retry;
@@ -310,7 +310,7 @@ impl From<&ActiveSlice> for Slice {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkBalance)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Balance {
+pub(crate) struct ReconciliationView {
     /// Acknowledged, by the count of the log.
     accepted: u64,
     /// In the table, by the count of the table.
@@ -327,10 +327,10 @@ pub(crate) struct Balance {
     holds: bool,
 }
 
-impl Balance {
+impl ReconciliationView {
     /// Of a topic: imported is what was delivered, expired what was discarded.
-    pub(crate) fn of_topic(counts: &TopicStatistics) -> Self {
-        forebay_model::Balance {
+    pub(crate) fn from_topic(counts: &TopicStatistics) -> Self {
+        forebay_model::Reconciliation {
             accepted: counts.accepted,
             imported: counts.delivered,
             dead: counts.dead,
@@ -342,16 +342,16 @@ impl Balance {
     }
 }
 
-impl From<forebay_model::Balance> for Balance {
-    fn from(balance: forebay_model::Balance) -> Self {
+impl From<forebay_model::Reconciliation> for ReconciliationView {
+    fn from(reconciliation: forebay_model::Reconciliation) -> Self {
         Self {
-            accepted: balance.accepted,
-            imported: balance.imported,
-            dead: balance.dead,
-            expired: balance.expired,
-            lost: balance.lost,
-            in_flight: balance.in_flight,
-            holds: balance.holds(),
+            accepted: reconciliation.accepted,
+            imported: reconciliation.imported,
+            dead: reconciliation.dead,
+            expired: reconciliation.expired,
+            lost: reconciliation.lost,
+            in_flight: reconciliation.in_flight,
+            holds: reconciliation.holds(),
         }
     }
 }

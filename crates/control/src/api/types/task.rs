@@ -4,12 +4,12 @@ use forebay_model::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::common::in_path;
+use super::common::encode_path;
 
 /// Long work, to be asked about at its `url` until it is finished.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Task {
+pub(crate) struct TaskView {
     task_id: String,
     #[schema(example = "api.create.source")]
     r#type: String,
@@ -70,16 +70,16 @@ struct TaskOutputs {
     sink_id: Option<String>,
 }
 
-impl Task {
+impl TaskView {
     /// `public_url` is that of the API.
-    pub(crate) fn new(task: &forebay_model::Task, public_url: &str) -> Self {
+    pub(crate) fn new(task: &forebay_model::TaskEntry, public_url: &str) -> Self {
         let end = task.end.as_ref();
         let result = end.and_then(|e| e.outcome.as_ref().ok());
         let error = end.and_then(|e| e.outcome.as_ref().err());
         Self {
             task_id: task.id.clone(),
             r#type: task.kind.clone(),
-            url: format!("{public_url}/v1/tasks/{}", in_path(&task.id)),
+            url: format!("{public_url}/v1/tasks/{}", encode_path(&task.id)),
             status: match (result, error) {
                 (Some(_), _) => TaskStatus::Success,
                 (_, Some(_)) => TaskStatus::Error,
@@ -100,16 +100,16 @@ impl Task {
 }
 
 impl TaskOutputs {
-    fn new(task: &forebay_model::Task, public_url: &str) -> Self {
+    fn new(task: &forebay_model::TaskEntry, public_url: &str) -> Self {
         let branch = task.source.branch;
         let source = &task.source.source;
         let mut url = format!(
             "{public_url}/v1/branches/{}/sources/{}",
             branch.branch,
-            in_path(source.as_str())
+            encode_path(source.as_str())
         );
         if let Some(sink) = &task.sink {
-            url = format!("{url}/sinks/{}", in_path(sink.as_str()));
+            url = format!("{url}/sinks/{}", encode_path(sink.as_str()));
         }
         Self {
             url,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::mapping::{part_view, view};
-use super::sink::{Column, ColumnRequest, ColumnType, Template};
+use super::sink::{ColumnRequest, ColumnTemplate, ColumnType, ColumnView};
 use forebay_model::{TopicState, TopicStatistics};
 
 /// The topic of a new sink.
@@ -24,7 +24,7 @@ pub(crate) struct TopicCreate {
     pub(crate) batches: Option<bool>,
     /// Only of type `http`: what requests are sent with; `POST` when it is left out.
     #[schema(nullable = false)]
-    pub(crate) method: Option<HttpMethod>,
+    pub(crate) method: Option<HttpMethodName>,
     /// The body as it came when it is left out.
     #[schema(nullable = false)]
     pub(crate) message: Option<MessageRequest>,
@@ -42,7 +42,7 @@ pub(crate) struct TopicUpdate {
     #[schema(nullable = false)]
     pub(crate) batches: Option<bool>,
     #[schema(nullable = false)]
-    pub(crate) method: Option<HttpMethod>,
+    pub(crate) method: Option<HttpMethodName>,
     /// Replaces the whole message.
     #[schema(nullable = false)]
     pub(crate) message: Option<MessageRequest>,
@@ -52,23 +52,23 @@ pub(crate) struct TopicUpdate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TopicHttpMethod)]
 #[serde(rename_all = "UPPERCASE")]
-pub(crate) enum HttpMethod {
+pub(crate) enum HttpMethodName {
     Post,
     Put,
     Patch,
 }
 
-impl From<HttpMethod> for forebay_model::HttpMethod {
-    fn from(method: HttpMethod) -> Self {
+impl From<HttpMethodName> for forebay_model::HttpMethod {
+    fn from(method: HttpMethodName) -> Self {
         match method {
-            HttpMethod::Post => Self::Post,
-            HttpMethod::Put => Self::Put,
-            HttpMethod::Patch => Self::Patch,
+            HttpMethodName::Post => Self::Post,
+            HttpMethodName::Put => Self::Put,
+            HttpMethodName::Patch => Self::Patch,
         }
     }
 }
 
-impl From<forebay_model::HttpMethod> for HttpMethod {
+impl From<forebay_model::HttpMethod> for HttpMethodName {
     fn from(method: forebay_model::HttpMethod) -> Self {
         match method {
             forebay_model::HttpMethod::Post => Self::Post,
@@ -85,13 +85,13 @@ impl From<forebay_model::HttpMethod> for HttpMethod {
 pub(crate) struct MessageRequest {
     /// The content; the body as it came when it and `fields` are left out.
     #[schema(nullable = false)]
-    pub(crate) value: Option<PartRequest>,
+    pub(crate) value: Option<MessagePartRequest>,
     /// The content as a JSON object with these fields.
     #[schema(min_items = 1, max_items = 100, nullable = false)]
     pub(crate) fields: Option<Vec<ColumnRequest>>,
     /// Messages of one key stay in order in Kafka.
     #[schema(nullable = false)]
-    pub(crate) key: Option<PartRequest>,
+    pub(crate) key: Option<MessagePartRequest>,
     /// Headers, by name.
     #[schema(max_items = 50, nullable = false)]
     pub(crate) headers: Option<Vec<ColumnRequest>>,
@@ -101,7 +101,7 @@ pub(crate) struct MessageRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TopicMessagePartRequest)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct PartRequest {
+pub(crate) struct MessagePartRequest {
     r#type: ColumnType,
     /// Only of type `path`: which part of the body, at most 4096 characters. `user.tags[0]`; with quoted
     /// keys `["utm.source"]`; or JSONPath (RFC 9535) when it begins with `$`, like `$.items[*].id`, where
@@ -118,13 +118,13 @@ pub(crate) struct PartRequest {
     raw_string: Option<bool>,
     /// Only of type `template`.
     #[schema(nullable = false)]
-    template: Option<Template>,
+    template: Option<ColumnTemplate>,
     /// Only of type `static`.
     #[schema(nullable = false)]
     value: Option<String>,
 }
 
-impl PartRequest {
+impl MessagePartRequest {
     /// As a column of that name.
     pub(crate) fn named(self, name: &str) -> ColumnRequest {
         ColumnRequest {
@@ -144,7 +144,7 @@ impl PartRequest {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TopicSink)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Topic {
+pub(crate) struct TopicSinkView {
     /// Name of a provider that the operator of the server has declared.
     provider: String,
     topic: String,
@@ -155,34 +155,34 @@ pub(crate) struct Topic {
     /// Only of type `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    method: Option<HttpMethod>,
-    message: Message,
+    method: Option<HttpMethodName>,
+    message: TopicMessageView,
 }
 
 /// What a record becomes.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TopicMessage)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Message {
+pub(crate) struct TopicMessageView {
     /// This or `fields`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    value: Option<Part>,
+    value: Option<MessagePartView>,
     /// The content as a JSON object with these fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    fields: Option<Vec<Column>>,
+    fields: Option<Vec<ColumnView>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    key: Option<Part>,
-    headers: Vec<Column>,
+    key: Option<MessagePartView>,
+    headers: Vec<ColumnView>,
 }
 
 /// A part of a message.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TopicMessagePart)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Part {
+pub(crate) struct MessagePartView {
     pub(crate) r#type: ColumnType,
     /// Only of type `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,14 +199,14 @@ pub(crate) struct Part {
     /// Only of type `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) template: Option<Template>,
+    pub(crate) template: Option<ColumnTemplate>,
     /// Only of type `static`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) value: Option<String>,
 }
 
-impl From<&TopicSink> for Topic {
+impl From<&TopicSink> for TopicSinkView {
     fn from(topic: &TopicSink) -> Self {
         let is_http = topic.kind == forebay_model::TopicKind::Http;
         Self {
@@ -219,7 +219,7 @@ impl From<&TopicSink> for Topic {
     }
 }
 
-impl From<&MessageMapping> for Message {
+impl From<&MessageMapping> for TopicMessageView {
     fn from(message: &MessageMapping) -> Self {
         let (value, fields) = match &message.value {
             MessageValue::Part(kind) => (Some(part_view(kind)), None),
@@ -238,7 +238,7 @@ impl From<&MessageMapping> for Message {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkDelivery)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Delivery {
+pub(crate) struct DeliveryView {
     /// Messages acknowledged.
     accepted: u64,
     /// Messages that the provider has confirmed.
@@ -253,15 +253,15 @@ pub(crate) struct Delivery {
     in_flight: u64,
     /// Failures after which messages were sent again, since the server was started.
     retries: u64,
-    lag: Lag,
-    provider: Provider,
+    lag: DeliveryLag,
+    provider: ProviderView,
 }
 
 /// What waits for its delivery.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkDeliveryLag)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Lag {
+pub(crate) struct DeliveryLag {
     records: u64,
     bytes: u64,
     /// When the oldest of it was received.
@@ -274,9 +274,9 @@ pub(crate) struct Lag {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkDeliveryProvider)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Provider {
+pub(crate) struct ProviderView {
     name: String,
-    state: ProviderState,
+    state: ProviderStateName,
     /// Why they are not taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -291,7 +291,7 @@ pub(crate) struct Provider {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkDeliveryState)]
 #[serde(rename_all = "camelCase")]
-enum ProviderState {
+enum ProviderStateName {
     /// Nothing was sent yet.
     Idle,
     /// The last that was sent was taken.
@@ -302,13 +302,15 @@ enum ProviderState {
     Paused,
 }
 
-impl Provider {
+impl ProviderView {
     pub(crate) fn new(topic: &TopicSink, state: TopicState) -> Self {
         let (state, error, since) = match state {
-            TopicState::Idle => (ProviderState::Idle, None, None),
-            TopicState::Up => (ProviderState::Up, None, None),
-            TopicState::Down { error, since } => (ProviderState::Down, Some(error), Some(since)),
-            TopicState::Paused => (ProviderState::Paused, None, None),
+            TopicState::Idle => (ProviderStateName::Idle, None, None),
+            TopicState::Up => (ProviderStateName::Up, None, None),
+            TopicState::Down { error, since } => {
+                (ProviderStateName::Down, Some(error), Some(since))
+            }
+            TopicState::Paused => (ProviderStateName::Paused, None, None),
         };
         Self {
             name: topic.provider.clone(),
@@ -319,7 +321,7 @@ impl Provider {
     }
 }
 
-impl Delivery {
+impl DeliveryView {
     pub(crate) fn new(topic: &TopicSink, counts: TopicStatistics) -> Self {
         Self {
             accepted: counts.accepted,
@@ -329,12 +331,12 @@ impl Delivery {
             lost: counts.lost,
             in_flight: counts.in_flight,
             retries: counts.retries,
-            lag: Lag {
+            lag: DeliveryLag {
                 records: counts.waiting,
                 bytes: counts.waiting_bytes,
                 oldest_at: counts.oldest_at,
             },
-            provider: Provider::new(topic, counts.state),
+            provider: ProviderView::new(topic, counts.state),
         }
     }
 }

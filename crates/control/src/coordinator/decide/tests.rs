@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use forebay_model::{ByteSize, Compression, Mapping, SinkSettings, Span, TableBackend, TableSink};
+use forebay_model::{
+    BlockCompression, ByteSize, HumanDuration, Mapping, SinkSettings, TableBackend, TableSink,
+};
 
 use super::*;
 
@@ -15,10 +17,10 @@ fn file() -> File {
     let mut settings = SinkSettings::default();
     settings.upload.count = 10;
     settings.upload.size = ByteSize(1000);
-    settings.upload.interval = Span::secs(30);
+    settings.upload.interval = HumanDuration::secs(30);
     settings.import.count = 100;
     settings.import.size = ByteSize(10_000);
-    settings.import.interval = Span::secs(60);
+    settings.import.interval = HumanDuration::secs(60);
     settings.import.slices = 20;
     File::open(
         format!("1/1/src/snk/{OPENED}").parse().unwrap(),
@@ -31,7 +33,7 @@ fn slice() -> Slice {
     let key = format!("1/1/src/snk/{OPENED}/vol/{OPENED}")
         .parse()
         .unwrap();
-    Slice::open(key, Compression::None)
+    Slice::open(key, BlockCompression::None)
 }
 
 fn after(ms: u64) -> Timestamp {
@@ -53,10 +55,10 @@ fn a_slice_is_rotated_at_each_trigger_and_not_one_below() {
     for (records, bytes, ms, expected) in [
         (0, 0, 3_600_000, None),
         (10, 0, 999, None),
-        (10, 0, 1000, Some(Reason::Count)),
+        (10, 0, 1000, Some(RotationReason::Count)),
         (9, 999, 29_999, None),
-        (1, 1000, 1000, Some(Reason::Size)),
-        (1, 1, 30_000, Some(Reason::Age)),
+        (1, 1000, 1000, Some(RotationReason::Size)),
+        (1, 1, 30_000, Some(RotationReason::Age)),
     ] {
         let decided = slice_rotation(
             &file(),
@@ -87,16 +89,16 @@ fn a_slice_that_is_not_being_written_is_left_alone() {
 fn a_file_is_rotated_at_each_trigger_and_not_one_below() {
     let config = CoordinatorConfig::default();
     for (slices, records, bytes, on_their_way, ms, expected) in [
-        (100, 0, 0, 9, 0, Some(Reason::Slices)),
+        (100, 0, 0, 9, 0, Some(RotationReason::Slices)),
         (99, 100, 0, 0, 999, None),
-        (20, 1, 0, 9, 1000, Some(Reason::Slices)),
-        (19, 100, 0, 0, 1000, Some(Reason::Count)),
+        (20, 1, 0, 9, 1000, Some(RotationReason::Slices)),
+        (19, 100, 0, 0, 1000, Some(RotationReason::Count)),
         (1, 99, 9_999, 0, 59_999, None),
-        (1, 1, 10_000, 0, 1000, Some(Reason::Size)),
-        (1, 1, 0, 0, 60_000, Some(Reason::Age)),
-        (1, 1, 0, 1, 60_000, Some(Reason::Age)),
+        (1, 1, 10_000, 0, 1000, Some(RotationReason::Size)),
+        (1, 1, 0, 0, 60_000, Some(RotationReason::Age)),
+        (1, 1, 0, 1, 60_000, Some(RotationReason::Age)),
         (1, 1, 0, 2, 60_000, None),
-        (1, 1, 0, 2, 1_800_000, Some(Reason::Expiration)),
+        (1, 1, 0, 2, 1_800_000, Some(RotationReason::Expiration)),
         (1, 0, 0, 0, 1_800_000, None),
     ] {
         let held = holding(records, bytes);

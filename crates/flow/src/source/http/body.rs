@@ -7,23 +7,23 @@ use hyper::body::{Body, Incoming};
 
 use tokio::time::Instant;
 
-use crate::budget::Charge;
-use crate::quota::{Over, SourceGate};
+use crate::memory_limiter::MemoryPermit;
+use crate::quota::{QuotaExceeded, SourceLimiter};
 
 /// Room for a body whose length is not known.
-const FIRST_ROOM: usize = 8 << 10;
+const INITIAL_CAPACITY: usize = 8 << 10;
 
 /// Why there is no body.
 #[derive(Debug)]
-pub(super) enum BodyProblem {
+pub(super) enum BodyReadError {
     /// Longer than it may be.
     TooLarge,
     /// No room in the byte budget.
     Busy,
     /// No room in the quota.
-    Over(Over),
+    QuotaExceeded(QuotaExceeded),
     /// The client went away.
-    Gone,
+    ClientClosed,
     /// Not what its framing says.
     Malformed(String),
 }
@@ -33,40 +33,42 @@ pub(super) enum BodyProblem {
 pub(super) async fn read(
     body: &mut Incoming,
     max: usize,
-    charge: &mut Charge,
-    gate: &SourceGate,
-) -> Result<Bytes, BodyProblem> {
+    memory_permit: &mut MemoryPermit,
+    limiter: &SourceLimiter,
+) -> Result<Bytes, BodyReadError> {
     let declared = body.size_hint().exact();
-    let room = match declared {
+    let capacity = match declared {
         Some(length) => {
             let length = usize::try_from(length).ok().filter(|l| *l <= max);
-            let length = length.ok_or(BodyProblem::TooLarge)?;
-            if !charge.grow(length as u64) {
-                return Err(BodyProblem::Busy);
+            let length = length.ok_or(BodyReadError::TooLarge)?;
+            if !memory_permit.try_grow(length as u64) {
+                return Err(BodyReadError::Busy);
             }
             length
         }
-        None => FIRST_ROOM.min(max),
+        None => INITIAL_CAPACITY.min(max),
     };
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| problem(&e))?;
+        let frame = frame.map_err(|e| to_read_error(&e))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
         let so_far = first.len() + all.len();
         if so_far + data.len() > max {
-            return Err(BodyProblem::TooLarge);
+            return Err(BodyReadError::TooLarge);
         }
         if declared.is_none() {
             let (length, owed) = (data.len() as u64, max as u64);
-            if !charge.grow(length) {
-                return Err(BodyProblem::Busy);
+            if !memory_permit.try_grow(length) {
+                return Err(BodyReadError::Busy);
             }
-            if gate.counts_bytes() {
-                let now = gate.at(Instant::now());
-                gate.pay(now, length, owed).map_err(BodyProblem::Over)?;
+            if limiter.limits_bytes() {
+                let now = limiter.nanos_at(Instant::now());
+                limiter
+                    .consume(now, length, owed)
+                    .map_err(BodyReadError::QuotaExceeded)?;
             }
         }
         if so_far == 0 {
@@ -74,7 +76,7 @@ pub(super) async fn read(
             continue;
         }
         if !first.is_empty() {
-            all.reserve(room.max(first.len() + data.len()));
+            all.reserve(capacity.max(first.len() + data.len()));
             all.extend_from_slice(&first);
             first = Bytes::new();
         }
@@ -83,7 +85,7 @@ pub(super) async fn read(
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-fn problem(error: &hyper::Error) -> BodyProblem {
+fn to_read_error(error: &hyper::Error) -> BodyReadError {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(e) = cause {
         if let Some(io) = e.downcast_ref::<std::io::Error>()
@@ -92,11 +94,11 @@ fn problem(error: &hyper::Error) -> BodyProblem {
                 std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData
             )
         {
-            return BodyProblem::Malformed(io.to_string());
+            return BodyReadError::Malformed(io.to_string());
         }
         cause = e.source();
     }
-    BodyProblem::Gone
+    BodyReadError::ClientClosed
 }
 
 /// Reads and forgets what is left of a body, if it is not too much: a client that is still sending

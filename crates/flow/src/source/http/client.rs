@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A network: an address and how many of its first bits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct IpNetwork {
     address: IpAddr,
     bits: u8,
 }
@@ -19,7 +19,7 @@ pub struct Network {
 #[error("\"{0}\" is not a network like 10.0.0.0/8 or an address")]
 pub struct InvalidNetwork(String);
 
-impl Network {
+impl IpNetwork {
     /// Whether the address is in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -40,7 +40,7 @@ impl Network {
     }
 }
 
-impl FromStr for Network {
+impl FromStr for IpNetwork {
     type Err = InvalidNetwork;
 
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
@@ -60,26 +60,26 @@ impl FromStr for Network {
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for IpNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
     }
 }
 
-impl Serialize for Network {
+impl Serialize for IpNetwork {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Network {
+impl<'de> Deserialize<'de> for IpNetwork {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
 }
 
-impl schemars::JsonSchema for Network {
+impl schemars::JsonSchema for IpNetwork {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Network".into()
     }
@@ -116,7 +116,7 @@ impl ForwardedHeader {
 /// the left of it is hearsay.
 pub(super) fn client_ip(
     peer: IpAddr,
-    trusted: &[Network],
+    trusted: &[IpNetwork],
     header: ForwardedHeader,
     headers: &HeaderMap,
 ) -> IpAddr {
@@ -129,7 +129,7 @@ pub(super) fn client_ip(
     let values: Vec<_> = values.filter_map(|v| v.to_str().ok()).collect();
     for value in values.iter().rev() {
         // A list may have empty elements (RFC 9110, 5.6.1).
-        let mut entries = divided(value, ',');
+        let mut entries = split_unquoted(value, ',');
         entries.retain(|e| !e.trim().is_empty());
         for entry in entries.into_iter().rev() {
             let address = match header {
@@ -165,14 +165,14 @@ fn forwarded(entry: &str) -> Option<IpAddr> {
 /// The `for` of an element like `for=192.0.2.60;proto=http;by=203.0.113.43`; names that a proxy has
 /// made up (`unknown`, `_hidden`) are no addresses.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
-    let pairs = divided(element, ';').into_iter();
+    let pairs = split_unquoted(element, ';').into_iter();
     let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
     let (_, node) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
     forwarded(node.trim())
 }
 
 /// The parts of a text between separators that are not within quotes.
-fn divided(text: &str, separator: char) -> Vec<&str> {
+fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(|c| {
         match c {
@@ -204,19 +204,19 @@ mod tests {
             ("::/0", "fe80::1", "1.2.3.4"),
             ("10.0.0.0/31", "10.0.0.1", "10.0.0.2"),
         ] {
-            let network: Network = network.parse().unwrap();
+            let network: IpNetwork = network.parse().unwrap();
             assert!(network.contains(ip(inside)), "{network} {inside}");
             assert!(!network.contains(ip(outside)), "{network} {outside}");
             assert_eq!(network.to_string().parse(), Ok(network));
         }
         assert!(
             "10.0.0.0/8"
-                .parse::<Network>()
+                .parse::<IpNetwork>()
                 .unwrap()
                 .contains(ip("::ffff:10.0.0.1"))
         );
         for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/"] {
-            assert!(bad.parse::<Network>().is_err(), "{bad}");
+            assert!(bad.parse::<IpNetwork>().is_err(), "{bad}");
         }
     }
 

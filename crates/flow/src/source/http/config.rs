@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use forebay_listener::{Limits, TlsConfig};
-use forebay_model::{ByteSize, Span};
+use forebay_listener::{ListenerLimits, TlsConfig};
+use forebay_model::{ByteSize, HumanDuration};
 use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::client::{ForwardedHeader, Network, client_ip};
+use super::client::{ForwardedHeader, IpNetwork, client_ip};
 
 /// The listener that takes records in over HTTP, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,14 +20,14 @@ pub struct HttpSourceConfig {
     /// they begin with the address that is listened on.
     pub public_url: Option<String>,
     /// How long a request may take, from its headers to its answer. 1s to 60s.
-    pub request_timeout: Span,
+    pub request_timeout: HumanDuration,
     /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
-    pub header_read_timeout: Span,
+    pub header_read_timeout: HumanDuration,
     /// How long a connection may be open without a request. Longer than that of a load balancer in
     /// front, or it sends requests into connections that are being closed. 1s to 1h.
-    pub idle_timeout: Span,
+    pub idle_timeout: HumanDuration,
     /// How long a client may take to read a response. 1s to 1h.
-    pub write_timeout: Span,
+    pub write_timeout: HumanDuration,
     /// Connections open at a time; further ones are answered 503. 1 to 1000000.
     pub max_connections: usize,
     /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
@@ -37,7 +37,7 @@ pub struct HttpSourceConfig {
     pub max_streams_per_connection: usize,
     /// How long the answer to a client is held back that is over a quota, was refused just before and
     /// goes on regardless. 0 to 10s.
-    pub refusal_delay: Span,
+    pub refusal_delay: HumanDuration,
     /// Bytes that are read ahead for a connection. 8KB to 1MB.
     pub read_buffer_size: ByteSize,
     /// Bytes of answers that wait for a slow client of HTTP/2. 8KB to 1MB.
@@ -61,7 +61,7 @@ pub struct HttpSourceConfig {
     pub large_requests: usize,
     /// Networks of proxies whose `forwardedHeader` is believed, like `10.0.0.0/8`. Without any, the
     /// client is whoever has connected.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNetwork>,
     /// The header in which trusted proxies name the client: `x-forwarded-for`, or `forwarded` (RFC
     /// 7239). Only one: of the other, proxies pass on what clients make up.
     pub forwarded_header: ForwardedHeader,
@@ -74,14 +74,14 @@ impl Default for HttpSourceConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
             public_url: None,
-            request_timeout: Span::secs(30),
-            header_read_timeout: Span::secs(10),
-            idle_timeout: Span::secs(75),
-            write_timeout: Span::secs(60),
+            request_timeout: HumanDuration::secs(30),
+            header_read_timeout: HumanDuration::secs(10),
+            idle_timeout: HumanDuration::secs(75),
+            write_timeout: HumanDuration::secs(60),
             max_connections: 20_000,
             max_connections_per_client: 0,
             max_streams_per_connection: 250,
-            refusal_delay: Span::millis(100),
+            refusal_delay: HumanDuration::millis(100),
             read_buffer_size: ByteSize::kb(64),
             write_buffer_size: ByteSize::kb(64),
             max_unread_bytes: ByteSize::mb(64),
@@ -106,8 +106,8 @@ impl HttpSourceConfig {
 
     /// Limits of the listener.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn limits(&self) -> ListenerLimits {
+        ListenerLimits {
             header_read_timeout: self.header_read_timeout,
             idle_timeout: self.idle_timeout,
             write_timeout: self.write_timeout,
@@ -121,26 +121,26 @@ impl HttpSourceConfig {
         }
     }
 
-    fn spans(&self) -> [(&'static str, Span, Span, Span); 2] {
+    fn durations(&self) -> [(&'static str, HumanDuration, HumanDuration, HumanDuration); 2] {
         [
             (
                 "requestTimeout",
                 self.request_timeout,
-                Span::secs(1),
-                Span::secs(60),
+                HumanDuration::secs(1),
+                HumanDuration::secs(60),
             ),
             (
                 "refusalDelay",
                 self.refusal_delay,
-                Span::secs(0),
-                Span::secs(10),
+                HumanDuration::secs(0),
+                HumanDuration::secs(10),
             ),
         ]
     }
 
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
+    pub fn violations(&self) -> Vec<String> {
         let mb = ByteSize::mb;
         let sizes = [
             (
@@ -171,19 +171,19 @@ impl HttpSourceConfig {
             ),
             ("largeRequests", self.large_requests, 0, 256),
         ];
-        let spans = self.spans().into_iter();
-        let mut problems: Vec<_> = spans.filter_map(out_of_range).collect();
-        problems.extend(self.limits().violations());
-        problems.extend(sizes.into_iter().filter_map(out_of_range));
-        problems.extend(numbers.into_iter().filter_map(out_of_range));
+        let durations = self.durations().into_iter();
+        let mut violations: Vec<_> = durations.filter_map(out_of_range).collect();
+        violations.extend(self.limits().violations());
+        violations.extend(sizes.into_iter().filter_map(out_of_range));
+        violations.extend(numbers.into_iter().filter_map(out_of_range));
         let largest = self.max_request_body_size.max(self.max_inflated_body_size);
         if largest > self.max_bytes_in_flight {
-            problems.push(format!(
+            violations.push(format!(
                 "maxBytesInFlight is {}, it must have room for one body of {largest}",
                 self.max_bytes_in_flight
             ));
         }
-        problems
+        violations
     }
 }
 
@@ -200,16 +200,19 @@ mod tests {
 
     #[test]
     fn defaults_are_in_range_and_what_is_not_is_named() {
-        assert_eq!(HttpSourceConfig::default().problems(), Vec::<String>::new());
+        assert_eq!(
+            HttpSourceConfig::default().violations(),
+            Vec::<String>::new()
+        );
         let config = HttpSourceConfig {
-            request_timeout: Span::millis(999),
+            request_timeout: HumanDuration::millis(999),
             max_request_body_size: ByteSize(99),
             max_connections: 0,
             max_inflated_body_size: ByteSize::mb(65),
             ..HttpSourceConfig::default()
         };
         assert_eq!(
-            config.problems(),
+            config.violations(),
             [
                 "requestTimeout is 999ms, allowed is 1s to 1m0s",
                 "maxConnections is 0, allowed is 1 to 1000000",
@@ -226,7 +229,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.max_header_size, ByteSize::kb(8));
-        assert_eq!(config.idle_timeout, Span::secs(75));
+        assert_eq!(config.idle_timeout, HumanDuration::secs(75));
         assert!(serde_json::from_str::<HttpSourceConfig>(r#"{"maxHeadersize":"8KB"}"#).is_err());
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(

@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::answer::{Answer, plain, set};
+use super::response::{SourceResponse, plain, set};
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
@@ -32,31 +32,31 @@ const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
 const REQUESTED_MAX: usize = 1 << 10;
 
 /// Lets the page that has asked read the answer.
-pub(super) fn allow(answer: &mut Answer, origin: HeaderValue) {
-    set(answer, ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    set(answer, ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
-    set(answer, ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-    if !answer.headers().contains_key(VARY) {
-        set(answer, VARY, VARIES);
+pub(super) fn allow(response: &mut SourceResponse, origin: HeaderValue) {
+    set(response, ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    set(response, ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+    set(response, ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    if !response.headers().contains_key(VARY) {
+        set(response, VARY, VARIES);
     }
 }
 
 /// What a browser asks before it sends. Without an origin nobody will send with credentials.
-pub(super) fn preflight(headers: &HeaderMap, methods: HeaderValue) -> Answer {
-    let mut answer = plain(StatusCode::OK, b"");
+pub(super) fn preflight(headers: &HeaderMap, methods: HeaderValue) -> SourceResponse {
+    let mut response = plain(StatusCode::OK, b"");
     let requested = headers.get(ACCESS_CONTROL_REQUEST_HEADERS);
     let requested = requested.filter(|names| is_list(names)).cloned();
-    set(&mut answer, ALLOW, methods.clone());
-    set(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, methods);
+    set(&mut response, ALLOW, methods.clone());
+    set(&mut response, ACCESS_CONTROL_ALLOW_METHODS, methods);
     let allowed = requested.unwrap_or(HEADERS);
-    set(&mut answer, ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-    set(&mut answer, ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    set(&mut answer, VARY, PREFLIGHT_VARIES);
+    set(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    set(&mut response, ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    set(&mut response, VARY, PREFLIGHT_VARIES);
     if !headers.contains_key(ORIGIN) {
-        set(&mut answer, ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-        set(&mut answer, ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
+        set(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+        set(&mut response, ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
     }
-    answer
+    response
 }
 
 /// Whether a value is nothing but names of headers.

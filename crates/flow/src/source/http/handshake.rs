@@ -5,17 +5,17 @@
 //! no browser interprets, short, and without any character that markup needs.
 
 use bytes::Bytes;
-use forebay_model::Handshake;
+use forebay_model::HandshakeKind;
 use forebay_record::form;
-use forebay_record::json::{Document, Kind};
-use forebay_record::path::{Path, Selected};
+use forebay_record::json::{JsonDocument, JsonKind};
+use forebay_record::path::{CompiledPath, OwnedSelection};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use super::answer::{self, Answer, Refusal, plain, set};
-use crate::dispatch::Target;
+use super::response::{self, Rejection, SourceResponse, plain, set};
+use crate::dispatch::SourceRoute;
 
 /// A challenge, in bytes.
 const CHALLENGE_MAX: usize = 1 << 10;
@@ -27,15 +27,19 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Methods that a source takes; `None` is one of which nothing is known.
-pub(super) fn methods(target: Option<&Target>) -> HeaderValue {
+pub(super) fn methods(route: Option<&SourceRoute>) -> HeaderValue {
     let mut methods = vec!["OPTIONS", "POST"];
-    if let Some(target) = target {
-        let answers = |kinds: &[Handshake]| kinds.iter().any(|k| target.answers(*k));
-        let by_get = [Handshake::Dropbox, Handshake::Hub, Handshake::Okta];
+    if let Some(route) = route {
+        let answers = |kinds: &[HandshakeKind]| kinds.iter().any(|k| route.supports_handshake(*k));
+        let by_get = [
+            HandshakeKind::Dropbox,
+            HandshakeKind::Hub,
+            HandshakeKind::Okta,
+        ];
         for (kinds, method) in [
             (&by_get[..], "GET"),
-            (&[Handshake::Head], "HEAD"),
-            (&[Handshake::Put], "PUT"),
+            (&[HandshakeKind::Head], "HEAD"),
+            (&[HandshakeKind::Put], "PUT"),
         ] {
             if answers(kinds) {
                 methods.push(method);
@@ -47,12 +51,15 @@ pub(super) fn methods(target: Option<&Target>) -> HeaderValue {
 }
 
 /// Whether a request with this method brings a record.
-pub(super) fn brings_record(target: &Target, method: &Method) -> bool {
-    method == Method::POST || method == Method::PUT && target.answers(Handshake::Put)
+pub(super) fn brings_record(route: &SourceRoute, method: &Method) -> bool {
+    method == Method::POST || method == Method::PUT && route.supports_handshake(HandshakeKind::Put)
 }
 
 /// The answer to a request that is a handshake by its method, address or headers.
-pub(super) fn answer<B>(target: &Target, request: &Request<B>) -> Option<Result<Answer, Refusal>> {
+pub(super) fn respond<B>(
+    route: &SourceRoute,
+    request: &Request<B>,
+) -> Option<Result<SourceResponse, Rejection>> {
     let query = request.uri().query().unwrap_or_default();
     let asked = |name: &str| {
         let pairs = form::query_pairs(query).into_iter();
@@ -60,40 +67,42 @@ pub(super) fn answer<B>(target: &Target, request: &Request<B>) -> Option<Result<
         values.next().map(|(_, value)| value.unwrap_or_default())
     };
     match *request.method() {
-        Method::HEAD if target.answers(Handshake::Head) => Some(Ok(plain(StatusCode::OK, b""))),
-        Method::GET => by_get(target, request.headers(), &asked),
-        Method::OPTIONS if target.answers(Handshake::CloudEvents) => {
+        Method::HEAD if route.supports_handshake(HandshakeKind::Head) => {
+            Some(Ok(plain(StatusCode::OK, b"")))
+        }
+        Method::GET => respond_to_get(route, request.headers(), &asked),
+        Method::OPTIONS if route.supports_handshake(HandshakeKind::CloudEvents) => {
             let origin = request.headers().get(CLOUDEVENTS)?;
             Some(Ok(cloudevents(origin)))
         }
-        Method::POST if target.answers(Handshake::MicrosoftGraph) => {
+        Method::POST if route.supports_handshake(HandshakeKind::MicrosoftGraph) => {
             Some(echo("validationToken", &asked("validationToken")?))
         }
         _ => None,
     }
 }
 
-fn by_get(
-    target: &Target,
+fn respond_to_get(
+    route: &SourceRoute,
     headers: &HeaderMap,
     asked: &dyn Fn(&str) -> Option<String>,
-) -> Option<Result<Answer, Refusal>> {
-    if target.answers(Handshake::Okta)
+) -> Option<Result<SourceResponse, Rejection>> {
+    if route.supports_handshake(HandshakeKind::Okta)
         && let Some(challenge) = headers.get(OKTA)
     {
         let challenge = String::from_utf8_lossy(challenge.as_bytes()).into_owned();
-        let answered = checked(OKTA, &challenge).map(|()| {
-            let answer = answer::json(StatusCode::OK, &json!({ "verification": challenge }));
-            uncached(answer)
+        let answered = check_challenge(OKTA, &challenge).map(|()| {
+            let response = response::json(StatusCode::OK, &json!({ "verification": challenge }));
+            uncached(response)
         });
         return Some(answered);
     }
-    if target.answers(Handshake::Hub)
+    if route.supports_handshake(HandshakeKind::Hub)
         && let Some(challenge) = asked("hub.challenge")
     {
-        return Some(hub(target, asked, &challenge));
+        return Some(hub(route, asked, &challenge));
     }
-    if target.answers(Handshake::Dropbox)
+    if route.supports_handshake(HandshakeKind::Dropbox)
         && let Some(challenge) = asked("challenge")
     {
         return Some(echo("challenge", &challenge));
@@ -103,37 +112,45 @@ fn by_get(
 
 /// Only a subscription is confirmed: who else than the hub's user could want one to end?
 fn hub(
-    target: &Target,
+    route: &SourceRoute,
     asked: &dyn Fn(&str) -> Option<String>,
     challenge: &str,
-) -> Result<Answer, Refusal> {
+) -> Result<SourceResponse, Rejection> {
     let mode = asked("hub.mode").unwrap_or_default();
     if mode != "subscribe" {
         let cause = format!("hub.mode is \"{}\", only subscribe is answered", cut(&mode));
-        return Err(Refusal::Handshake(StatusCode::FORBIDDEN, cause));
+        return Err(Rejection::Handshake(StatusCode::FORBIDDEN, cause));
     }
     let token = asked("hub.verify_token").unwrap_or_default();
     let is_right =
         |wanted: &str| wanted.is_empty() || bool::from(wanted.as_bytes().ct_eq(token.as_bytes()));
-    let mut answering = target.answering(Handshake::Hub);
+    let mut answering = route.handshakes_of_kind(HandshakeKind::Hub);
     if !answering.any(|h| is_right(&h.verify_token)) {
         let cause = "hub.verify_token is not that of the setting source.handshake.verifyToken";
-        return Err(Refusal::Handshake(StatusCode::FORBIDDEN, cause.to_owned()));
+        return Err(Rejection::Handshake(
+            StatusCode::FORBIDDEN,
+            cause.to_owned(),
+        ));
     }
     echo("hub.challenge", challenge)
 }
 
 /// The answer to a record that is a handshake by its body.
-pub(super) fn by_body(target: &Target, body: &Bytes) -> Option<Result<Answer, Refusal>> {
-    if body.len() > BODY_MAX || !target.answers(Handshake::Slack) {
+pub(super) fn respond_to_body(
+    route: &SourceRoute,
+    body: &Bytes,
+) -> Option<Result<SourceResponse, Rejection>> {
+    if body.len() > BODY_MAX || !route.supports_handshake(HandshakeKind::Slack) {
         return None;
     }
-    let document = Document::parse(body.clone()).ok()?;
+    let document = JsonDocument::parse(body.clone()).ok()?;
     let text = |name: &str| {
-        let Selected::One(found) = Path::compile(name).ok()?.select(&document).ok()? else {
+        let OwnedSelection::One(found) =
+            CompiledPath::compile(name).ok()?.select(&document).ok()?
+        else {
             return None;
         };
-        let is_plain = document.kind(found) == Kind::String && !document.string(found).1;
+        let is_plain = document.kind(found) == JsonKind::String && !document.string(found).1;
         is_plain.then(|| String::from_utf8_lossy(document.string(found).0).into_owned())
     };
     if text("type")? != "url_verification" {
@@ -142,34 +159,34 @@ pub(super) fn by_body(target: &Target, body: &Bytes) -> Option<Result<Answer, Re
     Some(echo("challenge", &text("challenge")?))
 }
 
-fn cloudevents(origin: &HeaderValue) -> Answer {
-    let mut answer = plain(StatusCode::OK, b"");
+fn cloudevents(origin: &HeaderValue) -> SourceResponse {
+    let mut response = plain(StatusCode::OK, b"");
     set(
-        &mut answer,
+        &mut response,
         ALLOW,
         HeaderValue::from_static("OPTIONS, POST"),
     );
-    let headers = answer.headers_mut();
+    let headers = response.headers_mut();
     headers.insert("webhook-allowed-origin", origin.clone());
     headers.insert("webhook-allowed-rate", HeaderValue::from_static("*"));
-    uncached(answer)
+    uncached(response)
 }
 
-fn echo(name: &str, challenge: &str) -> Result<Answer, Refusal> {
-    checked(name, challenge)?;
-    let mut answer = plain(StatusCode::OK, b"");
-    *answer.body_mut() = challenge.to_owned().into();
-    set(&mut answer, CONTENT_TYPE, TEXT);
-    Ok(uncached(answer))
+fn echo(name: &str, challenge: &str) -> Result<SourceResponse, Rejection> {
+    check_challenge(name, challenge)?;
+    let mut response = plain(StatusCode::OK, b"");
+    *response.body_mut() = challenge.to_owned().into();
+    set(&mut response, CONTENT_TYPE, TEXT);
+    Ok(uncached(response))
 }
 
-fn uncached(mut answer: Answer) -> Answer {
-    set(&mut answer, CACHE_CONTROL, NO_STORE);
-    answer
+fn uncached(mut response: SourceResponse) -> SourceResponse {
+    set(&mut response, CACHE_CONTROL, NO_STORE);
+    response
 }
 
 /// Real challenges are tokens, or words of them.
-fn checked(name: &str, challenge: &str) -> Result<(), Refusal> {
+fn check_challenge(name: &str, challenge: &str) -> Result<(), Rejection> {
     let is_harmless = |b: u8| matches!(b, b' '..=b'~') && !b"<>&\"'`".contains(&b);
     let cause = if challenge.is_empty() {
         format!("{name} is empty")
@@ -185,7 +202,7 @@ fn checked(name: &str, challenge: &str) -> Result<(), Refusal> {
     } else {
         return Ok(());
     };
-    Err(Refusal::Handshake(StatusCode::BAD_REQUEST, cause))
+    Err(Rejection::Handshake(StatusCode::BAD_REQUEST, cause))
 }
 
 fn cut(text: &str) -> String {

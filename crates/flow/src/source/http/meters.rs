@@ -10,7 +10,7 @@ const STATUSES: [u16; 19] = [
     200, 202, 400, 404, 405, 408, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507, 412, 409,
 ];
 
-pub(super) struct Meters {
+pub(super) struct HttpSourceMeters {
     requests: Vec<(u16, metrics::Counter)>,
     body_bytes: metrics::Counter,
     ack: metrics::Histogram,
@@ -18,13 +18,13 @@ pub(super) struct Meters {
     connections_refused: metrics::Counter,
 }
 
-impl fmt::Debug for Meters {
+impl fmt::Debug for HttpSourceMeters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Meters")
     }
 }
 
-impl Meters {
+impl HttpSourceMeters {
     pub(super) fn new() -> Self {
         let counter = |status: u16| metrics::counter!(REQUESTS, "status" => status.to_string());
         Self {
@@ -37,10 +37,10 @@ impl Meters {
     }
 
     /// Meters of the listener.
-    pub(super) fn listener(&self) -> forebay_listener::Meters {
-        forebay_listener::Meters {
+    pub(super) fn listener(&self) -> forebay_listener::ListenerMetrics {
+        forebay_listener::ListenerMetrics {
             connections: self.connections.clone(),
-            refused: self.connections_refused.clone(),
+            rejected: self.connections_refused.clone(),
         }
     }
 

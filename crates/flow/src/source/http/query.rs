@@ -2,7 +2,7 @@
 
 use forebay_record::form;
 
-use super::answer::Refusal;
+use super::response::Rejection;
 
 /// Whether the query has `verbose=true`: exactly that, as in the service that we are compatible with.
 pub(super) fn is_verbose(query: &str) -> bool {
@@ -10,7 +10,7 @@ pub(super) fn is_verbose(query: &str) -> bool {
 }
 
 /// What `batch` says, if it is there. Letter case does not matter.
-pub(super) fn batch(query: &str) -> Result<Option<bool>, Refusal> {
+pub(super) fn batch(query: &str) -> Result<Option<bool>, Rejection> {
     let mut asked = None;
     if query.is_empty() {
         return Ok(asked);
@@ -23,10 +23,10 @@ pub(super) fn batch(query: &str) -> Result<Option<bool>, Refusal> {
         let is_batch = match value.to_ascii_lowercase().as_str() {
             "" | "true" | "1" => true,
             "false" | "0" => false,
-            _ => return Err(Refusal::BatchFlag(value)),
+            _ => return Err(Rejection::BatchFlag(value)),
         };
         if asked.is_some_and(|before| before != is_batch) {
-            return Err(Refusal::BatchFlag("true and false".to_owned()));
+            return Err(Rejection::BatchFlag("true and false".to_owned()));
         }
         asked = Some(is_batch);
     }
@@ -68,7 +68,7 @@ mod tests {
         ] {
             assert_eq!(
                 batch(query),
-                Err(Refusal::BatchFlag(named.to_owned())),
+                Err(Rejection::BatchFlag(named.to_owned())),
                 "{query}"
             );
         }

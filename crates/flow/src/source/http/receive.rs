@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_record::body::{self, BodyMode};
-use forebay_record::{Headers, RecordContext, RequestInfo};
+use forebay_record::{RecordContext, RequestHeaders, RequestInfo};
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{self, Answer, Refusal};
-use super::body::{BodyProblem, read};
-use super::large::{RECORDS_AT_ONCE, Sent, not_divided};
-use super::meters::Meters;
+use super::body::{BodyReadError, read};
+use super::body_declaration::BodyDeclaration;
+use super::large_request::{RECORDS_AT_ONCE, ReceivedBody, split_rejection};
+use super::meters::HttpSourceMeters;
 use super::report;
-use super::said::Said;
-use super::{Deps, HttpSourceConfig, cors, handshake, query};
-use crate::budget::Charge;
-use crate::dispatch::{Batch, BrokenRecords, Progress, SinkResult, Target};
-use crate::quota::Seat;
+use super::response::{self, Rejection, SourceResponse};
+use super::{HttpSourceConfig, HttpSourceDeps, cors, handshake, query};
+use crate::dispatch::{BrokenRecords, RecordBatch, RequestProgress, SinkResult, SourceRoute};
+use crate::memory_limiter::MemoryPermit;
+use crate::quota::ConnectionPermit;
 
 /// What a request of HTTP/2 takes besides its headers and its body: a connection has many of them
 /// at a time.
@@ -28,168 +28,195 @@ const STREAM_BYTES: u64 = 8 << 10;
 
 /// What all requests of a listener share.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub(super) struct RequestReceiver {
     pub(super) config: HttpSourceConfig,
-    pub(super) deps: Deps,
-    pub(super) meters: Meters,
+    pub(super) deps: HttpSourceDeps,
+    pub(super) meters: HttpSourceMeters,
 }
 
 /// Where a path leads.
-enum Route<'a> {
+enum RequestRoute<'a> {
     Stream(&'a str, &'a str, &'a str),
     Health,
     Unknown,
 }
 
-fn route(path: &str) -> Route<'_> {
+fn route(path: &str) -> RequestRoute<'_> {
     if let Some(rest) = path.strip_prefix("/stream/") {
         let mut parts = rest.split('/');
         if let (Some(project), Some(source), Some(secret), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
             && !secret.is_empty()
         {
-            return Route::Stream(project, source, secret);
+            return RequestRoute::Stream(project, source, secret);
         }
     }
     if path == "/health-check" {
-        return Route::Health;
+        return RequestRoute::Health;
     }
-    Route::Unknown
+    RequestRoute::Unknown
 }
 
-impl Receiver {
+impl RequestReceiver {
     /// Answers a request. Never fails: whatever is wrong is in the answer.
     pub(super) async fn receive(
         &self,
         peer: IpAddr,
-        seat: &Seat,
+        connection_permit: &ConnectionPermit,
         request: Request<Incoming>,
-    ) -> Answer {
+    ) -> SourceResponse {
         let origin = request.headers().get(ORIGIN).cloned();
-        let mut answer = self.answer(peer, seat, request).await;
+        let mut response = self.handle(peer, connection_permit, request).await;
         if let Some(origin) = origin {
-            cors::allow(&mut answer, origin);
+            cors::allow(&mut response, origin);
         }
-        self.meters.request(answer.status().as_u16());
-        answer
+        self.meters.request(response.status().as_u16());
+        response
     }
 
-    async fn answer(&self, peer: IpAddr, seat: &Seat, request: Request<Incoming>) -> Answer {
+    async fn handle(
+        &self,
+        peer: IpAddr,
+        connection_permit: &ConnectionPermit,
+        request: Request<Incoming>,
+    ) -> SourceResponse {
         let max = self.config.max_header_size;
         if head_size(&request) > max.0 {
-            return Refusal::HeaderTooLarge(max).answer();
+            return Rejection::HeaderTooLarge(max).to_response();
         }
         let method = request.method();
         let (project, source, secret) = match (route(request.uri().path()), method) {
-            (Route::Unknown, _) => return self.refuse(request, Refusal::Route).await,
-            (Route::Health, &Method::GET | &Method::HEAD) => return answer::health(),
-            (Route::Health, &Method::OPTIONS) => {
-                return cors::preflight(request.headers(), answer::HEALTH_METHODS);
+            (RequestRoute::Unknown, _) => return self.reject(request, Rejection::Route).await,
+            (RequestRoute::Health, &Method::GET | &Method::HEAD) => return response::health(),
+            (RequestRoute::Health, &Method::OPTIONS) => {
+                return cors::preflight(request.headers(), response::HEALTH_METHODS);
             }
-            (Route::Health, method) => {
-                let refusal = Refusal::Method(method.clone(), answer::HEALTH_METHODS);
-                return self.refuse(request, refusal).await;
+            (RequestRoute::Health, method) => {
+                let rejection = Rejection::Method(method.clone(), response::HEALTH_METHODS);
+                return self.reject(request, rejection).await;
             }
-            (Route::Stream(project, source, secret), _) => (project, source, secret),
+            (RequestRoute::Stream(project, source, secret), _) => (project, source, secret),
         };
-        let target = match self.find(project, source, secret) {
-            Ok(target) => target,
-            Err(refusal) if method == Method::POST => return self.refuse(request, refusal).await,
+        let route = match self.find(project, source, secret) {
+            Ok(route) => route,
+            Err(rejection) if method == Method::POST => {
+                return self.reject(request, rejection).await;
+            }
             // Nothing is said of sources to whoever brings no record.
-            Err(_) => return self.other(None, seat, request).await,
+            Err(_) => {
+                return self
+                    .handle_without_record(None, connection_permit, request)
+                    .await;
+            }
         };
-        if !handshake::brings_record(&target, method) {
-            return self.other(Some(&target), seat, request).await;
+        if !handshake::brings_record(&route, method) {
+            return self
+                .handle_without_record(Some(&route), connection_permit, request)
+                .await;
         }
         let started = Instant::now();
-        let gate = &target.gate;
-        let now = gate.at(started);
-        let mut answer = match self.pass(&target, seat, &request, now) {
-            Ok(()) => match handshake::answer(&target, &request) {
-                None => match self.take(peer, &target, request, started).await {
-                    Ok(answer) => answer,
-                    Err(refusal) => refusal.answer(),
+        let limiter = &route.limiter;
+        let now = limiter.nanos_at(started);
+        let mut response = match self.check_quotas(&route, connection_permit, &request, now) {
+            Ok(()) => match handshake::respond(&route, &request) {
+                None => match self.accept(peer, &route, request, started).await {
+                    Ok(response) => response,
+                    Err(rejection) => rejection.to_response(),
                 },
-                Some(Ok(answer)) => self.answered(request, answer).await,
-                Some(Err(refusal)) => self.refuse(request, refusal).await,
+                Some(Ok(response)) => self.respond_early(request, response).await,
+                Some(Err(rejection)) => self.reject(request, rejection).await,
             },
-            Err(over) => self.refuse_over(seat, request, over).await,
+            Err(exceeded) => {
+                self.reject_over_quota(connection_permit, request, exceeded)
+                    .await
+            }
         };
-        gate.show(now, answer.headers_mut());
-        answer
+        limiter.write_headers(now, response.headers_mut());
+        response
     }
 
     /// Where an address leads.
-    fn find(&self, project: &str, source: &str, secret: &str) -> Result<Arc<Target>, Refusal> {
+    fn find(
+        &self,
+        project: &str,
+        source: &str,
+        secret: &str,
+    ) -> Result<Arc<SourceRoute>, Rejection> {
         let Ok(project) = project.parse::<u64>() else {
-            return Err(Refusal::Project(project.to_owned()));
+            return Err(Rejection::Project(project.to_owned()));
         };
         let found = match percent_decoded(source) {
             None => self.deps.dispatcher.find(project, source, secret),
             Some(source) => self.deps.dispatcher.find(project, &source, secret),
         };
         match found {
-            None => Err(Refusal::Source),
-            Some(target) if target.is_disabled() => Err(Refusal::Disabled),
-            Some(target) => Ok(target),
+            None => Err(Rejection::Source),
+            Some(route) if route.is_disabled() => Err(Rejection::Disabled),
+            Some(route) => Ok(route),
         }
     }
 
     /// Answers a request that brings no record.
-    async fn other(
+    async fn handle_without_record(
         &self,
-        target: Option<&Target>,
-        seat: &Seat,
+        route: Option<&SourceRoute>,
+        connection_permit: &ConnectionPermit,
         request: Request<Incoming>,
-    ) -> Answer {
-        let methods = handshake::methods(target);
-        let answered = target.and_then(|t| Some((t, handshake::answer(t, &request)?)));
-        let Some((target, answered)) = answered else {
+    ) -> SourceResponse {
+        let methods = handshake::methods(route);
+        let answered = route.and_then(|t| Some((t, handshake::respond(t, &request)?)));
+        let Some((route, answered)) = answered else {
             if request.method() == Method::OPTIONS {
                 return cors::preflight(request.headers(), methods);
             }
-            let refusal = Refusal::Method(request.method().clone(), methods);
-            return self.refuse(request, refusal).await;
+            let rejection = Rejection::Method(request.method().clone(), methods);
+            return self.reject(request, rejection).await;
         };
-        let now = target.gate.at(Instant::now());
-        let mut answer = match (self.pass(target, seat, &request, now), answered) {
-            (Ok(()), Ok(answer)) => self.answered(request, answer).await,
-            (Ok(()), Err(refusal)) => self.refuse(request, refusal).await,
-            (Err(over), _) => self.refuse_over(seat, request, over).await,
+        let now = route.limiter.nanos_at(Instant::now());
+        let mut response = match (
+            self.check_quotas(route, connection_permit, &request, now),
+            answered,
+        ) {
+            (Ok(()), Ok(response)) => self.respond_early(request, response).await,
+            (Ok(()), Err(rejection)) => self.reject(request, rejection).await,
+            (Err(exceeded), _) => {
+                self.reject_over_quota(connection_permit, request, exceeded)
+                    .await
+            }
         };
-        target.gate.show(now, answer.headers_mut());
-        answer
+        route.limiter.write_headers(now, response.headers_mut());
+        response
     }
 
     /// Reads the body, makes records of it and has them stored.
-    async fn take(
+    async fn accept(
         &self,
         peer: IpAddr,
-        target: &Arc<Target>,
+        route: &Arc<SourceRoute>,
         request: Request<Incoming>,
         started: Instant,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<SourceResponse, Rejection> {
         let deadline = started + self.config.request_timeout.0;
         let is_stream = request.version() == Version::HTTP_2;
         let stream_bytes = is_stream.then(|| STREAM_BYTES + head_size(&request));
         let (mut head, mut body) = request.into_parts();
         let query = head.uri.query().unwrap_or_default();
-        let said = match Said::by(&head.headers, query) {
-            Ok(said) => said,
-            Err(refusal) => return Ok(self.refuse_body(&mut body, &refusal).await),
+        let declaration = match BodyDeclaration::from_headers(&head.headers, query) {
+            Ok(declaration) => declaration,
+            Err(rejection) => return Ok(self.reject_body(&mut body, &rejection).await),
         };
         let verbose = query::is_verbose(query);
-        let mut charge = self.deps.budget.charge(0);
-        if stream_bytes.is_some_and(|bytes| !charge.grow(bytes)) {
-            return Ok(self.refuse_body(&mut body, &Refusal::Busy).await);
+        let mut memory_permit = self.deps.memory_limiter.acquire_unchecked(0);
+        if stream_bytes.is_some_and(|bytes| !memory_permit.try_grow(bytes)) {
+            return Ok(self.reject_body(&mut body, &Rejection::Busy).await);
         }
-        let read = self.read_body(&mut body, target, deadline, &mut charge);
+        let read = self.read_body(&mut body, route, deadline, &mut memory_permit);
         let bytes = match read.await {
             Ok(bytes) => bytes,
-            Err(refusal) => {
+            Err(rejection) => {
                 // What there is no room for is not held while the rest of it comes in.
-                drop(charge);
-                return Ok(self.refuse_body(&mut body, &refusal).await);
+                drop(memory_permit);
+                return Ok(self.reject_body(&mut body, &rejection).await);
             }
         };
         let read = Instant::now();
@@ -199,77 +226,79 @@ impl Receiver {
         let info = Arc::new(RequestInfo {
             received: self.deps.clock.now(),
             client_ip: self.config.client_ip(peer, &head.headers),
-            headers: Headers::from(head.headers),
+            headers: RequestHeaders::from(head.headers),
         });
-        let mode = said.mode;
-        let mut sent = said.of(bytes, charge);
+        let mode = declaration.mode;
+        let mut sent = declaration.into_received(bytes, memory_permit);
         if let Some(encoding) = &sent.encoding
             && let Some(small) =
-                self.decode_small(&sent.bytes, encoding, target, &mut sent.charge)?
+                self.decode_small(&sent.bytes, encoding, route, &mut sent.memory_permit)?
         {
             (sent.bytes, sent.encoding) = (small, None);
         }
         if (&sent.encoding, mode) == (&None, BodyMode::Single)
-            && let Some(answer) = handshake::by_body(target, &sent.bytes)
+            && let Some(response) = handshake::respond_to_body(route, &sent.bytes)
         {
-            return answer;
+            return response;
         }
         let how = (deadline, verbose);
-        let answer = if sent.is_large() {
+        let response = if sent.is_large() {
             // Rare enough to be kept out of the usual request's memory.
-            Box::pin(self.take_large(target, info, sent, how)).await
+            Box::pin(self.accept_large(route, info, sent, how)).await
         } else if mode == BodyMode::Single {
             let record = RecordContext::with_format(info, sent.bytes, sent.format);
-            let batch = Batch {
+            let batch = RecordBatch {
                 records: vec![record],
                 broken: Vec::new(),
-                charge: sent.charge,
+                memory_permit: sent.memory_permit,
             };
-            let results = self.store(target, batch, deadline).await;
-            results.map(|results| report::single(target, &results, verbose))
+            let results = self.store(route, batch, deadline).await;
+            results.map(|results| report::single(route, &results, verbose))
         } else {
-            Box::pin(self.take_batch(target, info, sent, how)).await
+            Box::pin(self.accept_batch(route, info, sent, how)).await
         };
         self.meters.acknowledged(read.elapsed());
-        answer
+        response
     }
 
     /// Has the records of a small request stored.
     async fn store(
         &self,
-        target: &Target,
-        batch: Batch,
+        route: &SourceRoute,
+        batch: RecordBatch,
         deadline: Instant,
-    ) -> Result<Vec<SinkResult>, Refusal> {
-        if !self.deps.budget.has_room() {
-            return Err(Refusal::Busy);
+    ) -> Result<Vec<SinkResult>, Rejection> {
+        if !self.deps.memory_limiter.has_capacity() {
+            return Err(Rejection::Busy);
         }
-        let progress = Progress::default();
-        let stored = self.deps.dispatcher.dispatch(target, batch, &progress);
+        let progress = RequestProgress::default();
+        let stored = self.deps.dispatcher.dispatch(route, batch, &progress);
         match timeout_at(deadline, stored).await {
             Ok(results) => Ok(results),
-            Err(_) if progress.has_begun() => Err(Refusal::SlowDisk),
-            Err(_) => Err(Refusal::NotInTime),
+            Err(_) if progress.has_begun() => Err(Rejection::SlowDisk),
+            Err(_) => Err(Rejection::DeadlineExceeded),
         }
     }
 
     async fn read_body(
         &self,
         body: &mut Incoming,
-        target: &Target,
+        route: &SourceRoute,
         deadline: Instant,
-        charge: &mut Charge,
-    ) -> Result<Bytes, Refusal> {
+        memory_permit: &mut MemoryPermit,
+    ) -> Result<Bytes, Rejection> {
         let max = self.config.max_request_body_size;
         let limit = usize::try_from(max.0).unwrap_or(usize::MAX);
-        let reading = read(body, limit, charge, &target.gate);
+        let reading = read(body, limit, memory_permit, &route.limiter);
         let bytes = match timeout_at(deadline, reading).await {
-            Err(_) => return Err(Refusal::SlowBody),
-            Ok(Err(BodyProblem::TooLarge)) => return Err(Refusal::BodyTooLarge(max)),
-            Ok(Err(BodyProblem::Busy)) => return Err(Refusal::Busy),
-            Ok(Err(BodyProblem::Over(over))) => return Err(Refusal::Quota(over)),
-            Ok(Err(BodyProblem::Gone)) => return Err(Refusal::Gone),
-            Ok(Err(BodyProblem::Malformed(cause))) => return Err(Refusal::Malformed(cause)),
+            Err(_) => return Err(Rejection::SlowBody),
+            Ok(Err(BodyReadError::TooLarge)) => return Err(Rejection::BodyTooLarge(max)),
+            Ok(Err(BodyReadError::Busy)) => return Err(Rejection::Busy),
+            Ok(Err(BodyReadError::QuotaExceeded(exceeded))) => {
+                return Err(Rejection::Quota(exceeded));
+            }
+            Ok(Err(BodyReadError::ClientClosed)) => return Err(Rejection::ClientClosed),
+            Ok(Err(BodyReadError::Malformed(cause))) => return Err(Rejection::Malformed(cause)),
             Ok(Ok(bytes)) => bytes,
         };
         self.meters.body(bytes.len());
@@ -277,34 +306,34 @@ impl Receiver {
     }
 
     /// Takes a batch whose body is small.
-    async fn take_batch(
+    async fn accept_batch(
         &self,
-        target: &Arc<Target>,
+        route: &Arc<SourceRoute>,
         info: Arc<RequestInfo>,
-        sent: Sent,
+        sent: ReceivedBody,
         how: (Instant, bool),
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<SourceResponse, Rejection> {
         let max = self.config.max_records_per_batch;
         let parts = body::split(&sent.bytes, sent.mode, max);
-        let parts = parts.map_err(|e| not_divided(&e))?;
+        let parts = parts.map_err(|e| split_rejection(&e))?;
         if parts.len() > RECORDS_AT_ONCE {
-            return self.take_large(target, info, sent, how).await;
+            return self.accept_large(route, info, sent, how).await;
         }
         let parts = parts.iter();
-        let records = parts.map(|part| RecordContext::of_batch(Arc::clone(&info), part));
+        let records = parts.map(|part| RecordContext::from_batch_part(Arc::clone(&info), part));
         let records: Vec<_> = records.collect();
         let mut broken = BrokenRecords::default();
         for (index, record) in records.iter().enumerate() {
             broken.check(index, record);
         }
         let count = records.len();
-        let batch = Batch {
+        let batch = RecordBatch {
             records,
             broken: broken.indices.clone(),
-            charge: sent.charge,
+            memory_permit: sent.memory_permit,
         };
-        let results = self.store(target, batch, how.0).await?;
-        Ok(report::batch(target, count, &broken, &results))
+        let results = self.store(route, batch, how.0).await?;
+        Ok(report::batch(route, count, &broken, &results))
     }
 }
 
@@ -359,7 +388,7 @@ mod tests {
     fn paths_lead_to_streams_only_with_all_three_parts() {
         assert!(matches!(
             route("/stream/1/s/x"),
-            Route::Stream("1", "s", "x")
+            RequestRoute::Stream("1", "s", "x")
         ));
         for path in [
             "/stream/1/s/",
@@ -369,9 +398,9 @@ mod tests {
             "/",
             "/streams/1/s/x",
         ] {
-            assert!(matches!(route(path), Route::Unknown), "{path}");
+            assert!(matches!(route(path), RequestRoute::Unknown), "{path}");
         }
-        assert!(matches!(route("/health-check"), Route::Health));
+        assert!(matches!(route("/health-check"), RequestRoute::Health));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use http::StatusCode;
 use serde::Serialize;
 
-use super::answer::{self, Answer};
-use crate::dispatch::{BrokenRecords, Fate, REFUSALS_MAX, Refusal, SinkResult, Target};
+use super::response::{self, SourceResponse};
+use crate::dispatch::{
+    BrokenRecords, REJECTIONS_MAX, RecordRejection, SinkResult, SourceRoute, WriteOutcome,
+};
 
 /// Said with every answer of which a part is stored.
 const PARTLY_STORED: &str =
@@ -12,7 +14,7 @@ const PARTLY_STORED: &str =
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Single<'a> {
+struct SingleReport<'a> {
     status_code: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
@@ -56,28 +58,31 @@ fn status_of(results: &[SinkResult]) -> u16 {
 
 /// Whether any row is in a sink, or may be.
 fn is_stored(result: &SinkResult) -> bool {
-    [&result.fate, &result.kept.fate]
-        .iter()
-        .any(|f| matches!(f, Fate::Processed | Fate::Accepted | Fate::Unknown(_)))
+    [&result.outcome, &result.kept.outcome].iter().any(|f| {
+        matches!(
+            f,
+            WriteOutcome::Processed | WriteOutcome::Accepted | WriteOutcome::Unknown(_)
+        )
+    })
 }
 
 /// The answer to a request that is one record.
-pub(super) fn single(target: &Target, results: &[SinkResult], verbose: bool) -> Answer {
+pub(super) fn single(route: &SourceRoute, results: &[SinkResult], verbose: bool) -> SourceResponse {
     let status = status_of(results);
     let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status < 300 && !verbose {
-        return answer::ok(code);
+        return response::ok(code);
     }
     let mut rest = results;
     let mut sources = Vec::new();
-    for branch in target.branches.iter().filter(|b| !b.disabled) {
+    for branch in route.branches.iter().filter(|b| !b.disabled) {
         let (own, others) = rest.split_at(branch.sinks.len().min(rest.len()));
         rest = others;
         let sinks = branch.sinks.iter().zip(own);
         let status = status_of(own);
         sources.push(SourceReport {
-            project_id: target.project.0,
-            source_id: target.source.as_str(),
+            project_id: route.project.0,
+            source_id: route.source.as_str(),
             branch_id: branch.key.branch.branch.0,
             status_code: status,
             error: (status >= 300).then_some(WRITE_FAILED),
@@ -88,21 +93,21 @@ pub(super) fn single(target: &Target, results: &[SinkResult], verbose: bool) -> 
         });
     }
     let partly = status >= 300 && results.iter().any(is_stored);
-    let body = Single {
+    let body = SingleReport {
         status_code: status,
         error: (status >= 300).then_some(WRITE_FAILED),
         message: written(results),
         note: partly.then_some(PARTLY_STORED),
         sources,
     };
-    with_retry(answer::json(code, &body), status)
+    with_retry(response::json(code, &body), status)
 }
 
-fn with_retry(mut answer: Answer, status: u16) -> Answer {
+fn with_retry(mut response: SourceResponse, status: u16) -> SourceResponse {
     if status == 503 {
-        answer::retry_later(&mut answer);
+        response::retry_later(&mut response);
     }
-    answer
+    response
 }
 
 fn written(results: &[SinkResult]) -> String {
@@ -118,37 +123,37 @@ fn written(results: &[SinkResult]) -> String {
 }
 
 fn sink_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
-    match result.refused.first.first() {
-        Some(refusal) => SinkReport {
+    match result.rejected.first.first() {
+        Some(rejection) => SinkReport {
             sink_id,
-            status_code: refusal.error.kind.status(),
-            error: Some(format!("stream.in.{}", refusal.error.kind.name())),
-            column: Some(&refusal.error.column),
-            message: refusal.error.to_string(),
+            status_code: rejection.error.kind.status(),
+            error: Some(format!("stream.in.{}", rejection.error.kind.name())),
+            column: Some(&rejection.error.column),
+            message: rejection.error.to_string(),
         },
-        None if result.kept.fate != Fate::Nothing => kept_report(sink_id, result),
+        None if result.kept.outcome != WriteOutcome::Nothing => kept_report(sink_id, result),
         None => SinkReport {
             sink_id,
-            status_code: result.fate.status(),
-            error: result.fate.error().map(|e| format!("stream.in.{e}")),
+            status_code: result.outcome.status(),
+            error: result.outcome.error().map(|e| format!("stream.in.{e}")),
             column: None,
-            message: result.fate.message(),
+            message: result.outcome.message(),
         },
     }
 }
 
 /// Of a record that is kept as a dead letter, or should have been.
 fn kept_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
-    let fate = &result.kept.fate;
+    let outcome = &result.kept.outcome;
     let cause = result.kept.records.first.first().map(|r| &r.error);
-    let message = match (fate.error(), cause) {
+    let message = match (outcome.error(), cause) {
         (None, Some(cause)) => format!("dead letter: {cause}"),
-        _ => fate.message(),
+        _ => outcome.message(),
     };
     SinkReport {
         sink_id,
-        status_code: fate.status(),
-        error: fate.error().map(|e| format!("stream.in.{e}")),
+        status_code: outcome.status(),
+        error: outcome.error().map(|e| format!("stream.in.{e}")),
         column: cause.map(|c| c.column.as_str()),
         message,
     }
@@ -156,7 +161,7 @@ fn kept_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Batch<'a> {
+struct BatchReport<'a> {
     status_code: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
@@ -170,13 +175,13 @@ struct Batch<'a> {
     /// Records that at least one sink has refused.
     refused_count: usize,
     /// The first of them, each with its cause.
-    refused: Vec<RefusedRecord<'a>>,
-    sinks: Vec<BatchSink<'a>>,
+    refused: Vec<RejectedRecord<'a>>,
+    sinks: Vec<BatchSinkReport<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RefusedRecord<'a> {
+struct RejectedRecord<'a> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
@@ -194,7 +199,7 @@ struct RefusedRecord<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct BatchSink<'a> {
+struct BatchSinkReport<'a> {
     branch_id: u64,
     sink_id: &'a str,
     status_code: u16,
@@ -215,25 +220,25 @@ fn is_zero(n: &usize) -> bool {
 
 /// The answer to a batch of `records`.
 pub(super) fn batch(
-    target: &Target,
+    route: &SourceRoute,
     records: usize,
     broken: &BrokenRecords,
     results: &[SinkResult],
-) -> Answer {
+) -> SourceResponse {
     let broken_status = if broken.indices.is_empty() { 200 } else { 400 };
     let status = status_of(results).max(broken_status);
     let mut refused = broken.indices.clone();
-    refused.extend(results.iter().flat_map(|r| &r.refused.indices));
+    refused.extend(results.iter().flat_map(|r| &r.rejected.indices));
     refused.sort_unstable();
     refused.dedup();
     let failed = results.iter().any(|r| {
-        [&r.fate, &r.kept.fate]
+        [&r.outcome, &r.kept.outcome]
             .iter()
-            .any(|f| matches!(f, Fate::Failed(_) | Fate::Unknown(_)))
+            .any(|f| matches!(f, WriteOutcome::Failed(_) | WriteOutcome::Unknown(_)))
     });
     let accepted = if failed { 0 } else { records - refused.len() };
     let stored = results.iter().any(is_stored);
-    let body = Batch {
+    let body = BatchReport {
         status_code: status,
         error: error_of(failed, !refused.is_empty()),
         message: batch_message(records, accepted, failed, results.is_empty()),
@@ -241,11 +246,11 @@ pub(super) fn batch(
         records,
         accepted,
         refused_count: refused.len(),
-        refused: refused_records(target, broken, results),
-        sinks: batch_sinks(target, results),
+        refused: rejected_records(route, broken, results),
+        sinks: batch_sinks(route, results),
     };
     let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    with_retry(answer::json(code, &body), status)
+    with_retry(response::json(code, &body), status)
 }
 
 fn error_of(failed: bool, refused: bool) -> Option<&'static str> {
@@ -267,12 +272,12 @@ fn batch_message(records: usize, accepted: usize, failed: bool, no_sink: bool) -
     }
 }
 
-fn refused_records<'a>(
-    target: &'a Target,
+fn rejected_records<'a>(
+    route: &'a SourceRoute,
     broken: &'a BrokenRecords,
     results: &'a [SinkResult],
-) -> Vec<RefusedRecord<'a>> {
-    let broken = broken.first.iter().map(|b| RefusedRecord {
+) -> Vec<RejectedRecord<'a>> {
+    let broken = broken.first.iter().map(|b| RejectedRecord {
         index: b.index,
         line: b.line,
         byte: b.byte,
@@ -282,47 +287,50 @@ fn refused_records<'a>(
         error: "stream.in.badRequest".to_owned(),
         message: b.message.clone(),
     });
-    let by_sinks = target.sinks().zip(results).flat_map(|(sink, result)| {
+    let by_sinks = route.sinks().zip(results).flat_map(|(sink, result)| {
         let name = sink.key().sink.as_str();
         result
-            .refused
+            .rejected
             .first
             .iter()
-            .map(move |r| refused_record(name, r))
+            .map(move |r| rejected_record(name, r))
     });
     let mut all: Vec<_> = broken.chain(by_sinks).collect();
     all.sort_by_key(|r| r.index);
-    all.truncate(REFUSALS_MAX);
+    all.truncate(REJECTIONS_MAX);
     all
 }
 
-fn refused_record<'a>(sink: &'a str, refusal: &'a Refusal) -> RefusedRecord<'a> {
-    RefusedRecord {
-        index: refusal.index,
-        line: refusal.line,
-        byte: refusal.byte,
+fn rejected_record<'a>(sink: &'a str, rejection: &'a RecordRejection) -> RejectedRecord<'a> {
+    RejectedRecord {
+        index: rejection.index,
+        line: rejection.line,
+        byte: rejection.byte,
         sink_id: Some(sink),
-        column: Some(&refusal.error.column),
-        status_code: refusal.error.kind.status(),
-        error: format!("stream.in.{}", refusal.error.kind.name()),
-        message: refusal.error.to_string(),
+        column: Some(&rejection.error.column),
+        status_code: rejection.error.kind.status(),
+        error: format!("stream.in.{}", rejection.error.kind.name()),
+        message: rejection.error.to_string(),
     }
 }
 
-fn batch_sinks<'a>(target: &'a Target, results: &'a [SinkResult]) -> Vec<BatchSink<'a>> {
-    let sinks = target.sinks().zip(results);
+fn batch_sinks<'a>(route: &'a SourceRoute, results: &'a [SinkResult]) -> Vec<BatchSinkReport<'a>> {
+    let sinks = route.sinks().zip(results);
     sinks
         .map(|(sink, result)| {
-            let stored = matches!(result.fate, Fate::Processed | Fate::Accepted);
-            BatchSink {
+            let stored = matches!(
+                result.outcome,
+                WriteOutcome::Processed | WriteOutcome::Accepted
+            );
+            BatchSinkReport {
                 branch_id: sink.key().source.branch.branch.0,
                 sink_id: sink.key().sink.as_str(),
                 status_code: result.status(),
-                error: result.fate.error().map(|e| format!("stream.in.{e}")),
-                message: result.fate.message(),
+                error: result.outcome.error().map(|e| format!("stream.in.{e}")),
+                message: result.outcome.message(),
                 accepted: if stored { result.rows } else { 0 },
-                refused: result.refused.count(),
-                dead: if result.kept.fate == Fate::Processed {
+                refused: result.rejected.count(),
+                dead: if result.kept.outcome == WriteOutcome::Processed {
                     result.kept.records.count()
                 } else {
                     0

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_log::Call;
+use forebay_log::DiskCall;
 
 use super::{ENDS, End, World};
 use crate::gate::{Step, Verdict};
@@ -78,12 +78,12 @@ impl World {
 
     pub(super) fn break_disk(&mut self) {
         let calls = [
-            Call::Write,
-            Call::Sync,
-            Call::Open,
-            Call::SetLen,
-            Call::Rename,
-            Call::SyncDir,
+            DiskCall::Write,
+            DiskCall::Sync,
+            DiskCall::Open,
+            DiskCall::SetLen,
+            DiskCall::Rename,
+            DiskCall::SyncDir,
         ];
         match self.random.below(8) {
             0 => {

@@ -2,8 +2,8 @@
 
 use forebay_meta::{SinkContent, SourceContent};
 use forebay_model::{
-    By, Column, ColumnKind, Mapping, PathColumn, SinkKey, SinkTarget, SourceKey, SourceKind, Stamp,
-    TableBackend, TableSink, Timestamp,
+    Actor, AuditStamp, ColumnKind, Mapping, MappingColumn, PathColumn, SinkKey, SinkTarget,
+    SourceKey, SourceKind, TableBackend, TableSink, Timestamp,
 };
 
 use crate::node::Node;
@@ -14,9 +14,9 @@ pub(super) const SINKS: [&str; 2] = ["a", "b"];
 
 /// A source with two sinks: one takes everything, one refuses records without `v`.
 pub(super) async fn define(node: &Node) {
-    let stamp = Stamp {
+    let stamp = AuditStamp {
         at: Timestamp::from_millis(1_790_000_000_000),
-        by: By::system(),
+        by: Actor::system(),
     };
     let key: SourceKey = "1/2/s".parse().unwrap();
     node.repo
@@ -73,8 +73,8 @@ pub(super) fn table_id(sink: &str) -> String {
     format!("in.c-b.{sink}")
 }
 
-fn column(name: &str, kind: ColumnKind) -> Column {
-    Column {
+fn column(name: &str, kind: ColumnKind) -> MappingColumn {
+    MappingColumn {
         name: name.to_owned(),
         primary_key: false,
         kind,

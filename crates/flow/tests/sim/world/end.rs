@@ -4,7 +4,7 @@ use std::hash::Hasher;
 use std::time::Duration;
 
 use forebay_meta::ActiveFile;
-use forebay_model::{Balance, File, FileState, Slice, SliceState};
+use forebay_model::{File, FileState, Reconciliation, Slice, SliceState};
 
 use super::definitions::{SINKS, sink_key, table_id};
 use super::{Done, World, is_unnamed, runtime, settle};
@@ -113,7 +113,9 @@ impl World {
     /// What the table has lost is imported again, or called lost.
     async fn is_noticed(&self, node: &Node) -> bool {
         for sink in SINKS {
-            let balance = self.open_gates(node.repo.balance(&sink_key(sink))).await;
+            let balance = self
+                .open_gates(node.repo.reconciliation(&sink_key(sink)))
+                .await;
             let rows = self.around.table.rows(&table_id(sink)).len() as u64;
             if balance.is_ok_and(|b| b.imported != rows) {
                 return false;
@@ -127,7 +129,7 @@ impl World {
         let (mut gone, mut named) = (0, self.named_only);
         for (sink, missing) in SINKS.iter().zip(missing) {
             let key = sink_key(sink);
-            let balance = self.open_gates(node.repo.balance(&key)).await;
+            let balance = self.open_gates(node.repo.reconciliation(&key)).await;
             let balance = balance.map_err(|e| e.to_string())?;
             self.note(&format!("sink {sink}: {balance:?} {missing:?}"));
             self.check_sink(sink, &balance, missing)
@@ -147,7 +149,7 @@ impl World {
     fn check_sink(
         &self,
         sink: &str,
-        balance: &Balance,
+        balance: &Reconciliation,
         missing: Missing,
     ) -> Result<(), &'static str> {
         if !balance.holds() {

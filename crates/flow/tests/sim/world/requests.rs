@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use forebay_flow::dispatch::{self, Batch, Progress, SinkResult};
+use forebay_flow::dispatch::{self, RecordBatch, RequestProgress, SinkResult};
 use forebay_model::Clock;
-use forebay_record::headers::Headers;
+use forebay_record::headers::RequestHeaders;
 use forebay_record::{RecordContext, RequestInfo};
 
 use super::definitions::{SECRET, SINKS};
@@ -23,7 +23,7 @@ impl World {
         let request = Arc::new(RequestInfo {
             received: self.around.clock.now(),
             client_ip: [127, 0, 0, 1].into(),
-            headers: Headers::from(http::HeaderMap::from_iter([(
+            headers: RequestHeaders::from(http::HeaderMap::from_iter([(
                 http::header::CONTENT_TYPE,
                 http::HeaderValue::from_static("application/json"),
             )])),
@@ -40,10 +40,10 @@ impl World {
             "records {first} to {} are sent",
             first + count as u64 - 1
         ));
-        let batch = Batch {
+        let batch = RecordBatch {
             records,
             broken: Vec::new(),
-            charge: node.budget.charge(0),
+            memory_permit: node.budget.acquire_unchecked(0),
         };
         let ids: Vec<u64> = (first..self.next_record).collect();
         let (models, moment) = (Arc::clone(&self.models), Arc::clone(&self.moment));
@@ -53,7 +53,7 @@ impl World {
         drop(tokio::spawn(async move {
             let results = match dispatcher.find(1, "s", SECRET) {
                 Some(target) => {
-                    let progress = Progress::default();
+                    let progress = RequestProgress::default();
                     dispatcher.dispatch(&target, batch, &progress).await
                 }
                 None => Vec::new(),
@@ -124,11 +124,15 @@ fn answer(model: &mut Model, ids: &[u64], result: Option<&SinkResult>, now: u64)
         let record = model.records.get_mut(id).unwrap();
         record.fate = match result {
             None => Fate::Refused,
-            Some(r) if r.refused.indices.contains(&i) => Fate::Refused,
-            Some(r) => match &r.fate {
-                dispatch::Fate::Processed => Fate::Stored(now),
-                dispatch::Fate::Accepted | dispatch::Fate::Unknown(_) => Fate::Unknown,
-                dispatch::Fate::Nothing | dispatch::Fate::Failed(_) => Fate::Refused,
+            Some(r) if r.rejected.indices.contains(&i) => Fate::Refused,
+            Some(r) => match &r.outcome {
+                dispatch::WriteOutcome::Processed => Fate::Stored(now),
+                dispatch::WriteOutcome::Accepted | dispatch::WriteOutcome::Unknown(_) => {
+                    Fate::Unknown
+                }
+                dispatch::WriteOutcome::Nothing | dispatch::WriteOutcome::Failed(_) => {
+                    Fate::Refused
+                }
             },
         };
     }

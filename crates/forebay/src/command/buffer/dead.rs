@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use forebay_buffer::inspect::Inspection;
+use forebay_buffer::inspect::BufferInspection;
 use forebay_buffer::{
-    Buffer, BufferConfig, Closing, Connection, DeadLetter, Delivery, Lane, Provider, SendError,
+    Buffer, BufferConfig, CloseMode, DeadLetterMessage, MessageDelivery, Partition, Provider,
+    ProviderConnection, SendError,
 };
 use forebay_model::Timestamp;
 use forebay_remote::provider::file::json_line;
 use serde_json::{Value, json};
 
-use super::Place;
-use crate::failure::Failure;
+use super::BufferArgs;
+use crate::cli_error::CliError;
 use crate::terminal;
 
 /// Lists, shows, replays and drops dead letters: messages that were refused for good.
@@ -20,12 +21,12 @@ use crate::terminal;
 /// `forebay dead … --buffer DIR` is the same. While `send` or `drain` runs on the buffer, they can
 /// be looked at only.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum BufferDeadLetterCommand {
     /// Lists them, the oldest first, as lines of JSON
     #[command(visible_alias = "list")]
     Ls {
         #[command(flatten)]
-        place: Place,
+        place: BufferArgs,
         /// So many at most
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
@@ -33,30 +34,30 @@ pub(crate) enum Command {
     /// Shows one, as JSON
     Show {
         #[command(flatten)]
-        place: Place,
+        place: BufferArgs,
         /// Its number
         number: u64,
     },
     /// Writes them to their topics again; `send` or `drain` delivers them
     Replay {
         #[command(flatten)]
-        place: Place,
+        place: BufferArgs,
         #[command(flatten)]
-        which: Which,
+        which: BufferSelectionArgs,
     },
     /// Forgets them for good
     Drop {
         #[command(flatten)]
-        place: Place,
+        place: BufferArgs,
         #[command(flatten)]
-        which: Which,
+        which: BufferSelectionArgs,
     },
 }
 
 /// Which of them: they leave the buffer in their order.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Which {
+pub(crate) struct BufferSelectionArgs {
     /// Their numbers; none that is older may be left
     #[arg(value_name = "NUMBER")]
     numbers: Vec<u64>,
@@ -66,26 +67,26 @@ pub(crate) struct Which {
 }
 
 /// Runs it.
-pub(super) fn run(command: Command) -> Result<(), Failure> {
+pub(super) fn run(command: BufferDeadLetterCommand) -> Result<(), CliError> {
     match command {
-        Command::Ls { place, limit } => list(&place, limit),
-        Command::Show { place, number } => show(&place, number),
-        Command::Replay { place, which } => replay(&place, &which.numbers),
-        Command::Drop { place, which } => discard(&place, &which.numbers),
+        BufferDeadLetterCommand::Ls { place, limit } => list(&place, limit),
+        BufferDeadLetterCommand::Show { place, number } => show(&place, number),
+        BufferDeadLetterCommand::Replay { place, which } => replay(&place, &which.numbers),
+        BufferDeadLetterCommand::Drop { place, which } => discard(&place, &which.numbers),
     }
 }
 
 /// `ls`.
-pub(crate) fn list(place: &Place, limit: u32) -> Result<(), Failure> {
-    let look = look(place)?;
+pub(crate) fn list(buffer_args: &BufferArgs, limit: u32) -> Result<(), CliError> {
+    let inspection = inspect(buffer_args)?;
     let mut shown = 0;
-    for letter in look.dead_letters() {
-        let letter = letter.map_err(Failure::new)?;
+    for dead_letter in inspection.dead_letters() {
+        let dead_letter = dead_letter.map_err(CliError::new)?;
         if shown == limit {
             terminal::note(format_args!("the first {shown}; --limit shows more"));
             return Ok(());
         }
-        terminal::line(to_json(&letter))?;
+        terminal::line(to_json(&dead_letter))?;
         shown += 1;
     }
     if shown == 0 {
@@ -95,54 +96,54 @@ pub(crate) fn list(place: &Place, limit: u32) -> Result<(), Failure> {
 }
 
 /// `show`.
-pub(crate) fn show(place: &Place, number: u64) -> Result<(), Failure> {
-    for letter in look(place)?.dead_letters() {
-        let letter = letter.map_err(Failure::new)?;
-        if letter.number == number {
-            return terminal::line(format_args!("{:#}", to_json(&letter)));
+pub(crate) fn show(buffer_args: &BufferArgs, number: u64) -> Result<(), CliError> {
+    for dead_letter in inspect(buffer_args)?.dead_letters() {
+        let dead_letter = dead_letter.map_err(CliError::new)?;
+        if dead_letter.number == number {
+            return terminal::line(format_args!("{:#}", to_json(&dead_letter)));
         }
     }
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "there is no dead letter {number}"
     )))
 }
 
 /// `replay`; no number stands for all.
-pub(crate) fn replay(place: &Place, numbers: &[u64]) -> Result<(), Failure> {
-    let buffer = open(place)?;
-    let replayed = match below(&buffer, numbers)? {
-        Some(below) => buffer.replay_dead_letters(below).map_err(Failure::new)?,
+pub(crate) fn replay(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), CliError> {
+    let buffer = open(buffer_args)?;
+    let replayed = match first_remaining(&buffer, numbers)? {
+        Some(below) => buffer.replay_dead_letters(below).map_err(CliError::new)?,
         None => 0,
     };
-    buffer.close(Closing::Leave).map_err(Failure::new)?;
+    buffer.close(CloseMode::Detach).map_err(CliError::new)?;
     terminal::line(format_args!("{replayed} in their topics again"))
 }
 
 /// `drop`; no number stands for all.
-pub(crate) fn discard(place: &Place, numbers: &[u64]) -> Result<(), Failure> {
-    let buffer = open(place)?;
+pub(crate) fn discard(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), CliError> {
+    let buffer = open(buffer_args)?;
     let before = buffer.stats().dead_letters;
-    if let Some(below) = below(&buffer, numbers)? {
-        buffer.discard_dead_letters(below).map_err(Failure::new)?;
+    if let Some(below) = first_remaining(&buffer, numbers)? {
+        buffer.discard_dead_letters(below).map_err(CliError::new)?;
     }
     let dropped = before - buffer.stats().dead_letters;
-    buffer.close(Closing::Leave).map_err(Failure::new)?;
+    buffer.close(CloseMode::Detach).map_err(CliError::new)?;
     terminal::line(format_args!("{dropped} dropped"))
 }
 
 /// The first number that stays; none when there is nothing to take.
-fn below(buffer: &Buffer, numbers: &[u64]) -> Result<Option<u64>, Failure> {
+fn first_remaining(buffer: &Buffer, numbers: &[u64]) -> Result<Option<u64>, CliError> {
     let wanted: BTreeSet<u64> = numbers.iter().copied().collect();
     let mut wanted = wanted.into_iter().peekable();
     let mut below = None;
-    for letter in buffer.dead_letters(0) {
-        let number = letter.map_err(Failure::new)?.number;
+    for dead_letter in buffer.dead_letters(0) {
+        let number = dead_letter.map_err(CliError::new)?.number;
         if !numbers.is_empty() {
             match wanted.peek() {
                 None => break,
                 Some(&next) if next > number => {
                     let older = format!("dead letter {number} is older than {next} and would stay");
-                    return Err(Failure::new(older).hint("name it too, or take --all"));
+                    return Err(CliError::new(older).hint("name it too, or take --all"));
                 }
                 Some(&next) if next < number => break,
                 Some(_) => wanted.next(),
@@ -151,49 +152,49 @@ fn below(buffer: &Buffer, numbers: &[u64]) -> Result<Option<u64>, Failure> {
         below = Some(number + 1);
     }
     match wanted.next() {
-        Some(number) => Err(Failure::new(format_args!(
+        Some(number) => Err(CliError::new(format_args!(
             "there is no dead letter {number}"
         ))),
         None => Ok(below),
     }
 }
 
-fn look(place: &Place) -> Result<Inspection, Failure> {
-    Inspection::open(&place.log()).map_err(Failure::new)
+fn inspect(buffer_args: &BufferArgs) -> Result<BufferInspection, CliError> {
+    BufferInspection::open(&buffer_args.log_dir()).map_err(CliError::new)
 }
 
-fn open(place: &Place) -> Result<Buffer, Failure> {
+fn open(buffer_args: &BufferArgs) -> Result<Buffer, CliError> {
     // One that is made by the wish to look into it would hide a wrong directory.
-    drop(look(place)?);
-    let opened = Buffer::open(BufferConfig::new(place.log()), Nobody);
-    opened.map_err(|e| Failure::new(e).hint("no `send` and no `drain` may run on this buffer"))
+    drop(inspect(buffer_args)?);
+    let opened = Buffer::open(BufferConfig::new(buffer_args.log_dir()), NullProvider);
+    opened.map_err(|e| CliError::new(e).hint("no `send` and no `drain` may run on this buffer"))
 }
 
-fn to_json(letter: &DeadLetter) -> Value {
-    let delivery = Delivery {
-        topic: Arc::clone(&letter.topic),
-        sequence: letter.sequence,
-        message: letter.message.clone(),
+fn to_json(dead_letter: &DeadLetterMessage) -> Value {
+    let delivery = MessageDelivery {
+        topic: Arc::clone(&dead_letter.topic),
+        sequence: dead_letter.sequence,
+        message: dead_letter.message.clone(),
     };
     json!({
-        "number": letter.number,
-        "lane": &*letter.lane,
-        "error": letter.error,
-        "attempts": letter.attempts,
-        "at": Timestamp::from_millis(letter.at_ms),
+        "number": dead_letter.number,
+        "lane": &*dead_letter.partition,
+        "error": dead_letter.error,
+        "attempts": dead_letter.attempts,
+        "at": Timestamp::from_millis(dead_letter.at_ms),
         "message": json_line(&delivery),
     })
 }
 
 /// Takes nothing: what is put back waits for the next `send`.
-struct Nobody;
+struct NullProvider;
 
-impl Provider for Nobody {
+impl Provider for NullProvider {
     fn name(&self) -> &str {
         "nobody"
     }
 
-    fn open(&self, _lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
+    fn open(&self, _lane: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
         Err(SendError::retry("nothing is delivered by this command"))
     }
 }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 /// What the input looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum InputFormat {
     /// A message a line; its newline is not part of it
     #[default]
     Lines,
@@ -25,11 +25,11 @@ pub(crate) enum Format {
 }
 
 /// A message, and its topic if it named one.
-pub(super) type Incoming = (Option<Arc<str>>, Message);
+pub(super) type IncomingMessage = (Option<Arc<str>>, Message);
 
 /// Why a message can't be had.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub(super) enum InputError {
     /// This one makes no sense; the next one may.
     Invalid(String),
     /// Nothing more can be read.
@@ -37,15 +37,15 @@ pub(super) enum Problem {
 }
 
 /// Reads messages.
-pub(super) struct Input<R> {
+pub(super) struct InputReader<R> {
     reader: R,
-    format: Format,
+    format: InputFormat,
     max_bytes: usize,
     number: u64,
 }
 
-impl<R: BufRead> Input<R> {
-    pub(super) fn new(reader: R, format: Format, max_bytes: usize) -> Self {
+impl<R: BufRead> InputReader<R> {
+    pub(super) fn new(reader: R, format: InputFormat, max_bytes: usize) -> Self {
         Self {
             reader,
             format,
@@ -55,13 +55,13 @@ impl<R: BufRead> Input<R> {
     }
 
     /// The next message; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Incoming>, Problem> {
+    pub(super) fn next(&mut self) -> Result<Option<IncomingMessage>, InputError> {
         loop {
             self.number += 1;
             let message = match self.format {
-                Format::Frames => self.frame()?.map(Message::new),
-                Format::Lines => self.line()?.map(Message::new),
-                Format::Ndjson => match self.line()? {
+                InputFormat::Frames => self.frame()?.map(Message::new),
+                InputFormat::Lines => self.line()?.map(Message::new),
+                InputFormat::Ndjson => match self.line()? {
                     None => None,
                     Some(line) => {
                         self.check_encoding(&line)?;
@@ -77,12 +77,12 @@ impl<R: BufRead> Input<R> {
         }
     }
 
-    fn invalid(&self, problem: impl std::fmt::Display) -> Problem {
-        Problem::Invalid(format!("message {} of the input: {problem}", self.number))
+    fn invalid(&self, problem: impl std::fmt::Display) -> InputError {
+        InputError::Invalid(format!("message {} of the input: {problem}", self.number))
     }
 
     /// Of a file in another encoding no line makes sense: that is said once.
-    fn check_encoding(&self, line: &[u8]) -> Result<(), Problem> {
+    fn check_encoding(&self, line: &[u8]) -> Result<(), InputError> {
         let is_wide = self.number == 1
             && matches!(
                 line,
@@ -91,34 +91,41 @@ impl<R: BufRead> Input<R> {
         if !is_wide {
             return Ok(());
         }
-        Err(Problem::Broken(io::Error::new(
+        Err(InputError::Broken(io::Error::new(
             io::ErrorKind::InvalidData,
             "it is UTF-16, which has to be UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
         )))
     }
 
-    fn line(&mut self) -> Result<Option<Vec<u8>>, Problem> {
+    fn line(&mut self) -> Result<Option<Vec<u8>>, InputError> {
         let mut line = Vec::new();
         // Some more than a message may have, for the JSON around it; but never all of a file
         // without a newline.
         let limit = self.max_bytes as u64 * 2 + 1_024;
         let read = (&mut self.reader).take(limit).read_until(b'\n', &mut line);
-        if read.map_err(Problem::Broken)? == 0 {
+        if read.map_err(InputError::Broken)? == 0 {
             return Ok(None);
         }
         if line.pop_if(|last| *last == b'\n').is_none() && line.len() as u64 >= limit {
-            self.reader.skip_until(b'\n').map_err(Problem::Broken)?;
+            self.reader.skip_until(b'\n').map_err(InputError::Broken)?;
             return Err(self.invalid(format_args!("longer than {limit} bytes")));
         }
         Ok(Some(line))
     }
 
-    fn frame(&mut self) -> Result<Option<Vec<u8>>, Problem> {
+    fn frame(&mut self) -> Result<Option<Vec<u8>>, InputError> {
         let mut head = [0; 4];
-        if self.reader.fill_buf().map_err(Problem::Broken)?.is_empty() {
+        if self
+            .reader
+            .fill_buf()
+            .map_err(InputError::Broken)?
+            .is_empty()
+        {
             return Ok(None);
         }
-        self.reader.read_exact(&mut head).map_err(Problem::Broken)?;
+        self.reader
+            .read_exact(&mut head)
+            .map_err(InputError::Broken)?;
         let len = u32::from_be_bytes(head);
         if len as usize > self.max_bytes {
             // Behind a length that makes no sense nothing does.
@@ -126,7 +133,7 @@ impl<R: BufRead> Input<R> {
                 "frame {} has {len} bytes, allowed are {}",
                 self.number, self.max_bytes
             );
-            return Err(Problem::Broken(io::Error::new(
+            return Err(InputError::Broken(io::Error::new(
                 io::ErrorKind::InvalidData,
                 what,
             )));
@@ -134,12 +141,12 @@ impl<R: BufRead> Input<R> {
         let mut payload = vec![0; len as usize];
         self.reader
             .read_exact(&mut payload)
-            .map_err(Problem::Broken)?;
+            .map_err(InputError::Broken)?;
         Ok(Some(payload))
     }
 
-    fn json(&self, line: &[u8]) -> Result<Incoming, Problem> {
-        let line: Line = serde_json::from_slice(line).map_err(|e| self.invalid(e))?;
+    fn json(&self, line: &[u8]) -> Result<IncomingMessage, InputError> {
+        let line: JsonMessage = serde_json::from_slice(line).map_err(|e| self.invalid(e))?;
         let part = |name: &str, value: Option<&RawValue>| {
             bytes(value).map_err(|e| self.invalid(format_args!("`{name}`: {e}")))
         };
@@ -160,7 +167,7 @@ impl<R: BufRead> Input<R> {
 /// A message as JSON; as the file provider writes it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct JsonMessage {
     topic: Option<String>,
     key: Option<Box<RawValue>>,
     payload: Option<Box<RawValue>>,
@@ -176,7 +183,7 @@ struct Line {
 fn bytes(value: Option<&RawValue>) -> Result<Option<Bytes>, String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Encoded {
+    struct Base64Payload {
         base64: String,
     }
     let Some(sent) = value.map(RawValue::get).filter(|sent| *sent != "null") else {
@@ -186,7 +193,7 @@ fn bytes(value: Option<&RawValue>) -> Result<Option<Bytes>, String> {
         let text: String = serde_json::from_str(sent).map_err(|e| e.to_string())?;
         return Ok(Some(Bytes::from(text)));
     }
-    match serde_json::from_str::<Encoded>(sent) {
+    match serde_json::from_str::<Base64Payload>(sent) {
         Ok(encoded) if sent.starts_with('{') => {
             let decoded = STANDARD.decode(encoded.base64);
             Ok(Some(Bytes::from(
@@ -201,15 +208,15 @@ fn bytes(value: Option<&RawValue>) -> Result<Option<Bytes>, String> {
 mod tests {
     use super::*;
 
-    fn all(bytes: &[u8], format: Format) -> Vec<Result<Incoming, String>> {
-        let mut input = Input::new(bytes, format, 8);
+    fn all(bytes: &[u8], format: InputFormat) -> Vec<Result<IncomingMessage, String>> {
+        let mut input = InputReader::new(bytes, format, 8);
         let mut all = Vec::new();
         loop {
             match input.next() {
                 Ok(None) => return all,
                 Ok(Some(message)) => all.push(Ok(message)),
-                Err(Problem::Invalid(text)) => all.push(Err(text)),
-                Err(Problem::Broken(error)) => {
+                Err(InputError::Invalid(text)) => all.push(Err(text)),
+                Err(InputError::Broken(error)) => {
                     all.push(Err(error.to_string()));
                     return all;
                 }
@@ -219,14 +226,14 @@ mod tests {
 
     #[test]
     fn lines_are_messages_with_any_bytes() {
-        let read = all(b"a\n\n\xff\0\nlast", Format::Lines);
+        let read = all(b"a\n\n\xff\0\nlast", InputFormat::Lines);
         let want = [&b"a"[..], b"", b"\xff\0", b"last"];
         assert_eq!(read, want.map(|p| Ok((None, Message::new(p)))));
     }
 
     #[test]
     fn frames_may_hold_newlines() {
-        let read = all(b"\0\0\0\x02a\n\0\0\0\0\0\0\0\x09", Format::Frames);
+        let read = all(b"\0\0\0\x02a\n\0\0\0\0\0\0\0\x09", InputFormat::Frames);
         assert_eq!(read[0], Ok((None, Message::new("a\n"))));
         assert_eq!(read[1], Ok((None, Message::new(""))));
         assert_eq!(
@@ -239,11 +246,11 @@ mod tests {
     fn marks_and_blank_lines_of_json_are_left_out() {
         let read = all(
             b"\xEF\xBB\xBF{\"payload\":\"a\"}\r\n\r\n \n{\"payload\":\"b\"}\n\xEF\xBB\xBF{\"payload\":\"c\"}\n\n",
-            Format::Ndjson,
+            InputFormat::Ndjson,
         );
         assert_eq!(read, ["a", "b", "c"].map(|p| Ok((None, Message::new(p)))));
-        assert_eq!(all(b"\xEF\xBB\xBF\n", Format::Ndjson), []);
-        let wide = all(b"\xff\xfe{\0}\0\n\0{\0}\0\n\0", Format::Ndjson);
+        assert_eq!(all(b"\xEF\xBB\xBF\n", InputFormat::Ndjson), []);
+        let wide = all(b"\xff\xfe{\0}\0\n\0{\0}\0\n\0", InputFormat::Ndjson);
         assert!(
             matches!(&wide[..], [Err(e)] if e.contains("UTF-16")),
             "{wide:?}"
@@ -266,7 +273,7 @@ mod tests {
             r#"["YQ=="]"#,
         ] {
             let line = format!(r#"{{"key":{sent},"payload": {sent} ,"headers":[["h",{sent}]]}}"#);
-            let mut input = Input::new(line.as_bytes(), Format::Ndjson, 1000);
+            let mut input = InputReader::new(line.as_bytes(), InputFormat::Ndjson, 1000);
             let (_, message) = input.next().unwrap().unwrap();
             let bytes = Some(Bytes::copy_from_slice(sent.as_bytes()));
             assert_eq!((&message.key, &message.payload), (&bytes, &bytes), "{sent}");
@@ -280,7 +287,7 @@ mod tests {
 {"payload":{"a":[1]}}
 {"payload":"x","colour":"red"}
 "#;
-        let read = all(line, Format::Ndjson);
+        let read = all(line, InputFormat::Ndjson);
         let message = Message::keyed("k", &b"\xff"[..]).header("h", "1").at(5);
         assert_eq!(read[0], Ok((Some(Arc::from("t")), message)));
         assert_eq!(read[1], Ok((None, Message::new(r#"{"a":[1]}"#))));

@@ -5,22 +5,23 @@ use std::sync::Arc;
 
 use forebay_buffer::Provider;
 use forebay_remote::provider::file::FileProvider;
-use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider};
+use forebay_remote::provider::http::{HttpConfig, HttpProvider, RequestFormat};
 #[cfg(feature = "kafka")]
 use forebay_remote::provider::kafka::{
-    Identity, KafkaConfig, KafkaProvider, Mechanism, Pem, Sasl, Security, Tls,
+    ClientIdentity, KafkaConfig, KafkaProvider, KafkaSecurity, KafkaTlsConfig, PemSource,
+    SaslConfig, SaslMechanism,
 };
 
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::Environment;
 #[cfg(feature = "kafka")]
 use crate::config::substitute;
-use crate::failure::Failure;
 
 /// Where messages go: one of these.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Target {
+pub(crate) struct ProviderArgs {
     /// Kafka brokers; several with commas between them
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
@@ -37,7 +38,7 @@ pub(crate) struct Target {
 
 /// How they go there.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct ProviderOptionArgs {
     /// Kafka: commit messages and cursor together, so that nothing comes twice for readers of
     /// committed messages, also after a crash
     #[arg(long, requires = "kafka")]
@@ -97,54 +98,54 @@ enum SaslName {
 
 /// Builds the provider.
 pub(super) fn build(
-    target: &Target,
-    options: &Options,
+    target: &ProviderArgs,
+    options: &ProviderOptionArgs,
     dir: &Path,
     env: &Environment,
-) -> Result<Arc<dyn Provider>, Failure> {
+) -> Result<Arc<dyn Provider>, CliError> {
     if let Some(brokers) = &target.kafka {
         return kafka(brokers, options, env);
     }
     if let Some(url) = &target.http {
         let mut config = HttpConfig::new(url);
         config.body = if options.single {
-            Body::Payload
+            RequestFormat::Payload
         } else {
-            Body::Ndjson
+            RequestFormat::Ndjson
         };
         config.pause_file = Some(dir.join("retry-after"));
         if let Some(file) = &options.token_file {
             config.token = Some(read(file)?.into());
         }
         let provider = HttpProvider::new(config, Arc::new(SystemClock));
-        return Ok(Arc::new(provider.map_err(Failure::usage)?));
+        return Ok(Arc::new(provider.map_err(CliError::usage)?));
     }
     if let Some(file) = &target.file {
         let opened = FileProvider::append(file);
-        let failed = |e| Failure::usage(format_args!("--file {}: {e}", file.display()));
+        let failed = |e| CliError::usage(format_args!("--file {}: {e}", file.display()));
         return Ok(Arc::new(opened.map_err(failed)?));
     }
     Ok(Arc::new(FileProvider::stdout()))
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
+fn read(file: &Path) -> Result<String, CliError> {
     let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::usage(format_args!("{}: {e}", file.display())))?;
+        .map_err(|e| CliError::usage(format_args!("{}: {e}", file.display())))?;
     Ok(text.trim_end().to_owned())
 }
 
 #[cfg(feature = "kafka")]
 fn kafka(
     brokers: &str,
-    options: &Options,
+    options: &ProviderOptionArgs,
     env: &Environment,
-) -> Result<Arc<dyn Provider>, Failure> {
+) -> Result<Arc<dyn Provider>, CliError> {
     let mut config = KafkaConfig::new(brokers);
     config.transactions = options.transactions;
     config.security = security(options, env)?;
     for setting in &options.settings {
         let Some((name, value)) = setting.split_once('=') else {
-            return Err(Failure::usage("--set: allowed is NAME=VALUE"));
+            return Err(CliError::usage("--set: allowed is NAME=VALUE"));
         };
         let value = match value.strip_prefix('@') {
             Some(file) => read(file.as_ref())?,
@@ -153,78 +154,78 @@ fn kafka(
         config.settings.insert(name.to_owned(), value);
     }
     Ok(Arc::new(
-        KafkaProvider::new(config).map_err(Failure::usage)?,
+        KafkaProvider::new(config).map_err(CliError::usage)?,
     ))
 }
 
 /// A value of the command line, with what it refers to in place. Errors name no value.
 #[cfg(feature = "kafka")]
-fn replaced(argument: &str, value: &str, env: &Environment) -> Result<String, Failure> {
+fn replaced(argument: &str, value: &str, env: &Environment) -> Result<String, CliError> {
     let replaced = substitute(value, env);
-    let refused = |e| Failure::usage(format_args!("{argument}: {e}"));
+    let refused = |e| CliError::usage(format_args!("{argument}: {e}"));
     Ok(replaced
         .map_err(refused)?
         .unwrap_or_else(|| value.to_owned()))
 }
 
 #[cfg(feature = "kafka")]
-fn security(options: &Options, env: &Environment) -> Result<Security, Failure> {
-    let tls = options.tls.then(|| Tls {
-        ca: options.ca.clone().map(Pem::File),
+fn security(options: &ProviderOptionArgs, env: &Environment) -> Result<KafkaSecurity, CliError> {
+    let tls = options.tls.then(|| KafkaTlsConfig {
+        ca: options.ca.clone().map(PemSource::File),
         identity: options
             .cert
             .clone()
             .zip(options.key.clone())
-            .map(|(certificate, key)| Identity {
-                certificate: Pem::File(certificate),
-                key: Pem::File(key),
+            .map(|(certificate, key)| ClientIdentity {
+                certificate: PemSource::File(certificate),
+                key: PemSource::File(key),
                 key_password: None,
             }),
-        ..Tls::default()
+        ..KafkaTlsConfig::default()
     });
     let mechanism = match options.sasl {
         None if options.user.is_some() || options.oauth_token_file.is_some() => {
-            return Err(Failure::usage(
+            return Err(CliError::usage(
                 "--user, --password and --oauth-token-file need --sasl",
             ));
         }
-        None => return Ok(Security { tls, sasl: None }),
+        None => return Ok(KafkaSecurity { tls, sasl: None }),
         Some(SaslName::Oauthbearer) => {
             let Some(file) = options.oauth_token_file.clone() else {
-                return Err(Failure::usage(
+                return Err(CliError::usage(
                     "--sasl oauthbearer needs --oauth-token-file",
                 ));
             };
-            let sasl = Some(Sasl::Token { file });
-            return Ok(Security { tls, sasl });
+            let sasl = Some(SaslConfig::Token { file });
+            return Ok(KafkaSecurity { tls, sasl });
         }
-        Some(SaslName::Plain) => Mechanism::Plain,
-        Some(SaslName::ScramSha256) => Mechanism::ScramSha256,
-        Some(SaslName::ScramSha512) => Mechanism::ScramSha512,
+        Some(SaslName::Plain) => SaslMechanism::Plain,
+        Some(SaslName::ScramSha256) => SaslMechanism::ScramSha256,
+        Some(SaslName::ScramSha512) => SaslMechanism::ScramSha512,
     };
     let (Some(user), Some(password)) = (&options.user, &options.password) else {
-        return Err(Failure::usage("--sasl needs --user and --password"));
+        return Err(CliError::usage("--sasl needs --user and --password"));
     };
     if !password.contains("${") {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "--password: allowed is a reference, '${NAME}' or '${file:/path}': others on this machine can read a command line",
         ));
     }
-    let sasl = Some(Sasl::Password {
+    let sasl = Some(SaslConfig::Password {
         mechanism,
         user: user.clone(),
         password: replaced("--password", password, env)?.into(),
     });
-    Ok(Security { tls, sasl })
+    Ok(KafkaSecurity { tls, sasl })
 }
 
 #[cfg(not(feature = "kafka"))]
 fn kafka(
     brokers: &str,
-    _options: &Options,
+    _options: &ProviderOptionArgs,
     _env: &Environment,
-) -> Result<Arc<dyn Provider>, Failure> {
-    Err(Failure::usage(format_args!(
+) -> Result<Arc<dyn Provider>, CliError> {
+    Err(CliError::usage(format_args!(
         "--kafka {brokers}: this program was built without Kafka"
     ))
     .hint("build it with the feature `kafka`"))

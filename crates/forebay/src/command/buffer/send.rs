@@ -10,27 +10,27 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use forebay_buffer::{
-    Buffer, BufferConfig, Closing, Message, Mode, Overflow, Provider, Receipt, StdEnv, SyncMode,
-    Topic, WriteError,
+    AppendReceipt, Buffer, BufferConfig, BufferMode, CloseMode, Message, OverflowPolicy, Provider,
+    StdEnv, SyncPolicy, Topic, WriteError,
 };
 use forebay_model::words::counted;
-use forebay_model::{ByteSize, Span};
+use forebay_model::{ByteSize, HumanDuration};
 
-use super::Place;
-use super::input::{Format, Incoming, Input, Problem};
-use super::provider::{Options, Target, build};
-use super::status::Status;
+use super::BufferArgs;
+use super::input::{IncomingMessage, InputError, InputFormat, InputReader};
+use super::provider::{ProviderArgs, ProviderOptionArgs, build};
+use super::status::BufferStatus;
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::signals::StopSignals;
 use crate::terminal;
 
 /// Messages that are handed over together, at most.
-const TOGETHER: usize = 1_000;
+const BATCH_MESSAGES_MAX: usize = 1_000;
 /// How often the status is noted.
-const STATUS_EVERY: Duration = Duration::from_secs(1);
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Batches that are handed over and not yet accepted.
-const UNDER_WAY: usize = 64;
+const IN_FLIGHT_BATCHES_MAX: usize = 64;
 
 /// Reads messages from standard input or a FIFO, has them on disk, and delivers them.
 ///
@@ -43,13 +43,13 @@ Examples:
   tail -F app.log | forebay buffer send --topic app --dir ./buffer --kafka localhost:9092
   forebay buffer send --format ndjson --dir ./buffer --http https://example.com/in --token-file ./token < events.ndjson
   mkfifo ./fifo; forebay buffer send --topic app --dir ./buffer --kafka localhost:9092 --input ./fifo --transactions")]
-pub(crate) struct Args {
+pub(crate) struct BufferSendArgs {
     /// Topic of the messages that name none
     #[arg(long)]
     topic: Option<String>,
     /// What the input looks like
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: InputFormat,
     /// A file or FIFO to read instead of standard input
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long)]
     skip_invalid: bool,
     #[command(flatten)]
-    common: Common,
+    common: BufferCommonArgs,
 }
 
 /// Delivers what waits in a buffer, and ends.
@@ -65,19 +65,19 @@ pub(crate) struct Args {
 #[command(after_help = "\
 Examples:
   forebay buffer drain --dir ./buffer --kafka localhost:9092")]
-pub(crate) struct Drain {
+pub(crate) struct BufferDrainArgs {
     #[command(flatten)]
-    common: Common,
+    common: BufferCommonArgs,
 }
 
 #[derive(Debug, clap::Args)]
-struct Common {
+struct BufferCommonArgs {
     #[command(flatten)]
-    place: Place,
+    place: BufferArgs,
     #[command(flatten)]
-    target: Target,
+    target: ProviderArgs,
     #[command(flatten)]
-    options: Options,
+    options: ProviderOptionArgs,
     /// When messages go through the disk
     #[arg(long, value_enum, default_value_t)]
     mode: ModeName,
@@ -92,13 +92,13 @@ struct Common {
     overflow: OverflowName,
     /// How long a message may wait before it is dropped
     #[arg(long, value_name = "TIME")]
-    max_age: Option<Span>,
+    max_age: Option<HumanDuration>,
     /// How often a message that is refused for good is tried before it is set aside
     #[arg(long, value_name = "N", default_value_t = 3)]
     attempts: u32,
     /// How long to deliver at the end
     #[arg(long, value_name = "TIME", default_value = "30s")]
-    drain: Span,
+    drain: HumanDuration,
 }
 
 /// See `BufferMode`.
@@ -139,36 +139,36 @@ enum OverflowName {
     Refuse,
 }
 
-impl Common {
+impl BufferCommonArgs {
     fn config(&self) -> BufferConfig {
         BufferConfig {
             mode: match self.mode {
-                ModeName::Always => Mode::Always,
-                ModeName::OnError => Mode::OnError,
-                ModeName::Block => Mode::Block,
-                ModeName::Error => Mode::Error,
+                ModeName::Always => BufferMode::Always,
+                ModeName::OnError => BufferMode::OnError,
+                ModeName::Block => BufferMode::Block,
+                ModeName::Error => BufferMode::Error,
             },
             sync: match self.sync {
-                SyncName::Disk => SyncMode::Disk,
-                SyncName::Cache => SyncMode::Cache,
-                SyncName::None => SyncMode::None,
+                SyncName::Disk => SyncPolicy::Disk,
+                SyncName::Cache => SyncPolicy::Cache,
+                SyncName::None => SyncPolicy::None,
             },
             max_bytes: self.max_bytes.0,
             overflow: match self.overflow {
-                OverflowName::Block => Overflow::Block(Duration::from_secs(365 * 86_400)),
-                OverflowName::DropOldest => Overflow::DropOldest,
-                OverflowName::Refuse => Overflow::Refuse,
+                OverflowName::Block => OverflowPolicy::Block(Duration::from_secs(365 * 86_400)),
+                OverflowName::DropOldest => OverflowPolicy::DropOldest,
+                OverflowName::Refuse => OverflowPolicy::Reject,
             },
             max_age: self.max_age.map(|age| age.0),
             attempts: self.attempts,
-            ..BufferConfig::new(self.place.log())
+            ..BufferConfig::new(self.place.log_dir())
         }
     }
 
-    fn open(&self, env: &Environment) -> Result<(Buffer, Arc<dyn Provider>), Failure> {
+    fn open(&self, env: &Environment) -> Result<(Buffer, Arc<dyn Provider>), CliError> {
         let provider = build(&self.target, &self.options, &self.place.dir, env)?;
         let opened = Buffer::open_in(Arc::new(StdEnv::new()), self.config(), provider.clone());
-        let buffer = opened.map_err(Failure::new)?;
+        let buffer = opened.map_err(CliError::new)?;
         if !buffer.recovery().is_clean() {
             terminal::note(
                 "the buffer's files were damaged; `forebay buffer stat` tells what is lost",
@@ -178,7 +178,7 @@ impl Common {
     }
 
     /// Delivers what waits, and notes the status each second meanwhile.
-    fn close(&self, buffer: &Buffer, provider: &str) -> Result<(), Failure> {
+    fn close(&self, buffer: &Buffer, provider: &str) -> Result<(), CliError> {
         let dir = &self.place.dir;
         let (end, ended) = mpsc::sync_channel::<()>(0);
         let closed = std::thread::scope(|scope| {
@@ -186,71 +186,73 @@ impl Common {
                 let mut before = None;
                 loop {
                     let now = buffer.stats();
-                    Status::of(provider, &now, before.as_ref()).write(dir);
+                    BufferStatus::from_stats(provider, &now, before.as_ref()).write(dir);
                     before = Some(now);
-                    let waited = ended.recv_timeout(STATUS_EVERY);
+                    let waited = ended.recv_timeout(STATUS_INTERVAL);
                     if waited != Err(mpsc::RecvTimeoutError::Timeout) {
                         return;
                     }
                 }
             });
-            let closed = buffer.close(Closing::Drain(self.drain.0));
+            let closed = buffer.close(CloseMode::Drain(self.drain.0));
             drop(end);
             closed
         });
         match &closed {
-            Err(WriteError::Undelivered { cause, .. }) => Status::leave(dir, cause),
-            _ => Status::remove(dir),
+            Err(WriteError::Undelivered { cause, .. }) => {
+                BufferStatus::write_undelivered(dir, cause)
+            }
+            _ => BufferStatus::remove(dir),
         }
         closed.map_err(|e| {
-            Failure::new(e).hint("what is left is on disk: `forebay buffer drain` delivers it")
+            CliError::new(e).hint("what is left is on disk: `forebay buffer drain` delivers it")
         })
     }
 }
 
 /// What ended the work.
-enum End {
-    Input(Result<(), Failure>),
+enum StopCause {
+    Input(Result<(), CliError>),
     Signal(&'static str),
 }
 
 /// Runs `send`.
-pub(crate) fn run(args: Args, env: &Environment) -> Result<(), Failure> {
+pub(crate) fn run(args: BufferSendArgs, env: &Environment) -> Result<(), CliError> {
     let source = open_input(args.input.as_deref())?;
     let (buffer, provider) = args.common.open(env)?;
-    let topics = Topics::new(buffer.clone(), args.topic.as_deref())?;
+    let topics = TopicCache::new(buffer.clone(), args.topic.as_deref())?;
     let (format, skip) = (args.format, args.skip_invalid);
     let max = args.common.config().max_message_bytes;
     let name = provider.name().to_owned();
-    let end = until_the_end(&args.common.place.dir, &name, &buffer, move || {
-        let input = Input::new(BufReader::with_capacity(1 << 20, source), format, max);
+    let end = run_with_signals(&args.common.place.dir, &name, &buffer, move || {
+        let input = InputReader::new(BufReader::with_capacity(1 << 20, source), format, max);
         feed(input, topics, skip)
     })?;
-    if let End::Signal(signal) = &end {
+    if let StopCause::Signal(signal) = &end {
         terminal::note(format_args!("{signal}: delivering what waits"));
     }
     let closed = args.common.close(&buffer, &name);
     match end {
-        End::Input(Err(failure)) => Err(failure),
+        StopCause::Input(Err(failure)) => Err(failure),
         _ => closed,
     }
 }
 
 /// Runs `drain`.
-pub(crate) fn drain(args: &Drain, env: &Environment) -> Result<(), Failure> {
+pub(crate) fn drain(args: &BufferDrainArgs, env: &Environment) -> Result<(), CliError> {
     let (buffer, provider) = args.common.open(env)?;
-    let before: u64 = buffer.stats().lanes.iter().map(|l| l.waiting).sum();
+    let before: u64 = buffer.stats().partitions.iter().map(|l| l.waiting).sum();
     args.common.close(&buffer, provider.name())?;
     let messages = counted(before, "message");
     terminal::note(format_args!("{messages} delivered or set aside"));
     Ok(())
 }
 
-fn open_input(path: Option<&Path>) -> Result<Box<dyn Read + Send>, Failure> {
+fn open_input(path: Option<&Path>) -> Result<Box<dyn Read + Send>, CliError> {
     let Some(path) = path else {
         return Ok(Box::new(io::stdin()));
     };
-    let failed = |e| Failure::usage(format_args!("--input {}: {e}", path.display()));
+    let failed = |e| CliError::usage(format_args!("--input {}: {e}", path.display()));
     let is_fifo = std::fs::metadata(path)
         .map_err(failed)?
         .file_type()
@@ -266,38 +268,38 @@ fn open_input(path: Option<&Path>) -> Result<Box<dyn Read + Send>, Failure> {
 
 /// Runs the work on a thread, notes the status each second, and hears signals. A thread that waits
 /// for input can't be ended: it ends with the process.
-fn until_the_end(
+fn run_with_signals(
     dir: &Path,
     provider: &str,
     buffer: &Buffer,
-    work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
-) -> Result<End, Failure> {
-    let (tell, done) = tokio::sync::oneshot::channel();
+    work: impl FnOnce() -> Result<(), CliError> + Send + 'static,
+) -> Result<StopCause, CliError> {
+    let (result_sender, done) = tokio::sync::oneshot::channel();
     let feeder = std::thread::Builder::new().name("input".to_owned());
     let started = feeder.spawn(move || {
         // Nobody listens any more: a signal was faster.
-        drop(tell.send(work()));
+        drop(result_sender.send(work()));
     });
-    started.map_err(|e| Failure::new(format_args!("can't start a thread: {e}")))?;
+    started.map_err(|e| CliError::new(format_args!("can't start a thread: {e}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start a runtime: {e}")))?;
+    let runtime = runtime.map_err(|e| CliError::new(format_args!("can't start a runtime: {e}")))?;
     runtime.block_on(async {
         let mut signals = StopSignals::catch()?;
-        let mut tick = tokio::time::interval(STATUS_EVERY);
+        let mut tick = tokio::time::interval(STATUS_INTERVAL);
         let mut before = None;
         let mut done = done;
         loop {
             tokio::select! {
                 ended = &mut done => {
-                    let ended = ended.unwrap_or_else(|_| Err(Failure::new("the input's thread has panicked")));
-                    return Ok(End::Input(ended));
+                    let ended = ended.unwrap_or_else(|_| Err(CliError::new("the input's thread has panicked")));
+                    return Ok(StopCause::Input(ended));
                 }
-                signal = signals.next() => return Ok(End::Signal(signal)),
+                signal = signals.next() => return Ok(StopCause::Signal(signal)),
                 _ = tick.tick() => {
                     let now = buffer.stats();
-                    Status::of(provider, &now, before.as_ref()).write(dir);
+                    BufferStatus::from_stats(provider, &now, before.as_ref()).write(dir);
                     before = Some(now);
                 }
             }
@@ -306,19 +308,19 @@ fn until_the_end(
 }
 
 /// Topics that were written to.
-struct Topics {
+struct TopicCache {
     buffer: Buffer,
     default: Option<Topic>,
-    known: HashMap<Arc<str>, Topic>,
+    opened: HashMap<Arc<str>, Topic>,
 }
 
-impl Topics {
-    fn new(buffer: Buffer, default: Option<&str>) -> Result<Self, Failure> {
+impl TopicCache {
+    fn new(buffer: Buffer, default: Option<&str>) -> Result<Self, CliError> {
         let default = default.map(|name| buffer.topic(name)).transpose();
         Ok(Self {
-            default: default.map_err(Failure::usage)?,
+            default: default.map_err(CliError::usage)?,
             buffer,
-            known: HashMap::new(),
+            opened: HashMap::new(),
         })
     }
 
@@ -327,17 +329,17 @@ impl Topics {
             let missing = "it names no topic, and --topic is not given";
             return self.default.clone().ok_or_else(|| missing.to_owned());
         };
-        if let Some(topic) = self.known.get(name) {
+        if let Some(topic) = self.opened.get(name) {
             return Ok(topic.clone());
         }
         let topic = self.buffer.topic(name).map_err(|e| e.to_string())?;
-        self.known.insert(name.clone(), topic.clone());
+        self.opened.insert(name.clone(), topic.clone());
         Ok(topic)
     }
 }
 
 /// Messages of one topic that came one after another.
-struct Batch {
+struct InputBatch {
     topic: Option<Arc<str>>,
     messages: Vec<Message>,
 }
@@ -345,91 +347,94 @@ struct Batch {
 /// Reads until the end. One thread parses, this one hands over what it has found by then: so a
 /// message never waits for the next one.
 fn feed<R: io::BufRead + Send + 'static>(
-    input: Input<R>,
-    mut topics: Topics,
+    input: InputReader<R>,
+    mut topics: TopicCache,
     skip: bool,
-) -> Result<(), Failure> {
-    let (give, take) = mpsc::sync_channel(4 * TOGETHER);
+) -> Result<(), CliError> {
+    let (sender, receiver) = mpsc::sync_channel(4 * BATCH_MESSAGES_MAX);
     let parser = std::thread::Builder::new().name("parser".to_owned());
     // It may wait for input when there is nobody left to give it to: it ends with the process.
-    let started = parser.spawn(move || parse(input, &give));
-    started.map_err(|e| Failure::new(format_args!("can't start a thread: {e}")))?;
-    let mut receipts: VecDeque<Receipt> = VecDeque::new();
+    let started = parser.spawn(move || parse(input, &sender));
+    started.map_err(|e| CliError::new(format_args!("can't start a thread: {e}")))?;
+    let mut receipts: VecDeque<AppendReceipt> = VecDeque::new();
     let mut ended = Ok(());
-    while let Ok(first) = take.recv() {
-        let mut batch: Option<Batch> = None;
-        for next in std::iter::once(first).chain(take.try_iter().take(TOGETHER - 1)) {
+    while let Ok(first) = receiver.recv() {
+        let mut batch: Option<InputBatch> = None;
+        for next in std::iter::once(first).chain(receiver.try_iter().take(BATCH_MESSAGES_MAX - 1)) {
             match next {
                 Ok((topic, message)) => {
                     if batch.as_ref().is_some_and(|b| b.topic != topic) {
-                        hand_over(&mut topics, batch.take(), &mut receipts)?;
+                        enqueue_batch(&mut topics, batch.take(), &mut receipts)?;
                     }
                     let messages = Vec::new();
-                    let batch = batch.get_or_insert_with(|| Batch { topic, messages });
+                    let batch = batch.get_or_insert_with(|| InputBatch { topic, messages });
                     batch.messages.push(message);
                 }
-                Err(Problem::Invalid(problem)) if skip => {
+                Err(InputError::Invalid(problem)) if skip => {
                     terminal::note(format_args!("left out: {problem}"));
                 }
                 Err(problem) => {
-                    ended = Err(failure(problem));
+                    ended = Err(input_failure(problem));
                     break;
                 }
             }
         }
-        hand_over(&mut topics, batch, &mut receipts)?;
+        enqueue_batch(&mut topics, batch, &mut receipts)?;
         if ended.is_err() {
             break;
         }
     }
     for receipt in receipts {
-        receipt.wait().map_err(Failure::new)?;
+        receipt.wait().map_err(CliError::new)?;
     }
     ended
 }
 
-fn parse<R: io::BufRead>(mut input: Input<R>, give: &mpsc::SyncSender<Result<Incoming, Problem>>) {
+fn parse<R: io::BufRead>(
+    mut input: InputReader<R>,
+    sender: &mpsc::SyncSender<Result<IncomingMessage, InputError>>,
+) {
     loop {
         let next = match input.next() {
             Ok(None) => return,
             Ok(Some(message)) => Ok(message),
             Err(problem) => Err(problem),
         };
-        let last = matches!(next, Err(Problem::Broken(_)));
-        if give.send(next).is_err() || last {
+        let last = matches!(next, Err(InputError::Broken(_)));
+        if sender.send(next).is_err() || last {
             return;
         }
     }
 }
 
-fn failure(problem: Problem) -> Failure {
+fn input_failure(problem: InputError) -> CliError {
     match problem {
-        Problem::Invalid(problem) => {
-            Failure::new(problem).hint("--skip-invalid leaves such messages out")
+        InputError::Invalid(problem) => {
+            CliError::new(problem).hint("--skip-invalid leaves such messages out")
         }
-        Problem::Broken(error) => Failure::new(format_args!("can't read the input: {error}")),
+        InputError::Broken(error) => CliError::new(format_args!("can't read the input: {error}")),
     }
 }
 
-fn hand_over(
-    topics: &mut Topics,
-    batch: Option<Batch>,
-    receipts: &mut VecDeque<Receipt>,
-) -> Result<(), Failure> {
+fn enqueue_batch(
+    topics: &mut TopicCache,
+    batch: Option<InputBatch>,
+    receipts: &mut VecDeque<AppendReceipt>,
+) -> Result<(), CliError> {
     let Some(batch) = batch else {
         return Ok(());
     };
-    let topic = topics.find(batch.topic.as_ref()).map_err(Failure::new)?;
+    let topic = topics.find(batch.topic.as_ref()).map_err(CliError::new)?;
     receipts.push_back(
         topic
             .hand_over_blocking(&batch.messages)
-            .map_err(Failure::new)?,
+            .map_err(CliError::new)?,
     );
-    while receipts.len() > UNDER_WAY {
+    while receipts.len() > IN_FLIGHT_BATCHES_MAX {
         let Some(oldest) = receipts.pop_front() else {
             break;
         };
-        oldest.wait().map_err(Failure::new)?;
+        oldest.wait().map_err(CliError::new)?;
     }
     Ok(())
 }

@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use forebay_buffer::{LaneStats, ProviderState, Stats};
+use forebay_buffer::{BufferStats, PartitionStats, ProviderHealth};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use crate::cli_error::CliError;
 
 /// The file's name in the buffer's directory.
-const NAME: &str = "status.json";
+const STATUS_FILE: &str = "status.json";
 /// A status that is older is of a process that has ended.
 const FRESH_MS: i64 = 5_000;
 
 /// Figures at a moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Status {
+pub(super) struct BufferStatus {
     pub(super) pid: u32,
     pub(super) at_ms: i64,
     pub(super) provider: String,
@@ -28,13 +28,13 @@ pub(super) struct Status {
     /// The reason for which the process before left messages behind, as long as there are some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_error: Option<String>,
-    pub(super) lanes: Vec<Lane>,
+    pub(super) lanes: Vec<PartitionStatus>,
 }
 
 /// Figures of a lane.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Lane {
+pub(super) struct PartitionStatus {
     pub(super) lane: String,
     pub(super) state: String,
     pub(super) error: Option<String>,
@@ -51,36 +51,44 @@ pub(super) struct Lane {
     pub(super) delivered_per_second: f64,
 }
 
-impl Lane {
-    fn of(lane: &LaneStats, now: &Stats, before: Option<&Stats>) -> Self {
-        let rates = before.and_then(|b| now.rates_since(b, &lane.lane));
-        let (state, error) = match &lane.provider {
-            ProviderState::Unknown => ("idle", None),
-            ProviderState::Up => ("up", None),
-            ProviderState::Down { error, .. } => ("down", Some(error.clone())),
+impl PartitionStatus {
+    fn from_stats(
+        partition: &PartitionStats,
+        now: &BufferStats,
+        before: Option<&BufferStats>,
+    ) -> Self {
+        let rates = before.and_then(|b| now.rates_since(b, &partition.partition));
+        let (state, error) = match &partition.provider {
+            ProviderHealth::Unknown => ("idle", None),
+            ProviderHealth::Up => ("up", None),
+            ProviderHealth::Down { error, .. } => ("down", Some(error.clone())),
         };
         Self {
-            lane: lane.lane.to_string(),
-            state: if lane.direct { "direct" } else { state }.to_owned(),
+            lane: partition.partition.to_string(),
+            state: if partition.direct { "direct" } else { state }.to_owned(),
             error,
-            waiting: lane.waiting,
-            waiting_bytes: lane.waiting_bytes,
-            in_flight: lane.in_flight,
-            oldest_at_ms: lane.oldest_at_ms,
-            written: lane.written,
-            delivered: lane.delivered,
-            dead: lane.dead,
-            dropped: lane.dropped,
-            lost: lane.lost,
+            waiting: partition.waiting,
+            waiting_bytes: partition.waiting_bytes,
+            in_flight: partition.in_flight,
+            oldest_at_ms: partition.oldest_at_ms,
+            written: partition.written,
+            delivered: partition.delivered,
+            dead: partition.dead,
+            dropped: partition.dropped,
+            lost: partition.lost,
             written_per_second: rates.map_or(0.0, |r| r.written),
             delivered_per_second: rates.map_or(0.0, |r| r.delivered),
         }
     }
 }
 
-impl Status {
+impl BufferStatus {
     /// Of a running buffer.
-    pub(super) fn of(provider: &str, now: &Stats, before: Option<&Stats>) -> Self {
+    pub(super) fn from_stats(
+        provider: &str,
+        now: &BufferStats,
+        before: Option<&BufferStats>,
+    ) -> Self {
         Self {
             pid: std::process::id(),
             at_ms: now.at_ms,
@@ -92,64 +100,72 @@ impl Status {
             dead_letters: now.dead_letters,
             disk_failed: now.disk_failed.clone(),
             last_error: None,
-            lanes: now.lanes.iter().map(|l| Lane::of(l, now, before)).collect(),
+            lanes: now
+                .partitions
+                .iter()
+                .map(|l| PartitionStatus::from_stats(l, now, before))
+                .collect(),
         }
     }
 
     /// Of a directory: what the running process says, or what the disk says when there is none.
-    pub(super) fn read(dir: &Path, now_ms: i64) -> Result<Self, Failure> {
-        let noted = Self::noted(dir).unwrap_or_default();
-        if noted.pid != 0 && now_ms.saturating_sub(noted.at_ms) < FRESH_MS {
-            return Ok(noted);
+    pub(super) fn read(dir: &Path, now_ms: i64) -> Result<Self, CliError> {
+        let recorded = Self::read_file(dir).unwrap_or_default();
+        if recorded.pid != 0 && now_ms.saturating_sub(recorded.at_ms) < FRESH_MS {
+            return Ok(recorded);
         }
-        let told = noted.lanes.iter().find_map(|lane| lane.error.clone());
-        let last_error = noted.last_error.or(told);
-        let look = forebay_buffer::inspect::Inspection::open(&dir.join("log"));
-        let look = look.map_err(|e| Failure::new(e).hint("is it the directory of a buffer?"))?;
-        let (files, file_bytes) = look.files();
-        let lanes = look.lanes();
-        let is_left = lanes.iter().any(|l| l.waiting > 0);
+        let recorded_error = recorded
+            .lanes
+            .iter()
+            .find_map(|partition| partition.error.clone());
+        let last_error = recorded.last_error.or(recorded_error);
+        let inspection = forebay_buffer::inspect::BufferInspection::open(&dir.join("log"));
+        let inspection =
+            inspection.map_err(|e| CliError::new(e).hint("is it the directory of a buffer?"))?;
+        let (files, file_bytes) = inspection.files();
+        let partitions = inspection.partitions();
+        let is_left = partitions.iter().any(|l| l.waiting > 0);
         Ok(Self {
             at_ms: now_ms,
             last_error: last_error.filter(|_| is_left),
             files,
             file_bytes,
-            waiting_bytes: lanes.iter().map(|l| l.waiting_bytes).sum(),
-            dead_letters: look.dead_letters().count() as u64,
-            lanes: lanes
+            waiting_bytes: partitions.iter().map(|l| l.waiting_bytes).sum(),
+            dead_letters: inspection.dead_letters().count() as u64,
+            lanes: partitions
                 .into_iter()
-                .map(|l| Lane {
-                    lane: l.lane.to_string(),
+                .map(|l| PartitionStatus {
+                    lane: l.partition.to_string(),
                     state: "stopped".to_owned(),
                     waiting: l.waiting,
                     waiting_bytes: l.waiting_bytes,
                     oldest_at_ms: l.oldest_at_ms,
                     lost: l.lost,
-                    ..Lane::default()
+                    ..PartitionStatus::default()
                 })
                 .collect(),
             ..Self::default()
         })
     }
 
-    fn noted(dir: &Path) -> Option<Self> {
-        let text = std::fs::read(dir.join(NAME)).ok()?;
+    fn read_file(dir: &Path) -> Option<Self> {
+        let text = std::fs::read(dir.join(STATUS_FILE)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
     /// Notes it for others. A status that can't be written is no reason to stop.
     pub(super) fn write(&self, dir: &Path) {
-        let part = dir.join(format!("{NAME}.part"));
+        let part = dir.join(format!("{STATUS_FILE}.part"));
         let Ok(text) = serde_json::to_vec(self) else {
             return;
         };
         if std::fs::write(&part, text).is_ok() {
-            drop(std::fs::rename(part, dir.join(NAME)));
+            drop(std::fs::rename(part, dir.join(STATUS_FILE)));
         }
     }
 
     /// At an end that leaves messages behind: from now on the disk is asked, which does not know why.
-    pub(super) fn leave(dir: &Path, cause: &str) {
+    pub(super) fn write_undelivered(dir: &Path, cause: &str) {
         let status = Self {
             last_error: Some(cause.to_owned()),
             ..Self::default()
@@ -159,6 +175,6 @@ impl Status {
 
     /// At the end: from now on the disk is asked.
     pub(super) fn remove(dir: &Path) {
-        drop(std::fs::remove_file(dir.join(NAME)));
+        drop(std::fs::remove_file(dir.join(STATUS_FILE)));
     }
 }

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use forebay_pull::Selection;
-use forebay_pull::definition::Definition;
-use forebay_pull::state::{DeadLetter, State};
+use forebay_pull::ReplaySelection;
+use forebay_pull::definition::JobDefinition;
+use forebay_pull::state::{JobDeadLetter, JobState};
 use tokio::runtime::Runtime;
 
-use super::{FileArgs, Output, read, runtime};
+use super::{JobFileArgs, JobOutputArgs, read, runtime};
+use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::terminal;
 
 /// Characters of an error in the list.
@@ -19,12 +19,12 @@ const SHOWN: usize = 100;
 ///
 /// `forebay dead … --job FILE` is the same.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum JobDeadLetterCommand {
     /// Lists them
     #[command(visible_alias = "list")]
     Ls {
         #[command(flatten)]
-        job: FileArgs,
+        job: JobFileArgs,
         /// As JSON, one object a line, with the records themselves
         #[arg(long)]
         json: bool,
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// Shows one, with the record
     Show {
         #[command(flatten)]
-        job: FileArgs,
+        job: JobFileArgs,
         /// Its number
         id: u64,
         /// As JSON
@@ -48,25 +48,25 @@ pub(crate) enum Command {
     /// Puts them through again, each from the stage where it failed
     Replay {
         #[command(flatten)]
-        job: FileArgs,
+        job: JobFileArgs,
         #[command(flatten)]
-        which: Which,
+        which: JobSelectionArgs,
         #[command(flatten)]
-        output: Output,
+        output: JobOutputArgs,
     },
     /// Drops them for good
     Drop {
         #[command(flatten)]
-        job: FileArgs,
+        job: JobFileArgs,
         #[command(flatten)]
-        which: Which,
+        which: JobSelectionArgs,
     },
 }
 
 /// Which of them.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Which {
+pub(crate) struct JobSelectionArgs {
     /// Their numbers
     #[arg(value_name = "ID")]
     ids: Vec<u64>,
@@ -76,101 +76,107 @@ pub(crate) struct Which {
 }
 
 /// Runs it.
-pub(super) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+pub(super) fn run(command: JobDeadLetterCommand, env: Environment) -> Result<(), CliError> {
     match command {
-        Command::Ls {
+        JobDeadLetterCommand::Ls {
             job,
             json,
             after,
             limit,
         } => list(&job, json, after, limit, &env),
-        Command::Show { job, id, json } => show(&job, id, json, &env),
-        Command::Replay { job, which, output } => replay_with(&job, which.ids, &output, env),
-        Command::Drop { job, which } => discard(&job, which.ids, &env),
+        JobDeadLetterCommand::Show { job, id, json } => show(&job, id, json, &env),
+        JobDeadLetterCommand::Replay { job, which, output } => {
+            replay_with(&job, which.ids, &output, env)
+        }
+        JobDeadLetterCommand::Drop { job, which } => discard(&job, which.ids, &env),
     }
 }
 
 /// `replay`; no id stands for all.
-pub(crate) fn replay(job: &FileArgs, ids: Vec<u64>, env: Environment) -> Result<(), Failure> {
-    replay_with(job, ids, &Output::default(), env)
+pub(crate) fn replay(job: &JobFileArgs, ids: Vec<u64>, env: Environment) -> Result<(), CliError> {
+    replay_with(job, ids, &JobOutputArgs::default(), env)
 }
 
 fn replay_with(
-    job: &FileArgs,
+    job: &JobFileArgs,
     ids: Vec<u64>,
-    output: &Output,
+    output: &JobOutputArgs,
     env: Environment,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let definition = read(&job.file, &env)?;
-    all_there(&look(&definition)?, &ids)?;
+    check_ids_exist(&open_state(&definition)?, &ids)?;
     let selection = if ids.is_empty() {
-        Selection::All
+        ReplaySelection::All
     } else {
-        Selection::Ids(ids)
+        ReplaySelection::Ids(ids)
     };
     super::replay(&definition, &selection, output, env)
 }
 
 /// `drop`; no id stands for all.
-pub(crate) fn discard(job: &FileArgs, ids: Vec<u64>, env: &Environment) -> Result<(), Failure> {
-    let state = look(&read(&job.file, env)?)?;
-    all_there(&state, &ids)?;
+pub(crate) fn discard(job: &JobFileArgs, ids: Vec<u64>, env: &Environment) -> Result<(), CliError> {
+    let state = open_state(&read(&job.file, env)?)?;
+    check_ids_exist(&state, &ids)?;
     let ids = Some(ids).filter(|ids| !ids.is_empty());
-    let dropped = runtime()?.block_on(state.drop_dead(ids));
-    let dropped = dropped.map_err(Failure::new)?;
+    let dropped = runtime()?.block_on(state.drop_dead_letters(ids));
+    let dropped = dropped.map_err(CliError::new)?;
     terminal::line(format_args!("{dropped} dropped"))
 }
 
 /// Each of these numbers is one of a letter.
-fn all_there(state: &State, ids: &[u64]) -> Result<(), Failure> {
+fn check_ids_exist(state: &JobState, ids: &[u64]) -> Result<(), CliError> {
     let runtime = runtime()?;
     for &id in ids {
-        letter(&runtime, state, id)?;
+        find_dead_letter(&runtime, state, id)?;
     }
     Ok(())
 }
 
-fn letter(runtime: &Runtime, state: &State, id: u64) -> Result<DeadLetter, Failure> {
-    let letter = runtime.block_on(state.dead_letter(id));
-    letter.map_err(Failure::new)?.ok_or_else(|| {
-        Failure::new(format_args!("there is no dead letter {id}"))
+fn find_dead_letter(
+    runtime: &Runtime,
+    state: &JobState,
+    id: u64,
+) -> Result<JobDeadLetter, CliError> {
+    let dead_letter = runtime.block_on(state.dead_letter(id));
+    dead_letter.map_err(CliError::new)?.ok_or_else(|| {
+        CliError::new(format_args!("there is no dead letter {id}"))
             .hint("`forebay job dead ls FILE` lists them")
     })
 }
 
-fn look(definition: &Definition) -> Result<State, Failure> {
-    State::look(&definition.state_dir()).map_err(Failure::new)
+fn open_state(definition: &JobDefinition) -> Result<JobState, CliError> {
+    JobState::inspect(&definition.state_dir()).map_err(CliError::new)
 }
 
 /// `ls`.
 pub(crate) fn list(
-    job: &FileArgs,
+    job: &JobFileArgs,
     json: bool,
     after: u64,
     limit: u32,
     env: &Environment,
-) -> Result<(), Failure> {
-    let state = look(&read(&job.file, env)?)?;
-    let page = runtime()?.block_on(state.dead(after, limit));
-    let page = page.map_err(Failure::new)?;
-    for letter in &page.letters {
+) -> Result<(), CliError> {
+    let state = open_state(&read(&job.file, env)?)?;
+    let page = runtime()?.block_on(state.dead_letters(after, limit));
+    let page = page.map_err(CliError::new)?;
+    for dead_letter in &page.dead_letters {
         if json {
-            terminal::line(to_json(letter)?)?;
+            terminal::line(to_json(dead_letter)?)?;
         } else {
-            let error: String = letter.error.chars().take(SHOWN).collect();
-            let DeadLetter {
+            let error: String = dead_letter.error.chars().take(SHOWN).collect();
+            let JobDeadLetter {
                 id,
                 at,
                 stage,
                 origin,
                 ..
-            } = letter;
+            } = dead_letter;
             terminal::line(format_args!(
                 "{id:>6}  {at}  {stage:<10}  {origin}  {error}"
             ))?;
         }
     }
-    let shown = page.letters.len() as u64;
+    let shown = page.dead_letters.len() as u64;
     if shown < page.total {
         terminal::note(format_args!("{shown} of {}", page.total));
     }
@@ -178,31 +184,38 @@ pub(crate) fn list(
 }
 
 /// `show`.
-pub(crate) fn show(job: &FileArgs, id: u64, json: bool, env: &Environment) -> Result<(), Failure> {
-    let state = look(&read(&job.file, env)?)?;
-    let letter = letter(&runtime()?, &state, id)?;
+pub(crate) fn show(
+    job: &JobFileArgs,
+    id: u64,
+    json: bool,
+    env: &Environment,
+) -> Result<(), CliError> {
+    let state = open_state(&read(&job.file, env)?)?;
+    let dead_letter = find_dead_letter(&runtime()?, &state, id)?;
     if json {
-        return terminal::line(to_json(&letter)?);
+        return terminal::line(to_json(&dead_letter)?);
     }
     let mut out = String::new();
-    let status = letter.status.map_or("none".to_owned(), |s| s.to_string());
+    let status = dead_letter
+        .status
+        .map_or("none".to_owned(), |s| s.to_string());
     // Writing to a String can't fail.
     _ = writeln!(
         out,
         "number    {}\nat        {}\nfrom      {}\nstage     {}\nrequest   {}\nstatus    {status}\nattempts  {}\nerror     {}\n",
-        letter.id,
-        letter.at,
-        letter.origin,
-        letter.stage,
-        letter.request,
-        letter.attempts,
-        letter.error
+        dead_letter.id,
+        dead_letter.at,
+        dead_letter.origin,
+        dead_letter.stage,
+        dead_letter.request,
+        dead_letter.attempts,
+        dead_letter.error
     );
     terminal::data(out)?;
-    terminal::bytes(&letter.body)?;
+    terminal::bytes(&dead_letter.body)?;
     terminal::line("")
 }
 
-fn to_json(letter: &DeadLetter) -> Result<String, Failure> {
-    serde_json::to_string(letter).map_err(Failure::new)
+fn to_json(dead_letter: &JobDeadLetter) -> Result<String, CliError> {
+    serde_json::to_string(dead_letter).map_err(CliError::new)
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use forebay_flow::kept::{KeptError, KeptStreams};
+use forebay_flow::orphan_streams::{OrphanStreamError, OrphanStreams};
 use forebay_flow::pipeline::LocalLog;
 use forebay_model::words::counted;
 use forebay_model::{SinkKey, SliceKey};
 
+use crate::cli_error::CliError;
 use crate::clock::SystemClock;
-use crate::command::common::Place;
+use crate::command::common::ConfigArgs;
 use crate::config::Environment;
-use crate::failure::Failure;
 use crate::roles::{OpenedData, open_store};
 use crate::terminal;
 
@@ -26,7 +26,7 @@ Examples:
   forebay log deliver --all --data-dir ./data
   forebay log deliver 1/1/my-events/events/2026-11-21T05:01:49.120Z/vol1/2026-11-21T05:01:50.000Z
   forebay log deliver unknown-7 --sink my-events/events")]
-pub(crate) struct Deliver {
+pub(crate) struct LogDeliverArgs {
     /// Names of the streams, as `forebay log ls` shows them
     #[arg(value_name = "STREAM", required_unless_present = "all")]
     streams: Vec<String>,
@@ -38,49 +38,55 @@ pub(crate) struct Deliver {
     #[arg(long, value_name = "SINK")]
     sink: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: ConfigArgs,
 }
 
-impl Deliver {
-    pub(super) fn run(&self, env: Environment) -> Result<(), Failure> {
+impl LogDeliverArgs {
+    pub(super) fn run(&self, env: Environment) -> Result<(), CliError> {
         let loaded = self.place.load(env, Vec::new())?;
-        let sink = self.sink.as_deref().map(sink_of).transpose()?;
+        let sink = self.sink.as_deref().map(parse_sink).transpose()?;
         let dir = loaded.config.data_dir.join(super::FOLDER);
         // Else one would be made.
         if !dir.is_dir() {
-            return Err(Failure::new(format_args!("{}: no log here", dir.display()))
-                .hint("is it the right data directory? --data-dir names another one"));
+            return Err(
+                CliError::new(format_args!("{}: no log here", dir.display()))
+                    .hint("is it the right data directory? --data-dir names another one"),
+            );
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build();
-        let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
+        let runtime = runtime.map_err(|e| CliError::new(format_args!("can't start: {e}")))?;
         runtime.block_on(async {
             let config = &loaded.config;
-            let store = open_store(config, false).map_err(|e| e.failure(config));
+            let store = open_store(config, false).map_err(|e| e.cli_error(config));
             let opened = match store {
                 Ok(store) => OpenedData::open(store, config, &SystemClock).await,
                 Err(failure) => Err(failure),
             };
             let opened = opened.map_err(|e| e.hint("stop the server first, if it runs"))?;
-            let kept = KeptStreams {
+            let unclaimed = OrphanStreams {
                 appender: Arc::new(LocalLog::new(opened.log.clone(), opened.volume.clone())),
                 repo: opened.repo,
                 log: opened.log,
                 volume: opened.volume,
                 clock: Arc::new(SystemClock),
             };
-            let done = self.deliver(&kept, sink.as_ref()).await;
-            kept.log.shutdown();
+            let done = self.deliver(&unclaimed, sink.as_ref()).await;
+            unclaimed.log.shutdown();
             done
         })
     }
 
-    async fn deliver(&self, kept: &KeptStreams, sink: Option<&SinkKey>) -> Result<(), Failure> {
+    async fn deliver(
+        &self,
+        unclaimed: &OrphanStreams,
+        sink: Option<&SinkKey>,
+    ) -> Result<(), CliError> {
         let all;
         let streams = if self.all {
-            all = kept.list().await.map_err(Failure::new)?;
+            all = unclaimed.list().await.map_err(CliError::new)?;
             &all
         } else {
             &self.streams
@@ -92,10 +98,13 @@ impl Deliver {
             let of_stream = || stream.parse::<SliceKey>().ok().map(|slice| slice.file.sink);
             let Some(sink) = sink.cloned().or_else(of_stream) else {
                 let unnamed = format_args!("stream \"{stream}\" names no sink").to_string();
-                return Err(Failure::usage(unnamed).hint("--sink SOURCE/SINK says where it goes"));
+                return Err(CliError::usage(unnamed).hint("--sink SOURCE/SINK says where it goes"));
             };
-            let delivered = kept.deliver(stream, &sink).await.map_err(failure)?;
-            if delivered.again {
+            let delivered = unclaimed
+                .deliver(stream, &sink)
+                .await
+                .map_err(delivery_failure)?;
+            if delivered.already_delivered {
                 terminal::line(format_args!("{stream}: delivered before, deleted now"))?;
                 continue;
             }
@@ -111,26 +120,26 @@ impl Deliver {
     }
 }
 
-fn failure(error: KeptError) -> Failure {
+fn delivery_failure(error: OrphanStreamError) -> CliError {
     let hint = match &error {
-        KeptError::File(forebay_meta::FileError::SinkNotActive(_)) => {
+        OrphanStreamError::File(forebay_meta::FileError::SinkNotActive(_)) => {
             "start the server, define the source and the sink, and stop it again"
         }
-        KeptError::NotFound(_) => {
+        OrphanStreamError::NotFound(_) => {
             "`forebay log ls` lists them; what was delivered is not in the log any more"
         }
-        _ => return Failure::new(error),
+        _ => return CliError::new(error),
     };
-    Failure::new(error).hint(hint)
+    CliError::new(error).hint(hint)
 }
 
-fn sink_of(text: &str) -> Result<SinkKey, Failure> {
+fn parse_sink(text: &str) -> Result<SinkKey, CliError> {
     let full = match text.split('/').count() {
         2 => format!("1/1/{text}"),
         _ => text.to_owned(),
     };
     full.parse().map_err(|_| {
-        Failure::usage(format_args!(
+        CliError::usage(format_args!(
             "--sink is \"{text}\", allowed is SOURCE/SINK or PROJECT/BRANCH/SOURCE/SINK"
         ))
     })

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use forebay_model::Span;
+use forebay_model::HumanDuration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::api::ApiClient;
+use crate::api_client::ApiClient;
+use crate::cli_error::CliError;
 use crate::command::source::{encoded, text};
-use crate::failure::Failure;
 
 /// Sources with what their sinks hold.
 const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 /// The server counts what it takes twice a second.
-const COUNTED: Duration = Duration::from_millis(1100);
+const COUNT_INTERVAL: Duration = Duration::from_millis(1100);
 /// Between two looks at the counts.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A sink's table.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingTable {
     /// Id of the table.
     pub(super) table: String,
     accepted: u64,
@@ -35,7 +35,7 @@ pub(super) struct Pending {
 ///
 /// # Errors
 /// When the server can't be asked.
-pub(super) async fn of(api: &ApiClient, sql: &str) -> Result<Vec<Pending>, Failure> {
+pub(super) async fn lookup(api: &ApiClient, sql: &str) -> Result<Vec<PendingTable>, CliError> {
     let mut all = Vec::new();
     for source in api.list(AGGREGATION, "sources", "sourceId").await? {
         let listed = source.get("sinks").and_then(Value::as_array).cloned();
@@ -45,7 +45,7 @@ pub(super) async fn of(api: &ApiClient, sql: &str) -> Result<Vec<Pending>, Failu
             let path = format!("{AGGREGATION}/{}", encoded(text(&source, "sourceId")));
             sinks = api.list(&path, "sinks", "sinkId").await?;
         }
-        all.extend(sinks.iter().filter_map(Pending::new));
+        all.extend(sinks.iter().filter_map(PendingTable::new));
     }
     if all.iter().any(|p| sql.contains(&p.table)) {
         all.retain(|p| sql.contains(&p.table));
@@ -53,7 +53,7 @@ pub(super) async fn of(api: &ApiClient, sql: &str) -> Result<Vec<Pending>, Failu
     Ok(all)
 }
 
-impl Pending {
+impl PendingTable {
     /// `None` for a sink that is a topic.
     fn new(sink: &Value) -> Option<Self> {
         let table = sink.pointer("/table/tableId")?.as_str()?.to_owned();
@@ -82,12 +82,16 @@ impl Pending {
 ///
 /// # Errors
 /// When the server can't be asked, or it takes longer than `patience`.
-pub(super) async fn wait(api: &ApiClient, sql: &str, patience: Span) -> Result<(), Failure> {
-    let until = Instant::now() + patience.0;
-    sleep(COUNTED).await;
-    let mut wanted = of(api, sql).await?;
+pub(super) async fn wait(
+    api: &ApiClient,
+    sql: &str,
+    timeout: HumanDuration,
+) -> Result<(), CliError> {
+    let until = Instant::now() + timeout.0;
+    sleep(COUNT_INTERVAL).await;
+    let mut wanted = lookup(api, sql).await?;
     loop {
-        let now = of(api, sql).await?;
+        let now = lookup(api, sql).await?;
         wanted.retain(|w| {
             let mut tables = now.iter();
             let same = tables.find(|n| n.table == w.table);
@@ -98,8 +102,8 @@ pub(super) async fn wait(api: &ApiClient, sql: &str, patience: Span) -> Result<(
         };
         if Instant::now() >= until {
             let late = now.iter().find(|n| n.table == late.table).unwrap_or(late);
-            let failure = Failure::new(format_args!(
-                "{} records are still on their way to \"{}\" after {patience}",
+            let failure = CliError::new(format_args!(
+                "{} records are still on their way to \"{}\" after {timeout}",
                 late.in_flight, late.table
             ));
             return Err(match &late.cause {
@@ -107,6 +111,6 @@ pub(super) async fn wait(api: &ApiClient, sql: &str, patience: Span) -> Result<(
                 None => failure,
             });
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -2,40 +2,40 @@
 
 use serde_json::Value;
 
-use super::{Rule, Scope, Setter, Setting, SettingType};
-use crate::handshake::{Handshake, VERIFY_TOKEN_MAX};
+use super::{SettingRule, SettingScope, SettingSetter, SettingSpec, SettingValueType};
+use crate::handshake::{HandshakeKind, VERIFY_TOKEN_MAX};
 use crate::quota::{BYTES_MAX, REQUESTS_MAX};
-use crate::settings::{CompressionType, OnRefused, SyncMode};
-use crate::units::{ByteSize, Span};
+use crate::settings::{CompressionType, RejectionAction, SinkSyncMode};
+use crate::units::{ByteSize, HumanDuration};
 
 /// What the API calls a value that is written so.
 macro_rules! kind {
     (Int) => {
-        SettingType::Int
+        SettingValueType::Int
     };
     (Bool) => {
-        SettingType::Bool
+        SettingValueType::Bool
     };
     (List) => {
-        SettingType::StringList
+        SettingValueType::StringList
     };
     ($text:ident) => {
-        SettingType::String
+        SettingValueType::String
     };
 }
 
 macro_rules! setting {
     (@$scope:ident, $key:expr, $rule:expr, $protected:literal, $setter:ident,
      |$s:ident| $field:expr, $get:expr, |$t:ident, $v:ident| $set:expr, $description:literal) => {
-        Setting {
+        SettingSpec {
             key: $key,
-            scope: Scope::$scope,
+            scope: SettingScope::$scope,
             kind: kind!($setter),
             rule: $rule,
             protected: $protected,
             description: $description,
             get: |$s| $get($field),
-            set: Setter::$setter(|$t, $v| $set),
+            set: SettingSetter::$setter(|$t, $v| $set),
         }
     };
     ($key:literal, $($rest:tt)*) => {
@@ -67,26 +67,26 @@ fn compression_kind(name: &str) -> CompressionType {
     }
 }
 
-fn mode_name(mode: SyncMode) -> &'static str {
+fn mode_name(mode: SinkSyncMode) -> &'static str {
     match mode {
-        SyncMode::Disk => "disk",
-        SyncMode::Cache => "cache",
+        SinkSyncMode::Disk => "disk",
+        SinkSyncMode::Cache => "cache",
     }
 }
 
-fn refused_name(action: OnRefused) -> &'static str {
+fn rejection_action_name(action: RejectionAction) -> &'static str {
     match action {
-        OnRefused::Reject => "reject",
-        OnRefused::DeadLetter => "dead_letter",
+        RejectionAction::Reject => "reject",
+        RejectionAction::DeadLetter => "dead_letter",
     }
 }
 
 /// Sorted by key, which [`super::SettingRegistry::get`] relies on and a test checks.
-pub(super) static SETTINGS: &[Setting] = &[
+pub(super) static SETTINGS: &[SettingSpec] = &[
     setting!(
         @Source,
         "source.handshake.kinds",
-        Rule::ListOf(&Handshake::NAMES),
+        SettingRule::ListOf(&HandshakeKind::NAMES),
         false,
         List,
         |s| s.handshakes.names(),
@@ -97,7 +97,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         @Source,
         "source.handshake.verifyToken",
-        Rule::Chars(VERIFY_TOKEN_MAX),
+        SettingRule::Chars(VERIFY_TOKEN_MAX),
         false,
         Text,
         |s| &s.handshakes.verify_token,
@@ -108,7 +108,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         @Source,
         "source.quota.bytesPerSecond",
-        Rule::Size(ByteSize(0), BYTES_MAX),
+        SettingRule::Size(ByteSize(0), BYTES_MAX),
         true,
         Size,
         |s| s.quota.bytes_per_second,
@@ -119,7 +119,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         @Source,
         "source.quota.requestsPerSecond",
-        Rule::Int(0, REQUESTS_MAX),
+        SettingRule::Int(0, REQUESTS_MAX),
         true,
         Int,
         |s| s.quota.requests_per_second,
@@ -129,7 +129,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.compression.gzip.blockSize",
-        Rule::Size(ByteSize::kb(16), ByteSize::mb(16)),
+        SettingRule::Size(ByteSize::kb(16), ByteSize::mb(16)),
         true,
         Size,
         |s| s.block_size,
@@ -139,7 +139,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.compression.gzip.concurrency",
-        Rule::Any,
+        SettingRule::Any,
         true,
         Int,
         |s| s.inert.gzip_concurrency,
@@ -149,7 +149,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.compression.gzip.implementation",
-        Rule::OneOf(&["standard", "fast", "parallel"]),
+        SettingRule::OneOf(&["standard", "fast", "parallel"]),
         true,
         Text,
         |s| &s.inert.gzip_implementation,
@@ -159,7 +159,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.compression.gzip.level",
-        Rule::OptionalInt(1, 9),
+        SettingRule::OptionalInt(1, 9),
         true,
         Int,
         |s| u64::from(s.compression_level),
@@ -169,7 +169,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.compression.type",
-        Rule::OneOf(&["none", "gzip", "zstd"]),
+        SettingRule::OneOf(&["none", "gzip", "zstd"]),
         true,
         Text,
         |s| compression_name(s.compression),
@@ -179,7 +179,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.encoder.concurrency",
-        Rule::Int(0, 256),
+        SettingRule::Int(0, 256),
         true,
         Int,
         |s| s.inert.encoder_concurrency,
@@ -189,7 +189,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.encoder.type",
-        Rule::OneOf(&["csv"]),
+        SettingRule::OneOf(&["csv"]),
         true,
         Text,
         |s| &s.inert.encoder_type,
@@ -199,7 +199,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.failedChunksThreshold",
-        Rule::Int(1, 100),
+        SettingRule::Int(1, 100),
         true,
         Int,
         |s| s.inert.failed_chunks_threshold,
@@ -209,7 +209,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.inputBuffer",
-        Rule::Size(ByteSize(0), ByteSize::mb(16)),
+        SettingRule::Size(ByteSize(0), ByteSize::mb(16)),
         true,
         Size,
         |s| s.inert.input_buffer,
@@ -219,7 +219,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.maxChunkSize",
-        Rule::Size(ByteSize::kb(64), ByteSize::mb(1)),
+        SettingRule::Size(ByteSize::kb(64), ByteSize::mb(1)),
         true,
         Size,
         |s| s.inert.max_chunk_size,
@@ -229,9 +229,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.sync.checkInterval",
-        Rule::Span(Span::millis(1), Span::secs(30)),
+        SettingRule::Duration(HumanDuration::millis(1), HumanDuration::secs(30)),
         true,
-        Span,
+        Duration,
         |s| s.sync.check_interval,
         shown,
         |s, v| s.sync.check_interval = v,
@@ -239,7 +239,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.sync.compressedBytesTrigger",
-        Rule::Size(ByteSize(100), ByteSize::mb(100)),
+        SettingRule::Size(ByteSize(100), ByteSize::mb(100)),
         true,
         Size,
         |s| s.sync.compressed,
@@ -249,7 +249,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.sync.countTrigger",
-        Rule::Int(1, 1_000_000),
+        SettingRule::Int(1, 1_000_000),
         true,
         Int,
         |s| s.sync.count,
@@ -259,9 +259,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.sync.intervalTrigger",
-        Rule::Span(Span::millis(10), Span::secs(30)),
+        SettingRule::Duration(HumanDuration::millis(10), HumanDuration::secs(30)),
         true,
-        Span,
+        Duration,
         |s| s.sync.interval,
         shown,
         |s, v| s.sync.interval = v,
@@ -269,21 +269,21 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.sync.mode",
-        Rule::OneOf(&["disk", "cache"]),
+        SettingRule::OneOf(&["disk", "cache"]),
         true,
         Text,
         |s| mode_name(s.sync.mode),
         shown,
         |s, v| s.sync.mode = if v == "cache" {
-            SyncMode::Cache
+            SinkSyncMode::Cache
         } else {
-            SyncMode::Disk
+            SinkSyncMode::Disk
         },
         "What an acknowledgement means at least: the record survived fsync (disk), or is in the operating system's cache (cache). A volume whose log syncs (log.sync) always answers after fsync."
     ),
     setting!(
         "local.encoding.sync.uncompressedBytesTrigger",
-        Rule::Size(ByteSize(100), ByteSize::mb(500)),
+        SettingRule::Size(ByteSize(100), ByteSize::mb(500)),
         true,
         Size,
         |s| s.sync.uncompressed,
@@ -293,7 +293,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.sync.wait",
-        Rule::Any,
+        SettingRule::Any,
         false,
         Bool,
         |s| s.sync.wait,
@@ -303,31 +303,31 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.mapping.refused.action",
-        Rule::OneOf(&["reject", "dead_letter"]),
+        SettingRule::OneOf(&["reject", "dead_letter"]),
         false,
         Text,
-        |s| refused_name(s.refused.action),
+        |s| rejection_action_name(s.rejection.action),
         shown,
-        |s, v| s.refused.action = if v == "dead_letter" {
-            OnRefused::DeadLetter
+        |s, v| s.rejection.action = if v == "dead_letter" {
+            RejectionAction::DeadLetter
         } else {
-            OnRefused::Reject
+            RejectionAction::Reject
         },
         "What becomes of a record that the mapping refuses: its sender is told so (reject), or it is accepted and kept with its error (dead_letter)."
     ),
     setting!(
         "local.mapping.refused.deadLettersMax",
-        Rule::Size(ByteSize::kb(1), ByteSize::mb(10 * 1024)),
+        SettingRule::Size(ByteSize::kb(1), ByteSize::mb(10 * 1024)),
         false,
         Size,
-        |s| s.refused.dead_letters_max,
+        |s| s.rejection.dead_letters_max,
         shown,
-        |s, v| s.refused.dead_letters_max = v,
+        |s, v| s.rejection.dead_letters_max = v,
         "Compressed bytes of dead letters on a volume; from there on refused records are rejected until some are replayed or dropped."
     ),
     setting!(
         "local.volume.assignment.count",
-        Rule::Int(1, 100),
+        SettingRule::Int(1, 100),
         true,
         Int,
         |s| s.inert.assignment_count,
@@ -337,7 +337,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.volume.assignment.preferredTypes",
-        Rule::NonEmptyList,
+        SettingRule::NonEmptyList,
         true,
         List,
         |s| s.inert.preferred_types.clone(),
@@ -347,7 +347,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "staging.upload.trigger.count",
-        Rule::Int(1, 10_000_000),
+        SettingRule::Int(1, 10_000_000),
         false,
         Int,
         |s| s.upload.count,
@@ -357,9 +357,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "staging.upload.trigger.interval",
-        Rule::Span(Span::secs(1), Span::mins(30)),
+        SettingRule::Duration(HumanDuration::secs(1), HumanDuration::mins(30)),
         false,
-        Span,
+        Duration,
         |s| s.upload.interval,
         shown,
         |s, v| s.upload.interval = v,
@@ -367,7 +367,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "staging.upload.trigger.size",
-        Rule::Size(ByteSize(100), ByteSize::mb(50)),
+        SettingRule::Size(ByteSize(100), ByteSize::mb(50)),
         false,
         Size,
         |s| s.upload.size,
@@ -377,9 +377,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "target.import.parked.holdBack",
-        Rule::Span(Span::secs(0), Span::hours(24)),
+        SettingRule::Duration(HumanDuration::secs(0), HumanDuration::hours(24)),
         false,
-        Span,
+        Duration,
         |s| s.import.hold_back,
         shown,
         |s, v| s.import.hold_back = v,
@@ -387,7 +387,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "target.import.trigger.count",
-        Rule::Int(1, 10_000_000),
+        SettingRule::Int(1, 10_000_000),
         false,
         Int,
         |s| s.import.count,
@@ -397,9 +397,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "target.import.trigger.expiration",
-        Rule::Span(Span::mins(5), Span::mins(45)),
+        SettingRule::Duration(HumanDuration::mins(5), HumanDuration::mins(45)),
         true,
-        Span,
+        Duration,
         |s| s.import.expiration,
         shown,
         |s, v| s.import.expiration = v,
@@ -407,9 +407,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "target.import.trigger.interval",
-        Rule::Span(Span::secs(1), Span::hours(24)),
+        SettingRule::Duration(HumanDuration::secs(1), HumanDuration::hours(24)),
         false,
-        Span,
+        Duration,
         |s| s.import.interval,
         shown,
         |s, v| s.import.interval = v,
@@ -417,7 +417,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "target.import.trigger.size",
-        Rule::Size(ByteSize(100), ByteSize::mb(500)),
+        SettingRule::Size(ByteSize(100), ByteSize::mb(500)),
         false,
         Size,
         |s| s.import.size,
@@ -427,7 +427,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "target.import.trigger.slicesCount",
-        Rule::Int(1, 200),
+        SettingRule::Int(1, 200),
         true,
         Int,
         |s| s.import.slices,

@@ -3,27 +3,27 @@
 use reqwest::Url;
 use serde_json::Value;
 
-use super::Found;
+use super::DefinitionViolations;
 use crate::definition::{HttpApi, Paging};
 
 /// Statuses that say something else than that a page is not there.
 const NO_END: [u16; 5] = [401, 403, 407, 408, 429];
 
-pub(super) fn check(found: &mut Found, api: &HttpApi) {
-    paging(found, api);
-    until(found, api);
+pub(super) fn check(violations: &mut DefinitionViolations, api: &HttpApi) {
+    paging(violations, api);
+    until(violations, api);
 }
 
-fn paging(found: &mut Found, api: &HttpApi) {
+fn paging(violations: &mut DefinitionViolations, api: &HttpApi) {
     let params: Vec<(&str, &str)> = match &api.paging {
         Paging::Cursor { cursor, param, end } => {
             if cursor.is_empty() {
-                found.add("source.paging.cursor is empty".to_owned());
+                violations.add("source.paging.cursor is empty".to_owned());
             }
-            found.path("source.paging.cursor", cursor);
+            violations.path("source.paging.cursor", cursor);
             for (i, value) in end.iter().enumerate() {
                 if matches!(value, Value::Array(_) | Value::Object(_)) {
-                    found.add(format!(
+                    violations.add(format!(
                         "source.paging.end[{i}] has to be a text, a number, true, false or null"
                     ));
                 }
@@ -36,9 +36,9 @@ fn paging(found: &mut Found, api: &HttpApi) {
         Paging::Page { param, .. } => vec![("param", param)],
         Paging::Next { path } => {
             if path.is_empty() {
-                found.add("source.paging.path is empty".to_owned());
+                violations.add("source.paging.path is empty".to_owned());
             }
-            found.path("source.paging.path", path);
+            violations.path("source.paging.path", path);
             Vec::new()
         }
         Paging::Link => Vec::new(),
@@ -48,13 +48,13 @@ fn paging(found: &mut Found, api: &HttpApi) {
     for (i, (key, name)) in params.iter().enumerate() {
         let at = format!("source.paging.{key}");
         if name.is_empty() {
-            found.add(format!("{at} is empty"));
+            violations.add(format!("{at} is empty"));
         }
         if params.iter().take(i).any(|(_, other)| other == name) {
-            found.add(format!("{at} is \"{name}\", and another parameter too"));
+            violations.add(format!("{at} is \"{name}\", and another parameter too"));
         }
         if api.query.contains_key(*name) {
-            found.add(format!(
+            violations.add(format!(
                 "source.query.{name} is set by {at}: leave one of them out"
             ));
         }
@@ -62,43 +62,45 @@ fn paging(found: &mut Found, api: &HttpApi) {
             .as_ref()
             .is_some_and(|u| u.query_pairs().any(|(n, _)| n == *name));
         if is_in_path {
-            found.add(format!(
+            violations.add(format!(
                 "source.path has the parameter {name}, which is set by {at}: leave one of them out"
             ));
         }
     }
 }
 
-fn until(found: &mut Found, api: &HttpApi) {
+fn until(violations: &mut DefinitionViolations, api: &HttpApi) {
     let until = &api.until;
     let (numbered, repeats) = match &api.paging {
         Paging::Offset { repeats, .. } | Paging::Page { repeats, .. } => (true, *repeats),
         Paging::Cursor { .. } | Paging::Next { .. } | Paging::Link => (false, false),
     };
     if until.no_next && numbered {
-        found.add(
+        violations.add(
             "source.until.noNext never holds: pages by offset and by number name no next one; there are emptyPage, field, status, repeat, pages and records"
                 .to_owned(),
         );
     }
     if until.repeat && repeats {
-        found.add("source.until.repeat contradicts source.paging.repeats".to_owned());
+        violations.add("source.until.repeat contradicts source.paging.repeats".to_owned());
     }
     if let Some(field) = &until.field {
-        found.path("source.until.field", field);
+        violations.path("source.until.field", field);
     }
     match (&until.field, &until.equals) {
-        (None, Some(_)) => found.add("source.until.equals needs source.until.field".to_owned()),
-        (Some(field), _) if field.is_empty() => {
-            found.add("source.until.field is empty".to_owned());
+        (None, Some(_)) => {
+            violations.add("source.until.equals needs source.until.field".to_owned())
         }
-        (_, Some(Value::Array(_) | Value::Object(_))) => found
+        (Some(field), _) if field.is_empty() => {
+            violations.add("source.until.field is empty".to_owned());
+        }
+        (_, Some(Value::Array(_) | Value::Object(_))) => violations
             .add("source.until.equals has to be a text, a number, true, false or null".to_owned()),
         _ => {}
     }
     for (i, status) in until.status.iter().enumerate() {
         if !(400..500).contains(status) || NO_END.contains(status) {
-            found.add(format!(
+            violations.add(format!(
                 "source.until.status[{i}] is {status}, allowed are 400 to 499 except 401, 403, 407, 408 and 429"
             ));
         }

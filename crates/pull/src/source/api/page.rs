@@ -1,8 +1,8 @@
 //! Requests of pages and their answers.
 
 use bytes::Bytes;
-use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::{Path, Selected};
+use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
+use forebay_record::path::{CompiledPath, OwnedSelection};
 use http::{HeaderMap, StatusCode, header};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::convert::not_json;
 use crate::definition::{HttpApi, Paging};
-use crate::http::{Answer, quote};
+use crate::http::{CallResponse, quote};
 
 mod link;
 
@@ -20,7 +20,7 @@ use link::next_of;
 /// Which page is next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum At {
+pub(super) enum PageToken {
     /// The first one.
     Start,
     /// That of a cursor.
@@ -35,10 +35,10 @@ pub(super) enum At {
 
 /// A page.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct ApiPage {
     pub(super) records: Vec<Bytes>,
     /// Nothing when the page names no next one.
-    pub(super) next: Option<At>,
+    pub(super) next: Option<PageToken>,
     /// The page has a value at the cursor's path, if only null; true where there is no such path.
     pub(super) has_cursor: bool,
     /// The page has a value at the path of `until.field`; true where there is no such path.
@@ -49,7 +49,7 @@ pub(super) struct Page {
     pub(super) digest: Option<String>,
 }
 
-impl Page {
+impl ApiPage {
     /// What is behind the last page.
     pub(super) fn none() -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Page {
 
 /// An answer that is no page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ReadError {
+pub(super) enum PageError {
     /// The next answer may be one.
     Again(String),
     /// The next answer would be the same: a person has to look at it.
@@ -72,18 +72,18 @@ pub(super) enum ReadError {
 
 /// The pages of an API.
 #[derive(Debug)]
-pub(super) struct Pages {
+pub(super) struct PageReader {
     first: Url,
     paging: Paging,
-    results: Path,
+    results: CompiledPath,
     /// Of the cursor, or of the next page's address.
-    cursor: Path,
+    cursor: CompiledPath,
     results_text: String,
     /// The field of `until`, and its value on the last page.
-    field: Option<(Path, Value)>,
+    field: Option<(CompiledPath, Value)>,
 }
 
-impl Pages {
+impl PageReader {
     pub(super) fn new(api: &HttpApi) -> Result<Self, String> {
         let base = api.base_url.trim_end_matches('/');
         let text = format!("{base}{}", api.path);
@@ -95,8 +95,9 @@ impl Pages {
             Paging::Cursor { cursor: path, .. } | Paging::Next { path } => path.as_str(),
             Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => "",
         };
-        let path =
-            |text: &str| Path::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"));
+        let path = |text: &str| {
+            CompiledPath::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"))
+        };
         let field = match &api.until.field {
             Some(field) => Some((path(field)?, api.until.last_value())),
             None => None,
@@ -112,20 +113,20 @@ impl Pages {
     }
 
     /// Where a page is.
-    pub(super) fn url(&self, at: &At) -> Result<Url, String> {
-        if let At::Url(next) = at {
+    pub(super) fn url(&self, token: &PageToken) -> Result<Url, String> {
+        if let PageToken::Url(next) = token {
             return Url::parse(next).map_err(|e| format!("\"{next}\" is not a URL: {e}"));
         }
         let mut url = self.first.clone();
-        match (&self.paging, at) {
-            (Paging::Cursor { param: None, .. }, At::Cursor(cursor)) => {
+        match (&self.paging, token) {
+            (Paging::Cursor { param: None, .. }, PageToken::Cursor(cursor)) => {
                 // A step of its own whatever is in it: a cursor with a slash does not lead elsewhere.
                 url.path_segments_mut()
                     .map_err(|()| "the address has no path".to_owned())?
                     .pop_if_empty()
                     .push(cursor);
             }
-            (Paging::Cursor { param: Some(p), .. }, At::Cursor(cursor)) => {
+            (Paging::Cursor { param: Some(p), .. }, PageToken::Cursor(cursor)) => {
                 url.query_pairs_mut().append_pair(p, cursor);
             }
             (
@@ -135,15 +136,23 @@ impl Pages {
                     size,
                     ..
                 },
-                at,
+                token,
             ) => {
-                let offset = if let At::Offset(n) = at { *n } else { 0 };
+                let offset = if let PageToken::Offset(n) = token {
+                    *n
+                } else {
+                    0
+                };
                 url.query_pairs_mut()
                     .append_pair(param, &offset.to_string())
                     .append_pair(size_param, &size.to_string());
             }
-            (Paging::Page { param, first, .. }, at) => {
-                let number = if let At::Page(n) = at { *n } else { *first };
+            (Paging::Page { param, first, .. }, token) => {
+                let number = if let PageToken::Page(n) = token {
+                    *n
+                } else {
+                    *first
+                };
                 url.query_pairs_mut()
                     .append_pair(param, &number.to_string());
             }
@@ -156,27 +165,31 @@ impl Pages {
     ///
     /// # Errors
     /// When it is not what was asked for; quotes its beginning.
-    pub(super) fn read(&self, at: &At, answer: Answer) -> Result<Page, ReadError> {
-        let Answer {
+    pub(super) fn read(
+        &self,
+        token: &PageToken,
+        response: CallResponse,
+    ) -> Result<ApiPage, PageError> {
+        let CallResponse {
             status,
             headers,
             url,
             body,
             ..
-        } = answer;
+        } = response;
         let body = if status == StatusCode::NO_CONTENT {
             // A page without records, in the words of HTTP.
             Bytes::from_static(b"null")
         } else {
             body
         };
-        let document = Document::parse(body.clone()).map_err(|e| {
+        let document = JsonDocument::parse(body.clone()).map_err(|e| {
             let (error, quoted) = (not_json(&e), quote(&body));
             let kind = content_type(&headers);
-            ReadError::Again(format!("the answer ({kind}) is {error}{quoted}"))
+            PageError::Again(format!("the answer ({kind}) is {error}{quoted}"))
         })?;
         let is_none = status == StatusCode::NO_CONTENT;
-        let records = match self.records(&document).map_err(ReadError::Again)? {
+        let records = match self.records(&document).map_err(PageError::Again)? {
             Some(records) => records,
             None if is_none => Vec::new(),
             None => {
@@ -184,23 +197,23 @@ impl Pages {
                     "" => "the answer is no array".to_owned(),
                     path => format!("the answer has no array at `{path}`"),
                 };
-                return Err(ReadError::Again(format!("{place}{}", quote(&body))));
+                return Err(PageError::Again(format!("{place}{}", quote(&body))));
             }
         };
         let cursor = match &self.paging {
             Paging::Cursor { .. } | Paging::Next { .. } => {
                 one(&self.cursor, &document).map_err(|e| {
                     let path = self.cursor_path();
-                    ReadError::Never(format!("the path `{path}` {e}"))
+                    PageError::Never(format!("the path `{path}` {e}"))
                 })?
             }
             Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => None,
         };
-        let next = self.next(at, records.len(), (&document, cursor), &url, &headers);
-        let (has_field, is_last) = self.field_of(&document).map_err(ReadError::Never)?;
+        let next = self.next(token, records.len(), (&document, cursor), &url, &headers);
+        let (has_field, is_last) = self.field_of(&document).map_err(PageError::Never)?;
         let is_numbered = matches!(self.paging, Paging::Offset { .. } | Paging::Page { .. });
-        Ok(Page {
-            next: next.map_err(ReadError::Never)?,
+        Ok(ApiPage {
+            next: next.map_err(PageError::Never)?,
             has_cursor: match &self.paging {
                 Paging::Cursor { .. } | Paging::Next { .. } => cursor.is_some(),
                 Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => true,
@@ -214,59 +227,71 @@ impl Pages {
 
     /// The records of an answer: the elements of the array at the path, none of null, or what a path
     /// selects that can select many values.
-    fn records(&self, document: &Document) -> Result<Option<Vec<Bytes>>, String> {
+    fn records(&self, document: &JsonDocument) -> Result<Option<Vec<Bytes>>, String> {
         let selected = self.results.select(document);
         let selected = selected.map_err(|e| format!("the path `{}` {e}", self.results_text))?;
-        let nodes: Vec<NodeId> = match selected {
-            Selected::Many(nodes) => nodes,
-            Selected::One(node) if document.kind(node) == Kind::Array => {
+        let nodes: Vec<JsonNodeId> = match selected {
+            OwnedSelection::Many(nodes) => nodes,
+            OwnedSelection::One(node) if document.kind(node) == JsonKind::Array => {
                 document.members(node).collect()
             }
-            Selected::One(node) if document.kind(node) == Kind::Null => Vec::new(),
-            Selected::Nothing if !self.results.is_singular() => Vec::new(),
-            Selected::One(_) | Selected::Nothing => return Ok(None),
+            OwnedSelection::One(node) if document.kind(node) == JsonKind::Null => Vec::new(),
+            OwnedSelection::Nothing if !self.results.is_singular() => Vec::new(),
+            OwnedSelection::One(_) | OwnedSelection::Nothing => return Ok(None),
         };
         Ok(Some(nodes.into_iter().map(|n| document.slice(n)).collect()))
     }
 
     fn next(
         &self,
-        at: &At,
+        token: &PageToken,
         count: usize,
-        (document, cursor): (&Document, Option<NodeId>),
+        (document, cursor): (&JsonDocument, Option<JsonNodeId>),
         url: &Url,
         headers: &HeaderMap,
-    ) -> Result<Option<At>, String> {
+    ) -> Result<Option<PageToken>, String> {
         Ok(match &self.paging {
             Paging::Cursor { param, .. } => match self.text_of(document, cursor)? {
-                Some(cursor) if param.is_none() && is_address(&cursor) => {
-                    Some(At::Url(self.same_server(url, "the answer", &cursor)?))
-                }
-                cursor => cursor.map(At::Cursor),
+                Some(cursor) if param.is_none() && is_address(&cursor) => Some(PageToken::Url(
+                    self.same_server(url, "the answer", &cursor)?,
+                )),
+                cursor => cursor.map(PageToken::Cursor),
             },
             Paging::Next { .. } => match self.text_of(document, cursor)? {
-                Some(next) => Some(At::Url(self.same_server(url, "the answer", &next)?)),
+                Some(next) => Some(PageToken::Url(self.same_server(
+                    url,
+                    "the answer",
+                    &next,
+                )?)),
                 None => None,
             },
             Paging::Offset { .. } => {
-                let before = if let At::Offset(n) = at { *n } else { 0 };
-                Some(At::Offset(before.saturating_add(count as u64)))
+                let before = if let PageToken::Offset(n) = token {
+                    *n
+                } else {
+                    0
+                };
+                Some(PageToken::Offset(before.saturating_add(count as u64)))
             }
             Paging::Page { first, .. } => {
-                let this = if let At::Page(n) = at { *n } else { *first };
+                let this = if let PageToken::Page(n) = token {
+                    *n
+                } else {
+                    *first
+                };
                 // An empty page is asked for again: it may fill.
                 let next = this.saturating_add(u64::from(count > 0));
-                Some(At::Page(next))
+                Some(PageToken::Page(next))
             }
-            Paging::Link => self.link(url, headers)?.map(At::Url),
+            Paging::Link => self.link(url, headers)?.map(PageToken::Url),
         })
     }
 
     /// The cursor, or the next page's address, of an answer; nothing when it names no next page.
     fn text_of(
         &self,
-        document: &Document,
-        cursor: Option<NodeId>,
+        document: &JsonDocument,
+        cursor: Option<JsonNodeId>,
     ) -> Result<Option<String>, String> {
         let Some(node) = cursor else {
             return Ok(None);
@@ -275,14 +300,14 @@ impl Pages {
             Paging::Cursor { end, .. } => ("the cursor", end),
             _ => ("the address of the next page", &[]),
         };
-        let is_number = document.kind(node) == Kind::Number;
+        let is_number = document.kind(node) == JsonKind::Number;
         match document.kind(node) {
-            Kind::Null => return Ok(None),
-            Kind::Bool if text(document, node) == "false" => return Ok(None),
+            JsonKind::Null => return Ok(None),
+            JsonKind::Bool if text(document, node) == "false" => return Ok(None),
             _ if ends.iter().any(|end| is_value(document, node, end)) => return Ok(None),
-            Kind::Number if matches!(self.paging, Paging::Cursor { .. }) => {}
-            Kind::String => {}
-            Kind::Number | Kind::Bool | Kind::Array | Kind::Object => {
+            JsonKind::Number if matches!(self.paging, Paging::Cursor { .. }) => {}
+            JsonKind::String => {}
+            JsonKind::Number | JsonKind::Bool | JsonKind::Array | JsonKind::Object => {
                 let or = if matches!(self.paging, Paging::Cursor { .. }) {
                     " or a number"
                 } else {
@@ -310,7 +335,7 @@ impl Pages {
     }
 
     /// Whether a page has the field of `until`, and whether it says that the page is the last one.
-    fn field_of(&self, document: &Document) -> Result<(bool, bool), String> {
+    fn field_of(&self, document: &JsonDocument) -> Result<(bool, bool), String> {
         let Some((path, last)) = &self.field else {
             return Ok((true, false));
         };
@@ -375,12 +400,12 @@ fn is_address(text: &str) -> bool {
 }
 
 /// Whether a value of an answer is one of a definition: numbers by what they are worth.
-fn is_value(document: &Document, node: NodeId, value: &Value) -> bool {
+fn is_value(document: &JsonDocument, node: JsonNodeId, value: &Value) -> bool {
     match (document.kind(node), value) {
-        (Kind::Null, Value::Null) => true,
-        (Kind::Bool, Value::Bool(b)) => text(document, node) == b.to_string(),
-        (Kind::String, Value::String(s)) => string(document, node) == *s,
-        (Kind::Number, Value::Number(n)) => {
+        (JsonKind::Null, Value::Null) => true,
+        (JsonKind::Bool, Value::Bool(b)) => text(document, node) == b.to_string(),
+        (JsonKind::String, Value::String(s)) => string(document, node) == *s,
+        (JsonKind::Number, Value::Number(n)) => {
             let there = text(document, node);
             there == n.to_string() || there.parse::<f64>().ok() == n.as_f64()
         }
@@ -400,11 +425,11 @@ fn digest(records: &[Bytes]) -> String {
 }
 
 /// The one value at a path.
-fn one(path: &Path, document: &Document) -> Result<Option<NodeId>, String> {
+fn one(path: &CompiledPath, document: &JsonDocument) -> Result<Option<JsonNodeId>, String> {
     match path.select(document).map_err(|e| e.to_string())? {
-        Selected::Nothing => Ok(None),
-        Selected::One(node) => Ok(Some(node)),
-        Selected::Many(nodes) => match nodes.as_slice() {
+        OwnedSelection::Nothing => Ok(None),
+        OwnedSelection::One(node) => Ok(Some(node)),
+        OwnedSelection::Many(nodes) => match nodes.as_slice() {
             [] => Ok(None),
             [node] => Ok(Some(*node)),
             nodes => Err(format!("selects {} values, it has to be one", nodes.len())),
@@ -412,12 +437,12 @@ fn one(path: &Path, document: &Document) -> Result<Option<NodeId>, String> {
     }
 }
 
-fn text(document: &Document, node: NodeId) -> String {
+fn text(document: &JsonDocument, node: JsonNodeId) -> String {
     String::from_utf8_lossy(document.text(node)).into_owned()
 }
 
 /// A text of an answer, without its escapes.
-fn string(document: &Document, node: NodeId) -> String {
+fn string(document: &JsonDocument, node: JsonNodeId) -> String {
     let mut out = Vec::new();
     unescape(document.string(node).0, |part| out.extend_from_slice(part));
     String::from_utf8_lossy(&out).into_owned()

@@ -12,23 +12,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use super::buffers::Buffers;
+use super::chunk_buffers::ChunkBuffers;
 use super::encoding::{ENCODING_BYTES, encoding};
-use super::list::{FileRef, Packing};
-use super::unpack::{Broken, Unpacked, broken};
-use crate::engine::outcome::{Progress, add};
+use super::list::{FilePacking, FileRef};
+use super::unpack::{UnpackError, UnpackReader, unpack_error};
+use crate::engine::outcome::{JobProgress, add};
 
 /// What is read at once.
 pub(super) const READ: usize = 128 << 10;
 /// What is kept of a line that is too long.
-pub(super) const LONG_KEPT: usize = 1024;
+pub(super) const LONG_LINE_PREFIX: usize = 1024;
 
 /// A part of a file.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(super) struct FileChunk {
     pub(super) file: Arc<FileRef>,
     pub(super) identity: Arc<str>,
-    pub(super) kind: Kind,
+    pub(super) kind: ChunkContent,
     /// Lines before it; only of a file's first part is that known.
     pub(super) first_line: Option<u64>,
     /// The byte (of what is unpacked) where it begins.
@@ -40,7 +40,7 @@ pub(super) struct Chunk {
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum ChunkContent {
     /// Whole lines.
     Lines(Bytes),
     /// The beginning of a line that is too long, its length, and whether a line feed ends it.
@@ -52,7 +52,7 @@ pub(super) enum Kind {
 }
 
 /// What is left to read of a file.
-pub(super) struct Job {
+pub(super) struct PendingFile {
     pub(super) file: FileRef,
     pub(super) identity: String,
     /// Bytes (of what is unpacked) and lines that are done.
@@ -61,7 +61,7 @@ pub(super) struct Job {
 }
 
 /// A piece of a file that one reader reads.
-pub(super) struct Segment {
+pub(super) struct FileSegment {
     file: Arc<FileRef>,
     identity: Arc<str>,
     /// Lines before it, where it is the first one that is read of its file.
@@ -73,23 +73,23 @@ pub(super) struct Segment {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ChunkLimits {
     pub(super) chunk: usize,
     pub(super) line: usize,
 }
 
-impl Job {
+impl PendingFile {
     /// Cuts what is left into segments of about that many bytes.
-    pub(super) fn segments(self, size: u64) -> impl Iterator<Item = Segment> {
+    pub(super) fn segments(self, size: u64) -> impl Iterator<Item = FileSegment> {
         let size = size.max(1);
         let left = match self.file.packing {
-            Packing::Plain => self.file.size.saturating_sub(self.offset),
-            Packing::Gzip | Packing::Zstd => 0,
+            FilePacking::Plain => self.file.size.saturating_sub(self.offset),
+            FilePacking::Gzip | FilePacking::Zstd => 0,
         };
         // The rest goes with the last one: a line that is being appended is not cut off.
         let count = (left / size).max(1);
         let (file, identity) = (Arc::new(self.file), Arc::<str>::from(self.identity));
-        (0..count).map(move |n| Segment {
+        (0..count).map(move |n| FileSegment {
             file: Arc::clone(&file),
             identity: Arc::clone(&identity),
             lines: (n == 0).then_some(self.lines),
@@ -99,7 +99,7 @@ impl Job {
     }
 }
 
-impl Segment {
+impl FileSegment {
     pub(super) fn file(&self) -> &Arc<FileRef> {
         &self.file
     }
@@ -116,13 +116,13 @@ impl Segment {
     /// When the file can't be read; what can't be unpacked is a part of its own instead.
     pub(super) fn read(
         self,
-        limits: Limits,
-        progress: &Arc<Progress>,
-        buffers: &Buffers,
-        out: &mpsc::Sender<Chunk>,
+        limits: ChunkLimits,
+        progress: &Arc<JobProgress>,
+        buffers: &ChunkBuffers,
+        out: &mpsc::Sender<FileChunk>,
     ) -> Result<Option<u64>, String> {
         let failed = Arc::new(AtomicBool::new(false));
-        let mut cutter = Cutter {
+        let mut cutter = SegmentChunker {
             first_line: self.lines,
             end: self.from,
             segment: self,
@@ -139,9 +139,9 @@ impl Segment {
     }
 }
 
-struct Cutter<'a> {
-    segment: Segment,
-    limits: Limits,
+struct SegmentChunker<'a> {
+    segment: FileSegment,
+    limits: ChunkLimits,
     first_line: Option<u64>,
     /// Where the next part begins.
     end: u64,
@@ -151,12 +151,12 @@ struct Cutter<'a> {
     long_line: Option<(Bytes, u64)>,
     /// Reading has failed, not unpacking.
     failed: Arc<AtomicBool>,
-    progress: &'a Arc<Progress>,
-    buffers: &'a Buffers,
-    out: &'a mpsc::Sender<Chunk>,
+    progress: &'a Arc<JobProgress>,
+    buffers: &'a ChunkBuffers,
+    out: &'a mpsc::Sender<FileChunk>,
 }
 
-impl Cutter<'_> {
+impl SegmentChunker<'_> {
     /// False when no line begins in the segment.
     fn read(&mut self) -> Result<bool, String> {
         let (mut reader, mut left) = self.open()?;
@@ -181,7 +181,7 @@ impl Cutter<'_> {
                 }
                 Err(e) => {
                     self.buffer.truncate(from);
-                    return self.broken(&e);
+                    return self.handle_error(&e);
                 }
             };
             self.buffer.truncate(from + read);
@@ -199,7 +199,7 @@ impl Cutter<'_> {
                 is_begin = false;
                 if let Some(encoding) = encoding(&self.buffer) {
                     self.buffer.clear();
-                    self.give(Kind::Encoding(encoding), true);
+                    self.send(ChunkContent::Encoding(encoding), true);
                     return Ok(true);
                 }
             }
@@ -217,7 +217,7 @@ impl Cutter<'_> {
                 let bytes = self.buffer.split().freeze();
                 let is_last = self.segment.to.is_none();
                 if is_last || !bytes.is_empty() {
-                    self.give(Kind::Lines(bytes), is_last);
+                    self.send(ChunkContent::Lines(bytes), is_last);
                 }
                 return Ok(true);
             }
@@ -241,39 +241,39 @@ impl Cutter<'_> {
             let rest = self.buffer.get(last..).unwrap_or_default();
             if let Some(at) = memchr::memchr(b'\n', rest) {
                 self.buffer.truncate(last + at + 1);
-                self.give_lines(self.buffer.len());
+                self.send_lines(self.buffer.len());
                 return false;
             }
         }
-        if self.buffer.len() >= self.limits.chunk && !self.give_lines(self.limits.chunk) {
+        if self.buffer.len() >= self.limits.chunk && !self.send_lines(self.limits.chunk) {
             return false;
         }
-        if self.buffer.len() > self.limits.line && !self.give_lines(self.buffer.len()) {
+        if self.buffer.len() > self.limits.line && !self.send_lines(self.buffer.len()) {
             return false;
         }
         if self.buffer.len() > self.limits.line {
             let start = self.buffer.split().freeze();
-            let kept = Bytes::copy_from_slice(start.get(..LONG_KEPT).unwrap_or(&start));
+            let kept = Bytes::copy_from_slice(start.get(..LONG_LINE_PREFIX).unwrap_or(&start));
             self.long_line = Some((kept, start.len() as u64));
         }
         true
     }
 
     /// Reading or unpacking has failed.
-    fn broken(&mut self, error: &io::Error) -> Result<bool, String> {
+    fn handle_error(&mut self, error: &io::Error) -> Result<bool, String> {
         let file = &self.segment.file;
-        if self.failed.load(Ordering::SeqCst) || file.packing == Packing::Plain {
+        if self.failed.load(Ordering::SeqCst) || file.packing == FilePacking::Plain {
             return Err(format!("{}: {error}", file.name));
         }
-        let broken = broken(error);
+        let broken = unpack_error(error);
         // What was unpacked before is good; only a line that was cut is not.
-        let mut is_taken = self.give_long_line(false) && self.give_lines(self.buffer.len());
+        let mut is_taken = self.send_long_line(false) && self.send_lines(self.buffer.len());
         let rest = self.buffer.split().freeze();
-        if is_taken && !rest.is_empty() && matches!(broken, Broken::Extra(_)) {
-            is_taken = self.give(Kind::Lines(rest), false);
+        if is_taken && !rest.is_empty() && matches!(broken, UnpackError::Extra(_)) {
+            is_taken = self.send(ChunkContent::Lines(rest), false);
         }
         if is_taken {
-            self.give(Kind::Damage(broken.to_string()), true);
+            self.send(ChunkContent::Damage(broken.to_string()), true);
         }
         Ok(true)
     }
@@ -281,7 +281,7 @@ impl Cutter<'_> {
     /// The reader of what is unpacked, and how much of that is to be skipped.
     fn open(&mut self) -> Result<(Box<dyn Read>, u64), String> {
         let file = &self.segment.file;
-        let is_plain = file.packing == Packing::Plain;
+        let is_plain = file.packing == FilePacking::Plain;
         if self.segment.lines.is_none() {
             // One byte earlier: a segment may begin where a line does.
             self.end = self.end.saturating_sub(1);
@@ -293,15 +293,15 @@ impl Cutter<'_> {
         }
         let raw = BufReader::with_capacity(
             READ,
-            Counted {
+            CountingReader {
                 inner: file.open(at, self.segment.to)?,
                 failed: Arc::clone(&self.failed),
                 progress: (!is_plain).then(|| Arc::clone(self.progress)),
             },
         );
         Ok(match file.packing {
-            Packing::Plain => (Box::new(raw), skip),
-            packing => (Box::new(Unpacked::new(raw, packing)), skip),
+            FilePacking::Plain => (Box::new(raw), skip),
+            packing => (Box::new(UnpackReader::new(raw, packing)), skip),
         })
     }
 
@@ -322,14 +322,14 @@ impl Cutter<'_> {
         if let Some((_, length)) = &mut self.long_line {
             *length += dropped.len() as u64 - u64::from(end.is_some());
         }
-        (end.is_none() && !is_end) || self.give_long_line(end.is_some())
+        (end.is_none() && !is_end) || self.send_long_line(end.is_some())
     }
 
-    fn give_long_line(&mut self, is_ended: bool) -> bool {
+    fn send_long_line(&mut self, is_ended: bool) -> bool {
         let Some((kept, length)) = self.long_line.take() else {
             return true;
         };
-        self.give(Kind::LongLine(kept, length, is_ended), false)
+        self.send(ChunkContent::LongLine(kept, length, is_ended), false)
     }
 
     /// Whether no line that begins from here on belongs to the segment.
@@ -339,7 +339,7 @@ impl Cutter<'_> {
 
     /// Gives the whole lines of the buffer in parts of at least `least`. False when nobody takes
     /// parts any more.
-    fn give_lines(&mut self, least: usize) -> bool {
+    fn send_lines(&mut self, least: usize) -> bool {
         let least = least.max(1);
         while self.buffer.len() >= least {
             // The first line that ends at or behind the size; else the last one before it.
@@ -350,23 +350,23 @@ impl Cutter<'_> {
                 return true;
             };
             let bytes = self.buffer.split_to(at + 1).freeze();
-            if !self.give(Kind::Lines(bytes), false) {
+            if !self.send(ChunkContent::Lines(bytes), false) {
                 return false;
             }
         }
         true
     }
 
-    fn give(&mut self, kind: Kind, is_last: bool) -> bool {
+    fn send(&mut self, kind: ChunkContent, is_last: bool) -> bool {
         let start = self.end;
         let length = match &kind {
-            Kind::Lines(bytes) => bytes.len() as u64,
-            Kind::LongLine(_, length, is_ended) => length + u64::from(*is_ended),
-            Kind::Damage(_) | Kind::Encoding(_) => 0,
+            ChunkContent::Lines(bytes) => bytes.len() as u64,
+            ChunkContent::LongLine(_, length, is_ended) => length + u64::from(*is_ended),
+            ChunkContent::Damage(_) | ChunkContent::Encoding(_) => 0,
         };
         self.end += length;
         self.count(usize::try_from(length).unwrap_or(usize::MAX));
-        let chunk = Chunk {
+        let chunk = FileChunk {
             file: Arc::clone(&self.segment.file),
             identity: Arc::clone(&self.segment.identity),
             kind,
@@ -380,20 +380,20 @@ impl Cutter<'_> {
 
     /// Of a plain file what is given counts as read: readers read a little of each other's.
     fn count(&self, bytes: usize) {
-        if self.segment.file.packing == Packing::Plain {
+        if self.segment.file.packing == FilePacking::Plain {
             add(&self.progress.bytes, bytes);
         }
     }
 }
 
 /// Counts what is read, and remembers whether it was reading that failed and not unpacking.
-struct Counted {
+struct CountingReader {
     inner: Box<dyn Read + Send>,
     failed: Arc<AtomicBool>,
-    progress: Option<Arc<Progress>>,
+    progress: Option<Arc<JobProgress>>,
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
         match &read {

@@ -8,17 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path as LocalPath, PathBuf};
 use std::sync::Arc;
 
-use forebay_remote::staging::keys::Bucket;
+use forebay_remote::staging::keys::TextKeyBucket;
 use sha2::{Digest, Sha256};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use tokio_util::sync::CancellationToken;
 
-use super::local::{FileKey, Finder};
+use super::file_errors::FileErrors;
+use super::local::{FileFinder, LocalFileId};
 use super::name::shown;
 use super::objects;
-use super::problems::Problems;
-use crate::definition::Files;
-use crate::engine::Variables;
+use crate::definition::FileSourceConfig;
+use crate::engine::EnvironmentLookup;
 
 /// Files at most: a pattern that matches more was not meant.
 pub(super) const FILES_MAX: usize = 1_000_000;
@@ -29,7 +29,7 @@ const FINGERPRINT: u64 = 1024;
 
 /// How a file is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(super) enum FilePacking {
     Plain,
     Gzip,
     Zstd,
@@ -40,8 +40,8 @@ pub(super) enum Packing {
 pub(super) struct FileRef {
     /// As people and the state know it: another one for each file ([`shown`]).
     pub(super) name: Arc<str>,
-    place: Place,
-    pub(super) packing: Packing,
+    location: FileLocation,
+    pub(super) packing: FilePacking,
     /// Bytes, as it is stored.
     pub(super) size: u64,
     /// Of an object.
@@ -49,17 +49,17 @@ pub(super) struct FileRef {
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum FileLocation {
     Local(PathBuf),
-    Object(Arc<Bucket>, String),
+    Object(Arc<TextKeyBucket>, String),
 }
 
 /// The files of a definition.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct FileListing {
     /// In the order of its patterns, each pattern's by name.
     pub(super) files: Vec<FileRef>,
-    pub(super) problems: Problems,
+    pub(super) errors: FileErrors,
 }
 
 /// Lists all files of a definition. Ends early when it is stopped, with what it has.
@@ -67,17 +67,17 @@ pub(super) struct Listing {
 /// # Errors
 /// When a bucket can't be listed, or a pattern matches nothing.
 pub(super) async fn list(
-    files: &Files,
-    variable: &Variables,
+    files: &FileSourceConfig,
+    variable: &EnvironmentLookup,
     stop: &CancellationToken,
-) -> Result<Listing, String> {
-    let mut listing = Listing::default();
+) -> Result<FileListing, String> {
+    let mut listing = FileListing::default();
     let (mut seen, mut keys) = (HashSet::new(), HashSet::new());
     for pattern in &files.paths {
         let is_any;
         if let Some(rest) = pattern.strip_prefix("s3://") {
             let found = tokio::select! {
-                found = objects::find(rest, &files.s3, &**variable, &mut listing.problems) => found?,
+                found = objects::find(rest, &files.s3, &**variable, &mut listing.errors) => found?,
                 () = stop.cancelled() => return Ok(listing),
             };
             is_any = found.is_any;
@@ -96,7 +96,7 @@ pub(super) async fn list(
             let task = tokio::task::spawn_blocking(task);
             let done = tokio::select! {
                 done = task => done,
-                () = stop.cancelled() => return Ok(Listing::default()),
+                () = stop.cancelled() => return Ok(FileListing::default()),
             };
             let done = done.map_err(|e| format!("listing has ended: {e}"))?;
             (is_any, listing, seen) = done?;
@@ -107,7 +107,7 @@ pub(super) async fn list(
         if !is_any {
             return Err(format!(
                 "no file matches {} (names end with .jsonl, .jsonl.gz, .jsonl.zst, or .ndjson or .json in place of .jsonl; hidden ones have to be named)",
-                files.place_of(pattern)
+                files.display_path(pattern)
             ));
         }
         if listing.files.len() > FILES_MAX {
@@ -117,19 +117,19 @@ pub(super) async fn list(
     Ok(listing)
 }
 
-type Listed = Result<(bool, Listing, HashSet<FileKey>), String>;
+type LocalListing = Result<(bool, FileListing, HashSet<LocalFileId>), String>;
 
 fn local(
     pattern: String,
     folder: PathBuf,
     stop: CancellationToken,
-    mut listing: Listing,
-    mut seen: HashSet<FileKey>,
-) -> impl FnOnce() -> Listed {
+    mut listing: FileListing,
+    mut seen: HashSet<LocalFileId>,
+) -> impl FnOnce() -> LocalListing {
     move || {
-        let mut finder = Finder {
+        let mut finder = FileFinder {
             folder: &folder,
-            problems: &mut listing.problems,
+            errors: &mut listing.errors,
             seen: &mut seen,
             is_stopped: &|| stop.is_cancelled(),
         };
@@ -139,11 +139,11 @@ fn local(
 }
 
 /// How a file of that name is packed; nothing when it is none of ours.
-pub(super) fn packing(name: &[u8]) -> Option<Packing> {
+pub(super) fn packing(name: &[u8]) -> Option<FilePacking> {
     let (stem, packing) = match ending(name) {
-        Some((stem, b"gz")) => (stem, Packing::Gzip),
-        Some((stem, b"zst")) => (stem, Packing::Zstd),
-        _ => (name, Packing::Plain),
+        Some((stem, b"gz")) => (stem, FilePacking::Gzip),
+        Some((stem, b"zst")) => (stem, FilePacking::Zstd),
+        _ => (name, FilePacking::Plain),
     };
     let (_, kind) = ending(stem)?;
     matches!(kind, b"jsonl" | b"ndjson" | b"json").then_some(packing)
@@ -157,10 +157,10 @@ fn ending(name: &[u8]) -> Option<(&[u8], &[u8])> {
 
 impl FileRef {
     /// A file of this machine.
-    pub(super) fn local(path: PathBuf, packing: Packing, size: u64) -> Self {
+    pub(super) fn local(path: PathBuf, packing: FilePacking, size: u64) -> Self {
         Self {
             name: shown(path.as_os_str().as_bytes()).into(),
-            place: Place::Local(path),
+            location: FileLocation::Local(path),
             packing,
             size,
             etag: String::new(),
@@ -169,15 +169,15 @@ impl FileRef {
 
     /// An object.
     pub(super) fn object(
-        bucket: &Arc<Bucket>,
+        bucket: &Arc<TextKeyBucket>,
         name: String,
         key: String,
-        packing: Packing,
+        packing: FilePacking,
         (size, etag): (u64, String),
     ) -> Self {
         Self {
             name: name.into(),
-            place: Place::Object(Arc::clone(bucket), key),
+            location: FileLocation::Object(Arc::clone(bucket), key),
             packing,
             size,
             etag,
@@ -187,17 +187,17 @@ impl FileRef {
     /// What it is known by: of an object its version, of a local file the file and its beginning.
     /// A plain file that has grown is the same; a packed one is another.
     pub(super) fn identity(&self) -> Result<String, String> {
-        match &self.place {
-            Place::Object(..) => Ok(format!("{}:{}", self.etag, self.size)),
-            Place::Local(path) => self.local_identity(path, self.size.min(FINGERPRINT)),
+        match &self.location {
+            FileLocation::Object(..) => Ok(format!("{}:{}", self.etag, self.size)),
+            FileLocation::Local(path) => self.local_identity(path, self.size.min(FINGERPRINT)),
         }
     }
 
     /// Whether it is the file of an identity that was noted.
     pub(super) fn is(&self, noted: &str) -> bool {
-        match &self.place {
-            Place::Object(..) => self.identity().is_ok_and(|i| i == noted),
-            Place::Local(path) => {
+        match &self.location {
+            FileLocation::Object(..) => self.identity().is_ok_and(|i| i == noted),
+            FileLocation::Local(path) => {
                 let length = noted.rsplit(':').nth(1).and_then(|n| n.parse().ok());
                 length.is_some_and(|n| {
                     n <= self.size && self.local_identity(path, n).is_ok_and(|i| i == noted)
@@ -217,8 +217,8 @@ impl FileRef {
         let hash = Sha256::digest(&beginning);
         let hash: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let size = match self.packing {
-            Packing::Plain => 0,
-            Packing::Gzip | Packing::Zstd => self.size,
+            FilePacking::Plain => 0,
+            FilePacking::Gzip | FilePacking::Zstd => self.size,
         };
         let (dev, ino) = (metadata.dev(), metadata.ino());
         Ok(format!("{dev}:{ino}:{size}:{length}:{hash}"))
@@ -227,16 +227,16 @@ impl FileRef {
     /// Opens it at a byte of what is stored; it can be read to its end, and is meant to be read to
     /// `to` and little more. Blocks; within a runtime.
     pub(super) fn open(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
-        match &self.place {
-            Place::Local(path) => {
+        match &self.location {
+            FileLocation::Local(path) => {
                 let failed = |e: std::io::Error| format!("{}: {e}", self.name);
                 let mut file = File::open(path).map_err(failed)?;
                 file.seek(SeekFrom::Start(at)).map_err(failed)?;
                 Ok(Box::new(file))
             }
             // A range behind the last byte is none.
-            Place::Object(..) if at >= self.size => Ok(Box::new(std::io::empty())),
-            Place::Object(..) => Ok(Box::new(Ranges {
+            FileLocation::Object(..) if at >= self.size => Ok(Box::new(std::io::empty())),
+            FileLocation::Object(..) => Ok(Box::new(ObjectRangeReader {
                 inner: self.range(at, to.map(|to| to + LINE_REST))?,
                 file: self.clone(),
                 next: at,
@@ -246,7 +246,7 @@ impl FileRef {
 
     /// A range of an object, to its end without `to`.
     fn range(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
-        let Place::Object(bucket, key) = &self.place else {
+        let FileLocation::Object(bucket, key) = &self.location else {
             return Err(format!("{} is no object", self.name));
         };
         let range = Some(at)..to.filter(|to| *to < self.size);
@@ -259,14 +259,14 @@ impl FileRef {
 }
 
 /// An object from a byte on, range after range: what is asked for is what is read.
-struct Ranges {
+struct ObjectRangeReader {
     file: FileRef,
     inner: Box<dyn Read + Send>,
     /// The byte that is read next.
     next: u64,
 }
 
-impl Read for Ranges {
+impl Read for ObjectRangeReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut read = self.inner.read(buffer)?;
         if read == 0 && !buffer.is_empty() && self.next < self.file.size {

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
-use super::list::{FILES_MAX, FileRef, Packing, packing};
+use super::file_errors::FileErrors;
+use super::list::{FILES_MAX, FilePacking, FileRef, packing};
 use super::name::{comparable, name_of_step, shown};
-use super::problems::Problems;
 
 /// As a shell compares: `*` stays in its step, and a leading dot has to be written.
 pub(super) const AS_A_SHELL: MatchOptions = MatchOptions {
@@ -27,7 +27,7 @@ pub(super) const AS_A_SHELL: MatchOptions = MatchOptions {
 
 /// Which file it is, whatever leads to it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) enum FileKey {
+pub(super) enum LocalFileId {
     /// By its path without links.
     Path(PathBuf),
     /// By device and number, where it has several names (hard links).
@@ -36,22 +36,22 @@ pub(super) enum FileKey {
 
 /// A step of a pattern.
 #[derive(Debug)]
-enum Step {
+enum PatternStep {
     /// A name as it is.
     Name(OsString),
     /// `*.jsonl`.
-    Wild(Wild),
+    Wild(WildcardStep),
     /// `**`: this folder and all below.
     Deep,
 }
 
 #[derive(Debug)]
-struct Wild {
+struct WildcardStep {
     text: String,
     pattern: Result<Pattern, String>,
 }
 
-impl Wild {
+impl WildcardStep {
     fn new(text: &str) -> Self {
         let pattern = Pattern::new(text).map_err(|e| format!("{text} is not a pattern: {e}"));
         Self {
@@ -73,49 +73,49 @@ impl Wild {
 
 /// A folder that is to be looked at, from a step of the pattern on.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Folder {
+struct PendingFolder {
     path: PathBuf,
     step: usize,
 }
 
 /// A file that a pattern leads to.
-struct Found {
+struct FoundFile {
     file: FileRef,
-    key: FileKey,
+    key: LocalFileId,
     /// A link leads to it.
     by_link: bool,
 }
 
 /// Finds the files of one pattern after another.
-pub(super) struct Finder<'a> {
+pub(super) struct FileFinder<'a> {
     /// Where relative paths count from.
     pub(super) folder: &'a Path,
-    pub(super) problems: &'a mut Problems,
+    pub(super) errors: &'a mut FileErrors,
     /// What was found by an earlier pattern.
-    pub(super) seen: &'a mut HashSet<FileKey>,
+    pub(super) seen: &'a mut HashSet<LocalFileId>,
     /// Looked at between any two entries: listing ends then, with what it has.
     pub(super) is_stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// Where a walk is.
 #[derive(Default)]
-struct Walk {
-    next: Vec<Folder>,
+struct FolderWalk {
+    next: Vec<PendingFolder>,
     /// Links come last: what lies behind one and is in the tree too is known by its place there.
-    links: BTreeSet<Folder>,
+    links: BTreeSet<PendingFolder>,
     /// Folders without links, and the step at which they were looked at.
     entered: HashSet<(usize, PathBuf)>,
-    found: Vec<Found>,
+    found: Vec<FoundFile>,
 }
 
-impl Finder<'_> {
+impl FileFinder<'_> {
     /// The files of a pattern in the order of their names; those of an earlier pattern are left out.
     /// True when there is any, or a problem in its place.
     ///
     /// # Errors
     /// When the pattern is none, or a path that is no pattern can't be looked at.
     pub(super) fn find(&mut self, text: &str, out: &mut Vec<FileRef>) -> Result<bool, String> {
-        let before = self.problems.count();
+        let before = self.errors.count();
         let start = if text.starts_with('/') {
             Path::new("/")
         } else {
@@ -124,11 +124,15 @@ impl Finder<'_> {
         let steps = steps_of(text);
         let whole = whole_name(start, &steps);
         let there = whole.and_then(|whole| Some((metadata_of(&whole)?, whole)));
-        let mut walk = Walk::default();
+        let mut walk = FolderWalk::default();
         match there {
             Some((Ok(m), whole)) if m.is_file() => walk.found.push(named(whole, &m)?),
             Some((Ok(m), whole)) if m.is_dir() => {
-                self.walk(whole, &[Step::Wild(Wild::new("*"))], &mut walk)?;
+                self.walk(
+                    whole,
+                    &[PatternStep::Wild(WildcardStep::new("*"))],
+                    &mut walk,
+                )?;
             }
             Some((Ok(_), whole)) => {
                 let name = shown(whole.as_os_str().as_bytes());
@@ -141,11 +145,11 @@ impl Finder<'_> {
         if found.len() > FILES_MAX {
             return Err(format!("more than {FILES_MAX} files match {text}"));
         }
-        let is_any = !found.is_empty() || self.problems.count() > before;
+        let is_any = !found.is_empty() || self.errors.count() > before;
         // A file is known by its own name rather than by that of a link, and else by its first one.
         found.sort_by(|a, b| (a.by_link, &a.file.name).cmp(&(b.by_link, &b.file.name)));
         let from = out.len();
-        for Found { file, key, .. } in found {
+        for FoundFile { file, key, .. } in found {
             if self.seen.insert(key) {
                 out.push(file);
             } else {
@@ -159,8 +163,13 @@ impl Finder<'_> {
     }
 
     /// Follows the steps from a folder on.
-    fn walk(&mut self, start: PathBuf, steps: &[Step], walk: &mut Walk) -> Result<(), String> {
-        walk.next.push(Folder {
+    fn walk(
+        &mut self,
+        start: PathBuf,
+        steps: &[PatternStep],
+        walk: &mut FolderWalk,
+    ) -> Result<(), String> {
+        walk.next.push(PendingFolder {
             path: start,
             step: 0,
         });
@@ -183,14 +192,14 @@ impl Finder<'_> {
             }
             let is_last = folder.step + 1 == steps.len();
             match steps.get(folder.step) {
-                Some(Step::Deep) => {
+                Some(PatternStep::Deep) => {
                     self.folders(&folder, None, folder.step, walk);
-                    walk.next.push(Folder {
+                    walk.next.push(PendingFolder {
                         step: folder.step + 1,
                         ..folder
                     });
                 }
-                Some(Step::Wild(wild)) => {
+                Some(PatternStep::Wild(wild)) => {
                     let pattern = wild.pattern.as_ref().map_err(Clone::clone)?;
                     if is_last {
                         self.files(&folder, &real, pattern, walk);
@@ -198,7 +207,7 @@ impl Finder<'_> {
                         self.folders(&folder, Some(pattern), folder.step + 1, walk);
                     }
                 }
-                Some(Step::Name(_)) | None => {}
+                Some(PatternStep::Name(_)) | None => {}
             }
         }
         Ok(())
@@ -208,14 +217,16 @@ impl Finder<'_> {
     /// without links; nothing when there is none. A file at the end is found.
     fn enter(
         &mut self,
-        mut folder: Folder,
-        steps: &[Step],
-        walk: &mut Walk,
-    ) -> Result<Option<(Folder, PathBuf)>, String> {
+        mut folder: PendingFolder,
+        steps: &[PatternStep],
+        walk: &mut FolderWalk,
+    ) -> Result<Option<(PendingFolder, PathBuf)>, String> {
         loop {
             let name = match steps.get(folder.step) {
-                Some(Step::Name(name)) => name.as_os_str(),
-                Some(Step::Wild(wild)) if wild.is_name_in(&folder.path) => OsStr::new(&wild.text),
+                Some(PatternStep::Name(name)) => name.as_os_str(),
+                Some(PatternStep::Wild(wild)) if wild.is_name_in(&folder.path) => {
+                    OsStr::new(&wild.text)
+                }
                 _ => break,
             };
             folder.path.push(name);
@@ -224,7 +235,7 @@ impl Finder<'_> {
         if folder.step == steps.len() {
             match metadata_of(&folder.path) {
                 Some(Ok(m)) if m.is_file() => walk.found.push(named(folder.path, &m)?),
-                Some(Err(e)) => self.problems.add(failed(&folder.path, &e)),
+                Some(Err(e)) => self.errors.add(failed(&folder.path, &e)),
                 Some(Ok(_)) | None => {}
             }
             return Ok(None);
@@ -232,13 +243,19 @@ impl Finder<'_> {
         match fs::canonicalize(readable(&folder.path)) {
             Ok(real) => return Ok(Some((folder, real))),
             Err(e) if is_missing(&e) => {}
-            Err(e) => self.problems.add(failed(&folder.path, &e)),
+            Err(e) => self.errors.add(failed(&folder.path, &e)),
         }
         Ok(None)
     }
 
     /// The files of a folder.
-    fn files(&mut self, folder: &Folder, real: &Path, pattern: &Pattern, walk: &mut Walk) {
+    fn files(
+        &mut self,
+        folder: &PendingFolder,
+        real: &Path,
+        pattern: &Pattern,
+        walk: &mut FolderWalk,
+    ) {
         self.each_entry(folder, |this, name, path| {
             let Some(packing) = packing(name.as_bytes()) else {
                 return;
@@ -252,7 +269,7 @@ impl Finder<'_> {
             }
             let metadata = match metadata_of(&path) {
                 Some(Ok(m)) if m.is_file() => m,
-                Some(Err(e)) => return this.problems.add(failed(&path, &e)),
+                Some(Err(e)) => return this.errors.add(failed(&path, &e)),
                 // A folder of that name, a pipe; or it has gone meanwhile.
                 Some(Ok(_)) | None => return,
             };
@@ -263,12 +280,12 @@ impl Finder<'_> {
                 Ok(real.join(name))
             };
             match own {
-                Ok(own) => walk.found.push(Found {
-                    key: FileKey::of(own, &metadata),
+                Ok(own) => walk.found.push(FoundFile {
+                    key: LocalFileId::new(own, &metadata),
                     by_link,
                     file: FileRef::local(path, packing, metadata.len()),
                 }),
-                Err(e) => this.problems.add(failed(&path, &e)),
+                Err(e) => this.errors.add(failed(&path, &e)),
             }
         });
     }
@@ -277,10 +294,10 @@ impl Finder<'_> {
     /// hidden.
     fn folders(
         &mut self,
-        folder: &Folder,
+        folder: &PendingFolder,
         pattern: Option<&Pattern>,
         step: usize,
-        walk: &mut Walk,
+        walk: &mut FolderWalk,
     ) {
         self.each_entry(folder, |this, name, path| {
             if walk.next.len() + walk.links.len() > FILES_MAX {
@@ -295,23 +312,27 @@ impl Finder<'_> {
             }
             match metadata_of(&path) {
                 Some(Ok(m)) if m.is_dir() && is_link(&path) => {
-                    walk.links.insert(Folder { path, step });
+                    walk.links.insert(PendingFolder { path, step });
                 }
-                Some(Ok(m)) if m.is_dir() => walk.next.push(Folder { path, step }),
+                Some(Ok(m)) if m.is_dir() => walk.next.push(PendingFolder { path, step }),
                 // It may be a link to a folder with files.
-                Some(Err(e)) => this.problems.add(failed(&path, &e)),
+                Some(Err(e)) => this.errors.add(failed(&path, &e)),
                 Some(Ok(_)) | None => {}
             }
         });
     }
 
     /// Each entry of a folder, until it is stopped.
-    fn each_entry(&mut self, folder: &Folder, mut take: impl FnMut(&mut Self, &OsStr, PathBuf)) {
+    fn each_entry(
+        &mut self,
+        folder: &PendingFolder,
+        mut take: impl FnMut(&mut Self, &OsStr, PathBuf),
+    ) {
         let listed = match fs::read_dir(readable(&folder.path)) {
             Ok(listed) => listed,
             // It is a file, or has gone meanwhile.
             Err(e) if is_missing(&e) => return,
-            Err(e) => return self.problems.add(failed(&folder.path, &e)),
+            Err(e) => return self.errors.add(failed(&folder.path, &e)),
         };
         for entry in listed {
             if (self.is_stopped)() {
@@ -323,15 +344,15 @@ impl Finder<'_> {
                     let path = folder.path.join(&name);
                     take(self, &name, path);
                 }
-                Err(e) => return self.problems.add(failed(&folder.path, &e)),
+                Err(e) => return self.errors.add(failed(&folder.path, &e)),
             }
         }
     }
 }
 
-impl FileKey {
+impl LocalFileId {
     /// Of a file, by its path without links.
-    fn of(own: PathBuf, metadata: &Metadata) -> Self {
+    fn new(own: PathBuf, metadata: &Metadata) -> Self {
         if metadata.nlink() > 1 {
             Self::Number(metadata.dev(), metadata.ino())
         } else {
@@ -341,40 +362,40 @@ impl FileKey {
 }
 
 /// A file that is named by itself, which may have any name.
-fn named(path: PathBuf, metadata: &Metadata) -> Result<Found, String> {
+fn named(path: PathBuf, metadata: &Metadata) -> Result<FoundFile, String> {
     let own = fs::canonicalize(&path).map_err(|e| failed(&path, &e))?;
     let name = path.file_name().unwrap_or_default();
-    let packing = packing(name.as_bytes()).unwrap_or(Packing::Plain);
-    Ok(Found {
-        key: FileKey::of(own, metadata),
+    let packing = packing(name.as_bytes()).unwrap_or(FilePacking::Plain);
+    Ok(FoundFile {
+        key: LocalFileId::new(own, metadata),
         by_link: is_link(&path),
         file: FileRef::local(path, packing, metadata.len()),
     })
 }
 
-fn steps_of(text: &str) -> Vec<Step> {
+fn steps_of(text: &str) -> Vec<PatternStep> {
     let steps = text.split('/').filter(|s| !s.is_empty());
-    let mut steps: Vec<Step> = steps
+    let mut steps: Vec<PatternStep> = steps
         .map(|step| match (step, name_of_step(step)) {
-            ("**", _) => Step::Deep,
-            (_, Some(name)) => Step::Name(name.into()),
-            (_, None) => Step::Wild(Wild::new(step)),
+            ("**", _) => PatternStep::Deep,
+            (_, Some(name)) => PatternStep::Name(name.into()),
+            (_, None) => PatternStep::Wild(WildcardStep::new(step)),
         })
         .collect();
-    if matches!(steps.last(), Some(Step::Deep)) {
-        steps.push(Step::Wild(Wild::new("*")));
+    if matches!(steps.last(), Some(PatternStep::Deep)) {
+        steps.push(PatternStep::Wild(WildcardStep::new("*")));
     }
     steps
 }
 
 /// The path of steps that may all be names.
-fn whole_name(start: &Path, steps: &[Step]) -> Option<PathBuf> {
+fn whole_name(start: &Path, steps: &[PatternStep]) -> Option<PathBuf> {
     let mut whole = start.to_owned();
     for step in steps {
         match step {
-            Step::Name(name) => whole.push(name),
-            Step::Wild(wild) if wild.may_be_name() => whole.push(&wild.text),
-            Step::Wild(_) | Step::Deep => return None,
+            PatternStep::Name(name) => whole.push(name),
+            PatternStep::Wild(wild) if wild.may_be_name() => whole.push(&wild.text),
+            PatternStep::Wild(_) | PatternStep::Deep => return None,
         }
     }
     Some(whole)
@@ -434,9 +455,9 @@ mod tests {
         for most in [0, 1, 50, 250] {
             let looked = AtomicUsize::new(0);
             let mut files = Vec::new();
-            let mut finder = Finder {
+            let mut finder = FileFinder {
                 folder: dir.path(),
-                problems: &mut Problems::default(),
+                errors: &mut FileErrors::default(),
                 seen: &mut HashSet::new(),
                 is_stopped: &|| looked.fetch_add(1, Ordering::Relaxed) >= most,
             };

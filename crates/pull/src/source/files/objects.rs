@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use forebay_remote::staging::S3Staging;
-use forebay_remote::staging::keys::{Bucket, can_be_asked_for};
+use forebay_remote::staging::keys::{TextKeyBucket, is_addressable};
 use futures::{StreamExt, TryStreamExt};
 use glob::{MatchOptions, Pattern};
 
-use super::list::{FILES_MAX, FileRef, Packing, packing};
+use super::file_errors::FileErrors;
+use super::list::{FILES_MAX, FilePacking, FileRef, packing};
 use super::local::AS_A_SHELL;
 use super::name::{name_of_step, shown};
-use super::problems::Problems;
-use crate::definition::S3;
+use crate::definition::S3ServerConfig;
 
 /// Keys of a page of a listing.
 const PAGE: u16 = 1000;
@@ -27,7 +27,7 @@ const WITH_DOTS: MatchOptions = MatchOptions {
 };
 
 /// What a path stands for.
-pub(super) struct Found {
+pub(super) struct FoundObjects {
     pub(super) files: Vec<FileRef>,
     /// There is a file, or a problem in its place.
     pub(super) is_any: bool,
@@ -39,12 +39,12 @@ pub(super) struct Found {
 /// When the bucket can't be listed, or the pattern is none.
 pub(super) async fn find(
     rest: &str,
-    s3: &S3,
+    s3: &S3ServerConfig,
     variable: &(dyn Fn(&str) -> Option<String> + Send + Sync),
-    problems: &mut Problems,
-) -> Result<Found, String> {
+    errors: &mut FileErrors,
+) -> Result<FoundObjects, String> {
     let (name, text) = rest.split_once('/').unwrap_or((rest, ""));
-    let bucket = Bucket::open(&config(name, s3, variable)?);
+    let bucket = TextKeyBucket::open(&config(name, s3, variable)?);
     let bucket = Arc::new(bucket.map_err(|e| e.to_string())?);
     let failed = |e: &dyn std::fmt::Display| match s3.anonymous {
         true => unsigned(&e.to_string()),
@@ -52,7 +52,7 @@ pub(super) async fn find(
     };
     let wanted = wanted(&bucket, text).await;
     let (prefix, pattern) = wanted.map_err(|e| failed(&e))?;
-    let before = problems.count();
+    let before = errors.count();
     let mut files = Vec::new();
     {
         let mut listed = bucket.list(&prefix, PAGE);
@@ -60,18 +60,18 @@ pub(super) async fn find(
             let key = object.key;
             let is_wanted = match &pattern {
                 // What can't be read anyway is told rather than hidden.
-                Some(pattern) if !can_be_asked_for(&key) => pattern.matches_with(&key, WITH_DOTS),
+                Some(pattern) if !is_addressable(&key) => pattern.matches_with(&key, WITH_DOTS),
                 Some(pattern) => pattern.matches_with(&key, AS_A_SHELL),
                 None => !is_hidden(&prefix, &key),
             };
             let is_named = pattern.is_none() && key == prefix;
-            let packing = packing(key.as_bytes()).or(is_named.then_some(Packing::Plain));
+            let packing = packing(key.as_bytes()).or(is_named.then_some(FilePacking::Plain));
             let (true, Some(packing)) = (is_wanted, packing) else {
                 continue;
             };
             let shown = format!("s3://{name}/{}", shown(key.as_bytes()));
-            if !can_be_asked_for(&key) {
-                problems.add(format!(
+            if !is_addressable(&key) {
+                errors.add(format!(
                     "{shown} can't be read: its key has a step `.` or `..`"
                 ));
                 continue;
@@ -84,13 +84,16 @@ pub(super) async fn find(
         }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    let is_any = !files.is_empty() || problems.count() > before;
-    Ok(Found { files, is_any })
+    let is_any = !files.is_empty() || errors.count() > before;
+    Ok(FoundObjects { files, is_any })
 }
 
 /// The prefix of what is wanted, and the pattern where it is one. A step with brackets is a name
 /// where there are keys with it.
-async fn wanted(bucket: &Arc<Bucket>, text: &str) -> Result<(String, Option<Pattern>), String> {
+async fn wanted(
+    bucket: &Arc<TextKeyBucket>,
+    text: &str,
+) -> Result<(String, Option<Pattern>), String> {
     let mut plain = String::new();
     let mut rest = text;
     loop {
@@ -117,7 +120,7 @@ async fn wanted(bucket: &Arc<Bucket>, text: &str) -> Result<(String, Option<Patt
     Ok((plain, Some(pattern)))
 }
 
-async fn has(bucket: &Arc<Bucket>, prefix: &str) -> Result<bool, String> {
+async fn has(bucket: &Arc<TextKeyBucket>, prefix: &str) -> Result<bool, String> {
     let first = bucket.list(prefix, 1).next().await;
     let first = first.transpose().map_err(|e| e.to_string())?;
     Ok(first.is_some())
@@ -136,7 +139,7 @@ fn is_hidden(prefix: &str, key: &str) -> bool {
 
 fn config(
     bucket: &str,
-    s3: &S3,
+    s3: &S3ServerConfig,
     variable: &(dyn Fn(&str) -> Option<String> + Send + Sync),
 ) -> Result<S3Staging, String> {
     let mut config = s3.settings().resolve(bucket, &|name| variable(name));

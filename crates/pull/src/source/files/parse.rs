@@ -5,22 +5,22 @@ use std::ops::Range;
 use bytes::Bytes;
 use forebay_record::line::{text_of_line, values};
 
-use super::chunk::{Chunk, Kind, LONG_KEPT};
-use crate::convert::{self, Reader, Typing};
-use crate::record::{Line, Typed};
+use super::chunk::{ChunkContent, FileChunk, LONG_LINE_PREFIX};
+use crate::convert::{self, LineReader, RowBuilder};
+use crate::record::{LineRange, TypedRows};
 
 /// A part, parsed.
-pub(super) struct Parsed {
-    pub(super) chunk: Chunk,
+pub(super) struct ParsedChunk {
+    pub(super) chunk: FileChunk,
     pub(super) lines: u64,
-    pub(super) good: Vec<Line>,
+    pub(super) good: Vec<LineRange>,
     /// The rows of the good ones, where they go straight into a table.
-    pub(super) table: Option<Typed>,
-    pub(super) bad: Vec<Bad>,
+    pub(super) table: Option<TypedRows>,
+    pub(super) bad: Vec<BadLine>,
 }
 
 /// A line that is no record.
-pub(super) struct Bad {
+pub(super) struct BadLine {
     /// In the part, from 0.
     pub(super) number: u64,
     /// Of the values of its line, from 0.
@@ -30,29 +30,29 @@ pub(super) struct Bad {
 }
 
 /// Parses a part.
-pub(super) fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
-    let mut parsing = Parsing {
-        typing: reader.begin(),
+pub(super) fn parse_chunk(chunk: FileChunk, reader: &LineReader, line_max: usize) -> ParsedChunk {
+    let mut parsing = ChunkParser {
+        builder: reader.row_builder(),
         good: Vec::new(),
         bad: Vec::new(),
     };
     let mut lines = 0;
     match &chunk.kind {
-        Kind::Lines(bytes) => lines = parsing.lines(bytes, line_max),
-        Kind::LongLine(start, length, _) => {
+        ChunkContent::Lines(bytes) => lines = parsing.lines(bytes, line_max),
+        ChunkContent::LongLine(start, length, _) => {
             lines = 1;
             let text = start.slice(text_of_line(start));
             let error = too_long(*length, line_max, text.len());
-            parsing.refuse(0, text, error);
+            parsing.reject(0, text, error);
         }
-        Kind::Damage(text) => parsing.refuse(0, Bytes::new(), text.clone()),
-        Kind::Encoding(_) => {}
+        ChunkContent::Damage(text) => parsing.reject(0, Bytes::new(), text.clone()),
+        ChunkContent::Encoding(_) => {}
     }
-    Parsed {
+    ParsedChunk {
         chunk,
         lines,
         good: parsing.good,
-        table: parsing.typing.map(Typing::end),
+        table: parsing.builder.map(RowBuilder::finish),
         bad: parsing.bad,
     }
 }
@@ -66,20 +66,20 @@ fn too_long(length: u64, max: usize, kept: usize) -> String {
 }
 
 /// Lines of a part that are being read.
-struct Parsing<'a> {
-    typing: Option<Typing<'a>>,
-    good: Vec<Line>,
-    bad: Vec<Bad>,
+struct ChunkParser<'a> {
+    builder: Option<RowBuilder<'a>>,
+    good: Vec<LineRange>,
+    bad: Vec<BadLine>,
 }
 
-impl Parsing<'_> {
+impl ChunkParser<'_> {
     /// Reads all lines. Answers how many there are.
     fn lines(&mut self, bytes: &Bytes, line_max: usize) -> u64 {
         let mut lines = 0;
         let count = memchr::memchr_iter(b'\n', bytes).count() + 1;
         self.good.reserve(count);
-        if let Some(typing) = &mut self.typing {
-            typing.reserve(count, bytes.len());
+        if let Some(builder) = &mut self.builder {
+            builder.reserve(count, bytes.len());
         }
         let mut from = 0;
         while from < bytes.len() {
@@ -91,9 +91,9 @@ impl Parsing<'_> {
             from += length + 1;
             // Blank lines are counted and nothing else.
             if line.len() > line_max {
-                let kept = line.get(..LONG_KEPT).unwrap_or(line);
+                let kept = line.get(..LONG_LINE_PREFIX).unwrap_or(line);
                 let error = too_long(line.len() as u64, line_max, kept.len());
-                self.refuse(lines, bytes.slice_ref(kept), error);
+                self.reject(lines, bytes.slice_ref(kept), error);
             } else if !range.is_empty() {
                 self.line(lines, bytes, range);
             }
@@ -104,7 +104,7 @@ impl Parsing<'_> {
 
     /// Reads a line: one value, or several that run together, of which each is a record.
     fn line(&mut self, number: u64, bytes: &Bytes, range: Range<usize>) {
-        let line = |value, range| Line {
+        let line = |value, range| LineRange {
             number,
             value,
             range,
@@ -116,14 +116,14 @@ impl Parsing<'_> {
         // As Firehose and others write. A line that is not values to its end is one bad record.
         let values = match values(text) {
             Ok(values) if values.len() > 1 => values,
-            _ => return self.refuse(number, bytes.slice(range), error),
+            _ => return self.reject(number, bytes.slice(range), error),
         };
         for (value, part) in (0..).zip(values) {
             let part = range.start + part.start..range.start + part.end;
             let body = bytes.slice(part.clone());
             match self.add(body.clone()) {
                 Ok(()) => self.good.push(line(value, part)),
-                Err(error) => self.bad.push(Bad {
+                Err(error) => self.bad.push(BadLine {
                     number,
                     value,
                     body,
@@ -134,14 +134,14 @@ impl Parsing<'_> {
     }
 
     fn add(&mut self, body: Bytes) -> Result<(), String> {
-        match &mut self.typing {
-            Some(typing) => typing.add(body),
-            None => convert::json(body),
+        match &mut self.builder {
+            Some(builder) => builder.add(body),
+            None => convert::check_json(body),
         }
     }
 
-    fn refuse(&mut self, number: u64, body: Bytes, error: String) {
-        self.bad.push(Bad {
+    fn reject(&mut self, number: u64, body: Bytes, error: String) {
+        self.bad.push(BadLine {
             number,
             value: 0,
             body,

@@ -9,14 +9,14 @@ use std::mem;
 
 use flate2::bufread::GzDecoder;
 
-use super::list::Packing;
+use super::list::FilePacking;
 
 /// Bytes of what is extra that are shown.
 const QUOTED: usize = 40;
 
 /// Why a packed file ends before its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub(super) enum UnpackError {
     /// The last part is not whole.
     #[error("the packed file ends in the middle: what comes after this line is missing")]
     Short,
@@ -29,14 +29,14 @@ pub(super) enum Broken {
 }
 
 /// Reads what is in a packed file.
-pub(super) struct Unpacked<R> {
-    packing: Packing,
-    part: Part<R>,
+pub(super) struct UnpackReader<R> {
+    packing: FilePacking,
+    part: MemberDecoder<R>,
     /// Parts that were read to their end.
     parts: u64,
 }
 
-enum Part<R> {
+enum MemberDecoder<R> {
     /// Between two parts.
     None(R),
     Gzip(Box<GzDecoder<R>>),
@@ -45,11 +45,11 @@ enum Part<R> {
     Over,
 }
 
-impl<R: BufRead> Unpacked<R> {
-    pub(super) fn new(raw: R, packing: Packing) -> Self {
+impl<R: BufRead> UnpackReader<R> {
+    pub(super) fn new(raw: R, packing: FilePacking) -> Self {
         Self {
             packing,
-            part: Part::None(raw),
+            part: MemberDecoder::None(raw),
             parts: 0,
         }
     }
@@ -63,36 +63,40 @@ impl<R: BufRead> Unpacked<R> {
             return Ok(false);
         }
         if self.parts > 0 && !is_begin(raw.fill_buf()?, self.packing) {
-            let broken = Broken::Extra(quoted(raw.fill_buf()?));
+            let broken = UnpackError::Extra(quoted(raw.fill_buf()?));
             return Err(io::Error::other(broken));
         }
         self.part = match self.packing {
-            Packing::Zstd => Part::Zstd(Box::new(zstd::Decoder::with_buffer(raw)?.single_frame())),
-            Packing::Gzip | Packing::Plain => Part::Gzip(Box::new(GzDecoder::new(raw))),
+            FilePacking::Zstd => {
+                MemberDecoder::Zstd(Box::new(zstd::Decoder::with_buffer(raw)?.single_frame()))
+            }
+            FilePacking::Gzip | FilePacking::Plain => {
+                MemberDecoder::Gzip(Box::new(GzDecoder::new(raw)))
+            }
         };
         Ok(true)
     }
 }
 
-impl<R: BufRead> Read for Unpacked<R> {
+impl<R: BufRead> Read for UnpackReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = match &mut self.part {
-                Part::Gzip(decoder) => decoder.read(buffer)?,
-                Part::Zstd(decoder) => decoder.read(buffer)?,
-                Part::None(_) | Part::Over => 0,
+                MemberDecoder::Gzip(decoder) => decoder.read(buffer)?,
+                MemberDecoder::Zstd(decoder) => decoder.read(buffer)?,
+                MemberDecoder::None(_) | MemberDecoder::Over => 0,
             };
             if read > 0 || buffer.is_empty() {
                 return Ok(read);
             }
-            let raw = match mem::replace(&mut self.part, Part::Over) {
-                Part::Over => return Ok(0),
-                Part::None(raw) => raw,
-                Part::Gzip(decoder) => {
+            let raw = match mem::replace(&mut self.part, MemberDecoder::Over) {
+                MemberDecoder::Over => return Ok(0),
+                MemberDecoder::None(raw) => raw,
+                MemberDecoder::Gzip(decoder) => {
                     self.parts += 1;
                     decoder.into_inner()
                 }
-                Part::Zstd(decoder) => {
+                MemberDecoder::Zstd(decoder) => {
                     self.parts += 1;
                     decoder.finish()
                 }
@@ -105,12 +109,14 @@ impl<R: BufRead> Read for Unpacked<R> {
 }
 
 /// What has happened, of an error of unpacking.
-pub(super) fn broken(error: &io::Error) -> Broken {
-    let own = error.get_ref().and_then(|e| e.downcast_ref::<Broken>());
+pub(super) fn unpack_error(error: &io::Error) -> UnpackError {
+    let own = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<UnpackError>());
     match own {
         Some(broken) => broken.clone(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => Broken::Short,
-        None => Broken::Damaged(error.to_string()),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => UnpackError::Short,
+        None => UnpackError::Damaged(error.to_string()),
     }
 }
 
@@ -131,12 +137,12 @@ fn skip_zeros(raw: &mut impl BufRead) -> io::Result<bool> {
 }
 
 /// Whether a part may begin like this: as far as the bytes go.
-fn is_begin(bytes: &[u8], packing: Packing) -> bool {
+fn is_begin(bytes: &[u8], packing: FilePacking) -> bool {
     let is = |magic: &[u8]| bytes.iter().zip(magic).all(|(a, b)| a == b);
     match packing {
-        Packing::Gzip | Packing::Plain => is(&[0x1f, 0x8b]),
+        FilePacking::Gzip | FilePacking::Plain => is(&[0x1f, 0x8b]),
         // A frame, or one that is to be skipped: 0x184D2A50 to 5F.
-        Packing::Zstd => {
+        FilePacking::Zstd => {
             is(&[0x28, 0xb5, 0x2f, 0xfd])
                 || bytes.first().is_some_and(|b| b & 0xf0 == 0x50)
                     && bytes
@@ -162,10 +168,10 @@ mod tests {
 
     use super::*;
 
-    fn packed(text: &[u8], packing: Packing) -> Vec<u8> {
+    fn packed(text: &[u8], packing: FilePacking) -> Vec<u8> {
         match packing {
-            Packing::Zstd => zstd::encode_all(text, 1).unwrap(),
-            Packing::Gzip | Packing::Plain => {
+            FilePacking::Zstd => zstd::encode_all(text, 1).unwrap(),
+            FilePacking::Gzip | FilePacking::Plain => {
                 let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(text).unwrap();
                 encoder.finish().unwrap()
@@ -174,23 +180,27 @@ mod tests {
     }
 
     /// What is in some bytes, read with a small buffer, and how it ends.
-    fn unpack(bytes: &[u8], packing: Packing, capacity: usize) -> (Vec<u8>, Option<Broken>) {
+    fn unpack(
+        bytes: &[u8],
+        packing: FilePacking,
+        capacity: usize,
+    ) -> (Vec<u8>, Option<UnpackError>) {
         let raw = io::BufReader::with_capacity(capacity, bytes);
-        let mut reader = Unpacked::new(raw, packing);
+        let mut reader = UnpackReader::new(raw, packing);
         let mut all = Vec::new();
         let mut buffer = [0; 7];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return (all, None),
                 Ok(n) => all.extend_from_slice(&buffer[..n]),
-                Err(e) => return (all, Some(broken(&e))),
+                Err(e) => return (all, Some(unpack_error(&e))),
             }
         }
     }
 
     #[test]
     fn whatever_is_packed_comes_out_however_it_ends() {
-        for packing in [Packing::Gzip, Packing::Zstd] {
+        for packing in [FilePacking::Gzip, FilePacking::Zstd] {
             for capacity in [1, 2, 5, 1 << 16] {
                 let (one, two, empty) = (
                     packed(b"one\n", packing),
@@ -212,18 +222,18 @@ mod tests {
                 whole(&[&one, &[0; 3], &two, &[0]], b"one\ntwo\n");
                 let (text, end) = unpack(&[&one, b"garbage"]);
                 assert_eq!(text, b"one\n");
-                assert!(matches!(end, Some(Broken::Extra(t)) if t.contains('g')));
+                assert!(matches!(end, Some(UnpackError::Extra(t)) if t.contains('g')));
                 let (text, end) = unpack(&[&one, &two[..two.len() - 1]]);
                 assert!(text.starts_with(b"one\n"), "{packing:?} {text:?}");
-                assert_eq!(end, Some(Broken::Short), "{packing:?}");
+                assert_eq!(end, Some(UnpackError::Short), "{packing:?}");
                 let (text, end) = unpack(&[b"no such thing"]);
                 assert!(
-                    text.is_empty() && matches!(end, Some(Broken::Damaged(_))),
+                    text.is_empty() && matches!(end, Some(UnpackError::Damaged(_))),
                     "{end:?}"
                 );
                 let (_, end) = unpack(&[&[0; 512]]);
                 assert!(
-                    matches!(end, Some(Broken::Damaged(_))),
+                    matches!(end, Some(UnpackError::Damaged(_))),
                     "only zeros: {end:?}"
                 );
             }
@@ -233,9 +243,9 @@ mod tests {
     #[test]
     fn frames_that_are_to_be_skipped_are() {
         let skipped = [0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
-        let one = packed(b"one\n", Packing::Zstd);
+        let one = packed(b"one\n", FilePacking::Zstd);
         let bytes = [&skipped[..], &one, &skipped, &one, &skipped].concat();
-        let read = unpack(&bytes, Packing::Zstd, 4);
+        let read = unpack(&bytes, FilePacking::Zstd, 4);
         assert_eq!(read, (b"one\none\n".to_vec(), None));
     }
 }

@@ -1,38 +1,40 @@
 //! The syntax of filters.
 
-use super::super::iregexp::Pattern;
+use super::super::iregexp::CompiledPattern;
 use super::super::plain::PathError;
-use super::super::query::{Comparison, Logical, Operand, PatternOf, Query};
-use super::Parser;
+use super::super::query::{
+    ComparisonOperator, FilterOperand, LogicalExpression, PathQuery, PatternOperand,
+};
+use super::PathParser;
 
 /// What stands in a filter: what it can be used for depends on its type.
-enum Term {
-    Literal(Operand),
-    Query(Query),
+enum FilterTerm {
+    Literal(FilterOperand),
+    Query(PathQuery),
     /// `length`, `count`, `value`.
-    Value(Operand),
+    Value(FilterOperand),
     /// `match`, `search`.
-    Logical(Logical),
+    Logical(LogicalExpression),
 }
 
 const FUNCTIONS: &str = "length, count, value, match and search";
 
-impl Parser<'_> {
+impl PathParser<'_> {
     /// `a || b`, the lowest level.
-    pub(super) fn logical(&mut self) -> Result<Logical, PathError> {
+    pub(super) fn logical(&mut self) -> Result<LogicalExpression, PathError> {
         let mut all = vec![self.and()?];
         while self.operator("||") {
             all.push(self.and()?);
         }
-        Ok(only(all, Logical::Or))
+        Ok(only(all, LogicalExpression::Or))
     }
 
-    fn and(&mut self) -> Result<Logical, PathError> {
+    fn and(&mut self) -> Result<LogicalExpression, PathError> {
         let mut all = vec![self.basic()?];
         while self.operator("&&") {
             all.push(self.basic()?);
         }
-        Ok(only(all, Logical::And))
+        Ok(only(all, LogicalExpression::And))
     }
 
     /// Takes an operator with the blanks around it, or nothing.
@@ -47,7 +49,7 @@ impl Parser<'_> {
         false
     }
 
-    fn basic(&mut self) -> Result<Logical, PathError> {
+    fn basic(&mut self) -> Result<LogicalExpression, PathError> {
         let is_negated = self.eat('!');
         if is_negated {
             self.blanks();
@@ -82,28 +84,28 @@ impl Parser<'_> {
         let begin = self.at;
         let right = self.term()?;
         let right = self.operand(right, begin)?;
-        Ok(Logical::Compare(left, comparison, right))
+        Ok(LogicalExpression::Compare(left, comparison, right))
     }
 
-    fn comparison(&mut self) -> Option<Comparison> {
+    fn comparison(&mut self) -> Option<ComparisonOperator> {
         let all = [
-            ("==", Comparison::Equal),
-            ("!=", Comparison::NotEqual),
-            ("<=", Comparison::LessOrEqual),
-            (">=", Comparison::GreaterOrEqual),
-            ("<", Comparison::Less),
-            (">", Comparison::Greater),
+            ("==", ComparisonOperator::Equal),
+            ("!=", ComparisonOperator::NotEqual),
+            ("<=", ComparisonOperator::LessOrEqual),
+            (">=", ComparisonOperator::GreaterOrEqual),
+            ("<", ComparisonOperator::Less),
+            (">", ComparisonOperator::Greater),
         ];
         let found = all.into_iter().find(|(text, _)| self.eat_text(text));
         found.map(|(_, comparison)| comparison)
     }
 
     /// A term that stands by itself.
-    fn test(&self, term: Term, begin: usize) -> Result<Logical, PathError> {
+    fn test(&self, term: FilterTerm, begin: usize) -> Result<LogicalExpression, PathError> {
         match term {
-            Term::Query(query) => Ok(Logical::Exists(query)),
-            Term::Logical(logical) => Ok(logical),
-            Term::Literal(_) | Term::Value(_) => Err(PathError::new(
+            FilterTerm::Query(query) => Ok(LogicalExpression::Exists(query)),
+            FilterTerm::Logical(logical) => Ok(logical),
+            FilterTerm::Literal(_) | FilterTerm::Value(_) => Err(PathError::new(
                 self.text,
                 begin,
                 "a value by itself is neither true nor false: compare it with == != < <= > or >=",
@@ -112,26 +114,28 @@ impl Parser<'_> {
     }
 
     /// A term that has a value.
-    fn operand(&self, term: Term, begin: usize) -> Result<Operand, PathError> {
+    fn operand(&self, term: FilterTerm, begin: usize) -> Result<FilterOperand, PathError> {
         let wrong = |message: &str| Err(PathError::new(self.text, begin, message));
         match term {
-            Term::Literal(operand) | Term::Value(operand) => Ok(operand),
-            Term::Query(query) if query.singular.is_some() => Ok(Operand::Node(query)),
-            Term::Query(_) => wrong(
+            FilterTerm::Literal(operand) | FilterTerm::Value(operand) => Ok(operand),
+            FilterTerm::Query(query) if query.singular.is_some() => Ok(FilterOperand::Node(query)),
+            FilterTerm::Query(_) => wrong(
                 "this query can select many values, what takes one value needs one with keys and indices only, or value(…)",
             ),
-            Term::Logical(_) => wrong("match and search are true or false, they have no value"),
+            FilterTerm::Logical(_) => {
+                wrong("match and search are true or false, they have no value")
+            }
         }
     }
 
-    fn term(&mut self) -> Result<Term, PathError> {
+    fn term(&mut self) -> Result<FilterTerm, PathError> {
         match self.peek() {
             Some(root @ ('$' | '@')) => {
                 self.eat(root);
-                Ok(Term::Query(self.query(root == '$')?))
+                Ok(FilterTerm::Query(self.query(root == '$')?))
             }
-            Some('"' | '\'') => Ok(Term::Literal(Operand::Text(self.string()?.into()))),
-            Some('-' | '0'..='9') => Ok(Term::Literal(self.number()?)),
+            Some('"' | '\'') => Ok(FilterTerm::Literal(FilterOperand::Text(self.string()?.into()))),
+            Some('-' | '0'..='9') => Ok(FilterTerm::Literal(self.number()?)),
             Some('a'..='z') => self.word(),
             _ => Err(self.expected(
                 "a value: a query like @.a or $.a, a text in quotes, a number, true, false, null or a function",
@@ -140,7 +144,7 @@ impl Parser<'_> {
     }
 
     /// `true`, `false`, `null` or a function.
-    fn word(&mut self) -> Result<Term, PathError> {
+    fn word(&mut self) -> Result<FilterTerm, PathError> {
         let begin = self.at;
         let rest = self.rest();
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -151,9 +155,9 @@ impl Parser<'_> {
             return self.nested(|parser| parser.function(&word, begin));
         }
         match word.as_str() {
-            "true" => Ok(Term::Literal(Operand::Bool(true))),
-            "false" => Ok(Term::Literal(Operand::Bool(false))),
-            "null" => Ok(Term::Literal(Operand::Null)),
+            "true" => Ok(FilterTerm::Literal(FilterOperand::Bool(true))),
+            "false" => Ok(FilterTerm::Literal(FilterOperand::Bool(false))),
+            "null" => Ok(FilterTerm::Literal(FilterOperand::Null)),
             _ => {
                 self.at = begin;
                 Err(self.error(format!(
@@ -163,7 +167,7 @@ impl Parser<'_> {
         }
     }
 
-    fn function(&mut self, name: &str, begin: usize) -> Result<Term, PathError> {
+    fn function(&mut self, name: &str, begin: usize) -> Result<FilterTerm, PathError> {
         let count = match name {
             "length" | "count" | "value" => 1,
             "match" | "search" => 2,
@@ -199,16 +203,20 @@ impl Parser<'_> {
         self.call(name, arguments)
     }
 
-    fn call(&self, name: &str, arguments: Vec<(Term, usize)>) -> Result<Term, PathError> {
+    fn call(
+        &self,
+        name: &str,
+        arguments: Vec<(FilterTerm, usize)>,
+    ) -> Result<FilterTerm, PathError> {
         let mut arguments = arguments.into_iter();
         let mut next = || {
             let lacking = || PathError::new(self.text, self.at, "expected a value");
             arguments.next().ok_or_else(lacking)
         };
         let (first, begin) = next()?;
-        let nodes = |term: Term| match term {
-            Term::Query(query) => Ok(query),
-            Term::Literal(_) | Term::Value(_) | Term::Logical(_) => {
+        let nodes = |term: FilterTerm| match term {
+            FilterTerm::Query(query) => Ok(query),
+            FilterTerm::Literal(_) | FilterTerm::Value(_) | FilterTerm::Logical(_) => {
                 let message = format!("{name} takes a query, like {name}(@.a[*])");
                 Err(PathError::new(self.text, begin, message))
             }
@@ -216,25 +224,26 @@ impl Parser<'_> {
         match name {
             "length" => {
                 let of = Box::new(self.operand(first, begin)?);
-                Ok(Term::Value(Operand::Length(of)))
+                Ok(FilterTerm::Value(FilterOperand::Length(of)))
             }
-            "count" => Ok(Term::Value(Operand::Count(nodes(first)?))),
-            "value" => Ok(Term::Value(Operand::Value(nodes(first)?))),
+            "count" => Ok(FilterTerm::Value(FilterOperand::Count(nodes(first)?))),
+            "value" => Ok(FilterTerm::Value(FilterOperand::Value(nodes(first)?))),
             _ => {
                 let subject = self.operand(first, begin)?;
                 let (second, begin) = next()?;
                 let is_whole = name == "match";
                 let pattern = match self.operand(second, begin)? {
-                    Operand::Text(text) => {
-                        let pattern = Pattern::compile(&text, is_whole).map_err(|problem| {
-                            let message = format!("the pattern is no I-Regexp: {problem}");
-                            PathError::new(self.text, begin, message)
-                        })?;
-                        PatternOf::Literal(pattern)
+                    FilterOperand::Text(text) => {
+                        let pattern =
+                            CompiledPattern::compile(&text, is_whole).map_err(|problem| {
+                                let message = format!("the pattern is no I-Regexp: {problem}");
+                                PathError::new(self.text, begin, message)
+                            })?;
+                        PatternOperand::Literal(pattern)
                     }
-                    other => PatternOf::Value(other),
+                    other => PatternOperand::Value(other),
                 };
-                Ok(Term::Logical(Logical::Matches {
+                Ok(FilterTerm::Logical(LogicalExpression::Matches {
                     subject,
                     pattern,
                     is_whole,
@@ -243,7 +252,7 @@ impl Parser<'_> {
         }
     }
 
-    fn number(&mut self) -> Result<Operand, PathError> {
+    fn number(&mut self) -> Result<FilterOperand, PathError> {
         let begin = self.at;
         self.eat('-');
         if self.digits()? > 1 && self.text.get(begin..self.at).is_some_and(has_leading_zero) {
@@ -258,7 +267,7 @@ impl Parser<'_> {
             self.digits()?;
         }
         let text = self.text.get(begin..self.at).unwrap_or_default();
-        Ok(Operand::Number(text.as_bytes().into()))
+        Ok(FilterOperand::Number(text.as_bytes().into()))
     }
 
     /// Takes digits, at least one.
@@ -280,7 +289,10 @@ fn has_leading_zero(number: &str) -> bool {
 }
 
 /// The one, or all of them together.
-fn only(mut all: Vec<Logical>, together: impl FnOnce(Vec<Logical>) -> Logical) -> Logical {
+fn only(
+    mut all: Vec<LogicalExpression>,
+    together: impl FnOnce(Vec<LogicalExpression>) -> LogicalExpression,
+) -> LogicalExpression {
     match (all.pop(), all.is_empty()) {
         (Some(one), true) => one,
         (last, _) => {
@@ -290,9 +302,9 @@ fn only(mut all: Vec<Logical>, together: impl FnOnce(Vec<Logical>) -> Logical) -
     }
 }
 
-fn negated(logical: Logical, is_negated: bool) -> Logical {
+fn negated(logical: LogicalExpression, is_negated: bool) -> LogicalExpression {
     match is_negated {
-        true => Logical::Not(Box::new(logical)),
+        true => LogicalExpression::Not(Box::new(logical)),
         false => logical,
     }
 }

@@ -4,7 +4,7 @@
 //! written as its column has it, and one that does not fit is refused with both named.
 
 use forebay_model::TimestampMicros;
-use forebay_model::micros::text_of_millis;
+use forebay_model::micros::format_millis;
 use scylla::cluster::metadata::{ColumnType, NativeType};
 use scylla::serialize::SerializationError;
 use scylla::serialize::value::SerializeValue;
@@ -13,16 +13,16 @@ use scylla::value::{CqlTimestamp, CqlValue};
 
 use super::literal;
 use crate::keyed::value::widened;
-use crate::keyed::{Value, ValueRef, ValueType};
+use crate::keyed::{CellValue, ValueRef, ValueType};
 
 /// A value on its way to a column.
 #[derive(Debug)]
-pub(super) struct Cell<'a> {
+pub(super) struct CqlCell<'a> {
     value: ValueRef<'a>,
     is_key: bool,
 }
 
-impl<'a> Cell<'a> {
+impl<'a> CqlCell<'a> {
     pub(super) fn new(value: ValueRef<'a>, is_key: bool) -> Self {
         Self { value, is_key }
     }
@@ -31,7 +31,7 @@ impl<'a> Cell<'a> {
 /// Why a column can't hold a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value} does not fit a column of type {column}")]
-struct DoesNotFit {
+struct TypeMismatch {
     value: String,
     column: String,
 }
@@ -39,16 +39,16 @@ struct DoesNotFit {
 /// A key that would be cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} can't be a key: a column of type timestamp keeps milliseconds")]
-struct FinerThanMillis(TimestampMicros);
+struct SubMillisecondKey(TimestampMicros);
 
-impl SerializeValue for Cell<'_> {
+impl SerializeValue for CqlCell<'_> {
     fn serialize<'b>(
         &self,
         typ: &ColumnType<'_>,
         writer: CellWriter<'b>,
     ) -> Result<WrittenCellProof<'b>, SerializationError> {
         let refused = || {
-            SerializationError::new(DoesNotFit {
+            SerializationError::new(TypeMismatch {
                 value: self.value.to_string().chars().take(40).collect(),
                 column: name(typ),
             })
@@ -89,7 +89,7 @@ impl SerializeValue for Cell<'_> {
             (ValueRef::Boolean(b), _) => b.serialize(typ, writer),
             // Two keys must not become one; elsewhere what is finer is cut off.
             (ValueRef::Timestamp(t), _) if self.is_key && t.as_micros() % 1000 != 0 => {
-                Err(SerializationError::new(FinerThanMillis(t)))
+                Err(SerializationError::new(SubMillisecondKey(t)))
             }
             (ValueRef::Timestamp(t), _) => {
                 CqlTimestamp(t.as_micros().div_euclid(1000)).serialize(typ, writer)
@@ -116,26 +116,26 @@ fn name(typ: &ColumnType<'_>) -> String {
     }
 }
 
-pub(super) fn from_cql(value: Option<CqlValue>, kind: ValueType) -> Value {
+pub(super) fn from_cql(value: Option<CqlValue>, kind: ValueType) -> CellValue {
     match value {
-        None => Value::Null,
+        None => CellValue::Null,
         Some(CqlValue::Text(text) | CqlValue::Ascii(text)) if kind == ValueType::Json => {
-            Value::Json(text)
+            CellValue::Json(text)
         }
-        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) => Value::Text(text),
-        Some(CqlValue::BigInt(n)) => Value::Integer(n),
-        Some(CqlValue::Int(n)) => Value::Integer(n.into()),
-        Some(CqlValue::SmallInt(n)) => Value::Integer(n.into()),
-        Some(CqlValue::TinyInt(n)) => Value::Integer(n.into()),
-        Some(CqlValue::Double(n)) => Value::Double(n),
-        Some(CqlValue::Float(n)) => Value::Double(widened(n)),
-        Some(CqlValue::Boolean(b)) => Value::Boolean(b),
+        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) => CellValue::Text(text),
+        Some(CqlValue::BigInt(n)) => CellValue::Integer(n),
+        Some(CqlValue::Int(n)) => CellValue::Integer(n.into()),
+        Some(CqlValue::SmallInt(n)) => CellValue::Integer(n.into()),
+        Some(CqlValue::TinyInt(n)) => CellValue::Integer(n.into()),
+        Some(CqlValue::Double(n)) => CellValue::Double(n),
+        Some(CqlValue::Float(n)) => CellValue::Double(widened(n)),
+        Some(CqlValue::Boolean(b)) => CellValue::Boolean(b),
         Some(CqlValue::Timestamp(t)) => {
             let micros = t.0.checked_mul(1000);
             let time = micros.and_then(TimestampMicros::from_micros);
-            time.map_or_else(|| Value::Text(text_of_millis(t.0)), Value::Timestamp)
+            time.map_or_else(|| CellValue::Text(format_millis(t.0)), CellValue::Timestamp)
         }
-        Some(other) => Value::Text(literal::text(&other)),
+        Some(other) => CellValue::Text(literal::text(&other)),
     }
 }
 

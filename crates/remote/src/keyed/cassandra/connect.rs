@@ -11,7 +11,7 @@ use scylla::statement::Consistency;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::table::TableError;
-use crate::tls::{Verify, client_config};
+use crate::tls::{ServerVerification, client_config};
 
 /// Statements that are kept prepared.
 const STATEMENTS: usize = 64;
@@ -40,7 +40,7 @@ pub struct CassandraConfig {
 pub struct CassandraTls {
     /// What of a node's certificate is checked. Nodes are reached by their addresses, so `VolumeFull`
     /// needs certificates that name those.
-    pub verify: Verify,
+    pub verify: ServerVerification,
     /// Certificates (PEM) that take the place of the system's.
     pub ca_pem: Option<Vec<u8>>,
 }
@@ -64,7 +64,7 @@ impl CassandraConfig {
 /// Connects; `place` is the cluster in words.
 pub(super) async fn connect(
     config: &CassandraConfig,
-    place: &str,
+    display_name: &str,
 ) -> Result<Arc<CachingSession>, TableError> {
     let profile = ExecutionProfile::builder()
         .request_timeout(Some(config.request_timeout))
@@ -82,11 +82,11 @@ pub(super) async fn connect(
     }
     if let Some(tls) = &config.tls {
         let tls = client_config(tls.verify, tls.ca_pem.as_deref())
-            .map_err(|e| TableError::Terminal(format!("{place}: {e}")))?;
+            .map_err(|e| TableError::Terminal(format!("{display_name}: {e}")))?;
         builder = builder.tls_context(Some(Arc::new(tls)));
     }
     let made = builder.build().await.map_err(|e| {
-        let text = format!("{place}: can't connect: {e}");
+        let text = format!("{display_name}: can't connect: {e}");
         // A login or a certificate that is refused stays so.
         let stays = ["uthentication", "credentials", "certificate"];
         if stays.iter().any(|word| text.contains(word)) {

@@ -6,7 +6,7 @@ use forebay_model::TimestampMicros;
 use rusqlite::Statement;
 use rusqlite::types::{Null, ValueRef as Raw};
 
-use crate::keyed::{Value, ValueRef, ValueType};
+use crate::keyed::{CellValue, ValueRef, ValueType};
 
 /// The name of a type in `CREATE TABLE`; its affinity is right for the values.
 pub(super) fn declared(kind: ValueType) -> &'static str {
@@ -38,40 +38,40 @@ pub(super) fn kind_of(declared: &str) -> ValueType {
 /// Gives a value to a parameter, counted from 1.
 pub(super) fn bind(
     statement: &mut Statement<'_>,
-    place: usize,
+    index: usize,
     value: ValueRef<'_>,
 ) -> rusqlite::Result<()> {
     match value {
-        ValueRef::Null => statement.raw_bind_parameter(place, Null),
-        ValueRef::Text(text) | ValueRef::Json(text) => statement.raw_bind_parameter(place, text),
-        ValueRef::Integer(n) => statement.raw_bind_parameter(place, n),
-        ValueRef::Double(n) => statement.raw_bind_parameter(place, n),
-        ValueRef::Boolean(b) => statement.raw_bind_parameter(place, b),
-        ValueRef::Timestamp(t) => statement.raw_bind_parameter(place, t.sortable()),
+        ValueRef::Null => statement.raw_bind_parameter(index, Null),
+        ValueRef::Text(text) | ValueRef::Json(text) => statement.raw_bind_parameter(index, text),
+        ValueRef::Integer(n) => statement.raw_bind_parameter(index, n),
+        ValueRef::Double(n) => statement.raw_bind_parameter(index, n),
+        ValueRef::Boolean(b) => statement.raw_bind_parameter(index, b),
+        ValueRef::Timestamp(t) => statement.raw_bind_parameter(index, t.sortable()),
     }
 }
 
 /// A cell as the column's type; SQLite lets any column hold anything, so what does not fit is text.
-pub(super) fn from_cell(cell: Raw<'_>, kind: ValueType) -> Value {
+pub(super) fn from_cell(cell: Raw<'_>, kind: ValueType) -> CellValue {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match (cell, kind) {
-        (Raw::Null, _) => Value::Null,
-        (Raw::Integer(n), ValueType::Boolean) => Value::Boolean(n != 0),
-        (Raw::Integer(n), _) => Value::Integer(n),
-        (Raw::Real(n), _) => Value::Double(n),
-        (Raw::Text(t), ValueType::Json) => Value::Json(text(t)),
+        (Raw::Null, _) => CellValue::Null,
+        (Raw::Integer(n), ValueType::Boolean) => CellValue::Boolean(n != 0),
+        (Raw::Integer(n), _) => CellValue::Integer(n),
+        (Raw::Real(n), _) => CellValue::Double(n),
+        (Raw::Text(t), ValueType::Json) => CellValue::Json(text(t)),
         (Raw::Text(t), ValueType::Timestamp) => {
             let text = text(t);
-            match TimestampMicros::read(&text) {
-                Ok(read) if !read.is_cut => Value::Timestamp(read.time),
-                _ => Value::Text(text),
+            match TimestampMicros::parse(&text) {
+                Ok(read) if !read.is_cut => CellValue::Timestamp(read.time),
+                _ => CellValue::Text(text),
             }
         }
-        (Raw::Text(t), _) => Value::Text(text(t)),
+        (Raw::Text(t), _) => CellValue::Text(text(t)),
         // Bytes that are no text are what SQLite's own `quote` writes.
         (Raw::Blob(bytes), _) => match std::str::from_utf8(bytes) {
-            Ok(text) => Value::Text(text.to_owned()),
-            Err(_) => Value::Text(
+            Ok(text) => CellValue::Text(text.to_owned()),
+            Err(_) => CellValue::Text(
                 bytes.iter().fold("X'".to_owned(), |mut out, byte| {
                     // Writing to a String can't fail.
                     _ = write!(out, "{byte:02X}");
@@ -94,9 +94,9 @@ mod tests {
             "+010000-01-01T00:00:00Z",
             "2026-01-01T00:00:00.1234567Z",
         ] {
-            assert_eq!(read(text), Value::Text(text.to_owned()));
+            assert_eq!(read(text), CellValue::Text(text.to_owned()));
         }
-        let Value::Timestamp(time) = read("9999-12-31T23:59:59.999999Z") else {
+        let CellValue::Timestamp(time) = read("9999-12-31T23:59:59.999999Z") else {
             panic!("it is a time")
         };
         assert_eq!(time, TimestampMicros::MAX);
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_written_out() {
         let read = |bytes| from_cell(Raw::Blob(bytes), ValueType::Text);
-        assert_eq!(read("é".as_bytes()), Value::Text("é".to_owned()));
-        assert_eq!(read(b"a\xff\0"), Value::Text("X'61FF00'".to_owned()));
+        assert_eq!(read("é".as_bytes()), CellValue::Text("é".to_owned()));
+        assert_eq!(read(b"a\xff\0"), CellValue::Text("X'61FF00'".to_owned()));
     }
 }

@@ -18,9 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::cell::{bind, from_cell};
 use super::{BUSY_TIMEOUT, failed};
-use crate::keyed::{Row, Shape, Value};
+use crate::keyed::{CellValue, KeyedRow, TableSchema};
 use crate::table::TableError;
-use crate::table::shape::{quote, quoted};
+use crate::table::mapping_fit::{quote, quoted};
 
 /// Threads at most.
 const READERS: usize = 4;
@@ -29,19 +29,19 @@ const TRIES: u32 = 3;
 /// Work that waits for a thread.
 const WAITING: usize = 64;
 
-type Work = Box<dyn FnOnce(&mut Reader) + Send>;
+type ReadJob = Box<dyn FnOnce(&mut ReaderContext) + Send>;
 
 /// An open file.
 #[derive(Debug)]
-struct Connected {
+struct ReadConnection {
     connection: Connection,
     /// Of a file that is taken not to change: what it was when it was opened.
-    fixed: Option<Stamp>,
+    fixed: Option<FileFingerprint>,
 }
 
 /// What shows that a file has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileFingerprint {
     dev: u64,
     ino: u64,
     size: u64,
@@ -50,8 +50,8 @@ struct Stamp {
     has_log: bool,
 }
 
-impl Stamp {
-    fn of(path: &Path) -> std::io::Result<Self> {
+impl FileFingerprint {
+    fn from_path(path: &Path) -> std::io::Result<Self> {
         let file = path.metadata()?;
         Ok(Self {
             dev: file.dev(),
@@ -63,53 +63,53 @@ impl Stamp {
     }
 }
 
-impl Connected {
+impl ReadConnection {
     /// Whether the file is another one than was opened.
     fn is_stale(&self, path: &Path) -> bool {
         let fixed = self.fixed.as_ref();
-        fixed.is_some_and(|then| Stamp::of(path).is_ok_and(|now| now != *then))
+        fixed.is_some_and(|then| FileFingerprint::from_path(path).is_ok_and(|now| now != *then))
     }
 }
 
 /// The threads; each begins with the first work for it, and ends when this is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Readers {
-    queues: [Mutex<Option<mpsc::Sender<Work>>>; READERS],
+pub(super) struct ReaderPool {
+    queues: [Mutex<Option<mpsc::Sender<ReadJob>>>; READERS],
     next: AtomicUsize,
 }
 
 /// What a thread has.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct ReaderContext {
     pub(super) path: PathBuf,
-    connection: Option<Connected>,
+    connection: Option<ReadConnection>,
     /// The statement of the table that was read last.
-    select: Option<(Arc<Shape>, String)>,
+    select: Option<(Arc<TableSchema>, String)>,
 }
 
-impl Readers {
+impl ReaderPool {
     /// Has one of the threads do some work. After an error it opens the file anew.
-    pub(super) async fn ask<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         path: &Path,
-        work: impl FnOnce(&mut Reader) -> Result<T, TableError> + Send + 'static,
+        work: impl FnOnce(&mut ReaderContext) -> Result<T, TableError> + Send + 'static,
     ) -> Result<T, TableError> {
         let queue = self.queue(path)?;
-        let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |reader| {
+        let (reply, response) = oneshot::channel();
+        let work: ReadJob = Box::new(move |reader| {
             let result = work(reader);
             if result.is_err() {
                 reader.connection = None;
             }
             // Who asked may have gone.
-            drop(answer.send(result));
+            drop(reply.send(result));
         });
-        let gone = || TableError::Retryable("the thread that reads has ended".to_owned());
-        queue.send(work).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let closed = || TableError::Retryable("the thread that reads has ended".to_owned());
+        queue.send(work).await.map_err(|_| closed())?;
+        response.await.map_err(|_| closed())?
     }
 
-    fn queue(&self, path: &Path) -> Result<mpsc::Sender<Work>, TableError> {
+    fn queue(&self, path: &Path) -> Result<mpsc::Sender<ReadJob>, TableError> {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % READERS;
         let [first, ..] = &self.queues;
         let slot = self.queues.get(next).unwrap_or(first);
@@ -117,8 +117,8 @@ impl Readers {
         if let Some(queue) = slot.as_ref().filter(|q| !q.is_closed()) {
             return Ok(queue.clone());
         }
-        let (sender, mut receiver) = mpsc::channel::<Work>(WAITING);
-        let mut reader = Reader {
+        let (sender, mut receiver) = mpsc::channel::<ReadJob>(WAITING);
+        let mut reader = ReaderContext {
             path: path.to_owned(),
             connection: None,
             select: None,
@@ -136,7 +136,7 @@ impl Readers {
     }
 }
 
-impl Reader {
+impl ReaderContext {
     /// The connection, opened when it is not.
     pub(super) fn connection(&mut self) -> Result<&Connection, TableError> {
         connected(&self.path, &mut self.connection)
@@ -144,12 +144,12 @@ impl Reader {
 
     pub(super) fn get(
         &mut self,
-        shape: &Arc<Shape>,
-        key: &[Value],
-    ) -> Result<Option<Row>, TableError> {
+        schema: &Arc<TableSchema>,
+        key: &[CellValue],
+    ) -> Result<Option<KeyedRow>, TableError> {
         let mut tries = 0;
         loop {
-            let result = self.get_once(shape, key);
+            let result = self.get_once(schema, key);
             let opened = self.connection.as_ref();
             let is_stale = opened.is_some_and(|c| c.is_stale(&self.path));
             tries += 1;
@@ -161,34 +161,38 @@ impl Reader {
         }
     }
 
-    fn get_once(&mut self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
+    fn get_once(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        key: &[CellValue],
+    ) -> Result<Option<KeyedRow>, TableError> {
         let failed = |error| {
-            let action = format!("look up a row of table \"{}\"", shape.table);
+            let action = format!("look up a row of table \"{}\"", schema.table);
             failed(&self.path, &action)(error)
         };
         let (_, sql) = match self.select.take() {
-            Some(select) if Arc::ptr_eq(&select.0, shape) => self.select.insert(select),
-            _ => self.select.insert((Arc::clone(shape), select_sql(shape))),
+            Some(select) if Arc::ptr_eq(&select.0, schema) => self.select.insert(select),
+            _ => self.select.insert((Arc::clone(schema), select_sql(schema))),
         };
         let connection = connected(&self.path, &mut self.connection)?;
         let mut statement = connection.prepare_cached(sql).map_err(failed)?;
-        for (place, value) in (1..).zip(key) {
-            bind(&mut statement, place, value.as_ref()).map_err(failed)?;
+        for (index, value) in (1..).zip(key) {
+            bind(&mut statement, index, value.as_ref()).map_err(failed)?;
         }
         let mut rows = statement.raw_query();
         let Some(row) = rows.next().map_err(failed)? else {
             return Ok(None);
         };
-        let cells = shape.columns.iter().enumerate();
+        let cells = schema.columns.iter().enumerate();
         let cells = cells.map(|(i, column)| Ok(from_cell(row.get_ref(i)?, column.kind)));
         let cells = cells.collect::<rusqlite::Result<_>>().map_err(failed)?;
-        Ok(Some(Row(cells)))
+        Ok(Some(KeyedRow(cells)))
     }
 }
 
 fn connected<'a>(
     path: &Path,
-    slot: &'a mut Option<Connected>,
+    slot: &'a mut Option<ReadConnection>,
 ) -> Result<&'a Connection, TableError> {
     let connected = match slot.take() {
         Some(connected) if !connected.is_stale(path) => connected,
@@ -197,7 +201,7 @@ fn connected<'a>(
     Ok(&slot.insert(connected).connection)
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connected> {
+fn open(path: &Path) -> rusqlite::Result<ReadConnection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let probed = |connection: Connection| {
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -205,12 +209,12 @@ fn open(path: &Path) -> rusqlite::Result<Connected> {
         connection.query_row(probe, [], |_| Ok(()))?;
         Ok(connection)
     };
-    let stamp = Stamp::of(path);
+    let fingerprint = FileFingerprint::from_path(path);
     let opened = Connection::open_with_flags(path, flags).and_then(probed);
     let error = match opened {
         Ok(connection) => {
             let fixed = None;
-            return Ok(Connected { connection, fixed });
+            return Ok(ReadConnection { connection, fixed });
         }
         Err(error) => error,
     };
@@ -219,15 +223,15 @@ fn open(path: &Path) -> rusqlite::Result<Connected> {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
     );
     // With a log of changes the file alone is not what was written.
-    let Some(stamp) = stamp.ok().filter(|s| can_not_lock && !s.has_log) else {
+    let Some(fingerprint) = fingerprint.ok().filter(|s| can_not_lock && !s.has_log) else {
         return Err(error);
     };
     let address = immutable(path);
     let flags = flags | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(address, flags).and_then(probed)?;
-    Ok(Connected {
+    Ok(ReadConnection {
         connection,
-        fixed: Some(stamp),
+        fixed: Some(fingerprint),
     })
 }
 
@@ -252,15 +256,15 @@ fn immutable(path: &Path) -> String {
     address
 }
 
-fn select_sql(shape: &Shape) -> String {
-    let conditions: Vec<String> = shape
+fn select_sql(schema: &TableSchema) -> String {
+    let conditions: Vec<String> = schema
         .key()
         .map(|c| format!("{} = ?", quote(&c.name)))
         .collect();
     format!(
         "SELECT {} FROM {} WHERE {}",
-        quoted(shape.columns.iter().map(|c| &c.name)),
-        quote(&shape.table),
+        quoted(schema.columns.iter().map(|c| &c.name)),
+        quote(&schema.table),
         conditions.join(" AND ")
     )
 }

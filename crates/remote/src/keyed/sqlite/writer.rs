@@ -17,28 +17,28 @@ const PAGE_SIZE: i64 = 16 << 10;
 /// Work that waits for the thread.
 const WAITING: usize = 4;
 
-type Work = Box<dyn FnOnce(&mut Slot) + Send>;
+type WriteJob = Box<dyn FnOnce(&mut WriterContext) + Send>;
 
 /// The thread; it begins with the first work for it, and has ended when this is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
-    thread: Mutex<Option<Thread>>,
+pub(super) struct SqliteWriter {
+    thread: Mutex<Option<WriterThread>>,
 }
 
 #[derive(Debug)]
-struct Thread {
-    queue: mpsc::Sender<Work>,
+struct WriterThread {
+    queue: mpsc::Sender<WriteJob>,
     handle: JoinHandle<()>,
 }
 
 /// What the thread has.
 #[derive(Debug)]
-struct Slot {
+struct WriterContext {
     path: PathBuf,
     connection: Option<Connection>,
 }
 
-impl Writer {
+impl SqliteWriter {
     /// Works on the connection that writes, one work after another. It is given up after an error:
     /// the next work opens another. Work that was begun is finished, whoever waits for it.
     pub(super) async fn write<T: Send + 'static>(
@@ -47,23 +47,23 @@ impl Writer {
         work: impl FnOnce(&Path, &mut Connection) -> Result<T, TableError> + Send + 'static,
     ) -> Result<T, TableError> {
         let queue = self.queue(path)?;
-        let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |slot| {
+        let (reply, response) = oneshot::channel();
+        let work: WriteJob = Box::new(move |slot| {
             // Who asked may have gone.
-            drop(answer.send(slot.write(work)));
+            drop(reply.send(slot.write(work)));
         });
-        let gone = || TableError::Retryable("the thread that writes has ended".to_owned());
-        queue.send(work).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let closed = || TableError::Retryable("the thread that writes has ended".to_owned());
+        queue.send(work).await.map_err(|_| closed())?;
+        response.await.map_err(|_| closed())?
     }
 
-    fn queue(&self, path: &Path) -> Result<mpsc::Sender<Work>, TableError> {
+    fn queue(&self, path: &Path) -> Result<mpsc::Sender<WriteJob>, TableError> {
         let mut thread = self.thread.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(thread) = thread.as_ref().filter(|t| !t.queue.is_closed()) {
             return Ok(thread.queue.clone());
         }
-        let (queue, mut receiver) = mpsc::channel::<Work>(WAITING);
-        let mut slot = Slot {
+        let (queue, mut receiver) = mpsc::channel::<WriteJob>(WAITING);
+        let mut slot = WriterContext {
             path: path.to_owned(),
             connection: None,
         };
@@ -76,15 +76,15 @@ impl Writer {
             })
             .map_err(|e| TableError::Retryable(format!("can't begin a thread: {e}")))?;
         let sender = queue.clone();
-        *thread = Some(Thread { queue, handle });
+        *thread = Some(WriterThread { queue, handle });
         Ok(sender)
     }
 }
 
-impl Drop for Writer {
+impl Drop for SqliteWriter {
     fn drop(&mut self) {
         let thread = self.thread.get_mut().unwrap_or_else(|e| e.into_inner());
-        if let Some(Thread { queue, handle }) = thread.take() {
+        if let Some(WriterThread { queue, handle }) = thread.take() {
             drop(queue);
             // The file is closed, and whole without its log, once whoever wrote is gone. A thread
             // that has panicked has said so.
@@ -93,7 +93,7 @@ impl Drop for Writer {
     }
 }
 
-impl Slot {
+impl WriterContext {
     fn write<T>(
         &mut self,
         work: impl FnOnce(&Path, &mut Connection) -> Result<T, TableError>,

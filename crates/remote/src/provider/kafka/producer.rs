@@ -4,35 +4,35 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use forebay_buffer::{Batch, Connection, Delivery, Done, SendError};
+use forebay_buffer::{Ack, MessageBatch, MessageDelivery, ProviderConnection, SendError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 
-use super::ears::{Ears, lock};
-use super::{Client, failed, send_error};
+use super::client_context::{KafkaClientContext, lock};
+use super::{KafkaClientConfig, failed, send_error};
 
 /// Batches under way: the buffer's bounds on messages and bytes come first.
 const PIPELINE: usize = 1_000;
 /// How long to wait for room in the client's queue, before looking again.
-const ROOM: Duration = Duration::from_millis(5);
+const QUEUE_FULL_POLL: Duration = Duration::from_millis(5);
 
 /// Gathers the reports of a batch's messages.
-pub(super) struct Reports {
+pub(super) struct DeliveryReports {
     /// Messages without a report. Reports are many, so the usual one costs no lock.
-    left: AtomicUsize,
+    outstanding: AtomicUsize,
     len: usize,
     failed: Mutex<Vec<(usize, SendError)>>,
-    done: Mutex<Option<Done>>,
+    ack: Mutex<Option<Ack>>,
 }
 
-impl Reports {
-    pub(super) fn new(len: usize, done: Option<Done>) -> Arc<Self> {
+impl DeliveryReports {
+    pub(super) fn new(len: usize, ack: Option<Ack>) -> Arc<Self> {
         Arc::new(Self {
-            left: AtomicUsize::new(len),
+            outstanding: AtomicUsize::new(len),
             len,
             failed: Mutex::default(),
-            done: Mutex::new(done),
+            ack: Mutex::new(ack),
         })
     }
 
@@ -40,13 +40,13 @@ impl Reports {
         if let Err(error) = result {
             lock(&self.failed).push((index, error));
         }
-        if self.left.fetch_sub(1, Ordering::AcqRel) > 1 {
+        if self.outstanding.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
-        let done = lock(&self.done).take();
-        match done {
-            Some(done) if lock(&self.failed).is_empty() => done.taken(),
-            Some(done) => done.each(self.results()),
+        let ack = lock(&self.ack).take();
+        match ack {
+            Some(ack) if lock(&self.failed).is_empty() => ack.taken(),
+            Some(ack) => ack.each(self.results()),
             None => {}
         }
     }
@@ -62,13 +62,13 @@ impl Reports {
 }
 
 /// Whose report it is.
-pub(super) struct Place {
-    pub(super) reports: Arc<Reports>,
+pub(super) struct ReportSlot {
+    pub(super) reports: Arc<DeliveryReports>,
     pub(super) index: usize,
 }
 
 /// The headers of a message.
-fn headers(delivery: &Delivery) -> OwnedHeaders {
+fn headers(delivery: &MessageDelivery) -> OwnedHeaders {
     let headers = &delivery.message.headers;
     headers.iter().fold(
         OwnedHeaders::new_with_capacity(headers.len()),
@@ -83,18 +83,18 @@ fn headers(delivery: &Delivery) -> OwnedHeaders {
 
 /// A message as the client takes it.
 pub(super) fn record(
-    delivery: &Delivery,
-    place: Box<Place>,
-) -> BaseRecord<'_, [u8], [u8], Box<Place>> {
-    let mut record = BaseRecord::with_opaque_to(&delivery.topic, place);
+    delivery: &MessageDelivery,
+    slot: Box<ReportSlot>,
+) -> BaseRecord<'_, [u8], [u8], Box<ReportSlot>> {
+    let mut record = BaseRecord::with_opaque_to(&delivery.topic, slot);
     if let Some(key) = &delivery.message.key {
         record = record.key(&key[..]);
     }
     if let Some(payload) = &delivery.message.payload {
         record = record.payload(&payload[..]);
     }
-    if let Some(at) = delivery.message.timestamp_ms {
-        record = record.timestamp(at);
+    if let Some(timestamp) = delivery.message.timestamp_ms {
+        record = record.timestamp(timestamp);
     }
     if !delivery.message.headers.is_empty() {
         record = record.headers(headers(delivery));
@@ -103,21 +103,21 @@ pub(super) fn record(
 }
 
 /// A producer for one lane.
-pub(super) struct Streaming {
-    producer: ThreadedProducer<Ears>,
+pub(super) struct StreamingProducer {
+    producer: ThreadedProducer<KafkaClientContext>,
     given_up: bool,
     /// Of the message that was sent last.
     topic: Option<Arc<str>>,
 }
 
-impl Streaming {
-    pub(super) fn open(client: &Client) -> Result<Self, SendError> {
-        let producer: ThreadedProducer<Ears> = client
+impl StreamingProducer {
+    pub(super) fn open(client: &KafkaClientConfig) -> Result<Self, SendError> {
+        let producer: ThreadedProducer<KafkaClientContext> = client
             .config
-            .create_with_context(Ears::new(client.token_file.clone()))
+            .create_with_context(KafkaClientContext::new(client.token_file.clone()))
             .map_err(failed)?;
         if client.is_secured {
-            Ears::greet(producer.client(), || {})?;
+            KafkaClientContext::handshake(producer.client(), || {})?;
         }
         Ok(Self {
             producer,
@@ -127,32 +127,32 @@ impl Streaming {
     }
 
     /// Hands a message to the client; waits while its queue is full.
-    fn produce(&self, delivery: &Delivery, place: Box<Place>) {
-        let mut record = record(delivery, place);
+    fn produce(&self, delivery: &MessageDelivery, slot: Box<ReportSlot>) {
+        let mut record = record(delivery, slot);
         loop {
             match self.producer.send(record) {
                 Ok(()) => return,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     record = back;
-                    self.producer.poll(ROOM);
+                    self.producer.poll(QUEUE_FULL_POLL);
                 }
                 Err((error, back)) => {
                     let error = send_error(&error);
                     if !error.is_rejected() {
-                        self.producer.context().break_off();
+                        self.producer.context().mark_broken();
                     }
-                    let place = back.delivery_opaque;
-                    return place.reports.set(place.index, Err(error));
+                    let slot = back.delivery_opaque;
+                    return slot.reports.set(slot.index, Err(error));
                 }
             }
         }
     }
 }
 
-impl Connection for Streaming {
-    fn send(&mut self, batch: &Batch, done: Done) {
+impl ProviderConnection for StreamingProducer {
+    fn send(&mut self, batch: &MessageBatch, ack: Ack) {
         self.topic = batch.messages().last().map(|m| Arc::clone(&m.topic));
-        let reports = Reports::new(batch.messages().len(), Some(done));
+        let reports = DeliveryReports::new(batch.messages().len(), Some(ack));
         for (index, delivery) in batch.messages().iter().enumerate() {
             let reports = reports.clone();
             let broken = self.given_up || self.producer.context().is_broken();
@@ -161,7 +161,7 @@ impl Connection for Streaming {
                 reports.set(index, Err(error));
                 continue;
             }
-            self.produce(delivery, Box::new(Place { reports, index }));
+            self.produce(delivery, Box::new(ReportSlot { reports, index }));
         }
     }
 
@@ -177,10 +177,10 @@ impl Connection for Streaming {
     }
 
     fn trouble(&self) -> Option<String> {
-        let ears = self.producer.context();
+        let context = self.producer.context();
         match &self.topic {
-            Some(topic) => ears.trouble_of(self.producer.client(), topic),
-            None => ears.trouble(),
+            Some(topic) => context.topic_trouble(self.producer.client(), topic),
+            None => context.trouble(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::KafkaConfigError;
 
 /// A certificate or key.
 #[derive(Clone, Debug)]
-pub enum Pem {
+pub enum PemSource {
     /// A file in PEM.
     File(PathBuf),
     /// The PEM itself.
@@ -22,17 +22,17 @@ pub enum Pem {
 
 /// Encryption. Needs the feature `kafka-tls`.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct KafkaTlsConfig {
     /// Certificates of the authorities that may have signed the broker's. Default: those of the
     /// operating system.
-    pub ca: Option<Pem>,
+    pub ca: Option<PemSource>,
     /// Certificate and key that we show to the broker.
-    pub identity: Option<Identity>,
+    pub identity: Option<ClientIdentity>,
     /// Whether the broker's certificate has to name the host that we connect to. Default: yes.
     pub verify_host: bool,
 }
 
-impl Default for Tls {
+impl Default for KafkaTlsConfig {
     fn default() -> Self {
         Self {
             ca: None,
@@ -44,18 +44,18 @@ impl Default for Tls {
 
 /// Who we are, by a certificate (mutual TLS).
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct ClientIdentity {
     /// The certificate, and those between it and the authority.
-    pub certificate: Pem,
+    pub certificate: PemSource,
     /// Its private key.
-    pub key: Pem,
+    pub key: PemSource,
     /// The password of the key, if it has one.
     pub key_password: Option<SecretString>,
 }
 
 /// How a password is shown to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
+pub enum SaslMechanism {
     /// As it is: only with [`KafkaTlsConfig`].
     Plain,
     /// Salted, by SHA-256. Needs the feature `kafka-tls`.
@@ -64,7 +64,7 @@ pub enum Mechanism {
     ScramSha512,
 }
 
-impl Mechanism {
+impl SaslMechanism {
     fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -76,11 +76,11 @@ impl Mechanism {
 
 /// Who we are, by SASL.
 #[derive(Clone, Debug)]
-pub enum Sasl {
+pub enum SaslConfig {
     /// A user with a password.
     Password {
         /// How the password is shown.
-        mechanism: Mechanism,
+        mechanism: SaslMechanism,
         /// The user.
         user: String,
         /// The password.
@@ -96,14 +96,14 @@ pub enum Sasl {
 
 /// Encryption and authentication of the way to the brokers.
 #[derive(Clone, Debug, Default)]
-pub struct Security {
+pub struct KafkaSecurity {
     /// Encryption. Default: none.
-    pub tls: Option<Tls>,
+    pub tls: Option<KafkaTlsConfig>,
     /// Authentication by user or token. Default: none.
-    pub sasl: Option<Sasl>,
+    pub sasl: Option<SaslConfig>,
 }
 
-impl Security {
+impl KafkaSecurity {
     /// Puts it into the client's settings.
     pub(super) fn apply(&self, client: &mut ClientConfig) -> Result<(), KafkaConfigError> {
         let protocol = match (&self.tls, &self.sasl) {
@@ -114,9 +114,9 @@ impl Security {
         };
         let encrypted = matches!(
             self.sasl,
-            Some(Sasl::Token { .. })
-                | Some(Sasl::Password {
-                    mechanism: Mechanism::ScramSha256 | Mechanism::ScramSha512,
+            Some(SaslConfig::Token { .. })
+                | Some(SaslConfig::Password {
+                    mechanism: SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512,
                     ..
                 })
         );
@@ -132,7 +132,7 @@ impl Security {
         }
         match &self.sasl {
             None => {}
-            Some(Sasl::Password {
+            Some(SaslConfig::Password {
                 mechanism,
                 user,
                 password,
@@ -148,7 +148,7 @@ impl Security {
                 }
                 client.set("sasl.mechanisms", mechanism.name());
             }
-            Some(Sasl::Token { .. }) => {
+            Some(SaslConfig::Token { .. }) => {
                 client.set("sasl.mechanisms", "OAUTHBEARER");
             }
         }
@@ -156,7 +156,7 @@ impl Security {
     }
 }
 
-impl Tls {
+impl KafkaTlsConfig {
     fn apply(&self, client: &mut ClientConfig) -> Result<(), KafkaConfigError> {
         match &self.ca {
             Some(ca) => set(client, "ssl.ca", ca)?,
@@ -178,24 +178,24 @@ impl Tls {
 
 /// The client is given the text: so a file that can't be read is refused now, by its name, and one
 /// that is put in its place later is seen when the process starts anew.
-fn set(client: &mut ClientConfig, prefix: &str, pem: &Pem) -> Result<(), KafkaConfigError> {
+fn set(client: &mut ClientConfig, prefix: &str, pem: &PemSource) -> Result<(), KafkaConfigError> {
     let name = format!("{prefix}.pem");
     let refused = |problem: &dyn fmt::Display| KafkaConfigError::new(&name, problem);
     let text = match pem {
-        Pem::Text(text) => text.clone(),
-        Pem::File(file) => {
+        PemSource::Text(text) => text.clone(),
+        PemSource::File(file) => {
             let read = std::fs::read_to_string(file);
             let text = read.map_err(|e| refused(&format_args!("{}: {e}", file.display())))?;
             SecretString::from(text)
         }
     };
     if !text.expose_secret().contains("-----BEGIN ") {
-        let place = match pem {
-            Pem::File(file) => format!("{}: ", file.display()),
-            Pem::Text(_) => String::new(),
+        let source = match pem {
+            PemSource::File(file) => format!("{}: ", file.display()),
+            PemSource::Text(_) => String::new(),
         };
         return Err(refused(&format_args!(
-            "{place}not PEM, there is no line that begins with -----BEGIN"
+            "{source}not PEM, there is no line that begins with -----BEGIN"
         )));
     }
     client.set(&name, text.expose_secret());

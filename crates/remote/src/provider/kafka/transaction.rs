@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
-use forebay_buffer::{Batch, Connection, Done, Lane, SendError};
+use forebay_buffer::{Ack, MessageBatch, Partition, ProviderConnection, SendError};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::Client;
-use super::ears::Ears;
-use super::producer::{Place, Reports, record};
+use super::KafkaClientConfig;
+use super::client_context::KafkaClientContext;
+use super::producer::{DeliveryReports, ReportSlot, record};
 
 /// Settings that a connection needs, whoever makes it.
 const CONNECTION: &[&str] = &[
@@ -46,21 +46,24 @@ const CONNECTION: &[&str] = &[
 ];
 
 /// A transactional producer for one lane, and the consumer group that keeps its cursor.
-pub(super) struct Transactional {
-    producer: BaseProducer<Ears>,
-    consumer: BaseConsumer<Ears>,
+pub(super) struct TransactionalProducer {
+    producer: BaseProducer<KafkaClientContext>,
+    consumer: BaseConsumer<KafkaClientContext>,
     topic: String,
     timeout: Duration,
     broken: bool,
 }
 
-impl Transactional {
+impl TransactionalProducer {
     pub(super) fn open(
-        mut client: Client,
-        lane: &Lane,
+        mut client: KafkaClientConfig,
+        partition: &Partition,
         timeout: Duration,
     ) -> Result<Self, SendError> {
-        let id = format!("forebay-buffer-{:016x}-{}", lane.buffer, lane.name);
+        let id = format!(
+            "forebay-buffer-{:016x}-{}",
+            partition.buffer, partition.name
+        );
         // By their names: a list of all settings would not tell the passwords.
         let mut consumer = ClientConfig::new();
         for name in CONNECTION {
@@ -75,30 +78,32 @@ impl Transactional {
         client
             .config
             .set("transaction.timeout.ms", timeout.as_millis().to_string());
-        let ears = || Ears::new(client.token_file.clone());
-        let producer: BaseProducer<Ears> = client
+        let context = || KafkaClientContext::new(client.token_file.clone());
+        let producer: BaseProducer<KafkaClientContext> = client
             .config
-            .create_with_context(ears())
+            .create_with_context(context())
             .map_err(super::failed)?;
         if client.is_secured {
-            Ears::greet(producer.client(), || producer.poll(Duration::ZERO))?;
+            KafkaClientContext::handshake(producer.client(), || producer.poll(Duration::ZERO))?;
         }
         let ready = producer.init_transactions(timeout);
         ready.map_err(|error| {
             let trouble = producer.context().trouble();
             SendError::retry(trouble.unwrap_or_else(|| error.to_string()))
         })?;
-        let consumer: BaseConsumer<Ears> = consumer
-            .create_with_context(ears())
+        let consumer: BaseConsumer<KafkaClientContext> = consumer
+            .create_with_context(context())
             .map_err(super::failed)?;
         if client.is_secured {
             // Nothing is subscribed to: what comes is a wish for a token at most.
-            Ears::greet(consumer.client(), || drop(consumer.poll(Duration::ZERO)))?;
+            KafkaClientContext::handshake(consumer.client(), || {
+                drop(consumer.poll(Duration::ZERO))
+            })?;
         }
         Ok(Self {
             producer,
             consumer,
-            topic: lane.name.to_string(),
+            topic: partition.name.to_string(),
             timeout,
             broken: false,
         })
@@ -106,11 +111,15 @@ impl Transactional {
 
     /// One transaction. An error means that nothing of it was committed, or that it is not known:
     /// then the next connection looks.
-    fn commit(&self, batch: &Batch, reports: &std::sync::Arc<Reports>) -> Result<(), KafkaError> {
+    fn commit(
+        &self,
+        batch: &MessageBatch,
+        reports: &std::sync::Arc<DeliveryReports>,
+    ) -> Result<(), KafkaError> {
         self.producer.begin_transaction()?;
         for (index, delivery) in batch.messages().iter().enumerate() {
             let reports = reports.clone();
-            let mut next = record(delivery, Box::new(Place { reports, index }));
+            let mut next = record(delivery, Box::new(ReportSlot { reports, index }));
             loop {
                 match self.producer.send(next) {
                     Ok(()) => break,
@@ -119,10 +128,8 @@ impl Transactional {
                         self.producer.poll(Duration::from_millis(5));
                     }
                     Err((error, back)) => {
-                        let place = back.delivery_opaque;
-                        place
-                            .reports
-                            .set(place.index, Err(super::send_error(&error)));
+                        let slot = back.delivery_opaque;
+                        slot.reports.set(slot.index, Err(super::send_error(&error)));
                         return Err(error);
                     }
                 }
@@ -142,19 +149,19 @@ impl Transactional {
     }
 }
 
-impl Connection for Transactional {
-    fn send(&mut self, batch: &Batch, done: Done) {
+impl ProviderConnection for TransactionalProducer {
+    fn send(&mut self, batch: &MessageBatch, ack: Ack) {
         if self.broken {
-            return done.failed(&SendError::retry("this connection has failed before"));
+            return ack.failed(&SendError::retry("this connection has failed before"));
         }
-        let reports = Reports::new(batch.messages().len(), None);
+        let reports = DeliveryReports::new(batch.messages().len(), None);
         let Err(error) = self.commit(batch, &reports) else {
-            return done.taken();
+            return ack.taken();
         };
         let topic = batch.messages().last().map_or("", |m| &*m.topic);
-        let ears = self.producer.context();
-        let text = ears
-            .trouble_of(self.producer.client(), topic)
+        let context = self.producer.context();
+        let text = context
+            .topic_trouble(self.producer.client(), topic)
             .unwrap_or_else(|| error.to_string());
         // Committed or not: the next connection looks. After a message that is refused for good
         // the transaction can be aborted, and this one goes on.
@@ -171,7 +178,7 @@ impl Connection for Transactional {
             Err(error) if error.is_rejected() => Err(error),
             _ => Err(SendError::retry(text.clone())),
         };
-        done.each(reports.results().into_iter().map(again).collect());
+        ack.each(reports.results().into_iter().map(again).collect());
     }
 
     /// The last cursor that was committed.
@@ -183,11 +190,11 @@ impl Connection for Transactional {
             }
             _ => SendError::retry(format!("can't read the cursor: {e}")),
         };
-        let mut place = TopicPartitionList::new();
-        place.add_partition(&self.topic, 0);
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition(&self.topic, 0);
         let offsets = self
             .consumer
-            .committed_offsets(place, self.timeout)
+            .committed_offsets(partitions, self.timeout)
             .map_err(failed)?;
         let found = offsets.find_partition(&self.topic, 0);
         let Some(found) = found else {

@@ -13,7 +13,7 @@ use reqwest::{Certificate, Method};
 
 /// Makes the clients of a store.
 #[derive(Debug)]
-pub(super) struct Connector {
+pub(super) struct S3Connector {
     pub(super) connect_timeout: Duration,
     pub(super) read_timeout: Duration,
     /// Of authorities that are trusted beside the system's.
@@ -22,23 +22,23 @@ pub(super) struct Connector {
 
 /// A client for what reads, and one that follows nothing.
 #[derive(Debug)]
-struct Requests {
+struct RequestClients {
     reading: HttpClient,
     changing: reqwest::Client,
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for S3Connector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient, object_store::Error> {
         let reading = ReqwestConnector::default().connect(options)?;
         let changing = self.changing().map_err(|e| object_store::Error::Generic {
             store: "HTTP client",
             source: Box::new(e),
         })?;
-        Ok(HttpClient::new(Requests { reading, changing }))
+        Ok(HttpClient::new(RequestClients { reading, changing }))
     }
 }
 
-impl Connector {
+impl S3Connector {
     #[expect(
         clippy::disallowed_methods,
         reason = "a client for a library that makes its own requests; it follows nothing"
@@ -59,7 +59,7 @@ impl Connector {
 }
 
 #[async_trait]
-impl HttpService for Requests {
+impl HttpService for RequestClients {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         match *request.method() {
             Method::GET | Method::HEAD => self.reading.execute(request).await,

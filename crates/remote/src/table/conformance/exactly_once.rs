@@ -2,8 +2,10 @@
 
 use futures::{FutureExt, StreamExt, stream};
 
-use super::{Bench, assert_terminal, count, done, import, load, mapping, rows, rows_then_failure};
-use crate::table::{Imported, TableError};
+use super::{
+    Bench, assert_terminal, count, import, import_summary, load, mapping, rows, rows_then_failure,
+};
+use crate::table::{ImportSummary, TableError};
 
 pub(super) async fn run(bench: &dyn Bench) {
     for columns in [["id", "body"], ["id*", "body"]] {
@@ -27,9 +29,9 @@ async fn a_table_that_is_deleted_stays_away(bench: &dyn Bench) {
         assert_eq!(bench.table().delete(&table).await, Ok(()));
     }
     // What was imported before is not imported again into a table of the same name.
-    let noted = Imported {
+    let noted = ImportSummary {
         already_done: true,
-        ..done(1)
+        ..import_summary(1)
     };
     let again = load(bench, &first, rows(&[vec!["1", "a"]])).await;
     assert_eq!(again, Ok(noted));
@@ -41,11 +43,11 @@ async fn a_replay_is_skipped(bench: &dyn Bench, columns: &[&str]) {
     let first = import(&table, 1, &mapping);
     assert_eq!(bench.table().imported(&first.id).await, Ok(None));
     let loaded = load(bench, &first, rows(&[vec!["1", "a"], vec!["2", "b"]])).await;
-    assert_eq!(loaded, Ok(done(2)));
+    assert_eq!(loaded, Ok(import_summary(2)));
     // What a replay brings does not matter, not even that it fails.
-    let noted = Imported {
+    let noted = ImportSummary {
         already_done: true,
-        ..done(2)
+        ..import_summary(2)
     };
     for again in [
         rows(&[vec!["1", "a"], vec!["2", "b"]]),
@@ -90,7 +92,7 @@ async fn a_stream_that_fails_leaves_nothing(bench: &dyn Bench, columns: &[&str])
         assert_eq!(bench.table().imported(&first.id).await, Ok(None));
     }
     let loaded = load(bench, &first, rows(&[vec!["1", "a"]])).await;
-    assert_eq!(loaded, Ok(done(1)));
+    assert_eq!(loaded, Ok(import_summary(1)));
 }
 
 async fn an_import_that_is_dropped_leaves_nothing(bench: &dyn Bench, columns: &[&str]) {
@@ -114,7 +116,7 @@ async fn an_import_that_is_dropped_leaves_nothing(bench: &dyn Bench, columns: &[
         () = stopped.fuse() => {}
     }
     let loaded = load(bench, &first, rows(&[vec!["2", "b"]])).await;
-    assert_eq!(loaded, Ok(done(1)));
+    assert_eq!(loaded, Ok(import_summary(1)));
     assert_eq!(count(bench, &table).await, 1);
 }
 
@@ -149,16 +151,16 @@ async fn forgotten_imports_are_gone(bench: &dyn Bench) {
     }
     assert_eq!(left, [None, Some(1), None]);
     let ids: Vec<String> = imports.iter().map(|i| i.id.clone()).collect();
-    let lacking = bench.table().lacking(&ids).await.unwrap();
+    let lacking = bench.table().missing_imports(&ids).await.unwrap();
     assert_eq!(lacking, [ids[0].clone(), ids[2].clone()]);
-    assert_eq!(bench.table().lacking(&[]).await, Ok(Vec::new()));
+    assert_eq!(bench.table().missing_imports(&[]).await, Ok(Vec::new()));
     for (id, rows) in [(&ids[0], None), (&ids[1], Some(1))] {
         assert_eq!(
-            bench.table().settled(id).await,
+            bench.table().resolve_import(id).await,
             Ok(rows),
             "and nothing is left"
         );
-        assert_eq!(bench.table().settled(id).await, Ok(rows));
+        assert_eq!(bench.table().resolve_import(id).await, Ok(rows));
     }
     let (mut all, mut after) = (Vec::new(), String::new());
     while let Some(last) = {

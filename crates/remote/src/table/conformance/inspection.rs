@@ -1,7 +1,7 @@
 //! A table is looked at before anything is written to it, and looking changes nothing.
 
 use super::{Bench, cells, import, load, mapping, rows, some};
-use crate::table::Inspection;
+use crate::table::TableInspection;
 
 pub(super) async fn run(bench: &dyn Bench) {
     what_is_not_there_fits(bench).await;
@@ -19,7 +19,7 @@ async fn what_is_not_there_fits(bench: &dyn Bench) {
     assert!(bench.table().check_names(&table, &mapping).is_empty());
     for _ in 0..2 {
         let found = bench.table().inspect(&table, &mapping).await;
-        assert_eq!(found, Ok(Inspection::default()), "and it is not made");
+        assert_eq!(found, Ok(TableInspection::default()), "and it is not made");
     }
 }
 
@@ -27,7 +27,7 @@ async fn what_is_there_is_compared(bench: &dyn Bench) {
     let (table, narrow) = (bench.fresh_table(), mapping(&["id*", "a"]));
     let first = import(&table, 1, &narrow);
     load(bench, &first, rows(&[vec!["1", "x"]])).await.unwrap();
-    let fits = Inspection {
+    let fits = TableInspection {
         exists: true,
         findings: Vec::new(),
     };

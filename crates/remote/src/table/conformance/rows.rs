@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use futures::stream;
 
-use super::{Bench, cells, count, done, import, load, mapping, rows, some};
+use super::{Bench, cells, count, import, import_summary, load, mapping, rows, some};
 use crate::table::RowBatch;
 
 pub(super) async fn run(bench: &dyn Bench) {
@@ -27,14 +27,14 @@ async fn plain_rows_and_empty_cells(bench: &dyn Bench) {
         vec!["", "NULL"],
     ];
     let loaded = load(bench, &import(&table, 1, &mapping), rows(&all)).await;
-    assert_eq!(loaded, Ok(done(4)));
+    assert_eq!(loaded, Ok(import_summary(4)));
     assert_eq!(
         cells(bench, &table, "body", "id").await,
         some(&["NULL", "", odd, "007"])
     );
     // The same rows by another file are other rows.
     let loaded = load(bench, &import(&table, 2, &mapping), rows(&all)).await;
-    assert_eq!(loaded, Ok(done(4)));
+    assert_eq!(loaded, Ok(import_summary(4)));
     assert_eq!(count(bench, &table).await, 8);
 }
 
@@ -43,7 +43,10 @@ async fn no_rows(bench: &dyn Bench) {
         let (table, mapping) = (bench.fresh_table(), mapping(&columns));
         let none: [Vec<&str>; 0] = [];
         let first = import(&table, 1, &mapping);
-        assert_eq!(load(bench, &first, rows(&none)).await, Ok(done(0)));
+        assert_eq!(
+            load(bench, &first, rows(&none)).await,
+            Ok(import_summary(0))
+        );
         assert_eq!(count(bench, &table).await, 0);
         assert_eq!(bench.table().imported(&first.id).await, Ok(Some(0)));
     }
@@ -61,14 +64,14 @@ async fn later_rows_replace_earlier_ones(bench: &dyn Bench) {
         vec!["case", "1", "X", "p"],
     ];
     let loaded = load(bench, &import(&table, 1, &mapping), rows(&first)).await;
-    assert_eq!(loaded, Ok(done(4)));
+    assert_eq!(loaded, Ok(import_summary(4)));
     assert_eq!(
         cells(bench, &table, "v", "v").await,
         some(&["case", "one again", "two"])
     );
     let second = [vec!["two", "2", "x", "q"], vec!["third", "1", "x", ""]];
     let loaded = load(bench, &import(&table, 2, &mapping), rows(&second)).await;
-    assert_eq!(loaded, Ok(done(2)));
+    assert_eq!(loaded, Ok(import_summary(2)));
     assert_eq!(
         cells(bench, &table, "v", "v").await,
         some(&["case", "third", "two"])
@@ -84,7 +87,7 @@ async fn a_key_of_all_columns(bench: &dyn Bench) {
     let all = [vec!["1", "1"], vec!["1", "2"], vec!["1", "1"]];
     for number in 1..=2 {
         let loaded = load(bench, &import(&table, number, &mapping), rows(&all)).await;
-        assert_eq!(loaded, Ok(done(3)));
+        assert_eq!(loaded, Ok(import_summary(3)));
     }
     assert_eq!(count(bench, &table).await, 2);
 }
@@ -111,7 +114,7 @@ async fn odd_names(bench: &dyn Bench) {
             rows(std::slice::from_ref(&row)),
         )
         .await;
-        assert_eq!(loaded, Ok(done(1)));
+        assert_eq!(loaded, Ok(import_summary(1)));
         bench.table().prepare(&table, &mapping).await.unwrap();
         for (column, cell) in mapping.columns.iter().zip(row) {
             let found = cells(bench, &table, &column.name, &column.name).await;
@@ -128,7 +131,7 @@ async fn big_cells(bench: &dyn Bench) {
         .map(|id| vec![*id, big.as_str()])
         .collect();
     let loaded = load(bench, &import(&table, 1, &mapping), rows(&all)).await;
-    assert_eq!(loaded, Ok(done(4)));
+    assert_eq!(loaded, Ok(import_summary(4)));
     assert!(cells(bench, &table, "body", "id").await == some(&[&big, &big, &big, &big]));
 }
 
@@ -176,7 +179,7 @@ async fn many_rows(bench: &dyn Bench) {
         }));
         let first = import(&table, 1, &mapping);
         let loaded = load(bench, &first, batches.boxed()).await;
-        assert_eq!(loaded, Ok(done(100_000)));
+        assert_eq!(loaded, Ok(import_summary(100_000)));
         assert_eq!(count(bench, &table).await, 100_000);
     }
 }

@@ -84,7 +84,7 @@ impl SslMode {
 }
 
 /// A connection string, taken apart.
-pub(super) struct Parsed {
+pub(super) struct ParsedUrl {
     pub(super) config: tokio_postgres::Config,
     pub(super) ssl_mode: SslMode,
     pub(super) root_cert: Option<String>,
@@ -93,7 +93,7 @@ pub(super) struct Parsed {
 /// Reads the connection string. The library knows neither `verify-full` nor `sslrootcert`, so those
 /// are taken out before. Its errors are not passed on: they quote parts of the string, and the
 /// password is one.
-pub(super) fn parse(config: &PostgresConfig) -> Result<Parsed, TableError> {
+pub(super) fn parse(config: &PostgresConfig) -> Result<ParsedUrl, TableError> {
     let invalid = || {
         TableError::Terminal(
             "the PostgreSQL connection string can't be read: it should look like postgres://user:password@host:5432/database?sslmode=prefer, with special characters of the password written as %XX"
@@ -119,7 +119,7 @@ pub(super) fn parse(config: &PostgresConfig) -> Result<Parsed, TableError> {
             ))
         })?,
     };
-    Ok(Parsed {
+    Ok(ParsedUrl {
         config: parsed,
         ssl_mode,
         root_cert,
@@ -135,7 +135,7 @@ fn take(text: &str, name: &str) -> (String, Option<String>) {
         (false, _) => ("", text, ' '),
     };
     let mut value = None;
-    let kept: Vec<&str> = parameters
+    let remaining: Vec<&str> = parameters
         .split(divider)
         .filter(|part| match part.split_once('=') {
             Some((key, v)) if key == name => {
@@ -145,11 +145,11 @@ fn take(text: &str, name: &str) -> (String, Option<String>) {
             _ => true,
         })
         .collect();
-    let kept = kept.join(&divider.to_string());
-    let rest = match (head, kept.as_str()) {
-        ("", kept) => kept.to_owned(),
+    let remaining = remaining.join(&divider.to_string());
+    let rest = match (head, remaining.as_str()) {
+        ("", remaining) => remaining.to_owned(),
         (head, "") => head.to_owned(),
-        (head, kept) => format!("{head}?{kept}"),
+        (head, remaining) => format!("{head}?{remaining}"),
     };
     (rest, value)
 }
@@ -158,7 +158,7 @@ fn take(text: &str, name: &str) -> (String, Option<String>) {
 mod tests {
     use super::*;
 
-    fn parsed(url: &str) -> Result<Parsed, String> {
+    fn parsed(url: &str) -> Result<ParsedUrl, String> {
         parse(&PostgresConfig::new(url)).map_err(|e| e.to_string())
     }
 

@@ -11,7 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::table::TableError;
-use crate::table::postgres::{PostgresConfig, SslMode, Text, config, error, tls};
+use crate::table::postgres::{PostgresConfig, SslMode, TextParam, config, error, tls};
 
 /// Within a transaction: its commit is on the server's disk when the server says so, whatever the
 /// database, the role or a pooler's session has set. `remote_apply` promises more and stays.
@@ -19,10 +19,10 @@ pub(super) const DURABLE: &str = "SELECT pg_catalog.set_config('synchronous_comm
     WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 
 /// A server, and all that it takes to connect to it.
-pub(super) struct Server {
+pub(super) struct PostgresServer {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
-    place: String,
+    display_name: String,
     connect_timeout: Duration,
     statement_timeout: Duration,
     import_timeout: Duration,
@@ -31,25 +31,25 @@ pub(super) struct Server {
     warned: AtomicBool,
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for PostgresServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Server").field(&self.place).finish()
+        f.debug_tuple("Server").field(&self.display_name).finish()
     }
 }
 
 /// One connection. Dropping it closes it, and the server undoes what was not committed.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct PostgresConnection {
     pub(super) client: Client,
     // Moves the bytes; without it the client does nothing.
     _driver: AbortOnDropHandle<()>,
-    place: String,
+    display_name: String,
     statement_timeout: Duration,
     pub(super) import_timeout: Duration,
     pub(super) ledger_schema: String,
 }
 
-impl Server {
+impl PostgresServer {
     pub(super) fn new(config: &PostgresConfig) -> Result<Self, TableError> {
         let mut parsed = config::parse(config)?;
         let root_cert = match (&config.ca_pem, &parsed.root_cert) {
@@ -76,7 +76,7 @@ impl Server {
             .keepalives_interval(Duration::from_secs(10))
             .keepalives_retries(3);
         Ok(Self {
-            place: place(&parsed.config),
+            display_name: display_name(&parsed.config),
             config: parsed.config,
             tls,
             connect_timeout: config.connect_timeout,
@@ -87,26 +87,26 @@ impl Server {
         })
     }
 
-    pub(super) fn place(&self) -> &str {
-        &self.place
+    pub(super) fn display_name(&self) -> &str {
+        &self.display_name
     }
 
     pub(super) fn ledger_schema(&self) -> &str {
         &self.ledger_schema
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection, TableError> {
+    pub(super) async fn connect(&self) -> Result<PostgresConnection, TableError> {
         let connecting = self.config.connect(self.tls.clone());
         let (client, driver) = timeout(self.connect_timeout, connecting)
             .await
-            .map_err(|_| error::too_slow(&self.place, "connect", self.connect_timeout))?
-            .map_err(|e| error::from_postgres(&self.place, "connect", &e))?;
+            .map_err(|_| error::too_slow(&self.display_name, "connect", self.connect_timeout))?
+            .map_err(|e| error::from_postgres(&self.display_name, "connect", &e))?;
         if let Some(encoding) = driver.parameter("server_encoding")
             && encoding != "UTF8"
         {
             return Err(TableError::Terminal(format!(
                 "{}: the database's encoding is {encoding}, Forebay needs UTF8",
-                self.place
+                self.display_name
             )));
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -115,10 +115,10 @@ impl Server {
                 tracing::debug!(error = %e, "a connection to PostgreSQL ended");
             }
         }));
-        let connection = Connection {
+        let connection = PostgresConnection {
             client,
             _driver: driver,
-            place: self.place.clone(),
+            display_name: self.display_name.clone(),
             statement_timeout: self.statement_timeout,
             import_timeout: self.import_timeout,
             ledger_schema: self.ledger_schema.clone(),
@@ -130,7 +130,7 @@ impl Server {
 
     /// Says once if the server loses what it has confirmed when its machine crashes: no client can
     /// change that.
-    async fn warn_of_volatile(&self, connection: &Connection) -> Result<(), TableError> {
+    async fn warn_of_volatile(&self, connection: &PostgresConnection) -> Result<(), TableError> {
         let sql = "SELECT coalesce(pg_catalog.current_setting('fsync', true), 'on'),
             coalesce(pg_catalog.current_setting('full_page_writes', true), 'on')";
         let rows = connection
@@ -142,7 +142,7 @@ impl Server {
         let (fsync, full_page_writes): (&str, &str) = (row.get(0), row.get(1));
         let is_safe = fsync != "off" && full_page_writes != "off";
         if !is_safe && !self.warned.swap(true, Ordering::Relaxed) {
-            let server = self.place.as_str();
+            let server = self.display_name.as_str();
             tracing::warn!(
                 server,
                 fsync,
@@ -169,13 +169,13 @@ impl Server {
     }
 }
 
-impl Connection {
+impl PostgresConnection {
     /// Runs one statement with text parameters; `action` is for errors, as in "can't …".
     pub(super) async fn query(
         &self,
         action: &str,
         sql: &str,
-        parameters: &[Text<'_>],
+        parameters: &[TextParam<'_>],
     ) -> Result<Vec<Row>, TableError> {
         let query = self.client.query_typed(sql, parameters);
         self.step(action, self.statement_timeout, query).await
@@ -186,7 +186,7 @@ impl Connection {
         &self,
         action: &str,
         sql: &str,
-        parameters: &[Text<'_>],
+        parameters: &[TextParam<'_>],
     ) -> Result<Option<Vec<Row>>, TableError> {
         let query = async {
             match self.client.query_typed(sql, parameters).await {
@@ -203,7 +203,7 @@ impl Connection {
         &self,
         action: &str,
         sql: &str,
-        parameters: &[Text<'_>],
+        parameters: &[TextParam<'_>],
     ) -> Result<(), TableError> {
         let begin = format!("BEGIN; {DURABLE}");
         let all = async {
@@ -236,11 +236,11 @@ impl Connection {
         step: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, TableError> {
         // The server's own limit should strike first, as its message says more.
-        let patience = limit + Duration::from_secs(5);
-        timeout(patience, step)
+        let client_timeout = limit + Duration::from_secs(5);
+        timeout(client_timeout, step)
             .await
-            .map_err(|_| error::too_slow(&self.place, action, patience))?
-            .map_err(|e| error::from_postgres(&self.place, action, &e))
+            .map_err(|_| error::too_slow(&self.display_name, action, client_timeout))?
+            .map_err(|e| error::from_postgres(&self.display_name, action, &e))
     }
 
     /// Whether it still answers.
@@ -254,7 +254,7 @@ impl Connection {
 }
 
 /// Host, port and database, for people.
-fn place(config: &tokio_postgres::Config) -> String {
+fn display_name(config: &tokio_postgres::Config) -> String {
     let ports = config.get_ports();
     let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
     let mut hosts: Vec<String> = config

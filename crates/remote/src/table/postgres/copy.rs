@@ -14,7 +14,7 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// Turns batches into messages.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(super) struct CopyEncoder {
     buffer: BytesMut,
     /// Whether rows begin with their position in the file, as an eight-byte integer.
     with_position: bool,
@@ -24,7 +24,7 @@ pub(super) struct Encoder {
     pub(super) replaced_cells: u64,
 }
 
-impl Encoder {
+impl CopyEncoder {
     pub(super) fn new(with_position: bool) -> Self {
         Self {
             buffer: BytesMut::from(HEADER),

@@ -10,20 +10,20 @@ use crate::table::TableError;
 
 /// An error of the library or the server; `action` as in "can't …".
 pub(super) fn from_postgres(
-    place: &str,
+    display_name: &str,
     action: &str,
     error: &tokio_postgres::Error,
 ) -> TableError {
-    let Some(answer) = error.as_db_error() else {
-        let message = format!("{place}: can't {action}: {}", causes(error));
+    let Some(db_error) = error.as_db_error() else {
+        let message = format!("{display_name}: can't {action}: {}", causes(error));
         return if is_certificate(error) {
             TableError::Terminal(message)
         } else {
             TableError::Retryable(message)
         };
     };
-    let message = format!("{place}: can't {action}: {}", words(answer));
-    if is_retryable(answer.code().code()) {
+    let message = format!("{display_name}: can't {action}: {}", words(db_error));
+    if is_retryable(db_error.code().code()) {
         TableError::Retryable(message)
     } else {
         TableError::Terminal(message)
@@ -31,9 +31,9 @@ pub(super) fn from_postgres(
 }
 
 /// A step that took too long for us.
-pub(super) fn too_slow(place: &str, action: &str, limit: Duration) -> TableError {
+pub(super) fn too_slow(display_name: &str, action: &str, limit: Duration) -> TableError {
     TableError::Retryable(format!(
-        "{place}: can't {action}: no answer within {} s",
+        "{display_name}: can't {action}: no answer within {} s",
         limit.as_secs()
     ))
 }
@@ -60,45 +60,45 @@ fn is_retryable(code: &str) -> bool {
     }
 }
 
-fn words(answer: &DbError) -> String {
-    let mut text = answer.message().to_owned();
-    if let Some(detail) = answer.detail() {
+fn words(db_error: &DbError) -> String {
+    let mut text = db_error.message().to_owned();
+    if let Some(detail) = db_error.detail() {
         text.push_str(": ");
         text.push_str(detail);
     }
-    if let Some(hint) = answer.hint() {
+    if let Some(hint) = db_error.hint() {
         text.push_str(" (");
         text.push_str(hint);
         text.push(')');
     }
-    format!("{} [{}]", short(&text), answer.code().code())
+    format!("{} [{}]", short(&text), db_error.code().code())
 }
 
 /// A certificate that is not trusted stays so.
 fn is_certificate(error: &tokio_postgres::Error) -> bool {
-    let mut at = error.source();
-    while let Some(e) = at {
+    let mut next = error.source();
+    while let Some(e) = next {
         let io = e.downcast_ref::<std::io::Error>();
         let inner = io.and_then(std::io::Error::get_ref);
         let tls = inner.and_then(|e| e.downcast_ref::<rustls::Error>());
         if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }
-        at = e.source();
+        next = e.source();
     }
     false
 }
 
 fn causes(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(e) = at {
+    let mut next = error.source();
+    while let Some(e) = next {
         let cause = e.to_string();
         if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
         }
-        at = e.source();
+        next = e.source();
     }
     text
 }

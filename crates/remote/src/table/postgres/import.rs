@@ -3,16 +3,16 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use forebay_model::failpoint::{self, Point};
+use forebay_model::failpoint::{self, FailPoint};
 use futures::{SinkExt, StreamExt};
 use tokio_postgres::CopyInSink;
 
-use crate::table::postgres::connect::{Connection, DURABLE};
-use crate::table::postgres::copy::Encoder;
+use crate::table::mapping_fit::{self, MappingFit, quote, quoted};
+use crate::table::postgres::connect::{DURABLE, PostgresConnection};
+use crate::table::postgres::copy::CopyEncoder;
 use crate::table::postgres::ledger;
 use crate::table::postgres::schema::{self, qualified};
-use crate::table::shape::{self, Fit, quote, quoted};
-use crate::table::{Import, Imported, RowStream, TableError};
+use crate::table::{Import, ImportSummary, RowStream, TableError};
 
 /// Where the rows of an upsert go first. In the session's own schema, so it meets no other.
 const STAGE: &str = "pg_temp._forebay_import";
@@ -20,10 +20,10 @@ const STAGE: &str = "pg_temp._forebay_import";
 /// Any error, and dropping the future, leaves the transaction open: the connection must be dropped
 /// then, and the server rolls back.
 pub(super) async fn run(
-    connection: &mut Connection,
+    connection: &mut PostgresConnection,
     import: &Import,
     rows: RowStream<'_>,
-) -> Result<Imported, TableError> {
+) -> Result<ImportSummary, TableError> {
     let action = format!("import into table \"{}\"", import.table);
     // What is committed is forgotten here: the commit has to be on disk.
     let begin = format!("BEGIN; {DURABLE}");
@@ -47,33 +47,33 @@ pub(super) async fn run(
     let limit = connection.import_timeout.as_millis();
     let long = format!("SET LOCAL statement_timeout = {limit}");
     connection.execute(&action, &long).await?;
-    let done = if import.mapping.primary_key().next().is_none() {
+    let summary = if import.mapping.primary_key().next().is_none() {
         insert(connection, import, &fit, rows, &action).await?
     } else {
         upsert(connection, import, &fit, rows, &action).await?
     };
-    failpoint::at(Point::RowsWritten);
-    ledger::note(connection, import, done).await?;
-    failpoint::at(Point::LedgerWritten);
+    failpoint::at(FailPoint::RowsWritten);
+    ledger::record_counts(connection, import, summary).await?;
+    failpoint::at(FailPoint::LedgerWritten);
     connection.execute(&action, "COMMIT").await?;
-    failpoint::at(Point::RowsCommitted);
-    Ok(done)
+    failpoint::at(FailPoint::RowsCommitted);
+    Ok(summary)
 }
 
 async fn insert(
-    connection: &Connection,
+    connection: &PostgresConnection,
     import: &Import,
-    fit: &Fit,
+    fit: &MappingFit,
     rows: RowStream<'_>,
     action: &str,
-) -> Result<Imported, TableError> {
+) -> Result<ImportSummary, TableError> {
     let target = format!("{} ({})", qualified(&import.table), quoted(&fit.names));
     copy(
         connection,
         import,
         rows,
         &target,
-        Encoder::new(false),
+        CopyEncoder::new(false),
         action,
     )
     .await
@@ -82,12 +82,12 @@ async fn insert(
 /// Through a temporary table, as `COPY` knows no conflicts. Of the rows with one key the last one
 /// counts, and keys are written in their order, so that two imports don't wait for each other.
 async fn upsert(
-    connection: &Connection,
+    connection: &PostgresConnection,
     import: &Import,
-    fit: &Fit,
+    fit: &MappingFit,
     rows: RowStream<'_>,
     action: &str,
-) -> Result<Imported, TableError> {
+) -> Result<ImportSummary, TableError> {
     let columns: Vec<String> = fit
         .names
         .iter()
@@ -104,33 +104,33 @@ async fn upsert(
         .await?;
     let names = quoted(&fit.names);
     let target = format!("{STAGE} ({position}, {names})");
-    let done = copy(
+    let summary = copy(
         connection,
         import,
         rows,
         &target,
-        Encoder::new(true),
+        CopyEncoder::new(true),
         action,
     )
     .await?;
-    let keys = quoted(shape::key_names(&import.mapping, fit));
+    let keys = quoted(mapping_fit::key_names(&import.mapping, fit));
     let merge = format!(
         "INSERT INTO {} ({names})
          SELECT {names} FROM (
              SELECT DISTINCT ON ({keys}) * FROM {STAGE} ORDER BY {keys}, {position} DESC
          ) last {}",
         qualified(&import.table),
-        shape::on_conflict(&import.mapping, fit)
+        mapping_fit::on_conflict(&import.mapping, fit)
     );
     let run = connection.client.batch_execute(&merge);
     connection
         .step(action, connection.import_timeout, run)
         .await?;
-    Ok(done)
+    Ok(summary)
 }
 
 /// A name for the position that none of the columns has.
-fn position_name(fit: &Fit) -> String {
+fn position_name(fit: &MappingFit) -> String {
     let mut name = "_position".to_owned();
     while fit.names.contains(&name) {
         name.push('_');
@@ -139,20 +139,20 @@ fn position_name(fit: &Fit) -> String {
 }
 
 async fn copy(
-    connection: &Connection,
+    connection: &PostgresConnection,
     import: &Import,
     mut rows: RowStream<'_>,
     target: &str,
-    mut encoder: Encoder,
+    mut encoder: CopyEncoder,
     action: &str,
-) -> Result<Imported, TableError> {
+) -> Result<ImportSummary, TableError> {
     let limit = connection.import_timeout;
     let sql = format!("COPY {target} FROM STDIN (FORMAT binary)");
     let begin = connection.client.copy_in::<_, Bytes>(&sql);
     let mut sink = std::pin::pin!(connection.step(action, limit, begin).await?);
     while let Some(batch) = rows.next().await {
         let batch = batch?;
-        shape::check_batch(&import.table, &import.mapping, &batch)?;
+        mapping_fit::check_batch(&import.table, &import.mapping, &batch)?;
         let mut cells = batch.cells();
         while let Some(message) = encoder.encode(&mut cells, &batch) {
             send(connection, sink.as_mut(), message, action).await?;
@@ -162,7 +162,7 @@ async fn copy(
     connection
         .step(action, limit, sink.as_mut().finish())
         .await?;
-    Ok(Imported {
+    Ok(ImportSummary {
         rows: encoder.rows,
         already_done: false,
         replaced_cells: encoder.replaced_cells,
@@ -170,7 +170,7 @@ async fn copy(
 }
 
 async fn send(
-    connection: &Connection,
+    connection: &PostgresConnection,
     mut sink: Pin<&mut CopyInSink<Bytes>>,
     message: Bytes,
     action: &str,

@@ -3,10 +3,10 @@
 use forebay_model::{Mapping, TableId};
 use tokio_postgres::Row;
 
-use crate::table::postgres::connect::Connection;
+use crate::table::mapping_fit::{self, quote};
+use crate::table::postgres::connect::PostgresConnection;
 use crate::table::postgres::{schema, text};
-use crate::table::shape::{self, quote};
-use crate::table::{Finding, Inspection, TableError};
+use crate::table::{InspectionFinding, TableError, TableInspection};
 
 /// What the user may do with the database, the schema, the table and the ledger. Of what is not there
 /// nothing may be done.
@@ -35,38 +35,40 @@ const PRIVILEGES: &str = "
     LEFT JOIN pg_catalog.pg_class t ON t.relnamespace = l.oid AND t.relname = 'imports'";
 
 pub(super) async fn run(
-    connection: &Connection,
+    connection: &PostgresConnection,
     table: &TableId,
     mapping: &Mapping,
-) -> Result<Inspection, TableError> {
+) -> Result<TableInspection, TableError> {
     let (schema, name) = (table.bucket_id(), table.table());
     let ledger = connection.ledger_schema.as_str();
     let action = format!("look up what may be done with table \"{table}\"");
     let parameters = [text(&schema), text(&name), text(&ledger)];
     let rows = connection.query(&action, PRIVILEGES, &parameters).await?;
-    let may = rows.first().map(Privileges::of).unwrap_or_default();
-    let mut refused = may.of_ledger(ledger);
+    let may = rows.first().map(Privileges::from_row).unwrap_or_default();
+    let mut refused = may.ledger_denials(ledger);
     let mut findings = Vec::new();
     let exists = match schema::columns(connection, table).await? {
         None => {
-            refused.extend(may.to_create(&schema));
+            refused.extend(may.create_denial(&schema));
             false
         }
         Some(Err(problem)) => {
-            findings.push(Finding::of_table(problem.to_string()));
+            findings.push(InspectionFinding::for_table(problem.to_string()));
             true
         }
         Some(Ok(columns)) => {
-            let (fit, found) = shape::try_fit(table, mapping, &columns);
+            let (fit, found) = mapping_fit::try_fit(table, mapping, &columns);
             findings = found;
             let has_key = mapping.primary_key().next().is_some();
-            refused.extend(may.to_fill(&schema, has_key, !fit.missing.is_empty()));
+            refused.extend(may.write_denials(&schema, has_key, !fit.missing.is_empty()));
             true
         }
     };
     let refused = refused.into_iter();
-    findings.extend(refused.map(|text| Finding::of_table(format!("table \"{table}\": {text}"))));
-    Ok(Inspection { exists, findings })
+    findings.extend(
+        refused.map(|text| InspectionFinding::for_table(format!("table \"{table}\": {text}"))),
+    );
+    Ok(TableInspection { exists, findings })
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,7 +94,7 @@ struct Privileges {
 }
 
 impl Privileges {
-    fn of(row: &Row) -> Self {
+    fn from_row(row: &Row) -> Self {
         Self {
             has_schema: row.get(0),
             has_ledger_schema: row.get(1),
@@ -112,7 +114,7 @@ impl Privileges {
     }
 
     /// What keeps the table from being made.
-    fn to_create(self, schema: &str) -> Option<String> {
+    fn create_denial(self, schema: &str) -> Option<String> {
         let schema = quote(schema);
         if !self.has_schema {
             return (!self.create_schema).then(|| {
@@ -124,7 +126,7 @@ impl Privileges {
     }
 
     /// What keeps the table that is there from being filled.
-    fn to_fill(self, schema: &str, has_key: bool, lacks_columns: bool) -> Vec<String> {
+    fn write_denials(self, schema: &str, has_key: bool, lacks_columns: bool) -> Vec<String> {
         let mut refused = Vec::new();
         if !self.use_schema {
             let schema = quote(schema);
@@ -152,7 +154,7 @@ impl Privileges {
     }
 
     /// What keeps imports from being noted in the ledger.
-    fn of_ledger(self, schema: &str) -> Vec<String> {
+    fn ledger_denials(self, schema: &str) -> Vec<String> {
         let may = if self.has_ledger {
             self.use_ledger_schema && self.write_ledger
         } else if self.has_ledger_schema {

@@ -13,14 +13,17 @@ use forebay_model::calendar::{self, DAY_SECONDS};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use super::connect::{Connection, Server};
-use super::pool::Pool;
+use super::connect::{PostgresConnection, PostgresServer};
+use super::pool::ConnectionPool;
 use super::schema::{VOLATILE, check_volatile};
 use super::{PostgresConfig, text};
 use crate::keyed::value::widened;
-use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, Shape, Value, ValueRef, ValueType};
+use crate::keyed::{
+    CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, PreparedTable, TableSchema,
+    ValueRef, ValueType,
+};
 use crate::table::TableError;
-use crate::table::shape::{quote, quoted};
+use crate::table::mapping_fit::{quote, quoted};
 
 /// Microseconds from the Unix epoch to that of PostgreSQL, 2000-01-01.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -28,7 +31,7 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// Keyed rows in a PostgreSQL server.
 #[derive(Debug)]
 pub struct PostgresKeyed {
-    pool: Pool,
+    pool: ConnectionPool,
     /// The table that was empty when it was prepared, until one of our keys was there already.
     new: Mutex<Option<String>>,
 }
@@ -39,9 +42,9 @@ impl PostgresKeyed {
     /// # Errors
     /// When the connection string or a certificate can't be read.
     pub fn open(config: &PostgresConfig) -> Result<Self, TableError> {
-        let server = Server::new(config)?;
+        let server = PostgresServer::new(config)?;
         Ok(Self {
-            pool: Pool::new(Arc::new(server), config.pool_size),
+            pool: ConnectionPool::new(Arc::new(server), config.pool_size),
             new: Mutex::new(None),
         })
     }
@@ -53,64 +56,64 @@ impl PostgresKeyed {
 
 #[async_trait]
 impl KeyedTable for PostgresKeyed {
-    fn place(&self) -> String {
-        self.pool.server().place().to_owned()
+    fn display_name(&self) -> String {
+        self.pool.server().display_name().to_owned()
     }
 
-    async fn prepare(&self, shape: &Shape) -> Result<Prepared, TableError> {
-        shape
+    async fn prepare(&self, schema: &TableSchema) -> Result<PreparedTable, TableError> {
+        schema
             .check()
             .map_err(|e| TableError::Terminal(e.to_string()))?;
-        let action = format!("prepare table \"{}\"", shape.table);
-        let connection = self.pool.take().await?;
-        match describe(&connection, &shape.table).await? {
-            Some(there) => shape.fits(&there)?,
-            None => connection.execute(&action, &create_sql(shape)).await?,
+        let action = format!("prepare table \"{}\"", schema.table);
+        let connection = self.pool.acquire().await?;
+        match describe(&connection, &schema.table).await? {
+            Some(existing) => schema.fits(&existing)?,
+            None => connection.execute(&action, &create_sql(schema)).await?,
         }
-        let table = qualified(&shape.table);
-        refuse_volatile(&connection, &shape.table).await?;
+        let table = qualified(&schema.table);
+        reject_volatile(&connection, &schema.table).await?;
         let sql = format!(
             "SELECT '{table}'::regclass::oid::int8, NOT EXISTS (SELECT 1 FROM {table}),
                     (SELECT oid::int8 FROM pg_database WHERE datname = current_database())"
         );
         let rows = connection.query(&action, &sql, &[]).await?;
-        connection.give_back();
+        connection.release();
         let Some(row) = rows.first() else {
             return Err(TableError::Retryable(format!("can't {action}: no answer")));
         };
         let (table, is_empty, database): (i64, bool, i64) = (row.get(0), row.get(1), row.get(2));
-        *self.new_table() = is_empty.then(|| shape.table.clone());
-        Ok(Prepared {
+        *self.new_table() = is_empty.then(|| schema.table.clone());
+        Ok(PreparedTable {
             incarnation: format!("{database}.{table}"),
             is_empty,
         })
     }
 
-    async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
+    async fn upsert(&self, schema: &TableSchema, rows: &KeyedBatch) -> Result<(), TableError> {
         // One statement can't write a row twice.
-        let rows = rows.chosen(shape.last_of_each_key(rows));
+        let rows = rows.select(schema.last_of_each_key(rows));
         if rows.is_empty() {
             return Ok(());
         }
-        let action = format!("write into table \"{}\"", shape.table);
-        let arrays: Vec<Vec<Cell<'_>>> = (0..shape.columns.len())
-            .map(|i| rows.iter().map(|row| Cell(row.get(i))).collect())
+        let action = format!("write into table \"{}\"", schema.table);
+        let arrays: Vec<Vec<ToSqlCell<'_>>> = (0..schema.columns.len())
+            .map(|i| rows.iter().map(|row| ToSqlCell(row.get(i))).collect())
             .collect();
-        let types = shape.columns.iter().map(|c| array_type(c.kind));
+        let types = schema.columns.iter().map(|c| array_type(c.kind));
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
             .iter()
             .map(|a| a as &(dyn ToSql + Sync))
             .zip(types)
             .collect();
-        let connection = self.pool.take().await?;
-        let is_new = self.new_table().as_ref() == Some(&shape.table);
+        let connection = self.pool.acquire().await?;
+        let is_new = self.new_table().as_ref() == Some(&schema.table);
         if is_new {
             let inserted = connection
-                .query_durably(&action, &insert_sql(shape), &parameters)
+                .query_durably(&action, &insert_sql(schema), &parameters)
                 .await;
             match inserted {
                 Ok(()) => {
-                    connection.give_back();
+                    connection.release();
                     return Ok(());
                 }
                 Err(e) if e.is_retryable() => return Err(e),
@@ -118,22 +121,26 @@ impl KeyedTable for PostgresKeyed {
                 Err(_) => *self.new_table() = None,
             }
         }
-        let sql = format!("{}{}", insert_sql(shape), on_conflict(shape));
+        let sql = format!("{}{}", insert_sql(schema), on_conflict(schema));
         connection.query_durably(&action, &sql, &parameters).await?;
-        connection.give_back();
+        connection.release();
         Ok(())
     }
 
-    async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError> {
-        let connection = self.pool.take().await?;
-        let shape = describe(&connection, table).await?;
-        connection.give_back();
-        Ok(shape)
+    async fn describe(&self, table: &str) -> Result<Option<TableSchema>, TableError> {
+        let connection = self.pool.acquire().await?;
+        let schema = describe(&connection, table).await?;
+        connection.release();
+        Ok(schema)
     }
 
-    async fn get(&self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
-        let action = format!("look up a row of table \"{}\"", shape.table);
-        let conditions: Vec<String> = shape
+    async fn get(
+        &self,
+        schema: &Arc<TableSchema>,
+        key: &[CellValue],
+    ) -> Result<Option<KeyedRow>, TableError> {
+        let action = format!("look up a row of table \"{}\"", schema.table);
+        let conditions: Vec<String> = schema
             .key()
             .zip(1..)
             .map(|(c, n)| match &c.foreign {
@@ -142,39 +149,40 @@ impl KeyedTable for PostgresKeyed {
                 Some(declared) => format!("{} = ${n}::text::{}", quote(&c.name), whole(declared)),
             })
             .collect();
-        let columns: Vec<String> = shape.columns.iter().map(as_read).collect();
+        let columns: Vec<String> = schema.columns.iter().map(as_read).collect();
         let sql = format!(
             "SELECT {} FROM {} WHERE {}",
             columns.join(", "),
-            qualified(&shape.table),
+            qualified(&schema.table),
             conditions.join(" AND ")
         );
-        let cells: Vec<Cell<'_>> = key.iter().map(Value::as_ref).map(Cell).collect();
-        let types = shape.key().map(|c| scalar_type(c.kind));
+        let cells: Vec<ToSqlCell<'_>> = key.iter().map(CellValue::as_ref).map(ToSqlCell).collect();
+        let types = schema.key().map(|c| scalar_type(c.kind));
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> = cells
             .iter()
             .map(|c| c as &(dyn ToSql + Sync))
             .zip(types)
             .collect();
-        let connection = self.pool.take().await?;
+        let connection = self.pool.acquire().await?;
         let rows = connection
             .query_unless_invalid(&action, &sql, &parameters)
             .await?;
-        connection.give_back();
+        connection.release();
         let Some(row) = rows.as_deref().and_then(<[_]>::first) else {
             return Ok(None);
         };
-        let values = (0..shape.columns.len()).map(|i| match row.try_get::<_, Option<Read>>(i) {
-            Ok(value) => Ok(value.map_or(Value::Null, |v| v.0)),
-            Err(e) => Err(TableError::Terminal(format!("can't {action}: {e}"))),
-        });
-        Ok(Some(Row(values.collect::<Result<_, _>>()?)))
+        let values =
+            (0..schema.columns.len()).map(|i| match row.try_get::<_, Option<FromSqlCell>>(i) {
+                Ok(value) => Ok(value.map_or(CellValue::Null, |v| v.0)),
+                Err(e) => Err(TableError::Terminal(format!("can't {action}: {e}"))),
+            });
+        Ok(Some(KeyedRow(values.collect::<Result<_, _>>()?)))
     }
 
     async fn check(&self) -> Result<(), TableError> {
-        let connection = self.pool.take().await?;
+        let connection = self.pool.acquire().await?;
         connection.execute("check the server", "SELECT 1").await?;
-        connection.give_back();
+        connection.release();
         Ok(())
     }
 }
@@ -186,7 +194,7 @@ fn qualified(table: &str) -> String {
 }
 
 /// Refuses a table that a crash of the server empties.
-async fn refuse_volatile(connection: &Connection, table: &str) -> Result<(), TableError> {
+async fn reject_volatile(connection: &PostgresConnection, table: &str) -> Result<(), TableError> {
     let action = format!("look up table \"{table}\"");
     let sql = format!(
         "SELECT {VOLATILE} FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)"
@@ -197,7 +205,10 @@ async fn refuse_volatile(connection: &Connection, table: &str) -> Result<(), Tab
     check_volatile(&table, kind)
 }
 
-async fn describe(connection: &Connection, table: &str) -> Result<Option<Shape>, TableError> {
+async fn describe(
+    connection: &PostgresConnection,
+    table: &str,
+) -> Result<Option<TableSchema>, TableError> {
     let action = format!("look up table \"{table}\"");
     let name = qualified(table);
     let sql = "
@@ -214,21 +225,21 @@ async fn describe(connection: &Connection, table: &str) -> Result<Option<Shape>,
     let columns = rows.iter().map(|row| {
         let (name, declared, is_key): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
         let kind = kind_of(&declared);
-        Column {
+        ColumnSchema {
             name,
             kind: kind.unwrap_or(ValueType::Text),
             is_key,
             foreign: kind.is_none().then_some(declared),
         }
     });
-    Ok(Some(Shape {
+    Ok(Some(TableSchema {
         table: table.to_owned(),
         columns: columns.collect(),
     }))
 }
 
 /// A column as it is read: the server has a text for every type.
-fn as_read(column: &Column) -> String {
+fn as_read(column: &ColumnSchema) -> String {
     let name = quote(&column.name);
     match column.foreign {
         None => name,
@@ -291,29 +302,29 @@ fn array_type(kind: ValueType) -> Type {
     }
 }
 
-fn create_sql(shape: &Shape) -> String {
-    let mut parts: Vec<String> = shape
+fn create_sql(table_schema: &TableSchema) -> String {
+    let mut parts: Vec<String> = table_schema
         .columns
         .iter()
         .map(|c| format!("{} {}", quote(&c.name), declared(c.kind)))
         .collect();
-    let key = quoted(shape.key().map(|c| &c.name));
+    let key = quoted(table_schema.key().map(|c| &c.name));
     parts.push(format!("PRIMARY KEY ({key})"));
-    let schema = match shape.table.rsplit_once('.') {
+    let schema = match table_schema.table.rsplit_once('.') {
         Some((schema, _)) => format!("CREATE SCHEMA IF NOT EXISTS {}; ", qualified(schema)),
         None => String::new(),
     };
     format!(
         "{schema}CREATE TABLE IF NOT EXISTS {} ({})",
-        qualified(&shape.table),
+        qualified(&table_schema.table),
         parts.join(", ")
     )
 }
 
-fn insert_sql(shape: &Shape) -> String {
-    let names = quoted(shape.columns.iter().map(|c| &c.name));
+fn insert_sql(schema: &TableSchema) -> String {
+    let names = quoted(schema.columns.iter().map(|c| &c.name));
     // Side by side in the list, not one function of all: that would put the rows aside first.
-    let arrays: Vec<String> = shape
+    let arrays: Vec<String> = schema
         .columns
         .iter()
         .zip(1..)
@@ -321,13 +332,13 @@ fn insert_sql(shape: &Shape) -> String {
         .collect();
     format!(
         "INSERT INTO {} ({names}) SELECT {}",
-        qualified(&shape.table),
+        qualified(&schema.table),
         arrays.join(", "),
     )
 }
 
-fn on_conflict(shape: &Shape) -> String {
-    let updates: Vec<String> = shape
+fn on_conflict(schema: &TableSchema) -> String {
+    let updates: Vec<String> = schema
         .columns
         .iter()
         .filter(|c| !c.is_key)
@@ -340,18 +351,18 @@ fn on_conflict(shape: &Shape) -> String {
     };
     format!(
         " ON CONFLICT ({}) DO {conflict}",
-        quoted(shape.key().map(|c| &c.name)),
+        quoted(schema.key().map(|c| &c.name)),
     )
 }
 
 /// A value on its way to the server.
 #[derive(Debug)]
-struct Cell<'a>(ValueRef<'a>);
+struct ToSqlCell<'a>(ValueRef<'a>);
 
-type Failed = Box<dyn Error + Sync + Send>;
+type ConversionError = Box<dyn Error + Sync + Send>;
 
-impl ToSql for Cell<'_> {
-    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Failed> {
+impl ToSql for ToSqlCell<'_> {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, ConversionError> {
         match self.0 {
             ValueRef::Null => Ok(IsNull::Yes),
             ValueRef::Text(text) | ValueRef::Json(text) => text.to_sql(&Type::TEXT, out),
@@ -370,15 +381,15 @@ impl ToSql for Cell<'_> {
 }
 
 /// A time of the server, in microseconds since its epoch; one that is none of ours is its own text.
-fn time(micros: i64, has_zone: bool) -> Value {
+fn time(micros: i64, has_zone: bool) -> CellValue {
     match micros {
-        i64::MAX => return Value::Text("infinity".to_owned()),
-        i64::MIN => return Value::Text("-infinity".to_owned()),
+        i64::MAX => return CellValue::Text("infinity".to_owned()),
+        i64::MIN => return CellValue::Text("-infinity".to_owned()),
         _ => {}
     }
     let ours = micros.checked_add(EPOCH_MICROS);
     if let Some(time) = ours.and_then(TimestampMicros::from_micros) {
-        return Value::Timestamp(time);
+        return CellValue::Timestamp(time);
     }
     let seconds = micros.div_euclid(1_000_000) + EPOCH_MICROS / 1_000_000;
     let micros = micros.rem_euclid(1_000_000);
@@ -397,31 +408,31 @@ fn time(micros: i64, has_zone: bool) -> Value {
     }
     text.push_str(if has_zone { "+00" } else { "" });
     text.push_str(era);
-    Value::Text(text)
+    CellValue::Text(text)
 }
 
 /// A value on its way from the server.
-struct Read(Value);
+struct FromSqlCell(CellValue);
 
-impl<'a> FromSql<'a> for Read {
-    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Failed> {
+impl<'a> FromSql<'a> for FromSqlCell {
+    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, ConversionError> {
         let value = match *kind {
-            Type::INT2 => Value::Integer(i16::from_sql(kind, raw)?.into()),
-            Type::INT4 => Value::Integer(i32::from_sql(kind, raw)?.into()),
-            Type::INT8 => Value::Integer(i64::from_sql(kind, raw)?),
-            Type::FLOAT4 => Value::Double(widened(f32::from_sql(kind, raw)?)),
-            Type::FLOAT8 => Value::Double(f64::from_sql(kind, raw)?),
-            Type::BOOL => Value::Boolean(bool::from_sql(kind, raw)?),
+            Type::INT2 => CellValue::Integer(i16::from_sql(kind, raw)?.into()),
+            Type::INT4 => CellValue::Integer(i32::from_sql(kind, raw)?.into()),
+            Type::INT8 => CellValue::Integer(i64::from_sql(kind, raw)?),
+            Type::FLOAT4 => CellValue::Double(widened(f32::from_sql(kind, raw)?)),
+            Type::FLOAT8 => CellValue::Double(f64::from_sql(kind, raw)?),
+            Type::BOOL => CellValue::Boolean(bool::from_sql(kind, raw)?),
             Type::TIMESTAMP | Type::TIMESTAMPTZ => {
                 time(i64::from_sql(&Type::INT8, raw)?, *kind == Type::TIMESTAMPTZ)
             }
-            Type::JSON => Value::Json(String::from_sql(&Type::TEXT, raw)?),
+            Type::JSON => CellValue::Json(String::from_sql(&Type::TEXT, raw)?),
             // A version number comes first.
-            Type::JSONB => Value::Json(String::from_sql(
+            Type::JSONB => CellValue::Json(String::from_sql(
                 &Type::TEXT,
                 raw.get(1..).unwrap_or_default(),
             )?),
-            _ => Value::Text(String::from_sql(&Type::TEXT, raw)?),
+            _ => CellValue::Text(String::from_sql(&Type::TEXT, raw)?),
         };
         Ok(Self(value))
     }

@@ -2,18 +2,18 @@
 
 use tokio_postgres::types::Type;
 
-use crate::table::postgres::connect::Connection;
+use crate::table::mapping_fit::quote;
+use crate::table::postgres::connect::PostgresConnection;
 use crate::table::postgres::schema::{VOLATILE, check_volatile};
 use crate::table::postgres::text;
-use crate::table::shape::quote;
-use crate::table::{Import, Imported, TableError};
+use crate::table::{Import, ImportSummary, TableError};
 
 /// Its name, with the schema.
-fn name(connection: &Connection) -> String {
+fn name(connection: &PostgresConnection) -> String {
     format!("{}.imports", quote(&connection.ledger_schema))
 }
 
-pub(super) async fn exists(connection: &Connection) -> Result<bool, TableError> {
+pub(super) async fn exists(connection: &PostgresConnection) -> Result<bool, TableError> {
     let sql = format!(
         "SELECT {VOLATILE} FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -32,7 +32,7 @@ pub(super) async fn exists(connection: &Connection) -> Result<bool, TableError> 
 }
 
 /// What makes it.
-pub(super) fn create(connection: &Connection) -> String {
+pub(super) fn create(connection: &PostgresConnection) -> String {
     format!(
         "CREATE TABLE {} (
             import_id text NOT NULL PRIMARY KEY,
@@ -46,9 +46,9 @@ pub(super) fn create(connection: &Connection) -> String {
 }
 
 pub(super) async fn find(
-    connection: &Connection,
+    connection: &PostgresConnection,
     import_id: &str,
-) -> Result<Option<Imported>, TableError> {
+) -> Result<Option<ImportSummary>, TableError> {
     // Before the first `prepare` there is none, so nothing was imported.
     if !exists(connection).await? {
         return Ok(None);
@@ -60,7 +60,7 @@ pub(super) async fn find(
     let rows = connection
         .query("read the ledger of imports", &sql, &[text(&import_id)])
         .await?;
-    Ok(rows.first().map(|row| Imported {
+    Ok(rows.first().map(|row| ImportSummary {
         rows: row.get::<_, i64>(0).unsigned_abs(),
         already_done: true,
         replaced_cells: row.get::<_, i64>(1).unsigned_abs(),
@@ -70,11 +70,18 @@ pub(super) async fn find(
 /// Writes the import's entry, counts to follow, in the transaction that is open. Of two that try
 /// it at once, the second waits for the first one's end: then it finds the entry, or takes its
 /// place. Says whether the entry is this transaction's.
-pub(super) async fn claim(connection: &Connection, import: &Import) -> Result<bool, TableError> {
+pub(super) async fn claim(
+    connection: &PostgresConnection,
+    import: &Import,
+) -> Result<bool, TableError> {
     insert(connection, &import.id, &import.table.to_string()).await
 }
 
-async fn insert(connection: &Connection, import: &str, table: &str) -> Result<bool, TableError> {
+async fn insert(
+    connection: &PostgresConnection,
+    import: &str,
+    table: &str,
+) -> Result<bool, TableError> {
     let sql = format!(
         "INSERT INTO {} (import_id, table_id, rows, replaced_cells) VALUES ($1, $2, 0, 0)
          ON CONFLICT (import_id) DO NOTHING RETURNING 1",
@@ -89,10 +96,10 @@ async fn insert(connection: &Connection, import: &str, table: &str) -> Result<bo
 
 /// What an import did, once no other transaction can still decide that: an entry that is being
 /// written is waited for.
-pub(super) async fn settled(
-    connection: &Connection,
+pub(super) async fn resolve(
+    connection: &PostgresConnection,
     import_id: &str,
-) -> Result<Option<Imported>, TableError> {
+) -> Result<Option<ImportSummary>, TableError> {
     if !exists(connection).await? {
         return Ok(None);
     }
@@ -104,8 +111,8 @@ pub(super) async fn settled(
 }
 
 /// Those that it does not have.
-pub(super) async fn lacking(
-    connection: &Connection,
+pub(super) async fn missing(
+    connection: &PostgresConnection,
     imports: &[String],
 ) -> Result<Vec<String>, TableError> {
     if !exists(connection).await? {
@@ -124,7 +131,7 @@ pub(super) async fn lacking(
 
 /// Ids after one of them, in the order of the database.
 pub(super) async fn page(
-    connection: &Connection,
+    connection: &PostgresConnection,
     after: &str,
     limit: u32,
 ) -> Result<Vec<String>, TableError> {
@@ -143,17 +150,17 @@ pub(super) async fn page(
 }
 
 /// Fills the counts in.
-pub(super) async fn note(
-    connection: &Connection,
+pub(super) async fn record_counts(
+    connection: &PostgresConnection,
     import: &Import,
-    done: Imported,
+    summary: ImportSummary,
 ) -> Result<(), TableError> {
     let sql = format!(
         "UPDATE {} SET rows = $2, replaced_cells = $3 WHERE import_id = $1",
         name(connection)
     );
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let (rows, replaced) = (count(done.rows), count(done.replaced_cells));
+    let (rows, replaced) = (count(summary.rows), count(summary.replaced_cells));
     let parameters = [
         text(&import.id),
         (&rows as _, Type::INT8),
@@ -165,7 +172,10 @@ pub(super) async fn note(
     Ok(())
 }
 
-pub(super) async fn forget(connection: &Connection, imports: &[String]) -> Result<(), TableError> {
+pub(super) async fn forget(
+    connection: &PostgresConnection,
+    imports: &[String],
+) -> Result<(), TableError> {
     if imports.is_empty() || !exists(connection).await? {
         return Ok(());
     }

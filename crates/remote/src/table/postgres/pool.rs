@@ -7,30 +7,30 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::table::TableError;
-use crate::table::postgres::connect::{Connection, Server};
+use crate::table::postgres::connect::{PostgresConnection, PostgresServer};
 
 /// How long a connection that was idle may take to show that it is alive.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connections to one server.
 #[derive(Debug)]
-pub(super) struct Pool {
-    server: Arc<Server>,
+pub(super) struct ConnectionPool {
+    server: Arc<PostgresServer>,
     permits: Arc<Semaphore>,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Arc<Mutex<Vec<PostgresConnection>>>,
 }
 
 /// A connection that nobody else uses. It is closed when it is dropped, as something may be under
 /// way on it, unless it is given back.
 #[derive(Debug)]
-pub(super) struct Pooled {
-    connection: Connection,
-    idle: Arc<Mutex<Vec<Connection>>>,
+pub(super) struct PooledConnection {
+    connection: PostgresConnection,
+    idle: Arc<Mutex<Vec<PostgresConnection>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Pool {
-    pub(super) fn new(server: Arc<Server>, size: usize) -> Self {
+impl ConnectionPool {
+    pub(super) fn new(server: Arc<PostgresServer>, size: usize) -> Self {
         Self {
             server,
             permits: Arc::new(Semaphore::new(size.max(1))),
@@ -38,15 +38,18 @@ impl Pool {
         }
     }
 
-    pub(super) fn server(&self) -> &Server {
+    pub(super) fn server(&self) -> &PostgresServer {
         &self.server
     }
 
     /// One that is alive: an idle one that answers, or a new one.
-    pub(super) async fn take(&self) -> Result<Pooled, TableError> {
+    pub(super) async fn acquire(&self) -> Result<PooledConnection, TableError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|_| {
-            TableError::Retryable(format!("{}: the pool is closed", self.server.place()))
+            TableError::Retryable(format!(
+                "{}: the pool is closed",
+                self.server.display_name()
+            ))
         })?;
         let connection = loop {
             match self.pop() {
@@ -55,38 +58,38 @@ impl Pool {
                 Some(dead) => drop(dead),
             }
         };
-        Ok(Pooled {
+        Ok(PooledConnection {
             connection,
             idle: Arc::clone(&self.idle),
             _permit: permit,
         })
     }
 
-    fn pop(&self) -> Option<Connection> {
+    fn pop(&self) -> Option<PostgresConnection> {
         // A panic elsewhere can't leave a list of connections half changed.
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop()
     }
 }
 
-impl Pooled {
+impl PooledConnection {
     /// Keeps the connection for the next one; nothing may be under way on it.
-    pub(super) fn give_back(self) {
+    pub(super) fn release(self) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(self.connection);
     }
 }
 
-impl Deref for Pooled {
-    type Target = Connection;
+impl Deref for PooledConnection {
+    type Target = PostgresConnection;
 
-    fn deref(&self) -> &Connection {
+    fn deref(&self) -> &PostgresConnection {
         &self.connection
     }
 }
 
-impl DerefMut for Pooled {
-    fn deref_mut(&mut self) -> &mut Connection {
+impl DerefMut for PooledConnection {
+    fn deref_mut(&mut self) -> &mut PostgresConnection {
         &mut self.connection
     }
 }

@@ -2,10 +2,10 @@
 
 use forebay_model::{Mapping, TableId};
 
-use crate::table::postgres::connect::Connection;
+use crate::table::mapping_fit::{self, ExistingColumn, MappingFit, quote, quoted};
+use crate::table::postgres::connect::PostgresConnection;
 use crate::table::postgres::{ledger, text};
-use crate::table::shape::{self, Column, Fit, quote, quoted};
-use crate::table::{Finding, TableError};
+use crate::table::{InspectionFinding, TableError};
 
 /// PostgreSQL cuts longer names off, silently.
 const NAME_BYTES_MAX: usize = 63;
@@ -15,7 +15,7 @@ const SYSTEM_COLUMNS: [&str; 7] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "
 /// that nobody else uses; this one spells "forebay".
 const LOCK: i64 = 0x0066_6f72_6562_6179;
 /// Comment of the schemas that were made here: only those are ever deleted.
-const MARK: &str = "Made by Forebay; deleted with its last table.";
+const SCHEMA_COMMENT: &str = "Made by Forebay; deleted with its last table.";
 
 /// Of a relation `c`: `UNLOGGED` or `TEMPORARY` when it, or a partition of it, is so. Null when a
 /// crash of the server leaves what was committed.
@@ -46,13 +46,13 @@ pub(super) fn qualified(table: &TableId) -> String {
 
 /// Makes schema, table and ledger, adds columns, or finds that there is nothing to do.
 pub(super) async fn prepare(
-    connection: &mut Connection,
+    connection: &mut PostgresConnection,
     table: &TableId,
     mapping: &Mapping,
 ) -> Result<(), TableError> {
-    shape::check_mapping(table, mapping)?;
+    mapping_fit::check_mapping(table, mapping)?;
     let names = check_names(table, mapping, &connection.ledger_schema);
-    if let Some(error) = shape::first(names) {
+    if let Some(error) = mapping_fit::first(names) {
         return Err(error);
     }
     let is_ready = match fit(connection, table, mapping).await? {
@@ -97,7 +97,10 @@ pub(super) async fn prepare(
 }
 
 /// Deletes a table, and its schema when that was made for it and holds nothing more.
-pub(super) async fn delete(connection: &Connection, table: &TableId) -> Result<(), TableError> {
+pub(super) async fn delete(
+    connection: &PostgresConnection,
+    table: &TableId,
+) -> Result<(), TableError> {
     let action = format!("delete table \"{table}\"");
     // Under the lock of those who create, so that nobody counts on the schema meanwhile.
     let begin = format!(
@@ -109,8 +112,8 @@ pub(super) async fn delete(connection: &Connection, table: &TableId) -> Result<(
         WHERE n.nspname = $1 AND pg_catalog.obj_description(n.oid, 'pg_namespace') = $2
             AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
                 WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid)";
-    let (schema, mark) = (table.bucket_id(), MARK);
-    let parameters = [text(&schema), text(&mark)];
+    let (schema, comment) = (table.bucket_id(), SCHEMA_COMMENT);
+    let parameters = [text(&schema), text(&comment)];
     let is_left_over = !connection
         .query(&action, sql, &parameters)
         .await?
@@ -125,21 +128,21 @@ pub(super) async fn delete(connection: &Connection, table: &TableId) -> Result<(
 
 /// How the mapping goes into the table; nothing when there is no table.
 pub(super) async fn fit(
-    connection: &Connection,
+    connection: &PostgresConnection,
     table: &TableId,
     mapping: &Mapping,
-) -> Result<Option<Fit>, TableError> {
+) -> Result<Option<MappingFit>, TableError> {
     match columns(connection, table).await? {
-        Some(columns) => shape::fit(table, mapping, &columns?).map(Some),
+        Some(columns) => mapping_fit::fit(table, mapping, &columns?).map(Some),
         None => Ok(None),
     }
 }
 
 /// The columns of a table that is there, or why what is there is no table that can be filled.
 pub(super) async fn columns(
-    connection: &Connection,
+    connection: &PostgresConnection,
     table: &TableId,
-) -> Result<Option<Result<Vec<Column>, TableError>>, TableError> {
+) -> Result<Option<Result<Vec<ExistingColumn>, TableError>>, TableError> {
     // A partition key and inheritance change nothing here; a view or foreign table can't be filled.
     let sql = format!(
         "SELECT c.relkind::text, a.attname::text,
@@ -171,11 +174,11 @@ pub(super) async fn columns(
         )))));
     }
     check_volatile(table, first.get(7))?;
-    let columns: Vec<Column> = rows
+    let columns: Vec<ExistingColumn> = rows
         .iter()
         // A table without columns has one row of nulls.
         .filter_map(|row| {
-            Some(Column {
+            Some(ExistingColumn {
                 name: row.get::<_, Option<String>>(1)?,
                 type_name: row.get(2),
                 holds_text: row.get(3),
@@ -190,7 +193,7 @@ pub(super) async fn columns(
 
 /// A schema may be there without the permission to make any, so it is looked up first.
 async fn create_schema(
-    connection: &Connection,
+    connection: &PostgresConnection,
     schema: &str,
     statements: &mut String,
 ) -> Result<(), TableError> {
@@ -203,7 +206,7 @@ async fn create_schema(
     {
         let schema = quote(schema);
         statements.push_str(&format!(
-            "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{MARK}';"
+            "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{SCHEMA_COMMENT}';"
         ));
     }
     Ok(())
@@ -223,7 +226,11 @@ fn create(table: &TableId, mapping: &Mapping) -> String {
 }
 
 /// What PostgreSQL or the ledger does not allow as a name.
-pub(super) fn check_names(table: &TableId, mapping: &Mapping, ledger_schema: &str) -> Vec<Finding> {
+pub(super) fn check_names(
+    table: &TableId,
+    mapping: &Mapping,
+    ledger_schema: &str,
+) -> Vec<InspectionFinding> {
     let too_long = |what: &str, name: &str| {
         (name.len() > NAME_BYTES_MAX).then(|| {
             format!(
@@ -241,10 +248,10 @@ pub(super) fn check_names(table: &TableId, mapping: &Mapping, ledger_schema: &st
         too_long("the schema", &schema),
         too_long("the name", table.table()),
     ];
-    let mut findings: Vec<Finding> = of_table
+    let mut findings: Vec<InspectionFinding> = of_table
         .into_iter()
         .flatten()
-        .map(Finding::of_table)
+        .map(InspectionFinding::for_table)
         .collect();
     for (i, column) in mapping.columns.iter().enumerate() {
         let name = column.name.as_str();
@@ -255,7 +262,7 @@ pub(super) fn check_names(table: &TableId, mapping: &Mapping, ledger_schema: &st
         } else {
             too_long("column", name)
         };
-        findings.extend(problem.map(|message| Finding::of_column(i, message)));
+        findings.extend(problem.map(|message| InspectionFinding::for_column(i, message)));
     }
     findings
 }

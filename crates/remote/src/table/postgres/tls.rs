@@ -4,7 +4,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::table::TableError;
 use crate::table::postgres::SslMode;
-use crate::tls::{Verify, client_config};
+use crate::tls::{ServerVerification, client_config};
 
 /// What makes TLS connections in a mode. `ca_pem` replaces the system's certificates.
 pub(super) fn connector(
@@ -12,9 +12,9 @@ pub(super) fn connector(
     ca_pem: Option<&[u8]>,
 ) -> Result<MakeRustlsConnect, TableError> {
     let verify = match mode {
-        SslMode::VerifyFull => Verify::Full,
+        SslMode::VerifyFull => ServerVerification::Full,
         // They promise no more than encryption.
-        SslMode::Disable | SslMode::Prefer | SslMode::Require => Verify::Nothing,
+        SslMode::Disable | SslMode::Prefer | SslMode::Require => ServerVerification::Nothing,
     };
     let config = client_config(verify, ca_pem).map_err(|e| {
         TableError::Terminal(format!("PostgreSQL with sslmode {}: {e}", mode.name()))

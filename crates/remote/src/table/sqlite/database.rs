@@ -7,24 +7,24 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::table::TableError;
-use crate::table::sqlite::error::{self, Context};
+use crate::table::sqlite::error::{self, ErrorContext};
 use crate::table::sqlite::{SqliteConfig, ledger};
 
 /// A connection and what it takes to get another.
 #[derive(Debug)]
 pub(super) struct Database {
     config: SqliteConfig,
-    connection: Option<(Connection, Identity)>,
+    connection: Option<(Connection, FileIdentity)>,
 }
 
 /// Which files a connection has open: device and inode of the database and of its write-ahead log.
 /// SQLite does not notice when they are deleted or replaced, and would commit rows into files that
 /// nobody can find any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity([(u64, u64); 2]);
+pub(super) struct FileIdentity([(u64, u64); 2]);
 
-impl Identity {
-    fn of(path: &Path) -> io::Result<Self> {
+impl FileIdentity {
+    fn from_path(path: &Path) -> io::Result<Self> {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         let identity = |path: &Path| path.metadata().map(|m| (m.dev(), m.ino()));
@@ -32,21 +32,21 @@ impl Identity {
     }
 
     fn still_holds(&self, path: &Path) -> bool {
-        Self::of(path).is_ok_and(|now| now == *self)
+        Self::from_path(path).is_ok_and(|now| now == *self)
     }
 }
 
 /// A connection, with what its errors need to say.
-pub(super) struct Db<'a> {
+pub(super) struct DatabaseHandle<'a> {
     pub(super) connection: &'a mut Connection,
-    pub(super) context: Context<'a>,
-    identity: &'a Identity,
+    pub(super) context: ErrorContext<'a>,
+    identity: &'a FileIdentity,
 }
 
-impl<'a> Db<'a> {
+impl<'a> DatabaseHandle<'a> {
     /// What has to be done before a commit counts.
-    pub(super) fn guard(&self) -> Guard<'a> {
-        Guard {
+    pub(super) fn identity_check(&self) -> IdentityCheck<'a> {
+        IdentityCheck {
             path: self.context.path,
             identity: self.identity,
         }
@@ -55,12 +55,12 @@ impl<'a> Db<'a> {
 
 /// Looks whether the files are still those that were opened.
 #[derive(Clone, Copy)]
-pub(super) struct Guard<'a> {
+pub(super) struct IdentityCheck<'a> {
     path: &'a Path,
-    identity: &'a Identity,
+    identity: &'a FileIdentity,
 }
 
-impl Guard<'_> {
+impl IdentityCheck<'_> {
     pub(super) fn check(self) -> Result<(), TableError> {
         if self.identity.still_holds(self.path) {
             return Ok(());
@@ -85,7 +85,7 @@ impl Database {
     /// used again: the next work starts with a new one, on the files that are there then.
     pub(super) fn with<T>(
         &mut self,
-        work: impl FnOnce(&mut Db<'_>) -> Result<T, TableError>,
+        work: impl FnOnce(&mut DatabaseHandle<'_>) -> Result<T, TableError>,
     ) -> Result<T, TableError> {
         let path = &self.config.path;
         let open = self.connection.take();
@@ -93,9 +93,9 @@ impl Database {
             Some(open) => open,
             None => connect(&self.config)?,
         };
-        let result = work(&mut Db {
+        let result = work(&mut DatabaseHandle {
             connection: &mut connection,
-            context: Context { path },
+            context: ErrorContext { path },
             identity: &identity,
         });
         if result.is_ok() {
@@ -105,8 +105,8 @@ impl Database {
     }
 }
 
-fn connect(config: &SqliteConfig) -> Result<(Connection, Identity), TableError> {
-    let context = Context { path: &config.path };
+fn connect(config: &SqliteConfig) -> Result<(Connection, FileIdentity), TableError> {
+    let context = ErrorContext { path: &config.path };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -122,8 +122,8 @@ fn connect(config: &SqliteConfig) -> Result<(Connection, Identity), TableError> 
         ledger::create(&connection)?;
         Ok(connection)
     };
-    let connection = open().map_err(error::at(context, "open the database"))?;
-    let identity = Identity::of(&config.path).map_err(|e| {
+    let connection = open().map_err(error::to_table_error(context, "open the database"))?;
+    let identity = FileIdentity::from_path(&config.path).map_err(|e| {
         let path = config.path.display();
         TableError::Retryable(format!("can't look at {path} and its write-ahead log: {e}"))
     })?;

@@ -8,13 +8,13 @@ use crate::table::TableError;
 
 /// What every error says.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Context<'a> {
+pub(super) struct ErrorContext<'a> {
     pub(super) path: &'a Path,
 }
 
 /// For `map_err`: what was tried, as in "can't … in <file>".
-pub(super) fn at<'a>(
-    context: Context<'a>,
+pub(super) fn to_table_error<'a>(
+    context: ErrorContext<'a>,
     action: &'a str,
 ) -> impl FnOnce(Error) -> TableError + 'a {
     move |error| {

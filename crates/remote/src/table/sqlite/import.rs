@@ -1,35 +1,35 @@
 //! One import: rows and ledger entry in one transaction.
 
-use forebay_model::failpoint::{self, Point};
+use forebay_model::failpoint::{self, FailPoint};
 use rusqlite::{Statement, Transaction, TransactionBehavior};
 use tokio::sync::mpsc;
 
-use crate::table::shape::{self, Fit, quote, quoted};
-use crate::table::sqlite::database::Db;
+use crate::table::mapping_fit::{self, MappingFit, quote, quoted};
+use crate::table::sqlite::database::DatabaseHandle;
 use crate::table::sqlite::writer::RowMessage;
 use crate::table::sqlite::{error, ledger, schema};
 use crate::table::text::clean;
-use crate::table::{Import, Imported, RowBatch, TableError};
+use crate::table::{Import, ImportSummary, RowBatch, TableError};
 
 pub(super) fn run(
-    db: &mut Db<'_>,
+    db: &mut DatabaseHandle<'_>,
     import: &Import,
     mut rows: mpsc::Receiver<RowMessage>,
-) -> Result<Imported, TableError> {
-    let (context, guard) = (db.context, db.guard());
+) -> Result<ImportSummary, TableError> {
+    let (context, guard) = (db.context, db.identity_check());
     let action = format!("import into table \"{}\"", import.table);
-    let failed = || error::at(context, &action);
+    let failed = || error::to_table_error(context, &action);
     // The lock is taken before the ledger is read: of two processes with the same import, the
     // second one sees what the first one wrote. A transaction that is dropped is rolled back.
     let transaction = db
         .connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed())?;
-    if let Some(done) = ledger::find_in(&transaction, context, &import.id)? {
-        return Ok(done);
+    if let Some(summary) = ledger::find_in(&transaction, context, &import.id)? {
+        return Ok(summary);
     }
     let fit = fit(&transaction, context, import)?;
-    let mut done = Imported {
+    let mut summary = ImportSummary {
         rows: 0,
         already_done: false,
         replaced_cells: 0,
@@ -40,8 +40,8 @@ pub(super) fn run(
     loop {
         match rows.blocking_recv() {
             Some(RowMessage::Batch(batch)) => {
-                shape::check_batch(&import.table, &import.mapping, &batch)?;
-                insert_batch(&mut insert, &batch, &mut done).map_err(failed())?;
+                mapping_fit::check_batch(&import.table, &import.mapping, &batch)?;
+                insert_batch(&mut insert, &batch, &mut summary).map_err(failed())?;
             }
             Some(RowMessage::End) => break,
             None => {
@@ -53,20 +53,20 @@ pub(super) fn run(
         }
     }
     drop(insert);
-    failpoint::at(Point::RowsWritten);
-    ledger::note(&transaction, import, done).map_err(failed())?;
-    failpoint::at(Point::LedgerWritten);
+    failpoint::at(FailPoint::RowsWritten);
+    ledger::record_import(&transaction, import, summary).map_err(failed())?;
+    failpoint::at(FailPoint::LedgerWritten);
     guard.check()?;
     transaction.commit().map_err(failed())?;
-    failpoint::at(Point::RowsCommitted);
-    Ok(done)
+    failpoint::at(FailPoint::RowsCommitted);
+    Ok(summary)
 }
 
 fn fit(
     transaction: &Transaction<'_>,
-    context: error::Context<'_>,
+    context: error::ErrorContext<'_>,
     import: &Import,
-) -> Result<Fit, TableError> {
+) -> Result<MappingFit, TableError> {
     match schema::fit(transaction, context, &import.table, &import.mapping)? {
         Some(fit) if fit.missing.is_empty() => Ok(fit),
         // It was prepared and has been dropped or replaced since; the next try prepares it again.
@@ -77,11 +77,11 @@ fn fit(
     }
 }
 
-fn insert_sql(import: &Import, fit: &Fit) -> String {
+fn insert_sql(import: &Import, fit: &MappingFit) -> String {
     let marks = vec!["?"; fit.names.len()].join(", ");
-    let conflict = match shape::key_names(&import.mapping, fit).is_empty() {
+    let conflict = match mapping_fit::key_names(&import.mapping, fit).is_empty() {
         true => String::new(),
-        false => shape::on_conflict(&import.mapping, fit),
+        false => mapping_fit::on_conflict(&import.mapping, fit),
     };
     format!(
         "INSERT INTO {} ({}) VALUES ({marks}) {conflict}",
@@ -93,19 +93,19 @@ fn insert_sql(import: &Import, fit: &Fit) -> String {
 fn insert_batch(
     insert: &mut Statement<'_>,
     batch: &RowBatch,
-    done: &mut Imported,
+    summary: &mut ImportSummary,
 ) -> rusqlite::Result<()> {
     let mut column = 0;
     for cell in batch.cells() {
         let text = clean(cell);
         if matches!(text, std::borrow::Cow::Owned(_)) {
-            done.replaced_cells += 1;
+            summary.replaced_cells += 1;
         }
         column += 1;
         insert.raw_bind_parameter(column, &*text)?;
         if column == batch.columns() {
             insert.raw_execute()?;
-            done.rows += 1;
+            summary.rows += 1;
             column = 0;
         }
     }

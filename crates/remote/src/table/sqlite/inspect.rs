@@ -6,9 +6,9 @@ use std::time::Duration;
 use forebay_model::{Mapping, TableId};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::table::sqlite::error::{self, Context};
+use crate::table::sqlite::error::{self, ErrorContext};
 use crate::table::sqlite::schema;
-use crate::table::{Finding, Inspection, TableError};
+use crate::table::{InspectionFinding, TableError, TableInspection};
 
 /// Readers wait for nobody but whoever switches the journal's mode.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,32 +17,32 @@ pub(super) fn run(
     path: &Path,
     table: &TableId,
     mapping: &Mapping,
-) -> Result<Inspection, TableError> {
+) -> Result<TableInspection, TableError> {
     if !path.exists() {
         // It was moved away: the writer makes a new one.
-        return Ok(Inspection::default());
+        return Ok(TableInspection::default());
     }
-    let context = Context { path };
+    let context = ErrorContext { path };
     let open = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         Ok(connection)
     };
-    let connection = open().map_err(error::at(context, "open the database"))?;
+    let connection = open().map_err(error::to_table_error(context, "open the database"))?;
     let action = format!("look up table \"{table}\"");
-    let failed = || error::at(context, &action);
-    let Some(there) = schema::find(&connection, table).map_err(failed())? else {
-        return Ok(Inspection::default());
+    let failed = || error::to_table_error(context, &action);
+    let Some(existing) = schema::find(&connection, table).map_err(failed())? else {
+        return Ok(TableInspection::default());
     };
-    let findings = match there.problem(table) {
-        Some(problem) => vec![Finding::of_table(problem)],
+    let findings = match existing.violation(table) {
+        Some(problem) => vec![InspectionFinding::for_table(problem)],
         None => {
             let columns = schema::columns(&connection, table).map_err(failed())?;
-            crate::table::shape::try_fit(table, mapping, &columns).1
+            crate::table::mapping_fit::try_fit(table, mapping, &columns).1
         }
     };
-    Ok(Inspection {
+    Ok(TableInspection {
         exists: true,
         findings,
     })

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use crate::table::sqlite::database::Db;
-use crate::table::sqlite::error::{self, Context};
-use crate::table::{Import, Imported, TableError};
+use crate::table::sqlite::database::DatabaseHandle;
+use crate::table::sqlite::error::{self, ErrorContext};
+use crate::table::{Import, ImportSummary, TableError};
 
 /// No table id begins like this, so it can't be a sink's.
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _forebay_imports (
@@ -24,34 +24,37 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// What an import did, if it was done.
-pub(super) fn find(db: &mut Db<'_>, import_id: &str) -> Result<Option<Imported>, TableError> {
+pub(super) fn find(
+    db: &mut DatabaseHandle<'_>,
+    import_id: &str,
+) -> Result<Option<ImportSummary>, TableError> {
     find_in(db.connection, db.context, import_id)
 }
 
 pub(super) fn find_in(
     connection: &Connection,
-    context: Context<'_>,
+    context: ErrorContext<'_>,
     import_id: &str,
-) -> Result<Option<Imported>, TableError> {
-    let noted = connection
+) -> Result<Option<ImportSummary>, TableError> {
+    let recorded = connection
         .query_row(
             "SELECT rows, replaced_cells FROM _forebay_imports WHERE import_id = ?1",
             [import_id],
             |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
         )
         .optional()
-        .map_err(error::at(context, "read the ledger of imports"))?;
-    Ok(noted.map(|(rows, replaced)| Imported {
+        .map_err(error::to_table_error(context, "read the ledger of imports"))?;
+    Ok(recorded.map(|(rows, replaced)| ImportSummary {
         rows: rows.unsigned_abs(),
         already_done: true,
         replaced_cells: replaced.unsigned_abs(),
     }))
 }
 
-pub(super) fn note(
+pub(super) fn record_import(
     connection: &Connection,
     import: &Import,
-    done: Imported,
+    summary: ImportSummary,
 ) -> rusqlite::Result<()> {
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     connection.execute(
@@ -59,14 +62,14 @@ pub(super) fn note(
         params![
             import.id,
             import.table.to_string(),
-            count(done.rows),
-            count(done.replaced_cells)
+            count(summary.rows),
+            count(summary.replaced_cells)
         ],
     )?;
     Ok(())
 }
 
-pub(super) fn forget(db: &mut Db<'_>, imports: &[String]) -> Result<(), TableError> {
+pub(super) fn forget(db: &mut DatabaseHandle<'_>, imports: &[String]) -> Result<(), TableError> {
     let forget = |connection: &mut Connection| {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for import in imports {
@@ -77,11 +80,14 @@ pub(super) fn forget(db: &mut Db<'_>, imports: &[String]) -> Result<(), TableErr
         }
         transaction.commit()
     };
-    forget(db.connection).map_err(error::at(db.context, "forget imports"))
+    forget(db.connection).map_err(error::to_table_error(db.context, "forget imports"))
 }
 
 /// Those that it does not have.
-pub(super) fn lacking(db: &mut Db<'_>, imports: &[String]) -> Result<Vec<String>, TableError> {
+pub(super) fn missing(
+    db: &mut DatabaseHandle<'_>,
+    imports: &[String],
+) -> Result<Vec<String>, TableError> {
     let mut lacking = Vec::new();
     for import in imports {
         if find(db, import)?.is_none() {
@@ -92,7 +98,11 @@ pub(super) fn lacking(db: &mut Db<'_>, imports: &[String]) -> Result<Vec<String>
 }
 
 /// Ids after one of them.
-pub(super) fn page(db: &mut Db<'_>, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
+pub(super) fn page(
+    db: &mut DatabaseHandle<'_>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<String>, TableError> {
     let read = |connection: &Connection| -> rusqlite::Result<Vec<String>> {
         let sql = "SELECT import_id FROM _forebay_imports WHERE import_id > ?1
                    ORDER BY import_id LIMIT ?2";
@@ -101,15 +111,18 @@ pub(super) fn page(db: &mut Db<'_>, after: &str, limit: u32) -> Result<Vec<Strin
             .query_map(params![after, limit], |row| row.get(0))?
             .collect()
     };
-    read(db.connection).map_err(error::at(db.context, "read the ledger of imports"))
+    read(db.connection).map_err(error::to_table_error(
+        db.context,
+        "read the ledger of imports",
+    ))
 }
 
 /// Takes the write lock and lets it go.
-pub(super) fn check(db: &mut Db<'_>) -> Result<(), TableError> {
+pub(super) fn check(db: &mut DatabaseHandle<'_>) -> Result<(), TableError> {
     let check = |connection: &mut Connection| {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         transaction.rollback()
     };
-    check(db.connection).map_err(error::at(db.context, "write"))
+    check(db.connection).map_err(error::to_table_error(db.context, "write"))
 }

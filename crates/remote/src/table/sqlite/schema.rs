@@ -4,20 +4,20 @@ use forebay_model::{Mapping, TableId};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use crate::table::TableError;
-use crate::table::shape::{self, Column, Fit, quote, quoted};
-use crate::table::sqlite::database::Db;
-use crate::table::sqlite::error::{self, Context};
+use crate::table::mapping_fit::{self, ExistingColumn, MappingFit, quote, quoted};
+use crate::table::sqlite::database::DatabaseHandle;
+use crate::table::sqlite::error::{self, ErrorContext};
 
 /// Makes the table, adds columns, or finds that there is nothing to do, which needs no lock.
 pub(super) fn prepare(
-    db: &mut Db<'_>,
+    db: &mut DatabaseHandle<'_>,
     table: &TableId,
     mapping: &Mapping,
 ) -> Result<(), TableError> {
-    shape::check_mapping(table, mapping)?;
+    mapping_fit::check_mapping(table, mapping)?;
     let context = db.context;
     let action = format!("prepare table \"{table}\"");
-    let failed = || error::at(context, &action);
+    let failed = || error::to_table_error(context, &action);
     if let Some(fit) = fit(db.connection, context, table, mapping)?
         && fit.missing.is_empty()
     {
@@ -44,32 +44,34 @@ pub(super) fn prepare(
 }
 
 /// Deletes a table. A view of that name is somebody else's and stays.
-pub(super) fn delete(db: &mut Db<'_>, table: &TableId) -> Result<(), TableError> {
+pub(super) fn delete(db: &mut DatabaseHandle<'_>, table: &TableId) -> Result<(), TableError> {
     let action = format!("delete table \"{table}\"");
     db.connection
         .execute_batch(&format!(
             "DROP TABLE IF EXISTS {}",
             quote(&table.to_string())
         ))
-        .map_err(error::at(db.context, &action))
+        .map_err(error::to_table_error(db.context, &action))
 }
 
 /// How the mapping goes into the table; nothing when there is no table.
 pub(super) fn fit(
     connection: &Connection,
-    context: Context<'_>,
+    context: ErrorContext<'_>,
     table: &TableId,
     mapping: &Mapping,
-) -> Result<Option<Fit>, TableError> {
+) -> Result<Option<MappingFit>, TableError> {
     let action = format!("look up table \"{table}\"");
-    let Some(there) = find(connection, table).map_err(error::at(context, &action))? else {
+    let Some(existing) =
+        find(connection, table).map_err(error::to_table_error(context, &action))?
+    else {
         return Ok(None);
     };
-    if let Some(problem) = there.problem(table) {
+    if let Some(problem) = existing.violation(table) {
         return Err(TableError::Terminal(problem));
     }
-    let columns = columns(connection, table).map_err(error::at(context, &action))?;
-    shape::fit(table, mapping, &columns).map(Some)
+    let columns = columns(connection, table).map_err(error::to_table_error(context, &action))?;
+    mapping_fit::fit(table, mapping, &columns).map(Some)
 }
 
 /// Text columns; those of the key never empty, which SQLite has to be told.
@@ -95,14 +97,14 @@ fn create(table: &TableId, mapping: &Mapping) -> String {
 
 /// What is there under a table's name.
 #[derive(Debug)]
-pub(super) struct There {
+pub(super) struct ExistingObject {
     name: String,
     kind: String,
 }
 
-impl There {
+impl ExistingObject {
     /// Why it can't be filled, whatever its columns.
-    pub(super) fn problem(&self, table: &TableId) -> Option<String> {
+    pub(super) fn violation(&self, table: &TableId) -> Option<String> {
         let (name, kind) = (&self.name, &self.kind);
         if *name != table.to_string() {
             return Some(format!(
@@ -113,7 +115,10 @@ impl There {
     }
 }
 
-pub(super) fn find(connection: &Connection, table: &TableId) -> rusqlite::Result<Option<There>> {
+pub(super) fn find(
+    connection: &Connection,
+    table: &TableId,
+) -> rusqlite::Result<Option<ExistingObject>> {
     // A virtual table has no pages of its own.
     connection
         .query_row(
@@ -122,7 +127,7 @@ pub(super) fn find(connection: &Connection, table: &TableId) -> rusqlite::Result
              WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE",
             [table.to_string()],
             |row| {
-                Ok(There {
+                Ok(ExistingObject {
                     name: row.get(0)?,
                     kind: row.get(1)?,
                 })
@@ -131,7 +136,10 @@ pub(super) fn find(connection: &Connection, table: &TableId) -> rusqlite::Result
         .optional()
 }
 
-pub(super) fn columns(connection: &Connection, table: &TableId) -> rusqlite::Result<Vec<Column>> {
+pub(super) fn columns(
+    connection: &Connection,
+    table: &TableId,
+) -> rusqlite::Result<Vec<ExistingColumn>> {
     let mut statement = connection.prepare(
         "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden
          FROM pragma_table_xinfo(?1)",
@@ -141,7 +149,7 @@ pub(super) fn columns(connection: &Connection, table: &TableId) -> rusqlite::Res
         let (not_null, has_default): (bool, bool) = (row.get(2)?, row.get(3)?);
         let in_key = row.get::<_, i64>(4)? > 0;
         let is_generated = row.get::<_, i64>(5)? > 1;
-        Ok(Column {
+        Ok(ExistingColumn {
             name: row.get(0)?,
             holds_text: holds_text(&type_name),
             type_name,

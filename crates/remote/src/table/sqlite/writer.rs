@@ -5,46 +5,46 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::table::sqlite::database::Database;
 use crate::table::sqlite::{import, ledger, schema};
-use crate::table::{Import, Imported, RowBatch, TableError};
+use crate::table::{Import, ImportSummary, RowBatch, TableError};
 
-type Reply<T> = oneshot::Sender<Result<T, TableError>>;
+type ReplySender<T> = oneshot::Sender<Result<T, TableError>>;
 
 /// What the writer can be asked for.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum WriterCommand {
     Prepare {
         table: TableId,
         mapping: Mapping,
-        reply: Reply<()>,
+        reply: ReplySender<()>,
     },
     Import {
         import: Import,
         rows: mpsc::Receiver<RowMessage>,
-        reply: Reply<Imported>,
+        reply: ReplySender<ImportSummary>,
     },
     Delete {
         table: TableId,
-        reply: Reply<()>,
+        reply: ReplySender<()>,
     },
     Forget {
         imports: Vec<String>,
-        reply: Reply<()>,
+        reply: ReplySender<()>,
     },
     Imported {
         import_id: String,
-        reply: Reply<Option<u64>>,
+        reply: ReplySender<Option<u64>>,
     },
-    Lacking {
+    MissingImports {
         imports: Vec<String>,
-        reply: Reply<Vec<String>>,
+        reply: ReplySender<Vec<String>>,
     },
     Ledger {
         after: String,
         limit: u32,
-        reply: Reply<Vec<String>>,
+        reply: ReplySender<Vec<String>>,
     },
     Check {
-        reply: Reply<()>,
+        reply: ReplySender<()>,
     },
 }
 
@@ -56,47 +56,47 @@ pub(super) enum RowMessage {
 }
 
 /// Does one command after another, until nobody can give any more.
-pub(super) fn run(mut database: Database, mut commands: mpsc::Receiver<Command>) {
+pub(super) fn run(mut database: Database, mut commands: mpsc::Receiver<WriterCommand>) {
     while let Some(command) = commands.blocking_recv() {
         match command {
-            Command::Prepare {
+            WriterCommand::Prepare {
                 table,
                 mapping,
                 reply,
-            } => answer(reply, || {
+            } => send_reply(reply, || {
                 database.with(|db| schema::prepare(db, &table, &mapping))
             }),
-            Command::Import {
+            WriterCommand::Import {
                 import,
                 rows,
                 reply,
-            } => answer(reply, || database.with(|db| import::run(db, &import, rows))),
-            Command::Delete { table, reply } => {
-                answer(reply, || database.with(|db| schema::delete(db, &table)));
+            } => send_reply(reply, || database.with(|db| import::run(db, &import, rows))),
+            WriterCommand::Delete { table, reply } => {
+                send_reply(reply, || database.with(|db| schema::delete(db, &table)));
             }
-            Command::Forget { imports, reply } => {
-                answer(reply, || database.with(|db| ledger::forget(db, &imports)));
+            WriterCommand::Forget { imports, reply } => {
+                send_reply(reply, || database.with(|db| ledger::forget(db, &imports)));
             }
-            Command::Imported { import_id, reply } => answer(reply, || {
-                let noted = database.with(|db| ledger::find(db, &import_id))?;
-                Ok(noted.map(|imported| imported.rows))
+            WriterCommand::Imported { import_id, reply } => send_reply(reply, || {
+                let recorded = database.with(|db| ledger::find(db, &import_id))?;
+                Ok(recorded.map(|imported| imported.rows))
             }),
-            Command::Lacking { imports, reply } => {
-                answer(reply, || database.with(|db| ledger::lacking(db, &imports)));
+            WriterCommand::MissingImports { imports, reply } => {
+                send_reply(reply, || database.with(|db| ledger::missing(db, &imports)));
             }
-            Command::Ledger {
+            WriterCommand::Ledger {
                 after,
                 limit,
                 reply,
-            } => answer(reply, || {
+            } => send_reply(reply, || {
                 database.with(|db| ledger::page(db, &after, limit))
             }),
-            Command::Check { reply } => answer(reply, || database.with(ledger::check)),
+            WriterCommand::Check { reply } => send_reply(reply, || database.with(ledger::check)),
         }
     }
 }
 
-fn answer<T>(reply: Reply<T>, work: impl FnOnce() -> Result<T, TableError>) {
+fn send_reply<T>(reply: ReplySender<T>, work: impl FnOnce() -> Result<T, TableError>) {
     // Whoever asked may be gone: then nothing was begun that is worth doing.
     if !reply.is_closed() {
         drop(reply.send(work()));

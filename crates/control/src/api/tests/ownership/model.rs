@@ -50,7 +50,7 @@ pub(super) fn id(table: &str) -> TableId {
 }
 
 pub(super) fn table_sink(table: &str) -> TableSink {
-    let column = forebay_model::Column {
+    let column = forebay_model::MappingColumn {
         name: "who".to_owned(),
         primary_key: false,
         kind: forebay_model::ColumnKind::Body,

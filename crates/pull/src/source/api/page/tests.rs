@@ -1,45 +1,45 @@
 use super::*;
 
-fn words(error: ReadError) -> String {
+fn words(error: PageError) -> String {
     match error {
-        ReadError::Again(text) => text,
-        ReadError::Never(text) => format!("for good: {text}"),
+        PageError::Again(text) => text,
+        PageError::Never(text) => format!("for good: {text}"),
     }
 }
 
-fn pages(extra: &str) -> Pages {
+fn pages(extra: &str) -> PageReader {
     let mut api = serde_json::json!({ "baseUrl": "http://api.example/v1/" });
     let extra: Value = serde_json::from_str(extra).unwrap();
     for (key, value) in extra.as_object().unwrap() {
         api[key] = value.clone();
     }
-    Pages::new(&serde_json::from_value(api).unwrap()).unwrap()
+    PageReader::new(&serde_json::from_value(api).unwrap()).unwrap()
 }
 
-fn answer(body: &str, link: Option<&str>) -> Answer {
+fn answer(body: &str, link: Option<&str>) -> CallResponse {
     let mut headers = HeaderMap::new();
     if let Some(link) = link {
         headers.insert(header::LINK, link.parse().unwrap());
     }
     let url = "http://api.example/v1/messages".parse().unwrap();
-    Answer::of(url, headers, Bytes::from(body.to_owned()))
+    CallResponse::new(url, headers, Bytes::from(body.to_owned()))
 }
 
 #[test]
 fn the_plain_shape_goes_by_a_cursor_in_the_path() {
     let pages = pages("{}");
-    let url = |at: &At| pages.url(at).unwrap().to_string();
-    assert_eq!(url(&At::Start), "http://api.example/v1/messages");
+    let url = |at: &PageToken| pages.url(at).unwrap().to_string();
+    assert_eq!(url(&PageToken::Start), "http://api.example/v1/messages");
     let page = pages
         .read(
-            &At::Start,
+            &PageToken::Start,
             answer(r#"{"results": [{"a": 1}, 2], "cursor": 17}"#, None),
         )
         .unwrap();
     assert_eq!(page.records, [&b"{\"a\": 1}"[..], b"2"]);
     let next = page.next.unwrap();
     assert_eq!(url(&next), "http://api.example/v1/messages/17");
-    let odd = At::Cursor("a/../b?c".to_owned());
+    let odd = PageToken::Cursor("a/../b?c".to_owned());
     assert_eq!(url(&odd), "http://api.example/v1/messages/a%2F..%2Fb%3Fc");
     let page = pages
         .read(&next, answer(r#"{"results": []}"#, None))
@@ -55,7 +55,7 @@ fn other_shapes_are_read_by_configuration() {
     );
     let page = nested
         .read(
-            &At::Start,
+            &PageToken::Start,
             answer(r#"{"data": {"items": [1], "next": "k\u00e9"}}"#, None),
         )
         .unwrap();
@@ -67,30 +67,32 @@ fn other_shapes_are_read_by_configuration() {
     let offset = pages(r#"{"results": "", "paging": {"type": "offset", "size": 2}}"#);
     assert!(
         offset
-            .url(&At::Start)
+            .url(&PageToken::Start)
             .unwrap()
             .as_str()
             .ends_with("?offset=0&limit=2")
     );
-    let page = offset.read(&At::Offset(4), answer("[1, 2]", None)).unwrap();
-    assert_eq!(page.next, Some(At::Offset(6)));
+    let page = offset
+        .read(&PageToken::Offset(4), answer("[1, 2]", None))
+        .unwrap();
+    assert_eq!(page.next, Some(PageToken::Offset(6)));
     let numbered = pages(r#"{"paging": {"type": "page"}}"#);
     let page = numbered
-        .read(&At::Start, answer(r#"{"results": [1]}"#, None))
+        .read(&PageToken::Start, answer(r#"{"results": [1]}"#, None))
         .unwrap();
-    assert_eq!(page.next, Some(At::Page(2)));
+    assert_eq!(page.next, Some(PageToken::Page(2)));
 }
 
 #[test]
 fn links_are_followed_on_the_same_server_only() {
     let pages = pages(r#"{"results": "", "paging": {"type": "link"}}"#);
     let next = |link: &str| {
-        let page = pages.read(&At::Start, answer("[1]", Some(link)));
+        let page = pages.read(&PageToken::Start, answer("[1]", Some(link)));
         page.map(|p| p.next).map_err(words)
     };
     let found = next(r#"</v1/messages?p=0>; rel="prev", </v1/messages?p=2>; rel="next""#);
     let url = "http://api.example/v1/messages?p=2".to_owned();
-    assert_eq!(found, Ok(Some(At::Url(url))));
+    assert_eq!(found, Ok(Some(PageToken::Url(url))));
     assert_eq!(next(r#"<x>; rel="last""#), Ok(None));
     let error = next(r#"<https://evil.example/>; rel=next"#).unwrap_err();
     assert!(
@@ -107,7 +109,13 @@ fn links_are_followed_on_the_same_server_only() {
 #[test]
 fn answers_of_another_kind_are_quoted() {
     let pages = pages("{}");
-    let said = |body: &str| words(pages.read(&At::Start, answer(body, None)).unwrap_err());
+    let said = |body: &str| {
+        words(
+            pages
+                .read(&PageToken::Start, answer(body, None))
+                .unwrap_err(),
+        )
+    };
     let html = said("<html><body>Bad gateway</body></html>");
     assert!(
         html.contains("not JSON") && html.contains("Bad gateway"),
@@ -127,8 +135,8 @@ fn answers_of_another_kind_are_quoted() {
 
 #[test]
 fn null_in_place_of_a_list_is_an_empty_page() {
-    let empty = |pages: &Pages, body: &str| {
-        let page = pages.read(&At::Start, answer(body, None)).unwrap();
+    let empty = |pages: &PageReader, body: &str| {
+        let page = pages.read(&PageToken::Start, answer(body, None)).unwrap();
         page.records.is_empty() && page.next.is_none()
     };
     assert!(empty(&pages("{}"), r#"{"results": null}"#));
@@ -137,7 +145,13 @@ fn null_in_place_of_a_list_is_an_empty_page() {
     assert!(empty(&nested, r#"{"data": {"items": null}}"#));
     let mut none = answer("", None);
     none.status = StatusCode::NO_CONTENT;
-    assert!(nested.read(&At::Start, none).unwrap().records.is_empty());
+    assert!(
+        nested
+            .read(&PageToken::Start, none)
+            .unwrap()
+            .records
+            .is_empty()
+    );
     for odd in [
         r#"{"data": null}"#,
         r#"{"data": {}}"#,
@@ -145,20 +159,20 @@ fn null_in_place_of_a_list_is_an_empty_page() {
         "false",
         r#"{"data":{"items":0}}"#,
     ] {
-        let read = nested.read(&At::Start, answer(odd, None));
-        assert!(matches!(read, Err(ReadError::Again(_))), "{odd}");
+        let read = nested.read(&PageToken::Start, answer(odd, None));
+        assert!(matches!(read, Err(PageError::Again(_))), "{odd}");
     }
 }
 
 #[test]
 fn some_cursors_name_no_next_page() {
-    let next = |pages: &Pages, cursor: &str| {
+    let next = |pages: &PageReader, cursor: &str| {
         let body = format!(r#"{{"results": [1], "cursor": {cursor}}}"#);
-        let page = pages.read(&At::Start, answer(&body, None)).unwrap();
+        let page = pages.read(&PageToken::Start, answer(&body, None)).unwrap();
         assert!(page.has_cursor && page.records.len() == 1);
         page.next
     };
-    let cursor = |text: &str| Some(At::Cursor(text.to_owned()));
+    let cursor = |text: &str| Some(PageToken::Cursor(text.to_owned()));
     let plain = pages("{}");
     for end in ["null", "false", r#""""#, "0", "0.0", "-0"] {
         assert_eq!(next(&plain, end), None, "{end}");
@@ -180,9 +194,9 @@ fn some_cursors_name_no_next_page() {
 
 #[test]
 fn the_next_pages_address_may_be_in_the_answer() {
-    let next = |pages: &Pages, next: &str| {
+    let next = |pages: &PageReader, next: &str| {
         let body = format!(r#"{{"results": [1], "next": {next}}}"#);
-        let page = pages.read(&At::Start, answer(&body, None));
+        let page = pages.read(&PageToken::Start, answer(&body, None));
         page.map(|p| p.next.map(|at| pages.url(&at).unwrap().to_string()))
             .map_err(words)
     };
@@ -249,7 +263,7 @@ fn a_field_says_which_page_is_the_last() {
     let ends = |until: &str, body: &str| {
         let pages = pages(&format!(r#"{{"until": {until}}}"#));
         let body = format!(r#"{{"results": [1], "cursor": 7, {body}}}"#);
-        let page = pages.read(&At::Start, answer(&body, None)).unwrap();
+        let page = pages.read(&PageToken::Start, answer(&body, None)).unwrap();
         assert_eq!(page.records.len(), 1);
         (page.has_field, page.is_last)
     };
@@ -277,8 +291,8 @@ fn a_field_says_which_page_is_the_last() {
 
 #[test]
 fn paths_have_quoted_keys_and_json_path() {
-    let read = |extra: &str, body: &str| pages(extra).read(&At::Start, answer(body, None));
-    let cursor = |text: &str| Some(At::Cursor(text.to_owned()));
+    let read = |extra: &str, body: &str| pages(extra).read(&PageToken::Start, answer(body, None));
+    let cursor = |text: &str| Some(PageToken::Cursor(text.to_owned()));
     let graph = r#"{"value": [1, 2], "@odata.nextLink": "n"}"#;
     for (results, path) in [
         ("value", r#"[\"@odata.nextLink\"]"#),

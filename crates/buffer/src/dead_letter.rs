@@ -1,0 +1,137 @@
+//! Dead letters: messages that the provider refused for good, with what it said.
+//!
+//! They are a stream of the same log. A letter is on disk before the cursor passes its message: so a
+//! message is in its lane, or here, or (after a crash in between) in both.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use forebay_log::{BlockReader, LogReadError, NewBlock, ReadItem};
+
+use crate::codec::{self, MalformedMessage, MessageFieldReader};
+use crate::delivery_loop::RetryEntry;
+use crate::event::BufferEvent;
+use crate::message::Message;
+use crate::partition::PartitionState;
+
+/// The codec number of blocks of dead letters, version 1.
+pub const CODEC_DEAD_LETTER: u8 = 33;
+
+/// A message that was refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterMessage {
+    /// Its number among the dead letters.
+    pub number: u64,
+    /// The lane that it was in.
+    pub partition: Arc<str>,
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Its sequence in the lane.
+    pub sequence: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What the provider said last.
+    pub error: String,
+    /// When it was set aside, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The message.
+    pub message: Message,
+}
+
+/// Sets a message aside; returns when that is on disk.
+pub(crate) fn move_to_dlq(
+    partition: &Arc<PartitionState>,
+    retry: &RetryEntry,
+) -> Result<(), String> {
+    let shared = &partition.shared;
+    let at_ms = shared.env.now_ms();
+    let payload = encode(&partition.name, retry);
+    let ticket = shared.log.append(NewBlock {
+        stream: shared.dead,
+        records: 1,
+        codec: CODEC_DEAD_LETTER,
+        raw_len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+        first_at_ms: at_ms,
+        last_at_ms: at_ms,
+        payload: Bytes::from(payload),
+    });
+    let ticket = ticket.map_err(|e| e.to_string())?;
+    ticket.wait().map_err(|e| e.to_string())?;
+    partition
+        .meters
+        .dead
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    shared.report(BufferEvent::DeadLetter {
+        partition: partition.name.clone(),
+        sequence: retry.delivery.sequence,
+        error: retry.error.to_string(),
+    });
+    Ok(())
+}
+
+fn encode(partition: &str, retry: &RetryEntry) -> Vec<u8> {
+    let mut out = Vec::new();
+    for text in [partition, retry.error.message.as_str()] {
+        codec::varint(&mut out, text.len() as u64);
+        out.extend_from_slice(text.as_bytes());
+    }
+    codec::varint(&mut out, retry.delivery.sequence);
+    codec::varint(&mut out, u64::from(retry.attempts));
+    let message = &retry.delivery.message;
+    let at = message.timestamp_ms.unwrap_or(0);
+    codec::encode(&mut out, Some(&retry.delivery.topic), message, at, 0);
+    out
+}
+
+fn decode(number: u64, at_ms: i64, payload: Bytes) -> Result<DeadLetterMessage, MalformedMessage> {
+    let mut fields = MessageFieldReader::new(payload);
+    let len = fields.varint()?;
+    let partition = fields.text(len)?;
+    let len = fields.varint()?;
+    let error = fields.text(len)?.to_string();
+    let sequence = fields.varint()?;
+    let attempts = u32::try_from(fields.varint()?).map_err(|_| MalformedMessage)?;
+    let (topic, message) = fields.message(0)?;
+    Ok(DeadLetterMessage {
+        number,
+        topic: topic.unwrap_or_else(|| partition.clone()),
+        partition,
+        sequence,
+        attempts,
+        error,
+        at_ms,
+        message,
+    })
+}
+
+/// Reads dead letters, oldest first. What can't be read is left out.
+pub(crate) struct DeadLetterReader {
+    reader: Option<BlockReader>,
+    from: u64,
+}
+
+impl DeadLetterReader {
+    pub(crate) fn new(reader: Option<BlockReader>, from: u64) -> Self {
+        Self { reader, from }
+    }
+}
+
+impl Iterator for DeadLetterReader {
+    type Item = Result<DeadLetterMessage, LogReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let block = match self.reader.as_mut()?.next()? {
+                Err(error) => return Some(Err(error)),
+                Ok(ReadItem::Gap(_)) => continue,
+                Ok(ReadItem::Block(block)) => block,
+            };
+            if block.first_seq < self.from || block.codec != CODEC_DEAD_LETTER {
+                continue;
+            }
+            if let Ok(dead_letter) = decode(block.first_seq, block.first_at_ms, block.payload) {
+                return Some(Ok(dead_letter));
+            }
+        }
+    }
+}

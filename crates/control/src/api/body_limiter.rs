@@ -1,0 +1,51 @@
+//! Bytes of request bodies that are held, of all requests together. A body is read before its sender
+//! is known, so without this anybody could fill the memory.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forebay_model::ByteSize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What all requests may hold.
+#[derive(Debug)]
+pub(super) struct BodyLimiter(Arc<Semaphore>);
+
+/// What one request holds, until it has its response.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BodyPermit(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl BodyLimiter {
+    pub(super) fn new(max: ByteSize) -> Self {
+        let max = usize::try_from(max.0).unwrap_or(usize::MAX);
+        Self(Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Takes room for more bytes of a request; `false` when there is none.
+    pub(super) fn grow(&self, permit: &BodyPermit, bytes: usize) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let Ok(more) = Arc::clone(&self.0).try_acquire_many_owned(bytes) else {
+            return false;
+        };
+        let mut permit = permit.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match permit.as_mut() {
+            Some(all) => all.merge(more),
+            None => *permit = Some(more),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_comes_back_with_the_request() {
+        let limiter = BodyLimiter::new(ByteSize(10));
+        let (a, b) = (BodyPermit::default(), BodyPermit::default());
+        assert!(limiter.grow(&a, 4) && limiter.grow(&a, 5) && limiter.grow(&b, 1));
+        assert!(!limiter.grow(&b, 1));
+        drop(a);
+        assert!(limiter.grow(&b, 9) && !limiter.grow(&b, 1));
+    }
+}

@@ -1,0 +1,252 @@
+//! Routes of dead letters, and the seam to whatever keeps them. The binary implements it on the
+//! data plane, which this crate does not know.
+
+use async_trait::async_trait;
+use axum::extract::State;
+use bytes::Bytes;
+use forebay_model::{DeadLetterId, SinkKey, Timestamp};
+
+use super::SharedApi;
+use super::body::{EmptyInput, JsonBody};
+use super::call::ApiCall;
+use super::error::{ApiError, ErrorName};
+use super::json_response::JsonResponse;
+use super::params::{DeadLetterPath, ListQuery, SinkPath};
+use super::sinks::existing;
+use super::types::dead_letter::{
+    DeadLetterList, DeadLetterSelectionRequest, DeadLetterView, DiscardResponse, ReplayResponse,
+};
+
+/// Keeps dead letters.
+#[async_trait]
+pub trait DeadLetterService: Send + Sync {
+    /// Letters of a sink that are not done with, after one of them, at most so many.
+    async fn list(
+        &self,
+        sink: &SinkKey,
+        after: Option<&DeadLetterId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError>;
+
+    /// One of them.
+    async fn get(
+        &self,
+        sink: &SinkKey,
+        id: &DeadLetterId,
+    ) -> Result<DeadLetterEntry, DeadLetterServiceError>;
+
+    /// Sends letters on their way by the mapping in force.
+    async fn replay(
+        &self,
+        sink: &SinkKey,
+        which: &DeadLetterSelection,
+    ) -> Result<ReplaySummary, DeadLetterServiceError>;
+
+    /// Forgets letters.
+    async fn discard(
+        &self,
+        sink: &SinkKey,
+        which: &DeadLetterSelection,
+    ) -> Result<DiscardSummary, DeadLetterServiceError>;
+}
+
+/// A record that a mapping has refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterEntry {
+    /// Its id.
+    pub id: DeadLetterId,
+    /// When the record was received.
+    pub received_at: Timestamp,
+    /// Who sent it.
+    pub client_ip: String,
+    /// Headers of its request.
+    pub headers: Vec<(String, String)>,
+    /// Its line in its batch, from 1.
+    pub line: Option<usize>,
+    /// The record.
+    pub body: Bytes,
+    /// The column that could not be made.
+    pub column: String,
+    /// Name of the refusal.
+    pub error: String,
+    /// Why.
+    pub message: String,
+}
+
+/// Which letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetterSelection {
+    /// All, or all after one.
+    After(Option<DeadLetterId>),
+    /// These.
+    These(Vec<DeadLetterId>),
+}
+
+/// What a replay did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplaySummary {
+    /// So many are on their way.
+    pub replayed: u64,
+    /// These were refused again: which, and why.
+    pub rejected: Vec<(DeadLetterId, String)>,
+    /// The last one that was looked at, if there are more.
+    pub more_after: Option<DeadLetterId>,
+}
+
+/// What a drop did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiscardSummary {
+    /// So many are gone.
+    pub dropped: u64,
+    /// The last one that was looked at, if there are more.
+    pub more_after: Option<DeadLetterId>,
+}
+
+/// Why nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeadLetterServiceError {
+    /// There is none of that id, or it was replayed or dropped.
+    #[error("Dead letter \"{0}\" not found in the sink.")]
+    NotFound(DeadLetterId),
+    /// Nothing can be done as things are; a person can change that.
+    #[error("{0}")]
+    Rejected(String),
+    /// It may be tried again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Something else.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<DeadLetterServiceError> for ApiError {
+    fn from(failure: DeadLetterServiceError) -> Self {
+        match failure {
+            DeadLetterServiceError::NotFound(id) => {
+                Self::from_template(ErrorName::DeadLetterNotFound, &[&id])
+            }
+            DeadLetterServiceError::Rejected(cause) => {
+                Self::new(ErrorName::DeadLettersRefused, cause)
+            }
+            DeadLetterServiceError::Unavailable(cause) => Self::unavailable(cause),
+            DeadLetterServiceError::Internal(cause) => Self::internal(cause),
+        }
+    }
+}
+
+/// Records that the mapping has refused, or messages that the provider of a topic has, and that are
+/// kept; the oldest first. An extension of Forebay.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters", tag = "sink", operation_id = "ListDeadLetters",
+    params(SinkPath, ListQuery),
+    responses((status = 200, description = "A page of them, without their bodies.", body = DeadLetterList))
+)]
+pub(super) async fn list(
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath, ListQuery>,
+) -> Result<JsonResponse<DeadLetterList>, ApiError> {
+    let key = call.sink_key()?;
+    let sink = existing(&api, &key).await?;
+    let after = match call.query.after_id.as_str() {
+        "" => None,
+        id => Some(parse_dead_letter_id(id)?),
+    };
+    let limit = usize::try_from(call.query.limit).unwrap_or(usize::MAX);
+    let entries = api.dead_letters.list(&key, after.as_ref(), limit).await?;
+    let total = if sink.target.topic().is_some() {
+        api.topics.statistics(&sink).dead
+    } else {
+        let reconciliation = api.repo.reconciliation(&key).await;
+        reconciliation.map_err(super::statistics::failed)?.dead
+    };
+    Ok(JsonResponse::ok(DeadLetterList::new(
+        &call.query,
+        &entries,
+        total,
+    )))
+}
+
+/// One of them, with its record.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/{letterId}", tag = "sink", operation_id = "GetDeadLetter",
+    params(DeadLetterPath),
+    responses((status = 200, description = "The record as it came, and why it was refused.", body = DeadLetterView))
+)]
+pub(super) async fn get(
+    State(api): State<SharedApi>,
+    call: ApiCall<DeadLetterPath>,
+) -> Result<JsonResponse<DeadLetterView>, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let id = parse_dead_letter_id(&call.path.letter_id)?;
+    let entry = api.dead_letters.get(&key, &id).await?;
+    Ok(JsonResponse::ok((&entry).into()))
+}
+
+/// Sends them on their way to the table, by the mapping in force; or to the topic, as they are.
+///
+/// Each is delivered once. Those that the mapping refuses again stay. At most 1000 are looked at:
+/// while the answer has `moreAfterId`, there are more.
+#[utoipa::path(
+    post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/replay", tag = "sink", operation_id = "ReplayDeadLetters",
+    params(SinkPath), request_body = DeadLetterSelectionRequest,
+    extensions(("x-errors" = json!(["deadLetterNotFound", "deadLettersRefused"]))),
+    responses((status = 200, description = "What was done.", body = ReplayResponse))
+)]
+pub(super) async fn replay(
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath, EmptyInput, JsonBody<DeadLetterSelectionRequest>>,
+) -> Result<JsonResponse<ReplayResponse>, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let summary = api
+        .dead_letters
+        .replay(&key, &selection(call.body.0)?)
+        .await?;
+    Ok(JsonResponse::ok(summary.into()))
+}
+
+/// Forgets them for good; the balance counts them as expired.
+///
+/// At most 1000 are looked at: while the answer has `moreAfterId`, there are more.
+#[utoipa::path(
+    post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/drop", tag = "sink", operation_id = "DropDeadLetters",
+    params(SinkPath), request_body = DeadLetterSelectionRequest,
+    extensions(("x-errors" = json!(["deadLetterNotFound", "deadLettersRefused"]))),
+    responses((status = 200, description = "What was done.", body = DiscardResponse))
+)]
+pub(super) async fn discard(
+    State(api): State<SharedApi>,
+    call: ApiCall<SinkPath, EmptyInput, JsonBody<DeadLetterSelectionRequest>>,
+) -> Result<JsonResponse<DiscardResponse>, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let summary = api
+        .dead_letters
+        .discard(&key, &selection(call.body.0)?)
+        .await?;
+    Ok(JsonResponse::ok(summary.into()))
+}
+
+fn selection(body: DeadLetterSelectionRequest) -> Result<DeadLetterSelection, ApiError> {
+    match (body.letter_ids, body.after_id) {
+        (Some(_), Some(_)) => Err(ApiError::bad_request(
+            "\"letterIds\" and \"afterId\" can't be combined",
+        )),
+        (Some(ids), None) => {
+            let ids: Result<_, _> = ids.iter().map(|id| parse_dead_letter_id(id)).collect();
+            Ok(DeadLetterSelection::These(ids?))
+        }
+        (None, after) => Ok(DeadLetterSelection::After(
+            after.as_deref().map(parse_dead_letter_id).transpose()?,
+        )),
+    }
+}
+
+fn parse_dead_letter_id(text: &str) -> Result<DeadLetterId, ApiError> {
+    text.parse().map_err(|_| {
+        ApiError::bad_request(format!(
+            "invalid dead letter id \"{text}\": expected one from the list, like \"3f0c9a6b1d2e4f58-12\""
+        ))
+    })
+}

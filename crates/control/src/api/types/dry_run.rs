@@ -1,0 +1,113 @@
+//! What a mapping that is not saved would make of a record.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::error::sentence;
+use super::super::mapper::TestCell;
+use super::super::mapping::ColumnViolation;
+use super::sink::{MappingRequest, TableType};
+
+/// A mapping and a record.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TestMappingRequestBody)]
+pub(crate) struct DryRunRequest {
+    pub(crate) mapping: MappingRequest,
+    /// Where the rows would go: then it is checked too whether they can.
+    #[schema(nullable = false)]
+    pub(crate) table: Option<DryRunTable>,
+    pub(crate) record: SampleRecord,
+}
+
+/// A table that is not filled.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TestMappingTable)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DryRunTable {
+    pub(crate) r#type: TableType,
+    /// `<in|out>.<bucket>.<table>`
+    #[schema(example = "in.c-bucket.table")]
+    pub(crate) table_id: String,
+}
+
+/// A record that is not stored.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SampleRecord {
+    /// Its bytes, as text.
+    #[schema(example = "{\"user\":{\"id\":\"ada\"}}")]
+    pub(crate) body: String,
+    /// Header fields of its request.
+    #[schema(max_items = 100, nullable = false)]
+    pub(crate) headers: Option<Vec<SampleHeader>>,
+    /// Who sends it; the one who asks when it is left out.
+    #[schema(nullable = false, example = "192.0.2.7")]
+    pub(crate) client_ip: Option<String>,
+}
+
+/// A header field.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SampleRecordHeader)]
+pub(crate) struct SampleHeader {
+    #[schema(example = "Content-Type")]
+    pub(crate) name: String,
+    #[schema(example = "application/json")]
+    pub(crate) value: String,
+}
+
+/// The row that a record would become, or what is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TestMappingResult)]
+pub(crate) struct DryRunReport {
+    /// The cells, in the order of the columns; empty when there are problems.
+    row: Vec<DryRunCell>,
+    problems: Vec<DryRunViolation>,
+}
+
+/// A cell of the row.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TestMappingCell)]
+struct DryRunCell {
+    /// Name of the column.
+    name: String,
+    /// Before it is quoted for CSV.
+    value: String,
+}
+
+/// What is wrong with the mapping, or with the record.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TestMappingProblem)]
+struct DryRunViolation {
+    /// Index of the column that it is about, from 0; the mapping as a whole without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    column: Option<usize>,
+    /// For people.
+    message: String,
+}
+
+impl DryRunReport {
+    /// It became a row.
+    pub(crate) fn row(cells: Vec<TestCell>) -> Self {
+        let cell = |c: TestCell| DryRunCell {
+            name: c.column,
+            value: c.value,
+        };
+        Self {
+            row: cells.into_iter().map(cell).collect(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// It became none.
+    pub(crate) fn rejected(problems: Vec<ColumnViolation>) -> Self {
+        let problem = |p: ColumnViolation| DryRunViolation {
+            column: p.column,
+            message: sentence(&p.message),
+        };
+        Self {
+            row: Vec::new(),
+            problems: problems.into_iter().map(problem).collect(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! How often a client may be wrong about its token.
+//!
+//! Each address (of IPv6 each network of 64 bits) has a bucket of wrong tokens; over it the response
+//! is 429. A right token is never counted, so whoever shares an address with somebody who guesses is
+//! not locked out: long tokens are always looked up, because no rate finds them. Only those that are
+//! short enough to be guessed are refused unseen while the bucket is empty.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forebay_model::HumanDuration;
+use forebay_model::quota::{BucketLevel, RetryAfter, TokenBucket};
+use tokio::time::Instant;
+
+use super::error::ApiError;
+
+/// How many can be wrong at once: what the rate gives in this time.
+const WINDOW: HumanDuration = HumanDuration::secs(10);
+/// Addresses that are remembered before those whose bucket is full again are forgotten. Further
+/// ones share a bucket.
+const ADDRESSES_MAX: usize = 10_000;
+/// Bytes of a token that nobody guesses. Those that Forebay makes are longer.
+const LONG_TOKEN_BYTES: usize = 32;
+
+/// The buckets of addresses.
+#[derive(Debug)]
+pub(super) struct WrongTokenLimiter {
+    /// Wrong tokens a second; zero is no limit.
+    rate: u64,
+    start: Instant,
+    buckets: Mutex<HashMap<IpAddr, BucketLevel>>,
+    overflow_bucket: BucketLevel,
+}
+
+impl WrongTokenLimiter {
+    pub(super) fn new(rate: u64) -> Self {
+        Self {
+            rate,
+            start: Instant::now(),
+            buckets: Mutex::default(),
+            overflow_bucket: BucketLevel::default(),
+        }
+    }
+
+    /// Whether a token may be looked up.
+    pub(super) fn check(&self, from: Option<IpAddr>, token: &[u8]) -> Result<(), ApiError> {
+        let is_known = from.and_then(|from| {
+            let all = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(&network(from)).cloned()
+        });
+        let Some(bucket) = is_known.and_then(|spent| TokenBucket::new(self.rate, WINDOW, spent))
+        else {
+            return Ok(());
+        };
+        if token.len() >= LONG_TOKEN_BYTES {
+            return Ok(());
+        }
+        // Looks whether there is room for one, and leaves it there.
+        bucket
+            .take(self.now(), 1)
+            .map_err(|wait| self.rejection(wait))?;
+        bucket.refund(1);
+        Ok(())
+    }
+
+    /// A token was wrong: the error that says so, or that there were too many.
+    pub(super) fn record_failure(&self, from: Option<IpAddr>) -> Option<ApiError> {
+        let bucket = TokenBucket::new(self.rate, WINDOW, self.bucket_state(network(from?)))?;
+        let taken = bucket.take(self.now(), 1);
+        taken.err().map(|wait| self.rejection(wait))
+    }
+
+    fn rejection(&self, wait: RetryAfter) -> ApiError {
+        let seconds = u32::try_from(wait.seconds()).unwrap_or(u32::MAX);
+        let text = format!(
+            "too many wrong tokens came from this address, {} a second are looked at; the next one may come in {seconds} s",
+            self.rate
+        );
+        ApiError::too_many_requests(text).retry_after(seconds)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2)
+    }
+
+    fn bucket_state(&self, network: IpAddr) -> BucketLevel {
+        let mut all = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spent) = all.get(&network) {
+            return Arc::clone(spent);
+        }
+        if all.len() >= ADDRESSES_MAX {
+            let now = self.now();
+            all.retain(|_, spent| spent.load(Relaxed) > now);
+        }
+        if all.len() >= ADDRESSES_MAX {
+            return Arc::clone(&self.overflow_bucket);
+        }
+        Arc::clone(all.entry(network).or_default())
+    }
+}
+
+/// What one client has: of IPv6 that is a whole network, in which it may take any address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::error::ErrorName;
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_is_wrong_too_often_waits_and_others_do_not() {
+        let tokens = WrongTokenLimiter::new(2);
+        let wrong = |from: &str| tokens.record_failure(ip(from)).is_none();
+        assert_eq!((0..100).filter(|_| wrong("1.2.3.4")).count(), 20);
+        let refused = tokens.record_failure(ip("::ffff:1.2.3.4")).unwrap();
+        let told = (refused.name, refused.retry_after);
+        assert_eq!(told, (ErrorName::TooManyRequests, Some(1)));
+        assert!(wrong("1.2.3.5"));
+        // A short one could be guessed; a long one is looked up whoever sends it.
+        assert!(tokens.check(ip("1.2.3.4"), b"password").is_err());
+        assert!(
+            tokens
+                .check(ip("1.2.3.4"), &[b'x'; LONG_TOKEN_BYTES])
+                .is_ok()
+        );
+        assert!(tokens.check(ip("1.2.3.5"), b"password").is_ok());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // To look costs nothing.
+        for _ in 0..100 {
+            assert!(tokens.check(ip("1.2.3.4"), b"password").is_ok());
+        }
+        assert_eq!((0..100).filter(|_| wrong("1.2.3.4")).count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_table_is_bounded_and_a_network_of_ipv6_is_one_client() {
+        let tokens = WrongTokenLimiter::new(1);
+        for n in 0..100_u16 {
+            tokens.record_failure(ip(&format!("2001:db8::{n:x}")));
+        }
+        assert_eq!(tokens.buckets.lock().unwrap().len(), 1);
+        for n in 0..20_000_u32 {
+            tokens.record_failure(Some(IpAddr::V4(n.into())));
+        }
+        assert_eq!(tokens.buckets.lock().unwrap().len(), ADDRESSES_MAX);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        tokens.record_failure(ip("9.9.9.9"));
+        assert_eq!(tokens.buckets.lock().unwrap().len(), 1);
+        let free = WrongTokenLimiter::new(0);
+        assert!((0..1000).all(|_| free.record_failure(ip("1.1.1.1")).is_none()));
+    }
+}

@@ -1,0 +1,79 @@
+//! A clock for ages: one that never goes backwards.
+//!
+//! Files and slices are told by the time at which they were opened, which only grows. When the wall
+//! clock is set back by a day, everything that is open would be of no age for a day, and nothing
+//! would be rotated. So time goes on here from the latest moment that was seen.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forebay_model::{Clock, Timestamp};
+use tokio::time::Instant;
+
+/// Shows the wall clock's time, or what it would show had it not been set back.
+#[derive(Debug)]
+pub(super) struct ForwardClock {
+    wall: Arc<dyn Clock>,
+    /// The latest moment that was seen, and when.
+    latest: Mutex<(Timestamp, Instant)>,
+}
+
+impl ForwardClock {
+    pub(super) fn new(wall: Arc<dyn Clock>) -> Self {
+        let latest = Mutex::new((wall.now(), Instant::now()));
+        Self { wall, latest }
+    }
+
+    /// What the wall clock shows.
+    pub(super) fn wall(&self) -> Timestamp {
+        self.wall.now()
+    }
+
+    /// The time now, not before `seen`: something has happened then.
+    pub(super) fn now_after(&self, seen: Timestamp) -> Timestamp {
+        // A pair is written whole or not at all.
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let (shown, at) = *latest;
+        let now = self.wall.now().max(shown.plus(at.elapsed())).max(seen);
+        *latest = (now, Instant::now());
+        now
+    }
+}
+
+impl Clock for ForwardClock {
+    fn now(&self) -> Timestamp {
+        self.now_after(Timestamp::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use forebay_model::ManualClock;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[tokio::test(start_paused = true)]
+    async fn time_goes_on_when_the_wall_clock_is_set_back_and_follows_it_forwards() {
+        let start = Timestamp::from_millis(1_000_000_000_000);
+        let wall = Arc::new(ManualClock::new(start.plus(DAY)));
+        let clock = ForwardClock::new(Arc::<ManualClock>::clone(&wall));
+        wall.set(start);
+        assert_eq!(clock.now(), start.plus(DAY));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), start.plus(DAY + Duration::from_secs(5)));
+        wall.set(start.plus(DAY * 2));
+        assert_eq!(clock.now(), start.plus(DAY * 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_is_in_the_past() {
+        let start = Timestamp::from_millis(1_000_000_000_000);
+        let clock = ForwardClock::new(Arc::new(ManualClock::new(start)));
+        assert_eq!(clock.now_after(start.plus(DAY)), start.plus(DAY));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clock.now(), start.plus(DAY + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,130 @@
+//! Letters out of the log.
+
+use std::collections::BTreeSet;
+
+use forebay_log::{Log, ReadItem};
+use forebay_meta::stored::dead_letters::DeadLetterState;
+use forebay_record::block::decode;
+
+use super::DeadLetterError;
+use super::block_format::{DeadLetter, read_block};
+use crate::pipeline::compression;
+
+/// Letters that are looked at in one go, at most.
+pub const SELECTION_MAX: usize = 1_000;
+/// Bytes of records that are looked at in one go; the last letter may go beyond.
+const BYTES_MAX: usize = 16 << 20;
+
+/// A letter with its number.
+#[derive(Clone, Debug)]
+pub struct StoredDeadLetter {
+    /// Its number in its sink and volume, from 0; never used again.
+    pub number: u64,
+    /// The letter.
+    pub dead_letter: DeadLetter,
+}
+
+/// Which letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkDeadLetterSelection {
+    /// Those from a number on, at most so many.
+    From(u64, usize),
+    /// These, each of which must be there.
+    These(Vec<u64>),
+}
+
+/// Letters that were found.
+#[derive(Debug, Default)]
+pub(super) struct SelectedDeadLetters {
+    pub(super) dead_letters: Vec<StoredDeadLetter>,
+    /// Runs `[from, to)` that a damaged disk has taken.
+    pub(super) lost: Vec<(u64, u64)>,
+    /// Where to go on, if there may be more.
+    pub(super) next: Option<u64>,
+}
+
+/// Reads letters that are not done with. Blocks: it reads files.
+pub(super) fn read_page(
+    log: &Log,
+    stream: &str,
+    state: &DeadLetterState,
+    selection: &SinkDeadLetterSelection,
+) -> Result<SelectedDeadLetters, DeadLetterError> {
+    let (mut wanted, from, max) = match selection {
+        SinkDeadLetterSelection::From(from, max) => (None, *from, (*max).min(SELECTION_MAX)),
+        SinkDeadLetterSelection::These(numbers) => {
+            let wanted: BTreeSet<u64> = numbers.iter().copied().collect();
+            let from = wanted.first().copied().unwrap_or_default();
+            (Some(wanted), from, SELECTION_MAX)
+        }
+    };
+    let mut found = SelectedDeadLetters::default();
+    let mut bytes = 0;
+    if let Some(id) = log.find(stream)
+        && wanted.as_ref().is_none_or(|w| !w.is_empty())
+    {
+        let reader = log
+            .reader(id, from.max(state.floor()))
+            .map_err(unreadable)?;
+        for item in reader {
+            if wanted.as_ref().is_some_and(BTreeSet::is_empty) {
+                break;
+            }
+            let block = match item.map_err(unreadable)? {
+                ReadItem::Gap(gap) => {
+                    found
+                        .lost
+                        .push((gap.first_seq, gap.first_seq + gap.records));
+                    continue;
+                }
+                ReadItem::Block(block) => block,
+            };
+            for (number, dead_letter) in (block.first_seq..).zip(decode_dead_letters(&block)?) {
+                if number < from || state.is_resolved(number) {
+                    continue;
+                }
+                if wanted.as_ref().is_some_and(|w| !w.contains(&number)) {
+                    continue;
+                }
+                if found.dead_letters.len() == max || bytes >= BYTES_MAX {
+                    if wanted.is_some() {
+                        return Err(DeadLetterError::TooMuch);
+                    }
+                    found.next = Some(number);
+                    return Ok(found);
+                }
+                if let Some(wanted) = &mut wanted {
+                    wanted.remove(&number);
+                }
+                bytes += dead_letter.body.len();
+                found.dead_letters.push(StoredDeadLetter {
+                    number,
+                    dead_letter,
+                });
+            }
+        }
+    }
+    // Every letter that was asked for by its number must be there.
+    match wanted.unwrap_or_default().first() {
+        Some(number) => Err(DeadLetterError::NotFound(*number)),
+        None => Ok(found),
+    }
+}
+
+fn decode_dead_letters(block: &forebay_log::Block) -> Result<Vec<DeadLetter>, DeadLetterError> {
+    let codec = compression(block.codec)
+        .ok_or_else(|| unreadable(format_args!("codec {} is not known", block.codec)))?;
+    let text = decode(&block.payload, codec, block.raw_len as usize).map_err(unreadable)?;
+    let dead_letters = read_block(&text).map_err(unreadable)?;
+    if dead_letters.len() != block.records as usize {
+        let (has, says) = (dead_letters.len(), block.records);
+        return Err(unreadable(format_args!(
+            "a block has {has} letters instead of {says}"
+        )));
+    }
+    Ok(dead_letters)
+}
+
+fn unreadable(error: impl std::fmt::Display) -> DeadLetterError {
+    DeadLetterError::Read(error.to_string())
+}

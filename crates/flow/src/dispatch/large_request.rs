@@ -1,0 +1,399 @@
+//! Requests whose records are many, or large.
+//!
+//! Their records are made one after the other on a thread beside those that answer requests, and
+//! each is forgotten with its rows: of a batch there are its text, the places of its records and the
+//! rows that it has become, and the index of one record at a time. Rows are paid for as they grow
+//! (`crate::budget`); when they outgrow what may be held, none of them is stored.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use forebay_model::Timestamp;
+use forebay_record::{BodyFormat, BodyParts, RecordContext, RequestInfo};
+use futures::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+use super::outcome::{BrokenRecords, RequestProgress, SinkFailure, SinkResult};
+use super::rows::{DispatchAttempt, PendingRows, RandomBits, RenderSummary};
+use super::{Dispatcher, SLICE_WAIT, SinkRoute, SinkStep, SourceRoute};
+use crate::fair_thread_pool::{WorkPermit, run_on_pool};
+use crate::memory_limiter::{MemoryLimitError, MemoryLimiter, MemoryPermit};
+use crate::pipeline::{BlockAppendError, Pipeline};
+
+/// Bytes of rows that are paid for ahead.
+const RESERVATION_STEP: u64 = 64 << 10;
+/// Records whose templates are evaluated at a time, the first time and at most: their results can
+/// take 4 MB each.
+const FIRST_WINDOW: usize = 8;
+const WINDOW_MAX: usize = 256;
+/// Bytes of results that the records of a window should have.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// A large request.
+#[derive(Debug)]
+pub struct LargeRequest {
+    /// What its records have in common.
+    pub request: Arc<RequestInfo>,
+    /// Where they are.
+    pub parts: BodyParts,
+    /// What the one record is that it is; `None` is a batch.
+    pub format: Option<BodyFormat>,
+    /// For its body, and the places of its records.
+    pub memory_permit: MemoryPermit,
+}
+
+impl LargeRequest {
+    fn record(&self, index: usize) -> Option<RecordContext> {
+        let part = self.parts.get(index)?;
+        let request = Arc::clone(&self.request);
+        Some(match &self.format {
+            Some(format) => RecordContext::with_format(request, part.body, format.clone()),
+            None => RecordContext::from_batch_part(request, part),
+        })
+    }
+
+    fn received(&self) -> Timestamp {
+        self.request.received
+    }
+
+    fn memory_limiter(&self) -> &Arc<MemoryLimiter> {
+        self.memory_permit.limiter()
+    }
+
+    /// Makes the rows of several sinks that need no template.
+    fn render_rows(
+        &self,
+        sinks: &[Arc<Pipeline>],
+        random: &RandomBits,
+    ) -> Result<RenderedRequest, MemoryLimitError> {
+        let mut reservation = MemoryReservation::new(self.memory_limiter());
+        let mut broken = BrokenRecords::default();
+        let mut rows: Vec<PendingRows> = sinks.iter().map(|_| PendingRows::new()).collect();
+        for index in 0..self.parts.len() {
+            let Some(record) = self.record(index) else {
+                break;
+            };
+            if self.format.is_none() && !broken.check(index, &record) {
+                reservation.reserve(size_of::<usize>() as u64)?;
+                continue;
+            }
+            for (rows, pipeline) in rows.iter_mut().zip(sinks) {
+                reservation.reserve(rows.add(pipeline, (index, &record), &[], random))?;
+            }
+        }
+        let rows = rows
+            .into_iter()
+            .map(|rows| reservation.transfer_to(rows))
+            .collect();
+        let held = reservation.into_unused();
+        Ok(RenderedRequest {
+            broken,
+            rows,
+            memory_permit: held,
+        })
+    }
+}
+
+/// What became of a large request's records.
+struct RenderedRequest {
+    broken: BrokenRecords,
+    rows: Vec<PendingRows>,
+    /// For what is kept of broken records.
+    memory_permit: MemoryPermit,
+}
+
+/// Pays for rows as they grow, a little ahead.
+struct MemoryReservation {
+    memory_permit: MemoryPermit,
+    used: u64,
+}
+
+impl MemoryReservation {
+    fn new(memory_limiter: &Arc<MemoryLimiter>) -> Self {
+        Self {
+            memory_permit: memory_limiter.acquire_for_rows(0),
+            used: 0,
+        }
+    }
+
+    fn reserve(&mut self, more: u64) -> Result<(), MemoryLimitError> {
+        self.used += more;
+        let Some(lacks) = self.used.checked_sub(self.memory_permit.bytes() + 1) else {
+            return Ok(());
+        };
+        let exactly = lacks + 1;
+        // The last bytes that there are need not be paid for ahead.
+        self.memory_permit
+            .try_grow_rows(exactly + RESERVATION_STEP)
+            .or_else(|_| self.memory_permit.try_grow_rows(exactly))
+    }
+
+    /// Gives the rows their part of what was paid.
+    fn transfer_to(&mut self, rows: PendingRows) -> PendingRows {
+        let held = rows.held_bytes();
+        self.used = self.used.saturating_sub(held);
+        let memory_permit = self.memory_permit.split(held);
+        rows.with_permit(memory_permit)
+    }
+
+    /// What is left of it.
+    fn into_unused(mut self) -> MemoryPermit {
+        let ahead = self.memory_permit.bytes().saturating_sub(self.used);
+        self.memory_permit.shrink(ahead);
+        self.memory_permit
+    }
+}
+
+/// How far a sink is when the request's turn ends.
+enum FirstAttempt {
+    Step(SinkStep),
+    /// They wait for room in their pipeline.
+    Rows(Arc<Pipeline>, PendingRows),
+    Nothing,
+}
+
+/// Slices that may be closed while rows are made for them, before the request waits for a turn again.
+const TRIES: usize = 4;
+
+/// What the steps of one request have in common.
+struct LargeRequestContext<'a> {
+    request: Arc<LargeRequest>,
+    broken: BrokenRecords,
+    key: u64,
+    progress: &'a RequestProgress,
+}
+
+impl LargeRequestContext<'_> {
+    fn valid_count(&self) -> usize {
+        self.request.parts.len() - self.broken.indices.len()
+    }
+}
+
+impl SourceRoute {
+    /// Whose turn it is when large requests wait.
+    #[must_use]
+    pub fn fairness_key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.project.0, self.source.as_str()).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Dispatcher {
+    /// As [`Self::dispatch`] for a large request, in its turn. The broken records of a batch are
+    /// named, too.
+    ///
+    /// # Errors
+    /// When its rows can't be held; nothing of it is stored then.
+    pub async fn dispatch_large(
+        &self,
+        route: &SourceRoute,
+        large: LargeRequest,
+        work_permit: WorkPermit,
+        progress: &RequestProgress,
+    ) -> Result<(BrokenRecords, Vec<SinkResult>), MemoryLimitError> {
+        let large = Arc::new(large);
+        large.memory_limiter().wait_for_capacity().await;
+        let plain = |p: &Arc<Pipeline>| p.mapping().templates().is_empty() && !p.is_retired();
+        // Looked at once: a slice that is closed meanwhile must not move rows to another sink.
+        let open: Vec<Option<Arc<Pipeline>>> =
+            route.sinks().map(|s| s.pipeline().filter(plain)).collect();
+        let given = open.iter().flatten().cloned().collect();
+        let (work_permit, made) = self.render_on_pool(&large, given, work_permit).await;
+        let made = made?;
+        let mut rows = made.rows.into_iter();
+        let context = LargeRequestContext {
+            request: large,
+            broken: made.broken,
+            key: route.fairness_key(),
+            progress,
+        };
+        let (mut work_permit, mut first_attempt) =
+            (Some(work_permit), Vec::with_capacity(open.len()));
+        for (sink, pipeline) in route.sinks().zip(open) {
+            let ready = pipeline.and_then(|p| Some((p, rows.next()?)));
+            first_attempt.push(
+                self.put_with_permit(&context, sink, ready, &mut work_permit)
+                    .await,
+            );
+        }
+        drop(work_permit);
+        let sinks = route.sinks().zip(first_attempt);
+        let steps =
+            join_all(sinks.map(|(sink, first_attempt)| {
+                self.put_until_accepted(&context, sink, first_attempt)
+            }))
+            .await;
+        let good = context.valid_count();
+        let LargeRequestContext {
+            request: large,
+            broken,
+            ..
+        } = context;
+        drop(large);
+        let results = self.await_results(steps, good).await;
+        drop(made.memory_permit);
+        Ok((broken, results))
+    }
+
+    async fn render_on_pool(
+        &self,
+        large: &Arc<LargeRequest>,
+        sinks: Vec<Arc<Pipeline>>,
+        work_permit: WorkPermit,
+    ) -> (WorkPermit, Result<RenderedRequest, MemoryLimitError>) {
+        let (large, random) = (Arc::clone(large), Arc::clone(&self.random));
+        run_on_pool(work_permit, move || large.render_rows(&sinks, &random)).await
+    }
+
+    /// Puts the rows of one sink into a block if that needs no waiting. When their slice was closed
+    /// while they were made, they are made for the next one in the same turn: otherwise it would be
+    /// closed, too, by the time of the next turn.
+    async fn put_with_permit(
+        &self,
+        context: &LargeRequestContext<'_>,
+        sink: &SinkRoute,
+        ready: Option<(Arc<Pipeline>, PendingRows)>,
+        work_permit: &mut Option<WorkPermit>,
+    ) -> FirstAttempt {
+        let Some((mut pipeline, mut rows)) = ready else {
+            return FirstAttempt::Nothing;
+        };
+        for _ in 0..TRIES {
+            match rows.try_put(&pipeline, context.request.received(), context.progress) {
+                DispatchAttempt::Done(step) => return FirstAttempt::Step(step),
+                DispatchAttempt::Full => return FirstAttempt::Rows(pipeline, rows),
+                DispatchAttempt::Retired => {}
+            }
+            let plain = |p: &Arc<Pipeline>| p.mapping().templates().is_empty() && !p.is_retired();
+            let next = sink.pipeline().filter(plain);
+            let (Some(next), Some(held)) = (next, work_permit.take()) else {
+                return FirstAttempt::Nothing;
+            };
+            // Nobody makes rows while he has some.
+            drop(rows);
+            let made = self.render_on_pool(&context.request, vec![Arc::clone(&next)], held);
+            let (held, made) = made.await;
+            *work_permit = Some(held);
+            let made = made.ok().and_then(|made| made.rows.into_iter().next());
+            let Some(made) = made else {
+                return FirstAttempt::Nothing;
+            };
+            (pipeline, rows) = (next, made);
+        }
+        FirstAttempt::Nothing
+    }
+
+    /// Puts the rows of one sink into a block: those that are ready, or else, and when their slice
+    /// was closed meanwhile, new ones.
+    async fn put_until_accepted(
+        &self,
+        context: &LargeRequestContext<'_>,
+        sink: &SinkRoute,
+        first_attempt: FirstAttempt,
+    ) -> SinkStep {
+        let mut ready = match first_attempt {
+            FirstAttempt::Step(step) => return step,
+            FirstAttempt::Rows(pipeline, rows) => Some((pipeline, rows)),
+            FirstAttempt::Nothing => None,
+        };
+        let deadline = Instant::now() + SLICE_WAIT;
+        loop {
+            // It misses nothing from here on.
+            let changed = sink.changed();
+            let (pipeline, rows) = match ready.take() {
+                Some(ready) => ready,
+                None => {
+                    let Some(pipeline) = sink.pipeline().filter(|p| !p.is_retired()) else {
+                        if timeout_at(deadline, changed).await.is_err() {
+                            return SinkStep::Todo;
+                        }
+                        continue;
+                    };
+                    match self.render_again(context, &pipeline).await {
+                        Ok(rows) => (pipeline, rows),
+                        // The next attempt begins when there is room.
+                        Err(MemoryLimitError::Now) => continue,
+                        Err(MemoryLimitError::Ever(limit)) => {
+                            let limit = forebay_model::ByteSize(limit);
+                            let text = format!("{limit} in flight");
+                            let failure =
+                                SinkFailure::Append(BlockAppendError::TooLarge(text.into()));
+                            return SinkStep::Done(
+                                RenderSummary::with_rows(context.valid_count())
+                                    .into_failure(failure),
+                            );
+                        }
+                    }
+                }
+            };
+            let received = context.request.received();
+            match rows.put(&pipeline, received, context.progress).await {
+                SinkStep::Todo => {}
+                step => return step,
+            }
+        }
+    }
+
+    async fn render_again(
+        &self,
+        context: &LargeRequestContext<'_>,
+        pipeline: &Arc<Pipeline>,
+    ) -> Result<PendingRows, MemoryLimitError> {
+        if !pipeline.mapping().templates().is_empty() {
+            return self.render_templated(context, pipeline).await;
+        }
+        // It holds all of its body: it is not to wait behind those who have not begun.
+        let work_permit = self.large_pool.acquire_next(context.key).await;
+        context.request.memory_limiter().wait_for_capacity().await;
+        let made = self.render_on_pool(&context.request, vec![Arc::clone(pipeline)], work_permit);
+        let rows = made.await.1?.rows;
+        Ok(rows.into_iter().next().unwrap_or_else(PendingRows::new))
+    }
+
+    /// Makes the rows of a sink that has templates, a window of records after the other. Those that
+    /// are made wait for the templates of the next ones, which need no room.
+    async fn render_templated(
+        &self,
+        context: &LargeRequestContext<'_>,
+        pipeline: &Arc<Pipeline>,
+    ) -> Result<PendingRows, MemoryLimitError> {
+        let large = &context.request;
+        let mut work_permit = self.templated_pool.acquire(context.key).await;
+        large.memory_limiter().wait_for_capacity().await;
+        let mut reservation = MemoryReservation::new(large.memory_limiter());
+        let mut rows = PendingRows::new();
+        let (mut next, mut window) = (0, FIRST_WINDOW);
+        while next < large.parts.len() {
+            let end = large.parts.len().min(next + window);
+            let good = (next..end).filter(|i| !context.broken.contains(*i));
+            let records = good.filter_map(|i| Some((i, large.record(i)?)));
+            let (indices, records): (Vec<_>, Vec<_>) = records.unzip();
+            let mapping = pipeline.mapping();
+            let cells = self.evaluate(std::slice::from_ref(mapping), &records).await;
+            let cells = cells.into_iter().next().unwrap_or_default();
+            let (pipeline, random) = (Arc::clone(pipeline), Arc::clone(&self.random));
+            let before = reservation.used;
+            let work = move || {
+                let mut made = Ok(());
+                let records = indices.into_iter().zip(records).zip(cells);
+                for ((index, record), cells) in records {
+                    let more = rows.add(&pipeline, (index, &record), &cells, &random);
+                    made = reservation.reserve(more);
+                    if made.is_err() {
+                        break;
+                    }
+                }
+                (rows, reservation, made)
+            };
+            let made;
+            (work_permit, (rows, reservation, made)) = run_on_pool(work_permit, work).await;
+            made?;
+            let each = (reservation.used - before) / (end - next) as u64 + 1;
+            let fits = usize::try_from(WINDOW_BYTES / each).unwrap_or(WINDOW_MAX);
+            (next, window) = (end, fits.clamp(1, WINDOW_MAX));
+        }
+        drop(work_permit);
+        Ok(reservation.transfer_to(rows))
+    }
+}

@@ -1,0 +1,86 @@
+//! Refused records on their way to the log: each request's at once, in a block of their own. They
+//! are rare, so nothing gathers them over requests.
+
+use std::sync::Arc;
+
+use forebay_model::{ByteSize, SinkKey};
+use forebay_record::{RequestInfo, SealedBlock};
+
+use super::{Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend, Pipeline};
+use crate::dead_letter::{DeadLetter, write_block};
+
+/// The stream of a sink's dead letters.
+#[derive(Debug)]
+pub(super) struct DeadLetterWriter {
+    sink: SinkKey,
+    max: ByteSize,
+    stream: Arc<dyn BlockStream>,
+    appender: Arc<dyn Appender>,
+}
+
+/// Why refused records are not kept: they are refused after all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeadLetterAppendError {
+    /// There are as many as there may be.
+    #[error("the sink has {0} of dead letters, the maximum")]
+    Full(ByteSize),
+    /// The log does not take them.
+    #[error(transparent)]
+    Append(#[from] BlockAppendError),
+}
+
+impl DeadLetterWriter {
+    pub(super) fn new(sink: &SinkKey, max: ByteSize, appender: &Arc<dyn Appender>) -> Self {
+        Self {
+            sink: sink.clone(),
+            max,
+            stream: appender.dead_letters(sink),
+            appender: Arc::clone(appender),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Whether refused records are kept.
+    #[must_use]
+    pub fn keeps_rejected(&self) -> bool {
+        self.dead_letters.is_some()
+    }
+
+    /// Hands letters of one request to the log: all of them or none. They are safe when the ticket
+    /// says so.
+    ///
+    /// # Errors
+    /// When they are not kept.
+    pub fn append_dead_letters(
+        &self,
+        request: &RequestInfo,
+        dead_letters: &[DeadLetter],
+    ) -> Result<BlockTicket, DeadLetterAppendError> {
+        let writer = self.dead_letters.as_ref().ok_or(BlockAppendError::Closed)?;
+        if writer.appender.dead_letter_bytes(&writer.sink) >= writer.max.0 {
+            return Err(DeadLetterAppendError::Full(writer.max));
+        }
+        let raw = write_block(request, dead_letters);
+        let raw = raw.map_err(|e| BlockAppendError::Other(e.to_string().into()))?;
+        let encoders = &self.shared.encoders;
+        let payload = encoders.take(self.compression).and_then(|mut encoder| {
+            let payload = encoder.encode(&raw)?;
+            encoders.put(self.compression, encoder);
+            Ok(payload)
+        });
+        let payload = payload.map_err(|e| BlockAppendError::Other(e.to_string().into()))?;
+        let records = u32::try_from(dead_letters.len())
+            .map_err(|_| BlockAppendError::TooLarge("too many records".into()))?;
+        Ok(writer.stream.append(BlockToAppend {
+            sealed: SealedBlock {
+                payload,
+                raw_len: raw.len(),
+                records,
+            },
+            first_at: request.received,
+            last_at: request.received,
+            compression: self.compression,
+        })?)
+    }
+}

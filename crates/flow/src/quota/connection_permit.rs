@@ -1,0 +1,68 @@
+//! Whose a connection is. Before its first request it is nobody's, afterwards its last request's
+//! project's.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::ProjectUsage;
+use super::rate_limiter::{QuotaExceeded, SourceLimiter};
+
+/// A connection's place among those of a project; given back when the connection ends.
+#[derive(Debug, Default)]
+pub struct ConnectionPermit {
+    project: Mutex<Option<Arc<ProjectUsage>>>,
+    /// Requests over a quota since the last one that was not.
+    rejections: AtomicU32,
+}
+
+impl ConnectionPermit {
+    /// Counts the connection as one of the gate's project, unless that has too many.
+    pub(crate) fn acquire(&self, limiter: &SourceLimiter) -> Result<(), QuotaExceeded> {
+        let project = &limiter.project;
+        let mut of = self.project.lock().unwrap_or_else(PoisonError::into_inner);
+        if of
+            .as_ref()
+            .is_some_and(|of| Arc::ptr_eq(of, &project.usage))
+        {
+            return Ok(());
+        }
+        let max = project.connections;
+        let more = |n: u64| (max == 0 || n < max).then_some(n + 1);
+        if (project
+            .usage
+            .connections
+            .fetch_update(Relaxed, Relaxed, more))
+        .is_err()
+        {
+            return Err(limiter.too_many_connections());
+        }
+        if let Some(before) = of.replace(Arc::clone(&project.usage)) {
+            before.connections.fetch_sub(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A request was let through.
+    pub(crate) fn on_admitted(&self) {
+        if self.rejections.load(Relaxed) > 0 {
+            self.rejections.store(0, Relaxed);
+        }
+    }
+
+    /// A request was refused. Whether the one before was as well.
+    pub(crate) fn on_rejected(&self) -> bool {
+        self.rejections.fetch_add(1, Relaxed) > 0
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let of = self
+            .project
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(of) = of.take() {
+            of.connections.fetch_sub(1, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What projects hold on disk: in the log until their rows are in a table, and in staging until
+//! then. Both are measured where they are: the log counts its streams, and a slice says how large
+//! its object is. So it is right after any crash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_log::Log;
+use forebay_model::ProjectId;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::LimiterRegistry;
+use crate::metrics::PROJECT_DISK_BYTES;
+use crate::pipeline::dead_letter_sink;
+use crate::topic::topic_sink;
+
+/// Measures what projects hold in a log.
+#[derive(Debug)]
+pub struct DiskUse {
+    limiters: Arc<LimiterRegistry>,
+    log: Log,
+}
+
+impl DiskUse {
+    /// Measures once, so that no request of a project which holds too much is taken before.
+    #[must_use]
+    pub fn new(limiters: Arc<LimiterRegistry>, log: Log) -> Self {
+        let disk = Self { limiters, log };
+        disk.measure();
+        disk
+    }
+
+    /// Measures every `interval` until `stop`. What a project sends within it may be over its quota.
+    pub async fn run(self, interval: Duration, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = tick.tick() => self.measure(),
+            }
+        }
+    }
+
+    /// Measures.
+    pub fn measure(&self) {
+        let mut bytes: HashMap<ProjectId, u64> = HashMap::new();
+        for stream in self.log.streams() {
+            if let Some(project) = project_of(&stream.name) {
+                *bytes.entry(project).or_default() += stream.stored_bytes;
+            }
+        }
+        self.limiters.set_log(bytes);
+    }
+}
+
+/// Whose stream of the log it is: a slice's, the dead letters' of a sink, or a topic's.
+fn project_of(stream: &str) -> Option<ProjectId> {
+    if let Some(sink) = dead_letter_sink(stream).or_else(|| topic_sink(stream)) {
+        return Some(sink.source.branch.project);
+    }
+    // A slice's key begins with it; there are many of them, and the rest is not needed.
+    Some(ProjectId(stream.split('/').next()?.parse().ok()?))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(super) fn update_gauge(project: ProjectId, bytes: u64) {
+    metrics::gauge!(PROJECT_DISK_BYTES, "project" => project.to_string()).set(bytes as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_is_somebodys() {
+        let slice = "7/2/src/snk/2026-11-21T15:00:00.000Z/v1/2026-11-21T15:00:00.000Z";
+        let own = ["topic", "undelivered", "settled"].map(|p| format!("{p}/7/2/src/snk/17"));
+        let letters = "dead/7/2/src/snk".to_owned();
+        for stream in own.into_iter().chain([slice.to_owned(), letters]) {
+            assert_eq!(project_of(&stream), Some(ProjectId(7)), "{stream}");
+        }
+        assert_eq!(project_of("lane/orders"), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! Dead letters of topics that are done with, and how a replay is one step.
+//!
+//! Invariant: a letter that is replayed is a letter or a message, never both and never neither.
+//!
+//! A replay is three blocks' syncs: that letters are *moving*, and from which sequence on their
+//! messages are to be found; the messages, each with the number of its letter; that the letters are
+//! done with. Nothing leaves the stream meanwhile: what is delivered stays there until the letters are
+//! done with. A process that ends in between leaves *moving* behind, and the next one looks which of
+//! the messages are there before it delivers anything: their letters are done with, the others still
+//! letters.
+//!
+//! All of it is the last block of a stream of the sink: what is remembered is bounded by
+//! [`ACKED_MAX`], since letters from the oldest on are freed by the log.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use forebay_buffer::{
+    CODEC_MESSAGE_REPLAYED, DeadLetterMessage, encode_replayed, replayed_dead_letter,
+};
+use forebay_log::{NewBlock, ReadItem, StreamId};
+use forebay_model::SinkKey;
+use serde::{Deserialize, Serialize};
+
+use super::dead_letters::UndeliveredError;
+use super::reconciler::SharedTopic;
+use super::{ACKED, TopicRegistry};
+use crate::pipeline::BlockAppendError;
+
+/// Letters that are done with between others that are not, at most.
+pub(super) const ACKED_MAX: usize = 10_000;
+
+/// The codec number of a block with a [`AckedRanges`], as JSON.
+const CODEC_ACKED: u8 = 36;
+
+/// Which letters of a sink are done with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AckedRanges {
+    /// Letters that were ever sent again.
+    pub(super) replayed: u64,
+    /// Numbers of letters that are done with; those that the log has freed may be missing.
+    pub(super) done: BTreeSet<u64>,
+    /// A replay that has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) moving: Option<PendingReplay>,
+}
+
+/// Letters on their way into a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PendingReplay {
+    /// Name of the stream.
+    stream: String,
+    /// No message of them is before this sequence.
+    from: u64,
+    letters: BTreeSet<u64>,
+}
+
+impl AckedRanges {
+    pub(super) fn is_acked(&self, dead_letter: u64) -> bool {
+        self.done.contains(&dead_letter)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> UndeliveredError {
+    UndeliveredError::Log(error.to_string())
+}
+
+impl TopicRegistry {
+    /// What is known of a sink's letters, a replay that was interrupted perhaps not seen to its end.
+    pub(super) fn cached_ranges(
+        &self,
+        shared_topic: &SharedTopic,
+        sink: &SinkKey,
+    ) -> Result<AckedRanges, UndeliveredError> {
+        // Replaced as a whole.
+        let mut known = shared_topic
+            .acked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            *known = Some(self.load(sink)?);
+        }
+        Ok(known.clone().unwrap_or_default())
+    }
+
+    /// The same; whoever has the sink's turn sees the end of a replay that was interrupted.
+    pub(super) fn acked_ranges(
+        &self,
+        shared_topic: &SharedTopic,
+        sink: &SinkKey,
+    ) -> Result<AckedRanges, UndeliveredError> {
+        let mut acked = self.cached_ranges(shared_topic, sink)?;
+        let Some(pending_replay) = acked.moving.take() else {
+            return Ok(acked);
+        };
+        let moved = self.appended_dead_letters(&pending_replay)?;
+        acked.replayed += moved.len() as u64;
+        acked.done.extend(moved);
+        self.persist(shared_topic, sink, acked)
+    }
+
+    /// Letters whose messages are in the stream.
+    fn appended_dead_letters(
+        &self,
+        pending_replay: &PendingReplay,
+    ) -> Result<BTreeSet<u64>, UndeliveredError> {
+        let log = &self.deps.log;
+        let mut moved = BTreeSet::new();
+        let Some(id) = log.find(&pending_replay.stream) else {
+            return Ok(moved);
+        };
+        for item in log.reader(id, pending_replay.from).map_err(failed)? {
+            if let ReadItem::Block(block) = item.map_err(failed)?
+                && block.codec == CODEC_MESSAGE_REPLAYED
+            {
+                let dead_letter = replayed_dead_letter(&block.payload);
+                moved.extend(dead_letter.filter(|l| pending_replay.letters.contains(l)));
+            }
+        }
+        Ok(moved)
+    }
+
+    /// The replay itself; whoever calls it has the sink's turn, and holds what is in the stream.
+    pub(super) fn append_replay(
+        &self,
+        shared_topic: &SharedTopic,
+        sink: &SinkKey,
+        mut acked: AckedRanges,
+        dead_letters: &[DeadLetterMessage],
+    ) -> Result<(), UndeliveredError> {
+        let log = &self.deps.log;
+        let stream = self.open_stream(sink);
+        let id = log.stream(&stream).map_err(BlockAppendError::from)?;
+        self.check_waiting(id)?;
+        acked.moving = Some(PendingReplay {
+            stream,
+            from: log.committed(id).unwrap_or_default(),
+            letters: dead_letters.iter().map(|l| l.number).collect(),
+        });
+        self.persist(shared_topic, sink, acked)?;
+        let appended = self.append_dead_letters(id, dead_letters);
+        // Whatever was taken: what is there is what was moved.
+        let acked = self.acked_ranges(shared_topic, sink)?;
+        appended?;
+        match dead_letters.iter().find(|l| !acked.is_acked(l.number)) {
+            None => Ok(()),
+            Some(dead_letter) => Err(failed(format_args!(
+                "letter {} was not taken",
+                dead_letter.number
+            ))),
+        }
+    }
+
+    fn append_dead_letters(
+        &self,
+        id: StreamId,
+        dead_letters: &[DeadLetterMessage],
+    ) -> Result<(), UndeliveredError> {
+        let mut tickets = Vec::with_capacity(dead_letters.len());
+        for dead_letter in dead_letters {
+            let at = dead_letter
+                .message
+                .timestamp_ms
+                .unwrap_or(dead_letter.at_ms);
+            let mut payload = Vec::new();
+            encode_replayed(
+                &mut payload,
+                dead_letter.number,
+                &dead_letter.topic,
+                &dead_letter.message,
+                at,
+            );
+            let block = new_block(id, CODEC_MESSAGE_REPLAYED, at, payload);
+            match self.deps.log.append_wait(block) {
+                Ok(ticket) => tickets.push(Ok(ticket)),
+                Err(error) => {
+                    tickets.push(Err(UndeliveredError::from(BlockAppendError::from(error))));
+                    break;
+                }
+            }
+        }
+        let mut all = Ok(());
+        for ticket in tickets {
+            let done = ticket.and_then(|t| t.wait().map_err(failed));
+            all = all.and(done.map(drop));
+        }
+        all
+    }
+
+    /// Writes it down, and frees what is done with from the oldest on. Returns it as it is then.
+    pub(super) fn persist(
+        &self,
+        shared_topic: &SharedTopic,
+        sink: &SinkKey,
+        mut acked: AckedRanges,
+    ) -> Result<AckedRanges, UndeliveredError> {
+        let log = &self.deps.log;
+        self.remove_trimmed(sink, &mut acked);
+        let id = log.stream(&name(sink)).map_err(BlockAppendError::from)?;
+        let payload = serde_json::to_vec(&acked).map_err(failed)?;
+        let block = new_block(id, CODEC_ACKED, self.deps.env.now_ms(), payload);
+        let ticket = log.append_wait(block).map_err(BlockAppendError::from)?;
+        let written = ticket.wait().map_err(failed)?;
+        *shared_topic
+            .acked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(acked.clone());
+        // Neither is waited for by the answer: what is not freed now is freed the next time.
+        if let Err(error) = log.trim(id, written.first_seq) {
+            tracing::warn!(%sink, %error, "what was known of letters before could not be freed");
+        }
+        if let Err(error) = self.trim_resolved(sink, &acked) {
+            tracing::warn!(%sink, %error, "letters that are done with could not be freed");
+        }
+        Ok(acked)
+    }
+
+    /// Nothing has to be remembered of letters that the log has freed.
+    fn remove_trimmed(&self, sink: &SinkKey, acked: &mut AckedRanges) {
+        for (base, stream) in self.dead_letter_streams(sink) {
+            let freed: Vec<u64> = acked
+                .done
+                .range(base..base + stream.stats.trimmed_to)
+                .copied()
+                .collect();
+            for dead_letter in freed {
+                acked.done.remove(&dead_letter);
+            }
+        }
+    }
+
+    fn load(&self, sink: &SinkKey) -> Result<AckedRanges, UndeliveredError> {
+        let log = &self.deps.log;
+        let Some(stats) = log.find(&name(sink)).and_then(|id| log.stats(id)) else {
+            return Ok(AckedRanges::default());
+        };
+        let Some(last) = stats.next_seq.checked_sub(1) else {
+            return Ok(AckedRanges::default());
+        };
+        let mut found = None;
+        for item in log.reader(stats.id, last).map_err(failed)? {
+            if let ReadItem::Block(block) = item.map_err(failed)?
+                && block.codec == CODEC_ACKED
+            {
+                found = Some(serde_json::from_slice(&block.payload).map_err(failed)?);
+            }
+        }
+        if found.is_none() {
+            tracing::error!(%sink, "a damaged disk has taken which dead letters are done with: some may come back");
+        }
+        Ok(found.unwrap_or_default())
+    }
+}
+
+fn name(sink: &SinkKey) -> String {
+    format!("{ACKED}{sink}/0")
+}
+
+fn new_block(stream: StreamId, codec: u8, at_ms: i64, payload: Vec<u8>) -> NewBlock {
+    NewBlock {
+        stream,
+        records: 1,
+        codec,
+        raw_len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+        first_at_ms: at_ms,
+        last_at_ms: at_ms,
+        payload: Bytes::from(payload),
+    }
+}

@@ -1,0 +1,404 @@
+//! Who delivers what: an outlet for each sink that has messages and is not paused.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use forebay_buffer::{DeliveryWorker, PartitionStats};
+use forebay_log::{LogAppendError, StreamId, Ticket};
+use forebay_meta::repo::dead_letters::DeadLetterOwner;
+use forebay_meta::{Repo, Snapshot, StoreError, WatchCache, keys};
+use forebay_model::{HttpMethod, Sink, SinkKey, TopicKind, TopicSink, TopicStatistics};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::acked_ranges::AckedRanges;
+use super::{ACKED, MESSAGES, SinkStream, TopicRegistry, UNDELIVERED, undelivered};
+use crate::metrics;
+
+/// How often everything is looked through without a reason.
+const TICK: Duration = Duration::from_secs(1);
+/// In so many of these, streams are compared with the store.
+const COMPARE_EVERY: u32 = 20;
+
+/// What of a sink its writer, its delivery and its statistics share.
+#[derive(Debug)]
+pub(super) struct SharedTopic {
+    delivery: Mutex<DeliverySlot>,
+    /// Whoever has it decides whether there is an outlet, and what becomes of letters.
+    lock: Mutex<()>,
+    /// Which letters are done with, once that was read.
+    pub(super) acked: Mutex<Option<AckedRanges>>,
+    /// Its figures from before letters were on their way, as long as they are: meanwhile some are
+    /// letters and messages.
+    pub(super) held_statistics: Mutex<Option<TopicStatistics>>,
+    wake: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct DeliverySlot {
+    worker: Option<(DeliverySpec, Arc<DeliveryWorker>)>,
+    /// Why there is none that should be there.
+    problem: Option<String>,
+}
+
+/// What an outlet is for: when it changes there is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct DeliverySpec {
+    stream: String,
+    kind: TopicKind,
+    provider: String,
+    topic: String,
+    batches: bool,
+    method: HttpMethod,
+}
+
+/// How the delivery of a sink is.
+pub(super) enum DeliveryStatus {
+    /// As the lane says.
+    Partition(PartitionStats),
+    /// There is none, for this reason.
+    Problem(String),
+}
+
+impl SharedTopic {
+    pub(super) fn new(wake: Arc<Notify>) -> Self {
+        Self {
+            delivery: Mutex::default(),
+            lock: Mutex::default(),
+            acked: Mutex::default(),
+            held_statistics: Mutex::default(),
+            wake,
+        }
+    }
+
+    /// Waits for its turn.
+    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
+        // What a panic has left half done is found in the log.
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its turn, if nobody has it.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.lock.try_lock() {
+            Ok(lock) => Some(lock),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn delivery(&self) -> MutexGuard<'_, DeliverySlot> {
+        // Changes are complete before anything could panic.
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows these figures until there are none, and keeps as long all that is in the stream. Whoever
+    /// calls it has the turn.
+    pub(super) fn hold_statistics(&self, statistics: Option<TopicStatistics>) {
+        if let Some((_, worker)) = &self.delivery().worker {
+            worker.hold_cursor(statistics.is_some());
+        }
+        // Replaced as a whole.
+        *self
+            .held_statistics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = statistics;
+    }
+
+    /// Whether letters are on their way, as far as is known.
+    pub(super) fn is_replaying(&self) -> bool {
+        let acked = self.acked.lock();
+        let acked = acked.unwrap_or_else(PoisonError::into_inner);
+        acked.as_ref().is_some_and(|s| s.moving.is_some())
+    }
+
+    /// A block was committed.
+    pub(super) fn wake_worker(&self) {
+        match &self.delivery().worker {
+            Some((_, worker)) => worker.wake(),
+            None => self.wake.notify_one(),
+        }
+    }
+
+    /// How its delivery is; `None` when there is nothing to deliver or it is paused.
+    pub(super) fn delivery_status(&self) -> Option<DeliveryStatus> {
+        let slot = self.delivery();
+        if let Some(problem) = &slot.problem {
+            return Some(DeliveryStatus::Problem(problem.clone()));
+        }
+        let worker = slot.worker.as_ref().map(|(_, outlet)| Arc::clone(outlet));
+        drop(slot);
+        worker.map(|o| DeliveryStatus::Partition(o.stats()))
+    }
+
+    /// Ends the outlet; returns when its cursor is on disk.
+    pub(super) fn detach(&self) {
+        let worker = self.delivery().worker.take();
+        if let Some((_, worker)) = worker {
+            worker.close();
+        }
+    }
+}
+
+impl TopicRegistry {
+    /// Delivers until `stop`.
+    pub async fn run(self: Arc<Self>, repo: Repo, stop: CancellationToken) {
+        let store = repo.store();
+        let (sinks, a) = WatchCache::<Sink>::new(Arc::clone(store), keys::SINKS);
+        let (deleted, b) = WatchCache::<Sink>::new(Arc::clone(store), keys::DELETED_SINKS);
+        let mut filling = JoinSet::new();
+        filling.spawn(a.run(stop.clone()));
+        filling.spawn(b.run(stop.clone()));
+        let mut changes = (sinks.changes(), deleted.changes());
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                change = changes.0.next() => if change.is_err() { break },
+                change = changes.1.next() => if change.is_err() { break },
+                () = self.wake.notified() => {}
+                _ = tick.tick() => {
+                    ticks += 1;
+                    if ticks % COMPARE_EVERY == 0 && let Err(error) = self.compare_with_store(&repo).await {
+                        tracing::warn!(%error, "streams of topics could not be compared with the store");
+                    }
+                }
+            }
+            let (this, sinks, deleted) = (Arc::clone(&self), sinks.snapshot(), deleted.snapshot());
+            let reconciled = tokio::task::spawn_blocking(move || this.reconcile(&sinks, &deleted));
+            if let Err(error) = reconciled.await {
+                tracing::error!(%error, "topics could not be looked after");
+            }
+        }
+        drop(tokio::task::spawn_blocking(move || self.detach_all()).await);
+        while filling.join_next().await.is_some() {}
+    }
+
+    /// All outlets end, at the same time.
+    fn detach_all(&self) {
+        let shared_topics: Vec<_> = self.shared_topics().values().cloned().collect();
+        for shared_topic in &shared_topics {
+            if let Some((_, worker)) = &shared_topic.delivery().worker {
+                worker.stop();
+            }
+        }
+        shared_topics.iter().for_each(|p| p.detach());
+    }
+
+    /// Makes it so that each sink's messages are delivered as its definition says.
+    fn reconcile(&self, sinks: &Snapshot<Sink>, deleted: &Snapshot<Sink>) {
+        let mut streams = self.streams(MESSAGES);
+        let mut known = BTreeSet::new();
+        let all = sinks.entries.values().map(|s| (s, false));
+        let all = all.chain(deleted.entries.values().map(|s| (s, true)));
+        for (sink, is_deleted) in all {
+            let Some(topic) = sink.target.topic() else {
+                continue;
+            };
+            if known.insert(sink.key.clone()) {
+                let streams = streams.remove(&sink.key).unwrap_or_default();
+                self.reconcile_sink(sink, topic, is_deleted, &streams);
+            }
+        }
+        let unknown: Vec<_> = {
+            let shared_topics = self.shared_topics();
+            let unknown = shared_topics.iter().filter(|(key, _)| !known.contains(key));
+            unknown
+                .map(|(_, shared_topic)| Arc::clone(shared_topic))
+                .collect()
+        };
+        unknown
+            .iter()
+            .for_each(|shared_topic| shared_topic.detach());
+    }
+
+    pub(super) fn reconcile_sink(
+        &self,
+        sink: &Sink,
+        topic: &TopicSink,
+        is_deleted: bool,
+        streams: &[SinkStream],
+    ) {
+        let shared_topic = self.shared_topic(&sink.key);
+        let mut remaining = Vec::new();
+        for stream in streams {
+            if is_deleted && !stream.stats.closed {
+                // No message comes in any more; what is left of it is seen the next time.
+                let log = &self.deps.log;
+                await_change(
+                    &stream.stats.name,
+                    "closed",
+                    |id| log.close_stream(id),
+                    stream.stats.id,
+                );
+                self.wake.notify_one();
+                remaining.push(stream);
+            } else if stream.stats.closed && stream.is_drained() {
+                shared_topic.detach();
+                self.delete_drained(&stream.stats.name);
+            } else {
+                remaining.push(stream);
+            }
+        }
+        let first = remaining
+            .iter()
+            .find(|s| !s.is_drained())
+            .or(remaining.last());
+        let spec = first.filter(|_| sink.paused.is_none());
+        let spec = spec.map(|stream| DeliverySpec {
+            stream: stream.stats.name.clone(),
+            kind: topic.kind,
+            provider: topic.provider.clone(),
+            topic: topic.topic.clone(),
+            batches: topic.batches,
+            method: topic.method,
+        });
+        self.open_or_detach(&shared_topic, sink, topic, spec);
+        self.record_metrics(sink);
+    }
+
+    fn open_or_detach(
+        &self,
+        shared_topic: &SharedTopic,
+        sink: &Sink,
+        topic: &TopicSink,
+        spec: Option<DeliverySpec>,
+    ) {
+        let Some(_lock) = shared_topic.try_lock() else {
+            // Letters are on their way into the stream; we are woken after it.
+            return;
+        };
+        if shared_topic.delivery().worker.as_ref().map(|(w, _)| w) == spec.as_ref() {
+            if spec.is_none() {
+                shared_topic.delivery().problem = None;
+            }
+            return;
+        }
+        shared_topic.detach();
+        let opened = spec.map(|wanted| {
+            // Before a message can go: whose letter it was is only known while it is there.
+            let acked = self.acked_ranges(shared_topic, &sink.key);
+            acked.map_err(|e| e.to_string())?;
+            let provider = (self.deps.connect)(topic)?;
+            let worker = DeliveryWorker::open(
+                &self.deps.log,
+                Arc::clone(&self.deps.env),
+                &self.stream_binding(&wanted),
+                self.deps.config.buffer_config(),
+                provider,
+            );
+            let worker = worker.map_err(|e| e.to_string())?;
+            Ok::<_, String>((wanted, Arc::new(worker)))
+        });
+        let mut slot = shared_topic.delivery();
+        match opened.transpose() {
+            Ok(worker) => {
+                *slot = DeliverySlot {
+                    worker,
+                    problem: None,
+                }
+            }
+            Err(problem) => slot.problem = Some(problem),
+        }
+    }
+
+    fn stream_binding(&self, spec: &DeliverySpec) -> forebay_buffer::StreamBinding {
+        let volume = self.deps.log.volume_stats().volume;
+        forebay_buffer::StreamBinding {
+            stream: spec.stream.clone(),
+            dead: undelivered(&spec.stream),
+            partition: spec.topic.as_str().into(),
+            id: fnv1a(&format!("{volume:016x}/{}", spec.stream)),
+        }
+    }
+
+    /// A stream that is closed and delivered goes away, and its dead letters if there are none.
+    fn delete_drained(&self, name: &str) {
+        let log = &self.deps.log;
+        let dead_letters = undelivered(name);
+        let has_none = |id: &StreamId| log.stats(*id).is_some_and(|s| s.next_seq == 0);
+        let both = [log.find(&dead_letters).filter(has_none), log.find(name)];
+        for (name, id) in [dead_letters.as_str(), name].into_iter().zip(both) {
+            if let Some(id) = id {
+                await_change(name, "deleted", |id| log.delete_stream(id), id);
+            }
+        }
+    }
+
+    /// Streams of sinks that were forgotten for good go with them; those of sinks that the store has
+    /// never known are kept.
+    async fn compare_with_store(&self, repo: &Repo) -> Result<(), StoreError> {
+        let mut by_sink = self.streams(MESSAGES);
+        for prefix in [UNDELIVERED, ACKED] {
+            for (sink, mut dead_letters) in self.streams(prefix) {
+                by_sink.entry(sink).or_default().append(&mut dead_letters);
+            }
+        }
+        for (sink, streams) in by_sink {
+            match repo.dead_letter_owner(&sink).await? {
+                DeadLetterOwner::Sink => {}
+                DeadLetterOwner::Forgotten => self.delete_streams(&sink, &streams),
+                DeadLetterOwner::Unknown => {
+                    tracing::warn!(%sink, "the store does not know the sink of these messages, they are kept");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_streams(&self, sink: &SinkKey, streams: &[SinkStream]) {
+        let shared_topic = self.shared_topics().remove(sink);
+        let log = &self.deps.log;
+        // What says which letters are done with is the last and goes first: it must not outlive them,
+        // or it would say so of those of a later sink of that id.
+        for stream in streams.iter().rev() {
+            // Not waited for: what is not deleted now is found again.
+            if let Err(error) = log.delete_stream(stream.stats.id) {
+                tracing::warn!(stream = stream.stats.name, %error, "a stream could not be deleted");
+            }
+        }
+        drop(shared_topic);
+    }
+
+    fn record_metrics(&self, sink: &Sink) {
+        metrics::record_topic(&sink.key, &self.statistics(sink));
+    }
+}
+
+/// Waits until something is done with a stream, and says if not: then it is tried again.
+fn await_change(
+    name: &str,
+    what: &'static str,
+    act: impl FnOnce(StreamId) -> Result<Ticket, LogAppendError>,
+    id: StreamId,
+) {
+    let acted = act(id).map_err(|e| e.to_string());
+    let acted = acted.and_then(|ticket| ticket.wait().map_err(|e| e.to_string()));
+    if let Err(error) = acted {
+        tracing::warn!(stream = name, error, "a stream could not be {what}");
+    }
+}
+
+/// 64 bits of a name, the same for ever: FNV-1a.
+fn fnv1a(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fnv1a;
+
+    #[test]
+    fn ids_stay_what_they_are() {
+        // Providers know streams by them.
+        assert_eq!(fnv1a(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a("a"), 0xaf63_dc4c_8601_ec8c);
+    }
+}

@@ -1,0 +1,394 @@
+//! A client of the management API.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use forebay_model::Clock;
+use forebay_remote::http::{
+    HttpClient, HttpClientConfig, HttpRequest, HttpResponse, secret_header,
+};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Method, StatusCode, Url};
+use serde_json::Value;
+
+use crate::cli_error::CliError;
+use crate::clock::SystemClock;
+use crate::command::common::ServerArgs;
+use crate::config::Environment;
+use crate::endpoints::Endpoints;
+use crate::terminal;
+use crate::token;
+
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a task may take until it is given up waiting for it.
+const TASK_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the server is asked to wait for the end of a task before it answers.
+const TASK_WAIT: &str = "wait=20s";
+/// Between two looks at a task of a server that does not wait.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Requests that are sent at a time, where many are to be sent.
+pub(crate) const PARALLEL_REQUESTS: usize = 8;
+/// How often a request is sent again that came too early.
+const RETRIES_MAX: u32 = 5;
+/// The longest wait before that.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// An answer of the API is at most this long.
+const RESPONSE_BYTES_MAX: usize = 256 << 20;
+/// Items on a page of a list.
+const PAGE: usize = 100;
+
+/// Sources of the token's project.
+pub(crate) const SOURCES: &str = "/v1/branches/default/sources";
+
+/// The management API of a server, with a token.
+#[derive(Debug)]
+pub(crate) struct ApiClient {
+    http: HttpClient,
+    base: String,
+    /// Where the token is from, for people.
+    token_from: Option<String>,
+}
+
+impl ApiClient {
+    /// As the arguments say.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense or there is no token.
+    pub(crate) fn new(server: &ServerArgs, env: Environment) -> Result<Self, CliError> {
+        let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
+        let ca = env.get("FOREBAY_API_CA").map(PathBuf::from);
+        let ca = server.api_ca.clone().or(ca);
+        let loaded = server.place.load(env, Vec::new())?;
+        let config = &loaded.config;
+        let token = token::for_client(config, server.token_file.as_deref())?;
+        // A data directory that can't be read belongs to somebody else: then the address is the
+        // configured one.
+        let published = Endpoints::find(&config.data_dir).ok().flatten();
+        let base = given
+            .or_else(|| published?.api)
+            .unwrap_or_else(|| config.api.url(config.api.listen));
+        let authorities = match (&ca, &config.api.tls) {
+            (Some(file), _) => authorities(file)?,
+            // A certificate that signs itself is trusted by whoever has the server's configuration;
+            // whoever can't read the file may be right without it.
+            (None, Some(tls)) => authorities(&tls.cert_file).unwrap_or_default(),
+            (None, None) => Vec::new(),
+        };
+        let token_from = match &token.file {
+            Some(file) => format!("the file {}", file.display()),
+            None => loaded.origin("token").to_string(),
+        };
+        let client = Self::with_authorities(&base, token.secret.expose(), authorities)?;
+        Ok(Self {
+            token_from: Some(token_from),
+            ..client
+        })
+    }
+
+    /// At an address.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(crate) fn for_address(base: &str, token: &str) -> Result<Self, CliError> {
+        Self::with_authorities(base, token, Vec::new())
+    }
+
+    fn with_authorities(
+        base: &str,
+        token: &str,
+        authorities: Vec<Certificate>,
+    ) -> Result<Self, CliError> {
+        let valid =
+            Url::parse(base).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        if !valid {
+            return Err(CliError::usage(format_args!(
+                "\"{base}\" is not an address like http://127.0.0.1:8000"
+            )));
+        }
+        let token =
+            secret_header(token).map_err(|e| CliError::usage(format_args!("the token: {e}")))?;
+        let mut headers = HeaderMap::new();
+        headers.insert("x-storageapi-token", token);
+        let http = HttpClient::new(HttpClientConfig {
+            headers,
+            timeout: TIMEOUT,
+            response_max: RESPONSE_BYTES_MAX,
+            authorities,
+        });
+        Ok(Self {
+            http: http.map_err(CliError::new)?,
+            base: base.trim_end_matches('/').to_owned(),
+            token_from: None,
+        })
+    }
+
+    /// What is at a path.
+    ///
+    /// # Errors
+    /// When the server can't be reached or refuses.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, CliError> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// What is at a path, `None` for a 404.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, CliError> {
+        let response = self.send(Method::GET, path, None).await?;
+        if response.status == StatusCode::NOT_FOUND {
+            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            let name = body
+                .get("error")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            return match name {
+                "stream.api.sourceNotFound" | "stream.api.sinkNotFound" => Ok(None),
+                _ => Err(self.rejection(StatusCode::NOT_FOUND, &body)),
+            };
+        }
+        self.json_body(&response).map(Some)
+    }
+
+    /// All items of a list.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn list(
+        &self,
+        path: &str,
+        items: &str,
+        id: &str,
+    ) -> Result<Vec<Value>, CliError> {
+        self.list_some(path, items, id, usize::MAX).await
+    }
+
+    /// The first items of a list.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn list_some(
+        &self,
+        path: &str,
+        items: &str,
+        id: &str,
+        max: usize,
+    ) -> Result<Vec<Value>, CliError> {
+        let mut all: Vec<Value> = Vec::new();
+        let join = if path.contains('?') { '&' } else { '?' };
+        loop {
+            let page_size = PAGE.min(max - all.len());
+            if page_size == 0 {
+                return Ok(all);
+            }
+            let last = all
+                .last()
+                .and_then(|i| i.get(id))
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let page = self
+                .get(&format!("{path}{join}limit={page_size}&afterId={last}"))
+                .await?;
+            let found = page
+                .get(items)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            let is_last = found.len() < page_size;
+            all.extend(found);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Starts a task and waits until it has ended.
+    ///
+    /// # Errors
+    /// When the server can't be reached, refuses, or the task fails.
+    pub(crate) async fn run_task(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(), CliError> {
+        let begun = tokio::time::Instant::now();
+        let join = if path.contains('?') { '&' } else { '?' };
+        let mut asked = begun;
+        let mut task = self
+            .call(method, &format!("{path}{join}{TASK_WAIT}"), body)
+            .await?;
+        loop {
+            let text = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or_default();
+            match text("status") {
+                "success" => {
+                    let warnings = task.get("warnings").and_then(Value::as_array);
+                    let warnings = warnings.into_iter().flatten();
+                    for warning in warnings.filter_map(Value::as_str) {
+                        terminal::note(format_args!("warning: {warning}"));
+                    }
+                    return Ok(());
+                }
+                "error" => return Err(CliError::new(text("error"))),
+                _ if begun.elapsed() > TASK_TIMEOUT => {
+                    return Err(CliError::new(format_args!(
+                        "the server has not finished {} yet",
+                        text("taskId")
+                    )));
+                }
+                _ => {}
+            }
+            let path = format!("/v1/tasks/{}?{TASK_WAIT}", text("taskId"));
+            if asked.elapsed() < POLL_INTERVAL {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+            asked = tokio::time::Instant::now();
+            task = self.get(&path).await?;
+        }
+    }
+
+    /// Sends a request and gives the answer's JSON, null when it has none.
+    ///
+    /// # Errors
+    /// When the server can't be reached or refuses.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, CliError> {
+        self.json_body(&self.send(method, path, body).await?)
+    }
+
+    /// Sends a request; one that came too early again, a few times, when the server says.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<HttpResponse, CliError> {
+        for _ in 0..RETRIES_MAX {
+            let response = self.send_once(method.clone(), path, body).await?;
+            if response.status != StatusCode::TOO_MANY_REQUESTS {
+                return Ok(response);
+            }
+            let wait = response.headers.get(reqwest::header::RETRY_AFTER);
+            let wait = wait.and_then(|v| v.to_str().ok()?.parse().ok());
+            let wait = Duration::from_secs(wait.unwrap_or(1)).min(RETRY_WAIT_MAX);
+            tokio::time::sleep(wait).await;
+        }
+        self.send_once(method, path, body).await
+    }
+
+    fn json_body(&self, response: &HttpResponse) -> Result<Value, CliError> {
+        if response.is_cut {
+            return Err(CliError::new(format_args!(
+                "the answer is longer than {RESPONSE_BYTES_MAX} bytes"
+            )));
+        }
+        let value: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        if response.status.is_success() {
+            Ok(value)
+        } else {
+            Err(self.rejection(response.status, &value))
+        }
+    }
+
+    /// What a refusal says, in the words of the server.
+    fn rejection(&self, status: StatusCode, body: &Value) -> CliError {
+        let text = |name: &str| body.get(name).and_then(Value::as_str);
+        let base = &self.base;
+        if text("error").is_some_and(|name| name.starts_with("stream.in.")) {
+            return CliError::new(format_args!(
+                "{base} is the port that records are sent to, not the management API"
+            ))
+            .hint("--api names the address of the management API, like http://127.0.0.1:8000");
+        }
+        let failure = match text("message") {
+            Some(message) => CliError::new(message),
+            None => CliError::new(format_args!("{base} answered {status}"))
+                .hint("is it the management API of Forebay? --api names another address"),
+        };
+        match (status.as_u16(), &self.token_from) {
+            (401, Some(from)) => failure.hint(format_args!(
+                "the token is from {from}: is it that of the server at {base}? --data-dir or --token-file name another one"
+            )),
+            (403, Some(from)) => failure.hint(format_args!(
+                "the token is from {from}; --token-file names another one"
+            )),
+            _ => failure,
+        }
+    }
+
+    async fn send_once(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<HttpResponse, CliError> {
+        let url = format!("{}{path}", self.base);
+        let url = Url::parse(&url)
+            .map_err(|e| CliError::usage(format_args!("\"{url}\" is not an address: {e}")))?;
+        let mut request = HttpRequest {
+            method,
+            ..HttpRequest::get(url)
+        };
+        if let Some(body) = body {
+            let json = HeaderValue::from_static("application/json");
+            request.headers.insert(CONTENT_TYPE, json);
+            request.body = Some(body.to_string().into());
+        }
+        self.http
+            .send(request, SystemClock.now())
+            .await
+            .map_err(|e| {
+                if e.is_redirect() {
+                    return CliError::new(format_args!("Forebay at {} answered {e}", self.base))
+                        .hint("--api names the address that takes the changes");
+                }
+                CliError::new(format_args!("can't reach Forebay at {}: {e}", self.base))
+                    .hint(unreachable(&self.base, &e.to_string()))
+            })
+    }
+}
+
+/// Certificates of a file.
+fn authorities(file: &Path) -> Result<Vec<Certificate>, CliError> {
+    let named = |e: &dyn std::fmt::Display| {
+        let file = file.display();
+        CliError::usage(format_args!("can't read the certificates of {file}: {e}"))
+            .hint("--api-ca names a PEM file with the certificates that the server's is signed by")
+    };
+    let text = std::fs::read(file).map_err(|e| named(&e))?;
+    let found = Certificate::from_pem_bundle(&text).map_err(|e| named(&e))?;
+    if found.is_empty() {
+        return Err(named(&"there is none in it"));
+    }
+    Ok(found)
+}
+
+/// What may help against a server that can't be reached.
+fn unreachable(base: &str, cause: &str) -> &'static str {
+    if base.starts_with("https:") && cause.to_lowercase().contains("certificate") {
+        "--api-ca names a file with the certificates that the server's is signed by"
+    } else {
+        "is it running? `forebay serve` starts it; --api names another address"
+    }
+}
+
+/// Runs a future to its end on a runtime of its own.
+///
+/// # Errors
+/// Those of the future.
+pub(crate) fn block_on<T>(
+    future: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(future),
+        Err(e) => Err(CliError::new(format_args!("can't start: {e}"))),
+    }
+}

@@ -1,0 +1,86 @@
+//! What is wrong with the configuration: which key, which value, where, what is allowed.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::catalog::ConfigKey;
+use super::layers::ValueOrigin;
+use super::secret::MASK;
+
+/// Shorter texts are words of the messages themselves.
+const MASKED_MIN: usize = 5;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigViolation {
+    text: String,
+    origin: Option<String>,
+    hint: Option<String>,
+}
+
+impl ConfigViolation {
+    /// With no place yet.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            origin: None,
+            hint: None,
+        }
+    }
+
+    /// A value that its key can't have.
+    pub(crate) fn value(key: &ConfigKey, value: &Value, allowed: Option<&str>) -> Self {
+        let allowed = allowed
+            .map(|a| format!(", allowed is {a}"))
+            .unwrap_or_default();
+        Self::new(format!("{} is {}{allowed}", key.path, shown(key, value)))
+    }
+
+    /// Set there.
+    pub(crate) fn with_origin(mut self, origin: &ValueOrigin) -> Self {
+        self.origin = Some(origin.to_string());
+        self
+    }
+
+    /// With the name that was probably meant.
+    pub(crate) fn did_you_mean(mut self, name: Option<String>) -> Self {
+        self.hint = name.map(|name| format!("did you mean {name}?"));
+        self
+    }
+}
+
+impl ConfigViolation {
+    /// Without the texts that are secret. Messages do not quote values of keys that can hold a
+    /// secret; this is for a secret in a wrong place.
+    pub(crate) fn mask(&mut self, secrets: &[String]) {
+        for secret in secrets.iter().filter(|s| s.len() >= MASKED_MIN) {
+            if self.text.contains(secret) {
+                self.text = self.text.replace(secret, MASK);
+            }
+        }
+    }
+}
+
+impl fmt::Display for ConfigViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if let Some(origin) = &self.origin {
+            write!(f, " ({origin})")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A value in a message, if its key can't hold a secret.
+pub(crate) fn shown(key: &ConfigKey, value: &Value) -> String {
+    match value {
+        _ if key.holds_secrets => MASK.to_owned(),
+        Value::Null => "empty".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,263 @@
+//! Looks after the disk: says when the volume is full and when it is not any more, notices when log
+//! or metadata store have failed, keeps the reserve, and makes the store's checkpoints and copies.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_log::{Log, VolumeStats};
+use forebay_meta::embedded::copies;
+use forebay_meta::{EmbeddedStore, Store};
+use forebay_model::Clock;
+use metrics::{Unit, describe_counter, describe_gauge};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, OnLatch};
+use crate::data_dir::free_bytes;
+use crate::reserve::DiskReserve;
+
+/// How often it looks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A volume that can't take so much is full.
+const NEEDED_SPACE_MIN: u64 = 64 << 10;
+/// What was refused counts only up to here: one large batch does not make a volume full.
+const NEEDED_SPACE_MAX: u64 = 1 << 20;
+/// The first copy of a young store comes sooner than the others.
+const FIRST_COPY_DELAY: Duration = Duration::from_secs(60);
+
+/// Why a volume takes no records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VolumeFull {
+    /// Bytes that it can take.
+    pub(crate) available: u64,
+    /// Bytes that it should be able to take.
+    pub(crate) needed: u64,
+}
+
+impl std::fmt::Display for VolumeFull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the volume is full: it can take {} bytes, and {} are needed (log.minFreeBytes of the file system are left for others, log.maxBytes is the limit)",
+            self.available, self.needed
+        )
+    }
+}
+
+/// Whether the volume is full.
+pub(crate) fn check_full(stats: &VolumeStats) -> Option<VolumeFull> {
+    let needed = stats
+        .rejected
+        .needed
+        .clamp(NEEDED_SPACE_MIN, NEEDED_SPACE_MAX);
+    let available = stats.available_bytes;
+    (available < needed).then_some(VolumeFull { available, needed })
+}
+
+/// What is looked after.
+pub(crate) struct DiskHousekeeping {
+    log: Log,
+    store: Arc<EmbeddedStore>,
+    clock: Arc<dyn Clock>,
+    dir: PathBuf,
+    folder: PathBuf,
+    reserve: DiskReserve,
+    config: Config,
+    full_since: Option<Instant>,
+    latched: bool,
+}
+
+impl DiskHousekeeping {
+    pub(crate) fn new(
+        config: &Config,
+        log: Log,
+        store: Arc<EmbeddedStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let dir = config.data_dir.clone();
+        Self {
+            log,
+            store,
+            clock,
+            folder: config.metadata.copies_folder(&dir),
+            reserve: reserve(config),
+            dir,
+            config: config.clone(),
+            full_since: None,
+            latched: false,
+        }
+    }
+
+    /// Looks until it is told to stop; then makes the last copy.
+    ///
+    /// # Errors
+    /// When the disk has failed and the process is to end then.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
+        let metadata = &self.config.metadata;
+        let mut check = ticks(CHECK_INTERVAL, Duration::ZERO);
+        let mut checkpoint = ticks(
+            metadata.checkpoint_interval.0,
+            metadata.checkpoint_interval.0,
+        );
+        let every = metadata.copy_interval.0;
+        let mut copy = ticks(every, every.min(FIRST_COPY_DELAY));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = check.tick() => self.check_disk().await?,
+                _ = checkpoint.tick() => self.checkpoint().await,
+                _ = copy.tick() => self.copy_metadata().await,
+            }
+        }
+        self.copy_metadata().await;
+        Ok(())
+    }
+
+    async fn check_disk(&mut self) -> Result<(), String> {
+        let (log, reserve) = (self.log.clone(), self.reserve.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            reserve.maintain();
+            log.volume_stats()
+        });
+        let Ok(stats) = looked.await else {
+            return Ok(());
+        };
+        self.report_full(&stats);
+        let failure = match (self.log.health(), self.store.health()) {
+            (Err(latched), _) => latched.to_string(),
+            (_, Err(error)) => error.to_string(),
+            _ => return Ok(()),
+        };
+        if !self.latched {
+            self.latched = true;
+            tracing::error!(cause = %failure, "the disk has failed: this process is not ready until it is restarted");
+        }
+        match self.config.health.on_latch {
+            OnLatch::Stay => Ok(()),
+            OnLatch::Exit => Err(failure),
+        }
+    }
+
+    /// One line when it begins, one when it ends.
+    fn report_full(&mut self, stats: &VolumeStats) {
+        let volume = format!("{:016x}", stats.volume);
+        match (check_full(stats), self.full_since) {
+            (Some(full), None) => {
+                self.full_since = Some(Instant::now());
+                let free = free_bytes(&self.dir);
+                let min_free = self.config.log.min_free();
+                tracing::warn!(%volume, available = full.available, needed = full.needed, free, min_free, refused = stats.rejected.count, "the volume is full: records are refused with 507 until there is room");
+            }
+            (None, Some(since)) => {
+                self.full_since = None;
+                let seconds = since.elapsed().as_secs_f64();
+                tracing::info!(%volume, seconds, available = stats.available_bytes, refused = stats.rejected.count, "the volume has room again: records are taken");
+            }
+            _ => {}
+        }
+    }
+
+    async fn checkpoint(&self) {
+        if let Err(error) = self.store.checkpoint().await {
+            tracing::warn!(%error, "the metadata's write-ahead log could not be brought into its database");
+        }
+    }
+
+    /// Makes a verified copy, unless nothing has changed or the disk is short of room.
+    async fn copy_metadata(&self) {
+        let keep = self.config.metadata.copies as usize;
+        if keep == 0 || self.store.health().is_err() {
+            return;
+        }
+        let (dir, folder) = (self.dir.clone(), self.folder.clone());
+        let (now, min_free) = (self.clock.now().as_millis(), self.config.log.min_free());
+        let made = tokio::task::spawn_blocking(move || {
+            let database = dir.join(forebay_meta::embedded::DATABASE_FILE);
+            let size = database.metadata().map_or(0, |m| m.len());
+            let target_dir = if folder.exists() { &folder } else { &dir };
+            let free = free_bytes(target_dir).unwrap_or(u64::MAX);
+            if free < size.saturating_mul(2).saturating_add(min_free) {
+                return Err(format!(
+                    "{free} bytes are free, of which {min_free} are left for others"
+                ));
+            }
+            copies::create(&dir, &folder, keep, now).map_err(|e| e.to_string())
+        });
+        match made.await {
+            Ok(Ok(Some(copy))) => {
+                tracing::debug!(file = %copy.path.display(), revision = copy.revision.0, "a copy of the metadata was made");
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(cause)) => tracing::warn!(cause, "no copy of the metadata was made"),
+            Err(error) => tracing::error!(%error, "no copy of the metadata was made"),
+        }
+    }
+}
+
+fn ticks(every: Duration, first: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(Instant::now() + first, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// The reserve of a configuration.
+pub(crate) fn reserve(config: &Config) -> DiskReserve {
+    let size = config.metadata.reserve_size.0;
+    DiskReserve::new(&config.data_dir, size, config.log.min_free())
+}
+
+/// What the metrics show of the disk.
+#[derive(Clone, Debug)]
+pub(crate) struct DiskMetrics {
+    pub(crate) log: Log,
+    pub(crate) store: Arc<EmbeddedStore>,
+}
+
+const STORE_LATCHED: &str = "forebay_store_latched";
+const VOLUME_LATCHED: &str = "forebay_volume_latched";
+const VOLUME_FULL: &str = "forebay_volume_full";
+const VOLUME_FREE: &str = "forebay_volume_free_bytes";
+const VOLUME_REFUSED: &str = "forebay_volume_refused_total";
+
+impl DiskMetrics {
+    pub(crate) fn describe() {
+        describe_gauge!(
+            STORE_LATCHED,
+            "1 after a failed write or sync of the metadata store: nothing moves on until a restart."
+        );
+        describe_gauge!(
+            VOLUME_LATCHED,
+            "1 after a failed write or sync of the volume: nothing is taken until a restart."
+        );
+        describe_gauge!(
+            VOLUME_FULL,
+            "1 while the volume has no room and records are refused with 507."
+        );
+        describe_gauge!(
+            VOLUME_FREE,
+            Unit::Bytes,
+            "Free space of the volume's file system, what is left for others included."
+        );
+        describe_counter!(
+            VOLUME_REFUSED,
+            "Blocks that were refused because the volume is full."
+        );
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "metrics are floating point")]
+    pub(crate) fn measure(&self, stats: &VolumeStats) {
+        let volume = format!("{:016x}", stats.volume);
+        let flag = |set: bool| f64::from(u8::from(set));
+        metrics::gauge!(STORE_LATCHED).set(flag(self.store.health().is_err()));
+        metrics::gauge!(VOLUME_LATCHED, "volume" => volume.clone())
+            .set(flag(stats.latched.is_some()));
+        metrics::gauge!(VOLUME_FULL, "volume" => volume.clone())
+            .set(flag(check_full(stats).is_some()));
+        if let Some(free) = free_bytes(self.store.dir()) {
+            metrics::gauge!(VOLUME_FREE, "volume" => volume.clone()).set(free as f64);
+        }
+        metrics::counter!(VOLUME_REFUSED, "volume" => volume).absolute(stats.rejected.count);
+    }
+}

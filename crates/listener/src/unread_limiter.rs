@@ -1,0 +1,218 @@
+//! Responses that clients have not read.
+//!
+//! A client of HTTP/2 decides how much of a response it takes and when; until then the response is
+//! in memory. So each one is charged, by its length, to what the listener may hold of them all, and
+//! the charge goes with the bytes: it is given back when the last of them has been written to the
+//! socket or its connection has ended. A response for which there is no room is replaced by a small
+//! one, and connections whose client has left a response unread for a while are closed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::ResponseBodyError;
+use crate::activity::{ConnectionActivity, UnreadResponse};
+
+/// Responses up to this size are not charged: what HTTP/2 keeps of a stream is as much.
+const SMALL: u64 = 1 << 10;
+/// While there is no room, a client that has not read a response for so long loses its connection.
+pub(crate) const PRESSURE_AGE: Duration = Duration::from_secs(1);
+
+/// What all connections of a listener may hold.
+#[derive(Debug)]
+pub(crate) struct UnreadLimiter {
+    semaphore: Arc<Semaphore>,
+    max: usize,
+    pressure: Notify,
+}
+
+/// There is no room for a response.
+#[derive(Debug)]
+pub(crate) struct UnreadLimitExceeded;
+
+impl UnreadLimiter {
+    pub(crate) fn new(max: u64) -> Self {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        // More than a semaphore has is no limit for anybody.
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Self {
+            semaphore: Arc::new(Semaphore::new(max)),
+            max,
+            pressure: Notify::new(),
+        }
+    }
+
+    /// Charges a response to the listener, as one of a connection.
+    pub(crate) fn limit_body<B>(
+        &self,
+        activity: &Arc<ConnectionActivity>,
+        body: B,
+    ) -> Result<LimitedBody<B>, UnreadLimitExceeded>
+    where
+        B: Body<Data = Bytes, Error: Into<ResponseBodyError>> + Unpin,
+    {
+        let (lower, exact) = (body.size_hint().lower(), body.size_hint().exact());
+        let length = exact.unwrap_or(lower);
+        if length <= SMALL {
+            return Ok(LimitedBody::unlimited(body));
+        }
+        let Some(permit) = self.try_acquire(length) else {
+            self.pressure.notify_waiters();
+            return Err(UnreadLimitExceeded);
+        };
+        let unread_permit = UnreadPermit {
+            permit,
+            _unread: activity.track_response(),
+        };
+        Ok(LimitedBody {
+            body,
+            permit: Some(unread_permit),
+        })
+    }
+
+    fn try_acquire(&self, length: u64) -> Option<OwnedSemaphorePermit> {
+        // One that is larger than all that may be held goes alone.
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.max);
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        Arc::clone(&self.semaphore)
+            .try_acquire_many_owned(length)
+            .ok()
+    }
+
+    /// Waits until a response finds no room.
+    pub(crate) async fn pressed(&self) {
+        self.pressure.notified().await;
+    }
+}
+
+/// The share of one response.
+#[derive(Debug)]
+struct UnreadPermit {
+    permit: OwnedSemaphorePermit,
+    _unread: Arc<UnreadResponse>,
+}
+
+impl UnreadPermit {
+    /// The share of some of its bytes.
+    fn split(&mut self, length: usize) -> Option<Self> {
+        Some(Self {
+            permit: self.permit.split(length)?,
+            _unread: Arc::clone(&self._unread),
+        })
+    }
+}
+
+/// Bytes that give their share back when nobody has them any longer.
+struct LimitedBytes {
+    bytes: Bytes,
+    _permit: UnreadPermit,
+}
+
+impl AsRef<[u8]> for LimitedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A body whose bytes are charged until they are written.
+#[derive(Debug)]
+pub(crate) struct LimitedBody<B> {
+    body: B,
+    permit: Option<UnreadPermit>,
+}
+
+impl<B> LimitedBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<ResponseBodyError>> + Unpin,
+{
+    /// One that is not charged.
+    pub(crate) fn unlimited(body: B) -> Self {
+        Self { body, permit: None }
+    }
+
+    /// The bytes of a part take their share of the charge with them.
+    fn attach_permit(&mut self, bytes: Bytes) -> Bytes {
+        let is_last = self.body.is_end_stream();
+        let permit = match &mut self.permit {
+            None => return bytes,
+            Some(_) if is_last => self.permit.take(),
+            Some(permit) => permit.split(bytes.len()),
+        };
+        match permit {
+            Some(_permit) => Bytes::from_owner(LimitedBytes { bytes, _permit }),
+            None => bytes,
+        }
+    }
+}
+
+impl<B> Body for LimitedBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<ResponseBodyError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = ResponseBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        polled.map(|frame| {
+            let frame = frame?.map_err(Into::into);
+            Some(frame.map(|f| f.map_data(|bytes| self.attach_permit(bytes))))
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    fn body(length: usize) -> Full<Bytes> {
+        Full::new(vec![b'x'; length].into())
+    }
+
+    #[tokio::test]
+    async fn bytes_are_charged_until_the_last_of_them_is_gone() {
+        let limiter = UnreadLimiter::new(10_000);
+        let activity = ConnectionActivity::new();
+        let mut first = limiter.limit_body(&activity, body(6_000)).unwrap();
+        assert!(limiter.limit_body(&activity, body(4_001)).is_err());
+        let bytes = first.frame().await.unwrap().unwrap().into_data().unwrap();
+        drop(first);
+        // As the library does when the client's window is small.
+        let rest = bytes.slice(5_999..);
+        drop(bytes);
+        assert!(limiter.limit_body(&activity, body(4_001)).is_err());
+        assert!(activity.oldest_response().is_some());
+        drop(rest);
+        assert!(activity.oldest_response().is_none());
+        assert!(limiter.limit_body(&activity, body(10_000)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_small_is_free_and_what_is_larger_than_all_goes_alone() {
+        let limiter = UnreadLimiter::new(10_000);
+        let activity = ConnectionActivity::new();
+        let alone = limiter.limit_body(&activity, body(20_000)).unwrap();
+        assert!(limiter.limit_body(&activity, body(1_025)).is_err());
+        assert!(limiter.limit_body(&activity, body(1_024)).is_ok());
+        drop(alone);
+        assert!(limiter.limit_body(&activity, body(1_025)).is_ok());
+    }
+}

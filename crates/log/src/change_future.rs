@@ -1,0 +1,106 @@
+//! Waiting for the log: for room in its queue, or for the next commit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use crate::queue::{WriterState, lock};
+use crate::shared::SharedVolume;
+
+enum WaitCondition {
+    QueueSpace,
+    Commit(u64),
+}
+
+/// Waits for a change of the log; see [`Log::change_future`](crate::Log::change_future) and
+/// [`Log::queue_space`](crate::Log::queue_space).
+pub struct ChangeFuture {
+    shared: Arc<SharedVolume>,
+    condition: WaitCondition,
+    registered: bool,
+}
+
+impl ChangeFuture {
+    /// Ready when the queue was emptied once.
+    pub(crate) fn queue_space(shared: Arc<SharedVolume>) -> Self {
+        Self {
+            shared,
+            condition: WaitCondition::QueueSpace,
+            registered: false,
+        }
+    }
+
+    /// Ready after the next commit.
+    pub(crate) fn commit(shared: Arc<SharedVolume>) -> Self {
+        let seen = shared.commits.load(Ordering::Acquire);
+        Self {
+            shared,
+            condition: WaitCondition::Commit(seen),
+            registered: false,
+        }
+    }
+
+    /// Blocks the thread; at most so long. `false` when nothing changed.
+    pub fn wait_timeout(mut self, limit: std::time::Duration) -> bool {
+        let parker = Arc::new(ThreadParker::default());
+        let waker = parker.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        if Pin::new(&mut self).poll(&mut cx).is_ready() {
+            return true;
+        }
+        let woken = lock(&parker.lock);
+        let asleep = |(): &mut ()| !parker.woken.load(Ordering::Acquire);
+        let waited = parker.wake.wait_timeout_while(woken, limit, asleep);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+#[derive(Default)]
+struct ThreadParker {
+    woken: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl std::task::Wake for ThreadParker {
+    fn wake(self: Arc<Self>) {
+        let _held = lock(&self.lock);
+        self.woken.store(true, Ordering::Release);
+        self.wake.notify_all();
+    }
+}
+
+impl Future for ChangeFuture {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = self.shared.clone();
+        match self.condition {
+            WaitCondition::QueueSpace if shared.config.manual => {
+                shared.step();
+                return Poll::Ready(());
+            }
+            WaitCondition::QueueSpace => {
+                let mut queue = lock(&shared.queue);
+                let pending = queue.bytes + queue.writing;
+                let idle = pending == 0 || queue.writer_state != WriterState::Running;
+                if self.registered || idle {
+                    return Poll::Ready(());
+                }
+                queue.space_wakers.push(cx.waker().clone());
+                self.registered = true;
+            }
+            WaitCondition::Commit(seen) => {
+                let mut watchers = lock(&shared.watchers);
+                let over = lock(&shared.queue).writer_state != WriterState::Running;
+                if shared.commits.load(Ordering::Acquire) != seen || over {
+                    return Poll::Ready(());
+                }
+                watchers.push(cx.waker().clone());
+            }
+        }
+        Poll::Pending
+    }
+}

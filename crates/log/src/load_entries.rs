@@ -1,0 +1,116 @@
+//! Loading the entries of runs that a change cuts in two, before the change is made: the table is
+//! changed under a lock, and no file is read under it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::catalog::{ControlBlock, SequenceRange};
+use crate::env::EnvFile;
+use crate::locate::locate;
+use crate::queue::{WriteOp, lock};
+use crate::shared::SharedVolume;
+use crate::table::{BlockRange, VolumeTable};
+
+/// A run whose entries are wanted.
+struct LoadRequest {
+    stream: u64,
+    block_range: BlockRange,
+    file: Arc<dyn EnvFile>,
+    index_at: u64,
+}
+
+impl SharedVolume {
+    /// Loads what the operations cut. The streams that have to be folded again afterwards.
+    ///
+    /// A run that can't be read stays as it is: then it is counted as a whole until all of it is
+    /// trimmed, and readers begin at the trim nevertheless. Blocks that turn out to be missing are
+    /// noted as lost.
+    pub(crate) fn load_cut_entries(&self, ops: &[WriteOp]) -> BTreeSet<u64> {
+        let mut streams = BTreeSet::new();
+        let all = load_requests(&self.committed.read(), ops);
+        for request in all {
+            let located = locate(
+                &*request.file,
+                request.index_at,
+                request.stream,
+                &request.block_range,
+            );
+            let Ok(located) = located else { continue };
+            let entries = located.into_entries(&request.block_range);
+            let mut at = request.block_range.first_seq;
+            let mut missing = Vec::new();
+            for entry in &entries {
+                missing.push(at..entry.first_seq);
+                at = entry.end_seq();
+            }
+            missing.push(at..request.block_range.end_seq);
+            for missing_range in missing.into_iter().filter(|hole| !hole.is_empty()) {
+                let range = SequenceRange {
+                    first: missing_range.start,
+                    end: missing_range.end,
+                };
+                let stream = request.stream;
+                lock(&self.queue).push(WriteOp::Control(ControlBlock::Lost { stream, range }));
+            }
+            let mut table = self.committed.write();
+            table.load_entries(request.stream, &request.block_range, entries);
+            streams.insert(request.stream);
+        }
+        streams
+    }
+}
+
+/// The runs that the operations cut and whose entries are not in memory.
+fn load_requests(table: &VolumeTable, ops: &[WriteOp]) -> Vec<LoadRequest> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for (id, range) in ops.iter().flat_map(cuts) {
+        let Some(stream) = table.streams.get(&id) else {
+            continue;
+        };
+        for seq in [range.first, range.end.saturating_sub(1)] {
+            let Some(block_range) = stream.block_range_at(seq) else {
+                continue;
+            };
+            let Some(segment) = table.segments.get(&u64::from(block_range.segment)) else {
+                continue;
+            };
+            if block_range.is_evicted()
+                && !block_range.within(&range)
+                && seen.insert((id, block_range.first_seq))
+            {
+                found.push(LoadRequest {
+                    stream: id,
+                    block_range: block_range.clone(),
+                    file: segment.file.clone(),
+                    index_at: segment.end,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// The records that an operation takes away, or elsewhere.
+fn cuts(op: &WriteOp) -> Option<(u64, SequenceRange)> {
+    match op {
+        WriteOp::Control(ControlBlock::Trim { stream, up_to, .. }) => Some((
+            *stream,
+            SequenceRange {
+                first: 0,
+                end: *up_to,
+            },
+        )),
+        WriteOp::Control(ControlBlock::Lost { stream, range }) => Some((*stream, *range)),
+        WriteOp::Relocated {
+            first_seq, block, ..
+        } => Some((
+            block.stream.0,
+            SequenceRange {
+                first: *first_seq,
+                end: first_seq.saturating_add(u64::from(block.records)),
+            },
+        )),
+        WriteOp::Data { .. } | WriteOp::Control(_) => None,
+    }
+}

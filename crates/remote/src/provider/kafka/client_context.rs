@@ -1,0 +1,204 @@
+//! What the client says while it works: errors, tokens it needs, what became of messages.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use forebay_buffer::SendError;
+use forebay_model::words::short;
+use rdkafka::ClientContext;
+use rdkafka::client::{Client, OAuthToken};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::ProducerContext;
+
+use super::producer::ReportSlot;
+use super::send_error;
+
+/// How long a broker may take to answer before a connection counts as open without its answer: it
+/// is away, not unwilling.
+const HANDSHAKE_POLLS: u32 = 60;
+/// How long a broker may take to say what it knows of a topic.
+const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
+/// A part of it.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hears what the client has to say.
+#[derive(Default)]
+pub(super) struct KafkaClientContext {
+    token_file: Option<PathBuf>,
+    trouble: Mutex<Option<String>>,
+    /// The broker does not want us, or we do not trust it: waiting does not help.
+    rejection: Mutex<Option<String>>,
+    /// A message failed that may be taken later: those behind it must not be taken before it.
+    broken: AtomicBool,
+}
+
+impl KafkaClientContext {
+    pub(super) fn new(token_file: Option<PathBuf>) -> Self {
+        Self {
+            token_file,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    /// The reason for which messages of a topic get nowhere: the broker's own word on the topic, where it has one.
+    pub(super) fn topic_trouble(&self, client: &Client<Self>, topic: &str) -> Option<String> {
+        // A broker that can't be reached has nothing to say of topics.
+        let trouble = self.trouble();
+        let is_open = |text: &String| !text.to_ascii_lowercase().contains("timed out");
+        if let Some(trouble) = trouble.filter(is_open) {
+            return Some(trouble);
+        }
+        let metadata = client.fetch_metadata(Some(topic), METADATA_TIMEOUT);
+        let own = metadata.ok().and_then(|metadata| {
+            let topics = metadata.topics().iter();
+            let topic = topics
+                .filter(|t| t.name() == topic)
+                .find_map(|t| t.error())?;
+            Some(Code::from(topic))
+        });
+        match own {
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                Some(format!("unknown topic {topic}"))
+            }
+            // It is being made.
+            Some(Code::LeaderNotAvailable) | None => self.trouble(),
+            Some(code) => Some(format!("topic {topic}: {code}")),
+        }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    pub(super) fn mark_broken(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// Waits until a broker has taken us, or says why not. One that does not answer is no error:
+    /// the client goes on trying.
+    pub(super) fn handshake(client: &Client<Self>, poll: impl Fn()) -> Result<(), SendError> {
+        for _ in 0..HANDSHAKE_POLLS {
+            poll();
+            if let Some(rejection) = lock(&client.context().rejection).take() {
+                return Err(SendError::retry(rejection));
+            }
+            if client.fetch_cluster_id(POLL_TIMEOUT).is_some() {
+                return Ok(());
+            }
+            if client.context().trouble().is_some() && lock(&client.context().rejection).is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ClientContext for KafkaClientContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let text = short(&explained(format!("{error}: {reason}")));
+        tracing::debug!(error = %text, "kafka client");
+        if matches!(code, Some(Code::Authentication | Code::SSL)) {
+            *lock(&self.rejection) = Some(text.clone());
+        }
+        // That all are down says less than why the last of them is, and that was told before.
+        if code != Some(Code::AllBrokersDown) {
+            *lock(&self.trouble) = Some(text);
+        }
+    }
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "kafka client");
+        // A connection that ends without an error that the client could name is only logged.
+        if facility == "FAIL" {
+            *lock(&self.trouble) = Some(short(&explained(message.to_owned())));
+        }
+    }
+
+    fn generate_oauth_token(
+        &self,
+        _config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        let file = self.token_file.as_deref().ok_or("no file with a token")?;
+        read_token(file).map_err(Into::into)
+    }
+}
+
+impl ConsumerContext for KafkaClientContext {}
+
+impl ProducerContext for KafkaClientContext {
+    type DeliveryOpaque = Box<ReportSlot>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<ReportSlot>) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err((
+                KafkaError::MessageProduction(Code::UnknownTopic | Code::UnknownTopicOrPartition),
+                message,
+            )) => Err(SendError::retry(format!(
+                "unknown topic {}",
+                message.topic()
+            ))),
+            // We gave it up, because it got nowhere: why is worth more.
+            Err((KafkaError::MessageProduction(Code::PurgeQueue | Code::PurgeInflight), _)) => {
+                let given_up = "given up before the broker has confirmed".to_owned();
+                Err(SendError::retry(self.trouble().unwrap_or(given_up)))
+            }
+            Err((error, _)) => Err(send_error(error)),
+        };
+        if result.as_ref().is_err_and(|e| !e.is_rejected()) {
+            self.mark_broken();
+        }
+        slot.reports.set(slot.index, result);
+    }
+}
+
+/// Says what the client leaves out, and first: what comes behind may be cut.
+fn explained(text: String) -> String {
+    let hint = if text.contains("certificate verify failed") {
+        "the certificate has expired, or does not name this host, or is signed by an authority that is not among those we trust"
+    } else if text.contains("Disconnected") && text.contains("APIVERSION_QUERY") {
+        "this port may want TLS"
+    } else if text.contains("Disconnected") && text.contains("SSL_HANDSHAKE") {
+        "this port may not speak TLS"
+    } else {
+        return text;
+    };
+    format!("{hint}: {text}")
+}
+
+/// The text of an error shows the file, never the token.
+fn read_token(file: &Path) -> Result<OAuthToken, String> {
+    let failed = |problem: String| format!("{}: {problem}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
+    let token = text.trim();
+    let claims = token.split('.').nth(1).and_then(|part| {
+        let json = URL_SAFE_NO_PAD.decode(part).ok()?;
+        let claims: serde_json::Value = serde_json::from_slice(&json).ok()?;
+        let seconds = claims.get("exp")?.as_i64()?;
+        Some((claims.get("sub")?.as_str()?.to_owned(), seconds))
+    });
+    let (subject, seconds) =
+        claims.ok_or_else(|| failed("no JWT with `sub` and `exp`".to_owned()))?;
+    Ok(OAuthToken {
+        token: token.to_owned(),
+        principal_name: subject,
+        lifetime_ms: seconds.saturating_mul(1_000),
+    })
+}

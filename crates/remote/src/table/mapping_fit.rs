@@ -1,0 +1,304 @@
+//! Whether a table that is there fits a mapping, and which columns it lacks.
+
+use forebay_model::{Mapping, TableId};
+
+use crate::table::{InspectionFinding, RowBatch, TableError};
+
+/// A column of a table that is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ExistingColumn {
+    pub(crate) name: String,
+    /// Its declared type, for people.
+    pub(crate) type_name: String,
+    /// It keeps any text as it is.
+    pub(crate) holds_text: bool,
+    /// A row that says nothing about it is refused.
+    pub(crate) is_required: bool,
+    /// It is computed and can't be written.
+    pub(crate) is_generated: bool,
+    /// Part of the primary key.
+    pub(crate) in_key: bool,
+}
+
+/// How a mapping goes into a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MappingFit {
+    /// For each column of the mapping, its name in the table: the case may differ.
+    pub(crate) names: Vec<String>,
+    /// Columns that the table lacks, as indexes into the mapping.
+    pub(crate) missing: Vec<usize>,
+}
+
+/// Fits a mapping to the columns of a table.
+pub(crate) fn fit(
+    table: &TableId,
+    mapping: &Mapping,
+    columns: &[ExistingColumn],
+) -> Result<MappingFit, TableError> {
+    let (fit, findings) = try_fit(table, mapping, columns);
+    first(findings).map_or(Ok(fit), Err)
+}
+
+/// The first finding as an error.
+pub(crate) fn first(findings: Vec<InspectionFinding>) -> Option<TableError> {
+    let first = findings.into_iter().next();
+    first.map(|f| TableError::Terminal(f.message))
+}
+
+/// The same, with everything that does not fit.
+pub(crate) fn try_fit(
+    table: &TableId,
+    mapping: &Mapping,
+    columns: &[ExistingColumn],
+) -> (MappingFit, Vec<InspectionFinding>) {
+    let mut findings: Vec<InspectionFinding> =
+        check_key(table, mapping, columns).into_iter().collect();
+    let mut fit = MappingFit {
+        names: Vec::new(),
+        missing: Vec::new(),
+    };
+    for (i, wanted) in mapping.columns.iter().enumerate() {
+        let Some(column) = find(columns, &wanted.name) else {
+            fit.missing.push(i);
+            fit.names.push(wanted.name.clone());
+            continue;
+        };
+        fit.names.push(column.name.clone());
+        let name = &column.name;
+        if column.is_generated {
+            let message =
+                format!("table \"{table}\": column \"{name}\" is generated and can't be written");
+            findings.push(InspectionFinding::for_column(i, message));
+        } else if !column.holds_text {
+            let message = format!(
+                "table \"{table}\": column \"{name}\" has type {}, Forebay writes text",
+                column.type_name
+            );
+            findings.push(InspectionFinding::for_column(i, message));
+        }
+    }
+    let lacking = columns.iter().filter(|c| c.is_required);
+    for column in lacking.filter(|c| !fit.names.contains(&c.name)) {
+        let message = format!(
+            "table \"{table}\": column \"{}\" must have a value (NOT NULL without default) and the mapping has no such column",
+            column.name
+        );
+        findings.push(InspectionFinding::for_table(message));
+    }
+    (fit, findings)
+}
+
+/// Names of a mapping's key columns as they are in the table.
+pub(crate) fn key_names<'a>(mapping: &Mapping, fit: &'a MappingFit) -> Vec<&'a str> {
+    let columns = mapping.columns.iter().zip(&fit.names);
+    columns
+        .filter(|(column, _)| column.primary_key)
+        .map(|(_, name)| name.as_str())
+        .collect()
+}
+
+/// An identifier, quoted: the same in both dialects.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Identifiers, quoted, with commas.
+pub(crate) fn quoted<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    let names: Vec<String> = names.into_iter().map(|n| quote(n.as_ref())).collect();
+    names.join(", ")
+}
+
+/// `ON CONFLICT` for an upsert: the new row's cells replace the old one's.
+pub(crate) fn on_conflict(mapping: &Mapping, fit: &MappingFit) -> String {
+    let keys = key_names(mapping, fit);
+    let updates: Vec<String> = fit
+        .names
+        .iter()
+        .filter(|name| !keys.contains(&name.as_str()))
+        .map(|name| format!("{0} = excluded.{0}", quote(name)))
+        .collect();
+    let target = quoted(&keys);
+    if updates.is_empty() {
+        format!("ON CONFLICT ({target}) DO NOTHING")
+    } else {
+        format!(
+            "ON CONFLICT ({target}) DO UPDATE SET {}",
+            updates.join(", ")
+        )
+    }
+}
+
+/// Refuses a mapping that no table can have. Whoever defined it should have checked that.
+pub(crate) fn check_mapping(table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
+    match mapping.violations().first() {
+        None => Ok(()),
+        Some(problem) => Err(TableError::Terminal(format!(
+            "table \"{table}\": {problem}"
+        ))),
+    }
+}
+
+/// Refuses a batch whose cells would end up in other columns.
+pub(crate) fn check_batch(
+    table: &TableId,
+    mapping: &Mapping,
+    batch: &RowBatch,
+) -> Result<(), TableError> {
+    let wanted = mapping.columns.len();
+    if batch.columns() == wanted && !batch.has_partial_row() {
+        return Ok(());
+    }
+    Err(TableError::Terminal(format!(
+        "table \"{table}\": the rows have {} cells, the mapping has {wanted} columns",
+        batch.columns()
+    )))
+}
+
+fn check_key(
+    table: &TableId,
+    mapping: &Mapping,
+    columns: &[ExistingColumn],
+) -> Option<InspectionFinding> {
+    let has: Vec<&str> = columns
+        .iter()
+        .filter(|c| c.in_key)
+        .map(|c| c.name.as_str())
+        .collect();
+    let wanted: Vec<&str> = mapping.primary_key().collect();
+    // The order does not matter to an upsert.
+    let fits = has.len() == wanted.len()
+        && wanted
+            .iter()
+            .all(|w| has.iter().any(|h| h.eq_ignore_ascii_case(w)));
+    if fits {
+        return None;
+    }
+    let list = |names: &[&str]| match names {
+        [] => "no primary key".to_owned(),
+        names => format!("the primary key ({})", quoted(names)),
+    };
+    Some(InspectionFinding::for_table(format!(
+        "table \"{table}\" has {}, the mapping has {}: change one of them or use another table",
+        list(&has),
+        list(&wanted)
+    )))
+}
+
+fn find<'a>(columns: &'a [ExistingColumn], name: &str) -> Option<&'a ExistingColumn> {
+    let exact = columns.iter().find(|c| c.name == name);
+    exact.or_else(|| columns.iter().find(|c| c.name.eq_ignore_ascii_case(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_model::{ColumnKind, MappingColumn as Wanted};
+
+    fn mapping(columns: &[(&str, bool)]) -> Mapping {
+        let column = |&(name, primary_key): &(&str, bool)| Wanted {
+            name: name.to_owned(),
+            primary_key,
+            kind: ColumnKind::Body,
+        };
+        Mapping {
+            columns: columns.iter().map(column).collect(),
+        }
+    }
+
+    fn text(name: &str) -> ExistingColumn {
+        ExistingColumn {
+            name: name.to_owned(),
+            type_name: "text".to_owned(),
+            holds_text: true,
+            ..ExistingColumn::default()
+        }
+    }
+
+    fn fitted(mapping: &Mapping, columns: &[ExistingColumn]) -> Result<MappingFit, String> {
+        let table = "in.c-b.t".parse().unwrap();
+        fit(&table, mapping, columns).map_err(|e| {
+            assert!(!e.is_retryable());
+            e.to_string()
+        })
+    }
+
+    #[test]
+    fn names_are_found_whatever_their_case_and_gaps_are_seen() {
+        let fit = fitted(
+            &mapping(&[("A", false), ("b", false), ("c", false)]),
+            &[text("a"), text("A"), text("B"), text("other")],
+        );
+        assert_eq!(
+            fit.unwrap(),
+            MappingFit {
+                names: vec!["A".into(), "B".into(), "c".into()],
+                missing: vec![2]
+            }
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let plain = mapping(&[("a", false)]);
+        let number = ExistingColumn {
+            holds_text: false,
+            type_name: "integer".into(),
+            ..text("a")
+        };
+        assert!(
+            fitted(&plain, &[number])
+                .unwrap_err()
+                .contains("has type integer")
+        );
+        let generated = ExistingColumn {
+            is_generated: true,
+            ..text("a")
+        };
+        assert!(
+            fitted(&plain, &[generated])
+                .unwrap_err()
+                .contains("is generated")
+        );
+        let required = ExistingColumn {
+            is_required: true,
+            ..text("x")
+        };
+        assert!(
+            fitted(&plain, &[text("a"), required])
+                .unwrap_err()
+                .contains("\"x\" must have")
+        );
+        let key = ExistingColumn {
+            in_key: true,
+            ..text("a")
+        };
+        let error = fitted(&plain, std::slice::from_ref(&key)).unwrap_err();
+        assert!(error.contains("has the primary key (\"a\"), the mapping has no primary key"));
+        let keyed = mapping(&[("A", true), ("b", true)]);
+        assert!(fitted(&keyed, &[key, text("b")]).is_err());
+        assert!(fitted(&keyed, &[text("a"), text("b")]).is_err());
+    }
+
+    #[test]
+    fn upserts_update_what_is_not_in_the_key() {
+        let columns = [
+            ExistingColumn {
+                in_key: true,
+                ..text("k\"")
+            },
+            text("v"),
+        ];
+        let both = mapping(&[("K\"", true), ("v", false)]);
+        let fit = fitted(&both, &columns).unwrap();
+        assert_eq!(
+            on_conflict(&both, &fit),
+            r#"ON CONFLICT ("k""") DO UPDATE SET "v" = excluded."v""#
+        );
+        let only = mapping(&[("k\"", true)]);
+        let fit = fitted(&only, &columns).unwrap();
+        assert_eq!(
+            on_conflict(&only, &fit),
+            r#"ON CONFLICT ("k""") DO NOTHING"#
+        );
+    }
+}
