@@ -4,7 +4,7 @@
 //! it calls [`DeliveryWorker::wake`] when one is committed; the stream's trim mark is the cursor, and moves
 //! only here.
 //!
-//! [`CODEC_MESSAGES_STANDALONE`]: crate::CODEC_MESSAGES_APART
+//! [`CODEC_MESSAGES_STANDALONE`]: crate::CODEC_MESSAGES_STANDALONE
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;

@@ -17,7 +17,7 @@ use crate::metrics::IN_FLIGHT_BYTES;
 pub struct MemoryLimiter {
     limit: u64,
     held: AtomicU64,
-    /// Those of [`Self::held_bytes`] that are rows.
+    /// Those of [`Self::held`] that are rows.
     rows: AtomicU64,
     /// Rows have become fewer than the limit.
     capacity_freed: Notify,

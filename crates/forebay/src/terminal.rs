@@ -2,7 +2,7 @@
 //! standard error.
 //!
 //! Senders choose what is in records, names and errors, and a terminal acts on control characters.
-//! So no text reaches an output with one in it: [`data`], [`line()`] and [`add_checksum`] escape them, and
+//! So no text reaches an output with one in it: [`data`], [`line()`] and [`note`] escape them, and
 //! [`StdoutWriter`], which passes bytes through to files and pipes, escapes them when a terminal reads.
 
 use std::borrow::Cow;

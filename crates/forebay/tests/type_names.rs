@@ -44,8 +44,7 @@ fn defined_type(line: &str) -> Option<&str> {
         _ => false,
     };
     let name = words.next().filter(|_| is_type)?;
-    let end = name.find(|c: char| !c.is_alphanumeric());
-    let name = &name[..end.unwrap_or(name.len())];
+    let name = name.split(|c: char| !c.is_alphanumeric()).next()?;
     name.starts_with(char::is_uppercase).then_some(name)
 }
 

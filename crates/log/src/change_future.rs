@@ -14,7 +14,7 @@ enum WaitCondition {
     Commit(u64),
 }
 
-/// Waits for a change of the log; see [`Log::change_future`](crate::Log::change_future) and
+/// Waits for a change of the log; see [`Log::changed`](crate::Log::changed) and
 /// [`Log::queue_space`](crate::Log::queue_space).
 pub struct ChangeFuture {
     shared: Arc<SharedVolume>,

@@ -64,7 +64,7 @@ pub enum LogOpenError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogAppendError {
-    /// The queue before the writer is full: wait for [`Log::room`](crate::Log::room), try again.
+    /// The queue before the writer is full: wait for [`Log::queue_space`](crate::Log::queue_space), try again.
     #[error("the log's queue is full")]
     Busy,
     /// The volume has no room left.

@@ -38,7 +38,7 @@
 //!
 //! # What holds
 //!
-//! - A ticket succeeds only after the sync that covers its block ([`SyncPolicy::MemDisk`]). Then the
+//! - A ticket succeeds only after the sync that covers its block ([`SyncPolicy::Disk`]). Then the
 //!   block is read exactly once and in order, after any crash.
 //! - A block is there as a whole or not at all.
 //! - The first failed write or sync is final: tickets fail with
@@ -46,7 +46,7 @@
 //!   opened anew. A sync is never tried again.
 //! - Opening does not fail because of damage. What is lost is named: stream, first record, count.
 //! - Every queue has a bound. At the bound an append is refused with [`LogAppendError::Busy`]; a full
-//!   volume with [`LogAppendError::VolumeFull`].
+//!   volume with [`LogAppendError::Full`].
 //!
 //! # Terms
 //!

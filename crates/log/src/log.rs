@@ -326,7 +326,7 @@ impl Log {
     /// Sets bytes aside, for as long as the reservation lives.
     ///
     /// # Errors
-    /// [`LogAppendError::VolumeFull`] when there are not as many.
+    /// [`LogAppendError::Full`] when there are not as many.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, LogAppendError> {
         let shared = self.shared();
         let mut queue = lock(&shared.queue);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::queue::{AppendQueue, lock};
 use crate::shared::SharedVolume;
 
-/// Bytes set aside by [`Log::reservation`](crate::Log::reservation). What is not used is given back when
+/// Bytes set aside by [`Log::reserve`](crate::Log::reserve). What is not used is given back when
 /// it is dropped.
 pub struct Reservation {
     shared: Arc<SharedVolume>,

@@ -187,7 +187,7 @@ pub fn parse_dead_letter_counts(key: &str) -> Option<(SinkKey, VolumeId)> {
     Some((sink.parse().ok()?, VolumeId(volume.to_owned())))
 }
 
-/// The project and id of a [`StoreKey::AuditList`].
+/// The project and id of a [`StoreKey::Audit`].
 #[must_use]
 pub fn parse_audit(key: &str) -> Option<(ProjectId, &str)> {
     let (project, id) = key.strip_prefix(AUDIT)?.split_once('/')?;

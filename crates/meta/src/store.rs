@@ -186,7 +186,7 @@ impl Txn {
     /// Whether the transaction is within the limits; every backend asks before it does anything.
     ///
     /// # Errors
-    /// [`StoreError::LimitSpec`], naming the limit.
+    /// [`StoreError::Limit`], naming the limit.
     pub fn check(&self) -> Result<(), StoreError> {
         let limit = |text: String| Err(StoreError::Limit(text));
         let count = self.ops.len().max(self.preconditions.len());
@@ -262,7 +262,7 @@ impl Txn {
 /// too long.
 ///
 /// # Errors
-/// [`StoreError::LimitSpec`], naming what is wrong.
+/// [`StoreError::Limit`], naming what is wrong.
 pub fn check_key(key: &str) -> Result<(), StoreError> {
     if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\0') {
         return Err(StoreError::Limit(format!(

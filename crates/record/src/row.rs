@@ -73,7 +73,7 @@ enum CellSource {
 }
 
 impl CompiledMapping {
-    /// Compiles a mapping whose shape is fine ([`Mapping::problems`]).
+    /// Compiles a mapping whose shape is fine ([`Mapping::violations`]).
     ///
     /// # Errors
     /// Every column with a path or a template that is none, with the place in it.

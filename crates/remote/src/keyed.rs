@@ -51,7 +51,7 @@ pub trait KeyedTable: Send + Sync {
     async fn upsert(&self, schema: &TableSchema, rows: &KeyedBatch) -> Result<(), TableError>;
 
     /// The shape of a table that is there. A column whose type is not one of [`ValueType`] is one of
-    /// text that is [`Column::foreign`].
+    /// text that is [`ColumnSchema::foreign`].
     ///
     /// # Errors
     /// When the store can't be asked.

@@ -180,7 +180,7 @@ pub(super) async fn get(
     }
 }
 
-/// A task, as it is at this moment; [`describe_wait`] answers with a later moment if the client asks for it.
+/// A task, as it is at this moment; [`wait`] answers with a later moment if the client asks for it.
 pub(super) struct TaskResponse {
     status: StatusCode,
     view: TaskView,

@@ -73,7 +73,7 @@ impl Repo {
     /// Notes how a task ended; once.
     ///
     /// # Errors
-    /// [`TaskError::NotFound`], [`TaskError::TaskExit`], or the store.
+    /// [`TaskError::NotFound`], [`TaskError::Ended`], or the store.
     pub async fn finish_task(
         &self,
         project: ProjectId,

@@ -7,8 +7,9 @@ use forebay_record::path::CompiledPath;
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    DestinationColumnType, HttpApi, HttpAuth, HttpStage, JobDefinition, JobDestination, JobSource,
-    LookupConfig, NameValues, RowHashCacheConfig, TableDestination, TableStore,
+    DestinationColumnType, FileSourceConfig, HttpApi, HttpAuth, HttpStage, JobDefinition,
+    JobDestination, JobSource, LookupConfig, NameValues, RowHashCacheConfig, TableDestination,
+    TableStore,
 };
 
 mod paging;
@@ -109,27 +110,7 @@ pub(super) fn definition(definition: &JobDefinition) -> Vec<String> {
     }
     match &definition.source {
         JobSource::HttpApi(api) => http_api(&mut violations, api),
-        JobSource::Files(files) => {
-            for (i, path) in files.paths.iter().enumerate() {
-                let at = format!("source.paths[{i}]");
-                if let Some((scheme, rest)) = path.split_once("://") {
-                    if scheme != "s3" {
-                        violations.add(format!("{at} begins with {scheme}://, allowed is s3://"));
-                    } else if rest.is_empty() || rest.starts_with('/') {
-                        violations.add(format!("{at} names no bucket"));
-                    }
-                } else if path.is_empty() {
-                    violations.add(format!("{at} is empty"));
-                }
-            }
-            for problem in files.s3.settings().violations() {
-                violations.add(format!("source.s3.{problem}"));
-            }
-            let (kb, gb) = (ByteSize::kb(1), ByteSize::mb(1024));
-            violations.size("source.maxLineSize", files.max_line_size, kb, gb);
-            let (min, max) = (ByteSize::kb(4), ByteSize::mb(64));
-            violations.size("source.chunkSize", files.chunk_size, min, max);
-        }
+        JobSource::Files(files) => file_source(&mut violations, files),
     }
     if let Some(stage) = &definition.processing {
         http_stage(&mut violations, "processing", stage);
@@ -168,6 +149,28 @@ pub(super) fn definition(definition: &JobDefinition) -> Vec<String> {
         }
     }
     violations.0
+}
+
+fn file_source(violations: &mut DefinitionViolations, files: &FileSourceConfig) {
+    for (i, path) in files.paths.iter().enumerate() {
+        let at = format!("source.paths[{i}]");
+        if let Some((scheme, rest)) = path.split_once("://") {
+            if scheme != "s3" {
+                violations.add(format!("{at} begins with {scheme}://, allowed is s3://"));
+            } else if rest.is_empty() || rest.starts_with('/') {
+                violations.add(format!("{at} names no bucket"));
+            }
+        } else if path.is_empty() {
+            violations.add(format!("{at} is empty"));
+        }
+    }
+    for problem in files.s3.settings().violations() {
+        violations.add(format!("source.s3.{problem}"));
+    }
+    let (kb, gb) = (ByteSize::kb(1), ByteSize::mb(1024));
+    violations.size("source.maxLineSize", files.max_line_size, kb, gb);
+    let (min, max) = (ByteSize::kb(4), ByteSize::mb(64));
+    violations.size("source.chunkSize", files.chunk_size, min, max);
 }
 
 fn columns(violations: &mut DefinitionViolations, table: &TableDestination) {

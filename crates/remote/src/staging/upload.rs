@@ -120,7 +120,7 @@ async fn clean_up(upload: &mut dyn MultipartUpload) {
     }
 }
 
-/// Cuts a stream into parts of [`ASSET`] bytes; the last one is shorter, maybe empty.
+/// Cuts a stream into parts of [`PART`] bytes; the last one is shorter, maybe empty.
 struct UploadParts<'a> {
     stream: UploadStream<'a>,
     rest: Bytes,

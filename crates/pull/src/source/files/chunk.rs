@@ -3,7 +3,7 @@
 //! A plain file is read in *segments*, several at once; a packed one is one segment. A line belongs
 //! to the segment that its first byte is in: its reader goes on behind the segment's end until the
 //! line ends, and the reader of the next segment begins behind that. So each line is in one segment,
-//! and segments abut: who puts them together checks that ([`FileChunk::spawn_stages`], [`FileSegment::read`]).
+//! and segments abut: who puts them together checks that ([`FileChunk::start`], [`FileSegment::read`]).
 
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
