@@ -162,7 +162,7 @@ impl Forebay {
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        let counts = answer.lines().filter(|l| l.starts_with("forebay_quota_refused_total{"));
+        let counts = answer.lines().filter(|l| l.starts_with("forebay_quota_rejected_total{"));
         let counts = counts.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok());
         Ok(counts.sum())
     }

@@ -95,14 +95,14 @@ export interface Provider {
   since?: string;
 }
 export interface AggregatedSink extends Sink {
-  statistics: { total: Level; levels: Levels; balance: Balance; files: File[]; provider?: Provider };
+  statistics: { total: Level; levels: Levels; reconciliation: Reconciliation; files: File[]; provider?: Provider };
 }
 export interface AggregatedSource extends Source {
   /** How many there are; the list has a part of them. */
   sinksTotal: number;
   sinks: AggregatedSink[];
 }
-export interface Balance {
+export interface Reconciliation {
   accepted: number;
   imported: number;
   dead: number;
@@ -118,7 +118,7 @@ export interface Page {
   lastId: string;
 }
 export interface LetterSummary {
-  letterId: string;
+  deadLetterId: string;
   receivedAt: string;
   column: string;
   error: string;
@@ -134,7 +134,7 @@ export interface Letter extends LetterSummary {
 }
 export interface Trial {
   row: { name: string; value: string }[];
-  problems: { column?: number; message: string }[];
+  violations: { column?: number; message: string }[];
 }
 interface Task {
   taskId: string;

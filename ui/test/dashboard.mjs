@@ -55,7 +55,7 @@ test("an empty server teaches the commands that make the first source, and they 
     return stdout.trim() === "200";
   });
   await until("the record in the table", async () => {
-    const balance = await api("GET", `${S}/my-events/sinks/events/statistics/balance`);
+    const balance = await api("GET", `${S}/my-events/sinks/events/statistics/reconciliation`);
     return balance.imported >= 1 && balance.inFlight === 0;
   });
   await page.context().close();
@@ -207,7 +207,7 @@ test("dead letters are listed, shown, dropped, mended and replayed", async () =>
   await page.getByText("2 letters replayed.").waitFor();
   await page.getByText("None. A record that the mapping refuses").waitFor();
   await until("delivery of what was replayed", async () => {
-    const balance = await api("GET", `${S}/checkout/sinks/orders/statistics/balance`);
+    const balance = await api("GET", `${S}/checkout/sinks/orders/statistics/reconciliation`);
     return balance.holds && balance.inFlight === 0 && balance.dead === 0 && balance.expired === 1;
   });
   await page.context().close();

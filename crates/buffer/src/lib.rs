@@ -63,6 +63,8 @@
 //! The format of the files is described in `docs/formats/segment.md` and
 //! `docs/formats/messages.md`.
 
+#![warn(missing_docs)]
+
 mod backoff;
 mod buffer;
 mod codec;

@@ -32,9 +32,8 @@ pub use reader::{SELECTION_MAX, SinkDeadLetterSelection, StoredDeadLetter};
 use reader::{SelectedDeadLetters, read_page};
 
 use crate::dispatch::RandomBits;
-use crate::pipeline::{
-    AppendOutcome, Appender, BlockAppendError, BlockToAppend, dead_letter_stream,
-};
+use crate::pipeline::{AppendOutcome, Appender, BlockAppendError, BlockToAppend};
+use crate::streams::dead_letter_stream;
 use crate::template::TemplatePool;
 
 /// How often a replay is begun anew when the sink's file was rotated meanwhile.

@@ -15,6 +15,7 @@ pub mod quota;
 pub mod reconciler;
 pub mod source;
 pub mod statistics_reporter;
+mod streams;
 pub mod template;
 pub mod topic;
 pub mod upload;

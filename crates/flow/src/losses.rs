@@ -10,7 +10,7 @@ use forebay_log::{CommitError, Log, LogAppendError};
 use forebay_meta::{FileError, Repo};
 use forebay_model::{FileState, SinkKey, SliceState, Timestamp, VolumeId};
 
-use crate::pipeline::dead_letter_stream;
+use crate::streams::dead_letter_stream;
 
 /// Records that the log does not have any more.
 #[derive(Clone, Debug, PartialEq, Eq)]

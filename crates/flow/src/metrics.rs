@@ -11,9 +11,9 @@ pub const BODY_BYTES: &str = "forebay_http_body_bytes_total";
 /// Open connections.
 pub const CONNECTIONS: &str = "forebay_http_connections";
 /// Connections refused because there were too many.
-pub const CONNECTIONS_REFUSED: &str = "forebay_http_connections_refused_total";
+pub const CONNECTIONS_REFUSED: &str = "forebay_http_connections_rejected_total";
 /// Requests refused because a quota was used up, by `project`, `source` and `cause`.
-pub const QUOTA_REFUSED: &str = "forebay_quota_refused_total";
+pub const QUOTA_REFUSED: &str = "forebay_quota_rejected_total";
 /// Bytes of a project in the log and in staging, by `project`.
 pub const PROJECT_DISK_BYTES: &str = "forebay_project_disk_bytes";
 /// Bytes held for clients.
@@ -21,9 +21,9 @@ pub const IN_FLIGHT_BYTES: &str = "forebay_in_flight_bytes";
 /// Rows acknowledged.
 pub const ROWS_ACCEPTED: &str = "forebay_rows_accepted_total";
 /// Rows that a mapping refused.
-pub const ROWS_REFUSED: &str = "forebay_rows_refused_total";
+pub const ROWS_REFUSED: &str = "forebay_rows_rejected_total";
 /// Records kept as dead letters.
-pub const ROWS_DEAD: &str = "forebay_rows_dead_total";
+pub const ROWS_DEAD: &str = "forebay_rows_dead_lettered_total";
 /// Rows that could not be stored, or of which nobody knows.
 pub const ROWS_FAILED: &str = "forebay_rows_failed_total";
 /// Time from a request's last byte to its answer.
@@ -54,7 +54,7 @@ pub const IMPORTED_ROWS: &str = "forebay_imported_rows_total";
 pub const IMPORTS_FAILED: &str = "forebay_imports_failed_total";
 
 /// Rows that tables had confirmed and that their ledgers lack.
-pub const VANISHED_ROWS: &str = "forebay_vanished_rows_total";
+pub const VANISHED_ROWS: &str = "forebay_target_lost_rows_total";
 
 /// Messages of a topic that were acknowledged, by `sink`.
 pub const TOPIC_ACCEPTED: &str = "forebay_topic_accepted_total";
@@ -63,9 +63,9 @@ pub const TOPIC_DELIVERED: &str = "forebay_topic_delivered_total";
 /// Messages that its provider has refused for good, and that are kept, by `sink`.
 pub const TOPIC_DEAD: &str = "forebay_topic_dead_letters";
 /// Messages that wait for their delivery, by `sink`.
-pub const TOPIC_WAITING: &str = "forebay_topic_waiting_records";
+pub const TOPIC_WAITING: &str = "forebay_topic_pending_records";
 /// Their bytes, by `sink`.
-pub const TOPIC_WAITING_BYTES: &str = "forebay_topic_waiting_bytes";
+pub const TOPIC_WAITING_BYTES: &str = "forebay_topic_pending_bytes";
 /// Whether the provider takes messages, by `sink`.
 pub const TOPIC_UP: &str = "forebay_topic_up";
 

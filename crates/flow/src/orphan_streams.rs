@@ -15,10 +15,8 @@ use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{BlockCompression, Clock, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use forebay_record::{BlockEncoder, CsvReader, CsvRecord, SealedBlock, block};
 
-use crate::pipeline::{
-    AppendOutcome, Appender, BlockAppendError, BlockToAppend, compression as compression_of,
-    dead_letter_sink,
-};
+use crate::pipeline::{AppendOutcome, Appender, BlockAppendError, BlockToAppend};
+use crate::streams::{compression as compression_of, dead_letter_sink};
 use crate::topic::topic_sink;
 
 /// How often it is begun anew when the sink's file was rotated meanwhile.

@@ -27,7 +27,6 @@ pub use dead_letters::DeadLetterAppendError;
 use dead_letters::DeadLetterWriter;
 pub use local_log::LocalLog;
 pub(crate) use local_log::LocalStream;
-pub(crate) use local_log::{compression, dead_letter_sink, dead_letter_stream};
 pub use shared::PipelineShared;
 use state::{BlockGuard, CompressedBlock, PipelineState, PutAttempt, SealTriggers, UnsealedBlock};
 

@@ -36,15 +36,7 @@ use reconciler::SharedTopic;
 use stream::TopicStream;
 
 use crate::pipeline::{BlockAppendError, BlockStream};
-
-/// Before the key of a sink and a number, the name of a stream of its messages. No key of a slice
-/// begins like that.
-const MESSAGES: &str = "topic/";
-/// The same for messages that the provider has refused for good.
-const UNDELIVERED: &str = "undelivered/";
-
-/// The same for which of these are done with.
-const ACKED: &str = "settled/";
+use crate::streams::{TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX};
 
 /// Gives the provider of a topic, or says why there is none.
 pub type ConnectProvider =
@@ -123,13 +115,13 @@ impl TopicRegistry {
 
     /// The stream that a sink's messages go into: the one that is open, or a new one.
     fn open_stream(&self, sink: &SinkKey) -> String {
-        let streams = self.streams(MESSAGES).remove(sink).unwrap_or_default();
+        let streams = self.streams(TOPIC_PREFIX).remove(sink).unwrap_or_default();
         if let Some(open) = streams.iter().rev().find(|s| !s.stats.closed) {
             return open.stats.name.clone();
         }
         let now = u64::try_from(self.deps.clock.now().as_millis()).unwrap_or_default();
         let last = streams.last().map_or(0, |s| s.number + 1);
-        format!("{MESSAGES}{sink}/{}", now.max(last))
+        format!("{TOPIC_PREFIX}{sink}/{}", now.max(last))
     }
 
     fn streams(&self, prefix: &str) -> SinkStreams {
@@ -171,13 +163,18 @@ fn parse(name: &str, prefix: &str) -> Option<(SinkKey, u64)> {
 
 /// The sink whose messages or dead letters a stream holds, if it is such a stream.
 pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
-    let mut prefixes = [MESSAGES, UNDELIVERED, ACKED].iter();
+    let mut prefixes = [
+        TOPIC_PREFIX,
+        TOPIC_DEAD_LETTER_PREFIX,
+        TOPIC_RESOLVED_PREFIX,
+    ]
+    .iter();
     let found = prefixes.find_map(|prefix| parse(stream, prefix));
     found.map(|(sink, _)| sink)
 }
 
 /// The stream of dead letters that belongs to a stream of messages.
 fn undelivered(messages: &str) -> String {
-    let rest = messages.strip_prefix(MESSAGES).unwrap_or(messages);
-    format!("{UNDELIVERED}{rest}")
+    let rest = messages.strip_prefix(TOPIC_PREFIX).unwrap_or(messages);
+    format!("{TOPIC_DEAD_LETTER_PREFIX}{rest}")
 }

@@ -74,10 +74,10 @@ async fn records_and_batches() {
     assert_eq!(answer.status, 422);
     let report = answer.json();
     assert_eq!(
-        (&report["accepted"], &report["refusedCount"]),
+        (&report["accepted"], &report["rejectedCount"]),
         (&json!(1), &json!(3))
     );
-    let named: Vec<_> = report["refused"].as_array().unwrap().iter().collect();
+    let named: Vec<_> = report["rejected"].as_array().unwrap().iter().collect();
     let of = |i: usize| (named[i]["index"].clone(), named[i]["sinkId"].clone());
     assert_eq!(
         of(0),

@@ -118,7 +118,7 @@ pub(crate) struct Config {
     pub(crate) upload: WorkConfig,
     /// How files go into their tables.
     pub(crate) import: WorkConfig,
-    pub(crate) janitor: GarbageCollectorConfig,
+    pub(crate) garbage_collection: GarbageCollectorConfig,
     pub(crate) topics: TopicConfig,
     /// Where messages of sinks of the types `kafka` and `http` go: a list of `name` and `type`; of
     /// `kafka`: `brokers`, `transactions` and `settings` (of librdkafka); of `http`: `url`, `token`
@@ -159,7 +159,7 @@ impl Default for Config {
             coordinator: CoordinatorConfig::default(),
             upload: WorkConfig::default(),
             import: WorkConfig::default(),
-            janitor: GarbageCollectorConfig::default(),
+            garbage_collection: GarbageCollectorConfig::default(),
             topics: TopicConfig::default(),
             providers: Vec::new(),
             templates: TemplatesSection::default(),

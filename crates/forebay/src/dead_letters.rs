@@ -141,7 +141,7 @@ impl NodeDeadLetters {
             line: None,
             body: message.payload.clone().unwrap_or_default(),
             column: "value".to_owned(),
-            error: "messageRefused".to_owned(),
+            error: "messageRejected".to_owned(),
             message: format!(
                 "topic \"{}\" refused it {} times: {}",
                 dead_letter.topic, dead_letter.attempts, dead_letter.error

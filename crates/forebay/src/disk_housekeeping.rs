@@ -219,7 +219,7 @@ const STORE_LATCHED: &str = "forebay_store_latched";
 const VOLUME_LATCHED: &str = "forebay_volume_latched";
 const VOLUME_FULL: &str = "forebay_volume_full";
 const VOLUME_FREE: &str = "forebay_volume_free_bytes";
-const VOLUME_REFUSED: &str = "forebay_volume_refused_total";
+const VOLUME_REFUSED: &str = "forebay_volume_rejected_total";
 
 impl DiskMetrics {
     pub(crate) fn describe() {

@@ -12,7 +12,7 @@
 //! | source | measuring of disk use | log | goes on by itself |
 //! | storage | uploader | store, log, staging | goes on by itself |
 //! | storage | importer | store, staging, tables | goes on by itself |
-//! | storage | janitor | store, log, staging, tables | goes on by itself |
+//! | storage | garbage collector | store, log, staging, tables | goes on by itself |
 //! | storage | topics | store, log, providers | goes on by itself |
 //! | coordinator | coordinator | store | goes on by itself |
 //!

@@ -123,7 +123,7 @@ impl LogLevel {
 /// Open connections of a listener other than the source's, by `listener`.
 pub(crate) const CONNECTIONS: &str = "forebay_listener_connections";
 /// Connections of such a listener refused because there were too many, by `listener`.
-pub(crate) const CONNECTIONS_REFUSED: &str = "forebay_listener_connections_refused_total";
+pub(crate) const CONNECTIONS_REFUSED: &str = "forebay_listener_connections_rejected_total";
 
 /// Labels of series that name what belongs to a project.
 const PRIVATE_LABELS: [&str; 3] = ["project=", "source=", "sink="];

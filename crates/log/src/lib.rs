@@ -63,6 +63,8 @@
 //!
 //! The format of the files is described in `docs/formats/segment.md`.
 
+#![warn(missing_docs)]
+
 mod active_segment;
 mod append;
 mod block;

@@ -84,7 +84,7 @@ pub(crate) struct SegmentFooter {
     pub(crate) index_len: u32,
     pub(crate) index_crc: u32,
     pub(crate) sealed_at_ms: i64,
-    /// The extents, right behind the index. Segments of before version 1.1 have none.
+    /// The extents, right behind the index. A reader that does not know their version reads the index.
     pub(crate) extents: Option<FileSection>,
 }
 

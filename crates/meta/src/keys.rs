@@ -33,15 +33,15 @@ pub const SLICES: &str = "storage/slice/active/";
 /// Slices of imported files.
 pub const IMPORTED_SLICES: &str = "storage/slice/imported/";
 /// Books of all sinks.
-pub const SINK_STATES: &str = "storage/book/";
+pub const SINK_STATES: &str = "storage/sink/state/";
 /// Books of dead letters, by sink and volume.
-pub const DEAD_LETTER_STATES: &str = "storage/letter/book/";
+pub const DEAD_LETTER_STATES: &str = "storage/dead-letter/state/";
 /// Counts of dead letters, by sink and volume.
-pub const DEAD_LETTER_COUNTS: &str = "storage/letter/count/";
+pub const DEAD_LETTER_COUNTS: &str = "storage/dead-letter/count/";
 /// Streams that the store did not know and that were brought into a sink, by volume.
 pub const DELIVERED_STREAMS: &str = "storage/delivered/";
 /// Counts of slices that are still written.
-pub const STATISTICS: &str = "storage/stats/";
+pub const STATISTICS: &str = "storage/statistics/";
 /// Volumes that can be written to.
 pub const VOLUMES: &str = "storage/volume/writer/";
 /// All tasks.
@@ -61,7 +61,7 @@ pub const AUDIT: &str = "audit/";
 /// Live nodes.
 pub const NODES: &str = "runtime/node/";
 /// How far live source nodes are.
-pub const PROCESSED: &str = "runtime/closesync/source/node/";
+pub const PROCESSED: &str = "runtime/revision/source/";
 
 /// An entry of the store; its text is the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub enum StoreKey<'k> {
     DeletedSink(&'k SinkKey),
     /// `definition/sink/version/<sink key>/<number, 10 digits>`: a version with its content.
     SinkVersion(&'k SinkKey, u32),
-    /// `storage/book/<sink key>`: which file is open, and what removed files held.
+    /// `storage/sink/state/<sink key>`: which file is open, and what removed files held.
     SinkState(&'k SinkKey),
     /// `storage/file/active/<file key>`: a file that is not imported.
     File(&'k FileKey),
@@ -90,13 +90,13 @@ pub enum StoreKey<'k> {
     Slice(&'k SliceKey),
     /// `storage/slice/imported/<slice key>`: a slice of a file that is.
     ImportedSlice(&'k SliceKey),
-    /// `storage/letter/book/<sink key>/<volume>`: which dead letters are done with.
+    /// `storage/dead-letter/state/<sink key>/<volume>`: which dead letters are done with.
     DeadLetterState(&'k SinkKey, &'k VolumeId),
-    /// `storage/letter/count/<sink key>/<volume>`: how many dead letters the log has taken.
+    /// `storage/dead-letter/count/<sink key>/<volume>`: how many dead letters the log has taken.
     DeadLetterCounts(&'k SinkKey, &'k VolumeId),
     /// `storage/delivered/<volume>/<stream>`: a stream that was brought into a sink.
     DeliveredStream(&'k VolumeId, &'k str),
-    /// `storage/stats/<slice key>/<node>`: counts of a slice that is written, by node.
+    /// `storage/statistics/<slice key>/<node>`: counts of a slice that is written, by node.
     Statistics(&'k SliceKey, &'k NodeId),
     /// `storage/volume/writer/<volume>`: a volume that can be written to; on a lease.
     Volume(&'k VolumeId),
@@ -116,7 +116,7 @@ pub enum StoreKey<'k> {
     Audit(ProjectId, &'k str),
     /// `runtime/node/<node>`: a live node; on a lease.
     Node(&'k NodeId),
-    /// `runtime/closesync/source/node/<node>`: how far a source node is; on a lease.
+    /// `runtime/revision/source/<node>`: how far a source node is; on a lease.
     Processed(&'k NodeId),
     /// `runtime/cluster`: the id of the cluster.
     Cluster,
@@ -227,7 +227,7 @@ mod tests {
             ),
             (
                 StoreKey::Statistics(&slice, &node),
-                "storage/stats/1/2/src/snk/2026-11-21T05:01:49.120Z/vol/2026-11-21T05:01:50.000Z/n1",
+                "storage/statistics/1/2/src/snk/2026-11-21T05:01:49.120Z/vol/2026-11-21T05:01:50.000Z/n1",
             ),
             (
                 StoreKey::Table(&table),

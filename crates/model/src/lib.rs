@@ -1,6 +1,8 @@
 //! The nouns of Forebay: what a source, a sink, a file and a slice are, which states they go
 //! through and which limits hold. No IO and no async; every other crate speaks in these types.
 
+#![warn(missing_docs)]
+
 pub mod calendar;
 pub mod column;
 pub mod decimal;

@@ -142,7 +142,7 @@ impl LookupService {
             has_date: true,
             metrics: ListenerMetrics {
                 connections: gauge!("forebay_lookup_connections"),
-                rejected: counter!("forebay_lookup_connections_refused_total"),
+                rejected: counter!("forebay_lookup_connections_rejected_total"),
             },
         };
         let service = RouterService::new(self.router, "", &self.limits);

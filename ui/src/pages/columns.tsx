@@ -40,11 +40,11 @@ export function clean({ key: _, ...column }: Draft): Column {
 interface Props {
   columns: Draft[];
   /** What is wrong, by index. */
-  problems: Map<number, string>;
+  violations: Map<number, string>;
   onChange: (columns: Draft[]) => void;
 }
 
-export function Columns({ columns, problems, onChange }: Props) {
+export function Columns({ columns, violations, onChange }: Props) {
   const list = useRef<HTMLOListElement>(null);
   // Where the focus goes after the next drawing: a selector.
   const focus = useRef("");
@@ -92,7 +92,7 @@ export function Columns({ columns, problems, onChange }: Props) {
             column={column}
             place={i}
             count={columns.length}
-            problem={problems.get(i)}
+            problem={violations.get(i)}
             onChange={(c) => replace(i, c)}
             onMove={(by, at) => move(i, by, at)}
             onRemove={() => remove(i)}

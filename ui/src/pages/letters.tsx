@@ -1,4 +1,4 @@
-// Dead letters of a sink: records that its mapping has refused, or messages that the provider of its
+// Dead letters of a sink: records that its mapping has rejected, or messages that the provider of its
 // topic has, and that are kept.
 import { useState } from "preact/hooks";
 import { asFailure, call, now, type Failure, type Letter, type LetterSummary, type Page } from "../api";
@@ -15,7 +15,7 @@ const ROUNDS_MAX = 1000;
 interface Props {
   path: string;
   dead: number;
-  /** They are messages that a provider has refused. */
+  /** They are messages that a provider has rejected. */
   topic: boolean;
   source: string;
   sink: string;
@@ -25,13 +25,13 @@ interface Props {
 interface Done {
   replayed?: number;
   dropped?: number;
-  refused?: { letterId: string; message: string }[];
+  rejected?: { deadLetterId: string; message: string }[];
   moreAfterId?: string;
 }
 
 export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
   const [after, setAfter] = useState<string[]>([]);
-  const feed = useFeed<{ page: Page; letters: LetterSummary[] }>(
+  const feed = useFeed<{ page: Page; deadLetters: LetterSummary[] }>(
     `${path}/dead-letters?limit=${PAGE}&afterId=${encodeURIComponent(after.at(-1) ?? "")}`,
     5000,
   );
@@ -39,21 +39,21 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
   const [asking, setAsking] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<Failure>();
-  const [refused, setRefused] = useState<{ letterId: string; message: string }[]>([]);
-  const letters = feed.data?.letters ?? [];
-  const here = letters.filter((l) => chosen.has(l.letterId)).map((l) => l.letterId);
+  const [rejected, setRejected] = useState<{ deadLetterId: string; message: string }[]>([]);
+  const letters = feed.data?.deadLetters ?? [];
+  const here = letters.filter((l) => chosen.has(l.deadLetterId)).map((l) => l.deadLetterId);
 
   const act = async (verb: "replay" | "drop") => {
     setAsking(false);
     setBusy(true);
     setError(undefined);
-    setRefused([]);
+    setRejected([]);
     try {
       const done = await all(path, verb, here);
       const what = verb === "replay" ? "replayed" : "dropped";
-      const stay = done.refused.length > 0 ? `, ${plural(done.refused.length, "letter")} refused again` : "";
+      const stay = done.rejected.length > 0 ? `, ${plural(done.rejected.length, "letter")} rejected again` : "";
       say(`${plural(done.count, "letter")} ${what}${stay}.`);
-      setRefused(done.refused.slice(0, 5));
+      setRejected(done.rejected.slice(0, 5));
       setChosen(new Set());
       setAfter([]);
     } catch (e) {
@@ -89,15 +89,15 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
     >
       {feed.error && <Problem error={feed.error} title="Dead letters can't be shown as they are now." onRetry={feed.refresh} />}
       {error && <Problem error={error} />}
-      {refused.length > 0 && (
+      {rejected.length > 0 && (
         <div class="notice warn" role="alert">
           <p>
             <strong>The mapping refuses these still.</strong> Mend it in the playground, then replay them again.
           </p>
           <ul>
-            {refused.map((r) => (
-              <li key={r.letterId}>
-                <code>{r.letterId}</code>: {r.message}
+            {rejected.map((r) => (
+              <li key={r.deadLetterId}>
+                <code>{r.deadLetterId}</code>: {r.message}
               </li>
             ))}
           </ul>
@@ -110,7 +110,7 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
       {feed.data && letters.length === 0 && !topic && (
         <p class="empty">
           None. A record that the mapping refuses answers its sender with an error, unless the setting{" "}
-          <code>storage.level.local.mapping.refused.action</code> is <code>dead_letter</code>: then it is kept here.
+          <code>storage.level.local.mapping.rejected.action</code> is <code>dead_letter</code>: then it is kept here.
         </p>
       )}
       {letters.length > 0 && (
@@ -123,11 +123,11 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
                     type="checkbox"
                     aria-label="Choose all on this page"
                     checked={here.length === letters.length}
-                    onChange={() => setChosen(new Set(here.length === letters.length ? [] : letters.map((l) => l.letterId)))}
+                    onChange={() => setChosen(new Set(here.length === letters.length ? [] : letters.map((l) => l.deadLetterId)))}
                   />
                 </td>
                 <th scope="col">Received</th>
-                <th scope="col">Why it was refused</th>
+                <th scope="col">Why it was rejected</th>
                 <th scope="col" class="number">
                   Size
                 </th>
@@ -136,7 +136,7 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
             </thead>
             <tbody>
               {letters.map((l) => (
-                <LetterRow key={l.letterId} letter={l} path={path} chosen={chosen.has(l.letterId)} onToggle={() => toggle(l.letterId)} to={topic ? undefined : { source, sink }} />
+                <LetterRow key={l.deadLetterId} letter={l} path={path} chosen={chosen.has(l.deadLetterId)} onToggle={() => toggle(l.deadLetterId)} to={topic ? undefined : { source, sink }} />
               ))}
             </tbody>
           </table>
@@ -151,7 +151,7 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
             type="button"
             class="small"
             disabled={letters.length < PAGE}
-            onClick={() => setAfter([...after, letters.at(-1)?.letterId ?? ""])}
+            onClick={() => setAfter([...after, letters.at(-1)?.deadLetterId ?? ""])}
           >
             Next page
           </button>
@@ -177,17 +177,17 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
 
 /** Replays or drops the given letters, or all of them by as many requests as it takes. */
 async function all(path: string, verb: "replay" | "drop", ids: string[]) {
-  const refused: { letterId: string; message: string }[] = [];
+  const rejected: { deadLetterId: string; message: string }[] = [];
   let total = 0;
-  let body: object = ids.length > 0 ? { letterIds: ids } : {};
+  let body: object = ids.length > 0 ? { deadLetterIds: ids } : {};
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const done = await call<Done>("POST", `${path}/dead-letters/${verb}`, body);
     total += done.replayed ?? done.dropped ?? 0;
-    refused.push(...(done.refused ?? []));
+    rejected.push(...(done.rejected ?? []));
     if (!done.moreAfterId) break;
     body = { afterId: done.moreAfterId };
   }
-  return { count: total, refused };
+  return { count: total, rejected };
 }
 
 interface RowProps {
@@ -195,13 +195,13 @@ interface RowProps {
   path: string;
   chosen: boolean;
   onToggle: () => void;
-  /** The sink whose mapping has refused it. */
+  /** The sink whose mapping has rejected it. */
   to: { source: string; sink: string } | undefined;
 }
 
 function LetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
   const [open, setOpen] = useState(false);
-  const details = `letter-${letter.letterId}`;
+  const details = `letter-${letter.deadLetterId}`;
   return (
     <>
       <tr class={chosen ? "chosen" : ""}>
@@ -227,7 +227,7 @@ function LetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
         </td>
       </tr>
       <tr id={details} class="details" hidden={!open}>
-        <td colSpan={5}>{open && <Record url={`${path}/dead-letters/${encodeURIComponent(letter.letterId)}`} to={to} />}</td>
+        <td colSpan={5}>{open && <Record url={`${path}/dead-letters/${encodeURIComponent(letter.deadLetterId)}`} to={to} />}</td>
       </tr>
     </>
   );
@@ -245,7 +245,7 @@ function Record({ url, to }: { url: string; to: RowProps["to"] }) {
       <p class="muted">
         {letter.clientIp ? `From ${letter.clientIp}` : "A message"}
         {letter.line !== undefined && <>, line {letter.line} of its batch</>}, {time(letter.receivedAt)}, letter{" "}
-        <code>{letter.letterId}</code>
+        <code>{letter.deadLetterId}</code>
       </p>
       <h3>Body{letter.body === undefined && " (Base64)"}</h3>
       <Pre label="the body" text={letter.body ?? letter.bodyBase64 ?? ""} />

@@ -77,7 +77,7 @@ interface EditorProps {
 
 interface Result {
   row: { name: string; value: string }[];
-  problems: { column?: number; message: string }[];
+  violations: { column?: number; message: string }[];
 }
 
 const text = (columns: Column[]) => JSON.stringify(columns, null, 2);
@@ -107,7 +107,7 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
       const found = await trial(columns.map(clean), { body: sample.body, headers: parsed.headers }, changed ? undefined : testPath, sink);
       setResult(found);
       setStale(false);
-      const first = found.problems[0];
+      const first = found.violations[0];
       // It is seen in its place: said to those who do not see it.
       say(first ? `It became no row: ${first.message}` : `The record became a row of ${found.row.length} columns.`, true);
     } catch (e) {
@@ -122,9 +122,9 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
       void test();
     }
   };
-  const problems = new Map<number, string>();
-  for (const { column, message } of result?.problems ?? []) {
-    if (column !== undefined) problems.set(column, [problems.get(column), message].filter(Boolean).join(" "));
+  const violations = new Map<number, string>();
+  for (const { column, message } of result?.violations ?? []) {
+    if (column !== undefined) violations.set(column, [violations.get(column), message].filter(Boolean).join(" "));
   }
   return (
     <div class="playground" onKeyDown={onKeyDown}>
@@ -132,11 +132,11 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
         <h2 id="columns">Columns</h2>
         <Columns
           columns={columns}
-          problems={problems}
+          violations={violations}
           onChange={(next) => {
             // Where a problem is known by its place, it is no longer known after a change of places.
             if (next.length !== columns.length || next.some((c, i) => c.key !== columns[i]?.key)) {
-              setResult((r) => r && { ...r, problems: r.problems.filter((p) => p.column === undefined) });
+              setResult((r) => r && { ...r, violations: r.violations.filter((p) => p.column === undefined) });
             }
             setColumns(next);
           }}
@@ -185,13 +185,13 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
           </h2>
           {error && <Problem error={error} title="It was not tested." />}
           {!result && !error && <p class="empty">Test the record: its row appears here.</p>}
-          {result && result.problems.length > 0 && (
+          {result && result.violations.length > 0 && (
             <div class="notice bad">
               <p>
                 <strong>No row.</strong> A record like this is refused:
               </p>
               <ul>
-                {result.problems.map((p) => (
+                {result.violations.map((p) => (
                   <li key={p.message}>
                     {p.column !== undefined && <strong>{columns[p.column]?.name || `Column ${p.column + 1}`}: </strong>}
                     {p.message}
@@ -256,7 +256,7 @@ async function trial(
     }
     const body = await call<TestResult>("POST", savedTest, parsed(record.body));
     const table = body.tables.find((t) => t.sinkId === sink.sinkId);
-    return { row: table?.rows[0]?.columns ?? [], problems: [] };
+    return { row: table?.rows[0]?.columns ?? [], violations: [] };
   }
 }
 

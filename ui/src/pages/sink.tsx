@@ -1,5 +1,5 @@
 // One sink: rates, where its records are, files and slices, what fails, dead letters.
-import { now, sinkPath, type AggregatedSink, type AggregatedSource, type Balance, type File, type Slice } from "../api";
+import { now, sinkPath, type AggregatedSink, type AggregatedSource, type Reconciliation, type File, type Slice } from "../api";
 import { useFeed } from "../feed";
 import { ago, count, plural, rate, short, size, span, time } from "../format";
 import { advice, inFlight, lag, sinkStatus, troubles } from "../health";
@@ -69,10 +69,10 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
           <Troubles files={sink.statistics.files} slices={slices.data?.slices ?? []} />
           <Figures sink={sink} known={known} />
           <RateChart rates={known} />
-          <Books balance={sink.statistics.balance} parts={sink.topic ? TOPIC_PARTS : PARTS} />
+          <Books reconciliation={sink.statistics.reconciliation} parts={sink.topic ? TOPIC_PARTS : PARTS} />
           {sink.topic && <Delivery sink={sink} path={path} />}
           {sink.table && <Files files={sink.statistics.files} slices={slices.data?.slices ?? []} />}
-          <Letters path={path} dead={sink.statistics.balance.dead} topic={!sink.table} source={sourceId} sink={id} onChange={feed.refresh} />
+          <Letters path={path} dead={sink.statistics.reconciliation.dead} topic={!sink.table} source={sourceId} sink={id} onChange={feed.refresh} />
           <Definition sink={sink} to={`${to}/sinks/${encodeURIComponent(id)}/mapping`} />
         </>
       )}
@@ -125,19 +125,19 @@ function nextTry(after: string, present: number): string {
 }
 
 function Figures({ sink, known }: { sink: AggregatedSink; known: Rates }) {
-  const { levels, total, balance } = sink.statistics;
+  const { levels, total, reconciliation } = sink.statistics;
   const present = now();
   const late = lag(levels, present);
-  const { dead } = balance;
+  const { dead } = reconciliation;
   return (
     <dl class="tiles" aria-label="Now">
       <Tile
         name="Accepted"
         value={known.known ? rate(known.acceptedNow) : "–"}
         unit="records/s"
-        note={total.lastRecordAt ? `last one ${ago(total.lastRecordAt, present)}` : balance.accepted > 0 ? `${short(balance.accepted)} in all` : "none yet"}
+        note={total.lastRecordAt ? `last one ${ago(total.lastRecordAt, present)}` : reconciliation.accepted > 0 ? `${short(reconciliation.accepted)} in all` : "none yet"}
       />
-      <Tile name={sink.topic ? "Delivered" : "Imported"} value={known.known ? rate(known.importedNow) : "–"} unit={sink.topic ? "messages/s" : "rows/s"} note={`${short(balance.imported)} in all`} />
+      <Tile name={sink.topic ? "Delivered" : "Imported"} value={known.known ? rate(known.importedNow) : "–"} unit={sink.topic ? "messages/s" : "rows/s"} note={`${short(reconciliation.imported)} in all`} />
       <Tile name="On their way" value={short(inFlight(levels))} unit="records" note={waiting(sink)} />
       <Tile name="Lag" value={late === undefined ? "none" : span(late)} note="age of the oldest such record" />
       <Tile name="Dead letters" value={short(dead)} note={dead > 0 ? `refused by the ${sink.table ? "mapping" : "provider"}, kept` : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
@@ -151,7 +151,7 @@ function waiting(sink: AggregatedSink): string {
   return bytes > 0 ? `${size(bytes)}, safe on disk` : "all delivered";
 }
 
-const PARTS: { key: Exclude<keyof Balance, "accepted" | "holds">; name: string; says: string }[] = [
+const PARTS: { key: Exclude<keyof Reconciliation, "accepted" | "holds">; name: string; says: string }[] = [
   { key: "imported", name: "Imported", says: "in the table" },
   { key: "inFlight", name: "On their way", says: "on disk or in staging" },
   { key: "dead", name: "Dead letters", says: "refused and kept" },
@@ -165,15 +165,15 @@ const TOPIC_PARTS: typeof PARTS = PARTS.map((part) => {
 });
 
 /** Everything that was accepted, by where it is. */
-function Books({ balance, parts }: { balance: Balance; parts: typeof PARTS }) {
-  const total = Math.max(1, balance.accepted);
+function Books({ reconciliation, parts }: { reconciliation: Reconciliation; parts: typeof PARTS }) {
+  const total = Math.max(1, reconciliation.accepted);
   let at = 0;
   return (
-    <Section id="books" title="Where the records are" note={`${count(balance.accepted)} accepted`}>
+    <Section id="books" title="Where the records are" note={`${count(reconciliation.accepted)} accepted`}>
       <svg class="books" viewBox="0 0 1000 12" preserveAspectRatio="none" aria-hidden="true" focusable="false">
         <rect class="nothing" width="1000" height="12" />
         {parts.map(({ key }) => {
-          const width = (balance[key] / total) * 1000;
+          const width = (reconciliation[key] / total) * 1000;
           const part = width > 0 && <rect key={key} class={key} x={at} width={Math.max(width, 3)} height="12" />;
           at += width;
           return part;
@@ -184,12 +184,12 @@ function Books({ balance, parts }: { balance: Balance; parts: typeof PARTS }) {
           <div key={key}>
             <dt class={`key ${key}`}>{name}</dt>
             <dd>
-              <span class="figure">{count(balance[key])}</span> <span class="muted">{says}</span>
+              <span class="figure">{count(reconciliation[key])}</span> <span class="muted">{says}</span>
             </dd>
           </div>
         ))}
       </dl>
-      {!balance.holds && (
+      {!reconciliation.holds && (
         <p class="field-error">
           The sum is not what was accepted. Counts that are read while records move differ for a moment; if it stays so,
           it is a defect: please report it.

@@ -129,7 +129,7 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
   const incoming = rateOf(source);
   const late = lagOf(source, present);
   const waiting = source.sinks.reduce((all, s) => all + inFlight(s.statistics.levels), 0);
-  const dead = source.sinks.reduce((all, s) => all + s.statistics.balance.dead, 0);
+  const dead = source.sinks.reduce((all, s) => all + s.statistics.reconciliation.dead, 0);
   const to = `#/sources/${encodeURIComponent(source.sourceId)}`;
   return (
     <tr>

@@ -90,7 +90,7 @@ async fn sinks(
                 statistics: AggregatedStatistics {
                     total: total.total,
                     levels: total.levels,
-                    balance: ReconciliationView::from_topic(&counts),
+                    reconciliation: ReconciliationView::from_topic(&counts),
                     files: Vec::new(),
                     provider: Some(ProviderView::new(topic, counts.state)),
                 },
@@ -105,7 +105,7 @@ async fn sinks(
             statistics: AggregatedStatistics {
                 total: total.shown_total().into(),
                 levels: (&total).into(),
-                balance: total.reconciliation().into(),
+                reconciliation: total.reconciliation().into(),
                 files: files.map(Into::into).collect(),
                 provider: None,
             },

@@ -22,7 +22,7 @@ pub struct ApiConfig {
     /// How long a request may take. Tasks that it has started go on. 1s to 10m.
     pub request_timeout: HumanDuration,
     /// How long a task waits until all source nodes have followed its change. 0 to 1m.
-    pub follow_timeout: HumanDuration,
+    pub reconcile_timeout: HumanDuration,
     /// How long a task may take. 1s to 1h.
     pub task_timeout: HumanDuration,
     /// How long a table is looked at when a sink is made or changed. What does not answer by then
@@ -51,7 +51,7 @@ impl Default for ApiConfig {
             body_limit: ByteSize::mb(2),
             max_bytes_in_flight: ByteSize::mb(32),
             request_timeout: HumanDuration::secs(30),
-            follow_timeout: HumanDuration::secs(5),
+            reconcile_timeout: HumanDuration::secs(5),
             task_timeout: HumanDuration::mins(5),
             table_check_timeout: HumanDuration::secs(5),
             requests_per_second: 500,
@@ -93,8 +93,8 @@ impl ApiConfig {
                 HumanDuration::mins(10),
             ),
             (
-                "followTimeout",
-                self.follow_timeout,
+                "reconcileTimeout",
+                self.reconcile_timeout,
                 HumanDuration::secs(0),
                 HumanDuration::mins(1),
             ),

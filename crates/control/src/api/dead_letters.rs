@@ -126,7 +126,7 @@ impl From<DeadLetterServiceError> for ApiError {
                 Self::from_template(ErrorName::DeadLetterNotFound, &[&id])
             }
             DeadLetterServiceError::Rejected(cause) => {
-                Self::new(ErrorName::DeadLettersRefused, cause)
+                Self::new(ErrorName::DeadLettersRejected, cause)
             }
             DeadLetterServiceError::Unavailable(cause) => Self::unavailable(cause),
             DeadLetterServiceError::Internal(cause) => Self::internal(cause),
@@ -168,7 +168,7 @@ pub(super) async fn list(
 
 /// One of them, with its record.
 #[utoipa::path(
-    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/{letterId}", tag = "sink", operation_id = "GetDeadLetter",
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/{deadLetterId}", tag = "sink", operation_id = "GetDeadLetter",
     params(DeadLetterPath),
     responses((status = 200, description = "The record as it came, and why it was refused.", body = DeadLetterView))
 )]
@@ -178,7 +178,7 @@ pub(super) async fn get(
 ) -> Result<JsonResponse<DeadLetterView>, ApiError> {
     let key = call.sink_key()?;
     existing(&api, &key).await?;
-    let id = parse_dead_letter_id(&call.path.letter_id)?;
+    let id = parse_dead_letter_id(&call.path.dead_letter_id)?;
     let entry = api.dead_letters.get(&key, &id).await?;
     Ok(JsonResponse::ok((&entry).into()))
 }
@@ -190,7 +190,7 @@ pub(super) async fn get(
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/replay", tag = "sink", operation_id = "ReplayDeadLetters",
     params(SinkPath), request_body = DeadLetterSelectionRequest,
-    extensions(("x-errors" = json!(["deadLetterNotFound", "deadLettersRefused"]))),
+    extensions(("x-errors" = json!(["deadLetterNotFound", "deadLettersRejected"]))),
     responses((status = 200, description = "What was done.", body = ReplayResponse))
 )]
 pub(super) async fn replay(
@@ -212,7 +212,7 @@ pub(super) async fn replay(
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/drop", tag = "sink", operation_id = "DropDeadLetters",
     params(SinkPath), request_body = DeadLetterSelectionRequest,
-    extensions(("x-errors" = json!(["deadLetterNotFound", "deadLettersRefused"]))),
+    extensions(("x-errors" = json!(["deadLetterNotFound", "deadLettersRejected"]))),
     responses((status = 200, description = "What was done.", body = DiscardResponse))
 )]
 pub(super) async fn discard(
@@ -229,9 +229,9 @@ pub(super) async fn discard(
 }
 
 fn selection(body: DeadLetterSelectionRequest) -> Result<DeadLetterSelection, ApiError> {
-    match (body.letter_ids, body.after_id) {
+    match (body.dead_letter_ids, body.after_id) {
         (Some(_), Some(_)) => Err(ApiError::bad_request(
-            "\"letterIds\" and \"afterId\" can't be combined",
+            "\"deadLetterIds\" and \"afterId\" can't be combined",
         )),
         (Some(ids), None) => {
             let ids: Result<_, _> = ids.iter().map(|id| parse_dead_letter_id(id)).collect();

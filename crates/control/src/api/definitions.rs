@@ -50,20 +50,20 @@ pub(super) async fn validate(
         sources: None,
         sinks: BTreeMap::new(),
     };
-    let mut problems = Vec::new();
+    let mut violations = Vec::new();
     for (index, change) in call.body.0.changes.into_iter().enumerate() {
         match validator.check(change).await {
             Ok(()) => {}
             // That the store can't be asked now says nothing about the definitions.
             Err(error) if error.name.status().is_server_error() => return Err(error),
-            Err(error) => problems.push(DefinitionViolation {
+            Err(error) => violations.push(DefinitionViolation {
                 change: index,
                 error: error.name.full_name(),
                 message: error::sentence(&error.message),
             }),
         }
     }
-    Ok(JsonResponse::ok(DefinitionReport { problems }))
+    Ok(JsonResponse::ok(DefinitionReport { violations }))
 }
 
 struct CallerScope<'a> {

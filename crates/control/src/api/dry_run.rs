@@ -21,7 +21,7 @@ use super::types::dry_run::{DryRunReport, DryRunRequest, SampleHeader, SampleRec
 /// Shows what a mapping would make of a record. An extension of Forebay.
 ///
 /// Nothing is stored, and no sink has to have the mapping. What is wrong with it, or with the
-/// record, is in the answer's `problems`.
+/// record, is in the answer's `violations`.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/test-mapping", tag = "source", operation_id = "TestMapping",
     params(BranchPath), request_body = DryRunRequest,
@@ -54,7 +54,7 @@ pub(super) async fn dry_run(
     };
     let mapping = match check_mapping(&api, mapping).await? {
         Ok(mapping) => mapping,
-        Err(problems) => return Ok(JsonResponse::ok(DryRunReport::rejected(problems))),
+        Err(violations) => return Ok(JsonResponse::ok(DryRunReport::rejected(violations))),
     };
     if let Some(table) = table {
         let table = TableSink {

@@ -63,7 +63,7 @@ pub(super) struct FilePath {
     pub(super) opened_at: String,
 }
 
-/// `…/dead-letters/{letterId}`
+/// `…/dead-letters/{deadLetterId}`
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Path)]
@@ -79,7 +79,7 @@ pub(super) struct DeadLetterPath {
     pub(super) sink_id: String,
     /// Id of a dead letter.
     #[param(example = "3f0c9a6b1d2e4f58-12")]
-    pub(super) letter_id: String,
+    pub(super) dead_letter_id: String,
 }
 
 /// `…/sources/{sourceId}/versions/{versionNumber}`

@@ -84,8 +84,8 @@ fn read(change: &QuotaChange) -> Result<QuotaOverrides, ApiError> {
         )?,
     };
     match own.violations() {
-        problems if problems.is_empty() => Ok(own),
-        problems => Err(ApiError::bad_request(format!("{}.", problems.join("; ")))),
+        violations if violations.is_empty() => Ok(own),
+        violations => Err(ApiError::bad_request(format!("{}.", violations.join("; ")))),
     }
 }
 

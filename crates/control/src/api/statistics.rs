@@ -135,7 +135,7 @@ pub(super) async fn clear_source(
 
 /// Where the records of a sink are. An extension of Forebay.
 #[utoipa::path(
-    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/balance", tag = "sink", operation_id = "SinkStatisticsBalance",
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/reconciliation", tag = "sink", operation_id = "SinkStatisticsReconciliation",
     params(SinkPath),
     responses((status = 200, description = "accepted = imported + dead + expired + lost + inFlight", body = ReconciliationView))
 )]

@@ -120,7 +120,7 @@ fn busy(kind: &str, subject: &TaskSubject) -> ApiError {
 /// that records are taken. A node that hangs does not hold the task for ever: then it is `false`.
 pub(super) async fn wait_for_nodes(api: &ApiState, revision: Revision) -> bool {
     let wait = all_nodes_at(api, revision);
-    tokio::time::timeout(api.config.follow_timeout.0, wait)
+    tokio::time::timeout(api.config.reconcile_timeout.0, wait)
         .await
         .is_ok()
 }

@@ -151,20 +151,21 @@ async fn message(api: &ApiState, request: MessageRequest) -> Result<MessageMappi
     let mut violations = Vec::new();
     // Where a text is wanted, a string goes without its quotes; a field is JSON.
     let is_raw = api.config.raw_string;
-    let part = |request: ColumnRequest, is_raw: bool, problems: &mut Vec<String>| match model_column(
-        request, is_raw,
-    ) {
-        Ok(column) if column.primary_key => {
-            let name = column.name;
-            problems.push(format!("\"{name}\" of a message can't be a primary key"));
-            None
-        }
-        Ok(column) => Some(column),
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
-    };
+    let part =
+        |request: ColumnRequest, is_raw: bool, violations: &mut Vec<String>| match model_column(
+            request, is_raw,
+        ) {
+            Ok(column) if column.primary_key => {
+                let name = column.name;
+                violations.push(format!("\"{name}\" of a message can't be a primary key"));
+                None
+            }
+            Ok(column) => Some(column),
+            Err(problem) => {
+                violations.push(problem);
+                None
+            }
+        };
     let value = match (request.value, request.fields) {
         (Some(_), Some(_)) => {
             violations.push("a message has \"value\" or \"fields\", not both".to_owned());

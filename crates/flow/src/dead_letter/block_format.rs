@@ -244,7 +244,7 @@ pub(crate) fn write_block(
 }
 
 /// Name of the error of a row that its table could not take.
-const ROW_REJECTED: &str = "rowRefused";
+const ROW_REJECTED: &str = "rowRejected";
 
 /// A row as a JSON object, its columns in their order.
 fn row_as_json(table: &TableSink, cells: &[Bytes]) -> String {

@@ -8,7 +8,7 @@ use forebay_record::block::decode;
 
 use super::DeadLetterError;
 use super::block_format::{DeadLetter, read_block};
-use crate::pipeline::compression;
+use crate::streams::compression;
 
 /// Letters that are looked at in one go, at most.
 pub const SELECTION_MAX: usize = 1_000;

@@ -18,7 +18,8 @@ use futures::StreamExt;
 
 use super::block_format::{RejectedRowsHeader, source_file_of_block, write_rows};
 use super::{BLOCK_BYTES, DeadLetterError, SinkDeadLetters};
-use crate::pipeline::{AppendOutcome, BlockToAppend, compression, dead_letter_stream};
+use crate::pipeline::{AppendOutcome, BlockToAppend};
+use crate::streams::{compression, dead_letter_stream};
 use crate::work_queue::AttemptError;
 
 impl From<DeadLetterError> for AttemptError {

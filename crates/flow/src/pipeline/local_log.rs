@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use forebay_log::{CommitError, Log, NewBlock, StreamId, StreamStats, Ticket};
 use forebay_meta::stored::dead_letters::DeadLetterCounts;
-use forebay_model::{BlockCompression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
+use forebay_model::{SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::appender::{Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend};
 use super::completion::AppendOutcome;
+use crate::streams::{codec, dead_letter_sink, dead_letter_stream};
 
 /// The log of this node's volume. A slice is the stream that has the slice's key as its name.
 #[derive(Clone, Debug)]
@@ -200,39 +201,6 @@ fn new_block(stream: StreamId, block: BlockToAppend) -> Result<NewBlock, BlockAp
         last_at_ms: block.last_at.as_millis(),
         payload: sealed.payload.into(),
     })
-}
-
-/// By agreement of all who write and read the log.
-fn codec(compression: BlockCompression) -> u8 {
-    match compression {
-        BlockCompression::None => 0,
-        BlockCompression::Gzip { .. } => 1,
-        BlockCompression::Zstd { .. } => 2,
-    }
-}
-
-/// The inverse of [`codec`], without the level, which no reader needs.
-pub(crate) fn compression(codec: u8) -> Option<BlockCompression> {
-    match codec {
-        0 => Some(BlockCompression::None),
-        1 => Some(BlockCompression::Gzip { level: 1 }),
-        2 => Some(BlockCompression::Zstd { level: 1 }),
-        _ => None,
-    }
-}
-
-/// Before the key of a sink, the name of the stream of its dead letters. No key of a slice begins
-/// like that.
-const DEAD_LETTER_PREFIX: &str = "dead/";
-
-/// Name of the stream of a sink's dead letters.
-pub(crate) fn dead_letter_stream(sink: &SinkKey) -> String {
-    format!("{DEAD_LETTER_PREFIX}{sink}")
-}
-
-/// The sink whose dead letters a stream holds, if it is such a stream.
-pub(crate) fn dead_letter_sink(stream: &str) -> Option<SinkKey> {
-    stream.strip_prefix(DEAD_LETTER_PREFIX)?.parse().ok()
 }
 
 async fn await_commit(ticket: Ticket) -> AppendOutcome {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LimiterRegistry;
 use crate::metrics::PROJECT_DISK_BYTES;
-use crate::pipeline::dead_letter_sink;
+use crate::streams::dead_letter_sink;
 use crate::topic::topic_sink;
 
 /// Measures what projects hold in a log.

@@ -23,16 +23,14 @@ use forebay_log::{NewBlock, ReadItem, StreamId};
 use forebay_model::SinkKey;
 use serde::{Deserialize, Serialize};
 
+use super::TopicRegistry;
 use super::dead_letters::UndeliveredError;
 use super::reconciler::SharedTopic;
-use super::{ACKED, TopicRegistry};
 use crate::pipeline::BlockAppendError;
+use crate::streams::{CODEC_RESOLVED, TOPIC_RESOLVED_PREFIX};
 
 /// Letters that are done with between others that are not, at most.
 pub(super) const ACKED_MAX: usize = 10_000;
-
-/// The codec number of a block with a [`AckedRanges`], as JSON.
-const CODEC_ACKED: u8 = 36;
 
 /// Which letters of a sink are done with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +39,10 @@ pub(super) struct AckedRanges {
     /// Letters that were ever sent again.
     pub(super) replayed: u64,
     /// Numbers of letters that are done with; those that the log has freed may be missing.
-    pub(super) done: BTreeSet<u64>,
+    pub(super) resolved: BTreeSet<u64>,
     /// A replay that has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) moving: Option<PendingReplay>,
+    pub(super) pending_replay: Option<PendingReplay>,
 }
 
 /// Letters on their way into a stream.
@@ -55,12 +53,12 @@ pub(super) struct PendingReplay {
     stream: String,
     /// No message of them is before this sequence.
     from: u64,
-    letters: BTreeSet<u64>,
+    dead_letters: BTreeSet<u64>,
 }
 
 impl AckedRanges {
     pub(super) fn is_acked(&self, dead_letter: u64) -> bool {
-        self.done.contains(&dead_letter)
+        self.resolved.contains(&dead_letter)
     }
 }
 
@@ -93,12 +91,12 @@ impl TopicRegistry {
         sink: &SinkKey,
     ) -> Result<AckedRanges, UndeliveredError> {
         let mut acked = self.cached_ranges(shared_topic, sink)?;
-        let Some(pending_replay) = acked.moving.take() else {
+        let Some(pending_replay) = acked.pending_replay.take() else {
             return Ok(acked);
         };
         let moved = self.appended_dead_letters(&pending_replay)?;
         acked.replayed += moved.len() as u64;
-        acked.done.extend(moved);
+        acked.resolved.extend(moved);
         self.persist(shared_topic, sink, acked)
     }
 
@@ -117,7 +115,7 @@ impl TopicRegistry {
                 && block.codec == CODEC_MESSAGE_REPLAYED
             {
                 let dead_letter = replayed_dead_letter(&block.payload);
-                moved.extend(dead_letter.filter(|l| pending_replay.letters.contains(l)));
+                moved.extend(dead_letter.filter(|l| pending_replay.dead_letters.contains(l)));
             }
         }
         Ok(moved)
@@ -135,10 +133,10 @@ impl TopicRegistry {
         let stream = self.open_stream(sink);
         let id = log.stream(&stream).map_err(BlockAppendError::from)?;
         self.check_waiting(id)?;
-        acked.moving = Some(PendingReplay {
+        acked.pending_replay = Some(PendingReplay {
             stream,
             from: log.committed(id).unwrap_or_default(),
-            letters: dead_letters.iter().map(|l| l.number).collect(),
+            dead_letters: dead_letters.iter().map(|l| l.number).collect(),
         });
         self.persist(shared_topic, sink, acked)?;
         let appended = self.append_dead_letters(id, dead_letters);
@@ -201,7 +199,7 @@ impl TopicRegistry {
         self.remove_trimmed(sink, &mut acked);
         let id = log.stream(&name(sink)).map_err(BlockAppendError::from)?;
         let payload = serde_json::to_vec(&acked).map_err(failed)?;
-        let block = new_block(id, CODEC_ACKED, self.deps.env.now_ms(), payload);
+        let block = new_block(id, CODEC_RESOLVED, self.deps.env.now_ms(), payload);
         let ticket = log.append_wait(block).map_err(BlockAppendError::from)?;
         let written = ticket.wait().map_err(failed)?;
         *shared_topic
@@ -222,12 +220,12 @@ impl TopicRegistry {
     fn remove_trimmed(&self, sink: &SinkKey, acked: &mut AckedRanges) {
         for (base, stream) in self.dead_letter_streams(sink) {
             let freed: Vec<u64> = acked
-                .done
+                .resolved
                 .range(base..base + stream.stats.trimmed_to)
                 .copied()
                 .collect();
             for dead_letter in freed {
-                acked.done.remove(&dead_letter);
+                acked.resolved.remove(&dead_letter);
             }
         }
     }
@@ -243,7 +241,7 @@ impl TopicRegistry {
         let mut found = None;
         for item in log.reader(stats.id, last).map_err(failed)? {
             if let ReadItem::Block(block) = item.map_err(failed)?
-                && block.codec == CODEC_ACKED
+                && block.codec == CODEC_RESOLVED
             {
                 found = Some(serde_json::from_slice(&block.payload).map_err(failed)?);
             }
@@ -256,7 +254,7 @@ impl TopicRegistry {
 }
 
 fn name(sink: &SinkKey) -> String {
-    format!("{ACKED}{sink}/0")
+    format!("{TOPIC_RESOLVED_PREFIX}{sink}/0")
 }
 
 fn new_block(stream: StreamId, codec: u8, at_ms: i64, payload: Vec<u8>) -> NewBlock {

@@ -9,8 +9,9 @@ use forebay_log::StreamId;
 use forebay_model::SinkKey;
 
 use super::acked_ranges::{ACKED_MAX, AckedRanges};
-use super::{SinkStream, TopicRegistry, UNDELIVERED};
+use super::{SinkStream, TopicRegistry};
 use crate::pipeline::BlockAppendError;
+use crate::streams::TOPIC_DEAD_LETTER_PREFIX;
 
 /// Which letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl TopicRegistry {
         acked: &AckedRanges,
         dead_letters: &[DeadLetterMessage],
     ) -> Result<(), UndeliveredError> {
-        let few = acked.done.len() + dead_letters.len() <= ACKED_MAX;
+        let few = acked.resolved.len() + dead_letters.len() <= ACKED_MAX;
         if few || self.are_oldest(sink, acked, dead_letters)? {
             Ok(())
         } else {
@@ -187,7 +188,7 @@ impl TopicRegistry {
         self.check_capacity(sink, &acked, &dead_letters)?;
         let are_oldest = self.are_oldest(sink, &acked, &dead_letters)?;
         let numbers: Vec<u64> = dead_letters.iter().map(|l| l.number).collect();
-        acked.done.extend(&numbers);
+        acked.resolved.extend(&numbers);
         if are_oldest {
             // Nothing has to be remembered, and so nothing written: a volume that is full gets room.
             self.trim_resolved(sink, &acked)?;
@@ -222,7 +223,10 @@ impl TopicRegistry {
 
     /// Streams of letters, with the number that the first one of each has.
     pub(super) fn dead_letter_streams(&self, sink: &SinkKey) -> Vec<(u64, SinkStream)> {
-        let streams = self.streams(UNDELIVERED).remove(sink).unwrap_or_default();
+        let streams = self
+            .streams(TOPIC_DEAD_LETTER_PREFIX)
+            .remove(sink)
+            .unwrap_or_default();
         let mut base = 0;
         let numbered = streams.into_iter().map(|stream| {
             let first = base;

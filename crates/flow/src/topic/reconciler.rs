@@ -15,8 +15,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::acked_ranges::AckedRanges;
-use super::{ACKED, MESSAGES, SinkStream, TopicRegistry, UNDELIVERED, undelivered};
+use super::{SinkStream, TopicRegistry, undelivered};
 use crate::metrics;
+use crate::streams::{TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX};
 
 /// How often everything is looked through without a reason.
 const TICK: Duration = Duration::from_secs(1);
@@ -111,7 +112,7 @@ impl SharedTopic {
     pub(super) fn is_replaying(&self) -> bool {
         let acked = self.acked.lock();
         let acked = acked.unwrap_or_else(PoisonError::into_inner);
-        acked.as_ref().is_some_and(|s| s.moving.is_some())
+        acked.as_ref().is_some_and(|s| s.pending_replay.is_some())
     }
 
     /// A block was committed.
@@ -192,7 +193,7 @@ impl TopicRegistry {
 
     /// Makes it so that each sink's messages are delivered as its definition says.
     fn reconcile(&self, sinks: &Snapshot<Sink>, deleted: &Snapshot<Sink>) {
-        let mut streams = self.streams(MESSAGES);
+        let mut streams = self.streams(TOPIC_PREFIX);
         let mut known = BTreeSet::new();
         let all = sinks.entries.values().map(|s| (s, false));
         let all = all.chain(deleted.entries.values().map(|s| (s, true)));
@@ -333,8 +334,8 @@ impl TopicRegistry {
     /// Streams of sinks that were forgotten for good go with them; those of sinks that the store has
     /// never known are kept.
     async fn compare_with_store(&self, repo: &Repo) -> Result<(), StoreError> {
-        let mut by_sink = self.streams(MESSAGES);
-        for prefix in [UNDELIVERED, ACKED] {
+        let mut by_sink = self.streams(TOPIC_PREFIX);
+        for prefix in [TOPIC_DEAD_LETTER_PREFIX, TOPIC_RESOLVED_PREFIX] {
             for (sink, mut dead_letters) in self.streams(prefix) {
                 by_sink.entry(sink).or_default().append(&mut dead_letters);
             }

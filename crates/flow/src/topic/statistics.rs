@@ -6,8 +6,9 @@ use forebay_buffer::ProviderHealth;
 
 use forebay_model::{Sink, SinkKey, Timestamp, TopicState, TopicStatistics};
 
+use super::TopicRegistry;
 use super::reconciler::DeliveryStatus;
-use super::{MESSAGES, TopicRegistry};
+use crate::streams::TOPIC_PREFIX;
 
 impl TopicRegistry {
     /// Counts of a sink.
@@ -30,7 +31,7 @@ impl TopicRegistry {
             return before.clone();
         }
         drop(before);
-        let messages = self.streams(MESSAGES).remove(sink).unwrap_or_default();
+        let messages = self.streams(TOPIC_PREFIX).remove(sink).unwrap_or_default();
         let mut sum = TopicStatistics::NOTHING;
         let mut done = 0;
         for stream in &messages {
@@ -50,7 +51,7 @@ impl TopicRegistry {
         for (base, stream) in self.dead_letter_streams(sink) {
             let stats = &stream.stats;
             let kept = base + stats.trimmed_to..base + stats.next_seq;
-            let acked = acked.done.range(kept.clone()).count() as u64;
+            let acked = acked.resolved.range(kept.clone()).count() as u64;
             sum.dead += (kept.end - kept.start) - acked;
             gone += stats.trimmed_to + acked;
             if !messages.iter().any(|m| m.number == stream.number) {

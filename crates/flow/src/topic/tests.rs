@@ -162,7 +162,7 @@ impl Node {
 
     /// Begins to deliver; whether nothing waits.
     fn look_after(&self) -> bool {
-        let streams = self.topics.streams(MESSAGES).remove(&key());
+        let streams = self.topics.streams(TOPIC_PREFIX).remove(&key());
         let streams = streams.unwrap_or_default();
         let topic = self.sink.target.topic().unwrap();
         self.topics
@@ -298,7 +298,7 @@ fn while_letters_move_messages_are_delivered_and_stay() {
     let node = with_letters(&machine);
     let place = node.topics.shared_topic(&key());
     let trimmed = || {
-        let streams = node.topics.streams(MESSAGES).remove(&key()).unwrap();
+        let streams = node.topics.streams(TOPIC_PREFIX).remove(&key()).unwrap();
         streams.first().unwrap().stats.trimmed_to
     };
     while !node.look_after() {
@@ -409,7 +409,7 @@ fn what_is_remembered_of_letters_is_bounded() {
     let node = with_letters(&machine);
     let place = node.topics.shared_topic(&key());
     let settled = acked_ranges::AckedRanges {
-        done: (10..10 + acked_ranges::ACKED_MAX as u64).collect(),
+        resolved: (10..10 + acked_ranges::ACKED_MAX as u64).collect(),
         ..acked_ranges::AckedRanges::default()
     };
     node.topics.persist(&place, &key(), settled).unwrap();
@@ -428,7 +428,7 @@ fn what_is_remembered_of_letters_is_bounded() {
 fn names_of_streams_say_whose_they_are() {
     let sink: SinkKey = "1/2/src/snk".parse().unwrap();
     let messages = "topic/1/2/src/snk/17";
-    assert_eq!(parse(messages, MESSAGES), Some((sink.clone(), 17)));
+    assert_eq!(parse(messages, TOPIC_PREFIX), Some((sink.clone(), 17)));
     assert_eq!(undelivered(messages), "undelivered/1/2/src/snk/17");
     for own in ["undelivered/1/2/src/snk/17", "settled/1/2/src/snk/0"] {
         assert_eq!(topic_sink(own), Some(sink.clone()), "{own}");

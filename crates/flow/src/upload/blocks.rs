@@ -10,7 +10,7 @@ use forebay_model::failpoint::{self, FailPoint};
 use forebay_record::block::BlockEncoder;
 use tokio::sync::mpsc::Sender;
 
-use crate::pipeline::compression as compression_of;
+use crate::streams::compression as compression_of;
 
 /// Small blocks are joined until they have so many bytes before compression.
 const JOINED_BYTES: usize = 256 << 10;

@@ -288,7 +288,7 @@ impl World {
         )
     }
 
-    /// Runs uploader, importer and janitor until `done` holds.
+    /// Runs uploader, importer and garbage collector until `done` holds.
     pub(crate) async fn run_until<F: Future<Output = bool>>(&self, done: impl Fn() -> F) {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -303,7 +303,7 @@ impl World {
             WorkConfig::default(),
         )
         .with_dead_letters(self.letters());
-        let janitor = GarbageCollector::new(
+        let garbage_collector = GarbageCollector::new(
             self.delivery(),
             self.log.clone(),
             volume(),
@@ -317,7 +317,7 @@ impl World {
         );
         tasks.spawn(uploader.run(stop.clone()));
         tasks.spawn(importer.run(stop.clone()));
-        tasks.spawn(janitor.run(stop.clone()));
+        tasks.spawn(garbage_collector.run(stop.clone()));
         let wait = async {
             while !done().await {
                 // The steps of the coordinator.

@@ -313,7 +313,7 @@ impl Node {
             cluster,
             WorkConfig::default(),
         );
-        let janitor = GarbageCollector::new(
+        let garbage_collector = GarbageCollector::new(
             delivery,
             self.log.clone(),
             self.volume.clone(),
@@ -331,8 +331,8 @@ impl Node {
             importer.run(b).await;
             Ok(())
         });
-        self.spawn("the janitor", async move {
-            janitor.run(c).await;
+        self.spawn("garbage collector", async move {
+            garbage_collector.run(c).await;
             Ok(())
         });
     }

@@ -30,10 +30,10 @@ async fn every_record_of_a_batch_is_a_row_of_every_sink() {
         (&report["records"], &report["accepted"]),
         (&json!(3), &json!(3))
     );
-    assert_eq!(report["refused"], json!([]));
+    assert_eq!(report["rejected"], json!([]));
     assert_eq!(
         report["sinks"][1],
-        json!({"branchId": 2, "sinkId": "b", "statusCode": 200, "message": "processed", "accepted": 3, "refused": 0})
+        json!({"branchId": 2, "sinkId": "b", "statusCode": 200, "message": "processed", "accepted": 3, "rejected": 0})
     );
     assert_eq!(w.rows("a").await, ["\"1\"", "\"2\"", "\"3\""]);
     assert_eq!(w.rows("b").await[1], r#""{""n"":2}""#);
@@ -90,9 +90,9 @@ async fn refused_records_are_named_with_line_sink_and_column_and_the_others_are_
     assert_eq!(report["error"], "stream.in.recordsRefused");
     assert_eq!(report["records"], 4);
     assert_eq!(report["accepted"], 2, "records that all sinks have");
-    assert_eq!(report["refusedCount"], 2);
+    assert_eq!(report["rejectedCount"], 2);
     assert!(report["note"].as_str().unwrap().contains("stored twice"));
-    let refused = report["refused"].as_array().unwrap();
+    let refused = report["rejected"].as_array().unwrap();
     assert_eq!(refused.len(), 2);
     assert_eq!(
         (&refused[0]["index"], &refused[0]["line"]),
@@ -111,7 +111,7 @@ async fn refused_records_are_named_with_line_sink_and_column_and_the_others_are_
             "message": "Column \"c1\": path \"n\" not found in the body.",
         })
     );
-    let counts = |sink: &serde_json::Value| (sink["accepted"].clone(), sink["refused"].clone());
+    let counts = |sink: &serde_json::Value| (sink["accepted"].clone(), sink["rejected"].clone());
     assert_eq!(counts(&report["sinks"][0]), (json!(3), json!(0)));
     assert_eq!(counts(&report["sinks"][1]), (json!(2), json!(1)));
     assert_eq!(w.rows("all").await.len(), 3);
@@ -129,8 +129,8 @@ async fn the_list_of_refused_records_is_bounded_but_their_count_is_not() {
         .send(&post(&stream(), NDJSON, body.as_bytes()))
         .await;
     let report = answer.json();
-    assert_eq!(report["refusedCount"], 250);
-    assert_eq!(report["refused"].as_array().unwrap().len(), 100);
+    assert_eq!(report["rejectedCount"], 250);
+    assert_eq!(report["rejected"].as_array().unwrap().len(), 100);
     assert_eq!(report["accepted"], 1);
     assert_eq!(w.rows("k").await, ["\"1\""]);
 }

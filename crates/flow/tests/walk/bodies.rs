@@ -337,7 +337,7 @@ async fn refused_values_of_a_line_are_named_by_line_and_byte() {
     let body = b"{\"i\":1}{\"j\":1} {\"i\":2}\n{\"i\":3}{broken\n";
     let answer = send(&mut client, &typed("application/x-ndjson"), body).await;
     assert_eq!(answer.status, 422);
-    let refused = &answer.json()["refused"];
+    let refused = &answer.json()["rejected"];
     assert_eq!(
         refused,
         &json!([

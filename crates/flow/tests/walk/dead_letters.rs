@@ -42,7 +42,7 @@ pub(crate) async fn node(machine: &Machine) -> Node {
     let mut node = machine.start().await;
     node.create_source().await;
     let settings: SettingsPatch = [(
-        "storage.level.local.mapping.refused.action".to_owned(),
+        "storage.level.local.mapping.rejected.action".to_owned(),
         json!("dead_letter"),
     )]
     .into();
@@ -133,8 +133,8 @@ async fn what_is_refused_is_accepted_by_sinks_that_keep_it_and_by_no_other() {
     let report = answer.json();
     assert_eq!(report["sinks"][0]["accepted"], 2);
     assert_eq!(report["sinks"][0]["dead"], 2);
-    assert_eq!(report["sinks"][1]["refused"], 2);
-    assert_eq!(report["refusedCount"], 2, "one sink has refused them");
+    assert_eq!(report["sinks"][1]["rejected"], 2);
+    assert_eq!(report["rejectedCount"], 2, "one sink has refused them");
     assert_eq!(w.rows("keeps").await, ["\"1\"", "\"3\""]);
     let kept = w.volume.log.find("dead/1/2/s/keeps").unwrap();
     assert_eq!(w.volume.log.stats(kept).unwrap().records, 3);
@@ -170,7 +170,7 @@ async fn at_the_bound_records_are_refused_again() {
     let answer = w.client().await.send(&post(&stream(), NDJSON, lines)).await;
     assert_eq!(answer.status, 422);
     let report = answer.json();
-    assert_eq!(report["refused"][0]["index"], 1);
+    assert_eq!(report["rejected"][0]["index"], 1);
     assert_eq!(report["sinks"][0].get("dead"), None);
 }
 

@@ -234,7 +234,7 @@ async fn nothing_is_answered_that_could_become_a_page() {
         let answer = ask(&mut client, "GET", &query, "").await;
         assert_eq!(answer.status, status, "{query}");
         let said = answer.json();
-        assert_eq!(said["error"], "stream.in.handshakeRefused");
+        assert_eq!(said["error"], "stream.in.handshakeRejected");
         assert!(said["message"].as_str().unwrap().contains(cause), "{said}");
     }
     let slack = r#"{"challenge":"<b>","type":"url_verification"}"#;

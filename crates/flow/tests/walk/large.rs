@@ -170,9 +170,9 @@ async fn a_large_batch_has_the_same_answer_as_a_small_one() {
     let answer = client.send(&post(&stream(), NDJSON, &body)).await;
     assert_eq!(answer.status, 422);
     let report = answer.json();
-    let counts = ["records", "accepted", "refusedCount"].map(|name| report[name].clone());
+    let counts = ["records", "accepted", "rejectedCount"].map(|name| report[name].clone());
     assert_eq!(counts, [json!(602), json!(600), json!(2)]);
-    let refused = report["refused"].as_array().unwrap();
+    let refused = report["rejected"].as_array().unwrap();
     let place = |i: usize| (refused[i]["index"].clone(), refused[i]["line"].clone());
     assert_eq!(place(0), (json!(300), json!(301)));
     assert_eq!(place(1), (json!(301), json!(302)));

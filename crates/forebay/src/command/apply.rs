@@ -30,7 +30,7 @@ A file:
     - name: My events
       sinks:
         - table: in.demo.events
-          settings: { local.mapping.refused.action: dead_letter }
+          settings: { local.mapping.rejected.action: dead_letter }
           columns:
             - { name: id, type: uuid }
             - { name: user, type: path, path: user.id, primaryKey: true }

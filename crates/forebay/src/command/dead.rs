@@ -18,7 +18,7 @@ use crate::terminal;
 /// Lists, shows, replays and drops dead letters: what was refused for good and is kept.
 ///
 /// A sink's are records that its mapping has refused, if its setting
-/// storage.level.local.mapping.refused.action is dead_letter, and messages that its provider has
+/// storage.level.local.mapping.rejected.action is dead_letter, and messages that its provider has
 /// refused. A job's (--job) are records that a stage has refused, and bad lines. A buffer's
 /// (--buffer) are messages that its provider has refused.
 #[derive(Debug, Subcommand)]
@@ -296,7 +296,9 @@ async fn list_sink_dead_letters(
     limit: usize,
     json: bool,
 ) -> Result<(), CliError> {
-    let dead_letters = api.list_some(path, "letters", "letterId", limit).await?;
+    let dead_letters = api
+        .list_some(path, "deadLetters", "deadLetterId", limit)
+        .await?;
     if json {
         return terminal::line(format_args!("{:#}", Value::Array(dead_letters)));
     }
@@ -307,7 +309,7 @@ async fn list_sink_dead_letters(
     for dead_letter in &dead_letters {
         let size = dead_letter.get("size").and_then(Value::as_u64);
         table.row(&[
-            text(dead_letter, "letterId"),
+            text(dead_letter, "deadLetterId"),
             text(dead_letter, "receivedAt"),
             &size.unwrap_or_default().to_string(),
             text(dead_letter, "message"),
@@ -322,7 +324,7 @@ async fn show_sink_dead_letter(api: &ApiClient, path: &str, json: bool) -> Resul
         return terminal::line(format_args!("{dead_letter:#}"));
     }
     for (name, key) in [
-        ("letter  ", "letterId"),
+        ("letter  ", "deadLetterId"),
         ("received", "receivedAt"),
         ("from    ", "clientIp"),
         ("refused ", "message"),
@@ -354,7 +356,7 @@ async fn replay_sink_dead_letters(
     let (mut replayed, mut refused) = (0, Vec::new());
     for_each_batch(api, &format!("{path}/replay"), ids, |done| {
         replayed += count(done, "replayed");
-        let more = done.get("refused").and_then(Value::as_array);
+        let more = done.get("rejected").and_then(Value::as_array);
         refused.extend(more.into_iter().flatten().cloned());
     })
     .await?;
@@ -366,7 +368,7 @@ async fn replay_sink_dead_letters(
     for dead_letter in refused.iter().take(SHOWN) {
         terminal::note(format_args!(
             "{}: {}",
-            text(dead_letter, "letterId"),
+            text(dead_letter, "deadLetterId"),
             text(dead_letter, "message")
         ));
     }
@@ -433,7 +435,7 @@ async fn for_each_batch(
     const AT_A_TIME: usize = 100;
     if !ids.is_empty() {
         for ids in ids.chunks(AT_A_TIME) {
-            let body = json!({ "letterIds": ids });
+            let body = json!({ "deadLetterIds": ids });
             done(&api.call(Method::POST, path, Some(&body)).await?);
         }
         return Ok(());

@@ -348,7 +348,7 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Cl
         text(sink, "name")
     ))?;
     let reconciliation = api
-        .get(&format!("{source}/sinks/{id}/statistics/balance"))
+        .get(&format!("{source}/sinks/{id}/statistics/reconciliation"))
         .await?;
     let count = |name: &str| {
         reconciliation

@@ -48,7 +48,7 @@ pub(crate) struct ApiSection {
     /// How long a request may take. Tasks that it has started go on. 1s to 10m.
     pub(crate) request_timeout: HumanDuration,
     /// How long a task waits until all source nodes have followed its change. 0 to 1m.
-    pub(crate) follow_timeout: HumanDuration,
+    pub(crate) reconcile_timeout: HumanDuration,
     /// How long a task may take. 1s to 1h.
     pub(crate) task_timeout: HumanDuration,
     /// How long a table is looked at when a sink is made or changed. What does not answer by then
@@ -93,7 +93,7 @@ impl Default for ApiSection {
             max_header_size: ByteSize::kb(16),
             max_unread_bytes: ByteSize::mb(32),
             request_timeout: api.request_timeout,
-            follow_timeout: api.follow_timeout,
+            reconcile_timeout: api.reconcile_timeout,
             task_timeout: api.task_timeout,
             table_check_timeout: api.table_check_timeout,
             requests_per_second: api.requests_per_second,
@@ -115,7 +115,7 @@ impl ApiSection {
             body_limit: self.body_limit,
             max_bytes_in_flight: self.max_bytes_in_flight,
             request_timeout: self.request_timeout,
-            follow_timeout: self.follow_timeout,
+            reconcile_timeout: self.reconcile_timeout,
             task_timeout: self.task_timeout,
             table_check_timeout: self.table_check_timeout,
             requests_per_second: self.requests_per_second,

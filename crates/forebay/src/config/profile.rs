@@ -31,7 +31,7 @@ pub(crate) const KEBOOLA: [(&str, &str); 16] = [
     ("coordinator.retryFactor", "4"),
     ("coordinator.retryMax", "3h"),
     ("upload.checkInterval", "2s"),
-    ("janitor.interval", "5m"),
+    ("garbageCollection.interval", "5m"),
 ];
 
 #[cfg(test)]

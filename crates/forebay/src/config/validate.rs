@@ -43,7 +43,7 @@ pub(super) fn violations(config: &Config) -> Vec<String> {
         ("coordinator", config.coordinator.violations()),
         ("upload", config.upload.violations()),
         ("import", config.import.violations()),
-        ("janitor", config.janitor.violations()),
+        ("garbageCollection", config.garbage_collection.violations()),
         ("topics", config.topics.violations()),
         ("providers", super::provider::violations(&config.providers)),
         ("templates", config.templates.violations()),

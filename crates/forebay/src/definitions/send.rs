@@ -165,8 +165,8 @@ async fn validate<'p>(
         .call(Method::POST, &path, Some(&json!({ "changes": bodies })))
         .await?;
     let mut found = Vec::new();
-    let problems = verdict.get("problems").and_then(Value::as_array);
-    for problem in problems.into_iter().flatten() {
+    let violations = verdict.get("violations").and_then(Value::as_array);
+    for problem in violations.into_iter().flatten() {
         let index = problem.get("change").and_then(Value::as_u64);
         let index = index.and_then(|i| usize::try_from(i).ok());
         if let Some((plan, step, _)) = index.and_then(|i| changes.get(i)) {

@@ -110,12 +110,12 @@ impl NodeContext {
             self.staging.clone(),
             self.tables.clone(),
             &self.cluster_id,
-            config.janitor.clone(),
+            config.garbage_collection.clone(),
         );
         let stop = || self.stop.clone();
         spawn(tasks, "the uploader", uploader.run(stop()));
         spawn(tasks, "the importer", importer.run(stop()));
-        spawn(tasks, "the janitor", garbage_collector.run(stop()));
+        spawn(tasks, "garbage collector", garbage_collector.run(stop()));
     }
 
     /// The sinks whose messages go to providers.

@@ -93,7 +93,7 @@ async fn post(url: &str, records: u64) {
 
 /// Waits until so many records are in the table and none on its way.
 async fn imported(api: &ApiClient, records: u64, when: &str) {
-    let path = format!("{SOURCES}/clock/sinks/n/statistics/balance");
+    let path = format!("{SOURCES}/clock/sinks/n/statistics/reconciliation");
     let mut balance = serde_json::Value::Null;
     let settled = async {
         loop {

@@ -58,7 +58,7 @@ fn add_source(server: &Server, source: &str) -> String {
 }
 
 fn balance(server: &Server, source: &str, sink: &str) -> Value {
-    let path = format!("{SOURCES}/{source}/sinks/{sink}/statistics/balance");
+    let path = format!("{SOURCES}/{source}/sinks/{sink}/statistics/reconciliation");
     server.call("GET", &path, &Value::Null)
 }
 

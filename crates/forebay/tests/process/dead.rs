@@ -9,7 +9,7 @@ sources:
   - name: events
     sinks:
       - table: in.demo.events
-        settings: { local.mapping.refused.action: dead_letter }
+        settings: { local.mapping.rejected.action: dead_letter }
         columns:
           - { name: user, type: path, path: user.id, rawString: true }
           - { name: total, type: template, template: 'Body(\"price\") * 2' }
@@ -61,7 +61,7 @@ fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
             "stream.in.badRequest"
         ]
     );
-    let id = letters[1]["letterId"].as_str().unwrap().to_owned();
+    let id = letters[1]["deadLetterId"].as_str().unwrap().to_owned();
     let shown = server.ok(&["dead", "show", "events", "events", &id]);
     assert!(shown.ends_with("\n{\"price\":3}\n"), "{shown}");
     assert!(
@@ -72,7 +72,7 @@ fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
 
     let server = Server::start(&data);
     assert_eq!(dead(&server).len(), 3, "they outlive the process");
-    let last = letters[2]["letterId"].as_str().unwrap();
+    let last = letters[2]["deadLetterId"].as_str().unwrap();
     let said = server.ok(&["dead", "drop", "events", "events", last]);
     assert_eq!(said, "1 dropped\n");
     let refused = run(&mut server.command(&["dead", "replay", "events", "events", "--all"]));

@@ -23,7 +23,7 @@ fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value,
                 .replace("{sourceId}", "events")
                 .replace("{sinkId}", "events")
                 .replace("{versionNumber}", "1")
-                .replace("{letterId}", "3f0c9a6b1d2e4f58-12")
+                .replace("{deadLetterId}", "3f0c9a6b1d2e4f58-12")
                 .replace("{openedAt}", "2026-11-21T05:01:49.120Z")
                 .replace("{tokenId}", token)
                 .replace("{tableType}", "sqlite")

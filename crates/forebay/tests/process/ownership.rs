@@ -312,7 +312,7 @@ fn names_that_postgres_refuses_are_refused_when_the_sink_is_made_and_a_server_th
             "mapping": { "columns": [{ "type": "body", "name": column }] } });
         let (status, answer) = owner.call("POST", "/v1/branches/default/test-mapping", &trial);
         assert_eq!(status, 200);
-        let problem = answer["problems"][0]["message"].as_str().unwrap();
+        let problem = answer["violations"][0]["message"].as_str().unwrap();
         assert!(problem.contains(words), "{answer}");
     }
     let create = [

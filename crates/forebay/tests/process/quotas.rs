@@ -46,7 +46,7 @@ fn a_source_takes_its_quota_and_all_that_it_takes_is_in_the_table() {
     let (_, metrics) = server.get("/metrics");
     let counted = metrics
         .lines()
-        .find(|l| l.starts_with("forebay_quota_refused_total"));
+        .find(|l| l.starts_with("forebay_quota_rejected_total"));
     let counted = counted.unwrap();
     for label in [
         "project=\"1\"",

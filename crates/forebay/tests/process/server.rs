@@ -226,7 +226,9 @@ impl Server {
     /// Where the records of a sink are.
     pub(crate) fn balance(&self, source: &str, sink: &str) -> Value {
         let sink = format!("sources/{source}/sinks/{sink}");
-        self.api_get(&format!("/v1/branches/default/{sink}/statistics/balance"))
+        self.api_get(&format!(
+            "/v1/branches/default/{sink}/statistics/reconciliation"
+        ))
     }
 
     /// A client command against this server.

@@ -19,7 +19,7 @@ const LETTERS: u64 = 40;
 fn listed(server: &Server) -> Vec<String> {
     let text = server.ok(&["dead", "ls", "events", "hooks", "--json"]);
     let letters: Vec<Value> = serde_json::from_str(&text).unwrap();
-    let id = |letter: &Value| letter["letterId"].as_str().unwrap().to_owned();
+    let id = |letter: &Value| letter["deadLetterId"].as_str().unwrap().to_owned();
     letters.iter().map(id).collect()
 }
 

@@ -298,7 +298,7 @@ fn dead_letters_are_seen_replayed_and_dropped(server: &Server, endpoint: &Endpoi
         let text = server.ok(&["dead", "ls", "events", "hooks", "--json"]);
         serde_json::from_str(&text).unwrap()
     };
-    let id = |letter: &Value| letter["letterId"].as_str().unwrap().to_owned();
+    let id = |letter: &Value| letter["deadLetterId"].as_str().unwrap().to_owned();
     let first = listed();
     assert_eq!(first.len(), 1, "{first:?}");
     let shown = server.ok(&["dead", "show", "events", "hooks", &id(&first[0])]);

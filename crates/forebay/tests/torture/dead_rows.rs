@@ -32,8 +32,8 @@ fn letters(server: &Server) -> Vec<u64> {
     let path = format!("{}/dead-letters", path_of(SINK));
     let page = server.call("GET", &path, &Value::Null);
     let mut found = Vec::new();
-    for letter in page["letters"].as_array().unwrap() {
-        let path = format!("{path}/{}", letter["letterId"].as_str().unwrap());
+    for letter in page["deadLetters"].as_array().unwrap() {
+        let path = format!("{path}/{}", letter["deadLetterId"].as_str().unwrap());
         let letter = server.call("GET", &path, &Value::Null);
         let record: Value = serde_json::from_str(letter["body"].as_str().unwrap()).unwrap();
         assert_eq!(record["pad"].as_str().unwrap().len(), PAD);
@@ -94,7 +94,7 @@ fn walk(point: FailPoint) {
     let replay = format!("{}/dead-letters/replay", path_of(SINK));
     let mut replayed = || {
         let done = server.call("POST", &replay, &json!({}));
-        let is_all = done["refused"] == json!([]) && done["moreAfterId"].is_null();
+        let is_all = done["rejected"] == json!([]) && done["moreAfterId"].is_null();
         assert!(is_all, "{run}: {done}");
         server.launch.env.clear();
         server.kill_and_restart();

@@ -296,7 +296,7 @@ fn is_named_as_full(server: &Server, path: &str, random: &mut Random) {
     assert!((figure("forebay_volume_full{") - 1.0).abs() < 0.1);
     assert!(figure("forebay_volume_latched{").abs() < 0.1);
     assert!(figure("forebay_store_latched").abs() < 0.1);
-    assert!(figure("forebay_volume_refused_total{") >= 5.0);
+    assert!(figure("forebay_volume_rejected_total{") >= 5.0);
     assert!(figure("forebay_volume_free_bytes{") > 0.0);
 }
 

@@ -22,7 +22,7 @@ fn launch(root: &Path) -> Launch {
         .set("coordinator.checkInterval", "100ms")
         .set("upload.checkInterval", "100ms")
         .set("import.checkInterval", "100ms")
-        .set("janitor.interval", "1s")
+        .set("garbageCollection.interval", "1s")
         .set("storage.level.staging.upload.trigger.interval", "30m")
         .set("storage.level.target.import.trigger.interval", "24h")
 }

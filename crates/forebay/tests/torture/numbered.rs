@@ -19,8 +19,8 @@ pub(super) fn launch(root: &Path) -> Launch {
         .set("coordinator.retryMax", "1s")
         .set("upload.checkInterval", "100ms")
         .set("import.checkInterval", "100ms")
-        .set("janitor.interval", "1s")
-        .set("janitor.ledgerInterval", "1s")
+        .set("garbageCollection.interval", "1s")
+        .set("garbageCollection.ledgerInterval", "1s")
         .set("storage.level.staging.upload.trigger.interval", "30m")
         .set("storage.level.target.import.trigger.interval", "24h")
 }

@@ -103,7 +103,7 @@ fn move_tables(from: &Path, to: &Path) {
 fn imported(root: &Path, left: Left) -> Server {
     let mut launch = launch(root).set("storage.level.target.import.trigger.count", ROWS);
     let dies_at = match left {
-        // The janitor itself: nothing is taken away before it dies.
+        // The garbage collector itself: nothing is taken away before it dies.
         Left::LogAndStaging | Left::Log => Some(FailPoint::TrimBegun),
         Left::Staging => Some(FailPoint::StreamDeleted),
         Left::Nobody => None,

@@ -85,8 +85,8 @@ impl World {
             ("coordinator.retryMax", "1s"),
             ("upload.checkInterval", "100ms"),
             ("import.checkInterval", "100ms"),
-            ("janitor.interval", "1s"),
-            ("janitor.ledgerInterval", "1s"),
+            ("garbageCollection.interval", "1s"),
+            ("garbageCollection.ledgerInterval", "1s"),
             ("storage.level.target.import.trigger.interval", "1s"),
         ];
         for (key, value) in settings {
@@ -234,6 +234,6 @@ pub(crate) fn path(server: &Server) -> String {
 
 /// What Forebay says about a sink: accepted, imported, in flight.
 pub(crate) fn balance(server: &Server, sink: &str) -> Value {
-    let path = format!("{SOURCES}/torture/sinks/{sink}/statistics/balance");
+    let path = format!("{SOURCES}/torture/sinks/{sink}/statistics/reconciliation");
     server.call("GET", &path, &Value::Null)
 }

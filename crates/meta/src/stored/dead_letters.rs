@@ -65,23 +65,23 @@ impl DeadLetterState {
     }
 }
 
-/// A book of letters.
+/// Stored form of [`DeadLetterState`].
 #[derive(Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DeadLetterStateV1 {
-    pub done: Vec<(u64, u64)>,
+    pub resolved: Vec<(u64, u64)>,
     pub replayed: u64,
     pub dropped: u64,
 }
 
 impl Stored for DeadLetterState {
-    const WHAT: &'static str = "book of dead letters";
+    const WHAT: &'static str = "dead-letter state";
     const VERSION: u32 = 1;
     type Form = DeadLetterStateV1;
 
     fn to_form(&self) -> DeadLetterStateV1 {
         DeadLetterStateV1 {
-            done: self.resolved.clone(),
+            resolved: self.resolved.clone(),
             replayed: self.replayed,
             dropped: self.dropped,
         }
@@ -90,11 +90,11 @@ impl Stored for DeadLetterState {
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
         let form: DeadLetterStateV1 = decode_only_form::<Self, _>(version, value)?;
         let mut state = Self {
-            resolved: Vec::with_capacity(form.done.len()),
+            resolved: Vec::with_capacity(form.resolved.len()),
             replayed: form.replayed,
             dropped: form.dropped,
         };
-        for (from, to) in form.done {
+        for (from, to) in form.resolved {
             state.resolve(from, to);
         }
         Ok(state)

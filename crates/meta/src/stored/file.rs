@@ -40,7 +40,7 @@ pub struct DeadRowsForm {
     pub cause: String,
     pub moved: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_letter: Option<u64>,
+    pub next_dead_letter: Option<u64>,
 }
 
 impl Stored for File {
@@ -64,7 +64,7 @@ impl Stored for File {
             dead_rows: self.dead_rows.clone().map(|d| DeadRowsForm {
                 cause: d.cause,
                 moved: d.moved,
-                next_letter: d.next_dead_letter,
+                next_dead_letter: d.next_dead_letter,
             }),
         }
     }
@@ -90,7 +90,7 @@ impl Stored for File {
             dead_rows: form.dead_rows.map(|d| DeadRows {
                 cause: d.cause,
                 moved: d.moved,
-                next_dead_letter: d.next_letter,
+                next_dead_letter: d.next_dead_letter,
             }),
         })
     }

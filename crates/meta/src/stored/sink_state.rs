@@ -4,7 +4,7 @@ use forebay_model::{Statistics, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::common::StatisticsForm;
-use super::{Stored, StoredError, decode_form, no_version};
+use super::{Stored, StoredError, decode_only_form};
 
 /// Of one sink, for as long as the store exists: which file is open, when the last one was opened,
 /// and what files that were removed had held. Every transaction that opens, closes or removes a
@@ -38,10 +38,9 @@ pub struct ClearedStatistics {
     pub removed_since: Statistics,
 }
 
-/// A book.
+/// Stored form of [`SinkState`].
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct SinkStateV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writing: Option<Timestamp>,
@@ -51,30 +50,9 @@ pub struct SinkStateV1 {
     pub removed_up_to: Option<Timestamp>,
     pub removed: StatisticsForm,
     pub removed_imported_rows: u64,
-}
-
-/// A book, with what was cleared.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
-pub struct SinkStateV2 {
-    #[serde(flatten)]
-    pub book: SinkStateV1,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleared: Option<ClearedStatisticsForm>,
-    #[serde(default)]
     pub reopened: u64,
-}
-
-impl From<SinkStateV1> for SinkStateV2 {
-    /// All of it was shown.
-    fn from(v1: SinkStateV1) -> Self {
-        Self {
-            book: v1,
-            cleared: None,
-            reopened: 0,
-        }
-    }
 }
 
 /// Statistics that a user has cleared.
@@ -87,19 +65,17 @@ pub struct ClearedStatisticsForm {
 }
 
 impl Stored for SinkState {
-    const WHAT: &'static str = "book of a sink";
-    const VERSION: u32 = 2;
-    type Form = SinkStateV2;
+    const WHAT: &'static str = "sink state";
+    const VERSION: u32 = 1;
+    type Form = SinkStateV1;
 
-    fn to_form(&self) -> SinkStateV2 {
-        SinkStateV2 {
-            book: SinkStateV1 {
-                writing: self.writing,
-                last_opened_at: self.last_opened_at,
-                removed_up_to: self.removed_up_to,
-                removed: (&self.removed).into(),
-                removed_imported_rows: self.removed_imported_rows,
-            },
+    fn to_form(&self) -> SinkStateV1 {
+        SinkStateV1 {
+            writing: self.writing,
+            last_opened_at: self.last_opened_at,
+            removed_up_to: self.removed_up_to,
+            removed: (&self.removed).into(),
+            removed_imported_rows: self.removed_imported_rows,
             cleared: self.cleared.map(|c| ClearedStatisticsForm {
                 up_to: c.up_to,
                 removed_since: (&c.removed_since).into(),
@@ -109,26 +85,18 @@ impl Stored for SinkState {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let SinkStateV2 {
-            book,
-            cleared,
-            reopened,
-        } = match version {
-            1 => decode_form::<Self, SinkStateV1>(value)?.into(),
-            2 => decode_form::<Self, SinkStateV2>(value)?,
-            _ => return Err(no_version::<Self>(version)),
-        };
+        let form: SinkStateV1 = decode_only_form::<Self, _>(version, value)?;
         Ok(Self {
-            writing: book.writing,
-            last_opened_at: book.last_opened_at,
-            removed_up_to: book.removed_up_to,
-            removed: book.removed.into(),
-            removed_imported_rows: book.removed_imported_rows,
-            cleared: cleared.map(|c| ClearedStatistics {
+            writing: form.writing,
+            last_opened_at: form.last_opened_at,
+            removed_up_to: form.removed_up_to,
+            removed: form.removed.into(),
+            removed_imported_rows: form.removed_imported_rows,
+            cleared: form.cleared.map(|c| ClearedStatistics {
                 up_to: c.up_to,
                 removed_since: c.removed_since.into(),
             }),
-            reopened,
+            reopened: form.reopened,
         })
     }
 }

@@ -231,7 +231,7 @@ fn files_and_slices_keep_their_form() {
     golden("slice.v1.json", &slice);
     golden("statistics.v1.json", &statistics());
     let counts = super::dead_letters::DeadLetterCounts { taken: 9, lost: 1 };
-    golden("letter_counts.v1.json", &counts);
+    golden("dead_letter_counts.v1.json", &counts);
     let delivered = crate::repo::delivered_streams::DeliveredStream {
         volume: VolumeId("vol1".to_owned()),
         stream: "1/2/src/snk/2026-11-20T05:01:49.120Z/vol1/2026-11-20T05:01:50.000Z".to_owned(),
@@ -242,27 +242,20 @@ fn files_and_slices_keep_their_form() {
     (letters.replayed, letters.dropped) = (3, 1);
     letters.resolve(0, 3);
     letters.resolve(5, 6);
-    golden("letter_book.v1.json", &letters);
-    let mut book = SinkState {
+    golden("dead_letter_state.v1.json", &letters);
+    let sink_state = SinkState {
         writing: Some(at(9)),
         last_opened_at: Some(at(9)),
         removed_up_to: Some(at(5)),
         removed: statistics(),
         removed_imported_rows: 42,
-        cleared: None,
-        reopened: 0,
+        cleared: Some(ClearedStatistics {
+            up_to: at(4),
+            removed_since: statistics(),
+        }),
+        reopened: 1,
     };
-    let first: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/book.v1.json"]
-        .iter()
-        .collect();
-    let first = std::fs::read(first).unwrap();
-    assert_eq!(SinkState::decode(&first).unwrap(), book);
-    book.cleared = Some(ClearedStatistics {
-        up_to: at(4),
-        removed_since: statistics(),
-    });
-    book.reopened = 1;
-    golden("book.v2.json", &book);
+    golden("sink_state.v1.json", &sink_state);
 }
 
 #[test]
@@ -406,13 +399,13 @@ fn tasks_and_nodes_keep_their_form() {
 
 #[test]
 fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
-    let newer = SinkState::decode(br#"{"v":3,"anything":true}"#).unwrap_err();
+    let newer = SinkState::decode(br#"{"v":2,"anything":true}"#).unwrap_err();
     assert_eq!(
         newer,
         StoredError::Newer {
-            what: "book of a sink",
-            found: 3,
-            known: 2
+            what: "sink state",
+            found: 2,
+            known: 1
         }
     );
     for damaged in [
@@ -424,10 +417,7 @@ fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
         b"{\"v\":1,",
     ] {
         let error = SinkState::decode(damaged).unwrap_err().to_string();
-        assert!(
-            error.starts_with("not a stored book of a sink: "),
-            "{error}"
-        );
+        assert!(error.starts_with("not a stored sink state: "), "{error}");
     }
 }
 

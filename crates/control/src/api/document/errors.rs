@@ -114,7 +114,7 @@ fn add_path_errors(path: &str, errors: &mut BTreeSet<ErrorName>) {
     for (part, error) in [
         ("{sourceId}", E::SourceNotFound),
         ("{sinkId}", E::SinkNotFound),
-        ("{letterId}", E::DeadLetterNotFound),
+        ("{deadLetterId}", E::DeadLetterNotFound),
         ("{projectId}", E::ProjectNotFound),
         ("{tokenId}", E::TokenNotFound),
         ("{taskId}", E::TaskNotFound),

@@ -37,9 +37,9 @@ errors! {
     /// The project has no such branch.
     BranchNotFound 404 "branchNotFound" "Branch \"{branchId}\" not found in the project.";
     /// The sink has no such dead letter, or no longer.
-    DeadLetterNotFound 404 "deadLetterNotFound" "Dead letter \"{letterId}\" not found in the sink.";
+    DeadLetterNotFound 404 "deadLetterNotFound" "Dead letter \"{deadLetterId}\" not found in the sink.";
     /// Dead letters can't be sent on at present.
-    DeadLettersRefused 409 "deadLettersRefused" "{why}";
+    DeadLettersRejected 409 "deadLettersRejected" "{why}";
     /// The body is not JSON, or a value in it is of a wrong type.
     DecodePayload 400 "decodePayload" "{where, and what is expected there}";
     /// No sink that was deleted has this id.

@@ -163,7 +163,7 @@ async fn a_mapping_is_tried_without_a_sink() {
         { "type": "body", "name": "body" },
     ]);
     let tried = world.post(TRIAL, trial(columns.clone(), "text")).await.ok();
-    assert_eq!(tried["problems"], json!([]));
+    assert_eq!(tried["violations"], json!([]));
     assert_eq!(
         tried["row"][0],
         json!({ "name": "ip", "value": "192.0.2.7" })
@@ -220,7 +220,7 @@ async fn problems_name_their_column() {
         let tried = world.post(TRIAL, trial(columns, body)).await.ok();
         assert_eq!(tried["row"], json!([]), "{tried}");
         let problem = json!([{ "column": column, "message": message }]);
-        assert_eq!(tried["problems"], problem);
+        assert_eq!(tried["violations"], problem);
     }
 }
 

@@ -11,19 +11,19 @@ async fn letters_are_listed_and_shown() {
     let world = World::with_sink().await;
     let list = world.get(L).await.ok();
     let summary = json!({
-        "letterId": "vol1-7",
-        "receivedAt": list["letters"][0]["receivedAt"],
+        "deadLetterId": "vol1-7",
+        "receivedAt": list["deadLetters"][0]["receivedAt"],
         "column": "c",
         "error": "stream.in.pathNotFound",
         "message": "Column \"c\": path \"x\" not found in the body.",
         "size": 1,
     });
-    assert_eq!(list["letters"], json!([summary]));
+    assert_eq!(list["deadLetters"], json!([summary]));
     assert_eq!(list["page"]["lastId"], "vol1-7");
     let rest = world.get(&format!("{L}?afterId=vol1-7")).await.ok();
-    assert_eq!(rest["letters"], json!([]));
+    assert_eq!(rest["deadLetters"], json!([]));
     let letter = world.get(&format!("{L}/vol1-7")).await.ok();
-    assert_eq!(letter["letterId"], "vol1-7");
+    assert_eq!(letter["deadLetterId"], "vol1-7");
     assert_eq!(letter["headers"], json!({ "A": "b" }));
     assert_eq!(letter["line"], 3);
     assert_eq!(letter["bodyBase64"], "/w==");
@@ -34,9 +34,9 @@ async fn letters_are_listed_and_shown() {
 async fn letters_are_replayed_and_dropped_by_choice() {
     let world = World::with_sink().await;
     let replayed = world.post(&format!("{L}/replay"), json!({})).await.ok();
-    let refused = json!([{ "letterId": "vol1-7", "message": "still" }]);
-    assert_eq!(replayed, json!({ "replayed": 0, "refused": refused }));
-    let ids = json!({ "letterIds": ["vol1-7"] });
+    let refused = json!([{ "deadLetterId": "vol1-7", "message": "still" }]);
+    assert_eq!(replayed, json!({ "replayed": 0, "rejected": refused }));
+    let ids = json!({ "deadLetterIds": ["vol1-7"] });
     let dropped = world.post(&format!("{L}/drop"), ids).await.ok();
     assert_eq!(dropped, json!({ "dropped": 1, "moreAfterId": "vol1-7" }));
     let after = json!({ "afterId": "vol1-7" });
@@ -57,17 +57,17 @@ async fn what_makes_no_sense_is_said() {
     missing.is_error(404, "deadLetterNotFound", text);
     for what in ["replay", "drop"] {
         let path = format!("{L}/{what}");
-        let both = json!({ "letterIds": ["vol1-7"], "afterId": "vol1-7" });
-        let text = "\"letterIds\" and \"afterId\" can't be combined.";
+        let both = json!({ "deadLetterIds": ["vol1-7"], "afterId": "vol1-7" });
+        let text = "\"deadLetterIds\" and \"afterId\" can't be combined.";
         world
             .post(&path, both)
             .await
             .is_error(400, "badRequest", text);
-        let other = json!({ "letterIds": ["vol1-7", "vol2-7"] });
+        let other = json!({ "deadLetterIds": ["vol1-7", "vol2-7"] });
         let text = "Dead letter \"vol2-7\" not found in the sink.";
         let reply = world.post(&path, other).await;
         reply.is_error(404, "deadLetterNotFound", text);
-        let none = world.post(&path, json!({ "letterIds": [] })).await;
+        let none = world.post(&path, json!({ "deadLetterIds": [] })).await;
         assert_eq!(none.status.as_u16(), 400, "{none:?}");
         let body = json!({}).to_string();
         let reader = world.call_as("reader", http::Method::POST, &path, body);

@@ -24,7 +24,7 @@ async fn problems(world: &World, token: &str, changes: Value) -> Vec<(u64, Strin
         let message = p["message"].as_str().unwrap().to_owned();
         (p["change"].as_u64().unwrap(), message)
     };
-    reply["problems"]
+    reply["violations"]
         .as_array()
         .unwrap()
         .iter()

@@ -462,8 +462,11 @@ async fn the_aggregation_has_all_of_each_source_in_pages() {
             let statistics = alone.as_object_mut().unwrap().remove("statistics").unwrap();
             assert_eq!(alone, world.get(SINK).await.ok());
             assert_eq!(statistics["levels"], json!({}));
-            let balance = world.get(&format!("{SINK}/statistics/balance")).await.ok();
-            assert_eq!(statistics["balance"], balance);
+            let balance = world
+                .get(&format!("{SINK}/statistics/reconciliation"))
+                .await
+                .ok();
+            assert_eq!(statistics["reconciliation"], balance);
             assert_eq!(statistics["files"][0]["state"], "writing");
         }
         pages.push(ids);

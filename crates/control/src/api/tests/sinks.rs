@@ -242,7 +242,7 @@ async fn the_source_is_looked_at_first() {
             "settings",
             "statistics/total",
             "statistics/files",
-            "statistics/balance",
+            "statistics/reconciliation",
         ] {
             world
                 .get(&format!("{path}/{rest}"))

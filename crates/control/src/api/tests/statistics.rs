@@ -21,7 +21,10 @@ async fn a_sink_without_data_has_zeros() {
         "state": "writing", "openedAt": world.now(), "statistics": { "total": null, "levels": {} },
     }] });
     assert_eq!(files.to_string(), expected.to_string());
-    let balance = world.get(&format!("{K}/statistics/balance")).await.ok();
+    let balance = world
+        .get(&format!("{K}/statistics/reconciliation"))
+        .await
+        .ok();
     let expected = json!({
         "accepted": 0, "imported": 0, "dead": 0, "expired": 0, "lost": 0, "inFlight": 0, "holds": true,
     });
@@ -57,7 +60,10 @@ async fn counts_show_at_their_level_and_in_the_balance() {
     assert_eq!(total.to_string(), both.to_string());
     let files = world.get(&format!("{K}/statistics/files")).await.ok();
     assert_eq!(files["files"][0]["statistics"], both);
-    let balance = world.get(&format!("{K}/statistics/balance")).await.ok();
+    let balance = world
+        .get(&format!("{K}/statistics/reconciliation"))
+        .await
+        .ok();
     assert_eq!(
         (&balance["accepted"], &balance["lost"]),
         (&json!(4), &json!(1))

@@ -87,7 +87,7 @@ impl Operation {
             ("tableType", "sqlite"),
             ("tableId", "in.c-b.t"),
             ("taskId", "a/b"),
-            ("letterId", "vol1-7"),
+            ("deadLetterId", "vol1-7"),
             ("openedAt", "2026-01-02T03:04:05.678Z"),
         ] {
             let value = if of == name { value } else { usual };

@@ -87,7 +87,7 @@ async fn what_does_not_fit_is_refused_with_its_field_before_anything_is_made() {
     let tried = world
         .call_as("operator", Method::POST, path, trial.to_string())
         .await;
-    let problem = tried.ok()["problems"][0]["message"].to_string();
+    let problem = tried.ok()["violations"][0]["message"].to_string();
     assert!(problem.contains("primary key"), "{problem}");
 }
 

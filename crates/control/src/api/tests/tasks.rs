@@ -159,7 +159,7 @@ async fn changes_at_the_same_time_are_each_a_version_or_refused() {
 
 #[tokio::test]
 async fn a_task_waits_until_source_nodes_have_followed() {
-    let world = World::with(|c| c.follow_timeout = forebay_model::HumanDuration::secs(60)).await;
+    let world = World::with(|c| c.reconcile_timeout = forebay_model::HumanDuration::secs(60)).await;
     let node = NodeId("source-node".to_owned());
     world
         .repo
@@ -193,7 +193,8 @@ async fn a_task_waits_until_source_nodes_have_followed() {
 
 #[tokio::test]
 async fn a_source_node_that_hangs_does_not_hold_a_task_for_ever() {
-    let world = World::with(|c| c.follow_timeout = forebay_model::HumanDuration::millis(10)).await;
+    let world =
+        World::with(|c| c.reconcile_timeout = forebay_model::HumanDuration::millis(10)).await;
     let node = NodeId("source-node".to_owned());
     world
         .repo
@@ -207,7 +208,8 @@ async fn a_source_node_that_hangs_does_not_hold_a_task_for_ever() {
 
 #[tokio::test]
 async fn nothing_is_forgotten_while_a_node_may_still_take_records_for_it() {
-    let world = World::with(|c| c.follow_timeout = forebay_model::HumanDuration::millis(10)).await;
+    let world =
+        World::with(|c| c.reconcile_timeout = forebay_model::HumanDuration::millis(10)).await;
     world.done(world.post(S, source("My Source")).await).await;
     let node = NodeId("source-node".to_owned());
     world

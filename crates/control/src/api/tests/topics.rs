@@ -203,7 +203,8 @@ async fn an_id_keeps_its_type_until_nothing_of_the_deleted_sink_is_left() {
 
 #[tokio::test]
 async fn an_id_changes_its_type_only_when_no_node_takes_records_for_the_former_sink() {
-    let world = World::with(|c| c.follow_timeout = forebay_model::HumanDuration::millis(10)).await;
+    let world =
+        World::with(|c| c.reconcile_timeout = forebay_model::HumanDuration::millis(10)).await;
     world.done(world.post(S, source("My Source")).await).await;
     let mut table = sink("Hooks");
     table["sinkId"] = "hooks".into();
@@ -254,7 +255,10 @@ async fn counts_of_a_topic_are_in_balance() {
     let delivery = world.get(&format!("{K}/statistics/delivery")).await.ok();
     assert_eq!(delivery["lag"]["records"], 3);
     assert_eq!(delivery["provider"]["state"], "up");
-    let balance = world.get(&format!("{K}/statistics/balance")).await.ok();
+    let balance = world
+        .get(&format!("{K}/statistics/reconciliation"))
+        .await
+        .ok();
     assert_eq!(
         (&balance["imported"], &balance["holds"]),
         (&json!(6), &json!(true))

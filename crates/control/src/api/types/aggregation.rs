@@ -46,7 +46,7 @@ pub(crate) struct AggregatedStatistics {
     pub(crate) total: LevelStatistics,
     pub(crate) levels: StorageLevels,
     /// An extension of Forebay.
-    pub(crate) balance: ReconciliationView,
+    pub(crate) reconciliation: ReconciliationView,
     pub(crate) files: Vec<FileView>,
     /// Of a topic: whether its provider takes messages, and why not. An extension of Forebay.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,9 +14,10 @@ use super::common::PageInfo;
 /// A page of dead letters.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetters)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct DeadLetterList {
     page: PageInfo,
-    letters: Vec<DeadLetterSummary>,
+    dead_letters: Vec<DeadLetterSummary>,
 }
 
 impl DeadLetterList {
@@ -25,7 +26,7 @@ impl DeadLetterList {
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         Self {
             page: PageInfo::new(query, total, last.as_deref().unwrap_or_default()),
-            letters: entries.iter().map(Into::into).collect(),
+            dead_letters: entries.iter().map(Into::into).collect(),
         }
     }
 }
@@ -36,7 +37,7 @@ impl DeadLetterList {
 #[serde(rename_all = "camelCase")]
 struct DeadLetterSummary {
     /// Never used again.
-    letter_id: String,
+    dead_letter_id: String,
     /// When the record came.
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
@@ -54,7 +55,7 @@ struct DeadLetterSummary {
 impl From<&DeadLetterEntry> for DeadLetterSummary {
     fn from(entry: &DeadLetterEntry) -> Self {
         Self {
-            letter_id: entry.id.to_string(),
+            dead_letter_id: entry.id.to_string(),
             received_at: entry.received_at,
             column: entry.column.clone(),
             error: format!("stream.in.{}", entry.error),
@@ -111,7 +112,7 @@ impl From<&DeadLetterEntry> for DeadLetterView {
 pub(crate) struct DeadLetterSelectionRequest {
     /// Only these; each must be there.
     #[schema(min_items = 1, max_items = 1000, nullable = false)]
-    pub(crate) letter_ids: Option<Vec<String>>,
+    pub(crate) dead_letter_ids: Option<Vec<String>>,
     /// Only those after this one.
     #[schema(min_length = 1, nullable = false)]
     pub(crate) after_id: Option<String>,
@@ -125,7 +126,7 @@ pub(crate) struct ReplayResponse {
     /// So many are on their way to the table.
     replayed: u64,
     /// These were refused again and stay.
-    refused: Vec<ReplayRejection>,
+    rejected: Vec<ReplayRejection>,
     /// There are more: go on after this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -137,19 +138,19 @@ pub(crate) struct ReplayResponse {
 #[schema(as = DeadLetterRefusal)]
 #[serde(rename_all = "camelCase")]
 struct ReplayRejection {
-    letter_id: String,
+    dead_letter_id: String,
     message: String,
 }
 
 impl From<ReplaySummary> for ReplayResponse {
     fn from(summary: ReplaySummary) -> Self {
         let rejection = |(id, message): (forebay_model::DeadLetterId, String)| ReplayRejection {
-            letter_id: id.to_string(),
+            dead_letter_id: id.to_string(),
             message,
         };
         Self {
             replayed: summary.replayed,
-            refused: summary.rejected.into_iter().map(rejection).collect(),
+            rejected: summary.rejected.into_iter().map(rejection).collect(),
             more_after_id: summary.more_after.map(|id| id.to_string()),
         }
     }

@@ -31,7 +31,7 @@ pub(crate) struct DefinitionChange {
 #[schema(as = ValidateDefinitionsResult)]
 pub(crate) struct DefinitionReport {
     /// Empty when all changes can be made.
-    pub(crate) problems: Vec<DefinitionViolation>,
+    pub(crate) violations: Vec<DefinitionViolation>,
 }
 
 /// Why a change would be refused.

@@ -59,9 +59,9 @@ pub(crate) struct SampleHeader {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TestMappingResult)]
 pub(crate) struct DryRunReport {
-    /// The cells, in the order of the columns; empty when there are problems.
+    /// The cells, in the order of the columns; empty when there are violations.
     row: Vec<DryRunCell>,
-    problems: Vec<DryRunViolation>,
+    violations: Vec<DryRunViolation>,
 }
 
 /// A cell of the row.
@@ -95,19 +95,19 @@ impl DryRunReport {
         };
         Self {
             row: cells.into_iter().map(cell).collect(),
-            problems: Vec::new(),
+            violations: Vec::new(),
         }
     }
 
     /// It became none.
-    pub(crate) fn rejected(problems: Vec<ColumnViolation>) -> Self {
+    pub(crate) fn rejected(violations: Vec<ColumnViolation>) -> Self {
         let problem = |p: ColumnViolation| DryRunViolation {
             column: p.column,
             message: sentence(&p.message),
         };
         Self {
             row: Vec::new(),
-            problems: problems.into_iter().map(problem).collect(),
+            violations: violations.into_iter().map(problem).collect(),
         }
     }
 }

@@ -37,7 +37,7 @@ pub struct HttpSourceConfig {
     pub max_streams_per_connection: usize,
     /// How long the answer to a client is held back that is over a quota, was refused just before and
     /// goes on regardless. 0 to 10s.
-    pub refusal_delay: HumanDuration,
+    pub rejection_delay: HumanDuration,
     /// Bytes that are read ahead for a connection. 8KB to 1MB.
     pub read_buffer_size: ByteSize,
     /// Bytes of answers that wait for a slow client of HTTP/2. 8KB to 1MB.
@@ -81,7 +81,7 @@ impl Default for HttpSourceConfig {
             max_connections: 20_000,
             max_connections_per_client: 0,
             max_streams_per_connection: 250,
-            refusal_delay: HumanDuration::millis(100),
+            rejection_delay: HumanDuration::millis(100),
             read_buffer_size: ByteSize::kb(64),
             write_buffer_size: ByteSize::kb(64),
             max_unread_bytes: ByteSize::mb(64),
@@ -130,8 +130,8 @@ impl HttpSourceConfig {
                 HumanDuration::secs(60),
             ),
             (
-                "refusalDelay",
-                self.refusal_delay,
+                "rejectionDelay",
+                self.rejection_delay,
                 HumanDuration::secs(0),
                 HumanDuration::secs(10),
             ),

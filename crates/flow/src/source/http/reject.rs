@@ -46,7 +46,7 @@ impl RequestReceiver {
         let response = self.reject(request, Rejection::Quota(exceeded)).await;
         // What it was told is in whole seconds; what it would really have to wait may be much less.
         let retry_after = Duration::from_secs(exceeded.wait.seconds());
-        let pause = self.config.refusal_delay.0.min(retry_after);
+        let pause = self.config.rejection_delay.0.min(retry_after);
         if connection_permit.on_rejected() && !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }

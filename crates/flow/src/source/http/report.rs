@@ -173,9 +173,9 @@ struct BatchReport<'a> {
     /// Records that every sink has.
     accepted: usize,
     /// Records that at least one sink has refused.
-    refused_count: usize,
+    rejected_count: usize,
     /// The first of them, each with its cause.
-    refused: Vec<RejectedRecord<'a>>,
+    rejected: Vec<RejectedRecord<'a>>,
     sinks: Vec<BatchSinkReport<'a>>,
 }
 
@@ -207,7 +207,7 @@ struct BatchSinkReport<'a> {
     error: Option<String>,
     message: String,
     accepted: u32,
-    refused: usize,
+    rejected: usize,
     /// Records that are kept as dead letters; not among the accepted rows.
     #[serde(skip_serializing_if = "is_zero")]
     dead: usize,
@@ -245,8 +245,8 @@ pub(super) fn batch(
         note: (status >= 300 && stored).then_some(PARTLY_STORED),
         records,
         accepted,
-        refused_count: refused.len(),
-        refused: rejected_records(route, broken, results),
+        rejected_count: refused.len(),
+        rejected: rejected_records(route, broken, results),
         sinks: batch_sinks(route, results),
     };
     let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -329,7 +329,7 @@ fn batch_sinks<'a>(route: &'a SourceRoute, results: &'a [SinkResult]) -> Vec<Bat
                 error: result.outcome.error().map(|e| format!("stream.in.{e}")),
                 message: result.outcome.message(),
                 accepted: if stored { result.rows } else { 0 },
-                refused: result.rejected.count(),
+                rejected: result.rejected.count(),
                 dead: if result.kept.outcome == WriteOutcome::Processed {
                     result.kept.records.count()
                 } else {

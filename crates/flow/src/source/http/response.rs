@@ -86,7 +86,7 @@ impl Rejection {
             Self::Disabled => "disabledSource",
             Self::Project(_) | Self::Malformed(_) | Self::BatchFlag(_) => "badRequest",
             Self::Method(..) => "methodNotAllowed",
-            Self::Handshake(..) => "handshakeRefused",
+            Self::Handshake(..) => "handshakeRejected",
             Self::Charset(_) => "unsupportedCharset",
             Self::BodyTooLarge(_) | Self::InflatedTooLarge(_) => "bodyTooLarge",
             Self::TooManyRecords(_) => "tooManyRecords",

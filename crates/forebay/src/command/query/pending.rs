@@ -58,7 +58,7 @@ impl PendingTable {
     fn new(sink: &Value) -> Option<Self> {
         let table = sink.pointer("/table/tableId")?.as_str()?.to_owned();
         let count = |name: &str| {
-            let count = sink.pointer(&format!("/statistics/balance/{name}"));
+            let count = sink.pointer(&format!("/statistics/reconciliation/{name}"));
             count.and_then(Value::as_u64).unwrap_or_default()
         };
         let files = sink.pointer("/statistics/files").and_then(Value::as_array);

@@ -302,7 +302,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         "Whether the answer waits until the record is safe; without it the answer is 202 and a crash can lose the record."
     ),
     setting!(
-        "local.mapping.refused.action",
+        "local.mapping.rejected.action",
         SettingRule::OneOf(&["reject", "dead_letter"]),
         false,
         Text,
@@ -316,7 +316,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         "What becomes of a record that the mapping refuses: its sender is told so (reject), or it is accepted and kept with its error (dead_letter)."
     ),
     setting!(
-        "local.mapping.refused.deadLettersMax",
+        "local.mapping.rejected.deadLettersMax",
         SettingRule::Size(ByteSize::kb(1), ByteSize::mb(10 * 1024)),
         false,
         Size,

@@ -1,0 +1,101 @@
+//! Registry of the streams in a node's log and of the codecs of their blocks
+//! (`docs/formats/segment.md` lists both).
+//!
+//! | stream | holds |
+//! | --- | --- |
+//! | `<slice key>` | rows of a slice |
+//! | `dead-letter/<sink key>` | dead letters of a table sink |
+//! | `topic/<sink key>/<number>` | messages of a topic sink |
+//! | `topic-dead-letter/<sink key>/<number>` | messages that the provider rejected for good |
+//! | `topic-resolved/<sink key>/0` | which of those are resolved |
+//!
+//! A slice key begins with the number of a project, so no prefix can be the beginning of one. The
+//! numbers of codecs 32 to 35 are defined by the buffer, whose message format is its own.
+
+use forebay_model::{BlockCompression, SinkKey};
+
+/// Prefix of the messages of a topic sink.
+pub(crate) const TOPIC_PREFIX: &str = "topic/";
+/// Prefix of the messages of a topic sink that its provider rejected for good.
+pub(crate) const TOPIC_DEAD_LETTER_PREFIX: &str = "topic-dead-letter/";
+/// Prefix of the record of which of these messages are resolved.
+pub(crate) const TOPIC_RESOLVED_PREFIX: &str = "topic-resolved/";
+const DEAD_LETTER_PREFIX: &str = "dead-letter/";
+
+/// Rows as they are.
+const CODEC_PLAIN: u8 = 0;
+const CODEC_GZIP: u8 = 1;
+const CODEC_ZSTD: u8 = 2;
+/// JSON: which dead letters of a topic sink are resolved.
+pub(crate) const CODEC_RESOLVED: u8 = 36;
+
+/// Name of the stream of a table sink's dead letters.
+pub(crate) fn dead_letter_stream(sink: &SinkKey) -> String {
+    format!("{DEAD_LETTER_PREFIX}{sink}")
+}
+
+/// The sink whose dead letters a stream holds, if it is such a stream.
+pub(crate) fn dead_letter_sink(stream: &str) -> Option<SinkKey> {
+    stream.strip_prefix(DEAD_LETTER_PREFIX)?.parse().ok()
+}
+
+/// Codec of a block of rows or dead letters.
+pub(crate) fn codec(compression: BlockCompression) -> u8 {
+    match compression {
+        BlockCompression::None => CODEC_PLAIN,
+        BlockCompression::Gzip { .. } => CODEC_GZIP,
+        BlockCompression::Zstd { .. } => CODEC_ZSTD,
+    }
+}
+
+/// The inverse of [`codec`], without the level, which no reader needs.
+pub(crate) fn compression(codec: u8) -> Option<BlockCompression> {
+    match codec {
+        CODEC_PLAIN => Some(BlockCompression::None),
+        CODEC_GZIP => Some(BlockCompression::Gzip { level: 1 }),
+        CODEC_ZSTD => Some(BlockCompression::Zstd { level: 1 }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codecs_are_distinct() {
+        let codecs = [
+            CODEC_PLAIN,
+            CODEC_GZIP,
+            CODEC_ZSTD,
+            CODEC_RESOLVED,
+            forebay_buffer::CODEC_MESSAGES,
+            forebay_buffer::CODEC_DEAD_LETTER,
+            forebay_buffer::CODEC_MESSAGES_STANDALONE,
+            forebay_buffer::CODEC_MESSAGE_REPLAYED,
+        ];
+        assert_eq!(BTreeSet::from(codecs).len(), codecs.len());
+    }
+
+    #[test]
+    fn no_prefix_begins_with_another_one_or_like_a_slice_key() {
+        let prefixes = [
+            DEAD_LETTER_PREFIX,
+            TOPIC_PREFIX,
+            TOPIC_DEAD_LETTER_PREFIX,
+            TOPIC_RESOLVED_PREFIX,
+        ];
+        for (i, prefix) in prefixes.iter().enumerate() {
+            assert!(prefix.ends_with('/'));
+            assert!(!prefix.starts_with(|c: char| c.is_ascii_digit()));
+            let others = prefixes.iter().enumerate().filter(|(k, _)| *k != i);
+            assert!(
+                others
+                    .into_iter()
+                    .all(|(_, other)| !other.starts_with(prefix))
+            );
+        }
+    }
+}
