@@ -16,7 +16,7 @@ use forebay_buffer::{
     Batch, Buffer, BufferConfig, Closing, Connection, Done, Lane, Message, Provider, SendError,
 };
 use forebay_log::{Log, LogConfig, NewBlock, StdEnv};
-use forebay_remote::provider::kafka::{KafkaConfig, KafkaProvider};
+use forebay_connect::provider::kafka::{KafkaConfig, KafkaProvider};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 

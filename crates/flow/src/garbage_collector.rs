@@ -8,12 +8,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use forebay_connect::staging::Staging;
 use forebay_log::{Log, LogReadError, ReadItem, StreamId};
 use forebay_meta::repo::dead_letters::DeadLetterOwner;
 use forebay_meta::{FileError, WatchCache, keys};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{HumanDuration, SinkKey, Slice, SliceKey, Timestamp, VolumeId, out_of_range};
-use forebay_remote::staging::Staging;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};

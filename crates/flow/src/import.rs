@@ -9,14 +9,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use forebay_connect::staging::Staging;
+use forebay_connect::table::{Import, TableError};
 use forebay_meta::keys::{self, StoreKey};
 use forebay_meta::{DefinitionError, FileError, WatchCache};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{
     File, FileKey, FileState, Sink, SinkKey, Slice, SliceState, TableBackend, TableSink, Timestamp,
 };
-use forebay_remote::staging::Staging;
-use forebay_remote::table::{Import, TableError};
 use tokio_util::sync::CancellationToken;
 
 mod owner;

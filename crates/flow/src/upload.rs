@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use forebay_connect::staging::{Staging, StagingErrorKind};
 use forebay_log::Log;
 use forebay_meta::{FileError, WatchCache, keys};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{Slice, SliceKey, SliceState, StagedChecksum, VolumeId};
-use forebay_remote::staging::{Staging, StagingErrorKind};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forebay_model::Clock;
-use forebay_remote::http::{
+use forebay_connect::http::{
     HttpClient, HttpClientConfig, HttpRequest, HttpResponse, secret_header,
 };
+use forebay_model::Clock;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Method, StatusCode, Url};
 use serde_json::Value;

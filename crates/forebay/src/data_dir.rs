@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use forebay_connect::staging::{Staging, StagingConfig};
+use forebay_connect::table::postgres::PostgresTable;
 use forebay_flow::source::http::HttpSourceServer;
 use forebay_listener::LoadedTls;
-use forebay_remote::staging::{Staging, StagingConfig};
-use forebay_remote::table::postgres::PostgresTable;
 
 use crate::cli_error::CliError;
 use crate::config::{Config, Environment, NodeRole};

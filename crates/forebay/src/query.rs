@@ -7,7 +7,7 @@ mod text_table;
 use std::collections::HashSet;
 use std::io::Write;
 
-use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
+use forebay_connect::table::sqlite::{QueryCell, QueryVisitor};
 
 pub(crate) use text_table::TextTable;
 

@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_connect::staging::Staging;
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
 use forebay_flow::dispatch::Dispatcher;
@@ -36,7 +37,6 @@ use forebay_log::Log;
 use forebay_meta::{EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{Clock, NodeId, VolumeId};
-use forebay_remote::staging::Staging;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_buffer::Provider;
+use forebay_connect::provider::http::{HttpConfig, HttpProvider, RequestFormat, RequestMethod};
 use forebay_flow::topic::{ConnectProvider, TopicRegistry};
 use forebay_model::{HttpMethod, Sink, TopicKind, TopicSink, TopicStatistics};
-use forebay_remote::provider::http::{HttpConfig, HttpProvider, RequestFormat, RequestMethod};
 
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
@@ -122,7 +122,7 @@ fn http(section: &ProviderSection, data_dir: &Path) -> Result<DeclaredProvider, 
 
 #[cfg(feature = "kafka")]
 fn kafka(section: &ProviderSection) -> Result<DeclaredProvider, String> {
-    use forebay_remote::provider::kafka::{KafkaConfig, KafkaProvider};
+    use forebay_connect::provider::kafka::{KafkaConfig, KafkaProvider};
 
     let mut config = KafkaConfig::new(section.brokers.as_deref().unwrap_or_default());
     config.transactions = section.transactions.unwrap_or_default();

@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("forebay-listener", &["forebay-model"]),
     ("forebay-buffer", &["forebay-log"]),
     ("forebay-meta", &["forebay-model"]),
-    ("forebay-remote", &["forebay-buffer", "forebay-model"]),
+    ("forebay-connect", &["forebay-buffer", "forebay-model"]),
     (
         "forebay-flow",
         &[
@@ -23,21 +23,21 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "forebay-meta",
             "forebay-model",
             "forebay-record",
-            "forebay-remote",
+            "forebay-connect",
         ],
     ),
     (
-        "forebay-pull",
+        "forebay-jobs",
         &[
             "forebay-listener",
             "forebay-model",
             "forebay-record",
-            "forebay-remote",
+            "forebay-connect",
         ],
     ),
     (
         "forebay-control",
-        &["forebay-meta", "forebay-model", "forebay-remote"],
+        &["forebay-meta", "forebay-model", "forebay-connect"],
     ),
     (
         "forebay",
@@ -49,9 +49,9 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "forebay-log",
             "forebay-meta",
             "forebay-model",
-            "forebay-pull",
+            "forebay-jobs",
             "forebay-record",
-            "forebay-remote",
+            "forebay-connect",
         ],
     ),
 ];

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
+use forebay_connect::table::{InspectionFinding, Table, TableInspection};
 use forebay_meta::repo::tables::{TableOwnerError, TableRejection};
 use forebay_model::{AuditStamp, ProjectId, TableBackend, TableSink};
-use forebay_remote::table::{InspectionFinding, Table, TableInspection};
 
 use super::ApiState;
 use super::error::{ApiError, ErrorName, bullets};

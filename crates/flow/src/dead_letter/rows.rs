@@ -7,13 +7,13 @@
 
 use std::time::Duration;
 
+use forebay_connect::table::{RowBatch, RowStream};
 use forebay_log::ReadItem;
 use forebay_meta::stored::dead_letters::DeadLetterCounts;
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{BlockCompression, File, FileKey, SinkKey};
 use forebay_record::SealedBlock;
 use forebay_record::block::decode;
-use forebay_remote::table::{RowBatch, RowStream};
 use futures::StreamExt;
 
 use super::block_format::{RejectedRowsHeader, source_file_of_block, write_rows};

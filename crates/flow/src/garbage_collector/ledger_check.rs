@@ -11,14 +11,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use forebay_connect::staging::Staging;
+use forebay_connect::table::Table;
 use forebay_log::Log;
 use forebay_meta::{FileError, Versioned};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{
     File, FileKey, HumanDuration, SinkKey, Slice, SliceKey, TableBackend, VolumeId,
 };
-use forebay_remote::staging::Staging;
-use forebay_remote::table::Table;
 use tokio::time::Instant;
 
 use crate::import::{TableRegistry, import_id};
@@ -307,8 +307,8 @@ impl From<FileError> for LedgerCheckError {
     }
 }
 
-impl From<forebay_remote::table::TableError> for LedgerCheckError {
-    fn from(error: forebay_remote::table::TableError) -> Self {
+impl From<forebay_connect::table::TableError> for LedgerCheckError {
+    fn from(error: forebay_connect::table::TableError) -> Self {
         Self(error.to_string())
     }
 }

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
+use forebay_connect::table::Table;
 use forebay_meta::repo::tables::{TableFillState, TableOwnerError, TableRejection};
 use forebay_model::{Actor, AuditStamp, File, TableSink};
-use forebay_remote::table::Table;
 
 use super::Importer;
 use crate::work_queue::AttemptError;

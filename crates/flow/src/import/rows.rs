@@ -6,11 +6,11 @@
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use forebay_connect::staging::{DownloadStream, Staging, StagingError, StagingErrorKind};
+use forebay_connect::table::{RowBatch, RowError, RowStream};
 use forebay_model::{Slice, StagedChecksum};
 use forebay_record::block::BlockDecoder;
 use forebay_record::csv_reader::{CsvError, CsvReader, CsvRecord};
-use forebay_remote::staging::{DownloadStream, Staging, StagingError, StagingErrorKind};
-use forebay_remote::table::{RowBatch, RowError, RowStream};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use forebay_connect::table::Table;
 use forebay_model::TableBackend;
-use forebay_remote::table::Table;
 
 /// Which backends a node can import into.
 #[derive(Clone, Default)]

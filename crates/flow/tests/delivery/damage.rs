@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::world::*;
 use bytes::Bytes;
+use forebay_connect::services;
+use forebay_connect::staging::StagingConfig;
 use forebay_model::{BlockCompression, SliceState};
 use forebay_record::{BlockEncoder, block};
-use forebay_remote::services;
-use forebay_remote::staging::StagingConfig;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,7 +68,7 @@ async fn an_import_that_was_done_before_a_crash_is_not_done_again() {
     world.run_until(|| world.is_imported()).await;
     // The store forgets that it was imported: as if the process had died between the two commits.
     let world_before = world.rows();
-    let import = forebay_remote::table::Import {
+    let import = forebay_connect::table::Import {
         id: format!("cluster/{}", world.file),
         table: "in.b.t".parse().unwrap(),
         mapping: mapping(),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use forebay_model::{Mapping, TableBackend, TableId};
-use forebay_remote::table::{
+use forebay_connect::table::{
     Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
 };
+use forebay_model::{Mapping, TableBackend, TableId};
 
 pub(crate) struct SilentTable {
     pub(crate) table: Arc<dyn Table>,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use forebay_connect::staging::{LocalStaging, Staging, StagingConfig};
+use forebay_connect::table::sqlite::{SqliteConfig, SqliteTable};
 use forebay_flow::dead_letter::SinkDeadLetters;
 use forebay_flow::garbage_collector::{GarbageCollector, GarbageCollectorConfig};
 use forebay_flow::import::{Importer, TableRegistry};
@@ -20,8 +22,6 @@ use forebay_model::{
     VolumeId,
 };
 use forebay_record::{BlockEncoder, RowLimits, csv};
-use forebay_remote::staging::{LocalStaging, Staging, StagingConfig};
-use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

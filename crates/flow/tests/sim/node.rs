@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use forebay_connect::staging::Staging;
 use forebay_control::coordinator::{Coordinator, CoordinatorConfig};
 use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::garbage_collector::{GarbageCollector, GarbageCollectorConfig};
@@ -28,7 +29,6 @@ use forebay_model::{
     Clock, HumanDuration, NodeId, SinkSettings, TableBackend, Timestamp, VolumeId,
 };
 use forebay_record::RowLimits;
-use forebay_remote::staging::Staging;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use forebay_model::{Mapping, TableBackend, TableId};
-use forebay_remote::table::{
+use forebay_connect::table::{
     Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
 };
+use forebay_model::{Mapping, TableBackend, TableId};
 use futures::StreamExt;
 
 use crate::gate::{Gates, Step, Verdict};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use forebay_connect::table::sqlite;
 use forebay_meta::Repo;
 use forebay_model::words::counted;
 use forebay_model::{
     BranchId, BranchKey, HumanDuration, ProjectId, Reconciliation, SinkId, SinkKey, SourceId,
     SourceKey,
 };
-use forebay_remote::table::sqlite;
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

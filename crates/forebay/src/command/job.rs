@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_jobs::definition::JobDefinition;
+use forebay_jobs::state::JobState;
+use forebay_jobs::{JobContext, JobFailure, JobOutcome, JobProgress, JobSummary, ReplaySelection};
 use forebay_model::words::counted;
-use forebay_pull::definition::JobDefinition;
-use forebay_pull::state::JobState;
-use forebay_pull::{JobContext, JobFailure, JobOutcome, JobProgress, JobSummary, ReplaySelection};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -132,7 +132,7 @@ fn run_job(args: JobRunArgs, env: Environment) -> Result<(), CliError> {
             if fresh {
                 state.begin_afresh().await.map_err(CliError::new)?;
             }
-            Ok(forebay_pull::run(&definition, state, &context).await)
+            Ok(forebay_jobs::run(&definition, state, &context).await)
         },
     )
 }
@@ -146,7 +146,7 @@ fn replay(
 ) -> Result<(), CliError> {
     run_with_progress(&definition.name, output, env, async |context| {
         let state = JobState::open(&definition.state_dir()).map_err(CliError::new)?;
-        Ok(forebay_pull::replay(definition, selection, state, &context).await)
+        Ok(forebay_jobs::replay(definition, selection, state, &context).await)
     })
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_pull::definition::LookupConfig;
-use forebay_pull::lookup::LookupService;
+use forebay_jobs::definition::LookupConfig;
+use forebay_jobs::lookup::LookupService;
 
 use crate::cli_error::CliError;
 use crate::config::{Environment, LogFormat, LogOutput, MetricsSection, substitute};

@@ -6,9 +6,9 @@ use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use forebay_connect::table::sqlite::{self, QueryCell, QueryError, QueryVisitor};
 use forebay_model::HumanDuration;
 use forebay_model::words::counted;
-use forebay_remote::table::sqlite::{self, QueryCell, QueryError, QueryVisitor};
 
 use super::common::ServerArgs;
 use crate::api_client::{ApiClient, block_on};

@@ -1,8 +1,8 @@
 //! A file of the configuration as a YAML document that knows where everything stands, so that a
 //! complaint can name the line.
 
-use forebay_pull::yaml::YamlError;
-pub(crate) use forebay_pull::yaml::{YamlContent, YamlKey, YamlNode};
+use forebay_jobs::yaml::YamlError;
+pub(crate) use forebay_jobs::yaml::{YamlContent, YamlKey, YamlNode};
 use serde_json::Value;
 
 /// Reads a document; an empty one is an empty mapping.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use forebay_connect::staging::{LocalStaging, S3Settings, S3Staging, StagingConfig};
 use forebay_model::HumanDuration;
-use forebay_remote::staging::{LocalStaging, S3Settings, S3Staging, StagingConfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use schemars::JsonSchema;

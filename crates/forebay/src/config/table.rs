@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use forebay_connect::table::postgres::{PostgresConfig, SslMode};
+use forebay_connect::table::sqlite::SqliteConfig;
 use forebay_model::HumanDuration;
-use forebay_remote::table::postgres::{PostgresConfig, SslMode};
-use forebay_remote::table::sqlite::SqliteConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

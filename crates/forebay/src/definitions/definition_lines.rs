@@ -1,6 +1,6 @@
 //! Where the sources and sinks of a definition file stand in it.
 
-use forebay_pull::yaml::{YamlContent, YamlNode};
+use forebay_jobs::yaml::{YamlContent, YamlNode};
 
 /// Lines of a file's sources, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use forebay_jobs::yaml::{self, YamlError};
 use forebay_model::{SinkId, SourceId};
-use forebay_pull::yaml::{self, YamlError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

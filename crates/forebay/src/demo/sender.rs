@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use forebay_connect::http::{HttpClient, HttpClientConfig, HttpRequest};
 use forebay_model::Clock;
-use forebay_remote::http::{HttpClient, HttpClientConfig, HttpRequest};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::Semaphore;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::ControlFlow;
 
-use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
+use forebay_connect::table::sqlite::{QueryCell, QueryVisitor};
 use serde_json::{Map, Number, Value};
 
 use super::ResultWriter;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use forebay_connect::table::Table;
 use forebay_control::api::{Api, ApiConfig, ApiDeps, TableBackends};
 use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_flow::dead_letter::SinkDeadLetters;
@@ -16,7 +17,6 @@ use forebay_listener::{
 };
 use forebay_model::TableBackend;
 use forebay_record::RowLimits;
-use forebay_remote::table::Table;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 

@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_connect::staging::Staging;
+use forebay_connect::table::postgres::PostgresTable;
+use forebay_connect::table::sqlite::SqliteTable;
 use forebay_flow::import::TableRegistry;
 use forebay_flow::losses::{record_losses, remembered_volume};
 use forebay_flow::template::{TemplatePool, WorkerCommand};
@@ -13,9 +16,6 @@ use forebay_meta::repo::runtime::{Node as NodeEntry, RegisteredVolume};
 use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, OpenMode, Repo, Store, StoreOpenError};
 use forebay_model::{Clock, NodeId, TableBackend, Timestamp, VolumeId};
-use forebay_remote::staging::Staging;
-use forebay_remote::table::postgres::PostgresTable;
-use forebay_remote::table::sqlite::SqliteTable;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -298,7 +298,7 @@ fn rows_in_postgres(url: &str, schema: &str) -> Vec<u64> {
 #[test]
 fn tables_that_are_ahead_of_a_restored_backup_get_each_record_once() {
     let name = "tables_that_are_ahead_of_a_restored_backup_get_each_record_once";
-    let Some(postgres) = forebay_remote::services::postgres(name) else {
+    let Some(postgres) = forebay_connect::services::postgres(name) else {
         return;
     };
     let root = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use forebay_remote::services;
+use forebay_connect::services;
 
 use crate::server::Server;
 

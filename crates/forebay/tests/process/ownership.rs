@@ -339,7 +339,7 @@ fn names_that_postgres_refuses_are_refused_when_the_sink_is_made_and_a_server_th
 #[test]
 fn tables_of_postgres_belong_to_projects_too() {
     let name = "tables_of_postgres_belong_to_projects_too";
-    let Some(postgres) = forebay_remote::services::postgres(name) else {
+    let Some(postgres) = forebay_connect::services::postgres(name) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

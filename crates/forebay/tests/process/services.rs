@@ -1,6 +1,6 @@
 //! The same walk into S3 and PostgreSQL, as a configuration file says it.
 
-use forebay_remote::services;
+use forebay_connect::services;
 use secrecy::ExposeSecret;
 
 use crate::server::{Server, forebay, run};

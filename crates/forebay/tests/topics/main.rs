@@ -140,7 +140,7 @@ fn rows(data: &Path) -> Vec<u64> {
 #[test]
 fn kills_lose_and_repeat_nothing_of_what_was_acknowledged() {
     let name = "kills_lose_and_repeat_nothing_of_what_was_acknowledged";
-    let Some(brokers) = forebay_remote::services::kafka(name) else {
+    let Some(brokers) = forebay_connect::services::kafka(name) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -205,7 +205,7 @@ fn complete(place: &str, acknowledged: &BTreeSet<u64>, found: &[u64], sent: u64)
 #[test]
 fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
     let name = "a_paused_topic_collects_over_a_restart_and_goes_on_in_order";
-    let Some(brokers) = forebay_remote::services::kafka(name) else {
+    let Some(brokers) = forebay_connect::services::kafka(name) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
+use forebay_connect::table::Table;
 use forebay_model::{
     Actor, AuditStamp, Clock, FileState, HumanDuration, Mapping, ProjectId, TableBackend,
 };
-use forebay_remote::table::Table;
 use http::Method;
 use serde_json::{Value, json};
 

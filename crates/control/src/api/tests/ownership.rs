@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forebay_connect::table::sqlite::query;
+use forebay_connect::table::{Import, RowBatch, Table};
 use forebay_meta::repo::tables::{TableFillState, TableOwnerError};
 use forebay_model::{
     Actor, AuditStamp, Clock, File, FileState, Sink, SinkKey, SliceState, StagedChecksum,
     Statistics, TableBackend,
 };
-use forebay_remote::table::sqlite::query;
-use forebay_remote::table::{Import, RowBatch, Table};
 use futures::{StreamExt, stream};
 use http::Method;
 use rand::rngs::StdRng;

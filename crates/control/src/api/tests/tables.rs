@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use forebay_remote::table::Table;
+use forebay_connect::table::Table;
 use http::Method;
 use serde_json::{Value, json};
 

@@ -9,6 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
+use forebay_connect::table::sqlite::{SqliteConfig, SqliteTable};
+use forebay_connect::table::{
+    Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
+};
 use forebay_meta::repo::runtime::{Node, RegisteredVolume};
 use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
@@ -17,10 +21,6 @@ use forebay_model::{
     Clock, ColumnKind, DeadLetterId, DefinitionLimits, ManualClock, Mapping, NodeId, PathColumnUse,
     PathUse, Sink, SinkKey, SinkSettings, SinkTarget, TableBackend, TableId, Timestamp, TopicKind,
     TopicState, TopicStatistics, VolumeId,
-};
-use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
-use forebay_remote::table::{
-    Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;

@@ -8,8 +8,8 @@ use forebay_buffer::{
     Buffer, BufferConfig, CloseMode, DeadLetterMessage, MessageDelivery, Partition, Provider,
     ProviderConnection, SendError,
 };
+use forebay_connect::provider::file::json_line;
 use forebay_model::Timestamp;
-use forebay_remote::provider::file::json_line;
 use serde_json::{Value, json};
 
 use super::BufferArgs;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_buffer::Provider;
-use forebay_remote::provider::file::FileProvider;
-use forebay_remote::provider::http::{HttpConfig, HttpProvider, RequestFormat};
+use forebay_connect::provider::file::FileProvider;
+use forebay_connect::provider::http::{HttpConfig, HttpProvider, RequestFormat};
 #[cfg(feature = "kafka")]
-use forebay_remote::provider::kafka::{
+use forebay_connect::provider::kafka::{
     ClientIdentity, KafkaConfig, KafkaProvider, KafkaSecurity, KafkaTlsConfig, PemSource,
     SaslConfig, SaslMechanism,
 };

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use forebay_pull::ReplaySelection;
-use forebay_pull::definition::JobDefinition;
-use forebay_pull::state::{JobDeadLetter, JobState};
+use forebay_jobs::ReplaySelection;
+use forebay_jobs::definition::JobDefinition;
+use forebay_jobs::state::{JobDeadLetter, JobState};
 use tokio::runtime::Runtime;
 
 use super::{JobFileArgs, JobOutputArgs, read, runtime};

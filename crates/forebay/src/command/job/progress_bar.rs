@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_pull::JobProgress;
+use forebay_jobs::JobProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 

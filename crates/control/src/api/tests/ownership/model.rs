@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use forebay_connect::table::sqlite::{QueryCell, QueryVisitor};
 use forebay_model::{ProjectId, SourceId, SourceKey, TableBackend, TableId, TableSink};
-use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
 use http::Method;
 
 use crate::api::tests::world::{Reply, World};

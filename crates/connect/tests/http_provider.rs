@@ -1,0 +1,236 @@
+//! The buffer in front of an HTTP endpoint: a real one, on loopback, that answers as it is told.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use forebay_buffer::{Buffer, BufferConfig, BufferEvent, CloseMode, Message};
+use forebay_connect::provider::http::{HttpConfig, HttpProvider, RequestFormat};
+use forebay_model::ManualClock;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug)]
+struct Request {
+    headers: HashMap<String, String>,
+    body: String,
+}
+
+/// Answers with the statuses of a list, then with 204.
+struct Endpoint {
+    url: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Endpoint {
+    fn start(answers: Vec<&'static str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/in", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let answers = Arc::new(Mutex::new(answers.into_iter()));
+        let seen = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (seen, answers) = (seen.clone(), answers.clone());
+                std::thread::spawn(move || {
+                    while let Some(request) = read(stream.as_ref().unwrap()) {
+                        seen.lock().unwrap().push(request);
+                        let answer = answers
+                            .lock()
+                            .unwrap()
+                            .next()
+                            .unwrap_or("204 No Content\r\n");
+                        let text = format!("HTTP/1.1 {answer}content-length: 0\r\n\r\n");
+                        stream.as_ref().unwrap().write_all(text.as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        Self { url, requests }
+    }
+
+    fn bodies(&self) -> Vec<String> {
+        self.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|r| r.body.clone())
+            .collect()
+    }
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let mut headers = HashMap::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    let body = String::from_utf8(body).unwrap();
+    Some(Request { headers, body })
+}
+
+fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
+    let settings = BufferConfig {
+        backoff: Duration::from_millis(5),
+        ..BufferConfig::new(dir.path())
+    };
+    Buffer::open(
+        settings,
+        HttpProvider::new(config, Arc::new(ManualClock::default())).unwrap(),
+    )
+    .unwrap()
+}
+
+/// The clock of this machine.
+#[derive(Debug)]
+struct RealClock;
+
+impl forebay_model::Clock for RealClock {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "what is waited for is a real wait"
+    )]
+    fn now(&self) -> forebay_model::Timestamp {
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        forebay_model::Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
+    }
+}
+
+#[test]
+fn a_wait_outlives_the_process() {
+    let endpoint = Endpoint::start(vec!["429 Too Many Requests\r\nretry-after: 2\r\n"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("retry-after");
+    let open = || {
+        let config = HttpConfig {
+            pause_file: Some(file.clone()),
+            ..HttpConfig::new(&endpoint.url)
+        };
+        let provider = HttpProvider::new(config, Arc::new(RealClock)).unwrap();
+        Buffer::open(BufferConfig::new(dir.path().join("log")), provider).unwrap()
+    };
+    let buffer = open();
+    let events = buffer.events();
+    buffer.write_blocking("t", Message::new("one")).unwrap();
+    let is_down = |e: &BufferEvent| matches!(e, BufferEvent::ProviderDown { .. });
+    while !is_down(&events.wait(LIMIT).unwrap()) {}
+    buffer.close(CloseMode::Detach).unwrap();
+    assert_eq!(endpoint.bodies(), ["one"]);
+    // Another process would not know, but for the file.
+    let left = Duration::from_millis(500);
+    let error = open()
+        .close(CloseMode::Drain(left))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("delivered 0 of 1 message in 500ms: "),
+        "{error}"
+    );
+    assert!(error.contains("has asked to wait"), "{error}");
+    assert_eq!(endpoint.bodies().len(), 1, "it was not asked");
+    open().close(CloseMode::Drain(LIMIT)).unwrap();
+    assert_eq!(endpoint.bodies(), ["one", "one"]);
+}
+
+#[test]
+fn statuses_say_what_is_sent_again_and_what_is_refused() {
+    let endpoint = Endpoint::start(vec![
+        "503 Service Unavailable\r\n",
+        "429 Too Many Requests\r\nretry-after: 0\r\n",
+        "200 OK\r\n",
+        "422 Unprocessable Content\r\n",
+        "422 Unprocessable Content\r\n",
+        "422 Unprocessable Content\r\n",
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let config = HttpConfig {
+        token: Some("secret".to_owned().into()),
+        ..HttpConfig::new(&endpoint.url)
+    };
+    let buffer = open(&dir, config);
+    let events = buffer.events();
+    for text in ["one", "two"] {
+        buffer
+            .write_blocking("t", Message::keyed("k", text))
+            .unwrap();
+        buffer.flush_blocking(LIMIT).unwrap();
+    }
+    buffer
+        .write_blocking("t", Message::keyed("k", "three"))
+        .unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
+    assert_eq!(
+        endpoint.bodies(),
+        ["one", "one", "one", "two", "two", "two", "three"]
+    );
+    let requests = endpoint.requests.lock().unwrap().clone();
+    let header = |i: usize, name: &str| requests[i].headers[name].clone();
+    assert_eq!(header(0, "authorization"), "Bearer secret");
+    assert_eq!(
+        (header(0, "message-topic"), header(0, "message-key")),
+        ("t".into(), "aw".into())
+    );
+    assert_eq!(header(0, "idempotency-key"), header(2, "idempotency-key"));
+    assert_ne!(header(2, "idempotency-key"), header(6, "idempotency-key"));
+    let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
+    assert!(
+        matches!(&told[0], BufferEvent::ProviderDown { error, .. } if error.starts_with("503")),
+        "{told:?}"
+    );
+    assert!(
+        matches!(&told[2], BufferEvent::DeadLetter { sequence: 1, .. }),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn batches_are_lines_of_json() {
+    let endpoint = Endpoint::start(vec![]);
+    let dir = tempfile::tempdir().unwrap();
+    let config = HttpConfig {
+        body: RequestFormat::Ndjson,
+        ..HttpConfig::new(&endpoint.url)
+    };
+    let buffer = open(&dir, config);
+    let messages = [
+        Message::new("a\nb").at(1),
+        Message::keyed(&b"\xff"[..], "c").at(2),
+    ];
+    buffer.write_batch_blocking("t", &messages).unwrap();
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
+    let lines: String = endpoint.bodies().concat();
+    let want = r#"{"topic":"t","sequence":0,"timestamp":1,"key":null,"payload":"a\nb"}
+{"topic":"t","sequence":1,"timestamp":2,"key":{"base64":"/w=="},"payload":"c"}
+"#;
+    assert_eq!(lines, want);
+}
+
+#[test]
+fn an_address_that_can_not_be_is_refused() {
+    for (url, problem) in [
+        ("nonsense", "relative URL"),
+        ("ftp://host/", "http:// and https://"),
+    ] {
+        let error = HttpProvider::new(HttpConfig::new(url), Arc::new(ManualClock::default()))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.starts_with("url is ") && error.contains(problem),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,459 @@
+//! Redirects, long answers and headers at an HTTP provider: real servers on loopback that answer as
+//! they are told.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "how long a real endpoint is waited for is measured with the real clock"
+)]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use forebay_buffer::{Buffer, BufferConfig, BufferEvent, CloseMode, Message, ProviderHealth};
+use forebay_connect::provider::http::{HttpConfig, HttpProvider, RequestFormat, RequestMethod};
+use forebay_model::ManualClock;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Request {
+    line: String,
+    headers: HashMap<String, String>,
+    body: String,
+    at: Instant,
+}
+
+type Answer = dyn Fn(&Request, usize) -> String + Send + Sync;
+
+/// Answers what a function says of each request and its number.
+struct Server {
+    host: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+    /// Bytes of endless bodies that were written.
+    written: Arc<AtomicUsize>,
+}
+
+/// Behind the head of an answer: a body that has no end.
+const ENDLESS: &str = "transfer-encoding: chunked\r\n\r\n";
+
+impl Server {
+    fn start(answer: impl Fn(&Request, usize) -> String + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let written: Arc<AtomicUsize> = Arc::default();
+        let answer: Arc<Answer> = Arc::new(answer);
+        let (kept, count) = (Arc::clone(&requests), Arc::clone(&written));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (kept, count, answer) = (kept.clone(), count.clone(), answer.clone());
+                std::thread::spawn(move || serve(&stream.unwrap(), &kept, &count, &*answer));
+            }
+        });
+        Self {
+            host,
+            requests,
+            written,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.host)
+    }
+
+    fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.requests().into_iter().map(|r| r.line).collect()
+    }
+}
+
+fn serve(
+    stream: &TcpStream,
+    kept: &Mutex<Vec<Request>>,
+    written: &AtomicUsize,
+    answer: &Answer,
+) -> Option<()> {
+    while let Some(request) = read(stream) {
+        let number = {
+            let mut kept = kept.lock().unwrap();
+            kept.push(request.clone());
+            kept.len()
+        };
+        let answer = answer(&request, number);
+        let mut stream = stream;
+        stream.write_all(answer.as_bytes()).ok()?;
+        let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+        while answer.ends_with(ENDLESS) {
+            stream.write_all(chunk.as_bytes()).ok()?;
+            written.fetch_add(chunk.len(), Ordering::Relaxed);
+        }
+    }
+    None
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+    let mut headers = HashMap::new();
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let Some((name, value)) = header.trim_end().split_once(": ") else {
+            break;
+        };
+        let value = match headers.remove(&name.to_lowercase()) {
+            Some(before) => format!("{before} and {value}"),
+            None => value.to_owned(),
+        };
+        headers.insert(name.to_lowercase(), value);
+    }
+    let length = headers.get("content-length").map_or("0", |l| l.as_str());
+    let mut body = vec![0; length.parse().unwrap()];
+    reader.read_exact(&mut body).ok()?;
+    let body = String::from_utf8(body).unwrap();
+    let at = Instant::now();
+    Some(Request {
+        line,
+        headers,
+        body,
+        at,
+    })
+}
+
+fn empty(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")
+}
+
+fn to(status: &str, location: &str) -> String {
+    empty(&format!("{status}\r\nlocation: {location}"))
+}
+
+fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
+    let settings = BufferConfig {
+        backoff: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(5),
+        ..BufferConfig::new(dir.path())
+    };
+    let clock = Arc::new(ManualClock::default());
+    Buffer::open(settings, HttpProvider::new(config, clock).unwrap()).unwrap()
+}
+
+/// Waits until the lane is down, and gives the reason.
+fn down(events: &forebay_buffer::EventStream) -> String {
+    match events.wait(LIMIT) {
+        Some(BufferEvent::ProviderDown { error, .. }) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
+    let other = Server::start(|_, _| empty("200 OK"));
+    let elsewhere = other.url("/other");
+    for status in [
+        "300 Multiple Choices",
+        "301 Moved Permanently",
+        "302 Found",
+        "303 See Other",
+        "304 Not Modified",
+        "305 Use Proxy",
+        "306 Unused",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+        "399 Whatever",
+    ] {
+        let is_kept = status.starts_with("307") || status.starts_with("308");
+        // Where it leads when it may be followed: to another server. Else to our own, which takes
+        // whatever comes there.
+        let location = if is_kept {
+            elsewhere.as_str()
+        } else {
+            "/other"
+        };
+        let redirect = to(status, location);
+        let server = Server::start(move |request, number| match number {
+            1..=3 if request.line.ends_with(" /in") => redirect.clone(),
+            _ => empty("200 OK"),
+        });
+        for (body, method) in [
+            (RequestFormat::Payload, RequestMethod::Put),
+            (RequestFormat::Ndjson, RequestMethod::Post),
+        ] {
+            server.requests.lock().unwrap().clear();
+            let dir = tempfile::tempdir().unwrap();
+            let config = HttpConfig {
+                body,
+                method,
+                token: Some("hush".to_owned().into()),
+                ..HttpConfig::new(server.url("/in"))
+            };
+            let buffer = open(&dir, config);
+            let events = buffer.events();
+            buffer
+                .write_blocking("t", Message::new("all of it"))
+                .unwrap();
+            let said = down(&events);
+            assert!(
+                said.starts_with(&format!("{} ", status.get(..3).unwrap())),
+                "{said}"
+            );
+            assert!(
+                said.contains(location) && said.contains("not followed"),
+                "{said}"
+            );
+            buffer.close(CloseMode::Drain(LIMIT)).unwrap();
+            let requests = server.requests();
+            assert_eq!(requests.len(), 4, "{status}: {requests:?}");
+            for request in &requests {
+                assert_eq!(request.line, requests[0].line);
+                assert_eq!(request.headers, requests[0].headers);
+                assert!(request.body.contains("all of it"), "{request:?}");
+            }
+            assert!(requests[0].line.ends_with(" /in"), "{requests:?}");
+        }
+    }
+    assert_eq!(
+        other.lines(),
+        Vec::<String>::new(),
+        "nothing went elsewhere"
+    );
+}
+
+#[test]
+fn the_same_request_goes_on_within_its_origin() {
+    for status in ["307 Temporary Redirect", "308 Permanent Redirect"] {
+        let server = {
+            let own = Arc::new(Mutex::new(String::new()));
+            let known = Arc::clone(&own);
+            let server = Server::start(move |request, _| match request.line.as_str() {
+                "PATCH /in?a=b" => to(status, "in/next?c=d#e"),
+                "PATCH /in/next?c=d" => to(status, &format!("//{}/last", known.lock().unwrap())),
+                _ => empty("200 OK"),
+            });
+            own.lock().unwrap().clone_from(&server.host);
+            server
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let config = HttpConfig {
+            method: RequestMethod::Patch,
+            headers: vec![("X-Api-Key".to_owned(), "k".to_owned())],
+            ..HttpConfig::new(format!("http://u:p%20q@{}/in?a=b", server.host))
+        };
+        let buffer = open(&dir, config);
+        buffer
+            .write_blocking("t", Message::keyed("k", "all of it"))
+            .unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
+        let requests = server.requests();
+        let lines = ["PATCH /in?a=b", "PATCH /in/next?c=d", "PATCH /last"];
+        assert_eq!(server.lines(), lines);
+        for request in &requests {
+            assert_eq!(request.body, "all of it");
+            assert_eq!(request.headers, requests[0].headers, "with the same key");
+            assert_eq!(request.headers["x-api-key"], "k");
+            assert_eq!(request.headers["authorization"], "Basic dTpwIHE=");
+        }
+    }
+}
+
+#[test]
+fn a_redirect_that_goes_round_is_a_failure_after_some_hops() {
+    let server = Server::start(|_, number| match number {
+        // Five hops behind each of two attempts.
+        1..=12 => to("308 Permanent Redirect", "/in"),
+        _ => empty("204 No Content"),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let buffer = open(&dir, HttpConfig::new(server.url("/in")));
+    let events = buffer.events();
+    buffer.write_blocking("t", Message::new("m")).unwrap();
+    let said = down(&events);
+    assert_eq!(
+        said,
+        "308 Permanent Redirect: more than 5 redirects one after another"
+    );
+    buffer.close(CloseMode::Drain(LIMIT)).unwrap();
+    assert_eq!(server.requests().len(), 13);
+}
+
+#[test]
+fn what_could_not_be_delivered_is_told_with_its_place() {
+    let server = Server::start(|_, _| to("302 Found", "/login?next=hush"));
+    let dir = tempfile::tempdir().unwrap();
+    let buffer = open(&dir, HttpConfig::new(server.url("/in")));
+    buffer.write_blocking("t", Message::new("m")).unwrap();
+    let failed = buffer.flush_blocking(Duration::from_secs(1)).unwrap_err();
+    let said = "message in 1s: 302 Found, Location: /login?…: not followed";
+    assert!(failed.to_string().contains(said), "{failed}");
+    let stats = buffer.stats();
+    let lane = &stats.partitions[0];
+    assert_eq!((lane.waiting, lane.delivered, lane.dead), (1, 0, 0));
+    assert!(
+        matches!(&lane.provider, ProviderHealth::Down { error, .. } if error.contains("/login")),
+        "{lane:?}"
+    );
+    buffer.close(CloseMode::Detach).unwrap();
+}
+
+#[test]
+fn a_redirect_is_a_dead_letter_where_it_is_configured_as_a_refusal() {
+    let server = Server::start(|_, _| to("301 Moved Permanently", "/new"));
+    let dir = tempfile::tempdir().unwrap();
+    let config = HttpConfig {
+        refused: vec![301],
+        ..HttpConfig::new(server.url("/in"))
+    };
+    let buffer = open(&dir, config);
+    buffer.write_blocking("t", Message::new("m")).unwrap();
+    buffer.flush_blocking(LIMIT).unwrap();
+    let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
+    assert_eq!((letters.len(), letters[0].attempts), (1, 3));
+    assert!(letters[0].error.contains("Location: /new"), "{letters:?}");
+    buffer.close(CloseMode::Detach).unwrap();
+    assert_eq!(server.lines(), ["POST /in"; 3]);
+}
+
+#[test]
+fn of_an_answer_without_an_end_little_is_read() {
+    for (status, attempts) in [
+        ("200 OK", 1),
+        ("422 Unprocessable Content", 3),
+        ("503 x", 2),
+    ] {
+        let server = Server::start(move |_, number| {
+            if number <= attempts {
+                format!("HTTP/1.1 {status}\r\n{ENDLESS}")
+            } else {
+                empty("200 OK")
+            }
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let buffer = open(&dir, HttpConfig::new(server.url("/in")));
+        buffer.write_blocking("t", Message::new("m")).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
+        let wanted = if status.starts_with('5') { 3 } else { attempts };
+        assert_eq!(server.requests().len(), wanted, "{status}");
+        // What the sockets hold, and 64 KB of each.
+        let written = server.written.load(Ordering::Relaxed);
+        assert!(written < attempts * (16 << 20), "{status}: {written}");
+    }
+}
+
+#[test]
+fn the_operators_headers_win_and_framing_is_nobodys() {
+    let server = Server::start(|_, _| empty("200 OK"));
+    let dir = tempfile::tempdir().unwrap();
+    let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
+    let config = HttpConfig {
+        token: Some("operator".to_owned().into()),
+        headers: vec![pair("X-Tenant", "acme"), pair("content-type", "text/x")],
+        ..HttpConfig::new(server.url("/in"))
+    };
+    let buffer = open(&dir, config);
+    let message = Message::new("m")
+        .header("x-tenant", "other")
+        .header("X-TENANT", "another")
+        .header("Authorization", "Bearer sender")
+        .header("Content-Type", "text/y")
+        .header("x-own", "1")
+        .header("x-own", "2");
+    buffer.write_blocking("t", message).unwrap();
+    buffer.flush_blocking(LIMIT).unwrap();
+    let framing = [
+        "Content-Length",
+        "Host",
+        "Idempotency-Key",
+        "transfer-encoding",
+    ];
+    for name in framing {
+        let message = Message::new("m").header(name, "0");
+        buffer.write_blocking("t", message).unwrap();
+    }
+    buffer.flush_blocking(LIMIT).unwrap();
+    let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
+    assert_eq!(letters.len(), framing.len());
+    assert!(
+        letters[0].error.contains("\"Content-Length\""),
+        "{letters:?}"
+    );
+    buffer.close(CloseMode::Detach).unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    let header = |name: &str| requests[0].headers[name].as_str();
+    assert_eq!(header("x-tenant"), "acme");
+    assert_eq!(header("authorization"), "Bearer operator");
+    assert_eq!(header("content-type"), "text/x");
+    assert_eq!(header("x-own"), "1 and 2");
+    for name in ["Idempotency-Key", "content-length", "Message-Topic", "a b"] {
+        let config = HttpConfig {
+            headers: vec![pair(name, "x")],
+            ..HttpConfig::new("http://host/")
+        };
+        let refused = HttpProvider::new(config, Arc::new(ManualClock::default()));
+        let said = refused.err().unwrap().to_string();
+        assert!(
+            said.starts_with(&format!("headers is {name:?}: ")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn an_endpoint_is_waited_for_as_long_as_it_asks() {
+    // By its own time, whatever ours is.
+    let date = "date: Sat, 21 Nov 2026 08:00:00 GMT\r\nretry-after: Sat, 21 Nov 2026 08:00:01 GMT";
+    for (asked, wait) in [("retry-after: 0.7", 700), (date, 1_000)] {
+        let server = Server::start(move |_, number| match number {
+            1 => empty(&format!("429 Too Many Requests\r\n{asked}")),
+            _ => empty("200 OK"),
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let buffer = open(&dir, HttpConfig::new(server.url("/in")));
+        buffer.write_blocking("t", Message::new("m")).unwrap();
+        buffer.close(CloseMode::Drain(LIMIT)).unwrap();
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2, "{requests:?}");
+        let waited = requests[1].at - requests[0].at;
+        assert!(waited >= Duration::from_millis(wait), "{asked}: {waited:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_asks_for_no_wait_is_asked_as_seldom_as_any_other() {
+    for asked in ["0", "0.0", "Sat, 21 Nov 1970 08:00:00 GMT"] {
+        let server = Server::start(move |_, _| {
+            empty(&format!("429 Too Many Requests\r\nretry-after: {asked}"))
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let settings = BufferConfig {
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_millis(100),
+            ..BufferConfig::new(dir.path())
+        };
+        let clock = Arc::new(ManualClock::new(
+            "2026-11-21T08:00:00.000Z".parse().unwrap(),
+        ));
+        let provider = HttpProvider::new(HttpConfig::new(server.url("/in")), clock).unwrap();
+        let buffer = Buffer::open(settings, provider).unwrap();
+        buffer.write_blocking("t", Message::new("m")).unwrap();
+        buffer
+            .flush_blocking(Duration::from_millis(500))
+            .unwrap_err();
+        buffer.close(CloseMode::Detach).unwrap();
+        assert!(
+            server.requests().len() <= 12,
+            "{asked}: {:?}",
+            server.lines()
+        );
+    }
+}

@@ -1,0 +1,600 @@
+//! PostgreSQL: the suite for all backends, and what is its own, on a real server.
+//!
+//! Without `FOREBAY_TEST_POSTGRES_URL` these tests say that they were skipped.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail it")]
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forebay_connect::services::proxy::{Cut, Proxy};
+use forebay_connect::services::{self, PostgresService};
+use forebay_connect::table::conformance::{self, Bench, import, mapping, rows};
+use forebay_connect::table::postgres::{PostgresConfig, PostgresTable, SslMode};
+use forebay_connect::table::{Table, TableError};
+use forebay_model::TableId;
+
+struct Postgres {
+    table: PostgresTable,
+    client: tokio_postgres::Client,
+    run: String,
+    number: AtomicU32,
+}
+
+impl Postgres {
+    async fn new(service: &PostgresService) -> Self {
+        Self::with(service, |_| {}).await
+    }
+
+    /// A ledger and a bucket of its own: tests run at once on one server.
+    async fn with(service: &PostgresService, change: impl FnOnce(&mut PostgresConfig)) -> Self {
+        let tls = tokio_postgres::NoTls;
+        let (client, connection) = tokio_postgres::connect(&service.url, tls).await.unwrap();
+        tokio::spawn(connection);
+        let run = unique();
+        let mut config = PostgresConfig::new(service.url.as_str());
+        config.ledger_schema = format!("ledger {run}");
+        change(&mut config);
+        Self {
+            table: PostgresTable::open(&config).unwrap(),
+            client,
+            run,
+            number: AtomicU32::new(0),
+        }
+    }
+}
+
+/// Host and port of the server.
+fn address(service: &PostgresService) -> SocketAddr {
+    let (_, rest) = service.url.split_once('@').unwrap();
+    rest.split('/').next().unwrap().parse().unwrap()
+}
+
+/// The URL with another host, port, user or database.
+fn url(service: &PostgresService, user: &str, at: SocketAddr, database: &str) -> String {
+    assert!(service.url.starts_with("postgres://"));
+    format!("postgres://{user}@{at}/{database}")
+}
+
+fn terminal<T: std::fmt::Debug>(result: Result<T, TableError>, words: &[&str]) {
+    match result {
+        Err(TableError::Terminal(text)) => {
+            assert!(words.iter().all(|w| text.contains(w)), "{words:?}: {text}");
+        }
+        other => panic!("expected a terminal error with {words:?}: {other:?}"),
+    }
+}
+
+fn retryable<T: std::fmt::Debug>(result: Result<T, TableError>, words: &[&str]) {
+    match result {
+        Err(TableError::Retryable(text)) => {
+            assert!(words.iter().all(|w| text.contains(w)), "{words:?}: {text}");
+        }
+        other => panic!("expected a retryable error with {words:?}: {other:?}"),
+    }
+}
+
+/// Differs between tests and runs.
+fn unique() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir
+        .path()
+        .file_name()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
+    name.trim_start_matches('.').to_owned()
+}
+
+#[async_trait]
+impl Bench for Postgres {
+    fn table(&self) -> &dyn Table {
+        &self.table
+    }
+
+    fn fresh_table(&self) -> TableId {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        format!("in.c-{} \"q\".t-{number}", self.run)
+            .parse()
+            .unwrap()
+    }
+
+    fn sql_name(&self, table: &TableId) -> String {
+        let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        format!("{}.{}", quote(&table.bucket_id()), quote(table.table()))
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    async fn column(&self, sql: &str) -> Vec<Option<String>> {
+        let rows = self.client.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    fn before_create(&self, table: &TableId) -> String {
+        let schema = table.bucket_id().replace('"', "\"\"");
+        format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conformance_suite() {
+    let Some(service) = services::postgres("the conformance suite on PostgreSQL") else {
+        return;
+    };
+    conformance::run(&Postgres::new(&service).await).await;
+}
+
+/// A schema goes with its last table, unless someone else has made it or put something into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_goes_with_its_last_table() {
+    let Some(service) = services::postgres("the schemas of deleted tables") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let (one, two) = (bench.fresh_table(), bench.fresh_table());
+    let exists = async || {
+        let name = one.bucket_id().replace('\'', "''");
+        let sql = format!("SELECT nspname::text FROM pg_namespace WHERE nspname = '{name}'");
+        !bench.column(&sql).await.is_empty()
+    };
+    let shape = mapping(&["a"]);
+    bench.table.prepare(&one, &shape).await.unwrap();
+    bench.table.prepare(&two, &shape).await.unwrap();
+    bench.table.delete(&one).await.unwrap();
+    assert!(exists().await, "another table is in it");
+    bench.table.delete(&two).await.unwrap();
+    assert!(!exists().await);
+    bench.table.delete(&two).await.unwrap();
+    bench.execute(&bench.before_create(&one)).await;
+    bench.table.prepare(&one, &shape).await.unwrap();
+    bench.table.delete(&one).await.unwrap();
+    assert!(exists().await, "it was made by someone else");
+    let name = one.bucket_id().replace('"', "\"\"");
+    bench.execute(&format!("DROP SCHEMA \"{name}\"")).await;
+    bench.table.prepare(&one, &shape).await.unwrap();
+    bench
+        .execute(&format!("CREATE TYPE \"{name}\".own AS (n int)"))
+        .await;
+    bench.table.delete(&one).await.unwrap();
+    assert!(exists().await, "something of someone else is in it");
+    // And where it has gone, it comes back with the next table.
+    bench.table.prepare(&one, &shape).await.unwrap();
+}
+
+/// The one moment at which nobody knows: the connection is gone, and the commit was or was not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_around_the_commit() {
+    let Some(service) = services::postgres("cut connections to PostgreSQL") else {
+        return;
+    };
+    let proxy = Proxy::start("127.0.0.1", address(&service)).await.unwrap();
+    let through = url(&service, "forebay", proxy.address(), "postgres");
+    let bench = Postgres::with(&service, |config| {
+        config.url = through.into();
+        // The proxy has to see what is sent.
+        config.ssl_mode = Some(SslMode::Disable);
+    })
+    .await;
+    let all = [vec!["1", "a"], vec!["2", "needle"]];
+    for columns in [["id", "body"], ["id*", "body"]] {
+        let (table, mapping) = (bench.fresh_table(), mapping(&columns));
+        let count = || async {
+            let sql = format!("SELECT count(*)::text FROM {}", bench.sql_name(&table));
+            bench.column(&sql).await
+        };
+        bench.table.prepare(&table, &mapping).await.unwrap();
+        for (number, cut, is_done) in [
+            (1, Cut::Before(b"needle".to_vec()), false),
+            (2, Cut::AfterAnswerTo(b"needle".to_vec()), false),
+            (3, Cut::Before(b"COMMIT\0".to_vec()), false),
+            (4, Cut::AfterAnswerTo(b"COMMIT\0".to_vec()), true),
+        ] {
+            let import = import(&table, number, &mapping);
+            let before = count().await;
+            proxy.arm(cut.clone());
+            retryable(
+                bench.table.import(&import, rows(&all)).await,
+                &["can't import into table"],
+            );
+            assert!(!proxy.is_armed(), "{cut:?}");
+            let noted = bench.table.imported(&import.id).await.unwrap();
+            assert_eq!(noted, is_done.then_some(2), "{cut:?}");
+            assert_eq!(
+                count().await == before,
+                !is_done || columns[0] == "id*",
+                "{cut:?}"
+            );
+            let again = bench.table.import(&import, rows(&all)).await.unwrap();
+            assert_eq!((again.rows, again.already_done), (2, is_done), "{cut:?}");
+            let expected = if columns[0] == "id" { number * 2 } else { 2 };
+            assert_eq!(count().await, [Some(expected.to_string())], "{cut:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_died_are_replaced() {
+    let Some(service) = services::postgres("dead connections to PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let name = format!("forebay {}", bench.run);
+    let named = format!(
+        "{}?application_name={}",
+        service.url,
+        name.replace(' ', "%20")
+    );
+    let table = PostgresTable::open(&PostgresConfig::new(named)).unwrap();
+    table.check().await.unwrap();
+    let own = format!("pid FROM pg_stat_activity WHERE application_name = '{name}'");
+    for _ in 0..3 {
+        let killed = bench
+            .column(&format!(
+                "SELECT pg_terminate_backend(pid, 5000)::text, {own}"
+            ))
+            .await;
+        assert_eq!(killed.len(), 1);
+        table.check().await.unwrap();
+    }
+    // However many calls there are, there are not more connections than the pool has.
+    let calls = (0..30).map(|_| table.imported("x"));
+    for result in futures::future::join_all(calls).await {
+        assert_eq!(result, Ok(None));
+    }
+    let open = bench
+        .column(&format!("SELECT pid::text, {own}"))
+        .await
+        .len();
+    assert!((1..=4).contains(&open), "{open}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_held_is_waited_for_in_bounds() {
+    let Some(service) = services::postgres("locked tables in PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::with(&service, |config| {
+        config.statement_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let (table, mapping) = (bench.fresh_table(), mapping(&["id"]));
+    bench.table.prepare(&table, &mapping).await.unwrap();
+    let lock = format!("BEGIN; LOCK TABLE {}", bench.sql_name(&table));
+    bench.execute(&lock).await;
+    let import = import(&table, 1, &mapping);
+    let result = bench.table.import(&import, rows(&[vec!["1"]])).await;
+    retryable(result, &["can't import into table", "timeout"]);
+    bench.execute("ROLLBACK").await;
+    bench
+        .table
+        .import(&import, rows(&[vec!["1"]]))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_needs_a_person_says_so() {
+    let Some(service) = services::postgres("refusals of PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let at = address(&service);
+    let open = |url: String| PostgresTable::open(&PostgresConfig::new(url)).unwrap();
+    let nobody = open(url(&service, "no_such_role", at, "postgres"));
+    terminal(nobody.check().await, &["can't connect", "no_such_role"]);
+    let nowhere = open(url(&service, "forebay", at, "no_such_db"));
+    terminal(nowhere.check().await, &["no_such_db"]);
+
+    let db = format!("ascii {}", bench.run);
+    bench
+        .execute(&format!(
+            "CREATE DATABASE \"{db}\" ENCODING 'SQL_ASCII' TEMPLATE template0"
+        ))
+        .await;
+    let ascii = open(url(&service, "forebay", at, &db.replace(' ', "%20")));
+    terminal(ascii.check().await, &["SQL_ASCII", "UTF8"]);
+    bench.execute(&format!("DROP DATABASE \"{db}\"")).await;
+
+    let role = format!("weak_{}", bench.run);
+    bench
+        .execute(&format!("CREATE ROLE \"{role}\" LOGIN"))
+        .await;
+    let weak = open(url(&service, &role, at, "postgres"));
+    weak.check().await.unwrap();
+    let result = weak.prepare(&bench.fresh_table(), &mapping(&["a"])).await;
+    terminal(result, &["prepare table", "permission denied"]);
+    bench.execute(&format!("DROP ROLE \"{role}\"")).await;
+}
+
+/// What an inspection has found, as texts.
+async fn found(table: &PostgresTable, id: &TableId, columns: &[&str]) -> Vec<String> {
+    let found = table.inspect(id, &mapping(columns)).await.unwrap();
+    found.findings.into_iter().map(|f| f.message).collect()
+}
+
+#[tokio::test]
+async fn what_the_user_may_not_do_is_said_before_anything_is_imported() {
+    let Some(service) = services::postgres("privileges in PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let role = format!("looks_{}", bench.run);
+    bench
+        .execute(&format!("CREATE ROLE \"{role}\" LOGIN"))
+        .await;
+    let mut config = PostgresConfig::new(url(&service, &role, address(&service), "postgres"));
+    config.ledger_schema = format!("ledger {}", bench.run);
+    let weak = PostgresTable::open(&config).unwrap();
+    let id = bench.fresh_table();
+    let all = |found: &[String], words: &[&str]| {
+        assert_eq!(found.len(), words.len(), "{found:?}");
+        for (text, word) in found.iter().zip(words) {
+            assert!(text.contains(word), "{text:?} lacks {word:?}");
+        }
+    };
+    all(
+        &found(&weak, &id, &["a"]).await,
+        &["ledger of imports", "may not create it"],
+    );
+    // The ledger and the table are there, made by somebody else.
+    let table = bench.table();
+    table.prepare(&id, &mapping(&["a*", "b"])).await.unwrap();
+    let schema = id.bucket_id().replace('"', "\"\"");
+    let ledger = format!("ledger {}", bench.run);
+    let grant = format!(
+        "GRANT USAGE ON SCHEMA \"{schema}\", \"{ledger}\" TO \"{role}\";
+         GRANT SELECT, INSERT, UPDATE, DELETE ON \"{ledger}\".imports TO \"{role}\""
+    );
+    bench.execute(&grant).await;
+    all(
+        &found(&weak, &id, &["a*", "b", "c"]).await,
+        &["may not insert", "may not select and update", "may not add"],
+    );
+    let name = bench.sql_name(&id);
+    let grant = format!("GRANT INSERT, SELECT, UPDATE ON {name} TO \"{role}\"");
+    bench.execute(&grant).await;
+    all(&found(&weak, &id, &["a*", "b"]).await, &[]);
+    weak.prepare(&id, &mapping(&["a*", "b"])).await.unwrap();
+    let other = bench.fresh_table();
+    all(
+        &found(&weak, &other, &["a"]).await,
+        &["may not create tables in schema"],
+    );
+    bench
+        .execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\""))
+        .await;
+}
+
+#[tokio::test]
+async fn partitions_and_the_ledgers_schema_are_refused() {
+    let Some(service) = services::postgres("partitions in PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::with(&service, |config| {
+        config.ledger_schema = format!("in.{}", unique());
+    })
+    .await;
+    let (parent, part) = (bench.fresh_table(), bench.fresh_table());
+    let (parent_name, part_name) = (bench.sql_name(&parent), bench.sql_name(&part));
+    bench.execute(&bench.before_create(&parent)).await;
+    bench
+        .execute(&format!(
+            "CREATE TABLE {parent_name} (a text) PARTITION BY LIST (a)"
+        ))
+        .await;
+    let none = found(&bench.table, &parent, &["a"]).await;
+    assert!(none[0].contains("no partition"), "{none:?}");
+    bench
+        .execute(&format!(
+            "CREATE TABLE {part_name} PARTITION OF {parent_name} DEFAULT"
+        ))
+        .await;
+    assert_eq!(found(&bench.table, &parent, &["a"]).await, [""; 0]);
+    let part = found(&bench.table, &part, &["a"]).await;
+    assert!(part[0].contains("is a partition"), "{part:?}");
+    let mut config = PostgresConfig::new(service.url.as_str());
+    config.ledger_schema = "in.ledger".to_owned();
+    let table = PostgresTable::open(&config).unwrap();
+    let id = "in.ledger.imports".parse().unwrap();
+    let reserved = table.check_names(&id, &mapping(&["a"]));
+    assert!(
+        reserved[0].message.contains("is the ledger's"),
+        "{reserved:?}"
+    );
+    terminal(
+        table.prepare(&id, &mapping(&["a"])).await,
+        &["is the ledger's"],
+    );
+}
+
+#[tokio::test]
+async fn tables_that_a_crash_empties_are_refused() {
+    let Some(service) = services::postgres("unlogged tables of PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let mapping = mapping(&["id"]);
+    let table = bench.fresh_table();
+    let name = bench.sql_name(&table);
+    bench.execute(&bench.before_create(&table)).await;
+    bench
+        .execute(&format!("CREATE UNLOGGED TABLE {name} (id text)"))
+        .await;
+    let refusal = [&table.to_string() as &str, "UNLOGGED", "SET LOGGED"];
+    terminal(bench.table.prepare(&table, &mapping).await, &refusal);
+    bench
+        .execute(&format!("ALTER TABLE {name} SET LOGGED"))
+        .await;
+    bench.table.prepare(&table, &mapping).await.unwrap();
+    // Later, while nobody looks.
+    bench
+        .execute(&format!("ALTER TABLE {name} SET UNLOGGED"))
+        .await;
+    let first = import(&table, 1, &mapping);
+    let result = bench.table.import(&first, rows(&[vec!["1"]])).await;
+    terminal(result, &refusal);
+    // One partition is enough.
+    let parted = bench.fresh_table();
+    let name = bench.sql_name(&parted);
+    bench
+        .execute(&format!(
+            "CREATE TABLE {name} (id text) PARTITION BY LIST (id);
+             CREATE UNLOGGED TABLE \"{}\".part PARTITION OF {name} DEFAULT",
+            parted.bucket_id().replace('"', "\"\"")
+        ))
+        .await;
+    terminal(bench.table.prepare(&parted, &mapping).await, &["UNLOGGED"]);
+    // The ledger is no less.
+    let ledger = format!("\"ledger {}\".imports", bench.run);
+    bench
+        .execute(&format!("ALTER TABLE {ledger} SET UNLOGGED"))
+        .await;
+    let other = bench.fresh_table();
+    terminal(
+        bench.table.prepare(&other, &mapping).await,
+        &["ledger", "UNLOGGED"],
+    );
+}
+
+#[tokio::test]
+async fn names_that_postgres_can_not_keep_are_refused() {
+    let Some(service) = services::postgres("names in PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let long = "é".repeat(32);
+    let table = format!("in.c-b.{long}").parse().unwrap();
+    terminal(
+        bench.table.prepare(&table, &mapping(&["a"])).await,
+        &["64 bytes", "63"],
+    );
+    let table = format!("in.c-{long}.t").parse().unwrap();
+    terminal(
+        bench.table.prepare(&table, &mapping(&["a"])).await,
+        &["69 bytes"],
+    );
+    let table = bench.fresh_table();
+    for name in [long.as_str(), "ctid"] {
+        terminal(
+            bench.table.prepare(&table, &mapping(&[name])).await,
+            &[name],
+        );
+    }
+    let longest = "x".repeat(63);
+    bench
+        .table
+        .prepare(&table, &mapping(&[&longest]))
+        .await
+        .unwrap();
+    // A key cell that no index can hold is the data's fault, and says so.
+    let (table, keyed) = (bench.fresh_table(), mapping(&["k*"]));
+    bench.table.prepare(&table, &keyed).await.unwrap();
+    let noise: String = (0..20_000_u32)
+        .map(|i| char::from_u32(0x4e00 + i.wrapping_mul(2_654_435_761) % 20_000).unwrap())
+        .collect();
+    let import = import(&table, 1, &keyed);
+    let result = bench.table.import(&import, rows(&[vec![noise]])).await;
+    terminal(result, &[&table.to_string(), "index"]);
+}
+
+#[tokio::test]
+async fn passwords_are_sent_and_never_shown() {
+    let Some(service) = services::postgres("passwords of PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let role = format!("pw_{}", bench.run);
+    // Another run may make the group at the same moment.
+    let group = "DO $$ BEGIN CREATE ROLE password_users; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$";
+    bench.execute(group).await;
+    bench
+        .execute(&format!(
+            "CREATE ROLE \"{role}\" LOGIN PASSWORD 'p@ss/word' IN ROLE password_users"
+        ))
+        .await;
+    let at = address(&service);
+    for mode in [SslMode::Disable, SslMode::Require] {
+        for (user, password, works) in [
+            (format!("{role}:p%40ss%2Fword"), None, true),
+            (role.clone(), Some("p@ss/word"), true),
+            (format!("{role}:hunter2"), None, false),
+            (format!("{role}:p%40ss%2Fword"), Some("hunter2"), false),
+        ] {
+            let mut config = PostgresConfig::new(url(&service, &user, at, "postgres"));
+            config.password = password.map(Into::into);
+            config.ssl_mode = Some(mode);
+            let table = PostgresTable::open(&config).unwrap();
+            let result = table.check().await;
+            assert_eq!(result.is_ok(), works, "{result:?}");
+            if !works {
+                terminal(result.clone(), &["password authentication failed"]);
+            }
+            let shown = format!("{config:?} {table:?} {result:?}");
+            assert!(
+                !shown.contains("hunter2") && !shown.contains("ss/word"),
+                "{shown}"
+            );
+        }
+    }
+    bench.execute(&format!("DROP ROLE \"{role}\"")).await;
+}
+
+#[tokio::test]
+async fn tls_does_what_its_mode_promises() {
+    let Some(service) = services::postgres("TLS to PostgreSQL") else {
+        return;
+    };
+    let Some(ca_file) = service.ca_file.clone() else {
+        eprintln!("SKIPPED: TLS to PostgreSQL: FOREBAY_TEST_POSTGRES_CA is not set");
+        return;
+    };
+    let at = address(&service);
+    for mode in SslMode::ALL {
+        let url = format!(
+            "{}?sslmode={}&sslrootcert={ca_file}",
+            service.url,
+            mode.name()
+        );
+        let table = PostgresTable::open(&PostgresConfig::new(url)).unwrap();
+        table.check().await.unwrap();
+    }
+    // The certificate is not for this address.
+    let proxy = Proxy::start("127.0.0.2", at).await.unwrap();
+    let mut elsewhere = PostgresConfig::new(url(&service, "forebay", proxy.address(), "postgres"));
+    elsewhere.ca_pem = Some(std::fs::read(&ca_file).unwrap());
+    for (mode, works) in [(SslMode::Require, true), (SslMode::VerifyFull, false)] {
+        elsewhere.ssl_mode = Some(mode);
+        let result = PostgresTable::open(&elsewhere).unwrap().check().await;
+        assert_eq!(result.is_ok(), works, "{result:?}");
+        if !works {
+            terminal(result, &["can't connect", "certificate"]);
+        }
+    }
+    // Nor is it from a CA that the system knows; a system without any refuses at once.
+    let mut unknown = PostgresConfig::new(service.url.as_str());
+    unknown.ssl_mode = Some(SslMode::VerifyFull);
+    match PostgresTable::open(&unknown) {
+        Ok(table) => terminal(table.check().await, &["certificate"]),
+        Err(e) => assert!(!e.is_retryable()),
+    }
+    unknown.ca_pem = Some(b"not PEM".to_vec());
+    assert!(!PostgresTable::open(&unknown).unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_retryable() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    // Bound and silent: connections are taken by the kernel and nobody answers.
+    let mut config = PostgresConfig::new(format!("postgres://u:hunter2@{at}/d"));
+    config.connect_timeout = Duration::from_millis(300);
+    let table = PostgresTable::open(&config).unwrap();
+    retryable(table.check().await, &[&at.to_string(), "no answer"]);
+    drop(listener);
+    retryable(table.check().await, &[&at.to_string(), "refused"]);
+    assert!(!format!("{table:?}").contains("hunter2"));
+}

@@ -1,0 +1,380 @@
+//! Staging: the same behaviour in a local folder and on a real S3 server.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail it")]
+
+use std::io;
+
+use bytes::Bytes;
+use forebay_connect::staging::{LocalStaging, Staging, StagingConfig, StagingErrorKind};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+/// More than two parts of 8 MiB and a rest, in chunks that divide nothing evenly.
+const BIG: usize = 21_000_001;
+
+type Chunks = BoxStream<'static, io::Result<Bytes>>;
+
+/// Bytes that differ at each place and by `seed`, made while they are taken.
+fn chunks(length: usize, seed: usize) -> Chunks {
+    const CHUNK: usize = 70_003;
+    let chunk = move |start: usize| {
+        let end = length.min(start + CHUNK);
+        let bytes: Vec<u8> = (start..end)
+            .map(|i| u8::try_from((i / 251 + i * 7 + seed) % 256).unwrap())
+            .collect();
+        Ok(Bytes::from(bytes))
+    };
+    stream::iter((0..length).step_by(CHUNK).map(chunk)).boxed()
+}
+
+async fn joined(chunks: Chunks) -> Vec<u8> {
+    chunks.map_ok(|c| c.to_vec()).try_concat().await.unwrap()
+}
+
+async fn read(staging: &Staging, path: &str) -> Vec<u8> {
+    let object = staging.get(path).await.unwrap();
+    object.map_ok(|c| c.to_vec()).try_concat().await.unwrap()
+}
+
+async fn paths(staging: &Staging, prefix: &str) -> Vec<String> {
+    let objects = staging.list(prefix).map_ok(|o| o.path);
+    let mut paths: Vec<String> = objects.try_collect().await.unwrap();
+    paths.sort();
+    paths
+}
+
+/// What every kind of storage has to do.
+async fn drill(staging: &Staging) {
+    staging.check().await.unwrap();
+    assert_eq!(paths(staging, "").await, Vec::<String>::new());
+    for (path, length) in [
+        ("a/empty.csv", 0),
+        ("a/small.csv.gz", 3000),
+        ("b/c/big", BIG),
+    ] {
+        assert_eq!(staging.size(path).await.unwrap(), None);
+        for seed in [1, 2, 2] {
+            let written = staging.put(path, chunks(length, seed)).await.unwrap();
+            assert_eq!(written, length as u64);
+        }
+        assert_eq!(staging.size(path).await.unwrap(), Some(length as u64));
+        assert!(read(staging, path).await == joined(chunks(length, 2)).await);
+    }
+    assert_eq!(
+        paths(staging, "").await,
+        ["a/empty.csv", "a/small.csv.gz", "b/c/big"]
+    );
+    assert_eq!(paths(staging, "b/c").await, ["b/c/big"]);
+    assert_eq!(paths(staging, "none").await, Vec::<String>::new());
+
+    input_that_fails_leaves_the_object_as_it_was(staging).await;
+
+    for path in ["a/empty.csv", "a/small.csv.gz", "b/c/big", "b/c/big"] {
+        staging.delete(path).await.unwrap();
+        assert_eq!(staging.size(path).await.unwrap(), None);
+    }
+    let missing = staging.get("b/c/big").await.err().unwrap();
+    assert_eq!(missing.kind(), StagingErrorKind::Missing);
+    assert!(
+        missing.to_string().contains("can't read b/c/big"),
+        "{missing}"
+    );
+    let invalid = staging.put("a//b", chunks(1, 1)).await.unwrap_err();
+    assert_eq!(invalid.kind(), StagingErrorKind::Terminal);
+    let outside = staging.get("../secret").await.err().unwrap();
+    assert_eq!(outside.kind(), StagingErrorKind::Terminal);
+}
+
+async fn input_that_fails_leaves_the_object_as_it_was(staging: &Staging) {
+    for length in [10, BIG] {
+        let broken = || io::Error::other("block 7 is damaged");
+        let input = chunks(length, 3).chain(stream::once(async move { Err(broken()) }));
+        let error = staging
+            .put("a/small.csv.gz", input.boxed())
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), StagingErrorKind::Input);
+        assert!(error.to_string().contains("block 7 is damaged"), "{error}");
+        assert_eq!(staging.size("a/small.csv.gz").await.unwrap(), Some(3000));
+    }
+    // An upload that is dropped in the middle.
+    let endless = chunks(BIG, 3).chain(stream::pending());
+    let put = staging.put("a/small.csv.gz", endless.boxed());
+    let patience = std::time::Duration::from_millis(500);
+    tokio::time::timeout(patience, put).await.unwrap_err();
+    assert_eq!(staging.size("a/small.csv.gz").await.unwrap(), Some(3000));
+}
+
+mod local {
+    use super::*;
+
+    fn open(dir: &std::path::Path) -> Staging {
+        Staging::open(&StagingConfig::Local(LocalStaging::new(dir))).unwrap()
+    }
+
+    fn files(dir: &std::path::Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                found.extend(files(&entry.path()));
+            } else {
+                found.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn does_the_drill_and_leaves_no_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("not/yet/there");
+        let staging = open(&root);
+        drill(&staging).await;
+        // The dropped upload is cleaned up behind our back.
+        for _ in 0..100 {
+            if files(&root).is_empty() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("left: {:?}", files(&root));
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_upload_has_left_is_not_listed_and_goes_with_the_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let staging = open(dir.path());
+        staging.put("a/x.csv", chunks(5, 1)).await.unwrap();
+        for name in ["a/x.csv#1", "a/x.csv#12", "a/x.csvx#1"] {
+            std::fs::write(dir.path().join(name), "part").unwrap();
+        }
+        staging.put("a/x.csv", chunks(5, 1)).await.unwrap();
+        assert_eq!(paths(&staging, "").await, ["a/x.csv"]);
+        staging.delete("a/x.csv").await.unwrap();
+        assert_eq!(files(dir.path()), ["x.csvx#1"]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_can_not_be_made_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let config = StagingConfig::Local(LocalStaging::new(file.join("staging")));
+        let error = Staging::open(&config).unwrap_err();
+        assert!(!error.is_retryable());
+        assert!(
+            error.to_string().contains(&*file.to_string_lossy()),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_root_that_was_deleted_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let staging = open(&dir.path().join("root"));
+        std::fs::remove_dir(dir.path().join("root")).unwrap();
+        staging.check().await.unwrap();
+    }
+}
+
+#[cfg(feature = "s3")]
+mod s3 {
+    use super::*;
+    use forebay_connect::services;
+    use forebay_connect::services::proxy::{Cut, Proxy};
+    use forebay_connect::staging::S3Staging;
+    use std::io::{BufRead, BufReader, Write};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    fn open(config: S3Staging) -> Staging {
+        Staging::open(&StagingConfig::S3(Box::new(config))).unwrap()
+    }
+
+    /// A prefix that no other test, and no earlier run, has.
+    fn prefix() -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir
+            .path()
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        format!("test{name}/staging")
+    }
+
+    fn impatient(mut config: S3Staging) -> S3Staging {
+        config.retries = 1;
+        config.connect_timeout = Duration::from_secs(1);
+        config.request_timeout = Duration::from_secs(5);
+        config.retry_timeout = Duration::from_secs(5);
+        config
+    }
+
+    #[tokio::test]
+    async fn does_the_drill() {
+        let Some(service) = services::s3("staging on S3") else {
+            return;
+        };
+        drill(&open(service.staging(&prefix()))).await;
+    }
+
+    #[tokio::test]
+    async fn prefixes_are_kept_apart() {
+        let Some(service) = services::s3("prefixes on S3") else {
+            return;
+        };
+        let (one, other) = (
+            open(service.staging(&prefix())),
+            open(service.staging(&prefix())),
+        );
+        one.put("x", chunks(5, 1)).await.unwrap();
+        assert_eq!(other.size("x").await.unwrap(), None);
+        assert_eq!(paths(&other, "").await, Vec::<String>::new());
+        one.delete("x").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_missing_bucket_is_said_to_be_missing() {
+        let Some(service) = services::s3("a missing S3 bucket") else {
+            return;
+        };
+        let mut config = service.staging("");
+        config.bucket = "not-there".to_owned();
+        let staging = open(config);
+        let error = staging.check().await.unwrap_err();
+        assert!(
+            error.to_string().contains("bucket does not exist"),
+            "{error}"
+        );
+        // Writes may also be told that access is denied.
+        for error in [
+            error,
+            staging.put("x", chunks(5, 1)).await.unwrap_err(),
+            staging.put("x", chunks(BIG, 1)).await.unwrap_err(),
+            staging.get("x").await.err().unwrap(),
+        ] {
+            assert_eq!(error.kind(), StagingErrorKind::Terminal, "{error}");
+            let text = error.to_string();
+            let is_said = text.contains("bucket does not exist") || text.contains("missing");
+            assert!(text.contains("not-there") && is_said, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_keys_are_told_apart_and_not_shown() {
+        let Some(service) = services::s3("wrong S3 keys") else {
+            return;
+        };
+        let secret = "not-the-secret";
+        for (id, word) in [
+            (service.access_key.as_str(), "secret access key is wrong"),
+            ("nobody", "does not know the access key"),
+        ] {
+            let staging = open(service.staging("").with_keys(id, secret));
+            let error = staging.check().await.unwrap_err();
+            assert_eq!(error.kind(), StagingErrorKind::Terminal, "{error}");
+            assert!(error.to_string().contains(word), "{error}");
+            assert!(!format!("{error:?}").contains(secret));
+        }
+    }
+
+    #[tokio::test]
+    async fn transfers_that_are_cut_go_on() {
+        let Some(service) = services::s3("cut S3 transfers") else {
+            return;
+        };
+        let target = service
+            .endpoint
+            .trim_start_matches("http://")
+            .parse()
+            .unwrap();
+        let proxy = Proxy::start("127.0.0.1", target).await.unwrap();
+        let config = service.staging(&prefix());
+        let staging = open(config.with_endpoint(format!("http://{}", proxy.address())));
+        // An upload is cut before the server has seen a part: the part is sent again.
+        proxy.arm(Cut::Before(b"partNumber=2".to_vec()));
+        let written = staging.put("big", chunks(BIG, 1)).await.unwrap();
+        assert_eq!((written, proxy.is_armed()), (BIG as u64, false));
+        // An upload's last answer is lost: finished all the same, or an error that says retry.
+        proxy.arm(Cut::AfterAnswerTo(b"<CompleteMultipartUpload".to_vec()));
+        match staging.put("big", chunks(BIG, 1)).await {
+            Ok(written) => assert_eq!(written, BIG as u64),
+            Err(e) => {
+                assert!(e.is_retryable(), "{e}");
+                staging.put("big", chunks(BIG, 1)).await.unwrap();
+            }
+        }
+        assert!(!proxy.is_armed());
+        // A download is cut in the middle: the rest is asked for.
+        proxy.arm(Cut::AfterBytes(5_000_000));
+        let bytes = read(&staging, "big").await;
+        assert!(!proxy.is_armed());
+        assert!(bytes == joined(chunks(BIG, 1)).await);
+        staging.delete("big").await.unwrap();
+    }
+
+    /// Answers each request for the bucket with a redirect, and everything else as a page with 200.
+    fn redirecting(requests: Arc<Mutex<Vec<String>>>) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = String::new();
+                let mut lines = BufReader::new(stream.try_clone().unwrap());
+                while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).unwrap() > 0 {}
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                let is_bucket = line.contains(" /b");
+                let status = match is_bucket {
+                    true => "302 Found\r\nlocation: /page",
+                    false => "200 OK\r\netag: \"page\"",
+                };
+                requests.lock().unwrap().push(line);
+                let end = "connection: close\r\ncontent-length: 0\r\n\r\n";
+                let answer = format!("HTTP/1.1 {status}\r\n{end}");
+                // Whoever sends on has heard enough.
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn what_is_redirected_is_not_stored() {
+        let requests = Arc::default();
+        let config = S3Staging::new("b", "us-east-1")
+            .with_endpoint(redirecting(Arc::clone(&requests)))
+            .with_keys("id", "secret");
+        let staging = open(impatient(config));
+        for error in [
+            staging.put("x", chunks(5, 1)).await.unwrap_err(),
+            staging.put("x", chunks(BIG, 1)).await.unwrap_err(),
+            staging.delete("x").await.unwrap_err(),
+        ] {
+            assert!(error.is_retryable(), "{error}");
+            assert!(error.to_string().contains("302"), "{error}");
+        }
+        let requests = requests.lock().unwrap().clone();
+        assert!(!requests.iter().any(|r| r.contains("GET")), "{requests:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_retryable() {
+        // Bound and not listening: nobody else gets the port, and connections are refused.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let config = S3Staging::new("b", "us-east-1")
+            .with_endpoint(format!("http://127.0.0.1:{port}"))
+            .with_keys("id", "secret");
+        let staging = open(impatient(config));
+        for error in [
+            staging.check().await.unwrap_err(),
+            staging.get("x").await.err().unwrap(),
+            staging.size("x").await.unwrap_err(),
+            staging.delete("x").await.unwrap_err(),
+        ] {
+            assert!(error.is_retryable(), "{error}");
+            assert!(error.to_string().contains("can't be reached"), "{error}");
+        }
+    }
+}

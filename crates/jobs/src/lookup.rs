@@ -1,0 +1,451 @@
+//! The lookup service: rows of tables by key, as JSON.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::routing::get;
+use bytes::Bytes;
+use forebay_connect::keyed::{CellValue, KeyedRow, KeyedTable, TableSchema, ValueType};
+use forebay_listener::{Listener, ListenerLimits, ListenerMetrics, ListenerOptions, RouterService};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
+use serde_json::json;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::definition::{LookupCacheConfig, LookupConfig};
+use crate::store;
+
+mod openapi;
+
+/// Answers of the health check are at most this old: a flood of them does not reach the table.
+const HEALTH_AGE: Duration = Duration::from_secs(1);
+
+/// Rows that are read and not yet answered, of all requests. The table may be faster than the answers
+/// are made, and each stream of a connection may wait for a large row: further requests wait before
+/// anything is read for them.
+const ROWS_READ_MAX: usize = 64;
+
+/// What the service serves, ready to listen.
+pub struct LookupService {
+    router: Router,
+    limits: ListenerLimits,
+}
+
+/// A table under a path.
+struct ServedTable {
+    store: Arc<dyn KeyedTable>,
+    shape: Arc<TableSchema>,
+    /// The columns' names as JSON.
+    names: Vec<String>,
+    path: String,
+    timeout: Duration,
+    read_permits: Arc<Semaphore>,
+    cache: LookupCache,
+    /// Of answers with a row: the many.
+    ok_responses: Counter,
+    duration: Histogram,
+}
+
+/// Why the service can't begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LookupStartError(String);
+
+impl LookupService {
+    /// Looks at the tables. `metrics` answers the process's metrics as text.
+    ///
+    /// # Errors
+    /// When a table is not there, can't be read or has another key.
+    pub async fn new(
+        config: &LookupConfig,
+        metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    ) -> Result<Self, LookupStartError> {
+        let store = store::open(&config.store).map_err(LookupStartError)?;
+        let mut router = Router::new();
+        let mut shapes = Vec::new();
+        let read_permits = Arc::new(Semaphore::new(ROWS_READ_MAX));
+        for route in &config.routes {
+            let shape = store.describe(&route.table).await;
+            let shape = shape.map_err(|e| LookupStartError(e.to_string()))?;
+            let Some(mut shape) = shape else {
+                let place = store.display_name();
+                let text = format!("there is no table \"{}\" in {place}", route.table);
+                return Err(LookupStartError(text));
+            };
+            check_key(&shape, route.key.as_deref())?;
+            mark_json(&mut shape, &route.json)?;
+            shapes.push((route.path.clone(), shape.clone()));
+            let served = Arc::new(ServedTable {
+                store: Arc::clone(&store),
+                names: shape.columns.iter().map(|c| quoted(&c.name)).collect(),
+                shape: Arc::new(shape),
+                path: route.path.clone(),
+                timeout: config.timeout.0,
+                read_permits: Arc::clone(&read_permits),
+                cache: LookupCache::new(config.cache),
+                ok_responses: counter!(REQUESTS, "path" => route.path.clone(), "status" => "200"),
+                duration: histogram!(DURATION, "path" => route.path.clone()),
+            });
+            let path = format!("{}/{{key}}", route.path);
+            router = router.merge(Router::new().route(&path, get(look_up)).with_state(served));
+        }
+        let document = Bytes::from(openapi::document(&shapes).to_string());
+        let health = Arc::new(LookupHealth {
+            store,
+            last: tokio::sync::Mutex::new(None),
+        });
+        let router = router
+            .route(
+                "/health",
+                get(move || async move { health.respond().await }),
+            )
+            .route(
+                "/metrics",
+                get(move || async move {
+                    let kind = "text/plain; version=0.0.4";
+                    build_response(StatusCode::OK, kind, Bytes::from(metrics()))
+                }),
+            )
+            .route(
+                "/openapi.json",
+                get(move || async move { build_response(StatusCode::OK, JSON, document) }),
+            )
+            .fallback(|| async {
+                error_response(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
+            })
+            .method_not_allowed_fallback(|| async {
+                let (status, text) = (StatusCode::METHOD_NOT_ALLOWED, "allowed are GET and HEAD");
+                let mut response = error_response(status, "methodNotAllowed", text);
+                let allowed = HeaderValue::from_static("GET, HEAD");
+                response.headers_mut().insert(header::ALLOW, allowed);
+                response
+            });
+        let limits = config.limits;
+        Ok(Self { router, limits })
+    }
+
+    /// Serves from now on, until the listener is stopped. To be called within a tokio runtime.
+    #[must_use]
+    pub fn serve(self, socket: tokio::net::TcpListener) -> Listener {
+        let options = ListenerOptions {
+            limits: self.limits,
+            tls: None,
+            exempt: None,
+            has_date: true,
+            metrics: ListenerMetrics {
+                connections: gauge!("forebay_lookup_connections"),
+                rejected: counter!("forebay_lookup_connections_rejected_total"),
+            },
+        };
+        let service = RouterService::new(self.router, "", &self.limits);
+        Listener::start(socket, options, service)
+    }
+}
+
+/// Takes columns of text for JSON.
+fn mark_json(shape: &mut TableSchema, names: &[String]) -> Result<(), LookupStartError> {
+    for name in names {
+        let column = shape.columns.iter_mut().find(|c| c.name == *name);
+        match column {
+            Some(column) if matches!(column.kind, ValueType::Text | ValueType::Json) => {
+                column.kind = ValueType::Json;
+            }
+            Some(column) => {
+                let text = format!("column \"{name}\" is {}, JSON is kept as text", column.kind);
+                return Err(LookupStartError(text));
+            }
+            None => {
+                let text = format!("table \"{}\" has no column \"{name}\"", shape.table);
+                return Err(LookupStartError(text));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_key(shape: &TableSchema, wanted: Option<&str>) -> Result<(), LookupStartError> {
+    let names: Vec<&str> = shape.key().map(|c| c.name.as_str()).collect();
+    let refuse = |text: String| {
+        Err(LookupStartError(format!(
+            "table \"{}\" {text}",
+            shape.table
+        )))
+    };
+    match (names.as_slice(), wanted) {
+        ([one], None) if !one.is_empty() => Ok(()),
+        ([one], Some(wanted)) if *one == wanted => Ok(()),
+        ([one], Some(wanted)) => refuse(format!(
+            "has the key {one}, the configuration says {wanted}: rows are found by the key alone"
+        )),
+        (many, _) => refuse(format!(
+            "has a key of {} ({}), a path has one",
+            forebay_model::words::counted(many.len(), "column"),
+            many.join(", ")
+        )),
+    }
+}
+
+const JSON: &str = "application/json";
+const REQUESTS: &str = "forebay_lookup_requests_total";
+const DURATION: &str = "forebay_lookup_duration_seconds";
+
+/// `GET /product/{id}`.
+async fn look_up(
+    State(served): State<Arc<ServedTable>>,
+    key: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let begin = Instant::now();
+    let response = match key {
+        Ok(Path(text)) => served.respond(&text, &headers).await,
+        // The one thing that can be wrong with a text.
+        Err(_) => {
+            let text = "the key in the path is not UTF-8";
+            error_response(StatusCode::BAD_REQUEST, "badRequest", text)
+        }
+    };
+    if response.status() == StatusCode::OK {
+        served.ok_responses.increment(1);
+    } else {
+        let (path, status) = (served.path.clone(), response.status().as_str().to_owned());
+        counter!(REQUESTS, "path" => path, "status" => status).increment(1);
+    }
+    served.duration.record(begin.elapsed().as_secs_f64());
+    response
+}
+
+impl ServedTable {
+    async fn respond(&self, text: &str, headers: &HeaderMap) -> Response<Body> {
+        let Some(column) = self.shape.key().next() else {
+            return error_response(StatusCode::NOT_FOUND, "notFound", "the table has no key");
+        };
+        let key = match column.kind.parse(text) {
+            Ok(key) => key,
+            Err(e) => {
+                let text = format!("{}: {}", column.name, forebay_model::words::short(&e));
+                return error_response(StatusCode::BAD_REQUEST, "badRequest", &text);
+            }
+        };
+        let shown = key.to_string();
+        let missing = || {
+            let shown = forebay_model::words::short(&shown);
+            let text = format!("there is no row with {} {shown}", column.name);
+            error_response(StatusCode::NOT_FOUND, "notFound", &text)
+        };
+        if text.contains('\0') {
+            // No store keeps one, and some fail at the question.
+            return missing();
+        }
+        if let Some(found) = self.cache.get(&shown) {
+            counter!("forebay_lookup_cache_hits_total", "path" => self.path.clone()).increment(1);
+            return found.to_response(headers);
+        }
+        let get = async {
+            let permit = self.read_permits.acquire().await;
+            (self.store.get(&self.shape, &[key]).await, permit)
+        };
+        let looked = tokio::time::timeout(self.timeout, get).await;
+        // The turn ends when the answer is made.
+        let (looked, _permit) = match looked {
+            Ok((looked, permit)) => (Ok(looked), permit.ok()),
+            Err(late) => (Err(late), None),
+        };
+        match looked {
+            Ok(Ok(Some(row))) => {
+                let found = Arc::new(RenderedRow::new(&self.names, &self.shape, &row));
+                self.cache.put(shown.clone(), &found);
+                found.to_response(headers)
+            }
+            Ok(Ok(None)) => missing(),
+            // The cause is for who runs the service, not for who asks it.
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a row can't be looked up");
+                unavailable()
+            }
+            Err(_) => {
+                tracing::warn!(timeout = ?self.timeout, "a row can't be looked up in time");
+                unavailable()
+            }
+        }
+    }
+}
+
+fn unavailable() -> Response<Body> {
+    let text = "the table can't be read now";
+    error_response(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+}
+
+/// A row as it is sent.
+struct RenderedRow {
+    body: Bytes,
+    etag: HeaderValue,
+}
+
+impl RenderedRow {
+    fn new(names: &[String], shape: &TableSchema, row: &KeyedRow) -> Self {
+        let mut body = String::with_capacity(256);
+        for ((name, column), value) in names.iter().zip(&shape.columns).zip(&row.0) {
+            body.push(if body.is_empty() { '{' } else { ',' });
+            body.push_str(name);
+            body.push(':');
+            body.push_str(&json_text(value, column.kind));
+        }
+        body.push('}');
+        let hash = Sha256::digest(&body);
+        let hash: String = hash.iter().take(12).map(|b| format!("{b:02x}")).collect();
+        let etag = HeaderValue::from_str(&format!("\"{hash}\""));
+        Self {
+            body: Bytes::from(body),
+            etag: etag.unwrap_or(HeaderValue::from_static("\"\"")),
+        }
+    }
+
+    fn to_response(&self, headers: &HeaderMap) -> Response<Body> {
+        let known = headers.get_all(header::IF_NONE_MATCH).iter();
+        let is_known = known
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','))
+            .map(|tag| tag.trim().trim_start_matches("W/"))
+            .any(|tag| tag == "*" || tag.as_bytes() == self.etag.as_bytes());
+        let mut response = if is_known {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            build_response(StatusCode::OK, JSON, self.body.clone())
+        };
+        response
+            .headers_mut()
+            .insert(header::ETAG, self.etag.clone());
+        response
+    }
+}
+
+/// A value as JSON: numbers as numbers, JSON as it is.
+fn json_text(value: &CellValue, kind: ValueType) -> String {
+    match value {
+        CellValue::Null => "null".to_owned(),
+        CellValue::Integer(n) => n.to_string(),
+        CellValue::Boolean(b) => b.to_string(),
+        // JSON has no number for these: as a text, they are told from nothing.
+        CellValue::Double(n) if n.is_nan() => quoted("NaN"),
+        CellValue::Double(n) if n.is_infinite() => {
+            quoted(if *n > 0.0 { "Infinity" } else { "-Infinity" })
+        }
+        CellValue::Double(n) => json!(n).to_string(),
+        CellValue::Timestamp(t) => quoted(&t.to_string()),
+        CellValue::Text(text) if kind != ValueType::Json => quoted(text),
+        // Not from us when it is none: then it is a text.
+        CellValue::Text(text) | CellValue::Json(text) => {
+            match serde_json::from_str::<&RawValue>(text) {
+                Ok(_) => text.clone(),
+                Err(_) => quoted(text),
+            }
+        }
+    }
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("every text is JSON")
+}
+
+fn build_response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn error_response(status: StatusCode, error: &str, message: &str) -> Response<Body> {
+    let body = json!({ "statusCode": status.as_u16(), "error": error, "message": message });
+    build_response(status, JSON, Bytes::from(body.to_string()))
+}
+
+struct LookupHealth {
+    store: Arc<dyn KeyedTable>,
+    last: tokio::sync::Mutex<Option<(Instant, bool)>>,
+}
+
+impl LookupHealth {
+    async fn respond(&self) -> Response<Body> {
+        let mut last = self.last.lock().await;
+        let is_well = match *last {
+            Some((at, is_well)) if at.elapsed() < HEALTH_AGE => is_well,
+            _ => {
+                let checked = self.store.check().await;
+                if let Err(error) = &checked {
+                    tracing::warn!(%error, "the table can't be reached");
+                }
+                *last = Some((Instant::now(), checked.is_ok()));
+                checked.is_ok()
+            }
+        };
+        if is_well {
+            let body = Bytes::from_static(b"{\"status\":\"ok\"}");
+            build_response(StatusCode::OK, JSON, body)
+        } else {
+            unavailable()
+        }
+    }
+}
+
+/// Rows that were looked up, bounded in number and age.
+struct LookupCache {
+    config: LookupCacheConfig,
+    rows: Mutex<CachedRows>,
+}
+
+#[derive(Default)]
+struct CachedRows {
+    by_key: HashMap<String, (Instant, Arc<RenderedRow>)>,
+    /// Keys in the order in which they came, each with its time: the oldest goes first.
+    order: VecDeque<(Instant, String)>,
+}
+
+impl LookupCache {
+    fn new(config: LookupCacheConfig) -> Self {
+        Self {
+            config,
+            rows: Mutex::default(),
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<Arc<RenderedRow>> {
+        if self.config.rows == 0 {
+            return None;
+        }
+        let rows = self.rows.lock().unwrap_or_else(|e| e.into_inner());
+        let (at, found) = rows.by_key.get(key)?;
+        (at.elapsed() < self.config.ttl.0).then(|| Arc::clone(found))
+    }
+
+    fn put(&self, key: String, found: &Arc<RenderedRow>) {
+        if self.config.rows == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut rows = self.rows.lock().unwrap_or_else(|e| e.into_inner());
+        rows.by_key.insert(key.clone(), (now, Arc::clone(found)));
+        rows.order.push_back((now, key));
+        while rows.order.len() as u64 > self.config.rows {
+            let Some((at, key)) = rows.order.pop_front() else {
+                return;
+            };
+            // A row that was put again since has a later place too.
+            if rows.by_key.get(&key).is_some_and(|(kept, _)| *kept == at) {
+                rows.by_key.remove(&key);
+            }
+        }
+    }
+}

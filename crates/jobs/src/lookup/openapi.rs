@@ -1,0 +1,98 @@
+//! The OpenAPI document of what is served: made from the tables.
+
+use forebay_connect::keyed::{TableSchema, ValueType};
+use serde_json::{Map, Value, json};
+
+/// The document.
+pub(super) fn document(tables: &[(String, TableSchema)]) -> Value {
+    let mut paths = Map::new();
+    for (path, shape) in tables {
+        paths.insert(format!("{path}/{{key}}"), route(shape));
+    }
+    let plain = |summary: &str, kind: &str| {
+        json!({ "get": { "summary": summary, "responses": {
+            "200": { "description": "Well.", "content": { kind: {} } },
+            "503": { "description": "The table can't be reached." }
+        } } })
+    };
+    paths.insert(
+        "/health".to_owned(),
+        plain("Whether the table can be reached", "application/json"),
+    );
+    paths.insert("/metrics".to_owned(), plain("Metrics", "text/plain"));
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Forebay lookup", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+        "components": { "schemas": { "Error": {
+            "type": "object",
+            "required": ["statusCode", "error", "message"],
+            "properties": {
+                "statusCode": { "type": "integer" },
+                "error": { "type": "string" },
+                "message": { "type": "string" }
+            }
+        } } }
+    })
+}
+
+fn route(shape: &TableSchema) -> Value {
+    let mut properties = Map::new();
+    for column in &shape.columns {
+        let schema = schema(column.kind);
+        let nullable = match (column.is_key, schema.get("type")) {
+            (false, Some(Value::String(name))) => {
+                let mut schema = schema.clone();
+                schema["type"] = json!([name, "null"]);
+                schema
+            }
+            _ => schema,
+        };
+        properties.insert(column.name.clone(), nullable);
+    }
+    let key = shape.key().next();
+    let key_schema = key.map_or(json!({ "type": "string" }), |c| schema(c.kind));
+    let problem = |text: &str| {
+        json!({ "description": text, "content": { "application/json": {
+            "schema": { "$ref": "#/components/schemas/Error" }
+        } } })
+    };
+    json!({ "get": {
+        "summary": format!("A row of {}", shape.table),
+        "parameters": [
+            { "name": "key", "in": "path", "required": true, "schema": key_schema,
+              "description": key.map_or("", |c| c.name.as_str()) },
+            { "name": "If-None-Match", "in": "header", "schema": { "type": "string" } }
+        ],
+        "responses": {
+            "200": {
+                "description": "The row.",
+                "headers": { "ETag": { "schema": { "type": "string" } } },
+                "content": { "application/json": { "schema": {
+                    "type": "object", "properties": properties
+                } } }
+            },
+            "304": { "description": "It is the one of If-None-Match." },
+            "400": problem("The key is not of the column's type, or not UTF-8."),
+            "404": problem("There is no such row."),
+            "503": problem("The table can't be read now.")
+        }
+    } })
+}
+
+fn schema(kind: ValueType) -> Value {
+    match kind {
+        ValueType::Text => json!({ "type": "string" }),
+        ValueType::Integer => json!({ "type": "integer", "format": "int64" }),
+        ValueType::Double => json!({
+            "type": "number", "format": "double",
+            "description": "Infinity, -Infinity and NaN are texts."
+        }),
+        ValueType::Boolean => json!({ "type": "boolean" }),
+        ValueType::Timestamp => json!({
+            "type": "string", "format": "date-time",
+            "description": "Outside of the years 0001 to 9999 the store's own text, like infinity."
+        }),
+        ValueType::Json => json!({}),
+    }
+}

@@ -1,0 +1,466 @@
+//! A paged HTTP API as a source.
+//!
+//! One page after another, each asked for only when a consumer is free. A page's records and the
+//! position behind it are in the job's state before its first record goes on, so a record that was
+//! read is delivered, waiting or dead, whatever is killed; and no page is asked for again once its
+//! answer was taken.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use forebay_connect::http::PersistedRetryAfter;
+use http::StatusCode;
+use reqwest::Url;
+
+use crate::definition::{HttpApi, Paging};
+use crate::engine::outcome::{JobFailure, add};
+use crate::engine::queue::QueueSender;
+use crate::engine::{JobExecution, retry};
+use crate::http::{CallError, CallResponse, HttpApiClient, PageHop};
+use crate::rate_limiter::ApiRateLimiter;
+use crate::record::{Record, RecordOrigin, RecordPosition, StageBatch};
+
+mod page;
+mod page_cursor;
+mod recent_set;
+
+use page::{ApiPage, PageError, PageReader, PageToken};
+use page_cursor::PageCursor;
+use recent_set::RecentSet;
+
+/// What comes after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PagingStep {
+    Request,
+    End,
+    Stop,
+}
+
+/// The source of a run.
+pub(crate) struct ApiSource {
+    execution: Arc<JobExecution>,
+    api: HttpApi,
+    pages: PageReader,
+    client: HttpApiClient,
+    limit: ApiRateLimiter,
+    pause: PersistedRetryAfter,
+    cursor: PageCursor,
+    /// Pages that were read, by their places.
+    seen: RecentSet<PageToken>,
+    /// Pages that were read, by their records.
+    digests: RecentSet<String>,
+    /// Failed requests in a row.
+    failures: u32,
+}
+
+impl ApiSource {
+    /// Takes up where the state says.
+    pub(crate) async fn new(
+        execution: Arc<JobExecution>,
+        api: &HttpApi,
+    ) -> Result<Self, JobFailure> {
+        let limit = match api.rate_limit {
+            None => ApiRateLimiter::new(None),
+            Some(limit) => {
+                let file = execution.state.dir().join("requests");
+                let limit = (limit.requests, limit.period.0);
+                ApiRateLimiter::open(limit, &file, Arc::clone(&execution.clock))
+                    .map_err(|e| JobFailure::State(format!("{}: {e}", file.display())))?
+            }
+        };
+        let max = api.max_page_size.0;
+        let client = HttpApiClient::new(api.auth.as_ref(), &api.headers, api.timeout.0, max)
+            .map_err(JobFailure::Source)?;
+        let pages = PageReader::new(api).map_err(JobFailure::Source)?;
+        let kept = execution
+            .state
+            .api_position()
+            .await
+            .map_err(execution.state_failed())?;
+        let cursor: PageCursor = match kept {
+            None => PageCursor::first(),
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|e| JobFailure::State(format!("the kept position is {text}: {e}")))?,
+        };
+        let first = pages.url(&PageToken::Start).map_err(JobFailure::Source)?;
+        let file = execution.state.dir().join("pause-source");
+        let clock = Arc::clone(&execution.clock);
+        let pause = PersistedRetryAfter::new(file, &first, api.retry_after_max.0, clock);
+        if let Some(left) = pause.remaining() {
+            tracing::info!(?left, "the API has asked an earlier run to wait");
+            limit.pause(left);
+        }
+        let mut digests = RecentSet::default();
+        cursor.digest.iter().for_each(|d| digests.insert(d.clone()));
+        Ok(Self {
+            execution,
+            api: api.clone(),
+            pages,
+            client,
+            limit,
+            pause,
+            cursor,
+            seen: RecentSet::default(),
+            digests,
+            failures: 0,
+        })
+    }
+
+    /// Reads until the end, a stop or a failure. True at the end.
+    pub(crate) async fn read(mut self, out: QueueSender<StageBatch>) -> bool {
+        match self.read_all(&out).await {
+            Ok(is_end) => is_end,
+            Err(failure) => {
+                self.execution.control.fail(failure);
+                false
+            }
+        }
+    }
+
+    async fn read_all(&mut self, out: &QueueSender<StageBatch>) -> Result<bool, JobFailure> {
+        if !self.send_unacknowledged(out).await? {
+            return Ok(false);
+        }
+        loop {
+            if self.is_at_end() {
+                self.check_cursor().await?;
+                self.save_end().await?;
+                return Ok(true);
+            }
+            self.check_next()?;
+            tokio::select! {
+                () = out.wait_for_demand() => {}
+                () = self.execution.control.stop.cancelled() => return Ok(false),
+            }
+            let Some(page) = self.request().await? else {
+                return Ok(false);
+            };
+            let next = if page.records.is_empty() {
+                self.empty_page(page).await?
+            } else if page
+                .digest
+                .as_ref()
+                .is_some_and(|d| self.digests.contains(d))
+            {
+                self.repeated_page().await?
+            } else {
+                self.accept(page, out).await?
+            };
+            match next {
+                PagingStep::Request => {}
+                PagingStep::End => return Ok(true),
+                PagingStep::Stop => return Ok(false),
+            }
+        }
+    }
+
+    /// A cursor that no page ever had is a mistake in its path, and no end: the pages behind the
+    /// first one would be missed in silence. The next run asks for the same page again.
+    async fn check_cursor(&mut self) -> Result<(), JobFailure> {
+        let is_told = self.cursor.is_last || self.cursor.goes_round;
+        if self.cursor.cursor_found || is_told || self.is_at_count() {
+            return Ok(());
+        }
+        let (name, path) = match &self.api.paging {
+            Paging::Cursor { cursor, .. } => ("cursor", cursor),
+            Paging::Next { path } => ("path", path),
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => return Ok(()),
+        };
+        let hint = match path.contains('.') && !path.starts_with('$') && !path.contains('[') {
+            true => format!(
+                " (a key with a dot in it is written {})",
+                forebay_record::path::quoted(path)
+            ),
+            false => String::new(),
+        };
+        let text = format!(
+            "no page has a value at `{path}` (source.paging.{name}), so nothing says whether there are more: correct the path{hint}, or set until.pages to 1 where one page is all"
+        );
+        self.cursor.no_next = false;
+        (self.cursor.pages, self.cursor.records) = (0, 0);
+        self.save_page(Vec::new()).await?;
+        Err(JobFailure::Source(text))
+    }
+
+    /// Whether there is a page to ask for.
+    fn check_next(&self) -> Result<(), JobFailure> {
+        let url = self.url_text();
+        if self.cursor.no_next {
+            let at = match &self.api.paging {
+                Paging::Cursor { cursor: path, .. } | Paging::Next { path } => {
+                    format!(" at `{path}`")
+                }
+                Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => String::new(),
+            };
+            return Err(JobFailure::Source(format!(
+                "{url} names no next page{at}; set until.noNext to end there"
+            )));
+        }
+        if self.cursor.goes_round {
+            return Err(JobFailure::Source(format!(
+                "the API goes round: the next page would be {url}, which was read before; set until.repeat to end there, `--fresh` begins from the start"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Records that an earlier run has taken and not settled.
+    async fn send_unacknowledged(&self, out: &QueueSender<StageBatch>) -> Result<bool, JobFailure> {
+        let mut after = 0;
+        loop {
+            let records = self.execution.state.unacknowledged(after).await;
+            let records = records.map_err(self.execution.state_failed())?;
+            let Some((last, _)) = records.last() else {
+                return Ok(true);
+            };
+            after = *last;
+            if !self.send_records(records, out).await {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn send_records(
+        &self,
+        records: Vec<(u64, Bytes)>,
+        out: &QueueSender<StageBatch>,
+    ) -> bool {
+        let mut records = records.into_iter().map(|(seq, body)| Record {
+            position: RecordPosition(seq),
+            origin: RecordOrigin::Api(seq),
+            body,
+        });
+        loop {
+            let batch: Vec<Record> = records.by_ref().take(self.execution.batch_size).collect();
+            if batch.is_empty() {
+                return true;
+            }
+            // What is not given stays in the inbox, for the next run.
+            if self.execution.control.stop.is_cancelled()
+                || !out.send(StageBatch::Records(batch)).await
+            {
+                return false;
+            }
+        }
+    }
+
+    /// The next page, tried until it is there. Nothing when the run ends.
+    async fn request(&mut self) -> Result<Option<ApiPage>, JobFailure> {
+        loop {
+            let url = self
+                .pages
+                .url(&self.cursor.at)
+                .map_err(JobFailure::Source)?;
+            let Some(response) = self.fetch(url).await else {
+                return Ok(None);
+            };
+            let error = match response {
+                Ok(response) => match self.pages.read(&self.cursor.at, response) {
+                    Ok(page) => {
+                        self.failures = 0;
+                        return Ok(Some(page));
+                    }
+                    Err(PageError::Again(text)) => CallError::without_response(text),
+                    Err(PageError::Never(text)) => {
+                        let url = self.url_text();
+                        return Err(JobFailure::Source(format!("{url}: {text}")));
+                    }
+                },
+                Err(error) if self.is_behind_the_last(&error) => {
+                    self.failures = 0;
+                    return Ok(Some(ApiPage::none()));
+                }
+                Err(error) => error,
+            };
+            if !self.wait_after(&error).await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What the API answers, behind redirects: each is a request, and waits for its turn as one.
+    /// Nothing when the run ends.
+    async fn fetch(&self, url: Url) -> Option<Result<CallResponse, CallError>> {
+        let mut call = self.client.page(url);
+        loop {
+            let permit = tokio::select! {
+                permit = self.limit.acquire() => permit,
+                () = self.execution.control.stop.cancelled() => return None,
+            };
+            self.execution
+                .progress
+                .requests
+                .fetch_add(1, Ordering::Relaxed);
+            let response = tokio::select! {
+                answer = call.hop(self.execution.clock.now()) => answer,
+                () = self.execution.control.stop.cancelled() => return None,
+            };
+            drop(permit);
+            match response {
+                Ok(PageHop::Page(response)) => return Some(Ok(*response)),
+                Ok(PageHop::Redirect(None)) => {}
+                Ok(PageHop::Redirect(Some(asked))) => self.limit.pause(self.pause.begin(asked)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Whether an error says that there is no such page, as some APIs do behind the last one. The
+    /// first page has to be there: its address may be wrong.
+    fn is_behind_the_last(&self, error: &CallError) -> bool {
+        let statuses = &self.api.until.status;
+        let is_end = error.status.is_some_and(|s| statuses.contains(&s.as_u16()));
+        is_end && self.cursor.at != PageToken::Start
+    }
+
+    /// Waits after a failed request. False when the run ends meanwhile.
+    async fn wait_after(&mut self, error: &CallError) -> Result<bool, JobFailure> {
+        self.failures = self.failures.saturating_add(1);
+        add(&self.execution.progress.retries, 1);
+        let url = self.url_text();
+        // Also of a job that gives up now, and is started again by whoever watches it.
+        let asked = error.retry_after.map(|asked| self.pause.begin(asked));
+        if let Some(asked) = asked {
+            self.limit.pause(asked);
+        }
+        if self.api.give_up_after.is_some_and(|n| self.failures >= n) {
+            let (n, text) = (self.failures, &error.text);
+            return Err(JobFailure::Source(format!(
+                "{url} failed {n} times in a row: {text}"
+            )));
+        }
+        let (first, max) = (self.api.error_wait.0, self.api.error_wait_max.0);
+        let wait = match asked {
+            Some(asked) => asked.max(first),
+            None => retry::wait(first, max, self.failures, None),
+        };
+        let is_limited = error.status == Some(StatusCode::TOO_MANY_REQUESTS);
+        tracing::warn!(
+            url,
+            error = error.text,
+            failures = self.failures,
+            ?wait,
+            is_limited,
+            "a request failed"
+        );
+        Ok(self.execution.control.wait(wait).await)
+    }
+
+    /// A page without records.
+    async fn empty_page(&mut self, page: ApiPage) -> Result<PagingStep, JobFailure> {
+        let until = &self.api.until;
+        self.cursor.cursor_found |= page.has_cursor;
+        self.cursor.field_found |= page.has_field;
+        self.cursor.no_next = page.next.is_none() && until.no_next;
+        if until.empty_page || self.cursor.no_next || page.is_last {
+            self.save_end().await?;
+            return Ok(PagingStep::End);
+        }
+        if let Some(field) = until.field.as_ref().filter(|_| !self.cursor.field_found) {
+            return Err(JobFailure::Source(format!(
+                "a page has no records, and no page had a value at `{field}` (source.until.field), so nothing says where the end is: correct the path, or set until.equals to null where a page without it is the last one"
+            )));
+        }
+        if let Some(next) = page.next
+            && next != self.cursor.at
+        {
+            self.cursor.at = next;
+            self.save_page(Vec::new()).await?;
+        }
+        let waited = self
+            .execution
+            .control
+            .wait(self.api.empty_page_wait.0)
+            .await;
+        Ok(if waited {
+            PagingStep::Request
+        } else {
+            PagingStep::Stop
+        })
+    }
+
+    /// A page with the records of an earlier one, which are not taken again. The next run asks for it
+    /// once more.
+    async fn repeated_page(&mut self) -> Result<PagingStep, JobFailure> {
+        if self.api.until.repeat {
+            self.save_end().await?;
+            return Ok(PagingStep::End);
+        }
+        let url = self.url_text();
+        Err(JobFailure::Source(format!(
+            "the API goes round: {url} has the records of an earlier page, so it may not know the parameter (source.paging.param); set until.repeat to end there, or paging.repeats where pages may be alike"
+        )))
+    }
+
+    /// Takes a page and gives its records.
+    async fn accept(
+        &mut self,
+        page: ApiPage,
+        out: &QueueSender<StageBatch>,
+    ) -> Result<PagingStep, JobFailure> {
+        let count = page.records.len();
+        self.cursor.cursor_found |= page.has_cursor;
+        self.cursor.field_found |= page.has_field;
+        self.cursor.is_last = page.is_last;
+        if !self.may_repeat()
+            && let Some(digest) = page.digest
+        {
+            self.digests.insert(digest.clone());
+            self.cursor.digest = Some(digest);
+        }
+        self.cursor.pages += 1;
+        self.cursor.records += count as u64;
+        match page.next {
+            Some(next) => {
+                let here = std::mem::replace(&mut self.cursor.at, next);
+                self.seen.insert(here);
+                self.cursor.goes_round = self.seen.contains(&self.cursor.at);
+            }
+            None => self.cursor.no_next = true,
+        }
+        let first = self.save_page(page.records.clone()).await?;
+        add(&self.execution.progress.read, count);
+        let records = (first..).zip(page.records).collect();
+        let given = self.send_records(records, out).await;
+        Ok(if given {
+            PagingStep::Request
+        } else {
+            PagingStep::Stop
+        })
+    }
+
+    async fn save_page(&self, records: Vec<Bytes>) -> Result<u64, JobFailure> {
+        let cursor = serde_json::to_string(&self.cursor).unwrap_or_default();
+        let kept = self.execution.state.accept_page(cursor, records).await;
+        kept.map_err(self.execution.state_failed())
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.cursor.is_at_end(&self.api.until) || self.is_at_count()
+    }
+
+    /// Whether pages may have the same records.
+    fn may_repeat(&self) -> bool {
+        match &self.api.paging {
+            Paging::Offset { repeats, .. } | Paging::Page { repeats, .. } => *repeats,
+            Paging::Cursor { .. } | Paging::Next { .. } | Paging::Link => true,
+        }
+    }
+
+    /// As many pages or records were read as are wanted.
+    fn is_at_count(&self) -> bool {
+        self.cursor.is_at_count(&self.api.until)
+    }
+
+    /// The next run goes on behind the last page; from the start when there is nothing behind it.
+    async fn save_end(&mut self) -> Result<(), JobFailure> {
+        self.cursor.end(self.api.until.repeat);
+        self.save_page(Vec::new()).await.map(drop)
+    }
+
+    fn url_text(&self) -> String {
+        let url = self.pages.url(&self.cursor.at);
+        url.map_or_else(|e| e, |u| u.to_string())
+    }
+}

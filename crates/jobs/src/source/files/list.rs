@@ -1,0 +1,280 @@
+//! Which files there are, and how they are opened.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path as LocalPath, PathBuf};
+use std::sync::Arc;
+
+use forebay_connect::staging::keys::TextKeyBucket;
+use sha2::{Digest, Sha256};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio_util::sync::CancellationToken;
+
+use super::file_errors::FileErrors;
+use super::local::{FileFinder, LocalFileId};
+use super::name::shown;
+use super::objects;
+use crate::definition::FileSourceConfig;
+use crate::engine::EnvironmentLookup;
+
+/// Files at most: a pattern that matches more was not meant.
+pub(super) const FILES_MAX: usize = 1_000_000;
+/// Bytes behind a piece of an object in which its last line should end.
+const LINE_REST: u64 = 64 << 10;
+/// Bytes of a file's beginning by which it is known again.
+const FINGERPRINT: u64 = 1024;
+
+/// How a file is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FilePacking {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+/// A file.
+#[derive(Clone, Debug)]
+pub(super) struct FileRef {
+    /// As people and the state know it: another one for each file ([`shown`]).
+    pub(super) name: Arc<str>,
+    location: FileLocation,
+    pub(super) packing: FilePacking,
+    /// Bytes, as it is stored.
+    pub(super) size: u64,
+    /// Of an object.
+    etag: String,
+}
+
+#[derive(Clone, Debug)]
+enum FileLocation {
+    Local(PathBuf),
+    Object(Arc<TextKeyBucket>, String),
+}
+
+/// The files of a definition.
+#[derive(Debug, Default)]
+pub(super) struct FileListing {
+    /// In the order of its patterns, each pattern's by name.
+    pub(super) files: Vec<FileRef>,
+    pub(super) errors: FileErrors,
+}
+
+/// Lists all files of a definition. Ends early when it is stopped, with what it has.
+///
+/// # Errors
+/// When a bucket can't be listed, or a pattern matches nothing.
+pub(super) async fn list(
+    files: &FileSourceConfig,
+    variable: &EnvironmentLookup,
+    stop: &CancellationToken,
+) -> Result<FileListing, String> {
+    let mut listing = FileListing::default();
+    let (mut seen, mut keys) = (HashSet::new(), HashSet::new());
+    for pattern in &files.paths {
+        let is_any;
+        if let Some(rest) = pattern.strip_prefix("s3://") {
+            let found = tokio::select! {
+                found = objects::find(rest, &files.s3, &**variable, &mut listing.errors) => found?,
+                () = stop.cancelled() => return Ok(listing),
+            };
+            is_any = found.is_any;
+            let new = found.files.into_iter();
+            let new = new.filter(|f| keys.insert(Arc::clone(&f.name)));
+            listing.files.extend(new);
+        } else {
+            // Folders are listed where blocking is allowed, and can be left while they are.
+            let task = local(
+                pattern.clone(),
+                files.folder.clone(),
+                stop.clone(),
+                listing,
+                seen,
+            );
+            let task = tokio::task::spawn_blocking(task);
+            let done = tokio::select! {
+                done = task => done,
+                () = stop.cancelled() => return Ok(FileListing::default()),
+            };
+            let done = done.map_err(|e| format!("listing has ended: {e}"))?;
+            (is_any, listing, seen) = done?;
+            if stop.is_cancelled() {
+                return Ok(listing);
+            }
+        }
+        if !is_any {
+            return Err(format!(
+                "no file matches {} (names end with .jsonl, .jsonl.gz, .jsonl.zst, or .ndjson or .json in place of .jsonl; hidden ones have to be named)",
+                files.display_path(pattern)
+            ));
+        }
+        if listing.files.len() > FILES_MAX {
+            return Err(format!("more than {FILES_MAX} files match {pattern}"));
+        }
+    }
+    Ok(listing)
+}
+
+type LocalListing = Result<(bool, FileListing, HashSet<LocalFileId>), String>;
+
+fn local(
+    pattern: String,
+    folder: PathBuf,
+    stop: CancellationToken,
+    mut listing: FileListing,
+    mut seen: HashSet<LocalFileId>,
+) -> impl FnOnce() -> LocalListing {
+    move || {
+        let mut finder = FileFinder {
+            folder: &folder,
+            errors: &mut listing.errors,
+            seen: &mut seen,
+            is_stopped: &|| stop.is_cancelled(),
+        };
+        let is_any = finder.find(&pattern, &mut listing.files)?;
+        Ok((is_any, listing, seen))
+    }
+}
+
+/// How a file of that name is packed; nothing when it is none of ours.
+pub(super) fn packing(name: &[u8]) -> Option<FilePacking> {
+    let (stem, packing) = match ending(name) {
+        Some((stem, b"gz")) => (stem, FilePacking::Gzip),
+        Some((stem, b"zst")) => (stem, FilePacking::Zstd),
+        _ => (name, FilePacking::Plain),
+    };
+    let (_, kind) = ending(stem)?;
+    matches!(kind, b"jsonl" | b"ndjson" | b"json").then_some(packing)
+}
+
+/// A name before and behind its last dot.
+fn ending(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let dot = memchr::memrchr(b'.', name)?;
+    Some((name.get(..dot)?, name.get(dot + 1..)?))
+}
+
+impl FileRef {
+    /// A file of this machine.
+    pub(super) fn local(path: PathBuf, packing: FilePacking, size: u64) -> Self {
+        Self {
+            name: shown(path.as_os_str().as_bytes()).into(),
+            location: FileLocation::Local(path),
+            packing,
+            size,
+            etag: String::new(),
+        }
+    }
+
+    /// An object.
+    pub(super) fn object(
+        bucket: &Arc<TextKeyBucket>,
+        name: String,
+        key: String,
+        packing: FilePacking,
+        (size, etag): (u64, String),
+    ) -> Self {
+        Self {
+            name: name.into(),
+            location: FileLocation::Object(Arc::clone(bucket), key),
+            packing,
+            size,
+            etag,
+        }
+    }
+
+    /// What it is known by: of an object its version, of a local file the file and its beginning.
+    /// A plain file that has grown is the same; a packed one is another.
+    pub(super) fn identity(&self) -> Result<String, String> {
+        match &self.location {
+            FileLocation::Object(..) => Ok(format!("{}:{}", self.etag, self.size)),
+            FileLocation::Local(path) => self.local_identity(path, self.size.min(FINGERPRINT)),
+        }
+    }
+
+    /// Whether it is the file of an identity that was noted.
+    pub(super) fn is(&self, noted: &str) -> bool {
+        match &self.location {
+            FileLocation::Object(..) => self.identity().is_ok_and(|i| i == noted),
+            FileLocation::Local(path) => {
+                let length = noted.rsplit(':').nth(1).and_then(|n| n.parse().ok());
+                length.is_some_and(|n| {
+                    n <= self.size && self.local_identity(path, n).is_ok_and(|i| i == noted)
+                })
+            }
+        }
+    }
+
+    fn local_identity(&self, path: &LocalPath, length: u64) -> Result<String, String> {
+        let failed = |e: std::io::Error| format!("{}: {e}", self.name);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let mut beginning = Vec::new();
+        file.take(length)
+            .read_to_end(&mut beginning)
+            .map_err(failed)?;
+        let hash = Sha256::digest(&beginning);
+        let hash: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let size = match self.packing {
+            FilePacking::Plain => 0,
+            FilePacking::Gzip | FilePacking::Zstd => self.size,
+        };
+        let (dev, ino) = (metadata.dev(), metadata.ino());
+        Ok(format!("{dev}:{ino}:{size}:{length}:{hash}"))
+    }
+
+    /// Opens it at a byte of what is stored; it can be read to its end, and is meant to be read to
+    /// `to` and little more. Blocks; within a runtime.
+    pub(super) fn open(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
+        match &self.location {
+            FileLocation::Local(path) => {
+                let failed = |e: std::io::Error| format!("{}: {e}", self.name);
+                let mut file = File::open(path).map_err(failed)?;
+                file.seek(SeekFrom::Start(at)).map_err(failed)?;
+                Ok(Box::new(file))
+            }
+            // A range behind the last byte is none.
+            FileLocation::Object(..) if at >= self.size => Ok(Box::new(std::io::empty())),
+            FileLocation::Object(..) => Ok(Box::new(ObjectRangeReader {
+                inner: self.range(at, to.map(|to| to + LINE_REST))?,
+                file: self.clone(),
+                next: at,
+            })),
+        }
+    }
+
+    /// A range of an object, to its end without `to`.
+    fn range(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
+        let FileLocation::Object(bucket, key) = &self.location else {
+            return Err(format!("{} is no object", self.name));
+        };
+        let range = Some(at)..to.filter(|to| *to < self.size);
+        let runtime = tokio::runtime::Handle::current();
+        let got = runtime
+            .block_on(bucket.get(key, range, &self.etag))
+            .map_err(|e| format!("{}: {}", self.name, objects::words(&e.to_string())))?;
+        Ok(Box::new(SyncIoBridge::new(StreamReader::new(got))))
+    }
+}
+
+/// An object from a byte on, range after range: what is asked for is what is read.
+struct ObjectRangeReader {
+    file: FileRef,
+    inner: Box<dyn Read + Send>,
+    /// The byte that is read next.
+    next: u64,
+}
+
+impl Read for ObjectRangeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut read = self.inner.read(buffer)?;
+        if read == 0 && !buffer.is_empty() && self.next < self.file.size {
+            let more = self.file.range(self.next, Some(self.next + LINE_REST));
+            self.inner = more.map_err(std::io::Error::other)?;
+            read = self.inner.read(buffer)?;
+        }
+        self.next += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,229 @@
+//! What comes with an answer: packing, and waits that outlive the process.
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use forebay_jobs::JobOutcome;
+use serde_json::json;
+
+use crate::apis::Taker;
+use crate::ends::{Api, failure, job, json, page, run};
+use crate::world::{World, dead, until};
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn packed(coding: &str, body: Vec<u8>) -> Response {
+    Response::builder()
+        .header("content-encoding", coding)
+        .header("content-type", "application/json")
+        .body(Body::from(body))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn packed_pages_are_unpacked_within_the_bound() {
+    let body = json!({ "results": page(0..50), "cursor": null }).to_string();
+    let zstd = zstd::encode_all(body.as_bytes(), 1).unwrap();
+    for (coding, bytes) in [
+        ("gzip", gzip(body.as_bytes())),
+        ("x-gzip", gzip(body.as_bytes())),
+        ("zstd", zstd),
+    ] {
+        let bytes = bytes.clone();
+        let (_, base) = Api::serve(move |_, headers| {
+            assert!(
+                headers["accept-encoding"]
+                    .to_str()
+                    .unwrap()
+                    .contains("gzip")
+            );
+            packed(coding, bytes.clone())
+        })
+        .await;
+        let (end, summary) = run(&World::new(), &base, "  until: { noNext: true }").await;
+        assert_eq!((end, summary.read), (JobOutcome::Complete, 50), "{coding}");
+    }
+    // A page that is small only as long as it is packed; one that is damaged; one of another kind.
+    let large = json!({ "results": [{ "id": 1, "text": "x".repeat(20_000) }] }).to_string();
+    let damaged = gzip(body.as_bytes());
+    let damaged = damaged[..damaged.len() - 4].to_vec();
+    for (coding, bytes, part) in [
+        ("gzip", gzip(large.as_bytes()), "longer than 10240 bytes"),
+        ("gzip", damaged, "can't be unpacked"),
+        ("compress", vec![1, 2, 3], "Content-Encoding \"compress\""),
+    ] {
+        let (_, base) = Api::serve(move |_, _| packed(coding, bytes.clone())).await;
+        let settings = "  until: { noNext: true }\n  maxPageSize: 10KB";
+        let text = failure(run(&World::new(), &base, settings).await.0);
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+fn posting(base: &str, more: &str) -> String {
+    format!(
+        "source: {{ type: files, paths: [in.jsonl] }}\n{more}\ndestination:\n  type: http\n  url: {base}\n\
+         \x20 retry: {{ attempts: 2, wait: 1ms, waitMax: 2s }}\n"
+    )
+}
+
+#[tokio::test]
+async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
+    let (_, processing) =
+        Api::serve(|_, _| packed("gzip", gzip(b"{\"id\":7,\"name\":\"new\"}"))).await;
+    let storage = Taker::new(|_| String::new());
+    let world = World::new();
+    std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
+    let yaml = posting(
+        &storage.serve().await,
+        &format!("processing: {{ url: '{processing}' }}"),
+    );
+    let (end, _) = world.run(&world.define(&yaml)).await;
+    assert_eq!((end, storage.ids()), (JobOutcome::Complete, vec![7]));
+    // The status has said that it was taken.
+    let (api, destination) = Api::serve(|_, _| packed("gzip", b"no gzip".to_vec())).await;
+    let world = World::new();
+    std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
+    let (end, summary) = world.run(&world.define(&posting(&destination, ""))).await;
+    assert_eq!(
+        (end, summary.written, api.paths().len()),
+        (JobOutcome::Complete, 1, 1)
+    );
+    // A processing API's answer is the record.
+    let world = World::new();
+    std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
+    let stage = format!("processing: {{ url: '{destination}', retry: {{ attempts: 1 }} }}");
+    let definition = world.define(&posting(&destination, &stage));
+    assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
+    let letters = dead(&definition.state_dir()).await;
+    assert!(
+        letters[0].error.contains("can't be unpacked"),
+        "{}",
+        letters[0].error
+    );
+}
+
+fn slow_down(wait: &'static str) -> Response {
+    (StatusCode::TOO_MANY_REQUESTS, [("retry-after", wait)]).into_response()
+}
+
+/// Answers one request with a wait, and all others as they should be.
+fn once(wait: &'static str, then: fn(&str) -> Response) -> impl Fn(&str, &HeaderMap) -> Response {
+    let is_first = Mutex::new(true);
+    move |address, _| match std::mem::take(&mut *is_first.lock().unwrap()) {
+        true => slow_down(wait),
+        false => then(address),
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_an_api_asks_for_outlives_the_process() {
+    let one_page = |_: &str| json(json!({ "results": page(0..5) }));
+    let (api, base) = Api::serve(once("2", one_page)).await;
+    let world = World::new();
+    let definition = world.define(&job(&base, "  until: { noNext: true, pages: 1 }"));
+    let running = world.start(&definition);
+    until("the wait to be noted", || {
+        definition.state_dir().join("pause-source").exists()
+    })
+    .await;
+    running.kill().await;
+    let (end, _) = world.run(&definition).await;
+    assert_eq!(end, JobOutcome::Complete);
+    let asked = api.asked.lock().unwrap();
+    let waited = asked[1].0 - asked[0].0;
+    assert!(waited >= Duration::from_millis(1990), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_job_that_gives_up_leaves_the_wait_to_the_next_run() {
+    let one_page = |_: &str| json(json!({ "results": page(0..5) }));
+    let (api, base) = Api::serve(once("1", one_page)).await;
+    let world = World::new();
+    let settings = "  until: { noNext: true, pages: 1 }";
+    let yaml = job(&base, settings).replace("giveUpAfter: 3", "giveUpAfter: 1");
+    let definition = world.define(&yaml);
+    assert!(failure(world.run(&definition).await.0).contains("429"));
+    assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
+    let asked = api.asked.lock().unwrap();
+    let waited = asked[1].0 - asked[0].0;
+    assert!(waited >= Duration::from_millis(990), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_wait_is_no_longer_than_the_setting() {
+    let one_page = |_: &str| json(json!({ "results": page(0..5) }));
+    let (_, base) = Api::serve(once("3600", one_page)).await;
+    let world = World::new();
+    let settings = "  retryAfterMax: 300ms\n  until: { noNext: true, pages: 1 }";
+    let definition = world.define(&job(&base, settings));
+    let running = world.start(&definition);
+    until("the wait to be noted", || {
+        definition.state_dir().join("pause-source").exists()
+    })
+    .await;
+    running.kill().await;
+    assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
+}
+
+#[tokio::test]
+async fn a_wait_of_a_destination_holds_all_workers_and_the_next_run() {
+    let (api, base) = Api::serve(once("1.5", |_| StatusCode::OK.into_response())).await;
+    let world = World::new();
+    std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
+    let definition = world.define(&posting(&base, ""));
+    let running = world.start(&definition);
+    until("the wait to be noted", || {
+        definition.state_dir().join("pause-storage").exists()
+    })
+    .await;
+    running.kill().await;
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!((end, summary.written), (JobOutcome::Complete, 1));
+    let asked = api.asked.lock().unwrap();
+    let waited = asked[1].0 - asked[0].0;
+    assert!(waited >= Duration::from_millis(1490), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_that_asks_for_a_wait_gets_it() {
+    let redirect = |to: &'static str| {
+        let headers = [("retry-after", "1"), ("location", to)];
+        (StatusCode::TEMPORARY_REDIRECT, headers).into_response()
+    };
+    let (pages, base) = Api::serve(move |address, _| match address {
+        "/items" => redirect("/there"),
+        "/there" => json(json!({ "results": page(0..5) })),
+        "/post" => redirect("/taken"),
+        _ => StatusCode::OK.into_response(),
+    })
+    .await;
+    let settings = "  until: { noNext: true, pages: 1 }";
+    assert_eq!(
+        run(&World::new(), &base, settings).await.0,
+        JobOutcome::Complete
+    );
+    let world = World::new();
+    std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
+    let (end, _) = world
+        .run(&world.define(&posting(&format!("{base}/post"), "")))
+        .await;
+    assert_eq!(end, JobOutcome::Complete);
+    assert_eq!(pages.paths(), ["/items", "/there", "/post", "/taken"]);
+    let asked = pages.asked.lock().unwrap();
+    for pair in [&asked[..2], &asked[2..]] {
+        assert!(
+            pair[1].0 - pair[0].0 >= Duration::from_millis(990),
+            "{asked:?}"
+        );
+    }
+}

@@ -1,0 +1,349 @@
+//! The HTTP API source and the stages behind it.
+
+use std::time::{Duration, Instant};
+
+use forebay_jobs::{JobFailure, JobOutcome};
+use serde_json::{Value, json};
+
+use crate::apis::{Fault, Messages, Taker};
+use crate::world::{World, dead, until};
+
+fn echo(record: Value) -> String {
+    record.to_string()
+}
+
+fn processed(mut record: Value) -> String {
+    record["processed"] = json!(true);
+    record.to_string()
+}
+
+fn into_http(source: &str, extra: &str, storage: &str) -> String {
+    format!(
+        "source:\n  type: http_api\n  baseUrl: {source}\n  errorWait: 5ms\n  emptyPageWait: 20ms\n{extra}\n\
+         destination:\n  type: http\n  url: {storage}\n  retry: {{ wait: 5ms }}\n"
+    )
+}
+
+fn into_table(source: &str, extra: &str) -> String {
+    format!(
+        "source:\n  type: http_api\n  baseUrl: {source}\n  errorWait: 5ms\n  emptyPageWait: 5ms\n{extra}\n\
+         destination:\n  type: table\n  store: {{ type: sqlite, path: rows.db }}\n  table: products\n  columns:\n\
+         \x20   - {{ name: id, type: integer, key: true }}\n    - {{ name: name }}\n"
+    )
+}
+
+const UNTIL_EMPTY: &str = "  until: { emptyPage: true }\n";
+
+#[tokio::test]
+async fn pages_go_through_processing_into_storage_each_record_once() {
+    let world = World::new();
+    let api = Messages::with(250, 40);
+    let (work, storage) = (Taker::new(processed), Taker::new(echo));
+    let processing = format!(
+        "{UNTIL_EMPTY}processing: {{ url: {}, workers: 4 }}",
+        work.serve().await
+    );
+    let definition = world.define(&into_http(
+        &api.serve().await,
+        &processing,
+        &storage.serve().await,
+    ));
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!(end, JobOutcome::Complete);
+    assert_eq!(storage.ids(), (0..250).collect::<Vec<_>>());
+    assert!(
+        storage
+            .taken
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|r| r["processed"] == true)
+    );
+    assert_eq!(
+        (summary.read, summary.processed, summary.written),
+        (250, 250, 250)
+    );
+    assert_eq!(api.cursors(), [0, 40, 80, 120, 160, 200, 240, 250]);
+    // The next run goes on behind the last page.
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!((end, summary.read), (JobOutcome::Complete, 0));
+    api.records.lock().unwrap().push(json!({ "id": 250 }));
+    let (_, summary) = world.run(&definition).await;
+    assert_eq!((summary.read, storage.count()), (1, 251));
+}
+
+#[tokio::test]
+async fn rows_of_an_api_are_in_the_table() {
+    let world = World::new();
+    let api = Messages::with(500, 100);
+    let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!((end, summary.written), (JobOutcome::Complete, 500));
+    assert_eq!(world.number("SELECT count(*) FROM products"), 500);
+    assert_eq!(
+        world.number("SELECT count(*) FROM products WHERE name = 'n' || id"),
+        500
+    );
+}
+
+#[tokio::test]
+async fn an_error_is_waited_for_and_the_same_page_asked_for_again() {
+    let world = World::new();
+    let api = Messages::with(30, 10);
+    for fault in [
+        Fault::Status(500, "oops"),
+        Fault::Html,
+        Fault::RetryAfter("0"),
+        Fault::RetryAfter("Sat, 01 Jan 2000 00:00:00 GMT"),
+        Fault::Status(404, "gone?"),
+    ] {
+        api.fault(fault);
+    }
+    let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!(
+        (end, summary.written, summary.retries),
+        (JobOutcome::Complete, 30, 5)
+    );
+    assert_eq!(api.cursors(), [0, 0, 0, 0, 0, 0, 10, 20, 30]);
+}
+
+#[tokio::test]
+async fn what_never_works_ends_with_the_reason_when_it_is_asked_to() {
+    let world = World::new();
+    let api = Messages::with(30, 10);
+    *api.always.lock().unwrap() = Some(Fault::Html);
+    let extra = format!("{UNTIL_EMPTY}  giveUpAfter: 4");
+    let definition = world.define(&into_table(&api.serve().await, &extra));
+    let (end, _) = world.run(&definition).await;
+    let JobOutcome::Failed(JobFailure::Source(text)) = end else {
+        panic!("{end:?}")
+    };
+    assert!(
+        text.contains("failed 4 times") && text.contains("Maintenance"),
+        "{text}"
+    );
+    assert_eq!(api.requests(), 4);
+}
+
+#[tokio::test]
+async fn an_api_that_always_says_429_is_asked_as_seldom_as_it_wants() {
+    let world = World::new();
+    let api = Messages::with(30, 10);
+    *api.always.lock().unwrap() = Some(Fault::RetryAfter("3600"));
+    let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
+    let job = world.start(&definition);
+    until("the first request", || api.requests() == 1).await;
+    // It waits for an hour, and ends at once when it is asked to.
+    job.stop.cancel();
+    let (end, _) = job.end().await;
+    assert_eq!((end, api.requests()), (JobOutcome::Stopped, 1));
+}
+
+#[tokio::test]
+async fn a_cursor_that_goes_round_is_noticed_and_nothing_read_twice() {
+    let world = World::new();
+    let api = Messages::with(30, 10);
+    for next in [10, 20, 10] {
+        api.fault(Fault::NextCursor(next));
+    }
+    let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
+    for _ in 0..2 {
+        let (end, _) = world.run(&definition).await;
+        let JobOutcome::Failed(JobFailure::Source(text)) = end else {
+            panic!("{end:?}")
+        };
+        assert!(text.contains("goes round"), "{text}");
+    }
+    assert_eq!(
+        api.cursors(),
+        [0, 10, 20],
+        "the second run asks for nothing"
+    );
+    assert_eq!(world.number("SELECT count(*) FROM products"), 30);
+}
+
+#[tokio::test]
+async fn a_page_that_names_itself_is_noticed() {
+    let world = World::new();
+    let api = Messages::with(30, 10);
+    api.fault(Fault::NextCursor(10));
+    *api.always.lock().unwrap() = Some(Fault::NextCursor(10));
+    let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
+    let (end, _) = world.run(&definition).await;
+    assert!(
+        matches!(end, JobOutcome::Failed(JobFailure::Source(_))),
+        "{end:?}"
+    );
+    assert_eq!(world.number("SELECT count(*) FROM products"), 20);
+}
+
+#[tokio::test]
+async fn no_request_is_made_while_no_consumer_is_free() {
+    let world = World::new();
+    let api = Messages::with(1000, 2);
+    let storage = Taker::new(echo);
+    // Requests of the storage API hang.
+    let held = storage.gate.acquire_many(1000).await.unwrap();
+    let definition = world.define(&into_http(
+        &api.serve().await,
+        UNTIL_EMPTY,
+        &storage.serve().await,
+    ));
+    let job = world.start(&definition);
+    // Three workers: two records, one of the next page; then nobody is free.
+    until("all workers are busy", || api.requests() == 2).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(api.requests(), 2);
+    drop(held);
+    until("it goes on", || api.requests() > 10).await;
+    job.stop.cancel();
+    let (end, summary) = job.end().await;
+    assert_eq!(end, JobOutcome::Stopped);
+    assert_eq!(storage.count() as u64, summary.written);
+    assert!(summary.written < 1000, "{summary:?}");
+    let (end, _) = world.run(&definition).await;
+    assert_eq!(
+        (end, storage.ids()),
+        (JobOutcome::Complete, (0..1000).collect())
+    );
+}
+
+#[tokio::test]
+async fn three_attempts_and_then_a_dead_letter() {
+    let world = World::new();
+    let api = Messages::with(10, 10);
+    let storage = Taker::new(echo);
+    *storage.refuse.lock().unwrap() = [(3, 2), (7, 99)].into();
+    let definition = world.define(&into_http(
+        &api.serve().await,
+        UNTIL_EMPTY,
+        &storage.serve().await,
+    ));
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!(end, JobOutcome::Complete);
+    assert_eq!((summary.written, summary.dead, summary.retries), (9, 1, 4));
+    assert_eq!(
+        storage.refuse.lock().unwrap()[&7],
+        96,
+        "three attempts in all"
+    );
+    let letters = dead(&definition.state_dir()).await;
+    let letter = &letters[0];
+    assert_eq!(
+        (letters.len(), letter.status, letter.attempts),
+        (1, Some(500), 3)
+    );
+    assert!(letter.error.contains("not now") && letter.request.starts_with("POST http"));
+    assert_eq!(
+        (letter.stage.as_str(), letter.origin.as_str()),
+        ("storage", "record 8")
+    );
+}
+
+#[tokio::test]
+async fn a_killed_job_goes_on_where_it_was() {
+    let world = World::new();
+    let api = Messages::with(400, 20);
+    let storage = Taker::new(echo);
+    let definition = world.define(&into_http(
+        &api.serve().await,
+        UNTIL_EMPTY,
+        &storage.serve().await,
+    ));
+    for kill_at in [50, 130, 250] {
+        let job = world.start(&definition);
+        until("some records", || storage.count() >= kill_at).await;
+        job.kill().await;
+    }
+    let (end, _) = world.run(&definition).await;
+    assert_eq!(end, JobOutcome::Complete);
+    let mut ids = storage.ids();
+    let sent = ids.len();
+    ids.dedup();
+    assert_eq!(ids, (0..400).collect::<Vec<_>>(), "nothing is skipped");
+    // What an API took without our noting it is sent again, with the same key: bounded by what was
+    // in flight.
+    assert!(sent <= 400 + 3 * 600, "{sent}");
+    let keys = storage.keys.lock().unwrap();
+    assert_eq!(keys.len(), 400, "a repeat has the key of the first");
+    drop(keys);
+    let mut cursors = api.cursors();
+    let asked = cursors.len();
+    cursors.dedup();
+    // A page is asked for again only when the kill came before its answer was kept.
+    assert!(asked - cursors.len() <= 3, "{asked} {cursors:?}");
+}
+
+#[tokio::test]
+async fn the_rate_limit_holds_in_every_window_and_is_used_up() {
+    let world = World::new();
+    let api = Messages::with(60, 1);
+    let limit = format!("{UNTIL_EMPTY}  rateLimit: {{ requests: 20, period: 1s }}");
+    let definition = world.define(&into_table(&api.serve().await, &limit));
+    let begin = Instant::now();
+    let (end, _) = world.run(&definition).await;
+    assert_eq!(end, JobOutcome::Complete);
+    let asked = api.asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 61);
+    for window in asked.windows(21) {
+        let between = window[20].0 - window[0].0;
+        assert!(between >= Duration::from_secs(1), "{between:?}");
+    }
+    // Three allowances of 20 before the last request: not much more than three periods.
+    assert!(begin.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_named_and_not_shown() {
+    let world = World::new();
+    let api = Messages {
+        token: Some("s3cret-token"),
+        page: 5,
+        ..Messages::default()
+    };
+    let api = std::sync::Arc::new(api);
+    let url = api.serve().await;
+    let with =
+        |token: &str| format!("{UNTIL_EMPTY}  giveUpAfter: 1\n  auth: {{ token: \"{token}\" }}");
+    let good = world.define(&into_table(&url, &with("${TOKEN}")));
+    assert!(!format!("{good:?} {:?}", good.plan()).contains("s3cret"));
+    assert_eq!(world.run(&good).await.0, JobOutcome::Complete);
+    let bad = world.define(&into_table(&url, &with("wrong-token")));
+    let (end, _) = world.run(&bad).await;
+    let text = format!("{end:?}");
+    assert!(
+        text.contains("401") && !text.contains("wrong-token"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_table_with_other_columns_ends_the_job_before_it_reads() {
+    let world = World::new();
+    rusqlite::Connection::open(world.path("rows.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE products (id INTEGER PRIMARY KEY, name INTEGER)")
+        .unwrap();
+    let api = Messages::with(30, 10);
+    let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
+    let (end, _) = world.run(&definition).await;
+    let JobOutcome::Failed(JobFailure::Destination(text)) = end else {
+        panic!("{end:?}")
+    };
+    assert!(text.contains("\"name\" of type integer"), "{text}");
+    assert_eq!(api.requests(), 0);
+}
+
+#[tokio::test]
+async fn one_process_runs_a_job() {
+    let world = World::new();
+    let api = Messages::with(1, 1);
+    let definition = world.define(&into_table(&api.serve().await, ""));
+    let job = world.start(&definition);
+    let second = forebay_jobs::state::JobState::open(&definition.state_dir());
+    let said = second.err().unwrap().to_string();
+    assert!(said.contains("running in another process"), "{said}");
+    job.stop.cancel();
+    assert_eq!(job.end().await.0, JobOutcome::Stopped);
+}

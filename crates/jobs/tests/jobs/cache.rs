@@ -1,0 +1,166 @@
+//! The cache of row hashes: what is unchanged is not written, and nothing is lost by it.
+
+use forebay_jobs::JobOutcome;
+
+use crate::files::{into_table, lines};
+use crate::world::World;
+
+fn cached(extra: &str) -> String {
+    format!("{}  cache: {extra}\n", into_table("'*.jsonl'", ""))
+}
+
+#[tokio::test]
+async fn an_unchanged_row_is_not_written_again() {
+    let world = World::new();
+    std::fs::write(world.path("a.jsonl"), lines(0, 2000)).unwrap();
+    let definition = world.define(&cached("{ type: embedded }"));
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!(
+        (end, summary.written, summary.unchanged),
+        (JobOutcome::Complete, 2000, 0)
+    );
+    let (_, summary) = world.run(&definition).await;
+    assert_eq!((summary.written, summary.unchanged), (0, 2000));
+    let changed = lines(0, 2000).replace("product 7\"", "changed\"");
+    std::fs::write(world.path("a.jsonl"), changed).unwrap();
+    let (_, summary) = world.run(&definition).await;
+    assert_eq!((summary.written, summary.unchanged), (1, 1999));
+    let sql = "SELECT count(*) FROM products WHERE name = 'changed' AND id = 7";
+    assert_eq!(world.number(sql), 1);
+    // Back again: what was known before is not taken for true.
+    std::fs::write(world.path("a.jsonl"), lines(0, 2000)).unwrap();
+    let (_, summary) = world.run(&definition).await;
+    assert_eq!((summary.written, world.number(sql)), (1, 0));
+}
+
+#[tokio::test]
+async fn the_same_values_for_other_columns_are_written() {
+    let world = World::new();
+    std::fs::write(world.path("a.jsonl"), lines(0, 300)).unwrap();
+    let yaml = cached("{ type: embedded }");
+    assert_eq!(world.run(&world.define(&yaml)).await.1.written, 300);
+    let add = "ALTER TABLE products ADD COLUMN title TEXT";
+    rusqlite::Connection::open(world.path("rows.db"))
+        .unwrap()
+        .execute_batch(add)
+        .unwrap();
+    let renamed = yaml.replace("{ name: name }", "{ name: title, path: name }");
+    assert_ne!(renamed, yaml);
+    let titles = "SELECT count(*) FROM products WHERE title = name";
+    let (_, summary) = world.run(&world.define(&renamed)).await;
+    assert_eq!((summary.written, world.number(titles)), (300, 300));
+    let (_, summary) = world.run(&world.define(&renamed)).await;
+    assert_eq!(summary.unchanged, 300);
+    // Back again, after the others have changed.
+    let changed = lines(0, 300).replace("product ", "other ");
+    std::fs::write(world.path("a.jsonl"), &changed).unwrap();
+    assert_eq!(world.run(&world.define(&yaml)).await.1.written, 300);
+    std::fs::write(world.path("a.jsonl"), lines(0, 300)).unwrap();
+    let (_, summary) = world.run(&world.define(&renamed)).await;
+    assert_eq!(
+        (
+            summary.written,
+            world.number("SELECT count(*) FROM products WHERE title LIKE 'product %'")
+        ),
+        (300, 300)
+    );
+}
+
+#[tokio::test]
+async fn a_cache_that_knows_too_much_loses_no_row() {
+    let world = World::new();
+    std::fs::write(world.path("a.jsonl"), lines(0, 500)).unwrap();
+    let definition = world.define(&cached("{ type: embedded }"));
+    let count = || world.number("SELECT count(*) FROM products");
+    let sql = |sql: &str| {
+        let connection = rusqlite::Connection::open(world.path("rows.db")).unwrap();
+        connection.execute_batch(sql).unwrap();
+    };
+    for emptied in ["DROP TABLE products", "DELETE FROM products"] {
+        assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
+        assert_eq!(count(), 500);
+        sql(emptied);
+        let (_, summary) = world.run(&definition).await;
+        assert_eq!((summary.written, count()), (500, 500), "{emptied}");
+    }
+    // A cache that is lost or damaged is only a slower run.
+    let cache = definition.state_dir().join("cache.db");
+    std::fs::write(&cache, vec![1; 10_000]).unwrap();
+    let (_, summary) = world.run(&definition).await;
+    assert_eq!((summary.written, count()), (500, 500));
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use std::net::SocketAddr;
+
+    use forebay_connect::services;
+
+    use super::*;
+    use crate::switch::Switch;
+    use crate::world::until;
+
+    /// The server behind a switch that can be taken away, and a definition on it.
+    async fn through_switch(test: &str, world: &World) -> Option<(Switch, String)> {
+        let url = services::redis(test)?;
+        let address = url.trim_start_matches("redis://").trim_end_matches('/');
+        let server: SocketAddr = address.parse().unwrap();
+        let switch = Switch::to(server).await;
+        std::fs::write(world.path("a.jsonl"), lines(0, 3000)).unwrap();
+        let yaml = cached(&format!(
+            "{{ type: redis, url: 'redis://{}/' }}",
+            switch.address
+        ));
+        Some((switch, yaml))
+    }
+
+    #[tokio::test]
+    async fn redis_that_is_down_at_the_start_or_in_the_middle_loses_no_row() {
+        let world = World::new();
+        let test = "redis_that_is_down_at_the_start_or_in_the_middle_loses_no_row";
+        let Some((switch, yaml)) = through_switch(test, &world).await else {
+            return;
+        };
+        let definition = world.define(&yaml);
+        let count = |name: &str| {
+            world.number(&format!(
+                "SELECT count(*) FROM products WHERE name LIKE '{name} %'"
+            ))
+        };
+        let write = |name: &str| {
+            let text = lines(0, 3000).replace("product ", &format!("{name} "));
+            std::fs::write(world.path("a.jsonl"), text).unwrap();
+        };
+        write("one");
+        let (end, summary) = world.run(&definition).await;
+        assert_eq!(
+            (end, summary.written, count("one")),
+            (JobOutcome::Complete, 3000, 3000)
+        );
+        let (_, summary) = world.run(&definition).await;
+        assert_eq!(summary.unchanged, 3000);
+        // Down at the start: rows of another content are written.
+        switch.turn(false);
+        write("two");
+        let (end, _) = world.run(&definition).await;
+        assert_eq!((end, count("two")), (JobOutcome::Complete, 3000));
+        // Up again: it still knows "one" of each row, which is not true any more.
+        switch.turn(true);
+        write("one");
+        let (end, _) = world.run(&definition).await;
+        assert_eq!((end, count("one")), (JobOutcome::Complete, 3000));
+        // Down in the middle.
+        write("three");
+        let job = world.start(&definition);
+        let progress = std::sync::Arc::clone(&job.progress);
+        let written = || progress.summary(std::time::Duration::from_secs(1)).written;
+        until("some rows", || written() > 0).await;
+        switch.turn(false);
+        assert_eq!(job.end().await.0, JobOutcome::Complete);
+        assert_eq!(count("three"), 3000);
+        switch.turn(true);
+        write("two");
+        assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
+        assert_eq!(count("two"), 3000);
+    }
+}
