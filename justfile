@@ -45,7 +45,7 @@ generate:
 
 # Forebay beside the limit in one run: `just bench http`.
 bench *ARGS:
-    cargo build --release --features cassandra,redis
+    cargo build --profile dist --features cassandra,redis
     cargo run --release --manifest-path bench/Cargo.toml -- {{ARGS}}
 
 # Kills the real binary again and again, cuts its connections, counts: `just torture --minutes 10 --seed 7`.

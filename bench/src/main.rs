@@ -39,7 +39,7 @@ struct Arguments {
 #[derive(Args, Clone)]
 struct Common {
     /// The forebay binary.
-    #[arg(long, default_value = "target/release/forebay")]
+    #[arg(long, default_value = "target/dist/forebay")]
     forebay: PathBuf,
     /// Seconds of load a case.
     #[arg(long, default_value_t = 5)]

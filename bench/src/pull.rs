@@ -21,7 +21,7 @@ const LARGE_KEYS: i64 = 100_000;
 #[derive(clap::Args, Clone)]
 pub struct Options {
     /// The forebay binary, with Cassandra and Redis.
-    #[arg(long, default_value = "target/release/forebay")]
+    #[arg(long, default_value = "target/dist/forebay")]
     pub forebay: PathBuf,
     /// What is measured, comma-separated.
     #[arg(long, value_delimiter = ',', default_values = ["sqlite", "postgres", "cassandra", "memory", "source", "lookup"])]
