@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use forebay_meta::repo::tokens::{OWNER_CHARS_MAX, TokenOwner};
+use forebay_meta::catalog::tokens::{OWNER_CHARS_MAX, TokenOwner};
 use forebay_model::{Actor, ActorKind, AuditStamp, BranchId, BranchKey, ProjectId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

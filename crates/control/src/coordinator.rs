@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_meta::repo::tasks::TaskRetention;
+use forebay_meta::catalog::tasks::TaskRetention;
 use forebay_meta::{FileError, Repo};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{Clock, FileKey, SliceKey, VolumeId};
@@ -212,8 +212,8 @@ impl Coordinator {
             .map(drop)
     }
 
-    fn failure(&self, reason: String) -> forebay_meta::repo::slices::StepFailure {
-        forebay_meta::repo::slices::StepFailure {
+    fn failure(&self, reason: String) -> forebay_meta::catalog::slices::StepFailure {
+        forebay_meta::catalog::slices::StepFailure {
             reason,
             terminal: false,
             backoff: self.config.backoff(),

@@ -11,7 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay_meta::repo::tasks::TaskError;
+use forebay_meta::catalog::tasks::TaskError;
 use forebay_meta::{Repo, StoreError};
 use forebay_model::{Clock, SinkId, SourceKey, TaskEnd, TaskEntry};
 use futures::FutureExt;

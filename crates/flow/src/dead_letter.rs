@@ -15,10 +15,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use forebay_log::Log;
-use forebay_meta::repo::dead_letters::{
+use forebay_meta::catalog::dead_letters::{
     DeadLetterOutcome, DeadLetterResolution, DeadLetterResolveError,
 };
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_meta::{FileError, Repo, StoreError};
 use forebay_model::{
     BlockCompression, Clock, Mapping, SinkKey, SliceKey, Statistics, Timestamp, VolumeId,

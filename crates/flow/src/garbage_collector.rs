@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use forebay_connect::staging::Staging;
 use forebay_log::{Log, LogReadError, ReadItem, StreamId};
-use forebay_meta::repo::dead_letters::DeadLetterOwner;
-use forebay_meta::{FileError, WatchCache, keys};
+use forebay_meta::catalog::dead_letters::DeadLetterOwner;
+use forebay_meta::{FileError, WatchCache, catalog::keys};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{HumanDuration, SinkKey, Slice, SliceKey, Timestamp, VolumeId, out_of_range};
 use schemars::JsonSchema;

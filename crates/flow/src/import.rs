@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use forebay_connect::staging::Staging;
 use forebay_connect::table::{Import, TableError};
-use forebay_meta::keys::{self, StoreKey};
+use forebay_meta::catalog::keys::{self, StoreKey};
 use forebay_meta::{DefinitionError, FileError, WatchCache};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use forebay_log::{Block, Log, ReadItem, StreamStats};
-use forebay_meta::repo::delivered_streams::DeliveredStream;
+use forebay_meta::catalog::delivered_streams::DeliveredStream;
 use forebay_meta::{FileError, Repo, StoreError};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{BlockCompression, Clock, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};

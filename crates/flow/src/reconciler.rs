@@ -14,9 +14,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_meta::repo::files::FileError;
-use forebay_meta::store::LeaseId;
-use forebay_meta::{Repo, Revision, Snapshot, StoreError, WatchCache, keys};
+use forebay_meta::catalog::files::FileError;
+use forebay_meta::kv::store::LeaseId;
+use forebay_meta::{Repo, Revision, Snapshot, StoreError, WatchCache, catalog::keys};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::quota::QuotaOverrides;
 use forebay_model::{File, NodeId, ProjectId, Sink, Slice, SliceState, Source, VolumeId};

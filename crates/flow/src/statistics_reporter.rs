@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_meta::Repo;
-use forebay_meta::repo::files::FileError;
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::files::FileError;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_model::{NodeId, SinkKey, SliceKey, Statistics, VolumeId};
 use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use forebay_connect::staging::{Staging, StagingErrorKind};
 use forebay_log::Log;
-use forebay_meta::{FileError, WatchCache, keys};
+use forebay_meta::{FileError, WatchCache, catalog::keys};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{Slice, SliceKey, SliceState, StagedChecksum, VolumeId};
 use futures::{StreamExt, TryStreamExt};

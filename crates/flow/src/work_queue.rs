@@ -7,7 +7,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use forebay_meta::repo::slices::StepFailure;
+use forebay_meta::catalog::slices::StepFailure;
 use forebay_meta::{Repo, Revision};
 use forebay_model::{Backoff, Clock, HumanDuration, out_of_range};
 use schemars::JsonSchema;

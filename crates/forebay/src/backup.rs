@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_log::{Log, LogSnapshot};
-use forebay_meta::embedded::DATABASE_FILE;
-use forebay_meta::sqlite_copy::PinnedDatabase;
+use forebay_meta::kv::embedded::DATABASE_FILE;
+use forebay_meta::kv::sqlite_copy::PinnedDatabase;
 use forebay_meta::{EmbeddedStore, Revision};
 use forebay_model::Timestamp;
 use serde_json::{Value, json};

@@ -13,7 +13,7 @@ use forebay_flow::dead_letter::{
 };
 use forebay_flow::topic::{self, TopicRegistry, UndeliveredError};
 use forebay_meta::FileError;
-use forebay_meta::repo::dead_letters::DeadLetterResolveError;
+use forebay_meta::catalog::dead_letters::DeadLetterResolveError;
 use forebay_model::{DeadLetterId, SinkKey, Timestamp, VolumeId};
 
 /// Letters that are looked at in one call.

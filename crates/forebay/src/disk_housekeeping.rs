@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_log::{Log, VolumeStats};
-use forebay_meta::embedded::copies;
+use forebay_meta::kv::embedded::copies;
 use forebay_meta::{EmbeddedStore, Store};
 use forebay_model::Clock;
 use metrics::{Unit, describe_counter, describe_gauge};
@@ -174,7 +174,7 @@ impl DiskHousekeeping {
         let (dir, folder) = (self.dir.clone(), self.folder.clone());
         let (now, min_free) = (self.clock.now().as_millis(), self.config.log.min_free());
         let made = tokio::task::spawn_blocking(move || {
-            let database = dir.join(forebay_meta::embedded::DATABASE_FILE);
+            let database = dir.join(forebay_meta::kv::embedded::DATABASE_FILE);
             let size = database.metadata().map_or(0, |m| m.len());
             let target_dir = if folder.exists() { &folder } else { &dir };
             let free = free_bytes(target_dir).unwrap_or(u64::MAX);

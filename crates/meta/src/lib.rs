@@ -1,24 +1,15 @@
-//! What the cluster remembers: definitions, files and slices with their states, nodes, tasks.
+//! Metadata of the cluster: definitions, files and slices with their states, nodes, tasks.
 //!
-//! [`store`] is the seam to whatever keeps it ([`embedded`]; etcd to come, against the same suite in
-//! `conformance`). [`keys`] is the layout, [`stored`] the forms of values, [`repo`] what the control
-//! plane and the data plane call, [`watch_cache`] what follows a part of the store in memory.
+//! [`kv`] is the store of keys and values; [`catalog`] defines what is in it and is what the control
+//! plane and the data plane call.
 
-#[cfg(any(test, feature = "conformance"))]
-pub mod conformance;
-pub mod embedded;
-pub mod keys;
-pub mod repo;
-pub mod session;
-pub mod sqlite_copy;
-pub mod store;
-pub mod stored;
-pub mod watch_cache;
+pub mod catalog;
+pub mod kv;
 
-pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenMode, StoreOpenError};
-pub use repo::definitions::{BranchDefinition, DefinitionError, SinkContent, SourceContent};
-pub use repo::files::{ActiveFile, FileError, OpenedFile, RotatedFile, RotatedSlice};
-pub use repo::statistics::{FileStatistics, SinkStatistics};
-pub use repo::{ListPage, Repo, Versioned};
-pub use store::{Revision, Store, StoreError};
-pub use watch_cache::{Snapshot, WatchCache};
+pub use catalog::definitions::{BranchDefinition, DefinitionError, SinkContent, SourceContent};
+pub use catalog::files::{ActiveFile, FileError, OpenedFile, RotatedFile, RotatedSlice};
+pub use catalog::statistics::{FileStatistics, SinkStatistics};
+pub use catalog::{ListPage, Repo, Versioned};
+pub use kv::embedded::{EmbeddedOptions, EmbeddedStore, OpenMode, StoreOpenError};
+pub use kv::store::{Revision, Store, StoreError};
+pub use kv::watch_cache::{Snapshot, WatchCache};

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{at, stamp, with_sink};
-use forebay_meta::repo::audit::{AuditAction, AuditEvent, AuditSubject};
+use forebay_meta::catalog::audit::{AuditAction, AuditEvent, AuditSubject};
 use forebay_model::ProjectId;
 use forebay_model::quota::QuotaOverrides;
 

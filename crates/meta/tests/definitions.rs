@@ -8,7 +8,7 @@ use std::pin::Pin;
 use common::{
     at, branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink,
 };
-use forebay_meta::repo::TxnLimits;
+use forebay_meta::catalog::TxnLimits;
 use forebay_meta::{DefinitionError, FileError, Repo};
 use forebay_model::{DefinitionLimits, FileState, SinkKey, SinkTarget, SliceState};
 

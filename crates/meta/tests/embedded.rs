@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_meta::conformance::StoreFixture;
-use forebay_meta::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, ManualMonotonicClock};
-use forebay_meta::store::{Store, Txn};
+use forebay_meta::kv::conformance::StoreFixture;
+use forebay_meta::kv::embedded::{
+    EmbeddedOptions, EmbeddedStore, HistoryLimits, ManualMonotonicClock,
+};
+use forebay_meta::kv::store::{Store, Txn};
 
 /// Transactions that the store remembers in these tests.
 const HISTORY: usize = 50;

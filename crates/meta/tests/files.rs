@@ -6,9 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::{at, sink_key, stamp, volumes, with_sink};
-use forebay_meta::repo::slices::StepFailure;
-use forebay_meta::repo::{Repo, SLICES_MAX};
-use forebay_meta::{FileError, keys};
+use forebay_meta::catalog::slices::StepFailure;
+use forebay_meta::catalog::{Repo, SLICES_MAX};
+use forebay_meta::{FileError, catalog::keys};
 use forebay_model::{
     Backoff, File, FileKey, FileState, NodeId, Reconciliation, SinkKey, SliceKey, SliceState,
     Statistics,

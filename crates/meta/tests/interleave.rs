@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use forebay_meta::Repo;
-use forebay_meta::store::Store;
+use forebay_meta::kv::store::Store;
 use forebay_model::{FileState, SinkKey, SinkSettings, SliceState};
 
 use memory::{Content, Look, Meddling, Memory};

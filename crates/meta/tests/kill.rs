@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use forebay_meta::Store;
-use forebay_meta::store::{RANGE_ENTRIES_MAX, Txn};
+use forebay_meta::kv::store::{RANGE_ENTRIES_MAX, Txn};
 
 /// Set for the child only.
 const DIR: &str = "FOREBAY_META_KILL_DIR";

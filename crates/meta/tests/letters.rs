@@ -4,13 +4,13 @@
 mod common;
 
 use common::{at, sink_key, stamp, volumes, with_sink};
-use forebay_meta::repo::dead_letters::{
+use forebay_meta::catalog::dead_letters::{
     DeadLetterOutcome, DeadLetterOwner, DeadLetterResolution, DeadLetterResolveError,
     RESOLVED_RANGES_MAX,
 };
-use forebay_meta::repo::{Repo, SLICES_MAX};
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
-use forebay_meta::{FileError, keys};
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::{Repo, SLICES_MAX};
+use forebay_meta::{FileError, catalog::keys};
 use forebay_model::{SinkKey, SliceState, Statistics, VolumeId};
 
 fn sink() -> SinkKey {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_meta::embedded::HistoryLimits;
-use forebay_meta::store::{EntryPage, LeaseId, StoreEntry, Txn, TxnError, WatchError, WatchStream};
-use forebay_meta::stored::Stored;
+use forebay_meta::catalog::stored::Stored;
+use forebay_meta::kv::embedded::HistoryLimits;
+use forebay_meta::kv::store::{
+    EntryPage, LeaseId, StoreEntry, Txn, TxnError, WatchError, WatchStream,
+};
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Revision, Store, StoreError, WatchCache};
 use forebay_model::Statistics;
 use tokio::task::JoinHandle;

@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use common::{at, repo, sink_content, sink_key, source_content, source_key, stamp, volumes};
-use forebay_meta::repo::TxnLimits;
-use forebay_meta::repo::slices::StepFailure;
+use forebay_meta::catalog::TxnLimits;
+use forebay_meta::catalog::slices::StepFailure;
 use forebay_meta::{ActiveFile, DefinitionError, FileError, Repo};
 use forebay_model::{
     Backoff, FileKey, FileState, NodeId, SinkKey, SliceKey, SliceState, Statistics,

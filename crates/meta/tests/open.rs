@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_meta::store::{Revision, Txn, TxnError, WatchError};
+use forebay_meta::kv::store::{Revision, Txn, TxnError, WatchError};
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Store, StoreError, StoreOpenError};
 
 async fn put(store: &dyn Store, key: &str) -> Revision {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{at, repo, source_key};
-use forebay_meta::embedded::ManualMonotonicClock;
-use forebay_meta::repo::runtime::{Node, ProcessedRevision, RegisteredVolume};
-use forebay_meta::repo::tasks::{TaskError, TaskRetention};
-use forebay_meta::session::Session;
+use forebay_meta::catalog::runtime::{Node, ProcessedRevision, RegisteredVolume};
+use forebay_meta::catalog::tasks::{TaskError, TaskRetention};
+use forebay_meta::kv::embedded::ManualMonotonicClock;
+use forebay_meta::kv::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Revision, Store, StoreError};
 use forebay_model::{NodeId, ProjectId, SinkSettings, TaskEnd, TaskEntry, VolumeId};
 use tokio_util::sync::CancellationToken;

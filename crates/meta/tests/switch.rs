@@ -4,11 +4,11 @@
 mod common;
 
 use common::{at, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink};
-use forebay_meta::keys::StoreKey;
-use forebay_meta::repo::table_drop::DropDecision;
-use forebay_meta::store::Txn;
-use forebay_meta::stored::Stored;
-use forebay_meta::stored::sink_state::SinkState;
+use forebay_meta::catalog::keys::StoreKey;
+use forebay_meta::catalog::stored::Stored;
+use forebay_meta::catalog::stored::sink_state::SinkState;
+use forebay_meta::catalog::table_drop::DropDecision;
+use forebay_meta::kv::store::Txn;
 use forebay_meta::{DefinitionError, Repo};
 use forebay_model::{FileState, SinkKey, SliceState, Statistics};
 

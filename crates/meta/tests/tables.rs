@@ -4,8 +4,8 @@
 mod common;
 
 use common::{branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes};
-use forebay_meta::repo::table_drop::{DropDecision, FilledTable};
-use forebay_meta::repo::tables::{TableFillState, TableOwnerError, TableRejection};
+use forebay_meta::catalog::table_drop::{DropDecision, FilledTable};
+use forebay_meta::catalog::tables::{TableFillState, TableOwnerError, TableRejection};
 use forebay_meta::{DefinitionError, Repo, SinkContent};
 use forebay_model::{FileState, ProjectId, SinkKey, SourceKey, TableBackend, TableId};
 

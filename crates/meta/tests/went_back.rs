@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use forebay_meta::embedded::{copies, restore_copy};
-use forebay_meta::store::{Revision, Txn};
+use forebay_meta::kv::embedded::{copies, restore_copy};
+use forebay_meta::kv::store::{Revision, Txn};
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, OpenMode, Store, StoreOpenError};
 
 fn open(dir: &Path, existing: OpenMode) -> Result<EmbeddedStore, StoreOpenError> {

@@ -5,7 +5,7 @@
 //! not there.
 
 use axum::extract::State;
-use forebay_meta::repo::tokens::{
+use forebay_meta::catalog::tokens::{
     ManagementToken as Kept, TokenError, TokenOwner, TokenRole, TokenSecret,
 };
 use forebay_model::{BranchId, HumanDuration, ProjectId, Timestamp};
@@ -249,7 +249,7 @@ pub(super) async fn audit(
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.audit(project, after, limit).await?;
     let last = listing.items.last();
-    let last = last.map_or_else(String::new, forebay_meta::repo::audit::AuditEvent::id);
+    let last = last.map_or_else(String::new, forebay_meta::catalog::audit::AuditEvent::id);
     Ok(JsonResponse::ok(AuditList {
         page: PageInfo::from_parts(call.query.limit, listing.total, after, &last),
         changes: listing.items.iter().map(AuditEntry::new).collect(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_meta::repo::table_drop::{DropDecision, FilledTable};
+use forebay_meta::catalog::table_drop::{DropDecision, FilledTable};
 use forebay_meta::{DefinitionError, Revision};
 use forebay_model::{AuditStamp, SourceKey, TableId};
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
-use forebay_meta::repo::definitions::LimitedResource;
+use forebay_meta::catalog::definitions::LimitedResource;
 use forebay_model::settings::SettingScope;
 use forebay_model::{CountLimit, SinkId, SinkKey, SourceId, SourceKey};
 use http::Method;

@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use forebay_meta::repo::definitions::LimitedResource;
+use forebay_meta::catalog::definitions::LimitedResource;
 use forebay_meta::{DefinitionError, StoreError};
 use forebay_model::CountLimit;
 use http::{HeaderValue, header};

@@ -12,7 +12,7 @@ use super::json_response::JsonResponse;
 use super::params::ProjectPath;
 use super::types::quota::{ProjectQuotaView, QuotaChange};
 use crate::auth::CallerIdentity;
-use forebay_meta::repo::quota::QuotaError;
+use forebay_meta::catalog::quota::QuotaError;
 
 /// What a project may use.
 #[utoipa::path(

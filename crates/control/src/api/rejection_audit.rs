@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::extract::{ConnectInfo, Request};
-use forebay_meta::repo::audit::{AuditAction, AuditEvent, AuditSubject};
+use forebay_meta::catalog::audit::{AuditAction, AuditEvent, AuditSubject};
 use forebay_model::quota::{BucketLevel, TokenBucket};
 use forebay_model::{Actor, ActorKind, AuditStamp, HumanDuration, ProjectId};
 use http::{Method, StatusCode};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use forebay_meta::repo::definitions::UpdateRejection;
+use forebay_meta::catalog::definitions::UpdateRejection;
 use forebay_meta::{DefinitionError, ListPage, SinkContent};
 use forebay_model::{
     Mapping, SettingsPatch, SinkId, SinkKey, SinkTarget, SourceKey, TableBackend, TableId,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use forebay_connect::table::{InspectionFinding, Table, TableInspection};
-use forebay_meta::repo::tables::{TableOwnerError, TableRejection};
+use forebay_meta::catalog::tables::{TableOwnerError, TableRejection};
 use forebay_model::{AuditStamp, ProjectId, TableBackend, TableSink};
 
 use super::ApiState;

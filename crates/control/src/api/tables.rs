@@ -2,7 +2,7 @@
 //! share it; what is another project's answers as if it were not there.
 
 use axum::extract::State;
-use forebay_meta::repo::tables::TableEntry;
+use forebay_meta::catalog::tables::TableEntry;
 use forebay_model::{ProjectId, TableBackend, TableId};
 
 use super::body::{EmptyInput, JsonBody};

@@ -124,7 +124,7 @@ mod tests {
             default_branch: BranchId(1),
             token_id: token.to_owned(),
             description: String::new(),
-            owner: forebay_meta::repo::tokens::TokenOwner::default(),
+            owner: forebay_meta::catalog::tokens::TokenOwner::default(),
             admin: true,
             operator: false,
             from: None,

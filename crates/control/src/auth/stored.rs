@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_meta::Repo;
-use forebay_meta::repo::tokens::{ManagementToken, TokenError, TokenRole};
+use forebay_meta::catalog::tokens::{ManagementToken, TokenError, TokenRole};
 use forebay_model::{Clock, ProjectId};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;

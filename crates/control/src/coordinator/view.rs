@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_meta::keys;
-use forebay_meta::repo::runtime::ProcessedRevision;
-use forebay_meta::stored::Stored;
-use forebay_meta::watch_cache::{CacheChanges, WatchCacheTask};
+use forebay_meta::catalog::keys;
+use forebay_meta::catalog::runtime::ProcessedRevision;
+use forebay_meta::catalog::stored::Stored;
+use forebay_meta::kv::watch_cache::{CacheChanges, WatchCacheTask};
 use forebay_meta::{Revision, Store, WatchCache};
 use forebay_model::{
     File, FileKey, FileState, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp,

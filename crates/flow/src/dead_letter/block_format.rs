@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use forebay_meta::stored::table::TableForm;
+use forebay_meta::catalog::stored::table::TableForm;
 use forebay_model::{FileKey, TableSink, Timestamp};
 use forebay_record::{BodyFormat, RecordContext, RecordError, RequestHeaders, RequestInfo};
 use serde::de::DeserializeOwned;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use forebay_log::{Log, ReadItem};
-use forebay_meta::stored::dead_letters::DeadLetterState;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterState;
 use forebay_record::block::decode;
 
 use super::DeadLetterError;

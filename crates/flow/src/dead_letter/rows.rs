@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use forebay_connect::table::{RowBatch, RowStream};
 use forebay_log::ReadItem;
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{BlockCompression, File, FileKey, SinkKey};
 use forebay_record::SealedBlock;

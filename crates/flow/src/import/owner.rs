@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use forebay_connect::table::Table;
-use forebay_meta::repo::tables::{TableFillState, TableOwnerError, TableRejection};
+use forebay_meta::catalog::tables::{TableFillState, TableOwnerError, TableRejection};
 use forebay_model::{Actor, AuditStamp, File, TableSink};
 
 use super::Importer;

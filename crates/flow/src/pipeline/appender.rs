@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_model::{BlockCompression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use forebay_record::SealedBlock;
 use futures::future::BoxFuture;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use forebay_log::{CommitError, Log, NewBlock, StreamId, StreamStats, Ticket};
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_model::{SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_model::{ByteSize, HumanDuration, Mapping, SinkKey, Statistics, VolumeId};
 use forebay_record::RowLimits;
 use futures::FutureExt;

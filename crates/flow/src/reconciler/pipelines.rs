@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use forebay_meta::{Revision, Versioned, keys};
+use forebay_meta::{Revision, Versioned, catalog::keys};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{File, Mapping, SinkKey, Slice, SliceKey, SliceState, Statistics};
 use forebay_record::CompiledMapping;

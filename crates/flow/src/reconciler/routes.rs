@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use forebay_meta::{Versioned, keys};
+use forebay_meta::{Versioned, catalog::keys};
 use forebay_model::quota::{QuotaOverrides, SourceQuota};
 use forebay_model::{
     HandshakeSettings, ProjectId, Sink, SinkKey, SinkSettings, Source, SourceId, SourceKey,

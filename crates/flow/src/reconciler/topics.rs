@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use forebay_meta::keys;
+use forebay_meta::catalog::keys;
 use forebay_model::{Sink, SinkKey, SinkSettings, TopicSink};
 use forebay_record::CompiledMessage;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use forebay_buffer::{DeliveryWorker, PartitionStats};
 use forebay_log::{LogAppendError, StreamId, Ticket};
-use forebay_meta::repo::dead_letters::DeadLetterOwner;
-use forebay_meta::{Repo, Snapshot, StoreError, WatchCache, keys};
+use forebay_meta::catalog::dead_letters::DeadLetterOwner;
+use forebay_meta::{Repo, Snapshot, StoreError, WatchCache, catalog::keys};
 use forebay_model::{HttpMethod, Sink, SinkKey, TopicKind, TopicSink, TopicStatistics};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;

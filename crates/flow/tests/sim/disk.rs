@@ -10,7 +10,7 @@ use forebay_flow::pipeline::{
     AppendOutcome, Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend, LocalLog,
 };
 use forebay_log::{Env, EnvFile, FileAccess, LockGuard, MemEnv};
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_model::{SinkKey, SliceKey, Statistics, VolumeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;

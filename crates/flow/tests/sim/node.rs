@@ -19,11 +19,11 @@ use forebay_flow::statistics_reporter::StatisticsReporter;
 use forebay_flow::upload::Uploader;
 use forebay_flow::work_queue::{DeliveryContext, WorkConfig};
 use forebay_log::{Env, Log, LogConfig, RecoveryReport};
-use forebay_meta::embedded::TokioMonotonicClock;
-use forebay_meta::repo::runtime::{Node as NodeEntry, RegisteredVolume};
-use forebay_meta::repo::tasks::TaskRetention;
-use forebay_meta::session::Session;
-use forebay_meta::store::LeaseId;
+use forebay_meta::catalog::runtime::{Node as NodeEntry, RegisteredVolume};
+use forebay_meta::catalog::tasks::TaskRetention;
+use forebay_meta::kv::embedded::TokioMonotonicClock;
+use forebay_meta::kv::session::Session;
+use forebay_meta::kv::store::LeaseId;
 use forebay_meta::{Repo, Store};
 use forebay_model::{
     Clock, HumanDuration, NodeId, SinkSettings, TableBackend, Timestamp, VolumeId,

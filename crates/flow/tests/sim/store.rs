@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_meta::embedded::MonotonicClock;
-use forebay_meta::store::{
+use forebay_meta::kv::embedded::MonotonicClock;
+use forebay_meta::kv::store::{
     EntryPage, KeyCondition, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError,
     Txn, TxnError, TxnOp, WatchBatch, WatchError, WatchEvent, WatchStream, check_key,
 };
@@ -367,8 +367,8 @@ impl Store for SimStore {
 }
 
 mod conformance {
-    use forebay_meta::conformance::StoreFixture;
-    use forebay_meta::embedded::ManualMonotonicClock;
+    use forebay_meta::kv::conformance::StoreFixture;
+    use forebay_meta::kv::embedded::ManualMonotonicClock;
 
     use super::*;
 

@@ -11,8 +11,8 @@ use forebay_flow::quota::{DiskUse, LimiterRegistry};
 use forebay_flow::reconciler::{ReconcilerDeps, ReconcilerError, RouteReconciler};
 use forebay_flow::source::http::{HttpSourceDeps, HttpSourceServer};
 use forebay_flow::statistics_reporter::StatisticsReporter;
-use forebay_meta::repo::definitions::{SinkContent, SourceContent};
-use forebay_meta::session::Session;
+use forebay_meta::catalog::definitions::{SinkContent, SourceContent};
+use forebay_meta::kv::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Revision, Store};
 use forebay_model::quota::Quotas;
 use forebay_model::{

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forebay_flow::dead_letter::{SinkDeadLetterSelection, SinkDeadLetters};
 use forebay_meta::Repo;
-use forebay_meta::store::{
+use forebay_meta::kv::store::{
     EntryPage, LeaseId, Revision, Store, StoreEntry, StoreError, Txn, TxnError, WatchError,
     WatchStream,
 };

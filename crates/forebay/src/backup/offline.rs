@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use forebay_meta::embedded::{self, DATABASE_FILE};
-use forebay_meta::sqlite_copy::PinnedDatabase;
+use forebay_meta::kv::embedded::{self, DATABASE_FILE};
+use forebay_meta::kv::sqlite_copy::PinnedDatabase;
 use forebay_model::Timestamp;
 
 use super::{BackupReport, BackupSource, BackupWriter, LOG_FOLDER, TABLES_FILE};

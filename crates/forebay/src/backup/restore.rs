@@ -157,7 +157,7 @@ fn parse_checksums(text: &str) -> Result<BTreeMap<String, String>, String> {
             return Err(bad());
         }
     }
-    for needed in [forebay_meta::embedded::DATABASE_FILE, MANIFEST_FILE] {
+    for needed in [forebay_meta::kv::embedded::DATABASE_FILE, MANIFEST_FILE] {
         if !listed.contains_key(needed) {
             return Err(format!("it does not list {needed}"));
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_meta::embedded::{copies, restore_copy};
+use forebay_meta::kv::embedded::{copies, restore_copy};
 use forebay_model::words::counted;
 use forebay_model::{Clock, Timestamp};
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_meta::embedded::copies::COPIES_FOLDER;
+use forebay_meta::kv::embedded::copies::COPIES_FOLDER;
 use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -11,9 +11,9 @@ use forebay_flow::import::TableRegistry;
 use forebay_flow::losses::{record_losses, remembered_volume};
 use forebay_flow::template::{TemplatePool, WorkerCommand};
 use forebay_log::{Log, LogConfig, StdEnv};
-use forebay_meta::embedded::copies;
-use forebay_meta::repo::runtime::{Node as NodeEntry, RegisteredVolume};
-use forebay_meta::session::Session;
+use forebay_meta::catalog::runtime::{Node as NodeEntry, RegisteredVolume};
+use forebay_meta::kv::embedded::copies;
+use forebay_meta::kv::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, OpenMode, Repo, Store, StoreOpenError};
 use forebay_model::{Clock, NodeId, TableBackend, Timestamp, VolumeId};
 use tokio::task::JoinSet;
@@ -72,7 +72,7 @@ impl NodeContext {
         &self,
         config: &Config,
         tasks: &mut JoinSet<TaskExit>,
-    ) -> Result<forebay_meta::store::LeaseId, CliError> {
+    ) -> Result<forebay_meta::kv::store::LeaseId, CliError> {
         let session = Session::open(Arc::clone(self.repo.store()), LEASE_TTL)
             .await
             .map_err(CliError::new)?;

@@ -17,7 +17,7 @@ use forebay_flow::topic::{TopicDeps, TopicRegistry};
 use forebay_flow::upload::Uploader;
 use forebay_flow::work_queue::DeliveryContext;
 use forebay_log::StdEnv;
-use forebay_meta::repo::tasks::TaskRetention;
+use forebay_meta::catalog::tasks::TaskRetention;
 use forebay_record::RowLimits;
 use tokio::task::JoinSet;
 
@@ -37,7 +37,7 @@ impl NodeContext {
     /// Role source: what keeps the routes and pipelines as the store says.
     pub(super) async fn start_reconciler(
         &self,
-        lease: forebay_meta::store::LeaseId,
+        lease: forebay_meta::kv::store::LeaseId,
         appender: &Arc<dyn Appender>,
         dispatcher: &Arc<Dispatcher>,
         (pipelines, topics): (&Arc<PipelineShared>, &Arc<TopicRegistry>),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_meta::store::{
+use forebay_meta::kv::store::{
     EntryPage, KeyCondition, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError,
     Txn, TxnError, TxnOp, WatchError, WatchStream, check_key,
 };
@@ -116,7 +116,7 @@ impl Store for Memory {
     async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
         txn.check()?;
         let mut content = self.0.lock().unwrap();
-        let failed = |p: &forebay_meta::store::Precondition| !content.holds(&p.key, p.expect);
+        let failed = |p: &forebay_meta::kv::store::Precondition| !content.holds(&p.key, p.expect);
         if let Some(index) = txn.preconditions.iter().position(failed) {
             return Err(TxnError::Conflict(index));
         }

@@ -1,9 +1,9 @@
 //! Everything that the repository does, on a few things of fixed names.
 
-use forebay_meta::repo::dead_letters::{DeadLetterOutcome, DeadLetterResolution};
-use forebay_meta::repo::slices::StepFailure;
-use forebay_meta::repo::tokens::{ManagementToken, TokenOwner, TokenRole, TokenSecret};
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::dead_letters::{DeadLetterOutcome, DeadLetterResolution};
+use forebay_meta::catalog::slices::StepFailure;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::tokens::{ManagementToken, TokenOwner, TokenRole, TokenSecret};
 use forebay_meta::{Repo, Versioned};
 use forebay_model::{
     Backoff, BranchId, FileKey, FileState, ProjectId, SinkKey, SinkTarget, SliceKey, SliceState,

@@ -1,11 +1,11 @@
 //! What each operation calls.
 
 use forebay_meta::Repo;
-use forebay_meta::repo::dead_letters::DeadLetterOutcome;
-use forebay_meta::repo::table_drop::FilledTable;
-use forebay_meta::repo::tasks::TaskRetention;
-use forebay_meta::store::Txn;
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::dead_letters::DeadLetterOutcome;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::table_drop::FilledTable;
+use forebay_meta::catalog::tasks::TaskRetention;
+use forebay_meta::kv::store::Txn;
 use forebay_model::quota::QuotaOverrides;
 use forebay_model::{
     FileState, NodeId, ProjectId, SinkKey, SinkTarget, SliceKey, SliceState, SourceKey, TaskEnd,

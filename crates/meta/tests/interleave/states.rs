@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_meta::stored::dead_letters::DeadLetterCounts;
+use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_meta::{Repo, SinkContent};
 use forebay_model::{DefinitionLimits, FileKey, FileState, NodeId, SinkSettings, SliceState};
 

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use axum::body::Body;
 use flate2::read::GzDecoder;
-use forebay_meta::repo::slices::StepFailure;
+use forebay_meta::catalog::slices::StepFailure;
 use forebay_model::Backoff;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;

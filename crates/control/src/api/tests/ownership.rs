@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_connect::table::sqlite::query;
 use forebay_connect::table::{Import, RowBatch, Table};
-use forebay_meta::repo::tables::{TableFillState, TableOwnerError};
+use forebay_meta::catalog::tables::{TableFillState, TableOwnerError};
 use forebay_model::{
     Actor, AuditStamp, Clock, File, FileState, Sink, SinkKey, SliceState, StagedChecksum,
     Statistics, TableBackend,

@@ -30,7 +30,7 @@ async fn parked() -> (World, String) {
         assert_eq!(slice.state, SliceState::Uploaded);
     }
     world.repo.file_importing(&key, now).await.unwrap();
-    let failure = forebay_meta::repo::slices::StepFailure {
+    let failure = forebay_meta::catalog::slices::StepFailure {
         reason: "it is a view".to_owned(),
         terminal: true,
         backoff: Backoff::default(),

@@ -79,7 +79,7 @@ async fn failed_files_come_last_and_can_be_had_alone() {
     let world = World::with_sink().await;
     world.done(world.patch(K, json!({})).await).await;
     let files = world.repo.active_files(None).await.unwrap();
-    let failure = forebay_meta::repo::slices::StepFailure {
+    let failure = forebay_meta::catalog::slices::StepFailure {
         reason: "no route".to_owned(),
         terminal: false,
         backoff: Backoff::default(),

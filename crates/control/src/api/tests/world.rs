@@ -13,8 +13,8 @@ use forebay_connect::table::sqlite::{SqliteConfig, SqliteTable};
 use forebay_connect::table::{
     Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
 };
-use forebay_meta::repo::runtime::{Node, RegisteredVolume};
-use forebay_meta::store::LeaseId;
+use forebay_meta::catalog::runtime::{Node, RegisteredVolume};
+use forebay_meta::kv::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{

@@ -1,6 +1,6 @@
 //! Tokens and changes.
 
-use forebay_meta::repo::audit::{AuditEvent, AuditSubject};
+use forebay_meta::catalog::audit::{AuditEvent, AuditSubject};
 use forebay_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,8 +95,8 @@ pub(crate) struct TokenView {
 }
 
 impl TokenView {
-    pub(crate) fn new(token: &forebay_meta::repo::tokens::ManagementToken) -> Self {
-        use forebay_meta::repo::tokens::TokenRole as R;
+    pub(crate) fn new(token: &forebay_meta::catalog::tokens::ManagementToken) -> Self {
+        use forebay_meta::catalog::tokens::TokenRole as R;
         let present = token.secrets.last();
         Self {
             token_id: token.id.clone(),

@@ -1,7 +1,7 @@
 //! Counts of sinks and files.
 
 use forebay_meta::SinkStatistics;
-use forebay_meta::repo::files::ActiveSlice;
+use forebay_meta::catalog::files::ActiveSlice;
 use forebay_model::{Statistics, Timestamp};
 
 use forebay_model::TopicStatistics;

@@ -1,0 +1,132 @@
+//! Files whose rows become dead letters, because their table can't take them and somebody has decided
+//! not to wait until it can.
+//!
+//! The letters are in the log; how many of the file's rows are letters by now is noted here after each
+//! block of them. What was not noted before the process died is found again in the log. A row counts
+//! where it is: as in flight until its block is noted, as a dead letter from then on.
+
+use forebay_model::{
+    AuditStamp, DeadRows, File, FileKey, FileState, SliceState, Statistics, Timestamp, VolumeId,
+};
+
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
+use super::files::FileError;
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::catalog::keys::{self, StoreKey};
+use crate::catalog::stored::dead_letters::DeadLetterCounts;
+
+impl Repo {
+    /// Decides that the rows of a parked file become dead letters. It is not imported any more from
+    /// then on.
+    ///
+    /// # Errors
+    /// [`FileError::FileNotFound`], [`FileError::NotParked`], or the store.
+    pub async fn reject_file(
+        &self,
+        key: &FileKey,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<File>, FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.file(key).await?;
+            if read.dead_rows.is_some() {
+                return Ok(read);
+            }
+            if read.state != FileState::Importing || !read.retry.parked {
+                return Err(FileError::NotParked(key.clone()));
+            }
+            let mut file = read.value.clone();
+            file.dead_rows = Some(DeadRows {
+                cause: file.retry.reason.clone().unwrap_or_default(),
+                ..DeadRows::default()
+            });
+            file.retry.retry_now();
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            builder.put(StoreKey::File(key), &file)?;
+            let change = AuditEvent {
+                project: key.sink.source.branch.project,
+                what: AuditSubject::Sink(key.sink.clone()),
+                action: AuditAction::RejectFile,
+                description: format!(
+                    "The rows of the file of {} become dead letters.",
+                    key.opened_at
+                ),
+                old_version: None,
+                new_version: None,
+                stamp: stamp.clone(),
+            };
+            self.add_unversioned_audit(&mut builder, change).await?;
+            if let Some(revision) = self.commit(builder).await? {
+                let value = file;
+                return Ok(Versioned { value, revision });
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Notes how many rows of the file are dead letters of that volume.
+    ///
+    /// # Errors
+    /// [`FileError::FileNotFound`], or the store.
+    pub async fn record_dead_rows(
+        &self,
+        key: &FileKey,
+        volume: &VolumeId,
+        progress: (u64, u64),
+        counts: &DeadLetterCounts,
+    ) -> Result<(), FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.file(key).await?;
+            let mut file = read.value.clone();
+            let Some(dead) = &mut file.dead_rows else {
+                return Err(FileError::NotParked(key.clone()));
+            };
+            (dead.moved, dead.next_dead_letter) = (progress.0, Some(progress.1));
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            builder.put(StoreKey::File(key), &file)?;
+            self.add_dead_letter_counts(&mut builder, &key.sink, volume, counts)
+                .await?;
+            if self.commit(builder).await?.is_some() {
+                return Ok(());
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// All rows of the file are dead letters: it and its slices are done with, and hold nothing.
+    ///
+    /// # Errors
+    /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`], or the store.
+    pub async fn file_rejected(&self, key: &FileKey, now: Timestamp) -> Result<(), FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.file(key).await?;
+            let slices = self.file_slices(key).await?;
+            let mut file = read.value.clone();
+            file.transition(FileState::Imported, now)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            builder.delete(StoreKey::File(key));
+            builder.put(StoreKey::ImportedFile(key), &file)?;
+            for read in &slices {
+                let mut slice = read.value.clone();
+                slice.transition(SliceState::Imported, now)?;
+                slice.statistics = Statistics {
+                    lost_records: slice.statistics.lost_records,
+                    ..Statistics::default()
+                };
+                builder.expect_unchanged(StoreKey::Slice(&slice.key), read);
+                builder.delete(StoreKey::Slice(&slice.key));
+                builder.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
+            }
+            builder.delete_below(keys::below(keys::STATISTICS, key));
+            if self.commit(builder).await?.is_some() {
+                return Ok(());
+            }
+            attempts.retry().await?;
+        }
+    }
+}

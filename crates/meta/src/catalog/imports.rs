@@ -1,0 +1,158 @@
+//! Files: from `closing` to `imported`.
+
+use forebay_model::{File, FileKey, FileState, Slice, SliceState, TableSink, Timestamp};
+
+use super::files::{FileError, check_states};
+use super::slices::StepFailure;
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::catalog::keys::{self, StoreKey};
+
+impl Repo {
+    /// All of the file is in staging: from `closing` to `importing`. A file without records goes
+    /// through to `imported`, with its slices.
+    ///
+    /// # Errors
+    /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`] when it is not `closing`,
+    /// [`FileError::SlicesNotUploaded`], or the store.
+    pub async fn file_importing(
+        &self,
+        key: &FileKey,
+        now: Timestamp,
+    ) -> Result<Versioned<File>, FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.file(key).await?;
+            let slices = self.file_slices(key).await?;
+            let mut file = read.value.clone();
+            file.transition(FileState::Importing, now)?;
+            let left = slices.iter().filter(|s| s.state != SliceState::Uploaded);
+            let left = left.count();
+            if left > 0 {
+                return Err(FileError::SlicesNotUploaded {
+                    file: key.clone(),
+                    left,
+                });
+            }
+            file.is_empty = slices.iter().all(|s| s.is_empty);
+            let mut builder = TxnBuilder::default();
+            // No slice is added to a file that is not `writing`, and none goes back: the file
+            // stands for them.
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            if file.is_empty {
+                add_import(&mut builder, &mut file, &slices, now)?;
+            } else {
+                builder.put(StoreKey::File(key), &file)?;
+            }
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
+                    value: file,
+                    revision,
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// The file's rows are in the table: the file and all its slices become `imported`, together.
+    /// `rows` is how many the table took.
+    ///
+    /// # Errors
+    /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`] when it is not `importing`, or
+    /// the store.
+    pub async fn file_imported(
+        &self,
+        key: &FileKey,
+        rows: u64,
+        now: Timestamp,
+    ) -> Result<Versioned<File>, FileError> {
+        self.file_imported_by(key, rows, None, now).await
+    }
+
+    /// As [`Self::file_imported`]; `by` is what it was imported by, where that is not what it was
+    /// opened with: a later definition of the sink, or the backend that the default one stands for.
+    ///
+    /// # Errors
+    /// As [`Self::file_imported`].
+    pub async fn file_imported_by(
+        &self,
+        key: &FileKey,
+        rows: u64,
+        by: Option<&TableSink>,
+        now: Timestamp,
+    ) -> Result<Versioned<File>, FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.file(key).await?;
+            let slices = self.file_slices(key).await?;
+            let mut file = read.value.clone();
+            file.imported_rows = rows;
+            if let Some(by) = by {
+                file.table = by.clone();
+            }
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            add_import(&mut builder, &mut file, &slices, now)?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
+                    value: file,
+                    revision,
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Notes that a step of a file has failed, and when it is tried again. The state stays.
+    ///
+    /// # Errors
+    /// [`FileError::FileNotFound`], or the store.
+    pub async fn file_failed(
+        &self,
+        key: &FileKey,
+        failure: &StepFailure,
+        now: Timestamp,
+    ) -> Result<Versioned<File>, FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.file(key).await?;
+            let mut file = read.value.clone();
+            let f = failure;
+            file.retry
+                .record_failure(f.reason.clone(), f.terminal, now, &f.backoff, f.random);
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::File(key), &read);
+            builder.put(StoreKey::File(key), &file)?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
+                    value: file,
+                    revision,
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+}
+
+/// Moves an `importing` file and its slices to the imported ones. Two operations a slice and three
+/// more: within the store's limit for [`super::SLICES_MAX`].
+fn add_import(
+    builder: &mut TxnBuilder,
+    file: &mut File,
+    slices: &[Versioned<Slice>],
+    now: Timestamp,
+) -> Result<(), FileError> {
+    file.transition(FileState::Imported, now)?;
+    builder.delete(StoreKey::File(&file.key));
+    builder.put(StoreKey::ImportedFile(&file.key), file)?;
+    for read in slices {
+        let mut slice = read.value.clone();
+        slice.transition(SliceState::Imported, now)?;
+        check_states(file, &slice)?;
+        builder.expect_unchanged(StoreKey::Slice(&slice.key), read);
+        builder.delete(StoreKey::Slice(&slice.key));
+        builder.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
+    }
+    // Reports that came late, after the slice had its final counts.
+    builder.delete_below(keys::below(keys::STATISTICS, &file.key));
+    Ok(())
+}

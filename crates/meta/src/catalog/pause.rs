@@ -1,0 +1,77 @@
+//! The delivery of topics stopped and begun again. Records are taken all the same.
+
+use forebay_model::{AuditStamp, PauseInfo, Sink, SinkKey};
+
+use super::audit::AuditAction;
+use super::definitions::{DefinitionError, LimitedResource};
+use super::sinks::put_sink;
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::catalog::keys::StoreKey;
+
+impl Repo {
+    /// Stops the delivery of a topic. One that is stopped stays as it is.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], [`DefinitionError::NotATopic`], a limit, or the store.
+    pub async fn pause_sink(
+        &self,
+        key: &SinkKey,
+        reason: &str,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let paused = PauseInfo {
+            stamp: stamp.clone(),
+            reason: reason.to_owned(),
+        };
+        self.set_paused(key, Some(paused), stamp).await
+    }
+
+    /// Begins the delivery of a topic again. One that is not stopped stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::pause_sink`].
+    pub async fn resume_sink(
+        &self,
+        key: &SinkKey,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        self.set_paused(key, None, stamp).await
+    }
+
+    async fn set_paused(
+        &self,
+        key: &SinkKey,
+        to: Option<PauseInfo>,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.sink(key).await?;
+            if read.target.topic().is_none() {
+                return Err(DefinitionError::NotATopic(key.clone()));
+            }
+            if read.paused.is_some() == to.is_some() {
+                return Ok(read);
+            }
+            let mut sink = read.value.clone();
+            sink.paused.clone_from(&to);
+            let (action, description) = match to {
+                Some(_) => (AuditAction::Pause, "Paused."),
+                None => (AuditAction::Resume, "Resumed."),
+            };
+            let (number, hash) = (sink.version.number, sink.version.hash);
+            let what = LimitedResource::SinkVersions;
+            sink.version = self.next_version(what, number, hash, description, stamp)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Sink(key), &read);
+            put_sink(&mut builder, &sink)?;
+            let versions = (Some(&read.version), Some(&sink.version));
+            builder.put_sink_audit(key, action, versions, stamp)?;
+            if let Some(revision) = self.commit(builder).await? {
+                let value = sink;
+                return Ok(Versioned { value, revision });
+            }
+            attempts.retry().await?;
+        }
+    }
+}

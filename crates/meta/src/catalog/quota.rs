@@ -1,0 +1,104 @@
+//! What operators have set for projects, in place of the server's configuration.
+
+use forebay_model::quota::QuotaOverrides;
+use forebay_model::{AuditStamp, ProjectId};
+
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::catalog::keys::StoreKey;
+use crate::kv::store::StoreError;
+
+/// Why a quota was not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuotaError {
+    /// Others changed it again and again at the same time; it may be tried again.
+    #[error("it is being changed by others at the same time, try again")]
+    Conflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Repo {
+    /// What a project has of its own; nothing, when nobody has set anything.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn quota(&self, project: ProjectId) -> Result<QuotaOverrides, StoreError> {
+        let read: Option<Versioned<QuotaOverrides>> = self.read(StoreKey::Quota(project)).await?;
+        Ok(read.map(|r| r.value).unwrap_or_default())
+    }
+
+    /// Sets what a project has of its own, all of it; without anything, the server's configuration
+    /// holds again. Setting what is already so changes nothing.
+    ///
+    /// # Errors
+    /// See [`QuotaError`].
+    pub async fn set_quota(
+        &self,
+        project: ProjectId,
+        quota: &QuotaOverrides,
+        stamp: &AuditStamp,
+    ) -> Result<(), QuotaError> {
+        let mut attempts = TxnAttempts::default();
+        let key = StoreKey::Quota(project);
+        loop {
+            let read: Option<Versioned<QuotaOverrides>> = self.read(key).await?;
+            let before = read.as_ref().map(|r| r.value).unwrap_or_default();
+            if before == *quota {
+                return Ok(());
+            }
+            let mut builder = TxnBuilder::default();
+            builder.expect_as_read(key, read.as_ref());
+            if *quota == QuotaOverrides::default() {
+                builder.delete(key);
+            } else {
+                builder.put(key, quota)?;
+            }
+            let change = AuditEvent {
+                project,
+                what: AuditSubject::Quota,
+                action: AuditAction::Update,
+                description: describe_change(&before, quota),
+                old_version: None,
+                new_version: None,
+                stamp: stamp.clone(),
+            };
+            self.add_unversioned_audit(&mut builder, change).await?;
+            if self.commit(builder).await?.is_some() {
+                return Ok(());
+            }
+            attempts.retry().await?;
+        }
+    }
+}
+
+/// Each value that differs, for people.
+fn describe_change(before: &QuotaOverrides, after: &QuotaOverrides) -> String {
+    let texts = |quota: &QuotaOverrides| {
+        [
+            ("requestsPerSecond", value_text(quota.requests_per_second)),
+            ("bytesPerSecond", value_text(quota.bytes_per_second)),
+            ("connections", value_text(quota.connections)),
+            ("diskBytes", value_text(quota.disk_bytes)),
+            (
+                "sourceRequestsPerSecond",
+                value_text(quota.source_requests_per_second),
+            ),
+            (
+                "sourceBytesPerSecond",
+                value_text(quota.source_bytes_per_second),
+            ),
+        ]
+    };
+    let pairs = texts(before).into_iter().zip(texts(after));
+    let differing = pairs.filter(|(a, b)| a != b);
+    let named: Vec<_> = differing
+        .map(|((name, a), (_, b))| format!("{name}: {a} to {b}"))
+        .collect();
+    named.join(", ")
+}
+
+fn value_text<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "default".to_owned(), |v| v.to_string())
+}

@@ -1,0 +1,95 @@
+//! What waits after a failure is tried now, because somebody says that its cause is mended.
+
+use forebay_model::{AuditStamp, File, SinkKey, Slice};
+
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
+use super::files::FileError;
+use super::{Repo, TxnAttempts, TxnBuilder};
+use crate::catalog::keys::StoreKey;
+use crate::catalog::stored::Stored;
+
+/// What waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryCounts {
+    /// Files whose import had failed.
+    pub files: u64,
+    /// Slices whose upload had failed.
+    pub slices: u64,
+}
+
+impl Repo {
+    /// Has everything of a sink tried now that waits after a failure.
+    ///
+    /// # Errors
+    /// The store's; then some of it may be tried.
+    pub async fn retry_sink(
+        &self,
+        sink: &SinkKey,
+        stamp: &AuditStamp,
+    ) -> Result<RetryCounts, FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let mut builder = TxnBuilder::default();
+            let change = AuditEvent {
+                project: sink.source.branch.project,
+                what: AuditSubject::Sink(sink.clone()),
+                action: AuditAction::Retry,
+                description: String::new(),
+                old_version: None,
+                new_version: None,
+                stamp: stamp.clone(),
+            };
+            self.add_unversioned_audit(&mut builder, change).await?;
+            if self.commit(builder).await?.is_some() {
+                break;
+            }
+            attempts.retry().await?;
+        }
+        let mut retried = RetryCounts::default();
+        for active in self.active_files(Some(sink)).await? {
+            let key = &active.file.key;
+            let retry_now = |file: &mut File| file.retry.retry_now();
+            if active.file.retry.attempt > 0
+                && self
+                    .change_entry_if_present(StoreKey::File(key), retry_now)
+                    .await?
+            {
+                retried.files += 1;
+            }
+            for slice in active.slices.iter().map(|s| &s.slice) {
+                let retry_now = |slice: &mut Slice| slice.retry.retry_now();
+                if slice.retry.attempt > 0
+                    && self
+                        .change_entry_if_present(StoreKey::Slice(&slice.key), retry_now)
+                        .await?
+                {
+                    retried.slices += 1;
+                }
+            }
+        }
+        Ok(retried)
+    }
+
+    /// Changes it, if it is still there.
+    async fn change_entry_if_present<T: Stored + Clone>(
+        &self,
+        key: StoreKey<'_>,
+        change: impl Fn(&mut T) + Send + Sync,
+    ) -> Result<bool, FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let Some(read) = self.read::<T>(key).await? else {
+                return Ok(false);
+            };
+            let mut value = read.value.clone();
+            change(&mut value);
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(key, &read);
+            builder.put(key, &value)?;
+            if self.commit(builder).await?.is_some() {
+                return Ok(true);
+            }
+            attempts.retry().await?;
+        }
+    }
+}

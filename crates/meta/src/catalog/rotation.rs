@@ -1,0 +1,263 @@
+//! Turns of a sink's file: closed, and its successor opened, in the transaction of whatever is the
+//! cause.
+
+use forebay_model::{
+    File, FileKey, FileState, Sink, SinkKey, Slice, SliceKey, SliceState, Source, Timestamp,
+    VolumeId,
+};
+
+use super::files::{FileError, OpenedFile, RotatedFile, check_states, next_opened_at};
+use super::{Repo, TxnAttempts, TxnBuilder, VOLUMES_MAX, Versioned};
+use crate::catalog::keys::StoreKey;
+use crate::catalog::stored::sink_state::SinkState;
+use crate::kv::store::Revision;
+
+/// What a new file is opened under.
+pub(super) struct ActiveSinkDefinition<'u> {
+    pub(super) source: &'u Source,
+    pub(super) sink: &'u Sink,
+    pub(super) volumes: &'u [VolumeId],
+}
+
+/// A sink's book, and its open file as the book names it.
+pub(super) struct SinkFiles {
+    sink: SinkKey,
+    pub(super) state: Option<Versioned<SinkState>>,
+    pub(super) open: Option<(Versioned<File>, Vec<Versioned<Slice>>)>,
+}
+
+/// What [`Repo::add_file_rotation`] put into a transaction.
+#[derive(Default)]
+pub(super) struct FileRotation {
+    closed: Option<File>,
+    opened: Option<(File, Vec<Slice>)>,
+}
+
+impl Repo {
+    /// Reads what a sink's file can be opened, rotated or closed by.
+    pub(super) async fn sink_files(&self, sink: &SinkKey) -> Result<SinkFiles, FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let sink_state = self.read::<SinkState>(StoreKey::SinkState(sink)).await?;
+            let Some(opened_at) = sink_state.as_ref().and_then(|b| b.writing) else {
+                let sink = sink.clone();
+                let open = None;
+                return Ok(SinkFiles {
+                    sink,
+                    state: sink_state,
+                    open,
+                });
+            };
+            let key = FileKey {
+                sink: sink.clone(),
+                opened_at,
+            };
+            let file = self.read::<File>(StoreKey::File(&key)).await?;
+            if let Some(file) = file.filter(|f| f.state == FileState::Writing) {
+                let open = Some((file, self.file_slices(&key).await?));
+                let sink = sink.clone();
+                return Ok(SinkFiles {
+                    sink,
+                    state: sink_state,
+                    open,
+                });
+            }
+            // Rotated or closed between the two readings: it would seem to be an invalid step.
+            attempts.retry().await?;
+        }
+    }
+
+    /// Closes the open file, if there is one; opens one, if told under what; writes the book.
+    ///
+    /// All that was read is a precondition. A slice that was rotated meanwhile is noticed by its
+    /// predecessor, which is then no longer as it was read.
+    pub(super) fn add_file_rotation(
+        &self,
+        builder: &mut TxnBuilder,
+        sink_files: &SinkFiles,
+        definition: Option<ActiveSinkDefinition<'_>>,
+        now: Timestamp,
+    ) -> Result<FileRotation, FileError> {
+        if sink_files.open.is_none() && definition.is_none() {
+            // Nothing to close: only that nobody opens one meanwhile.
+            builder.expect_as_read(
+                StoreKey::SinkState(&sink_files.sink),
+                sink_files.state.as_ref(),
+            );
+            return Ok(FileRotation::default());
+        }
+        let mut sink_state = sink_files
+            .state
+            .as_ref()
+            .map_or_else(SinkState::default, |b| b.value.clone());
+        let mut rotation = FileRotation::default();
+        if let Some((file, slices)) = &sink_files.open {
+            rotation.closed = Some(add_closed_file(builder, file, slices, now)?);
+        }
+        sink_state.writing = None;
+        if let Some(definition) = definition {
+            let opened_at = sink_state
+                .last_opened_at
+                .map_or(now, |last| next_opened_at(last, now));
+            let (file, slices) = self.add_opened_file(builder, &definition, opened_at)?;
+            sink_state.writing = Some(opened_at);
+            sink_state.last_opened_at = Some(opened_at);
+            rotation.opened = Some((file, slices));
+        }
+        builder.expect_as_read(
+            StoreKey::SinkState(&sink_files.sink),
+            sink_files.state.as_ref(),
+        );
+        builder.put(StoreKey::SinkState(&sink_files.sink), &sink_state)?;
+        Ok(rotation)
+    }
+
+    fn add_opened_file(
+        &self,
+        builder: &mut TxnBuilder,
+        definition: &ActiveSinkDefinition<'_>,
+        opened_at: Timestamp,
+    ) -> Result<(File, Vec<Slice>), FileError> {
+        let volumes = definition.volumes;
+        if volumes.is_empty() {
+            return Err(FileError::NoVolumes);
+        }
+        let mut different: Vec<_> = volumes.iter().collect();
+        different.sort_unstable();
+        different.dedup();
+        if different.len() != volumes.len() || volumes.len() > VOLUMES_MAX {
+            return Err(FileError::BadVolumes(volumes.len()));
+        }
+        let key = FileKey {
+            sink: definition.sink.key.clone(),
+            opened_at,
+        };
+        let Some(table) = definition.sink.target.table() else {
+            return Err(FileError::SinkNotActive(key.sink));
+        };
+        let settings = self
+            .defaults
+            .with(&definition.source.settings)
+            .with(&definition.sink.settings);
+        let compression = settings.compression();
+        let file = File::open(key.clone(), table.clone(), settings);
+        builder.expect_absent(StoreKey::File(&key));
+        builder.put(StoreKey::File(&key), &file)?;
+        let mut slices = Vec::with_capacity(volumes.len());
+        for volume in volumes {
+            let slice = Slice::open(
+                SliceKey {
+                    file: key.clone(),
+                    volume: volume.clone(),
+                    opened_at,
+                },
+                compression,
+            );
+            builder.put(StoreKey::Slice(&slice.key), &slice)?;
+            slices.push(slice);
+        }
+        Ok((file, slices))
+    }
+
+    /// The sink and its source if they take records. The transaction holds only if that stays so.
+    async fn active_definition(
+        &self,
+        builder: &mut TxnBuilder,
+        key: &SinkKey,
+    ) -> Result<Option<(Source, Sink)>, FileError> {
+        let source = self.read::<Source>(StoreKey::Source(&key.source)).await?;
+        let sink = self.read::<Sink>(StoreKey::Sink(key)).await?;
+        builder.expect_as_read(StoreKey::Source(&key.source), source.as_ref());
+        builder.expect_as_read(StoreKey::Sink(key), sink.as_ref());
+        Ok(match (source, sink) {
+            (Some(source), Some(sink))
+                if source.is_active() && sink.is_active() && sink.target.table().is_some() =>
+            {
+                Some((source.value, sink.value))
+            }
+            _ => None,
+        })
+    }
+
+    /// Closes a file that is `writing` and opens its successor, under the sink's present definition
+    /// and settings; when the sink takes no records any more, only closes it.
+    ///
+    /// # Errors
+    /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`] when it is not `writing`, no
+    /// volumes, or the store.
+    pub async fn rotate_file(
+        &self,
+        key: &FileKey,
+        volumes: &[VolumeId],
+        now: Timestamp,
+    ) -> Result<RotatedFile, FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let sink_files = self.sink_files(&key.sink).await?;
+            if sink_files
+                .open
+                .as_ref()
+                .is_none_or(|(file, _)| file.key != *key)
+            {
+                // Not the open one: say what it is.
+                let mut file = self.file(key).await?.value;
+                file.transition(FileState::Closing, now)?;
+                return Err(FileError::Conflict);
+            }
+            let mut builder = TxnBuilder::default();
+            let defined = self.active_definition(&mut builder, &key.sink).await?;
+            let definition = defined.as_ref().map(|(source, sink)| ActiveSinkDefinition {
+                source,
+                sink,
+                volumes,
+            });
+            let rotation = self.add_file_rotation(&mut builder, &sink_files, definition, now)?;
+            if let Some(revision) = self.commit(builder).await?
+                && let Some(closed) = rotation.closed
+            {
+                return Ok(RotatedFile {
+                    closed: Versioned {
+                        value: closed,
+                        revision,
+                    },
+                    opened: rotation.opened.map(|(f, s)| opened_file(f, s, revision)),
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+}
+
+fn opened_file(file: File, slices: Vec<Slice>, revision: Revision) -> OpenedFile {
+    let revised = |value| Versioned { value, revision };
+    OpenedFile {
+        file: Versioned {
+            value: file,
+            revision,
+        },
+        slices: slices.into_iter().map(revised).collect(),
+    }
+}
+
+/// A file and its writing slices become `closing`.
+fn add_closed_file(
+    builder: &mut TxnBuilder,
+    read: &Versioned<File>,
+    slices: &[Versioned<Slice>],
+    now: Timestamp,
+) -> Result<File, FileError> {
+    let mut file = read.value.clone();
+    file.transition(FileState::Closing, now)?;
+    builder.expect_unchanged(StoreKey::File(&file.key), read);
+    builder.put(StoreKey::File(&file.key), &file)?;
+    for read in slices {
+        let mut slice = read.value.clone();
+        if slice.state == SliceState::Writing {
+            slice.transition(SliceState::Closing, now)?;
+            builder.expect_unchanged(StoreKey::Slice(&slice.key), read);
+            builder.put(StoreKey::Slice(&slice.key), &slice)?;
+        }
+        check_states(&file, &slice)?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,470 @@
+//! Sinks: a change of a sink and what it means for its file are one transaction.
+//!
+//! | change                  | its file                          |
+//! | ----------------------- | --------------------------------- |
+//! | create, undelete        | opened                            |
+//! | update, settings, rollback | rotated: closed, and a new one opened |
+//! | disable, enable (also with its source) | closed, opened |
+//! | delete (also with its source) | closed                      |
+//!
+//! A table sink has an open file if and only if it and its source take records; a topic has none.
+
+use forebay_model::{
+    AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, Sink, SinkKey, Source, SourceKey,
+    VolumeId,
+};
+
+use super::audit::AuditAction;
+use super::bulk_changes::SinkPages;
+use super::definitions::{DefinitionError, LimitedResource, SinkContent, UpdateRejection};
+use super::rotation::{ActiveSinkDefinition, FileRotation};
+use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::catalog::keys::{self, StoreKey};
+use crate::catalog::stored::definition::StoredVersion;
+use crate::catalog::stored::sink_state::SinkState;
+use crate::kv::store::Revision;
+
+impl Repo {
+    /// Makes a sink and opens its first file. An id that exists only as deleted is brought back
+    /// under the new content: `created` is kept and numbering goes on.
+    ///
+    /// Never more of a source than [`forebay_model::DefinitionLimits`] says: each creation writes the
+    /// source, so two at the same time see each other.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkExists`], no such source, a limit, no volumes, or the store.
+    pub async fn create_sink(
+        &self,
+        key: &SinkKey,
+        content: SinkContent,
+        description: &str,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let _guard = self
+            .locks
+            .lock(StoreKey::Source(&key.source).to_string())
+            .await;
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let source = self.source(&key.source).await?;
+            if self.read::<Sink>(StoreKey::Sink(key)).await?.is_some() {
+                return Err(DefinitionError::SinkExists(key.clone()));
+            }
+            self.check_sink_count(&key.source).await?;
+            let deleted = self.read::<Sink>(StoreKey::DeletedSink(key)).await?;
+            let number = deleted.as_ref().map_or(0, |d| d.version.number);
+            let (what, hash) = (LimitedResource::SinkVersions, content.hash());
+            let sink = Sink {
+                key: key.clone(),
+                name: content.name.clone(),
+                description: content.description.clone(),
+                target: content.target.clone(),
+                settings: content.settings.clone(),
+                version: self.next_version(what, number, hash, description, stamp)?,
+                created: deleted
+                    .as_ref()
+                    .map_or_else(|| stamp.clone(), |d| d.created.clone()),
+                deleted: None,
+                disabled: None,
+                paused: None,
+            };
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
+            builder.put(StoreKey::Source(&key.source), &source.value)?;
+            builder.expect_absent(StoreKey::Sink(key));
+            builder.expect_as_read(StoreKey::DeletedSink(key), deleted.as_ref());
+            if deleted.is_some() {
+                builder.delete(StoreKey::DeletedSink(key));
+            }
+            put_sink(&mut builder, &sink)?;
+            let versions = (deleted.as_ref().map(|d| &d.version), Some(&sink.version));
+            builder.put_sink_audit(key, AuditAction::Create, versions, stamp)?;
+            self.add_table_holder(&mut builder, &sink, stamp).await?;
+            self.add_sink_rotation(&mut builder, &source, &sink, volumes, stamp)
+                .await?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
+                    value: sink,
+                    revision,
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Makes a sink a holder of its table.
+    pub(super) async fn add_table_holder(
+        &self,
+        builder: &mut TxnBuilder,
+        sink: &Sink,
+        stamp: &AuditStamp,
+    ) -> Result<(), DefinitionError> {
+        if let Some(table) = sink.target.table() {
+            self.add_table_claim(builder, &sink.key, table, stamp)
+                .await??;
+        }
+        Ok(())
+    }
+
+    /// The same of a sink that comes with its source: one whose table is not its project's any more
+    /// is switched off, and its source goes on without it.
+    pub(super) async fn add_table_holder_or_disable(
+        &self,
+        builder: &mut TxnBuilder,
+        sink: &mut Sink,
+        stamp: &AuditStamp,
+    ) -> Result<(), DefinitionError> {
+        if let Some(table) = sink.target.table()
+            && let Err(rejection) = self
+                .add_table_claim(builder, &sink.key, table, stamp)
+                .await?
+        {
+            sink.disabled = Some(DisableInfo {
+                stamp: stamp.clone(),
+                reason: format!("Switched off: {rejection}."),
+                with_parent: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Closes the sink's open file, if there is one, and opens one if the sink takes records.
+    pub(super) async fn add_sink_rotation(
+        &self,
+        builder: &mut TxnBuilder,
+        source: &Source,
+        sink: &Sink,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<FileRotation, DefinitionError> {
+        let sink_files = self.sink_files(&sink.key).await?;
+        let is_table = sink.target.table().is_some();
+        let open = source.is_active() && sink.is_active() && is_table;
+        let definition = open.then_some(ActiveSinkDefinition {
+            source,
+            sink,
+            volumes,
+        });
+        if !is_table && sink_files.state.is_none() {
+            // By its book a sink is remembered when all else of it is forgotten: then its stream is.
+            builder.put(StoreKey::SinkState(&sink.key), &SinkState::default())?;
+        }
+        Ok(self.add_file_rotation(builder, &sink_files, definition, stamp.at)?)
+    }
+
+    /// A sink that is not deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn sink(&self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
+        let found = self.read(StoreKey::Sink(key)).await?;
+        found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
+    }
+
+    /// Sinks of a source after the id `after` (empty for the beginning), sorted by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sinks(
+        &self,
+        source: &SourceKey,
+        after: &str,
+        limit: usize,
+    ) -> Result<ListPage<Sink>, DefinitionError> {
+        let prefix = keys::below(keys::SINKS, source);
+        Ok(self.list(&prefix, after, limit).await?)
+    }
+
+    /// All sinks of a source, sorted by id; `max` of them at most.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn first_sinks(
+        &self,
+        source: &SourceKey,
+        max: usize,
+    ) -> Result<Vec<Sink>, DefinitionError> {
+        self.read_sinks(keys::below(keys::SINKS, source), max).await
+    }
+
+    /// All deleted sinks of a source, sorted by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn all_deleted_sinks(
+        &self,
+        source: &SourceKey,
+    ) -> Result<Vec<Sink>, DefinitionError> {
+        let prefix = keys::below(keys::DELETED_SINKS, source);
+        self.read_sinks(prefix, usize::MAX).await
+    }
+
+    async fn read_sinks(&self, prefix: String, max: usize) -> Result<Vec<Sink>, DefinitionError> {
+        let mut pages = SinkPages::new(prefix);
+        let mut sinks = Vec::new();
+        while sinks.len() < max
+            && let Some(sink) = pages.next(self).await?
+        {
+            sinks.push(sink.value);
+        }
+        Ok(sinks)
+    }
+
+    /// Deleted sinks of a source.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn deleted_sinks(
+        &self,
+        source: &SourceKey,
+        after: &str,
+        limit: usize,
+    ) -> Result<ListPage<Sink>, DefinitionError> {
+        let prefix = keys::below(keys::DELETED_SINKS, source);
+        Ok(self.list(&prefix, after, limit).await?)
+    }
+
+    /// A sink that is deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn deleted_sink(&self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
+        let found = self.read(StoreKey::DeletedSink(key)).await?;
+        found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
+    }
+
+    /// Changes a sink by `change`, which may be called several times, and rotates its file, so that
+    /// rows taken under the old definition are imported under it. It is a new version, also when
+    /// nothing is different.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], what `change` refuses, a limit, no volumes, or the store.
+    pub async fn update_sink(
+        &self,
+        key: &SinkKey,
+        description: &str,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+        mut change: impl FnMut(&mut SinkContent) -> Result<(), UpdateRejection> + Send,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let source = self.source(&key.source).await?;
+            let read = self.sink(key).await?;
+            let mut content = SinkContent::from_sink(&read);
+            change(&mut content).map_err(DefinitionError::Rejected)?;
+            let mut sink = read.value.clone();
+            let (what, number) = (LimitedResource::SinkVersions, sink.version.number);
+            sink.version = self.next_version(what, number, content.hash(), description, stamp)?;
+            content.write_into(&mut sink);
+            let mut builder = TxnBuilder::default();
+            // The source decides settings and activity of the file that is opened.
+            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
+            builder.expect_unchanged(StoreKey::Sink(key), &read);
+            put_sink(&mut builder, &sink)?;
+            let versions = (Some(&read.version), Some(&sink.version));
+            builder.put_sink_audit(key, AuditAction::Update, versions, stamp)?;
+            let table = |s: &Sink| {
+                let table = s.target.table();
+                table.map(|t| self.table_key(t.backend, &t.table))
+            };
+            if table(&sink) != table(&read) {
+                self.add_table_holder(&mut builder, &sink, stamp).await?;
+            }
+            self.add_sink_rotation(&mut builder, &source, &sink, volumes, stamp)
+                .await?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
+                    value: sink,
+                    revision,
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Gives a sink the content that it had as version `number`, as a new version.
+    ///
+    /// # Errors
+    /// [`DefinitionError::VersionNotFound`], and those of [`Self::update_sink`].
+    pub async fn rollback_sink(
+        &self,
+        key: &SinkKey,
+        number: u32,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let content = self.sink_version(key, number).await?.content;
+        let description = format!("Rollback to version \"{number}\".");
+        self.update_sink(key, &description, volumes, stamp, move |now| {
+            *now = content.clone();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a sink and closes its file. What was accepted goes on its way to the table.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn delete_sink(
+        &self,
+        key: &SinkKey,
+        stamp: &AuditStamp,
+    ) -> Result<Revision, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let sink = self.sink(key).await?;
+            let mut builder = TxnBuilder::default();
+            let versions = (Some(&sink.version), None);
+            builder.put_sink_audit(key, AuditAction::Delete, versions, stamp)?;
+            self.add_sink_deletion(&mut builder, sink, stamp, false)
+                .await?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(revision);
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Moves a sink to the deleted and closes its file.
+    pub(super) async fn add_sink_deletion(
+        &self,
+        builder: &mut TxnBuilder,
+        sink: Versioned<Sink>,
+        stamp: &AuditStamp,
+        with_parent: bool,
+    ) -> Result<(), DefinitionError> {
+        let key = sink.key.clone();
+        builder.expect_unchanged(StoreKey::Sink(&key), &sink);
+        builder.delete(StoreKey::Sink(&key));
+        let mut sink = sink.value;
+        sink.deleted = Some(DeletionInfo {
+            stamp: stamp.clone(),
+            with_parent,
+        });
+        builder.put(StoreKey::DeletedSink(&key), &sink)?;
+        let sink_files = self.sink_files(&key).await?;
+        self.add_file_rotation(builder, &sink_files, None, stamp.at)?;
+        Ok(())
+    }
+
+    /// Brings a deleted sink back and opens its file.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`] when its source is deleted,
+    /// [`DefinitionError::SinkNotFound`] when it is not among the deleted, a limit, no volumes, or
+    /// the store.
+    pub async fn undelete_sink(
+        &self,
+        key: &SinkKey,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Sink>, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let source = self.source(&key.source).await?;
+            let read = self.read::<Sink>(StoreKey::DeletedSink(key)).await?;
+            let read = read.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))?;
+            self.check_sink_count(&key.source).await?;
+            let version =
+                self.undeleted_version(LimitedResource::SinkVersions, &read.version, stamp)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
+            builder.put(StoreKey::Source(&key.source), &source.value)?;
+            let versions = (Some(&read.version), Some(&version));
+            builder.put_sink_audit(key, AuditAction::Undelete, versions, stamp)?;
+            let sink = self
+                .add_sink_undeletion(&mut builder, &source, read, Some(version), volumes, stamp)
+                .await?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
+                    value: sink,
+                    revision,
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Moves a sink back from the deleted and opens its file.
+    pub(super) async fn add_sink_undeletion(
+        &self,
+        builder: &mut TxnBuilder,
+        source: &Source,
+        read: Versioned<Sink>,
+        version: Option<DefinitionVersion>,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Sink, DefinitionError> {
+        let key = read.key.clone();
+        builder.expect_unchanged(StoreKey::DeletedSink(&key), &read);
+        builder.delete(StoreKey::DeletedSink(&key));
+        builder.expect_absent(StoreKey::Sink(&key));
+        let mut sink = read.value;
+        sink.deleted = None;
+        if source.is_active() {
+            // Its source was switched on while the sink was deleted.
+            sink.disabled = sink.disabled.filter(|d| !d.with_parent);
+        }
+        match version {
+            Some(version) => {
+                self.add_table_holder(builder, &sink, stamp).await?;
+                sink.version = version;
+                put_sink(builder, &sink)?;
+            }
+            None => {
+                self.add_table_holder_or_disable(builder, &mut sink, stamp)
+                    .await?;
+                builder.put(StoreKey::Sink(&key), &sink)?;
+            }
+        }
+        self.add_sink_rotation(builder, source, &sink, volumes, stamp)
+            .await?;
+        Ok(sink)
+    }
+
+    /// All versions of a sink, oldest first.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn sink_versions(
+        &self,
+        key: &SinkKey,
+    ) -> Result<Vec<DefinitionVersion>, DefinitionError> {
+        self.sink(key).await?;
+        let prefix = keys::below(keys::SINK_VERSIONS, key);
+        let versions = self.read_all::<StoredVersion<SinkContent>>(&prefix).await?;
+        Ok(versions.into_iter().map(|k| k.value.version).collect())
+    }
+
+    /// One version of a sink, with its content.
+    ///
+    /// # Errors
+    /// [`DefinitionError::VersionNotFound`], or the store.
+    pub async fn sink_version(
+        &self,
+        key: &SinkKey,
+        number: u32,
+    ) -> Result<StoredVersion<SinkContent>, DefinitionError> {
+        let found: Option<Versioned<_>> = self.read(StoreKey::SinkVersion(key, number)).await?;
+        found
+            .map(|r| r.value)
+            .ok_or(DefinitionError::VersionNotFound(number))
+    }
+}
+
+/// Writes a sink and its present version.
+pub(super) fn put_sink(builder: &mut TxnBuilder, sink: &Sink) -> Result<(), DefinitionError> {
+    builder.put(StoreKey::Sink(&sink.key), sink)?;
+    let stored_version = StoredVersion {
+        version: sink.version.clone(),
+        content: SinkContent::from_sink(sink),
+    };
+    builder.put(
+        StoreKey::SinkVersion(&sink.key, sink.version.number),
+        &stored_version,
+    )?;
+    Ok(())
+}

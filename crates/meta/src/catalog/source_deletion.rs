@@ -1,0 +1,230 @@
+//! Sources deleted with their sinks, and brought back.
+
+use forebay_model::{AuditStamp, DeletionInfo, Source, SourceKey, VolumeId};
+
+use super::audit::AuditAction;
+use super::bulk_changes::{BatchSizer, SinkPages};
+use super::definitions::{BranchDefinition, DefinitionError, LimitedResource};
+use super::sources::put_source;
+use super::{Repo, TxnBuilder, Versioned};
+use crate::catalog::keys::{self, StoreKey};
+use crate::kv::store::Revision;
+
+impl Repo {
+    /// Deletes a source and its sinks, which are marked as deleted with it, and closes the sinks'
+    /// files: in one transaction, or in several when there are many (`portions`).
+    /// Afterwards none of its sinks has a file that is written.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`], or the store.
+    pub async fn delete_source(
+        &self,
+        key: &SourceKey,
+        stamp: &AuditStamp,
+    ) -> Result<Revision, DefinitionError> {
+        let mut sizer = BatchSizer::new(self.txn_limits);
+        loop {
+            let read = self.source(key).await?;
+            let mut sinks = SinkPages::new(keys::below(keys::SINKS, key));
+            loop {
+                let mut builder = TxnBuilder::default();
+                // A sink that is made meanwhile writes the source too.
+                builder.expect_unchanged(StoreKey::Source(key), &read);
+                let is_last = self
+                    .fill_with_sink_deletions(&mut builder, &mut sinks, &mut sizer, stamp)
+                    .await?;
+                if is_last {
+                    add_source_deletion(&mut builder, &read, stamp)?;
+                }
+                match self.commit(builder).await? {
+                    Some(revision) if is_last => return Ok(revision),
+                    Some(_) => sizer.succeeded(),
+                    None => break,
+                }
+            }
+            sizer.retry().await?;
+        }
+    }
+
+    /// Deletes sinks with their source, until there are no more (`true`) or the transaction is full.
+    async fn fill_with_sink_deletions(
+        &self,
+        builder: &mut TxnBuilder,
+        sinks: &mut SinkPages,
+        sizer: &mut BatchSizer,
+        stamp: &AuditStamp,
+    ) -> Result<bool, DefinitionError> {
+        loop {
+            let Some(sink) = sinks.next(self).await? else {
+                return Ok(true);
+            };
+            self.add_sink_deletion(builder, sink, stamp, true).await?;
+            if sizer.is_full(builder) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Brings a deleted source back, with the sinks that were deleted with it, and opens their
+    /// files. A new version of the source; its sinks keep theirs.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`] when it is not among the deleted, a limit, no volumes,
+    /// or the store.
+    pub async fn undelete_source(
+        &self,
+        key: &SourceKey,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let mut sizer = BatchSizer::new(self.txn_limits);
+        // This call has brought the source back, and has met others at its sinks.
+        let mut is_begun = false;
+        loop {
+            let Some(read) = self.read::<Source>(StoreKey::DeletedSource(key)).await? else {
+                // An earlier call may have stopped before all of its sinks were back.
+                let source = self.source(key).await?;
+                let back = self.undelete_sinks(source, None, &mut sizer, (volumes, stamp));
+                match back.await? {
+                    UndeleteProgress::All(_, 0) if !is_begun => {
+                        return Err(DefinitionError::SourceNotFound(key.clone()));
+                    }
+                    UndeleteProgress::All(source, _) => return Ok(*source),
+                    UndeleteProgress::Interrupted { .. } => {
+                        sizer.retry().await?;
+                        continue;
+                    }
+                }
+            };
+            let branch = self
+                .read::<BranchDefinition>(StoreKey::Branch(&key.branch))
+                .await?;
+            let branch = branch.ok_or(DefinitionError::BranchNotFound(key.branch))?;
+            self.check_source_count(&key.branch).await?;
+            let mut source = read.value.clone();
+            source.deleted = None;
+            let what = LimitedResource::SourceVersions;
+            source.version = self.undeleted_version(what, &source.version, stamp)?;
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Branch(&key.branch), &branch);
+            builder.put(StoreKey::Branch(&key.branch), &branch.value)?;
+            builder.expect_unchanged(StoreKey::DeletedSource(key), &read);
+            builder.delete(StoreKey::DeletedSource(key));
+            builder.expect_absent(StoreKey::Source(key));
+            put_source(&mut builder, &source)?;
+            let versions = (Some(&read.version), Some(&source.version));
+            builder.put_source_audit(key, AuditAction::Undelete, versions, stamp)?;
+            let source = Versioned {
+                value: source,
+                revision: read.revision,
+            };
+            let back = self.undelete_sinks(source, Some(builder), &mut sizer, (volumes, stamp));
+            match back.await? {
+                UndeleteProgress::All(source, _) => return Ok(*source),
+                // Where it is back nevertheless, another one has brought it back.
+                UndeleteProgress::Interrupted { source_is_back } => is_begun |= source_is_back,
+            }
+            sizer.retry().await?;
+        }
+    }
+
+    /// Brings sinks back that were deleted with their source: the first ones in the transaction that
+    /// brings the source back (`first`), the others while it stays as it is. The source, with the
+    /// last transaction, and how many sinks.
+    async fn undelete_sinks(
+        &self,
+        mut source: Versioned<Source>,
+        mut first: Option<TxnBuilder>,
+        sizer: &mut BatchSizer,
+        (volumes, stamp): (&[VolumeId], &AuditStamp),
+    ) -> Result<UndeleteProgress, DefinitionError> {
+        let key = source.key.clone();
+        let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, &key));
+        let (mut returned, mut is_last) = (0, false);
+        let mut source_is_back = false;
+        while !is_last {
+            let writes_source = first.is_some();
+            let mut builder = first.take().unwrap_or_default();
+            loop {
+                match sinks.next(self).await? {
+                    Some(sink) if sink.deleted.as_ref().is_some_and(|d| d.with_parent) => {
+                        returned += 1;
+                        self.add_sink_undeletion(&mut builder, &source, sink, None, volumes, stamp)
+                            .await?;
+                    }
+                    Some(_) => {}
+                    None => {
+                        is_last = true;
+                        break;
+                    }
+                }
+                if sizer.is_full(&builder) {
+                    break;
+                }
+            }
+            if !writes_source {
+                if builder.txn.ops.is_empty() {
+                    continue;
+                }
+                // Writing the source makes a deletion or a disabling that has not seen these sinks
+                // begin anew.
+                builder.expect_unchanged(StoreKey::Source(&key), &source);
+                builder.put(StoreKey::Source(&key), &source.value)?;
+            }
+            let Some(committed) = self.commit(builder).await? else {
+                return Ok(UndeleteProgress::Interrupted { source_is_back });
+            };
+            sizer.succeeded();
+            source.revision = committed;
+            source_is_back |= writes_source;
+        }
+        Ok(UndeleteProgress::All(Box::new(source), returned))
+    }
+
+    /// Whether a source is back, but not all of its sinks that were deleted with it: bringing it back
+    /// goes on where it was.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn is_partly_undeleted(&self, key: &SourceKey) -> Result<bool, DefinitionError> {
+        if self.read::<Source>(StoreKey::Source(key)).await?.is_none() {
+            return Ok(false);
+        }
+        let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, key));
+        while let Some(sink) = sinks.next(self).await? {
+            if sink.deleted.as_ref().is_some_and(|d| d.with_parent) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What has become of the sinks that come back with their source.
+enum UndeleteProgress {
+    /// All are back, so many.
+    All(Box<Versioned<Source>>, usize),
+    /// Something has changed meanwhile.
+    Interrupted {
+        /// The transaction that brings the source back had been done before.
+        source_is_back: bool,
+    },
+}
+
+/// Moves a source to the deleted.
+fn add_source_deletion(
+    builder: &mut TxnBuilder,
+    read: &Versioned<Source>,
+    stamp: &AuditStamp,
+) -> Result<(), DefinitionError> {
+    let mut source = read.value.clone();
+    builder.delete(StoreKey::Source(&source.key));
+    source.deleted = Some(DeletionInfo {
+        stamp: stamp.clone(),
+        with_parent: false,
+    });
+    builder.put(StoreKey::DeletedSource(&source.key), &source)?;
+    let versions = (Some(&source.version), None);
+    builder.put_source_audit(&source.key, AuditAction::Delete, versions, stamp)?;
+    Ok(())
+}

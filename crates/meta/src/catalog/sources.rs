@@ -1,0 +1,305 @@
+//! Sources: made and changed.
+
+use std::mem::discriminant;
+
+use forebay_model::{AuditStamp, BranchKey, DefinitionVersion, Source, SourceKey};
+
+use super::audit::AuditAction;
+use super::bulk_changes::SinkPages;
+use super::definitions::{
+    BranchDefinition, DefinitionError, LimitedResource, SourceContent, UpdateRejection,
+};
+use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::catalog::keys::{self, StoreKey};
+use crate::catalog::stored::definition::StoredVersion;
+
+impl Repo {
+    /// Makes a source. An id that exists only as deleted is brought back under the new content:
+    /// `created` is kept, numbering goes on, its old sinks stay deleted, for good.
+    ///
+    /// Never more of a branch than [`forebay_model::DefinitionLimits`] says: each creation writes the
+    /// branch, so two at the same time see each other.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceExists`], a limit, no such branch, or the store.
+    pub async fn create_source(
+        &self,
+        key: &SourceKey,
+        content: SourceContent,
+        description: &str,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let _guard = self
+            .locks
+            .lock(StoreKey::Branch(&key.branch).to_string())
+            .await;
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let branch = self
+                .read::<BranchDefinition>(StoreKey::Branch(&key.branch))
+                .await?;
+            let branch = branch.ok_or(DefinitionError::BranchNotFound(key.branch))?;
+            if self.read::<Source>(StoreKey::Source(key)).await?.is_some() {
+                return Err(DefinitionError::SourceExists(key.clone()));
+            }
+            self.check_source_count(&key.branch).await?;
+            let deleted = self.read::<Source>(StoreKey::DeletedSource(key)).await?;
+            let source = self.new_source(key, &content, description, stamp, deleted.as_ref())?;
+            let mut builder = TxnBuilder::default();
+            if let Some(deleted) = &deleted {
+                let Some(last) = self.abandon_sinks(key, deleted).await? else {
+                    attempts.retry().await?;
+                    continue;
+                };
+                builder = last;
+                builder.delete(StoreKey::DeletedSource(key));
+            } else {
+                builder.expect_absent(StoreKey::DeletedSource(key));
+            }
+            builder.expect_unchanged(StoreKey::Branch(&key.branch), &branch);
+            builder.put(StoreKey::Branch(&key.branch), &branch.value)?;
+            builder.expect_absent(StoreKey::Source(key));
+            put_source(&mut builder, &source)?;
+            let before = deleted.as_ref().map(|d| &d.version);
+            let versions = (before, Some(&source.version));
+            builder.put_source_audit(key, AuditAction::Create, versions, stamp)?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
+                    value: source,
+                    revision,
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Sinks that were deleted with a source no longer come back with it: the transaction in the
+    /// making that does it with the last of them, while the source stays deleted. `None` when it did
+    /// not stay.
+    async fn abandon_sinks(
+        &self,
+        key: &SourceKey,
+        deleted: &Versioned<Source>,
+    ) -> Result<Option<TxnBuilder>, DefinitionError> {
+        let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, key));
+        let begin = || {
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::DeletedSource(key), deleted);
+            builder
+        };
+        let mut builder = begin();
+        while let Some(mut sink) = sinks.next(self).await? {
+            let at = sink.value.key.clone();
+            if let Some(deleted) = &mut sink.value.deleted
+                && deleted.with_parent
+            {
+                deleted.with_parent = false;
+                builder.expect_unchanged(StoreKey::DeletedSink(&at), &sink);
+                builder.put(StoreKey::DeletedSink(&at), &sink.value)?;
+            }
+            if builder.is_full(self.txn_limits) {
+                let full = std::mem::replace(&mut builder, begin());
+                if self.commit(full).await?.is_none() {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(builder))
+    }
+
+    fn new_source(
+        &self,
+        key: &SourceKey,
+        content: &SourceContent,
+        description: &str,
+        stamp: &AuditStamp,
+        deleted: Option<&Versioned<Source>>,
+    ) -> Result<Source, DefinitionError> {
+        let number = deleted.map_or(0, |d| d.version.number);
+        let (what, hash) = (LimitedResource::SourceVersions, content.hash());
+        Ok(Source {
+            key: key.clone(),
+            kind: content.kind.clone(),
+            name: content.name.clone(),
+            description: content.description.clone(),
+            settings: content.settings.clone(),
+            version: self.next_version(what, number, hash, description, stamp)?,
+            created: deleted.map_or_else(|| stamp.clone(), |d| d.created.clone()),
+            deleted: None,
+            disabled: None,
+        })
+    }
+
+    /// A source that is not deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`], or the store.
+    pub async fn source(&self, key: &SourceKey) -> Result<Versioned<Source>, DefinitionError> {
+        let found = self.read(StoreKey::Source(key)).await?;
+        found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
+    }
+
+    /// Sources of a branch after the id `after` (empty for the beginning), sorted by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sources(
+        &self,
+        branch: &BranchKey,
+        after: &str,
+        limit: usize,
+    ) -> Result<ListPage<Source>, DefinitionError> {
+        let prefix = keys::below(keys::SOURCES, branch);
+        Ok(self.list(&prefix, after, limit).await?)
+    }
+
+    /// Deleted sources of a branch.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn deleted_sources(
+        &self,
+        branch: &BranchKey,
+        after: &str,
+        limit: usize,
+    ) -> Result<ListPage<Source>, DefinitionError> {
+        let prefix = keys::below(keys::DELETED_SOURCES, branch);
+        Ok(self.list(&prefix, after, limit).await?)
+    }
+
+    /// A source that is deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`], or the store.
+    pub async fn deleted_source(
+        &self,
+        key: &SourceKey,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let found = self.read(StoreKey::DeletedSource(key)).await?;
+        found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
+    }
+
+    /// Changes a source by `change`, which may be called several times. It is a new version, also
+    /// when nothing is different. Open files of its sinks stay as they are: settings of a source
+    /// hold from the next file on.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`], what `change` refuses, a limit, or the store.
+    pub async fn update_source(
+        &self,
+        key: &SourceKey,
+        description: &str,
+        stamp: &AuditStamp,
+        mut change: impl FnMut(&mut SourceContent) -> Result<(), UpdateRejection> + Send,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.source(key).await?;
+            let mut content = SourceContent::from_source(&read);
+            change(&mut content).map_err(DefinitionError::Rejected)?;
+            let mut source = read.value.clone();
+            let (what, number) = (LimitedResource::SourceVersions, source.version.number);
+            source.version = self.next_version(what, number, content.hash(), description, stamp)?;
+            content.write_into(&mut source);
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Source(key), &read);
+            put_source(&mut builder, &source)?;
+            let versions = (Some(&read.version), Some(&source.version));
+            builder.put_source_audit(key, AuditAction::Update, versions, stamp)?;
+            if let Some(revision) = self.commit(builder).await? {
+                return Ok(Versioned {
+                    value: source,
+                    revision,
+                });
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Gives a source the content that it had as version `number`, as a new version. Its secret
+    /// stays the present one: one that was rotated away never opens anything again.
+    ///
+    /// # Errors
+    /// [`DefinitionError::VersionNotFound`], and those of [`Self::update_source`].
+    pub async fn rollback_source(
+        &self,
+        key: &SourceKey,
+        number: u32,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let content = self.source_version(key, number).await?.content;
+        let description = format!("Rollback to version \"{number}\".");
+        self.update_source(key, &description, stamp, move |now| {
+            let kind = now.kind.clone();
+            *now = content.clone();
+            if discriminant(&kind) == discriminant(&now.kind) {
+                now.kind = kind;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The version that a definition has when it is brought back.
+    pub(super) fn undeleted_version(
+        &self,
+        what: LimitedResource,
+        version: &DefinitionVersion,
+        stamp: &AuditStamp,
+    ) -> Result<DefinitionVersion, DefinitionError> {
+        let description = format!("Undeleted to version \"{}\".", version.number);
+        self.next_version(
+            what,
+            version.number,
+            version.hash.clone(),
+            &description,
+            stamp,
+        )
+    }
+
+    /// All versions of a source, oldest first.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`], or the store.
+    pub async fn source_versions(
+        &self,
+        key: &SourceKey,
+    ) -> Result<Vec<DefinitionVersion>, DefinitionError> {
+        self.source(key).await?;
+        let prefix = keys::below(keys::SOURCE_VERSIONS, key);
+        let versions = self
+            .read_all::<StoredVersion<SourceContent>>(&prefix)
+            .await?;
+        Ok(versions.into_iter().map(|k| k.value.version).collect())
+    }
+
+    /// One version of a source, with its content.
+    ///
+    /// # Errors
+    /// [`DefinitionError::VersionNotFound`], or the store.
+    pub async fn source_version(
+        &self,
+        key: &SourceKey,
+        number: u32,
+    ) -> Result<StoredVersion<SourceContent>, DefinitionError> {
+        let found = self.read(StoreKey::SourceVersion(key, number)).await?;
+        let found: Option<Versioned<_>> = found;
+        found
+            .map(|r| r.value)
+            .ok_or(DefinitionError::VersionNotFound(number))
+    }
+}
+
+/// Writes a source and its present version.
+pub(super) fn put_source(builder: &mut TxnBuilder, source: &Source) -> Result<(), DefinitionError> {
+    builder.put(StoreKey::Source(&source.key), source)?;
+    let stored_version = StoredVersion {
+        version: source.version.clone(),
+        content: SourceContent::from_source(source),
+    };
+    builder.put(
+        StoreKey::SourceVersion(&source.key, source.version.number),
+        &stored_version,
+    )?;
+    Ok(())
+}

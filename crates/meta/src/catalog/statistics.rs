@@ -1,0 +1,402 @@
+//! Counts: reported for what is written, final for what is complete, summed for what is forgotten.
+
+use std::collections::{BTreeMap, HashMap};
+
+use forebay_model::{
+    AuditStamp, File, FileKey, NodeId, Reconciliation, SinkKey, Slice, SliceKey, SliceState,
+    Statistics, Timestamp,
+};
+
+use super::audit::{AuditAction, AuditEvent, AuditSubject};
+use super::dead_letters::DeadLetterStatistics;
+use super::files::FileError;
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned, decode};
+use crate::catalog::keys::{self, StoreKey};
+use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
+use crate::kv::store::{KeyCondition, RANGE_ENTRIES_MAX, StoreError, TxnError};
+
+/// Reports that go into one transaction.
+const REPORTS_PER_TXN: usize = 500;
+
+/// What a sink holds, by where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkStatistics {
+    /// In the log: slices `writing`, `closing` and `uploading`.
+    pub local: Statistics,
+    /// In staging: slices `uploaded`.
+    pub staging: Statistics,
+    /// In the table: slices `imported`, removed ones included.
+    pub target: Statistics,
+    /// Of `target`, what was not cleared.
+    pub shown_target: Statistics,
+    /// Rows that the table took, removed files included.
+    pub imported_rows: u64,
+    /// Dead letters.
+    pub dead_letters: DeadLetterStatistics,
+}
+
+impl SinkStatistics {
+    /// Of all levels together.
+    #[must_use]
+    pub fn total(&self) -> Statistics {
+        self.local.plus(self.staging).plus(self.target)
+    }
+
+    /// Of all levels together, without what was cleared.
+    #[must_use]
+    pub fn shown_total(&self) -> Statistics {
+        self.local.plus(self.staging).plus(self.shown_target)
+    }
+
+    /// *accepted = imported + dead + expired + lost + in flight*; dropped letters count as expired.
+    /// What was accepted is by the log's
+    /// count, what was imported by the table's: they are counted apart so that a difference shows.
+    #[must_use]
+    pub fn reconciliation(&self) -> Reconciliation {
+        let (total, dead_letters) = (self.total(), self.dead_letters);
+        let done = dead_letters.replayed + dead_letters.dropped;
+        // Of a stream that is lost as a whole, some were done with before: they are not lost.
+        let lost = dead_letters
+            .lost
+            .min(dead_letters.taken.saturating_sub(done));
+        Reconciliation {
+            // A letter that was replayed is counted where its row is.
+            accepted: total.records
+                + total.lost_records
+                + dead_letters.taken.saturating_sub(dead_letters.replayed),
+            imported: self.imported_rows,
+            dead: dead_letters.taken.saturating_sub(done + lost),
+            expired: dead_letters.dropped,
+            lost: total.lost_records + lost,
+            in_flight: self.local.records + self.staging.records,
+        }
+    }
+
+    fn add(&mut self, state: SliceState, statistics: Statistics) {
+        let level = match state {
+            SliceState::Writing | SliceState::Closing | SliceState::Uploading => &mut self.local,
+            SliceState::Uploaded => &mut self.staging,
+            SliceState::Imported => {
+                self.shown_target = self.shown_target.plus(statistics);
+                &mut self.target
+            }
+        };
+        *level = level.plus(statistics);
+    }
+}
+
+/// A file and what it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileStatistics {
+    /// The file.
+    pub file: File,
+    /// What it holds, by where that is.
+    pub statistics: SinkStatistics,
+    /// Its sink's statistics were cleared after it was imported.
+    pub cleared: bool,
+    /// Of its slices that have failed and are tried again, the one that has failed most often.
+    pub failed_slice: Option<Slice>,
+}
+
+impl Repo {
+    /// Notes what a node has counted in slices that are written; many in one transaction, each in
+    /// place of what the node had noted of the slice before. Slices that are imported or removed are
+    /// left out.
+    ///
+    /// # Errors
+    /// The store's; then some of the reports may have been written.
+    pub async fn report_statistics(
+        &self,
+        node: &NodeId,
+        reports: &[(SliceKey, Statistics)],
+    ) -> Result<(), FileError> {
+        for chunk in reports.chunks(REPORTS_PER_TXN) {
+            let mut remaining: Vec<_> = chunk.iter().collect();
+            // Each round writes all, or drops one.
+            while !remaining.is_empty() {
+                let mut builder = TxnBuilder::default();
+                for (slice, statistics) in &remaining {
+                    builder
+                        .txn
+                        .expect(StoreKey::Slice(slice), KeyCondition::Exists);
+                    builder.put(StoreKey::Statistics(slice, node), statistics)?;
+                }
+                match self.store.txn(builder.txn).await {
+                    Ok(_) => break,
+                    Err(TxnError::Conflict(i)) => drop(remaining.remove(i)),
+                    Err(TxnError::Store(e)) => return Err(e.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What all nodes together have reported of slices that are written; of one sink or of all.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn reported_statistics(
+        &self,
+        sink: Option<&SinkKey>,
+    ) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
+        self.reports(sink, |sum, report| sum.plus(report)).await
+    }
+
+    /// The report that counts most records of each slice that is written. A node that was renamed
+    /// has left its last report behind, of records that the next one has counted as well.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn largest_reports(&self) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
+        let taken = |s: &Statistics| s.records + s.lost_records;
+        let larger = |a: Statistics, b: Statistics| if taken(&b) > taken(&a) { b } else { a };
+        self.reports(None, larger).await
+    }
+
+    async fn reports(
+        &self,
+        sink: Option<&SinkKey>,
+        join: impl Fn(Statistics, Statistics) -> Statistics + Send + Sync,
+    ) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
+        let all = keys::STATISTICS;
+        let prefix = sink.map_or_else(|| all.to_owned(), |s| keys::below(all, s));
+        let mut sums: HashMap<SliceKey, Statistics> = HashMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self
+                .store
+                .range(&prefix, after.as_deref(), RANGE_ENTRIES_MAX)
+                .await?;
+            for entry in &page.entries {
+                let Some((slice, _)) = keys::parse_statistics(&entry.key) else {
+                    continue;
+                };
+                let statistics: Versioned<Statistics> = decode(entry)?;
+                let sum = sums.entry(slice).or_default();
+                *sum = join(*sum, statistics.value);
+            }
+            match page.entries.into_iter().next_back() {
+                Some(last) if page.more => after = Some(last.key),
+                _ => return Ok(sums),
+            }
+        }
+    }
+
+    /// What a sink holds. A slice that moves while this reads is counted once, where it was or
+    /// where it is.
+    ///
+    /// # Errors
+    /// [`FileError::Conflict`] when files were removed all the time while this was reading, or the
+    /// store's.
+    pub async fn sink_statistics(&self, sink: &SinkKey) -> Result<SinkStatistics, FileError> {
+        Ok(self.sink_report(sink).await?.0)
+    }
+
+    /// What a sink holds, in all and by file, both of the same reading.
+    ///
+    /// # Errors
+    /// As [`Self::sink_statistics`].
+    pub async fn sink_report(
+        &self,
+        sink: &SinkKey,
+    ) -> Result<(SinkStatistics, Vec<FileStatistics>), FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let sink_state: Option<Versioned<SinkState>> =
+                self.read(StoreKey::SinkState(sink)).await?;
+            let dead_letters = self.dead_letter_statistics(sink).await?;
+            let files = self.file_statistics(sink).await?;
+            let dead_letters_after = self.dead_letter_statistics(sink).await?;
+            let after: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
+            let removed = |b: &Option<Versioned<SinkState>>| {
+                let sink_state = b.as_ref().map(|b| &b.value);
+                sink_state.map_or_else(Default::default, |b| {
+                    (b.removed, b.removed_imported_rows, b.cleared, b.reopened)
+                })
+            };
+            // A file that was removed meanwhile would be counted twice or not at all, and so would
+            // a letter that was replayed.
+            let same_dead_letters = dead_letters.replayed == dead_letters_after.replayed
+                // Rows of a file that become letters are in flight until they are noted as such.
+                && (dead_letters.taken == dead_letters_after.taken
+                    || files.iter().all(|f| f.file.dead_rows.is_none()));
+            if removed(&sink_state) == removed(&after) && same_dead_letters {
+                let sink_state = after.map(|b| b.value).unwrap_or_default();
+                let statistics = SinkStatistics {
+                    dead_letters: dead_letters_after,
+                    ..sum(&files, &sink_state)
+                };
+                return Ok((statistics, files));
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// Hides what the table of a sink holds by now from [`SinkStatistics::shown_target`]; what is
+    /// on its way is still shown, and counts when it arrives. The balance stays as it is.
+    ///
+    /// # Errors
+    /// [`FileError::Conflict`], or the store's.
+    pub async fn clear_statistics(
+        &self,
+        sink: &SinkKey,
+        stamp: &AuditStamp,
+    ) -> Result<(), FileError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.read::<SinkState>(StoreKey::SinkState(sink)).await?;
+            // Files with records are imported in their order: those before the oldest that is not
+            // imported are. Empty ones may be done earlier; they have nothing to hide.
+            let active = keys::below(keys::FILES, sink);
+            let oldest = self.read_all::<File>(&active).await?;
+            let oldest = oldest.first().map(|f| f.key.opened_at);
+            let imported = self.imported_files(Some(sink)).await?;
+            let is_before = |at: &Timestamp| oldest.is_none_or(|oldest| *at < oldest);
+            let mut sink_state = read
+                .as_ref()
+                .map_or_else(SinkState::default, |b| b.value.clone());
+            let times = imported.iter().map(|f| f.key.opened_at);
+            // Of removed files only the newest is known; what was opened before the oldest is done.
+            let removed = sink_state.removed_up_to;
+            let removed = removed.map(|at| oldest.map_or(at, |oldest| at.min(before(oldest))));
+            let newest = times.filter(is_before).chain(removed).max();
+            let mut builder = TxnBuilder::default();
+            builder.expect_as_read(StoreKey::SinkState(sink), read.as_ref());
+            // Nothing to hide is a finding too: a file that was removed meanwhile was in no list.
+            if let Some(up_to) = newest.max(sink_state.cleared.map(|c| c.up_to)) {
+                sink_state.cleared = Some(ClearedStatistics {
+                    up_to,
+                    removed_since: Statistics::default(),
+                });
+                builder.put(StoreKey::SinkState(sink), &sink_state)?;
+                let change = AuditEvent {
+                    project: sink.source.branch.project,
+                    what: AuditSubject::Sink(sink.clone()),
+                    action: AuditAction::ClearStatistics,
+                    description: String::new(),
+                    old_version: None,
+                    new_version: None,
+                    stamp: stamp.clone(),
+                };
+                self.add_unversioned_audit(&mut builder, change).await?;
+            }
+            if self.commit(builder).await?.is_some() {
+                return Ok(());
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// The balance of a sink.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn reconciliation(&self, sink: &SinkKey) -> Result<Reconciliation, FileError> {
+        Ok(self.sink_statistics(sink).await?.reconciliation())
+    }
+
+    /// All files of a sink that are known, imported ones included, oldest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn file_statistics(&self, sink: &SinkKey) -> Result<Vec<FileStatistics>, FileError> {
+        let mut files: BTreeMap<FileKey, FileStatistics> = BTreeMap::new();
+        let sink_state: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
+        let cleared = sink_state.and_then(|b| b.cleared).map(|c| c.up_to);
+        let active = self.active_files(Some(sink)).await?;
+        let imported = self.imported_files(Some(sink)).await?;
+        let slices = keys::below(keys::IMPORTED_SLICES, sink);
+        let imported_slices = self.read_all::<Slice>(&slices).await?;
+        for active in active {
+            let mut statistics = SinkStatistics::default();
+            for slice in &active.slices {
+                statistics.add(slice.slice.state, slice.statistics);
+            }
+            if let Some(dead) = &active.file.dead_rows {
+                // Those are counted where the letters are.
+                let left = statistics.staging.records.saturating_sub(dead.moved);
+                statistics.staging.records = left;
+            }
+            let slices = active.slices.into_iter().map(|s| s.slice.value);
+            let failed = slices.filter(|s| s.retry.attempt > 0);
+            let entry = FileStatistics {
+                file: active.file.value,
+                statistics,
+                cleared: false,
+                failed_slice: failed.max_by_key(|s| s.retry.attempt),
+            };
+            files.insert(entry.file.key.clone(), entry);
+        }
+        // One that was imported while this was reading is there twice: the later reading counts.
+        for file in imported {
+            let file = file.value;
+            let statistics = SinkStatistics {
+                imported_rows: imported_rows(&file),
+                ..SinkStatistics::default()
+            };
+            let entry = FileStatistics {
+                cleared: cleared.is_some_and(|up_to| file.key.opened_at <= up_to),
+                file,
+                statistics,
+                failed_slice: None,
+            };
+            files.insert(entry.file.key.clone(), entry);
+        }
+        for slice in imported_slices {
+            if let Some(file) = files.get_mut(&slice.key.file)
+                && file.file.state == forebay_model::FileState::Imported
+            {
+                let held = held(&file.file, slice.statistics);
+                file.statistics.add(slice.state, held);
+            }
+        }
+        Ok(files.into_values().collect())
+    }
+}
+
+/// Rows of an imported file that the table has.
+pub(super) fn imported_rows(file: &File) -> u64 {
+    match file.lost_at {
+        None => file.imported_rows,
+        Some(_) => 0,
+    }
+}
+
+/// What an imported file holds: all of it is lost if its table has lost it.
+pub(super) fn held(file: &File, statistics: Statistics) -> Statistics {
+    match file.lost_at {
+        None => statistics,
+        Some(_) => Statistics {
+            records: 0,
+            lost_records: statistics.lost_records + statistics.records,
+            ..statistics
+        },
+    }
+}
+
+/// The moment before, as files tell them apart.
+fn before(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.as_millis() - 1)
+}
+
+fn sum(files: &[FileStatistics], sink_state: &SinkState) -> SinkStatistics {
+    let mut sum = SinkStatistics {
+        target: sink_state.removed,
+        shown_target: sink_state
+            .cleared
+            .map_or(sink_state.removed, |c| c.removed_since),
+        imported_rows: sink_state.removed_imported_rows,
+        ..SinkStatistics::default()
+    };
+    for file in files {
+        sum.local = sum.local.plus(file.statistics.local);
+        sum.staging = sum.staging.plus(file.statistics.staging);
+        sum.target = sum.target.plus(file.statistics.target);
+        if !file.cleared {
+            let shown = file.statistics.shown_target;
+            sum.shown_target = sum.shown_target.plus(shown);
+        }
+        sum.imported_rows += file.statistics.imported_rows;
+    }
+    sum
+}

@@ -1,0 +1,194 @@
+//! Dropping the tables of a source that is deleted for good.
+//!
+//! Two transactions, with the drop itself between them: the first one finds that nothing else holds
+//! the table and marks it, the second one forgets the table. From the mark on nobody can become a
+//! holder, and a sink that has become one before prevents the mark. After a crash the mark is there
+//! still, and the same deletion, repeated, goes on from it.
+
+use forebay_model::{AuditStamp, Sink, SourceKey, TableBackend, TableId, TableKey};
+
+use super::definitions::DefinitionError;
+use super::tables::{PendingDrop, TableEntry};
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::catalog::keys::{self, StoreKey};
+use crate::kv::store::StoreError;
+
+/// A table that a deleted source filled.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FilledTable {
+    /// What keeps it.
+    pub backend: TableBackend,
+    /// Its name.
+    pub table: TableId,
+}
+
+/// What happens to a table of a source that is deleted for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DropDecision {
+    /// Nobody else holds it: it is marked, and to be dropped.
+    Drop,
+    /// It was never filled, or is dropped already: there is nothing to do.
+    Nothing,
+    /// Other sinks hold it.
+    Held,
+    /// It belongs to another project.
+    Foreign,
+    /// It was there before Forebay filled it.
+    Found,
+}
+
+impl Repo {
+    /// The tables that the sinks of a deleted source fill by their last definition, each once.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn filled_tables(&self, source: &SourceKey) -> Result<Vec<FilledTable>, StoreError> {
+        let deleted = keys::below(keys::DELETED_SINKS, source);
+        let deleted = self.read_all::<Sink>(&deleted).await?;
+        let mut tables: Vec<FilledTable> = deleted
+            .iter()
+            .filter_map(|sink| sink.target.table())
+            .map(|table| FilledTable {
+                backend: self.table_key(table.backend, &table.table).backend(),
+                table: table.table.clone(),
+            })
+            .collect();
+        tables.sort();
+        tables.dedup_by_key(|t| self.table_key(t.backend, &t.table));
+        Ok(tables)
+    }
+
+    /// What [`Self::begin_drop`] would decide at this moment.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn drop_decision(
+        &self,
+        source: &SourceKey,
+        table: &FilledTable,
+    ) -> Result<DropDecision, StoreError> {
+        let entry = self.table_entry(table.backend, &table.table).await?;
+        self.decide_drop(source, entry.as_ref()).await
+    }
+
+    async fn decide_drop(
+        &self,
+        source: &SourceKey,
+        entry: Option<&Versioned<TableEntry>>,
+    ) -> Result<DropDecision, StoreError> {
+        let Some(entry) = entry else {
+            return Ok(DropDecision::Nothing);
+        };
+        if entry.owner != source.branch.project {
+            return Ok(DropDecision::Foreign);
+        }
+        let holders = self.table_holders(entry).await?;
+        let others = holders.deleted_sinks.iter().any(|s| s.source != *source);
+        Ok(
+            if others || !holders.sinks.is_empty() || !holders.files.is_empty() {
+                DropDecision::Held
+            } else if entry.found {
+                DropDecision::Found
+            } else if entry.filled_at.is_none() {
+                DropDecision::Nothing
+            } else {
+                DropDecision::Drop
+            },
+        )
+    }
+
+    /// Decides about a table of a source that is deleted and has nothing on its way. Whoever is told
+    /// to drop it drops it, and then calls [`Self::table_dropped`] or [`Self::table_not_dropped`].
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`] when it is not among the deleted, or the store.
+    pub async fn begin_drop(
+        &self,
+        source: &SourceKey,
+        table: &FilledTable,
+        stamp: &AuditStamp,
+    ) -> Result<DropDecision, DefinitionError> {
+        let key = self.table_key(table.backend, &table.table);
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let deleted = self.deleted_source(source).await?;
+            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
+            let decision = self.decide_drop(source, read.as_ref()).await?;
+            // To do nothing rests on the same conditions.
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::DeletedSource(source), &deleted);
+            builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
+            if let (DropDecision::Drop, Some(entry)) = (&decision, read) {
+                let mut marked = entry.value;
+                marked.dropping = Some(PendingDrop {
+                    source: source.clone(),
+                    since: stamp.at,
+                });
+                builder.put(StoreKey::Table(&key), &marked)?;
+            }
+            if self.commit(builder).await?.is_some() {
+                return Ok(decision);
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    /// The table is gone: its name is anybody's.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn table_dropped(
+        &self,
+        source: &SourceKey,
+        table: &FilledTable,
+    ) -> Result<(), StoreError> {
+        self.end_drop(source, table, |builder, key, _| {
+            builder.delete(StoreKey::Table(key));
+            Ok(())
+        })
+        .await
+    }
+
+    /// The backend has refused to drop it, so it certainly is there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn table_not_dropped(
+        &self,
+        source: &SourceKey,
+        table: &FilledTable,
+    ) -> Result<(), StoreError> {
+        self.end_drop(source, table, |builder, key, entry| {
+            let mut restored = entry.value.clone();
+            restored.dropping = None;
+            builder.put(StoreKey::Table(key), &restored)
+        })
+        .await
+    }
+
+    async fn end_drop(
+        &self,
+        source: &SourceKey,
+        table: &FilledTable,
+        end: impl Fn(&mut TxnBuilder, &TableKey, &Versioned<TableEntry>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let key = self.table_key(table.backend, &table.table);
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
+            let Some(entry) = read else {
+                return Ok(());
+            };
+            if entry.dropping.as_ref().is_none_or(|d| d.source != *source) {
+                return Ok(());
+            }
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Table(&key), &entry);
+            end(&mut builder, &key, &entry)?;
+            if self.commit(builder).await?.is_some() {
+                return Ok(());
+            }
+            attempts.retry().await?;
+        }
+    }
+}

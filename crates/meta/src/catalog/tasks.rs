@@ -1,0 +1,196 @@
+//! Tasks: long work that a client asks about.
+
+use std::time::Duration;
+
+use forebay_model::{NodeId, ProjectId, TaskEnd, TaskEntry, Timestamp};
+
+use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use crate::catalog::keys::{self, StoreKey};
+use crate::kv::store::StoreError;
+
+/// What a client is told of a task whose node went away.
+const NODE_STOPPED: &str = "The node that worked on the task has stopped before it was finished.";
+
+/// How long tasks are kept after their end, or, if they have none, after their begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskRetention {
+    /// Successful ones.
+    pub success: Duration,
+    /// All others.
+    pub other: Duration,
+}
+
+impl Default for TaskRetention {
+    fn default() -> Self {
+        Self {
+            success: Duration::from_secs(3600),
+            other: Duration::from_secs(48 * 3600),
+        }
+    }
+}
+
+/// Why a task was not changed or found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// The project has no such task.
+    #[error("task \"{0}\" not found")]
+    NotFound(String),
+    /// There is one of that id already.
+    #[error("task \"{0}\" already exists")]
+    Exists(String),
+    /// It has ended already, and stays as it is.
+    #[error("task \"{0}\" has ended already")]
+    Ended(String),
+    /// Others changed it again and again at the same time; it may be tried again.
+    #[error("it is being changed by others at the same time, try again")]
+    Conflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Repo {
+    /// Notes a task that begins.
+    ///
+    /// # Errors
+    /// [`TaskError::Exists`], or the store.
+    pub async fn create_task(&self, task: &TaskEntry) -> Result<(), TaskError> {
+        let key = StoreKey::Task(task.project, &task.id);
+        let mut builder = TxnBuilder::default();
+        builder.expect_absent(key);
+        builder.put(key, task)?;
+        if task.end.is_none() {
+            let node = NodeId(task.node.clone());
+            let unfinished = StoreKey::UnfinishedTask(&node, task.project, &task.id);
+            builder.put(unfinished, task)?;
+        }
+        match self.commit(builder).await? {
+            Some(_) => Ok(()),
+            None => Err(TaskError::Exists(task.id.clone())),
+        }
+    }
+
+    /// Notes how a task ended; once.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], [`TaskError::Ended`], or the store.
+    pub async fn finish_task(
+        &self,
+        project: ProjectId,
+        id: &str,
+        end: TaskEnd,
+    ) -> Result<TaskEntry, TaskError> {
+        let mut attempts = TxnAttempts::default();
+        loop {
+            let read = self.task_entry(project, id).await?;
+            if read.end.is_some() {
+                return Err(TaskError::Ended(id.to_owned()));
+            }
+            let mut task = read.value.clone();
+            task.end = Some(end.clone());
+            let node = NodeId(task.node.clone());
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(StoreKey::Task(project, id), &read);
+            builder.put(StoreKey::Task(project, id), &task)?;
+            builder.delete(StoreKey::UnfinishedTask(&node, project, id));
+            if self.commit(builder).await?.is_some() {
+                return Ok(task);
+            }
+            attempts.retry().await?;
+        }
+    }
+
+    async fn task_entry(
+        &self,
+        project: ProjectId,
+        id: &str,
+    ) -> Result<Versioned<TaskEntry>, TaskError> {
+        let found = self.read(StoreKey::Task(project, id)).await?;
+        found.ok_or_else(|| TaskError::NotFound(id.to_owned()))
+    }
+
+    /// The same, with the transaction that wrote it last.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], or the store.
+    pub async fn versioned_task(
+        &self,
+        project: ProjectId,
+        id: &str,
+    ) -> Result<Versioned<TaskEntry>, TaskError> {
+        self.task_entry(project, id).await
+    }
+
+    /// A task of a project.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], or the store.
+    pub async fn task(&self, project: ProjectId, id: &str) -> Result<TaskEntry, TaskError> {
+        self.task_entry(project, id).await.map(|t| t.value)
+    }
+
+    /// Ends with an error what nobody works on any more: unfinished tasks of nodes that are not
+    /// among the live ones, and those of a live node from before it was started. How many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn fail_abandoned_tasks(&self, now: Timestamp) -> Result<usize, TaskError> {
+        // Tasks first: a node that registers after its tasks were read has none of them.
+        let unfinished = self.read_all::<TaskEntry>(keys::UNFINISHED_TASKS).await?;
+        let nodes = self.nodes().await?;
+        let mut failed = 0;
+        for unfinished_task in unfinished {
+            let task = unfinished_task.value;
+            let is_alive = nodes
+                .iter()
+                .any(|n| n.id.0 == task.node && n.started_at <= task.created_at);
+            if is_alive {
+                continue;
+            }
+            let millis = now.since(task.created_at).as_millis();
+            let end = TaskEnd {
+                finished_at: now,
+                duration_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+                outcome: Err(NODE_STOPPED.to_owned()),
+                warnings: Vec::new(),
+            };
+            match self.finish_task(task.project, &task.id, end).await {
+                Ok(_) => failed += 1,
+                Err(TaskError::Ended(_) | TaskError::NotFound(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Removes tasks that are older than their retention. How many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove_old_tasks(
+        &self,
+        retention: TaskRetention,
+        now: Timestamp,
+    ) -> Result<usize, TaskError> {
+        let mut removed = 0;
+        for read in self.read_all::<TaskEntry>(keys::TASKS).await? {
+            let (since, keep) = match &read.end {
+                Some(end) if end.outcome.is_ok() => (end.finished_at, retention.success),
+                Some(end) => (end.finished_at, retention.other),
+                None => (read.created_at, retention.other),
+            };
+            if now.since(since) < keep {
+                continue;
+            }
+            let key = StoreKey::Task(read.project, &read.id);
+            let node = NodeId(read.node.clone());
+            let mut builder = TxnBuilder::default();
+            builder.expect_unchanged(key, &read);
+            builder.delete(key);
+            builder.delete(StoreKey::UnfinishedTask(&node, read.project, &read.id));
+            // One that was finished this moment stays for the next time.
+            removed += usize::from(self.commit(builder).await?.is_some());
+        }
+        Ok(removed)
+    }
+}

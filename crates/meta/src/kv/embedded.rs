@@ -1,0 +1,377 @@
+//! The embedded store: one SQLite file in the data directory, for one process.
+//!
+//! One thread writes (`writer`); reads go to connections of their own and wait for nobody; watches
+//! read a part of memory (`history`). Leases end with the process: their keys are removed when the
+//! store is opened. What it has committed is noted beside it (`mark`), so that it knows when it went
+//! back, and it keeps verified copies of itself (`copies`).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::kv::store::{
+    EntryPage, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError, Txn, TxnError,
+    WatchError, WatchStream, check_key,
+};
+
+pub mod copies;
+mod history;
+mod lease;
+mod open;
+mod restore;
+mod revision_file;
+mod rows;
+mod writer;
+
+pub use history::HistoryLimits;
+pub use lease::{ManualMonotonicClock, MonotonicClock, TokioMonotonicClock};
+pub use open::{DATABASE_FILE, StoreOpenError};
+pub use restore::{RestoreError, restore_copy};
+
+use history::WatchHistory;
+use lease::LeaseTable;
+use open::StoreLock;
+use revision_file::RevisionFile;
+use writer::{QueuedCommand, StoreCommand, StoreWriter};
+
+/// Transactions that may wait for the writer; more wait for a place.
+const QUEUE_MAX: usize = 1024;
+/// Reads that run beside each other; more wait.
+const READERS_MAX: usize = 4;
+
+/// What is expected of the directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenMode {
+    /// A store, or nothing: then one is made, unless something says that there was one.
+    #[default]
+    Optional,
+    /// A store: it is an error when there is none.
+    Required,
+    /// A person has decided to go on with what is there, also if it has lost transactions.
+    MayBeBehind,
+}
+
+/// How the store is opened.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    /// What is expected of the directory.
+    pub existing: OpenMode,
+    /// Where its copies are; [`copies::COPIES_FOLDER`] in the directory otherwise.
+    pub copies: Option<PathBuf>,
+    /// How much of the past can be watched.
+    pub history: HistoryLimits,
+    /// What the time of leases is measured by.
+    pub clock: Arc<dyn MonotonicClock>,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            existing: OpenMode::default(),
+            copies: None,
+            history: HistoryLimits::default(),
+            clock: Arc::new(TokioMonotonicClock::start()),
+        }
+    }
+}
+
+/// The embedded store. Dropping it waits for the transactions that it has taken.
+pub struct EmbeddedStore {
+    dir: PathBuf,
+    history: Arc<WatchHistory>,
+    readers: Arc<StoreReaderPool>,
+    write: Option<WriterHandle>,
+    /// The first failure of the disk, see [`StoreWriter::failed`].
+    latched: Arc<OnceLock<StoreError>>,
+}
+
+/// The writer's end of this side; absent when the store was opened to look only.
+struct WriterHandle {
+    queue: SyncSender<QueuedCommand>,
+    permits: Arc<Semaphore>,
+    thread: Option<JoinHandle<()>>,
+    /// Released last.
+    _lock: StoreLock,
+}
+
+/// Connections that wait for a read, and the right to use one.
+struct StoreReaderPool {
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `dir`, or makes it. Blocks for the time of some reads and syncs.
+    ///
+    /// # Errors
+    /// See [`StoreOpenError`].
+    pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, StoreOpenError> {
+        let lock = open::acquire_lock(dir)?;
+        let folder = options.copies.clone();
+        let folder = folder.unwrap_or_else(|| dir.join(copies::COPIES_FOLDER));
+        let copied = copies::list(&folder).first().map(|copy| copy.revision);
+        let known = revision_file::read(dir).max(copied);
+        let mut db = open::writer(dir, known, options.existing)?;
+        let file = dir.join(DATABASE_FILE);
+        let (head, run) =
+            writer::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
+        let readers = StoreReaderPool::open(dir)?;
+        let history = Arc::new(WatchHistory::new(head, options.history));
+        // The semaphore is the bound; a place more for the word to stop.
+        let (queue, receiver) = sync_channel(QUEUE_MAX + 1);
+        let latched = Arc::new(OnceLock::new());
+        let now = options.clock.elapsed();
+        let mut revision_file = RevisionFile::open(dir, now);
+        revision_file.write(head, now);
+        let writer = StoreWriter {
+            revision_file,
+            db,
+            file: file.clone(),
+            queue: receiver,
+            history: Arc::clone(&history),
+            leases: LeaseTable::new(run),
+            clock: options.clock,
+            head,
+            failed: Arc::clone(&latched),
+        };
+        let thread = std::thread::Builder::new()
+            .name("meta-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|e| StoreOpenError::Other {
+                path: file,
+                reason: e.to_string(),
+            })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            history,
+            readers: Arc::new(readers),
+            write: Some(WriterHandle {
+                queue,
+                permits: Arc::new(Semaphore::new(QUEUE_MAX)),
+                thread: Some(thread),
+                _lock: lock,
+            }),
+            latched,
+        })
+    }
+
+    /// Opens an existing store to look into it, also while another process has it. Whatever would
+    /// change something, and watches, fail.
+    ///
+    /// # Errors
+    /// See [`StoreOpenError`].
+    pub fn open_read_only(dir: &Path) -> Result<Self, StoreOpenError> {
+        let first = open::reader(dir)?;
+        open::check(&first, &dir.join(DATABASE_FILE))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            history: Arc::new(WatchHistory::new(
+                Revision::default(),
+                HistoryLimits::default(),
+            )),
+            readers: Arc::new(StoreReaderPool::open(dir)?),
+            write: None,
+            latched: Arc::default(),
+        })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Runs something while no transaction can happen: between the one of the revision that it is
+    /// given and the next. It holds everybody up, so it has to be short.
+    ///
+    /// # Errors
+    /// When the store was closed.
+    pub async fn with_writes_paused<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(Revision) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.send_command(|reply| {
+            StoreCommand::RunPaused(Box::new(move |head| {
+                // A caller that has gone away does not want to know.
+                drop(reply.send(Ok(run(head))));
+            }))
+        })
+        .await
+    }
+
+    /// Brings what is in the write-ahead log into the database file, so that the loss of the former
+    /// is the loss of little.
+    ///
+    /// # Errors
+    /// When the disk fails, or the store was closed.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.send_command(StoreCommand::Checkpoint).await
+    }
+
+    async fn send_command<T, E>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> StoreCommand,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError>,
+    {
+        let Some(write) = &self.write else {
+            return Err(read_only().into());
+        };
+        let closed = || StoreError::Terminal("the metadata store was closed".to_owned());
+        let permit = match Arc::clone(&write.permits).acquire_owned().await {
+            Ok(permit) => Some(permit),
+            Err(_) => return Err(closed().into()),
+        };
+        let (reply, response) = oneshot::channel();
+        let queued = QueuedCommand {
+            command: command(reply),
+            permit,
+        };
+        if write.queue.try_send(queued).is_err() {
+            return Err(closed().into());
+        }
+        // Without an answer the batch has failed before it came to this transaction, or the
+        // thread has ended under it.
+        let lost = || StoreError::Uncertain("the metadata store gave no answer".to_owned());
+        response.await.unwrap_or_else(|_| Err(lost().into()))
+    }
+}
+
+fn read_only() -> StoreError {
+    StoreError::Terminal("the metadata store was opened to look only".to_owned())
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        if let Some(write) = &mut self.write {
+            // Behind everything that was taken; there is a place for it.
+            let stop = QueuedCommand {
+                command: StoreCommand::Stop,
+                permit: None,
+            };
+            drop(write.queue.try_send(stop));
+            if let Some(Err(_)) = write.thread.take().map(JoinHandle::join) {
+                tracing::error!(dir = %self.dir.display(), "the metadata store's writer panicked");
+            }
+        }
+    }
+}
+
+impl StoreReaderPool {
+    fn open(dir: &Path) -> Result<Self, StoreOpenError> {
+        let idle: Result<Vec<_>, _> = (0..READERS_MAX).map(|_| open::reader(dir)).collect();
+        Ok(Self {
+            idle: Mutex::new(idle?),
+            permits: Arc::new(Semaphore::new(READERS_MAX)),
+        })
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a read on a thread where it may wait for the disk.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let failed = |e: &dyn fmt::Display| StoreError::Unavailable(format!("reading: {e}"));
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(|e| failed(&e))?;
+        let readers = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            // As many connections as permits; one is given back before its permit.
+            let Some(mut db) = readers.idle().pop() else {
+                return Err(StoreError::Unavailable("no idle connection".to_owned()));
+            };
+            let result = read(&mut db);
+            readers.idle().push(db);
+            drop(permit);
+            result.map_err(|e| match e.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+                    StoreError::Terminal(format!("reading: {e}"))
+                }
+                _ => StoreError::Unavailable(format!("reading: {e}")),
+            })
+        });
+        done.await.unwrap_or_else(|e| Err(failed(&e)))
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
+        check_key(key)?;
+        let key = key.to_owned();
+        self.readers.read(move |db| rows::get(db, &key)).await
+    }
+
+    async fn range(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<EntryPage, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        let limit = limit.min(RANGE_ENTRIES_MAX);
+        self.readers
+            .read(move |db| rows::range(db, &prefix, after.as_deref(), limit))
+            .await
+    }
+
+    async fn count(&self, prefix: &str) -> Result<usize, StoreError> {
+        let prefix = prefix.to_owned();
+        let count = move |db: &mut Connection| rows::count(db, &prefix);
+        self.readers.read(count).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
+        txn.check()?;
+        self.send_command(|reply| StoreCommand::Txn(txn, reply))
+            .await
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError> {
+        if self.write.is_none() {
+            return Err(read_only().into());
+        }
+        history::subscribe(&self.history, prefix, from)
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.send_command(|reply| StoreCommand::Grant(ttl, reply))
+            .await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.send_command(|reply| StoreCommand::KeepAlive(lease, reply))
+            .await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.send_command(|reply| StoreCommand::Revoke(lease, reply))
+            .await
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.latched.get().cloned().map_or(Ok(()), Err)
+    }
+}

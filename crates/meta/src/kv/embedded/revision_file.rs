@@ -1,0 +1,139 @@
+//! The high-water mark: the last revision that the store has committed, in a file of its own.
+//!
+//! SQLite takes a write-ahead log that is missing or damaged for one that ends earlier, and goes
+//! back to its last checkpoint without a word. What is written here after each commit shows that.
+//! It is never ahead of the database: the commit is on disk before the mark is written. It may be
+//! behind after a power cut, by what was committed since its last sync.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::kv::store::Revision;
+
+pub(super) const REVISION_FILE: &str = "meta.mark";
+/// Two places, written in turn, so that one is always whole.
+const SLOT_OFFSETS: [u64; 2] = [0, 4096];
+const LINE_LEN: usize = 64;
+/// How long the file may wait for its sync.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
+
+/// The file, for the one who writes.
+#[derive(Debug)]
+pub(super) struct RevisionFile {
+    path: PathBuf,
+    file: Option<File>,
+    next: usize,
+    synced_at: Duration,
+    unsynced: bool,
+}
+
+fn encode_line(revision: Revision) -> String {
+    let body = format!("forebay-meta 1 {:020}", revision.0);
+    format!("{body} {}\n", checksum(&body))
+}
+
+fn checksum(body: &str) -> String {
+    let digest = Sha256::digest(body.as_bytes());
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+fn parse(bytes: &[u8]) -> Option<Revision> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let revision = text.strip_prefix("forebay-meta 1 ")?.get(..20)?;
+    let revision = Revision(revision.parse().ok()?);
+    text.starts_with(&encode_line(revision)).then_some(revision)
+}
+
+/// What the file says; `None` when it is not there, or neither of its places is whole.
+pub(super) fn read(dir: &Path) -> Option<Revision> {
+    let file = File::open(dir.join(REVISION_FILE)).ok()?;
+    let at = |offset: &u64| {
+        let mut bytes = [0; LINE_LEN];
+        let n = file.read_at(&mut bytes, *offset).ok()?;
+        parse(bytes.get(..n)?)
+    };
+    SLOT_OFFSETS.iter().filter_map(at).max()
+}
+
+impl RevisionFile {
+    /// Opens or makes it. Without it the store works as well: a failure is only logged.
+    pub(super) fn open(dir: &Path, now: Duration) -> Self {
+        let path = dir.join(REVISION_FILE);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
+        if let Err(error) = &file {
+            tracing::warn!(%error, file = %path.display(), "the mark of the metadata store can't be written");
+        }
+        Self {
+            path,
+            file: file.ok(),
+            next: 0,
+            synced_at: now,
+            unsynced: false,
+        }
+    }
+
+    /// Notes what was committed. In the system's memory at once, so it survives the end of the
+    /// process; on disk some seconds later.
+    pub(super) fn write(&mut self, revision: Revision, now: Duration) {
+        let Some(file) = &self.file else { return };
+        let offset = SLOT_OFFSETS.get(self.next).copied().unwrap_or_default();
+        self.next = 1 - self.next;
+        if let Err(error) = file.write_all_at(encode_line(revision).as_bytes(), offset) {
+            // A full disk, most likely: the next commit will try again.
+            tracing::debug!(%error, file = %self.path.display(), "the mark was not written");
+            return;
+        }
+        self.unsynced = true;
+        if now.saturating_sub(self.synced_at) >= SYNC_EVERY {
+            self.sync(now);
+        }
+    }
+
+    /// Brings it to the disk.
+    pub(super) fn sync(&mut self, now: Duration) {
+        self.synced_at = now;
+        let Some(file) = self.file.as_ref().filter(|_| self.unsynced) else {
+            return;
+        };
+        self.unsynced = false;
+        if let Err(error) = file.sync_data() {
+            tracing::warn!(%error, file = %self.path.display(), "the mark of the metadata store could not be synced");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_of_two_places_counts_and_a_torn_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()), None);
+        let mut mark = RevisionFile::open(dir.path(), Duration::ZERO);
+        for n in 1..=5 {
+            mark.write(Revision(n), Duration::ZERO);
+            assert_eq!(read(dir.path()), Some(Revision(n)));
+        }
+        let path = dir.path().join(REVISION_FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..encode_line(Revision(5)).len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(read(dir.path()), Some(Revision(4)), "byte {at}");
+        }
+        std::fs::write(&path, b"").unwrap();
+        assert_eq!(read(dir.path()), None);
+    }
+}

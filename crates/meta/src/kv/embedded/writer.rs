@@ -1,0 +1,460 @@
+//! The thread that writes. It takes all transactions that wait, makes them one SQLite transaction
+//! and commits once: a hundred callers share one fsync.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::history::{CommittedTxn, WatchHistory};
+use super::lease::{LeaseTable, MonotonicClock};
+use super::revision_file::RevisionFile;
+use super::rows::{from_sql, to_sql, upper_bound};
+use crate::kv::store::{
+    KeyCondition, LeaseId, Revision, StoreEntry, StoreError, Txn, TxnError, TxnOp, WatchEvent,
+};
+
+/// Transactions that share one commit at most.
+const BATCH_MAX: usize = 256;
+/// How late the end of a lease may be noticed.
+const LEASE_TICK: Duration = Duration::from_millis(50);
+
+type CommandReply<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
+
+/// What the thread is asked for.
+pub(super) enum StoreCommand {
+    Txn(Txn, CommandReply<Revision, TxnError>),
+    Grant(Duration, CommandReply<LeaseId>),
+    KeepAlive(LeaseId, CommandReply<()>),
+    Revoke(LeaseId, CommandReply<()>),
+    /// Run between two transactions.
+    RunPaused(Box<dyn FnOnce(Revision) + Send>),
+    Checkpoint(CommandReply<()>),
+    /// Nothing comes after it.
+    Stop,
+}
+
+/// A command, and its place in the bounded queue.
+pub(super) struct QueuedCommand {
+    pub(super) command: StoreCommand,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Answers that wait for the commit.
+enum PendingReply {
+    Txn(CommandReply<Revision, TxnError>, Result<Revision, TxnError>),
+    Revoke(CommandReply<()>),
+}
+
+pub(super) struct StoreWriter {
+    pub(super) db: Connection,
+    pub(super) file: PathBuf,
+    pub(super) queue: Receiver<QueuedCommand>,
+    pub(super) history: Arc<WatchHistory>,
+    pub(super) leases: LeaseTable,
+    pub(super) clock: Arc<dyn MonotonicClock>,
+    pub(super) head: Revision,
+    /// The first failure of the disk. A second sync of the same pages may report success for what
+    /// the first one lost, so nothing is written any more until the store is opened anew.
+    pub(super) failed: Arc<OnceLock<StoreError>>,
+    pub(super) revision_file: RevisionFile,
+}
+
+impl StoreWriter {
+    /// Runs until [`StoreCommand::Stop`], or until nobody can send any more.
+    pub(super) fn run(mut self) {
+        loop {
+            let (batch, stop) = self.collect_batch();
+            self.process_batch(batch);
+            if stop {
+                break;
+            }
+        }
+        self.revision_file.sync(self.clock.elapsed());
+        // Here, and not left to the closing: as long as somebody else has the database open, that
+        // brings nothing into the file.
+        if self.failed.get().is_none()
+            && let Err(e) = checkpoint(&self.db, "TRUNCATE")
+        {
+            tracing::warn!(error = %e, file = %self.file.display(), "the metadata store was closed without a checkpoint");
+        }
+        if let Err((_, e)) = self.db.close() {
+            tracing::warn!(error = %e, file = %self.file.display(), "closing the metadata store failed");
+        }
+    }
+
+    /// Waits for the first command, and takes what has gathered behind it.
+    fn collect_batch(&self) -> (Vec<QueuedCommand>, bool) {
+        let first = if self.leases.is_empty() {
+            self.queue
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            self.queue.recv_timeout(LEASE_TICK)
+        };
+        let mut batch = Vec::new();
+        match first {
+            Ok(queued) => batch.push(queued),
+            Err(RecvTimeoutError::Timeout) => return (batch, false),
+            Err(RecvTimeoutError::Disconnected) => return (batch, true),
+        }
+        while batch.len() < BATCH_MAX {
+            match self.queue.try_recv() {
+                Ok(queued) => batch.push(queued),
+                Err(_) => break,
+            }
+        }
+        let stop = batch
+            .iter()
+            .any(|q| matches!(q.command, StoreCommand::Stop));
+        (batch, stop)
+    }
+
+    fn process_batch(&mut self, batch: Vec<QueuedCommand>) {
+        let now = self.clock.elapsed();
+        // Those kept alive by this very batch were late, but they are here.
+        let mut writes = Vec::new();
+        let mut permits = Vec::new();
+        let mut after = Vec::new();
+        for queued in batch {
+            permits.push(queued.permit);
+            match queued.command {
+                StoreCommand::Grant(ttl, reply) => {
+                    send_reply(reply, Ok(self.leases.grant(ttl, now)))
+                }
+                StoreCommand::KeepAlive(id, reply) => {
+                    send_reply(reply, self.leases.keep_alive(id, now))
+                }
+                StoreCommand::Stop => {}
+                write @ (StoreCommand::Txn(..) | StoreCommand::Revoke(..)) => writes.push(write),
+                other @ (StoreCommand::RunPaused(_) | StoreCommand::Checkpoint(_)) => {
+                    after.push(other)
+                }
+            }
+        }
+        let expired = self.leases.expired(now);
+        if !writes.is_empty() || !expired.is_empty() {
+            match self.failed.get() {
+                Some(failed) => writes.into_iter().for_each(|write| reject(write, failed)),
+                None => self.commit(writes, expired),
+            }
+        }
+        for command in after {
+            match command {
+                StoreCommand::RunPaused(run) => run(self.head),
+                StoreCommand::Checkpoint(reply) => send_reply(reply, self.checkpoint()),
+                _ => {}
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        if let Some(failed) = self.failed.get() {
+            return Err(failed.clone());
+        }
+        self.revision_file.sync(self.clock.elapsed());
+        checkpoint(&self.db, "PASSIVE").map_err(|e| self.classify_failure(&e))
+    }
+
+    /// All of `writes` and the ends of `expired` in one SQLite transaction. An error is one of the
+    /// disk (limits were checked before), so it concerns all of them.
+    fn commit(&mut self, writes: Vec<StoreCommand>, expired: Vec<LeaseId>) {
+        let mut writes = writes.into_iter();
+        let mut batch = TxnBatch {
+            head: self.head,
+            ended: expired,
+            past: Vec::new(),
+            waiting: Vec::new(),
+        };
+        match batch.write(&mut self.db, &self.leases, &mut writes) {
+            Ok(()) => {
+                self.head = batch.head;
+                self.revision_file.write(self.head, self.clock.elapsed());
+                for lease in batch.ended {
+                    self.leases.end(lease);
+                }
+                // Before the answers: whoever has one finds it in the watch's past.
+                self.history.add(batch.past);
+                for one in batch.waiting {
+                    match one {
+                        PendingReply::Txn(reply, result) => send_reply(reply, result),
+                        PendingReply::Revoke(reply) => send_reply(reply, Ok(())),
+                    }
+                }
+            }
+            Err(e) => {
+                let store_error = self.classify_failure(&e);
+                for one in batch.waiting {
+                    match one {
+                        PendingReply::Txn(reply, _) => {
+                            send_reply(reply, Err(TxnError::Store(store_error.clone())))
+                        }
+                        PendingReply::Revoke(reply) => send_reply(reply, Err(store_error.clone())),
+                    }
+                }
+                writes.for_each(|write| reject(write, &store_error));
+            }
+        }
+    }
+
+    /// What the batch is told of a failure of the disk.
+    fn classify_failure(&mut self, error: &rusqlite::Error) -> StoreError {
+        let text = format!("{}: {error}", self.file.display());
+        // No space: SQLite has rolled back, and it works again when there is some.
+        // Locked: somebody writes to the file with another program; nothing was done either.
+        let passing = [
+            ErrorCode::DiskFull,
+            ErrorCode::DatabaseBusy,
+            ErrorCode::DatabaseLocked,
+        ];
+        if error
+            .sqlite_error_code()
+            .is_some_and(|code| passing.contains(&code))
+        {
+            return StoreError::Unavailable(text);
+        }
+        tracing::error!(error = %error, file = %self.file.display(), "the metadata store can't be written any more until it is opened anew");
+        // The first one stays.
+        _ = self.failed.set(StoreError::Terminal(text.clone()));
+        StoreError::Uncertain(text)
+    }
+}
+
+/// What shares one commit, while it is written.
+struct TxnBatch {
+    head: Revision,
+    /// Leases that end with the commit.
+    ended: Vec<LeaseId>,
+    past: Vec<CommittedTxn>,
+    waiting: Vec<PendingReply>,
+}
+
+impl TxnBatch {
+    fn write(
+        &mut self,
+        db: &mut Connection,
+        leases: &LeaseTable,
+        writes: &mut impl Iterator<Item = StoreCommand>,
+    ) -> rusqlite::Result<()> {
+        let txn = db.transaction()?;
+        for lease in &self.ended {
+            self.head = end_lease(&txn, *lease, self.head, &mut self.past)?;
+        }
+        for write in writes {
+            match write {
+                StoreCommand::Txn(wanted, reply) => {
+                    // Noted first: an error of the disk must not lose the reply.
+                    self.waiting.push(PendingReply::Txn(reply, Ok(self.head)));
+                    let result = match check(&txn, leases, &self.ended, &wanted)? {
+                        Ok(()) => {
+                            self.head = apply(&txn, wanted, self.head, &mut self.past)?;
+                            Ok(self.head)
+                        }
+                        Err(e) => Err(e),
+                    };
+                    if let Some(PendingReply::Txn(_, slot)) = self.waiting.last_mut() {
+                        *slot = result;
+                    }
+                }
+                StoreCommand::Revoke(lease, reply) => {
+                    self.waiting.push(PendingReply::Revoke(reply));
+                    self.ended.push(lease);
+                    self.head = end_lease(&txn, lease, self.head, &mut self.past)?;
+                }
+                _ => {}
+            }
+        }
+        txn.execute(
+            "UPDATE meta SET value = ?1 WHERE name = 'revision'",
+            [to_sql(self.head)],
+        )?;
+        txn.commit()
+    }
+}
+
+fn reject(write: StoreCommand, failed: &StoreError) {
+    match write {
+        StoreCommand::Txn(_, reply) => send_reply(reply, Err(TxnError::Store(failed.clone()))),
+        StoreCommand::Revoke(_, reply) => send_reply(reply, Err(failed.clone())),
+        _ => {}
+    }
+}
+
+/// Brings the write-ahead log into the file. What others still read stays for the next time.
+fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<()> {
+    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |_| Ok(()))
+}
+
+/// A caller that has gone away does not want to know.
+fn send_reply<T, E>(reply: CommandReply<T, E>, result: Result<T, E>) {
+    drop(reply.send(result));
+}
+
+/// Whether the transaction may happen, as things are within this batch.
+fn check(
+    db: &Connection,
+    leases: &LeaseTable,
+    ended: &[LeaseId],
+    txn: &Txn,
+) -> rusqlite::Result<Result<(), TxnError>> {
+    for op in &txn.ops {
+        if let TxnOp::Put {
+            lease: Some(lease), ..
+        } = op
+        {
+            let alive = if ended.contains(lease) {
+                Err(StoreError::LeaseNotFound(*lease))
+            } else {
+                leases.check(*lease)
+            };
+            if let Err(e) = alive {
+                return Ok(Err(TxnError::Store(e)));
+            }
+        }
+    }
+    let mut modified = db.prepare_cached("SELECT modified FROM kv WHERE key = ?1")?;
+    for (i, precondition) in txn.preconditions.iter().enumerate() {
+        let found: Option<i64> = modified
+            .query_row([&precondition.key], |row| row.get(0))
+            .optional()?;
+        let holds = match precondition.expect {
+            KeyCondition::Revision(r) => found.map(from_sql) == Some(r),
+            KeyCondition::Absent => found.is_none(),
+            KeyCondition::Exists => found.is_some(),
+        };
+        if !holds {
+            return Ok(Err(TxnError::Conflict(i)));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Makes the changes as the transaction after `head`; the new head, the same when it changed
+/// nothing.
+fn apply(
+    db: &Connection,
+    txn: Txn,
+    head: Revision,
+    past: &mut Vec<CommittedTxn>,
+) -> rusqlite::Result<Revision> {
+    let revision = head.next();
+    let mut events = Vec::with_capacity(txn.ops.len());
+    for op in txn.ops {
+        match op {
+            TxnOp::Put { key, value, lease } => {
+                events.push(put(db, key, value, lease, revision)?);
+            }
+            TxnOp::Delete { key } => {
+                let mut delete = db.prepare_cached("DELETE FROM kv WHERE key = ?1")?;
+                if delete.execute([&key])? > 0 {
+                    events.push(WatchEvent::Delete { key, revision });
+                }
+            }
+            TxnOp::DeletePrefix { prefix } => {
+                let mut delete = db.prepare_cached(
+                    "DELETE FROM kv WHERE key >= ?1 AND (?2 IS NULL OR key < ?2) RETURNING key",
+                )?;
+                delete_returning(
+                    &mut delete,
+                    params![prefix, upper_bound(&prefix)],
+                    revision,
+                    &mut events,
+                )?;
+            }
+        }
+    }
+    Ok(push_committed(events, revision, head, past))
+}
+
+fn put(
+    db: &Connection,
+    key: String,
+    value: Bytes,
+    lease: Option<LeaseId>,
+    revision: Revision,
+) -> rusqlite::Result<WatchEvent> {
+    let mut put = db.prepare_cached(
+        "INSERT INTO kv (key, value, created, modified, lease) VALUES (?1, ?2, ?3, ?3, ?4)
+         ON CONFLICT (key) DO UPDATE SET value = ?2, modified = ?3, lease = ?4
+         RETURNING created",
+    )?;
+    let lease_sql = lease.map(|l| i64::try_from(l.0).unwrap_or(i64::MAX));
+    let created: i64 = put.query_row(
+        params![key, value.as_ref(), to_sql(revision), lease_sql],
+        |row| row.get(0),
+    )?;
+    Ok(WatchEvent::Put(StoreEntry {
+        key,
+        value,
+        create_revision: from_sql(created),
+        mod_revision: revision,
+        lease,
+    }))
+}
+
+/// Runs a `DELETE … RETURNING key`; its events are in the order of the keys.
+fn delete_returning(
+    delete: &mut rusqlite::Statement<'_>,
+    params: impl rusqlite::Params,
+    revision: Revision,
+    events: &mut Vec<WatchEvent>,
+) -> rusqlite::Result<()> {
+    let keys = delete.query_map(params, |row| row.get::<_, String>(0))?;
+    let mut keys: Vec<String> = keys.collect::<rusqlite::Result<_>>()?;
+    keys.sort_unstable();
+    events.extend(
+        keys.into_iter()
+            .map(|key| WatchEvent::Delete { key, revision }),
+    );
+    Ok(())
+}
+
+/// Removes the keys of a lease, as the transaction after `head`.
+fn end_lease(
+    db: &Connection,
+    lease: LeaseId,
+    head: Revision,
+    past: &mut Vec<CommittedTxn>,
+) -> rusqlite::Result<Revision> {
+    let revision = head.next();
+    let mut events = Vec::new();
+    let mut delete = db.prepare_cached("DELETE FROM kv WHERE lease = ?1 RETURNING key")?;
+    let id = i64::try_from(lease.0).unwrap_or(i64::MAX);
+    delete_returning(&mut delete, [id], revision, &mut events)?;
+    Ok(push_committed(events, revision, head, past))
+}
+
+fn push_committed(
+    events: Vec<WatchEvent>,
+    revision: Revision,
+    head: Revision,
+    past: &mut Vec<CommittedTxn>,
+) -> Revision {
+    if events.is_empty() {
+        return head;
+    }
+    past.push(CommittedTxn { revision, events });
+    revision
+}
+
+/// Removes all keys of leases of an earlier run: their holders were in that process.
+pub(super) fn end_all_leases(db: &mut Connection) -> rusqlite::Result<(Revision, u64)> {
+    let txn = db.transaction()?;
+    let value = |name: &str| {
+        txn.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {
+            row.get::<_, i64>(0)
+        })
+    };
+    let (head, opened) = (value("revision")?, value("opened")? + 1);
+    let removed = txn.execute("DELETE FROM kv WHERE lease IS NOT NULL", ())?;
+    let head = if removed > 0 { head + 1 } else { head };
+    let set = "UPDATE meta SET value = ?1 WHERE name = ?2";
+    txn.execute(set, params![head, "revision"])?;
+    txn.execute(set, params![opened, "opened"])?;
+    txn.commit()?;
+    Ok((from_sql(head), u64::try_from(opened).unwrap_or(0)))
+}
