@@ -117,19 +117,16 @@ impl Ticket {
 
     /// Sequence of the block's first record. Assigned before the block is on disk, and valid if the
     /// ticket succeeds.
-    #[must_use]
     pub fn first_seq(&self) -> u64 {
         self.appended.first_seq
     }
 
     /// Sequence after the block's last record.
-    #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.appended.next_seq
     }
 
     /// The outcome, if it is known yet.
-    #[must_use]
     pub fn outcome(&self) -> Option<Result<AppendedRange, CommitError>> {
         let Some(group) = &self.group else {
             return Some(Ok(self.appended));

@@ -66,7 +66,6 @@ pub struct VerifyReport {
 
 impl VerifyReport {
     /// Whether everything that was acknowledged is readable.
-    #[must_use]
     pub fn is_sound(&self) -> bool {
         self.unreadable.is_empty() && self.damage.iter().all(|d| !d.acknowledged)
     }
@@ -141,13 +140,11 @@ impl LogInspection {
 
     /// The report that [`Log::open`](crate::Log::open) would return. A torn tail of a running node
     /// is included, as unacknowledged damage.
-    #[must_use]
     pub fn report(&self) -> &RecoveryReport {
         &self.report
     }
 
     /// Statistics of all streams, by number.
-    #[must_use]
     pub fn streams(&self) -> Vec<StreamStats> {
         let table = self.committed.read();
         let mut all: Vec<_> = table
@@ -160,7 +157,6 @@ impl LogInspection {
     }
 
     /// Statistics of the stream with this name.
-    #[must_use]
     pub fn find(&self, name: &str) -> Option<StreamStats> {
         let table = self.committed.read();
         let id = table.names.get(name)?;
@@ -181,13 +177,11 @@ impl LogInspection {
     }
 
     /// Statistics of the segment files.
-    #[must_use]
     pub fn segments(&self) -> Vec<SegmentStats> {
         self.committed.read().segment_stats()
     }
 
     /// Statistics of the directory.
-    #[must_use]
     pub fn stats(&self) -> DirStats {
         let table = self.committed.read();
         DirStats {

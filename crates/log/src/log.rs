@@ -130,7 +130,6 @@ impl Log {
     }
 
     /// The stream with this name, if it exists.
-    #[must_use]
     pub fn find(&self, name: &str) -> Option<StreamId> {
         lock(&self.shared().queue)
             .names
@@ -235,7 +234,6 @@ impl Log {
     }
 
     /// The sequence up to which a stream is committed.
-    #[must_use]
     pub fn committed(&self, id: StreamId) -> Option<u64> {
         let committed = self
             .shared()
@@ -263,7 +261,6 @@ impl Log {
     }
 
     /// Statistics of a stream.
-    #[must_use]
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
         let committed = self
             .shared()
@@ -281,7 +278,6 @@ impl Log {
     }
 
     /// Statistics of all committed streams, by number.
-    #[must_use]
     pub fn streams(&self) -> Vec<StreamStats> {
         let table = self.shared().committed.read();
         let mut all: Vec<_> = table
@@ -294,13 +290,11 @@ impl Log {
     }
 
     /// Statistics of the volume.
-    #[must_use]
     pub fn volume_stats(&self) -> VolumeStats {
         self.shared().volume_stats()
     }
 
     /// Statistics of the segment files.
-    #[must_use]
     pub fn segments(&self) -> Vec<SegmentStats> {
         self.shared().committed.read().segment_stats()
     }

@@ -25,13 +25,11 @@ pub struct StreamId(pub(crate) u64);
 
 impl StreamId {
     /// Creates an id from a printed or stored number.
-    #[must_use]
     pub fn from_raw(id: u64) -> Self {
         Self(id)
     }
 
     /// The number of the stream.
-    #[must_use]
     pub fn as_raw(self) -> u64 {
         self.0
     }

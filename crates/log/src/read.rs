@@ -61,7 +61,6 @@ pub struct Block {
 
 impl Block {
     /// The sequence after the last record.
-    #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.first_seq + u64::from(self.records)
     }
@@ -149,7 +148,6 @@ impl BlockReader {
     }
 
     /// The sequence of the next record to read.
-    #[must_use]
     pub fn position(&self) -> u64 {
         self.next_seq
     }

@@ -29,7 +29,6 @@ impl Reservation {
     }
 
     /// Unused bytes. Blocks beyond them use free space.
-    #[must_use]
     pub fn remaining(&self) -> u64 {
         self.remaining.load(Ordering::Acquire)
     }

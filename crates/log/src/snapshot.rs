@@ -55,7 +55,6 @@ impl SegmentFile {
 
 impl LogSnapshot {
     /// Name and content of the file `volume`.
-    #[must_use]
     pub fn volume_file(&self) -> (&'static str, Vec<u8>) {
         (
             crate::volume::VOLUME_FILE,
@@ -65,7 +64,6 @@ impl LogSnapshot {
 
     /// The segments, by number. Copied to an empty directory together with the file `volume`, they
     /// form a log as a crash at that moment would have left it.
-    #[must_use]
     pub fn segments(&self) -> &[SegmentFile] {
         &self.files
     }

@@ -95,7 +95,6 @@ impl SyncStats {
     }
 
     /// The upper bound of a bucket; the last bucket has none.
-    #[must_use]
     pub fn upper_bound(bucket: usize) -> Duration {
         Duration::from_micros(64 << bucket.min(32))
     }
@@ -234,7 +233,6 @@ pub struct RecoveryReport {
 
 impl RecoveryReport {
     /// Whether nothing was lost. An unacknowledged write that a crash cut short is no loss.
-    #[must_use]
     pub fn is_clean(&self) -> bool {
         self.lost.is_empty()
             && self.missing_segments.is_empty()
