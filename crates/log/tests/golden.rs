@@ -1,7 +1,7 @@
-//! Files of format version 1, as they were written once, are read as they were meant: those of 1.0,
-//! whose sealed segments have no extents, and those of 1.1, which is what is written today.
+//! Golden files of format version 1 are read with their original meaning: those of 1.0, whose
+//! sealed segments have no extents, and those of 1.1, the current one.
 //!
-//! `FOREBAY_LOG_GOLDEN=1` writes them anew: only for a new format version, beside the old ones.
+//! `FOREBAY_LOG_GOLDEN=1` rewrites them: only for a new format version, beside the old ones.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use forebay_log::{Log, LogConfig, MemEnv, NewBlock, ReadItem};
 
 const DIR: &str = "/data";
 
-/// What is written today.
+/// The version written today.
 const TODAY: &str = "v1.1";
 
 fn golden(version: &str) -> PathBuf {
@@ -34,7 +34,7 @@ fn config() -> LogConfig {
     }
 }
 
-/// Some sealed segments and an open one; data, trim, close, delete and a loss in them.
+/// Some sealed segments and an open one, with data, a trim, a close, a delete and a loss.
 fn write() -> MemEnv {
     let env = MemEnv::new(1);
     let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
@@ -115,7 +115,7 @@ fn is_read(version: &str, segments: usize) {
     assert_eq!(expected.next(), None);
 }
 
-/// What is written today is, byte by byte, what was written then.
+/// The current output is identical, byte by byte, to the golden files.
 #[test]
 fn version_1_1_is_written() {
     for (path, bytes) in write().files() {
