@@ -1,4 +1,4 @@
-//! What a connection is doing, so that idle and slow clients are cut off without a timer for each
+//! Activity of a connection, so that idle and slow clients are disconnected without a timer per
 //! request.
 
 use std::collections::BTreeMap;
@@ -11,15 +11,15 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a client may go on sending after a response that ends its connection. What it sends is
-/// read and forgotten: unread, it would be met by a reset, and might lose the response to it.
+/// How long the server reads and discards input after the last response of a connection: unread
+/// input would cause a reset, which might lose the response.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// Reads, of some KB each, after which other connections have their turn. The library goes on as long
-/// as something comes in, and a read of small frames of HTTP/2 can mean a thousand of them.
+/// Reads, of some KB each, before other connections are scheduled. The library reads as long as
+/// there is input, and a read of small HTTP/2 frames can mean a thousand of them.
 const READS_AT_ONCE: u32 = 2;
 
-/// How long each state of a connection may last.
+/// Maximum duration of each state of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionTimeouts {
     pub(super) head: Duration,
@@ -27,18 +27,18 @@ pub(super) struct ConnectionTimeouts {
     pub(super) write: Duration,
 }
 
-/// What a connection is doing. Times are milliseconds since it was opened, plus one: zero is never.
+/// State of a connection. Times are milliseconds since it was opened, plus one: zero is never.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
     opened: Instant,
     requests: AtomicU32,
     head_since: AtomicU64,
     idle_since: AtomicU64,
-    /// Frames of HTTP/2 come in without a request too.
+    /// HTTP/2 sends frames without a request too.
     is_http2: AtomicBool,
     /// The last response ends the connection, whatever the client still sends.
     lingers: AtomicBool,
-    /// When each response was made that is not written yet.
+    /// Creation time of each unread response.
     responses: Mutex<BTreeMap<u64, Instant>>,
     last_response: AtomicU64,
 }
@@ -61,14 +61,13 @@ impl ConnectionActivity {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
-    /// Bytes came in.
     fn on_bytes(&self) {
         if self.requests.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.now(), Relaxed);
         }
     }
 
-    /// A request's headers are complete; its end is when the guard is dropped.
+    /// Starts a request, whose headers are complete; dropping the guard ends it.
     pub(super) fn begin_request(self: &Arc<Self>, is_http2: bool) -> RequestGuard {
         self.requests.fetch_add(1, Relaxed);
         self.head_since.store(0, Relaxed);
@@ -84,7 +83,7 @@ impl ConnectionActivity {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A response that waits for its client to read it, until the guard is dropped.
+    /// Tracks a response until its client has read it and the guard is dropped.
     pub(super) fn track_response(self: &Arc<Self>) -> Arc<UnreadResponse> {
         let number = self.last_response.fetch_add(1, Relaxed);
         self.responses().insert(number, Instant::now());
@@ -94,23 +93,23 @@ impl ConnectionActivity {
         })
     }
 
-    /// Since when the oldest response waits for its client to read it.
+    /// Creation time of the oldest unread response.
     pub(super) fn oldest_response(&self) -> Option<Instant> {
         self.responses().first_key_value().map(|(_, since)| *since)
     }
 
-    /// Whether a response has waited for so long.
+    /// Whether a response has been unread for this long.
     pub(super) fn has_waited_for(&self, long: Duration) -> bool {
         self.oldest_response()
             .is_some_and(|since| since.elapsed() >= long)
     }
 
-    /// The response that comes next is the connection's last.
+    /// Marks the next response as the connection's last.
     pub(super) fn set_lingering(&self) {
         self.lingers.store(true, Relaxed);
     }
 
-    /// When to look again, or `None` when the client's time is up.
+    /// Time of the next check, or `None` when a timeout has expired.
     pub(super) fn next_check(&self, timeouts: ConnectionTimeouts) -> Option<Instant> {
         let oldest = self.oldest_response();
         let unread = oldest.map(|since| since + timeouts.write);
@@ -134,12 +133,12 @@ impl ConnectionActivity {
         if deadline <= Instant::now() {
             return None;
         }
-        // A head may begin at any time, and its timeouts is the shorter one.
+        // A head may begin at any time, and its timeout is the shorter one.
         Some(deadline.min(Instant::now() + timeouts.head))
     }
 }
 
-/// A request under way.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct RequestGuard(Arc<ConnectionActivity>);
 
@@ -157,7 +156,6 @@ impl Drop for RequestGuard {
     }
 }
 
-/// A response that its client has not read.
 #[derive(Debug)]
 pub(super) struct UnreadResponse {
     activity: Arc<ConnectionActivity>,
@@ -172,14 +170,14 @@ impl Drop for UnreadResponse {
     }
 }
 
-/// A connection that notes when bytes come in, and that ends in stages (RFC 9112, 9.6).
+/// A stream that records received bytes, and closes in stages (RFC 9112, 9.6).
 #[derive(Debug)]
 pub(super) struct WatchedStream<S> {
     inner: S,
     activity: Arc<ConnectionActivity>,
-    /// Reads since nothing was there, or since others had their turn.
+    /// Reads since the last pending or yielded read.
     reads: u32,
-    /// The server's side is closed; until then it listens to the rest of what the client sends.
+    /// Set once the server's side is closed: the end of the linger time.
     closed_until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -195,7 +193,7 @@ impl<S> WatchedStream<S> {
 }
 
 impl<S: Read + Unpin> WatchedStream<S> {
-    /// Forgets what comes in until the client has closed its side or its time is up.
+    /// Discards input until the client has closed its side or the linger time is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let until = self
             .closed_until
@@ -208,7 +206,7 @@ impl<S: Read + Unpin> WatchedStream<S> {
             let mut buffer = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.inner).poll_read(cx, buffer.unfilled())) {
                 Ok(()) if !buffer.filled().is_empty() => {}
-                // It has closed its side, or is gone.
+                // Closed or failed.
                 Ok(()) | Err(_) => return Poll::Ready(()),
             }
         }
@@ -285,7 +283,7 @@ mod tests {
         write: Duration::from_secs(60),
     };
 
-    /// A stream that always has something to read.
+    /// A stream that always has input.
     struct Endless;
 
     impl Read for Endless {
@@ -300,11 +298,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_sends_without_end_lets_others_have_their_turn() {
+    async fn endless_input_yields_to_other_connections() {
         let mut watched = WatchedStream::new(Endless, ConnectionActivity::new());
-        let (mut reads, mut turns) = (0, 0);
+        let (mut reads, mut polls) = (0, 0);
         std::future::poll_fn(|cx| {
-            turns += 1;
+            polls += 1;
             for _ in 0..1000 {
                 let mut bytes = [0; 64];
                 let mut buffer = ReadBuf::new(&mut bytes);
@@ -312,7 +310,7 @@ mod tests {
                     .poll_read(cx, buffer.unfilled())
                     .is_pending()
                 {
-                    // Nobody else wakes it.
+                    // The stream must wake itself.
                     return Poll::Pending;
                 }
                 reads += 1;
@@ -320,14 +318,14 @@ mod tests {
                     return Poll::Ready(());
                 }
             }
-            panic!("it has kept the thread");
+            panic!("the stream never yielded");
         })
         .await;
-        assert_eq!(turns, 80 / READS_AT_ONCE);
+        assert_eq!(polls, 80 / READS_AT_ONCE);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn idle_connections_and_slow_heads_run_out_of_time_but_requests_do_not() {
+    async fn idle_connections_and_slow_heads_time_out_but_requests_do_not() {
         let activity = ConnectionActivity::new();
         let pass = |secs| tokio::time::advance(Duration::from_secs(secs));
         pass(29).await;
@@ -349,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_reads_a_response_is_not_idle_but_has_to_come_to_its_end() {
+    async fn a_client_reading_a_response_is_not_idle_but_must_finish() {
         let activity = ConnectionActivity::new();
         drop(activity.begin_request(false));
         let pass = |secs| tokio::time::advance(Duration::from_secs(secs));
@@ -357,7 +355,7 @@ mod tests {
         pass(59).await;
         assert!(activity.next_check(TIMEOUTS).is_some());
         drop(first);
-        // The second one is as old: that the first was read does not help it.
+        // The second response is as old: reading the first one does not extend its time.
         pass(1).await;
         assert!(activity.next_check(TIMEOUTS).is_none());
         drop(second);

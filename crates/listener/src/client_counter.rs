@@ -1,14 +1,14 @@
-//! How many connections each client has.
+//! Number of connections per client.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Addresses that may have any number of connections: those of proxies.
+/// Addresses without a connection limit: those of proxies.
 pub type ExemptClients = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
-/// The connections of clients that are counted.
+/// Connections per client.
 pub(super) struct ClientCounter {
     /// Zero is no limit.
     max: usize,
@@ -18,13 +18,13 @@ pub(super) struct ClientCounter {
 
 impl fmt::Debug for ClientCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clients")
+        f.debug_struct("ClientCounter")
             .field("max", &self.max)
             .finish_non_exhaustive()
     }
 }
 
-/// A connection that is counted until this is dropped.
+/// A counted connection, until dropped.
 #[derive(Debug)]
 pub(super) struct ClientPermit {
     clients: Arc<ClientCounter>,
@@ -44,11 +44,11 @@ impl ClientCounter {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more connection of a client; `None` when it has as many as it may.
+    /// Counts one more connection of a client; `None` at its limit.
     pub(super) fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Option<ClientPermit> {
         let address = address.to_canonical();
-        let is_free = self.max == 0 || self.exempt.as_ref().is_some_and(|is| is(address));
-        let client = (!is_free).then(|| network(address));
+        let is_unlimited = self.max == 0 || self.exempt.as_ref().is_some_and(|is| is(address));
+        let client = (!is_unlimited).then(|| network(address));
         if let Some(client) = client {
             let mut open = self.open();
             let count = open.entry(client).or_default();
@@ -79,7 +79,7 @@ impl Drop for ClientPermit {
     }
 }
 
-/// What one client has: of IPv6 that is a whole network, in which it may take any address.
+/// The unit of counting: an IPv6 client may use any address of its network.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_client_has_its_own_number_and_proxies_have_none() {
+    fn each_client_is_limited_and_proxies_are_not() {
         let is_proxy = |a: IpAddr| matches!(a, IpAddr::V4(v4) if v4.octets()[0] == 10);
         let clients = ClientCounter::new(2, Some(Arc::new(is_proxy)));
         let count = |text: &str| clients.try_acquire(text.parse().unwrap());

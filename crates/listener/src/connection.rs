@@ -1,5 +1,5 @@
-//! One connection: requests one after the other (HTTP/1.1) or side by side (HTTP/2), and an eye on
-//! clients that take too long.
+//! One connection: requests in sequence (HTTP/1.1) or concurrently (HTTP/2), with timeouts for slow
+//! clients.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,10 +24,10 @@ use crate::tls::ReloadableTls;
 use crate::unread_limiter::{LimitedBody, PRESSURE_AGE, UnreadLimiter};
 use crate::{HttpService, ListenerLimits, ListenerOptions};
 
-/// How long a client that was idle for too long has to close its side.
+/// How long an idle client has to close its side after a graceful shutdown.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// What all connections of a listener share.
+/// Shared by all connections of a listener.
 pub(super) struct ListenerContext<S> {
     service: S,
     tls: Option<Arc<ReloadableTls>>,
@@ -60,7 +60,7 @@ impl<S: HttpService> ListenerContext<S> {
         self.tls.is_some()
     }
 
-    /// Answers a request; the response is charged to what the listener may hold.
+    /// Handles a request; the response counts towards the listener's unread limit.
     async fn respond(
         &self,
         peer: SocketAddr,
@@ -117,7 +117,7 @@ fn builder(limits: &ListenerLimits, has_date: bool) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        // Slow clients are looked after for both versions alike, see `activity`.
+        // `activity` handles slow clients for both versions.
         .header_read_timeout(None)
         .auto_date_header(has_date)
         .max_buf_size(size(limits.read_ahead()));
@@ -133,7 +133,6 @@ fn builder(limits: &ListenerLimits, has_date: bool) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Serves a connection until it ends.
 pub(super) async fn serve<S: HttpService>(
     shared: Arc<ListenerContext<S>>,
     stream: TcpStream,
@@ -142,7 +141,7 @@ pub(super) async fn serve<S: HttpService>(
 ) {
     // Responses are written whole; waiting for more would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no delay can't be switched off");
+        tracing::debug!(%error, "can't set TCP_NODELAY");
     }
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     match &shared.tls {
@@ -151,8 +150,8 @@ pub(super) async fn serve<S: HttpService>(
             Ok(Ok(stream)) => {
                 Box::pin(serve_stream(&shared, TokioIo::new(stream), peer, stopped)).await;
             }
-            Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS was not agreed upon"),
-            Err(_) => tracing::debug!(%peer, "TLS was not agreed upon in time"),
+            Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
         },
     }
 }
@@ -170,51 +169,52 @@ async fn serve_stream<S, T>(
     let connection = Arc::new(S::Connection::default());
     let io = WatchedStream::new(io, Arc::clone(&activity));
     let service = service_fn(|request: Request<Incoming>| {
-        let in_request = activity.begin_request(request.version() == Version::HTTP_2);
+        let guard = activity.begin_request(request.version() == Version::HTTP_2);
         let (shared, connection) = (Arc::clone(shared), Arc::clone(&connection));
         async move {
-            let activity = in_request.activity();
+            let activity = guard.activity();
             let response = shared.respond(peer, &connection, activity, request).await;
-            drop(in_request);
+            drop(guard);
             Ok::<_, Infallible>(response)
         }
     });
-    let mut talk = pin!(shared.builder.serve_connection(io, service));
-    let first_look = activity.next_check(shared.timeouts);
-    let mut look = pin!(sleep_until(first_look.unwrap_or_else(Instant::now)));
+    let mut serving = pin!(shared.builder.serve_connection(io, service));
+    let first_check = activity.next_check(shared.timeouts);
+    let mut check = pin!(sleep_until(first_check.unwrap_or_else(Instant::now)));
     let mut stopped = pin!(stopped);
-    let (mut finishing, mut given_up) = (false, false);
+    let (mut finishing, mut timed_out) = (false, false);
     loop {
         tokio::select! {
             biased;
-            ended = &mut talk => {
+            ended = &mut serving => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, %peer, "a connection ended");
+                    tracing::debug!(%error, %peer, "connection failed");
                 }
                 return;
             }
             _ = &mut stopped, if !finishing => {
                 finishing = true;
-                talk.as_mut().graceful_shutdown();
+                serving.as_mut().graceful_shutdown();
             }
             () = shared.unread.pressed() => {
                 if activity.has_waited_for(PRESSURE_AGE) {
-                    tracing::debug!(%peer, "a client does not read its responses, others need the room");
+                    tracing::debug!(%peer, "connection closed: client does not read its responses and the unread limit is reached");
                     return;
                 }
             }
-            () = &mut look => match activity.next_check(shared.timeouts) {
-                Some(next) => look.as_mut().reset(next),
-                None if given_up => return,
+            () = &mut check => match activity.next_check(shared.timeouts) {
+                Some(next) => check.as_mut().reset(next),
+                None if timed_out => return,
                 None if activity.has_waited_for(shared.timeouts.write) => {
-                    tracing::debug!(%peer, "a client does not read its responses");
+                    tracing::debug!(%peer, "connection closed: client does not read its responses");
                     return;
                 }
                 None => {
-                    // Said politely once: HTTP/2 tells the client, an idle HTTP/1.1 closes.
-                    (given_up, finishing) = (true, true);
-                    talk.as_mut().graceful_shutdown();
-                    look.as_mut().reset(Instant::now() + shared.timeouts.head.min(CLOSE_TIME));
+                    // One graceful attempt: HTTP/2 notifies the client, an idle HTTP/1.1 connection
+                    // closes.
+                    (timed_out, finishing) = (true, true);
+                    serving.as_mut().graceful_shutdown();
+                    check.as_mut().reset(Instant::now() + shared.timeouts.head.min(CLOSE_TIME));
                 }
             },
         }

@@ -1,9 +1,9 @@
-//! Connections of an HTTP listener: each port of the process is served here, with the same limits.
+//! HTTP listeners: every port of the process is served here, with the same limits.
 //!
-//! A listener knows connections, TLS and the framing of HTTP, and nothing of what is served: that is
-//! a [`HttpService`]. What bounds it is in [`ListenerLimits`]: connections, time for a request's headers, time
-//! without a request, bytes read ahead, streams of an HTTP/2 connection, and bytes of responses that
-//! clients have not read. What a client sees at each limit is in `docs/reference/limits.md`.
+//! A listener handles connections, TLS and HTTP framing; requests go to an [`HttpService`].
+//! [`ListenerLimits`] bounds connections, the time for a request's headers, idle time, bytes read
+//! ahead, streams of an HTTP/2 connection, and unread bytes of responses. The behavior at each
+//! limit is described in `docs/reference/limits.md`.
 
 mod activity;
 mod client_counter;
@@ -30,16 +30,14 @@ pub use rejection::ListenerRejection;
 pub use router::RouterService;
 pub use tls::{LoadedTls, ReloadableTls, TlsConfig, TlsError};
 
-/// An error of a body.
 pub type ResponseBodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a listener serves.
+/// The service behind a listener.
 pub trait HttpService: Send + Sync + 'static {
-    /// Body of a response.
     type Body: Body<Data = Bytes, Error: Into<ResponseBodyError>> + Send + Unpin + 'static;
-    /// What the requests of one connection share.
+    /// State shared by the requests of one connection.
     type Connection: Default + Send + Sync + 'static;
-    /// Answers a request. Never fails: whatever is wrong is in the response.
+    /// Handles a request. Infallible: errors are responses.
     fn respond(
         &self,
         peer: SocketAddr,
@@ -47,12 +45,12 @@ pub trait HttpService: Send + Sync + 'static {
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// What the names of errors begin with, like `stream.api.`; may be empty.
+    /// Prefix of error names, like `stream.api.`; may be empty.
     fn error_prefix(&self) -> &'static str;
 
-    /// A body of these bytes.
+    /// Creates a response body.
     fn body(bytes: Bytes) -> Self::Body;
 
-    /// The listener has rejected a request by itself, with this status.
+    /// Called after the listener itself has rejected a request with this status.
     fn rejected(&self, _status: StatusCode) {}
 }

@@ -1,14 +1,13 @@
-//! The limits of a listener, and their ranges.
+//! Limits of a listener, and their ranges.
 
 use forebay_model::{ByteSize, HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Smallest buffer that the HTTP library takes.
+/// Smallest buffer that the HTTP library accepts.
 const BUFFER_MIN: u64 = 8 << 10;
 
-/// Limits of a listener. Each section of the configuration that has a listener has them as keys of
-/// the same names.
+/// Limits of a listener. The configuration sections of listeners have keys of the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListenerLimits {
@@ -55,7 +54,7 @@ impl Default for ListenerLimits {
 }
 
 impl ListenerLimits {
-    /// Everything that is out of range: name, given value, what is allowed.
+    /// All values out of range: name, value, allowed range.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
@@ -94,8 +93,8 @@ impl ListenerLimits {
         found.into_iter().flatten().collect()
     }
 
-    /// Bytes of a request's head that are buffered at most. The exact limit of headers is looked at
-    /// with the request.
+    /// Maximum buffered bytes of a request's head. The exact header limit is checked with the
+    /// request.
     pub(crate) fn read_ahead(&self) -> u64 {
         let heads = self.max_header_size.0.saturating_mul(2);
         self.read_buffer_size.0.max(heads).max(BUFFER_MIN)

@@ -1,4 +1,4 @@
-//! Takes connections, and lets go of them when the listener is stopped.
+//! The accept loop of a listener, and its shutdown.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -17,12 +17,12 @@ use crate::connection::{self, ListenerContext};
 use crate::tls::{ReloadableTls, TlsError};
 use crate::{HttpService, ListenerLimits};
 
-/// Pause after the operating system has no more descriptors or memory for a connection.
+/// Pause after an accept failed for lack of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-/// How long such a client may take to read it.
+/// How long a rejected client may take to read the response.
 const REJECTION_TIME: Duration = Duration::from_secs(1);
 
-/// The answer to a client that finds no room, in the form that errors have everywhere.
+/// Response to a client over the connection limit, in the common error format.
 fn too_many_connections(error_prefix: &str) -> String {
     let body = format!(
         "{{\n  \"statusCode\": 503,\n  \"error\": \"{error_prefix}tooManyConnections\",\n  \
@@ -35,33 +35,24 @@ fn too_many_connections(error_prefix: &str) -> String {
     )
 }
 
-/// An address that can't be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The address can't be listened on.
     #[error("can't listen on {address}: {cause}")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// What the operating system says.
         cause: std::io::Error,
     },
-    /// TLS is configured, but can't be offered.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// How many clients are told at a time that there are too many; further ones are closed without a
-/// response. Each of them takes a descriptor, as a connection does.
-#[must_use]
+/// Maximum number of clients that get a rejection response at a time; further ones are closed
+/// without one. Each of them takes a descriptor, like a connection.
 pub fn rejections_max(max_connections: usize) -> usize {
     (max_connections / 8).clamp(16, 256)
 }
 
-/// Opens a port; connections are taken once there is a [`Listener`].
-///
-/// # Errors
-/// When the address can't be listened on.
+/// Binds a port; connections are accepted once a [`Listener`] is started.
 pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |cause| BindError::Listen { address, cause };
     let socket = TcpListener::bind(address).await.map_err(failed)?;
@@ -69,45 +60,41 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
     Ok((socket, bound))
 }
 
-/// What a listener counts.
 #[derive(Clone)]
 pub struct ListenerMetrics {
     /// Open connections.
     pub connections: metrics::Gauge,
-    /// Connections refused because there were too many.
+    /// Connections rejected because of a limit.
     pub rejected: metrics::Counter,
 }
 
 impl fmt::Debug for ListenerMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Meters")
+        f.write_str("ListenerMetrics")
     }
 }
 
-/// How a listener serves.
 pub struct ListenerOptions {
-    /// What bounds it.
     pub limits: ListenerLimits,
-    /// The certificate; without one it speaks plain HTTP.
+    /// The certificate; without one the listener serves plain HTTP.
     pub tls: Option<Arc<ReloadableTls>>,
-    /// Clients whose connections `max_connections_per_client` does not count.
+    /// Clients that `max_connections_per_client` does not count.
     pub exempt: Option<ExemptClients>,
-    /// Responses have a `Date`.
+    /// Whether responses have a `Date` header.
     pub has_date: bool,
-    /// What it counts.
     pub metrics: ListenerMetrics,
 }
 
 impl fmt::Debug for ListenerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
+        f.debug_struct("ListenerOptions")
             .field("limits", &self.limits)
             .field("tls", &self.tls.is_some())
             .finish_non_exhaustive()
     }
 }
 
-/// The task that takes connections.
+/// The task that accepts connections.
 #[derive(Debug)]
 pub struct Listener {
     stop: CancellationToken,
@@ -116,7 +103,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Serves the connections of a port from now on. To be called within a tokio runtime.
+    /// Starts to serve the connections of a port. Requires a tokio runtime.
     #[must_use]
     pub fn start<S: HttpService>(
         socket: TcpListener,
@@ -139,8 +126,8 @@ impl Listener {
         Self { stop, abort, task }
     }
 
-    /// Takes no more connections, lets requests under way finish for at most `grace`, and closes
-    /// the rest. Returns whether all finished.
+    /// Stops accepting connections, lets requests in progress finish for at most `grace`, and
+    /// closes the rest. Returns whether all finished.
     pub async fn stop(mut self, grace: Duration) -> bool {
         self.stop.cancel();
         let in_time = tokio::time::timeout(grace, &mut self.task).await;
@@ -148,7 +135,7 @@ impl Listener {
             return true;
         }
         self.abort.cancel();
-        // It ends at the next await of each connection.
+        // The task ends at the next await of each connection.
         drop((&mut self.task).await);
         false
     }
@@ -160,7 +147,6 @@ impl Drop for Listener {
     }
 }
 
-/// What the task has.
 struct AcceptLoop<S: HttpService> {
     shared: Arc<ListenerContext<S>>,
     max_connections: usize,
@@ -168,7 +154,7 @@ struct AcceptLoop<S: HttpService> {
     clients: Arc<ClientCounter>,
     connections: JoinSet<usize>,
     rejections: JoinSet<()>,
-    /// For each connection what tells it to finish, by its place.
+    /// Shutdown sender of each connection, by index.
     stops: Vec<Option<oneshot::Sender<()>>>,
     free: Vec<usize>,
 }
@@ -189,7 +175,7 @@ impl<S: HttpService> AcceptLoop<S> {
             }
         }
         drop(socket);
-        // Dropped, each sender tells its connection to finish.
+        // Dropping a sender makes its connection finish.
         self.stops.clear();
         tokio::select! {
             () = abort.cancelled() => {}
@@ -204,7 +190,7 @@ impl<S: HttpService> AcceptLoop<S> {
                 self.stops[index] = None;
                 self.free.push(index);
             }
-            Err(e) => tracing::error!(error = %e, "a connection's task ended unexpectedly"),
+            Err(e) => tracing::error!(error = %e, "connection task failed"),
         }
     }
 
@@ -233,7 +219,7 @@ impl<S: HttpService> AcceptLoop<S> {
         });
     }
 
-    /// Keeps `stop` in a free place.
+    /// Stores `stop` at a free index.
     fn store_stop(&mut self, stop: oneshot::Sender<()>) -> usize {
         match self.free.pop() {
             Some(index) => {
@@ -249,18 +235,17 @@ impl<S: HttpService> AcceptLoop<S> {
 }
 
 async fn on_accept_error(error: &std::io::Error) {
-    let of_one_client = matches!(
+    let is_client_error = matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
     );
-    if !of_one_client {
-        tracing::warn!(%error, "no connection can be taken");
+    if !is_client_error {
+        tracing::warn!(%error, "accept failed");
         tokio::time::sleep(EXHAUSTED_PAUSE).await;
     }
 }
 
-/// Tells a client that there are too many. What it sends is read, so that it is not met by a reset
-/// before it can read the answer.
+/// Sends a rejection. Input is read and discarded: a reset could lose the response.
 async fn reject_connection(mut stream: TcpStream, response: String) {
     let rejection = async {
         tokio::io::AsyncWriteExt::write_all(&mut stream, response.as_bytes()).await?;
@@ -269,6 +254,6 @@ async fn reject_connection(mut stream: TcpStream, response: String) {
         while stream.read(&mut sink).await? > 0 {}
         Ok::<_, std::io::Error>(())
     };
-    // It is gone, slow or has heard it: nothing is to be done in any case.
+    // Disconnected, slow or done: nothing to do in any case.
     drop(tokio::time::timeout(REJECTION_TIME, rejection).await);
 }

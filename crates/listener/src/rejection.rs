@@ -1,4 +1,5 @@
-//! What the HTTP library lets pass though it is no proper HTTP, and rejections of the listener.
+//! Rejections by the listener: framing that the HTTP library accepts though it is invalid, and
+//! limits.
 
 use bytes::Bytes;
 use forebay_model::ByteSize;
@@ -9,35 +10,32 @@ use serde::Serialize;
 
 use crate::HttpService;
 
-/// A request that the listener rejects by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListenerRejection {
-    /// RFC 9112, 3.2: HTTP/1.1 has exactly one. Two parties that choose differently would see two
+    /// RFC 9112, 3.2: HTTP/1.1 needs exactly one. Two servers that pick different ones would see
     /// different requests.
     #[error("Malformed request: it has {0} Host header fields, HTTP/1.1 needs exactly one.")]
     Host(usize),
-    /// RFC 9112, 3.2 and RFC 9113, 8.3.1: it is a host with an optional port, and the one of the target.
+    /// RFC 9112, 3.2 and RFC 9113, 8.3.1: a host with an optional port, equal to that of the
+    /// target.
     #[error(
         "Malformed request: Host \"{0}\" is not valid, allowed is a host with an optional port; over HTTP/2 that of \":authority\"."
     )]
     HostValue(String),
-    /// RFC 9112, 6.1: `chunked` is applied once.
+    /// RFC 9112, 6.1: `chunked` must be applied once.
     #[error("Malformed request: Transfer-Encoding has \"chunked\" more than once.")]
     ChunkedTwice,
-    /// RFC 9112, 6.1: a coding that is not known.
+    /// RFC 9112, 6.1: an unknown coding.
     #[error("Transfer-Encoding \"{0}\" is not supported, supported: chunked.")]
     Coding(String),
-    /// The headers are too long.
     #[error("Request header size is over the maximum \"{0}\".")]
     HeaderTooLarge(ByteSize),
-    /// No room for the response.
-    #[error("Clients have not read too many responses; send the request again later.")]
+    /// The unread limit is reached.
+    #[error("Too many unread responses; retry later.")]
     TooManyUnread,
 }
 
 impl ListenerRejection {
-    /// Status of the response.
-    #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Host(_) | Self::HostValue(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
@@ -56,7 +54,7 @@ impl ListenerRejection {
         }
     }
 
-    /// The response, in the form that errors have everywhere.
+    /// The response, in the common error format.
     pub(crate) fn response<S: HttpService>(&self, service: &S) -> Response<S::Body> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -81,14 +79,14 @@ impl ListenerRejection {
         if *self == Self::TooManyUnread {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         } else {
-            // Whoever frames requests like this may mean something else by the bytes that follow.
+            // A client with such framing may interpret the following bytes differently.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 }
 
-/// What is wrong with a request's framing, and with whom it is for.
+/// Validates the framing and the host of a request.
 pub(crate) fn check_request<B>(request: &Request<B>) -> Option<ListenerRejection> {
     let headers = request.headers();
     let hosts = headers.get_all(header::HOST).iter().count();
@@ -101,9 +99,9 @@ pub(crate) fn check_request<B>(request: &Request<B>) -> Option<ListenerRejection
             .uri()
             .authority()
             .filter(|_| version == Version::HTTP_2);
-        let is_meant =
+        let matches_target =
             authority.is_none_or(|a| host.as_bytes().eq_ignore_ascii_case(a.as_str().as_bytes()));
-        if !is_meant || !is_host(host) {
+        if !matches_target || !is_host(host) {
             let text = String::from_utf8_lossy(host.as_bytes()).into_owned();
             return Some(ListenerRejection::HostValue(text));
         }
@@ -111,7 +109,8 @@ pub(crate) fn check_request<B>(request: &Request<B>) -> Option<ListenerRejection
     transfer_encoding(headers)
 }
 
-/// Whether it is a host with an optional port; a target without an authority has an empty one.
+/// Whether the value is a host with an optional port; a target without an authority has an empty
+/// one.
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else {
         return false;
@@ -144,10 +143,9 @@ fn transfer_encoding(headers: &HeaderMap) -> Option<ListenerRejection> {
     (chunked > 1).then_some(ListenerRejection::ChunkedTwice)
 }
 
-/// Bytes of the request line and headers, as HTTP/1.1 would write them.
 #[cfg_attr(
     not(feature = "router"),
-    allow(dead_code, reason = "services of their own look at it themselves")
+    allow(dead_code, reason = "custom services check the limit themselves")
 )]
 pub(crate) fn head_size<B>(request: &Request<B>) -> u64 {
     let uri = request.uri();
@@ -171,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn http_1_1_has_one_host_and_others_need_none() {
+    fn http_1_1_needs_one_host_and_other_versions_none() {
         let host = ("host", "a");
         assert_eq!(found(Version::HTTP_11, &[host]), None);
         assert_eq!(
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_a_host_with_an_optional_port() {
+    fn a_host_may_have_a_port() {
         let of = |host: &str| found(Version::HTTP_11, &[("host", host)]);
         for fine in [
             "",
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn over_http_2_the_host_is_that_of_the_target() {
+    fn the_host_of_http_2_must_match_the_target() {
         let of = |host: &str| {
             let request = Request::builder()
                 .version(Version::HTTP_2)
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_transfer_coding_is_chunked_once() {
+    fn the_only_transfer_coding_is_a_single_chunked() {
         let of = |values: &[&str]| {
             let mut headers = vec![("host", "a")];
             headers.extend(values.iter().map(|v| ("transfer-encoding", *v)));

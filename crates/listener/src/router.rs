@@ -1,4 +1,4 @@
-//! Routes of axum as what a listener serves.
+//! An axum router as the service of a listener.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use tower_service::Service as _;
 use crate::rejection::{ListenerRejection, head_size};
 use crate::{HttpService, ListenerLimits};
 
-/// Serves a router; handlers see the peer's address as `ConnectInfo<SocketAddr>`.
+/// Serves a router; handlers get the peer's address as `ConnectInfo<SocketAddr>`.
 #[derive(Clone, Debug)]
 pub struct RouterService {
     router: Router,
@@ -27,9 +27,8 @@ pub struct RouterService {
 }
 
 impl RouterService {
-    /// A router on a listener of these limits. The names of the listener's own errors begin with
-    /// `error_prefix`, as those of the router's handlers do.
-    #[must_use]
+    /// Creates the service for a listener with these limits. The listener's own error names start
+    /// with `error_prefix`, like those of the router's handlers.
     pub fn new(router: Router, error_prefix: &'static str, limits: &ListenerLimits) -> Self {
         Self {
             router,
@@ -61,7 +60,7 @@ impl HttpService for RouterService {
         request.extensions_mut().insert(ConnectInfo(peer));
         let responded = self.router.clone().call(request).await;
         let mut response = responded.unwrap_or_else(|never| match never {});
-        // What is left of the request would be taken for the beginning of the next one.
+        // Unread bytes of the request would be parsed as the next one.
         if !is_http2 && !is_read.load(Relaxed) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -78,7 +77,7 @@ impl HttpService for RouterService {
     }
 }
 
-/// A request's body that notes whether it was read to its end.
+/// A request body that records whether it was read to its end.
 #[derive(Debug)]
 struct RequestBody {
     inner: Incoming,

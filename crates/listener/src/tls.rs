@@ -1,4 +1,4 @@
-//! TLS of the listener.
+//! TLS of a listener, with replaceable certificates.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,26 +14,22 @@ use tokio_rustls::TlsAcceptor;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TlsConfig {
-    /// File with the certificate and those that lead to its root, PEM.
+    /// PEM file with the certificate and its chain.
     pub cert_file: PathBuf,
-    /// File with its private key, PEM.
+    /// PEM file with the private key of the certificate.
     pub key_file: PathBuf,
 }
 
-/// A certificate or key with which TLS can't be offered.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file can't be read or has nothing of the kind in it.
+    /// A file is unreadable or lacks the expected content.
     #[error("{what} file {path}: {cause}")]
     File {
-        /// The file.
         what: &'static str,
-        /// Where it is.
         path: String,
-        /// What is wrong.
         cause: String,
     },
-    /// Certificate and key are no pair, or of a kind that is not known.
+    /// Certificate and key don't match, or are of an unknown type.
     #[error("certificate and key can't be used: {0}")]
     Unusable(#[from] rustls::Error),
 }
@@ -46,15 +42,12 @@ fn broken(what: &'static str, path: &Path, cause: impl ToString) -> TlsError {
     }
 }
 
-/// A certificate and its key that can be used.
+/// A valid certificate with its key.
 #[derive(Clone, Debug)]
 pub struct LoadedTls(Arc<ServerConfig>);
 
 impl LoadedTls {
-    /// Reads certificate and key, and looks whether they are a pair.
-    ///
-    /// # Errors
-    /// When a file can't be read, or the two can't be used.
+    /// Reads certificate and key, and checks that they match.
     pub fn read(config: &TlsConfig) -> Result<Self, TlsError> {
         let path = &config.cert_file;
         let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
@@ -75,19 +68,17 @@ impl LoadedTls {
     }
 }
 
-/// TLS of a listener. Its certificate can be replaced while it runs: handshakes from then on see the
-/// new one, connections that are open keep theirs.
+/// TLS of a listener. Its certificate can be replaced at runtime: new handshakes use the new one,
+/// open connections keep theirs.
 #[derive(Debug)]
 pub struct ReloadableTls(RwLock<LoadedTls>);
 
 impl ReloadableTls {
-    /// With this certificate.
-    #[must_use]
     pub fn new(loaded: LoadedTls) -> Arc<Self> {
         Arc::new(Self(RwLock::new(loaded)))
     }
 
-    /// Takes another certificate.
+    /// Replaces the certificate.
     pub fn replace(&self, loaded: LoadedTls) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = loaded;
     }

@@ -1,10 +1,10 @@
-//! Responses that clients have not read.
+//! Limit of response bytes that clients have not read.
 //!
-//! A client of HTTP/2 decides how much of a response it takes and when; until then the response is
-//! in memory. So each one is charged, by its length, to what the listener may hold of them all, and
-//! the charge goes with the bytes: it is given back when the last of them has been written to the
-//! socket or its connection has ended. A response for which there is no room is replaced by a small
-//! one, and connections whose client has left a response unread for a while are closed.
+//! An HTTP/2 client decides how much of a response it reads and when; until then the response is in
+//! memory. Each response holds a permit for its length, which travels with the bytes: it is
+//! released when the last of them has been written to the socket or the connection has ended. A
+//! response without a permit is replaced by a small one, and connections that have left a response
+//! unread for a while are closed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use crate::ResponseBodyError;
 use crate::activity::{ConnectionActivity, UnreadResponse};
 
-/// Responses up to this size are not charged: what HTTP/2 keeps of a stream is as much.
+/// Responses up to this size need no permit: HTTP/2 buffers as much per stream.
 const SMALL: u64 = 1 << 10;
-/// While there is no room, a client that has not read a response for so long loses its connection.
+/// While the limit is reached, a connection with a response unread for this long is closed.
 pub(crate) const PRESSURE_AGE: Duration = Duration::from_secs(1);
 
-/// What all connections of a listener may hold.
+/// The limit shared by all connections of a listener.
 #[derive(Debug)]
 pub(crate) struct UnreadLimiter {
     semaphore: Arc<Semaphore>,
@@ -31,14 +31,13 @@ pub(crate) struct UnreadLimiter {
     pressure: Notify,
 }
 
-/// There is no room for a response.
 #[derive(Debug)]
 pub(crate) struct UnreadLimitExceeded;
 
 impl UnreadLimiter {
     pub(crate) fn new(max: u64) -> Self {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
-        // More than a semaphore has is no limit for anybody.
+        // More permits than a semaphore can have mean no limit.
         let max = max.min(Semaphore::MAX_PERMITS);
         Self {
             semaphore: Arc::new(Semaphore::new(max)),
@@ -47,7 +46,7 @@ impl UnreadLimiter {
         }
     }
 
-    /// Charges a response to the listener, as one of a connection.
+    /// Acquires a permit for a response of a connection.
     pub(crate) fn limit_body<B>(
         &self,
         activity: &Arc<ConnectionActivity>,
@@ -76,7 +75,7 @@ impl UnreadLimiter {
     }
 
     fn try_acquire(&self, length: u64) -> Option<OwnedSemaphorePermit> {
-        // One that is larger than all that may be held goes alone.
+        // A response larger than the limit is sent alone.
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.max);
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         Arc::clone(&self.semaphore)
@@ -84,13 +83,13 @@ impl UnreadLimiter {
             .ok()
     }
 
-    /// Waits until a response finds no room.
+    /// Waits until a response exceeds the limit.
     pub(crate) async fn pressed(&self) {
         self.pressure.notified().await;
     }
 }
 
-/// The share of one response.
+/// The permit of one response.
 #[derive(Debug)]
 struct UnreadPermit {
     permit: OwnedSemaphorePermit,
@@ -98,7 +97,7 @@ struct UnreadPermit {
 }
 
 impl UnreadPermit {
-    /// The share of some of its bytes.
+    /// Splits off the permit of some of its bytes.
     fn split(&mut self, length: usize) -> Option<Self> {
         Some(Self {
             permit: self.permit.split(length)?,
@@ -107,7 +106,7 @@ impl UnreadPermit {
     }
 }
 
-/// Bytes that give their share back when nobody has them any longer.
+/// Bytes with their permit.
 struct LimitedBytes {
     bytes: Bytes,
     _permit: UnreadPermit,
@@ -119,7 +118,7 @@ impl AsRef<[u8]> for LimitedBytes {
     }
 }
 
-/// A body whose bytes are charged until they are written.
+/// A body whose bytes hold a permit until they are written.
 #[derive(Debug)]
 pub(crate) struct LimitedBody<B> {
     body: B,
@@ -130,12 +129,12 @@ impl<B> LimitedBody<B>
 where
     B: Body<Data = Bytes, Error: Into<ResponseBodyError>> + Unpin,
 {
-    /// One that is not charged.
+    /// A body without a permit.
     pub(crate) fn unlimited(body: B) -> Self {
         Self { body, permit: None }
     }
 
-    /// The bytes of a part take their share of the charge with them.
+    /// Moves the permit of these bytes into them.
     fn attach_permit(&mut self, bytes: Bytes) -> Bytes {
         let is_last = self.body.is_end_stream();
         let permit = match &mut self.permit {
@@ -188,14 +187,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_charged_until_the_last_of_them_is_gone() {
+    async fn bytes_hold_their_permit_until_the_last_is_dropped() {
         let limiter = UnreadLimiter::new(10_000);
         let activity = ConnectionActivity::new();
         let mut first = limiter.limit_body(&activity, body(6_000)).unwrap();
         assert!(limiter.limit_body(&activity, body(4_001)).is_err());
         let bytes = first.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(first);
-        // As the library does when the client's window is small.
+        // Like the library with a small window of the client.
         let rest = bytes.slice(5_999..);
         drop(bytes);
         assert!(limiter.limit_body(&activity, body(4_001)).is_err());
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_small_is_free_and_what_is_larger_than_all_goes_alone() {
+    async fn small_responses_need_no_permit_and_oversized_ones_go_alone() {
         let limiter = UnreadLimiter::new(10_000);
         let activity = ConnectionActivity::new();
         let alone = limiter.limit_body(&activity, body(20_000)).unwrap();

@@ -1,4 +1,4 @@
-//! The segment that is being written.
+//! The open segment: batching, writing, syncing and sealing.
 
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::extent::SegmentExtents;
 use crate::index::{self, INDEX_ENTRY_LEN, IndexEntry};
 use crate::segment::{SEGMENT_FOOTER_LEN, SEGMENT_HEADER_LEN, SegmentHeader};
 
-/// Why something could not be written.
+/// Failure of a write.
 #[derive(Debug)]
 pub(crate) enum WriteFailure {
-    /// No room; nothing that was acknowledged is at risk.
+    /// No space; no acknowledged data is at risk.
     Full,
-    /// The system had no descriptor or memory for a call that touches no data. Nothing was
-    /// written; later it may succeed.
+    /// Out of descriptors or memory in a call that touches no data. Nothing was written; a later
+    /// attempt may succeed.
     Scarce { path: PathBuf, source: io::Error },
     /// The disk failed. Final.
     Io {
@@ -30,7 +30,7 @@ pub(crate) enum WriteFailure {
     },
 }
 
-/// Whether the file system says that it is full.
+/// Whether the file system reports that it is full.
 pub(crate) fn is_full(e: &io::Error) -> bool {
     matches!(
         e.kind(),
@@ -38,8 +38,8 @@ pub(crate) fn is_full(e: &io::Error) -> bool {
     )
 }
 
-/// Whether the process or the system ran out of something that others give back: the disk has not
-/// failed. Says nothing of a write or a sync of data, of which a part may be done.
+/// Whether the process or the system ran out of a resource that may be released later: the disk has
+/// not failed. Not for a write or sync of data, which may be partly done.
 pub(crate) fn is_scarce(e: &io::Error) -> bool {
     use rustix::io::Errno;
     const SCARCE: [Errno; 6] = [
@@ -57,19 +57,19 @@ pub(crate) fn is_scarce(e: &io::Error) -> bool {
             .is_some_and(|e| e.is::<crate::open_file_cache::ReopenError>())
 }
 
-/// Whether the process or the system has as many files open as it may.
+/// Whether the process or the system reached its limit of open files.
 pub(crate) fn is_no_descriptor(e: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(e), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// A part of a catalog block is at most this long.
+/// Maximum length of a part of a catalog block.
 const CATALOG_PART: usize = 1 << 20;
-/// Payloads up to here are copied beside their headers: one long slice is cheaper to write than
-/// many short ones.
+/// Payloads up to this size are copied beside their headers: one long slice is cheaper to write
+/// than many short ones.
 const COPY_BELOW: usize = 4 << 10;
 
-/// A block, ready to be given a place.
+/// A block that has no position yet.
 pub(crate) struct PendingBlock<'a> {
     pub(crate) kind: BlockKind,
     pub(crate) codec: u8,
@@ -88,30 +88,30 @@ enum WriteChunk {
     Shared(Bytes),
 }
 
-/// The open segment, and what is to be written to it next.
+/// The open segment and the batch to write next.
 pub(crate) struct ActiveSegment {
     pub(crate) id: u64,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn EnvFile>,
-    /// It is sealed before it grows over this.
+    /// The segment is sealed before it grows beyond this.
     capacity: u64,
-    /// Bytes of the file that have their place on the disk.
+    /// Bytes of the file with allocated disk space.
     pub(crate) allocated: u64,
-    /// Where the next block goes, those of the batch included.
+    /// Offset of the next block, behind those of the batch.
     pub(crate) end: u64,
-    /// What is on its way to the disk starts here.
+    /// Start of the unwritten bytes.
     start: u64,
     synced: u64,
-    /// Nothing but the catalog is in it.
+    /// Only the catalog is in it.
     fresh: bool,
-    /// The index of what is written and of the batch, as it will stand on disk.
+    /// The index of the written blocks and the batch, as encoded on disk.
     index: Vec<u8>,
     extents: SegmentExtents,
-    /// Lines of the batch's blocks, in order.
+    /// Entries of the batch's blocks, in order.
     batch: Vec<IndexEntry>,
     scratch: Vec<u8>,
     chunks: Vec<WriteChunk>,
-    /// Where the run of copied bytes that is still growing began.
+    /// Start of the range of copied bytes that still grows.
     copied_from: usize,
 }
 
@@ -142,14 +142,14 @@ impl ActiveSegment {
             copied_from: 0,
         };
         active.push_catalog(catalog, header.created_at_ms);
-        // Where there are very many streams, there must be room for blocks beside the catalog.
+        // With very many streams there must be space for blocks beside the catalog.
         active.capacity = active
             .capacity
             .max(active.end.saturating_mul(2).min(3 << 30));
         active
     }
 
-    /// The catalog, twice: the names of all streams must not hang on one sector.
+    /// Writes the catalog twice: the names of all streams must not depend on one sector.
     fn push_catalog(&mut self, catalog: &Catalog, now_ms: i64) {
         let bytes = Bytes::from(catalog.encode());
         let parts = to_u32(bytes.len().div_ceil(CATALOG_PART));
@@ -178,7 +178,7 @@ impl ActiveSegment {
         self.index.len() / INDEX_ENTRY_LEN
     }
 
-    /// Takes a block into the batch; `false` when the segment is too full for it.
+    /// Adds a block to the batch; `false` when the segment is too full for it.
     pub(crate) fn push(&mut self, pending: &PendingBlock<'_>) -> bool {
         let end = self.end + block::block_len(pending.payload.len());
         let needed = end + index::seal_len(self.entry_count() + 1, &self.extents);
@@ -187,7 +187,7 @@ impl ActiveSegment {
             if !alone {
                 return false;
             }
-            // Larger than a segment: it gets one of its own.
+            // Larger than a segment: the block gets one of its own.
             self.capacity = needed;
         }
         self.append_block(pending);
@@ -233,12 +233,13 @@ impl ActiveSegment {
         self.end += header.block_len();
     }
 
-    /// Lines of the batch's blocks, in order.
+    /// Entries of the batch's blocks, in order.
     pub(crate) fn batch(&self) -> &[IndexEntry] {
         &self.batch
     }
 
-    /// Writes the batch. Space is made first: a full disk is met before a block is touched.
+    /// Writes the batch. Space is allocated first, so a full disk is detected before a block is
+    /// touched.
     pub(crate) fn write(&mut self, free_space: &FreeSpace<'_>) -> Result<u64, WriteFailure> {
         self.allocate(
             self.end + index::seal_len(self.entry_count(), &self.extents),
@@ -267,7 +268,7 @@ impl ActiveSegment {
         Ok(written)
     }
 
-    /// Makes durable what was written.
+    /// Makes the written blocks durable.
     pub(crate) fn sync(&mut self) -> Result<(), WriteFailure> {
         let synced = self.file.sync_data();
         synced.map_err(|source| self.failed("syncing blocks", source))?;
@@ -275,16 +276,16 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// What was written belongs to the segment now.
+    /// Makes the written batch part of the segment.
     pub(crate) fn finish_batch(&mut self) {
         self.fresh = self.fresh && self.batch.is_empty();
         self.batch.clear();
     }
 
-    /// Gives the blocks of the batch up; none was written.
+    /// Discards the unwritten batch.
     pub(crate) fn discard_batch(&mut self) {
-        // The head and catalog of a fresh segment must stay in the scratch buffer, and sorting
-        // that out is not worth it: the writer drops a fresh segment as a whole.
+        // The header and catalog of a fresh segment are in the scratch buffer too, and are not
+        // worth separating: the writer drops a fresh segment as a whole.
         let remaining = self.entry_count() - self.batch.len();
         self.index.truncate(remaining * INDEX_ENTRY_LEN);
         self.batch.clear();
@@ -296,7 +297,7 @@ impl ActiveSegment {
         self.end = self.start;
     }
 
-    /// Whether not even its catalog was written.
+    /// Whether not even the catalog was written.
     pub(crate) fn is_unwritten(&self) -> bool {
         self.start == 0
     }
@@ -312,15 +313,16 @@ impl ActiveSegment {
             if free < to - self.allocated {
                 return Err(WriteFailure::Full);
             }
-            // More than is needed now only of what records may have: else a change, which may take
-            // the last that there is, would leave room behind in which records are taken again.
+            // Preallocate more than needed only from the space for records: otherwise a control
+            // block, which may use the last space, would leave preallocated space in which records
+            // are accepted again.
             let spare = free_space
                 .spare
                 .map_or(free, |keep| free.saturating_sub(keep));
             target = target.min(self.allocated + spare).max(to);
         }
-        // Zeroes keep metadata out of the syncs of many small batches. What a large batch is about
-        // to write over is not worth writing twice.
+        // Zeroes keep metadata out of the syncs of many small batches. A large batch is about to
+        // overwrite the range: not worth writing twice.
         let large = to - self.allocated >= free_space.step;
         let made = if large {
             self.file.allocate(self.allocated, target)
@@ -333,14 +335,14 @@ impl ActiveSegment {
                 Ok(())
             }
             Err(e) if is_full(&e) => Err(WriteFailure::Full),
-            // The space is behind all blocks, so none of them can have been hurt.
+            // The space is behind all blocks, so none of them is affected.
             Err(source) if is_scarce(&source) => Err(self.scarce(source)),
             Err(source) => Err(self.failed("preallocating", source)),
         }
     }
 
-    /// Writes index, extents and foot. Space that nobody used is given back if it is much. The
-    /// length of the file, and the extents.
+    /// Writes index, extents and footer, and frees unused space if it is much. Returns the length
+    /// of the file and the extents.
     pub(crate) fn seal(
         &mut self,
         free_space: &FreeSpace<'_>,
@@ -386,18 +388,18 @@ impl ActiveSegment {
     }
 }
 
-/// What preallocation needs to know.
+/// Parameters of preallocation.
 pub(crate) struct FreeSpace<'a> {
     pub(crate) env: &'a dyn Env,
     pub(crate) dir: &'a std::path::Path,
     pub(crate) step: u64,
     pub(crate) min_free: u64,
-    /// Bytes beside those that are not taken ahead of need.
+    /// Bytes to spare when allocating ahead of need.
     pub(crate) spare: Option<u64>,
 }
 
 impl FreeSpace<'_> {
-    /// Bytes that may be taken from the file system; `None`: it doesn't say.
+    /// Bytes that may be allocated in the file system; `None`: unknown.
     pub(crate) fn free(&self) -> Option<u64> {
         let free = self.env.free_bytes(self.dir).ok()?;
         Some(free.saturating_sub(self.min_free))

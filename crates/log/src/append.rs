@@ -1,4 +1,4 @@
-//! Handing blocks over: who is let in, and what they get for it.
+//! Appending blocks: admission, sequences and tickets.
 
 use std::sync::{Arc, PoisonError};
 
@@ -12,19 +12,16 @@ use crate::queue::{AppendQueue, NewBlock, StreamId, WriteOp, lock};
 use crate::reservation::Reservation;
 
 impl Log {
-    /// Hands a block over. Returns at once; the ticket says when the block is on disk.
+    /// Appends a block. Returns at once; the ticket resolves when the block is on disk.
     ///
     /// # Errors
     /// [`LogAppendError::Busy`] when the queue is full: use [`Log::append_wait`] or
-    /// [`Log::append_async`] to wait for room. Others see there. Nothing is written then.
+    /// [`Log::append_async`] to wait for space. Nothing is written in any error case.
     pub fn append(&self, block: NewBlock) -> Result<Ticket, LogAppendError> {
         self.append_with(block, None)
     }
 
-    /// As [`Log::append`], on space that was reserved.
-    ///
-    /// # Errors
-    /// As [`Log::append`].
+    /// Like [`Log::append`], on reserved space.
     pub fn append_reserved(
         &self,
         block: NewBlock,
@@ -40,18 +37,15 @@ impl Log {
     ) -> Result<Ticket, LogAppendError> {
         let shared = self.shared();
         validate(&block, &shared.config)?;
-        // Here, on the appender's core, and not in the writer, of which there is one.
+        // On the appender's thread: there is only one writer.
         let crc = crc32c::crc32c(&block.payload);
         let mut queue = lock(&shared.queue);
         self.enqueue(&mut queue, block, crc, reservation)
     }
 
-    /// Hands several blocks over, beside each other: they are written in this order, with nothing
-    /// of this stream between them. Either all are taken or none; yet a crash may keep the first
-    /// ones only, so what must be atomic has to be one block.
-    ///
-    /// # Errors
-    /// As [`Log::append`].
+    /// Appends several blocks in this order, with nothing of this stream between them. All are
+    /// accepted or none; a crash may still preserve only the first ones, so an atomic unit must be
+    /// one block.
     pub fn append_all(&self, blocks: Vec<NewBlock>) -> Result<Vec<Ticket>, LogAppendError> {
         let shared = self.shared();
         let mut checked = Vec::with_capacity(blocks.len());
@@ -76,10 +70,7 @@ impl Log {
         tickets.collect()
     }
 
-    /// As [`Log::append`], but blocks the thread while the queue is full.
-    ///
-    /// # Errors
-    /// As [`Log::append`], without `Busy`.
+    /// Like [`Log::append`], but blocks the thread while the queue is full.
     pub fn append_wait(&self, block: NewBlock) -> Result<Ticket, LogAppendError> {
         let shared = self.shared();
         validate(&block, &shared.config)?;
@@ -103,10 +94,7 @@ impl Log {
         }
     }
 
-    /// As [`Log::append`], but waits while the queue is full.
-    ///
-    /// # Errors
-    /// As [`Log::append`], without `Busy`.
+    /// Like [`Log::append`], but waits while the queue is full.
     pub async fn append_async(&self, block: NewBlock) -> Result<Ticket, LogAppendError> {
         loop {
             match self.append(block.clone()) {
@@ -116,7 +104,7 @@ impl Log {
         }
     }
 
-    /// Waits until the queue has room. Somebody else may be faster: try, and wait again.
+    /// Waits until the queue has space. Another appender may be faster: try, and wait again.
     #[must_use]
     pub fn queue_space(&self) -> ChangeFuture {
         ChangeFuture::queue_space(self.shared().clone())
@@ -145,7 +133,7 @@ impl Log {
         self.put(queue, block, crc)
     }
 
-    /// Whether so many bytes may enter, of which `drawn` were reserved.
+    /// Checks whether `needed` bytes fit, of which `drawn` were reserved.
     fn admit(
         &self,
         queue: &mut AppendQueue,
@@ -169,7 +157,8 @@ impl Log {
         Ok(())
     }
 
-    /// Changes are small, and may free space: they enter also when no block may. Still bounded.
+    /// Control blocks are small and may free space: they are admitted even when no data block is.
+    /// Still bounded.
     pub(crate) fn admit_control(&self, queue: &AppendQueue) -> Result<(), LogAppendError> {
         queue.check()?;
         let bound = self
@@ -206,7 +195,7 @@ impl Log {
         Ok(self.ticket(queue, index, appended))
     }
 
-    /// Declares a stream whose declaration was refused, before its next operation.
+    /// Declares a stream whose declaration was rejected, before its next operation.
     pub(crate) fn declare(&self, queue: &mut AppendQueue, stream: StreamId) {
         if queue.declare(stream) {
             self.shared().work.notify_one();
@@ -238,11 +227,11 @@ fn disk_len(block: &NewBlock) -> u64 {
 
 fn validate(block: &NewBlock, config: &LogConfig) -> Result<(), LogAppendError> {
     if block.records == 0 {
-        return Err(LogAppendError::Invalid("a block has at least one record"));
+        return Err(LogAppendError::Invalid("a block needs at least one record"));
     }
     if block.payload.len() > config.max_payload {
         return Err(LogAppendError::Invalid(
-            "the block's payload is larger than `max_payload`",
+            "the payload of the block is larger than `max_payload`",
         ));
     }
     Ok(())

@@ -1,25 +1,25 @@
-//! A block: the unit that is written, checked, lost and found. Layout in `docs/formats/segment.md`.
+//! A block: the unit of append, checksum and recovery. Layout in `docs/formats/segment.md`.
 
 use crate::bytefields::{ByteReader, aligned, to_u32, to_usize};
 
-/// Format version of blocks and segments that this crate writes.
+/// Format version of the blocks and segments that this crate writes.
 pub const FORMAT_VERSION: u8 = 1;
-/// Bytes of a block's header.
+/// Length of a block header in bytes.
 pub const HEADER_LEN: usize = 80;
-/// The largest payload that the format allows.
+/// The largest payload that the format allows, in bytes.
 pub const MAX_PAYLOAD: usize = 64 << 20;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"FBLK");
 
-/// What a block holds. The numbers are on disk and frozen.
+/// The content of a block. The numbers are on disk and frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(crate) enum BlockKind {
     /// Records of a stream.
     Data = 1,
-    /// Records of a stream that were copied out of an older segment.
+    /// Records of a stream, copied out of an older segment.
     Relocated = 2,
-    /// A change of a stream or of the volume, see `catalog::ControlBlock`.
+    /// A change of a stream or the volume, see `catalog::ControlBlock`.
     Control = 3,
     /// A part of the catalog at the start of a segment.
     Catalog = 4,
@@ -37,7 +37,6 @@ impl BlockKind {
     }
 }
 
-/// The header of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockHeader {
     pub(crate) kind: BlockKind,
@@ -52,18 +51,17 @@ pub(crate) struct BlockHeader {
     pub(crate) last_at_ms: i64,
     pub(crate) segment: u64,
     pub(crate) offset: u32,
-    /// Up to where this segment was known to be on disk when the block was written. What is
-    /// damaged below was acknowledged; what is damaged above may be a write that never ended.
+    /// End of the synced part of the segment when the block was written. Damage below it hit
+    /// acknowledged data; damage above it may be an unfinished write.
     pub(crate) synced_to: u32,
 }
 
 impl BlockHeader {
-    /// Bytes that the block takes, padding included.
+    /// Length of the block in bytes, including padding.
     pub(crate) fn block_len(&self) -> u64 {
         block_len(self.stored_len as usize)
     }
 
-    /// Appends the header to a buffer, with its checksum.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut h = [0u8; HEADER_LEN];
         h[0..4].copy_from_slice(&MAGIC.to_le_bytes());
@@ -86,7 +84,7 @@ impl BlockHeader {
         out.extend_from_slice(&h);
     }
 
-    /// Reads a header. `None`: not a header, damaged, or of a version that we don't know.
+    /// Decodes a header. `None`: no header, damaged, or of an unknown version.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let h: &[u8; HEADER_LEN] = bytes.first_chunk()?;
         let mut f = ByteReader::new(h);
@@ -121,16 +119,16 @@ impl BlockHeader {
         sound.then_some(header)
     }
 
-    /// Reads a header that must stand at this place: a block of a recycled file's former life, or
-    /// one that the disk put elsewhere, is none.
+    /// Decodes a header that belongs at this offset of this segment. Rejects blocks of a recycled
+    /// file's previous content, and misplaced writes.
     pub(crate) fn decode_at(bytes: &[u8], segment: u64, offset: u64) -> Option<Self> {
         let header = Self::decode(bytes)?;
         (header.segment == segment && u64::from(header.offset) == offset).then_some(header)
     }
 }
 
-/// Whether a damaged header of this place stands here, and not what was there before it. One
-/// wrong byte must not make a block look as if it had never been written.
+/// Whether a damaged header of this position is here, and not older content. One wrong byte must
+/// not make a block look as if it had never been written.
 pub(crate) fn looks_like_header(bytes: &[u8], segment: u64, offset: u64) -> bool {
     let Some(mut h) = bytes.first_chunk::<HEADER_LEN>().copied() else {
         return false;
@@ -140,19 +138,19 @@ pub(crate) fn looks_like_header(bytes: &[u8], segment: u64, offset: u64) -> bool
     if ours && (h[0..4] == magic || h[64..68] == offset_bytes) {
         return true;
     }
-    // Or a byte of just these fields is wrong: then the checksum is right once they are.
+    // If only a byte of these fields is wrong, the checksum matches once they are corrected.
     h[0..4].copy_from_slice(&magic);
     h[56..64].copy_from_slice(&segment.to_le_bytes());
     h[64..68].copy_from_slice(&offset_bytes);
     BlockHeader::decode(&h).is_some()
 }
 
-/// Bytes that a block with this payload takes, padding included.
+/// Length in bytes of a block with this payload, including padding.
 pub(crate) fn block_len(payload: usize) -> u64 {
     aligned((HEADER_LEN + payload) as u64)
 }
 
-/// Zeroes behind a payload, up to the next block.
+/// Zero bytes between a payload and the next block.
 pub(crate) fn padding(payload: usize) -> usize {
     to_usize(block_len(payload)) - HEADER_LEN - payload
 }

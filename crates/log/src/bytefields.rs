@@ -1,6 +1,6 @@
-//! Little-endian numbers in and out of bytes. Nothing here panics on short input.
+//! Encoding and decoding of little-endian integers. Never panics on short input.
 
-/// Reads fields one after another; `None` once the bytes run out.
+/// Reads fields one after another; `None` at the end of the bytes.
 pub(crate) struct ByteReader<'a> {
     rest: &'a [u8],
 }
@@ -47,20 +47,19 @@ impl<'a> ByteReader<'a> {
     }
 }
 
-/// A length that the format bounds below 4 GiB.
+/// Converts a length that the format bounds below 4 GiB.
 pub(crate) fn to_u32(n: usize) -> u32 {
     u32::try_from(n).expect("lengths are checked against the limits of the format, all below 4 GiB")
 }
 
-/// A length or position within one file as an index into memory.
+/// Converts a length or offset within a file to an index into memory.
 pub(crate) fn to_usize(n: u64) -> usize {
     usize::try_from(n).expect("positions within a segment are below 4 GiB")
 }
 
-/// Positions are multiples of eight, so that a search after damage has few places to look at.
+/// Block offsets are multiples of eight, so that a search after damage has few candidates.
 pub(crate) const ALIGN: u64 = 8;
 
-/// The next multiple of eight.
 pub(crate) fn aligned(n: u64) -> u64 {
     n.next_multiple_of(ALIGN)
 }

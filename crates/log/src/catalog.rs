@@ -1,4 +1,4 @@
-//! What is said about streams: the catalog at the start of a segment, and the changes after it.
+//! Stream state on disk: the catalog at the start of a segment, and the control blocks after it.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::bytefields::{ByteReader, to_u32};
 /// The longest name of a stream, in bytes.
 pub const MAX_NAME: usize = 512;
 
-/// A run of records of a stream.
+/// A range of sequences of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SequenceRange {
     pub(crate) first: u64,
@@ -20,15 +20,15 @@ impl SequenceRange {
     }
 }
 
-/// A change, written as a block of its own.
+/// A change of the state, written as a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ControlBlock {
     Declare {
         stream: u64,
         name: Arc<str>,
     },
-    /// Records below `up_to` are free. `lost_before` counts those of them that were lost: once
-    /// their segments are gone, nothing else remembers it.
+    /// Records below `up_to` are freed. `lost_before` counts the lost ones among them: no other
+    /// record of them remains once their segments are removed.
     Trim {
         stream: u64,
         up_to: u64,
@@ -45,7 +45,7 @@ pub(crate) enum ControlBlock {
         stream: u64,
         range: SequenceRange,
     },
-    /// A segment is about to be removed. One that is missing without this was lost.
+    /// A segment is about to be removed. One that is missing without this record was lost.
     Drop {
         segment: u64,
     },
@@ -138,7 +138,7 @@ fn name(bytes: &[u8]) -> Option<Arc<str>> {
     (text.len() <= MAX_NAME).then(|| Arc::from(text))
 }
 
-/// What the catalog says of one stream.
+/// State of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamState {
     pub(crate) stream: u64,
@@ -152,11 +152,11 @@ pub(crate) struct StreamState {
     pub(crate) total_blocks: u64,
     pub(crate) total_raw_bytes: u64,
     pub(crate) total_stored_bytes: u64,
-    /// Lost runs from `trimmed_to` on.
+    /// Lost ranges from `trimmed_to` on.
     pub(crate) lost: Vec<SequenceRange>,
 }
 
-/// All that must outlive the segments before: every live stream, and which segments there are.
+/// The state that must outlive the previous segments: all live streams and segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Catalog {
     pub(crate) next_stream: u64,

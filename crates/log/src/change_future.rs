@@ -1,4 +1,4 @@
-//! Waiting for the log: for room in its queue, or for the next commit.
+//! Waiting for queue space or for the next commit.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ pub struct ChangeFuture {
 }
 
 impl ChangeFuture {
-    /// Ready when the queue was emptied once.
+    /// Resolves when the queue has been emptied once.
     pub(crate) fn queue_space(shared: Arc<SharedVolume>) -> Self {
         Self {
             shared,
@@ -32,7 +32,7 @@ impl ChangeFuture {
         }
     }
 
-    /// Ready after the next commit.
+    /// Resolves after the next commit.
     pub(crate) fn commit(shared: Arc<SharedVolume>) -> Self {
         let seen = shared.commits.load(Ordering::Acquire);
         Self {
@@ -42,7 +42,7 @@ impl ChangeFuture {
         }
     }
 
-    /// Blocks the thread; at most so long. `false` when nothing changed.
+    /// Blocks the thread for at most `limit`. `false` when nothing changed.
     pub fn wait_timeout(mut self, limit: std::time::Duration) -> bool {
         let parker = Arc::new(ThreadParker::default());
         let waker = parker.clone().into();

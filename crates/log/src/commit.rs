@@ -1,5 +1,4 @@
-//! The commit of what gathered: a group of operations that one sync makes durable, and the tickets
-//! that wait for it.
+//! Group commit: operations that one sync makes durable, and the tickets that wait for them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use crate::error::CommitError;
 use crate::queue::lock;
 
-/// What an acknowledged block got.
+/// Sequences of an acknowledged block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendedRange {
     /// Sequence of the block's first record.
@@ -18,7 +17,7 @@ pub struct AppendedRange {
     pub next_seq: u64,
 }
 
-/// Operations that are committed together. One for all tickets of a batch: a ticket costs a
+/// Operations that are committed together. All tickets of a batch share one: a ticket costs a
 /// reference, not a channel.
 #[derive(Default)]
 pub(crate) struct CommitGroup {
@@ -28,12 +27,12 @@ pub(crate) struct CommitGroup {
 
 #[derive(Default)]
 struct CommitGroupState {
-    /// So many operations, from the first, are committed.
+    /// Number of committed operations, from the first.
     committed: usize,
-    /// What became of the others.
+    /// Outcome of the other operations.
     failed: Option<CommitError>,
     wakers: Vec<Waker>,
-    /// Grows when `wakers` is emptied, so that nobody takes another's place for its own.
+    /// Grows when `wakers` is emptied: positions in `wakers` are valid for one round only.
     round: u64,
 }
 
@@ -45,7 +44,7 @@ impl CommitGroup {
         self.wake(state);
     }
 
-    /// Whatever was not committed never will be.
+    /// Fails every operation that was not committed.
     pub(crate) fn fail(&self, error: CommitError) {
         let mut state = lock(&self.state);
         state.failed.get_or_insert(error);
@@ -74,20 +73,20 @@ impl CommitGroupState {
 
 /// Runs the writer on the calling thread, where the log has no thread of its own.
 pub(crate) trait WriterDriver: Send + Sync {
-    /// Does what waits. `false` when there was nothing to do.
+    /// Commits queued operations. `false` when there were none.
     fn drive(&self) -> bool;
 }
 
-/// A promise that a block will be on disk. Await it, or call [`Ticket::wait`].
+/// A future that resolves when a block is on disk; or call [`Ticket::wait`].
 ///
 /// A ticket may be dropped: the block is written nevertheless.
-#[must_use = "a block is acknowledged when its ticket says so, not before"]
+#[must_use = "a block is durable only once its ticket resolves"]
 pub struct Ticket {
     /// `None`: acknowledged when queued.
     group: Option<Arc<CommitGroup>>,
     index: usize,
     appended: AppendedRange,
-    /// Round and place of our waker.
+    /// Round and index of our waker.
     waiting: Option<(u64, usize)>,
     driver: Option<Arc<dyn WriterDriver>>,
 }
@@ -116,21 +115,18 @@ impl Ticket {
         }
     }
 
-    /// Sequence of the block's first record. It is known before the block is on disk, and holds if
-    /// the ticket succeeds.
-    #[must_use]
+    /// Sequence of the block's first record. Assigned before the block is on disk, and valid if the
+    /// ticket succeeds.
     pub fn first_seq(&self) -> u64 {
         self.appended.first_seq
     }
 
     /// Sequence after the block's last record.
-    #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.appended.next_seq
     }
 
-    /// The outcome, if there is one yet.
-    #[must_use]
+    /// The outcome, if it is known yet.
     pub fn outcome(&self) -> Option<Result<AppendedRange, CommitError>> {
         let Some(group) = &self.group else {
             return Some(Ok(self.appended));
@@ -142,7 +138,8 @@ impl Ticket {
     /// Blocks the thread until the block is on disk, or can't be.
     ///
     /// # Errors
-    /// See [`CommitError`].
+    /// [`CommitError::MayHaveHappened`] when the outcome is unknown; with all others the block was
+    /// not written.
     pub fn wait(self) -> Result<AppendedRange, CommitError> {
         let Some(group) = &self.group else {
             return Ok(self.appended);

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::block::MAX_PAYLOAD;
 use crate::error::LogOpenError;
 
-/// What an acknowledgement means.
+/// Durability of an acknowledged block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SyncPolicy {
     /// On disk: survives a power cut.
     #[default]
     Disk,
-    /// Handed to the operating system: survives the end of the process.
+    /// In the operating system's cache: survives the end of the process.
     Cache,
     /// In the queue: survives nothing. Written soon after.
     None,
@@ -20,43 +20,43 @@ pub enum SyncPolicy {
 /// Settings of a log. All have defaults: `LogConfig::default()`.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
-    /// What an acknowledgement means. Default: `MemDisk`.
+    /// Durability of an acknowledged block. Default: `Disk`.
     pub sync: SyncPolicy,
-    /// The least time between the starts of two syncs, for disks with few operations a second.
-    /// Default: 0, and that is the fastest on most disks: what comes while a sync runs is the next
-    /// batch. At most 10 s.
+    /// Minimum time between the starts of two syncs, for disks with few operations a second.
+    /// Default: 0, the fastest on most disks: blocks queued during a sync form the next batch. At
+    /// most 10 s.
     pub sync_interval: Duration,
     /// Bytes of a segment file. Default 64 MiB, from 4 KiB to 2 GiB.
     pub segment_size: u64,
     /// The largest payload of a block. Default 16 MiB, at most 64 MiB.
     pub max_payload: usize,
-    /// Bytes that may wait for the writer. Default 32 MiB. A block larger than that passes alone.
+    /// Bytes that may wait for the writer. Default 32 MiB. A larger block is accepted when the
+    /// queue is empty.
     pub queue_bytes: usize,
-    /// Bytes of blocks on disk; over it appends are refused with `VolumeFull`. Default 0: no limit but
-    /// the disk. Preallocated space comes on top: at most `spare_segments + recycled_segments + 1`
-    /// segments.
+    /// Bytes of blocks on disk; beyond it appends are rejected with
+    /// [`LogAppendError::Full`](crate::LogAppendError::Full). Default 0: limited by the disk only.
+    /// Preallocated space is extra: at most `spare_segments + recycled_segments + 1` segments.
     pub max_bytes: u64,
-    /// Bytes of the file system that are left for others. Default 256 MiB.
+    /// Bytes of the file system that the log leaves free. Default 256 MiB.
     pub min_free_bytes: u64,
     /// Empty segments kept ready. Default 1.
     pub spare_segments: usize,
-    /// Segments that nobody needs any more and that are kept to be written again, beside the
-    /// spares: no disk zeroes new ones as fast as it takes blocks. None is kept on a disk that has
-    /// less room than all of them take. Default 3.
+    /// Freed segments kept for reuse, in addition to the spares: no disk zeroes new ones as fast as
+    /// it accepts blocks. None is kept on a disk with less free space than all of them take.
+    /// Default 3.
     pub recycled_segments: usize,
-    /// Disk space is written with zeroes in steps of this size when no spare is ready.
-    /// Default 4 MiB.
+    /// Step in which disk space is preallocated with zeroes when no spare is ready. Default 4 MiB.
     pub preallocate_step: u64,
-    /// A sealed segment in which less than this part of `segment_size` is still needed is copied
-    /// forward and freed. Percent, default 25, 0 to 90.
+    /// A sealed segment is compacted when less than this part of `segment_size` is live. Percent,
+    /// default 25, 0 to 90.
     pub compact_below_percent: u32,
-    /// Streams that may exist at a time. Default 100,000.
+    /// Maximum number of streams. Default 100,000.
     pub max_streams: usize,
-    /// Id of the volume where neither the directory nor a segment in it says one: that of a directory
-    /// which is lost. Default: none, a new one is drawn.
+    /// Id of the volume if neither the directory nor a segment has one: that of a lost directory.
+    /// Default: none, a random one is generated.
     pub volume: Option<u64>,
-    /// Start no threads: whoever waits for a ticket, or calls `Log::step`, does the work on its
-    /// own thread. For simulations, where the order of everything comes from a seed.
+    /// Starts no threads: a thread that waits for a ticket or calls `Log::step` does the work. For
+    /// simulations, where the order of everything comes from a seed.
     pub manual: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The seam to the outside: files and time.
+//! Abstraction of files and time.
 //!
-//! The log touches the operating system through [`Env`] and [`EnvFile`] only, so that a test can put
-//! a disk below it that loses, tears, reorders and fails (`MemEnv`, feature `sim`).
+//! The log uses the operating system only through [`Env`] and [`EnvFile`], so that a test can
+//! substitute a disk that loses, tears, reorders and fails (`MemEnv`, feature `sim`).
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -23,149 +23,105 @@ pub enum FileAccess {
     Read,
     /// An existing file, for reading and writing.
     Write,
-    /// A file made now: one that was there is emptied.
+    /// A new file; an existing one is truncated.
     Create,
 }
 
-/// Whatever keeps a lock; dropping it releases the lock.
+/// Holds a lock; dropping it releases the lock.
 pub type LockGuard = Box<dyn Any + Send + Sync>;
 
-/// Files of a directory, and time.
+/// Files of directories, and time.
 pub trait Env: Send + Sync + 'static {
-    /// Makes a directory and its parents; one that exists is fine.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Creates a directory and its parents, if missing.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Names of the files in a directory.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// Opens a file.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
     fn open(&self, path: &Path, access: FileAccess) -> io::Result<Arc<dyn EnvFile>>;
 
-    /// A file that is only read from now on: it may be closed while nobody reads it, and opened again.
+    /// Marks a file as read-only: it may be closed while no read is running, and reopened.
     fn cache_read_only(&self, _path: &Path, file: Arc<dyn EnvFile>) -> Arc<dyn EnvFile> {
         file
     }
 
-    /// Renames a file, over one that exists.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Renames a file, over an existing one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes creations, renames and removals in a directory durable.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Takes an exclusive lock on a file, which is made if need be. `None`: somebody has it.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Takes an exclusive lock on a file, which is created if missing. `None`: the lock is held
+    /// elsewhere.
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>>;
 
     /// Bytes that may still be written to the file system of a directory.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 
     /// Milliseconds since 1970, by the wall clock.
     fn now_ms(&self) -> i64;
 
-    /// As [`Env::now_ms`], but may be behind it by a few milliseconds, and is cheaper: to stamp each of
+    /// Like [`Env::now_ms`], but may lag by a few milliseconds and is cheaper: for timestamps of
     /// millions of messages a second.
     fn coarse_now_ms(&self) -> i64 {
         self.now_ms()
     }
 
-    /// Time since some fixed moment; never steps back.
+    /// Time since a fixed moment; never decreases.
     fn elapsed(&self) -> Duration;
 
-    /// A number that nobody can foresee (the id of a new volume).
+    /// An unpredictable number (the id of a new volume).
     fn random(&self) -> u64;
 }
 
-/// An open file. Positions are given with each call, so a handle may be shared.
+/// An open file. Calls are positional, so a handle can be shared.
 pub trait EnvFile: Send + Sync {
-    /// Reads at a position; fewer bytes than asked for, or none, at the end of the file.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Reads at an offset; fewer bytes than requested, or none, at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes at a position, possibly a part only.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Writes at an offset, possibly only a part.
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
-    /// Makes everything written to this file durable, and what is needed to find it.
+    /// Makes everything written to this file durable, including the metadata needed to find it.
     ///
     /// # Errors
-    /// Errors of the operating system. After an error the file must not be trusted any more.
+    /// After an error the file must not be trusted any more.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Cuts or extends the file.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Truncates or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Takes disk space for a range behind the end of the file, which then reads as zeroes. Cheaper
-    /// than writing zeroes where the range is about to be written anyway; yet the first sync of
-    /// what is written there carries metadata.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Allocates disk space for a range behind the end of the file, which then reads as zeroes.
+    /// Cheaper than writing zeroes where the range is about to be written anyway; yet the first
+    /// sync of that data includes metadata.
     fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
         write_zeroes(self, from, to)
     }
 
     /// Length of the file.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether somebody reads this file who has not got it from this handle (see [`Env::cache_read_only`]).
+    /// Whether another handle reads this file (see [`Env::cache_read_only`]).
     fn is_read_elsewhere(&self) -> bool {
         false
     }
 
-    /// Keeps a file at rest open, as its path is about to go.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Pins a cached read-only file open, as its path is about to be removed.
     fn keep_open(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Whether the file has no bytes.
-    ///
-    /// # Errors
-    /// Errors of the operating system.
+    /// Whether the file is empty.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 }
 
-/// Reads until the buffer is full or the file ends; how much it was.
+/// Reads until the buffer is full or the file ends; returns the number of bytes.
 pub(crate) fn read_full(file: &dyn EnvFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buf.len() {
@@ -179,15 +135,15 @@ pub(crate) fn read_full(file: &dyn EnvFile, buf: &mut [u8], offset: u64) -> io::
     Ok(done)
 }
 
-/// Writes all of one buffer.
+/// Writes a whole buffer.
 pub(crate) fn write_full<F: EnvFile + ?Sized>(file: &F, buf: &[u8], offset: u64) -> io::Result<()> {
     write_all_vectored(file, &mut [IoSlice::new(buf)], offset)
 }
 
-/// Slices that one call takes; Linux refuses more than 1024.
+/// Slices per call; Linux rejects more than 1024.
 const SLICES_PER_CALL: usize = 1024;
 
-/// Writes all of many buffers, with as few calls as possible.
+/// Writes many buffers completely, with as few calls as possible.
 pub(crate) fn write_all_vectored<F: EnvFile + ?Sized>(
     file: &F,
     mut bufs: &mut [IoSlice<'_>],
@@ -209,7 +165,7 @@ pub(crate) fn write_all_vectored<F: EnvFile + ?Sized>(
     Ok(())
 }
 
-/// Writes zeroes, so that the blocks of the disk are there and later syncs carry no metadata.
+/// Writes zeroes, so that the disk space is allocated and later syncs carry no metadata.
 pub(crate) fn write_zeroes<F: EnvFile + ?Sized>(file: &F, from: u64, to: u64) -> io::Result<()> {
     static ZEROES: [u8; 256 * 1024] = [0; 256 * 1024];
     let mut at = from;
@@ -221,14 +177,14 @@ pub(crate) fn write_zeroes<F: EnvFile + ?Sized>(file: &F, from: u64, to: u64) ->
     Ok(())
 }
 
-/// Files of sealed segments that are open at a time, unless somebody says otherwise.
+/// Default limit of open files of sealed segments.
 const OPEN_SEGMENTS_MAX: usize = 256;
 
-/// Files and clocks of the operating system.
+/// The operating system's files and clocks.
 pub struct StdEnv {
     started: Instant,
-    /// Directories that were synced, kept open: one has to be synced also where no further file can
-    /// be opened. As many as there are logs.
+    /// Synced directories, kept open: a directory must be synced even when no more files can be
+    /// opened. One per log.
     dirs: Mutex<BTreeMap<PathBuf, Arc<fs::File>>>,
     open_files: Arc<OpenFileCache>,
 }
@@ -240,12 +196,8 @@ impl fmt::Debug for StdEnv {
 }
 
 impl StdEnv {
-    /// The operating system.
-    #[must_use]
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one place where the log asks for the time"
-    )]
+    /// Creates an environment with the default limits.
+    #[allow(clippy::disallowed_methods, reason = "the log reads clocks only here")]
     pub fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -254,8 +206,7 @@ impl StdEnv {
         }
     }
 
-    /// The same with at most so many files of sealed segments open at a time, at least one.
-    #[must_use]
+    /// Limits the open files of sealed segments to `most`, at least one.
     pub fn with_open_segments(most: usize) -> Self {
         Self {
             open_files: OpenFileCache::new(most),
@@ -265,7 +216,7 @@ impl StdEnv {
 }
 
 impl StdEnv {
-    /// The directory that has this path now; another one may have had it before.
+    /// The directory that has this path now; the path may have moved to another one.
     fn dir(&self, path: &Path) -> io::Result<Arc<fs::File>> {
         let mut dirs = lock(&self.dirs);
         if let Some(dir) = dirs.get(path) {
@@ -292,12 +243,12 @@ impl Env for StdEnv {
             return Ok(());
         }
         let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.is_dir()).collect();
-        // What the log holds is for its owner only, whatever the umask lets through.
+        // The log is readable for its owner only, whatever the umask allows.
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)?;
-        // Without this a power cut may take a new directory together with all that is in it.
+        // Otherwise a power cut may lose a new directory with its content.
         for parent in missing.iter().filter_map(|d| d.parent()) {
             let is_here = parent.as_os_str().is_empty();
             fs::File::open(if is_here { Path::new(".") } else { parent })?.sync_all()?;
@@ -366,17 +317,14 @@ impl Env for StdEnv {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one place where the log asks for the time"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the log reads clocks only here")]
     fn now_ms(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
     }
 
     fn coarse_now_ms(&self) -> i64 {
-        // The kernel's clock as of its last tick: read out of memory, without the processor's counter.
+        // The kernel's time of its last tick: read from memory, without the processor's counter.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
     }
@@ -387,7 +335,7 @@ impl Env for StdEnv {
 
     fn random(&self) -> u64 {
         use std::hash::{BuildHasher, Hasher, RandomState};
-        // Seeded by the operating system; that is enough for an id, and no dependency.
+        // Seeded by the operating system; good enough for an id, and no dependency.
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_i64(self.now_ms());
         hasher.finish()

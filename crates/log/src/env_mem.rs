@@ -1,4 +1,4 @@
-//! A disk in memory that forgets what was not synced, tears it, reorders it, and fails on demand.
+//! A simulated disk in memory that loses, tears and reorders unsynced writes, and fails on demand.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -16,55 +16,54 @@ use disk::{DiskFault, Inode, MemDisk, NameChange, SECTOR};
 /// A call that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskCall {
-    /// Opening or making a file.
+    /// Opening or creating a file.
     Open,
     /// Reading.
     Read,
-    /// Writing; the first part of it may reach the disk.
+    /// Writing; a first part may reach the disk.
     Write,
-    /// Syncing a file; what was dirty may reach the disk or not, and is clean afterwards.
+    /// Syncing a file; dirty data may reach the disk or not, and is clean afterwards.
     Sync,
-    /// Cutting or extending a file.
+    /// Truncating or extending a file.
     SetLen,
-    /// Renaming.
+    /// Renaming a file.
     Rename,
-    /// Removing.
+    /// Removing a file.
     Remove,
     /// Syncing a directory.
     SyncDir,
 }
 
-/// What a disk does with a write that it says was done.
+/// What happens to a write that the disk reports as successful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteFault {
-    /// Nothing.
+    /// Nothing is written.
     Lost,
-    /// It goes to some other sector of the same file.
+    /// It goes to another sector of the same file.
     Misplaced,
-    /// It goes to the same place of another file.
+    /// It goes to the same offset of another file.
     OtherFile,
 }
 
-/// A disk in memory. Clones are the same disk.
+/// A disk in memory. Clones share the disk.
 ///
-/// Everything random comes from the seed. With [`LogConfig::manual`](crate::LogConfig::manual) a
-/// run is a function of the seed and of the calls made.
+/// All randomness comes from the seed. With [`LogConfig::manual`](crate::LogConfig::manual) a run
+/// is a function of the seed and of the calls made.
 #[derive(Clone)]
 pub struct MemEnv {
     disk: Arc<Mutex<MemDisk>>,
 }
 
 impl MemEnv {
-    /// An empty disk.
-    #[must_use]
+    /// Creates an empty disk.
     pub fn new(seed: u64) -> Self {
         Self {
             disk: Arc::new(Mutex::new(MemDisk::new(seed))),
         }
     }
 
-    /// The power goes: of what was not synced each sector is there or not, and so is each change
-    /// of a name. All handles are dead.
+    /// Simulates a power cut: each unsynced sector and each unsynced name change survives or not.
+    /// All handles become invalid.
     pub fn crash(&self) {
         let mut disk = lock(&self.disk);
         disk.end_process();
@@ -72,12 +71,13 @@ impl MemEnv {
         disk.lose_sectors();
     }
 
-    /// The process ends; the operating system keeps what was written. All handles are dead.
+    /// Simulates the end of the process; the operating system keeps what was written. All handles
+    /// become invalid.
     pub fn kill(&self) {
         lock(&self.disk).end_process();
     }
 
-    /// Makes the call number `n` from now (the first is 0) of this sort fail; of any sort if `None`.
+    /// Makes call number `n` from now (the first is 0) of this kind fail; of any kind if `None`.
     pub fn fail(&self, call: Option<DiskCall>, n: u64, errno: i32) {
         lock(&self.disk).faults.push(DiskFault {
             call,
@@ -86,23 +86,23 @@ impl MemEnv {
         });
     }
 
-    /// As long as it is set, opening or making a file fails with it: no descriptor is left.
+    /// While set, opening and creating files fails with it: no descriptor is available.
     pub fn set_shortage(&self, errno: Option<i32>) {
         lock(&self.disk).shortage = errno;
     }
 
-    /// Makes the write number `n` from now (the first is 0) go wrong, and succeed.
-    pub fn corrupt_write(&self, lie: WriteFault, n: u64) {
-        lock(&self.disk).write_faults.push((lie, n));
+    /// Makes write number `n` from now (the first is 0) go wrong but report success.
+    pub fn corrupt_write(&self, fault: WriteFault, n: u64) {
+        lock(&self.disk).write_faults.push((fault, n));
     }
 
-    /// Lets `n` more calls happen and none after them, as if the power went there; call
-    /// [`MemEnv::crash`] then.
+    /// Lets `n` more calls succeed and none after them, as in a power cut; then call
+    /// [`MemEnv::crash`].
     pub fn cut_power_after(&self, n: u64) {
         lock(&self.disk).power = Some(n);
     }
 
-    /// Forgets the failures that were ordered and have not happened.
+    /// Clears all pending faults.
     pub fn heal(&self) {
         let mut disk = lock(&self.disk);
         disk.faults.clear();
@@ -111,23 +111,22 @@ impl MemEnv {
         disk.shortage = None;
     }
 
-    /// Calls made so far.
-    #[must_use]
+    /// Number of calls so far.
     pub fn calls(&self) -> u64 {
         lock(&self.disk).calls
     }
 
-    /// Bytes that the disk holds at most.
+    /// Sets the capacity of the disk in bytes.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         lock(&self.disk).capacity = bytes;
     }
 
-    /// Refuses everything that writes.
+    /// Makes everything that writes fail.
     pub fn set_read_only(&self, read_only: bool) {
         lock(&self.disk).read_only = read_only;
     }
 
-    /// Moves both clocks on.
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         let mut disk = lock(&self.disk);
         disk.elapsed += by;
@@ -139,8 +138,7 @@ impl MemEnv {
         lock(&self.disk).now_ms = now_ms;
     }
 
-    /// All files, with their bytes.
-    #[must_use]
+    /// All files with their content.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let disk = lock(&self.disk);
         let bytes = |inode| {
@@ -154,7 +152,7 @@ impl MemEnv {
             .collect()
     }
 
-    /// Puts a file on the disk, synced.
+    /// Adds a synced file.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut disk = lock(&self.disk);
         let inode = disk.next_inode;
@@ -169,8 +167,7 @@ impl MemEnv {
         disk.durable_names.insert(path.to_owned(), inode);
     }
 
-    /// A copy of the disk as it is now, with everything synced and nothing open.
-    #[must_use]
+    /// A copy of the current disk, with everything synced and nothing open.
     pub fn copy(&self, seed: u64) -> Self {
         let copy = Self::new(seed);
         for (path, bytes) in self.files() {
@@ -369,7 +366,7 @@ impl EnvFile for MemFile {
                 inode.sync();
                 return outcome;
             }
-            // What the kernel does: the pages are clean now, whether they reached the disk or not.
+            // As the kernel does: the pages are clean now, whether they reached the disk or not.
             inode.durable.resize(inode.current.len(), 0);
             inode.lengths.clear();
             for (sector, versions) in std::mem::take(&mut inode.dirty) {

@@ -1,11 +1,11 @@
-//! What can go wrong, one enum for each kind of call.
+//! Errors, one enum per kind of call.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why a directory could not be opened. Damaged content is never a reason, see
+/// Error of opening a directory. Damaged content is no error, see
 /// [`RecoveryReport`](crate::RecoveryReport).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,26 +16,26 @@ pub enum LogOpenError {
         /// The data directory.
         dir: PathBuf,
     },
-    /// A newer Forebay wrote it.
-    #[error("{}: written in format version {found}, this program knows up to {known}; use a newer one", dir.display())]
+    /// The directory was written by a newer version.
+    #[error("{}: format version {found} is newer than the supported {known}; use a newer Forebay", dir.display())]
     Version {
         /// The data directory.
         dir: PathBuf,
         /// The version found there.
         found: u32,
-        /// The newest version that this program knows.
+        /// The newest supported version.
         known: u32,
     },
-    /// Nothing can be written there.
-    #[error("{}: can't write in this data directory ({source}); mount it writable and give this user the right to write in it", dir.display())]
+    /// The directory is not writable.
+    #[error("{}: this data directory is not writable ({source}); mount it writable and give this user write permission", dir.display())]
     ReadOnly {
         /// The data directory.
         dir: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// There is no log there (only when opened for inspection).
-    #[error("{}: no log here: a data directory has a file named `volume` or segments in it; check the path", dir.display())]
+    /// No log exists in the directory (only when opened for inspection).
+    #[error("{}: no log here: a data directory contains a file `volume` or segments; check the path", dir.display())]
     NoLog {
         /// The data directory.
         dir: PathBuf,
@@ -43,51 +43,51 @@ pub enum LogOpenError {
     /// A setting is outside its range.
     #[error("log setting `{name}` is {value}, allowed is {allowed}")]
     Config {
-        /// The setting.
+        /// Name of the setting.
         name: &'static str,
-        /// Its value.
+        /// Given value.
         value: String,
-        /// What is allowed.
+        /// Allowed range.
         allowed: String,
     },
-    /// The operating system refused something else.
-    #[error("{}: {source}; check the disk and the rights on this path, then start again", path.display())]
+    /// Another error of the operating system.
+    #[error("{}: {source}; check the disk and the permissions of this path, then restart", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Why something could not be appended. Nothing was written in any of these cases.
+/// Error of an append. Nothing was written in any of these cases.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogAppendError {
-    /// The queue before the writer is full: wait for [`Log::queue_space`](crate::Log::queue_space), try again.
+    /// The append queue is full: wait for [`Log::queue_space`](crate::Log::queue_space) and retry.
     #[error("the log's queue is full")]
     Busy,
-    /// The volume has no room left.
-    #[error("the volume is full: {needed} bytes asked for, {available} available")]
+    /// The volume has too little free space.
+    #[error("the volume is full: {needed} bytes requested, {available} available")]
     Full {
-        /// Bytes that were asked for.
+        /// Bytes requested.
         needed: u64,
-        /// Bytes that are neither used nor reserved.
+        /// Bytes neither used nor reserved.
         available: u64,
     },
     /// The stream was closed.
     #[error("the stream is closed")]
     Closed,
-    /// There is no such stream (any more).
+    /// The stream doesn't exist (any more).
     #[error("no such stream")]
     UnknownStream,
     /// A name is empty or too long, or a block has no records or too large a payload.
     #[error("{0}")]
     Invalid(&'static str),
-    /// As many streams as the configuration allows.
-    #[error("the volume has {0} streams, and may not have more")]
+    /// The volume has as many streams as the configuration allows.
+    #[error("the volume has reached the limit of {0} streams")]
     TooManyStreams(usize),
-    /// A write or sync has failed: nothing is taken until the directory is opened anew.
+    /// A write or sync has failed: the volume accepts nothing until it is reopened.
     #[error(transparent)]
     Latched(#[from] LatchedFailure),
     /// The log was shut down.
@@ -95,33 +95,33 @@ pub enum LogAppendError {
     Shutdown,
 }
 
-/// Why a block that was handed over is not acknowledged.
+/// Error of a block that was queued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// The disk failed; the block may be found when the directory is opened anew, or not.
-    #[error("may have happened: {0}")]
+    /// The disk failed; after a reopen the block may exist or not.
+    #[error("outcome unknown: {0}")]
     MayHaveHappened(LatchedFailure),
-    /// There was no room; the block was not written, and never will be.
+    /// The volume was full; the block was not written, and never will be.
     #[error("not written: the volume is full")]
     Full,
-    /// The system had no file descriptor or memory to open the next segment with; the block was not
-    /// written, and never will be. The volume is well: the next block is tried as usual.
-    #[error("not written: the system has no room for one more open file or for memory ({0})")]
+    /// No file descriptor or memory was available to open the next segment; the block was not
+    /// written, and never will be. The volume is healthy: the next block is tried as usual.
+    #[error("not written: out of file descriptors or memory ({0})")]
     Scarce(Arc<str>),
-    /// The log was dropped before the block was written; it never will be.
+    /// The log was shut down before the block was written; it never will be.
     #[error("not written: the log is shut down")]
     Shutdown,
 }
 
-/// The first failure of a volume, after which it takes nothing more.
+/// The first failure of a volume, after which it accepts nothing.
 #[derive(Clone, Debug)]
 pub struct LatchedFailure {
-    /// What was being done.
+    /// The operation that failed.
     pub during: &'static str,
-    /// The file, and what the operating system said.
+    /// The file and the error of the operating system.
     pub cause: Arc<str>,
-    /// When, by the wall clock.
+    /// Time of the failure in milliseconds since 1970.
     pub at_ms: i64,
 }
 
@@ -137,7 +137,7 @@ impl fmt::Display for LatchedFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the volume failed during {} ({}); it can be read, and takes data again after the disk was checked and the log was opened anew",
+            "the volume failed during {} ({}); it is read-only until the disk has been checked and the log reopened",
             self.during, self.cause
         )
     }
@@ -145,19 +145,19 @@ impl fmt::Display for LatchedFailure {
 
 impl std::error::Error for LatchedFailure {}
 
-/// Why a block could not be read. Damage is no error: it is a [`SequenceGap`](crate::SequenceGap).
+/// Error of a read. Damage is no error but a [`SequenceGap`](crate::SequenceGap).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogReadError {
-    /// There is no such stream (any more).
+    /// The stream doesn't exist (any more).
     #[error("no such stream")]
     UnknownStream,
-    /// The operating system could not read; trying again may help.
+    /// The read failed; a retry may succeed.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

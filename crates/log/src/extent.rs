@@ -1,8 +1,8 @@
-//! Extents: runs of a stream's blocks in one sealed segment, written behind its index, so that
-//! opening need not read a line for each block and memory need not hold one.
+//! Extents: contiguous blocks of a stream in one sealed segment, written behind its index, so that
+//! neither opening nor memory needs an entry per block.
 //!
-//! An extent is contiguous in sequence and in order of position, and has at most [`MAX_BLOCKS`]
-//! blocks: that bounds what a reader loads at a time, and how far a search in the index goes.
+//! An extent is contiguous in sequence and ordered by position, and has at most [`MAX_BLOCKS`]
+//! blocks, which bounds what a reader loads at a time and how much of the index it searches.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,25 +13,25 @@ use crate::env::{EnvFile, read_full};
 use crate::index::{INDEX_ENTRY_LEN, IndexEntry};
 use crate::stream::BlockEntry;
 
-/// Blocks of an extent, at most.
+/// Maximum number of blocks of an extent.
 pub(crate) const MAX_BLOCKS: u32 = 1024;
 /// Bytes of one extent on disk.
 pub(crate) const EXTENT_LEN: usize = 80;
 /// Bytes before the first extent.
 pub(crate) const EXTENTS_HEADER_LEN: usize = 16;
-/// Lines of the index read at a time.
+/// Index entries read at a time.
 const ENTRIES_PER_READ: u32 = 1024;
 
-/// The lines of an index that an extent is made of: those of its stream from the first to the last.
+/// The index entries of an extent: those of its stream from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IndexRange {
     pub(crate) first_entry: u32,
     pub(crate) last_entry: u32,
-    /// Checksum of the stream's lines between them, as they are on disk.
+    /// Checksum of the stream's entries in the range, as they are on disk.
     pub(crate) crc: u32,
 }
 
-/// A run of a stream's blocks.
+/// Contiguous blocks of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) stream: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Extent {
     pub(crate) end_seq: u64,
     pub(crate) raw_bytes: u64,
     pub(crate) stored_bytes: u64,
-    /// Bytes of its blocks in the file, headers and padding included.
+    /// Bytes of the blocks in the file, including headers and padding.
     pub(crate) disk_bytes: u64,
     pub(crate) first_at_ms: i64,
     pub(crate) last_at_ms: i64,
@@ -96,13 +96,13 @@ impl Extent {
     }
 }
 
-/// The extents of a segment, gathered line by line.
+/// The extents of a segment, built entry by entry.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentExtents {
     pub(crate) all: Vec<Extent>,
-    /// Bytes of all blocks of records, those in no extent included.
+    /// Bytes of all blocks with records, including those in no extent.
     pub(crate) data_bytes: u64,
-    /// Lines of blocks that are known to be damaged.
+    /// Entries of blocks known to be damaged.
     pub(crate) damaged: u32,
     entry_count: u32,
     /// The newest extent of each stream.
@@ -110,7 +110,6 @@ pub(crate) struct SegmentExtents {
 }
 
 impl SegmentExtents {
-    /// Of these lines.
     pub(crate) fn from_entries(index_entries: &[IndexEntry]) -> Self {
         let mut extents = Self::default();
         let mut bytes = Vec::with_capacity(INDEX_ENTRY_LEN);
@@ -122,7 +121,7 @@ impl SegmentExtents {
         extents
     }
 
-    /// Takes the next line of the index; `bytes` is the line as it is on disk.
+    /// Adds the next index entry; `bytes` is its encoded form.
     pub(crate) fn add(&mut self, index_entry: &IndexEntry, bytes: &[u8]) {
         let number = self.entry_count;
         self.entry_count += 1;
@@ -169,7 +168,7 @@ impl SegmentExtents {
         });
     }
 
-    /// Bytes that they take on disk, one more extent included.
+    /// Bytes on disk, including one more extent.
     pub(crate) fn encoded_len(&self) -> u64 {
         (EXTENTS_HEADER_LEN + (self.all.len() + 1) * EXTENT_LEN) as u64
     }
@@ -185,7 +184,7 @@ impl SegmentExtents {
         out
     }
 
-    /// Reads what [`SegmentExtents::encode`] wrote; nothing can be added to it.
+    /// Decodes the output of [`SegmentExtents::encode`]; nothing can be added to it.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut f = ByteReader::new(bytes);
         let mut extents = Self {
@@ -200,8 +199,8 @@ impl SegmentExtents {
     }
 }
 
-/// The blocks of an extent, by the index of its segment (which begins at `index_at`). `None`: the
-/// lines are not what they were.
+/// Loads the blocks of an extent from the index of its segment, which begins at `index_at`. `None`:
+/// the entries don't match the checksum.
 pub(crate) fn load_entries(
     file: &dyn EnvFile,
     segment: u64,
@@ -222,7 +221,7 @@ pub(crate) fn load_entries(
             return Ok(None);
         }
         for bytes in buf.chunks_exact(INDEX_ENTRY_LEN) {
-            // The number of the stream is the first field.
+            // The stream id is the first field.
             if !bytes.starts_with(&wanted) {
                 continue;
             }

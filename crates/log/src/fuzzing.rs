@@ -1,4 +1,4 @@
-//! Entrances for fuzzers: arbitrary bytes into whatever parses what is on disk.
+//! Entry points for fuzzers: arbitrary bytes for every parser of on-disk data.
 
 use std::io::{self, IoSlice};
 
@@ -9,7 +9,6 @@ use crate::extent::{SegmentExtents, load_entries};
 use crate::scan;
 use crate::segment::{SegmentFooter, SegmentHeader};
 
-/// A file that can only be read.
 struct ReadOnlyFile<'a>(&'a [u8]);
 
 impl EnvFile for ReadOnlyFile<'_> {
@@ -40,7 +39,7 @@ impl EnvFile for ReadOnlyFile<'_> {
     }
 }
 
-/// The parsers of single structures. What is read is written again and must be the same.
+/// Parses single structures; a parsed one must survive encoding and decoding.
 ///
 /// # Panics
 /// When a parser is wrong.
@@ -60,7 +59,7 @@ pub fn block(data: &[u8]) {
         assert_eq!(SegmentHeader::decode(&header.encode()), Some(header));
     }
     if let Some(extents) = SegmentExtents::decode(data) {
-        let again = SegmentExtents::decode(&extents.encode()).expect("it was written just now");
+        let again = SegmentExtents::decode(&extents.encode()).expect("it was encoded just now");
         assert_eq!(again.all, extents.all);
     }
     if let Some(footer) = SegmentFooter::decode(data) {
@@ -68,10 +67,10 @@ pub fn block(data: &[u8]) {
     }
 }
 
-/// A whole segment, by index and by blocks.
+/// Scans a whole segment, by index and by blocks.
 ///
 /// # Panics
-/// When the scan says something that can't be.
+/// When the scan violates an invariant.
 pub fn segment(data: &[u8]) {
     for scan in [
         scan::segment(&ReadOnlyFile(data), 1),

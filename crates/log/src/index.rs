@@ -1,20 +1,20 @@
-//! The index of a sealed segment: one line for each block, so that opening need not read them.
+//! The index of a sealed segment: one entry per block, so that opening need not read the blocks.
 
 use crate::block::{BlockHeader, BlockKind};
 use crate::bytefields::{ByteReader, aligned, to_u32, to_usize};
 use crate::extent::SegmentExtents;
 use crate::segment::{FileSection, SEGMENT_FOOTER_LEN, SegmentFooter};
 
-/// Bytes of one line.
+/// Bytes of one entry.
 pub(crate) const INDEX_ENTRY_LEN: usize = 56;
-/// Set in a line's kind when the block was found damaged before the index was written.
+/// Set in an entry's kind when the block was found damaged before the index was written.
 const DAMAGED: u8 = 0x80;
 
-/// What is known of one block of a segment.
+/// One block of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) kind: BlockKind,
-    /// The payload did not match its checksum when a recovery read it.
+    /// The payload did not match its checksum when recovery read it.
     pub(crate) damaged: bool,
     pub(crate) codec: u8,
     pub(crate) stream: u64,
@@ -50,7 +50,7 @@ impl IndexEntry {
         self.first_seq.saturating_add(u64::from(self.records))
     }
 
-    /// Whether it is of a block of records that is not known to be damaged.
+    /// Whether the block has records and is not known to be damaged.
     pub(crate) fn is_readable(&self) -> bool {
         self.kind.has_records() && !self.damaged && self.records > 0
     }
@@ -93,12 +93,11 @@ impl IndexEntry {
     }
 }
 
-/// Bytes behind the blocks of a segment with so many lines: index, extents, foot.
+/// Bytes of index, extents and footer of a segment with this many entries.
 pub(crate) fn seal_len(entry_count: usize, extents: &SegmentExtents) -> u64 {
     aligned((entry_count * INDEX_ENTRY_LEN + SEGMENT_FOOTER_LEN) as u64 + extents.encoded_len())
 }
 
-/// The index of these lines.
 pub(crate) fn encode_entries(entries: &[IndexEntry]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * INDEX_ENTRY_LEN);
     for index_entry in entries {
@@ -107,7 +106,7 @@ pub(crate) fn encode_entries(entries: &[IndexEntry]) -> Vec<u8> {
     bytes
 }
 
-/// The extents of an index, and the foot that points to both.
+/// Encodes the extents of an index, and the footer that points to both.
 pub(crate) fn encode(
     index: &[u8],
     extents: &SegmentExtents,
@@ -130,7 +129,7 @@ pub(crate) fn encode(
     (extents, footer.encode())
 }
 
-/// Reads an index whose foot was found. `None`: it is damaged.
+/// Decodes an index whose footer was found. `None`: it is damaged.
 pub(crate) fn decode(bytes: &[u8], footer: &SegmentFooter) -> Option<Vec<IndexEntry>> {
     if bytes.len() != footer.index_len as usize
         || !bytes.len().is_multiple_of(INDEX_ENTRY_LEN)
@@ -141,7 +140,7 @@ pub(crate) fn decode(bytes: &[u8], footer: &SegmentFooter) -> Option<Vec<IndexEn
     decode_entries(bytes)
 }
 
-/// The lines of an index. `None`: these are no lines.
+/// `None`: the bytes are no index entries.
 pub(crate) fn decode_entries(bytes: &[u8]) -> Option<Vec<IndexEntry>> {
     let mut f = ByteReader::new(bytes);
     let mut entries = Vec::with_capacity(bytes.len() / INDEX_ENTRY_LEN);
@@ -151,12 +150,12 @@ pub(crate) fn decode_entries(bytes: &[u8]) -> Option<Vec<IndexEntry>> {
     Some(entries)
 }
 
-/// Where the foot of a file of this length stands.
+/// Offset of the footer in a file of this length.
 pub(crate) fn footer_at(file_len: u64) -> Option<u64> {
     file_len.checked_sub(SEGMENT_FOOTER_LEN as u64)
 }
 
-/// Whether the foot's index lies within the file.
+/// Whether the index of the footer lies within the file.
 pub(crate) fn plausible(footer: &SegmentFooter, segment: u64, file_len: u64) -> bool {
     let extents = footer.extents.map_or(0, |section| section.len);
     let end = footer.extents_at().saturating_add(u64::from(extents));

@@ -1,22 +1,22 @@
-//! Looking into a data directory without its lock: beside a running node, or after one died.
+//! Inspecting a data directory without its lock: beside a running node, or after a crash.
 //!
-//! Nothing is written. What a running node appends after [`LogInspection::open`] is not seen; segments
-//! that it removes meanwhile can still be read.
+//! Read-only. Blocks that a running node appends after [`LogInspection::open`] are not visible;
+//! segments that it removes can still be read.
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use forebay_log::{Log, LogConfig, NewBlock, StdEnv, inspect::Inspection, Item};
+//! # use forebay_log::{Log, LogConfig, NewBlock, StdEnv, inspect::LogInspection, ReadItem};
 //! # let dir = tempfile::tempdir().unwrap();
 //! # let (log, _) = Log::open(Arc::new(StdEnv::new()), dir.path(), LogConfig::default()).unwrap();
 //! # let stream = log.stream("orders").unwrap();
 //! # let block = NewBlock { stream, records: 1, codec: 0, raw_len: 3, first_at_ms: 0,
 //! #     last_at_ms: 0, payload: bytes::Bytes::from_static(b"a,b") };
 //! # log.append(block).unwrap().wait().unwrap();
-//! let inspection = Inspection::open(Arc::new(StdEnv::new()), dir.path())?;
+//! let inspection = LogInspection::open(Arc::new(StdEnv::new()), dir.path())?;
 //! for stream in inspection.streams() {
 //!     println!("{} {} records in {} blocks", stream.name, stream.records, stream.blocks);
 //!     for item in inspection.reader(stream.id, 0)? {
-//!         if let Item::Block(block) = item? {
+//!         if let ReadItem::Block(block) = item? {
 //!             assert_eq!(&block.payload[..], b"a,b");
 //!         }
 //!     }
@@ -40,7 +40,7 @@ use crate::segment::spare_name;
 use crate::stats::{DamagedBlock, RecoveryReport, SegmentDamage, SegmentStats, StreamStats};
 use crate::volume::{self, VolumeFileStatus};
 
-/// A directory as it was when it was looked at.
+/// The state of a directory when it was opened for inspection.
 pub struct LogInspection {
     committed: Arc<CommittedState>,
     volume: Option<u64>,
@@ -49,53 +49,52 @@ pub struct LogInspection {
     spare_bytes: u64,
 }
 
-/// What [`LogInspection::verify`] found.
+/// Result of [`LogInspection::verify`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Segments read.
+    /// Number of segments read.
     pub segments: usize,
-    /// Blocks whose checksums are right.
+    /// Blocks with correct checksums.
     pub sound_blocks: u64,
-    /// Bytes of these.
+    /// Bytes of the sound blocks.
     pub sound_bytes: u64,
-    /// Places where that is not so.
+    /// Damaged regions.
     pub damage: Vec<SegmentDamage>,
-    /// Files that could not be read, with what the operating system said.
+    /// Files that could not be read, with the error of the operating system.
     pub unreadable: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether everything that was acknowledged is there.
-    #[must_use]
+    /// Whether everything that was acknowledged is readable.
     pub fn is_sound(&self) -> bool {
         self.unreadable.is_empty() && self.damage.iter().all(|d| !d.acknowledged)
     }
 }
 
-/// Figures of a directory as a whole.
+/// Statistics of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirStats {
-    /// The volume's id, if the file `volume` or a segment tells it.
+    /// Id of the volume, if the file `volume` or a segment has it.
     pub volume: Option<u64>,
-    /// Streams.
+    /// Number of streams.
     pub streams: usize,
-    /// Segment files.
+    /// Number of segment files.
     pub segments: usize,
     /// Empty segment files that are kept ready.
     pub spare_segments: usize,
-    /// Bytes of all segment files, spares included.
+    /// Bytes of all segment files, including spares.
     pub file_bytes: u64,
     /// Bytes of blocks in segments.
     pub used_bytes: u64,
-    /// Bytes of blocks that can be read.
+    /// Bytes of readable blocks.
     pub live_bytes: u64,
 }
 
 impl LogInspection {
-    /// Looks at a directory.
+    /// Opens a directory for inspection.
     ///
     /// # Errors
-    /// See [`LogOpenError`]: no log there, newer, can't be read.
+    /// [`LogOpenError::NoLog`], [`LogOpenError::Version`] or [`LogOpenError::Io`].
     pub fn open(env: Arc<dyn Env>, dir: &Path) -> Result<Self, LogOpenError> {
         let found = volume::read(&*env, dir)?;
         let recovered = match recover::load(&*env, dir, FileAccess::Read, found) {
@@ -134,23 +133,18 @@ impl LogInspection {
         })
     }
 
-    /// Looks at a directory of the operating system.
-    ///
-    /// # Errors
-    /// As [`LogInspection::open`].
+    /// Like [`LogInspection::open`], in the file system.
     pub fn open_dir(dir: &Path) -> Result<Self, LogOpenError> {
         Self::open(Arc::new(StdEnv::new()), dir)
     }
 
-    /// What an opening would say. A torn tail of a running node is in it, as damage that was not
-    /// acknowledged.
-    #[must_use]
+    /// The report that [`Log::open`](crate::Log::open) would return. A torn tail of a running node
+    /// is included, as unacknowledged damage.
     pub fn report(&self) -> &RecoveryReport {
         &self.report
     }
 
-    /// All streams, by number.
-    #[must_use]
+    /// Statistics of all streams, by number.
     pub fn streams(&self) -> Vec<StreamStats> {
         let table = self.committed.read();
         let mut all: Vec<_> = table
@@ -162,8 +156,7 @@ impl LogInspection {
         all
     }
 
-    /// The stream with this name.
-    #[must_use]
+    /// Statistics of the stream with this name.
     pub fn find(&self, name: &str) -> Option<StreamStats> {
         let table = self.committed.read();
         let id = table.names.get(name)?;
@@ -171,9 +164,6 @@ impl LogInspection {
     }
 
     /// Reads a stream from a sequence on.
-    ///
-    /// # Errors
-    /// See [`LogReadError`].
     pub fn reader(&self, id: StreamId, from: u64) -> Result<BlockReader, LogReadError> {
         if !self.committed.read().streams.contains_key(&id.as_raw()) {
             return Err(LogReadError::UnknownStream);
@@ -186,14 +176,12 @@ impl LogInspection {
         ))
     }
 
-    /// Figures of the segment files.
-    #[must_use]
+    /// Statistics of the segment files.
     pub fn segments(&self) -> Vec<SegmentStats> {
         self.committed.read().segment_stats()
     }
 
-    /// Figures of the directory.
-    #[must_use]
+    /// Statistics of the directory.
     pub fn stats(&self) -> DirStats {
         let table = self.committed.read();
         DirStats {
@@ -207,7 +195,7 @@ impl LogInspection {
         }
     }
 
-    /// Reads every block and checks it. `progress` is told bytes done, and bytes in all.
+    /// Reads and verifies every block. `progress` receives the bytes done and the total.
     pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> VerifyReport {
         let segments: Vec<(u64, Arc<dyn EnvFile>, u64)> = {
             let table = self.committed.read();
@@ -249,7 +237,7 @@ impl LogInspection {
                 report.sound_blocks += 1;
                 report.sound_bytes += len;
             } else {
-                // A block that stands in the index was on disk; so was what others stand behind.
+                // A block with an index entry was on disk; so was one with other blocks behind it.
                 let block = Some(self.damaged_block(index_entry));
                 let offset = u64::from(index_entry.offset);
                 let damage = SegmentDamage {

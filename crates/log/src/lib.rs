@@ -1,12 +1,12 @@
 //! A durable log: many streams of blocks in one sequence of segment files.
 //!
-//! A volume is a directory. One thread writes to it, and one sync makes durable whatever was handed
-//! over by then, for whichever stream: a thousand streams cost what one costs.
+//! A volume is a directory. One thread writes to it, and one sync makes all queued blocks of all
+//! streams durable: a thousand streams cost as much as one.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use bytes::Bytes;
-//! use forebay_log::{Item, Log, LogConfig, NewBlock, StdEnv};
+//! use forebay_log::{Log, LogConfig, NewBlock, ReadItem, StdEnv};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let dir = dir.path();
@@ -28,38 +28,38 @@
 //!
 //! for item in log.reader(stream, 0)? {
 //!     match item? {
-//!         Item::Block(block) => assert_eq!(&block.payload[..], b"one\ntwo\n"),
-//!         Item::Gap(gap) => eprintln!("{} records of {} are lost", gap.records, gap.name),
+//!         ReadItem::Block(block) => assert_eq!(&block.payload[..], b"one\ntwo\n"),
+//!         ReadItem::Gap(gap) => eprintln!("{} records of {} are lost", gap.records, gap.name),
 //!     }
 //! }
 //! log.trim(stream, 2)?.wait()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What holds
+//! # Guarantees
 //!
 //! - A ticket succeeds only after the sync that covers its block ([`SyncPolicy::Disk`]). Then the
 //!   block is read exactly once and in order, after any crash.
-//! - A block is there as a whole or not at all.
-//! - The first failed write or sync is final: tickets fail with
-//!   [`CommitError::MayHaveHappened`], appends are refused, reads go on, until the directory is
-//!   opened anew. A sync is never tried again.
-//! - Opening does not fail because of damage. What is lost is named: stream, first record, count.
-//! - Every queue has a bound. At the bound an append is refused with [`LogAppendError::Busy`]; a full
+//! - A block is read as a whole or not at all.
+//! - The first failed write or sync is latched: tickets fail with [`CommitError::MayHaveHappened`]
+//!   and appends are rejected until the directory is reopened; reads continue. A sync is never
+//!   retried.
+//! - Opening does not fail because of damage. Losses are reported: stream, first record, count.
+//! - Every queue is bounded. A full queue rejects appends with [`LogAppendError::Busy`]; a full
 //!   volume with [`LogAppendError::Full`].
 //!
 //! # Terms
 //!
-//! A *block* is some records that were handed over together; the log does not look into it. A
-//! *stream* is a run of blocks with a name; its *sequence* counts records. A *segment* is a file.
-//! The *watermark* is the place up to which everything is on disk; readers see what is below.
+//! A *block* is a group of records appended together; the log does not interpret it. A *stream* is
+//! an ordered series of blocks with a name; its *sequence* counts records. A *segment* is a file.
+//! Everything below the *watermark* is on disk; readers see only that.
 //!
 //! # Cost
 //!
-//! Memory: a hundred bytes for each stream in each segment, and for each further thousand blocks of
-//! it; 100 bytes for each block of the open segment; and the queue. Disk: what is not trimmed, dead
-//! blocks in segments that are still needed (bounded by `compact_below_percent`), one open segment
-//! and the spares. Files: one open descriptor a segment.
+//! Memory: a hundred bytes per stream and segment, and for each further thousand blocks of the
+//! stream there; 100 bytes per block of the open segment; and the queue. Disk: untrimmed blocks,
+//! dead blocks in live segments (bounded by `compact_below_percent`), one open segment and the
+//! spares. Files: one open descriptor per segment.
 //!
 //! The format of the files is described in `docs/formats/segment.md`.
 

@@ -1,4 +1,4 @@
-//! Loading the entries of runs that a change cuts in two, before the change is made: the table is
+//! Loading the entries of block ranges that an operation splits, before it is applied: the table is
 //! changed under a lock, and no file is read under it.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::queue::{WriteOp, lock};
 use crate::shared::SharedVolume;
 use crate::table::{BlockRange, VolumeTable};
 
-/// A run whose entries are wanted.
+/// A range whose entries must be loaded.
 struct LoadRequest {
     stream: u64,
     block_range: BlockRange,
@@ -20,11 +20,12 @@ struct LoadRequest {
 }
 
 impl SharedVolume {
-    /// Loads what the operations cut. The streams that have to be folded again afterwards.
+    /// Loads the ranges that the operations split. Returns the streams whose entries must be
+    /// evicted afterwards.
     ///
-    /// A run that can't be read stays as it is: then it is counted as a whole until all of it is
-    /// trimmed, and readers begin at the trim nevertheless. Blocks that turn out to be missing are
-    /// noted as lost.
+    /// A range that can't be read stays as it is: it is counted as a whole until all of it is
+    /// trimmed, though readers begin at the trim. Blocks that turn out to be missing are recorded
+    /// as lost.
     pub(crate) fn load_cut_entries(&self, ops: &[WriteOp]) -> BTreeSet<u64> {
         let mut streams = BTreeSet::new();
         let all = load_requests(&self.committed.read(), ops);
@@ -44,7 +45,7 @@ impl SharedVolume {
                 at = entry.end_seq();
             }
             missing.push(at..request.block_range.end_seq);
-            for missing_range in missing.into_iter().filter(|hole| !hole.is_empty()) {
+            for missing_range in missing.into_iter().filter(|range| !range.is_empty()) {
                 let range = SequenceRange {
                     first: missing_range.start,
                     end: missing_range.end,
@@ -60,7 +61,7 @@ impl SharedVolume {
     }
 }
 
-/// The runs that the operations cut and whose entries are not in memory.
+/// The evicted ranges that the operations split.
 fn load_requests(table: &VolumeTable, ops: &[WriteOp]) -> Vec<LoadRequest> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
@@ -91,7 +92,7 @@ fn load_requests(table: &VolumeTable, ops: &[WriteOp]) -> Vec<LoadRequest> {
     found
 }
 
-/// The records that an operation takes away, or elsewhere.
+/// The records that an operation removes or relocates.
 fn cuts(op: &WriteOp) -> Option<(u64, SequenceRange)> {
     match op {
         WriteOp::Control(ControlBlock::Trim { stream, up_to, .. }) => Some((

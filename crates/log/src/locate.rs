@@ -1,5 +1,5 @@
-//! Finding the blocks of a run: by the index of its segment, or, where that is damaged, by the
-//! blocks themselves.
+//! Finding the blocks of a range: by the index of the segment, or by the blocks themselves where
+//! the index is damaged.
 
 use std::io;
 
@@ -8,17 +8,16 @@ use crate::extent;
 use crate::scan;
 use crate::stream::{BlockEntry, BlockRange};
 
-/// Where blocks were found.
 pub(crate) enum LocatedBlocks {
-    /// All of the run's.
+    /// All blocks of the range.
     ByIndex(Vec<BlockEntry>),
-    /// The index is damaged: all sound blocks that the segment has of the stream, those of other
-    /// runs included, by sequence.
+    /// The index is damaged: all sound blocks of the stream in the segment, including those of
+    /// other ranges, by sequence.
     ByBlocks(Vec<BlockEntry>),
 }
 
 impl LocatedBlocks {
-    /// The entries of one run, in order. Some may be missing where the index was damaged.
+    /// The entries of one range, in order. Some may be missing where the index was damaged.
     pub(crate) fn into_entries(self, block_range: &BlockRange) -> Vec<BlockEntry> {
         let (Self::ByIndex(mut entries) | Self::ByBlocks(mut entries)) = self;
         entries.retain(|e| e.range_is_within(block_range));
@@ -32,7 +31,7 @@ impl BlockEntry {
     }
 }
 
-/// Finds a run's blocks. `index_at` is where the blocks of the segment end.
+/// Finds the blocks of a range. `index_at` is the end of the segment's blocks.
 pub(crate) fn locate(
     file: &dyn EnvFile,
     index_at: u64,

@@ -1,4 +1,4 @@
-//! The handle: what a program does with a log.
+//! [`Log`]: the public handle of a volume.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use crate::table::CommittedStream;
 
 /// A durable log: many streams of blocks in one directory. Cheap to clone.
 ///
-/// The last handle that is dropped writes what waits, and ends the log's threads.
+/// Dropping the last handle writes all queued blocks and stops the log's threads.
 #[derive(Clone)]
 pub struct Log {
     inner: Arc<LogInner>,
@@ -40,12 +40,12 @@ struct LogInner {
 }
 
 impl Log {
-    /// Opens a directory, which is made if it isn't there.
+    /// Opens a directory, and creates it if it doesn't exist.
     ///
-    /// Damaged content is no reason to fail: what was lost is in the report.
+    /// Damaged content is no error: the report lists what was lost.
     ///
     /// # Errors
-    /// See [`LogOpenError`]: locked, newer, not writable, bad settings.
+    /// [`LogOpenError`]: locked, newer version, not writable, invalid settings.
     pub fn open(
         env: Arc<dyn Env>,
         dir: &Path,
@@ -73,7 +73,7 @@ impl Log {
                     .run(&preallocator.data_space(), preallocator.config.segment_size)
             };
             threads.push(
-                named("log-spares")
+                named("log-preallocate")
                     .spawn(run_preallocator)
                     .map_err(failed)?,
             );
@@ -94,17 +94,14 @@ impl Log {
         &self.inner.shared
     }
 
-    /// The stream with this name, made if it isn't there. The declaration is on disk no later
-    /// than the stream's first block. One whose declaration was refused (a full volume) stays known,
-    /// empty, until the log is closed, and is declared again with its next operation: whoever has its
-    /// id need not ask for another.
-    ///
-    /// # Errors
-    /// See [`LogAppendError`].
+    /// Returns the stream with this name, and creates it if it doesn't exist. The declaration is on
+    /// disk no later than the stream's first block. A stream whose declaration was rejected (a full
+    /// volume) stays known, empty, until the log is closed, and is declared again with its next
+    /// operation: its id stays valid.
     pub fn stream(&self, name: &str) -> Result<StreamId, LogAppendError> {
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(LogAppendError::Invalid(
-                "a stream's name has 1 to 512 bytes",
+                "the name of a stream must have 1 to 512 bytes",
             ));
         }
         let shared = self.shared();
@@ -132,8 +129,7 @@ impl Log {
         Ok(StreamId(id))
     }
 
-    /// The stream with this name, if there is one.
-    #[must_use]
+    /// The stream with this name, if it exists.
     pub fn find(&self, name: &str) -> Option<StreamId> {
         lock(&self.shared().queue)
             .names
@@ -144,7 +140,7 @@ impl Log {
     fn append_control(
         &self,
         id: StreamId,
-        what: impl FnOnce(&mut AppendQueue) -> ControlBlock,
+        control: impl FnOnce(&mut AppendQueue) -> ControlBlock,
     ) -> Result<Ticket, LogAppendError> {
         let mut queue = lock(&self.shared().queue);
         self.admit_control(&queue)?;
@@ -154,7 +150,7 @@ impl Log {
             .ok_or(LogAppendError::UnknownStream)?
             .next_seq;
         self.declare(&mut queue, id);
-        let control = what(&mut queue);
+        let control = control(&mut queue);
         let index = queue.push(WriteOp::Control(control));
         Ok(self.ticket(
             &queue,
@@ -166,12 +162,9 @@ impl Log {
         ))
     }
 
-    /// Closes a stream: it takes no more, from now on and for ever. When the ticket resolves that
-    /// is on disk, together with all blocks that were handed over before; its `next_seq` is the
-    /// stream's final one.
-    ///
-    /// # Errors
-    /// See [`LogAppendError`]. Closing a closed stream is fine.
+    /// Closes a stream for good: it rejects all further appends. When the ticket resolves, this is
+    /// on disk, together with all blocks appended before; its `next_seq` is the stream's final one.
+    /// Closing a closed stream is fine.
     pub fn close_stream(&self, id: StreamId) -> Result<Ticket, LogAppendError> {
         self.append_control(id, |queue| {
             if let Some(assigned) = queue.streams.get_mut(&id.0) {
@@ -181,11 +174,8 @@ impl Log {
         })
     }
 
-    /// Frees the records below `up_to`. A block that begins below and ends above stays readable
-    /// as a whole.
-    ///
-    /// # Errors
-    /// See [`LogAppendError`].
+    /// Frees the records below `up_to`. A block that begins below and ends above stays readable as
+    /// a whole.
     pub fn trim(&self, id: StreamId, up_to: u64) -> Result<Ticket, LogAppendError> {
         self.append_control(id, |queue| {
             let next_seq = queue.streams.get(&id.0).map_or(0, |s| s.next_seq);
@@ -197,12 +187,9 @@ impl Log {
         })
     }
 
-    /// Says that a stream has taken records up to `end`, as somebody else remembers: those that the
-    /// log does not know any more are lost, are counted and named as such from now on, and their
-    /// sequences are not given again. Nothing happens where the log knows as many.
-    ///
-    /// # Errors
-    /// See [`LogAppendError`].
+    /// Reports that a stream has accepted records up to `end`, according to another store: those
+    /// that the log does not have are recorded as lost, and their sequences are not assigned again.
+    /// Does nothing if the log has as many.
     pub fn report_lost(&self, id: StreamId, end: u64) -> Result<Ticket, LogAppendError> {
         self.append_control(id, |queue| {
             let mut range = SequenceRange { first: end, end };
@@ -218,10 +205,7 @@ impl Log {
         })
     }
 
-    /// Forgets a stream and frees its blocks. Its number is not used again; its name may be.
-    ///
-    /// # Errors
-    /// See [`LogAppendError`].
+    /// Deletes a stream and frees its blocks. Its number is not reused; its name may be.
     pub fn delete_stream(&self, id: StreamId) -> Result<Ticket, LogAppendError> {
         self.append_control(id, |queue| {
             if let Some(assigned) = queue.streams.remove(&id.0)
@@ -233,11 +217,8 @@ impl Log {
         })
     }
 
-    /// Reads a stream from the block that holds `from`, or the first one after it. Only what is
-    /// committed is seen.
-    ///
-    /// # Errors
-    /// See [`LogReadError`].
+    /// Reads a stream from the block that holds `from`, or the first one after it. Only committed
+    /// blocks are visible.
     pub fn reader(&self, id: StreamId, from: u64) -> Result<BlockReader, LogReadError> {
         let shared = self.shared().clone();
         let on_lost: OnLost = Arc::new(move |stream, range| record_loss(&shared, stream, range));
@@ -253,7 +234,6 @@ impl Log {
     }
 
     /// The sequence up to which a stream is committed.
-    #[must_use]
     pub fn committed(&self, id: StreamId) -> Option<u64> {
         let committed = self
             .shared()
@@ -265,7 +245,7 @@ impl Log {
         committed.or_else(|| self.declared(id).map(|_| 0))
     }
 
-    /// The name of a stream that is declared, and perhaps not committed yet.
+    /// The name of a declared stream, which may not be committed yet.
     fn declared(&self, id: StreamId) -> Option<Arc<str>> {
         lock(&self.shared().queue)
             .streams
@@ -273,15 +253,14 @@ impl Log {
             .map(|assigned| assigned.name.clone())
     }
 
-    /// Waits for the next commit, of whatever stream. Make it before you look at
-    /// [`Log::committed`] or read to the end, and await it after: then nothing is missed.
+    /// Waits for the next commit of any stream. Create it before checking [`Log::committed`] or
+    /// reading to the end, and await it after: then no commit is missed.
     #[must_use]
     pub fn changed(&self) -> ChangeFuture {
         ChangeFuture::commit(self.shared().clone())
     }
 
-    /// Figures of a stream.
-    #[must_use]
+    /// Statistics of a stream.
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
         let committed = self
             .shared()
@@ -298,8 +277,7 @@ impl Log {
         })
     }
 
-    /// Figures of all committed streams, by number.
-    #[must_use]
+    /// Statistics of all committed streams, by number.
     pub fn streams(&self) -> Vec<StreamStats> {
         let table = self.shared().committed.read();
         let mut all: Vec<_> = table
@@ -311,22 +289,20 @@ impl Log {
         all
     }
 
-    /// Figures of the volume.
-    #[must_use]
+    /// Statistics of the volume.
     pub fn volume_stats(&self) -> VolumeStats {
         self.shared().volume_stats()
     }
 
-    /// Figures of the segment files.
-    #[must_use]
+    /// Statistics of the segment files.
     pub fn segments(&self) -> Vec<SegmentStats> {
         self.shared().committed.read().segment_stats()
     }
 
-    /// Sets bytes aside, for as long as the reservation lives.
+    /// Reserves bytes for the lifetime of the reservation.
     ///
     /// # Errors
-    /// [`LogAppendError::Full`] when there are not as many.
+    /// [`LogAppendError::Full`] when fewer are available.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, LogAppendError> {
         let shared = self.shared();
         let mut queue = lock(&shared.queue);
@@ -343,10 +319,7 @@ impl Log {
         Ok(Reservation::new(shared.clone(), bytes))
     }
 
-    /// Whether the volume takes data.
-    ///
-    /// # Errors
-    /// The failure after which it takes nothing.
+    /// Whether the volume accepts data; the error is the failure that latched it.
     pub fn health(&self) -> Result<(), LatchedFailure> {
         match &lock(&self.shared().queue).writer_state {
             WriterState::Latched(latched) => Err(latched.clone()),
@@ -354,13 +327,14 @@ impl Log {
         }
     }
 
-    /// Does what waits, on this thread. For `LogConfig::manual`; `false` when nothing waited.
+    /// Commits queued operations on this thread, for `LogConfig::manual`; `false` when there were
+    /// none.
     pub fn step(&self) -> bool {
         self.shared().step()
     }
 
-    /// Writes and syncs what waits, seals the open segment, ends the threads and gives the lock
-    /// back. Appends are refused from now on; reads go on.
+    /// Commits queued operations, seals the open segment, stops the threads and releases the lock.
+    /// Appends are rejected from now on; reads continue.
     pub fn shutdown(&self) {
         self.inner.shutdown();
     }
@@ -392,7 +366,7 @@ impl Drop for LogInner {
 }
 
 impl SharedVolume {
-    /// The end: what waits is written, the open segment sealed, the lock given back.
+    /// Commits queued operations, seals the open segment, releases the lock.
     fn finish(&self) {
         while self.step() {}
         let waiting = lock(&self.queue).take().1;
@@ -410,7 +384,7 @@ impl SharedVolume {
     }
 }
 
-/// Notes that records were found damaged, so that it is known after a restart, too.
+/// Records a loss, so that it is known after a restart.
 fn record_loss(shared: &SharedVolume, stream: u64, range: SequenceRange) {
     let mut queue = lock(&shared.queue);
     if queue.check().is_ok() {

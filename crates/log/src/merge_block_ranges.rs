@@ -1,4 +1,4 @@
-//! Putting a stream's blocks in order, each once, out of what its segments hold.
+//! Merging the block ranges of a stream's segments into one order, each block once.
 
 use std::cmp::Reverse;
 use std::io;
@@ -7,11 +7,11 @@ use crate::catalog::SequenceRange;
 use crate::extent::IndexRange;
 use crate::table::{BlockEntry, BlockRange, CommittedStream};
 
-/// Something to be put into its place.
+/// A range or block to merge.
 enum MergeInput {
-    /// It has its records for itself.
+    /// No other range overlaps it.
     Range(BlockRange),
-    /// A block of a run that has not.
+    /// A block of a range that overlaps others.
     Block(BlockEntry, Option<IndexRange>),
 }
 
@@ -24,8 +24,8 @@ impl MergeInput {
     }
 }
 
-/// Gives a stream its blocks; returns the gaps that were not known yet. `entries` loads those of a
-/// run, which only runs need that others overlap, or of which not everything is wanted.
+/// Assigns the found ranges to a stream; returns the gaps that were not known yet. `entries` loads
+/// the blocks of a range: needed only for ranges that overlap others or are partly dropped.
 pub(crate) fn merge_block_ranges(
     stream: &mut CommittedStream,
     found: Vec<BlockRange>,
@@ -78,7 +78,7 @@ pub(crate) fn merge_block_ranges(
     Ok(new)
 }
 
-/// The runs in order of sequence, those that have to be looked into block by block.
+/// Orders the ranges by sequence, split into blocks where they overlap.
 fn merge_inputs(
     mut found: Vec<BlockRange>,
     trimmed: u64,
@@ -87,7 +87,7 @@ fn merge_inputs(
 ) -> io::Result<Vec<MergeInput>> {
     found.sort_by_key(|block_range| (block_range.first_seq, Reverse(block_range.segment)));
     let mut shared = vec![false; found.len()];
-    // Of the runs so far, the one that goes furthest: whatever overlaps one overlaps it as well.
+    // The range that ends last so far: what overlaps an earlier range overlaps this one too.
     let mut furthest: Option<usize> = None;
     for (i, block_range) in found.iter().enumerate() {
         let reached = furthest.and_then(|f| found.get(f)).map(|f| f.end_seq);
@@ -114,7 +114,7 @@ fn merge_inputs(
             .filter(|e| e.end_seq() > trimmed);
         inputs.extend(wanted.map(|entry| MergeInput::Block(entry, block_range.index_range)));
     }
-    // A copy in a newer segment comes before the original, which is about to go.
+    // A copy in a newer segment comes before the original, which is about to be removed.
     inputs.sort_by_key(|input| {
         let (segment, offset) = match input {
             MergeInput::Range(block_range) => (block_range.segment, 0),
@@ -125,7 +125,7 @@ fn merge_inputs(
     Ok(inputs)
 }
 
-/// What of a run is in none of the others (which are in order).
+/// Subtracts ordered ranges from a range.
 fn subtract(range: SequenceRange, known_lost: &[SequenceRange]) -> Vec<SequenceRange> {
     let mut remaining = Vec::new();
     let mut at = range.first;

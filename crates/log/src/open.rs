@@ -1,4 +1,4 @@
-//! Opening a directory: lock it, read it, mend what a crash left.
+//! Opening a directory: lock it, recover it, repair what a crash left behind.
 
 use std::io;
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::table::VolumeTable;
 use crate::volume::{self, VolumeFile, VolumeFileStatus, open_error};
 use crate::writer::LogWriter;
 
-/// Everything that [`Log::open`](crate::Log::open) does but its threads.
+/// [`Log::open`](crate::Log::open) without its threads.
 pub(crate) fn open(
     env: Arc<dyn Env>,
     dir: &Path,
@@ -46,7 +46,7 @@ pub(crate) fn open(
         volume::write(&*env, dir, &volume)?;
     }
     let segment_pool = repair(&*env, dir, &config, &mut recovered)?;
-    // From here on the directory is open, and can be synced however short of descriptors we get.
+    // From here on the directory is open and can be synced even when descriptors run out.
     env.sync_dir(dir).map_err(|e| open_error(dir, dir, e))?;
     let RecoveredVolume {
         mut table,
@@ -58,7 +58,8 @@ pub(crate) fn open(
     let mut queue = AppendQueue::new(&table);
     queue.space.used = table.used();
     for lost in &report.lost {
-        // Written down, so that it is named once, and counted also when its segment is gone.
+        // Recorded, so that the loss is reported once and still counted when the segment is
+        // removed.
         let range = SequenceRange {
             first: lost.first_seq,
             end: lost.first_seq + lost.records,
@@ -87,7 +88,7 @@ pub(crate) fn open(
     Ok((shared, report))
 }
 
-/// Removes what was given up, and seals what was open.
+/// Removes garbage segments and seals open ones.
 fn repair(
     env: &dyn Env,
     dir: &Path,
@@ -101,7 +102,7 @@ fn repair(
         let path = dir.join(segment_name(*id));
         let (len, sealed) = seal(env, &path, *id, read).map_err(|e| open_error(dir, &path, e))?;
         if let Some(segment) = recovered.table.segments.get_mut(id) {
-            // Nothing is appended to it any more, whether it has an index or not.
+            // Nothing is appended to it any more, with or without an index.
             segment.sealed = true;
             segment.file_len = len;
         }
@@ -139,14 +140,14 @@ fn remove(env: &dyn Env, dir: &Path, name: &str) -> Result<(), LogOpenError> {
     }
 }
 
-/// Makes the end of a segment durable and gives it its index. The length of the file, and whether
-/// there was room for the index.
+/// Makes the end of a segment durable and writes its index. Returns the length of the file, and
+/// whether the index fit on the disk.
 fn seal(env: &dyn Env, path: &Path, id: u64, read: &ScannedSegment) -> io::Result<(u64, bool)> {
-    // What was read is at rest.
+    // The scanned file is cached read-only: open it again for writing.
     let (file, scan) = (env.open(path, FileAccess::Write)?, &read.scan);
     let file = &*file;
-    // What a failed or unfinished sync left may be in memory only, marked clean: we would read
-    // it now and lose it later. Written again it is dirty, and the sync below means something.
+    // Bytes of a failed or unfinished sync may be in memory only, marked clean: readable now and
+    // lost later. Writing them again makes them dirty, so that the sync below covers them.
     let from = scan.synced_to.min(scan.end);
     let mut tail = vec![0; to_usize(scan.end - from)];
     let n = read_full(file, &mut tail, from)?;
@@ -170,7 +171,6 @@ fn seal(env: &dyn Env, path: &Path, id: u64, read: &ScannedSegment) -> io::Resul
 }
 
 impl VolumeTable {
-    /// Figures of the segment files.
     pub(crate) fn segment_stats(&self) -> Vec<crate::stats::SegmentStats> {
         let stats = |(id, s): (&u64, &crate::table::Segment)| crate::stats::SegmentStats {
             id: *id,

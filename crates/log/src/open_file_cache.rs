@@ -1,5 +1,5 @@
-//! Files of sealed segments, of which a bounded number is open: a backlog may have any number of
-//! segments, and the process may open only so many files.
+//! A bounded cache of open files of sealed segments: a backlog may have more segments than the
+//! process may open files.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use crate::env::EnvFile;
 use crate::queue::lock;
 
-/// The open ones.
+/// An LRU cache of open files.
 pub(crate) struct OpenFileCache {
     most: usize,
     state: Mutex<OpenFileState>,
@@ -20,9 +20,9 @@ pub(crate) struct OpenFileCache {
 #[derive(Default)]
 struct OpenFileState {
     next: u64,
-    /// Grows with each use.
+    /// Use counter.
     uses: u64,
-    /// By number, with their last use.
+    /// Open files with their last use, by number.
     open: HashMap<u64, (u64, Arc<dyn EnvFile>)>,
 }
 
@@ -34,7 +34,7 @@ impl OpenFileCache {
         })
     }
 
-    /// Puts a file on it that is only read from now on.
+    /// Adds a file that is only read from now on.
     pub(crate) fn insert(
         self: &Arc<Self>,
         path: &Path,
@@ -71,7 +71,7 @@ impl OpenFileState {
         self.open.insert(number, (self.uses, file));
     }
 
-    /// Closes the one that was not used for longest.
+    /// Closes the least recently used file.
     fn close_one(&mut self) -> bool {
         let oldest = self.open.iter().min_by_key(|(_, (used, _))| *used);
         let oldest = oldest.map(|(number, _)| *number);
@@ -79,12 +79,12 @@ impl OpenFileState {
     }
 }
 
-/// A file that is open when it is read.
+/// A file that is opened on demand.
 struct CachedFile {
     cache: Arc<OpenFileCache>,
     number: u64,
     path: PathBuf,
-    /// What it was before; who began to read it then still has that.
+    /// The handle before caching; earlier readers may still use it.
     original: Weak<dyn EnvFile>,
     pinned: OnceLock<Arc<dyn EnvFile>>,
 }
@@ -161,13 +161,13 @@ impl Drop for CachedFile {
     }
 }
 
-/// A segment that could not be opened again: it says nothing of what is in it.
+/// A segment could not be reopened: that proves nothing about its content.
 #[derive(Debug)]
 pub(crate) struct ReopenError(io::Error);
 
 impl fmt::Display for ReopenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "can't be opened again: {}", self.0)
+        write!(f, "can't reopen the file: {}", self.0)
     }
 }
 
@@ -184,15 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn few_are_open_and_all_can_be_read() {
+    fn open_files_are_bounded_and_all_files_are_readable() {
         let dir = tempfile::tempdir().unwrap();
-        let shelf = OpenFileCache::new(3);
+        let cache = OpenFileCache::new(3);
         let path = |n: u8| dir.path().join(n.to_string());
         let put = |n: u8| {
             fs::write(path(n), [n]).unwrap();
-            shelf.insert(&path(n), Arc::new(fs::File::open(path(n)).unwrap()))
+            cache.insert(&path(n), Arc::new(fs::File::open(path(n)).unwrap()))
         };
-        let open = || lock(&shelf.state).open.len();
+        let open = || lock(&cache.state).open.len();
         let files: Vec<_> = (0..10).map(put).collect();
         for round in 0..3 {
             for (n, file) in files.iter().enumerate() {
@@ -200,36 +200,36 @@ mod tests {
                 assert!(open() <= 3);
             }
         }
-        // One that is removed is read on by who said so before, and only by them.
+        // A removed file stays readable only if it was pinned before.
         files[0].keep_open().unwrap();
         fs::remove_file(path(0)).unwrap();
         fs::remove_file(path(1)).unwrap();
         let read: Vec<_> = files.iter().map(|f| content(&**f)).collect();
         assert_eq!(*read[0].as_ref().unwrap(), 0);
-        let gone = read[1].as_ref().unwrap_err();
+        let error = read[1].as_ref().unwrap_err();
         assert!(
-            crate::active_segment::is_scarce(gone),
-            "no sign of damage: {gone}"
+            crate::active_segment::is_scarce(error),
+            "no sign of damage: {error}"
         );
         drop((read, files));
         assert_eq!(open(), 0);
     }
 
     #[test]
-    fn who_has_read_it_before_it_came_to_rest_is_seen() {
+    fn readers_of_the_original_handle_are_detected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::write(&path, [7]).unwrap();
-        let shelf = OpenFileCache::new(1);
+        let cache = OpenFileCache::new(1);
         let active: Arc<dyn EnvFile> = Arc::new(fs::File::open(&path).unwrap());
         let reader = Arc::clone(&active);
-        let resting = shelf.insert(&path, active);
-        assert!(resting.is_read_elsewhere());
-        assert_eq!(content(&*resting).unwrap(), 7);
-        lock(&shelf.state).close_one();
-        assert!(resting.is_read_elsewhere());
-        assert_eq!(content(&*resting).unwrap(), 7);
+        let cached = cache.insert(&path, active);
+        assert!(cached.is_read_elsewhere());
+        assert_eq!(content(&*cached).unwrap(), 7);
+        lock(&cache.state).close_one();
+        assert!(cached.is_read_elsewhere());
+        assert_eq!(content(&*cached).unwrap(), 7);
         drop(reader);
-        assert!(!resting.is_read_elsewhere());
+        assert!(!cached.is_read_elsewhere());
     }
 }

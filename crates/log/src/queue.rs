@@ -1,4 +1,4 @@
-//! What waits for the writer, and who is let in.
+//! The append queue of the writer, and admission to it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,25 +13,23 @@ use crate::error::{LatchedFailure, LogAppendError};
 use crate::stats::RejectedAppends;
 use crate::table::VolumeTable;
 
-/// Locks, also after a panic of somebody else: the data under our locks is changed in single steps
+/// Locks even after another thread panicked: the data under our locks is changed in single steps
 /// that can't panic half way, and a writer that panicked has latched the log.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A stream's number within its volume. Numbers are not used again.
+/// A stream's number within its volume. Numbers are not reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub(crate) u64);
 
 impl StreamId {
-    /// From a number that was printed or stored.
-    #[must_use]
+    /// Creates an id from a printed or stored number.
     pub fn from_raw(id: u64) -> Self {
         Self(id)
     }
 
-    /// The number.
-    #[must_use]
+    /// The number of the stream.
     pub fn as_raw(self) -> u64 {
         self.0
     }
@@ -48,9 +46,9 @@ impl std::fmt::Display for StreamId {
 pub struct NewBlock {
     /// The stream, from [`Log::stream`](crate::Log::stream).
     pub stream: StreamId,
-    /// Records in it; at least one. The stream's sequence grows by as many.
+    /// Number of records, at least one; the stream's sequence grows by it.
     pub records: u32,
-    /// How the payload is encoded; the log only keeps it. By agreement 0 none, 1 gzip, 2 zstd.
+    /// Encoding of the payload; the log only stores it. By convention 0 none, 1 gzip, 2 zstd.
     pub codec: u8,
     /// Bytes before encoding.
     pub raw_len: u32,
@@ -62,10 +60,10 @@ pub struct NewBlock {
     pub payload: Bytes,
 }
 
-/// Bytes that a change counts for: most are shorter, a name may be longer.
+/// Bytes that a control block counts for: most are shorter, a name may be longer.
 const CONTROL_WEIGHT: usize = 160;
 
-/// What the writer has to write.
+/// An operation for the writer.
 pub(crate) enum WriteOp {
     Data {
         first_seq: u64,
@@ -83,7 +81,7 @@ pub(crate) enum WriteOp {
 }
 
 impl WriteOp {
-    /// Bytes that it takes in the queue.
+    /// Bytes that the operation takes in the queue.
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Data { block, .. } | Self::Relocated { block, .. } => {
@@ -94,40 +92,40 @@ impl WriteOp {
     }
 }
 
-/// What appenders need to know of a stream, ahead of what is committed.
+/// The appenders' state of a stream, ahead of the committed state.
 #[derive(Clone, Debug)]
 pub(crate) struct AssignedStream {
     pub(crate) name: Arc<str>,
     pub(crate) next_seq: u64,
     pub(crate) closed: bool,
-    /// Its declaration is committed or queued. One that was refused is queued again with the next
-    /// operation of the stream: whoever was given its number may go on to use it.
+    /// Whether the declaration is committed or queued. A rejected one is queued again with the next
+    /// operation of the stream, since its number may already be in use.
     pub(crate) declared: bool,
 }
 
-/// Room on the volume.
+/// Space of the volume.
 #[derive(Default)]
 pub(crate) struct VolumeSpace {
     /// Bytes of blocks in the segments.
     pub(crate) used: u64,
-    /// Bytes promised to reservations.
+    /// Bytes held by reservations.
     pub(crate) reserved: u64,
-    /// Bytes that are left of the open segment's preallocated space.
+    /// Unused bytes of the open segment's preallocated space.
     pub(crate) open_left: u64,
-    /// Bytes that the file system can still take, as far as we know: preallocated and free.
+    /// Bytes that the file system can still hold, as of the last check: preallocated and free.
     pub(crate) free: u64,
     pub(crate) rejected: RejectedAppends,
 }
 
 impl VolumeSpace {
-    /// Notes that so many bytes were refused because the volume is full.
+    /// Counts a rejection because the volume is full.
     pub(crate) fn reject(&mut self, needed: u64) {
         self.rejected.count += 1;
         self.rejected.needed = needed;
     }
 }
 
-/// Whether the log takes anything.
+/// Whether the log accepts operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WriterState {
     Running,
@@ -168,8 +166,8 @@ impl AppendQueue {
         queue
     }
 
-    /// Back to what is committed: nothing that was assigned since then was written. Streams that
-    /// were made since then stay, as empty ones: their numbers were given away.
+    /// Resets to the committed state: operations assigned since then were not written. Streams
+    /// created since then stay, empty: their numbers are in use.
     pub(crate) fn reset(&mut self, table: &VolumeTable) {
         let assigned = |state: &crate::catalog::StreamState| AssignedStream {
             name: state.name.clone(),
@@ -194,7 +192,7 @@ impl AppendQueue {
             };
             self.streams.insert(id, undeclared);
         }
-        // Never back: a number that was given away once must not name another stream.
+        // Never decrease: a number must not name another stream.
         self.next_stream = self.next_stream.max(table.next_stream).max(1);
     }
 
@@ -206,7 +204,7 @@ impl AppendQueue {
         }
     }
 
-    /// Takes the stream's next sequences.
+    /// Assigns the stream's next sequences.
     pub(crate) fn assign(&mut self, stream: StreamId, records: u32) -> Result<u64, LogAppendError> {
         let assigned = self
             .streams
@@ -225,7 +223,7 @@ impl AppendQueue {
         Ok(first)
     }
 
-    /// Queues the declaration of a stream again if it was refused. Whether it did.
+    /// Queues the declaration of a stream again if it was rejected. Returns whether it was.
     pub(crate) fn declare(&mut self, stream: StreamId) -> bool {
         let Some(assigned) = self.streams.get_mut(&stream.0).filter(|s| !s.declared) else {
             return false;
@@ -239,14 +237,14 @@ impl AppendQueue {
         true
     }
 
-    /// Puts an operation at the end; its place in the group.
+    /// Appends an operation; returns its index in the group.
     pub(crate) fn push(&mut self, op: WriteOp) -> usize {
         self.bytes += op.weight();
         self.ops.push(op);
         self.ops.len() - 1
     }
 
-    /// Takes all that waits.
+    /// Takes all queued operations.
     pub(crate) fn take(&mut self) -> (Vec<WriteOp>, Arc<CommitGroup>) {
         self.writing = self.bytes;
         self.bytes = 0;
@@ -256,7 +254,7 @@ impl AppendQueue {
         )
     }
 
-    /// Bytes of the volume that nobody has or waits for.
+    /// Bytes of the volume that are neither used nor queued nor reserved.
     pub(crate) fn available(&self, max_bytes: u64) -> u64 {
         let waiting = (self.bytes + self.writing) as u64 + self.space.reserved;
         let free = self.space.free.saturating_sub(waiting);

@@ -1,4 +1,4 @@
-//! Reading a stream's blocks, in order, beside the writer.
+//! Reading a stream's blocks in order, concurrently with the writer.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,7 +17,7 @@ use crate::queue::StreamId;
 use crate::segment::segment_name;
 use crate::table::{BlockEntry, BlockRange, VolumeTable};
 
-/// The committed state, and where its files are.
+/// The committed state and the directory of its files.
 pub(crate) struct CommittedState {
     pub(crate) dir: PathBuf,
     table: RwLock<VolumeTable>,
@@ -40,14 +40,14 @@ impl CommittedState {
     }
 }
 
-/// A block that was read, its checksum verified.
+/// A block with a verified checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// Sequence of the first record.
     pub first_seq: u64,
-    /// Records in it.
+    /// Number of records.
     pub records: u32,
-    /// How the payload is encoded, as the appender said.
+    /// Encoding of the payload, as given by the appender.
     pub codec: u8,
     /// Bytes before encoding.
     pub raw_len: u32,
@@ -61,68 +61,67 @@ pub struct Block {
 
 impl Block {
     /// The sequence after the last record.
-    #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.first_seq + u64::from(self.records)
     }
 }
 
-/// Records that are lost.
+/// A range of lost records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SequenceGap {
-    /// The stream.
+    /// Id of the stream.
     pub stream: StreamId,
-    /// Its name.
+    /// Name of the stream.
     pub name: String,
     /// Sequence of the first lost record.
     pub first_seq: u64,
-    /// How many records.
+    /// Number of lost records.
     pub records: u64,
-    /// The segment and the position in its file, if the damage was found just now.
+    /// Segment and offset in its file, if this read found the damage.
     pub location: Option<(u64, u64)>,
 }
 
-/// What a reader yields.
+/// An item of a [`BlockReader`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadItem {
     /// The next block.
     Block(Block),
-    /// In place of it: records that are lost. Reading goes on behind them.
+    /// Lost records in its place; reading continues behind them.
     Gap(SequenceGap),
 }
 
-/// Told about damage that a reader has found.
+/// Called for damage that a reader has found.
 pub(crate) type OnLost = Arc<dyn Fn(u64, SequenceRange) + Send + Sync>;
 
-/// Places taken from the table at a time.
+/// Entries taken from the table at a time.
 const AHEAD: usize = 64;
-/// Bytes read at a time, where blocks of a stream stand close together.
+/// Bytes read at a time, where blocks of a stream are close together.
 const SPAN: u64 = 512 << 10;
 
-/// Reads a stream. An iterator that ends at what is committed now; once more is committed it goes
-/// on. It reads files on the calling thread.
+/// An iterator over a stream. It ends at the current watermark and continues once more is
+/// committed. It reads files on the calling thread.
 pub struct BlockReader {
     committed: Arc<CommittedState>,
     on_lost: Option<OnLost>,
     stream: u64,
     next_seq: u64,
-    /// Places of the next blocks, of one segment, and that segment's file.
+    /// Entries of the next blocks, all of one segment, and that segment's file.
     ahead: VecDeque<BlockEntry>,
     file: Option<Arc<dyn EnvFile>>,
-    /// Up to where `ahead` should go; what is missing below is damaged.
+    /// End of what `ahead` should cover; what is missing below is damaged.
     ahead_end: u64,
-    /// What a search found of the stream in a segment whose index is damaged.
+    /// Blocks of the stream in a segment whose index is damaged.
     rescued: Option<(u32, Vec<BlockEntry>)>,
-    /// A stretch of a segment: its id, where it begins, its bytes.
+    /// A buffered part of a segment: its id, offset and bytes.
     span: (u32, u64, Bytes),
-    /// The stream was there. Before that it may only be declared.
+    /// Whether the stream was seen. Before that it may only be declared.
     seen: bool,
 }
 
 enum LookAhead {
     Gap(SequenceGap),
     Loaded,
-    /// The places are in the segment, whose blocks end there.
+    /// The entries are in the segment's index; the offset is the end of its blocks.
     Evicted(BlockRange, u64),
     End,
 }
@@ -148,8 +147,7 @@ impl BlockReader {
         }
     }
 
-    /// The sequence at which reading goes on.
-    #[must_use]
+    /// The sequence of the next record to read.
     pub fn position(&self) -> u64 {
         self.next_seq
     }
@@ -180,7 +178,7 @@ impl BlockReader {
         self.ahead.pop_front();
         self.next_seq = entry.end_seq();
         if self.ahead.is_empty() {
-            // Else an idle reader would keep the memory, and a removed segment's file.
+            // Otherwise an idle reader would hold the memory, and the file of a removed segment.
             self.span = (0, 0, Bytes::new());
             self.ahead = VecDeque::new();
             self.file = None;
@@ -194,7 +192,7 @@ impl BlockReader {
         )))
     }
 
-    /// Looks up the places of the next blocks.
+    /// Looks up the entries of the next blocks.
     fn look_ahead(&mut self) -> Result<LookAhead, LogReadError> {
         let table = self.committed.read();
         let Some(stream) = table.streams.get(&self.stream) else {
@@ -207,7 +205,7 @@ impl BlockReader {
         self.seen = true;
         self.next_seq = self.next_seq.max(stream.state.trimmed_to);
         let block_range = stream.block_ranges.get(stream.position(self.next_seq));
-        if let Some(block_range) = block_range.filter(|run| run.first_seq <= self.next_seq)
+        if let Some(block_range) = block_range.filter(|range| range.first_seq <= self.next_seq)
             && let Some(segment) = table.segments.get(&u64::from(block_range.segment))
         {
             self.file = Some(segment.file.clone());
@@ -219,7 +217,7 @@ impl BlockReader {
             self.ahead_end = self.ahead.back().map_or(self.next_seq, BlockEntry::end_seq);
             return Ok(LookAhead::Loaded);
         }
-        let until = block_range.map_or(stream.state.next_seq, |run| run.first_seq);
+        let until = block_range.map_or(stream.state.next_seq, |range| range.first_seq);
         if until <= self.next_seq {
             return Ok(LookAhead::End);
         }
@@ -232,7 +230,7 @@ impl BlockReader {
         }))
     }
 
-    /// Loads the places of a run's blocks.
+    /// Loads the entries of a range's blocks.
     fn load_entries(
         &mut self,
         block_range: &BlockRange,
@@ -266,7 +264,7 @@ impl BlockReader {
         Ok(())
     }
 
-    /// Blocks that should be there, up to `until`, and are not to be found.
+    /// Blocks up to `until` that should exist and were not found.
     fn missing(&mut self, until: u64) -> SequenceGap {
         let range = SequenceRange {
             first: self.next_seq,
@@ -311,7 +309,7 @@ impl BlockReader {
         Ok((from + len <= all.len()).then(|| all.slice(from..from + len)))
     }
 
-    /// How much to read at once: more than one block where at least half of it is ours.
+    /// Bytes to read at once: more than one block where at least half of it is of this stream.
     fn read_len(&self, first: &BlockEntry) -> u64 {
         let start = u64::from(first.offset);
         let mut ours = 0;
@@ -348,7 +346,7 @@ impl BlockReader {
     }
 }
 
-/// Checks all that can be checked of a block that was read.
+/// Verifies a block: header, entry and checksum.
 fn check(entry: &BlockEntry, stream: u64, bytes: &Bytes) -> Option<Block> {
     let header = BlockHeader::decode_at(bytes, u64::from(entry.segment), u64::from(entry.offset))?;
     let payload = bytes.slice(HEADER_LEN..);
@@ -368,7 +366,7 @@ fn check(entry: &BlockEntry, stream: u64, bytes: &Bytes) -> Option<Block> {
     })
 }
 
-/// Reads one block without a reader (the writer copies blocks forward).
+/// Reads one block without a reader (the writer relocates blocks).
 pub(crate) fn read_entry(
     file: &dyn EnvFile,
     stream: u64,

@@ -1,4 +1,4 @@
-//! Giving disk space back: segments that nobody needs go, and stragglers are copied forward.
+//! Reclaiming disk space: dead segments are freed, nearly dead ones compacted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,20 +20,20 @@ use crate::shared::SharedVolume;
 use crate::table::{BlockEntry, Segment, VolumeTable};
 use crate::writer::LogWriter;
 
-/// Bytes copied forward between two commits: what an appender may have to wait for.
+/// Bytes copied forward between two commits: what an append may have to wait for.
 const COPY_STEP: u64 = 4 << 20;
-/// Small segments, which restarts leave behind, are joined once there are so many.
+/// Small segments, which restarts leave behind, are joined once there are this many.
 const MANY_SMALL: usize = 8;
-/// Small is less than this part of a segment.
+/// A small segment is below this part of the segment size.
 const SMALL: u64 = 16;
 
 impl LogWriter {
-    /// Frees what can be freed, as long as nobody waits.
+    /// Reclaims space until nothing is left to do or an append waits.
     pub(crate) fn reclaim(&mut self, shared: &SharedVolume) {
         while shared.reclaim.load(Ordering::Relaxed) {
             match self.reclaim_some(shared) {
                 Ok(true) => {}
-                // Nothing left to do, or no room to do it in: until the next trim.
+                // Nothing left to reclaim, or no space to do it in: wait for the next trim.
                 Ok(false) | Err(WriteFailure::Full | WriteFailure::Scarce { .. }) => {
                     shared.reclaim.store(false, Ordering::Relaxed);
                 }
@@ -53,7 +53,7 @@ impl LogWriter {
         }
     }
 
-    /// One step; `false` when there was nothing to do.
+    /// Does one step; `false` when there was nothing to do.
     fn reclaim_some(&mut self, shared: &SharedVolume) -> Result<bool, WriteFailure> {
         let dead = dead(&shared.committed.read());
         if !dead.is_empty() {
@@ -67,9 +67,9 @@ impl LogWriter {
         }
     }
 
-    /// Seals the open segment when nothing in it is alive and the volume takes hardly any records any
-    /// more: where a disk or `max_bytes` is smaller than a segment, it is the only one that can give
-    /// room back.
+    /// Seals the open segment when nothing in it is alive and the volume has hardly any space left
+    /// for records: where a disk or `max_bytes` is smaller than a segment, only this segment can
+    /// free space.
     fn seal_dead_segment(&mut self, shared: &SharedVolume) -> Result<bool, WriteFailure> {
         let Some(active) = &self.active else {
             return Ok(false);
@@ -99,8 +99,8 @@ impl LogWriter {
         Ok(true)
     }
 
-    /// Removes segments. That they go is written first, so that one that is missing without it is
-    /// known to be lost.
+    /// Removes segments. The removal is recorded first, so that a segment that is missing without a
+    /// record is known to be lost.
     fn remove(&mut self, shared: &SharedVolume, dead: &[u64]) -> Result<(), WriteFailure> {
         let files: Vec<(u64, u64, Arc<dyn EnvFile>)> = {
             let table = shared.committed.read();
@@ -122,7 +122,7 @@ impl LogWriter {
         for (id, len, file) in files {
             let is_read = Arc::strong_count(&file) > 1;
             if is_read {
-                // Else whoever reads it finds it gone, and may ask again.
+                // Otherwise a reader finds the file removed, and may retry.
                 drop(file.keep_open());
             }
             let is_free = !is_read && !file.is_read_elsewhere();
@@ -138,8 +138,8 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Keeps the file as a spare, if nobody reads it, or removes it. A reader that has it open keeps
-    /// what it reads.
+    /// Keeps the file as a spare if no reader has it open, or removes it. A reader that has it open
+    /// can go on reading it.
     fn free_file(&self, shared: &SharedVolume, id: u64, is_free: bool) -> Result<(), WriteFailure> {
         let path = shared.dir().join(segment_name(id));
         let adopted = match is_free {
@@ -155,13 +155,13 @@ impl LogWriter {
                 if let Some(path) = adopted {
                     match shared.env.open(&path, FileAccess::Write) {
                         Ok(file) => shared.segment_pool.add(SpareSegment { path, file }),
-                        // Nothing is lost with a spare.
+                        // Losing a spare is harmless.
                         Err(_) => drop(shared.env.remove(&path)),
                     }
                 }
                 Ok(())
             }
-            // It was given up on disk: the next opening removes it.
+            // The removal is recorded: the next opening removes the file.
             Err(e) if is_scarce(&e) => Ok(()),
             Err(source) => Err(WriteFailure::Io {
                 during: "removing a segment",
@@ -171,7 +171,7 @@ impl LogWriter {
         }
     }
 
-    /// Copies some of what is still needed of a segment into the open one.
+    /// Copies some live blocks of a segment into the open one.
     fn copy_forward(
         &mut self,
         shared: &SharedVolume,
@@ -209,7 +209,7 @@ impl LogWriter {
             }
         }
         if ops.is_empty() {
-            // The index does not know the blocks that the table has; nothing to gain here.
+            // The index lacks the blocks that the table has: copying can't free this segment.
             return Err(WriteFailure::Full);
         }
         let live = |id| {
@@ -219,7 +219,7 @@ impl LogWriter {
         let before = live(id);
         self.commit(shared, &ops, &CommitGroup::default())?;
         lock(&shared.counters).relocated_blocks += ops.len() as u64;
-        // Where the places can't be read the table did not take the copies: not over and over.
+        // The table did not accept the copies (their entries can't be read): don't retry forever.
         if live(id) == before {
             return Err(WriteFailure::Full);
         }
@@ -227,7 +227,7 @@ impl LogWriter {
     }
 }
 
-/// The copy of a block; or, if it can't be read, the note that it is lost.
+/// Returns the copy of a block, or a loss record if it can't be read.
 fn copy(
     file: &dyn EnvFile,
     stream: u64,
@@ -262,17 +262,17 @@ fn is_live(table: &VolumeTable, stream: u64, entry: &BlockEntry) -> bool {
         .streams
         .get(&stream)
         .and_then(|stream| stream.block_range_at(entry.first_seq));
-    block_range.is_some_and(|run| {
-        let whole = run.within(&entry.range()) || entry.end_seq() <= run.end_seq;
-        let listed = run
+    block_range.is_some_and(|range| {
+        let whole = range.within(&entry.range()) || entry.end_seq() <= range.end_seq;
+        let listed = range
             .entries
             .as_ref()
             .is_none_or(|entries| entries.contains(entry));
-        run.segment == entry.segment && whole && listed
+        range.segment == entry.segment && whole && listed
     })
 }
 
-/// Sealed segments in which nothing is needed.
+/// Sealed segments without live blocks.
 fn dead(table: &VolumeTable) -> Vec<u64> {
     let free = |s: &Segment| s.sealed && s.live_blocks == 0;
     table
@@ -283,10 +283,10 @@ fn dead(table: &VolumeTable) -> Vec<u64> {
         .collect()
 }
 
-/// A sealed segment that is worth copying: nearly dead, or one of many small ones.
+/// A sealed segment worth copying: nearly dead, or one of many small ones.
 ///
-/// Copying must come to an end. A nearly dead segment frees at least as much as is copied, and what
-/// is copied is written once more for it; joining small ones makes them fewer.
+/// Compaction must terminate. A nearly dead segment frees at least as much as is copied, and each
+/// copy is written once more for it; joining small ones reduces their number.
 fn compaction_candidate(
     table: &VolumeTable,
     shared: &SharedVolume,

@@ -1,5 +1,5 @@
-//! From files to the table: what a directory holds. Reads only, so that `inspect` can use it beside
-//! a running node; `open` then mends what has to be mended.
+//! Recovery: builds the table from the files of a directory. Read-only, so that `inspect` can use
+//! it beside a running node; `open` does the repairs.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -23,27 +23,26 @@ use crate::stats::{DamagedBlock, LostRange, RecoveryReport, SegmentDamage};
 use crate::table::{BlockEntry, BlockRange, CommittedStream, Segment, VolumeTable, occupy};
 use crate::volume::{VolumeFileStatus, open_error};
 
-/// A segment that was read.
 pub(crate) struct ScannedSegment {
     pub(crate) file: Arc<dyn EnvFile>,
     pub(crate) scan: SegmentScan,
 }
 
-/// What was found.
+/// Result of a recovery.
 pub(crate) struct RecoveredVolume {
     pub(crate) table: VolumeTable,
     pub(crate) report: RecoveryReport,
     /// Segments without an index, which `open` seals.
     pub(crate) unsealed: BTreeMap<u64, ScannedSegment>,
-    /// Segments that were given up before the crash, or in which nothing is.
+    /// Segments whose removal is recorded, or that are empty.
     pub(crate) garbage: Vec<u64>,
     pub(crate) spare_segments: Vec<u64>,
     pub(crate) last_segment: u64,
-    /// The volume, if the directory says which.
+    /// Id of the volume, if the directory has one.
     pub(crate) volume: Option<u64>,
 }
 
-/// Reads all of a directory, whose file `volume` was `found`.
+/// Recovers a directory whose file `volume` has the status `found`.
 pub(crate) fn load(
     env: &dyn Env,
     dir: &Path,
@@ -57,11 +56,11 @@ pub(crate) fn load(
         let path = dir.join(segment_name(id));
         let file = match env.open(&path, access) {
             Ok(file) => file,
-            // Removed by the running node that we look at.
+            // Removed by the running node.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(open_error(dir, &path, e)),
         };
-        // A running node that we look at may remove it: then it has to stay open.
+        // A running node may remove an inspected file: it must stay open.
         let file = match access {
             FileAccess::Read => file,
             _ => env.cache_read_only(&path, file),
@@ -72,8 +71,8 @@ pub(crate) fn load(
     let last = files.first().map_or(0, |(id, ..)| *id);
     let (volume, foreign) =
         separate_foreign(found, &mut files).map_err(|(p, e)| open_error(dir, &p, e))?;
-    // All there is to know of streams stands in the newest sound catalog and behind it. The
-    // segments before it only have blocks, and their extents say where.
+    // The newest sound catalog and the control blocks behind it define all streams. Older segments
+    // only contribute blocks, and their extents list them.
     let mut segments = BTreeMap::new();
     let mut newest = None;
     for (id, path, file) in files {
@@ -100,14 +99,14 @@ pub(crate) fn load(
         VolumeFileStatus::Missing => report.segments > 0 || !foreign.is_empty(),
     };
     report.foreign_segments = foreign;
-    // Also those of other volumes keep their names.
+    // Segments of other volumes keep their names, too.
     recovered.last_segment = recovered.last_segment.max(last);
     Ok(recovered)
 }
 
-/// Finds out of which volume the directory is, and takes the segments of others out of `files`:
-/// their streams have the same numbers as ours. A segment whose head is damaged is taken for ours. A
-/// head of another number is of what the file was before: it does not say what the directory is.
+/// Determines the volume of the directory, and removes the segments of other volumes from `files`:
+/// their stream numbers collide with ours. A segment with a damaged header counts as ours. A header
+/// with another segment number is previous content of the file and does not identify the directory.
 fn separate_foreign(
     found: VolumeFileStatus,
     files: &mut Vec<ListedSegment>,
@@ -117,7 +116,7 @@ fn separate_foreign(
         let mut bytes = [0; SEGMENT_HEADER_LEN];
         match read_full(&**file, &mut bytes, 0) {
             Err(e) if is_scarce(&e) => return Err((path.clone(), e)),
-            // One that can't be read is met again by the scan.
+            // The scan reports an unreadable file.
             Err(_) => {}
             Ok(_) => {
                 headers.extend(SegmentHeader::decode(&bytes).map(|header| (*id, header)));
@@ -138,13 +137,13 @@ fn separate_foreign(
     Ok((volume, foreign))
 }
 
-/// A segment's number, path and file.
+/// Number, path and file of a segment.
 type ListedSegment = (u64, PathBuf, Arc<dyn EnvFile>);
 
-/// Reads a block's payload; `None` if it can't be read, or is not what its checksum says.
+/// Reads a block's payload; `None` if it is unreadable or doesn't match its checksum.
 ///
 /// # Errors
-/// Where the system is short of something: that says nothing of what is on disk.
+/// When a resource is scarce: that proves nothing about the disk.
 pub(crate) fn payload(file: &dyn EnvFile, index_entry: &IndexEntry) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; index_entry.stored_len as usize];
     let at = u64::from(index_entry.offset) + HEADER_LEN as u64;
@@ -156,7 +155,7 @@ pub(crate) fn payload(file: &dyn EnvFile, index_entry: &IndexEntry) -> io::Resul
     Ok(sound.then_some(bytes))
 }
 
-/// The catalog of a segment. It is written twice; either will do.
+/// Reads the catalog of a segment. It is written twice; either copy will do.
 fn catalog(read: &ScannedSegment) -> io::Result<Option<Catalog>> {
     let index_entries = read
         .scan
@@ -186,7 +185,7 @@ fn catalog(read: &ScannedSegment) -> io::Result<Option<Catalog>> {
     Ok((parts > 0).then(|| Catalog::decode(&bytes)).flatten())
 }
 
-/// Builds the table out of segments that were read.
+/// Builds the table from scanned segments.
 struct SegmentReplay {
     segments: BTreeMap<u64, ScannedSegment>,
     table: VolumeTable,
@@ -209,7 +208,7 @@ impl SegmentReplay {
     fn run(mut self, newest: Option<(u64, Catalog)>) -> io::Result<RecoveredVolume> {
         self.report.segments = self.segments.len();
         self.report.scanned = self.segments.values().filter(|r| !r.scan.sealed).count();
-        // Without a catalog everything from the first segment on is replayed.
+        // Without a catalog, replay starts at the first segment.
         let from = newest.as_ref().map_or(0, |(id, _)| *id);
         let listed: Option<BTreeSet<u64>> = newest
             .as_ref()
@@ -236,7 +235,7 @@ impl SegmentReplay {
         Ok(self.finish(garbage, last))
     }
 
-    /// Goes through what a segment says after the newest catalog.
+    /// Replays a segment behind the newest catalog.
     fn replay(&mut self, id: u64) -> io::Result<()> {
         let Some(read) = self.segments.get(&id) else {
             return Ok(());
@@ -296,8 +295,8 @@ impl SegmentReplay {
         }
     }
 
-    /// Segments that the newest catalog does not know any more, that were given up after it, or
-    /// that hold nothing.
+    /// Segments that the newest catalog does not list, that were removed after it, or that are
+    /// empty.
     fn garbage(&self, from: u64, listed: Option<&BTreeSet<u64>>) -> Vec<u64> {
         let given_up = |id: &u64, read: &ScannedSegment| {
             let unlisted = *id < from && listed.is_some_and(|l| !l.contains(id));
@@ -310,8 +309,8 @@ impl SegmentReplay {
             .collect()
     }
 
-    /// Segments that the newest catalog knows, and that are neither here nor given up since. One
-    /// that is newer than the catalog is not missed: it may never have held anything.
+    /// Segments that the newest catalog lists and that neither exist nor were removed since. One
+    /// newer than the catalog is not reported: it may never have held a block.
     fn report_missing(&mut self, listed: Option<&BTreeSet<u64>>) {
         let is_missing = |id: &u64| !self.segments.contains_key(id) && !self.dropped.contains(id);
         let missing = listed.into_iter().flatten().copied().filter(is_missing);
@@ -375,7 +374,7 @@ impl SegmentReplay {
         }
     }
 
-    /// Gives each stream the blocks that it can read, and says what is missing between them.
+    /// Assigns the readable blocks to the streams, and reports the gaps between them.
     fn collect_blocks(&mut self) -> io::Result<()> {
         let mut block_ranges: BTreeMap<u64, Vec<BlockRange>> = BTreeMap::new();
         for (&id, read) in &self.segments {
@@ -387,7 +386,7 @@ impl SegmentReplay {
                 if self.table.streams.get(&extent.stream).is_some_and(wanted) {
                     let mut block_range = BlockRange::from_extent(extent, id);
                     if !read.scan.sealed {
-                        // There is no index to find it in.
+                        // The segment has no index.
                         block_range.index_range = None;
                     }
                     block_ranges
@@ -465,7 +464,7 @@ impl SegmentReplay {
 }
 
 impl ScannedSegment {
-    /// The places of a run's blocks.
+    /// The entries of a range's blocks.
     fn entries(&self, stream: u64, block_range: &BlockRange) -> io::Result<Vec<BlockEntry>> {
         if self.scan.index_entries.is_empty() || self.scan.sealed {
             return Ok(

@@ -1,4 +1,4 @@
-//! Space that is set aside before it is needed.
+//! Space that is reserved before it is needed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::queue::{AppendQueue, lock};
 use crate::shared::SharedVolume;
 
-/// Bytes set aside by [`Log::reserve`](crate::Log::reserve). What is not used is given back when
-/// it is dropped.
+/// Bytes reserved by [`Log::reserve`](crate::Log::reserve). Dropping it releases the unused rest.
 pub struct Reservation {
     shared: Arc<SharedVolume>,
     remaining: AtomicU64,
@@ -16,7 +15,7 @@ pub struct Reservation {
 impl std::fmt::Debug for Reservation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reservation")
-            .field("left", &self.remaining())
+            .field("remaining", &self.remaining())
             .finish_non_exhaustive()
     }
 }
@@ -29,13 +28,12 @@ impl Reservation {
         }
     }
 
-    /// Bytes that are left of it. Blocks beyond it are taken from what is free.
-    #[must_use]
+    /// Unused bytes. Blocks beyond them use free space.
     pub fn remaining(&self) -> u64 {
         self.remaining.load(Ordering::Acquire)
     }
 
-    /// Called under the queue's lock, so nobody draws at the same time.
+    /// Called under the queue's lock, so never concurrently.
     pub(crate) fn draw(&self, bytes: u64) {
         self.remaining.fetch_sub(bytes, Ordering::AcqRel);
     }
@@ -51,7 +49,7 @@ impl Drop for Reservation {
 }
 
 impl SharedVolume {
-    /// Looks at the file system again.
+    /// Asks the file system again.
     pub(crate) fn refresh_free_space(&self, queue: &mut AppendQueue) {
         let spare_bytes = self.segment_pool.count() as u64 * self.config.segment_size;
         let free = self.data_space().free().unwrap_or(u64::MAX / 4);

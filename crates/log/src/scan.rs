@@ -1,4 +1,4 @@
-//! Reading one segment file: by its index, or block by block. Never writes.
+//! Scanning a segment file: by its index, or block by block. Read-only.
 
 use std::io;
 
@@ -9,34 +9,34 @@ use crate::extent::SegmentExtents;
 use crate::index::{self, IndexEntry};
 use crate::segment::{SEGMENT_FOOTER_LEN, SEGMENT_HEADER_LEN, SegmentFooter};
 
-/// A place where a block should be.
+/// A region where a block should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DamagedRegion {
     pub(crate) offset: u64,
     pub(crate) len: u64,
-    /// The header, where that is sound and only the payload is not.
+    /// The header, if only the payload is damaged.
     pub(crate) header: Option<BlockHeader>,
 }
 
-/// What a segment holds.
+/// Content of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentScan {
     pub(crate) sealed: bool,
-    /// Sound blocks, and those known to be damaged, by offset.
+    /// Entries of sound blocks, and of those known to be damaged, by offset.
     pub(crate) index_entries: Vec<IndexEntry>,
     pub(crate) damaged_regions: Vec<DamagedRegion>,
-    /// Where the blocks end.
+    /// End of the blocks.
     pub(crate) end: u64,
-    /// Up to here the segment was synced, by what its blocks say.
+    /// End of the synced part, according to the blocks.
     pub(crate) synced_to: u64,
     pub(crate) file_len: u64,
-    /// Runs of the sound blocks of records.
+    /// Extents of the sound blocks with records.
     pub(crate) extents: SegmentExtents,
     /// Nothing was ever written to it.
     pub(crate) blank: bool,
 }
 
-/// Reads a segment by its index if that is sound, or else block by block.
+/// Scans a segment by its index if that is sound, or else block by block.
 pub(crate) fn segment(file: &dyn EnvFile, id: u64) -> io::Result<SegmentScan> {
     let file_len = file.len()?;
     let Some(footer) = read_footer(file, id, file_len)? else {
@@ -44,13 +44,13 @@ pub(crate) fn segment(file: &dyn EnvFile, id: u64) -> io::Result<SegmentScan> {
     };
     match by_index(file, &footer, file_len)? {
         Some(scan) => Ok(scan),
-        // A foot is written after everything before the index was synced.
+        // A footer is written after everything before the index was synced.
         None => scan_blocks(file, id, footer.index_at),
     }
 }
 
-/// As [`segment`], but without the lines of sound blocks where the extents say enough: a few
-/// kilobytes a segment, however many blocks it has.
+/// Like [`segment`], but without the entries of sound blocks where the extents suffice: a few
+/// kilobytes per segment, whatever its number of blocks.
 pub(crate) fn outline(file: &dyn EnvFile, id: u64) -> io::Result<SegmentScan> {
     let file_len = file.len()?;
     if let Some(footer) = read_footer(file, id, file_len)?
@@ -90,7 +90,7 @@ fn by_extents(
     let extents = (whole && crc32c::crc32c(&bytes) == section.crc)
         .then(|| SegmentExtents::decode(&bytes))
         .flatten();
-    // Where a line says that its block is damaged, that has to be told.
+    // Entries of damaged blocks must be reported, so they need the index.
     Ok(extents
         .filter(|e| e.damaged == 0)
         .map(|extents| SegmentScan {
@@ -125,13 +125,13 @@ fn by_index(
     }))
 }
 
-/// Reads a segment block by block, every checksum included. After damage it goes on with the next
-/// header that stands where it says, so one bad byte costs one block.
+/// Scans a segment block by block and verifies every checksum. After damage it continues at the
+/// next header that matches its offset, so one bad byte costs one block.
 pub(crate) fn by_blocks(file: &dyn EnvFile, id: u64) -> io::Result<SegmentScan> {
     scan_blocks(file, id, 0)
 }
 
-/// The same for a segment that is known to have been synced up to `synced_to`.
+/// Like [`by_blocks`], for a segment that is known to be synced up to `synced_to`.
 fn scan_blocks(file: &dyn EnvFile, id: u64, synced_to: u64) -> io::Result<SegmentScan> {
     let file_len = file.len()?;
     let mut window = ReadWindow::new(file, file_len);
@@ -183,8 +183,8 @@ fn scan_blocks(file: &dyn EnvFile, id: u64, synced_to: u64) -> io::Result<Segmen
     Ok(scan)
 }
 
-/// Keeps a line for each damaged block that is known to have been on disk, so that sealing the
-/// segment does not forget that it was there.
+/// Adds an entry for each damaged block that is known to have been on disk, so that sealing the
+/// segment preserves it.
 fn finish(scan: &mut SegmentScan, at: u64) {
     let was_there = |h: &&DamagedRegion| h.offset < scan.synced_to;
     let damaged_headers: Vec<BlockHeader> = scan
@@ -200,7 +200,7 @@ fn finish(scan: &mut SegmentScan, at: u64) {
             .end
             .max((u64::from(header.offset) + header.block_len()).min(at));
     }
-    // A block may say that more was synced than can be found: then that much is damaged, too.
+    // A block may record a longer synced part than the scan found: the rest is damaged, too.
     if scan.synced_to > scan.end {
         let covered = scan
             .damaged_regions
@@ -222,7 +222,7 @@ fn finish(scan: &mut SegmentScan, at: u64) {
     scan.blank = scan.index_entries.is_empty() && scan.damaged_regions.is_empty();
 }
 
-/// The next place at which a header of this segment stands.
+/// Offset of the next header of this segment.
 fn search(window: &mut ReadWindow<'_>, from: u64, id: u64) -> io::Result<Option<u64>> {
     let mut at = from.next_multiple_of(ALIGN);
     while at + HEADER_LEN as u64 <= window.file_len {
@@ -245,7 +245,7 @@ fn search(window: &mut ReadWindow<'_>, from: u64, id: u64) -> io::Result<Option<
 /// Bytes read at a time.
 const WINDOW: usize = 1 << 20;
 
-/// A part of a file in memory, moved along.
+/// A sliding window over a file.
 struct ReadWindow<'a> {
     file: &'a dyn EnvFile,
     file_len: u64,
@@ -268,7 +268,7 @@ impl<'a> ReadWindow<'a> {
         Ok(bytes.and_then(|bytes| BlockHeader::decode_at(bytes, segment, at)))
     }
 
-    /// Bytes at a place; `None` where the file ends before.
+    /// Bytes at an offset; `None` beyond the end of the file.
     fn bytes(&mut self, at: u64, len: usize) -> io::Result<Option<&[u8]>> {
         if at + len as u64 > self.file_len {
             return Ok(None);

@@ -1,32 +1,29 @@
-//! A segment file: its name, its head and its foot. Layout in `docs/formats/segment.md`.
+//! A segment file: name, header and footer. Layout in `docs/formats/segment.md`.
 
 use crate::block::FORMAT_VERSION;
 use crate::bytefields::ByteReader;
 
-/// Bytes of the head; the first block follows it.
+/// Bytes of the header; the first block follows it.
 pub(crate) const SEGMENT_HEADER_LEN: usize = 64;
-/// Bytes of the foot, the last ones of a sealed segment's file.
+/// Bytes of the footer, the last ones of a sealed segment's file.
 pub(crate) const SEGMENT_FOOTER_LEN: usize = 64;
 
 const HEADER_MAGIC: u32 = u32::from_le_bytes(*b"FSEG");
 const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"FEND");
 
-/// The file of a segment.
 pub(crate) fn segment_name(id: u64) -> String {
     format!("segment-{id:016}.seg")
 }
 
-/// The file of a spare: preallocated, or a segment that nobody needs any more.
+/// File name of a spare: preallocated, or a freed segment.
 pub(crate) fn spare_name(id: u64) -> String {
     format!("spare-{id:016}.seg")
 }
 
-/// The id in a segment's file name.
 pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
     parse(name, "segment-")
 }
 
-/// The id in a spare's file name.
 pub(crate) fn parse_spare_name(name: &str) -> Option<u64> {
     parse(name, "spare-")
 }
@@ -37,8 +34,8 @@ fn parse(name: &str, prefix: &str) -> Option<u64> {
     all_digits.then(|| digits.parse().ok()).flatten()
 }
 
-/// The head of a segment: of which volume it is. Blocks say themselves where in it they belong, so a
-/// damaged head loses nothing.
+/// The header of a segment, with the id of its volume. Blocks carry their own position, so a
+/// damaged header loses nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) segment: u64,
@@ -75,11 +72,11 @@ impl SegmentHeader {
     }
 }
 
-/// The foot of a sealed segment: where its index is.
+/// The footer of a sealed segment: the position of its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentFooter {
     pub(crate) segment: u64,
-    /// Where the blocks end and the index begins.
+    /// End of the blocks, start of the index.
     pub(crate) index_at: u64,
     pub(crate) index_len: u32,
     pub(crate) index_crc: u32,
@@ -88,18 +85,18 @@ pub(crate) struct SegmentFooter {
     pub(crate) extents: Option<FileSection>,
 }
 
-/// A part of a file whose place is known.
+/// Length and checksum of a part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileSection {
     pub(crate) len: u32,
     pub(crate) crc: u32,
 }
 
-/// What the extents are written as. A reader that does not know the number reads the index.
+/// Version of the encoded extents. A reader that doesn't know it reads the index instead.
 const EXTENTS_VERSION: u8 = 1;
 
 impl SegmentFooter {
-    /// Where the index ends and the extents begin.
+    /// End of the index, start of the extents.
     pub(crate) fn extents_at(&self) -> u64 {
         self.index_at.saturating_add(u64::from(self.index_len))
     }

@@ -1,4 +1,4 @@
-//! Segments that are ready before they are needed: preallocated in the background, or reused.
+//! Empty segments ready for use: preallocated in the background, or recycled.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use crate::env::{EnvFile, FileAccess, write_zeroes};
 use crate::queue::lock;
 use crate::segment::spare_name;
 
-/// An empty segment. It is kept open: where the system has no descriptor left for anybody, the log
-/// still has that of its next segment.
+/// An empty segment. It stays open, so that the log has a descriptor for its next segment even when
+/// the system has none left.
 pub(crate) struct SpareSegment {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn EnvFile>,
 }
 
-/// The empty segments.
+/// The spare segments.
 #[derive(Default)]
 pub(crate) struct SegmentPool {
     state: Mutex<SegmentPoolState>,
@@ -25,10 +25,10 @@ pub(crate) struct SegmentPool {
 #[derive(Default)]
 struct SegmentPoolState {
     ready: Vec<SpareSegment>,
-    /// How many there should be.
+    /// Number of spares to keep ready.
     want: usize,
     next: u64,
-    /// The disk was full, or the system short of something: not again before somebody asks.
+    /// The disk was full or a resource scarce: don't retry before the next request.
     paused: bool,
     stop: bool,
 }
@@ -50,7 +50,7 @@ impl SegmentPool {
         lock(&self.state).ready.len()
     }
 
-    /// One that is ready; and from now on `want` of them are kept.
+    /// Takes a ready spare, and sets the number of spares to keep ready.
     pub(crate) fn take(&self, want: usize) -> Option<SpareSegment> {
         let mut state = lock(&self.state);
         let spare = state.ready.pop();
@@ -60,7 +60,7 @@ impl SegmentPool {
         spare
     }
 
-    /// Takes a file in, if fewer are ready than are kept and `more`; the path that it gets then.
+    /// Returns the path for one more spare, if fewer than wanted plus `more` are ready.
     pub(crate) fn adopt(&self, dir: &std::path::Path, more: usize) -> Option<PathBuf> {
         let mut state = lock(&self.state);
         if state.ready.len() >= state.want + more {
@@ -97,7 +97,7 @@ impl SegmentPool {
         }
     }
 
-    /// Makes one, if one is missing.
+    /// Makes one spare, if one is missing.
     pub(crate) fn make(&self, free_space: &FreeSpace<'_>, size: u64) {
         let Some(path) = self.adopt(free_space.dir, 0) else {
             return;
@@ -107,7 +107,7 @@ impl SegmentPool {
             return;
         }
         lock(&self.state).paused = true;
-        // Nothing is lost with a spare; whatever made it fail, the writer will meet it itself.
+        // A spare is only an optimization; the writer meets the cause itself.
         drop(free_space.env.remove(&path));
     }
 
@@ -128,7 +128,7 @@ impl SegmentPool {
             }
             let to = (at + free_space.step).min(size);
             write_zeroes(&*file, at, to).ok()?;
-            // Step by step: one large sync would hold up the syncs of commits.
+            // Step by step: one large sync would delay the syncs of commits.
             file.sync_data().ok()?;
             at = to;
         }

@@ -1,4 +1,4 @@
-//! What the handles, the writer and the readers of a volume have in common.
+//! State shared by the handles, the writer and the readers of a volume.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,26 +17,26 @@ use crate::segment_pool::SegmentPool;
 use crate::stats::{SyncStats, VolumeStats};
 use crate::writer::LogWriter;
 
-/// What the handles, the writer and the readers have in common.
+/// State shared by the handles, the writer and the readers.
 pub(crate) struct SharedVolume {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) config: LogConfig,
     pub(crate) volume: u64,
     pub(crate) committed: Arc<CommittedState>,
     pub(crate) queue: Mutex<AppendQueue>,
-    /// The writer waits here for work.
+    /// Wakes the writer.
     pub(crate) work: Condvar,
-    /// Appenders wait here for room.
+    /// Wakes appenders that wait for queue space.
     pub(crate) space: Condvar,
     pub(crate) segment_pool: SegmentPool,
     pub(crate) counters: Mutex<VolumeCounters>,
     pub(crate) watchers: Mutex<Vec<Waker>>,
-    /// Grows with each commit.
+    /// Number of commits.
     pub(crate) commits: AtomicU64,
     pub(crate) writer: Mutex<LogWriter>,
-    /// Set when a segment may have become free, so that commits need not look.
+    /// Set when a segment may be dead, so that other commits need not look.
     pub(crate) reclaim: AtomicBool,
-    /// Held until the end.
+    /// Held until shutdown.
     pub(crate) lock: Mutex<Option<LockGuard>>,
 }
 
@@ -55,14 +55,13 @@ impl SharedVolume {
         &self.committed.dir
     }
 
-    /// Bytes that changes may take where records may not: with small segments a volume may be
-    /// smaller than a step.
+    /// Bytes reserved for control blocks: with small segments a volume may be smaller than a step.
     pub(crate) fn reserve(&self) -> u64 {
         let config = &self.config;
         config.preallocate_step.min(config.segment_size)
     }
 
-    /// Room for blocks. A reserve is left free beside what others are to have: see `change_room`.
+    /// Space for data blocks; excludes the reserve, see `control_space`.
     pub(crate) fn data_space(&self) -> FreeSpace<'_> {
         FreeSpace {
             env: &*self.env,
@@ -73,7 +72,7 @@ impl SharedVolume {
         }
     }
 
-    /// How many dead segments are kept to be written again: none where others may need the room.
+    /// Number of dead segments to keep for reuse: none on a tight disk.
     pub(crate) fn recycled(&self) -> usize {
         let most = self.config.recycled_segments;
         let all = (most as u64).saturating_mul(self.config.segment_size);
@@ -81,8 +80,8 @@ impl SharedVolume {
         if tight { 0 } else { most }
     }
 
-    /// Room for changes: all that there is. A trim needs a few hundred bytes, and on a full volume
-    /// it is the only way to get any.
+    /// Space for control blocks: everything. A trim needs a few hundred bytes, and on a full volume
+    /// only a trim can free space.
     pub(crate) fn control_space(&self) -> FreeSpace<'_> {
         let free_space = self.data_space();
         FreeSpace {
@@ -96,7 +95,7 @@ impl SharedVolume {
     pub(crate) fn run(&self) {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work_loop()));
         if outcome.is_err() {
-            // Else everybody who waits for a ticket would wait for ever.
+            // Otherwise every waiter for a ticket would wait forever.
             self.latch(
                 "an internal error",
                 "the writer panicked; please report this",
@@ -135,14 +134,15 @@ impl SharedVolume {
             if remaining.is_zero() {
                 return;
             }
-            // The clock is the environment's; the condition variable's is the real one.
+            // The interval is measured by the environment's clock, the condition variable by the
+            // real one.
             let step = remaining.min(Duration::from_millis(10));
             let waited = self.work.wait_timeout(queue, step);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Commits what waits. `false` when nothing did.
+    /// Commits queued operations. `false` when there were none.
     pub(crate) fn step(&self) -> bool {
         let mut writer = lock(&self.writer);
         let (ops, group) = lock(&self.queue).take();
@@ -184,7 +184,7 @@ impl SharedVolume {
         }
     }
 
-    /// The first failure: from now on nothing is taken.
+    /// Latches the first failure: from now on nothing is accepted.
     pub(crate) fn latch(&self, during: &'static str, cause: &str) -> LatchedFailure {
         let mut queue = lock(&self.queue);
         let latched = match &queue.writer_state {
@@ -203,15 +203,15 @@ impl SharedVolume {
         latched
     }
 
-    /// The volume is full, or the system is short of something: nothing that waits was written, and
-    /// nothing of it will be. Sequences that were assigned are taken back, so no gap stays.
+    /// Rejects all queued operations because the volume is full or a resource is scarce. Their
+    /// sequences are unassigned, so no gap remains.
     fn reject_batch(&self, group: &CommitGroup, error: &CommitError) {
         let table = self.committed.read();
         let mut queue = lock(&self.queue);
         let needed = (queue.writing + queue.bytes) as u64;
         let (_, waiting) = queue.take();
         queue.reset(&table);
-        // So the next append looks at the file system anew.
+        // Make the next append ask the file system again.
         queue.space.free = 0;
         queue.space.reject(needed);
         drop(queue);

@@ -1,4 +1,4 @@
-//! One moment of the log, for a backup.
+//! A consistent snapshot of the log, for backups.
 
 use std::io;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use crate::log::Log;
 use crate::segment::segment_name;
 use crate::volume::VolumeFile;
 
-/// Everything that was committed at one moment. While it lives its files keep what they hold, also
-/// those that the log does not need any more; nothing else stands still.
+/// Everything that was committed at one moment. While it lives, its files keep their content, even
+/// those that the log has freed; the log itself continues.
 pub struct LogSnapshot {
     volume: VolumeFile,
     files: Vec<SegmentFile>,
@@ -17,9 +17,9 @@ pub struct LogSnapshot {
 
 /// A segment of a [`LogSnapshot`].
 pub struct SegmentFile {
-    /// Its name in the log's directory.
+    /// Name of the file in the log's directory.
     pub name: String,
-    /// Bytes from its beginning that belong to the moment.
+    /// Bytes from the start that belong to the snapshot.
     pub len: u64,
     file: Arc<dyn EnvFile>,
 }
@@ -42,10 +42,7 @@ impl std::fmt::Debug for SegmentFile {
 }
 
 impl SegmentFile {
-    /// Reads at a position; 0 bytes at the end.
-    ///
-    /// # Errors
-    /// Those of the operating system.
+    /// Reads at an offset; 0 bytes at the end.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let remaining = self.len.saturating_sub(offset);
         let n = buf
@@ -57,8 +54,7 @@ impl SegmentFile {
 }
 
 impl LogSnapshot {
-    /// Name and content of the file that says which volume it is.
-    #[must_use]
+    /// Name and content of the file `volume`.
     pub fn volume_file(&self) -> (&'static str, Vec<u8>) {
         (
             crate::volume::VOLUME_FILE,
@@ -66,18 +62,17 @@ impl LogSnapshot {
         )
     }
 
-    /// The segments, by number. Copied to an empty directory together with the volume's file they
-    /// are a log as a crash at that moment would have left it.
-    #[must_use]
+    /// The segments, by number. Copied to an empty directory together with the file `volume`, they
+    /// form a log as a crash at that moment would have left it.
     pub fn segments(&self) -> &[SegmentFile] {
         &self.files
     }
 }
 
 impl Log {
-    /// The log as of now: whatever was acknowledged before the call is in it. A segment that is not
-    /// sealed yet ends with its last committed block. A file that somebody holds is never written
-    /// again under another name (see `reclaim`), so all of them can be read at leisure.
+    /// Takes a snapshot with every block acknowledged before the call. An unsealed segment ends
+    /// with its last committed block. A file that a snapshot or reader has open is never reused
+    /// (see `reclaim`), so all of them can be read at any pace.
     #[must_use]
     pub fn snapshot(&self) -> LogSnapshot {
         let shared = self.shared();

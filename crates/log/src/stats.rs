@@ -1,4 +1,4 @@
-//! Figures: of a stream, of the volume, of a segment; and what an opening found.
+//! Statistics of a stream, a volume and a segment, and the report of a recovery.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use crate::error::LatchedFailure;
 use crate::queue::StreamId;
 use crate::table::CommittedStream;
 
-/// Figures of a stream, exact also after a crash: they come from block headers.
+/// Statistics of a stream, exact even after a crash: they come from block headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamStats {
-    /// Its number.
+    /// Id of the stream.
     pub id: StreamId,
-    /// Its name.
+    /// Name of the stream.
     pub name: String,
-    /// Records that can be read.
+    /// Readable records.
     pub records: u64,
-    /// Blocks that can be read.
+    /// Readable blocks.
     pub blocks: u64,
-    /// Their bytes before encoding.
+    /// Bytes of the readable blocks before encoding.
     pub raw_bytes: u64,
-    /// Their bytes as stored, without headers.
+    /// Bytes of the readable blocks as stored, without headers.
     pub stored_bytes: u64,
     /// When the first readable record was received, in milliseconds since 1970.
     pub first_at_ms: Option<i64>,
@@ -27,19 +27,19 @@ pub struct StreamStats {
     pub last_at_ms: Option<i64>,
     /// Sequence of the first readable record; `next_seq` when there is none.
     pub first_seq: u64,
-    /// Sequence that the next record gets: how many records the stream has ever taken.
+    /// Sequence of the next record: the number of records ever appended.
     pub next_seq: u64,
-    /// Records below were trimmed.
+    /// Records below are trimmed.
     pub trimmed_to: u64,
-    /// Whether the stream takes no more.
+    /// Whether the stream rejects appends.
     pub closed: bool,
-    /// Records that were taken and can't be read, ever since the stream was declared.
+    /// Appended records that can't be read, since the stream was declared.
     pub lost_records: u64,
-    /// Blocks that the stream has ever taken.
+    /// Blocks ever appended.
     pub total_blocks: u64,
-    /// Their bytes before encoding.
+    /// Bytes ever appended, before encoding.
     pub total_raw_bytes: u64,
-    /// Their bytes as stored.
+    /// Bytes ever appended, as stored.
     pub total_stored_bytes: u64,
 }
 
@@ -68,16 +68,17 @@ impl StreamStats {
     }
 }
 
-/// How long syncs took. `counts[i]` are those of less than `2^i` × 64 µs, the last has the rest.
+/// Histogram of sync durations. `counts[i]` counts those below `2^i` × 64 µs, the last bucket the
+/// rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncStats {
-    /// Syncs that succeeded.
+    /// Successful syncs.
     pub count: u64,
-    /// The time of all.
+    /// Total duration.
     pub total: Duration,
-    /// The time of the last one.
+    /// Duration of the last sync.
     pub last: Duration,
-    /// Numbers by duration, see above.
+    /// Number of syncs per bucket.
     pub counts: [u64; 16],
 }
 
@@ -94,147 +95,144 @@ impl SyncStats {
     }
 
     /// The upper bound of a bucket; the last bucket has none.
-    #[must_use]
     pub fn upper_bound(bucket: usize) -> Duration {
         Duration::from_micros(64 << bucket.min(32))
     }
 }
 
-/// What was refused because the volume is full, since the log was opened.
+/// Appends rejected because the volume is full, since the log was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RejectedAppends {
-    /// How often.
+    /// Number of rejections.
     pub count: u64,
-    /// Bytes that the last one would have needed.
+    /// Bytes that the last one needed.
     pub needed: u64,
 }
 
-/// Figures of a volume.
+/// Statistics of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeStats {
-    /// The volume's id.
+    /// Id of the volume.
     pub volume: u64,
-    /// Streams that exist.
+    /// Number of streams.
     pub streams: usize,
-    /// Segment files.
+    /// Number of segment files.
     pub segments: usize,
     /// Empty segment files that are kept ready.
     pub spare_segments: usize,
-    /// Bytes of blocks in segments, those that nobody needs any more included.
+    /// Bytes of blocks in segments, including dead ones.
     pub used_bytes: u64,
-    /// Bytes of blocks that can be read.
+    /// Bytes of readable blocks.
     pub live_bytes: u64,
-    /// Bytes of all files, preallocated space included.
+    /// Bytes of all files, including preallocated space.
     pub file_bytes: u64,
-    /// Bytes promised to reservations.
+    /// Bytes held by reservations.
     pub reserved_bytes: u64,
     /// Bytes that can still be appended.
     pub available_bytes: u64,
-    /// Bytes waiting for the writer.
+    /// Bytes that wait for the writer.
     pub queued_bytes: u64,
     /// Blocks committed since the log was opened.
     pub committed_blocks: u64,
     /// Bytes written since the log was opened.
     pub written_bytes: u64,
-    /// Blocks copied forward since the log was opened.
+    /// Blocks relocated since the log was opened.
     pub relocated_blocks: u64,
     /// Segments removed or reused since the log was opened.
     pub reclaimed_segments: u64,
     /// Syncs of commits.
     pub syncs: SyncStats,
-    /// What was refused because the volume is full.
+    /// Appends rejected because the volume is full.
     pub rejected: RejectedAppends,
-    /// The failure after which nothing is taken.
+    /// The failure after which the volume accepts nothing.
     pub latched: Option<LatchedFailure>,
 }
 
-/// Figures of a segment file.
+/// Statistics of a segment file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentStats {
-    /// Its number.
+    /// Id of the segment.
     pub id: u64,
-    /// Bytes of the file.
+    /// Length of the file.
     pub file_bytes: u64,
     /// Bytes of blocks.
     pub used_bytes: u64,
-    /// Bytes of blocks that can be read.
+    /// Bytes of readable blocks.
     pub live_bytes: u64,
-    /// Blocks that can be read.
+    /// Number of readable blocks.
     pub live_blocks: u64,
-    /// Whether it has an index at its end.
+    /// Whether the file ends with an index.
     pub sealed: bool,
 }
 
-/// Damage: a place in a segment where a block should be.
+/// A damaged region of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentDamage {
-    /// The segment's number.
+    /// Id of the segment.
     pub segment: u64,
-    /// Where the damage begins in its file.
+    /// Offset of the damage in the file.
     pub offset: u64,
     /// Bytes until the next sound block.
     pub len: u64,
-    /// What stood there, if the header or the index still tells.
+    /// The block at this offset, if the header or the index still describes it.
     pub block: Option<DamagedBlock>,
-    /// Whether it was surely on disk once. If not, it may be a write that a crash cut short, and
-    /// that was never acknowledged.
+    /// Whether the region was certainly on disk once. If not, it may be an unacknowledged write
+    /// that a crash cut short.
     pub acknowledged: bool,
 }
 
-/// A block of which only the header or the line in the index is left.
+/// A block of which only the header or the index entry is readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedBlock {
-    /// The stream.
+    /// Id of the stream.
     pub stream: StreamId,
-    /// Its name; empty if it doesn't exist any more, or the block was not of a stream.
+    /// Name of the stream; empty if the stream doesn't exist any more, or the block had none.
     pub name: String,
     /// Sequence of the first record.
     pub first_seq: u64,
-    /// How many records.
+    /// Number of records.
     pub records: u64,
 }
 
-/// A run of a stream's records that can't be read.
+/// A range of a stream's records that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostRange {
-    /// The stream.
+    /// Id of the stream.
     pub stream: StreamId,
-    /// Its name.
+    /// Name of the stream.
     pub name: String,
     /// Sequence of the first lost record.
     pub first_seq: u64,
-    /// How many records.
+    /// Number of lost records.
     pub records: u64,
 }
 
-/// What an opening found and did.
+/// Result of opening a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Segments found.
+    /// Number of segments found.
     pub segments: usize,
-    /// Segments that had to be read as a whole, because they had no index.
+    /// Segments without an index, which were read as a whole.
     pub scanned: usize,
-    /// Blocks that can be read.
+    /// Readable blocks.
     pub blocks: u64,
-    /// Places where the disk does not give back what was written.
+    /// Damaged regions.
     pub damage: Vec<SegmentDamage>,
-    /// Runs of records that are lost and were not known to be lost before.
+    /// Lost records that were not recorded as lost before.
     pub lost: Vec<LostRange>,
-    /// Segments that should be there and are not.
+    /// Segments that should exist and don't.
     pub missing_segments: Vec<u64>,
-    /// Streams whose declaration was lost; they go by the name `unknown-<id>`.
+    /// Streams whose declaration was lost; they are named `unknown-<id>`.
     pub unnamed_streams: Vec<StreamId>,
     /// Segments of other volumes. They are neither read nor removed.
     pub foreign_segments: Vec<u64>,
-    /// The file `volume` was damaged, missing beside segments, or of another volume than all of them;
-    /// it was written anew, with the id that the segments have.
+    /// The file `volume` was damaged, missing beside segments, or of another volume than all of
+    /// them; it was rewritten with the id of the segments.
     pub volume_file_damaged: bool,
 }
 
 impl RecoveryReport {
-    /// Whether nothing was lost. A write that a crash cut short before it was acknowledged is not
-    /// a loss.
-    #[must_use]
+    /// Whether nothing was lost. An unacknowledged write that a crash cut short is no loss.
     pub fn is_clean(&self) -> bool {
         self.lost.is_empty()
             && self.missing_segments.is_empty()

@@ -1,8 +1,8 @@
-//! What is known of a stream, and of the places of its blocks.
+//! The committed state of a stream, with the ranges of its blocks.
 //!
-//! Blocks of sealed segments are kept as runs of up to a thousand; their places stand in the index
-//! of the segment, and are loaded when somebody needs them. Only the open segment's blocks, and
-//! those of segments without an index, have an entry each in memory.
+//! Blocks of sealed segments are kept as ranges of up to a thousand; their entries are in the index
+//! of the segment and are loaded on demand. Only blocks of the open segment, and of segments
+//! without an index, have their entries in memory.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::catalog::{SequenceRange, StreamState};
 use crate::extent::{Extent, IndexRange, MAX_BLOCKS};
 use crate::index::IndexEntry;
 
-/// The place of a block that can be read.
+/// The location of a readable block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockEntry {
     pub(crate) first_seq: u64,
@@ -52,7 +52,7 @@ impl BlockEntry {
         }
     }
 
-    /// Bytes that it takes in its segment.
+    /// Bytes of the block in its segment.
     pub(crate) fn disk_len(&self) -> u64 {
         block_len(self.stored_len as usize)
     }
@@ -62,9 +62,9 @@ fn number(segment: u64) -> u32 {
     u32::try_from(segment).expect("segment ids are below 2^32, checked at rotation")
 }
 
-/// Blocks of a stream that follow each other in sequence, and in one segment.
+/// Consecutive blocks of a stream in one segment.
 ///
-/// Either `entries` holds every one of them, or `place` says where they are found.
+/// Either `entries` holds all of them, or `index_range` locates them in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BlockRange {
     pub(crate) first_seq: u64,
@@ -76,11 +76,11 @@ pub(crate) struct BlockRange {
     pub(crate) last_at_ms: i64,
     pub(crate) segment: u32,
     pub(crate) blocks: u32,
-    /// Lines of the index among which the run's are; some of them may be trimmed.
+    /// Index entries that include the range's; some of them may be trimmed.
     pub(crate) index_range: Option<IndexRange>,
     #[allow(
         clippy::box_collection,
-        reason = "most runs have none, and there are very many runs"
+        reason = "most ranges have none, and there are very many ranges"
     )]
     pub(crate) entries: Option<Box<VecDeque<BlockEntry>>>,
 }
@@ -118,7 +118,7 @@ impl BlockRange {
         }
     }
 
-    /// Takes the next block, if it is of the same run.
+    /// Adds the next block, if it continues the range.
     fn extend(&mut self, entry: BlockEntry, index_range: Option<IndexRange>) -> bool {
         let Some(entries) = &mut self.entries else {
             return false;
@@ -142,7 +142,7 @@ impl BlockRange {
         follows
     }
 
-    /// The run's entries as runs, which have places in the same lines.
+    /// Groups entries into ranges, which share one index range.
     pub(crate) fn split(
         entries: impl IntoIterator<Item = BlockEntry>,
         index_range: Option<IndexRange>,
@@ -166,7 +166,7 @@ impl BlockRange {
         }
     }
 
-    /// Whether all of it is in the range.
+    /// Whether the range is completely within `range`.
     pub(crate) fn within(&self, range: &SequenceRange) -> bool {
         range.first <= self.first_seq && self.end_seq <= range.end
     }
@@ -175,12 +175,12 @@ impl BlockRange {
         self.first_seq < range.end && range.first < self.end_seq
     }
 
-    /// Whether its entries would have to be loaded.
+    /// Whether the entries must be loaded before use.
     pub(crate) fn is_evicted(&self) -> bool {
         self.entries.is_none()
     }
 
-    /// Forgets the entries, if they can be loaded again.
+    /// Drops the entries, if they can be loaded again.
     pub(crate) fn evict_entries(&mut self) {
         if self.index_range.is_some() {
             self.entries = None;
@@ -188,13 +188,12 @@ impl BlockRange {
     }
 }
 
-/// A stream.
 #[derive(Clone, Debug)]
 pub(crate) struct CommittedStream {
     pub(crate) state: StreamState,
-    /// Blocks that can be read, by sequence.
+    /// Ranges of readable blocks, by sequence.
     pub(crate) block_ranges: VecDeque<BlockRange>,
-    /// Sums over `runs`.
+    /// Sums over `block_ranges`.
     pub(crate) records: u64,
     pub(crate) blocks: u64,
     pub(crate) raw_bytes: u64,
@@ -213,7 +212,7 @@ impl CommittedStream {
         }
     }
 
-    /// A stream of which nothing is known but its id and name.
+    /// A stream with an id and a name only.
     pub(crate) fn empty(stream: u64, name: Arc<str>) -> Self {
         Self::new(StreamState {
             stream,
@@ -229,7 +228,7 @@ impl CommittedStream {
         })
     }
 
-    /// Adds the next block; `place` is where its run is found, if its segment has an index.
+    /// Adds the next block; `index_range` locates it, if its segment has an index.
     pub(crate) fn push(&mut self, entry: BlockEntry, index_range: Option<IndexRange>) {
         self.records += u64::from(entry.records);
         self.blocks += 1;
@@ -242,7 +241,7 @@ impl CommittedStream {
         }
     }
 
-    /// Puts a run at its place; nothing that it overlaps may be there.
+    /// Inserts a range, which must not overlap others.
     pub(crate) fn insert(&mut self, block_range: BlockRange) {
         self.records += block_range.range().len();
         self.blocks += u64::from(block_range.blocks);
@@ -252,7 +251,7 @@ impl CommittedStream {
         self.block_ranges.insert(at, block_range);
     }
 
-    /// Puts one block at its place.
+    /// Inserts one block.
     pub(crate) fn insert_entry(&mut self, entry: BlockEntry) {
         let at = self.position(entry.first_seq);
         let before = at
@@ -277,20 +276,20 @@ impl CommittedStream {
         Some(block_range)
     }
 
-    /// Index of the first run that ends after `seq`.
+    /// Index of the first range that ends after `seq`.
     pub(crate) fn position(&self, seq: u64) -> usize {
         self.block_ranges
             .partition_point(|block_range| block_range.end_seq <= seq)
     }
 
-    /// The run that holds a record.
+    /// The range that holds a record.
     pub(crate) fn block_range_at(&self, seq: u64) -> Option<&BlockRange> {
         let block_range = self.block_ranges.get(self.position(seq))?;
         (block_range.first_seq <= seq).then_some(block_range)
     }
 
-    /// Takes out what is in a range: whole runs, and of the others those blocks that `gone` says.
-    /// A run at the edge whose entries are not loaded stays as it is.
+    /// Removes what is in `range`: whole block ranges, and of the others the blocks for which
+    /// `is_removed` holds. A range at the edge whose entries are evicted stays as it is.
     pub(crate) fn take(
         &mut self,
         range: SequenceRange,
@@ -331,7 +330,7 @@ impl CommittedStream {
         taken
     }
 
-    /// Replaces a run by what is left of it, entry by entry; what it was.
+    /// Replaces a range by its loaded entries; returns the old one.
     pub(crate) fn load_entries(
         &mut self,
         block_range: &BlockRange,
@@ -353,13 +352,13 @@ impl CommittedStream {
         self.state.lost_before + self.state.lost.iter().map(SequenceRange::len).sum::<u64>()
     }
 
-    /// How many records below `up_to` were lost.
+    /// Number of lost records below `up_to`.
     pub(crate) fn lost_below(&self, up_to: u64) -> u64 {
         let below = |r: &SequenceRange| r.end.min(up_to).saturating_sub(r.first);
         self.state.lost_before + self.state.lost.iter().map(below).sum::<u64>()
     }
 
-    /// Adds a lost run, joined with its neighbours.
+    /// Adds a lost range, merged with its neighbours.
     pub(crate) fn add_lost(&mut self, range: SequenceRange) {
         let range = SequenceRange {
             first: range.first.max(self.state.trimmed_to),

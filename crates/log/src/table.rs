@@ -1,6 +1,6 @@
-//! What is committed, in memory: the streams with the places of their blocks, and the segments.
+//! The committed state in memory: streams with the ranges of their blocks, and segments.
 //!
-//! The writer changes it after a commit, under a short lock; readers look places up in it.
+//! The writer changes it after a commit, under a short lock; readers look up blocks in it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,21 +11,20 @@ use crate::extent::{Extent, SegmentExtents};
 use crate::index::IndexEntry;
 pub(crate) use crate::stream::{BlockEntry, BlockRange, CommittedStream};
 
-/// A segment file.
 pub(crate) struct Segment {
     pub(crate) file: Arc<dyn EnvFile>,
-    /// Where its blocks end.
+    /// End of the blocks.
     pub(crate) end: u64,
-    /// Bytes of the file.
+    /// Length of the file.
     pub(crate) file_len: u64,
     pub(crate) sealed: bool,
-    /// Bytes of records' blocks, those that nobody needs any more included.
+    /// Bytes of blocks with records, including dead ones.
     pub(crate) data_bytes: u64,
     pub(crate) live_blocks: u64,
     pub(crate) live_bytes: u64,
 }
 
-/// All of it.
+/// The committed state of a volume.
 #[derive(Default)]
 pub(crate) struct VolumeTable {
     pub(crate) streams: HashMap<u64, CommittedStream>,
@@ -68,7 +67,7 @@ impl VolumeTable {
         self.segments.values().map(|s| s.end).sum()
     }
 
-    /// A block was committed.
+    /// Applies a committed block.
     pub(crate) fn append(&mut self, index_entry: &IndexEntry, segment: u64) {
         let Some(stream) = self.streams.get_mut(&index_entry.stream) else {
             return;
@@ -87,7 +86,7 @@ impl VolumeTable {
         }
     }
 
-    /// A block was copied: from now on it is read from its new place, if anybody still needs it.
+    /// Applies a relocated block: its copy replaces the original, if that is still live.
     pub(crate) fn relocate(&mut self, index_entry: &IndexEntry, from: u64, segment: u64) {
         let entry = BlockEntry::from_index_entry(index_entry, segment);
         if let Some(segment) = self.segments.get_mut(&segment) {
@@ -114,7 +113,7 @@ impl VolumeTable {
         occupy(&mut self.segments, segment, 1, entry.disk_len());
     }
 
-    /// A change was committed.
+    /// Applies a committed control block.
     pub(crate) fn apply(&mut self, control: &ControlBlock) {
         match control {
             ControlBlock::Declare { stream, name } => {
@@ -188,7 +187,7 @@ impl VolumeTable {
         stream.add_lost(range);
     }
 
-    /// Puts the loaded entries of a run in its place.
+    /// Replaces an evicted range by its loaded entries.
     pub(crate) fn load_entries(
         &mut self,
         stream: u64,
@@ -211,7 +210,7 @@ impl VolumeTable {
         }
     }
 
-    /// Forgets the entries of a stream's runs that can be loaded again.
+    /// Evicts the entries of a stream that can be loaded again.
     pub(crate) fn evict_entries(&mut self, stream: u64) {
         if let Some(stream) = self.streams.get_mut(&stream) {
             stream
@@ -221,7 +220,7 @@ impl VolumeTable {
         }
     }
 
-    /// A segment got its index: from now on the places of its blocks are found there.
+    /// Evicts the entries of a segment that now has an index.
     pub(crate) fn evict_segment_entries(&mut self, segment: u64, extents: &SegmentExtents) {
         let mut of_stream: HashMap<u64, Vec<&Extent>> = HashMap::new();
         for extent in &extents.all {
@@ -236,7 +235,7 @@ impl VolumeTable {
             while let Some(block_range) = stream.block_ranges.get_mut(at) {
                 let here = u64::from(block_range.segment) == segment && !block_range.is_evicted();
                 if here && !evict_into_extent(block_range, &extents) {
-                    // It goes over the border of two extents.
+                    // The range spans several extents.
                     let parts = divide(block_range, &extents);
                     let n = parts.len();
                     stream.block_ranges.remove(at);
@@ -252,14 +251,14 @@ impl VolumeTable {
     }
 }
 
-/// The extent that holds a record, of those of one stream and segment, in order.
+/// The extent that holds a record, among those of one stream and segment, in order.
 fn extent_of<'a>(extents: &[&'a Extent], seq: u64) -> Option<&'a Extent> {
     let after = extents.partition_point(|e| e.first_seq <= seq);
     let extent = extents.get(after.checked_sub(1)?)?;
     (seq < extent.end_seq).then_some(extent)
 }
 
-/// Whether the run is of one extent; then its place is there.
+/// Evicts a range into its extent; `false` if it spans several.
 fn evict_into_extent(block_range: &mut BlockRange, extents: &[&Extent]) -> bool {
     let extent = extent_of(extents, block_range.first_seq);
     let whole = extent.filter(|e| block_range.end_seq <= e.end_seq);
@@ -270,7 +269,7 @@ fn evict_into_extent(block_range: &mut BlockRange, extents: &[&Extent]) -> bool 
     whole.is_some()
 }
 
-/// The run cut where extents end. What is in none keeps its entries.
+/// Splits a range at the borders of extents. Blocks outside of extents keep their entries.
 fn divide(block_range: &mut BlockRange, extents: &[&Extent]) -> Vec<BlockRange> {
     let entries = block_range.entries.take().map(|entries| *entries);
     let mut parts: Vec<BlockRange> = Vec::new();
@@ -289,7 +288,7 @@ fn divide(block_range: &mut BlockRange, extents: &[&Extent]) -> Vec<BlockRange> 
     parts
 }
 
-/// Blocks of this segment are needed.
+/// Counts live blocks of a segment.
 pub(crate) fn occupy(segments: &mut BTreeMap<u64, Segment>, segment: u64, blocks: u64, bytes: u64) {
     if let Some(segment) = segments.get_mut(&segment) {
         segment.live_blocks += blocks;
@@ -297,7 +296,7 @@ pub(crate) fn occupy(segments: &mut BTreeMap<u64, Segment>, segment: u64, blocks
     }
 }
 
-/// They are not needed any more.
+/// Uncounts blocks that are dead now.
 fn vacate(segments: &mut BTreeMap<u64, Segment>, block_range: &BlockRange) {
     if let Some(segment) = segments.get_mut(&u64::from(block_range.segment)) {
         segment.live_blocks -= u64::from(block_range.blocks);

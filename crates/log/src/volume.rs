@@ -1,4 +1,4 @@
-//! The file `volume`, which says what a data directory is, and the lock on it.
+//! The file `volume`, which identifies a data directory, and the lock on it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,20 +8,20 @@ use crate::block::FORMAT_VERSION;
 use crate::env::{Env, FileAccess, LockGuard, read_full, write_full};
 use crate::error::LogOpenError;
 
-/// Says what the directory is.
+/// Name of the file that identifies the directory.
 pub(crate) const VOLUME_FILE: &str = "volume";
 const NEW_VOLUME_FILE: &str = "volume.new";
 const LOCK_FILE: &str = "lock";
 const MAX_LEN: usize = 4096;
 
-/// What the file `volume` says.
+/// Content of the file `volume`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VolumeFile {
     pub(crate) id: u64,
     pub(crate) version: u32,
 }
 
-/// What was found in place of it.
+/// State of the file `volume`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VolumeFileStatus {
     Sound(VolumeFile),
@@ -30,10 +30,10 @@ pub(crate) enum VolumeFileStatus {
 }
 
 impl VolumeFileStatus {
-    /// The volume of a directory, by its file and by the heads of its segments. The file decides
-    /// unless no segment agrees with it: a damaged file must not make another volume of the
-    /// directory, nor a copied one. Where segments of several volumes are mixed, the one that has
-    /// most of them counts, or the one of the newest segment.
+    /// The volume of a directory, by its file and the headers of its segments. The file decides
+    /// unless no segment agrees with it: a damaged or copied file must not turn the directory into
+    /// another volume. Where segments of several volumes are mixed, the most frequent one counts,
+    /// or that of the newest segment.
     pub(crate) fn id(self, headers: &[(u64, u64)]) -> Option<u64> {
         let written = match self {
             Self::Sound(volume) => Some(volume.id),
@@ -54,8 +54,8 @@ impl VolumeFileStatus {
 }
 
 impl VolumeFile {
-    /// Text, because people look into it. The last line is a checksum, so that a damaged file is
-    /// not taken for one of a newer version.
+    /// Text, for people to read. The last line is a checksum, so that a damaged file is not taken
+    /// for one of a newer version.
     pub(crate) fn encode(&self) -> String {
         let body = format!(
             "forebay-log\nversion {}\nvolume {:016x}\n",
@@ -108,8 +108,8 @@ pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<VolumeFileStatus, LogOpe
     Ok(VolumeFileStatus::Sound(volume))
 }
 
-/// Writes the file: under another name, synced, then renamed. A crash leaves the old one or the
-/// new one, never half of one.
+/// Writes the file: under another name, synced, then renamed. A crash leaves the old or the new
+/// one, never a part.
 pub(crate) fn write(env: &dyn Env, dir: &Path, volume: &VolumeFile) -> Result<(), LogOpenError> {
     let path = dir.join(NEW_VOLUME_FILE);
     let io = |source| open_error(dir, &path, source);
@@ -120,7 +120,7 @@ pub(crate) fn write(env: &dyn Env, dir: &Path, volume: &VolumeFile) -> Result<()
     env.sync_dir(dir).map_err(io)
 }
 
-/// Takes the directory for this process.
+/// Locks the directory for this process.
 pub(crate) fn lock(env: &dyn Env, dir: &Path) -> Result<LockGuard, LogOpenError> {
     let path = dir.join(LOCK_FILE);
     match env.lock(&path) {
@@ -132,7 +132,7 @@ pub(crate) fn lock(env: &dyn Env, dir: &Path) -> Result<LockGuard, LogOpenError>
     }
 }
 
-/// An error of the operating system as one of ours.
+/// Converts an error of the operating system.
 pub(crate) fn open_error(dir: &Path, path: &Path, source: io::Error) -> LogOpenError {
     match source.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

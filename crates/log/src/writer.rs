@@ -1,5 +1,5 @@
-//! The one writer of a volume: puts what waits into the open segment, writes it, syncs once, and
-//! publishes it.
+//! The single writer of a volume: appends the queued operations to the open segment, writes it,
+//! syncs once, and publishes the result.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use crate::segment::{SegmentHeader, segment_name};
 use crate::shared::SharedVolume;
 use crate::table::{Segment, VolumeTable};
 
-/// What only the writer touches.
+/// State that only the writer touches.
 pub(crate) struct LogWriter {
     pub(crate) active: Option<ActiveSegment>,
     pub(crate) last_segment: u64,
     pub(crate) last_sync: Duration,
-    /// The file of the next segment, which has its name already: something that came after was
-    /// scarce. It is gone on with.
+    /// The file of the next segment, already renamed, after a later step failed for lack of a
+    /// resource. The next attempt continues with it.
     prepared: Option<PreparedSegment>,
 }
 
-/// The file of a segment that nothing was written to.
+/// A segment file without content.
 struct PreparedSegment {
     file: Arc<dyn EnvFile>,
     allocated: u64,
@@ -47,7 +47,6 @@ impl LogWriter {
     }
 }
 
-/// A block's draft.
 fn pending_block(op: &WriteOp) -> Option<PendingBlock<'_>> {
     let (kind, first_seq, crc, block) = match op {
         WriteOp::Data {
@@ -78,7 +77,7 @@ fn pending_block(op: &WriteOp) -> Option<PendingBlock<'_>> {
 }
 
 impl LogWriter {
-    /// Writes and syncs all of it, in as many segments as it takes.
+    /// Writes and syncs all operations, in as many segments as needed.
     pub(crate) fn commit(
         &mut self,
         shared: &SharedVolume,
@@ -109,7 +108,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Puts as many as fit into the open segment.
+    /// Adds operations to the open segment until it is full; returns their number.
     fn fill(&mut self, shared: &SharedVolume, ops: &[WriteOp]) -> Result<usize, WriteFailure> {
         let now_ms = shared.env.now_ms();
         let active = self.open_segment(shared)?;
@@ -155,7 +154,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Moves the watermark: what was written can be read.
+    /// Advances the watermark: makes the written blocks readable.
     fn publish(&mut self, shared: &SharedVolume, ops: &[WriteOp]) {
         let Some(active) = &mut self.active else {
             return;
@@ -195,14 +194,14 @@ impl LogWriter {
         }
     }
 
-    /// After a failure nothing of the batch may be written later by accident.
+    /// Drops the batch after a failure, so that nothing of it is written later.
     fn discard_batch(&mut self, shared: &SharedVolume) {
         let Some(active) = &mut self.active else {
             return;
         };
         if active.is_unwritten() {
             shared.committed.write().segments.remove(&active.id);
-            // Best effort: recovery takes an empty segment for what it is.
+            // Best effort: recovery recognizes an empty segment.
             drop(shared.env.remove(&active.path));
             self.active = None;
         } else {
@@ -210,13 +209,13 @@ impl LogWriter {
         }
     }
 
-    /// The segment to write to; a new one if there is none.
+    /// The open segment; a new one if there is none.
     fn open_segment(&mut self, shared: &SharedVolume) -> Result<&mut ActiveSegment, WriteFailure> {
         if self.active.is_none() {
             let active = self.new_segment(shared)?;
             self.active = Some(active);
         }
-        Ok(self.active.as_mut().expect("it was put there just now"))
+        Ok(self.active.as_mut().expect("the segment was created above"))
     }
 
     fn new_segment(&mut self, shared: &SharedVolume) -> Result<ActiveSegment, WriteFailure> {
@@ -235,16 +234,19 @@ impl LogWriter {
             },
         };
         if u32::try_from(id).is_err() {
-            return Err(failed(std::io::Error::other("segment numbers are used up")));
+            return Err(failed(std::io::Error::other(
+                "segment numbers are exhausted",
+            )));
         }
         let PreparedSegment { file, allocated } = match self.prepared.take() {
             Some(prepared) => prepared,
             None => prepare(shared, &path).map_err(failed)?,
         };
-        // Before the first block: a file that a crash gives its old name back must not hold
-        // blocks of the new one.
+        // Before the first block: if a crash restores the old name of a recycled file, it must not
+        // hold blocks of the new segment.
         if let Err(e) = shared.env.sync_dir(shared.dir()) {
-            // Without a descriptor it could not even be opened, so no sync of it has failed.
+            // Without a descriptor the directory could not even be opened, so no sync of it has
+            // failed.
             if !is_no_descriptor(&e) {
                 return Err(WriteFailure::Io {
                     during: "syncing the directory",
@@ -310,13 +312,13 @@ impl LogWriter {
         Ok(())
     }
 
-    /// What was said to be gone must be gone for good before its segment is removed.
+    /// A recorded removal must be durable before the segment is removed.
     pub(crate) fn sync_for_reclaim(&mut self) -> Result<(), WriteFailure> {
         self.active.as_mut().map_or(Ok(()), ActiveSegment::sync)
     }
 }
 
-/// A file with the name of the next segment: a spare, or else a new one.
+/// Prepares the file of the next segment: a spare, or else a new one.
 fn prepare(shared: &SharedVolume, path: &Path) -> std::io::Result<PreparedSegment> {
     let spare = shared.segment_pool.take(shared.config.spare_segments);
     if shared.config.manual {
@@ -368,7 +370,8 @@ fn push_control(
     })
 }
 
-/// A trim says how much of what it frees was lost, which only the table knows.
+/// Encodes a control block. A trim records how many of the freed records were lost, which only the
+/// table knows.
 fn encode_control(table: &VolumeTable, control: &ControlBlock) -> Vec<u8> {
     match control {
         ControlBlock::Trim { stream, up_to, .. } => {

@@ -1,10 +1,10 @@
-//! Every single byte of a small log damaged in turn: opening succeeds, at most the damaged block is
-//! lost, and it is named.
+//! Damages every single byte of a small log in turn: opening succeeds, at most the damaged block is
+//! lost, and the loss is reported.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and says why"
+    reason = "a test fails by panicking with a reason"
 )]
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ fn block(stream: StreamId, payload: &str) -> NewBlock {
     }
 }
 
-/// Three streams, nine blocks, each committed by itself.
+/// Three streams, nine blocks, each committed separately.
 fn small_log(env: &MemEnv) -> Log {
     let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
     for round in 0..3 {
@@ -85,7 +85,7 @@ fn older() -> MemEnv {
     env
 }
 
-/// What is read, and how many records are gaps.
+/// Returns the blocks read, and the number of records in gaps.
 fn read(log: &Log) -> (BTreeMap<(String, u64), Bytes>, u64) {
     let mut blocks = BTreeMap::new();
     let mut lost = 0;
@@ -102,15 +102,15 @@ fn read(log: &Log) -> (BTreeMap<(String, u64), Bytes>, u64) {
     (blocks, lost)
 }
 
-/// Whether the report, or reading, names what is gone.
-fn named(report: &RecoveryReport, env: &MemEnv, gaps: u64) -> bool {
+/// Whether the report or a read reports the loss.
+fn is_reported(report: &RecoveryReport, env: &MemEnv, gaps: u64) -> bool {
     let verified = LogInspection::open(Arc::new(env.clone()), Path::new(DIR))
         .unwrap()
         .verify(|_, _| {});
     gaps == 3 || !report.damage.is_empty() || !report.lost.is_empty() || !verified.damage.is_empty()
 }
 
-/// In all files whose names contain `which`.
+/// Damages all files whose names contain `which`.
 fn damage_each_byte(env: &MemEnv, which: &str) {
     let all = {
         let env = env.copy(0);
@@ -138,31 +138,31 @@ fn damage_byte(
     at: usize,
     flip: u8,
 ) {
-    let place = format!("{} byte {at}", path.display());
+    let location = format!("{} byte {at}", path.display());
     let env = env.copy(at as u64);
     let mut damaged = bytes.to_vec();
     damaged[at] ^= flip;
     env.put(path, damaged);
     let opened = Log::open(Arc::new(env.clone()), Path::new(DIR), config());
-    let (log, report) = opened.unwrap_or_else(|e| panic!("{place}: {e}"));
+    let (log, report) = opened.unwrap_or_else(|e| panic!("{location}: {e}"));
     let (found, gaps) = read(&log);
     for (key, payload) in &found {
-        // A stream whose declaration was hit keeps its blocks.
+        // A stream with a damaged declaration keeps its blocks.
         let same = all.get(key) == Some(payload)
             || (key.0.starts_with("unknown-") && all.values().any(|p| p == payload));
-        assert!(same, "{place}: {key:?} was never written");
+        assert!(same, "{location}: {key:?} was never written");
     }
     assert!(
         found.len() + 1 >= all.len(),
-        "{place}: more than one block lost: {report:?}"
+        "{location}: more than one block lost: {report:?}"
     );
     if found.len() < all.len() {
         assert!(
-            named(&report, &env, gaps),
-            "{place}: lost and not named: {report:?}"
+            is_reported(&report, &env, gaps),
+            "{location}: lost and not reported: {report:?}"
         );
     }
-    // And it takes data again.
+    // The log accepts data again.
     let stream = log.stream("a").unwrap();
     log.append(block(stream, "more")).unwrap().wait().unwrap();
 }
@@ -195,7 +195,7 @@ fn find(bytes: &[u8], text: &str) -> usize {
 }
 
 #[test]
-fn a_damaged_payload_is_named_with_stream_first_record_and_count() {
+fn a_damaged_payload_is_reported_with_stream_first_record_and_count() {
     for env in [sealed(), unsealed()] {
         let (path, mut bytes) = segment(&env);
         let at = find(&bytes, "b1-payload");
@@ -208,20 +208,20 @@ fn a_damaged_payload_is_named_with_stream_first_record_and_count() {
             panic!("{items:?}")
         };
         assert_eq!((gap.name.as_str(), gap.first_seq, gap.records), ("b", 3, 3));
-        assert_eq!(items.len(), 3, "reading goes on behind the damage");
+        assert_eq!(items.len(), 3, "reading continues behind the damage");
         while log.step() {}
         assert_eq!(log.stats(b).unwrap().lost_records, 3);
         log.shutdown();
-        // It is known after the next start as well, without reading.
+        // The loss is known after the next start, without reading.
         let (log, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
         assert_eq!(log.stats(b).unwrap().lost_records, 3);
         assert_eq!(log.stats(b).unwrap().records, 6);
-        assert!(report.lost.is_empty(), "it was known already: {report:?}");
+        assert!(report.lost.is_empty(), "known already: {report:?}");
     }
 }
 
 #[test]
-fn verify_names_the_place() {
+fn verify_reports_the_location() {
     let env = sealed();
     let (path, mut bytes) = segment(&env);
     let at = find(&bytes, "c2-payload");
@@ -241,7 +241,7 @@ fn verify_names_the_place() {
 }
 
 #[test]
-fn a_missing_segment_is_named_and_what_it_held_is_counted() {
+fn a_missing_segment_is_reported_and_its_records_are_counted() {
     let env = MemEnv::new(3);
     let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
     let stream = log.stream("s").unwrap();
@@ -273,7 +273,7 @@ fn a_missing_segment_is_named_and_what_it_held_is_counted() {
     assert_eq!(stats.records + lost, 120);
 }
 
-/// The file of the volume, in any state, is written anew with the id that its segments have.
+/// The file of the volume, in any state, is rewritten with the id of its segments.
 #[test]
 fn damage_in_the_file_volume_is_repaired() {
     let path = Path::new(DIR).join("volume");
@@ -305,12 +305,12 @@ fn damage_in_the_file_volume_is_repaired() {
             assert_eq!(volume_file(&env), sound, "{damaged:?}");
             log.shutdown();
             let (_, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
-            assert!(report.is_clean(), "it is mended: {report:?}");
+            assert!(report.is_clean(), "repaired: {report:?}");
         }
     }
 }
 
-/// The bytes of the file `volume`; of a new volume if there is none.
+/// The bytes of the file `volume`; of a new volume if it is missing.
 fn volume_file(env: &MemEnv) -> Vec<u8> {
     let find = || {
         let mut files = env.files().into_iter();
@@ -324,7 +324,7 @@ fn volume_file(env: &MemEnv) -> Vec<u8> {
 
 /// Streams of another volume have the same numbers: its segments are neither read nor removed.
 #[test]
-fn segments_of_another_volume_are_left_alone_and_named() {
+fn segments_of_another_volume_are_kept_and_reported() {
     let other = MemEnv::new(9);
     small_log(&other).shutdown();
     let (_, foreign) = segment(&other);
@@ -334,8 +334,8 @@ fn segments_of_another_volume_are_left_alone_and_named() {
             let (log, _) = Log::open(Arc::new(env.copy(0)), Path::new(DIR), config()).unwrap();
             read(&log).0
         };
-        let place = Path::new(DIR).join("segment-0000000000000007.seg");
-        env.put(&place, foreign.clone());
+        let location = Path::new(DIR).join("segment-0000000000000007.seg");
+        env.put(&location, foreign.clone());
         if !with_file {
             forebay_log::Env::remove(&env, &Path::new(DIR).join("volume")).unwrap();
         }
@@ -351,14 +351,14 @@ fn segments_of_another_volume_are_left_alone_and_named() {
             log.shutdown();
         }
         let mut files = env.files().into_iter();
-        let left = files.find(|(path, _)| *path == place).unwrap();
-        assert_eq!(left.1, foreign, "it may be the only copy of something");
+        let found = files.find(|(path, _)| *path == location).unwrap();
+        assert_eq!(found.1, foreign, "it may be the only copy");
     }
 }
 
-/// Without a directory the volume gets the id that somebody else remembers.
+/// A lost directory gets the configured id of the volume.
 #[test]
-fn a_lost_directory_gets_the_id_that_is_remembered() {
+fn a_lost_directory_gets_the_configured_id() {
     let remembered = LogConfig {
         volume: Some(0xfeed),
         ..config()
@@ -372,27 +372,28 @@ fn a_lost_directory_gets_the_id_that_is_remembered() {
     assert_ne!(
         log.volume_stats().volume,
         0xfeed,
-        "one that is there keeps its id"
+        "an existing volume keeps its id"
     );
 }
 
-/// What is remembered of a stream elsewhere is named as lost, once, and the sequence goes on.
+/// Records known to another store are reported as lost, once, and the sequence continues behind
+/// them.
 #[test]
-fn records_that_somebody_else_remembers_are_named_as_lost() {
+fn records_known_to_another_store_are_reported_as_lost() {
     let env = sealed();
     let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
     let (a, gone) = (log.find("a").unwrap(), log.stream("gone").unwrap());
     log.report_lost(a, 4).unwrap().wait().unwrap();
-    assert_eq!(log.stats(a).unwrap().lost_records, 0, "it has nine");
+    assert_eq!(log.stats(a).unwrap().lost_records, 0, "the log has nine");
     log.report_lost(a, 20).unwrap().wait().unwrap();
     log.report_lost(gone, 7).unwrap().wait().unwrap();
     log.report_lost(gone, 7).unwrap().wait().unwrap();
-    let taken = log.append(block(gone, "more")).unwrap().wait().unwrap();
-    assert_eq!((taken.first_seq, taken.next_seq), (7, 10));
+    let appended = log.append(block(gone, "more")).unwrap().wait().unwrap();
+    assert_eq!((appended.first_seq, appended.next_seq), (7, 10));
     log.shutdown();
     for how in 0..2 {
         let (log, report) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
-        assert!(report.lost.is_empty(), "it is known: {report:?}");
+        assert!(report.lost.is_empty(), "known already: {report:?}");
         let (a, gone) = (log.find("a").unwrap(), log.find("gone").unwrap());
         for (stream, records, lost, next) in [(a, 9, 11, 20), (gone, 3, 7, 10)] {
             let stats = log.stats(stream).unwrap();
@@ -408,10 +409,10 @@ fn records_that_somebody_else_remembers_are_named_as_lost() {
     }
 }
 
-/// The end of a segment that was sealed says how much there was, also when all of it is gone, its
-/// index too.
+/// The end of a sealed segment shows how long it was, even when all of its blocks and its index are
+/// gone.
 #[test]
-fn a_sealed_segment_without_blocks_and_index_is_damaged_and_not_short() {
+fn a_sealed_segment_without_blocks_and_index_is_damaged_not_short() {
     let env = sealed();
     let (path, mut bytes) = env.files().into_iter().find(is_segment).unwrap();
     let foot = bytes.len() - 64;

@@ -1,8 +1,8 @@
-//! A backlog of any number of segments needs few open files, also at the next start.
+//! A backlog of any number of segments needs few open files, even after a restart.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test fails by panicking, and says why"
+    reason = "a test fails by panicking with a reason"
 )]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use forebay_log::{Log, LogConfig, NewBlock, ReadItem, StdEnv, StreamId};
 
 const OPEN: usize = 4;
-/// Lock, directory, the open segment, spares and recycled ones.
+/// Lock, directory, the open segment, spare and recycled ones.
 const OTHERS: usize = 7;
 
 fn open(dir: &Path) -> Log {
@@ -62,7 +62,7 @@ fn read(log: &Log, stream: StreamId, from: u64) -> Vec<u64> {
 }
 
 #[test]
-fn a_backlog_of_many_segments_has_few_of_them_open() {
+fn a_backlog_of_many_segments_has_few_open_files() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().canonicalize().unwrap();
     let log = open(&dir);
@@ -78,7 +78,7 @@ fn a_backlog_of_many_segments_has_few_of_them_open() {
     let log = open(&dir);
     assert!(open_files(&dir) <= OPEN + OTHERS, "{}", open_files(&dir));
     assert_eq!(read(&log, stream, 0), (0..120).collect::<Vec<_>>());
-    // Somebody is reading a segment that goes, and segments are written again.
+    // A reader has a removed segment open, and segments are recycled.
     let mut slow = log.reader(stream, 0).unwrap();
     assert!(matches!(slow.next(), Some(Ok(ReadItem::Block(b))) if b.first_seq == 0));
     log.trim(stream, 110).unwrap().wait().unwrap();

@@ -1,12 +1,12 @@
-//! Disks that fail, lie, and lose power, at each call in turn: what was acknowledged is there, or
-//! is named as lost and counted; nothing is delivered that was not appended.
+//! Disks that fail, lie and lose power, at each call in turn: acknowledged data is readable, or
+//! reported as lost and counted; only appended data is delivered.
 //!
 //! `FOREBAY_LOG_CASES=10000` for more of the random ones, `FOREBAY_LOG_SEED=n` for one.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and says why"
+    reason = "a test fails by panicking with a reason"
 )]
 
 use std::collections::BTreeMap;
@@ -45,8 +45,8 @@ impl Random {
     }
 }
 
-/// What was appended: by stream and sequence every payload that ever stood there (after a loss of
-/// the end, sequences are given again), and whether the newest was acknowledged.
+/// Appended data: by stream and sequence every payload ever appended there (after a loss of the
+/// end, sequences are reused), and whether the newest was acknowledged.
 #[derive(Default)]
 struct Model {
     appended: BTreeMap<(&'static str, u64), (Vec<Bytes>, bool)>,
@@ -55,7 +55,7 @@ struct Model {
 }
 
 impl Model {
-    /// Appends and commits; not every outcome is good here.
+    /// Appends and commits; some outcomes are errors.
     fn append(&mut self, log: &Log, name: &'static str) {
         let Ok(stream) = log.stream(name) else { return };
         self.count += 1;
@@ -85,7 +85,7 @@ impl Model {
         let acked = |model: &Self| model.appended.values().filter(|(_, acked)| *acked).count();
         let before = acked(self);
         self.append(log, name);
-        assert_eq!(acked(self), before + 1, "a block was not taken");
+        assert_eq!(acked(self), before + 1, "a block was rejected");
     }
 
     fn trim(&mut self, log: &Log, name: &'static str, up_to: u64) {
@@ -94,12 +94,12 @@ impl Model {
             return;
         };
         let trimmed = self.trimmed.entry(name).or_default();
-        // Also one that failed may have happened.
+        // A failed trim may have been applied.
         *trimmed = up_to.max(*trimmed);
         drop(ticket.wait());
     }
 
-    /// Forty blocks and a few trims: several segments, some of them given back.
+    /// Forty blocks and a few trims: several segments, some of them reclaimed.
     fn work(&mut self, log: &Log, random: &mut Random) {
         for _ in 0..40 {
             let name = STREAMS[usize::try_from(random.below(3)).unwrap()];
@@ -111,9 +111,9 @@ impl Model {
         }
     }
 
-    /// Everything that the log delivers was appended; what it does not deliver it names. With
-    /// `end_may_go`, the newest blocks of a stream may be gone without a trace: nothing behind
-    /// them on the disk tells of them.
+    /// Everything that the log delivers was appended; everything else is reported. With
+    /// `end_may_go`, the newest blocks of a stream may be gone without a trace: nothing behind them
+    /// on the disk refers to them.
     fn check(&self, log: &Log, end_may_go: bool) {
         for name in STREAMS {
             let acked: Vec<u64> = self
@@ -133,7 +133,7 @@ impl Model {
                     ReadItem::Block(b) => {
                         let known = self.appended.get(&(name, b.first_seq));
                         let known = known.is_some_and(|(all, _)| all.contains(&b.payload));
-                        assert!(known, "{name} {}: nobody appended this", b.first_seq);
+                        assert!(known, "{name} {}: this was never appended", b.first_seq);
                         found.push(b.first_seq);
                     }
                     ReadItem::Gap(gap) => {
@@ -141,24 +141,24 @@ impl Model {
                     }
                 }
             }
-            // What the reader found is written down.
+            // Losses that the reader found are recorded.
             while log.step() {}
             let stats = log.stats(stream).unwrap();
             let trimmed = self.trimmed.get(name).copied().unwrap_or(0);
             for seq in acked {
                 let gone = found.binary_search(&seq).is_err();
-                let named = gaps.iter().any(|gap| gap.contains(&seq));
+                let reported = gaps.iter().any(|gap| gap.contains(&seq));
                 let excused = seq < trimmed || (end_may_go && seq >= stats.next_seq);
                 assert!(
-                    !gone || named || excused,
-                    "{name} {seq} was acknowledged, is gone and not named: {stats:?} {gaps:?}"
+                    !gone || reported || excused,
+                    "{name} {seq} was acknowledged, is gone and not reported: {stats:?} {gaps:?}"
                 );
             }
             assert!(
                 found.is_sorted(),
                 "{name}: out of order or twice: {found:?}"
             );
-            // Of a block that was half trimmed the upper half counts.
+            // Of a half trimmed block the upper half counts.
             let above = |gap: &std::ops::Range<u64>| gap.end - gap.start.max(stats.trimmed_to);
             let lost: u64 = gaps.iter().map(above).sum();
             if log.health().is_ok() {
@@ -173,7 +173,7 @@ fn open(env: &MemEnv) -> Log {
     opened.unwrap().0
 }
 
-/// A run on a sound disk; how many calls, and how many writes, it makes.
+/// A run on a sound disk; returns its number of calls and of writes.
 fn calls_of_a_run() -> u64 {
     let env = MemEnv::new(1);
     let log = open(&env);
@@ -192,7 +192,7 @@ fn end(env: &MemEnv, how: u64, log: Log) {
 }
 
 #[test]
-fn each_call_fails_once_and_nothing_acknowledged_is_lost() {
+fn a_failure_of_any_call_loses_nothing_acknowledged() {
     let calls = calls_of_a_run();
     for errno in [EIO, ENOSPC] {
         for n in 0..calls {
@@ -212,8 +212,8 @@ fn each_call_fails_once_and_nothing_acknowledged_is_lost() {
     }
 }
 
-/// Each call in turn that touches no data fails for want of a descriptor or of memory: nothing is
-/// latched, nothing acknowledged is lost, and the log goes on.
+/// Each call in turn that touches no data fails for lack of a descriptor or memory: nothing is
+/// latched, nothing acknowledged is lost, and the log continues.
 #[test]
 fn a_shortage_at_each_call_latches_nothing() {
     const EINTR: i32 = 4;
@@ -255,7 +255,7 @@ fn a_shortage_at_each_call_latches_nothing() {
 }
 
 #[test]
-fn the_power_goes_at_each_call_and_nothing_acknowledged_is_lost() {
+fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
     for n in 0..calls_of_a_run() {
         let env = MemEnv::new(n);
         let log = open(&env);
@@ -264,7 +264,7 @@ fn the_power_goes_at_each_call_and_nothing_acknowledged_is_lost() {
         model.work(&log, &mut Random(1));
         env.crash();
         drop(log);
-        // And once more, while it is opened.
+        // And once more, during the opening.
         env.cut_power_after(n % 23);
         let opened = Log::open(Arc::new(env.clone()), Path::new(DIR), config());
         env.crash();
@@ -308,7 +308,7 @@ fn lies(seed: u64) {
 }
 
 #[test]
-fn what_a_lying_disk_loses_is_named() {
+fn losses_of_a_lying_disk_are_reported() {
     let number =
         |name: &str| -> Option<u64> { std::env::var(name).ok().map(|text| text.parse().unwrap()) };
     let only = number("FOREBAY_LOG_SEED");
@@ -317,7 +317,7 @@ fn what_a_lying_disk_loses_is_named() {
         if let Err(cause) = std::panic::catch_unwind(|| lies(seed)) {
             eprintln!(
                 "replay with FOREBAY_LOG_SEED={seed} cargo test -p forebay-log --test disk \
-                 what_a_lying_disk_loses_is_named"
+                 losses_of_a_lying_disk_are_reported"
             );
             std::panic::resume_unwind(cause);
         }

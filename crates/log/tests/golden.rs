@@ -1,6 +1,6 @@
 //! Golden files of format version 1: they are read, and what is written equals them byte by byte.
 //!
-//! `FOREBAY_LOG_GOLDEN=1` writes them anew: only for a new format version, beside the old ones.
+//! `FOREBAY_LOG_GOLDEN=1` rewrites them: only for a new format version, beside the old ones.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -33,7 +33,7 @@ fn config() -> LogConfig {
     }
 }
 
-/// Some sealed segments and an open one; data, trim, close, delete and a loss in them.
+/// Some sealed segments and an open one, with data, a trim, a close, a delete and a loss.
 fn write() -> MemEnv {
     let env = MemEnv::new(1);
     let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
@@ -109,7 +109,7 @@ fn is_read(version: &str, segments: usize) {
     assert_eq!(expected.next(), None);
 }
 
-/// What is written today is, byte by byte, what was written then.
+/// The current output is identical, byte by byte, to the golden files.
 #[test]
 fn version_1_is_written() {
     for (path, bytes) in write().files() {

@@ -1,9 +1,9 @@
-//! A real process that is killed at random moments: whatever it said is on disk, is.
+//! Kills a real process at random moments: everything that it acknowledged is on disk.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and says why"
+    reason = "a test fails by panicking with a reason"
 )]
 
 use std::io::{BufRead, BufReader, Write};
@@ -27,7 +27,7 @@ fn config() -> LogConfig {
     }
 }
 
-/// Not a test by itself: the process that is killed.
+/// No test by itself: the process that is killed.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(DIR_VAR) else {
@@ -67,7 +67,7 @@ fn child() {
     }
 }
 
-/// Starts the child, reads so many acknowledgements, kills it, reads the rest.
+/// Starts the child, reads that many acknowledgements, kills it, reads the rest.
 fn round(dir: &Path, acks: u64, acked: &mut [u64; 3]) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture"])
@@ -85,7 +85,7 @@ fn round(dir: &Path, acks: u64, acked: &mut [u64; 3]) {
             ["ack", name, seq] => {
                 let i = STREAMS.iter().position(|s| *s == name).unwrap();
                 let seq: u64 = seq.parse().unwrap();
-                assert!(seq + 1 > acked[i], "{name} {seq} was given twice");
+                assert!(seq + 1 > acked[i], "{name} {seq} was assigned twice");
                 acked[i] = seq + 1;
                 seen += 1;
             }
@@ -99,7 +99,7 @@ fn round(dir: &Path, acks: u64, acked: &mut [u64; 3]) {
 }
 
 #[test]
-fn whatever_was_acknowledged_survives_sigkill() {
+fn acknowledged_blocks_survive_sigkill() {
     if std::env::var(DIR_VAR).is_ok() {
         return;
     }

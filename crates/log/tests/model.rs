@@ -1,12 +1,12 @@
-//! Random walks of a log on a disk that loses, tears, reorders and fails, beside a model that is a
-//! few maps.
+//! Random operations on a log whose disk loses, tears, reorders and fails, compared with a model of
+//! a few maps.
 //!
-//! `FOREBAY_LOG_CASES=10000` for more of them, `FOREBAY_LOG_SEED=n` for one.
+//! `FOREBAY_LOG_CASES=10000` for more cases, `FOREBAY_LOG_SEED=n` for one.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and says why"
+    reason = "a test fails by panicking with a reason"
 )]
 
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ struct Block {
 struct Stream {
     /// Acknowledged, by first sequence.
     acked: BTreeMap<u64, Block>,
-    /// Handed over; may be there after a crash, or not.
+    /// Appended without acknowledgement; may exist after a crash, or not.
     maybe: BTreeMap<u64, Block>,
     next_seq: u64,
     acked_end: u64,
@@ -62,7 +62,7 @@ struct Stream {
     closed: bool,
     maybe_closed: bool,
     maybe_deleted: bool,
-    /// Something of it was acknowledged, so its declaration must be there.
+    /// Something was acknowledged, so the declaration must exist.
     declared: bool,
     /// Records that were never acknowledged, between others that survived a crash.
     lost: u64,
@@ -214,20 +214,20 @@ impl Walk {
     fn commit(&mut self) {
         self.trace.push("commit".into());
         while self.log().step() {}
-        let mut refused = false;
+        let mut rejected = false;
         for (ticket, wait) in std::mem::take(&mut self.waiting) {
             match ticket.wait() {
                 Ok(_) => self.acknowledge(wait),
                 Err(CommitError::Full) => {
-                    refused = true;
+                    rejected = true;
                     self.take_back(&wait);
                 }
                 Err(CommitError::MayHaveHappened(_)) => {}
                 Err(other) => panic!("commit: {other}"),
             }
         }
-        if refused {
-            self.trace.push("refused: full".into());
+        if rejected {
+            self.trace.push("rejected: full".into());
             for stream in self.streams.values_mut() {
                 stream.next_seq = stream.acked_end;
             }
@@ -316,7 +316,7 @@ impl Walk {
         Some((name, id))
     }
 
-    /// Everything acknowledged can be read beside the writer.
+    /// Everything acknowledged can be read while the writer runs.
     fn check_readable(&mut self) {
         if self.log().health().is_err() {
             return;
@@ -355,7 +355,7 @@ impl Walk {
         self.env.fail(call, after, errno);
     }
 
-    /// The disk gets full, for a while.
+    /// The disk fills up, for a while.
     fn squeeze(&mut self) {
         let used: u64 = self
             .env
@@ -382,7 +382,7 @@ impl Walk {
     }
 
     fn open(&mut self, crashed: bool) {
-        // Tickets of before may have resolved already.
+        // Earlier tickets may have resolved already.
         for (ticket, wait) in std::mem::take(&mut self.waiting) {
             match ticket.outcome() {
                 Some(Ok(_)) => self.acknowledge(wait),
@@ -396,14 +396,13 @@ impl Walk {
         let (log, report) = Log::open(env, Path::new(DIR), self.config.clone()).unwrap();
         assert!(report.missing_segments.is_empty(), "{report:?}");
         // The first batch of a stream was torn: its declaration is gone, a block of it survived.
-        // That a stream of which something was acknowledged has its name is checked below.
+        // Streams with acknowledged data must have their name, which is checked below.
         for id in &report.unnamed_streams {
             assert!(self.faulty || crashed, "{report:?}");
             log.delete_stream(*id).unwrap().wait().unwrap();
         }
         if !std::mem::take(&mut self.faulty) && !crashed {
-            // What a crash before has torn out of an unfinished batch is named until it is in a
-            // catalog.
+            // An unfinished batch torn by an earlier crash is reported until a catalog includes it.
             assert!(report.damage.iter().all(|d| !d.acknowledged), "{report:?}");
             let known = |name: &str| self.streams.get(name).map_or(0, |s| s.lost);
             assert!(
@@ -423,18 +422,14 @@ impl Walk {
         for stats in log.streams() {
             assert!(
                 self.streams.contains_key(&stats.name) || stats.next_seq == 0,
-                "{stats:?} came back"
+                "{stats:?} reappeared"
             );
         }
         let files = self.env.files();
         let named = files
             .iter()
             .filter(|(p, _)| p.to_str().unwrap().contains("segment-"));
-        assert_eq!(
-            named.count(),
-            log.segments().len(),
-            "a file that nobody knows"
-        );
+        assert_eq!(named.count(), log.segments().len(), "an unknown file");
         self.log = Some(log);
     }
 }
@@ -446,7 +441,7 @@ impl Stream {
             .retain(|seq, block| seq + u64::from(block.records) > trimmed);
     }
 
-    /// Every block is one that was appended, in order and once. The blocks, and the gaps.
+    /// Every block was appended, and is in order and unique. Returns the blocks and the gaps.
     fn read(&self, log: &Log, id: StreamId) -> (BTreeMap<u64, Block>, Vec<(u64, u64)>) {
         let mut found = BTreeMap::new();
         let mut gaps = Vec::new();
@@ -454,7 +449,7 @@ impl Stream {
         for item in log.reader(id, 0).unwrap() {
             match item.unwrap() {
                 ReadItem::Block(b) => {
-                    assert!(b.first_seq >= at, "twice or out of order");
+                    assert!(b.first_seq >= at, "duplicated or out of order");
                     at = b.next_seq();
                     let block = Block {
                         records: b.records,
@@ -464,7 +459,7 @@ impl Stream {
                         .acked
                         .get(&b.first_seq)
                         .or(self.maybe.get(&b.first_seq));
-                    assert_eq!(known, Some(&block), "nobody appended {}", b.first_seq);
+                    assert_eq!(known, Some(&block), "never appended: {}", b.first_seq);
                     found.insert(b.first_seq, block);
                 }
                 ReadItem::Gap(gap) => {
@@ -477,13 +472,13 @@ impl Stream {
         (found, gaps)
     }
 
-    /// What the log has is what was acknowledged, and perhaps some of what was not. From then on
-    /// it is what the model has.
+    /// The log has everything acknowledged, and possibly some of the rest. Then the model is set to
+    /// what the log has.
     fn check(&mut self, log: &Log, id: StreamId, reopened: bool) {
         let stats = log.stats(id).unwrap();
         assert!(
             stats.trimmed_to >= self.trimmed,
-            "a trim was forgotten: {stats:?}"
+            "a trim was lost: {stats:?}"
         );
         assert!(
             stats.trimmed_to <= self.maybe_trimmed.max(self.trimmed),
@@ -495,7 +490,7 @@ impl Stream {
             stats.next_seq,
             self.acked_end
         );
-        assert!(stats.closed || !self.closed, "a close was forgotten");
+        assert!(stats.closed || !self.closed, "a close was lost");
         assert!(!stats.closed || self.closed || self.maybe_closed);
         let (found, gaps) = self.read(log, id);
         for (seq, block) in &self.acked {
@@ -513,7 +508,7 @@ impl Stream {
         let lost: u64 = gaps.iter().map(|(from, to)| to - from).sum();
         assert!(
             stats.lost_records >= lost.max(self.lost),
-            "lost and not named"
+            "lost and not reported"
         );
         if reopened {
             self.lost = stats.lost_records;
@@ -527,7 +522,7 @@ impl Stream {
         self.closed = stats.closed;
         self.maybe_closed = false;
         self.maybe_deleted = false;
-        // A stream whose declaration was refused is there too, until the log is closed.
+        // A stream whose declaration was rejected exists too, until the log is closed.
         self.declared |= reopened || stats.next_seq > 0 || stats.closed;
     }
 }
@@ -547,7 +542,7 @@ fn walk(seed: u64) {
         }
         eprintln!(
             "replay with FOREBAY_LOG_SEED={seed} cargo test -p forebay-log --test model \
-             what_was_acknowledged_is_there_once_and_in_order"
+             acknowledged_blocks_are_read_once_and_in_order"
         );
         walk.env.kill();
         std::panic::resume_unwind(cause);
@@ -559,7 +554,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_once_and_in_order() {
+fn acknowledged_blocks_are_read_once_and_in_order() {
     if let Some(seed) = number("FOREBAY_LOG_SEED") {
         return walk(seed);
     }
@@ -569,7 +564,7 @@ fn what_was_acknowledged_is_there_once_and_in_order() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_walk() {
+fn the_same_seed_gives_the_same_trace() {
     let trace = |seed| {
         let mut walk = Walk::new(seed);
         for _ in 0..100 {

@@ -1,9 +1,9 @@
-//! What the fuzz targets run, on generated input, for machines without a nightly compiler.
+//! The fuzz targets on generated input, for machines without a nightly compiler.
 
 use forebay_log::fuzzing;
 use proptest::prelude::*;
 
-/// Real structures to start from: noise alone gets past no checksum.
+/// Real structures to start from: random bytes never match a checksum.
 fn golden() -> Vec<Vec<u8>> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
     let of_version = |version| {
@@ -40,17 +40,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_upset_the_block_parsers(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn block_parsers_accept_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         fuzzing::block(&bytes);
     }
 
     #[test]
-    fn no_bytes_upset_the_segment_scan(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+    fn the_segment_scan_accepts_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         fuzzing::segment(&bytes);
     }
 
     #[test]
-    fn no_damage_upsets_the_segment_scan(bytes in mangled()) {
+    fn the_segment_scan_accepts_damaged_segments(bytes in mangled()) {
         fuzzing::segment(&bytes);
         for at in (0..bytes.len()).step_by(8) {
             fuzzing::block(&bytes[at..]);

@@ -1,5 +1,5 @@
-//! A snapshot of a log that is written is a log of its own: what was committed then, and nothing
-//! else, whatever happens to the log meanwhile.
+//! A snapshot of a log under load is an independent log with everything committed before, and
+//! nothing else, whatever happens to the original.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
@@ -62,7 +62,7 @@ fn write(snapshot: &LogSnapshot, dir: &Path) {
 }
 
 #[test]
-fn it_is_what_was_committed_then_whatever_happens_afterwards() {
+fn a_snapshot_has_what_was_committed_whatever_happens_afterwards() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     let (kept, deleted) = (log.stream("kept").unwrap(), log.stream("deleted").unwrap());
@@ -74,7 +74,7 @@ fn it_is_what_was_committed_then_whatever_happens_afterwards() {
             taken.push((n + 1, log.snapshot()));
         }
     }
-    // All segments of then are freed, and used again or removed.
+    // All segments of the snapshot are freed, and recycled or removed.
     log.delete_stream(deleted).unwrap().wait().unwrap();
     log.trim(kept, 300).unwrap().wait().unwrap();
     let other = log.stream("other").unwrap();
@@ -90,7 +90,7 @@ fn it_is_what_was_committed_then_whatever_happens_afterwards() {
         assert_eq!(records(&copy, "deleted"), Some(expected));
         assert_eq!(records(&copy, "other"), None);
         assert_eq!(copy.volume_stats().volume, log.volume_stats().volume);
-        // It is a log that goes on.
+        // The copy is a working log.
         append(&copy, copy.find("kept").unwrap(), 5);
     }
 }

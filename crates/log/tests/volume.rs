@@ -1,12 +1,12 @@
-//! Real directories that something happened to: full, read-only, files missing, copied while they
-//! were written. Opening succeeds, or says in one sentence what to do.
+//! Real directories in trouble: full, read-only, with missing files, copied during writes. Opening
+//! succeeds, or the error tells in one sentence what to do.
 //!
-//! Tests that mount a file system do so in a user namespace where this user may not; without one
-//! they say loudly that they were skipped, and with `CI=true` that is a failure.
+//! Tests that mount a file system use a user namespace where this user may not mount; without one
+//! they report that they were skipped, and with `CI=true` they fail.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test fails by panicking, and says why"
+    reason = "a test fails by panicking with a reason"
 )]
 
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ fn append(log: &Log, stream: StreamId) -> bool {
     true
 }
 
-/// Reads all of a stream: its records, and how many are gaps. What is read is what was appended.
+/// Reads a whole stream: the number of its records, and of those in gaps. Checks the content.
 fn read(log: &Log, stream: StreamId) -> (u64, u64) {
     let (mut found, mut lost) = (0, 0);
     for item in log.reader(stream, 0).unwrap() {
@@ -71,14 +71,14 @@ fn read(log: &Log, stream: StreamId) -> (u64, u64) {
     (found, lost)
 }
 
-/// A small file system of its own, gone at the end.
+/// A small separate file system, unmounted on drop.
 struct Mount {
     disk: SmallDisk,
     dir: tempfile::TempDir,
 }
 
 impl Mount {
-    /// `None` where this process has nothing more to do: see [`SmallDisk::mount`].
+    /// `None` where nothing is remaining to test in this process: see [`SmallDisk::mount`].
     fn new(test: &str, size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let disk = SmallDisk::mount(dir.path(), size, test)?;
@@ -87,9 +87,9 @@ impl Mount {
 }
 
 #[test]
-fn a_full_volume_refuses_reopens_and_goes_on_when_there_is_room() {
+fn a_full_volume_rejects_reopens_and_continues_when_space_is_freed() {
     let Some(mount) = Mount::new(
-        "a_full_volume_refuses_reopens_and_goes_on_when_there_is_room",
+        "a_full_volume_rejects_reopens_and_continues_when_space_is_freed",
         "3m",
     ) else {
         return;
@@ -98,26 +98,26 @@ fn a_full_volume_refuses_reopens_and_goes_on_when_there_is_room() {
     let (log, _) = open(&dir).unwrap();
     let stream = log.stream("s").unwrap();
     while append(&log, stream) {}
-    let taken = log.committed(stream).unwrap();
-    assert!(taken > 300, "{taken} blocks of 4 KB in 3 MB");
+    let accepted = log.committed(stream).unwrap();
+    assert!(accepted > 300, "{accepted} blocks of 4 KB in 3 MB");
     assert_eq!(log.health(), Ok(()), "a full disk is no failure");
-    assert_eq!(read(&log, stream), (taken, 0));
-    // Somebody else takes the last byte; the node ends without sealing, and starts again.
+    assert_eq!(read(&log, stream), (accepted, 0));
+    // Another file takes the last byte; the node ends without sealing, and restarts.
     let mut rest = std::fs::File::create(mount.dir.path().join("other")).unwrap();
     while std::io::Write::write_all(&mut rest, &[1; 4096]).is_ok() {}
     log.shutdown();
     drop(log);
     let (log, report) = open(&dir).unwrap();
     assert!(report.is_clean(), "{report:?}");
-    assert_eq!(read(&log, stream), (taken, 0));
+    assert_eq!(read(&log, stream), (accepted, 0));
     assert!(!append(&log, stream));
     drop(rest);
     std::fs::remove_file(mount.dir.path().join("other")).unwrap();
     while !append(&log, stream) {
-        log.trim(stream, taken / 2).unwrap().wait().unwrap();
+        log.trim(stream, accepted / 2).unwrap().wait().unwrap();
     }
     assert_eq!(log.stats(stream).unwrap().lost_records, 0);
-    // On a volume without a byte left not even a new log can begin, and that is said.
+    // On a volume without a free byte not even a new log can be created, and the error tells so.
     let mut rest = std::fs::File::create(mount.dir.path().join("other")).unwrap();
     while std::io::Write::write_all(&mut rest, &[1; 4096]).is_ok() {}
     if let Err(error) = open(&mount.dir.path().join("another")) {
@@ -127,9 +127,9 @@ fn a_full_volume_refuses_reopens_and_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn a_read_only_volume_is_named_at_open_and_can_be_inspected() {
+fn a_read_only_volume_is_reported_at_open_and_can_be_inspected() {
     let Some(mount) = Mount::new(
-        "a_read_only_volume_is_named_at_open_and_can_be_inspected",
+        "a_read_only_volume_is_reported_at_open_and_can_be_inspected",
         "8m",
     ) else {
         return;
@@ -140,8 +140,8 @@ fn a_read_only_volume_is_named_at_open_and_can_be_inspected() {
     for _ in 0..100 {
         assert!(append(&log, stream));
     }
-    // The kernel refuses this while files are open for writing; where it does not, the first
-    // failure is final and names its cause, and reads go on.
+    // The kernel rejects this while files are open for writing; where it does not, the first
+    // failure is final and names its cause, and reads continue.
     if mount.disk.remount("ro") {
         let ticket = log.append(block(stream, 100)).unwrap();
         assert!(matches!(
@@ -182,7 +182,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn missing_segments_are_named_and_what_they_held_is_counted() {
+fn missing_segments_are_reported_and_their_records_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
     let (log, _) = open(&whole).unwrap();
@@ -204,7 +204,7 @@ fn missing_segments_are_named_and_what_they_held_is_counted() {
         let (found, gaps) = read(&log, stream);
         assert_eq!((found, gaps), (stats.records, stats.lost_records));
         if missing == files.len() - 1 {
-            // Nothing behind the last one tells that it was there: what is left is whole.
+            // Nothing behind the last segment refers to it: what remains is complete.
             assert_eq!(gaps, 0);
             assert!(found < total && stats.next_seq == found);
         } else {
@@ -215,10 +215,10 @@ fn missing_segments_are_named_and_what_they_held_is_counted() {
         }
         let next = log.committed(stream).unwrap();
         let appended = log.append(block(stream, next)).unwrap().wait().unwrap();
-        assert_eq!(appended.first_seq, next, "it takes data again");
+        assert_eq!(appended.first_seq, next, "the log accepts data again");
         log.shutdown();
         drop(log);
-        // It is named once.
+        // The loss is reported once.
         let (log, report) = open(&dir).unwrap();
         assert!(report.lost.is_empty(), "{report:?}");
         assert_eq!(log.stats(stream).unwrap().lost_records, gaps);
@@ -226,7 +226,7 @@ fn missing_segments_are_named_and_what_they_held_is_counted() {
 }
 
 #[test]
-fn a_directory_copied_while_it_was_written_opens() {
+fn a_directory_copied_during_writes_opens() {
     let dir = tempfile::tempdir().unwrap();
     let running = dir.path().join("running");
     let (log, _) = open(&running).unwrap();
@@ -246,7 +246,7 @@ fn a_directory_copied_while_it_was_written_opens() {
         for n in 0..5 {
             let before = log.committed(stream).unwrap_or(0);
             let dir = dir.path().join(format!("copy {n}"));
-            // Files that go away while `cp` runs make it fail, and are not in the copy.
+            // Files that are removed while `cp` runs make it fail, and are not in the copy.
             drop(
                 Command::new("cp")
                     .arg("-r")
@@ -258,7 +258,7 @@ fn a_directory_copied_while_it_was_written_opens() {
             if let Some(stream) = copy.find("s") {
                 let stats = copy.stats(stream).unwrap();
                 let (found, gaps) = read(&copy, stream);
-                // A copy is no snapshot: what was freed meanwhile may be missing, and is named.
+                // A copy is no snapshot: what was freed meanwhile may be missing, and is reported.
                 assert_eq!(
                     found + gaps,
                     stats.next_seq - stats.trimmed_to,
@@ -274,10 +274,10 @@ fn a_directory_copied_while_it_was_written_opens() {
     });
 }
 
-/// Extents of many blocks, cut by trims in their middle, are exact before and after a start, and
-/// every block is found from wherever a reader begins.
+/// Extents of many blocks, split by trims, are exact before and after a restart, and every block is
+/// found from any start of a reader.
 #[test]
-fn long_runs_of_small_blocks_are_counted_and_found() {
+fn long_ranges_of_small_blocks_are_counted_and_found() {
     let dir = tempfile::tempdir().unwrap();
     let small = |stream, seq: u64| NewBlock {
         payload: Bytes::copy_from_slice(&seq.to_le_bytes()),
@@ -296,9 +296,13 @@ fn long_runs_of_small_blocks_are_counted_and_found() {
     let check = |log: &Log, trims: [u64; 2]| {
         for (stream, trimmed) in streams.into_iter().zip(trims) {
             let stats = log.stats(stream).unwrap();
-            let left = total - trimmed;
-            assert_eq!((stats.records, stats.blocks), (left, left), "{stats:?}");
-            assert_eq!((stats.stored_bytes, stats.lost_records), (left * 8, 0));
+            let remaining = total - trimmed;
+            assert_eq!(
+                (stats.records, stats.blocks),
+                (remaining, remaining),
+                "{stats:?}"
+            );
+            assert_eq!((stats.stored_bytes, stats.lost_records), (remaining * 8, 0));
             for from in [0, trimmed + 1, 3333, total - 1] {
                 let mut expected = from.max(trimmed);
                 for item in log.reader(stream, from).unwrap() {

@@ -1,17 +1,16 @@
-//! Days and dates of the Gregorian calendar, extended over all years, and times as texts.
+//! Days and dates of the Gregorian calendar, extended over all years, and parsing of times.
 
 use jiff::fmt::temporal::Pieces;
 
-/// Seconds of a day.
+/// Seconds per day.
 pub const DAY_SECONDS: i64 = 86_400;
 /// Days from the 1st of March of the year 0 to 1970-01-01.
 const EPOCH_DAY: i64 = 719_468;
-/// Days of 400 years, after which the calendar repeats.
+/// Days in 400 years, after which the calendar repeats.
 const PERIOD_DAYS: i64 = 146_097;
 
-/// Year, month and day of so many days since 1970-01-01. The year before 1 is 0, the one before that
-/// is -1.
-#[must_use]
+/// Year, month and day of a number of days since 1970-01-01. The year before 1 is 0, the one before
+/// that is -1.
 pub fn date(days: i64) -> (i64, i64, i64) {
     // Years are counted from March, so that a leap day is the last day of its year.
     let since = days.saturating_add(EPOCH_DAY);
@@ -26,8 +25,7 @@ pub fn date(days: i64) -> (i64, i64, i64) {
     (period * 400 + year + i64::from(is_next), month, day)
 }
 
-/// Days from 1970-01-01 to a date. The month is 1 to 12; the day may be beyond its month.
-#[must_use]
+/// Days from 1970-01-01 to a date. The month is 1 to 12; the day may exceed its month.
 pub fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 {
         (year, month - 3)
@@ -38,10 +36,9 @@ pub fn days(year: i64, month: i64, day: i64) -> i64 {
     365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - EPOCH_DAY
 }
 
-/// Seconds since 1970 and nanoseconds of a text like `2006-01-02T15:04:05.999999999+02:00`: the forms
-/// of RFC 3339 and ISO 8601 that say a date, a time and an offset. `23:59:60` in UTC is the second
-/// that follows 23:59:59, as in POSIX.
-#[must_use]
+/// Parses a text like `2006-01-02T15:04:05.999999999+02:00`: the forms of RFC 3339 and ISO 8601
+/// with date, time and offset. Returns seconds since 1970 and nanoseconds. `23:59:60` in UTC is the
+/// second that follows 23:59:59, as in POSIX.
 pub fn parse(text: &str) -> Option<(i64, u32)> {
     let pieces = Pieces::parse(text).ok()?;
     let (date, time) = (pieces.date(), pieces.time()?);
@@ -54,8 +51,8 @@ pub fn parse(text: &str) -> Option<(i64, u32)> {
     let (hour, minute) = (i64::from(time.hour()), i64::from(time.minute()));
     let of_day = (hour * 60 + minute) * 60 + i64::from(time.second());
     let mut seconds = days * DAY_SECONDS + of_day - i64::from(offset.seconds());
-    // The library makes 59 of a 60.
-    if time.second() == 59 && says_second_60(text) {
+    // The library turns 60 into 59.
+    if time.second() == 59 && has_leap_second(text) {
         seconds += 1;
         if seconds.rem_euclid(DAY_SECONDS) != 0 {
             return None;
@@ -65,8 +62,8 @@ pub fn parse(text: &str) -> Option<(i64, u32)> {
     Some((seconds, nanos))
 }
 
-/// Whether the seconds of a text that is a date and a time are written as 60.
-fn says_second_60(text: &str) -> bool {
+/// Whether the seconds of a date and time are written as 60.
+fn has_leap_second(text: &str) -> bool {
     let Some((_, time)) = text.split_once(['T', 't', ' ']) else {
         return false;
     };
@@ -92,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_all_usual_forms_are_read() {
+    fn common_forms_are_parsed() {
         let second = days(2026, 1, 2) * DAY_SECONDS + (15 * 60 + 4) * 60 + 5;
         for text in [
             "2026-01-02T15:04:05Z",
@@ -117,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leap_second_is_the_one_behind() {
+    fn a_leap_second_is_the_following_second() {
         let next = Some((days(2017, 1, 1) * DAY_SECONDS, 500_000_000));
         assert_eq!(parse("2016-12-31T23:59:60.5Z"), next);
         assert_eq!(parse("2017-01-01T00:59:60.5+01:00"), next);

@@ -1,26 +1,25 @@
-//! What a table sink makes of a record: one column each.
+//! Mappings: how a sink turns a record into columns.
 
-/// The cells of one table row, in order. Between 1 and [`crate::limits::COLUMNS_MAX`] columns with
-/// distinct, non-empty names; whoever takes a mapping from outside checks that with
-/// [`Mapping::violations`].
+/// The columns of a table row, in order. Between 1 and [`crate::limits::COLUMNS_MAX`] columns with
+/// distinct, non-empty names; callers check untrusted mappings with [`Mapping::violations`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
     /// In the order of the table's columns.
     pub columns: Vec<MappingColumn>,
 }
 
-/// One column.
+/// A column of a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappingColumn {
     /// Name in the table.
     pub name: String,
     /// Part of the table's primary key: a later row with the same key replaces the earlier one.
     pub primary_key: bool,
-    /// Where the cell's text comes from.
+    /// Source of the cell's text.
     pub kind: ColumnKind,
 }
 
-/// Where a cell's text comes from.
+/// Source of a cell's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// A new UUID, version 7, for each row.
@@ -29,15 +28,15 @@ pub enum ColumnKind {
     Datetime,
     /// IP address of the client.
     Ip,
-    /// The request's body, byte for byte.
+    /// The request body, byte for byte.
     Body,
-    /// The request's headers as a JSON object.
+    /// The request headers as a JSON object.
     Headers,
     /// A part of the parsed body.
     Path(PathColumn),
-    /// What a program makes of the record.
+    /// Output of a template.
     Template(TemplateColumn),
-    /// Always the same text.
+    /// A constant text.
     Static {
         /// The cell's text.
         value: String,
@@ -47,55 +46,54 @@ pub enum ColumnKind {
 /// A part of the parsed body, as JSON text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathColumn {
-    /// Where the part is: `a.b[0]`, with quoted keys `a["b.c"]`, or JSONPath `$.a[*].b`; empty for
+    /// Path of the part: `a.b[0]`, with quoted keys `a["b.c"]`, or JSONPath `$.a[*].b`; empty for
     /// the whole body.
     pub path: String,
-    /// Text to take when the body has nothing there; without it such a record is refused.
+    /// Text to use when the path matches nothing; without it such a record is rejected.
     pub default_value: Option<String>,
     /// Strings without their JSON quotes.
     pub raw_string: bool,
 }
 
-/// How often the path columns of a mapping that need not be found were not, on one node.
+/// Misses of a mapping's optional path columns, on one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathUse {
-    /// When the first of the records came; nothing before there is one.
+    /// Receipt of the first counted record.
     pub since: Option<crate::Timestamp>,
     /// Records whose paths were looked up.
     pub records: u64,
-    /// The columns.
+    /// Use of each column.
     pub columns: Vec<PathColumnUse>,
 }
 
-/// The same of one column.
+/// Misses of one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathColumnUse {
     /// Name of the column.
     pub column: String,
     /// Path of the column.
     pub path: String,
-    /// Records in which nothing was found there.
+    /// Records without a match.
     pub missed: u64,
-    /// Whether some record had it.
+    /// Whether any record had a match.
     pub found: bool,
 }
 
 impl PathUse {
-    /// Columns that no record had.
+    /// Columns without a match in any record.
     pub fn never_found(&self) -> impl Iterator<Item = &PathColumnUse> {
         self.columns.iter().filter(|c| c.is_never_found())
     }
 }
 
 impl PathColumnUse {
-    /// Whether it was looked for, and no record had it.
-    #[must_use]
+    /// Whether the path was looked up and never found.
     pub fn is_never_found(&self) -> bool {
         self.missed > 0 && !self.found
     }
 }
 
-/// A Jsonnet program.
+/// A column made by a Jsonnet program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TemplateColumn {
     /// The program's text, 1 to [`crate::limits::TEMPLATE_CHARS_MAX`] characters.
@@ -105,9 +103,8 @@ pub struct TemplateColumn {
 }
 
 impl Mapping {
-    /// Whether rows that were made by `other` are rows of this one: as many columns, and in each
-    /// place the same thing. Names and keys may be others, and what stands in for a missing value.
-    #[must_use]
+    /// Whether rows made by `other` fit this mapping: as many columns, with equivalent content in
+    /// each place. Names, keys and default values may differ.
     pub fn accepts_rows_from(&self, other: &Self) -> bool {
         let pairs = self.columns.iter().zip(&other.columns);
         self.columns.len() == other.columns.len()
@@ -125,8 +122,7 @@ impl ColumnKind {
         }
     }
 
-    /// Its name in the API and in definition files.
-    #[must_use]
+    /// Name in the API and in definition files.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Uuid => "uuid",
@@ -141,7 +137,7 @@ impl ColumnKind {
     }
 }
 
-/// What is wrong with a mapping, apart from what only compiling its templates can show.
+/// A violation of a mapping's rules, apart from those that only compiling its templates can find.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MappingViolation {
     /// No column, or too many.
@@ -150,16 +146,16 @@ pub enum MappingViolation {
     /// A column without a name.
     #[error("column {0} has an empty name")]
     EmptyName(usize),
-    /// Two columns with one name; tables fold ASCII case, so `ID` and `id` are one.
+    /// Two columns with one name; tables fold ASCII case, so `ID` and `id` are the same.
     #[error("column name \"{0}\" is used more than once (upper and lower case count as the same)")]
     DuplicateName(String),
-    /// A name with a NUL, which no table can take.
+    /// A name with a NUL, which no table accepts.
     #[error("column name \"{0}\" has a NUL character")]
     NulInName(String),
 }
 
 impl Mapping {
-    /// Everything that is wrong with the mapping's shape; empty when nothing is.
+    /// All violations of the mapping; empty when it is valid.
     #[must_use]
     pub fn violations(&self) -> Vec<MappingViolation> {
         let mut violations = Vec::new();
@@ -187,7 +183,7 @@ impl Mapping {
         violations
     }
 
-    /// Names of the primary key's columns, in order; empty for a table without one.
+    /// Names of the primary key columns, in order; empty for a table without one.
     pub fn primary_key(&self) -> impl Iterator<Item = &str> {
         self.columns
             .iter()

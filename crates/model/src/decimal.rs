@@ -1,20 +1,19 @@
-//! Numbers of JSON by their digits, so that none of them is lost in a floating point number.
+//! JSON numbers by their digits, so that no precision is lost to floating point.
 
-/// Digits of a result at most; more do not fit into an [`i128`].
+/// Maximum number of digits of a result; more do not fit into an [`i128`].
 const DIGITS_MAX: i64 = 37;
 
-/// A number of JSON times a power of ten, as a whole number.
+/// A JSON number times a power of ten, as an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScaledInteger {
-    /// The whole number; of one with a fraction the next lower one.
+    /// The integer; fractions are rounded down.
     pub whole: i128,
-    /// Nothing was cut off.
+    /// Whether no fraction was cut off.
     pub is_exact: bool,
 }
 
-/// The text of a JSON number (`-0`, `7.0`, `1e3`) times ten to the power of `places`; nothing when that
-/// has more digits than 37, or it is no number.
-#[must_use]
+/// Multiplies a JSON number (`-0`, `7.0`, `1e3`) by ten to the power of `places`; `None` when the
+/// result has more than 37 digits, or the text is no number.
 pub fn scale_number(text: &str, places: i64) -> Option<ScaledInteger> {
     let (is_negative, rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -41,7 +40,7 @@ pub fn scale_number(text: &str, places: i64) -> Option<ScaledInteger> {
     let fraction = i64::try_from(fraction.len()).ok()?;
     let shift = exponent.saturating_add(places).saturating_sub(fraction);
     let count = i64::try_from(count).ok()?;
-    // Digits before the point.
+    // Digits before the decimal point.
     let kept = count.saturating_add(shift);
     if kept > DIGITS_MAX {
         return None;
@@ -63,7 +62,7 @@ pub fn scale_number(text: &str, places: i64) -> Option<ScaledInteger> {
     })
 }
 
-/// An exponent; one that is beyond all is the largest.
+/// Parses an exponent; one beyond all bounds becomes the largest.
 fn parse_exponent(text: &str) -> Option<i64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1, digits),
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_may_be_written_in_any_way() {
+    fn integers_may_be_written_in_any_form() {
         for (text, value) in [
             ("0", 0),
             ("-0", 0),
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_said_and_rounded_down() {
+    fn fractions_are_reported_and_rounded_down() {
         for (text, places, whole) in [
             ("7.5", 0, 7),
             ("-7.5", 0, -8),
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_or_no_number_is_nothing() {
+    fn too_large_numbers_and_other_texts_are_none() {
         for text in [
             "1e38",
             "1e999999999999999999999",

@@ -1,4 +1,4 @@
-//! What a user defines: sources, their sinks, and who changed them when.
+//! Definitions of users: sources and sinks, with their versions and audit stamps.
 
 use std::collections::BTreeMap;
 
@@ -8,35 +8,34 @@ use crate::table::{TableBackend, TableId};
 use crate::time::Timestamp;
 use crate::topic::TopicSink;
 
-/// Who did something.
+/// The author of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// A person (with a token), or Forebay itself.
+    /// A user (with a token), or Forebay itself.
     pub kind: ActorKind,
     /// Id of the token that was used.
     pub token_id: Option<String>,
-    /// Its description.
+    /// Description of the token.
     pub token_desc: Option<String>,
     /// Id of the token's owner.
     pub user_id: Option<String>,
     /// Name of the token's owner.
     pub user_name: Option<String>,
-    /// Address of the client; kept by the audit only.
+    /// Address of the client; stored in the audit log only.
     pub from: Option<String>,
 }
 
-/// A person, or Forebay itself.
+/// A user, or Forebay itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActorKind {
-    /// With a token.
+    /// A user with a token.
     User,
-    /// On its own account.
+    /// Forebay itself.
     System,
 }
 
 impl Actor {
-    /// Forebay itself.
-    #[must_use]
+    /// The actor for changes by Forebay itself.
     pub fn system() -> Self {
         Self {
             kind: ActorKind::System,
@@ -49,120 +48,120 @@ impl Actor {
     }
 }
 
-/// When something was done, and by whom.
+/// Time and author of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditStamp {
-    /// When.
+    /// Time of the change.
     pub at: Timestamp,
-    /// By whom.
+    /// Author of the change.
     pub by: Actor,
 }
 
-/// When something was switched off, by whom, and why.
+/// Time, author and reason of disabling a source or sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisableInfo {
-    /// When and by whom.
+    /// When and by whom it was disabled.
     pub stamp: AuditStamp,
-    /// Why.
+    /// Reason given.
     pub reason: String,
-    /// It was switched off with its parent, and comes back with it.
+    /// It was disabled with its parent, and is enabled with it.
     pub with_parent: bool,
 }
 
-/// When something was deleted, by whom.
+/// Time and author of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletionInfo {
-    /// When and by whom.
+    /// When and by whom it was deleted.
     pub stamp: AuditStamp,
-    /// It was deleted with its parent, and comes back with it.
+    /// It was deleted with its parent, and is restored with it.
     pub with_parent: bool,
 }
 
-/// A state of a definition that can be returned to.
+/// A version of a definition, which can be restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefinitionVersion {
-    /// From 1.
+    /// Version number, from 1.
     pub number: u32,
     /// 16 hexadecimal digits that change with the content.
     pub hash: String,
-    /// What changed.
+    /// Description of the change.
     pub description: String,
-    /// When and by whom.
+    /// When and by whom the version was created.
     pub stamp: AuditStamp,
 }
 
-/// Settings that a source or sink has of its own, by key (`crate::settings`). Only keys that are
-/// in the registry, with values that it has accepted, ever get in here.
+/// A source's or sink's own settings, by key (`crate::settings`). Contains only keys and values
+/// that the registry has accepted.
 pub type SettingsPatch = BTreeMap<String, serde_json::Value>;
 
-/// Where records come in.
+/// An input endpoint for records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Which.
+    /// Key of the source.
     pub key: SourceKey,
-    /// How records come in.
+    /// Type of input.
     pub kind: SourceKind,
-    /// For people.
+    /// Display name.
     pub name: String,
-    /// For people; may be empty.
+    /// Description; may be empty.
     pub description: String,
-    /// Settings of its own; they hold for its sinks too.
+    /// Settings of the source; they apply to its sinks too.
     pub settings: SettingsPatch,
-    /// The present version.
+    /// Current version.
     pub version: DefinitionVersion,
-    /// Made when, by whom.
+    /// When and by whom it was created.
     pub created: AuditStamp,
-    /// Deleted; can be undone.
+    /// Set if deleted; a deletion can be undone.
     pub deleted: Option<DeletionInfo>,
-    /// Switched off: it takes no records.
+    /// Set if disabled: it accepts no records.
     pub disabled: Option<DisableInfo>,
 }
 
-/// How records come in.
+/// Type of a source's input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceKind {
-    /// By `POST` to an address that has the secret in it.
+    /// `POST` to an address that contains the secret.
     Http {
         /// [`crate::limits::SECRET_CHARS`] characters of `[0-9a-zA-Z]`.
         secret: String,
     },
 }
 
-/// Where records of a source go.
+/// An output of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sink {
-    /// Which.
+    /// Key of the sink.
     pub key: SinkKey,
-    /// For people.
+    /// Display name.
     pub name: String,
-    /// For people; may be empty.
+    /// Description; may be empty.
     pub description: String,
-    /// Where its records go.
+    /// Target of the records.
     pub target: SinkTarget,
-    /// Settings of its own, over those of its source.
+    /// Settings of the sink; they override those of its source.
     pub settings: SettingsPatch,
-    /// The present version.
+    /// Current version.
     pub version: DefinitionVersion,
-    /// Made when, by whom.
+    /// When and by whom it was created.
     pub created: AuditStamp,
-    /// Deleted; can be undone.
+    /// Set if deleted; a deletion can be undone.
     pub deleted: Option<DeletionInfo>,
-    /// Switched off: it takes no records.
+    /// Set if disabled: it accepts no records.
     pub disabled: Option<DisableInfo>,
-    /// Its delivery is stopped, while it takes records all the same. Only of topics.
+    /// Set if delivery is paused; records are still accepted. Topics only.
     pub paused: Option<PauseInfo>,
 }
 
-/// When delivery was stopped, by whom, and why.
+/// Time, author and reason of pausing delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PauseInfo {
-    /// When and by whom.
+    /// When and by whom delivery was paused.
     pub stamp: AuditStamp,
-    /// Why; may be empty.
+    /// Reason given; may be empty.
     pub reason: String,
 }
 
-/// A table, or a topic.
+/// The target of a sink: a table or a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkTarget {
     /// Rows of a table.
@@ -178,8 +177,7 @@ impl From<TableSink> for SinkTarget {
 }
 
 impl SinkTarget {
-    /// The table, if it is one.
-    #[must_use]
+    /// The table, if the target is one.
     pub fn table(&self) -> Option<&TableSink> {
         match self {
             Self::Table(table) => Some(table),
@@ -187,8 +185,7 @@ impl SinkTarget {
         }
     }
 
-    /// The topic, if it is one.
-    #[must_use]
+    /// The topic, if the target is one.
     pub fn topic(&self) -> Option<&TopicSink> {
         match self {
             Self::Table(_) => None,
@@ -196,8 +193,7 @@ impl SinkTarget {
         }
     }
 
-    /// Its name in the API: `table`, `kafka` or `http`.
-    #[must_use]
+    /// Name in the API: `table`, `kafka` or `http`.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Table(_) => "table",
@@ -206,28 +202,26 @@ impl SinkTarget {
     }
 }
 
-/// A table, and what its rows are made of.
+/// A table with its mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSink {
-    /// What keeps it.
+    /// Backend of the table.
     pub backend: TableBackend,
-    /// Its name.
+    /// Id of the table.
     pub table: TableId,
-    /// Its columns.
+    /// Columns of the table.
     pub mapping: Mapping,
 }
 
 impl Source {
-    /// It takes records.
-    #[must_use]
+    /// Whether the source accepts records.
     pub fn is_active(&self) -> bool {
         self.deleted.is_none() && self.disabled.is_none()
     }
 }
 
 impl Sink {
-    /// It takes records, as far as it alone decides.
-    #[must_use]
+    /// Whether the sink accepts records, regardless of its source.
     pub fn is_active(&self) -> bool {
         self.deleted.is_none() && self.disabled.is_none()
     }

@@ -1,15 +1,15 @@
-//! Points between the steps of a record's way at which a test has the process die, as SIGKILL
-//! would have it: no destructor, no flush, no answer.
+//! Points of the write path at which a test kills the process, as SIGKILL would: no destructor, no
+//! flush, no response.
 //!
-//! Without the feature `failpoints` a point is nothing at all. With it a binary arms one point at
-//! its start; the tests in `crates/forebay/tests/torture` walk through all points of each way.
+//! Without the feature `failpoints` a point compiles to nothing. With it a binary arms one point at
+//! its start; the tests in `crates/forebay/tests/torture` cover all points of each path.
 
-/// Declares the points, their list, and the list of each way, in one place.
+/// Declares the points, their list, and the list of each path, in one place.
 macro_rules! fail_points {
-    ($($(#[doc = $about:literal])+ $way:ident {
+    ($($(#[doc = $path_doc:literal])+ $path:ident {
         $($(#[doc = $doc:literal])+ $point:ident = $name:literal,)+
     })+) => {
-        /// Where a process can be made to die.
+        /// A place where a test kills the process.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum FailPoint {
             $($($(#[doc = $doc])+ $point,)+)+
@@ -19,10 +19,9 @@ macro_rules! fail_points {
             /// All points.
             pub const ALL: &'static [Self] = &[$($(Self::$point,)+)+];
 
-            $($(#[doc = $about])+ pub const $way: &'static [Self] = &[$(Self::$point,)+];)+
+            $($(#[doc = $path_doc])+ pub const $path: &'static [Self] = &[$(Self::$point,)+];)+
 
-            /// Its name.
-            #[must_use]
+            /// Name of the point.
             pub fn name(self) -> &'static str {
                 match self {
                     $($(Self::$point => $name,)+)+
@@ -33,119 +32,119 @@ macro_rules! fail_points {
 }
 
 fail_points! {
-    /// Those of a record's way, in the order in which a record comes to them.
+    /// Points of a record's path, in the order in which a record passes them.
     RECORD {
-        /// A slice is to be rotated.
+        /// Before a slice is rotated.
         SliceRotating = "slice-rotating",
-        /// Its successor takes rows, it is closing.
+        /// The successor accepts rows, the slice is closing.
         SliceRotated = "slice-rotated",
-        /// A file is to be rotated.
+        /// Before a file is rotated.
         FileRotating = "file-rotating",
-        /// Its successor takes rows, it and its slices are closing.
+        /// The successor accepts rows, the file and its slices are closing.
         FileRotated = "file-rotated",
-        /// No row of a closing slice is under way any more.
+        /// No row of a closing slice is in flight any more.
         SliceDrained = "slice-left",
-        /// Its stream in the log is closed.
+        /// The stream in the log is closed.
         StreamClosed = "stream-closed",
-        /// Its final statistics are in the store.
+        /// The final statistics are in the store.
         FinalsReported = "finals-reported",
-        /// The node has said that it has left all slices that were closed.
+        /// The node has reported that it has drained all closed slices.
         SlicesDrainedReported = "slices-left-reported",
-        /// The slice is to be uploaded.
+        /// Before an upload of the slice is decided.
         UploadDeciding = "upload-deciding",
-        /// The store knows that.
+        /// The decision is in the store.
         UploadDecided = "upload-decided",
         /// A part of the slice's blocks was read for staging.
         UploadReading = "upload-reading",
-        /// The slice's object is in staging, the store does not know it.
+        /// The slice's object is in staging, but not recorded in the store.
         UploadWritten = "upload-written",
-        /// The store knows that the slice is uploaded.
+        /// The upload is recorded in the store.
         UploadNoted = "upload-noted",
-        /// All slices of a file are uploaded, it is to be imported.
+        /// All slices of a file are uploaded, before its import is decided.
         ImportDeciding = "import-deciding",
-        /// The store knows that.
+        /// The decision is in the store.
         ImportDecided = "import-decided",
-        /// The table is there.
+        /// The table exists.
         TablePrepared = "table-prepared",
         /// The rows are in an open transaction of the table.
         RowsWritten = "rows-written",
-        /// The ledger's entry is in the transaction, too.
+        /// The ledger entry is in the transaction, too.
         LedgerWritten = "ledger-written",
-        /// The transaction is committed, the store does not know it.
+        /// The transaction is committed, but not recorded in the store.
         RowsCommitted = "rows-committed",
-        /// The store knows that the file is imported.
+        /// The import is recorded in the store.
         ImportNoted = "import-noted",
-        /// What an imported slice has left behind is to be deleted.
+        /// Before the data of an imported slice is deleted.
         TrimBegun = "trim-begun",
-        /// Its stream is deleted from the log.
+        /// The stream is deleted from the log.
         StreamDeleted = "stream-deleted",
-        /// Its object is deleted from staging.
+        /// The object is deleted from staging.
         ObjectDeleted = "object-deleted",
-        /// The ledger's entry is deleted.
+        /// The ledger entry is deleted.
         LedgerForgotten = "ledger-forgotten",
-        /// The file's metadata is to be removed.
+        /// Before the file's metadata is removed.
         FileRemoving = "file-removing",
-        /// It is removed.
+        /// The metadata is removed.
         FileRemoved = "file-removed",
     }
-    /// Those of the rows of a parked file that become dead letters, in that order.
+    /// Points of turning the rows of a parked file into dead letters, in order.
     DEAD_ROWS {
-        /// The store knows that the rows become letters.
+        /// The decision is in the store.
         DeadRowsDecided = "dead-rows-decided",
-        /// The store knows from where on the letters are, there is none yet.
+        /// The store has the position of the first dead letter; none exists yet.
         DeadRowsBegun = "dead-rows-begun",
-        /// A block of letters is on disk, the store does not know it.
+        /// A block of dead letters is on disk, but not recorded in the store.
         DeadRowsAppended = "dead-rows-appended",
-        /// The store knows the block.
+        /// The block is recorded in the store.
         DeadRowsNoted = "dead-rows-noted",
-        /// All rows are letters, the file is not done with.
+        /// All rows are dead letters, the file is not resolved yet.
         DeadRowsComplete = "dead-rows-complete",
-        /// The file is done with.
+        /// The file is resolved.
         FileRejected = "file-rejected",
     }
-    /// Those of a stream that the store does not know and that a person delivers, in that order.
+    /// Points of the delivery of a stream that the store doesn't know, in order.
     KEPT_STREAM {
-        /// The stream takes no more rows.
+        /// The stream rejects rows.
         KeptClosed = "kept-closed",
-        /// A block of it is in another stream.
+        /// One of its blocks is copied to another stream.
         KeptBlockCopied = "kept-block-copied",
-        /// All of it is, and the other stream is closed.
+        /// All blocks are copied, and the other stream is closed.
         KeptCopied = "kept-copied",
-        /// The store knows that the other stream has the rows.
+        /// The store records that the other stream has the rows.
         KeptDelivered = "kept-delivered",
         /// The stream is deleted.
         KeptDeleted = "kept-deleted",
-        /// The store has forgotten that it was delivered.
+        /// The store has dropped the record of the delivery.
         KeptForgotten = "kept-forgotten",
     }
-    /// Those of an import that its table does not know any more.
+    /// Points of an import that its table has lost.
     VANISHED_IMPORT {
-        /// The ledger lacks a file that the store calls imported.
+        /// The ledger lacks a file that the store records as imported.
         ImportLacking = "import-lacking",
-        /// The store knows that the file is to be imported again.
+        /// The store records that the file must be imported again.
         ImportReopened = "import-reopened",
-        /// An object that staging lacks is written again, the store does not know it.
+        /// An object missing from staging is uploaded again, but not recorded in the store.
         ObjectRewritten = "object-rewritten",
-        /// The store knows that.
+        /// The upload is recorded in the store.
         RewriteNoted = "rewrite-noted",
-        /// Nobody has the rows, the store knows that.
+        /// The rows are lost, which is recorded in the store.
         LossNoted = "loss-noted",
-        /// The ledger has the file again, the store knows that.
+        /// The ledger has the file again, which is recorded in the store.
         LossRevoked = "loss-revoked",
     }
 }
 
-/// The process is at this point; it dies here if the point is armed.
+/// Kills the process if this point is armed.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
 pub fn at(_: FailPoint) {}
 
-/// The process is at this point; it dies here if the point is armed.
+/// Kills the process if this point is armed.
 #[cfg(feature = "failpoints")]
 pub fn at(point: FailPoint) {
     if ARMED.get() == Some(&point) {
-        // Whoever runs it has to see that it was this and no crash.
-        #[expect(clippy::print_stderr, reason = "the process says why it ends")]
+        // Tells this from a crash.
+        #[expect(clippy::print_stderr, reason = "the process reports why it ends")]
         {
             eprintln!("died at the fail point {}", point.name());
         }
@@ -153,14 +152,14 @@ pub fn at(point: FailPoint) {
     }
 }
 
-/// The point at which this process is to die.
+/// The armed point.
 #[cfg(feature = "failpoints")]
 static ARMED: std::sync::OnceLock<FailPoint> = std::sync::OnceLock::new();
 
-/// Has this process die when it comes to the point of that name. Only the first call counts.
+/// Arms the point of that name. Only the first call counts.
 ///
 /// # Errors
-/// When there is no such point; says which there are.
+/// When there is no such point; the error lists all points.
 #[cfg(feature = "failpoints")]
 pub fn arm(name: &str) -> Result<(), String> {
     let Some(point) = FailPoint::ALL.iter().find(|p| p.name() == name) else {

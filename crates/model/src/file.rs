@@ -1,5 +1,4 @@
-//! A file: what is imported into a table at once. Its states, and which states its slices may
-//! have meanwhile.
+//! A file: the unit of import into a table, its states, and the states allowed for its slices.
 
 use crate::definition::TableSink;
 use crate::id::FileKey;
@@ -8,9 +7,9 @@ use crate::settings::SinkSettings;
 use crate::slice::SliceState;
 use crate::time::Timestamp;
 
-/// How far a file is. Only forward.
+/// State of a file. Only moves forward.
 ///
-/// | file      | its slices may be                       |
+/// | file      | allowed states of its slices            |
 /// | --------- | --------------------------------------- |
 /// | writing   | writing, closing, uploading, uploaded   |
 /// | closing   | closing, uploading, uploaded            |
@@ -20,16 +19,16 @@ use crate::time::Timestamp;
 pub enum FileState {
     /// Slices are opened in it.
     Writing,
-    /// No slice is opened any more; the last ones are on their way to staging.
+    /// No more slices are opened; the last ones are being uploaded to staging.
     Closing,
-    /// All slices are in staging; the table takes them.
+    /// All slices are in staging; the import is due.
     Importing,
     /// The rows are in the table.
     Imported,
 }
 
 impl FileState {
-    /// All of them, in order.
+    /// All states, in order.
     pub const ALL: [Self; 4] = [
         Self::Writing,
         Self::Closing,
@@ -37,8 +36,7 @@ impl FileState {
         Self::Imported,
     ];
 
-    /// Its name in the API and in the store.
-    #[must_use]
+    /// Name in the API and in the store.
     pub fn name(self) -> &'static str {
         match self {
             Self::Writing => "writing",
@@ -48,8 +46,7 @@ impl FileState {
         }
     }
 
-    /// Whether a file in this state may have a slice in that one.
-    #[must_use]
+    /// Whether a file in this state may have a slice in that state.
     pub fn allows(self, slice: SliceState) -> bool {
         match self {
             Self::Writing => slice < SliceState::Imported,
@@ -60,63 +57,62 @@ impl FileState {
     }
 }
 
-/// One import unit of a sink. What it needs to be imported is fixed when it is opened, so that a
-/// later change of the sink does not touch rows that were taken under the old definition.
+/// An import unit of a sink. Everything its import needs is fixed when it is opened, so that a
+/// later change of the sink does not affect rows accepted under the old definition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct File {
-    /// Which; holds the time of opening.
+    /// Key of the file, with its opening time.
     pub key: FileKey,
-    /// How far it is.
+    /// State of the file.
     pub state: FileState,
-    /// When it left `writing`.
+    /// End of `writing`.
     pub closing_at: Option<Timestamp>,
-    /// When its last slice was in staging.
+    /// Time at which its last slice was in staging.
     pub importing_at: Option<Timestamp>,
-    /// When its rows were in the table.
+    /// Time at which its rows were in the table.
     pub imported_at: Option<Timestamp>,
-    /// Of the step that it is at.
+    /// Retries of the current step.
     pub retry: RetryState,
     /// The table, as defined when the file was opened.
     pub table: TableSink,
     /// The settings that were in force when the file was opened.
     pub settings: SinkSettings,
-    /// No record came in: there is nothing to import.
+    /// No record was received: there is nothing to import.
     pub is_empty: bool,
-    /// Rows that the table took, known once it is imported.
+    /// Rows imported by the table; known after the import.
     pub imported_rows: u64,
-    /// When it was noticed that the table's ledger does not know the import any more, though it had
-    /// confirmed it, and that nobody has the rows either: they count as lost as long as this is so.
+    /// Set when the table's ledger no longer has a confirmed import and the rows exist nowhere
+    /// else: they count as lost while this is set.
     pub lost_at: Option<Timestamp>,
-    /// Its rows become dead letters in place of going into the table; somebody has decided that.
+    /// Set when the rows are to become dead letters instead of being imported.
     pub dead_rows: Option<DeadRows>,
 }
 
-/// How far the rows of a file have come on their way to the dead letters.
+/// Progress of moving the rows of a file to the dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadRows {
-    /// Why the table could not take them.
+    /// Why the table could not import them.
     pub cause: String,
-    /// The first so many rows of the file are dead letters by now.
+    /// Number of rows, from the first, that are dead letters already.
     pub moved: u64,
-    /// Number of the dead letter from which on further ones can be; unknown before the first.
+    /// First free number for further dead letters; unknown before the first.
     pub next_dead_letter: Option<u64>,
 }
 
-/// A step that the states do not have.
+/// A transition that the states do not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} can't go from {from} to {to}")]
 pub struct InvalidTransition {
     /// The file or slice.
     pub what: String,
-    /// Its state.
+    /// Current state.
     pub from: &'static str,
-    /// The state that was asked for.
+    /// Requested state.
     pub to: &'static str,
 }
 
 impl File {
-    /// A file that was just opened.
-    #[must_use]
+    /// Creates an open file.
     pub fn open(key: FileKey, table: TableSink, settings: SinkSettings) -> Self {
         Self {
             key,
@@ -134,10 +130,10 @@ impl File {
         }
     }
 
-    /// The table has lost its rows: from `imported` back to `importing`, to be tried now.
+    /// Reverts an import that the table has lost: from `imported` back to `importing`, due now.
     ///
     /// # Errors
-    /// When it is not imported; the file is as it was.
+    /// When the file is not imported; it is unchanged.
     pub fn revert_import(&mut self) -> Result<(), InvalidTransition> {
         if self.state != FileState::Imported {
             return Err(InvalidTransition {
@@ -153,10 +149,10 @@ impl File {
         Ok(())
     }
 
-    /// Takes the one step that leads to `to`, and clears the retry state of the step before.
+    /// Moves to the next state `to`, and clears the retry state of the step before.
     ///
     /// # Errors
-    /// When `to` is not the next state; the file is as it was.
+    /// When `to` is not the next state; the file is unchanged.
     pub fn transition(&mut self, to: FileState, at: Timestamp) -> Result<(), InvalidTransition> {
         let slot = match (self.state, to) {
             (FileState::Writing, FileState::Closing) => &mut self.closing_at,

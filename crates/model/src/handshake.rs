@@ -1,18 +1,18 @@
-//! Handshakes: how webhook senders check an address before they send to it.
+//! Handshakes: how webhook senders verify an address before they send to it.
 
-/// Characters of a verify token, at most.
+/// Maximum length of a verify token, in characters.
 pub const VERIFY_TOKEN_MAX: u64 = 256;
 
-/// What a sender does before it sends.
+/// Type of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeKind {
-    /// `OPTIONS` with `WebHook-Request-Origin`, as the `CloudEvents` specification of webhooks has it.
+    /// `OPTIONS` with `WebHook-Request-Origin`, as in the `CloudEvents` specification of webhooks.
     CloudEvents,
     /// `GET` with `challenge`.
     Dropbox,
     /// `HEAD`.
     Head,
-    /// `GET` with `hub.challenge` and perhaps `hub.verify_token` (`WebSub`, Meta).
+    /// `GET` with `hub.challenge` and optionally `hub.verify_token` (`WebSub`, Meta).
     Hub,
     /// `POST` with `validationToken` in the address.
     MicrosoftGraph,
@@ -48,24 +48,22 @@ impl HandshakeKind {
     ];
 }
 
-/// The handshakes that a source answers.
+/// Handshakes that a source answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandshakeSettings {
     /// In the order in which they were set.
     kinds: Vec<HandshakeKind>,
-    /// What `hub.verify_token` must be; empty is anything.
+    /// Required `hub.verify_token`; empty: any.
     pub verify_token: String,
 }
 
 impl HandshakeSettings {
-    /// Whether it answers this kind.
-    #[must_use]
+    /// Whether this kind is answered.
     pub fn has(&self, kind: HandshakeKind) -> bool {
         self.kinds.contains(&kind)
     }
 
-    /// Names of those that it answers.
-    #[must_use]
+    /// Names of the answered kinds.
     pub fn names(&self) -> Vec<&'static str> {
         let kinds = self.kinds.iter();
         kinds
@@ -73,7 +71,7 @@ impl HandshakeSettings {
             .collect()
     }
 
-    /// Answers those of these names, and no others.
+    /// Sets the answered kinds by name.
     pub fn set_names(&mut self, names: &[String]) {
         let kind_of = |name: &String| {
             let at = HandshakeKind::NAMES.iter().position(|n| n == name)?;

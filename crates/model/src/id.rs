@@ -1,5 +1,5 @@
-//! Ids and keys. A key is the path to a thing: `project/branch/source/sink/file/volume/slice`;
-//! its text is what metadata keys, staging paths and stream names are made from.
+//! Ids and keys. A key is a path: `project/branch/source/sink/file/volume/slice`; metadata keys,
+//! staging paths and stream names are built from its text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,28 +30,27 @@ impl fmt::Display for BranchId {
     }
 }
 
-/// Why a text can't be an id.
+/// Why a text is no valid id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Nothing of the text is left by [`slug`].
+    /// [`slug`] leaves nothing of the text.
     #[error("must not be empty")]
     Empty,
-    /// Longer than it may be.
+    /// Longer than allowed.
     #[error("\"{id}\" has {chars} characters, the maximum is {max}")]
     TooLong {
-        /// The id that was made of the text.
+        /// The id made from the text.
         id: String,
-        /// Its length.
+        /// Length of the id.
         chars: usize,
-        /// How many are allowed.
+        /// Maximum length.
         max: usize,
     },
 }
 
-/// The id that a name becomes: a `-` before each run of ASCII capitals, one `-` for each run of
+/// Converts a name to an id: a `-` before each series of ASCII capitals, one `-` for each series of
 /// characters other than letters of the Latin blocks and digits, accents dropped, lower case
 /// (`spec/stream-api.md`, section 5).
-#[must_use]
 pub fn slug(name: &str) -> String {
     let mut dashed = String::with_capacity(name.len() + 8);
     let mut in_capitals = false;
@@ -86,18 +85,18 @@ macro_rules! named_id {
         pub struct $name(String);
 
         impl $name {
-            /// The id that `text`, a name or an id as given by a user, becomes by [`slug`].
+            /// Converts a name or id given by a user by [`slug`].
             ///
             /// # Errors
-            /// When nothing is left of it, or more than any configuration allows.
+            /// When the result is empty, or longer than any configuration allows.
             pub fn from_name(text: &str) -> Result<Self, InvalidId> {
                 Self::from_name_within(text, limits::ID_CHARS_MAX)
             }
 
-            /// The same, with at most `max` characters.
+            /// Like [`Self::from_name`], with at most `max` characters.
             ///
             /// # Errors
-            /// When nothing is left of it, or too much.
+            /// When the result is empty or too long.
             pub fn from_name_within(text: &str, max: usize) -> Result<Self, InvalidId> {
                 let id = slug(text);
                 let chars = id.chars().count();
@@ -108,15 +107,13 @@ macro_rules! named_id {
                 }
             }
 
-            /// An id as it stands in a request's path or in the store, unchanged: one that no
-            /// name becomes is simply not found.
-            #[must_use]
+            /// Takes an id from a request path or the store, unchanged: an id that no name maps to
+            /// is simply not found.
             pub fn from_raw(id: impl Into<String>) -> Self {
                 Self(id.into())
             }
 
-            /// As text.
-            #[must_use]
+            /// The id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -139,17 +136,17 @@ named_id!(
     SinkId
 );
 
-/// A volume: the 10 random characters that are written into its directory when it is made.
+/// A volume: 10 random characters, written into its directory at creation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeId(pub String);
 
-/// A dead letter of a sink: the volume that it is on, and its number there, which no other letter of
-/// the sink ever gets. As text `<volume>-<number>`.
+/// A dead letter of a sink: its volume and its number there, which is never reused within the sink.
+/// As text `<volume>-<number>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeadLetterId {
-    /// The volume.
+    /// Volume of the dead letter.
     pub volume: VolumeId,
-    /// From 0.
+    /// Number, from 0.
     pub number: u64,
 }
 
@@ -191,52 +188,51 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// Which branch.
+/// Key of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchKey {
-    /// Its project.
+    /// Project of the branch.
     pub project: ProjectId,
-    /// Itself.
+    /// Id of the branch.
     pub branch: BranchId,
 }
 
-/// Which source.
+/// Key of a source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceKey {
-    /// Its branch.
+    /// Branch of the source.
     pub branch: BranchKey,
-    /// Itself.
+    /// Id of the source.
     pub source: SourceId,
 }
 
-/// Which sink.
+/// Key of a sink.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SinkKey {
-    /// Its source.
+    /// Source of the sink.
     pub source: SourceKey,
-    /// Itself.
+    /// Id of the sink.
     pub sink: SinkId,
 }
 
-/// Which file: one import unit of a sink, named by the time at which it was opened. Whoever opens
-/// files sees to it that no two of a sink have the same time.
+/// Key of a file: its sink and opening time. The opener of files ensures that no two files of a
+/// sink share a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileKey {
-    /// Its sink.
+    /// Sink of the file.
     pub sink: SinkKey,
-    /// When it was opened.
+    /// Opening time.
     pub opened_at: Timestamp,
 }
 
-/// Which slice: the part of a file that is on one volume, named by the time at which it was
-/// opened.
+/// Key of a slice: its file, volume and opening time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliceKey {
-    /// Its file.
+    /// File of the slice.
     pub file: FileKey,
-    /// The volume that it is on.
+    /// Volume of the slice.
     pub volume: VolumeId,
-    /// When it was opened.
+    /// Opening time.
     pub opened_at: Timestamp,
 }
 
@@ -270,13 +266,13 @@ impl fmt::Display for SliceKey {
     }
 }
 
-/// A text that is not the key that it should be.
+/// A text that is not a key of the expected form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{text}\" is not a key of the form {form}")]
 pub struct InvalidKey {
     /// The text.
     pub text: String,
-    /// What it should look like.
+    /// The expected form.
     pub form: &'static str,
 }
 
@@ -357,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_made_from_names_as_the_reference_makes_them() {
+    fn names_become_the_same_ids_as_in_the_reference() {
         for (name, id) in [
             ("My Source", "my-source"),
             ("myHTTPSource", "my-httpsource"),

@@ -1,5 +1,5 @@
-//! The nouns of Forebay: what a source, a sink, a file and a slice are, which states they go
-//! through and which limits hold. No IO and no async; every other crate speaks in these types.
+//! The domain model of Forebay: sources, sinks, files and slices with their states and limits. No
+//! IO and no async; all other crates use these types.
 
 #![warn(missing_docs)]
 

@@ -1,56 +1,54 @@
-//! Limits of definitions: those that the configuration sets (`limits`), and the few that are fixed.
+//! Limits of definitions: those that the configuration sets (`limits`), and the fixed ones.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::out_of_range;
 
-/// Columns of a mapping, whatever is configured: PostgreSQL's bound.
+/// Maximum columns of a mapping, whatever is configured: PostgreSQL's bound.
 pub const COLUMNS_MAX: usize = 1600;
-/// Characters of a template, whatever is configured: it bounds the recursion of the parser.
+/// Maximum characters of a template, whatever is configured: bounds the parser's recursion.
 pub const TEMPLATE_CHARS_MAX: usize = 4096;
-/// Characters of a source's or sink's id, whatever is configured: ids are names of files.
+/// Maximum characters of a source's or sink's id, whatever is configured: ids are file names.
 pub const ID_CHARS_MAX: usize = 100;
-/// Headers of a message of a topic, whatever is configured.
+/// Maximum headers of a topic's message, whatever is configured.
 pub const MESSAGE_HEADERS_MAX: usize = 1000;
-/// Characters of a topic's name; Kafka's bound.
+/// Maximum characters of a topic's name: Kafka's bound.
 pub const TOPIC_CHARS_MAX: usize = 249;
-/// Characters of a path.
+/// Maximum characters of a path.
 pub const PATH_CHARS_MAX: usize = 4096;
-/// Filters, parentheses and functions within one another in a path.
+/// Maximum nesting of filters, parentheses and functions in a path.
 pub const PATH_NESTING_MAX: usize = 32;
-/// Bytes of a table's id.
+/// Maximum bytes of a table's id.
 pub const TABLE_ID_BYTES_MAX: usize = 512;
-/// Characters of a source's secret, out of `[0-9a-zA-Z]`.
+/// Number of characters of a source's secret, out of `[0-9a-zA-Z]`.
 pub const SECRET_CHARS: usize = 48;
-/// The section of the configuration that has the limits of definitions.
+/// The section of the configuration with the limits of definitions.
 pub const SECTION: &str = "limits";
 
-/// One limit, as the configuration and the documents show it.
+/// A limit, as shown in the configuration and the documents.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitSpec {
     /// Full name, like `limits.sinksPerSource`.
     pub setting: &'static str,
-    /// The value when nobody sets one.
+    /// Default value.
     pub default: u32,
-    /// Smallest value.
+    /// Minimum value.
     pub min: u32,
-    /// Largest value.
+    /// Maximum value.
     pub max: u32,
-    /// What is counted.
+    /// Description of the counted items.
     pub what: &'static str,
     get: fn(&DefinitionLimits) -> u32,
 }
 
 impl LimitSpec {
     /// Name within the section.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         self.setting.rsplit('.').next().unwrap_or(self.setting)
     }
 
-    /// Value in `limits`.
-    #[must_use]
+    /// Configured value.
     pub fn value_in(&self, limits: &DefinitionLimits) -> u32 {
         (self.get)(limits)
     }
@@ -58,7 +56,7 @@ impl LimitSpec {
 
 macro_rules! definition_limits {
     ($($field:ident $name:literal $default:literal $min:literal $max:literal $what:literal;)+) => {
-        /// Limits of sources, sinks and what belongs to them.
+        /// Limits of sources, sinks and their parts.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
         pub struct DefinitionLimits {
@@ -75,7 +73,7 @@ macro_rules! definition_limits {
         }
 
         impl DefinitionLimits {
-            /// All of them, in the order of the configuration.
+            /// All limits, in the order of the configuration.
             pub const ALL: &[LimitSpec] = &[
                 $(LimitSpec {
                     setting: concat!("limits.", $name),
@@ -106,7 +104,7 @@ definition_limits! {
 }
 
 impl DefinitionLimits {
-    /// Everything that is out of range: name, given value, what is allowed.
+    /// All values out of range: name, value, allowed range.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let check = |l: &LimitSpec| out_of_range(l.name(), l.value_in(self), l.min, l.max);
@@ -114,18 +112,17 @@ impl DefinitionLimits {
     }
 }
 
-/// How many there may be, and which setting says so.
+/// A limit with the setting that sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CountLimit {
-    /// How many.
+    /// Maximum count.
     pub max: usize,
-    /// The setting's full name.
+    /// Full name of the setting.
     pub setting: &'static str,
 }
 
 impl CountLimit {
-    /// Of a value of [`DefinitionLimits`].
-    #[must_use]
+    /// Creates a limit from a value of [`DefinitionLimits`].
     pub fn new(max: u32, setting: &'static str) -> Self {
         Self {
             max: usize::try_from(max).unwrap_or(usize::MAX),
@@ -139,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_in_range_and_what_is_not_is_named() {
+    fn defaults_are_in_range_and_violations_are_named() {
         assert_eq!(
             DefinitionLimits::default().violations(),
             Vec::<String>::new()
@@ -182,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_lists_them_all() {
+    fn the_document_lists_all_limits() {
         let document = include_str!("../../../docs/reference/limits.md");
         for limit in DefinitionLimits::ALL {
             let row = document

@@ -1,4 +1,4 @@
-//! Times of records and tables: to the microsecond, and never moved into a range.
+//! Times of records and tables: to the microsecond, and never clamped.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,10 +15,10 @@ use crate::decimal::scale_number;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimestampMicros(i64);
 
-/// Numbers below ten to the power of this, times those of the unit in a second, are taken for times
-/// of that unit: from 1653 to 2286.
+/// A number below ten to the power of this, times the units per second, is taken as a time of that
+/// unit: from 1653 to 2286.
 const USUAL_SECONDS: i128 = 10_000_000_000;
-/// The first second of the year 9999, which stands for "never" in many systems.
+/// The first second of the year 9999, which means "never" in many systems.
 const YEAR_9999: i128 = 253_370_764_800;
 
 impl TimestampMicros {
@@ -27,8 +27,7 @@ impl TimestampMicros {
     /// `9999-12-31T23:59:59.999999Z`.
     pub const MAX: Self = Self(253_402_300_799_999_999);
 
-    /// From microseconds since the epoch; nothing outside of [`Self::MIN`]..=[`Self::MAX`].
-    #[must_use]
+    /// From microseconds since the epoch; `None` outside [`Self::MIN`]..=[`Self::MAX`].
     pub fn from_micros(micros: i64) -> Option<Self> {
         (Self::MIN.0..=Self::MAX.0)
             .contains(&micros)
@@ -36,21 +35,19 @@ impl TimestampMicros {
     }
 
     /// Microseconds since the epoch.
-    #[must_use]
     pub fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// The text with all six decimals: the order of such texts is the order of times.
-    #[must_use]
+    /// The text with all six decimals: sorting such texts sorts the times.
     pub fn sortable(self) -> String {
         let (seconds, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
         format!("{}.{micros:06}Z", civil(seconds))
     }
 }
 
-/// `2006-01-02T15:04:05` of so many seconds since the epoch; a year with more or less than four digits
-/// has a sign and six at least, as ISO 8601 has it.
+/// Formats seconds since the epoch as `2006-01-02T15:04:05`; a year with more or fewer than four
+/// digits gets a sign and at least six digits, as in ISO 8601.
 fn civil(seconds: i64) -> String {
     let (days, second) = (
         seconds.div_euclid(DAY_SECONDS),
@@ -69,15 +66,14 @@ fn civil(seconds: i64) -> String {
     )
 }
 
-/// The text of milliseconds since the epoch in any year: `-000043-03-15T00:00:00.000Z`.
-#[must_use]
+/// Formats milliseconds since the epoch in any year: `-000043-03-15T00:00:00.000Z`.
 pub fn format_millis(millis: i64) -> String {
     let (seconds, millis) = (millis.div_euclid(1000), millis.rem_euclid(1000));
     format!("{}.{millis:03}Z", civil(seconds))
 }
 
 impl fmt::Display for TimestampMicros {
-    /// With three decimals, or six when it has them: `2006-01-02T15:04:05.000Z`.
+    /// With three decimals, or six if needed: `2006-01-02T15:04:05.000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 % 1000 == 0 {
             f.write_str(&format_millis(self.0 / 1000))
@@ -87,16 +83,16 @@ impl fmt::Display for TimestampMicros {
     }
 }
 
-/// A time as it was read.
+/// A parsed time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParsedTime {
-    /// The time; the microsecond in which it is.
+    /// The time, truncated to the microsecond.
     pub time: TimestampMicros,
-    /// The text or number is more exact than that.
+    /// Whether the input was more precise.
     pub is_cut: bool,
 }
 
-/// The unit of a time that is a number, counted from 1970-01-01T00:00:00Z.
+/// The unit of a numeric time, counted from 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EpochUnit {
@@ -111,11 +107,10 @@ pub enum EpochUnit {
 }
 
 impl EpochUnit {
-    /// All of them, the longest first.
+    /// All units, the longest first.
     pub const ALL: [Self; 4] = [Self::S, Self::Ms, Self::Us, Self::Ns];
 
     /// Name in definitions.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::S => "s",
@@ -125,7 +120,7 @@ impl EpochUnit {
         }
     }
 
-    /// Decimals of a second that it is.
+    /// Decimal places of the unit within a second.
     fn places(self) -> i64 {
         match self {
             Self::S => 0,
@@ -147,19 +142,19 @@ pub enum InvalidTime {
     /// A time of another year.
     #[error("a time in the years 0001 to 9999")]
     Year,
-    /// A number that could be of two units.
+    /// A number that fits two units.
     #[error("a time whose unit is certain: the number could be one of {} or of {}, so the column needs its `unit`", .0.name(), .1.name())]
     Ambiguous(EpochUnit, EpochUnit),
 }
 
 impl TimestampMicros {
-    /// Reads a text, as [`calendar::parse`] does.
+    /// Parses a text like [`calendar::parse`].
     ///
     /// # Errors
-    /// When it is no time, or in another year; the error says what it has to be.
+    /// When it is no time, or of another year; the error describes what is expected.
     pub fn parse(text: &str) -> Result<ParsedTime, InvalidTime> {
         let (seconds, nanos) = calendar::parse(text).ok_or_else(|| {
-            // More digits than a year has are a year that is too large, not another form.
+            // A year with too many digits is too large, not another form.
             if text.starts_with(['+', '-']) {
                 InvalidTime::Year
             } else {
@@ -175,11 +170,11 @@ impl TimestampMicros {
         })
     }
 
-    /// Reads a number of JSON. Without a unit it is the one in which the time is from 1653 to 2286, or in
-    /// the year 9999; a number that could be of another unit too is refused.
+    /// Parses a JSON number. Without a unit, the unit is the one in which the time is from 1653 to
+    /// 2286, or in the year 9999; a number that fits another unit too is rejected.
     ///
     /// # Errors
-    /// When it is in another year, or its unit is not certain.
+    /// When it is of another year, or its unit is ambiguous.
     pub fn parse_number(text: &str, unit: Option<EpochUnit>) -> Result<ParsedTime, InvalidTime> {
         if let Some(unit) = unit {
             return Self::parse_in_unit(text, unit);
@@ -229,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_kept_to_the_microsecond() {
+    fn texts_are_parsed_to_the_microsecond() {
         for (text, shown, is_cut) in [
             ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z", false),
             (
@@ -291,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn units_of_numbers_are_told_by_their_size() {
+    fn units_of_numbers_are_detected_by_size() {
         let usual = "2024-01-01T00:00:00.000Z";
         let last = "9999-12-31T23:59:59.000Z";
         for (text, shown) in [
@@ -323,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_two_units_needs_one() {
+    fn an_ambiguous_number_needs_a_unit() {
         use EpochUnit::{Ms, Ns, S, Us};
         for (text, coarse, fine) in [
             ("157766400000", S, Ms),
@@ -354,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_in_their_order_are_times_in_theirs() {
+    fn texts_sort_like_times() {
         let times = [
             -62_135_596_800_000_000,
             -1,
@@ -371,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_all_years_come_back_from_their_texts_and_numbers() {
+    fn times_of_all_years_round_trip_as_texts_and_numbers() {
         let step = 3_155_695_199_123;
         let mut before = String::new();
         for micros in (TimestampMicros::MIN.0..=TimestampMicros::MAX.0).step_by(step) {

@@ -1,8 +1,8 @@
-//! Quotas: what one source, project or token may use, and the bucket that a rate is measured with.
+//! Quotas: the configured limits of a source, project or token, and the token bucket.
 //!
-//! The invariant of a bucket: in any stretch of time `t` at most `rate × (t + window)` units are
-//! taken one by one, plus what may be owed when many are taken at once (and a thousandth of a window,
-//! for rounding); and whoever takes no more than `rate` gets all of it.
+//! The invariant of a bucket: in any period `t` at most `rate × (t + window)` units are taken one
+//! by one, plus the allowed debt when many are taken at once (and a thousandth of a window, for
+//! rounding); a client that takes at most `rate` gets all of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,38 +13,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{ByteSize, HumanDuration, out_of_range};
 
-/// Largest number of requests a second that can be set.
+/// Largest configurable number of requests per second.
 pub const REQUESTS_MAX: u64 = 100_000_000;
-/// Largest number of bytes a second that can be set.
+/// Largest configurable number of bytes per second.
 pub const BYTES_MAX: ByteSize = ByteSize::mb(64 << 10);
-/// Largest number of connections that can be set.
+/// Largest configurable number of connections.
 pub const CONNECTIONS_MAX: u64 = 100_000_000;
-/// Largest number of bytes on disk that can be set.
+/// Largest configurable number of bytes on disk.
 pub const DISK_MAX: ByteSize = ByteSize::mb(1 << 30);
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What one source may use. Zero is no limit.
+/// Quota of a source. Zero is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceQuota {
-    /// Requests a second of one source; a source can have another number
+    /// Requests per second of one source; a source can override it
     /// (`source.quota.requestsPerSecond`). 0 to 100000000, 0 is no limit.
     pub requests_per_second: u64,
-    /// Bytes of bodies, as sent, a second of one source; a source can have another number
+    /// Request body bytes, as sent, per second of one source; a source can override it
     /// (`source.quota.bytesPerSecond`). 0 to 64GB, 0 is no limit.
     pub bytes_per_second: ByteSize,
 }
 
-/// What one project may use, all of its sources together. Zero is no limit.
+/// Quota of a project, all of its sources together. Zero is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProjectQuota {
-    /// Requests a second of one project. 0 to 100000000, 0 is no limit.
+    /// Requests per second of one project. 0 to 100000000, 0 is no limit.
     pub requests_per_second: u64,
-    /// Bytes of bodies, as sent, a second of one project. 0 to 64GB, 0 is no limit.
+    /// Request body bytes, as sent, per second of one project. 0 to 64GB, 0 is no limit.
     pub bytes_per_second: ByteSize,
-    /// Open connections whose last request was the project's. 0 to 100000000, 0 is no limit.
+    /// Open connections whose last request belonged to the project. 0 to 100000000, 0 is no limit.
     pub connections: u64,
     /// Bytes of one project in the log and in staging. 0 to 1024TB, 0 is no limit.
     pub disk_bytes: ByteSize,
@@ -71,14 +71,13 @@ impl Default for ProjectQuota {
 }
 
 impl SourceQuota {
-    /// Nothing is limited.
+    /// No limits.
     pub const NONE: Self = Self {
         requests_per_second: 0,
         bytes_per_second: ByteSize(0),
     };
 
-    /// Of two, the stricter in each respect.
-    #[must_use]
+    /// The stricter of two quotas in each respect.
     pub fn stricter(self, other: Self) -> Self {
         Self {
             requests_per_second: smaller(self.requests_per_second, other.requests_per_second),
@@ -86,14 +85,14 @@ impl SourceQuota {
         }
     }
 
-    /// Everything that is out of range: name, given value, what is allowed.
+    /// All values out of range: name, value, allowed range.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         rate_violations(self.requests_per_second, self.bytes_per_second).collect()
     }
 }
 
-/// The smaller one of two limits, of which zero is none.
+/// The smaller of two limits, where zero is none.
 fn smaller(a: u64, b: u64) -> u64 {
     match (a, b) {
         (0, other) | (other, 0) => other,
@@ -108,7 +107,7 @@ fn rate_violations(requests: u64, bytes: ByteSize) -> impl Iterator<Item = Strin
 }
 
 impl ProjectQuota {
-    /// Nothing is limited.
+    /// No limits.
     pub const NONE: Self = Self {
         requests_per_second: 0,
         bytes_per_second: ByteSize(0),
@@ -116,8 +115,7 @@ impl ProjectQuota {
         disk_bytes: ByteSize(0),
     };
 
-    /// This, with what a project has of its own over it.
-    #[must_use]
+    /// This quota with the overrides of a project.
     pub fn with(self, own: &QuotaOverrides) -> Self {
         Self {
             requests_per_second: own.requests_per_second.unwrap_or(self.requests_per_second),
@@ -127,7 +125,7 @@ impl ProjectQuota {
         }
     }
 
-    /// Everything that is out of range: name, given value, what is allowed.
+    /// All values out of range: name, value, allowed range.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let disk = out_of_range("diskBytes", self.disk_bytes, ByteSize(0), DISK_MAX);
@@ -143,25 +141,25 @@ impl ProjectQuota {
     }
 }
 
-/// What an operator has set for one project, in place of what the server's configuration says.
+/// Overrides of the server's configuration for one project, set by an operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QuotaOverrides {
-    /// In place of [`ProjectQuota::requests_per_second`].
+    /// Overrides [`ProjectQuota::requests_per_second`].
     pub requests_per_second: Option<u64>,
-    /// In place of [`ProjectQuota::bytes_per_second`].
+    /// Overrides [`ProjectQuota::bytes_per_second`].
     pub bytes_per_second: Option<ByteSize>,
-    /// In place of [`ProjectQuota::connections`].
+    /// Overrides [`ProjectQuota::connections`].
     pub connections: Option<u64>,
-    /// In place of [`ProjectQuota::disk_bytes`].
+    /// Overrides [`ProjectQuota::disk_bytes`].
     pub disk_bytes: Option<ByteSize>,
-    /// In place of [`SourceQuota::requests_per_second`], of each source of the project.
+    /// Overrides [`SourceQuota::requests_per_second`], for each source of the project.
     pub source_requests_per_second: Option<u64>,
-    /// In place of [`SourceQuota::bytes_per_second`], of each source of the project.
+    /// Overrides [`SourceQuota::bytes_per_second`], for each source of the project.
     pub source_bytes_per_second: Option<ByteSize>,
 }
 
 impl QuotaOverrides {
-    /// Everything that is out of range: name, given value, what is allowed.
+    /// All values out of range: name, value, allowed range.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let none = (ProjectQuota::NONE, SourceQuota::NONE);
@@ -175,8 +173,7 @@ impl QuotaOverrides {
         violations
     }
 
-    /// What a source of the project may use when it has nothing of its own.
-    #[must_use]
+    /// The quota of a source of the project that has none of its own.
     pub fn source(&self, server: SourceQuota) -> SourceQuota {
         let requests = self.source_requests_per_second;
         let bytes = self.source_bytes_per_second;
@@ -187,14 +184,14 @@ impl QuotaOverrides {
     }
 }
 
-/// What the server's configuration says of all sources and projects.
+/// Quotas of all sources and projects in the server's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
-    /// How much of a rate can be taken at once: what it gives in this time.
+    /// Burst size of a rate, as the time in which the rate refills it.
     pub window: HumanDuration,
-    /// Of each source.
+    /// Quota of each source.
     pub source: SourceQuota,
-    /// Of each project.
+    /// Quota of each project.
     pub project: ProjectQuota,
 }
 
@@ -208,30 +205,29 @@ impl Default for Quotas {
     }
 }
 
-/// How much of a rate was taken; shared by all buckets that measure the same, whatever the rate is
-/// by then. Nanoseconds on the clock of whoever takes: until then, what was taken is paid for.
+/// The level of a bucket, shared by all buckets that measure the same, even if the rate changes.
+/// The time, in nanoseconds of the caller's clock, at which the bucket is full again.
 pub type BucketLevel = Arc<AtomicU64>;
 
-/// A token bucket that holds no tokens but the moment at which it will be full again, so that a rate
-/// can change while it is used, and any number of threads can take from it without a lock.
+/// A token bucket that stores only the time at which it is full again, so that its rate can change
+/// while it is used, and any number of threads can take from it without a lock.
 ///
-/// Time is a parameter: nanoseconds since any moment, never going backwards.
+/// Time is a parameter: nanoseconds since any moment, never decreasing.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     rate: u64,
-    /// What it gives in this time can be taken at once, nanoseconds.
+    /// Burst size as refill time, nanoseconds.
     window: u64,
     capacity: u64,
     level: BucketLevel,
 }
 
-/// How long to wait until it may be tried again.
+/// Wait before the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryAfter(pub Duration);
 
 impl RetryAfter {
-    /// In whole seconds, at least one: as `Retry-After` says it.
-    #[must_use]
+    /// Whole seconds, at least one, as in `Retry-After`.
     pub fn seconds(self) -> u64 {
         self.0
             .as_millis()
@@ -243,9 +239,8 @@ impl RetryAfter {
 }
 
 impl TokenBucket {
-    /// A bucket for `rate` units a second; `None` when that is zero, which is no limit. `window` is
-    /// at least a second, so that one unit always fits.
-    #[must_use]
+    /// Creates a bucket for `rate` units per second; `None` when that is zero, which is no limit.
+    /// `window` is at least a second, so that one unit always fits.
     pub fn new(rate: u64, window: HumanDuration, level: BucketLevel) -> Option<Self> {
         let window = u64::try_from(window.0.as_nanos()).unwrap_or(u64::MAX / 4);
         let window = window.clamp(SECOND, u64::MAX / 4);
@@ -259,31 +254,29 @@ impl TokenBucket {
             level,
         };
         bucket.capacity = bucket.units(window);
-        // Each unit's time is rounded up: so many of them still fit, up to a thousandth of it.
+        // Each unit's time is rounded up; extend the window so that all of its units still fit, by
+        // up to a thousandth.
         let whole = bucket.time(1).saturating_mul(bucket.capacity);
         bucket.window = whole.clamp(window, window + window / 1000);
         Some(bucket)
     }
 
-    /// Units a second.
-    #[must_use]
+    /// Units per second.
     pub fn rate(&self) -> u64 {
         self.rate
     }
 
-    /// In how many seconds as much comes in as can be taken at once.
-    #[must_use]
+    /// Seconds in which the bucket refills.
     pub fn window_seconds(&self) -> u64 {
         self.window / SECOND
     }
 
     /// Units that can be taken at once.
-    #[must_use]
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Time in which `units` come in, rounded up: so never more are given than the rate says.
+    /// Time in which `units` refill, rounded up, so that the rate is never exceeded.
     fn time(&self, units: u64) -> u64 {
         match units.checked_mul(SECOND) {
             Some(product) => product.div_ceil(self.rate),
@@ -295,16 +288,16 @@ impl TokenBucket {
         }
     }
 
-    /// Units that come in within `time`.
+    /// Units that refill within `time`.
     fn units(&self, time: u64) -> u64 {
         let units = u128::from(time) * u128::from(self.rate) / u128::from(SECOND);
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 
-    /// Takes `units` if they are there; otherwise nothing changes.
+    /// Takes `units` if available; otherwise nothing changes.
     ///
     /// # Errors
-    /// How long it takes until they are there. More than [`Self::capacity`] never are.
+    /// The time until they are available. More than [`Self::capacity`] never are.
     pub fn take(&self, now: u64, units: u64) -> Result<(), RetryAfter> {
         let (time, full) = (self.time(units), now + self.window);
         self.consume(now, time, |level| {
@@ -313,11 +306,11 @@ impl TokenBucket {
         })
     }
 
-    /// Takes `units` if no more than `owed` units are owed before; then the rest is owed. So what is
-    /// larger than the whole bucket gets through as well, and what comes after it waits.
+    /// Takes `units` if the debt is at most `owed` units before; the rest becomes debt. So a
+    /// request larger than the whole bucket passes too, and later ones wait.
     ///
     /// # Errors
-    /// How long it takes until one unit is there again.
+    /// The time until one unit is available again.
     pub fn take_with_debt(&self, now: u64, units: u64, owed: u64) -> Result<(), RetryAfter> {
         let (full, owed) = (now + self.window, self.time(owed));
         self.consume(now, self.time(units), |level| {
@@ -326,7 +319,7 @@ impl TokenBucket {
         })
     }
 
-    /// Takes `time`, unless `lacks` says for how long it has to be waited for.
+    /// Takes `time`, unless `lacks` returns a wait.
     fn consume(
         &self,
         now: u64,
@@ -346,7 +339,7 @@ impl TokenBucket {
         }
     }
 
-    /// Gives back what was taken and not used.
+    /// Returns units that were taken and not used.
     pub fn refund(&self, units: u64) {
         let time = self.time(units);
         let mut level = self.level.load(Relaxed);
@@ -358,8 +351,7 @@ impl TokenBucket {
         }
     }
 
-    /// What can be taken now.
-    #[must_use]
+    /// The capacity available now.
     pub fn remaining(&self, now: u64) -> RemainingCapacity {
         let level = self.level.load(Relaxed);
         RemainingCapacity {
@@ -368,19 +360,18 @@ impl TokenBucket {
         }
     }
 
-    /// Units that can be taken of what is left.
-    #[must_use]
+    /// Units available within the remaining capacity.
     pub fn remaining_units(&self, remaining: RemainingCapacity) -> u64 {
         self.units(remaining.time).min(self.capacity)
     }
 }
 
-/// What is left of a bucket.
+/// Remaining capacity of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemainingCapacity {
-    /// What comes in within so many nanoseconds.
+    /// Refill time of the remaining units, nanoseconds.
     time: u64,
-    /// When all of it is there again.
+    /// Time until the bucket is full.
     pub full_in: Duration,
 }
 

@@ -1,34 +1,34 @@
-//! When a failed step is tried again. Kept with the file or slice, so that it survives a restart.
+//! Retry state of a failed step. Stored with the file or slice, so that it survives a restart.
 
 use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// What is known of a step's failures; all empty when it has not failed.
+/// Failures of a step; empty when it has not failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetryState {
-    /// Failures so far.
+    /// Number of failures.
     pub attempt: u32,
-    /// Why the last attempt failed.
+    /// Error of the last attempt.
     pub reason: Option<String>,
-    /// When the first attempt failed.
+    /// Time of the first failure.
     pub first_failed_at: Option<Timestamp>,
-    /// When the last attempt failed.
+    /// Time of the last failure.
     pub last_failed_at: Option<Timestamp>,
-    /// Not before.
+    /// Time of the next attempt.
     pub retry_after: Option<Timestamp>,
-    /// It will not succeed until a person mends something; it is shown as such and tried rarely.
+    /// The step can't succeed until a user fixes the cause; it is shown as such and rarely retried.
     pub parked: bool,
 }
 
-/// How long to wait after the n-th failure: `initial × factor^(n−1)`, at most `max`, each ±10 %.
+/// Wait after the n-th failure: `initial × factor^(n−1)`, at most `max`, each ±10 %.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// After the first failure.
+    /// Wait after the first failure.
     pub initial: Duration,
-    /// Each wait is this many times the one before.
+    /// Factor between two waits.
     pub factor: u32,
-    /// The longest wait; what is parked waits so long each time.
+    /// The longest wait; also the wait of a parked step.
     pub max: Duration,
 }
 
@@ -43,9 +43,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after failure number `attempt` (from 1). `random` is any number; it decides the
-    /// ±10 %.
-    #[must_use]
+    /// The wait after failure number `attempt` (from 1). `random` is any number; it selects the ±10
+    /// %.
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {
         let max = u64::try_from(self.max.as_millis()).unwrap_or(u64::MAX);
         let initial = u64::try_from(self.initial.as_millis()).unwrap_or(u64::MAX);
@@ -58,7 +57,7 @@ impl Backoff {
 }
 
 impl RetryState {
-    /// Notes a failure. `terminal` says that only a person can mend it.
+    /// Records a failure. `terminal`: only a user can fix the cause.
     pub fn record_failure(
         &mut self,
         reason: String,
@@ -76,15 +75,14 @@ impl RetryState {
         self.retry_after = Some(now.plus(backoff.delay(attempt, random)));
     }
 
-    /// Somebody wants it to be tried now; waits begin anew after that.
+    /// Makes the step due now; later waits start from the beginning.
     pub fn retry_now(&mut self) {
         self.attempt = self.attempt.min(1);
         self.retry_after = None;
     }
 
-    /// Whether it may be tried now. A clock that went back far behind the last failure does not
-    /// hold it up for longer than the wait was meant to be.
-    #[must_use]
+    /// Whether the step is due. If the clock was set back far before the last failure, the wait is
+    /// not extended.
     pub fn is_due(&self, now: Timestamp) -> bool {
         match (self.retry_after, self.last_failed_at) {
             (Some(after), Some(failed)) => now >= after || now < failed,
@@ -109,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_due_after_its_wait_or_when_the_clock_went_back() {
+    fn a_failed_step_is_due_after_its_wait_or_when_the_clock_went_back() {
         let mut r = RetryState::default();
         let at = |s: i64| Timestamp::from_millis(1_000_000 + s * 1000);
         assert!(r.is_due(at(0)));

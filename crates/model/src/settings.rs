@@ -1,6 +1,6 @@
-//! Settings of a sink: what each is called, which values it takes, and the typed form that the
-//! rest of the code uses. A sink's effective settings are the node's defaults, then its source's
-//! own, then its own; they are fixed into each file when it is opened.
+//! Settings of a sink in typed form. A sink's effective settings are the node's defaults,
+//! overridden by its source's, overridden by its own; they are fixed into each file when it is
+//! opened.
 
 use serde_json::Value;
 
@@ -15,24 +15,24 @@ pub use registry::{
     SettingRegistry, SettingRule, SettingScope, SettingSpec, SettingValueType, SettingViolation,
 };
 
-/// How blocks of a slice are compressed.
+/// Compression of a slice's blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockCompression {
-    /// Not at all.
+    /// No compression.
     None,
-    /// One complete gzip member a block, so that blocks joined are a valid `.gz`.
+    /// One complete gzip member per block, so that joined blocks are a valid `.gz`.
     Gzip {
         /// 1 (fastest) to 9 (smallest).
         level: u8,
     },
-    /// One Zstandard frame a block.
+    /// One Zstandard frame per block.
     Zstd {
         /// 1 (fastest) to 9 (smallest).
         level: u8,
     },
 }
 
-/// What an acknowledgement of a sink means.
+/// Durability of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SinkSyncMode {
     /// The bytes survived fsync.
@@ -41,7 +41,7 @@ pub enum SinkSyncMode {
     Cache,
 }
 
-/// Everything that can be set on a sink, typed.
+/// All settings of a sink, typed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkSettings {
     /// Name of the compression: `gzip`, `zstd` or `none`.
@@ -50,61 +50,60 @@ pub struct SinkSettings {
     pub compression_level: u8,
     /// Raw bytes at which a block is closed.
     pub block_size: ByteSize,
-    /// When the answer is given.
+    /// Acknowledgements and block triggers.
     pub sync: SyncSettings,
-    /// When a slice goes to staging.
+    /// When a slice is uploaded to staging.
     pub upload: UploadTrigger,
-    /// When a file goes into the table.
+    /// When a file is imported into the table.
     pub import: ImportTrigger,
-    /// What happens to records that the mapping refuses.
+    /// Handling of records that the mapping rejects.
     pub rejection: RejectionSettings,
-    /// What the source may use. It is no part of what a file is opened with.
+    /// Quota of the source. Not fixed into files.
     pub quota: SourceQuota,
-    /// What the source answers to webhook senders. It is no part of what a file is opened with.
+    /// Handshakes that the source answers. Not fixed into files.
     pub handshakes: HandshakeSettings,
-    /// Settings of the compatible API for parts that Forebay does not have; kept and shown, without
-    /// effect.
+    /// Settings of the compatible API for features that Forebay doesn't have; stored and shown,
+    /// without effect.
     pub inert: InertSettings,
 }
 
 /// Name of a compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressionType {
-    /// Not at all.
+    /// No compression.
     None,
-    /// The one that every reader knows.
+    /// Supported by every reader.
     Gzip,
-    /// Faster and smaller; not every reader knows it.
+    /// Faster and smaller; not supported by every reader.
     Zstd,
 }
 
-/// What becomes of a record that a sink's mapping refuses.
+/// Handling of a record that a sink's mapping rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionAction {
-    /// The sender is told so, and keeps it.
+    /// The request is rejected; the sender keeps the record.
     Reject,
-    /// It is accepted, and kept with its error until someone replays or drops it.
+    /// The record is accepted and stored with its error until it is replayed or dropped.
     DeadLetter,
 }
 
-/// What becomes of records that a sink's mapping refuses.
+/// Handling of records that a sink's mapping rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RejectionSettings {
-    /// Which of both.
+    /// The action.
     pub action: RejectionAction,
-    /// Compressed bytes of dead letters on a volume from which on records are rejected all the
-    /// same.
+    /// Compressed bytes of dead letters on a volume at which records are rejected all the same.
     pub dead_letters_max: ByteSize,
 }
 
-/// When the answer is given, and how long a block may gather rows while the disk is busy.
+/// When a request is acknowledged, and how long a block gathers rows while the disk is busy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SyncSettings {
-    /// What an acknowledgement means.
+    /// Durability of an acknowledgement.
     pub mode: SinkSyncMode,
-    /// `false`: the client is told `202 accepted` before the disk has its record.
+    /// `false`: the client gets `202` before the record is on disk.
     pub wait: bool,
-    /// How often the triggers are looked at.
+    /// Interval of checking the triggers.
     pub check_interval: HumanDuration,
     /// Records at which a block is closed.
     pub count: u64,
@@ -116,36 +115,36 @@ pub struct SyncSettings {
     pub interval: HumanDuration,
 }
 
-/// When a slice is closed and goes to staging: at the first that is reached.
+/// When a slice is closed and uploaded to staging: at the first trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadTrigger {
-    /// Records.
+    /// Number of records.
     pub count: u64,
     /// Compressed bytes.
     pub size: ByteSize,
-    /// Age.
+    /// Age of the slice.
     pub interval: HumanDuration,
 }
 
-/// When a file is closed and goes into its table: at the first that is reached.
+/// When a file is closed and imported into its table: at the first trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImportTrigger {
-    /// Records.
+    /// Number of records.
     pub count: u64,
     /// Compressed bytes.
     pub size: ByteSize,
-    /// Age.
+    /// Age of the file.
     pub interval: HumanDuration,
-    /// Slices.
+    /// Number of slices.
     pub slices: u64,
     /// Age at which even a throttled file is closed.
     pub expiration: HumanDuration,
-    /// How long a file that its table can't take holds back later ones, where the order of rows
+    /// How long a file that its table can't import delays later ones, where the order of rows
     /// matters.
     pub hold_back: HumanDuration,
 }
 
-/// Kept and shown for clients of the compatible API; see [`SinkSettings::inert`].
+/// Stored and shown for clients of the compatible API; see [`SinkSettings::inert`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct InertSettings {
     gzip_implementation: String,
@@ -210,7 +209,6 @@ impl Default for SinkSettings {
 
 impl SinkSettings {
     /// Compression with its level.
-    #[must_use]
     pub fn compression(&self) -> BlockCompression {
         match self.compression {
             CompressionType::None => BlockCompression::None,
@@ -223,14 +221,13 @@ impl SinkSettings {
         }
     }
 
-    /// These settings with `patch` over them. What the registry does not take is left out: a
-    /// stored patch has passed it, so that happens only after a downgrade.
-    #[must_use]
+    /// These settings overridden by `patch`. Values that the registry rejects are left out: a
+    /// stored patch was validated, so that happens only after a downgrade.
     pub fn with(&self, patch: &SettingsPatch) -> Self {
         let mut settings = self.clone();
         for (key, value) in patch {
             if let Some(setting) = SettingRegistry::get(key) {
-                // A refused value leaves the setting as it was, which is what is wanted here.
+                // A rejected value leaves the setting unchanged, as intended here.
                 drop(setting.apply(&mut settings, value));
             }
         }
@@ -238,7 +235,6 @@ impl SinkSettings {
     }
 
     /// The value of a setting as the API shows it.
-    #[must_use]
     pub fn value(&self, setting: &SettingSpec) -> Value {
         (setting.get)(self)
     }

@@ -7,14 +7,15 @@ use crate::settings::BlockCompression;
 use crate::statistics::Statistics;
 use crate::time::Timestamp;
 
-/// How far a slice is. Only forward; the joint table is at [`crate::file::FileState`].
+/// State of a slice. Only moves forward; the table of allowed combinations is at
+/// [`crate::file::FileState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SliceState {
-    /// Records are written into it.
+    /// Records are written to it.
     Writing,
-    /// Nodes finish what they have begun and leave it.
+    /// Nodes finish requests in flight and drain it.
     Closing,
-    /// Its stream is complete and goes to staging.
+    /// Its stream is complete and is uploaded to staging.
     Uploading,
     /// It is in staging.
     Uploaded,
@@ -23,7 +24,7 @@ pub enum SliceState {
 }
 
 impl SliceState {
-    /// All of them, in order.
+    /// All states, in order.
     pub const ALL: [Self; 5] = [
         Self::Writing,
         Self::Closing,
@@ -32,8 +33,7 @@ impl SliceState {
         Self::Imported,
     ];
 
-    /// Its name in the API and in the store.
-    #[must_use]
+    /// Name in the API and in the store.
     pub fn name(self) -> &'static str {
         match self {
             Self::Writing => "writing",
@@ -45,10 +45,10 @@ impl SliceState {
     }
 }
 
-/// An object as it was written to staging.
+/// Size and checksum of an object in staging.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StagedChecksum {
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
     /// CRC-32C of all its bytes.
     pub crc32c: u32,
@@ -57,39 +57,38 @@ pub struct StagedChecksum {
 /// Part of a file on one volume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slice {
-    /// Which; holds the time of opening.
+    /// Key of the slice, with its opening time.
     pub key: SliceKey,
-    /// How far it is.
+    /// State of the slice.
     pub state: SliceState,
-    /// When it left `writing`.
+    /// End of `writing`.
     pub closing_at: Option<Timestamp>,
-    /// When its stream was complete.
+    /// Time at which its stream was complete.
     pub uploading_at: Option<Timestamp>,
-    /// When it was in staging.
+    /// Time at which it was in staging.
     pub uploaded_at: Option<Timestamp>,
-    /// When its rows were in the table.
+    /// Time at which its rows were in the table.
     pub imported_at: Option<Timestamp>,
-    /// Of the step that it is at.
+    /// Retries of the current step.
     pub retry: RetryState,
-    /// How its blocks are compressed; the same for all of them.
+    /// Compression of all its blocks.
     pub compression: BlockCompression,
-    /// No record came in: there is no object in staging.
+    /// No record was received: there is no object in staging.
     pub is_empty: bool,
-    /// Path of the object in staging, below the staging root. Derived from the key alone, so that
-    /// an upload that is repeated writes the same object.
+    /// Path of the object, below the staging root. Derived from the key alone, so that a repeated
+    /// upload writes the same object.
     pub staging_path: String,
-    /// What the log holds of it, from the headers of its blocks: final from `uploading` on.
+    /// Statistics from the headers of its blocks in the log: final from `uploading` on.
     pub statistics: Statistics,
     /// Size of the object in staging, bytes; known from `uploaded` on.
     pub staging_bytes: u64,
-    /// CRC-32C of the object in staging; known from `uploaded` on. An import takes no object with
-    /// another one, or with another size.
+    /// CRC-32C of the object in staging; known from `uploaded` on. An import rejects an object with
+    /// another checksum or size.
     pub staging_crc32c: Option<u32>,
 }
 
 impl Slice {
-    /// A slice that was just opened.
-    #[must_use]
+    /// Creates an open slice.
     pub fn open(key: SliceKey, compression: BlockCompression) -> Self {
         let staging_path = staging_path(&key, compression);
         Self {
@@ -109,8 +108,7 @@ impl Slice {
         }
     }
 
-    /// The object in staging, as it was written.
-    #[must_use]
+    /// Size and checksum of the uploaded object.
     pub fn staged(&self) -> Option<StagedChecksum> {
         self.staging_crc32c.map(|crc32c| StagedChecksum {
             bytes: self.staging_bytes,
@@ -118,10 +116,10 @@ impl Slice {
         })
     }
 
-    /// The table has lost its rows: from `imported` back to `uploaded`.
+    /// Reverts an import that the table has lost: from `imported` back to `uploaded`.
     ///
     /// # Errors
-    /// When it is not imported; the slice is as it was.
+    /// When the slice is not imported; it is unchanged.
     pub fn revert_import(&mut self) -> Result<(), InvalidTransition> {
         if self.state != SliceState::Imported {
             return Err(InvalidTransition {
@@ -135,10 +133,10 @@ impl Slice {
         Ok(())
     }
 
-    /// Takes the one step that leads to `to`, and clears the retry state of the step before.
+    /// Moves to the next state `to`, and clears the retry state of the step before.
     ///
     /// # Errors
-    /// When `to` is not the next state; the slice is as it was.
+    /// When `to` is not the next state; the slice is unchanged.
     pub fn transition(&mut self, to: SliceState, at: Timestamp) -> Result<(), InvalidTransition> {
         let slot = match (self.state, to) {
             (SliceState::Writing, SliceState::Closing) => &mut self.closing_at,
@@ -160,8 +158,8 @@ impl Slice {
     }
 }
 
-/// `<file>/<slice opened at>_<volume>.csv[.gz|.zst]`, with `:` and `.` of times as `-`, which no
-/// object store or file system minds.
+/// `<file>/<slice opened at>_<volume>.csv[.gz|.zst]`, with `:` and `.` of times as `-`, which is
+/// valid in every object store and file system.
 fn staging_path(key: &SliceKey, compression: BlockCompression) -> String {
     let plain = |t: Timestamp| t.to_string().replace([':', '.'], "-");
     let ending = match compression {
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_but_the_next_one_is_refused() {
+    fn only_the_next_state_is_allowed() {
         let at = Timestamp::from_millis(7);
         for reached in 0..SliceState::ALL.len() {
             for to in SliceState::ALL {
@@ -208,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_joint_table_holds() {
+    fn files_allow_the_documented_slice_states() {
         use FileState as F;
         use SliceState as S;
         let allowed = |f: FileState| {

@@ -2,27 +2,26 @@
 
 use crate::time::Timestamp;
 
-/// What a stream, slice, file or sink holds.
+/// Content of a stream, slice, file or sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Records.
+    /// Number of records.
     pub records: u64,
     /// Bytes of CSV before compression.
     pub uncompressed_bytes: u64,
     /// Bytes after compression.
     pub compressed_bytes: u64,
-    /// Receipt of the first record.
+    /// Receipt time of the first record.
     pub first_record_at: Option<Timestamp>,
-    /// Receipt of the last record.
+    /// Receipt time of the last record.
     pub last_record_at: Option<Timestamp>,
-    /// Records that were acknowledged and that a damaged disk has taken since; they are named in
-    /// the log and counted here. Not part of `records`.
+    /// Acknowledged records that were lost to disk corruption; they are listed in the log and
+    /// counted here. Not part of `records`.
     pub lost_records: u64,
 }
 
 impl Statistics {
-    /// Of both together.
-    #[must_use]
+    /// Sum of both.
     pub fn plus(self, other: Self) -> Self {
         let pick = |a: Option<Timestamp>,
                     b: Option<Timestamp>,
@@ -41,26 +40,25 @@ impl Statistics {
     }
 }
 
-/// Where a sink's records are: *accepted = imported + dead + expired + lost + in flight*.
+/// Reconciliation of a sink's records: *accepted = imported + dead + expired + lost + in flight*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconciliation {
-    /// Acknowledged, by the sequence numbers of the log.
+    /// Acknowledged records, by the sequence numbers of the log.
     pub accepted: u64,
-    /// In the table, by the count of rows that the imports loaded.
+    /// Records in the table, by the row counts of the imports.
     pub imported: u64,
-    /// Set aside with their error.
+    /// Dead letters.
     pub dead: u64,
-    /// Dropped by a retention that someone has set.
+    /// Records dropped by a configured retention.
     pub expired: u64,
-    /// Taken by a damaged disk, and named.
+    /// Records lost to disk corruption and reported.
     pub lost: u64,
-    /// On their way: in the log or in staging.
+    /// Records in the log or in staging.
     pub in_flight: u64,
 }
 
 impl Reconciliation {
     /// Whether every accepted record is accounted for.
-    #[must_use]
     pub fn holds(&self) -> bool {
         self.accepted == self.imported + self.dead + self.expired + self.lost + self.in_flight
     }

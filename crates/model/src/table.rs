@@ -1,4 +1,4 @@
-//! The table at the end of a sink.
+//! The table of a sink.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,6 @@ enum BucketStage {
 
 impl TableId {
     /// `<stage>.<bucket>`.
-    #[must_use]
     pub fn bucket_id(&self) -> String {
         let stage = match self.stage {
             BucketStage::In => "in",
@@ -30,8 +29,7 @@ impl TableId {
         format!("{stage}.{}", self.bucket)
     }
 
-    /// The last part.
-    #[must_use]
+    /// The last part of the id.
     pub fn table(&self) -> &str {
         &self.table
     }
@@ -43,13 +41,13 @@ impl fmt::Display for TableId {
     }
 }
 
-/// Why a text is not a table id, in the words of the compatible API.
+/// Why a text is no table id, in the words of the compatible API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid table ID \"{id}\": {reason}")]
 pub struct InvalidTableId {
     /// The text.
     pub id: String,
-    /// What is wrong with it.
+    /// Reason of the error.
     pub reason: String,
 }
 
@@ -95,7 +93,7 @@ impl FromStr for TableId {
     }
 }
 
-/// What keeps the table.
+/// The backend of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TableBackend {
     /// The server's default backend, under the name that clients of the compatible API use.
@@ -107,11 +105,10 @@ pub enum TableBackend {
 }
 
 impl TableBackend {
-    /// All of them.
+    /// All backends.
     pub const ALL: [Self; 3] = [Self::Keboola, Self::Sqlite, Self::Postgres];
 
-    /// Its name in the API, in definition files and in the configuration.
-    #[must_use]
+    /// Name in the API, in definition files and in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Keboola => "keboola",
@@ -120,15 +117,14 @@ impl TableBackend {
         }
     }
 
-    /// The one of that name.
-    #[must_use]
+    /// The backend with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|b| b.name() == name)
     }
 }
 
-/// A table as its backend tells it from others: two ids that name one table have one key, and two
-/// tables never have the same. Who owns a table is recorded under it.
+/// The identity of a table in its backend: ids of one table have one key, and two tables never
+/// share one. The owner of a table is recorded under it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableKey {
     backend: TableBackend,
@@ -136,12 +132,11 @@ pub struct TableKey {
 }
 
 impl TableKey {
-    /// Of a table; `default` is what keeps tables of the backend `keboola` on this server.
+    /// Creates the key of a table; `default` is what `keboola` means on this server.
     ///
-    /// SQLite does not distinguish ASCII letters by case. PostgreSQL does, since all names are
-    /// quoted: `<stage>.<bucket>` is the schema and the last part the table. Neither backend
-    /// normalizes other characters, and no part of an id has a dot.
-    #[must_use]
+    /// SQLite ignores the case of ASCII letters. PostgreSQL does not, since all names are quoted:
+    /// `<stage>.<bucket>` is the schema and the last part the table. Neither backend normalizes
+    /// other characters, and no part of an id has a dot.
     pub fn new(backend: TableBackend, table: &TableId, default: TableBackend) -> Self {
         let backend = match backend {
             TableBackend::Keboola => default,
@@ -157,8 +152,7 @@ impl TableKey {
         }
     }
 
-    /// The backend that has it; never `keboola`, unless that is the default.
-    #[must_use]
+    /// The backend of the table; never `keboola`, unless that is the default.
     pub fn backend(&self) -> TableBackend {
         self.backend
     }
@@ -194,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn table_ids_parse_or_say_what_is_wrong() {
+    fn table_ids_parse_or_report_the_error() {
         let id: TableId = "in.c-b.t".parse().unwrap();
         assert_eq!(
             (id.bucket_id().as_str(), id.table(), id.to_string().as_str()),

@@ -1,38 +1,38 @@
-//! Long work that a client starts and then asks about.
+//! Tasks: long operations that a client starts and polls.
 
 use crate::id::{ProjectId, SinkId, SourceKey};
 use crate::time::Timestamp;
 
-/// One piece of work.
+/// A task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskEntry {
-    /// The project whose token may ask about it.
+    /// The project whose token may read it.
     pub project: ProjectId,
     /// `<type>/<branch>/<source>[/<sink>]/<created at>_<5 characters>`.
     pub id: String,
-    /// What it does, like `api.create.source`.
+    /// Type of the operation, like `api.create.source`.
     pub kind: String,
-    /// When it was accepted.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// The node that works on it.
+    /// The node that runs it.
     pub node: String,
-    /// What it works on.
+    /// Source of the operation.
     pub source: SourceKey,
-    /// What it works on, when that is a sink.
+    /// Sink of the operation, if it has one.
     pub sink: Option<SinkId>,
-    /// How it ended; `None` while it runs.
+    /// Result; `None` while the task runs.
     pub end: Option<TaskEnd>,
 }
 
-/// How a task ended.
+/// Result of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskEnd {
-    /// When.
+    /// End of the task.
     pub finished_at: Timestamp,
-    /// How long it took, milliseconds.
+    /// Duration, milliseconds.
     pub duration_ms: u64,
-    /// A sentence for people.
+    /// A message for people, of success or failure.
     pub outcome: Result<String, String>,
-    /// Sentences for people: what has not kept it from succeeding, and should be looked at.
+    /// Warnings for people: problems that did not make the task fail.
     pub warnings: Vec<String>,
 }

@@ -23,32 +23,27 @@ impl Timestamp {
 
     /// From milliseconds since the epoch, as clocks show them; outside [`Self::MIN`]..=[`Self::MAX`] the
     /// nearer end. Times of records are [`crate::TimestampMicros`], which are never moved.
-    #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(Self::MIN.0, Self::MAX.0))
     }
 
     /// Milliseconds since the epoch.
-    #[must_use]
     pub fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// Its text form, in no memory of its own.
-    #[must_use]
+    /// The text form, without allocation.
     pub fn text(self) -> TimestampText {
         TimestampText::new(self)
     }
 
     /// The moment `duration` later, at most [`Self::MAX`].
-    #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_add(millis))
     }
 
     /// How long after `earlier` this is; zero when the clock went backwards between the two.
-    #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -87,7 +82,6 @@ impl TimestampText {
     }
 
     /// The 24 characters.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         // Digits and separators are ASCII.
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -99,8 +93,8 @@ impl TimestampText {
 #[error("\"{0}\" is not a time like 2006-01-02T15:04:05.000Z")]
 pub struct InvalidTimestamp(pub String);
 
-/// Reads `2006-01-02T15:04:05Z`, with or without three decimals: what most texts are. Nothing when
-/// it is something else, be that a moment or not.
+/// Parses `2006-01-02T15:04:05Z`, with or without three decimals: the most common form. `None` for
+/// everything else, valid or not.
 fn parse_common_form(text: &[u8]) -> Option<Timestamp> {
     let number = |from: usize, digits: usize| {
         let digits = text.get(from..from + digits)?;
@@ -123,7 +117,7 @@ fn parse_common_form(text: &[u8]) -> Option<Timestamp> {
     }
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
-    // Days that only some months have are left to the calendar library.
+    // The calendar library handles days that only some months have.
     if !(1..=12).contains(&month) || !(1..=28).contains(&day) {
         return None;
     }
@@ -165,31 +159,30 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Where wall-clock time comes from. The binary passes the real one; tests and the simulator pass
-/// one that they step by hand. Durations are measured with `tokio::time`, which tests can pause.
+/// Source of wall-clock time. The binary passes the real clock; tests and the simulator pass one
+/// that they control. Durations are measured with `tokio::time`, which tests can pause.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// A clock that stands still until it is set: for tests.
+/// A clock that changes only when set, for tests.
 #[derive(Debug, Default)]
 pub struct ManualClock(std::sync::atomic::AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows `now`.
-    #[must_use]
+    /// Creates a clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
         Self(std::sync::atomic::AtomicI64::new(now.as_millis()))
     }
 
-    /// Moves the hands to `now`, forwards or backwards.
+    /// Sets the clock to `now`, forwards or backwards.
     pub fn set(&self, now: Timestamp) {
         self.0
             .store(now.as_millis(), std::sync::atomic::Ordering::SeqCst);
     }
 
-    /// Moves the hands forward.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().plus(by));
     }
@@ -216,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_those_of_the_calendar_library() {
+    fn texts_match_the_calendar_library() {
         let check = |millis: i64| {
             let expected = jiff::Timestamp::from_millisecond(millis).unwrap();
             let shown = Timestamp::from_millis(millis).to_string();
@@ -232,7 +225,7 @@ mod tests {
         for day in -146_097_i64..146_097 {
             check(day * 86_400_000 + (day * 7_919_993).rem_euclid(86_400_000));
         }
-        // And others of all years.
+        // Random times of all years.
         for n in 0..100_000 {
             check(Timestamp::MIN.0 + n * 3_155_693_664);
         }
@@ -248,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_is_refused() {
+    fn other_texts_are_rejected() {
         for text in [
             "2026-02-29T00:00:00Z",
             "2026-13-01T00:00:00Z",

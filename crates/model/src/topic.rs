@@ -1,4 +1,4 @@
-//! Sinks that are topics: what a record becomes there is a message.
+//! Topics: sinks whose records become messages.
 
 use crate::column::{ColumnKind, Mapping, MappingColumn};
 use crate::limits;
@@ -7,7 +7,7 @@ mod statistics;
 
 pub use statistics::{TopicState, TopicStatistics};
 
-/// What keeps a topic.
+/// Type of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKind {
     /// Apache Kafka.
@@ -17,11 +17,10 @@ pub enum TopicKind {
 }
 
 impl TopicKind {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 2] = [Self::Kafka, Self::Http];
 
-    /// Its name in the API and in the store.
-    #[must_use]
+    /// Name in the API and in the store.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
@@ -29,31 +28,29 @@ impl TopicKind {
         }
     }
 
-    /// The one of that name.
-    #[must_use]
+    /// The type with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|k| k.name() == name)
     }
 }
 
-/// How a message is sent over HTTP.
+/// HTTP method of a request with messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpMethod {
-    /// What most endpoints take messages with.
+    /// Accepted by most endpoints.
     #[default]
     Post,
-    /// Where a message replaces what is there.
+    /// The message replaces the resource.
     Put,
-    /// Where a message changes what is there.
+    /// The message changes the resource.
     Patch,
 }
 
 impl HttpMethod {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 3] = [Self::Post, Self::Put, Self::Patch];
 
-    /// Its name in HTTP, in the API and in the store.
-    #[must_use]
+    /// Name in HTTP, in the API and in the store.
     pub fn name(self) -> &'static str {
         match self {
             Self::Post => "POST",
@@ -62,43 +59,42 @@ impl HttpMethod {
         }
     }
 
-    /// The one of that name.
-    #[must_use]
+    /// The method with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|m| m.name() == name)
     }
 }
 
-/// A topic, and what its messages are made of.
+/// A topic with its mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSink {
-    /// What keeps it.
+    /// Type of the topic.
     pub kind: TopicKind,
-    /// Name of the provider in the server's configuration: addresses and secrets are there.
+    /// Name of the provider in the server's configuration, which has addresses and secrets.
     pub provider: String,
-    /// Its name.
+    /// Name of the topic.
     pub topic: String,
-    /// Only of HTTP: many messages a request, as lines of JSON; otherwise each is a request.
+    /// HTTP only: many messages per request, as lines of JSON; otherwise one.
     pub batches: bool,
-    /// Only of HTTP: what requests are sent with.
+    /// HTTP only: the method of the requests.
     pub method: HttpMethod,
-    /// What a record becomes.
+    /// Mapping of records to messages.
     pub message: MessageMapping,
 }
 
-/// What a record becomes.
+/// Mapping of a record to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageMapping {
-    /// The content.
+    /// The content of the message.
     pub value: MessageValue,
-    /// Messages of one key stay in order in Kafka. `None`: they have no key.
+    /// Kafka keeps messages with the same key in order. `None`: no key.
     pub key: Option<ColumnKind>,
-    /// By name; at most [`limits::MESSAGE_HEADERS_MAX`].
+    /// Headers by name; at most [`limits::MESSAGE_HEADERS_MAX`].
     pub headers: Vec<MappingColumn>,
 }
 
 impl Default for MessageMapping {
-    /// The body as it came.
+    /// The unchanged request body.
     fn default() -> Self {
         Self {
             value: MessageValue::Part(ColumnKind::Body),
@@ -111,23 +107,22 @@ impl Default for MessageMapping {
 /// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageValue {
-    /// What a column of a table would hold.
+    /// The content of a table column.
     Part(ColumnKind),
     /// A JSON object with these fields.
     Object(Vec<MappingColumn>),
 }
 
-/// Name of the only column of a value that is no object.
+/// Column name of a value that is no object.
 const VALUE: &str = "value";
-/// Name of the key's column.
+/// Column name of the key.
 const KEY: &str = "key";
-/// Before the names of headers.
+/// Prefix of the column names of headers.
 const HEADERS: &str = "headers.";
 
 impl MessageMapping {
-    /// All parts as the columns of a table: the value or the fields of its object, the key if there
-    /// is one, the headers. So they are checked, compiled and rendered as those.
-    #[must_use]
+    /// All parts as the columns of a table, which are validated, compiled and rendered like those:
+    /// the value or the fields of its object, the key if there is one, the headers.
     pub fn columns(&self) -> Mapping {
         let named = |name: &str, kind: &ColumnKind| MappingColumn {
             name: name.to_owned(),
@@ -149,7 +144,7 @@ impl MessageMapping {
 }
 
 impl TopicSink {
-    /// Everything that is wrong, apart from what only compiling shows; empty when nothing is.
+    /// All violations, apart from those that only compiling finds; empty when it is valid.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
@@ -205,29 +200,27 @@ impl TopicSink {
     }
 }
 
-/// A header that HTTP would not take, or that the delivery sets itself.
+/// Reports a header that is invalid in HTTP, or that the delivery itself sets.
 fn http_header_violation(header: &MappingColumn) -> Option<String> {
     let name = &header.name;
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if !name.chars().all(token) {
         return Some(format!(
-            "header \"{name}\" is none of HTTP, allowed are a-z, A-Z, 0-9 and !#$%&'*+-.^_`|~"
+            "header \"{name}\" is not a valid HTTP header, allowed are a-z, A-Z, 0-9 and !#$%&'*+-.^_`|~"
         ));
     }
     is_reserved_http_header(name).then(|| format!("header \"{name}\" is set by the server itself"))
 }
 
-/// Whether a header of HTTP is none that a person configures for all requests: each has its own, or
-/// its connection needs it.
-#[must_use]
+/// Whether an HTTP header can't be configured for all requests: each request has its own, or the
+/// connection needs it.
 pub fn is_own_http_header(name: &str) -> bool {
     let may_be_set = ["authorization", "host", "proxy-authorization"];
     is_reserved_http_header(name) && !may_be_set.iter().any(|n| n.eq_ignore_ascii_case(name))
 }
 
-/// Whether a header of HTTP is set by the delivery itself or belongs to the connection: no message
-/// has it.
-#[must_use]
+/// Whether an HTTP header is set by the delivery itself or belongs to the connection: messages
+/// can't set it.
 pub fn is_reserved_http_header(name: &str) -> bool {
     let reserved = [
         "authorization",
@@ -273,35 +266,35 @@ mod tests {
     }
 
     #[test]
-    fn a_fine_topic_has_no_problems() {
-        let mut fine = sink(TopicKind::Kafka);
-        fine.message.headers = vec![header("client"), header("x y")];
-        assert_eq!(fine.violations(), Vec::<String>::new());
+    fn a_valid_topic_has_no_violations() {
+        let mut valid = sink(TopicKind::Kafka);
+        valid.message.headers = vec![header("client"), header("x y")];
+        assert_eq!(valid.violations(), Vec::<String>::new());
     }
 
     #[test]
-    fn every_problem_is_named() {
+    fn every_violation_is_named() {
         let mut bad = sink(TopicKind::Http);
         bad.topic = "a b".to_owned();
         bad.message.value = MessageValue::Object(Vec::new());
         bad.message.headers = vec![header("x y"), header("Authorization"), header("x Y")];
-        let problems = bad.violations().join("\n");
-        for said in [
+        let violations = bad.violations().join("\n");
+        for expected in [
             "topic is \"a b\", allowed are 1 to 249 characters",
             "value: the mapping has 0 columns, allowed are 1 to 1600",
             "headers: column name \"x Y\" is used more than once",
-            "header \"x y\" is none of HTTP",
+            "header \"x y\" is not a valid HTTP header",
             "header \"Authorization\" is set by the server itself",
         ] {
-            assert!(problems.contains(said), "{said}: {problems}");
+            assert!(violations.contains(expected), "{expected}: {violations}");
         }
         let mut batches = sink(TopicKind::Kafka);
         batches.batches = true;
         assert_eq!(batches.violations(), ["batches is only for the type http"]);
         let mut method = sink(TopicKind::Kafka);
         method.method = HttpMethod::Put;
-        let problem = "method is \"PUT\", it is only for the type http";
-        assert_eq!(method.violations(), [problem]);
+        let violation = "method is \"PUT\", it is only for the type http";
+        assert_eq!(method.violations(), [violation]);
     }
 
     #[test]

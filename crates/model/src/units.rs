@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them: `5MB`, `1m30s`.
+//! Human-readable sizes and durations: `5MB`, `1m30s`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Says that a setting is out of range, or nothing: name, given value, what is allowed. Both ends
-/// are in the range.
+/// Describes a setting that is out of range: name, value, allowed range. `None` if it is in the
+/// range, ends included.
 pub fn out_of_range<T: PartialOrd + fmt::Display>(
     name: &str,
     given: T,
@@ -18,8 +18,8 @@ pub fn out_of_range<T: PartialOrd + fmt::Display>(
     is_out.then(|| format!("{name} is {given}, allowed is {min} to {max}"))
 }
 
-/// A number of bytes. Text form: a number with `B`, `KB`, `MB`, `GB` or `TB`, powers of 1024
-/// (`kB` is read as `KB`); a bare number is bytes.
+/// A number of bytes. Text form: a number with `B`, `KB`, `MB`, `GB` or `TB`, powers of 1024 (`kB`
+/// is read as `KB`); a bare number is bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
@@ -32,22 +32,19 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 impl ByteSize {
-    /// Of so many kibibytes.
-    #[must_use]
+    /// From kibibytes.
     pub const fn kb(n: u64) -> Self {
         Self(n << 10)
     }
 
-    /// Of so many mebibytes.
-    #[must_use]
+    /// From mebibytes.
     pub const fn mb(n: u64) -> Self {
         Self(n << 20)
     }
 }
 
 impl ByteSize {
-    /// For people: in the largest unit that it reaches, with two decimals at most.
-    #[must_use]
+    /// For display: in the largest fitting unit, with at most two decimals.
     pub fn rounded(self) -> String {
         let reached = UNITS.iter().find(|(_, factor)| self.0 >= *factor);
         let (unit, factor) = reached.copied().unwrap_or(("B", 1));
@@ -129,38 +126,34 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// A length of time in Go's text form, which the compatible API uses: `1h2m3.5s`, `50ms`.
+/// A duration in Go's text form, which the compatible API uses: `1h2m3.5s`, `50ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HumanDuration(pub Duration);
 
 impl HumanDuration {
-    /// Of so many milliseconds.
-    #[must_use]
+    /// From milliseconds.
     pub const fn millis(n: u64) -> Self {
         Self(Duration::from_millis(n))
     }
 
-    /// Of so many seconds.
-    #[must_use]
+    /// From seconds.
     pub const fn secs(n: u64) -> Self {
         Self(Duration::from_secs(n))
     }
 
-    /// Of so many minutes.
-    #[must_use]
+    /// From minutes.
     pub const fn mins(n: u64) -> Self {
         Self(Duration::from_secs(n * 60))
     }
 
-    /// Of so many hours.
-    #[must_use]
+    /// From hours.
     pub const fn hours(n: u64) -> Self {
         Self(Duration::from_secs(n * 3600))
     }
 }
 
 impl fmt::Display for HumanDuration {
-    /// As Go prints it: below a second in the largest fitting unit, else `1h0m0s`, `1m0s`, `1.5s`.
+    /// As in Go: below a second in the largest fitting unit, else `1h0m0s`, `1m0s`, `1.5s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
         if nanos == 0 {
@@ -185,7 +178,7 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-/// `value / factor` with as many decimals as it has.
+/// `value / factor` with as many decimals as needed.
 fn format_decimal(value: u128, factor: u128) -> String {
     let (whole, part) = (value / factor, value % factor);
     if part == 0 {
@@ -196,7 +189,7 @@ fn format_decimal(value: u128, factor: u128) -> String {
     text.trim_end_matches('0').to_owned()
 }
 
-/// A text that is not a length of time.
+/// A text that is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a duration: numbers with ns, us, ms, s, m or h, like 1m30s")]
 pub struct InvalidDuration(pub String);
@@ -344,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_read_and_print_as_go_does() {
+    fn durations_read_and_print_as_go_does() {
         for (text, shown) in [
             ("50ms", "50ms"),
             ("1m", "1m0s"),

@@ -1,10 +1,9 @@
-//! Words for people: counted things, and texts of others within a bound.
+//! Texts for people: counted nouns, and bounded texts of other systems.
 
-/// Characters of a text that another system has sent, in errors and log lines.
+/// Maximum characters of another system's text in errors and log lines.
 pub const SHORT_MAX: usize = 400;
 
 /// `1 worker`, `3 workers`, `2 entries`.
-#[must_use]
 pub fn counted(count: impl TryInto<u64>, one: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
     if count == 1 {
@@ -17,9 +16,8 @@ pub fn counted(count: impl TryInto<u64>, one: &str) -> String {
     }
 }
 
-/// A text of another system as it may be in a line: at most [`SHORT_MAX`] characters, an ellipsis
-/// where there were more, and no line break.
-#[must_use]
+/// Shortens a text of another system for a log line: at most [`SHORT_MAX`] characters, an ellipsis
+/// where text was cut, and no line break.
 pub fn short(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let mut chars = text.trim().chars().map(plain);
@@ -36,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_one() {
+    fn one_is_singular() {
         assert_eq!(counted(1_u32, "worker"), "1 worker");
         assert_eq!(counted(0_usize, "worker"), "0 workers");
         assert_eq!(counted(2_u64, "entry"), "2 entries");

@@ -1,4 +1,4 @@
-//! What is on the disk, what of it would survive, and what goes wrong.
+//! State and faults of the simulated disk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -8,29 +8,29 @@ use std::time::Duration;
 use super::{DiskCall, WriteFault};
 use crate::bytefields::to_usize;
 
-/// What a disk writes as a whole.
+/// The unit that a disk writes atomically.
 pub(super) const SECTOR: usize = 512;
 
 pub(super) struct MemDisk {
     pub(super) random: u64,
     pub(super) now_ms: i64,
     pub(super) elapsed: Duration,
-    /// Grows when the process "ends"; handles of before are dead.
+    /// Grows when the process "ends"; older handles are invalid.
     pub(super) epoch: u64,
     pub(super) names: BTreeMap<PathBuf, u64>,
     pub(super) durable_names: BTreeMap<PathBuf, u64>,
-    /// Changes of names since the last sync of the directory.
+    /// Name changes since the last sync of the directory.
     pub(super) changes: Vec<NameChange>,
     pub(super) inodes: HashMap<u64, Inode>,
     pub(super) next_inode: u64,
     pub(super) locks: HashMap<PathBuf, u64>,
     pub(super) faults: Vec<DiskFault>,
-    /// Writes that go wrong, by how many come before each.
+    /// Writes that go wrong, with the number of writes before each.
     pub(super) write_faults: Vec<(WriteFault, u64)>,
-    /// The power goes after so many calls.
+    /// Calls until the power cut.
     pub(super) power: Option<u64>,
     pub(super) calls: u64,
-    /// With what opening fails.
+    /// Error of opening a file.
     pub(super) shortage: Option<i32>,
     pub(super) read_only: bool,
     pub(super) capacity: Option<u64>,
@@ -53,13 +53,12 @@ pub(super) enum NameChange {
 pub(super) struct Inode {
     pub(super) current: Vec<u8>,
     pub(super) durable: Vec<u8>,
-    /// Contents that each sector had since the last sync, in order.
+    /// Versions of each sector since the last sync, in order.
     pub(super) dirty: BTreeMap<usize, Vec<[u8; SECTOR]>>,
     pub(super) lengths: Vec<usize>,
 }
 
 impl MemDisk {
-    /// An empty disk.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             random: seed,
@@ -101,7 +100,7 @@ impl MemDisk {
         self.elapsed += Duration::from_micros(10);
         if let Some(remaining) = &mut self.power {
             let Some(fewer) = remaining.checked_sub(1) else {
-                return Err(io::Error::other("the power is gone"));
+                return Err(io::Error::other("power failure"));
             };
             *remaining = fewer;
         }
@@ -126,7 +125,7 @@ impl MemDisk {
         }
     }
 
-    /// What becomes of the write that is made now.
+    /// The fault of the current write.
     pub(super) fn next_write_fault(&mut self) -> Option<WriteFault> {
         let mut found = None;
         self.write_faults.retain_mut(|(fault, after)| {
@@ -139,7 +138,7 @@ impl MemDisk {
         found
     }
 
-    /// A write that goes wrong: the file grows as if it had been done.
+    /// A write that goes wrong: the file grows as if it had succeeded.
     pub(super) fn miswrite(
         &mut self,
         fault: WriteFault,

@@ -1,4 +1,4 @@
-//! What the log promises, one promise a test.
+//! The guarantees of the log, one per test.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

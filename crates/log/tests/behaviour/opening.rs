@@ -1,4 +1,4 @@
-//! Opening a directory, and looking at one.
+//! Opening and inspecting a directory.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn a_directory_is_open_once() {
 }
 
 #[test]
-fn a_newer_version_is_refused_in_one_sentence() {
+fn a_newer_version_is_rejected_in_one_sentence() {
     let env = MemEnv::new(13);
     let body = "forebay-log\nversion 2\nvolume 00000000000000ff\n";
     let file = format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()));
@@ -44,7 +44,7 @@ fn a_newer_version_is_refused_in_one_sentence() {
 }
 
 #[test]
-fn a_read_only_directory_says_what_to_do_and_can_be_inspected() {
+fn a_read_only_directory_error_tells_what_to_do_and_inspection_works() {
     let env = MemEnv::new(14);
     let log = open(&env, manual());
     let stream = log.stream("s").unwrap();
@@ -59,7 +59,7 @@ fn a_read_only_directory_says_what_to_do_and_can_be_inspected() {
 }
 
 #[test]
-fn settings_out_of_range_are_refused_by_name() {
+fn settings_out_of_range_are_rejected_by_name() {
     let config = LogConfig {
         segment_size: 1,
         ..LogConfig::default()

@@ -1,4 +1,4 @@
-//! The system is short of descriptors or memory: the disk has not failed, and nothing is latched.
+//! The system runs out of descriptors or memory: the disk has not failed, and nothing is latched.
 
 use super::*;
 
@@ -9,7 +9,7 @@ const ENOMEM: i32 = 12;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-/// Without spares: the first file that is opened or written is that of a segment.
+/// Without spares: the first file opened or written is that of a segment.
 fn bare() -> LogConfig {
     LogConfig {
         spare_segments: 0,
@@ -21,27 +21,35 @@ fn bare() -> LogConfig {
 const LARGE: [u8; 6000] = [7; 6000];
 
 #[test]
-fn a_stream_whose_first_block_was_refused_takes_the_next_one() {
+fn a_stream_whose_first_block_was_rejected_accepts_the_next_one() {
     for (call, errno) in [(DiskCall::Write, ENOSPC), (DiskCall::Open, EMFILE)] {
         let env = MemEnv::new(1);
         let log = open(&env, bare());
         let fresh = log.stream("fresh").unwrap();
         env.fail(Some(call), 0, errno);
-        let refused = log.append(block(fresh, b"refused")).unwrap().wait();
+        let rejected = log.append(block(fresh, b"refused")).unwrap().wait();
         assert!(matches!(
-            refused,
+            rejected,
             Err(CommitError::Full | CommitError::Scarce(_))
         ));
-        assert_eq!(log.stream("fresh").unwrap(), fresh, "it keeps its number");
+        assert_eq!(
+            log.stream("fresh").unwrap(),
+            fresh,
+            "the stream keeps its number"
+        );
         assert_eq!(log.committed(fresh), Some(0));
-        // Refused again, and with something before it.
+        // Rejected again, behind another stream's block.
         let other = log.stream("other").unwrap();
         env.fail(Some(call), 0, errno);
         let first = log.append(block(other, b"refused")).unwrap();
         let second = log.append(block(fresh, b"refused")).unwrap();
         assert!(first.wait().is_err() && second.wait().is_err());
-        let taken = log.append(block(fresh, b"taken")).unwrap().wait().unwrap();
-        assert_eq!((taken.first_seq, taken.next_seq), (0, 1), "no gap stays");
+        let appended = log.append(block(fresh, b"taken")).unwrap().wait().unwrap();
+        assert_eq!(
+            (appended.first_seq, appended.next_seq),
+            (0, 1),
+            "no gap remains"
+        );
         let both = vec![block(other, b"one"), block(other, b"two")];
         for ticket in log.append_all(both).unwrap() {
             ticket.wait().unwrap();
@@ -56,29 +64,29 @@ fn a_stream_whose_first_block_was_refused_takes_the_next_one() {
 }
 
 #[test]
-fn a_stream_whose_declaration_was_refused_can_be_closed_and_deleted() {
+fn a_stream_whose_declaration_was_rejected_can_be_closed_and_deleted() {
     let env = MemEnv::new(1);
     let log = open(&env, bare());
     for name in ["closed", "deleted"] {
         let stream = log.stream(name).unwrap();
         env.fail(Some(DiskCall::Write), 0, ENOSPC);
-        let refused = log.append(block(stream, b"refused")).unwrap().wait();
-        assert_eq!(refused, Err(CommitError::Full));
+        let rejected = log.append(block(stream, b"refused")).unwrap().wait();
+        assert_eq!(rejected, Err(CommitError::Full));
     }
     let closed = log.find("closed").unwrap();
     log.close_stream(closed).unwrap().wait().unwrap();
     let deleted = log.find("deleted").unwrap();
     log.delete_stream(deleted).unwrap().wait().unwrap();
     assert!(log.stats(closed).unwrap().closed);
-    let refused = log.append(block(closed, b"late")).unwrap_err();
-    assert_eq!(refused, LogAppendError::Closed);
-    let refused = log.append(block(deleted, b"late")).unwrap_err();
-    assert_eq!(refused, LogAppendError::UnknownStream);
+    let rejected = log.append(block(closed, b"late")).unwrap_err();
+    assert_eq!(rejected, LogAppendError::Closed);
+    let rejected = log.append(block(deleted, b"late")).unwrap_err();
+    assert_eq!(rejected, LogAppendError::UnknownStream);
     assert_eq!(log.find("deleted"), None);
 }
 
 #[test]
-fn a_deletion_that_was_refused_does_not_take_the_name_from_its_successor() {
+fn a_rejected_deletion_does_not_take_the_name_from_its_successor() {
     let env = MemEnv::new(1);
     let log = open(&env, bare());
     let first = log.stream("name").unwrap();
@@ -86,8 +94,8 @@ fn a_deletion_that_was_refused_does_not_take_the_name_from_its_successor() {
     let deletion = log.delete_stream(first).unwrap();
     let second = log.stream("name").unwrap();
     env.fail(Some(DiskCall::Write), 0, ENOSPC);
-    let refused = log.append(block(second, &LARGE)).unwrap().wait();
-    assert_eq!(refused, Err(CommitError::Full));
+    let rejected = log.append(block(second, &LARGE)).unwrap().wait();
+    assert_eq!(rejected, Err(CommitError::Full));
     assert_eq!(deletion.wait(), Err(CommitError::Full));
     log.append(block(second, b"new")).unwrap().wait().unwrap();
     log.delete_stream(first).unwrap().wait().unwrap();
@@ -99,7 +107,7 @@ fn a_deletion_that_was_refused_does_not_take_the_name_from_its_successor() {
 }
 
 #[test]
-fn without_a_descriptor_the_spare_is_used_and_then_blocks_are_refused_until_there_is_one() {
+fn without_a_descriptor_the_spare_is_used_and_then_blocks_are_rejected() {
     for errno in SHORTAGES {
         let env = MemEnv::new(1);
         let log = open(&env, manual());
@@ -112,13 +120,17 @@ fn without_a_descriptor_the_spare_is_used_and_then_blocks_are_refused_until_ther
         env.set_shortage(Some(errno));
         append(&LARGE).expect("the spare is open already");
         for _ in 0..3 {
-            let refused = append(&LARGE).unwrap_err();
-            assert!(matches!(refused, CommitError::Scarce(_)), "{refused}");
+            let rejected = append(&LARGE).unwrap_err();
+            assert!(matches!(rejected, CommitError::Scarce(_)), "{rejected}");
         }
         assert_eq!(log.health(), Ok(()), "nothing is latched");
-        assert_eq!(payloads(&log, stream).len(), 3, "what is there is read");
+        assert_eq!(
+            payloads(&log, stream).len(),
+            3,
+            "existing blocks are readable"
+        );
         env.set_shortage(None);
-        assert_eq!(append(&LARGE).unwrap().first_seq, 3, "no gap stays");
+        assert_eq!(append(&LARGE).unwrap().first_seq, 3, "no gap remains");
         drop(log);
         env.crash();
         let log = open(&env, manual());
@@ -132,14 +144,14 @@ fn a_directory_that_cannot_be_opened_is_synced_the_next_time() {
     let log = open(&env, bare());
     let stream = log.stream("s").unwrap();
     env.fail(Some(DiskCall::SyncDir), 0, EMFILE);
-    let refused = log.append(block(stream, b"refused")).unwrap().wait();
-    assert!(matches!(refused, Err(CommitError::Scarce(_))));
+    let rejected = log.append(block(stream, b"refused")).unwrap().wait();
+    assert!(matches!(rejected, Err(CommitError::Scarce(_))));
     log.append(block(stream, b"taken")).unwrap().wait().unwrap();
     env.crash();
     drop(log);
     let log = open(&env, bare());
     assert_eq!(payloads(&log, log.find("s").unwrap()), ["taken"]);
-    // A sync that was tried and failed is another matter, whatever for.
+    // A failed sync is final, whatever its cause.
     for errno in [EIO, ENOMEM] {
         let env = MemEnv::new(1);
         let log = open(&env, bare());
@@ -169,16 +181,16 @@ fn a_failed_write_or_sync_stays_final_whatever_the_cause() {
 }
 
 #[test]
-fn the_directory_is_synced_without_a_further_descriptor() {
+fn the_directory_is_synced_without_another_descriptor() {
     let dir = tempfile::tempdir().unwrap();
     let env = StdEnv::new();
     env.sync_dir(dir.path()).unwrap();
-    // One that takes its place is noticed.
+    // A directory that takes its path is noticed.
     let data = dir.path().join("data");
     std::fs::create_dir(&data).unwrap();
     env.sync_dir(&data).unwrap();
     std::fs::rename(&data, dir.path().join("old")).unwrap();
-    assert!(env.sync_dir(&data).is_err(), "it is not there");
+    assert!(env.sync_dir(&data).is_err(), "the directory is missing");
     std::fs::create_dir(&data).unwrap();
     env.sync_dir(&data).unwrap();
 }

@@ -1,9 +1,9 @@
-//! Disk space and the queue: bounds, back-pressure, and giving segments back.
+//! Disk space and the queue: bounds, back-pressure, and reclaiming segments.
 
 use super::*;
 
 #[test]
-fn a_full_disk_refuses_and_does_not_latch() {
+fn a_full_disk_rejects_and_does_not_latch() {
     let env = MemEnv::new(2);
     let log = open(&env, manual());
     let stream = log.stream("s").unwrap();
@@ -11,15 +11,18 @@ fn a_full_disk_refuses_and_does_not_latch() {
         .unwrap()
         .wait()
         .unwrap();
-    // Met while space is made, although the file system said that there was some.
+    // Fails during allocation, although the file system reported free space.
     env.fail(Some(DiskCall::Write), 0, ENOSPC);
     let ticket = log.append(block(stream, &[7; 4000])).unwrap();
     assert_eq!(ticket.wait(), Err(CommitError::Full));
     assert_eq!(log.health(), Ok(()));
-    // Seen before: refused at the door.
+    // Detected before: rejected at admission.
     env.set_capacity(Some(0));
-    let refused = log.append(block(stream, &[7; 20_000])).unwrap_err();
-    assert!(matches!(refused, LogAppendError::Full { .. }), "{refused}");
+    let rejected = log.append(block(stream, &[7; 20_000])).unwrap_err();
+    assert!(
+        matches!(rejected, LogAppendError::Full { .. }),
+        "{rejected}"
+    );
     assert!(matches!(
         log.reserve(1 << 20),
         Err(LogAppendError::Full { .. })
@@ -30,7 +33,7 @@ fn a_full_disk_refuses_and_does_not_latch() {
         .unwrap()
         .wait()
         .unwrap();
-    assert_eq!(appended.first_seq, 1, "the refused block left no gap");
+    assert_eq!(appended.first_seq, 1, "the rejected block left no gap");
     assert_eq!(payloads(&log, stream).len(), 2);
 }
 
@@ -50,10 +53,10 @@ fn reservations_keep_space_for_their_owner() {
         log.reserve(8000),
         Err(LogAppendError::Full { .. })
     ));
-    let refused = log.append(block(stream, &[1; 4000])).unwrap_err();
+    let rejected = log.append(block(stream, &[1; 4000])).unwrap_err();
     assert!(
-        matches!(refused, LogAppendError::Full { needed: 4080, .. }),
-        "{refused}"
+        matches!(rejected, LogAppendError::Full { needed: 4080, .. }),
+        "{rejected}"
     );
     log.append_reserved(block(stream, &[1; 4000]), &reservation)
         .unwrap()
@@ -69,7 +72,7 @@ fn reservations_keep_space_for_their_owner() {
 }
 
 #[test]
-fn a_full_queue_pushes_back_and_says_when_there_is_room() {
+fn a_full_queue_rejects_and_wakes_waiters_when_there_is_space() {
     let env = MemEnv::new(4);
     let log = open(
         &env,
@@ -89,12 +92,12 @@ fn a_full_queue_pushes_back_and_says_when_there_is_room() {
     let ticket = log.append(block(stream, b"x")).unwrap();
     let busy = log.append(block(stream, &[0; 900])).unwrap_err();
     assert_eq!(busy, LogAppendError::Busy);
-    // Waiting does it.
+    // `append_wait` succeeds.
     let waited = log.append_wait(block(stream, &[0; 900])).unwrap();
     let mut waiting = pin!(log.append_async(block(stream, &[0; 900])));
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(last)) = waiting.as_mut().poll(&mut cx) else {
-        panic!("no room")
+        panic!("no space")
     };
     for ticket in [ticket, waited, last] {
         ticket.wait().unwrap();
@@ -132,7 +135,7 @@ fn the_queue_of_a_real_log_wakes_those_who_wait() {
 }
 
 #[test]
-fn trimmed_segments_are_given_back_and_reused() {
+fn trimmed_segments_are_reclaimed_and_reused() {
     let env = MemEnv::new(8);
     let log = open(&env, manual());
     let stream = log.stream("s").unwrap();
@@ -146,7 +149,7 @@ fn trimmed_segments_are_given_back_and_reused() {
     }
     assert!(segment_files(&env) <= 2, "{}", segment_files(&env));
     let stats = log.volume_stats();
-    // One spare, three to be written again.
+    // One spare, three recycled segments.
     assert!(
         stats.spare_segments <= 4 && stats.reclaimed_segments > 20,
         "{stats:?}"
@@ -156,7 +159,7 @@ fn trimmed_segments_are_given_back_and_reused() {
 }
 
 #[test]
-fn dead_segments_are_kept_to_be_written_again_only_where_there_is_room() {
+fn dead_segments_are_recycled_only_where_there_is_space() {
     for (free, all) in [(1 << 20, true), (4096, false)] {
         let env = MemEnv::new(8);
         let config = LogConfig {
@@ -175,14 +178,14 @@ fn dead_segments_are_kept_to_be_written_again_only_where_there_is_room() {
         log.trim(stream, next).unwrap().wait().unwrap();
         let stats = log.volume_stats();
         assert!(stats.reclaimed_segments > 2, "{stats:?}");
-        let kept = stats.spare_segments as u64;
+        let spares = stats.spare_segments as u64;
         let recycled = if all { stats.reclaimed_segments } else { 0 };
-        assert_eq!(kept, 1 + recycled, "{free} bytes free");
+        assert_eq!(spares, 1 + recycled, "{free} bytes free");
     }
 }
 
 #[test]
-fn a_straggler_does_not_hold_back_a_segment_and_survives_a_crash_at_every_call() {
+fn compaction_frees_a_segment_and_survives_a_crash_at_every_call() {
     let fill = |env: &MemEnv| {
         let log = open(
             env,
@@ -224,7 +227,7 @@ fn a_straggler_does_not_hold_back_a_segment_and_survives_a_crash_at_every_call()
             let env = MemEnv::new(n);
             let (log, ..) = fill(&env);
             env.fail(None, n, EIO);
-            // The outcome is not the point: what is there afterwards is.
+            // Only the state afterwards matters, not the outcome.
             drop(log.trim(fast, 120).unwrap().wait());
             if power {
                 env.crash()
@@ -241,7 +244,7 @@ fn a_straggler_does_not_hold_back_a_segment_and_survives_a_crash_at_every_call()
 }
 
 #[test]
-fn a_recycled_segment_does_not_give_back_what_was_in_it() {
+fn a_recycled_segment_does_not_expose_its_previous_content() {
     let env = MemEnv::new(10);
     let config = LogConfig {
         spare_segments: 2,
@@ -274,12 +277,12 @@ fn a_recycled_segment_does_not_give_back_what_was_in_it() {
         assert_eq!(payloads(log, new).len(), i);
         assert!(
             found || i > 2,
-            "the first segments of this test are recycled ones"
+            "the first segments of this test are recycled"
         );
     }
 }
 
-/// Whether an open segment still has bytes of its former life.
+/// Whether an open segment still has bytes of its previous content.
 fn is_stale(env: &MemEnv) -> bool {
     env.files().iter().any(|(path, bytes)| {
         let in_segment = path.to_str().unwrap().contains("segment-");
@@ -328,7 +331,7 @@ fn the_small_segments_of_many_restarts_are_joined() {
 }
 
 #[test]
-fn a_change_on_a_full_volume_makes_no_room_for_records() {
+fn a_control_block_on_a_full_volume_makes_no_space_for_records() {
     let env = MemEnv::new(9);
     let config = LogConfig {
         segment_size: 64 << 20,
@@ -336,31 +339,31 @@ fn a_change_on_a_full_volume_makes_no_room_for_records() {
         ..manual()
     };
     let log = open(&env, config);
-    // Less than what is left for others, and much more than any of these needs.
+    // Less than the minimum free space, and much more than any of these needs.
     env.set_capacity(Some(32 << 20));
     for n in 0..5 {
         let name = format!("s{n}");
         let stream = log.stream(&name).unwrap();
-        // The declaration is written: changes take what there is.
+        // The declaration is written: control blocks use the remaining space.
         while log.step() {}
-        let refused = log.append(block(stream, &[7; 100_000])).unwrap_err();
+        let rejected = log.append(block(stream, &[7; 100_000])).unwrap_err();
         assert!(
-            matches!(refused, LogAppendError::Full { .. }),
-            "{n}: {refused}"
+            matches!(rejected, LogAppendError::Full { .. }),
+            "{n}: {rejected}"
         );
     }
-    let refused = log.volume_stats().rejected;
-    assert_eq!(refused.count, 5);
-    assert!(refused.needed >= 100_000, "{refused:?}");
+    let rejected = log.volume_stats().rejected;
+    assert_eq!(rejected.count, 5);
+    assert!(rejected.needed >= 100_000, "{rejected:?}");
     env.set_capacity(None);
     let stream = log.stream("s0").unwrap();
     let ticket = log.append(block(stream, &[7; 100_000])).unwrap();
     ticket.wait().unwrap();
 }
 
-/// The open segment is the only one, and all of it is delivered: nothing else can give room back.
+/// The open segment is the only one, and all of it is delivered: nothing else can free space.
 #[test]
-fn a_volume_smaller_than_a_segment_takes_records_again_after_they_are_delivered() {
+fn a_volume_smaller_than_a_segment_accepts_records_again_after_delivery() {
     for (capacity, max_bytes) in [(Some(64 << 10), 0), (None, 40 << 10)] {
         let env = MemEnv::new(10);
         let config = LogConfig {
@@ -374,16 +377,21 @@ fn a_volume_smaller_than_a_segment_takes_records_again_after_they_are_delivered(
         env.set_capacity(capacity);
         let stream = log.stream("s").unwrap();
         for round in 0..5 {
-            let mut taken = 0;
+            let mut accepted = 0;
             let full = loop {
                 match log.append(block(stream, &[7; 900])).map(|t| t.wait()) {
-                    Ok(Ok(appended)) => taken = appended.next_seq,
-                    Ok(Err(CommitError::Full)) | Err(LogAppendError::Full { .. }) => break taken,
+                    Ok(Ok(appended)) => accepted = appended.next_seq,
+                    Ok(Err(CommitError::Full)) | Err(LogAppendError::Full { .. }) => {
+                        break accepted;
+                    }
                     other => panic!("{other:?}"),
                 }
-                assert!(taken < 1000, "never full");
+                assert!(accepted < 1000, "never full");
             };
-            assert!(full > 0, "round {round} of {capacity:?}: nothing was taken");
+            assert!(
+                full > 0,
+                "round {round} of {capacity:?}: nothing was accepted"
+            );
             log.trim(stream, full).unwrap().wait().unwrap();
             while log.step() {}
         }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_failed_sync_is_final_until_the_log_is_opened_anew() {
+fn a_failed_sync_is_final_until_the_log_is_reopened() {
     let env = MemEnv::new(1);
     let log = open(&env, manual());
     let stream = log.stream("s").unwrap();
@@ -23,12 +23,12 @@ fn a_failed_sync_is_final_until_the_log_is_opened_anew() {
     let latched = log.health().unwrap_err();
     assert_eq!(latched.during, "syncing blocks");
     assert!(latched.cause.contains("segment-"), "{latched}");
-    let refused = log.append(block(stream, b"after")).unwrap_err();
-    assert!(matches!(refused, LogAppendError::Latched(_)), "{refused}");
+    let rejected = log.append(block(stream, b"after")).unwrap_err();
+    assert!(matches!(rejected, LogAppendError::Latched(_)), "{rejected}");
     let calls = env.calls();
     assert!(!log.step());
-    assert_eq!(env.calls(), calls, "nothing is tried again");
-    assert_eq!(payloads(&log, stream), ["before"], "reads go on");
+    assert_eq!(env.calls(), calls, "nothing is retried");
+    assert_eq!(payloads(&log, stream), ["before"], "reads continue");
     assert_eq!(log.volume_stats().latched, Some(latched));
     drop(log);
     let log = open(&env, manual());
@@ -76,7 +76,7 @@ fn a_reader_follows_the_writer() {
 }
 
 #[test]
-fn a_closed_stream_takes_no_more_also_after_a_crash() {
+fn a_closed_stream_rejects_appends_even_after_a_crash() {
     let env = MemEnv::new(5);
     let log = open(&env, manual());
     let stream = log.stream("s").unwrap();
@@ -199,7 +199,7 @@ fn cache_survives_the_end_of_the_process_and_none_does_not_wait() {
     assert_eq!(
         payloads(&log, stream),
         ["cached", "quick"],
-        "a shutdown writes what waits"
+        "a shutdown writes queued blocks"
     );
 }
 
@@ -233,6 +233,6 @@ fn waiting_for_a_ticket_of_a_log_that_is_shut_down_ends() {
     );
     assert!(
         env.lock(&Path::new(DIR).join("lock")).unwrap().is_some(),
-        "the lock was given back"
+        "the lock was released"
     );
 }

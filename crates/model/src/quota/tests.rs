@@ -4,7 +4,7 @@ fn bucket(rate: u64, seconds: u64) -> TokenBucket {
     TokenBucket::new(rate, HumanDuration::secs(seconds), BucketLevel::default()).unwrap()
 }
 
-/// A simple generator of numbers, the same in each run.
+/// A deterministic number generator.
 struct Numbers(u64);
 
 impl Numbers {
@@ -18,7 +18,7 @@ impl Numbers {
 }
 
 #[test]
-fn no_stretch_of_time_has_more_than_the_rate_and_one_window() {
+fn no_period_exceeds_the_rate_and_one_window() {
     for (rate, window, seed) in [(1, 1, 1), (7, 1, 2), (100, 5, 3), (99_991, 1, 4)] {
         let bucket = bucket(rate, window);
         let mut numbers = Numbers(seed);
@@ -42,13 +42,13 @@ fn no_stretch_of_time_has_more_than_the_rate_and_one_window() {
 }
 
 #[test]
-fn the_whole_allowance_can_be_used() {
+fn the_whole_rate_can_be_used() {
     for rate in [1, 3, 1000, 99_991] {
         let bucket = bucket(rate, 1);
         let mut now = 5 * SECOND;
         let burst = (0..).take_while(|_| bucket.take(now, 1).is_ok()).count() as u64;
         assert_eq!(burst, rate);
-        // Whoever waits as long as told gets one each time, and no time is lost.
+        // A client that waits as long as required gets one each time, and no time is lost.
         let (mut count, end) = (0, now + 10 * SECOND);
         while now < end {
             match bucket.take(now, 1) {
@@ -66,7 +66,7 @@ fn the_whole_allowance_can_be_used() {
 }
 
 #[test]
-fn what_is_larger_than_the_bucket_gets_through_and_is_waited_for() {
+fn a_request_larger_than_the_bucket_passes_and_later_ones_wait() {
     let bucket = bucket(1000, 1);
     let now = SECOND;
     bucket.take_with_debt(now, 5000, 0).unwrap();
@@ -77,13 +77,13 @@ fn what_is_larger_than_the_bucket_gets_through_and_is_waited_for() {
     let later = now + 4 * SECOND;
     assert!(bucket.take_with_debt(later, 1, 0).is_err());
     assert!(bucket.take_with_debt(later + 1, 1, 0).is_ok());
-    // What has begun may owe, but only so much.
+    // Debt is allowed up to a limit.
     assert!(bucket.take_with_debt(later + 1, 500, 300).is_ok());
     assert!(bucket.take_with_debt(later + 1, 1, 300).is_err());
 }
 
 #[test]
-fn what_was_not_used_is_given_back() {
+fn unused_units_are_refunded() {
     let bucket = bucket(10, 1);
     for _ in 0..10 {
         bucket.take(0, 1).unwrap();
@@ -99,15 +99,15 @@ fn what_was_not_used_is_given_back() {
 }
 
 #[test]
-fn another_rate_holds_at_once_for_what_is_taken_from_then_on() {
-    let spent = BucketLevel::default();
-    let slow = TokenBucket::new(10, HumanDuration::secs(1), Arc::clone(&spent)).unwrap();
+fn a_changed_rate_applies_at_once() {
+    let level = BucketLevel::default();
+    let slow = TokenBucket::new(10, HumanDuration::secs(1), Arc::clone(&level)).unwrap();
     for _ in 0..10 {
         slow.take(0, 1).unwrap();
     }
     assert!(slow.take(0, 1).is_err());
-    let fast = TokenBucket::new(1000, HumanDuration::secs(1), spent).unwrap();
-    // A tenth of a second gives a hundred of them.
+    let fast = TokenBucket::new(1000, HumanDuration::secs(1), level).unwrap();
+    // A tenth of a second refills a hundred of them.
     let now = SECOND / 10;
     assert_eq!((0..).take_while(|_| fast.take(now, 1).is_ok()).count(), 100);
     assert!(slow.take(now, 1).is_err());
@@ -115,7 +115,7 @@ fn another_rate_holds_at_once_for_what_is_taken_from_then_on() {
 }
 
 #[test]
-fn threads_take_no_more_than_there_is() {
+fn threads_together_respect_the_capacity() {
     let bucket = bucket(10_000, 1);
     let taken: usize = std::thread::scope(|scope| {
         let take = || (0..5000).filter(|_| bucket.take(7, 1).is_ok()).count();
@@ -137,7 +137,7 @@ fn extremes_do_not_overflow() {
 }
 
 #[test]
-fn of_two_limits_the_stricter_holds_and_zero_is_none() {
+fn the_stricter_limit_applies_and_zero_is_none() {
     let a = SourceQuota {
         requests_per_second: 5,
         bytes_per_second: ByteSize(0),
@@ -155,7 +155,7 @@ fn of_two_limits_the_stricter_holds_and_zero_is_none() {
 }
 
 #[test]
-fn defaults_are_in_range_and_what_is_not_is_named() {
+fn defaults_are_in_range_and_violations_are_named() {
     assert!(SourceQuota::default().violations().is_empty());
     assert!(ProjectQuota::default().violations().is_empty());
     let own = QuotaOverrides {
@@ -163,9 +163,9 @@ fn defaults_are_in_range_and_what_is_not_is_named() {
         disk_bytes: Some(ByteSize(u64::MAX)),
         ..QuotaOverrides::default()
     };
-    let problems = ProjectQuota::default().with(&own).violations();
+    let violations = ProjectQuota::default().with(&own).violations();
     assert_eq!(
-        problems,
+        violations,
         [
             "requestsPerSecond is 100000001, allowed is 0 to 100000000",
             "diskBytes is 18446744073709551615B, allowed is 0B to 1024TB"

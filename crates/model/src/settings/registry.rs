@@ -1,4 +1,4 @@
-//! What there is to know of a setting: name, type, rule, description, and how to read and write it.
+//! The registry of settings: name, type, rule, description, and how to read and write each.
 
 use serde_json::Value;
 
@@ -23,8 +23,7 @@ pub enum SettingValueType {
 }
 
 impl SettingValueType {
-    /// Its name in the API.
-    #[must_use]
+    /// Name in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::String => "string",
@@ -35,23 +34,23 @@ impl SettingValueType {
     }
 }
 
-/// What a setting is of.
+/// Scope of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingScope {
-    /// Of sources only.
+    /// Sources only.
     Source,
-    /// Of sinks; a source has it for all of its sinks.
+    /// Sinks; a source's value applies to all of its sinks.
     Sink,
 }
 
-/// Which values a setting takes.
+/// Allowed values of a setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SettingRule {
-    /// Any of its type.
+    /// Any value of its type.
     Any,
-    /// A whole number in this range.
+    /// An integer in this range.
     Int(u64, u64),
-    /// The same; the compatible service does not call it required.
+    /// Like `Int`; the compatible service does not mark it as required.
     OptionalInt(u64, u64),
     /// A size in this range.
     Size(ByteSize, ByteSize),
@@ -59,7 +58,7 @@ pub enum SettingRule {
     Duration(HumanDuration, HumanDuration),
     /// One of these texts.
     OneOf(&'static [&'static str]),
-    /// Any text of at most so many characters.
+    /// Any text of at most this many characters.
     Chars(u64),
     /// A list with at least one item.
     NonEmptyList,
@@ -68,8 +67,7 @@ pub enum SettingRule {
 }
 
 impl SettingRule {
-    /// As the API shows it, in the form that the compatible service uses.
-    #[must_use]
+    /// Text form in the API, as in the compatible service.
     pub fn text(&self) -> Option<String> {
         Some(match self {
             Self::Any => return None,
@@ -108,7 +106,7 @@ fn short_duration(duration: HumanDuration) -> String {
         .map_or(text.clone(), |t| format!("{t}h"))
 }
 
-/// One setting.
+/// Description of a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingSpec {
     /// Full name, `storage.level.…` or `source.quota.…`.
@@ -117,17 +115,17 @@ pub struct SettingSpec {
     pub scope: SettingScope,
     /// Type of its value.
     pub kind: SettingValueType,
-    /// Which values it takes.
+    /// Allowed values.
     pub rule: SettingRule,
     /// Only an operator may change it, not a user of the API.
     pub protected: bool,
-    /// For people.
+    /// Description for people.
     pub description: &'static str,
     pub(super) get: fn(&SinkSettings) -> Value,
     set: SettingSetter,
 }
 
-/// How a checked value gets into the typed form.
+/// How a checked value is written to the typed form.
 #[derive(Clone, Copy, Debug)]
 enum SettingSetter {
     Int(fn(&mut SinkSettings, u64)),
@@ -138,23 +136,23 @@ enum SettingSetter {
     List(fn(&mut SinkSettings, Vec<String>)),
 }
 
-/// Why a value is refused. The texts are those of the compatible API where it has one.
+/// Why a value is rejected. The texts are those of the compatible API where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingViolation {
     /// Not of the setting's type.
     #[error("Invalid \"{key}\" value: found type \"{found}\", expected \"{expected}\".")]
     Type {
-        /// Which setting.
+        /// Name of the setting.
         key: &'static str,
         /// Type of the given value.
         found: &'static str,
-        /// Type that it should have.
+        /// Expected type.
         expected: &'static str,
     },
     /// Not a size.
     #[error("Invalid \"{key}\" value \"{value}\": invalid syntax.")]
     Size {
-        /// Which setting.
+        /// Name of the setting.
         key: &'static str,
         /// The given text.
         value: String,
@@ -162,7 +160,7 @@ pub enum SettingViolation {
     /// Not a duration.
     #[error("Invalid \"{key}\": time: invalid duration \"{value}\".")]
     Duration {
-        /// Which setting.
+        /// Name of the setting.
         key: &'static str,
         /// The given text.
         value: String,
@@ -170,7 +168,7 @@ pub enum SettingViolation {
     /// Outside its range, or none of its names.
     #[error("Invalid \"{key}\" value \"{value}\": {allowed}.")]
     NotAllowed {
-        /// Which setting.
+        /// Name of the setting.
         key: &'static str,
         /// The given value.
         value: String,
@@ -191,7 +189,7 @@ fn json_type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Settings that the compatible service has too, without what all of them begin with.
+/// Settings of the compatible service, without their common prefix.
 const COMPATIBLE: [&str; 27] = [
     "local.encoding.compression.gzip.blockSize",
     "local.encoding.compression.gzip.concurrency",
@@ -223,8 +221,7 @@ const COMPATIBLE: [&str; 27] = [
 ];
 
 impl SettingSpec {
-    /// The compatible service has it too.
-    #[must_use]
+    /// Whether the compatible service has the setting too.
     pub fn is_compatible(&self) -> bool {
         let name = self.key.strip_prefix("storage.level.");
         name.is_some_and(|name| COMPATIBLE.contains(&name))
@@ -233,7 +230,7 @@ impl SettingSpec {
     /// Writes `value` into `settings`.
     ///
     /// # Errors
-    /// When the value is not of the setting's type or breaks its rule; then nothing is written.
+    /// When the value is not of the setting's type or violates its rule; then nothing is written.
     pub fn apply(
         &self,
         settings: &mut SinkSettings,
@@ -376,26 +373,24 @@ impl SettingSpec {
 pub struct SettingRegistry;
 
 impl SettingRegistry {
-    /// All of them, sorted by key.
-    #[must_use]
+    /// All settings, sorted by key.
     pub fn all() -> &'static [SettingSpec] {
         SETTINGS
     }
 
-    /// All of them in the order of listings: those of the compatible service as it lists them, sorted
+    /// All settings in the order of listings: those of the compatible service in its order, sorted
     /// by key, then our own, sorted by key.
     pub fn listed() -> impl Iterator<Item = &'static SettingSpec> {
         let compatible = SETTINGS.iter().filter(|s| s.is_compatible());
         compatible.chain(SETTINGS.iter().filter(|s| !s.is_compatible()))
     }
 
-    /// Those of sinks, sorted by key.
+    /// Settings of sinks, sorted by key.
     pub fn sink_settings() -> impl Iterator<Item = &'static SettingSpec> {
         SETTINGS.iter().filter(|s| s.scope == SettingScope::Sink)
     }
 
-    /// The one of that name.
-    #[must_use]
+    /// The setting with this name.
     pub fn get(key: &str) -> Option<&'static SettingSpec> {
         SETTINGS
             .binary_search_by(|s| s.key.cmp(key))

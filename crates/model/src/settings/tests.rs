@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::json;
 
-fn problem(key: &str, value: Value) -> String {
+fn violation(key: &str, value: Value) -> String {
     let setting = SettingRegistry::get(key).unwrap();
     let mut settings = SinkSettings::default();
     let error = setting
@@ -11,7 +11,7 @@ fn problem(key: &str, value: Value) -> String {
     assert_eq!(
         settings,
         SinkSettings::default(),
-        "a refused value must change nothing"
+        "a rejected value must change nothing"
     );
     error
 }
@@ -55,7 +55,7 @@ fn every_default_passes_its_own_rule_and_reads_back() {
 }
 
 #[test]
-fn values_outside_the_rules_are_refused_with_what_is_allowed() {
+fn values_outside_the_rules_are_rejected_with_the_allowed_values() {
     let interval = "storage.level.staging.upload.trigger.interval";
     let size = "storage.level.staging.upload.trigger.size";
     let count = "storage.level.staging.upload.trigger.count";
@@ -118,7 +118,7 @@ fn values_outside_the_rules_are_refused_with_what_is_allowed() {
             format!("Invalid \"{mode}\" value \"never\": must be one of disk, cache."),
         ),
     ] {
-        assert_eq!(problem(key, value), expected);
+        assert_eq!(violation(key, value), expected);
     }
 }
 
@@ -141,7 +141,7 @@ fn limits_are_inclusive() {
 }
 
 #[test]
-fn a_patch_lies_over_what_it_patches() {
+fn a_patch_overrides_other_settings() {
     let patch: SettingsPatch = [(
         "storage.level.target.import.trigger.interval".to_owned(),
         json!("7s"),
@@ -201,7 +201,10 @@ fn lists_of_names_have_known_names_once() {
             "value: found type \"int\", expected \"string\".",
         ),
     ] {
-        assert_eq!(problem(key, value), format!("Invalid \"{key}\" {expected}"));
+        assert_eq!(
+            violation(key, value),
+            format!("Invalid \"{key}\" {expected}")
+        );
     }
     let mut settings = SinkSettings::default();
     let setting = SettingRegistry::get(key).unwrap();
@@ -212,7 +215,7 @@ fn lists_of_names_have_known_names_once() {
     setting.apply(&mut settings, &json!([])).unwrap();
     assert_eq!(settings, SinkSettings::default());
     let token = "source.handshake.verifyToken";
-    let long = problem(token, json!("x".repeat(257)));
+    let long = violation(token, json!("x".repeat(257)));
     assert!(
         long.ends_with("…\": must have at most 256 characters."),
         "{long}"

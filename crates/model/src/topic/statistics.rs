@@ -1,55 +1,55 @@
-//! What is known of a topic's messages.
+//! Statistics of a topic.
 
 use crate::time::Timestamp;
 
-/// Counts of a sink: *accepted = delivered + dead + discarded + lost + waiting*. They begin anew
-/// when a deleted sink comes back after everything of it was delivered.
+/// Message counts of a sink: *accepted = delivered + dead + discarded + lost + waiting*. They
+/// restart from zero when a deleted sink is restored after everything of it was delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicStatistics {
-    /// Messages that the log has taken.
+    /// Messages appended to the log.
     pub accepted: u64,
-    /// Messages that the provider has confirmed.
+    /// Messages confirmed by the provider.
     pub delivered: u64,
-    /// Messages that it refused for good, and that are kept.
+    /// Dead letters.
     pub dead: u64,
-    /// Messages that it refused for good, and that were discarded since.
+    /// Dead letters that were discarded since.
     pub discarded: u64,
-    /// Messages that a damaged disk has taken.
+    /// Messages lost to disk corruption.
     pub lost: u64,
-    /// Messages that are not delivered yet.
+    /// Messages not delivered yet.
     pub waiting: u64,
-    /// Their bytes in the log.
+    /// Bytes of the waiting messages in the log.
     pub waiting_bytes: u64,
-    /// When the oldest of them was received.
+    /// Receipt time of the oldest waiting message.
     pub oldest_at: Option<Timestamp>,
-    /// Those of them that are with the provider.
+    /// Waiting messages that are in flight to the provider.
     pub in_flight: u64,
-    /// Failures after which messages were sent again, since the process was started.
+    /// Failures followed by a retry, since the process was started.
     pub retries: u64,
-    /// Whether messages are taken.
+    /// Delivery state.
     pub state: TopicState,
 }
 
-/// Whether a topic's messages are taken.
+/// Delivery state of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicState {
     /// Nothing was sent yet.
     Idle,
-    /// The last that was sent was taken.
+    /// The last message sent was accepted.
     Up,
-    /// They are not taken.
+    /// Messages are not accepted.
     Down {
-        /// Why.
+        /// The error.
         error: String,
-        /// Since when.
+        /// Time of the first failure.
         since: Timestamp,
     },
-    /// Delivery is stopped.
+    /// Delivery is paused.
     Paused,
 }
 
 impl TopicStatistics {
-    /// Of a sink that never had a message.
+    /// Statistics of a sink without messages.
     pub const NOTHING: Self = Self {
         accepted: 0,
         delivered: 0,

@@ -8,7 +8,7 @@ use crate::quota::{BYTES_MAX, REQUESTS_MAX};
 use crate::settings::{CompressionType, RejectionAction, SinkSyncMode};
 use crate::units::{ByteSize, HumanDuration};
 
-/// What the API calls a value that is written so.
+/// Maps a Rust type to its name in the API.
 macro_rules! kind {
     (Int) => {
         SettingValueType::Int
@@ -92,7 +92,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.handshakes.names(),
         Value::from,
         |s, v| s.handshakes.set_names(&v),
-        "Requests of webhook senders that check the address before they send, and that are answered: docs/reference/records.md; put: PUT is taken as POST."
+        "Webhook handshakes that the source answers, see docs/reference/records.md; put: PUT is accepted as POST."
     ),
     setting!(
         @Source,
@@ -103,7 +103,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| &s.handshakes.verify_token,
         shown,
         |s, v| v.clone_into(&mut s.handshakes.verify_token),
-        "What hub.verify_token of a handshake of the kind hub must be; empty: anything."
+        "Required hub.verify_token of a handshake of kind hub; empty: any."
     ),
     setting!(
         @Source,
@@ -114,7 +114,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.quota.bytes_per_second,
         shown,
         |s, v| s.quota.bytes_per_second = v,
-        "Bytes of bodies, as sent, that the source takes in a second; 0B is no limit."
+        "Request body bytes, as sent, that the source accepts per second; 0B is no limit."
     ),
     setting!(
         @Source,
@@ -125,7 +125,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.quota.requests_per_second,
         int,
         |s, v| s.quota.requests_per_second = v,
-        "Requests that the source takes in a second; 0 is no limit."
+        "Requests that the source accepts per second; 0 is no limit."
     ),
     setting!(
         "local.encoding.compression.gzip.blockSize",
@@ -215,7 +215,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.inert.input_buffer,
         shown,
         |s, v| s.inert.input_buffer = v,
-        "Without effect, kept for compatible clients: the node's limit on bytes in flight bounds what is buffered."
+        "Without effect, kept for compatible clients: the node's limit on bytes in flight bounds buffering."
     ),
     setting!(
         "local.encoding.maxChunkSize",
@@ -235,7 +235,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.sync.check_interval,
         shown,
         |s, v| s.sync.check_interval = v,
-        "How often the sync triggers are looked at while the disk is busy."
+        "Interval of checking the sync triggers while the disk is busy."
     ),
     setting!(
         "local.encoding.sync.compressedBytesTrigger",
@@ -245,7 +245,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.sync.compressed,
         shown,
         |s, v| s.sync.compressed = v,
-        "Compressed bytes at which waiting rows are handed to the disk even while it is busy."
+        "Compressed bytes at which waiting rows are written even while the disk is busy."
     ),
     setting!(
         "local.encoding.sync.countTrigger",
@@ -255,7 +255,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.sync.count,
         int,
         |s, v| s.sync.count = v,
-        "Records at which waiting rows are handed to the disk even while it is busy."
+        "Records at which waiting rows are written even while the disk is busy."
     ),
     setting!(
         "local.encoding.sync.intervalTrigger",
@@ -265,7 +265,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.sync.interval,
         shown,
         |s, v| s.sync.interval = v,
-        "Age at which waiting rows are handed to the disk even while it is busy."
+        "Age at which waiting rows are written even while the disk is busy."
     ),
     setting!(
         "local.encoding.sync.mode",
@@ -279,7 +279,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         } else {
             SinkSyncMode::Disk
         },
-        "What an acknowledgement means at least: the record survived fsync (disk), or is in the operating system's cache (cache). A volume whose log syncs (log.sync) always answers after fsync."
+        "Minimum durability of an acknowledged record: fsync (disk), or the operating system's cache (cache). A volume whose log syncs (log.sync) always acknowledges after fsync."
     ),
     setting!(
         "local.encoding.sync.uncompressedBytesTrigger",
@@ -289,7 +289,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.sync.uncompressed,
         shown,
         |s, v| s.sync.uncompressed = v,
-        "Raw bytes at which waiting rows are handed to the disk even while it is busy."
+        "Raw bytes at which waiting rows are written even while the disk is busy."
     ),
     setting!(
         "local.encoding.sync.wait",
@@ -299,7 +299,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.sync.wait,
         Value::from,
         |s, v| s.sync.wait = v,
-        "Whether the answer waits until the record is safe; without it the answer is 202 and a crash can lose the record."
+        "Whether the response waits until the record is durable; otherwise it is 202, and a crash can lose the record."
     ),
     setting!(
         "local.mapping.rejected.action",
@@ -313,7 +313,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         } else {
             RejectionAction::Reject
         },
-        "What becomes of a record that the mapping refuses: its sender is told so (reject), or it is accepted and kept with its error (dead_letter)."
+        "Handling of a record that the mapping rejects: reject the request (reject), or accept the record as a dead letter with its error (dead_letter)."
     ),
     setting!(
         "local.mapping.rejected.deadLettersMax",
@@ -323,7 +323,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.rejection.dead_letters_max,
         shown,
         |s, v| s.rejection.dead_letters_max = v,
-        "Compressed bytes of dead letters on a volume; from there on refused records are rejected until some are replayed or dropped."
+        "Compressed bytes of dead letters on a volume; beyond it further ones are rejected until some are replayed or dropped."
     ),
     setting!(
         "local.volume.assignment.count",
@@ -343,7 +343,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.inert.preferred_types.clone(),
         Value::from,
         |s, v| s.inert.preferred_types = v,
-        "Types of volumes to take first; one node has one volume."
+        "Preferred types of volumes; one node has one volume."
     ),
     setting!(
         "staging.upload.trigger.count",
@@ -353,7 +353,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.upload.count,
         int,
         |s, v| s.upload.count = v,
-        "Records at which a slice goes to staging."
+        "Records at which a slice is uploaded to staging."
     ),
     setting!(
         "staging.upload.trigger.interval",
@@ -363,7 +363,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.upload.interval,
         shown,
         |s, v| s.upload.interval = v,
-        "Age at which a slice goes to staging."
+        "Age at which a slice is uploaded to staging."
     ),
     setting!(
         "staging.upload.trigger.size",
@@ -373,7 +373,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.upload.size,
         shown,
         |s, v| s.upload.size = v,
-        "Compressed bytes at which a slice goes to staging."
+        "Compressed bytes at which a slice is uploaded to staging."
     ),
     setting!(
         "target.import.parked.holdBack",
@@ -383,7 +383,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.import.hold_back,
         shown,
         |s, v| s.import.hold_back = v,
-        "How long a file that its table can't take holds back later files of its sink, if the table has a primary key; without one it holds back none."
+        "How long a file that its table can't import delays later files of its sink, if the table has a primary key; without one it delays none."
     ),
     setting!(
         "target.import.trigger.count",
@@ -393,7 +393,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.import.count,
         int,
         |s, v| s.import.count = v,
-        "Records at which a file goes into its table."
+        "Records at which a file is imported into its table."
     ),
     setting!(
         "target.import.trigger.expiration",
@@ -403,7 +403,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.import.expiration,
         shown,
         |s, v| s.import.expiration = v,
-        "Age at which a file goes into its table even if imports are throttled."
+        "Age at which a file is imported into its table even if imports are throttled."
     ),
     setting!(
         "target.import.trigger.interval",
@@ -413,7 +413,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.import.interval,
         shown,
         |s, v| s.import.interval = v,
-        "Age at which a file goes into its table."
+        "Age at which a file is imported into its table."
     ),
     setting!(
         "target.import.trigger.size",
@@ -423,7 +423,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.import.size,
         shown,
         |s, v| s.import.size = v,
-        "Compressed bytes at which a file goes into its table."
+        "Compressed bytes at which a file is imported into its table."
     ),
     setting!(
         "target.import.trigger.slicesCount",
@@ -433,6 +433,6 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
         |s| s.import.slices,
         int,
         |s, v| s.import.slices = v,
-        "Slices at which a file goes into its table."
+        "Slices at which a file is imported into its table."
     ),
 ];
