@@ -1,4 +1,4 @@
-//! Jobs over real sockets and files: APIs that answer well and badly, tables, stops and restarts.
+//! Jobs over real sockets and files: good and faulty APIs, tables, stops and restarts.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![allow(
     clippy::disallowed_methods,
