@@ -62,7 +62,7 @@ pub struct JobContext {
     pub progress: Arc<JobProgress>,
 }
 
-/// How a run ended.
+/// Outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobOutcome {
     /// The source is exhausted.

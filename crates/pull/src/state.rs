@@ -1,6 +1,6 @@
 //! The durable state of a job: an SQLite file in its state directory.
 //!
-//! It has the position of the source (a cursor, or a checkpoint per file), the *inbox* of records that an API
+//! The file has the position of the source (a cursor, or a checkpoint per file), the *inbox* of records that an API
 //! returned and that are not acknowledged yet, and the dead letters. They change together in transactions:
 //!
 //! - a page's records and the cursor after it: so a page is never requested twice, and none of its records

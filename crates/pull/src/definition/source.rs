@@ -48,7 +48,7 @@ pub struct HttpApi {
     /// Maximum request rate. Default: no limit.
     #[serde(default)]
     pub rate_limit: Option<RateLimit>,
-    /// How the next page is requested.
+    /// Pagination.
     #[serde(default)]
     pub paging: Paging,
     /// JSON path of the records in a response; empty if the response itself is the array.

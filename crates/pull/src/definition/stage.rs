@@ -87,7 +87,7 @@ pub struct TableDestination {
     #[serde(default = "batch")]
     #[schemars(range(min = 1, max = 10_000))]
     pub batch: u32,
-    /// How long the store may be unavailable before the job ends; it can be resumed. 0 to 24h.
+    /// Maximum outage of the store before the job ends; it can be resumed. 0 to 24h.
     #[serde(default = "outage_max")]
     pub outage_max: HumanDuration,
     /// Cache of written rows, so that unchanged rows are not written again.
@@ -142,13 +142,13 @@ pub enum TableStore {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoreTls {
-    /// How the server's certificate is verified.
+    /// Verification of the server certificate.
     pub verify: StoreTlsVerify,
     /// File with certificates (PEM) to trust instead of those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
-/// How the server's certificate is verified.
+/// Verification of the server certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreTlsVerify {

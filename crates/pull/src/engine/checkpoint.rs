@@ -17,7 +17,7 @@ const OUTCOMES_PER_TXN: usize = 512;
 /// Interval between file checkpoints: bounds what a killed job reads again.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
-/// What a checkpoint updates.
+/// The part of the state that a checkpoint updates.
 #[derive(Clone)]
 pub(crate) enum CheckpointMode {
     Inbox,

@@ -29,7 +29,7 @@ use page::{ApiPage, PageError, PageReader, PageToken};
 use page_cursor::PageCursor;
 use recent_set::RecentSet;
 
-/// What to do after a step.
+/// The next action of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PagingStep {
     Request,
@@ -267,7 +267,7 @@ impl ApiSource {
                         return Err(JobFailure::Source(format!("{url}: {text}")));
                     }
                 },
-                Err(error) if self.is_behind_the_last(&error) => {
+                Err(error) if self.is_after_last_page(&error) => {
                     self.failures = 0;
                     return Ok(Some(ApiPage::none()));
                 }
@@ -308,7 +308,7 @@ impl ApiSource {
 
     /// Whether an error means that the page does not exist, as some APIs respond after the last one. Not for
     /// the first page: its URL may be wrong.
-    fn is_behind_the_last(&self, error: &CallError) -> bool {
+    fn is_after_last_page(&self, error: &CallError) -> bool {
         let statuses = &self.api.until.status;
         let is_end = error.status.is_some_and(|s| statuses.contains(&s.as_u16()));
         is_end && self.cursor.at != PageToken::Start

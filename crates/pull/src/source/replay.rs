@@ -14,7 +14,7 @@ use crate::state::JobDeadLetter;
 /// Dead letters per read of the state.
 const READ_AT_ONCE: u32 = 500;
 
-/// Which dead letters to replay.
+/// Dead letters to replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplaySelection {
     /// All that exist when the replay begins.

@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::{JobState, StateError};
 
-/// How far a file is done.
+/// Progress in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileCheckpoint {
     pub(crate) name: String,

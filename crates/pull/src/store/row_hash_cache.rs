@@ -23,7 +23,7 @@ use crate::engine::JobExecution;
 use crate::engine::outcome::JobFailure;
 use crate::state::JobState;
 
-/// How long a failed cache is not used.
+/// Pause of a failed cache.
 const CACHE_BACKOFF: Duration = Duration::from_secs(1);
 /// Minimum interval between warnings of failed updates.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);

@@ -206,8 +206,8 @@ async fn compressed_files_may_be_empty_padded_or_followed_by_other_data() {
     );
     // The last line has no line feed, and is complete.
     let text = lines(20, 30);
-    let behind = [gzip(text.trim_end().as_bytes()), b"more\n".to_vec()].concat();
-    write("g.jsonl.gz", &behind);
+    let with_extra = [gzip(text.trim_end().as_bytes()), b"more\n".to_vec()].concat();
+    write("g.jsonl.gz", &with_extra);
     write(
         "h.jsonl.zst",
         &[zstd(&lines(30, 40)), b"more\n".to_vec()].concat(),

@@ -1,5 +1,5 @@
-//! Which local files are read: names of any bytes, links, hidden files, brackets, unreadable folders; and how
-//! the others are reported.
+//! Selection of local files: names of any bytes, links, hidden files, brackets, unreadable folders; and how
+//! unreadable ones are reported.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -28,7 +28,7 @@ pub(super) const AS_A_SHELL: MatchOptions = MatchOptions {
 /// Identity of a file, regardless of the path to it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum LocalFileId {
-    /// Its path without links.
+    /// The path without links.
     Path(PathBuf),
     /// Device and inode, if the file has several hard links.
     Number(u64, u64),
