@@ -1,4 +1,4 @@
-//! From records to rows of the table.
+//! Converts records to table rows.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::record::TypedRows;
 /// Characters of a value that an error quotes.
 const QUOTED: usize = 40;
 
-/// Makes rows of records.
+/// Converts records to rows.
 #[derive(Debug)]
 pub(crate) struct RowConverter {
     paths: PathSet,
     columns: Vec<ColumnConversion>,
-    /// A path that is none, so that no record has a row; the check of a definition refuses it before.
+    /// The error of an invalid path: every record is rejected. The check of a definition finds it first.
     invalid: Option<String>,
-    /// For each column whether its path can select many values.
+    /// Per column: its path can select many values.
     are_lists: Vec<bool>,
-    /// A cache asks for the hashes of rows.
+    /// A cache needs the hashes of rows.
     is_hashed: bool,
-    /// Where it is noted which paths are found.
+    /// Counts the paths that were found.
     progress: Arc<JobProgress>,
 }
 
@@ -39,13 +39,13 @@ struct ColumnConversion {
     name: String,
     path: String,
     kind: ValueType,
-    /// Of a timestamp that is a number.
+    /// For a timestamp that is a number.
     unit: Option<EpochUnit>,
     is_key: bool,
     is_required: bool,
 }
 
-/// Rows that are being made.
+/// Rows under construction.
 #[derive(Debug)]
 pub(crate) struct RowBuilder<'a> {
     converter: &'a RowConverter,
@@ -55,7 +55,7 @@ pub(crate) struct RowBuilder<'a> {
     seen: PathCoverage,
 }
 
-/// What was seen of the columns' paths.
+/// Paths of columns that no record had so far.
 #[derive(Debug)]
 struct PathCoverage {
     records: u64,
@@ -78,7 +78,7 @@ impl RowConverter {
             .collect();
         let compiled = columns.iter().map(|c| {
             CompiledPath::compile(&c.path)
-                .map_err(|e| format!("column \"{}\": `{}` is no path: {e}", c.name, c.path))
+                .map_err(|e| format!("column \"{}\": `{}` is not a path: {e}", c.name, c.path))
         });
         let (paths, invalid): (Vec<CompiledPath>, _) = match compiled.collect::<Result<_, _>>() {
             Ok(paths) => (paths, None),
@@ -98,7 +98,6 @@ impl RowConverter {
         }
     }
 
-    /// No rows yet.
     pub(crate) fn row_builder(&self) -> RowBuilder<'_> {
         RowBuilder {
             converter: self,
@@ -112,7 +111,6 @@ impl RowConverter {
         }
     }
 
-    /// Writes the row of a record.
     fn write(
         &self,
         body: Bytes,
@@ -139,7 +137,7 @@ impl RowConverter {
                     write_value(&document, node, column, out)?;
                 }
                 PathSelection::Many(nodes) => write_list(&document, nodes, out),
-                // A list always is one, if only an empty one.
+                // A path that can select many values yields a list, even if empty.
                 PathSelection::Nothing if self.are_lists[i] => write_list(&document, &[], out),
                 PathSelection::One(_) | PathSelection::Nothing if column.is_required => {
                     return Err(format!(
@@ -153,7 +151,7 @@ impl RowConverter {
         Ok(())
     }
 
-    /// The hashes of the key of a row, and of all of it.
+    /// The hashes of a row's key and of the whole row.
     fn hashes(&self, row: RowRef<'_>, scratch: &mut Vec<u8>) -> (RowHash, RowHash) {
         let mut hash_of = |all: bool| {
             scratch.clear();
@@ -167,7 +165,7 @@ impl RowConverter {
 }
 
 impl RowBuilder<'_> {
-    /// Makes room for so many more rows, with texts of so many bytes in all.
+    /// Reserves memory for `rows` more rows with `texts` bytes of text in total.
     pub(crate) fn reserve(&mut self, rows: usize, texts: usize) {
         self.rows.reserve(rows, texts);
         if self.converter.is_hashed {
@@ -178,8 +176,8 @@ impl RowBuilder<'_> {
     /// Adds the row of a record.
     ///
     /// # Errors
-    /// When it is not JSON, or a value is missing or of another type than its column; names the
-    /// column, the value and what it has to be. Nothing is added then.
+    /// The record is not JSON, or a value is missing or has the wrong type. The error has the column, the
+    /// value and what is allowed; nothing is added.
     pub(crate) fn add(&mut self, body: Bytes) -> Result<(), String> {
         let converter = self.converter;
         let seen = &mut self.seen;
@@ -193,7 +191,6 @@ impl RowBuilder<'_> {
         Ok(())
     }
 
-    /// All rows.
     pub(crate) fn finish(self) -> TypedRows {
         let PathCoverage { records, not_found } = &self.seen;
         self.converter.progress.record_columns(*records, not_found);
@@ -213,7 +210,7 @@ fn hash(bytes: &[u8]) -> RowHash {
     hash
 }
 
-/// Reads lines of files: rows where they go straight into a table, else any JSON.
+/// Reads lines of files: as rows if they go directly into a table, otherwise as any JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct LineReader(Option<Arc<RowConverter>>);
 
@@ -227,15 +224,11 @@ impl LineReader {
         })
     }
 
-    /// Rows that are being made, where lines become such.
     pub(crate) fn row_builder(&self) -> Option<RowBuilder<'_>> {
         self.0.as_ref().map(|converter| converter.row_builder())
     }
 
-    /// Whether a line is what it should be.
-    ///
-    /// # Errors
-    /// When it is not JSON or no row; says why.
+    /// Checks that a line is JSON, and a valid row if lines become rows.
     pub(crate) fn check(&self, line: Bytes) -> Result<(), String> {
         match self.row_builder() {
             Some(mut builder) => {
@@ -248,17 +241,12 @@ impl LineReader {
     }
 }
 
-/// Checks that a text is JSON.
-///
-/// # Errors
-/// When it is not; says why.
 pub(crate) fn check_json(text: Bytes) -> Result<(), String> {
     JsonDocument::parse(text)
         .map(drop)
         .map_err(|e| not_json(&e))
 }
 
-/// What is wrong with a text that is not JSON.
 pub(crate) fn not_json(error: &forebay_record::json::JsonError) -> String {
     let what = error.kind_text().replace("the body", "the text");
     format!("not JSON: {what} (byte {})", error.offset + 1)
@@ -268,7 +256,7 @@ fn write_list(document: &JsonDocument, nodes: &[JsonNodeId], out: &mut RowWriter
     out.json(|out| path::list(document, nodes, |part| out.push_str(&lossy(part))));
 }
 
-/// Writes a value with the type of its column.
+/// Writes a value as the type of its column.
 fn write_value(
     document: &JsonDocument,
     node: JsonNodeId,
@@ -311,7 +299,7 @@ fn write_value(
         _ => None,
     };
     let wanted = match column.kind {
-        ValueType::Text => "a text, a number or a boolean".to_owned(),
+        ValueType::Text => "a string, a number or a boolean".to_owned(),
         ValueType::Integer => format!("a whole number from {} to {}", i64::MIN, i64::MAX),
         ValueType::Double => "a number".to_owned(),
         ValueType::Boolean => "true or false".to_owned(),
@@ -322,7 +310,6 @@ fn write_value(
     Ok(())
 }
 
-/// A value that is not written.
 fn invalid_value(column: &ColumnConversion, text: &str, wanted: &str) -> String {
     let mut shown: String = text.chars().take(QUOTED).collect();
     if shown.len() < text.len() {
@@ -334,7 +321,7 @@ fn invalid_value(column: &ColumnConversion, text: &str, wanted: &str) -> String 
     )
 }
 
-/// What a time has to be.
+/// The expected form of a time.
 fn wanted_time(error: InvalidTime, unit: Option<EpochUnit>) -> String {
     match unit {
         Some(unit) if error == InvalidTime::Year => {
@@ -344,7 +331,7 @@ fn wanted_time(error: InvalidTime, unit: Option<EpochUnit>) -> String {
     }
 }
 
-/// A time, cut to the microsecond unless it is a key: two keys must not become one.
+/// Truncates a time to the microsecond, but rejects a key that would lose digits: two keys must not become one.
 fn checked_time(
     read: ParsedTime,
     column: &ColumnConversion,
@@ -360,18 +347,18 @@ fn checked_time(
     Ok(read.time)
 }
 
-/// A whole number, in whatever way it is written: `7.0`, `1e3`, `-0`.
+/// Parses a whole number in any notation: `7.0`, `1e3`, `-0`.
 fn whole(text: &str) -> Option<i64> {
     let scaled = scale_number(text, 0).filter(|s| s.is_exact)?;
     i64::try_from(scaled.whole).ok()
 }
 
-/// A part of a document's text, which is UTF-8 as a whole: checking that is faster than mending.
+/// Part of a document's text. The whole is valid UTF-8, so checking is faster than replacing.
 fn lossy(text: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
 }
 
-/// A string's text. No store keeps a NUL, so it is replaced, as everywhere in Forebay's tables.
+/// A string's text. No store accepts NUL, so it is replaced, as in all tables of Forebay.
 fn string(document: &JsonDocument, node: JsonNodeId) -> Cow<'_, str> {
     let (inner, has_escapes) = document.string(node);
     if !has_escapes {

@@ -1,13 +1,12 @@
-//! The engine: stages between bounded queues.
+//! Runs a job: stages between bounded queues.
 //!
 //! ```text
-//! source ─► queue ─► processing × N ─► queue ─► storage × N ─► settled ─► state
+//! source ─► queue ─► processing × N ─► queue ─► storage × N ─► outcomes ─► state
 //! ```
 //!
-//! A record that has left the source is in exactly one place: in a queue, with a worker, or
-//! settled; and what is not settled when a run ends, however it ends, is read again by the next
-//! one. The parts end one after another, each when the one before it has: so a run that is stopped
-//! finishes what it has begun.
+//! A record that has left the source is in a queue, with a worker, or acknowledged (delivered or a dead
+//! letter). Whatever is not acknowledged when a run ends is read again by the next run. The stages end one
+//! after another, each after its predecessor, so a stopped run finishes work in progress.
 
 use std::sync::Arc;
 
@@ -39,64 +38,64 @@ use checkpoint::{CheckpointMode, CheckpointTracker, write_checkpoints};
 use outcome::{JobControl, JobFailure, JobProgress, add};
 use queue::{QueueReceiver, QueueSender, queue};
 
-/// What is settled waits here to be noted.
+/// Outcomes that may wait for the checkpoint writer.
 const OUTCOMES_AHEAD: usize = 256;
-/// Records that go together where they may.
+/// Records per batch, where batching is possible.
 const RECORDS_PER_BATCH: usize = 500;
 
-/// Bytes of an idempotency key at most; some servers take no longer ones.
+/// Maximum bytes of an idempotency key; some servers reject longer ones.
 const KEY_MAX: usize = 255;
 
-/// Variables of the environment by name.
+/// Looks up an environment variable by name.
 pub type EnvironmentLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// What a run is given from outside.
+/// Dependencies of a run.
 #[derive(Clone)]
 pub struct JobContext {
-    /// What time it is.
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Variables of the environment, for S3.
+    /// Environment variables, for S3.
     pub variable: EnvironmentLookup,
-    /// Cancelled to stop in order.
+    /// Cancelled to stop the run in order.
     pub stop: CancellationToken,
-    /// Counts what happens.
+    /// Counters of the run.
     pub progress: Arc<JobProgress>,
 }
 
-/// How a run has ended.
+/// Outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobOutcome {
-    /// The source has no more.
+    /// The source is exhausted.
     Complete,
-    /// It was asked to; the next run goes on.
+    /// Stopped on request; the next run resumes.
     Stopped,
-    /// It could not go on; the next run does, once the reason is gone.
+    /// The run failed; the next run resumes once the cause is fixed.
     Failed(JobFailure),
 }
 
-/// What the parts of a run share.
+/// State shared by the stages of a run.
 pub(crate) struct JobExecution {
     pub(crate) state: JobState,
     pub(crate) control: JobControl,
     pub(crate) progress: Arc<JobProgress>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Records that go together: one where an API takes them one by one.
+    /// Records per batch: one if an API accepts them one by one.
     pub(crate) batch_size: usize,
-    /// Records may wait for a consumer: reading them costs nobody a request.
+    /// Read ahead of the consumers: reading costs no API request.
     pub(crate) reads_ahead: bool,
     id: String,
     outcomes: mpsc::Sender<RecordOutcomes>,
 }
 
 impl JobExecution {
-    /// Notes what has become of records.
-    pub(crate) async fn acknowledge(&self, settled: RecordOutcomes) {
-        if settled.delivered.is_empty() && settled.dead.is_empty() {
+    /// Records the outcomes of records in the state.
+    pub(crate) async fn acknowledge(&self, outcomes: RecordOutcomes) {
+        if outcomes.delivered.is_empty() && outcomes.dead.is_empty() {
             return;
         }
-        add(&self.progress.dead, settled.dead.len());
-        // Whoever notes is gone only when noting has failed: the run ends.
-        drop(self.outcomes.send(settled).await);
+        add(&self.progress.dead, outcomes.dead.len());
+        // The checkpoint writer stops early only when it has failed, which ends the run.
+        drop(self.outcomes.send(outcomes).await);
     }
 
     pub(crate) async fn acknowledge_record(&self, position: RecordPosition) {
@@ -108,7 +107,7 @@ impl JobExecution {
     }
 
     pub(crate) async fn move_to_dlq(&self, dead: DeadRecord) {
-        tracing::warn!(origin = %dead.origin, stage = dead.stage.name(), error = dead.error, "a record is set aside");
+        tracing::warn!(origin = %dead.origin, stage = dead.stage.name(), error = dead.error, "record moved to dead letters");
         self.acknowledge(RecordOutcomes {
             delivered: Vec::new(),
             dead: vec![dead],
@@ -116,7 +115,7 @@ impl JobExecution {
         .await;
     }
 
-    /// The same for each attempt of a record, and for no other record of any job.
+    /// The same for each attempt of a record, and different for any other record of any job.
     pub(crate) fn idempotency_key(&self, origin: &RecordOrigin) -> String {
         idempotency_key(&self.id, origin)
     }
@@ -126,8 +125,8 @@ impl JobExecution {
     }
 }
 
-/// A text that a header can have, and another one for each origin: what it can't have is written as
-/// `%0A`, and what is long as its hash.
+/// An idempotency key that is a valid header value and unique per origin: other bytes are escaped as
+/// `%0A`, and an origin that is too long is hashed.
 fn idempotency_key(id: &str, origin: &RecordOrigin) -> String {
     let text = origin.to_string();
     let mut key = format!("{id}-");
@@ -146,7 +145,7 @@ fn idempotency_key(id: &str, origin: &RecordOrigin) -> String {
     format!("{id}-{hash}")
 }
 
-/// Runs a job to its end, a stop or a failure.
+/// Runs a job until it completes, is stopped or fails.
 pub async fn run(definition: &JobDefinition, state: JobState, context: &JobContext) -> JobOutcome {
     let unit = if definition.processing.is_some()
         || matches!(definition.destination, JobDestination::Http(_))
@@ -156,13 +155,13 @@ pub async fn run(definition: &JobDefinition, state: JobState, context: &JobConte
         RECORDS_PER_BATCH
     };
     let reads_ahead = matches!(definition.source, JobSource::Files(_));
-    let (execution, settled) = match start_execution(state, context, unit, reads_ahead).await {
+    let (execution, outcomes) = match start_execution(state, context, unit, reads_ahead).await {
         Ok(begun) => begun,
         Err(failure) => return JobOutcome::Failed(failure),
     };
     let is_complete = match &definition.source {
         JobSource::HttpApi(api) => {
-            let checkpoints = CheckpointWriter::start(&execution, settled, CheckpointMode::Inbox);
+            let checkpoints = CheckpointWriter::start(&execution, outcomes, CheckpointMode::Inbox);
             let read = async |out| match ApiSource::new(Arc::clone(&execution), api).await {
                 Ok(source) => source.read(out).await,
                 Err(failure) => {
@@ -178,7 +177,7 @@ pub async fn run(definition: &JobDefinition, state: JobState, context: &JobConte
             let tracker = Arc::new(CheckpointTracker::default());
             let checkpoints = CheckpointWriter::start(
                 &execution,
-                settled,
+                outcomes,
                 CheckpointMode::Files(Arc::clone(&tracker)),
             );
             let source = FileSource {
@@ -203,18 +202,18 @@ pub async fn run(definition: &JobDefinition, state: JobState, context: &JobConte
     job_outcome(&execution, is_complete)
 }
 
-/// Puts dead letters through the stages again, each from the one where it failed.
+/// Replays dead letters, each from the stage where it failed.
 pub async fn replay(
     definition: &JobDefinition,
     selection: &ReplaySelection,
     state: JobState,
     context: &JobContext,
 ) -> JobOutcome {
-    let (execution, settled) = match start_execution(state, context, 1, false).await {
+    let (execution, outcomes) = match start_execution(state, context, 1, false).await {
         Ok(begun) => begun,
         Err(failure) => return JobOutcome::Failed(failure),
     };
-    let checkpoints = CheckpointWriter::start(&execution, settled, CheckpointMode::Dead);
+    let checkpoints = CheckpointWriter::start(&execution, outcomes, CheckpointMode::Dead);
     let last = match replay::last_id(&execution).await {
         Ok(last) => last,
         Err(failure) => return JobOutcome::Failed(failure),
@@ -225,7 +224,7 @@ pub async fn replay(
         reader: LineReader::new(definition, &context.progress),
         max_errors: match &definition.source {
             JobSource::Files(files) => files.max_errors,
-            // Its records are parsed with their pages.
+            // Records of an API are parsed with their page.
             JobSource::HttpApi(_) => u64::MAX,
         },
     };
@@ -277,7 +276,7 @@ fn job_outcome(execution: &JobExecution, is_complete: bool) -> JobOutcome {
     }
 }
 
-/// The task that notes what is settled.
+/// The task that writes outcomes to the state.
 struct CheckpointWriter {
     drained: CancellationToken,
     task: AbortOnDropHandle<()>,
@@ -286,30 +285,29 @@ struct CheckpointWriter {
 impl CheckpointWriter {
     fn start(
         execution: &Arc<JobExecution>,
-        settled: mpsc::Receiver<RecordOutcomes>,
+        outcomes: mpsc::Receiver<RecordOutcomes>,
         mode: CheckpointMode,
     ) -> Self {
         let drained = CancellationToken::new();
-        let task = write_checkpoints(Arc::clone(execution), settled, mode, drained.clone());
+        let task = write_checkpoints(Arc::clone(execution), outcomes, mode, drained.clone());
         Self {
             drained,
             task: AbortOnDropHandle::new(tokio::spawn(task)),
         }
     }
 
-    /// Waits until everything that was settled is noted; nobody settles anything any more.
+    /// Waits until all outcomes are stored; no stage may send any more.
     async fn finish(self, execution: &JobExecution) {
         self.drained.cancel();
         if let Err(e) = self.task.await {
-            execution
-                .control
-                .fail(JobFailure::State(format!("noting has ended: {e}")));
+            execution.control.fail(JobFailure::State(format!(
+                "the checkpoint writer failed: {e}"
+            )));
         }
     }
 }
 
-/// Runs the stages behind a source that `read` reads, until all have ended. Answers what `read`
-/// did.
+/// Runs the stages after the source `read` until all have ended. Returns the result of `read`.
 async fn run_stages(
     execution: &Arc<JobExecution>,
     definition: &JobDefinition,
@@ -332,7 +330,7 @@ async fn run_stages(
     let is_end = read(sender).await;
     while let Some(ended) = tasks.join_next().await {
         if let Err(e) = ended {
-            let text = format!("a worker has ended: {e}");
+            let text = format!("a worker failed: {e}");
             execution.control.fail(JobFailure::Destination(text));
         }
     }
@@ -383,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_origin_has_a_key_of_its_own() {
+    fn each_origin_has_its_own_idempotency_key() {
         let key =
             |file: &str, line| idempotency_key("id", &RecordOrigin::Line(file.into(), line, 0));
         assert_eq!(key("a.jsonl", 7), "id-a.jsonl:7");

@@ -1,5 +1,4 @@
-//! Calls of other people's APIs: one client each, answers of a bounded length, errors that say what
-//! a retry needs to know.
+//! Calls of external APIs: one client per API, bounded responses, errors with the details that a retry needs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use reqwest::{Method, Url};
 
 use crate::definition::HttpAuth;
 
-/// Characters of an answer that an error quotes.
+/// Characters of a response that an error quotes.
 const QUOTED: usize = 200;
 
 /// A client of one API.
@@ -25,31 +24,30 @@ pub(crate) struct HttpApiClient {
     max_body: usize,
 }
 
-/// An answer with success.
+/// A successful response.
 #[derive(Debug)]
 pub(crate) struct CallResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Where it came from, behind all redirects.
+    /// The final URL, after all redirects.
     pub(crate) url: Url,
     pub(crate) body: Bytes,
-    /// The body is longer than what was read of it.
+    /// The body is longer than the part that was read.
     is_cut: bool,
-    /// The error of unpacking the body.
+    /// The error of decompressing the body.
     problem: Option<String>,
 }
 
-/// What one request of a page has led to.
+/// Result of one request for a page.
 #[derive(Debug)]
 pub(crate) enum PageHop {
     Page(Box<CallResponse>),
-    /// The next request goes elsewhere, after this wait if the API asks for one.
+    /// A redirect to follow, after this wait if the API asks for one.
     Redirect(Option<Duration>),
 }
 
 #[cfg(test)]
 impl CallResponse {
-    /// One that a test has made up.
     pub(crate) fn new(url: Url, headers: HeaderMap, body: Bytes) -> Self {
         Self {
             status: StatusCode::OK,
@@ -65,25 +63,22 @@ impl CallResponse {
 /// Why a call did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallError {
-    /// Of the answer, when there was one.
+    /// Status of the response, if there was one.
     pub(crate) status: Option<StatusCode>,
-    /// How long the API asks to wait.
+    /// The `Retry-After` of the response.
     pub(crate) retry_after: Option<Duration>,
-    /// For people; without the token.
+    /// Message for people; without the token.
     pub(crate) text: String,
 }
 
-/// The request of a page, one redirect after another.
+/// The request of a page with its redirects.
 pub(crate) struct PageCall {
     call: calls::HttpCall,
     max_body: usize,
 }
 
 impl HttpApiClient {
-    /// A client that sends these headers with each request.
-    ///
-    /// # Errors
-    /// When TLS can't be set up.
+    /// A client that sends `headers` and `auth` with each request.
     pub(crate) fn new(
         auth: Option<&HttpAuth>,
         headers: &BTreeMap<String, String>,
@@ -107,7 +102,7 @@ impl HttpApiClient {
                 (name, token.to_owned())
             };
             let value = calls::secret_header(&value);
-            map.insert(name, value.map_err(|e| format!("the token: {e}"))?);
+            map.insert(name, value.map_err(|e| format!("invalid token: {e}"))?);
         }
         let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
         let inner = HttpClient::new(HttpClientConfig {
@@ -119,7 +114,7 @@ impl HttpApiClient {
         Ok(Self { inner, max_body })
     }
 
-    /// Asks for a page.
+    /// Prepares the request of a page.
     pub(crate) fn page(&self, url: Url) -> PageCall {
         let mut request = HttpRequest::get(url);
         let json = HeaderValue::from_static("application/json");
@@ -130,8 +125,7 @@ impl HttpApiClient {
         }
     }
 
-    /// Posts a record. The key is the same for each attempt, so that an API that knows the header
-    /// takes it once.
+    /// Posts a record. The key is the same for each attempt, so an API that supports it accepts the record once.
     pub(crate) async fn post(
         &self,
         url: Url,
@@ -158,17 +152,14 @@ impl HttpApiClient {
         )
     }
 
-    /// The whole body of an answer.
-    ///
-    /// # Errors
-    /// When it is longer than what was read of it, or could not be unpacked.
+    /// Checks that the body is complete and decompressed.
     pub(crate) fn whole(&self, response: CallResponse) -> Result<CallResponse, CallError> {
         whole(response, self.max_body)
     }
 }
 
 impl PageCall {
-    /// Makes one request.
+    /// Sends one request.
     pub(crate) async fn hop(&mut self, now: Timestamp) -> Result<PageHop, CallError> {
         let hop = self.call.hop(now).await;
         match hop.map_err(|e| CallError::from_http_error(e, now))? {
@@ -181,14 +172,14 @@ impl PageCall {
     }
 }
 
-/// An answer, if it says that all went well.
+/// Rejects a response without a success status.
 fn check_status(response: calls::HttpResponse, now: Timestamp) -> Result<CallResponse, CallError> {
     let status = response.status;
     if !status.is_success() {
         return Err(CallError {
             status: Some(status),
             retry_after: calls::retry_after(&response.headers, now),
-            text: format!("the answer is {status}{}", quote(&response.body)),
+            text: format!("the response is {status}{}", quote(&response.body)),
         });
     }
     Ok(CallResponse {
@@ -206,7 +197,7 @@ fn whole(response: CallResponse, max_body: usize) -> Result<CallResponse, CallEr
         return Err(CallError::without_response(problem));
     }
     if response.is_cut {
-        let text = format!("the answer is longer than {max_body} bytes");
+        let text = format!("the response is longer than {max_body} bytes");
         return Err(CallError::without_response(text));
     }
     Ok(response)
@@ -223,7 +214,7 @@ impl CallError {
 
     fn from_http_error(error: HttpError, now: Timestamp) -> Self {
         let prefix = if error.is_redirect() {
-            "the answer is "
+            "the response is "
         } else {
             ""
         };
@@ -235,7 +226,7 @@ impl CallError {
     }
 }
 
-/// The beginning of a body, for an error.
+/// The beginning of a body, for an error message.
 pub(crate) fn quote(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..QUOTED * 4).unwrap_or(body));
     let text: String = text

@@ -1,19 +1,19 @@
-//! Pull: rate-limited APIs and files of JSON lines into tables and other APIs, and the service that
-//! looks rows up.
+//! Jobs that load rate-limited APIs and JSON Lines files into tables and other APIs, and the lookup service for
+//! their rows.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! | --- | --- |
 //! | [`definition`] | the YAML file of a job, validated by its own types |
-//! | [`engine`] | stages between bounded queues |
+//! | [`engine`] | runs the stages of a job between bounded queues |
 //! | [`rate_limiter`] | the rate limit of an API |
-//! | [`lookup`] | the service that answers rows by key |
-//! | [`state`] | what a job remembers: its position, its inbox, its dead letters |
-//! | [`yaml`] | files whose texts stay as they are written |
-//! | `source`, `stage`, `store` | where records come from, the APIs they are posted to, the tables |
+//! | [`lookup`] | HTTP service that returns rows by key |
+//! | [`state`] | durable state of a job: cursor, inbox, dead letters |
+//! | [`yaml`] | YAML that keeps strings as written |
+//! | `source`, `stage`, `store` | sources, APIs that records are posted to, tables |
 //!
-//! The walk of a record: a source reads it and notes it in the state; it goes through the stages;
-//! it is *settled*, that is delivered or a dead letter, and that is noted too. A job that is killed
-//! at any moment goes on with what is not settled.
+//! A source reads a record and stores it in the state; the record passes the stages; it is *acknowledged*,
+//! that is delivered or a dead letter, and the state records that. A job killed at any moment resumes with
+//! the records that are not acknowledged.
 
 mod convert;
 pub mod definition;

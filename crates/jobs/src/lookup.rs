@@ -1,4 +1,4 @@
-//! The lookup service: rows of tables by key, as JSON.
+//! The lookup service: returns rows of tables by key, as JSON.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -25,45 +25,44 @@ use crate::store;
 
 mod openapi;
 
-/// Answers of the health check are at most this old: a flood of them does not reach the table.
+/// Maximum age of a cached health check, so that a flood of checks does not reach the table.
 const HEALTH_AGE: Duration = Duration::from_secs(1);
 
-/// Rows that are read and not yet answered, of all requests. The table may be faster than the answers
-/// are made, and each stream of a connection may wait for a large row: further requests wait before
-/// anything is read for them.
+/// Rows that are read and not yet sent, over all requests. The table may be faster than the responses,
+/// and each stream of a connection may wait for a large row: further requests wait before they read.
 const ROWS_READ_MAX: usize = 64;
 
-/// What the service serves, ready to listen.
+/// The lookup service, ready to listen.
 pub struct LookupService {
     router: Router,
     limits: ListenerLimits,
 }
 
-/// A table under a path.
+/// A table served under a path.
 struct ServedTable {
     store: Arc<dyn KeyedTable>,
     shape: Arc<TableSchema>,
-    /// The columns' names as JSON.
+    /// Column names as JSON strings.
     names: Vec<String>,
     path: String,
     timeout: Duration,
     read_permits: Arc<Semaphore>,
     cache: LookupCache,
-    /// Of answers with a row: the many.
+    /// Counts responses with a row, the common case.
     ok_responses: Counter,
     duration: Histogram,
 }
 
-/// Why the service can't begin.
+/// Why the service can't start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct LookupStartError(String);
 
 impl LookupService {
-    /// Looks at the tables. `metrics` answers the process's metrics as text.
+    /// Checks the tables. `metrics` returns the metrics of the process as text.
     ///
     /// # Errors
-    /// When a table is not there, can't be read or has another key.
+    /// A table does not exist, can't be read or has another key.
     pub async fn new(
         config: &LookupConfig,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -76,8 +75,8 @@ impl LookupService {
             let shape = store.describe(&route.table).await;
             let shape = shape.map_err(|e| LookupStartError(e.to_string()))?;
             let Some(mut shape) = shape else {
-                let place = store.display_name();
-                let text = format!("there is no table \"{}\" in {place}", route.table);
+                let location = store.display_name();
+                let text = format!("there is no table \"{}\" in {location}", route.table);
                 return Err(LookupStartError(text));
             };
             check_key(&shape, route.key.as_deref())?;
@@ -119,10 +118,13 @@ impl LookupService {
                 get(move || async move { build_response(StatusCode::OK, JSON, document) }),
             )
             .fallback(|| async {
-                error_response(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
+                error_response(StatusCode::NOT_FOUND, "notFound", "there is no such route")
             })
             .method_not_allowed_fallback(|| async {
-                let (status, text) = (StatusCode::METHOD_NOT_ALLOWED, "allowed are GET and HEAD");
+                let (status, text) = (
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "only GET and HEAD are allowed",
+                );
                 let mut response = error_response(status, "methodNotAllowed", text);
                 let allowed = HeaderValue::from_static("GET, HEAD");
                 response.headers_mut().insert(header::ALLOW, allowed);
@@ -132,7 +134,7 @@ impl LookupService {
         Ok(Self { router, limits })
     }
 
-    /// Serves from now on, until the listener is stopped. To be called within a tokio runtime.
+    /// Serves until the listener is stopped. Must be called within a tokio runtime.
     #[must_use]
     pub fn serve(self, socket: tokio::net::TcpListener) -> Listener {
         let options = ListenerOptions {
@@ -150,7 +152,7 @@ impl LookupService {
     }
 }
 
-/// Takes columns of text for JSON.
+/// Marks text columns as JSON.
 fn mark_json(shape: &mut TableSchema, names: &[String]) -> Result<(), LookupStartError> {
     for name in names {
         let column = shape.columns.iter_mut().find(|c| c.name == *name);
@@ -159,7 +161,10 @@ fn mark_json(shape: &mut TableSchema, names: &[String]) -> Result<(), LookupStar
                 column.kind = ValueType::Json;
             }
             Some(column) => {
-                let text = format!("column \"{name}\" is {}, JSON is kept as text", column.kind);
+                let text = format!(
+                    "column \"{name}\" is {}, but JSON must be stored as text",
+                    column.kind
+                );
                 return Err(LookupStartError(text));
             }
             None => {
@@ -173,7 +178,7 @@ fn mark_json(shape: &mut TableSchema, names: &[String]) -> Result<(), LookupStar
 
 fn check_key(shape: &TableSchema, wanted: Option<&str>) -> Result<(), LookupStartError> {
     let names: Vec<&str> = shape.key().map(|c| c.name.as_str()).collect();
-    let refuse = |text: String| {
+    let invalid = |text: String| {
         Err(LookupStartError(format!(
             "table \"{}\" {text}",
             shape.table
@@ -182,11 +187,11 @@ fn check_key(shape: &TableSchema, wanted: Option<&str>) -> Result<(), LookupStar
     match (names.as_slice(), wanted) {
         ([one], None) if !one.is_empty() => Ok(()),
         ([one], Some(wanted)) if *one == wanted => Ok(()),
-        ([one], Some(wanted)) => refuse(format!(
-            "has the key {one}, the configuration says {wanted}: rows are found by the key alone"
+        ([one], Some(wanted)) => invalid(format!(
+            "has the key {one}, but the configuration has {wanted}: rows can be looked up only by the key"
         )),
-        (many, _) => refuse(format!(
-            "has a key of {} ({}), a path has one",
+        (many, _) => invalid(format!(
+            "has a key of {} ({}), but a path holds one",
             forebay_model::words::counted(many.len(), "column"),
             many.join(", ")
         )),
@@ -206,7 +211,7 @@ async fn look_up(
     let begin = Instant::now();
     let response = match key {
         Ok(Path(text)) => served.respond(&text, &headers).await,
-        // The one thing that can be wrong with a text.
+        // The only error of a single string parameter.
         Err(_) => {
             let text = "the key in the path is not UTF-8";
             error_response(StatusCode::BAD_REQUEST, "badRequest", text)
@@ -241,7 +246,7 @@ impl ServedTable {
             error_response(StatusCode::NOT_FOUND, "notFound", &text)
         };
         if text.contains('\0') {
-            // No store keeps one, and some fail at the question.
+            // No store can hold a NUL, and some fail on the query.
             return missing();
         }
         if let Some(found) = self.cache.get(&shown) {
@@ -252,26 +257,26 @@ impl ServedTable {
             let permit = self.read_permits.acquire().await;
             (self.store.get(&self.shape, &[key]).await, permit)
         };
-        let looked = tokio::time::timeout(self.timeout, get).await;
-        // The turn ends when the answer is made.
-        let (looked, _permit) = match looked {
-            Ok((looked, permit)) => (Ok(looked), permit.ok()),
-            Err(late) => (Err(late), None),
+        let result = tokio::time::timeout(self.timeout, get).await;
+        // The permit is held until the response is built.
+        let (result, _permit) = match result {
+            Ok((row, permit)) => (Ok(row), permit.ok()),
+            Err(elapsed) => (Err(elapsed), None),
         };
-        match looked {
+        match result {
             Ok(Ok(Some(row))) => {
                 let found = Arc::new(RenderedRow::new(&self.names, &self.shape, &row));
                 self.cache.put(shown.clone(), &found);
                 found.to_response(headers)
             }
             Ok(Ok(None)) => missing(),
-            // The cause is for who runs the service, not for who asks it.
+            // The cause is for the operator, not for the client.
             Ok(Err(error)) => {
-                tracing::warn!(%error, "a row can't be looked up");
+                tracing::warn!(%error, "row lookup failed");
                 unavailable()
             }
             Err(_) => {
-                tracing::warn!(timeout = ?self.timeout, "a row can't be looked up in time");
+                tracing::warn!(timeout = ?self.timeout, "row lookup timed out");
                 unavailable()
             }
         }
@@ -283,7 +288,7 @@ fn unavailable() -> Response<Body> {
     error_response(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
 }
 
-/// A row as it is sent.
+/// A rendered row.
 struct RenderedRow {
     body: Bytes,
     etag: HeaderValue,
@@ -335,7 +340,7 @@ fn json_text(value: &CellValue, kind: ValueType) -> String {
         CellValue::Null => "null".to_owned(),
         CellValue::Integer(n) => n.to_string(),
         CellValue::Boolean(b) => b.to_string(),
-        // JSON has no number for these: as a text, they are told from nothing.
+        // JSON has no such numbers; as strings they differ from null.
         CellValue::Double(n) if n.is_nan() => quoted("NaN"),
         CellValue::Double(n) if n.is_infinite() => {
             quoted(if *n > 0.0 { "Infinity" } else { "-Infinity" })
@@ -343,7 +348,7 @@ fn json_text(value: &CellValue, kind: ValueType) -> String {
         CellValue::Double(n) => json!(n).to_string(),
         CellValue::Timestamp(t) => quoted(&t.to_string()),
         CellValue::Text(text) if kind != ValueType::Json => quoted(text),
-        // Not from us when it is none: then it is a text.
+        // Foreign content may be invalid JSON: then it is sent as a string.
         CellValue::Text(text) | CellValue::Json(text) => {
             match serde_json::from_str::<&RawValue>(text) {
                 Ok(_) => text.clone(),
@@ -353,9 +358,8 @@ fn json_text(value: &CellValue, kind: ValueType) -> String {
     }
 }
 
-/// A text as JSON.
 fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("every text is JSON")
+    serde_json::to_string(text).expect("every string can be written as JSON")
 }
 
 fn build_response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
@@ -385,7 +389,7 @@ impl LookupHealth {
             _ => {
                 let checked = self.store.check().await;
                 if let Err(error) = &checked {
-                    tracing::warn!(%error, "the table can't be reached");
+                    tracing::warn!(%error, "health check of the table failed");
                 }
                 *last = Some((Instant::now(), checked.is_ok()));
                 checked.is_ok()
@@ -400,7 +404,7 @@ impl LookupHealth {
     }
 }
 
-/// Rows that were looked up, bounded in number and age.
+/// Cache of rows, bounded in number and age.
 struct LookupCache {
     config: LookupCacheConfig,
     rows: Mutex<CachedRows>,
@@ -409,7 +413,7 @@ struct LookupCache {
 #[derive(Default)]
 struct CachedRows {
     by_key: HashMap<String, (Instant, Arc<RenderedRow>)>,
-    /// Keys in the order in which they came, each with its time: the oldest goes first.
+    /// Keys in insertion order, each with its time; the oldest is evicted first.
     order: VecDeque<(Instant, String)>,
 }
 
@@ -442,8 +446,12 @@ impl LookupCache {
             let Some((at, key)) = rows.order.pop_front() else {
                 return;
             };
-            // A row that was put again since has a later place too.
-            if rows.by_key.get(&key).is_some_and(|(kept, _)| *kept == at) {
+            // A row that was inserted again since has a later entry too.
+            if rows
+                .by_key
+                .get(&key)
+                .is_some_and(|(cached_at, _)| *cached_at == at)
+            {
                 rows.by_key.remove(&key);
             }
         }

@@ -1,9 +1,9 @@
-//! The rate limit of an API: so many requests in any window of a length.
+//! The rate limit of an API: at most N requests in any window of a length.
 //!
-//! A request's slot is taken before it is sent and given back one period after its answer. The
-//! server has seen the request between those two moments, so of any N + 1 requests the first and
-//! the last are a period apart wherever they are counted; and all N of a period can be used. A
-//! limiter that refills by and by (a token bucket) would let nearly 2 N through in a window.
+//! A slot is taken before the request is sent and freed one period after its response. The server has
+//! received the request between those two moments, so of any N + 1 requests the first and the last are a
+//! period apart wherever they are counted, and all N of a period can be used. A limiter that refills
+//! continuously (a token bucket) would allow nearly 2 N in a window.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,7 +16,7 @@ use forebay_model::{Clock, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// A limit that all who share it keep together.
+/// A limit shared by all clones.
 #[derive(Clone)]
 pub struct ApiRateLimiter {
     shared: Arc<ApiLimiterShared>,
@@ -26,48 +26,43 @@ struct ApiLimiterShared {
     /// `None`: no limit, only the pauses that the API asks for.
     limit: Option<(usize, Duration)>,
     inner: Mutex<ApiLimiterState>,
-    /// A slot or a pause has changed.
+    /// Notified when a slot or the pause changes.
     changed: Notify,
     journal: Option<RequestJournal>,
 }
 
 #[derive(Default)]
 struct ApiLimiterState {
-    /// When the requests of the last period ended, in order.
+    /// End times of the requests of the last period, in order.
     ended: VecDeque<Instant>,
     in_flight: usize,
-    /// The API has asked to wait until then.
+    /// The API asked for no request before this moment.
     paused_until: Option<Instant>,
-    /// Requests that were ever begun: where in the journal the next one is.
+    /// Number of requests so far; determines the next slot of the journal.
     begun: u64,
 }
 
-/// The moments of the last requests in a file, so that a job that is killed and started again does
-/// not begin with a full allowance. Written without a sync: it has to outlive the process, not the
-/// machine.
+/// A file with the times of the last requests, so that a job that is killed and restarted does not begin
+/// with a full allowance. Written without a sync: it must survive the process, not the machine.
 struct RequestJournal {
     file: File,
     slots: u64,
     clock: Arc<dyn Clock>,
 }
 
-/// One request. Dropping it is its end.
+/// Permit for one request; dropping it marks the end of the request.
 pub struct RequestPermit {
     shared: Arc<ApiLimiterShared>,
     slot: u64,
 }
 
 impl ApiRateLimiter {
-    /// So many requests in any such length of time; `None` for no limit.
-    #[must_use]
+    /// At most this many requests in any window of this length; `None` for no limit.
     pub fn new(limit: Option<(u32, Duration)>) -> Self {
         Self::with(limit, ApiLimiterState::default(), None)
     }
 
-    /// The same with its past: what a process before this one has used counts.
-    ///
-    /// # Errors
-    /// When the file can't be opened.
+    /// Like [`Self::new`], with a journal: requests of an earlier process count.
     pub fn open(
         limit: (u32, Duration),
         file: &Path,
@@ -108,7 +103,7 @@ impl ApiRateLimiter {
         }
     }
 
-    /// Waits until a request may be made.
+    /// Waits until a request is allowed.
     pub async fn acquire(&self) -> RequestPermit {
         loop {
             let changed = self.shared.changed.notified();
@@ -123,13 +118,13 @@ impl ApiRateLimiter {
                         () = changed => {}
                     }
                 }
-                // All slots are in flight: one of them ends.
+                // All slots are in flight: wait until one ends.
                 None => changed.await,
             }
         }
     }
 
-    /// No request before then, as the API asks for with 429 and `Retry-After`.
+    /// Delays all requests by `wait`, as an API asks for with 429 and `Retry-After`.
     pub fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;
         let mut inner = self.shared.lock();
@@ -138,7 +133,7 @@ impl ApiRateLimiter {
         self.shared.changed.notify_waiters();
     }
 
-    /// A permit, or the moment from which there may be one.
+    /// A permit, or the earliest moment of the next one.
     fn try_acquire(&self) -> Result<RequestPermit, Option<Instant>> {
         let now = Instant::now();
         let mut inner = self.shared.lock();
@@ -193,19 +188,19 @@ impl Drop for RequestPermit {
 }
 
 impl RequestJournal {
-    /// The moments that are less than a period ago, in order, and the place of the newest: the
-    /// next one goes behind it, over the oldest.
+    /// The requests less than a period ago, in order, and the slot of the newest: the next one is written
+    /// after it, over the oldest.
     fn read(&self, period: Duration) -> std::io::Result<(VecDeque<Instant>, u64)> {
         let length = self.file.metadata()?.len().min(self.slots * 8);
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         self.file.read_exact_at(&mut bytes, 0)?;
         let wall = self.clock.now();
-        let noted: Vec<i64> = bytes
+        let recorded: Vec<i64> = bytes
             .chunks_exact(8)
             .filter_map(|c| Some(i64::from_le_bytes(c.try_into().ok()?)))
             .collect();
-        let newest = (0u64..).zip(&noted).max_by_key(|(_, millis)| **millis);
-        let mut ages: Vec<Duration> = noted
+        let newest = (0u64..).zip(&recorded).max_by_key(|(_, millis)| **millis);
+        let mut ages: Vec<Duration> = recorded
             .iter()
             .filter(|millis| **millis > 0)
             .map(|millis| wall.since(Timestamp::from_millis(*millis)))
@@ -215,14 +210,14 @@ impl RequestJournal {
         let now = Instant::now();
         let ended = ages.iter().rev();
         let ended = ended.map(|age| now.checked_sub(*age).unwrap_or(now));
-        Ok((ended.collect(), newest.map_or(0, |(place, _)| place)))
+        Ok((ended.collect(), newest.map_or(0, |(slot, _)| slot)))
     }
 
     fn record(&self, slot: u64) {
         let millis = self.clock.now().as_millis();
         let at = (slot % self.slots) * 8;
         if let Err(e) = self.file.write_all_at(&millis.to_le_bytes(), at) {
-            tracing::warn!(error = %e, "the moment of a request can't be noted");
+            tracing::warn!(error = %e, "write to the rate limit journal failed");
         }
     }
 }
@@ -234,7 +229,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(60);
 
-    /// Begins and ends of requests by some workers whose requests take some time.
+    /// Start and end times of the requests of some workers, with varying durations.
     async fn requests(limit: &ApiRateLimiter, workers: u64, each: u64) -> Vec<(Instant, Instant)> {
         let tasks = (0..workers).map(|worker| {
             let limit = limit.clone();
@@ -261,24 +256,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_window_has_more_and_the_whole_allowance_is_used() {
+    async fn no_window_exceeds_the_limit_and_all_of_it_is_used() {
         let limit = ApiRateLimiter::new(Some((120, PERIOD)));
         let start = Instant::now();
         let seen = requests(&limit, 4, 150).await;
-        // The worst for us: the server counts an early one late and a late one early.
+        // Worst case: the server counts an early request late and a late one early.
         for pair in seen.windows(121) {
             let (first, last) = (pair[0].1, pair[120].0);
             let others_end = pair[..120].iter().map(|p| p.1).min().unwrap();
             assert!(last >= others_end + PERIOD, "{first:?} {last:?}");
         }
-        // 600 requests are five allowances: four periods and what the requests themselves take.
+        // 600 requests are five allowances: four periods plus the duration of the requests.
         let took = start.elapsed();
         assert!(took >= PERIOD * 4, "{took:?}");
         assert!(took < PERIOD * 4 + Duration::from_secs(200), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_everyone() {
+    async fn a_pause_delays_all_workers() {
         let limit = ApiRateLimiter::new(None);
         drop(limit.acquire().await);
         let start = Instant::now();
@@ -289,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_used_before_a_restart_counts() {
+    async fn requests_before_a_restart_count() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("requests");
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000_000)));

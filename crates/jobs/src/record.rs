@@ -1,4 +1,4 @@
-//! A record on its way through a job.
+//! A record on its path through a job.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +10,6 @@ use forebay_connect::keyed::RowBuffer;
 
 use crate::source::files::chunk_buffers::ChunkBuffers;
 
-/// A record.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) position: RecordPosition,
@@ -19,33 +18,33 @@ pub(crate) struct Record {
     pub(crate) body: Bytes,
 }
 
-/// What a source knows a record by, to note that it is settled: of an API its number in the inbox,
-/// of files that of its part, of a replay that of its dead letter.
+/// Identifies a record for its source's checkpoint: by the number in the inbox (API), of its part (files)
+/// or of its dead letter (replay).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RecordPosition(pub(crate) u64);
 
-/// Records on their way between two stages.
+/// Records between two stages.
 #[derive(Clone, Debug)]
 pub(crate) enum StageBatch {
-    /// Each for itself.
+    /// Single records.
     Records(Vec<Record>),
-    /// The good lines of a part of a file, that are rows already.
+    /// The good lines of a part of a file, already converted to rows.
     Lines(Arc<PartLines>),
 }
 
-/// The good lines of a part of a file. Its records are made only where someone has to see one.
+/// The good lines of a part of a file. Single records are built only on demand.
 #[derive(Debug)]
 pub(crate) struct PartLines {
     pub(crate) position: RecordPosition,
     pub(crate) file: Arc<str>,
     /// Lines of the file before the part.
     pub(crate) before: u64,
-    /// The part.
+    /// Content of the part.
     pub(crate) bytes: Bytes,
-    /// Of each row, in their order.
+    /// The line of each row, in order.
     pub(crate) lines: Vec<LineRange>,
     pub(crate) table: TypedRows,
-    /// Where the part's memory goes.
+    /// Pool that the part's memory returns to.
     pub(crate) buffers: ChunkBuffers,
 }
 
@@ -58,29 +57,28 @@ impl Drop for PartLines {
 /// A line of a part.
 #[derive(Clone, Debug)]
 pub(crate) struct LineRange {
-    /// In the part, from 0.
+    /// Line number in the part, from 0.
     pub(crate) number: u64,
-    /// Of the values of its line, from 0.
+    /// Index of the value in its line, from 0.
     pub(crate) value: u32,
-    /// Where it is in the part.
+    /// Byte range in the part.
     pub(crate) range: Range<usize>,
 }
 
-/// Records as rows of a table.
+/// Records converted to rows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TypedRows {
     pub(crate) rows: Arc<RowBuffer>,
-    /// Of each row the hashes of its key and of all of it, where a cache asks for them.
+    /// Per row the hashes of its key and of the whole row, if a cache needs them.
     pub(crate) hashes: Vec<(RowHash, RowHash)>,
 }
 
 impl StageBatch {
-    /// Its records.
     pub(crate) fn into_records(self) -> Vec<Record> {
         match self {
             Self::Records(records) => records,
             Self::Lines(lines) => (0..lines.lines.len())
-                .filter_map(|place| lines.record(place))
+                .filter_map(|index| lines.record(index))
                 .collect(),
         }
     }
@@ -88,8 +86,8 @@ impl StageBatch {
 
 impl PartLines {
     /// The record of a row.
-    pub(crate) fn record(&self, place: usize) -> Option<Record> {
-        let line = self.lines.get(place)?;
+    pub(crate) fn record(&self, index: usize) -> Option<Record> {
+        let line = self.lines.get(index)?;
         Some(Record {
             position: self.position,
             origin: RecordOrigin::Line(
@@ -102,14 +100,14 @@ impl PartLines {
     }
 }
 
-/// Where a record comes from, for people.
+/// Origin of a record, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecordOrigin {
-    /// The number of a record of an API, from 1.
+    /// Number of an API record, from 1.
     Api(u64),
-    /// A line of a file, from 1, and which of the values in it, from 0.
+    /// File, line number (from 1), and index of the value in the line (from 0).
     Line(Arc<str>, u64, u32),
-    /// As it was noted with a dead letter.
+    /// As stored with a dead letter.
     Recorded(Arc<str>),
 }
 
@@ -124,10 +122,10 @@ impl fmt::Display for RecordOrigin {
     }
 }
 
-/// Where a record failed.
+/// The stage where a record failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobStage {
-    /// It is not JSON, or no row of the table.
+    /// The record is not JSON, or not a valid row.
     Parse,
     /// The processing API.
     Processing,
@@ -136,8 +134,7 @@ pub enum JobStage {
 }
 
 impl JobStage {
-    /// Its name in dead letters.
-    #[must_use]
+    /// Name in dead letters.
     pub fn name(self) -> &'static str {
         match self {
             Self::Parse => "parse",
@@ -146,8 +143,6 @@ impl JobStage {
         }
     }
 
-    /// The one of that name.
-    #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Parse, Self::Processing, Self::Storage]
             .into_iter()
@@ -155,26 +150,26 @@ impl JobStage {
     }
 }
 
-/// A record that was given up, with what a person needs to mend it.
+/// A record that failed for good, with the details to repair it.
 #[derive(Clone, Debug)]
 pub(crate) struct DeadRecord {
     pub(crate) position: RecordPosition,
     pub(crate) origin: RecordOrigin,
     pub(crate) stage: JobStage,
-    /// What the failed stage was given: a replay begins there.
+    /// Input of the failed stage, where a replay begins.
     pub(crate) body: Bytes,
-    /// Method and address of the last request, or the table.
+    /// Method and URL of the last request, or the table.
     pub(crate) request: String,
-    /// Of the last answer.
+    /// Status of the last response.
     pub(crate) status: Option<u16>,
     pub(crate) error: String,
     pub(crate) attempts: u32,
 }
 
-/// What has become of records.
+/// Outcomes of records.
 #[derive(Debug, Default)]
 pub(crate) struct RecordOutcomes {
-    /// So many of each position are where they should be.
+    /// Number of delivered records per position.
     pub(crate) delivered: Vec<(RecordPosition, usize)>,
     pub(crate) dead: Vec<DeadRecord>,
 }

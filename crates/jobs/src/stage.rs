@@ -1,4 +1,4 @@
-//! Workers that post records to an API: the processing stage, and a destination that is one.
+//! Workers that post records to an API: a processing stage or a destination.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use crate::http::{CallError, CallResponse, HttpApiClient, quote};
 use crate::rate_limiter::ApiRateLimiter;
 use crate::record::{DeadRecord, JobStage, Record, StageBatch};
 
-/// An answer of a processing API is at most this long.
+/// Maximum size of a response of a processing API.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
-/// Of an answer of a storage API so much is read; what comes behind it changes nothing.
+/// Bytes that are read of a response of a storage API; the rest is ignored.
 const RESPONSE_BYTES_MAX: u64 = 64 << 10;
 
 /// An API that records are posted to.
@@ -29,16 +29,16 @@ pub(crate) struct RecordPoster {
     client: HttpApiClient,
     url: Url,
     stage: JobStage,
-    /// No limit, only the waits that the API asks for: of all workers, and over restarts.
+    /// No limit, only pauses that the API asks for: shared by all workers and across restarts.
     limit: ApiRateLimiter,
     pause: PersistedRetryAfter,
 }
 
-/// What has become of a record.
+/// Outcome of posting a record.
 enum PostOutcome {
     Answered(Bytes),
     GivenUp(CallError, u32),
-    /// The run ends; the record stays where it was.
+    /// The run ends; the record is read again.
     Stopped,
 }
 
@@ -48,11 +48,11 @@ impl RecordPoster {
         config: &HttpStage,
         stage: JobStage,
     ) -> Result<Self, JobFailure> {
-        let refuse = |text: String| match stage {
+        let job_failure = |text: String| match stage {
             JobStage::Parse | JobStage::Processing => JobFailure::Source(text),
             JobStage::Storage => JobFailure::Destination(text),
         };
-        let answer_max = match stage {
+        let response_max = match stage {
             JobStage::Parse | JobStage::Processing => RECORD_BYTES_MAX,
             JobStage::Storage => RESPONSE_BYTES_MAX,
         };
@@ -60,10 +60,11 @@ impl RecordPoster {
             config.auth.as_ref(),
             &config.headers,
             config.timeout.0,
-            answer_max,
+            response_max,
         )
-        .map_err(refuse)?;
-        let url = Url::parse(&config.url).map_err(|e| refuse(format!("{}: {e}", config.url)))?;
+        .map_err(job_failure)?;
+        let url =
+            Url::parse(&config.url).map_err(|e| job_failure(format!("{}: {e}", config.url)))?;
         let file = execution
             .state
             .dir()
@@ -85,13 +86,11 @@ impl RecordPoster {
         })
     }
 
-    /// How many workers there are.
     pub(crate) fn workers(&self) -> usize {
         self.config.workers as usize
     }
 
-    /// A worker. Records that the API has answered go to the next stage, or are done when there is
-    /// none.
+    /// Runs a worker. Accepted records go to the next stage, or are acknowledged if there is none.
     pub(crate) async fn work(
         self: Arc<Self>,
         records: QueueReceiver<StageBatch>,
@@ -120,7 +119,7 @@ impl RecordPoster {
                             body: response,
                             ..record
                         };
-                        // All takers are gone only when the run has failed: the record is read again.
+                        // All receivers are dropped only when the run has failed: the record is read again.
                         next.send(StageBatch::Records(vec![processed])).await;
                     }
                 }
@@ -133,7 +132,7 @@ impl RecordPoster {
         let mut attempt = 1;
         loop {
             let permit = tokio::select! {
-                // What was begun is tried once more at a stop, unless it would have to wait.
+                // At a stop, a record in progress is tried once more, unless it would have to wait.
                 biased;
                 permit = self.limit.acquire() => permit,
                 () = self.execution.control.stop.cancelled() => return PostOutcome::Stopped,
@@ -142,7 +141,7 @@ impl RecordPoster {
             let body = record.body.clone();
             let response = self.client.post(self.url.clone(), body, &key, now).await;
             drop(permit);
-            let error = match response.and_then(|answer| self.check(answer)) {
+            let error = match response.and_then(|response| self.check(response)) {
                 Ok(body) => return PostOutcome::Answered(body),
                 Err(error) => error,
             };
@@ -161,7 +160,7 @@ impl RecordPoster {
         }
     }
 
-    /// An answer of a processing API is the record from then on, so it has to be one.
+    /// Checks that the response of a processing API is JSON, as it replaces the record.
     fn check(&self, response: CallResponse) -> Result<Bytes, CallError> {
         if self.stage == JobStage::Storage {
             return Ok(response.body);
@@ -170,7 +169,7 @@ impl RecordPoster {
         match JsonDocument::parse(body.clone()) {
             Ok(_) => Ok(body),
             Err(e) => {
-                let text = format!("the answer is {}{}", not_json(&e), quote(&body));
+                let text = format!("the response is {}{}", not_json(&e), quote(&body));
                 Err(CallError::without_response(text))
             }
         }

@@ -1,12 +1,11 @@
-//! What a job remembers: an SQLite file in its state directory.
+//! The durable state of a job: an SQLite file in its state directory.
 //!
-//! Three things are there: where the source is (a cursor, or how far each file is done), the
-//! *inbox* of records that an API has given and that are not settled yet, and the dead letters.
-//! They change together in transactions:
+//! The file has the position of the source (a cursor, or a checkpoint per file), the *inbox* of records that an API
+//! returned and that are not acknowledged yet, and the dead letters. They change together in transactions:
 //!
-//! - a page's records and the cursor behind it: so a page is never asked for twice, and none of its
-//!   records is lost;
-//! - a record's end in the inbox and its dead letter: so a record is delivered, waiting or dead.
+//! - a page's records and the cursor after it: so a page is never requested twice, and none of its records
+//!   is lost;
+//! - the removal of a record from the inbox and its dead letter: so a record is delivered, waiting or dead.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ pub(crate) use dead_letters::CheckpointUpdate;
 pub use dead_letters::{DeadLetterPage, JobDeadLetter};
 pub(crate) use files::FileCheckpoint;
 
-/// Version of the tables below; another one is not opened.
+/// Version of the tables below; other versions are rejected.
 const VERSION: i64 = 1;
 
 const TABLES: &str = "
@@ -38,7 +37,7 @@ CREATE TABLE IF NOT EXISTS dead (
     attempts INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (stage, origin));
 ";
 
-/// Why the state can't be used.
+/// The state can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the job's state in {place}: {cause}")]
 pub struct StateError {
@@ -46,7 +45,6 @@ pub struct StateError {
     cause: String,
 }
 
-/// The state of a job.
 #[derive(Clone)]
 pub struct JobState {
     inner: Arc<JobStateInner>,
@@ -55,41 +53,43 @@ pub struct JobState {
 struct JobStateInner {
     dir: PathBuf,
     connection: Mutex<Connection>,
-    /// Held by the one process that runs the job.
+    /// Held by the process that runs the job.
     _lock: Option<File>,
 }
 
 impl JobState {
-    /// Opens it to run the job: nobody else may.
+    /// Opens the state to run the job, exclusively.
     ///
     /// # Errors
-    /// When another process runs the job, or the file can't be used.
+    /// Another process runs the job, or the file can't be used.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let refuse = |cause: String| StateError {
+        let state_error = |cause: String| StateError {
             place: dir.display().to_string(),
             cause,
         };
-        std::fs::create_dir_all(dir).map_err(|e| refuse(format!("can't be made: {e}")))?;
-        let lock = File::create(dir.join("lock")).map_err(|e| refuse(e.to_string()))?;
+        std::fs::create_dir_all(dir).map_err(|e| state_error(format!("can't be created: {e}")))?;
+        let lock = File::create(dir.join("lock")).map_err(|e| state_error(e.to_string()))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(refuse("the job is running in another process".to_owned()));
+                return Err(state_error(
+                    "the job is running in another process".to_owned(),
+                ));
             }
-            Err(TryLockError::Error(e)) => return Err(refuse(e.to_string())),
+            Err(TryLockError::Error(e)) => return Err(state_error(e.to_string())),
         }
         Self::connect(dir, Some(lock))
     }
 
-    /// Opens it to look at it beside a running job.
+    /// Opens the state to inspect it, also while the job runs.
     ///
     /// # Errors
-    /// When the job was never run, or the file can't be used.
+    /// The job was never run, or the file can't be used.
     pub fn inspect(dir: &Path) -> Result<Self, StateError> {
         if !dir.join("state.db").exists() {
             return Err(StateError {
                 place: dir.display().to_string(),
-                cause: "there is none: the job was never run".to_owned(),
+                cause: "not found: the job was never run".to_owned(),
             });
         }
         Self::connect(dir, None)
@@ -100,20 +100,20 @@ impl JobState {
         let open = || -> rusqlite::Result<(Connection, i64)> {
             let connection = Connection::open(&file)?;
             connection.busy_timeout(Duration::from_secs(10))?;
-            // A cursor that moved may never come back: what was read is not asked for again.
+            // The cursor must never go back: pages that were read are not requested again.
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             let version = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
             Ok((connection, version))
         };
-        let refuse = |cause: String| StateError {
+        let state_error = |cause: String| StateError {
             place: file.display().to_string(),
             cause,
         };
-        let (connection, version) = open().map_err(|e| refuse(e.to_string()))?;
+        let (connection, version) = open().map_err(|e| state_error(e.to_string()))?;
         if version != 0 && version != VERSION {
-            return Err(refuse(format!(
-                "it has version {version}, this Forebay knows {VERSION}"
+            return Err(state_error(format!(
+                "version {version} is not supported, only {VERSION}"
             )));
         }
         if version == 0 {
@@ -124,7 +124,7 @@ impl JobState {
                      INSERT OR IGNORE INTO meta VALUES ('generation', '1');
                      PRAGMA user_version = {VERSION}; COMMIT;"
                 ))
-                .map_err(|e| refuse(e.to_string()))?;
+                .map_err(|e| state_error(e.to_string()))?;
         }
         Ok(Self {
             inner: Arc::new(JobStateInner {
@@ -135,13 +135,12 @@ impl JobState {
         })
     }
 
-    /// Where it is.
-    #[must_use]
+    /// The state directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
     }
 
-    /// A random name of this state, the same as long as it is there.
+    /// A random id of this state, constant for its lifetime.
     pub(crate) async fn id(&self) -> Result<String, StateError> {
         Ok(self.meta("id").await?.unwrap_or_default())
     }
@@ -169,11 +168,8 @@ impl JobState {
         .map(drop)
     }
 
-    /// Forgets where the source is, and what it gave that is not settled: the next run begins from
-    /// the start. Dead letters stay.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Deletes the position of the source and its unacknowledged records: the next run begins from the start.
+    /// Dead letters stay.
     pub async fn begin_afresh(&self) -> Result<(), StateError> {
         self.with(|c| {
             c.execute_batch(
@@ -183,23 +179,23 @@ impl JobState {
         .await
     }
 
-    /// Works on the database where blocking is allowed.
+    /// Runs `work` on the database in a blocking task.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StateError> {
         let inner = Arc::clone(&self.inner);
-        let refuse = |cause: String| StateError {
+        let state_error = |cause: String| StateError {
             place: self.inner.dir.display().to_string(),
             cause,
         };
-        let done = tokio::task::spawn_blocking(move || {
+        let task = tokio::task::spawn_blocking(move || {
             let mut connection = inner.connection.lock().unwrap_or_else(|e| e.into_inner());
             work(&mut connection)
         });
-        match done.await {
-            Ok(result) => result.map_err(|e| refuse(e.to_string())),
-            Err(e) => Err(refuse(format!("the work was ended: {e}"))),
+        match task.await {
+            Ok(result) => result.map_err(|e| state_error(e.to_string())),
+            Err(e) => Err(state_error(format!("the database task failed: {e}"))),
         }
     }
 }

@@ -14,10 +14,10 @@ mod table;
 use route::route;
 pub(crate) use table::KeyedTableWriter;
 
-/// Opens a store; nothing is asked yet where that can wait.
+/// Opens a store. Some stores connect only on first use.
 ///
 /// # Errors
-/// When this build does not have it, or its address makes no sense.
+/// This build does not support the store, or its address is invalid.
 pub fn open(store: &TableStore) -> Result<Arc<dyn KeyedTable>, String> {
     match store {
         TableStore::Sqlite { path } => Ok(Arc::new(SqliteKeyed::new(path))),

@@ -1,7 +1,7 @@
-//! YAML whose texts stay as they are written.
+//! YAML that keeps strings as written.
 //!
-//! YAML makes numbers, booleans and nulls of plain scalars: `07302`, `1.10`, `no` and `~`. Where a text
-//! is wanted, the scalar's own characters are what was meant.
+//! YAML reads plain scalars as numbers, booleans and nulls: `07302`, `1.10`, `no` and `~`. Where a string is
+//! expected, the scalar's own characters are used.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,24 +13,23 @@ mod node;
 
 pub use node::{YamlContent, YamlKey, YamlNode};
 
-/// A scalar that YAML takes for something else than a text.
+/// A plain scalar that YAML reads as another type than string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlainScalar {
-    /// The scalar's characters in the file.
+    /// Characters of the scalar in the file.
     pub text: String,
-    /// Where it is, counted from 1.
+    /// Line, from 1.
     pub line: u64,
-    /// Where it is in the line, counted from 1.
+    /// Column, from 1.
     pub column: u64,
 }
 
-/// The plain scalars of a document by their places, like `a.b[0]`.
+/// The plain scalars of a document by path, such as `a.b[0]`.
 #[derive(Clone, Debug, Default)]
 pub struct PlainScalars(HashMap<String, Option<PlainScalar>>);
 
 impl PlainScalars {
-    /// The one at a place.
-    #[must_use]
+    /// The plain scalar at a path.
     pub fn get(&self, at: &str) -> Option<&PlainScalar> {
         self.0.get(at)?.as_ref()
     }
@@ -39,7 +38,7 @@ impl PlainScalars {
         match &node.content {
             YamlContent::Scalar(Value::String(_)) => {}
             YamlContent::Scalar(_) => {
-                // Two places that are written alike are none.
+                // Two values with the same path are ambiguous: drop both.
                 let known = self.0.entry(at);
                 let plain = node.plain.clone();
                 known.and_modify(|known| *known = None).or_insert(plain);
@@ -62,12 +61,12 @@ impl PlainScalars {
     }
 }
 
-/// What is wrong with a file.
+/// A syntax error of a YAML file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlError {
-    /// Line and column, counted from 1.
+    /// Line and column, from 1.
     pub place: Option<(u64, u64)>,
-    /// For people.
+    /// Message for people.
     pub text: String,
 }
 
@@ -80,10 +79,10 @@ impl fmt::Display for YamlError {
     }
 }
 
-/// Reads a document, and which of its scalars are written as something else than a text.
+/// Parses a document, and collects the plain scalars that are not strings.
 ///
 /// # Errors
-/// Where it is no YAML, or holds what has no value here.
+/// The text is not YAML, or has values that JSON does not support.
 pub fn parse(text: &str) -> Result<(Value, PlainScalars), YamlError> {
     let node = YamlNode::parse(text)?;
     let mut plains = PlainScalars::default();
@@ -91,29 +90,28 @@ pub fn parse(text: &str) -> Result<(Value, PlainScalars), YamlError> {
     Ok((node.value(), plains))
 }
 
-/// An error of the library, in words of YAML: its own name the settings of a Rust library.
-#[must_use]
+/// Converts an error of the library: its own messages name settings of a Rust library.
 pub fn yaml_error(error: &Error) -> YamlError {
     let location = error.location();
     let text = match error {
         Error::WithSnippet { error, .. } => return yaml_error(error),
         Error::DuplicateMappingKey { key, .. } => match key {
-            Some(key) => format!("the key \"{key}\" is there twice"),
-            None => "a key is there twice".to_owned(),
+            Some(key) => format!("duplicate key \"{key}\""),
+            None => "duplicate key".to_owned(),
         },
         Error::MultipleDocuments { .. } => {
-            "there is more than one document: one file is one document, without `---`".to_owned()
+            "more than one document: a file must be one document, without `---`".to_owned()
         }
         Error::NullIntoString { .. } => {
-            "this is null in YAML, a text is wanted: write it in quotes, or leave the key out"
+            "this is null in YAML, but a string is expected: write it in quotes, or remove the key"
                 .to_owned()
         }
         Error::NonFiniteFloat { value, .. } => {
-            format!("{value} is no finite number: write it in quotes if a text is meant")
+            format!("{value} is not a finite number: quote it if it is a string")
         }
         _ => {
             let all = error.without_snippet().to_string();
-            // The first line says it; what follows is the position, which is said otherwise.
+            // The first line is the message; the position that follows is reported separately.
             let first = all.lines().next().unwrap_or_default();
             let first = first.split(" at line ").next().unwrap_or(first);
             first.strip_prefix("error: ").unwrap_or(first).to_owned()
@@ -125,9 +123,7 @@ pub fn yaml_error(error: &Error) -> YamlError {
     }
 }
 
-/// The characters of a scalar that is no text; nothing of one with quotes or a tag, which was made what
-/// it is on purpose.
-#[must_use]
+/// The characters of a plain scalar; `None` for one with quotes or a tag, whose type is explicit.
 fn plain_at(source: &str, place: &Location) -> Option<String> {
     let span = place.span();
     let from = usize::try_from(span.byte_offset()?).ok()?;
@@ -142,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_scalars_have_their_characters() {
+    fn plain_scalars_keep_their_characters() {
         let text = "a: 07302\nb:\n  - 1.10\n  - no # a comment\n  - \"x\"\nč: { d: 0x1F, e: 12345678901234567890123, f: 2024-01-01, g: ~, h: y, i: 1e3 }\n";
         let (value, plains) = parse(text).unwrap();
         assert_eq!(value["b"][2], "x");
@@ -172,7 +168,7 @@ mod tests {
             );
         }
         assert_eq!(plains.get("b[2]"), None);
-        // One of a tag is what the tag says, and a text is a text.
+        // A tag sets the type, and a string is a string.
         let (value, plains) =
             parse("a: !!str 007\nb: !!int \"7\"\nc: &x 1.50\nd: *x\ne: |\n  1.0\n").unwrap();
         assert_eq!((&value["a"], &value["b"]), (&"007".into(), &7.into()));
@@ -183,18 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn errors_have_places_and_no_names_of_a_library() {
-        for (text, said) in [
-            (
-                "a: 1\na: 2\n",
-                "line 2, column 1: the key \"a\" is there twice",
-            ),
+    fn errors_have_positions_and_no_names_of_the_library() {
+        for (text, message) in [
+            ("a: 1\na: 2\n", "line 2, column 1: duplicate key \"a\""),
             ("a: 1\n---\na: 2\n", "more than one document"),
-            ("a: .inf\n", "line 1, column 4: .inf is no finite number"),
+            ("a: .inf\n", "line 1, column 4: .inf is not a finite number"),
             ("a: [\n", "line 1, column 4"),
         ] {
             let problem = parse(text).unwrap_err().to_string();
-            assert!(problem.contains(said), "{problem}");
+            assert!(problem.contains(message), "{problem}");
             for name in ["DuplicateKeyPolicy", "from_", "Options", "serde"] {
                 assert!(!problem.contains(name), "{problem}");
             }

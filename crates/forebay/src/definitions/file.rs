@@ -396,7 +396,7 @@ sources:
         let said = column("{ name: a, type: template, template: 1.10 }").unwrap_err();
         assert!(said.starts_with("d.yaml:6:"), "{said}");
         let said = read("sources: []\nsources: []\n").unwrap_err();
-        assert!(said.contains("\"sources\" is there twice"), "{said}");
+        assert!(said.contains("duplicate key \"sources\""), "{said}");
         let said = read("sources: []\n---\nsources: []\n").unwrap_err();
         assert!(said.contains("more than one document"), "{said}");
     }

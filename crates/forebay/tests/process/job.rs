@@ -227,7 +227,7 @@ fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
     assert!(
         ended
             .stderr
-            .contains("in/sub/gone.jsonl is a link that leads nowhere"),
+            .contains("in/sub/gone.jsonl is a dangling link"),
         "{ended:?}"
     );
     let listed = forebay_with(&["job", "dead", "ls", &file]);

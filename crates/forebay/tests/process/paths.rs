@@ -89,8 +89,8 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
         let ended = forebay_with(&["job", what, job.to_str().unwrap()]);
         assert_ne!(ended.code, Some(0), "{ended:?}");
         for said in [
-            "source.results is \"data[*]\", which is no path: character 6",
-            "destination.columns[1].path is \"$ref\", which is no path: character 2",
+            "source.results is \"data[*]\", which is not a path: character 6",
+            "destination.columns[1].path is \"$ref\", which is not a path: character 2",
         ] {
             assert!(ended.stderr.contains(said), "{what}: {ended:?}");
         }

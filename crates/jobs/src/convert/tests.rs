@@ -18,7 +18,6 @@ fn converter() -> RowConverter {
     RowConverter::new(&serde_json::from_value(table).unwrap(), &Arc::default())
 }
 
-/// The row of a text.
 fn row(text: &str) -> Result<TypedRows, String> {
     let converter = converter();
     let mut builder = converter.row_builder();
@@ -31,7 +30,7 @@ fn cells(table: &TypedRows) -> Vec<ValueRef<'_>> {
 }
 
 #[test]
-fn values_take_the_types_of_their_columns() {
+fn values_are_converted_to_column_types() {
     let text = r#"{"id":7,"name":"a\u0000\u00e9","price":{"amount":1.50},"ok":false,"at":"2026-11-21T08:00:00.123456Z","tags":[1, "x y"]}"#;
     let table = row(text).unwrap();
     let cells = cells(&table);
@@ -53,7 +52,7 @@ fn values_take_the_types_of_their_columns() {
 }
 
 #[test]
-fn whole_numbers_may_be_written_in_any_way() {
+fn whole_numbers_are_parsed_in_any_notation() {
     for (text, id) in [
         ("7.0", 7),
         ("1e3", 1000),
@@ -66,7 +65,7 @@ fn whole_numbers_may_be_written_in_any_way() {
 }
 
 #[test]
-fn a_key_is_never_cut() {
+fn a_key_is_never_truncated() {
     let table = serde_json::json!({
         "store": { "type": "sqlite", "path": "x.db" },
         "table": "t",
@@ -86,16 +85,16 @@ fn a_key_is_never_cut() {
         r#"{"at":1704067200123456789}"#,
         r#"{"at":"2024-01-01T00:00:00.1234567Z"}"#,
     ] {
-        let said = add(text).unwrap_err();
+        let message = add(text).unwrap_err();
         assert!(
-            said.ends_with("a time to the microsecond, as it is a key"),
-            "{said}"
+            message.ends_with("a time to the microsecond, as it is a key"),
+            "{message}"
         );
     }
 }
 
 #[test]
-fn paths_of_all_forms_have_values() {
+fn all_path_forms_select_values() {
     let table = serde_json::json!({
         "store": { "type": "sqlite", "path": "x.db" },
         "table": "t",
@@ -135,7 +134,7 @@ fn paths_of_all_forms_have_values() {
 }
 
 #[test]
-fn hashes_are_those_of_the_key_and_of_all() {
+fn hashes_cover_the_key_and_the_whole_row() {
     let hashes = |text: &str| row(text).unwrap().hashes;
     let first = hashes(r#"{"id":1,"ok":true,"name":"a"}"#);
     assert_eq!(hashes(r#"{"id":1, "ok": true,"name":"a" }"#), first);
@@ -146,7 +145,7 @@ fn hashes_are_those_of_the_key_and_of_all() {
 }
 
 #[test]
-fn paths_that_no_record_has_are_counted() {
+fn paths_that_no_record_has_are_reported() {
     let converter = converter();
     let not_found = || {
         let summary = converter
@@ -155,7 +154,7 @@ fn paths_that_no_record_has_are_counted() {
         let paths = summary.never_found.into_iter().map(|c| c.path);
         paths.collect::<Vec<_>>()
     };
-    assert!(not_found().is_empty(), "nothing was looked for");
+    assert!(not_found().is_empty(), "no record was examined");
     let read = |text: &'static str| {
         let mut builder = converter.row_builder();
         drop(builder.add(Bytes::from(text)));
@@ -167,14 +166,14 @@ fn paths_that_no_record_has_are_counted() {
         ["price.amount", "at", "tags"],
         "null is a value"
     );
-    // One that is no row has its paths too.
+    // A record that is not a valid row counts too.
     read(r#"{"at":1,"price":{"amount":"x"}}"#);
     read("no JSON");
     assert_eq!(not_found(), ["tags"]);
 }
 
 #[test]
-fn what_is_missing_is_null_or_bad() {
+fn missing_values_are_null_or_rejected() {
     let name = |text, name: Option<&str>| {
         let table = row(text).unwrap();
         let expected = name.map_or(ValueRef::Null, ValueRef::Text);
@@ -183,7 +182,7 @@ fn what_is_missing_is_null_or_bad() {
     name(r#"{"id":1,"ok":true}"#, None);
     name(r#"{"id":1,"ok":true,"name":null}"#, None);
     name(r#"{"id":1,"ok":true,"name":12.0}"#, Some("12.0"));
-    for (text, said) in [
+    for (text, message) in [
         (
             r#"{"ok":true}"#,
             "column \"id\": the record has no value at `id`",
@@ -227,6 +226,6 @@ fn what_is_missing_is_null_or_bad() {
         ("", "not JSON"),
     ] {
         let error = row(text).unwrap_err();
-        assert!(error.contains(said), "{text}: {error}");
+        assert!(error.contains(message), "{text}: {error}");
     }
 }

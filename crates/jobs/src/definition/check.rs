@@ -1,4 +1,4 @@
-//! What a schema can't say: addresses, ranges of times and sizes, what fits together.
+//! Checks that a JSON schema can't express: URLs, ranges of durations and sizes, combinations of settings.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl DefinitionViolations {
                 parsed.scheme()
             )),
             Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
-                self.add(format!("{at} has a user or password in it: use auth"));
+                self.add(format!("{at} has a user or password: use auth"));
             }
             Ok(_) => {}
         }
@@ -56,41 +56,39 @@ impl DefinitionViolations {
     fn headers(&mut self, at: &str, headers: &NameValues) {
         for (name, value) in headers {
             if HeaderName::try_from(name).is_err() {
-                self.add(format!("{at}.{name} is not the name of a header"));
+                self.add(format!("{at}.{name} is not a valid header name"));
             } else if is_own_http_header(name) {
-                self.add(format!(
-                    "{at}.{name} can't be set: each request has its own"
-                ));
+                self.add(format!("{at}.{name} can't be set: the client sets it"));
             }
             if HeaderValue::try_from(value).is_err() {
-                self.add(format!("{at}.{name} has a value that no header can have"));
+                self.add(format!(
+                    "{at}.{name} has a value that is not valid in a header"
+                ));
             }
         }
     }
 
-    /// The path, if it is one.
+    /// Compiles a path, or adds a violation.
     fn path(&mut self, at: &str, text: &str) -> Option<CompiledPath> {
         let compiled = CompiledPath::compile(text);
         compiled
-            .map_err(|e| self.add(format!("{at} is \"{text}\", which is no path: {e}")))
+            .map_err(|e| self.add(format!("{at} is \"{text}\", which is not a path: {e}")))
             .ok()
     }
 
     fn auth(&mut self, at: &str, auth: Option<&HttpAuth>) {
         let Some(auth) = auth else { return };
         if HeaderName::try_from(&auth.header).is_err() {
-            self.add(format!("{at}.header is not the name of a header"));
+            self.add(format!("{at}.header is not a valid header name"));
         } else if is_own_http_header(&auth.header) {
             let header = &auth.header;
-            self.add(format!(
-                "{at}.header is {header}, which each request has of its own"
-            ));
+            self.add(format!("{at}.header is {header}, which the client sets"));
         }
         if auth.token.expose().is_empty() {
             self.add(format!("{at}.token is empty"));
         } else if HeaderValue::try_from(auth.token.expose()).is_err() {
             self.add(format!(
-                "{at}.token has a character that no header can have"
+                "{at}.token has a character that is not valid in a header"
             ));
         }
     }
@@ -158,7 +156,7 @@ fn file_source(violations: &mut DefinitionViolations, files: &FileSourceConfig) 
             if scheme != "s3" {
                 violations.add(format!("{at} begins with {scheme}://, allowed is s3://"));
             } else if rest.is_empty() || rest.starts_with('/') {
-                violations.add(format!("{at} names no bucket"));
+                violations.add(format!("{at} has no bucket"));
             }
         } else if path.is_empty() {
             violations.add(format!("{at} is empty"));
@@ -177,7 +175,7 @@ fn columns(violations: &mut DefinitionViolations, table: &TableDestination) {
     for (i, column) in table.columns.iter().enumerate() {
         let (at, text) = match &column.path {
             Some(path) => (format!("destination.columns[{i}].path"), path),
-            // Its name is its path.
+            // Without a path, the name is the path.
             None => (format!("destination.columns[{i}].name"), &column.name),
         };
         let path = violations.path(&at, text);
@@ -251,7 +249,7 @@ pub(super) fn lookup(lookup: &LookupConfig) -> Vec<String> {
     let mut violations = DefinitionViolations::default();
     let tables: Vec<&str> = lookup.routes.iter().map(|r| r.table.as_str()).collect();
     store(&mut violations, "store", &lookup.store, &tables);
-    let taken = ["/health", "/metrics", "/openapi.json"];
+    let reserved = ["/health", "/metrics", "/openapi.json"];
     for (i, route) in lookup.routes.iter().enumerate() {
         let path = &route.path;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
@@ -264,12 +262,12 @@ pub(super) fn lookup(lookup: &LookupConfig) -> Vec<String> {
                 "routes[{i}].path is \"{path}\": it has to be like /product"
             ));
         }
-        if taken.iter().any(|t| path.starts_with(t)) {
-            violations.add(format!("routes[{i}].path is \"{path}\", which is taken"));
+        if reserved.iter().any(|t| path.starts_with(t)) {
+            violations.add(format!("routes[{i}].path is \"{path}\", which is reserved"));
         }
         if lookup.routes.iter().take(i).any(|r| r.path == *path) {
             violations.add(format!(
-                "routes[{i}].path is \"{path}\", and an earlier one too"
+                "routes[{i}].path is \"{path}\", as is an earlier one"
             ));
         }
     }

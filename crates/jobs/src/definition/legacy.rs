@@ -1,12 +1,11 @@
-//! The key names of the older collection engine, read as they are, so that its users move without
-//! an edit.
+//! Reads files of the older collection engine by their key names, so that its users migrate without edits.
 
 use serde_json::{Map, Value, json};
 
 use super::nearest::nearest;
 use crate::yaml::PlainScalars;
 
-/// All of its keys.
+/// All keys of the older engine.
 const KEYS: [&str; 13] = [
     "sourceApiBaseUrl",
     "sourceApiAuthToken",
@@ -23,7 +22,7 @@ const KEYS: [&str; 13] = [
     "defaultWorkersCount",
 ];
 
-/// Whether a document is one of the older engine: it has its keys and none of a definition.
+/// Whether a document has keys of the older engine and none of a definition.
 pub(super) fn is_legacy(document: &Value) -> bool {
     let Some(fields) = document.as_object() else {
         return false;
@@ -32,7 +31,7 @@ pub(super) fn is_legacy(document: &Value) -> bool {
     KEYS.iter().any(|k| has(k)) && !has("source") && !has("destination")
 }
 
-/// Keys of the older file that are texts stay as they are written.
+/// Keeps URLs and tokens as written, even if YAML reads them as another type.
 fn with_texts(document: &Value, plains: &PlainScalars) -> Value {
     let mut document = document.clone();
     let is_text = |key: &&&str| key.ends_with("Url") || key.ends_with("Token");
@@ -46,7 +45,7 @@ fn with_texts(document: &Value, plains: &PlainScalars) -> Value {
     document
 }
 
-/// The same as a definition.
+/// Converts a document of the older engine to a definition.
 pub(super) fn convert(document: &Value, plains: &PlainScalars) -> Result<Value, Vec<String>> {
     let document = &with_texts(document, plains);
     let empty = Map::new();

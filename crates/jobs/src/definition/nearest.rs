@@ -1,6 +1,6 @@
-//! The name that was probably meant.
+//! Suggestions for misspelled names.
 
-/// The nearest of `names`, if one is near enough to be worth mentioning.
+/// The most similar of `names`, if it is similar enough to suggest.
 pub(super) fn nearest<'a>(
     given: &str,
     names: impl IntoIterator<Item = &'a String>,
@@ -11,6 +11,6 @@ pub(super) fn nearest<'a>(
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&given, &plain(name)), name));
     let (distance, name) = near.min_by_key(|(distance, _)| *distance)?;
-    // A third of the name may be wrong: more, and it is another word.
+    // At most a third of the name may differ; beyond that it is another word.
     (distance <= (given.chars().count() / 3).max(2)).then_some(name)
 }

@@ -1,10 +1,10 @@
-//! How one page of an API leads to the next, and when it ends.
+//! Pagination of an API, and its end conditions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-/// How one page leads to the next.
+/// Pagination: how the next page is found.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(
     tag = "type",
@@ -13,37 +13,36 @@ use serde_json::{Value, json};
     deny_unknown_fields
 )]
 pub enum Paging {
-    /// An answer has the cursor of the next page. Without `param`, a cursor that is an address
-    /// (`https://…`) is that of the next page, as with `next`.
+    /// A response has the cursor of the next page. Without `param`, a cursor that is a URL (`https://…`) is
+    /// the URL of the next page, as with `next`.
     Cursor {
-        /// JSON path of the cursor in an answer.
+        /// JSON path of the cursor in a response.
         #[serde(default = "cursor")]
         cursor: String,
-        /// Parameter that takes the cursor; without it the cursor is a step of the path.
+        /// Query parameter for the cursor. Default: the cursor is a step of the path.
         #[serde(default)]
         param: Option<String>,
-        /// Cursors that name no next page, besides `null`, `false` and an empty text, which never do.
+        /// Cursors that mean no next page, besides `null`, `false` and an empty string, which always do.
         #[serde(default = "end")]
         end: Vec<Value>,
     },
-    /// A parameter says how many records to skip.
+    /// A parameter with the number of records to skip.
     Offset {
         /// Name of the parameter.
         #[serde(default = "offset")]
         param: String,
-        /// Parameter of the page's size.
+        /// Parameter for the page size.
         #[serde(default = "limit")]
         size_param: String,
-        /// Records of a page. 1 to 100000.
+        /// Records per page. 1 to 100000.
         #[serde(default = "page_size")]
         #[schemars(range(min = 1, max = 100_000))]
         size: u32,
-        /// Two pages may have the same records. Without it such a page means that the API goes
-        /// round.
+        /// Allow pages with equal records. By default such a page means that the API loops.
         #[serde(default)]
         repeats: bool,
     },
-    /// A parameter says which page.
+    /// A parameter with the page number.
     Page {
         /// Name of the parameter.
         #[serde(default = "page")]
@@ -51,18 +50,17 @@ pub enum Paging {
         /// Number of the first page.
         #[serde(default = "one")]
         first: u64,
-        /// Two pages may have the same records. Without it such a page means that the API goes
-        /// round.
+        /// Allow pages with equal records. By default such a page means that the API loops.
         #[serde(default)]
         repeats: bool,
     },
-    /// An answer has the address of the next page, whole or seen from its own (`?page=2`).
+    /// A response has the URL of the next page, absolute or relative to its own (`?page=2`).
     Next {
-        /// JSON path of the address in an answer.
+        /// JSON path of the URL in a response.
         #[serde(default = "next")]
         path: String,
     },
-    /// The answer's header `Link` has the address of the next page (`rel="next"`).
+    /// The response header `Link` has the URL of the next page (`rel="next"`).
     Link,
 }
 
@@ -76,43 +74,40 @@ impl Default for Paging {
     }
 }
 
-/// When it ends; the first condition that holds.
+/// End conditions; the first one that holds ends the job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct EndConditions {
     /// A page has no records.
     pub empty_page: bool,
-    /// A page names no next one.
+    /// A page has no next page.
     pub no_next: bool,
-    /// JSON path of a field by whose value a page is the last one (`has_more`). Its records are
-    /// taken.
+    /// JSON path of a field that marks the last page (`has_more`). The records of that page are included.
     pub field: Option<String>,
-    /// The value of `field` that ends the pages; `null` also stands for a field that is not there.
-    /// Without it `false`.
+    /// Value of `field` on the last page; `null` also matches a missing field. Default: `false`.
     #[serde(deserialize_with = "given")]
     pub equals: Option<Value>,
-    /// Statuses by which an API says that there is no such page (`[404]`): of 4xx all but 401, 403,
-    /// 407, 408 and 429. The first page has to be there.
+    /// Statuses that mean that the page does not exist (`[404]`): 4xx except 401, 403, 407, 408 and 429. They
+    /// do not apply to the first page.
     pub status: Vec<u16>,
-    /// A page comes again: the records of an earlier one, which are not taken again, or its address.
+    /// A page repeats: its URL, or the records of an earlier page, which are not read twice.
     pub repeat: bool,
-    /// Number of pages with records after which the reading ends.
+    /// Number of pages with records to read.
     #[schemars(range(min = 1))]
     pub pages: Option<u64>,
-    /// At least that many records were read.
+    /// Minimum number of records to read.
     #[schemars(range(min = 1))]
     pub records: Option<u64>,
 }
 
 impl EndConditions {
-    /// The value of `field` at the end.
-    #[must_use]
+    /// Value of `field` on the last page.
     pub fn last_value(&self) -> Value {
         self.equals.clone().unwrap_or(json!(false))
     }
 }
 
-/// A value that is there, if only null.
+/// Deserializes a present value, even `null`, as `Some`.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }

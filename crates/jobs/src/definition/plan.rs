@@ -1,4 +1,4 @@
-//! A definition in words.
+//! A summary of a definition for people.
 
 use forebay_model::words::counted;
 
@@ -15,9 +15,9 @@ pub(super) fn plan(definition: &JobDefinition) -> Vec<String> {
             let paths: Vec<String> = files.paths.iter().map(|p| files.display_path(p)).collect();
             lines.push(format!("reads JSON lines of {}", paths.join(", ")));
             lines.push(format!(
-                "  {}, {} of {} parsed at once, up to {}",
+                "  {}, {} of {} in parallel, up to {}",
                 counted(files.readers, "reader"),
-                counted(definition.concurrency(), "part"),
+                counted(definition.concurrency(), "chunk"),
                 files.chunk_size,
                 counted(files.max_errors, "bad line")
             ));
@@ -31,7 +31,7 @@ pub(super) fn plan(definition: &JobDefinition) -> Vec<String> {
         JobDestination::Table(destination) => table(&mut lines, destination),
     }
     lines.push(format!(
-        "keeps its state in {}",
+        "stores its state in {}",
         definition.state_dir().display()
     ));
     lines
@@ -59,10 +59,10 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
             format!("?{param}=, {} each", counted(*size, "record"))
         }
         Paging::Page { param, first, .. } => format!("?{param}=, from {first}"),
-        Paging::Next { path } => format!("the address at `{path}`"),
+        Paging::Next { path } => format!("the URL at `{path}`"),
         Paging::Link => "the header Link".to_owned(),
     };
-    lines.push(format!("  page after page by {paging}"));
+    lines.push(format!("  next page by {paging}"));
     lines.push(match api.rate_limit {
         Some(limit) => format!(
             "  at most {} in any {}",
@@ -77,27 +77,27 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
         ends.push("a page is empty".to_owned());
     }
     if until.no_next {
-        ends.push("a page names no next one".to_owned());
+        ends.push("a page has no next page".to_owned());
     }
     if let Some(field) = &until.field {
         ends.push(format!("`{field}` is {}", until.last_value()));
     }
     if !until.status.is_empty() {
         let statuses: Vec<String> = until.status.iter().map(u16::to_string).collect();
-        ends.push(format!("a page is answered {}", statuses.join(", ")));
+        ends.push(format!("a response has status {}", statuses.join(", ")));
     }
     if until.repeat {
-        ends.push("a page comes again".to_owned());
+        ends.push("a page repeats".to_owned());
     }
     ends.extend(
         until
             .pages
-            .map(|n| format!("it has read {}", counted(n, "page"))),
+            .map(|n| format!("{} were read", counted(n, "page"))),
     );
     ends.extend(
         until
             .records
-            .map(|n| format!("it has read {}", counted(n, "record"))),
+            .map(|n| format!("{} were read", counted(n, "record"))),
     );
     lines.push(if ends.is_empty() {
         "  for ever".to_owned()
@@ -137,17 +137,17 @@ fn table(lines: &mut Vec<String>, table: &TableDestination) {
         .collect();
     lines.push(format!("  {}", columns.join(", ")));
     lines.push(format!(
-        "  {}, up to {} together",
+        "  {}, up to {} per batch",
         counted(table.writers(), "worker"),
         counted(table.batch, "row")
     ));
     match &table.cache {
         RowHashCacheConfig::None => {}
         RowHashCacheConfig::Embedded { max_rows } => lines.push(format!(
-            "  unchanged rows are known by a file, {max_rows} at most"
+            "  skips unchanged rows (embedded cache of at most {max_rows})"
         )),
         RowHashCacheConfig::Redis { .. } => {
-            lines.push("  unchanged rows are known by Redis".to_owned())
+            lines.push("  skips unchanged rows (Redis cache)".to_owned())
         }
     }
 }

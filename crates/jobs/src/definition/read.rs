@@ -1,4 +1,4 @@
-//! From a file to a definition: parse, put values in place of references, validate.
+//! Reads a definition: parses the file, substitutes references, validates.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,18 @@ use super::{
 };
 use crate::yaml::{self, PlainScalars};
 
-/// A file is at most this long; a longer one is not a definition.
+/// Maximum size of a file in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Puts values in place of the references of a text; nothing when there is none. An error names the
-/// reference and never a value.
+/// Replaces the references in a string; `None` if it has none. An error has the reference, never a value.
 pub type SubstituteFn<'a> = dyn Fn(&str) -> Result<Option<String>, String> + 'a;
 
-/// Everything that is wrong with a file.
+/// All violations of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct InvalidDefinition {
-    /// The file, as it was named.
+    /// The file, as given by the user.
     pub file: String,
-    /// At least one.
+    /// Violations; never empty.
     pub all: Vec<String>,
 }
 
@@ -44,23 +43,23 @@ pub(super) fn read(
     file: &Path,
     substitute: &SubstituteFn<'_>,
 ) -> Result<JobDefinition, InvalidDefinition> {
-    let refuse = |all| InvalidDefinition {
+    let invalid = |all| InvalidDefinition {
         file: file.display().to_string(),
         all,
     };
-    let (mut document, mut plains) = parse(file, substitute).map_err(refuse)?;
+    let (mut document, mut plains) = parse(file, substitute).map_err(invalid)?;
     if legacy::is_legacy(&document) {
-        document = legacy::convert(&document, &plains).map_err(refuse)?;
+        document = legacy::convert(&document, &plains).map_err(invalid)?;
         plains = PlainScalars::default();
     }
-    let mut definition: JobDefinition = deserialize(document, &plains).map_err(refuse)?;
+    let mut definition: JobDefinition = deserialize(document, &plains).map_err(invalid)?;
     if definition.name.is_empty() {
         let stem = file.file_stem().unwrap_or_default();
         definition.name = stem.to_string_lossy().into_owned();
     }
     let found = check::definition(&definition);
     if !found.is_empty() {
-        return Err(refuse(found));
+        return Err(invalid(found));
     }
     resolve_paths(&mut definition, file.parent().unwrap_or(Path::new("")));
     Ok(definition)
@@ -70,15 +69,15 @@ pub(super) fn read_lookup(
     file: &Path,
     substitute: &SubstituteFn<'_>,
 ) -> Result<LookupConfig, InvalidDefinition> {
-    let refuse = |all| InvalidDefinition {
+    let invalid = |all| InvalidDefinition {
         file: file.display().to_string(),
         all,
     };
-    let (document, plains) = parse(file, substitute).map_err(refuse)?;
-    let mut lookup: LookupConfig = deserialize(document, &plains).map_err(refuse)?;
+    let (document, plains) = parse(file, substitute).map_err(invalid)?;
+    let mut lookup: LookupConfig = deserialize(document, &plains).map_err(invalid)?;
     let found = check::lookup(&lookup);
     if !found.is_empty() {
-        return Err(refuse(found));
+        return Err(invalid(found));
     }
     resolve_store_paths(&mut lookup.store, file.parent().unwrap_or(Path::new("")));
     Ok(lookup)
@@ -144,11 +143,12 @@ fn deserialize<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     if !violations.is_empty() {
         return Err(violations);
     }
-    // What a schema can't say: sizes and durations, which name themselves in their errors.
+    // Beyond the schema: sizes and durations, whose errors name them.
     serde_json::from_value(document).map_err(|e| vec![e.to_string()])
 }
 
-/// Local paths count from the file's folder, so that a job does not depend on where it is started.
+/// Local paths are relative to the file's folder, so that a job does not depend on the working directory.
+
 fn resolve_paths(definition: &mut JobDefinition, folder: &Path) {
     let state = definition.state_dir();
     definition.state = Some(folder.join(state));

@@ -1,5 +1,5 @@
-//! Validation of a document by the JSON schema of its type: the part of JSON Schema that schemars
-//! writes for these types, with errors for people.
+//! Validates a document against the JSON schema of its type. Supports the subset of JSON Schema that
+//! schemars generates for these types, and reports errors for people.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,13 @@ use serde_json::{Map, Value};
 use super::nearest::nearest;
 use crate::yaml::PlainScalars;
 
-/// The schema of a type.
 pub(super) fn schema_for<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12();
     settings.into_generator().into_root_schema_for::<T>().into()
 }
 
-/// Makes the texts of `document` those that are written, where the schema wants a text. Then everything
-/// in it that the schema does not allow, each with its place.
+/// Checks `document` against the schema and returns all violations, each with its path. Plain scalars where
+/// the schema expects a string are replaced by their text as written.
 pub(super) fn violations(
     schema: &Value,
     document: &mut Value,
@@ -41,7 +40,7 @@ pub(super) fn violations(
     problems
 }
 
-/// Puts texts in their places.
+/// Replaces the values at the paths in `texts`.
 fn restore_texts(value: &mut Value, at: String, texts: &BTreeMap<String, String>) {
     match value {
         Value::Array(items) => {
@@ -64,10 +63,10 @@ fn restore_texts(value: &mut Value, at: String, texts: &BTreeMap<String, String>
 
 struct SchemaChecker<'a> {
     root: &'a Value,
-    /// Scalars that YAML takes for something else than a text.
+    /// Scalars that YAML reads as another type than string.
     plains: &'a PlainScalars,
     violations: Vec<String>,
-    /// Of those the ones that are meant as texts, by place.
+    /// The plain scalars that are strings by the schema, by path.
     texts: BTreeMap<String, String>,
 }
 
@@ -86,7 +85,7 @@ impl<'a> SchemaChecker<'a> {
 
     fn check(&mut self, schema: &'a Value, value: &Value, at: &str) {
         if let Some(branches) = schema.get("anyOf").and_then(Value::as_array) {
-            // An option: the type or null.
+            // An optional field: the type or null.
             if !value.is_null()
                 && let Some(some) = branches.iter().find(|b| !is_null(b))
             {
@@ -108,7 +107,7 @@ impl<'a> SchemaChecker<'a> {
         self.check_members(&[schema, resolved], value, at);
     }
 
-    /// One of several texts, or of several objects that are told apart by `type`.
+    /// One of several strings, or of several objects with a `type` tag.
     fn check_choice(&mut self, branches: &'a [Value], value: &Value, at: &str) {
         let tag_of = |b: &'a Value| b.get("properties")?.get("type")?.get("const")?.as_str();
         let text_of = |b: &'a Value| b.get("const")?.as_str();
@@ -185,7 +184,7 @@ impl<'a> SchemaChecker<'a> {
         if !types.is_empty()
             && !is_right(value)
             && types.contains(&"string")
-            // Durations and sizes are no free texts: a number lacks its unit.
+            // Durations and sizes are not free text: a number lacks its unit.
             && schema.get("pattern").is_none()
             && !value.is_null()
             && let Some(plain) = self.plains.get(at)
@@ -224,7 +223,7 @@ impl<'a> SchemaChecker<'a> {
         }
     }
 
-    /// The keys of a mapping and the items of a list. A tagged type's keys are spread over two
+    /// Checks the keys of a mapping and the items of a list. The keys of a tagged type are spread over two
     /// schemas: that of the tag and that of the rest.
     fn check_members(&mut self, schemas: &[&'a Value], value: &Value, at: &str) {
         if let Some(items) = value.as_array() {
@@ -260,7 +259,7 @@ impl<'a> SchemaChecker<'a> {
                 None if closed && name != "type" && !is_alias(name, &names) => {
                     let hint = nearest(name, &names);
                     let hint = hint.map_or_else(
-                        || format!("; there is {}", distinct(&names)),
+                        || format!("; known keys are {}", distinct(&names)),
                         |n| format!("; did you mean {n}?"),
                     );
                     self.reject(&at, &format!("is not a known key{hint}"));
@@ -279,7 +278,7 @@ impl<'a> SchemaChecker<'a> {
             .filter_map(Value::as_str)
             .filter(|name| *name != "type" && !fields.contains_key(*name))
             .collect();
-        // The two schemas may be one.
+        // Both schemas may be the same.
         let mut reported = std::collections::BTreeSet::new();
         for name in missing.into_iter().filter(|name| reported.insert(*name)) {
             self.reject(&join(at, name), "is missing");
@@ -287,7 +286,7 @@ impl<'a> SchemaChecker<'a> {
     }
 }
 
-/// A key in snake case that stands for one in camel case.
+/// Whether a key is the snake-case alias of a camel-case key.
 fn is_alias(name: &str, names: &[String]) -> bool {
     name == "max_errors" && names.iter().any(|n| n == "maxErrors")
 }
@@ -316,7 +315,7 @@ fn has_type(value: &Value, name: &str) -> bool {
 
 fn words(name: &str) -> &str {
     match name {
-        "string" => "a text",
+        "string" => "a string",
         "boolean" => "true or false",
         "integer" => "a whole number",
         "number" => "a number",
@@ -327,7 +326,7 @@ fn words(name: &str) -> &str {
 }
 
 impl SchemaChecker<'_> {
-    /// A value in a message, as it is written.
+    /// A value for a message, as written in the file.
     fn shown(&self, at: &str, value: &Value) -> String {
         match self.plains.get(at) {
             Some(plain) if !value.is_null() && plain.text.len() <= 24 => plain.text.clone(),
@@ -336,13 +335,13 @@ impl SchemaChecker<'_> {
     }
 }
 
-/// A value in a message. Texts are not shown whole: one may be a secret in the wrong place.
+/// A value for a message. Long strings are not shown: one may be a secret in the wrong place.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "empty".to_owned(),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
-        Value::String(text) if text.len() > 24 => "a long text".to_owned(),
+        Value::String(text) if text.len() > 24 => "a long string".to_owned(),
         other => other.to_string(),
     }
 }

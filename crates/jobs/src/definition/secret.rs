@@ -1,4 +1,4 @@
-//! A text that is never shown.
+//! A string that is never printed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,13 +7,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A token, password or address that may have one in it. Printed and serialized as `***`.
+/// A token, a password or a URL that may contain one. Printed and serialized as `***`.
 #[derive(Clone)]
 pub struct SecretText(SecretString);
 
 impl SecretText {
-    /// The text itself, for who passes it on.
-    #[must_use]
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }

@@ -1,4 +1,4 @@
-//! Where records come from.
+//! Sources of records.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,130 +10,127 @@ use serde::{Deserialize, Serialize};
 
 use super::{EndConditions, Paging, SecretText};
 
-/// Where records come from.
+/// Source of the records.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum JobSource {
     /// A paged HTTP API.
     HttpApi(Box<HttpApi>),
-    /// Files of JSON lines, in a folder or in S3.
+    /// JSON Lines files, local or in S3.
     Files(FileSourceConfig),
 }
 
-/// A paged HTTP API. Without further keys: `GET {baseUrl}/messages`, then
-/// `{baseUrl}/messages/{cursor}`, answered with `{"results": [...], "cursor": n}`.
+/// A paged HTTP API. Defaults: `GET {baseUrl}/messages`, then `{baseUrl}/messages/{cursor}`; responses are
+/// `{"results": [...], "cursor": n}`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpApi {
-    /// `https://api.example.com`, without a slash at its end.
+    /// `https://api.example.com`, without a trailing slash.
     pub base_url: String,
     /// Path of the first page.
     #[serde(default = "path")]
     pub path: String,
-    /// Parameters of each request, `name: value`.
+    /// Query parameters of each request, `name: value`.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
-    /// Who is asking.
+    /// Authentication.
     #[serde(default)]
     pub auth: Option<HttpAuth>,
     /// Headers of each request, `name: value`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// How long a request may take, its answer included. 1ms to 1h.
+    /// Timeout of a request including its response. 1ms to 1h.
     #[serde(default = "timeout")]
     pub timeout: HumanDuration,
-    /// An answer is at most this long. 1KB to 1GB.
+    /// Maximum size of a response. 1KB to 1GB.
     #[serde(default = "max_page_size")]
     pub max_page_size: ByteSize,
-    /// Requests in a length of time; without it as many as there are.
+    /// Maximum request rate. Default: no limit.
     #[serde(default)]
     pub rate_limit: Option<RateLimit>,
-    /// How one page leads to the next.
+    /// Pagination.
     #[serde(default)]
     pub paging: Paging,
-    /// JSON path of the records in an answer; empty when the answer itself is the array.
+    /// JSON path of the records in a response; empty if the response itself is the array.
     #[serde(default = "results")]
     pub results: String,
-    /// When it ends; without any condition it goes on for ever.
+    /// End conditions. Default: the job runs for ever.
     #[serde(default)]
     pub until: EndConditions,
-    /// How long to wait after a page without records. 1ms to 1h.
+    /// Wait after a page without records. 1ms to 1h.
     #[serde(default = "wait")]
     pub empty_page_wait: HumanDuration,
-    /// How long to wait after the first failed request; doubles with each further one. 1ms to 1h.
+    /// Wait after the first failed request; doubles with each further one. 1ms to 1h.
     #[serde(default = "wait")]
     pub error_wait: HumanDuration,
-    /// How long to wait between failed requests at most. 1ms to 1h.
+    /// Maximum wait between failed requests. 1ms to 1h.
     #[serde(default = "error_wait_max")]
     pub error_wait_max: HumanDuration,
-    /// How long the API may ask to wait (`Retry-After`); also the next run waits, if this one is
-    /// killed. 1ms to 168h.
+    /// Maximum `Retry-After` of the API. After a kill, the next run waits for the rest. 1ms to 168h.
     #[serde(default = "retry_after_max")]
     pub retry_after_max: HumanDuration,
-    /// Failed requests in a row after which the job ends; without it, it tries for ever.
+    /// Consecutive failed requests after which the job ends. Default: it retries for ever.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub give_up_after: Option<u32>,
 }
 
-/// Who is asking: a token in a header of its own, or as `Authorization: Bearer`.
+/// Authentication: a token in its own header or as `Authorization: Bearer`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpAuth {
-    /// `bearer` for `Authorization: Bearer TOKEN`, else the name of the header.
+    /// `bearer` for `Authorization: Bearer TOKEN`, otherwise the name of the header.
     #[serde(default = "header")]
     pub header: String,
     /// The token: `${API_TOKEN}` or `${file:/run/secrets/token}`.
     pub token: SecretText,
 }
 
-/// So many requests in any length of time.
+/// Maximum number of requests in any window of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimit {
-    /// Requests at most. 1 to 100000.
+    /// Maximum number of requests. 1 to 100000.
     #[schemars(range(min = 1, max = 100_000))]
     pub requests: u32,
-    /// In any such length of time. 1ms to 24h.
+    /// Length of the window. 1ms to 24h.
     pub period: HumanDuration,
 }
 
-/// Files of JSON lines: `.jsonl`, also with `.gz` or `.zst` behind it.
+/// JSON Lines files: `.jsonl`, also with `.gz` or `.zst` appended.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileSourceConfig {
-    /// `data/products-*.jsonl`, `/data/**/*.jsonl.gz` or `s3://bucket/prefix/*.jsonl`; a path of
-    /// the local kind counts from the definition's folder. Files are read in the order of their
-    /// names. Hidden ones have to be named (`.*.jsonl`); `[*]`, `[?]` and `[[]` stand for the
-    /// characters themselves, and a name with brackets that is there is taken as it is.
+    /// `data/products-*.jsonl`, `/data/**/*.jsonl.gz` or `s3://bucket/prefix/*.jsonl`; local paths are
+    /// relative to the definition's folder. Files are read in the order of their names. Hidden files must be
+    /// named (`.*.jsonl`); `[*]`, `[?]` and `[[]` are the characters themselves, and an existing name with
+    /// brackets is used literally.
     #[schemars(length(min = 1))]
     pub paths: Vec<String>,
-    /// The definition's folder, which local paths count from. It is never a pattern.
+    /// The definition's folder, the base of relative paths. It is never a pattern.
     #[serde(skip)]
     pub folder: PathBuf,
-    /// The S3 server, when it is not the one of the variables `AWS_REGION` (`AWS_DEFAULT_REGION`),
-    /// `AWS_ENDPOINT_URL_S3` (`AWS_ENDPOINT_URL`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
-    /// `AWS_SESSION_TOKEN`.
+    /// The S3 server. Defaults: the variables `AWS_REGION` (`AWS_DEFAULT_REGION`), `AWS_ENDPOINT_URL_S3`
+    /// (`AWS_ENDPOINT_URL`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
     #[serde(default)]
     pub s3: Box<S3ServerConfig>,
-    /// A line is at most this long. 1KB to 1GB.
+    /// Maximum size of a line. 1KB to 1GB.
     #[serde(default = "max_line_size")]
     pub max_line_size: ByteSize,
-    /// Size of the parts that files are split into. 4KB to 64MB.
+    /// Size of the chunks that files are split into. 4KB to 64MB.
     #[serde(default = "chunk_size")]
     pub chunk_size: ByteSize,
-    /// Files, or pieces of large plain ones, that are read at once. 1 to 64.
+    /// Files, or segments of large uncompressed files, that are read in parallel. 1 to 64.
     #[serde(default = "readers")]
     #[schemars(range(min = 1, max = 64))]
     pub readers: u32,
-    /// Bad lines that are set aside before the job gives up.
+    /// Maximum number of bad lines; one more ends the job.
     #[serde(default = "max_errors", alias = "max_errors")]
     pub max_errors: u64,
 }
 
 impl FileSourceConfig {
-    /// A path of the definition, for people.
-    #[must_use]
+    /// A path of the definition as shown to people.
     pub fn display_path(&self, path: &str) -> String {
         if path.contains("://") {
             path.to_owned()
@@ -143,35 +140,31 @@ impl FileSourceConfig {
     }
 }
 
-/// An S3 server; what is left out comes from the environment.
+/// An S3 server. Missing settings come from the environment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct S3ServerConfig {
     /// Region that requests are signed for.
     pub region: Option<String>,
-    /// Address of a server other than AWS.
+    /// URL of a server other than AWS.
     pub endpoint: Option<String>,
-    /// Requests are not signed, whatever keys the environment has: a bucket that everybody may read.
+    /// Do not sign requests, regardless of keys in the environment: for a public bucket.
     pub anonymous: bool,
     /// Access key. Key, secret and token come from here, or all three from the environment.
     pub access_key_id: Option<String>,
-    /// Its secret.
+    /// Secret of the access key.
     pub secret_access_key: Option<SecretText>,
-    /// Token of temporary keys.
+    /// Session token of temporary keys.
     pub session_token: Option<SecretText>,
-    /// The bucket in the path (true) or before the host name (false). Without it: with an endpoint, in
-    /// the path.
+    /// The bucket is in the path (true) or in the host name (false). Default with an endpoint: in the path.
     pub path_style: Option<bool>,
-    /// Allow an `http://` endpoint that is not on this machine.
+    /// Allow an `http://` endpoint on another machine.
     pub allow_http: bool,
-    /// File of certificates (PEM) to trust besides those of the system, counted from the definition's
-    /// folder.
+    /// File with certificates (PEM) to trust besides those of the system, relative to the definition's folder.
     pub ca_file: Option<PathBuf>,
 }
 
 impl S3ServerConfig {
-    /// As the client takes them.
-    #[must_use]
     pub fn settings(&self) -> S3Settings {
         let secret = |s: &Option<SecretText>| s.as_ref().map(|s| s.expose().into());
         S3Settings {

@@ -1,4 +1,4 @@
-//! What happens to a record, and where it goes.
+//! The processing stage and the destination of a job.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,41 +10,41 @@ use serde::{Deserialize, Serialize};
 
 use super::{HttpAuth, SecretText};
 
-/// Posts each record to an API. As processing its answer is the record from then on; as a
-/// destination its success is the end.
+/// Posts each record to an API. For processing, the response replaces the record; for a destination,
+/// a success status acknowledges it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpStage {
-    /// Where records are posted to.
+    /// URL to post records to.
     pub url: String,
-    /// Who is asking.
+    /// Authentication.
     #[serde(default)]
     pub auth: Option<HttpAuth>,
     /// Headers of each request, `name: value`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// How long a request may take, its answer included. 1ms to 1h.
+    /// Timeout of a request including its response. 1ms to 1h.
     #[serde(default = "timeout")]
     pub timeout: HumanDuration,
-    /// Requests at once. 1 to 1000.
+    /// Concurrent requests. 1 to 1000.
     #[serde(default = "workers")]
     #[schemars(range(min = 1, max = 1000))]
     pub workers: u32,
-    /// How often a record is tried in all before it is set aside.
+    /// Attempts before a record becomes a dead letter.
     #[serde(default)]
     pub retry: RetryConfig,
 }
 
-/// How often something is tried.
+/// Retry policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetryConfig {
-    /// Attempts in all. 1 to 100.
+    /// Total number of attempts. 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub attempts: u32,
-    /// How long to wait after the first; doubles with each further one. 1ms to 1h.
+    /// Wait after the first attempt; doubles with each further one. 1ms to 1h.
     pub wait: HumanDuration,
-    /// How long to wait at most, also when the API asks for more with `Retry-After`. 1ms to 1h.
+    /// Maximum wait, also for a longer `Retry-After`. 1ms to 1h.
     pub wait_max: HumanDuration,
 }
 
@@ -58,44 +58,44 @@ impl Default for RetryConfig {
     }
 }
 
-/// Where records go.
+/// Destination of the records.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum JobDestination {
-    /// An API that takes them one by one.
+    /// An API that accepts one record per request.
     Http(HttpStage),
     /// A table with a key.
     Table(Box<TableDestination>),
 }
 
-/// A table with a key: a record is a row, and replaces the one of its key.
+/// A table with a key: a record is a row, and replaces the row with the same key.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TableDestination {
-    /// What keeps it.
+    /// Store of the table.
     pub store: TableStore,
-    /// Its name: `products`, or `shop.products` with a schema or keyspace.
+    /// Name of the table: `products`, or `shop.products` with a schema or keyspace.
     pub table: String,
-    /// In the order of the table.
+    /// Columns, in the order of the table.
     #[schemars(length(min = 1))]
     pub columns: Vec<DestinationColumn>,
-    /// Batches that are written at once; into an SQLite file always one. 1 to 1000.
+    /// Batches written concurrently; always one for SQLite. 1 to 1000.
     #[serde(default = "workers")]
     #[schemars(range(min = 1, max = 1000))]
     pub workers: u32,
-    /// Rows that are written together at most. 1 to 10000.
+    /// Maximum number of rows per batch. 1 to 10000.
     #[serde(default = "batch")]
     #[schemars(range(min = 1, max = 10_000))]
     pub batch: u32,
-    /// How long the store may be out of reach before the job ends (and can be continued). 0 to 24h.
+    /// Maximum outage of the store before the job ends; it can be resumed. 0 to 24h.
     #[serde(default = "outage_max")]
     pub outage_max: HumanDuration,
-    /// Knows what was written, so that an unchanged row is not written again.
+    /// Cache of written rows, so that unchanged rows are not written again.
     #[serde(default)]
     pub cache: RowHashCacheConfig,
 }
 
-/// What keeps a table.
+/// Store of a table.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(
     tag = "type",
@@ -106,7 +106,7 @@ pub struct TableDestination {
 pub enum TableStore {
     /// An SQLite file.
     Sqlite {
-        /// It, counted from the definition's folder; made when it is not there.
+        /// Path relative to the definition's folder; the file is created if missing.
         path: PathBuf,
     },
     /// A PostgreSQL server.
@@ -116,48 +116,48 @@ pub enum TableStore {
     },
     /// A Cassandra cluster.
     Cassandra {
-        /// Nodes to begin with, `host:port`.
+        /// Contact points, `host:port`.
         nodes: Vec<String>,
-        /// User, where the cluster asks for one.
+        /// User, if the cluster requires one.
         #[serde(default)]
         user: Option<String>,
-        /// Its password.
+        /// Password of the user.
         #[serde(default)]
         password: Option<SecretText>,
-        /// Encrypts the connections.
+        /// TLS settings. Default: connections are not encrypted.
         #[serde(default)]
         tls: Option<StoreTls>,
-        /// Copies of each row, when the keyspace has to be made. 1 to 20.
+        /// Replication factor of a keyspace that the job creates. 1 to 20.
         #[serde(default = "replication")]
         #[schemars(range(min = 1, max = 20))]
         replication: u32,
-        /// Rows that are written at once by each worker. 1 to 4096.
+        /// Concurrent writes per worker. 1 to 4096.
         #[serde(default = "in_flight")]
         #[schemars(range(min = 1, max = 4096))]
         in_flight: u32,
     },
 }
 
-/// Encrypted connections.
+/// TLS settings of a store.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoreTls {
-    /// What of a server's certificate is checked.
+    /// Verification of the server certificate.
     pub verify: StoreTlsVerify,
-    /// File of certificates (PEM) that take the place of the system's.
+    /// File with certificates (PEM) to trust instead of those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
-/// What of a server's certificate is checked.
+/// Verification of the server certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreTlsVerify {
-    /// Who signed it, and that it is for the address that was connected to.
+    /// The signature, and that the certificate is for the address of the connection.
     #[default]
     Full,
-    /// Who signed it: nodes whose certificates do not name their addresses.
+    /// The signature only: for nodes whose certificates do not contain their addresses.
     Authority,
-    /// Nothing.
+    /// No verification.
     Nothing,
 }
 
@@ -165,42 +165,42 @@ pub enum StoreTlsVerify {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DestinationColumn {
-    /// Its name.
+    /// Name of the column.
     pub name: String,
-    /// What it holds.
+    /// Type of the column.
     #[serde(default, rename = "type")]
     pub kind: DestinationColumnType,
-    /// Where its value is in the record: `id`, `price.amount`, `tags[0]`, `["host.name"]`, or JSONPath,
-    /// `$.tags[-1]`; empty for the whole record. What can select many values, like `$.tags[*]`, needs
-    /// the type `json`, for their list. Without it, the column's name.
+    /// Path of the value in the record: `id`, `price.amount`, `tags[0]`, `["host.name"]`, or JSONPath,
+    /// `$.tags[-1]`; empty for the whole record. A path that can select many values, such as `$.tags[*]`,
+    /// requires the type `json`, for their list. Default: the column's name.
     #[serde(default)]
     pub path: Option<String>,
-    /// Of a timestamp that is a number: what it counts since 1970. Without it, its size tells.
+    /// Unit of a timestamp that is a number, since 1970. Default: derived from its magnitude.
     #[serde(default)]
     pub unit: Option<EpochUnit>,
-    /// Part of the key.
+    /// The column is part of the key.
     #[serde(default)]
     pub key: bool,
-    /// A record without it is bad. A key always is required.
+    /// A record without a value is bad. Key columns are always required.
     #[serde(default)]
     pub required: bool,
 }
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DestinationColumnType {
-    /// Text; numbers and booleans are taken as they are written.
+    /// Text; numbers and booleans are stored as written.
     #[default]
     Text,
-    /// A whole number of 64 bits, however it is written: `7`, `7.0`, `1e3`.
+    /// A 64-bit integer in any notation: `7`, `7.0`, `1e3`.
     Integer,
-    /// A floating point number of 64 bits.
+    /// A 64-bit floating point number.
     Double,
     /// True or false.
     Boolean,
     /// `2006-01-02T15:04:05.000000Z`, or a number of seconds, milliseconds, microseconds or nanoseconds
-    /// since 1970. In the years 0001 to 9999; kept to the microsecond (Cassandra: millisecond).
+    /// since 1970. In the years 0001 to 9999; stored to the microsecond (Cassandra: millisecond).
     Timestamp,
     /// Any JSON value.
     Json,
@@ -219,7 +219,7 @@ impl From<DestinationColumnType> for ValueType {
     }
 }
 
-/// Knows what was written.
+/// Cache of the hashes of written rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(
     tag = "type",
@@ -228,12 +228,12 @@ impl From<DestinationColumnType> for ValueType {
     deny_unknown_fields
 )]
 pub enum RowHashCacheConfig {
-    /// Nothing does: each row is written.
+    /// No cache: each row is written.
     #[default]
     None,
     /// A file in the job's state directory.
     Embedded {
-        /// Rows that it knows at most, some 50 bytes each on disk. 1000 to 1000000000.
+        /// Maximum number of rows, about 50 bytes each on disk. 1000 to 1000000000.
         #[serde(default = "max_rows")]
         #[schemars(range(min = 1000, max = 1_000_000_000))]
         max_rows: u64,
@@ -242,18 +242,17 @@ pub enum RowHashCacheConfig {
     Redis {
         /// `redis://user:password@host:6379/0`; `rediss://` with TLS.
         url: SecretText,
-        /// How long it knows a row. 1s to 8760h.
+        /// Time to live of a row's hash. 1s to 8760h.
         #[serde(default = "ttl")]
         ttl: HumanDuration,
-        /// File of certificates (PEM) that take the place of the system's, for `rediss://`.
+        /// File with certificates (PEM) to trust instead of those of the system, for `rediss://`.
         #[serde(default)]
         ca_file: Option<PathBuf>,
     },
 }
 
 impl TableDestination {
-    /// Batches that are written at once: an SQLite file has one writer, whoever waits for it.
-    #[must_use]
+    /// Batches written concurrently; an SQLite file has a single writer.
     pub fn writers(&self) -> u32 {
         match self.store {
             TableStore::Sqlite { .. } => 1,
@@ -261,8 +260,7 @@ impl TableDestination {
         }
     }
 
-    /// The table, for its store.
-    #[must_use]
+    /// The schema of the table.
     pub fn shape(&self) -> TableSchema {
         let column = |c: &DestinationColumn| TableColumn {
             name: c.name.clone(),

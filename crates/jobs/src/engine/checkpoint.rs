@@ -1,4 +1,4 @@
-//! Notes what has become of records, many at once in one transaction.
+//! Writes the outcomes of records to the state, many in one transaction.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -12,12 +12,12 @@ use super::JobExecution;
 use crate::record::{RecordOutcomes, RecordPosition};
 use crate::state::{CheckpointUpdate, FileCheckpoint};
 
-/// Messages that go into one transaction.
+/// Maximum number of messages in one transaction.
 const OUTCOMES_PER_TXN: usize = 512;
-/// How often it is noted how far files are done: what a killed job reads again.
+/// Interval between file checkpoints: bounds what a killed job reads again.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
-/// How a source's records are noted.
+/// The part of the state that a checkpoint updates.
 #[derive(Clone)]
 pub(crate) enum CheckpointMode {
     Inbox,
@@ -25,10 +25,10 @@ pub(crate) enum CheckpointMode {
     Files(Arc<CheckpointTracker>),
 }
 
-/// Notes until everything is `drained`: nobody settles anything any more.
+/// Writes outcomes until `drained` is cancelled and the channel is empty.
 pub(crate) async fn write_checkpoints(
     execution: Arc<JobExecution>,
-    mut settled: mpsc::Receiver<RecordOutcomes>,
+    mut outcomes: mpsc::Receiver<RecordOutcomes>,
     mode: CheckpointMode,
     drained: CancellationToken,
 ) {
@@ -37,13 +37,13 @@ pub(crate) async fn write_checkpoints(
     loop {
         let first = tokio::select! {
             biased;
-            first = settled.recv() => first,
+            first = outcomes.recv() => first,
             () = drained.cancelled() => None,
         };
         let is_end = first.is_none();
         let mut all = first.unwrap_or_default();
         for _ in 0..OUTCOMES_PER_TXN {
-            let Ok(more) = settled.try_recv() else { break };
+            let Ok(more) = outcomes.try_recv() else { break };
             all.delivered.extend(more.delivered);
             all.dead.extend(more.dead);
         }
@@ -53,7 +53,7 @@ pub(crate) async fn write_checkpoints(
             CheckpointMode::Files(files) => {
                 let ended = all.delivered.iter().copied();
                 files.acknowledge(ended.chain(all.dead.iter().map(|d| (d.position, 1))));
-                // Dead letters are noted before their lines count as done.
+                // Dead letters are stored before their lines count as done.
                 let is_due = is_end || checkpoint.elapsed() >= CHECKPOINT_EVERY;
                 if !is_due && all.dead.is_empty() {
                     continue;
@@ -64,11 +64,11 @@ pub(crate) async fn write_checkpoints(
         };
         if !is_broken {
             let now = execution.clock.now();
-            let noted = execution
+            let stored = execution
                 .state
                 .acknowledge(now, kind, all.delivered, all.dead)
                 .await;
-            if let Err(e) = noted {
+            if let Err(e) = stored {
                 execution.control.fail(execution.state_failed()(e));
                 is_broken = true;
             }
@@ -79,7 +79,7 @@ pub(crate) async fn write_checkpoints(
     }
 }
 
-/// How far files are done, while their parts are settled in any order.
+/// The checkpoint of each file, while its parts are acknowledged in any order.
 #[derive(Debug, Default)]
 pub(crate) struct CheckpointTracker {
     inner: Mutex<TrackedParts>,
@@ -87,16 +87,15 @@ pub(crate) struct CheckpointTracker {
 
 #[derive(Debug, Default)]
 struct TrackedParts {
-    /// Parts whose predecessors are not all settled, with the records that they still have and the
-    /// point behind them.
+    /// Parts with an unacknowledged predecessor: their remaining records and the checkpoint after them.
     open: BTreeMap<RecordPosition, (usize, FileCheckpoint)>,
-    /// Points that are reached and not noted.
+    /// Checkpoints that are reached and not stored yet.
     reached: HashMap<String, FileCheckpoint>,
 }
 
 impl CheckpointTracker {
-    /// A part begins: it has so many records, bad lines included, and ends at a point. Parts are
-    /// begun in their order.
+    /// Registers a part with `records` records (bad lines included) and the checkpoint at its end. Parts must be
+    /// registered in order.
     pub(crate) fn begin_part(&self, part: RecordPosition, records: usize, point: FileCheckpoint) {
         let mut parts = self.lock();
         parts.open.insert(part, (records, point));
@@ -106,8 +105,8 @@ impl CheckpointTracker {
     fn acknowledge(&self, positions: impl Iterator<Item = (RecordPosition, usize)>) {
         let mut parts = self.lock();
         for (position, count) in positions {
-            if let Some((left, _)) = parts.open.get_mut(&position) {
-                *left = left.saturating_sub(count);
+            if let Some((remaining, _)) = parts.open.get_mut(&position) {
+                *remaining = remaining.saturating_sub(count);
             }
         }
         parts.advance();
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_is_reached_when_all_before_it_is_settled() {
+    fn a_checkpoint_is_reached_when_all_earlier_parts_are_acknowledged() {
         let tracker = CheckpointTracker::default();
         let point = |offset| FileCheckpoint {
             name: "a".to_owned(),

@@ -1,4 +1,4 @@
-//! How a run stands, and how it ends.
+//! Progress, outcome and control of a run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -7,24 +7,24 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-/// Why a run ended before its end. In each case the next run goes on where this one was.
+/// Why a run failed. In each case the next run resumes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobFailure {
     /// The source can't be read.
     #[error("{0}")]
     Source(String),
-    /// The destination can't be prepared or was out of reach for too long.
+    /// The destination can't be prepared, or was unavailable for too long.
     #[error("{0}")]
     Destination(String),
     /// More bad records than the definition allows.
     #[error("{0}")]
     TooManyErrors(String),
-    /// The job's own state can't be read or written.
+    /// The job's state can't be read or written.
     #[error("{0}")]
     State(String),
 }
 
-/// What a run has done so far; read at any time.
+/// Live counters of a run.
 #[derive(Debug, Default)]
 pub struct JobProgress {
     pub(crate) read: AtomicU64,
@@ -40,15 +40,15 @@ pub struct JobProgress {
     paths: Mutex<ColumnPaths>,
 }
 
-/// The paths of a table's columns, and which of them were found in a record.
+/// The paths of a table's columns, and whether a record had them.
 #[derive(Debug, Default)]
 struct ColumnPaths {
     columns: Vec<(ColumnPath, bool)>,
-    /// Records that were looked at.
+    /// Records examined.
     records: u64,
 }
 
-/// A column and the path of its values.
+/// A column and its path.
 #[derive(Clone, Debug)]
 pub(crate) struct ColumnPath {
     pub(crate) column: String,
@@ -58,11 +58,10 @@ pub(crate) struct ColumnPath {
 /// A column whose path no record had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NeverFound {
-    /// Name of the column.
     pub column: String,
-    /// Where its values should be in a record.
+    /// Path in the record.
     pub path: String,
-    /// Records that were looked at.
+    /// Records examined.
     pub records: u64,
 }
 
@@ -71,14 +70,13 @@ pub(crate) fn add(counter: &AtomicU64, n: usize) {
 }
 
 impl JobProgress {
-    /// Bytes that were read of files, and how many there are in all (as they are stored).
-    #[must_use]
+    /// Bytes read from files, and their total (as stored).
     pub fn bytes(&self) -> (u64, u64) {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         (get(&self.bytes), get(&self.bytes_total))
     }
 
-    /// These are the columns; noted once.
+    /// Sets the columns; only the first call has an effect.
     pub(crate) fn set_columns(&self, columns: impl Iterator<Item = ColumnPath>) {
         let mut paths = self.paths();
         if paths.columns.is_empty() {
@@ -86,7 +84,7 @@ impl JobProgress {
         }
     }
 
-    /// The places of columns that no record had so far.
+    /// Indexes of the columns that no record had so far.
     pub(crate) fn columns_not_found(&self) -> Vec<usize> {
         let paths = self.paths();
         let all = paths.columns.iter().enumerate();
@@ -95,7 +93,7 @@ impl JobProgress {
             .collect()
     }
 
-    /// So many records more were looked at, and none of them had the columns of these places.
+    /// Adds `records` examined records, none of which had the columns with these indexes.
     pub(crate) fn record_columns(&self, records: u64, not_found: &[usize]) {
         if records == 0 {
             return;
@@ -111,8 +109,7 @@ impl JobProgress {
         self.paths.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// What it has done in so much time.
-    #[must_use]
+    /// The totals after `elapsed`.
     pub fn summary(&self, elapsed: Duration) -> JobSummary {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let seconds = elapsed.as_secs_f64();
@@ -124,7 +121,7 @@ impl JobProgress {
             path: column.path.clone(),
             records: paths.records,
         });
-        let settled = get(&self.written) + get(&self.unchanged) + get(&self.superseded);
+        let completed = get(&self.written) + get(&self.unchanged) + get(&self.superseded);
         JobSummary {
             read: get(&self.read),
             processed: get(&self.processed),
@@ -136,43 +133,43 @@ impl JobProgress {
             requests: get(&self.requests),
             never_found: never_found.collect(),
             seconds: (seconds * 1000.0).round() / 1000.0,
-            rows_per_second: (settled as f64 / seconds.max(0.001)).round(),
+            rows_per_second: (completed as f64 / seconds.max(0.001)).round(),
         }
     }
 }
 
-/// What a run has done.
+/// Totals of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobSummary {
-    /// Records that came from the source, bad ones included.
+    /// Records read from the source, bad ones included.
     pub read: u64,
-    /// Records that the processing API has answered.
+    /// Records that the processing API returned.
     pub processed: u64,
-    /// Records that the destination took.
+    /// Records that the destination accepted.
     pub written: u64,
-    /// Rows that were there already, as the cache knows.
+    /// Rows that were unchanged according to the cache.
     pub unchanged: u64,
-    /// Rows that a later one of the same batch and key replaced before they were written.
+    /// Rows replaced by a later one of the same batch and key before they were written.
     pub superseded: u64,
-    /// Records that were set aside, bad lines included.
+    /// Records that became dead letters, bad lines included.
     pub dead: u64,
-    /// Attempts after the first, of requests and of writes.
+    /// Retried requests and writes.
     pub retries: u64,
     /// Requests to the source.
     pub requests: u64,
-    /// Columns whose path no record had, so that all of them are NULL or empty lists.
+    /// Columns whose path no record had, so that all are NULL or empty lists.
     pub never_found: Vec<NeverFound>,
-    /// How long it took.
+    /// Duration of the run.
     pub seconds: f64,
-    /// Records that were settled a second.
+    /// Records completed per second.
     pub rows_per_second: f64,
 }
 
-/// How the parts of a run tell each other to end.
+/// Stop signal and first failure, shared by the stages of a run.
 #[derive(Debug)]
 pub(crate) struct JobControl {
-    /// Ask for no more records; finish what was begun; wait for nothing.
+    /// Read no more records and finish work in progress, without waits.
     pub(crate) stop: CancellationToken,
     failure: Mutex<Option<JobFailure>>,
 }
@@ -185,7 +182,7 @@ impl JobControl {
         }
     }
 
-    /// Ends the run; the first reason counts.
+    /// Ends the run; the first failure counts.
     pub(crate) fn fail(&self, failure: JobFailure) {
         let mut first = self.failure.lock().unwrap_or_else(|e| e.into_inner());
         first.get_or_insert(failure);
@@ -198,7 +195,7 @@ impl JobControl {
         first.clone()
     }
 
-    /// Waits, unless it ends before. False when it ends.
+    /// Waits; returns false if the run ends before.
     pub(crate) async fn wait(&self, time: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(time) => true,

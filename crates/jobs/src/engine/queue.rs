@@ -1,11 +1,11 @@
-//! A bounded queue between two stages whose giver can wait until a taker is free.
+//! A bounded queue between two stages whose sender can wait until a receiver is idle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify, mpsc};
 
-/// Who is free, and what is on its way to them.
+/// Idle receivers and queued items.
 #[derive(Debug, Default)]
 struct QueueDemand {
     waiting: AtomicUsize,
@@ -13,21 +13,21 @@ struct QueueDemand {
     changed: Notify,
 }
 
-/// The end that gives.
+/// The sending half.
 #[derive(Debug)]
 pub(crate) struct QueueSender<T> {
     sender: mpsc::Sender<T>,
     demand: Arc<QueueDemand>,
 }
 
-/// The end that takes; shared by the workers of a stage.
+/// The receiving half, shared by the workers of a stage.
 #[derive(Debug)]
 pub(crate) struct QueueReceiver<T> {
     receiver: Arc<Mutex<mpsc::Receiver<T>>>,
     demand: Arc<QueueDemand>,
 }
 
-// Derived ones would ask for `T: Clone`.
+// A derived `Clone` would require `T: Clone`.
 impl<T> Clone for QueueSender<T> {
     fn clone(&self) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl<T> Clone for QueueReceiver<T> {
     }
 }
 
-/// A queue of at most `capacity` items.
+/// Creates a queue of at most `capacity` items.
 pub(crate) fn queue<T>(capacity: usize) -> (QueueSender<T>, QueueReceiver<T>) {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
     let demand = Arc::new(QueueDemand::default());
@@ -62,17 +62,17 @@ pub(crate) fn queue<T>(capacity: usize) -> (QueueSender<T>, QueueReceiver<T>) {
 }
 
 impl<T> QueueSender<T> {
-    /// Gives an item, once there is room. False when all takers are gone.
+    /// Sends an item once there is capacity. False when all receivers are dropped.
     pub(crate) async fn send(&self, item: T) -> bool {
-        let Ok(room) = self.sender.reserve().await else {
+        let Ok(permit) = self.sender.reserve().await else {
             return false;
         };
         self.demand.queued.fetch_add(1, Ordering::SeqCst);
-        room.send(item);
+        permit.send(item);
         true
     }
 
-    /// Waits until a taker is free that no queued item is for, or all are gone.
+    /// Waits until more receivers are idle than items are queued, or all receivers are dropped.
     pub(crate) async fn wait_for_demand(&self) {
         loop {
             let changed = self.demand.changed.notified();
@@ -89,7 +89,7 @@ impl<T> QueueSender<T> {
 }
 
 impl<T> QueueReceiver<T> {
-    /// The next item, when there is one; nothing when all givers are gone.
+    /// Receives the next item; `None` when all senders are dropped.
     pub(crate) async fn receive(&self) -> Option<T> {
         let _waiting = WaitingReceiver::register(&self.demand);
         let item = self.receiver.lock().await.recv().await;
@@ -100,7 +100,7 @@ impl<T> QueueReceiver<T> {
     }
 }
 
-/// A taker that is free, until dropped.
+/// Counts a receiver as idle until dropped.
 struct WaitingReceiver<'a>(&'a QueueDemand);
 
 impl<'a> WaitingReceiver<'a> {
@@ -123,13 +123,9 @@ mod tests {
     use futures::FutureExt;
 
     #[tokio::test]
-    async fn nothing_is_wanted_while_all_takers_are_busy() {
+    async fn no_demand_while_all_receivers_are_busy() {
         let (sender, receiver) = queue(10);
-        assert_eq!(
-            sender.wait_for_demand().now_or_never(),
-            None,
-            "nobody is there"
-        );
+        assert_eq!(sender.wait_for_demand().now_or_never(), None, "no receiver");
         let mut free = Box::pin(receiver.receive());
         assert_eq!((&mut free).now_or_never(), None);
         sender.wait_for_demand().await;
@@ -137,13 +133,13 @@ mod tests {
         assert_eq!(
             sender.wait_for_demand().now_or_never(),
             None,
-            "the item is for the one"
+            "the item is for the idle receiver"
         );
         assert_eq!(free.await, Some(1));
         assert_eq!(
             sender.wait_for_demand().now_or_never(),
             None,
-            "the one is busy"
+            "the receiver is busy"
         );
         drop(receiver);
         sender.wait_for_demand().await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::definition::RetryConfig;
 
-/// The wait after failure number `failures` (from 1): twice the one before, at most `max`; what the
-/// API asks for when that is longer, but never more than `max`.
+/// The wait after failure number `failures` (from 1): twice the previous one, or `asked` by the API if that is
+/// longer; at most `max`.
 pub(crate) fn wait(
     first: Duration,
     max: Duration,
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_to_a_maximum_and_respect_what_is_asked() {
+    fn waits_double_up_to_the_maximum_and_respect_retry_after() {
         let s = Duration::from_secs;
         let after = |n, asked| wait(s(1), s(30), n, asked);
         assert_eq!(

@@ -1,9 +1,8 @@
-//! The OpenAPI document of what is served: made from the tables.
+//! The OpenAPI document of the service, generated from the tables.
 
 use forebay_connect::keyed::{TableSchema, ValueType};
 use serde_json::{Map, Value, json};
 
-/// The document.
 pub(super) fn document(tables: &[(String, TableSchema)]) -> Value {
     let mut paths = Map::new();
     for (path, shape) in tables {
@@ -11,13 +10,13 @@ pub(super) fn document(tables: &[(String, TableSchema)]) -> Value {
     }
     let plain = |summary: &str, kind: &str| {
         json!({ "get": { "summary": summary, "responses": {
-            "200": { "description": "Well.", "content": { kind: {} } },
-            "503": { "description": "The table can't be reached." }
+            "200": { "description": "OK.", "content": { kind: {} } },
+            "503": { "description": "The table is unavailable." }
         } } })
     };
     paths.insert(
         "/health".to_owned(),
-        plain("Whether the table can be reached", "application/json"),
+        plain("Health of the table", "application/json"),
     );
     paths.insert("/metrics".to_owned(), plain("Metrics", "text/plain"));
     json!({
@@ -72,10 +71,10 @@ fn route(shape: &TableSchema) -> Value {
                     "type": "object", "properties": properties
                 } } }
             },
-            "304": { "description": "It is the one of If-None-Match." },
+            "304": { "description": "The row matches If-None-Match." },
             "400": problem("The key is not of the column's type, or not UTF-8."),
             "404": problem("There is no such row."),
-            "503": problem("The table can't be read now.")
+            "503": problem("The table is unavailable.")
         }
     } })
 }
@@ -86,12 +85,12 @@ fn schema(kind: ValueType) -> Value {
         ValueType::Integer => json!({ "type": "integer", "format": "int64" }),
         ValueType::Double => json!({
             "type": "number", "format": "double",
-            "description": "Infinity, -Infinity and NaN are texts."
+            "description": "Infinity, -Infinity and NaN are strings."
         }),
         ValueType::Boolean => json!({ "type": "boolean" }),
         ValueType::Timestamp => json!({
             "type": "string", "format": "date-time",
-            "description": "Outside of the years 0001 to 9999 the store's own text, like infinity."
+            "description": "Outside of the years 0001 to 9999 it is the store's own text, such as infinity."
         }),
         ValueType::Json => json!({}),
     }

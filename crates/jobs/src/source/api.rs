@@ -1,9 +1,9 @@
 //! A paged HTTP API as a source.
 //!
-//! One page after another, each asked for only when a consumer is free. A page's records and the
-//! position behind it are in the job's state before its first record goes on, so a record that was
-//! read is delivered, waiting or dead, whatever is killed; and no page is asked for again once its
-//! answer was taken.
+//! Pages are requested one after another, each only when a consumer is idle. A page's records and the
+//! cursor after it are stored in the job's state before its first record is sent on, so a record that was
+//! read is delivered, waiting or dead, whenever the job is killed; and no page is requested again once its
+//! response was stored.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +29,7 @@ use page::{ApiPage, PageError, PageReader, PageToken};
 use page_cursor::PageCursor;
 use recent_set::RecentSet;
 
-/// What comes after a step.
+/// The next action of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PagingStep {
     Request,
@@ -37,7 +37,7 @@ enum PagingStep {
     Stop,
 }
 
-/// The source of a run.
+/// An API source in a run.
 pub(crate) struct ApiSource {
     execution: Arc<JobExecution>,
     api: HttpApi,
@@ -46,16 +46,16 @@ pub(crate) struct ApiSource {
     limit: ApiRateLimiter,
     pause: PersistedRetryAfter,
     cursor: PageCursor,
-    /// Pages that were read, by their places.
+    /// Pages that were read, by token.
     seen: RecentSet<PageToken>,
-    /// Pages that were read, by their records.
+    /// Pages that were read, by the digest of their records.
     digests: RecentSet<String>,
-    /// Failed requests in a row.
+    /// Consecutive failed requests.
     failures: u32,
 }
 
 impl ApiSource {
-    /// Takes up where the state says.
+    /// Resumes at the cursor in the state.
     pub(crate) async fn new(
         execution: Arc<JobExecution>,
         api: &HttpApi,
@@ -73,22 +73,22 @@ impl ApiSource {
         let client = HttpApiClient::new(api.auth.as_ref(), &api.headers, api.timeout.0, max)
             .map_err(JobFailure::Source)?;
         let pages = PageReader::new(api).map_err(JobFailure::Source)?;
-        let kept = execution
+        let stored = execution
             .state
             .api_position()
             .await
             .map_err(execution.state_failed())?;
-        let cursor: PageCursor = match kept {
+        let cursor: PageCursor = match stored {
             None => PageCursor::first(),
             Some(text) => serde_json::from_str(&text)
-                .map_err(|e| JobFailure::State(format!("the kept position is {text}: {e}")))?,
+                .map_err(|e| JobFailure::State(format!("invalid stored position {text}: {e}")))?,
         };
         let first = pages.url(&PageToken::Start).map_err(JobFailure::Source)?;
         let file = execution.state.dir().join("pause-source");
         let clock = Arc::clone(&execution.clock);
         let pause = PersistedRetryAfter::new(file, &first, api.retry_after_max.0, clock);
         if let Some(left) = pause.remaining() {
-            tracing::info!(?left, "the API has asked an earlier run to wait");
+            tracing::info!(?left, "waiting for the rest of an earlier Retry-After");
             limit.pause(left);
         }
         let mut digests = RecentSet::default();
@@ -155,11 +155,11 @@ impl ApiSource {
         }
     }
 
-    /// A cursor that no page ever had is a mistake in its path, and no end: the pages behind the
-    /// first one would be missed in silence. The next run asks for the same page again.
+    /// A cursor that no page ever had is a mistake in its path, not an end: the pages after the first one would
+    /// be skipped silently. The next run requests the same page again.
     async fn check_cursor(&mut self) -> Result<(), JobFailure> {
-        let is_told = self.cursor.is_last || self.cursor.goes_round;
-        if self.cursor.cursor_found || is_told || self.is_at_count() {
+        let is_known_end = self.cursor.is_last || self.cursor.goes_round;
+        if self.cursor.cursor_found || is_known_end || self.is_at_count() {
             return Ok(());
         }
         let (name, path) = match &self.api.paging {
@@ -169,13 +169,13 @@ impl ApiSource {
         };
         let hint = match path.contains('.') && !path.starts_with('$') && !path.contains('[') {
             true => format!(
-                " (a key with a dot in it is written {})",
+                " (write a key with a dot as {})",
                 forebay_record::path::quoted(path)
             ),
             false => String::new(),
         };
         let text = format!(
-            "no page has a value at `{path}` (source.paging.{name}), so nothing says whether there are more: correct the path{hint}, or set until.pages to 1 where one page is all"
+            "no page has a value at `{path}` (source.paging.{name}), so the next page is unknown: correct the path{hint}, or set until.pages to 1 if the API has one page"
         );
         self.cursor.no_next = false;
         (self.cursor.pages, self.cursor.records) = (0, 0);
@@ -183,7 +183,7 @@ impl ApiSource {
         Err(JobFailure::Source(text))
     }
 
-    /// Whether there is a page to ask for.
+    /// Rejects a next page that is missing or was already read.
     fn check_next(&self) -> Result<(), JobFailure> {
         let url = self.url_text();
         if self.cursor.no_next {
@@ -194,18 +194,18 @@ impl ApiSource {
                 Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => String::new(),
             };
             return Err(JobFailure::Source(format!(
-                "{url} names no next page{at}; set until.noNext to end there"
+                "{url} has no next page{at}; set until.noNext to end there"
             )));
         }
         if self.cursor.goes_round {
             return Err(JobFailure::Source(format!(
-                "the API goes round: the next page would be {url}, which was read before; set until.repeat to end there, `--fresh` begins from the start"
+                "the API loops: the next page {url} was already read; set until.repeat to end there, or start over with `--fresh`"
             )));
         }
         Ok(())
     }
 
-    /// Records that an earlier run has taken and not settled.
+    /// Sends the records that an earlier run stored and did not acknowledge.
     async fn send_unacknowledged(&self, out: &QueueSender<StageBatch>) -> Result<bool, JobFailure> {
         let mut after = 0;
         loop {
@@ -236,7 +236,7 @@ impl ApiSource {
             if batch.is_empty() {
                 return true;
             }
-            // What is not given stays in the inbox, for the next run.
+            // Records that are not sent stay in the inbox for the next run.
             if self.execution.control.stop.is_cancelled()
                 || !out.send(StageBatch::Records(batch)).await
             {
@@ -245,7 +245,7 @@ impl ApiSource {
         }
     }
 
-    /// The next page, tried until it is there. Nothing when the run ends.
+    /// Requests the next page until it succeeds. `None` when the run ends.
     async fn request(&mut self) -> Result<Option<ApiPage>, JobFailure> {
         loop {
             let url = self
@@ -267,7 +267,7 @@ impl ApiSource {
                         return Err(JobFailure::Source(format!("{url}: {text}")));
                     }
                 },
-                Err(error) if self.is_behind_the_last(&error) => {
+                Err(error) if self.is_after_last_page(&error) => {
                     self.failures = 0;
                     return Ok(Some(ApiPage::none()));
                 }
@@ -279,8 +279,8 @@ impl ApiSource {
         }
     }
 
-    /// What the API answers, behind redirects: each is a request, and waits for its turn as one.
-    /// Nothing when the run ends.
+    /// Fetches a response, following redirects; each redirect counts for the rate limit. `None` when the run
+    /// ends.
     async fn fetch(&self, url: Url) -> Option<Result<CallResponse, CallError>> {
         let mut call = self.client.page(url);
         loop {
@@ -293,7 +293,7 @@ impl ApiSource {
                 .requests
                 .fetch_add(1, Ordering::Relaxed);
             let response = tokio::select! {
-                answer = call.hop(self.execution.clock.now()) => answer,
+                response = call.hop(self.execution.clock.now()) => response,
                 () = self.execution.control.stop.cancelled() => return None,
             };
             drop(permit);
@@ -306,9 +306,9 @@ impl ApiSource {
         }
     }
 
-    /// Whether an error says that there is no such page, as some APIs do behind the last one. The
-    /// first page has to be there: its address may be wrong.
-    fn is_behind_the_last(&self, error: &CallError) -> bool {
+    /// Whether an error means that the page does not exist, as some APIs respond after the last one. Not for
+    /// the first page: its URL may be wrong.
+    fn is_after_last_page(&self, error: &CallError) -> bool {
         let statuses = &self.api.until.status;
         let is_end = error.status.is_some_and(|s| statuses.contains(&s.as_u16()));
         is_end && self.cursor.at != PageToken::Start
@@ -319,7 +319,7 @@ impl ApiSource {
         self.failures = self.failures.saturating_add(1);
         add(&self.execution.progress.retries, 1);
         let url = self.url_text();
-        // Also of a job that gives up now, and is started again by whoever watches it.
+        // Also when the job gives up now and a supervisor restarts it.
         let asked = error.retry_after.map(|asked| self.pause.begin(asked));
         if let Some(asked) = asked {
             self.limit.pause(asked);
@@ -342,12 +342,12 @@ impl ApiSource {
             failures = self.failures,
             ?wait,
             is_limited,
-            "a request failed"
+            "request failed"
         );
         Ok(self.execution.control.wait(wait).await)
     }
 
-    /// A page without records.
+    /// Handles a page without records.
     async fn empty_page(&mut self, page: ApiPage) -> Result<PagingStep, JobFailure> {
         let until = &self.api.until;
         self.cursor.cursor_found |= page.has_cursor;
@@ -359,7 +359,7 @@ impl ApiSource {
         }
         if let Some(field) = until.field.as_ref().filter(|_| !self.cursor.field_found) {
             return Err(JobFailure::Source(format!(
-                "a page has no records, and no page had a value at `{field}` (source.until.field), so nothing says where the end is: correct the path, or set until.equals to null where a page without it is the last one"
+                "a page has no records, and no page had a value at `{field}` (source.until.field), so the end is unknown: correct the path, or set until.equals to null if the last page lacks the field"
             )));
         }
         if let Some(next) = page.next
@@ -380,7 +380,7 @@ impl ApiSource {
         })
     }
 
-    /// A page with the records of an earlier one, which are not taken again. The next run asks for it
+    /// Handles a page with the records of an earlier one, which are not read again. The next run requests it
     /// once more.
     async fn repeated_page(&mut self) -> Result<PagingStep, JobFailure> {
         if self.api.until.repeat {
@@ -389,11 +389,11 @@ impl ApiSource {
         }
         let url = self.url_text();
         Err(JobFailure::Source(format!(
-            "the API goes round: {url} has the records of an earlier page, so it may not know the parameter (source.paging.param); set until.repeat to end there, or paging.repeats where pages may be alike"
+            "the API loops: {url} has the records of an earlier page, so it may ignore the parameter (source.paging.param); set until.repeat to end there, or paging.repeats if pages may be equal"
         )))
     }
 
-    /// Takes a page and gives its records.
+    /// Stores a page and sends its records.
     async fn accept(
         &mut self,
         page: ApiPage,
@@ -422,8 +422,8 @@ impl ApiSource {
         let first = self.save_page(page.records.clone()).await?;
         add(&self.execution.progress.read, count);
         let records = (first..).zip(page.records).collect();
-        let given = self.send_records(records, out).await;
-        Ok(if given {
+        let sent = self.send_records(records, out).await;
+        Ok(if sent {
             PagingStep::Request
         } else {
             PagingStep::Stop
@@ -432,15 +432,15 @@ impl ApiSource {
 
     async fn save_page(&self, records: Vec<Bytes>) -> Result<u64, JobFailure> {
         let cursor = serde_json::to_string(&self.cursor).unwrap_or_default();
-        let kept = self.execution.state.accept_page(cursor, records).await;
-        kept.map_err(self.execution.state_failed())
+        let stored = self.execution.state.accept_page(cursor, records).await;
+        stored.map_err(self.execution.state_failed())
     }
 
     fn is_at_end(&self) -> bool {
         self.cursor.is_at_end(&self.api.until) || self.is_at_count()
     }
 
-    /// Whether pages may have the same records.
+    /// Whether pages may have equal records.
     fn may_repeat(&self) -> bool {
         match &self.api.paging {
             Paging::Offset { repeats, .. } | Paging::Page { repeats, .. } => *repeats,
@@ -448,12 +448,12 @@ impl ApiSource {
         }
     }
 
-    /// As many pages or records were read as are wanted.
+    /// Whether the configured number of pages or records was read.
     fn is_at_count(&self) -> bool {
         self.cursor.is_at_count(&self.api.until)
     }
 
-    /// The next run goes on behind the last page; from the start when there is nothing behind it.
+    /// Stores the cursor of the next run: after the last page, or at the start if nothing can follow it.
     async fn save_end(&mut self) -> Result<(), JobFailure> {
         self.cursor.end(self.api.until.repeat);
         self.save_page(Vec::new()).await.map(drop)

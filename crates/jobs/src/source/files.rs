@@ -1,9 +1,8 @@
-//! Files of JSON lines as a source.
+//! JSON Lines files as a source.
 //!
-//! A few readers cut files, and pieces of large ones, into parts of whole lines; parts are parsed by
-//! as many tasks as there are cores; and they are given on in their order, so that of two lines with
-//! the same key the later one stays. How far each file is done is noted as its parts are settled, so
-//! a killed job reads at most the last parts again.
+//! Readers cut files, or segments of large ones, into chunks of whole lines; chunks are parsed in parallel
+//! and sent on in order, so that of two lines with the same key the later one stays. The checkpoint of each
+//! file advances as its chunks are acknowledged, so a killed job reads at most the last chunks again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,17 +41,16 @@ use list::{FileListing, FileRef};
 use parse::{BadLine, ParsedChunk, parse_chunk};
 use segment_readers::SegmentReaders;
 
-/// Files as a source.
 pub(crate) struct FileSource {
     pub(crate) execution: Arc<JobExecution>,
     pub(crate) files: FileSourceConfig,
     pub(crate) tracker: Arc<CheckpointTracker>,
-    /// Makes rows already here, where nothing comes between.
+    /// Builds rows while parsing, if nothing comes between parsing and the table.
     pub(crate) reader: LineReader,
     pub(crate) concurrency: usize,
 }
 
-/// Where the sequence of parts is.
+/// Position in the sequence of parts.
 struct PartCursor {
     part: u64,
     /// Lines of the file before the next part.
@@ -100,7 +98,7 @@ impl FileSource {
                 let chunk = chunk?;
                 tokio::task::spawn_blocking(move || parse_chunk(chunk, &reader, limits.line))
                     .await
-                    .map_err(|e| format!("parsing has ended: {e}"))
+                    .map_err(|e| format!("parsing failed: {e}"))
             }
         };
         let mut parts = std::pin::pin!(chunks.map(parse).buffered(self.concurrency));
@@ -128,7 +126,7 @@ impl FileSource {
         }
     }
 
-    /// What is left to read of each file; nothing when the run ends.
+    /// The unread rest of each file; `None` when the run ends.
     async fn pending_files(
         &self,
         context: &JobContext,
@@ -148,19 +146,20 @@ impl FileSource {
             .bytes_total
             .store(total, Ordering::Relaxed);
         let (progress, stopped) = (Arc::clone(&self.execution.progress), stop.clone());
-        // Looks into each file: where blocking is allowed.
-        let looking = tokio::task::spawn_blocking(move || {
+        // Opens each file: in a thread where blocking is allowed.
+        let task = tokio::task::spawn_blocking(move || {
             pending_files(listing, &known, &progress, &|| stopped.is_cancelled())
         });
-        let looked = tokio::select! {
-            looked = looking => looked,
+        let result = tokio::select! {
+            result = task => result,
             () = stop.cancelled() => return Ok(None),
         };
-        let pending = looked.map_err(|e| JobFailure::Source(format!("looking has ended: {e}")))?;
+        let pending =
+            result.map_err(|e| JobFailure::Source(format!("opening the files failed: {e}")))?;
         Ok(Some(pending).filter(|_| !stop.is_cancelled()))
     }
 
-    /// Gives a part's records, and sets its bad lines aside. False when the run ends.
+    /// Sends a part's records, and its bad lines to the dead letters. False when the run ends.
     async fn send_part(
         &self,
         part: ParsedChunk,
@@ -171,7 +170,7 @@ impl FileSource {
         if let ChunkContent::Encoding(encoding) = chunk.kind {
             let name = &chunk.file.name;
             cursor.errors.add(format!(
-                "{name} is {encoding}, which has to be UTF-8 (`iconv -f {encoding} -t UTF-8`)"
+                "{name} is {encoding}, but has to be UTF-8 (`iconv -f {encoding} -t UTF-8`)"
             ));
             return Ok(true);
         }
@@ -233,7 +232,7 @@ impl FileSource {
         Ok(is_empty || !is_over && out.send(StageBatch::Lines(Arc::new(lines))).await)
     }
 
-    /// Gives records one by one, for whom that is how they are taken. False when the run ends.
+    /// Sends records one by one. False when the run ends.
     async fn send_each(&self, lines: &PartLines, out: &QueueSender<StageBatch>) -> bool {
         for index in 0..lines.lines.len() {
             let Some(record) = lines.record(index) else {
@@ -248,7 +247,6 @@ impl FileSource {
     }
 }
 
-/// The dead letter of a bad line.
 fn dead_record(bad: BadLine, position: RecordPosition, before: u64, file: &Arc<str>) -> DeadRecord {
     DeadRecord {
         position,
@@ -262,7 +260,7 @@ fn dead_record(bad: BadLine, position: RecordPosition, before: u64, file: &Arc<s
     }
 }
 
-/// What is left to read of each file; of one that can't be looked into, the problem.
+/// The unread rest of each file, and the errors of files that can't be opened.
 fn pending_files(
     listing: FileListing,
     known: &HashMap<String, FileCheckpoint>,
@@ -275,8 +273,8 @@ fn pending_files(
         if is_stopped() {
             break;
         }
-        let noted = known.get(&*file.name).filter(|p| file.is(&p.identity));
-        let (offset, lines, identity) = match noted {
+        let checkpoint = known.get(&*file.name).filter(|p| file.is(&p.identity));
+        let (offset, lines, identity) = match checkpoint {
             Some(p) if p.done && is_all(&file, p) => {
                 let size = usize::try_from(file.size).unwrap_or(0);
                 add(&progress.bytes, size);
@@ -301,7 +299,7 @@ fn pending_files(
     (pending, errors)
 }
 
-/// A plain file may have grown since; a packed one would be another file.
+/// Whether the file was read completely: a plain file may have grown, a compressed one would be another file.
 fn is_all(file: &FileRef, point: &FileCheckpoint) -> bool {
     file.packing != list::FilePacking::Plain || file.size <= point.offset
 }

@@ -1,4 +1,4 @@
-//! Dead letters as a source.
+//! Replays dead letters as a source.
 
 use std::sync::Arc;
 
@@ -11,43 +11,43 @@ use crate::record::{
 };
 use crate::state::JobDeadLetter;
 
-/// Dead letters that are read at once.
+/// Dead letters per read of the state.
 const READ_AT_ONCE: u32 = 500;
 
-/// Which dead letters are put through again.
+/// Dead letters to replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplaySelection {
-    /// All that are there at the beginning.
+    /// All that exist when the replay begins.
     All,
-    /// These.
+    /// The dead letters with these ids.
     Ids(Vec<u64>),
 }
 
-/// The highest number that there is now: what dies again gets a higher one and is not taken twice.
+/// The highest id at present: a record that fails again gets a higher one and is not replayed twice.
 pub(crate) async fn last_id(execution: &JobExecution) -> Result<u64, JobFailure> {
     let mut last = 0;
     loop {
         let page = execution.state.dead_letters(last, READ_AT_ONCE).await;
         let page = page.map_err(execution.state_failed())?;
         match page.dead_letters.last() {
-            Some(letter) => last = letter.id,
+            Some(dead_letter) => last = dead_letter.id,
             None => return Ok(last),
         }
     }
 }
 
-/// What is replayed, and how.
+/// Parameters of a replay.
 pub(crate) struct ReplayPlan<'a> {
     pub(crate) selection: &'a ReplaySelection,
-    /// Higher numbers are not taken.
+    /// Higher ids are not replayed.
     pub(crate) last: u64,
-    /// Reads again the lines that were bad.
+    /// Parses lines that were bad.
     pub(crate) reader: LineReader,
-    /// Lines that may be bad still.
+    /// Maximum number of lines that are still bad.
     pub(crate) max_errors: u64,
 }
 
-/// Gives those whose stage is one of `stages`. Lines that are bad still stay dead letters.
+/// Sends dead letters of these stages. Lines that are still bad stay dead letters.
 pub(crate) async fn read(
     execution: &Arc<JobExecution>,
     replay: &ReplayPlan<'_>,
@@ -104,7 +104,7 @@ pub(crate) async fn read(
     }
 }
 
-/// The record of a dead letter; a line that is bad still is one again.
+/// The record of a dead letter, or a dead letter again if its line is still bad.
 fn record_to_replay(
     dead_letter: JobDeadLetter,
     reader: &LineReader,
@@ -126,7 +126,7 @@ fn record_to_replay(
             position,
             origin,
             stage,
-            // Of what could not be unpacked there is no text to say more about.
+            // Without a body (data that could not be decompressed), the first error stays.
             error: if dead_letter.body.is_empty() {
                 dead_letter.error
             } else {

@@ -1,4 +1,4 @@
-//! Dead letters, and the end of records.
+//! Dead letters, and the acknowledgement of records.
 
 use bytes::Bytes;
 use forebay_model::Timestamp;
@@ -8,45 +8,44 @@ use serde::{Serialize, Serializer};
 use super::{FileCheckpoint, JobState, StateError, files};
 use crate::record::{DeadRecord, JobStage, RecordPosition};
 
-/// A record that was given up.
+/// A record that failed for good.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobDeadLetter {
-    /// Its number, never given again.
+    /// Id, never reused.
     pub id: u64,
-    /// When it was given up.
+    /// Time of the failure.
     pub at: Timestamp,
-    /// Where: `parse`, `processing` or `storage`.
+    /// Failed stage: `parse`, `processing` or `storage`.
     pub stage: String,
-    /// Where the record comes from: `record 17`, `products.jsonl:57`.
+    /// Origin of the record: `record 17`, `products.jsonl:57`.
     pub origin: String,
-    /// Method and address of the last request, or the table.
+    /// Method and URL of the last request, or the table.
     pub request: String,
-    /// Of the last answer, when there was one.
+    /// Status of the last response, if there was one.
     pub status: Option<u16>,
-    /// What went wrong.
+    /// The error of the last attempt.
     pub error: String,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// What the failed stage was given; shown as text.
+    /// Input of the failed stage; serialized as text.
     #[serde(serialize_with = "as_text")]
     pub body: Bytes,
 }
 
-/// Some dead letters, in the order of their numbers.
+/// A page of dead letters, in the order of their ids.
 #[derive(Clone, Debug)]
 pub struct DeadLetterPage {
-    /// They.
     pub dead_letters: Vec<JobDeadLetter>,
-    /// How many there are in all.
+    /// Total number of dead letters of the job.
     pub total: u64,
 }
 
 const COLUMNS: &str = "id, at, stage, origin, request, status, error, attempts, body";
 
 impl JobState {
-    /// Notes what has become of records: of files how far they are done, of others that they leave
-    /// the inbox or are no dead letters any more.
+    /// Stores the outcomes of records in one transaction: removes acknowledged records from the inbox or
+    /// the dead letters, or updates file checkpoints, and inserts new dead letters.
     pub(crate) async fn acknowledge(
         &self,
         now: Timestamp,
@@ -75,39 +74,32 @@ impl JobState {
                 }
                 CheckpointUpdate::Files(points) => files::write(&transaction, points)?,
             }
-            for letter in &dead {
-                insert(&transaction, now, letter)?;
+            for dead_record in &dead {
+                insert(&transaction, now, dead_record)?;
             }
             transaction.commit()
         })
         .await
     }
 
-    /// Dead letters with numbers above `after`, at most `limit`.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// At most `limit` dead letters with ids above `after`.
     pub async fn dead_letters(&self, after: u64, limit: u32) -> Result<DeadLetterPage, StateError> {
         self.with(move |c| {
             let total: i64 = c.query_row("SELECT count(*) FROM dead", [], |r| r.get(0))?;
             let mut select = c.prepare(&format!(
                 "SELECT {COLUMNS} FROM dead WHERE id > ?1 ORDER BY id LIMIT ?2"
             ))?;
-            let letters = select
+            let dead_letters = select
                 .query_map(params![signed(after), limit], read)?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(DeadLetterPage {
-                dead_letters: letters,
+                dead_letters,
                 total: u64::try_from(total).unwrap_or(0),
             })
         })
         .await
     }
 
-    /// A dead letter.
-    ///
-    /// # Errors
-    /// When it can't be read.
     pub async fn dead_letter(&self, id: u64) -> Result<Option<JobDeadLetter>, StateError> {
         self.with(move |c| {
             let sql = format!("SELECT {COLUMNS} FROM dead WHERE id = ?1");
@@ -116,10 +108,7 @@ impl JobState {
         .await
     }
 
-    /// Drops dead letters for good; all when none is named. Answers how many there were.
-    ///
-    /// # Errors
-    /// When they can't be written.
+    /// Deletes dead letters by id, or all. Returns their number.
     pub async fn drop_dead_letters(&self, ids: Option<Vec<u64>>) -> Result<u64, StateError> {
         self.with(move |c| {
             let transaction = c.transaction()?;
@@ -141,14 +130,14 @@ impl JobState {
     }
 }
 
-/// Of what source the records are.
+/// The source of the acknowledged records.
 #[derive(Clone, Debug)]
 pub(crate) enum CheckpointUpdate {
-    /// An API's.
+    /// An API.
     Inbox,
-    /// A replay's.
+    /// A replay.
     Dead,
-    /// Files', with how far they are done.
+    /// Files, with their new checkpoints.
     Files(Vec<FileCheckpoint>),
 }
 
@@ -157,8 +146,8 @@ fn insert(
     now: Timestamp,
     dead_record: &DeadRecord,
 ) -> rusqlite::Result<()> {
-    // A part of a file that is read again, or a second run over the same files, finds the same bad
-    // lines: each is there once.
+    // A part of a file that is read again, or a second run over the same files, finds the same bad lines:
+    // each is stored once.
     let mut insert = c.prepare_cached(
         "INSERT INTO dead (at, stage, origin, request, status, error, attempts, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -200,8 +189,7 @@ fn as_text<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error
 }
 
 impl JobDeadLetter {
-    /// Where it failed.
-    #[must_use]
+    /// The stage where the record failed.
     pub fn failed_stage(&self) -> JobStage {
         JobStage::from_name(&self.stage).unwrap_or(JobStage::Storage)
     }

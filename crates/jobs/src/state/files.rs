@@ -1,4 +1,4 @@
-//! How far each file is done.
+//! Checkpoints of files.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,22 @@ use rusqlite::params;
 
 use super::{JobState, StateError};
 
-/// How far a file is done.
+/// Progress in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileCheckpoint {
     pub(crate) name: String,
-    /// What it was: another content is read from its start.
+    /// Identity of the content: other content is read from its start.
     pub(crate) identity: String,
-    /// Bytes (of what is unpacked) before which everything is settled.
+    /// Bytes (uncompressed) before which everything is acknowledged.
     pub(crate) offset: u64,
-    /// Lines before it.
+    /// Lines before the offset.
     pub(crate) lines: u64,
-    /// All of it.
+    /// The file is done completely.
     pub(crate) done: bool,
 }
 
 impl JobState {
-    /// All files that something is known of, by name.
+    /// All checkpoints by file name.
     pub(crate) async fn files(&self) -> Result<HashMap<String, FileCheckpoint>, StateError> {
         self.with(|c| {
             let mut select = c.prepare("SELECT name, identity, offset, lines, done FROM files")?;
@@ -40,7 +40,7 @@ impl JobState {
         .await
     }
 
-    /// The run has reached its end: the next one begins from the start.
+    /// Deletes all checkpoints at the end of a run: the next one begins from the start.
     pub(crate) async fn forget_files(&self) -> Result<(), StateError> {
         self.with(|c| c.execute("DELETE FROM files", []))
             .await
@@ -48,7 +48,7 @@ impl JobState {
     }
 }
 
-/// Within the transaction that notes what was settled.
+/// Writes checkpoints within the transaction of the acknowledgement.
 pub(super) fn write(c: &rusqlite::Connection, points: &[FileCheckpoint]) -> rusqlite::Result<()> {
     let mut insert =
         c.prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)")?;

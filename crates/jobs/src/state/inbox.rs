@@ -1,21 +1,21 @@
-//! Where an API's source is, and the records that it gave.
+//! The position of an API source, and the records that it returned.
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
 
 use super::{JobState, StateError};
 
-/// Records of the inbox that are read at once.
+/// Records per read of the inbox.
 const READ_AT_ONCE: i64 = 1000;
 
 impl JobState {
-    /// Where the API's source is; nothing before the first page.
+    /// The stored position of the source; `None` before the first page.
     pub(crate) async fn api_position(&self) -> Result<Option<String>, StateError> {
         self.meta("api").await
     }
 
-    /// Takes a page: its records are in the inbox and the position is behind it, or neither.
-    /// Answers the number of the first record; the others follow it.
+    /// Stores a page's records and the position after it in one transaction. Returns the number of the first
+    /// record; the others follow.
     pub(crate) async fn accept_page(
         &self,
         position: String,
@@ -49,7 +49,7 @@ impl JobState {
         .await
     }
 
-    /// Records that are not settled, after a number, in order; empty at the end.
+    /// Unacknowledged records after a number, in order; empty at the end.
     pub(crate) async fn unacknowledged(&self, after: u64) -> Result<Vec<(u64, Bytes)>, StateError> {
         self.with(move |c| {
             let mut select = c.prepare_cached(

@@ -1,6 +1,5 @@
-//! From records to the workers of a table: rows of the same key go to the same worker, in their
-//! order, so that the last one of a key is the one that stays. Numbers that are close to each other
-//! go to the same worker too, as stores keep them side by side.
+//! Routes records to the workers of a table: rows with the same key go to the same worker, in order, so that
+//! the last one of a key stays. Close numbers go to the same worker too, as stores keep them side by side.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -16,10 +15,10 @@ use crate::record::{
 };
 use forebay_connect::keyed::{RowRef, TableSchema, ValueRef};
 
-/// Batches that wait for a worker.
+/// Batches that may wait for a worker.
 const BATCHES_AHEAD: usize = 4;
 
-/// Workers that have nothing to do.
+/// Counts idle workers.
 #[derive(Debug, Default)]
 pub(super) struct IdleWorkers {
     count: AtomicUsize,
@@ -27,7 +26,7 @@ pub(super) struct IdleWorkers {
 }
 
 impl IdleWorkers {
-    /// A worker is idle until what this answers is dropped.
+    /// Counts a worker as idle until the returned guard is dropped.
     pub(super) fn enter(self: &Arc<Self>) -> impl Drop + use<> {
         struct IdleGuard(Arc<IdleWorkers>);
         impl Drop for IdleGuard {
@@ -51,15 +50,15 @@ impl IdleWorkers {
     }
 }
 
-/// Some of the rows of a batch, for one worker.
+/// The rows of a batch that go to one worker.
 #[derive(Clone, Debug)]
 pub(super) struct BatchPart {
     batch: Arc<TypedBatch>,
-    /// Which, in their order.
+    /// Row indexes in the batch, in order.
     pub(super) places: Vec<usize>,
 }
 
-/// A batch as rows.
+/// A batch of rows.
 #[derive(Debug)]
 enum TypedBatch {
     Records(Vec<Record>, TypedRows),
@@ -74,32 +73,32 @@ impl BatchPart {
         }
     }
 
-    /// The record of the row at a place.
-    pub(super) fn record(&self, place: usize) -> Option<Record> {
+    /// The record of a row.
+    pub(super) fn record(&self, index: usize) -> Option<Record> {
         match &*self.batch {
-            TypedBatch::Records(records, _) => records.get(place).cloned(),
-            TypedBatch::Lines(lines) => lines.record(place),
+            TypedBatch::Records(records, _) => records.get(index).cloned(),
+            TypedBatch::Lines(lines) => lines.record(index),
         }
     }
 
-    /// Notes that rows of these places are settled.
+    /// Adds rows to the delivered records.
     pub(super) fn acknowledge(
         &self,
         places: impl Iterator<Item = usize>,
-        settled: &mut RecordOutcomes,
+        outcomes: &mut RecordOutcomes,
     ) {
         match &*self.batch {
             TypedBatch::Records(records, _) => {
                 let records = places.filter_map(|place| records.get(place));
-                settled.delivered.extend(records.map(|r| (r.position, 1)));
+                outcomes.delivered.extend(records.map(|r| (r.position, 1)));
             }
-            TypedBatch::Lines(lines) => settled.delivered.push((lines.position, places.count())),
+            TypedBatch::Lines(lines) => outcomes.delivered.push((lines.position, places.count())),
         }
     }
 }
 
-/// Takes records, makes rows of those that are none yet, and spreads them over the workers. Where a
-/// record costs a request, it takes none while all of them are busy.
+/// Receives records, converts those that are not rows yet, and distributes them to the workers. If a record
+/// costs a request, it receives none while all workers are busy.
 pub(super) async fn route(
     execution: Arc<JobExecution>,
     converter: Arc<RowConverter>,
@@ -124,7 +123,7 @@ pub(super) async fn route(
             }
         };
         for (worker, part) in workers.iter().zip(divide(rowed, &shape, workers.len())) {
-            // A worker is gone only when the run has failed: its rows are read again.
+            // A worker ends early only when the run has failed: its rows are read again.
             if !part.places.is_empty() && worker.send(part).await.is_err() {
                 return;
             }
@@ -132,7 +131,7 @@ pub(super) async fn route(
     }
 }
 
-/// Records as rows, and those that are none.
+/// Converts records to rows; records that are not valid rows become dead letters.
 fn to_typed_batch(
     records: Vec<Record>,
     converter: &RowConverter,
@@ -150,7 +149,7 @@ fn to_typed_batch(
     (TypedBatch::Records(good, builder.finish()), bad)
 }
 
-/// What each of so many workers has to write.
+/// Divides a batch by worker.
 fn divide(batch: TypedBatch, shape: &TableSchema, workers: usize) -> Vec<BatchPart> {
     let part = BatchPart {
         batch: Arc::new(batch),
@@ -173,12 +172,12 @@ fn divide(batch: TypedBatch, shape: &TableSchema, workers: usize) -> Vec<BatchPa
     parts
 }
 
-/// Which of so many workers the rows of this key go to.
+/// The worker of a row's key.
 fn worker_of(shape: &TableSchema, row: RowRef<'_>, workers: usize) -> usize {
     let mut key = shape.key_of(row);
-    let place = match (key.next(), key.next()) {
-        // Numbers that count up go round the workers; the higher digits are for those that count in
-        // large steps.
+    let number = match (key.next(), key.next()) {
+        // Consecutive numbers alternate between workers in blocks of 1024; the higher digits spread numbers that
+        // grow in large steps.
         (Some(ValueRef::Integer(n)), None) => {
             let digits = (1..=6).map(|digit| n >> (10 * digit) & 0x3ff);
             digits.sum::<i64>().unsigned_abs()
@@ -190,10 +189,10 @@ fn worker_of(shape: &TableSchema, row: RowRef<'_>, workers: usize) -> usize {
             hasher.finish()
         }
     };
-    usize::try_from(place % (workers as u64).max(1)).unwrap_or(0)
+    usize::try_from(number % (workers as u64).max(1)).unwrap_or(0)
 }
 
-/// A record that is no row of the table.
+/// The dead letter of a record that is not a valid row.
 fn dead_record(record: Record, shape: &TableSchema, error: String) -> DeadRecord {
     DeadRecord {
         position: record.position,
@@ -223,7 +222,7 @@ mod tests {
     use forebay_connect::keyed::{CellValue, ColumnSchema, KeyedBatch, KeyedRow, ValueType};
 
     #[test]
-    fn all_workers_have_their_share_of_numbers_and_texts() {
+    fn all_workers_get_a_share_of_numbers_and_strings() {
         let shape = |kind| TableSchema {
             table: "t".to_owned(),
             columns: vec![ColumnSchema {
@@ -247,7 +246,8 @@ mod tests {
             }
             shares
         };
-        // One after another, those of a clock and a counter, negative ones, times, texts.
+        // Consecutive ids, ids of a clock and a counter, negative ids, times, strings.
+
         for shares in [
             shares(&number, &|n| CellValue::Integer(n)),
             shares(&number, &|n| CellValue::Integer(n << 22)),

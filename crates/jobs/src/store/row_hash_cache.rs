@@ -1,15 +1,14 @@
-//! What is known to be in a table, so that an unchanged row is not written again.
+//! Hashes of the rows in a table, so that unchanged rows are not written again.
 //!
-//! The cache may be lost, stale or away at any time, and no row may be lost by that. So:
+//! The cache may be lost, stale or unavailable at any time, and no row may be lost by that. So:
 //!
-//! - a hash is noted only after its row was written;
-//! - a hash that differs is forgotten *before* the row is written: if the process dies between the
-//!   write and the note, nothing is known of the key, instead of something wrong;
-//! - a hash says nothing of other columns than those that it was made of: with others, another
-//!   generation begins too;
-//! - when the cache can't be told to forget, everything is forgotten: hashes are kept in a space
-//!   that has the table's incarnation and a generation of the job's state in its name, and another
-//!   generation is begun, on disk, before anything is written.
+//! - a hash is stored only after its row was written;
+//! - a hash that differs is deleted *before* the row is written: if the process dies between the write and the
+//!   update, the key is unknown instead of wrong;
+//! - a hash is valid only for the columns that it was computed from: other columns begin another generation;
+//! - if hashes can't be deleted, all are invalidated: they are stored in a space whose name has the table's
+//!   incarnation and a generation from the job's state, and a new generation is stored on disk before
+//!   anything is written.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,38 +23,38 @@ use crate::engine::JobExecution;
 use crate::engine::outcome::JobFailure;
 use crate::state::JobState;
 
-/// How long a cache that failed is left alone.
+/// Pause of a failed cache.
 const CACHE_BACKOFF: Duration = Duration::from_secs(1);
-/// How long a cache that can't be told anything is not spoken of again.
+/// Minimum interval between warnings of failed updates.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Hashes of the rows of a table.
 pub(super) struct RowHashCache {
     cache: Box<dyn CacheBackend>,
     state: JobState,
-    /// The part of the space's name that stays.
+    /// Fixed part of the space's name.
     stem: String,
     health: Mutex<CacheHealth>,
-    /// One generation is begun at a time.
+    /// Serializes the start of a generation.
     beginning: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug)]
 struct CacheHealth {
     generation: u64,
-    /// The cache failed, and is left alone until then.
+    /// The cache failed and is not used until then.
     rests_until: Option<Instant>,
-    /// Time of the last warning that the cache can't tell what was written.
+    /// Time of the last warning of a failed update.
     reported_at: Option<Instant>,
 }
 
-/// What of a batch has to be written.
+/// The rows of a batch to write.
 pub(super) struct WritePlan {
-    /// Places of the rows.
+    /// Indexes of the rows.
     pub(super) wanted: Vec<usize>,
-    /// Their keys and hashes, in the same order.
+    /// Hashes of their keys and contents, in the same order.
     hashes: Vec<(RowHash, RowHash)>,
-    /// Where they are noted afterwards; nowhere when the cache is left alone.
+    /// Space of the hashes; `None` while the cache is not used.
     space: Option<String>,
 }
 
@@ -86,17 +85,16 @@ impl RowHashCache {
         let columns = columns(shape);
         let before = execution.state.meta("columns").await;
         let before = before.map_err(execution.state_failed())?;
-        // Someone may have emptied it; or the same values were written into other columns: what is
-        // known of its rows is not true any more.
+        // The hashes are invalid if the table was emptied, or if the values were written to other columns.
         if prepared.is_empty || before.as_ref() != Some(&columns) {
             health.generation += 1;
-            let kept = execution
+            let stored = execution
                 .state
                 .set_meta("generation", health.generation.to_string());
-            kept.await.map_err(execution.state_failed())?;
-            // After the generation: killed in between, another one is begun.
-            let kept = execution.state.set_meta("columns", columns).await;
-            kept.map_err(execution.state_failed())?;
+            stored.await.map_err(execution.state_failed())?;
+            // After the generation: a kill in between begins another one.
+            let stored = execution.state.set_meta("columns", columns).await;
+            stored.map_err(execution.state_failed())?;
         }
         let space = space(&stem, health.generation);
         let cache =
@@ -110,8 +108,8 @@ impl RowHashCache {
         }))
     }
 
-    /// Which of the `wanted` rows have to be written, whose keys and contents have these hashes.
-    /// What is known of them is forgotten.
+    /// Selects the rows to write from `wanted`, whose keys and contents have these hashes. The cached hashes of
+    /// the selected rows are deleted.
     pub(super) async fn plan(
         &self,
         wanted: &[usize],
@@ -145,27 +143,27 @@ impl RowHashCache {
         }
     }
 
-    /// Notes what was written: rows of those places for which `is_written` says so.
+    /// Stores the hashes of the written rows, those whose index passes `is_written`.
     pub(super) async fn record_written(&self, plan: WritePlan, is_written: impl Fn(usize) -> bool) {
         let Some(space) = &plan.space else { return };
         let written = plan.wanted.iter().zip(&plan.hashes);
-        let written = written.filter(|(place, _)| is_written(**place));
+        let written = written.filter(|(index, _)| is_written(**index));
         let written: Vec<(RowHash, RowHash)> = written.map(|(_, h)| *h).collect();
         if let Err(error) = self.cache.put(space, &written).await {
-            // They are forgotten, so nothing wrong is known: they are written once more next time.
-            // A cache that is full says so of each batch.
+            // These hashes were deleted, so nothing wrong is stored: the rows are written once more next time.
+            // A full cache fails on every batch.
             let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
-            let is_told = health
+            let is_recent = health
                 .reported_at
                 .is_some_and(|at| at.elapsed() < WARNING_INTERVAL);
-            if !is_told {
+            if !is_recent {
                 health.reported_at = Some(Instant::now());
-                tracing::warn!(%error, "the cache can't be told what was written");
+                tracing::warn!(%error, "cache update failed");
             }
         }
     }
 
-    /// Whether each row has another content than is known; what is known of those is forgotten.
+    /// Whether each row differs from its cached hash; deletes the hashes that differ.
     async fn changed(
         &self,
         space: &str,
@@ -184,7 +182,7 @@ impl RowHashCache {
             .collect())
     }
 
-    /// The space to use now, when the cache is not left alone.
+    /// The current space; `None` while the cache is not used.
     fn space(&self) -> Option<String> {
         let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
         if health
@@ -197,20 +195,20 @@ impl RowHashCache {
         Some(space(&self.stem, health.generation))
     }
 
-    /// The cache has failed: nothing of what it knows counts any more.
+    /// Begins a generation after a failure of the cache: all hashes are invalidated.
     async fn begin_generation(&self, failed: &str, error: &CacheError) -> Result<(), JobFailure> {
         let _one = self.beginning.lock().await;
         let generation = {
             let health = self.health.lock().unwrap_or_else(|e| e.into_inner());
             if space(&self.stem, health.generation) != failed {
-                // Another worker was here before.
+                // Another worker did it.
                 return Ok(());
             }
             health.generation + 1
         };
-        tracing::warn!(%error, generation, "the cache has failed: rows are written as if it knew none");
-        let kept = self.state.set_meta("generation", generation.to_string());
-        kept.await.map_err(|e| JobFailure::State(e.to_string()))?;
+        tracing::warn!(%error, generation, "cache failed: all hashes are invalidated");
+        let stored = self.state.set_meta("generation", generation.to_string());
+        stored.await.map_err(|e| JobFailure::State(e.to_string()))?;
         let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
         *health = CacheHealth {
             generation,
@@ -221,7 +219,7 @@ impl RowHashCache {
     }
 }
 
-/// The columns that hashes are made of.
+/// The columns that hashes are computed from.
 fn columns(shape: &TableSchema) -> String {
     let column = |c: &ColumnSchema| {
         let key = if c.is_key { " key" } else { "" };

@@ -20,10 +20,9 @@ use crate::engine::queue::QueueReceiver;
 use crate::engine::{JobExecution, retry};
 use crate::record::{self, DeadRecord, JobStage, Record, RecordOutcomes};
 
-/// The first wait after a store was out of reach, and the longest one.
+/// The first and the longest wait while a store is unavailable.
 const OUTAGE_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// Writes rows into a table.
 pub(crate) struct KeyedTableWriter {
     execution: Arc<JobExecution>,
     config: TableDestination,
@@ -33,7 +32,7 @@ pub(crate) struct KeyedTableWriter {
 }
 
 impl KeyedTableWriter {
-    /// Prepares the table; waits for a store that is out of reach as long as the definition says.
+    /// Prepares the table; waits up to `outageMax` for an unavailable store.
     pub(crate) async fn new(
         execution: Arc<JobExecution>,
         config: &TableDestination,
@@ -53,7 +52,7 @@ impl KeyedTableWriter {
             Ok(Some(prepared)) => prepared,
             Ok(None) => {
                 return Err(JobFailure::Destination(
-                    "stopped before it began".to_owned(),
+                    "stopped before the table was prepared".to_owned(),
                 ));
             }
             Err(e) => return Err(JobFailure::Destination(e.to_string())),
@@ -63,7 +62,7 @@ impl KeyedTableWriter {
         Ok(writer)
     }
 
-    /// Takes records until there are no more.
+    /// Writes records until there are no more.
     pub(crate) async fn work(self: Arc<Self>, records: QueueReceiver<record::StageBatch>) {
         let (senders, receivers) = channels(self.config.writers() as usize);
         let idle = Arc::new(IdleWorkers::default());
@@ -76,7 +75,7 @@ impl KeyedTableWriter {
         super::route(execution, converter, shape, records, senders, idle).await;
         while let Some(ended) = workers.join_next().await {
             if let Err(e) = ended {
-                let text = format!("a worker of the table has ended: {e}");
+                let text = format!("a table worker failed: {e}");
                 self.execution.control.fail(JobFailure::Destination(text));
             }
         }
@@ -93,7 +92,7 @@ impl KeyedTableWriter {
                     None => return,
                 }
             }
-            // What has gathered meanwhile goes with it.
+            // Add parts that arrived meanwhile.
             while waiting.count < most {
                 match parts.try_recv() {
                     Ok(more) => waiting.push(more),
@@ -102,7 +101,7 @@ impl KeyedTableWriter {
             }
             if let Err(failure) = self.write(waiting.take(most)).await {
                 self.execution.control.fail(failure);
-                // The rest is read again by the next run; taken so that nobody waits for us.
+                // The next run reads the rest again; it is drained so that the router is not blocked.
                 parts.close();
                 while parts.recv().await.is_some() {}
                 return;
@@ -110,8 +109,8 @@ impl KeyedTableWriter {
         }
     }
 
-    /// Writes rows. Once it returns, each of their records is in the table or dead; or the run
-    /// ends and they are read again.
+    /// Writes rows. When it returns, each of their records is in the table or dead; or the run ends and they are
+    /// read again.
     async fn write(&self, parts: Vec<BatchPart>) -> Result<(), JobFailure> {
         let places = || {
             let parts = parts.iter().enumerate();
@@ -125,9 +124,9 @@ impl KeyedTableWriter {
         let plan = match &self.hash_cache {
             None => None,
             Some(known) => {
-                // A row without its hashes must not be taken for another one.
+                // A row must not be compared with the hashes of another one.
                 let hashes = hashes(&parts, &wanted).ok_or_else(|| {
-                    JobFailure::Destination("rows came without the hashes of the cache".to_owned())
+                    JobFailure::Destination("rows lack the hashes for the cache".to_owned())
                 })?;
                 let plan = known.plan(&wanted, hashes).await?;
                 add(&progress.unchanged, wanted.len() - plan.wanted.len());
@@ -135,28 +134,28 @@ impl KeyedTableWriter {
                 Some(plan)
             }
         };
-        let Some(refused) = self.upsert(&batch, wanted).await? else {
+        let Some(rejected) = self.upsert(&batch, wanted).await? else {
             return Ok(());
         };
         if let (Some(known), Some(plan)) = (&self.hash_cache, plan) {
             known
-                .record_written(plan, |place| !refused.contains_key(&place))
+                .record_written(plan, |index| !rejected.contains_key(&index))
                 .await;
         }
         self.execution
-            .acknowledge(self.outcomes(&parts, &refused))
+            .acknowledge(self.outcomes(&parts, &rejected))
             .await;
         Ok(())
     }
 
-    /// Writes the rows of a batch at some places. Answers those that are refused, and why; nothing
-    /// when it was stopped during an outage: then nothing of the batch is settled.
+    /// Writes some rows of a batch. Returns the rejected rows and their errors, or `None` if the run was stopped
+    /// during an outage: then no row is acknowledged.
     async fn upsert(
         &self,
         batch: &KeyedBatch,
         wanted: Vec<usize>,
     ) -> Result<Option<HashMap<usize, String>>, JobFailure> {
-        let mut refused = HashMap::new();
+        let mut rejected = HashMap::new();
         let mut left = vec![wanted];
         while let Some(part) = left.pop() {
             if part.is_empty() {
@@ -170,39 +169,39 @@ impl KeyedTableWriter {
                 Ok(Some(())) => add(&self.execution.progress.written, part.len()),
                 Ok(None) => return Ok(None),
                 Err(TableError::Retryable(text)) => return Err(JobFailure::Destination(text)),
-                // One of them is refused: halves find out which.
+                // Bisect the batch to find the rejected rows.
                 Err(TableError::Terminal(_)) if part.len() > 1 => {
                     let (a, b) = part.split_at(part.len() / 2);
                     left.extend([b.to_vec(), a.to_vec()]);
                 }
                 Err(TableError::Terminal(text)) => {
-                    refused.extend(part.into_iter().map(|place| (place, text.clone())));
+                    rejected.extend(part.into_iter().map(|place| (place, text.clone())));
                 }
             }
         }
-        Ok(Some(refused))
+        Ok(Some(rejected))
     }
 
-    /// What has become of the records of a batch, of which some rows were refused.
-    fn outcomes(&self, parts: &[BatchPart], refused: &HashMap<usize, String>) -> RecordOutcomes {
-        let mut settled = RecordOutcomes::default();
+    /// The outcomes of a batch with these rejected rows.
+    fn outcomes(&self, parts: &[BatchPart], rejected: &HashMap<usize, String>) -> RecordOutcomes {
+        let mut outcomes = RecordOutcomes::default();
         let mut before = 0;
         for part in parts {
-            if refused.is_empty() {
-                part.acknowledge(part.places.iter().copied(), &mut settled);
+            if rejected.is_empty() {
+                part.acknowledge(part.places.iter().copied(), &mut outcomes);
                 continue;
             }
             let numbered = || (before..).zip(part.places.iter().copied());
-            let good = numbered().filter(|(number, _)| !refused.contains_key(number));
-            part.acknowledge(good.map(|(_, place)| place), &mut settled);
+            let good = numbered().filter(|(number, _)| !rejected.contains_key(number));
+            part.acknowledge(good.map(|(_, place)| place), &mut outcomes);
             let dead = numbered().filter_map(|(number, place)| {
-                let error = refused.get(&number)?;
+                let error = rejected.get(&number)?;
                 Some(self.dead_record(part.record(place)?, error))
             });
-            settled.dead.extend(dead);
+            outcomes.dead.extend(dead);
             before += part.places.len();
         }
-        settled
+        outcomes
     }
 
     fn dead_record(&self, record: Record, error: &str) -> DeadRecord {
@@ -218,8 +217,7 @@ impl KeyedTableWriter {
         }
     }
 
-    /// Repeats what may succeed later, as long as an outage may last. Nothing when the run ends
-    /// meanwhile.
+    /// Retries retryable errors until `outageMax` has passed. `None` when the run ends meanwhile.
     async fn with_outage_retries<'a, T>(
         &'a self,
         work: impl Fn() -> BoxFuture<'a, Result<T, TableError>> + Send,
@@ -240,7 +238,7 @@ impl KeyedTableWriter {
             }
             add(&self.execution.progress.retries, 1);
             let wait = retry::wait(OUTAGE_WAITS.0, OUTAGE_WAITS.1, failures, None);
-            tracing::warn!(%error, failures, ?wait, "the table can't be written");
+            tracing::warn!(%error, failures, ?wait, "table write failed");
             if !self.execution.control.wait(wait).await {
                 return Ok(None);
             }
@@ -252,7 +250,7 @@ impl KeyedTableWriter {
 #[derive(Debug, Default)]
 struct GatheredParts {
     parts: VecDeque<BatchPart>,
-    /// Rows of all.
+    /// Total number of rows.
     count: usize,
 }
 
@@ -262,9 +260,9 @@ impl GatheredParts {
         self.parts.push_back(part);
     }
 
-    /// Takes the first rows, at most so many.
+    /// Removes the first rows, at most `most`.
     fn take(&mut self, most: usize) -> Vec<BatchPart> {
-        let mut taken = Vec::new();
+        let mut parts = Vec::new();
         let mut left = most;
         while let Some(mut part) = self.parts.pop_front() {
             if part.places.len() > left {
@@ -276,17 +274,17 @@ impl GatheredParts {
             left -= part.places.len();
             self.count -= part.places.len();
             if !part.places.is_empty() {
-                taken.push(part);
+                parts.push(part);
             }
             if left == 0 {
                 break;
             }
         }
-        taken
+        parts
     }
 }
 
-/// The hashes of the rows at some places of a batch, in their order; nothing when one has none.
+/// The hashes of some rows of a batch, in order; `None` if one is missing.
 fn hashes(parts: &[BatchPart], wanted: &[usize]) -> Option<Vec<(RowHash, RowHash)>> {
     let of_part = |part: &'_ BatchPart| {
         let hashes = &part.table().hashes;

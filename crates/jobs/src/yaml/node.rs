@@ -8,44 +8,38 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{PlainScalar, YamlError, plain_at, yaml_error};
 
-/// A value of a document, with its place.
+/// A value of a document, with its position.
 #[derive(Clone, Debug)]
 pub struct YamlNode {
-    /// Counted from 1.
+    /// Line, from 1.
     pub line: u64,
-    /// The value.
     pub content: YamlContent,
-    /// The characters of a scalar that YAML takes for something else than a text.
+    /// The plain scalar, if YAML reads it as another type than string.
     pub plain: Option<PlainScalar>,
-    /// Where it was defined, which is not where an alias stands.
+    /// Where the value is defined; for an alias, where its anchor is.
     place: Location,
 }
 
-/// What a value is.
+/// The content of a node.
 #[derive(Clone, Debug)]
 pub enum YamlContent {
-    /// Text, number, boolean or nothing.
+    /// String, number, boolean or null.
     Scalar(Value),
-    /// A list.
     List(Vec<YamlNode>),
-    /// Names with values, in order.
+    /// Keys and values, in order.
     Map(Vec<(YamlKey, YamlNode)>),
 }
 
-/// A name in a mapping, and its line.
+/// A key of a mapping, with its line.
 #[derive(Clone, Debug)]
 pub struct YamlKey {
-    /// Counted from 1.
+    /// Line, from 1.
     pub line: u64,
-    /// The name.
     pub text: String,
 }
 
 impl YamlNode {
-    /// Reads a document.
-    ///
-    /// # Errors
-    /// Where it is no YAML, or holds what has no value here.
+    /// Parses a document.
     pub fn parse(text: &str) -> Result<Self, YamlError> {
         let mut node: Self = serde_saphyr::from_str(text).map_err(|e| yaml_error(&e))?;
         node.keep_plain(text);
@@ -70,8 +64,8 @@ impl YamlNode {
         }
     }
 
-    /// Without the places.
-    #[must_use]
+    /// The value without positions.
+
     pub fn value(&self) -> Value {
         match &self.content {
             YamlContent::Scalar(value) => value.clone(),

@@ -1,4 +1,4 @@
-//! What comes with an answer: packing, and waits that outlive the process.
+//! Compressed responses, and `Retry-After` across restarts.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use forebay_jobs::JobOutcome;
 use serde_json::json;
 
-use crate::apis::Taker;
+use crate::apis::PostApi;
 use crate::ends::{Api, failure, job, json, page, run};
 use crate::world::{World, dead, until};
 
@@ -31,7 +31,7 @@ fn packed(coding: &str, body: Vec<u8>) -> Response {
 }
 
 #[tokio::test]
-async fn packed_pages_are_unpacked_within_the_bound() {
+async fn compressed_pages_are_decompressed_within_the_limit() {
     let body = json!({ "results": page(0..50), "cursor": null }).to_string();
     let zstd = zstd::encode_all(body.as_bytes(), 1).unwrap();
     for (coding, bytes) in [
@@ -53,7 +53,7 @@ async fn packed_pages_are_unpacked_within_the_bound() {
         let (end, summary) = run(&World::new(), &base, "  until: { noNext: true }").await;
         assert_eq!((end, summary.read), (JobOutcome::Complete, 50), "{coding}");
     }
-    // A page that is small only as long as it is packed; one that is damaged; one of another kind.
+    // A page that exceeds the limit only when decompressed, a damaged one, and an unsupported encoding.
     let large = json!({ "results": [{ "id": 1, "text": "x".repeat(20_000) }] }).to_string();
     let damaged = gzip(body.as_bytes());
     let damaged = damaged[..damaged.len() - 4].to_vec();
@@ -77,10 +77,10 @@ fn posting(base: &str, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
+async fn compressed_responses_of_stages_are_decompressed_and_damage_undoes_no_delivery() {
     let (_, processing) =
         Api::serve(|_, _| packed("gzip", gzip(b"{\"id\":7,\"name\":\"new\"}"))).await;
-    let storage = Taker::new(|_| String::new());
+    let storage = PostApi::new(|_| String::new());
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
     let yaml = posting(
@@ -89,7 +89,7 @@ async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
     );
     let (end, _) = world.run(&world.define(&yaml)).await;
     assert_eq!((end, storage.ids()), (JobOutcome::Complete, vec![7]));
-    // The status has said that it was taken.
+    // The status confirmed the delivery.
     let (api, destination) = Api::serve(|_, _| packed("gzip", b"no gzip".to_vec())).await;
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
@@ -98,17 +98,17 @@ async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
         (end, summary.written, api.paths().len()),
         (JobOutcome::Complete, 1, 1)
     );
-    // A processing API's answer is the record.
+    // The response of a processing API is the record.
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
     let stage = format!("processing: {{ url: '{destination}', retry: {{ attempts: 1 }} }}");
     let definition = world.define(&posting(&destination, &stage));
     assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
-    let letters = dead(&definition.state_dir()).await;
+    let dead_letters = dead(&definition.state_dir()).await;
     assert!(
-        letters[0].error.contains("can't be unpacked"),
+        dead_letters[0].error.contains("can't be unpacked"),
         "{}",
-        letters[0].error
+        dead_letters[0].error
     );
 }
 
@@ -116,7 +116,7 @@ fn slow_down(wait: &'static str) -> Response {
     (StatusCode::TOO_MANY_REQUESTS, [("retry-after", wait)]).into_response()
 }
 
-/// Answers one request with a wait, and all others as they should be.
+/// Responds to the first request with `Retry-After`, and to all others normally.
 fn once(wait: &'static str, then: fn(&str) -> Response) -> impl Fn(&str, &HeaderMap) -> Response {
     let is_first = Mutex::new(true);
     move |address, _| match std::mem::take(&mut *is_first.lock().unwrap()) {
@@ -126,13 +126,13 @@ fn once(wait: &'static str, then: fn(&str) -> Response) -> impl Fn(&str, &Header
 }
 
 #[tokio::test]
-async fn a_wait_that_an_api_asks_for_outlives_the_process() {
+async fn a_retry_after_outlives_the_process() {
     let one_page = |_: &str| json(json!({ "results": page(0..5) }));
     let (api, base) = Api::serve(once("2", one_page)).await;
     let world = World::new();
     let definition = world.define(&job(&base, "  until: { noNext: true, pages: 1 }"));
     let running = world.start(&definition);
-    until("the wait to be noted", || {
+    until("the stored wait", || {
         definition.state_dir().join("pause-source").exists()
     })
     .await;
@@ -145,7 +145,7 @@ async fn a_wait_that_an_api_asks_for_outlives_the_process() {
 }
 
 #[tokio::test]
-async fn a_job_that_gives_up_leaves_the_wait_to_the_next_run() {
+async fn the_next_run_of_a_failed_job_waits_as_well() {
     let one_page = |_: &str| json(json!({ "results": page(0..5) }));
     let (api, base) = Api::serve(once("1", one_page)).await;
     let world = World::new();
@@ -160,14 +160,14 @@ async fn a_job_that_gives_up_leaves_the_wait_to_the_next_run() {
 }
 
 #[tokio::test]
-async fn a_wait_is_no_longer_than_the_setting() {
+async fn a_retry_after_is_limited_by_the_setting() {
     let one_page = |_: &str| json(json!({ "results": page(0..5) }));
     let (_, base) = Api::serve(once("3600", one_page)).await;
     let world = World::new();
     let settings = "  retryAfterMax: 300ms\n  until: { noNext: true, pages: 1 }";
     let definition = world.define(&job(&base, settings));
     let running = world.start(&definition);
-    until("the wait to be noted", || {
+    until("the stored wait", || {
         definition.state_dir().join("pause-source").exists()
     })
     .await;
@@ -176,13 +176,13 @@ async fn a_wait_is_no_longer_than_the_setting() {
 }
 
 #[tokio::test]
-async fn a_wait_of_a_destination_holds_all_workers_and_the_next_run() {
+async fn a_retry_after_of_a_destination_delays_all_workers_and_the_next_run() {
     let (api, base) = Api::serve(once("1.5", |_| StatusCode::OK.into_response())).await;
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
     let definition = world.define(&posting(&base, ""));
     let running = world.start(&definition);
-    until("the wait to be noted", || {
+    until("the stored wait", || {
         definition.state_dir().join("pause-storage").exists()
     })
     .await;
@@ -195,7 +195,7 @@ async fn a_wait_of_a_destination_holds_all_workers_and_the_next_run() {
 }
 
 #[tokio::test]
-async fn a_redirect_that_asks_for_a_wait_gets_it() {
+async fn a_retry_after_of_a_redirect_is_respected() {
     let redirect = |to: &'static str| {
         let headers = [("retry-after", "1"), ("location", to)];
         (StatusCode::TEMPORARY_REDIRECT, headers).into_response()

@@ -1,11 +1,11 @@
-//! The HTTP API source and the stages behind it.
+//! The HTTP API source and the stages after it.
 
 use std::time::{Duration, Instant};
 
 use forebay_jobs::{JobFailure, JobOutcome};
 use serde_json::{Value, json};
 
-use crate::apis::{Fault, Messages, Taker};
+use crate::apis::{Fault, Messages, PostApi};
 use crate::world::{World, dead, until};
 
 fn echo(record: Value) -> String {
@@ -35,10 +35,10 @@ fn into_table(source: &str, extra: &str) -> String {
 const UNTIL_EMPTY: &str = "  until: { emptyPage: true }\n";
 
 #[tokio::test]
-async fn pages_go_through_processing_into_storage_each_record_once() {
+async fn each_record_passes_processing_and_storage_once() {
     let world = World::new();
     let api = Messages::with(250, 40);
-    let (work, storage) = (Taker::new(processed), Taker::new(echo));
+    let (work, storage) = (PostApi::new(processed), PostApi::new(echo));
     let processing = format!(
         "{UNTIL_EMPTY}processing: {{ url: {}, workers: 4 }}",
         work.serve().await
@@ -53,7 +53,7 @@ async fn pages_go_through_processing_into_storage_each_record_once() {
     assert_eq!(storage.ids(), (0..250).collect::<Vec<_>>());
     assert!(
         storage
-            .taken
+            .accepted
             .lock()
             .unwrap()
             .iter()
@@ -64,7 +64,7 @@ async fn pages_go_through_processing_into_storage_each_record_once() {
         (250, 250, 250)
     );
     assert_eq!(api.cursors(), [0, 40, 80, 120, 160, 200, 240, 250]);
-    // The next run goes on behind the last page.
+    // The next run resumes after the last page.
     let (end, summary) = world.run(&definition).await;
     assert_eq!((end, summary.read), (JobOutcome::Complete, 0));
     api.records.lock().unwrap().push(json!({ "id": 250 }));
@@ -87,7 +87,7 @@ async fn rows_of_an_api_are_in_the_table() {
 }
 
 #[tokio::test]
-async fn an_error_is_waited_for_and_the_same_page_asked_for_again() {
+async fn a_failed_page_is_requested_again_after_a_wait() {
     let world = World::new();
     let api = Messages::with(30, 10);
     for fault in [
@@ -109,7 +109,7 @@ async fn an_error_is_waited_for_and_the_same_page_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_never_works_ends_with_the_reason_when_it_is_asked_to() {
+async fn a_job_gives_up_after_the_configured_failures() {
     let world = World::new();
     let api = Messages::with(30, 10);
     *api.always.lock().unwrap() = Some(Fault::Html);
@@ -127,21 +127,21 @@ async fn what_never_works_ends_with_the_reason_when_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn an_api_that_always_says_429_is_asked_as_seldom_as_it_wants() {
+async fn a_retry_after_limits_requests_to_an_api_that_always_returns_429() {
     let world = World::new();
     let api = Messages::with(30, 10);
     *api.always.lock().unwrap() = Some(Fault::RetryAfter("3600"));
     let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
     let job = world.start(&definition);
     until("the first request", || api.requests() == 1).await;
-    // It waits for an hour, and ends at once when it is asked to.
+    // The job waits for an hour, and ends immediately when stopped.
     job.stop.cancel();
     let (end, _) = job.end().await;
     assert_eq!((end, api.requests()), (JobOutcome::Stopped, 1));
 }
 
 #[tokio::test]
-async fn a_cursor_that_goes_round_is_noticed_and_nothing_read_twice() {
+async fn a_cursor_loop_is_detected_and_nothing_is_read_twice() {
     let world = World::new();
     let api = Messages::with(30, 10);
     for next in [10, 20, 10] {
@@ -153,18 +153,18 @@ async fn a_cursor_that_goes_round_is_noticed_and_nothing_read_twice() {
         let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{end:?}")
         };
-        assert!(text.contains("goes round"), "{text}");
+        assert!(text.contains("the API loops"), "{text}");
     }
     assert_eq!(
         api.cursors(),
         [0, 10, 20],
-        "the second run asks for nothing"
+        "the second run makes no request"
     );
     assert_eq!(world.number("SELECT count(*) FROM products"), 30);
 }
 
 #[tokio::test]
-async fn a_page_that_names_itself_is_noticed() {
+async fn a_page_with_its_own_cursor_is_detected() {
     let world = World::new();
     let api = Messages::with(30, 10);
     api.fault(Fault::NextCursor(10));
@@ -179,24 +179,24 @@ async fn a_page_that_names_itself_is_noticed() {
 }
 
 #[tokio::test]
-async fn no_request_is_made_while_no_consumer_is_free() {
+async fn no_request_is_made_while_all_consumers_are_busy() {
     let world = World::new();
     let api = Messages::with(1000, 2);
-    let storage = Taker::new(echo);
+    let storage = PostApi::new(echo);
     // Requests of the storage API hang.
-    let held = storage.gate.acquire_many(1000).await.unwrap();
+    let held = storage.permits.acquire_many(1000).await.unwrap();
     let definition = world.define(&into_http(
         &api.serve().await,
         UNTIL_EMPTY,
         &storage.serve().await,
     ));
     let job = world.start(&definition);
-    // Three workers: two records, one of the next page; then nobody is free.
+    // Three workers: two records, one of the next page; then all are busy.
     until("all workers are busy", || api.requests() == 2).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(api.requests(), 2);
     drop(held);
-    until("it goes on", || api.requests() > 10).await;
+    until("more requests", || api.requests() > 10).await;
     job.stop.cancel();
     let (end, summary) = job.end().await;
     assert_eq!(end, JobOutcome::Stopped);
@@ -213,8 +213,8 @@ async fn no_request_is_made_while_no_consumer_is_free() {
 async fn three_attempts_and_then_a_dead_letter() {
     let world = World::new();
     let api = Messages::with(10, 10);
-    let storage = Taker::new(echo);
-    *storage.refuse.lock().unwrap() = [(3, 2), (7, 99)].into();
+    let storage = PostApi::new(echo);
+    *storage.reject.lock().unwrap() = [(3, 2), (7, 99)].into();
     let definition = world.define(&into_http(
         &api.serve().await,
         UNTIL_EMPTY,
@@ -224,28 +224,28 @@ async fn three_attempts_and_then_a_dead_letter() {
     assert_eq!(end, JobOutcome::Complete);
     assert_eq!((summary.written, summary.dead, summary.retries), (9, 1, 4));
     assert_eq!(
-        storage.refuse.lock().unwrap()[&7],
+        storage.reject.lock().unwrap()[&7],
         96,
         "three attempts in all"
     );
-    let letters = dead(&definition.state_dir()).await;
-    let letter = &letters[0];
+    let dead_letters = dead(&definition.state_dir()).await;
+    let dead_letter = &dead_letters[0];
     assert_eq!(
-        (letters.len(), letter.status, letter.attempts),
+        (dead_letters.len(), dead_letter.status, dead_letter.attempts),
         (1, Some(500), 3)
     );
-    assert!(letter.error.contains("not now") && letter.request.starts_with("POST http"));
+    assert!(dead_letter.error.contains("not now") && dead_letter.request.starts_with("POST http"));
     assert_eq!(
-        (letter.stage.as_str(), letter.origin.as_str()),
+        (dead_letter.stage.as_str(), dead_letter.origin.as_str()),
         ("storage", "record 8")
     );
 }
 
 #[tokio::test]
-async fn a_killed_job_goes_on_where_it_was() {
+async fn a_killed_job_resumes() {
     let world = World::new();
     let api = Messages::with(400, 20);
-    let storage = Taker::new(echo);
+    let storage = PostApi::new(echo);
     let definition = world.define(&into_http(
         &api.serve().await,
         UNTIL_EMPTY,
@@ -262,8 +262,8 @@ async fn a_killed_job_goes_on_where_it_was() {
     let sent = ids.len();
     ids.dedup();
     assert_eq!(ids, (0..400).collect::<Vec<_>>(), "nothing is skipped");
-    // What an API took without our noting it is sent again, with the same key: bounded by what was
-    // in flight.
+    // Records that an API accepted without an acknowledgement in the state are sent again with the same key:
+    // bounded by the records in flight.
     assert!(sent <= 400 + 3 * 600, "{sent}");
     let keys = storage.keys.lock().unwrap();
     assert_eq!(keys.len(), 400, "a repeat has the key of the first");
@@ -271,12 +271,12 @@ async fn a_killed_job_goes_on_where_it_was() {
     let mut cursors = api.cursors();
     let asked = cursors.len();
     cursors.dedup();
-    // A page is asked for again only when the kill came before its answer was kept.
+    // A page is requested again only if the kill came before its response was stored.
     assert!(asked - cursors.len() <= 3, "{asked} {cursors:?}");
 }
 
 #[tokio::test]
-async fn the_rate_limit_holds_in_every_window_and_is_used_up() {
+async fn the_rate_limit_holds_in_every_window_and_is_fully_used() {
     let world = World::new();
     let api = Messages::with(60, 1);
     let limit = format!("{UNTIL_EMPTY}  rateLimit: {{ requests: 20, period: 1s }}");
@@ -290,12 +290,12 @@ async fn the_rate_limit_holds_in_every_window_and_is_used_up() {
         let between = window[20].0 - window[0].0;
         assert!(between >= Duration::from_secs(1), "{between:?}");
     }
-    // Three allowances of 20 before the last request: not much more than three periods.
+    // 61 requests are three allowances of 20 before the last: not much more than three periods.
     assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_named_and_not_shown() {
+async fn a_rejected_token_is_reported_and_not_shown() {
     let world = World::new();
     let api = Messages {
         token: Some("s3cret-token"),
@@ -336,7 +336,7 @@ async fn a_table_with_other_columns_ends_the_job_before_it_reads() {
 }
 
 #[tokio::test]
-async fn one_process_runs_a_job() {
+async fn only_one_process_runs_a_job() {
     let world = World::new();
     let api = Messages::with(1, 1);
     let definition = world.define(&into_table(&api.serve().await, ""));

@@ -1,4 +1,4 @@
-//! Servers of the tests: an API with pages, and one that records are posted to.
+//! Test servers: an API with pages, and one that accepts posted records.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,17 +14,17 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// What an API answers to one request in place of what it should.
+/// A faulty response to one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     Status(u16, &'static str),
     RetryAfter(&'static str),
     Html,
-    /// A page that names this cursor as the next one.
+    /// A page with this cursor of the next page.
     NextCursor(u64),
 }
 
-/// An API of messages: page by page, `GET /messages` and `GET /messages/{cursor}`.
+/// A paged API of messages: `GET /messages` and `GET /messages/{cursor}`.
 #[derive(Default)]
 pub(crate) struct Messages {
     pub(crate) records: Mutex<Vec<Value>>,
@@ -32,9 +32,9 @@ pub(crate) struct Messages {
     pub(crate) token: Option<&'static str>,
     /// For the next requests, in order.
     pub(crate) faults: Mutex<VecDeque<Fault>>,
-    /// For all requests after those.
+    /// For all later requests.
     pub(crate) always: Mutex<Option<Fault>>,
-    /// When and for which cursor it was asked.
+    /// Time and cursor of each request.
     pub(crate) asked: Mutex<Vec<(Instant, u64)>>,
 }
 
@@ -56,7 +56,7 @@ impl Messages {
         self.asked.lock().unwrap().len()
     }
 
-    /// Cursors that were answered with a page: each once, when nothing is read twice.
+    /// The requested cursors in order.
     pub(crate) fn cursors(&self) -> Vec<u64> {
         self.asked.lock().unwrap().iter().map(|(_, c)| *c).collect()
     }
@@ -113,46 +113,46 @@ impl Messages {
     }
 }
 
-/// An API that takes posted records: it keeps them, or answers with something else.
-pub(crate) struct Taker {
-    pub(crate) taken: Mutex<Vec<Value>>,
+/// An API that stores posted records, or rejects them.
+pub(crate) struct PostApi {
+    pub(crate) accepted: Mutex<Vec<Value>>,
     pub(crate) keys: Mutex<HashMap<String, usize>>,
-    /// How often a record with this `id` is refused before it is taken.
-    pub(crate) refuse: Mutex<HashMap<i64, usize>>,
-    /// Answered with success, as a processing API does.
+    /// Number of rejections by `id` before the record is accepted.
+    pub(crate) reject: Mutex<HashMap<i64, usize>>,
+    /// The response body, as of a processing API.
     pub(crate) answer: fn(Value) -> String,
-    /// Each request holds one while it is answered.
-    pub(crate) gate: Semaphore,
+    /// Each request holds one permit while it is handled.
+    pub(crate) permits: Semaphore,
 }
 
-impl Taker {
+impl PostApi {
     pub(crate) fn new(answer: fn(Value) -> String) -> Arc<Self> {
         Arc::new(Self {
-            taken: Mutex::default(),
+            accepted: Mutex::default(),
             keys: Mutex::default(),
-            refuse: Mutex::default(),
+            reject: Mutex::default(),
             answer,
-            gate: Semaphore::new(1000),
+            permits: Semaphore::new(1000),
         })
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.taken.lock().unwrap().len()
+        self.accepted.lock().unwrap().len()
     }
 
-    /// The ids that were taken, in order of their numbers.
+    /// The ids that were accepted, sorted.
     pub(crate) fn ids(&self) -> Vec<i64> {
-        let taken = self.taken.lock().unwrap();
-        let mut ids: Vec<i64> = taken.iter().map(|v| v["id"].as_i64().unwrap()).collect();
+        let accepted = self.accepted.lock().unwrap();
+        let mut ids: Vec<i64> = accepted.iter().map(|v| v["id"].as_i64().unwrap()).collect();
         ids.sort_unstable();
         ids
     }
 
-    async fn take(&self, headers: HeaderMap, body: Bytes) -> Response {
-        let _held = self.gate.acquire().await.unwrap();
+    async fn handle(&self, headers: HeaderMap, body: Bytes) -> Response {
+        let _held = self.permits.acquire().await.unwrap();
         let record: Value = serde_json::from_slice(&body).unwrap();
         let id = record["id"].as_i64().unwrap();
-        if let Some(left) = self.refuse.lock().unwrap().get_mut(&id)
+        if let Some(left) = self.reject.lock().unwrap().get_mut(&id)
             && *left > 0
         {
             *left -= 1;
@@ -160,7 +160,7 @@ impl Taker {
         }
         let key = headers["idempotency-key"].to_str().unwrap().to_owned();
         *self.keys.lock().unwrap().entry(key).or_default() += 1;
-        self.taken.lock().unwrap().push(record.clone());
+        self.accepted.lock().unwrap().push(record.clone());
         (self.answer)(record).into_response()
     }
 
@@ -170,7 +170,7 @@ impl Taker {
                 "/",
                 post(
                     async |State(api): State<Arc<Self>>, headers: HeaderMap, body: Bytes| {
-                        api.take(headers, body).await
+                        api.handle(headers, body).await
                     },
                 ),
             )
@@ -179,7 +179,7 @@ impl Taker {
     }
 }
 
-/// Serves on a free port of this machine, until the test's runtime ends.
+/// Serves on a free local port until the test's runtime ends.
 pub(crate) async fn listen(app: Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

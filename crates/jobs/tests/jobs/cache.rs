@@ -1,4 +1,4 @@
-//! The cache of row hashes: what is unchanged is not written, and nothing is lost by it.
+//! The cache of row hashes: unchanged rows are not written, and no row is lost by that.
 
 use forebay_jobs::JobOutcome;
 
@@ -27,7 +27,7 @@ async fn an_unchanged_row_is_not_written_again() {
     assert_eq!((summary.written, summary.unchanged), (1, 1999));
     let sql = "SELECT count(*) FROM products WHERE name = 'changed' AND id = 7";
     assert_eq!(world.number(sql), 1);
-    // Back again: what was known before is not taken for true.
+    // Back to the first content: the hashes from before are not valid any more.
     std::fs::write(world.path("a.jsonl"), lines(0, 2000)).unwrap();
     let (_, summary) = world.run(&definition).await;
     assert_eq!((summary.written, world.number(sql)), (1, 0));
@@ -51,7 +51,7 @@ async fn the_same_values_for_other_columns_are_written() {
     assert_eq!((summary.written, world.number(titles)), (300, 300));
     let (_, summary) = world.run(&world.define(&renamed)).await;
     assert_eq!(summary.unchanged, 300);
-    // Back again, after the others have changed.
+    // Back again, after the values have changed.
     let changed = lines(0, 300).replace("product ", "other ");
     std::fs::write(world.path("a.jsonl"), &changed).unwrap();
     assert_eq!(world.run(&world.define(&yaml)).await.1.written, 300);
@@ -67,7 +67,7 @@ async fn the_same_values_for_other_columns_are_written() {
 }
 
 #[tokio::test]
-async fn a_cache_that_knows_too_much_loses_no_row() {
+async fn a_stale_cache_loses_no_row() {
     let world = World::new();
     std::fs::write(world.path("a.jsonl"), lines(0, 500)).unwrap();
     let definition = world.define(&cached("{ type: embedded }"));
@@ -83,7 +83,7 @@ async fn a_cache_that_knows_too_much_loses_no_row() {
         let (_, summary) = world.run(&definition).await;
         assert_eq!((summary.written, count()), (500, 500), "{emptied}");
     }
-    // A cache that is lost or damaged is only a slower run.
+    // A lost or damaged cache only makes a run slower.
     let cache = definition.state_dir().join("cache.db");
     std::fs::write(&cache, vec![1; 10_000]).unwrap();
     let (_, summary) = world.run(&definition).await;
@@ -100,7 +100,7 @@ mod redis {
     use crate::switch::Switch;
     use crate::world::until;
 
-    /// The server behind a switch that can be taken away, and a definition on it.
+    /// A switchable connection to the server, and a definition that uses it.
     async fn through_switch(test: &str, world: &World) -> Option<(Switch, String)> {
         let url = services::redis(test)?;
         let address = url.trim_start_matches("redis://").trim_end_matches('/');
@@ -115,9 +115,9 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn redis_that_is_down_at_the_start_or_in_the_middle_loses_no_row() {
+    async fn a_redis_outage_at_the_start_or_in_the_middle_loses_no_row() {
         let world = World::new();
-        let test = "redis_that_is_down_at_the_start_or_in_the_middle_loses_no_row";
+        let test = "a_redis_outage_at_the_start_or_in_the_middle_loses_no_row";
         let Some((switch, yaml)) = through_switch(test, &world).await else {
             return;
         };
@@ -139,13 +139,13 @@ mod redis {
         );
         let (_, summary) = world.run(&definition).await;
         assert_eq!(summary.unchanged, 3000);
-        // Down at the start: rows of another content are written.
-        switch.turn(false);
+        // Down at the start: rows with other content are written.
+        switch.set_on(false);
         write("two");
         let (end, _) = world.run(&definition).await;
         assert_eq!((end, count("two")), (JobOutcome::Complete, 3000));
-        // Up again: it still knows "one" of each row, which is not true any more.
-        switch.turn(true);
+        // Up again: the cache still has the hashes of "one", which are stale.
+        switch.set_on(true);
         write("one");
         let (end, _) = world.run(&definition).await;
         assert_eq!((end, count("one")), (JobOutcome::Complete, 3000));
@@ -155,10 +155,10 @@ mod redis {
         let progress = std::sync::Arc::clone(&job.progress);
         let written = || progress.summary(std::time::Duration::from_secs(1)).written;
         until("some rows", || written() > 0).await;
-        switch.turn(false);
+        switch.set_on(false);
         assert_eq!(job.end().await.0, JobOutcome::Complete);
         assert_eq!(count("three"), 3000);
-        switch.turn(true);
+        switch.set_on(true);
         write("two");
         assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
         assert_eq!(count("two"), 3000);

@@ -1,10 +1,10 @@
-//! Dead letters: seen, dropped, put through again.
+//! Dead dead_letters: list, drop, replay.
 
 use forebay_jobs::state::JobState;
 use forebay_jobs::{JobOutcome, ReplaySelection};
 use serde_json::{Value, json};
 
-use crate::apis::{Messages, Taker};
+use crate::apis::{Messages, PostApi};
 use crate::world::{World, dead};
 
 fn echo(record: Value) -> String {
@@ -20,10 +20,10 @@ fn fixed(mut record: Value) -> String {
 async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
     let world = World::new();
     let api = Messages::with(20, 20);
-    let (work, storage) = (Taker::new(fixed), Taker::new(echo));
-    // 3 attempts a run: one is refused for good, one until the replay.
-    *work.refuse.lock().unwrap() = [(4, 3)].into();
-    *storage.refuse.lock().unwrap() = [(7, 3), (8, 99)].into();
+    let (work, storage) = (PostApi::new(fixed), PostApi::new(echo));
+    // 3 attempts per run: one record is rejected for good, the others until the replay.
+    *work.reject.lock().unwrap() = [(4, 3)].into();
+    *storage.reject.lock().unwrap() = [(7, 3), (8, 99)].into();
     let definition = world.define(&format!(
         "source:\n  type: http_api\n  baseUrl: {}\n  until: {{ emptyPage: true }}\n\
          processing: {{ url: {}, retry: {{ wait: 1ms }} }}\n\
@@ -37,8 +37,8 @@ async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
         (end, summary.dead, summary.written),
         (JobOutcome::Complete, 3, 17)
     );
-    let letters = dead(&definition.state_dir()).await;
-    let mut stages: Vec<&str> = letters.iter().map(|l| l.stage.as_str()).collect();
+    let dead_letters = dead(&definition.state_dir()).await;
+    let mut stages: Vec<&str> = dead_letters.iter().map(|l| l.stage.as_str()).collect();
     stages.sort_unstable();
     assert_eq!(stages, ["processing", "storage", "storage"]);
 
@@ -55,17 +55,21 @@ async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
     assert_eq!(ids.len(), 19);
     assert!(
         storage
-            .taken
+            .accepted
             .lock()
             .unwrap()
             .iter()
             .all(|r| r["processed"] == true)
     );
 
-    let letters = dead(&definition.state_dir()).await;
-    assert_eq!(letters.len(), 1);
+    let dead_letters = dead(&definition.state_dir()).await;
+    assert_eq!(dead_letters.len(), 1);
     let state = JobState::inspect(&definition.state_dir()).unwrap();
-    let shown = state.dead_letter(letters[0].id).await.unwrap().unwrap();
+    let shown = state
+        .dead_letter(dead_letters[0].id)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(shown.body.starts_with(b"{\"id\":8"), "{shown:?}");
     assert_eq!(state.drop_dead_letters(Some(vec![999])).await.unwrap(), 0);
     assert_eq!(state.drop_dead_letters(None).await.unwrap(), 1);
@@ -73,7 +77,7 @@ async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_no_row_is_a_dead_letter_and_the_others_are_written() {
+async fn a_record_that_is_not_a_valid_row_is_a_dead_letter_and_the_others_are_written() {
     let world = World::new();
     let api = Messages::with(10, 10);
     api.records.lock().unwrap()[3] = json!({ "id": "three" });
@@ -89,11 +93,11 @@ async fn a_record_that_is_no_row_is_a_dead_letter_and_the_others_are_written() {
         (end, summary.written, summary.dead),
         (JobOutcome::Complete, 8, 2)
     );
-    let letters = dead(&definition.state_dir()).await;
+    let dead_letters = dead(&definition.state_dir()).await;
     assert!(
-        letters[0]
+        dead_letters[0]
             .error
             .contains("is \"three\", it has to be a whole number")
     );
-    assert!(letters[1].error.contains("no value at `id`"));
+    assert!(dead_letters[1].error.contains("no value at `id`"));
 }

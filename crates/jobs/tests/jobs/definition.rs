@@ -1,4 +1,4 @@
-//! Definitions: what is wrong is said, all at once; the older engine's file is read as it is.
+//! Definitions: all violations are reported together; files of the older engine are read.
 
 use forebay_jobs::definition::{JobDefinition, JobDestination, JobSource};
 
@@ -9,12 +9,12 @@ source: { type: http_api, baseUrl: 'http://127.0.0.1:1' }
 destination: { type: http, url: 'http://127.0.0.1:1/' }
 ";
 
-fn said(yaml: &str) -> String {
+fn message(yaml: &str) -> String {
     World::new().try_define(yaml).unwrap_err()
 }
 
 #[test]
-fn a_definition_is_named_after_its_file_and_keeps_its_state_beside_it() {
+fn name_and_state_directory_default_to_the_file() {
     let world = World::new();
     let definition = world.define(GOOD);
     assert_eq!(definition.name, "job");
@@ -22,8 +22,8 @@ fn a_definition_is_named_after_its_file_and_keeps_its_state_beside_it() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once() {
-    let text = said(
+fn all_violations_are_reported_together() {
+    let text = message(
         "source:\n  type: http_api\n  baseURL: x\n  timeout: 5\n  rateLimit: { requests: 0, period: 1s }\n\
          processing: { url: 'http://a/', workers: many }\n\
          destination:\n  type: tabel\nqueu: 3\n",
@@ -31,7 +31,7 @@ fn everything_that_is_wrong_is_said_at_once() {
     for part in [
         "source.baseURL is not a known key; did you mean baseUrl?",
         "source.baseUrl is missing",
-        "source.timeout is 5, it has to be a text",
+        "source.timeout is 5, it has to be a string",
         "source.rateLimit.requests is 0, allowed is 1 to 100000",
         "processing.workers is \"many\", it has to be a whole number",
         "destination.type is \"tabel\", allowed is http, table; did you mean table?",
@@ -42,7 +42,7 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
-fn texts_are_what_is_written() {
+fn strings_are_kept_as_written() {
     let world = World::new();
     let yaml = |name: &str, path: &str| {
         format!(
@@ -68,27 +68,27 @@ fn texts_are_what_is_written() {
         };
         assert_eq!(api.headers["X-Version"], name);
     }
-    let said = world
+    let message = world
         .try_define(&yaml("a", "~").replace(", path: ~", ""))
         .unwrap_err();
     assert!(
-        said.contains("headers.X-Version is empty, it has to be a text"),
-        "{said}"
+        message.contains("headers.X-Version is empty, it has to be a string"),
+        "{message}"
     );
-    let said = world.try_define("name: a\nname: b\n").unwrap_err();
+    let message = world.try_define("name: a\nname: b\n").unwrap_err();
     assert!(
-        said.contains("line 2, column 1: the key \"name\" is there twice"),
-        "{said}"
+        message.contains("line 2, column 1: duplicate key \"name\""),
+        "{message}"
     );
-    let said = world.try_define("queue: 1.10\n").unwrap_err();
+    let message = world.try_define("queue: 1.10\n").unwrap_err();
     assert!(
-        said.contains("queue is 1.10, it has to be a whole number"),
-        "{said}"
+        message.contains("queue is 1.10, it has to be a whole number"),
+        "{message}"
     );
 }
 
 #[test]
-fn a_unit_is_of_timestamps_only() {
+fn only_timestamps_have_a_unit() {
     let world = World::new();
     let yaml = |kind: &str, unit: &str| {
         format!(
@@ -100,20 +100,20 @@ fn a_unit_is_of_timestamps_only() {
     for unit in ["s", "ms", "us", "ns"] {
         world.define(&yaml("timestamp", unit));
     }
-    let said = world.try_define(&yaml("integer", "ms")).unwrap_err();
+    let message = world.try_define(&yaml("integer", "ms")).unwrap_err();
     assert!(
-        said.contains("destination.columns[0].unit is ms, which only a timestamp has"),
-        "{said}"
+        message.contains("destination.columns[0].unit is ms, which only a timestamp has"),
+        "{message}"
     );
-    let said = world.try_define(&yaml("timestamp", "m")).unwrap_err();
+    let message = world.try_define(&yaml("timestamp", "m")).unwrap_err();
     assert!(
-        said.contains("unit is \"m\", allowed is s, ms, us, ns"),
-        "{said}"
+        message.contains("unit is \"m\", allowed is s, ms, us, ns"),
+        "{message}"
     );
 }
 
 #[test]
-fn what_fits_no_schema_is_said_too() {
+fn violations_beyond_the_schema_are_reported() {
     let http = |extra: &str| GOOD.replace("http://127.0.0.1:1'", extra);
     let columns = |columns: &str| {
         format!(
@@ -127,15 +127,15 @@ fn what_fits_no_schema_is_said_too() {
         (http("http://x', timeout: 2h"), "source.timeout is 2h0m0s, allowed is 1ms to 1h0m0s"),
         (http("http://x', auth: { token: '${NOPE}' }"), "source.auth.token: the variable NOPE is not set"),
         (http("http://x', auth: { token: '' }"), "source.auth.token is empty"),
-        (http("http://x', headers: { 'a b': c }"), "a b is not the name of a header"),
+        (http("http://x', headers: { 'a b': c }"), "a b is not a valid header name"),
         (http("http://x', headers: { Idempotency-Key: c }"), "headers.Idempotency-Key can't be set"),
         (http("http://x', auth: { token: t, header: Content-Length }"), "auth.header is Content-Length"),
-        (http("http://x', results: 'a[*]'"), "source.results is \"a[*]\", which is no path: character 3: "),
-        (http("http://x', results: '$.a['"), "source.results is \"$.a[\", which is no path: character 5: "),
+        (http("http://x', results: 'a[*]'"), "source.results is \"a[*]\", which is not a path: character 3: "),
+        (http("http://x', results: '$.a['"), "source.results is \"$.a[\", which is not a path: character 5: "),
         (http("http://x', paging: { type: cursor, cursor: '$ref' }"), "source.paging.cursor is \"$ref\""),
         (
             columns("{ name: id, key: true }, { name: m, path: 'name[*]' }, { name: '\"q\"' }, { name: l, path: '$.l[*]' }"),
-            "destination.columns[1].path is \"name[*]\", which is no path: character 6: ",
+            "destination.columns[1].path is \"name[*]\", which is not a path: character 6: ",
         ),
         (columns("{ name: id, key: true }, { name: a/b, path: /a/b }"), "written [\"/a/b\"]"),
         (columns("{ name: id, key: true }, { name: '\"q\"' }"), "destination.columns[1].name is"),
@@ -151,7 +151,7 @@ fn what_fits_no_schema_is_said_too() {
             "has no key",
         ),
     ] {
-        let text = said(&yaml);
+        let text = message(&yaml);
         assert!(text.contains(part), "{part}\n--- {text}");
     }
     let missing = JobDefinition::read(std::path::Path::new("/no/such.yaml"), &|_| Ok(None));
@@ -164,7 +164,7 @@ fn what_fits_no_schema_is_said_too() {
 }
 
 #[test]
-fn the_older_engines_file_is_read_as_it_is() {
+fn a_file_of_the_older_engine_is_read() {
     let world = World::new();
     let definition = world.define(
         "defaultClientTimeout: 6s\ndefaultWorkersCount: 2\n\n\
@@ -199,7 +199,7 @@ fn the_older_engines_file_is_read_as_it_is() {
         (2, "6s".to_owned())
     );
     assert_eq!(storage.retry.attempts, 3);
-    // Its defaults where it says nothing.
+    // Defaults of the older engine.
     let least = world.define("sourceApiBaseUrl: http://a\nstorageApiBaseUrl: http://b\n");
     let JobDestination::Http(storage) = &least.destination else {
         panic!("{least:?}")
@@ -208,7 +208,7 @@ fn the_older_engines_file_is_read_as_it_is() {
         (storage.workers, storage.timeout.to_string()),
         (3, "5s".to_owned())
     );
-    let text = said("sourceApiBaseURL: http://a\nsourceApiRateLimitPeriodSecs: 3\n");
+    let text = message("sourceApiBaseURL: http://a\nsourceApiRateLimitPeriodSecs: 3\n");
     for part in [
         "did you mean sourceApiBaseUrl?",
         "sourceApiBaseUrl is missing",

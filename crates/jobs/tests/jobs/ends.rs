@@ -1,4 +1,4 @@
-//! How APIs say that there are no more pages, and those that never do.
+//! How APIs end their pages, and APIs that never do.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use crate::apis::listen;
 use crate::world::World;
 
-/// Answers by path and query.
+/// Responds by path and query.
 type Script = Box<dyn Fn(&str, &HeaderMap) -> Response + Send + Sync>;
 
 pub(crate) struct Api {
     script: Script,
-    /// When each address was asked for.
+    /// Time and URL of each request.
     pub(crate) asked: Mutex<Vec<(Instant, String)>>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn json(body: Value) -> Response {
     axum::Json(body).into_response()
 }
 
-/// Records with these numbers.
+/// Records with these ids.
 pub(crate) fn page(numbers: std::ops::Range<usize>) -> Value {
     numbers.map(|n| json!({ "id": n })).collect()
 }
@@ -78,8 +78,8 @@ pub(crate) fn failure(end: JobOutcome) -> String {
 }
 
 #[tokio::test]
-async fn the_records_of_the_page_that_ends_it_are_taken() {
-    // Each way to say it, as the last page has it, and the settings for that.
+async fn the_records_of_the_last_page_are_read() {
+    // Each form of a last page, with the settings for it.
     for (last, settings) in [
         (json!({ "cursor": null }), "  until: { noNext: true }"),
         (json!({ "cursor": false }), "  until: { noNext: true }"),
@@ -165,7 +165,7 @@ async fn null_and_no_content_are_empty_pages() {
 }
 
 #[tokio::test]
-async fn a_status_may_say_that_a_page_is_not_there() {
+async fn a_status_may_mean_that_a_page_does_not_exist() {
     let (api, base) = Api::serve(|address, _| match address {
         "/items?page=1" => json(json!({ "results": page(0..5) })),
         "/items?page=2" => json(json!({ "results": page(5..8) })),
@@ -179,14 +179,14 @@ async fn a_status_may_say_that_a_page_is_not_there() {
         (end, summary.read, summary.retries),
         (JobOutcome::Complete, 8, 0)
     );
-    // The next run goes on there, and finds nothing new.
+    // The next run resumes there, and finds nothing new.
     let (end, summary) = run(&world, &base, settings).await;
     assert_eq!(
         (end, summary.read, summary.requests),
         (JobOutcome::Complete, 0, 1)
     );
     assert_eq!(api.paths().last().unwrap(), "/items?page=3");
-    // The first page has to be there; and without the setting it is a failed request.
+    // The first page has to exist; and without the setting, the status is a failed request.
     let wrong = settings.replace("page }", "page, first: 7 }");
     assert!(failure(run(&World::new(), &base, &wrong).await.0).contains("404"));
     let without = "  paging: { type: page }\n  until: { emptyPage: true }";
@@ -194,7 +194,7 @@ async fn a_status_may_say_that_a_page_is_not_there() {
 }
 
 #[tokio::test]
-async fn an_api_that_ignores_the_page_goes_round() {
+async fn an_api_that_ignores_the_page_number_is_detected() {
     for paging in ["page", "offset"] {
         let (api, base) = Api::serve(|_, _| json(json!({ "results": page(0..5), "at": 1 }))).await;
         let world = World::new();
@@ -203,15 +203,15 @@ async fn an_api_that_ignores_the_page_goes_round() {
             let (end, summary) = run(&world, &base, &settings).await;
             let text = failure(end);
             assert!(
-                text.contains("goes round") && text.contains("until.repeat"),
+                text.contains("the API loops") && text.contains("until.repeat"),
                 "{text}"
             );
-            // The records are taken once, whatever the number of runs.
+            // The records are read once, in any number of runs.
             assert_eq!(summary.read, if run_number == 1 { 5 } else { 0 });
             assert_eq!(api.paths().len(), run_number + 1);
         }
     }
-    // Pages behind the last one that are the last one again, or the first.
+    // After the last page, the API repeats the last one, or starts over.
     for clamped in [true, false] {
         let (_, base) = Api::serve(move |address, _| {
             let number: usize = address.rsplit('=').next().unwrap().parse().unwrap();
@@ -230,7 +230,7 @@ async fn an_api_that_ignores_the_page_goes_round() {
 }
 
 #[tokio::test]
-async fn pages_may_be_alike_where_the_job_says_so() {
+async fn equal_pages_can_be_allowed() {
     let (_, base) = Api::serve(|address, _| {
         let number: usize = address.rsplit('=').next().unwrap().parse().unwrap();
         let results = if number < 5 { page(0..1) } else { page(0..0) };
@@ -243,7 +243,7 @@ async fn pages_may_be_alike_where_the_job_says_so() {
 }
 
 #[tokio::test]
-async fn the_next_address_in_the_answer_is_followed_on_the_same_server() {
+async fn the_next_url_in_the_response_is_followed_on_the_same_server() {
     for (settings, address) in [
         (
             "  paging: { type: next, path: links.next }",
@@ -277,7 +277,7 @@ async fn the_next_address_in_the_answer_is_followed_on_the_same_server() {
         assert_eq!((end, summary.read), (JobOutcome::Complete, 9), "{address}");
         assert_eq!(api.paths(), ["/items", "/items?page=2&k=a%20b"]);
     }
-    // Elsewhere, or by way of elsewhere: an end with an error, and no request there.
+    // To another server, directly or by a redirect: the job fails without a request there.
     let (stranger, elsewhere) = Api::serve(|_, _| json(json!({ "results": [] }))).await;
     let to = elsewhere.clone();
     let (api, base) = Api::serve(move |asked, _| match asked {
@@ -336,9 +336,9 @@ async fn a_field_that_no_page_has_is_an_error_that_names_it() {
 }
 
 #[test]
-fn what_contradicts_itself_is_refused() {
+fn contradictory_settings_are_rejected() {
     let world = World::new();
-    let refused = |settings: &str, part: &str| {
+    let rejected = |settings: &str, part: &str| {
         let text = world
             .try_define(&job("http://api.example", settings))
             .unwrap_err();
@@ -372,7 +372,7 @@ fn what_contradicts_itself_is_refused() {
     );
     refused(
         "  paging: { type: offset, param: limit }",
-        "and another parameter too",
+        "the same as another parameter",
     );
     refused("  paging: { type: next, path: '' }", "paging.path is empty");
     refused("  paging: { type: cursor, end: [{}] }", "paging.end[0]");
@@ -397,10 +397,10 @@ fn what_contradicts_itself_is_refused() {
         .plan()
         .join("\n");
     for part in [
-        "by the address at `next`",
+        "by the URL at `next`",
         "`more` is false",
-        "answered 404",
-        "comes again",
+        "status 404",
+        "a page repeats",
     ] {
         assert!(plan.contains(part), "{plan}");
     }

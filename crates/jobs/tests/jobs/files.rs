@@ -1,4 +1,4 @@
-//! The files source: whole files, packed ones, broken ones, ones that grow, and restarts.
+//! The files source: complete, compressed, damaged and growing files, and restarts.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use forebay_connect::keyed::CellValue;
 use forebay_jobs::{JobFailure, JobOutcome};
 use serde_json::{Value as Json, json};
 
-use crate::apis::Taker;
+use crate::apis::PostApi;
 use crate::world::{World, dead, until};
 
 /// Lines of products with ids from `from` to `to`.
@@ -40,13 +40,13 @@ fn name(row: Option<forebay_connect::keyed::KeyedRow>) -> Option<String> {
 }
 
 #[tokio::test]
-async fn plain_and_packed_files_are_in_the_table() {
+async fn plain_and_compressed_files_are_loaded() {
     let world = World::new();
     std::fs::create_dir(world.path("data")).unwrap();
     std::fs::write(world.path("data/products-1.jsonl"), lines(0, 1000)).unwrap();
     std::fs::write(
         world.path("data/products-2.jsonl.gz"),
-        // Two members, as appending to a packed file makes.
+        // Two members, as appending to a compressed file creates.
         [
             gzip(lines(1000, 2000).as_bytes()),
             gzip(lines(2000, 2500).as_bytes()),
@@ -56,7 +56,7 @@ async fn plain_and_packed_files_are_in_the_table() {
     .unwrap();
     let packed = zstd::encode_all(lines(2500, 4000).as_bytes(), 1).unwrap();
     std::fs::write(world.path("data/products-3.jsonl.zst"), packed).unwrap();
-    // The last line has no line feed, and replaces an earlier row; empty lines are none.
+    // The last line has no line feed, and replaces an earlier row; empty lines are ignored.
     let last = "\r\n\n{\"id\":7,\"name\":\"new\"}\r\n{\"id\":8,\"name\":\"newer\"}";
     std::fs::write(world.path("data/products-4.jsonl"), last).unwrap();
     std::fs::write(world.path("data/readme.txt"), "not a record").unwrap();
@@ -77,7 +77,7 @@ async fn plain_and_packed_files_are_in_the_table() {
 }
 
 #[tokio::test]
-async fn bad_lines_are_set_aside_with_file_and_line() {
+async fn bad_lines_are_dead_letters_with_file_and_line() {
     let world = World::new();
     let mut text = lines(0, 500);
     text.push_str("{\"id\": 500, \"name\"\n{\"name\":\"no id\"}\n\n{\"id\":\"x\"}\n");
@@ -94,23 +94,23 @@ async fn bad_lines_are_set_aside_with_file_and_line() {
         let (end, summary) = world.run(&definition).await;
         assert_eq!((end, summary.dead), (JobOutcome::Complete, 4));
         assert_eq!(world.number("SELECT count(*) FROM products"), 1098);
-        let letters = dead(&definition.state_dir()).await;
-        assert_eq!(letters.len(), 4, "a second run finds the same lines");
-        let found: Vec<(&str, &str)> = letters
+        let dead_letters = dead(&definition.state_dir()).await;
+        assert_eq!(dead_letters.len(), 4, "a second run finds the same lines");
+        let found: Vec<(&str, &str)> = dead_letters
             .iter()
             .map(|l| (l.origin.rsplit(':').next().unwrap(), l.error.as_str()))
             .collect();
-        for (letter, (line, error)) in found.iter().zip([
+        for (dead_letter, (line, error)) in found.iter().zip([
             ("501", "not JSON"),
             ("502", "no value at `id`"),
             ("504", "is \"x\""),
             ("1004", "(maxLineSize)"),
         ]) {
-            assert_eq!(letter.0, line, "{found:?}");
-            assert!(letter.1.contains(error), "{found:?}");
+            assert_eq!(dead_letter.0, line, "{found:?}");
+            assert!(dead_letter.1.contains(error), "{found:?}");
         }
-        assert!(letters[0].origin.ends_with("a.jsonl.gz:501"));
-        assert!(letters[0].body.starts_with(b"{\"id\": 500"));
+        assert!(dead_letters[0].origin.ends_with("a.jsonl.gz:501"));
+        assert!(dead_letters[0].body.starts_with(b"{\"id\": 500"));
     }
 }
 
@@ -134,14 +134,14 @@ async fn too_many_bad_lines_end_the_job() {
 }
 
 #[tokio::test]
-async fn a_packed_file_that_ends_in_the_middle_is_read_as_far_as_it_goes() {
+async fn a_truncated_compressed_file_is_read_up_to_its_end() {
     let world = World::new();
     let whole = gzip(lines(0, 50_000).as_bytes());
     std::fs::write(world.path("a.jsonl.gz"), &whole[..whole.len() / 2]).unwrap();
     std::fs::write(world.path("b.jsonl"), lines(90_000, 90_010)).unwrap();
     let packed = zstd::encode_all(lines(60_000, 70_000).as_bytes(), 1).unwrap();
     std::fs::write(world.path("c.jsonl.zst"), &packed[..packed.len() - 100]).unwrap();
-    // The checksum of what is unpacked is wrong.
+    // The checksum of the uncompressed data is wrong.
     let mut damaged = gzip(lines(80_000, 81_000).as_bytes());
     let checksum = damaged.len() - 5;
     damaged[checksum] ^= 0xff;
@@ -159,23 +159,30 @@ async fn a_packed_file_that_ends_in_the_middle_is_read_as_far_as_it_goes() {
         world.number("SELECT count(*) FROM products WHERE id >= 90000"),
         10
     );
-    let letters = dead(&definition.state_dir()).await;
-    assert_eq!((letters.len() as u64, summary.dead), (3, 3), "{letters:?}");
-    assert!(
-        letters[0].error.contains("ends in the middle"),
-        "{letters:?}"
+    let dead_letters = dead(&definition.state_dir()).await;
+    assert_eq!(
+        (dead_letters.len() as u64, summary.dead),
+        (3, 3),
+        "{dead_letters:?}"
     );
     assert!(
-        letters[0]
+        dead_letters[0].error.contains("is truncated"),
+        "{dead_letters:?}"
+    );
+    assert!(
+        dead_letters[0]
             .origin
             .ends_with(&format!("a.jsonl.gz:{}", rows + 1)),
-        "{letters:?} {rows}"
+        "{dead_letters:?} {rows}"
     );
-    assert!(letters[2].error.contains("damaged"), "{letters:?}");
+    assert!(
+        dead_letters[2].error.contains("damaged"),
+        "{dead_letters:?}"
+    );
 }
 
 #[tokio::test]
-async fn packed_files_may_be_empty_or_padded_or_have_something_behind() {
+async fn compressed_files_may_be_empty_padded_or_followed_by_other_data() {
     let world = World::new();
     let write = |name: &str, bytes: &[u8]| std::fs::write(world.path(name), bytes).unwrap();
     let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
@@ -197,10 +204,10 @@ async fn packed_files_may_be_empty_or_padded_or_have_something_behind() {
         (end, summary.read, summary.dead),
         (JobOutcome::Complete, 20, 0)
     );
-    // The last line has no line feed, and is whole.
+    // The last line has no line feed, and is complete.
     let text = lines(20, 30);
-    let behind = [gzip(text.trim_end().as_bytes()), b"more\n".to_vec()].concat();
-    write("g.jsonl.gz", &behind);
+    let with_extra = [gzip(text.trim_end().as_bytes()), b"more\n".to_vec()].concat();
+    write("g.jsonl.gz", &with_extra);
     write(
         "h.jsonl.zst",
         &[zstd(&lines(30, 40)), b"more\n".to_vec()].concat(),
@@ -208,16 +215,19 @@ async fn packed_files_may_be_empty_or_padded_or_have_something_behind() {
     let (end, summary) = world.run(&definition).await;
     assert_eq!((end, summary.dead), (JobOutcome::Complete, 2));
     assert_eq!(world.number("SELECT count(*) FROM products"), 40);
-    let letters = dead(&definition.state_dir()).await;
-    for letter in &letters {
-        let said = "the packed file is whole, and behind it is something else, which is left out: \"more\\n\"";
-        assert_eq!(letter.error, said);
+    let dead_letters = dead(&definition.state_dir()).await;
+    for dead_letter in &dead_letters {
+        let message = "the compressed file is complete, but followed by other data, which is ignored: \"more\\n\"";
+        assert_eq!(dead_letter.error, message);
     }
-    assert!(letters[0].origin.ends_with("g.jsonl.gz:11"), "{letters:?}");
+    assert!(
+        dead_letters[0].origin.ends_with("g.jsonl.gz:11"),
+        "{dead_letters:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_killed_job_reads_what_it_has_not_done() {
+async fn a_killed_job_resumes_in_its_files() {
     let world = World::new();
     let rows = 12_000;
     std::fs::write(world.path("a.jsonl"), lines(0, rows / 2)).unwrap();
@@ -226,7 +236,7 @@ async fn a_killed_job_reads_what_it_has_not_done() {
         gzip(lines(rows / 2, rows).as_bytes()),
     )
     .unwrap();
-    let storage = Taker::new(|v: Json| v.to_string());
+    let storage = PostApi::new(|v: Json| v.to_string());
     let definition = world.define(&format!(
         "source: {{ type: files, paths: ['*.jsonl*'], chunkSize: 4KB }}\nqueue: 1\n\
          destination: {{ type: http, url: {} }}\n",
@@ -240,7 +250,10 @@ async fn a_killed_job_reads_what_it_has_not_done() {
             state.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap()
         };
         until("a checkpoint", || {
-            assert!(!job.is_over(), "it ended before {least} bytes were noted");
+            assert!(
+                !job.is_over(),
+                "the job ended before {least} bytes were done"
+            );
             done() > least
         })
         .await;
@@ -248,26 +261,23 @@ async fn a_killed_job_reads_what_it_has_not_done() {
     }
     let (end, summary) = world.run(&definition).await;
     assert_eq!(end, JobOutcome::Complete);
-    assert!(
-        summary.read < 6000,
-        "the last run began where the others were: {summary:?}"
-    );
+    assert!(summary.read < 6000, "the last run resumed: {summary:?}");
     let mut ids = storage.ids();
-    // Three kills, each with some parts of 4 KB that were not noted.
+    // Three kills, each with some unacknowledged chunks of 4 KB.
     assert!(ids.len() < 12_000 + 3 * 1500, "{}", ids.len());
     ids.dedup();
     assert_eq!(ids, (0..rows).collect::<Vec<_>>());
-    // It is at its end, so the next one reads all again.
+    // The job reached its end, so the next run reads all again.
     let (_, summary) = world.run(&definition).await;
     assert_eq!(summary.read, 12_000);
 }
 
 #[tokio::test]
-async fn a_stopped_job_goes_on_in_a_file_that_has_grown() {
+async fn a_stopped_job_resumes_in_a_file_that_has_grown() {
     let world = World::new();
     let file = world.path("a.jsonl");
     std::fs::write(&file, lines(0, 3000)).unwrap();
-    let storage = Taker::new(|v: Json| v.to_string());
+    let storage = PostApi::new(|v: Json| v.to_string());
     let definition = world.define(&format!(
         "source: {{ type: files, paths: [a.jsonl], chunkSize: 4KB }}\nqueue: 1\n\
          destination: {{ type: http, url: {} }}\n",
@@ -286,14 +296,11 @@ async fn a_stopped_job_goes_on_in_a_file_that_has_grown() {
     grown.write_all(lines(3000, 3200).as_bytes()).unwrap();
     let (end, summary) = world.run(&definition).await;
     assert_eq!(end, JobOutcome::Complete);
-    assert!(
-        summary.read < 2600,
-        "it did not begin from the start: {summary:?}"
-    );
+    assert!(summary.read < 2600, "the run resumed: {summary:?}");
     let mut ids = storage.ids();
     ids.dedup();
     assert_eq!(ids, (0..3200).collect::<Vec<_>>());
-    // What was sent twice was sent with the same key.
+    // Records that were sent twice had the same key.
     assert_eq!(storage.keys.lock().unwrap().len(), 3200);
 }
 
@@ -311,9 +318,9 @@ async fn another_file_of_the_same_name_is_read_from_its_start() {
 }
 
 #[tokio::test]
-async fn files_that_are_not_there_are_named() {
+async fn missing_files_are_reported() {
     let world = World::new();
-    for (paths, said) in [
+    for (paths, message) in [
         ("'no/*.jsonl'", "no file matches"),
         ("'[a'", "not a pattern"),
     ] {
@@ -322,15 +329,15 @@ async fn files_that_are_not_there_are_named() {
         let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{end:?}")
         };
-        assert!(text.contains(said), "{text}");
+        assert!(text.contains(message), "{text}");
     }
 }
 
 #[tokio::test]
-async fn lines_go_through_a_processing_api() {
+async fn lines_pass_a_processing_api() {
     let world = World::new();
     std::fs::write(world.path("a.jsonl"), lines(0, 200)).unwrap();
-    let work = Taker::new(|mut v: Json| {
+    let work = PostApi::new(|mut v: Json| {
         v["name"] = json!("processed");
         v.to_string()
     });
@@ -351,7 +358,7 @@ async fn lines_go_through_a_processing_api() {
 }
 
 #[tokio::test]
-async fn values_that_run_together_are_records_each() {
+async fn concatenated_values_are_separate_records() {
     let together = "{\"id\":1,\"name\":\"a\"}{\"id\":2,\"name\":\"}{\"}  {\"id\":3}\n\
                     {\"id\":4}\n{\"id\":5}{\"id\":\"x\"}{\"id\":6}\n{\"id\":7}{\"id\":8\n";
     for name in ["a.jsonl", "a.jsonl.gz"] {
@@ -371,30 +378,30 @@ async fn values_that_run_together_are_records_each() {
             world.number("SELECT sum(id) FROM products"),
             1 + 2 + 3 + 4 + 5 + 6
         );
-        let letters = dead(&definition.state_dir()).await;
-        let origins: Vec<&str> = letters
+        let dead_letters = dead(&definition.state_dir()).await;
+        let origins: Vec<&str> = dead_letters
             .iter()
             .map(|l| l.origin.rsplit(':').next().unwrap())
             .collect();
         assert_eq!(origins, ["3.2", "4"]);
-        assert_eq!(&letters[0].body[..], b"{\"id\":\"x\"}");
-        assert_eq!(&letters[1].body[..], b"{\"id\":7}{\"id\":8");
+        assert_eq!(&dead_letters[0].body[..], b"{\"id\":\"x\"}");
+        assert_eq!(&dead_letters[1].body[..], b"{\"id\":7}{\"id\":8");
     }
-    // Posted one by one, each with a key of its own.
-    let taker = Taker::new(|_| String::new());
+    // Posted one by one, each with its own key.
+    let storage = PostApi::new(|_| String::new());
     let world = World::new();
-    let url = taker.serve().await;
+    let url = storage.serve().await;
     let definition = world.define(&format!(
         "source: {{ type: files, paths: [a.jsonl] }}\ndestination: {{ type: http, url: '{url}' }}\n"
     ));
     std::fs::write(world.path("a.jsonl"), "{\"id\":1}{\"id\":2}\n{\"id\":3}").unwrap();
     assert_eq!(world.run(&definition).await.0, JobOutcome::Complete);
-    assert_eq!(taker.ids(), [1, 2, 3]);
-    assert_eq!(taker.keys.lock().unwrap().len(), 3);
+    assert_eq!(storage.ids(), [1, 2, 3]);
+    assert_eq!(storage.keys.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]
-async fn of_a_line_that_is_too_long_it_is_told_what_is_lost() {
+async fn a_line_that_is_too_long_reports_the_lost_bytes() {
     let long = format!("{{\"id\":1,\"name\":\"{}\"}}", "x".repeat(700_000));
     for (name, ending) in [
         ("a.jsonl", "\n"),
@@ -422,18 +429,18 @@ async fn of_a_line_that_is_too_long_it_is_told_what_is_lost() {
             rows,
             "{name}"
         );
-        let letters = dead(&definition.state_dir()).await;
+        let dead_letters = dead(&definition.state_dir()).await;
         assert!(
-            letters[0].origin.ends_with(&format!("{name}:2")),
+            dead_letters[0].origin.ends_with(&format!("{name}:2")),
             "{}",
-            letters[0].origin
+            dead_letters[0].origin
         );
         let length = long.len() + usize::from(ending == "\r\n");
         let error = format!(
             "the line has {length} bytes, allowed are 1024 (maxLineSize): the first 1024 are kept, {} are lost",
             length - 1024
         );
-        assert_eq!(letters[0].error, error, "{name}");
-        assert_eq!(letters[0].body, long.as_bytes()[..1024]);
+        assert_eq!(dead_letters[0].error, error, "{name}");
+        assert_eq!(dead_letters[0].body, long.as_bytes()[..1024]);
     }
 }

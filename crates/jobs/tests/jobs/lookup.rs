@@ -1,4 +1,4 @@
-//! The lookup service on a table that a job has filled.
+//! The lookup service on a table that a job loaded.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -62,7 +62,7 @@ async fn get(url: &str, etag: Option<&str>) -> (u16, Option<String>, String) {
 }
 
 #[tokio::test]
-async fn rows_are_answered_with_their_types() {
+async fn rows_are_returned_with_their_types() {
     let world = World::new();
     filled(&world).await;
     let (address, _stop) = serve(&world, CONFIG).await;
@@ -82,16 +82,19 @@ async fn rows_are_answered_with_their_types() {
         status == 200 && body.starts_with("{\"id\":9223372036854775807,"),
         "{body}"
     );
-    for (path, status, said) in [
+    for (path, status, message) in [
         ("/product/43", 404, "there is no row with id 43"),
         ("/product/abc", 400, "id: \"abc\" is not a whole number"),
         ("/product/4.2", 400, "not a whole number"),
-        ("/nothing", 404, "nothing here"),
+        ("/nothing", 404, "no such route"),
     ] {
         let (given, _, body) = get(&url(path), None).await;
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((given, &body["statusCode"]), (status, &json!(status)));
-        assert!(body["message"].as_str().unwrap().contains(said), "{body}");
+        assert!(
+            body["message"].as_str().unwrap().contains(message),
+            "{body}"
+        );
     }
     assert_eq!(get(&url("/health"), None).await.0, 200);
     assert_eq!(get(&url("/metrics"), None).await.2, "metrics here");
@@ -104,7 +107,7 @@ async fn rows_are_answered_with_their_types() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_kept_is_answered_without_the_table_for_a_while() {
+async fn a_cached_row_is_returned_without_reading_the_table() {
     let world = World::new();
     let store = filled(&world).await;
     let yaml = format!("{CONFIG}cache: {{ rows: 1, ttl: 1h }}\n");
@@ -116,16 +119,16 @@ async fn a_row_that_is_kept_is_answered_without_the_table_for_a_while() {
         .upsert(&shape, &[conformance::row(42, "changed")].into())
         .await
         .unwrap();
-    assert!(get(&url(42), None).await.2.contains("Kettle"), "it is kept");
+    assert!(get(&url(42), None).await.2.contains("Kettle"), "cached");
     assert_eq!(get(&url(i64::MAX), None).await.0, 200);
     assert!(
         get(&url(42), None).await.2.contains("changed"),
-        "another took its place"
+        "evicted by another row"
     );
 }
 
 #[tokio::test]
-async fn a_service_that_is_stopped_ends() {
+async fn a_stopped_service_closes_its_socket() {
     let world = World::new();
     filled(&world).await;
     let (address, stop) = serve(&world, CONFIG).await;
@@ -139,32 +142,32 @@ async fn a_service_that_is_stopped_ends() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_said_before_it_listens() {
+async fn invalid_configuration_is_reported_before_listening() {
     let world = World::new();
     filled(&world).await;
-    for (yaml, said) in [
+    for (yaml, message) in [
         (CONFIG.replace("routes", "rutes"), "did you mean routes?"),
         (
             CONFIG.replace("/product", "product"),
             "it has to be like /product",
         ),
-        (CONFIG.replace("/product", "/health"), "which is taken"),
+        (CONFIG.replace("/product", "/health"), "which is reserved"),
         (
             format!("{CONFIG}cache: {{ rows: 5 }}\n"),
             "needs a cache.ttl",
         ),
     ] {
         let error = read(world.dir.path(), &yaml).unwrap_err();
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(message), "{error}");
     }
-    for (yaml, said) in [
+    for (yaml, message) in [
         (
             CONFIG.replace("products", "orders"),
             "there is no table \"orders\"",
         ),
         (
             CONFIG.replace("key: id", "key: name"),
-            "has the key id, the configuration says name",
+            "has the key id, but the configuration has name",
         ),
         (
             CONFIG.replace("rows.db", "no.db"),
@@ -176,12 +179,11 @@ async fn what_makes_no_sense_is_said_before_it_listens() {
             .await
             .err()
             .unwrap();
-        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
     }
 }
 
-/// A request as it is written here, for what a client would not send: the status, and the body, which
-/// is JSON.
+/// Sends a raw request that a client would not send; returns the status and the JSON body.
 async fn raw(address: SocketAddr, request: &[u8]) -> (u16, Value) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -195,8 +197,8 @@ async fn raw(address: SocketAddr, request: &[u8]) -> (u16, Value) {
     (status, serde_json::from_str(body).unwrap())
 }
 
-/// Keys that no row has, whatever the store: each is refused, and none is a failure of the table.
-pub(crate) async fn odd_keys_are_refused(address: SocketAddr, path: &str, is_text: bool) {
+/// Sends keys that no row has in any store: each is rejected, and none is a failure of the table.
+pub(crate) async fn unusual_keys_are_rejected(address: SocketAddr, path: &str, is_text: bool) {
     let long = "k".repeat(7_000);
     let (text, number) = (
         if is_text { 404 } else { 400 },
@@ -229,11 +231,11 @@ pub(crate) async fn odd_keys_are_refused(address: SocketAddr, path: &str, is_tex
 }
 
 #[tokio::test]
-async fn odd_keys_and_methods_are_refused_in_json() {
+async fn unusual_keys_and_methods_are_rejected_in_json() {
     let world = World::new();
     filled(&world).await;
     let (address, _stop) = serve(&world, CONFIG).await;
-    odd_keys_are_refused(address, "/product", false).await;
+    unusual_keys_are_rejected(address, "/product", false).await;
     let long = format!("GET /product/{}", "7".repeat(9_000));
     for (request, status) in [
         ("POST /product/42", 405),
@@ -271,5 +273,5 @@ async fn odd_keys_and_methods_are_refused_in_json() {
         .replace("rows.db", "texts.db")
         .replace("products, key: id", "texts");
     let (address, _stop) = serve(&world, &yaml).await;
-    odd_keys_are_refused(address, "/product", true).await;
+    unusual_keys_are_rejected(address, "/product", true).await;
 }

@@ -1,5 +1,5 @@
-//! Jobs over real sockets and files: APIs that answer well and badly, tables, stops and restarts.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+//! Jobs over real sockets and files: good and faulty APIs, tables, stops and restarts.
+#![allow(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 #![allow(
     clippy::disallowed_methods,
     reason = "a test waits for a condition with the real clock"

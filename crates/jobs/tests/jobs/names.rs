@@ -1,5 +1,5 @@
-//! Which files of a folder are read: names of any bytes, links, hidden files, brackets, folders that
-//! can't be read; and what is said of the rest.
+//! Selection of local files: names of any bytes, links, hidden files, brackets, unreadable folders; and how
+//! unreadable ones are reported.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use forebay_jobs::{JobFailure, JobOutcome};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use crate::apis::Taker;
+use crate::apis::PostApi;
 use crate::files::{into_table, lines};
 use crate::world::{World, dead};
 
@@ -24,7 +24,7 @@ fn bytes(name: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(name))
 }
 
-/// Reads `paths`: the ids of the rows, and how the job has ended.
+/// Runs a job on `paths`; returns the ids of the rows and the outcome.
 async fn read(world: &World, paths: &str) -> (Vec<i64>, JobOutcome) {
     drop(std::fs::remove_file(world.path("rows.db")));
     let definition = world.define(&into_table(paths, ""));
@@ -47,20 +47,20 @@ async fn reads(world: &World, paths: &str, ids: &[i64]) {
     assert_eq!((&found[..], end), (ids, JobOutcome::Complete), "{paths}");
 }
 
-/// What is read all the same, and what is said.
-async fn reads_and_names(world: &World, paths: &str, ids: &[i64], said: &[&str]) {
+/// Reads `paths`: these ids are read nevertheless, and the failure has these texts.
+async fn reads_and_names(world: &World, paths: &str, ids: &[i64], messages: &[&str]) {
     let (found, end) = read(world, paths).await;
     let JobOutcome::Failed(JobFailure::Source(text)) = end else {
         panic!("{end:?}")
     };
     assert_eq!(found, ids, "{text}");
-    for said in said {
-        assert!(text.contains(said), "{text}");
+    for message in messages {
+        assert!(text.contains(message), "{text}");
     }
 }
 
 #[tokio::test]
-async fn names_are_bytes_and_two_of_them_are_two_files() {
+async fn names_are_bytes_and_similar_names_are_different_files() {
     let world = World::new();
     let folder = world.path("in");
     write(&folder.join("plain.jsonl"), 1);
@@ -75,10 +75,10 @@ async fn names_are_bytes_and_two_of_them_are_two_files() {
     reads(&world, "'in/caf?.jsonl'", &[2, 3, 4]).await;
     reads(&world, "'in/**/*'", &[1, 2, 3, 4, 5, 6, 7]).await;
     reads(&world, "'in/sub*/x.jsonl'", &[7]).await;
-    // A dead letter names the file, and each has its own; so has each record its key.
+    // Each dead dead_letter has the name of its file, and each record its own key.
     std::fs::write(folder.join(bytes(b"caf\xe9.jsonl")), "oops\n").unwrap();
     std::fs::write(folder.join(bytes(b"caf\xe8.jsonl")), "oops\n").unwrap();
-    let storage = Taker::new(|v: Json| v.to_string());
+    let storage = PostApi::new(|v: Json| v.to_string());
     let definition = world.define(&format!(
         "source: {{ type: files, paths: ['in/**/*'] }}\ndestination: {{ type: http, url: {} }}\n",
         storage.serve().await
@@ -89,14 +89,14 @@ async fn names_are_bytes_and_two_of_them_are_two_files() {
         (JobOutcome::Complete, 7, 2)
     );
     assert_eq!(storage.keys.lock().unwrap().len(), 5);
-    let letters = dead(&definition.state_dir()).await;
-    let origins: Vec<&str> = letters.iter().map(|l| l.origin.as_str()).collect();
+    let dead_letters = dead(&definition.state_dir()).await;
+    let origins: Vec<&str> = dead_letters.iter().map(|l| l.origin.as_str()).collect();
     assert!(origins[0].ends_with("in/caf\\xE8.jsonl:1"), "{origins:?}");
     assert!(origins[1].ends_with("in/caf\\xE9.jsonl:1"), "{origins:?}");
 }
 
 #[tokio::test]
-async fn a_definition_in_any_folder_finds_its_files() {
+async fn a_definition_finds_its_files_in_any_folder() {
     for name in [
         &b"exp [1]"[..],
         b"caf\xe9",
@@ -125,7 +125,7 @@ async fn a_definition_in_any_folder_finds_its_files() {
 }
 
 #[tokio::test]
-async fn a_name_with_brackets_that_is_there_is_taken_as_it_is() {
+async fn an_existing_name_with_brackets_is_literal() {
     let world = World::new();
     write(&world.path("r[1].jsonl"), 1);
     write(&world.path("r1.jsonl"), 2);
@@ -146,7 +146,7 @@ async fn a_name_with_brackets_that_is_there_is_taken_as_it_is() {
 }
 
 #[tokio::test]
-async fn hidden_files_have_to_be_named() {
+async fn hidden_files_are_read_only_when_named() {
     let world = World::new();
     write(&world.path("in/x.jsonl"), 1);
     write(&world.path("in/.y.jsonl"), 2);
@@ -164,14 +164,14 @@ async fn hidden_files_have_to_be_named() {
 }
 
 #[tokio::test]
-async fn each_file_is_read_once_whatever_leads_to_it() {
+async fn each_file_is_read_once_despite_links_and_patterns() {
     let world = World::new();
     write(&world.path("in/sub/a.jsonl"), 1);
     symlink("..", world.path("in/sub/loop")).unwrap();
     symlink("../..", world.path("in/sub/other")).unwrap();
     symlink("loop", world.path("in/sub/third")).unwrap();
     reads(&world, "'in/**/*.jsonl'", &[1]).await;
-    // A link to a file, a hard link, and a folder outside with two ways to it.
+    // A link to a file, a hard link, and a folder outside that two links lead to.
     write(&world.path("outside/b.jsonl"), 2);
     symlink("sub/a.jsonl", world.path("in/0.jsonl")).unwrap();
     std::fs::hard_link(world.path("in/sub/a.jsonl"), world.path("in/1.jsonl")).unwrap();
@@ -186,41 +186,44 @@ async fn each_file_is_read_once_whatever_leads_to_it() {
     )
     .await;
     reads(&world, "in/y/b.jsonl", &[2]).await;
-    // It is known by its own name, and a hard link by the first one.
+    // The file is known by its own name, and a hard link by the first one.
     std::fs::write(world.path("in/sub/a.jsonl"), "oops\n").unwrap();
     let definition = world.define(&into_table("'in/**/*.jsonl'", ""));
     let (end, _) = world.run(&definition).await;
     assert_eq!(end, JobOutcome::Complete);
-    let letters = dead(&definition.state_dir()).await;
-    assert_eq!(letters.len(), 1);
-    assert!(letters[0].origin.ends_with("in/1.jsonl:1"), "{letters:?}");
+    let dead_letters = dead(&definition.state_dir()).await;
+    assert_eq!(dead_letters.len(), 1);
+    assert!(
+        dead_letters[0].origin.ends_with("in/1.jsonl:1"),
+        "{dead_letters:?}"
+    );
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_is_named_and_the_rest_is_read() {
+async fn unreadable_files_are_reported_and_the_others_are_read() {
     let world = World::new();
     write(&world.path("in/a.jsonl"), 1);
     write(&world.path("in/z.jsonl"), 2);
     symlink("nowhere", world.path("in/gone.jsonl")).unwrap();
-    let said = ["in/gone.jsonl is a link that leads nowhere", "a part"];
-    reads_and_names(&world, "in", &[1, 2], &said).await;
-    reads_and_names(&world, "'in/**/*'", &[1, 2], &said).await;
+    let message = ["in/gone.jsonl is a dangling link", "a part"];
+    reads_and_names(&world, "in", &[1, 2], &message).await;
+    reads_and_names(&world, "'in/**/*'", &[1, 2], &message).await;
     std::fs::remove_file(world.path("in/gone.jsonl")).unwrap();
     symlink("round", world.path("in/round")).unwrap();
     reads_and_names(&world, "'in/**/*'", &[1, 2], &["in/round can't be read"]).await;
     reads(&world, "in", &[1, 2]).await;
     std::fs::remove_file(world.path("in/round")).unwrap();
-    // A file of UTF-16, of which no line makes sense; large enough for several readers.
+    // A UTF-16 file has no valid line; large enough for several readers.
     let wide = |text: &str| -> Vec<u8> {
         let units = std::iter::once(0xfeff).chain(text.encode_utf16());
         units.flat_map(u16::to_le_bytes).collect()
     };
     for text in ["{\"id\":3}\n".to_owned(), lines(3, 200_000)] {
         std::fs::write(world.path("in/m.jsonl"), wide(&text)).unwrap();
-        let said = ["in/m.jsonl is UTF-16, which has to be UTF-8"];
-        reads_and_names(&world, "in", &[1, 2], &said).await;
+        let message = ["in/m.jsonl is UTF-16, but has to be UTF-8"];
+        reads_and_names(&world, "in", &[1, 2], &message).await;
     }
-    // Mended, it is all that is left to read.
+    // Once repaired, only this file is left to read.
     let definition = world.define(&into_table("in", ""));
     let (end, _) = world.run(&definition).await;
     assert!(
@@ -236,7 +239,7 @@ async fn what_can_not_be_read_is_named_and_the_rest_is_read() {
 }
 
 #[tokio::test]
-async fn a_mark_at_the_beginning_goes_to_nobody() {
+async fn byte_order_marks_are_removed() {
     let world = World::new();
     let text = "\u{feff}{\"id\":1}\r\n\n \t\n\u{feff}\n{\"id\":2}\n\u{feff}{\"id\":3}";
     std::fs::write(world.path("a.jsonl"), text).unwrap();
@@ -269,7 +272,7 @@ enum Entry {
     Hard(usize),
 }
 
-/// A tree: each entry is in the folder of an earlier one (or in the root), under a name of bytes.
+/// A tree: each entry is in the folder of an earlier one (or in the root), with a random name.
 fn tree() -> impl Strategy<Value = Vec<(usize, Vec<u8>, Entry)>> {
     let name = proptest::collection::vec(
         any::<u8>().prop_filter("no name", |b| *b != 0 && *b != b'/'),
@@ -287,7 +290,7 @@ fn tree() -> impl Strategy<Value = Vec<(usize, Vec<u8>, Entry)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Every file that is not hidden is read once, or the job says what it could not read.
+    /// Every file that is not hidden is read once, or the job reports the files that it could not read.
     #[test]
     fn every_file_of_any_tree_is_read_once(entries in tree()) {
         let world = World::new();
@@ -334,7 +337,7 @@ proptest! {
         let (found, end) = runtime.block_on(read(&world, "'in/**/*.jsonl'"));
         match end {
             JobOutcome::Complete => prop_assert_eq!(found, wanted),
-            // There was none, or a link goes round.
+            // There was no file, or a link loops.
             JobOutcome::Failed(JobFailure::Source(text)) => {
                 prop_assert!(text.contains("no file matches") || text.contains("can't be read"), "{}", text);
                 prop_assert!(found.iter().all(|id| wanted.contains(id)));

@@ -1,4 +1,4 @@
-//! Other shapes of APIs, over real sockets: offset, page number, `Link` and a cursor as a parameter.
+//! Other forms of pagination, over real sockets: offset, page number, `Link` and a cursor as a parameter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::world::World;
 
 const RECORDS: usize = 25;
 
-/// What was asked: path with query, and the token.
+/// Requests so far: path with query, and the token.
 #[derive(Default)]
 struct Asked(Mutex<Vec<(String, String)>>);
 
@@ -33,10 +33,10 @@ fn records(from: usize, count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// A page, and its header `Link`, from the parameters.
+/// Builds a page and its `Link` header from the parameters.
 type Answer = fn(&HashMap<String, String>) -> (Value, Option<&'static str>);
 
-/// Serves pages that `answer` makes of the parameters.
+/// Serves the pages that `answer` builds from the parameters.
 async fn serve(asked: &Arc<Asked>, answer: Answer) -> String {
     let app = Router::new()
         .route(
@@ -76,7 +76,7 @@ fn job(base: &str, paging: &str, more: &str) -> String {
     )
 }
 
-/// Runs to the end: all records are in the table, and exactly these pages were asked for.
+/// Runs to the end: all records are in the table, and exactly these pages were requested.
 async fn reads(world: &World, yaml: &str, asked: &Asked, pages: &[&str]) {
     let (end, summary) = world.run(&world.define(yaml)).await;
     assert_eq!((end, summary.read), (JobOutcome::Complete, RECORDS as u64));
@@ -87,7 +87,7 @@ async fn reads(world: &World, yaml: &str, asked: &Asked, pages: &[&str]) {
 }
 
 #[tokio::test]
-async fn by_offset() {
+async fn pages_by_offset() {
     let (world, asked) = (World::new(), Arc::default());
     let base = serve(&asked, |query| {
         let page = records(number(query, "skip"), number(query, "limit"));
@@ -109,7 +109,7 @@ async fn by_offset() {
 }
 
 #[tokio::test]
-async fn by_page_number_until_so_many_records_were_read() {
+async fn pages_by_number_until_a_number_of_records() {
     let (world, asked) = (World::new(), Arc::default());
     let base = serve(&asked, |query| {
         let page = number(query, "page");
@@ -130,7 +130,7 @@ async fn by_page_number_until_so_many_records_were_read() {
 }
 
 #[tokio::test]
-async fn by_link() {
+async fn pages_by_link_header() {
     let (world, asked) = (World::new(), Arc::default());
     let base = serve(&asked, |query| {
         let from = number(query, "from");
@@ -167,7 +167,7 @@ async fn a_link_to_another_server_is_not_followed() {
 }
 
 #[tokio::test]
-async fn by_a_cursor_in_a_parameter() {
+async fn pages_by_a_cursor_parameter() {
     let (world, asked) = (World::new(), Arc::default());
     let base = serve(&asked, |query| {
         let from = number(query, "after");
@@ -212,11 +212,12 @@ async fn a_cursor_that_no_page_has_is_an_error_that_names_it() {
         assert!(text.contains("`meta.nextt`"), "{text}");
         assert_eq!((summary.read, asked.paths().len()), (10, run));
     }
-    // One page is all.
+    // A single page is everything.
     let one = wrong.replace("noNext: true", "noNext: true, pages: 1");
     let (end, summary) = world.run(&world.define(&one)).await;
     assert_eq!((end, summary.read), (JobOutcome::Complete, 10));
-    // Once the path is right, all is read, and null on a last page is the end.
+    // With the right path everything is read, and null on the last page is the end.
+
     let right = wrong.replace("nextt", "next");
     let (end, summary) = world.run(&world.define(&right)).await;
     assert_eq!((end, summary.read), (JobOutcome::Complete, 25));

@@ -1,19 +1,19 @@
-//! Large files, read in pieces by several readers: nothing lost, nothing twice, in order, with the
-//! right line numbers, also after a kill.
+//! Large files, read in segments by several readers: nothing is lost or duplicated, order and line numbers
+//! are right, also after a kill.
 
 use std::fmt::Write as _;
 
 use forebay_jobs::{JobOutcome, ReplaySelection};
 use serde_json::Value;
 
-use crate::apis::Taker;
+use crate::apis::PostApi;
 use crate::files::into_table;
 use crate::world::{World, dead, until};
 
-/// With parts of 4 KB a piece has 64 KB.
+/// With chunks of 4 KB, a segment has 64 KB.
 const SMALL: &str = ", chunkSize: 4KB, readers: 5";
 
-/// Lines of very different lengths, some longer than a piece; the id is the line's number.
+/// Lines of very different lengths, some longer than a segment; the id is the line number.
 fn uneven(count: usize) -> String {
     let mut text = String::new();
     for line in 1..=count {
@@ -29,10 +29,10 @@ fn uneven(count: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_line_is_read_once_whatever_its_length() {
+async fn each_line_is_read_once_at_any_length() {
     let world = World::new();
     let mut text = uneven(1500);
-    // The last one has no line feed.
+    // The last line has no line feed.
     text.pop();
     std::fs::write(world.path("a.jsonl"), &text).unwrap();
     let (end, summary) = world
@@ -62,8 +62,8 @@ async fn bad_lines_have_their_numbers_and_long_ones_are_bad() {
         (end, summary.read, summary.dead),
         (JobOutcome::Complete, 1500, 16)
     );
-    let letters = dead(&definition.state_dir()).await;
-    let mut lines: Vec<usize> = letters
+    let dead_letters = dead(&definition.state_dir()).await;
+    let mut lines: Vec<usize> = dead_letters
         .iter()
         .map(|l| l.origin.rsplit(':').next().unwrap().parse().unwrap())
         .collect();
@@ -73,7 +73,7 @@ async fn bad_lines_have_their_numbers_and_long_ones_are_bad() {
     bad.sort_unstable();
     assert_eq!(lines, bad);
     assert_eq!(world.number("SELECT count(*) FROM products"), 1500 - 16);
-    // They are bad still, and stay what they were; a replay has the same limit.
+    // The lines are still bad and stay dead dead_letters; a replay has the same limit.
     let (end, summary) = world.replay(&definition, ReplaySelection::All).await;
     assert_eq!((end, summary.dead), (JobOutcome::Complete, 16));
     let again = dead(&definition.state_dir()).await;
@@ -89,7 +89,7 @@ async fn bad_lines_have_their_numbers_and_long_ones_are_bad() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_lines_with_one_key_the_later_stays_across_pieces_and_files() {
+async fn the_later_line_of_a_key_wins_across_segments_and_files() {
     let world = World::new();
     for (file, from) in [("a.jsonl", 0), ("b.jsonl", 20_000), ("c.jsonl", 40_000)] {
         let text: String = (from..from + 20_000)
@@ -106,13 +106,13 @@ async fn of_two_lines_with_one_key_the_later_stays_across_pieces_and_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_job_goes_on_in_the_middle_of_a_piece() {
+async fn a_killed_job_resumes_in_the_middle_of_a_segment() {
     let world = World::new();
     let text: String = (0..20_000)
         .map(|n| format!("{{\"id\":{n},\"name\":\"{}\"}}\n", "y".repeat(n % 40)))
         .collect();
     std::fs::write(world.path("a.jsonl"), &text).unwrap();
-    let storage = Taker::new(|v: Value| v.to_string());
+    let storage = PostApi::new(|v: Value| v.to_string());
     let definition = world.define(&format!(
         "source: {{ type: files, paths: [a.jsonl]{SMALL} }}\nqueue: 1\n\
          destination: {{ type: http, url: {}, workers: 20 }}\n",

@@ -1,4 +1,4 @@
-//! Files into PostgreSQL: a real server, also one that goes away in the middle.
+//! Files into PostgreSQL: a real server, also with an outage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ async fn failure(world: &World, yaml: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_takes_rows_and_outages() {
-    let Some(service) = services::postgres("postgres_takes_rows_and_outages") else {
+async fn postgres_stores_rows_despite_an_outage() {
+    let Some(service) = services::postgres("postgres_stores_rows_despite_an_outage") else {
         return;
     };
     let config: tokio_postgres::Config = service.url.parse().unwrap();
@@ -42,13 +42,13 @@ async fn postgres_takes_rows_and_outages() {
     let progress = Arc::clone(&running.progress);
     let so_far = || progress.summary(Duration::from_secs(1));
     until("some rows", || so_far().written > 1000 || running.is_over()).await;
-    // Away in the middle: it is waited for.
-    switch.turn(false);
+    // An outage in the middle: the job waits.
+    switch.set_on(false);
     until("a write that fails", || {
         so_far().retries > 0 || running.is_over()
     })
     .await;
-    switch.turn(true);
+    switch.set_on(true);
     let (end, summary) = running.end().await;
     assert_eq!(
         (end, summary.written, summary.dead),
@@ -75,7 +75,7 @@ async fn postgres_takes_rows_and_outages() {
     let text = failure(&world, &job(&verified, &table, "  outageMax: 1ms\n")).await;
     assert!(text.contains("certificate"), "{text}");
 
-    // Keys that the server takes for none.
+    // Keys that the server rejects.
     for (name, is_text) in [(table.clone(), false), (format!("{table}_texts"), true)] {
         let kind = if is_text { "text" } else { "integer" };
         let yaml = job(&direct, &name, "").replace("type: integer", &format!("type: {kind}"));
@@ -87,10 +87,10 @@ async fn postgres_takes_rows_and_outages() {
             "store: {{ type: postgres, url: '{direct}' }}\nroutes: [{{ path: /product, table: {name} }}]\n"
         );
         let (address, _stop) = crate::lookup::serve(&world, &yaml).await;
-        crate::lookup::odd_keys_are_refused(address, "/product", is_text).await;
+        crate::lookup::unusual_keys_are_rejected(address, "/product", is_text).await;
     }
 
-    // A table with other columns, wrong credentials, a server that stays away.
+    // A table with other columns, wrong credentials, a server that stays down.
     let other = job(&direct, &table, "").replace("name: name", "name: title");
     let text = failure(&world, &other).await;
     assert!(text.contains("no column \"title\""), "{text}");
@@ -99,7 +99,7 @@ async fn postgres_takes_rows_and_outages() {
         text.contains("nobody") && !text.contains("hunter2"),
         "{text}"
     );
-    switch.turn(false);
+    switch.set_on(false);
     let away = job(&through("forebay"), &table, "  outageMax: 1s\n");
     let text = failure(&world, &away).await;
     assert!(text.contains("can't connect"), "{text}");

@@ -1,5 +1,5 @@
-//! Redirects of APIs: what is posted is never made a GET, pages are followed on their own server as
-//! requests of the rate limit, and nothing that an API is trusted with goes to another.
+//! Redirects of APIs: a POST never becomes a GET, pages are followed on their own server and count for the
+//! rate limit, and no secret is sent to another server.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use forebay_jobs::{JobFailure, JobOutcome};
 use crate::apis::listen;
 use crate::world::{World, dead};
 
-/// A request as a server has seen it.
+/// A request that a server received.
 #[derive(Clone, Debug)]
 struct Seen {
     at: Instant,
@@ -24,15 +24,15 @@ struct Seen {
     body: Bytes,
 }
 
-/// What a server was asked.
+/// Requests that a server received.
 type Log = Arc<Mutex<Vec<Seen>>>;
 
-/// A server that answers what a function says.
+/// A server that responds with `answer`.
 async fn serve(
     answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static,
 ) -> (String, Log) {
     let log = Log::default();
-    let kept = Arc::clone(&log);
+    let requests = Arc::clone(&log);
     let app = Router::new().fallback(async move |request: Request| {
         let (parts, body) = request.into_parts();
         let seen = Seen {
@@ -43,7 +43,7 @@ async fn serve(
             body: axum::body::to_bytes(body, 1 << 20).await.unwrap(),
         };
         let response = answer(&seen);
-        kept.lock().unwrap().push(seen);
+        requests.lock().unwrap().push(seen);
         response
     });
     (format!("http://{}", listen(app).await), log)
@@ -61,7 +61,7 @@ fn redirect(status: u16, location: &str) -> Response {
     (status, [("location", location)]).into_response()
 }
 
-/// One that has no end.
+/// A response without an end.
 fn endless() -> Response {
     let chunk = || async {
         Some((
@@ -72,7 +72,7 @@ fn endless() -> Response {
     Body::from_stream(futures::stream::unfold((), move |()| chunk())).into_response()
 }
 
-/// Two records of a file, posted.
+/// A job that posts two records of a file.
 fn posting(
     world: &World,
     processing: &str,
@@ -88,7 +88,7 @@ fn posting(
 }
 
 #[tokio::test]
-async fn a_posted_record_is_never_made_a_get() {
+async fn a_posted_record_never_becomes_a_get() {
     let (elsewhere, stolen) = serve(|_| StatusCode::OK.into_response()).await;
     let other = format!("{elsewhere}/other");
     for status in [300, 301, 302, 303, 304, 305, 306, 307, 308] {
@@ -109,17 +109,25 @@ async fn a_posted_record_is_never_made_a_get() {
         assert_eq!(end, JobOutcome::Complete);
         assert_eq!((summary.written, summary.dead, summary.retries), (0, 2, 4));
         assert_eq!(lines(&log), ["POST /in"; 6], "{status}");
-        for letter in dead(&definition.state_dir()).await {
-            assert_eq!(letter.status, Some(status));
-            assert!(letter.error.contains(&location), "{}", letter.error);
-            assert!(letter.error.contains("not followed"), "{}", letter.error);
+        for dead_letter in dead(&definition.state_dir()).await {
+            assert_eq!(dead_letter.status, Some(status));
+            assert!(
+                dead_letter.error.contains(&location),
+                "{}",
+                dead_letter.error
+            );
+            assert!(
+                dead_letter.error.contains("not followed"),
+                "{}",
+                dead_letter.error
+            );
         }
     }
     assert_eq!(lines(&stolen), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_post_goes_on_within_its_server_as_it_is() {
+async fn a_post_is_redirected_unchanged_on_its_server() {
     for status in [307, 308] {
         let (url, log) = serve(move |seen| match seen.uri.path() {
             "/in" => redirect(status, "in/"),
@@ -150,7 +158,7 @@ async fn a_post_goes_on_within_its_server_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_page_behind_a_redirect_is_not_taken_for_a_processed_record() {
+async fn a_redirect_target_is_not_a_processed_record() {
     let (storage, stored) = serve(|_| StatusCode::OK.into_response()).await;
     let (url, log) = serve(|seen| match seen.uri.path() {
         "/in" => redirect(302, "/login"),
@@ -167,16 +175,18 @@ async fn a_page_behind_a_redirect_is_not_taken_for_a_processed_record() {
     );
     assert_eq!(lines(&log), ["POST /in"; 6]);
     assert_eq!(lines(&stored), Vec::<String>::new());
-    let letters = dead(&definition.state_dir()).await;
+    let dead_letters = dead(&definition.state_dir()).await;
     assert!(
-        letters[0].error.contains("302 Found, Location: /login"),
+        dead_letters[0]
+            .error
+            .contains("302 Found, Location: /login"),
         "{}",
-        letters[0].error
+        dead_letters[0].error
     );
 }
 
 #[tokio::test]
-async fn of_an_answer_without_an_end_little_is_read() {
+async fn an_endless_response_is_read_up_to_the_limit() {
     let (storage, stored) = serve(|_| endless()).await;
     let world = World::new();
     let definition = posting(&world, "", &storage);
@@ -209,7 +219,7 @@ fn paging(world: &World, url: &str, more: &str) -> forebay_jobs::definition::Job
     ))
 }
 
-/// Five pages of a record each.
+/// Five pages of one record each.
 fn page(seen: &Seen) -> Response {
     let query = seen.uri.query().unwrap_or_default();
     let n: usize = query.rsplit('=').next().unwrap().parse().unwrap();
@@ -221,7 +231,7 @@ fn page(seen: &Seen) -> Response {
 }
 
 #[tokio::test]
-async fn each_redirect_of_a_page_is_a_request_of_the_rate_limit() {
+async fn each_redirect_of_a_page_counts_for_the_rate_limit() {
     for status in [301, 302, 303, 307, 308] {
         let (url, log) = serve(move |seen| match seen.uri.path() {
             "/messages" => {
@@ -249,7 +259,7 @@ async fn each_redirect_of_a_page_is_a_request_of_the_rate_limit() {
 }
 
 #[tokio::test]
-async fn a_page_is_not_asked_of_another_server() {
+async fn a_page_is_not_requested_from_another_server() {
     let (elsewhere, stolen) = serve(page).await;
     let port = elsewhere.rsplit(':').next().unwrap().to_owned();
     for (status, location) in [
@@ -280,7 +290,7 @@ async fn a_page_is_not_asked_of_another_server() {
         };
         assert!(text.contains(&status.to_string()), "{text}");
         assert!(!text.contains("hush") && !text.contains("s3cret"), "{text}");
-        // It goes round where it may be followed.
+        // Only this redirect may be followed; it loops.
         let requests = if location == "/messages?page=1" { 6 } else { 1 };
         assert_eq!(log.lock().unwrap().len(), requests, "{location}");
         assert_eq!(summary.requests, requests as u64);
@@ -289,7 +299,7 @@ async fn a_page_is_not_asked_of_another_server() {
 }
 
 #[tokio::test]
-async fn the_next_page_is_seen_from_where_the_answer_came_from() {
+async fn the_next_url_is_relative_to_the_final_url() {
     let (url, log) = serve(|seen| match seen.uri.path() {
         "/messages" => redirect(302, "/v2/items"),
         "/v2/items" => {

@@ -1,4 +1,4 @@
-//! Files in S3: a real server.
+//! Files in S3, on a real server.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ fn definition(s3: &services::S3Service, bucket: &str, secret: &str, pattern: &st
 }
 
 #[tokio::test]
-async fn objects_are_in_the_table() {
-    let Some(s3) = services::s3("objects_are_in_the_table") else {
+async fn objects_are_loaded() {
+    let Some(s3) = services::s3("objects_are_loaded") else {
         return;
     };
     let (store, _) = bucket(&s3.staging("")).unwrap();
@@ -38,7 +38,7 @@ async fn objects_are_in_the_table() {
         store.put(&path, bytes.into()).await.unwrap();
     };
     put("products-1.jsonl", lines(0, 5000).into_bytes()).await;
-    // Read in several pieces of 128 KB.
+    // Read in several segments of 128 KB.
     put("products-3.jsonl", lines(100_000, 120_000).into_bytes()).await;
     put("products-2.jsonl.gz", gzip(lines(5000, 9000).as_bytes())).await;
     put("other.jsonl", lines(20_000, 20_001).into_bytes()).await;
@@ -54,7 +54,7 @@ async fn objects_are_in_the_table() {
     let (end, summary) = world.run(&job).await;
     assert_eq!((end, summary.read), (JobOutcome::Complete, 29_000));
     assert_eq!(world.number("SELECT count(*) FROM products"), 29_000);
-    // Killed and continued: the rest of the objects is read by range.
+    // Killed and resumed: the rest of the objects is read by range.
     let running = world.start(&job);
     let progress = std::sync::Arc::clone(&running.progress);
     let written = || progress.summary(std::time::Duration::from_secs(1)).written;
@@ -64,7 +64,7 @@ async fn objects_are_in_the_table() {
     assert_eq!(end, JobOutcome::Complete);
     assert_eq!(world.number("SELECT count(*) FROM products"), 29_000);
 
-    for (bucket, secret, said) in [
+    for (bucket, secret, message) in [
         ("no-such-bucket-here", secret.as_str(), "no such bucket"),
         (s3.bucket.as_str(), "wrong-secret", "keys are not accepted"),
     ] {
@@ -74,7 +74,7 @@ async fn objects_are_in_the_table() {
         let JobOutcome::Failed(JobFailure::Source(text)) = end else {
             panic!("{end:?}")
         };
-        assert!(text.contains(said), "{text}");
+        assert!(text.contains(message), "{text}");
         assert!(!text.contains("wrong-secret"), "{text}");
     }
 }
@@ -112,8 +112,8 @@ async fn prefixes_and_keys_may_have_any_characters() {
     }
 }
 
-/// A server that keeps keys as S3 does, as texts, and answers three at once.
-async fn keys_as_texts(objects: BTreeMap<&'static str, String>) -> String {
+/// A server whose keys are opaque strings, as in S3; a page of a listing has three.
+async fn server_with_opaque_keys(objects: BTreeMap<&'static str, String>) -> String {
     let encoded = |key: &str| -> String {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
         let byte = |b: u8| {
@@ -183,7 +183,7 @@ async fn keys_as_texts(objects: BTreeMap<&'static str, String>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_odd_key_is_read_or_named_and_the_others_are_read() {
+async fn unusual_keys_are_read_or_reported() {
     let object = |id: i64| lines(id * 20_000, (id + 1) * 20_000);
     let mut objects = BTreeMap::from([
         ("logs/a.jsonl", object(0)),
@@ -204,7 +204,7 @@ async fn an_odd_key_is_read_or_named_and_the_others_are_read() {
              \x20 columns: [{{ name: id, type: integer, key: true }}, {{ name: name }}]\n"
         )
     };
-    let endpoint = keys_as_texts(objects.clone()).await;
+    let endpoint = server_with_opaque_keys(objects.clone()).await;
     for (path, files) in [
         ("/logs/*.jsonl", 3),
         ("/logs//*.jsonl", 1),
@@ -226,7 +226,7 @@ async fn an_odd_key_is_read_or_named_and_the_others_are_read() {
     }
     objects.insert("logs/./c.jsonl", object(7));
     objects.insert("logs/../d.jsonl", object(8));
-    let endpoint = keys_as_texts(objects).await;
+    let endpoint = server_with_opaque_keys(objects).await;
     for path in ["/logs/", "/logs/**/*.jsonl"] {
         let world = World::new();
         let (end, summary) = world.run(&world.define(&job(&endpoint, path))).await;

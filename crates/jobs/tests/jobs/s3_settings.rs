@@ -1,4 +1,4 @@
-//! How S3 servers are reached: keys and tokens, nobody's requests, TLS of an own authority.
+//! Access to S3 servers: keys and tokens, anonymous requests, TLS with a private authority.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -21,10 +21,10 @@ use secrecy::ExposeSecret;
 use crate::files::lines;
 use crate::world::World;
 
-/// Keys of somebody else, as a shell may have them.
+/// Credentials of another account, as a shell may have them.
 const OTHERS: &[(&str, &str)] = &[
-    ("AWS_ACCESS_KEY_ID", "somebody"),
-    ("AWS_SECRET_ACCESS_KEY", "else"),
+    ("AWS_ACCESS_KEY_ID", "other"),
+    ("AWS_SECRET_ACCESS_KEY", "other"),
     ("AWS_SESSION_TOKEN", "a token of another account"),
     ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
 ];
@@ -45,8 +45,8 @@ fn failure(end: JobOutcome) -> String {
 }
 
 #[tokio::test]
-async fn the_token_of_other_keys_is_not_sent() {
-    let Some(s3) = services::s3("the_token_of_other_keys_is_not_sent") else {
+async fn the_session_token_of_other_keys_is_not_sent() {
+    let Some(s3) = services::s3("the_session_token_of_other_keys_is_not_sent") else {
         return;
     };
     let (store, _) = bucket(&s3.staging("")).unwrap();
@@ -67,14 +67,14 @@ async fn the_token_of_other_keys_is_not_sent() {
         .run_in(&world.define(&job(&path, &keys)), OTHERS)
         .await;
     assert_eq!((end, summary.read), (JobOutcome::Complete, 10));
-    // Its own token goes with the keys of the file; the server does not know this one.
+    // The file's own token is sent with its keys; the server rejects this one.
     let world = World::new();
     let own = format!("{keys}, sessionToken: own");
     let (end, _) = world.run_in(&world.define(&job(&path, &own)), &[]).await;
     assert!(failure(end).contains("keys are not accepted"));
 }
 
-/// A bucket `b` with one object, which notes who asks.
+/// A bucket `b` with one object; records whether requests are signed.
 fn server(asked: &Arc<Mutex<Vec<bool>>>) -> Router {
     let asked = Arc::clone(asked);
     Router::new().fallback(async move |request: Request| -> Response {
@@ -111,8 +111,8 @@ async fn a_public_bucket_is_read_without_keys() {
     let (end, _) = world
         .run_in(&world.define(&job("s3://closed/", &public)), OTHERS)
         .await;
-    assert!(failure(end).contains("not open to everybody"));
-    // Without the setting it is said that there are no keys.
+    assert!(failure(end).contains("not public"));
+    // Without the setting, the error reports the missing keys.
     let bare = format!("endpoint: '{endpoint}'");
     let (end, _) = world
         .run_in(&world.define(&job("s3://b/", &bare)), &[])
@@ -125,7 +125,7 @@ async fn a_public_bucket_is_read_without_keys() {
 }
 
 #[tokio::test]
-async fn a_server_with_an_own_authority_is_reached_with_its_certificate() {
+async fn a_server_with_a_private_authority_is_trusted_by_its_certificate() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../flow/tests/fixtures");
     let (asked, limits) = (Arc::default(), ListenerLimits::default());
     let tls = LoadedTls::read(&TlsConfig {
@@ -147,7 +147,7 @@ async fn a_server_with_an_own_authority_is_reached_with_its_certificate() {
     let service = RouterService::new(server(&asked), "", &limits);
     let _listener = Listener::start(socket, options, service);
     let world = World::new();
-    // Counted from the definition's folder.
+    // Relative to the definition's folder.
     std::fs::copy(fixtures.join("localhost.cert.pem"), world.path("ca.pem")).unwrap();
     let keys = format!("endpoint: 'https://localhost:{port}', accessKeyId: a, secretAccessKey: b");
     let known = world.define(&job("s3://b/*.jsonl", &format!("{keys}, caFile: ca.pem")));
@@ -169,7 +169,7 @@ async fn a_server_with_an_own_authority_is_reached_with_its_certificate() {
 }
 
 #[test]
-fn settings_that_can_not_be_are_refused() {
+fn invalid_settings_are_rejected() {
     let world = World::new();
     for (s3, part) in [
         (

@@ -1,4 +1,4 @@
-//! A way to a server that can be taken away and given back.
+//! A TCP proxy that can be switched off and on.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Hands connections on to a server while it is on; cuts all of them when it goes off.
+/// Forwards connections to a server while it is on; closes all of them when switched off.
 pub(crate) struct Switch {
     pub(crate) address: SocketAddr,
     on: watch::Sender<bool>,
@@ -43,7 +43,7 @@ impl Switch {
         }
     }
 
-    pub(crate) fn turn(&self, on: bool) {
+    pub(crate) fn set_on(&self, on: bool) {
         self.on.send_replace(on);
     }
 }

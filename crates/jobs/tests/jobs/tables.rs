@@ -1,4 +1,4 @@
-//! Files into Cassandra: a real node, also one that goes away in the middle.
+//! Files into Cassandra: a real node, also with an outage.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ fn lookup(node: &str, table: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
-    let test = "cassandra_takes_rows_and_outages_and_answers_lookups";
+async fn cassandra_stores_rows_despite_an_outage_and_serves_lookups() {
+    let test = "cassandra_stores_rows_despite_an_outage_and_serves_lookups";
     let Some(node) = services::cassandra(test) else {
         return;
     };
@@ -44,11 +44,11 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     let progress = Arc::clone(&running.progress);
     let written = || progress.summary(Duration::from_secs(1)).written;
     until("some rows", || written() > 1000 || running.is_over()).await;
-    // Away in the middle: it is waited for.
-    switch.turn(false);
+    // An outage in the middle: the job waits.
+    switch.set_on(false);
     let retries = || progress.summary(Duration::from_secs(1)).retries;
     until("a write that fails", || retries() > 0).await;
-    switch.turn(true);
+    switch.set_on(true);
     let (end, summary) = running.end().await;
     assert_eq!(
         (end, summary.written, summary.dead),
@@ -72,8 +72,8 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     }
     let answer = reqwest::get(format!("http://{address}/product/20000")).await;
     assert_eq!(answer.unwrap().status(), 404);
-    crate::lookup::odd_keys_are_refused(address, "/product", false).await;
-    // With a text as the key.
+    crate::lookup::unusual_keys_are_rejected(address, "/product", false).await;
+    // With a text key.
     let texts = job(&node, &format!("{table}_texts"), "").replace("type: integer, ", "");
     let other = World::new();
     std::fs::write(other.path("a.jsonl"), lines(0, 1)).unwrap();
@@ -89,7 +89,7 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let texts = socket.local_addr().unwrap();
     let _texts = service.serve(socket);
-    crate::lookup::odd_keys_are_refused(texts, "/product", true).await;
+    crate::lookup::unusual_keys_are_rejected(texts, "/product", true).await;
 
     // A table with other columns.
     let other = job(&node, &table, "").replace("name: name", "name: title");
@@ -98,8 +98,8 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
         panic!("{end:?}")
     };
     assert!(text.contains("no column \"title\""), "{text}");
-    // A cluster that stays away: the job ends, and says why.
-    switch.turn(false);
+    // A cluster that stays down: the job ends and reports it.
+    switch.set_on(false);
     let away = job(&switch.address.to_string(), &table, "  outageMax: 1s\n");
     let (end, _) = world.run(&world.define(&away)).await;
     let JobOutcome::Failed(JobFailure::Destination(text)) = end else {

@@ -1,4 +1,4 @@
-//! Numbers and times from lines of JSON through tables to lookups, in each store, and what is refused.
+//! Numbers and times from JSON Lines through tables to lookups, in each store, and rejected values.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use forebay_listener::Listener;
 
 use crate::world::{World, dead};
 
-/// A value of a column, and what the lookup answers for it, as JSON; in Cassandra, if that is otherwise.
+/// A value of a column, and the JSON that the lookup returns, also for Cassandra if that differs.
 struct Case {
     column: &'static str,
     sent: &'static str,
@@ -37,8 +37,8 @@ const fn cut(sent: &'static str, answered: &'static str, cassandra: &'static str
     }
 }
 
-/// What is kept.
-const KEPT: &[Case] = &[
+/// Values that are stored.
+const STORED: &[Case] = &[
     case(
         "at",
         "\"9999-12-31T23:59:59Z\"",
@@ -103,8 +103,8 @@ const KEPT: &[Case] = &[
     case("j", "{\"a\": 10.00, \"a\": 1E5}", "{\"a\":10.00,\"a\":1E5}"),
 ];
 
-/// What is refused, and what is said of it.
-const REFUSED: &[(&str, &str, &str)] = &[
+/// Values that are rejected, and a part of the error.
+const REJECTED: &[(&str, &str, &str)] = &[
     ("at", "\"-000001-01-01T00:00:00Z\"", "years 0001 to 9999"),
     ("at", "\"0000-01-01T00:00:00Z\"", "years 0001 to 9999"),
     ("at", "\"+010000-01-01T00:00:00Z\"", "years 0001 to 9999"),
@@ -126,8 +126,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 async fn check(store: &str, table: &str, is_cassandra: bool) {
     let world = World::new();
-    let lines = KEPT.iter().zip(0..).map(|(c, id)| (id, c.column, c.sent));
-    let bad = REFUSED.iter().zip(1000..).map(|(r, id)| (id, r.0, r.1));
+    let lines = STORED.iter().zip(0..).map(|(c, id)| (id, c.column, c.sent));
+    let bad = REJECTED.iter().zip(1000..).map(|(r, id)| (id, r.0, r.1));
     let lines: Vec<String> = lines
         .chain(bad)
         .map(|(id, column, sent)| format!("{{\"id\":{id},\"{column}\":{sent}}}\n"))
@@ -150,20 +150,20 @@ async fn check(store: &str, table: &str, is_cassandra: bool) {
         (end, counts),
         (
             JobOutcome::Complete,
-            (KEPT.len() as u64, REFUSED.len() as u64)
+            (STORED.len() as u64, REJECTED.len() as u64)
         ),
         "{store}"
     );
-    let letters = dead(&definition.state_dir()).await;
-    for ((_, sent, said), letter) in REFUSED.iter().zip(&letters) {
-        let error = &letter.error;
-        assert!(error.contains(said), "{sent}: {error}");
+    let dead_letters = dead(&definition.state_dir()).await;
+    for ((_, sent, message), dead_letter) in REJECTED.iter().zip(&dead_letters) {
+        let error = &dead_letter.error;
+        assert!(error.contains(message), "{sent}: {error}");
         let value: String = sent.chars().take(40).collect();
         assert!(error.contains(&value), "{sent}: {error}");
     }
 
     let (address, _listener) = look_up(&world, store, table, ", json: [j]").await;
-    for (id, case) in KEPT.iter().enumerate() {
+    for (id, case) in STORED.iter().enumerate() {
         let url = format!("http://{address}/v/{id}");
         let body = reqwest::get(&url).await.unwrap().text().await.unwrap();
         let answered = match case.cassandra {
@@ -175,7 +175,7 @@ async fn check(store: &str, table: &str, is_cassandra: bool) {
     }
 }
 
-/// A lookup service on a table.
+/// Starts a lookup service on a table.
 async fn look_up(world: &World, store: &str, table: &str, extra: &str) -> (SocketAddr, Listener) {
     let file = world.path("lookup.yaml");
     let yaml = format!("store: {store}\nroutes: [{{ path: /v, table: {table}{extra} }}]\n");
@@ -189,24 +189,24 @@ async fn look_up(world: &World, store: &str, table: &str, extra: &str) -> (Socke
 }
 
 #[tokio::test]
-async fn sqlite_keeps_numbers_and_times_or_refuses_them() {
+async fn sqlite_stores_or_rejects_numbers_and_times() {
     check("{ type: sqlite, path: rows.db }", "products", false).await;
 }
 
 #[cfg(feature = "postgres")]
 #[tokio::test]
-async fn postgres_keeps_numbers_and_times_or_refuses_them() {
-    let test = "postgres_keeps_numbers_and_times_or_refuses_them";
+async fn postgres_stores_or_rejects_numbers_and_times() {
+    let test = "postgres_stores_or_rejects_numbers_and_times";
     let Some(service) = services::postgres(test) else {
         return;
     };
     let store = format!("{{ type: postgres, url: '{}' }}", service.url);
     let table = format!("values{}.products", std::process::id());
     check(&store, &table, false).await;
-    postgres_answers_what_is_none_of_ours(&service.url, &store).await;
+    check_foreign_values_of_postgres(&service.url, &store).await;
 }
 
-/// Column, value in PostgreSQL, and the answer.
+/// Column, value in PostgreSQL, and the response.
 #[cfg(feature = "postgres")]
 const OTHERS: &[(&str, &str, &str)] = &[
     ("at", "infinity", "\"infinity\""),
@@ -257,9 +257,9 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Times and numbers that no job writes, in a table of somebody else.
+/// Looks up times and numbers that no job writes, in a table of another application.
 #[cfg(feature = "postgres")]
-async fn postgres_answers_what_is_none_of_ours(url: &str, store: &str) {
+async fn check_foreign_values_of_postgres(url: &str, store: &str) {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
         .await
         .unwrap();
@@ -284,7 +284,7 @@ async fn postgres_answers_what_is_none_of_ours(url: &str, store: &str) {
         let expected = format!("\"{column}\":{answered}");
         assert!(body.contains(&expected), "{value}: {body}");
     }
-    // What the server itself says of them in UTC is the same.
+    // The response equals the server's own text in UTC.
     let in_utc = "SET timezone TO 'UTC'; SET datestyle TO 'ISO'";
     client.batch_execute(in_utc).await.unwrap();
     let rows = client
@@ -305,8 +305,8 @@ async fn postgres_answers_what_is_none_of_ours(url: &str, store: &str) {
 
 #[cfg(feature = "cassandra")]
 #[tokio::test]
-async fn cassandra_keeps_numbers_and_times_or_refuses_them() {
-    let test = "cassandra_keeps_numbers_and_times_or_refuses_them";
+async fn cassandra_stores_or_rejects_numbers_and_times() {
+    let test = "cassandra_stores_or_rejects_numbers_and_times";
     let Some(node) = services::cassandra(test) else {
         return;
     };
@@ -315,7 +315,7 @@ async fn cassandra_keeps_numbers_and_times_or_refuses_them() {
     check(&store, &table, true).await;
 }
 
-/// A key that a store would have to cut is refused, so that two keys never become one row.
+/// A key that a store would have to truncate is rejected, so that two keys never become one row.
 async fn check_keys(store: &str, table: &str, keeps: usize) {
     let world = World::new();
     let keys = [
@@ -341,10 +341,10 @@ async fn check_keys(store: &str, table: &str, keeps: usize) {
 }
 
 #[tokio::test]
-async fn a_key_is_never_cut() {
+async fn a_key_is_never_truncated() {
     check_keys("{ type: sqlite, path: rows.db }", "products", 2).await;
     #[cfg(feature = "cassandra")]
-    if let Some(node) = services::cassandra("a_key_is_never_cut") {
+    if let Some(node) = services::cassandra("a_key_is_never_truncated") {
         let table = format!("values{}.keys", std::process::id());
         check_keys(
             &format!("{{ type: cassandra, nodes: ['{node}'] }}"),

@@ -1,4 +1,4 @@
-//! What a test needs to run jobs.
+//! Helpers to run jobs in tests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use forebay_jobs::{JobContext, JobOutcome, JobProgress, JobSummary, ReplaySelect
 use forebay_model::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time of any wait.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct RealClock;
@@ -30,7 +30,7 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
 }
 
-/// A job that runs.
+/// A running job.
 pub(crate) struct Running {
     task: tokio::task::JoinHandle<JobOutcome>,
     state_dir: PathBuf,
@@ -49,7 +49,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// Reads a definition, with `$NAME$` of nothing in it: references name what is in `pairs`.
+    /// Reads a definition; `${TOKEN}` is the only reference that resolves.
     pub(crate) fn define(&self, yaml: &str) -> JobDefinition {
         self.try_define(yaml).unwrap_or_else(|e| panic!("{e}"))
     }
@@ -72,7 +72,7 @@ impl World {
         self.start_on(definition, JobState::open(&definition.state_dir()).unwrap())
     }
 
-    /// Runs to the end, with these variables in the environment and no others.
+    /// Runs to the end, with only these environment variables.
     pub(crate) async fn run_in(
         &self,
         definition: &JobDefinition,
@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// Runs to the end, whatever that is.
+    /// Runs until the job ends.
     pub(crate) async fn run(&self, definition: &JobDefinition) -> (JobOutcome, JobSummary) {
         self.start(definition).end().await
     }
@@ -117,7 +117,7 @@ impl World {
         (end, context.progress.summary(Duration::from_secs(1)))
     }
 
-    /// A row of the table `products` in `rows.db` by its id.
+    /// A row of the table `products` in `rows.db` by id.
     pub(crate) async fn row(&self, id: i64) -> Option<KeyedRow> {
         let store = SqliteKeyed::new(self.path("rows.db"));
         let shape = store.describe("products").await.unwrap().unwrap();
@@ -127,7 +127,7 @@ impl World {
             .unwrap()
     }
 
-    /// One number that SQL answers on `rows.db`.
+    /// The number that a query returns on `rows.db`.
     pub(crate) fn number(&self, sql: &str) -> i64 {
         let connection = rusqlite::Connection::open(self.path("rows.db")).unwrap();
         connection.query_row(sql, [], |r| r.get(0)).unwrap()
@@ -145,7 +145,7 @@ fn job_context() -> JobContext {
 
 impl Running {
     pub(crate) async fn end(self) -> (JobOutcome, JobSummary) {
-        let end = tokio::time::timeout(PATIENCE, self.task).await;
+        let end = tokio::time::timeout(WAIT_MAX, self.task).await;
         let end = end.expect("the job has to end").unwrap();
         (end, self.progress.summary(Duration::from_secs(1)))
     }
@@ -154,21 +154,21 @@ impl Running {
         self.task.is_finished()
     }
 
-    /// As a kill does: nothing of it runs on, nothing is finished.
+    /// Simulates a kill: no task continues, nothing is finished.
     pub(crate) async fn kill(self) {
         self.task.abort();
         drop(self.task.await);
-        // Its tasks end when the runtime next looks at them.
-        until("the end of its tasks", || {
+        // The job's tasks end when the runtime polls them next.
+        until("the end of the job's tasks", || {
             JobState::open(&self.state_dir).is_ok()
         })
         .await;
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
+    let waited = tokio::time::timeout(WAIT_MAX, async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

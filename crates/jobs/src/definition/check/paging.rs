@@ -1,4 +1,4 @@
-//! What of `paging` and `until` does not go together.
+//! Invalid combinations of `paging` and `until`.
 
 use reqwest::Url;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::DefinitionViolations;
 use crate::definition::{HttpApi, Paging};
 
-/// Statuses that say something else than that a page is not there.
+/// Statuses with another meaning than a missing page.
 const NO_END: [u16; 5] = [401, 403, 407, 408, 429];
 
 pub(super) fn check(violations: &mut DefinitionViolations, api: &HttpApi) {
@@ -24,7 +24,7 @@ fn paging(violations: &mut DefinitionViolations, api: &HttpApi) {
             for (i, value) in end.iter().enumerate() {
                 if matches!(value, Value::Array(_) | Value::Object(_)) {
                     violations.add(format!(
-                        "source.paging.end[{i}] has to be a text, a number, true, false or null"
+                        "source.paging.end[{i}] has to be a string, a number, true, false or null"
                     ));
                 }
             }
@@ -51,11 +51,11 @@ fn paging(violations: &mut DefinitionViolations, api: &HttpApi) {
             violations.add(format!("{at} is empty"));
         }
         if params.iter().take(i).any(|(_, other)| other == name) {
-            violations.add(format!("{at} is \"{name}\", and another parameter too"));
+            violations.add(format!("{at} is \"{name}\", the same as another parameter"));
         }
         if api.query.contains_key(*name) {
             violations.add(format!(
-                "source.query.{name} is set by {at}: leave one of them out"
+                "source.query.{name} is set by {at}: remove one of them"
             ));
         }
         let is_in_path = first
@@ -63,7 +63,7 @@ fn paging(violations: &mut DefinitionViolations, api: &HttpApi) {
             .is_some_and(|u| u.query_pairs().any(|(n, _)| n == *name));
         if is_in_path {
             violations.add(format!(
-                "source.path has the parameter {name}, which is set by {at}: leave one of them out"
+                "source.path has the parameter {name}, which is set by {at}: remove one of them"
             ));
         }
     }
@@ -77,7 +77,7 @@ fn until(violations: &mut DefinitionViolations, api: &HttpApi) {
     };
     if until.no_next && numbered {
         violations.add(
-            "source.until.noNext never holds: pages by offset and by number name no next one; there are emptyPage, field, status, repeat, pages and records"
+            "source.until.noNext never holds: offset and page paging have no next link; use emptyPage, field, status, repeat, pages or records"
                 .to_owned(),
         );
     }
@@ -94,8 +94,9 @@ fn until(violations: &mut DefinitionViolations, api: &HttpApi) {
         (Some(field), _) if field.is_empty() => {
             violations.add("source.until.field is empty".to_owned());
         }
-        (_, Some(Value::Array(_) | Value::Object(_))) => violations
-            .add("source.until.equals has to be a text, a number, true, false or null".to_owned()),
+        (_, Some(Value::Array(_) | Value::Object(_))) => violations.add(
+            "source.until.equals has to be a string, a number, true, false or null".to_owned(),
+        ),
         _ => {}
     }
     for (i, status) in until.status.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Requests of pages and their answers.
+//! Requests for pages and their responses.
 
 use bytes::Bytes;
 use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
@@ -17,40 +17,36 @@ mod link;
 
 use link::next_of;
 
-/// Which page is next.
+/// Identifies a page.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum PageToken {
-    /// The first one.
     Start,
-    /// That of a cursor.
     Cursor(String),
-    /// The one after so many records.
+    /// Number of records before the page.
     Offset(u64),
-    /// That of a number.
     Page(u64),
-    /// That of an address.
     Url(String),
 }
 
-/// A page.
+/// The content of a page.
 #[derive(Debug, Default)]
 pub(super) struct ApiPage {
     pub(super) records: Vec<Bytes>,
-    /// Nothing when the page names no next one.
+    /// `None` if there is no next page.
     pub(super) next: Option<PageToken>,
-    /// The page has a value at the cursor's path, if only null; true where there is no such path.
+    /// The page has a value at the cursor's path, even null; true if there is no such path.
     pub(super) has_cursor: bool,
-    /// The page has a value at the path of `until.field`; true where there is no such path.
+    /// The page has a value at the path of `until.field`; true if there is no such path.
     pub(super) has_field: bool,
-    /// Whether the page says that it is the last one, or the API that there is no such page.
+    /// The page is marked as the last one, or the API responded that it does not exist.
     pub(super) is_last: bool,
-    /// What its records are known by, where pages have numbers; an empty page has none.
+    /// Digest of the records, if pages have numbers and this one is not empty.
     pub(super) digest: Option<String>,
 }
 
 impl ApiPage {
-    /// What is behind the last page.
+    /// The page after the last one.
     pub(super) fn none() -> Self {
         Self {
             has_cursor: true,
@@ -61,22 +57,22 @@ impl ApiPage {
     }
 }
 
-/// An answer that is no page.
+/// Why a response is not a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PageError {
-    /// The next answer may be one.
+    /// A retry may succeed.
     Again(String),
-    /// The next answer would be the same: a person has to look at it.
+    /// A retry would have the same result.
     Never(String),
 }
 
-/// The pages of an API.
+/// Builds the requests and reads the responses of an API's pages.
 #[derive(Debug)]
 pub(super) struct PageReader {
     first: Url,
     paging: Paging,
     results: CompiledPath,
-    /// Of the cursor, or of the next page's address.
+    /// Path of the cursor, or of the next page's URL.
     cursor: CompiledPath,
     results_text: String,
     /// The field of `until`, and its value on the last page.
@@ -96,7 +92,7 @@ impl PageReader {
             Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => "",
         };
         let path = |text: &str| {
-            CompiledPath::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"))
+            CompiledPath::compile(text).map_err(|e| format!("\"{text}\" is not a path: {e}"))
         };
         let field = match &api.until.field {
             Some(field) => Some((path(field)?, api.until.last_value())),
@@ -112,7 +108,7 @@ impl PageReader {
         })
     }
 
-    /// Where a page is.
+    /// The URL of a page.
     pub(super) fn url(&self, token: &PageToken) -> Result<Url, String> {
         if let PageToken::Url(next) = token {
             return Url::parse(next).map_err(|e| format!("\"{next}\" is not a URL: {e}"));
@@ -120,9 +116,9 @@ impl PageReader {
         let mut url = self.first.clone();
         match (&self.paging, token) {
             (Paging::Cursor { param: None, .. }, PageToken::Cursor(cursor)) => {
-                // A step of its own whatever is in it: a cursor with a slash does not lead elsewhere.
+                // Always one path segment: a slash in the cursor does not lead elsewhere.
                 url.path_segments_mut()
-                    .map_err(|()| "the address has no path".to_owned())?
+                    .map_err(|()| "the URL has no path".to_owned())?
                     .pop_if_empty()
                     .push(cursor);
             }
@@ -161,10 +157,7 @@ impl PageReader {
         Ok(url)
     }
 
-    /// Reads an answer.
-    ///
-    /// # Errors
-    /// When it is not what was asked for; quotes its beginning.
+    /// Reads a response. An error quotes its beginning.
     pub(super) fn read(
         &self,
         token: &PageToken,
@@ -178,7 +171,7 @@ impl PageReader {
             ..
         } = response;
         let body = if status == StatusCode::NO_CONTENT {
-            // A page without records, in the words of HTTP.
+            // HTTP's form of a page without records.
             Bytes::from_static(b"null")
         } else {
             body
@@ -186,18 +179,18 @@ impl PageReader {
         let document = JsonDocument::parse(body.clone()).map_err(|e| {
             let (error, quoted) = (not_json(&e), quote(&body));
             let kind = content_type(&headers);
-            PageError::Again(format!("the answer ({kind}) is {error}{quoted}"))
+            PageError::Again(format!("the response ({kind}) is {error}{quoted}"))
         })?;
         let is_none = status == StatusCode::NO_CONTENT;
         let records = match self.records(&document).map_err(PageError::Again)? {
             Some(records) => records,
             None if is_none => Vec::new(),
             None => {
-                let place = match self.results_text.as_str() {
-                    "" => "the answer is no array".to_owned(),
-                    path => format!("the answer has no array at `{path}`"),
+                let problem = match self.results_text.as_str() {
+                    "" => "the response is not an array".to_owned(),
+                    path => format!("the response has no array at `{path}`"),
                 };
-                return Err(PageError::Again(format!("{place}{}", quote(&body))));
+                return Err(PageError::Again(format!("{problem}{}", quote(&body))));
             }
         };
         let cursor = match &self.paging {
@@ -225,8 +218,8 @@ impl PageReader {
         })
     }
 
-    /// The records of an answer: the elements of the array at the path, none of null, or what a path
-    /// selects that can select many values.
+    /// The records of a response: the elements of the array at the path, none for null, or the values that the
+    /// path selects if it can select many.
     fn records(&self, document: &JsonDocument) -> Result<Option<Vec<Bytes>>, String> {
         let selected = self.results.select(document);
         let selected = selected.map_err(|e| format!("the path `{}` {e}", self.results_text))?;
@@ -252,15 +245,15 @@ impl PageReader {
     ) -> Result<Option<PageToken>, String> {
         Ok(match &self.paging {
             Paging::Cursor { param, .. } => match self.text_of(document, cursor)? {
-                Some(cursor) if param.is_none() && is_address(&cursor) => Some(PageToken::Url(
-                    self.same_server(url, "the answer", &cursor)?,
-                )),
+                Some(cursor) if param.is_none() && is_absolute_url(&cursor) => Some(
+                    PageToken::Url(self.same_server(url, "the response", &cursor)?),
+                ),
                 cursor => cursor.map(PageToken::Cursor),
             },
             Paging::Next { .. } => match self.text_of(document, cursor)? {
                 Some(next) => Some(PageToken::Url(self.same_server(
                     url,
-                    "the answer",
+                    "the response",
                     &next,
                 )?)),
                 None => None,
@@ -279,7 +272,7 @@ impl PageReader {
                 } else {
                     *first
                 };
-                // An empty page is asked for again: it may fill.
+                // An empty page is requested again: it may fill later.
                 let next = this.saturating_add(u64::from(count > 0));
                 Some(PageToken::Page(next))
             }
@@ -287,7 +280,7 @@ impl PageReader {
         })
     }
 
-    /// The cursor, or the next page's address, of an answer; nothing when it names no next page.
+    /// The cursor, or the URL of the next page; `None` if there is no next page.
     fn text_of(
         &self,
         document: &JsonDocument,
@@ -298,7 +291,7 @@ impl PageReader {
         };
         let (what, ends): (&str, &[Value]) = match &self.paging {
             Paging::Cursor { end, .. } => ("the cursor", end),
-            _ => ("the address of the next page", &[]),
+            _ => ("the URL of the next page", &[]),
         };
         let is_number = document.kind(node) == JsonKind::Number;
         match document.kind(node) {
@@ -315,7 +308,7 @@ impl PageReader {
                 };
                 let shown = quote(text(document, node).as_bytes());
                 return Err(format!(
-                    "{what} has to be a text{or}, at `{}` is{shown}",
+                    "{what} has to be a string{or}, but at `{}` is{shown}",
                     self.cursor_path()
                 ));
             }
@@ -334,7 +327,7 @@ impl PageReader {
         }
     }
 
-    /// Whether a page has the field of `until`, and whether it says that the page is the last one.
+    /// Whether a page has the field of `until`, and whether its value marks the last page.
     fn field_of(&self, document: &JsonDocument) -> Result<(bool, bool), String> {
         let Some((path, last)) = &self.field else {
             return Ok((true, false));
@@ -346,7 +339,7 @@ impl PageReader {
         })
     }
 
-    /// The address with `rel="next"`, seen from where the answer came from.
+    /// The target with `rel="next"`, resolved against the response's URL.
     fn link(&self, here: &Url, headers: &HeaderMap) -> Result<Option<String>, String> {
         for value in headers.get_all(header::LINK) {
             let Ok(value) = value.to_str() else { continue };
@@ -359,39 +352,39 @@ impl PageReader {
         Ok(None)
     }
 
-    /// An address that an answer names, seen from where that came from; on the same server only, as
-    /// the token is for that one.
+    /// Resolves a URL against that of the response. It must be on the same server, as the token is for that
+    /// one.
     fn same_server(&self, here: &Url, what: &str, target: &str) -> Result<String, String> {
         let shown = quote(target.as_bytes());
         let mut next = here
             .join(target)
-            .map_err(|e| format!("{what} names no address as the next page ({e}){shown}"))?;
+            .map_err(|e| format!("{what} has an invalid URL of the next page ({e}){shown}"))?;
         let (own, other) = (&self.first, &next);
         if other.origin() != own.origin() {
             let hint = if other.host_str() == own.host_str() {
                 let scheme = other.scheme();
                 format!(
-                    "; if that is the same server, its baseUrl has to begin with {scheme}://, or its answers with {}://",
+                    "; if it is the same server, baseUrl has to begin with {scheme}://, or its responses have to use {}://",
                     own.scheme()
                 )
             } else {
                 String::new()
             };
             return Err(format!(
-                "{what} leads to another server, which the token is not for{hint}{shown}"
+                "{what} points to another server, for which the token is not meant{hint}{shown}"
             ));
         }
         let names_user = !other.username().is_empty() || other.password().is_some();
         if names_user {
-            return Err(format!("{what} names a user in the next page's address"));
+            return Err(format!("{what} has a user in the URL of the next page"));
         }
         next.set_fragment(None);
         Ok(next.to_string())
     }
 }
 
-/// Whether a text is a whole address.
-fn is_address(text: &str) -> bool {
+/// Whether a string is an absolute URL.
+fn is_absolute_url(text: &str) -> bool {
     let begins = |scheme: &str| {
         let start = text.get(..scheme.len());
         start.is_some_and(|s| s.eq_ignore_ascii_case(scheme))
@@ -399,21 +392,21 @@ fn is_address(text: &str) -> bool {
     begins("http://") || begins("https://")
 }
 
-/// Whether a value of an answer is one of a definition: numbers by what they are worth.
+/// Whether a value of a response equals one of a definition; numbers by value.
 fn is_value(document: &JsonDocument, node: JsonNodeId, value: &Value) -> bool {
     match (document.kind(node), value) {
         (JsonKind::Null, Value::Null) => true,
         (JsonKind::Bool, Value::Bool(b)) => text(document, node) == b.to_string(),
         (JsonKind::String, Value::String(s)) => string(document, node) == *s,
         (JsonKind::Number, Value::Number(n)) => {
-            let there = text(document, node);
-            there == n.to_string() || there.parse::<f64>().ok() == n.as_f64()
+            let number = text(document, node);
+            number == n.to_string() || number.parse::<f64>().ok() == n.as_f64()
         }
         _ => false,
     }
 }
 
-/// What the records of a page are known by.
+/// Digest of a page's records, to detect repeated pages.
 fn digest(records: &[Bytes]) -> String {
     let mut hash = Sha256::new();
     for record in records {
@@ -424,7 +417,7 @@ fn digest(records: &[Bytes]) -> String {
     hash.iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
-/// The one value at a path.
+/// The single value at a path.
 fn one(path: &CompiledPath, document: &JsonDocument) -> Result<Option<JsonNodeId>, String> {
     match path.select(document).map_err(|e| e.to_string())? {
         OwnedSelection::Nothing => Ok(None),
@@ -432,7 +425,10 @@ fn one(path: &CompiledPath, document: &JsonDocument) -> Result<Option<JsonNodeId
         OwnedSelection::Many(nodes) => match nodes.as_slice() {
             [] => Ok(None),
             [node] => Ok(Some(*node)),
-            nodes => Err(format!("selects {} values, it has to be one", nodes.len())),
+            nodes => Err(format!(
+                "selects {} values, but has to select one",
+                nodes.len()
+            )),
         },
     }
 }
@@ -441,7 +437,7 @@ fn text(document: &JsonDocument, node: JsonNodeId) -> String {
     String::from_utf8_lossy(document.text(node)).into_owned()
 }
 
-/// A text of an answer, without its escapes.
+/// A string without its escapes.
 fn string(document: &JsonDocument, node: JsonNodeId) -> String {
     let mut out = Vec::new();
     unescape(document.string(node).0, |part| out.extend_from_slice(part));

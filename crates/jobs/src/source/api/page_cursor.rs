@@ -1,22 +1,22 @@
-//! Where the source is.
+//! The position of an API source.
 
 use serde::{Deserialize, Serialize};
 
 use super::page::PageToken;
 use crate::definition::EndConditions;
 
-/// Where the source is, as the state keeps it.
+/// The position of an API source, as stored in the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PageCursor {
     pub(super) at: PageToken,
-    /// The last page has said that it is.
+    /// The last page was marked as such.
     #[serde(default)]
     pub(super) is_last: bool,
-    /// The last page named no next one.
+    /// The last page had no next page.
     #[serde(default)]
     pub(super) no_next: bool,
-    /// The last page named one that was read before.
+    /// The next page after the last one was already read.
     #[serde(default)]
     pub(super) goes_round: bool,
     /// Pages with records, for `until`.
@@ -25,19 +25,19 @@ pub(super) struct PageCursor {
     /// Records, for `until`.
     #[serde(default)]
     pub(super) records: u64,
-    /// Some page, of this run or an earlier one, had the cursor.
+    /// A page of this run or an earlier one had the cursor.
     #[serde(default)]
     pub(super) cursor_found: bool,
-    /// Some page, of this run or an earlier one, had the field of `until`.
+    /// A page of this run or an earlier one had the field of `until`.
     #[serde(default)]
     pub(super) field_found: bool,
-    /// What the records of the last page are known by, where pages have numbers.
+    /// Digest of the last page's records, if pages have numbers.
     #[serde(default)]
     pub(super) digest: Option<String>,
 }
 
 impl PageCursor {
-    /// Where a job begins.
+    /// The position of a new job.
     pub(super) fn first() -> Self {
         Self {
             at: PageToken::Start,
@@ -52,19 +52,18 @@ impl PageCursor {
         }
     }
 
-    /// Whether a condition holds that a page has met.
+    /// Whether the last page met an end condition.
     pub(super) fn is_at_end(&self, until: &EndConditions) -> bool {
         self.is_last || (until.no_next && self.no_next) || (until.repeat && self.goes_round)
     }
 
-    /// Whether as many pages or records were read as are wanted.
+    /// Whether the configured number of pages or records was read.
     pub(super) fn is_at_count(&self, until: &EndConditions) -> bool {
         until.pages.is_some_and(|n| self.pages >= n)
             || until.records.is_some_and(|n| self.records >= n)
     }
 
-    /// Makes it that of the next run: behind the last page, or at the start when there is nothing
-    /// behind it.
+    /// Prepares the position of the next run: after the last page, or at the start if nothing can follow it.
     pub(super) fn end(&mut self, repeat_is_end: bool) {
         let is_round = self.goes_round && repeat_is_end;
         if self.no_next || is_round {

@@ -1,12 +1,12 @@
-//! What was seen last, within a bound.
+//! A bounded set of the most recent items.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
 
-/// Pages that are remembered to notice when an API goes round.
+/// Pages that are remembered to detect loops.
 const RECENT_MAX: usize = 10_000;
 
-/// The last of many things.
+/// The most recent items; the oldest are evicted.
 pub(super) struct RecentSet<T> {
     set: HashSet<T>,
     order: VecDeque<T>,
@@ -22,9 +22,9 @@ impl<T> Default for RecentSet<T> {
 }
 
 impl<T: Clone + Eq + Hash> RecentSet<T> {
-    pub(super) fn insert(&mut self, thing: T) {
-        if self.set.insert(thing.clone()) {
-            self.order.push_back(thing);
+    pub(super) fn insert(&mut self, item: T) {
+        if self.set.insert(item.clone()) {
+            self.order.push_back(item);
         }
         if self.order.len() > RECENT_MAX
             && let Some(oldest) = self.order.pop_front()
@@ -33,8 +33,8 @@ impl<T: Clone + Eq + Hash> RecentSet<T> {
         }
     }
 
-    pub(super) fn contains(&self, thing: &T) -> bool {
-        self.set.contains(thing)
+    pub(super) fn contains(&self, item: &T) -> bool {
+        self.set.contains(item)
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_are_forgotten() {
+    fn the_oldest_are_evicted() {
         let mut seen = RecentSet::default();
         (0..=RECENT_MAX).for_each(|n| seen.insert(n));
         seen.insert(1);

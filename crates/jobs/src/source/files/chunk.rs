@@ -1,9 +1,9 @@
-//! Cuts files into parts of whole lines.
+//! Cuts files into chunks of whole lines.
 //!
-//! A plain file is read in *segments*, several at once; a packed one is one segment. A line belongs
-//! to the segment that its first byte is in: its reader goes on behind the segment's end until the
-//! line ends, and the reader of the next segment begins behind that. So each line is in one segment,
-//! and segments abut: who puts them together checks that ([`FileChunk::start`], [`FileSegment::read`]).
+//! An uncompressed file is read in *segments*, several in parallel; a compressed one is a single segment. A
+//! line belongs to the segment of its first byte: that segment's reader continues past its end until the
+//! line ends, and the next segment's reader begins after that. So each line is in one segment, and segments
+//! abut, which [`SegmentReaders`](super::SegmentReaders) checks ([`FileChunk::start`], [`FileSegment::read`]).
 
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use super::list::{FilePacking, FileRef};
 use super::unpack::{UnpackError, UnpackReader, unpack_error};
 use crate::engine::outcome::{JobProgress, add};
 
-/// What is read at once.
+/// Bytes per read.
 pub(super) const READ: usize = 128 << 10;
-/// What is kept of a line that is too long.
+/// Bytes that are stored of a line that is too long.
 pub(super) const LONG_LINE_PREFIX: usize = 1024;
 
-/// A part of a file.
+/// A chunk of a file.
 #[derive(Debug)]
 pub(super) struct FileChunk {
     pub(super) file: Arc<FileRef>,
     pub(super) identity: Arc<str>,
     pub(super) kind: ChunkContent,
-    /// Lines before it; only of a file's first part is that known.
+    /// Lines before the chunk; known only for the first chunk of a file.
     pub(super) first_line: Option<u64>,
-    /// The byte (of what is unpacked) where it begins.
+    /// Offset of the first byte in the uncompressed data.
     pub(super) start: u64,
-    /// The byte (of what is unpacked) behind it.
+    /// Offset after the last byte in the uncompressed data.
     pub(super) end: u64,
-    /// It is the file's last one.
+    /// Last chunk of the file.
     pub(super) is_last: bool,
 }
 
@@ -45,30 +45,30 @@ pub(super) enum ChunkContent {
     Lines(Bytes),
     /// The beginning of a line that is too long, its length, and whether a line feed ends it.
     LongLine(Bytes, u64, bool),
-    /// The file can't be unpacked from here on, or has something behind what is packed.
+    /// The rest of the file can't be decompressed, or other data follows the compressed data.
     Damage(String),
-    /// It is no text that this source can read: which one it is.
+    /// The file has this unsupported encoding.
     Encoding(&'static str),
 }
 
-/// What is left to read of a file.
+/// The unread rest of a file.
 pub(super) struct PendingFile {
     pub(super) file: FileRef,
     pub(super) identity: String,
-    /// Bytes (of what is unpacked) and lines that are done.
+    /// Bytes (uncompressed) and lines that are done.
     pub(super) offset: u64,
     pub(super) lines: u64,
 }
 
-/// A piece of a file that one reader reads.
+/// A range of a file that one reader reads.
 pub(super) struct FileSegment {
     file: Arc<FileRef>,
     identity: Arc<str>,
-    /// Lines before it, where it is the first one that is read of its file.
+    /// Lines before the segment; known only for the first segment of a file.
     lines: Option<u64>,
-    /// Its first byte: of the first segment the beginning of a line, of others any.
+    /// First byte: in the first segment the beginning of a line, in others any byte.
     from: u64,
-    /// The byte behind it; none at the end of the file, wherever that is by then.
+    /// End of the range; `None` for the end of the file, wherever that is by then.
     to: Option<u64>,
 }
 
@@ -79,14 +79,14 @@ pub(super) struct ChunkLimits {
 }
 
 impl PendingFile {
-    /// Cuts what is left into segments of about that many bytes.
+    /// Cuts the rest of the file into segments of about `size` bytes.
     pub(super) fn segments(self, size: u64) -> impl Iterator<Item = FileSegment> {
         let size = size.max(1);
         let left = match self.file.packing {
             FilePacking::Plain => self.file.size.saturating_sub(self.offset),
             FilePacking::Gzip | FilePacking::Zstd => 0,
         };
-        // The rest goes with the last one: a line that is being appended is not cut off.
+        // The remainder belongs to the last segment: a line that is being appended is not cut off.
         let count = (left / size).max(1);
         let (file, identity) = (Arc::new(self.file), Arc::<str>::from(self.identity));
         (0..count).map(move |n| FileSegment {
@@ -104,16 +104,16 @@ impl FileSegment {
         &self.file
     }
 
-    /// Another segment of the same file comes before it.
+    /// Whether an earlier segment of the same file precedes this one.
     pub(super) fn is_joint(&self) -> bool {
         self.lines.is_none()
     }
 
-    /// Reads it, in parts; ends early when nobody takes them any more. Answers the byte behind its
-    /// last line; nothing when one line is all of it and more. Blocks, within a runtime.
+    /// Reads the segment in chunks; ends early when the receiver is dropped. Returns the offset after its last
+    /// line, or `None` if no line begins in it. Blocks, and must be called within a runtime.
     ///
     /// # Errors
-    /// When the file can't be read; what can't be unpacked is a part of its own instead.
+    /// The file can't be read. Data that can't be decompressed is a chunk of its own instead.
     pub(super) fn read(
         self,
         limits: ChunkLimits,
@@ -143,13 +143,13 @@ struct SegmentChunker<'a> {
     segment: FileSegment,
     limits: ChunkLimits,
     first_line: Option<u64>,
-    /// Where the next part begins.
+    /// Start of the next chunk.
     end: u64,
-    /// What was read and not given.
+    /// Bytes that were read and not sent.
     buffer: BytesMut,
-    /// The beginning of the line that is too long which is being skipped, and the bytes of it so far.
+    /// A line that is too long and is being skipped: its beginning, and its bytes so far.
     long_line: Option<(Bytes, u64)>,
-    /// Reading has failed, not unpacking.
+    /// Reading failed, as opposed to decompressing.
     failed: Arc<AtomicBool>,
     progress: &'a Arc<JobProgress>,
     buffers: &'a ChunkBuffers,
@@ -160,20 +160,20 @@ impl SegmentChunker<'_> {
     /// False when no line begins in the segment.
     fn read(&mut self) -> Result<bool, String> {
         let (mut reader, mut left) = self.open()?;
-        // The line that the byte before is in belongs to the segment before.
+        // The line of the preceding byte belongs to the segment before.
         let mut seeks_line = self.segment.lines.is_none();
         let mut is_begin = !seeks_line && self.end == 0;
         loop {
             let from = self.buffer.len();
             if self.buffer.capacity() < from + READ {
-                // Room for all of the next part: what is read stays where it is.
+                // Reserve memory for the whole next chunk, so that it is not copied while it grows.
                 let mut next = self.buffers.take(self.limits.chunk.max(from) + READ);
                 next.extend_from_slice(&self.buffer);
                 self.buffer = next;
             }
             self.buffer.resize(from + READ, 0);
-            let room = self.buffer.get_mut(from..).unwrap_or_default();
-            let read = match reader.read(room) {
+            let free = self.buffer.get_mut(from..).unwrap_or_default();
+            let read = match reader.read(free) {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {
                     self.buffer.truncate(from);
@@ -213,7 +213,7 @@ impl SegmentChunker<'_> {
                 return Ok(true);
             }
             if read == 0 {
-                // Without a line feed at its end the last line is one nevertheless.
+                // The last line may lack a line feed.
                 let bytes = self.buffer.split().freeze();
                 let is_last = self.segment.to.is_none();
                 if is_last || !bytes.is_empty() {
@@ -230,10 +230,10 @@ impl SegmentChunker<'_> {
         }
     }
 
-    /// Gives what is whole. False at the segment's end, and when nobody takes parts any more.
+    /// Sends complete lines. False at the segment's end, and when the receiver is dropped.
     fn cut(&mut self) -> bool {
         if let Some(to) = self.segment.to {
-            // The last line of the segment is the one that its last byte is in.
+            // The last line of the segment is the one with its last byte.
             let last = usize::try_from(to.saturating_sub(self.end)).unwrap_or(usize::MAX);
             let Some(last) = last.checked_sub(1) else {
                 return false;
@@ -259,31 +259,31 @@ impl SegmentChunker<'_> {
         true
     }
 
-    /// Reading or unpacking has failed.
+    /// Handles a failure to read or decompress.
     fn handle_error(&mut self, error: &io::Error) -> Result<bool, String> {
         let file = &self.segment.file;
         if self.failed.load(Ordering::SeqCst) || file.packing == FilePacking::Plain {
             return Err(format!("{}: {error}", file.name));
         }
         let broken = unpack_error(error);
-        // What was unpacked before is good; only a line that was cut is not.
-        let mut is_taken = self.send_long_line(false) && self.send_lines(self.buffer.len());
+        // Everything decompressed so far is good, except a line that was cut.
+        let mut is_sent = self.send_long_line(false) && self.send_lines(self.buffer.len());
         let rest = self.buffer.split().freeze();
-        if is_taken && !rest.is_empty() && matches!(broken, UnpackError::Extra(_)) {
-            is_taken = self.send(ChunkContent::Lines(rest), false);
+        if is_sent && !rest.is_empty() && matches!(broken, UnpackError::Extra(_)) {
+            is_sent = self.send(ChunkContent::Lines(rest), false);
         }
-        if is_taken {
+        if is_sent {
             self.send(ChunkContent::Damage(broken.to_string()), true);
         }
         Ok(true)
     }
 
-    /// The reader of what is unpacked, and how much of that is to be skipped.
+    /// Opens a reader of the uncompressed data; also returns the number of bytes to skip.
     fn open(&mut self) -> Result<(Box<dyn Read>, u64), String> {
         let file = &self.segment.file;
         let is_plain = file.packing == FilePacking::Plain;
         if self.segment.lines.is_none() {
-            // One byte earlier: a segment may begin where a line does.
+            // Begin one byte earlier: the segment may begin at the start of a line.
             self.end = self.end.saturating_sub(1);
         }
         let at = if is_plain { self.end } else { 0 };
@@ -305,7 +305,7 @@ impl SegmentChunker<'_> {
         })
     }
 
-    /// Drops what belongs to the line that the buffer begins in. True when it goes on.
+    /// Drops the rest of the line at the start of the buffer. True if it continues.
     fn skip_line(&mut self, is_end: bool) -> bool {
         let end = memchr::memchr(b'\n', &self.buffer).map(|at| at + 1);
         let dropped = end.unwrap_or(self.buffer.len());
@@ -314,8 +314,8 @@ impl SegmentChunker<'_> {
         end.is_none() && !is_end
     }
 
-    /// Drops what belongs to the line that is too long, and gives it once it has ended. False when
-    /// nobody takes parts any more.
+    /// Drops the rest of the line that is too long, and sends its beginning once it has ended. False when the
+    /// receiver is dropped.
     fn skip_long_line(&mut self, is_end: bool) -> bool {
         let end = memchr::memchr(b'\n', &self.buffer).map(|at| at + 1);
         let dropped = self.buffer.split_to(end.unwrap_or(self.buffer.len()));
@@ -332,17 +332,17 @@ impl SegmentChunker<'_> {
         self.send(ChunkContent::LongLine(kept, length, is_ended), false)
     }
 
-    /// Whether no line that begins from here on belongs to the segment.
+    /// Whether lines that begin from here on belong to the next segment.
     fn is_over(&self) -> bool {
         self.segment.to.is_some_and(|to| self.end >= to)
     }
 
-    /// Gives the whole lines of the buffer in parts of at least `least`. False when nobody takes
-    /// parts any more.
+    /// Sends the complete lines of the buffer in chunks of at least `least` bytes. False when the receiver is
+    /// dropped.
     fn send_lines(&mut self, least: usize) -> bool {
         let least = least.max(1);
         while self.buffer.len() >= least {
-            // The first line that ends at or behind the size; else the last one before it.
+            // The last line that ends within `least`, otherwise the first one after it.
             let window = self.buffer.get(..least).unwrap_or(&self.buffer);
             let Some(at) =
                 memchr::memrchr(b'\n', window).or_else(|| memchr::memchr(b'\n', &self.buffer))
@@ -378,7 +378,7 @@ impl SegmentChunker<'_> {
         self.out.blocking_send(chunk).is_ok()
     }
 
-    /// Of a plain file what is given counts as read: readers read a little of each other's.
+    /// Counts sent bytes of uncompressed files as read, since their readers overlap a little.
     fn count(&self, bytes: usize) {
         if self.segment.file.packing == FilePacking::Plain {
             add(&self.progress.bytes, bytes);
@@ -386,7 +386,7 @@ impl SegmentChunker<'_> {
     }
 }
 
-/// Counts what is read, and remembers whether it was reading that failed and not unpacking.
+/// Counts bytes, and records whether an error came from reading rather than decompressing.
 struct CountingReader {
     inner: Box<dyn Read + Send>,
     failed: Arc<AtomicBool>,

@@ -1,13 +1,13 @@
-//! Memory for parts that is used again: fresh memory costs a part more than reading it.
+//! A pool of chunk buffers: allocating fresh memory costs more than reading a chunk.
 
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes that are kept for others at most.
+/// Maximum number of pooled bytes.
 const POOLED_BYTES_MAX: usize = 8 << 20;
 
-/// Buffers that nobody uses at the moment.
+/// Buffers that are free for reuse.
 #[derive(Clone, Debug)]
 pub(crate) struct ChunkBuffers {
     free: Arc<Mutex<Vec<BytesMut>>>,
@@ -15,7 +15,7 @@ pub(crate) struct ChunkBuffers {
 }
 
 impl ChunkBuffers {
-    /// For buffers of about so many bytes.
+    /// A pool for buffers of about `size` bytes.
     pub(super) fn new(size: usize) -> Self {
         Self {
             free: Arc::default(),
@@ -23,16 +23,16 @@ impl ChunkBuffers {
         }
     }
 
-    /// An empty one, with room for so many bytes.
-    pub(super) fn take(&self, room: usize) -> BytesMut {
+    /// Returns an empty buffer with this capacity.
+    pub(super) fn take(&self, capacity: usize) -> BytesMut {
         let free = self.lock().pop();
         let mut buffer = free.unwrap_or_default();
         buffer.clear();
-        buffer.reserve(room);
+        buffer.reserve(capacity);
         buffer
     }
 
-    /// Takes one back, unless someone else still has a part of it.
+    /// Returns a buffer to the pool, unless parts of it are still in use.
     pub(crate) fn release(&self, bytes: Bytes) {
         let Ok(buffer) = bytes.try_into_mut() else {
             return;

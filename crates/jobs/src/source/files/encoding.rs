@@ -1,10 +1,10 @@
-//! How a file is written: JSON lines are UTF-8.
+//! Detects the encoding of a file: JSON Lines files are UTF-8.
 
-/// Bytes by which the encoding of a file is known.
+/// Bytes that are needed to detect the encoding.
 pub(super) const ENCODING_BYTES: usize = 4;
 
-/// The name of an encoding that is not UTF-8, by the beginning of a file: its mark, or NULs where
-/// JSON has none.
+/// The name of an encoding other than UTF-8, detected by the byte order mark or by NULs that JSON does not
+/// have.
 pub(super) fn encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encodings_are_known_by_the_beginning() {
+    fn encodings_are_detected_by_the_first_bytes() {
         for (bytes, name) in [
             (&b"\xff\xfe{\0"[..], Some("UTF-16")),
             (b"\xfe\xff\0{", Some("UTF-16")),

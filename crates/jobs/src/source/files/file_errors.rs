@@ -1,10 +1,9 @@
-//! What could not be read while everything else was.
+//! Files that could not be read.
 
-/// Problems that are named at the end.
+/// Maximum number of errors in the final message.
 const LISTED_MAX: usize = 20;
 
-/// What could not be read: it does not keep the job from reading the rest, and it ends the run as a
-/// failed one.
+/// Errors of single files. The others are read nevertheless, but the run fails at its end.
 #[derive(Debug, Default)]
 pub(super) struct FileErrors {
     named: Vec<String>,
@@ -12,15 +11,15 @@ pub(super) struct FileErrors {
 }
 
 impl FileErrors {
-    /// Notes one, and tells of it at once.
+    /// Adds an error and logs it.
     pub(super) fn add(&mut self, text: String) {
-        // A folder may be come to by two patterns.
+        // Two patterns may lead to the same folder.
         if self.named.contains(&text) {
             return;
         }
         self.count += 1;
         if self.named.len() < LISTED_MAX {
-            tracing::warn!(problem = text, "a part of the source can't be read");
+            tracing::warn!(error = text, "part of the source can't be read");
             self.named.push(text);
         }
     }
@@ -29,7 +28,7 @@ impl FileErrors {
         self.count
     }
 
-    /// All of them in a sentence; nothing when there is none.
+    /// All errors in one message; `None` if there is none.
     pub(super) fn text(&self) -> Option<String> {
         let more = self.count - self.named.len();
         let more = if more > 0 {
@@ -39,14 +38,12 @@ impl FileErrors {
         };
         let named = self.named.join("; ");
         (self.count > 0).then(|| {
-            format!(
-                "{} of the source could not be read, all else was: {named}{more}",
-                if self.count == 1 {
-                    "a part"
-                } else {
-                    "some parts"
-                }
-            )
+            let part = if self.count == 1 {
+                "a part"
+            } else {
+                "some parts"
+            };
+            format!("{part} of the source could not be read, the rest was read: {named}{more}")
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Which files there are, and how they are opened.
+//! Lists the files of a definition, and opens them.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,14 +20,14 @@ use super::objects;
 use crate::definition::FileSourceConfig;
 use crate::engine::EnvironmentLookup;
 
-/// Files at most: a pattern that matches more was not meant.
+/// Maximum number of files: a pattern that matches more is a mistake.
 pub(super) const FILES_MAX: usize = 1_000_000;
-/// Bytes behind a piece of an object in which its last line should end.
+/// Bytes requested past a segment of an object, in which its last line should end.
 const LINE_REST: u64 = 64 << 10;
-/// Bytes of a file's beginning by which it is known again.
+/// Bytes at the beginning of a file that identify it.
 const FINGERPRINT: u64 = 1024;
 
-/// How a file is packed.
+/// Compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FilePacking {
     Plain,
@@ -35,16 +35,15 @@ pub(super) enum FilePacking {
     Zstd,
 }
 
-/// A file.
 #[derive(Clone, Debug)]
 pub(super) struct FileRef {
-    /// As people and the state know it: another one for each file ([`shown`]).
+    /// Unique name for people and for the state ([`shown`]).
     pub(super) name: Arc<str>,
     location: FileLocation,
     pub(super) packing: FilePacking,
-    /// Bytes, as it is stored.
+    /// Stored (compressed) size in bytes.
     pub(super) size: u64,
-    /// Of an object.
+    /// ETag of an object.
     etag: String,
 }
 
@@ -54,18 +53,18 @@ enum FileLocation {
     Object(Arc<TextKeyBucket>, String),
 }
 
-/// The files of a definition.
+/// The files that match a definition.
 #[derive(Debug, Default)]
 pub(super) struct FileListing {
-    /// In the order of its patterns, each pattern's by name.
+    /// In the order of the patterns, and by name within each.
     pub(super) files: Vec<FileRef>,
     pub(super) errors: FileErrors,
 }
 
-/// Lists all files of a definition. Ends early when it is stopped, with what it has.
+/// Lists all files of a definition. When stopped, it returns early with an incomplete list.
 ///
 /// # Errors
-/// When a bucket can't be listed, or a pattern matches nothing.
+/// A bucket can't be listed, or a pattern matches nothing.
 pub(super) async fn list(
     files: &FileSourceConfig,
     variable: &EnvironmentLookup,
@@ -85,7 +84,7 @@ pub(super) async fn list(
             let new = new.filter(|f| keys.insert(Arc::clone(&f.name)));
             listing.files.extend(new);
         } else {
-            // Folders are listed where blocking is allowed, and can be left while they are.
+            // Folders are listed in a blocking task, which is abandoned at a stop.
             let task = local(
                 pattern.clone(),
                 files.folder.clone(),
@@ -98,7 +97,7 @@ pub(super) async fn list(
                 done = task => done,
                 () = stop.cancelled() => return Ok(FileListing::default()),
             };
-            let done = done.map_err(|e| format!("listing has ended: {e}"))?;
+            let done = done.map_err(|e| format!("listing failed: {e}"))?;
             (is_any, listing, seen) = done?;
             if stop.is_cancelled() {
                 return Ok(listing);
@@ -106,7 +105,7 @@ pub(super) async fn list(
         }
         if !is_any {
             return Err(format!(
-                "no file matches {} (names end with .jsonl, .jsonl.gz, .jsonl.zst, or .ndjson or .json in place of .jsonl; hidden ones have to be named)",
+                "no file matches {} (names end with .jsonl, .jsonl.gz, .jsonl.zst, or .ndjson or .json in place of .jsonl; hidden files have to be named)",
                 files.display_path(pattern)
             ));
         }
@@ -138,7 +137,7 @@ fn local(
     }
 }
 
-/// How a file of that name is packed; nothing when it is none of ours.
+/// The compression of a file by its name; `None` if the extension is not supported.
 pub(super) fn packing(name: &[u8]) -> Option<FilePacking> {
     let (stem, packing) = match ending(name) {
         Some((stem, b"gz")) => (stem, FilePacking::Gzip),
@@ -149,14 +148,13 @@ pub(super) fn packing(name: &[u8]) -> Option<FilePacking> {
     matches!(kind, b"jsonl" | b"ndjson" | b"json").then_some(packing)
 }
 
-/// A name before and behind its last dot.
+/// Splits a name at its last dot.
 fn ending(name: &[u8]) -> Option<(&[u8], &[u8])> {
     let dot = memchr::memrchr(b'.', name)?;
     Some((name.get(..dot)?, name.get(dot + 1..)?))
 }
 
 impl FileRef {
-    /// A file of this machine.
     pub(super) fn local(path: PathBuf, packing: FilePacking, size: u64) -> Self {
         Self {
             name: shown(path.as_os_str().as_bytes()).into(),
@@ -167,7 +165,6 @@ impl FileRef {
         }
     }
 
-    /// An object.
     pub(super) fn object(
         bucket: &Arc<TextKeyBucket>,
         name: String,
@@ -184,8 +181,8 @@ impl FileRef {
         }
     }
 
-    /// What it is known by: of an object its version, of a local file the file and its beginning.
-    /// A plain file that has grown is the same; a packed one is another.
+    /// Identifies the content: an object by its version, a local file by inode and beginning. An uncompressed
+    /// file that has grown is the same; a compressed one is another.
     pub(super) fn identity(&self) -> Result<String, String> {
         match &self.location {
             FileLocation::Object(..) => Ok(format!("{}:{}", self.etag, self.size)),
@@ -193,14 +190,14 @@ impl FileRef {
         }
     }
 
-    /// Whether it is the file of an identity that was noted.
-    pub(super) fn is(&self, noted: &str) -> bool {
+    /// Whether the file has this stored identity.
+    pub(super) fn is(&self, stored: &str) -> bool {
         match &self.location {
-            FileLocation::Object(..) => self.identity().is_ok_and(|i| i == noted),
+            FileLocation::Object(..) => self.identity().is_ok_and(|i| i == stored),
             FileLocation::Local(path) => {
-                let length = noted.rsplit(':').nth(1).and_then(|n| n.parse().ok());
+                let length = stored.rsplit(':').nth(1).and_then(|n| n.parse().ok());
                 length.is_some_and(|n| {
-                    n <= self.size && self.local_identity(path, n).is_ok_and(|i| i == noted)
+                    n <= self.size && self.local_identity(path, n).is_ok_and(|i| i == stored)
                 })
             }
         }
@@ -224,8 +221,8 @@ impl FileRef {
         Ok(format!("{dev}:{ino}:{size}:{length}:{hash}"))
     }
 
-    /// Opens it at a byte of what is stored; it can be read to its end, and is meant to be read to
-    /// `to` and little more. Blocks; within a runtime.
+    /// Opens the file at a byte of the stored data. It can be read to its end, but is expected to be read to
+    /// little more than `to`. Blocks, and must be called within a runtime.
     pub(super) fn open(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
         match &self.location {
             FileLocation::Local(path) => {
@@ -234,7 +231,7 @@ impl FileRef {
                 file.seek(SeekFrom::Start(at)).map_err(failed)?;
                 Ok(Box::new(file))
             }
-            // A range behind the last byte is none.
+            // A range after the last byte is invalid.
             FileLocation::Object(..) if at >= self.size => Ok(Box::new(std::io::empty())),
             FileLocation::Object(..) => Ok(Box::new(ObjectRangeReader {
                 inner: self.range(at, to.map(|to| to + LINE_REST))?,
@@ -244,10 +241,10 @@ impl FileRef {
         }
     }
 
-    /// A range of an object, to its end without `to`.
+    /// Reads a range of an object, to its end without `to`.
     fn range(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
         let FileLocation::Object(bucket, key) = &self.location else {
-            return Err(format!("{} is no object", self.name));
+            return Err(format!("{} is not an object", self.name));
         };
         let range = Some(at)..to.filter(|to| *to < self.size);
         let runtime = tokio::runtime::Handle::current();
@@ -258,11 +255,11 @@ impl FileRef {
     }
 }
 
-/// An object from a byte on, range after range: what is asked for is what is read.
+/// Reads an object from an offset on, one range request after another, to fetch little more than is read.
 struct ObjectRangeReader {
     file: FileRef,
     inner: Box<dyn Read + Send>,
-    /// The byte that is read next.
+    /// Offset of the next byte.
     next: u64,
 }
 

@@ -1,8 +1,8 @@
-//! Files of folders: what a path or a pattern of a definition stands for.
+//! Local files: resolves the paths and patterns of a definition.
 //!
-//! Each regular file is found once, whatever number of links and patterns lead to it, and each
-//! folder is entered once for each step of a pattern, so that loops of links have an end. What can't
-//! be looked at is a problem with a name and never left out in silence.
+//! Each regular file is found once, regardless of the number of links and patterns that lead to it, and each
+//! folder is entered once per step of a pattern, so that link loops end. Anything unreadable is reported with
+//! its name and never skipped silently.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -18,30 +18,29 @@ use super::file_errors::FileErrors;
 use super::list::{FILES_MAX, FilePacking, FileRef, packing};
 use super::name::{comparable, name_of_step, shown};
 
-/// As a shell compares: `*` stays in its step, and a leading dot has to be written.
+/// Matches as a shell does: `*` stays within its step, and a leading dot must be explicit.
 pub(super) const AS_A_SHELL: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: true,
 };
 
-/// Which file it is, whatever leads to it.
+/// Identity of a file, regardless of the path to it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum LocalFileId {
-    /// By its path without links.
+    /// The path without links.
     Path(PathBuf),
-    /// By device and number, where it has several names (hard links).
+    /// Device and inode, if the file has several hard links.
     Number(u64, u64),
 }
 
-/// A step of a pattern.
 #[derive(Debug)]
 enum PatternStep {
-    /// A name as it is.
+    /// A literal name.
     Name(OsString),
     /// `*.jsonl`.
     Wild(WildcardStep),
-    /// `**`: this folder and all below.
+    /// `**`: this folder and all below it.
     Deep,
 }
 
@@ -60,8 +59,8 @@ impl WildcardStep {
         }
     }
 
-    /// Brackets stand in names too: such a step is the name, where that is there. `*` and `?` match
-    /// themselves anyway.
+    /// Whether the step may be a literal name: names may contain brackets. (`*` and `?` match themselves as
+    /// patterns.)
     fn may_be_name(&self) -> bool {
         !self.text.contains(['*', '?'])
     }
@@ -71,49 +70,49 @@ impl WildcardStep {
     }
 }
 
-/// A folder that is to be looked at, from a step of the pattern on.
+/// A folder to list, from a step of the pattern on.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct PendingFolder {
     path: PathBuf,
     step: usize,
 }
 
-/// A file that a pattern leads to.
+/// A file that a pattern matches.
 struct FoundFile {
     file: FileRef,
     key: LocalFileId,
-    /// A link leads to it.
+    /// The path is a symbolic link.
     by_link: bool,
 }
 
-/// Finds the files of one pattern after another.
+/// Finds the files of several patterns.
 pub(super) struct FileFinder<'a> {
-    /// Where relative paths count from.
+    /// Base of relative paths.
     pub(super) folder: &'a Path,
     pub(super) errors: &'a mut FileErrors,
-    /// What was found by an earlier pattern.
+    /// Files found by earlier patterns.
     pub(super) seen: &'a mut HashSet<LocalFileId>,
-    /// Looked at between any two entries: listing ends then, with what it has.
+    /// Polled between any two entries; listing stops early when it is true.
     pub(super) is_stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// Where a walk is.
+/// State of a directory walk.
 #[derive(Default)]
 struct FolderWalk {
     next: Vec<PendingFolder>,
-    /// Links come last: what lies behind one and is in the tree too is known by its place there.
+    /// Links come last: a target that is also in the tree is known by its path there.
     links: BTreeSet<PendingFolder>,
-    /// Folders without links, and the step at which they were looked at.
+    /// Link-free paths of listed folders, each with the pattern step.
     entered: HashSet<(usize, PathBuf)>,
     found: Vec<FoundFile>,
 }
 
 impl FileFinder<'_> {
-    /// The files of a pattern in the order of their names; those of an earlier pattern are left out.
-    /// True when there is any, or a problem in its place.
+    /// Finds the files of a pattern, in the order of their names and without those of earlier patterns. True
+    /// if there is a file, or an error in its place.
     ///
     /// # Errors
-    /// When the pattern is none, or a path that is no pattern can't be looked at.
+    /// The pattern is invalid, or a literal path can't be read.
     pub(super) fn find(&mut self, text: &str, out: &mut Vec<FileRef>) -> Result<bool, String> {
         let before = self.errors.count();
         let start = if text.starts_with('/') {
@@ -122,10 +121,10 @@ impl FileFinder<'_> {
             self.folder
         };
         let steps = steps_of(text);
-        let whole = whole_name(start, &steps);
-        let there = whole.and_then(|whole| Some((metadata_of(&whole)?, whole)));
+        let literal = literal_path(start, &steps);
+        let existing = literal.and_then(|path| Some((metadata_of(&path)?, path)));
         let mut walk = FolderWalk::default();
-        match there {
+        match existing {
             Some((Ok(m), whole)) if m.is_file() => walk.found.push(named(whole, &m)?),
             Some((Ok(m), whole)) if m.is_dir() => {
                 self.walk(
@@ -146,14 +145,14 @@ impl FileFinder<'_> {
             return Err(format!("more than {FILES_MAX} files match {text}"));
         }
         let is_any = !found.is_empty() || self.errors.count() > before;
-        // A file is known by its own name rather than by that of a link, and else by its first one.
+        // A file is known by its own name rather than by that of a link, otherwise by the first of its names.
         found.sort_by(|a, b| (a.by_link, &a.file.name).cmp(&(b.by_link, &b.file.name)));
         let from = out.len();
         for FoundFile { file, key, .. } in found {
             if self.seen.insert(key) {
                 out.push(file);
             } else {
-                tracing::info!(file = %file.name, "a file that is read has this name too");
+                tracing::info!(file = %file.name, "skipping another name of the same file");
             }
         }
         if let Some(new) = out.get_mut(from..) {
@@ -213,8 +212,8 @@ impl FileFinder<'_> {
         Ok(())
     }
 
-    /// Goes through the steps that are names, to the folder that is to be listed and its path
-    /// without links; nothing when there is none. A file at the end is found.
+    /// Follows the steps that are literal names; returns the folder to list and its link-free path, or `None`
+    /// if it does not exist. A file at the end is added to the found ones.
     fn enter(
         &mut self,
         mut folder: PendingFolder,
@@ -248,7 +247,7 @@ impl FileFinder<'_> {
         Ok(None)
     }
 
-    /// The files of a folder.
+    /// Finds the files of a folder.
     fn files(
         &mut self,
         folder: &PendingFolder,
@@ -260,7 +259,7 @@ impl FileFinder<'_> {
             let Some(packing) = packing(name.as_bytes()) else {
                 return;
             };
-            // What is beyond is not kept: it ends with an error.
+            // Not stored beyond the limit, which is an error later.
             if walk.found.len() > FILES_MAX {
                 return;
             }
@@ -270,7 +269,7 @@ impl FileFinder<'_> {
             let metadata = match metadata_of(&path) {
                 Some(Ok(m)) if m.is_file() => m,
                 Some(Err(e)) => return this.errors.add(failed(&path, &e)),
-                // A folder of that name, a pipe; or it has gone meanwhile.
+                // A folder or a pipe, or removed meanwhile.
                 Some(Ok(_)) | None => return,
             };
             let by_link = is_link(&path);
@@ -290,7 +289,7 @@ impl FileFinder<'_> {
         });
     }
 
-    /// The folders of a folder, to be looked at from a step on. Without a pattern all that are not
+    /// Queues the subfolders of a folder, to be listed from a step on. Without a pattern, all that are not
     /// hidden.
     fn folders(
         &mut self,
@@ -303,11 +302,11 @@ impl FileFinder<'_> {
             if walk.next.len() + walk.links.len() > FILES_MAX {
                 return;
             }
-            let is_wanted = match pattern {
+            let is_match = match pattern {
                 Some(pattern) => pattern.matches_with(&comparable(name.as_bytes()), AS_A_SHELL),
                 None => !name.as_bytes().starts_with(b"."),
             };
-            if !is_wanted {
+            if !is_match {
                 return;
             }
             match metadata_of(&path) {
@@ -322,15 +321,15 @@ impl FileFinder<'_> {
         });
     }
 
-    /// Each entry of a folder, until it is stopped.
+    /// Calls `visit` for each entry of a folder, until stopped.
     fn each_entry(
         &mut self,
         folder: &PendingFolder,
-        mut take: impl FnMut(&mut Self, &OsStr, PathBuf),
+        mut visit: impl FnMut(&mut Self, &OsStr, PathBuf),
     ) {
         let listed = match fs::read_dir(readable(&folder.path)) {
             Ok(listed) => listed,
-            // It is a file, or has gone meanwhile.
+            // It is a file, or was removed meanwhile.
             Err(e) if is_missing(&e) => return,
             Err(e) => return self.errors.add(failed(&folder.path, &e)),
         };
@@ -342,7 +341,7 @@ impl FileFinder<'_> {
                 Ok(entry) => {
                     let name = entry.file_name();
                     let path = folder.path.join(&name);
-                    take(self, &name, path);
+                    visit(self, &name, path);
                 }
                 Err(e) => return self.errors.add(failed(&folder.path, &e)),
             }
@@ -351,7 +350,6 @@ impl FileFinder<'_> {
 }
 
 impl LocalFileId {
-    /// Of a file, by its path without links.
     fn new(own: PathBuf, metadata: &Metadata) -> Self {
         if metadata.nlink() > 1 {
             Self::Number(metadata.dev(), metadata.ino())
@@ -361,7 +359,7 @@ impl LocalFileId {
     }
 }
 
-/// A file that is named by itself, which may have any name.
+/// A file given by its literal path, which may have any extension.
 fn named(path: PathBuf, metadata: &Metadata) -> Result<FoundFile, String> {
     let own = fs::canonicalize(&path).map_err(|e| failed(&path, &e))?;
     let name = path.file_name().unwrap_or_default();
@@ -388,21 +386,20 @@ fn steps_of(text: &str) -> Vec<PatternStep> {
     steps
 }
 
-/// The path of steps that may all be names.
-fn whole_name(start: &Path, steps: &[PatternStep]) -> Option<PathBuf> {
-    let mut whole = start.to_owned();
+/// The literal path, if all steps may be names.
+fn literal_path(start: &Path, steps: &[PatternStep]) -> Option<PathBuf> {
+    let mut path = start.to_owned();
     for step in steps {
         match step {
-            PatternStep::Name(name) => whole.push(name),
-            PatternStep::Wild(wild) if wild.may_be_name() => whole.push(&wild.text),
+            PatternStep::Name(name) => path.push(name),
+            PatternStep::Wild(wild) if wild.may_be_name() => path.push(&wild.text),
             PatternStep::Wild(_) | PatternStep::Deep => return None,
         }
     }
-    Some(whole)
+    Some(path)
 }
 
-/// What is at a path, behind links; nothing when nothing is there. A link that leads nowhere is an
-/// error.
+/// Metadata of a path, following links; `None` if nothing exists there. A dangling link is an error.
 fn metadata_of(path: &Path) -> Option<io::Result<Metadata>> {
     match fs::metadata(path) {
         Err(e) if is_missing(&e) && path.symlink_metadata().is_err() => None,
@@ -418,7 +415,7 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// The path of a folder as the system takes it: an empty one is the working directory.
+/// The path of a folder for the system: an empty one is the working directory.
 fn readable(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() {
         Path::new(".")
@@ -430,7 +427,7 @@ fn readable(folder: &Path) -> &Path {
 fn failed(path: &Path, error: &io::Error) -> String {
     let name = shown(path.as_os_str().as_bytes());
     let what = if is_link(path) && is_missing(error) {
-        "is a link that leads nowhere"
+        "is a dangling link"
     } else {
         "can't be read"
     };
@@ -444,7 +441,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listing_ends_in_the_middle_of_a_folder_when_it_is_stopped() {
+    fn listing_stops_in_the_middle_of_a_folder() {
         let dir = tempfile::tempdir().unwrap();
         for n in 0..100 {
             let deep = dir.path().join(format!("d{n}"));
@@ -453,17 +450,17 @@ mod tests {
             fs::write(dir.path().join(format!("{n}.jsonl")), "").unwrap();
         }
         for most in [0, 1, 50, 250] {
-            let looked = AtomicUsize::new(0);
+            let polls = AtomicUsize::new(0);
             let mut files = Vec::new();
             let mut finder = FileFinder {
                 folder: dir.path(),
                 errors: &mut FileErrors::default(),
                 seen: &mut HashSet::new(),
-                is_stopped: &|| looked.fetch_add(1, Ordering::Relaxed) >= most,
+                is_stopped: &|| polls.fetch_add(1, Ordering::Relaxed) >= most,
             };
             finder.find("**/*.jsonl", &mut files).unwrap();
             assert!(files.len() < 200, "{most}");
-            assert!(looked.into_inner() <= most + 3, "it ends at once: {most}");
+            assert!(polls.into_inner() <= most + 3, "it stops at once: {most}");
         }
     }
 }

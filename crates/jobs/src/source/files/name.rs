@@ -1,14 +1,12 @@
-//! Names of files. A name is bytes, of which people and the job's state see a text: one for each
-//! name, and never the same for two.
+//! File names. A name is a byte string; people and the job's state get a text that is unique per name.
 
 use std::fmt::Write as _;
 
-/// Where the bytes of a name that are not UTF-8 stand in the text that patterns are compared with:
-/// the last characters that Unicode leaves to private use.
+/// First of the private-use characters that stand for non-UTF-8 bytes in the text that patterns match.
 const STRAY_BYTES: u32 = 0x10_ff00;
 
-/// A name as people and the state see it: `\xE9` for a byte that is not UTF-8, `\n` and the like for
-/// control characters, `\\` for a backslash. So two names that differ differ here too.
+/// A name for people and the state: `\xE9` for a byte that is not UTF-8, `\n` and the like for control
+/// characters, `\\` for a backslash. Different names stay different.
 pub(super) fn shown(name: &[u8]) -> String {
     let mut out = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -27,7 +25,7 @@ pub(super) fn shown(name: &[u8]) -> String {
     out
 }
 
-/// A name as patterns see it: a byte that is not UTF-8 is a character of its own.
+/// A name for pattern matching: a byte that is not UTF-8 is a single character.
 pub(super) fn comparable(name: &[u8]) -> String {
     let mut out = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -38,8 +36,7 @@ pub(super) fn comparable(name: &[u8]) -> String {
     out
 }
 
-/// The name that a step of a pattern stands for, where it is one: `[*]`, `[?]` and `[[]` are the
-/// characters themselves.
+/// The literal name of a pattern step, if it is one: `[*]`, `[?]` and `[[]` are the characters themselves.
 pub(super) fn name_of_step(step: &str) -> Option<String> {
     let mut name = String::new();
     let mut rest = step;
@@ -61,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_without_a_pattern_is_a_name() {
+    fn a_step_without_wildcards_is_a_name() {
         for (step, name) in [
             ("a.jsonl", Some("a.jsonl")),
             ("a[*][?]b[[]1]", Some("a*?b[1]")),
@@ -76,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_look_alike_are_two() {
+    fn similar_names_stay_different() {
         assert_eq!(shown(b"a/b c.jsonl"), "a/b c.jsonl");
         assert_eq!(shown("é#~".as_bytes()), "é#~");
         assert_eq!(shown(b"caf\xe9"), "caf\\xE9");

@@ -1,7 +1,7 @@
-//! Files in S3: what a path of a definition stands for there.
+//! Files in S3: resolves paths of a definition to objects.
 //!
-//! A key is a text and nothing else: steps may be empty, and it may hold any character. A key that
-//! can't be read is a problem with a name, and the others are read.
+//! A key is an opaque string: steps may be empty, and it may contain any character. A key that can't be read is
+//! reported with its name, and the others are read.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use super::local::AS_A_SHELL;
 use super::name::{name_of_step, shown};
 use crate::definition::S3ServerConfig;
 
-/// Keys of a page of a listing.
+/// Keys per page of a listing.
 const PAGE: u16 = 1000;
-/// What makes a step a pattern.
+/// Characters that make a step a pattern.
 const WILD: [char; 3] = ['*', '?', '['];
 
 const WITH_DOTS: MatchOptions = MatchOptions {
@@ -26,17 +26,17 @@ const WITH_DOTS: MatchOptions = MatchOptions {
     ..AS_A_SHELL
 };
 
-/// What a path stands for.
+/// The objects that match a path.
 pub(super) struct FoundObjects {
     pub(super) files: Vec<FileRef>,
-    /// There is a file, or a problem in its place.
+    /// There is a file, or an error in its place.
     pub(super) is_any: bool,
 }
 
-/// The objects of a bucket and a prefix or pattern (`bucket/prefix`), in the order of their names.
+/// Lists the objects of `bucket/prefix` or `bucket/pattern`, in the order of their names.
 ///
 /// # Errors
-/// When the bucket can't be listed, or the pattern is none.
+/// The bucket can't be listed, or the pattern is invalid.
 pub(super) async fn find(
     rest: &str,
     s3: &S3ServerConfig,
@@ -48,7 +48,7 @@ pub(super) async fn find(
     let bucket = Arc::new(bucket.map_err(|e| e.to_string())?);
     let failed = |e: &dyn std::fmt::Display| match s3.anonymous {
         true => unsigned(&e.to_string()),
-        false => words(&e.to_string()),
+        false => with_hint(&e.to_string()),
     };
     let wanted = wanted(&bucket, text).await;
     let (prefix, pattern) = wanted.map_err(|e| failed(&e))?;
@@ -59,7 +59,7 @@ pub(super) async fn find(
         while let Some(object) = listed.try_next().await.map_err(|e| failed(&e))? {
             let key = object.key;
             let is_wanted = match &pattern {
-                // What can't be read anyway is told rather than hidden.
+                // Keys that can't be read are reported rather than hidden.
                 Some(pattern) if !is_addressable(&key) => pattern.matches_with(&key, WITH_DOTS),
                 Some(pattern) => pattern.matches_with(&key, AS_A_SHELL),
                 None => !is_hidden(&prefix, &key),
@@ -88,8 +88,8 @@ pub(super) async fn find(
     Ok(FoundObjects { files, is_any })
 }
 
-/// The prefix of what is wanted, and the pattern where it is one. A step with brackets is a name
-/// where there are keys with it.
+/// The prefix to list, and the pattern if there is one. A step with brackets is a literal name if there are
+/// keys with it.
 async fn wanted(
     bucket: &Arc<TextKeyBucket>,
     text: &str,
@@ -126,12 +126,12 @@ async fn has(bucket: &Arc<TextKeyBucket>, prefix: &str) -> Result<bool, String> 
     Ok(first.is_some())
 }
 
-/// Whether a step of a key that the prefix does not name begins with a dot.
+/// Whether a step of a key beyond the prefix begins with a dot.
 fn is_hidden(prefix: &str, key: &str) -> bool {
     let rest = key.strip_prefix(prefix).unwrap_or(key);
     let mut steps = rest.split('/');
     if !prefix.is_empty() && !prefix.ends_with('/') {
-        // The prefix ends within this one.
+        // The prefix ends within this step.
         steps.next();
     }
     steps.any(|step| step.starts_with('.') && !matches!(step, "." | ".."))
@@ -151,21 +151,21 @@ fn config(
     Ok(config)
 }
 
-/// The same where requests are not signed.
+/// Adds a hint to an error of a bucket that is accessed without signatures.
 fn unsigned(text: &str) -> String {
     let is_closed = ["AccessDenied", "403"]
         .iter()
         .any(|code| text.contains(code));
     if is_closed {
-        return format!("the bucket is not open to everybody (anonymous): {text}");
+        return format!("the bucket is not public (anonymous): {text}");
     }
-    words(text)
+    with_hint(text)
 }
 
-/// An error of a bucket in words that a person can act on.
-pub(super) fn words(text: &str) -> String {
+/// Adds a hint to an error of a bucket.
+pub(super) fn with_hint(text: &str) -> String {
     let hint = if text.contains("NoSuchBucket") || text.contains("404") {
-        "there is no such bucket: "
+        "no such bucket: "
     } else if [
         "InvalidAccessKeyId",
         "SignatureDoesNotMatch",

@@ -1,4 +1,4 @@
-//! Parts of files, parsed: lines become records, and rows where they go straight into a table.
+//! Parses chunks: lines become records, and rows if they go directly into a table.
 
 use std::ops::Range;
 
@@ -9,27 +9,26 @@ use super::chunk::{ChunkContent, FileChunk, LONG_LINE_PREFIX};
 use crate::convert::{self, LineReader, RowBuilder};
 use crate::record::{LineRange, TypedRows};
 
-/// A part, parsed.
+/// A parsed chunk.
 pub(super) struct ParsedChunk {
     pub(super) chunk: FileChunk,
     pub(super) lines: u64,
     pub(super) good: Vec<LineRange>,
-    /// The rows of the good ones, where they go straight into a table.
+    /// The rows of the good lines, if they go directly into a table.
     pub(super) table: Option<TypedRows>,
     pub(super) bad: Vec<BadLine>,
 }
 
-/// A line that is no record.
+/// A line that is not a record.
 pub(super) struct BadLine {
-    /// In the part, from 0.
+    /// Line number in the chunk, from 0.
     pub(super) number: u64,
-    /// Of the values of its line, from 0.
+    /// Index of the value in its line, from 0.
     pub(super) value: u32,
     pub(super) body: Bytes,
     pub(super) error: String,
 }
 
-/// Parses a part.
 pub(super) fn parse_chunk(chunk: FileChunk, reader: &LineReader, line_max: usize) -> ParsedChunk {
     let mut parsing = ChunkParser {
         builder: reader.row_builder(),
@@ -57,7 +56,7 @@ pub(super) fn parse_chunk(chunk: FileChunk, reader: &LineReader, line_max: usize
     }
 }
 
-/// What is wrong with a line that is too long, and what is lost of it.
+/// The error of a line that is too long, with the number of lost bytes.
 fn too_long(length: u64, max: usize, kept: usize) -> String {
     let lost = length.saturating_sub(kept as u64);
     format!(
@@ -65,7 +64,7 @@ fn too_long(length: u64, max: usize, kept: usize) -> String {
     )
 }
 
-/// Lines of a part that are being read.
+/// Results of parsing a chunk so far.
 struct ChunkParser<'a> {
     builder: Option<RowBuilder<'a>>,
     good: Vec<LineRange>,
@@ -73,7 +72,7 @@ struct ChunkParser<'a> {
 }
 
 impl ChunkParser<'_> {
-    /// Reads all lines. Answers how many there are.
+    /// Parses all lines and returns their number.
     fn lines(&mut self, bytes: &Bytes, line_max: usize) -> u64 {
         let mut lines = 0;
         let count = memchr::memchr_iter(b'\n', bytes).count() + 1;
@@ -89,7 +88,7 @@ impl ChunkParser<'_> {
             let range = text_of_line(line);
             let range = from + range.start..from + range.end;
             from += length + 1;
-            // Blank lines are counted and nothing else.
+            // Blank lines only count as lines.
             if line.len() > line_max {
                 let kept = line.get(..LONG_LINE_PREFIX).unwrap_or(line);
                 let error = too_long(line.len() as u64, line_max, kept.len());
@@ -102,7 +101,7 @@ impl ChunkParser<'_> {
         lines
     }
 
-    /// Reads a line: one value, or several that run together, of which each is a record.
+    /// Parses a line: one value, or several concatenated ones, each of which is a record.
     fn line(&mut self, number: u64, bytes: &Bytes, range: Range<usize>) {
         let line = |value, range| LineRange {
             number,
@@ -113,7 +112,7 @@ impl ChunkParser<'_> {
             return self.good.push(line(0, range));
         };
         let text = bytes.get(range.clone()).unwrap_or_default();
-        // As Firehose and others write. A line that is not values to its end is one bad record.
+        // Firehose and others concatenate values. A line that is not values to its end is one bad record.
         let values = match values(text) {
             Ok(values) if values.len() > 1 => values,
             _ => return self.reject(number, bytes.slice(range), error),

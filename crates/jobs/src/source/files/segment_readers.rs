@@ -1,4 +1,4 @@
-//! Several readers at once, whose parts come in the order of the files.
+//! Parallel readers whose chunks are returned in the order of the files.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use super::chunk_buffers::ChunkBuffers;
 use super::list::FileRef;
 use crate::engine::outcome::JobProgress;
 
-/// Bytes that a reader may be ahead, where parts are not larger.
+/// Bytes that a reader may read ahead, unless chunks are larger.
 const READ_AHEAD_BYTES: usize = 4 << 20;
-/// Parts that a reader may be ahead at most.
+/// Maximum number of chunks that a reader may read ahead.
 const READ_AHEAD_PARTS: usize = 16;
 
-/// Readers of the segments of files: as many as are allowed are read at once, each a little ahead
-/// of who takes the parts.
+/// Readers of file segments: at most `count` segments are read in parallel, each a little ahead of the
+/// consumer.
 pub(super) struct SegmentReaders {
     remaining: Box<dyn Iterator<Item = FileSegment> + Send>,
     /// In the order of the files.
@@ -27,9 +27,9 @@ pub(super) struct SegmentReaders {
     limits: ChunkLimits,
     progress: Arc<JobProgress>,
     buffers: ChunkBuffers,
-    /// The byte behind the last segment of this file.
+    /// End offset of the last segment of the current file.
     reached: u64,
-    /// A file of which nothing more is wanted.
+    /// A file whose remaining segments are skipped.
     skipped: Option<Arc<FileRef>>,
 }
 
@@ -38,7 +38,7 @@ struct SegmentTask {
     file: Arc<FileRef>,
     parts: mpsc::Receiver<FileChunk>,
     task: JoinHandle<Result<Option<u64>, String>>,
-    /// No part of it was taken yet, and it has to begin where the one before ended.
+    /// The next chunk is the first of a segment that must begin where the previous one ended.
     is_joint: bool,
 }
 
@@ -65,10 +65,10 @@ impl SegmentReaders {
         }
     }
 
-    /// The next part; nothing at the end of the last file.
+    /// The next chunk; `None` at the end of the last file.
     ///
     /// # Errors
-    /// When a file can't be read, or has changed meanwhile.
+    /// A file can't be read, or has changed meanwhile.
     pub(super) async fn next(&mut self) -> Option<Result<FileChunk, String>> {
         loop {
             while self.reading.len() < self.count {
@@ -82,7 +82,7 @@ impl SegmentReaders {
             let first = self.reading.front()?;
             if self.is_skipped(&first.file) {
                 let SegmentTask { parts, task, .. } = self.reading.pop_front()?;
-                // It ends when nobody takes its parts.
+                // The reader ends when its receiver is dropped.
                 drop(parts);
                 drop(task.await);
                 continue;
@@ -91,7 +91,7 @@ impl SegmentReaders {
             if let Some(part) = first.parts.recv().await {
                 if std::mem::take(&mut first.is_joint) && part.start != self.reached {
                     return Some(Err(format!(
-                        "{} has changed while it was read: run the job again",
+                        "{} changed while it was read: run the job again",
                         part.file.name
                     )));
                 }
@@ -101,7 +101,7 @@ impl SegmentReaders {
                 return Some(Ok(part));
             }
             let ended = self.reading.pop_front()?.task.await;
-            match ended.unwrap_or_else(|e| Err(format!("reading has ended: {e}"))) {
+            match ended.unwrap_or_else(|e| Err(format!("reading failed: {e}"))) {
                 Ok(Some(reached)) => self.reached = reached,
                 Ok(None) => {}
                 Err(text) => return Some(Err(text)),
@@ -110,8 +110,8 @@ impl SegmentReaders {
     }
 
     fn is_skipped(&self, file: &Arc<FileRef>) -> bool {
-        let left_out = self.skipped.as_ref();
-        left_out.is_some_and(|left_out| Arc::ptr_eq(left_out, file))
+        let skipped = self.skipped.as_ref();
+        skipped.is_some_and(|skipped| Arc::ptr_eq(skipped, file))
     }
 
     fn start(&mut self, segment: FileSegment) {

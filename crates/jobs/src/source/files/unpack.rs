@@ -1,8 +1,8 @@
-//! What is in packed files: one packed part after another, as far as they go.
+//! Decompresses files, member by member, as far as they are intact.
 //!
-//! gzip calls its parts members and zstd frames; a file may have any number of them, none too.
-//! Behind the last one may be zeros, which fill a block of a disk or a tape. Anything else there is
-//! extra: what was packed is whole nevertheless.
+//! A file may have any number of gzip members or zstd frames, including none. Zeros after the last one are
+//! padding to a block of a disk or tape. Anything else there is extra data: the compressed content is complete
+//! nevertheless.
 
 use std::io::{self, BufRead, Read};
 use std::mem;
@@ -11,37 +11,37 @@ use flate2::bufread::GzDecoder;
 
 use super::list::FilePacking;
 
-/// Bytes of what is extra that are shown.
+/// Bytes of the extra data that an error quotes.
 const QUOTED: usize = 40;
 
-/// Why a packed file ends before its end.
+/// Why decompression ends before the end of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UnpackError {
-    /// The last part is not whole.
-    #[error("the packed file ends in the middle: what comes after this line is missing")]
+    /// The last member is incomplete.
+    #[error("the compressed file is truncated: the lines after this one are missing")]
     Short,
-    /// A part can't be unpacked.
-    #[error("the packed file is damaged, what comes after this line can't be read: {0}")]
+    /// A member can't be decompressed.
+    #[error("the compressed file is damaged: the lines after this one can't be read: {0}")]
     Damaged(String),
-    /// All parts are whole, and something else comes behind them.
-    #[error("the packed file is whole, and behind it is something else, which is left out: {0}")]
+    /// All members are complete, but other data follows them.
+    #[error("the compressed file is complete, but followed by other data, which is ignored: {0}")]
     Extra(String),
 }
 
-/// Reads what is in a packed file.
+/// Reads the content of a compressed file.
 pub(super) struct UnpackReader<R> {
     packing: FilePacking,
     part: MemberDecoder<R>,
-    /// Parts that were read to their end.
+    /// Members read to their end.
     parts: u64,
 }
 
 enum MemberDecoder<R> {
-    /// Between two parts.
+    /// Between two members.
     None(R),
     Gzip(Box<GzDecoder<R>>),
     Zstd(Box<zstd::Decoder<'static, R>>),
-    /// Nothing is read any more.
+    /// The end was reached.
     Over,
 }
 
@@ -54,7 +54,7 @@ impl<R: BufRead> UnpackReader<R> {
         }
     }
 
-    /// Begins the next part; false at the end.
+    /// Begins the next member; false at the end.
     fn begin(&mut self, mut raw: R) -> io::Result<bool> {
         if raw.fill_buf()?.is_empty() {
             return Ok(false);
@@ -108,7 +108,7 @@ impl<R: BufRead> Read for UnpackReader<R> {
     }
 }
 
-/// What has happened, of an error of unpacking.
+/// The cause of a decompression error.
 pub(super) fn unpack_error(error: &io::Error) -> UnpackError {
     let own = error
         .get_ref()
@@ -120,7 +120,7 @@ pub(super) fn unpack_error(error: &io::Error) -> UnpackError {
     }
 }
 
-/// Skips zeros; false when nothing comes behind them.
+/// Skips zeros; false if nothing follows them.
 fn skip_zeros(raw: &mut impl BufRead) -> io::Result<bool> {
     loop {
         let bytes = raw.fill_buf()?;
@@ -136,12 +136,12 @@ fn skip_zeros(raw: &mut impl BufRead) -> io::Result<bool> {
     }
 }
 
-/// Whether a part may begin like this: as far as the bytes go.
+/// Whether the bytes are the beginning of a member, as far as there are bytes.
 fn is_begin(bytes: &[u8], packing: FilePacking) -> bool {
     let is = |magic: &[u8]| bytes.iter().zip(magic).all(|(a, b)| a == b);
     match packing {
         FilePacking::Gzip | FilePacking::Plain => is(&[0x1f, 0x8b]),
-        // A frame, or one that is to be skipped: 0x184D2A50 to 5F.
+        // A frame, or a skippable frame: 0x184D2A50 to 5F.
         FilePacking::Zstd => {
             is(&[0x28, 0xb5, 0x2f, 0xfd])
                 || bytes.first().is_some_and(|b| b & 0xf0 == 0x50)
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// What is in some bytes, read with a small buffer, and how it ends.
+    /// Decompresses with a small buffer; returns the content and the error at its end.
     fn unpack(
         bytes: &[u8],
         packing: FilePacking,
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_packed_comes_out_however_it_ends() {
+    fn all_data_is_decompressed_however_the_file_ends() {
         for packing in [FilePacking::Gzip, FilePacking::Zstd] {
             for capacity in [1, 2, 5, 1 << 16] {
                 let (one, two, empty) = (
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_to_be_skipped_are() {
+    fn skippable_frames_are_skipped() {
         let skipped = [0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
         let one = packed(b"one\n", FilePacking::Zstd);
         let bytes = [&skipped[..], &one, &skipped, &one, &skipped].concat();

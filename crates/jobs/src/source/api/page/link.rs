@@ -1,6 +1,7 @@
-//! The header `Link`.
+//! The `Link` header.
 
-/// The target with `rel="next"` of a header `Link`: `<a>; rel="prev", <b>; rel="next"`.
+/// The target with `rel="next"` of a `Link` header: `<a>; rel="prev", <b>; rel="next"`.
+
 pub(super) fn next_of(value: &str) -> Option<&str> {
     let mut rest = value;
     loop {

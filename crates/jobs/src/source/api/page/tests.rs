@@ -1,6 +1,6 @@
 use super::*;
 
-fn words(error: PageError) -> String {
+fn message(error: PageError) -> String {
     match error {
         PageError::Again(text) => text,
         PageError::Never(text) => format!("for good: {text}"),
@@ -16,7 +16,7 @@ fn pages(extra: &str) -> PageReader {
     PageReader::new(&serde_json::from_value(api).unwrap()).unwrap()
 }
 
-fn answer(body: &str, link: Option<&str>) -> CallResponse {
+fn response(body: &str, link: Option<&str>) -> CallResponse {
     let mut headers = HeaderMap::new();
     if let Some(link) = link {
         headers.insert(header::LINK, link.parse().unwrap());
@@ -26,14 +26,14 @@ fn answer(body: &str, link: Option<&str>) -> CallResponse {
 }
 
 #[test]
-fn the_plain_shape_goes_by_a_cursor_in_the_path() {
+fn the_default_paging_has_the_cursor_in_the_path() {
     let pages = pages("{}");
     let url = |at: &PageToken| pages.url(at).unwrap().to_string();
     assert_eq!(url(&PageToken::Start), "http://api.example/v1/messages");
     let page = pages
         .read(
             &PageToken::Start,
-            answer(r#"{"results": [{"a": 1}, 2], "cursor": 17}"#, None),
+            response(r#"{"results": [{"a": 1}, 2], "cursor": 17}"#, None),
         )
         .unwrap();
     assert_eq!(page.records, [&b"{\"a\": 1}"[..], b"2"]);
@@ -42,13 +42,13 @@ fn the_plain_shape_goes_by_a_cursor_in_the_path() {
     let odd = PageToken::Cursor("a/../b?c".to_owned());
     assert_eq!(url(&odd), "http://api.example/v1/messages/a%2F..%2Fb%3Fc");
     let page = pages
-        .read(&next, answer(r#"{"results": []}"#, None))
+        .read(&next, response(r#"{"results": []}"#, None))
         .unwrap();
     assert!(page.records.is_empty() && page.next.is_none());
 }
 
 #[test]
-fn other_shapes_are_read_by_configuration() {
+fn other_response_formats_are_configurable() {
     let nested = pages(
         r#"{"path": "/items", "query": {"since": "x y"}, "results": "data.items",
             "paging": {"type": "cursor", "cursor": "data.next", "param": "after"}}"#,
@@ -56,7 +56,7 @@ fn other_shapes_are_read_by_configuration() {
     let page = nested
         .read(
             &PageToken::Start,
-            answer(r#"{"data": {"items": [1], "next": "k\u00e9"}}"#, None),
+            response(r#"{"data": {"items": [1], "next": "k\u00e9"}}"#, None),
         )
         .unwrap();
     let next = page.next.unwrap();
@@ -73,12 +73,12 @@ fn other_shapes_are_read_by_configuration() {
             .ends_with("?offset=0&limit=2")
     );
     let page = offset
-        .read(&PageToken::Offset(4), answer("[1, 2]", None))
+        .read(&PageToken::Offset(4), response("[1, 2]", None))
         .unwrap();
     assert_eq!(page.next, Some(PageToken::Offset(6)));
     let numbered = pages(r#"{"paging": {"type": "page"}}"#);
     let page = numbered
-        .read(&PageToken::Start, answer(r#"{"results": [1]}"#, None))
+        .read(&PageToken::Start, response(r#"{"results": [1]}"#, None))
         .unwrap();
     assert_eq!(page.next, Some(PageToken::Page(2)));
 }
@@ -87,8 +87,8 @@ fn other_shapes_are_read_by_configuration() {
 fn links_are_followed_on_the_same_server_only() {
     let pages = pages(r#"{"results": "", "paging": {"type": "link"}}"#);
     let next = |link: &str| {
-        let page = pages.read(&PageToken::Start, answer("[1]", Some(link)));
-        page.map(|p| p.next).map_err(words)
+        let page = pages.read(&PageToken::Start, response("[1]", Some(link)));
+        page.map(|p| p.next).map_err(message)
     };
     let found = next(r#"</v1/messages?p=0>; rel="prev", </v1/messages?p=2>; rel="next""#);
     let url = "http://api.example/v1/messages?p=2".to_owned();
@@ -107,43 +107,43 @@ fn links_are_followed_on_the_same_server_only() {
 }
 
 #[test]
-fn answers_of_another_kind_are_quoted() {
+fn unexpected_responses_are_quoted() {
     let pages = pages("{}");
-    let said = |body: &str| {
-        words(
+    let error_for = |body: &str| {
+        message(
             pages
-                .read(&PageToken::Start, answer(body, None))
+                .read(&PageToken::Start, response(body, None))
                 .unwrap_err(),
         )
     };
-    let html = said("<html><body>Bad gateway</body></html>");
+    let html = error_for("<html><body>Bad gateway</body></html>");
     assert!(
         html.contains("not JSON") && html.contains("Bad gateway"),
         "{html}"
     );
-    assert!(said(r#"{"items": []}"#).contains("no array at `results`"));
-    assert!(said(r#"{"results": {}}"#).contains("no array at `results`"));
+    assert!(error_for(r#"{"items": []}"#).contains("no array at `results`"));
+    assert!(error_for(r#"{"results": {}}"#).contains("no array at `results`"));
     for odd in ["[2]", "{}", "true"] {
-        let error = said(&format!(r#"{{"results": [1], "cursor": {odd}}}"#));
+        let error = error_for(&format!(r#"{{"results": [1], "cursor": {odd}}}"#));
         assert!(
             error.starts_with("for good: the cursor") && error.contains(odd),
             "{error}"
         );
     }
-    assert!(said("").contains("not JSON"));
+    assert!(error_for("").contains("not JSON"));
 }
 
 #[test]
-fn null_in_place_of_a_list_is_an_empty_page() {
+fn null_instead_of_a_list_is_an_empty_page() {
     let empty = |pages: &PageReader, body: &str| {
-        let page = pages.read(&PageToken::Start, answer(body, None)).unwrap();
+        let page = pages.read(&PageToken::Start, response(body, None)).unwrap();
         page.records.is_empty() && page.next.is_none()
     };
     assert!(empty(&pages("{}"), r#"{"results": null}"#));
     assert!(empty(&pages(r#"{"results": ""}"#), "null"));
     let nested = pages(r#"{"results": "data.items"}"#);
     assert!(empty(&nested, r#"{"data": {"items": null}}"#));
-    let mut none = answer("", None);
+    let mut none = response("", None);
     none.status = StatusCode::NO_CONTENT;
     assert!(
         nested
@@ -159,16 +159,18 @@ fn null_in_place_of_a_list_is_an_empty_page() {
         "false",
         r#"{"data":{"items":0}}"#,
     ] {
-        let read = nested.read(&PageToken::Start, answer(odd, None));
+        let read = nested.read(&PageToken::Start, response(odd, None));
         assert!(matches!(read, Err(PageError::Again(_))), "{odd}");
     }
 }
 
 #[test]
-fn some_cursors_name_no_next_page() {
+fn some_cursors_mean_no_next_page() {
     let next = |pages: &PageReader, cursor: &str| {
         let body = format!(r#"{{"results": [1], "cursor": {cursor}}}"#);
-        let page = pages.read(&PageToken::Start, answer(&body, None)).unwrap();
+        let page = pages
+            .read(&PageToken::Start, response(&body, None))
+            .unwrap();
         assert!(page.has_cursor && page.records.len() == 1);
         page.next
     };
@@ -177,13 +179,13 @@ fn some_cursors_name_no_next_page() {
     for end in ["null", "false", r#""""#, "0", "0.0", "-0"] {
         assert_eq!(next(&plain, end), None, "{end}");
     }
-    for (there, text) in [
+    for (cursor_json, text) in [
         (r#""0""#, "0"),
         ("1", "1"),
         ("-1", "-1"),
         (r#""false""#, "false"),
     ] {
-        assert_eq!(next(&plain, there), cursor(text));
+        assert_eq!(next(&plain, cursor_json), cursor(text));
     }
     let own = pages(r#"{"paging": {"type": "cursor", "end": [-1, "done", true]}}"#);
     for end in ["-1", r#""done""#, "true", "null", "false"] {
@@ -193,15 +195,15 @@ fn some_cursors_name_no_next_page() {
 }
 
 #[test]
-fn the_next_pages_address_may_be_in_the_answer() {
+fn the_url_of_the_next_page_may_be_in_the_response() {
     let next = |pages: &PageReader, next: &str| {
         let body = format!(r#"{{"results": [1], "next": {next}}}"#);
-        let page = pages.read(&PageToken::Start, answer(&body, None));
+        let page = pages.read(&PageToken::Start, response(&body, None));
         page.map(|p| p.next.map(|at| pages.url(&at).unwrap().to_string()))
-            .map_err(words)
+            .map_err(message)
     };
     let by_address = pages(r#"{"paging": {"type": "next"}, "query": {"a": "1"}}"#);
-    for (there, address) in [
+    for (json, address) in [
         (
             r#""http://api.example/v1/items?page=2""#,
             "http://api.example/v1/items?page=2",
@@ -215,7 +217,7 @@ fn the_next_pages_address_may_be_in_the_answer() {
         (r#""more""#, "http://api.example/v1/more"),
         (r#""\/v2""#, "http://api.example/v2"),
     ] {
-        assert_eq!(next(&by_address, there), Ok(Some(address.to_owned())));
+        assert_eq!(next(&by_address, json), Ok(Some(address.to_owned())));
     }
     for end in ["null", "false", r#""""#] {
         assert_eq!(next(&by_address, end), Ok(None));
@@ -237,11 +239,11 @@ fn the_next_pages_address_may_be_in_the_answer() {
     }
     let error = next(&by_address, r#""http://u:p@api.example/""#).unwrap_err();
     assert!(
-        error.contains("names a user") && !error.contains("u:p"),
+        error.contains("has a user") && !error.contains("u:p"),
         "{error}"
     );
     assert!(next(&by_address, "7").is_err() && next(&by_address, "{}").is_err());
-    // A cursor that is a whole address is one, unless it goes into a parameter.
+    // A cursor that is an absolute URL is followed, unless it goes into a parameter.
     let cursor = pages(r#"{"paging": {"type": "cursor", "cursor": "next"}}"#);
     let address = r#""http://api.example/v1/items?page=2""#;
     assert_eq!(
@@ -259,11 +261,13 @@ fn the_next_pages_address_may_be_in_the_answer() {
 }
 
 #[test]
-fn a_field_says_which_page_is_the_last() {
+fn a_field_marks_the_last_page() {
     let ends = |until: &str, body: &str| {
         let pages = pages(&format!(r#"{{"until": {until}}}"#));
         let body = format!(r#"{{"results": [1], "cursor": 7, {body}}}"#);
-        let page = pages.read(&PageToken::Start, answer(&body, None)).unwrap();
+        let page = pages
+            .read(&PageToken::Start, response(&body, None))
+            .unwrap();
         assert_eq!(page.records.len(), 1);
         (page.has_field, page.is_last)
     };
@@ -290,8 +294,8 @@ fn a_field_says_which_page_is_the_last() {
 }
 
 #[test]
-fn paths_have_quoted_keys_and_json_path() {
-    let read = |extra: &str, body: &str| pages(extra).read(&PageToken::Start, answer(body, None));
+fn paths_accept_quoted_keys_and_json_path() {
+    let read = |extra: &str, body: &str| pages(extra).read(&PageToken::Start, response(body, None));
     let cursor = |text: &str| Some(PageToken::Cursor(text.to_owned()));
     let graph = r#"{"value": [1, 2], "@odata.nextLink": "n"}"#;
     for (results, path) in [
@@ -307,7 +311,7 @@ fn paths_have_quoted_keys_and_json_path() {
         assert_eq!(page.records, [&b"1"[..], b"2"], "{results}");
         assert_eq!((page.next, page.has_cursor), (cursor("n"), true), "{path}");
     }
-    // The link of a list of links; nothing selected is no cursor and no record.
+    // One link of a list of links; an empty selection is no cursor and no record.
     let links = r#"{"results": "$.data[*].items[*]", "paging": {"type": "cursor", "cursor": "$.links[?@.rel=='next'].href"}}"#;
     let page = read(
         links,
@@ -319,6 +323,6 @@ fn paths_have_quoted_keys_and_json_path() {
     let page = read(links, r#"{"data": [], "links": []}"#).unwrap();
     assert!(page.records.is_empty() && page.next.is_none() && !page.has_cursor);
     let two = r#"{"links": [{"rel": "next", "href": 1}, {"rel": "next", "href": 2}]}"#;
-    let error = words(read(links, two).unwrap_err());
+    let error = message(read(links, two).unwrap_err());
     assert!(error.contains("selects 2 values"), "{error}");
 }
