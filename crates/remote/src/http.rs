@@ -68,7 +68,6 @@ pub struct HttpRequest {
 
 impl HttpRequest {
     /// Asks for what is there.
-    #[must_use]
     pub fn get(url: Url) -> Self {
         Self {
             method: Method::GET,
@@ -293,7 +292,6 @@ impl HttpClient {
 
 impl HttpError {
     /// Whether it is a redirect that is not followed.
-    #[must_use]
     pub fn is_redirect(&self) -> bool {
         self.status.is_some_and(|s| s.is_redirection())
     }

@@ -38,7 +38,6 @@ pub struct S3Service {
 impl S3Service {
     /// A staging root of its own for each test: `prefix` below the bucket.
     #[cfg(feature = "s3")]
-    #[must_use]
     pub fn staging(&self, prefix: &str) -> crate::staging::S3Staging {
         let mut config = crate::staging::S3Staging::new(&self.bucket, "us-east-1")
             .with_endpoint(&self.endpoint)
@@ -53,7 +52,6 @@ impl S3Service {
 ///
 /// # Panics
 /// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn postgres(test: &str) -> Option<PostgresService> {
     let url = variable(test, "FOREBAY_TEST_POSTGRES_URL")?;
     let ca_file = std::env::var("FOREBAY_TEST_POSTGRES_CA").ok();
@@ -65,7 +63,6 @@ pub fn postgres(test: &str) -> Option<PostgresService> {
 ///
 /// # Panics
 /// When one is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn s3(test: &str) -> Option<S3Service> {
     Some(S3Service {
         endpoint: variable(test, "FOREBAY_TEST_S3_ENDPOINT")?,
@@ -80,7 +77,6 @@ pub fn s3(test: &str) -> Option<S3Service> {
 ///
 /// # Panics
 /// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn kafka(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_KAFKA_BROKERS")
 }
@@ -99,7 +95,6 @@ pub struct KafkaTls {
 ///
 /// # Panics
 /// When one is not set and `CI=true`: there, nothing may go untested. When the port is none.
-#[must_use]
 pub fn kafka_tls(test: &str) -> Option<KafkaTls> {
     let port = variable(test, "FOREBAY_TEST_KAFKA_TLS_PORT")?;
     Some(KafkaTls {
@@ -113,7 +108,6 @@ pub fn kafka_tls(test: &str) -> Option<KafkaTls> {
 ///
 /// # Panics
 /// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn redis(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_REDIS_URL")
 }
@@ -123,7 +117,6 @@ pub fn redis(test: &str) -> Option<String> {
 ///
 /// # Panics
 /// When one is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn redis_tls(test: &str) -> Option<(String, String)> {
     let url = variable(test, "FOREBAY_TEST_REDIS_TLS_URL")?;
     Some((url, variable(test, "FOREBAY_TEST_REDIS_CA")?))
@@ -134,7 +127,6 @@ pub fn redis_tls(test: &str) -> Option<(String, String)> {
 ///
 /// # Panics
 /// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn cassandra_ca(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CASSANDRA_CA")
 }
@@ -144,7 +136,6 @@ pub fn cassandra_ca(test: &str) -> Option<String> {
 ///
 /// # Panics
 /// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn cassandra(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CASSANDRA_NODE")
 }
@@ -155,7 +146,6 @@ pub fn cassandra(test: &str) -> Option<String> {
 ///
 /// # Panics
 /// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn cassandra_passwords(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CASSANDRA_PASSWORDS_NODE")
 }
@@ -165,7 +155,6 @@ pub fn cassandra_passwords(test: &str) -> Option<String> {
 ///
 /// # Panics
 /// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn chromium(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CHROMIUM")
 }
@@ -175,7 +164,6 @@ pub fn chromium(test: &str) -> Option<String> {
 ///
 /// # Panics
 /// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
 pub fn openapi_tools(test: &str) -> Option<std::path::PathBuf> {
     variable(test, "FOREBAY_TEST_OPENAPI_TOOLS").map(Into::into)
 }

@@ -97,7 +97,6 @@ impl Staging {
     }
 
     /// Where it is, for logs and start-up messages; without keys.
-    #[must_use]
     pub fn display_name(&self) -> &str {
         &self.root.name
     }

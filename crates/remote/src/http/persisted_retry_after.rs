@@ -27,7 +27,6 @@ pub struct PersistedRetryAfter {
 
 impl PersistedRetryAfter {
     /// Of the server of an address, in a file; no wait is longer than `max`.
-    #[must_use]
     pub fn new(file: PathBuf, url: &Url, max: Duration, clock: Arc<dyn Clock>) -> Self {
         Self {
             file,
@@ -38,7 +37,6 @@ impl PersistedRetryAfter {
     }
 
     /// What is left of the wait that was noted last; nothing when it is over.
-    #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         if self.file.metadata().ok()?.len() > FILE_BYTES_MAX {
             return None;

@@ -8,7 +8,6 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 /// `Retry-After`: seconds, also with a fraction as some servers have it, or a date. A date counts
 /// from the server's own time when the answer has that (`Date`), so that two clocks need not agree.
 /// Nothing when there is none, or it is neither.
-#[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Some(wait) = seconds(text) {

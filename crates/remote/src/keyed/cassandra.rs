@@ -45,7 +45,6 @@ pub struct CassandraKeyed {
 
 impl CassandraKeyed {
     /// Nothing is asked yet.
-    #[must_use]
     pub fn new(config: CassandraConfig) -> Self {
         Self {
             config,

@@ -9,7 +9,6 @@ use crate::keyed::{
 };
 
 /// A shape with a column of each type.
-#[must_use]
 pub fn sample_schema(table: &str) -> TableSchema {
     let column = |name: &str, kind, is_key| ColumnSchema {
         name: name.to_owned(),
@@ -31,7 +30,6 @@ pub fn sample_schema(table: &str) -> TableSchema {
 }
 
 /// A row of [`sample_schema`].
-#[must_use]
 pub fn row(id: i64, name: &str) -> KeyedRow {
     KeyedRow(vec![
         CellValue::Integer(id),

@@ -71,7 +71,6 @@ impl fmt::Display for ValueRef<'_> {
 
 impl CellValue {
     /// The same, borrowed.
-    #[must_use]
     pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
             Self::Null => ValueRef::Null,
@@ -109,7 +108,6 @@ pub struct RowBuffer {
 
 impl RowBuffer {
     /// None yet, of so many columns.
-    #[must_use]
     pub fn new(width: usize) -> Self {
         Self {
             width,
@@ -125,13 +123,11 @@ impl RowBuffer {
     }
 
     /// How many there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.cells.len() / self.width.max(1)
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }
@@ -160,7 +156,6 @@ impl RowBuffer {
     }
 
     /// A row by its place.
-    #[must_use]
     pub fn get(&self, index: usize) -> Option<RowRef<'_>> {
         let from = index.checked_mul(self.width)?;
         let cells = self.cells.get(from..from.checked_add(self.width)?)?;
@@ -218,7 +213,6 @@ pub struct RowRef<'a> {
 
 impl<'a> RowRef<'a> {
     /// The cell of a column; null where there is none.
-    #[must_use]
     pub fn get(self, column: usize) -> ValueRef<'a> {
         let text = |from, to| self.texts.get(from..to).unwrap_or_default();
         match self.cells.get(column).copied() {
@@ -249,7 +243,6 @@ pub struct KeyedBatch {
 
 impl KeyedBatch {
     /// Rows by part and place; places without a row are left out.
-    #[must_use]
     pub fn new(
         parts: impl Into<Arc<[Arc<RowBuffer>]>>,
         positions: impl IntoIterator<Item = (usize, usize)>,
@@ -263,13 +256,11 @@ impl KeyedBatch {
     }
 
     /// How many there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.positions.len()
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
@@ -281,7 +272,6 @@ impl KeyedBatch {
     }
 
     /// Those at some places of this batch, in that order.
-    #[must_use]
     pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
         let chosen = indices.into_iter().filter_map(|p| self.positions.get(p));
         Self {

@@ -111,7 +111,6 @@ impl TableSchema {
     }
 
     /// Of rows with the same key the last one, in the order of their last ones: their places.
-    #[must_use]
     pub fn last_of_each_key(&self, rows: &KeyedBatch) -> Vec<usize> {
         if self.has_ascending_keys(rows) {
             return (0..rows.len()).collect();

@@ -41,7 +41,6 @@ pub struct SqliteKeyed {
 
 impl SqliteKeyed {
     /// In a file, which is made with the first table. Nothing is opened yet.
-    #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),

@@ -33,7 +33,6 @@ impl ValueType {
     ];
 
     /// Its name in definitions.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",

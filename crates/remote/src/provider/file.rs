@@ -29,7 +29,6 @@ enum LineOutput {
 
 impl FileProvider {
     /// Standard output.
-    #[must_use]
     pub fn stdout() -> Self {
         Self {
             name: "standard output".to_owned(),
@@ -101,7 +100,6 @@ fn append(file: &mut File, lines: &[u8]) -> io::Result<()> {
 }
 
 /// A message as JSON.
-#[must_use]
 pub fn json_line(delivery: &MessageDelivery) -> Value {
     let message = &delivery.message;
     let mut line = json!({

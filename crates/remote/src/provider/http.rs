@@ -96,7 +96,6 @@ pub struct HttpConfig {
 
 impl HttpConfig {
     /// The defaults, for this address.
-    #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),

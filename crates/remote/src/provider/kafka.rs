@@ -92,7 +92,6 @@ impl fmt::Debug for KafkaConfig {
 
 impl KafkaConfig {
     /// The defaults, for these brokers.
-    #[must_use]
     pub fn new(brokers: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),

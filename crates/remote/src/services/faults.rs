@@ -45,7 +45,6 @@ pub enum Moment {
 
 impl Moment {
     /// All of a protocol.
-    #[must_use]
     pub fn of(protocol: Protocol) -> &'static [Self] {
         match protocol {
             Protocol::Postgres => &[Self::InCopy, Self::BeforeCommit, Self::AfterCommit],
@@ -114,7 +113,6 @@ impl FaultyProxy {
     }
 
     /// Where it listens.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -125,7 +123,6 @@ impl FaultyProxy {
     }
 
     /// How many connections were cut at each moment.
-    #[must_use]
     pub fn cuts(&self) -> BTreeMap<Moment, u64> {
         self.shared.lock().cuts.clone()
     }

@@ -46,7 +46,6 @@ impl Proxy {
     }
 
     /// Where it listens.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -57,7 +56,6 @@ impl Proxy {
     }
 
     /// Whether a cut is still to come.
-    #[must_use]
     pub fn is_armed(&self) -> bool {
         let armed = self.armed.lock();
         armed.unwrap_or_else(PoisonError::into_inner).is_some()

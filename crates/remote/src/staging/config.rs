@@ -26,7 +26,6 @@ pub struct LocalStaging {
 
 impl LocalStaging {
     /// In a folder, synced.
-    #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -74,7 +73,6 @@ pub struct S3Staging {
 
 impl S3Staging {
     /// A bucket of AWS in a region, with default timeouts and without keys.
-    #[must_use]
     pub fn new(bucket: impl Into<String>, region: impl Into<String>) -> Self {
         Self {
             bucket: bucket.into(),

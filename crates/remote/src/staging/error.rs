@@ -30,13 +30,11 @@ pub enum StagingErrorKind {
 
 impl StagingError {
     /// What to do about it.
-    #[must_use]
     pub fn kind(&self) -> StagingErrorKind {
         self.kind
     }
 
     /// Whether the same call may succeed later.
-    #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind == StagingErrorKind::Retryable
     }

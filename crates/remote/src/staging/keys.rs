@@ -91,7 +91,6 @@ impl TextKeyBucket {
     }
 
     /// The bucket, in the words of errors.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -295,7 +294,6 @@ impl TextKeyBucket {
 }
 
 /// Whether a request can have the key in its address: steps `.` and `..` are taken out of those.
-#[must_use]
 pub fn is_addressable(key: &str) -> bool {
     !key.split('/').any(|step| matches!(step, "." | ".."))
 }

@@ -31,7 +31,6 @@ type VariableLookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl S3Settings {
     /// What contradicts itself, whatever the environment says, by the names of a file.
-    #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
         let has_keys = self.access_key_id.is_some() || self.secret_access_key.is_some();
@@ -60,7 +59,6 @@ impl S3Settings {
     }
 
     /// The bucket, with what the environment adds.
-    #[must_use]
     pub fn resolve(self, bucket: &str, variable: &VariableLookup<'_>) -> S3Staging {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let region = self.region.or_else(|| variable("AWS_REGION"));

@@ -48,7 +48,6 @@ pub async fn run(bench: &dyn Bench) {
 }
 
 /// A mapping with columns of these names; a `*` at the end makes one part of the primary key.
-#[must_use]
 pub fn mapping(names: &[&str]) -> Mapping {
     let column = |name: &&str| MappingColumn {
         name: name.trim_end_matches('*').to_owned(),
@@ -61,7 +60,6 @@ pub fn mapping(names: &[&str]) -> Mapping {
 }
 
 /// An import into a table, with an id made of the table's and `number`.
-#[must_use]
 pub fn import(table: &TableId, number: u32, mapping: &Mapping) -> Import {
     Import {
         id: format!("conformance/{table}/{number}"),

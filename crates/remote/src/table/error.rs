@@ -16,7 +16,6 @@ pub enum TableError {
 
 impl TableError {
     /// Whether the same call may succeed later.
-    #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Retryable(_))
     }

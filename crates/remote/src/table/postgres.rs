@@ -48,7 +48,6 @@ impl PostgresTable {
     }
 
     /// Where the server is, for logs: host, port and database.
-    #[must_use]
     pub fn display_name(&self) -> &str {
         self.pool.server().display_name()
     }

@@ -26,7 +26,6 @@ pub struct RowBatch {
 
 impl RowBatch {
     /// Without rows yet, for rows of `columns` cells.
-    #[must_use]
     pub fn new(columns: usize) -> Self {
         Self {
             data: Vec::new(),
@@ -49,31 +48,26 @@ impl RowBatch {
     }
 
     /// Cells of a row.
-    #[must_use]
     pub fn columns(&self) -> usize {
         self.columns
     }
 
     /// Complete rows.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len().checked_div(self.columns).unwrap_or(0)
     }
 
     /// Whether there is no row.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// What it takes in memory, about: for whoever decides when a batch is large enough.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         self.data.len() + self.ends.len() * size_of::<usize>()
     }
 
     /// Whether the last row lacks cells. A backend refuses such a batch: its rows would be shifted.
-    #[must_use]
     pub fn has_partial_row(&self) -> bool {
         self.columns == 0 || !self.ends.len().is_multiple_of(self.columns)
     }

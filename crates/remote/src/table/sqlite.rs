@@ -48,7 +48,6 @@ pub struct SqliteConfig {
 
 impl SqliteConfig {
     /// A file, with the default timeout.
-    #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -88,7 +87,6 @@ impl SqliteTable {
     }
 
     /// The file.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -47,7 +47,6 @@ pub struct CassandraTls {
 
 impl CassandraConfig {
     /// A cluster, with defaults.
-    #[must_use]
     pub fn new(nodes: Vec<String>) -> Self {
         Self {
             nodes,

@@ -32,7 +32,6 @@ pub struct PostgresConfig {
 
 impl PostgresConfig {
     /// A server, with defaults.
-    #[must_use]
     pub fn new(url: impl Into<SecretString>) -> Self {
         Self {
             url: url.into(),
@@ -66,7 +65,6 @@ impl SslMode {
     pub const ALL: [Self; 4] = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyFull];
 
     /// Its name in URLs and in the configuration.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Disable => "disable",
@@ -77,7 +75,6 @@ impl SslMode {
     }
 
     /// The one of that name.
-    #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|m| m.name() == name)
     }
