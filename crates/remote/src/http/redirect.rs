@@ -54,7 +54,7 @@ pub(super) fn evaluate(
         ))
     };
     if !may_follow && only_reads {
-        return stop("the status redirects no request");
+        return stop("only 301, 302, 303, 307 and 308 are followed");
     }
     if !may_follow {
         return stop(&format!("{method} follows only 307 and 308"));
@@ -228,7 +228,10 @@ mod tests {
                 &["http://host.example/x"],
                 "http://host.example/x: not followed, it points to another",
             ),
-            (&["http://host.example:8081/x"], "it points to another server"),
+            (
+                &["http://host.example:8081/x"],
+                "it points to another server",
+            ),
             (
                 &["//evil.example/x?t=hush"],
                 "http://evil.example/x?…: not followed",

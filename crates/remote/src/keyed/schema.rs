@@ -259,7 +259,10 @@ mod tests {
         assert_eq!(wanted.fits(&there), Ok(()), "further columns are ignored");
         there.columns[1].foreign = Some("uuid".to_owned());
         let error = wanted.fits(&there).unwrap_err().to_string();
-        assert!(error.contains("of type uuid, which Forebay reads"), "{error}");
+        assert!(
+            error.contains("of type uuid, which Forebay reads"),
+            "{error}"
+        );
         let error = fits(&[
             ("id", ValueType::Integer, false),
             ("name", ValueType::Text, true),

@@ -139,12 +139,8 @@ impl TextKeyBucket {
             .request("list the bucket", &format!("/?{query}"), &[])
             .await?;
         let body = self.read_body("list the bucket", response).await?;
-        quick_xml::de::from_reader(&body[..]).map_err(|e| {
-            self.failed(
-                "list the bucket",
-                &format!("invalid response: {e}"),
-            )
-        })
+        quick_xml::de::from_reader(&body[..])
+            .map_err(|e| self.failed("list the bucket", &format!("invalid response: {e}")))
     }
 
     /// A range of an object, open at both ends. Fails when the object's version differs from

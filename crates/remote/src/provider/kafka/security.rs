@@ -79,9 +79,7 @@ pub enum SaslConfig {
     },
     /// A token (OAUTHBEARER) in a file: a JWT with `sub` and `exp`. The file is read again before
     /// the token expires. Requires the feature `kafka-tls`.
-    Token {
-        file: PathBuf,
-    },
+    Token { file: PathBuf },
 }
 
 /// Encryption and authentication of the connections to brokers.

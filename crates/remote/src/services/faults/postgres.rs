@@ -142,7 +142,10 @@ mod tests {
         }
         let mut connection = Postgres::default();
         let response = message(b'C', b"COMMIT\0");
-        assert_eq!(connection.server_sent(&response, &|_| false), response.len());
+        assert_eq!(
+            connection.server_sent(&response, &|_| false),
+            response.len()
+        );
         assert_eq!(connection.server_sent(&response, &|_| true), 0);
     }
 }

@@ -22,7 +22,11 @@ pub(super) async fn run(bench: &dyn Bench) {
 
 async fn a_deleted_table_is_not_refilled(bench: &dyn Bench) {
     let (table, mapping) = (bench.fresh_table(), mapping(&["id", "body"]));
-    assert_eq!(bench.table().delete(&table).await, Ok(()), "a missing table");
+    assert_eq!(
+        bench.table().delete(&table).await,
+        Ok(()),
+        "a missing table"
+    );
     let first = import(&table, 1, &mapping);
     load(bench, &first, rows(&[vec!["1", "a"]])).await.unwrap();
     for _ in 0..2 {

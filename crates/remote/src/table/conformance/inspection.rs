@@ -19,7 +19,11 @@ async fn a_missing_table_fits(bench: &dyn Bench) {
     assert!(bench.table().check_names(&table, &mapping).is_empty());
     for _ in 0..2 {
         let found = bench.table().inspect(&table, &mapping).await;
-        assert_eq!(found, Ok(TableInspection::default()), "the table is not created");
+        assert_eq!(
+            found,
+            Ok(TableInspection::default()),
+            "the table is not created"
+        );
     }
 }
 

@@ -31,7 +31,10 @@ pub(super) async fn run(
     if !ledger::claim(connection, import).await? {
         connection.execute(&action, "ROLLBACK").await?;
         return ledger::find(connection, &import.id).await?.ok_or_else(|| {
-            TableError::Retryable(format!("import {} was removed from the ledger meanwhile", import.id))
+            TableError::Retryable(format!(
+                "import {} was removed from the ledger meanwhile",
+                import.id
+            ))
         });
     }
     let fit = match schema::fit(connection, &import.table, &import.mapping).await? {

@@ -76,7 +76,9 @@ impl KeyedTable for PostgresKeyed {
         let rows = connection.query(&action, &sql, &[]).await?;
         connection.release();
         let Some(row) = rows.first() else {
-            return Err(TableError::Retryable(format!("can't {action}: no response")));
+            return Err(TableError::Retryable(format!(
+                "can't {action}: no response"
+            )));
         };
         let (table, is_empty, database): (i64, bool, i64) = (row.get(0), row.get(1), row.get(2));
         *self.new_table() = is_empty.then(|| schema.table.clone());

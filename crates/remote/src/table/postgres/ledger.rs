@@ -179,7 +179,11 @@ pub(super) async fn forget(
     }
     let sql = format!("DELETE FROM {} WHERE import_id = ANY($1)", name(connection));
     connection
-        .query("remove imports from the ledger", &sql, &[(&imports as _, Type::TEXT_ARRAY)])
+        .query(
+            "remove imports from the ledger",
+            &sql,
+            &[(&imports as _, Type::TEXT_ARRAY)],
+        )
         .await?;
     Ok(())
 }

@@ -241,7 +241,9 @@ pub(super) fn check_names(
     };
     let schema = table.bucket_id();
     let reserved = (schema == ledger_schema).then(|| {
-        format!("table \"{table}\": schema \"{schema}\" is reserved for the ledger, use another bucket")
+        format!(
+            "table \"{table}\": schema \"{schema}\" is reserved for the ledger, use another bucket"
+        )
     });
     let of_table = [
         reserved,

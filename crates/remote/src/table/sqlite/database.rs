@@ -125,7 +125,9 @@ fn connect(config: &SqliteConfig) -> Result<(Connection, FileIdentity), TableErr
     let connection = open().map_err(error::to_table_error(context, "open the database"))?;
     let identity = FileIdentity::from_path(&config.path).map_err(|e| {
         let path = config.path.display();
-        TableError::Retryable(format!("can't read the metadata of {path} and its write-ahead log: {e}"))
+        TableError::Retryable(format!(
+            "can't read the metadata of {path} and its write-ahead log: {e}"
+        ))
     })?;
     Ok((connection, identity))
 }

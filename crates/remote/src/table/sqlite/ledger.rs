@@ -80,7 +80,10 @@ pub(super) fn forget(db: &mut DatabaseHandle<'_>, imports: &[String]) -> Result<
         }
         transaction.commit()
     };
-    forget(db.connection).map_err(error::to_table_error(db.context, "remove imports from the ledger"))
+    forget(db.connection).map_err(error::to_table_error(
+        db.context,
+        "remove imports from the ledger",
+    ))
 }
 
 /// The ids that are not in the ledger.

@@ -64,7 +64,9 @@ pub fn query(
     let mut statements = Batch::new(&connection, sql);
     let first = statements.next().map_err(|e| failed(path, &e))?;
     let Some(mut statement) = first else {
-        return Err(QueryError::Statement("the query has no statement".to_owned()));
+        return Err(QueryError::Statement(
+            "the query has no statement".to_owned(),
+        ));
     };
     if !matches!(statements.next(), Ok(None)) {
         return Err(QueryError::Statement(
