@@ -1,7 +1,6 @@
-//! What is known to be in a table: a hash for each key.
+//! Cache of the rows known to be in a table: a content hash per key.
 //!
-//! A cache may forget anything at any time. What it must not do is to answer a hash after it was
-//! told to forget it.
+//! A cache may lose entries at any time. It must never return a hash after the key was invalidated.
 
 use async_trait::async_trait;
 
@@ -12,33 +11,24 @@ pub mod embedded;
 #[cfg(feature = "redis")]
 pub mod redis;
 
-/// The key of a row, or a row, as a hash.
+/// Hash of a key or of a row.
 pub type RowHash = [u8; 16];
 
-/// Why a cache did not do what it was asked for: it can't be reached, or what is there is none.
+/// The cache is unreachable or returned something else than a cache entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CacheError(pub String);
 
-/// A cache of row hashes. A space is a name under which keys are; nothing is shared between two.
+/// A cache of row hashes. A space is a namespace of keys; spaces share nothing.
 #[async_trait]
 pub trait CacheBackend: Send + Sync {
-    /// What is known of each key, in their order.
-    ///
-    /// # Errors
-    /// When it can't be asked.
+    /// Cached hash of each key, in the order of `keys`.
     async fn get(&self, space: &str, keys: &[RowHash]) -> Result<Vec<Option<RowHash>>, CacheError>;
 
-    /// Forgets keys. Once it returns, they are forgotten whatever happens to this process or, where
-    /// the cache is on disk, to the machine.
-    ///
-    /// # Errors
-    /// When it can't be told; then nothing is certain of any of them.
+    /// Removes keys. Once this returns, they stay removed even if the process or, for a cache on
+    /// disk, the machine crashes. After an error any of them may still be cached.
     async fn invalidate(&self, space: &str, keys: &[RowHash]) -> Result<(), CacheError>;
 
-    /// Notes what is now known.
-    ///
-    /// # Errors
-    /// When it can't be told; some of it may be noted.
+    /// Stores entries. After an error some of them may be stored.
     async fn put(&self, space: &str, entries: &[(RowHash, RowHash)]) -> Result<(), CacheError>;
 }

@@ -1,14 +1,14 @@
-//! The one client of HTTP servers: providers, jobs and the command line all call by this.
+//! The only HTTP client: providers, jobs and the command line use it.
 //!
 //! Invariants:
-//! - A request is sent with its own method and body or not at all; no redirect makes a GET of it
+//! - A request is sent with its own method and body or not at all; no redirect turns it into a GET
 //!   (`http/redirect.rs`).
-//! - No request leaves the origin that it was made for, so no configured header does.
-//! - Configured headers are set last: nothing that a request brings replaces them.
-//! - Of an answer at most a bound is read, and at most that is unpacked of it; then its connection
-//!   is dropped.
+//! - No request leaves its original origin, so no configured header does.
+//! - Configured headers are set last: nothing in a request replaces them.
+//! - A response is read up to a limit and decompressed up to the same limit; then its connection is
+//!   dropped.
 //!
-//! `clippy.toml` bans the library's own client everywhere else: it follows redirects by itself.
+//! `clippy.toml` bans `reqwest::Client` everywhere else, as it follows redirects by itself.
 
 use std::time::Duration;
 
@@ -28,47 +28,42 @@ use redirect::RedirectDecision;
 pub use retry_after::retry_after;
 use unpack::EncodedBody;
 
-/// Redirects of one call that are followed.
+/// Maximum of redirects per call.
 pub const REDIRECTS_MAX: u32 = 5;
-/// Of an answer that only redirects, so much is read to keep its connection.
+/// Bytes read of the body of a redirect, to keep its connection.
 const REDIRECT_BODY_MAX: usize = 8 << 10;
 
-/// How a client calls.
 #[derive(Clone, Debug)]
 pub struct HttpClientConfig {
-    /// Sent with each request, in place of any of the same name that the request has.
+    /// Sent with each request; they replace its headers of the same name.
     pub headers: HeaderMap,
-    /// How long a call may take, its answer and all redirects included.
+    /// Limit of a call, including the response and all redirects.
     pub timeout: Duration,
-    /// Bytes of an answer's body that are read, and that are unpacked of it.
+    /// Maximum of body bytes that are read, and of decompressed bytes.
     pub response_max: usize,
-    /// Certificates that servers' are signed by, besides those of the system.
+    /// CA certificates trusted besides those of the system.
     pub authorities: Vec<reqwest::Certificate>,
 }
 
-/// Calls servers. Cheap to clone.
+/// HTTP client. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     inner: reqwest::Client,
     config: HttpClientConfig,
 }
 
-/// What is sent.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
-    /// The method, which no redirect changes.
+    /// No redirect changes it.
     pub method: Method,
-    /// Where to; its origin is the only one that gets the request.
+    /// Its origin is the only one that receives the request.
     pub url: Url,
-    /// Of this request.
     pub headers: HeaderMap,
-    /// Its body; kept in memory, so that it can be sent again.
+    /// Held in memory, so that it can be sent again.
     pub body: Option<Bytes>,
 }
 
 impl HttpRequest {
-    /// Asks for what is there.
-    #[must_use]
     pub fn get(url: Url) -> Self {
         Self {
             method: Method::GET,
@@ -79,52 +74,46 @@ impl HttpRequest {
     }
 }
 
-/// What a server has answered, whatever the status; never a redirect.
+/// Response of any status except a redirect.
 #[derive(Clone, Debug)]
 pub struct HttpResponse {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// Where it came from, behind all redirects.
+    /// Final URL, after all redirects.
     pub url: Url,
-    /// The body, or the beginning of it; unpacked.
+    /// The decompressed body, possibly truncated.
     pub body: Bytes,
-    /// The body is longer than what is read.
+    /// The body exceeds the limit.
     pub is_cut: bool,
-    /// The error of unpacking the body; then the body is empty. The status counts nevertheless.
+    /// Error of the decompression; then the body is empty. The status is valid nevertheless.
     pub problem: Option<String>,
 }
 
-/// What one request of a call has led to.
+/// Result of one request of a call.
 #[derive(Clone, Debug)]
 pub enum HttpHop {
-    /// The answer.
     Response(Box<HttpResponse>),
-    /// Another place: the next request goes there, after this wait if the server asks for one.
+    /// Redirected: the next request goes to another URL, after this delay if the server requested
+    /// one.
     Redirect(Option<Duration>),
 }
 
-/// Why there is no answer.
+/// A call without a response.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct HttpError {
-    /// The status, when a server has begun to answer or redirects.
+    /// The status, if the server began to respond or redirected.
     pub status: Option<StatusCode>,
-    /// The headers, when there is a status.
+    /// The headers, if there is a status.
     pub headers: Box<HeaderMap>,
-    /// For people; begins with the status when that is all there is. Has no address of the request.
+    /// Message without the request's address; begins with the status if there is nothing else.
     pub text: String,
 }
 
 impl HttpClient {
-    /// A client.
-    ///
-    /// # Errors
-    /// When TLS can't be set up.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place where a client is made, without redirects of its own"
+        reason = "the only place that builds a client, without automatic redirects"
     )]
     pub fn new(config: HttpClientConfig) -> Result<Self, String> {
         let inner = reqwest::Client::builder()
@@ -134,14 +123,13 @@ impl HttpClient {
             .connect_timeout(config.timeout)
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|e| causes("HTTP can't be set up", &e))?;
+            .map_err(|e| causes("can't set up the HTTP client", &e))?;
         Ok(Self { inner, config })
     }
 
-    /// Makes user and password of an address a configured header, unless there is one; the address
-    /// has them no more.
+    /// Moves user and password of a URL into a configured header, unless one exists.
     pub fn take_credentials(&mut self, url: &mut Url) {
-        // The library knows how they are encoded.
+        // reqwest decodes them.
         let Ok(request) = self.inner.get(url.clone()).build() else {
             return;
         };
@@ -152,11 +140,11 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request and reads the answer, behind redirects that may be followed. A wait that one
-    /// of them asks for comes on top of the timeout, and may be as long as that.
+    /// Sends a request and reads the response, following allowed redirects. A delay requested by a
+    /// redirect is added to the timeout and may be as long as it.
     ///
     /// # Errors
-    /// When there is no answer in time, or it is a redirect that is not followed.
+    /// No response in time, or a redirect that is not followed.
     pub async fn send(
         &self,
         request: HttpRequest,
@@ -183,7 +171,7 @@ impl HttpClient {
         }
     }
 
-    /// Begins a call whose requests are made one by one: each may have to wait for its turn.
+    /// Begins a call whose requests are made one by one, so that each can wait for a rate limiter.
     #[must_use]
     pub fn call(&self, request: HttpRequest) -> HttpCall {
         HttpCall {
@@ -206,10 +194,8 @@ pub struct HttpCall {
 }
 
 impl HttpCall {
-    /// Makes one request. When the server has redirected, the next one goes there.
-    ///
-    /// # Errors
-    /// As [`HttpClient::send`].
+    /// Makes one request. After a redirect, the next one goes to its target. Errors as in
+    /// [`HttpClient::send`].
     pub async fn hop(&mut self, now: Timestamp) -> Result<HttpHop, HttpError> {
         let HttpRequest {
             method,
@@ -236,7 +222,7 @@ impl HttpCall {
             RedirectDecision::Final => {
                 let read = read(&mut response, self.client.config.response_max).await;
                 let (body, is_cut) =
-                    read.map_err(|e| stopped(describe("the answer broke off", e)))?;
+                    read.map_err(|e| stopped(describe("response interrupted", e)))?;
                 let response = HttpResponse {
                     status,
                     headers,
@@ -249,10 +235,10 @@ impl HttpCall {
                 Ok(HttpHop::Response(Box::new(response)))
             }
             RedirectDecision::Follow(_) if self.followed == REDIRECTS_MAX => Err(stopped(format!(
-                "{status}: more than {REDIRECTS_MAX} redirects one after another"
+                "{status}: more than {REDIRECTS_MAX} redirects"
             ))),
             RedirectDecision::Follow(next) => {
-                // Only to keep the connection: a body that breaks off costs no more than that.
+                // Only to keep the connection: an interrupted body costs no more than that.
                 drop(read(&mut response, REDIRECT_BODY_MAX).await);
                 self.followed += 1;
                 self.request.url = next;
@@ -269,7 +255,7 @@ impl HttpCall {
             status: None,
             headers: Box::new(self.redirected.clone()),
             text: format!(
-                "a redirect asks to wait {wait:?} (Retry-After), longer than the timeout of {timeout:?}"
+                "a redirect requests a delay of {wait:?} (Retry-After), longer than the timeout of {timeout:?}"
             ),
         }
     }
@@ -292,8 +278,7 @@ impl HttpClient {
 }
 
 impl HttpError {
-    /// Whether it is a redirect that is not followed.
-    #[must_use]
+    /// Whether this is a redirect that was not followed.
     pub fn is_redirect(&self) -> bool {
         self.status.is_some_and(|s| s.is_redirection())
     }
@@ -307,7 +292,7 @@ impl HttpError {
     }
 }
 
-/// An answer with its body unpacked.
+/// Decompresses the body.
 async fn unpacked(mut response: HttpResponse, max: usize) -> HttpResponse {
     let result = match EncodedBody::from_headers(&mut response.headers) {
         Ok(None) => return response,
@@ -315,7 +300,7 @@ async fn unpacked(mut response: HttpResponse, max: usize) -> HttpResponse {
             let (body, is_cut) = (std::mem::take(&mut response.body), response.is_cut);
             let work = move || packed.unpack(body, is_cut, max);
             let decoded = tokio::task::spawn_blocking(work).await;
-            decoded.unwrap_or_else(|e| Err(format!("the answer can't be unpacked: {e}")))
+            decoded.unwrap_or_else(|e| Err(format!("the response can't be unpacked: {e}")))
         }
         Err(problem) => Err(problem),
     };
@@ -329,7 +314,7 @@ async fn unpacked(mut response: HttpResponse, max: usize) -> HttpResponse {
     response
 }
 
-/// Reads a body up to a bound, and says whether there is more of it.
+/// Reads a body up to a limit; returns whether there is more.
 async fn read(
     response: &mut reqwest::Response,
     max: usize,
@@ -345,7 +330,7 @@ async fn read(
     Ok((body.freeze(), false))
 }
 
-/// A request that could not be sent.
+/// Error of a request that could not be sent.
 fn unsent(url: &Url, error: reqwest::Error) -> String {
     let mut next: Option<&dyn std::error::Error> = Some(&error);
     while let Some(cause) = next {
@@ -360,7 +345,7 @@ fn unsent(url: &Url, error: reqwest::Error) -> String {
     describe("can't send", error)
 }
 
-/// What has failed and why, without the address: that may hold a secret.
+/// Failure and cause, without the address, which may contain a secret.
 fn describe(what: &str, error: reqwest::Error) -> String {
     let what = if error.is_timeout() {
         "timed out"
@@ -370,7 +355,7 @@ fn describe(what: &str, error: reqwest::Error) -> String {
     causes(what, &error.without_url())
 }
 
-/// What has failed, and the causes behind an error: its own text says less than they do.
+/// Failure and the causes of an error: its own text says less than they do.
 fn causes(what: &str, error: &dyn std::error::Error) -> String {
     let mut text = what.to_owned();
     let mut next = error.source();
@@ -385,13 +370,10 @@ fn causes(what: &str, error: &dyn std::error::Error) -> String {
     short(&text)
 }
 
-/// Header values that are secrets are not shown by anything that shows headers.
-///
-/// # Errors
-/// When the text has a character that no header can have; the error does not quote it.
+/// A sensitive header value, which no debug output shows. The error does not quote the text.
 pub fn secret_header(text: &str) -> Result<HeaderValue, &'static str> {
     let value = HeaderValue::try_from(text);
-    let mut value = value.map_err(|_| "it has a character that no header can have")?;
+    let mut value = value.map_err(|_| "contains a character that is not allowed in headers")?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,10 +1,9 @@
-//! Tables with typed rows that are written and read by key: the end of a pull job, and what the
-//! lookup service reads.
+//! Tables with typed rows that are written and read by key: the target of pull jobs and the source
+//! of lookups.
 //!
-//! The [`Table`](crate::table::Table) of a sink takes whole files of text with a ledger, so that
-//! rows without a key arrive once. Here each row has a key, and writing it again changes nothing:
-//! that is what makes a job that is killed and goes on exact, and what stores without transactions
-//! can do.
+//! The [`Table`](crate::table::Table) of a sink imports whole files of text with a ledger, so that
+//! rows without a key arrive exactly once. Here each row has a key and writes are idempotent: so a
+//! job that is killed and resumed is exact, even on stores without transactions.
 
 use std::sync::Arc;
 
@@ -27,60 +26,49 @@ pub use rows::{KeyedBatch, RowBuffer, RowRef, RowWriter, ValueRef};
 pub use schema::{ColumnSchema, InvalidSchema, TableSchema};
 pub use value::{CellValue, KeyedRow, ValueType};
 
-/// A store that keeps tables of keyed rows.
+/// A store of tables with keyed rows.
 #[async_trait]
 pub trait KeyedTable: Send + Sync {
-    /// Where it is, for people: without passwords.
+    /// Location of the store, without passwords.
     fn display_name(&self) -> String;
 
-    /// Makes the table when it is not there, and checks that the shape fits when it is: each column
-    /// with its type, and the key. Columns of the table that the shape does not have are left
-    /// alone.
+    /// Creates the table if it doesn't exist; otherwise checks that it fits the schema: each column
+    /// with its type, and the key. Further columns of the table are ignored.
     ///
     /// # Errors
-    /// Terminal when the table that is there has another key, lacks a column or has one of another
-    /// type; the text names both sides.
+    /// Terminal when the existing table has another key, lacks a column or has one of another type;
+    /// the text states both sides.
     async fn prepare(&self, schema: &TableSchema) -> Result<PreparedTable, TableError>;
 
-    /// Writes rows; each replaces what its key had. Of two rows with the same key the later one of
-    /// the batch stays. All or nothing where the store has transactions; else some may be written
-    /// when it fails. Safe to repeat.
+    /// Writes rows; each replaces the row of the same key. Of two rows with the same key the later
+    /// one of the batch wins. Atomic if the store has transactions; otherwise an error may leave
+    /// some rows written. Safe to repeat.
     ///
     /// # Errors
-    /// Terminal when the store refuses a row, and will again.
+    /// Terminal when the store rejects a row for good.
     async fn upsert(&self, schema: &TableSchema, rows: &KeyedBatch) -> Result<(), TableError>;
 
-    /// The shape of a table that is there. A column whose type is not one of [`ValueType`] is one of
-    /// text that is [`ColumnSchema::foreign`].
-    ///
-    /// # Errors
-    /// When the store can't be asked.
+    /// Schema of an existing table. A column whose type is not a [`ValueType`] is a text column
+    /// with [`ColumnSchema::foreign`] set.
     async fn describe(&self, table: &str) -> Result<Option<TableSchema>, TableError>;
 
-    /// The row of a key; its values are in the order of the shape's columns, foreign ones as the text
-    /// that the store has for them. A key that its column can't hold has no row.
-    ///
-    /// # Errors
-    /// When the store can't be asked.
+    /// Row of a key; values are in the order of the schema's columns, foreign ones as the store's
+    /// text. A key that its column can't hold has no row.
     async fn get(
         &self,
         schema: &Arc<TableSchema>,
         key: &[CellValue],
     ) -> Result<Option<KeyedRow>, TableError>;
 
-    /// Whether the store can be reached, for health checks.
-    ///
-    /// # Errors
-    /// When it can't, saying why.
+    /// Health check: fails when the store is unreachable.
     async fn check(&self) -> Result<(), TableError>;
 }
 
-/// A table that is ready for rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedTable {
-    /// Another one after the table was dropped and made again, so that nobody takes what is known
-    /// of the old one for true of the new.
+    /// Changes when the table is dropped and recreated, so that cached knowledge of the old table
+    /// is not applied to the new one.
     pub incarnation: String,
-    /// It has no rows.
+    /// The table has no rows.
     pub is_empty: bool,
 }

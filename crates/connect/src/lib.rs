@@ -1,21 +1,20 @@
-//! Everything that Forebay uses and does not own, one file and one cargo feature each: the staging
-//! storage that files wait in, and the tables at the end of the sinks.
+//! External systems that Forebay uses, one module and one cargo feature each: staging storage, the
+//! targets of sinks, and providers of the message buffer.
 //!
-//! | module | what is behind it | feature |
+//! | module | system | feature |
 //! | --- | --- | --- |
-//! | `http` | the client of HTTP servers that providers, jobs and the command line share | `http` |
-//! | [`provider`] | where messages of the buffer go: Kafka, HTTP, a file | `kafka`, `http` |
+//! | `http` | HTTP client shared by providers, jobs and the command line | `http` |
+//! | [`provider`] | targets of the message buffer: Kafka, HTTP, a file | `kafka`, `http` |
 //! | [`staging`] | a local folder | always |
 //! | [`staging`] | S3-compatible storage | `s3` |
 //! | `table::sqlite` | the embedded database | `sqlite` |
 //! | `table::postgres` | a PostgreSQL server | `postgres` |
-//! | [`cache`] | what is known to be in a table | `sqlite`, `redis` |
+//! | [`cache`] | hashes of the rows known to be in a table | `sqlite`, `redis` |
 //! | [`keyed`] | tables with typed rows that are written and read by key | one each |
-//! | `services`, `table::conformance` | what tests of real services share | `test-services` |
+//! | `services`, `table::conformance` | helpers of tests of real services | `test-services` |
 //!
-//! Errors everywhere say two things: a sentence for a person, with the object or table and column
-//! in it, and whether the same call may succeed later. Addresses, keys and timeouts arrive as
-//! values; nothing here reads the environment.
+//! Every error has a message that names the object or table and column, and states whether a retry
+//! may succeed. Addresses, keys and timeouts are parameters; nothing here reads the environment.
 
 pub mod cache;
 #[cfg(feature = "http")]

@@ -1,6 +1,6 @@
-//! Providers of the message buffer: where its messages go.
+//! Providers of the message buffer: the targets of its messages.
 //!
-//! | module | where | feature |
+//! | module | target | feature |
 //! | --- | --- | --- |
 //! | [`mod@file`] | a file or standard output, as JSON Lines | always |
 //! | `kafka` | Apache Kafka | `kafka` |

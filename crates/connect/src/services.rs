@@ -1,11 +1,14 @@
-//! For tests of real services: where they are, and what happens when they are not there.
+//! Addresses of the real services that tests use.
 //!
 //! `scripts/services/up` starts them and writes the environment variables to a file that test
-//! commands source. Tests are the one place that reads the environment.
+//! commands source. Only tests read the environment.
+//!
+//! Each function returns `None` if a variable is not set; then the test prints a notice and passes.
+//! With `CI=true` the function panics instead, so that nothing remains untested.
 
 #![expect(
     clippy::print_stderr,
-    reason = "what was not tested must be seen in a test's output"
+    reason = "skipped tests must be visible in the output"
 )]
 
 use secrecy::SecretString;
@@ -13,32 +16,27 @@ use secrecy::SecretString;
 pub mod faults;
 pub mod proxy;
 
-/// The PostgreSQL server of the tests.
 #[derive(Clone, Debug)]
 pub struct PostgresService {
-    /// With rights to create schemas.
+    /// A user who may create schemas.
     pub url: String,
-    /// File of the CA that signed the server's certificate, when it has one.
+    /// CA of the server's certificate, if it has one.
     pub ca_file: Option<String>,
 }
 
-/// The S3 server of the tests.
 #[derive(Clone, Debug)]
 pub struct S3Service {
     /// `http://127.0.0.1:…`
     pub endpoint: String,
-    /// A bucket that is there.
+    /// An existing bucket.
     pub bucket: String,
-    /// Key that may read and write objects.
     pub access_key: String,
-    /// Its secret.
     pub secret_key: SecretString,
 }
 
 impl S3Service {
-    /// A staging root of its own for each test: `prefix` below the bucket.
+    /// A staging root for one test: `prefix` in the bucket.
     #[cfg(feature = "s3")]
-    #[must_use]
     pub fn staging(&self, prefix: &str) -> crate::staging::S3Staging {
         let mut config = crate::staging::S3Staging::new(&self.bucket, "us-east-1")
             .with_endpoint(&self.endpoint)
@@ -48,24 +46,14 @@ impl S3Service {
     }
 }
 
-/// The PostgreSQL server, by `FOREBAY_TEST_POSTGRES_URL` and `FOREBAY_TEST_POSTGRES_CA`. Nothing
-/// when it is not set: then the test says so and passes.
-///
-/// # Panics
-/// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// From `FOREBAY_TEST_POSTGRES_URL` and `FOREBAY_TEST_POSTGRES_CA`.
 pub fn postgres(test: &str) -> Option<PostgresService> {
     let url = variable(test, "FOREBAY_TEST_POSTGRES_URL")?;
     let ca_file = std::env::var("FOREBAY_TEST_POSTGRES_CA").ok();
     Some(PostgresService { url, ca_file })
 }
 
-/// The S3 server, by `FOREBAY_TEST_S3_ENDPOINT`, `_BUCKET`, `_ACCESS_KEY` and `_SECRET_KEY`. Nothing
-/// when one is not set: then the test says so and passes.
-///
-/// # Panics
-/// When one is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// From `FOREBAY_TEST_S3_ENDPOINT`, `_BUCKET`, `_ACCESS_KEY` and `_SECRET_KEY`.
 pub fn s3(test: &str) -> Option<S3Service> {
     Some(S3Service {
         endpoint: variable(test, "FOREBAY_TEST_S3_ENDPOINT")?,
@@ -75,12 +63,7 @@ pub fn s3(test: &str) -> Option<S3Service> {
     })
 }
 
-/// A Kafka broker, by `FOREBAY_TEST_KAFKA_BROKERS`. Nothing when it is not set: then the test says
-/// so and passes.
-///
-/// # Panics
-/// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// Kafka brokers, from `FOREBAY_TEST_KAFKA_BROKERS`.
 pub fn kafka(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_KAFKA_BROKERS")
 }
@@ -88,18 +71,13 @@ pub fn kafka(test: &str) -> Option<String> {
 /// Encrypted listeners of a Kafka broker.
 #[derive(Clone, Debug)]
 pub struct KafkaTls {
-    /// The first of its ports; see `scripts/services/kafka.sh`.
+    /// The first of the ports; see `scripts/services/kafka.sh`.
     pub port: u16,
     /// Directory of the certificates.
     pub dir: std::path::PathBuf,
 }
 
-/// The encrypted listeners of the Kafka broker, by `FOREBAY_TEST_KAFKA_TLS_PORT` and
-/// `FOREBAY_TEST_KAFKA_TLS`. Nothing when one is not set: then the test says so and passes.
-///
-/// # Panics
-/// When one is not set and `CI=true`: there, nothing may go untested. When the port is none.
-#[must_use]
+/// From `FOREBAY_TEST_KAFKA_TLS_PORT` and `FOREBAY_TEST_KAFKA_TLS`.
 pub fn kafka_tls(test: &str) -> Option<KafkaTls> {
     let port = variable(test, "FOREBAY_TEST_KAFKA_TLS_PORT")?;
     Some(KafkaTls {
@@ -108,74 +86,40 @@ pub fn kafka_tls(test: &str) -> Option<KafkaTls> {
     })
 }
 
-/// The address of the Redis server, by `FOREBAY_TEST_REDIS_URL`. Nothing when it is not set: then
-/// the test says so and passes.
-///
-/// # Panics
-/// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// URL of a Redis server, from `FOREBAY_TEST_REDIS_URL`.
 pub fn redis(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_REDIS_URL")
 }
 
-/// Address of a Redis server with TLS and its CA's certificate, by `FOREBAY_TEST_REDIS_TLS_URL` and
-/// `FOREBAY_TEST_REDIS_CA`. Nothing when one is not set: then the test says so and passes.
-///
-/// # Panics
-/// When one is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// URL of a Redis server with TLS and its CA certificate, from `FOREBAY_TEST_REDIS_TLS_URL` and
+/// `FOREBAY_TEST_REDIS_CA`.
 pub fn redis_tls(test: &str) -> Option<(String, String)> {
     let url = variable(test, "FOREBAY_TEST_REDIS_TLS_URL")?;
     Some((url, variable(test, "FOREBAY_TEST_REDIS_CA")?))
 }
 
-/// The certificate of the CA of the Cassandra node, by `FOREBAY_TEST_CASSANDRA_CA`. Nothing when it
-/// is not set: then the test says so and passes.
-///
-/// # Panics
-/// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// CA certificate of the Cassandra node, from `FOREBAY_TEST_CASSANDRA_CA`.
 pub fn cassandra_ca(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CASSANDRA_CA")
 }
 
-/// Host and port of the Cassandra node, by `FOREBAY_TEST_CASSANDRA_NODE`. Nothing when it is not
-/// set: then the test says so and passes.
-///
-/// # Panics
-/// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// Host and port of the Cassandra node, from `FOREBAY_TEST_CASSANDRA_NODE`.
 pub fn cassandra(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CASSANDRA_NODE")
 }
 
-/// Host and port of a Cassandra node that asks for a login, by
-/// `FOREBAY_TEST_CASSANDRA_PASSWORDS_NODE`; user and password are `cassandra`. Nothing when it is not
-/// set: then the test says so and passes.
-///
-/// # Panics
-/// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// Host and port of a Cassandra node that requires a login (user and password are `cassandra`),
+/// from `FOREBAY_TEST_CASSANDRA_PASSWORDS_NODE`.
 pub fn cassandra_passwords(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CASSANDRA_PASSWORDS_NODE")
 }
 
-/// A Chromium and the driver's modules (`ui/install`), by `FOREBAY_TEST_CHROMIUM`. Nothing when it is
-/// not set: then the test says so and passes.
-///
-/// # Panics
-/// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// Chromium and the driver's modules (`ui/install`), from `FOREBAY_TEST_CHROMIUM`.
 pub fn chromium(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CHROMIUM")
 }
 
-/// The folder of the tools for OpenAPI documents, by `FOREBAY_TEST_OPENAPI_TOOLS`. Nothing when it is
-/// not set: then the test says so and passes.
-///
-/// # Panics
-/// When it is not set and `CI=true`: there, nothing may go untested.
-#[must_use]
+/// Folder of the OpenAPI tools, from `FOREBAY_TEST_OPENAPI_TOOLS`.
 pub fn openapi_tools(test: &str) -> Option<std::path::PathBuf> {
     variable(test, "FOREBAY_TEST_OPENAPI_TOOLS").map(Into::into)
 }
@@ -187,7 +131,7 @@ fn variable(test: &str, name: &str) -> Option<String> {
             let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
             assert!(
                 !is_ci,
-                "{name} is not set: CI has to run {test} against the real service (scripts/services/up)"
+                "{name} is not set: CI must run {test} against the real service (scripts/services/up)"
             );
             eprintln!("SKIPPED: {test}: {name} is not set, see scripts/services/README.md");
             None

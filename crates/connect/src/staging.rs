@@ -1,5 +1,5 @@
-//! Staging: where the slices of a file wait, each as one object, until the file is imported. A
-//! local folder or S3-compatible storage; all paths are below its root.
+//! Staging: stores the slices of a file, one object each, until the file is imported. A local
+//! folder or S3-compatible storage; all paths are below its root.
 
 use std::sync::Arc;
 
@@ -27,21 +27,19 @@ pub use s3::bucket;
 #[cfg(feature = "s3")]
 pub use settings::S3Settings;
 
-/// Bytes on their way to staging. Chunks may have any size; errors are the reader's own.
+/// Data to upload. Chunks may have any size; errors are the reader's.
 pub type UploadStream<'a> = BoxStream<'a, Result<Bytes, std::io::Error>>;
 
-/// Bytes on their way out of staging.
 pub type DownloadStream = BoxStream<'static, Result<Bytes, StagingError>>;
 
 /// The object that [`Staging::check`] writes and deletes.
 const PROBE: &str = ".forebay-check";
 
-/// An object in staging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagedObject {
-    /// Below the staging root.
+    /// Relative to the staging root.
     pub path: String,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
 }
 
@@ -52,7 +50,7 @@ pub struct Staging {
     root: Arc<StagingRoot>,
 }
 
-/// Where the root is, in the words of errors, and what else a kind of storage needs to know.
+/// The root as shown in errors, and state of the kind of storage.
 #[derive(Debug)]
 struct StagingRoot {
     name: String,
@@ -61,11 +59,11 @@ struct StagingRoot {
 }
 
 impl Staging {
-    /// Opens the storage. A local folder is made when it is not there; S3 is not asked yet, that
-    /// is what [`Staging::check`] is for.
+    /// Opens the storage. A local folder is created if missing; S3 is not contacted, see
+    /// [`Staging::check`].
     ///
     /// # Errors
-    /// Terminal when the configuration can't work, or the folder can't be made.
+    /// Terminal when the configuration is invalid or the folder can't be created.
     pub fn open(config: &StagingConfig) -> Result<Self, StagingError> {
         match config {
             StagingConfig::Local(config) => local::open(config),
@@ -78,7 +76,7 @@ impl Staging {
         }
     }
 
-    /// On any object store, all of it. `name` is what errors call it.
+    /// Uses all of an object store. `name` is used in errors.
     #[must_use]
     pub fn with_store(store: Arc<dyn ObjectStore>, name: &str) -> Self {
         let root = StagingRoot {
@@ -96,16 +94,14 @@ impl Staging {
         }
     }
 
-    /// Where it is, for logs and start-up messages; without keys.
-    #[must_use]
+    /// Location of the root for logs and start-up messages, without keys.
     pub fn display_name(&self) -> &str {
         &self.root.name
     }
 
-    /// Writes an object and returns its size. It is visible only when it is complete, and replaces
-    /// one of the same path: an upload that is repeated writes the same object again. Holds a few
-    /// parts of 8 MiB in memory, whatever the length. What was sent of an upload that failed or
-    /// was dropped is taken away again.
+    /// Writes an object and returns its size. The object is visible only when it is complete, and
+    /// replaces one of the same path, so an upload may be repeated. Needs a few parts of 8 MiB in
+    /// memory, whatever the length. The parts of an upload that failed or was dropped are deleted.
     ///
     /// # Errors
     /// When the storage fails, or the stream does ([`StagingErrorKind::Input`]).
@@ -119,11 +115,11 @@ impl Staging {
             })
     }
 
-    /// Reads an object. Interrupted transfers are resumed, within the bounds of the configuration.
+    /// Reads an object. Interrupted transfers are resumed, within the configured limits.
     ///
     /// # Errors
-    /// When it is missing ([`StagingErrorKind::Missing`]) or can't be read; the stream fails in
-    /// the same ways.
+    /// When it is missing ([`StagingErrorKind::Missing`]) or can't be read; the stream fails in the
+    /// same ways.
     pub async fn get(&self, path: &str) -> Result<DownloadStream, StagingError> {
         let location = self.location("read", path)?;
         let object = self
@@ -141,24 +137,18 @@ impl Staging {
             .boxed())
     }
 
-    /// Size of an object; nothing when there is none.
-    ///
-    /// # Errors
-    /// When the storage can't be asked.
+    /// Size of an object; `None` if it doesn't exist.
     pub async fn size(&self, path: &str) -> Result<Option<u64>, StagingError> {
         let location = self.location("look up", path)?;
         match self.store.head(&location).await {
             Ok(meta) => Ok(Some(meta.size)),
-            // A HEAD has no body that could say whether the object or the bucket is missing.
+            // A HEAD response has no body that tells a missing object from a missing bucket.
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(self.failed("look up", path, e)),
         }
     }
 
-    /// Deletes an object; one that is not there is deleted already.
-    ///
-    /// # Errors
-    /// When the storage can't do it.
+    /// Deletes an object. A missing object is no error.
     pub async fn delete(&self, path: &str) -> Result<(), StagingError> {
         let location = self.location("delete", path)?;
         if let Some(folder) = &self.root.local {
@@ -173,7 +163,7 @@ impl Staging {
         }
     }
 
-    /// All objects below a prefix of whole path segments; an empty one means all.
+    /// All objects below a prefix of complete path segments; an empty prefix lists all.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<StagedObject, StagingError>> {
         let location = match self.location("list", prefix) {
             Ok(location) => location,
@@ -191,15 +181,11 @@ impl Staging {
             .boxed()
     }
 
-    /// Whether objects can be listed, written and deleted: does all three, with a small one. For
-    /// health checks and start-up; the error says what is wrong with the bucket, the keys or the
-    /// way there.
-    ///
-    /// # Errors
-    /// When they can't.
+    /// Lists objects, writes one and deletes it, for health checks and start-up; the error states
+    /// whether the bucket, the keys or the connection is wrong.
     pub async fn check(&self) -> Result<(), StagingError> {
-        // First, because servers say of a list that the bucket is missing where they only say
-        // "access denied" of a write.
+        // The listing comes first: for a missing bucket some servers report only "access denied" on
+        // a write.
         self.list("").try_next().await?;
         let location = self.location("write", PROBE)?;
         self.store

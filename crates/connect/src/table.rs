@@ -1,9 +1,7 @@
-//! The table at the end of a sink: prepared from a mapping, and filled by imports that apply
-//! exactly once.
+//! Target table of a sink: created from a mapping, and filled by imports that apply exactly once.
 //!
-//! Each backend keeps a *ledger*: a table of the ids of imports, written in the same transaction as
-//! the rows. So an import whose answer was lost is safe to repeat: either nothing is there, or the
-//! ledger says that all of it is.
+//! Each backend has a *ledger*: a table of import ids, written in the transaction of the rows. So
+//! an import whose response was lost is safe to repeat: the ledger has either nothing or all of it.
 
 use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
@@ -25,124 +23,97 @@ pub mod sqlite;
 pub use error::TableError;
 pub use rows::{RowBatch, RowError, RowStream};
 
-/// A backend that keeps tables.
+/// A backend of tables.
 ///
-/// How ids, names and cells are mapped, and where the two backends differ, is in
-/// `docs/reference/tables.md`; [`conformance`] holds them to it.
+/// The mapping of ids, names and cells, and the differences of the backends, are described in
+/// `docs/reference/tables.md` and tested by [`conformance`].
 #[async_trait]
 pub trait Table: Send + Sync {
-    /// Which one it is.
     fn backend(&self) -> TableBackend;
 
-    /// What the backend's rules for names refuse: lengths, and names that it keeps for itself. Asks
-    /// nobody, so it holds while the backend can't be reached too.
+    /// Violations of the backend's naming rules: lengths and reserved names. Doesn't contact the
+    /// backend, so it works while the backend is unavailable.
     fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<InspectionFinding>;
 
-    /// Looks whether the mapping will go into the table, without changing anything: all that
-    /// [`Self::check_names`] finds, a table that is there and does not fit, and what the backend's
-    /// user may not do.
-    ///
-    /// # Errors
-    /// When the backend can't be asked.
+    /// Checks without any change whether the mapping fits the table: all findings of
+    /// [`Self::check_names`], a mismatch with an existing table, and missing privileges.
     async fn inspect(
         &self,
         table: &TableId,
         mapping: &Mapping,
     ) -> Result<TableInspection, TableError>;
 
-    /// Makes the table when it is not there, adds columns that the mapping gained, and checks that
-    /// the rest fits. Cheap when there is nothing to do: call it before each import, so that a
-    /// table that was dropped comes back.
+    /// Creates the table if missing, adds new columns of the mapping, and checks that the rest
+    /// fits. Cheap when there is nothing to do: call it before each import, so that a dropped table
+    /// is recreated.
     ///
     /// # Errors
-    /// Terminal when the table that is there does not fit the mapping: another primary key, a
-    /// column that can't hold text, a column that needs a value and gets none.
+    /// Terminal when the existing table does not fit the mapping: another primary key, a column
+    /// that can't hold text, a required column that the mapping lacks.
     async fn prepare(&self, table: &TableId, mapping: &Mapping) -> Result<(), TableError>;
 
-    /// Puts all rows and the ledger's entry into the table in one transaction, or nothing. An
-    /// import that the ledger has is not applied again, and at most the first batches of its
-    /// stream are read.
+    /// Writes all rows and the ledger entry in one transaction. An import that is in the ledger is
+    /// not applied again; at most the first batches of its stream are read.
     ///
-    /// Safe to repeat after any error, and safe to run twice at once. Dropping the future undoes
-    /// what it did, unless the commit was already on its way.
+    /// Safe to repeat after any error, and safe to run twice concurrently. Dropping the future
+    /// rolls back, unless the commit was already sent.
     ///
     /// # Errors
-    /// When the rows can't be read ([`RowError`]) or the table can't take them.
+    /// When the rows can't be read ([`RowError`]) or the table rejects them.
     async fn import(
         &self,
         import: &Import,
         rows: RowStream<'_>,
     ) -> Result<ImportSummary, TableError>;
 
-    /// Deletes the table with its rows; one that is not there is deleted already. The ledger keeps
-    /// its entries, so no import that was done is ever done again.
-    ///
-    /// # Errors
-    /// When the table can't be deleted; a backend that never deletes says so.
+    /// Deletes the table with its rows. A missing table is no error. The ledger keeps its entries,
+    /// so no completed import is repeated. Fails for a backend that never deletes tables.
     async fn delete(&self, table: &TableId) -> Result<(), TableError> {
         let backend = self.backend().name();
         Err(TableError::Terminal(format!(
-            "table \"{table}\" can't be deleted: tables of type {backend} are deleted by hand"
+            "table \"{table}\" can't be deleted: tables of type {backend} must be deleted manually"
         )))
     }
 
-    /// Takes entries out of the ledger: of files whose metadata is gone, so that nobody will ever
-    /// repeat their import. Ids that the ledger does not have are passed over.
-    ///
-    /// # Errors
-    /// When the ledger can't be written; then none is forgotten.
+    /// Removes ledger entries of files whose metadata was removed, so that their import can't be
+    /// repeated. Unknown ids are ignored. After an error no entry is removed.
     async fn forget(&self, imports: &[String]) -> Result<(), TableError>;
 
-    /// The rows of an import that the ledger has.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
+    /// Number of rows of an import in the ledger.
     async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError>;
 
-    /// As [`Self::imported`], once no transaction of that import can be under way any more: what
-    /// this says of an import stays so unless someone imports it.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
+    /// Like [`Self::imported`], but waits until no transaction of that import can be in progress:
+    /// the result is final unless the import is started again.
     async fn resolve_import(&self, import_id: &str) -> Result<Option<u64>, TableError> {
         self.imported(import_id).await
     }
 
-    /// Those of the imports that the ledger does not have.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
+    /// The ids that the ledger does not have.
     async fn missing_imports(&self, imports: &[String]) -> Result<Vec<String>, TableError>;
 
-    /// A page of the ids that the ledger has, after `after` (empty for the beginning), in an order
-    /// of the backend's own; an empty one is the end.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
+    /// A page of the ledger's ids after `after` (empty for the beginning), in an order of the
+    /// backend; an empty page is the end.
     async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError>;
 
-    /// Whether the backend can be reached and written, for health checks.
-    ///
-    /// # Errors
-    /// When it can't, saying why.
+    /// Health check: fails when the backend is unreachable or read-only.
     async fn check(&self) -> Result<(), TableError>;
 }
 
-/// What [`Table::inspect`] has found.
+/// Result of [`Table::inspect`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableInspection {
-    /// There is a table, or something else, of that name.
+    /// A table, or another object, of that name exists.
     pub exists: bool,
-    /// Why the mapping does not go into it; nothing, when it does.
+    /// Reasons why the mapping doesn't fit; empty if it does.
     pub findings: Vec<InspectionFinding>,
 }
 
-/// One reason why a mapping does not go into a table.
+/// A reason why a mapping doesn't fit a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectionFinding {
-    /// The column of the mapping that is the cause; the table itself without one.
+    /// Index of the mapping's column; `None` for the table itself.
     pub column: Option<usize>,
-    /// What is wrong and what is allowed, with the table's id.
+    /// Problem and what is allowed, with the table's id.
     pub message: String,
 }
 
@@ -164,26 +135,24 @@ impl InspectionFinding {
     }
 }
 
-/// One import: a file's rows into its table.
+/// One import: the rows of a file into its table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
-    /// Of this import and no other, for ever: `<cluster id>/<file key>`. What the ledger knows it by.
+    /// Unique id and key of the ledger: `<cluster id>/<file key>`.
     pub id: String,
-    /// Where the rows go.
     pub table: TableId,
-    /// The columns, as they were when the file was opened; a row has a cell for each, in order.
+    /// The columns when the file was opened; a row has a cell for each, in order.
     pub mapping: Mapping,
 }
 
-/// What an import did.
+/// Result of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImportSummary {
-    /// Rows of the file, those that replaced others of the same key included. As noted in the
-    /// ledger when the import was done before.
+    /// Rows of the file, including those that replaced others of the same key. From the ledger if
+    /// the import was completed before.
     pub rows: u64,
-    /// The ledger had it: nothing was written.
+    /// The import was in the ledger: nothing was written.
     pub already_done: bool,
-    /// Cells in which something was replaced by U+FFFD because no table can hold it: a NUL, or
-    /// bytes that are not UTF-8.
+    /// Cells with a replacement by U+FFFD, for a NUL or bytes that are not UTF-8.
     pub replaced_cells: u64,
 }

@@ -1,4 +1,4 @@
-//! TLS to servers: whose certificates are taken.
+//! TLS to servers, and verification of their certificates.
 
 use std::sync::Arc;
 
@@ -11,22 +11,20 @@ use rustls::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// What of a server's certificate is checked.
+/// Verification of a server's certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServerVerification {
-    /// Who signed it, and that it is for the name or address that was connected to.
+    /// The CA, and the name or address of the server.
     #[default]
     Full,
-    /// Who signed it; any server of that authority is the right one.
+    /// Only the CA; any server with its certificate is trusted.
     Authority,
-    /// Nothing: what is sent can't be read on the way, but by whoever sits in between.
+    /// None: traffic is encrypted, but an active attacker can read it.
     Nothing,
 }
 
-/// What makes TLS connections. `ca_pem` replaces the system's certificates.
-///
-/// # Errors
-/// When the certificates can't be read, or there are none to check with; in words for people.
+/// TLS client configuration. `ca_pem` replaces the system's certificates. Fails when the
+/// certificates can't be read, or none are available for verification.
 pub(crate) fn client_config(
     verify: ServerVerification,
     ca_pem: Option<&[u8]>,
@@ -34,7 +32,7 @@ pub(crate) fn client_config(
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|e| format!("TLS can't be set up: {e}"))?;
+        .map_err(|e| format!("can't set up TLS: {e}"))?;
     let verifier: Arc<dyn ServerCertVerifier> = match verify {
         ServerVerification::Full => {
             let builder = builder.with_root_certificates(roots(ca_pem)?);
@@ -63,18 +61,18 @@ fn roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, String> {
             .map_err(|e| format!("the CA certificates can't be read as PEM: {e}"))?,
         None => rustls_native_certs::load_native_certs().certs,
     };
-    // Systems carry some certificates that are not usable; what counts is that others are.
+    // Some certificates of the system may be unusable; others suffice.
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 {
         return Err(
-            "to verify a server takes CA certificates: neither the system nor the configuration has any"
+            "can't verify servers: neither the system nor the configuration has CA certificates"
                 .to_owned(),
         );
     }
     Ok(roots)
 }
 
-/// Checks all but the name.
+/// Verifies all but the name.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 
@@ -91,7 +89,7 @@ impl ServerCertVerifier for AnyName {
             self.0
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // The name is what is checked last, so all else is right.
+            // The name is verified last, so everything else is valid.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
@@ -122,8 +120,7 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
-/// Takes any certificate. That the peer
-/// has the certificate's key is still checked.
+/// Accepts any certificate. The peer must still prove that it has the certificate's key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

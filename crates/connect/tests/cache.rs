@@ -1,4 +1,4 @@
-//! Caches of row hashes: the suite on each, and what is their own.
+//! Caches of row hashes: the conformance suite, and tests of each cache.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::path::Path;
@@ -12,11 +12,11 @@ fn open(path: &Path, space: &str, max_rows: u64) -> EmbeddedCache {
 }
 
 #[tokio::test]
-async fn the_embedded_cache_knows_and_forgets() {
+async fn the_embedded_cache_stores_and_invalidates() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.db");
     conformance::run(&open(&path, "a", 10_000), "a").await;
-    // Opened again it knows what it knew, and nothing of other spaces.
+    // After reopening, the cache has its entries, and none of other spaces.
     let again = open(&path, "a", 10_000);
     assert_eq!(again.get("a", &[[1; 16]]).await.unwrap(), [Some([11; 16])]);
     drop(again);
@@ -25,7 +25,7 @@ async fn the_embedded_cache_knows_and_forgets() {
 }
 
 #[tokio::test]
-async fn a_damaged_cache_knows_nothing_and_works() {
+async fn a_damaged_cache_is_recreated() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.db");
     std::fs::write(&path, vec![7; 5000]).unwrap();
@@ -37,43 +37,43 @@ async fn the_embedded_cache_keeps_its_limit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.db");
     let hash = |n: u64| -> [u8; 16] {
-        // Spread as the hashes of real keys are.
+        // Evenly distributed, as the hashes of real keys are.
         let mixed = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         mixed.to_be_bytes()
     };
     let keys: Vec<_> = (0..5000).map(hash).collect();
-    let notes =
+    let entries =
         |n: std::ops::Range<usize>| -> Vec<_> { keys[n].iter().map(|k| (*k, hash(7))).collect() };
-    let known = async |cache: &EmbeddedCache| {
+    let hits = async |cache: &EmbeddedCache| {
         let found = cache.get("a", &keys).await.unwrap();
         found.iter().flatten().filter(|h| **h == hash(7)).count()
     };
     let cache = open(&path, "a", 1000);
-    for part in notes(0..5000).chunks(100) {
+    for part in entries(0..5000).chunks(100) {
         cache.put("a", part).await.unwrap();
     }
     drop(cache);
     let cache = open(&path, "a", 1000);
-    assert_eq!(known(&cache).await, 1000);
-    // New keys take the place of others, and those that come again take none.
+    assert_eq!(hits(&cache).await, 1000);
+    // New keys evict others, and repeated keys evict none.
     drop(cache);
     for _ in 0..3 {
         let cache = open(&path, "a", 1000);
-        for part in notes(4500..5000).chunks(100) {
+        for part in entries(4500..5000).chunks(100) {
             cache.put("a", part).await.unwrap();
         }
         drop(cache);
         let cache = open(&path, "a", 1000);
-        assert_eq!(known(&cache).await, 1000);
+        assert_eq!(hits(&cache).await, 1000);
         let found = cache.get("a", &keys[4500..]).await.unwrap();
         assert!(
             found.iter().flatten().count() > 250,
-            "half of them at least"
+            "at least half of them"
         );
     }
-    // Another space's rows go first, and a lower limit holds from the beginning.
+    // Rows of another space are evicted first, and a lower limit applies from the beginning.
     let cache = open(&path, "a", 200);
-    assert_eq!(known(&cache).await, 200);
+    assert_eq!(hits(&cache).await, 200);
     cache.put("b", &[(hash(1), hash(2))]).await.unwrap();
     assert_eq!(cache.get("b", &[hash(1)]).await.unwrap(), [Some(hash(2))]);
 }
@@ -96,8 +96,8 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn redis_knows_and_forgets() {
-        let Some(url) = services::redis("redis_knows_and_forgets") else {
+    async fn redis_stores_and_invalidates() {
+        let Some(url) = services::redis("redis_stores_and_invalidates") else {
             return;
         };
         let cache = RedisCache::open(config(&url)).unwrap();
@@ -124,8 +124,8 @@ mod redis {
             hash[..4].copy_from_slice(&n.to_be_bytes());
             hash
         };
-        let known: Vec<_> = (0..1000).map(|n| (hash(n), hash(n))).collect();
-        let error = cache.put("a", &known).await.unwrap_err().to_string();
+        let entries: Vec<_> = (0..1000).map(|n| (hash(n), hash(n))).collect();
+        let error = cache.put("a", &entries).await.unwrap_err().to_string();
         let deleted = redis::cmd("ACL").arg("DELUSER").arg(&user).to_owned();
         let () = deleted.query_async(&mut admin).await.unwrap();
         assert!(error.starts_with("Redis: NoPerm: "), "{error}");
@@ -133,16 +133,16 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn redis_is_reached_over_tls_when_its_certificate_is_right() {
-        let test = "redis_is_reached_over_tls_when_its_certificate_is_right";
+    async fn redis_over_tls_needs_a_valid_certificate() {
+        let test = "redis_over_tls_needs_a_valid_certificate";
         let Some((url, ca)) = services::redis_tls(test) else {
             return;
         };
-        let mut known = config(&url);
-        known.ca_pem = Some(std::fs::read(ca).unwrap());
-        let cache = RedisCache::open(known).unwrap();
+        let mut trusted = config(&url);
+        trusted.ca_pem = Some(std::fs::read(ca).unwrap());
+        let cache = RedisCache::open(trusted).unwrap();
         conformance::run(&cache, &format!("tls-{}", std::process::id())).await;
-        // The system does not know our authority.
+        // The system doesn't trust the test's CA.
         let cache = RedisCache::open(config(&url)).unwrap();
         assert!(cache.get("a", &[[1; 16]]).await.is_err());
         let mut broken = config(&url);
@@ -155,7 +155,7 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn a_redis_that_is_not_there_is_an_error_and_its_password_is_not_shown() {
+    async fn an_unreachable_redis_is_an_error_that_hides_the_password() {
         let cache = RedisCache::open(config("redis://:hunter2@127.0.0.1:1/")).unwrap();
         let error = cache.get("a", &[[1; 16]]).await.unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");

@@ -1,4 +1,4 @@
-//! The buffer in front of an HTTP endpoint: a real one, on loopback, that answers as it is told.
+//! The buffer in front of a real HTTP endpoint on loopback with scripted responses.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -20,31 +20,31 @@ struct Request {
     body: String,
 }
 
-/// Answers with the statuses of a list, then with 204.
+/// Responds with the statuses of a list, then with 204.
 struct Endpoint {
     url: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Endpoint {
-    fn start(answers: Vec<&'static str>) -> Self {
+    fn start(responses: Vec<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/in", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let answers = Arc::new(Mutex::new(answers.into_iter()));
+        let responses = Arc::new(Mutex::new(responses.into_iter()));
         let seen = requests.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (seen, answers) = (seen.clone(), answers.clone());
+                let (seen, responses) = (seen.clone(), responses.clone());
                 std::thread::spawn(move || {
                     while let Some(request) = read(stream.as_ref().unwrap()) {
                         seen.lock().unwrap().push(request);
-                        let answer = answers
+                        let response = responses
                             .lock()
                             .unwrap()
                             .next()
                             .unwrap_or("204 No Content\r\n");
-                        let text = format!("HTTP/1.1 {answer}content-length: 0\r\n\r\n");
+                        let text = format!("HTTP/1.1 {response}content-length: 0\r\n\r\n");
                         stream.as_ref().unwrap().write_all(text.as_bytes()).unwrap();
                     }
                 });
@@ -94,15 +94,12 @@ fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
     .unwrap()
 }
 
-/// The clock of this machine.
+/// The system clock.
 #[derive(Debug)]
 struct RealClock;
 
 impl forebay_model::Clock for RealClock {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "what is waited for is a real wait"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the test waits in real time")]
     fn now(&self) -> forebay_model::Timestamp {
         let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         forebay_model::Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
@@ -110,7 +107,7 @@ impl forebay_model::Clock for RealClock {
 }
 
 #[test]
-fn a_wait_outlives_the_process() {
+fn a_requested_delay_outlives_the_process() {
     let endpoint = Endpoint::start(vec!["429 Too Many Requests\r\nretry-after: 2\r\n"]);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("retry-after");
@@ -129,24 +126,28 @@ fn a_wait_outlives_the_process() {
     while !is_down(&events.wait(LIMIT).unwrap()) {}
     buffer.close(CloseMode::Detach).unwrap();
     assert_eq!(endpoint.bodies(), ["one"]);
-    // Another process would not know, but for the file.
-    let left = Duration::from_millis(500);
+    // A restarted process knows the delay only from the file.
+    let limit = Duration::from_millis(500);
     let error = open()
-        .close(CloseMode::Drain(left))
+        .close(CloseMode::Drain(limit))
         .unwrap_err()
         .to_string();
     assert!(
         error.starts_with("delivered 0 of 1 message in 500ms: "),
         "{error}"
     );
-    assert!(error.contains("has asked to wait"), "{error}");
-    assert_eq!(endpoint.bodies().len(), 1, "it was not asked");
+    assert!(error.contains("requested a delay"), "{error}");
+    assert_eq!(
+        endpoint.bodies().len(),
+        1,
+        "no request before the delay ends"
+    );
     open().close(CloseMode::Drain(LIMIT)).unwrap();
     assert_eq!(endpoint.bodies(), ["one", "one"]);
 }
 
 #[test]
-fn statuses_say_what_is_sent_again_and_what_is_refused() {
+fn the_status_decides_between_retry_and_rejection() {
     let endpoint = Endpoint::start(vec![
         "503 Service Unavailable\r\n",
         "429 Too Many Requests\r\nretry-after: 0\r\n",
@@ -185,19 +186,19 @@ fn statuses_say_what_is_sent_again_and_what_is_refused() {
     );
     assert_eq!(header(0, "idempotency-key"), header(2, "idempotency-key"));
     assert_ne!(header(2, "idempotency-key"), header(6, "idempotency-key"));
-    let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
+    let received: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
     assert!(
-        matches!(&told[0], BufferEvent::ProviderDown { error, .. } if error.starts_with("503")),
-        "{told:?}"
+        matches!(&received[0], BufferEvent::ProviderDown { error, .. } if error.starts_with("503")),
+        "{received:?}"
     );
     assert!(
-        matches!(&told[2], BufferEvent::DeadLetter { sequence: 1, .. }),
-        "{told:?}"
+        matches!(&received[2], BufferEvent::DeadLetter { sequence: 1, .. }),
+        "{received:?}"
     );
 }
 
 #[test]
-fn batches_are_lines_of_json() {
+fn batches_are_json_lines() {
     let endpoint = Endpoint::start(vec![]);
     let dir = tempfile::tempdir().unwrap();
     let config = HttpConfig {
@@ -219,10 +220,10 @@ fn batches_are_lines_of_json() {
 }
 
 #[test]
-fn an_address_that_can_not_be_is_refused() {
+fn an_invalid_url_is_rejected() {
     for (url, problem) in [
         ("nonsense", "relative URL"),
-        ("ftp://host/", "http:// and https://"),
+        ("ftp://host/", "http:// or https://"),
     ] {
         let error = HttpProvider::new(HttpConfig::new(url), Arc::new(ManualClock::default()))
             .err()

@@ -1,10 +1,10 @@
-//! Redirects, long answers and headers at an HTTP provider: real servers on loopback that answer as
-//! they are told.
+//! Redirects, long responses and headers at an HTTP provider: real servers on loopback with
+//! scripted responses.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![allow(
     clippy::disallowed_methods,
-    reason = "how long a real endpoint is waited for is measured with the real clock"
+    reason = "delays of a real endpoint are measured with the real clock"
 )]
 
 use std::collections::HashMap;
@@ -28,31 +28,31 @@ struct Request {
     at: Instant,
 }
 
-type Answer = dyn Fn(&Request, usize) -> String + Send + Sync;
+type Responder = dyn Fn(&Request, usize) -> String + Send + Sync;
 
-/// Answers what a function says of each request and its number.
+/// Responds by a function of the request and its number.
 struct Server {
     host: String,
     requests: Arc<Mutex<Vec<Request>>>,
-    /// Bytes of endless bodies that were written.
+    /// Bytes written of endless bodies.
     written: Arc<AtomicUsize>,
 }
 
-/// Behind the head of an answer: a body that has no end.
+/// End of a response head: the body is endless.
 const ENDLESS: &str = "transfer-encoding: chunked\r\n\r\n";
 
 impl Server {
-    fn start(answer: impl Fn(&Request, usize) -> String + Send + Sync + 'static) -> Self {
+    fn start(response: impl Fn(&Request, usize) -> String + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let written: Arc<AtomicUsize> = Arc::default();
-        let answer: Arc<Answer> = Arc::new(answer);
+        let response: Arc<Responder> = Arc::new(response);
         let (kept, count) = (Arc::clone(&requests), Arc::clone(&written));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (kept, count, answer) = (kept.clone(), count.clone(), answer.clone());
-                std::thread::spawn(move || serve(&stream.unwrap(), &kept, &count, &*answer));
+                let (kept, count, response) = (kept.clone(), count.clone(), response.clone());
+                std::thread::spawn(move || serve(&stream.unwrap(), &kept, &count, &*response));
             }
         });
         Self {
@@ -79,7 +79,7 @@ fn serve(
     stream: &TcpStream,
     kept: &Mutex<Vec<Request>>,
     written: &AtomicUsize,
-    answer: &Answer,
+    response: &Responder,
 ) -> Option<()> {
     while let Some(request) = read(stream) {
         let number = {
@@ -87,11 +87,11 @@ fn serve(
             kept.push(request.clone());
             kept.len()
         };
-        let answer = answer(&request, number);
+        let response = response(&request, number);
         let mut stream = stream;
-        stream.write_all(answer.as_bytes()).ok()?;
+        stream.write_all(response.as_bytes()).ok()?;
         let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
-        while answer.ends_with(ENDLESS) {
+        while response.ends_with(ENDLESS) {
             stream.write_all(chunk.as_bytes()).ok()?;
             written.fetch_add(chunk.len(), Ordering::Relaxed);
         }
@@ -148,7 +148,7 @@ fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
     Buffer::open(settings, HttpProvider::new(config, clock).unwrap()).unwrap()
 }
 
-/// Waits until the lane is down, and gives the reason.
+/// Waits until the partition is down, and returns the error.
 fn down(events: &forebay_buffer::EventStream) -> String {
     match events.wait(LIMIT) {
         Some(BufferEvent::ProviderDown { error, .. }) => error,
@@ -157,7 +157,7 @@ fn down(events: &forebay_buffer::EventStream) -> String {
 }
 
 #[test]
-fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
+fn a_message_is_never_sent_as_a_get_and_waits_for_its_acceptance() {
     let other = Server::start(|_, _| empty("200 OK"));
     let elsewhere = other.url("/other");
     for status in [
@@ -173,8 +173,8 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
         "399 Whatever",
     ] {
         let is_kept = status.starts_with("307") || status.starts_with("308");
-        // Where it leads when it may be followed: to another server. Else to our own, which takes
-        // whatever comes there.
+        // The target: another server if the redirect may be followed, otherwise our own server,
+        // which accepts any request.
         let location = if is_kept {
             elsewhere.as_str()
         } else {
@@ -202,14 +202,14 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
             buffer
                 .write_blocking("t", Message::new("all of it"))
                 .unwrap();
-            let said = down(&events);
+            let error = down(&events);
             assert!(
-                said.starts_with(&format!("{} ", status.get(..3).unwrap())),
-                "{said}"
+                error.starts_with(&format!("{} ", status.get(..3).unwrap())),
+                "{error}"
             );
             assert!(
-                said.contains(location) && said.contains("not followed"),
-                "{said}"
+                error.contains(location) && error.contains("not followed"),
+                "{error}"
             );
             buffer.close(CloseMode::Drain(LIMIT)).unwrap();
             let requests = server.requests();
@@ -225,7 +225,7 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
     assert_eq!(
         other.lines(),
         Vec::<String>::new(),
-        "nothing went elsewhere"
+        "no request reached another server"
     );
 }
 
@@ -234,10 +234,10 @@ fn the_same_request_goes_on_within_its_origin() {
     for status in ["307 Temporary Redirect", "308 Permanent Redirect"] {
         let server = {
             let own = Arc::new(Mutex::new(String::new()));
-            let known = Arc::clone(&own);
+            let address = Arc::clone(&own);
             let server = Server::start(move |request, _| match request.line.as_str() {
                 "PATCH /in?a=b" => to(status, "in/next?c=d#e"),
-                "PATCH /in/next?c=d" => to(status, &format!("//{}/last", known.lock().unwrap())),
+                "PATCH /in/next?c=d" => to(status, &format!("//{}/last", address.lock().unwrap())),
                 _ => empty("200 OK"),
             });
             own.lock().unwrap().clone_from(&server.host);
@@ -259,7 +259,10 @@ fn the_same_request_goes_on_within_its_origin() {
         assert_eq!(server.lines(), lines);
         for request in &requests {
             assert_eq!(request.body, "all of it");
-            assert_eq!(request.headers, requests[0].headers, "with the same key");
+            assert_eq!(
+                request.headers, requests[0].headers,
+                "the same headers and idempotency key"
+            );
             assert_eq!(request.headers["x-api-key"], "k");
             assert_eq!(request.headers["authorization"], "Basic dTpwIHE=");
         }
@@ -267,9 +270,9 @@ fn the_same_request_goes_on_within_its_origin() {
 }
 
 #[test]
-fn a_redirect_that_goes_round_is_a_failure_after_some_hops() {
+fn a_redirect_loop_fails_after_five_redirects() {
     let server = Server::start(|_, number| match number {
-        // Five hops behind each of two attempts.
+        // Five redirects in each of two attempts.
         1..=12 => to("308 Permanent Redirect", "/in"),
         _ => empty("204 No Content"),
     });
@@ -277,36 +280,36 @@ fn a_redirect_that_goes_round_is_a_failure_after_some_hops() {
     let buffer = open(&dir, HttpConfig::new(server.url("/in")));
     let events = buffer.events();
     buffer.write_blocking("t", Message::new("m")).unwrap();
-    let said = down(&events);
-    assert_eq!(
-        said,
-        "308 Permanent Redirect: more than 5 redirects one after another"
-    );
+    let error = down(&events);
+    assert_eq!(error, "308 Permanent Redirect: more than 5 redirects");
     buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     assert_eq!(server.requests().len(), 13);
 }
 
 #[test]
-fn what_could_not_be_delivered_is_told_with_its_place() {
+fn an_undelivered_message_is_reported_with_the_location() {
     let server = Server::start(|_, _| to("302 Found", "/login?next=hush"));
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(&dir, HttpConfig::new(server.url("/in")));
     buffer.write_blocking("t", Message::new("m")).unwrap();
     let failed = buffer.flush_blocking(Duration::from_secs(1)).unwrap_err();
-    let said = "message in 1s: 302 Found, Location: /login?…: not followed";
-    assert!(failed.to_string().contains(said), "{failed}");
+    let expected = "message in 1s: 302 Found, Location: /login?…: not followed";
+    assert!(failed.to_string().contains(expected), "{failed}");
     let stats = buffer.stats();
-    let lane = &stats.partitions[0];
-    assert_eq!((lane.waiting, lane.delivered, lane.dead), (1, 0, 0));
+    let partition = &stats.partitions[0];
+    assert_eq!(
+        (partition.waiting, partition.delivered, partition.dead),
+        (1, 0, 0)
+    );
     assert!(
-        matches!(&lane.provider, ProviderHealth::Down { error, .. } if error.contains("/login")),
-        "{lane:?}"
+        matches!(&partition.provider, ProviderHealth::Down { error, .. } if error.contains("/login")),
+        "{partition:?}"
     );
     buffer.close(CloseMode::Detach).unwrap();
 }
 
 #[test]
-fn a_redirect_is_a_dead_letter_where_it_is_configured_as_a_refusal() {
+fn a_redirect_is_a_dead_letter_if_it_is_configured_as_rejected() {
     let server = Server::start(|_, _| to("301 Moved Permanently", "/new"));
     let dir = tempfile::tempdir().unwrap();
     let config = HttpConfig {
@@ -316,15 +319,18 @@ fn a_redirect_is_a_dead_letter_where_it_is_configured_as_a_refusal() {
     let buffer = open(&dir, config);
     buffer.write_blocking("t", Message::new("m")).unwrap();
     buffer.flush_blocking(LIMIT).unwrap();
-    let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
-    assert_eq!((letters.len(), letters[0].attempts), (1, 3));
-    assert!(letters[0].error.contains("Location: /new"), "{letters:?}");
+    let dead_letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
+    assert_eq!((dead_letters.len(), dead_letters[0].attempts), (1, 3));
+    assert!(
+        dead_letters[0].error.contains("Location: /new"),
+        "{dead_letters:?}"
+    );
     buffer.close(CloseMode::Detach).unwrap();
     assert_eq!(server.lines(), ["POST /in"; 3]);
 }
 
 #[test]
-fn of_an_answer_without_an_end_little_is_read() {
+fn an_endless_response_is_read_up_to_a_limit() {
     for (status, attempts) in [
         ("200 OK", 1),
         ("422 Unprocessable Content", 3),
@@ -343,14 +349,14 @@ fn of_an_answer_without_an_end_little_is_read() {
         buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         let wanted = if status.starts_with('5') { 3 } else { attempts };
         assert_eq!(server.requests().len(), wanted, "{status}");
-        // What the sockets hold, and 64 KB of each.
+        // The socket buffers, and 64 KB per response.
         let written = server.written.load(Ordering::Relaxed);
         assert!(written < attempts * (16 << 20), "{status}: {written}");
     }
 }
 
 #[test]
-fn the_operators_headers_win_and_framing_is_nobodys() {
+fn configured_headers_win_and_framing_headers_are_reserved() {
     let server = Server::start(|_, _| empty("200 OK"));
     let dir = tempfile::tempdir().unwrap();
     let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
@@ -380,11 +386,11 @@ fn the_operators_headers_win_and_framing_is_nobodys() {
         buffer.write_blocking("t", message).unwrap();
     }
     buffer.flush_blocking(LIMIT).unwrap();
-    let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
-    assert_eq!(letters.len(), framing.len());
+    let dead_letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
+    assert_eq!(dead_letters.len(), framing.len());
     assert!(
-        letters[0].error.contains("\"Content-Length\""),
-        "{letters:?}"
+        dead_letters[0].error.contains("\"Content-Length\""),
+        "{dead_letters:?}"
     );
     buffer.close(CloseMode::Detach).unwrap();
     let requests = server.requests();
@@ -399,18 +405,18 @@ fn the_operators_headers_win_and_framing_is_nobodys() {
             headers: vec![pair(name, "x")],
             ..HttpConfig::new("http://host/")
         };
-        let refused = HttpProvider::new(config, Arc::new(ManualClock::default()));
-        let said = refused.err().unwrap().to_string();
+        let rejected = HttpProvider::new(config, Arc::new(ManualClock::default()));
+        let error = rejected.err().unwrap().to_string();
         assert!(
-            said.starts_with(&format!("headers is {name:?}: ")),
-            "{said}"
+            error.starts_with(&format!("headers is {name:?}: ")),
+            "{error}"
         );
     }
 }
 
 #[test]
-fn an_endpoint_is_waited_for_as_long_as_it_asks() {
-    // By its own time, whatever ours is.
+fn retry_after_delays_the_next_attempt() {
+    // Relative to the server's clock, whatever ours is.
     let date = "date: Sat, 21 Nov 2026 08:00:00 GMT\r\nretry-after: Sat, 21 Nov 2026 08:00:01 GMT";
     for (asked, wait) in [("retry-after: 0.7", 700), (date, 1_000)] {
         let server = Server::start(move |_, number| match number {
@@ -429,7 +435,7 @@ fn an_endpoint_is_waited_for_as_long_as_it_asks() {
 }
 
 #[test]
-fn an_endpoint_that_asks_for_no_wait_is_asked_as_seldom_as_any_other() {
+fn retry_after_without_a_delay_keeps_the_usual_backoff() {
     for asked in ["0", "0.0", "Sat, 21 Nov 1970 08:00:00 GMT"] {
         let server = Server::start(move |_, _| {
             empty(&format!("429 Too Many Requests\r\nretry-after: {asked}"))

@@ -1,4 +1,4 @@
-//! Keyed rows in Cassandra: the suite, on a real node.
+//! Keyed rows in Cassandra: the conformance suite on a real node.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use forebay_connect::tls::ServerVerification;
 use scylla::client::session_builder::SessionBuilder;
 
 #[tokio::test]
-async fn cassandra_keeps_keyed_rows() {
-    let Some(node) = services::cassandra("cassandra_keeps_keyed_rows") else {
+async fn cassandra_passes_the_conformance_suite() {
+    let Some(node) = services::cassandra("cassandra_passes_the_conformance_suite") else {
         return;
     };
     let store = CassandraKeyed::new(CassandraConfig::new(vec![node]));
@@ -20,7 +20,7 @@ async fn cassandra_keeps_keyed_rows() {
     conformance::run(&store, &format!("{keyspace}.Products")).await;
 }
 
-/// Makes the table `t` with these columns in a new keyspace.
+/// Creates the table `t` with these columns in a new keyspace.
 async fn make(node: &str, keyspace: &str, columns: &str) {
     let session = SessionBuilder::new()
         .known_node(node)
@@ -38,7 +38,7 @@ async fn make(node: &str, keyspace: &str, columns: &str) {
 }
 
 #[tokio::test]
-async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
+async fn narrower_numbers_of_an_existing_table_are_written_or_rejected() {
     let Some(node) = services::cassandra("smaller_numbers_of_a_table_that_is_there") else {
         return;
     };
@@ -50,12 +50,12 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
     )
     .await;
     let store = CassandraKeyed::new(CassandraConfig::new(vec![node]));
-    let shape = store
+    let schema = store
         .describe(&format!("{keyspace}.t"))
         .await
         .unwrap()
         .unwrap();
-    store.prepare(&shape).await.unwrap();
+    store.prepare(&schema).await.unwrap();
     let row = |id: i64, small: i64, tiny: i64, rate: f64, code: &str| {
         let value = |c: &ColumnSchema| match c.name.as_str() {
             "id" => CellValue::Integer(id),
@@ -64,14 +64,14 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
             "rate" => CellValue::Double(rate),
             _ => CellValue::Text(code.to_owned()),
         };
-        KeyedRow(shape.columns.iter().map(value).collect())
+        KeyedRow(schema.columns.iter().map(value).collect())
     };
-    let shared = Arc::new(shape.clone());
+    let shared = Arc::new(schema.clone());
     let good = row(-7, 32_767, -128, 0.5, "plain");
-    store.upsert(&shape, &[good.clone()].into()).await.unwrap();
+    store.upsert(&schema, &[good.clone()].into()).await.unwrap();
     let found = store.get(&shared, &[CellValue::Integer(-7)]).await.unwrap();
     assert_eq!(found, Some(good));
-    for (bad, said) in [
+    for (bad, message) in [
         (
             row(1 << 40, 0, 0, 0.0, ""),
             "1099511627776 does not fit a column of type int",
@@ -93,9 +93,9 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
             "é does not fit a column of type ascii",
         ),
     ] {
-        let error = store.upsert(&shape, &[bad].into()).await.unwrap_err();
+        let error = store.upsert(&schema, &[bad].into()).await.unwrap_err();
         assert!(!error.is_retryable(), "{error}");
-        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
     }
     // A key that the column can't hold has no row.
     let found = store
@@ -130,8 +130,8 @@ const TEXTS: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn other_types_are_left_alone_and_read_as_text() {
-    let Some(node) = services::cassandra("other_types_are_left_alone_and_read_as_text") else {
+async fn foreign_types_are_ignored_and_read_as_text() {
+    let Some(node) = services::cassandra("foreign_types_are_ignored_and_read_as_text") else {
         return;
     };
     let keyspace = format!("others{}", std::process::id());
@@ -150,38 +150,38 @@ async fn other_types_are_left_alone_and_read_as_text() {
     let row = store.get(&shared, &[CellValue::Integer(1)]).await.unwrap();
     let row = row.unwrap();
     let value = |name: &str| {
-        let place = there.columns.iter().position(|c| c.name == name);
-        row.0[place.unwrap()].clone()
+        let index = there.columns.iter().position(|c| c.name == name);
+        row.0[index.unwrap()].clone()
     };
     for (name, text) in TEXTS {
         assert_eq!(value(name), CellValue::Text((*text).to_owned()), "{name}");
     }
     assert_eq!(value("z"), CellValue::Null);
-    // A job that does not name them is not kept from its own columns.
+    // A job that does not name foreign columns can still write its own.
     let wanted = |name: &str| {
-        let mut shape = there.clone();
-        shape.columns.retain(|c| c.name == "id" || c.name == name);
-        shape.columns.iter_mut().for_each(|c| c.foreign = None);
-        shape
+        let mut schema = there.clone();
+        schema.columns.retain(|c| c.name == "id" || c.name == name);
+        schema.columns.iter_mut().for_each(|c| c.foreign = None);
+        schema
     };
-    let shape = wanted("name");
-    store.prepare(&shape).await.unwrap();
+    let schema = wanted("name");
+    store.prepare(&schema).await.unwrap();
     let new = KeyedRow(vec![
         CellValue::Integer(1),
         CellValue::Text("new".to_owned()),
     ]);
-    store.upsert(&shape, &[new].into()).await.unwrap();
+    store.upsert(&schema, &[new].into()).await.unwrap();
     let row = store.get(&shared, &[CellValue::Integer(1)]).await.unwrap();
     let tags = CellValue::Text(TEXTS[0].1.to_owned());
     assert!(row.unwrap().0.contains(&tags));
     let error = store.prepare(&wanted("tags")).await.unwrap_err();
-    let said = error.to_string();
-    assert!(said.contains("of type set<text>, which"), "{said}");
+    let message = error.to_string();
+    assert!(message.contains("of type set<text>, which"), "{message}");
 }
 
 #[tokio::test]
-async fn keys_of_other_types_are_given_as_text() {
-    let Some(node) = services::cassandra("keys_of_other_types_are_given_as_text") else {
+async fn keys_of_foreign_types_are_given_as_text() {
+    let Some(node) = services::cassandra("keys_of_foreign_types_are_given_as_text") else {
         return;
     };
     let keyspace = format!("otherkeys{}", std::process::id());
@@ -210,10 +210,12 @@ async fn keys_of_other_types_are_given_as_text() {
         ] {
             session.query_unpaged(statement, ()).await.unwrap();
         }
-        let shape = Arc::new(store.describe(&name).await.unwrap().unwrap());
-        // What is none of that type has no row.
+        let schema = Arc::new(store.describe(&name).await.unwrap().unwrap());
+        // A text that is invalid for the type has no row.
         for (text, is_there) in [(key, true), ("no such thing", false)] {
-            let found = store.get(&shape, &[CellValue::Text(text.to_owned())]).await;
+            let found = store
+                .get(&schema, &[CellValue::Text(text.to_owned())])
+                .await;
             assert_eq!(found.unwrap().is_some(), is_there, "{typ} {text}");
         }
     }
@@ -245,7 +247,7 @@ async fn connections_are_encrypted_and_certificates_checked() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
-    // The system does not know our authority.
+    // The system doesn't trust the test's CA.
     let error = store(ServerVerification::Authority, None)
         .check()
         .await
@@ -259,8 +261,8 @@ async fn connections_are_encrypted_and_certificates_checked() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_stays_so_and_shows_no_password() {
-    let test = "a_login_that_is_refused_stays_so_and_shows_no_password";
+async fn a_rejected_login_is_terminal_and_hides_the_password() {
+    let test = "a_rejected_login_is_terminal_and_hides_the_password";
     let Some(node) = services::cassandra_passwords(test) else {
         return;
     };
@@ -269,10 +271,10 @@ async fn a_login_that_is_refused_stays_so_and_shows_no_password() {
         config.login = login.map(|(user, password)| (user.to_owned(), password.into()));
         CassandraKeyed::new(config)
     };
-    // The node makes its first user soon after it has begun to listen.
+    // The node creates its first user shortly after it starts to listen.
     let right = store(Some(("cassandra", "cassandra")));
-    let known = async { while right.check().await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(60), known)
+    let login = async { while right.check().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(60), login)
         .await
         .unwrap();
     let keyspace = format!("login{}", std::process::id());
@@ -284,13 +286,16 @@ async fn a_login_that_is_refused_stays_so_and_shows_no_password() {
     ] {
         let error = store(login).check().await.unwrap_err();
         assert!(!error.is_retryable(), "{login:?}: {error}");
-        let said = error.to_string();
-        assert!(said.contains(&node) && !said.contains("hunter2"), "{said}");
+        let message = error.to_string();
+        assert!(
+            message.contains(&node) && !message.contains("hunter2"),
+            "{message}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_not_there_may_come_later() {
+async fn an_unreachable_cluster_is_retried() {
     let nobody = CassandraConfig::new(vec!["127.0.0.1:1".to_owned()]);
     let error = CassandraKeyed::new(nobody).check().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");

@@ -1,4 +1,4 @@
-//! Keyed rows in PostgreSQL: the suite, on a real server.
+//! Keyed rows in PostgreSQL: the conformance suite on a real server.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use forebay_connect::services;
 use forebay_connect::table::postgres::{PostgresConfig, PostgresKeyed};
 
 #[tokio::test]
-async fn postgres_keeps_keyed_rows() {
-    let Some(service) = services::postgres("postgres_keeps_keyed_rows") else {
+async fn postgres_passes_the_conformance_suite() {
+    let Some(service) = services::postgres("postgres_passes_the_conformance_suite") else {
         return;
     };
     let store = PostgresKeyed::open(&PostgresConfig::new(service.url.as_str())).unwrap();
@@ -22,12 +22,12 @@ async fn postgres_keeps_keyed_rows() {
         .unwrap();
     tokio::spawn(connection);
     let dropped = format!("DROP TABLE \"{schema}\".\"Products\"");
-    let shape = conformance::sample_schema(&format!("{schema}.Products"));
-    let before = store.prepare(&shape).await.unwrap();
+    let table_schema = conformance::sample_schema(&format!("{schema}.Products"));
+    let before = store.prepare(&table_schema).await.unwrap();
     client.batch_execute(&dropped).await.unwrap();
-    let after = store.prepare(&shape).await.unwrap();
+    let after = store.prepare(&table_schema).await.unwrap();
     assert_ne!(before.incarnation, after.incarnation);
-    other_types_are_left_alone_and_read_as_text(&store, &client, &schema).await;
+    foreign_types_are_ignored_and_read_as_text(&store, &client, &schema).await;
     let drop_all = format!("DROP SCHEMA \"{schema}\" CASCADE");
     client.batch_execute(&drop_all).await.unwrap();
 }
@@ -53,7 +53,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("x", "101"),
 ];
 
-async fn other_types_are_left_alone_and_read_as_text(
+async fn foreign_types_are_ignored_and_read_as_text(
     store: &PostgresKeyed,
     client: &tokio_postgres::Client,
     schema: &str,
@@ -72,15 +72,15 @@ async fn other_types_are_left_alone_and_read_as_text(
         .unwrap()
         .unwrap();
     for (name, text) in TEXTS {
-        let place = there.columns.iter().position(|c| c.name == *name).unwrap();
-        let found = match &row.0[place] {
+        let index = there.columns.iter().position(|c| c.name == *name).unwrap();
+        let found = match &row.0[index] {
             CellValue::Text(found) => found.trim_end(),
             other => panic!("{name}: {other:?}"),
         };
         assert_eq!(found, *text, "{name}");
     }
     assert_eq!(row.0.last(), Some(&CellValue::Null));
-    // A job that does not name them is not kept from its own columns.
+    // A job that does not name foreign columns can still write its own.
     let wanted = |name: &str| TableSchema {
         table: table.clone(),
         columns: there
@@ -93,13 +93,13 @@ async fn other_types_are_left_alone_and_read_as_text(
             })
             .collect(),
     };
-    let shape = wanted("name");
-    store.prepare(&shape).await.unwrap();
+    let table_schema = wanted("name");
+    store.prepare(&table_schema).await.unwrap();
     let new = KeyedRow(vec![
         CellValue::Integer(1),
         CellValue::Text("new".to_owned()),
     ]);
-    store.upsert(&shape, &[new].into()).await.unwrap();
+    store.upsert(&table_schema, &[new].into()).await.unwrap();
     let row = client
         .query_one("SELECT name, u::text FROM others", &[])
         .await
@@ -111,10 +111,10 @@ async fn other_types_are_left_alone_and_read_as_text(
         error.contains("column \"u\" of type uuid, which"),
         "{error}"
     );
-    keys_of_other_types_are_given_as_text(store, client, schema).await;
+    keys_of_foreign_types_are_given_as_text(store, client, schema).await;
 }
 
-async fn keys_of_other_types_are_given_as_text(
+async fn keys_of_foreign_types_are_given_as_text(
     store: &PostgresKeyed,
     client: &tokio_postgres::Client,
     schema: &str,
@@ -132,15 +132,17 @@ async fn keys_of_other_types_are_given_as_text(
              INSERT INTO keyed VALUES ('{key}')"
         );
         client.batch_execute(&make).await.unwrap();
-        let shape = store.describe(&format!("{schema}.keyed")).await.unwrap();
-        let shape = Arc::new(shape.unwrap());
+        let table_schema = store.describe(&format!("{schema}.keyed")).await.unwrap();
+        let table_schema = Arc::new(table_schema.unwrap());
         for (text, is_there) in [
             (key, true),
             (none, false),
             ("no such thing", false),
             ("\0", false),
         ] {
-            let found = store.get(&shape, &[CellValue::Text(text.to_owned())]).await;
+            let found = store
+                .get(&table_schema, &[CellValue::Text(text.to_owned())])
+                .await;
             assert_eq!(found.unwrap().is_some(), is_there, "{declared} {text}");
         }
     }

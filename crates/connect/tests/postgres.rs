@@ -1,6 +1,7 @@
-//! PostgreSQL: the suite for all backends, and what is its own, on a real server.
+//! PostgreSQL: the conformance suite of backends, and tests of PostgreSQL's own behavior, on a real
+//! server.
 //!
-//! Without `FOREBAY_TEST_POSTGRES_URL` these tests say that they were skipped.
+//! Without `FOREBAY_TEST_POSTGRES_URL` these tests are skipped with a notice.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail it")]
 
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ impl Postgres {
         Self::with(service, |_| {}).await
     }
 
-    /// A ledger and a bucket of its own: tests run at once on one server.
+    /// With its own ledger and bucket, as tests run concurrently on one server.
     async fn with(service: &PostgresService, change: impl FnOnce(&mut PostgresConfig)) -> Self {
         let tls = tokio_postgres::NoTls;
         let (client, connection) = tokio_postgres::connect(&service.url, tls).await.unwrap();
@@ -128,9 +129,9 @@ async fn conformance_suite() {
     conformance::run(&Postgres::new(&service).await).await;
 }
 
-/// A schema goes with its last table, unless someone else has made it or put something into it.
+/// A schema is deleted with its last table, unless another user created it or uses it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_goes_with_its_last_table() {
+async fn a_schema_is_deleted_with_its_last_table() {
     let Some(service) = services::postgres("the schemas of deleted tables") else {
         return;
     };
@@ -141,31 +142,31 @@ async fn a_schema_goes_with_its_last_table() {
         let sql = format!("SELECT nspname::text FROM pg_namespace WHERE nspname = '{name}'");
         !bench.column(&sql).await.is_empty()
     };
-    let shape = mapping(&["a"]);
-    bench.table.prepare(&one, &shape).await.unwrap();
-    bench.table.prepare(&two, &shape).await.unwrap();
+    let columns = mapping(&["a"]);
+    bench.table.prepare(&one, &columns).await.unwrap();
+    bench.table.prepare(&two, &columns).await.unwrap();
     bench.table.delete(&one).await.unwrap();
-    assert!(exists().await, "another table is in it");
+    assert!(exists().await, "it has another table");
     bench.table.delete(&two).await.unwrap();
     assert!(!exists().await);
     bench.table.delete(&two).await.unwrap();
     bench.execute(&bench.before_create(&one)).await;
-    bench.table.prepare(&one, &shape).await.unwrap();
+    bench.table.prepare(&one, &columns).await.unwrap();
     bench.table.delete(&one).await.unwrap();
-    assert!(exists().await, "it was made by someone else");
+    assert!(exists().await, "it was created by another user");
     let name = one.bucket_id().replace('"', "\"\"");
     bench.execute(&format!("DROP SCHEMA \"{name}\"")).await;
-    bench.table.prepare(&one, &shape).await.unwrap();
+    bench.table.prepare(&one, &columns).await.unwrap();
     bench
         .execute(&format!("CREATE TYPE \"{name}\".own AS (n int)"))
         .await;
     bench.table.delete(&one).await.unwrap();
-    assert!(exists().await, "something of someone else is in it");
-    // And where it has gone, it comes back with the next table.
-    bench.table.prepare(&one, &shape).await.unwrap();
+    assert!(exists().await, "it has another user's object");
+    // A deleted schema is created again with the next table.
+    bench.table.prepare(&one, &columns).await.unwrap();
 }
 
-/// The one moment at which nobody knows: the connection is gone, and the commit was or was not.
+/// The connection is cut during the commit, so the client doesn't know whether it succeeded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_around_the_commit() {
     let Some(service) = services::postgres("cut connections to PostgreSQL") else {
@@ -175,7 +176,7 @@ async fn a_connection_that_is_cut_around_the_commit() {
     let through = url(&service, "forebay", proxy.address(), "postgres");
     let bench = Postgres::with(&service, |config| {
         config.url = through.into();
-        // The proxy has to see what is sent.
+        // The proxy must see the statements.
         config.ssl_mode = Some(SslMode::Disable);
     })
     .await;
@@ -201,8 +202,8 @@ async fn a_connection_that_is_cut_around_the_commit() {
                 &["can't import into table"],
             );
             assert!(!proxy.is_armed(), "{cut:?}");
-            let noted = bench.table.imported(&import.id).await.unwrap();
-            assert_eq!(noted, is_done.then_some(2), "{cut:?}");
+            let recorded = bench.table.imported(&import.id).await.unwrap();
+            assert_eq!(recorded, is_done.then_some(2), "{cut:?}");
             assert_eq!(
                 count().await == before,
                 !is_done || columns[0] == "id*",
@@ -240,7 +241,7 @@ async fn connections_that_died_are_replaced() {
         assert_eq!(killed.len(), 1);
         table.check().await.unwrap();
     }
-    // However many calls there are, there are not more connections than the pool has.
+    // The number of connections never exceeds the pool size.
     let calls = (0..30).map(|_| table.imported("x"));
     for result in futures::future::join_all(calls).await {
         assert_eq!(result, Ok(None));
@@ -253,7 +254,7 @@ async fn connections_that_died_are_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_is_held_is_waited_for_in_bounds() {
+async fn waiting_for_a_lock_is_limited() {
     let Some(service) = services::postgres("locked tables in PostgreSQL") else {
         return;
     };
@@ -277,8 +278,8 @@ async fn a_lock_that_is_held_is_waited_for_in_bounds() {
 }
 
 #[tokio::test]
-async fn what_needs_a_person_says_so() {
-    let Some(service) = services::postgres("refusals of PostgreSQL") else {
+async fn errors_that_need_an_operator_are_terminal() {
+    let Some(service) = services::postgres("rejections by PostgreSQL") else {
         return;
     };
     let bench = Postgres::new(&service).await;
@@ -310,14 +311,13 @@ async fn what_needs_a_person_says_so() {
     bench.execute(&format!("DROP ROLE \"{role}\"")).await;
 }
 
-/// What an inspection has found, as texts.
 async fn found(table: &PostgresTable, id: &TableId, columns: &[&str]) -> Vec<String> {
     let found = table.inspect(id, &mapping(columns)).await.unwrap();
     found.findings.into_iter().map(|f| f.message).collect()
 }
 
 #[tokio::test]
-async fn what_the_user_may_not_do_is_said_before_anything_is_imported() {
+async fn missing_privileges_are_reported_before_an_import() {
     let Some(service) = services::postgres("privileges in PostgreSQL") else {
         return;
     };
@@ -340,7 +340,7 @@ async fn what_the_user_may_not_do_is_said_before_anything_is_imported() {
         &found(&weak, &id, &["a"]).await,
         &["ledger of imports", "may not create it"],
     );
-    // The ledger and the table are there, made by somebody else.
+    // The ledger and the table were created by another user.
     let table = bench.table();
     table.prepare(&id, &mapping(&["a*", "b"])).await.unwrap();
     let schema = id.bucket_id().replace('"', "\"\"");
@@ -370,7 +370,7 @@ async fn what_the_user_may_not_do_is_said_before_anything_is_imported() {
 }
 
 #[tokio::test]
-async fn partitions_and_the_ledgers_schema_are_refused() {
+async fn partitions_and_the_ledger_schema_are_rejected() {
     let Some(service) = services::postgres("partitions in PostgreSQL") else {
         return;
     };
@@ -402,17 +402,17 @@ async fn partitions_and_the_ledgers_schema_are_refused() {
     let id = "in.ledger.imports".parse().unwrap();
     let reserved = table.check_names(&id, &mapping(&["a"]));
     assert!(
-        reserved[0].message.contains("is the ledger's"),
+        reserved[0].message.contains("is reserved for the ledger"),
         "{reserved:?}"
     );
     terminal(
         table.prepare(&id, &mapping(&["a"])).await,
-        &["is the ledger's"],
+        &["is reserved for the ledger"],
     );
 }
 
 #[tokio::test]
-async fn tables_that_a_crash_empties_are_refused() {
+async fn tables_that_a_crash_empties_are_rejected() {
     let Some(service) = services::postgres("unlogged tables of PostgreSQL") else {
         return;
     };
@@ -424,20 +424,20 @@ async fn tables_that_a_crash_empties_are_refused() {
     bench
         .execute(&format!("CREATE UNLOGGED TABLE {name} (id text)"))
         .await;
-    let refusal = [&table.to_string() as &str, "UNLOGGED", "SET LOGGED"];
-    terminal(bench.table.prepare(&table, &mapping).await, &refusal);
+    let rejection = [&table.to_string() as &str, "UNLOGGED", "SET LOGGED"];
+    terminal(bench.table.prepare(&table, &mapping).await, &rejection);
     bench
         .execute(&format!("ALTER TABLE {name} SET LOGGED"))
         .await;
     bench.table.prepare(&table, &mapping).await.unwrap();
-    // Later, while nobody looks.
+    // Changed after `prepare`.
     bench
         .execute(&format!("ALTER TABLE {name} SET UNLOGGED"))
         .await;
     let first = import(&table, 1, &mapping);
     let result = bench.table.import(&first, rows(&[vec!["1"]])).await;
-    terminal(result, &refusal);
-    // One partition is enough.
+    terminal(result, &rejection);
+    // One such partition is enough.
     let parted = bench.fresh_table();
     let name = bench.sql_name(&parted);
     bench
@@ -448,7 +448,7 @@ async fn tables_that_a_crash_empties_are_refused() {
         ))
         .await;
     terminal(bench.table.prepare(&parted, &mapping).await, &["UNLOGGED"]);
-    // The ledger is no less.
+    // The same applies to the ledger.
     let ledger = format!("\"ledger {}\".imports", bench.run);
     bench
         .execute(&format!("ALTER TABLE {ledger} SET UNLOGGED"))
@@ -461,7 +461,7 @@ async fn tables_that_a_crash_empties_are_refused() {
 }
 
 #[tokio::test]
-async fn names_that_postgres_can_not_keep_are_refused() {
+async fn names_that_postgres_does_not_support_are_rejected() {
     let Some(service) = services::postgres("names in PostgreSQL") else {
         return;
     };
@@ -490,7 +490,7 @@ async fn names_that_postgres_can_not_keep_are_refused() {
         .prepare(&table, &mapping(&[&longest]))
         .await
         .unwrap();
-    // A key cell that no index can hold is the data's fault, and says so.
+    // A key cell that is too long for an index is a terminal error.
     let (table, keyed) = (bench.fresh_table(), mapping(&["k*"]));
     bench.table.prepare(&table, &keyed).await.unwrap();
     let noise: String = (0..20_000_u32)
@@ -508,7 +508,7 @@ async fn passwords_are_sent_and_never_shown() {
     };
     let bench = Postgres::new(&service).await;
     let role = format!("pw_{}", bench.run);
-    // Another run may make the group at the same moment.
+    // A concurrent run may create the group.
     let group = "DO $$ BEGIN CREATE ROLE password_users; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$";
     bench.execute(group).await;
     bench
@@ -562,7 +562,7 @@ async fn tls_does_what_its_mode_promises() {
         let table = PostgresTable::open(&PostgresConfig::new(url)).unwrap();
         table.check().await.unwrap();
     }
-    // The certificate is not for this address.
+    // The certificate is not valid for this address.
     let proxy = Proxy::start("127.0.0.2", at).await.unwrap();
     let mut elsewhere = PostgresConfig::new(url(&service, "forebay", proxy.address(), "postgres"));
     elsewhere.ca_pem = Some(std::fs::read(&ca_file).unwrap());
@@ -574,7 +574,7 @@ async fn tls_does_what_its_mode_promises() {
             terminal(result, &["can't connect", "certificate"]);
         }
     }
-    // Nor is it from a CA that the system knows; a system without any refuses at once.
+    // Nor is it from a CA that the system trusts; a system without any fails immediately.
     let mut unknown = PostgresConfig::new(service.url.as_str());
     unknown.ssl_mode = Some(SslMode::VerifyFull);
     match PostgresTable::open(&unknown) {
@@ -586,14 +586,14 @@ async fn tls_does_what_its_mode_promises() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_retryable() {
+async fn an_unavailable_server_is_retryable() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
-    // Bound and silent: connections are taken by the kernel and nobody answers.
+    // Bound and silent: the kernel accepts connections and no response is sent.
     let mut config = PostgresConfig::new(format!("postgres://u:hunter2@{at}/d"));
     config.connect_timeout = Duration::from_millis(300);
     let table = PostgresTable::open(&config).unwrap();
-    retryable(table.check().await, &[&at.to_string(), "no answer"]);
+    retryable(table.check().await, &[&at.to_string(), "no response"]);
     drop(listener);
     retryable(table.check().await, &[&at.to_string(), "refused"]);
     assert!(!format!("{table:?}").contains("hunter2"));

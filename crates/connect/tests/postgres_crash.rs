@@ -1,8 +1,8 @@
-//! PostgreSQL that crashes right after it has confirmed something: what was confirmed is there, also
-//! where the role that Forebay uses has turned waiting for the disk off. The server is one of the
-//! test's own, started by `scripts/services/postgres.sh` and killed with all its processes.
+//! PostgreSQL crashes right after a commit: committed data survives, even if `synchronous_commit`
+//! is off for Forebay's role. The server belongs to the test: it is started by
+//! `scripts/services/postgres.sh` and killed with all its processes.
 //!
-//! Without `FOREBAY_TEST_POSTGRES_URL` the test says that it was skipped.
+//! Without `FOREBAY_TEST_POSTGRES_URL` the test is skipped with a notice.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail it")]
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use forebay_connect::table::Table;
 use forebay_connect::table::conformance::{import, mapping, rows};
 use forebay_connect::table::postgres::{PostgresConfig, PostgresKeyed, PostgresTable};
 
-/// A server of our own; killed when it is dropped.
+/// A server of the test, killed on drop.
 struct Server {
     dir: tempfile::TempDir,
     port: u16,
@@ -56,7 +56,7 @@ impl Server {
         clippy::disallowed_methods,
         reason = "the end of a process of another parent is a condition that can only be polled"
     )]
-    /// Kills the whole server as a crash would: nobody gets to write anything more.
+    /// Kills the whole server as a crash would: no process can write any more.
     fn crash(&self) {
         let lock = self.dir.path().join("data/postmaster.pid");
         let text = std::fs::read_to_string(lock).unwrap();
@@ -66,7 +66,7 @@ impl Server {
             signal("KILL", child);
         }
         signal("KILL", main);
-        // The lock of a process that is gone is cleared by the next start.
+        // The next start removes the lock file of a dead process.
         for _ in 0..500 {
             if !is_running(main) {
                 return;
@@ -117,7 +117,7 @@ fn is_running(pid: u32) -> bool {
     field(pid, 0).is_some_and(|state| state != "Z")
 }
 
-/// Of `/proc/<pid>/stat`, after the name: 0 is the state, 1 the parent.
+/// Field of `/proc/<pid>/stat` after the name: 0 is the state, 1 the parent.
 fn field(pid: u32, n: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(") ")?;
@@ -125,14 +125,14 @@ fn field(pid: u32, n: usize) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_confirmed_survives_a_crash_of_a_server_that_need_not_wait_for_its_disk() {
+async fn commits_survive_a_crash_of_a_server_with_asynchronous_commit() {
     let test = "crash of PostgreSQL";
     if services::postgres(test).is_none() {
         return;
     }
     let server = Server::new();
     let client = server.connect().await;
-    // Nothing gets to the disk unless a commit asks for it.
+    // Nothing is flushed to disk unless a commit requires it.
     for sql in [
         "ALTER SYSTEM SET wal_writer_delay = '10s'",
         "ALTER SYSTEM SET wal_writer_flush_after = '512MB'",
@@ -147,8 +147,8 @@ async fn what_was_confirmed_survives_a_crash_of_a_server_that_need_not_wait_for_
     let table = PostgresTable::open(&PostgresConfig::new(server.url("lazy"))).unwrap();
     let kept = PostgresKeyed::open(&PostgresConfig::new(server.url("lazy"))).unwrap();
     let (plain, by_key) = (mapping(&["id"]), mapping(&["id*"]));
-    let shape = keyed::sample_schema("crash.products");
-    kept.prepare(&shape).await.unwrap();
+    let schema = keyed::sample_schema("crash.products");
+    kept.prepare(&schema).await.unwrap();
     let mut expected = 0_i64;
     for round in 1..=3_u32 {
         for (name, mapping) in [("in.c.plain", &plain), ("in.c.keyed", &by_key)] {
@@ -170,11 +170,11 @@ async fn what_was_confirmed_survives_a_crash_of_a_server_that_need_not_wait_for_
     }
     let some: Vec<_> = (0..50).map(|id| keyed::row(id, "crash")).collect();
     let batch = KeyedBatch::from(some);
-    // Both of its ways: into a table that was empty, and over rows that are there.
+    // Both write paths: into a table that was empty, and over existing rows.
     for round in 1..=2 {
         loop {
-            // The first call after a crash may meet a connection that is gone.
-            match kept.upsert(&shape, &batch).await {
+            // The first call after a crash may use a dead connection.
+            match kept.upsert(&schema, &batch).await {
                 Ok(()) => break,
                 Err(e) => assert!(e.is_retryable(), "{e}"),
             }

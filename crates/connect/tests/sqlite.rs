@@ -1,4 +1,4 @@
-//! The embedded tables: the suite for all backends, and what is SQLite's own.
+//! The embedded tables: the conformance suite of backends, and tests of SQLite's own behavior.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail it")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -113,7 +113,7 @@ async fn two_processes_with_one_import_apply_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_of_another_process_is_waited_for_in_bounds() {
+async fn waiting_for_another_process_is_limited() {
     let bench = Sqlite::new();
     let mut config = SqliteConfig::new(bench.table.path());
     config.busy_timeout = Duration::from_millis(100);
@@ -134,7 +134,7 @@ async fn a_lock_of_another_process_is_waited_for_in_bounds() {
 }
 
 #[tokio::test]
-async fn names_that_sqlite_takes_for_one_are_refused() {
+async fn names_that_differ_only_in_case_are_rejected() {
     let bench = Sqlite::new();
     let (lower, upper) = ("in.c-b.events", "in.c-b.Events");
     let mapping = mapping(&["a"]);
@@ -148,7 +148,7 @@ async fn names_that_sqlite_takes_for_one_are_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_left_alone() {
+async fn a_file_that_is_no_database_is_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tables.db");
     let text = "this is not a database, but it may be dear to someone ".repeat(100);
@@ -188,7 +188,7 @@ async fn a_damaged_file_is_named() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_deleted_is_noticed_and_made_again() {
+async fn a_deleted_file_is_detected_and_recreated() {
     let bench = Sqlite::new();
     let (table, mapping) = (bench.fresh_table(), mapping(&["id"]));
     bench.table.prepare(&table, &mapping).await.unwrap();
@@ -205,7 +205,7 @@ async fn a_file_that_was_deleted_is_noticed_and_made_again() {
     let sql = format!("SELECT id FROM {}", bench.sql_name(&table));
     assert_eq!(bench.column(&sql).await, [Some("1".to_owned())]);
 
-    // In the middle of an import: more batches than wait for the writer have gone before.
+    // In the middle of an import, after more batches than fit into the writer's queue.
     let path = bench.table.path().to_owned();
     let deleting = rows(&vec![vec!["2"]; 30]).chain(futures::stream::once(async move {
         std::fs::rename(&path, path.with_extension("old")).unwrap();
@@ -217,7 +217,7 @@ async fn a_file_that_was_deleted_is_noticed_and_made_again() {
 }
 
 #[tokio::test]
-async fn what_was_imported_is_there_after_a_restart() {
+async fn imports_survive_a_restart() {
     let bench = Sqlite::new();
     let (table, mapping) = (bench.fresh_table(), mapping(&["id"]));
     let first = import(&table, 1, &mapping);

@@ -1,4 +1,4 @@
-//! `forebay query`: reading the embedded tables with SQL.
+//! `forebay query`: read-only SQL on the embedded tables.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail it")]
 
 use std::ops::ControlFlow;
@@ -41,7 +41,7 @@ fn run(
     Ok((printer.lines, summary))
 }
 
-/// A database with one table of three rows, still open.
+/// An open database with one table of three rows.
 async fn database() -> (tempfile::TempDir, PathBuf, SqliteTable) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tables #1?.db");
@@ -59,7 +59,7 @@ async fn database() -> (tempfile::TempDir, PathBuf, SqliteTable) {
 const ALL: &str = "SELECT * FROM \"in.c-b.t\" ORDER BY id";
 
 #[tokio::test]
-async fn rows_are_seen_while_a_server_writes_and_while_none_runs() {
+async fn rows_are_visible_with_and_without_a_running_server() {
     let (_dir, path, table) = database().await;
     let expected = [
         "id,body",
@@ -111,7 +111,7 @@ async fn limits_and_visitors_end_a_query() {
 }
 
 #[tokio::test]
-async fn cells_keep_their_kind() {
+async fn cells_keep_their_storage_class() {
     let (_dir, path, _table) = database().await;
     let sql = "SELECT NULL, 7, 1.5, 'x', x'00ff', CAST(x'ff' AS TEXT) ;  -- that is all";
     let (lines, _) = run(&path, sql, None).unwrap();
@@ -122,7 +122,7 @@ async fn cells_keep_their_kind() {
 }
 
 #[tokio::test]
-async fn nothing_is_ever_changed() {
+async fn no_query_changes_the_database() {
     let (dir, path, _table) = database().await;
     let other = dir.path().join("other.db");
     let attach = format!("ATTACH '{}' AS o", other.display());
@@ -143,8 +143,8 @@ async fn nothing_is_ever_changed() {
     assert_eq!(version.last().unwrap(), "[Int(0)]");
     assert!(!other.exists());
     assert!(!Path::new("/tmp/forebay-query-must-not-write.db").exists());
-    let refused = run(&path, "DELETE FROM \"in.c-b.t\"", None).unwrap_err();
-    assert!(matches!(refused, QueryError::Statement(text) if text.contains("only read")));
+    let rejected = run(&path, "DELETE FROM \"in.c-b.t\"", None).unwrap_err();
+    assert!(matches!(rejected, QueryError::Statement(text) if text.contains("only read")));
 }
 
 #[tokio::test]

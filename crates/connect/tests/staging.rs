@@ -1,4 +1,4 @@
-//! Staging: the same behaviour in a local folder and on a real S3 server.
+//! Staging: the same behavior in a local folder and on a real S3 server.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail it")]
 
 use std::io;
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use forebay_connect::staging::{LocalStaging, Staging, StagingConfig, StagingErrorKind};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-/// More than two parts of 8 MiB and a rest, in chunks that divide nothing evenly.
+/// More than two parts of 8 MiB, in chunks of an unaligned size.
 const BIG: usize = 21_000_001;
 
 type Chunks = BoxStream<'static, io::Result<Bytes>>;
 
-/// Bytes that differ at each place and by `seed`, made while they are taken.
+/// Pseudo-random bytes by position and `seed`, generated on demand.
 fn chunks(length: usize, seed: usize) -> Chunks {
     const CHUNK: usize = 70_003;
     let chunk = move |start: usize| {
@@ -41,8 +41,8 @@ async fn paths(staging: &Staging, prefix: &str) -> Vec<String> {
     paths
 }
 
-/// What every kind of storage has to do.
-async fn drill(staging: &Staging) {
+/// The behavior of every kind of storage.
+async fn run_suite(staging: &Staging) {
     staging.check().await.unwrap();
     assert_eq!(paths(staging, "").await, Vec::<String>::new());
     for (path, length) in [
@@ -65,7 +65,7 @@ async fn drill(staging: &Staging) {
     assert_eq!(paths(staging, "b/c").await, ["b/c/big"]);
     assert_eq!(paths(staging, "none").await, Vec::<String>::new());
 
-    input_that_fails_leaves_the_object_as_it_was(staging).await;
+    failed_input_leaves_the_object_unchanged(staging).await;
 
     for path in ["a/empty.csv", "a/small.csv.gz", "b/c/big", "b/c/big"] {
         staging.delete(path).await.unwrap();
@@ -83,7 +83,7 @@ async fn drill(staging: &Staging) {
     assert_eq!(outside.kind(), StagingErrorKind::Terminal);
 }
 
-async fn input_that_fails_leaves_the_object_as_it_was(staging: &Staging) {
+async fn failed_input_leaves_the_object_unchanged(staging: &Staging) {
     for length in [10, BIG] {
         let broken = || io::Error::other("block 7 is damaged");
         let input = chunks(length, 3).chain(stream::once(async move { Err(broken()) }));
@@ -98,8 +98,8 @@ async fn input_that_fails_leaves_the_object_as_it_was(staging: &Staging) {
     // An upload that is dropped in the middle.
     let endless = chunks(BIG, 3).chain(stream::pending());
     let put = staging.put("a/small.csv.gz", endless.boxed());
-    let patience = std::time::Duration::from_millis(500);
-    tokio::time::timeout(patience, put).await.unwrap_err();
+    let limit = std::time::Duration::from_millis(500);
+    tokio::time::timeout(limit, put).await.unwrap_err();
     assert_eq!(staging.size("a/small.csv.gz").await.unwrap(), Some(3000));
 }
 
@@ -123,12 +123,12 @@ mod local {
     }
 
     #[tokio::test]
-    async fn does_the_drill_and_leaves_no_files() {
+    async fn passes_the_suite_and_leaves_no_files() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("not/yet/there");
         let staging = open(&root);
-        drill(&staging).await;
-        // The dropped upload is cleaned up behind our back.
+        run_suite(&staging).await;
+        // The dropped upload is cleaned up in the background.
         for _ in 0..100 {
             if files(&root).is_empty() {
                 return;
@@ -139,7 +139,7 @@ mod local {
     }
 
     #[tokio::test]
-    async fn what_a_killed_upload_has_left_is_not_listed_and_goes_with_the_object() {
+    async fn leftovers_of_a_killed_upload_are_not_listed_and_deleted_with_the_object() {
         let dir = tempfile::tempdir().unwrap();
         let staging = open(dir.path());
         staging.put("a/x.csv", chunks(5, 1)).await.unwrap();
@@ -153,7 +153,7 @@ mod local {
     }
 
     #[tokio::test]
-    async fn a_folder_that_can_not_be_made_is_named() {
+    async fn a_folder_that_can_not_be_created_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
@@ -167,7 +167,7 @@ mod local {
     }
 
     #[tokio::test]
-    async fn a_root_that_was_deleted_is_made_again() {
+    async fn a_deleted_root_is_recreated() {
         let dir = tempfile::tempdir().unwrap();
         let staging = open(&dir.path().join("root"));
         std::fs::remove_dir(dir.path().join("root")).unwrap();
@@ -189,7 +189,7 @@ mod s3 {
         Staging::open(&StagingConfig::S3(Box::new(config))).unwrap()
     }
 
-    /// A prefix that no other test, and no earlier run, has.
+    /// A prefix that no other test or earlier run uses.
     fn prefix() -> String {
         let dir = tempfile::tempdir().unwrap();
         let name = dir
@@ -210,15 +210,15 @@ mod s3 {
     }
 
     #[tokio::test]
-    async fn does_the_drill() {
+    async fn passes_the_suite() {
         let Some(service) = services::s3("staging on S3") else {
             return;
         };
-        drill(&open(service.staging(&prefix()))).await;
+        run_suite(&open(service.staging(&prefix()))).await;
     }
 
     #[tokio::test]
-    async fn prefixes_are_kept_apart() {
+    async fn prefixes_are_separate() {
         let Some(service) = services::s3("prefixes on S3") else {
             return;
         };
@@ -233,7 +233,7 @@ mod s3 {
     }
 
     #[tokio::test]
-    async fn a_missing_bucket_is_said_to_be_missing() {
+    async fn a_missing_bucket_is_reported() {
         let Some(service) = services::s3("a missing S3 bucket") else {
             return;
         };
@@ -245,7 +245,7 @@ mod s3 {
             error.to_string().contains("bucket does not exist"),
             "{error}"
         );
-        // Writes may also be told that access is denied.
+        // Writes may also report that access is denied.
         for error in [
             error,
             staging.put("x", chunks(5, 1)).await.unwrap_err(),
@@ -260,7 +260,7 @@ mod s3 {
     }
 
     #[tokio::test]
-    async fn wrong_keys_are_told_apart_and_not_shown() {
+    async fn wrong_keys_are_distinguished_and_not_shown() {
         let Some(service) = services::s3("wrong S3 keys") else {
             return;
         };
@@ -278,7 +278,7 @@ mod s3 {
     }
 
     #[tokio::test]
-    async fn transfers_that_are_cut_go_on() {
+    async fn interrupted_transfers_are_resumed() {
         let Some(service) = services::s3("cut S3 transfers") else {
             return;
         };
@@ -290,11 +290,12 @@ mod s3 {
         let proxy = Proxy::start("127.0.0.1", target).await.unwrap();
         let config = service.staging(&prefix());
         let staging = open(config.with_endpoint(format!("http://{}", proxy.address())));
-        // An upload is cut before the server has seen a part: the part is sent again.
+        // An upload is cut before the server receives a part: the part is sent again.
         proxy.arm(Cut::Before(b"partNumber=2".to_vec()));
         let written = staging.put("big", chunks(BIG, 1)).await.unwrap();
         assert_eq!((written, proxy.is_armed()), (BIG as u64, false));
-        // An upload's last answer is lost: finished all the same, or an error that says retry.
+        // The last response of an upload is lost: the upload is complete anyway, or fails with a
+        // retryable error.
         proxy.arm(Cut::AfterAnswerTo(b"<CompleteMultipartUpload".to_vec()));
         match staging.put("big", chunks(BIG, 1)).await {
             Ok(written) => assert_eq!(written, BIG as u64),
@@ -304,7 +305,7 @@ mod s3 {
             }
         }
         assert!(!proxy.is_armed());
-        // A download is cut in the middle: the rest is asked for.
+        // A download is cut in the middle: the rest is requested.
         proxy.arm(Cut::AfterBytes(5_000_000));
         let bytes = read(&staging, "big").await;
         assert!(!proxy.is_armed());
@@ -312,7 +313,7 @@ mod s3 {
         staging.delete("big").await.unwrap();
     }
 
-    /// Answers each request for the bucket with a redirect, and everything else as a page with 200.
+    /// Responds to each request for the bucket with a redirect, and to any other with 200.
     fn redirecting(requests: Arc<Mutex<Vec<String>>>) -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -330,16 +331,16 @@ mod s3 {
                 };
                 requests.lock().unwrap().push(line);
                 let end = "connection: close\r\ncontent-length: 0\r\n\r\n";
-                let answer = format!("HTTP/1.1 {status}\r\n{end}");
-                // Whoever sends on has heard enough.
-                drop(stream.write_all(answer.as_bytes()));
+                let response = format!("HTTP/1.1 {status}\r\n{end}");
+                // The client may close the connection early.
+                drop(stream.write_all(response.as_bytes()));
             }
         });
         format!("http://{address}")
     }
 
     #[tokio::test]
-    async fn what_is_redirected_is_not_stored() {
+    async fn a_redirected_upload_fails() {
         let requests = Arc::default();
         let config = S3Staging::new("b", "us-east-1")
             .with_endpoint(redirecting(Arc::clone(&requests)))
@@ -358,8 +359,8 @@ mod s3 {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_away_is_retryable() {
-        // Bound and not listening: nobody else gets the port, and connections are refused.
+    async fn an_unavailable_server_is_retryable() {
+        // Bound and not listening: the port stays reserved, and connections are refused.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);

@@ -1,13 +1,13 @@
-//! What every cache of row hashes has to do.
+//! Conformance suite of row hash caches.
 
 #![allow(clippy::unwrap_used, reason = "only tests call this")]
 
 use crate::cache::{CacheBackend, RowHash};
 
-/// Runs everything in spaces that begin with `space`, which nobody else uses.
+/// Runs the suite in spaces whose names begin with `space`; no other user may have such spaces.
 ///
 /// # Panics
-/// When the cache does not do what it has to.
+/// When the cache fails the suite.
 pub async fn run(cache: &dyn CacheBackend, space: &str) {
     let hash = |n: u8| -> RowHash { [n; 16] };
     let keys = [hash(1), hash(2), hash(3)];

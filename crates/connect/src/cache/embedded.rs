@@ -1,16 +1,16 @@
-//! A cache of row hashes in an SQLite file.
+//! Cache of row hashes in an SQLite file.
 //!
-//! Notes gather in memory and are written many at once, in the order of their keys: these are
-//! hashes, so that each alone would cost a page. They are not synced: what is lost with the process
-//! or the machine is only known no more. Forgetting is synced, as a row may be in its table with
-//! another content right afterwards.
+//! Entries are buffered in memory and written in batches, in the order of their keys: keys are
+//! hashes, so each single write would cost a page. Writes are not synced: an entry lost in a crash
+//! is only a cache miss. Invalidation is synced, as the row may have other content in its table
+//! right afterwards.
 //!
-//! As long as there are not too many, all of them are in memory too, and a lookup does not ask the
-//! file at all: keys are hashes, so that each would be on another page.
+//! Up to a limit, all entries are held in memory too, so that a lookup doesn't read the file: keys
+//! are hashes, so each would be on another page.
 //!
-//! The file has a limit of rows. Beyond it, for each key that comes some other goes, which one is
-//! left to the hash. The one that was used least recently would be the wrong choice: a job that
-//! reads the same files again comes by all keys in the same order, and would find none of them.
+//! The file has a row limit. Beyond it, each new key evicts another one, selected by hash. LRU
+//! would be the wrong policy: a job that reads the same files again visits all keys in the same
+//! order and would never hit.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::cache::{CacheBackend, CacheError, RowHash};
 
-/// Of the tables below; a file of another version is made anew.
+/// Schema version; a file of another version is recreated.
 const VERSION: i64 = 2;
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS spaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -32,14 +32,13 @@ CREATE TABLE IF NOT EXISTS known (
     space INTEGER NOT NULL, key BLOB NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (space, key)
 ) WITHOUT ROWID;
 ";
-/// Notes that gather before they are written: some 20 MB while they are.
+/// Buffered entries before a write: about 20 MB of memory.
 const GATHERED: usize = 200_000;
-/// Memory for pages, in KiB: while all rows are in memory too, and else.
+/// Page cache in KiB: while all rows are in memory, and otherwise.
 const PAGES_KB: (i64, i64) = (16 << 10, 64 << 10);
-/// Rows that are in memory at most: seven eighths of 2^21 places of 33 bytes, 69 MB.
+/// Maximum of rows in memory: seven eighths of 2^21 slots of 33 bytes, 69 MB.
 const IN_MEMORY: usize = (2 << 20) / 8 * 7;
 
-/// A cache in a file.
 pub struct EmbeddedCache {
     inner: Arc<EmbeddedCacheInner>,
 }
@@ -47,18 +46,18 @@ pub struct EmbeddedCache {
 struct EmbeddedCacheInner {
     path: PathBuf,
     file: Mutex<CacheFile>,
-    /// After the file, as fields are dropped in their order.
+    /// Declared after the file, as fields are dropped in order.
     _owner: CacheFileLock,
 }
 
-/// Lives as long as the cache writes: a lock that says that nobody else uses the file. Without it
-/// the notes of an ended process could arrive after those of the next one.
+/// Held as long as the cache writes: a lock that guarantees exclusive use of the file. Without it
+/// the writes of an ended process could arrive after those of its successor.
 pub type CacheFileLock = Arc<dyn Any + Send + Sync>;
 
 /// Hashes by key.
 type InMemory = HashMap<RowHash, RowHash, BuildHasherDefault<IdentityHasher>>;
 
-/// Takes the first bytes of a key for its hash: it is one.
+/// Uses the first bytes of a key as its hash, as a key is a hash.
 #[derive(Debug, Default)]
 struct IdentityHasher(u64);
 
@@ -69,7 +68,7 @@ impl Hasher for IdentityHasher {
         }
     }
 
-    // The length of the key, which says nothing.
+    // The length of the key carries no information.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
@@ -80,22 +79,19 @@ impl Hasher for IdentityHasher {
 #[derive(Debug)]
 struct CacheFile {
     connection: Connection,
-    /// Notes that are not written yet, by space and key.
+    /// Entries not yet written, by space and key.
     gathered: HashMap<(i64, RowHash), RowHash>,
-    /// All that is known of one space, gathered or written; none when that is too much.
+    /// All entries of one space, buffered or written; `None` when there are too many.
     all: Option<(i64, InMemory)>,
-    /// Rows that are written.
+    /// Written rows.
     rows: u64,
     max_rows: u64,
 }
 
 impl EmbeddedCache {
-    /// Opens the file, and drops what it knows of other spaces than `space`: nobody asks for it any
-    /// more. It never holds more than `max_rows` rows, besides the notes that gather in memory. A file
-    /// that is damaged, or of another version, is made anew.
-    ///
-    /// # Errors
-    /// When it can't be made.
+    /// Opens the file and deletes the entries of spaces other than `space`, which are not read
+    /// again. The file holds at most `max_rows` rows besides the entries buffered in memory. A file
+    /// that is damaged or of another version is recreated.
     pub fn open(
         path: &Path,
         space: &str,
@@ -106,7 +102,7 @@ impl EmbeddedCache {
             for suffix in ["", "-wal", "-shm"] {
                 let mut name = path.as_os_str().to_owned();
                 name.push(suffix);
-                // What is not there need not go; what can't go shows in the next step.
+                // A file that can't be removed fails the next step.
                 drop(std::fs::remove_file(&name));
             }
             CacheFile::open(path, space, max_rows)
@@ -132,19 +128,19 @@ impl EmbeddedCache {
         });
         result
             .await
-            .unwrap_or_else(|e| Err(CacheError(format!("the work was ended: {e}"))))
+            .unwrap_or_else(|e| Err(CacheError(format!("cache task failed: {e}"))))
     }
 }
 
 fn failed(path: &Path, error: &rusqlite::Error) -> CacheError {
-    CacheError(format!("the cache {}: {error}", path.display()))
+    CacheError(format!("cache {}: {error}", path.display()))
 }
 
 impl CacheFile {
     fn open(path: &Path, space: &str, max_rows: u64) -> rusqlite::Result<Self> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
-        // Nobody else uses the file: a lock for each lookup would be half of its time.
+        // The file is used exclusively: a lock per lookup would take half of its time.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -159,7 +155,7 @@ impl CacheFile {
         connection.pragma_update(None, "user_version", VERSION)?;
         let transaction = connection.transaction()?;
         let others = transaction.execute("DELETE FROM spaces WHERE name <> ?1", [space])?;
-        // Looks at each row: only where there is something to drop.
+        // Scans every row, so only when there is something to delete.
         if others > 0 {
             transaction.execute(
                 "DELETE FROM known WHERE space NOT IN (SELECT id FROM spaces)",
@@ -175,13 +171,13 @@ impl CacheFile {
             rows: unsigned(rows),
             max_rows,
         };
-        // The limit may have been a higher one before.
+        // The limit may have been higher before.
         file.write_gathered()?;
         file.load(space)?;
         Ok(file)
     }
 
-    /// Reads all that is known of a space, unless that is too much.
+    /// Loads all entries of a space, unless there are too many.
     fn load(&mut self, space: &str) -> rusqlite::Result<()> {
         let id = self.space_id(space)?;
         let mut all = InMemory::default();
@@ -201,7 +197,7 @@ impl CacheFile {
         Ok(())
     }
 
-    /// From now on the file is asked.
+    /// Later lookups read the file.
     fn drop_in_memory(&mut self) -> rusqlite::Result<()> {
         self.all = None;
         self.connection
@@ -226,7 +222,7 @@ impl CacheFile {
         let mut select = self
             .connection
             .prepare_cached("SELECT hash FROM known WHERE space = ?1 AND key = ?2")?;
-        // Neighbours of the file one after another.
+        // In key order, so that neighbours in the file are written together.
         let mut indices: Vec<usize> = (0..keys.len()).collect();
         indices.sort_unstable_by_key(|index| keys.get(*index));
         let mut all = vec![None; keys.len()];
@@ -278,7 +274,7 @@ impl CacheFile {
                 self.drop_in_memory()?;
             }
         }
-        // A part of the limit: what comes takes the place of others and not of itself.
+        // A part of the limit, so that new entries evict others and not themselves.
         let part = usize::try_from(self.max_rows / 8).unwrap_or(usize::MAX);
         if self.gathered.len() >= GATHERED.min(part) {
             self.write_gathered()?;
@@ -286,7 +282,8 @@ impl CacheFile {
         Ok(())
     }
 
-    /// Writes what has gathered, and keeps the limit. What can't be written is known no more.
+    /// Writes the buffered entries and enforces the limit. Entries that can't be written are
+    /// dropped.
     fn write_gathered(&mut self) -> rusqlite::Result<()> {
         let mut pending: Vec<_> = self.gathered.drain().collect();
         pending.sort_unstable();
@@ -314,14 +311,14 @@ impl CacheFile {
         transaction.commit()?;
         self.rows = rows - evicted;
         if evicted > 0 && self.all.is_some() {
-            // Nobody says which they were.
+            // The deleted keys are unknown.
             self.drop_in_memory()?;
         }
         Ok(())
     }
 }
 
-/// One of the keys, whichever: hashes are as good as random numbers.
+/// An arbitrary key: hashes are as good as random numbers.
 fn any_key(pending: &[((i64, RowHash), RowHash)]) -> (i64, RowHash) {
     let random: usize = pending.first().map_or(0, |((_, key), _)| key[15].into());
     let at = random * pending.len() / (usize::from(u8::MAX) + 1);
@@ -330,8 +327,8 @@ fn any_key(pending: &[((i64, RowHash), RowHash)]) -> (i64, RowHash) {
         .map_or((0, RowHash::default()), |(key, _)| *key)
 }
 
-/// Drops that many rows: of other spaces than the one of `near` first, then those whose keys come
-/// behind it, round to the smallest one. Answers how many.
+/// Deletes `count` rows: first those of spaces other than that of `near`, then those whose keys
+/// follow it, wrapping around to the smallest. Returns the number of deleted rows.
 fn evict(c: &Transaction<'_>, count: u64, near: (i64, RowHash)) -> rusqlite::Result<u64> {
     let (space, key) = near;
     let mut remaining = i64::try_from(count).unwrap_or(i64::MAX);
@@ -359,7 +356,7 @@ fn unsigned(n: i64) -> u64 {
 
 impl Drop for CacheFile {
     fn drop(&mut self) {
-        // Lost, they are only known no more.
+        // A lost entry is only a cache miss.
         drop(self.write_gathered());
     }
 }

@@ -1,4 +1,4 @@
-//! A cache of row hashes in Redis: one round trip for a batch of keys.
+//! Cache of row hashes in Redis: one round trip per batch of keys.
 
 use std::time::Duration;
 
@@ -11,39 +11,34 @@ use tokio::sync::Mutex;
 
 use crate::cache::{CacheBackend, CacheError, RowHash};
 
-/// Keys of one round trip.
+/// Keys per round trip.
 const KEYS_PER_COMMAND: usize = 1000;
 
-/// A Redis server.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// `redis://user:password@host:6379/0`, or `rediss://…` with TLS. May have a password in it, so
-    /// it is never shown.
+    /// `redis://user:password@host:6379/0`, or `rediss://…` for TLS. May contain a password, so it
+    /// is never shown.
     pub url: SecretString,
-    /// How long a hash is known.
+    /// Time to live of an entry.
     pub ttl: Duration,
-    /// Certificates (PEM) that take the place of the system's, where the address is `rediss://`.
+    /// CA certificates (PEM) that replace the system's, for `rediss://`.
     pub ca_pem: Option<Vec<u8>>,
-    /// How long connecting, and an answer, may take.
+    /// Limit of connecting, and of each response.
     pub timeout: Duration,
 }
 
-/// A cache in Redis.
 pub struct RedisCache {
     client: redis::Client,
     config: RedisConfig,
-    /// Made when it is first needed: a server that is down at the start may come later.
+    /// Created on first use, as the server may be down at start-up.
     manager: Mutex<Option<ConnectionManager>>,
 }
 
 impl RedisCache {
-    /// Reads the address; nothing is asked yet.
-    ///
-    /// # Errors
-    /// When the address can't be read; it is not shown.
+    /// Parses the address without connecting. The error does not show the address.
     pub fn open(config: RedisConfig) -> Result<Self, CacheError> {
-        // The client takes the process's choice of cryptography, and panics where there is none; it
-        // may have been made before.
+        // The client uses the process-wide crypto provider and panics without one; it may be
+        // installed already.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let url = config.url.expose_secret();
         let client = match &config.ca_pem {
@@ -58,7 +53,7 @@ impl RedisCache {
         };
         let client = client.map_err(|_| {
             CacheError(
-                "the address (or the CA certificates) of Redis can't be read: it should look like redis://user:password@host:6379/0"
+                "invalid Redis address or CA certificates: expected redis://user:password@host:6379/0"
                     .to_owned(),
             )
         })?;
@@ -74,7 +69,7 @@ impl RedisCache {
         if let Some(manager) = &*manager {
             return Ok(manager.clone());
         }
-        // Tries of its own would hide an outage from who has to know of it.
+        // Retries in the client would hide an outage from the caller.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(self.config.timeout))
@@ -86,7 +81,7 @@ impl RedisCache {
     }
 }
 
-/// A pipeline that fails has a sentence for each of its commands: that of the first is enough.
+/// A failed pipeline has an error per command; the first one is enough.
 fn failed(error: &redis::RedisError) -> CacheError {
     let text = error.to_string();
     let text = match text.split_once("), (Index ") {
@@ -124,7 +119,7 @@ impl CacheBackend for RedisCache {
                 .query_async(&mut connection)
                 .await
                 .map_err(|e| failed(&e))?;
-            // What is no hash is not from us: nothing is known of it.
+            // A value that is no hash is foreign: treat it as a miss.
             found.extend(values.into_iter().map(|v| RowHash::try_from(v?).ok()));
         }
         Ok(found)

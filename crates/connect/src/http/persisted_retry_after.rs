@@ -1,8 +1,8 @@
-//! A wait that a server has asked for, kept in a file: it outlives the process, which may be killed
-//! and started again before it is over.
+//! Delay requested by a server (`Retry-After`), persisted in a file: it outlives the process, which
+//! may be killed and restarted before the delay ends.
 //!
-//! The file is written without a sync: it has to outlive the process, not the machine. It belongs to
-//! one server; the wait of another one counts for nothing.
+//! The file is written without a sync: it must survive the process, not the machine. It belongs to
+//! one server; a delay of another origin is ignored.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,22 +12,20 @@ use std::time::Duration;
 use forebay_model::{Clock, Timestamp};
 use reqwest::Url;
 
-/// A file is at most this long; a longer one is none of ours.
+/// Longer files are foreign.
 const FILE_BYTES_MAX: u64 = 4096;
 
-/// The wait of a server.
 #[derive(Clone)]
 pub struct PersistedRetryAfter {
     file: PathBuf,
     origin: String,
-    /// No wait is longer.
+    /// Maximum of a delay.
     max: Duration,
     clock: Arc<dyn Clock>,
 }
 
 impl PersistedRetryAfter {
-    /// Of the server of an address, in a file; no wait is longer than `max`.
-    #[must_use]
+    /// Persists delays of the server of `url` in `file`, limited to `max`.
     pub fn new(file: PathBuf, url: &Url, max: Duration, clock: Arc<dyn Clock>) -> Self {
         Self {
             file,
@@ -37,8 +35,7 @@ impl PersistedRetryAfter {
         }
     }
 
-    /// What is left of the wait that was noted last; nothing when it is over.
-    #[must_use]
+    /// Remaining time of the last delay; `None` when it is over.
     pub fn remaining(&self) -> Option<Duration> {
         if self.file.metadata().ok()?.len() > FILE_BYTES_MAX {
             return None;
@@ -50,12 +47,12 @@ impl PersistedRetryAfter {
             .as_millis()
             .checked_sub(self.clock.now().as_millis())?;
         let remaining = Duration::from_millis(u64::try_from(remaining).ok()?);
-        // A clock that was set back makes no wait longer than it can have been.
+        // A clock that was set back must not extend the delay beyond the maximum.
         (origin == self.origin && !remaining.is_zero()).then_some(remaining.min(self.max))
     }
 
-    /// Notes that the server has asked to wait so long. Answers how long that is within the bound. A
-    /// wait that can't be noted is kept by this process alone.
+    /// Stores a requested delay and returns it, limited to the maximum. A delay that can't be
+    /// stored is kept in memory only.
     pub fn begin(&self, requested: Duration) -> Duration {
         let wait = requested.min(self.max);
         let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
@@ -64,7 +61,7 @@ impl PersistedRetryAfter {
         part.push(".part");
         let written = fs::write(&part, format!("{until} {}\n", self.origin));
         if let Err(error) = written.and_then(|()| fs::rename(&part, &self.file)) {
-            tracing::warn!(%error, file = %self.file.display(), "the wait that a server asked for can't be noted");
+            tracing::warn!(%error, file = %self.file.display(), "can't persist Retry-After");
         }
         wait
     }
@@ -77,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_known_by_the_next_process_and_bounded() {
+    fn a_delay_is_restored_by_the_next_process_and_limited() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("pause");
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));

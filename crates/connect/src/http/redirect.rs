@@ -1,33 +1,32 @@
-//! What a status of 3xx means for the request that it answers.
+//! Redirect policy: the effect of a 3xx response on its request.
 //!
 //! | request | 301, 302, 303 | 307, 308 | other 3xx |
 //! | --- | --- | --- | --- |
 //! | `GET` or `HEAD` without a body | followed on the same origin | the same | a failure |
-//! | any other | a failure | followed on the same origin, as it is | a failure |
+//! | any other | a failure | followed on the same origin, unchanged | a failure |
 //!
-//! Most clients answer 301, 302 and 303 with a GET without the body, whose 200 says nothing of the
-//! record. To follow to another origin would hand it the record and the configured headers.
+//! Most clients follow 301, 302 and 303 with a GET without the body, whose 200 says nothing about
+//! the record. Following to another origin would send it the record and the configured headers.
 
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 
 /// Characters of a `Location` that are shown.
 const SHOWN: usize = 200;
-/// A step of our own address that is so long may be a secret, as in the addresses of web hooks.
+/// A path segment of our own URL of this length may be a secret, as in webhook URLs.
 const SECRET_STEP: usize = 16;
 
-/// What comes after an answer's head.
+/// What to do after the head of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RedirectDecision {
-    /// It is the answer.
+    /// Use the response.
     Final,
-    /// The same request goes there.
+    /// Repeat the request at this URL.
     Follow(Url),
-    /// It redirects to where the request does not go; in words, with the status and the `Location`.
+    /// A redirect that is not followed: message with the status and the `Location`.
     Stop(String),
 }
 
-/// Decides.
 pub(super) fn evaluate(
     method: &Method,
     has_body: bool,
@@ -55,32 +54,32 @@ pub(super) fn evaluate(
         ))
     };
     if !may_follow && only_reads {
-        return stop("it is no redirect of a request");
+        return stop("only 301, 302, 303, 307 and 308 are followed");
     }
     if !may_follow {
-        return stop(&format!("{method} is sent on by 307 and 308 only"));
+        return stop(&format!("{method} follows only 307 and 308"));
     }
     if location.origin() != from.origin() {
-        return stop("it is another server");
+        return stop("it points to another server");
     }
     let user = |url: &Url| (url.username().to_owned(), url.password().map(str::to_owned));
     let names_user = user(&location) != (String::new(), None);
     if names_user && user(&location) != user(from) {
-        return stop("it names a user");
+        return stop("it contains a user");
     }
     let mut location = location;
     location.set_fragment(None);
-    // Who we are stays the same on the same origin. Neither fails for an address with a host.
+    // Credentials stay the same on the same origin. Neither call fails for a URL with a host.
     let (name, password) = user(from);
     let is_user_set = location.set_username(&name).is_ok();
     if is_user_set && location.set_password(password.as_deref()).is_ok() {
         RedirectDecision::Follow(location)
     } else {
-        stop("it is no address")
+        stop("it is not a valid URL")
     }
 }
 
-/// The one place that an answer names.
+/// The only `Location` of a response.
 fn location(headers: &HeaderMap, from: &Url) -> Result<Url, String> {
     let mut values = headers.get_all(LOCATION).iter();
     let Some(value) = values.next() else {
@@ -94,14 +93,14 @@ fn location(headers: &HeaderMap, from: &Url) -> Result<Url, String> {
     match from.join(text) {
         Ok(url) if url.has_host() => Ok(url),
         _ => Err(format!(
-            "with a Location that is no address: {}",
+            "with an invalid Location: {}",
             clean(text.split(['?', '#']).next().unwrap_or_default())
         )),
     }
 }
 
-/// A place as it is shown: of our own origin the path alone, as people who may see this need not
-/// know our address; never user, password and query; and no long step of our own path.
+/// A URL as it is shown: for our own origin only the path, as readers need not know our URL; never
+/// user, password and query; and no long segment of our own path.
 fn redacted_location(location: &Url, from: &Url) -> String {
     let own: Vec<&str> = from.path().split('/').collect();
     let step = |step: &str| {
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_status_of_every_kind_of_request_is_decided_as_the_table_says() {
+    fn every_status_and_kind_of_request_is_handled_as_the_table_states() {
         for status in 100..=999 {
             for (method, has_body) in [
                 (Method::GET, false),
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_the_same_origin_are_followed_as_who_we_are() {
+    fn locations_on_the_same_origin_are_followed_with_our_credentials() {
         for (location, to) in [
             ("/x", "http://u:p@host.example:8080/x"),
             ("x", "http://u:p@host.example:8080/in/x"),
@@ -211,25 +210,28 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_a_failure_that_names_the_place_and_no_secret() {
+    fn everything_else_is_a_failure_that_shows_the_location_and_no_secret() {
         for (locations, said) in [
             (&[][..], "308 Permanent Redirect without a Location"),
             (&["/a", "/b"], "more than one Location"),
-            (&["http://"], "no address: http://"),
-            (&["mailto:x@y"], "no address: mailto:x@y"),
+            (&["http://"], "invalid Location: http://"),
+            (&["mailto:x@y"], "invalid Location: mailto:x@y"),
             (
                 &["\u{ff}\u{fe}http://[::1"],
-                "is another server|is no address",
+                "points to another server|invalid Location",
             ),
             (
                 &["https://host.example:8080/x"],
-                "https://host.example:8080/x: not followed, it is another server",
+                "https://host.example:8080/x: not followed, it points to another server",
             ),
             (
                 &["http://host.example/x"],
-                "http://host.example/x: not followed, it is another",
+                "http://host.example/x: not followed, it points to another",
             ),
-            (&["http://host.example:8081/x"], "it is another server"),
+            (
+                &["http://host.example:8081/x"],
+                "it points to another server",
+            ),
             (
                 &["//evil.example/x?t=hush"],
                 "http://evil.example/x?…: not followed",
@@ -244,7 +246,7 @@ mod tests {
             ),
             (
                 &["http://other:hush@host.example:8080/"],
-                "Location: /: not followed, it names a user",
+                "Location: /: not followed, it contains a user",
             ),
             (
                 &["https://host.example/in/T0123456789abcdef"],
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_short_and_on_one_line() {
+    fn the_message_is_short_and_on_one_line() {
         let long = format!("/{}", "a".repeat(5_000));
         let RedirectDecision::Stop(text) = decide(&Method::POST, true, 302, &[&long]) else {
             panic!("followed");
@@ -273,7 +275,7 @@ mod tests {
         };
         assert_eq!(
             text,
-            "302 Found, Location: /ab: not followed, POST is sent on by 307 and 308 only"
+            "302 Found, Location: /ab: not followed, POST follows only 307 and 308"
         );
     }
 }

@@ -1,14 +1,13 @@
-//! How long a server asks to wait.
+//! Parser of `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 
 use forebay_model::Timestamp;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// `Retry-After`: seconds, also with a fraction as some servers have it, or a date. A date counts
-/// from the server's own time when the answer has that (`Date`), so that two clocks need not agree.
-/// Nothing when there is none, or it is neither.
-#[must_use]
+/// `Retry-After`: seconds, also with the fraction that some servers send, or a date. A date is
+/// relative to the server's `Date` header if there is one, so that clocks need not agree. `None`
+/// when it is missing or invalid.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Some(wait) = seconds(text) {
@@ -21,14 +20,14 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
 }
 
-/// Digits, and a fraction behind a point; no sign, no exponent.
+/// Digits with an optional decimal fraction; no sign, no exponent.
 fn seconds(text: &str) -> Option<Duration> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole) || !digits(fraction) {
         return None;
     }
-    // More than any number holds is for ever; whoever waits has a bound.
+    // Saturate on overflow; the caller limits the delay.
     let whole = whole.parse().unwrap_or(u64::MAX);
     let fraction = format!("0.{fraction}").parse::<f64>().ok()?;
     let wait = Duration::from_secs(whole);
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_read_with_a_fraction_too() {
+    fn seconds_may_have_a_fraction() {
         for (text, millis) in [("7", 7_000), ("2.0", 2_000), (" 0.25 ", 250), ("0", 0)] {
             assert_eq!(
                 read(text, None),
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_counts_from_the_servers_own_time() {
+    fn a_date_is_relative_to_the_servers_time() {
         for text in [
             "Sat, 21 Nov 2026 08:01:30 GMT",
             "Saturday, 21-Nov-26 08:01:30 GMT",

@@ -1,8 +1,8 @@
-//! Answers that are packed on their way (`Content-Encoding`): gzip, deflate, zstd and Brotli, also one
-//! over another. Whether anybody has asked for it makes no difference: some servers pack anyway.
+//! Decompression of responses (`Content-Encoding`): gzip, deflate, zstd and Brotli, also nested,
+//! and even if not requested, as some servers compress anyway.
 //!
-//! The library would unpack too, but takes names by the letter (`gzip`, not `x-gzip` or `GZIP`) and
-//! no lists.
+//! reqwest decompresses too, but matches names exactly (`gzip`, not `x-gzip` or `GZIP`) and
+//! supports no lists.
 
 use std::io::{self, Read};
 
@@ -10,13 +10,13 @@ use bytes::{Buf, Bytes};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 
-/// What we ask for.
+/// Value of `Accept-Encoding`.
 pub(super) const ACCEPTED: &str = "gzip, deflate, zstd, br";
-/// Codings over one another at most.
+/// Maximum of nested codings.
 const CODINGS_MAX: usize = 3;
-/// Window of zstd at most, as a power of two: what RFC 9659 allows.
+/// Maximum window of zstd, as a power of two: what RFC 9659 allows.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// What is read at once.
+/// Buffer size.
 const READ: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +27,15 @@ enum ResponseCoding {
     Brotli,
 }
 
-/// A body as it came.
+/// A compressed body.
 #[derive(Debug)]
 pub(super) struct EncodedBody {
     codings: Vec<ResponseCoding>,
 }
 
 impl EncodedBody {
-    /// How a body is packed, by its headers, which say so no more; nothing when it is not.
-    ///
-    /// # Errors
-    /// When it is packed in a way that we do not know.
+    /// Takes the codings from the headers and removes them there; `None` when the body is not
+    /// compressed. Fails for an unsupported coding.
     pub(super) fn from_headers(headers: &mut HeaderMap) -> Result<Option<Self>, String> {
         let mut codings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
@@ -52,7 +50,7 @@ impl EncodedBody {
                     _ => {
                         let name = name.escape_debug();
                         return Err(format!(
-                            "the answer has the Content-Encoding \"{name}\"; known are {ACCEPTED}"
+                            "the response has the Content-Encoding \"{name}\"; supported are {ACCEPTED}"
                         ));
                     }
                 }
@@ -61,7 +59,7 @@ impl EncodedBody {
         if codings.len() > CODINGS_MAX {
             let count = codings.len();
             return Err(format!(
-                "the answer has {count} codings over one another, allowed are {CODINGS_MAX}"
+                "the response has {count} nested codings, at most {CODINGS_MAX} are supported"
             ));
         }
         if codings.is_empty() {
@@ -72,12 +70,8 @@ impl EncodedBody {
         Ok(Some(Self { codings }))
     }
 
-    /// What is packed, at most `max` bytes of it, and whether there is more. `is_cut`: the body is
-    /// only the beginning of what was sent. Takes as long as its bound has bytes: not for an
-    /// asynchronous thread.
-    ///
-    /// # Errors
-    /// When it is damaged or ends early.
+    /// At most `max` decompressed bytes, and whether there are more. `is_cut`: the body is
+    /// truncated. CPU-bound: not for an async thread. Fails when the body is damaged or ends early.
     pub(super) fn unpack(
         &self,
         body: Bytes,
@@ -87,7 +81,7 @@ impl EncodedBody {
         if body.is_empty() {
             return Ok((body, is_cut));
         }
-        let failed = |e: io::Error| format!("the answer can't be unpacked: {e}");
+        let failed = |e: io::Error| format!("the response can't be unpacked: {e}");
         let mut reader: Box<dyn Read> = Box::new(body.reader());
         for coding in self.codings.iter().rev() {
             reader = coding.reader(reader).map_err(failed)?;
@@ -96,7 +90,7 @@ impl EncodedBody {
         let read = reader.take(max as u64 + 1).read_to_end(&mut unpacked);
         match read {
             Ok(_) => {}
-            // What is lacking is not there.
+            // The end of a truncated body is missing.
             Err(_) if is_cut => {}
             Err(e) => return Err(failed(e)),
         }
@@ -112,7 +106,7 @@ impl ResponseCoding {
         Ok(match self {
             Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
             Self::Deflate if is_zlib(&mut packed)? => Box::new(ZlibDecoder::new(packed)),
-            // Some servers leave out the wrapping that the standard asks for.
+            // Some servers omit the zlib wrapper that the standard requires.
             Self::Deflate => Box::new(DeflateDecoder::new(packed)),
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(packed)?;
@@ -124,7 +118,7 @@ impl ResponseCoding {
     }
 }
 
-/// Whether a stream begins as one of zlib (RFC 1950).
+/// Whether a stream begins with a zlib header (RFC 1950).
 fn is_zlib(packed: &mut impl io::BufRead) -> io::Result<bool> {
     let [first, second, ..] = *packed.fill_buf()? else {
         return Ok(false);
@@ -161,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_known_is_unpacked() {
+    fn all_supported_codings_are_unpacked() {
         let text = b"{\"results\":[1,2,3]}".repeat(100);
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
         zlib.write_all(&text).unwrap();
@@ -199,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_bound_comes_out() {
+    fn output_is_limited() {
         let bomb = gzip(&vec![0; 64 << 20]);
         let (body, is_cut) = read("gzip", &bomb, 1000).unwrap();
         assert_eq!((body.len(), is_cut), (1000, true));
@@ -212,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_and_other_codings_are_told() {
+    fn damage_and_unsupported_codings_are_errors() {
         let packed = gzip(b"hello");
         for body in [&packed[..packed.len() - 1], b"not packed", b"x"] {
             for coding in ["gzip", "zstd", "br"] {
@@ -222,7 +216,7 @@ mod tests {
         }
         let error = read("compress", b"x", 100).unwrap_err();
         assert!(error.contains("\"compress\""), "{error}");
-        // As with an answer to HEAD, or 204.
+        // As in a response to HEAD, or 204.
         assert_eq!(read("gzip", b"", 100), Ok((Bytes::new(), false)));
     }
 }

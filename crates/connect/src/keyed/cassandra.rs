@@ -1,8 +1,8 @@
 //! Keyed rows in a Cassandra cluster: `keyspace.table`.
 //!
-//! Statements are prepared and go to a replica of their row; the rows of a batch are written at
-//! once, as many as are allowed. There are no transactions: some of a batch may be written when it
-//! fails, and writing it again changes nothing. All columns of the key are its partition key.
+//! Statements are prepared and sent to a replica of their row; the rows of a batch are written
+//! concurrently, up to a limit. There are no transactions: a failed batch may be partly written,
+//! and repeating it is idempotent. All key columns form the partition key.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -33,19 +33,17 @@ pub use connect::{CassandraConfig, CassandraTls};
 
 use cell::{CqlCell, from_cql};
 
-/// Bytes of a key that a server takes at most.
+/// Maximum length of a key in bytes.
 const KEY_BYTES_MAX: usize = 65_535;
 
-/// Keyed rows in a Cassandra cluster.
 pub struct CassandraKeyed {
     config: CassandraConfig,
-    /// Made when it is first needed, and again until it could be made.
+    /// Created on first use, retried until it succeeds.
     session: Mutex<Option<Arc<CachingSession>>>,
 }
 
 impl CassandraKeyed {
-    /// Nothing is asked yet.
-    #[must_use]
+    /// Doesn't connect.
     pub fn new(config: CassandraConfig) -> Self {
         Self {
             config,
@@ -74,7 +72,7 @@ impl CassandraKeyed {
         result.map_err(|e| self.failed(action, &e))
     }
 
-    /// A statement that is prepared once; it goes to a replica of its row.
+    /// A cached prepared statement; it is sent to a replica of its row.
     async fn prepared(
         &self,
         action: &str,
@@ -128,8 +126,8 @@ impl CassandraKeyed {
         }
     }
 
-    /// Refuses a keyspace whose writes pass by the commit log: a crash of its nodes takes rows that
-    /// they have confirmed, and the job's position is beyond them.
+    /// Rejects a keyspace whose writes bypass the commit log: a crash of its nodes loses rows that
+    /// they have confirmed, and the job's checkpoint is already past them.
     async fn reject_volatile(&self, table: &str) -> Result<(), TableError> {
         let action = format!("look up table \"{table}\"");
         let (keyspace, _) = parts(table)?;
@@ -146,7 +144,7 @@ impl CassandraKeyed {
     }
 
     async fn create_table(&self, schema: &TableSchema) -> Result<(), TableError> {
-        let action = format!("make table \"{}\"", schema.table);
+        let action = format!("create table \"{}\"", schema.table);
         let (keyspace, _) = parts(&schema.table)?;
         let sql = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
         let keyspaces = self.rows(&action, sql, vec![keyspace]).await?;
@@ -197,7 +195,7 @@ impl KeyedTable for CassandraKeyed {
         let id = ids.first().and_then(|row| row.columns.first()?.clone());
         let Some(CqlValue::Uuid(id)) = id else {
             return Err(TableError::Retryable(format!(
-                "can't {action}: the cluster does not show it yet"
+                "can't {action}: it is not visible in the cluster yet"
             )));
         };
         let key = quoted(schema.key().map(|c| &c.name));
@@ -210,7 +208,7 @@ impl KeyedTable for CassandraKeyed {
     }
 
     async fn upsert(&self, schema: &TableSchema, rows: &KeyedBatch) -> Result<(), TableError> {
-        let action = format!("write into table \"{}\"", schema.table);
+        let action = format!("write to table \"{}\"", schema.table);
         let marks = vec!["?"; schema.columns.len()].join(", ");
         let sql = format!(
             "INSERT INTO {} ({}) VALUES ({marks})",
@@ -218,7 +216,7 @@ impl KeyedTable for CassandraKeyed {
             quoted(schema.columns.iter().map(|c| &c.name)),
         );
         let (session, insert) = self.prepared(&action, &sql).await?;
-        // At once means in any order: each key once.
+        // Concurrent writes have no order: write each key once.
         let rows = rows.select(schema.last_of_each_key(rows));
         let (session, insert) = (session.get_session(), &insert);
         let write = async |row: RowRef<'_>| {
@@ -259,7 +257,7 @@ impl KeyedTable for CassandraKeyed {
                 foreign: kind.is_none().then_some(declared),
             });
         }
-        // The cluster keeps no order; the key first reads best.
+        // The cluster has no column order; the key first reads best.
         columns.sort_by_key(|c| !c.is_key);
         Ok(Some(TableSchema {
             table: table.to_owned(),
@@ -311,7 +309,7 @@ impl KeyedTable for CassandraKeyed {
     }
 }
 
-/// Whether no row can have such a key: the server refuses to look for it.
+/// Whether a key exceeds the server's limit, so that no row can have it.
 fn is_too_long(key: &CellValue) -> bool {
     matches!(key, CellValue::Text(text) if text.len() > KEY_BYTES_MAX)
 }
@@ -324,7 +322,7 @@ fn read_rows(action: &str, result: QueryResult) -> Result<Vec<CqlRow>, TableErro
     rows.collect::<Result<_, _>>().map_err(|e| unreadable(&e))
 }
 
-/// The shape as the cluster describes it: there is no JSON type, only text.
+/// The schema as the cluster describes it: JSON is stored as text.
 fn as_stored(schema: &TableSchema) -> TableSchema {
     let mut stored = schema.clone();
     for column in &mut stored.columns {
@@ -335,11 +333,10 @@ fn as_stored(schema: &TableSchema) -> TableSchema {
     stored
 }
 
-/// Keyspace and table.
 fn parts(table: &str) -> Result<(&str, &str), TableError> {
     table
         .split_once('.')
-        .ok_or_else(|| TableError::Terminal(format!("table \"{table}\" has to be KEYSPACE.TABLE")))
+        .ok_or_else(|| TableError::Terminal(format!("table \"{table}\" must be KEYSPACE.TABLE")))
 }
 
 fn qualified(table: &str) -> Result<String, TableError> {

@@ -1,4 +1,4 @@
-//! What every store of keyed rows has to do, as a suite that each of them is put through.
+//! Conformance suite of stores of keyed rows.
 
 #![allow(clippy::unwrap_used, reason = "only tests call this")]
 
@@ -8,8 +8,7 @@ use crate::keyed::{
     CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, TableSchema, ValueType,
 };
 
-/// A shape with a column of each type.
-#[must_use]
+/// A schema with a column of each type.
 pub fn sample_schema(table: &str) -> TableSchema {
     let column = |name: &str, kind, is_key| ColumnSchema {
         name: name.to_owned(),
@@ -31,7 +30,6 @@ pub fn sample_schema(table: &str) -> TableSchema {
 }
 
 /// A row of [`sample_schema`].
-#[must_use]
 pub fn row(id: i64, name: &str) -> KeyedRow {
     KeyedRow(vec![
         CellValue::Integer(id),
@@ -43,10 +41,10 @@ pub fn row(id: i64, name: &str) -> KeyedRow {
     ])
 }
 
-/// Runs everything on a table of that name, which must not be there yet.
+/// Runs the suite on a table of that name, which must not exist.
 ///
 /// # Panics
-/// When the store does not do what it has to.
+/// When the store fails the suite.
 pub async fn run(store: &dyn KeyedTable, table: &str) {
     let schema = sample_schema(table);
     let prepared = store.prepare(&schema).await.unwrap();
@@ -60,10 +58,10 @@ pub async fn run(store: &dyn KeyedTable, table: &str) {
     assert_eq!(sorted(&described), sorted(&schema));
     let unknown = format!("{table}_no");
     assert_eq!(store.describe(&unknown).await.unwrap(), None);
-    refuses_what_does_not_fit(store, &schema).await;
+    rejects_mismatches(store, &schema).await;
 }
 
-/// Names, types and keys; a store need keep no order of columns, and may keep JSON as text.
+/// Names, types and keys; a store need not keep the column order, and may store JSON as text.
 fn sorted(schema: &TableSchema) -> Vec<(String, ValueType, bool)> {
     let kind = |kind| match kind {
         ValueType::Json => ValueType::Text,
@@ -93,12 +91,12 @@ async fn writes_and_reads(store: &dyn KeyedTable, schema: &TableSchema) {
         nothing.clone(),
     ];
     store.upsert(schema, &rows.clone().into()).await.unwrap();
-    // Again, and nothing changes.
+    // A repeat changes nothing.
     store.upsert(schema, &rows.clone().into()).await.unwrap();
     store.upsert(schema, &KeyedBatch::default()).await.unwrap();
     let shared = Arc::new(schema.clone());
     let get = async |id| store.get(&shared, &[CellValue::Integer(id)]).await.unwrap();
-    assert_eq!(get(1).await, Some(row(1, "second")), "the later row stays");
+    assert_eq!(get(1).await, Some(row(1, "second")), "the later row wins");
     assert_eq!(get(2).await.as_ref(), Some(&rows[1]));
     assert_eq!(get(i64::MAX).await, Some(row(i64::MAX, "")));
     assert_eq!(get(-1).await, Some(nothing));
@@ -112,22 +110,22 @@ async fn writes_and_reads(store: &dyn KeyedTable, schema: &TableSchema) {
     assert_eq!(get(2).await, Some(cleared), "null replaces a value");
 }
 
-async fn refuses_what_does_not_fit(store: &dyn KeyedTable, schema: &TableSchema) {
+async fn rejects_mismatches(store: &dyn KeyedTable, schema: &TableSchema) {
     let mut other = schema.clone();
     other.columns[1].kind = ValueType::Integer;
     let error = store.prepare(&other).await.unwrap_err();
     assert!(!error.is_retryable());
-    let said = error.to_string();
+    let error = error.to_string();
     assert!(
-        said.contains("\"name\" of type text, the definition says integer"),
-        "{said}"
+        error.contains("\"name\" of type text, the definition says integer"),
+        "{error}"
     );
     let mut lacking = schema.clone();
     lacking.columns[1].name = "title".to_owned();
-    let said = store.prepare(&lacking).await.unwrap_err().to_string();
-    assert!(said.contains("no column \"title\""), "{said}");
+    let error = store.prepare(&lacking).await.unwrap_err().to_string();
+    assert!(error.contains("no column \"title\""), "{error}");
     let mut keyed = schema.clone();
     keyed.columns[1].is_key = true;
-    let said = store.prepare(&keyed).await.unwrap_err().to_string();
-    assert!(said.contains("has the key (id)"), "{said}");
+    let error = store.prepare(&keyed).await.unwrap_err().to_string();
+    assert!(error.contains("has the key (id)"), "{error}");
 }

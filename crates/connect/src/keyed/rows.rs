@@ -1,4 +1,4 @@
-//! Many rows in a few buffers: a row that is one of many costs no allocation of its own.
+//! Rows in shared buffers: a row in a batch needs no allocation.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,27 +8,24 @@ use forebay_model::TimestampMicros;
 
 use crate::keyed::{CellValue, KeyedRow};
 
-/// A cell, borrowed.
+/// A borrowed cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValueRef<'a> {
-    /// Nothing; not in a key.
+    /// Null; not in a key.
     Null,
-    /// Without NUL, which no store of ours keeps.
+    /// Without NUL, which the supported stores reject.
     Text(&'a str),
-    /// A whole number.
     Integer(i64),
     /// Finite.
     Double(f64),
-    /// True or false.
     Boolean(bool),
-    /// A time.
     Timestamp(TimestampMicros),
-    /// The text of a JSON value.
+    /// JSON text.
     Json(&'a str),
 }
 
 impl ValueRef<'_> {
-    /// Appends bytes that are the same for equal values and for no others: what hashes are made of.
+    /// Appends an injective encoding of the value, for hashing.
     pub fn write_canonical(self, out: &mut Vec<u8>) {
         let mut text = |tag: u8, text: &str| {
             out.push(tag);
@@ -70,8 +67,7 @@ impl fmt::Display for ValueRef<'_> {
 }
 
 impl CellValue {
-    /// The same, borrowed.
-    #[must_use]
+    /// The borrowed cell.
     pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
             Self::Null => ValueRef::Null,
@@ -85,7 +81,7 @@ impl CellValue {
     }
 }
 
-/// A cell; texts are where they lie in the buffer of all.
+/// A cell; texts are ranges of the shared buffer.
 #[derive(Clone, Copy, Debug)]
 enum BufferedCell {
     Null,
@@ -97,19 +93,18 @@ enum BufferedCell {
     Json(usize, usize),
 }
 
-/// Rows of the same columns.
+/// Rows with the same columns.
 #[derive(Clone, Debug, Default)]
 pub struct RowBuffer {
-    /// Cells of a row.
+    /// Cells per row.
     width: usize,
-    /// Of all rows; always whole ones.
+    /// Cells of all rows; rows are always complete.
     cells: Vec<BufferedCell>,
     texts: String,
 }
 
 impl RowBuffer {
-    /// None yet, of so many columns.
-    #[must_use]
+    /// An empty buffer for rows of `width` cells.
     pub fn new(width: usize) -> Self {
         Self {
             width,
@@ -118,32 +113,25 @@ impl RowBuffer {
         }
     }
 
-    /// Makes room for more rows, with texts of so many bytes in all.
+    /// Reserves space for rows, with `texts` bytes of text in total.
     pub fn reserve(&mut self, rows: usize, texts: usize) {
         self.cells.reserve(rows.saturating_mul(self.width));
         self.texts.reserve(texts);
     }
 
-    /// How many there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.cells.len() / self.width.max(1)
     }
 
-    /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }
 
-    /// Adds a row whose cells `write` writes, in the order of the columns. When it fails, nothing is
-    /// added.
-    ///
-    /// # Errors
-    /// Those of `write`.
+    /// Adds a row whose cells `write` pushes in column order. If it fails, nothing is added.
     ///
     /// # Panics
-    /// When it wrote another number of cells than there are columns: all rows behind would be wrong.
+    /// When the number of cells differs from the number of columns: all later rows would be
+    /// shifted.
     pub fn add<E>(
         &mut self,
         write: impl FnOnce(&mut RowWriter<'_>) -> Result<(), E>,
@@ -155,12 +143,10 @@ impl RowBuffer {
             self.texts.truncate(texts);
         }
         let whole = cells + if written.is_ok() { self.width } else { 0 };
-        assert_eq!(self.cells.len(), whole, "a row has all its cells");
+        assert_eq!(self.cells.len(), whole, "a row has a cell per column");
         written
     }
 
-    /// A row by its place.
-    #[must_use]
     pub fn get(&self, index: usize) -> Option<RowRef<'_>> {
         let from = index.checked_mul(self.width)?;
         let cells = self.cells.get(from..from.checked_add(self.width)?)?;
@@ -176,7 +162,6 @@ pub struct RowWriter<'a> {
 }
 
 impl RowWriter<'_> {
-    /// Adds a cell.
     pub fn push(&mut self, value: ValueRef<'_>) {
         let cell = match value {
             ValueRef::Null => BufferedCell::Null,
@@ -190,13 +175,13 @@ impl RowWriter<'_> {
         self.rows.cells.push(cell);
     }
 
-    /// Adds a text: what `write` appends.
+    /// Adds a text that `write` appends.
     pub fn text(&mut self, write: impl FnOnce(&mut String)) {
         let (from, to) = self.append(write);
         self.rows.cells.push(BufferedCell::Text(from, to));
     }
 
-    /// Adds JSON: what `write` appends.
+    /// Adds JSON that `write` appends.
     pub fn json(&mut self, write: impl FnOnce(&mut String)) {
         let (from, to) = self.append(write);
         self.rows.cells.push(BufferedCell::Json(from, to));
@@ -209,7 +194,7 @@ impl RowWriter<'_> {
     }
 }
 
-/// A row of [`RowBuffer`].
+/// A row of a [`RowBuffer`].
 #[derive(Clone, Copy, Debug)]
 pub struct RowRef<'a> {
     cells: &'a [BufferedCell],
@@ -217,8 +202,7 @@ pub struct RowRef<'a> {
 }
 
 impl<'a> RowRef<'a> {
-    /// The cell of a column; null where there is none.
-    #[must_use]
+    /// The cell of a column; null if there is none.
     pub fn get(self, column: usize) -> ValueRef<'a> {
         let text = |from, to| self.texts.get(from..to).unwrap_or_default();
         match self.cells.get(column).copied() {
@@ -232,24 +216,21 @@ impl<'a> RowRef<'a> {
         }
     }
 
-    /// All cells.
     pub fn cells(self) -> impl ExactSizeIterator<Item = ValueRef<'a>> {
         (0..self.cells.len()).map(move |column| self.get(column))
     }
 }
 
-/// Some of the rows of some buffers, in an order of their own: what is written together. Cheap to
-/// clone.
+/// A selection of rows from several buffers in any order, written together. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct KeyedBatch {
     parts: Arc<[Arc<RowBuffer>]>,
-    /// Part and place in it of each row.
+    /// Buffer and row index of each row.
     positions: Arc<[(usize, usize)]>,
 }
 
 impl KeyedBatch {
-    /// Rows by part and place; places without a row are left out.
-    #[must_use]
+    /// Rows by buffer and row index; indices without a row are skipped.
     pub fn new(
         parts: impl Into<Arc<[Arc<RowBuffer>]>>,
         positions: impl IntoIterator<Item = (usize, usize)>,
@@ -262,26 +243,20 @@ impl KeyedBatch {
         Self { parts, positions }
     }
 
-    /// How many there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.positions.len()
     }
 
-    /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
 
-    /// The rows, in their order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = RowRef<'_>> {
         let row = |(part, index): &(usize, usize)| self.parts.get(*part)?.get(*index);
         self.positions.iter().filter_map(row)
     }
 
-    /// Those at some places of this batch, in that order.
-    #[must_use]
+    /// The rows at these indices of this batch, in that order.
     pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
         let chosen = indices.into_iter().filter_map(|p| self.positions.get(p));
         Self {
@@ -292,7 +267,7 @@ impl KeyedBatch {
 }
 
 impl<R: AsRef<[KeyedRow]>> From<R> for KeyedBatch {
-    /// Rows of the same columns.
+    /// Rows with the same columns.
     fn from(rows: R) -> Self {
         let rows = rows.as_ref();
         let width = rows.first().map_or(0, |row| row.0.len());
@@ -313,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_that_fails_leaves_no_trace() {
+    fn a_failed_row_is_not_added() {
         let mut rows = RowBuffer::new(2);
         let add = |rows: &mut RowBuffer, name: &str, is_bad: bool| {
             rows.add(|out| {
@@ -335,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_its_own_order() {
+    fn a_batch_keeps_its_order() {
         let row = |n| KeyedRow(vec![CellValue::Integer(n)]);
         let batch = KeyedBatch::from([row(0), row(1), row(2)]);
         let numbers = |batch: &KeyedBatch| -> Vec<ValueRef<'static>> {

@@ -1,59 +1,52 @@
-//! What a table looks like, and whether one that is there fits.
+//! Schema of a table, and its comparison with an existing table.
 
 use std::collections::HashSet;
 
 use crate::keyed::{KeyedBatch, RowRef, ValueRef, ValueType};
 use crate::table::TableError;
 
-/// Columns at most.
+/// Maximum of columns.
 const COLUMNS_MAX: usize = 250;
-/// Characters of a name at most: PostgreSQL cuts longer ones, Cassandra refuses them for tables.
+/// Maximum length of a name: PostgreSQL truncates longer ones, Cassandra rejects them for tables.
 const NAME_MAX: usize = 48;
 
-/// A table: its name and columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSchema {
-    /// As the store calls it: `products`; `shop.products` where there are schemas or keyspaces.
+    /// Name in the store: `products`; `shop.products` with a schema or keyspace.
     pub table: String,
-    /// In the order of rows.
+    /// In the order of a row's cells.
     pub columns: Vec<ColumnSchema>,
 }
 
-/// A column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnSchema {
-    /// Its name.
     pub name: String,
-    /// What its cells hold.
     pub kind: ValueType,
     /// Part of the key.
     pub is_key: bool,
-    /// Of a table that is there, the store's name of a type that is none of ours: such a column is
-    /// read as text and never written.
+    /// Type name of a column of an existing table whose type is not a [`ValueType`]: it is read as
+    /// text and never written.
     pub foreign: Option<String>,
 }
 
-/// Why a shape can't be a table.
+/// A schema that is no valid table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidSchema(pub String);
 
 impl TableSchema {
-    /// Checks what holds for every store.
-    ///
-    /// # Errors
-    /// When it can't be a table; the first reason.
+    /// Checks the rules that apply to every store; fails with the first violation.
     pub fn check(&self) -> Result<(), InvalidSchema> {
-        let refuse = |text: String| Err(InvalidSchema(text));
+        let reject = |text: String| Err(InvalidSchema(text));
         let parts: Vec<&str> = self.table.split('.').collect();
         if parts.len() > 3 || !parts.iter().all(|p| is_name(p)) {
-            return refuse(format!(
+            return reject(format!(
                 "table \"{}\": use letters, digits and _, beginning with a letter, at most {NAME_MAX} characters, with dots between schema and table",
                 self.table
             ));
         }
         if self.columns.is_empty() || self.columns.len() > COLUMNS_MAX {
-            return refuse(format!(
+            return reject(format!(
                 "table \"{}\" has {} columns, allowed is 1 to {COLUMNS_MAX}",
                 self.table,
                 self.columns.len()
@@ -61,7 +54,7 @@ impl TableSchema {
         }
         for (i, column) in self.columns.iter().enumerate() {
             if !is_name(&column.name) {
-                return refuse(format!(
+                return reject(format!(
                     "column \"{}\": use letters, digits and _, beginning with a letter, at most {NAME_MAX} characters",
                     column.name
                 ));
@@ -71,20 +64,20 @@ impl TableSchema {
                 .clone()
                 .find(|c| c.name.eq_ignore_ascii_case(&column.name))
             {
-                return refuse(format!(
+                return reject(format!(
                     "columns \"{}\" and \"{}\" have the same name (upper and lower case are the same to some stores)",
                     same.name, column.name
                 ));
             }
             if column.is_key && matches!(column.kind, ValueType::Json | ValueType::Double) {
-                return refuse(format!(
+                return reject(format!(
                     "key column \"{}\" is {}: use text, integer, boolean or timestamp",
                     column.name, column.kind
                 ));
             }
         }
         if !self.columns.iter().any(|c| c.is_key) {
-            return refuse(format!(
+            return reject(format!(
                 "table \"{}\" has no key: mark at least one column with `key: true`",
                 self.table
             ));
@@ -92,26 +85,25 @@ impl TableSchema {
         Ok(())
     }
 
-    /// The columns of the key, in the order of the table.
+    /// Key columns, in the order of the table.
     pub fn key(&self) -> impl Iterator<Item = &ColumnSchema> {
         self.columns.iter().filter(|c| c.is_key)
     }
 
-    /// Appends bytes that are the same for rows of the same key, and for no others.
+    /// Appends an injective encoding of the row's key.
     pub fn write_key(&self, row: RowRef<'_>, out: &mut Vec<u8>) {
         for cell in self.key_of(row) {
             cell.write_canonical(out);
         }
     }
 
-    /// The cells of the key of a row.
+    /// Key cells of a row.
     pub fn key_of<'a>(&self, row: RowRef<'a>) -> impl Iterator<Item = ValueRef<'a>> {
         let columns = self.columns.iter().zip(row.cells());
         columns.filter(|(c, _)| c.is_key).map(|(_, cell)| cell)
     }
 
-    /// Of rows with the same key the last one, in the order of their last ones: their places.
-    #[must_use]
+    /// Indices of the last row of each key, in order.
     pub fn last_of_each_key(&self, rows: &KeyedBatch) -> Vec<usize> {
         if self.has_ascending_keys(rows) {
             return (0..rows.len()).collect();
@@ -125,13 +117,13 @@ impl TableSchema {
         let mut seen = HashSet::with_capacity(rows.len());
         let last = keys.into_iter().enumerate().rev();
         let last = last.filter(|(_, key)| seen.insert(bytes.get(key.clone())));
-        let mut indices: Vec<usize> = last.map(|(place, _)| place).collect();
+        let mut indices: Vec<usize> = last.map(|(index, _)| index).collect();
         indices.reverse();
         indices
     }
 
-    /// Whether each row has a larger number for its key than the one before: cheaper to see than
-    /// that no key is there twice, and often so.
+    /// Whether each row has a larger integer key than the one before: a cheap and common proof that
+    /// keys are unique.
     fn has_ascending_keys(&self, rows: &KeyedBatch) -> bool {
         let mut columns = (0..).zip(&self.columns).filter(|(_, c)| c.is_key);
         let (Some((column, _)), None) = (columns.next(), columns.next()) else {
@@ -146,12 +138,12 @@ impl TableSchema {
         })
     }
 
-    /// Whether a table that is there can take these rows. Its other columns are left alone.
+    /// Checks that an existing table can store these rows. Its further columns are ignored.
     ///
     /// # Errors
-    /// Terminal, naming what differs and both sides of it.
+    /// Terminal; states the difference and both sides.
     pub fn fits(&self, existing: &Self) -> Result<(), TableError> {
-        let refuse = |text: String| {
+        let reject = |text: String| {
             Err(TableError::Terminal(format!(
                 "table \"{}\" {text}: change one of them or use another table",
                 self.table
@@ -163,7 +155,7 @@ impl TableSchema {
                 None => {
                     let names: Vec<&str> =
                         existing.columns.iter().map(|c| c.name.as_str()).collect();
-                    return refuse(format!(
+                    return reject(format!(
                         "has no column \"{}\"; it has {}",
                         wanted.name,
                         names.join(", ")
@@ -173,13 +165,13 @@ impl TableSchema {
                     foreign: Some(declared),
                     ..
                 }) => {
-                    return refuse(format!(
+                    return reject(format!(
                         "has column \"{}\" of type {declared}, which Forebay reads and does not write; the definition says {}",
                         wanted.name, wanted.kind
                     ));
                 }
                 Some(found) if found.kind != wanted.kind => {
-                    return refuse(format!(
+                    return reject(format!(
                         "has column \"{}\" of type {}, the definition says {}",
                         wanted.name, found.kind, wanted.kind
                     ));
@@ -199,7 +191,7 @@ impl TableSchema {
             } else {
                 format!("the key ({has})")
             };
-            return refuse(format!("has {shown}, the definition says ({wanted})"));
+            return reject(format!("has {shown}, the definition says ({wanted})"));
         }
         Ok(())
     }
@@ -217,7 +209,7 @@ mod tests {
     use super::*;
     use crate::keyed::{CellValue, KeyedRow};
 
-    fn shape(columns: &[(&str, ValueType, bool)]) -> TableSchema {
+    fn schema(columns: &[(&str, ValueType, bool)]) -> TableSchema {
         let column = |&(name, kind, is_key): &(&str, ValueType, bool)| ColumnSchema {
             name: name.to_owned(),
             kind,
@@ -233,57 +225,60 @@ mod tests {
     const ID: (&str, ValueType, bool) = ("id", ValueType::Integer, true);
 
     #[test]
-    fn shapes_that_no_store_can_have_are_refused_by_name() {
-        assert_eq!(shape(&[ID]).check(), Ok(()));
-        let said = |columns: &[_]| shape(columns).check().unwrap_err().to_string();
-        assert!(said(&[]).contains("0 columns"));
-        assert!(said(&[("a b", ValueType::Text, true)]).contains("\"a b\""));
-        assert!(said(&[ID, ("ID", ValueType::Text, false)]).contains("same name"));
-        assert!(said(&[("id", ValueType::Json, true)]).contains("is json"));
-        assert!(said(&[("a", ValueType::Text, false)]).contains("no key"));
-        let mut named = shape(&[ID]);
+    fn invalid_schemas_are_rejected_by_name() {
+        assert_eq!(schema(&[ID]).check(), Ok(()));
+        let error = |columns: &[_]| schema(columns).check().unwrap_err().to_string();
+        assert!(error(&[]).contains("0 columns"));
+        assert!(error(&[("a b", ValueType::Text, true)]).contains("\"a b\""));
+        assert!(error(&[ID, ("ID", ValueType::Text, false)]).contains("same name"));
+        assert!(error(&[("id", ValueType::Json, true)]).contains("is json"));
+        assert!(error(&[("a", ValueType::Text, false)]).contains("no key"));
+        let mut named = schema(&[ID]);
         named.table = "a.b.c.d".to_owned();
         assert!(named.check().unwrap_err().to_string().contains("a.b.c.d"));
     }
 
     #[test]
-    fn what_does_not_fit_is_named_with_both_sides() {
-        let wanted = shape(&[ID, ("name", ValueType::Text, false)]);
-        let fits = |columns: &[_]| wanted.fits(&shape(columns)).map_err(|e| e.to_string());
+    fn a_mismatch_is_reported_with_both_sides() {
+        let wanted = schema(&[ID, ("name", ValueType::Text, false)]);
+        let fits = |columns: &[_]| wanted.fits(&schema(columns)).map_err(|e| e.to_string());
         let extra = ("other", ValueType::Json, false);
         assert_eq!(fits(&[("name", ValueType::Text, false), extra, ID]), Ok(()));
-        let said = fits(&[ID, extra]).unwrap_err();
+        let error = fits(&[ID, extra]).unwrap_err();
         assert!(
-            said.contains("no column \"name\"; it has id, other"),
-            "{said}"
+            error.contains("no column \"name\"; it has id, other"),
+            "{error}"
         );
-        let said = fits(&[ID, ("name", ValueType::Double, false)]).unwrap_err();
+        let error = fits(&[ID, ("name", ValueType::Double, false)]).unwrap_err();
         assert!(
-            said.contains("of type double, the definition says text"),
-            "{said}"
+            error.contains("of type double, the definition says text"),
+            "{error}"
         );
-        let mut there = shape(&[ID, ("name", ValueType::Text, false), extra]);
+        let mut there = schema(&[ID, ("name", ValueType::Text, false), extra]);
         there.columns[2].foreign = Some("point".to_owned());
-        assert_eq!(wanted.fits(&there), Ok(()), "it is left alone");
+        assert_eq!(wanted.fits(&there), Ok(()), "further columns are ignored");
         there.columns[1].foreign = Some("uuid".to_owned());
-        let said = wanted.fits(&there).unwrap_err().to_string();
-        assert!(said.contains("of type uuid, which Forebay reads"), "{said}");
-        let said = fits(&[
+        let error = wanted.fits(&there).unwrap_err().to_string();
+        assert!(
+            error.contains("of type uuid, which Forebay reads"),
+            "{error}"
+        );
+        let error = fits(&[
             ("id", ValueType::Integer, false),
             ("name", ValueType::Text, true),
         ])
         .unwrap_err();
         assert!(
-            said.contains("has the key (name), the definition says (id)"),
-            "{said}"
+            error.contains("has the key (name), the definition says (id)"),
+            "{error}"
         );
     }
 
     #[test]
-    fn the_last_row_of_a_key_stays() {
-        let shape = shape(&[ID, ("n", ValueType::Integer, false)]);
+    fn the_last_row_of_a_key_wins() {
+        let schema = schema(&[ID, ("n", ValueType::Integer, false)]);
         let row = |id, n| KeyedRow(vec![CellValue::Integer(id), CellValue::Integer(n)]);
-        let last = |rows| shape.last_of_each_key(&rows);
+        let last = |rows| schema.last_of_each_key(&rows);
         assert_eq!(last([row(1, 1), row(2, 2), row(1, 3)].into()), [1, 2]);
         assert_eq!(last([row(1, 1), row(1, 2)].into()), [1]);
         assert_eq!(last([row(1, 1), row(2, 2), row(7, 3)].into()), [0, 1, 2]);

@@ -1,7 +1,7 @@
 //! Keyed rows in an SQLite file.
 //!
-//! One connection writes, a few read, each in a thread of its own. Timestamps are texts
-//! whose order is the order of moments, booleans are 0 and 1, as SQLite's own functions expect.
+//! One connection writes, a few read, each in its own thread. Timestamps are stored as texts in
+//! chronological order, booleans as 0 and 1, as SQLite's functions expect.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,13 +25,12 @@ use cell::{bind, declared, kind_of};
 use readers::ReaderPool;
 use writer::SqliteWriter;
 
-/// How long to wait for a lock that another process holds.
+/// Limit of waiting for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// When each table was made: another number after it was dropped and made again.
+/// Creation id of each table: it changes when the table is dropped and recreated.
 const INCARNATIONS: &str = "CREATE TABLE IF NOT EXISTS _forebay_tables (
     name TEXT PRIMARY KEY, incarnation TEXT NOT NULL)";
 
-/// Keyed rows in an SQLite file.
 #[derive(Debug)]
 pub struct SqliteKeyed {
     path: PathBuf,
@@ -40,8 +39,7 @@ pub struct SqliteKeyed {
 }
 
 impl SqliteKeyed {
-    /// In a file, which is made with the first table. Nothing is opened yet.
-    #[must_use]
+    /// The file is created with the first table, and not opened yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -127,7 +125,7 @@ fn prepare(
         .map_err(|e| TableError::Terminal(e.to_string()))?;
     let action = format!("prepare table \"{}\"", schema.table);
     let failed = || failed(path, &action);
-    // Under the lock from the beginning: another process may prepare the same table.
+    // Lock from the beginning: another process may prepare the same table.
     let transaction = c
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed())?;
@@ -204,7 +202,7 @@ fn upsert(
     schema: &TableSchema,
     rows: &KeyedBatch,
 ) -> Result<(), TableError> {
-    let action = format!("write into table \"{}\"", schema.table);
+    let action = format!("write to table \"{}\"", schema.table);
     let failed = || failed(path, &action);
     let transaction = c
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -269,7 +267,7 @@ fn describe(path: &Path, c: &Connection, table: &str) -> Result<Option<TableSche
             kind: kind_of(&declared),
             name,
             is_key: pk > 0,
-            // SQLite has five types, and any name for them.
+            // SQLite has five storage classes and accepts any type name.
             foreign: None,
         });
     Ok(Some(TableSchema {

@@ -1,28 +1,24 @@
-//! Typed values: what a cell can hold in every store.
+//! Typed values that every store supports.
 
 use std::fmt;
 
 use forebay_model::{InvalidTime, TimestampMicros};
 
-/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueType {
-    /// UTF-8.
     Text,
-    /// A whole number of 64 bits.
+    /// 64-bit integer.
     Integer,
-    /// A floating point number of 64 bits; never infinite, never NaN.
+    /// 64-bit floating point; never infinite or NaN.
     Double,
-    /// True or false.
     Boolean,
-    /// A time, to the microsecond.
+    /// Microsecond precision.
     Timestamp,
-    /// Any JSON value, as its text.
+    /// Any JSON value, as text.
     Json,
 }
 
 impl ValueType {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Text,
         Self::Integer,
@@ -32,8 +28,7 @@ impl ValueType {
         Self::Json,
     ];
 
-    /// Its name in definitions.
-    #[must_use]
+    /// Name in definitions.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -45,10 +40,7 @@ impl ValueType {
         }
     }
 
-    /// Reads a value of this type from plain text, as it stands in a URL.
-    ///
-    /// # Errors
-    /// When the text is not one; says what is.
+    /// Parses plain text as in a URL; the error states the expected format.
     pub fn parse(self, text: &str) -> Result<CellValue, String> {
         let bad = |what: &str| format!("\"{text}\" is not {what}");
         match self {
@@ -83,22 +75,18 @@ impl fmt::Display for ValueType {
     }
 }
 
-/// A cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CellValue {
-    /// Nothing; not in a key.
+    /// Null; not in a key.
     Null,
-    /// Without NUL, which no store of ours keeps.
+    /// Without NUL, which the supported stores reject.
     Text(String),
-    /// A whole number.
     Integer(i64),
-    /// Finite where we write it; a table may have others.
+    /// Finite when written by Forebay; a table may have others.
     Double(f64),
-    /// True or false.
     Boolean(bool),
-    /// A time.
     Timestamp(TimestampMicros),
-    /// The text of a JSON value.
+    /// JSON text.
     Json(String),
 }
 
@@ -108,14 +96,14 @@ impl fmt::Display for CellValue {
     }
 }
 
-/// A number of 32 bits as the one of 64 bits that has its shortest text: 0.1 stays 0.1.
+/// The 64-bit number with the same shortest decimal text: 0.1 stays 0.1.
 #[cfg(any(feature = "postgres", feature = "cassandra"))]
 pub(crate) fn widened(number: f32) -> f64 {
     let shortest = number.to_string().parse();
     shortest.unwrap_or_else(|_| f64::from(number))
 }
 
-/// A row: a value for each column of the shape, in its order.
+/// A row: a value per column of the schema, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyedRow(pub Vec<CellValue>);
 
@@ -124,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_read_by_type_or_refused_by_name() {
+    fn texts_are_parsed_by_type_or_rejected_by_name() {
         assert_eq!(ValueType::Integer.parse("-7"), Ok(CellValue::Integer(-7)));
         assert_eq!(
             ValueType::Boolean.parse("true"),
@@ -149,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn canonical_bytes_do_not_run_into_each_other() {
+    fn canonical_bytes_are_unambiguous() {
         let bytes = |values: &[CellValue]| {
             let mut out = Vec::new();
             let cells = values.iter().map(CellValue::as_ref);

@@ -1,7 +1,7 @@
-//! A file, or standard output: for trials.
+//! Provider that writes to a file or standard output, for trials.
 //!
-//! One line of JSON a message: `{"topic":…,"sequence":…,"timestamp":…,"key":…,"payload":…}`. Bytes
-//! that are not UTF-8 come as `{"base64":…}`, headers as a list of pairs.
+//! One JSON line per message: `{"topic":…,"sequence":…,"timestamp":…,"key":…,"payload":…}`. Bytes
+//! that are not UTF-8 are written as `{"base64":…}`, headers as a list of pairs.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,7 +16,6 @@ use forebay_buffer::{
 };
 use serde_json::{Value, json};
 
-/// Appends messages to a file, or writes them to standard output.
 pub struct FileProvider {
     name: String,
     out: Arc<Mutex<LineOutput>>,
@@ -28,8 +27,6 @@ enum LineOutput {
 }
 
 impl FileProvider {
-    /// Standard output.
-    #[must_use]
     pub fn stdout() -> Self {
         Self {
             name: "standard output".to_owned(),
@@ -37,11 +34,8 @@ impl FileProvider {
         }
     }
 
-    /// A file, which is made if it isn't there. It is synced after each batch, so what it has
-    /// confirmed survives a power cut.
-    ///
-    /// # Errors
-    /// When it can't be opened.
+    /// Appends to a file, which is created if missing. It is synced after each batch, so that
+    /// acknowledged messages survive a power failure.
     pub fn append(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self {
@@ -88,20 +82,17 @@ fn write_out(out: &mut impl Write, lines: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// All or nothing: what was written of a batch that failed is cut off again, so that it does not
-/// come twice.
+/// All or nothing: a failed batch is truncated, so that its messages are not duplicated.
 fn append(file: &mut File, lines: &[u8]) -> io::Result<()> {
     let before = file.metadata()?.len();
     file.write_all(lines)
         .and_then(|()| file.sync_data())
         .inspect_err(|_| {
-            // If even that fails lines may come twice, as with any provider.
+            // If this fails too, lines may be duplicated, as with any provider.
             drop(file.set_len(before));
         })
 }
 
-/// A message as JSON.
-#[must_use]
 pub fn json_line(delivery: &MessageDelivery) -> Value {
     let message = &delivery.message;
     let mut line = json!({
@@ -118,7 +109,7 @@ pub fn json_line(delivery: &MessageDelivery) -> Value {
     line
 }
 
-/// Bytes as JSON: text where it is text.
+/// Bytes as JSON: text if they are UTF-8, otherwise base64.
 pub(crate) fn json_bytes(bytes: Option<&[u8]>) -> Value {
     match bytes.map(|b| (std::str::from_utf8(b), b)) {
         None => Value::Null,

@@ -1,11 +1,11 @@
-//! An HTTP endpoint: each message as a request, or many as lines of one (NDJSON).
+//! HTTP endpoint: one request per message, or one per batch (NDJSON).
 //!
-//! One request at a time is under way in each lane, so messages stay in order. The header
-//! `Idempotency-Key` is the same each time that the same messages are sent: an endpoint that
-//! remembers it takes nothing twice.
+//! Each partition has one request in flight, so messages stay in order. The header
+//! `Idempotency-Key` is the same each time the same messages are sent, so that an endpoint can
+//! deduplicate by it.
 //!
-//! 2xx takes a message, and nothing else does. Redirects are as [`crate::http`] says: 301, 302 and
-//! 303 are failures that are tried again, 307 and 308 go on with method and body on the same origin.
+//! Only 2xx acknowledges a message. Redirects follow [`crate::http`]: 301, 302 and 303 are failures
+//! that are retried, 307 and 308 are followed with method and body on the same origin.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,37 +27,32 @@ use crate::http::{
     secret_header,
 };
 
-/// Of an answer so much is read; what comes behind it changes nothing.
+/// Bytes read of a response; the rest is ignored.
 const RESPONSE_BYTES_MAX: usize = 64 << 10;
-/// The longest wait that an endpoint may ask for.
+/// Limit of a delay requested by the endpoint.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 /// The same for each repeat of the same messages.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The key of a message, in base64url.
+/// Key of the message, in base64url.
 const MESSAGE_KEY: HeaderName = HeaderName::from_static("message-key");
-/// The topic of a message.
 const MESSAGE_TOPIC: HeaderName = HeaderName::from_static("message-topic");
 
-/// What a request holds.
+/// Content of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RequestFormat {
-    /// The payload of one message, as it is, with the message's headers. Key and topic are the headers
-    /// `Message-Key` (base64url) and `Message-Topic`.
+    /// Payload and headers of one message. Key and topic are sent in the headers `Message-Key`
+    /// (base64url) and `Message-Topic`.
     #[default]
     Payload,
-    /// A batch: a line of JSON for each message, as in [`json_line`].
+    /// A batch: a JSON line per message, as in [`json_line`].
     Ndjson,
 }
 
-/// What a request is sent with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RequestMethod {
-    /// `POST`.
     #[default]
     Post,
-    /// `PUT`.
     Put,
-    /// `PATCH`.
     Patch,
 }
 
@@ -71,32 +66,28 @@ impl From<RequestMethod> for reqwest::Method {
     }
 }
 
-/// Settings of the provider.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Where to: `http://…` or `https://…`.
+    /// `http://…` or `https://…`.
     pub url: String,
-    /// What a request holds.
     pub body: RequestFormat,
-    /// What it is sent with.
     pub method: RequestMethod,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<SecretString>,
-    /// Further headers; they replace those of messages.
+    /// Additional headers; they replace those of messages.
     pub headers: Vec<(String, String)>,
-    /// How long a request may take. Default 30 s.
+    /// Limit of a request. Default 30 s.
     pub timeout: Duration,
-    /// Statuses by which a message is refused for good. Default: 400, 404, 409, 410, 413, 414, 415,
-    /// 422. Any other that is not 2xx may pass, and is tried again.
+    /// Statuses that reject a message for good. Default: 400, 404, 409, 410, 413, 414, 415, 422.
+    /// Any other status except 2xx is retried.
     pub refused: Vec<u16>,
-    /// File in which a wait that the endpoint asks for (`Retry-After`) is noted, so that it outlives
-    /// the process. Default: none.
+    /// File that persists a delay requested by the endpoint (`Retry-After`) across restarts.
+    /// Default: none.
     pub pause_file: Option<PathBuf>,
 }
 
 impl HttpConfig {
-    /// The defaults, for this address.
-    #[must_use]
+    /// Default settings for this URL.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -111,7 +102,6 @@ impl HttpConfig {
     }
 }
 
-/// Sends messages to an endpoint.
 #[derive(Clone)]
 pub struct HttpProvider {
     name: String,
@@ -122,23 +112,17 @@ pub struct HttpProvider {
     clock: Arc<dyn Clock>,
 }
 
-/// A setting that can't be.
+/// An invalid setting.
 #[derive(Debug, thiserror::Error)]
 #[error("{field} is {value:?}: {problem}")]
 pub struct HttpConfigError {
-    /// The setting.
     pub field: &'static str,
-    /// Its value.
     pub value: String,
-    /// What is wrong.
     pub problem: String,
 }
 
 impl HttpProvider {
-    /// Checks the settings. The endpoint need not be there yet.
-    ///
-    /// # Errors
-    /// Which setting is wrong.
+    /// Validates the settings; the endpoint need not be reachable.
     pub fn new(config: HttpConfig, clock: Arc<dyn Clock>) -> Result<Self, HttpConfigError> {
         let wrong = |problem: String| HttpConfigError {
             field: "url",
@@ -147,7 +131,7 @@ impl HttpProvider {
         };
         let mut url = Url::parse(&config.url).map_err(|e| wrong(e.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(wrong("allowed are http:// and https://".to_owned()));
+            return Err(wrong("use http:// or https://".to_owned()));
         }
         let client = HttpClient::new(HttpClientConfig {
             headers: configured(&config)?,
@@ -170,7 +154,7 @@ impl HttpProvider {
         })
     }
 
-    /// The same endpoint, sent to in another way.
+    /// The same endpoint with another request format and method.
     #[must_use]
     pub fn with_request_options(&self, body: RequestFormat, method: RequestMethod) -> Self {
         let mut other = self.clone();
@@ -179,7 +163,7 @@ impl HttpProvider {
     }
 }
 
-/// The operator's headers.
+/// The configured headers.
 fn configured(config: &HttpConfig) -> Result<HeaderMap, HttpConfigError> {
     let wrong = |field, value: &str, problem: String| HttpConfigError {
         field,
@@ -191,7 +175,7 @@ fn configured(config: &HttpConfig) -> Result<HeaderMap, HttpConfigError> {
         let parsed = HeaderName::try_from(name);
         let parsed = parsed.map_err(|e| wrong("headers", name, e.to_string()))?;
         if is_own_http_header(name) {
-            let problem = "each request has its own".to_owned();
+            let problem = "reserved, each request sets it".to_owned();
             return Err(wrong("headers", name, problem));
         }
         let value = secret_header(value);
@@ -206,7 +190,7 @@ fn configured(config: &HttpConfig) -> Result<HeaderMap, HttpConfigError> {
     Ok(headers)
 }
 
-/// Whether a message can have a header.
+/// Whether a message may set this header.
 fn is_forwardable(name: &HeaderName) -> bool {
     let name = name.as_str();
     !is_own_http_header(name) && name != HOST.as_str()
@@ -220,7 +204,7 @@ impl Provider for HttpProvider {
     fn open(&self, partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
         if let Some(remaining) = self.pause.as_ref().and_then(PersistedRetryAfter::remaining) {
             let text = format!(
-                "{} has asked to wait, {remaining:.1?} are left of it",
+                "{} requested a delay (Retry-After), {remaining:.1?} left",
                 self.name
             );
             return Err(SendError::retry_after(text, remaining));
@@ -254,7 +238,7 @@ impl ProviderConnection for HttpConnection {
                 let mut broken = false;
                 for delivery in batch.messages() {
                     if broken {
-                        results.push(Err(SendError::retry("a message before it has failed")));
+                        results.push(Err(SendError::retry("an earlier message failed")));
                         continue;
                     }
                     let result = self.send_one(delivery);
@@ -280,7 +264,7 @@ impl HttpConnection {
                 .zip(HeaderValue::from_bytes(value).ok());
             let Some((name, value)) = header else {
                 return Err(SendError::rejected(format!(
-                    "header {name:?} of the message can't be one of HTTP"
+                    "message header {name:?} is not allowed in HTTP"
                 )));
             };
             headers.append(name, value);
@@ -335,7 +319,7 @@ impl HttpConnection {
         Err(self.retryable(text, &response.headers))
     }
 
-    /// No answer, or one that leads elsewhere: an endpoint may come back or be put right.
+    /// No response, or a redirect that is not followed: the endpoint may recover or be fixed.
     fn unanswered(&self, error: &HttpError) -> SendError {
         let refused = &self.provider.config.refused;
         if error.status.is_some_and(|s| refused.contains(&s.as_u16())) {
@@ -345,7 +329,7 @@ impl HttpConnection {
     }
 
     fn retryable(&self, text: String, headers: &HeaderMap) -> SendError {
-        // Without a wait of its own, as with a date that is past, it is asked as seldom as any other.
+        // Without a delay, or with a date in the past, the usual backoff applies.
         let wait = retry_after(headers, self.provider.clock.now());
         match wait.filter(|wait| !wait.is_zero()) {
             Some(wait) => {
@@ -360,13 +344,12 @@ impl HttpConnection {
     }
 }
 
-/// The value of a header of our own.
 fn header_value(text: &str) -> Result<HeaderValue, SendError> {
     HeaderValue::try_from(text)
-        .map_err(|_| SendError::rejected(format!("{text:?} can't be in a header of HTTP")))
+        .map_err(|_| SendError::rejected(format!("{text:?} is not a valid HTTP header value")))
 }
 
-/// The status, and the beginning of what came with it.
+/// The status and the beginning of the body.
 fn status_text(status: StatusCode, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let beginning: String = text.trim().chars().take(200).collect();

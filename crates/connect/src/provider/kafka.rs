@@ -1,11 +1,11 @@
-//! Apache Kafka, through librdkafka.
+//! Apache Kafka, by librdkafka.
 //!
-//! The producer is idempotent, waits for all in-sync replicas, and never gives a message up by
-//! itself: so messages of a partition stay in order and come once, however often the broker goes
-//! and comes back, as long as the process lives. After a crash of the process the unconfirmed ones
-//! come twice, unless [`KafkaConfig::transactions`] is on: then the cursor is committed together
-//! with the messages, as the offset of a consumer group, and readers of committed messages
-//! (`isolation.level=read_committed`) see each message once.
+//! The producer is idempotent, waits for all in-sync replicas and never gives up a message by
+//! itself: as long as the process lives, messages of a partition stay in order and are delivered
+//! exactly once, through any number of broker outages. After a crash, unacknowledged messages are
+//! delivered again, unless [`KafkaConfig::transactions`] is on: then the cursor is committed in the
+//! transaction of the messages, as the offset of a consumer group, and readers of committed
+//! messages (`isolation.level=read_committed`) get each message once.
 
 mod client_context;
 mod producer;
@@ -27,17 +27,15 @@ pub use self::security::{
     ClientIdentity, KafkaSecurity, KafkaTlsConfig, PemSource, SaslConfig, SaslMechanism,
 };
 
-/// How messages are compressed on their way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KafkaCompression {
-    /// Not at all.
     None,
-    /// Fast, and about half the size.
+    /// Fast; about half the size.
     #[default]
     Lz4,
-    /// Slow and small.
+    /// Slow; small.
     Gzip,
-    /// As lz4.
+    /// Similar to lz4.
     Snappy,
 }
 
@@ -52,30 +50,28 @@ impl KafkaCompression {
     }
 }
 
-/// Settings of the provider.
 #[derive(Clone)]
 pub struct KafkaConfig {
-    /// `host:port`, several with commas between them.
+    /// `host:port`, comma-separated.
     pub brokers: String,
-    /// How messages are compressed. Default: lz4.
+    /// Default: lz4.
     pub compression: KafkaCompression,
-    /// How long the client waits for more messages to send together. Default 5 ms.
+    /// Time to wait for further messages of a request. Default 5 ms.
     pub linger: Duration,
-    /// Messages and the cursor are committed together: nothing comes twice for readers of committed
-    /// messages. The cursor is kept as an offset of the lane's topic: a group of topics has to have
-    /// the name of one of them. Default: off.
+    /// Commit the cursor in the transaction of the messages: exactly-once delivery for readers of
+    /// committed messages. The cursor is stored as an offset of the partition's topic, so a group
+    /// of topics must be named after one of them. Default: off.
     pub transactions: bool,
-    /// How long a transaction, and anything else that is asked of the broker, may take. Default
-    /// 30 s.
+    /// Limit of a transaction, and of any other request to the broker. Default 30 s.
     pub timeout: Duration,
     /// Encryption and authentication. Default: none.
     pub security: KafkaSecurity,
-    /// Further settings of librdkafka, by their names, such as `client.id`. They come last, and take
-    /// the place of ours under whichever of its names one is given.
+    /// Additional librdkafka settings, such as `client.id`. They override the provider's, under any
+    /// of their names.
     pub settings: BTreeMap<String, String>,
 }
 
-/// Of the further settings the names alone: a value may be a secret.
+/// Only the names of the additional settings, as values may be secrets.
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaConfig")
@@ -91,8 +87,7 @@ impl fmt::Debug for KafkaConfig {
 }
 
 impl KafkaConfig {
-    /// The defaults, for these brokers.
-    #[must_use]
+    /// Default settings for these brokers.
     pub fn new(brokers: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
@@ -106,13 +101,13 @@ impl KafkaConfig {
     }
 }
 
-/// A setting that can't be.
+/// An invalid setting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{setting}: {problem}")]
 pub struct KafkaConfigError {
-    /// Its name in librdkafka.
+    /// Name in librdkafka.
     pub setting: String,
-    /// What is wrong with it. Never its value, which may be a secret.
+    /// Never contains the value, which may be a secret.
     pub problem: String,
 }
 
@@ -134,16 +129,15 @@ impl From<KafkaError> for KafkaConfigError {
     }
 }
 
-/// What a client is made of.
+/// Configuration of a librdkafka client.
 #[derive(Clone)]
 struct KafkaClientConfig {
     config: ClientConfig,
     token_file: Option<PathBuf>,
-    /// It may be refused.
+    /// The broker may reject the client.
     is_secured: bool,
 }
 
-/// Sends messages to Kafka.
 pub struct KafkaProvider {
     client: KafkaClientConfig,
     transactions: bool,
@@ -152,13 +146,10 @@ pub struct KafkaProvider {
 }
 
 impl KafkaProvider {
-    /// Checks the settings, and reads the files of certificates. The brokers need not be there yet.
-    ///
-    /// # Errors
-    /// Which setting can't be, and why.
+    /// Validates the settings and reads the certificate files. The brokers need not be reachable.
     pub fn new(config: KafkaConfig) -> Result<Self, KafkaConfigError> {
         let client = config.client()?;
-        // Makes no connection, and refuses what it does not know.
+        // Doesn't connect; rejects unknown settings.
         client.config.create_native_config()?;
         let _probe: rdkafka::producer::BaseProducer = client.config.create()?;
         Ok(Self {
@@ -180,9 +171,9 @@ impl KafkaConfig {
             .set("client.id", "forebay-buffer")
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            // For ever: a message that the client gave up could be overtaken by those behind it.
+            // No timeout: a message that the client gave up could be overtaken by later ones.
             .set("message.timeout.ms", "0")
-            // The buffer bounds what is under way, by its own settings.
+            // The buffer limits the messages in flight by its own settings.
             .set("queue.buffering.max.messages", "10000000")
             .set("queue.buffering.max.kbytes", "2097151")
             .set("linger.ms", self.linger.as_millis().to_string())
@@ -224,15 +215,15 @@ impl Provider for KafkaProvider {
     }
 }
 
-/// No connection, for a reason that may pass.
+/// A connection error that may be temporary.
 fn failed(error: KafkaError) -> SendError {
     SendError::retry(error.to_string())
 }
 
-/// What an error means for the message that had it.
+/// Outcome of the message for an error.
 fn send_error(error: &KafkaError) -> SendError {
     use RDKafkaErrorCode as Code;
-    let for_good = matches!(
+    let is_rejected = matches!(
         error.rdkafka_error_code(),
         Some(
             Code::MessageSizeTooLarge
@@ -244,7 +235,7 @@ fn send_error(error: &KafkaError) -> SendError {
                 | Code::PolicyViolation
         )
     );
-    if for_good {
+    if is_rejected {
         SendError::rejected(error.to_string())
     } else {
         SendError::retry(error.to_string())

@@ -1,7 +1,7 @@
-//! A TCP proxy that reads the protocol it carries, and cuts a connection at a named moment of the
-//! conversation: after the rows of a `COPY` and before its `COMMIT`, within an upload, after a
-//! server has done what it was asked and before the client knows. [`super::proxy`] cuts at bytes
-//! that a test chooses; this one knows where it is, however the bytes are divided into packets.
+//! TCP proxy that parses the protocol it forwards and cuts a connection at a given point: after the
+//! rows of a `COPY` and before its `COMMIT`, within an upload, after the server completed a request
+//! and before the client receives the response. [`super::proxy`] cuts at given bytes; this one
+//! works for any packet boundaries.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,37 +15,35 @@ use tokio_util::task::AbortOnDropHandle;
 mod http;
 mod postgres;
 
-/// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// PostgreSQL's, version 3, without TLS.
+    /// PostgreSQL version 3, without TLS.
     Postgres,
-    /// HTTP/1.1 without TLS and without chunked requests, as S3 clients speak it.
+    /// HTTP/1.1 without TLS and chunked requests, as S3 clients use it.
     Http,
 }
 
-/// A moment of a conversation.
+/// Point at which a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
-    /// Some rows of a `COPY` have got through, its end has not.
+    /// Some rows of a `COPY` were forwarded, its end was not.
     InCopy,
-    /// All of a transaction has got through but its `COMMIT`.
+    /// All of a transaction but its `COMMIT` was forwarded.
     BeforeCommit,
-    /// The server has committed, the client does not get to know.
+    /// The server committed, its response is not forwarded.
     AfterCommit,
-    /// Half of an object has got through.
+    /// Half of an object was forwarded.
     InPut,
-    /// The server has the object, the client does not get to know.
+    /// The server stored the object, its response is not forwarded.
     AfterPut,
-    /// Part of an object that is read has got through.
+    /// Part of an object that is read was forwarded.
     InGet,
-    /// The server has deleted an object, the client does not get to know.
+    /// The server deleted an object, its response is not forwarded.
     AfterDelete,
 }
 
 impl Moment {
-    /// All of a protocol.
-    #[must_use]
+    /// All points of a protocol.
     pub fn of(protocol: Protocol) -> &'static [Self] {
         match protocol {
             Protocol::Postgres => &[Self::InCopy, Self::BeforeCommit, Self::AfterCommit],
@@ -60,7 +58,7 @@ struct Plan {
     cuts: BTreeMap<Moment, u64>,
 }
 
-/// When to cut, and what was cut. Shared by all connections of a proxy.
+/// The armed cut and the counts of cuts, shared by all connections of a proxy.
 #[derive(Debug, Default)]
 struct Shared(Mutex<Plan>);
 
@@ -69,7 +67,7 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the connection that has come to this moment is the one to cut.
+    /// Whether to cut the connection that reached this point.
     fn take(&self, moment: Moment) -> bool {
         let mut plan = self.lock();
         let is_due = plan.armed == Some(moment);
@@ -81,14 +79,14 @@ impl Shared {
     }
 }
 
-/// What follows a conversation. Both say how many of the bytes get through; when those are not all,
-/// the connection is cut after them.
+/// Tracks a connection. Both methods return how many of the bytes to forward; if not all, the
+/// connection is cut after them.
 trait Conversation: Send {
     fn client_sent(&mut self, bytes: &[u8], take: &dyn Fn(Moment) -> bool) -> usize;
     fn server_sent(&mut self, bytes: &[u8], take: &dyn Fn(Moment) -> bool) -> usize;
 }
 
-/// A proxy. Ends with all its connections when it is dropped.
+/// The proxy; dropping it closes all its connections.
 #[derive(Debug)]
 pub struct FaultyProxy {
     address: SocketAddr,
@@ -97,10 +95,7 @@ pub struct FaultyProxy {
 }
 
 impl FaultyProxy {
-    /// Listens on a free port of loopback and hands everything on to `target`.
-    ///
-    /// # Errors
-    /// When it can't listen.
+    /// Listens on a free loopback port and forwards to `target`.
     pub async fn start(protocol: Protocol, target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -113,19 +108,16 @@ impl FaultyProxy {
         })
     }
 
-    /// Where it listens.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Cuts one connection, the first that comes to this moment.
+    /// Cuts one connection, the first that reaches this point.
     pub fn arm(&self, moment: Moment) {
         self.shared.lock().armed = Some(moment);
     }
 
-    /// How many connections were cut at each moment.
-    #[must_use]
+    /// Number of cut connections by point.
     pub fn cuts(&self) -> BTreeMap<Moment, u64> {
         self.shared.lock().cuts.clone()
     }
@@ -150,7 +142,7 @@ async fn accept(
     }
 }
 
-/// Until either side ends or a cut is due: both sockets close when this returns.
+/// Forwards until either side closes or a cut is due; then both sockets close.
 async fn carry(
     mut client: TcpStream,
     mut server: TcpStream,
@@ -159,7 +151,7 @@ async fn carry(
 ) {
     let (mut from_client, mut from_server) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let take = |moment| shared.take(moment);
-    // Small packets at once: a delay of ours would be part of what is tested.
+    // No delay of small packets: it would affect the test.
     drop((client.set_nodelay(true), server.set_nodelay(true)));
     loop {
         let goes_on = tokio::select! {
@@ -180,7 +172,7 @@ async fn carry(
     }
 }
 
-/// Hands the first `passed` bytes on; says whether those were all, and there were some.
+/// Forwards the first `passed` bytes; returns whether those were all, and there were some.
 async fn pass(bytes: &[u8], passed: usize, to: &mut TcpStream) -> bool {
     let part = bytes.get(..passed).unwrap_or(bytes);
     to.write_all(part).await.is_ok() && passed == bytes.len() && !bytes.is_empty()

@@ -1,5 +1,4 @@
-//! A TCP proxy that cuts connections at chosen moments: what a network does to a request whose
-//! answer decides whether something happened.
+//! TCP proxy that cuts connections at given bytes, to simulate a network failure during a request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,18 +8,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// When to cut a connection, both ways at once.
+/// When to cut a connection, in both directions at once.
 #[derive(Clone, Debug)]
 pub enum Cut {
-    /// When the client sends these bytes; they do not get through.
+    /// When the client sends these bytes; they are not forwarded.
     Before(Vec<u8>),
-    /// When the server has answered these bytes; the answer does not get through.
+    /// When the server responds to these bytes; the response is not forwarded.
     AfterAnswerTo(Vec<u8>),
-    /// When the server has sent as many bytes on one connection; those get through.
+    /// When the server has sent this many bytes on one connection; they are forwarded.
     AfterBytes(usize),
 }
 
-/// A proxy. Ends with all its connections when it is dropped.
+/// The proxy; dropping it closes all its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -29,10 +28,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a free port of an address and hands everything on to `target`.
-    ///
-    /// # Errors
-    /// When it can't listen.
+    /// Listens on a free port of an address and forwards to `target`.
     pub async fn start(ip: &str, target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((ip, 0)).await?;
         let address = listener.local_addr()?;
@@ -45,19 +41,16 @@ impl Proxy {
         })
     }
 
-    /// Where it listens.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Cuts one connection, the first that gets there.
+    /// Cuts one connection, the first that meets the condition.
     pub fn arm(&self, cut: Cut) {
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
     }
 
-    /// Whether a cut is still to come.
-    #[must_use]
+    /// Whether a cut is pending.
     pub fn is_armed(&self) -> bool {
         let armed = self.armed.lock();
         armed.unwrap_or_else(PoisonError::into_inner).is_some()
@@ -73,7 +66,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, armed: Arc<Mutex<Opti
     }
 }
 
-/// Until either side ends or a cut is due: both sockets close when this returns.
+/// Forwards until either side closes or a cut is due; then both sockets close.
 async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<Mutex<Option<Cut>>>) {
     let (mut from_client, mut from_server) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let (mut received, mut cuts_answer) = (0, false);
@@ -83,7 +76,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<Mutex<Op
                 let sent = read.ok().and_then(|n| from_client.get(..n)).unwrap_or_default();
                 match take_due(&armed, sent, received) {
                     Some(Cut::Before(_)) => return,
-                    // The server may want more before it answers.
+                    // The server may need more data before it responds.
                     Some(_) => cuts_answer = true,
                     None => {}
                 }
@@ -108,7 +101,8 @@ async fn pass(bytes: &[u8], to: &mut TcpStream) -> bool {
     !bytes.is_empty() && to.write_all(bytes).await.is_ok()
 }
 
-/// Takes the cut when it is due: `sent` by the client just now, `received` by it so far.
+/// Takes the cut if it is due: `sent` is what the client just sent, `received` the bytes it got so
+/// far.
 fn take_due(armed: &Mutex<Option<Cut>>, sent: &[u8], received: usize) -> Option<Cut> {
     let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
     let is_due = match armed.as_ref()? {

@@ -1,32 +1,30 @@
-//! Where staging is.
+//! Configuration of staging.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-/// Where staging is.
+/// Location of staging.
 #[derive(Clone, Debug)]
 pub enum StagingConfig {
-    /// A folder of this machine.
     Local(LocalStaging),
-    /// A bucket of AWS S3, or of anything that speaks its protocol. Needs the feature `s3`.
+    /// A bucket of AWS S3 or a compatible server. Requires the feature `s3`.
     S3(Box<S3Staging>),
 }
 
-/// A folder of this machine, made when it is not there.
+/// A local folder, created if missing.
 #[derive(Clone, Debug)]
 pub struct LocalStaging {
     /// The staging root.
     pub dir: PathBuf,
-    /// Sync each object and its folder before it counts as written. The log may let go of a slice
-    /// that is in staging, so this is off only where losing data is acceptable: in tests.
+    /// Sync each object and its folder before reporting it as written. The log may delete a slice
+    /// that is in staging, so turn this off only where data loss is acceptable: in tests.
     pub sync: bool,
 }
 
 impl LocalStaging {
-    /// In a folder, synced.
-    #[must_use]
+    /// A folder with syncs.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -38,43 +36,41 @@ impl LocalStaging {
 /// A bucket, and a prefix in it.
 #[derive(Clone, Debug)]
 pub struct S3Staging {
-    /// The bucket; it must exist.
+    /// Must exist.
     pub bucket: String,
-    /// Path of the staging root in the bucket; empty for the bucket itself.
+    /// Path of the staging root in the bucket; empty for the whole bucket.
     pub prefix: String,
-    /// Region that requests are signed for (`AWS_REGION`). Most servers other than AWS take any.
+    /// Region of request signatures (`AWS_REGION`). Most servers other than AWS accept any.
     pub region: String,
-    /// Address of a server other than AWS, such as `http://127.0.0.1:8333` (`AWS_ENDPOINT_URL_S3`).
+    /// URL of a server other than AWS, such as `http://127.0.0.1:8333` (`AWS_ENDPOINT_URL_S3`).
     pub endpoint: Option<String>,
-    /// Requests are not signed: a bucket that everybody may read. Has no keys then.
+    /// Don't sign requests: for a public bucket, without keys.
     pub anonymous: bool,
-    /// `AWS_ACCESS_KEY_ID`. Without keys, those of the machine's role are asked for (EC2, ECS),
+    /// `AWS_ACCESS_KEY_ID`. Without keys, those of the machine's role are requested (EC2, ECS),
     /// which only works without an endpoint.
     pub access_key_id: Option<String>,
     /// `AWS_SECRET_ACCESS_KEY`.
     pub secret_access_key: Option<SecretString>,
-    /// `AWS_SESSION_TOKEN`, of temporary keys.
+    /// `AWS_SESSION_TOKEN` of temporary keys.
     pub session_token: Option<SecretString>,
-    /// The bucket in the path and not in the host name (virtual host). What most servers other than AWS
-    /// expect.
+    /// Address the bucket by path instead of host name (virtual host). Required by most servers
+    /// other than AWS.
     pub path_style: bool,
-    /// Allow an endpoint without TLS that is not on this machine.
+    /// Allow an endpoint without TLS on another machine.
     pub allow_http: bool,
-    /// PEM certificates to trust besides those of the system, for an endpoint with an own CA.
+    /// CA certificates (PEM) trusted besides the system's.
     pub ca_pem: Option<Vec<u8>>,
-    /// How long connecting may take.
     pub connect_timeout: Duration,
-    /// How long a request may go without a sign of life.
+    /// Limit of a request without progress.
     pub request_timeout: Duration,
-    /// How often a failed request is repeated before the operation fails.
+    /// Maximum of retries of a request.
     pub retries: usize,
-    /// How long requests are repeated before the operation fails.
+    /// Limit of the time spent on retries.
     pub retry_timeout: Duration,
 }
 
 impl S3Staging {
     /// A bucket of AWS in a region, with default timeouts and without keys.
-    #[must_use]
     pub fn new(bucket: impl Into<String>, region: impl Into<String>) -> Self {
         Self {
             bucket: bucket.into(),
@@ -95,7 +91,7 @@ impl S3Staging {
         }
     }
 
-    /// The same bucket name on another server, addressed by path.
+    /// A bucket on another server, addressed by path.
     #[must_use]
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
@@ -103,7 +99,6 @@ impl S3Staging {
         self
     }
 
-    /// With keys.
     #[must_use]
     pub fn with_keys(mut self, id: impl Into<String>, secret: impl Into<SecretString>) -> Self {
         self.access_key_id = Some(id.into());

@@ -1,4 +1,4 @@
-//! What can go wrong with staging, in one sentence and one kind.
+//! Errors of staging: a message and a kind.
 
 use std::error::Error;
 use std::fmt;
@@ -6,8 +6,7 @@ use std::io;
 
 use forebay_model::words::short;
 
-/// Why staging did not do what it was asked for: which object of which storage, which operation,
-/// and the cause.
+/// Error with the storage, the operation, the object and the cause.
 #[derive(Debug)]
 pub struct StagingError {
     kind: StagingErrorKind,
@@ -15,28 +14,24 @@ pub struct StagingError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StagingErrorKind {
-    /// May succeed later: the way there, an overload, a full disk.
+    /// May succeed later: network, overload, full disk.
     Retryable,
-    /// Needs a person: the configuration, a permission, a bucket that is not there.
+    /// Needs an operator: configuration, permission, missing bucket.
     Terminal,
-    /// The object is not there.
+    /// The object does not exist.
     Missing,
-    /// The stream that was to be written failed; its error is the source.
+    /// The input stream failed; its error is the source.
     Input,
 }
 
 impl StagingError {
-    /// What to do about it.
-    #[must_use]
     pub fn kind(&self) -> StagingErrorKind {
         self.kind
     }
 
-    /// Whether the same call may succeed later.
-    #[must_use]
+    /// Whether a retry may succeed.
     pub fn is_retryable(&self) -> bool {
         self.kind == StagingErrorKind::Retryable
     }
@@ -53,14 +48,14 @@ impl StagingError {
         Self {
             kind: StagingErrorKind::Input,
             message: format!(
-                "{display_name}: nothing written to {path}: its data can't be read: {error}"
+                "{display_name}: nothing written to {path}: can't read its data: {error}"
             ),
             source: Some(Box::new(error)),
         }
     }
 
-    /// A write does not miss the object but its own unfinished upload: ended by the answer that was
-    /// lost, or by a rule of the bucket. The next try begins another one.
+    /// "Not found" on a write refers to the upload, which was completed by a request whose response
+    /// was lost, or removed by a lifecycle rule. A retry begins another upload.
     pub(super) fn for_write(mut self) -> Self {
         if self.kind == StagingErrorKind::Missing {
             self.kind = StagingErrorKind::Retryable;
@@ -104,12 +99,12 @@ fn classify(error: &object_store::Error) -> (StagingErrorKind, String) {
     let chain = chain(error);
     let status = status(&chain);
     let denied = || (Terminal, format!("access denied: {}", denial(&chain)));
-    // The library makes kinds of some requests' answers only; lists come as `Generic`.
+    // The library maps only some requests' responses to kinds; listings arrive as `Generic`.
     match (error, status) {
         (_, Some(404)) if chain.contains("NoSuchBucket") => {
             (Terminal, "the bucket does not exist".to_owned())
         }
-        (E::NotFound { .. }, _) => (Missing, "it is not there".to_owned()),
+        (E::NotFound { .. }, _) => (Missing, "not found".to_owned()),
         (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => {
             denied()
         }
@@ -118,7 +113,7 @@ fn classify(error: &object_store::Error) -> (StagingErrorKind, String) {
             E::NotSupported { .. } | E::NotImplemented { .. } | E::UnknownConfigurationKey { .. },
             _,
         ) => (Terminal, chain),
-        // 408 and 429 ask for a later try; the other 4xx say that the request is wrong.
+        // 408 and 429 are retryable; other 4xx mean that the request is wrong.
         (_, Some(400..=407 | 409..=428 | 430..=499)) => (Terminal, chain),
         (other, _) => match io_kind(other) {
             Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
@@ -132,7 +127,7 @@ fn classify(error: &object_store::Error) -> (StagingErrorKind, String) {
     }
 }
 
-/// What the server says about a refused request. Its answer is XML of which the code is enough.
+/// Reason for a denied request: the code of the server's XML response.
 fn denial(chain: &str) -> String {
     let code = chain
         .split_once("<Code>")
@@ -142,13 +137,13 @@ fn denial(chain: &str) -> String {
         Some("InvalidAccessKeyId") => "the server does not know the access key id".to_owned(),
         Some("SignatureDoesNotMatch") => "the secret access key is wrong".to_owned(),
         Some(code) => format!(
-            "{code}; the bucket is another's or missing, or the keys may not put, get, list and delete objects"
+            "{code}; the bucket is missing or belongs to another account, or the keys may not put, get, list and delete objects"
         ),
         None => chain.to_owned(),
     }
 }
 
-/// The library keeps the status of a failed request to itself, except in this text.
+/// The library exposes the status of a failed request only in this text.
 fn status(chain: &str) -> Option<u16> {
     let (_, rest) = chain.split_once("status code: ")?;
     rest.get(..3)?.parse().ok()
@@ -165,7 +160,7 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
     None
 }
 
-/// The messages of an error and its causes, each once: most of them repeat the next.
+/// The distinct messages of an error and its causes; most of them repeat the next.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut at = error.source();

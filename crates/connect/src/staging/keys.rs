@@ -1,9 +1,9 @@
-//! Objects of a bucket by keys of any kind.
+//! Objects of a bucket by arbitrary keys.
 //!
-//! A key of S3 is any text: `a//b`, `a/./b`, one with a line feed. The library's path type holds
-//! only some of them, and its listing fails as a whole at the first other one. So keys are listed
-//! here as texts, by requests of our own that the library signs, and objects whose keys its paths
-//! can't hold are read the same way.
+//! An S3 key is any text: `a//b`, `a/./b`, one with a line feed. The library's path type supports
+//! only some of them, and its listing fails as a whole at the first unsupported one. So keys are
+//! listed here as texts, by separate requests that the library signs, and objects with unsupported
+//! keys are read the same way.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,28 +24,28 @@ use serde::Deserialize;
 use super::s3::{address, build, client_options, name_of, violation};
 use super::{S3Staging, StagingError};
 
-/// What stands for itself in a request, as the signature has it.
+/// Characters not escaped in a query, as the signature requires.
 const IN_QUERY: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 const IN_PATH: AsciiSet = IN_QUERY.remove(b'/');
-/// A page of a listing has 1,000 keys of at most 1,024 bytes, each of which may be three.
+/// A listing page has 1,000 keys of at most 1,024 bytes, each of which may be escaped to three.
 const RESPONSE_BYTES_MAX: usize = 16 << 20;
-/// The first wait before a request is repeated; it doubles.
+/// Delay before the first retry; it doubles.
 const WAIT: Duration = Duration::from_millis(100);
-/// Characters of an answer that an error quotes.
+/// Characters of a response that an error quotes.
 const QUOTED: usize = 200;
 
-/// A bucket whose keys are texts.
+/// A bucket with arbitrary keys.
 #[derive(Debug)]
 pub struct TextKeyBucket {
     name: String,
     store: AmazonS3,
     client: HttpClient,
     region: String,
-    /// Address of the bucket, without a slash at its end.
+    /// URL of the bucket, without a trailing slash.
     address: String,
     is_signed: bool,
     retries: usize,
@@ -54,19 +54,15 @@ pub struct TextKeyBucket {
 /// An object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedObject {
-    /// Its key.
     pub key: String,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
-    /// Its version, as `If-Match` takes it.
+    /// Version of the object, for `If-Match`.
     pub etag: String,
 }
 
 impl TextKeyBucket {
-    /// Opens a bucket; nothing is asked yet.
-    ///
-    /// # Errors
-    /// When the configuration can't work.
+    /// Opens a bucket without contacting it. Fails when the configuration is invalid.
     pub fn open(config: &S3Staging) -> Result<Self, StagingError> {
         let name = name_of(config);
         let invalid =
@@ -90,14 +86,12 @@ impl TextKeyBucket {
         })
     }
 
-    /// The bucket, in the words of errors.
-    #[must_use]
+    /// Name of the bucket in errors.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// All objects whose keys begin with a prefix, in the order of their keys; at most so many are
-    /// asked for at once.
+    /// All objects whose keys have a prefix, in the order of keys, in pages of at most `at_once`.
     pub fn list<'a>(
         self: &'a Arc<Self>,
         prefix: &'a str,
@@ -108,7 +102,7 @@ impl TextKeyBucket {
             let page = self.page(prefix, &token, at_once).await?;
             let next = page.next_continuation_token.filter(|_| page.is_truncated);
             if next.as_ref() == Some(&token) {
-                return Err(self.failed("list the bucket", "its pages go round"));
+                return Err(self.failed("list the bucket", "its pages repeat"));
             }
             let is_encoded = page.encoding_type.as_deref() == Some("url");
             let objects = page.contents.into_iter().map(move |object| KeyedObject {
@@ -145,19 +139,12 @@ impl TextKeyBucket {
             .request("list the bucket", &format!("/?{query}"), &[])
             .await?;
         let body = self.read_body("list the bucket", response).await?;
-        quick_xml::de::from_reader(&body[..]).map_err(|e| {
-            self.failed(
-                "list the bucket",
-                &format!("the answer makes no sense: {e}"),
-            )
-        })
+        quick_xml::de::from_reader(&body[..])
+            .map_err(|e| self.failed("list the bucket", &format!("invalid response: {e}")))
     }
 
-    /// A range of an object; to its end without an end. Fails when the object is another version
-    /// than `etag`.
-    ///
-    /// # Errors
-    /// When it can't be read; the stream fails in the same ways.
+    /// A range of an object, open at both ends. Fails when the object's version differs from
+    /// `etag`; the stream fails in the same ways.
     pub async fn get(
         &self,
         key: &str,
@@ -191,7 +178,7 @@ impl TextKeyBucket {
     ) -> Result<BoxStream<'static, Result<Bytes, std::io::Error>>, StagingError> {
         let action = "read an object";
         if !is_addressable(key) {
-            let text = "its key has a step `.` or `..`, which no address can have";
+            let text = "its key has a segment `.` or `..`, which a URL can't contain";
             return Err(self.failed(action, text));
         }
         let mut headers = Vec::new();
@@ -206,13 +193,13 @@ impl TextKeyBucket {
         let path = format!("/{}", utf8_percent_encode(key, &IN_PATH));
         let response = self.request(action, &path, &headers).await?;
         if is_part && response.status() != http::StatusCode::PARTIAL_CONTENT {
-            return Err(self.failed(action, "the server does not answer parts of objects"));
+            return Err(self.failed(action, "the server does not support range requests"));
         }
         let body = response.into_body().bytes_stream();
         Ok(body.map_err(std::io::Error::other).boxed())
     }
 
-    /// Asks, and repeats what may succeed later.
+    /// Sends a request, and retries retryable failures.
     async fn request(
         &self,
         action: &str,
@@ -272,7 +259,7 @@ impl TextKeyBucket {
             .map_err(|e| e.to_string())
     }
 
-    /// A whole answer, which is short.
+    /// Reads a complete response up to the limit.
     async fn read_body(
         &self,
         action: &str,
@@ -283,7 +270,7 @@ impl TextKeyBucket {
         while let Some(part) = parts.next().await {
             body.extend_from_slice(&part.map_err(|e| self.failed(action, &e))?);
             if body.len() > RESPONSE_BYTES_MAX {
-                return Err(self.failed(action, "the answer is too long"));
+                return Err(self.failed(action, "the response is too long"));
             }
         }
         Ok(body)
@@ -294,13 +281,12 @@ impl TextKeyBucket {
     }
 }
 
-/// Whether a request can have the key in its address: steps `.` and `..` are taken out of those.
-#[must_use]
+/// Whether a URL can contain the key: segments `.` and `..` are removed from URLs.
 pub fn is_addressable(key: &str) -> bool {
     !key.split('/').any(|step| matches!(step, "." | ".."))
 }
 
-/// A key of a listing, as `encoding-type=url` writes it.
+/// Decodes a key of a listing with `encoding-type=url`.
 fn decoded(key: &str) -> String {
     let key = key.replace('+', " ");
     percent_decode_str(&key).decode_utf8_lossy().into_owned()
@@ -331,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_come_out_of_a_listing_as_they_are() {
+    fn keys_of_a_listing_are_decoded_unchanged() {
         let page =
             "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>
             <Contents><Key>a//b%0Ac%2B+d</Key><Size>7</Size><ETag>\"x\"</ETag></Contents>

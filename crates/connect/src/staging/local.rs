@@ -1,4 +1,4 @@
-//! Staging in a folder of this machine.
+//! Staging in a local folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::staging::{LocalStaging, Staging, StagingError, StagingRoot};
 
-/// Bytes that are read at a time.
+/// Read buffer in bytes.
 const CHUNK: usize = 256 << 10;
 
 /// The staging root on disk.
@@ -24,7 +24,7 @@ pub(super) struct StagingFolder {
 pub(super) fn open(config: &LocalStaging) -> Result<Staging, StagingError> {
     let name = format!("staging folder {}", config.dir.display());
     let cannot = |e: &dyn std::error::Error| {
-        StagingError::terminal(format!("{name}: can't make or open it: {e}"))
+        StagingError::terminal(format!("{name}: can't create or open it: {e}"))
     };
     std::fs::create_dir_all(&config.dir).map_err(|e| cannot(&e))?;
     let store = LocalFileSystem::new_with_prefix(&config.dir)
@@ -41,7 +41,7 @@ pub(super) fn open(config: &LocalStaging) -> Result<Staging, StagingError> {
     Ok(Staging::new(Arc::new(store), root))
 }
 
-/// A file's bytes. The library would read 8 KiB at a time, with a change of threads for each.
+/// A file's bytes. The library reads 8 KiB at a time, with a switch of threads for each.
 pub(super) fn chunks(file: std::fs::File) -> BoxStream<'static, object_store::Result<Bytes>> {
     ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK)
         .map_err(|e| object_store::Error::Generic {
@@ -52,9 +52,9 @@ pub(super) fn chunks(file: std::fs::File) -> BoxStream<'static, object_store::Re
 }
 
 impl StagingFolder {
-    /// Deletes what a killed process has left of uploads of an object: the library writes to
-    /// `<name>#<n>` and renames. Such files are never listed and do no harm but take space, so one
-    /// that can't be deleted is left.
+    /// Deletes the files of uploads of an object that a killed process left: the library writes to
+    /// `<name>#<n>` and renames. They are never listed and only take space, so a failure to delete
+    /// is logged.
     pub(super) async fn sweep(&self, path: &str) {
         let object = self.dir.join(path);
         let (Some(folder), Some(name)) = (object.parent(), object.file_name()) else {
@@ -71,7 +71,7 @@ impl StagingFolder {
                 .strip_prefix(&prefix)
                 .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
             if is_leftover && let Err(e) = tokio::fs::remove_file(entry.path()).await {
-                tracing::warn!(file = %entry.path().display(), error = %e, "left over upload not deleted");
+                tracing::warn!(file = %entry.path().display(), error = %e, "can't delete leftover upload");
             }
         }
     }

@@ -14,11 +14,11 @@ use requests::S3Connector;
 
 use crate::staging::{S3Staging, Staging, StagingError, StagingRoot};
 
-/// A bucket as the library's own store, for who reads other objects than staged ones; and its name
-/// in the words of errors. Nothing is asked yet.
+/// A bucket as an object store, for readers of other than staged objects, and its name for errors.
+/// Doesn't contact the server.
 ///
 /// # Errors
-/// Terminal when the configuration can't work.
+/// Terminal when the configuration is invalid.
 pub fn bucket(config: &S3Staging) -> Result<(Arc<dyn ObjectStore>, String), StagingError> {
     let name = name_of(config);
     let invalid =
@@ -49,7 +49,7 @@ pub(super) fn open(config: &S3Staging) -> Result<Staging, StagingError> {
     Ok(Staging::new(store, staging_root))
 }
 
-/// What can't work, before anything is sent.
+/// First violation in the configuration.
 pub(super) fn violation(config: &S3Staging) -> Option<&'static str> {
     if config.bucket.is_empty() {
         return Some("the bucket's name is empty");
@@ -68,11 +68,11 @@ pub(super) fn violation(config: &S3Staging) -> Option<&'static str> {
     };
     let host = host_of(address);
     if host.is_empty() {
-        return Some("the endpoint names no host");
+        return Some("the endpoint has no host");
     }
     let ip = host.parse::<IpAddr>();
     if !config.path_style && ip.is_ok() {
-        return Some("an address of numbers has no host for each bucket (pathStyle: false)");
+        return Some("an IP address can't have a host name per bucket (pathStyle: false)");
     }
     let is_loopback = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
     let is_plain = endpoint.starts_with("http://");
@@ -95,7 +95,7 @@ fn host_of(address: &str) -> &str {
     host.unwrap_or_default()
 }
 
-/// Where the bucket is, without a slash at its end: in the path of an address, or before its host.
+/// URL of the bucket without a trailing slash: the bucket is in the path or the host name.
 pub(super) fn address(config: &S3Staging) -> String {
     let (bucket, region) = (&config.bucket, &config.region);
     let Some(endpoint) = &config.endpoint else {
@@ -116,7 +116,8 @@ pub(super) fn address(config: &S3Staging) -> String {
 }
 
 pub(super) fn client_options(config: &S3Staging) -> Result<ClientOptions, object_store::Error> {
-    // No timeout for a request as a whole: a download takes as long as the table at its other end.
+    // No timeout of a request as a whole: a download takes as long as the table it is imported
+    // into.
     let mut client = ClientOptions::new()
         .with_timeout_disabled()
         .with_connect_timeout(config.connect_timeout)
@@ -149,7 +150,7 @@ pub(super) fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error>
         })
         .with_retry(retry);
     if let Some(endpoint) = &config.endpoint {
-        // With hosts of their own for buckets, the library takes the endpoint for that of the bucket.
+        // With virtual hosts, the library expects the endpoint of the bucket.
         let endpoint = match config.path_style {
             true => endpoint.trim_end_matches('/').to_owned(),
             false => address(config),
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_in_pairs_and_are_not_shown() {
+    fn keys_are_given_in_pairs_and_not_shown() {
         let mut half = config("https://s3.example");
         half.secret_access_key = None;
         assert!(open(&half).unwrap_err().to_string().contains("together"));

@@ -1,37 +1,34 @@
-//! Settings of an S3 server, for staging and for jobs alike.
+//! Settings of an S3 server in files, for staging and jobs.
 
 use secrecy::SecretString;
 
 use super::S3Staging;
 
-/// What a file of settings says of an S3 server; what it leaves out comes from the environment.
+/// S3 settings of a file; missing ones are read from the environment.
 #[derive(Clone, Debug, Default)]
 pub struct S3Settings {
-    /// `AWS_REGION`, `AWS_DEFAULT_REGION`; else `us-east-1`.
+    /// Fallback `AWS_REGION`, `AWS_DEFAULT_REGION`, `us-east-1`.
     pub region: Option<String>,
-    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`.
+    /// Fallback `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`.
     pub endpoint: Option<String>,
     /// See [`S3Staging::anonymous`].
     pub anonymous: bool,
-    /// Key, its secret and the token of temporary ones are of one source: all of the file, or all of
-    /// the environment. A token of other keys would make these invalid.
+    /// Key, secret and session token are read from one source: all from the file, or all from the
+    /// environment. A token of other keys would invalidate these.
     pub access_key_id: Option<String>,
-    /// Secret of the key.
     pub secret_access_key: Option<SecretString>,
-    /// The token of temporary keys.
     pub session_token: Option<SecretString>,
-    /// Without it: with an endpoint, yes.
+    /// Default: true if there is an endpoint.
     pub path_style: Option<bool>,
     /// See [`S3Staging::allow_http`].
     pub allow_http: bool,
 }
 
-/// Variables of the environment by name.
+/// Looks up an environment variable.
 type VariableLookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl S3Settings {
-    /// What contradicts itself, whatever the environment says, by the names of a file.
-    #[must_use]
+    /// Contradictions that don't depend on the environment, with the setting names of a file.
     pub fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
         let has_keys = self.access_key_id.is_some() || self.secret_access_key.is_some();
@@ -59,8 +56,7 @@ impl S3Settings {
         violations
     }
 
-    /// The bucket, with what the environment adds.
-    #[must_use]
+    /// The bucket, completed from the environment.
     pub fn resolve(self, bucket: &str, variable: &VariableLookup<'_>) -> S3Staging {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let region = self.region.or_else(|| variable("AWS_REGION"));
@@ -105,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_token_are_of_one_source() {
+    fn keys_and_token_are_read_from_one_source() {
         let variable = |name: &str| match name {
             "AWS_ACCESS_KEY_ID" => Some("env".to_owned()),
             "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN" => Some("en".to_owned()),
@@ -144,29 +140,29 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_told() {
-        let said = |settings: S3Settings| settings.violations().join("\n");
+    fn contradictions_are_reported() {
+        let violation = |settings: S3Settings| settings.violations().join("\n");
         let base = S3Settings::default;
         let id = || Some("id".to_owned());
         let half = S3Settings {
             access_key_id: id(),
             ..base()
         };
-        assert!(said(half).contains("given together"));
+        assert!(violation(half).contains("given together"));
         let token = S3Settings {
             session_token: Some("t".into()),
             ..base()
         };
-        assert!(said(token).contains("sessionToken belongs to"));
+        assert!(violation(token).contains("sessionToken belongs to"));
         let both = S3Settings {
             anonymous: true,
             access_key_id: id(),
             secret_access_key: Some("s".into()),
             ..base()
         };
-        assert!(said(both).contains("anonymous contradicts"));
+        assert!(violation(both).contains("anonymous contradicts"));
         let at = |endpoint: &str, path_style| {
-            said(S3Settings {
+            violation(S3Settings {
                 endpoint: Some(endpoint.to_owned()),
                 path_style,
                 ..base()

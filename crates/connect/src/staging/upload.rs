@@ -1,4 +1,4 @@
-//! One object from a stream of unknown length, in bounded memory.
+//! Upload of one object from a stream of unknown length, in bounded memory.
 
 use std::io;
 
@@ -10,13 +10,13 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::staging::UploadStream;
 
-/// Parts of an upload are of equal size, which some servers insist on, and 10,000 at most: so an
+/// Size of a part. Some servers require equal sizes, and an upload has at most 10,000 parts: so an
 /// object has up to 78 GiB.
 const PART: usize = 8 << 20;
-/// Parts on their way at the same time.
+/// Parts uploaded concurrently.
 const IN_FLIGHT: usize = 2;
 
-/// Whose failure it was.
+/// Origin of a failed upload.
 pub(super) enum UploadFailure {
     Input(io::Error),
     Store(object_store::Error),
@@ -28,7 +28,7 @@ impl From<object_store::Error> for UploadFailure {
     }
 }
 
-/// Writes what fits into one part in one request, and longer objects in parts.
+/// Uploads an object in one request if it fits into one part, otherwise in parts.
 pub(super) async fn put(
     store: &dyn ObjectStore,
     location: &Path,
@@ -80,7 +80,7 @@ async fn send(
     Ok(())
 }
 
-/// An upload that is taken away again unless it was completed.
+/// Aborts the upload on drop, unless it was completed.
 struct UploadGuard(Option<Box<dyn MultipartUpload>>);
 
 impl UploadGuard {
@@ -91,7 +91,7 @@ impl UploadGuard {
     fn inner(&mut self) -> Result<&mut Box<dyn MultipartUpload>, object_store::Error> {
         self.0.as_mut().ok_or_else(|| object_store::Error::Generic {
             store: "upload",
-            source: "it is over".into(),
+            source: "the upload has ended".into(),
         })
     }
 
@@ -104,8 +104,8 @@ impl UploadGuard {
 
 impl Drop for UploadGuard {
     fn drop(&mut self) {
-        // The future was dropped, by a timeout or a shutdown. Nobody waits for this clean-up; it
-        // ends with the bounds of the requests that it makes.
+        // The future was dropped by a timeout or a shutdown. No task awaits this cleanup; the
+        // request timeouts limit it.
         if let (Some(mut upload), Ok(runtime)) =
             (self.0.take(), tokio::runtime::Handle::try_current())
         {
@@ -116,11 +116,11 @@ impl Drop for UploadGuard {
 
 async fn clean_up(upload: &mut dyn MultipartUpload) {
     if let Err(e) = upload.abort().await {
-        tracing::warn!(error = %e, "an unfinished upload was left in staging");
+        tracing::warn!(error = %e, "can't abort upload, its parts remain in staging");
     }
 }
 
-/// Cuts a stream into parts of [`PART`] bytes; the last one is shorter, maybe empty.
+/// Splits a stream into parts of [`PART`] bytes; the last one is shorter and may be empty.
 struct UploadParts<'a> {
     stream: UploadStream<'a>,
     rest: Bytes,

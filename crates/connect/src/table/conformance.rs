@@ -1,13 +1,13 @@
-//! What every table backend has to do, as one suite that runs on each of them.
+//! Conformance suite of table backends.
 //!
-//! A backend's test gives a [`Bench`]: the table itself, and the few things that can't be asked for
-//! through [`Table`]: running a statement, and reading rows back. Each case uses tables and import
-//! ids of its own, so that they can share a database.
+//! A backend's test provides a [`Bench`]: the table, and the operations that [`Table`] lacks:
+//! running a statement and reading rows back. Each case uses its own tables and import ids, so that
+//! cases can share a database.
 
 #![expect(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
-    reason = "these are tests; they are here and not in `tests/` as other crates may bring backends"
+    reason = "these are tests; they are not in `tests/` as other crates may provide backends"
 )]
 
 use async_trait::async_trait;
@@ -24,17 +24,15 @@ mod schemas;
 /// A backend under test.
 #[async_trait]
 pub trait Bench: Send + Sync {
-    /// The backend.
     fn table(&self) -> &dyn Table;
-    /// A table id that no other case, and no earlier run, has.
+    /// A table id that no other case or earlier run uses.
     fn fresh_table(&self) -> TableId;
-    /// The table's name in the backend's SQL, quoted.
+    /// The table's quoted name in the backend's SQL.
     fn sql_name(&self, table: &TableId) -> String;
-    /// Runs statements.
     async fn execute(&self, sql: &str);
     /// The first column of a query as text; null is `None`.
     async fn column(&self, sql: &str) -> Vec<Option<String>>;
-    /// Statements to run before a table can be made by hand: its schema.
+    /// Statements that create the schema of a table that a test creates by SQL.
     fn before_create(&self, table: &TableId) -> String;
 }
 
@@ -47,8 +45,7 @@ pub async fn run(bench: &dyn Bench) {
     inspection::run(bench).await;
 }
 
-/// A mapping with columns of these names; a `*` at the end makes one part of the primary key.
-#[must_use]
+/// A mapping with these columns; a trailing `*` adds a column to the primary key.
 pub fn mapping(names: &[&str]) -> Mapping {
     let column = |name: &&str| MappingColumn {
         name: name.trim_end_matches('*').to_owned(),
@@ -60,8 +57,7 @@ pub fn mapping(names: &[&str]) -> Mapping {
     }
 }
 
-/// An import into a table, with an id made of the table's and `number`.
-#[must_use]
+/// An import with an id from the table's and `number`.
 pub fn import(table: &TableId, number: u32, mapping: &Mapping) -> Import {
     Import {
         id: format!("conformance/{table}/{number}"),
@@ -70,7 +66,7 @@ pub fn import(table: &TableId, number: u32, mapping: &Mapping) -> Import {
     }
 }
 
-/// Rows as a stream of batches of a few rows each.
+/// Rows as a stream of small batches.
 pub fn rows<C: AsRef<[u8]>>(rows: &[Vec<C>]) -> RowStream<'static> {
     let batches: Vec<_> = rows
         .chunks(3)
@@ -85,7 +81,7 @@ pub fn rows<C: AsRef<[u8]>>(rows: &[Vec<C>]) -> RowStream<'static> {
     stream::iter(batches).boxed()
 }
 
-/// Rows that fail after the given ones.
+/// Rows followed by a failure.
 fn rows_then_failure(good: &[Vec<&str>], retryable: bool) -> RowStream<'static> {
     let failure = RowError {
         retryable,

@@ -1,31 +1,31 @@
-//! Whether a table that is there fits a mapping, and which columns it lacks.
+//! Compares an existing table with a mapping, and finds missing columns.
 
 use forebay_model::{Mapping, TableId};
 
 use crate::table::{InspectionFinding, RowBatch, TableError};
 
-/// A column of a table that is there.
+/// A column of an existing table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExistingColumn {
     pub(crate) name: String,
-    /// Its declared type, for people.
+    /// Declared type, for messages.
     pub(crate) type_name: String,
-    /// It keeps any text as it is.
+    /// Stores any text unchanged.
     pub(crate) holds_text: bool,
-    /// A row that says nothing about it is refused.
+    /// NOT NULL without a default.
     pub(crate) is_required: bool,
-    /// It is computed and can't be written.
+    /// Computed, can't be written.
     pub(crate) is_generated: bool,
     /// Part of the primary key.
     pub(crate) in_key: bool,
 }
 
-/// How a mapping goes into a table.
+/// Assignment of a mapping to a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MappingFit {
-    /// For each column of the mapping, its name in the table: the case may differ.
+    /// Name in the table of each column of the mapping: the case may differ.
     pub(crate) names: Vec<String>,
-    /// Columns that the table lacks, as indexes into the mapping.
+    /// Columns that the table lacks, as indices into the mapping.
     pub(crate) missing: Vec<usize>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn first(findings: Vec<InspectionFinding>) -> Option<TableError> {
     first.map(|f| TableError::Terminal(f.message))
 }
 
-/// The same, with everything that does not fit.
+/// Like [`fit`], with all findings.
 pub(crate) fn try_fit(
     table: &TableId,
     mapping: &Mapping,
@@ -88,7 +88,7 @@ pub(crate) fn try_fit(
     (fit, findings)
 }
 
-/// Names of a mapping's key columns as they are in the table.
+/// Names in the table of the mapping's key columns.
 pub(crate) fn key_names<'a>(mapping: &Mapping, fit: &'a MappingFit) -> Vec<&'a str> {
     let columns = mapping.columns.iter().zip(&fit.names);
     columns
@@ -97,18 +97,18 @@ pub(crate) fn key_names<'a>(mapping: &Mapping, fit: &'a MappingFit) -> Vec<&'a s
         .collect()
 }
 
-/// An identifier, quoted: the same in both dialects.
+/// A quoted identifier: the same in both dialects.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Identifiers, quoted, with commas.
+/// Quoted identifiers, comma-separated.
 pub(crate) fn quoted<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     let names: Vec<String> = names.into_iter().map(|n| quote(n.as_ref())).collect();
     names.join(", ")
 }
 
-/// `ON CONFLICT` for an upsert: the new row's cells replace the old one's.
+/// `ON CONFLICT` clause of an upsert: the new row replaces the old one.
 pub(crate) fn on_conflict(mapping: &Mapping, fit: &MappingFit) -> String {
     let keys = key_names(mapping, fit);
     let updates: Vec<String> = fit
@@ -128,7 +128,7 @@ pub(crate) fn on_conflict(mapping: &Mapping, fit: &MappingFit) -> String {
     }
 }
 
-/// Refuses a mapping that no table can have. Whoever defined it should have checked that.
+/// Rejects an invalid mapping. The definition should have been validated before.
 pub(crate) fn check_mapping(table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
     match mapping.violations().first() {
         None => Ok(()),
@@ -138,7 +138,7 @@ pub(crate) fn check_mapping(table: &TableId, mapping: &Mapping) -> Result<(), Ta
     }
 }
 
-/// Refuses a batch whose cells would end up in other columns.
+/// Rejects a batch whose cells would end up in other columns.
 pub(crate) fn check_batch(
     table: &TableId,
     mapping: &Mapping,
@@ -165,7 +165,7 @@ fn check_key(
         .map(|c| c.name.as_str())
         .collect();
     let wanted: Vec<&str> = mapping.primary_key().collect();
-    // The order does not matter to an upsert.
+    // The order doesn't matter to an upsert.
     let fits = has.len() == wanted.len()
         && wanted
             .iter()
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_whatever_their_case_and_gaps_are_seen() {
+    fn names_match_in_any_case_and_missing_columns_are_found() {
         let fit = fitted(
             &mapping(&[("A", false), ("b", false), ("c", false)]),
             &[text("a"), text("A"), text("B"), text("other")],
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn mismatches_are_reported() {
         let plain = mapping(&[("a", false)]);
         let number = ExistingColumn {
             holds_text: false,
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn upserts_update_what_is_not_in_the_key() {
+    fn upserts_update_columns_outside_the_key() {
         let columns = [
             ExistingColumn {
                 in_key: true,

@@ -1,5 +1,5 @@
-//! Tables in a PostgreSQL server: rows go in by binary `COPY`, a ledger in a schema of its own
-//! says which imports are done.
+//! Tables in a PostgreSQL server: rows are imported by binary `COPY`, a ledger in a separate schema
+//! records completed imports.
 
 use std::sync::Arc;
 
@@ -29,17 +29,15 @@ pub use keyed::PostgresKeyed;
 use connect::PostgresServer;
 use pool::ConnectionPool;
 
-/// Tables in a PostgreSQL server: schema `<stage>.<bucket>`, and the last part of the id in it.
+/// Tables in a PostgreSQL server, in the schema `<stage>.<bucket>` under the last part of the id.
 #[derive(Debug)]
 pub struct PostgresTable {
     pool: ConnectionPool,
 }
 
 impl PostgresTable {
-    /// Reads the configuration; connections are made when they are needed.
-    ///
-    /// # Errors
-    /// When the connection string or a certificate can't be read.
+    /// Parses the configuration; connections are opened on demand. Fails when the connection string
+    /// or a certificate can't be read.
     pub fn open(config: &PostgresConfig) -> Result<Self, TableError> {
         let server = PostgresServer::new(config)?;
         Ok(Self {
@@ -47,8 +45,7 @@ impl PostgresTable {
         })
     }
 
-    /// Where the server is, for logs: host, port and database.
-    #[must_use]
+    /// Host, port and database of the server, for logs.
     pub fn display_name(&self) -> &str {
         self.pool.server().display_name()
     }
@@ -150,7 +147,7 @@ impl Table for PostgresTable {
         connection.release();
         if is_read_only {
             return Err(TableError::Retryable(format!(
-                "{} can only be read (a replica, or set so): it can't take rows",
+                "{} is read-only (a replica, or configured so)",
                 self.display_name()
             )));
         }
@@ -158,7 +155,6 @@ impl Table for PostgresTable {
     }
 }
 
-/// A text parameter.
 type TextParam<'a> = (&'a (dyn ToSql + Sync), Type);
 
 fn text<T: ToSql + Sync>(value: &T) -> TextParam<'_> {

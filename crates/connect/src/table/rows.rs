@@ -1,22 +1,22 @@
-//! Rows on their way into a table: batches of cells as bytes.
+//! Rows to import: batches of cells as bytes.
 
 use futures::stream::BoxStream;
 
-/// The rows of an import. Whoever makes it bounds its batches (a megabyte or so each): a backend
-/// holds a few of them at a time and nothing else.
+/// The rows of an import. The producer limits the size of batches (about a megabyte): a backend
+/// holds only a few of them at a time.
 pub type RowStream<'a> = BoxStream<'a, Result<RowBatch, RowError>>;
 
-/// Why there are no more rows.
+/// Error of reading rows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RowError {
     /// Whether reading them again may succeed.
     pub retryable: bool,
-    /// A sentence that names the object and the cause.
+    /// Names the object and the cause.
     pub message: String,
 }
 
-/// Some rows: the bytes of their cells one after another, and where each cell ends.
+/// A batch of rows: the bytes of all cells, and the end of each cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowBatch {
     data: Vec<u8>,
@@ -25,8 +25,7 @@ pub struct RowBatch {
 }
 
 impl RowBatch {
-    /// Without rows yet, for rows of `columns` cells.
-    #[must_use]
+    /// An empty batch for rows of `columns` cells.
     pub fn new(columns: usize) -> Self {
         Self {
             data: Vec::new(),
@@ -35,45 +34,39 @@ impl RowBatch {
         }
     }
 
-    /// Adds the next cell; a row is complete with its last one.
+    /// Adds the next cell; the last cell of a row completes it.
     pub fn push_cell(&mut self, cell: &[u8]) {
         self.data.extend_from_slice(cell);
         self.ends.push(self.data.len());
     }
 
-    /// Adds a row.
     pub fn push_row<C: AsRef<[u8]>>(&mut self, cells: impl IntoIterator<Item = C>) {
         for cell in cells {
             self.push_cell(cell.as_ref());
         }
     }
 
-    /// Cells of a row.
-    #[must_use]
+    /// Cells per row.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Complete rows.
-    #[must_use]
+    /// Number of complete rows.
     pub fn len(&self) -> usize {
         self.ends.len().checked_div(self.columns).unwrap_or(0)
     }
 
-    /// Whether there is no row.
-    #[must_use]
+    /// Whether there is no complete row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What it takes in memory, about: for whoever decides when a batch is large enough.
-    #[must_use]
+    /// Approximate memory use, to decide when a batch is full.
     pub fn bytes(&self) -> usize {
         self.data.len() + self.ends.len() * size_of::<usize>()
     }
 
-    /// Whether the last row lacks cells. A backend refuses such a batch: its rows would be shifted.
-    #[must_use]
+    /// Whether the last row lacks cells. A backend rejects such a batch: its rows would be shifted.
     pub fn has_partial_row(&self) -> bool {
         self.columns == 0 || !self.ends.len().is_multiple_of(self.columns)
     }
@@ -82,7 +75,8 @@ impl RowBatch {
     pub fn cells(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
-            // Ends only grow and the last is the length of the data, so this is never out of it.
+            // Ends are ascending and the last one is the length of the data, so this is never out
+            // of range.
             let cell = self.data.get(start..end).unwrap_or_default();
             start = end;
             cell
@@ -95,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_come_out_as_they_went_in() {
+    fn cells_are_returned_unchanged() {
         let mut batch = RowBatch::new(3);
         batch.push_row(["a", "", "ccc"]);
         batch.push_row([b"\xff\0".as_slice(), b"", b""]);
@@ -107,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_row_is_seen() {
+    fn a_partial_row_is_detected() {
         let mut batch = RowBatch::new(2);
         batch.push_cell(b"a");
         assert_eq!((batch.len(), batch.has_partial_row()), (0, true));

@@ -1,8 +1,8 @@
 //! Tables in the embedded SQLite database.
 //!
-//! One thread owns the connection that writes; everything else hands it commands, so the async
-//! runtime never waits for a disk and imports never wait for a lock among themselves. Readers, in
-//! this process or another, read the last committed state meanwhile (write-ahead log).
+//! One thread owns the writing connection and receives commands, so the async runtime never waits
+//! for the disk, and imports never wait for each other's locks. Readers, in this process or
+//! another, see the last committed state meanwhile (write-ahead log).
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -32,23 +32,22 @@ pub use query::{QueryCell, QueryError, QuerySummary, QueryVisitor, query};
 pub(crate) use error::classify;
 use writer::{RowMessage, WriterCommand};
 
-/// Batches of rows that wait for the writer.
+/// Batches of rows queued for the writer.
 const BATCHES_AHEAD: usize = 2;
-/// Commands that wait for the writer; more wait in their callers.
+/// Commands queued for the writer; further callers wait.
 const COMMANDS_AHEAD: usize = 64;
 
 /// The embedded database.
 #[derive(Clone, Debug)]
 pub struct SqliteConfig {
-    /// Its file, by convention `tables.db` in the data directory. Made when it is not there.
+    /// By convention `tables.db` in the data directory. Created if missing.
     pub path: PathBuf,
-    /// How long to wait for a lock that another process holds.
+    /// Limit of waiting for another process's lock.
     pub busy_timeout: Duration,
 }
 
 impl SqliteConfig {
-    /// A file, with the default timeout.
-    #[must_use]
+    /// A file with the default timeout.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -57,7 +56,7 @@ impl SqliteConfig {
     }
 }
 
-/// Tables in the embedded database, each named exactly as its id is written.
+/// Tables in the embedded database, named by their ids.
 #[derive(Debug)]
 pub struct SqliteTable {
     path: PathBuf,
@@ -66,10 +65,8 @@ pub struct SqliteTable {
 }
 
 impl SqliteTable {
-    /// Opens the database and starts its writer. The folder must be there.
-    ///
-    /// # Errors
-    /// When the file can't be opened, is not a database, or is locked for too long.
+    /// Opens the database and starts its writer. The folder must exist. Fails when the file can't
+    /// be opened, is not a database, or is locked for too long.
     pub fn open(config: SqliteConfig) -> Result<Self, TableError> {
         let path = config.path.clone();
         let database = database::Database::open(config)?;
@@ -87,14 +84,12 @@ impl SqliteTable {
         })
     }
 
-    /// The file.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Ends the writer after the commands that it has, and waits for it: afterwards the file is
-    /// closed. Blocks; call it where that is allowed. Dropping does the same without waiting.
+    /// Finishes the queued commands, stops the writer and waits for it: afterwards the file is
+    /// closed. Blocks. Dropping does the same without waiting.
     pub fn close(self) {
         let Self {
             commands, writer, ..
@@ -104,7 +99,7 @@ impl SqliteTable {
         if let Some(writer) = writer
             && writer.join().is_err()
         {
-            tracing::error!("the writer of the SQLite tables has panicked");
+            tracing::error!("writer thread of the SQLite tables panicked");
         }
     }
 
@@ -121,7 +116,7 @@ impl SqliteTable {
 
     fn writer_closed(&self) -> TableError {
         let path = self.path.display();
-        TableError::Retryable(format!("the writer of {path} has ended"))
+        TableError::Retryable(format!("the writer thread of {path} has ended"))
     }
 }
 
@@ -132,7 +127,8 @@ impl Table for SqliteTable {
     }
 
     fn check_names(&self, _table: &TableId, _mapping: &Mapping) -> Vec<InspectionFinding> {
-        // Any name goes, quoted, and `in.` or `out.` begins none of SQLite's or of the ledger.
+        // Any quoted name is allowed, and none beginning with `in.` or `out.` conflicts with SQLite
+        // or the ledger.
         Vec::new()
     }
 
@@ -142,7 +138,7 @@ impl Table for SqliteTable {
         mapping: &Mapping,
     ) -> Result<TableInspection, TableError> {
         let (path, table, mapping) = (self.path.clone(), table.clone(), mapping.clone());
-        // On a connection of its own: the writer may be in the middle of a long import.
+        // On a separate connection: the writer may be in the middle of a long import.
         let inspected =
             tokio::task::spawn_blocking(move || inspect::run(&path, &table, &mapping)).await;
         inspected.unwrap_or_else(|e| Err(TableError::Retryable(e.to_string())))
@@ -172,7 +168,7 @@ impl Table for SqliteTable {
         tokio::select! {
             written = &mut writing => written,
             fed = feed(rows, batches) => {
-                // Also after a failed stream: once this returns, the rollback is done.
+                // Also after a failed stream: the rollback must be complete when this returns.
                 let written = writing.await;
                 fed.map_err(TableError::from).and(written)
             }
@@ -225,8 +221,8 @@ impl Table for SqliteTable {
     }
 }
 
-/// Sends rows until there are no more or the writer does not want any. Nobody else sends: when the
-/// stream fails, or the import is dropped, the channel ends without `End` and the writer rolls back.
+/// Sends rows until they end or the writer stops receiving. There is no other sender: if the stream
+/// fails or the import is dropped, the channel ends without `End` and the writer rolls back.
 async fn feed(
     mut rows: RowStream<'_>,
     batches: mpsc::Sender<RowMessage>,

@@ -1,13 +1,12 @@
-//! What both backends make of a cell's bytes, so that they agree.
+//! Conversion of a cell's bytes to text, shared by the backends so that they agree.
 
 use std::borrow::Cow;
 
-/// The text of a cell, and nothing that a text column can't hold: bytes that are not UTF-8 become
-/// U+FFFD (one for each maximal broken sequence), and so does each NUL. A borrowed result means
-/// that nothing was replaced.
+/// The text of a cell: bytes that are not UTF-8 become U+FFFD (one per maximal invalid sequence),
+/// and so does each NUL, as a text column can't hold them. Borrowed if nothing was replaced.
 pub(crate) fn clean(cell: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(cell);
-    // Cells are small and NULs rare: a plain scan costs less than it does to set a search up.
+    // Cells are small and NULs rare: a plain scan is cheaper than setting up a search.
     if text.as_bytes().contains(&0) {
         Cow::Owned(text.replace('\0', "\u{fffd}"))
     } else {
@@ -20,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_no_table_holds_is_replaced() {
+    fn only_bytes_that_no_table_can_store_are_replaced() {
         for fine in ["", "a", "žluťoučký", "\u{fffd}", "\u{1}\t\n\"'\\"] {
             assert!(matches!(clean(fine.as_bytes()), Cow::Borrowed(t) if t == fine));
         }

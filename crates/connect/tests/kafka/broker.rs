@@ -1,4 +1,4 @@
-//! Brokers and what is in them.
+//! Brokers, and reads of their messages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,10 +14,10 @@ use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The longest time that anything may take.
+/// Limit of any step.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
-/// A message as it is in a broker.
+/// A message as stored by a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Read {
     pub(crate) key: Option<Vec<u8>>,
@@ -47,7 +47,7 @@ impl Read {
     }
 }
 
-/// A topic of its own for each test.
+/// Creates a topic for one test.
 pub(crate) fn make_topic(brokers: &str, name: &str, partitions: i32) -> String {
     let name = format!("{name}-{}", std::process::id());
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
@@ -88,7 +88,7 @@ pub(crate) fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<Vec<R
     let mut all = vec![Vec::new(); usize::try_from(partitions).unwrap()];
     let mut ends = 0;
     while ends < partitions {
-        match consumer.poll(LIMIT).expect("the broker answers in time") {
+        match consumer.poll(LIMIT).expect("the broker responds in time") {
             Ok(message) => {
                 all[usize::try_from(message.partition()).unwrap()].push(Read::of(&message))
             }
@@ -99,11 +99,11 @@ pub(crate) fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<Vec<R
     all
 }
 
-/// A broker that the test may stop, in a directory of its own.
+/// A broker that the test can stop, with its own directory.
 pub(crate) struct OwnBroker {
     dir: tempfile::TempDir,
     port: u16,
-    /// Lines of the broker's own settings.
+    /// Additional lines of the broker's settings.
     settings: String,
 }
 
@@ -112,7 +112,7 @@ impl OwnBroker {
         Self::start_with(&[])
     }
 
-    /// With settings of the broker besides those of the script.
+    /// Starts with settings besides those of the script.
     pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
         let broker = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -150,7 +150,7 @@ impl OwnBroker {
         );
     }
 
-    /// After [`OwnBroker::kill`].
+    /// Restarts after [`OwnBroker::kill`].
     pub(crate) fn start_again(&self) {
         self.run("start");
     }
@@ -170,7 +170,7 @@ impl OwnBroker {
         self.signal(Signal::KILL);
     }
 
-    /// It takes connections still, and answers nothing.
+    /// Suspends the broker: it accepts connections and never responds.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
@@ -186,7 +186,7 @@ impl Drop for OwnBroker {
     }
 }
 
-/// Below the range that the kernel gives to clients; others for each broker of this process.
+/// Below the kernel's range of ephemeral ports; different for each broker of this process.
 fn two_free_ports() -> u16 {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();

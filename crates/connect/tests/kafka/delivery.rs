@@ -1,4 +1,4 @@
-//! What arrives, and how.
+//! Delivery to a broker.
 
 use forebay_buffer::{Buffer, BufferConfig, BufferMode, CloseMode, Message, WriteError};
 use forebay_connect::provider::kafka::{KafkaCompression, KafkaConfig, KafkaProvider};
@@ -69,8 +69,8 @@ fn all_parts_of_a_message_arrive_with_any_bytes() {
 }
 
 #[test]
-fn keys_stay_in_order_over_partitions() {
-    let Some(brokers) = services::kafka("keys_stay_in_order_over_partitions") else {
+fn keys_stay_in_order_across_partitions() {
+    let Some(brokers) = services::kafka("keys_stay_in_order_across_partitions") else {
         return;
     };
     for transactions in [false, true] {
@@ -94,15 +94,15 @@ fn keys_stay_in_order_over_partitions() {
                 .collect();
             assert!(
                 numbers.is_sorted(),
-                "a lane is in order, so each partition is"
+                "the buffer's partition is in order, so each Kafka partition is"
             );
         }
     }
 }
 
 #[test]
-fn a_message_that_the_broker_refuses_becomes_a_dead_letter() {
-    let Some(brokers) = services::kafka("a_message_that_the_broker_refuses_becomes_a_dead_letter")
+fn a_message_that_the_broker_rejects_becomes_a_dead_letter() {
+    let Some(brokers) = services::kafka("a_message_that_the_broker_rejects_becomes_a_dead_letter")
     else {
         return;
     };
@@ -110,7 +110,7 @@ fn a_message_that_the_broker_refuses_becomes_a_dead_letter() {
         let topic = make_topic(&brokers, &format!("poison-{transactions}"), 1);
         let dir = tempfile::tempdir().unwrap();
         let mut kafka = config(&brokers, transactions);
-        // So that the client lets it pass, and the broker refuses it.
+        // Lets the client accept it, so that the broker rejects it.
         kafka
             .settings
             .insert("message.max.bytes".to_owned(), "8000000".to_owned());
@@ -145,8 +145,8 @@ fn a_message_that_the_broker_refuses_becomes_a_dead_letter() {
 }
 
 #[test]
-fn direct_modes_confirm_what_the_broker_has() {
-    let Some(brokers) = services::kafka("direct_modes_confirm_what_the_broker_has") else {
+fn direct_modes_confirm_messages_that_the_broker_has() {
+    let Some(brokers) = services::kafka("direct_modes_confirm_messages_that_the_broker_has") else {
         return;
     };
     let topic = make_topic(&brokers, "direct", 1);
@@ -168,13 +168,13 @@ fn direct_modes_confirm_what_the_broker_has() {
     );
     assert_eq!(read_all(&brokers, &topic, 1)[0].len(), 1);
     drop(buffer);
-    let away = KafkaProvider::new(KafkaConfig::new("127.0.0.1:1")).unwrap();
+    let unavailable = KafkaProvider::new(KafkaConfig::new("127.0.0.1:1")).unwrap();
     let settings = BufferConfig {
         mode: BufferMode::Error,
         direct_timeout: std::time::Duration::from_millis(300),
         ..BufferConfig::new(dir.path())
     };
-    let buffer = Buffer::open(settings, away).unwrap();
+    let buffer = Buffer::open(settings, unavailable).unwrap();
     let error = buffer
         .write_blocking(&topic, Message::new("2"))
         .unwrap_err();
@@ -191,7 +191,7 @@ fn direct_modes_confirm_what_the_broker_has() {
 }
 
 #[test]
-fn a_setting_that_librdkafka_does_not_know_is_refused() {
+fn a_setting_unknown_to_librdkafka_is_rejected() {
     let mut kafka = config("127.0.0.1:1", false);
     kafka
         .settings

@@ -1,8 +1,8 @@
-//! The process is killed under load, again and again, against a real broker.
+//! Repeated kills of the process under load, against a real broker.
 //!
-//! The child is this test's own binary: it writes numbered messages and notes each accepted batch
-//! in a file that survives it. The parent kills it at random moments; at the end a child drains, and
-//! what the broker has is compared with what was accepted.
+//! The child is this test's own binary: it writes numbered messages and records each accepted batch
+//! in a file that survives it. The parent kills it at random moments; at the end a child drains,
+//! and the messages in the broker are compared with the accepted ones.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -21,14 +21,14 @@ const PARTITIONS: i32 = 2;
 const KEYS: u64 = 7;
 const WINDOW: u64 = 2_000;
 
-/// How the child goes about it.
+/// How the child writes.
 #[derive(Clone, Copy, Debug)]
-struct Way {
+struct ChildOptions {
     mode: BufferMode,
     transactions: bool,
 }
 
-impl Way {
+impl ChildOptions {
     fn of(text: &str) -> Self {
         let mode = match text {
             "block" => BufferMode::Block,
@@ -52,7 +52,7 @@ fn settings(dir: &Path, mode: BufferMode) -> BufferConfig {
     }
 }
 
-/// Not a test by itself: what the child does.
+/// Body of the child process; not a test by itself.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var("FOREBAY_KILL_DIR") else {
@@ -60,16 +60,16 @@ fn child() {
     };
     let get = |name: &str| std::env::var(name).unwrap();
     let (brokers, topic) = (get("FOREBAY_KILL_BROKERS"), get("FOREBAY_KILL_TOPIC"));
-    let way = Way::of(&get("FOREBAY_KILL_WAY"));
-    let provider = KafkaProvider::new(config(&brokers, way.transactions)).unwrap();
+    let options = ChildOptions::of(&get("FOREBAY_KILL_MODE"));
+    let provider = KafkaProvider::new(config(&brokers, options.transactions)).unwrap();
     let dir = Path::new(&dir);
-    let buffer = Buffer::open(settings(&dir.join("buffer"), way.mode), provider).unwrap();
+    let buffer = Buffer::open(settings(&dir.join("buffer"), options.mode), provider).unwrap();
     if get("FOREBAY_KILL_DRAIN") == "true" {
         buffer.close(CloseMode::Drain(LIMIT)).unwrap();
         return;
     }
     let topic = buffer.topic(&topic).unwrap();
-    let mut notes = std::fs::OpenOptions::new()
+    let mut progress = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(dir.join("accepted"))
@@ -80,15 +80,15 @@ fn child() {
         let batch: Vec<_> = (next..next + 50)
             .map(|i| Message::keyed(format!("{}", i % KEYS), i.to_string()))
             .collect();
-        // A number is used once, also when it is not known whether it was accepted.
-        writeln!(notes, "try {}", next + 50).unwrap();
+        // A number is used only once, even if it is unknown whether it was accepted.
+        writeln!(progress, "try {}", next + 50).unwrap();
         let accepted = topic.write_blocking(&batch).unwrap();
-        assert_eq!(accepted.buffered, way.mode == BufferMode::Always);
-        writeln!(notes, "ok {next}").unwrap();
+        assert_eq!(accepted.buffered, options.mode == BufferMode::Always);
+        writeln!(progress, "ok {next}").unwrap();
         next += 50;
-        // The broker shares this machine: about as fast as it can follow.
+        // The broker shares this machine: write about as fast as it can store.
         if std::mem::take(&mut first) {
-            // So that the kill finds delivery under way, and not a client that still connects.
+            // The kill should interrupt deliveries, and not a client that is still connecting.
             buffer.flush_blocking(LIMIT).unwrap();
         } else if next.is_multiple_of(500) {
             drop(buffer.flush_blocking(Duration::from_millis(20)));
@@ -96,12 +96,12 @@ fn child() {
     }
 }
 
-struct Notes {
+struct Progress {
     next: u64,
     accepted: Vec<u64>,
 }
 
-fn notes(dir: &Path) -> Notes {
+fn progress(dir: &Path) -> Progress {
     let text = std::fs::read_to_string(dir.join("accepted")).unwrap_or_default();
     let numbers = |prefix: &str| -> Vec<u64> {
         let lines = text
@@ -109,7 +109,7 @@ fn notes(dir: &Path) -> Notes {
             .filter_map(|l| l.strip_prefix(prefix)?.parse().ok());
         lines.collect()
     };
-    Notes {
+    Progress {
         next: numbers("try ").into_iter().max().unwrap_or(0),
         accepted: numbers("ok ")
             .into_iter()
@@ -122,7 +122,7 @@ fn run_child(
     dir: &Path,
     brokers: &str,
     topic: &str,
-    way: &str,
+    mode: &str,
     drain: bool,
 ) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
@@ -130,16 +130,16 @@ fn run_child(
         .env("FOREBAY_KILL_DIR", dir)
         .env("FOREBAY_KILL_BROKERS", brokers)
         .env("FOREBAY_KILL_TOPIC", topic)
-        .env("FOREBAY_KILL_WAY", way)
+        .env("FOREBAY_KILL_MODE", mode)
         .env("FOREBAY_KILL_DRAIN", drain.to_string())
-        .env("FOREBAY_KILL_FROM", notes(dir).next.to_string())
+        .env("FOREBAY_KILL_FROM", progress(dir).next.to_string())
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
 }
 
-fn torture(way: &str) {
-    let name = format!("kill-{way}");
+fn torture(mode: &str) {
+    let name = format!("kill-{mode}");
     let Some(brokers) = services::kafka(&name) else {
         return;
     };
@@ -149,18 +149,18 @@ fn torture(way: &str) {
     let mut random = 0x9e37_79b9_u64 + u64::from(std::process::id());
     let mut kills = 0;
     while kills < rounds {
-        let before = notes(dir.path()).accepted.len();
-        let mut child = run_child(dir.path(), &brokers, &topic, way, false);
+        let before = progress(dir.path()).accepted.len();
+        let mut child = run_child(dir.path(), &brokers, &topic, mode, false);
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        // Some batches, then at any moment of the next.
+        // Kill after some batches, at any moment of the next.
         let batches = usize::try_from((random >> 33) % 200).unwrap();
         let deadline = Instant::now() + LIMIT;
-        while notes(dir.path()).accepted.len() < before + 50 * batches.max(1) {
+        while progress(dir.path()).accepted.len() < before + 50 * batches.max(1) {
             assert!(
                 child.try_wait().unwrap().is_none(),
-                "the child has ended by itself"
+                "the child ended by itself"
             );
             assert!(Instant::now() < deadline, "no progress");
             std::thread::yield_now();
@@ -170,16 +170,16 @@ fn torture(way: &str) {
         kills += 1;
     }
     assert!(
-        run_child(dir.path(), &brokers, &topic, way, true)
+        run_child(dir.path(), &brokers, &topic, mode, true)
             .wait()
             .unwrap()
             .success()
     );
-    check(&brokers, &topic, dir.path(), kills, way);
+    check(&brokers, &topic, dir.path(), kills, mode);
 }
 
-fn check(brokers: &str, topic: &str, dir: &Path, kills: u32, way: &str) {
-    let notes = notes(dir);
+fn check(brokers: &str, topic: &str, dir: &Path, kills: u32, mode: &str) {
+    let progress = progress(dir);
     let mut times: HashMap<u64, u64> = HashMap::new();
     for partition in read_all(brokers, topic, PARTITIONS) {
         let mut firsts: HashMap<Vec<u8>, u64> = HashMap::new();
@@ -197,21 +197,21 @@ fn check(brokers: &str, topic: &str, dir: &Path, kills: u32, way: &str) {
             }
         }
     }
-    let lost = notes
+    let lost = progress
         .accepted
         .iter()
         .filter(|n| !times.contains_key(n))
         .count();
     let repeats: u64 = times.values().map(|n| n - 1).sum();
     eprintln!(
-        "{kills} kills, {way}: {} accepted, {} in the broker, {lost} lost, {repeats} repeats",
-        notes.accepted.len(),
+        "{kills} kills, {mode}: {} accepted, {} in the broker, {lost} lost, {repeats} repeats",
+        progress.accepted.len(),
         times.len()
     );
     assert_eq!(lost, 0);
-    let allowed = match way {
+    let allowed = match mode {
         "always" => u64::from(kills) * WINDOW,
-        // What was straight on its way at the kill is never sent again by the buffer.
+        // The buffer never resends messages that were in direct delivery at the kill.
         _ => 0,
     };
     assert!(repeats <= allowed, "{repeats} repeats, {allowed} allowed");
@@ -227,14 +227,14 @@ fn kills_with_transactions_lose_and_repeat_nothing() {
     torture("transactions");
 }
 
-/// Nothing is on disk: what was accepted the broker had confirmed, what was under way nobody was
-/// told about.
+/// Nothing is on disk: accepted messages were confirmed by the broker, and messages in flight were
+/// not reported to the writer.
 #[test]
-fn kills_lose_and_repeat_nothing_that_the_broker_had_confirmed_to_a_blocking_writer() {
+fn kills_lose_and_repeat_nothing_confirmed_in_block_mode() {
     torture("block");
 }
 
 #[test]
-fn kills_lose_and_repeat_nothing_that_the_broker_had_confirmed_where_errors_are_told() {
+fn kills_lose_and_repeat_nothing_confirmed_in_error_mode() {
     torture("error");
 }

@@ -7,7 +7,7 @@
 )]
 #![expect(
     clippy::print_stderr,
-    reason = "what was done and not done must be seen in a test's output"
+    reason = "results and skipped tests must be visible in the output"
 )]
 
 mod broker;

@@ -1,4 +1,4 @@
-//! The broker goes and comes back.
+//! Outages of the broker.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn write(topic: &Topic, range: std::ops::Range<u32>) {
 
 fn wait_for(events: &forebay_buffer::EventStream, wanted: fn(&BufferEvent) -> bool) {
     loop {
-        let event = events.wait(LIMIT).expect("the event comes in time");
+        let event = events.wait(LIMIT).expect("the event is received in time");
         if wanted(&event) {
             return;
         }
@@ -34,8 +34,8 @@ fn is_down(event: &BufferEvent) -> bool {
     matches!(event, BufferEvent::ProviderDown { .. })
 }
 
-/// A buffer that writes to a topic of its own.
-struct Run {
+/// A buffer that writes to its own topic.
+struct OutageRun {
     buffer: Buffer,
     events: forebay_buffer::EventStream,
     topic: Topic,
@@ -43,7 +43,7 @@ struct Run {
     _dir: tempfile::TempDir,
 }
 
-impl Run {
+impl OutageRun {
     fn start(brokers: &str, transactions: bool) -> Self {
         let name = make_topic(brokers, &format!("outage-{transactions}"), 1);
         let dir = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ impl Run {
             ..BufferConfig::new(dir.path())
         };
         let mut kafka = config(brokers, transactions);
-        // A transaction that a dead broker has begun is given up after so long.
+        // Timeout of a transaction that was begun before the outage.
         kafka.timeout = Duration::from_secs(5);
         let buffer = Buffer::open(settings, KafkaProvider::new(kafka).unwrap()).unwrap();
         Self {
@@ -66,8 +66,8 @@ impl Run {
     }
 }
 
-/// Killed and frozen under load: nothing is lost, nothing comes twice as long as the process lives,
-/// nothing is overtaken. With and without transactions, in the same outages.
+/// The broker is killed and suspended under load: as long as the process lives, no message is lost,
+/// duplicated or reordered. With and without transactions, in the same outages.
 #[test]
 fn outages_lose_repeat_and_reorder_nothing() {
     if services::kafka("outages_lose_repeat_and_reorder_nothing").is_none() {
@@ -75,13 +75,13 @@ fn outages_lose_repeat_and_reorder_nothing() {
     }
     let broker = OwnBroker::start();
     let brokers = broker.brokers();
-    let runs = [false, true].map(|transactions| Run::start(&brokers, transactions));
+    let runs = [false, true].map(|transactions| OutageRun::start(&brokers, transactions));
     let all = |range: std::ops::Range<u32>| {
         for run in &runs {
             write(&run.topic, range.clone());
         }
     };
-    let told = |wanted: fn(&BufferEvent) -> bool| {
+    let wait_all = |wanted: fn(&BufferEvent) -> bool| {
         for run in &runs {
             wait_for(&run.events, wanted);
         }
@@ -89,13 +89,13 @@ fn outages_lose_repeat_and_reorder_nothing() {
     all(0..300);
     broker.kill();
     all(300..600);
-    told(is_down);
+    wait_all(is_down);
     broker.start_again();
     all(600..900);
-    told(|e| matches!(e, BufferEvent::ProviderUp { .. }));
+    wait_all(|e| matches!(e, BufferEvent::ProviderUp { .. }));
     broker.freeze();
     all(900..1_200);
-    told(is_down);
+    wait_all(is_down);
     broker.thaw();
     all(1_200..1_500);
     for run in runs {
@@ -106,13 +106,11 @@ fn outages_lose_repeat_and_reorder_nothing() {
     }
 }
 
-/// What a broker has confirmed is with it after it was killed, also in a topic that was made by the
-/// first message: the broker's word is as good as its page cache, which outlives its process.
+/// Confirmed messages survive a kill of the broker, also in a topic created by the first message: a
+/// confirmation relies on the page cache, which outlives the broker's process.
 #[test]
-fn what_a_new_topic_has_confirmed_is_there_after_the_broker_was_killed() {
-    if services::kafka("what_a_new_topic_has_confirmed_is_there_after_the_broker_was_killed")
-        .is_none()
-    {
+fn messages_confirmed_in_a_new_topic_survive_a_kill_of_the_broker() {
+    if services::kafka("messages_confirmed_in_a_new_topic_survive_a_kill_of_the_broker").is_none() {
         return;
     }
     let rounds: u32 = std::env::var("FOREBAY_TEST_BROKER_KILLS").map_or(1, |n| n.parse().unwrap());
@@ -129,7 +127,7 @@ fn what_a_new_topic_has_confirmed_is_there_after_the_broker_was_killed() {
         let names: Vec<String> = (0..4).map(|n| format!("new-{round}-{n}")).collect();
         for name in &names {
             let accepted = buffer.write_blocking(name, Message::new(name.clone()));
-            assert!(!accepted.unwrap().buffered, "the broker has confirmed it");
+            assert!(!accepted.unwrap().buffered, "confirmed by the broker");
         }
         broker.kill();
         drop(buffer);
@@ -142,10 +140,10 @@ fn what_a_new_topic_has_confirmed_is_there_after_the_broker_was_killed() {
     }
 }
 
-/// Straight to the broker until it goes, through the disk until that is drained.
+/// Delivers directly until the broker fails, then through the disk until that is drained.
 #[test]
-fn buffer_on_error_takes_the_disk_while_the_broker_is_away() {
-    if services::kafka("buffer_on_error_takes_the_disk_while_the_broker_is_away").is_none() {
+fn buffer_on_error_uses_the_disk_while_the_broker_is_unavailable() {
+    if services::kafka("buffer_on_error_uses_the_disk_while_the_broker_is_unavailable").is_none() {
         return;
     }
     let broker = OwnBroker::start();
@@ -171,7 +169,7 @@ fn buffer_on_error_takes_the_disk_while_the_broker_is_away() {
     };
     let mut last = 0;
     let straight = |last: &mut u32| {
-        // A broker that has just started takes some time for the first message.
+        // A restarted broker takes some time for the first message.
         while put(*last) {
             *last += 1;
             buffer.flush_blocking(LIMIT).unwrap();
@@ -183,7 +181,10 @@ fn buffer_on_error_takes_the_disk_while_the_broker_is_away() {
     broker.stop();
     for _ in 0..50 {
         last += 1;
-        assert!(put(last), "what fails is on disk when the write returns");
+        assert!(
+            put(last),
+            "a failed message is on disk when the write returns"
+        );
     }
     broker.start_again();
     for _ in 0..50 {
@@ -197,7 +198,7 @@ fn buffer_on_error_takes_the_disk_while_the_broker_is_away() {
     let read = read_all(&brokers, &name, 1).remove(0);
     let mut numbers: Vec<u32> = read.iter().map(|m| m.text().parse().unwrap()).collect();
     assert!(numbers.is_sorted(), "{numbers:?}");
-    // What was on the wire when it was given up may have been taken.
+    // Messages on the wire when delivery was aborted may have been stored.
     numbers.dedup();
     assert_eq!(numbers, (0..=last).collect::<Vec<_>>());
 }

@@ -1,4 +1,4 @@
-//! Settings of the client as a broker sees them, and what a broker says of a topic.
+//! Client settings as received by a broker, and the broker's errors of a topic.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use forebay_connect::services;
 
 use crate::broker::{LIMIT, OwnBroker, make_topic};
 
-/// Codec of the first batch of a partition, as the broker has it on disk: the lowest bits of the
-/// batch's attributes.
+/// Codec of the first batch of a partition in the broker's log: the lowest bits of the batch's
+/// attributes.
 fn codec(log: &Path) -> u8 {
     let bytes = std::fs::read(log).unwrap();
     bytes[22] & 7
 }
 
-/// The log of the first partition of a topic, wherever the broker keeps it.
+/// The log of the first partition of a topic.
 fn log_of(dir: &Path, topic: &str) -> std::path::PathBuf {
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -44,14 +44,14 @@ fn deliver(config: KafkaConfig, topic: &str) {
 }
 
 #[test]
-fn a_setting_under_another_name_is_the_one_that_counts() {
-    if services::kafka("a_setting_under_another_name_is_the_one_that_counts").is_none() {
+fn a_setting_under_its_alias_overrides_the_default() {
+    if services::kafka("a_setting_under_its_alias_overrides_the_default").is_none() {
         return;
     }
     let broker = OwnBroker::start();
     let brokers = broker.brokers();
     let mut number = 0;
-    // By chance it would be right in one of two.
+    // By chance one of two would be right.
     for (name, value, wanted) in [
         ("compression.codec", "gzip", 1),
         ("compression.codec", "none", 0),
@@ -82,8 +82,8 @@ fn a_setting_under_another_name_is_the_one_that_counts() {
 }
 
 #[test]
-fn a_topic_that_is_not_there_is_named() {
-    if services::kafka("a_topic_that_is_not_there_is_named").is_none() {
+fn a_missing_topic_is_reported_by_name() {
+    if services::kafka("a_missing_topic_is_reported_by_name").is_none() {
         return;
     }
     let broker = OwnBroker::start_with(&[("auto.create.topics.enable", "false")]);
@@ -100,25 +100,21 @@ fn a_topic_that_is_not_there_is_named() {
             timeout: Duration::from_secs(3),
             ..KafkaConfig::new(&brokers)
         };
-        // A broker that was just started has no coordinators yet, and no leaders.
+        // A broker that was just started has no coordinators and leaders yet.
         deliver(config.clone(), &good);
         let provider = KafkaProvider::new(config).unwrap();
         let buffer = Buffer::open(settings, provider).unwrap();
         let events = buffer.events();
         buffer.write_blocking(&good, Message::new("1")).unwrap();
         buffer.write_blocking("missing", Message::new("2")).unwrap();
-        let told = loop {
-            let event = events.wait(LIMIT).expect("it is told in time");
-            if let BufferEvent::ProviderDown {
-                partition: lane,
-                error,
-            } = event
-            {
-                break (lane.to_string(), error);
+        let reported = loop {
+            let event = events.wait(LIMIT).expect("the event is received in time");
+            if let BufferEvent::ProviderDown { partition, error } = event {
+                break (partition.to_string(), error);
             }
         };
         assert_eq!(
-            told,
+            reported,
             ("missing".to_owned(), "unknown topic missing".to_owned())
         );
         let closed = buffer.close(CloseMode::Drain(Duration::from_secs(4)));

@@ -1,4 +1,4 @@
-//! Encryption and authentication, against the listeners of a real broker that ask for them.
+//! Encryption and authentication, against real listeners of a broker that require them.
 
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,7 @@ impl Broker {
     }
 }
 
-/// A JWT that nobody signed, until this second since 1970: the test's broker takes such.
+/// An unsigned JWT that expires at this second since 1970: the test's broker accepts it.
 fn token(dir: &std::path::Path, until: u64) -> SaslConfig {
     let part = |json: String| URL_SAFE_NO_PAD.encode(json);
     let token = format!(
@@ -152,8 +152,8 @@ fn messages_arrive_by_certificate_password_and_token() {
     }
 }
 
-/// What a writer is told that waits for the broker, in the mode where it is told at once.
-fn refusal(config: KafkaConfig) -> String {
+/// The error that a writer receives, in the mode that reports errors immediately.
+fn rejection(config: KafkaConfig) -> String {
     let dir = tempfile::tempdir().unwrap();
     let provider = KafkaProvider::new(config).unwrap();
     let settings = BufferConfig {
@@ -162,15 +162,15 @@ fn refusal(config: KafkaConfig) -> String {
         ..BufferConfig::new(dir.path())
     };
     let buffer = Buffer::open(settings, provider).unwrap();
-    match buffer.write_blocking("refused", Message::new("1")) {
+    match buffer.write_blocking("rejected", Message::new("1")) {
         Err(WriteError::Provider { error, .. }) => error,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_refusal_says_what_is_wrong() {
-    let Some(broker) = Broker::of("a_refusal_says_what_is_wrong") else {
+fn a_rejection_reports_its_cause() {
+    let Some(broker) = Broker::of("a_rejection_reports_its_cause") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -223,17 +223,17 @@ fn a_refusal_says_what_is_wrong() {
         ("port without TLS", to_plain, "may not speak TLS"),
     ];
     for (name, config, expected) in cases {
-        let error = refusal(config);
+        let error = rejection(config);
         eprintln!("{name}: {error}");
         assert!(error.contains(expected), "{name}: {error}");
         assert!(!error.contains(wrong), "{name}: {error}");
     }
 }
 
-/// The other way round the client can only guess; it is told as soon as a stall is.
+/// In the other direction the client can only guess; the error is reported as soon as a stall is.
 #[test]
-fn a_port_with_tls_is_told_to_a_client_without() {
-    let Some(broker) = Broker::of("a_port_with_tls_is_told_to_a_client_without") else {
+fn a_tls_port_is_reported_to_a_client_without_tls() {
+    let Some(broker) = Broker::of("a_tls_port_is_reported_to_a_client_without_tls") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -250,17 +250,17 @@ fn a_port_with_tls_is_told_to_a_client_without() {
         _ => String::new(),
     };
     let deadline = Instant::now() + LIMIT;
-    while !error().contains("may want TLS") {
+    while !error().contains("may require TLS") {
         assert!(Instant::now() < deadline, "{}", error());
         drop(events.wait(Duration::from_millis(20)));
     }
 }
 
-/// A wrong password loses nothing: the message is on disk, the state says why it stays there, and
-/// the right password delivers it.
+/// A wrong password loses nothing: the message is on disk, the state reports the cause, and the
+/// right password delivers it.
 #[test]
-fn what_waited_for_the_right_password_is_delivered() {
-    let Some(broker) = Broker::of("what_waited_for_the_right_password_is_delivered") else {
+fn messages_waiting_for_the_right_password_are_delivered() {
+    let Some(broker) = Broker::of("messages_waiting_for_the_right_password_are_delivered") else {
         return;
     };
     let topic = make_topic(&broker.plain, "tls-waits", 1);
@@ -288,7 +288,7 @@ fn what_waited_for_the_right_password_is_delivered() {
 }
 
 #[test]
-fn settings_that_cant_be_are_refused_and_show_no_secret() {
+fn invalid_settings_are_rejected_without_showing_a_secret() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("not.pem");
     std::fs::write(&file, "hush").unwrap();
@@ -327,7 +327,7 @@ fn settings_that_cant_be_are_refused_and_show_no_secret() {
         (ca(PemSource::File(file)), "not PEM"),
         (ca(PemSource::Text(garbage.into())), "ssl.ca.pem"),
         (unknown, "sasl.pasword: "),
-        (empty, "sasl.password: it is empty"),
+        (empty, "sasl.password: must not be empty"),
     ] {
         let error = KafkaProvider::new(config).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");

@@ -1,7 +1,7 @@
-//! Values on their way to a cluster and back.
+//! Conversion of values to and from CQL.
 //!
-//! A table that somebody else made may have smaller numbers than ours (`int`, `float`): a value is
-//! written as its column has it, and one that does not fit is refused with both named.
+//! A table that was created elsewhere may have narrower numbers (`int`, `float`): a value is
+//! written in the column's type, and rejected with value and type in the error if it doesn't fit.
 
 use forebay_model::TimestampMicros;
 use forebay_model::micros::format_millis;
@@ -15,7 +15,7 @@ use super::literal;
 use crate::keyed::value::widened;
 use crate::keyed::{CellValue, ValueRef, ValueType};
 
-/// A value on its way to a column.
+/// A value to write to a column.
 #[derive(Debug)]
 pub(super) struct CqlCell<'a> {
     value: ValueRef<'a>,
@@ -28,7 +28,7 @@ impl<'a> CqlCell<'a> {
     }
 }
 
-/// Why a column can't hold a value.
+/// A value that the column can't hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value} does not fit a column of type {column}")]
 struct TypeMismatch {
@@ -36,9 +36,9 @@ struct TypeMismatch {
     column: String,
 }
 
-/// A key that would be cut.
+/// A key that would lose precision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} can't be a key: a column of type timestamp keeps milliseconds")]
+#[error("{0} can't be a key: a column of type timestamp stores milliseconds")]
 struct SubMillisecondKey(TimestampMicros);
 
 impl SerializeValue for CqlCell<'_> {
@@ -47,7 +47,7 @@ impl SerializeValue for CqlCell<'_> {
         typ: &ColumnType<'_>,
         writer: CellWriter<'b>,
     ) -> Result<WrittenCellProof<'b>, SerializationError> {
-        let refused = || {
+        let mismatch = || {
             SerializationError::new(TypeMismatch {
                 value: self.value.to_string().chars().take(40).collect(),
                 column: name(typ),
@@ -58,36 +58,36 @@ impl SerializeValue for CqlCell<'_> {
             (
                 ValueRef::Text(text) | ValueRef::Json(text),
                 ColumnType::Native(NativeType::Ascii),
-            ) if !text.is_ascii() => Err(refused()),
+            ) if !text.is_ascii() => Err(mismatch()),
             (
                 ValueRef::Text(text) | ValueRef::Json(text),
                 ColumnType::Native(NativeType::Ascii | NativeType::Text),
             ) => text.serialize(typ, writer),
-            // A key of a type that is none of ours, as a lookup names it.
+            // A key of a foreign type, as text from a lookup.
             (ValueRef::Text(text) | ValueRef::Json(text), _) => {
-                let value = literal::parse(text, typ).ok_or_else(refused)?;
+                let value = literal::parse(text, typ).ok_or_else(mismatch)?;
                 value.serialize(typ, writer)
             }
             (ValueRef::Integer(n), ColumnType::Native(NativeType::Int)) => {
-                let n = i32::try_from(n).map_err(|_| refused())?;
+                let n = i32::try_from(n).map_err(|_| mismatch())?;
                 n.serialize(typ, writer)
             }
             (ValueRef::Integer(n), ColumnType::Native(NativeType::SmallInt)) => {
-                let n = i16::try_from(n).map_err(|_| refused())?;
+                let n = i16::try_from(n).map_err(|_| mismatch())?;
                 n.serialize(typ, writer)
             }
             (ValueRef::Integer(n), ColumnType::Native(NativeType::TinyInt)) => {
-                let n = i8::try_from(n).map_err(|_| refused())?;
+                let n = i8::try_from(n).map_err(|_| mismatch())?;
                 n.serialize(typ, writer)
             }
             (ValueRef::Integer(n), _) => n.serialize(typ, writer),
             (ValueRef::Double(n), ColumnType::Native(NativeType::Float)) => {
-                let narrow = narrowed(n).ok_or_else(refused)?;
+                let narrow = narrowed(n).ok_or_else(mismatch)?;
                 narrow.serialize(typ, writer)
             }
             (ValueRef::Double(n), _) => n.serialize(typ, writer),
             (ValueRef::Boolean(b), _) => b.serialize(typ, writer),
-            // Two keys must not become one; elsewhere what is finer is cut off.
+            // Two keys must not become one; other columns lose the excess precision.
             (ValueRef::Timestamp(t), _) if self.is_key && t.as_micros() % 1000 != 0 => {
                 Err(SerializationError::new(SubMillisecondKey(t)))
             }
@@ -98,17 +98,17 @@ impl SerializeValue for CqlCell<'_> {
     }
 }
 
-/// The nearest number of 32 bits; none when the number is too large for those.
+/// The nearest 32-bit number; `None` on overflow.
 fn narrowed(number: f64) -> Option<f32> {
     #[allow(
         clippy::cast_possible_truncation,
-        reason = "rounding is what such a column is for; what is too large becomes infinite and is refused"
+        reason = "rounding is intended; a number that is too large becomes infinite and is rejected"
     )]
     let narrow = number as f32;
     narrow.is_finite().then_some(narrow)
 }
 
-/// The name of a type as it stands in `CREATE TABLE`.
+/// Name of a type in `CREATE TABLE`.
 fn name(typ: &ColumnType<'_>) -> String {
     match typ {
         ColumnType::Native(native) => format!("{native:?}").to_ascii_lowercase(),
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_32_bits_are_rounded_or_refused() {
+    fn numbers_of_32_bits_are_rounded_or_rejected() {
         assert_eq!(narrowed(0.5), Some(0.5));
         assert_eq!(narrowed(0.1), Some(0.1));
         assert_eq!(narrowed(1e300), None);

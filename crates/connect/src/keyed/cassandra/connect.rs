@@ -1,4 +1,4 @@
-//! How a cluster is reached.
+//! Connection to a cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,41 +13,36 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::table::TableError;
 use crate::tls::{ServerVerification, client_config};
 
-/// Statements that are kept prepared.
+/// Cached prepared statements.
 const STATEMENTS: usize = 64;
 
-/// A Cassandra cluster.
 #[derive(Clone, Debug)]
 pub struct CassandraConfig {
-    /// Nodes to begin with, `host:port`; the others are found.
+    /// Contact points, `host:port`; other nodes are discovered.
     pub nodes: Vec<String>,
-    /// User and password, where the cluster asks for them.
+    /// User and password, if the cluster requires them.
     pub login: Option<(String, SecretString)>,
-    /// Without it, connections are not encrypted.
+    /// `None`: connections are not encrypted.
     pub tls: Option<CassandraTls>,
-    /// Copies of each row, when a keyspace has to be made.
+    /// Replicas of each row, when the keyspace is created.
     pub replication: u32,
-    /// Rows of a batch that are written at once.
+    /// Rows of a batch written concurrently.
     pub in_flight: usize,
-    /// How long connecting may take.
     pub connect_timeout: Duration,
-    /// How long a statement may take.
     pub request_timeout: Duration,
 }
 
-/// Encrypted connections.
 #[derive(Clone, Debug, Default)]
 pub struct CassandraTls {
-    /// What of a node's certificate is checked. Nodes are reached by their addresses, so `VolumeFull`
-    /// needs certificates that name those.
+    /// Checks of a node's certificate. Nodes are reached by IP address, so
+    /// [`ServerVerification::Full`] needs certificates with those addresses.
     pub verify: ServerVerification,
-    /// Certificates (PEM) that take the place of the system's.
+    /// CA certificates (PEM) that replace the system's.
     pub ca_pem: Option<Vec<u8>>,
 }
 
 impl CassandraConfig {
-    /// A cluster, with defaults.
-    #[must_use]
+    /// A cluster with default settings.
     pub fn new(nodes: Vec<String>) -> Self {
         Self {
             nodes,
@@ -61,20 +56,20 @@ impl CassandraConfig {
     }
 }
 
-/// Connects; `place` is the cluster in words.
+/// Connects; `display_name` is the cluster in error texts.
 pub(super) async fn connect(
     config: &CassandraConfig,
     display_name: &str,
 ) -> Result<Arc<CachingSession>, TableError> {
     let profile = ExecutionProfile::builder()
         .request_timeout(Some(config.request_timeout))
-        // A majority of a row's copies has it when a write is confirmed, and is asked for it.
+        // Writes and reads need a majority of a row's replicas.
         .consistency(Consistency::LocalQuorum)
         .build();
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.nodes)
         .connection_timeout(config.connect_timeout)
-        // Of two writes of a key the later one stays, whichever nodes take them.
+        // Of two writes of a key the later one wins, whichever nodes they reach.
         .timestamp_generator(Arc::new(MonotonicTimestampGenerator::new()))
         .default_execution_profile_handle(profile.into_handle());
     if let Some((user, password)) = &config.login {
@@ -87,9 +82,9 @@ pub(super) async fn connect(
     }
     let made = builder.build().await.map_err(|e| {
         let text = format!("{display_name}: can't connect: {e}");
-        // A login or a certificate that is refused stays so.
-        let stays = ["uthentication", "credentials", "certificate"];
-        if stays.iter().any(|word| text.contains(word)) {
+        // A rejected login or certificate fails again.
+        let permanent = ["uthentication", "credentials", "certificate"];
+        if permanent.iter().any(|word| text.contains(word)) {
             TableError::Terminal(text)
         } else {
             TableError::Retryable(text)

@@ -1,4 +1,4 @@
-//! Values of the types that are none of ours, as the text that CQL has for them.
+//! Values of foreign types as CQL literals.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -7,9 +7,9 @@ use num_bigint::BigInt;
 use scylla::cluster::metadata::{ColumnType, NativeType};
 use scylla::value::{CqlDate, CqlTime, CqlTimeuuid, CqlValue, CqlVarint};
 
-/// The day of the Unix epoch among the days of a date.
+/// Offset of the Unix epoch in the days of a CQL date.
 const EPOCH_DAY: i64 = 1 << 31;
-/// Zeros that a decimal is written out with; more are an exponent.
+/// A decimal with more trailing zeros is written with an exponent.
 const ZEROS_MAX: usize = 100;
 const SECOND: i64 = 1_000_000_000;
 
@@ -17,7 +17,8 @@ const SECOND: i64 = 1_000_000_000;
 pub(super) fn text(value: &CqlValue) -> String {
     let mut out = String::new();
     match value {
-        // Quotes tell texts from names inside of others; alone they would be part of it.
+        // Texts are quoted only inside other values; at the top level the quotes would be part of
+        // the text.
         CqlValue::Ascii(text) | CqlValue::Text(text) => out.push_str(text),
         CqlValue::Date(_) | CqlValue::Time(_) | CqlValue::Inet(_) | CqlValue::Timestamp(_) => {
             write(value, &mut out);
@@ -59,7 +60,7 @@ fn write(value: &CqlValue, out: &mut String) {
             };
             joined(fields, ['{', '}'], out, write);
         }
-        // The library writes these as CQL does.
+        // The driver formats these as CQL does.
         other => _ = write!(out, "{other}"),
     }
 }
@@ -91,7 +92,7 @@ fn joined<T>(
     out.push(close);
 }
 
-/// A whole number divided by a power of ten.
+/// `unscaled` divided by 10 to the power of `scale`.
 fn decimal(unscaled: &BigInt, scale: i32) -> String {
     let text = unscaled.to_string();
     let (sign, digits) = match text.strip_prefix('-') {
@@ -114,15 +115,14 @@ fn decimal(unscaled: &BigInt, scale: i32) -> String {
     format!("{sign}{whole}.{fraction}")
 }
 
-/// A day of the Gregorian calendar, by the days since 1970-01-01.
+/// Date of the Gregorian calendar from the days since 1970-01-01.
 fn date(days: i64) -> String {
     let (year, month, day) = forebay_model::calendar::date(days);
     let sign = if year < 0 { "-" } else { "" };
     format!("{sign}{:04}-{month:02}-{day:02}", year.unsigned_abs())
 }
 
-/// The value of a text, for a column of a type that can be a key; nothing when it is none, or the
-/// type has no such text.
+/// Parses a key column's value; `None` when the text is invalid or the type is unsupported.
 pub(super) fn parse(text: &str, typ: &ColumnType<'_>) -> Option<CqlValue> {
     let ColumnType::Native(native) = typ else {
         return None;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_those_of_the_calendar() {
+    fn dates_match_the_calendar() {
         assert_eq!(date(0), "1970-01-01");
         assert_eq!(date(-1), "1969-12-31");
         assert_eq!(date(11_016), "2000-02-29");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_as_they_are_written() {
+    fn parsed_keys_are_written_unchanged() {
         let native = |n| ColumnType::Native(n);
         for (typ, key) in [
             (NativeType::Uuid, "7f9c2a56-0c1a-4e4e-9d1e-6a3f1c2b3d4e"),

@@ -1,4 +1,4 @@
-//! Types and values as SQLite has them.
+//! Types and values in SQLite.
 
 use std::fmt::Write as _;
 
@@ -8,20 +8,20 @@ use rusqlite::types::{Null, ValueRef as Raw};
 
 use crate::keyed::{CellValue, ValueRef, ValueType};
 
-/// The name of a type in `CREATE TABLE`; its affinity is right for the values.
+/// Type name in `CREATE TABLE`; its affinity suits the values.
 pub(super) fn declared(kind: ValueType) -> &'static str {
     match kind {
         ValueType::Text => "TEXT",
         ValueType::Integer => "INTEGER",
         ValueType::Double => "REAL",
         ValueType::Boolean => "BOOLEAN",
-        // SQLite takes any name that has TEXT in it for text.
+        // SQLite gives any type name that contains TEXT text affinity.
         ValueType::Timestamp => "TIMESTAMP_TEXT",
         ValueType::Json => "JSON_TEXT",
     }
 }
 
-/// The type that a declared one stands for, by SQLite's own rules of affinity for those of others.
+/// The type of a declared type name; for foreign names, by SQLite's affinity rules.
 pub(super) fn kind_of(declared: &str) -> ValueType {
     let declared = declared.to_ascii_uppercase();
     let has = |names: &[&str]| names.iter().any(|n| declared.contains(n));
@@ -35,7 +35,7 @@ pub(super) fn kind_of(declared: &str) -> ValueType {
     }
 }
 
-/// Gives a value to a parameter, counted from 1.
+/// Binds a value to a parameter, counted from 1.
 pub(super) fn bind(
     statement: &mut Statement<'_>,
     index: usize,
@@ -51,7 +51,8 @@ pub(super) fn bind(
     }
 }
 
-/// A cell as the column's type; SQLite lets any column hold anything, so what does not fit is text.
+/// A cell in the column's type; SQLite lets any column hold anything, so a value that doesn't fit
+/// becomes text.
 pub(super) fn from_cell(cell: Raw<'_>, kind: ValueType) -> CellValue {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match (cell, kind) {
@@ -68,7 +69,7 @@ pub(super) fn from_cell(cell: Raw<'_>, kind: ValueType) -> CellValue {
             }
         }
         (Raw::Text(t), _) => CellValue::Text(text(t)),
-        // Bytes that are no text are what SQLite's own `quote` writes.
+        // Other bytes are written as by SQLite's `quote`.
         (Raw::Blob(bytes), _) => match std::str::from_utf8(bytes) {
             Ok(text) => CellValue::Text(text.to_owned()),
             Err(_) => CellValue::Text(
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_exactly_or_as_the_text_that_is_there() {
+    fn times_are_read_exactly_or_as_stored_text() {
         let read = |text: &str| from_cell(Raw::Text(text.as_bytes()), ValueType::Timestamp);
         for text in [
             "infinity",
@@ -97,13 +98,13 @@ mod tests {
             assert_eq!(read(text), CellValue::Text(text.to_owned()));
         }
         let CellValue::Timestamp(time) = read("9999-12-31T23:59:59.999999Z") else {
-            panic!("it is a time")
+            panic!("expected a timestamp")
         };
         assert_eq!(time, TimestampMicros::MAX);
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_written_out() {
+    fn bytes_that_are_not_utf8_become_hex() {
         let read = |bytes| from_cell(Raw::Blob(bytes), ValueType::Text);
         assert_eq!(read("é".as_bytes()), CellValue::Text("é".to_owned()));
         assert_eq!(read(b"a\xff\0"), CellValue::Text("X'61FF00'".to_owned()));

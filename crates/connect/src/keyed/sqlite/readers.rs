@@ -1,11 +1,10 @@
-//! Threads that read, each with a connection of its own.
+//! Reader threads, each with its own connection.
 //!
-//! A file in a folder that can't be written (a read-only mount) is opened as one that does not
-//! change, as SQLite could make no lock there. Whether it has changed after all is looked at with each
-//! question.
+//! A file in a folder that can't be written (a read-only mount) is opened as immutable, as SQLite
+//! can't create its lock there. Each lookup checks whether the file has changed after all.
 //!
-//! A lookup takes some microseconds, less than it takes to wake a thread. While there is load, these
-//! threads do not sleep: each takes the next work from its queue.
+//! A lookup takes some microseconds, less than waking a thread. Under load these threads don't
+//! sleep: each takes the next job from its queue.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -22,31 +21,30 @@ use crate::keyed::{CellValue, KeyedRow, TableSchema};
 use crate::table::TableError;
 use crate::table::mapping_fit::{quote, quoted};
 
-/// Threads at most.
+/// Maximum of threads.
 const READERS: usize = 4;
-/// Times that a row is read of a file that is replaced meanwhile.
+/// Attempts to read a row from a file that is replaced meanwhile.
 const TRIES: u32 = 3;
-/// Work that waits for a thread.
+/// Queue length of a thread.
 const WAITING: usize = 64;
 
 type ReadJob = Box<dyn FnOnce(&mut ReaderContext) + Send>;
 
-/// An open file.
 #[derive(Debug)]
 struct ReadConnection {
     connection: Connection,
-    /// Of a file that is taken not to change: what it was when it was opened.
+    /// Fingerprint at opening of a file that is treated as immutable.
     fixed: Option<FileFingerprint>,
 }
 
-/// What shows that a file has changed.
+/// Identity of a file, to detect changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FileFingerprint {
     dev: u64,
     ino: u64,
     size: u64,
     modified: (i64, i64),
-    /// Whether the file has a log of changes.
+    /// The file has a write-ahead log.
     has_log: bool,
 }
 
@@ -64,31 +62,31 @@ impl FileFingerprint {
 }
 
 impl ReadConnection {
-    /// Whether the file is another one than was opened.
+    /// Whether the file was replaced or changed after opening.
     fn is_stale(&self, path: &Path) -> bool {
         let fixed = self.fixed.as_ref();
         fixed.is_some_and(|then| FileFingerprint::from_path(path).is_ok_and(|now| now != *then))
     }
 }
 
-/// The threads; each begins with the first work for it, and ends when this is dropped.
+/// The threads; each starts with its first job and ends when this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct ReaderPool {
     queues: [Mutex<Option<mpsc::Sender<ReadJob>>>; READERS],
     next: AtomicUsize,
 }
 
-/// What a thread has.
+/// State of a thread.
 #[derive(Debug)]
 pub(super) struct ReaderContext {
     pub(super) path: PathBuf,
     connection: Option<ReadConnection>,
-    /// The statement of the table that was read last.
+    /// Statement of the table that was read last.
     select: Option<(Arc<TableSchema>, String)>,
 }
 
 impl ReaderPool {
-    /// Has one of the threads do some work. After an error it opens the file anew.
+    /// Runs a job on one of the threads. After an error it reopens the file.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         path: &Path,
@@ -101,10 +99,10 @@ impl ReaderPool {
             if result.is_err() {
                 reader.connection = None;
             }
-            // Who asked may have gone.
+            // The caller may have been dropped.
             drop(reply.send(result));
         });
-        let closed = || TableError::Retryable("the thread that reads has ended".to_owned());
+        let closed = || TableError::Retryable("the reader thread has ended".to_owned());
         queue.send(work).await.map_err(|_| closed())?;
         response.await.map_err(|_| closed())?
     }
@@ -130,14 +128,14 @@ impl ReaderPool {
                     work(&mut reader);
                 }
             })
-            .map_err(|e| TableError::Retryable(format!("can't begin a thread: {e}")))?;
+            .map_err(|e| TableError::Retryable(format!("can't start a thread: {e}")))?;
         *slot = Some(sender.clone());
         Ok(sender)
     }
 }
 
 impl ReaderContext {
-    /// The connection, opened when it is not.
+    /// The connection, opened if necessary.
     pub(super) fn connection(&mut self) -> Result<&Connection, TableError> {
         connected(&self.path, &mut self.connection)
     }
@@ -156,7 +154,7 @@ impl ReaderContext {
             if !is_stale || tries == TRIES {
                 return result;
             }
-            // What was read may be of both files.
+            // The data read may come from both files.
             self.connection = None;
         }
     }
@@ -222,7 +220,7 @@ fn open(path: &Path) -> rusqlite::Result<ReadConnection> {
         error.sqlite_error_code(),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
     );
-    // With a log of changes the file alone is not what was written.
+    // With a write-ahead log the file alone is incomplete.
     let Some(fingerprint) = fingerprint.ok().filter(|s| can_not_lock && !s.has_log) else {
         return Err(error);
     };
@@ -235,14 +233,14 @@ fn open(path: &Path) -> rusqlite::Result<ReadConnection> {
     })
 }
 
-/// The log of changes beside a file.
+/// The write-ahead log of a file.
 fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
 }
 
-/// The address of a file that does not change.
+/// URI of an immutable file.
 fn immutable(path: &Path) -> String {
     let mut address = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {

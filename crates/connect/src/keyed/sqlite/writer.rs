@@ -1,6 +1,6 @@
-//! The thread that writes, with the one connection that does.
+//! The writer thread, with the only connection that writes.
 //!
-//! One thread, and not whichever is free: what SQLite has touched stays near that core.
+//! A dedicated thread instead of a pool keeps SQLite's memory in the cache of one core.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,14 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::{BUSY_TIMEOUT, failed};
 use crate::table::TableError;
 
-/// Bytes of a page of a new file: a row costs less than with the usual 4 KiB, written or read.
+/// Page size of a new file: rows are cheaper to write and read than with the default of 4 KiB.
 const PAGE_SIZE: i64 = 16 << 10;
-/// Work that waits for the thread.
+/// Queue length of the thread.
 const WAITING: usize = 4;
 
 type WriteJob = Box<dyn FnOnce(&mut WriterContext) + Send>;
 
-/// The thread; it begins with the first work for it, and has ended when this is dropped.
+/// The thread; it starts with its first job and has ended once this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct SqliteWriter {
     thread: Mutex<Option<WriterThread>>,
@@ -31,7 +31,7 @@ struct WriterThread {
     handle: JoinHandle<()>,
 }
 
-/// What the thread has.
+/// State of the thread.
 #[derive(Debug)]
 struct WriterContext {
     path: PathBuf,
@@ -39,8 +39,8 @@ struct WriterContext {
 }
 
 impl SqliteWriter {
-    /// Works on the connection that writes, one work after another. It is given up after an error:
-    /// the next work opens another. Work that was begun is finished, whoever waits for it.
+    /// Runs a job on the writing connection, one after another. An error discards the connection,
+    /// and the next job opens another. A started job is finished even if the caller is dropped.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         path: &Path,
@@ -49,10 +49,10 @@ impl SqliteWriter {
         let queue = self.queue(path)?;
         let (reply, response) = oneshot::channel();
         let work: WriteJob = Box::new(move |slot| {
-            // Who asked may have gone.
+            // The caller may have been dropped.
             drop(reply.send(slot.write(work)));
         });
-        let closed = || TableError::Retryable("the thread that writes has ended".to_owned());
+        let closed = || TableError::Retryable("the writer thread has ended".to_owned());
         queue.send(work).await.map_err(|_| closed())?;
         response.await.map_err(|_| closed())?
     }
@@ -74,7 +74,7 @@ impl SqliteWriter {
                     work(&mut slot);
                 }
             })
-            .map_err(|e| TableError::Retryable(format!("can't begin a thread: {e}")))?;
+            .map_err(|e| TableError::Retryable(format!("can't start a thread: {e}")))?;
         let sender = queue.clone();
         *thread = Some(WriterThread { queue, handle });
         Ok(sender)
@@ -86,8 +86,8 @@ impl Drop for SqliteWriter {
         let thread = self.thread.get_mut().unwrap_or_else(|e| e.into_inner());
         if let Some(WriterThread { queue, handle }) = thread.take() {
             drop(queue);
-            // The file is closed, and whole without its log, once whoever wrote is gone. A thread
-            // that has panicked has said so.
+            // After the last writer, the file is closed and complete without its log. A panic of
+            // the thread was already reported.
             drop(handle.join());
         }
     }
@@ -116,9 +116,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Of a new file; one that is there keeps its own.
+    // Applies to a new file only.
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
-    // What is written is on disk when it counts as written: the job's checkpoint relies on it.
+    // A write must be on disk when it returns: the job's checkpoint relies on it.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;

@@ -1,4 +1,4 @@
-//! What the client says while it works: errors, tokens it needs, what became of messages.
+//! Callbacks of the client: errors, token refresh and delivery reports.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,26 +19,27 @@ use rdkafka::producer::ProducerContext;
 use super::producer::ReportSlot;
 use super::send_error;
 
-/// How long a broker may take to answer before a connection counts as open without its answer: it
-/// is away, not unwilling.
+/// Polls for a broker's response before the connection counts as open without one: the broker is
+/// unavailable and did not reject the client.
 const HANDSHAKE_POLLS: u32 = 60;
-/// How long a broker may take to say what it knows of a topic.
+/// Limit of a metadata request for a topic.
 const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
-/// A part of it.
+/// Duration of one poll.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hears what the client has to say.
+/// Callbacks of a client; stores its last error.
 #[derive(Default)]
 pub(super) struct KafkaClientContext {
     token_file: Option<PathBuf>,
     trouble: Mutex<Option<String>>,
-    /// The broker does not want us, or we do not trust it: waiting does not help.
+    /// The broker rejected the client, or the client doesn't trust the broker: waiting doesn't
+    /// help.
     rejection: Mutex<Option<String>>,
-    /// A message failed that may be taken later: those behind it must not be taken before it.
+    /// A message failed with a retryable error: later ones must not be delivered before it.
     broken: AtomicBool,
 }
 
@@ -54,9 +55,9 @@ impl KafkaClientContext {
         lock(&self.trouble).clone()
     }
 
-    /// The reason for which messages of a topic get nowhere: the broker's own word on the topic, where it has one.
+    /// Why messages of a topic are not delivered: the broker's error of the topic, if it has one.
     pub(super) fn topic_trouble(&self, client: &Client<Self>, topic: &str) -> Option<String> {
-        // A broker that can't be reached has nothing to say of topics.
+        // An unreachable broker has no information on topics.
         let trouble = self.trouble();
         let is_open = |text: &String| !text.to_ascii_lowercase().contains("timed out");
         if let Some(trouble) = trouble.filter(is_open) {
@@ -74,7 +75,7 @@ impl KafkaClientContext {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
                 Some(format!("unknown topic {topic}"))
             }
-            // It is being made.
+            // The topic is being created.
             Some(Code::LeaderNotAvailable) | None => self.trouble(),
             Some(code) => Some(format!("topic {topic}: {code}")),
         }
@@ -88,8 +89,8 @@ impl KafkaClientContext {
         self.broken.store(true, Ordering::Release);
     }
 
-    /// Waits until a broker has taken us, or says why not. One that does not answer is no error:
-    /// the client goes on trying.
+    /// Waits until a broker accepts or rejects the client. No response is no error: the client
+    /// keeps retrying.
     pub(super) fn handshake(client: &Client<Self>, poll: impl Fn()) -> Result<(), SendError> {
         for _ in 0..HANDSHAKE_POLLS {
             poll();
@@ -117,7 +118,7 @@ impl ClientContext for KafkaClientContext {
         if matches!(code, Some(Code::Authentication | Code::SSL)) {
             *lock(&self.rejection) = Some(text.clone());
         }
-        // That all are down says less than why the last of them is, and that was told before.
+        // The cause of the last broker's failure was reported before and is more specific.
         if code != Some(Code::AllBrokersDown) {
             *lock(&self.trouble) = Some(text);
         }
@@ -125,7 +126,7 @@ impl ClientContext for KafkaClientContext {
 
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(?level, facility, message, "kafka client");
-        // A connection that ends without an error that the client could name is only logged.
+        // A connection closed without an error code is only logged.
         if facility == "FAIL" {
             *lock(&self.trouble) = Some(short(&explained(message.to_owned())));
         }
@@ -135,7 +136,7 @@ impl ClientContext for KafkaClientContext {
         &self,
         _config: Option<&str>,
     ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        let file = self.token_file.as_deref().ok_or("no file with a token")?;
+        let file = self.token_file.as_deref().ok_or("no token file")?;
         read_token(file).map_err(Into::into)
     }
 }
@@ -155,10 +156,10 @@ impl ProducerContext for KafkaClientContext {
                 "unknown topic {}",
                 message.topic()
             ))),
-            // We gave it up, because it got nowhere: why is worth more.
+            // The provider purged the message because it was stuck: report the cause.
             Err((KafkaError::MessageProduction(Code::PurgeQueue | Code::PurgeInflight), _)) => {
-                let given_up = "given up before the broker has confirmed".to_owned();
-                Err(SendError::retry(self.trouble().unwrap_or(given_up)))
+                let purged = "purged before the broker acknowledged it".to_owned();
+                Err(SendError::retry(self.trouble().unwrap_or(purged)))
             }
             Err((error, _)) => Err(send_error(error)),
         };
@@ -169,12 +170,12 @@ impl ProducerContext for KafkaClientContext {
     }
 }
 
-/// Says what the client leaves out, and first: what comes behind may be cut.
+/// Adds a hint that the client lacks, at the beginning, as the end may be truncated.
 fn explained(text: String) -> String {
     let hint = if text.contains("certificate verify failed") {
-        "the certificate has expired, or does not name this host, or is signed by an authority that is not among those we trust"
+        "the certificate has expired, does not name this host, or is signed by an authority that is not trusted"
     } else if text.contains("Disconnected") && text.contains("APIVERSION_QUERY") {
-        "this port may want TLS"
+        "this port may require TLS"
     } else if text.contains("Disconnected") && text.contains("SSL_HANDSHAKE") {
         "this port may not speak TLS"
     } else {
@@ -183,7 +184,7 @@ fn explained(text: String) -> String {
     format!("{hint}: {text}")
 }
 
-/// The text of an error shows the file, never the token.
+/// Errors show the file, never the token.
 fn read_token(file: &Path) -> Result<OAuthToken, String> {
     let failed = |problem: String| format!("{}: {problem}", file.display());
     let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! The streaming way: many batches under way, each message confirmed by a delivery report.
+//! Streaming producer: many batches in flight, each message acknowledged by a delivery report.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,14 +12,14 @@ use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 use super::client_context::{KafkaClientContext, lock};
 use super::{KafkaClientConfig, failed, send_error};
 
-/// Batches under way: the buffer's bounds on messages and bytes come first.
+/// Batches in flight: the buffer's limits on messages and bytes apply first.
 const PIPELINE: usize = 1_000;
-/// How long to wait for room in the client's queue, before looking again.
+/// Interval of retries while the client's queue is full.
 const QUEUE_FULL_POLL: Duration = Duration::from_millis(5);
 
-/// Gathers the reports of a batch's messages.
+/// Collects the delivery reports of a batch.
 pub(super) struct DeliveryReports {
-    /// Messages without a report. Reports are many, so the usual one costs no lock.
+    /// Messages without a report. Reports are frequent, so the usual one takes no lock.
     outstanding: AtomicUsize,
     len: usize,
     failed: Mutex<Vec<(usize, SendError)>>,
@@ -51,7 +51,7 @@ impl DeliveryReports {
         }
     }
 
-    /// What has come so far.
+    /// The reports received so far.
     pub(super) fn results(&self) -> Vec<Result<(), SendError>> {
         let mut results = vec![Ok(()); self.len];
         for (index, error) in lock(&self.failed).iter() {
@@ -61,13 +61,12 @@ impl DeliveryReports {
     }
 }
 
-/// Whose report it is.
+/// Message that a report belongs to.
 pub(super) struct ReportSlot {
     pub(super) reports: Arc<DeliveryReports>,
     pub(super) index: usize,
 }
 
-/// The headers of a message.
 fn headers(delivery: &MessageDelivery) -> OwnedHeaders {
     let headers = &delivery.message.headers;
     headers.iter().fold(
@@ -81,7 +80,7 @@ fn headers(delivery: &MessageDelivery) -> OwnedHeaders {
     )
 }
 
-/// A message as the client takes it.
+/// A message as a librdkafka record.
 pub(super) fn record(
     delivery: &MessageDelivery,
     slot: Box<ReportSlot>,
@@ -102,11 +101,11 @@ pub(super) fn record(
     record
 }
 
-/// A producer for one lane.
+/// Producer of one partition.
 pub(super) struct StreamingProducer {
     producer: ThreadedProducer<KafkaClientContext>,
     given_up: bool,
-    /// Of the message that was sent last.
+    /// Topic of the last message.
     topic: Option<Arc<str>>,
 }
 
@@ -126,7 +125,7 @@ impl StreamingProducer {
         })
     }
 
-    /// Hands a message to the client; waits while its queue is full.
+    /// Enqueues a message in the client; waits while its queue is full.
     fn produce(&self, delivery: &MessageDelivery, slot: Box<ReportSlot>) {
         let mut record = record(delivery, slot);
         loop {
@@ -157,7 +156,7 @@ impl ProviderConnection for StreamingProducer {
             let reports = reports.clone();
             let broken = self.given_up || self.producer.context().is_broken();
             if broken {
-                let error = SendError::retry("a message before it has failed");
+                let error = SendError::retry("an earlier message failed");
                 reports.set(index, Err(error));
                 continue;
             }
@@ -169,7 +168,7 @@ impl ProviderConnection for StreamingProducer {
         PIPELINE
     }
 
-    /// Nothing of it can be taken after this, except what is on the wire already.
+    /// No message is delivered after this, except those already on the wire.
     fn abort(&mut self) {
         self.given_up = true;
         self.producer
@@ -185,7 +184,7 @@ impl ProviderConnection for StreamingProducer {
     }
 
     fn flush(&mut self, limit: Duration) {
-        // What was not flushed is still under way, and waited for.
+        // Messages not flushed stay in flight and are awaited later.
         drop(self.producer.flush(limit));
     }
 

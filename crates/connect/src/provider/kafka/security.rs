@@ -1,7 +1,6 @@
-//! Encryption and who we are.
+//! Encryption and authentication.
 //!
-//! Invariant: a secret is in the client's configuration and nowhere else; no error and no debug
-//! text shows one.
+//! Invariant: secrets are only in the client's configuration; no error or debug output shows one.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,24 +10,22 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::KafkaConfigError;
 
-/// A certificate or key.
 #[derive(Clone, Debug)]
 pub enum PemSource {
-    /// A file in PEM.
+    /// PEM file.
     File(PathBuf),
-    /// The PEM itself.
+    /// PEM text.
     Text(SecretString),
 }
 
-/// Encryption. Needs the feature `kafka-tls`.
+/// Encryption. Requires the feature `kafka-tls`.
 #[derive(Clone, Debug)]
 pub struct KafkaTlsConfig {
-    /// Certificates of the authorities that may have signed the broker's. Default: those of the
-    /// operating system.
+    /// CA certificates for the broker's certificate. Default: those of the operating system.
     pub ca: Option<PemSource>,
-    /// Certificate and key that we show to the broker.
+    /// Client certificate and key.
     pub identity: Option<ClientIdentity>,
-    /// Whether the broker's certificate has to name the host that we connect to. Default: yes.
+    /// Whether the broker's certificate must name the host. Default: yes.
     pub verify_host: bool,
 }
 
@@ -42,25 +39,23 @@ impl Default for KafkaTlsConfig {
     }
 }
 
-/// Who we are, by a certificate (mutual TLS).
+/// Client authentication by certificate (mutual TLS).
 #[derive(Clone, Debug)]
 pub struct ClientIdentity {
-    /// The certificate, and those between it and the authority.
+    /// The certificate, with intermediate certificates.
     pub certificate: PemSource,
-    /// Its private key.
     pub key: PemSource,
-    /// The password of the key, if it has one.
+    /// Password of an encrypted key.
     pub key_password: Option<SecretString>,
 }
 
-/// How a password is shown to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaslMechanism {
-    /// As it is: only with [`KafkaTlsConfig`].
+    /// Plain text: only with [`KafkaTlsConfig`].
     Plain,
-    /// Salted, by SHA-256. Needs the feature `kafka-tls`.
+    /// Requires the feature `kafka-tls`.
     ScramSha256,
-    /// Salted, by SHA-512. Needs the feature `kafka-tls`.
+    /// Requires the feature `kafka-tls`.
     ScramSha512,
 }
 
@@ -74,27 +69,20 @@ impl SaslMechanism {
     }
 }
 
-/// Who we are, by SASL.
+/// Authentication by SASL.
 #[derive(Clone, Debug)]
 pub enum SaslConfig {
-    /// A user with a password.
     Password {
-        /// How the password is shown.
         mechanism: SaslMechanism,
-        /// The user.
         user: String,
-        /// The password.
         password: SecretString,
     },
     /// A token (OAUTHBEARER) in a file: a JWT with `sub` and `exp`. The file is read again before
-    /// the token expires. Needs the feature `kafka-tls`.
-    Token {
-        /// The file.
-        file: PathBuf,
-    },
+    /// the token expires. Requires the feature `kafka-tls`.
+    Token { file: PathBuf },
 }
 
-/// Encryption and authentication of the way to the brokers.
+/// Encryption and authentication of the connections to brokers.
 #[derive(Clone, Debug, Default)]
 pub struct KafkaSecurity {
     /// Encryption. Default: none.
@@ -104,7 +92,7 @@ pub struct KafkaSecurity {
 }
 
 impl KafkaSecurity {
-    /// Puts it into the client's settings.
+    /// Adds these settings to the client's configuration.
     pub(super) fn apply(&self, client: &mut ClientConfig) -> Result<(), KafkaConfigError> {
         let protocol = match (&self.tls, &self.sasl) {
             (None, None) => return Ok(()),
@@ -123,7 +111,7 @@ impl KafkaSecurity {
         if cfg!(not(feature = "kafka-tls")) && (self.tls.is_some() || encrypted) {
             return Err(KafkaConfigError::new(
                 "security.protocol",
-                "this program was built without TLS and SCRAM to Kafka: build it with the feature `kafka-tls`",
+                "this build has no TLS and SCRAM for Kafka: build it with the feature `kafka-tls`",
             ));
         }
         client.set("security.protocol", protocol);
@@ -142,7 +130,7 @@ impl KafkaSecurity {
                     ("sasl.password", password.expose_secret()),
                 ] {
                     if value.is_empty() {
-                        return Err(KafkaConfigError::new(name, "it is empty"));
+                        return Err(KafkaConfigError::new(name, "must not be empty"));
                     }
                     client.set(name, value);
                 }
@@ -160,7 +148,7 @@ impl KafkaTlsConfig {
     fn apply(&self, client: &mut ClientConfig) -> Result<(), KafkaConfigError> {
         match &self.ca {
             Some(ca) => set(client, "ssl.ca", ca)?,
-            // OpenSSL is linked statically, and does not know where this system keeps them.
+            // OpenSSL is linked statically and doesn't know the system's certificate folder.
             None => _ = client.set("ssl.ca.location", "probe"),
         }
         if let Some(identity) = &self.identity {
@@ -176,16 +164,16 @@ impl KafkaTlsConfig {
     }
 }
 
-/// The client is given the text: so a file that can't be read is refused now, by its name, and one
-/// that is put in its place later is seen when the process starts anew.
+/// Passes the PEM text and not the file name to the client: so an unreadable file is rejected now,
+/// with its name. A replaced file takes effect at the next start.
 fn set(client: &mut ClientConfig, prefix: &str, pem: &PemSource) -> Result<(), KafkaConfigError> {
     let name = format!("{prefix}.pem");
-    let refused = |problem: &dyn fmt::Display| KafkaConfigError::new(&name, problem);
+    let invalid = |problem: &dyn fmt::Display| KafkaConfigError::new(&name, problem);
     let text = match pem {
         PemSource::Text(text) => text.clone(),
         PemSource::File(file) => {
             let read = std::fs::read_to_string(file);
-            let text = read.map_err(|e| refused(&format_args!("{}: {e}", file.display())))?;
+            let text = read.map_err(|e| invalid(&format_args!("{}: {e}", file.display())))?;
             SecretString::from(text)
         }
     };
@@ -194,8 +182,8 @@ fn set(client: &mut ClientConfig, prefix: &str, pem: &PemSource) -> Result<(), K
             PemSource::File(file) => format!("{}: ", file.display()),
             PemSource::Text(_) => String::new(),
         };
-        return Err(refused(&format_args!(
-            "{source}not PEM, there is no line that begins with -----BEGIN"
+        return Err(invalid(&format_args!(
+            "{source}not PEM: no line begins with -----BEGIN"
         )));
     }
     client.set(&name, text.expose_secret());

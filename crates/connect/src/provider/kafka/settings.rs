@@ -1,13 +1,13 @@
-//! Settings that have two names.
+//! Aliases of librdkafka settings.
 //!
-//! The client keeps settings in a hash map and sets them in its order: of one that is there under
-//! both of its names, which value counts would be left to chance. So each is set under one name.
+//! librdkafka applies settings in the order of a hash map: if one is set under two names, either
+//! value may win. So each is set under its canonical name only.
 
 use std::collections::BTreeMap;
 
 use super::KafkaConfigError;
 
-/// Other names, and the ones under which settings are set.
+/// Aliases and canonical names.
 const OTHER_NAMES: [(&str, &str); 12] = [
     ("metadata.broker.list", "bootstrap.servers"),
     ("max.in.flight", "max.in.flight.requests.per.connection"),
@@ -29,16 +29,13 @@ const OTHER_NAMES: [(&str, &str); 12] = [
     ("auto.commit.enable", "enable.auto.commit"),
 ];
 
-/// The name under which a setting is set.
+/// Canonical name of a setting.
 fn name_of(name: &str) -> &str {
     let other = OTHER_NAMES.iter().find(|(other, _)| *other == name);
     other.map_or(name, |(_, own)| own)
 }
 
-/// The settings, each under one name.
-///
-/// # Errors
-/// When one is given under two names with two values.
+/// The settings under their canonical names. Fails when one has two names with two values.
 pub(super) fn resolved(
     settings: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<&str, &str>, KafkaConfigError> {
@@ -93,7 +90,7 @@ mod tests {
         );
     }
 
-    /// The list is the library's: a name of it that is no other name any more would hide a setting.
+    /// An alias that the library no longer knows would hide a setting.
     #[test]
     fn the_library_knows_both_names() {
         for (other, own) in OTHER_NAMES {

@@ -1,9 +1,9 @@
-//! The transactional way: a batch and the cursor behind it, committed together.
+//! Transactional producer: a batch and the cursor behind it are committed together.
 //!
-//! The cursor is the committed offset of a consumer group that nobody is a member of, with the
-//! lane's topic and partition 0 as its place. Opening a connection ends whatever transaction an
-//! earlier one has left, and only then reads the cursor: so it is the last one that was committed,
-//! and no earlier connection can commit another.
+//! The cursor is the committed offset of a consumer group without members, for the partition's
+//! topic, partition 0. Opening a connection ends any transaction left by an earlier one and only
+//! then reads the cursor: so it is the last committed one, and no earlier connection can commit
+//! another.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::KafkaClientConfig;
 use super::client_context::KafkaClientContext;
 use super::producer::{DeliveryReports, ReportSlot, record};
 
-/// Settings that a connection needs, whoever makes it.
+/// Settings that every client of the cluster needs.
 const CONNECTION: &[&str] = &[
     "bootstrap.servers",
     "broker.address.family",
@@ -45,7 +45,7 @@ const CONNECTION: &[&str] = &[
     "ssl.sigalgs.list",
 ];
 
-/// A transactional producer for one lane, and the consumer group that keeps its cursor.
+/// A transactional producer of one partition, and the consumer group that stores its cursor.
 pub(super) struct TransactionalProducer {
     producer: BaseProducer<KafkaClientContext>,
     consumer: BaseConsumer<KafkaClientContext>,
@@ -64,7 +64,7 @@ impl TransactionalProducer {
             "forebay-buffer-{:016x}-{}",
             partition.buffer, partition.name
         );
-        // By their names: a list of all settings would not tell the passwords.
+        // By name: a list of all settings would omit the passwords.
         let mut consumer = ClientConfig::new();
         for name in CONNECTION {
             if let Some(value) = client.config.get(name) {
@@ -95,7 +95,7 @@ impl TransactionalProducer {
             .create_with_context(context())
             .map_err(super::failed)?;
         if client.is_secured {
-            // Nothing is subscribed to: what comes is a wish for a token at most.
+            // Without a subscription, polling serves token refreshes only.
             KafkaClientContext::handshake(consumer.client(), || {
                 drop(consumer.poll(Duration::ZERO))
             })?;
@@ -109,8 +109,8 @@ impl TransactionalProducer {
         })
     }
 
-    /// One transaction. An error means that nothing of it was committed, or that it is not known:
-    /// then the next connection looks.
+    /// Commits one transaction. After an error nothing was committed, or the outcome is unknown and
+    /// the next connection reads the cursor.
     fn commit(
         &self,
         batch: &MessageBatch,
@@ -152,7 +152,7 @@ impl TransactionalProducer {
 impl ProviderConnection for TransactionalProducer {
     fn send(&mut self, batch: &MessageBatch, ack: Ack) {
         if self.broken {
-            return ack.failed(&SendError::retry("this connection has failed before"));
+            return ack.failed(&SendError::retry("the connection failed earlier"));
         }
         let reports = DeliveryReports::new(batch.messages().len(), None);
         let Err(error) = self.commit(batch, &reports) else {
@@ -163,17 +163,17 @@ impl ProviderConnection for TransactionalProducer {
         let text = context
             .topic_trouble(self.producer.client(), topic)
             .unwrap_or_else(|| error.to_string());
-        // Committed or not: the next connection looks. After a message that is refused for good
-        // the transaction can be aborted, and this one goes on.
+        // The next connection finds out whether this was committed. After a rejected message the
+        // transaction can be aborted and this connection reused.
         self.producer
             .purge(PurgeConfig::default().queue().inflight());
         self.producer.poll(Duration::ZERO);
-        let refused = reports
+        let rejected = reports
             .results()
             .iter()
             .any(|r| r.as_ref().is_err_and(SendError::is_rejected));
         let aborted = self.producer.abort_transaction(self.timeout);
-        self.broken = !refused || aborted.is_err();
+        self.broken = !rejected || aborted.is_err();
         let again = |result: Result<(), SendError>| match result {
             Err(error) if error.is_rejected() => Err(error),
             _ => Err(SendError::retry(text.clone())),
@@ -181,7 +181,7 @@ impl ProviderConnection for TransactionalProducer {
         ack.each(reports.results().into_iter().map(again).collect());
     }
 
-    /// The last cursor that was committed.
+    /// The last committed cursor.
     fn cursor(&mut self) -> Result<Option<u64>, SendError> {
         use RDKafkaErrorCode::{UnknownTopic, UnknownTopicOrPartition};
         let failed = |e: KafkaError| match e.rdkafka_error_code() {

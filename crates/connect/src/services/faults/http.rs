@@ -1,18 +1,17 @@
-//! HTTP/1.1, as far as it takes to know which request is where: one after the other on a
-//! connection, lengths given in advance.
+//! Tracker of HTTP/1.1 requests that are sequential on a connection and have a content length.
 
 use super::{Conversation, Moment};
 
-/// One connection.
+/// State of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Http {
-    /// The request's head, as far as it is there.
+    /// The request's head, as far as received.
     head: Vec<u8>,
     method: Vec<u8>,
-    /// Whether it deletes objects: S3 knows a request for one and another for many.
+    /// Whether the request deletes objects: S3 has one for a single object and one for several.
     deletes: bool,
     length: usize,
-    /// Bytes of the body to come.
+    /// Remaining bytes of the body.
     left: usize,
 }
 
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_put_is_cut_within_its_body_or_after_it() {
+    fn a_put_is_cut_in_its_body_or_after_it() {
         let head = b"PUT /bucket/a HTTP/1.1\r\nContent-Length: 10\r\n\r\n";
         let all = [&head[..], b"0123456789"].concat();
         for size in [1, 9, all.len()] {
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_request_of_a_connection_is_another() {
+    fn requests_of_a_connection_are_told_apart() {
         let mut connection = Http::default();
         let requests = b"PUT /a HTTP/1.1\r\ncontent-length: 2\r\n\r\nxxGET /a HTTP/1.1\r\n\r\n";
         connection.client_sent(requests, &|_| false);

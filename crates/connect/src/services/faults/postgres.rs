@@ -1,18 +1,18 @@
-//! PostgreSQL's protocol: messages of a type, a length and a body; only the client's first has no
+//! Tracker of PostgreSQL messages: type, length and body; only the client's first message has no
 //! type.
 
 use super::{Conversation, Moment};
 
-/// What is kept of a message's body: enough for `COMMIT`.
+/// Prefix kept of a message's body: enough for `COMMIT`.
 const HEAD: usize = 8;
 
-/// Finds where messages end, however they are divided into packets.
+/// Finds the ends of messages, for any packet boundaries.
 #[derive(Debug)]
 struct Messages {
-    /// Type and length, as far as they are there.
+    /// Type and length, as far as received.
     header: Vec<u8>,
     has_type: bool,
-    /// Bytes of the body to come.
+    /// Remaining bytes of the body.
     left: usize,
     head: Vec<u8>,
 }
@@ -31,8 +31,8 @@ impl Messages {
         if self.has_type { 5 } else { 4 }
     }
 
-    /// Calls `ended` with type, head of the body, and where in `bytes` the message ends, until that
-    /// says how many bytes get through.
+    /// Calls `ended` with type, body prefix and end index in `bytes` of each message, until it
+    /// returns how many bytes to forward.
     fn feed(
         &mut self,
         bytes: &[u8],
@@ -46,7 +46,7 @@ impl Messages {
                         .header
                         .last_chunk::<4>()
                         .map(|l| u32::from_be_bytes(*l));
-                    // The length counts itself.
+                    // The length includes itself.
                     self.left = length.unwrap_or(4).saturating_sub(4) as usize;
                     self.head.clear();
                 }
@@ -74,7 +74,7 @@ impl Messages {
     }
 }
 
-/// One connection.
+/// State of one connection.
 #[derive(Debug)]
 pub(super) struct Postgres {
     client: Messages,
@@ -93,7 +93,7 @@ impl Default for Postgres {
 impl Conversation for Postgres {
     fn client_sent(&mut self, bytes: &[u8], take: &dyn Fn(Moment) -> bool) -> usize {
         self.client.feed(bytes, |kind, body, end| match kind {
-            // A message that is a byte short is never acted on.
+            // An incomplete message is never executed.
             b'd' if take(Moment::InCopy) => Some(end - 1),
             b'Q' if body.starts_with(b"COMMIT") && take(Moment::BeforeCommit) => Some(end - 1),
             _ => None,
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_found_however_the_bytes_are_divided() {
+    fn cut_points_are_found_for_any_packet_boundaries() {
         let startup = [&[0, 0, 0, 8][..], &[0, 3, 0, 0]].concat();
         let copy = message(b'd', b"rows with a COMMIT in them");
         let commit = message(b'Q', b"COMMIT\0");
@@ -141,8 +141,11 @@ mod tests {
             }
         }
         let mut connection = Postgres::default();
-        let answer = message(b'C', b"COMMIT\0");
-        assert_eq!(connection.server_sent(&answer, &|_| false), answer.len());
-        assert_eq!(connection.server_sent(&answer, &|_| true), 0);
+        let response = message(b'C', b"COMMIT\0");
+        assert_eq!(
+            connection.server_sent(&response, &|_| false),
+            response.len()
+        );
+        assert_eq!(connection.server_sent(&response, &|_| true), 0);
     }
 }

@@ -1,6 +1,6 @@
-//! The requests that the library makes. Its own client follows each redirect, and makes a GET of a
-//! PUT: whatever answers that with success would count as an object that is stored. So only what
-//! reads is left to it (ADR 1341).
+//! HTTP clients for the requests of the `object_store` library. Its own client follows every
+//! redirect and turns a PUT into a GET: any success of that GET would count as a stored object. So
+//! its client only makes read requests (ADR 1341).
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use object_store::client::{
 };
 use reqwest::{Certificate, Method};
 
-/// Makes the clients of a store.
+/// Creates the HTTP clients of a store.
 #[derive(Debug)]
 pub(super) struct S3Connector {
     pub(super) connect_timeout: Duration,
     pub(super) read_timeout: Duration,
-    /// Of authorities that are trusted beside the system's.
+    /// CA certificates trusted besides the system's.
     pub(super) ca_pem: Option<Vec<u8>>,
 }
 
-/// A client for what reads, and one that follows nothing.
+/// A client for reads, and one that follows no redirects.
 #[derive(Debug)]
 struct RequestClients {
     reading: HttpClient,
@@ -41,7 +41,7 @@ impl HttpConnector for S3Connector {
 impl S3Connector {
     #[expect(
         clippy::disallowed_methods,
-        reason = "a client for a library that makes its own requests; it follows nothing"
+        reason = "a client for a library that makes its own requests; it follows no redirects"
     )]
     fn changing(&self) -> Result<reqwest::Client, reqwest::Error> {
         let ca = self.ca_pem.as_deref().unwrap_or_default();

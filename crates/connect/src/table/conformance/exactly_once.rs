@@ -1,4 +1,4 @@
-//! An import applies once or not at all, whatever happens around it.
+//! An import applies once or not at all, whatever happens concurrently.
 
 use futures::{FutureExt, StreamExt, stream};
 
@@ -10,31 +10,35 @@ use crate::table::{ImportSummary, TableError};
 pub(super) async fn run(bench: &dyn Bench) {
     for columns in [["id", "body"], ["id*", "body"]] {
         a_replay_is_skipped(bench, &columns).await;
-        of_two_at_once_one_applies(bench, &columns).await;
-        a_stream_that_fails_leaves_nothing(bench, &columns).await;
-        an_import_that_is_dropped_leaves_nothing(bench, &columns).await;
-        rows_of_another_width_are_refused(bench, &columns).await;
+        concurrent_imports_apply_once(bench, &columns).await;
+        a_failed_stream_imports_nothing(bench, &columns).await;
+        a_dropped_import_is_rolled_back(bench, &columns).await;
+        rows_of_another_width_are_rejected(bench, &columns).await;
     }
-    forgotten_imports_are_gone(bench).await;
+    forgotten_imports_are_removed(bench).await;
     an_import_without_a_table_is_retried(bench).await;
-    a_table_that_is_deleted_stays_away(bench).await;
+    a_deleted_table_is_not_refilled(bench).await;
 }
 
-async fn a_table_that_is_deleted_stays_away(bench: &dyn Bench) {
+async fn a_deleted_table_is_not_refilled(bench: &dyn Bench) {
     let (table, mapping) = (bench.fresh_table(), mapping(&["id", "body"]));
-    assert_eq!(bench.table().delete(&table).await, Ok(()), "not there yet");
+    assert_eq!(
+        bench.table().delete(&table).await,
+        Ok(()),
+        "a missing table"
+    );
     let first = import(&table, 1, &mapping);
     load(bench, &first, rows(&[vec!["1", "a"]])).await.unwrap();
     for _ in 0..2 {
         assert_eq!(bench.table().delete(&table).await, Ok(()));
     }
-    // What was imported before is not imported again into a table of the same name.
-    let noted = ImportSummary {
+    // A completed import is not repeated into a new table of the same name.
+    let recorded = ImportSummary {
         already_done: true,
         ..import_summary(1)
     };
     let again = load(bench, &first, rows(&[vec!["1", "a"]])).await;
-    assert_eq!(again, Ok(noted));
+    assert_eq!(again, Ok(recorded));
     assert_eq!(count(bench, &table).await, 0);
 }
 
@@ -44,8 +48,8 @@ async fn a_replay_is_skipped(bench: &dyn Bench, columns: &[&str]) {
     assert_eq!(bench.table().imported(&first.id).await, Ok(None));
     let loaded = load(bench, &first, rows(&[vec!["1", "a"], vec!["2", "b"]])).await;
     assert_eq!(loaded, Ok(import_summary(2)));
-    // What a replay brings does not matter, not even that it fails.
-    let noted = ImportSummary {
+    // The content of a replay is ignored, even a failure.
+    let recorded = ImportSummary {
         already_done: true,
         ..import_summary(2)
     };
@@ -54,13 +58,13 @@ async fn a_replay_is_skipped(bench: &dyn Bench, columns: &[&str]) {
         rows(&[vec!["3", "c"]]),
         stream::pending().boxed(),
     ] {
-        assert_eq!(load(bench, &first, again).await, Ok(noted));
+        assert_eq!(load(bench, &first, again).await, Ok(recorded));
     }
     assert_eq!(count(bench, &table).await, 2);
     assert_eq!(bench.table().imported(&first.id).await, Ok(Some(2)));
 }
 
-async fn of_two_at_once_one_applies(bench: &dyn Bench, columns: &[&str]) {
+async fn concurrent_imports_apply_once(bench: &dyn Bench, columns: &[&str]) {
     let (table, mapping) = (bench.fresh_table(), mapping(columns));
     bench.table().prepare(&table, &mapping).await.unwrap();
     let first = import(&table, 1, &mapping);
@@ -78,7 +82,7 @@ async fn of_two_at_once_one_applies(bench: &dyn Bench, columns: &[&str]) {
     assert_eq!(count(bench, &table).await, 500);
 }
 
-async fn a_stream_that_fails_leaves_nothing(bench: &dyn Bench, columns: &[&str]) {
+async fn a_failed_stream_imports_nothing(bench: &dyn Bench, columns: &[&str]) {
     let (table, mapping) = (bench.fresh_table(), mapping(columns));
     let first = import(&table, 1, &mapping);
     let good: Vec<Vec<&str>> = vec![vec!["1", "a"]; 10];
@@ -95,15 +99,15 @@ async fn a_stream_that_fails_leaves_nothing(bench: &dyn Bench, columns: &[&str])
     assert_eq!(loaded, Ok(import_summary(1)));
 }
 
-async fn an_import_that_is_dropped_leaves_nothing(bench: &dyn Bench, columns: &[&str]) {
+async fn a_dropped_import_is_rolled_back(bench: &dyn Bench, columns: &[&str]) {
     let (table, mapping) = (bench.fresh_table(), mapping(columns));
     let first = import(&table, 1, &mapping);
     bench.table().prepare(&table, &mapping).await.unwrap();
-    // Ends only when it is dropped: the signal says that some rows were taken.
-    let (taken, signal) = tokio::sync::oneshot::channel();
-    let mut taken = Some(taken);
+    // A stream that ends only when it is dropped: the signal reports that some rows were read.
+    let (reading, signal) = tokio::sync::oneshot::channel();
+    let mut reading = Some(reading);
     let endless = rows(&[vec!["1", "a"]]).chain(stream::poll_fn(move |_| {
-        taken.take().map(|t| t.send(()));
+        reading.take().map(|t| t.send(()));
         std::task::Poll::Pending
     }));
     let importing = bench.table().import(&first, endless.boxed());
@@ -112,7 +116,7 @@ async fn an_import_that_is_dropped_leaves_nothing(bench: &dyn Bench, columns: &[
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
     futures::select_biased! {
-        result = importing.fuse() => panic!("it ended: {result:?}"),
+        result = importing.fuse() => panic!("the import ended: {result:?}"),
         () = stopped.fuse() => {}
     }
     let loaded = load(bench, &first, rows(&[vec!["2", "b"]])).await;
@@ -120,7 +124,7 @@ async fn an_import_that_is_dropped_leaves_nothing(bench: &dyn Bench, columns: &[
     assert_eq!(count(bench, &table).await, 1);
 }
 
-async fn rows_of_another_width_are_refused(bench: &dyn Bench, columns: &[&str]) {
+async fn rows_of_another_width_are_rejected(bench: &dyn Bench, columns: &[&str]) {
     let (table, mapping) = (bench.fresh_table(), mapping(columns));
     let first = import(&table, 1, &mapping);
     let wide = rows(&[vec!["1", "a", "extra"]]);
@@ -132,7 +136,7 @@ async fn rows_of_another_width_are_refused(bench: &dyn Bench, columns: &[&str]) 
     assert_eq!(bench.table().imported(&first.id).await, Ok(None));
 }
 
-async fn forgotten_imports_are_gone(bench: &dyn Bench) {
+async fn forgotten_imports_are_removed(bench: &dyn Bench) {
     let (table, mapping) = (bench.fresh_table(), mapping(&["id", "body"]));
     let imports: Vec<_> = (1..=3).map(|n| import(&table, n, &mapping)).collect();
     for import in &imports {
@@ -158,7 +162,7 @@ async fn forgotten_imports_are_gone(bench: &dyn Bench) {
         assert_eq!(
             bench.table().resolve_import(id).await,
             Ok(rows),
-            "and nothing is left"
+            "resolving leaves no entry"
         );
         assert_eq!(bench.table().resolve_import(id).await, Ok(rows));
     }
@@ -171,8 +175,8 @@ async fn forgotten_imports_are_gone(bench: &dyn Bench) {
     } {
         after = last;
     }
-    let known = |id: &String| all.iter().filter(|i| *i == id).count();
-    assert_eq!(ids.iter().map(known).collect::<Vec<_>>(), [0, 1, 0]);
+    let occurrences = |id: &String| all.iter().filter(|i| *i == id).count();
+    assert_eq!(ids.iter().map(occurrences).collect::<Vec<_>>(), [0, 1, 0]);
     assert_eq!(count(bench, &table).await, 3);
 }
 
@@ -185,7 +189,7 @@ async fn an_import_without_a_table_is_retried(bench: &dyn Bench) {
         .await
         .unwrap_err();
     assert!(matches!(unprepared, TableError::Retryable(_)));
-    // Dropped by someone while Forebay runs: comes back, empty.
+    // A table dropped while Forebay runs is recreated, empty.
     load(bench, &first, rows(&[vec!["1", "a"]])).await.unwrap();
     bench
         .execute(&format!("DROP TABLE {}", bench.sql_name(&table)))

@@ -1,17 +1,17 @@
-//! A table is looked at before anything is written to it, and looking changes nothing.
+//! Inspection of a table changes nothing.
 
 use super::{Bench, cells, import, load, mapping, rows, some};
 use crate::table::TableInspection;
 
 pub(super) async fn run(bench: &dyn Bench) {
-    what_is_not_there_fits(bench).await;
-    what_is_there_is_compared(bench).await;
-    all_that_does_not_fit_is_named(bench).await;
-    what_is_refused_here_is_refused_by_an_import(bench).await;
-    views_are_no_tables(bench).await;
+    a_missing_table_fits(bench).await;
+    an_existing_table_is_compared(bench).await;
+    all_mismatches_are_reported(bench).await;
+    inspection_and_prepare_agree(bench).await;
+    views_are_not_tables(bench).await;
 }
 
-async fn what_is_not_there_fits(bench: &dyn Bench) {
+async fn a_missing_table_fits(bench: &dyn Bench) {
     let (table, mapping) = (
         bench.fresh_table(),
         mapping(&["id*", "odd \"name\"", "select"]),
@@ -19,11 +19,15 @@ async fn what_is_not_there_fits(bench: &dyn Bench) {
     assert!(bench.table().check_names(&table, &mapping).is_empty());
     for _ in 0..2 {
         let found = bench.table().inspect(&table, &mapping).await;
-        assert_eq!(found, Ok(TableInspection::default()), "and it is not made");
+        assert_eq!(
+            found,
+            Ok(TableInspection::default()),
+            "the table is not created"
+        );
     }
 }
 
-async fn what_is_there_is_compared(bench: &dyn Bench) {
+async fn an_existing_table_is_compared(bench: &dyn Bench) {
     let (table, narrow) = (bench.fresh_table(), mapping(&["id*", "a"]));
     let first = import(&table, 1, &narrow);
     load(bench, &first, rows(&[vec!["1", "x"]])).await.unwrap();
@@ -46,7 +50,7 @@ async fn what_is_there_is_compared(bench: &dyn Bench) {
     assert_eq!(found.findings[0].column, None);
 }
 
-async fn all_that_does_not_fit_is_named(bench: &dyn Bench) {
+async fn all_mismatches_are_reported(bench: &dyn Bench) {
     let table = bench.fresh_table();
     bench.execute(&bench.before_create(&table)).await;
     let name = bench.sql_name(&table);
@@ -75,8 +79,8 @@ async fn all_that_does_not_fit_is_named(bench: &dyn Bench) {
     }
 }
 
-async fn what_is_refused_here_is_refused_by_an_import(bench: &dyn Bench) {
-    // In bytes: names that one backend takes and another does not.
+async fn inspection_and_prepare_agree(bench: &dyn Bench) {
+    // In bytes, for names that only one backend accepts.
     for (length, name) in [(63, "x"), (64, "x"), (64, "\u{e4}")] {
         let name = name.repeat(length / name.len());
         for columns in [
@@ -93,7 +97,7 @@ async fn what_is_refused_here_is_refused_by_an_import(bench: &dyn Bench) {
     }
 }
 
-async fn views_are_no_tables(bench: &dyn Bench) {
+async fn views_are_not_tables(bench: &dyn Bench) {
     let table = bench.fresh_table();
     bench.execute(&bench.before_create(&table)).await;
     let name = bench.sql_name(&table);

@@ -1,4 +1,4 @@
-//! What goes in comes out, whatever it is.
+//! Cells are stored and read back unchanged.
 
 use futures::StreamExt;
 use futures::stream;
@@ -13,7 +13,7 @@ pub(super) async fn run(bench: &dyn Bench) {
     a_key_of_all_columns(bench).await;
     odd_names(bench).await;
     big_cells(bench).await;
-    what_no_table_holds_is_replaced_and_counted(bench).await;
+    unsupported_bytes_are_replaced_and_counted(bench).await;
     many_rows(bench).await;
 }
 
@@ -32,7 +32,7 @@ async fn plain_rows_and_empty_cells(bench: &dyn Bench) {
         cells(bench, &table, "body", "id").await,
         some(&["NULL", "", odd, "007"])
     );
-    // The same rows by another file are other rows.
+    // The same rows in another file are new rows.
     let loaded = load(bench, &import(&table, 2, &mapping), rows(&all)).await;
     assert_eq!(loaded, Ok(import_summary(4)));
     assert_eq!(count(bench, &table).await, 8);
@@ -135,7 +135,7 @@ async fn big_cells(bench: &dyn Bench) {
     assert!(cells(bench, &table, "body", "id").await == some(&[&big, &big, &big, &big]));
 }
 
-async fn what_no_table_holds_is_replaced_and_counted(bench: &dyn Bench) {
+async fn unsupported_bytes_are_replaced_and_counted(bench: &dyn Bench) {
     for columns in [["id", "body"], ["id*", "body"]] {
         let (table, mapping) = (bench.fresh_table(), mapping(&columns));
         let all: [Vec<&[u8]>; 4] = [
@@ -165,7 +165,7 @@ async fn what_no_table_holds_is_replaced_and_counted(bench: &dyn Bench) {
     }
 }
 
-/// 100,000 rows of 100 bytes, made while they are taken: nothing holds more than a few batches.
+/// 100,000 rows of 100 bytes, generated on demand: only a few batches are in memory.
 async fn many_rows(bench: &dyn Bench) {
     for columns in [["id", "body"], ["id*", "body"]] {
         let (table, mapping) = (bench.fresh_table(), mapping(&columns));

@@ -1,22 +1,22 @@
-//! Tables are made, grow, and are left alone when they don't fit.
+//! Tables are created, extended, and left unchanged when they don't fit.
 
 use forebay_model::TableId;
 
 use super::{Bench, assert_terminal, cells, import, import_summary, load, mapping, rows, some};
 
 pub(super) async fn run(bench: &dyn Bench) {
-    preparing_again_and_at_once_is_fine(bench).await;
+    prepare_is_idempotent_and_concurrent(bench).await;
     columns_are_added(bench).await;
-    columns_that_the_mapping_lost_stay(bench).await;
+    columns_removed_from_the_mapping_are_kept(bench).await;
     names_in_another_case_are_the_same_column(bench).await;
-    tables_made_by_hand_are_taken(bench).await;
-    another_key_is_refused(bench).await;
-    columns_that_do_not_fit_are_refused(bench).await;
-    views_are_refused(bench).await;
-    bad_mappings_are_refused(bench).await;
+    tables_created_by_sql_are_used(bench).await;
+    another_key_is_rejected(bench).await;
+    columns_that_do_not_fit_are_rejected(bench).await;
+    views_are_rejected(bench).await;
+    invalid_mappings_are_rejected(bench).await;
 }
 
-async fn by_hand(bench: &dyn Bench, table: &TableId, columns: &str) {
+async fn create_by_sql(bench: &dyn Bench, table: &TableId, columns: &str) {
     bench.execute(&bench.before_create(table)).await;
     let name = bench.sql_name(table);
     bench
@@ -24,7 +24,7 @@ async fn by_hand(bench: &dyn Bench, table: &TableId, columns: &str) {
         .await;
 }
 
-async fn preparing_again_and_at_once_is_fine(bench: &dyn Bench) {
+async fn prepare_is_idempotent_and_concurrent(bench: &dyn Bench) {
     let (table, mapping) = (bench.fresh_table(), mapping(&["a*", "b"]));
     let race = (0..4).map(|_| bench.table().prepare(&table, &mapping));
     for result in futures::future::join_all(race).await {
@@ -40,7 +40,7 @@ async fn columns_are_added(bench: &dyn Bench) {
         let first = import(&table, 1, &narrow);
         let loaded = load(bench, &first, rows(&[vec!["1", "x"]])).await;
         assert_eq!(loaded, Ok(import_summary(1)));
-        // In the middle, as a user would do it.
+        // A new column in the middle, as a user would add it.
         let wide = mapping(&[key, "new \"one\"", "a", "b"]);
         let second = import(&table, 2, &wide);
         let loaded = load(bench, &second, rows(&[vec!["2", "n", "y", ""]])).await;
@@ -50,7 +50,7 @@ async fn columns_are_added(bench: &dyn Bench) {
             cells(bench, &table, "new \"one\"", "id").await,
             [None, Some("n".to_owned())]
         );
-        // A file that was opened before the change comes late.
+        // A file that was opened before the change is imported late.
         let third = import(&table, 3, &narrow);
         let loaded = load(bench, &third, rows(&[vec!["3", "z"]])).await;
         assert_eq!(loaded, Ok(import_summary(1)));
@@ -61,7 +61,7 @@ async fn columns_are_added(bench: &dyn Bench) {
     }
 }
 
-async fn columns_that_the_mapping_lost_stay(bench: &dyn Bench) {
+async fn columns_removed_from_the_mapping_are_kept(bench: &dyn Bench) {
     let table = bench.fresh_table();
     let first = import(&table, 1, &mapping(&["id*", "a", "b"]));
     load(bench, &first, rows(&[vec!["1", "x", "y"]]))
@@ -84,18 +84,18 @@ async fn names_in_another_case_are_the_same_column(bench: &dyn Bench) {
     assert_eq!(cells(bench, &table, "Name", "id").await, some(&["y"]));
 }
 
-async fn tables_made_by_hand_are_taken(bench: &dyn Bench) {
+async fn tables_created_by_sql_are_used(bench: &dyn Bench) {
     let table = bench.fresh_table();
     let columns =
         "\"extra\" text DEFAULT 'd' NOT NULL, \"v\" varchar, \"k\" text, PRIMARY KEY (\"k\")";
-    by_hand(bench, &table, columns).await;
+    create_by_sql(bench, &table, columns).await;
     let first = import(&table, 1, &mapping(&["k*", "v"]));
     let loaded = load(bench, &first, rows(&[vec!["1", "x"]])).await;
     assert_eq!(loaded, Ok(import_summary(1)));
     assert_eq!(cells(bench, &table, "extra", "k").await, some(&["d"]));
 }
 
-async fn another_key_is_refused(bench: &dyn Bench) {
+async fn another_key_is_rejected(bench: &dyn Bench) {
     let cases = [
         ("\"a\" text, \"b\" text", ["a*", "b"]),
         ("\"a\" text PRIMARY KEY, \"b\" text", ["a", "b"]),
@@ -104,13 +104,13 @@ async fn another_key_is_refused(bench: &dyn Bench) {
     ];
     for (columns, wanted) in cases {
         let table = bench.fresh_table();
-        by_hand(bench, &table, columns).await;
+        create_by_sql(bench, &table, columns).await;
         let result = bench.table().prepare(&table, &mapping(&wanted)).await;
         assert_terminal(result, &[&table.to_string(), "primary key"]);
     }
 }
 
-async fn columns_that_do_not_fit_are_refused(bench: &dyn Bench) {
+async fn columns_that_do_not_fit_are_rejected(bench: &dyn Bench) {
     let cases = [
         ("\"a\" integer, \"b\" text", "\"a\""),
         ("\"a\" text, \"b\" text, \"c\" text NOT NULL", "\"c\""),
@@ -121,13 +121,13 @@ async fn columns_that_do_not_fit_are_refused(bench: &dyn Bench) {
     ];
     for (columns, named) in cases {
         let table = bench.fresh_table();
-        by_hand(bench, &table, columns).await;
+        create_by_sql(bench, &table, columns).await;
         let result = bench.table().prepare(&table, &mapping(&["a", "b"])).await;
         assert_terminal(result, &[&table.to_string(), named]);
     }
 }
 
-async fn views_are_refused(bench: &dyn Bench) {
+async fn views_are_rejected(bench: &dyn Bench) {
     let table = bench.fresh_table();
     bench.execute(&bench.before_create(&table)).await;
     let name = bench.sql_name(&table);
@@ -138,7 +138,7 @@ async fn views_are_refused(bench: &dyn Bench) {
     assert_terminal(result, &[&table.to_string()]);
 }
 
-async fn bad_mappings_are_refused(bench: &dyn Bench) {
+async fn invalid_mappings_are_rejected(bench: &dyn Bench) {
     for names in [&["a", "A"][..], &[], &["a\0"]] {
         let table = bench.fresh_table();
         let result = bench.table().prepare(&table, &mapping(names)).await;

@@ -1,4 +1,4 @@
-//! Where the PostgreSQL server is, and how patient to be with it.
+//! Configuration of a PostgreSQL server.
 
 use std::time::Duration;
 
@@ -6,33 +6,31 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::table::TableError;
 
-/// A PostgreSQL server.
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
-    /// `postgres://user:password@host:5432/database?sslmode=…`, or `host=… user=… …`. May have the
-    /// password in it, so it is never shown. `sslmode` and `sslrootcert` are understood in it.
+    /// `postgres://user:password@host:5432/database?sslmode=…`, or `host=… user=… …`. May contain
+    /// the password, so it is never shown. `sslmode` and `sslrootcert` are supported.
     pub url: SecretString,
-    /// The password, when it is not in the URL; it has precedence.
+    /// Overrides the password of the URL.
     pub password: Option<SecretString>,
-    /// TLS; has precedence over `sslmode` in the URL. `prefer` when neither says.
+    /// Overrides `sslmode` of the URL. Default of both: `prefer`.
     pub ssl_mode: Option<SslMode>,
-    /// PEM certificates of the CAs to trust, in place of the system's; precedes `sslrootcert`.
+    /// CA certificates (PEM) instead of the system's; overrides `sslrootcert`.
     pub ca_pem: Option<Vec<u8>>,
-    /// Connections at most; further calls wait for one.
+    /// Maximum of connections; further calls wait for one.
     pub pool_size: usize,
-    /// How long connecting may take, TLS and authentication included.
+    /// Limit of connecting, including TLS and authentication.
     pub connect_timeout: Duration,
-    /// How long one statement may take, and how long a lock may be waited for.
+    /// Limit of a statement, and of waiting for a lock.
     pub statement_timeout: Duration,
-    /// How long the statements that carry an import's rows may take each.
+    /// Limit of each statement that transfers an import's rows.
     pub import_timeout: Duration,
-    /// The schema of the ledger table `imports`, made when it is not there.
+    /// Schema of the ledger table `imports`, created if missing.
     pub ledger_schema: String,
 }
 
 impl PostgresConfig {
-    /// A server, with defaults.
-    #[must_use]
+    /// A server with default settings.
     pub fn new(url: impl Into<SecretString>) -> Self {
         Self {
             url: url.into(),
@@ -48,25 +46,22 @@ impl PostgresConfig {
     }
 }
 
-/// What TLS has to give.
+/// Required TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
-    /// No TLS.
     Disable,
-    /// TLS when the server has it. Nobody's identity is checked.
+    /// TLS if the server supports it. The server's identity is not verified.
     Prefer,
-    /// TLS or no connection. Nobody's identity is checked.
+    /// TLS is required. The server's identity is not verified.
     Require,
-    /// TLS, with a certificate of a trusted CA for the host that was asked for.
+    /// TLS with a certificate of a trusted CA for the requested host.
     VerifyFull,
 }
 
 impl SslMode {
-    /// All of them.
     pub const ALL: [Self; 4] = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyFull];
 
-    /// Its name in URLs and in the configuration.
-    #[must_use]
+    /// Name in URLs and in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Disable => "disable",
@@ -76,27 +71,25 @@ impl SslMode {
         }
     }
 
-    /// The one of that name.
-    #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|m| m.name() == name)
     }
 }
 
-/// A connection string, taken apart.
+/// A parsed connection string.
 pub(super) struct ParsedUrl {
     pub(super) config: tokio_postgres::Config,
     pub(super) ssl_mode: SslMode,
     pub(super) root_cert: Option<String>,
 }
 
-/// Reads the connection string. The library knows neither `verify-full` nor `sslrootcert`, so those
-/// are taken out before. Its errors are not passed on: they quote parts of the string, and the
-/// password is one.
+/// Parses the connection string. tokio-postgres supports neither `verify-full` nor `sslrootcert`,
+/// so those are removed first. Its errors are not passed on: they quote parts of the string,
+/// possibly the password.
 pub(super) fn parse(config: &PostgresConfig) -> Result<ParsedUrl, TableError> {
     let invalid = || {
         TableError::Terminal(
-            "the PostgreSQL connection string can't be read: it should look like postgres://user:password@host:5432/database?sslmode=prefer, with special characters of the password written as %XX"
+            "the PostgreSQL connection string is invalid: expected postgres://user:password@host:5432/database?sslmode=prefer, with special characters of the password written as %XX"
                 .to_owned(),
         )
     };
@@ -115,7 +108,7 @@ pub(super) fn parse(config: &PostgresConfig) -> Result<ParsedUrl, TableError> {
         (None, None) => SslMode::Prefer,
         (None, Some(name)) => SslMode::from_name(name).ok_or_else(|| {
             TableError::Terminal(format!(
-                "sslmode \"{name}\" of the PostgreSQL connection string is not known: use disable, prefer, require or verify-full"
+                "unknown sslmode \"{name}\" in the PostgreSQL connection string: use disable, prefer, require or verify-full"
             ))
         })?,
     };
@@ -126,7 +119,7 @@ pub(super) fn parse(config: &PostgresConfig) -> Result<ParsedUrl, TableError> {
     })
 }
 
-/// Takes a parameter out of a connection string of either form.
+/// Removes a parameter from a connection string of either form.
 fn take(text: &str, name: &str) -> (String, Option<String>) {
     let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
     let (head, parameters, divider) = match (is_url, text.split_once('?')) {
@@ -163,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_and_their_tls_are_understood() {
+    fn both_forms_and_their_tls_parameters_are_parsed() {
         let url = parsed(
             "postgres://u:p%40@h:1/d?sslmode=verify-full&application_name=x&sslrootcert=/ca.pem",
         );
@@ -179,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_broken_string_is_shown() {
+    fn an_invalid_string_is_not_shown() {
         for url in [
             "postgres://u:hunter2@h:port/d",
             "host=h password=my hunter2=x",

@@ -13,12 +13,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::table::TableError;
 use crate::table::postgres::{PostgresConfig, SslMode, TextParam, config, error, tls};
 
-/// Within a transaction: its commit is on the server's disk when the server says so, whatever the
-/// database, the role or a pooler's session has set. `remote_apply` promises more and stays.
+/// Makes the current transaction's commit durable on the server, whatever the settings of the
+/// database, the role or a pooler's session. `remote_apply` is stronger and kept.
 pub(super) const DURABLE: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true)
     WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 
-/// A server, and all that it takes to connect to it.
+/// A server and everything needed to connect to it.
 pub(super) struct PostgresServer {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
@@ -27,7 +27,7 @@ pub(super) struct PostgresServer {
     statement_timeout: Duration,
     import_timeout: Duration,
     ledger_schema: String,
-    /// It was said that the server does not keep what it confirms.
+    /// The warning about non-durable commits was logged.
     warned: AtomicBool,
 }
 
@@ -37,11 +37,11 @@ impl fmt::Debug for PostgresServer {
     }
 }
 
-/// One connection. Dropping it closes it, and the server undoes what was not committed.
+/// A connection. Dropping it closes it, and the server rolls back.
 #[derive(Debug)]
 pub(super) struct PostgresConnection {
     pub(super) client: Client,
-    // Moves the bytes; without it the client does nothing.
+    // Transfers the data; the client needs it.
     _driver: AbortOnDropHandle<()>,
     display_name: String,
     statement_timeout: Duration,
@@ -69,7 +69,7 @@ impl PostgresServer {
         if parsed.config.get_application_name().is_none() {
             parsed.config.application_name("forebay");
         }
-        // A peer that is gone without a word is noticed within a minute.
+        // Detects a dead peer within a minute.
         parsed
             .config
             .keepalives_idle(Duration::from_secs(30))
@@ -110,9 +110,9 @@ impl PostgresServer {
             )));
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            // Whoever waits for an answer gets the error too.
+            // Waiting callers receive the error too.
             if let Err(e) = driver.await {
-                tracing::debug!(error = %e, "a connection to PostgreSQL ended");
+                tracing::debug!(error = %e, "PostgreSQL connection ended");
             }
         }));
         let connection = PostgresConnection {
@@ -128,8 +128,8 @@ impl PostgresServer {
         Ok(connection)
     }
 
-    /// Says once if the server loses what it has confirmed when its machine crashes: no client can
-    /// change that.
+    /// Warns once if the server can lose committed data in a crash of its machine, which no client
+    /// can prevent.
     async fn warn_of_volatile(&self, connection: &PostgresConnection) -> Result<(), TableError> {
         let sql = "SELECT coalesce(pg_catalog.current_setting('fsync', true), 'on'),
             coalesce(pg_catalog.current_setting('full_page_writes', true), 'on')";
@@ -147,7 +147,7 @@ impl PostgresServer {
                 server,
                 fsync,
                 full_page_writes,
-                "the PostgreSQL server can lose rows that it has confirmed when its machine crashes: turn fsync and full_page_writes on"
+                "PostgreSQL can lose committed rows if its machine crashes: turn on fsync and full_page_writes"
             );
         } else if is_safe {
             self.warned.store(false, Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl PostgresServer {
         Ok(())
     }
 
-    /// What a session needs: a server that does not wait for a client that is gone, locks included.
+    /// Session settings: the server must not wait for a dead client, nor keep its locks.
     fn session(&self) -> String {
         let limit = self.statement_timeout.as_millis();
         format!(
@@ -181,7 +181,7 @@ impl PostgresConnection {
         self.step(action, self.statement_timeout, query).await
     }
 
-    /// The same, where a parameter may be none of its type: nothing then.
+    /// Like [`Self::query`], but `None` when a parameter is not a value of its type.
     pub(super) async fn query_unless_invalid(
         &self,
         action: &str,
@@ -197,8 +197,8 @@ impl PostgresConnection {
         self.step(action, self.statement_timeout, query).await
     }
 
-    /// Runs one statement in a transaction whose commit is on disk when this returns. All of it
-    /// travels at once.
+    /// Runs one statement in a transaction whose commit is durable when this returns, in one round
+    /// trip.
     pub(super) async fn query_durably(
         &self,
         action: &str,
@@ -207,7 +207,7 @@ impl PostgresConnection {
     ) -> Result<(), TableError> {
         let begin = format!("BEGIN; {DURABLE}");
         let all = async {
-            // A statement that fails fails the transaction, and `COMMIT` rolls that back.
+            // A failed statement fails the transaction, and `COMMIT` rolls it back.
             let (begun, done, committed) = tokio::join!(
                 biased;
                 self.client.batch_execute(&begin),
@@ -227,15 +227,15 @@ impl PostgresConnection {
         self.step(action, self.statement_timeout, run).await
     }
 
-    /// Waits for a step with a limit of our own: a server that does not answer does not obey its
-    /// timeouts either.
+    /// Limits a step on the client side: an unresponsive server doesn't enforce its timeouts
+    /// either.
     pub(super) async fn step<T>(
         &self,
         action: &str,
         limit: Duration,
         step: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, TableError> {
-        // The server's own limit should strike first, as its message says more.
+        // The server's own limit should apply first, as its message is more specific.
         let client_timeout = limit + Duration::from_secs(5);
         timeout(client_timeout, step)
             .await
@@ -243,7 +243,7 @@ impl PostgresConnection {
             .map_err(|e| error::from_postgres(&self.display_name, action, &e))
     }
 
-    /// Whether it still answers.
+    /// Whether the server responds.
     pub(super) async fn is_alive(&self, limit: Duration) -> bool {
         !self.client.is_closed()
             && matches!(
@@ -253,7 +253,7 @@ impl PostgresConnection {
     }
 }
 
-/// Host, port and database, for people.
+/// Host, port and database, for messages.
 fn display_name(config: &tokio_postgres::Config) -> String {
     let ports = config.get_ports();
     let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
@@ -280,7 +280,7 @@ fn display_name(config: &tokio_postgres::Config) -> String {
     format!("PostgreSQL {}/{database}", hosts.join(","))
 }
 
-/// SQLSTATE class 22: what the server was given is no value of its type.
+/// SQLSTATE class 22: a value is invalid for its type.
 fn is_data_error(error: &tokio_postgres::Error) -> bool {
     let code = error.code().map(tokio_postgres::error::SqlState::code);
     code.is_some_and(|code| code.starts_with("22"))

@@ -1,4 +1,4 @@
-//! Rows in the binary format of `COPY`, in which a text cell is its bytes: nothing is escaped.
+//! Encoder of the binary `COPY` format, in which a text cell is its bytes without escapes.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::table::RowBatch;
 use crate::table::text::clean;
 
-/// A message is sent when it has this many bytes.
+/// Message size in bytes.
 const MESSAGE: usize = 256 << 10;
-/// Signature, flags, length of the header's extension.
+/// Signature, flags, length of the header extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// Turns batches into messages.
+/// Encodes batches as messages.
 #[derive(Debug)]
 pub(super) struct CopyEncoder {
     buffer: BytesMut,
@@ -20,7 +20,7 @@ pub(super) struct CopyEncoder {
     with_position: bool,
     /// Rows so far.
     pub(super) rows: u64,
-    /// Cells that were not kept as they were.
+    /// Cells with replaced characters.
     pub(super) replaced_cells: u64,
 }
 
@@ -34,8 +34,8 @@ impl CopyEncoder {
         }
     }
 
-    /// Adds the rows of a batch from its `done`-th cell on, until a message is full or the batch is
-    /// through. Says which cell is next.
+    /// Encodes rows of a batch from cell `done` on, until a message is full or the batch ends.
+    /// Returns the index of the next cell.
     pub(super) fn encode<'a>(
         &mut self,
         cells: &mut impl Iterator<Item = &'a [u8]>,
@@ -64,7 +64,7 @@ impl CopyEncoder {
     fn begin_row(&mut self, columns: usize) {
         self.rows += 1;
         let fields = columns + usize::from(self.with_position);
-        // A mapping has a hundred columns at most, which is checked before.
+        // A mapping was checked to have at most a hundred columns.
         self.buffer
             .put_i16(i16::try_from(fields).unwrap_or(i16::MAX));
         if self.with_position {
@@ -78,7 +78,7 @@ impl CopyEncoder {
         if matches!(text, Cow::Owned(_)) {
             self.replaced_cells += 1;
         }
-        // The server refuses cells of a gigabyte and more; longer ones do not get past it either.
+        // The server rejects cells of a gigabyte and more, so it rejects longer ones too.
         self.buffer
             .put_i32(i32::try_from(text.len()).unwrap_or(i32::MAX));
         self.buffer.put_slice(text.as_bytes());

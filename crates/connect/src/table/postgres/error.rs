@@ -1,4 +1,4 @@
-//! What PostgreSQL's errors mean to a person and to a retry.
+//! Conversion and classification of PostgreSQL's errors.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio_postgres::error::DbError;
 
 use crate::table::TableError;
 
-/// An error of the library or the server; `action` as in "can't …".
+/// Converts an error of the library or the server; `action` as in "can't …".
 pub(super) fn from_postgres(
     display_name: &str,
     action: &str,
@@ -30,31 +30,31 @@ pub(super) fn from_postgres(
     }
 }
 
-/// A step that took too long for us.
+/// Timeout of a step on the client side.
 pub(super) fn too_slow(display_name: &str, action: &str, limit: Duration) -> TableError {
     TableError::Retryable(format!(
-        "{display_name}: can't {action}: no answer within {} s",
+        "{display_name}: can't {action}: no response within {} s",
         limit.as_secs()
     ))
 }
 
-/// By SQLSTATE: what goes away by itself, or with a repair of the server that touches neither the
-/// data nor what was defined.
+/// Classifies by SQLSTATE: retryable errors are temporary, or fixed by a repair of the server that
+/// changes neither the data nor the definitions.
 fn is_retryable(code: &str) -> bool {
     match code {
-        // Not there, though `prepare` has made it: dropped meanwhile, made again by the next try.
+        // Missing although `prepare` created it: dropped meanwhile, the retry creates it again.
         "42P01" | "42703" | "3F000" => true,
-        // Read only: a replica after a failover, until the address points elsewhere.
+        // Read-only: a replica after a failover, until the address is switched.
         "25006" => true,
-        // Two that make the same schema, table or column at once: the next try finds it.
+        // Concurrent creation of a schema, table or column: the retry finds it.
         "42P06" | "42P07" | "42701" => true,
         // Object not in the required state, lock not available, in use.
         "55000" | "55006" | "55P03" => true,
         _ => match code.get(..2) {
-            // A wrong user or password, a database that is not there, no permission, data or names
-            // that the server does not take, constraints, limits, missing features.
+            // Wrong user or password, missing database, missing permission, rejected data or names,
+            // constraints, limits, unsupported features.
             Some("0A" | "22" | "23" | "28" | "3D" | "42" | "54") => false,
-            // Connections, transactions, resources, operators, the system, and what is unknown.
+            // Connections, transactions, resources, operators, the system, and unknown codes.
             _ => true,
         },
     }
@@ -74,7 +74,7 @@ fn words(db_error: &DbError) -> String {
     format!("{} [{}]", short(&text), db_error.code().code())
 }
 
-/// A certificate that is not trusted stays so.
+/// An untrusted certificate fails again.
 fn is_certificate(error: &tokio_postgres::Error) -> bool {
     let mut next = error.source();
     while let Some(e) = next {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_told_apart() {
+    fn codes_are_classified() {
         for code in [
             "08006", "53100", "57P01", "40P01", "40001", "42P01", "55P03", "XX000", "57014",
         ] {

@@ -1,4 +1,4 @@
-//! One import: ledger entry and rows in one transaction.
+//! Import of a file: ledger entry and rows in one transaction.
 
 use std::pin::Pin;
 
@@ -14,29 +14,32 @@ use crate::table::postgres::ledger;
 use crate::table::postgres::schema::{self, qualified};
 use crate::table::{Import, ImportSummary, RowStream, TableError};
 
-/// Where the rows of an upsert go first. In the session's own schema, so it meets no other.
+/// Temporary table of an upsert's rows. In the session's own schema, so its name can't conflict.
 const STAGE: &str = "pg_temp._forebay_import";
 
-/// Any error, and dropping the future, leaves the transaction open: the connection must be dropped
-/// then, and the server rolls back.
+/// An error, or dropping the future, leaves the transaction open: the caller must then drop the
+/// connection, and the server rolls back.
 pub(super) async fn run(
     connection: &mut PostgresConnection,
     import: &Import,
     rows: RowStream<'_>,
 ) -> Result<ImportSummary, TableError> {
     let action = format!("import into table \"{}\"", import.table);
-    // What is committed is forgotten here: the commit has to be on disk.
+    // After the commit the import's data is deleted: the commit must be durable.
     let begin = format!("BEGIN; {DURABLE}");
     connection.execute(&action, &begin).await?;
     if !ledger::claim(connection, import).await? {
         connection.execute(&action, "ROLLBACK").await?;
         return ledger::find(connection, &import.id).await?.ok_or_else(|| {
-            TableError::Retryable(format!("import {} was forgotten meanwhile", import.id))
+            TableError::Retryable(format!(
+                "import {} was removed from the ledger meanwhile",
+                import.id
+            ))
         });
     }
     let fit = match schema::fit(connection, &import.table, &import.mapping).await? {
         Some(fit) if fit.missing.is_empty() => fit,
-        // It was prepared and has been dropped or replaced since; the next try prepares it again.
+        // Dropped or replaced since it was prepared; the retry prepares it again.
         _ => {
             return Err(TableError::Retryable(format!(
                 "table \"{}\" is not prepared",
@@ -79,8 +82,8 @@ async fn insert(
     .await
 }
 
-/// Through a temporary table, as `COPY` knows no conflicts. Of the rows with one key the last one
-/// counts, and keys are written in their order, so that two imports don't wait for each other.
+/// Uses a temporary table, as `COPY` has no conflict handling. The last row of each key wins, and
+/// rows are written in key order, so that concurrent imports don't deadlock.
 async fn upsert(
     connection: &PostgresConnection,
     import: &Import,
@@ -98,7 +101,7 @@ async fn upsert(
         "CREATE TEMPORARY TABLE {STAGE} ({position} bigint, {}) ON COMMIT DROP",
         columns.join(", ")
     );
-    // `CREATE TEMPORARY` takes no schema.
+    // `CREATE TEMPORARY` doesn't accept a schema.
     connection
         .execute(action, &create.replacen("pg_temp.", "", 1))
         .await?;
@@ -129,7 +132,7 @@ async fn upsert(
     Ok(summary)
 }
 
-/// A name for the position that none of the columns has.
+/// A name for the position that no column has.
 fn position_name(fit: &MappingFit) -> String {
     let mut name = "_position".to_owned();
     while fit.names.contains(&name) {

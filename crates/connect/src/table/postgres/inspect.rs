@@ -1,4 +1,4 @@
-//! Looking at a table, and at what the user may do, without changing anything.
+//! Read-only inspection of a table and of the user's privileges.
 
 use forebay_model::{Mapping, TableId};
 use tokio_postgres::Row;
@@ -8,8 +8,8 @@ use crate::table::postgres::connect::PostgresConnection;
 use crate::table::postgres::{schema, text};
 use crate::table::{InspectionFinding, TableError, TableInspection};
 
-/// What the user may do with the database, the schema, the table and the ledger. Of what is not there
-/// nothing may be done.
+/// The user's privileges on the database, the schema, the table and the ledger. All are false for a
+/// missing object.
 const PRIVILEGES: &str = "
     SELECT n.oid IS NOT NULL, l.oid IS NOT NULL, t.oid IS NOT NULL,
         pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
@@ -41,15 +41,15 @@ pub(super) async fn run(
 ) -> Result<TableInspection, TableError> {
     let (schema, name) = (table.bucket_id(), table.table());
     let ledger = connection.ledger_schema.as_str();
-    let action = format!("look up what may be done with table \"{table}\"");
+    let action = format!("look up the privileges on table \"{table}\"");
     let parameters = [text(&schema), text(&name), text(&ledger)];
     let rows = connection.query(&action, PRIVILEGES, &parameters).await?;
     let may = rows.first().map(Privileges::from_row).unwrap_or_default();
-    let mut refused = may.ledger_denials(ledger);
+    let mut denials = may.ledger_denials(ledger);
     let mut findings = Vec::new();
     let exists = match schema::columns(connection, table).await? {
         None => {
-            refused.extend(may.create_denial(&schema));
+            denials.extend(may.create_denial(&schema));
             false
         }
         Some(Err(problem)) => {
@@ -60,13 +60,13 @@ pub(super) async fn run(
             let (fit, found) = mapping_fit::try_fit(table, mapping, &columns);
             findings = found;
             let has_key = mapping.primary_key().next().is_some();
-            refused.extend(may.write_denials(&schema, has_key, !fit.missing.is_empty()));
+            denials.extend(may.write_denials(&schema, has_key, !fit.missing.is_empty()));
             true
         }
     };
-    let refused = refused.into_iter();
+    let denials = denials.into_iter();
     findings.extend(
-        refused.map(|text| InspectionFinding::for_table(format!("table \"{table}\": {text}"))),
+        denials.map(|text| InspectionFinding::for_table(format!("table \"{table}\": {text}"))),
     );
     Ok(TableInspection { exists, findings })
 }
@@ -113,47 +113,47 @@ impl Privileges {
         }
     }
 
-    /// What keeps the table from being made.
+    /// Missing privilege to create the table.
     fn create_denial(self, schema: &str) -> Option<String> {
         let schema = quote(schema);
         if !self.has_schema {
             return (!self.create_schema).then(|| {
-                format!("schema {schema} is not there and PostgreSQL's user may not create it")
+                format!("schema {schema} does not exist and PostgreSQL's user may not create it")
             });
         }
         (!self.use_schema || !self.create_table)
             .then(|| format!("PostgreSQL's user may not create tables in schema {schema}"))
     }
 
-    /// What keeps the table that is there from being filled.
+    /// Missing privileges and other obstacles to write to the existing table.
     fn write_denials(self, schema: &str, has_key: bool, lacks_columns: bool) -> Vec<String> {
-        let mut refused = Vec::new();
+        let mut denials = Vec::new();
         if !self.use_schema {
             let schema = quote(schema);
-            refused.push(format!("PostgreSQL's user may not use schema {schema}"));
+            denials.push(format!("PostgreSQL's user may not use schema {schema}"));
         }
         if !self.insert {
-            refused.push("PostgreSQL's user may not insert into it".to_owned());
+            denials.push("PostgreSQL's user may not insert into it".to_owned());
         }
         if has_key && !self.upsert {
             let text =
                 "PostgreSQL's user may not select and update in it, which its primary key needs";
-            refused.push(text.to_owned());
+            denials.push(text.to_owned());
         }
         if lacks_columns && !self.alter {
             let text = "it lacks columns of the mapping and PostgreSQL's user, who does not own it, may not add them";
-            refused.push(text.to_owned());
+            denials.push(text.to_owned());
         }
         if self.is_partition {
-            refused.push("it is a partition: use the table that it is a part of".to_owned());
+            denials.push("it is a partition: use its parent table".to_owned());
         }
         if self.has_no_partition {
-            refused.push("it is partitioned and has no partition that could take rows".to_owned());
+            denials.push("it is partitioned and has no partition for rows".to_owned());
         }
-        refused
+        denials
     }
 
-    /// What keeps imports from being noted in the ledger.
+    /// Missing privilege to write the ledger.
     fn ledger_denials(self, schema: &str) -> Vec<String> {
         let may = if self.has_ledger {
             self.use_ledger_schema && self.write_ledger

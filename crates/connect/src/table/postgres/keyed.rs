@@ -1,8 +1,8 @@
 //! Keyed rows in a PostgreSQL server: `products`, or `schema.products`.
 //!
-//! A batch is one statement: its columns travel as arrays, so that it has as many parameters as the
-//! table has columns, however many rows there are. A table that was empty takes plain inserts until
-//! a key comes again, as those cost the server a third less than upserts do.
+//! A batch is one statement with an array parameter per column, however many rows there are. A
+//! table that was empty is filled by plain inserts until a key exists already, as those cost the
+//! server a third less than upserts.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,22 +25,19 @@ use crate::keyed::{
 use crate::table::TableError;
 use crate::table::mapping_fit::{quote, quoted};
 
-/// Microseconds from the Unix epoch to that of PostgreSQL, 2000-01-01.
+/// Microseconds from the Unix epoch to PostgreSQL's epoch, 2000-01-01.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// Keyed rows in a PostgreSQL server.
 #[derive(Debug)]
 pub struct PostgresKeyed {
     pool: ConnectionPool,
-    /// The table that was empty when it was prepared, until one of our keys was there already.
+    /// The table that was empty when it was prepared, until a key to insert exists already.
     new: Mutex<Option<String>>,
 }
 
 impl PostgresKeyed {
-    /// Reads the configuration; connections are made when they are needed.
-    ///
-    /// # Errors
-    /// When the connection string or a certificate can't be read.
+    /// Parses the configuration; connections are opened on demand. Fails when the connection string
+    /// or a certificate can't be read.
     pub fn open(config: &PostgresConfig) -> Result<Self, TableError> {
         let server = PostgresServer::new(config)?;
         Ok(Self {
@@ -79,7 +76,9 @@ impl KeyedTable for PostgresKeyed {
         let rows = connection.query(&action, &sql, &[]).await?;
         connection.release();
         let Some(row) = rows.first() else {
-            return Err(TableError::Retryable(format!("can't {action}: no answer")));
+            return Err(TableError::Retryable(format!(
+                "can't {action}: no response"
+            )));
         };
         let (table, is_empty, database): (i64, bool, i64) = (row.get(0), row.get(1), row.get(2));
         *self.new_table() = is_empty.then(|| schema.table.clone());
@@ -95,7 +94,7 @@ impl KeyedTable for PostgresKeyed {
         if rows.is_empty() {
             return Ok(());
         }
-        let action = format!("write into table \"{}\"", schema.table);
+        let action = format!("write to table \"{}\"", schema.table);
         let arrays: Vec<Vec<ToSqlCell<'_>>> = (0..schema.columns.len())
             .map(|i| rows.iter().map(|row| ToSqlCell(row.get(i))).collect())
             .collect();
@@ -117,7 +116,7 @@ impl KeyedTable for PostgresKeyed {
                     return Ok(());
                 }
                 Err(e) if e.is_retryable() => return Err(e),
-                // A key is there; or a row is bad, which shows once more.
+                // The key exists; or a row is invalid, which the upsert reports.
                 Err(_) => *self.new_table() = None,
             }
         }
@@ -145,7 +144,8 @@ impl KeyedTable for PostgresKeyed {
             .zip(1..)
             .map(|(c, n)| match &c.foreign {
                 None => format!("{} = ${n}", quote(&c.name)),
-                // The key is made one of that type, and not the column a text, which has no index.
+                // Cast the key to the column's type instead of the column to text, which has no
+                // index.
                 Some(declared) => format!("{} = ${n}::text::{}", quote(&c.name), whole(declared)),
             })
             .collect();
@@ -187,13 +187,13 @@ impl KeyedTable for PostgresKeyed {
     }
 }
 
-/// A table's name, quoted part by part.
+/// A table's name, quoted by parts.
 fn qualified(table: &str) -> String {
     let parts: Vec<String> = table.split('.').map(quote).collect();
     parts.join(".")
 }
 
-/// Refuses a table that a crash of the server empties.
+/// Rejects a table that is emptied by a crash of the server.
 async fn reject_volatile(connection: &PostgresConnection, table: &str) -> Result<(), TableError> {
     let action = format!("look up table \"{table}\"");
     let sql = format!(
@@ -238,7 +238,7 @@ async fn describe(
     }))
 }
 
-/// A column as it is read: the server has a text for every type.
+/// Select expression of a column: the server has a text form of every type.
 fn as_read(column: &ColumnSchema) -> String {
     let name = quote(&column.name);
     match column.foreign {
@@ -247,7 +247,7 @@ fn as_read(column: &ColumnSchema) -> String {
     }
 }
 
-/// The name of a type of any length: these two have length 1 without one.
+/// A type name without a length limit: these two have length 1 by default.
 fn whole(declared: &str) -> &str {
     match declared {
         "character" => "bpchar",
@@ -275,7 +275,7 @@ fn declared(kind: ValueType) -> &'static str {
         ValueType::Double => "double precision",
         ValueType::Boolean => "boolean",
         ValueType::Timestamp => "timestamptz",
-        // Kept as it was written; jsonb would change the order of keys.
+        // Stores the text as written; jsonb would change the order of keys.
         ValueType::Json => "json",
     }
 }
@@ -323,7 +323,8 @@ fn create_sql(table_schema: &TableSchema) -> String {
 
 fn insert_sql(schema: &TableSchema) -> String {
     let names = quoted(schema.columns.iter().map(|c| &c.name));
-    // Side by side in the list, not one function of all: that would put the rows aside first.
+    // One `unnest` per array in the select list; a single one in FROM would materialize the rows
+    // first.
     let arrays: Vec<String> = schema
         .columns
         .iter()
@@ -355,7 +356,7 @@ fn on_conflict(schema: &TableSchema) -> String {
     )
 }
 
-/// A value on its way to the server.
+/// A value to send to the server.
 #[derive(Debug)]
 struct ToSqlCell<'a>(ValueRef<'a>);
 
@@ -380,7 +381,7 @@ impl ToSql for ToSqlCell<'_> {
     to_sql_checked!();
 }
 
-/// A time of the server, in microseconds since its epoch; one that is none of ours is its own text.
+/// A timestamp in microseconds since the server's epoch; one out of range is returned as text.
 fn time(micros: i64, has_zone: bool) -> CellValue {
     match micros {
         i64::MAX => return CellValue::Text("infinity".to_owned()),
@@ -411,7 +412,7 @@ fn time(micros: i64, has_zone: bool) -> CellValue {
     CellValue::Text(text)
 }
 
-/// A value on its way from the server.
+/// A value received from the server.
 struct FromSqlCell(CellValue);
 
 impl<'a> FromSql<'a> for FromSqlCell {
@@ -427,7 +428,7 @@ impl<'a> FromSql<'a> for FromSqlCell {
                 time(i64::from_sql(&Type::INT8, raw)?, *kind == Type::TIMESTAMPTZ)
             }
             Type::JSON => CellValue::Json(String::from_sql(&Type::TEXT, raw)?),
-            // A version number comes first.
+            // Preceded by a version number.
             Type::JSONB => CellValue::Json(String::from_sql(
                 &Type::TEXT,
                 raw.get(1..).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The ledger of imports, a table in a schema of its own.
+//! The ledger of imports, a table in a separate schema.
 
 use tokio_postgres::types::Type;
 
@@ -8,7 +8,7 @@ use crate::table::postgres::schema::{VOLATILE, check_volatile};
 use crate::table::postgres::text;
 use crate::table::{Import, ImportSummary, TableError};
 
-/// Its name, with the schema.
+/// Qualified name.
 fn name(connection: &PostgresConnection) -> String {
     format!("{}.imports", quote(&connection.ledger_schema))
 }
@@ -31,7 +31,7 @@ pub(super) async fn exists(connection: &PostgresConnection) -> Result<bool, Tabl
     Ok(true)
 }
 
-/// What makes it.
+/// Statements that create it.
 pub(super) fn create(connection: &PostgresConnection) -> String {
     format!(
         "CREATE TABLE {} (
@@ -49,7 +49,7 @@ pub(super) async fn find(
     connection: &PostgresConnection,
     import_id: &str,
 ) -> Result<Option<ImportSummary>, TableError> {
-    // Before the first `prepare` there is none, so nothing was imported.
+    // Before the first `prepare` there is no ledger, so nothing was imported.
     if !exists(connection).await? {
         return Ok(None);
     }
@@ -67,9 +67,9 @@ pub(super) async fn find(
     }))
 }
 
-/// Writes the import's entry, counts to follow, in the transaction that is open. Of two that try
-/// it at once, the second waits for the first one's end: then it finds the entry, or takes its
-/// place. Says whether the entry is this transaction's.
+/// Inserts the import's entry, without counts, in the open transaction. A concurrent second claim
+/// waits for the end of the first transaction: then it finds the entry or inserts its own. Returns
+/// whether the entry was inserted.
 pub(super) async fn claim(
     connection: &PostgresConnection,
     import: &Import,
@@ -94,8 +94,7 @@ async fn insert(
     Ok(!rows.is_empty())
 }
 
-/// What an import did, once no other transaction can still decide that: an entry that is being
-/// written is waited for.
+/// Result of an import, after waiting for any transaction that is writing its entry.
 pub(super) async fn resolve(
     connection: &PostgresConnection,
     import_id: &str,
@@ -110,7 +109,7 @@ pub(super) async fn resolve(
     find(connection, import_id).await
 }
 
-/// Those that it does not have.
+/// The ids that are not in the ledger.
 pub(super) async fn missing(
     connection: &PostgresConnection,
     imports: &[String],
@@ -129,7 +128,7 @@ pub(super) async fn missing(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Ids after one of them, in the order of the database.
+/// Ids after `after`, in the order of the database.
 pub(super) async fn page(
     connection: &PostgresConnection,
     after: &str,
@@ -149,7 +148,6 @@ pub(super) async fn page(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Fills the counts in.
 pub(super) async fn record_counts(
     connection: &PostgresConnection,
     import: &Import,
@@ -181,7 +179,11 @@ pub(super) async fn forget(
     }
     let sql = format!("DELETE FROM {} WHERE import_id = ANY($1)", name(connection));
     connection
-        .query("forget imports", &sql, &[(&imports as _, Type::TEXT_ARRAY)])
+        .query(
+            "remove imports from the ledger",
+            &sql,
+            &[(&imports as _, Type::TEXT_ARRAY)],
+        )
         .await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A few connections, kept open between calls.
+//! Pool of connections.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::table::TableError;
 use crate::table::postgres::connect::{PostgresConnection, PostgresServer};
 
-/// How long a connection that was idle may take to show that it is alive.
+/// Limit of the liveness check of an idle connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connections to one server.
@@ -20,8 +20,8 @@ pub(super) struct ConnectionPool {
     idle: Arc<Mutex<Vec<PostgresConnection>>>,
 }
 
-/// A connection that nobody else uses. It is closed when it is dropped, as something may be under
-/// way on it, unless it is given back.
+/// A connection in exclusive use. Dropping it closes it, as a statement may be in progress, unless
+/// it is released.
 #[derive(Debug)]
 pub(super) struct PooledConnection {
     connection: PostgresConnection,
@@ -42,7 +42,7 @@ impl ConnectionPool {
         &self.server
     }
 
-    /// One that is alive: an idle one that answers, or a new one.
+    /// A live connection: an idle one that responds, or a new one.
     pub(super) async fn acquire(&self) -> Result<PooledConnection, TableError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|_| {
@@ -66,14 +66,14 @@ impl ConnectionPool {
     }
 
     fn pop(&self) -> Option<PostgresConnection> {
-        // A panic elsewhere can't leave a list of connections half changed.
+        // A panic elsewhere can't leave the list inconsistent.
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop()
     }
 }
 
 impl PooledConnection {
-    /// Keeps the connection for the next one; nothing may be under way on it.
+    /// Returns the connection to the pool; no statement may be in progress.
     pub(super) fn release(self) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(self.connection);

@@ -7,26 +7,26 @@ use crate::table::postgres::connect::PostgresConnection;
 use crate::table::postgres::{ledger, text};
 use crate::table::{InspectionFinding, TableError};
 
-/// PostgreSQL cuts longer names off, silently.
+/// PostgreSQL silently truncates longer names.
 const NAME_BYTES_MAX: usize = 63;
 /// Columns that every table has.
 const SYSTEM_COLUMNS: [&str; 7] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid"];
-/// Serializes those who create: `IF NOT EXISTS` does not, two at once may both fail. Any number
-/// that nobody else uses; this one spells "forebay".
+/// Advisory lock that serializes creation: `IF NOT EXISTS` does not, and concurrent statements may
+/// both fail. An arbitrary number; this one spells "forebay".
 const LOCK: i64 = 0x0066_6f72_6562_6179;
-/// Comment of the schemas that were made here: only those are ever deleted.
+/// Comment of the schemas created by Forebay: only those are deleted.
 const SCHEMA_COMMENT: &str = "Made by Forebay; deleted with its last table.";
 
-/// Of a relation `c`: `UNLOGGED` or `TEMPORARY` when it, or a partition of it, is so. Null when a
-/// crash of the server leaves what was committed.
+/// SQL expression for a relation `c`: `UNLOGGED` or `TEMPORARY` if it, or a partition of it, is so.
+/// Null if committed rows survive a crash of the server.
 pub(super) const VOLATILE: &str = "(SELECT CASE max(p.relpersistence::text)
         WHEN 'u' THEN 'UNLOGGED' WHEN 't' THEN 'TEMPORARY' END
     FROM pg_catalog.pg_class p
     WHERE p.relpersistence <> 'p' AND (p.oid = c.oid OR c.relkind = 'p'
         AND p.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) t)))";
 
-/// Refuses a table whose rows a crash of the server takes: they are forgotten here once it has
-/// confirmed them.
+/// Rejects a table whose rows are lost in a crash of the server: Forebay deletes its own copy after
+/// the commit.
 pub(super) fn check_volatile(
     table: &dyn std::fmt::Display,
     kind: Option<&str>,
@@ -44,7 +44,7 @@ pub(super) fn qualified(table: &TableId) -> String {
     format!("{}.{}", quote(&table.bucket_id()), quote(table.table()))
 }
 
-/// Makes schema, table and ledger, adds columns, or finds that there is nothing to do.
+/// Creates schema, table and ledger, adds columns, or does nothing.
 pub(super) async fn prepare(
     connection: &mut PostgresConnection,
     table: &TableId,
@@ -90,19 +90,19 @@ pub(super) async fn prepare(
             }
         }
     }
-    // An error leaves the transaction open; the connection is dropped then, and with it that.
+    // An error leaves the transaction open; dropping the connection rolls it back.
     connection
         .execute(&action, &format!("{statements}; COMMIT"))
         .await
 }
 
-/// Deletes a table, and its schema when that was made for it and holds nothing more.
+/// Deletes a table, and its schema if it was created by Forebay and is empty.
 pub(super) async fn delete(
     connection: &PostgresConnection,
     table: &TableId,
 ) -> Result<(), TableError> {
     let action = format!("delete table \"{table}\"");
-    // Under the lock of those who create, so that nobody counts on the schema meanwhile.
+    // Under the lock of creation, so that no concurrent creation relies on the schema.
     let begin = format!(
         "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({LOCK}); DROP TABLE IF EXISTS {}",
         qualified(table)
@@ -126,7 +126,7 @@ pub(super) async fn delete(
     connection.execute(&action, &end).await
 }
 
-/// How the mapping goes into the table; nothing when there is no table.
+/// Fits the mapping to the table; `None` if there is no table.
 pub(super) async fn fit(
     connection: &PostgresConnection,
     table: &TableId,
@@ -138,12 +138,12 @@ pub(super) async fn fit(
     }
 }
 
-/// The columns of a table that is there, or why what is there is no table that can be filled.
+/// Columns of an existing table, or why the existing object can't be imported into.
 pub(super) async fn columns(
     connection: &PostgresConnection,
     table: &TableId,
 ) -> Result<Option<Result<Vec<ExistingColumn>, TableError>>, TableError> {
-    // A partition key and inheritance change nothing here; a view or foreign table can't be filled.
+    // Partitioning and inheritance don't matter; a view or foreign table can't be imported into.
     let sql = format!(
         "SELECT c.relkind::text, a.attname::text,
             pg_catalog.format_type(a.atttypid, a.atttypmod),
@@ -170,13 +170,13 @@ pub(super) async fn columns(
     let kind: &str = first.get(0);
     if !matches!(kind, "r" | "p") {
         return Ok(Some(Err(TableError::Terminal(format!(
-            "\"{table}\" is there, but not as a table: it can't be imported into"
+            "\"{table}\" exists but is not a table: it can't be imported into"
         )))));
     }
     check_volatile(table, first.get(7))?;
     let columns: Vec<ExistingColumn> = rows
         .iter()
-        // A table without columns has one row of nulls.
+        // A table without columns yields one row of nulls.
         .filter_map(|row| {
             Some(ExistingColumn {
                 name: row.get::<_, Option<String>>(1)?,
@@ -191,7 +191,7 @@ pub(super) async fn columns(
     Ok(Some(Ok(columns)))
 }
 
-/// A schema may be there without the permission to make any, so it is looked up first.
+/// Looks the schema up first, as it may exist without the permission to create any.
 async fn create_schema(
     connection: &PostgresConnection,
     schema: &str,
@@ -225,7 +225,7 @@ fn create(table: &TableId, mapping: &Mapping) -> String {
     format!("CREATE TABLE {} ({})", qualified(table), parts.join(", "))
 }
 
-/// What PostgreSQL or the ledger does not allow as a name.
+/// Names that PostgreSQL or the ledger doesn't allow.
 pub(super) fn check_names(
     table: &TableId,
     mapping: &Mapping,
@@ -241,7 +241,9 @@ pub(super) fn check_names(
     };
     let schema = table.bucket_id();
     let reserved = (schema == ledger_schema).then(|| {
-        format!("table \"{table}\": schema \"{schema}\" is the ledger's, use another bucket")
+        format!(
+            "table \"{table}\": schema \"{schema}\" is reserved for the ledger, use another bucket"
+        )
     });
     let of_table = [
         reserved,
@@ -257,7 +259,7 @@ pub(super) fn check_names(
         let name = column.name.as_str();
         let problem = if SYSTEM_COLUMNS.contains(&name) {
             Some(format!(
-                "table \"{table}\": PostgreSQL keeps the column name \"{name}\" for itself"
+                "table \"{table}\": PostgreSQL reserves the column name \"{name}\""
             ))
         } else {
             too_long("column", name)

@@ -6,14 +6,14 @@ use crate::table::TableError;
 use crate::table::postgres::SslMode;
 use crate::tls::{ServerVerification, client_config};
 
-/// What makes TLS connections in a mode. `ca_pem` replaces the system's certificates.
+/// TLS connector of a mode. `ca_pem` replaces the system's certificates.
 pub(super) fn connector(
     mode: SslMode,
     ca_pem: Option<&[u8]>,
 ) -> Result<MakeRustlsConnect, TableError> {
     let verify = match mode {
         SslMode::VerifyFull => ServerVerification::Full,
-        // They promise no more than encryption.
+        // These modes promise encryption only.
         SslMode::Disable | SslMode::Prefer | SslMode::Require => ServerVerification::Nothing,
     };
     let config = client_config(verify, ca_pem).map_err(|e| {

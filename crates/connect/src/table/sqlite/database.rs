@@ -1,4 +1,4 @@
-//! The connection that writes, opened again after anything that may have harmed it.
+//! The writing connection, reopened after any error.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -10,16 +10,15 @@ use crate::table::TableError;
 use crate::table::sqlite::error::{self, ErrorContext};
 use crate::table::sqlite::{SqliteConfig, ledger};
 
-/// A connection and what it takes to get another.
+/// A connection and the configuration to open another.
 #[derive(Debug)]
 pub(super) struct Database {
     config: SqliteConfig,
     connection: Option<(Connection, FileIdentity)>,
 }
 
-/// Which files a connection has open: device and inode of the database and of its write-ahead log.
-/// SQLite does not notice when they are deleted or replaced, and would commit rows into files that
-/// nobody can find any more.
+/// Device and inode of the open database and of its write-ahead log. SQLite doesn't notice when
+/// they are deleted or replaced, and would commit rows to unreachable files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileIdentity([(u64, u64); 2]);
 
@@ -36,7 +35,7 @@ impl FileIdentity {
     }
 }
 
-/// A connection, with what its errors need to say.
+/// A connection with the context of its errors.
 pub(super) struct DatabaseHandle<'a> {
     pub(super) connection: &'a mut Connection,
     pub(super) context: ErrorContext<'a>,
@@ -44,7 +43,7 @@ pub(super) struct DatabaseHandle<'a> {
 }
 
 impl<'a> DatabaseHandle<'a> {
-    /// What has to be done before a commit counts.
+    /// The check to run before a commit.
     pub(super) fn identity_check(&self) -> IdentityCheck<'a> {
         IdentityCheck {
             path: self.context.path,
@@ -53,7 +52,7 @@ impl<'a> DatabaseHandle<'a> {
     }
 }
 
-/// Looks whether the files are still those that were opened.
+/// Checks that the files are still those that were opened.
 #[derive(Clone, Copy)]
 pub(super) struct IdentityCheck<'a> {
     path: &'a Path,
@@ -81,8 +80,8 @@ impl Database {
         })
     }
 
-    /// Runs some work on the connection. After an error, or when the files are others, it is not
-    /// used again: the next work starts with a new one, on the files that are there then.
+    /// Runs some work on the connection. After an error, or if the files were replaced, the
+    /// connection is discarded and the next work opens a new one.
     pub(super) fn with<T>(
         &mut self,
         work: impl FnOnce(&mut DatabaseHandle<'_>) -> Result<T, TableError>,
@@ -113,11 +112,12 @@ fn connect(config: &SqliteConfig) -> Result<(Connection, FileIdentity), TableErr
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&config.path, flags)?;
         connection.busy_timeout(config.busy_timeout)?;
-        // A commit is on disk when it returns: the slices of an imported file are deleted.
+        // A commit must be on disk when it returns: the slices of an imported file are deleted
+        // then.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        // A table of the user may refer to others; their constraints are the user's wish.
+        // The user's tables may have foreign keys, which are enforced.
         connection.pragma_update(None, "foreign_keys", "ON")?;
         ledger::create(&connection)?;
         Ok(connection)
@@ -125,7 +125,9 @@ fn connect(config: &SqliteConfig) -> Result<(Connection, FileIdentity), TableErr
     let connection = open().map_err(error::to_table_error(context, "open the database"))?;
     let identity = FileIdentity::from_path(&config.path).map_err(|e| {
         let path = config.path.display();
-        TableError::Retryable(format!("can't look at {path} and its write-ahead log: {e}"))
+        TableError::Retryable(format!(
+            "can't read the metadata of {path} and its write-ahead log: {e}"
+        ))
     })?;
     Ok((connection, identity))
 }

@@ -1,4 +1,4 @@
-//! What SQLite's errors mean to a person and to a retry.
+//! Conversion and classification of SQLite's errors.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use rusqlite::{Error, ErrorCode};
 
 use crate::table::TableError;
 
-/// What every error says.
+/// Context of every error.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ErrorContext<'a> {
     pub(super) path: &'a Path,
 }
 
-/// For `map_err`: what was tried, as in "can't … in <file>".
+/// For `map_err`: `action` is what failed, as in "can't … in <file>".
 pub(super) fn to_table_error<'a>(
     context: ErrorContext<'a>,
     action: &'a str,
@@ -20,7 +20,7 @@ pub(super) fn to_table_error<'a>(
     move |error| {
         let path = context.path.display();
         let (retryable, cause) = classify(&error);
-        // Descriptors come back by themselves, a folder that is not there does not.
+        // Free descriptors may become available, a missing folder doesn't.
         let has_folder = context.path.parent().is_none_or(|folder| folder.is_dir());
         let retryable = retryable && (has_folder || !is_not_opened(&error));
         let message = format!("can't {action} in {path}: {cause}");
@@ -32,24 +32,24 @@ pub(super) fn to_table_error<'a>(
     }
 }
 
-/// Whether it may go away by itself, and the cause in plain words.
+/// Whether a retry may succeed, and the cause in plain words.
 pub(crate) fn classify(error: &Error) -> (bool, String) {
     let Some(code) = error.sqlite_error_code() else {
         return (false, error.to_string());
     };
     let (retryable, words) = match code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            (true, "another process has kept it locked for too long")
+            (true, "another process locked it for too long")
         }
         ErrorCode::DiskFull => (true, "the disk is full"),
         ErrorCode::SystemIoFailure => (true, "reading or writing the disk failed"),
         ErrorCode::OutOfMemory => (true, "there is not enough memory"),
         ErrorCode::OperationInterrupted | ErrorCode::OperationAborted => {
-            (true, "it was interrupted")
+            (true, "the operation was interrupted")
         }
         // Another process changed the schema between two steps, or replaced the file.
         ErrorCode::SchemaChanged | ErrorCode::FileLockingProtocolFailed => {
-            (true, "it was changed meanwhile")
+            (true, "another process changed it meanwhile")
         }
         ErrorCode::DatabaseCorrupt => (false, "the file is damaged: restore it or move it away"),
         ErrorCode::NotADatabase => (
@@ -60,14 +60,14 @@ pub(crate) fn classify(error: &Error) -> (bool, String) {
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
             (false, "the file or its folder can't be written")
         }
-        // Also without a free descriptor, which passes.
+        // Also caused by a lack of descriptors, which is temporary.
         ErrorCode::CannotOpen => (
             true,
             "the file can't be opened: check that its folder is there and can be written, and how many files the process may open",
         ),
-        ErrorCode::ConstraintViolation => (false, "a constraint of the table refuses a row"),
+        ErrorCode::ConstraintViolation => (false, "a row violates a constraint of the table"),
         ErrorCode::TooBig => (false, "a cell or name is larger than SQLite allows"),
-        _ => (false, "SQLite refuses it"),
+        _ => (false, "SQLite error"),
     };
     (retryable, format!("{words} ({error})"))
 }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_waited_for_and_a_bad_row_is_not() {
+    fn a_full_disk_is_retryable_and_a_bad_row_is_not() {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(

@@ -1,4 +1,4 @@
-//! One import: rows and ledger entry in one transaction.
+//! Import of a file: rows and ledger entry in one transaction.
 
 use forebay_model::failpoint::{self, FailPoint};
 use rusqlite::{Statement, Transaction, TransactionBehavior};
@@ -19,8 +19,8 @@ pub(super) fn run(
     let (context, guard) = (db.context, db.identity_check());
     let action = format!("import into table \"{}\"", import.table);
     let failed = || error::to_table_error(context, &action);
-    // The lock is taken before the ledger is read: of two processes with the same import, the
-    // second one sees what the first one wrote. A transaction that is dropped is rolled back.
+    // Lock before reading the ledger: of two processes with the same import, the second one sees
+    // the first one's entry. Dropping the transaction rolls it back.
     let transaction = db
         .connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -46,7 +46,7 @@ pub(super) fn run(
             Some(RowMessage::End) => break,
             None => {
                 return Err(TableError::Retryable(format!(
-                    "import {} was given up before its last row",
+                    "import {} was cancelled before its last row",
                     import.id
                 )));
             }
@@ -69,7 +69,7 @@ fn fit(
 ) -> Result<MappingFit, TableError> {
     match schema::fit(transaction, context, &import.table, &import.mapping)? {
         Some(fit) if fit.missing.is_empty() => Ok(fit),
-        // It was prepared and has been dropped or replaced since; the next try prepares it again.
+        // Dropped or replaced since it was prepared; the retry prepares it again.
         _ => Err(TableError::Retryable(format!(
             "table \"{}\" is not prepared",
             import.table

@@ -1,4 +1,4 @@
-//! Looking at a table without changing it.
+//! Read-only inspection of a table.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::table::sqlite::error::{self, ErrorContext};
 use crate::table::sqlite::schema;
 use crate::table::{InspectionFinding, TableError, TableInspection};
 
-/// Readers wait for nobody but whoever switches the journal's mode.
+/// A reader waits only for a switch of the journal mode.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(
@@ -19,7 +19,7 @@ pub(super) fn run(
     mapping: &Mapping,
 ) -> Result<TableInspection, TableError> {
     if !path.exists() {
-        // It was moved away: the writer makes a new one.
+        // The file was moved: the writer creates a new one.
         return Ok(TableInspection::default());
     }
     let context = ErrorContext { path };

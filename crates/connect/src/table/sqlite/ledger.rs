@@ -6,7 +6,7 @@ use crate::table::sqlite::database::DatabaseHandle;
 use crate::table::sqlite::error::{self, ErrorContext};
 use crate::table::{Import, ImportSummary, TableError};
 
-/// No table id begins like this, so it can't be a sink's.
+/// No table id begins with `_`, so the name can't conflict with a sink's table.
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _forebay_imports (
     import_id TEXT NOT NULL PRIMARY KEY,
     table_id TEXT NOT NULL,
@@ -16,14 +16,14 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS _forebay_imports (
 ) WITHOUT ROWID";
 
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
-    // Looked up first, so that opening a database that has it needs no lock.
+    // Looks first: opening a database that has the ledger needs no lock.
     if connection.table_exists(None, "_forebay_imports")? {
         return Ok(());
     }
     connection.execute_batch(CREATE)
 }
 
-/// What an import did, if it was done.
+/// Result of an import, if it was completed.
 pub(super) fn find(
     db: &mut DatabaseHandle<'_>,
     import_id: &str,
@@ -80,10 +80,13 @@ pub(super) fn forget(db: &mut DatabaseHandle<'_>, imports: &[String]) -> Result<
         }
         transaction.commit()
     };
-    forget(db.connection).map_err(error::to_table_error(db.context, "forget imports"))
+    forget(db.connection).map_err(error::to_table_error(
+        db.context,
+        "remove imports from the ledger",
+    ))
 }
 
-/// Those that it does not have.
+/// The ids that are not in the ledger.
 pub(super) fn missing(
     db: &mut DatabaseHandle<'_>,
     imports: &[String],
@@ -97,7 +100,7 @@ pub(super) fn missing(
     Ok(lacking)
 }
 
-/// Ids after one of them.
+/// Ids after `after`.
 pub(super) fn page(
     db: &mut DatabaseHandle<'_>,
     after: &str,
@@ -117,7 +120,7 @@ pub(super) fn page(
     ))
 }
 
-/// Takes the write lock and lets it go.
+/// Takes and releases the write lock.
 pub(super) fn check(db: &mut DatabaseHandle<'_>) -> Result<(), TableError> {
     let check = |connection: &mut Connection| {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -1,5 +1,4 @@
-//! Reading the database with SQL, for `forebay query`: while a server writes it or while none
-//! runs, and never changing it.
+//! Read-only SQL on the database, for `forebay query`, with or without a server that writes.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -11,7 +10,7 @@ use rusqlite::{Batch, Connection, ErrorCode, OpenFlags};
 
 use crate::table::sqlite::error::classify;
 
-/// Who takes the rows of a query.
+/// Receives the rows of a query.
 pub trait QueryVisitor {
     /// Names of the columns; called once, before the rows.
     fn columns(&mut self, names: &[&str]) -> ControlFlow<()>;
@@ -19,37 +18,31 @@ pub trait QueryVisitor {
     fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()>;
 }
 
-/// A cell, in one of SQLite's five kinds.
+/// A cell with one of SQLite's five storage classes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum QueryCell<'a> {
-    /// No value.
     Null,
-    /// An integer.
     Int(i64),
-    /// A floating point number.
     Real(f64),
-    /// Text. Bytes that are not UTF-8, which Forebay never writes, come as a blob.
+    /// Text. Bytes that are not UTF-8, which Forebay never writes, are a blob.
     Text(&'a str),
-    /// Bytes.
     Blob(&'a [u8]),
 }
 
-/// How a query ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QuerySummary {
-    /// Rows that were visited.
+    /// Visited rows.
     pub rows: u64,
     /// There were more rows than the limit.
     pub truncated: bool,
 }
 
-/// Why a query gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    /// There is no such file: nothing was imported yet, or the data directory is another.
+    /// The file doesn't exist: nothing was imported yet, or the data directory is another one.
     #[error("there is no database {0}: nothing was imported into it yet")]
     NoDatabase(String),
-    /// The statement is wrong, or would write.
+    /// The statement is invalid, or would write.
     #[error("{0}")]
     Statement(String),
     /// The file can't be read.
@@ -57,11 +50,7 @@ pub enum QueryError {
     Database(String),
 }
 
-/// Runs one statement that only reads, and hands its rows over as they come. Blocks.
-///
-/// # Errors
-/// When there is no such database, or it can't be read, or the text is not exactly one statement
-/// that reads.
+/// Runs one read-only statement and passes its rows to the visitor. Blocks.
 pub fn query(
     path: &Path,
     sql: &str,
@@ -75,16 +64,18 @@ pub fn query(
     let mut statements = Batch::new(&connection, sql);
     let first = statements.next().map_err(|e| failed(path, &e))?;
     let Some(mut statement) = first else {
-        return Err(QueryError::Statement("there is no statement".to_owned()));
+        return Err(QueryError::Statement(
+            "the query has no statement".to_owned(),
+        ));
     };
     if !matches!(statements.next(), Ok(None)) {
         return Err(QueryError::Statement(
-            "only one statement can be run".to_owned(),
+            "only one statement is allowed".to_owned(),
         ));
     }
     if !statement.readonly() {
         return Err(QueryError::Statement(
-            "this statement would change the database, which is only read here".to_owned(),
+            "the statement would change the database: only reads are allowed".to_owned(),
         ));
     }
     let mut summary = QuerySummary::default();
@@ -119,14 +110,14 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(uri(path, parameters), flags)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.pragma_update(None, "query_only", "ON")?;
-        // A transaction from here on, so that no column is added between names and rows.
+        // One transaction, so that no column is added between names and rows.
         connection.execute_batch("BEGIN")?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(connection)
     };
     match open("mode=ro") {
-        // Reading a write-ahead log needs its index file, which can't be made in a folder that is
-        // not ours. When there is no log, nobody writes, and the file can be read as it stands.
+        // Reading a write-ahead log needs its index file, which can't be created in a read-only
+        // folder. Without a log there is no writer, and the file can be read as it is.
         Err(e) if is_unopened(&e) && !beside(path, "-wal").exists() => open("mode=ro&immutable=1"),
         result => result,
     }
@@ -145,7 +136,7 @@ fn beside(path: &Path, ending: &str) -> std::path::PathBuf {
     name.into()
 }
 
-/// A path may have characters that mean something in a URI.
+/// Escapes characters of a path that are special in a URI.
 fn uri(path: &Path, parameters: &str) -> String {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_encoded_bytes() {

@@ -8,7 +8,7 @@ use crate::table::mapping_fit::{self, ExistingColumn, MappingFit, quote, quoted}
 use crate::table::sqlite::database::DatabaseHandle;
 use crate::table::sqlite::error::{self, ErrorContext};
 
-/// Makes the table, adds columns, or finds that there is nothing to do, which needs no lock.
+/// Creates the table, adds columns, or does nothing, which needs no lock.
 pub(super) fn prepare(
     db: &mut DatabaseHandle<'_>,
     table: &TableId,
@@ -23,7 +23,7 @@ pub(super) fn prepare(
     {
         return Ok(());
     }
-    // Another process may prepare the same table: look again under the lock.
+    // Another process may prepare the same table: check again under the lock.
     let transaction = db
         .connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -43,7 +43,7 @@ pub(super) fn prepare(
     transaction.commit().map_err(failed())
 }
 
-/// Deletes a table. A view of that name is somebody else's and stays.
+/// Deletes a table. A view of that name was not created by Forebay and is kept.
 pub(super) fn delete(db: &mut DatabaseHandle<'_>, table: &TableId) -> Result<(), TableError> {
     let action = format!("delete table \"{table}\"");
     db.connection
@@ -54,7 +54,7 @@ pub(super) fn delete(db: &mut DatabaseHandle<'_>, table: &TableId) -> Result<(),
         .map_err(error::to_table_error(db.context, &action))
 }
 
-/// How the mapping goes into the table; nothing when there is no table.
+/// Fits the mapping to the table; `None` if there is no table.
 pub(super) fn fit(
     connection: &Connection,
     context: ErrorContext<'_>,
@@ -74,7 +74,7 @@ pub(super) fn fit(
     mapping_fit::fit(table, mapping, &columns).map(Some)
 }
 
-/// Text columns; those of the key never empty, which SQLite has to be told.
+/// Text columns; key columns are NOT NULL, which SQLite doesn't imply.
 fn create(table: &TableId, mapping: &Mapping) -> String {
     let mut parts: Vec<String> = mapping
         .columns
@@ -95,7 +95,7 @@ fn create(table: &TableId, mapping: &Mapping) -> String {
     )
 }
 
-/// What is there under a table's name.
+/// The object with a table's name.
 #[derive(Debug)]
 pub(super) struct ExistingObject {
     name: String,
@@ -103,12 +103,12 @@ pub(super) struct ExistingObject {
 }
 
 impl ExistingObject {
-    /// Why it can't be filled, whatever its columns.
+    /// Why it can't be imported into, whatever its columns.
     pub(super) fn violation(&self, table: &TableId) -> Option<String> {
         let (name, kind) = (&self.name, &self.kind);
         if *name != table.to_string() {
             return Some(format!(
-                "table \"{table}\": SQLite takes it for \"{name}\", which is there already (it does not distinguish upper and lower case): use another name"
+                "table \"{table}\": \"{name}\" exists and SQLite does not distinguish upper and lower case: use another name"
             ));
         }
         (kind != "table").then(|| format!("\"{table}\" is a {kind} and can't be imported into"))
@@ -119,7 +119,7 @@ pub(super) fn find(
     connection: &Connection,
     table: &TableId,
 ) -> rusqlite::Result<Option<ExistingObject>> {
-    // A virtual table has no pages of its own.
+    // A virtual table has no pages.
     connection
         .query_row(
             "SELECT name, CASE WHEN type = 'table' AND rootpage = 0 THEN 'virtual table' ELSE type END
@@ -161,7 +161,7 @@ pub(super) fn columns(
     rows.collect()
 }
 
-/// SQLite's rules of affinity: a column of another kind would turn `007` into a number.
+/// SQLite's affinity rules: a column of another affinity would turn `007` into a number.
 fn holds_text(declared: &str) -> bool {
     let declared = declared.to_ascii_uppercase();
     if declared.contains("INT") {
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn affinities_that_change_text_are_known() {
+    fn affinities_that_change_text_are_detected() {
         for text in ["TEXT", "varchar(3)", "", "blob", "Clob"] {
             assert!(holds_text(text), "{text}");
         }

@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The writer thread.
 
 use forebay_model::{Mapping, TableId};
 use tokio::sync::{mpsc, oneshot};
@@ -9,7 +9,6 @@ use crate::table::{Import, ImportSummary, RowBatch, TableError};
 
 type ReplySender<T> = oneshot::Sender<Result<T, TableError>>;
 
-/// What the writer can be asked for.
 #[derive(Debug)]
 pub(super) enum WriterCommand {
     Prepare {
@@ -48,14 +47,14 @@ pub(super) enum WriterCommand {
     },
 }
 
-/// Rows on their way to the writer. A channel that ends without `End` was given up.
+/// Rows sent to the writer. A channel that ends without `End` cancels the import.
 #[derive(Debug)]
 pub(super) enum RowMessage {
     Batch(RowBatch),
     End,
 }
 
-/// Does one command after another, until nobody can give any more.
+/// Runs commands one after another until all senders are dropped.
 pub(super) fn run(mut database: Database, mut commands: mpsc::Receiver<WriterCommand>) {
     while let Some(command) = commands.blocking_recv() {
         match command {
@@ -97,7 +96,7 @@ pub(super) fn run(mut database: Database, mut commands: mpsc::Receiver<WriterCom
 }
 
 fn send_reply<T>(reply: ReplySender<T>, work: impl FnOnce() -> Result<T, TableError>) {
-    // Whoever asked may be gone: then nothing was begun that is worth doing.
+    // Skip the work if the caller was dropped: nothing has begun.
     if !reply.is_closed() {
         drop(reply.send(work()));
     }
