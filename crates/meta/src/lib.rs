@@ -1,8 +1,9 @@
-//! What the cluster remembers: definitions, files and slices with their states, nodes, tasks.
+//! Metadata of the cluster: definitions, files and slices with their states, nodes, tasks.
 //!
-//! [`store`] is the seam to whatever keeps it ([`embedded`]; etcd to come, against the same suite in
-//! `conformance`). [`keys`] is the layout, [`stored`] the forms of values, [`repo`] what the control
-//! plane and the data plane call, [`watch_cache`] what follows a part of the store in memory.
+//! [`store`] defines the interface of a backend ([`embedded`]); every backend passes the suite in
+//! `conformance`. [`keys`] defines the key layout, [`stored`] the stored forms of values, [`repo`]
+//! the operations of the control plane and the data plane, and [`watch_cache`] an in-memory view of
+//! a prefix.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
