@@ -1,4 +1,4 @@
-//! What is remembered of a sink beyond its files.
+//! Sink state: data of a sink beside its files.
 
 use forebay_model::{Statistics, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,42 +6,39 @@ use serde::{Deserialize, Serialize};
 use super::common::StatisticsForm;
 use super::{Stored, StoredError, decode_form, no_version};
 
-/// Of one sink, for as long as the store exists: which file is open, when the last one was opened,
-/// and what files that were removed had held. Every transaction that opens, closes or removes a
-/// file of the sink writes it under the condition that nobody else has: so there are never two open
-/// files, and a time is never used twice.
+/// State of a sink, for as long as the store exists: the open file, the opening time of the last
+/// one, and totals of removed files. Every transaction that opens, closes or removes a file of the
+/// sink writes it with the precondition that it is unchanged: so there are never two open files,
+/// and an opening time is never reused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkState {
-    /// When the file that is being written was opened.
+    /// Opening time of the open file.
     pub writing: Option<Timestamp>,
-    /// When the newest file was opened.
+    /// Opening time of the newest file.
     pub last_opened_at: Option<Timestamp>,
-    /// When the newest file was opened of those that were removed.
+    /// Opening time of the newest removed file.
     pub removed_up_to: Option<Timestamp>,
-    /// What the removed files held.
+    /// Totals of the removed files.
     pub removed: Statistics,
-    /// Rows that the table took from the removed files.
+    /// Rows that the table accepted from the removed files.
     pub removed_imported_rows: u64,
-    /// What is not shown any more; `None` when all is.
+    /// Cleared statistics; `None` if all are shown.
     pub cleared: Option<ClearedStatistics>,
-    /// How often an imported file went back on its way, since its table had lost it.
+    /// Number of times that an imported file became active again, since its table had lost it.
     pub reopened: u64,
 }
 
-/// Statistics that a user has cleared. They are hidden, not forgotten: the balance goes on with
-/// them.
+/// Statistics that a user has cleared. They are hidden, but still part of the reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClearedStatistics {
-    /// Files that were opened up to then are not shown; all of them were imported.
+    /// Files opened up to this time are hidden; all of them were imported.
     pub up_to: Timestamp,
-    /// What removed files held that were opened later.
+    /// Totals of removed files that were opened later.
     pub removed_since: Statistics,
 }
 
-/// A book.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct SinkStateV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writing: Option<Timestamp>,
@@ -53,13 +50,12 @@ pub struct SinkStateV1 {
     pub removed_imported_rows: u64,
 }
 
-/// A book, with what was cleared.
+/// Adds cleared statistics.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct SinkStateV2 {
     #[serde(flatten)]
-    pub book: SinkStateV1,
+    pub v1: SinkStateV1,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleared: Option<ClearedStatisticsForm>,
     #[serde(default)]
@@ -67,33 +63,30 @@ pub struct SinkStateV2 {
 }
 
 impl From<SinkStateV1> for SinkStateV2 {
-    /// All of it was shown.
     fn from(v1: SinkStateV1) -> Self {
         Self {
-            book: v1,
+            v1,
             cleared: None,
             reopened: 0,
         }
     }
 }
 
-/// Statistics that a user has cleared.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct ClearedStatisticsForm {
     pub up_to: Timestamp,
     pub removed_since: StatisticsForm,
 }
 
 impl Stored for SinkState {
-    const WHAT: &'static str = "book of a sink";
+    const WHAT: &'static str = "sink state";
     const VERSION: u32 = 2;
     type Form = SinkStateV2;
 
     fn to_form(&self) -> SinkStateV2 {
         SinkStateV2 {
-            book: SinkStateV1 {
+            v1: SinkStateV1 {
                 writing: self.writing,
                 last_opened_at: self.last_opened_at,
                 removed_up_to: self.removed_up_to,
@@ -110,7 +103,7 @@ impl Stored for SinkState {
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
         let SinkStateV2 {
-            book,
+            v1,
             cleared,
             reopened,
         } = match version {
@@ -119,11 +112,11 @@ impl Stored for SinkState {
             _ => return Err(no_version::<Self>(version)),
         };
         Ok(Self {
-            writing: book.writing,
-            last_opened_at: book.last_opened_at,
-            removed_up_to: book.removed_up_to,
-            removed: book.removed.into(),
-            removed_imported_rows: book.removed_imported_rows,
+            writing: v1.writing,
+            last_opened_at: v1.last_opened_at,
+            removed_up_to: v1.removed_up_to,
+            removed: v1.removed.into(),
+            removed_imported_rows: v1.removed_imported_rows,
             cleared: cleared.map(|c| ClearedStatistics {
                 up_to: c.up_to,
                 removed_since: c.removed_since.into(),

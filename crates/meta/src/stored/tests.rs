@@ -1,5 +1,5 @@
-//! A value of each version of each form, in `tests/golden/`: what is on disk is a promise. `UPDATE=1`
-//! writes files that are missing; one that is there is never changed.
+//! Golden files: a value of each version of each form, in `tests/golden/`. `UPDATE=1` writes
+//! missing files; an existing one is never changed.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -238,12 +238,12 @@ fn files_and_slices_keep_their_form() {
         slice: slice.key,
     };
     golden("delivered_stream.v1.json", &delivered);
-    let mut letters = super::dead_letters::DeadLetterState::default();
-    (letters.replayed, letters.dropped) = (3, 1);
-    letters.resolve(0, 3);
-    letters.resolve(5, 6);
-    golden("letter_book.v1.json", &letters);
-    let mut book = SinkState {
+    let mut dead_letters = super::dead_letters::DeadLetterState::default();
+    (dead_letters.replayed, dead_letters.dropped) = (3, 1);
+    dead_letters.resolve(0, 3);
+    dead_letters.resolve(5, 6);
+    golden("letter_book.v1.json", &dead_letters);
+    let mut state = SinkState {
         writing: Some(at(9)),
         last_opened_at: Some(at(9)),
         removed_up_to: Some(at(5)),
@@ -256,13 +256,13 @@ fn files_and_slices_keep_their_form() {
         .iter()
         .collect();
     let first = std::fs::read(first).unwrap();
-    assert_eq!(SinkState::decode(&first).unwrap(), book);
-    book.cleared = Some(ClearedStatistics {
+    assert_eq!(SinkState::decode(&first).unwrap(), state);
+    state.cleared = Some(ClearedStatistics {
         up_to: at(4),
         removed_since: statistics(),
     });
-    book.reopened = 1;
-    golden("book.v2.json", &book);
+    state.reopened = 1;
+    golden("book.v2.json", &state);
 }
 
 #[test]
@@ -405,12 +405,12 @@ fn tasks_and_nodes_keep_their_form() {
 }
 
 #[test]
-fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
+fn errors_name_a_later_version_and_the_kind_of_a_damaged_value() {
     let newer = SinkState::decode(br#"{"v":3,"anything":true}"#).unwrap_err();
     assert_eq!(
         newer,
         StoredError::Newer {
-            what: "book of a sink",
+            what: "sink state",
             found: 3,
             known: 2
         }
@@ -424,15 +424,12 @@ fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
         b"{\"v\":1,",
     ] {
         let error = SinkState::decode(damaged).unwrap_err().to_string();
-        assert!(
-            error.starts_with("not a stored book of a sink: "),
-            "{error}"
-        );
+        assert!(error.starts_with("not a stored sink state: "), "{error}");
     }
 }
 
 #[test]
-fn a_setting_that_a_stored_file_does_not_name_has_its_default() {
+fn a_missing_setting_has_its_default() {
     let path = "storage.level.staging.upload.trigger.count";
     let mut form = super::common::settings_form(&SinkSettings::default());
     assert!(form.remove(path).is_some());
