@@ -1,4 +1,4 @@
-//! The embedded store against the suite of all backends.
+//! The embedded store passes the conformance suite.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use forebay_meta::conformance::StoreFixture;
 use forebay_meta::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, ManualMonotonicClock};
 use forebay_meta::store::{Store, Txn};
 
-/// Transactions that the store remembers in these tests.
+/// Transactions that the store retains in these tests.
 const HISTORY: usize = 50;
 
 struct Embedded {

@@ -11,11 +11,8 @@ use super::{Repo, TxnAttempts, TxnBuilder};
 use crate::keys::StoreKey;
 
 impl Repo {
-    /// Transfers a table to a project, regardless of its owner. It stays shared with the same projects. An
-    /// unfinished drop is cancelled.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::InUse`] unless `force`.
+    /// Transfers a table to a project, regardless of its owner. It stays shared with the same
+    /// projects. An unfinished drop is cancelled.
     pub async fn transfer_table(
         &self,
         backend: TableBackend,
@@ -77,9 +74,6 @@ impl Repo {
     }
 
     /// Revokes a project's share of a table.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::InUse`] unless `force`.
     pub async fn unshare_table(
         &self,
         backend: TableBackend,
