@@ -1,6 +1,7 @@
 //! Changes of a source with all of its sinks. They are one transaction if they fit ([`TxnLimits`]);
 //! for a source with more sinks there are several, in an order in which every intermediate state is
 //! valid and a repeated call continues an interrupted one:
+//!
 //! | change   | order                                                                      |
 //! | -------- | -------------------------------------------------------------------------- |
 //! | delete   | sinks, then the source with the last of them                                |

@@ -4,7 +4,7 @@
 //!
 //! - a sink has at most one `writing` file, and then the sink state names it;
 //! - a file's opening time is greater than that of every earlier file of the sink, removed ones
-//! included, whatever the clock does;
+//!   included, whatever the clock does;
 //! - [`FileState::allows`] holds for each file and each of its slices;
 //! - a `writing` file has one `writing` slice on each of its volumes, any other file has none.
 
