@@ -6,8 +6,8 @@
 //!   entry allows the sink's project to use it. If the table has no entry, the transaction creates
 //!   one: the table belongs to the first project that names it.
 //! - Each change that makes a sink a *holder* of a table (create, update, restore, enable) writes
-//!   the table's entry. So a caller that reads the entry, then looks for holders, and then writes the
-//!   entry with the precondition that it is unchanged, has found every holder.
+//!   the table's entry. So a caller that reads the entry, then looks for holders, and then writes
+//!   the entry with the precondition that it is unchanged, has found every holder.
 //! - A table is dropped only while its entry says so. Until that is undone no sink can become a
 //!   holder.
 
