@@ -1,6 +1,6 @@
-//! What the control plane and the data plane ask of the store, in their own words. Each method that
-//! changes something is one transaction: it reads, checks, and writes under the condition that what
-//! it has read is still so; when it is not, it begins anew, a bounded number of times.
+//! Repository: the operations of the control plane and the data plane on the store. Each method
+//! that changes something is one transaction: it reads, checks, and writes with the precondition
+//! that what it read is unchanged; on a conflict it retries, a bounded number of times.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -49,12 +49,12 @@ pub mod tokens;
 use bulk_changes::KeyedLocks;
 pub use bulk_changes::TxnLimits;
 
-/// Volumes of one file at most.
+/// Maximum number of volumes of a file.
 pub const VOLUMES_MAX: usize = 16;
-/// Slices of one file at most: importing a file changes all of them in one transaction. Those that
-/// are added at the same moment, on different volumes, may all be the last one.
+/// Maximum number of slices of a file, since the import of a file changes all of them in one
+/// transaction. Concurrent additions on different volumes may each add the last one.
 pub const SLICES_MAX: usize = 149;
-/// How often a transaction that met another one is begun anew.
+/// Maximum number of attempts of a conflicting transaction.
 const ATTEMPTS_MAX: u32 = 32;
 
 /// The repository. Cheap to clone.
@@ -68,12 +68,10 @@ pub struct Repo {
     locks: KeyedLocks,
 }
 
-/// A value and the transaction that wrote it last.
+/// A value with the revision that last wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned<T> {
-    /// The value.
     pub value: T,
-    /// The transaction.
     pub revision: Revision,
 }
 
@@ -85,19 +83,17 @@ impl<T> Deref for Versioned<T> {
     }
 }
 
-/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPage<T> {
-    /// In the order of their ids' bytes.
+    /// In byte order of their ids.
     pub items: Vec<T>,
-    /// How many there are, on all pages.
+    /// Number of items on all pages.
     pub total: usize,
 }
 
 impl Repo {
-    /// On `store`; `defaults` are the node's settings of sinks, over which those of sources and
-    /// sinks are laid when a file is opened.
-    #[must_use]
+    /// Creates a repository on `store`. `defaults` are the node's sink settings; those of sources
+    /// and sinks override them when a file is opened.
     pub fn new(store: Arc<dyn Store>, defaults: SinkSettings) -> Self {
         Self {
             store,
@@ -109,48 +105,43 @@ impl Repo {
         }
     }
 
-    /// With what keeps tables for which no backend is named; SQLite, unless it is said here.
+    /// Sets the backend of tables that name none; SQLite by default.
     #[must_use]
     pub fn with_default_table(mut self, backend: TableBackend) -> Self {
         self.default_table = backend;
         self
     }
 
-    /// With other limits of definitions than the defaults.
+    /// Replaces the default limits of definitions.
     #[must_use]
     pub fn with_limits(mut self, limits: DefinitionLimits) -> Self {
         self.limits = Arc::new(limits);
         self
     }
 
-    /// With transactions of another size, for changes of a source with all of its sinks.
+    /// Sets the transaction size for changes of a source with all of its sinks.
     #[must_use]
     pub fn with_txn_limits(mut self, limits: TxnLimits) -> Self {
         self.txn_limits = limits;
         self
     }
 
-    /// The limits of definitions.
-    #[must_use]
     pub fn limits(&self) -> &DefinitionLimits {
         &self.limits
     }
 
-    /// The store below.
-    #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// The node's settings of sinks.
-    #[must_use]
+    /// The node's sink settings.
     pub fn defaults(&self) -> &SinkSettings {
         &self.defaults
     }
 
     async fn read<T: Stored>(&self, key: StoreKey<'_>) -> Result<Option<Versioned<T>>, StoreError> {
         let key = key.to_string();
-        // Ids come from addresses that clients make up. One that no key can have is not found.
+        // Ids come from URLs of clients. An invalid key is not found.
         if check_key(&key).is_err() {
             return Ok(None);
         }
@@ -160,7 +151,7 @@ impl Repo {
         }
     }
 
-    /// All entries below a prefix. Each page is one moment, all together are not.
+    /// Reads all entries below a prefix. Each page is consistent; the whole is not.
     async fn read_all<T: Stored>(&self, prefix: &str) -> Result<Vec<Versioned<T>>, StoreError> {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
@@ -179,12 +170,12 @@ impl Repo {
         }
     }
 
-    /// How many entries there are below a prefix.
+    /// Counts the entries below a prefix.
     async fn count(&self, prefix: &str) -> Result<usize, StoreError> {
         self.store.count(prefix).await
     }
 
-    /// A page of the entries directly below `prefix`, after the one called `after`.
+    /// Reads a page of the entries directly below `prefix`, after the id `after`.
     async fn list<T: Stored>(
         &self,
         prefix: &str,
@@ -204,7 +195,7 @@ impl Repo {
         })
     }
 
-    /// `None` when a precondition does not hold any more.
+    /// Returns `None` if a precondition failed.
     async fn commit(&self, builder: TxnBuilder) -> Result<Option<Revision>, StoreError> {
         match self.store.txn(builder.txn).await {
             Ok(revision) => Ok(Some(revision)),
@@ -224,28 +215,28 @@ fn decode<T: Stored>(entry: &StoreEntry) -> Result<Versioned<T>, StoreError> {
     }
 }
 
-/// A transaction in the making.
+/// Builder of a transaction.
 #[derive(Debug, Default)]
 struct TxnBuilder {
     txn: Txn,
-    /// Of the values that it writes.
+    /// Bytes of the written values.
     bytes: usize,
-    /// Tables that its sinks asked for, and whether they get them.
+    /// Table claims of its sinks and their results.
     claims: BTreeMap<TableKey, Result<(), tables::TableRejection>>,
 }
 
 impl TxnBuilder {
-    /// It must not have been written since it was read.
+    /// Requires that the key was not written since it was read.
     fn expect_unchanged<T>(&mut self, key: StoreKey<'_>, read: &Versioned<T>) {
         self.txn.expect(key, KeyCondition::Revision(read.revision));
     }
 
-    /// It must not have come into being.
+    /// Requires that the key is still absent.
     fn expect_absent(&mut self, key: StoreKey<'_>) {
         self.txn.expect(key, KeyCondition::Absent);
     }
 
-    /// It must be as it was read: not written, or still absent.
+    /// Requires that the key is as it was read: not written, or still absent.
     fn expect_as_read<T>(&mut self, key: StoreKey<'_>, read: Option<&Versioned<T>>) {
         match read {
             Some(read) => self.expect_unchanged(key, read),
@@ -285,13 +276,13 @@ fn encode<T: Stored>(value: &T) -> Result<bytes::Bytes, StoreError> {
         .map_err(|e| StoreError::Terminal(e.to_string()))
 }
 
-/// The number of times that a transaction was begun.
+/// Number of attempts of a transaction.
 #[derive(Debug, Default)]
 struct TxnAttempts(u32);
 
 impl TxnAttempts {
-    /// Lets it be begun anew. Somebody else's transaction has succeeded each time, so at first there
-    /// is nothing to wait for.
+    /// Allows another attempt. Each conflict means that another transaction succeeded, so the first
+    /// retries don't wait.
     async fn retry(&mut self) -> Result<(), TxnContention> {
         self.0 += 1;
         if self.0 >= ATTEMPTS_MAX {
@@ -304,11 +295,11 @@ impl TxnAttempts {
     }
 }
 
-/// Others have changed it again and again at the same time.
+/// Too many conflicts with concurrent transactions.
 #[derive(Debug)]
 struct TxnContention;
 
-/// Each error has a word for it.
+/// Implements the conversion to each error's `Conflict`.
 macro_rules! from_contention {
     ($($error:ty: $word:expr;)*) => {
         $(impl From<TxnContention> for $error {

@@ -1,4 +1,4 @@
-//! Who changed what: nothing is missing, also of one moment.
+//! Audit: complete, even for changes of the same millisecond.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -10,7 +10,7 @@ use forebay_model::quota::QuotaOverrides;
 
 const PROJECT: ProjectId = ProjectId(1);
 
-fn refused(path: &str) -> AuditEvent {
+fn rejected(path: &str) -> AuditEvent {
     AuditEvent {
         project: PROJECT,
         what: AuditSubject::Request(format!("DELETE {path}")),
@@ -23,16 +23,16 @@ fn refused(path: &str) -> AuditEvent {
 }
 
 #[tokio::test]
-async fn what_is_done_in_one_millisecond_is_noted_in_the_next_ones() {
+async fn entries_of_the_same_millisecond_get_consecutive_times() {
     let (repo, _dir) = with_sink().await;
     let before = repo.audit(PROJECT, "", 100).await.unwrap().total;
-    let mut notes = tokio::task::JoinSet::new();
+    let mut writes = tokio::task::JoinSet::new();
     for path in ["/a", "/b", "/c"] {
         let repo = repo.clone();
-        notes.spawn(async move { repo.record_rejection(&refused(path)).await });
+        writes.spawn(async move { repo.record_rejection(&rejected(path)).await });
     }
-    while let Some(noted) = notes.join_next().await {
-        noted.unwrap().unwrap();
+    while let Some(written) = writes.join_next().await {
+        written.unwrap().unwrap();
     }
     for connections in [7, 8] {
         let quota = QuotaOverrides {
@@ -43,18 +43,18 @@ async fn what_is_done_in_one_millisecond_is_noted_in_the_next_ones() {
     }
     let audit = repo.audit(PROJECT, "", 100).await.unwrap();
     assert_eq!(audit.total, before + 5);
-    let mut asked = Vec::new();
+    let mut rejected_requests = Vec::new();
     for entry in &audit.items {
         if let AuditSubject::Request(request) = &entry.what {
-            asked.push((request.as_str(), entry.stamp.at));
+            rejected_requests.push((request.as_str(), entry.stamp.at));
         }
     }
-    let times: Vec<_> = asked.iter().map(|(_, at)| *at).collect();
+    let times: Vec<_> = rejected_requests.iter().map(|(_, at)| *at).collect();
     assert_eq!(times, [at(5), at(6), at(7)]);
-    asked.sort_unstable();
-    let paths: Vec<_> = asked.iter().map(|(path, _)| *path).collect();
+    rejected_requests.sort_unstable();
+    let paths: Vec<_> = rejected_requests.iter().map(|(path, _)| *path).collect();
     assert_eq!(paths, ["DELETE /a", "DELETE /b", "DELETE /c"]);
-    // An entry is found by its id: the pages that begin after each of them are shorter by one.
+    // Each entry is found by its id: the page after it is shorter by one.
     for (i, entry) in audit.items.iter().enumerate() {
         let rest = repo.audit(PROJECT, &entry.id(), 100).await.unwrap();
         assert_eq!(rest.items.len(), audit.items.len() - i - 1);

@@ -1,4 +1,4 @@
-//! Sources and sinks in the repository, and what their changes do to files.
+//! Sources and sinks in the repository, and the effect of their changes on files.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -37,7 +37,7 @@ async fn states(repo: &Repo, sink: &SinkKey) -> Vec<FileState> {
 }
 
 #[tokio::test]
-async fn a_source_is_made_once_and_listed() {
+async fn a_source_is_created_once_and_listed() {
     let (repo, _dir) = repo().await;
     for id in ["b", "a", "a2", "c"] {
         create_source(&repo, id).await;
@@ -71,7 +71,7 @@ async fn a_source_is_made_once_and_listed() {
 }
 
 #[tokio::test]
-async fn an_update_is_a_version_that_can_be_returned_to() {
+async fn an_update_is_a_version_that_can_be_rolled_back() {
     let (repo, _dir) = repo().await;
     create_source(&repo, "s").await;
     let key = source_key("s");
@@ -105,22 +105,22 @@ async fn an_update_is_a_version_that_can_be_returned_to() {
 }
 
 #[tokio::test]
-async fn what_the_caller_refuses_is_not_done() {
+async fn a_change_rejected_by_the_caller_has_no_effect() {
     let (repo, _dir) = with_sink().await;
     let key = sink_key("src", "snk");
-    let refused = repo
+    let result = repo
         .update_sink(&key, "Updated.", &volumes(1), &stamp(2), |content| {
             content.name = "changed".to_owned();
             Err("not that".into())
         })
         .await;
-    assert!(matches!(&refused, Err(DefinitionError::Rejected(e)) if e.to_string() == "not that"));
+    assert!(matches!(&result, Err(DefinitionError::Rejected(e)) if e.to_string() == "not that"));
     assert_eq!(repo.sink(&key).await.unwrap().version.number, 1);
     assert_eq!(states(&repo, &key).await, [FileState::Writing]);
 }
 
 #[tokio::test]
-async fn concurrent_updates_are_all_counted() {
+async fn concurrent_updates_all_get_a_version() {
     let (repo, _dir) = repo().await;
     create_source(&repo, "s").await;
     let mut actors = tokio::task::JoinSet::new();
@@ -145,7 +145,7 @@ async fn concurrent_updates_are_all_counted() {
 }
 
 #[tokio::test]
-async fn each_change_of_a_sink_does_to_its_file_what_the_table_says() {
+async fn each_change_of_a_sink_has_the_documented_effect_on_its_file() {
     use FileState::{Closing, Writing};
     let (repo, _dir) = with_sink().await;
     let key = sink_key("src", "snk");
@@ -196,7 +196,7 @@ async fn each_change_of_a_sink_does_to_its_file_what_the_table_says() {
 }
 
 #[tokio::test]
-async fn without_a_volume_no_sink_is_made() {
+async fn without_a_volume_no_sink_is_created() {
     let (repo, _dir) = repo().await;
     create_source(&repo, "src").await;
     let key = sink_key("src", "snk");
@@ -218,7 +218,7 @@ async fn without_a_volume_no_sink_is_made() {
 }
 
 #[tokio::test]
-async fn a_source_takes_its_sinks_along_and_brings_only_those_back() {
+async fn a_source_is_deleted_and_restored_with_its_sinks_only() {
     let (repo, _dir) = repo().await;
     create_source(&repo, "src").await;
     for id in ["before", "with"] {
@@ -256,7 +256,7 @@ async fn a_source_takes_its_sinks_along_and_brings_only_those_back() {
 }
 
 #[tokio::test]
-async fn a_deleted_id_that_is_made_anew_goes_on_counting() {
+async fn a_recreated_id_continues_its_version_numbers() {
     let (repo, _dir) = with_sink().await;
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
     repo.delete_source(&source, &stamp(5)).await.unwrap();
@@ -270,7 +270,7 @@ async fn a_deleted_id_that_is_made_anew_goes_on_counting() {
         repo.deleted_sources(&branch(), "", 9).await.unwrap().total,
         0
     );
-    // Its old sinks stay deleted, also when the source comes back another time.
+    // Its old sinks stay deleted, also when the source is restored later.
     assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
     repo.delete_source(&source, &stamp(7)).await.unwrap();
     repo.undelete_source(&source, &volumes(1), &stamp(8))
@@ -282,7 +282,7 @@ async fn a_deleted_id_that_is_made_anew_goes_on_counting() {
     assert_eq!((sink.version.number, sink.created.at), (2, at(0)));
 }
 
-/// A few of each, so that a test reaches them.
+/// Low limits, so that a test reaches them.
 fn few() -> DefinitionLimits {
     DefinitionLimits {
         sources_per_branch: 5,
@@ -293,7 +293,7 @@ fn few() -> DefinitionLimits {
 }
 
 #[tokio::test]
-async fn limits_hold_also_for_those_who_come_at_once() {
+async fn limits_hold_for_concurrent_creations() {
     let (repo, _dir) = repo().await;
     let repo = repo.with_limits(few());
     for i in 0..4 {
@@ -322,7 +322,7 @@ async fn limits_hold_also_for_those_who_come_at_once() {
 }
 
 #[tokio::test]
-async fn limits_of_sinks_and_versions_hold_too() {
+async fn limits_of_sinks_and_versions_hold() {
     let (repo, _dir) = repo().await;
     let repo = repo.with_limits(few());
     create_source(&repo, "src").await;
@@ -348,11 +348,11 @@ async fn limits_of_sinks_and_versions_hold_too() {
     );
 }
 
-/// A source of so many sinks that one transaction has no room for them.
+/// Number of sinks of a source that don't fit into one transaction.
 const MANY: usize = 1000;
 
 #[tokio::test]
-async fn a_source_of_a_thousand_sinks_is_switched_deleted_and_brought_back() {
+async fn a_source_with_a_thousand_sinks_is_disabled_deleted_and_restored() {
     let (repo, _dir) = repo().await;
     create_source(&repo, "src").await;
     for i in 0..MANY {
@@ -381,10 +381,9 @@ async fn a_source_of_a_thousand_sinks_is_switched_deleted_and_brought_back() {
     assert_eq!(writing(FileState::Writing).await, MANY);
 }
 
-/// Every state between two of the transactions: what was begun is brought to its end by the same
-/// call, also when a process has ended in the middle of it.
+/// After an interruption between any two of the transactions, the same call completes the change.
 #[tokio::test]
-async fn a_change_of_many_sinks_that_was_interrupted_goes_on() {
+async fn an_interrupted_change_of_many_sinks_continues() {
     let (repo, _dir) = repo().await;
     let repo = repo.with_txn_limits(TxnLimits {
         ops: 1,
@@ -400,7 +399,7 @@ async fn a_change_of_many_sinks_that_was_interrupted_goes_on() {
         let open = files.iter().filter(|f| f.file.state == FileState::Writing);
         open.count()
     };
-    // Each await of the call may be its last one; the store goes on with what it was given.
+    // Each await of the call may be its last one; a transaction that was sent is still applied.
     for polls in 1..40 {
         let by = stamp(10 * polls);
         let times = usize::try_from(polls).unwrap();
@@ -429,12 +428,12 @@ async fn a_change_of_many_sinks_that_was_interrupted_goes_on() {
             Ok(_) | Err(DefinitionError::SourceNotFound(_)) => {}
             Err(e) => panic!("{e}"),
         }
-        assert_eq!(open().await, 4, "brought back, {polls}");
+        assert_eq!(open().await, 4, "restored, {polls}");
         assert!(!repo.is_partly_undeleted(&source).await.unwrap());
     }
 }
 
-/// Lets a call go on for so many of the steps in which it waits for the store, and drops it then.
+/// Polls a call that many times, and then drops it.
 async fn interrupted<T>(steps: usize, mut call: Pin<Box<impl Future<Output = T>>>) {
     let mut left = steps;
     std::future::poll_fn(|context| {

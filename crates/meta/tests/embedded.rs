@@ -1,4 +1,4 @@
-//! The embedded store against the suite of all backends.
+//! The embedded store passes the conformance suite.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use forebay_meta::kv::embedded::{
 };
 use forebay_meta::kv::store::{Store, Txn};
 
-/// Transactions that the store remembers in these tests.
+/// Transactions that the store retains in these tests.
 const HISTORY: usize = 50;
 
 struct Embedded {

@@ -39,7 +39,7 @@ async fn open_file(repo: &Repo) -> (File, Vec<SliceKey>) {
     (file.file.value, slices)
 }
 
-/// Takes a closing slice to staging.
+/// Uploads a closing slice.
 async fn upload(repo: &Repo, slice: &SliceKey, records: u64) {
     repo.slice_uploading(slice, counted(records), at(100))
         .await
@@ -52,7 +52,7 @@ async fn upload(repo: &Repo, slice: &SliceKey, records: u64) {
 }
 
 #[tokio::test]
-async fn a_record_goes_all_the_way() {
+async fn a_record_passes_all_states() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     let rotated = repo.rotate_slice(&slices[0], at(10)).await.unwrap();
@@ -81,8 +81,8 @@ async fn a_record_goes_all_the_way() {
         (statistics.local, statistics.staging),
         (counted(0), counted(5))
     );
-    let known = async || repo.slice_exists(&slices[0]).await.unwrap();
-    assert!(known().await, "on its way");
+    let exists = async || repo.slice_exists(&slices[0]).await.unwrap();
+    assert!(exists().await, "active");
     let importing = repo.file_importing(&file.key, at(30)).await.unwrap();
     assert_eq!(
         (importing.state, importing.is_empty),
@@ -94,8 +94,8 @@ async fn a_record_goes_all_the_way() {
         (FileState::Imported, 5)
     );
     assert_eq!(imported.imported_at, Some(at(40)));
-    let gone = repo.file(&file.key).await.unwrap_err();
-    assert_eq!(gone, FileError::FileNotFound(file.key.clone()));
+    let error = repo.file(&file.key).await.unwrap_err();
+    assert_eq!(error, FileError::FileNotFound(file.key.clone()));
     assert_eq!(
         repo.imported_file(&file.key).await.unwrap().value,
         imported.value
@@ -106,9 +106,9 @@ async fn a_record_goes_all_the_way() {
         ..Reconciliation::default()
     };
     assert_eq!(repo.reconciliation(&sink()).await.unwrap(), expected);
-    assert!(known().await, "imported");
+    assert!(exists().await, "imported");
     repo.remove_imported(&file.key).await.unwrap();
-    assert!(!known().await, "forgotten");
+    assert!(!exists().await, "removed");
     assert_eq!(repo.reconciliation(&sink()).await.unwrap(), expected);
     assert_eq!(
         repo.removed_up_to(&sink()).await.unwrap(),
@@ -125,7 +125,7 @@ async fn a_record_goes_all_the_way() {
 }
 
 #[tokio::test]
-async fn what_has_no_records_needs_no_object_and_no_import() {
+async fn files_and_slices_without_records_need_no_object_and_no_import() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     repo.rotate_file(&file.key, &volumes(1), at(1))
@@ -142,7 +142,7 @@ async fn what_has_no_records_needs_no_object_and_no_import() {
 }
 
 #[tokio::test]
-async fn what_the_log_has_lost_since_the_upload_is_counted_as_lost() {
+async fn records_lost_since_the_upload_are_counted_as_lost() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     let slice = &slices[0];
@@ -175,7 +175,7 @@ async fn what_the_log_has_lost_since_the_upload_is_counted_as_lost() {
 }
 
 #[tokio::test]
-async fn only_the_next_step_is_taken() {
+async fn only_the_next_transition_is_allowed() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     let slice = &slices[0];
@@ -208,13 +208,13 @@ async fn only_the_next_step_is_taken() {
         repo.remove_imported(&file.key).await,
         Err(FileError::FileNotFound(_))
     ));
-    // Nothing of that has left a trace.
+    // None of the rejected calls had an effect.
     let files = repo.active_files(Some(&sink())).await.unwrap();
     assert_eq!(files.iter().map(|f| f.slices.len()).sum::<usize>(), 2);
 }
 
 #[tokio::test]
-async fn times_of_opening_grow_whatever_the_clock_does() {
+async fn opening_times_increase_whatever_the_clock_does() {
     let (repo, _dir) = with_sink().await;
     let mut seen: Vec<FileKey> = Vec::new();
     for now in [50, 50, 10, -10_000, 60, 60] {
@@ -229,7 +229,7 @@ async fn times_of_opening_grow_whatever_the_clock_does() {
     assert!(seen.is_sorted());
     seen.dedup();
     assert_eq!(seen.len(), 6);
-    // Also when all that was known of earlier files is removed, and the sink is made anew.
+    // Also if all earlier files were removed, and the sink is recreated.
     repo.delete_sink(&sink(), &stamp(70)).await.unwrap();
     for file in repo.active_files(Some(&sink())).await.unwrap() {
         for slice in &file.slices {
@@ -247,7 +247,7 @@ async fn times_of_opening_grow_whatever_the_clock_does() {
 }
 
 #[tokio::test]
-async fn a_failure_is_remembered_until_the_step_is_done() {
+async fn a_failure_is_recorded_until_the_step_succeeds() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     repo.rotate_file(&file.key, &volumes(1), at(0))
@@ -293,7 +293,7 @@ async fn a_failure_is_remembered_until_the_step_is_done() {
 }
 
 #[tokio::test]
-async fn reports_count_until_the_final_counts_are_there() {
+async fn reports_count_until_the_final_counts_are_stored() {
     let (repo, _dir) = with_sink().await;
     let (_, slices) = open_file(&repo).await;
     let (n1, n2) = (NodeId("n1".to_owned()), NodeId("n2".to_owned()));
@@ -308,7 +308,7 @@ async fn reports_count_until_the_final_counts_are_there() {
         .await
         .unwrap();
     assert!(repo.reported_statistics(None).await.unwrap().is_empty());
-    // One that comes late changes nothing, and goes with the import.
+    // A late report has no effect, and is removed by the import.
     repo.report_statistics(&n1, &report(4)).await.unwrap();
     let local = repo.sink_statistics(&sink()).await.unwrap().local;
     assert_eq!(local, counted(7));
@@ -331,7 +331,7 @@ async fn reports_count_until_the_final_counts_are_there() {
 }
 
 #[tokio::test]
-async fn reports_of_unknown_slices_are_left_out_of_a_batch() {
+async fn reports_of_unknown_slices_are_skipped() {
     let (repo, _dir) = with_sink().await;
     let (_, slices) = open_file(&repo).await;
     let unknown = |i: i64| SliceKey {
@@ -350,7 +350,7 @@ async fn reports_of_unknown_slices_are_left_out_of_a_batch() {
 }
 
 #[tokio::test]
-async fn a_file_has_so_many_slices_and_no_more_and_is_imported_at_once() {
+async fn slices_are_limited_and_imported_in_one_transaction() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     let mut last = slices[0].clone();
@@ -372,7 +372,7 @@ async fn a_file_has_so_many_slices_and_no_more_and_is_imported_at_once() {
 }
 
 #[tokio::test]
-async fn lost_records_are_accepted_and_named() {
+async fn lost_records_are_accepted_and_reported() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     repo.rotate_file(&file.key, &volumes(1), at(1))
@@ -395,14 +395,14 @@ async fn lost_records_are_accepted_and_named() {
         .await
         .unwrap();
     repo.file_importing(&file.key, at(4)).await.unwrap();
-    // A table that took fewer rows shows.
+    // The reconciliation shows a table that accepted fewer rows.
     repo.file_imported(&file.key, 4, at(5)).await.unwrap();
     assert!(!repo.reconciliation(&sink()).await.unwrap().holds());
 }
 
-/// Whoever wins: afterwards a sink that is gone has no open file, and one that is there has one.
+/// Whichever wins: afterwards a deleted sink has no open file, and an existing one has one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rotation_and_a_deletion_at_once_leave_no_open_file() {
+async fn a_concurrent_rotation_and_deletion_leave_no_open_file() {
     let (repo, _dir) = with_sink().await;
     for round in 0..100 {
         let (file, slices) = open_file(&repo).await;
@@ -418,13 +418,13 @@ async fn a_rotation_and_a_deletion_at_once_leave_no_open_file() {
             repo.delete_source(&sink().source, &stamp(now)).await
         };
         deletion.unwrap();
-        // Each happened before the deletion or was refused by the state that it has left.
-        let refused = |e: &FileError| matches!(e, FileError::InvalidTransition(_));
+        // Each happened before the deletion or was rejected by the state after it.
+        let rejected = |e: &FileError| matches!(e, FileError::InvalidTransition(_));
         if let Err(e) = file_rotation.await.unwrap() {
-            assert!(refused(&e), "{e}");
+            assert!(rejected(&e), "{e}");
         }
         if let Err(e) = slice_rotation.await.unwrap() {
-            assert!(refused(&e), "{e}");
+            assert!(rejected(&e), "{e}");
         }
         for file in repo.active_files(Some(&sink())).await.unwrap() {
             assert_ne!(file.file.state, FileState::Writing);

@@ -1,10 +1,11 @@
-//! Whatever one does in the middle of what another does, it is as if one had come before the other.
+//! Serializability: concurrent operations of the repository have the effect of some sequential
+//! order.
 //!
 //! For many states, and each pair of the repository's operations: the second runs just before the
-//! n-th call that the first makes to the store, for each n. What is stored afterwards, and what both
-//! were told, must be what comes of the two in one order or the other. So a fact that a transaction
-//! has relied on without making it a condition shows, whichever it is. The same with two others in
-//! the middle, for a sample. Besides, what `repo/files.rs` promises holds after each.
+//! n-th call that the first makes to the store, for each n. The stored content and both results
+//! must equal those of the two in one order or the other. So any fact that a transaction relies on
+//! without a precondition is found. The same with two interleaved operations, for a sample. In
+//! addition, the invariants of `repo/files.rs` hold after each case.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -24,13 +25,13 @@ use forebay_meta::Repo;
 use forebay_meta::kv::store::Store;
 use forebay_model::{FileState, SinkKey, SinkSettings, SliceState};
 
-use memory::{Content, Look, Meddling, Memory};
+use memory::{Content, InterleavingStore, Look, Memory};
 use ops::{Op, Targets};
 use perform::perform;
 
-/// When the actors look at their clocks, by actor.
+/// Clock of each actor.
 const CLOCKS: [i64; 3] = [1_000, 2_000, 3_000];
-/// Which three act, of all there are, in each state.
+/// Sampled triples in each state.
 const TRIPLES: usize = 400;
 
 type Outcome = Result<String, String>;
@@ -39,32 +40,36 @@ fn repo(store: Arc<dyn Store>) -> Repo {
     Repo::new(store, SinkSettings::default())
 }
 
-/// What there was, and who acts how.
+/// An initial state and the targets of the operations.
 struct Case<'s> {
     state: &'static str,
     start: &'s Content,
     targets: &'s Targets,
-    /// How many interleavings were judged.
+    /// Number of interleavings that were judged.
     judged: &'s AtomicUsize,
 }
 
-/// What there is afterwards, and what each actor was told.
+/// Final content, and the result of each actor.
 struct End {
     content: Content,
-    told: Vec<Outcome>,
+    outcomes: Vec<Outcome>,
 }
 
 impl End {
-    /// Nobody could tell them apart. Why something was not done may be told from two moments.
+    /// Whether the two are indistinguishable. Two errors count as equal, since their reasons may be
+    /// of different moments.
     fn same(&self, other: &Self) -> bool {
         let alike = |(a, b): (&Outcome, &Outcome)| a == b || (a.is_err() && b.is_err());
-        self.told.iter().zip(&other.told).all(alike)
+        self.outcomes.iter().zip(&other.outcomes).all(alike)
             && self.content.values() == other.content.values()
     }
 
-    /// In what it differs.
+    /// Describes the differences.
     fn against(&self, other: &Self) -> String {
-        let mut text = format!("told {:?}\nnot  {:?}\n", self.told, other.told);
+        let mut text = format!(
+            "actual   {:?}\nexpected {:?}\n",
+            self.outcomes, other.outcomes
+        );
         for key in self.content.differing(&other.content) {
             text += &format!("  {key}\n");
             for content in [&self.content, &other.content] {
@@ -77,7 +82,7 @@ impl End {
     }
 }
 
-/// What one does alone, and what it looks at for that.
+/// Writes and reads of an operation that runs alone.
 struct Alone {
     changes: Vec<String>,
     looks: Vec<Look>,
@@ -85,21 +90,21 @@ struct Alone {
 }
 
 impl Case<'_> {
-    /// One after the other; `told` is by actor, whatever the order.
+    /// Runs the operations sequentially; `outcomes` is by actor, whatever the order.
     async fn in_order(&self, acts: &[Op], order: &[usize]) -> End {
         let memory = Arc::new(Memory::with(self.start.clone()));
         let repo = repo(Arc::<Memory>::clone(&memory));
-        let mut told = vec![Ok(String::new()); acts.len()];
+        let mut outcomes = vec![Ok(String::new()); acts.len()];
         for actor in order {
-            told[*actor] = perform(&repo, acts[*actor], self.targets, CLOCKS[*actor]).await;
+            outcomes[*actor] = perform(&repo, acts[*actor], self.targets, CLOCKS[*actor]).await;
         }
         check(&repo, self.state, acts).await;
         let content = memory.content();
-        End { content, told }
+        End { content, outcomes }
     }
 
     async fn alone(&self, act: Op) -> Alone {
-        let (end, store) = self.meddled(&[act], &[]).await;
+        let (end, store) = self.interleaved(&[act], &[]).await;
         Alone {
             changes: self.start.differing(&end.content),
             looks: store.looked_at(),
@@ -115,29 +120,30 @@ impl Case<'_> {
         all
     }
 
-    /// The first one, with the others in the middle: each after so many of the first one's calls.
-    async fn meddled(&self, acts: &[Op], after: &[usize]) -> (End, Arc<Meddling>) {
+    /// Runs the first operation, with the others interleaved: each after that many calls of the
+    /// first.
+    async fn interleaved(&self, acts: &[Op], after: &[usize]) -> (End, Arc<InterleavingStore>) {
         let memory = Arc::new(Memory::with(self.start.clone()));
         let plain = repo(Arc::<Memory>::clone(&memory));
-        let meddling = Arc::new(Meddling::new(Arc::clone(&memory)));
-        let told = Arc::new(Mutex::new(vec![Ok(String::new()); acts.len()]));
+        let interleaving = Arc::new(InterleavingStore::new(Arc::clone(&memory)));
+        let outcomes = Arc::new(Mutex::new(vec![Ok(String::new()); acts.len()]));
         for (i, calls) in after.iter().enumerate() {
-            let (actor, plain, told) = (i + 1, plain.clone(), Arc::clone(&told));
+            let (actor, plain, outcomes) = (i + 1, plain.clone(), Arc::clone(&outcomes));
             let (act, targets) = (acts[actor], self.targets.clone());
             let act = async move {
                 let outcome = perform(&plain, act, &targets, CLOCKS[actor]).await;
-                told.lock().unwrap()[actor] = outcome;
+                outcomes.lock().unwrap()[actor] = outcome;
             };
-            meddling.after(*calls, Box::pin(act));
+            interleaving.after(*calls, Box::pin(act));
         }
-        let first = repo(Arc::<Meddling>::clone(&meddling));
+        let first = repo(Arc::<InterleavingStore>::clone(&interleaving));
         let outcome = perform(&first, acts[0], self.targets, CLOCKS[0]).await;
-        told.lock().unwrap()[0] = outcome;
-        let (content, told) = (memory.content(), told.lock().unwrap().clone());
-        (End { content, told }, meddling)
+        outcomes.lock().unwrap()[0] = outcome;
+        let (content, outcomes) = (memory.content(), outcomes.lock().unwrap().clone());
+        (End { content, outcomes }, interleaving)
     }
 
-    /// Says if it is not as if they had acted in one of those orders.
+    /// Returns a description if the result matches none of the sequential orders.
     fn judge(&self, acts: &[Op], after: &[usize], end: &End, orders: &[End]) -> Option<String> {
         self.judged.fetch_add(1, Relaxed);
         if orders.iter().any(|order| order.same(end)) {
@@ -152,7 +158,7 @@ impl Case<'_> {
     }
 }
 
-/// What is promised of files, while nobody acts.
+/// Checks the invariants of files.
 async fn check(repo: &Repo, state: &str, acts: &[Op]) {
     let source = repo.source(&ops::source()).await.ok();
     for key in [ops::sink(), ops::other(), common::sink_key("src", "new")] {
@@ -193,8 +199,8 @@ async fn check_files(repo: &Repo, sink: &SinkKey, is_active: bool, what: &str) {
     assert_eq!(writing, usize::from(is_active), "{what}: {sink}");
 }
 
-/// All pairs in one state; what was wrong. Left out are pairs of which the first does not look at
-/// what the second changes: it can't tell whether that came before it or in the middle of it.
+/// Runs all pairs in one state; returns the failures. Skips pairs of which the first doesn't read
+/// what the second writes: their order makes no difference.
 async fn pairs(case: &Case<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     let all = case.each_alone().await;
@@ -209,7 +215,7 @@ async fn pairs(case: &Case<'_>) -> Vec<String> {
                 orders.push(case.in_order(&acts, &order).await);
             }
             for calls in 1.. {
-                let (end, store) = case.meddled(&acts, &[calls]).await;
+                let (end, store) = case.interleaved(&acts, &[calls]).await;
                 if store.calls() <= calls {
                     break;
                 }
@@ -228,7 +234,7 @@ fn may_disturb(second: &Alone, first: &Alone) -> bool {
     second.changes.iter().any(seen)
 }
 
-/// A sample of three in one state; what was wrong.
+/// Runs a sample of triples in one state; returns the failures.
 async fn triples(case: &Case<'_>, seed: u64) -> Vec<String> {
     const ORDERS: [[usize; 3]; 6] = [
         [0, 1, 2],
@@ -251,9 +257,9 @@ async fn triples(case: &Case<'_>, seed: u64) -> Vec<String> {
         }
         let mut after = [(); 2].map(|()| numbers.below(first.calls - 1) + 1);
         after.sort_unstable();
-        let (end, store) = case.meddled(&acts, &after).await;
+        let (end, store) = case.interleaved(&acts, &after).await;
         if store.calls() <= after[1] {
-            // The first has given up before the last one's turn.
+            // The first ended before the last one started.
             continue;
         }
         let mut orders = Vec::new();
@@ -265,7 +271,7 @@ async fn triples(case: &Case<'_>, seed: u64) -> Vec<String> {
     wrong
 }
 
-/// Numbers that are the same each time.
+/// Deterministic pseudo-random numbers.
 struct Numbers(u64);
 
 impl Numbers {
@@ -276,8 +282,8 @@ impl Numbers {
     }
 }
 
-/// In each state, on two threads. Fewer cases than `at_least` would mean that hardly anybody was
-/// disturbed.
+/// Runs all states, on two threads. Fewer cases than `at_least` would mean that hardly any
+/// operation was disturbed.
 fn in_all_states(at_least: usize, judge: impl AsyncFn(&Case<'_>, u64) -> Vec<String> + Sync) {
     let runtime = || {
         let builder = &mut tokio::runtime::Builder::new_current_thread();
@@ -319,22 +325,22 @@ fn in_all_states(at_least: usize, judge: impl AsyncFn(&Case<'_>, u64) -> Vec<Str
 }
 
 #[test]
-fn whatever_is_done_in_the_middle_it_is_as_if_one_came_after_the_other() {
+fn pairs_of_operations_are_serializable() {
     in_all_states(1_000, async |case, _| pairs(case).await);
 }
 
 #[test]
-fn so_it_is_with_two_in_the_middle() {
+fn triples_of_operations_are_serializable() {
     in_all_states(200, async |case, seed| triples(case, seed).await);
 }
 
 #[test]
-fn who_writes_what_it_has_read_without_a_condition_is_found_out() {
+fn a_write_without_a_precondition_is_detected() {
     let acts = [Op::Careless; 2];
     in_all_states(1, async |case, _| {
         let orders = [case.in_order(&acts, &[0, 1]).await];
-        let (before, _) = case.meddled(&acts, &[0]).await;
-        let (amid, _) = case.meddled(&acts, &[1]).await;
+        let (before, _) = case.interleaved(&acts, &[0]).await;
+        let (amid, _) = case.interleaved(&acts, &[1]).await;
         assert_eq!(case.judge(&acts, &[0], &before, &orders), None);
         assert!(case.judge(&acts, &[1], &amid, &orders).is_some());
         Vec::new()

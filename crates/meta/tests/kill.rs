@@ -1,5 +1,5 @@
-//! A process that is killed while it commits: everything that it was told was done is there
-//! afterwards, and nothing is there by half.
+//! A process that is killed while it commits: every acknowledged transaction is there afterwards,
+//! and each transaction is complete or absent.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use forebay_meta::Store;
 use forebay_meta::kv::store::{RANGE_ENTRIES_MAX, Txn};
 
-/// Set for the child only.
+/// Set in the child process only.
 const DIR: &str = "FOREBAY_META_KILL_DIR";
 const ACTORS: usize = 6;
 
-/// The child's part: commits until it is killed, and prints what was acknowledged.
+/// Child process: commits until it is killed, and prints the acknowledged transactions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_commits_until_it_is_killed() {
     let Ok(dir) = std::env::var(DIR) else {
@@ -36,7 +36,7 @@ async fn child_commits_until_it_is_killed() {
                 txn.put(format!("a/{name}"), "1")
                     .put(format!("b/{name}"), "1");
                 let revision = store.txn(txn).await.unwrap();
-                // One write a line, so that lines of actors do not mix.
+                // One write for each line, so that lines of different actors don't mix.
                 let line = format!("acknowledged {name} {revision}\n");
                 std::io::stdout().write_all(line.as_bytes()).unwrap();
             }
@@ -45,7 +45,8 @@ async fn child_commits_until_it_is_killed() {
     actors.join_next().await.unwrap().unwrap();
 }
 
-/// Starts the child, kills it after so many acknowledgements; all that it has printed.
+/// Starts the child, kills it after that many acknowledgements, and returns the lines that it
+/// printed.
 fn commit_and_kill(dir: &Path, round: usize, after: usize) -> Vec<(String, u64)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_commits_until_it_is_killed", "--nocapture"])
@@ -57,7 +58,7 @@ fn commit_and_kill(dir: &Path, round: usize, after: usize) -> Vec<(String, u64)>
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         let parts: Vec<&str> = line.split(' ').collect();
-        // The last line may have been cut by the kill.
+        // The kill may have cut the last line.
         if let ["acknowledged", name, revision] = parts[..]
             && let Ok(revision) = revision.parse()
         {
@@ -89,7 +90,7 @@ async fn names(store: &dyn Store, prefix: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_transactions_survive_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let mut expected = BTreeSet::new();
     for (round, after) in [120, 1, 33, 250, 7].into_iter().enumerate() {
@@ -99,11 +100,11 @@ async fn what_was_acknowledged_survives_a_kill() {
         assert_eq!(a, b, "both keys of a transaction or none");
         let head = store.range("a/", None, 1).await.unwrap().revision;
         for (name, revision) in acknowledged {
-            assert!(head.0 >= revision, "the revision goes on");
+            assert!(head.0 >= revision, "the revision is not lower");
             expected.insert(name);
         }
         let lost: Vec<_> = expected.difference(&a).collect();
         assert!(lost.is_empty(), "round {round}: {lost:?}");
-        assert_eq!(head.0, a.len() as u64, "one revision a transaction");
+        assert_eq!(head.0, a.len() as u64, "one revision for each transaction");
     }
 }

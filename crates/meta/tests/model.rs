@@ -1,5 +1,5 @@
-//! Three actors do anything to the files of two sinks, at the same time; whatever they did, what
-//! `repo/files.rs` promises holds afterwards, and no record is forgotten.
+//! Model test: three concurrent actors run random operations on the files of two sinks; afterwards
+//! the invariants of `repo/files.rs` hold, and no record is lost.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -19,7 +19,7 @@ use proptest::prelude::*;
 const SINKS: [&str; 2] = ["one", "two"];
 const VOLUMES: usize = 2;
 
-/// A thing to do; which file or slice is meant is decided when it is done, by `pick`.
+/// An operation; its file or slice is chosen by `pick` when it runs.
 #[derive(Clone, Copy, Debug)]
 enum Action {
     DeleteSink,
@@ -35,7 +35,7 @@ enum Action {
     RotateFile,
     RotateSlice,
     Report(u64),
-    /// The slice's stream is complete, with so many records.
+    /// The slice's stream is complete, with this many records.
     Uploading(u64),
     Uploaded,
     SliceFailed,
@@ -50,12 +50,12 @@ struct Step {
     action: Action,
     sink: usize,
     pick: usize,
-    /// The clock goes where it wants.
+    /// The clock may jump.
     now: i64,
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    // Steps forward are likelier than those that begin anew, so that files get to their end.
+    // Transitions towards the end are likelier than restarts, so that files are finished.
     prop_oneof![
         1 => Just(Action::DeleteSink),
         2 => Just(Action::UndeleteSink),
@@ -89,24 +89,24 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// What one actor does in a round.
+/// Steps of one actor in a round.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step(), 1..5)
 }
 
-/// What must have come of all that was done.
+/// Expected totals.
 #[derive(Debug, Default)]
 struct Tally {
     /// Final counts, by slice.
     finals: HashMap<SliceKey, u64>,
-    /// Rows that the table took.
+    /// Rows that the table accepted.
     imported: HashMap<FileKey, u64>,
-    /// All files that were seen, by sink.
+    /// All files observed so far, by sink.
     seen: HashMap<SinkKey, BTreeSet<FileKey>>,
 }
 
 impl Tally {
-    /// Notes which files there are now; the final counts and the imported rows of the sink.
+    /// Records the present files; returns the final counts and the imported rows of the sink.
     fn of_sink(&mut self, sink: &SinkKey, now: BTreeSet<FileKey>) -> (u64, u64) {
         let seen = self.seen.entry(sink.clone()).or_default();
         let last = seen.last().cloned();
@@ -125,13 +125,13 @@ struct Actor {
     tally: Arc<Mutex<Tally>>,
 }
 
-/// What others may have done in between is fine; nothing else is.
+/// Accepts errors that concurrent operations can cause, and no others.
 fn tolerated<T>(result: Result<T, FileError>) -> Option<T> {
     match result {
         Ok(done) => Some(done),
         Err(FileError::Store(e)) => panic!("{e}"),
-        Err(FileError::NotAllowed { .. }) => panic!("the joint table was about to break"),
-        Err(FileError::Conflict) => panic!("three actors are no reason to give up"),
+        Err(FileError::NotAllowed { .. }) => panic!("FileState::allows was about to be violated"),
+        Err(FileError::Conflict) => panic!("three actors must not exhaust the attempts"),
         Err(_) => None,
     }
 }
@@ -278,7 +278,7 @@ impl Actor {
 
 fn failure() -> StepFailure {
     StepFailure {
-        reason: "it did not work".to_owned(),
+        reason: "it failed".to_owned(),
         terminal: false,
         backoff: Backoff::default(),
         random: 7,
@@ -289,7 +289,7 @@ fn pick<T>(from: &[T], index: usize) -> Option<&T> {
     from.get(index.checked_rem(from.len())?)
 }
 
-/// Everything that is promised, while nobody acts.
+/// Checks all invariants, while no actor runs.
 async fn check(repo: &Repo, tally: &Mutex<Tally>) {
     for id in SINKS {
         let sink = sink_key("src", id);
@@ -335,12 +335,12 @@ fn check_file(file: &ActiveFile) {
     } else {
         Vec::new()
     };
-    assert_eq!(writing, expected, "one a volume");
+    assert_eq!(writing, expected, "one on each volume");
 }
 
-async fn run(rounds: Vec<[Vec<Step>; 3]>, room: TxnLimits) {
+async fn run(rounds: Vec<[Vec<Step>; 3]>, limits: TxnLimits) {
     let (repo, _dir) = repo().await;
-    let repo = repo.with_txn_limits(room);
+    let repo = repo.with_txn_limits(limits);
     let source = source_key("src");
     repo.create_source(&source, source_content("s"), "New source.", &stamp(0))
         .await
@@ -371,7 +371,7 @@ async fn run(rounds: Vec<[Vec<Step>; 3]>, room: TxnLimits) {
     }
 }
 
-/// As `PROPTEST_CASES` says, for a long run; else few.
+/// `PROPTEST_CASES` for a long run; few otherwise.
 fn cases() -> u32 {
     let cases = std::env::var("PROPTEST_CASES").ok();
     cases.and_then(|c| c.parse().ok()).unwrap_or(32)
@@ -386,12 +386,12 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_three_actors_do_the_promises_hold(
+    fn the_invariants_hold_after_concurrent_operations(
         rounds in prop::collection::vec(
             [steps(), steps(), steps()],
             10..30,
         ),
-        // Also with a transaction for each sink of a source.
+        // Also with one transaction for each sink of a source.
         ops in prop_oneof![Just(TxnLimits::default().ops), Just(1)],
     ) {
         tokio::runtime::Builder::new_multi_thread()

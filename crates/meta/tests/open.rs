@@ -1,4 +1,4 @@
-//! Opening the embedded store: what was there is there, and what is wrong is named.
+//! Opening the embedded store: data is durable, and each problem has its own error.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -21,7 +21,7 @@ fn error(dir: &Path) -> StoreOpenError {
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_after_opening_anew() {
+async fn data_is_durable_across_a_reopen() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("made/when/missing");
     let store = common::open(&dir);
@@ -30,7 +30,7 @@ async fn what_was_written_is_there_after_opening_anew() {
     let store = common::open(&dir);
     assert_eq!(store.get("a").await.unwrap().unwrap().mod_revision, last);
     assert_eq!(put(&*store, "b").await, last.next());
-    // Of the time before, nothing is remembered.
+    // The watch history starts empty.
     let past = store.watch("a", last).await.err();
     assert_eq!(
         past,
@@ -53,7 +53,7 @@ async fn leases_end_with_the_process() {
     let page = store.range("", None, 10).await.unwrap();
     assert_eq!(page.entries.len(), 1);
     assert_eq!(page.revision, last.next());
-    // A lease of the run before is not taken for one of this run.
+    // A lease id of the previous run is not valid in this one.
     let other = store.grant(Duration::from_secs(3600)).await.unwrap();
     assert_ne!(lease, other);
     let ended = store.keep_alive(lease).await;
@@ -61,28 +61,28 @@ async fn leases_end_with_the_process() {
 }
 
 #[tokio::test]
-async fn only_one_may_write_and_others_may_look() {
+async fn one_process_writes_and_others_read() {
     let dir = tempfile::tempdir().unwrap();
     let store = common::open(dir.path());
     put(&*store, "a").await;
-    let refused = error(dir.path());
-    assert!(matches!(refused, StoreOpenError::Locked { .. }));
-    assert!(refused.to_string().contains("in use by another process"));
-    let look = EmbeddedStore::open_read_only(dir.path()).unwrap();
-    assert!(look.get("a").await.unwrap().is_some());
+    let err = error(dir.path());
+    assert!(matches!(err, StoreOpenError::Locked { .. }));
+    assert!(err.to_string().contains("in use by another process"));
+    let reader = EmbeddedStore::open_read_only(dir.path()).unwrap();
+    assert!(reader.get("a").await.unwrap().is_some());
     put(&*store, "b").await;
-    assert!(look.get("b").await.unwrap().is_some());
+    assert!(reader.get("b").await.unwrap().is_some());
     let mut txn = Txn::new();
     txn.put("c", "");
-    let refused = look.txn(txn).await.unwrap_err();
-    assert!(matches!(refused, TxnError::Store(StoreError::Terminal(_))));
-    assert!(look.watch("", Revision(1)).await.is_err());
+    let err = reader.txn(txn).await.unwrap_err();
+    assert!(matches!(err, TxnError::Store(StoreError::Terminal(_))));
+    assert!(reader.watch("", Revision(1)).await.is_err());
     drop(store);
     drop(common::open(dir.path()));
 }
 
 #[test]
-fn looking_does_not_make_a_store() {
+fn opening_read_only_does_not_create_a_store() {
     let dir = tempfile::tempdir().unwrap();
     let missing = EmbeddedStore::open_read_only(dir.path()).unwrap_err();
     assert!(matches!(missing, StoreOpenError::Missing { .. }));
@@ -94,15 +94,15 @@ fn database(dir: &Path) -> rusqlite::Connection {
 }
 
 #[tokio::test]
-async fn a_later_version_is_refused() {
+async fn a_later_version_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     drop(common::open(dir.path()));
     let db = database(dir.path());
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
-    let refused = error(dir.path());
-    assert!(matches!(refused, StoreOpenError::Newer { found: 99, .. }));
-    assert!(refused.to_string().contains("use a newer forebay"));
+    let err = error(dir.path());
+    assert!(matches!(err, StoreOpenError::Newer { found: 99, .. }));
+    assert!(err.to_string().contains("use a newer forebay"));
     assert!(matches!(
         EmbeddedStore::open_read_only(dir.path()),
         Err(StoreOpenError::Newer { .. })
@@ -110,7 +110,7 @@ async fn a_later_version_is_refused() {
 }
 
 #[test]
-fn a_database_of_something_else_is_refused_and_left_alone() {
+fn a_foreign_database_is_rejected_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let db = database(dir.path());
     db.execute_batch("CREATE TABLE theirs (x)").unwrap();
@@ -121,7 +121,7 @@ fn a_database_of_something_else_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn damage_is_named() {
+async fn a_damaged_database_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("meta.db");
     std::fs::write(
@@ -129,11 +129,8 @@ async fn damage_is_named() {
         b"this is no database, but it is long enough to be looked at",
     )
     .unwrap();
-    let refused = error(dir.path());
-    assert!(
-        matches!(refused, StoreOpenError::Corrupt { .. }),
-        "{refused}"
-    );
+    let err = error(dir.path());
+    assert!(matches!(err, StoreOpenError::Corrupt { .. }), "{err}");
 
     std::fs::remove_file(&file).unwrap();
     let store = common::open(dir.path());
@@ -147,24 +144,21 @@ async fn damage_is_named() {
     let middle = bytes.len() / 2 / 4096 * 4096;
     bytes[middle..middle + 4096].fill(0xff);
     std::fs::write(&file, bytes).unwrap();
-    let refused = error(dir.path());
-    assert!(
-        matches!(refused, StoreOpenError::Corrupt { .. }),
-        "{refused}"
-    );
+    let err = error(dir.path());
+    assert!(matches!(err, StoreOpenError::Corrupt { .. }), "{err}");
 }
 
 #[test]
-fn what_can_not_be_written_is_named() {
-    // A file where the directory should be; and, as root may write anywhere else, /proc.
+fn an_unwritable_path_is_in_the_error() {
+    // A file in place of the directory; and, since root may write anywhere else, /proc.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let refused = error(&file);
-    assert!(refused.to_string().contains("file"), "{refused}");
-    let refused = error(Path::new("/proc/forebay"));
-    assert!(refused.to_string().contains("/proc/forebay"), "{refused}");
-    // For anyone but root.
+    let err = error(&file);
+    assert!(err.to_string().contains("file"), "{err}");
+    let err = error(Path::new("/proc/forebay"));
+    assert!(err.to_string().contains("/proc/forebay"), "{err}");
+    // For users other than root.
     use std::os::unix::fs::PermissionsExt;
     let closed = dir.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
@@ -176,7 +170,7 @@ fn what_can_not_be_written_is_named() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_read_the_file() {
+async fn only_the_owner_may_read_the_file() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let store = common::open(dir.path());
@@ -191,11 +185,11 @@ async fn nobody_else_may_read_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_transactions_at_once_all_happen() {
+async fn many_concurrent_transactions_all_succeed() {
     let dir = tempfile::tempdir().unwrap();
     let store = common::open(dir.path());
     let mut actors = tokio::task::JoinSet::new();
-    // More than the queue has places for.
+    // More than the capacity of the queue.
     for i in 0..3000 {
         let store = Arc::clone(&store);
         actors.spawn(async move { put(&*store, &format!("k/{i}")).await });

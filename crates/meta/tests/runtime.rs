@@ -28,7 +28,7 @@ async fn the_cluster_has_one_id() {
 }
 
 #[tokio::test]
-async fn nodes_and_volumes_are_there_as_long_as_their_session() {
+async fn nodes_and_volumes_exist_as_long_as_their_session() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualMonotonicClock::default());
     let options = EmbeddedOptions {
@@ -77,7 +77,7 @@ async fn nodes_and_volumes_are_there_as_long_as_their_session() {
 }
 
 #[tokio::test]
-async fn a_session_whose_lease_has_ended_says_so() {
+async fn a_session_whose_lease_has_ended_returns_an_error() {
     let (repo, _dir) = repo().await;
     let store = Arc::clone(repo.store());
     let session = Session::open(Arc::clone(&store), Duration::from_secs(15))
@@ -112,7 +112,7 @@ fn end(outcome: Result<String, String>) -> TaskEnd {
 }
 
 #[tokio::test]
-async fn a_task_ends_once_and_is_seen_by_its_project_alone() {
+async fn a_task_ends_once_and_is_visible_to_its_project_only() {
     let (repo, _dir) = repo().await;
     let (project, done) = (ProjectId(1), end(Ok("done".to_owned())));
     repo.create_task(&task("a/b", "n1", 0)).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_task_ends_once_and_is_seen_by_its_project_alone() {
 }
 
 #[tokio::test]
-async fn tasks_whose_node_is_gone_end_with_an_error() {
+async fn tasks_of_removed_nodes_end_with_an_error() {
     let (repo, _dir) = repo().await;
     let lease = repo.store().grant(Duration::from_secs(3600)).await.unwrap();
     let live = Node {
@@ -157,7 +157,7 @@ async fn tasks_whose_node_is_gone_end_with_an_error() {
 }
 
 #[tokio::test]
-async fn old_tasks_are_removed_good_ones_first() {
+async fn successful_tasks_are_removed_before_failed_ones() {
     let (repo, _dir) = repo().await;
     let project = ProjectId(1);
     for id in ["good", "bad", "open"] {

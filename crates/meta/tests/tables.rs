@@ -1,4 +1,4 @@
-//! Which project a table belongs to.
+//! Owners of tables.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -75,7 +75,7 @@ async fn fill(repo: &Repo, project: ProjectId, table: &str) -> Result<(), TableO
         .await
 }
 
-/// All that is on its way arrives, and holds no rows.
+/// Finishes all active files, without rows.
 async fn arrive(repo: &Repo) {
     for file in repo.active_files(None).await.unwrap() {
         if file.file.state == FileState::Writing {
@@ -102,12 +102,12 @@ fn is_foreign<T: std::fmt::Debug>(result: Result<T, DefinitionError>) -> bool {
 }
 
 #[tokio::test]
-async fn a_table_is_its_first_projects_and_no_other_gets_it_by_any_way() {
+async fn a_table_belongs_to_its_first_project_only() {
     let (repo, _dir) = two_projects().await;
     let (one, two) = (source_of(ONE, "src"), source_of(TWO, "src"));
     create(&repo, &one, "a", "in.c.t").await.unwrap();
     assert!(is_foreign(create(&repo, &two, "a", "in.c.t").await));
-    // SQLite has no two tables that differ by case only.
+    // SQLite table names are case-insensitive.
     assert!(is_foreign(create(&repo, &two, "a", "in.C.T").await));
     let sink = create(&repo, &two, "a", "in.c.mine").await.unwrap();
     let take = |content: &mut SinkContent| {
@@ -128,7 +128,7 @@ async fn a_table_is_its_first_projects_and_no_other_gets_it_by_any_way() {
     fill(&repo, ONE, "in.c.t").await.unwrap();
     let filling = repo.table_fill_state(ONE, SQLITE, &id("in.c.t")).await;
     assert_eq!(filling, Ok(TableFillState::Again));
-    // Its sinks are gone, its rows are not: it is the project's still.
+    // Its sinks are deleted, its rows are not: the project still owns it.
     repo.delete_source(&one, &stamp(4)).await.unwrap();
     arrive(&repo).await;
     assert!(is_foreign(create(&repo, &two, "b", "in.c.t").await));
@@ -136,7 +136,7 @@ async fn a_table_is_its_first_projects_and_no_other_gets_it_by_any_way() {
 }
 
 #[tokio::test]
-async fn the_default_backend_is_not_another_one() {
+async fn the_default_backend_is_an_alias() {
     let (repo, _dir) = two_projects().await;
     create(&repo, &source_of(ONE, "src"), "a", "in.c.t")
         .await
@@ -156,16 +156,16 @@ async fn the_default_backend_is_not_another_one() {
 }
 
 #[tokio::test]
-async fn a_name_that_was_never_filled_is_free_when_no_sink_has_it() {
+async fn a_name_that_was_never_filled_is_free_without_sinks() {
     let (repo, _dir) = two_projects().await;
     let (one, two) = (source_of(ONE, "src"), source_of(TWO, "src"));
     let sink = create(&repo, &one, "a", "in.c.t").await.unwrap();
     repo.delete_sink(&sink, &stamp(2)).await.unwrap();
-    // Its last file is on its way.
+    // Its last file is active.
     assert!(is_foreign(create(&repo, &two, "a", "in.c.t").await));
     arrive(&repo).await;
     create(&repo, &two, "a", "in.c.t").await.unwrap();
-    // And so the first one can't come back to it.
+    // So the first sink can't be restored.
     let back = repo.undelete_sink(&sink, &volumes(1), &stamp(3)).await;
     assert!(is_foreign(back));
     assert_eq!(repo.release_tables().await.unwrap(), 0);
@@ -176,7 +176,7 @@ async fn a_name_that_was_never_filled_is_free_when_no_sink_has_it() {
 }
 
 #[tokio::test]
-async fn a_sink_that_comes_back_with_its_source_is_off_when_its_table_is_anothers() {
+async fn a_restored_sink_is_disabled_if_its_table_has_another_owner() {
     let (repo, _dir) = two_projects().await;
     let one = source_of(ONE, "src");
     let lost = create(&repo, &one, "lost", "in.c.lost").await.unwrap();
@@ -209,12 +209,12 @@ async fn a_sink_that_comes_back_with_its_source_is_off_when_its_table_is_another
 }
 
 #[tokio::test]
-async fn tables_are_shared_and_transferred_and_that_is_in_both_audits() {
+async fn shares_and_transfers_are_in_both_audits() {
     let (repo, _dir) = two_projects().await;
     let (one, two) = (source_of(ONE, "src"), source_of(TWO, "src"));
     let table = id("in.c.t");
-    let nobodys = repo.share_table(SQLITE, &table, TWO, &stamp(1)).await;
-    assert!(matches!(nobodys, Err(TableOwnerError::NotFound(_))));
+    let unowned = repo.share_table(SQLITE, &table, TWO, &stamp(1)).await;
+    assert!(matches!(unowned, Err(TableOwnerError::NotFound(_))));
     create(&repo, &one, "a", "in.c.t").await.unwrap();
     repo.share_table(SQLITE, &table, TWO, &stamp(2))
         .await
@@ -263,7 +263,7 @@ async fn tables_are_shared_and_transferred_and_that_is_in_both_audits() {
 }
 
 #[tokio::test]
-async fn a_table_is_dropped_only_when_nothing_else_holds_it() {
+async fn a_table_is_dropped_only_without_other_holders() {
     let (repo, _dir) = two_projects().await;
     let (src, more) = (source_of(ONE, "src"), source_of(ONE, "more"));
     let far = source_of(TWO, "src");
@@ -276,34 +276,34 @@ async fn a_table_is_dropped_only_when_nothing_else_holds_it() {
     let shared = create(&repo, &far, "a", "in.c.t").await.unwrap();
     repo.delete_source(&src, &stamp(3)).await.unwrap();
     let table = filled("in.c.t");
-    let fate = async || repo.begin_drop(&src, &table, &stamp(4)).await.unwrap();
-    assert_eq!(fate().await, DropDecision::Held);
+    let decision = async || repo.begin_drop(&src, &table, &stamp(4)).await.unwrap();
+    assert_eq!(decision().await, DropDecision::Held);
     arrive(&repo).await;
-    assert_eq!(fate().await, DropDecision::Held, "two sinks");
+    assert_eq!(decision().await, DropDecision::Held, "two sinks");
     repo.delete_sink(&second, &stamp(5)).await.unwrap();
     repo.delete_source(&more, &stamp(5)).await.unwrap();
     arrive(&repo).await;
     repo.purge_source(&more, &stamp(6)).await.unwrap();
     assert_eq!(
-        fate().await,
+        decision().await,
         DropDecision::Held,
         "one of the project that it is shared with"
     );
     repo.delete_sink(&shared, &stamp(7)).await.unwrap();
     assert_eq!(
-        fate().await,
+        decision().await,
         DropDecision::Held,
-        "its rows are on their way"
+        "its rows are in flight"
     );
     arrive(&repo).await;
-    assert_eq!(fate().await, DropDecision::Held, "it can be brought back");
-    // Whom it is only shared with drops nothing.
+    assert_eq!(decision().await, DropDecision::Held, "it can be restored");
+    // A project that only shares the table drops nothing.
     repo.delete_source(&far, &stamp(8)).await.unwrap();
     let foreign = repo.begin_drop(&far, &table, &stamp(8)).await.unwrap();
     assert_eq!(foreign, DropDecision::Foreign);
     repo.purge_source(&far, &stamp(8)).await.unwrap();
-    assert_eq!(fate().await, DropDecision::Drop);
-    // From now on nobody gets hold of it, not even the source itself.
+    assert_eq!(decision().await, DropDecision::Drop);
+    // From now on no sink can hold it, not even one of the source itself.
     let more = source_of(ONE, "more");
     repo.create_source(&more, source_content("more"), "", &stamp(9))
         .await
@@ -318,29 +318,33 @@ async fn a_table_is_dropped_only_when_nothing_else_holds_it() {
         filling,
         Err(TableOwnerError::Rejected(TableRejection::Dropping(_)))
     ));
-    assert_eq!(fate().await, DropDecision::Drop, "after a crash it goes on");
+    assert_eq!(
+        decision().await,
+        DropDecision::Drop,
+        "it continues after a crash"
+    );
     repo.table_not_dropped(&src, &table).await.unwrap();
     let late = create(&repo, &more, "b", "in.c.t").await.unwrap();
     assert_eq!(
-        fate().await,
+        decision().await,
         DropDecision::Held,
-        "a sink that came before the mark prevents it"
+        "a sink created before the mark prevents it"
     );
     repo.delete_sink(&late, &stamp(10)).await.unwrap();
     repo.delete_source(&more, &stamp(10)).await.unwrap();
     arrive(&repo).await;
     repo.purge_source(&more, &stamp(10)).await.unwrap();
-    assert_eq!(fate().await, DropDecision::Drop);
+    assert_eq!(decision().await, DropDecision::Drop);
     repo.table_dropped(&src, &table).await.unwrap();
-    assert_eq!(fate().await, DropDecision::Nothing);
-    // The name is anybody's again; the deletion that is repeated leaves it alone.
+    assert_eq!(decision().await, DropDecision::Nothing);
+    // The name is free again; the repeated deletion leaves the new table alone.
     let far = source_of(TWO, "more");
     create(&repo, &far, "a", "in.c.t").await.unwrap();
-    assert_eq!(fate().await, DropDecision::Foreign);
+    assert_eq!(decision().await, DropDecision::Foreign);
 }
 
 #[tokio::test]
-async fn a_table_that_was_there_is_an_operators_to_give_and_is_never_dropped() {
+async fn an_existing_table_is_assigned_by_an_operator_and_never_dropped() {
     let (repo, _dir) = two_projects().await;
     let src = source_of(ONE, "src");
     let table = id("in.c.hand");
@@ -357,7 +361,7 @@ async fn a_table_that_was_there_is_an_operators_to_give_and_is_never_dropped() {
         .unwrap();
     repo.delete_source(&src, &stamp(3)).await.unwrap();
     arrive(&repo).await;
-    let fate = repo.begin_drop(&src, &filled("in.c.hand"), &stamp(4)).await;
-    assert_eq!(fate.unwrap(), DropDecision::Found);
+    let decision = repo.begin_drop(&src, &filled("in.c.hand"), &stamp(4)).await;
+    assert_eq!(decision.unwrap(), DropDecision::Found);
     assert_eq!(sink_key("src", "a").source.branch, branch());
 }

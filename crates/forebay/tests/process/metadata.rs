@@ -78,7 +78,7 @@ fn metadata_that_went_back_is_said_and_waits_for_a_person() {
     assert_eq!(status, 503, "{body}");
     let cause = body["causes"][0]["cause"].as_str().unwrap();
     for part in [
-        "went back",
+        "transactions are lost",
         "revision",
         "meta-copies",
         "--accept-metadata-loss",

@@ -1,9 +1,9 @@
-//! Sources and sinks switched off and on again.
+//! Disabling and enabling of sources and sinks.
 //!
-//! A source that is switched off takes its sinks with it: those that were on are marked as switched
-//! off with their parent, and only those come back with it. Their files are closed and opened in
-//! the same transaction, so a sink has an open file if and only if it and its source take records;
-//! of a source with many sinks in several (`portions`).
+//! A disabled source disables its active sinks; they are marked as disabled with their parent, and
+//! only those are enabled with it again. Their files are closed and opened in the same transaction,
+//! so a sink has an open file if and only if it and its source are active; for a source with many
+//! sinks there are several transactions (`bulk_changes`).
 
 use forebay_model::{AuditStamp, DisableInfo, Sink, SinkKey, Source, SourceKey, VolumeId};
 
@@ -16,15 +16,12 @@ use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::SinkState;
 
-/// Why a sink is off that was switched off with its source.
+/// Reason of a sink that was disabled with its source.
 const WITH_PARENT: &str = "Auto-disabled with the parent source.";
 
 impl Repo {
-    /// Switches a source off, with those of its sinks that are on, and closes their files. One that
-    /// is off stays as it is. What was accepted goes on its way to the tables.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`], a limit, or the store.
+    /// Disables a source with its active sinks, and closes their files. No effect if it is
+    /// disabled. Accepted records are still delivered.
     pub async fn disable_source(
         &self,
         key: &SourceKey,
@@ -35,11 +32,8 @@ impl Repo {
         self.switch_source(key, to, &[], stamp).await
     }
 
-    /// Switches a source on, with the sinks that were switched off with it, and opens their files.
-    /// One that is on stays as it is.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`], a limit, no volumes, or the store.
+    /// Enables a source, with the sinks that were disabled with it, and opens their files. No
+    /// effect if it is enabled.
     pub async fn enable_source(
         &self,
         key: &SourceKey,
@@ -76,7 +70,7 @@ impl Repo {
         }
     }
 
-    /// `None` when something that it relies upon has changed; then it may have got a part of the way.
+    /// Returns `None` if a precondition failed; part of the sinks may be switched then.
     async fn try_switch(
         &self,
         read: Versioned<Source>,
@@ -86,7 +80,7 @@ impl Repo {
         let mut source = read.value.clone();
         source.disabled = change.to.cloned();
         let mut sinks = SinkPages::new(keys::below(keys::SINKS, &source.key));
-        // As the store has it.
+        // As stored.
         let mut current = read;
         let (mut is_written, mut is_first) = (false, true);
         loop {
@@ -117,13 +111,12 @@ impl Repo {
                 current.revision = revision;
                 return Ok(Some(current));
             }
-            // A sink may have been switched on by itself before its source was off.
+            // A sink may have been enabled on its own before its source was disabled.
             return self.switch_strays(current, change, sizer).await;
         }
     }
 
-    /// Sinks of the source, switched with it, until there are no more (`true`) or the transaction is
-    /// full.
+    /// Adds sinks of the source until there are no more (`true`) or the transaction is full.
     async fn fill_with_switched_sinks(
         &self,
         builder: &mut TxnBuilder,
@@ -136,11 +129,11 @@ impl Repo {
                 return Ok(true);
             };
             let with_parent = read.disabled.as_ref().map(|d| d.with_parent);
-            // Also of one that is left as it is: it may be switched on meanwhile.
+            // A precondition also for a sink that is left as it is: it may be enabled meanwhile.
             builder.expect_unchanged(StoreKey::Sink(&read.key), &read);
             let is_done = change.to.is_some() && with_parent == Some(true);
             if with_parent != Some(false) && !is_done {
-                // One that was made while its source was off is on and has no file yet.
+                // A sink created while its source was disabled is enabled and has no file yet.
                 self.add_switched_sink(builder, read.value, source, change)
                     .await?;
             }
@@ -169,8 +162,8 @@ impl Repo {
         Ok(())
     }
 
-    /// Switches what was left behind when a source with many sinks was switched: it is as it should
-    /// be, a sink of it is not. There is none unless a process ended in the middle of it.
+    /// Switches the remaining sinks of a source whose own state is as requested. There are none
+    /// unless a process ended in the middle of a change of many sinks.
     async fn switch_strays(
         &self,
         source: Versioned<Source>,
@@ -224,11 +217,8 @@ impl Repo {
         Ok(has_file == source_is_off)
     }
 
-    /// Switches a sink off and closes its file. One that is off stays as it is, also when it is off
-    /// with its source.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkNotFound`], a limit, or the store.
+    /// Disables a sink and closes its file. No effect if it is disabled, on its own or with its
+    /// source.
     pub async fn disable_sink(
         &self,
         key: &SinkKey,
@@ -239,11 +229,8 @@ impl Repo {
         self.switch_sink(key, to, &[], stamp).await
     }
 
-    /// Switches a sink on and opens its file, if its source takes records. One that is on stays as
-    /// it is, and so does one that is off with its source: it comes back with it.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkNotFound`], a limit, no volumes, or the store.
+    /// Enables a sink and opens its file, if its source is active. No effect if the sink is
+    /// enabled, or disabled with its source: then it is enabled with the source.
     pub async fn enable_sink(
         &self,
         key: &SinkKey,
@@ -293,8 +280,8 @@ impl Repo {
         }
     }
 
-    /// The switched source as its next version. It is written under the condition that it was not:
-    /// sinks that are made meanwhile write it too.
+    /// Adds the next version of the switched source, with the precondition that it is unchanged,
+    /// since concurrent sink creations write it too.
     fn add_switched_source(
         &self,
         builder: &mut TxnBuilder,
@@ -313,11 +300,11 @@ impl Repo {
     }
 }
 
-/// How a source is switched.
+/// A change of a source's activation.
 struct ActivationChange<'c> {
-    /// Off, and why; on without it.
+    /// `Some` disables, `None` enables.
     to: Option<&'c DisableInfo>,
-    /// For files that are opened.
+    /// Volumes of files that are opened.
     volumes: &'c [VolumeId],
     stamp: &'c AuditStamp,
 }

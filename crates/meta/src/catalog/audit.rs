@@ -1,6 +1,6 @@
-//! Who changed what, when, from where. An entry is written in the transaction of the change itself:
-//! there is none without the change, and no change of a definition or token without one. Besides there
-//! are entries of requests that were refused.
+//! Audit: who changed what, when and from where. An entry is written in the transaction of the
+//! change itself: there is no entry without the change, and no change of a definition or token
+//! without an entry. In addition there are entries of rejected requests.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,25 +13,22 @@ use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError, Txn};
 
-/// What was changed.
+/// Subject of an audit entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditSubject {
-    /// A source.
     Source(SourceKey),
-    /// A sink.
     Sink(SinkKey),
     /// A token, by its id.
     Token(String),
-    /// The quota of the project.
     Quota,
-    /// Who may use a table.
+    /// The users of a table.
     Table(TableBackend, TableId),
-    /// A request of the management API, by method and path, that was refused.
+    /// A rejected request of the management API, by method and path.
     Request(String),
 }
 
 impl fmt::Display for AuditSubject {
-    /// As it stands in an entry's id, without a `/`.
+    /// As in an entry's id, without a `/`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source(key) => write!(f, "source.{}.{}", key.branch.branch, key.source),
@@ -49,7 +46,7 @@ impl fmt::Display for AuditSubject {
                 let table = table.to_string().replace('/', "_");
                 write!(f, "table.{}.{table}", backend.name())
             }
-            // Of its path nothing: that has slashes.
+            // Without its path, which has slashes.
             Self::Request(request) => {
                 let method = request.split(' ').next().unwrap_or_default();
                 write!(f, "request.{method}")
@@ -58,34 +55,33 @@ impl fmt::Display for AuditSubject {
     }
 }
 
-/// What was done to it.
+/// Action of an audit entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as what is done")]
 pub enum AuditAction {
     Create,
     Update,
     Delete,
     Undelete,
-    /// Deleted for good.
+    /// Permanently deleted.
     Purge,
     Disable,
     Enable,
-    /// Of a topic: its delivery was stopped.
+    /// Of a topic: its delivery was paused.
     Pause,
     Resume,
     ClearStatistics,
-    /// Of a sink: what had failed was tried at once.
+    /// Of a sink: failed steps were retried immediately.
     Retry,
-    /// Of a sink: rows of a file that its table can't take became dead letters.
+    /// Of a sink: rows of a file that its table rejects became dead letters.
     RejectFile,
-    /// Of a token: it got another text.
+    /// Of a token: it got a new secret.
     Rotate,
-    /// Of a table: it was given to a project.
+    /// Of a table: it was transferred to a project.
     Transfer,
     /// Of a table: another project may fill it.
     Share,
     Unshare,
-    /// Of a request: nothing was changed.
+    /// Of a request: it was rejected, nothing was changed.
     Refuse,
 }
 
@@ -110,8 +106,6 @@ impl AuditAction {
         Self::Refuse,
     ];
 
-    /// Its name in the store and in answers.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -134,35 +128,30 @@ impl AuditAction {
         }
     }
 
-    /// The one of that name.
-    #[must_use]
+    /// The action with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|a| a.name() == name)
     }
 }
 
-/// A change.
+/// An audit entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEvent {
-    /// Whose project it is.
     pub project: ProjectId,
-    /// Of what.
     pub what: AuditSubject,
-    /// What was done.
     pub action: AuditAction,
-    /// That of the new version, or of the token; may be empty.
+    /// Description of the new version, or of the token; may be empty.
     pub description: String,
-    /// The version before; none of what was made, and of tokens.
+    /// Version before the change; none for creations and tokens.
     pub old_version: Option<u32>,
-    /// The version after; none of what is deleted, and of tokens.
+    /// Version after the change; none for deletions and tokens.
     pub new_version: Option<u32>,
-    /// When, by whom, from where.
+    /// Time, actor and address.
     pub stamp: AuditStamp,
 }
 
 impl AuditEvent {
-    /// Its id: sorted by time, and different for each change of a thing.
-    #[must_use]
+    /// Id of the entry: sorted by time, and unique for each change of a subject.
     pub fn id(&self) -> String {
         let version = self.new_version.or(self.old_version).unwrap_or_default();
         let (at, action) = (self.stamp.at, self.action.name());
@@ -171,12 +160,12 @@ impl AuditEvent {
 }
 
 impl TxnBuilder {
-    /// Notes a change with the transaction.
+    /// Adds the audit entry of a change.
     pub(super) fn put_audit(&mut self, change: &AuditEvent) -> Result<(), StoreError> {
         self.put(StoreKey::Audit(change.project, &change.id()), change)
     }
 
-    /// Notes a change of a source.
+    /// Adds the audit entry of a change of a source.
     pub(super) fn put_source_audit(
         &mut self,
         key: &SourceKey,
@@ -188,7 +177,7 @@ impl TxnBuilder {
         self.put_audit(&version_event(key, what, action, versions, stamp))
     }
 
-    /// Notes a change of a sink.
+    /// Adds the audit entry of a change of a sink.
     pub(super) fn put_sink_audit(
         &mut self,
         key: &SinkKey,
@@ -220,10 +209,7 @@ fn version_event(
 }
 
 impl Repo {
-    /// Notes what was refused: an entry without a change.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Writes an entry of a rejected request.
     pub async fn record_rejection(&self, change: &AuditEvent) -> Result<(), StoreError> {
         let mut attempts = TxnAttempts::default();
         loop {
@@ -237,8 +223,8 @@ impl Repo {
         }
     }
 
-    /// Notes what has no version that tells it from others of its kind: of two of the same moment,
-    /// the second is noted for the next one, so that it does not take the first one's place.
+    /// Adds an entry whose subject has no versions. If the id is taken, since another one has the
+    /// same millisecond, the time is moved to the next one.
     pub(super) async fn add_unversioned_audit(
         &self,
         builder: &mut TxnBuilder,
@@ -256,10 +242,7 @@ impl Repo {
         }
     }
 
-    /// Changes of a project after the entry of id `after`, oldest first.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the changes of a project after the entry of id `after`, oldest first.
     pub async fn audit(
         &self,
         project: ProjectId,
@@ -270,10 +253,7 @@ impl Repo {
         self.list(&prefix, after, limit).await
     }
 
-    /// Forgets entries that are older than `before`. How many.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Removes entries that are older than `before`. Returns their number.
     pub async fn remove_old_audit(&self, before: Timestamp) -> Result<usize, StoreError> {
         let mut removed = 0;
         let mut after: Option<String> = None;
@@ -292,7 +272,8 @@ impl Repo {
                     txn.delete(entry.key.clone());
                     removed += 1;
                 } else {
-                    // The rest of the project is younger; no id begins with a tilde or above.
+                    // The rest of the project is newer; no id begins with a tilde or a later
+                    // character.
                     next = Some(format!("{}~", keys::below(keys::AUDIT, &project)));
                     break;
                 }

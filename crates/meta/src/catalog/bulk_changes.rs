@@ -1,6 +1,6 @@
-//! Changes of a source with all of its sinks. They are one transaction as long as that has room
-//! ([`TxnLimits`]); a source of more sinks is changed in several, in an order in which every state in
-//! between is a valid one and the same call, made again, goes on where one before has stopped:
+//! Changes of a source with all of its sinks. They are one transaction if they fit ([`TxnLimits`]);
+//! for a source with more sinks there are several, in an order in which every intermediate state is
+//! valid and a repeated call continues an interrupted one:
 //!
 //! | change   | order                                                                      |
 //! | -------- | -------------------------------------------------------------------------- |
@@ -23,9 +23,9 @@ use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
 /// [`crate::kv::store::TXN_BYTES_MAX`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TxnLimits {
-    /// Operations, and preconditions.
+    /// Maximum operations, and preconditions.
     pub ops: usize,
-    /// Bytes of values.
+    /// Maximum bytes of values.
     pub bytes: usize,
 }
 
@@ -38,20 +38,20 @@ impl Default for TxnLimits {
     }
 }
 
-/// The room of the next transaction. One that meets others again and again gets less: the fewer sinks
-/// are changed at a time, the likelier it is that nobody else changes one of their files meanwhile.
+/// Sizes the next transaction. After repeated conflicts the size shrinks: the fewer sinks are
+/// changed at a time, the less likely is a conflict on one of their files.
 #[derive(Debug)]
 pub(super) struct BatchSizer {
     limits: TxnLimits,
-    /// Operations at most, as it was begun.
+    /// Operations of the present transaction at its start.
     most: usize,
     attempts: TxnAttempts,
     conflicts: u32,
 }
 
-/// Conflicts after which a transaction gets less room.
+/// Conflicts after which the size shrinks.
 const CONFLICTS_BEFORE_SHRINK: u32 = 4;
-/// Operations of a transaction when there have to be several anyway: some 30 sinks.
+/// Maximum operations of a transaction if there are several anyway: some 30 sinks.
 const SMALL_TXN_OPS: usize = 200;
 
 impl BatchSizer {
@@ -64,8 +64,7 @@ impl BatchSizer {
         }
     }
 
-    /// Another sink belongs into another transaction. Then it is not one for all of them, and the
-    /// next ones are small.
+    /// Whether the next sink goes into another transaction. If so, the following ones are small.
     pub(super) fn is_full(&mut self, builder: &TxnBuilder) -> bool {
         let is_full = builder.is_full(self.limits);
         if is_full {
@@ -74,7 +73,7 @@ impl BatchSizer {
         is_full
     }
 
-    /// A transaction has succeeded: what comes next has as many attempts as it had, and room again.
+    /// Records a success: resets the attempts and restores the size.
     pub(super) fn succeeded(&mut self) {
         self.attempts = TxnAttempts::default();
         if self.limits.ops < SMALL_TXN_OPS {
@@ -87,7 +86,7 @@ impl BatchSizer {
         }
     }
 
-    /// One has met another one: lets it be begun anew.
+    /// Records a conflict and allows another attempt.
     pub(super) async fn retry(&mut self) -> Result<(), TxnContention> {
         self.conflicts += 1;
         if self.conflicts >= CONFLICTS_BEFORE_SHRINK {
@@ -98,14 +97,14 @@ impl BatchSizer {
 }
 
 impl TxnBuilder {
-    /// Whether another sink belongs into another transaction.
+    /// Whether the next sink goes into another transaction.
     pub(super) fn is_full(&self, limits: TxnLimits) -> bool {
         let ops = self.txn.ops.len().max(self.txn.preconditions.len());
         ops >= limits.ops || self.bytes >= limits.bytes
     }
 }
 
-/// Sinks below a prefix, a page at a time, so that memory does not depend on how many there are.
+/// Pages through the sinks below a prefix, so that memory doesn't depend on their number.
 pub(super) struct SinkPages {
     prefix: String,
     after: Option<String>,
@@ -115,7 +114,6 @@ pub(super) struct SinkPages {
 }
 
 impl SinkPages {
-    /// All of them.
     pub(super) fn new(prefix: String) -> Self {
         Self {
             prefix,
@@ -125,8 +123,8 @@ impl SinkPages {
         }
     }
 
-    /// The next one. It may be as it was when its page was read, which is no error: whoever changes
-    /// it has its revision as a condition.
+    /// Returns the next sink. It may be outdated, which is harmless: a change has its revision as a
+    /// precondition.
     pub(super) async fn next(
         &mut self,
         repo: &Repo,
@@ -151,13 +149,12 @@ impl SinkPages {
     }
 }
 
-/// Changes of this process that would only get into each other's way wait in line: what many of them
-/// create below one source or branch, each writes it. It saves attempts; what is right is decided by
-/// the transactions' conditions.
+/// In-process locks that serialize changes which would conflict: each creation below a source or
+/// branch writes it. They save attempts; correctness depends on the preconditions only.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeyedLocks(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
 
-/// The place at the head of a line.
+/// Guard of a lock by key.
 pub(super) struct KeyedLockGuard {
     locks: KeyedLocks,
     key: String,
@@ -165,7 +162,7 @@ pub(super) struct KeyedLockGuard {
 }
 
 impl KeyedLocks {
-    /// Waits until all who came before are done.
+    /// Waits for the lock of the key.
     pub(super) async fn lock(&self, key: String) -> KeyedLockGuard {
         let mutex = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,7 +180,7 @@ impl Drop for KeyedLockGuard {
     fn drop(&mut self) {
         drop(self.guard.take());
         let mut locks = self.locks.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only the map has it: nobody waits.
+        // Only the map has a reference: no task waits.
         if locks
             .get(&self.key)
             .is_some_and(|l| Arc::strong_count(l) == 1)
@@ -198,34 +195,34 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_meets_others_again_and_again_gets_less_room() {
-        let mut portion = BatchSizer::new(TxnLimits::default());
+    async fn repeated_conflicts_shrink_the_transaction() {
+        let mut sizer = BatchSizer::new(TxnLimits::default());
         for _ in 1..CONFLICTS_BEFORE_SHRINK {
-            portion.retry().await.unwrap();
+            sizer.retry().await.unwrap();
         }
-        assert_eq!(portion.limits, TxnLimits::default());
+        assert_eq!(sizer.limits, TxnLimits::default());
         for _ in 0..10 {
-            portion.retry().await.unwrap();
+            sizer.retry().await.unwrap();
         }
-        assert_eq!(portion.limits.ops, 1);
+        assert_eq!(sizer.limits.ops, 1);
         for _ in 0..10 {
-            portion.succeeded();
+            sizer.succeeded();
         }
-        assert_eq!(portion.limits.ops, SMALL_TXN_OPS);
+        assert_eq!(sizer.limits.ops, SMALL_TXN_OPS);
     }
 
     #[tokio::test]
-    async fn one_at_a_time_is_at_the_head_and_nothing_is_left_behind() {
-        let lines = KeyedLocks::default();
-        let first = lines.lock("a".to_owned()).await;
-        let other = lines.lock("b".to_owned()).await;
-        let second = lines.lock("a".to_owned());
+    async fn a_key_is_locked_once_and_removed_when_unlocked() {
+        let locks = KeyedLocks::default();
+        let first = locks.lock("a".to_owned()).await;
+        let other = locks.lock("b".to_owned()).await;
+        let second = locks.lock("a".to_owned());
         tokio::pin!(second);
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);
         let second = second.await;
-        assert_eq!(lines.0.lock().unwrap().len(), 2);
+        assert_eq!(locks.0.lock().unwrap().len(), 2);
         drop((second, other));
-        assert!(lines.0.lock().unwrap().is_empty());
+        assert!(locks.0.lock().unwrap().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Forgetting finished files, without forgetting what they held.
+//! Cleanup of imported files; their totals are retained.
 
 use forebay_model::{FileKey, SinkKey, Slice, Statistics, Timestamp};
 
@@ -8,12 +8,9 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::SinkState;
 
 impl Repo {
-    /// Removes an imported file and its slices and adds what they held to the sink's book, in one
-    /// transaction: totals and balance are the same before and after. A file that is not imported
-    /// is not touched.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`] when there is no imported file of that key, or the store.
+    /// Removes an imported file and its slices and adds their totals to the sink state, in one
+    /// transaction: totals and reconciliation are unchanged. A file that is not imported is not
+    /// touched.
     pub async fn remove_imported(&self, key: &FileKey) -> Result<(), FileError> {
         let mut attempts = TxnAttempts::default();
         loop {
@@ -53,12 +50,8 @@ impl Repo {
         }
     }
 
-    /// When the newest file was opened of those of the sink that were removed: a stream of an
-    /// earlier or the same file that the store does not know is one that it has forgotten, not one
-    /// that it never knew.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Opening time of the newest removed file of the sink: an unknown stream of that file or an
+    /// earlier one belongs to a removed file.
     pub async fn removed_up_to(&self, sink: &SinkKey) -> Result<Option<Timestamp>, FileError> {
         let sink_state: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
         Ok(sink_state.and_then(|b| b.removed_up_to))

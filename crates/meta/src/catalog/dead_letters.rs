@@ -1,8 +1,8 @@
-//! Dead letters: which of them are done with, and the slices that replayed ones go into.
+//! Dead letters: which of them are resolved, and the slices of replayed ones.
 //!
-//! A replay is one transaction: the slice with the rows and the mark of the letters come into being
-//! together. Before it, the rows are in a stream of the log that nothing refers to; after it, they
-//! go the way of any other slice.
+//! A replay is one transaction: the slice with the rows is created and the dead letters are marked
+//! as resolved. Before it, the rows are in an unreferenced stream of the log; after it, they are
+//! handled like any other slice.
 
 use forebay_model::{
     File, FileState, Sink, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp, VolumeId,
@@ -15,68 +15,65 @@ use crate::catalog::stored::dead_letters::{DeadLetterCounts, DeadLetterState};
 use crate::catalog::stored::sink_state::SinkState;
 use crate::kv::store::{KeyCondition, RANGE_ENTRIES_MAX, StoreError};
 
-/// Runs of letters that are done with, between others that are not, at most: what a book may
-/// grow to.
+/// Maximum number of resolved ranges; bounds the size of a dead-letter state.
 pub const RESOLVED_RANGES_MAX: usize = 1_000;
 
-/// Dead letters of a sink, of all volumes together.
+/// Dead letters of a sink, summed over all volumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterStatistics {
-    /// Ever taken, as last reported.
+    /// Total ever added, as last reported.
     pub taken: u64,
-    /// Taken by a damaged disk.
+    /// Lost to disk damage.
     pub lost: u64,
-    /// Went on to the table.
+    /// Replayed.
     pub replayed: u64,
-    /// Were dropped.
+    /// Dropped.
     pub dropped: u64,
 }
 
-/// What becomes of letters.
+/// How dead letters are resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeadLetterOutcome {
-    /// Their rows are in the stream of this slice, which is closed and holds that much.
+    /// The rows are in the stream of this slice, which is closed and has these statistics.
     Replayed(SliceKey, Statistics),
-    /// Nobody wants them.
+    /// Dropped by a user.
     Dropped,
 }
 
-/// Whose letters these are.
+/// Owner of dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterOwner {
-    /// A sink that is there, or deleted and can come back.
+    /// A sink that exists, or is deleted and can be restored.
     Sink,
-    /// One that was forgotten for good.
+    /// A purged sink.
     Forgotten,
-    /// Nobody whom this store has ever known.
+    /// A sink that this store has never known.
     Unknown,
 }
 
-/// Letters that are to be done with.
+/// A resolution of dead letters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetterResolution {
-    /// Numbers of the letters; none of them is done with yet.
+    /// Numbers of the dead letters; none of them is resolved yet.
     pub numbers: Vec<u64>,
-    /// Runs `[from, to)` of letters that are lost: neither replayed nor dropped, only gone.
+    /// Ranges `[from, to)` of lost dead letters: neither replayed nor dropped.
     pub lost: Vec<(u64, u64)>,
-    /// What the log has counted by now.
+    /// Present counts of the log.
     pub counts: DeadLetterCounts,
-    /// What becomes of the letters.
+    /// How they are resolved.
     pub end: DeadLetterOutcome,
 }
 
-/// Why letters are not done with.
+/// Why dead letters were not resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterResolveError {
-    /// One of them was done with meanwhile.
-    #[error("letter {0} was replayed or dropped by someone else")]
+    #[error("dead letter {0} was already replayed or dropped")]
     AlreadyResolved(u64),
-    /// Too many letters are left between others.
+    /// The resolved ranges are too fragmented.
     #[error(
-        "too many single letters are done with between others ({RESOLVED_RANGES_MAX}); replay or drop the oldest ones first"
+        "dead-letter acks are too fragmented (max {RESOLVED_RANGES_MAX} ranges); replay or drop the oldest first"
     )]
     TooScattered,
-    /// Of the slice or file.
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -88,12 +85,8 @@ impl From<StoreError> for DeadLetterResolveError {
 }
 
 impl Repo {
-    /// Notes what the log has counted, unless more letters are known already: what was read before
-    /// others were finished does not undo what was noted with those. Counts of sinks that were
-    /// forgotten are left out.
-    ///
-    /// # Errors
-    /// [`FileError::Conflict`], or the store's.
+    /// Stores the counts of the log, unless higher ones are known: a report that was read before a
+    /// resolution does not undo the counts stored with it. Skips sinks that were purged.
     pub async fn report_dead_letters(
         &self,
         counts: &[(SinkKey, VolumeId, DeadLetterCounts)],
@@ -116,8 +109,8 @@ impl Repo {
         Ok(())
     }
 
-    /// Whether the sink is there or deleted; the transaction holds only if that stays so. What is
-    /// noted of letters after their sink was forgotten would be taken for that of a later one.
+    /// Whether the sink exists or is deleted; also a precondition of the transaction. State stored
+    /// after the sink was purged would apply to a later sink of that id.
     async fn expect_sink_exists(
         &self,
         builder: &mut TxnBuilder,
@@ -130,7 +123,7 @@ impl Repo {
         Ok(location.is_some())
     }
 
-    /// Where the sink is, if it is there or deleted.
+    /// Key of the sink's entry, if it exists or is deleted.
     async fn locate_sink<'k>(&self, sink: &'k SinkKey) -> Result<Option<StoreKey<'k>>, StoreError> {
         let mut attempts = TxnAttempts::default();
         loop {
@@ -139,7 +132,7 @@ impl Repo {
                     return Ok(Some(location));
                 }
             }
-            // One that came back between the two readings was in neither: ask for both at once.
+            // A sink restored between the two reads was in neither: check both at once.
             let mut builder = TxnBuilder::default();
             expect_sink_removed(&mut builder, sink);
             if self.commit(builder).await?.is_some() {
@@ -165,15 +158,12 @@ impl Repo {
         Ok(())
     }
 
-    /// The letters of a sink, of all volumes.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Sums the dead letters of a sink over all volumes.
     pub async fn dead_letter_statistics(
         &self,
         sink: &SinkKey,
     ) -> Result<DeadLetterStatistics, StoreError> {
-        // Counts last: a book is never ahead of them.
+        // Read the counts last: a state is never ahead of them.
         let states = keys::below(keys::DEAD_LETTER_STATES, sink);
         let states = self.read_all::<DeadLetterState>(&states).await?;
         let counts = keys::below(keys::DEAD_LETTER_COUNTS, sink);
@@ -190,10 +180,7 @@ impl Repo {
         Ok(sum)
     }
 
-    /// What was last reported of all dead letters, by sink and volume.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the last reported counts of all dead letters, by sink and volume.
     pub async fn dead_letter_counts(
         &self,
     ) -> Result<Vec<(SinkKey, VolumeId, DeadLetterCounts)>, StoreError> {
@@ -220,15 +207,12 @@ impl Repo {
         }
     }
 
-    /// Whose the letters of that sink are.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Returns the owner of a sink's dead letters.
     pub async fn dead_letter_owner(&self, sink: &SinkKey) -> Result<DeadLetterOwner, StoreError> {
         if self.locate_sink(sink).await?.is_some() {
             return Ok(DeadLetterOwner::Sink);
         }
-        // A sink's book stays when all else of it is forgotten.
+        // The sink state outlives a purge.
         let sink_state: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
         Ok(match sink_state {
             Some(_) => DeadLetterOwner::Forgotten,
@@ -236,14 +220,11 @@ impl Repo {
         })
     }
 
-    /// Forgets what is remembered of the letters of a sink that was forgotten itself. `false` when
-    /// there is such a sink, deleted or not, and nothing was forgotten.
+    /// Removes the dead-letter state of a purged sink. Returns `false`, without a change, if the
+    /// sink exists, deleted or not.
     ///
-    /// To be called before the letters themselves are deleted. A book that outlived them would call
-    /// the first letters of a later sink of that id done with.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Call it before the dead letters themselves are deleted. A state that outlived them would
+    /// mark the first dead letters of a later sink of that id as resolved.
     pub async fn remove_dead_letter_state(&self, sink: &SinkKey) -> Result<bool, StoreError> {
         let mut builder = TxnBuilder::default();
         expect_sink_removed(&mut builder, sink);
@@ -252,10 +233,7 @@ impl Repo {
         Ok(self.commit(builder).await?.is_some())
     }
 
-    /// The book of a sink's letters on a volume.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Reads the dead-letter state of a sink on a volume.
     pub async fn dead_letter_state(
         &self,
         sink: &SinkKey,
@@ -266,12 +244,11 @@ impl Repo {
         Ok(read.map(|r| r.value).unwrap_or_default())
     }
 
-    /// The key of a slice for replayed rows, in the sink's open file, and that file: its mapping is
-    /// what the rows are to be made by. The slice does not exist before [`Self::resolve_dead_letters`].
+    /// Returns the key of a slice for replayed rows, in the sink's open file, and that file, whose
+    /// mapping applies to the rows. [`Self::resolve_dead_letters`] creates the slice.
     ///
     /// # Errors
-    /// [`FileError::SinkNotActive`] when no file of the sink is open, [`FileError::SliceLimit`], or
-    /// the store.
+    /// [`FileError::SinkNotActive`] if no file of the sink is open, [`FileError::SliceLimit`].
     pub async fn new_replay_slice(
         &self,
         sink: &SinkKey,
@@ -295,12 +272,11 @@ impl Repo {
         Ok((key, file.value))
     }
 
-    /// Marks letters as done with; replayed ones in one transaction with their slice, which is
-    /// `uploading` then.
+    /// Marks dead letters as resolved; replayed ones in one transaction with their slice, which
+    /// becomes `uploading`.
     ///
     /// # Errors
-    /// [`DeadLetterResolveError`]; nothing has changed then. [`FileError::Conflict`] when the file of the slice
-    /// was rotated meanwhile: take another slice.
+    /// [`FileError::Conflict`] if the file of the slice was rotated: retry with another slice.
     pub async fn resolve_dead_letters(
         &self,
         sink: &SinkKey,
@@ -349,7 +325,7 @@ impl Repo {
         }
     }
 
-    /// A slice whose stream is closed and holds that much, in a file that is open.
+    /// Adds a slice with a closed stream and these statistics to an open file.
     pub(super) async fn add_replay_slice(
         &self,
         builder: &mut TxnBuilder,
@@ -376,7 +352,7 @@ impl Repo {
     }
 }
 
-/// The sink is neither there nor deleted.
+/// Requires that the sink neither exists nor is deleted.
 fn expect_sink_removed(builder: &mut TxnBuilder, sink: &SinkKey) {
     builder.expect_absent(StoreKey::Sink(sink));
     builder.expect_absent(StoreKey::DeletedSink(sink));

@@ -1,9 +1,9 @@
-//! Files whose rows become dead letters, because their table can't take them and somebody has decided
-//! not to wait until it can.
+//! Files whose rows become dead letters, because their table rejects them and an operator decided
+//! not to wait.
 //!
-//! The letters are in the log; how many of the file's rows are letters by now is noted here after each
-//! block of them. What was not noted before the process died is found again in the log. A row counts
-//! where it is: as in flight until its block is noted, as a dead letter from then on.
+//! The dead letters are in the log; the number of the file's rows that were moved is recorded here
+//! after each block. Blocks that were not recorded before a crash are found again in the log. A row
+//! counts as in flight until its block is recorded, and as a dead letter from then on.
 
 use forebay_model::{
     AuditStamp, DeadRows, File, FileKey, FileState, SliceState, Statistics, Timestamp, VolumeId,
@@ -16,11 +16,7 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::dead_letters::DeadLetterCounts;
 
 impl Repo {
-    /// Decides that the rows of a parked file become dead letters. It is not imported any more from
-    /// then on.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`], [`FileError::NotParked`], or the store.
+    /// Decides that the rows of a parked file become dead letters. The file is no longer imported.
     pub async fn reject_file(
         &self,
         key: &FileKey,
@@ -65,10 +61,7 @@ impl Repo {
         }
     }
 
-    /// Notes how many rows of the file are dead letters of that volume.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`], or the store.
+    /// Records how many rows of the file are dead letters on that volume.
     pub async fn record_dead_rows(
         &self,
         key: &FileKey,
@@ -96,10 +89,8 @@ impl Repo {
         }
     }
 
-    /// All rows of the file are dead letters: it and its slices are done with, and hold nothing.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`], or the store.
+    /// Finishes a file whose rows are all dead letters: it and its slices are finished and hold
+    /// nothing.
     pub async fn file_rejected(&self, key: &FileKey, now: Timestamp) -> Result<(), FileError> {
         let mut attempts = TxnAttempts::default();
         loop {

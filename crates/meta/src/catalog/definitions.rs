@@ -1,4 +1,4 @@
-//! Definitions: what sources and sinks have in common.
+//! Definitions: the common part of sources and sinks.
 
 use std::error::Error;
 
@@ -16,33 +16,26 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::definition::{SinkContentForm, SourceContentForm};
 use crate::kv::store::StoreError;
 
-/// A branch of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BranchDefinition {
-    /// Which.
     pub key: BranchKey,
-    /// The one that is meant when none is named.
+    /// The branch that `default` refers to.
     pub is_default: bool,
-    /// Made when, by whom.
     pub created: AuditStamp,
 }
 
-/// What a user can change of a source; a version keeps it.
+/// The part of a source that a user can change; stored with each version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceContent {
-    /// How records come in.
     pub kind: SourceKind,
-    /// For people.
     pub name: String,
-    /// For people; may be empty.
+    /// May be empty.
     pub description: String,
-    /// Settings of its own.
+    /// Settings of the source.
     pub settings: SettingsPatch,
 }
 
 impl SourceContent {
-    /// That of a source.
-    #[must_use]
     pub fn from_source(source: &Source) -> Self {
         Self {
             kind: source.kind.clone(),
@@ -59,29 +52,21 @@ impl SourceContent {
         source.settings = self.settings;
     }
 
-    /// 16 hexadecimal digits that change with the content.
-    #[must_use]
     pub fn hash(&self) -> String {
         hash(&SourceContentForm::from(self))
     }
 }
 
-/// What a user can change of a sink; a version keeps it.
+/// The part of a sink that a user can change; stored with each version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkContent {
-    /// For people.
     pub name: String,
-    /// For people; may be empty.
     pub description: String,
-    /// Where its records go.
     pub target: SinkTarget,
-    /// Settings of its own.
     pub settings: SettingsPatch,
 }
 
 impl SinkContent {
-    /// That of a sink.
-    #[must_use]
     pub fn from_sink(sink: &Sink) -> Self {
         Self {
             name: sink.name.clone(),
@@ -98,21 +83,19 @@ impl SinkContent {
         sink.settings = self.settings;
     }
 
-    /// 16 hexadecimal digits that change with the content.
-    #[must_use]
     pub fn hash(&self) -> String {
         hash(&SinkContentForm::from(self))
     }
 }
 
 fn hash(content: &impl Serialize) -> String {
-    // A form that is not JSON can't be stored either: whoever stores it says so.
+    // Content that can't be serialized can't be stored either: storing it returns the error.
     let json = serde_json::to_vec(content).unwrap_or_default();
     let digest = Sha256::digest(&json);
     digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// What there can't be any number of.
+/// Resources with a maximum count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitedResource {
     /// Sources of a branch.
@@ -138,61 +121,53 @@ impl std::fmt::Display for LimitedResource {
 /// Why a definition was not changed or found.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
-    /// There is no such branch.
     #[error("branch \"{0}\" not found")]
     BranchNotFound(BranchKey),
-    /// There is no such source, or it is deleted.
+    /// The source doesn't exist or is deleted.
     #[error("source \"{0}\" not found")]
     SourceNotFound(SourceKey),
-    /// There is no such sink, or it is deleted.
+    /// The sink doesn't exist or is deleted.
     #[error("sink \"{0}\" not found")]
     SinkNotFound(SinkKey),
     /// The definition has no such version.
     #[error("version \"{0}\" not found")]
     VersionNotFound(u32),
-    /// There is one of that id already.
+    /// The id is in use.
     #[error("source \"{0}\" already exists")]
     SourceExists(SourceKey),
-    /// There is one of that id already.
+    /// The id is in use.
     #[error("sink \"{0}\" already exists")]
     SinkExists(SinkKey),
-    /// Only the delivery of a topic can be stopped.
+    /// Only topics can be paused.
     #[error("sink \"{0}\" is a table: only sinks of the types kafka and http can be paused")]
     NotATopic(SinkKey),
-    /// No more of them are allowed.
+    /// The limit is reached.
     #[error("{what} limit reached, the maximum is {} (setting {})", bound.max, bound.setting)]
     LimitReached {
-        /// Of what.
+        /// Resource that is limited.
         what: LimitedResource,
-        /// How many are allowed.
+        /// The limit.
         bound: CountLimit,
     },
-    /// Records are still on their way to their tables.
-    #[error("{files} files of the source are still on their way to their tables")]
-    InFlight {
-        /// How many files.
-        files: usize,
-    },
+    #[error("{files} files of the source are not imported yet")]
+    InFlight { files: usize },
     /// The sink's project can't use its table.
     #[error(transparent)]
     Table(#[from] TableRejection),
-    /// The caller's own check said no; nothing was changed.
+    /// The caller's check rejected the change; nothing was changed.
     #[error(transparent)]
     Rejected(Box<dyn Error + Send + Sync>),
-    /// The sink's file could not be opened or closed with it.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Others changed it again and again at the same time; it may be tried again.
-    #[error("it is being changed by others at the same time, try again")]
+    /// Too many concurrent changes; may be retried.
+    #[error("too many concurrent changes, try again")]
     Conflict,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl DefinitionError {
-    /// Whether the same may succeed later without a person.
-    #[must_use]
+    /// Whether a retry may succeed without an operator.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Conflict | Self::InFlight { .. } => true,
@@ -203,11 +178,11 @@ impl DefinitionError {
     }
 }
 
-/// What a caller's own check says, in `update_…`: any error.
+/// Error of a caller's check in `update_…`.
 pub type UpdateRejection = Box<dyn Error + Send + Sync>;
 
 impl Repo {
-    /// The version after `number`, of what [`LimitedResource`] says.
+    /// Returns the version after `number`, within the limit of the resource.
     pub(super) fn next_version(
         &self,
         what: LimitedResource,
@@ -229,7 +204,7 @@ impl Repo {
         })
     }
 
-    /// Refuses one more source of a branch than there may be.
+    /// Rejects one more source than the limit of a branch.
     pub(super) async fn check_source_count(
         &self,
         branch: &BranchKey,
@@ -240,17 +215,14 @@ impl Repo {
         check_count(siblings, what, bound)
     }
 
-    /// Refuses one more sink of a source than there may be.
+    /// Rejects one more sink than the limit of a source.
     pub(super) async fn check_sink_count(&self, source: &SourceKey) -> Result<(), DefinitionError> {
         let bound = CountLimit::new(self.limits.sinks_per_source, "limits.sinksPerSource");
         let siblings = self.count(&keys::below(keys::SINKS, source)).await?;
         check_count(siblings, LimitedResource::Sinks, bound)
     }
 
-    /// The branch, made if it is not there.
-    ///
-    /// # Errors
-    /// When the store fails.
+    /// Returns the branch; creates it if it doesn't exist.
     pub async fn ensure_branch(
         &self,
         key: &BranchKey,
@@ -277,10 +249,7 @@ impl Repo {
         }
     }
 
-    /// The default branch of a project, if it was used already.
-    ///
-    /// # Errors
-    /// When the store fails.
+    /// Returns the default branch of a project, if there is one.
     pub async fn default_branch(&self, project: ProjectId) -> Result<Option<BranchId>, StoreError> {
         let prefix = keys::below(keys::BRANCHES, &project);
         let branches = self.read_all::<BranchDefinition>(&prefix).await?;
@@ -288,10 +257,7 @@ impl Repo {
         Ok(default.map(|b| b.key.branch))
     }
 
-    /// A branch, if there is one.
-    ///
-    /// # Errors
-    /// [`DefinitionError::BranchNotFound`], or when the store fails.
+    /// Reads a branch.
     pub async fn branch(&self, key: &BranchKey) -> Result<BranchDefinition, DefinitionError> {
         let found = self.read::<BranchDefinition>(StoreKey::Branch(key)).await?;
         found

@@ -1,4 +1,4 @@
-//! Streams of a log that this store does not know, brought into a sink after all.
+//! Streams of a log that this store does not know and that were delivered into a sink.
 
 use forebay_model::{File, FileKey, Slice, SliceKey, Statistics, Timestamp, VolumeId};
 
@@ -7,23 +7,19 @@ use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
-/// A stream whose rows are in a slice: it must not be brought in again, and can be deleted. The mark
-/// comes into being in one transaction with the slice, and goes after the stream.
+/// A stream whose rows are in a slice: it must not be delivered again, and can be deleted. The
+/// entry is created in one transaction with the slice, and removed after the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveredStream {
-    /// The volume in whose log it is.
     pub volume: VolumeId,
-    /// Its name there.
+    /// Name of the stream in the log.
     pub stream: String,
-    /// Where its rows are.
+    /// The slice with its rows.
     pub slice: SliceKey,
 }
 
 impl Repo {
-    /// The mark of a stream, if it was brought in.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Reads the entry of a delivered stream.
     pub async fn delivered_stream(
         &self,
         volume: &VolumeId,
@@ -34,10 +30,7 @@ impl Repo {
         Ok(read.map(|delivered| delivered.value))
     }
 
-    /// All streams of a volume's log that were brought in and may still be there.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the delivered streams of a volume's log that may still exist.
     pub async fn delivered_streams(
         &self,
         volume: &VolumeId,
@@ -50,19 +43,13 @@ impl Repo {
             .collect())
     }
 
-    /// A slice that was imported and is still remembered.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Reads an imported slice that is still retained.
     pub async fn imported_slice(&self, key: &SliceKey) -> Result<Option<Slice>, StoreError> {
         let read: Option<Versioned<Slice>> = self.read(StoreKey::ImportedSlice(key)).await?;
         Ok(read.map(|slice| slice.value))
     }
 
-    /// Whether a file is on its way, or imported and still remembered.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Whether a file is active, or imported and still retained.
     pub async fn file_exists(&self, key: &FileKey) -> Result<bool, StoreError> {
         for location in [StoreKey::File(key), StoreKey::ImportedFile(key)] {
             if self.read::<File>(location).await?.is_some() {
@@ -72,12 +59,11 @@ impl Repo {
         Ok(false)
     }
 
-    /// The slice with the rows of a stream and the mark of the stream, in one transaction. The slice
-    /// is `uploading` then. `false` when the stream was brought in before.
+    /// Adds the slice with the rows of a stream, which becomes `uploading`, and the entry of the
+    /// stream, in one transaction. Returns `false` if the stream was delivered before.
     ///
     /// # Errors
-    /// [`FileError::Conflict`] when the file of the slice was rotated meanwhile: take another slice.
-    /// Or the store's.
+    /// [`FileError::Conflict`] if the file of the slice was rotated: retry with another slice.
     pub async fn deliver_stream(
         &self,
         delivered: &DeliveredStream,
@@ -102,10 +88,7 @@ impl Repo {
         }
     }
 
-    /// Forgets the mark of a stream that was deleted.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Removes the entry of a stream that was deleted.
     pub async fn remove_delivered_stream(
         &self,
         delivered: &DeliveredStream,

@@ -8,12 +8,11 @@ use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 
 impl Repo {
-    /// All of the file is in staging: from `closing` to `importing`. A file without records goes
-    /// through to `imported`, with its slices.
+    /// The file is completely in staging: from `closing` to `importing`. A file without records
+    /// becomes `imported`, with its slices.
     ///
     /// # Errors
-    /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`] when it is not `closing`,
-    /// [`FileError::SlicesNotUploaded`], or the store.
+    /// [`FileError::SlicesNotUploaded`] if a slice is not in staging.
     pub async fn file_importing(
         &self,
         key: &FileKey,
@@ -35,8 +34,8 @@ impl Repo {
             }
             file.is_empty = slices.iter().all(|s| s.is_empty);
             let mut builder = TxnBuilder::default();
-            // No slice is added to a file that is not `writing`, and none goes back: the file
-            // stands for them.
+            // No slice is added to a file that is not `writing`, and none goes back: the file's
+            // precondition covers them.
             builder.expect_unchanged(StoreKey::File(key), &read);
             if file.is_empty {
                 add_import(&mut builder, &mut file, &slices, now)?;
@@ -54,11 +53,7 @@ impl Repo {
     }
 
     /// The file's rows are in the table: the file and all its slices become `imported`, together.
-    /// `rows` is how many the table took.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`] when it is not `importing`, or
-    /// the store.
+    /// `rows` is the number that the table accepted.
     pub async fn file_imported(
         &self,
         key: &FileKey,
@@ -68,11 +63,8 @@ impl Repo {
         self.file_imported_by(key, rows, None, now).await
     }
 
-    /// As [`Self::file_imported`]; `by` is what it was imported by, where that is not what it was
-    /// opened with: a later definition of the sink, or the backend that the default one stands for.
-    ///
-    /// # Errors
-    /// As [`Self::file_imported`].
+    /// As [`Self::file_imported`]; `by` is the definition of the import if it differs from that of
+    /// the opening: a later definition of the sink, or the backend that the default one refers to.
     pub async fn file_imported_by(
         &self,
         key: &FileKey,
@@ -102,10 +94,7 @@ impl Repo {
         }
     }
 
-    /// Notes that a step of a file has failed, and when it is tried again. The state stays.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`], or the store.
+    /// Records a failed step of a file and the time of its retry. The state stays.
     pub async fn file_failed(
         &self,
         key: &FileKey,
@@ -133,8 +122,8 @@ impl Repo {
     }
 }
 
-/// Moves an `importing` file and its slices to the imported ones. Two operations a slice and three
-/// more: within the store's limit for [`super::SLICES_MAX`].
+/// Moves an `importing` file and its slices to the imported ones. Two operations for each slice and
+/// three more: within the store's limit for [`super::SLICES_MAX`].
 fn add_import(
     builder: &mut TxnBuilder,
     file: &mut File,
@@ -152,7 +141,7 @@ fn add_import(
         builder.delete(StoreKey::Slice(&slice.key));
         builder.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
     }
-    // Reports that came late, after the slice had its final counts.
+    // Reports that arrived after the slice had its final counts.
     builder.delete_below(keys::below(keys::STATISTICS, &file.key));
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The keys of the store: one variant for each kind of entry.
+//! Keys of the store: one variant for each kind of entry.
 //!
-//! Parts are divided by `/`, which no id has. A prefix always ends with `/`, so that `src` never
-//! means `src2`. There is one copy of each file and slice: it moves from `active` to `imported`
-//! with its last transition, so what is open is listed without what is done.
+//! Parts are separated by `/`, which no id contains. A prefix always ends with `/`, so that `src`
+//! never matches `src2`. Each file and slice has one entry: its last transition moves it from
+//! `active` to `imported`, so that active ones can be listed alone.
 
 use std::fmt;
 
@@ -10,25 +10,20 @@ use forebay_model::{
     BranchKey, FileKey, NodeId, ProjectId, SinkKey, SliceKey, SourceKey, TableKey, VolumeId,
 };
 
-/// All branches.
 pub const BRANCHES: &str = "definition/branch/active/";
-/// All sources that are not deleted.
+/// Sources that are not deleted.
 pub const SOURCES: &str = "definition/source/active/";
-/// All deleted sources.
 pub const DELETED_SOURCES: &str = "definition/source/deleted/";
-/// All versions of sources.
 pub const SOURCE_VERSIONS: &str = "definition/source/version/";
-/// All sinks that are not deleted.
+/// Sinks that are not deleted.
 pub const SINKS: &str = "definition/sink/active/";
-/// All deleted sinks.
 pub const DELETED_SINKS: &str = "definition/sink/deleted/";
-/// All versions of sinks.
 pub const SINK_VERSIONS: &str = "definition/sink/version/";
-/// All files on their way.
+/// Files that are not imported.
 pub const FILES: &str = "storage/file/active/";
-/// Files whose rows are in the table, as far as they are remembered.
+/// Imported files that are still retained.
 pub const IMPORTED_FILES: &str = "storage/file/imported/";
-/// All slices on their way.
+/// Slices of files that are not imported.
 pub const SLICES: &str = "storage/slice/active/";
 /// Slices of imported files.
 pub const IMPORTED_SLICES: &str = "storage/slice/imported/";
@@ -44,19 +39,17 @@ pub const DELIVERED_STREAMS: &str = "storage/delivered/";
 pub const STATISTICS: &str = "storage/statistics/";
 /// Volumes that can be written to.
 pub const VOLUMES: &str = "storage/volume/writer/";
-/// All tasks.
 pub const TASKS: &str = "task/";
-/// Tasks that have not ended, by the node that works on them.
+/// Unfinished tasks, by the node that runs them.
 pub const UNFINISHED_TASKS: &str = "runtime/task/";
-/// Tokens of the management API.
 pub const TOKENS: &str = "definition/token/";
 /// Projects that have tokens.
 pub const PROJECTS: &str = "definition/project/";
-/// What operators have set for projects.
+/// Quotas set by operators.
 pub const QUOTAS: &str = "definition/quota/";
-/// Which project each table belongs to.
+/// Owners of tables.
 pub const TABLES: &str = "definition/table/";
-/// Who changed what.
+/// Audit of changes.
 pub const AUDIT: &str = "audit/";
 /// Live nodes.
 pub const NODES: &str = "runtime/node/";
@@ -84,33 +77,33 @@ pub enum StoreKey<'k> {
     SinkState(&'k SinkKey),
     /// `storage/file/active/<file key>`: a file that is not imported.
     File(&'k FileKey),
-    /// `storage/file/imported/<file key>`: a file that is.
+    /// `storage/file/imported/<file key>`: an imported file.
     ImportedFile(&'k FileKey),
     /// `storage/slice/active/<slice key>`: a slice of a file that is not imported.
     Slice(&'k SliceKey),
-    /// `storage/slice/imported/<slice key>`: a slice of a file that is.
+    /// `storage/slice/imported/<slice key>`: a slice of an imported file.
     ImportedSlice(&'k SliceKey),
     /// `storage/dead-letter/state/<sink key>/<volume>`: which dead letters are done with.
     DeadLetterState(&'k SinkKey, &'k VolumeId),
     /// `storage/dead-letter/count/<sink key>/<volume>`: how many dead letters the log has taken.
     DeadLetterCounts(&'k SinkKey, &'k VolumeId),
-    /// `storage/delivered/<volume>/<stream>`: a stream that was brought into a sink.
+    /// `storage/delivered/<volume>/<stream>`: a stream that was delivered into a sink.
     DeliveredStream(&'k VolumeId, &'k str),
     /// `storage/statistics/<slice key>/<node>`: counts of a slice that is written, by node.
     Statistics(&'k SliceKey, &'k NodeId),
-    /// `storage/volume/writer/<volume>`: a volume that can be written to; on a lease.
+    /// `storage/volume/writer/<volume>`: a writable volume; on a lease.
     Volume(&'k VolumeId),
     /// `task/<project>/<task id>`: a task.
     Task(ProjectId, &'k str),
-    /// `runtime/task/<node>/<project>/<task id>`: a mark of a task that has not ended.
+    /// `runtime/task/<node>/<project>/<task id>`: marks an unfinished task.
     UnfinishedTask(&'k NodeId, ProjectId, &'k str),
     /// `definition/token/<project>/<token id>`: a token of the management API.
     Token(ProjectId, &'k str),
-    /// `definition/project/<project>`: what is decided by a project's first token.
+    /// `definition/project/<project>`: settled by a project's first token.
     Project(ProjectId),
-    /// `definition/quota/<project>`: what an operator has set for a project.
+    /// `definition/quota/<project>`: quota of a project, set by an operator.
     Quota(ProjectId),
-    /// `definition/table/<backend>/<name>`: which project a table belongs to.
+    /// `definition/table/<backend>/<name>`: the owner of a table.
     Table(&'k TableKey),
     /// `audit/<project>/<time>_<what>_<action>_<version>`: a change of a definition or token.
     Audit(ProjectId, &'k str),
@@ -166,29 +159,25 @@ impl From<StoreKey<'_>> for String {
     }
 }
 
-/// The prefix of everything of `of` (a branch, source, sink or file) below `prefix`, one of this
+/// Prefix of all entries of `parent` (a branch, source, sink or file) below `prefix`, one of this
 /// module's constants.
-#[must_use]
 pub fn below(prefix: &str, parent: &dyn fmt::Display) -> String {
     format!("{prefix}{parent}/")
 }
 
-/// The slice and node of a [`StoreKey::Statistics`].
-#[must_use]
+/// Parses a [`StoreKey::Statistics`].
 pub fn parse_statistics(key: &str) -> Option<(SliceKey, NodeId)> {
     let (slice, node) = key.strip_prefix(STATISTICS)?.rsplit_once('/')?;
     Some((slice.parse().ok()?, NodeId(node.to_owned())))
 }
 
-/// The sink and volume of a [`StoreKey::DeadLetterCounts`].
-#[must_use]
+/// Parses a [`StoreKey::DeadLetterCounts`].
 pub fn parse_dead_letter_counts(key: &str) -> Option<(SinkKey, VolumeId)> {
     let (sink, volume) = key.strip_prefix(DEAD_LETTER_COUNTS)?.rsplit_once('/')?;
     Some((sink.parse().ok()?, VolumeId(volume.to_owned())))
 }
 
-/// The project and id of a [`StoreKey::Audit`].
-#[must_use]
+/// Parses a [`StoreKey::Audit`] into project and id.
 pub fn parse_audit(key: &str) -> Option<(ProjectId, &str)> {
     let (project, id) = key.strip_prefix(AUDIT)?.split_once('/')?;
     Some((ProjectId(project.parse().ok()?), id))

@@ -1,5 +1,5 @@
-//! Files whose table has lost what it had confirmed: imported again while somebody has their rows,
-//! counted as lost otherwise.
+//! Lost imports: files whose table lost confirmed rows. They are imported again while their records
+//! are available, and counted as lost otherwise.
 
 use forebay_model::{File, FileKey, Slice, SliceKey, Timestamp};
 
@@ -10,11 +10,8 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::SinkState;
 
 impl Repo {
-    /// An imported file is to be imported again, with all its slices but `gone`: nobody has the
-    /// records of those any more, and they count as lost.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`] when there is no imported file of that key, or the store.
+    /// Schedules an imported file to be imported again, with all its slices but `lost`: their
+    /// records are no longer available and count as lost.
     pub async fn reimport_file(&self, key: &FileKey, lost: &[SliceKey]) -> Result<(), FileError> {
         let mut attempts = TxnAttempts::default();
         loop {
@@ -28,7 +25,7 @@ impl Repo {
             builder.delete(StoreKey::ImportedFile(key));
             builder.expect_absent(StoreKey::File(key));
             builder.put(StoreKey::File(key), &file)?;
-            // Whoever counts meanwhile sees by this that a file was in neither place.
+            // A concurrent count detects by this that the file was in neither place.
             let sink_state: Option<Versioned<SinkState>> =
                 self.read(StoreKey::SinkState(&key.sink)).await?;
             let mut reopened = sink_state
@@ -57,21 +54,15 @@ impl Repo {
         }
     }
 
-    /// The slices of an imported file.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Reads the slices of an imported file.
     pub async fn imported_slices(&self, key: &FileKey) -> Result<Vec<Slice>, FileError> {
         let slices = keys::below(keys::IMPORTED_SLICES, key);
         let slices = self.read_all::<Slice>(&slices).await?;
         Ok(slices.into_iter().map(|s| s.value).collect())
     }
 
-    /// Notes that the rows of an imported file are lost since then, or (`None`) that they are not:
+    /// Records since when the rows of an imported file are lost; with `None`, that they are not:
     /// the ledger has the import again.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`] when there is no imported file of that key, or the store.
     pub async fn imported_file_lost(
         &self,
         key: &FileKey,

@@ -1,4 +1,4 @@
-//! The delivery of topics stopped and begun again. Records are taken all the same.
+//! Pause and resume of topic delivery. Records are accepted meanwhile.
 
 use forebay_model::{AuditStamp, PauseInfo, Sink, SinkKey};
 
@@ -9,10 +9,7 @@ use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::StoreKey;
 
 impl Repo {
-    /// Stops the delivery of a topic. One that is stopped stays as it is.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkNotFound`], [`DefinitionError::NotATopic`], a limit, or the store.
+    /// Pauses the delivery of a topic. No effect if it is paused.
     pub async fn pause_sink(
         &self,
         key: &SinkKey,
@@ -26,10 +23,7 @@ impl Repo {
         self.set_paused(key, Some(paused), stamp).await
     }
 
-    /// Begins the delivery of a topic again. One that is not stopped stays as it is.
-    ///
-    /// # Errors
-    /// As [`Self::pause_sink`].
+    /// Resumes the delivery of a topic. No effect if it is not paused.
     pub async fn resume_sink(
         &self,
         key: &SinkKey,

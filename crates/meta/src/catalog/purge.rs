@@ -1,7 +1,7 @@
-//! Forgetting a deleted source for good.
+//! Purge: permanent removal of a deleted source.
 //!
-//! Nothing of a source is forgotten while records of it are on their way: they were acknowledged,
-//! so they reach their tables first.
+//! A source is not purged while records of it are in flight: they were acknowledged, so they are
+//! imported first.
 
 use forebay_model::{AuditStamp, Sink, SourceKey, Statistics};
 
@@ -12,28 +12,25 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
 use crate::kv::store::{Revision, StoreError};
 
-/// Books that go into one transaction.
+/// Maximum number of sink states in one transaction.
 const SINK_STATES_PER_TXN: usize = 1000;
 
 impl Repo {
-    /// How many files of a source are on their way, deleted sinks included.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Number of files of a source in flight, deleted sinks included.
     pub async fn files_in_flight(&self, source: &SourceKey) -> Result<usize, StoreError> {
         self.count(&keys::below(keys::FILES, source)).await
     }
 
-    /// Forgets a deleted source, its sinks and all their versions. One that is made of that id later
-    /// begins at version 1, with no statistics. Imported files are forgotten in their time; the
-    /// books stay, so that no file is ever called like an earlier one.
+    /// Removes a deleted source, its sinks and all their versions. A later source with that id
+    /// starts at version 1, without statistics. Imported files are removed by their retention; sink
+    /// states stay, so that a file key is never reused.
     ///
-    /// A source can have had more sinks than a transaction has room for: what the books of the first
-    /// ones show is hidden before, which is seen only if the source comes back after all.
+    /// If the source has had more sinks than fit into a transaction, the statistics of the first
+    /// ones are hidden in earlier transactions; that is visible only if the source is restored
+    /// instead.
     ///
     /// # Errors
-    /// [`DefinitionError::SourceNotFound`] when it is not among the deleted,
-    /// [`DefinitionError::InFlight`] while records are on their way, or the store.
+    /// [`DefinitionError::InFlight`] while records are in flight.
     pub async fn purge_source(
         &self,
         key: &SourceKey,
@@ -48,7 +45,7 @@ impl Repo {
         }
     }
 
-    /// `None` when something that it relies upon has changed.
+    /// Returns `None` if a precondition failed.
     async fn try_purge(
         &self,
         key: &SourceKey,
@@ -71,7 +68,7 @@ impl Repo {
             }
         }
         let mut builder = TxnBuilder::default();
-        // No file of a source comes into being while it stays deleted.
+        // A deleted source gets no new files.
         builder.expect_unchanged(StoreKey::DeletedSource(key), &read);
         builder.expect_absent(StoreKey::Source(key));
         builder.put_source_audit(key, AuditAction::Purge, (Some(&read.version), None), stamp)?;
@@ -83,7 +80,7 @@ impl Repo {
         Ok(self.commit(builder).await?)
     }
 
-    /// Hides what the books of these sinks have counted.
+    /// Hides the statistics in the states of these sinks.
     async fn add_hidden_statistics(
         &self,
         builder: &mut TxnBuilder,
@@ -101,7 +98,7 @@ impl Repo {
     }
 }
 
-/// The book with all that it has counted hidden.
+/// Hides all statistics of the state.
 fn hide_statistics(mut sink_state: SinkState) -> SinkState {
     sink_state.cleared = sink_state.last_opened_at.map(|up_to| ClearedStatistics {
         up_to,

@@ -1,4 +1,4 @@
-//! What operators have set for projects, in place of the server's configuration.
+//! Quotas that operators set for projects, overriding the server's configuration.
 
 use forebay_model::quota::QuotaOverrides;
 use forebay_model::{AuditStamp, ProjectId};
@@ -11,29 +11,22 @@ use crate::kv::store::StoreError;
 /// Why a quota was not set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaError {
-    /// Others changed it again and again at the same time; it may be tried again.
-    #[error("it is being changed by others at the same time, try again")]
+    /// Too many concurrent changes; may be retried.
+    #[error("too many concurrent changes, try again")]
     Conflict,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Repo {
-    /// What a project has of its own; nothing, when nobody has set anything.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Reads the overrides of a project; empty if none were set.
     pub async fn quota(&self, project: ProjectId) -> Result<QuotaOverrides, StoreError> {
         let read: Option<Versioned<QuotaOverrides>> = self.read(StoreKey::Quota(project)).await?;
         Ok(read.map(|r| r.value).unwrap_or_default())
     }
 
-    /// Sets what a project has of its own, all of it; without anything, the server's configuration
-    /// holds again. Setting what is already so changes nothing.
-    ///
-    /// # Errors
-    /// See [`QuotaError`].
+    /// Replaces the overrides of a project; with an empty value, the server's configuration applies
+    /// again. No effect if nothing differs.
     pub async fn set_quota(
         &self,
         project: ProjectId,
@@ -73,7 +66,7 @@ impl Repo {
     }
 }
 
-/// Each value that differs, for people.
+/// Describes each value that differs, for the audit.
 fn describe_change(before: &QuotaOverrides, after: &QuotaOverrides) -> String {
     let texts = |quota: &QuotaOverrides| {
         [

@@ -1,4 +1,4 @@
-//! What waits after a failure is tried now, because somebody says that its cause is mended.
+//! Immediate retry of failed steps, for an operator who has fixed their cause.
 
 use forebay_model::{AuditStamp, File, SinkKey, Slice};
 
@@ -8,7 +8,7 @@ use super::{Repo, TxnAttempts, TxnBuilder};
 use crate::catalog::keys::StoreKey;
 use crate::catalog::stored::Stored;
 
-/// What waited.
+/// Number of retried items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetryCounts {
     /// Files whose import had failed.
@@ -18,10 +18,7 @@ pub struct RetryCounts {
 }
 
 impl Repo {
-    /// Has everything of a sink tried now that waits after a failure.
-    ///
-    /// # Errors
-    /// The store's; then some of it may be tried.
+    /// Retries all failed steps of a sink now. On an error some of them may be retried.
     pub async fn retry_sink(
         &self,
         sink: &SinkKey,
@@ -70,7 +67,7 @@ impl Repo {
         Ok(retried)
     }
 
-    /// Changes it, if it is still there.
+    /// Changes the entry, if it exists.
     async fn change_entry_if_present<T: Stored + Clone>(
         &self,
         key: StoreKey<'_>,

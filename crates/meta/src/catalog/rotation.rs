@@ -1,5 +1,5 @@
-//! Turns of a sink's file: closed, and its successor opened, in the transaction of whatever is the
-//! cause.
+//! Rotation of a sink's file: the file is closed and its successor opened in the transaction of the
+//! change that causes it.
 
 use forebay_model::{
     File, FileKey, FileState, Sink, SinkKey, Slice, SliceKey, SliceState, Source, Timestamp,
@@ -12,21 +12,21 @@ use crate::catalog::keys::StoreKey;
 use crate::catalog::stored::sink_state::SinkState;
 use crate::kv::store::Revision;
 
-/// What a new file is opened under.
+/// Definition of a new file.
 pub(super) struct ActiveSinkDefinition<'u> {
     pub(super) source: &'u Source,
     pub(super) sink: &'u Sink,
     pub(super) volumes: &'u [VolumeId],
 }
 
-/// A sink's book, and its open file as the book names it.
+/// State of a sink, and its open file.
 pub(super) struct SinkFiles {
     sink: SinkKey,
     pub(super) state: Option<Versioned<SinkState>>,
     pub(super) open: Option<(Versioned<File>, Vec<Versioned<Slice>>)>,
 }
 
-/// What [`Repo::add_file_rotation`] put into a transaction.
+/// Changes added by [`Repo::add_file_rotation`].
 #[derive(Default)]
 pub(super) struct FileRotation {
     closed: Option<File>,
@@ -34,7 +34,7 @@ pub(super) struct FileRotation {
 }
 
 impl Repo {
-    /// Reads what a sink's file can be opened, rotated or closed by.
+    /// Reads the state that [`Repo::add_file_rotation`] needs.
     pub(super) async fn sink_files(&self, sink: &SinkKey) -> Result<SinkFiles, FileError> {
         let mut attempts = TxnAttempts::default();
         loop {
@@ -62,15 +62,17 @@ impl Repo {
                     open,
                 });
             }
-            // Rotated or closed between the two readings: it would seem to be an invalid step.
+            // The file was rotated or closed between the two reads; that would look like an invalid
+            // transition.
             attempts.retry().await?;
         }
     }
 
-    /// Closes the open file, if there is one; opens one, if told under what; writes the book.
+    /// Closes the open file, if there is one; opens one, if there is a definition; writes the sink
+    /// state.
     ///
-    /// All that was read is a precondition. A slice that was rotated meanwhile is noticed by its
-    /// predecessor, which is then no longer as it was read.
+    /// All that was read is a precondition. A concurrent slice rotation changes the predecessor,
+    /// which fails its precondition.
     pub(super) fn add_file_rotation(
         &self,
         builder: &mut TxnBuilder,
@@ -79,7 +81,7 @@ impl Repo {
         now: Timestamp,
     ) -> Result<FileRotation, FileError> {
         if sink_files.open.is_none() && definition.is_none() {
-            // Nothing to close: only that nobody opens one meanwhile.
+            // Nothing to close; the precondition is that no file is opened meanwhile.
             builder.expect_as_read(
                 StoreKey::SinkState(&sink_files.sink),
                 sink_files.state.as_ref(),
@@ -159,7 +161,7 @@ impl Repo {
         Ok((file, slices))
     }
 
-    /// The sink and its source if they take records. The transaction holds only if that stays so.
+    /// The sink and its source if they are active; also a precondition of the transaction.
     async fn active_definition(
         &self,
         builder: &mut TxnBuilder,
@@ -179,12 +181,8 @@ impl Repo {
         })
     }
 
-    /// Closes a file that is `writing` and opens its successor, under the sink's present definition
-    /// and settings; when the sink takes no records any more, only closes it.
-    ///
-    /// # Errors
-    /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`] when it is not `writing`, no
-    /// volumes, or the store.
+    /// Closes a `writing` file and opens its successor, with the sink's present definition and
+    /// settings; if the sink is inactive, only closes the file.
     pub async fn rotate_file(
         &self,
         key: &FileKey,
@@ -199,7 +197,7 @@ impl Repo {
                 .as_ref()
                 .is_none_or(|(file, _)| file.key != *key)
             {
-                // Not the open one: say what it is.
+                // The file is not the open one: report its state.
                 let mut file = self.file(key).await?.value;
                 file.transition(FileState::Closing, now)?;
                 return Err(FileError::Conflict);
@@ -239,7 +237,7 @@ fn opened_file(file: File, slices: Vec<Slice>, revision: Revision) -> OpenedFile
     }
 }
 
-/// A file and its writing slices become `closing`.
+/// Moves a file and its `writing` slices to `closing`.
 fn add_closed_file(
     builder: &mut TxnBuilder,
     read: &Versioned<File>,

@@ -1,4 +1,4 @@
-//! Who is there: the cluster's id, live nodes and volumes, and how far source nodes have followed.
+//! Runtime state: the cluster's id, live nodes and volumes, and the progress of source nodes.
 
 use forebay_model::{NodeId, Timestamp, VolumeId};
 
@@ -6,47 +6,38 @@ use super::{Repo, TxnAttempts, TxnBuilder};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::{LeaseId, Revision, StoreError};
 
-/// The cluster: everything that shares one store.
+/// The cluster: all nodes that share one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterInfo {
-    /// Made once, at random.
+    /// Random, generated once.
     pub id: String,
 }
 
 /// A live node. Its id has no `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Which.
     pub id: NodeId,
-    /// Since when.
     pub started_at: Timestamp,
-    /// What it does.
     pub roles: Vec<String>,
 }
 
-/// How far a source node has followed files and slices.
+/// Progress of a source node in processing closed slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessedRevision {
-    /// Which node.
     pub node: NodeId,
-    /// It has left every slice that was closed up to this transaction.
+    /// The node has detached from every slice that was closed up to this transaction.
     pub revision: Revision,
 }
 
-/// A volume that can be written to. Its id has no `/`.
+/// A writable volume. Its id has no `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisteredVolume {
-    /// Which.
     pub id: VolumeId,
-    /// On which node.
     pub node: NodeId,
 }
 
 impl Repo {
-    /// The cluster's id; made of `random` by the first who asks.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Returns the cluster's id; the first call creates it from `random`.
     pub async fn cluster_id(&self, random: u128) -> Result<String, StoreError> {
         let mut attempts = TxnAttempts::default();
         loop {
@@ -66,29 +57,20 @@ impl Repo {
         }
     }
 
-    /// Says that a node is there, as long as the lease lives.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseNotFound`], or the store's.
+    /// Registers a node until the lease ends.
     pub async fn register_node(&self, node: &Node, lease: LeaseId) -> Result<(), StoreError> {
         let mut builder = TxnBuilder::default();
         builder.put_leased(StoreKey::Node(&node.id), node, lease)?;
         self.commit(builder).await.map(drop)
     }
 
-    /// Live nodes.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the live nodes.
     pub async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
         let nodes = self.read_all(keys::NODES).await?;
         Ok(nodes.into_iter().map(|n| n.value).collect())
     }
 
-    /// Says that a volume can be written to, as long as the lease lives.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseNotFound`], or the store's.
+    /// Registers a writable volume until the lease ends.
     pub async fn register_volume(
         &self,
         volume: &RegisteredVolume,
@@ -99,21 +81,15 @@ impl Repo {
         self.commit(builder).await.map(drop)
     }
 
-    /// Volumes that can be written to, sorted by id.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the writable volumes, sorted by id.
     pub async fn volumes(&self) -> Result<Vec<RegisteredVolume>, StoreError> {
         let volumes = self.read_all(keys::VOLUMES).await?;
         Ok(volumes.into_iter().map(|v| v.value).collect())
     }
 
-    /// Says that a source node takes records from now on, and has followed nothing yet. From then on
-    /// no slice is uploaded before the node has left it, as long as the lease lives. It must be
-    /// called before the node writes into any slice.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseNotFound`], or the store's.
+    /// Registers a source node, with no progress, until the lease ends. From then on no slice is
+    /// uploaded before the node has detached from it. Must be called before the node writes into
+    /// any slice.
     pub async fn register_source_node(
         &self,
         node: &NodeId,
@@ -123,12 +99,9 @@ impl Repo {
             .await
     }
 
-    /// Says that a source node has left every slice that was closed up to `revision`. To be called
-    /// when something has changed that the node follows ([`crate::Snapshot::changed_at`]), not for
-    /// each revision: the report is a revision itself.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseNotFound`], or the store's.
+    /// Reports that a source node has detached from every slice that was closed up to `revision`.
+    /// Call it when something relevant to the node has changed ([`crate::Snapshot::changed_at`]),
+    /// not for each revision: the report itself creates a revision.
     pub async fn report_processed(
         &self,
         node: &NodeId,
@@ -144,11 +117,8 @@ impl Repo {
         self.commit(builder).await.map(drop)
     }
 
-    /// How far each live source node is. A slice that was closed at *R* is complete when all of
-    /// them are at *R* or further.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the progress of each live source node. A slice that was closed at revision *R* is
+    /// complete when all of them are at *R* or later.
     pub async fn processed_revisions(&self) -> Result<Vec<ProcessedRevision>, StoreError> {
         let processed = self.read_all(keys::PROCESSED).await?;
         Ok(processed.into_iter().map(|p| p.value).collect())

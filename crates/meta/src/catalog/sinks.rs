@@ -1,4 +1,4 @@
-//! Sinks: a change of a sink and what it means for its file are one transaction.
+//! Sinks: a change of a sink and its effect on the sink's file are one transaction.
 //!
 //! | change                  | its file                          |
 //! | ----------------------- | --------------------------------- |
@@ -7,7 +7,7 @@
 //! | disable, enable (also with its source) | closed, opened |
 //! | delete (also with its source) | closed                      |
 //!
-//! A table sink has an open file if and only if it and its source take records; a topic has none.
+//! A table sink has an open file if and only if it and its source are active; a topic has none.
 
 use forebay_model::{
     AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, Sink, SinkKey, Source, SourceKey,
@@ -25,14 +25,11 @@ use crate::catalog::stored::sink_state::SinkState;
 use crate::kv::store::Revision;
 
 impl Repo {
-    /// Makes a sink and opens its first file. An id that exists only as deleted is brought back
-    /// under the new content: `created` is kept and numbering goes on.
+    /// Creates a sink and opens its first file. If the id exists as deleted, the sink is restored
+    /// with the new content: `created` is kept and version numbers continue.
     ///
-    /// Never more of a source than [`forebay_model::DefinitionLimits`] says: each creation writes the
-    /// source, so two at the same time see each other.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkExists`], no such source, a limit, no volumes, or the store.
+    /// Enforces [`forebay_model::DefinitionLimits`]: each creation writes the source, so concurrent
+    /// ones conflict.
     pub async fn create_sink(
         &self,
         key: &SinkKey,
@@ -107,8 +104,9 @@ impl Repo {
         Ok(())
     }
 
-    /// The same of a sink that comes with its source: one whose table is not its project's any more
-    /// is switched off, and its source goes on without it.
+    /// As [`Self::add_table_holder`], for a sink that is restored with its source: if its project
+    /// can no longer use its table, the sink is disabled instead of failing the restore of the
+    /// source.
     pub(super) async fn add_table_holder_or_disable(
         &self,
         builder: &mut TxnBuilder,
@@ -129,7 +127,7 @@ impl Repo {
         Ok(())
     }
 
-    /// Closes the sink's open file, if there is one, and opens one if the sink takes records.
+    /// Closes the sink's open file, if there is one, and opens one if the sink is active.
     pub(super) async fn add_sink_rotation(
         &self,
         builder: &mut TxnBuilder,
@@ -147,25 +145,19 @@ impl Repo {
             volumes,
         });
         if !is_table && sink_files.state.is_none() {
-            // By its book a sink is remembered when all else of it is forgotten: then its stream is.
+            // The sink state outlives a purge of the sink, so that its stream is deleted then too.
             builder.put(StoreKey::SinkState(&sink.key), &SinkState::default())?;
         }
         Ok(self.add_file_rotation(builder, &sink_files, definition, stamp.at)?)
     }
 
-    /// A sink that is not deleted.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkNotFound`], or the store.
+    /// Reads a sink that is not deleted.
     pub async fn sink(&self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
         let found = self.read(StoreKey::Sink(key)).await?;
         found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
     }
 
-    /// Sinks of a source after the id `after` (empty for the beginning), sorted by id.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the sinks of a source after the id `after` (empty: from the beginning), sorted by id.
     pub async fn sinks(
         &self,
         source: &SourceKey,
@@ -176,10 +168,7 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
-    /// All sinks of a source, sorted by id; `max` of them at most.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the first `max` sinks of a source, sorted by id.
     pub async fn first_sinks(
         &self,
         source: &SourceKey,
@@ -188,10 +177,7 @@ impl Repo {
         self.read_sinks(keys::below(keys::SINKS, source), max).await
     }
 
-    /// All deleted sinks of a source, sorted by id.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists all deleted sinks of a source, sorted by id.
     pub async fn all_deleted_sinks(
         &self,
         source: &SourceKey,
@@ -211,10 +197,7 @@ impl Repo {
         Ok(sinks)
     }
 
-    /// Deleted sinks of a source.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists a page of the deleted sinks of a source.
     pub async fn deleted_sinks(
         &self,
         source: &SourceKey,
@@ -225,21 +208,15 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
-    /// A sink that is deleted.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkNotFound`], or the store.
+    /// Reads a deleted sink.
     pub async fn deleted_sink(&self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
         let found = self.read(StoreKey::DeletedSink(key)).await?;
         found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
     }
 
-    /// Changes a sink by `change`, which may be called several times, and rotates its file, so that
-    /// rows taken under the old definition are imported under it. It is a new version, also when
-    /// nothing is different.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkNotFound`], what `change` refuses, a limit, no volumes, or the store.
+    /// Updates a sink by `change`, which may be called several times, and rotates its file, so that
+    /// rows accepted under the old definition are imported under it. Creates a new version, even if
+    /// nothing differs.
     pub async fn update_sink(
         &self,
         key: &SinkKey,
@@ -259,7 +236,7 @@ impl Repo {
             sink.version = self.next_version(what, number, content.hash(), description, stamp)?;
             content.write_into(&mut sink);
             let mut builder = TxnBuilder::default();
-            // The source decides settings and activity of the file that is opened.
+            // The source determines settings and activity of the opened file.
             builder.expect_unchanged(StoreKey::Source(&key.source), &source);
             builder.expect_unchanged(StoreKey::Sink(key), &read);
             put_sink(&mut builder, &sink)?;
@@ -284,10 +261,7 @@ impl Repo {
         }
     }
 
-    /// Gives a sink the content that it had as version `number`, as a new version.
-    ///
-    /// # Errors
-    /// [`DefinitionError::VersionNotFound`], and those of [`Self::update_sink`].
+    /// Restores the content of version `number` of a sink, as a new version.
     pub async fn rollback_sink(
         &self,
         key: &SinkKey,
@@ -304,10 +278,7 @@ impl Repo {
         .await
     }
 
-    /// Deletes a sink and closes its file. What was accepted goes on its way to the table.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkNotFound`], or the store.
+    /// Deletes a sink and closes its file. Accepted records are still delivered.
     pub async fn delete_sink(
         &self,
         key: &SinkKey,
@@ -328,7 +299,7 @@ impl Repo {
         }
     }
 
-    /// Moves a sink to the deleted and closes its file.
+    /// Moves a sink to the deleted sinks and closes its file.
     pub(super) async fn add_sink_deletion(
         &self,
         builder: &mut TxnBuilder,
@@ -350,12 +321,7 @@ impl Repo {
         Ok(())
     }
 
-    /// Brings a deleted sink back and opens its file.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`] when its source is deleted,
-    /// [`DefinitionError::SinkNotFound`] when it is not among the deleted, a limit, no volumes, or
-    /// the store.
+    /// Restores a deleted sink and opens its file.
     pub async fn undelete_sink(
         &self,
         key: &SinkKey,
@@ -388,7 +354,7 @@ impl Repo {
         }
     }
 
-    /// Moves a sink back from the deleted and opens its file.
+    /// Moves a sink back from the deleted sinks and opens its file.
     pub(super) async fn add_sink_undeletion(
         &self,
         builder: &mut TxnBuilder,
@@ -405,7 +371,7 @@ impl Repo {
         let mut sink = read.value;
         sink.deleted = None;
         if source.is_active() {
-            // Its source was switched on while the sink was deleted.
+            // The source was enabled while the sink was deleted.
             sink.disabled = sink.disabled.filter(|d| !d.with_parent);
         }
         match version {
@@ -425,10 +391,7 @@ impl Repo {
         Ok(sink)
     }
 
-    /// All versions of a sink, oldest first.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SinkNotFound`], or the store.
+    /// Lists all versions of a sink, oldest first.
     pub async fn sink_versions(
         &self,
         key: &SinkKey,
@@ -439,10 +402,7 @@ impl Repo {
         Ok(versions.into_iter().map(|k| k.value.version).collect())
     }
 
-    /// One version of a sink, with its content.
-    ///
-    /// # Errors
-    /// [`DefinitionError::VersionNotFound`], or the store.
+    /// Reads a version of a sink, with its content.
     pub async fn sink_version(
         &self,
         key: &SinkKey,

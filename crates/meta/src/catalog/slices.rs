@@ -8,35 +8,28 @@ use super::files::{FileError, RotatedSlice, check_states, next_opened_at};
 use super::{Repo, SLICES_MAX, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 
-/// A failure of a step, and what decides when it is tried again.
+/// A failed step, with the backoff of its retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepFailure {
-    /// Why, for people.
     pub reason: String,
-    /// Only a person can mend it.
+    /// Only an operator can fix it.
     pub terminal: bool,
-    /// How long to wait.
+    /// Wait before the retry.
     pub backoff: Backoff,
-    /// Any number; it decides the jitter.
+    /// Random number for the jitter.
     pub random: u64,
 }
 
 impl Repo {
-    /// A slice of a file that is not imported.
-    ///
-    /// # Errors
-    /// [`FileError::SliceNotFound`], or the store.
+    /// Reads a slice of a file that is not imported.
     pub async fn slice(&self, key: &SliceKey) -> Result<Versioned<Slice>, FileError> {
         let found = self.read(StoreKey::Slice(key)).await?;
         found.ok_or_else(|| FileError::SliceNotFound(key.clone()))
     }
 
-    /// Whether a slice is on its way, or imported and still remembered.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Whether a slice is active, or imported and still retained.
     pub async fn slice_exists(&self, key: &SliceKey) -> Result<bool, FileError> {
-        // It goes from the one place to the other, and back if its table has lost it.
+        // A slice moves from active to imported, and back if its table has lost it.
         for location in [
             StoreKey::Slice(key),
             StoreKey::ImportedSlice(key),
@@ -49,13 +42,9 @@ impl Repo {
         Ok(false)
     }
 
-    /// Closes a slice that is `writing` and opens its successor in the same file and volume, later
-    /// by at least a millisecond. So each volume of a `writing` file has one `writing` slice, before
-    /// and after.
-    ///
-    /// # Errors
-    /// [`FileError::SliceNotFound`], [`FileError::InvalidTransition`] when it is not `writing`,
-    /// [`FileError::SliceLimit`], or the store.
+    /// Closes a `writing` slice and opens its successor in the same file and volume, at least a
+    /// millisecond later. So each volume of a `writing` file has one `writing` slice, before and
+    /// after.
     pub async fn rotate_slice(
         &self,
         key: &SliceKey,
@@ -102,12 +91,8 @@ impl Repo {
         found.ok_or_else(|| FileError::SliceNotFound(key.clone()))
     }
 
-    /// The slice's stream is complete: from `closing` to `uploading`, with its final counts; what
-    /// nodes reported of it is removed. A slice without records goes through to `uploaded`.
-    ///
-    /// # Errors
-    /// [`FileError::SliceNotFound`], [`FileError::InvalidTransition`] when it is not `closing`, or
-    /// the store.
+    /// The slice's stream is complete: from `closing` to `uploading`, with its final counts, which
+    /// replace the reports of nodes. A slice without records becomes `uploaded`.
     pub async fn slice_uploading(
         &self,
         key: &SliceKey,
@@ -126,13 +111,9 @@ impl Repo {
         .await
     }
 
-    /// The slice is in staging, complete: from `uploading` to `uploaded`. `lost_records` are those
-    /// that the log had counted and that were found damaged when they were read for the upload:
-    /// they are counted as lost from now on, and no longer expected in the object.
-    ///
-    /// # Errors
-    /// [`FileError::SliceNotFound`], [`FileError::InvalidTransition`] when it is not `uploading`, or
-    /// the store.
+    /// The slice is completely in staging: from `uploading` to `uploaded`. `lost_records` were
+    /// counted by the log and found damaged during the upload: they count as lost, and are not
+    /// expected in the object.
     pub async fn slice_uploaded(
         &self,
         key: &SliceKey,
@@ -148,11 +129,9 @@ impl Repo {
         .await
     }
 
-    /// The object of an `uploaded` slice was written again, because staging had lost or damaged it.
-    /// `lost_records` are those that the log has lost since the slice was uploaded.
-    ///
-    /// # Errors
-    /// [`FileError::SliceNotFound`], also when it is not `uploaded`, or the store.
+    /// The object of an `uploaded` slice was uploaded again, because staging had lost or damaged
+    /// it. `lost_records` were lost by the log since the upload. Returns
+    /// [`FileError::SliceNotFound`] also if the slice is not `uploaded`.
     pub async fn slice_reuploaded(
         &self,
         key: &SliceKey,
@@ -169,10 +148,7 @@ impl Repo {
         .await
     }
 
-    /// Notes that a step of a slice has failed, and when it is tried again. The state stays.
-    ///
-    /// # Errors
-    /// [`FileError::SliceNotFound`], or the store.
+    /// Records a failed step of a slice and the time of its retry. The state stays.
     pub async fn slice_failed(
         &self,
         key: &SliceKey,
@@ -189,7 +165,7 @@ impl Repo {
         .await
     }
 
-    /// Changes one slice, under the condition that its file is as it was.
+    /// Changes a slice, with its unchanged file as a precondition.
     async fn change_slice(
         &self,
         key: &SliceKey,
@@ -221,14 +197,14 @@ impl Repo {
     }
 }
 
-/// What is in staging, and what the log could not give any more.
+/// Records the staged object, and records that the log has lost.
 fn set_staged(slice: &mut Slice, staged: StagedChecksum, lost_records: u64) {
     slice.staging_bytes = staged.bytes;
     slice.staging_crc32c = Some(staged.crc32c);
     count_lost(slice, lost_records);
 }
 
-/// Records that nobody has any more.
+/// Moves records to the lost ones.
 pub(super) fn count_lost(slice: &mut Slice, lost_records: u64) {
     let lost = lost_records.min(slice.statistics.records);
     slice.statistics.records -= lost;

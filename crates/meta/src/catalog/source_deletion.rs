@@ -1,4 +1,4 @@
-//! Sources deleted with their sinks, and brought back.
+//! Deletion and restore of sources with their sinks.
 
 use forebay_model::{AuditStamp, DeletionInfo, Source, SourceKey, VolumeId};
 
@@ -12,11 +12,8 @@ use crate::kv::store::Revision;
 
 impl Repo {
     /// Deletes a source and its sinks, which are marked as deleted with it, and closes the sinks'
-    /// files: in one transaction, or in several when there are many (`portions`).
-    /// Afterwards none of its sinks has a file that is written.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`], or the store.
+    /// files: in one transaction, or in several if there are many (`bulk_changes`). Afterwards none
+    /// of its sinks has an open file.
     pub async fn delete_source(
         &self,
         key: &SourceKey,
@@ -28,7 +25,7 @@ impl Repo {
             let mut sinks = SinkPages::new(keys::below(keys::SINKS, key));
             loop {
                 let mut builder = TxnBuilder::default();
-                // A sink that is made meanwhile writes the source too.
+                // A concurrent sink creation writes the source too.
                 builder.expect_unchanged(StoreKey::Source(key), &read);
                 let is_last = self
                     .fill_with_sink_deletions(&mut builder, &mut sinks, &mut sizer, stamp)
@@ -46,7 +43,7 @@ impl Repo {
         }
     }
 
-    /// Deletes sinks with their source, until there are no more (`true`) or the transaction is full.
+    /// Adds deletions of sinks until there are no more (`true`) or the transaction is full.
     async fn fill_with_sink_deletions(
         &self,
         builder: &mut TxnBuilder,
@@ -65,12 +62,8 @@ impl Repo {
         }
     }
 
-    /// Brings a deleted source back, with the sinks that were deleted with it, and opens their
-    /// files. A new version of the source; its sinks keep theirs.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`] when it is not among the deleted, a limit, no volumes,
-    /// or the store.
+    /// Restores a deleted source with the sinks that were deleted with it, and opens their files.
+    /// Creates a new version of the source; its sinks keep theirs.
     pub async fn undelete_source(
         &self,
         key: &SourceKey,
@@ -78,11 +71,11 @@ impl Repo {
         stamp: &AuditStamp,
     ) -> Result<Versioned<Source>, DefinitionError> {
         let mut sizer = BatchSizer::new(self.txn_limits);
-        // This call has brought the source back, and has met others at its sinks.
+        // This call restored the source, and had conflicts at its sinks.
         let mut is_begun = false;
         loop {
             let Some(read) = self.read::<Source>(StoreKey::DeletedSource(key)).await? else {
-                // An earlier call may have stopped before all of its sinks were back.
+                // An earlier call may have stopped before all of its sinks were restored.
                 let source = self.source(key).await?;
                 let back = self.undelete_sinks(source, None, &mut sizer, (volumes, stamp));
                 match back.await? {
@@ -121,16 +114,16 @@ impl Repo {
             let back = self.undelete_sinks(source, Some(builder), &mut sizer, (volumes, stamp));
             match back.await? {
                 UndeleteProgress::All(source, _) => return Ok(*source),
-                // Where it is back nevertheless, another one has brought it back.
+                // If it is restored nevertheless, a concurrent call did it.
                 UndeleteProgress::Interrupted { source_is_back } => is_begun |= source_is_back,
             }
             sizer.retry().await?;
         }
     }
 
-    /// Brings sinks back that were deleted with their source: the first ones in the transaction that
-    /// brings the source back (`first`), the others while it stays as it is. The source, with the
-    /// last transaction, and how many sinks.
+    /// Restores sinks that were deleted with their source: the first ones in the transaction that
+    /// restores the source (`first`), the others while it stays unchanged. Returns the source, with
+    /// its last revision, and the number of sinks.
     async fn undelete_sinks(
         &self,
         mut source: Versioned<Source>,
@@ -166,8 +159,8 @@ impl Repo {
                 if builder.txn.ops.is_empty() {
                     continue;
                 }
-                // Writing the source makes a deletion or a disabling that has not seen these sinks
-                // begin anew.
+                // Writing the source makes a concurrent deletion or disabling that has not read
+                // these sinks retry.
                 builder.expect_unchanged(StoreKey::Source(&key), &source);
                 builder.put(StoreKey::Source(&key), &source.value)?;
             }
@@ -181,11 +174,8 @@ impl Repo {
         Ok(UndeleteProgress::All(Box::new(source), returned))
     }
 
-    /// Whether a source is back, but not all of its sinks that were deleted with it: bringing it back
-    /// goes on where it was.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Whether a source is restored, but not all sinks that were deleted with it: a repeated call
+    /// continues.
     pub async fn is_partly_undeleted(&self, key: &SourceKey) -> Result<bool, DefinitionError> {
         if self.read::<Source>(StoreKey::Source(key)).await?.is_none() {
             return Ok(false);
@@ -200,18 +190,18 @@ impl Repo {
     }
 }
 
-/// What has become of the sinks that come back with their source.
+/// Progress of the restore of a source's sinks.
 enum UndeleteProgress {
-    /// All are back, so many.
+    /// All are restored, with their number.
     All(Box<Versioned<Source>>, usize),
-    /// Something has changed meanwhile.
+    /// A precondition failed.
     Interrupted {
-        /// The transaction that brings the source back had been done before.
+        /// The transaction that restores the source was committed before.
         source_is_back: bool,
     },
 }
 
-/// Moves a source to the deleted.
+/// Moves a source to the deleted sources.
 fn add_source_deletion(
     builder: &mut TxnBuilder,
     read: &Versioned<Source>,

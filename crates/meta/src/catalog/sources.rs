@@ -1,4 +1,4 @@
-//! Sources: made and changed.
+//! Sources: creation, updates and versions.
 
 use std::mem::discriminant;
 
@@ -14,14 +14,11 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::definition::StoredVersion;
 
 impl Repo {
-    /// Makes a source. An id that exists only as deleted is brought back under the new content:
-    /// `created` is kept, numbering goes on, its old sinks stay deleted, for good.
+    /// Creates a source. If the id exists as deleted, the source is restored with the new content:
+    /// `created` is kept, version numbers continue, and its old sinks stay deleted permanently.
     ///
-    /// Never more of a branch than [`forebay_model::DefinitionLimits`] says: each creation writes the
-    /// branch, so two at the same time see each other.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceExists`], a limit, no such branch, or the store.
+    /// Enforces [`forebay_model::DefinitionLimits`]: each creation writes the branch, so concurrent
+    /// ones conflict.
     pub async fn create_source(
         &self,
         key: &SourceKey,
@@ -73,9 +70,9 @@ impl Repo {
         }
     }
 
-    /// Sinks that were deleted with a source no longer come back with it: the transaction in the
-    /// making that does it with the last of them, while the source stays deleted. `None` when it did
-    /// not stay.
+    /// Detaches the sinks that were deleted with a source, so that they are not restored with it.
+    /// Returns the open transaction with the last of them, while the source stays deleted; `None`
+    /// if it did not.
     async fn abandon_sinks(
         &self,
         key: &SourceKey,
@@ -130,19 +127,14 @@ impl Repo {
         })
     }
 
-    /// A source that is not deleted.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`], or the store.
+    /// Reads a source that is not deleted.
     pub async fn source(&self, key: &SourceKey) -> Result<Versioned<Source>, DefinitionError> {
         let found = self.read(StoreKey::Source(key)).await?;
         found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
     }
 
-    /// Sources of a branch after the id `after` (empty for the beginning), sorted by id.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the sources of a branch after the id `after` (empty: from the beginning), sorted by
+    /// id.
     pub async fn sources(
         &self,
         branch: &BranchKey,
@@ -153,10 +145,7 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
-    /// Deleted sources of a branch.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the deleted sources of a branch.
     pub async fn deleted_sources(
         &self,
         branch: &BranchKey,
@@ -167,10 +156,7 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
-    /// A source that is deleted.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`], or the store.
+    /// Reads a deleted source.
     pub async fn deleted_source(
         &self,
         key: &SourceKey,
@@ -179,12 +165,9 @@ impl Repo {
         found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
     }
 
-    /// Changes a source by `change`, which may be called several times. It is a new version, also
-    /// when nothing is different. Open files of its sinks stay as they are: settings of a source
-    /// hold from the next file on.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`], what `change` refuses, a limit, or the store.
+    /// Updates a source by `change`, which may be called several times. Creates a new version, even
+    /// if nothing differs. Open files of its sinks are unchanged: settings of a source apply from
+    /// the next file on.
     pub async fn update_source(
         &self,
         key: &SourceKey,
@@ -216,11 +199,8 @@ impl Repo {
         }
     }
 
-    /// Gives a source the content that it had as version `number`, as a new version. Its secret
-    /// stays the present one: one that was rotated away never opens anything again.
-    ///
-    /// # Errors
-    /// [`DefinitionError::VersionNotFound`], and those of [`Self::update_source`].
+    /// Restores the content of version `number` of a source, as a new version. Its secret stays the
+    /// present one, since a rotated secret must never be valid again.
     pub async fn rollback_source(
         &self,
         key: &SourceKey,
@@ -240,7 +220,7 @@ impl Repo {
         .await
     }
 
-    /// The version that a definition has when it is brought back.
+    /// Returns the version of a definition that is restored.
     pub(super) fn undeleted_version(
         &self,
         what: LimitedResource,
@@ -257,10 +237,7 @@ impl Repo {
         )
     }
 
-    /// All versions of a source, oldest first.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`], or the store.
+    /// Lists all versions of a source, oldest first.
     pub async fn source_versions(
         &self,
         key: &SourceKey,
@@ -273,10 +250,7 @@ impl Repo {
         Ok(versions.into_iter().map(|k| k.value.version).collect())
     }
 
-    /// One version of a source, with its content.
-    ///
-    /// # Errors
-    /// [`DefinitionError::VersionNotFound`], or the store.
+    /// Reads a version of a source, with its content.
     pub async fn source_version(
         &self,
         key: &SourceKey,

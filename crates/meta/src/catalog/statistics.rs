@@ -1,4 +1,4 @@
-//! Counts: reported for what is written, final for what is complete, summed for what is forgotten.
+//! Statistics: reported for open slices, final for complete ones, summed for removed files.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,52 +15,48 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
 use crate::kv::store::{KeyCondition, RANGE_ENTRIES_MAX, StoreError, TxnError};
 
-/// Reports that go into one transaction.
+/// Maximum number of reports in one transaction.
 const REPORTS_PER_TXN: usize = 500;
 
-/// What a sink holds, by where it is.
+/// Contents of a sink, by level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SinkStatistics {
-    /// In the log: slices `writing`, `closing` and `uploading`.
+    /// In the log: `writing`, `closing` and `uploading` slices.
     pub local: Statistics,
-    /// In staging: slices `uploaded`.
+    /// In staging: `uploaded` slices.
     pub staging: Statistics,
-    /// In the table: slices `imported`, removed ones included.
+    /// In the table: `imported` slices, removed ones included.
     pub target: Statistics,
-    /// Of `target`, what was not cleared.
+    /// The part of `target` that was not cleared.
     pub shown_target: Statistics,
-    /// Rows that the table took, removed files included.
+    /// Rows that the table accepted, removed files included.
     pub imported_rows: u64,
-    /// Dead letters.
     pub dead_letters: DeadLetterStatistics,
 }
 
 impl SinkStatistics {
-    /// Of all levels together.
-    #[must_use]
+    /// Sum of all levels.
     pub fn total(&self) -> Statistics {
         self.local.plus(self.staging).plus(self.target)
     }
 
-    /// Of all levels together, without what was cleared.
-    #[must_use]
+    /// Sum of all levels, without cleared statistics.
     pub fn shown_total(&self) -> Statistics {
         self.local.plus(self.staging).plus(self.shown_target)
     }
 
-    /// *accepted = imported + dead + expired + lost + in flight*; dropped letters count as expired.
-    /// What was accepted is by the log's
-    /// count, what was imported by the table's: they are counted apart so that a difference shows.
-    #[must_use]
+    /// *accepted = imported + dead + expired + lost + in flight*; dropped dead letters count as
+    /// expired. Accepted records are counted by the log, imported ones by the table: the
+    /// independent counts reveal a difference.
     pub fn reconciliation(&self) -> Reconciliation {
         let (total, dead_letters) = (self.total(), self.dead_letters);
         let done = dead_letters.replayed + dead_letters.dropped;
-        // Of a stream that is lost as a whole, some were done with before: they are not lost.
+        // If a whole stream is lost, some dead letters were resolved before: they are not lost.
         let lost = dead_letters
             .lost
             .min(dead_letters.taken.saturating_sub(done));
         Reconciliation {
-            // A letter that was replayed is counted where its row is.
+            // A replayed dead letter is counted with its row.
             accepted: total.records
                 + total.lost_records
                 + dead_letters.taken.saturating_sub(dead_letters.replayed),
@@ -85,26 +81,22 @@ impl SinkStatistics {
     }
 }
 
-/// A file and what it holds.
+/// A file and its statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileStatistics {
-    /// The file.
     pub file: File,
-    /// What it holds, by where that is.
+    /// Contents of the file, by level.
     pub statistics: SinkStatistics,
-    /// Its sink's statistics were cleared after it was imported.
+    /// The sink's statistics were cleared after the import of the file.
     pub cleared: bool,
-    /// Of its slices that have failed and are tried again, the one that has failed most often.
+    /// Among the slices that failed and are retried, the one with the most failures.
     pub failed_slice: Option<Slice>,
 }
 
 impl Repo {
-    /// Notes what a node has counted in slices that are written; many in one transaction, each in
-    /// place of what the node had noted of the slice before. Slices that are imported or removed are
-    /// left out.
-    ///
-    /// # Errors
-    /// The store's; then some of the reports may have been written.
+    /// Stores the counts that a node reports for open slices; many in one transaction, each
+    /// replacing the node's previous report of the slice. Skips slices that are imported or
+    /// removed. On an error some of the reports may have been written.
     pub async fn report_statistics(
         &self,
         node: &NodeId,
@@ -112,7 +104,7 @@ impl Repo {
     ) -> Result<(), FileError> {
         for chunk in reports.chunks(REPORTS_PER_TXN) {
             let mut remaining: Vec<_> = chunk.iter().collect();
-            // Each round writes all, or drops one.
+            // Each iteration writes all, or drops one.
             while !remaining.is_empty() {
                 let mut builder = TxnBuilder::default();
                 for (slice, statistics) in &remaining {
@@ -131,10 +123,7 @@ impl Repo {
         Ok(())
     }
 
-    /// What all nodes together have reported of slices that are written; of one sink or of all.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Sums the reports of all nodes for open slices, of one sink or of all.
     pub async fn reported_statistics(
         &self,
         sink: Option<&SinkKey>,
@@ -142,11 +131,8 @@ impl Repo {
         self.reports(sink, |sum, report| sum.plus(report)).await
     }
 
-    /// The report that counts most records of each slice that is written. A node that was renamed
-    /// has left its last report behind, of records that the next one has counted as well.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Returns the report with the most records for each open slice. A renamed node leaves its last
+    /// report behind, and its next report counts the same records.
     pub async fn largest_reports(&self) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
         let taken = |s: &Statistics| s.records + s.lost_records;
         let larger = |a: Statistics, b: Statistics| if taken(&b) > taken(&a) { b } else { a };
@@ -182,20 +168,14 @@ impl Repo {
         }
     }
 
-    /// What a sink holds. A slice that moves while this reads is counted once, where it was or
-    /// where it is.
-    ///
-    /// # Errors
-    /// [`FileError::Conflict`] when files were removed all the time while this was reading, or the
-    /// store's.
+    /// Returns the contents of a sink. A slice that moves during the read is counted once, in its
+    /// old or new place. Returns [`FileError::Conflict`] if files are removed continually during
+    /// the read.
     pub async fn sink_statistics(&self, sink: &SinkKey) -> Result<SinkStatistics, FileError> {
         Ok(self.sink_report(sink).await?.0)
     }
 
-    /// What a sink holds, in all and by file, both of the same reading.
-    ///
-    /// # Errors
-    /// As [`Self::sink_statistics`].
+    /// Returns the contents of a sink in total and by file, both from the same read.
     pub async fn sink_report(
         &self,
         sink: &SinkKey,
@@ -214,10 +194,11 @@ impl Repo {
                     (b.removed, b.removed_imported_rows, b.cleared, b.reopened)
                 })
             };
-            // A file that was removed meanwhile would be counted twice or not at all, and so would
-            // a letter that was replayed.
+            // A file that was removed during the read would be counted twice or not at all, and so
+            // would a replayed dead letter.
             let same_dead_letters = dead_letters.replayed == dead_letters_after.replayed
-                // Rows of a file that become letters are in flight until they are noted as such.
+                // Rows of a file that become dead letters are in flight until they are recorded as
+                // such.
                 && (dead_letters.taken == dead_letters_after.taken
                     || files.iter().all(|f| f.file.dead_rows.is_none()));
             if removed(&sink_state) == removed(&after) && same_dead_letters {
@@ -232,11 +213,8 @@ impl Repo {
         }
     }
 
-    /// Hides what the table of a sink holds by now from [`SinkStatistics::shown_target`]; what is
-    /// on its way is still shown, and counts when it arrives. The balance stays as it is.
-    ///
-    /// # Errors
-    /// [`FileError::Conflict`], or the store's.
+    /// Hides the imported records of a sink from [`SinkStatistics::shown_target`]; records in
+    /// flight are still shown, and count when they are imported. The reconciliation is unchanged.
     pub async fn clear_statistics(
         &self,
         sink: &SinkKey,
@@ -245,8 +223,8 @@ impl Repo {
         let mut attempts = TxnAttempts::default();
         loop {
             let read = self.read::<SinkState>(StoreKey::SinkState(sink)).await?;
-            // Files with records are imported in their order: those before the oldest that is not
-            // imported are. Empty ones may be done earlier; they have nothing to hide.
+            // Files with records are imported in order, so all files before the oldest active one
+            // are imported. Empty files may finish earlier; they have nothing to hide.
             let active = keys::below(keys::FILES, sink);
             let oldest = self.read_all::<File>(&active).await?;
             let oldest = oldest.first().map(|f| f.key.opened_at);
@@ -256,13 +234,15 @@ impl Repo {
                 .as_ref()
                 .map_or_else(SinkState::default, |b| b.value.clone());
             let times = imported.iter().map(|f| f.key.opened_at);
-            // Of removed files only the newest is known; what was opened before the oldest is done.
+            // Only the newest removed file is known; files opened before the oldest active one are
+            // imported.
             let removed = sink_state.removed_up_to;
             let removed = removed.map(|at| oldest.map_or(at, |oldest| at.min(before(oldest))));
             let newest = times.filter(is_before).chain(removed).max();
             let mut builder = TxnBuilder::default();
             builder.expect_as_read(StoreKey::SinkState(sink), read.as_ref());
-            // Nothing to hide is a finding too: a file that was removed meanwhile was in no list.
+            // Also a condition if there is nothing to hide, since a file removed during the read
+            // was in no list.
             if let Some(up_to) = newest.max(sink_state.cleared.map(|c| c.up_to)) {
                 sink_state.cleared = Some(ClearedStatistics {
                     up_to,
@@ -287,18 +267,12 @@ impl Repo {
         }
     }
 
-    /// The balance of a sink.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Returns the reconciliation of a sink.
     pub async fn reconciliation(&self, sink: &SinkKey) -> Result<Reconciliation, FileError> {
         Ok(self.sink_statistics(sink).await?.reconciliation())
     }
 
-    /// All files of a sink that are known, imported ones included, oldest first.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists all known files of a sink, imported ones included, oldest first.
     pub async fn file_statistics(&self, sink: &SinkKey) -> Result<Vec<FileStatistics>, FileError> {
         let mut files: BTreeMap<FileKey, FileStatistics> = BTreeMap::new();
         let sink_state: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
@@ -313,7 +287,7 @@ impl Repo {
                 statistics.add(slice.slice.state, slice.statistics);
             }
             if let Some(dead) = &active.file.dead_rows {
-                // Those are counted where the letters are.
+                // Those rows are counted with the dead letters.
                 let left = statistics.staging.records.saturating_sub(dead.moved);
                 statistics.staging.records = left;
             }
@@ -327,7 +301,7 @@ impl Repo {
             };
             files.insert(entry.file.key.clone(), entry);
         }
-        // One that was imported while this was reading is there twice: the later reading counts.
+        // A file that was imported during the read is there twice: the later read counts.
         for file in imported {
             let file = file.value;
             let statistics = SinkStatistics {
@@ -354,7 +328,7 @@ impl Repo {
     }
 }
 
-/// Rows of an imported file that the table has.
+/// Number of rows of an imported file in the table.
 pub(super) fn imported_rows(file: &File) -> u64 {
     match file.lost_at {
         None => file.imported_rows,
@@ -362,7 +336,7 @@ pub(super) fn imported_rows(file: &File) -> u64 {
     }
 }
 
-/// What an imported file holds: all of it is lost if its table has lost it.
+/// Contents of an imported file: all lost if its table has lost it.
 pub(super) fn held(file: &File, statistics: Statistics) -> Statistics {
     match file.lost_at {
         None => statistics,
@@ -374,7 +348,7 @@ pub(super) fn held(file: &File, statistics: Statistics) -> Statistics {
     }
 }
 
-/// The moment before, as files tell them apart.
+/// The millisecond before, since files are distinguished by milliseconds.
 fn before(at: Timestamp) -> Timestamp {
     Timestamp::from_millis(at.as_millis() - 1)
 }

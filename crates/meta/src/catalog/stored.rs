@@ -1,8 +1,10 @@
-//! Stored forms: what an entity looks like as the value of a key.
+//! Stored forms: the serialized values of keys.
 //!
-//! Each is a JSON object whose field `v` says its version. The forms are apart from the domain's
-//! types, so that those can change without touching what is on disk. A form of which values exist is
-//! never changed: there is a new version beside it, and one function that makes the old one into the
+//! Each value is a JSON object whose field `v` is its version. Forms are separate from the domain
+//! types, so that these can change without changing the format on disk. A form of which values
+//! exist is never changed: a new version is added, with one function that converts the old one.
+//! `tests/golden/` has a value of each version. The format is documented in
+//! `docs/formats/metadata.md`.
 //! new one. `tests/golden/` has a value of each version. Described in `docs/formats/metadata.md`.
 
 use bytes::Bytes;
@@ -24,51 +26,42 @@ pub mod task;
 pub mod token;
 pub mod topic;
 
-/// Why a value can't be read.
+/// Why a value can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoredError {
-    /// It was written by a later version of Forebay.
-    #[error("form version {found} of {what} is not known, the highest known is {known}")]
+    /// The value was written by a later version of Forebay.
+    #[error("unknown form version {found} of {what}, the highest supported is {known}")]
     Newer {
-        /// Which entity.
+        /// Kind of entity.
         what: &'static str,
-        /// Its version.
+        /// Version of the value.
         found: u32,
-        /// The highest that this program knows.
+        /// Highest version that this program supports.
         known: u32,
     },
-    /// It is not of its form.
+    /// The value doesn't match its form.
     #[error("not a stored {what}: {reason}")]
     Invalid {
-        /// Which entity.
+        /// Kind of entity.
         what: &'static str,
-        /// What is wrong with it.
         reason: String,
     },
 }
 
 /// A domain type that has a stored form.
 pub trait Stored: Sized {
-    /// Its name in errors.
+    /// Kind of entity, in errors.
     const WHAT: &'static str;
-    /// The version that is written.
+    /// Version of the form that is written.
     const VERSION: u32;
-    /// The form that is written.
     type Form: Serialize;
 
-    /// As it is written.
     fn to_form(&self) -> Self::Form;
 
-    /// From a value of version `version`, which is 1 to [`Self::VERSION`].
-    ///
-    /// # Errors
-    /// When the value is not of that form.
+    /// Decodes a value of version `version`, which is 1 to [`Self::VERSION`].
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError>;
 
-    /// The value to write.
-    ///
-    /// # Errors
-    /// When a text in it can't be JSON, which no entity has.
+    /// Encodes the value to write.
     fn encode(&self) -> Result<Bytes, StoredError> {
         let form = FormEnvelope {
             v: Self::VERSION,
@@ -80,10 +73,7 @@ pub trait Stored: Sized {
         }
     }
 
-    /// From a value of any version.
-    ///
-    /// # Errors
-    /// See [`StoredError`].
+    /// Decodes a value of any version.
     fn decode(value: &[u8]) -> Result<Self, StoredError> {
         #[derive(Deserialize)]
         struct VersionHeader {
@@ -102,7 +92,7 @@ pub trait Stored: Sized {
     }
 }
 
-/// A form with its version before it.
+/// A form and its version.
 #[derive(Serialize, Deserialize)]
 struct FormEnvelope<F> {
     v: u32,
@@ -117,13 +107,13 @@ fn invalid<S: Stored>(reason: &dyn std::fmt::Display) -> StoredError {
     }
 }
 
-/// A value of form `F`.
+/// Decodes a value of form `F`.
 fn decode_form<S: Stored, F: DeserializeOwned>(value: &[u8]) -> Result<F, StoredError> {
     let versioned: FormEnvelope<F> = serde_json::from_slice(value).map_err(|e| invalid::<S>(&e))?;
     Ok(versioned.form)
 }
 
-/// The same of an entity whose form has never changed.
+/// Decodes an entity whose form has only one version.
 fn decode_only_form<S: Stored, F: DeserializeOwned>(
     version: u32,
     value: &[u8],
@@ -134,14 +124,14 @@ fn decode_only_form<S: Stored, F: DeserializeOwned>(
     }
 }
 
-/// A part of a form, as a domain type.
+/// Converts a part of a form to a domain type.
 fn decode_part<S: Stored, T, E: std::fmt::Display>(part: Result<T, E>) -> Result<T, StoredError> {
     part.map_err(|e| invalid::<S>(&e))
 }
 
-/// There is no such version; all below the present one have an arm of their own.
+/// Error for a version without a form.
 fn no_version<S: Stored>(version: u32) -> StoredError {
-    invalid::<S>(&format_args!("there is no form version {version}"))
+    invalid::<S>(&format_args!("unknown form version {version}"))
 }
 
 #[cfg(test)]

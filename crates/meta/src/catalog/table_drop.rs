@@ -1,9 +1,9 @@
-//! Dropping the tables of a source that is deleted for good.
+//! Drops the tables of a source that is purged.
 //!
-//! Two transactions, with the drop itself between them: the first one finds that nothing else holds
-//! the table and marks it, the second one forgets the table. From the mark on nobody can become a
-//! holder, and a sink that has become one before prevents the mark. After a crash the mark is there
-//! still, and the same deletion, repeated, goes on from it.
+//! Two transactions, with the drop itself between them: the first one verifies that nothing else
+//! holds the table and marks it, the second one removes its entry. From the mark on no sink can
+//! become a holder, and a sink that became one before prevents the mark. After a crash the mark is
+//! still there, and a repeated deletion continues from it.
 
 use forebay_model::{AuditStamp, Sink, SourceKey, TableBackend, TableId, TableKey};
 
@@ -16,32 +16,28 @@ use crate::kv::store::StoreError;
 /// A table that a deleted source filled.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FilledTable {
-    /// What keeps it.
     pub backend: TableBackend,
-    /// Its name.
     pub table: TableId,
 }
 
-/// What happens to a table of a source that is deleted for good.
+/// Decision on a table of a source that is purged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DropDecision {
-    /// Nobody else holds it: it is marked, and to be dropped.
+    /// No other sink holds it: it is marked, and to be dropped.
     Drop,
-    /// It was never filled, or is dropped already: there is nothing to do.
+    /// It was never filled, or is already dropped.
     Nothing,
     /// Other sinks hold it.
     Held,
     /// It belongs to another project.
     Foreign,
-    /// It was there before Forebay filled it.
+    /// It existed before Forebay filled it.
     Found,
 }
 
 impl Repo {
-    /// The tables that the sinks of a deleted source fill by their last definition, each once.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the tables that the sinks of a deleted source fill by their last definition, without
+    /// duplicates.
     pub async fn filled_tables(&self, source: &SourceKey) -> Result<Vec<FilledTable>, StoreError> {
         let deleted = keys::below(keys::DELETED_SINKS, source);
         let deleted = self.read_all::<Sink>(&deleted).await?;
@@ -58,10 +54,7 @@ impl Repo {
         Ok(tables)
     }
 
-    /// What [`Self::begin_drop`] would decide at this moment.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Returns what [`Self::begin_drop`] would decide now.
     pub async fn drop_decision(
         &self,
         source: &SourceKey,
@@ -97,11 +90,9 @@ impl Repo {
         )
     }
 
-    /// Decides about a table of a source that is deleted and has nothing on its way. Whoever is told
-    /// to drop it drops it, and then calls [`Self::table_dropped`] or [`Self::table_not_dropped`].
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`] when it is not among the deleted, or the store.
+    /// Decides on a table of a deleted source without active files. On [`DropDecision::Drop`] the
+    /// caller drops the table, and then calls [`Self::table_dropped`] or
+    /// [`Self::table_not_dropped`].
     pub async fn begin_drop(
         &self,
         source: &SourceKey,
@@ -114,7 +105,7 @@ impl Repo {
             let deleted = self.deleted_source(source).await?;
             let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
             let decision = self.decide_drop(source, read.as_ref()).await?;
-            // To do nothing rests on the same conditions.
+            // A decision against the drop depends on the same preconditions.
             let mut builder = TxnBuilder::default();
             builder.expect_unchanged(StoreKey::DeletedSource(source), &deleted);
             builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
@@ -133,10 +124,7 @@ impl Repo {
         }
     }
 
-    /// The table is gone: its name is anybody's.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Records that the table was dropped: its name is free.
     pub async fn table_dropped(
         &self,
         source: &SourceKey,
@@ -149,10 +137,7 @@ impl Repo {
         .await
     }
 
-    /// The backend has refused to drop it, so it certainly is there.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Records that the backend rejected the drop, so the table still exists.
     pub async fn table_not_dropped(
         &self,
         source: &SourceKey,

@@ -1,5 +1,5 @@
-//! What an operator decides about a table: whose it is, and who else may fill it. Each decision is in
-//! the audit of the projects that it concerns, and says to each only what is its own part.
+//! Operators' decisions on a table: its owner, and the projects that share it. Each decision is in
+//! the audit of the projects concerned; each entry has only the project's own part.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,8 @@ use super::{Repo, TxnAttempts, TxnBuilder};
 use crate::catalog::keys::StoreKey;
 
 impl Repo {
-    /// Gives a table to a project, whoever has it now. It is shared with the same projects as
-    /// before. A deletion that was not finished is taken back.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::InUse`] unless `force`, or the store.
+    /// Transfers a table to a project, regardless of its owner. It stays shared with the same
+    /// projects. An unfinished drop is cancelled.
     pub async fn transfer_table(
         &self,
         backend: TableBackend,
@@ -46,10 +43,7 @@ impl Repo {
         .await
     }
 
-    /// Lets another project fill a table.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::NotFound`], [`TableOwnerError::LimitReached`], or the store.
+    /// Allows another project to fill a table.
     pub async fn share_table(
         &self,
         backend: TableBackend,
@@ -79,10 +73,7 @@ impl Repo {
         .await
     }
 
-    /// Takes a table back from a project that it was shared with.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::NotFound`], [`TableOwnerError::InUse`] unless `force`, or the store.
+    /// Revokes a project's share of a table.
     pub async fn unshare_table(
         &self,
         backend: TableBackend,
@@ -107,7 +98,7 @@ impl Repo {
         .await
     }
 
-    /// One transaction on who may use a table, with the audit of every project that it concerns.
+    /// Changes the users of a table in one transaction, with the audit of every project concerned.
     async fn change_owner(
         &self,
         backend: TableBackend,
@@ -139,7 +130,7 @@ impl Repo {
                     project,
                     what: AuditSubject::Table(key.backend(), after.table.clone()),
                     action,
-                    // Of its own part only: no project learns another one's number.
+                    // Only the project's own part: no project learns another one's id.
                     description: described(project, &after).to_owned(),
                     old_version: None,
                     new_version: None,
@@ -154,7 +145,7 @@ impl Repo {
         }
     }
 
-    /// No project that could use the table before and can't afterwards has anything that fills it.
+    /// Checks that no project that loses the table has a sink or file that fills it.
     async fn check_revoked_projects(
         &self,
         before: &TableEntry,
@@ -179,7 +170,7 @@ impl Repo {
     }
 }
 
-/// Projects whose part in a table has changed.
+/// Projects whose access to a table has changed.
 fn concerned(before: Option<&TableEntry>, after: &TableEntry) -> BTreeSet<ProjectId> {
     let part = |entry: &TableEntry, project| described(project, entry);
     let all = before.into_iter().chain([after]);

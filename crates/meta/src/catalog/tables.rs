@@ -1,14 +1,15 @@
-//! Which project a table belongs to, and who else may fill it (`docs/adr/1361-…`).
+//! Owners of tables, and the projects that share them (`docs/adr/1361-…`).
 //!
-//! What holds:
+//! Invariants:
 //!
-//! - A sink comes to name a table, and a file is opened under it, only in a transaction in which the
-//!   table's entry lets the sink's project use it. A table without an entry gets one then: it
-//!   belongs to the project that names it first.
-//! - Whatever makes a sink a *holder* of a table (it is made, changed, brought back, switched on)
-//!   writes the table's entry. So whoever reads the entry, then looks for holders, and then writes
-//!   the entry under the condition that it is as it was read, has seen every holder there is.
-//! - A table is dropped only while its entry says so. Until that is undone nobody becomes a holder.
+//! - A sink gets a table, and a file is opened with it, only in a transaction in which the table's
+//!   entry allows the sink's project to use it. If the table has no entry, the transaction creates
+//!   one: the table belongs to the first project that names it.
+//! - Each change that makes a sink a *holder* of a table (create, update, restore, enable) writes
+//!   the table's entry. So a caller that reads the entry, then looks for holders, and then writes
+//!   the entry with the precondition that it is unchanged, has found every holder.
+//! - A table is dropped only while its entry says so. Until that is undone no sink can become a
+//!   holder.
 
 use std::collections::BTreeSet;
 
@@ -21,35 +22,32 @@ use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
-/// Whose a table is.
+/// Owner and users of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableEntry {
-    /// What keeps it; never the default backend's alias.
+    /// Backend; never the default backend's alias.
     pub backend: TableBackend,
-    /// Its id, as it was first named.
+    /// Id as it was first named.
     pub table: TableId,
-    /// The project that it belongs to.
     pub owner: ProjectId,
-    /// Projects that may fill it too, but not drop it.
+    /// Projects that may fill the table too, but not drop it.
     pub shared_with: BTreeSet<ProjectId>,
-    /// When it was first named or given to its owner, and by whom.
+    /// When it was first named or transferred to its owner, and by whom.
     pub claimed: AuditStamp,
-    /// An operator has said whose it is: a table that is there already may be filled.
+    /// An operator has assigned the owner: an existing table may be filled.
     pub assigned: bool,
-    /// When rows were first to be written.
+    /// Time of the first write.
     pub filled_at: Option<Timestamp>,
-    /// It was there before Forebay filled it, so Forebay never drops it.
+    /// The table existed before Forebay filled it, so Forebay never drops it.
     pub found: bool,
-    /// It is being dropped.
     pub dropping: Option<PendingDrop>,
 }
 
-/// On whose behalf a table is being dropped.
+/// A drop in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingDrop {
-    /// The source that is deleted with its tables.
+    /// The deleted source whose tables are dropped.
     pub source: SourceKey,
-    /// Since when.
     pub since: Timestamp,
 }
 
@@ -73,13 +71,12 @@ impl TableEntry {
         }
     }
 
-    /// Whether a project may fill it.
-    #[must_use]
+    /// Whether a project may fill the table.
     pub fn is_usable_by(&self, project: ProjectId) -> bool {
         self.owner == project || self.shared_with.contains(&project)
     }
 
-    /// Nobody has filled it and no operator has said anything about it.
+    /// Whether the table was never filled, and no operator has decided anything about it.
     fn is_name_only(&self) -> bool {
         self.filled_at.is_none()
             && !self.assigned
@@ -88,13 +85,12 @@ impl TableEntry {
     }
 }
 
-/// Why a project can't use a table. Says nothing of other projects.
+/// Why a project can't use a table. Reveals nothing about other projects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableRejection {
-    /// It is another project's, and not shared.
+    /// The table belongs to another project and is not shared.
     #[error("table \"{0}\" belongs to another project")]
     Foreign(TableId),
-    /// It is being dropped.
     #[error("table \"{0}\" is being deleted with a source")]
     Dropping(TableId),
 }
@@ -102,55 +98,51 @@ pub enum TableRejection {
 /// Why the owner of a table was not found or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableOwnerError {
-    /// The project can't use it.
     #[error(transparent)]
     Rejected(#[from] TableRejection),
-    /// It belongs to nobody.
+    /// The table has no owner.
     #[error("table \"{0}\" belongs to no project")]
     NotFound(TableId),
-    /// A project that would lose it still fills it.
+    /// A project that would lose access still fills the table.
     #[error("{sinks} sinks and {files} files of project {project} still fill table \"{table}\"")]
     InUse {
-        /// Which table.
         table: TableId,
-        /// The project that would lose it.
+        /// The project that would lose access.
         project: ProjectId,
-        /// Its sinks.
         sinks: usize,
-        /// Its files that are on their way.
+        /// Its active files.
         files: usize,
     },
-    /// It can't be shared with more projects.
+    /// The table is shared with the maximum number of projects.
     #[error("the table is shared with {} projects, the maximum. The setting {} raises it", .0.max, .0.setting)]
     LimitReached(CountLimit),
-    /// Others changed it again and again at the same time; it may be tried again.
-    #[error("it is being changed by others at the same time, try again")]
+    /// Too many concurrent changes; may be retried.
+    #[error("too many concurrent changes, try again")]
     Conflict,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What has to be known before a table is filled.
+/// State of a table before it is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFillState {
-    /// It was filled before.
+    /// Filled before.
     Again,
-    /// Never yet. A table that is there was made by somebody else.
+    /// Never filled. An existing table was created by another party.
     First {
-        /// It may be filled all the same: an operator has said so.
+        /// An existing table may be filled: an operator has allowed it.
         may_exist: bool,
     },
 }
 
-/// What may fill a table, or bring back what does.
+/// Holders of a table: what fills it, or can be restored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableHolders {
     /// Sinks that are not deleted.
     pub sinks: Vec<SinkKey>,
-    /// Deleted sinks, which can be brought back.
+    /// Deleted sinks, which can be restored.
     pub deleted_sinks: Vec<SinkKey>,
-    /// Sinks of files that are on their way; one for each file.
+    /// Sinks of active files; one for each file.
     pub files: Vec<SinkKey>,
 }
 
@@ -166,16 +158,12 @@ fn sink_project(sink: &SinkKey) -> ProjectId {
 }
 
 impl Repo {
-    /// What distinguishes a table on this server.
-    #[must_use]
+    /// Key that distinguishes tables on this server.
     pub fn table_key(&self, backend: TableBackend, table: &TableId) -> TableKey {
         TableKey::new(backend, table, self.default_table)
     }
 
-    /// Whose a table is; nothing, when it is nobody's.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Reads the entry of a table; `None` if it has no owner.
     pub async fn table_entry(
         &self,
         backend: TableBackend,
@@ -185,19 +173,13 @@ impl Repo {
             .await
     }
 
-    /// All tables that belong to somebody, sorted by backend and name.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists all tables with an owner, sorted by backend and name.
     pub async fn table_entries(&self) -> Result<Vec<Versioned<TableEntry>>, StoreError> {
         self.read_all(keys::TABLES).await
     }
 
-    /// Whether a project may use a table: it is the project's, shared with it, or nobody's. What is
-    /// said here may be over when the table is used; that is checked again in the same transaction.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::Rejected`], or the store.
+    /// Checks whether a project may use a table: it owns it, shares it, or the table has no owner.
+    /// The result may be outdated when the table is used; it is checked again in that transaction.
     pub async fn may_use_table(
         &self,
         project: ProjectId,
@@ -216,9 +198,9 @@ impl Repo {
         }
     }
 
-    /// Makes the sink a holder of its table: with the transaction, the table is its project's or
-    /// stays so. The inner error says why it can't be; then that is a condition of the transaction,
-    /// for whoever goes on without the table.
+    /// Makes the sink a holder of its table; the transaction claims the table for its project if it
+    /// has no owner. The inner error is the rejection; then that is a precondition of the
+    /// transaction, for a caller that continues without the table.
     pub(super) async fn add_table_claim(
         &self,
         builder: &mut TxnBuilder,
@@ -247,7 +229,7 @@ impl Repo {
                 return Ok(rejection);
             }
         };
-        // Written also while it is being dropped: a sink that comes back without its table names it.
+        // Written also during a drop: a sink that is restored without its table names it.
         let entry = entry.unwrap_or_else(|| TableEntry::new(&key, &table.table, project, stamp));
         builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
         builder.put(StoreKey::Table(&key), &entry)?;
@@ -255,7 +237,7 @@ impl Repo {
         Ok(claim)
     }
 
-    /// Nothing but a name that no sink has any more.
+    /// Whether the entry is only a name that no sink has any more.
     async fn is_abandoned(&self, entry: &TableEntry) -> Result<bool, StoreError> {
         if !entry.is_name_only() {
             return Ok(false);
@@ -264,11 +246,8 @@ impl Repo {
         Ok(holders.sinks.is_empty() && holders.files.is_empty())
     }
 
-    /// What holds a table, of the projects that may use it. Sinks are read before files: one that
-    /// is given another table meanwhile has a closed file by then.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the holders of a table, of the projects that may use it. Sinks are read before files:
+    /// a sink that is moved to another table meanwhile has a closed file by then.
     pub async fn table_holders(&self, entry: &TableEntry) -> Result<TableHolders, StoreError> {
         let key = self.table_key(entry.backend, &entry.table);
         let is_it = |backend, table: &TableId, sink: &SinkKey| {
@@ -292,11 +271,7 @@ impl Repo {
         })
     }
 
-    /// An operator's project names a table: one that is there already, and nobody's, is the
-    /// project's from now on.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::Rejected`], or the store.
+    /// Claims an existing table without an owner for a project of an operator.
     pub async fn adopt_table(
         &self,
         project: ProjectId,
@@ -314,10 +289,7 @@ impl Repo {
         .await
     }
 
-    /// Whether a project may write to a table, and what has to be seen to before.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::Rejected`], or the store.
+    /// Checks whether a project may write to a table, and its state.
     pub async fn table_fill_state(
         &self,
         project: ProjectId,
@@ -333,11 +305,8 @@ impl Repo {
         })
     }
 
-    /// Notes that a table is filled from now on, before anything is written; a table that was
-    /// nobody's is the project's. `found`: it is there already.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::Rejected`], or the store.
+    /// Records, before anything is written, that a table is filled from now on; claims a table
+    /// without an owner. `found`: the table exists already.
     pub async fn fill_table(
         &self,
         project: ProjectId,
@@ -357,8 +326,8 @@ impl Repo {
         .await
     }
 
-    /// One transaction on the entry of a table that the project may use, or takes with it; `change`
-    /// says what the entry is afterwards, or that it stays.
+    /// Changes the entry of a table in one transaction if the project may use it or can claim it;
+    /// `change` returns the new entry, or `None` to leave it.
     async fn change_entry(
         &self,
         project: ProjectId,
@@ -392,17 +361,14 @@ impl Repo {
         }
     }
 
-    /// Forgets names that no sink has any more and that were never filled. How many.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Removes names that no sink has any more and that were never filled. Returns their number.
     pub async fn release_tables(&self) -> Result<usize, StoreError> {
         let mut names = self.table_entries().await?;
         names.retain(|entry| entry.is_name_only());
         if names.is_empty() {
             return Ok(0);
         }
-        // Once for all of them, in the order of `table_holders`.
+        // Read once for all tables, in the order of `table_holders`.
         let mut held = BTreeSet::new();
         for sink in self.read_all::<Sink>(keys::SINKS).await? {
             if let Some(table) = sink.target.table() {

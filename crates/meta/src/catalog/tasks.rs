@@ -1,4 +1,4 @@
-//! Tasks: long work that a client asks about.
+//! Tasks: long operations with a result that a client can query.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
-/// What a client is told of a task whose node went away.
-const NODE_STOPPED: &str = "The node that worked on the task has stopped before it was finished.";
+/// Error of a task whose node stopped.
+const NODE_STOPPED: &str = "The node that ran the task stopped before the task was finished.";
 
-/// How long tasks are kept after their end, or, if they have none, after their begin.
+/// Retention of tasks after their end, or, if unfinished, after their creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskRetention {
-    /// Successful ones.
+    /// Of successful tasks.
     pub success: Duration,
-    /// All others.
+    /// Of all other tasks.
     pub other: Duration,
 }
 
@@ -32,28 +32,22 @@ impl Default for TaskRetention {
 /// Why a task was not changed or found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
-    /// The project has no such task.
     #[error("task \"{0}\" not found")]
     NotFound(String),
-    /// There is one of that id already.
+    /// The id is in use.
     #[error("task \"{0}\" already exists")]
     Exists(String),
-    /// It has ended already, and stays as it is.
-    #[error("task \"{0}\" has ended already")]
+    #[error("task \"{0}\" has already ended")]
     Ended(String),
-    /// Others changed it again and again at the same time; it may be tried again.
-    #[error("it is being changed by others at the same time, try again")]
+    /// Too many concurrent changes; may be retried.
+    #[error("too many concurrent changes, try again")]
     Conflict,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Repo {
-    /// Notes a task that begins.
-    ///
-    /// # Errors
-    /// [`TaskError::Exists`], or the store.
+    /// Stores a task that begins.
     pub async fn create_task(&self, task: &TaskEntry) -> Result<(), TaskError> {
         let key = StoreKey::Task(task.project, &task.id);
         let mut builder = TxnBuilder::default();
@@ -70,10 +64,7 @@ impl Repo {
         }
     }
 
-    /// Notes how a task ended; once.
-    ///
-    /// # Errors
-    /// [`TaskError::NotFound`], [`TaskError::Ended`], or the store.
+    /// Stores the end of a task; once.
     pub async fn finish_task(
         &self,
         project: ProjectId,
@@ -109,10 +100,7 @@ impl Repo {
         found.ok_or_else(|| TaskError::NotFound(id.to_owned()))
     }
 
-    /// The same, with the transaction that wrote it last.
-    ///
-    /// # Errors
-    /// [`TaskError::NotFound`], or the store.
+    /// Reads a task with the revision that last wrote it.
     pub async fn versioned_task(
         &self,
         project: ProjectId,
@@ -121,21 +109,15 @@ impl Repo {
         self.task_entry(project, id).await
     }
 
-    /// A task of a project.
-    ///
-    /// # Errors
-    /// [`TaskError::NotFound`], or the store.
+    /// Reads a task of a project.
     pub async fn task(&self, project: ProjectId, id: &str) -> Result<TaskEntry, TaskError> {
         self.task_entry(project, id).await.map(|t| t.value)
     }
 
-    /// Ends with an error what nobody works on any more: unfinished tasks of nodes that are not
-    /// among the live ones, and those of a live node from before it was started. How many.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Ends abandoned tasks with an error: unfinished tasks of nodes that are not live, and those
+    /// that a live node created before its start. Returns their number.
     pub async fn fail_abandoned_tasks(&self, now: Timestamp) -> Result<usize, TaskError> {
-        // Tasks first: a node that registers after its tasks were read has none of them.
+        // Read the tasks first: a node that registers after that has none of them.
         let unfinished = self.read_all::<TaskEntry>(keys::UNFINISHED_TASKS).await?;
         let nodes = self.nodes().await?;
         let mut failed = 0;
@@ -163,10 +145,7 @@ impl Repo {
         Ok(failed)
     }
 
-    /// Removes tasks that are older than their retention. How many.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Removes tasks that are older than their retention. Returns their number.
     pub async fn remove_old_tasks(
         &self,
         retention: TaskRetention,
@@ -188,7 +167,7 @@ impl Repo {
             builder.expect_unchanged(key, &read);
             builder.delete(key);
             builder.delete(StoreKey::UnfinishedTask(&node, read.project, &read.id));
-            // One that was finished this moment stays for the next time.
+            // A task that was finished concurrently is removed next time.
             removed += usize::from(self.commit(builder).await?.is_some());
         }
         Ok(removed)

@@ -1,5 +1,4 @@
-//! Tokens of the management API that the store keeps. Only hashes are here; who has the store can't
-//! call the API with it.
+//! Tokens of the management API. The store has only hashes, which can't be used to call the API.
 
 use std::time::Duration;
 
@@ -10,26 +9,25 @@ use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
-/// What is decided for a project by its first token.
+/// Properties that a project's first token settles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProjectEntry {
-    /// The branch that `default` means in addresses.
+    /// The branch that `default` refers to in URLs.
     pub branch: BranchId,
 }
 
-/// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenRole {
-    /// Look, and test mappings.
+    /// May read, and test mappings.
     Reader,
-    /// Change things too.
+    /// May change everything too.
     Admin,
 }
 
-/// Characters of an owner's id or name.
+/// Maximum characters of an owner's id or name.
 pub const OWNER_CHARS_MAX: usize = 256;
 
-/// The owner of a token: a person or a program, as others know it.
+/// Owner of a token: a person or a program, as external systems know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenOwner {
     /// For programs.
@@ -39,14 +37,12 @@ pub struct TokenOwner {
 }
 
 impl TokenOwner {
-    /// What changes by the token say of who made them: without an owner's id, the token's.
-    #[must_use]
+    /// User id in the audit of changes with this token: the owner's id, or else the token's.
     pub fn user_id(&self, token: &str) -> String {
         self.id.clone().unwrap_or_else(|| token.to_owned())
     }
 
-    /// The owner's name. Without any owner, what the token is described by stands for it.
-    #[must_use]
+    /// The owner's name, or the token's description if it has no owner.
     pub fn user_name(&self, description: &str) -> Option<String> {
         let described = || self.id.is_none() && !description.is_empty();
         let name = self.name.clone();
@@ -54,51 +50,44 @@ impl TokenOwner {
     }
 }
 
-/// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagementToken {
     /// `<project>-<characters>`, as it is shown; not secret.
     pub id: String,
-    /// The project that it opens.
+    /// The project that it gives access to.
     pub project: ProjectId,
-    /// The branch that `default` means in addresses.
+    /// The branch that `default` refers to in URLs.
     pub branch: BranchId,
-    /// What it may do.
     pub role: TokenRole,
-    /// For people.
     pub description: String,
-    /// The owner.
     pub owner: TokenOwner,
-    /// Made when, by whom.
     pub created: AuditStamp,
-    /// From then on it opens nothing.
+    /// Expiry.
     pub expires_at: Option<Timestamp>,
-    /// What it is compared with: the present one, and after a rotation for a while the one before.
+    /// The present secret, and for a while after a rotation the previous one.
     pub secrets: Vec<TokenSecret>,
 }
 
-/// The hash of a token's text.
+/// Hash of a token's secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSecret {
     /// SHA-256, 64 hexadecimal digits.
     pub sha256: String,
-    /// When it was made.
+    /// Creation time.
     pub made_at: Timestamp,
-    /// From then on it opens nothing; set when another one was made.
+    /// Expiry; set by a rotation.
     pub valid_until: Option<Timestamp>,
 }
 
 impl ManagementToken {
-    /// It has not expired.
-    #[must_use]
+    /// Whether the token has not expired.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| now < at)
     }
 }
 
 impl TokenSecret {
-    /// It still opens what its token opens.
-    #[must_use]
+    /// Whether the secret has not expired.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.valid_until.is_none_or(|at| now < at)
     }
@@ -107,38 +96,30 @@ impl TokenSecret {
 /// Why a token was not changed or found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// There is none of that id.
     #[error("token \"{0}\" not found")]
     NotFound(String),
-    /// There is one of that id already.
+    /// The id is in use.
     #[error("token \"{0}\" already exists")]
     Exists(String),
     /// The project has another default branch.
     #[error("the default branch of project {project} is {branch}")]
     OtherBranch {
-        /// Which project.
         project: ProjectId,
-        /// Its default branch.
         branch: BranchId,
     },
-    /// The project has as many as it may have.
+    /// The project has the maximum number of tokens.
     #[error("token count limit reached in the project, the maximum is {}. The setting {} raises it", .0.max, .0.setting)]
     LimitReached(CountLimit),
-    /// Others changed it again and again at the same time; it may be tried again.
-    #[error("it is being changed by others at the same time, try again")]
+    /// Too many concurrent changes; may be retried.
+    #[error("too many concurrent changes, try again")]
     Conflict,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Repo {
-    /// Keeps a new token. Each creation writes the project, so two at the same time see each other:
-    /// never more than there may be, and all of one default branch.
-    ///
-    /// # Errors
-    /// [`TokenError::Exists`], [`TokenError::OtherBranch`], [`TokenError::LimitReached`], or the
-    /// store.
+    /// Stores a new token. Each creation writes the project, so concurrent ones conflict: the limit
+    /// is enforced, and all tokens have one default branch.
     pub async fn create_token(&self, token: &ManagementToken) -> Result<(), TokenError> {
         let (project, key) = (token.project, StoreKey::Token(token.project, &token.id));
         let mut attempts = TxnAttempts::default();
@@ -174,10 +155,7 @@ impl Repo {
         }
     }
 
-    /// The default branch of a project, if it was used already or a token says which it is.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Returns the default branch of a project, from its definitions or a token.
     pub async fn project_branch(&self, project: ProjectId) -> Result<Option<BranchId>, StoreError> {
         if let Some(branch) = self.default_branch(project).await? {
             return Ok(Some(branch));
@@ -186,10 +164,7 @@ impl Repo {
         Ok(first.items.first().map(|t| t.branch))
     }
 
-    /// A token of a project, expired ones included.
-    ///
-    /// # Errors
-    /// [`TokenError::NotFound`], or the store.
+    /// Reads a token of a project, expired ones included.
     pub async fn token(
         &self,
         project: ProjectId,
@@ -202,10 +177,7 @@ impl Repo {
         found.ok_or_else(|| TokenError::NotFound(id.to_owned()))
     }
 
-    /// Tokens of a project after the id `after`, sorted by id.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Lists the tokens of a project after the id `after`, sorted by id.
     pub async fn tokens(
         &self,
         project: ProjectId,
@@ -216,11 +188,8 @@ impl Repo {
         self.list(&prefix, after, limit).await
     }
 
-    /// Gives a token another text, of which `sha256` is the hash. The one before goes on to work for
-    /// `overlap`; any earlier one ends at once.
-    ///
-    /// # Errors
-    /// [`TokenError::NotFound`], or the store.
+    /// Replaces the secret of a token by one with the hash `sha256`. The previous secret stays
+    /// valid for `overlap`; any earlier one ends immediately.
     pub async fn rotate_token(
         &self,
         project: ProjectId,
@@ -258,10 +227,7 @@ impl Repo {
         }
     }
 
-    /// Forgets a token: from now on it opens nothing.
-    ///
-    /// # Errors
-    /// [`TokenError::NotFound`], or the store.
+    /// Revokes a token, effective immediately.
     pub async fn revoke_token(
         &self,
         project: ProjectId,

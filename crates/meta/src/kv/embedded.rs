@@ -1,9 +1,10 @@
-//! The embedded store: one SQLite file in the data directory, for one process.
+//! Embedded store: one SQLite file in the data directory, for one process.
 //!
-//! One thread writes (`writer`); reads go to connections of their own and wait for nobody; watches
-//! read a part of memory (`history`). Leases end with the process: their keys are removed when the
-//! store is opened. What it has committed is noted beside it (`mark`), so that it knows when it went
-//! back, and it keeps verified copies of itself (`copies`).
+//! One thread writes (`writer`); reads have separate connections and never wait for it; watches
+//! read the recent transactions from memory (`history`). Leases end with the process: their keys
+//! are deleted when the store is opened. The last committed revision is also in a separate file
+//! (`revision_file`), to detect lost transactions, and the store creates verified copies
+//! (`copies`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -41,33 +42,31 @@ use open::StoreLock;
 use revision_file::RevisionFile;
 use writer::{QueuedCommand, StoreCommand, StoreWriter};
 
-/// Transactions that may wait for the writer; more wait for a place.
+/// Transactions that may queue for the writer; further callers wait for a permit.
 const QUEUE_MAX: usize = 1024;
-/// Reads that run beside each other; more wait.
+/// Concurrent reads; further reads wait.
 const READERS_MAX: usize = 4;
 
-/// What is expected of the directory.
+/// Expected content of the directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OpenMode {
-    /// A store, or nothing: then one is made, unless something says that there was one.
+    /// A store or nothing: a new store is created, unless there is evidence of an earlier one.
     #[default]
     Optional,
-    /// A store: it is an error when there is none.
+    /// A store; its absence is an error.
     Required,
-    /// A person has decided to go on with what is there, also if it has lost transactions.
+    /// The operator accepts the existing store, even if it has lost transactions.
     MayBeBehind,
 }
 
-/// How the store is opened.
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
-    /// What is expected of the directory.
     pub existing: OpenMode,
-    /// Where its copies are; [`copies::COPIES_FOLDER`] in the directory otherwise.
+    /// Folder of the copies; by default [`copies::COPIES_FOLDER`] in the directory.
     pub copies: Option<PathBuf>,
-    /// How much of the past can be watched.
+    /// Limits of the watch history.
     pub history: HistoryLimits,
-    /// What the time of leases is measured by.
+    /// Clock of the leases.
     pub clock: Arc<dyn MonotonicClock>,
 }
 
@@ -82,26 +81,26 @@ impl Default for EmbeddedOptions {
     }
 }
 
-/// The embedded store. Dropping it waits for the transactions that it has taken.
+/// The embedded store. Drop waits for the queued transactions.
 pub struct EmbeddedStore {
     dir: PathBuf,
     history: Arc<WatchHistory>,
     readers: Arc<StoreReaderPool>,
     write: Option<WriterHandle>,
-    /// The first failure of the disk, see [`StoreWriter::failed`].
+    /// The first disk failure, see [`StoreWriter::failed`].
     latched: Arc<OnceLock<StoreError>>,
 }
 
-/// The writer's end of this side; absent when the store was opened to look only.
+/// Handle of the writer thread; absent if the store is read-only.
 struct WriterHandle {
     queue: SyncSender<QueuedCommand>,
     permits: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
-    /// Released last.
+    /// Dropped last.
     _lock: StoreLock,
 }
 
-/// Connections that wait for a read, and the right to use one.
+/// Idle read connections, and a permit for each.
 struct StoreReaderPool {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
@@ -116,10 +115,7 @@ impl fmt::Debug for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `dir`, or makes it. Blocks for the time of some reads and syncs.
-    ///
-    /// # Errors
-    /// See [`StoreOpenError`].
+    /// Opens or creates the store in `dir`. Blocks for some reads and syncs.
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, StoreOpenError> {
         let lock = open::acquire_lock(dir)?;
         let folder = options.copies.clone();
@@ -132,7 +128,7 @@ impl EmbeddedStore {
             writer::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
         let readers = StoreReaderPool::open(dir)?;
         let history = Arc::new(WatchHistory::new(head, options.history));
-        // The semaphore is the bound; a place more for the word to stop.
+        // The semaphore is the bound; one extra slot for the stop command.
         let (queue, receiver) = sync_channel(QUEUE_MAX + 1);
         let latched = Arc::new(OnceLock::new());
         let now = options.clock.elapsed();
@@ -170,11 +166,8 @@ impl EmbeddedStore {
         })
     }
 
-    /// Opens an existing store to look into it, also while another process has it. Whatever would
-    /// change something, and watches, fail.
-    ///
-    /// # Errors
-    /// See [`StoreOpenError`].
+    /// Opens an existing store read-only, also while another process has it open. Writes and
+    /// watches fail.
     pub fn open_read_only(dir: &Path) -> Result<Self, StoreOpenError> {
         let first = open::reader(dir)?;
         open::check(&first, &dir.join(DATABASE_FILE))?;
@@ -190,35 +183,26 @@ impl EmbeddedStore {
         })
     }
 
-    /// Its directory.
-    #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Runs something while no transaction can happen: between the one of the revision that it is
-    /// given and the next. It holds everybody up, so it has to be short.
-    ///
-    /// # Errors
-    /// When the store was closed.
+    /// Runs `run` between two transactions, with the revision of the first. All writes wait, so it
+    /// has to be short.
     pub async fn with_writes_paused<T: Send + 'static>(
         &self,
         run: impl FnOnce(Revision) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         self.send_command(|reply| {
             StoreCommand::RunPaused(Box::new(move |head| {
-                // A caller that has gone away does not want to know.
+                // Ignore a caller that no longer waits.
                 drop(reply.send(Ok(run(head))));
             }))
         })
         .await
     }
 
-    /// Brings what is in the write-ahead log into the database file, so that the loss of the former
-    /// is the loss of little.
-    ///
-    /// # Errors
-    /// When the disk fails, or the store was closed.
+    /// Checkpoints the write-ahead log into the database file, so that losing the log loses little.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
         self.send_command(StoreCommand::Checkpoint).await
     }
@@ -246,28 +230,27 @@ impl EmbeddedStore {
         if write.queue.try_send(queued).is_err() {
             return Err(closed().into());
         }
-        // Without an answer the batch has failed before it came to this transaction, or the
-        // thread has ended under it.
-        let lost = || StoreError::Uncertain("the metadata store gave no answer".to_owned());
+        // Without a reply the batch failed before it reached this transaction, or the thread ended.
+        let lost = || StoreError::Uncertain("the metadata store sent no reply".to_owned());
         response.await.unwrap_or_else(|_| Err(lost().into()))
     }
 }
 
 fn read_only() -> StoreError {
-    StoreError::Terminal("the metadata store was opened to look only".to_owned())
+    StoreError::Terminal("the metadata store was opened read-only".to_owned())
 }
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         if let Some(write) = &mut self.write {
-            // Behind everything that was taken; there is a place for it.
+            // Behind all queued commands; a slot is reserved for it.
             let stop = QueuedCommand {
                 command: StoreCommand::Stop,
                 permit: None,
             };
             drop(write.queue.try_send(stop));
             if let Some(Err(_)) = write.thread.take().map(JoinHandle::join) {
-                tracing::error!(dir = %self.dir.display(), "the metadata store's writer panicked");
+                tracing::error!(dir = %self.dir.display(), "metadata store writer panicked");
             }
         }
     }
@@ -286,7 +269,7 @@ impl StoreReaderPool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a read on a thread where it may wait for the disk.
+    /// Runs a read on a thread that may block on the disk.
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -298,7 +281,7 @@ impl StoreReaderPool {
             .map_err(|e| failed(&e))?;
         let readers = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
-            // As many connections as permits; one is given back before its permit.
+            // There are as many connections as permits; a connection is returned before its permit.
             let Some(mut db) = readers.idle().pop() else {
                 return Err(StoreError::Unavailable("no idle connection".to_owned()));
             };

@@ -1,5 +1,4 @@
-//! Copies of SQLite databases that are in use: one moment of the database, checked, on disk, and
-//! there as a whole or not at all.
+//! Consistent, verified copies of SQLite databases that are in use. A copy appears atomically.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
@@ -9,43 +8,32 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-/// Pages that are copied between two looks at whether to go on.
+/// Pages to copy between two checks for cancellation.
 const STEP_PAGES: i32 = 2048;
 
-/// Why there is no copy.
+/// Why a copy failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// SQLite says no.
     #[error("{path}: {source}")]
     Sqlite {
-        /// The database.
         path: PathBuf,
-        /// What SQLite said.
         source: rusqlite::Error,
     },
-    /// The operating system says no.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What it said.
         source: std::io::Error,
     },
-    /// The content is not sound.
+    /// The integrity check failed.
     #[error("{path} is damaged: {reason}")]
-    Damaged {
-        /// The database.
-        path: PathBuf,
-        /// What the check found.
-        reason: String,
-    },
-    /// It was not wanted any more.
+    Damaged { path: PathBuf, reason: String },
+    /// The caller cancelled the copy.
     #[error("the copy was stopped")]
     Stopped,
 }
 
-/// One moment of a database, held by a read transaction: whatever is written meanwhile is not in it,
-/// and its write-ahead log can't be reset until this is dropped.
+/// A database pinned at one moment by a read transaction: later writes are not visible, and the
+/// write-ahead log can't be reset until this is dropped.
 #[derive(Debug)]
 pub struct PinnedDatabase {
     db: Connection,
@@ -53,14 +41,11 @@ pub struct PinnedDatabase {
 }
 
 impl PinnedDatabase {
-    /// Holds the database as it is now.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Pins the present state.
     pub fn open(path: &Path) -> Result<Self, CopyError> {
         let fail = |source| sqlite(path, source);
-        // To read only; but a connection that may not write can't open a write-ahead log that
-        // nobody else has open.
+        // Only for reading, but a read-only connection can't open a write-ahead log that no other
+        // connection has open.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(fail)?;
         db.busy_timeout(std::time::Duration::from_secs(5))
@@ -73,11 +58,9 @@ impl PinnedDatabase {
         })
     }
 
-    /// Writes that moment to a new file, for its owner only: copied under another name, checked,
-    /// synced, renamed. `go_on` is asked now and then. Returns the copy's bytes.
-    ///
-    /// # Errors
-    /// See [`CopyError`]; there is no file then.
+    /// Writes the pinned state to a new file with owner-only permissions: copies to a temporary
+    /// name, checks, syncs, renames. Calls `go_on` repeatedly to ask whether to continue. Returns
+    /// the copy's size in bytes. On an error there is no file.
     pub fn copy_to(&self, to: &Path, go_on: &dyn Fn() -> bool) -> Result<u64, CopyError> {
         let mut name = to.as_os_str().to_owned();
         name.push(".new");
@@ -106,7 +89,7 @@ impl PinnedDatabase {
         let fail = |source| sqlite(to, source);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut copy = Connection::open_with_flags(to, flags).map_err(fail)?;
-        // Nobody sees the file before it is synced as a whole, below.
+        // The file is not visible before the sync below.
         copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
             .map_err(fail)?;
         {
@@ -127,10 +110,7 @@ impl PinnedDatabase {
     }
 }
 
-/// That a database which nobody has open is sound. Writes nothing, not even beside it.
-///
-/// # Errors
-/// [`CopyError::Damaged`], or that it can't be read.
+/// Checks the integrity of a database that no process has open. Writes nothing, not even beside it.
 pub fn verify(path: &Path) -> Result<(), CopyError> {
     let db = open_immutable(path)?;
     let verdict: rusqlite::Result<String> =
@@ -148,7 +128,7 @@ pub fn verify(path: &Path) -> Result<(), CopyError> {
     }
 }
 
-/// A connection that takes the file for one that nobody changes.
+/// Opens the file as immutable.
 pub(crate) fn open_immutable(path: &Path) -> Result<Connection, CopyError> {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {

@@ -1,9 +1,9 @@
-//! The store of the metadata: etcd's model made small.
+//! Store of the metadata: a small version of etcd's model.
 //!
-//! Keys are ordered texts, values are bytes. Each transaction that changes anything has a
-//! *revision*, one higher than the one before; an entry knows the revision that made it and the one
-//! that changed it last. So a caller reads, decides, and writes under the condition that what it
-//! has read is still so; and whoever follows the store by a watch knows exactly how far it is.
+//! Keys are ordered texts, values are bytes. Each transaction that changes anything gets a
+//! *revision*, one higher than the previous one; an entry has the revisions that created it and
+//! last changed it. A caller reads, decides, and writes with the precondition that what it read is
+//! unchanged (compare-and-swap); a watch reports all changes from a revision on.
 //!
 //! Every backend passes the suite in [`crate::kv::conformance`].
 
@@ -14,16 +14,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-/// Bytes of a key.
+/// Maximum bytes of a key.
 pub const KEY_BYTES_MAX: usize = 1024;
-/// Bytes of a value.
+/// Maximum bytes of a value.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Operations of a transaction, and separately its preconditions. A source with many sinks is changed
 /// in several of [`crate::catalog::TxnLimits`]. (etcd: `--max-txn-ops`.)
 pub const TXN_OPS_MAX: usize = 4096;
-/// Bytes of all keys and values of a transaction (etcd: `--max-request-bytes`).
+/// Maximum bytes of all keys and values of a transaction (etcd: `--max-request-bytes`).
 pub const TXN_BYTES_MAX: usize = 16 << 20;
-/// Entries that one [`Store::range`] returns at most, whatever limit was asked for.
+/// Maximum entries of one [`Store::range`], whatever limit is requested.
 pub const RANGE_ENTRIES_MAX: usize = 1000;
 
 /// Number of a transaction that changed something; 0 is the empty store.
@@ -31,8 +31,6 @@ pub const RANGE_ENTRIES_MAX: usize = 1000;
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// The one after it.
-    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -44,98 +42,77 @@ impl fmt::Display for Revision {
     }
 }
 
-/// A promise to show life every so often; keys that hang on it go when it is broken.
+/// A lease: its keys are deleted unless it is renewed within its TTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
-/// A key and what is known of it.
+/// A key with its value and revisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreEntry {
-    /// Its name.
     pub key: String,
-    /// Its content.
     pub value: Bytes,
-    /// The transaction that made it, since it was last absent.
+    /// Transaction that created the key since it was last absent.
     pub create_revision: Revision,
-    /// The transaction that wrote it last.
+    /// Transaction that last wrote the key.
     pub mod_revision: Revision,
-    /// The lease that it hangs on.
+    /// Lease that the key is attached to.
     pub lease: Option<LeaseId>,
 }
 
-/// A page of entries, and the revision at which it was read.
+/// A page of entries and the revision at which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryPage {
-    /// In the order of their keys' bytes.
+    /// In byte order of the keys.
     pub entries: Vec<StoreEntry>,
     /// The page shows exactly the transactions up to this one.
     pub revision: Revision,
-    /// There are entries after the last one.
+    /// There are more entries after the last one.
     pub more: bool,
 }
 
-/// What must be so for a transaction to happen.
+/// Condition of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Precondition {
-    /// Of which key.
     pub key: String,
-    /// What must be true of it.
     pub expect: KeyCondition,
 }
 
-/// What must be true of a key.
+/// Expected state of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyCondition {
-    /// It was last written by this transaction.
+    /// The key was last written by this transaction.
     Revision(Revision),
-    /// It is not there.
     Absent,
-    /// It is there.
     Exists,
 }
 
-/// A change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnOp {
-    /// Writes a key. One that hung on a lease and is written without it hangs on it no more.
+    /// Writes a key. A write without a lease detaches the key from its lease.
     Put {
-        /// Its name.
         key: String,
-        /// Its content.
         value: Bytes,
-        /// What it hangs on.
         lease: Option<LeaseId>,
     },
-    /// Removes a key; nothing when it is not there.
-    Delete {
-        /// Its name.
-        key: String,
-    },
-    /// Removes all keys that begin so.
-    DeletePrefix {
-        /// How they begin.
-        prefix: String,
-    },
+    /// Deletes a key; no effect if it is absent.
+    Delete { key: String },
+    /// Deletes all keys that begin with `prefix`.
+    DeletePrefix { prefix: String },
 }
 
-/// Changes that happen together or not at all, if all preconditions hold. No key may be touched
-/// by two of the operations.
+/// Operations that are applied atomically if all preconditions hold. No two operations may touch
+/// the same key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
-    /// All must hold.
     pub preconditions: Vec<Precondition>,
-    /// What is changed.
     pub ops: Vec<TxnOp>,
 }
 
 impl Txn {
-    /// One without conditions and changes.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a precondition.
     pub fn expect(&mut self, key: impl Into<String>, expect: KeyCondition) -> &mut Self {
         self.preconditions.push(Precondition {
             key: key.into(),
@@ -144,7 +121,6 @@ impl Txn {
         self
     }
 
-    /// Adds a write.
     pub fn put(&mut self, key: impl Into<String>, value: impl Into<Bytes>) -> &mut Self {
         self.ops.push(TxnOp::Put {
             key: key.into(),
@@ -154,7 +130,7 @@ impl Txn {
         self
     }
 
-    /// Adds a write of a key that hangs on `lease`.
+    /// Adds a write of a key attached to `lease`.
     pub fn put_leased(
         &mut self,
         key: impl Into<String>,
@@ -169,13 +145,12 @@ impl Txn {
         self
     }
 
-    /// Adds the removal of a key.
     pub fn delete(&mut self, key: impl Into<String>) -> &mut Self {
         self.ops.push(TxnOp::Delete { key: key.into() });
         self
     }
 
-    /// Adds the removal of all keys that begin with `prefix`.
+    /// Adds the deletion of all keys that begin with `prefix`.
     pub fn delete_prefix(&mut self, prefix: impl Into<String>) -> &mut Self {
         self.ops.push(TxnOp::DeletePrefix {
             prefix: prefix.into(),
@@ -183,10 +158,7 @@ impl Txn {
         self
     }
 
-    /// Whether the transaction is within the limits; every backend asks before it does anything.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`], naming the limit.
+    /// Checks the limits; every backend calls this first.
     pub fn check(&self) -> Result<(), StoreError> {
         let limit = |text: String| Err(StoreError::Limit(text));
         let count = self.ops.len().max(self.preconditions.len());
@@ -226,9 +198,9 @@ impl Txn {
         self.check_overlap()
     }
 
-    /// No key twice: backends differ in what they would make of it.
+    /// Rejects overlapping operations, since backends differ in their effect.
     fn check_overlap(&self) -> Result<(), StoreError> {
-        // A key is the range of itself; prefixes are wider. Sorted, an overlap is between an
+        // A key is a range of one; prefixes are wider. After sorting, an overlap is between an
         // operation and the widest one before it.
         let mut touched: Vec<(&str, bool)> = self
             .ops
@@ -238,7 +210,7 @@ impl Txn {
                 TxnOp::DeletePrefix { prefix } => (prefix.as_str(), true),
             })
             .collect();
-        // A prefix before the key of the same text, so that it counts as the one before.
+        // A prefix sorts before a key of the same text, so that it counts as the previous one.
         touched.sort_by(|a, b| a.0.cmp(b.0).then(b.1.cmp(&a.1)));
         let mut prefix: Option<&str> = None;
         for pair in touched.windows(2) {
@@ -258,11 +230,7 @@ impl Txn {
     }
 }
 
-/// Whether a key is within the limits: not empty, no NUL (which SQLite's tools end a text at), not
-/// too long.
-///
-/// # Errors
-/// [`StoreError::Limit`], naming what is wrong.
+/// Checks the limits of a key: not empty, no NUL (SQLite's tools end a text at it), not too long.
 pub fn check_key(key: &str) -> Result<(), StoreError> {
     if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\0') {
         return Err(StoreError::Limit(format!(
@@ -273,23 +241,16 @@ pub fn check_key(key: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A change that a watch reports.
+/// A change reported by a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
-    /// A key was written; the entry as it was then.
+    /// A key was written; the entry as of that transaction.
     Put(StoreEntry),
-    /// A key was removed.
-    Delete {
-        /// Its name.
-        key: String,
-        /// By which transaction.
-        revision: Revision,
-    },
+    /// A key was deleted.
+    Delete { key: String, revision: Revision },
 }
 
 impl WatchEvent {
-    /// Which key.
-    #[must_use]
     pub fn key(&self) -> &str {
         match self {
             Self::Put(entry) => &entry.key,
@@ -297,8 +258,6 @@ impl WatchEvent {
         }
     }
 
-    /// By which transaction.
-    #[must_use]
     pub fn revision(&self) -> Revision {
         match self {
             Self::Put(entry) => entry.mod_revision,
@@ -307,28 +266,27 @@ impl WatchEvent {
     }
 }
 
-/// What happened since the batch before: one or more whole transactions.
+/// Changes since the previous batch: one or more whole transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchBatch {
-    /// In the order of their revisions. Empty when the transactions touched nothing that is
-    /// watched: such a batch only says how far the store is.
+    /// In revision order. Empty if the transactions changed nothing in the watched prefix.
     pub events: Vec<WatchEvent>,
-    /// Everything up to this transaction was reported.
+    /// All changes up to this transaction were reported.
     pub revision: Revision,
 }
 
-/// A sequence of batches that does not end by itself; after an error comes nothing more.
+/// An endless sequence of batches; an error is the last item.
 pub type WatchStream = BoxStream<'static, Result<WatchBatch, WatchError>>;
 
-/// Where metadata is kept.
+/// A metadata store backend.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
-    /// The entry of a key.
+    /// Reads the entry of a key.
     async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError>;
 
-    /// Up to `limit` (at most [`RANGE_ENTRIES_MAX`]) entries whose keys begin with `prefix` and
-    /// are greater than `after`, in the order of their keys' bytes. Each page is one moment; two
-    /// pages can be two.
+    /// Reads up to `limit` (at most [`RANGE_ENTRIES_MAX`]) entries whose keys begin with `prefix`
+    /// and are greater than `after`, in byte order of the keys. Each page is consistent; two pages
+    /// may be of different revisions.
     async fn range(
         &self,
         prefix: &str,
@@ -336,8 +294,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<EntryPage, StoreError>;
 
-    /// How many entries have keys that begin with `prefix`, about: what changes while it is counted
-    /// may be in it or not.
+    /// Counts the entries whose keys begin with `prefix`. Concurrent changes may be counted or not.
     async fn count(&self, prefix: &str) -> Result<usize, StoreError> {
         let mut count = 0;
         let mut after: Option<String> = None;
@@ -352,67 +309,62 @@ pub trait Store: Send + Sync + fmt::Debug {
         }
     }
 
-    /// Makes the changes if all preconditions hold. It has happened, durably, when this returns
-    /// `Ok`; the revision is its own, or the store's when it changed nothing.
+    /// Applies the operations if all preconditions hold. The transaction is durable when this
+    /// returns `Ok`. Returns its revision, or the store's revision if it changed nothing.
     async fn txn(&self, txn: Txn) -> Result<Revision, TxnError>;
 
-    /// All changes of keys that begin with `prefix`, from transaction `from` on (included). For
-    /// every later transaction there is a batch that reaches it, also when it changed nothing here.
+    /// Watches the keys that begin with `prefix`, from transaction `from` on (included). Every
+    /// later transaction is covered by a batch, even if it changed nothing in the prefix.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError>;
 
-    /// A new lease, which ends when it was not kept alive for `ttl`.
+    /// Grants a lease that expires unless it is kept alive within `ttl`.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
-    /// Starts the lease's time anew. [`StoreError::LeaseNotFound`] when it has ended.
+    /// Renews a lease. [`StoreError::LeaseNotFound`] if it has ended.
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Ends a lease and removes its keys, in one transaction. Nothing when it has ended already.
+    /// Ends a lease and deletes its keys, in one transaction. No effect if it has already ended.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Whether it can be written to at all. It asks nobody: an answer costs nothing.
-    ///
-    /// # Errors
-    /// The failure after which nothing is written any more.
+    /// Returns the latched failure after which the store accepts no writes. A local check without
+    /// I/O.
     fn health(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
-/// Why the store did not do it.
+/// Why an operation of the store failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It was not done, and may succeed later: no connection, no space.
+    /// The operation had no effect and may succeed later: no connection, no space.
     #[error("the metadata store is not available: {0}")]
     Unavailable(String),
-    /// It may have been done: the answer was lost. Look before doing it again.
-    #[error("the metadata store did not say whether it was done: {0}")]
+    /// The result is unknown, since the reply was lost. Check before repeating.
+    #[error("the metadata store did not confirm the write: {0}")]
     Uncertain(String),
-    /// It will not succeed until a person mends something.
+    /// Retries can't succeed until an operator fixes the cause.
     #[error("the metadata store failed: {0}")]
     Terminal(String),
-    /// What was asked for is beyond a limit of the store.
-    #[error("beyond a limit of the metadata store: {0}")]
+    /// The request exceeds a limit of the store.
+    #[error("metadata store limit exceeded: {0}")]
     Limit(String),
-    /// The lease has ended.
     #[error("lease {} has ended", .0.0)]
     LeaseNotFound(LeaseId),
 }
 
 impl StoreError {
-    /// Whether the same may succeed later without a person.
-    #[must_use]
+    /// Whether a retry may succeed without an operator.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Uncertain(_))
     }
 }
 
-/// Why a transaction did not happen.
+/// Why a transaction was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TxnError {
-    /// The precondition of this index, the first of those, does not hold; nothing was changed.
+    /// The precondition of this index, the first that failed, does not hold; nothing was changed.
     #[error("precondition {0} does not hold")]
     Conflict(usize),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -420,13 +372,12 @@ pub enum TxnError {
 /// Why a watch ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
-    /// The store no longer remembers the changes asked for: read anew, and watch from there.
-    #[error("changes before revision {oldest} are no longer remembered")]
+    /// The requested changes are no longer retained: read again, and watch from there.
+    #[error("changes before revision {oldest} are no longer retained")]
     Compacted {
-        /// The first revision that can be watched from.
+        /// First revision that can be watched.
         oldest: Revision,
     },
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,9 +1,9 @@
-//! A part of the store, followed in memory.
+//! Watch cache: a prefix of the store in memory (Kubernetes informer).
 //!
-//! A mirror reads a prefix, then follows it by a watch. What it shows is always one moment of the
-//! store: all transactions up to [`Snapshot::revision`] and none after it. When the watch ends, by an
-//! error or because the mirror was too slow, it reads anew; until then it goes on showing what it
-//! had.
+//! The cache reads a prefix, then applies the changes of a watch. A snapshot is always consistent:
+//! it has all transactions up to [`Snapshot::revision`] and none after it. When the watch ends, by
+//! an error or because the cache was too slow, the cache reloads; meanwhile it shows its last
+//! snapshot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,27 +20,27 @@ use crate::kv::store::{
     RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, WatchBatch, WatchError, WatchEvent,
 };
 
-/// Waits between attempts to read anew.
+/// First wait before a reload.
 const RETRY_INITIAL: Duration = Duration::from_millis(50);
-/// The longest wait.
+/// Longest wait before a reload.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Between two snapshots, for each entry: both the next snapshot and what its readers do with it
-/// cost some microseconds an entry. With few entries every change shows at once; with 10,000 that
-/// change all the time, ten times a second.
+/// Pause between two snapshots, for each entry: building a snapshot and processing it in its
+/// readers cost some microseconds an entry. With few entries every change is shown at once; with
+/// 10,000 that change constantly, ten times a second.
 const PAUSE_PER_ENTRY: Duration = Duration::from_micros(10);
 
-/// What the store had at one moment.
+/// Content of the prefix at one revision.
 #[derive(Debug)]
 pub struct Snapshot<T> {
-    /// All transactions up to this one, and none after it.
+    /// The snapshot has all transactions up to this one, and none after it.
     pub revision: Revision,
-    /// No later transaction has changed something in here. It is the last one that has, or that as of
-    /// which the mirror has read everything: what was removed before, no reading shows.
+    /// Last transaction that changed an entry, or the revision of the last full read, since that
+    /// can't show earlier deletions.
     pub changed_at: Revision,
     /// By key (`crate::catalog::keys`).
     pub entries: Arc<BTreeMap<String, Versioned<Arc<T>>>>,
-    /// Entries that can't be read, of another version or damaged. They are logged.
+    /// Number of entries that can't be decoded (newer version or damaged). They are logged.
     pub undecodable: usize,
     loaded: bool,
 }
@@ -68,13 +68,11 @@ impl<T> Snapshot<T> {
         }
     }
 
-    /// The value of a key.
-    #[must_use]
     pub fn get(&self, key: &str) -> Option<&Versioned<Arc<T>>> {
         self.entries.get(key)
     }
 
-    /// The entries below a prefix, in the order of their keys.
+    /// The entries below a prefix, in key order.
     pub fn below<'s>(
         &'s self,
         prefix: &'s str,
@@ -88,12 +86,12 @@ impl<T> Snapshot<T> {
     }
 }
 
-/// The mirror's task has ended; nothing new will come.
+/// The cache's task has ended; there are no further snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the mirror has stopped")]
+#[error("the watch cache has stopped")]
 pub struct CacheStopped;
 
-/// What reads the mirror. Cheap to clone.
+/// Reader of the cache. Cheap to clone.
 #[derive(Debug)]
 pub struct WatchCache<T> {
     shown: watch::Receiver<Arc<Snapshot<T>>>,
@@ -108,8 +106,8 @@ impl<T> Clone for WatchCache<T> {
 }
 
 impl<T: Stored + Send + Sync + 'static> WatchCache<T> {
-    /// A mirror of the entries that begin with `prefix`, and the work that fills it: it runs until
-    /// its token is cancelled, and whoever owns it awaits its end.
+    /// Creates a cache of the entries that begin with `prefix`, and the task that fills it: it runs
+    /// until its token is cancelled; its owner awaits its end.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, prefix: impl Into<String>) -> (Self, WatchCacheTask<T>) {
         let (show, shown) = watch::channel(Arc::new(Snapshot::empty()));
@@ -121,24 +119,17 @@ impl<T: Stored + Send + Sync + 'static> WatchCache<T> {
         (Self { shown }, task)
     }
 
-    /// What is known now; empty, of revision 0, before the first reading.
-    #[must_use]
+    /// The latest snapshot; empty, with revision 0, before the first read.
     pub fn snapshot(&self) -> Arc<Snapshot<T>> {
         Arc::clone(&self.shown.borrow())
     }
 
-    /// Waits for the first reading.
-    ///
-    /// # Errors
-    /// [`CacheStopped`].
+    /// Waits for the first read.
     pub async fn ready(&self) -> Result<Arc<Snapshot<T>>, CacheStopped> {
         self.wait(|s| s.loaded).await
     }
 
-    /// Waits until the mirror shows all transactions up to `revision`.
-    ///
-    /// # Errors
-    /// [`CacheStopped`].
+    /// Waits until the snapshot has all transactions up to `revision`.
     pub async fn wait_for(&self, revision: Revision) -> Result<Arc<Snapshot<T>>, CacheStopped> {
         self.wait(|s| s.loaded && s.revision >= revision).await
     }
@@ -154,9 +145,8 @@ impl<T: Stored + Send + Sync + 'static> WatchCache<T> {
         }
     }
 
-    /// Follows the mirror's changes; the first one is what it shows at the time of the call to
-    /// [`CacheChanges::next`], as soon as it has read anything.
-    #[must_use]
+    /// Subscribes to snapshots; the first one is the latest at the first call of
+    /// [`CacheChanges::next`], once there is one.
     pub fn changes(&self) -> CacheChanges<T> {
         CacheChanges {
             shown: self.shown.clone(),
@@ -165,7 +155,7 @@ impl<T: Stored + Send + Sync + 'static> WatchCache<T> {
     }
 }
 
-/// Follows the changes of a mirror.
+/// Subscription to the changes of a cache.
 #[derive(Debug)]
 pub struct CacheChanges<T> {
     shown: watch::Receiver<Arc<Snapshot<T>>>,
@@ -173,14 +163,11 @@ pub struct CacheChanges<T> {
 }
 
 impl<T> CacheChanges<T> {
-    /// Waits until the entries are others than at the last call. Several changes can be one.
-    /// Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// [`CacheStopped`].
+    /// Waits until the entries differ from the last call. Several changes may be merged. Cancel
+    /// safe.
     pub async fn next(&mut self) -> Result<Arc<Snapshot<T>>, CacheStopped> {
         let seen = &self.seen;
-        // The map is replaced by another exactly when something in it changes.
+        // The map is replaced exactly when an entry changes.
         let is_new = |s: &Arc<Snapshot<T>>| {
             s.loaded
                 && seen
@@ -196,7 +183,7 @@ impl<T> CacheChanges<T> {
     }
 }
 
-/// The work that fills a mirror.
+/// The task that fills a cache.
 #[derive(Debug)]
 pub struct WatchCacheTask<T> {
     store: Arc<dyn Store>,
@@ -205,7 +192,7 @@ pub struct WatchCacheTask<T> {
 }
 
 impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
-    /// Follows the store until `stop`.
+    /// Runs until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
             biased;
@@ -224,10 +211,10 @@ impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
             }
             match &error {
                 WatchError::Compacted { .. } => {
-                    tracing::info!(prefix = self.prefix, "too slow to follow, reading anew");
+                    tracing::info!(prefix = self.prefix, "watch fell behind, reloading");
                 }
                 WatchError::Store(e) => {
-                    tracing::warn!(prefix = self.prefix, error = %e, "can't follow the metadata store, reading anew");
+                    tracing::warn!(prefix = self.prefix, error = %e, "watch of the metadata store failed, reloading");
                 }
             }
             tokio::time::sleep(wait).await;
@@ -235,14 +222,14 @@ impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
         }
     }
 
-    /// Reads everything, then follows; ends only by an error.
+    /// Reads everything, then watches; ends only by an error.
     async fn read_and_watch(
         &self,
         progress: &mut bool,
     ) -> Result<std::convert::Infallible, WatchError> {
         let (mut next, from, until) = self.read().await?;
         let mut watch = self.store.watch(&self.prefix, from.next()).await?;
-        // Pages of several moments become one when the watch has reached the last of them.
+        // Pages of several revisions are consistent once the watch has reached the last of them.
         if until <= from {
             self.publish(&mut next);
             *progress = true;
@@ -266,7 +253,7 @@ impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
         }
     }
 
-    /// All pages; the revisions of the first and of the last one.
+    /// Reads all pages; returns the revisions of the first and the last one too.
     async fn read(&self) -> Result<(Snapshot<T>, Revision, Revision), WatchError> {
         let mut next = Snapshot::empty();
         let mut entries = BTreeMap::new();
@@ -309,7 +296,7 @@ impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
             Err(e) => {
                 *undecodable += 1;
                 entries.remove(&entry.key);
-                tracing::error!(key = entry.key, error = %e, "a value of the metadata store can't be read");
+                tracing::error!(key = entry.key, error = %e, "can't decode a value of the metadata store");
             }
         }
     }
@@ -317,7 +304,7 @@ impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
     fn apply(&self, next: &mut Snapshot<T>, batch: WatchBatch) {
         next.revision = batch.revision;
         for event in batch.events {
-            // A later page may have shown it already, or even what came after it.
+            // A later page may have shown this change, or an even later one.
             let known = next.entries.get(event.key()).map(|e| e.revision);
             if known.is_some_and(|known| known >= event.revision()) {
                 continue;
@@ -332,7 +319,7 @@ impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
     }
 
     fn publish(&self, next: &mut Snapshot<T>) {
-        // A reading that found the same leaves the map as it was, so that nobody is woken.
+        // If a reload found no difference, keep the map, so that no subscriber is woken.
         let same = {
             let shown = self.show.borrow();
             shown.loaded && same_entries(&shown.entries, &next.entries)

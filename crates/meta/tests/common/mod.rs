@@ -1,4 +1,4 @@
-//! What the tests of the repository have in common.
+//! Helpers of the repository's tests.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::Path;
@@ -114,7 +114,7 @@ pub(crate) async fn with_sink() -> (Repo, tempfile::TempDir) {
     (repo, dir)
 }
 
-/// An object of that size.
+/// A staged object of that size.
 pub(crate) fn staged(bytes: u64) -> forebay_model::StagedChecksum {
     forebay_model::StagedChecksum { bytes, crc32c: 7 }
 }

@@ -1,4 +1,4 @@
-//! A store in memory that can be copied, and one that lets somebody else act in between.
+//! An in-memory store that can be copied, and one that interleaves other operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +12,6 @@ use forebay_meta::kv::store::{
 };
 use futures::future::BoxFuture;
 
-/// Everything that is stored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
     entries: BTreeMap<String, StoreEntry>,
@@ -20,13 +19,13 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// Keys and values, without the revisions that led there.
+    /// Keys and values, without revisions.
     pub(crate) fn values(&self) -> BTreeMap<&str, &[u8]> {
         let entries = self.entries.values();
         entries.map(|e| (e.key.as_str(), &*e.value)).collect()
     }
 
-    /// Keys that have other values there, or are in only one of the two.
+    /// Keys whose values differ, or that are in only one of the two.
     pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
         let (ours, theirs) = (self.values(), other.values());
         let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
@@ -69,7 +68,7 @@ impl Content {
     }
 }
 
-/// A store in memory. It has no watches and no leases: the repository's transactions need none.
+/// In-memory store without watches and leases: the repository's transactions need none.
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<Content>);
 
@@ -84,7 +83,7 @@ impl Memory {
 }
 
 fn missing() -> StoreError {
-    StoreError::Terminal("a store in memory has no watches and leases".to_owned())
+    StoreError::Terminal("the in-memory store has no watches and leases".to_owned())
 }
 
 #[async_trait]
@@ -148,31 +147,30 @@ impl Store for Memory {
     }
 }
 
-/// What somebody else does, and before which call to the store.
+/// An operation to interleave, and before which call to the store.
 struct Plan {
     calls_before: usize,
     act: BoxFuture<'static, ()>,
 }
 
-/// A store that lets others act just before certain calls.
-pub(crate) struct Meddling {
+/// A store that interleaves other operations before certain calls.
+pub(crate) struct InterleavingStore {
     inner: Arc<Memory>,
     plans: Mutex<Vec<Plan>>,
     calls: Mutex<usize>,
     looked_at: Mutex<Vec<Look>>,
 }
 
-/// What a call has depended on.
+/// A read of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// A key.
     Key(String),
-    /// All keys that begin so.
+    /// All keys that begin with the prefix.
     Below(String),
 }
 
 impl Look {
-    /// Whether it sees that key.
+    /// Whether it reads that key.
     pub(crate) fn sees(&self, key: &str) -> bool {
         match self {
             Self::Key(seen) => seen == key,
@@ -181,13 +179,13 @@ impl Look {
     }
 }
 
-impl fmt::Debug for Meddling {
+impl fmt::Debug for InterleavingStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meddling").finish_non_exhaustive()
+        f.debug_struct("InterleavingStore").finish_non_exhaustive()
     }
 }
 
-impl Meddling {
+impl InterleavingStore {
     pub(crate) fn new(inner: Arc<Memory>) -> Self {
         Self {
             inner,
@@ -197,7 +195,7 @@ impl Meddling {
         }
     }
 
-    /// What all calls have depended on.
+    /// All reads of all calls.
     pub(crate) fn looked_at(&self) -> Vec<Look> {
         self.looked_at.lock().unwrap().clone()
     }
@@ -206,13 +204,13 @@ impl Meddling {
         self.looked_at.lock().unwrap().push(look);
     }
 
-    /// Lets `act` happen after so many calls, before the next one; plans of the same place happen in
-    /// the order in which they were made.
+    /// Interleaves `act` after `calls_before` calls, before the next one; plans at the same
+    /// position run in insertion order.
     pub(crate) fn after(&self, calls_before: usize, act: BoxFuture<'static, ()>) {
         self.plans.lock().unwrap().push(Plan { calls_before, act });
     }
 
-    /// How many calls there were.
+    /// Number of calls.
     pub(crate) fn calls(&self) -> usize {
         *self.calls.lock().unwrap()
     }
@@ -238,7 +236,7 @@ impl Meddling {
 }
 
 #[async_trait]
-impl Store for Meddling {
+impl Store for InterleavingStore {
     async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
         self.look(Look::Key(key.to_owned()));
         self.called().await;

@@ -1,4 +1,4 @@
-//! Everything that the repository does, on a few things of fixed names.
+//! All operations of the repository, on a few fixed keys.
 
 use forebay_meta::catalog::dead_letters::{DeadLetterOutcome, DeadLetterResolution};
 use forebay_meta::catalog::slices::StepFailure;
@@ -12,7 +12,7 @@ use forebay_model::{
 
 use crate::common::{at, branch, sink_key, source_key, stamp};
 
-/// One call of the repository. Those at the end only read.
+/// A call of the repository. Those at the end only read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     CreateSource,
@@ -81,12 +81,12 @@ pub(crate) enum Op {
     FilledTables,
     ActiveSink,
     KnownSlice,
-    /// None of the repository's: it counts without a condition.
+    /// Not an operation of the repository: increments without a precondition.
     Careless,
 }
 
 impl Op {
-    /// All of the repository's.
+    /// All operations of the repository.
     pub(crate) const ALL: [Self; 66] = [
         Self::CreateSource,
         Self::CreateOtherSource,
@@ -158,7 +158,7 @@ impl Op {
 }
 
 impl Op {
-    /// It is about whose the table is.
+    /// Whether it concerns the owner of a table.
     pub(crate) fn is_of_a_table(self) -> bool {
         matches!(
             self,
@@ -173,8 +173,8 @@ impl Op {
         )
     }
 
-    /// It is one transaction or one reading. Old tasks are removed one by one, and names of tables
-    /// released one by one.
+    /// Whether it is one transaction or one read. Old tasks are removed one by one, and names of
+    /// tables are released one by one.
     pub(crate) fn is_one_moment(self) -> bool {
         !matches!(self, Self::RemoveTasks | Self::ReleaseTables)
     }
@@ -184,17 +184,17 @@ pub(crate) fn source() -> SourceKey {
     source_key("src")
 }
 
-/// The sink that most is about.
+/// The sink of most operations.
 pub(crate) fn sink() -> SinkKey {
     sink_key("src", "one")
 }
 
-/// Another one, which stays a table.
+/// Another sink, which stays a table.
 pub(crate) fn other() -> SinkKey {
     sink_key("src", "two")
 }
 
-/// One that is a topic.
+/// A topic sink.
 pub(crate) fn topic() -> SinkKey {
     sink_key("src", "top")
 }
@@ -214,7 +214,7 @@ pub(crate) fn topic_target() -> SinkTarget {
     })
 }
 
-/// Which file or slice each step is about: chosen before anybody acts.
+/// The file or slice of each operation: chosen before any actor runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Targets {
     files: Vec<(FileState, FileKey)>,
@@ -242,7 +242,7 @@ impl Targets {
         found.map(|(_, key)| key)
     }
 
-    /// It goes to the imported ones next.
+    /// Whether the slice's file is imported next.
     pub(crate) fn in_importing(&self, slice: &SliceKey) -> bool {
         self.file(FileState::Importing) == Some(&slice.file)
     }
@@ -253,7 +253,7 @@ impl Targets {
     }
 }
 
-/// What came of it, as far as a caller can see it, without revisions.
+/// Result visible to a caller, without revisions.
 pub(crate) type Outcome = Result<String, String>;
 
 pub(crate) fn done<T>(result: Result<T, impl std::fmt::Display>) -> Outcome {
@@ -264,7 +264,7 @@ pub(crate) fn shown<T: std::fmt::Debug>(result: Result<T, impl std::fmt::Display
     result.map(|t| format!("{t:?}")).map_err(|e| e.to_string())
 }
 
-/// Without the revision: that depends on what else has happened.
+/// The value without the revision, which depends on other operations.
 pub(crate) fn value<T>(read: Versioned<T>) -> T {
     read.value
 }
@@ -278,7 +278,7 @@ pub(crate) fn counted(records: u64) -> Statistics {
 
 pub(crate) fn failure() -> StepFailure {
     StepFailure {
-        reason: "it did not work".to_owned(),
+        reason: "it failed".to_owned(),
         terminal: false,
         backoff: Backoff::default(),
         random: 7,

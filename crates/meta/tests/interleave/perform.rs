@@ -1,4 +1,4 @@
-//! What each operation calls.
+//! The call of each operation.
 
 use forebay_meta::Repo;
 use forebay_meta::catalog::dead_letters::DeadLetterOutcome;
@@ -15,7 +15,7 @@ use crate::common::{at, sink_content, sink_key, source_content, source_key, stam
 
 use crate::ops::*;
 
-/// Does it; `now` is the actor's clock, in milliseconds.
+/// Runs an operation; `now` is the actor's clock, in milliseconds.
 pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
     let (stamp, volumes) = (stamp(now), volumes());
     let text = format!("Changed at {now}.");
@@ -59,7 +59,7 @@ pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) ->
             look(repo, op, targets).await
         }
         Op::Replay | Op::Drop | Op::ReportLetters | Op::ForgetLetters => {
-            letters(repo, op, targets, now).await
+            dead_letters(repo, op, targets, now).await
         }
         Op::RotateFile
         | Op::RotateSlice
@@ -81,7 +81,7 @@ pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) ->
     }
 }
 
-/// Writes what it has read without a condition: what the suite has to find.
+/// Writes what it has read without a precondition: the suite must detect this.
 async fn careless(repo: &Repo) -> Outcome {
     let read = repo.store().get("count").await.unwrap();
     let mut count = read.map(|e| e.value.to_vec()).unwrap_or_default();
@@ -116,7 +116,7 @@ async fn tables(repo: &Repo, op: Op, now: i64) -> Outcome {
     }
 }
 
-/// A sink of another project that wants the same table.
+/// A sink of another project that names the same table.
 pub(crate) fn foreign_source() -> SourceKey {
     let mut key = source_key("far");
     key.branch.project = ProjectId(2);
@@ -184,7 +184,7 @@ async fn sinks(repo: &Repo, op: Op, now: i64) -> Outcome {
 
 async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
     let (millis, now) = (now, at(now));
-    let none = || Ok("there is none".to_owned());
+    let none = || Ok("none".to_owned());
     let of_file = match op {
         Op::RotateFile => Some(FileState::Writing),
         Op::Importing => Some(FileState::Closing),
@@ -237,12 +237,12 @@ async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
     }
 }
 
-async fn letters(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
+async fn dead_letters(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
     let (sink, volume) = (sink(), volumes().remove(0));
     match op {
         Op::Replay => {
             let Some(file) = targets.file(FileState::Writing) else {
-                return Ok("there is none".to_owned());
+                return Ok("none".to_owned());
             };
             let slice = SliceKey {
                 file: file.clone(),
@@ -312,7 +312,7 @@ async fn beside(repo: &Repo, op: Op, now: i64) -> Outcome {
 async fn look(repo: &Repo, op: Op, targets: &Targets) -> Outcome {
     match op {
         Op::Statistics => {
-            // What is counted of letters may be of the moment after it: not that, but the balance.
+            // Dead-letter counts may be newer than the rest: compare the reconciliation only.
             let counted = repo.sink_statistics(&sink()).await;
             shown(counted.map(|s| {
                 let levels = (s.local, s.staging, s.target, s.shown_target);
@@ -324,7 +324,7 @@ async fn look(repo: &Repo, op: Op, targets: &Targets) -> Outcome {
         Op::KnownSlice => {
             let Some((_, slice)) = targets.slices.iter().find(|(_, s)| targets.in_importing(s))
             else {
-                return Ok("there is none".to_owned());
+                return Ok("none".to_owned());
             };
             shown(repo.slice_exists(slice).await)
         }
@@ -332,7 +332,7 @@ async fn look(repo: &Repo, op: Op, targets: &Targets) -> Outcome {
     }
 }
 
-/// What every state has besides sources and sinks.
+/// Stores the data that every state has besides sources and sinks.
 pub(crate) async fn beside_all(repo: &Repo) {
     repo.create_task(&task("old", 0)).await.unwrap();
     repo.create_token(&token(0)).await.unwrap();

@@ -1,4 +1,4 @@
-//! What there is before anybody acts.
+//! Initial states.
 
 use std::sync::Arc;
 
@@ -13,31 +13,28 @@ use crate::ops::{
 };
 use crate::perform::{beside_all, foreign_source, perform};
 
-/// How each state comes about.
+/// Steps that create each state.
 const STATES: &[(&str, &[Step])] = &[
     ("nothing", &[]),
-    ("room for one more token", &[Step::Tokens]),
+    ("one token below the limit", &[Step::Tokens]),
     ("new", &[Step::New]),
     ("busy", &[Step::New, Step::Files]),
     (
-        "source off",
+        "source disabled",
         &[Step::New, Step::Files, Step::OtherOff, Step::SourceOff],
     ),
+    ("sink disabled", &[Step::New, Step::Files, Step::SinkOff]),
     (
-        "sink off by itself",
-        &[Step::New, Step::Files, Step::SinkOff],
-    ),
-    (
-        "source off after its sink",
+        "source disabled after its sink",
         &[Step::New, Step::SinkOff, Step::SourceOff],
     ),
     ("sink deleted", &[Step::New, Step::Files, Step::SinkGone]),
     (
-        "sink deleted, source off",
+        "sink deleted, source disabled",
         &[Step::New, Step::SinkGone, Step::SourceOff],
     ),
     (
-        "sink off with its source, deleted",
+        "sink disabled with its source, deleted",
         &[Step::New, Step::SourceOff, Step::SinkGone],
     ),
     (
@@ -49,7 +46,7 @@ const STATES: &[(&str, &[Step])] = &[
         &[Step::New, Step::SinkGone, Step::SourceGone, Step::Arrive],
     ),
     (
-        "source deleted while off",
+        "source deleted while disabled",
         &[Step::New, Step::SourceOff, Step::SourceGone, Step::Arrive],
     ),
     (
@@ -76,7 +73,7 @@ const STATES: &[(&str, &[Step])] = &[
     ),
 ];
 
-/// Each state with its name.
+/// All states with their names.
 pub(crate) async fn all() -> Vec<(&'static str, Content)> {
     let mut states = Vec::new();
     for (name, steps) in STATES {
@@ -141,7 +138,7 @@ async fn done(repo: &Repo, op: Op) {
     perform(repo, op, &Targets::default(), 500).await.unwrap();
 }
 
-/// A source with two tables and a topic; the first has dead letters.
+/// Creates a source with two tables and a topic; the first has dead letters.
 async fn new(repo: &Repo) {
     let (by, volumes) = (stamp(1), volumes());
     let far = foreign_source();
@@ -170,7 +167,7 @@ async fn new(repo: &Repo) {
     repo.report_dead_letters(&reported).await.unwrap();
 }
 
-/// The open file of the first sink.
+/// Key of the open file of the first sink.
 async fn open(repo: &Repo) -> FileKey {
     let files = repo.active_files(Some(&sink())).await.unwrap();
     let open = files.iter().find(|f| f.file.state == FileState::Writing);
@@ -196,7 +193,7 @@ async fn files(repo: &Repo) {
         for (i, slice) in file.slices.iter().enumerate() {
             let slice = &slice.slice.key;
             if last == FileState::Closing && i > 0 {
-                // This one waits for its nodes.
+                // Stays `closing`: its nodes have not detached.
                 continue;
             }
             repo.slice_uploading(slice, counted(3), now).await.unwrap();
@@ -213,7 +210,7 @@ async fn files(repo: &Repo) {
             repo.file_imported(&key, 6, now).await.unwrap();
         }
     }
-    // The open one has a slice in staging, and one that is written.
+    // The open file has a slice in staging, and one that is written.
     let files = repo.active_files(Some(&sink())).await.unwrap();
     let open = files.last().unwrap();
     let (first, second) = (&open.slices[0].slice.key, &open.slices[1].slice.key);
@@ -229,7 +226,7 @@ async fn files(repo: &Repo) {
     repo.report_statistics(&node, &reports).await.unwrap();
 }
 
-/// Nothing is on its way any more.
+/// Finishes all active files.
 async fn arrive(repo: &Repo) {
     for file in repo.active_files(None).await.unwrap() {
         for slice in &file.slices {

@@ -1,4 +1,4 @@
-//! Parts that several forms have.
+//! Parts that several forms share.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,8 @@ use forebay_model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Who.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct ActorForm {
     pub kind: ActorKindForm,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,19 +23,15 @@ pub struct ActorForm {
     pub user_name: Option<String>,
 }
 
-/// What kind of who.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub enum ActorKindForm {
     User,
     System,
 }
 
-/// When and by whom.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct AuditStampForm {
     pub at: Timestamp,
     pub by: ActorForm,
@@ -82,10 +76,8 @@ impl From<AuditStampForm> for AuditStamp {
     }
 }
 
-/// Deleted when, by whom, with what.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DeletedForm {
     #[serde(flatten)]
     pub stamp: AuditStampForm,
@@ -110,10 +102,8 @@ impl From<DeletedForm> for DeletionInfo {
     }
 }
 
-/// Switched off when, by whom, why.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DisabledForm {
     #[serde(flatten)]
     pub stamp: AuditStampForm,
@@ -141,10 +131,8 @@ impl From<DisabledForm> for DisableInfo {
     }
 }
 
-/// When delivery was stopped.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct PausedForm {
     #[serde(flatten)]
     pub stamp: AuditStampForm,
@@ -169,10 +157,9 @@ impl From<PausedForm> for PauseInfo {
     }
 }
 
-/// A version's number and history, without its content.
+/// Number and history of a version, without its content.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DefinitionVersionForm {
     pub number: u32,
     pub hash: String,
@@ -203,10 +190,8 @@ impl From<DefinitionVersionForm> for DefinitionVersion {
     }
 }
 
-/// Failures of a step.
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct RetryForm {
     pub attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,8 +206,7 @@ pub struct RetryForm {
 }
 
 impl RetryForm {
-    /// Nothing has failed.
-    #[must_use]
+    /// Whether there were no failures.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -254,10 +238,8 @@ impl From<RetryForm> for RetryState {
     }
 }
 
-/// Counts.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct StatisticsForm {
     pub records: u64,
     pub uncompressed_bytes: u64,
@@ -295,20 +277,18 @@ impl From<StatisticsForm> for Statistics {
     }
 }
 
-/// All settings by their names in the API: what is not named has the program's default, so that a
-/// setting that is added later needs no new version.
+/// All settings by their names in the API. A missing setting has the program's default, so that
+/// adding a setting needs no new version.
 pub type SettingsForm = BTreeMap<String, serde_json::Value>;
 
-/// The typed settings of a sink as they are stored.
-#[must_use]
+/// Converts the settings of a sink to their stored form.
 pub fn settings_form(settings: &SinkSettings) -> SettingsForm {
     SettingRegistry::sink_settings()
         .map(|s| (s.key.to_owned(), settings.value(s)))
         .collect()
 }
 
-/// The stored settings, typed.
-#[must_use]
+/// Converts stored settings.
 pub fn settings(form: &SettingsForm) -> SinkSettings {
     SinkSettings::default().with(form)
 }

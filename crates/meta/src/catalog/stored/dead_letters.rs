@@ -1,43 +1,41 @@
-//! What is remembered of a sink's dead letters on a volume. The letters themselves are in the log.
+//! Dead-letter state of a sink on a volume. The dead letters themselves are in the log.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Stored, StoredError, decode_only_form};
 
-/// What the log has counted in a sink's stream of dead letters.
+/// Counts of the log in a sink's dead-letter queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterCounts {
-    /// Letters that were ever taken: the number that the next one gets.
+    /// Total ever added: the number of the next dead letter.
     pub taken: u64,
-    /// Of these: taken by a damaged disk.
+    /// Lost to disk damage.
     pub lost: u64,
 }
 
-/// Which dead letters of a sink on a volume are done with.
+/// Resolved dead letters of a sink on a volume.
 ///
-/// Whether a letter was replayed is decided by the transaction that writes this together with the
-/// slice that holds the letter's row: so it is replayed once, whatever is killed.
+/// A replay is committed by the transaction that writes this together with the slice that holds the
+/// dead letter's row: so it happens exactly once, even after a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterState {
-    /// Numbers of letters that are replayed, dropped or lost, as ranges `[from, to)`: ascending,
-    /// apart from each other.
+    /// Numbers of replayed, dropped or lost dead letters, as ranges `[from, to)`: ascending and not
+    /// adjacent.
     resolved: Vec<(u64, u64)>,
-    /// Letters whose rows went on their way to the table.
+    /// Dead letters whose rows went into a slice.
     pub replayed: u64,
-    /// Letters that someone has dropped.
+    /// Dropped dead letters.
     pub dropped: u64,
 }
 
 impl DeadLetterState {
-    /// Whether a letter is done with.
-    #[must_use]
+    /// Whether a dead letter is resolved.
     pub fn is_resolved(&self, number: u64) -> bool {
         let next = self.resolved.partition_point(|(from, _)| *from <= number);
         next > 0 && number < self.resolved[next - 1].1
     }
 
-    /// All letters below are done with.
-    #[must_use]
+    /// All dead letters below are resolved.
     pub fn floor(&self) -> u64 {
         match self.resolved.first() {
             Some((0, to)) => *to,
@@ -45,13 +43,12 @@ impl DeadLetterState {
         }
     }
 
-    /// How many runs of letters that are done with there are.
-    #[must_use]
+    /// Number of ranges of resolved dead letters.
     pub fn ranges(&self) -> usize {
         self.resolved.len()
     }
 
-    /// Notes letters as done with; those that are already change nothing.
+    /// Marks dead letters as resolved; no effect on those that are already.
     pub fn resolve(&mut self, from: u64, to: u64) {
         if from >= to {
             return;
@@ -67,7 +64,6 @@ impl DeadLetterState {
 
 /// Stored form of [`DeadLetterState`].
 #[derive(Serialize, Deserialize)]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DeadLetterStateV1 {
     pub resolved: Vec<(u64, u64)>,
     pub replayed: u64,
@@ -102,7 +98,7 @@ impl Stored for DeadLetterState {
 }
 
 impl Stored for DeadLetterCounts {
-    const WHAT: &'static str = "counts of dead letters";
+    const WHAT: &'static str = "dead-letter counts";
     const VERSION: u32 = 1;
     type Form = Self;
 
@@ -120,33 +116,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_grow_together() {
-        let mut book = DeadLetterState::default();
+    fn adjacent_ranges_are_merged() {
+        let mut state = DeadLetterState::default();
         for (from, to, ranges) in [(5, 7, 1), (9, 10, 2), (3, 3, 2), (7, 9, 1), (0, 2, 2)] {
-            book.resolve(from, to);
-            assert_eq!(book.ranges(), ranges, "{from}..{to}");
+            state.resolve(from, to);
+            assert_eq!(state.ranges(), ranges, "{from}..{to}");
         }
-        assert_eq!(book.floor(), 2);
-        book.resolve(1, 6);
-        assert_eq!((book.ranges(), book.floor()), (1, 10));
+        assert_eq!(state.floor(), 2);
+        state.resolve(1, 6);
+        assert_eq!((state.ranges(), state.floor()), (1, 10));
     }
 
     #[test]
-    fn the_book_is_a_set() {
+    fn the_state_equals_a_set() {
         use std::collections::BTreeSet;
-        let (mut book, mut set) = (DeadLetterState::default(), BTreeSet::new());
+        let (mut state, mut set) = (DeadLetterState::default(), BTreeSet::new());
         let mut n = 1_u64;
         for _ in 0..500 {
             n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let from = (n >> 33) % 60;
             let to = from + (n >> 50) % 5;
-            book.resolve(from, to);
+            state.resolve(from, to);
             set.extend(from..to);
-            for letter in 0..70 {
-                assert_eq!(book.is_resolved(letter), set.contains(&letter));
+            for number in 0..70 {
+                assert_eq!(state.is_resolved(number), set.contains(&number));
             }
             let floor = (0..).find(|l| !set.contains(l)).unwrap_or_default();
-            assert_eq!(book.floor(), floor);
+            assert_eq!(state.floor(), floor);
         }
     }
 }

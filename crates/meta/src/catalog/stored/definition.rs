@@ -9,10 +9,9 @@ use super::topic::TopicForm;
 use super::{Stored, StoredError, decode_only_form, decode_part};
 use crate::catalog::definitions::{BranchDefinition, SinkContent, SourceContent};
 
-/// What can be changed of a source.
+/// The part of a source that a user can change.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct SourceContentForm {
     #[serde(flatten)]
     pub kind: SourceKindForm,
@@ -22,10 +21,8 @@ pub struct SourceContentForm {
     pub settings: SettingsPatch,
 }
 
-/// How records come in.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub enum SourceKindForm {
     Http { secret: String },
 }
@@ -56,14 +53,13 @@ impl From<SourceContentForm> for SourceContent {
     }
 }
 
-/// What can be changed of a sink.
+/// The part of a sink that a user can change.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct SinkContentForm {
     pub name: String,
     pub description: String,
-    /// This or the topic.
+    /// Either a table or a topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableForm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,10 +98,9 @@ impl TryFrom<SinkContentForm> for SinkContent {
     }
 }
 
-/// A definition: its key, its content and what is around it.
+/// A definition: key, content and metadata.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DefinitionV1<C> {
     pub key: String,
     pub content: C,
@@ -189,26 +184,22 @@ impl Stored for Sink {
     }
 }
 
-/// A version with its content, to return to.
+/// A version with its content, for a rollback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredVersion<C> {
-    /// Its number and history.
     pub version: DefinitionVersion,
-    /// What the definition was.
     pub content: C,
 }
 
-/// A version with its content.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct StoredVersionV1<C> {
     pub version: DefinitionVersionForm,
     pub content: C,
 }
 
 impl Stored for StoredVersion<SourceContent> {
-    const WHAT: &'static str = "version of a source";
+    const WHAT: &'static str = "source version";
     const VERSION: u32 = 1;
     type Form = StoredVersionV1<SourceContentForm>;
 
@@ -229,7 +220,7 @@ impl Stored for StoredVersion<SourceContent> {
 }
 
 impl Stored for StoredVersion<SinkContent> {
-    const WHAT: &'static str = "version of a sink";
+    const WHAT: &'static str = "sink version";
     const VERSION: u32 = 1;
     type Form = StoredVersionV1<SinkContentForm>;
 
@@ -249,10 +240,8 @@ impl Stored for StoredVersion<SinkContent> {
     }
 }
 
-/// A branch.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct BranchV1 {
     pub project: u64,
     pub branch: u64,

@@ -7,10 +7,8 @@ use super::common::{RetryForm, SettingsForm, settings, settings_form};
 use super::table::TableForm;
 use super::{Stored, StoredError, decode_only_form, decode_part};
 
-/// A file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct FileV1 {
     pub key: String,
     pub state: String,
@@ -32,10 +30,9 @@ pub struct FileV1 {
     pub dead_rows: Option<DeadRowsForm>,
 }
 
-/// Rows on their way to the dead letters.
+/// Rows that become dead letters.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DeadRowsForm {
     pub cause: String,
     pub moved: u64,

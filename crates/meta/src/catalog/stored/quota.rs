@@ -1,4 +1,4 @@
-//! What operators have set for projects.
+//! Quotas of projects.
 
 use forebay_model::ByteSize;
 use forebay_model::quota::QuotaOverrides;
@@ -6,10 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Stored, StoredError, decode_only_form};
 
-/// The quota of a project.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct QuotaV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u64>,

@@ -1,4 +1,4 @@
-//! What nodes say of themselves, and who the cluster is.
+//! Nodes, volumes, delivered streams and the cluster.
 
 use forebay_model::{NodeId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
@@ -28,10 +28,8 @@ macro_rules! stored {
     };
 }
 
-/// A node.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct NodeV1 {
     pub node: String,
     pub started_at: Timestamp,
@@ -54,10 +52,8 @@ stored!(
     }
 );
 
-/// How far a source node is.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct ProcessedRevisionV1 {
     pub node: String,
     pub revision: u64,
@@ -77,10 +73,8 @@ stored!(
     }
 );
 
-/// A volume.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct VolumeV1 {
     pub volume: String,
     pub node: String,
@@ -100,10 +94,8 @@ stored!(
     }
 );
 
-/// The cluster.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct ClusterV1 {
     pub id: String,
 }
@@ -116,10 +108,8 @@ stored!(
     |f| Self { id: f.id }
 );
 
-/// A stream that was brought into a sink.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct DeliveredStreamV1 {
     pub volume: String,
     pub stream: String,

@@ -1,4 +1,4 @@
-//! What is remembered of a sink beyond its files.
+//! Sink state: data of a sink beside its files.
 
 use forebay_model::{Statistics, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,35 +6,34 @@ use serde::{Deserialize, Serialize};
 use super::common::StatisticsForm;
 use super::{Stored, StoredError, decode_only_form};
 
-/// Of one sink, for as long as the store exists: which file is open, when the last one was opened,
-/// and what files that were removed had held. Every transaction that opens, closes or removes a
-/// file of the sink writes it under the condition that nobody else has: so there are never two open
-/// files, and a time is never used twice.
+/// State of a sink, for as long as the store exists: the open file, the opening time of the last
+/// one, and totals of removed files. Every transaction that opens, closes or removes a file of the
+/// sink writes it with the precondition that it is unchanged: so there are never two open files,
+/// and an opening time is never reused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkState {
-    /// When the file that is being written was opened.
+    /// Opening time of the open file.
     pub writing: Option<Timestamp>,
-    /// When the newest file was opened.
+    /// Opening time of the newest file.
     pub last_opened_at: Option<Timestamp>,
-    /// When the newest file was opened of those that were removed.
+    /// Opening time of the newest removed file.
     pub removed_up_to: Option<Timestamp>,
-    /// What the removed files held.
+    /// Totals of the removed files.
     pub removed: Statistics,
-    /// Rows that the table took from the removed files.
+    /// Rows that the table accepted from the removed files.
     pub removed_imported_rows: u64,
-    /// What is not shown any more; `None` when all is.
+    /// Cleared statistics; `None` if all are shown.
     pub cleared: Option<ClearedStatistics>,
-    /// How often an imported file went back on its way, since its table had lost it.
+    /// Number of times that an imported file became active again, since its table had lost it.
     pub reopened: u64,
 }
 
-/// Statistics that a user has cleared. They are hidden, not forgotten: the balance goes on with
-/// them.
+/// Statistics that a user has cleared. They are hidden, but still part of the reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClearedStatistics {
-    /// Files that were opened up to then are not shown; all of them were imported.
+    /// Files opened up to this time are hidden; all of them were imported.
     pub up_to: Timestamp,
-    /// What removed files held that were opened later.
+    /// Totals of removed files that were opened later.
     pub removed_since: Statistics,
 }
 
@@ -58,7 +57,6 @@ pub struct SinkStateV1 {
 /// Statistics that a user has cleared.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct ClearedStatisticsForm {
     pub up_to: Timestamp,
     pub removed_since: StatisticsForm,

@@ -6,10 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::common::{RetryForm, StatisticsForm};
 use super::{Stored, StoredError, decode_only_form, decode_part};
 
-/// A slice.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct SliceV1 {
     pub key: String,
     pub state: String,
@@ -32,10 +30,8 @@ pub struct SliceV1 {
     pub staging_crc32c: Option<u32>,
 }
 
-/// How blocks are compressed.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub enum CompressionForm {
     None,
     Gzip { level: u8 },

@@ -1,4 +1,4 @@
-//! Counts of a slice that is still written, as one node reports them.
+//! Counts of an open slice, as reported by one node.
 
 use forebay_model::Statistics;
 

@@ -1,24 +1,20 @@
-//! Tables and their columns, as sinks and files have them.
+//! Tables and their columns, in sinks and files.
 
 use forebay_model::{
     ColumnKind, Mapping, MappingColumn, PathColumn, TableBackend, TableSink, TemplateColumn,
 };
 use serde::{Deserialize, Serialize};
 
-/// A table and its columns.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct TableForm {
     pub backend: String,
     pub table: String,
     pub columns: Vec<ColumnForm>,
 }
 
-/// A column.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct ColumnForm {
     pub name: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -47,14 +43,13 @@ impl From<ColumnForm> for MappingColumn {
     }
 }
 
-/// Where a cell comes from.
+/// Source of a cell.
 #[derive(Serialize, Deserialize)]
 #[serde(
     tag = "type",
     rename_all = "camelCase",
     rename_all_fields = "camelCase"
 )]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub enum ColumnKindForm {
     Uuid,
     Datetime,

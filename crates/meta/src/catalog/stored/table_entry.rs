@@ -1,4 +1,4 @@
-//! Which project a table belongs to.
+//! Owners of tables.
 
 use forebay_model::{ProjectId, TableBackend, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,10 +7,8 @@ use super::common::AuditStampForm;
 use super::{Stored, StoredError, decode_only_form, decode_part};
 use crate::catalog::tables::{PendingDrop, TableEntry};
 
-/// A table's entry.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct TableEntryV1 {
     pub backend: String,
     pub table: String,
@@ -28,10 +26,8 @@ pub struct TableEntryV1 {
     pub dropping: Option<PendingDropForm>,
 }
 
-/// On whose behalf a table is being dropped.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct PendingDropForm {
     pub source: String,
     pub since: Timestamp,

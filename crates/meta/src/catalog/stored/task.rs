@@ -5,10 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Stored, StoredError, decode_only_form, decode_part};
 
-/// A task.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct TaskV1 {
     pub project: u64,
     pub id: String,
@@ -22,10 +20,9 @@ pub struct TaskV1 {
     pub end: Option<TaskEndForm>,
 }
 
-/// How a task ended: with a result or an error.
+/// End of a task: a result or an error.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct TaskEndForm {
     pub finished_at: Timestamp,
     pub duration_ms: u64,
@@ -35,10 +32,8 @@ pub struct TaskEndForm {
     pub warnings: Vec<String>,
 }
 
-/// A result or an error.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub enum OutcomeForm {
     Result(String),
     Error(String),

@@ -1,5 +1,5 @@
-//! A value of each version of each form, in `tests/golden/`: what is on disk is a promise. `UPDATE=1`
-//! writes files that are missing; one that is there is never changed.
+//! Golden files: a value of each version of each form, in `tests/golden/`. `UPDATE=1` writes
+//! missing files; an existing one is never changed.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -422,7 +422,7 @@ fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
 }
 
 #[test]
-fn a_setting_that_a_stored_file_does_not_name_has_its_default() {
+fn a_missing_setting_has_its_default() {
     let path = "storage.level.staging.upload.trigger.count";
     let mut form = super::common::settings_form(&SinkSettings::default());
     assert!(form.remove(path).is_some());

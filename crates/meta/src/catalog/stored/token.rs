@@ -1,4 +1,4 @@
-//! Tokens of the management API, projects that have some, and the audit of changes.
+//! Tokens of the management API, projects with tokens, and audit entries.
 
 use forebay_model::{BranchId, ProjectId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,8 @@ use super::{Stored, StoredError, decode_only_form, decode_part};
 use crate::catalog::audit::{AuditAction, AuditEvent, AuditSubject};
 use crate::catalog::tokens::{ManagementToken, ProjectEntry, TokenOwner, TokenRole, TokenSecret};
 
-/// A project.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct ProjectV1 {
     pub branch: u64,
 }
@@ -35,10 +33,8 @@ impl Stored for ProjectEntry {
     }
 }
 
-/// A token.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct TokenV1 {
     pub id: String,
     pub project: u64,
@@ -55,19 +51,15 @@ pub struct TokenV1 {
     pub secrets: Vec<TokenSecretForm>,
 }
 
-/// What a token may do.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub enum RoleForm {
     Reader,
     Admin,
 }
 
-/// The hash of a token's text.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct TokenSecretForm {
     pub sha256: String,
     pub made_at: Timestamp,
@@ -130,10 +122,8 @@ impl Stored for ManagementToken {
     }
 }
 
-/// A change.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct AuditEventV1 {
     pub project: u64,
     pub what: AuditSubjectForm,
@@ -150,10 +140,9 @@ pub struct AuditEventV1 {
     pub from: Option<String>,
 }
 
-/// What was changed: its key, or its id.
+/// Subject of a change: its key or id.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub enum AuditSubjectForm {
     Source(String),
     Sink(String),
@@ -196,7 +185,7 @@ impl Stored for AuditEvent {
         let mut stamp: forebay_model::AuditStamp = form.stamp.into();
         stamp.by.from = form.from;
         let action = AuditAction::from_name(&form.action);
-        let action = action.ok_or_else(|| format!("there is no action {}", form.action));
+        let action = action.ok_or_else(|| format!("unknown action {}", form.action));
         Ok(Self {
             project: ProjectId(form.project),
             what: match form.what {

@@ -5,10 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{ColumnForm, ColumnKindForm};
 
-/// A topic, and what its messages are made of.
+/// A topic and its message mapping.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub struct TopicForm {
     pub kind: String,
     pub provider: String,
@@ -24,10 +23,9 @@ pub struct TopicForm {
     pub headers: Vec<ColumnForm>,
 }
 
-/// The content of a message.
+/// Content of a message.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "named as in the domain type")]
 pub enum ValueForm {
     Part(ColumnKindForm),
     Object(Vec<ColumnForm>),

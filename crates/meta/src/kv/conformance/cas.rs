@@ -1,4 +1,4 @@
-//! Many at the same time.
+//! Concurrent transactions.
 
 use std::sync::Arc;
 
@@ -25,7 +25,6 @@ async fn increment(store: &Arc<dyn Store>, key: &str) {
     }
 }
 
-/// A counter counts.
 pub async fn concurrent_increments_lose_nothing(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     put(&store, "n", "0").await;
@@ -45,7 +44,6 @@ pub async fn concurrent_increments_lose_nothing(fixture: &dyn StoreFixture) {
     assert_eq!(value(&store, "n").await, Some(expected));
 }
 
-/// Exactly one.
 pub async fn one_of_many_creators_wins(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut actors = JoinSet::new();
@@ -66,7 +64,7 @@ pub async fn one_of_many_creators_wins(fixture: &dyn StoreFixture) {
     assert_eq!(value(&store, "one").await, Some(winners[0].to_string()));
 }
 
-/// A page is one moment: what is written together is read together.
+/// A page is consistent: what is written together is read together.
 pub async fn readers_see_whole_transactions(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let writer = {

@@ -16,7 +16,7 @@ async fn put_leased(store: &Arc<dyn Store>, key: &str, lease: LeaseId) -> Revisi
     store.txn(txn).await.unwrap()
 }
 
-/// The names of the keys that the next removal takes, in one transaction.
+/// The keys of the next deletion, in one transaction.
 async fn next_removed_keys(store: &Arc<dyn Store>, from: Revision) -> Vec<String> {
     let mut watch = store.watch("", from).await.unwrap();
     loop {
@@ -36,8 +36,7 @@ async fn next_removed_keys(store: &Arc<dyn Store>, from: Revision) -> Vec<String
     }
 }
 
-/// After its time, by themselves, and no others.
-pub async fn keys_go_with_their_lease(fixture: &dyn StoreFixture) {
+pub async fn keys_are_deleted_when_their_lease_expires(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let (short, long) = (
         store.grant(TTL).await.unwrap(),
@@ -54,8 +53,7 @@ pub async fn keys_go_with_their_lease(fixture: &dyn StoreFixture) {
     assert_eq!(keys(&store, "").await, ["m", "n"]);
 }
 
-/// Longer than its time.
-pub async fn a_lease_lives_while_it_is_kept_alive(fixture: &dyn StoreFixture) {
+pub async fn a_lease_that_is_kept_alive_does_not_expire(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let lease = store.grant(TTL).await.unwrap();
     let put = put_leased(&store, "l", lease).await;
@@ -68,8 +66,7 @@ pub async fn a_lease_lives_while_it_is_kept_alive(fixture: &dyn StoreFixture) {
     assert_eq!(next_removed_keys(&store, put.next()).await, ["l"]);
 }
 
-/// And a second time it does nothing.
-pub async fn a_revoked_lease_takes_its_keys_in_one_transaction(fixture: &dyn StoreFixture) {
+pub async fn revoking_a_lease_deletes_its_keys_in_one_transaction(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let lease = store.grant(TTL).await.unwrap();
     put_leased(&store, "l/1", lease).await;
@@ -80,8 +77,8 @@ pub async fn a_revoked_lease_takes_its_keys_in_one_transaction(fixture: &dyn Sto
     store.revoke(lease).await.unwrap();
 }
 
-/// It can't be kept alive, and nothing can be hung on it.
-pub async fn an_ended_lease_is_unknown(fixture: &dyn StoreFixture) {
+/// It can't be kept alive, and no key can be attached to it.
+pub async fn an_ended_lease_is_not_found(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let lease = store.grant(TTL).await.unwrap();
     store.revoke(lease).await.unwrap();
@@ -93,8 +90,8 @@ pub async fn an_ended_lease_is_unknown(fixture: &dyn StoreFixture) {
     assert_eq!(keys(&store, "").await, Vec::<String>::new());
 }
 
-/// As etcd has it.
-pub async fn a_key_written_without_its_lease_stays(fixture: &dyn StoreFixture) {
+/// As in etcd.
+pub async fn a_key_written_without_its_lease_is_detached(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let lease = store.grant(TTL).await.unwrap();
     put_leased(&store, "l", lease).await;

@@ -1,4 +1,4 @@
-//! Limits: the same for all backends, and nothing happens beyond them.
+//! Limits: the same for all backends; a transaction beyond them has no effect.
 
 use std::sync::Arc;
 
@@ -17,7 +17,6 @@ async fn assert_rejected(store: &Arc<dyn Store>, txn: Txn) {
     assert!(keys(store, "").await.iter().all(|k| k.starts_with("ok")));
 }
 
-/// In bytes; not empty; no NUL.
 pub async fn keys_are_limited(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     put(&store, &format!("ok{}", "k".repeat(KEY_BYTES_MAX - 2)), "").await;
@@ -36,7 +35,6 @@ pub async fn keys_are_limited(fixture: &dyn StoreFixture) {
     }
 }
 
-/// In bytes.
 pub async fn values_are_limited(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let most = vec![7u8; VALUE_BYTES_MAX];
@@ -49,7 +47,6 @@ pub async fn values_are_limited(fixture: &dyn StoreFixture) {
     assert_rejected(&store, txn).await;
 }
 
-/// In operations, in preconditions and in bytes.
 pub async fn transactions_are_limited(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut most = Txn::new();
@@ -71,8 +68,7 @@ pub async fn transactions_are_limited(fixture: &dyn StoreFixture) {
     assert_rejected(&store, bytes).await;
 }
 
-/// Neither directly nor by a prefix.
-pub async fn no_key_is_touched_twice(fixture: &dyn StoreFixture) {
+pub async fn overlapping_operations_are_rejected(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     type Make = fn(&mut Txn) -> &mut Txn;
     let twice: [Make; 6] = [

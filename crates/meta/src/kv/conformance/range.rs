@@ -1,9 +1,8 @@
-//! Reading.
+//! Reads.
 
 use super::{StoreFixture, delete, keys, put};
 use crate::kv::store::Revision;
 
-/// Absent before it is written, and after it was removed.
 pub async fn an_absent_key_has_no_entry(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     assert_eq!(store.get("a").await.unwrap(), None);
@@ -12,8 +11,7 @@ pub async fn an_absent_key_has_no_entry(fixture: &dyn StoreFixture) {
     assert_eq!(store.get("a").await.unwrap(), None);
 }
 
-/// Both revisions, and anew after a removal.
-pub async fn an_entry_knows_who_made_and_who_wrote_it(fixture: &dyn StoreFixture) {
+pub async fn an_entry_has_its_create_and_mod_revisions(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let made = put(&store, "a", "1").await;
     let written = put(&store, "a", "2").await;
@@ -27,8 +25,7 @@ pub async fn an_entry_knows_who_made_and_who_wrote_it(fixture: &dyn StoreFixture
     assert_eq!((entry.create_revision, entry.mod_revision), (again, again));
 }
 
-/// Bytes, not an alphabet; and `a/` is not `a0`.
-pub async fn a_range_is_sorted_by_bytes_and_holds_to_its_prefix(fixture: &dyn StoreFixture) {
+pub async fn a_range_is_sorted_by_bytes_and_limited_to_its_prefix(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     for key in [
         "a/ß",
@@ -50,7 +47,6 @@ pub async fn a_range_is_sorted_by_bytes_and_holds_to_its_prefix(fixture: &dyn St
     assert_eq!(keys(&store, "c").await, Vec::<String>::new());
 }
 
-/// Pages of any size, the last one known as such.
 pub async fn pages_join_without_gap_or_repeat(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     for i in 0..25 {
@@ -77,8 +73,7 @@ pub async fn pages_join_without_gap_or_repeat(fixture: &dyn StoreFixture) {
     assert!(beyond.entries.is_empty() && !beyond.more);
 }
 
-/// Also when it is empty, and when others have written.
-pub async fn a_page_tells_its_revision(fixture: &dyn StoreFixture) {
+pub async fn a_page_has_the_revision_of_the_store(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let empty = store.range("a/", None, 10).await.unwrap().revision;
     assert_eq!(empty, Revision::default());

@@ -9,8 +9,7 @@ async fn head(store: &Arc<dyn Store>) -> Revision {
     store.range("", None, 1).await.unwrap().revision
 }
 
-/// Each kind, holding and not.
-pub async fn preconditions_decide(fixture: &dyn StoreFixture) {
+pub async fn preconditions_are_checked(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let first = put(&store, "a", "1").await;
     let second = put(&store, "a", "2").await;
@@ -33,8 +32,7 @@ pub async fn preconditions_decide(fixture: &dyn StoreFixture) {
     }
 }
 
-/// Not any of them.
-pub async fn the_first_failed_precondition_is_named(fixture: &dyn StoreFixture) {
+pub async fn the_first_failed_precondition_is_reported(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     put(&store, "a", "1").await;
     let mut txn = Txn::new();
@@ -45,8 +43,7 @@ pub async fn the_first_failed_precondition_is_named(fixture: &dyn StoreFixture) 
     assert_eq!(store.txn(txn).await, Err(TxnError::Conflict(1)));
 }
 
-/// A failed precondition leaves everything as it was.
-pub async fn all_or_nothing(fixture: &dyn StoreFixture) {
+pub async fn a_failed_transaction_changes_nothing(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     put(&store, "a", "1").await;
     put(&store, "p/1", "1").await;
@@ -62,7 +59,6 @@ pub async fn all_or_nothing(fixture: &dyn StoreFixture) {
     assert_eq!(head(&store).await, before);
 }
 
-/// Whatever it does, all entries have it.
 pub async fn a_transaction_has_one_revision(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let before = put(&store, "x", "").await;
@@ -76,8 +72,8 @@ pub async fn a_transaction_has_one_revision(fixture: &dyn StoreFixture) {
     assert_eq!(head(&store).await, revision);
 }
 
-/// A removal of nothing, and a transaction of conditions only.
-pub async fn what_changes_nothing_has_no_revision(fixture: &dyn StoreFixture) {
+/// Deletions of absent keys, and a transaction of preconditions only.
+pub async fn a_transaction_without_changes_has_no_revision(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let before = put(&store, "a", "1").await;
     let mut nothing = Txn::new();
@@ -89,8 +85,7 @@ pub async fn what_changes_nothing_has_no_revision(fixture: &dyn StoreFixture) {
     assert_eq!(put(&store, "a", "2").await, before.next());
 }
 
-/// Siblings with a longer or shorter name stay.
-pub async fn a_prefix_is_removed_and_nothing_else(fixture: &dyn StoreFixture) {
+pub async fn deleting_a_prefix_deletes_nothing_else(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     for key in ["p", "p/", "p/1", "p/1/2", "p/\u{10ffff}", "p0", "q"] {
         put(&store, key, "").await;

@@ -1,4 +1,4 @@
-//! Following.
+//! Watches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use futures::{FutureExt, StreamExt};
 use super::{StoreFixture, delete, put};
 use crate::kv::store::{Revision, Store, Txn, WatchBatch, WatchError, WatchEvent, WatchStream};
 
-/// Reads until everything up to `revision` was reported.
+/// Reads until all changes up to `revision` were reported.
 async fn read_until(watch: &mut WatchStream, revision: Revision) -> Vec<WatchEvent> {
     let mut events = Vec::new();
     let mut last = Revision::default();
@@ -40,8 +40,7 @@ fn shown(events: &[WatchEvent]) -> Vec<String> {
     events.iter().map(show).collect()
 }
 
-/// Each with the value that it had then, and no others than asked for.
-pub async fn changes_come_in_order_with_their_values(fixture: &dyn StoreFixture) {
+pub async fn changes_arrive_in_order_with_their_values(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w/", Revision(1)).await.unwrap();
     put(&store, "w/a", "1").await;
@@ -57,7 +56,6 @@ pub async fn changes_come_in_order_with_their_values(fixture: &dyn StoreFixture)
     assert_eq!(second.create_revision, Revision(1));
 }
 
-/// From a revision that has happened, included.
 pub async fn a_watch_starts_in_the_past(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     for i in 1..=5 {
@@ -70,7 +68,7 @@ pub async fn a_watch_starts_in_the_past(fixture: &dyn StoreFixture) {
     assert_eq!(shown(&read_until(&mut watch, next).await), ["w=6@6"]);
 }
 
-/// From a revision that has not: nothing before it.
+/// From a future revision: nothing before it is reported.
 pub async fn a_watch_starts_in_the_future(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w", Revision(3)).await.unwrap();
@@ -80,8 +78,7 @@ pub async fn a_watch_starts_in_the_future(fixture: &dyn StoreFixture) {
     assert_eq!(shown(&read_until(&mut watch, Revision(3)).await), ["w=3@3"]);
 }
 
-/// All changes of a transaction are in one batch.
-pub async fn transactions_are_not_torn(fixture: &dyn StoreFixture) {
+pub async fn a_transaction_is_in_one_batch(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w/", Revision(1)).await.unwrap();
     for round in 0..20 {
@@ -99,16 +96,15 @@ pub async fn transactions_are_not_torn(fixture: &dyn StoreFixture) {
     }
 }
 
-/// What changes nothing here moves the revision all the same.
-pub async fn a_watch_learns_of_foreign_progress(fixture: &dyn StoreFixture) {
+pub async fn unrelated_changes_advance_the_watch(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w/", Revision(1)).await.unwrap();
     let other = put(&store, "x", "").await;
     assert_eq!(read_until(&mut watch, other).await, []);
 }
 
-/// `next` may be polled and given up, as `select!` does.
-pub async fn a_dropped_next_loses_nothing(fixture: &dyn StoreFixture) {
+/// The future of `next` may be dropped, as `select!` does.
+pub async fn dropping_next_loses_nothing(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w", Revision(1)).await.unwrap();
     assert!(watch.next().now_or_never().is_none());
@@ -119,8 +115,8 @@ pub async fn a_dropped_next_loses_nothing(fixture: &dyn StoreFixture) {
     assert_eq!(shown(&read_until(&mut watch, last).await), ["w=2@2"]);
 }
 
-/// With the first revision that can be had.
-pub async fn the_forgotten_past_is_refused(fixture: &dyn StoreFixture) {
+/// The error has the first revision that can be watched.
+pub async fn a_watch_from_a_compacted_revision_is_rejected(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     put(&store, "w", "1").await;
     fixture.compact().await;
@@ -137,7 +133,7 @@ pub async fn the_forgotten_past_is_refused(fixture: &dyn StoreFixture) {
     assert_eq!(shown(&events), [format!("w=2@{last}")]);
 }
 
-/// A backend says so at once or by the first item.
+/// A backend returns the error at once or as the first item.
 async fn first_error(store: &Arc<dyn Store>, from: Revision) -> WatchError {
     match store.watch("w", from).await {
         Err(e) => e,
@@ -148,9 +144,9 @@ async fn first_error(store: &Arc<dyn Store>, from: Revision) -> WatchError {
     }
 }
 
-/// One that was fine when it started, and then did not come for its batches. It may have them kept
-/// for it; what it may not is miss one.
-pub async fn a_watch_that_is_too_slow_is_told(fixture: &dyn StoreFixture) {
+/// A watch that started in time, and was then not polled. A backend may retain its batches; it must
+/// not skip one.
+pub async fn a_slow_watch_never_skips_a_batch(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut watch = store.watch("w", Revision(1)).await.unwrap();
     let first = put(&store, "w", "1").await;
@@ -165,8 +161,7 @@ pub async fn a_watch_that_is_too_slow_is_told(fixture: &dyn StoreFixture) {
     }
 }
 
-/// Each has its own place.
-pub async fn two_watches_do_not_disturb_each_other(fixture: &dyn StoreFixture) {
+pub async fn watches_are_independent(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let mut all = store.watch("", Revision(1)).await.unwrap();
     let mut one = store.watch("w/1", Revision(1)).await.unwrap();

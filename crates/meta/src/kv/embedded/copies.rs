@@ -1,4 +1,4 @@
-//! The verified copies that a metadata store keeps of itself.
+//! Verified copies of the metadata store.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,15 @@ use super::open::{APPLICATION_ID, DATABASE_FILE, SCHEMA_VERSION};
 use crate::kv::sqlite_copy::{self, CopyError, PinnedDatabase};
 use crate::kv::store::Revision;
 
-/// The folder, unless another is configured.
+/// Default folder of the copies, in the data directory.
 pub const COPIES_FOLDER: &str = "meta-copies";
 
-/// A copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreCopy {
-    /// Its file.
     pub path: PathBuf,
-    /// The last transaction that is in it.
+    /// Last transaction in the copy.
     pub revision: Revision,
-    /// When it was made, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub made_at_ms: i64,
 }
 
@@ -35,9 +33,7 @@ impl StoreCopy {
     }
 }
 
-/// Copies that are in a folder, the newest first. One that is there has passed its check when it
-/// was made.
-#[must_use]
+/// Lists the copies in a folder, newest first. A listed copy passed its check when it was created.
 pub fn list(folder: &Path) -> Vec<StoreCopy> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut all: Vec<_> = entries
@@ -47,10 +43,7 @@ pub fn list(folder: &Path) -> Vec<StoreCopy> {
     all
 }
 
-/// The revision of a store's database that nobody has open.
-///
-/// # Errors
-/// When it is damaged, or not a store of ours.
+/// Reads the revision of a store's database that no process has open.
 pub fn read_revision(file: &Path) -> Result<Revision, CopyError> {
     let damaged = |reason: String| CopyError::Damaged {
         path: file.to_owned(),
@@ -68,16 +61,13 @@ pub fn read_revision(file: &Path) -> Result<Revision, CopyError> {
     };
     let (application, version, revision) = read().map_err(|e| damaged(e.to_string()))?;
     if application != i64::from(APPLICATION_ID) || version != i64::from(SCHEMA_VERSION) {
-        return Err(damaged("it is not a metadata store of forebay".to_owned()));
+        return Err(damaged("not a Forebay metadata store".to_owned()));
     }
     Ok(super::rows::from_sql(revision))
 }
 
-/// Makes a copy of the store in `dir`, which may be in use, and removes the oldest beyond `keep`.
-/// `None`: the newest copy has everything.
-///
-/// # Errors
-/// When it can't be read, is damaged, or there is no room.
+/// Copies the store in `dir`, which may be in use, and removes the oldest copies beyond `keep`.
+/// Returns `None` if the newest copy is up to date.
 pub fn create(
     dir: &Path,
     folder: &Path,
@@ -94,7 +84,7 @@ pub fn create(
         .mode(0o700)
         .create(folder)
         .map_err(io)?;
-    // Its revision is only known when it is there.
+    // The revision is only known after the copy.
     let unnamed = folder.join("next");
     let pinned = PinnedDatabase::open(&dir.join(DATABASE_FILE))?;
     pinned.copy_to(&unnamed, &|| true)?;
@@ -112,7 +102,7 @@ pub fn create(
         .map_err(io)?;
     for old in existing.iter().skip(keep.saturating_sub(1)) {
         if let Err(error) = std::fs::remove_file(&old.path) {
-            tracing::warn!(%error, file = %old.path.display(), "an old copy of the metadata could not be removed");
+            tracing::warn!(%error, file = %old.path.display(), "can't remove an old copy of the metadata store");
         }
     }
     Ok(Some(StoreCopy {

@@ -1,7 +1,7 @@
-//! The recent past, in memory: what watches read from.
+//! Watch history: the most recent transactions, in memory.
 //!
-//! It starts empty when the store is opened. Whoever watches is in the same process, so nobody can
-//! come with a revision from before (`docs/adr/0302`).
+//! The history is empty when the store is opened. All watchers are in the same process, so none can
+//! ask for an earlier revision (`docs/adr/0302`).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,10 @@ use tokio::sync::watch;
 
 use crate::kv::store::{Revision, WatchBatch, WatchError, WatchEvent, WatchStream};
 
-/// Events that one batch has at most, unless a single transaction has more.
+/// Maximum number of events in a batch, unless a single transaction has more.
 const BATCH_EVENTS_MAX: usize = 1024;
 
-/// What one transaction changed.
+/// Changes of one committed transaction.
 #[derive(Debug)]
 pub(super) struct CommittedTxn {
     pub(super) revision: Revision,
@@ -32,17 +32,17 @@ impl CommittedTxn {
 
 #[derive(Debug, Default)]
 struct HistoryRing {
-    /// In order and without gaps; the last one is the head.
+    /// In order and without gaps; the last entry is the head.
     past: VecDeque<Arc<CommittedTxn>>,
     bytes: usize,
 }
 
-/// How much of the past is remembered.
+/// Limits of the watch history.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryLimits {
-    /// Transactions.
+    /// Number of transactions.
     pub revisions: usize,
-    /// Bytes of their keys and values.
+    /// Total bytes of their keys and values.
     pub bytes: usize,
 }
 
@@ -55,7 +55,7 @@ impl Default for HistoryLimits {
     }
 }
 
-/// Shared by the writer, which adds, and the watches, which follow.
+/// Shared by the writer, which appends, and the watches, which read.
 #[derive(Debug)]
 pub(super) struct WatchHistory {
     limits: HistoryLimits,
@@ -73,11 +73,11 @@ impl WatchHistory {
     }
 
     fn ring(&self) -> MutexGuard<'_, HistoryRing> {
-        // Nothing in here panics half-way through a change.
+        // No code panics in the middle of a change while holding the lock.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what was committed, in order, and wakes the watches once.
+    /// Appends committed transactions, in order, and wakes the watches once.
     pub(super) fn add(&self, committed: Vec<CommittedTxn>) {
         let Some(head) = committed.last().map(|p| p.revision) else {
             return;
@@ -93,11 +93,11 @@ impl WatchHistory {
             };
             ring.bytes -= oldest.bytes();
         }
-        // Under the lock, so that nobody sees a head that the ring does not have.
+        // Under the lock, so that no watch reads a head that is not in the ring.
         self.head.send_replace(head);
     }
 
-    /// The batch that begins with transaction `from`; `None` when it has not happened yet.
+    /// Returns the batch that begins with transaction `from`; `None` if it is not committed yet.
     fn batch(&self, prefix: &str, from: Revision) -> Result<Option<WatchBatch>, WatchError> {
         let ring = self.ring();
         let head = *self.head.borrow();
@@ -122,14 +122,14 @@ impl WatchHistory {
         Ok(batch)
     }
 
-    /// The first revision that is remembered or still to come.
+    /// Checks that `from` is retained or in the future.
     fn check(&self, from: Revision) -> Result<(), WatchError> {
         self.batch("", from).map(drop)
     }
 }
 
-/// What a watch keeps: its place, not a queue. One that is slow costs nothing, and learns that it
-/// was too slow when it comes for what is forgotten.
+/// Position of a watch; events are not queued per watch. A slow watch costs nothing and gets
+/// [`WatchError::Compacted`] when its position is no longer retained.
 struct WatchCursor {
     history: Arc<WatchHistory>,
     head: watch::Receiver<Revision>,
@@ -141,13 +141,14 @@ struct WatchCursor {
 impl WatchCursor {
     async fn next(&mut self) -> Result<WatchBatch, WatchError> {
         loop {
-            // Seen before the ring is read, so that what is added meanwhile wakes us again.
+            // Mark as seen before reading the ring, so that a concurrent append wakes this watch
+            // again.
             self.head.borrow_and_update();
             if let Some(batch) = self.history.batch(&self.prefix, self.from)? {
                 self.from = batch.revision.next();
                 return Ok(batch);
             }
-            // The sender lives in `history`, which we hold: there is no error to come.
+            // `history` holds the sender, so this can't fail.
             if self.head.changed().await.is_err() {
                 return Err(WatchError::Compacted { oldest: self.from });
             }

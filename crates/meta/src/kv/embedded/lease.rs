@@ -1,4 +1,4 @@
-//! Leases of the embedded store: only in memory, because they end with the process anyway.
+//! Leases of the embedded store: only in memory, because they end with the process.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,19 +6,16 @@ use std::time::Duration;
 
 use crate::kv::store::{LeaseId, StoreError};
 
-/// A clock that only goes forward, for leases: a step of the wall clock must not end them.
+/// Monotonic clock for leases: a step of the wall clock must not expire them.
 pub trait MonotonicClock: Send + Sync + fmt::Debug {
-    /// Time since some fixed moment.
+    /// Time since a fixed moment.
     fn elapsed(&self) -> Duration;
 }
 
-/// The real one.
 #[derive(Debug)]
 pub struct TokioMonotonicClock(tokio::time::Instant);
 
 impl TokioMonotonicClock {
-    /// One that starts now.
-    #[must_use]
     pub fn start() -> Self {
         Self(tokio::time::Instant::now())
     }
@@ -30,12 +27,11 @@ impl MonotonicClock for TokioMonotonicClock {
     }
 }
 
-/// One that stands still until it is moved: for tests.
+/// A clock that is advanced by tests.
 #[derive(Debug, Default)]
 pub struct ManualMonotonicClock(std::sync::atomic::AtomicU64);
 
 impl ManualMonotonicClock {
-    /// Moves it forward.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.0
@@ -54,9 +50,9 @@ struct ActiveLease {
     ends: Duration,
 }
 
-/// All that have not ended.
+/// Active leases.
 pub(super) struct LeaseTable {
-    /// How often the store was opened before: ids of another run are never taken for ours.
+    /// Number of times that the store was opened before: keeps lease ids unique across runs.
     run: u64,
     granted: u64,
     active: HashMap<LeaseId, ActiveLease>,
@@ -110,7 +106,7 @@ impl LeaseTable {
         self.active.is_empty()
     }
 
-    /// Those whose time is over. They stay active until [`Self::end`].
+    /// Returns the expired leases. They stay active until [`Self::end`].
     pub(super) fn expired(&self, now: Duration) -> Vec<LeaseId> {
         let over = self.active.iter().filter(|(_, l)| l.ends <= now);
         let mut ids: Vec<_> = over.map(|(id, _)| *id).collect();

@@ -1,4 +1,4 @@
-//! Opening the database file, with an error for each thing that can be wrong with it.
+//! Opens the database file, with a separate error for each way in which it can be unusable.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,13 +10,13 @@ use rustix::fs::{FlockOperation, flock};
 use super::OpenMode;
 use crate::kv::store::Revision;
 
-/// "fbmd": what SQLite's tools and `file` show as the application's id.
+/// "fbmd": shown as the application id by SQLite's tools and `file`.
 pub(super) const APPLICATION_ID: i32 = 0x6662_6d64;
-/// Version of the tables below. A change of them needs a new one and a step in [`migrate`].
+/// Version of the tables below. Each change needs a new version and a step in [`migrate`].
 pub(super) const SCHEMA_VERSION: i32 = 1;
-/// A metadata store keeps its file under this name.
+/// File name of the metadata store.
 pub const DATABASE_FILE: &str = "meta.db";
-/// Held by the one process that may write.
+/// Locked by the one process that may write.
 const LOCK_FILE: &str = "meta.lock";
 
 const SCHEMA: &str = "
@@ -35,98 +35,70 @@ const SCHEMA: &str = "
     CREATE INDEX kv_lease ON kv (lease) WHERE lease IS NOT NULL;
 ";
 
-/// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {
-    /// Another process has it.
     #[error("{dir} is in use by another process (it holds {LOCK_FILE})")]
-    Locked {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// Its tables are of a later version of Forebay.
+    Locked { dir: PathBuf },
+    /// The tables are of a later version of Forebay.
     #[error(
         "{file} has format version {found}, this program knows versions up to {SCHEMA_VERSION}: use a newer forebay"
     )]
-    Newer {
-        /// The file.
-        file: PathBuf,
-        /// Its version.
-        found: i32,
-    },
-    /// It is a database of something else.
-    #[error("{file} is an SQLite database, but not one of forebay's")]
-    NotOurs {
-        /// The file.
-        file: PathBuf,
-    },
-    /// It can't be written to.
+    Newer { file: PathBuf, found: i32 },
+    #[error("{file} is an SQLite database, but not a Forebay metadata store")]
+    NotOurs { file: PathBuf },
+    /// The directory or file is not writable.
     #[error("{path} can't be written: {reason}")]
     NotWritable {
-        /// The directory or file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         reason: String,
     },
-    /// Its content is damaged.
     #[error("{file} is damaged ({reason}); the log's data is not affected")]
     Corrupt {
-        /// The file.
         file: PathBuf,
-        /// What SQLite says.
+        /// Error of SQLite.
         reason: String,
     },
-    /// There is none, and it was not to be made.
     #[error("{file} does not exist")]
-    Missing {
-        /// The file.
-        file: PathBuf,
-    },
-    /// There was one: what is beside it says so.
-    #[error("{file} is missing, and this directory had one")]
-    Removed {
-        /// The file.
-        file: PathBuf,
-    },
-    /// It has lost transactions that were committed: SQLite went back to an earlier state, because
-    /// its write-ahead log is missing or damaged, or somebody has put an older file in its place.
+    Missing { file: PathBuf },
+    /// The database is missing, but files beside it show that there was one.
+    #[error("{file} is missing, but this directory had a metadata store")]
+    Removed { file: PathBuf },
+    /// The database lost committed transactions: SQLite recovered an earlier state because its
+    /// write-ahead log is missing or damaged, or an older file was restored.
     #[error(
-        "{file} went back: it is at revision {found}, but revision {known} was committed, so at least {} transactions are lost",
+        "{file} is at revision {found}, but revision {known} was committed: at least {} transactions are lost",
         known.0 - found.0
     )]
     Behind {
-        /// The file.
         file: PathBuf,
-        /// What it is at.
+        /// Revision of the database.
         found: Revision,
-        /// What was committed.
+        /// Highest revision known to be committed.
         known: Revision,
     },
-    /// There is no room to open it.
-    #[error("{path} can't be opened, the disk is full: {reason}")]
+    /// No free space to open it.
+    #[error("can't open {path}, the disk is full: {reason}")]
     Full {
-        /// The directory or file.
         path: PathBuf,
-        /// What the system or SQLite says.
+        /// Error of the operating system or SQLite.
         reason: String,
     },
-    /// Anything else.
     #[error("can't open {path}: {reason}")]
     Other {
-        /// The directory or file.
         path: PathBuf,
-        /// What the system or SQLite says.
+        /// Error of the operating system or SQLite.
         reason: String,
     },
 }
 
-/// The lock, held as long as this lives. The system drops it with the process, however that ends.
+/// Lock on the directory until drop. The operating system releases it when the process ends.
 #[derive(Debug)]
 pub(super) struct StoreLock(
     #[allow(dead_code, reason = "held for its lock, not for its content")] File,
 );
 
-/// Takes the directory for this process; makes it when it is not there.
+/// Locks the directory for this process; creates the directory if it is missing.
 pub(super) fn acquire_lock(dir: &Path) -> Result<StoreLock, StoreOpenError> {
     std::fs::create_dir_all(dir).map_err(|e| from_io(dir, &e))?;
     let path = dir.join(LOCK_FILE);
@@ -140,7 +112,7 @@ pub(super) fn acquire_lock(dir: &Path) -> Result<StoreLock, StoreOpenError> {
     }
 }
 
-/// Opens or makes a file that only its owner may read: the database has the sources' secrets.
+/// Opens or creates a file with owner-only permissions: the database has the sources' secrets.
 fn open_private(path: &Path) -> Result<File, StoreOpenError> {
     OpenOptions::new()
         .read(true)
@@ -175,19 +147,19 @@ pub(super) fn from_sqlite(file: &Path, error: &rusqlite::Error) -> StoreOpenErro
             StoreOpenError::NotWritable { path, reason }
         }
         Some(ErrorCode::DiskFull) => StoreOpenError::Full { path, reason },
-        // Where there is no room for the index of its write-ahead log, SQLite can't say it better.
+        // SQLite's error is unspecific when there is no space for the index of its write-ahead log.
         _ if is_full(&path) => StoreOpenError::Full { path, reason },
         _ => StoreOpenError::Other { path, reason },
     }
 }
 
-/// Whether the file system has no block left.
+/// Whether the file system has no free block.
 fn is_full(path: &Path) -> bool {
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty());
     rustix::fs::statvfs(dir.unwrap_or(Path::new("."))).is_ok_and(|fs| fs.f_bavail == 0)
 }
 
-/// The revision that the database is at; 0 when it has no tables yet.
+/// The revision of the database; 0 if it has no tables yet.
 pub(super) fn revision(db: &Connection, file: &Path) -> Result<Revision, StoreOpenError> {
     let fail = |e: rusqlite::Error| from_sqlite(file, &e);
     let tables: i64 = db
@@ -201,8 +173,9 @@ pub(super) fn revision(db: &Connection, file: &Path) -> Result<Revision, StoreOp
     revision.map(super::rows::from_sql).map_err(fail)
 }
 
-/// The writing connection; makes the file and its tables when there are none. `known` is a revision
-/// that was committed once; a database that is before it is only opened when that is `accepted`.
+/// Opens the writing connection; creates the file and its tables if there are none. `known` is a
+/// revision that was committed before; a database behind it is opened only if `existing` is
+/// [`OpenMode::MayBeBehind`].
 pub(super) fn writer(
     dir: &Path,
     known: Option<Revision>,
@@ -226,22 +199,22 @@ pub(super) fn writer(
     }
     db.pragma_update(None, "journal_mode", "WAL")
         .map_err(fail)?;
-    // An acknowledged transaction has survived fsync.
+    // Acknowledged transactions are synced.
     db.pragma_update(None, "synchronous", "FULL")
         .map_err(fail)?;
-    // Checkpoints keep it small; one that grew large gives its room back.
+    // Checkpoints keep the log small; this truncates it after it has grown large.
     db.pragma_update(None, "journal_size_limit", 64 << 20)
         .map_err(fail)?;
     migrate(&mut db).map_err(fail)?;
     if let Some(known) = behind {
-        tracing::error!(file = %file.display(), found = found.0, known = known.0, lost = known.0 - found.0, "the metadata store goes on from an earlier state, as was asked for");
-        // Numbers that were given out are not given out again, so it is behind nothing any more.
+        tracing::error!(file = %file.display(), found = found.0, known = known.0, lost = known.0 - found.0, "metadata store opened at an earlier revision, as requested");
+        // Never reuse a revision; the database is no longer behind either.
         let set = "UPDATE meta SET value = ?1 WHERE name = 'revision'";
         db.execute(set, [super::rows::to_sql(known.next())])
             .map_err(fail)?;
     }
     if is_new {
-        // The file's name is durable too, before anything that is in it is relied upon.
+        // Sync the directory entry before anything in the file is relied upon.
         for dir in [Some(dir), dir.parent()].into_iter().flatten() {
             if !dir.as_os_str().is_empty() {
                 let synced = File::open(dir).and_then(|d| d.sync_all());
@@ -252,7 +225,7 @@ pub(super) fn writer(
     Ok(db)
 }
 
-/// A connection that only reads.
+/// Opens a read-only connection.
 pub(super) fn reader(dir: &Path) -> Result<Connection, StoreOpenError> {
     let file = dir.join(DATABASE_FILE);
     if !file.exists() {
@@ -260,13 +233,13 @@ pub(super) fn reader(dir: &Path) -> Result<Connection, StoreOpenError> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(&file, flags).map_err(|e| from_sqlite(&file, &e))?;
-    // Readers wait for nothing but the short moment in which the log is reset.
+    // Readers wait only while the write-ahead log is reset.
     db.busy_timeout(std::time::Duration::from_secs(5))
         .map_err(|e| from_sqlite(&file, &e))?;
     Ok(db)
 }
 
-/// That the file is a sound database of ours, of a version that is known.
+/// Checks that the file is an intact metadata store of a known version.
 pub(super) fn check(db: &Connection, file: &Path) -> Result<(), StoreOpenError> {
     let fail = |e: rusqlite::Error| from_sqlite(file, &e);
     let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -298,7 +271,7 @@ pub(super) fn check(db: &Connection, file: &Path) -> Result<(), StoreOpenError> 
     Ok(())
 }
 
-/// One step for each version, each in the transaction that also writes the number.
+/// Migrates one version per step, each in a transaction that also writes the version number.
 fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
     let txn = db.transaction()?;
     let version: i32 = txn.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -1,4 +1,4 @@
-//! Puts a copy in the place of a store that is damaged, missing or went back.
+//! Restores a store that is damaged, missing or behind from a copy.
 
 use std::path::{Path, PathBuf};
 
@@ -8,31 +8,23 @@ use super::{revision_file, rows};
 use crate::kv::sqlite_copy::CopyError;
 use crate::kv::store::Revision;
 
-/// Why a copy was not put in place; the store is as it was.
+/// Why a copy was not restored; the store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The directory can't be used.
     #[error(transparent)]
     Open(#[from] StoreOpenError),
-    /// The copy can't be used.
     #[error(transparent)]
     Copy(#[from] CopyError),
-    /// The operating system says no.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What it said.
         source: std::io::Error,
     },
 }
 
-/// Puts `copy` in the place of the store of `dir`, which nobody may have open. What was there is kept
-/// under the name that is returned. The copy goes on behind everything that was ever committed, so
-/// that no revision is given out twice.
-///
-/// # Errors
-/// See [`RestoreError`].
+/// Replaces the store of `dir`, which no process may have open, with `copy`. Returns the name under
+/// which the replaced files are retained. The copy continues after the highest revision ever
+/// committed, so that no revision is reused.
 pub fn restore_copy(
     dir: &Path,
     copies_folder: &Path,
@@ -81,7 +73,7 @@ fn set_revision(file: &Path, revision: Revision) -> Result<(), StoreOpenError> {
     let db = rusqlite::Connection::open(file).map_err(fail)?;
     let set = "UPDATE meta SET value = ?1 WHERE name = 'revision'";
     db.execute(set, [rows::to_sql(revision)]).map_err(fail)?;
-    // Everything in the one file, nothing beside it.
+    // Move everything from the write-ahead log into the file.
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
         .map_err(fail)?;
     db.close().map_err(|(_, e)| fail(e))

@@ -1,8 +1,9 @@
-//! The high-water mark: the last revision that the store has committed, in a file of its own.
+//! Revision file: the last committed revision, in a separate file.
 //!
-//! SQLite takes a write-ahead log that is missing or damaged for one that ends earlier, and goes
-//! back to its last checkpoint without a word. What is written here after each commit shows that.
-//! It is never ahead of the database: the commit is on disk before the mark is written. It may be
+//! SQLite treats a missing or damaged write-ahead log as one that ends earlier, and silently
+//! returns to its last checkpoint. This file detects that. It is never ahead of the database, since
+//! the commit is on disk before the revision is written. After a power failure it may be behind by
+//! the commits since its last sync.
 //! behind after a power cut, by what was committed since its last sync.
 
 use std::fs::{File, OpenOptions};
@@ -15,13 +16,12 @@ use sha2::{Digest, Sha256};
 use crate::kv::store::Revision;
 
 pub(super) const REVISION_FILE: &str = "meta.mark";
-/// Two places, written in turn, so that one is always whole.
+/// Two slots, written alternately, so that one is always intact.
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
 const LINE_LEN: usize = 64;
-/// How long the file may wait for its sync.
+/// Maximum delay of the sync.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
-/// The file, for the one who writes.
 #[derive(Debug)]
 pub(super) struct RevisionFile {
     path: PathBuf,
@@ -48,7 +48,7 @@ fn parse(bytes: &[u8]) -> Option<Revision> {
     text.starts_with(&encode_line(revision)).then_some(revision)
 }
 
-/// What the file says; `None` when it is not there, or neither of its places is whole.
+/// Reads the revision; `None` if the file is missing or neither slot is intact.
 pub(super) fn read(dir: &Path) -> Option<Revision> {
     let file = File::open(dir.join(REVISION_FILE)).ok()?;
     let at = |offset: &u64| {
@@ -60,7 +60,7 @@ pub(super) fn read(dir: &Path) -> Option<Revision> {
 }
 
 impl RevisionFile {
-    /// Opens or makes it. Without it the store works as well: a failure is only logged.
+    /// Opens or creates the file. A failure is only logged, since the store works without it.
     pub(super) fn open(dir: &Path, now: Duration) -> Self {
         let path = dir.join(REVISION_FILE);
         let file = OpenOptions::new()
@@ -71,7 +71,7 @@ impl RevisionFile {
             .mode(0o600)
             .open(&path);
         if let Err(error) = &file {
-            tracing::warn!(%error, file = %path.display(), "the mark of the metadata store can't be written");
+            tracing::warn!(%error, file = %path.display(), "can't open the revision file of the metadata store");
         }
         Self {
             path,
@@ -82,15 +82,15 @@ impl RevisionFile {
         }
     }
 
-    /// Notes what was committed. In the system's memory at once, so it survives the end of the
-    /// process; on disk some seconds later.
+    /// Writes the committed revision. It survives the end of the process at once, and a power
+    /// failure some seconds later.
     pub(super) fn write(&mut self, revision: Revision, now: Duration) {
         let Some(file) = &self.file else { return };
         let offset = SLOT_OFFSETS.get(self.next).copied().unwrap_or_default();
         self.next = 1 - self.next;
         if let Err(error) = file.write_all_at(encode_line(revision).as_bytes(), offset) {
-            // A full disk, most likely: the next commit will try again.
-            tracing::debug!(%error, file = %self.path.display(), "the mark was not written");
+            // Most likely a full disk: the next commit retries.
+            tracing::debug!(%error, file = %self.path.display(), "can't write the revision file");
             return;
         }
         self.unsynced = true;
@@ -99,7 +99,6 @@ impl RevisionFile {
         }
     }
 
-    /// Brings it to the disk.
     pub(super) fn sync(&mut self, now: Duration) {
         self.synced_at = now;
         let Some(file) = self.file.as_ref().filter(|_| self.unsynced) else {
@@ -107,7 +106,7 @@ impl RevisionFile {
         };
         self.unsynced = false;
         if let Err(error) = file.sync_data() {
-            tracing::warn!(%error, file = %self.path.display(), "the mark of the metadata store could not be synced");
+            tracing::warn!(%error, file = %self.path.display(), "can't sync the revision file of the metadata store");
         }
     }
 }
@@ -117,12 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_larger_of_two_places_counts_and_a_torn_one_does_not() {
+    fn the_larger_intact_slot_is_read() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()), None);
-        let mut mark = RevisionFile::open(dir.path(), Duration::ZERO);
+        let mut file = RevisionFile::open(dir.path(), Duration::ZERO);
         for n in 1..=5 {
-            mark.write(Revision(n), Duration::ZERO);
+            file.write(Revision(n), Duration::ZERO);
             assert_eq!(read(dir.path()), Some(Revision(n)));
         }
         let path = dir.path().join(REVISION_FILE);

@@ -1,11 +1,11 @@
-//! Between rows and entries.
+//! Conversion between SQLite rows and store entries.
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::kv::store::{EntryPage, LeaseId, Revision, StoreEntry};
 
-/// SQLite's integers have a sign; no store lives long enough for it to matter.
+/// SQLite integers are signed; a revision never reaches the sign bit.
 pub(super) fn to_sql(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
@@ -14,11 +14,11 @@ pub(super) fn from_sql(value: i64) -> Revision {
     Revision(u64::try_from(value).unwrap_or(0))
 }
 
-/// The first text after all those that begin with `prefix`; `None` when there is none.
+/// Returns the first text after all that begin with `prefix`; `None` if there is none.
 pub(super) fn upper_bound(prefix: &str) -> Option<String> {
     let mut chars: Vec<char> = prefix.chars().collect();
     while let Some(last) = chars.pop() {
-        // Skips the gap of the surrogates. The order of characters is the order of their bytes.
+        // Skip the surrogate gap. Characters are ordered as their bytes.
         let next = match u32::from(last) + 1 {
             0xD800 => 0xE000,
             n => n,
@@ -54,7 +54,7 @@ pub(super) fn range(
     after: Option<&str>,
     limit: usize,
 ) -> rusqlite::Result<EntryPage> {
-    // One read transaction, so that the revision is that of the rows.
+    // One read transaction, so that the revision matches the rows.
     let txn = db.transaction()?;
     let revision: i64 = txn.query_row(
         "SELECT value FROM meta WHERE name = 'revision'",
@@ -81,7 +81,7 @@ pub(super) fn range(
     })
 }
 
-/// By the index of the keys alone: values are not read.
+/// Counts by the key index only; values are not read.
 pub(super) fn count(db: &Connection, prefix: &str) -> rusqlite::Result<usize> {
     let mut count =
         db.prepare_cached("SELECT count(*) FROM kv WHERE key >= ?1 AND (?2 IS NULL OR key < ?2)")?;

@@ -1,5 +1,5 @@
-//! The thread that writes. It takes all transactions that wait, makes them one SQLite transaction
-//! and commits once: a hundred callers share one fsync.
+//! Writer thread: executes all queued transactions in one SQLite transaction and commits once
+//! (group commit), so that many callers share one fsync.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -18,33 +18,32 @@ use crate::kv::store::{
     KeyCondition, LeaseId, Revision, StoreEntry, StoreError, Txn, TxnError, TxnOp, WatchEvent,
 };
 
-/// Transactions that share one commit at most.
+/// Maximum number of transactions in one commit.
 const BATCH_MAX: usize = 256;
-/// How late the end of a lease may be noticed.
+/// Maximum delay until the expiry of a lease is noticed.
 const LEASE_TICK: Duration = Duration::from_millis(50);
 
 type CommandReply<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
-/// What the thread is asked for.
 pub(super) enum StoreCommand {
     Txn(Txn, CommandReply<Revision, TxnError>),
     Grant(Duration, CommandReply<LeaseId>),
     KeepAlive(LeaseId, CommandReply<()>),
     Revoke(LeaseId, CommandReply<()>),
-    /// Run between two transactions.
+    /// Runs between two transactions.
     RunPaused(Box<dyn FnOnce(Revision) + Send>),
     Checkpoint(CommandReply<()>),
-    /// Nothing comes after it.
+    /// Stops the thread; the last command.
     Stop,
 }
 
-/// A command, and its place in the bounded queue.
+/// A command and its permit for the bounded queue.
 pub(super) struct QueuedCommand {
     pub(super) command: StoreCommand,
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Answers that wait for the commit.
+/// A reply that is sent after the commit.
 enum PendingReply {
     Txn(CommandReply<Revision, TxnError>, Result<Revision, TxnError>),
     Revoke(CommandReply<()>),
@@ -58,14 +57,14 @@ pub(super) struct StoreWriter {
     pub(super) leases: LeaseTable,
     pub(super) clock: Arc<dyn MonotonicClock>,
     pub(super) head: Revision,
-    /// The first failure of the disk. A second sync of the same pages may report success for what
-    /// the first one lost, so nothing is written any more until the store is opened anew.
+    /// The first disk failure (latched). A second sync of the same pages may report success for
+    /// data that the first one lost, so nothing is written until the store is reopened.
     pub(super) failed: Arc<OnceLock<StoreError>>,
     pub(super) revision_file: RevisionFile,
 }
 
 impl StoreWriter {
-    /// Runs until [`StoreCommand::Stop`], or until nobody can send any more.
+    /// Runs until [`StoreCommand::Stop`], or until all senders are dropped.
     pub(super) fn run(mut self) {
         loop {
             let (batch, stop) = self.collect_batch();
@@ -75,19 +74,19 @@ impl StoreWriter {
             }
         }
         self.revision_file.sync(self.clock.elapsed());
-        // Here, and not left to the closing: as long as somebody else has the database open, that
-        // brings nothing into the file.
+        // Checkpoint explicitly: closing does not checkpoint while another process has the database
+        // open.
         if self.failed.get().is_none()
             && let Err(e) = checkpoint(&self.db, "TRUNCATE")
         {
-            tracing::warn!(error = %e, file = %self.file.display(), "the metadata store was closed without a checkpoint");
+            tracing::warn!(error = %e, file = %self.file.display(), "metadata store checkpoint on close failed");
         }
         if let Err((_, e)) = self.db.close() {
             tracing::warn!(error = %e, file = %self.file.display(), "closing the metadata store failed");
         }
     }
 
-    /// Waits for the first command, and takes what has gathered behind it.
+    /// Waits for the first command and takes all that are queued behind it.
     fn collect_batch(&self) -> (Vec<QueuedCommand>, bool) {
         let first = if self.leases.is_empty() {
             self.queue
@@ -116,7 +115,7 @@ impl StoreWriter {
 
     fn process_batch(&mut self, batch: Vec<QueuedCommand>) {
         let now = self.clock.elapsed();
-        // Those kept alive by this very batch were late, but they are here.
+        // Leases renewed by this batch have not expired.
         let mut writes = Vec::new();
         let mut permits = Vec::new();
         let mut after = Vec::new();
@@ -160,8 +159,8 @@ impl StoreWriter {
         checkpoint(&self.db, "PASSIVE").map_err(|e| self.classify_failure(&e))
     }
 
-    /// All of `writes` and the ends of `expired` in one SQLite transaction. An error is one of the
-    /// disk (limits were checked before), so it concerns all of them.
+    /// Commits `writes` and the end of the `expired` leases in one SQLite transaction. Limits were
+    /// checked before, so an error is one of the disk and fails the whole batch.
     fn commit(&mut self, writes: Vec<StoreCommand>, expired: Vec<LeaseId>) {
         let mut writes = writes.into_iter();
         let mut batch = TxnBatch {
@@ -177,7 +176,7 @@ impl StoreWriter {
                 for lease in batch.ended {
                     self.leases.end(lease);
                 }
-                // Before the answers: whoever has one finds it in the watch's past.
+                // Before the replies, so that a caller finds its revision in the watch history.
                 self.history.add(batch.past);
                 for one in batch.waiting {
                     match one {
@@ -201,11 +200,11 @@ impl StoreWriter {
         }
     }
 
-    /// What the batch is told of a failure of the disk.
+    /// Returns the error that the batch gets for a disk failure.
     fn classify_failure(&mut self, error: &rusqlite::Error) -> StoreError {
         let text = format!("{}: {error}", self.file.display());
-        // No space: SQLite has rolled back, and it works again when there is some.
-        // Locked: somebody writes to the file with another program; nothing was done either.
+        // Full: SQLite has rolled back, and works again when there is space.
+        // Busy: another program holds a write lock on the file; nothing was written.
         let passing = [
             ErrorCode::DiskFull,
             ErrorCode::DatabaseBusy,
@@ -217,17 +216,17 @@ impl StoreWriter {
         {
             return StoreError::Unavailable(text);
         }
-        tracing::error!(error = %error, file = %self.file.display(), "the metadata store can't be written any more until it is opened anew");
-        // The first one stays.
+        tracing::error!(error = %error, file = %self.file.display(), "metadata store write failed; it accepts no writes until it is reopened");
+        // Keep the first failure.
         _ = self.failed.set(StoreError::Terminal(text.clone()));
         StoreError::Uncertain(text)
     }
 }
 
-/// What shares one commit, while it is written.
+/// State of one group commit.
 struct TxnBatch {
     head: Revision,
-    /// Leases that end with the commit.
+    /// Leases that end with this commit.
     ended: Vec<LeaseId>,
     past: Vec<CommittedTxn>,
     waiting: Vec<PendingReply>,
@@ -247,7 +246,7 @@ impl TxnBatch {
         for write in writes {
             match write {
                 StoreCommand::Txn(wanted, reply) => {
-                    // Noted first: an error of the disk must not lose the reply.
+                    // Push the reply first, so that a disk error does not lose it.
                     self.waiting.push(PendingReply::Txn(reply, Ok(self.head)));
                     let result = match check(&txn, leases, &self.ended, &wanted)? {
                         Ok(()) => {
@@ -284,17 +283,18 @@ fn reject(write: StoreCommand, failed: &StoreError) {
     }
 }
 
-/// Brings the write-ahead log into the file. What others still read stays for the next time.
+/// Checkpoints the write-ahead log. Pages that readers still need stay in it until the next
+/// checkpoint.
 fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<()> {
     db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |_| Ok(()))
 }
 
-/// A caller that has gone away does not want to know.
+/// Ignores callers that no longer wait.
 fn send_reply<T, E>(reply: CommandReply<T, E>, result: Result<T, E>) {
     drop(reply.send(result));
 }
 
-/// Whether the transaction may happen, as things are within this batch.
+/// Checks the preconditions against the state within this batch.
 fn check(
     db: &Connection,
     leases: &LeaseTable,
@@ -333,8 +333,8 @@ fn check(
     Ok(Ok(()))
 }
 
-/// Makes the changes as the transaction after `head`; the new head, the same when it changed
-/// nothing.
+/// Applies the operations as the transaction after `head`; returns the new head, unchanged if
+/// nothing was changed.
 fn apply(
     db: &Connection,
     txn: Txn,
@@ -396,7 +396,7 @@ fn put(
     }))
 }
 
-/// Runs a `DELETE … RETURNING key`; its events are in the order of the keys.
+/// Runs a `DELETE … RETURNING key`; returns its events in key order.
 fn delete_returning(
     delete: &mut rusqlite::Statement<'_>,
     params: impl rusqlite::Params,
@@ -413,7 +413,7 @@ fn delete_returning(
     Ok(())
 }
 
-/// Removes the keys of a lease, as the transaction after `head`.
+/// Deletes the keys of a lease, as the transaction after `head`.
 fn end_lease(
     db: &Connection,
     lease: LeaseId,
@@ -441,7 +441,7 @@ fn push_committed(
     revision
 }
 
-/// Removes all keys of leases of an earlier run: their holders were in that process.
+/// Deletes the keys of all leases of an earlier run: their holders were in that process.
 pub(super) fn end_all_leases(db: &mut Connection) -> rusqlite::Result<(Revision, u64)> {
     let txn = db.transaction()?;
     let value = |name: &str| {

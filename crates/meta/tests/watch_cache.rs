@@ -1,4 +1,4 @@
-//! Mirrors of a part of the store.
+//! Watch cache of a prefix of the store.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -31,20 +31,20 @@ async fn put(store: &Arc<dyn Store>, key: &str, records: u64) -> Revision {
 }
 
 struct Running {
-    mirror: WatchCache<Statistics>,
+    cache: WatchCache<Statistics>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 fn start(store: &Arc<dyn Store>) -> Running {
-    let (mirror, task) = WatchCache::new(Arc::clone(store), "m/");
+    let (cache, task) = WatchCache::new(Arc::clone(store), "m/");
     let stop = CancellationToken::new();
     let task = tokio::spawn(task.run(stop.clone()));
-    Running { mirror, stop, task }
+    Running { cache, stop, task }
 }
 
-async fn shown(mirror: &WatchCache<Statistics>, at: Revision) -> Vec<(String, u64)> {
-    let snapshot = mirror.wait_for(at).await.unwrap();
+async fn shown(cache: &WatchCache<Statistics>, at: Revision) -> Vec<(String, u64)> {
+    let snapshot = cache.wait_for(at).await.unwrap();
     let entries = snapshot.entries.iter();
     entries.map(|(k, v)| (k.clone(), v.records)).collect()
 }
@@ -55,36 +55,36 @@ fn store() -> (Arc<dyn Store>, tempfile::TempDir) {
 }
 
 #[tokio::test]
-async fn it_shows_what_was_and_what_comes() {
+async fn the_cache_shows_existing_and_new_entries() {
     let (store, _dir) = store();
     put(&store, "m/a", 1).await;
     put(&store, "other", 9).await;
     let running = start(&store);
-    running.mirror.ready().await.unwrap();
+    running.cache.ready().await.unwrap();
     let last = put(&store, "m/b", 2).await;
-    let all = shown(&running.mirror, last).await;
+    let all = shown(&running.cache, last).await;
     assert_eq!(all, [("m/a".to_owned(), 1), ("m/b".to_owned(), 2)]);
     let mut txn = Txn::new();
     txn.delete("m/a").put("m/b", counted(3).encode().unwrap());
     let last = store.txn(txn).await.unwrap();
-    assert_eq!(shown(&running.mirror, last).await, [("m/b".to_owned(), 3)]);
-    // What happens elsewhere moves the revision, and wakes nobody else.
-    let foreign = put(&store, "other", 10).await;
-    let snapshot = running.mirror.wait_for(foreign).await.unwrap();
-    assert_eq!((snapshot.revision, snapshot.changed_at), (foreign, last));
+    assert_eq!(shown(&running.cache, last).await, [("m/b".to_owned(), 3)]);
+    // An unrelated change advances the revision, and wakes no subscriber.
+    let unrelated = put(&store, "other", 10).await;
+    let snapshot = running.cache.wait_for(unrelated).await.unwrap();
+    assert_eq!((snapshot.revision, snapshot.changed_at), (unrelated, last));
     assert_eq!(snapshot.get("m/b").unwrap().revision, last);
     assert_eq!(snapshot.below("m/").count(), 1);
 }
 
 #[tokio::test]
-async fn changes_are_told_once_and_only_when_something_is_different() {
+async fn changes_are_reported_once_and_only_if_an_entry_differs() {
     let (store, _dir) = store();
     put(&store, "m/a", 1).await;
     let running = start(&store);
-    let mut changes = running.mirror.changes();
+    let mut changes = running.cache.changes();
     assert_eq!(changes.next().await.unwrap().entries.len(), 1);
-    let foreign = put(&store, "other", 9).await;
-    running.mirror.wait_for(foreign).await.unwrap();
+    let unrelated = put(&store, "other", 9).await;
+    running.cache.wait_for(unrelated).await.unwrap();
     let silent = tokio::time::timeout(Duration::from_millis(10), changes.next()).await;
     assert!(silent.is_err());
     put(&store, "m/b", 2).await;
@@ -92,21 +92,21 @@ async fn changes_are_told_once_and_only_when_something_is_different() {
 }
 
 #[tokio::test]
-async fn it_ends_by_its_token_and_says_so() {
+async fn the_cache_ends_with_its_token_and_readers_get_an_error() {
     let (store, _dir) = store();
     let running = start(&store);
-    running.mirror.ready().await.unwrap();
-    let mut changes = running.mirror.changes();
+    running.cache.ready().await.unwrap();
+    let mut changes = running.cache.changes();
     changes.next().await.unwrap();
     running.stop.cancel();
     running.task.await.unwrap();
     assert!(changes.next().await.is_err());
-    assert!(running.mirror.wait_for(Revision(99)).await.is_err());
-    assert!(running.mirror.snapshot().entries.is_empty());
+    assert!(running.cache.wait_for(Revision(99)).await.is_err());
+    assert!(running.cache.snapshot().entries.is_empty());
 }
 
 #[tokio::test]
-async fn what_was_removed_before_it_began_counts_as_seen() {
+async fn deletions_before_the_start_count_as_seen() {
     let (store, _dir) = store();
     put(&store, "m/a", 1).await;
     put(&store, "m/b", 1).await;
@@ -114,25 +114,25 @@ async fn what_was_removed_before_it_began_counts_as_seen() {
     txn.delete("m/b");
     let removed = store.txn(txn).await.unwrap();
     let running = start(&store);
-    running.mirror.ready().await.unwrap();
-    assert_eq!(running.mirror.snapshot().changed_at, removed);
+    running.cache.ready().await.unwrap();
+    assert_eq!(running.cache.snapshot().changed_at, removed);
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_is_left_out_and_counted() {
+async fn undecodable_entries_are_skipped_and_counted() {
     let (store, _dir) = store();
     put(&store, "m/a", 1).await;
     put(&store, "m/b", 1).await;
     let running = start(&store);
-    running.mirror.ready().await.unwrap();
+    running.cache.ready().await.unwrap();
     let mut txn = Txn::new();
     txn.put("m/a", r#"{"v":99}"#);
     let last = store.txn(txn).await.unwrap();
-    assert_eq!(shown(&running.mirror, last).await, [("m/b".to_owned(), 1)]);
-    assert_eq!(running.mirror.snapshot().undecodable, 1);
+    assert_eq!(shown(&running.cache, last).await, [("m/b".to_owned(), 1)]);
+    assert_eq!(running.cache.snapshot().undecodable, 1);
 }
 
-/// Fails, and loses its watches, when it is told to.
+/// A store that fails, and breaks its watches, on demand.
 #[derive(Debug)]
 struct Flaky {
     store: EmbeddedStore,
@@ -156,7 +156,7 @@ impl Store for Flaky {
 
     async fn range(&self, p: &str, after: Option<&str>, n: usize) -> Result<EntryPage, StoreError> {
         self.check()?;
-        // Small pages, so that others write between them.
+        // Small pages, so that writes happen between them.
         self.store.range(p, after, n.min(2)).await
     }
 
@@ -207,15 +207,15 @@ fn flaky() -> (Arc<Flaky>, tempfile::TempDir) {
 }
 
 #[tokio::test]
-async fn after_an_outage_it_reads_anew() {
+async fn the_cache_reloads_after_an_outage() {
     let (flaky, _dir) = flaky();
     let store: Arc<dyn Store> = flaky.clone();
     put(&store, "m/a", 1).await;
     put(&store, "m/b", 1).await;
     let running = start(&store);
-    running.mirror.ready().await.unwrap();
+    running.cache.ready().await.unwrap();
     flaky.down.send_replace(true);
-    // More than is remembered, among it a removal that no watch will tell of.
+    // More transactions than are retained, with a deletion that no watch reports.
     let mut txn = Txn::new();
     txn.delete("m/a");
     store.txn(txn).await.unwrap();
@@ -223,15 +223,15 @@ async fn after_an_outage_it_reads_anew() {
     for i in 0..20 {
         last = put(&store, "m/c", i).await;
     }
-    assert_eq!(running.mirror.snapshot().entries.len(), 2);
+    assert_eq!(running.cache.snapshot().entries.len(), 2);
     flaky.down.send_replace(false);
-    let all = shown(&running.mirror, last).await;
+    let all = shown(&running.cache, last).await;
     assert_eq!(all, [("m/b".to_owned(), 1), ("m/c".to_owned(), 19)]);
-    assert_eq!(running.mirror.snapshot().changed_at, last);
+    assert_eq!(running.cache.snapshot().changed_at, last);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_of_several_moments_are_never_shown() {
+async fn inconsistent_pages_are_never_shown() {
     let (flaky, _dir) = flaky();
     let store: Arc<dyn Store> = flaky.clone();
     let all = |n: u64| {
@@ -252,7 +252,7 @@ async fn pages_of_several_moments_are_never_shown() {
     };
     while !writer.is_finished() {
         let running = start(&store);
-        let snapshot = running.mirror.ready().await.unwrap();
+        let snapshot = running.cache.ready().await.unwrap();
         let mut values: Vec<u64> = snapshot.entries.values().map(|v| v.records).collect();
         assert_eq!(values.len(), 5);
         values.dedup();

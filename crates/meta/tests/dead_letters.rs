@@ -1,4 +1,4 @@
-//! Dead letters in the repository: replayed and dropped once, in the balance at every moment.
+//! Dead letters in the repository: resolved once, and in the reconciliation at every moment.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -32,12 +32,12 @@ fn rows(records: u64) -> Statistics {
     }
 }
 
-fn finished(
-    letters: impl IntoIterator<Item = u64>,
+fn resolution(
+    numbers: impl IntoIterator<Item = u64>,
     end: DeadLetterOutcome,
 ) -> DeadLetterResolution {
     DeadLetterResolution {
-        numbers: letters.into_iter().collect(),
+        numbers: numbers.into_iter().collect(),
         lost: Vec::new(),
         counts: counts(10),
         end,
@@ -59,7 +59,7 @@ async fn balance(repo: &Repo) -> [u64; 6] {
 }
 
 #[tokio::test]
-async fn a_letter_is_dead_until_it_is_replayed_or_dropped() {
+async fn a_dead_letter_counts_until_it_is_replayed_or_dropped() {
     let (repo, _dir) = with_sink().await;
     let reported = [(sink(), volume(), counts(10))];
     repo.report_dead_letters(&reported).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_letter_is_dead_until_it_is_replayed_or_dropped() {
         .await
         .unwrap();
     assert_eq!(slice.file, file.key);
-    let replay = finished([1, 3], DeadLetterOutcome::Replayed(slice.clone(), rows(2)));
+    let replay = resolution([1, 3], DeadLetterOutcome::Replayed(slice.clone(), rows(2)));
     repo.resolve_dead_letters(&sink(), &volume(), &replay, at(51))
         .await
         .unwrap();
@@ -81,15 +81,15 @@ async fn a_letter_is_dead_until_it_is_replayed_or_dropped() {
     );
     assert_eq!(balance(&repo).await, [10, 0, 8, 0, 0, 2]);
 
-    let drop = finished([0, 9], DeadLetterOutcome::Dropped);
+    let drop = resolution([0, 9], DeadLetterOutcome::Dropped);
     repo.resolve_dead_letters(&sink(), &volume(), &drop, at(52))
         .await
         .unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 6, 2, 0, 2]);
-    let book = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
-    assert_eq!(book.floor(), 2);
+    let state = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
+    assert_eq!(state.floor(), 2);
 
-    let again = finished([4, 3], DeadLetterOutcome::Dropped);
+    let again = resolution([4, 3], DeadLetterOutcome::Dropped);
     let error = repo
         .resolve_dead_letters(&sink(), &volume(), &again, at(53))
         .await;
@@ -101,20 +101,20 @@ async fn a_letter_is_dead_until_it_is_replayed_or_dropped() {
 }
 
 #[tokio::test]
-async fn letters_belong_to_their_sink_until_it_is_forgotten() {
+async fn dead_letters_belong_to_their_sink_until_it_is_purged() {
     let (repo, _dir) = with_sink().await;
     let owner = async || repo.dead_letter_owner(&sink()).await.unwrap();
     let reported = [(sink(), volume(), counts(3))];
     repo.report_dead_letters(&reported).await.unwrap();
     assert_eq!(owner().await, DeadLetterOwner::Sink);
-    let nobody = repo
+    let unknown = repo
         .dead_letter_owner(&sink_key("src", "none"))
         .await
         .unwrap();
-    assert_eq!(nobody, DeadLetterOwner::Unknown);
+    assert_eq!(unknown, DeadLetterOwner::Unknown);
     let source = sink().source;
     repo.delete_source(&source, &stamp(1)).await.unwrap();
-    assert_eq!(owner().await, DeadLetterOwner::Sink, "it can come back");
+    assert_eq!(owner().await, DeadLetterOwner::Sink, "it can be restored");
     let (file, slice) = {
         let files = repo.active_files(Some(&sink())).await.unwrap();
         (
@@ -130,32 +130,32 @@ async fn letters_belong_to_their_sink_until_it_is_forgotten() {
     assert!(repo.remove_dead_letter_state(&sink()).await.unwrap());
     let left = repo.dead_letter_statistics(&sink()).await.unwrap();
     assert_eq!(left.taken, 0);
-    // Whoever is late writes nothing: a later sink of that id begins anew.
+    // A late report has no effect: a later sink of that id starts from zero.
     repo.report_dead_letters(&reported).await.unwrap();
-    let late = finished([0, 1], DeadLetterOutcome::Dropped);
+    let late = resolution([0, 1], DeadLetterOutcome::Dropped);
     let late = repo
         .resolve_dead_letters(&sink(), &volume(), &late, at(6))
         .await;
-    let gone = DeadLetterResolveError::File(FileError::SinkNotActive(sink()));
-    assert_eq!(late.unwrap_err().to_string(), gone.to_string());
+    let expected = DeadLetterResolveError::File(FileError::SinkNotActive(sink()));
+    assert_eq!(late.unwrap_err().to_string(), expected.to_string());
     let left = repo.dead_letter_statistics(&sink()).await.unwrap();
     assert_eq!((left.taken, left.dropped), (0, 0));
 }
 
 #[tokio::test]
-async fn lost_letters_are_no_obstacle_and_counted() {
+async fn lost_dead_letters_are_counted_as_lost() {
     let (repo, _dir) = with_sink().await;
     let lossy = DeadLetterResolution {
         lost: vec![(0, 4)],
         counts: DeadLetterCounts { taken: 10, lost: 4 },
-        ..finished([4], DeadLetterOutcome::Dropped)
+        ..resolution([4], DeadLetterOutcome::Dropped)
     };
     repo.resolve_dead_letters(&sink(), &volume(), &lossy, at(1))
         .await
         .unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 5, 1, 4, 0]);
-    let book = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
-    assert_eq!(book.floor(), 5);
+    let state = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
+    assert_eq!(state.floor(), 5);
 }
 
 #[tokio::test]
@@ -168,14 +168,14 @@ async fn a_replay_into_a_file_that_was_rotated_changes_nothing() {
     repo.rotate_file(&file.key, &volumes(1), at(60))
         .await
         .unwrap();
-    let replay = finished([0], DeadLetterOutcome::Replayed(slice, rows(1)));
+    let replay = resolution([0], DeadLetterOutcome::Replayed(slice, rows(1)));
     let error = repo
         .resolve_dead_letters(&sink(), &volume(), &replay, at(61))
         .await;
     let conflict = DeadLetterResolveError::File(FileError::Conflict);
     assert_eq!(error.unwrap_err().to_string(), conflict.to_string());
-    let book = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
-    assert_eq!((book.ranges(), book.replayed), (0, 0));
+    let state = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
+    assert_eq!((state.ranges(), state.replayed), (0, 0));
     let stored = repo
         .store()
         .range(keys::DEAD_LETTER_STATES, None, 10)
@@ -191,7 +191,7 @@ async fn two_replays_at_the_same_moment_take_different_slices() {
         .new_replay_slice(&sink(), &volume(), at(50))
         .await
         .unwrap();
-    let replay = finished([0], DeadLetterOutcome::Replayed(first.clone(), rows(1)));
+    let replay = resolution([0], DeadLetterOutcome::Replayed(first.clone(), rows(1)));
     repo.resolve_dead_letters(&sink(), &volume(), &replay, at(50))
         .await
         .unwrap();
@@ -200,7 +200,7 @@ async fn two_replays_at_the_same_moment_take_different_slices() {
         .await
         .unwrap();
     assert!(second.opened_at > first.opened_at);
-    // And so does a rotation of the open slice.
+    // The same holds for a rotation of the open slice.
     let files = repo.active_files(Some(&sink())).await.unwrap();
     let mut slices = files.iter().flat_map(|f| &f.slices);
     let open = slices.find(|s| s.slice.state == SliceState::Writing);
@@ -212,14 +212,14 @@ async fn two_replays_at_the_same_moment_take_different_slices() {
 }
 
 #[tokio::test]
-async fn a_book_and_a_file_have_their_limits() {
+async fn resolved_ranges_and_slices_are_limited() {
     let (repo, _dir) = with_sink().await;
     let scattered = |n: usize| (0..n as u64).map(|i| i * 2);
-    let most = finished(scattered(RESOLVED_RANGES_MAX), DeadLetterOutcome::Dropped);
+    let most = resolution(scattered(RESOLVED_RANGES_MAX), DeadLetterOutcome::Dropped);
     repo.resolve_dead_letters(&sink(), &volume(), &most, at(1))
         .await
         .unwrap();
-    let more = finished(
+    let more = resolution(
         [RESOLVED_RANGES_MAX as u64 * 2 + 1],
         DeadLetterOutcome::Dropped,
     );
@@ -227,7 +227,7 @@ async fn a_book_and_a_file_have_their_limits() {
         .resolve_dead_letters(&sink(), &volume(), &more, at(2))
         .await;
     assert!(matches!(error, Err(DeadLetterResolveError::TooScattered)));
-    let between = finished([1], DeadLetterOutcome::Dropped);
+    let between = resolution([1], DeadLetterOutcome::Dropped);
     repo.resolve_dead_letters(&sink(), &volume(), &between, at(3))
         .await
         .unwrap();
@@ -238,9 +238,9 @@ async fn a_book_and_a_file_have_their_limits() {
             .new_replay_slice(&sink(), &volume(), now)
             .await
             .unwrap();
-        let letter = 10_000 + i as u64;
-        let replay = finished([letter], DeadLetterOutcome::Replayed(slice, rows(1)));
-        // A run of letters is one range.
+        let number = 10_000 + i as u64;
+        let replay = resolution([number], DeadLetterOutcome::Replayed(slice, rows(1)));
+        // Consecutive dead letters are one range.
         repo.resolve_dead_letters(&sink(), &volume(), &replay, now)
             .await
             .unwrap();
@@ -250,10 +250,10 @@ async fn a_book_and_a_file_have_their_limits() {
 }
 
 #[tokio::test]
-async fn what_was_counted_earlier_does_not_undo_what_is_known() {
+async fn an_earlier_report_does_not_lower_the_counts() {
     let (repo, _dir) = with_sink().await;
-    // Two letters more than whoever reports has seen; both are dropped.
-    let drop = finished([8, 9], DeadLetterOutcome::Dropped);
+    // The resolution has counted two dead letters more than the report; both are dropped.
+    let drop = resolution([8, 9], DeadLetterOutcome::Dropped);
     repo.resolve_dead_letters(&sink(), &volume(), &drop, at(50))
         .await
         .unwrap();
@@ -267,7 +267,7 @@ async fn what_was_counted_earlier_does_not_undo_what_is_known() {
 }
 
 #[tokio::test]
-async fn the_letters_of_a_deleted_sink_are_not_forgotten() {
+async fn the_dead_letters_of_a_deleted_sink_are_retained() {
     let (repo, _dir) = with_sink().await;
     let reported = [(sink(), volume(), counts(10))];
     repo.report_dead_letters(&reported).await.unwrap();

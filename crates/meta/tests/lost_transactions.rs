@@ -1,5 +1,5 @@
-//! A store that lost transactions says so, and is not opened as if nothing had happened; and the
-//! copies that it keeps can be put in its place.
+//! A store that lost transactions is not opened without the operator's consent; it can be restored
+//! from its copies.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
@@ -26,7 +26,7 @@ async fn count(store: &EmbeddedStore) -> usize {
     store.range("k", None, 1000).await.unwrap().entries.len()
 }
 
-/// The files as an end of the process at this moment leaves them, except some.
+/// Copies the files as the end of the process at this moment leaves them, except some.
 fn killed(from: &Path, without: &[&str]) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     for name in ["meta.db", "meta.db-wal", "meta.mark"] {
@@ -38,7 +38,7 @@ fn killed(from: &Path, without: &[&str]) -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn a_lost_or_damaged_write_ahead_log_is_noticed() {
+async fn a_lost_or_damaged_write_ahead_log_is_detected() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), OpenMode::Optional).unwrap();
     let mut last = Revision::default();
@@ -58,7 +58,8 @@ async fn a_lost_or_damaged_write_ahead_log_is_noticed() {
         }
         other => panic!("{other}"),
     }
-    // Byte by byte through it: either nothing is missing, or it is said.
+    // At every truncation or damage of the log: either no transaction is missing, or it is
+    // reported.
     let wal = std::fs::read(dir.path().join("meta.db-wal")).unwrap();
     let mut noticed = 0;
     for at in (0..wal.len()).step_by(wal.len() / 40) {
@@ -79,34 +80,25 @@ async fn a_lost_or_damaged_write_ahead_log_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_missing_or_empty_database_is_no_new_store() {
+async fn a_missing_or_empty_database_is_not_a_new_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), OpenMode::Optional).unwrap();
     put(&store, 1).await;
-    let gone = killed(dir.path(), &["meta.db", "meta.db-wal"]);
-    let refused = open(gone.path(), OpenMode::Optional).unwrap_err();
-    assert!(
-        matches!(refused, StoreOpenError::Removed { .. }),
-        "{refused}"
-    );
-    assert!(!gone.path().join("meta.db").exists());
-    std::fs::write(gone.path().join("meta.db"), b"").unwrap();
-    let refused = open(gone.path(), OpenMode::Optional).unwrap_err();
-    assert!(
-        matches!(refused, StoreOpenError::Behind { .. }),
-        "{refused}"
-    );
-    // Without its mark as well, if something else says that there was one.
+    let missing = killed(dir.path(), &["meta.db", "meta.db-wal"]);
+    let err = open(missing.path(), OpenMode::Optional).unwrap_err();
+    assert!(matches!(err, StoreOpenError::Removed { .. }), "{err}");
+    assert!(!missing.path().join("meta.db").exists());
+    std::fs::write(missing.path().join("meta.db"), b"").unwrap();
+    let err = open(missing.path(), OpenMode::Optional).unwrap_err();
+    assert!(matches!(err, StoreOpenError::Behind { .. }), "{err}");
+    // Also without the revision file, if there is other evidence of an earlier store.
     let nothing = tempfile::tempdir().unwrap();
-    let refused = open(nothing.path(), OpenMode::Required).unwrap_err();
-    assert!(
-        matches!(refused, StoreOpenError::Removed { .. }),
-        "{refused}"
-    );
+    let err = open(nothing.path(), OpenMode::Required).unwrap_err();
+    assert!(matches!(err, StoreOpenError::Removed { .. }), "{err}");
 }
 
 #[tokio::test]
-async fn what_a_person_accepted_is_not_asked_again() {
+async fn an_accepted_loss_is_not_reported_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), OpenMode::Optional).unwrap();
     let mut last = Revision::default();
@@ -116,10 +108,7 @@ async fn what_a_person_accepted_is_not_asked_again() {
     let lost = killed(dir.path(), &["meta.db-wal"]);
     let store = open(lost.path(), OpenMode::MayBeBehind).unwrap();
     assert_eq!(count(&store).await, 0);
-    assert!(
-        put(&store, 1).await > last,
-        "no revision is given out twice"
-    );
+    assert!(put(&store, 1).await > last, "no revision is reused");
     drop(store);
     assert_eq!(
         count(&open(lost.path(), OpenMode::Optional).unwrap()).await,
@@ -128,15 +117,15 @@ async fn what_a_person_accepted_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn a_stop_leaves_everything_in_the_database_file() {
+async fn a_stop_checkpoints_everything_into_the_database_file() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), OpenMode::Optional).unwrap();
     for n in 0..20 {
         put(&store, n).await;
     }
-    // While somebody looks: closing alone would bring nothing into the file then.
-    let looking = EmbeddedStore::open_read_only(dir.path()).unwrap();
-    assert_eq!(count(&looking).await, 20);
+    // With a reader: closing alone would not checkpoint then.
+    let reader = EmbeddedStore::open_read_only(dir.path()).unwrap();
+    assert_eq!(count(&reader).await, 20);
     drop(store);
     let stopped = killed(dir.path(), &["meta.db-wal"]);
     assert_eq!(
@@ -146,7 +135,7 @@ async fn a_stop_leaves_everything_in_the_database_file() {
 }
 
 #[tokio::test]
-async fn copies_are_made_in_use_and_the_newest_are_kept() {
+async fn copies_are_created_in_use_and_the_newest_are_retained() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join(copies::COPIES_FOLDER);
     let store = open(dir.path(), OpenMode::Optional).unwrap();
@@ -155,7 +144,7 @@ async fn copies_are_made_in_use_and_the_newest_are_kept() {
         let made = copies::create(dir.path(), &folder, 3, 1000 + i64::try_from(n).unwrap());
         assert_eq!(made.unwrap().unwrap().revision, revision);
     }
-    // Nothing has changed: nothing is made.
+    // No copy without changes.
     assert_eq!(copies::create(dir.path(), &folder, 3, 2000).unwrap(), None);
     let kept = copies::list(&folder);
     assert_eq!(kept.len(), 3);
@@ -165,11 +154,8 @@ async fn copies_are_made_in_use_and_the_newest_are_kept() {
     drop(store);
 
     std::fs::write(dir.path().join("meta.db"), vec![b'x'; 8192]).unwrap();
-    let refused = open(dir.path(), OpenMode::Optional).unwrap_err();
-    assert!(
-        matches!(refused, StoreOpenError::Corrupt { .. }),
-        "{refused}"
-    );
+    let err = open(dir.path(), OpenMode::Optional).unwrap_err();
+    assert!(matches!(err, StoreOpenError::Corrupt { .. }), "{err}");
     let (copy, aside) = restore_copy(dir.path(), &folder, &kept[0].path, 3000).unwrap();
     assert_eq!(copy.revision, kept[0].revision);
     assert!(aside.iter().all(|path| path.exists()) && !aside.is_empty());
@@ -177,19 +163,16 @@ async fn copies_are_made_in_use_and_the_newest_are_kept() {
     assert_eq!(count(&store).await, 5);
     assert!(put(&store, 9).await > last);
     drop(store);
-    // A copy alone is evidence that the store went back, also without the mark.
+    // A copy alone is evidence of lost transactions, also without the revision file.
     let old = kept[2].path.clone();
     std::fs::remove_file(dir.path().join("meta.mark")).unwrap();
     std::fs::copy(old, dir.path().join("meta.db")).unwrap();
-    let refused = open(dir.path(), OpenMode::Optional).unwrap_err();
-    assert!(
-        matches!(refused, StoreOpenError::Behind { .. }),
-        "{refused}"
-    );
+    let err = open(dir.path(), OpenMode::Optional).unwrap_err();
+    assert!(matches!(err, StoreOpenError::Behind { .. }), "{err}");
 }
 
 #[tokio::test]
-async fn a_damaged_copy_is_not_put_in_place() {
+async fn a_damaged_copy_is_not_restored() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("copies");
     let store = open(dir.path(), OpenMode::Optional).unwrap();
@@ -208,13 +191,13 @@ async fn a_damaged_copy_is_not_put_in_place() {
 }
 
 #[tokio::test]
-async fn nothing_is_committed_while_the_store_stands_still() {
+async fn nothing_is_committed_while_writes_are_paused() {
     let dir = tempfile::tempdir().unwrap();
     let store = std::sync::Arc::new(open(dir.path(), OpenMode::Optional).unwrap());
     let last = put(&store, 1).await;
     let (entered, inside) = std::sync::mpsc::sync_channel(1);
     let (leave, left) = std::sync::mpsc::sync_channel::<()>(1);
-    let still = {
+    let paused = {
         let store = std::sync::Arc::clone(&store);
         tokio::spawn(async move {
             store
@@ -234,6 +217,6 @@ async fn nothing_is_committed_while_the_store_stands_still() {
     assert_eq!(count(&store).await, 1, "reads go on");
     assert!(!more.is_finished());
     leave.send(()).unwrap();
-    still.await.unwrap().unwrap();
+    paused.await.unwrap().unwrap();
     assert_eq!(more.await.unwrap(), last.next());
 }

@@ -1,4 +1,4 @@
-//! Sources and sinks switched off and on, statistics cleared, sources forgotten for good.
+//! Disabled and enabled sources and sinks, cleared statistics, purged sources.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -27,7 +27,7 @@ async fn create_sink(repo: &Repo, id: &str) -> SinkKey {
     key
 }
 
-/// Brings everything that was closed into the table, `records` a slice.
+/// Imports all closed files, with `records` for each slice.
 async fn import_all(repo: &Repo, sink: &SinkKey, records: u64) {
     for file in repo.active_files(Some(sink)).await.unwrap() {
         if file.file.state == FileState::Writing {
@@ -58,7 +58,7 @@ async fn import_all(repo: &Repo, sink: &SinkKey, records: u64) {
 }
 
 #[tokio::test]
-async fn a_source_takes_its_sinks_along_and_brings_only_those_back() {
+async fn a_source_is_disabled_and_enabled_with_its_sinks_only() {
     let (repo, _dir) = with_sink().await;
     let (source, with) = (source_key("src"), sink_key("src", "snk"));
     let own = create_sink(&repo, "own").await;
@@ -84,13 +84,13 @@ async fn a_source_takes_its_sinks_along_and_brings_only_those_back() {
     assert!(disabled.with_parent);
     assert_eq!(sink.version.number, 1, "no version of its own");
     assert_eq!(writing(&repo, &with).await, 0);
-    // It comes back with its source only.
+    // It is enabled with its source only.
     let alone = repo
         .enable_sink(&with, &volumes(1), &stamp(5))
         .await
         .unwrap();
     assert!(alone.disabled.is_some());
-    // One that is made meanwhile is on, and gets its file with the source.
+    // A sink created meanwhile is enabled, and gets its file with the source.
     let late = create_sink(&repo, "late").await;
     assert_eq!(writing(&repo, &late).await, 0);
     let on = repo
@@ -111,7 +111,7 @@ async fn a_source_takes_its_sinks_along_and_brings_only_those_back() {
 }
 
 #[tokio::test]
-async fn a_return_to_a_version_keeps_the_switch_and_the_secret() {
+async fn a_rollback_keeps_the_activation_and_the_secret() {
     let (repo, _dir) = with_sink().await;
     let source = source_key("src");
     let rotated = repo
@@ -126,7 +126,7 @@ async fn a_return_to_a_version_keeps_the_switch_and_the_secret() {
         .await
         .unwrap();
     let back = repo.rollback_source(&source, 1, &stamp(4)).await.unwrap();
-    assert_eq!(back.kind, rotated.kind, "the old secret opens nothing");
+    assert_eq!(back.kind, rotated.kind, "the old secret is not valid");
     assert!(back.disabled.is_some());
     let sink = sink_key("src", "snk");
     let kept = repo.rollback_sink(&sink, 1, &volumes(1), &stamp(5)).await;
@@ -135,7 +135,7 @@ async fn a_return_to_a_version_keeps_the_switch_and_the_secret() {
 }
 
 #[tokio::test]
-async fn a_sink_that_was_deleted_while_its_source_was_off_comes_back_on() {
+async fn a_sink_deleted_while_its_source_was_disabled_is_restored_enabled() {
     let (repo, _dir) = with_sink().await;
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
     repo.disable_source(&source, "API", &stamp(2))
@@ -150,9 +150,9 @@ async fn a_sink_that_was_deleted_while_its_source_was_off_comes_back_on() {
     assert_eq!(writing(&repo, &sink).await, 1);
 }
 
-/// As large as bringing it back from the deleted.
+/// As large as restoring the source.
 #[tokio::test]
-async fn a_hundred_sinks_are_switched_at_once() {
+async fn a_hundred_sinks_are_disabled_in_one_transaction() {
     let (repo, _dir) = with_sink().await;
     for i in 1..100 {
         create_sink(&repo, &format!("s{i}")).await;
@@ -172,7 +172,7 @@ async fn a_hundred_sinks_are_switched_at_once() {
 }
 
 #[tokio::test]
-async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
+async fn cleared_statistics_are_hidden_and_the_reconciliation_continues() {
     let (repo, _dir) = with_sink().await;
     let sink = sink_key("src", "snk");
     let rotate = async || {
@@ -192,8 +192,8 @@ async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
     assert_eq!(cleared.reconciliation(), before.reconciliation());
     let listed = repo.file_statistics(&sink).await.unwrap();
     let shown: Vec<bool> = listed.iter().map(|f| !f.cleared).collect();
-    assert_eq!(shown, [false, true, true], "what is on its way is shown");
-    // What was on its way counts when it arrives, also after its file is forgotten.
+    assert_eq!(shown, [false, true, true], "records in flight are shown");
+    // Records in flight count when they are imported, also after their file is removed.
     import_all(&repo, &sink, 7).await;
     assert_eq!(
         repo.sink_statistics(&sink)
@@ -221,7 +221,7 @@ async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
 }
 
 #[tokio::test]
-async fn a_source_is_forgotten_only_when_all_of_it_has_arrived() {
+async fn a_source_is_purged_only_when_all_its_records_are_imported() {
     let (repo, _dir) = with_sink().await;
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
     let alive = repo.purge_source(&source, &stamp(9)).await;
@@ -231,8 +231,8 @@ async fn a_source_is_forgotten_only_when_all_of_it_has_arrived() {
     assert!(matches!(early, Err(DefinitionError::InFlight { files: 1 })));
     let tables = repo.filled_tables(&source).await.unwrap();
     assert_eq!(tables.len(), 1);
-    let fate = repo.drop_decision(&source, &tables[0]).await.unwrap();
-    assert_eq!(fate, DropDecision::Held, "a file is on its way to it");
+    let decision = repo.drop_decision(&source, &tables[0]).await.unwrap();
+    assert_eq!(decision, DropDecision::Held, "a file is in flight");
     import_all(&repo, &sink, 3).await;
     repo.purge_source(&source, &stamp(9)).await.unwrap();
     assert!(repo.deleted_source(&source).await.is_err());
@@ -251,7 +251,7 @@ async fn a_source_is_forgotten_only_when_all_of_it_has_arrived() {
 }
 
 #[tokio::test]
-async fn what_was_removed_is_cleared_although_a_later_file_was_removed_too() {
+async fn removed_files_are_cleared_although_a_later_file_was_removed_too() {
     let (repo, _dir) = with_sink().await;
     let sink = sink_key("src", "snk");
     let rotate = async |now| {
@@ -262,7 +262,7 @@ async fn what_was_removed_is_cleared_although_a_later_file_was_removed_too() {
     };
     rotate(10).await;
     import_all(&repo, &sink, 5).await;
-    // The second one waits for its table, the third has nothing to import.
+    // The second one waits for its table, the third has no records.
     rotate(20).await;
     rotate(30).await;
     let files = repo.active_files(Some(&sink)).await.unwrap();
@@ -293,26 +293,26 @@ async fn what_was_removed_is_cleared_although_a_later_file_was_removed_too() {
     assert_eq!(shown().await, (0, 7));
 }
 
-/// More sinks than one transaction has room for: one after the other there can be any number.
+/// More sinks than fit into one transaction: their total number over time is not limited.
 #[tokio::test]
-async fn a_source_that_has_had_thousands_of_sinks_can_be_forgotten() {
+async fn a_source_with_thousands_of_deleted_sinks_can_be_purged() {
     let (repo, _dir) = with_sink().await;
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
     repo.delete_source(&source, &stamp(2)).await.unwrap();
     import_all(&repo, &sink, 3).await;
     let deleted = repo.deleted_sink(&sink).await.unwrap();
-    let book = repo
+    let state = repo
         .store()
         .get(&StoreKey::SinkState(&sink).to_string())
         .await;
-    let book = book.unwrap().unwrap().value;
+    let state = state.unwrap().unwrap().value;
     for some in (0..3_000).collect::<Vec<_>>().chunks(1_000) {
         let mut txn = Txn::new();
         for i in some {
             let mut sink = deleted.value.clone();
             sink.key = sink_key("src", &format!("snk{i}"));
             txn.put(StoreKey::DeletedSink(&sink.key), sink.encode().unwrap());
-            txn.put(StoreKey::SinkState(&sink.key), book.clone());
+            txn.put(StoreKey::SinkState(&sink.key), state.clone());
         }
         repo.store().txn(txn).await.unwrap();
     }
@@ -320,9 +320,9 @@ async fn a_source_that_has_had_thousands_of_sinks_can_be_forgotten() {
     let none = repo.deleted_sinks(&source, "", 10).await.unwrap();
     assert_eq!(none.total, 0);
     for id in ["snk", "snk0", "snk2999"] {
-        let book = StoreKey::SinkState(&sink_key("src", id)).to_string();
-        let book = repo.store().get(&book).await.unwrap().unwrap();
-        let book = SinkState::decode(&book.value).unwrap();
-        assert_eq!(book.cleared.map(|c| c.up_to), book.last_opened_at, "{id}");
+        let state = StoreKey::SinkState(&sink_key("src", id)).to_string();
+        let state = repo.store().get(&state).await.unwrap().unwrap();
+        let state = SinkState::decode(&state.value).unwrap();
+        assert_eq!(state.cleared.map(|c| c.up_to), state.last_opened_at, "{id}");
     }
 }
