@@ -98,7 +98,7 @@ pub struct TokenConfig {
     /// Free text.
     #[serde(default)]
     pub description: String,
-    /// It may change things; otherwise it may only look.
+    /// Whether the token may change definitions; otherwise it is read-only.
     #[serde(default)]
     pub admin: bool,
     /// Whether the token may administer all projects of the server: create tokens and read the
@@ -136,7 +136,9 @@ pub enum TokenConfigError {
     #[error("sha256 of token \"{0}\" must be 64 hexadecimal digits")]
     Hash(String),
     /// Two default branches for one project.
-    #[error("token \"{id}\": another token sets the default branch of project {project} to {first}")]
+    #[error(
+        "token \"{id}\": another token sets the default branch of project {project} to {first}"
+    )]
     Branch {
         id: String,
         project: u64,

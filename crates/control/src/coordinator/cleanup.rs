@@ -27,10 +27,9 @@ impl Coordinator {
         }
         match self.repo.release_tables().await {
             Ok(0) => {}
-            Ok(tables) => tracing::debug!(
-                tables,
-                "released names of tables that were never filled"
-            ),
+            Ok(tables) => {
+                tracing::debug!(tables, "released names of tables that were never filled")
+            }
             Err(error) => tracing::warn!(%error, "failed to release table names"),
         }
         let retention = self.config.audit_retention.0.as_millis();

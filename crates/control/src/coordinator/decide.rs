@@ -50,7 +50,7 @@ pub(super) fn slice_rotation(
     }
 }
 
-/// Whether an open file is rotated now. `statistics` is the sum of its slices; `on_their_way`
+/// Whether an open file is rotated now. `statistics` is the sum of its slices; `in_flight`
 /// counts the sink's files that are closing or importing.
 ///
 /// | | condition | then |

@@ -137,7 +137,7 @@ async fn tokens_of_the_configuration_are_listed_and_not_changed_here() {
         .call_as("other", Method::GET, TOKENS, Body::empty())
         .await;
     assert_eq!(ids(&others.ok()), ["other"]);
-    let text = "Token \"admin\" is one of the configuration of the server: replace it there (its own in the token file, others in \"api.tokens\") and send the process SIGHUP.";
+    let text = "Token \"admin\" comes from the server configuration: replace it there (the server's own token in the token file, others in \"api.tokens\") and send SIGHUP to the process.";
     let path = format!("{TOKENS}/admin");
     world
         .post(&format!("{path}/rotate"), json!({}))
@@ -189,7 +189,7 @@ async fn a_token_expires_to_the_millisecond() {
         (world.now(), "\"expiresAt\" must be in the future.".to_owned()),
         (
             "tomorrow".to_owned(),
-            "Invalid \"expiresAt\" value \"tomorrow\": allowed are a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, and a time from now like 30d or 12h.".to_owned(),
+            "Invalid \"expiresAt\" value \"tomorrow\": expected a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, or a duration from now like 30d or 12h.".to_owned(),
         ),
     ] {
         let body = json!({ "role": "reader", "expiresAt": value });
@@ -262,7 +262,7 @@ async fn only_operators_reach_other_projects() {
     let reply = world
         .post(TOKENS, json!({ "role": "admin", "projectId": 456 }))
         .await;
-    let text = "Only an operator's token can make tokens of other projects.";
+    let text = "Only an operator's token can create tokens for other projects.";
     reply.is_error(403, "forbidden", text);
     let as_operator = async |method: Method, path: &str, body: String| {
         world.call_as("operator", method, path, body).await

@@ -231,7 +231,7 @@ async fn a_record_that_no_request_could_bring_is_refused() {
         (
             "clientIp",
             json!("home"),
-            "Invalid \"clientIp\" value \"home\": it must be an address like 192.0.2.7.",
+            "Invalid \"clientIp\" value \"home\": expected an IP address like 192.0.2.7.",
         ),
         (
             "headers",

@@ -48,7 +48,7 @@ async fn letters_are_replayed_and_dropped_by_choice() {
 async fn what_makes_no_sense_is_said() {
     let world = World::with_sink().await;
     let bad =
-        "Invalid dead letter id \"x\": expected one from the list, like \"3f0c9a6b1d2e4f58-12\".";
+        "Invalid dead letter id \"x\": expected an id from the list, like \"3f0c9a6b1d2e4f58-12\".";
     for path in [format!("{L}/x"), format!("{L}?afterId=x")] {
         world.get(&path).await.is_error(400, "badRequest", bad);
     }

@@ -97,7 +97,7 @@ async fn a_source_goes_off_and_on_with_its_sinks() {
     let alone = world.done(world.put(&format!("{SINK}/enable")).await).await;
     assert_eq!(
         result(&alone),
-        "Sink has been enabled successfully. It takes records when its source is enabled."
+        "Sink has been enabled successfully. It accepts records when its source is enabled."
     );
     assert_eq!(world.get(SINK).await.ok(), sink);
     let task = world
@@ -413,7 +413,7 @@ async fn a_cascade_waits_for_records_on_their_way_but_not_for_ever() {
     assert_eq!(task["status"], "error");
     assert_eq!(
         task["error"],
-        "The source is deleted, its tables are not: 1 files are still on their way to them, try again when they have arrived."
+        "The source is deleted, its tables are not: 1 files are still in flight, try again when they are delivered."
     );
     assert!(world.tables.dropped.lock().unwrap().is_empty());
     world

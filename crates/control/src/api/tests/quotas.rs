@@ -141,7 +141,7 @@ async fn a_token_that_calls_too_often_is_told_when_to_come_back() {
             break reply;
         }
     };
-    let text = "The token may call 1 times a second, it has to wait 1 s.";
+    let text = "The token is limited to 1 requests per second, retry in 1 s.";
     refused.is_error(429, "tooManyRequests", text);
     assert_eq!(refused.header("retry-after"), "1");
     // Others are not affected.

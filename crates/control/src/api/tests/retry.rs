@@ -79,14 +79,14 @@ async fn a_file_that_is_parked_can_be_given_up_and_no_other() {
         .post(&format!("{K}/files/{open}/dead-letter"), json!({}))
         .await;
     let text = format!(
-        "File \"{open}\" is not parked: only one that its table can't take can be made dead letters."
+        "File \"{open}\" is not parked: only a file that its table rejected can be moved to the dead letters."
     );
     other.is_error(409, "fileNotParked", &text);
     let none = "2020-01-01T00:00:00.000Z";
     let missing = world
         .post(&format!("{K}/files/{none}/dead-letter"), json!({}))
         .await;
-    let text = format!("File \"{none}\" that is not imported not found in the sink.");
+    let text = format!("File \"{none}\" not found in the sink, or already imported.");
     missing.is_error(404, "fileNotFound", &text);
     let bad = world
         .post(&format!("{K}/files/x/dead-letter"), json!({}))

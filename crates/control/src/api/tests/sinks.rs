@@ -347,7 +347,7 @@ async fn without_a_volume_the_task_says_so() {
     let world = World::without_volume(|_| {}).await;
     world.done(world.post(S, source("My Source")).await).await;
     let task = world.finish(&world.post(SINKS, sink("x")).await).await;
-    let text = "No volume is available for the file, try again when a node with a volume is there.";
+    let text = "No volume is available for the file, try again when a node with a volume is up.";
     assert_eq!(
         (&task["status"], &task["error"]),
         (&json!("error"), &json!(text))

@@ -102,7 +102,7 @@ async fn a_table_that_is_there_and_nobodys_goes_to_operators_only() {
         reply.is_error(
             409,
             "tableNotAvailable",
-            "\"tableId\" \"in.c.hand\" can't be used: the table is there already and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
+            "\"tableId\" \"in.c.hand\" can't be used: the table already exists and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
         );
     }
     let made = world
@@ -127,7 +127,7 @@ async fn a_backend_that_is_away_keeps_nobody_from_making_a_sink() {
     assert_eq!(warnings.len(), 1, "{task}");
     assert_eq!(
         warnings[0],
-        "Table \"in.c.t\" could not be checked, it is when the first file is imported: the database is away."
+        "Table \"in.c.t\" could not be checked now and is checked when the first file is imported: the database is away."
     );
     let path = format!("{}/x", sinks());
     let moved = json!({ "table": { "tableId": "in.c.u" } });

@@ -201,7 +201,7 @@ async fn a_source_node_that_hangs_does_not_hold_a_task_for_ever() {
         .await
         .unwrap();
     let task = world.done(world.post(S, source("My Source")).await).await;
-    let text = "Source has been created successfully. Not all source nodes have followed it yet.";
+    let text = "Source has been created successfully. Not all source nodes have applied it yet.";
     assert_eq!(task["result"], text);
 }
 
@@ -217,7 +217,7 @@ async fn nothing_is_forgotten_while_a_node_may_still_take_records_for_it() {
         .unwrap();
     let cascade = format!("{S}/my-source?cascade=true");
     let task = world.finish(&world.delete(&cascade).await).await;
-    let text = "The source is deleted, its tables are not: not all source nodes have followed that yet, try again later.";
+    let text = "The source is deleted, its tables are not: not all source nodes have stopped accepting records yet, try again later.";
     assert_eq!(task["error"], text);
     let key = subject("my-source").source;
     let deleted = world.repo.deleted_source(&key).await.unwrap();

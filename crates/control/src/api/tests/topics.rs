@@ -77,7 +77,7 @@ async fn what_is_wrong_with_a_topic_is_said() {
     for (body, message) in [
         (
             hook(json!({ "provider": "other" })),
-            "Provider \"other\" of type http is not known, allowed are \"hook\".",
+            "Provider \"other\" of type http is unknown, allowed are \"hook\".",
         ),
         (
             kafka,
@@ -147,7 +147,7 @@ async fn a_topic_is_changed_but_not_its_type() {
     );
     assert_eq!(shown["version"]["number"], 2);
     let reply = world.patch(K, json!({ "type": "table" })).await;
-    let message = "The type of a sink can't be changed: it is \"http\", make another sink.";
+    let message = "The type of a sink can't be changed: it is \"http\", create another sink.";
     reply.is_error(400, "stream.api.badRequest", message);
     let reply = world.patch(K, json!({ "table": {} })).await;
     let message = "\"table\" can't be set: the type of the sink is \"http\".";
@@ -155,7 +155,7 @@ async fn a_topic_is_changed_but_not_its_type() {
     let reply = world
         .patch(K, json!({ "topic": { "provider": "x" } }))
         .await;
-    let message = "Provider \"x\" of type http is not known, allowed are \"hook\".";
+    let message = "Provider \"x\" of type http is unknown, allowed are \"hook\".";
     reply.is_error(400, "stream.api.badRequest", message);
 }
 
@@ -193,7 +193,7 @@ async fn an_id_keeps_its_type_until_nothing_of_the_deleted_sink_is_left() {
     let mut table = sink("Hooks");
     table["sinkId"] = "hooks".into();
     let reply = world.post(SINKS, table.clone()).await;
-    let message = "Sink id \"hooks\" is in use: it was deleted as \"http\" with 3 records on their way and 1 dead letters. Wait until they are delivered, undelete it to see to them, or take another id.";
+    let message = "Sink id \"hooks\" is in use: it was deleted as \"http\" with 3 records in flight and 1 dead letters. Wait until they are delivered, undelete it to process them, or use another id.";
     reply.is_error(409, "stream.api.sinkIdInUse", message);
     // Of the same type it is a change, as any other.
     let body = hook(json!({ "provider": "hook", "method": "PUT" }));
@@ -217,7 +217,7 @@ async fn an_id_changes_its_type_only_when_no_node_takes_records_for_the_former_s
         .unwrap();
     let body = hook(json!({ "provider": "hook" }));
     let task = world.finish(&world.post(SINKS, body.clone()).await).await;
-    let text = "Not all source nodes have followed the deletion of the former sink yet.";
+    let text = "Not all source nodes have stopped the deleted sink yet.";
     assert_eq!(task["error"], text);
     let key = "123/111/my-source/hooks".parse().unwrap();
     let deleted = world.repo.deleted_sink(&key).await.unwrap();
