@@ -102,13 +102,13 @@ async fn wait_until_delivered(api: &ApiState, key: &SourceKey) -> Result<(), Api
         }
         let now = tokio::time::Instant::now();
         if now >= until {
-            let on_the_way = if messages == 0 {
+            let in_flight = if messages == 0 {
                 format!("{files} files are still in flight")
             } else {
                 format!("{files} files and {messages} messages of topics are still in flight")
             };
             let text = format!(
-                "the source is deleted, its tables are not: {on_the_way}, try again when they are delivered."
+                "the source is deleted, its tables are not: {in_flight}, try again when they are delivered."
             );
             return Err(ApiError::new(ErrorName::TableNotDeleted, text));
         }
@@ -133,8 +133,8 @@ fn result(tables: &[(DropDecision, TableId)]) -> String {
         ),
     ];
     let mut text = DONE.to_owned();
-    for (fate, reason) in reasons {
-        let kept = tables.iter().filter(|(f, _)| *f == fate);
+    for (decision, reason) in reasons {
+        let kept = tables.iter().filter(|(f, _)| *f == decision);
         let kept: Vec<String> = kept.map(|(_, table)| format!("\"{table}\"")).collect();
         if !kept.is_empty() {
             let kept = kept.join(", ");

@@ -38,14 +38,14 @@ pub trait DeadLetterService: Send + Sync {
     async fn replay(
         &self,
         sink: &SinkKey,
-        which: &DeadLetterSelection,
+        selection: &DeadLetterSelection,
     ) -> Result<ReplaySummary, DeadLetterServiceError>;
 
     /// Discards dead letters.
     async fn discard(
         &self,
         sink: &SinkKey,
-        which: &DeadLetterSelection,
+        selection: &DeadLetterSelection,
     ) -> Result<DiscardSummary, DeadLetterServiceError>;
 }
 

@@ -91,7 +91,7 @@ pub(super) fn finish(
         },
         "bearer": {
             "type": "http", "scheme": "bearer",
-            "description": "The same token, for clients that send it this way."
+            "description": "The same token, as an alternative."
         }
     });
     let names: Vec<String> = ErrorName::ALL.iter().map(|n| n.full_name()).collect();
@@ -105,7 +105,7 @@ pub(super) fn finish(
         let path = path.replace("{*", "{");
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             if operation["tags"] == json!(["documentation"]) {
-                operation["description"] = json!("Needs no token.");
+                operation["description"] = json!("Requires no token.");
             } else {
                 let is_admin = is_admin(method, operation);
                 describe_security(operation, is_admin);
@@ -127,11 +127,11 @@ fn is_admin(method: &str, operation: &Value) -> bool {
 
 /// Adds the parameter that waits for the end of the task.
 fn describe_wait(operation: &mut Value) {
-    let answers = operation["responses"].as_object();
+    let responses = operation["responses"].as_object();
     let schema = "/content/application~1json/schema/$ref";
     let of_task =
-        |answer: &Value| answer.pointer(schema) == Some(&json!("#/components/schemas/Task"));
-    if !answers.is_some_and(|answers| answers.values().any(of_task)) {
+        |response: &Value| response.pointer(schema) == Some(&json!("#/components/schemas/Task"));
+    if !responses.is_some_and(|r| r.values().any(of_task)) {
         return;
     }
     let parameter = json!({

@@ -177,8 +177,8 @@ impl From<DefinitionError> for ApiError {
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
             E::NotATopic(_) => Self::bad_request(error.to_string()),
             E::LimitReached { what, bound } => limit_reached(what, bound),
-            E::Table(refusal) => super::table_check::rejection(refusal),
-            E::Rejected(refusal) => match refusal.downcast::<Self>() {
+            E::Table(rejection) => super::table_check::rejection(rejection),
+            E::Rejected(rejection) => match rejection.downcast::<Self>() {
                 Ok(error) => *error,
                 Err(other) => Self::bad_request(other.to_string()),
             },

@@ -120,7 +120,7 @@ pub(super) async fn record_rejection(api: &ApiState, request: &AuditedRequest, e
     let Some(skipped) = api.rejection_audit.admit(project) else {
         return;
     };
-    let nobody = || AuditStamp {
+    let unknown = || AuditStamp {
         at: now,
         by: Actor {
             kind: ActorKind::User,
@@ -139,7 +139,7 @@ pub(super) async fn record_rejection(api: &ApiState, request: &AuditedRequest, e
         description: format!("{}{more}", error.message),
         old_version: None,
         new_version: None,
-        stamp: who.map_or_else(nobody, |who| AuditStamp {
+        stamp: who.map_or_else(unknown, |who| AuditStamp {
             by: Actor {
                 from: request.from.clone(),
                 ..who.audit_stamp(now).by

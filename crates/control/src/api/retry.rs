@@ -56,10 +56,10 @@ pub(super) async fn retry_sink(
         )));
     }
     let stamp = call.who.audit_stamp(api.clock.now());
-    let hurried = api.repo.retry_sink(&key, &stamp).await.map_err(failed)?;
+    let retried = api.repo.retry_sink(&key, &stamp).await.map_err(failed)?;
     Ok(JsonResponse::ok(RetryResponse {
-        files: hurried.files,
-        slices: hurried.slices,
+        files: retried.files,
+        slices: retried.slices,
     }))
 }
 

@@ -158,8 +158,8 @@ fn in_request(table: &TableSink, finding: &InspectionFinding) -> String {
 }
 
 /// Why a project can't use a table, without names and numbers of other projects.
-pub(super) fn rejection(refusal: TableRejection) -> ApiError {
-    match refusal {
+pub(super) fn rejection(cause: TableRejection) -> ApiError {
+    match cause {
         TableRejection::Foreign(table) => not_available(&format_args!(
             "\"tableId\" \"{table}\" can't be used: the table belongs to another project, use another name or ask an operator to share it (forebay table share)."
         )),
@@ -172,7 +172,7 @@ pub(super) fn rejection(refusal: TableRejection) -> ApiError {
 
 pub(super) fn failed(error: TableOwnerError) -> ApiError {
     match error {
-        TableOwnerError::Rejected(refusal) => rejection(refusal),
+        TableOwnerError::Rejected(cause) => rejection(cause),
         TableOwnerError::NotFound(table) => {
             ApiError::from_template(ErrorName::TableNotFound, &[&table])
         }

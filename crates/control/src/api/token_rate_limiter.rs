@@ -131,12 +131,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_token_has_its_own_limit_and_idle_ones_are_removed() {
-        let pace = TokenRateLimiter::new(2);
-        let pass = |token: &str| pace.check(&who(token), &RateLimitHeaders::default());
+        let limiter = TokenRateLimiter::new(2);
+        let pass = |token: &str| limiter.check(&who(token), &RateLimitHeaders::default());
         assert_eq!((0..100).filter(|_| pass("a").is_ok()).count(), 20);
-        let refused = pass("a").unwrap_err();
+        let rejected = pass("a").unwrap_err();
         assert_eq!(
-            (refused.name, refused.retry_after),
+            (rejected.name, rejected.retry_after),
             (ErrorName::TooManyRequests, Some(1))
         );
         assert!(pass("b").is_ok());
@@ -147,7 +147,7 @@ mod tests {
         }
         tokio::time::advance(Duration::from_secs(60)).await;
         pass("new").unwrap();
-        assert_eq!(pace.buckets.lock().unwrap().len(), 1);
+        assert_eq!(limiter.buckets.lock().unwrap().len(), 1);
         let free = TokenRateLimiter::new(0);
         assert!((0..1000).all(|_| free.check(&who("a"), &RateLimitHeaders::default()).is_ok()));
     }

@@ -123,9 +123,9 @@ mod tests {
         let tokens = WrongTokenLimiter::new(2);
         let wrong = |from: &str| tokens.record_failure(ip(from)).is_none();
         assert_eq!((0..100).filter(|_| wrong("1.2.3.4")).count(), 20);
-        let refused = tokens.record_failure(ip("::ffff:1.2.3.4")).unwrap();
-        let told = (refused.name, refused.retry_after);
-        assert_eq!(told, (ErrorName::TooManyRequests, Some(1)));
+        let rejected = tokens.record_failure(ip("::ffff:1.2.3.4")).unwrap();
+        let error = (rejected.name, rejected.retry_after);
+        assert_eq!(error, (ErrorName::TooManyRequests, Some(1)));
         assert!(wrong("1.2.3.5"));
         // A short token could be guessed; a long one is always looked up.
         assert!(tokens.check(ip("1.2.3.4"), b"password").is_err());

@@ -80,13 +80,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn oldest_are_rotated_first() {
-        let mut pace = RotationThrottle::new(10);
+        let mut throttle = RotationThrottle::new(10);
         let mut left: Vec<usize> = (0..35).rev().collect();
         let mut rounds = Vec::new();
         while !left.is_empty() {
             let mut steps: Vec<_> = left.iter().map(|n| step(*n, RotationReason::Age)).collect();
             steps.push(step(50_000, RotationReason::Count));
-            pace.retain_allowed(&mut steps);
+            throttle.retain_allowed(&mut steps);
             let taken = steps.len() - 1;
             left.truncate(left.len() - taken);
             rounds.push(taken);
@@ -97,9 +97,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn size_rotations_are_not_throttled() {
-        let mut pace = RotationThrottle::new(1);
+        let mut throttle = RotationThrottle::new(1);
         let mut steps: Vec<_> = (0..100).map(|n| step(n, RotationReason::Size)).collect();
-        pace.retain_allowed(&mut steps);
+        throttle.retain_allowed(&mut steps);
         assert_eq!(steps.len(), 100);
     }
 }

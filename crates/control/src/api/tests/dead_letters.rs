@@ -7,7 +7,7 @@ use super::world::World;
 const L: &str = "/v1/branches/default/sources/my-source/sinks/my-sink/dead-letters";
 
 #[tokio::test]
-async fn letters_are_listed_and_shown() {
+async fn dead_letters_are_listed_and_returned() {
     let world = World::with_sink().await;
     let list = world.get(L).await.ok();
     let summary = json!({
@@ -22,20 +22,20 @@ async fn letters_are_listed_and_shown() {
     assert_eq!(list["page"]["lastId"], "vol1-7");
     let rest = world.get(&format!("{L}?afterId=vol1-7")).await.ok();
     assert_eq!(rest["letters"], json!([]));
-    let letter = world.get(&format!("{L}/vol1-7")).await.ok();
-    assert_eq!(letter["letterId"], "vol1-7");
-    assert_eq!(letter["headers"], json!({ "A": "b" }));
-    assert_eq!(letter["line"], 3);
-    assert_eq!(letter["bodyBase64"], "/w==");
-    assert_eq!(letter.get("body"), None);
+    let dead_letter = world.get(&format!("{L}/vol1-7")).await.ok();
+    assert_eq!(dead_letter["letterId"], "vol1-7");
+    assert_eq!(dead_letter["headers"], json!({ "A": "b" }));
+    assert_eq!(dead_letter["line"], 3);
+    assert_eq!(dead_letter["bodyBase64"], "/w==");
+    assert_eq!(dead_letter.get("body"), None);
 }
 
 #[tokio::test]
-async fn letters_are_replayed_and_dropped_by_choice() {
+async fn selected_dead_letters_are_replayed_and_dropped() {
     let world = World::with_sink().await;
     let replayed = world.post(&format!("{L}/replay"), json!({})).await.ok();
-    let refused = json!([{ "letterId": "vol1-7", "message": "still" }]);
-    assert_eq!(replayed, json!({ "replayed": 0, "refused": refused }));
+    let rejected = json!([{ "letterId": "vol1-7", "message": "still" }]);
+    assert_eq!(replayed, json!({ "replayed": 0, "refused": rejected }));
     let ids = json!({ "letterIds": ["vol1-7"] });
     let dropped = world.post(&format!("{L}/drop"), ids).await.ok();
     assert_eq!(dropped, json!({ "dropped": 1, "moreAfterId": "vol1-7" }));
@@ -45,10 +45,9 @@ async fn letters_are_replayed_and_dropped_by_choice() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_said() {
+async fn invalid_requests_are_rejected() {
     let world = World::with_sink().await;
-    let bad =
-        "Invalid dead letter id \"x\": expected an id from the list, like \"3f0c9a6b1d2e4f58-12\".";
+    let bad = "Invalid dead letter id \"x\": expected an id from the list, like \"3f0c9a6b1d2e4f58-12\".";
     for path in [format!("{L}/x"), format!("{L}?afterId=x")] {
         world.get(&path).await.is_error(400, "badRequest", bad);
     }
