@@ -1,8 +1,8 @@
 //! The management API: routes of sources, sinks and tasks.
 //!
 //! A request passes `request_scope` (id, CORS, time limit, errors), then `call::ApiCall`, which
-//! makes the checks of its operation in the OpenAPI document, then a handler. A handler checks what
-//! needs the store or the mapper, and starts a task for every change.
+//! makes the checks of its operation in the OpenAPI document, then a handler. A handler makes the
+//! checks that need the store or the mapper, and starts a task for every change.
 
 mod admin;
 mod aggregation;

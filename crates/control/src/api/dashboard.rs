@@ -123,7 +123,7 @@ fn entity_tag(bytes: &[u8]) -> HeaderValue {
         tag.push_str(&format!("{byte:02x}"));
     }
     tag.push('"');
-    HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes are a header's value")
+    HeaderValue::from_str(&tag).expect("quoted hexadecimal digits are a valid header value")
 }
 
 /// Whether a list header contains an item whose weight is not zero.

@@ -71,7 +71,7 @@ pub(super) async fn get(
     Ok(JsonResponse::ok(detail(&api, &call.who, &entry).await?))
 }
 
-/// Transfers a table to a project, whoever owns it. Requires an operator's token.
+/// Transfers a table to a project, from any owner. Requires an operator's token.
 ///
 /// The project also becomes the owner of a table that has none, even if the table exists. An
 /// unfinished deletion is cancelled.

@@ -34,7 +34,7 @@ impl RotationThrottle {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a number between zero and that of a second"
+            reason = "between zero and the allowance of a second"
         )]
         let most = self.allowed as usize;
         if aged.len() > most {

@@ -115,7 +115,7 @@ impl Fuzz {
         all
     }
 
-    #[expect(clippy::too_many_lines, reason = "it is the table of operations")]
+    #[expect(clippy::too_many_lines, reason = "a table of operations")]
     async fn step(&mut self) {
         let (token, project) = PROJECTS[self.below(2)];
         let source = ["s0", "s1"][self.below(2)];

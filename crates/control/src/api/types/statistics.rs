@@ -317,7 +317,7 @@ pub(crate) struct ReconciliationView {
     imported: u64,
     /// Records in the dead-letter queue.
     dead: u64,
-    /// Records removed by retention.
+    /// Records discarded or removed by retention.
     expired: u64,
     /// Records lost to disk corruption.
     lost: u64,
