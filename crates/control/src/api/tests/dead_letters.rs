@@ -47,7 +47,8 @@ async fn selected_dead_letters_are_replayed_and_dropped() {
 #[tokio::test]
 async fn invalid_requests_are_rejected() {
     let world = World::with_sink().await;
-    let bad = "Invalid dead letter id \"x\": expected an id from the list, like \"3f0c9a6b1d2e4f58-12\".";
+    let bad =
+        "Invalid dead letter id \"x\": expected an id from the list, like \"3f0c9a6b1d2e4f58-12\".";
     for path in [format!("{L}/x"), format!("{L}?afterId=x")] {
         world.get(&path).await.is_error(400, "badRequest", bad);
     }
