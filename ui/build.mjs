@@ -1,5 +1,5 @@
-// Builds src/ into dist/, or into the folder that is given: the same bytes for the same sources on
-// any machine, since every tool is pinned by package-lock.json.
+// Builds src/ into dist/ or a given directory. Reproducible on any machine: package-lock.json pins all
+// tools.
 import { copyFile, mkdir, readFile } from "node:fs/promises";
 import { build } from "esbuild";
 
@@ -17,7 +17,7 @@ await build({
   jsxImportSource: "preact",
   charset: "utf8",
   legalComments: "none",
-  banner: { js: `/* Forebay's dashboard; its sources are in ui/. It has Preact in it:\n\n${licence}\n*/` },
+  banner: { js: `/* Forebay dashboard; sources in ui/. Includes Preact:\n\n${licence}\n*/` },
   logLevel: "warning",
 });
 await build({

@@ -1,4 +1,4 @@
-// The management API: what it answers, and how it is asked.
+// The management API: types and client.
 //
 // Invariant: the token is in the session storage of this tab and in the header of requests to this
 // origin, and nowhere else.
@@ -48,7 +48,7 @@ export interface Sink {
   created: Event;
   deleted?: Event;
   disabled?: Event & { reason: string };
-  /** It takes records and delivers none. */
+  /** Accepts records, but delivers none. */
   paused?: Event & { reason?: string };
 }
 export interface Level {
@@ -87,7 +87,7 @@ export interface Slice extends Retry {
   uploadedAt?: string;
   statistics: Level;
 }
-/** Whether the provider of a topic takes messages, and why not. */
+/** State of a topic's provider. */
 export interface Provider {
   name: string;
   state: string;
@@ -98,7 +98,7 @@ export interface AggregatedSink extends Sink {
   statistics: { total: Level; levels: Levels; reconciliation: Reconciliation; files: File[]; provider?: Provider };
 }
 export interface AggregatedSource extends Source {
-  /** How many there are; the list has a part of them. */
+  /** Number of all sinks; the list has a page of them. */
   sinksTotal: number;
   sinks: AggregatedSink[];
 }
@@ -125,14 +125,14 @@ export interface LetterSummary {
   message: string;
   size: number;
 }
-export interface Letter extends LetterSummary {
+export interface DeadLetter extends DeadLetterSummary {
   clientIp: string;
   headers: Record<string, string>;
   line?: number;
   body?: string;
   bodyBase64?: string;
 }
-export interface Trial {
+export interface MappingTest {
   row: { name: string; value: string }[];
   violations: { column?: number; message: string }[];
 }
@@ -144,7 +144,7 @@ interface Task {
   error?: string;
 }
 
-/** Why a request has failed: for people, with what can be done about it. */
+/** A failed request: message and hint for users. */
 export class Failure extends Error {
   constructor(
     readonly status: number,
@@ -158,7 +158,7 @@ export class Failure extends Error {
 
 const KEY = "forebay-token";
 
-/** The address that the page was loaded from, without its last part: the API's. */
+/** Base URL of the API: the page's URL without its last part. */
 export const ORIGIN = new URL(".", location.href).href.replace(/\/$/, "");
 
 export const SOURCES = "/v1/branches/default/sources";
@@ -172,25 +172,25 @@ export const session = {
   token: () => sessionStorage.getItem(KEY),
   open: (token: string) => sessionStorage.setItem(KEY, token),
   close: () => sessionStorage.removeItem(KEY),
-  /** Calls `handler` when the server no longer takes the token. */
+  /** Calls `handler` when the server no longer accepts the token. */
   whenLost: (handler: (why: string) => void) => {
     onLoss = handler;
   },
 };
 
-/** Server's time minus that of this machine, milliseconds; from the last answer. */
+/** Clock difference to the server, milliseconds; from the last response. */
 let skew = 0;
 /** The server's time, milliseconds since 1970. */
 export const now = () => Date.now() + skew;
 
 const HINTS: Record<number, string> = {
-  403: "Log in with an admin's token to change something.",
-  408: "The server is busy; try again.",
-  409: "Something else has changed it meanwhile; look again and repeat what you wanted.",
+  403: "Changes require an admin token.",
+  408: "The request timed out; try again.",
+  409: "It was changed meanwhile; reload and try again.",
   413: "The request is larger than the server's api.bodyLimit.",
   429: "Too many requests; try again in a moment.",
-  500: "The server's log says more under the request's id.",
-  503: "The server is starting, stopping or can't reach its store; it is asked again.",
+  500: "See the server's log for this request id.",
+  503: "The server is starting, stopping or can't reach its store; retrying.",
 };
 
 async function failure(response: Response): Promise<Failure> {
@@ -199,14 +199,14 @@ async function failure(response: Response): Promise<Failure> {
   try {
     body = JSON.parse(text) as typeof body;
   } catch {
-    // Not from Forebay: a proxy's page, perhaps.
+    // Not from Forebay, but probably a proxy's page.
   }
-  const message = typeof body.message === "string" ? body.message : `The server answered ${response.status}.`;
+  const message = typeof body.message === "string" ? body.message : `The server responded with ${response.status}.`;
   const code = typeof body.error === "string" ? body.error : "";
   return new Failure(response.status, code, message, HINTS[response.status] ?? "");
 }
 
-/** Asks the API with a token that may not be the session's. */
+/** Sends a request with a given token. */
 export async function ask<T>(
   token: string,
   method: string,
@@ -225,17 +225,17 @@ export async function ask<T>(
     response = await fetch(ORIGIN + path, init);
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Failure(0, "", "The server does not answer.", "Check that Forebay runs and that this machine reaches it.");
+    throw new Failure(0, "", "The server does not respond.", "Check that Forebay runs and is reachable from this machine.");
   }
   const date = Date.parse(response.headers.get("Date") ?? "");
-  // The header has whole seconds: smaller differences are none.
+  // The header has whole seconds: ignore smaller differences.
   if (!Number.isNaN(date)) skew = Math.abs(date - Date.now()) > 1500 ? date - Date.now() : 0;
   if (!response.ok) throw await failure(response);
   const text = await response.text();
   return (text === "" ? undefined : JSON.parse(text)) as T;
 }
 
-/** Asks the API; ends the session when the server does not take its token. */
+/** Sends a request; ends the session if the server rejects its token. */
 export async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
   const token = session.token() ?? "";
   try {
@@ -243,28 +243,28 @@ export async function call<T>(method: string, path: string, body?: unknown, sign
   } catch (error) {
     if (error instanceof Failure && error.status === 401 && session.token() === token) {
       session.close();
-      onLoss("The server does not take this token any more. It may have been revoked, rotated or have expired.");
+      onLoss("The server no longer accepts this token: it was revoked, rotated or has expired.");
     }
     throw error;
   }
 }
 
-/** Each time the server waits for the end of the task, up to ten seconds. */
+/** Maximum polls of a task; each waits up to ten seconds. */
 const TASK_LOOKS = 60;
 const WAIT = "wait=10s";
 
-/** Starts a task and waits for its end; its sentence is the answer. */
+/** Starts a task, waits for its end and returns its result. */
 export async function run(method: string, path: string, body?: unknown): Promise<string> {
   let task = await call<Task>(method, `${path}${path.includes("?") ? "&" : "?"}${WAIT}`, body);
   for (let look = 0; !task.isFinished; look++) {
-    if (look === TASK_LOOKS) throw new Failure(0, "", "It is still under way.", "Look again in some minutes.");
+    if (look === TASK_LOOKS) throw new Failure(0, "", "The task is still running.", "Check again in a few minutes.");
     task = await call<Task>("GET", `/v1/tasks/${task.taskId}?${WAIT}`);
   }
-  if (task.status !== "success") throw new Failure(0, "", task.error ?? "It has failed.", "");
+  if (task.status !== "success") throw new Failure(0, "", task.error ?? "The task failed.", "");
   return task.result ?? "Done.";
 }
 
-/** Any error as one for people. */
+/** Converts any error to a failure. */
 export function asFailure(error: unknown): Failure {
   return error instanceof Failure ? error : new Failure(0, "", String(error), "Reload the page.");
 }

@@ -1,26 +1,26 @@
-// What is asked again and again while somebody looks at it.
+// Polls the API while a page is visible.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { asFailure, call, type Failure } from "./api";
 
-/** Longest time between two attempts while the server does not answer, milliseconds. */
+/** Maximum backoff while the server is unavailable, milliseconds. */
 const BACKOFF_MAX = 30_000;
 
-/** An answer that took a second is asked for again after so many seconds, at least. */
+/** Minimum poll interval, as a multiple of the response time. */
 const REST = 4;
 
 export interface Feed<T> {
-  /** The last answer; stays while later ones fail. */
+  /** The last response; kept while later requests fail. */
   data: T | undefined;
-  /** Why the last attempt has failed. */
+  /** Error of the last request. */
   error: Failure | undefined;
-  /** Asks now. */
+  /** Polls now. */
   refresh: () => void;
 }
 
 /**
- * Polls `path` every `every` milliseconds, and more seldom where an answer takes long: the server
- * is to be at rest most of the time. Nothing while the tab is hidden. Failures double the time. At
- * most one request is under way, and leaving the page aborts it.
+ * Polls `path` every `every` milliseconds, and less often if responses are slow, to limit the load of
+ * the server. Stops while the tab is hidden. Failures double the interval. At most one request is in
+ * flight; leaving the page aborts it.
  */
 export function useFeed<T>(path: string | undefined, every: number, seen?: (data: T) => void): Feed<T> {
   const [state, setState] = useState<{ path: string | undefined; data?: T; error?: Failure }>({ path });
@@ -62,8 +62,8 @@ export function useFeed<T>(path: string | undefined, every: number, seen?: (data
       } finally {
         running = false;
       }
-      const pace = Math.max(every, REST * (performance.now() - began));
-      const wait = again ? 0 : Math.min(pace * 2 ** failures, Math.max(every, BACKOFF_MAX));
+      const interval = Math.max(every, REST * (performance.now() - began));
+      const wait = again ? 0 : Math.min(interval * 2 ** failures, Math.max(every, BACKOFF_MAX));
       again = false;
       timer = setTimeout(() => void look(), wait);
     };

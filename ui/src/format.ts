@@ -1,4 +1,4 @@
-// Numbers, sizes and times as people read them.
+// Formats numbers, sizes and times.
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -9,13 +9,13 @@ export const count = (n: number) => whole.format(n);
 /** 12,345 up to a hundred thousand; 1.2M above. */
 export const short = (n: number) => (n < 100_000 ? whole.format(n) : compact.format(n));
 
-/** Records a second. */
+/** Records per second. */
 export function rate(n: number): string {
   if (n > 0 && n < 9.95) return n < 0.05 ? "<0.1" : n.toFixed(1);
   return short(n);
 }
 
-/** 1.2 MB, in the units of the configuration and the command line: a KB is 1024 bytes. */
+/** 1.2 MB, in the units of the configuration and the command line: 1 KB is 1024 bytes. */
 export function size(bytes: number): string {
   const units = ["B", "KB", "MB", "GB", "TB"];
   let value = bytes;
@@ -27,7 +27,7 @@ export function size(bytes: number): string {
   return `${unit === 0 || value >= 99.5 ? whole.format(value) : value.toFixed(1)} ${units[unit] ?? "B"}`;
 }
 
-/** A time span, with one unit. */
+/** A duration with one unit. */
 export function span(ms: number): string {
   const seconds = Math.max(0, ms) / 1000;
   if (seconds < 59.5) return `${Math.round(seconds)} s`;
@@ -36,12 +36,12 @@ export function span(ms: number): string {
   return `${Math.round(seconds / 86400)} d`;
 }
 
-/** How long ago, by the given present. */
+/** Time since `at`. */
 export const ago = (at: string, present: number) => `${span(present - Date.parse(at))} ago`;
 
 const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
 
-/** A point of time, UTC. */
+/** A timestamp in UTC. */
 export const time = (at: string) => `${clock.format(new Date(at))} UTC`;
 
 /** 1 record, 2 records */

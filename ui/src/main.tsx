@@ -1,4 +1,4 @@
-// The dashboard: a log-in, and pages by the part of the address after `#`.
+// The dashboard: login, and pages routed by the part of the URL after `#`.
 import { render, type ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ORIGIN, session } from "./api";
@@ -7,11 +7,11 @@ import { Playground } from "./pages/playground";
 import { SinkPage } from "./pages/sink";
 import { SourcePage } from "./pages/source";
 import { Sources } from "./pages/sources";
-import { onSay, type Said } from "./parts/say";
+import { onAnnounce, type Announcement } from "./parts/announce";
 import { applyTheme, ThemeSwitch } from "./parts/theme";
 import { forget } from "./rates";
 
-/** The parts of the address after `#/`. */
+/** The parts of the URL after `#/`. */
 function route(): string[] {
   try {
     return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
@@ -20,25 +20,25 @@ function route(): string[] {
   }
 }
 
-function Saying() {
-  const [said, setSaid] = useState<Said>();
+function Announcements() {
+  const [current, setCurrent] = useState<Announcement>();
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout>;
-    onSay((next) => {
-      setSaid(next);
+    onAnnounce((next) => {
+      setCurrent(next);
       clearTimeout(timer);
-      timer = setTimeout(() => setSaid(undefined), 6000);
+      timer = setTimeout(() => setCurrent(undefined), 6000);
     });
     return () => clearTimeout(timer);
   }, []);
   return (
-    <div class={said?.quiet ? "visually-hidden" : "said"} role="status" aria-live="polite">
-      {said && <p>{said.text}</p>}
+    <div class={current?.quiet ? "visually-hidden" : "announcement"} role="status" aria-live="polite">
+      {current && <p>{current.text}</p>}
     </div>
   );
 }
 
-/** Whether the node that serves this page takes part: asked of its readiness, twice a minute. */
+/** Polls the readiness of the node that serves this page, twice a minute. */
 function useReadiness(): string {
   const [causes, setCauses] = useState("");
   useEffect(() => {
@@ -50,7 +50,7 @@ function useReadiness(): string {
         const body = (await response.json()) as { causes?: { part: string; cause: string }[] };
         setCauses((body.causes ?? []).map((c) => `${c.part}: ${c.cause}`).join("; "));
       } catch {
-        // The pages say when the server does not answer.
+        // The pages report an unavailable server.
       }
     };
     void look();
@@ -63,7 +63,7 @@ function useReadiness(): string {
   return causes;
 }
 
-function Frame({ children, page, onLogout }: { children: ComponentChildren; page: string; onLogout?: () => void }) {
+function Layout({ children, page, onLogout }: { children: ComponentChildren; page: string; onLogout?: () => void }) {
   const main = useRef<HTMLElement>(null);
   const causes = useReadiness();
   const skip = (event: Event) => {
@@ -77,7 +77,7 @@ function Frame({ children, page, onLogout }: { children: ComponentChildren; page
         Skip to the content
       </a>
       <header class="bar">
-        <a class="brand" href="#/" aria-label="Forebay, to the sources">
+        <a class="brand" href="#/" aria-label="Forebay, go to sources">
           <img src="ui/icon.svg" alt="" width="24" height="24" />
           <span>Forebay</span>
         </a>
@@ -113,17 +113,17 @@ function Frame({ children, page, onLogout }: { children: ComponentChildren; page
         )}
         {children}
       </main>
-      <Saying />
+      <Announcements />
     </>
   );
 }
 
-function Nothing() {
+function NotFound() {
   return (
     <div class="empty">
-      <h1 tabIndex={-1}>There is no such page</h1>
+      <h1 tabIndex={-1}>Page not found</h1>
       <p>
-        <a href="#/">All sources</a> are a good place to go on.
+        <a href="#/">Back to all sources</a>
       </p>
     </div>
   );
@@ -133,12 +133,12 @@ function Page({ path }: { path: string[] }) {
   const [first, source, kind, sink, last] = path;
   if (first === undefined) return <Sources />;
   if (first === "playground" && path.length === 1) return <Playground />;
-  if (first !== "sources" || source === undefined) return <Nothing />;
+  if (first !== "sources" || source === undefined) return <NotFound />;
   if (path.length === 2) return <SourcePage id={source} />;
-  if (kind !== "sinks" || sink === undefined) return <Nothing />;
+  if (kind !== "sinks" || sink === undefined) return <NotFound />;
   if (path.length === 4) return <SinkPage source={source} id={sink} />;
   if (path.length === 5 && last === "mapping") return <Playground source={source} sink={sink} />;
-  return <Nothing />;
+  return <NotFound />;
 }
 
 function App() {
@@ -158,7 +158,7 @@ function App() {
     return () => removeEventListener("hashchange", onHash);
   }, []);
 
-  // After a change of page, keyboard and screen reader go on at its heading.
+  // After navigation, keyboard and screen reader continue at the heading.
   const key = path.join("/");
   useEffect(() => {
     if (first.current) {
@@ -177,16 +177,16 @@ function App() {
   };
   if (!open) {
     return (
-      <Frame page="">
+      <Layout page="">
         <Login why={why} onOpen={() => setOpen(true)} />
-      </Frame>
+      </Layout>
     );
   }
   const page = path[0] === "playground" || path[4] === "mapping" ? "playground" : "sources";
   return (
-    <Frame page={page} onLogout={logout}>
+    <Layout page={page} onLogout={logout}>
       <Page path={path} key={key} />
-    </Frame>
+    </Layout>
   );
 }
 

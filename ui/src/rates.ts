@@ -1,13 +1,13 @@
-// Rates, from counts that were seen at different times. Bounded: so many samples of so many sinks.
+// Rates computed from successive counts. Bounded in samples and sinks.
 
-/** Samples that are kept of one sink; one every two seconds makes five minutes. */
+/** Samples per sink; one every two seconds covers five minutes. */
 const SAMPLES_MAX = 150;
 const SINKS_MAX = 2000;
-/** A rate that is shown as a number is the mean of so many milliseconds. */
+/** Window of the current rate, milliseconds. */
 const WINDOW = 10_000;
 /**
- * A point of a line is the mean of so many samples: the server counts at moments of its own, so that what
- * was imported between two of ours is now nothing and now twice as much.
+ * Samples averaged per point of a line: the server updates its counts at its own times, so the difference
+ * of two samples alternates between zero and twice the rate.
  */
 const SMOOTH = 4;
 
@@ -17,27 +17,27 @@ interface Sample {
   imported: number;
 }
 
-/** Records a second, the oldest first, and the present mean. */
+/** Records per second, oldest first, and the current mean. */
 export interface Rates {
   accepted: number[];
   imported: number[];
   acceptedNow: number;
   importedNow: number;
-  /** Milliseconds that the lists are about. */
+  /** Time covered by the lists, milliseconds. */
   span: number;
-  /** There are two samples at least. */
+  /** True with at least two samples. */
   known: boolean;
 }
 
 const NONE: Rates = { accepted: [], imported: [], acceptedNow: 0, importedNow: 0, span: 0, known: false };
 const history = new Map<string, Sample[]>();
 
-/** Notes the counts of a sink. */
-export function note(key: string, accepted: number, imported: number): void {
+/** Records the counts of a sink. */
+export function recordCounts(key: string, accepted: number, imported: number): void {
   const at = performance.now();
   let samples = history.get(key);
   const last = samples?.at(-1);
-  // Counts that were cleared begin anew, and so does their history.
+  // Cleared counts restart, and so does their history.
   if (!samples || (last && (accepted < last.accepted || imported < last.imported))) {
     samples = [];
     history.delete(key);
@@ -52,7 +52,7 @@ export function note(key: string, accepted: number, imported: number): void {
   }
 }
 
-/** Forgets everything; for the end of a session. */
+/** Clears all samples; for the end of a session. */
 export const forget = () => history.clear();
 
 function between(a: Sample, b: Sample, field: "accepted" | "imported"): number {
@@ -60,7 +60,7 @@ function between(a: Sample, b: Sample, field: "accepted" | "imported"): number {
   return seconds > 0 ? (b[field] - a[field]) / seconds : 0;
 }
 
-/** What is known of a sink. */
+/** Rates of a sink. */
 export function rates(key: string): Rates {
   const samples = history.get(key) ?? [];
   const last = samples.at(-1);
@@ -85,7 +85,7 @@ export function rates(key: string): Rates {
   };
 }
 
-/** Several sinks as one; the newest samples are aligned. */
+/** Sum of several sinks, aligned at the newest samples. */
 export function sum(parts: Rates[]): Rates {
   const known = parts.filter((p) => p.known);
   const length = Math.max(0, ...known.map((p) => p.accepted.length));

@@ -1,4 +1,4 @@
-// A real Chromium for the tests, and what they all do with a page.
+// Chromium for the tests, and helpers for pages.
 import assert from "node:assert/strict";
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const env = (name) => process.env[name] ?? assert.fail(`${name} is not set`);
-/** The page's address, `http://127.0.0.1:<port>/ui`. */
+/** The page's URL, `http://127.0.0.1:<port>/ui`. */
 export const PAGE = env("DASHBOARD_URL");
 export const ORIGIN = new URL(PAGE).origin;
 export const TOKEN = env("DASHBOARD_TOKEN");
@@ -23,18 +23,18 @@ const FLAGS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
-  // No name is looked up anywhere, whatever a page wants.
+  // No host name is resolved.
   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ];
 
 export const browser = await chromium.launch({ executablePath: env("FOREBAY_TEST_CHROMIUM"), args: FLAGS });
 await mkdir(SHOTS, { recursive: true });
 
-/** What pages have asked for, and what they have complained about. */
+/** Requests and errors of all pages. */
 export const requests = [];
-export const complaints = [];
+export const errors = [];
 
-/** A new window, without anything that another one has kept. */
+/** A new window without stored state. */
 export async function open({ fakeTime = false, ...options } = {}) {
   const context = await browser.newContext({
     viewport: { width: 1280, height: 860 },
@@ -45,10 +45,10 @@ export async function open({ fakeTime = false, ...options } = {}) {
   context.setDefaultTimeout(20_000);
   const page = await context.newPage();
   page.on("request", (r) => requests.push(r.url()));
-  page.on("pageerror", (e) => complaints.push(String(e)));
+  page.on("pageerror", (e) => errors.push(String(e)));
   page.on("console", (m) => {
-    // Answers of 4xx are part of what is tested.
-    if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) complaints.push(m.text());
+    // 4xx responses are part of the tests.
+    if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) errors.push(m.text());
   });
   if (fakeTime) await page.clock.install();
   await page.goto(PAGE);
@@ -61,7 +61,7 @@ export async function login(page, token = TOKEN) {
   await page.getByRole("button", { name: "Log in" }).click();
 }
 
-/** A window that is logged in, at an address. */
+/** A window that is logged in, at a hash. */
 export async function visit(hash, options) {
   const page = await open(options);
   await login(page);
@@ -75,7 +75,7 @@ export const go = (page, hash) => page.evaluate((to) => (location.hash = to), ha
 /** Waits for a page by its heading. */
 export const heading = (page, name) => page.getByRole("heading", { level: 1, name }).waitFor();
 
-/** Waits until `check` holds; says what it was when it does not. */
+/** Waits until `check` holds; fails with `what` after a timeout. */
 export async function until(what, check) {
   const deadline = Date.now() + 30_000;
   let last;
@@ -87,7 +87,7 @@ export async function until(what, check) {
   }
 }
 
-/** Nothing that axe-core knows to be wrong. */
+/** Asserts that axe-core finds no violation. */
 export async function accessible(page, where) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document));
@@ -95,13 +95,13 @@ export async function accessible(page, where) {
   assert.deepEqual(found, [], `axe-core on ${where}`);
 }
 
-/** No part is cut off at the side. */
+/** Asserts that the page does not overflow horizontally. */
 export async function fits(page, where) {
   const [wide, view] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
   assert.ok(wide <= view, `${where} is ${wide} wide in a window of ${view}`);
 }
 
-/** A picture of the whole page, in light, dark and on a narrow screen; each is checked by axe-core. */
+/** Screenshots of the page: light, dark and narrow; axe-core checks each. */
 export async function shots(page, name) {
   const size = page.viewportSize();
   for (const colorScheme of ["light", "dark"]) {
@@ -117,13 +117,13 @@ export async function shots(page, name) {
   await page.setViewportSize(size);
 }
 
-/** The API, as a client other than the page. */
+/** Calls the API outside of the page. */
 export async function api(method, path, body) {
   const headers = { "X-StorageApi-Token": TOKEN, "Content-Type": "application/json" };
   const response = await fetch(ORIGIN + path, { method, headers, body: body && JSON.stringify(body) });
-  const answer = await response.json();
-  assert.ok(response.ok, `${method} ${path}: ${response.status} ${JSON.stringify(answer)}`);
-  return answer;
+  const reply = await response.json();
+  assert.ok(response.ok, `${method} ${path}: ${response.status} ${JSON.stringify(reply)}`);
+  return reply;
 }
 
 /** Starts a task and waits for its success. */

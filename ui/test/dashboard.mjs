@@ -1,10 +1,10 @@
-// The dashboard of a real server in a real Chromium. One scenario after the other, on one server
-// that is empty at the beginning; the process test `dashboard` of the binary starts it and runs this.
+// Tests of the dashboard in Chromium. The scenarios run in order on one server, empty at the start;
+// the process test `dashboard` of the binary starts it and runs this.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, test } from "node:test";
 import { promisify } from "node:util";
-import { api, browser, complaints, fits, go, heading, login, open, ORIGIN, post, requests, shots, task, TOKEN, until, visit } from "./browser.mjs";
+import { api, browser, errors, fits, go, heading, login, open, ORIGIN, post, requests, shots, task, TOKEN, until, visit } from "./browser.mjs";
 
 const S = "/v1/branches/default/sources";
 const run = promisify(execFile);
@@ -18,27 +18,27 @@ const table = (type, tableId, mapping = columns) => ({ type, tableId, mapping: {
 
 after(() => browser.close());
 
-test("the server lets nobody in with a wrong token", async () => {
+test("a wrong token is rejected", async () => {
   const page = await open();
   await heading(page, "Log in");
   await shots(page, "login");
   await page.getByRole("button", { name: "Log in" }).click();
   await page.getByText("Enter a token.").waitFor();
   await login(page, "not-the-token");
-  await page.getByText("The server does not know this token.").waitFor();
+  await page.getByText("Unknown token.").waitFor();
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
   assert.equal(await page.getByLabel("Token").getAttribute("aria-invalid"), "true");
   await login(page);
   await heading(page, "Sources");
-  // In this tab, and in nothing that outlives it.
+  // The token is stored in this tab only.
   const kept = await page.evaluate(() => [Object.values(sessionStorage), Object.values(localStorage), document.cookie]);
   assert.deepEqual(kept, [[TOKEN], [], ""]);
   await page.context().close();
 });
 
-test("an empty server teaches the commands that make the first source, and they work", async () => {
+test("an empty server shows working commands that create the first source", async () => {
   const page = await visit("");
-  await page.getByRole("heading", { name: "Make the first source" }).waitFor();
+  await page.getByRole("heading", { name: "Create the first source" }).waitFor();
   await shots(page, "empty");
   const texts = await page.locator(".steps code").allTextContents();
   const commands = texts.filter((t) => t.includes("curl"));
@@ -50,7 +50,7 @@ test("an empty server teaches the commands that make the first source, and they 
   await until("the source", async () => (await fetch(`${ORIGIN}${S}/my-events`, { headers: { "X-StorageApi-Token": TOKEN } })).ok);
   await bash(sink);
   await until("the sink", async () => (await api("GET", `${S}/my-events/sinks`)).sinks.length === 1);
-  await until("a record that is taken", async () => {
+  await until("an accepted record", async () => {
     const { stdout } = await bash(record.replace(/^curl/m, "curl -s -o /dev/null -w '%{http_code}'"));
     return stdout.trim() === "200";
   });
@@ -61,7 +61,7 @@ test("an empty server teaches the commands that make the first source, and they 
   await page.context().close();
 });
 
-/** Addresses of the sources that are made here. */
+/** URLs of the sources that these tests create. */
 const urls = {};
 
 test("further sources: one whose table fails, one disabled, one deleted", async () => {
@@ -83,7 +83,7 @@ test("further sources: one whose table fails, one disabled, one deleted", async 
   });
 });
 
-test("the list shows live rates, and what fails", async () => {
+test("the list shows live rates and failures", async () => {
   const page = await visit("");
   let sent = 0;
   const sender = setInterval(() => {
@@ -98,15 +98,15 @@ test("the list shows live rates, and what fails", async () => {
     await row("Checkout").getByText("Receiving").waitFor();
     await row("Page views").getByText("Failing").waitFor();
     await row("Mobile app").getByText("Disabled").waitFor();
-    assert.ok((await figure("Mobile app")) === 0, "a disabled source takes nothing");
-    // Enough of a history for the lines of the pictures.
+    assert.ok((await figure("Mobile app")) === 0, "a disabled source accepts nothing");
+    // Enough history for the charts of the screenshots.
     await until("some history", async () => sent > 200);
     await fits(page, "the list");
     await shots(page, "sources");
     await go(page, "#/sources/checkout");
     await heading(page, "Checkout");
     await page.getByRole("listitem").filter({ hasText: "in.shop.orders" }).getByText("Receiving").waitFor();
-    // The address has a secret: it is shown when it is asked for.
+    // The URL contains a secret: hidden by default.
     const secret = new URL(urls.checkout).pathname.split("/").at(-1);
     assert.ok(!(await page.textContent("main")).includes(secret));
     await page.getByRole("button", { name: /^Show/ }).click();
@@ -119,23 +119,23 @@ test("the list shows live rates, and what fails", async () => {
   await page.context().close();
 });
 
-test("a deleted source is brought back from the list", async () => {
+test("a deleted source is undeleted from the list", async () => {
   const page = await visit("");
   await page.locator("summary").filter({ hasText: "Deleted" }).click();
-  await page.getByRole("button", { name: "Bring back Old import" }).click();
+  await page.getByRole("button", { name: "Undelete Old import" }).click();
   await page.getByRole("link", { name: "Old import" }).waitFor();
-  await page.getByText("Old import is back.").waitFor();
+  await page.getByText("Old import undeleted.").waitFor();
   await page.context().close();
 });
 
-test("a sink whose table fails says why, and when it is tried again", async () => {
+test("a sink whose table fails shows the error and the next attempt", async () => {
   const page = await visit("#/sources/page-views/sinks/warehouse");
   await heading(page, "Warehouse");
-  const notice = page.getByRole("region", { name: "Delivery fails and is tried again" });
+  const notice = page.getByRole("region", { name: "Delivery is failing and retried" });
   await notice.getByText(/Import into the table:/).waitFor();
   await notice.getByText(/connect/i).first().waitFor();
   await notice.getByText(/check that it runs/).waitFor();
-  await notice.getByText(/\d+ attempts? so far, the next one/).waitFor();
+  await notice.getByText(/\d+ attempts? so far, next attempt/).waitFor();
   const files = page.getByRole("region", { name: "Files and slices" }).getByRole("table");
   await files.getByRole("row").filter({ hasText: "Importing" }).first().waitFor();
   await files.getByRole("row").filter({ hasText: "slice on volume" }).filter({ hasText: "Uploaded" }).first().waitFor();
@@ -143,7 +143,7 @@ test("a sink whose table fails says why, and when it is tried again", async () =
   await page.context().close();
 });
 
-test("a source is disabled and enabled, after a question", async () => {
+test("a source is disabled, after a confirmation, and enabled", async () => {
   const page = await visit("#/sources/my-events");
   await page.getByRole("button", { name: "Disable source" }).click();
   const dialog = page.getByRole("dialog", { name: "Disable My events?" });
@@ -161,7 +161,7 @@ test("a source is disabled and enabled, after a question", async () => {
   await page.context().close();
 });
 
-test("dead letters are listed, shown, dropped, mended and replayed", async () => {
+test("dead letters are listed, shown, dropped, fixed and replayed", async () => {
   for (const record of [{ user: { id: "bob" } }, { price: 3, count: 1 }, { user: { id: "eve" }, price: 1 }]) {
     assert.equal(await post(urls.checkout, record), 200);
   }
@@ -171,36 +171,36 @@ test("dead letters are listed, shown, dropped, mended and replayed", async () =>
   await heading(page, "Orders");
   const letters = page.getByRole("region", { name: "Dead letters" }).getByRole("table");
   const rows = letters.locator("tbody tr:not(.details)");
-  await until("three letters", async () => (await rows.count()) === 3);
+  await until("three dead letters", async () => (await rows.count()) === 3);
   await rows.nth(1).getByText('path "user.id" not found').waitFor();
   await rows.nth(1).getByRole("button", { name: /^Show/ }).click();
   await letters.getByText('{"price":3,"count":1}').waitFor();
   await until("the balance", async () => (await page.locator(".tile", { hasText: "Dead letters" }).locator(".value").textContent()) === "3");
-  await shots(page, "sink-letters");
+  await shots(page, "sink-dead-letters");
 
   await rows.nth(1).getByRole("checkbox").check();
-  await page.getByRole("button", { name: "Drop 1 letter" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Drop for good" }).click();
-  await page.getByText("1 letter dropped.").waitFor();
-  await until("two letters", async () => (await rows.count()) === 2);
+  await page.getByRole("button", { name: "Drop 1 dead letter" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Drop permanently" }).click();
+  await page.getByText("1 dead letter dropped.").waitFor();
+  await until("two dead letters", async () => (await rows.count()) === 2);
 
   await page.getByRole("button", { name: "Replay all" }).click();
-  await page.getByText("0 letters replayed, 2 letters refused again.").waitFor();
-  await page.getByText("The mapping refuses these still.").waitFor();
+  await page.getByText("0 dead letters replayed, 2 dead letters rejected again.").waitFor();
+  await page.getByText("The mapping still rejects these.").waitFor();
 
-  // One of them goes to the playground, where the mapping is mended and saved.
+  // Fix the mapping in the playground with one of the dead letters, and save it.
   await rows.nth(0).getByRole("button", { name: /^Show/ }).click();
-  await page.getByRole("link", { name: "Try it in the playground" }).click();
+  await page.getByRole("link", { name: "Test it in the playground" }).click();
   await heading(page, "Columns of Orders");
   assert.equal(await page.getByLabel("Body", { exact: true }).inputValue(), '{"user":{"id":"bob"}}');
   await page.getByRole("button", { name: "Test", exact: true }).click();
   await page.getByText("No row.").waitFor();
-  await page.getByLabel("Program (Jsonnet)").fill('Body("price", 0) * Body("count", 1)');
+  await page.getByLabel("Template (Jsonnet)").fill('Body("price", 0) * Body("count", 1)');
   await page.getByRole("button", { name: "Test", exact: true }).click();
   await page.getByRole("table").getByRole("row", { name: "total 0" }).waitFor();
   await page.getByRole("button", { name: "Save to Orders" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Save", exact: true }).click();
-  await page.getByText("The columns of Orders are saved.").waitFor();
+  await page.getByText("Saved the columns of Orders.").waitFor();
 
   await go(page, "#/sources/checkout/sinks/orders");
   await page.getByRole("button", { name: "Replay all" }).click();
@@ -213,7 +213,7 @@ test("dead letters are listed, shown, dropped, mended and replayed", async () =>
   await page.context().close();
 });
 
-test("dead letters of a topic are beside the others, and any of them is replayed", async () => {
+test("dead letters of a topic are replayed in any order", async () => {
   await task("POST", S, { type: "http", name: "Hooks" });
   await task("POST", `${S}/hooks/sinks`, { type: "http", name: "Hook", topic: { provider: "hook", method: "PUT" } });
   const { url } = (await api("GET", `${S}/hooks`)).http;
@@ -222,48 +222,48 @@ test("dead letters of a topic are beside the others, and any of them is replayed
   await page.getByRole("row").filter({ hasText: "Hooks" }).locator("[data-name='Dead letters']").getByText("2").waitFor();
   await go(page, "#/sources/hooks/sinks/hook");
   await heading(page, "Hook");
-  await page.getByText("refused by the provider, kept").waitFor();
+  await page.getByText("rejected by the provider").waitFor();
   const letters = page.getByRole("region", { name: "Dead letters" });
   const rows = letters.getByRole("table").locator("tbody tr:not(.details)");
-  await until("two letters", async () => (await rows.count()) === 2);
+  await until("two dead letters", async () => (await rows.count()) === 2);
   await rows.nth(1).getByText(/refused it 1 times: 422/).waitFor();
   await rows.nth(1).getByRole("button", { name: /^Show/ }).click();
   await letters.getByText('{"n":2}').waitFor();
-  assert.equal(await letters.getByRole("link", { name: "Try it in the playground" }).count(), 0);
-  await shots(page, "sink-topic-letters");
-  // The newer of them: the older one stays.
+  assert.equal(await letters.getByRole("link", { name: "Test it in the playground" }).count(), 0);
+  await shots(page, "sink-topic-dead-letters");
+  // Replay the newer one only.
   await rows.nth(1).getByRole("checkbox").check();
-  await letters.getByRole("button", { name: "Replay 1 letter" }).click();
-  await page.getByText("1 letter replayed.").waitFor();
-  await until("one letter", async () => (await rows.count()) === 1);
+  await letters.getByRole("button", { name: "Replay 1 dead letter" }).click();
+  await page.getByText("1 dead letter replayed.").waitFor();
+  await until("one dead letter", async () => (await rows.count()) === 1);
   await rows.nth(0).getByRole("button", { name: /^Show/ }).click();
   await letters.getByText('{"n":1}').waitFor();
-  await until("what was replayed, counted once", async () => {
+  await until("the replayed message, counted once", async () => {
     const delivery = await api("GET", `${S}/hooks/sinks/hook/statistics/delivery`);
     return delivery.accepted === 2 && delivery.delivered === 1 && delivery.dead === 1;
   });
   await letters.getByRole("button", { name: "Drop all" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Drop for good" }).click();
-  await letters.getByText("None. A message that the provider refuses").waitFor();
+  await page.getByRole("dialog").getByRole("button", { name: "Drop permanently" }).click();
+  await letters.getByText("None. Messages that the provider permanently rejects").waitFor();
   await page.context().close();
 });
 
-test("a deleted sink is brought back from its source's page", async () => {
+test("a deleted sink is undeleted from its source's page", async () => {
   await task("DELETE", `${S}/hooks/sinks/hook`);
   const page = await visit("#/sources/hooks");
   const deleted = page.locator("details.deleted");
   await deleted.locator("summary").getByText("1 sink").click();
   await deleted.getByRole("listitem").filter({ hasText: "Hook" }).waitFor();
   await shots(page, "deleted-sink");
-  await deleted.getByRole("button", { name: "Bring back Hook" }).click();
-  await page.getByText("Hook is back.").waitFor();
+  await deleted.getByRole("button", { name: "Undelete Hook" }).click();
+  await page.getByText("Hook undeleted.").waitFor();
   await page.getByRole("link", { name: "Hook", exact: true }).waitFor();
   await deleted.waitFor({ state: "detached" });
   assert.equal((await api("GET", `${S}/hooks/sinks/hook`)).deleted, undefined);
   await page.context().close();
 });
 
-test("the playground edits columns, shows the row, and errors at their column", async () => {
+test("the playground edits columns, and shows the row and the errors of columns", async () => {
   const page = await visit("#/playground");
   const test = page.getByRole("button", { name: "Test", exact: true });
   const row = (name) => page.getByRole("table").getByRole("row", { name });
@@ -274,7 +274,7 @@ test("the playground edits columns, shows the row, and errors at their column", 
 
   const column = (name) => page.getByRole("group", { name: new RegExp(`: ${name}$`) });
   await column("user").getByLabel("Path").fill("user.nick");
-  await page.getByText("from before your last change").waitFor();
+  await page.getByText("outdated").waitFor();
   await test.click();
   const wrong = column("user").locator(".field-error");
   await wrong.getByText('Path "user.nick" not found in the body.').waitFor();
@@ -282,15 +282,15 @@ test("the playground edits columns, shows the row, and errors at their column", 
   assert.equal(await column("user").getByLabel("Name").getAttribute("aria-invalid"), null);
   await shots(page, "playground-error");
 
-  await column("user").getByLabel("Default, if there is nothing").check();
+  await column("user").getByLabel("Default if missing").check();
   await column("user").getByLabel("Default value").fill("nobody");
-  await column("total").getByLabel("Program (Jsonnet)").fill('Body("price"');
+  await column("total").getByLabel("Template (Jsonnet)").fill('Body("price"');
   await test.click();
   await column("total").locator(".field-error").getByText(/template is invalid/).waitFor();
-  await column("total").getByLabel("Program (Jsonnet)").fill('Body("price")');
-  await page.getByRole("button", { name: "Add a column" }).click();
+  await column("total").getByLabel("Template (Jsonnet)").fill('Body("price")');
+  await page.getByRole("button", { name: "Add column" }).click();
   await page.keyboard.type("kind");
-  await column("kind").getByLabel("Made from").selectOption("static");
+  await column("kind").getByLabel("Source", { exact: true }).selectOption("static");
   await column("kind").getByLabel("Text").fill("order");
   await test.click();
   await row("user nobody").waitFor();
@@ -306,9 +306,9 @@ test("the playground edits columns, shows the row, and errors at their column", 
   assert.deepEqual(shown[2], { type: "path", name: "user", path: "user.nick", defaultValue: "nobody", rawString: true });
   await shots(page, "playground");
 
-  await page.getByLabel("Headers, one a line").fill("no header");
+  await page.getByLabel("Headers, one per line").fill("no header");
   await test.click();
-  await page.getByText("“no header” is no header").waitFor();
+  await page.getByText("“no header” is not a header").waitFor();
   await page.context().close();
 });
 
@@ -316,7 +316,7 @@ test("the keyboard alone logs in, opens a sink, edits and moves columns", async 
   const page = await open();
   const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve());
   const focused = () => page.evaluate(() => document.activeElement?.textContent?.trim() || document.activeElement?.id);
-  /** Goes on with Tab until the focus is on something with this text or id. */
+  /** Presses Tab until an element with this text or id has the focus. */
   const tabTo = async (wanted) => {
     for (let i = 0; i < 80; i++) {
       await press("Tab");
@@ -328,11 +328,11 @@ test("the keyboard alone logs in, opens a sink, edits and moves columns", async 
   await page.keyboard.type(TOKEN);
   await press("Enter");
   await heading(page, "Sources");
-  // The focus is at the heading: Tab goes on from there.
+  // The focus is at the heading: Tab continues from there.
   assert.equal(await focused(), "Sources");
   await tabTo("Orders");
   const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
-  assert.notEqual(outline, "none", "the focus is seen");
+  assert.notEqual(outline, "none", "the focus is visible");
   await press("Enter");
   await heading(page, "Orders");
   await tabTo("Edit in the playground");
@@ -354,7 +354,7 @@ test("the keyboard alone logs in, opens a sink, edits and moves columns", async 
   assert.equal(await page.evaluate(() => document.activeElement.value), "id", "the focus moves with the column");
   await press("Control+Enter");
   await page.getByRole("table").getByRole("row", { name: "user ada" }).waitFor();
-  // The skip link is the first stop of a page, and leads into its content.
+  // The skip link comes first, and leads to the content.
   await page.evaluate(() => document.activeElement.blur());
   await page.reload();
   await heading(page, "Columns of Orders");
@@ -365,7 +365,7 @@ test("the keyboard alone logs in, opens a sink, edits and moves columns", async 
   await page.context().close();
 });
 
-test("a token that may only look sees all, tests what is saved, and is told the rest", async () => {
+test("a read-only token reads everything, tests saved columns, and can change nothing", async () => {
   const reader = await api("POST", "/v1/admin/tokens", { role: "reader", description: "of the dashboard's test" });
   const page = await open();
   await login(page, reader.token);
@@ -377,30 +377,30 @@ test("a token that may only look sees all, tests what is saved, and is told the 
   await page.getByRole("table").getByRole("row", { name: "user ada" }).waitFor();
   await page.getByLabel("Name").first().fill("key");
   await test.click();
-  await page.getByText("This token may only look.").waitFor();
+  await page.getByText("This token is read-only.").waitFor();
   await go(page, "#/sources/checkout");
   await page.getByRole("button", { name: "Disable source" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Disable" }).click();
-  await page.getByText("Log in with an admin's token to change something.").waitFor();
+  await page.getByText("Changes require an admin token.").waitFor();
 
-  // What is deleted is seen, too, and stays so.
+  // It also reads deleted sinks, but can't undelete them.
   await task("DELETE", `${S}/hooks/sinks/hook`);
   await go(page, "#/sources/hooks");
   const deleted = page.locator("details.deleted");
   await deleted.locator("summary").getByText("1 sink").click();
-  await deleted.getByRole("button", { name: "Bring back Hook" }).click();
-  await deleted.getByText("Log in with an admin's token to change something.").waitFor();
+  await deleted.getByRole("button", { name: "Undelete Hook" }).click();
+  await deleted.getByText("Changes require an admin token.").waitFor();
 
-  // Revoked, it leads back to the log-in, which says so.
+  // After its revocation the login page shows the reason.
   const headers = { "X-StorageApi-Token": TOKEN };
   await fetch(`${ORIGIN}/v1/admin/tokens/${encodeURIComponent(reader.tokenId)}`, { method: "DELETE", headers });
   await heading(page, "Log in");
-  await page.getByText("The server does not take this token any more.").waitFor();
+  await page.getByText("The server no longer accepts this token").waitFor();
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
   await page.context().close();
 });
 
-test("the theme is the system's until somebody chooses", async () => {
+test("the theme is the system's until the user chooses one", async () => {
   const page = await visit("", { colorScheme: "dark" });
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const dark = await ground();
@@ -410,13 +410,13 @@ test("the theme is the system's until somebody chooses", async () => {
   assert.notEqual(light, dark);
   await page.reload();
   await heading(page, "Sources");
-  assert.equal(await ground(), light, "the choice outlives the page");
+  assert.equal(await ground(), light, "the choice is stored");
   await theme.click();
   assert.equal(await ground(), dark);
   await page.context().close();
 });
 
-test("nothing is asked while the tab is hidden, and a server that is away is told", async () => {
+test("a hidden tab sends no requests, and an unavailable server is reported", async () => {
   const page = await visit("", { fakeTime: true });
   const hide = (hidden) =>
     page.evaluate((value) => {
@@ -426,23 +426,23 @@ test("nothing is asked while the tab is hidden, and a server that is away is tol
   const asked = () => requests.length;
   const shown = asked();
   await page.clock.runFor(10_000);
-  await until("requests of a tab that is seen", () => asked() > shown);
+  await until("requests of a visible tab", () => asked() > shown);
   await hide(true);
   const before = asked();
   await page.clock.runFor(600_000);
   await page.evaluate(() => fetch("health/live"));
-  assert.equal(asked(), before + 1, "that of this test alone");
+  assert.equal(asked(), before + 1, "only the request of this test");
   await page.context().setOffline(true);
   await hide(false);
-  await page.getByText("The server does not answer.").first().waitFor();
-  assert.ok((await page.getByRole("row").count()) > 1, "what was known is still shown");
+  await page.getByText("The server does not respond.").first().waitFor();
+  assert.ok((await page.getByRole("row").count()) > 1, "the last data is still shown");
   await page.context().setOffline(false);
-  await page.getByRole("button", { name: "Try again now" }).click();
-  await page.getByText("The server does not answer.").first().waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Retry now" }).click();
+  await page.getByText("The server does not respond.").first().waitFor({ state: "detached" });
   await page.context().close();
 });
 
-test("names are shown as they are, however long and whatever they look like", async () => {
+test("long names and names with HTML are shown as text", async () => {
   const name = "<img src=//a.example onerror=alert(1)>";
   const sourceId = "a".repeat(48);
   await task("POST", S, { type: "http", sourceId, name });
@@ -470,8 +470,8 @@ test("names are shown as they are, however long and whatever they look like", as
   await page.context().close();
 });
 
-test("no request has left the server, and no page has complained", () => {
+test("no request has gone elsewhere, and no page has reported an error", () => {
   assert.ok(requests.length > 100);
   assert.deepEqual([...new Set(requests.map((r) => new URL(r).origin))], [ORIGIN]);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(errors, []);
 });

@@ -1,8 +1,8 @@
 //! The management API: routes of sources, sinks and tasks.
 //!
-//! A request goes through `frame` (id, CORS, time limit, errors), then as `call::ApiCall` through
-//! the checks that the OpenAPI document names for its operation, then to a handler. A handler checks
-//! what needs the store or the mapper, and starts a task for everything that changes something.
+//! A request passes `request_scope` (id, CORS, time limit, errors), then `call::ApiCall`, which
+//! makes the checks of its operation in the OpenAPI document, then a handler. A handler makes the
+//! checks that need the store or the mapper, and starts a task for every change.
 
 mod admin;
 mod aggregation;
@@ -86,44 +86,37 @@ use rejection_audit::RejectionAudit;
 use token_rate_limiter::TokenRateLimiter;
 use wrong_token_limiter::WrongTokenLimiter;
 
-/// What the API is built from.
+/// Dependencies of the API.
 pub struct ApiDeps {
-    /// Where definitions and tasks are. Its defaults are shown as those of settings.
+    /// Definitions and tasks. Its defaults are shown as the defaults of settings.
     pub repo: Repo,
-    /// What compiles mappings.
     pub mapper: Arc<dyn Mapper>,
-    /// What keeps dead letters.
     pub dead_letters: Arc<dyn DeadLetterService>,
-    /// What knows tokens.
     pub auth: Arc<dyn TokenAuthenticator>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Secrets are made from it.
+    /// Source of secrets.
     pub random: RandomSource,
-    /// This node: tasks that it leaves unfinished are known by it.
+    /// Id of this node, recorded with its tasks.
     pub node: NodeId,
-    /// Table backends that can be named besides the default one.
+    /// Available table backends besides the default one.
     pub backends: BTreeSet<TableBackend>,
-    /// What keeps tables.
     pub tables: Arc<dyn TableBackends>,
-    /// What the server's configuration allows sources and projects.
+    /// Default quotas of sources and projects.
     pub quotas: Quotas,
-    /// What delivers topics.
     pub topics: Arc<dyn TopicService>,
-    /// What knows whether paths find something.
+    /// Counts of path lookups.
     pub path_uses: Arc<dyn PathUses>,
-    /// Addresses and limits of requests.
+    /// Addresses and limits.
     pub config: ApiConfig,
 }
 
-/// The reason for which a request is refused that only an operator may send.
+/// Rejection of a request that needs an operator token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessRejection {
-    /// Status of the response.
     pub status: StatusCode,
-    /// For people.
+    /// For users.
     pub message: String,
-    /// Seconds after which it may be sent again.
+    /// Seconds to wait before a retry.
     pub retry_after: Option<u32>,
 }
 
@@ -164,7 +157,7 @@ impl fmt::Debug for ApiState {
     }
 }
 
-/// All routes that are documented.
+/// All documented routes.
 fn routes() -> OpenApiRouter<SharedApi> {
     OpenApiRouter::with_openapi(document::ApiDoc::openapi())
         .routes(routes!(index::root))
@@ -232,7 +225,6 @@ fn routes() -> OpenApiRouter<SharedApi> {
 
 impl Api {
     /// Builds the API; nothing runs before the first request.
-    #[must_use]
     pub fn new(deps: ApiDeps) -> Self {
         let document = routes().to_openapi();
         let document = document::finish(
@@ -271,11 +263,11 @@ impl Api {
         }))
     }
 
-    /// The routes, to be served. More can be merged in; they are not touched by the API's checks,
-    /// and what is found in neither answers `endpointNotFound`.
+    /// The router. More routes can be merged in; the API's checks do not apply to them, and a path
+    /// in neither returns `endpointNotFound`.
     ///
-    /// Serve it with the peer's address (`into_make_service_with_connect_info::<SocketAddr>`), so
-    /// that the test of a mapping can show it.
+    /// Serve it with the peer's address (`into_make_service_with_connect_info::<SocketAddr>`): the
+    /// test of a mapping shows it.
     pub fn router(&self) -> Router {
         let (router, _) = routes().split_for_parts();
         router
@@ -291,22 +283,17 @@ impl Api {
             .with_state(self.0.clone())
     }
 
-    /// The OpenAPI 3 document in JSON, as it is served.
-    #[must_use]
+    /// The OpenAPI 3 document in JSON, as served.
     pub fn document(&self) -> &str {
         self.0.documents.json.as_str()
     }
 
-    /// Whether a request has a token that may administer all projects of the server. For what is
-    /// served beside the API.
+    /// Whether a request has an operator token. For routes served beside the API.
     pub async fn is_operator(&self, headers: &HeaderMap, from: Option<IpAddr>) -> bool {
         self.admit_operator(headers, from).await.is_ok()
     }
 
-    /// The same, with the reason to refuse it. Wrong tokens count as those of the API do.
-    ///
-    /// # Errors
-    /// When it has no such token.
+    /// Rejects a request without an operator token. Wrong tokens count as those of the API do.
     pub async fn admit_operator(
         &self,
         headers: &HeaderMap,
@@ -316,8 +303,8 @@ impl Api {
             let status = e.name.status();
             let mut message = e.message;
             if status.is_server_error() {
-                tracing::warn!(cause = message, "a token can't be looked up");
-                message = "the token can't be looked up now".to_owned();
+                tracing::warn!(cause = message, "token lookup failed");
+                message = "token lookup failed, try again later".to_owned();
             }
             AccessRejection {
                 status,
@@ -329,12 +316,12 @@ impl Api {
         if who.map_err(rejection)?.operator {
             return Ok(());
         }
-        let text = "only a token of an operator opens this";
+        let text = "an operator token is required";
         Err(rejection(ApiError::forbidden(text)))
     }
 
-    /// Takes no more tasks and waits for those that run, up to `grace`; what is left then ends with
-    /// an error. `true` when all came to their own end.
+    /// Accepts no more tasks and waits up to `grace` for running ones; the others end with an
+    /// error. Returns whether all tasks finished by themselves.
     pub async fn shutdown(&self, grace: Duration) -> bool {
         self.0.tasks.shutdown(grace).await
     }

@@ -1,7 +1,7 @@
-//! Who is calling: the token of a request becomes an [`CallerIdentity`].
+//! Authentication: maps the token of a request to a [`CallerIdentity`].
 //!
-//! [`TokenAuthenticator`] is the seam. Tokens are configured ([`ConfiguredTokens`]), or kept by the store,
-//! with an expiry ([`StoredTokens`]).
+//! [`TokenAuthenticator`] is the interface. Tokens come from the configuration
+//! ([`ConfiguredTokens`]) or from the store, with an expiry ([`StoredTokens`]).
 
 pub(crate) mod stored;
 
@@ -19,30 +19,26 @@ use subtle::{Choice, ConstantTimeEq};
 
 pub use stored::StoredTokens;
 
-/// Whose token it is, and what it may do.
+/// Owner and permissions of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerIdentity {
-    /// The project that it opens, and only that one.
+    /// The only project that the token gives access to.
     pub project: ProjectId,
-    /// The branch that `default` means in addresses.
+    /// The branch that `default` means in paths.
     pub default_branch: BranchId,
-    /// Name of the token, for people and logs; not the token.
+    /// Name of the token, for logs and responses; not its text.
     pub token_id: String,
-    /// For people.
     pub description: String,
-    /// The owner.
     pub owner: TokenOwner,
-    /// It may change things.
+    /// May change definitions.
     pub admin: bool,
-    /// It may administer all projects of the server.
+    /// May administer all projects of the server.
     pub operator: bool,
-    /// Address of the client that uses it now, if it is known.
+    /// Client address, if known.
     pub from: Option<String>,
 }
 
 impl CallerIdentity {
-    /// The project's default branch.
-    #[must_use]
     pub fn default_branch_key(&self) -> BranchKey {
         BranchKey {
             project: self.project,
@@ -50,8 +46,7 @@ impl CallerIdentity {
         }
     }
 
-    /// As the author of something that is done now.
-    #[must_use]
+    /// Audit stamp of an action by this caller.
     pub fn audit_stamp(&self, now: Timestamp) -> AuditStamp {
         AuditStamp {
             at: now,
@@ -67,53 +62,53 @@ impl CallerIdentity {
     }
 }
 
-/// Why a token opens nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// Nobody knows it.
+    /// The token is unknown or expired.
     #[error("Invalid access token.")]
     Invalid,
-    /// It could not be checked now.
-    #[error("tokens can't be checked: {0}")]
+    /// The lookup failed; a retry may succeed.
+    #[error("token lookup failed: {0}")]
     Unavailable(String),
 }
 
-/// What knows tokens.
+/// Looks up tokens.
 #[async_trait]
 pub trait TokenAuthenticator: Send + Sync + fmt::Debug {
-    /// Whose token this is. Takes the same time whether the token is known or not.
+    /// Returns the identity of a token. Takes the same time whether or not the token exists.
     async fn authenticate(&self, token: &[u8]) -> Result<CallerIdentity, AuthError>;
 
-    /// Tokens of the configuration: nobody can change them here.
+    /// Tokens of the configuration, which the API can't change.
     fn configured(&self) -> Vec<CallerIdentity> {
         Vec::new()
     }
 }
 
-/// A token that may use the management API. Only its hash is kept.
+/// A token of the management API. Only its hash is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenConfig {
-    /// Name of the token; it is shown as the author of changes. Each has its own.
+    /// Unique name of the token, shown as the author of changes.
     pub id: String,
-    /// Number of the project that it opens.
+    /// Number of the project that the token gives access to.
     pub project: u64,
     /// Number of the project's default branch.
     #[serde(default = "first_branch")]
     pub branch: u64,
-    /// For people.
+    /// Free text.
     #[serde(default)]
     pub description: String,
-    /// It may change things; otherwise it may only look.
+    /// Whether the token may change definitions; otherwise it is read-only.
     #[serde(default)]
     pub admin: bool,
-    /// It may administer all projects of the server: make tokens for them, and read their audit.
+    /// Whether the token may administer all projects of the server: create tokens and read the
+    /// audit log.
     #[serde(default)]
     pub operator: bool,
-    /// Id of whom it belongs to, shown as `userId` of changes; the token's without it.
+    /// Id of the owner, shown as `userId` of changes. Default: the token's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<String>,
-    /// Name of whom it belongs to, shown as `userName` of changes.
+    /// Name of the owner, shown as `userName` of changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_name: Option<String>,
     /// SHA-256 of the token, 64 hexadecimal digits: `printf %s TOKEN | sha256sum`.
@@ -124,51 +119,44 @@ fn first_branch() -> u64 {
     1
 }
 
-/// What is wrong with the configured tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenConfigError {
-    /// Two of one name.
-    #[error("two tokens are called \"{0}\"")]
+    #[error("duplicate token id \"{0}\"")]
     DuplicateId(String),
-    /// Two that are the same, so that nobody could tell who has called.
+    /// The caller could not be identified.
     #[error("tokens \"{0}\" and \"{1}\" have the same sha256")]
     DuplicateHash(String, String),
-    /// An owner's id or name that is none.
     #[error("{field} of token \"{id}\" has {chars} characters, allowed are 1 to {OWNER_CHARS_MAX}")]
     Owner {
-        /// The token.
         id: String,
         /// `ownerId` or `ownerName`.
         field: &'static str,
-        /// How long it is.
         chars: usize,
     },
-    /// Not a hash.
     #[error("sha256 of token \"{0}\" must be 64 hexadecimal digits")]
     Hash(String),
-    /// One project with two default branches.
-    #[error("token \"{id}\": project {project} has the default branch {first} by another token")]
+    /// Two default branches for one project.
+    #[error(
+        "token \"{id}\": another token sets the default branch of project {project} to {first}"
+    )]
     Branch {
-        /// The second token.
         id: String,
-        /// Their project.
         project: u64,
-        /// What the first one says.
+        /// Default branch of the earlier token.
         first: u64,
     },
 }
 
-/// Tokens of the configuration. Clones share them: what replaces them replaces them everywhere.
+/// Tokens of the configuration. Clones share them, so a replacement applies to all.
 #[derive(Clone, Default)]
 pub struct ConfiguredTokens {
     tokens: Arc<RwLock<HashedTokens>>,
 }
 
-/// Tokens by their hash.
 type HashedTokens = Arc<Vec<([u8; 32], CallerIdentity)>>;
 
 impl fmt::Debug for ConfiguredTokens {
-    /// Without the hashes.
+    /// Omits the hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.current();
         let ids = entries.iter().map(|(_, who)| &who.token_id);
@@ -177,10 +165,7 @@ impl fmt::Debug for ConfiguredTokens {
 }
 
 impl ConfiguredTokens {
-    /// Checks the list and takes it.
-    ///
-    /// # Errors
-    /// The first thing that is wrong with it.
+    /// Validates the list.
     pub fn new(tokens: &[TokenConfig]) -> Result<Self, TokenConfigError> {
         let mut ids = BTreeSet::new();
         let mut hashes: BTreeMap<[u8; 32], &str> = BTreeMap::new();
@@ -238,14 +223,13 @@ impl ConfiguredTokens {
         Arc::clone(&tokens)
     }
 
-    /// Takes the tokens of `other` in place of its own, in all clones.
+    /// Replaces the tokens in all clones by those of `other`.
     pub fn replace(&self, other: &Self) {
         let new = other.current();
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// SHA-256 of a token, as [`TokenConfig::sha256`] has it.
-    #[must_use]
     pub fn hash(token: &[u8]) -> String {
         Sha256::digest(token)
             .iter()
@@ -259,7 +243,7 @@ impl TokenAuthenticator for ConfiguredTokens {
     async fn authenticate(&self, token: &[u8]) -> Result<CallerIdentity, AuthError> {
         let given: [u8; 32] = Sha256::digest(token).into();
         let mut found = None;
-        // All are looked at, whichever it is: the time says nothing about the position.
+        // Compare with every entry: the time must not reveal the position.
         let entries = self.current();
         for (hash, identity) in entries.iter() {
             let same: Choice = hash.ct_eq(&given);
@@ -305,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_opens_its_own_project_and_no_other_text_opens_any() {
+    async fn a_token_gives_access_to_its_own_project_only() {
         let tokens =
             ConfiguredTokens::new(&[token("a", 1, "secret-a"), token("b", 2, "secret-b")]).unwrap();
         let a = tokens.authenticate(b"secret-a").await.unwrap();
@@ -318,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn replaced_tokens_are_replaced_in_all_clones() {
+    async fn tokens_are_replaced_in_all_clones() {
         let tokens = ConfiguredTokens::new(&[token("a", 1, "secret-a")]).unwrap();
         let clone = tokens.clone();
         tokens.replace(&ConfiguredTokens::new(&[token("b", 2, "secret-b")]).unwrap());
@@ -334,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_makes_no_sense_is_refused_by_name() {
+    fn invalid_lists_are_rejected_by_name() {
         let mut other_branch = token("b", 1, "y");
         other_branch.branch = 2;
         let mut no_hash = token("b", 1, "y");
@@ -342,7 +326,7 @@ mod tests {
         for (list, text) in [
             (
                 vec![token("a", 1, "x"), token("a", 1, "y")],
-                "two tokens are called \"a\"",
+                "duplicate token id \"a\"",
             ),
             (
                 vec![token("a", 1, "x"), token("b", 1, "x")],
@@ -350,7 +334,7 @@ mod tests {
             ),
             (
                 vec![token("a", 1, "x"), other_branch],
-                "token \"b\": project 1 has the default branch 1 by another token",
+                "token \"b\": another token sets the default branch of project 1 to 1",
             ),
             (
                 vec![no_hash],

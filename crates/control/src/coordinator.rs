@@ -1,6 +1,6 @@
-//! The coordinator: sees what files and slices hold, decides what is next, and lets the store do
-//! it, one transaction a decision. It holds no state of its own: what it has decided is in the
-//! store, and after a restart it decides the same.
+//! The coordinator: decides rotations and imports from the state of files and slices, and lets the
+//! store make each of them in one transaction. It has no state outside the store: after a restart
+//! it decides the same.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,16 +28,16 @@ use forward_clock::ForwardClock;
 use rotation_throttle::RotationThrottle;
 use view::{CoordinatorStep, CoordinatorView};
 
-/// Transactions that are under way at once. The embedded store commits them together.
+/// Concurrent transactions. The embedded store groups their commits.
 const CONCURRENCY: usize = 16;
 
-/// Decides about all files and slices.
+/// Decides rotations and imports of all files and slices.
 pub struct Coordinator {
     repo: Repo,
     clock: ForwardClock,
     config: CoordinatorConfig,
     retention: TaskRetention,
-    /// For the jitter of retries.
+    /// Jitter of retries.
     random: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -50,8 +50,7 @@ impl fmt::Debug for Coordinator {
 }
 
 impl Coordinator {
-    /// Of the whole store. `random` gives any numbers.
-    #[must_use]
+    /// `random` returns arbitrary numbers.
     pub fn new(
         repo: Repo,
         clock: Arc<dyn Clock>,
@@ -68,7 +67,7 @@ impl Coordinator {
         }
     }
 
-    /// Decides until `stop`. A decision that is under way then is finished first.
+    /// Decides until `stop`. A decision in progress is finished first.
     pub async fn run(self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         let (view, fill) = CoordinatorView::new(self.repo.store());
@@ -116,7 +115,7 @@ impl Coordinator {
         let volumes = match self.repo.volumes().await {
             Ok(volumes) => volumes.into_iter().map(|v| v.id).collect::<Vec<VolumeId>>(),
             Err(error) => {
-                tracing::warn!(%error, "the volumes could not be listed");
+                tracing::warn!(%error, "failed to list volumes");
                 return;
             }
         };
@@ -126,7 +125,7 @@ impl Coordinator {
             match timeout(limit, self.act(step, &volumes)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => report(&name, &error),
-                Err(_) => tracing::warn!(step = name, ?limit, "a step took too long"),
+                Err(_) => tracing::warn!(step = name, ?limit, "step timed out"),
             }
         };
         futures::stream::iter(steps)
@@ -134,7 +133,7 @@ impl Coordinator {
             .await;
     }
 
-    /// Does one step. The repository checks that it is still right.
+    /// Executes one step. The repository checks that it still applies.
     async fn act(&self, step: CoordinatorStep, volumes: &[VolumeId]) -> Result<(), FileError> {
         let now = self.clock.now();
         match step {
@@ -143,8 +142,8 @@ impl Coordinator {
             }
             CoordinatorStep::RotateSlice(key, reason) => self.rotate_slice(&key, reason).await,
             CoordinatorStep::Complete(key) => {
-                // Read anew, after the nodes' word that they have left the slice: the counts that
-                // they put there before are final.
+                // Read again after the nodes reported that they have drained the slice: the counts
+                // that they stored before are final.
                 let reported = self.repo.reported_statistics(Some(&key.file.sink)).await?;
                 let counts = reported.get(&key).copied().unwrap_or_default();
                 failpoint::at(FailPoint::UploadDeciding);
@@ -157,7 +156,7 @@ impl Coordinator {
                 failpoint::at(FailPoint::ImportDeciding);
                 let file = self.repo.file_importing(&key, now).await?;
                 failpoint::at(FailPoint::ImportDecided);
-                tracing::debug!(file = %key, state = file.state.name(), "file is in staging");
+                tracing::debug!(file = %key, state = file.state.name(), "file staged");
                 Ok(())
             }
             CoordinatorStep::SliceOverdue(key) => self.overdue_slice(&key).await,
@@ -190,7 +189,7 @@ impl Coordinator {
 
     async fn overdue_slice(&self, key: &SliceKey) -> Result<(), FileError> {
         let reason = format!(
-            "source nodes have not left the slice for more than {}",
+            "waiting for source nodes to drain the slice for more than {}",
             self.config.slice_close_timeout
         );
         tracing::warn!(slice = %key, "{reason}");
@@ -202,7 +201,7 @@ impl Coordinator {
 
     async fn overdue_file(&self, key: &FileKey) -> Result<(), FileError> {
         let reason = format!(
-            "its slices have not been in staging for more than {}",
+            "waiting for uploads for more than {}",
             self.config.file_close_timeout
         );
         tracing::warn!(file = %key, "{reason}");
@@ -222,13 +221,13 @@ impl Coordinator {
     }
 }
 
-/// Says that a step was not done. Most often somebody else has done it, or the view was not the
-/// newest: then it is decided anew with the next one.
+/// Logs a failed step. Most often another process has done it or the view was stale: the next view
+/// decides again.
 fn report(step: &str, error: &FileError) {
     match error {
         FileError::Store(_) | FileError::NoVolumes | FileError::BadVolumes(_) => {
-            tracing::warn!(step, %error, "a step failed, it will be tried again");
+            tracing::warn!(step, %error, "step failed, retrying");
         }
-        _ => tracing::debug!(step, %error, "a step was not needed any more"),
+        _ => tracing::debug!(step, %error, "step no longer needed"),
     }
 }

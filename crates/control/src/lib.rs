@@ -1,5 +1,5 @@
-//! The control plane: the management API, who may use it, the tasks that it starts; and the
-//! coordinator, which decides what happens to files and slices.
+//! The control plane: management API, authentication and tasks; and the coordinator, which decides
+//! rotations and imports of files and slices.
 
 pub mod api;
 pub mod auth;

@@ -1,9 +1,9 @@
-//! Long work that a client starts and then asks about: one at a time for each source or sink,
-//! recorded in the store, finished in the background.
+//! Long operations started by a client: one at a time per source or sink, recorded in the store,
+//! run in the background.
 //!
-//! A task outlives the request that has started it. A stop of the server waits for tasks up to its
-//! grace; what is left then ends with an error. Tasks of a process that was killed are ended by
-//! whoever calls [`forebay_meta::Repo::fail_abandoned_tasks`] next.
+//! A task outlives the request that started it. A shutdown waits for tasks up to its grace period
+//! and ends the others with an error. Tasks of a killed process are ended by the next
+//! [`forebay_meta::Repo::fail_abandoned_tasks`].
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,30 +20,27 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What the client is told when the cause is not for it; the log has it.
+/// Shown to the client when the cause is internal; the log has it.
 const UNKNOWN: &str = "Unknown error";
-/// How often the end of a task is written again when the store fails.
+/// Attempts to record the end of a task when the store fails.
 const END_ATTEMPTS_MAX: u32 = 5;
 
-/// What a task does; it ends with a success, or with why it failed, in a sentence for people.
-/// [`None`] for a cause that is not for people; whoever returns it has logged it.
+/// The work of a task; an error has a sentence for users, or [`None`] for an internal cause, which
+/// is already logged.
 pub(crate) type TaskFuture = BoxFuture<'static, Result<TaskSuccess, Option<String>>>;
 
-/// What a task that has succeeded says, in sentences for people.
+/// Result of a successful task, in sentences for users.
 #[derive(Debug, Default)]
 pub(crate) struct TaskSuccess {
-    /// What was done.
     pub(crate) result: String,
-    /// What should be looked at all the same.
     pub(crate) warnings: Vec<String>,
 }
 
-/// What is worked on.
+/// Source or sink that a task changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TaskSubject {
-    /// The source, or that of the sink.
+    /// The source, or the source of the sink.
     pub(crate) source: SourceKey,
-    /// The sink, if it is one.
     pub(crate) sink: Option<SinkId>,
 }
 
@@ -68,16 +65,13 @@ impl TaskSubject {
     }
 }
 
-/// Why a task was not started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TaskStartError {
-    /// Another one works on the same source or sink.
-    #[error("another task works on it")]
+    /// Another task changes the same source or sink.
+    #[error("another task is running on it")]
     Busy,
-    /// The server is about to stop.
     #[error("the server is stopping")]
     Stopping,
-    /// It could not be recorded.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -97,7 +91,7 @@ struct TaskRunnerState {
     interrupt: CancellationToken,
 }
 
-/// Takes the subject of a task for as long as it lives.
+/// Locks the subject of a task until dropped.
 #[derive(Debug)]
 struct SubjectLock {
     tasks: TaskRunner,
@@ -125,7 +119,7 @@ impl TaskRunner {
         }))
     }
 
-    /// Starts `work` on `subject` as a task of type `kind`; `suffix` makes its id its own.
+    /// Starts `work` on `subject` as a task of type `kind`; `suffix` makes its id unique.
     pub(crate) async fn start(
         &self,
         kind: &'static str,
@@ -148,18 +142,19 @@ impl TaskRunner {
             sink: subject.sink,
             end: None,
         };
-        // Recording and working are one unit that goes on when the client goes away in between.
+        // Recording and running are one unit that continues if the client disconnects in between.
         let (reply, recorded) = oneshot::channel();
         let tasks = self.clone();
         let recording = task.clone();
         self.0.running.spawn(async move {
             let stored = tasks.0.repo.create_task(&recording).await;
             let go_on = stored.is_ok();
-            // Nobody to tell: the client is gone, the work is done all the same.
+            // The client has disconnected; the work continues.
             drop(reply.send(stored));
             if go_on {
                 let outcome = tasks.run(&recording, work).await;
-                // First free, then finished: who sees the end may go on at once.
+                // Unlock before recording the end: a client that reads the end may start the next
+                // task at once.
                 drop(lock);
                 tasks.end(&recording, outcome).await;
             }
@@ -189,7 +184,7 @@ impl TaskRunner {
                 Ok(Ok(Err(Some(error)))) => Err(error),
                 Ok(Ok(Err(None))) => Err(UNKNOWN.to_owned()),
                 Ok(Err(_panic)) => {
-                    tracing::error!(task = %task.id, "a task has panicked");
+                    tracing::error!(task = %task.id, "task panicked");
                     Err(UNKNOWN.to_owned())
                 }
                 Err(_) => Err(format!("The task took longer than {timeout:?}.")),
@@ -205,8 +200,8 @@ impl TaskRunner {
         outcome
     }
 
-    /// Records the end. When the store fails for long, the task stays unfinished until the node is
-    /// started again.
+    /// Records the end. If the store keeps failing, the task stays unfinished until the node
+    /// restarts.
     async fn end(&self, task: &TaskEntry, outcome: Result<TaskSuccess, String>) {
         let finished_at = self.0.clock.now();
         let millis = finished_at.since(task.created_at).as_millis();
@@ -229,15 +224,15 @@ impl TaskRunner {
             {
                 Ok(_) | Err(TaskError::Ended(_) | TaskError::NotFound(_)) => return,
                 Err(error) => {
-                    tracing::error!(task = %task.id, %error, attempt, "the end of a task is not recorded");
+                    tracing::error!(task = %task.id, %error, attempt, "failed to record the end of a task");
                 }
             }
             tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
         }
     }
 
-    /// Takes no more tasks and waits for those that run, up to `grace`; what is left then is ended
-    /// with an error. `true` when all came to their own end.
+    /// Accepts no more tasks and waits up to `grace` for running ones; the others end with an
+    /// error. Returns whether all tasks finished by themselves.
     pub(crate) async fn shutdown(&self, grace: Duration) -> bool {
         self.0.running.close();
         let all = self.0.running.wait();

@@ -1,9 +1,9 @@
-// The editor of a mapping's columns.
+// Editor of the columns of a mapping.
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Column, ColumnType } from "../api";
-import { say } from "../parts/say";
+import { announce } from "../parts/announce";
 
-/** A column with what the editor needs to know it again. */
+/** A column with a key that identifies it in the editor. */
 export interface Draft extends Column {
   key: number;
 }
@@ -14,15 +14,15 @@ export const TYPES: { type: ColumnType; says: string }[] = [
   { type: "ip", says: "sender's address" },
   { type: "body", says: "whole body" },
   { type: "headers", says: "headers as JSON" },
-  { type: "path", says: "part of the body" },
-  { type: "template", says: "Jsonnet program" },
+  { type: "path", says: "value in the body" },
+  { type: "template", says: "Jsonnet template" },
   { type: "static", says: "fixed text" },
 ];
 
 let keys = 0;
 export const draft = (column: Column): Draft => ({ ...column, key: keys++ });
 
-/** What the API takes: the fields that the column's type has. */
+/** The API form: only the fields of the column's type. */
 export function clean({ key: _, ...column }: Draft): Column {
   const { type, name } = column;
   const cleaned: Column = { type, name };
@@ -46,9 +46,9 @@ interface Props {
 
 export function Columns({ columns, violations, onChange }: Props) {
   const list = useRef<HTMLOListElement>(null);
-  // Where the focus goes after the next drawing: a selector.
+  // Selector of the element to focus after the next rendering.
   const focus = useRef("");
-  // At once with it: a person goes on typing.
+  // Before the next input event, so that no key is lost.
   useLayoutEffect(() => {
     if (!focus.current) return;
     list.current?.querySelector<HTMLElement>(focus.current)?.focus();
@@ -63,19 +63,19 @@ export function Columns({ columns, violations, onChange }: Props) {
     const next = columns.filter((_, j) => j !== i);
     next.splice(to, 0, moved);
     onChange(next);
-    // At an end the button that was pressed is off: the other one takes over.
+    // At an end the pressed button is disabled: focus the other one.
     const off = (to === 0 && at === "up") || (to === columns.length - 1 && at === "down");
     const target = off ? (at === "up" ? "down" : "up") : at;
     focus.current = `[data-key="${moved.key}"] [data-at="${target}"]`;
-    say(`${moved.name || "The column"} is number ${to + 1} of ${columns.length}.`, true);
+    announce(`${moved.name || "The column"} moved to position ${to + 1} of ${columns.length}.`, true);
   };
   const remove = (i: number) => {
-    const gone = columns[i];
+    const removed = columns[i];
     const next = columns.filter((_, j) => j !== i);
     onChange(next);
     const neighbour = next[Math.min(i, next.length - 1)];
     if (neighbour) focus.current = `[data-key="${neighbour.key}"] [data-at="name"]`;
-    say(`${gone?.name || "The column"} is removed.`, true);
+    announce(`${removed?.name || "The column"} removed.`, true);
   };
   const add = () => {
     const column = draft({ type: "path", name: "", path: "", rawString: true });
@@ -100,9 +100,9 @@ export function Columns({ columns, violations, onChange }: Props) {
         ))}
       </ol>
       <button type="button" onClick={add} disabled={columns.length >= 100}>
-        Add a column
+        Add column
       </button>
-      <p class="muted hint">Alt with arrow up or down moves the column that you are in.</p>
+      <p class="muted hint">Alt + Up or Down moves the current column.</p>
     </>
   );
 }
@@ -128,7 +128,7 @@ function Editor({ column, place, count, problem, onChange, onMove, onRemove }: E
     onMove(by, event.target.dataset.at ?? "name");
   };
   const mark = problem ? { "aria-invalid": true as const, "aria-describedby": `${id}-problem` } : {};
-  // The field that it is about: the name, or what the cell is made from where the type has that.
+  // The field of the violation: the name, or the source of the cell if the type has one.
   const ofName = /^Column (name "|\d+ has an empty name)/.test(problem ?? "") || !["path", "template", "static"].includes(column.type);
   const [nameWrong, wrong] = ofName ? [mark, {}] : [{}, mark];
   return (
@@ -151,7 +151,7 @@ function Editor({ column, place, count, problem, onChange, onMove, onRemove }: E
             />
           </div>
           <div class="field">
-            <label for={`${id}-type`}>Made from</label>
+            <label for={`${id}-type`}>Source</label>
             <select id={`${id}-type`} data-at="type" value={column.type} onChange={(e) => set({ type: e.currentTarget.value as ColumnType })}>
               {TYPES.map(({ type, says }) => (
                 <option key={type} value={type}>
@@ -184,7 +184,7 @@ function Editor({ column, place, count, problem, onChange, onMove, onRemove }: E
           {(column.type === "path" || column.type === "template") && (
             <label>
               <input type="checkbox" data-at="raw" checked={column.rawString ?? true} onChange={(e) => set({ rawString: e.currentTarget.checked })} />{" "}
-              Texts without JSON quotes
+              Strings without JSON quotes
             </label>
           )}
           <label>
@@ -209,7 +209,7 @@ interface SourceProps {
   wrong: object;
 }
 
-/** The fields that only some types have. */
+/** The fields of a column's type. */
 function Source({ column, id, set, wrong }: SourceProps) {
   if (column.type === "path") {
     const optional = column.defaultValue !== undefined;
@@ -240,14 +240,14 @@ function Source({ column, id, set, wrong }: SourceProps) {
                 set(e.currentTarget.checked ? { defaultValue: "" } : { ...rest, defaultValue: undefined as never });
               }}
             />{" "}
-            Default, if there is nothing
+            Default if missing
           </label>
           <input
             aria-label="Default value"
             data-at="default"
             class="mono"
             disabled={!optional}
-            placeholder={optional ? "empty text" : "such a record is refused"}
+            placeholder={optional ? "empty text" : "record is rejected"}
             value={column.defaultValue ?? ""}
             onInput={(e) => set({ defaultValue: e.currentTarget.value })}
           />
@@ -259,7 +259,7 @@ function Source({ column, id, set, wrong }: SourceProps) {
     const content = column.template?.content ?? "";
     return (
       <div class="field">
-        <label for={`${id}-template`}>Program (Jsonnet)</label>
+        <label for={`${id}-template`}>Template (Jsonnet)</label>
         <textarea
           id={`${id}-template`}
           data-at="template"

@@ -1,4 +1,4 @@
-// How the delivery of a sink into a topic is: whether its provider takes messages, and why not.
+// Delivery status of a topic, and of its provider.
 import { now, type Provider, type Sink } from "../api";
 import { useFeed } from "../feed";
 import { ago, count, plural, size, span, time } from "../format";
@@ -14,10 +14,10 @@ interface Delivered {
 }
 
 const STATES: Record<string, Status> = {
-  idle: { tone: "idle", text: "Nothing was sent yet" },
-  up: { tone: "ok", text: "Takes messages" },
-  down: { tone: "bad", text: "Takes no messages" },
-  paused: { tone: "warn", text: "Delivery is paused" },
+  idle: { tone: "idle", text: "Nothing sent yet" },
+  up: { tone: "ok", text: "Available" },
+  down: { tone: "bad", text: "Unavailable" },
+  paused: { tone: "warn", text: "Paused" },
 };
 
 export function Delivery({ sink, path }: { sink: Sink; path: string }) {
@@ -25,12 +25,12 @@ export function Delivery({ sink, path }: { sink: Sink; path: string }) {
   const { data, error } = feed;
   return (
     <Section id="delivery" title="Delivery" note={sink.topic && `topic ${sink.topic.topic} of ${sink.topic.provider}`}>
-      {error && <Problem error={error} title="The delivery can't be shown as it is now." onRetry={feed.refresh} />}
-      {!data && !error && <Loading what="the delivery" />}
+      {error && <Problem error={error} title="Can't refresh the delivery status." onRetry={feed.refresh} />}
+      {!data && !error && <Loading what="the delivery status" />}
       {data?.provider.error && (
         <div class="notice bad">
           <p>
-            <strong>{data.provider.name} takes no messages</strong>
+            <strong>{data.provider.name} is unavailable</strong>
             {data.provider.since && <> since {time(data.provider.since)}</>}: {data.provider.error}
           </p>
           <p class="muted">{advice(data.provider.error)}</p>
@@ -49,7 +49,7 @@ export function Delivery({ sink, path }: { sink: Sink; path: string }) {
             <dd>{count(data.delivered)}</dd>
           </div>
           <div>
-            <dt>With the provider</dt>
+            <dt>In flight</dt>
             <dd>{count(data.inFlight)}</dd>
           </div>
           <div>
@@ -59,11 +59,11 @@ export function Delivery({ sink, path }: { sink: Sink; path: string }) {
             </dd>
           </div>
           <div>
-            <dt>Oldest of them</dt>
+            <dt>Oldest message</dt>
             <dd>{data.lag.oldestAt ? ago(data.lag.oldestAt, now()) : span(0)}</dd>
           </div>
           <div>
-            <dt>Sent again</dt>
+            <dt>Retries</dt>
             <dd>{count(data.retries)}</dd>
           </div>
         </dl>

@@ -1,4 +1,4 @@
-// The log-in: a token is tried, and kept for this tab when the server takes it.
+// Login: verifies a token with the server and stores it for this tab.
 import { useRef, useState } from "preact/hooks";
 import { asFailure, ask, Failure, session, SOURCES } from "../api";
 import { useTitle } from "../title";
@@ -27,7 +27,7 @@ export function Login({ why, onOpen }: { why: string; onOpen: () => void }) {
       const failure = asFailure(e);
       setError(
         failure.status === 401
-          ? new Failure(401, "", "The server does not know this token.", "Check that all of it was pasted, and that it was made on this server.")
+          ? new Failure(401, "", "Unknown token.", "Check that the whole token was pasted, and that it was created on this server.")
           : failure,
       );
       setBusy(false);
@@ -38,7 +38,7 @@ export function Login({ why, onOpen }: { why: string; onOpen: () => void }) {
   return (
     <div class="login">
       <h1 tabIndex={-1}>Log in</h1>
-      <p class="muted">See what comes in, where records are, and what holds them up.</p>
+      <p class="muted">Sources, sinks, rates and failures of this server.</p>
       {why && (
         <div class="notice warn" role="alert">
           <p>{why}</p>
@@ -65,8 +65,8 @@ export function Login({ why, onOpen }: { why: string; onOpen: () => void }) {
           {busy ? "Checking…" : "Log in"}
         </button>
         <p id="token-help" class="muted">
-          The server's own token is the file <code>token</code> in its data directory; <code>forebay token create</code>{" "}
-          makes others, for reading only if you like. It stays in this tab and is forgotten when the tab is closed.
+          The server's own token is in the file <code>token</code> in its data directory; <code>forebay token create</code>{" "}
+          creates others, also read-only ones. It is stored in this tab only, until the tab is closed.
         </p>
       </form>
     </div>

@@ -1,10 +1,10 @@
-// The playground: columns are edited, a sample record is sent to the test, and its row is shown.
-// Nothing is stored until somebody saves the columns to a sink.
+// The playground: edit columns, test them on a sample record, and show the row. Nothing is stored
+// until the columns are saved to a sink.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { asFailure, call, Failure, run, sinkPath, sourcePath, type Column, type Sink, type Source, type Trial } from "../api";
+import { asFailure, call, Failure, run, sinkPath, sourcePath, type Column, type Sink, type Source, type MappingTest } from "../api";
 import { useFeed } from "../feed";
 import { Code, Confirm, Loading, Problem } from "../parts/basics";
-import { say } from "../parts/say";
+import { announce } from "../parts/announce";
 import { useTitle } from "../title";
 import { clean, Columns, draft, type Draft } from "./columns";
 import { parseHeaders, takeSample, type Header } from "./sample";
@@ -19,7 +19,7 @@ const EXAMPLE: Column[] = [
 export function Playground({ source, sink }: { source?: string; sink?: string }) {
   const bound = source !== undefined && sink !== undefined;
   const path = bound ? sinkPath(source, sink) : undefined;
-  // Asked for once an hour: what is edited here is not to be replaced by what others save.
+  // Refreshed once an hour: changes of other users must not replace the edited columns.
   const feed = useFeed<Sink>(path, 3_600_000);
   const parent = useFeed<Source>(bound ? sourcePath(source) : undefined, 3_600_000);
   useTitle(bound ? `Columns of ${feed.data?.name ?? sink}` : "Playground");
@@ -46,12 +46,12 @@ export function Playground({ source, sink }: { source?: string; sink?: string })
         <h1 tabIndex={-1}>{bound ? `Columns of ${feed.data?.name ?? sink}` : "Playground"}</h1>
       </div>
       <p class="lead muted">
-        Edit the columns, send a sample record, see the row that it becomes. Nothing is stored
+        Edit the columns and test them on a sample record. Nothing is stored
         {bound ? " until you save." : "."}
       </p>
-      {feed.error && !feed.data && <Problem error={feed.error} title="The sink can't be shown." onRetry={feed.refresh} />}
+      {feed.error && !feed.data && <Problem error={feed.error} title="Can't load the sink." onRetry={feed.refresh} />}
       {bound && !feed.data && !feed.error && <Loading what="the columns" />}
-      {bound && feed.data && !feed.data.table && <p class="empty">This sink has no columns: it is of type {feed.data.type}.</p>}
+      {bound && feed.data && !feed.data.table && <p class="empty">This sink has no columns: its type is {feed.data.type}.</p>}
       {!bound && <Editor saved={EXAMPLE} />}
       {bound && feed.data?.table && (
         <Editor
@@ -97,14 +97,14 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
   const test = async () => {
     const parsed = parseHeaders(sample.headers);
     if ("wrong" in parsed) {
-      setHeadersWrong(`“${parsed.wrong}” is no header: write Name: value.`);
+      setHeadersWrong(`“${parsed.wrong}” is not a header: expected Name: value.`);
       return;
     }
     setHeadersWrong("");
     setBusy(true);
     setError(undefined);
     try {
-      const found = await trial(columns.map(clean), { body: sample.body, headers: parsed.headers }, changed ? undefined : testPath, sink);
+      const found = await testMapping(columns.map(clean), { body: sample.body, headers: parsed.headers }, changed ? undefined : testPath, sink);
       setResult(found);
       setStale(false);
       const first = found.violations[0];
@@ -134,7 +134,7 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
           columns={columns}
           violations={violations}
           onChange={(next) => {
-            // Where a problem is known by its place, it is no longer known after a change of places.
+            // Problems refer to columns by index: clear them when the order changes.
             if (next.length !== columns.length || next.some((c, i) => c.key !== columns[i]?.key)) {
               setResult((r) => r && { ...r, violations: r.violations.filter((p) => p.column === undefined) });
             }
@@ -157,7 +157,7 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
             />
           </div>
           <div class="field">
-            <label for="sample-headers">Headers, one a line</label>
+            <label for="sample-headers">Headers, one per line</label>
             <textarea
               id="sample-headers"
               class="mono"
@@ -181,14 +181,14 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
         </section>
         <section aria-labelledby="row" class={stale && result ? "stale" : ""}>
           <h2 id="row">
-            Row {stale && result && <span class="tag">from before your last change</span>}
+            Row {stale && result && <span class="tag">outdated</span>}
           </h2>
           {error && <Problem error={error} title="It was not tested." />}
           {!result && !error && <p class="empty">Test the record: its row appears here.</p>}
           {result && result.violations.length > 0 && (
             <div class="notice bad">
               <p>
-                <strong>No row.</strong> A record like this is refused:
+                <strong>No row.</strong> This record is rejected:
               </p>
               <ul>
                 {result.violations.map((p) => (
@@ -215,7 +215,7 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
 function Row({ row }: { row: { name: string; value: string }[] }) {
   return (
     <table class="list result">
-      <caption class="visually-hidden">The row that the record became</caption>
+      <caption class="visually-hidden">Row of the record</caption>
       <thead>
         <tr>
           <th scope="col">Column</th>
@@ -238,8 +238,8 @@ interface TestResult {
   tables: { sinkId: string; rows: { columns: { name: string; value: string }[] }[] }[];
 }
 
-/** Tests columns as they are here; a token that may only look tests those that are saved. */
-async function trial(
+/** Tests the edited columns; a read-only token tests the saved ones. */
+async function testMapping(
   columns: Column[],
   record: { body: string; headers: Header[] },
   savedTest: string | undefined,
@@ -247,12 +247,12 @@ async function trial(
 ): Promise<Result> {
   try {
     const body = { mapping: { columns }, record };
-    return await call<Trial>("POST", "/v1/branches/default/test-mapping", body);
+    return await call<MappingTest>("POST", "/v1/branches/default/test-mapping", body);
   } catch (e) {
     const failure = asFailure(e);
     if (failure.status !== 403) throw failure;
     if (savedTest === undefined || sink === undefined) {
-      throw new Failure(403, failure.code, "This token may only look.", "With it you can test the columns of a sink as they are saved; edited ones need an admin's token.");
+      throw new Failure(403, failure.code, "This token is read-only.", "It can test the saved columns of a sink; edited columns need an admin token.");
     }
     const body = await call<TestResult>("POST", savedTest, parsed(record.body));
     const table = body.tables.find((t) => t.sinkId === sink.sinkId);
@@ -260,12 +260,12 @@ async function trial(
   }
 }
 
-/** The record's value, as it is sent to a source's own test. */
+/** The record as JSON, for the test of a source. */
 function parsed(body: string): unknown {
   try {
     return JSON.parse(body);
   } catch {
-    throw new Failure(0, "", "The body is no JSON.", "A token that may only look tests JSON bodies.");
+    throw new Failure(0, "", "The body is not JSON.", "A read-only token can test JSON bodies only.");
   }
 }
 
@@ -290,7 +290,7 @@ function Save({ sink, path, columns, changed, onSaved }: SaveProps) {
         changeDescription: "Columns changed in the dashboard.",
         table: { mapping: { columns: columns.map(clean) } },
       });
-      say(`The columns of ${sink.name} are saved.`);
+      announce(`Saved the columns of ${sink.name}.`);
       onSaved?.();
     } catch (e) {
       setError(asFailure(e));
@@ -304,13 +304,13 @@ function Save({ sink, path, columns, changed, onSaved }: SaveProps) {
         <button type="button" disabled={!changed || busy} onClick={() => setAsking(true)}>
           {busy ? "Saving…" : `Save to ${sink.name}`}
         </button>
-        <span class="muted">{changed ? "not saved yet" : "as saved"}</span>
+        <span class="muted">{changed ? "unsaved changes" : "no changes"}</span>
       </div>
       {asking && (
         <Confirm title={`Save the columns of ${sink.name}?`} yes="Save" onYes={() => void save()} onNo={() => setAsking(false)}>
           <p>
-            Records that come from now on become rows of these columns. Those that were taken before are imported as they
-            were. It becomes version {sink.version.number + 1}; you can return to this one.
+            New records get these columns. Records accepted before are imported with the previous ones. This creates
+            version {sink.version.number + 1}; you can roll back to the current version.
           </p>
         </Confirm>
       )}

@@ -1,4 +1,4 @@
-// The record that the playground begins with.
+// The initial sample record of the playground.
 
 export interface Header {
   name: string;
@@ -7,18 +7,18 @@ export interface Header {
 
 export interface Sample {
   body: string;
-  /** `Name: value`, one a line. */
+  /** `Name: value`, one per line. */
   headers: string;
 }
 
 let offered: Sample | undefined;
 
-/** Hands a record over to the playground, which is opened next. */
+/** Passes a record to the playground, which is opened next. */
 export const offerSample = (sample: Sample) => {
   offered = sample;
 };
 
-/** The record that was handed over, once; else an example. */
+/** The passed record, once; otherwise an example. */
 export function takeSample(): Sample {
   const sample = offered ?? {
     body: '{\n  "user": {"id": "ada"},\n  "price": 2.5,\n  "count": 4\n}',
@@ -28,7 +28,7 @@ export function takeSample(): Sample {
   return sample;
 }
 
-/** Header lines as the API takes them, or the line that is none. */
+/** Parses header lines into the API form, or returns the first invalid line. */
 export function parseHeaders(text: string): { headers: Header[] } | { wrong: string } {
   const headers: Header[] = [];
   for (const line of text.split("\n")) {

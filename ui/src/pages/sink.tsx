@@ -2,7 +2,7 @@
 import { now, sinkPath, type AggregatedSink, type AggregatedSource, type Reconciliation, type File, type Slice } from "../api";
 import { useFeed } from "../feed";
 import { ago, count, plural, rate, short, size, span, time } from "../format";
-import { advice, inFlight, lag, sinkStatus, troubles } from "../health";
+import { advice, inFlight, lag, sinkStatus, deliveryFailures } from "../health";
 import { Badge, Loading, Pre, Problem, Scroll, Section, Tile } from "../parts/basics";
 import { RateChart } from "../parts/chart";
 import { DisabledNotice, Switch } from "../parts/switch";
@@ -10,16 +10,16 @@ import { rates, type Rates } from "../rates";
 import { useTitle } from "../title";
 import { TYPES } from "./columns";
 import { Delivery } from "./delivery";
-import { Letters } from "./letters";
+import { DeadLetters } from "./dead-letters";
 import { aggregatedSink } from "./source";
-import { noteSource, rateKey } from "./sources";
+import { recordSource, rateKey } from "./sources";
 
-/** Imported files that are shown; the statistics go on counting those before. */
+/** Maximum imported files shown. */
 const IMPORTED_SHOWN = 5;
 
 export function SinkPage({ source: sourceId, id }: { source: string; id: string }) {
   const path = sinkPath(sourceId, id);
-  const feed = useFeed<AggregatedSource>(aggregatedSink(sourceId, id), 2000, noteSource);
+  const feed = useFeed<AggregatedSource>(aggregatedSink(sourceId, id), 2000, recordSource);
   const source = feed.data;
   const sink = source?.sinks.find((s) => s.sinkId === id);
   const slices = useFeed<{ slices: Slice[] }>(sink?.table ? `${path}/statistics/slices` : undefined, 2000);
@@ -48,11 +48,11 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
         {sink && <Switch kind="sink" name={sink.name} path={path} disabled={sink.disabled} onDone={feed.refresh} />}
       </div>
       {sink && <Target sink={sink} />}
-      {error && <Problem error={error} title="The sink can't be shown as it is now." onRetry={feed.refresh} />}
+      {error && <Problem error={error} title="Can't refresh the sink." onRetry={feed.refresh} />}
       {!source && !error && <Loading what="the sink" />}
       {source && !sink && (
         <p class="empty">
-          The source has no such sink. It may have been deleted. <a href={to}>Its other sinks</a>
+          Sink not found; it may have been deleted. <a href={to}>Back to the source</a>
         </p>
       )}
       {sink?.disabled && <DisabledNotice kind="sink" disabled={sink.disabled} />}
@@ -60,14 +60,14 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
         <div class="notice warn">
           <p>
             <strong>Delivery is paused</strong> since {time(sink.paused.at)}
-            {sink.paused.reason && <>: {sink.paused.reason}</>}. Records are taken and wait on disk.
+            {sink.paused.reason && <>: {sink.paused.reason}</>}. Records are accepted and wait on disk.
           </p>
         </div>
       )}
       {sink && (
         <>
-          <Troubles files={sink.statistics.files} slices={slices.data?.slices ?? []} />
-          <Figures sink={sink} known={known} />
+          <Failures files={sink.statistics.files} slices={slices.data?.slices ?? []} />
+          <Tiles sink={sink} known={known} />
           <RateChart rates={known} />
           <Books reconciliation={sink.statistics.reconciliation} parts={sink.topic ? TOPIC_PARTS : PARTS} />
           {sink.topic && <Delivery sink={sink} path={path} />}
@@ -97,13 +97,13 @@ function Target({ sink }: { sink: AggregatedSink }) {
   );
 }
 
-function Troubles({ files, slices }: { files: File[]; slices: Slice[] }) {
+function Failures({ files, slices }: { files: File[]; slices: Slice[] }) {
   const present = now();
-  const causes = troubles(files, slices);
+  const causes = deliveryFailures(files, slices);
   if (causes.length === 0) return null;
   return (
-    <section class="notice bad" aria-labelledby="trouble">
-      <h2 id="trouble">Delivery fails and is tried again</h2>
+    <section class="notice bad" aria-labelledby="failures">
+      <h2 id="failures">Delivery is failing and retried</h2>
       {causes.map((cause) => (
         <div key={cause.what + cause.reason} class="cause">
           <p>
@@ -121,7 +121,7 @@ function Troubles({ files, slices }: { files: File[]; slices: Slice[] }) {
 
 function nextTry(after: string, present: number): string {
   const wait = Date.parse(after) - present;
-  return wait <= 0 ? "the next one is due" : `the next one in ${span(wait)}`;
+  return wait <= 0 ? "next attempt due" : `next attempt in ${span(wait)}`;
 }
 
 function Figures({ sink, known }: { sink: AggregatedSink; known: Rates }) {
@@ -130,7 +130,7 @@ function Figures({ sink, known }: { sink: AggregatedSink; known: Rates }) {
   const late = lag(levels, present);
   const { dead } = reconciliation;
   return (
-    <dl class="tiles" aria-label="Now">
+    <dl class="tiles" aria-label="Current figures">
       <Tile
         name="Accepted"
         value={known.known ? rate(known.acceptedNow) : "–"}
@@ -153,10 +153,10 @@ function waiting(sink: AggregatedSink): string {
 
 const PARTS: { key: Exclude<keyof Reconciliation, "accepted" | "holds">; name: string; says: string }[] = [
   { key: "imported", name: "Imported", says: "in the table" },
-  { key: "inFlight", name: "On their way", says: "on disk or in staging" },
-  { key: "dead", name: "Dead letters", says: "refused and kept" },
-  { key: "expired", name: "Dropped", says: "by a person or a retention" },
-  { key: "lost", name: "Lost", says: "by a damaged disk" },
+  { key: "inFlight", name: "In flight", says: "on disk or in staging" },
+  { key: "dead", name: "Dead letters", says: "rejected and stored" },
+  { key: "expired", name: "Dropped", says: "discarded or expired" },
+  { key: "lost", name: "Lost", says: "to disk corruption" },
 ];
 
 const TOPIC_PARTS: typeof PARTS = PARTS.map((part) => {
@@ -191,8 +191,8 @@ function Books({ reconciliation, parts }: { reconciliation: Reconciliation; part
       </dl>
       {!reconciliation.holds && (
         <p class="field-error">
-          The sum is not what was accepted. Counts that are read while records move differ for a moment; if it stays so,
-          it is a defect: please report it.
+          The counts do not add up to the accepted records. Counts read while records move can differ for a moment; if
+          this persists, it is a bug: please report it.
         </p>
       )}
     </Section>
@@ -213,7 +213,7 @@ function State({ item }: { item: { state: string; retryReason?: string } }) {
   return <Badge tone={tone} text={names[item.state] ?? item.state} />;
 }
 
-/** A file is what one import brings into the table; a slice is the part of it on one volume. */
+/** A file is the unit of import; a slice is its part on one volume. */
 function Files({ files, slices }: { files: File[]; slices: Slice[] }) {
   const present = now();
   const open = files.filter((f) => f.state !== "imported");
@@ -223,7 +223,7 @@ function Files({ files, slices }: { files: File[]; slices: Slice[] }) {
     <Section
       id="files"
       title="Files and slices"
-      note={`${plural(open.length, "file")} open, ${plural(done.length, "file")} imported lately`}
+      note={`${plural(open.length, "file")} open, ${plural(done.length, "file")} recently imported`}
     >
       <Scroll label="Files and slices">
         <table class="list files cards">
@@ -276,7 +276,7 @@ function Cause({ item, present }: { item: { retryReason?: string; retryAttempt?:
   );
 }
 
-/** Slices that have nothing more to do are one row when they are more than so many. */
+/** Number of uploaded slices from which they are folded into one row. */
 const FOLDED_FROM = 4;
 
 function FileRows({ file, slices, present }: { file: File; slices: Slice[]; present: number }) {
@@ -312,7 +312,7 @@ function FileRows({ file, slices, present }: { file: File; slices: Slice[]; pres
   );
 }
 
-/** One slice, or several that are in the same state. */
+/** One slice, or several in the same state. */
 function SliceRow({ name, slices, present }: { name: string; slices: Slice[]; present: number }) {
   const [first] = slices;
   if (!first) return null;
@@ -340,10 +340,10 @@ function SliceRow({ name, slices, present }: { name: string; slices: Slice[]; pr
   );
 }
 
-/** Types of columns that are made from nothing that a person has written. */
+/** Column types without user input. */
 const PLAIN = new Set(["uuid", "datetime", "ip", "body", "headers"]);
 
-/** What the sink makes of a record. */
+/** The mapping of a sink. */
 function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
   const columns = sink.table?.mapping.columns;
   return (
@@ -366,7 +366,7 @@ function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
               <tr>
                 <th scope="col">Column</th>
                 <th scope="col">Type</th>
-                <th scope="col">Made from</th>
+                <th scope="col">Source</th>
               </tr>
             </thead>
             <tbody>
@@ -385,7 +385,7 @@ function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
                     {c.defaultValue !== undefined && (
                       <span class="muted">
                         {" "}
-                        else <code>{c.defaultValue || "(empty)"}</code>
+                        default <code>{c.defaultValue || "(empty)"}</code>
                       </span>
                     )}
                   </td>
@@ -401,5 +401,5 @@ function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
   );
 }
 
-/** What is shown elsewhere on the page, or nowhere. */
+/** Fields shown elsewhere on the page, or not at all. */
 const HIDDEN = new Set(["statistics", "projectId", "branchId", "version", "created", "disabled", "deleted"]);

@@ -1,4 +1,4 @@
-// One source: where to send records, and how its sinks are.
+// One source: its URL, and the status of its sinks.
 import { useState } from "preact/hooks";
 import { now, sourcePath, type AggregatedSink, type AggregatedSource } from "../api";
 import { useFeed } from "../feed";
@@ -10,27 +10,27 @@ import { Deleted } from "../parts/deleted";
 import { DisabledNotice, Switch } from "../parts/switch";
 import { rates } from "../rates";
 import { useTitle } from "../title";
-import { noteSource, rateKey } from "./sources";
+import { recordSource, rateKey } from "./sources";
 
-/** Path of the answer that the pages of a source and of its sinks are made from. */
+/** Path of the data of a source's page and its sinks' pages. */
 export const aggregated = (id: string) => `/v1/branches/default/aggregation/sources/${encodeURIComponent(id)}`;
 
-/** Sinks on a page. */
+/** Sinks per page. */
 const PAGE = 100;
 
-/** The same with one sink only. */
+/** Path of a source with one sink only. */
 export function aggregatedSink(source: string, sink: string) {
-  // The list begins behind an id: behind the last one that is before this.
+  // The list starts after an id: here the greatest id before this one.
   const last = sink.charCodeAt(sink.length - 1);
   const before = `${sink.slice(0, -1)}${String.fromCharCode(last - 1)}\uffff`;
   return `${aggregated(source)}?limit=1&afterId=${encodeURIComponent(before)}`;
 }
 
 export function SourcePage({ id }: { id: string }) {
-  // Ids behind which pages of sinks begin; the last one is shown.
+  // Ids after which pages of sinks start; the last one is the current page.
   const [pages, setPages] = useState<string[]>([""]);
   const after = encodeURIComponent(pages.at(-1) ?? "");
-  const feed = useFeed<AggregatedSource>(`${aggregated(id)}?limit=${PAGE}&afterId=${after}`, 2000, noteSource);
+  const feed = useFeed<AggregatedSource>(`${aggregated(id)}?limit=${PAGE}&afterId=${after}`, 2000, recordSource);
   const source = feed.data;
   useTitle(source?.name ?? id);
   const accepting = source?.sinks.some((s) => rates(rateKey(id, s.sinkId)).acceptedNow > 0) ?? false;
@@ -54,7 +54,7 @@ export function SourcePage({ id }: { id: string }) {
         )}
       </div>
       {source?.description && <p class="lead">{source.description}</p>}
-      {feed.error && <Problem error={feed.error} title="The source can't be shown as it is now." onRetry={feed.refresh} />}
+      {feed.error && <Problem error={feed.error} title="Can't refresh the source." onRetry={feed.refresh} />}
       {!source && !feed.error && <Loading what="the source" />}
       {source?.disabled && <DisabledNotice kind="source" disabled={source.disabled} />}
       {source && <Sinks source={source} />}
@@ -73,7 +73,7 @@ export function SourcePage({ id }: { id: string }) {
         </p>
       )}
       {source && <Deleted kind="sink" path={`${sourcePath(id)}/sinks`} onRestored={feed.refresh} />}
-      {source?.http && <Send url={source.http.url} taught={source.sinks.some((s) => s.statistics.total.recordsCount > 0)} />}
+      {source?.http && <Send url={source.http.url} received={source.sinks.some((s) => s.statistics.total.recordsCount > 0)} />}
     </>
   );
 }
@@ -83,8 +83,8 @@ function Sinks({ source }: { source: AggregatedSource }) {
     <Section id="sinks" title="Sinks" note={plural(source.sinksTotal, "sink")}>
       {source.sinksTotal === 0 && (
         <p class="empty">
-          This source has no sink: it refuses records, since they would go nowhere. Try columns in the{" "}
-          <a href="#/playground">playground</a>, then make a sink with <code>POST …/sinks</code> or{" "}
+          This source has no sink, so it rejects records. Test columns in the{" "}
+          <a href="#/playground">playground</a>, then create a sink with <code>POST …/sinks</code> or{" "}
           <code>forebay apply</code>.
         </p>
       )}
@@ -129,7 +129,7 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
           </dd>
         </div>
         <div>
-          <dt>On their way</dt>
+          <dt>In flight</dt>
           <dd>{short(inFlight(sink.statistics.levels))}</dd>
         </div>
         <div>
@@ -146,7 +146,7 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
       {failures.map((cause) => (
         <div class="cause" key={cause.reason}>
           <p>
-            <strong>{cause.what} fails:</strong> {cause.reason}
+            <strong>{cause.what} failed:</strong> {cause.reason}
           </p>
           <p class="muted">{advice(cause.reason)}</p>
         </div>
@@ -155,24 +155,24 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
   );
 }
 
-/** The address, whose last part is a secret: hidden until it is asked for. */
-function Send({ url, taught }: { url: string; taught: boolean }) {
+/** The URL; its last part is a secret, hidden by default. */
+function Send({ url, received }: { url: string; received: boolean }) {
   const [shown, setShown] = useState(false);
   const hidden = url.replace(/[^/]*$/, "•".repeat(12));
   const text = `curl -H 'Content-Type: application/json' -d '{"user": {"id": "ada"}}' \\\n  '${url}'`;
   return (
-    <Section id="send" title="Send records" note={taught ? undefined : "none has come yet"}>
+    <Section id="send" title="Send records" note={received ? undefined : "none received yet"}>
       <p class="address">
         <code>{shown ? url : hidden}</code>
         <span class="actions">
           <button type="button" class="small" aria-pressed={shown} onClick={() => setShown(!shown)}>
             {shown ? "Hide" : "Show"}
-            <span class="visually-hidden"> the secret of the address</span>
+            <span class="visually-hidden"> the secret of the URL</span>
           </button>
-          <Copy text={url} label="the address" />
+          <Copy text={url} label="the URL" />
         </span>
       </p>
-      <p class="muted">Whoever knows the address may send records. An answer of 200 means: on disk.</p>
+      <p class="muted">Anyone with this URL can send records. A 200 response means that the record is on disk.</p>
       {shown && <Code label="command that sends a record" text={text} />}
     </Section>
   );

@@ -1,4 +1,4 @@
-// All sources: what comes in, what is on its way, what is in trouble.
+// All sources: rates, records in flight, failures.
 import { now, SOURCES, ORIGIN, type AggregatedSource, type Page } from "../api";
 import { useFeed } from "../feed";
 import { plural, rate, short, span } from "../format";
@@ -6,7 +6,7 @@ import { inFlight, isFailing, lag, sourceStatus } from "../health";
 import { Badge, Code, Loading, Problem, Scroll, Tile } from "../parts/basics";
 import { Spark } from "../parts/chart";
 import { Deleted } from "../parts/deleted";
-import { note, rates, sum, type Rates } from "../rates";
+import { rates, recordCounts, sum, type Rates } from "../rates";
 import { useTitle } from "../title";
 
 interface Aggregation {
@@ -16,11 +16,11 @@ interface Aggregation {
 
 export const rateKey = (source: string, sink: string) => `${source}/${sink}`;
 
-/** Notes the counts of all sinks of a source. */
-export function noteSource(source: AggregatedSource): void {
+/** Records the counts of all sinks of a source. */
+export function recordSource(source: AggregatedSource): void {
   for (const sink of source.sinks) {
     const { total, levels } = sink.statistics;
-    note(rateKey(source.sourceId, sink.sinkId), total.recordsCount, levels.target?.recordsCount ?? 0);
+    recordCounts(rateKey(source.sourceId, sink.sinkId), total.recordsCount, levels.target?.recordsCount ?? 0);
   }
 }
 
@@ -30,7 +30,7 @@ function lagOf(source: AggregatedSource, present: number): number | undefined {
   return lags.length > 0 ? Math.max(...lags) : undefined;
 }
 
-// A record goes to all sinks of its source: what came in is what the busiest of them took.
+// A record goes to all sinks of its source: the source's rate is the highest rate of its sinks.
 function rateOf(source: AggregatedSource): Rates {
   const all = source.sinks.map((s) => rates(rateKey(source.sourceId, s.sinkId)));
   return all.reduce((best, r) => (r.known && (!best.known || r.acceptedNow > best.acceptedNow) ? r : best), sum([]));
@@ -39,7 +39,7 @@ function rateOf(source: AggregatedSource): Rates {
 export function Sources() {
   useTitle("Sources");
   const feed = useFeed<Aggregation>("/v1/branches/default/aggregation/sources?limit=100", 2000, (data) => {
-    data.sources.forEach(noteSource);
+    data.sources.forEach(recordSource);
   });
   const sources = feed.data?.sources;
   return (
@@ -47,9 +47,9 @@ export function Sources() {
       <div class="page-head">
         <h1 tabIndex={-1}>Sources</h1>
       </div>
-      {feed.error && <Problem error={feed.error} title="The sources can't be shown as they are now." onRetry={feed.refresh} />}
+      {feed.error && <Problem error={feed.error} title="Can't refresh the sources." onRetry={feed.refresh} />}
       {!sources && !feed.error && <Loading what="sources" />}
-      {sources && sources.length === 0 && <First />}
+      {sources && sources.length === 0 && <GettingStarted />}
       {sources && sources.length > 0 && (
         <>
           <Summary sources={sources} />
@@ -71,14 +71,14 @@ function Summary({ sources }: { sources: AggregatedSource[] }) {
   const failing = sources.flatMap((s) => (s.disabled ? [] : s.sinks)).filter(isFailing);
   return (
     <dl class="tiles" aria-label="All sources together">
-      <Tile name="Coming in" value={incoming.known ? rate(incoming.acceptedNow) : "–"} unit="records/s" note={plural(sources.length, "source")} />
-      <Tile name="Into tables" value={incoming.known ? rate(outgoing) : "–"} unit="rows/s" note={plural(sources.reduce((all, s) => all + s.sinksTotal, 0), "sink")} />
-      <Tile name="On their way" value={short(waiting)} unit="records" note="on disk, not in a table yet" />
-      <Tile name="Longest lag" value={lags.length > 0 ? span(Math.max(...lags)) : "none"} note="age of the oldest such record" />
+      <Tile name="Accepted" value={incoming.known ? rate(incoming.acceptedNow) : "–"} unit="records/s" note={plural(sources.length, "source")} />
+      <Tile name="Imported" value={incoming.known ? rate(outgoing) : "–"} unit="rows/s" note={plural(sources.reduce((all, s) => all + s.sinksTotal, 0), "sink")} />
+      <Tile name="In flight" value={short(waiting)} unit="records" note="on disk, not in a table yet" />
+      <Tile name="Longest lag" value={lags.length > 0 ? span(Math.max(...lags)) : "none"} note="age of the oldest record in flight" />
       {failing.length > 0 ? (
-        <Tile name="Failing" value={String(failing.length)} unit={failing.length === 1 ? "sink" : "sinks"} note="tried again, nothing is lost" tone="bad" />
+        <Tile name="Failing" value={String(failing.length)} unit={failing.length === 1 ? "sink" : "sinks"} note="retrying, nothing is lost" tone="bad" />
       ) : (
-        <Tile name="Failing" value="none" note="all sinks deliver" />
+        <Tile name="Failing" value="none" note="all sinks are healthy" />
       )}
     </dl>
   );
@@ -103,7 +103,7 @@ function List({ sources, total }: { sources: AggregatedSource[]; total: number }
                 Records/s
               </th>
               <th scope="col" class="number">
-                On their way
+                In flight
               </th>
               <th scope="col" class="number">
                 Lag
@@ -146,7 +146,7 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
           <span class="figure">{incoming.known ? rate(incoming.acceptedNow) : "–"}</span>
         </span>
       </td>
-      <td class="number" data-name="On their way">
+      <td class="number" data-name="In flight">
         {short(waiting)}
       </td>
       <td class="number" data-name="Lag">
@@ -163,7 +163,7 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
               <a href={`${to}/sinks/${encodeURIComponent(s.sinkId)}`}>{s.name}</a>
               {isFailing(s) && (
                 <span class="badge bad">
-                  <span class="visually-hidden">fails</span>
+                  <span class="visually-hidden">failing</span>
                 </span>
               )}
             </li>
@@ -175,8 +175,8 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
   );
 }
 
-/** The commands that make the first source; what is pasted works as it is. */
-function First() {
+/** Commands that create the first source, ready to paste. */
+function GettingStarted() {
   const header = '-H "X-StorageApi-Token: $TOKEN" -H "Content-Type: application/json"';
   const source = `TOKEN=$(cat data/token)   # or the token that you logged in with
 
@@ -199,22 +199,22 @@ curl ${header} \\
 curl -H "Content-Type: application/json" -d '{"user": {"id": "ada"}}' "$URL"`;
   return (
     <section class="first" aria-labelledby="first">
-      <h2 id="first">Make the first source</h2>
+      <h2 id="first">Create the first source</h2>
       <p>
-        A <em>source</em> is an address that takes records. Its <em>sinks</em> bring each record into a table as one row.
-        Paste these into a terminal; this page shows the source as soon as it is there.
+        A <em>source</em> is a URL that accepts records. Its <em>sinks</em> load each record into a table as one row.
+        Paste these commands into a terminal; the source then appears on this page.
       </p>
       <ol class="steps">
         <li>
-          <h3>Make a source</h3>
-          <Code label="command that makes a source" text={source} />
+          <h3>Create a source</h3>
+          <Code label="command that creates a source" text={source} />
         </li>
         <li>
-          <h3>Give it a sink</h3>
+          <h3>Create a sink</h3>
           <p class="muted">
-            Try columns in the <a href="#/playground">playground</a> first, if you like.
+            You can test columns in the <a href="#/playground">playground</a> first.
           </p>
-          <Code label="command that makes a sink" text={sink} />
+          <Code label="command that creates a sink" text={sink} />
         </li>
         <li>
           <h3>Send a record</h3>

@@ -1,32 +1,32 @@
-// Small pieces of all pages.
+// Components shared by all pages.
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState, type MutableRef } from "preact/hooks";
 import type { Failure } from "../api";
 import type { Status } from "../health";
 
-/** A state as a dot with its word: the word carries the meaning, the colour repeats it. */
+/** A state as a colored dot with its word, which carries the meaning. */
 export function Badge({ tone, text }: Status) {
   return <span class={`badge ${tone}`}>{text}</span>;
 }
 
-/** A failed request: why, and what to do. */
+/** A failed request with a hint. */
 export function Problem({ error, title, onRetry }: { error: Failure; title?: string; onRetry?: () => void }) {
   return (
     <div class="notice bad" role="alert">
       <p>
-        <strong>{title ?? "That did not work."}</strong> {error.message}
+        <strong>{title ?? "Request failed."}</strong> {error.message}
       </p>
       {error.hint && <p class="muted">{error.hint}</p>}
       {onRetry && (
         <button type="button" class="small" onClick={onRetry}>
-          Try again now
+          Retry now
         </button>
       )}
     </div>
   );
 }
 
-/** Shown while an answer is awaited; as high as what comes, so that nothing jumps. */
+/** Loading indicator, as high as the content, so that the layout does not jump. */
 export function Loading({ what }: { what: string }) {
   return (
     <p class="loading muted" role="status">
@@ -43,7 +43,7 @@ export function Copy({ text, label }: { text: string; label: string }) {
       await navigator.clipboard.writeText(text);
       setSaid("Copied");
     } catch {
-      setSaid("Select it and copy it yourself");
+      setSaid("Copy failed");
     }
   };
   useEffect(() => {
@@ -58,7 +58,7 @@ export function Copy({ text, label }: { text: string; label: string }) {
   );
 }
 
-/** Whether the content is larger than its box: then the keyboard has to get there to scroll it. */
+/** Whether the content overflows its box, which then must be focusable for scrolling by keyboard. */
 function useOverflow(box: MutableRef<HTMLElement | null>): boolean {
   const [over, setOver] = useState(false);
   useLayoutEffect(() => {
@@ -74,10 +74,10 @@ function useOverflow(box: MutableRef<HTMLElement | null>): boolean {
   return over;
 }
 
-/** What a box needs for the keyboard to scroll it. */
+/** Attributes of a box that scrolls by keyboard. */
 const scrollable = (over: boolean, label: string) => (over ? { tabIndex: 0, role: "group" as const, "aria-label": label } : {});
 
-/** Text as it is, in a box that scrolls when it has to. */
+/** Preformatted text in a scrollable box. */
 export function Pre({ text, label }: { text: string; label: string }) {
   const box = useRef<HTMLPreElement>(null);
   return (
@@ -87,7 +87,7 @@ export function Pre({ text, label }: { text: string; label: string }) {
   );
 }
 
-/** Text to be pasted elsewhere. */
+/** Text with a copy button. */
 export function Code({ text, label }: { text: string; label: string }) {
   return (
     <div class="code">
@@ -97,7 +97,7 @@ export function Code({ text, label }: { text: string; label: string }) {
   );
 }
 
-/** A modal question. `Escape` and Cancel answer no. */
+/** A modal confirmation. `Escape` and Cancel mean no. */
 export function Confirm(props: {
   title: string;
   yes: string;
@@ -132,7 +132,7 @@ export function Confirm(props: {
   );
 }
 
-/** A number with its name and a line of context. */
+/** A figure with its name and a note. */
 export function Tile(props: { name: string; value: string; unit?: string; note?: string; tone?: "bad" | "warn"; children?: ComponentChildren }) {
   return (
     <div class={`tile ${props.tone ?? ""}`}>
@@ -161,7 +161,7 @@ export function Section(props: { id: string; title: string; note?: ComponentChil
   );
 }
 
-/** A table that scrolls by itself where it is too wide. */
+/** A table that scrolls if it is too wide. */
 export function Scroll({ label, children }: { label: string; children: ComponentChildren }) {
   const box = useRef<HTMLDivElement>(null);
   return (

@@ -1,4 +1,4 @@
-// Rates over time.
+// Charts of rates.
 import { rate, span } from "../format";
 import type { Rates } from "../rates";
 
@@ -10,7 +10,7 @@ function line(values: number[], max: number, width: number, height: number, slot
     .join("L");
 }
 
-/** A line as high as a word; what it shows is said beside it in figures. */
+/** A sparkline; its figures are shown beside it. */
 export function Spark({ rates }: { rates: Rates }) {
   const values = rates.accepted.slice(-40);
   const max = Math.max(1, ...values);
@@ -23,20 +23,20 @@ export function Spark({ rates }: { rates: Rates }) {
   );
 }
 
-/** A round number that is at least as large. */
+/** The next round number. */
 function ceiling(max: number): number {
   const power = 10 ** Math.floor(Math.log10(Math.max(1, max)));
   return [1, 2, 5, 10].map((m) => m * power).find((m) => m >= max) ?? max;
 }
 
-/** The line grows to the left until it has so many points; then the whole width is what is known. */
+/** Minimum points of the full width; with fewer the line grows to the left. */
 const SLOTS_MIN = 30;
 const [WIDTH, HEIGHT] = [600, 120];
 
-/** Records in and out, the newest at the right. */
+/** Accepted and imported records, newest at the right. */
 export function RateChart({ rates }: { rates: Rates }) {
   const max = ceiling(Math.max(1, ...rates.accepted, ...rates.imported));
-  const label = `Records a second over the last ${span(rates.span)}: ${rate(rates.acceptedNow)} accepted and ${rate(rates.importedNow)} imported now, at most ${rate(Math.max(0, ...rates.accepted))} accepted.`;
+  const label = `Records per second over the last ${span(rates.span)}: ${rate(rates.acceptedNow)} accepted and ${rate(rates.importedNow)} imported now, at most ${rate(Math.max(0, ...rates.accepted))} accepted.`;
   const slots = Math.max(SLOTS_MIN, rates.accepted.length);
   const accepted = line(rates.accepted, max, WIDTH, HEIGHT, slots);
   const imported = line(rates.imported, max, WIDTH, HEIGHT, slots);
@@ -45,7 +45,7 @@ export function RateChart({ rates }: { rates: Rates }) {
       <figcaption>
         <span class="key accepted">Accepted</span>
         <span class="key imported">Imported</span>
-        <span class="muted">records a second, last {span(Math.max(rates.span, SLOTS_MIN * 2000))}</span>
+        <span class="muted">records per second, last {span(Math.max(rates.span, SLOTS_MIN * 2000))}</span>
       </figcaption>
       <div class="plot">
         <div class="axis" aria-hidden="true">
@@ -58,7 +58,7 @@ export function RateChart({ rates }: { rates: Rates }) {
           {rates.imported.length > 1 && <path class="imported" d={`M${imported}`} />}
           {rates.accepted.length > 1 && <path class="accepted" d={`M${accepted}`} />}
         </svg>
-        {!rates.known && <p class="muted">Rates are shown after the next answer.</p>}
+        {!rates.known && <p class="muted">Rates appear after the next update.</p>}
       </div>
     </figure>
   );

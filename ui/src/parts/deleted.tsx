@@ -1,14 +1,14 @@
-// Deleted sources or sinks, which an admin can bring back.
+// Deleted sources or sinks, which an admin can undelete.
 import { useState } from "preact/hooks";
 import { asFailure, run, type Failure, type Page, type Sink, type Source } from "../api";
 import { useFeed } from "../feed";
 import { plural, time } from "../format";
 import { Problem } from "./basics";
-import { say } from "./say";
+import { announce } from "./announce";
 
 interface Props {
   kind: "source" | "sink";
-  /** Of the list of those that are there. */
+  /** Path of the list of existing ones. */
   path: string;
   onRestored: () => void;
 }
@@ -28,7 +28,7 @@ export function Deleted({ kind, path, onRestored }: Props) {
     setBusy(id);
     try {
       await run("PUT", `${path}/${encodeURIComponent(id)}/undelete`);
-      say(`${name} is back.`);
+      announce(`${name} undeleted.`);
       onRestored();
     } catch (e) {
       setError(asFailure(e));
@@ -49,7 +49,7 @@ export function Deleted({ kind, path, onRestored }: Props) {
               {name} <span class="id">{id}</span> {deleted && <span class="muted">{time(deleted.at)}</span>}
             </span>
             <button type="button" class="small" disabled={busy !== ""} onClick={() => void restore(id, name)}>
-              {busy === id ? "Working…" : "Bring back"}
+              {busy === id ? "Working…" : "Undelete"}
               <span class="visually-hidden"> {name}</span>
             </button>
           </li>

@@ -1,9 +1,9 @@
-// Switching a source or sink off and on.
+// Disables and enables a source or sink.
 import { useState } from "preact/hooks";
 import { asFailure, run, type Event, type Failure } from "../api";
 import { time } from "../format";
 import { Confirm, Problem } from "./basics";
-import { say } from "./say";
+import { announce } from "./announce";
 
 interface Props {
   kind: "source" | "sink";
@@ -23,7 +23,7 @@ export function Switch({ kind, name, path, disabled, onDone }: Props) {
     setError(undefined);
     try {
       await run("PUT", `${path}/${verb}${verb === "disable" ? "?reason=Dashboard" : ""}`);
-      say(`${name} is ${verb}d.`);
+      announce(`${name} ${verb}d.`);
       onDone();
     } catch (e) {
       setError(asFailure(e));
@@ -39,9 +39,9 @@ export function Switch({ kind, name, path, disabled, onDone }: Props) {
       {asking && (
         <Confirm title={`Disable ${name}?`} yes="Disable" danger onYes={() => void change("disable")} onNo={() => setAsking(false)}>
           {kind === "source" ? (
-            <p>Its address refuses records until it is enabled again. What it has taken is still delivered.</p>
+            <p>Its URL rejects records until it is enabled again. Accepted records are still delivered.</p>
           ) : (
-            <p>Records of its source no longer become rows of this sink. What it has taken is still delivered.</p>
+            <p>It gets no records of its source until it is enabled again. Accepted records are still delivered.</p>
           )}
         </Confirm>
       )}
@@ -49,13 +49,13 @@ export function Switch({ kind, name, path, disabled, onDone }: Props) {
   );
 }
 
-/** Says that something is switched off, when and why. */
+/** Shows that something is disabled, since when and why. */
 export function DisabledNotice({ kind, disabled }: { kind: string; disabled: Event & { reason: string } }) {
   return (
     <div class="notice warn">
       <p>
         <strong>This {kind} is disabled</strong> since {time(disabled.at)}
-        {disabled.reason && <>: {disabled.reason}</>}. It takes no records.
+        {disabled.reason && <>: {disabled.reason}</>}. It accepts no records.
       </p>
     </div>
   );

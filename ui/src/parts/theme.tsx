@@ -1,4 +1,4 @@
-// Light or dark: as the system says, or as a person has chosen in this browser.
+// Light or dark theme: the system's, or the choice stored in this browser.
 import { useState } from "preact/hooks";
 
 type Theme = "auto" | "light" | "dark";
@@ -11,7 +11,7 @@ function stored(): Theme {
   return value === "light" || value === "dark" ? value : "auto";
 }
 
-/** Puts the chosen theme in force; before the first thing is drawn. */
+/** Applies the theme, before the first rendering. */
 export function applyTheme(theme: Theme = stored()): void {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;

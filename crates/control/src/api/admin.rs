@@ -1,8 +1,7 @@
-//! Administration: tokens, and who changed what. An extension of Forebay.
+//! Administration: tokens and the audit log. An extension of Forebay.
 //!
-//! An admin's token administers its own project; an operator's token (the server's own, or one that
-//! the configuration makes one) administers all. What another project has, answers as if it were
-//! not there.
+//! An admin's token administers its own project; an operator's token (the server's own, or one
+//! configured as such) administers all. Resources of other projects are reported as not found.
 
 use axum::extract::State;
 use forebay_meta::catalog::tokens::{
@@ -24,12 +23,12 @@ use super::{ApiState, SharedApi};
 use crate::auth::stored::{self, SECRET_CHARS};
 use crate::auth::{CallerIdentity, ConfiguredTokens};
 
-/// Longest time from now after which a token expires: a hundred years.
+/// Maximum lifetime of a token: a hundred years.
 const DAYS_MAX: u64 = 36_525;
-/// Longest overlap of two texts of one token.
+/// Maximum overlap of two texts of one token.
 const OVERLAP_MAX: HumanDuration = HumanDuration::hours(24 * 30);
 
-/// Makes a token. Its text is in this answer and nowhere else.
+/// Creates a token. Its text is returned only in this response.
 #[utoipa::path(
     post, path = "/v1/admin/tokens", tag = "admin", operation_id = "CreateToken",
     request_body = TokenCreate,
@@ -43,7 +42,7 @@ pub(super) async fn create_token(
     let body = call.body.0;
     let project = body.project_id.map_or(call.who.project, ProjectId);
     if project != call.who.project && !call.who.operator {
-        let text = "only an operator's token can make tokens of other projects";
+        let text = "only an operator's token can create tokens for other projects";
         return Err(ApiError::forbidden(text));
     }
     let now = api.clock.now();
@@ -87,11 +86,11 @@ pub(super) async fn create_token(
     }))
 }
 
-/// When a token expires: a time, a day (from its beginning in UTC on), or so long after `now`.
+/// Expiry of a token: a time, a day (its start in UTC), or a duration from `now`.
 fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
     let invalid = || {
         ApiError::bad_request(format!(
-            "invalid \"expiresAt\" value \"{text}\": allowed are a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, and a time from now like 30d or 12h"
+            "invalid \"expiresAt\" value \"{text}\": expected a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, or a duration from now like 30d or 12h"
         ))
     };
     let day = || format!("{text}T00:00:00.000Z").parse().ok();
@@ -110,7 +109,7 @@ fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
         .ok_or_else(invalid)
 }
 
-/// Which branch is the default one is decided once for each project: by its first token.
+/// The first token of a project sets its default branch.
 async fn default_branch(
     api: &ApiState,
     who: &CallerIdentity,
@@ -131,15 +130,15 @@ async fn default_branch(
     }
 }
 
-/// Tokens of a project, without their texts.
+/// Lists the tokens of a project, without their texts.
 ///
-/// Tokens of the configuration, the server's own among them, are listed apart: they are replaced
+/// Tokens of the configuration, including the server's own, are listed separately: they are rotated
 /// there.
 #[utoipa::path(
     get, path = "/v1/admin/tokens", tag = "admin", operation_id = "ListTokens",
     params(AdminListQuery),
     extensions(("x-errors" = json!(["projectNotFound"]))),
-    responses((status = 200, description = "Some of the tokens, sorted by id.", body = TokenList))
+    responses((status = 200, description = "A page of tokens, sorted by id.", body = TokenList))
 )]
 pub(super) async fn list_tokens(
     State(api): State<SharedApi>,
@@ -164,7 +163,7 @@ pub(super) async fn list_tokens(
     }))
 }
 
-/// A token, without its text.
+/// Returns a token, without its text.
 #[utoipa::path(
     get, path = "/v1/admin/tokens/{tokenId}", tag = "admin", operation_id = "GetToken",
     params(TokenPath),
@@ -180,7 +179,7 @@ pub(super) async fn get_token(
     Ok(JsonResponse::ok(TokenView::new(&token)))
 }
 
-/// Gives a token another text. The one before goes on to work for the overlap.
+/// Rotates the text of a token. The previous text stays valid for the overlap.
 #[utoipa::path(
     post, path = "/v1/admin/tokens/{tokenId}/rotate", tag = "admin", operation_id = "RotateToken",
     params(TokenPath), request_body = TokenRotate,
@@ -216,7 +215,7 @@ pub(super) async fn rotate_token(
     }))
 }
 
-/// Revokes a token: it opens nothing any more.
+/// Revokes a token at once.
 #[utoipa::path(
     delete, path = "/v1/admin/tokens/{tokenId}", tag = "admin", operation_id = "RevokeToken",
     params(TokenPath),
@@ -234,12 +233,12 @@ pub(super) async fn revoke_token(
     Ok(http::StatusCode::NO_CONTENT)
 }
 
-/// Who changed what in a project, when, from where.
+/// Audit log of a project: who changed what, when and from where.
 #[utoipa::path(
     get, path = "/v1/admin/audit", tag = "admin", operation_id = "Audit",
     params(AdminListQuery),
     extensions(("x-errors" = json!(["projectNotFound"]))),
-    responses((status = 200, description = "Some of the changes, oldest first.", body = AuditList))
+    responses((status = 200, description = "A page of changes, oldest first.", body = AuditList))
 )]
 pub(super) async fn audit(
     State(api): State<SharedApi>,
@@ -256,7 +255,7 @@ pub(super) async fn audit(
     }))
 }
 
-/// The project that a list is of.
+/// The project of a list request.
 fn project(who: &CallerIdentity, query: &AdminListQuery) -> Result<ProjectId, ApiError> {
     match query.project_id {
         None => Ok(who.project),
@@ -265,19 +264,18 @@ fn project(who: &CallerIdentity, query: &AdminListQuery) -> Result<ProjectId, Ap
     }
 }
 
-/// Tokens that the configuration has for a project.
 fn configured(api: &ApiState, project: ProjectId) -> Vec<CallerIdentity> {
     let mut all = api.auth.configured();
     all.retain(|who| who.project == project);
     all
 }
 
-/// The project of a token that the caller may know of.
+/// The project of a token, if the caller may access it.
 fn visible_project(api: &ApiState, who: &CallerIdentity, id: &str) -> Result<ProjectId, ApiError> {
     let mut configured = api.auth.configured().into_iter();
     if configured.any(|c| c.token_id == id && (who.operator || c.project == who.project)) {
         return Err(ApiError::bad_request(format!(
-            "token \"{id}\" is one of the configuration of the server: replace it there (its own in the token file, others in \"api.tokens\") and send the process SIGHUP."
+            "token \"{id}\" comes from the server configuration: replace it there (the server's own token in the token file, others in \"api.tokens\") and send SIGHUP to the process."
         )));
     }
     stored::project_from_id(id)

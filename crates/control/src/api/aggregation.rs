@@ -1,4 +1,4 @@
-//! Everything that a dashboard shows, in one answer.
+//! Sources with sinks and statistics in one response, for dashboards.
 
 use axum::extract::State;
 
@@ -15,15 +15,15 @@ use super::types::topic::ProviderView;
 use super::{ApiState, SharedApi, sources, statistics};
 use crate::auth::CallerIdentity;
 
-/// Sinks of a source in a list of sources, so that its pages have a bound. More are asked for with the
-/// source's own address.
+/// Maximum sinks per source in a list of sources, so that pages are bounded. The source's own
+/// address returns more.
 const SINKS_MAX: usize = 100;
 
-/// Sources with their sinks and what those hold.
+/// Lists sources with their sinks and statistics.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/aggregation/sources", tag = "source", operation_id = "AggregationSources",
     params(BranchPath, ListQuery),
-    responses((status = 200, description = "Some of the sources, sorted by id; files of a sink from the newest.", body = AggregationResponse))
+    responses((status = 200, description = "A page of sources, sorted by id; files of a sink newest first.", body = AggregationResponse))
 )]
 pub(super) async fn aggregation(
     State(api): State<SharedApi>,
@@ -45,11 +45,11 @@ pub(super) async fn aggregation(
     }))
 }
 
-/// One source with its sinks and what those hold. An extension of Forebay.
+/// Returns a source with its sinks and statistics. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/aggregation/sources/{sourceId}", tag = "source", operation_id = "AggregationSource",
     params(SourcePath, ListQuery),
-    responses((status = 200, description = "The source with some of its sinks, sorted by id; files of a sink from the newest.", body = AggregatedSource))
+    responses((status = 200, description = "The source with a page of its sinks, sorted by id; files of a sink newest first.", body = AggregatedSource))
 )]
 pub(super) async fn one(
     State(api): State<SharedApi>,
@@ -61,7 +61,7 @@ pub(super) async fn one(
     Ok(JsonResponse::ok(shown))
 }
 
-/// A source with those of its sinks that come after an id, so many at most.
+/// A source with at most `limit` of its sinks after an id.
 async fn aggregated(
     api: &ApiState,
     who: &CallerIdentity,

@@ -1,4 +1,4 @@
-//! Request bodies: read within the limit, parsed within a depth, checked against their schema.
+//! Request bodies: read within the size limit, parsed within a depth, checked against their schema.
 
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
@@ -13,7 +13,7 @@ use super::body_limiter::BodyPermit;
 use super::error::{ApiError, ErrorName};
 use super::operation::ApiOperation;
 
-/// Levels of objects and lists in a body; the parser's own limit is deeper.
+/// Maximum nesting of objects and lists; the parser's own limit is deeper.
 const DEPTH_MAX: usize = 32;
 
 /// No query parameters, or no body.
@@ -24,16 +24,16 @@ pub(super) struct EmptyInput {}
 #[derive(Debug)]
 pub(super) struct JsonBody<T>(pub(super) T);
 
-/// A body of any kind, with the header fields.
+/// A raw body with its headers.
 #[derive(Debug)]
 pub(super) struct RawBody {
     pub(super) headers: HeaderMap,
     pub(super) bytes: Bytes,
 }
 
-/// What a handler takes of the body.
+/// Body type of a handler.
 pub(super) trait FromBody: Sized + Send {
-    /// Reads and checks it.
+    /// Reads and validates the body.
     fn read(
         request: Request,
         api: &ApiState,
@@ -74,7 +74,7 @@ impl<T: DeserializeOwned + Send> FromBody for JsonBody<T> {
     }
 }
 
-/// The body of an operation, checked against its schema.
+/// Converts a body that passed its schema.
 pub(super) fn typed<T: DeserializeOwned>(
     api: &ApiState,
     schema: &str,
@@ -85,12 +85,12 @@ pub(super) fn typed<T: DeserializeOwned>(
         Value::Null => Value::Object(serde_json::Map::new()),
         other => other,
     };
-    // The schema has let it pass, so a refusal is a difference between it and the type.
+    // The schema accepted it, so a failure is a difference between the schema and the type.
     serde_json::from_value(value)
         .map_err(|e| ApiError::new(ErrorName::DecodePayload, format!("json: {e}")))
 }
 
-/// As in the compatible service, everything that is not plainly another format is read as JSON.
+/// Like the compatible service, reads everything that is not clearly another format as JSON.
 fn reject_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE);
     let given = given.and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -109,7 +109,7 @@ fn reject_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiErro
     Ok(())
 }
 
-/// What the request holds; its frame lets go of it.
+/// The permit of the request, released by `request_scope`.
 fn body_permit(parts: &http::request::Parts) -> BodyPermit {
     let permit = parts.extensions.get::<BodyPermit>();
     permit.cloned().unwrap_or_default()
@@ -124,7 +124,7 @@ async fn read_bytes(
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame
-            .map_err(|e| ApiError::bad_request(format!("the request body can't be read: {e}")))?;
+            .map_err(|e| ApiError::bad_request(format!("failed to read the request body: {e}")))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -133,7 +133,7 @@ async fn read_bytes(
             return Err(ApiError::from_template(ErrorName::BodyTooLarge, &[limit]));
         }
         if !api.bodies.grow(permit, data.len()) {
-            let text = "the bodies of other requests take all the room that there is";
+            let text = "the memory for request bodies is used up, try again later";
             return Err(ApiError::too_many_requests(text).retry_after(1));
         }
         all.extend_from_slice(&data);
@@ -157,7 +157,7 @@ fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     })
 }
 
-/// How deep objects and lists are nested, found without building anything.
+/// Nesting depth of objects and lists, found without building a value.
 fn depth(json: &[u8]) -> usize {
     let (mut now, mut most) = (0usize, 0usize);
     let (mut in_text, mut escaped) = (false, false);
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn depth_counts_brackets_outside_of_texts() {
+    fn depth_counts_brackets_outside_of_strings() {
         for (json, levels) in [
             (&br#"{"a":[{"b":"]]{{\"[["}]}"#[..], 3),
             (b"[[]]", 2),

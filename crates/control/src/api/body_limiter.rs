@@ -1,16 +1,16 @@
-//! Bytes of request bodies that are held, of all requests together. A body is read before its sender
-//! is known, so without this anybody could fill the memory.
+//! Limits the bytes of all request bodies in memory. A body is read before its sender is
+//! authenticated, so without this limit any client could fill the memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_model::ByteSize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What all requests may hold.
+/// Limit over all requests.
 #[derive(Debug)]
 pub(super) struct BodyLimiter(Arc<Semaphore>);
 
-/// What one request holds, until it has its response.
+/// Bytes held by one request, until its response.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BodyPermit(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
@@ -20,7 +20,7 @@ impl BodyLimiter {
         Self(Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// Takes room for more bytes of a request; `false` when there is none.
+    /// Reserves more bytes for a request; `false` if the limit is reached.
     pub(super) fn grow(&self, permit: &BodyPermit, bytes: usize) -> bool {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let Ok(more) = Arc::clone(&self.0).try_acquire_many_owned(bytes) else {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_comes_back_with_the_request() {
+    fn bytes_are_released_with_the_request() {
         let limiter = BodyLimiter::new(ByteSize(10));
         let (a, b) = (BodyPermit::default(), BodyPermit::default());
         assert!(limiter.grow(&a, 4) && limiter.grow(&a, 5) && limiter.grow(&b, 1));

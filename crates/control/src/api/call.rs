@@ -1,5 +1,5 @@
-//! What a request must be before a handler sees it, in the order of the contract: body, then
-//! parameters and headers together, token, branch, role.
+//! Checks of a request before its handler, in the order of the contract: body, then parameters and
+//! headers together, token, branch, role.
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -23,23 +23,23 @@ use super::token_rate_limiter::RateLimitHeaders;
 use super::{ApiState, SharedApi};
 use crate::auth::{AuthError, CallerIdentity};
 
-/// Where the token is.
+/// Header of the token.
 pub(super) const TOKEN_HEADER: &str = "x-storageapi-token";
 
-/// A request that has passed all checks.
+/// A request that passed all checks.
 #[derive(Debug)]
 pub(super) struct ApiCall<P, Q = EmptyInput, B = EmptyInput> {
     pub(super) who: CallerIdentity,
-    /// That of the address, or the project's default one.
+    /// Branch of the path, or the project's default branch.
     pub(super) branch: BranchKey,
     pub(super) path: P,
     pub(super) query: Q,
     pub(super) body: B,
 }
 
-/// What stands in an address.
+/// Parameters of a path.
 pub(super) trait PathParams {
-    /// The branch, as it is written there.
+    /// The branch as given.
     fn branch(&self) -> Option<&str> {
         None
     }
@@ -106,7 +106,7 @@ where
     }
 }
 
-/// The schema has let it pass, so a refusal is a mistake in this crate.
+/// The schema accepted them, so a failure is a bug of this crate.
 fn typed<T: DeserializeOwned>(parameters: Value) -> Result<T, ApiError> {
     serde_json::from_value(parameters).map_err(ApiError::internal)
 }
@@ -117,21 +117,21 @@ async fn path_parameters(
     let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     match RawPathParams::from_request_parts(parts, &()).await {
         Ok(params) => Ok(params.iter().map(own).collect()),
-        Err(e) => Err(ApiError::bad_request(format!("invalid address: {e}"))),
+        Err(e) => Err(ApiError::bad_request(format!("invalid path: {e}"))),
     }
 }
 
 pub(super) fn query_parameters(uri: &http::Uri) -> Vec<(String, String)> {
-    // Pairs of texts are what every query decodes to.
+    // Every query decodes to pairs of strings.
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
     pairs.map(|q| q.0).unwrap_or_default()
 }
 
-/// The token of a request: of its own header field, or of `Authorization`.
+/// The token, from its own header or from `Authorization`.
 fn token(headers: &HeaderMap) -> Option<Vec<u8>> {
     let own = headers.get(TOKEN_HEADER).map(|v| v.as_bytes());
     if let Some(value) = own.filter(|v| !v.is_empty()) {
-        // A scheme word before it is not part of it.
+        // Skip a scheme word.
         let start = value.iter().position(|b| *b == b' ').map_or(0, |i| i + 1);
         return Some(value.get(start..).unwrap_or_default().to_vec());
     }
@@ -156,7 +156,7 @@ async fn authenticate(
     })
 }
 
-/// Finds whose token a request has.
+/// Identifies the caller by the request's token.
 pub(super) async fn identify(
     api: &ApiState,
     headers: &HeaderMap,
@@ -183,15 +183,15 @@ fn branch(who: &CallerIdentity, given: Option<&str>) -> Result<BranchKey, ApiErr
     }
 }
 
-/// An address with a source in it.
+/// A path with a source.
 pub(super) trait SourceScoped: PathParams {
-    /// Its id, as it is written there.
+    /// The source id as given.
     fn source(&self) -> &str;
 }
 
-/// An address with a sink in it.
+/// A path with a sink.
 pub(super) trait SinkScoped: SourceScoped {
-    /// Its id, as it is written there.
+    /// The sink id as given.
     fn sink(&self) -> &str;
 }
 
@@ -224,14 +224,14 @@ path_params!(in a source: SourcePath, SourceVersionPath, SinkPath, SinkVersionPa
 path_params!(in a sink: SinkPath, SinkVersionPath, DeadLetterPath, FilePath);
 
 impl<P: SourceScoped, Q, B> ApiCall<P, Q, B> {
-    /// The source of the address. One with a `/` would be another key: there is none.
+    /// Key of the source in the path. An id with `/` would address another key: not found.
     pub(super) fn source_key(&self) -> Result<SourceKey, ApiError> {
         source_key(self.branch, self.path.source())
     }
 }
 
 impl<P: SinkScoped, Q, B> ApiCall<P, Q, B> {
-    /// The sink of the address.
+    /// Key of the sink in the path.
     pub(super) fn sink_key(&self) -> Result<SinkKey, ApiError> {
         Ok(SinkKey {
             source: source_key(self.branch, self.path.source())?,
@@ -250,7 +250,7 @@ pub(super) fn source_key(branch: BranchKey, id: &str) -> Result<SourceKey, ApiEr
     })
 }
 
-/// A sink's id that could be part of another key is that of no sink; its source is looked at first.
+/// Rejects a sink id that could be part of another key; its source is checked first.
 pub(super) fn reject_foreign(key: &SinkKey) -> Result<(), ApiError> {
     if key.sink.as_str().contains('/') {
         return Err(error::sink_not_found(key.sink.as_str()));

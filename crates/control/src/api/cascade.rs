@@ -1,4 +1,4 @@
-//! A source deleted for good: with its sinks, all versions, and the tables that they have filled.
+//! Permanent deletion of a source, with its sinks, all versions and the tables that it filled.
 
 use std::time::Duration;
 
@@ -10,31 +10,30 @@ use super::ApiState;
 use super::error::{ApiError, ErrorName};
 use super::tasks::{self, CompletedChange};
 
-/// How often it is looked whether records are still on their way.
+/// Interval of checking for records in flight.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// What is said when everything is gone.
 const DONE: &str = "Source and its destination tables and bucket have been deleted.";
 
-/// Deletes a source that is there, or goes on with one that is deleted: what has failed half-way is
-/// repeated by the same request.
+/// Deletes a source, or continues the deletion of a deleted one: a request that failed halfway can
+/// be repeated.
 ///
-/// Records that were accepted reach their table before it is deleted, so none of them brings it
-/// back afterwards.
+/// Accepted records reach their table before it is dropped, so a late import can't recreate it.
 pub(super) async fn delete_source(
     api: &ApiState,
     key: &SourceKey,
     stamp: &AuditStamp,
 ) -> Result<CompletedChange, ApiError> {
-    // This is what source nodes follow; what is forgotten later is of no concern to them.
+    // Source nodes watch this deletion; later steps do not concern them.
     let deleted = match api.repo.delete_source(key, stamp).await {
         Ok(revision) => revision,
         Err(DefinitionError::SourceNotFound(_)) => Revision::default(),
         Err(e) => return Err(e.into()),
     };
-    // A node that has not followed yet goes on to take records, also messages that no file counts.
+    // A node that has not applied the deletion still accepts records, also messages that no file
+    // counts.
     let since = api.repo.deleted_source(key).await?.revision;
     if !tasks::wait_for_nodes(api, since).await {
-        let text = "the source is deleted, its tables are not: not all source nodes have followed that yet, try again later.";
+        let text = "the source is deleted, its tables are not: not all source nodes have stopped accepting records yet, try again later.";
         return Err(ApiError::new(ErrorName::TableNotDeleted, text));
     }
     wait_until_delivered(api, key).await?;
@@ -47,7 +46,7 @@ pub(super) async fn delete_source(
     Ok(CompletedChange::new(deleted, result(&outcomes)))
 }
 
-/// Drops a table unless something else holds it.
+/// Drops a table unless it is in use otherwise.
 async fn drop_table(
     api: &ApiState,
     key: &SourceKey,
@@ -69,7 +68,7 @@ async fn drop_table(
             "table type \"{name}\" is not configured on this server"
         )));
     };
-    // Before the table is marked: with a backend that is away nothing is begun.
+    // Check first: if the backend is unavailable, the table is not marked.
     backend.check().await.map_err(|e| failed(&e))?;
     let outcome = api.repo.begin_drop(key, table, stamp).await?;
     if outcome != DropDecision::Drop {
@@ -81,7 +80,7 @@ async fn drop_table(
             Ok(DropDecision::Drop)
         }
         Err(error) => {
-            // Without an answer it may be dropped yet: it stays marked until that is known.
+            // Without a response it may still be dropped: keep the mark until the outcome is known.
             if !error.is_retryable() {
                 api.repo.table_not_dropped(key, table).await?;
             }
@@ -90,9 +89,9 @@ async fn drop_table(
     }
 }
 
-/// Waits until nothing of the source is on its way.
+/// Waits until no records of the source are in flight.
 async fn wait_until_delivered(api: &ApiState, key: &SourceKey) -> Result<(), ApiError> {
-    // Some time of the task is left to say so.
+    // Leave some of the task's time to report a timeout.
     let timeout = api.config.task_timeout.0.mul_f64(0.8);
     let until = tokio::time::Instant::now() + timeout;
     loop {
@@ -103,13 +102,13 @@ async fn wait_until_delivered(api: &ApiState, key: &SourceKey) -> Result<(), Api
         }
         let now = tokio::time::Instant::now();
         if now >= until {
-            let on_the_way = if messages == 0 {
-                format!("{files} files are still on their way to them")
+            let in_flight = if messages == 0 {
+                format!("{files} files are still in flight")
             } else {
-                format!("{files} files and {messages} messages of topics are still on their way")
+                format!("{files} files and {messages} messages of topics are still in flight")
             };
             let text = format!(
-                "the source is deleted, its tables are not: {on_the_way}, try again when they have arrived."
+                "the source is deleted, its tables are not: {in_flight}, try again when they are delivered."
             );
             return Err(ApiError::new(ErrorName::TableNotDeleted, text));
         }
@@ -117,7 +116,7 @@ async fn wait_until_delivered(api: &ApiState, key: &SourceKey) -> Result<(), Api
     }
 }
 
-/// Messages of the source's topics that are not delivered: its sinks are deleted by now.
+/// Undelivered messages of the source's topics, whose sinks are deleted by now.
 async fn messages_in_flight(api: &ApiState, key: &SourceKey) -> Result<u64, ApiError> {
     let sinks = api.repo.all_deleted_sinks(key).await?;
     let topics = sinks.iter().filter(|s| s.target.topic().is_some());
@@ -134,8 +133,8 @@ fn result(tables: &[(DropDecision, TableId)]) -> String {
         ),
     ];
     let mut text = DONE.to_owned();
-    for (fate, reason) in reasons {
-        let kept = tables.iter().filter(|(f, _)| *f == fate);
+    for (decision, reason) in reasons {
+        let kept = tables.iter().filter(|(f, _)| *f == decision);
         let kept: Vec<String> = kept.map(|(_, table)| format!("\"{table}\"")).collect();
         if !kept.is_empty() {
             let kept = kept.join(", ");

@@ -1,4 +1,4 @@
-//! Paths of a sink that find something, and those that never do.
+//! Statistics of path columns: which paths match, and which never do.
 
 use axum::extract::State;
 use forebay_model::{PathUse, SinkKey, Timestamp};
@@ -12,39 +12,37 @@ use super::json_response::JsonResponse;
 use super::params::SinkPath;
 use super::sinks::existing;
 
-/// What the data plane of this node knows of the paths of mappings.
+/// Path statistics of this node's data plane.
 pub trait PathUses: Send + Sync {
-    /// How often the paths of a sink have found nothing; nothing when no record came to it since this
-    /// node was started or its mapping was changed.
+    /// Failed lookups of a sink's paths; `None` if it received no record since the start of this
+    /// node or the last change of its mapping.
     fn path_use(&self, sink: &SinkKey) -> Option<PathUse>;
 }
 
-/// How often the path columns of a sink found nothing.
+/// Failed lookups of a sink's path columns.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkColumns)]
 pub(crate) struct PathUseView {
-    /// When the first of the records came. Counts begin anew when the server is started and when the
-    /// mapping is changed.
+    /// Time of the first record. Counts restart with the server and when the mapping is changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     since: Option<Timestamp>,
     /// Records whose paths were looked up.
     records: u64,
-    /// Path columns with a default value, or a path that can select many values: others refuse a record
-    /// in which nothing is found.
+    /// Path columns with a default value, or with a path that can select many values; other columns
+    /// reject a record without a match.
     columns: Vec<ColumnUse>,
 }
 
-/// One path column.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkColumnUse)]
 #[serde(rename_all = "camelCase")]
 struct ColumnUse {
     name: String,
     path: String,
-    /// Records in which nothing was found at the path.
+    /// Records without a match at the path.
     not_found: u64,
-    /// No record had it: most likely the path is wrong.
+    /// No record matched: the path is probably wrong.
     never_found: bool,
 }
 
@@ -66,11 +64,11 @@ impl From<PathUse> for PathUseView {
     }
 }
 
-/// How often the path columns of a sink found nothing in its records. An extension of Forebay.
+/// Returns the failed lookups of a sink's path columns. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/columns", tag = "sink", operation_id = "SinkStatisticsColumns",
     params(SinkPath),
-    responses((status = 200, description = "Counts of this node since it was started or the mapping was changed.", body = PathUseView))
+    responses((status = 200, description = "Counts of this node since its start or the last change of the mapping.", body = PathUseView))
 )]
 pub(super) async fn columns(
     State(api): State<SharedApi>,

@@ -1,45 +1,44 @@
-//! Settings of the management API.
+//! Configuration of the management API.
 
 use forebay_model::quota::REQUESTS_MAX;
 use forebay_model::{ByteSize, HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The management API: addresses that it tells clients, and limits.
+/// The management API: public addresses and limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApiConfig {
-    /// Address of the management API as clients reach it; links to tasks and the documentation
-    /// begin with it.
+    /// Public URL of the management API; prefix of links to tasks and the documentation.
     pub public_url: String,
-    /// Address of the HTTP source as senders reach it; addresses of sources begin with it.
+    /// Public URL of the HTTP source; prefix of the addresses of sources.
     pub source_public_url: String,
-    /// Largest body of a request; larger ones get 413. 1KB to 16MB.
+    /// Maximum size of a request body; larger ones get 413. 1KB to 16MB.
     pub body_limit: ByteSize,
-    /// Bodies of requests that are read or worked on, together; a request that would go over it gets
-    /// 429. 1MB to 4GB.
+    /// Maximum total size of request bodies in memory; a request over the limit gets 429. 1MB to
+    /// 4GB.
     pub max_bytes_in_flight: ByteSize,
-    /// How long a request may take. Tasks that it has started go on. 1s to 10m.
+    /// Timeout of a request. Tasks that it started continue. 1s to 10m.
     pub request_timeout: HumanDuration,
     /// How long a task waits until all source nodes have followed its change. 0 to 1m.
     pub reconcile_timeout: HumanDuration,
     /// How long a task may take. 1s to 1h.
     pub task_timeout: HumanDuration,
-    /// How long a table is looked at when a sink is made or changed. What does not answer by then
-    /// is not checked, and the task says so. 100ms to 30s, at most half of `requestTimeout`.
+    /// Timeout of checking a table when a sink is created or changed. A table that is not checked
+    /// in time gives a warning of the task. 100ms to 30s, at most half of `requestTimeout`.
     pub table_check_timeout: HumanDuration,
-    /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
-    /// 0 is no limit.
+    /// Maximum requests per second of one token; bursts of ten seconds' worth are allowed. 0 to
+    /// 100000000, 0 is no limit.
     pub requests_per_second: u64,
-    /// Wrong tokens a second of one client address; ten seconds' worth of them can come at once.
-    /// Over it they get 429. 0 to 100000000, 0 is no limit.
+    /// Maximum wrong tokens per second of one client address; bursts of ten seconds' worth are
+    /// allowed. More get 429. 0 to 100000000, 0 is no limit.
     pub wrong_tokens_per_second: u64,
-    /// Whom the message of an internal error names as the one to ask; may be empty.
+    /// Contact shown in internal error messages (optional).
     pub support_contact: String,
-    /// Whether strings go without their JSON quotes where a path or template does not say `rawString`.
+    /// Whether strings lose their JSON quotes where a path or template does not set `rawString`.
     pub raw_string: bool,
-    /// Whether a refusal of something too long names the setting that says so. Without it the message
-    /// is that of the compatible service.
+    /// Whether an error about something too long names the setting of the limit. Otherwise the
+    /// message is the one of the compatible service.
     pub name_limits: bool,
 }
 
@@ -64,8 +63,7 @@ impl Default for ApiConfig {
 }
 
 impl ApiConfig {
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
+    /// All settings out of range: name, value and allowed range.
     pub fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
         for (name, url) in [
@@ -74,7 +72,7 @@ impl ApiConfig {
         ] {
             if !is_http_url(url) {
                 violations.push(format!(
-                    "{name} is \"{url}\", it must be an address like http://localhost:8000"
+                    "{name} is \"{url}\", must be a URL like http://localhost:8000"
                 ));
             }
         }
@@ -127,7 +125,7 @@ impl ApiConfig {
         ));
         if self.body_limit > self.max_bytes_in_flight {
             violations.push(format!(
-                "maxBytesInFlight is {}, it must have room for one body of {}",
+                "maxBytesInFlight is {}, must hold at least one body of {}",
                 self.max_bytes_in_flight, self.body_limit
             ));
         }
@@ -140,8 +138,7 @@ impl ApiConfig {
     }
 }
 
-/// Links are made by appending a path: there must be a host, and nothing after the path.
-#[must_use]
+/// Whether paths can be appended to a URL: it has a host, and nothing after the path.
 pub fn is_http_url(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else {
         return false;
@@ -150,7 +147,7 @@ pub fn is_http_url(url: &str) -> bool {
         return false;
     };
     let host = authority.host();
-    // What a port can't be is no port for the library, and stays behind the host.
+    // The library leaves an invalid port as part of the host.
     let rest = authority.as_str().rsplit('@').next().unwrap_or_default();
     let rest = rest.strip_prefix(host).unwrap_or(rest);
     let has_port = rest.is_empty() || authority.port_u16().is_some_and(|port| port > 0);
@@ -160,7 +157,7 @@ pub fn is_http_url(url: &str) -> bool {
         && uri.query().is_none()
 }
 
-/// `url` without slashes at its end, so that a path can be appended.
+/// `url` without trailing slashes, so that a path can be appended.
 pub(super) fn base(url: &str) -> &str {
     url.trim_end_matches('/')
 }
@@ -170,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_in_range_and_what_is_not_is_named() {
+    fn defaults_are_valid_and_violations_name_the_setting() {
         assert_eq!(ApiConfig::default().violations(), Vec::<String>::new());
         let config = ApiConfig {
             public_url: "localhost".to_owned(),
@@ -182,8 +179,8 @@ mod tests {
         assert_eq!(
             config.violations(),
             [
-                "publicUrl is \"localhost\", it must be an address like http://localhost:8000",
-                "sourcePublicUrl is \"ftp://x\", it must be an address like http://localhost:8000",
+                "publicUrl is \"localhost\", must be a URL like http://localhost:8000",
+                "sourcePublicUrl is \"ftp://x\", must be a URL like http://localhost:8000",
                 "bodyLimit is 1B, allowed is 1KB to 16MB",
                 "taskTimeout is 1ms, allowed is 1s to 1h0m0s",
             ]
@@ -191,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_no_client_can_call_are_none() {
+    fn uncallable_addresses_are_rejected() {
         for good in [
             "http://x",
             "https://x.example:8443/a/",
@@ -218,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_refused() {
+    fn unknown_keys_are_rejected() {
         let parsed = serde_json::from_str::<ApiConfig>(r#"{"publicURL":"http://x"}"#);
         assert!(parsed.unwrap_err().to_string().contains("publicURL"));
     }

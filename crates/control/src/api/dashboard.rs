@@ -1,8 +1,7 @@
-//! The dashboard: a page for people that is part of the binary and asks this API alone.
+//! The dashboard: a web page in the binary that uses only this API.
 //!
-//! Its sources are in `ui/`, and `ui/dist` is what they build to; `ui/check` says when the two
-//! differ. Everything that the page shows it gets with the token of whoever looks at it: nothing
-//! here needs one, and nothing here knows one.
+//! The sources are in `ui/`, their build in `ui/dist`; `ui/check` verifies that they match. The
+//! page requests its data with the user's token: its assets need no token and contain none.
 
 use std::io::Write;
 
@@ -17,14 +16,14 @@ use sha2::{Digest, Sha256};
 use super::SharedApi;
 use super::error::{ApiError, ErrorName};
 
-/// Address of the page. Links in it are relative, so that it works behind a proxy's prefix too.
+/// Path of the page. Links in it are relative, so that it works behind a proxy's prefix.
 pub(super) const PAGE: &str = "/ui";
 
-/// Addresses of its parts.
+/// Path of its assets.
 pub(super) const ASSET: &str = "/ui/{part}";
 
-/// What a browser may do with the page: run and show what this server sends, ask this server, and
-/// nothing else. A token that somebody has typed in can't go anywhere.
+/// The page may run scripts and load assets of this server and call this server, and nothing else.
+/// So an entered token can't be sent elsewhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
@@ -38,11 +37,11 @@ const HEADERS: [(HeaderName, &str); 6] = [
         HeaderName::from_static("cross-origin-opener-policy"),
         "same-origin",
     ),
-    // Asked for again each time, and answered by 304 while the binary is the same.
+    // Browsers revalidate each time and get 304 while the binary is the same.
     (header::CACHE_CONTROL, "no-cache"),
 ];
 
-/// The page and its parts, as they are sent.
+/// The page and its assets.
 #[derive(Clone, Debug)]
 pub(super) struct Dashboard {
     page: DashboardAsset,
@@ -51,7 +50,6 @@ pub(super) struct Dashboard {
     icon: DashboardAsset,
 }
 
-/// One of them.
 #[derive(Clone, Debug)]
 struct DashboardAsset {
     kind: &'static str,
@@ -61,7 +59,7 @@ struct DashboardAsset {
 }
 
 impl Dashboard {
-    /// Compresses what the binary holds, once for all requests.
+    /// Compresses the assets once for all requests.
     pub(super) fn new() -> Self {
         Self {
             page: DashboardAsset::new(
@@ -87,7 +85,7 @@ impl Dashboard {
 impl DashboardAsset {
     fn new(kind: &'static str, plain: &'static [u8]) -> Self {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        // Writing into memory can't fail; if it did, an empty part would not be sent.
+        // Writing into memory can't fail; if it did, an empty asset would not be sent.
         let gzip = gzip.write_all(plain).and_then(|()| gzip.finish());
         Self {
             kind,
@@ -118,17 +116,17 @@ impl DashboardAsset {
     }
 }
 
-/// A weak one: both forms of a part have the same.
+/// A weak tag: both encodings of an asset have the same.
 fn entity_tag(bytes: &[u8]) -> HeaderValue {
     let mut tag = "W/\"".to_owned();
     for byte in Sha256::digest(bytes).iter().take(12) {
         tag.push_str(&format!("{byte:02x}"));
     }
     tag.push('"');
-    HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes are a header's value")
+    HeaderValue::from_str(&tag).expect("quoted hexadecimal digits are a valid header value")
 }
 
-/// Whether a header that is a list has the item, and does not give it the weight zero.
+/// Whether a list header contains an item whose weight is not zero.
 fn header_lists(headers: &HeaderMap, name: &HeaderName, item: &[u8]) -> bool {
     let values = headers.get_all(name).iter();
     let mut items = values.flat_map(|v| v.as_bytes().split(|b| *b == b','));
@@ -144,7 +142,7 @@ pub(super) async fn page(State(api): State<SharedApi>, headers: HeaderMap) -> Re
     api.dashboard.page.response(&headers)
 }
 
-/// One of its parts.
+/// An asset of the page.
 pub(super) async fn asset(
     State(api): State<SharedApi>,
     Path(name): Path<String>,

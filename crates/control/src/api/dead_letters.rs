@@ -1,5 +1,5 @@
-//! Routes of dead letters, and the seam to whatever keeps them. The binary implements it on the
-//! data plane, which this crate does not know.
+//! Routes of dead letters, and the interface to the dead-letter queues. The binary implements it
+//! with the data plane, which this crate does not know.
 
 use async_trait::async_trait;
 use axum::extract::State;
@@ -17,10 +17,10 @@ use super::types::dead_letter::{
     DeadLetterList, DeadLetterSelectionRequest, DeadLetterView, DiscardResponse, ReplayResponse,
 };
 
-/// Keeps dead letters.
+/// Access to dead letters.
 #[async_trait]
 pub trait DeadLetterService: Send + Sync {
-    /// Letters of a sink that are not done with, after one of them, at most so many.
+    /// At most `limit` unresolved dead letters of a sink, after an id.
     async fn list(
         &self,
         sink: &SinkKey,
@@ -28,93 +28,81 @@ pub trait DeadLetterService: Send + Sync {
         limit: usize,
     ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError>;
 
-    /// One of them.
     async fn get(
         &self,
         sink: &SinkKey,
         id: &DeadLetterId,
     ) -> Result<DeadLetterEntry, DeadLetterServiceError>;
 
-    /// Sends letters on their way by the mapping in force.
+    /// Processes dead letters again with the current mapping.
     async fn replay(
         &self,
         sink: &SinkKey,
-        which: &DeadLetterSelection,
+        selection: &DeadLetterSelection,
     ) -> Result<ReplaySummary, DeadLetterServiceError>;
 
-    /// Forgets letters.
+    /// Discards dead letters.
     async fn discard(
         &self,
         sink: &SinkKey,
-        which: &DeadLetterSelection,
+        selection: &DeadLetterSelection,
     ) -> Result<DiscardSummary, DeadLetterServiceError>;
 }
 
-/// A record that a mapping has refused.
+/// A record that a mapping rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterEntry {
-    /// Its id.
     pub id: DeadLetterId,
     /// When the record was received.
     pub received_at: Timestamp,
-    /// Who sent it.
     pub client_ip: String,
     /// Headers of its request.
     pub headers: Vec<(String, String)>,
-    /// Its line in its batch, from 1.
+    /// Line number in its batch, from 1.
     pub line: Option<usize>,
-    /// The record.
     pub body: Bytes,
-    /// The column that could not be made.
+    /// The column that failed.
     pub column: String,
-    /// Name of the refusal.
+    /// Name of the error.
     pub error: String,
-    /// Why.
     pub message: String,
 }
 
-/// Which letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetterSelection {
-    /// All, or all after one.
+    /// All, or all after an id.
     After(Option<DeadLetterId>),
-    /// These.
     These(Vec<DeadLetterId>),
 }
 
-/// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplaySummary {
-    /// So many are on their way.
+    /// Dead letters sent to the table or topic.
     pub replayed: u64,
-    /// These were refused again: which, and why.
+    /// Dead letters that were rejected again, with the reason.
     pub rejected: Vec<(DeadLetterId, String)>,
-    /// The last one that was looked at, if there are more.
+    /// Last id processed, if there are more.
     pub more_after: Option<DeadLetterId>,
 }
 
-/// What a drop did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiscardSummary {
-    /// So many are gone.
     pub dropped: u64,
-    /// The last one that was looked at, if there are more.
+    /// Last id processed, if there are more.
     pub more_after: Option<DeadLetterId>,
 }
 
-/// Why nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeadLetterServiceError {
-    /// There is none of that id, or it was replayed or dropped.
+    /// Unknown id, or a resolved dead letter.
     #[error("Dead letter \"{0}\" not found in the sink.")]
     NotFound(DeadLetterId),
-    /// Nothing can be done as things are; a person can change that.
+    /// Not possible in the present state; the user can change that.
     #[error("{0}")]
     Rejected(String),
-    /// It may be tried again.
+    /// A retry may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// Something else.
     #[error("{0}")]
     Internal(String),
 }
@@ -134,12 +122,12 @@ impl From<DeadLetterServiceError> for ApiError {
     }
 }
 
-/// Records that the mapping has refused, or messages that the provider of a topic has, and that are
-/// kept; the oldest first. An extension of Forebay.
+/// Lists the dead letters of a sink, oldest first: records that its mapping rejected, or messages
+/// that the provider of its topic rejected. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters", tag = "sink", operation_id = "ListDeadLetters",
     params(SinkPath, ListQuery),
-    responses((status = 200, description = "A page of them, without their bodies.", body = DeadLetterList))
+    responses((status = 200, description = "A page of dead letters, without their bodies.", body = DeadLetterList))
 )]
 pub(super) async fn list(
     State(api): State<SharedApi>,
@@ -166,11 +154,11 @@ pub(super) async fn list(
     )))
 }
 
-/// One of them, with its record.
+/// Returns a dead letter with its record.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/{deadLetterId}", tag = "sink", operation_id = "GetDeadLetter",
     params(DeadLetterPath),
-    responses((status = 200, description = "The record as it came, and why it was refused.", body = DeadLetterView))
+    responses((status = 200, description = "The record as received, and why it was rejected.", body = DeadLetterView))
 )]
 pub(super) async fn get(
     State(api): State<SharedApi>,
@@ -183,10 +171,10 @@ pub(super) async fn get(
     Ok(JsonResponse::ok((&entry).into()))
 }
 
-/// Sends them on their way to the table, by the mapping in force; or to the topic, as they are.
+/// Replays dead letters: to the table with the current mapping, to the topic unchanged.
 ///
-/// Each is delivered once. Those that the mapping refuses again stay. At most 1000 are looked at:
-/// while the answer has `moreAfterId`, there are more.
+/// Each is delivered once. Those that the mapping rejects again are retained. At most 1000 are
+/// processed: `moreAfterId` in the response means that there are more.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/replay", tag = "sink", operation_id = "ReplayDeadLetters",
     params(SinkPath), request_body = DeadLetterSelectionRequest,
@@ -206,9 +194,9 @@ pub(super) async fn replay(
     Ok(JsonResponse::ok(summary.into()))
 }
 
-/// Forgets them for good; the balance counts them as expired.
+/// Discards dead letters permanently; the reconciliation counts them as expired.
 ///
-/// At most 1000 are looked at: while the answer has `moreAfterId`, there are more.
+/// At most 1000 are processed: `moreAfterId` in the response means that there are more.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/drop", tag = "sink", operation_id = "DropDeadLetters",
     params(SinkPath), request_body = DeadLetterSelectionRequest,
@@ -246,7 +234,7 @@ fn selection(body: DeadLetterSelectionRequest) -> Result<DeadLetterSelection, Ap
 fn parse_dead_letter_id(text: &str) -> Result<DeadLetterId, ApiError> {
     text.parse().map_err(|_| {
         ApiError::bad_request(format!(
-            "invalid dead letter id \"{text}\": expected one from the list, like \"3f0c9a6b1d2e4f58-12\""
+            "invalid dead letter id \"{text}\": expected an id from the list, like \"3f0c9a6b1d2e4f58-12\""
         ))
     })
 }

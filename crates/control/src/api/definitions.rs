@@ -1,5 +1,5 @@
-//! The route that checks changes of definitions together and changes nothing, so that a client can
-//! refuse a file as a whole before the first of its changes is made.
+//! The route that validates a set of definition changes without applying them, so that a client can
+//! reject a file as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,15 +25,15 @@ use super::types::source::{SourceCreate, SourceUpdate};
 use super::{ApiState, SharedApi, settings, sinks, sources};
 use crate::auth::CallerIdentity;
 
-/// Checks changes of definitions together, without making them. An extension of Forebay.
+/// Validates definition changes without applying them. An extension of Forebay.
 ///
 /// Each change is a request to create or update a source, a sink or their settings, as it would be
-/// sent to its own address; a later one may rely on what an earlier one creates. The answer lists
-/// what would be refused. Nothing is stored.
+/// sent to its own address; a later change may depend on an earlier one. The response lists the
+/// changes that would be rejected. Nothing is stored.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/definitions/validate", tag = "source", operation_id = "ValidateDefinitions",
     params(BranchPath), request_body = DefinitionCheck,
-    responses((status = 200, description = "What would be refused; nothing when all changes can be made.", body = DefinitionReport))
+    responses((status = 200, description = "The changes that would be rejected; empty if all are valid.", body = DefinitionReport))
 )]
 pub(super) async fn validate(
     State(api): State<SharedApi>,
@@ -54,7 +54,7 @@ pub(super) async fn validate(
     for (index, change) in call.body.0.changes.into_iter().enumerate() {
         match validator.check(change).await {
             Ok(()) => {}
-            // That the store can't be asked now says nothing about the definitions.
+            // An unavailable store says nothing about the definitions.
             Err(error) if error.name.status().is_server_error() => return Err(error),
             Err(error) => violations.push(DefinitionViolation {
                 change: index,
@@ -71,15 +71,15 @@ struct CallerScope<'a> {
     branch: forebay_model::BranchKey,
 }
 
-/// Checks one change after the other and remembers what they would create.
+/// Checks changes in order and remembers what they would create.
 struct DefinitionValidator<'a> {
     api: &'a ApiState,
     call: CallerScope<'a>,
     planned_sources: BTreeSet<SourceKey>,
     planned_sinks: BTreeSet<SinkKey>,
-    /// How many sources there would be.
+    /// Number of sources after the changes.
     sources: Option<usize>,
-    /// How many sinks a source would have, of those that get more.
+    /// Number of sinks of each source that gets more.
     sinks: BTreeMap<SourceKey, usize>,
 }
 
@@ -174,7 +174,7 @@ impl DefinitionValidator<'_> {
             .map(drop)
     }
 
-    /// The body, if the schema of that operation lets it pass.
+    /// The body, if it matches the schema of its operation.
     fn body<T: DeserializeOwned>(
         &self,
         method: &Method,
@@ -188,7 +188,7 @@ impl DefinitionValidator<'_> {
         typed(self.api, schema, body.clone())
     }
 
-    /// The source of a change, which is there or would be created before.
+    /// A source that exists or would be created by an earlier change.
     async fn source(&self, id: &str) -> Result<SourceKey, ApiError> {
         let key = source_key(self.call.branch, id)?;
         if !self.planned_sources.contains(&key) {

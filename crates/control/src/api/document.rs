@@ -1,4 +1,5 @@
-//! The OpenAPI documents and the page for people, all made from the types and routes of this crate.
+//! The OpenAPI documents and the documentation page, generated from the types and routes of this
+//! crate.
 
 mod errors;
 mod limits;
@@ -18,33 +19,33 @@ use super::operation::{ADMIN, DURATION, MAXIMUM, READER, ROLE};
 use super::tasks::{WAIT, WAIT_MAX};
 use super::{SharedApi, error};
 
-/// Address of the documentation, below the API's.
+/// Path of the documentation.
 pub(super) const DOCUMENTATION: &str = "/v1/documentation";
 
-/// The page for people: links in it are relative, so it ends with a slash.
+/// The documentation page: its links are relative, so its path ends with a slash.
 pub(super) const PAGE: &str = "/v1/documentation/";
 
-/// The frame of the document; routes and schemas come from the handlers.
+/// General part of the document; routes and schemas come from the handlers.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(
         title = "Forebay Stream API",
         version = "1.0.0",
-        description = "Sources take records, sinks bring them into tables. Whatever changes something is a task: the answer is 202, and the task's address tells how it went.",
+        description = "Sources accept records, sinks load them into tables. Every change is a task: the response is 202, and the task's URL returns its status.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(error::ApiErrorBody)),
     tags(
-        (name = "documentation", description = "What the API is."),
-        (name = "source", description = "Where records come in."),
-        (name = "sink", description = "Where they go."),
-        (name = "task", description = "Long work."),
-        (name = "admin", description = "Tokens, and who changed what."),
+        (name = "documentation", description = "API documentation."),
+        (name = "source", description = "Input endpoints."),
+        (name = "sink", description = "Outputs of a source."),
+        (name = "task", description = "Long operations."),
+        (name = "admin", description = "Tokens, tables, quotas and the audit log."),
     )
 )]
 pub(super) struct ApiDoc;
 
-/// The document in all its forms.
+/// The document in all formats.
 #[derive(Clone, Debug)]
 pub(super) struct ApiDocuments {
     pub(super) json: SharedText,
@@ -54,13 +55,13 @@ pub(super) struct ApiDocuments {
     page: SharedText,
 }
 
-/// A text that all responses share, however many clients are slow to read it.
+/// A text shared by all responses, however many clients read it slowly.
 #[derive(Clone, Debug)]
 pub(super) struct SharedText(Bytes);
 
 impl SharedText {
     pub(super) fn as_str(&self) -> &str {
-        // It was a text when it was made.
+        // Built from a `String`.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -71,15 +72,15 @@ impl From<String> for SharedText {
     }
 }
 
-/// The document as it is served: that of the handlers, with what holds for all of them and the limits
-/// of definitions; with `names_limits` their settings are named too.
+/// Completes the handlers' document with common parts and the limits of definitions; `names_limits`
+/// adds the settings of the limits.
 pub(super) fn finish(
     document: &utoipa::openapi::OpenApi,
     public_url: &str,
     limits: &DefinitionLimits,
     names_limits: bool,
 ) -> Value {
-    // It is made of texts and lists only.
+    // It contains only strings and lists.
     let mut document = serde_json::to_value(document).unwrap_or_default();
     limits::write(&mut document, limits, names_limits);
     document["servers"] = json!([{ "url": public_url }]);
@@ -90,7 +91,7 @@ pub(super) fn finish(
         },
         "bearer": {
             "type": "http", "scheme": "bearer",
-            "description": "The same token, for clients that send it this way."
+            "description": "The same token, as an alternative."
         }
     });
     let names: Vec<String> = ErrorName::ALL.iter().map(|n| n.full_name()).collect();
@@ -100,11 +101,11 @@ pub(super) fn finish(
     let schemas = &document["components"]["schemas"];
     let mut finished = serde_json::Map::new();
     for (path, mut item) in paths.as_object().cloned().unwrap_or_default() {
-        // A rest of the path is a star in the router and nothing in the document.
+        // A rest parameter has a star in the router, but not in the document.
         let path = path.replace("{*", "{");
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             if operation["tags"] == json!(["documentation"]) {
-                operation["description"] = json!("Needs no token.");
+                operation["description"] = json!("Requires no token.");
             } else {
                 let is_admin = is_admin(method, operation);
                 describe_security(operation, is_admin);
@@ -118,24 +119,24 @@ pub(super) fn finish(
     document
 }
 
-/// Whether only tokens of admins may: everything but looking at streams and trying a mapping.
+/// Whether an operation needs an admin: all except reads and tests of a mapping.
 fn is_admin(method: &str, operation: &Value) -> bool {
     let administers = operation["tags"] == json!([ADMIN]);
     administers || (method != "get" && operation["operationId"] != "TestSource")
 }
 
-/// Lets a client wait for the end of the task that an operation answers with.
+/// Adds the parameter that waits for the end of the task.
 fn describe_wait(operation: &mut Value) {
-    let answers = operation["responses"].as_object();
+    let responses = operation["responses"].as_object();
     let schema = "/content/application~1json/schema/$ref";
     let of_task =
-        |answer: &Value| answer.pointer(schema) == Some(&json!("#/components/schemas/Task"));
-    if !answers.is_some_and(|answers| answers.values().any(of_task)) {
+        |response: &Value| response.pointer(schema) == Some(&json!("#/components/schemas/Task"));
+    if !responses.is_some_and(|r| r.values().any(of_task)) {
         return;
     }
     let parameter = json!({
         "name": WAIT, "in": "query", "required": false, "example": "5s",
-        "description": "So long the answer may wait for the end of the task: it is the finished task as soon as it is that, or the running one when the time is over. At most nine tenths of api.requestTimeout. Without it the answer waits for nothing. An extension of Forebay.",
+        "description": "Maximum time to wait for the end of the task. The response is the task when it has finished, or the running task after that time. At most nine tenths of api.requestTimeout. By default the response does not wait. An extension of Forebay.",
         "schema": { "type": "string", "format": DURATION, MAXIMUM: WAIT_MAX.to_string() },
     });
     match operation["parameters"].as_array_mut() {
@@ -144,13 +145,13 @@ fn describe_wait(operation: &mut Value) {
     }
 }
 
-/// Says who may.
+/// Documents the required role.
 fn describe_security(operation: &mut Value, is_admin: bool) {
     operation["security"] = json!([{ "token": [] }, { "bearer": [] }]);
     let (role, text) = if is_admin {
-        (ADMIN, "Needs a token of an admin.")
+        (ADMIN, "Requires an admin token.")
     } else {
-        (READER, "Any token of the project will do.")
+        (READER, "Requires any token of the project.")
     };
     operation[ROLE] = json!(role);
     let more = operation["description"].as_str();
@@ -194,7 +195,7 @@ pub(super) async fn yaml3(State(api): State<SharedApi>) -> Response {
 /// OpenAPI 2 document.
 #[utoipa::path(
     get, path = "/v1/documentation/openapi.json", tag = "documentation", operation_id = "OpenApiJson",
-    responses((status = 200, description = "This document in the older form.", body = Object))
+    responses((status = 200, description = "This document as OpenAPI 2.", body = Object))
 )]
 pub(super) async fn json2(State(api): State<SharedApi>) -> Response {
     with_content_type("application/json", &api.documents.json2)
@@ -203,22 +204,22 @@ pub(super) async fn json2(State(api): State<SharedApi>) -> Response {
 /// OpenAPI 2 document in YAML.
 #[utoipa::path(
     get, path = "/v1/documentation/openapi.yaml", tag = "documentation", operation_id = "OpenApiYaml",
-    responses((status = 200, description = "This document in the older form.", content_type = "application/x-yaml", body = String))
+    responses((status = 200, description = "This document as OpenAPI 2.", content_type = "application/x-yaml", body = String))
 )]
 pub(super) async fn yaml2(State(api): State<SharedApi>) -> Response {
     with_content_type("application/x-yaml", &api.documents.yaml2)
 }
 
-/// To the documentation for people.
+/// Redirects to the documentation page.
 #[utoipa::path(
     get, path = "/v1/documentation", tag = "documentation", operation_id = "Documentation",
-    responses((status = 301, description = "To the page, whose address ends with a slash."))
+    responses((status = 301, description = "Redirect to the page, whose path ends with a slash."))
 )]
 pub(super) async fn moved() -> Response {
     super::request_scope::moved(PAGE)
 }
 
-/// The documentation for people. Not in the document: it is the one address that ends with a slash.
+/// The documentation page. Not in the document: it is the only path that ends with a slash.
 pub(super) async fn page(State(api): State<SharedApi>) -> Response {
     with_content_type("text/html; charset=utf-8", &api.documents.page)
 }

@@ -1,4 +1,4 @@
-//! The route that shows what a mapping that is not saved would make of a record.
+//! The route that tests an unsaved mapping on a record.
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ use super::params::BranchPath;
 use super::table_check;
 use super::types::dry_run::{DryRunReport, DryRunRequest, SampleHeader, SampleRecord};
 
-/// Shows what a mapping would make of a record. An extension of Forebay.
+/// Tests a mapping on a record. An extension of Forebay.
 ///
 /// Nothing is stored, and no sink has to have the mapping. What is wrong with it, or with the
 /// record, is in the answer's `violations`.
@@ -26,7 +26,7 @@ use super::types::dry_run::{DryRunReport, DryRunRequest, SampleHeader, SampleRec
     post, path = "/v1/branches/{branchId}/test-mapping", tag = "source", operation_id = "TestMapping",
     params(BranchPath), request_body = DryRunRequest,
     extensions(("x-errors" = json!(["tableNotAvailable"]))),
-    responses((status = 200, description = "The row, or why there is none.", body = DryRunReport))
+    responses((status = 200, description = "The row, or the violations.", body = DryRunReport))
 )]
 pub(super) async fn dry_run(
     State(api): State<SharedApi>,
@@ -40,7 +40,7 @@ pub(super) async fn dry_run(
     let ip = match &record.client_ip {
         Some(ip) if ip.parse::<IpAddr>().is_err() => {
             return Err(ApiError::bad_request(format!(
-                "invalid \"clientIp\" value \"{ip}\": it must be an address like 192.0.2.7"
+                "invalid \"clientIp\" value \"{ip}\": expected an IP address like 192.0.2.7"
             )));
         }
         Some(ip) => Some(ip.clone()),

@@ -1,7 +1,7 @@
-//! Errors of the API: a status, a name and a sentence.
+//! Errors of the API: status, name and message.
 //!
-//! A handler returns an [`ApiError`]; as a response it is empty but carries itself, and
-//! `frame` writes the body, because only there the request's id is known.
+//! A handler returns an [`ApiError`]; its response is empty and carries the error. `request_scope`
+//! writes the body, because only there the request id is known.
 
 mod name;
 
@@ -17,15 +17,15 @@ use serde::Serialize;
 
 pub(crate) use name::ErrorName;
 
-/// Why a request was not served.
+/// Error of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {message}")]
 pub(crate) struct ApiError {
-    /// For programs; the status of the answer follows from it.
+    /// Error name; determines the status.
     pub(crate) name: ErrorName,
-    /// For people. That of a status of 500 or more is for the log only.
+    /// For users. With a status of 500 or more only for the log.
     pub(crate) message: String,
-    /// When it may be tried again, seconds.
+    /// Seconds to wait before a retry.
     pub(crate) retry_after: Option<u32>,
 }
 
@@ -38,7 +38,7 @@ impl ApiError {
         }
     }
 
-    /// With the message of its name, filled with `values`.
+    /// Fills the template of the name with `values`.
     pub(crate) fn from_template(name: ErrorName, values: &[&dyn Display]) -> Self {
         Self::new(name, name.message(values))
     }
@@ -59,7 +59,7 @@ impl ApiError {
         Self::new(ErrorName::InternalError, cause.to_string())
     }
 
-    /// It may succeed if it is sent again.
+    /// A retry may succeed.
     pub(crate) fn unavailable(cause: impl ToString) -> Self {
         Self::new(ErrorName::ServiceUnavailable, cause.to_string()).retry_after(1)
     }
@@ -69,7 +69,7 @@ impl ApiError {
         self
     }
 
-    /// Several findings of a validation as one error: it has the name of the first.
+    /// Combines the findings of a validation; the error has the name of the first.
     pub(crate) fn combine(findings: Vec<Self>) -> Option<Self> {
         let texts: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
         let message = texts.join("; ");
@@ -78,7 +78,7 @@ impl ApiError {
         Some(first)
     }
 
-    /// What people are told; `contact` is whom to ask about an internal error.
+    /// Message for users; `contact` is shown with internal errors.
     pub(crate) fn user_message(&self, exception_id: &str, contact: &str) -> String {
         if !self.name.status().is_server_error() {
             return sentence(&self.message);
@@ -89,7 +89,7 @@ impl ApiError {
         )
     }
 
-    /// The body that clients get, and the header fields.
+    /// Response body and headers.
     pub(super) fn response(&self, request_id: &str, contact: &str) -> Response {
         let exception_id = format!("keboola-stream-api-{request_id}");
         let status = self.name.status();
@@ -117,21 +117,21 @@ impl ApiError {
 #[schema(as = Error)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ApiErrorBody {
-    /// Status of the answer.
+    /// HTTP status.
     status_code: u16,
-    /// For programs.
+    /// Error name for programs.
     #[schema(example = "stream.api.sourceNotFound")]
     error: String,
-    /// For people.
+    /// Message for users.
     message: String,
-    /// To be told to whoever runs the server; only with internal errors.
+    /// Id to report to the operator of the server; only with internal errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     exception_id: Option<String>,
 }
 
 impl ApiErrorBody {
-    /// As the document shows it.
+    /// Example in the document.
     pub(super) fn example(name: ErrorName) -> Self {
         let status = name.status();
         Self {
@@ -177,8 +177,8 @@ impl From<DefinitionError> for ApiError {
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
             E::NotATopic(_) => Self::bad_request(error.to_string()),
             E::LimitReached { what, bound } => limit_reached(what, bound),
-            E::Table(refusal) => super::table_check::rejection(refusal),
-            E::Rejected(refusal) => match refusal.downcast::<Self>() {
+            E::Table(rejection) => super::table_check::rejection(rejection),
+            E::Rejected(rejection) => match rejection.downcast::<Self>() {
                 Ok(error) => *error,
                 Err(other) => Self::bad_request(other.to_string()),
             },
@@ -244,7 +244,7 @@ pub(super) fn sink_exists(id: &str) -> ApiError {
     ApiError::from_template(ErrorName::SinkAlreadyExists, &[&id])
 }
 
-/// With a capital at the beginning, and a full stop after a letter, digit or quote at the end.
+/// Capitalizes the first letter, and adds a full stop after a letter, digit or quote.
 pub(crate) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let Some(first) = chars.next() else {
@@ -258,7 +258,7 @@ pub(crate) fn sentence(text: &str) -> String {
     sentence
 }
 
-/// Several sentences as a list; one stays as it is.
+/// Joins several sentences as a list; one stays as it is.
 pub(super) fn bullets(texts: &[String]) -> String {
     match texts {
         [one] => one.clone(),
@@ -269,7 +269,7 @@ pub(super) fn bullets(texts: &[String]) -> String {
     }
 }
 
-/// So that no browser takes an error for a page, whatever a request has put into it.
+/// Prevents browsers from reading an error as HTML, whatever the request put into it.
 fn escape_html(json: &str) -> String {
     json.replace('<', "\\u003c")
         .replace('>', "\\u003e")
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn html_in_a_message_is_escaped_and_decodes_to_the_same() {
+    fn html_in_messages_is_escaped_without_loss() {
         let raw = serde_json::to_string(&"<a href='x'>&\u{2028}").unwrap();
         let escaped = escape_html(&raw);
         assert!(!escaped.contains(['<', '>', '&', '\u{2028}']));

@@ -1,8 +1,8 @@
-//! What is left of a sink that was deleted, when its id is taken again.
+//! Checks the data of a deleted sink when its id is reused.
 //!
-//! Invariant: what a sink has accepted is delivered, or looked at, as the type says that it was accepted
-//! under. Messages of a topic would have no definition once their sink is a table, and dead letters
-//! of either would be out of sight: so an id keeps its type until nothing is left.
+//! Invariant: accepted records are delivered and shown with the sink type under which they were
+//! accepted. Messages of a topic would have no definition once their sink is a table, and dead
+//! letters of either type would be hidden: so an id keeps its type until no data is left.
 
 use forebay_meta::{DefinitionError, Versioned};
 use forebay_model::{Sink, SinkKey};
@@ -12,7 +12,7 @@ use super::error::{ApiError, ErrorName};
 use super::tasks;
 use super::types::sink::SinkType;
 
-/// The deleted sink of that id, if it was of another type.
+/// The deleted sink with the id, if its type differs.
 async fn deleted_of_other_type(
     api: &ApiState,
     key: &SinkKey,
@@ -25,9 +25,9 @@ async fn deleted_of_other_type(
     }
 }
 
-/// Refuses to make a sink of another type than the one that was deleted had, while something of
-/// that one is left. For the task that makes it: nobody else works on the sink meanwhile, and no
-/// node takes records for the former one any more.
+/// Rejects the creation of a sink while the deleted sink with the same id and another type still
+/// has data. For the task that creates it: no other task changes the sink then, and no node accepts
+/// records for the deleted one.
 pub(super) async fn reject_in_task(
     api: &ApiState,
     key: &SinkKey,
@@ -37,13 +37,13 @@ pub(super) async fn reject_in_task(
         return Ok(());
     };
     if !tasks::wait_for_nodes(api, deleted.revision).await {
-        let text = "not all source nodes have followed the deletion of the former sink yet";
+        let text = "not all source nodes have stopped the deleted sink yet";
         return Err(ApiError::unavailable(text));
     }
     reject_other_type(api, key, wanted).await
 }
 
-/// The same at the request, as far as it is known by then.
+/// The same check at the request, as far as known by then.
 pub(super) async fn reject_other_type(
     api: &ApiState,
     key: &SinkKey,

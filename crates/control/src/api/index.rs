@@ -1,4 +1,4 @@
-//! What is not about a source, sink or task.
+//! Routes outside of sources, sinks and tasks.
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -10,12 +10,12 @@ use super::json_response::JsonResponse;
 use super::types::common::ApiIndex;
 use super::{SharedApi, dashboard, document, request_scope};
 
-/// To the present version of the API; browsers to the dashboard.
+/// Redirects to the current API version; browsers to the dashboard.
 #[utoipa::path(
     get, path = "/", tag = "documentation", operation_id = "RootIndex",
     responses(
-        (status = 301, description = "To the present version of the API."),
-        (status = 302, description = "To the dashboard, for whoever accepts `text/html`."),
+        (status = 301, description = "Redirect to the current version of the API."),
+        (status = 302, description = "Redirect to the dashboard, for clients that accept `text/html`."),
     )
 )]
 pub(super) async fn root(headers: HeaderMap) -> Response {
@@ -34,10 +34,10 @@ pub(super) async fn root(headers: HeaderMap) -> Response {
     response
 }
 
-/// What the API is called and where it is described.
+/// Returns the name of the API and the address of its documentation.
 #[utoipa::path(
     get, path = "/v1", tag = "documentation", operation_id = "VersionIndex",
-    responses((status = 200, description = "What the API is called and where it is described.", body = ApiIndex))
+    responses((status = 200, description = "Name of the API and address of its documentation.", body = ApiIndex))
 )]
 pub(super) async fn index(State(api): State<SharedApi>) -> JsonResponse<ApiIndex> {
     JsonResponse::ok(ApiIndex {
@@ -50,16 +50,16 @@ pub(super) async fn index(State(api): State<SharedApi>) -> JsonResponse<ApiIndex
     })
 }
 
-/// Whether the API answers; whether it is ready is asked elsewhere.
+/// Liveness of the API; readiness has its own endpoint.
 #[utoipa::path(
     get, path = "/health-check", tag = "documentation", operation_id = "HealthCheck",
-    responses((status = 200, description = "It does.", content_type = "text/plain", body = String))
+    responses((status = 200, description = "The API responds.", content_type = "text/plain", body = String))
 )]
 pub(super) async fn health_check() -> Response {
     ([(header::CONTENT_TYPE, "text/plain")], "OK").into_response()
 }
 
-/// Everything that has no route.
+/// Fallback for unknown paths.
 pub(super) async fn not_found(request: Request) -> ApiError {
     ApiError::from_template(ErrorName::EndpointNotFound, &[&request.uri().path()])
 }

@@ -1,21 +1,19 @@
-//! Answers: pretty-printed JSON.
+//! JSON responses, pretty-printed.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-/// A body in JSON, with its status.
+/// A JSON body with its status.
 #[derive(Debug)]
 pub(super) struct JsonResponse<T>(pub(super) StatusCode, pub(super) T);
 
 impl<T> JsonResponse<T> {
-    /// 200.
     pub(super) fn ok(body: T) -> Self {
         Self(StatusCode::OK, body)
     }
 
-    /// 201.
     pub(super) fn created(body: T) -> Self {
         Self(StatusCode::CREATED, body)
     }
@@ -31,9 +29,9 @@ impl<T: Serialize> IntoResponse for JsonResponse<T> {
     }
 }
 
-/// JSON with two spaces a level and a line end.
+/// JSON indented by two spaces, with a newline at the end.
 pub(super) fn pretty(body: &impl Serialize) -> String {
-    // Forms of this crate have text keys and no serializer that fails.
+    // Types of this crate have string keys and no failing serializer.
     let mut text = serde_json::to_string_pretty(body).unwrap_or_default();
     text.push('\n');
     text

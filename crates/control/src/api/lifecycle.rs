@@ -1,5 +1,5 @@
-//! Routes that switch sources and sinks off and on, bring deleted ones back, and give a source a
-//! new secret.
+//! Routes that disable, enable, pause, resume and undelete sources and sinks, and rotate a source's
+//! secret.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use super::types::source::SourceView;
 use super::types::task::TaskView;
 use super::{ApiState, SharedApi, sinks, sources};
 
-/// Switches a source off. It takes no records, and neither do its sinks.
+/// Disables a source. It rejects records, and so do its sinks.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/disable", tag = "source", operation_id = "DisableSource",
     params(SourcePath, DisableQuery),
-    responses((status = 202, description = "A task switches it off.", body = TaskView))
+    responses((status = 202, description = "The task that disables it.", body = TaskView))
 )]
 pub(super) async fn disable_source(
     State(api): State<SharedApi>,
@@ -40,11 +40,11 @@ pub(super) async fn disable_source(
     .await
 }
 
-/// Switches a source on, with the sinks that were switched off with it.
+/// Enables a source, with the sinks that were disabled with it.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/enable", tag = "source", operation_id = "EnableSource",
     params(SourcePath),
-    responses((status = 202, description = "A task switches it on.", body = TaskView))
+    responses((status = 202, description = "The task that enables it.", body = TaskView))
 )]
 pub(super) async fn enable_source(
     State(api): State<SharedApi>,
@@ -63,11 +63,11 @@ pub(super) async fn enable_source(
     .await
 }
 
-/// Brings a deleted source back, with the sinks that were deleted with it.
+/// Undeletes a source, with the sinks that were deleted with it.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/undelete", tag = "source", operation_id = "UndeleteSource",
     params(SourcePath),
-    responses((status = 202, description = "A task brings it back.", body = TaskView))
+    responses((status = 202, description = "The task that undeletes it.", body = TaskView))
 )]
 pub(super) async fn undelete_source(
     State(api): State<SharedApi>,
@@ -76,7 +76,7 @@ pub(super) async fn undelete_source(
     let missing = |_| error::deleted_source_not_found(&call.path.source_id);
     let key = call.source_key().map_err(missing)?;
     let found = api.repo.deleted_source(&key).await;
-    // One with many sinks may have stopped half-way: the same request goes on.
+    // A source with many sinks may have stopped halfway: the same request continues.
     if found.is_ok() || !api.repo.is_partly_undeleted(&key).await? {
         sources::found_deleted(found, || {
             error::deleted_source_not_found(key.source.as_str())
@@ -95,12 +95,12 @@ pub(super) async fn undelete_source(
     .await
 }
 
-/// Gives a source a new secret. The old one opens nothing any more, on any node.
+/// Rotates the secret of a source. The old one is invalid at once, on all nodes.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/rotate-secret", tag = "source", operation_id = "RotateSourceSecret",
     params(SourcePath),
     extensions(("x-errors" = json!(["versionCountLimitReached"]))),
-    responses((status = 200, description = "The source with its new address.", body = SourceView))
+    responses((status = 200, description = "The source with its new URL.", body = SourceView))
 )]
 pub(super) async fn rotate_secret(
     State(api): State<SharedApi>,
@@ -119,16 +119,16 @@ pub(super) async fn rotate_secret(
         .update_source(&key, "Rotated secret.", &stamp, change);
     let source = update.await?;
     if !tasks::wait_for_nodes(&api, source.revision).await {
-        tracing::warn!(source = %key, "not all source nodes have followed the new secret yet");
+        tracing::warn!(source = %key, "not all source nodes have applied the new secret yet");
     }
     Ok(JsonResponse::ok(sources::view(&api, &call.who, &source)))
 }
 
-/// Switches a sink off. Its source goes on without it.
+/// Disables a sink. Its source continues without it.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/disable", tag = "sink", operation_id = "DisableSink",
     params(SinkPath, DisableQuery),
-    responses((status = 202, description = "A task switches it off.", body = TaskView))
+    responses((status = 202, description = "The task that disables it.", body = TaskView))
 )]
 pub(super) async fn disable_sink(
     State(api): State<SharedApi>,
@@ -148,12 +148,12 @@ pub(super) async fn disable_sink(
     .await
 }
 
-/// Switches a sink on. One that was switched off with its source comes back with it.
+/// Enables a sink. A sink that was disabled with its source is enabled with it.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/enable", tag = "sink", operation_id = "EnableSink",
     params(SinkPath),
     extensions(("x-errors" = json!(["tableNotAvailable"]))),
-    responses((status = 202, description = "A task switches it on.", body = TaskView))
+    responses((status = 202, description = "The task that enables it.", body = TaskView))
 )]
 pub(super) async fn enable_sink(
     State(api): State<SharedApi>,
@@ -172,7 +172,7 @@ pub(super) async fn enable_sink(
         let enabled = inner.repo.enable_sink(&key, &volumes, &stamp).await?;
         let source = inner.repo.source(&key.source).await?;
         let result = if source.disabled.is_some() {
-            "Sink has been enabled successfully. It takes records when its source is enabled."
+            "Sink has been enabled successfully. It accepts records when its source is enabled."
         } else {
             "Sink has been enabled successfully."
         };
@@ -181,11 +181,11 @@ pub(super) async fn enable_sink(
     .await
 }
 
-/// Stops the delivery of a topic; records are taken all the same, and wait.
+/// Pauses the delivery of a topic; it still accepts records and retains them.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/pause", tag = "sink", operation_id = "PauseSink",
     params(SinkPath, DisableQuery),
-    responses((status = 202, description = "A task stops its delivery.", body = TaskView))
+    responses((status = 202, description = "The task that pauses it.", body = TaskView))
 )]
 pub(super) async fn pause_sink(
     State(api): State<SharedApi>,
@@ -206,11 +206,11 @@ pub(super) async fn pause_sink(
     .await
 }
 
-/// Begins the delivery of a topic again, with what has waited longest.
+/// Resumes the delivery of a topic, oldest messages first.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/resume", tag = "sink", operation_id = "ResumeSink",
     params(SinkPath),
-    responses((status = 202, description = "A task begins its delivery again.", body = TaskView))
+    responses((status = 202, description = "The task that resumes it.", body = TaskView))
 )]
 pub(super) async fn resume_sink(
     State(api): State<SharedApi>,
@@ -240,12 +240,12 @@ fn reject_table(sink: &Sink) -> Result<(), ApiError> {
     )))
 }
 
-/// Brings a deleted sink back.
+/// Undeletes a sink.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/undelete", tag = "sink", operation_id = "UndeleteSink",
     params(SinkPath),
     extensions(("x-errors" = json!(["tableNotAvailable"]))),
-    responses((status = 202, description = "A task brings it back.", body = TaskView))
+    responses((status = 202, description = "The task that undeletes it.", body = TaskView))
 )]
 pub(super) async fn undelete_sink(
     State(api): State<SharedApi>,
@@ -275,7 +275,7 @@ pub(super) async fn undelete_sink(
     .await
 }
 
-/// What a task needs that changes the source of the address, which is there.
+/// Context of a task that changes the source in the path, which must exist.
 async fn begin_source_change<Q>(
     api: &SharedApi,
     call: &ApiCall<SourcePath, Q>,
@@ -285,7 +285,7 @@ async fn begin_source_change<Q>(
     Ok((Arc::clone(api), key, call.who.audit_stamp(api.clock.now())))
 }
 
-/// What a task needs that changes the sink of the address, which is there.
+/// Context of a task that changes the sink in the path, which must exist.
 async fn begin_sink_change<Q>(
     api: &SharedApi,
     call: &ApiCall<SinkPath, Q>,
@@ -294,7 +294,7 @@ async fn begin_sink_change<Q>(
     Ok((Arc::clone(api), sink, call.who.audit_stamp(api.clock.now())))
 }
 
-/// Volumes for the files that may have to be opened; whether there has to be one is known later.
+/// Volumes for files that may have to be opened; the task decides whether one is needed.
 async fn volumes(api: &ApiState) -> Result<Vec<VolumeId>, ApiError> {
     let volumes = api.repo.volumes().await?;
     Ok(volumes.into_iter().take(1).map(|v| v.id).collect())

@@ -1,4 +1,4 @@
-//! Mappings: from the form that clients send to the model and back, with the checks between.
+//! Converts mappings between the API and the model, and validates them.
 
 use forebay_model::{
     ColumnKind, InvalidTableId, Mapping, MappingViolation, PathColumn, TableBackend, TableId,
@@ -13,14 +13,14 @@ use super::types::sink::{
 };
 use super::types::topic::MessagePartView;
 
-/// The table id of a request.
+/// Parses a table id.
 pub(super) fn table_id(text: &str) -> Result<TableId, ApiError> {
     text.parse().map_err(|e: InvalidTableId| {
         ApiError::bad_request(format!("invalid \"tableId\" value \"{text}\": {e}"))
     })
 }
 
-/// The backend of a request, if this server has it.
+/// The table backend of a type, if configured.
 pub(super) fn backend(api: &ApiState, kind: TableType) -> Result<TableBackend, ApiError> {
     let backend = TableBackend::from(kind);
     if backend != TableBackend::Keboola && !api.backends.contains(&backend) {
@@ -32,15 +32,15 @@ pub(super) fn backend(api: &ApiState, kind: TableType) -> Result<TableBackend, A
     Ok(backend)
 }
 
-/// What is wrong with a mapping, and where.
+/// Violation of a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ColumnViolation {
-    /// Index of the column; of the mapping as a whole without it.
+    /// Index of the column; `None` for the mapping as a whole.
     pub(super) column: Option<usize>,
     pub(super) message: String,
 }
 
-/// The mapping of a request, with everything that is wrong with it.
+/// Converts a mapping, or returns all violations as one error.
 pub(super) async fn mapping(api: &ApiState, request: MappingRequest) -> Result<Mapping, ApiError> {
     check_mapping(api, request).await?.map_err(|violations| {
         let texts: Vec<String> = violations.into_iter().map(|p| p.message).collect();
@@ -48,7 +48,7 @@ pub(super) async fn mapping(api: &ApiState, request: MappingRequest) -> Result<M
     })
 }
 
-/// The mapping of a request, or everything that is wrong with it and where.
+/// Converts a mapping, or returns all violations with their columns.
 pub(super) async fn check_mapping(
     api: &ApiState,
     request: MappingRequest,
@@ -80,7 +80,7 @@ pub(super) async fn check_mapping(
 }
 
 fn shape_violation(mapping: &Mapping, problem: &MappingViolation) -> ColumnViolation {
-    // Of two columns with one name it is the later one that has to change.
+    // Of two columns with one name the later has to change.
     let last = |name: &str| {
         let mut columns = mapping.columns.iter();
         columns.rposition(|c| c.name.eq_ignore_ascii_case(name))
@@ -96,7 +96,7 @@ fn shape_violation(mapping: &Mapping, problem: &MappingViolation) -> ColumnViola
     }
 }
 
-/// What only compiling shows; on a thread where that may take its time.
+/// Compiles the mapping on a thread where blocking is allowed.
 pub(super) async fn compile(
     api: &ApiState,
     mapping: &Mapping,
@@ -123,7 +123,7 @@ pub(super) async fn compile(
     Ok(found.into_iter().map(violation).collect())
 }
 
-/// The column of a request. `is_raw` is what holds for a path or template that does not say `rawString`.
+/// Converts a column. `is_raw` is the default of `rawString`.
 pub(super) fn model_column(
     request: ColumnRequest,
     is_raw: bool,
@@ -165,7 +165,7 @@ impl From<&Mapping> for MappingView {
     }
 }
 
-/// A column as it is shown: the fields of its type, and the primary key when it is in it.
+/// The API form of a column: the fields of its type, and the primary key if set.
 pub(super) fn view(column: &forebay_model::MappingColumn) -> ColumnView {
     let mut view = ColumnView {
         r#type: column_type(&column.kind),
@@ -200,7 +200,7 @@ pub(super) fn view(column: &forebay_model::MappingColumn) -> ColumnView {
     view
 }
 
-/// A part of a message as it is shown: a column without a name.
+/// The API form of a message part: a column without a name.
 pub(super) fn part_view(kind: &ColumnKind) -> MessagePartView {
     let column = view(&forebay_model::MappingColumn {
         name: String::new(),

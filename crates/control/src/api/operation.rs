@@ -1,5 +1,5 @@
-//! The operations of the OpenAPI document as the server uses them: which parameters and which body
-//! a request must have, and who may make it.
+//! The operations of the OpenAPI document as the server uses them: required parameters, body and
+//! role.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -11,35 +11,33 @@ use serde_json::{Map, Value, json};
 use super::error::{ApiError, ErrorName};
 use super::validate::{NamedSchemas, check_scalar};
 
-/// Extension of an operation: the least role that a token needs for it.
+/// Extension of an operation: the required role.
 pub(super) const ROLE: &str = "x-role";
-/// Of operations that change something.
+/// Role for changes.
 pub(super) const ADMIN: &str = "admin";
-/// Of all others.
+/// Role for everything else.
 pub(super) const READER: &str = "reader";
-/// Format of a parameter that is a length of time as Go writes it; `duration` is that of ISO 8601.
+/// Format of a duration as Go writes it; `duration` is ISO 8601.
 pub(super) const DURATION: &str = "go-duration";
-/// Extension of the schema of one: the longest that is allowed.
+/// Extension of a duration's schema: its maximum.
 pub(super) const MAXIMUM: &str = "x-maximum";
 
-/// All of them.
 #[derive(Clone, Debug)]
 pub(super) struct ApiOperations {
     pub(super) schemas: NamedSchemas,
     by_route: HashMap<(Method, String), ApiOperation>,
 }
 
-/// One of them.
 #[derive(Clone, Debug)]
 pub(super) struct ApiOperation {
     parameters: Vec<OperationParameter>,
-    /// Name of the schema of its JSON body.
+    /// Schema name of its JSON body.
     pub(super) body: Option<String>,
-    /// It needs a token.
+    /// Requires a token.
     pub(super) protected: bool,
-    /// It needs a token that may change things.
+    /// Requires an admin token.
     pub(super) admin: bool,
-    /// It is about the server, not about streams.
+    /// Administers the server, not streams.
     administers: bool,
 }
 
@@ -52,7 +50,6 @@ struct OperationParameter {
 }
 
 impl ApiOperations {
-    /// Of a document.
     pub(super) fn new(document: &Value) -> Self {
         let mut by_route = HashMap::new();
         let paths = document.get("paths").and_then(Value::as_object);
@@ -70,9 +67,9 @@ impl ApiOperations {
         }
     }
 
-    /// That of a route as the router matched it.
+    /// The operation of a route as matched by the router.
     pub(super) fn get(&self, method: &Method, route: &str) -> Option<&ApiOperation> {
-        // Axum answers HEAD by the handler of GET, and marks a rest of the path by a star.
+        // Axum serves HEAD by the GET handler, and marks a rest parameter by a star.
         let method = match *method {
             Method::HEAD => Method::GET,
             _ => method.clone(),
@@ -102,7 +99,7 @@ impl ApiOperation {
         }
     }
 
-    /// What a token that may only look is told.
+    /// Message for a token without the role.
     pub(super) fn rejection_message(&self) -> &'static str {
         if self.administers {
             "only admin token can administer a project"
@@ -111,8 +108,7 @@ impl ApiOperation {
         }
     }
 
-    /// Reads the parameters, given as texts, into an object of typed values, and notes what is
-    /// wrong with them.
+    /// Parses parameters into an object of typed values, and appends violations to the findings.
     pub(super) fn read_parameters(
         &self,
         path: &[(String, String)],
@@ -124,7 +120,7 @@ impl ApiOperation {
             let given = if parameter.in_path { path } else { query };
             let given = given.iter().find(|(name, _)| *name == parameter.name);
             let value = match given {
-                // An empty query parameter is one that was not given, except where a text is meant.
+                // An empty query parameter counts as absent, except for strings.
                 Some((_, text)) if !text.is_empty() || parameter.kind() == "string" => {
                     Some(parameter.read(text, findings))
                 }
@@ -168,8 +164,8 @@ impl OperationParameter {
         kind.unwrap_or("string")
     }
 
-    /// The typed value; one that is not of its type is reported and read as zero or false, as the
-    /// compatible service does.
+    /// The typed value; an invalid one is reported and read as zero or false, like in the
+    /// compatible service.
     fn read(&self, text: &str, findings: &mut Vec<ApiError>) -> Value {
         let mut wrong = |kind: &str| {
             let name = &self.name;

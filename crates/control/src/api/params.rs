@@ -1,4 +1,4 @@
-//! Parameters of addresses: of the path and of the query.
+//! Path and query parameters.
 
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -58,7 +58,7 @@ pub(super) struct FilePath {
     /// Id of a sink.
     #[param(min_length = 1, max_length = 48, example = "my-sink")]
     pub(super) sink_id: String,
-    /// When the file was opened, as it stands in the list of files.
+    /// Opening time of the file, as in the list of files.
     #[param(example = "2026-11-21T05:01:49.120Z")]
     pub(super) opened_at: String,
 }
@@ -122,31 +122,30 @@ pub(super) struct SinkVersionPath {
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Path)]
 pub(super) struct TaskPath {
-    /// Id of a task; it has slashes, which are not escaped.
+    /// Id of a task; its slashes are not escaped.
     #[param(example = "api.create.source/1/my-source/2026-01-02T03:04:05.678Z_aB3dE")]
     pub(super) task_id: String,
 }
 
-/// Which part of a list.
+/// Page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// Only what comes after this id.
+    /// Return items after this id.
     #[serde(default)]
     #[param(default = "", required = false)]
     pub(super) after_id: String,
-    /// So many at most.
+    /// Maximum number of items.
     #[param(minimum = 1, maximum = 100, default = 100, required = false)]
     pub(super) limit: u32,
 }
 
-/// How a source is deleted.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeleteSourceQuery {
-    /// For good, together with its versions and its tables.
+    /// Delete permanently, with its versions and tables.
     #[param(default = false, required = false)]
     pub(super) cascade: bool,
 }
@@ -176,7 +175,7 @@ pub(super) struct ProjectPath {
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Path)]
 pub(super) struct TablePath {
-    /// What keeps the table; `keboola` is the server's default.
+    /// Table backend; `keboola` is the server's default.
     #[param(inline, example = "sqlite")]
     pub(super) table_type: TableType,
     /// Id of a table.
@@ -184,40 +183,38 @@ pub(super) struct TablePath {
     pub(super) table_id: String,
 }
 
-/// Which part of which project's list.
+/// Page of a project's list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct AdminListQuery {
-    /// Number of a project, in place of the token's own; of operators only.
+    /// Number of a project, instead of the token's own; only for operators.
     #[param(minimum = 0, required = false)]
     pub(super) project_id: Option<u64>,
-    /// Only what comes after this id.
+    /// Return items after this id.
     #[serde(default)]
     #[param(default = "", required = false)]
     pub(super) after_id: String,
-    /// So many at most.
+    /// Maximum number of items.
     #[param(minimum = 1, maximum = 100, default = 100, required = false)]
     pub(super) limit: u32,
 }
 
-/// Why something is switched off or paused.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct DisableQuery {
-    /// Shown with it.
+    /// Reason shown with the source or sink.
     #[serde(default)]
     #[param(default = "API", max_length = 256, required = false)]
     pub(super) reason: String,
 }
 
-/// Which files.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct FilesQuery {
-    /// Only those that have failed and are not imported yet.
+    /// Only files that failed and are not imported yet.
     #[param(default = false, required = false)]
     pub(super) failed_files: bool,
 }

@@ -1,4 +1,4 @@
-//! Quotas of projects: what the server's configuration says, and what an operator has set instead.
+//! Quotas of projects: the configured defaults and an operator's overrides.
 
 use axum::extract::State;
 use forebay_model::quota::QuotaOverrides;
@@ -14,7 +14,7 @@ use super::types::quota::{ProjectQuotaView, QuotaChange};
 use crate::auth::CallerIdentity;
 use forebay_meta::catalog::quota::QuotaError;
 
-/// What a project may use.
+/// Returns the quota of a project.
 #[utoipa::path(
     get, path = "/v1/admin/quotas/{projectId}", tag = "admin", operation_id = "GetQuota",
     params(ProjectPath),
@@ -33,8 +33,8 @@ pub(super) async fn get_quota(
     )))
 }
 
-/// Sets what a project may use in place of what the server's configuration says. What is not named
-/// is as the configuration says. Only an operator's token may do it; it holds at once, on all nodes.
+/// Overrides the configured quota of a project. Fields that are left out have the configured value.
+/// Requires an operator's token; effective at once on all nodes.
 #[utoipa::path(
     put, path = "/v1/admin/quotas/{projectId}", tag = "admin", operation_id = "SetQuota",
     params(ProjectPath), request_body = QuotaChange,
@@ -63,7 +63,7 @@ pub(super) async fn set_quota(
     )))
 }
 
-/// The project, if the caller may know of it.
+/// The project, if the caller may access it.
 fn own_project(who: &CallerIdentity, id: u64) -> Result<ProjectId, ApiError> {
     if who.operator || who.project == ProjectId(id) {
         return Ok(ProjectId(id));

@@ -1,8 +1,8 @@
-//! Requests that were refused for who sent them, in the audit: who tried to change or administer
-//! something without being allowed to.
+//! Audits requests that were rejected for lack of permission: attempts to change or administer
+//! something.
 //!
-//! Such requests cost their sender nothing, so there is a bound: of each project ten at once and then
-//! one in ten minutes are noted, and the next one that is noted says how many were not.
+//! Such requests cost their sender nothing, so entries are rate limited: per project a burst of
+//! ten, then one in ten minutes. The next entry reports how many were skipped.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,27 +19,27 @@ use super::ApiState;
 use super::error::ApiError;
 use crate::auth::CallerIdentity;
 
-/// Where requests are noted whose token nobody knows.
+/// Project of entries with an unknown token.
 const UNKNOWN_PROJECT: ProjectId = ProjectId(0);
-/// What a note takes of a bucket that gets one a second.
+/// Cost of an entry in a bucket that fills by one a second.
 const ENTRY_COST: u64 = 600;
-/// So that ten can be taken at once.
+/// Allows a burst of ten.
 const WINDOW: HumanDuration = HumanDuration::secs(10 * ENTRY_COST);
-/// Characters of an address that are kept.
+/// Maximum characters of a path in an entry.
 const PATH_MAX: usize = 256;
 
-/// Who has sent a request; set once that is known.
+/// The caller of a request; set once it is identified.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallerCell(Arc<OnceLock<CallerIdentity>>);
 
 impl CallerCell {
     pub(super) fn set(&self, who: &CallerIdentity) {
-        // Each request is checked once.
+        // Each request is authenticated once.
         drop(self.0.set(who.clone()));
     }
 }
 
-/// What is noted of a request if it is refused.
+/// Details of a request for an audit entry.
 #[derive(Debug)]
 pub(super) struct AuditedRequest {
     method: Method,
@@ -49,7 +49,7 @@ pub(super) struct AuditedRequest {
 }
 
 impl AuditedRequest {
-    /// Of a request that changes or administers something; `None` of others.
+    /// `None` for requests that change and administer nothing.
     pub(super) fn from_request(request: &mut Request) -> Option<Self> {
         let (method, path) = (request.method().clone(), request.uri().path());
         if method.is_safe() && !path.starts_with("/v1/admin/") {
@@ -72,11 +72,11 @@ impl AuditedRequest {
 #[derive(Debug, Default)]
 struct ProjectRejections {
     bucket: BucketLevel,
-    /// Refused since the last note.
+    /// Rejections since the last entry.
     skipped: u64,
 }
 
-/// How many were noted of late, by project.
+/// Recent entries per project.
 #[derive(Debug)]
 pub(super) struct RejectionAudit {
     start: Instant,
@@ -91,8 +91,8 @@ impl RejectionAudit {
         }
     }
 
-    /// Whether one more may be noted, and how many were not since the last one. Only projects that
-    /// have a token are in here, and the one of nobody.
+    /// Whether an entry is allowed, and how many were skipped since the last. Contains only
+    /// projects that have a token, and [`UNKNOWN_PROJECT`].
     fn admit(&self, project: ProjectId) -> Option<u64> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2);
         let mut all = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +106,7 @@ impl RejectionAudit {
     }
 }
 
-/// Notes a request that was refused for who has sent it.
+/// Audits a request that was rejected for lack of permission.
 pub(super) async fn record_rejection(api: &ApiState, request: &AuditedRequest, error: &ApiError) {
     if !matches!(
         error.name.status(),
@@ -120,7 +120,7 @@ pub(super) async fn record_rejection(api: &ApiState, request: &AuditedRequest, e
     let Some(skipped) = api.rejection_audit.admit(project) else {
         return;
     };
-    let nobody = || AuditStamp {
+    let unknown = || AuditStamp {
         at: now,
         by: Actor {
             kind: ActorKind::User,
@@ -139,7 +139,7 @@ pub(super) async fn record_rejection(api: &ApiState, request: &AuditedRequest, e
         description: format!("{}{more}", error.message),
         old_version: None,
         new_version: None,
-        stamp: who.map_or_else(nobody, |who| AuditStamp {
+        stamp: who.map_or_else(unknown, |who| AuditStamp {
             by: Actor {
                 from: request.from.clone(),
                 ..who.audit_stamp(now).by
@@ -148,6 +148,6 @@ pub(super) async fn record_rejection(api: &ApiState, request: &AuditedRequest, e
         }),
     };
     if let Err(error) = api.repo.record_rejection(&change).await {
-        tracing::warn!(%error, "a refused request could not be noted");
+        tracing::warn!(%error, "failed to audit a rejected request");
     }
 }

@@ -1,5 +1,4 @@
-//! What is around every request: its id, CORS, the end of the path, the time limit, panics, and
-//! the body of errors.
+//! Middleware of every request: id, CORS, trailing slash, time limit, panics and error bodies.
 
 use std::panic::AssertUnwindSafe;
 
@@ -21,7 +20,6 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PATCH, PUT, DE
 const HEADERS: HeaderValue =
     HeaderValue::from_static("Content-Type, Authorization, X-StorageApi-Token, X-KBC-ProjectId");
 
-/// The middleware.
 pub(super) async fn middleware(
     State(api): State<SharedApi>,
     mut request: Request,
@@ -65,11 +63,11 @@ fn log(error: &ApiError, id: &str, method: &Method, path: &str) {
     if error.name.status().is_server_error() {
         tracing::error!(request = id, %method, path, %error, "request failed");
     } else {
-        tracing::debug!(request = id, %method, path, %error, "request refused");
+        tracing::debug!(request = id, %method, path, %error, "request rejected");
     }
 }
 
-/// Runs the request; it ends in time, and a panic ends it alone.
+/// Runs the request with a time limit; a panic ends only this request.
 async fn guarded(api: &SharedApi, request: Request, next: Next) -> Response {
     let running = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(api.config.request_timeout.0, running).await {
@@ -77,7 +75,7 @@ async fn guarded(api: &SharedApi, request: Request, next: Next) -> Response {
         Ok(Err(panic)) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let text = text.unwrap_or("a panic without a text");
+            let text = text.unwrap_or("panic without a message");
             ApiError::new(ErrorName::PanicError, text).into_response()
         }
         Err(_) => {
@@ -87,7 +85,7 @@ async fn guarded(api: &SharedApi, request: Request, next: Next) -> Response {
     }
 }
 
-/// Requests that need no route.
+/// Responds to requests that need no route.
 fn respond_early(request: &Request) -> Option<Response> {
     let asks_for = header::ACCESS_CONTROL_REQUEST_METHOD;
     let headers = request.headers();
@@ -112,14 +110,14 @@ fn respond_early(request: &Request) -> Option<Response> {
     Some(moved(&location))
 }
 
-/// Whether a browser takes a path for one of this server. Two slashes at its beginning are followed
-/// by a host, and browsers read a backslash as a slash and skip control characters.
+/// Whether a browser resolves a path to this server. It reads two slashes at the start as a host, a
+/// backslash as a slash, and skips control characters.
 fn stays_here(path: &str) -> bool {
     let is_odd = |c: char| c == '\\' || c.is_control() || c.is_whitespace();
     path.starts_with('/') && !path.starts_with("//") && !path.contains(is_odd)
 }
 
-/// 301.
+/// Permanent redirect.
 pub(super) fn moved(location: &str) -> Response {
     let mut response = StatusCode::MOVED_PERMANENTLY.into_response();
     if let Ok(value) = HeaderValue::from_str(location) {
@@ -137,7 +135,7 @@ fn preflight() -> Response {
     response
 }
 
-/// Tokens are sent by header only, never by cookie, so any page may ask.
+/// Tokens are sent only by header, never by cookie, so any origin is allowed.
 fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(
@@ -152,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_path_leads_to_another_host() {
+    fn no_redirect_leads_to_another_host() {
         for (path, location) in [
             ("/v1/", Some("/v1")),
             ("/v1/a%5Cb/?x=//y", Some("/v1/a%5Cb?x=//y")),
@@ -164,7 +162,7 @@ mod tests {
             ("/v1//", None),
         ] {
             let Ok(uri) = path.parse::<http::Uri>() else {
-                // What the library does not take for a path reaches nobody.
+                // The library rejects it as a path.
                 continue;
             };
             let request = Request::builder().uri(uri).body(axum::body::Body::empty());

@@ -1,4 +1,4 @@
-//! Routes for what waits after a failure: tried now, or given up.
+//! Routes that retry failed uploads and imports, or move a parked file to the dead letters.
 
 use axum::extract::State;
 use forebay_meta::FileError;
@@ -15,36 +15,33 @@ use super::params::{FilePath, SinkPath};
 use super::sinks::existing;
 use super::statistics::failed;
 
-/// What is tried now.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkRetry)]
 pub(super) struct RetryResponse {
-    /// Files whose import had failed.
+    /// Files with a failed import.
     files: u64,
-    /// Slices whose upload had failed.
+    /// Slices with a failed upload.
     slices: u64,
 }
 
-/// What becomes of a file.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkFileRejected)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RejectedFile {
-    /// When the file was opened.
     #[schema(value_type = String, format = DateTime)]
     opened_at: Timestamp,
-    /// Why its table could not take it.
+    /// Error of the import.
     cause: String,
 }
 
-/// Tries everything of a sink now that waits after a failure. An extension of Forebay.
+/// Retries all failed uploads and imports of a sink now. An extension of Forebay.
 ///
-/// Imports and uploads that have failed are tried again by themselves, after waits that grow; this is
-/// for when their cause is mended. Waits begin anew after it.
+/// They are retried automatically with a growing backoff; use this when the cause is fixed. The
+/// backoff restarts.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/retry", tag = "sink", operation_id = "RetrySink",
     params(SinkPath),
-    responses((status = 200, description = "How much is tried.", body = RetryResponse))
+    responses((status = 200, description = "Number of retried files and slices.", body = RetryResponse))
 )]
 pub(super) async fn retry_sink(
     State(api): State<SharedApi>,
@@ -55,26 +52,26 @@ pub(super) async fn retry_sink(
     if sink.target.topic().is_some() {
         let id = &sink.key.sink;
         return Err(ApiError::bad_request(format!(
-            "sink \"{id}\" is a topic, which tries its provider by itself: only uploads and imports of tables can be retried."
+            "sink \"{id}\" is a topic, which retries its provider automatically: only uploads and imports of tables can be retried."
         )));
     }
     let stamp = call.who.audit_stamp(api.clock.now());
-    let hurried = api.repo.retry_sink(&key, &stamp).await.map_err(failed)?;
+    let retried = api.repo.retry_sink(&key, &stamp).await.map_err(failed)?;
     Ok(JsonResponse::ok(RetryResponse {
-        files: hurried.files,
-        slices: hurried.slices,
+        files: retried.files,
+        slices: retried.slices,
     }))
 }
 
-/// Makes the rows of a file that its table can't take dead letters. An extension of Forebay.
+/// Moves the rows of a parked file to the dead letters. An extension of Forebay.
 ///
-/// The file must be parked. It is not imported any more; each of its rows becomes one dead letter, in
-/// the background. Those can be replayed once the table takes them, or dropped.
+/// The file must be parked and is not imported any more; each of its rows becomes a dead letter in
+/// the background. Replay them when the table accepts them, or drop them.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/files/{openedAt}/dead-letter", tag = "sink", operation_id = "RejectSinkFile",
     params(FilePath),
     extensions(("x-errors" = json!(["fileNotFound", "fileNotParked"]))),
-    responses((status = 200, description = "Its rows are on their way to the dead letters.", body = RejectedFile))
+    responses((status = 200, description = "Its rows are being moved to the dead letters.", body = RejectedFile))
 )]
 pub(super) async fn reject_file(
     State(api): State<SharedApi>,
@@ -85,7 +82,7 @@ pub(super) async fn reject_file(
     let text = &call.path.opened_at;
     let opened_at = text.parse().map_err(|_| {
         ApiError::bad_request(format!(
-            "invalid file \"{text}\": expected the time of its opening from the list of files, like \"2026-11-21T05:01:49.120Z\""
+            "invalid file \"{text}\": expected an opening time from the list of files, like \"2026-11-21T05:01:49.120Z\""
         ))
     })?;
     let key = FileKey { sink, opened_at };

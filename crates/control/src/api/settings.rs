@@ -1,4 +1,4 @@
-//! Routes of settings, of sources and sinks.
+//! Routes of the settings of sources and sinks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use super::types::task::TaskView;
 use super::{SharedApi, sinks, sources};
 use crate::auth::CallerIdentity;
 
-/// Settings of a source; they hold for its sinks too.
+/// Returns the settings of a source, which its sinks inherit.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/settings", tag = "source", operation_id = "GetSourceSettings",
     params(SourcePath),
-    responses((status = 200, description = "All settings: those of Keboola Stream sorted by key, then those of Forebay.", body = SettingsView))
+    responses((status = 200, description = "All settings: first those of Keboola Stream sorted by key, then those of Forebay.", body = SettingsView))
 )]
 pub(super) async fn get_source(
     State(api): State<SharedApi>,
@@ -40,11 +40,11 @@ pub(super) async fn get_source(
     Ok(JsonResponse::ok(view))
 }
 
-/// Settings of a sink, over those of its source.
+/// Returns the settings of a sink, which override those of its source.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/settings", tag = "sink", operation_id = "GetSinkSettings",
     params(SinkPath),
-    responses((status = 200, description = "All settings: those of Keboola Stream sorted by key, then those of Forebay.", body = SettingsView))
+    responses((status = 200, description = "All settings: first those of Keboola Stream sorted by key, then those of Forebay.", body = SettingsView))
 )]
 pub(super) async fn get_sink(
     State(api): State<SharedApi>,
@@ -64,11 +64,12 @@ pub(super) async fn get_sink(
     Ok(JsonResponse::ok(view))
 }
 
-/// Changes settings of a source. Those of its sinks hold from their next files on, its quota at once.
+/// Changes the settings of a source. Settings of sinks take effect with their next files, quotas at
+/// once.
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/settings", tag = "source", operation_id = "UpdateSourceSettings",
     params(SourcePath), request_body = SettingsChange,
-    responses((status = 202, description = "A task changes them.", body = TaskView))
+    responses((status = 202, description = "The task that changes them.", body = TaskView))
 )]
 pub(super) async fn update_source(
     State(api): State<SharedApi>,
@@ -97,11 +98,11 @@ pub(super) async fn update_source(
     .await
 }
 
-/// Changes settings of a sink; they hold at once.
+/// Changes the settings of a sink, effective at once.
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/settings", tag = "sink", operation_id = "UpdateSinkSettings",
     params(SinkPath), request_body = SettingsChange,
-    responses((status = 202, description = "A task changes them.", body = TaskView))
+    responses((status = 202, description = "The task that changes them.", body = TaskView))
 )]
 pub(super) async fn update_sink(
     State(api): State<SharedApi>,
@@ -158,17 +159,17 @@ fn view(
     }
 }
 
-/// Sources have the settings of sinks too.
+/// Sources also have the settings of sinks.
 fn is_in_scope(scope: SettingScope, setting: &Known) -> bool {
     scope == SettingScope::Source || setting.scope == SettingScope::Sink
 }
 
-/// A quota is what an operator grants; what else is protected, nobody changes here.
+/// Operators may change quotas; other protected settings can't be changed.
 fn may_change(who: &CallerIdentity, setting: &Known) -> bool {
     !setting.protected || (who.operator && setting.scope == SettingScope::Source)
 }
 
-/// New values by key; null for those that return to what they were without it.
+/// New values by key; null resets to the inherited value.
 pub(super) type SettingChanges = BTreeMap<String, Value>;
 
 fn apply(changes: &SettingChanges, settings: &mut SettingsPatch) {
@@ -181,7 +182,7 @@ fn apply(changes: &SettingChanges, settings: &mut SettingsPatch) {
     }
 }
 
-/// Keys first, then who may change them, then values.
+/// Checks keys first, then permissions, then values.
 pub(super) fn check(
     scope: SettingScope,
     who: &CallerIdentity,
@@ -235,8 +236,8 @@ fn check_values(changes: &SettingChanges) -> Result<(), ApiError> {
     Err(ApiError::bad_request(bullets(&texts)))
 }
 
-/// Problems are listed in the order of the configuration: of a trigger first the count, then the
-/// size, then the interval.
+/// Order of violations as in the configuration: for a trigger the count, then the size, then the
+/// interval.
 fn rank(key: &str) -> (String, usize) {
     let (group, name) = key.rsplit_once('.').unwrap_or(("", key));
     let order = ["count", "size", "interval"];

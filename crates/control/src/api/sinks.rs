@@ -31,12 +31,12 @@ use super::{ApiState, SharedApi};
 use crate::auth::CallerIdentity;
 use crate::task::TaskSubject;
 
-/// Makes a sink.
+/// Creates a sink.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "CreateSink",
     params(SourcePath), request_body = SinkCreate,
     extensions(("x-errors" = json!(["sinkAlreadyExists", "sinkIdInUse", "tableNotAvailable"]))),
-    responses((status = 202, description = "A task makes it.", body = TaskView))
+    responses((status = 202, description = "The task that creates it.", body = TaskView))
 )]
 pub(super) async fn create(
     State(api): State<SharedApi>,
@@ -63,7 +63,7 @@ pub(super) async fn create(
     .await
 }
 
-/// A sink that can be made, as far as its definition says.
+/// A validated new sink.
 pub(super) struct NewSink {
     pub(super) key: SinkKey,
     content: SinkContent,
@@ -71,7 +71,7 @@ pub(super) struct NewSink {
 }
 
 impl NewSink {
-    /// Checks a request.
+    /// Validates a request.
     pub(super) async fn from_request(
         api: &ApiState,
         source: SourceKey,
@@ -93,7 +93,7 @@ impl NewSink {
         Ok(Self { key, content, kind })
     }
 
-    /// Asks what keeps the table whether the sink may have it.
+    /// Checks at the backend whether the sink may use its table.
     pub(super) async fn check_table(
         &self,
         api: &ApiState,
@@ -105,7 +105,7 @@ impl NewSink {
         }
     }
 
-    /// Refuses an id that a sink has, or that one of another type had of which something is left.
+    /// Rejects an id that is used, or that a deleted sink of another type with data left had.
     pub(super) async fn check_free(&self, api: &ApiState) -> Result<(), ApiError> {
         match api.repo.sink(&self.key).await {
             Err(DefinitionError::SinkNotFound(_)) => {}
@@ -116,7 +116,7 @@ impl NewSink {
     }
 }
 
-/// Where the records of a new sink go.
+/// Target of a new sink.
 async fn target(
     api: &ApiState,
     sink: &str,
@@ -154,11 +154,11 @@ async fn target(
     Ok(SinkTarget::Topic(topic))
 }
 
-/// Sinks of a source.
+/// Lists the sinks of a source.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "ListSinks",
     params(SourcePath, ListQuery),
-    responses((status = 200, description = "Some of the sinks, sorted by id.", body = SinkList))
+    responses((status = 200, description = "A page of sinks, sorted by id.", body = SinkList))
 )]
 pub(super) async fn list(
     State(api): State<SharedApi>,
@@ -171,11 +171,11 @@ pub(super) async fn list(
     Ok(JsonResponse::ok(sink_list(&call, &listing)))
 }
 
-/// Deleted sinks of a source.
+/// Lists the deleted sinks of a source.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/deleted", tag = "sink", operation_id = "ListDeletedSinks",
     params(SourcePath, ListQuery),
-    responses((status = 200, description = "Some of the deleted sinks, sorted by id.", body = SinkList))
+    responses((status = 200, description = "A page of deleted sinks, sorted by id.", body = SinkList))
 )]
 pub(super) async fn list_deleted(
     State(api): State<SharedApi>,
@@ -203,7 +203,7 @@ fn sink_list(
     }
 }
 
-/// A sink.
+/// Returns a sink.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "GetSink",
     params(SinkPath),
@@ -217,12 +217,12 @@ pub(super) async fn get(
     Ok(JsonResponse::ok((&sink).into()))
 }
 
-/// Changes a sink. Records that were taken before are imported under the old definition.
+/// Changes a sink. Records accepted before are imported with the previous definition.
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "UpdateSink",
     params(SinkPath), request_body = SinkUpdate,
     extensions(("x-errors" = json!(["tableNotAvailable"]))),
-    responses((status = 202, description = "A task changes it.", body = TaskView))
+    responses((status = 202, description = "The task that changes it.", body = TaskView))
 )]
 pub(super) async fn update(
     State(api): State<SharedApi>,
@@ -255,7 +255,7 @@ pub(super) async fn update(
     .await
 }
 
-/// Checked changes of a table.
+/// Validated changes of a table.
 struct TableChange {
     backend: Option<TableBackend>,
     table: Option<TableId>,
@@ -275,7 +275,7 @@ impl TableChange {
     }
 }
 
-/// Checked changes of where records go.
+/// Validated changes of a target.
 pub(super) struct SinkChanges {
     r#type: Option<SinkType>,
     table: Option<TableChange>,
@@ -283,8 +283,7 @@ pub(super) struct SinkChanges {
 }
 
 impl SinkChanges {
-    /// Those of a request, if they can be made to the sink as it is now, and what is known of the
-    /// table that it would have.
+    /// Validates a request against the current sink, and checks the table that it would have.
     pub(super) async fn from_request(
         api: &ApiState,
         who: &CallerIdentity,
@@ -311,7 +310,7 @@ impl SinkChanges {
         Ok((changes, checked))
     }
 
-    /// Makes them, if they are of what is there.
+    /// Applies the changes if the target type matches.
     fn apply(&self, api: &ApiState, target: &mut SinkTarget) -> Result<(), ApiError> {
         let is = target.type_name();
         if self
@@ -319,7 +318,7 @@ impl SinkChanges {
             .is_some_and(|t| t != SinkType::from_target(target))
         {
             return Err(ApiError::bad_request(format!(
-                "the type of a sink can't be changed: it is \"{is}\", make another sink."
+                "the type of a sink can't be changed: it is \"{is}\", create another sink."
             )));
         }
         let reject = |field: &str| {
@@ -345,11 +344,11 @@ impl SinkChanges {
     }
 }
 
-/// Deletes a sink. What was accepted still goes into its table.
+/// Deletes a sink. Accepted records are still delivered.
 #[utoipa::path(
     delete, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "DeleteSink",
     params(SinkPath),
-    responses((status = 202, description = "A task deletes it.", body = TaskView))
+    responses((status = 202, description = "The task that deletes it.", body = TaskView))
 )]
 pub(super) async fn delete(
     State(api): State<SharedApi>,
@@ -368,7 +367,7 @@ pub(super) async fn delete(
     .await
 }
 
-/// The sink, or why there is none: its source is looked at first.
+/// An existing sink; its source is checked first.
 pub(super) async fn existing(
     api: &ApiState,
     key: &SinkKey,
@@ -385,12 +384,12 @@ pub(super) fn subject(key: &SinkKey) -> TaskSubject {
     }
 }
 
-/// Volumes for a sink's file: as many as its settings ask for, which one node has one of.
+/// Volumes for a sink's file: as many as its settings require, one of one node.
 pub(super) async fn volumes(api: &ApiState) -> Result<Vec<VolumeId>, ApiError> {
     let volumes = api.repo.volumes().await?;
     if volumes.is_empty() {
         return Err(ApiError::unavailable(
-            "no volume is available for the file, try again when a node with a volume is there",
+            "no volume is available for the file, try again when a node with a volume is up",
         ));
     }
     Ok(volumes.into_iter().take(1).map(|v| v.id).collect())

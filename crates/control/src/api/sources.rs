@@ -20,12 +20,12 @@ use super::{ApiState, SharedApi, cascade};
 use crate::auth::CallerIdentity;
 use crate::task::TaskSubject;
 
-/// Makes a source.
+/// Creates a source.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources", tag = "source", operation_id = "CreateSource",
     params(BranchPath), request_body = SourceCreate,
     extensions(("x-errors" = json!(["sourceAlreadyExists"]))),
-    responses((status = 202, description = "A task makes it.", body = TaskView))
+    responses((status = 202, description = "The task that creates it.", body = TaskView))
 )]
 pub(super) async fn create(
     State(api): State<SharedApi>,
@@ -57,7 +57,7 @@ pub(super) async fn create(
     .await
 }
 
-/// The key of a new source, if it can be made.
+/// Key of a new source, if it can be created.
 pub(super) async fn check_new(
     api: &ApiState,
     branch: BranchKey,
@@ -76,11 +76,11 @@ pub(super) async fn check_new(
     }
 }
 
-/// Sources of a branch.
+/// Lists the sources of a branch.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources", tag = "source", operation_id = "ListSources",
     params(BranchPath, ListQuery),
-    responses((status = 200, description = "Some of the sources, sorted by id.", body = SourceList))
+    responses((status = 200, description = "A page of sources, sorted by id.", body = SourceList))
 )]
 pub(super) async fn list(
     State(api): State<SharedApi>,
@@ -91,11 +91,11 @@ pub(super) async fn list(
     Ok(JsonResponse::ok(source_list(&api, &call, &listing)))
 }
 
-/// Deleted sources of a branch.
+/// Lists the deleted sources of a branch.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/deleted", tag = "source", operation_id = "ListDeletedSources",
     params(BranchPath, ListQuery),
-    responses((status = 200, description = "Some of the deleted sources, sorted by id.", body = SourceList))
+    responses((status = 200, description = "A page of deleted sources, sorted by id.", body = SourceList))
 )]
 pub(super) async fn list_deleted(
     State(api): State<SharedApi>,
@@ -125,7 +125,7 @@ fn source_list(
     }
 }
 
-/// A source.
+/// Returns a source.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "GetSource",
     params(SourcePath),
@@ -143,7 +143,7 @@ pub(super) async fn get(
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "UpdateSource",
     params(SourcePath), request_body = SourceUpdate,
-    responses((status = 202, description = "A task changes it.", body = TaskView))
+    responses((status = 202, description = "The task that changes it.", body = TaskView))
 )]
 pub(super) async fn update(
     State(api): State<SharedApi>,
@@ -169,13 +169,13 @@ pub(super) async fn update(
     .await
 }
 
-/// Deletes a source and its sinks. What was accepted still goes into the tables.
+/// Deletes a source and its sinks. Accepted records are still delivered.
 ///
-/// It can be brought back, unless it was deleted together with its tables.
+/// It can be undeleted, unless it was deleted together with its tables.
 #[utoipa::path(
     delete, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "DeleteSource",
     params(SourcePath, DeleteSourceQuery),
-    responses((status = 202, description = "A task deletes it.", body = TaskView))
+    responses((status = 202, description = "The task that deletes it.", body = TaskView))
 )]
 pub(super) async fn delete(
     State(api): State<SharedApi>,
@@ -184,7 +184,7 @@ pub(super) async fn delete(
     let key = call.source_key()?;
     let cascade = call.query.cascade;
     match api.repo.source(&key).await {
-        // What was deleted before can still be forgotten for good.
+        // A deleted source can still be deleted permanently.
         Err(DefinitionError::SourceNotFound(_)) if cascade => {
             found_deleted(api.repo.deleted_source(&key).await, || {
                 error::source_not_found(key.source.as_str())
@@ -207,8 +207,7 @@ pub(super) async fn delete(
     .await
 }
 
-/// A source as this caller may see it: whoever knows its address may send, so those who may only
-/// look do not get it.
+/// A source for this caller: its URL contains the secret, so read-only tokens do not get it.
 pub(super) fn view(
     api: &ApiState,
     who: &CallerIdentity,
@@ -218,7 +217,7 @@ pub(super) fn view(
     SourceView::new(source, who.admin.then_some(public_url))
 }
 
-/// A deleted source or sink is there; otherwise the error that says that it is not.
+/// Returns the not-found error of a deleted source or sink.
 pub(super) fn found_deleted<T>(
     found: Result<T, DefinitionError>,
     missing: impl FnOnce() -> ApiError,
@@ -252,7 +251,7 @@ pub(super) fn invalid_id(field: &str, error: &InvalidId) -> ApiError {
     })
 }
 
-/// Ids that stand for something else in addresses: what is called so could not be reached.
+/// Rejects ids that have another meaning in paths: such a source could not be addressed.
 pub(super) fn reject_reserved(field: &str, id: &str) -> Result<(), ApiError> {
     if id == "deleted" {
         return Err(ApiError::bad_request(format!(

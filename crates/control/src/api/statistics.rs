@@ -14,7 +14,7 @@ use super::sinks::existing;
 use super::types::statistics::{FileList, ReconciliationView, SliceList, StatisticsTotal};
 use super::types::topic::DeliveryView;
 
-/// What a sink holds, in all and by where it is.
+/// Returns the statistics of a sink: total and by storage level.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/total", tag = "sink", operation_id = "SinkStatisticsTotal",
     params(SinkPath),
@@ -35,11 +35,11 @@ pub(super) async fn total(
     Ok(JsonResponse::ok((&statistics).into()))
 }
 
-/// Files of a sink that are known.
+/// Lists the files of a sink.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/files", tag = "sink", operation_id = "SinkStatisticsFiles",
     params(SinkPath, FilesQuery),
-    responses((status = 200, description = "Imported ones first, those that have failed last, each from the oldest.", body = FileList))
+    responses((status = 200, description = "Imported files first, failed files last, each oldest first.", body = FileList))
 )]
 pub(super) async fn files(
     State(api): State<SharedApi>,
@@ -67,11 +67,11 @@ fn order(entry: &FileStatistics) -> (bool, bool, forebay_model::Timestamp) {
     )
 }
 
-/// Slices of those files of a sink that are not imported yet. An extension of Forebay.
+/// Lists the slices of a sink's files that are not imported yet. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/slices", tag = "sink", operation_id = "SinkStatisticsSlices",
     params(SinkPath),
-    responses((status = 200, description = "How far each slice is, those of the oldest file first.", body = SliceList))
+    responses((status = 200, description = "State of each slice, oldest file first.", body = SliceList))
 )]
 pub(super) async fn slices(
     State(api): State<SharedApi>,
@@ -86,8 +86,8 @@ pub(super) async fn slices(
     }))
 }
 
-/// Begins the counts of what a sink has brought into its table anew. What is on its way counts when
-/// it arrives; the balance goes on.
+/// Resets the counts of imported records of a sink. Records in flight count when they are imported;
+/// the reconciliation is not reset.
 #[utoipa::path(
     delete, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/clear", tag = "sink", operation_id = "ClearSinkStatistics",
     params(SinkPath),
@@ -110,7 +110,7 @@ pub(super) async fn clear_sink(
     Ok(StatusCode::OK)
 }
 
-/// Begins the counts of all sinks of a source anew.
+/// Resets the counts of all sinks of a source.
 #[utoipa::path(
     delete, path = "/v1/branches/{branchId}/sources/{sourceId}/statistics/clear", tag = "source", operation_id = "ClearSourceStatistics",
     params(SourcePath),
@@ -133,7 +133,7 @@ pub(super) async fn clear_source(
     Ok(StatusCode::OK)
 }
 
-/// Where the records of a sink are. An extension of Forebay.
+/// Returns the reconciliation of a sink's records. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/reconciliation", tag = "sink", operation_id = "SinkStatisticsReconciliation",
     params(SinkPath),
@@ -154,7 +154,7 @@ pub(super) async fn reconciliation(
     Ok(JsonResponse::ok(reconciliation.into()))
 }
 
-/// How the delivery of a topic is. An extension of Forebay.
+/// Returns the delivery status of a topic. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/delivery", tag = "sink", operation_id = "SinkStatisticsDelivery",
     params(SinkPath),
@@ -168,7 +168,7 @@ pub(super) async fn delivery(
     let Some(topic) = sink.target.topic() else {
         let id = &sink.key.sink;
         return Err(ApiError::bad_request(format!(
-            "sink \"{id}\" is a table: only sinks of the types \"kafka\" and \"http\" have a delivery, see its files."
+            "sink \"{id}\" is a table: only sinks of the types \"kafka\" and \"http\" have a delivery status, see its files."
         )));
     };
     Ok(JsonResponse::ok(DeliveryView::new(

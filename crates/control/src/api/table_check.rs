@@ -1,8 +1,8 @@
-//! Whether a sink may have a table, asked before the sink is made or changed.
+//! Checks whether a sink may use a table, before the sink is created or changed.
 //!
-//! In this order: the backend's rules for names; whose the table is; and only then what is there, so
-//! that nobody learns anything of a table that is another project's. A backend that does not answer
-//! keeps nobody from making a sink: then the task has a warning.
+//! In this order: the backend's naming rules, ownership, and only then the existing table, so that
+//! a project learns nothing of another project's table. An unavailable backend does not block the
+//! creation of a sink: the task then has a warning.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use super::ApiState;
 use super::error::{ApiError, ErrorName, bullets};
 use crate::auth::CallerIdentity;
 
-/// The seam to whatever keeps tables. The binary implements it.
+/// The interface to the table backends, implemented by the binary.
 pub trait TableBackends: Send + Sync {
-    /// What keeps tables of that type, if this server has it.
+    /// The backend of a type, if configured.
     fn get(&self, backend: TableBackend) -> Option<Arc<dyn Table>>;
 }
 
-/// A table that a sink may have, as far as it is known.
+/// Result of a table check.
 #[derive(Debug, Default)]
 pub(super) struct TableCheck {
-    /// Sentences for people.
+    /// Sentences for users.
     pub(super) warnings: Vec<String>,
-    /// It is to be given to the operator's project: it may be there, and is nobody's.
+    /// Give the table to the operator's project: it may exist and belongs to no project.
     adopt: Option<(ProjectId, TableSink)>,
 }
 
 impl TableCheck {
-    /// What has to be noted before a sink gets the table.
+    /// Records the ownership before a sink gets the table.
     pub(super) async fn record_adoption(
         &self,
         api: &ApiState,
@@ -46,7 +46,7 @@ impl TableCheck {
     }
 }
 
-/// Checks the table of a sink that somebody wants to have.
+/// Checks the table of a new or changed sink.
 pub(super) async fn check(
     api: &ApiState,
     who: &CallerIdentity,
@@ -60,8 +60,8 @@ pub(super) async fn check(
     Err(ApiError::bad_request(bullets(&texts)))
 }
 
-/// The same of a sink that is brought back as it was: what does not fit is a warning, since only a
-/// sink that is there can be changed.
+/// Checks the table of an undeleted sink: violations are warnings, since only an existing sink can
+/// be changed.
 pub(super) async fn check_return(
     api: &ApiState,
     who: &CallerIdentity,
@@ -73,7 +73,7 @@ pub(super) async fn check_return(
     Ok(checked)
 }
 
-/// What keeps the mapping from the table.
+/// Finds differences between the mapping and the table.
 pub(super) async fn find_mismatches(
     api: &ApiState,
     who: &CallerIdentity,
@@ -94,24 +94,24 @@ pub(super) async fn find_mismatches(
         Err(cause) => {
             let id = &table.table;
             checked.warnings.push(format!(
-                "Table \"{id}\" could not be checked, it is when the first file is imported: {cause}."
+                "Table \"{id}\" could not be checked now and is checked when the first file is imported: {cause}."
             ));
             checked.adopt = adopt();
             return Ok((Vec::new(), checked));
         }
     };
-    // It may have been filled between the two readings: that is noted before the table is made.
+    // It may have been filled between the two reads: that is recorded before the table is created.
     if inspection.exists && !is_known && !is_claimed(api, who, table).await? {
         checked.adopt = Some(adopt().ok_or_else(|| not_available(&format_args!(
-            "\"tableId\" \"{}\" can't be used: the table is there already and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
+            "\"tableId\" \"{}\" can't be used: the table already exists and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
             table.table
         )))?);
     }
     Ok((inspection.findings, checked))
 }
 
-/// Whether it does not matter that the table is there: it was filled for the project, or an operator
-/// has given it to the project. Refuses one that is another project's.
+/// Whether an existing table is allowed: it was filled for the project, or an operator gave it to
+/// the project. Rejects one of another project.
 async fn is_claimed(
     api: &ApiState,
     who: &CallerIdentity,
@@ -136,13 +136,13 @@ async fn inspect(
         Ok(Ok(inspection)) => Ok(inspection),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!(
-            "{} did not answer within {limit:?}",
+            "{} did not respond within {limit:?}",
             table.backend.name()
         )),
     }
 }
 
-/// A finding with the field of the request that is the cause.
+/// A finding with the field of the request that caused it.
 fn in_request(table: &TableSink, finding: &InspectionFinding) -> String {
     let message = &finding.message;
     let column = finding
@@ -157,14 +157,14 @@ fn in_request(table: &TableSink, finding: &InspectionFinding) -> String {
     }
 }
 
-/// Why a project can't have a table, without a word of other projects' names and numbers.
-pub(super) fn rejection(refusal: TableRejection) -> ApiError {
-    match refusal {
+/// Why a project can't use a table, without names and numbers of other projects.
+pub(super) fn rejection(cause: TableRejection) -> ApiError {
+    match cause {
         TableRejection::Foreign(table) => not_available(&format_args!(
             "\"tableId\" \"{table}\" can't be used: the table belongs to another project, use another name or ask an operator to share it (forebay table share)."
         )),
         TableRejection::Dropping(table) => not_available(&format_args!(
-            "\"tableId\" \"{table}\" can't be used now: the table is being deleted with a source, try again when that is done, or repeat it if it has failed."
+            "\"tableId\" \"{table}\" can't be used now: the table is being deleted with a source, try again when the deletion has finished, or repeat the deletion if it failed."
         ))
         .retry_after(1),
     }
@@ -172,14 +172,14 @@ pub(super) fn rejection(refusal: TableRejection) -> ApiError {
 
 pub(super) fn failed(error: TableOwnerError) -> ApiError {
     match error {
-        TableOwnerError::Rejected(refusal) => rejection(refusal),
+        TableOwnerError::Rejected(cause) => rejection(cause),
         TableOwnerError::NotFound(table) => {
             ApiError::from_template(ErrorName::TableNotFound, &[&table])
         }
         TableOwnerError::InUse { .. } => ApiError::new(
             ErrorName::TableInUse,
             format!(
-                "{error}: delete them or give them another table first, or force it: what they have on its way is not imported then."
+                "{error}: delete them or give them another table first, or use force: their records in flight are not imported then."
             ),
         ),
         TableOwnerError::LimitReached(_) => ApiError::bad_request(format!("{error}.")),

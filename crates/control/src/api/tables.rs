@@ -1,5 +1,5 @@
-//! Which project each table belongs to. Only an operator's token can give a table to a project or
-//! share it; what is another project's answers as if it were not there.
+//! Ownership of tables. Only an operator's token can transfer or share a table; tables of other
+//! projects are reported as not found.
 
 use axum::extract::State;
 use forebay_meta::catalog::tables::TableEntry;
@@ -19,12 +19,13 @@ use super::types::owner::{
 use super::{ApiState, SharedApi};
 use crate::auth::CallerIdentity;
 
-/// Tables that a project may use; of an operator's token without `projectId`, those of all projects.
+/// Lists the tables that a project may use; for an operator's token without `projectId`, those of
+/// all projects.
 #[utoipa::path(
     get, path = "/v1/admin/tables", tag = "admin", operation_id = "ListTables",
     params(AdminListQuery),
     extensions(("x-errors" = json!(["projectNotFound"]))),
-    responses((status = 200, description = "Some of the tables, sorted by id.", body = TableOwners))
+    responses((status = 200, description = "A page of tables, sorted by id.", body = TableOwners))
 )]
 pub(super) async fn list(
     State(api): State<SharedApi>,
@@ -53,7 +54,7 @@ pub(super) async fn list(
     }))
 }
 
-/// A table, whose it is, and what fills it.
+/// Returns a table, its owner and the sinks that fill it.
 #[utoipa::path(
     get, path = "/v1/admin/tables/{tableType}/{tableId}", tag = "admin", operation_id = "GetTable",
     params(TablePath),
@@ -70,10 +71,10 @@ pub(super) async fn get(
     Ok(JsonResponse::ok(detail(&api, &call.who, &entry).await?))
 }
 
-/// Gives a table to a project, whoever has it now. Only an operator's token may do it.
+/// Transfers a table to a project, from any owner. Requires an operator's token.
 ///
-/// A table that is nobody's is the project's from now on, also when it is there already. A deletion
-/// that has not finished is taken back.
+/// The project also becomes the owner of a table that has none, even if the table exists. An
+/// unfinished deletion is cancelled.
 #[utoipa::path(
     post, path = "/v1/admin/tables/{tableType}/{tableId}/transfer", tag = "admin", operation_id = "TransferTable",
     params(TablePath), request_body = TableTransfer,
@@ -102,7 +103,8 @@ pub(super) async fn transfer(
     Ok(JsonResponse::ok(detail(&api, &call.who, &given).await?))
 }
 
-/// Lets another project fill a table; it can't drop it. Only an operator's token may do it.
+/// Shares a table with another project, which can fill but not drop it. Requires an operator's
+/// token.
 #[utoipa::path(
     post, path = "/v1/admin/tables/{tableType}/{tableId}/share", tag = "admin", operation_id = "ShareTable",
     params(TablePath), request_body = TableShare,
@@ -122,7 +124,7 @@ pub(super) async fn share(
     Ok(JsonResponse::ok(detail(&api, &call.who, &shared).await?))
 }
 
-/// Takes a table back from a project that it was shared with. Only an operator's token may do it.
+/// Stops sharing a table with a project. Requires an operator's token.
 #[utoipa::path(
     post, path = "/v1/admin/tables/{tableType}/{tableId}/unshare", tag = "admin", operation_id = "UnshareTable",
     params(TablePath), request_body = TableUnshare,
@@ -157,7 +159,7 @@ fn parse_path(api: &ApiState, path: &TablePath) -> Result<(TableBackend, TableId
     Ok((api.repo.table_key(backend, &table).backend(), table))
 }
 
-/// The table's entry, if the caller may know of it.
+/// The table's entry, if the caller may access it.
 async fn visible_entry(
     api: &ApiState,
     who: &CallerIdentity,

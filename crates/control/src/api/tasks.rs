@@ -1,4 +1,4 @@
-//! Tasks: how handlers start them, and how clients ask about them and wait for their end.
+//! Starts tasks for handlers, returns their status, and waits for their end.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,20 +25,18 @@ use super::types::task::TaskView;
 use super::{ApiState, SharedApi};
 use crate::task::{TaskFuture, TaskStartError, TaskSubject, TaskSuccess};
 
-/// How often source nodes and tasks are looked at when the store can't say that something has changed.
+/// Poll interval of source nodes and tasks when the store has no watch.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Parameter of everything that answers with a task: how long the answer may wait for its end.
+/// Parameter of operations that return a task: maximum wait for its end.
 pub(super) const WAIT: &str = "wait";
-/// The longest wait that can be asked for.
 pub(super) const WAIT_MAX: HumanDuration = HumanDuration::secs(60);
 
-/// What a task has changed, and what it says about it.
+/// Result of a task's change.
 pub(super) struct CompletedChange {
-    /// The transaction.
     pub(super) revision: Revision,
-    /// A sentence for people.
+    /// Sentence for users.
     pub(super) result: Cow<'static, str>,
-    /// Sentences for people: what should be looked at all the same.
+    /// Warnings for users, in sentences.
     pub(super) warnings: Vec<String>,
 }
 
@@ -57,7 +55,7 @@ impl CompletedChange {
     }
 }
 
-/// Starts a task; it ends when the source nodes have followed its change.
+/// Starts a task; it ends when the source nodes have applied its change.
 pub(super) async fn start(
     api: &SharedApi,
     kind: &'static str,
@@ -70,7 +68,7 @@ pub(super) async fn start(
             Ok(done) => {
                 let mut result = done.result.into_owned();
                 if !wait_for_nodes(&inner, done.revision).await {
-                    result.push_str(" Not all source nodes have followed it yet.");
+                    result.push_str(" Not all source nodes have applied it yet.");
                 }
                 Ok(TaskSuccess {
                     result,
@@ -89,16 +87,16 @@ pub(super) async fn start(
     }
 }
 
-/// The text of a task's error. Causes that are not for people are logged here.
+/// Error text of a task. Internal causes are logged here.
 fn reported_error(kind: &str, error: &ApiError) -> Option<String> {
     if error.name.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::error!(kind, %error, "a task failed");
+        tracing::error!(kind, %error, "task failed");
         return None;
     }
     Some(sentence(&error.message))
 }
 
-/// While a twin still creates the object, the compatible service prints its whole key.
+/// While another task creates the object, the compatible service prints its whole key.
 fn busy(kind: &str, subject: &TaskSubject) -> ApiError {
     let key = subject.to_string();
     let (what, id) = match &subject.sink {
@@ -116,8 +114,8 @@ fn busy(kind: &str, subject: &TaskSubject) -> ApiError {
     error.retry_after(1)
 }
 
-/// Waits until the live source nodes have followed the change, so that a finished creation means
-/// that records are taken. A node that hangs does not hold the task for ever: then it is `false`.
+/// Waits until the live source nodes have applied the change, so that records are accepted when a
+/// creation has finished. `false` after a timeout, so that a hanging node does not block the task.
 pub(super) async fn wait_for_nodes(api: &ApiState, revision: Revision) -> bool {
     let wait = all_nodes_at(api, revision);
     tokio::time::timeout(api.config.reconcile_timeout.0, wait)
@@ -126,7 +124,7 @@ pub(super) async fn wait_for_nodes(api: &ApiState, revision: Revision) -> bool {
 }
 
 async fn all_nodes_at(api: &ApiState, revision: Revision) {
-    // Every word of a node that is far enough is later than the change itself.
+    // Every report of an up-to-date node is later than the change itself.
     let watch = api
         .repo
         .store()
@@ -137,7 +135,7 @@ async fn all_nodes_at(api: &ApiState, revision: Revision) {
         match api.repo.processed_revisions().await {
             Ok(nodes) if nodes.iter().all(|n| n.revision >= revision) => return,
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "can't read how far source nodes are"),
+            Err(error) => tracing::warn!(%error, "failed to read the revisions of source nodes"),
         }
         match &mut watch {
             Some(open) => {
@@ -145,13 +143,13 @@ async fn all_nodes_at(api: &ApiState, revision: Revision) {
                     watch = None;
                 }
             }
-            // Without a watch it looks every so often; the caller's patience ends it.
+            // Without a watch, poll; the caller's timeout ends it.
             None => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// Waits for a change; `false` when the watch has ended instead.
+/// Waits for a change; `false` if the watch ended.
 async fn next_change(watch: &mut WatchStream) -> bool {
     loop {
         match watch.next().await {
@@ -162,7 +160,7 @@ async fn next_change(watch: &mut WatchStream) -> bool {
     }
 }
 
-/// How far a task is.
+/// Returns a task.
 #[utoipa::path(
     get, path = "/v1/tasks/{*taskId}", tag = "task", operation_id = "GetTask",
     params(TaskPath),
@@ -180,14 +178,14 @@ pub(super) async fn get(
     }
 }
 
-/// A task, as it is at this moment; [`wait`] answers with a later moment if the client asks for it.
+/// A task at this moment; [`wait`] replaces it by a later state on request.
 pub(super) struct TaskResponse {
     status: StatusCode,
     view: TaskView,
     unfinished: Option<UnfinishedTask>,
 }
 
-/// The unfinished task that an answer is about.
+/// The unfinished task of a response.
 #[derive(Clone)]
 struct UnfinishedTask {
     project: ProjectId,
@@ -218,12 +216,12 @@ impl IntoResponse for TaskResponse {
     }
 }
 
-/// The middleware that lets a client wait for the end of a task (`?wait=5s`): the answer is the
-/// finished task as soon as it is that, or the running one when the time is over. Who goes away in
-/// between has cancelled nothing: the task is not this request's.
+/// Middleware that waits for the end of a task (`?wait=5s`): responds with the task when it has
+/// finished, or with the running task after that time. A disconnected client cancels nothing: the
+/// task does not belong to the request.
 pub(super) async fn wait(State(api): State<SharedApi>, request: Request, next: Next) -> Response {
     let until = requested_wait(request.uri()).map(|wait| {
-        // Some time of the request is left to answer.
+        // Leave some of the request's time for the response.
         let longest = api.config.request_timeout.0.mul_f64(0.9);
         Instant::now() + wait.0.min(longest)
     });
@@ -234,22 +232,22 @@ pub(super) async fn wait(State(api): State<SharedApi>, request: Request, next: N
     };
     match wait_for_end(&api, project, &id, until).await {
         Ok(task) => TaskResponse::new(&api, response.status(), &task).into_response(),
-        // It was started all the same: the answer stays the one that says so.
+        // The task was started: keep the original response.
         Err(error) => {
-            tracing::warn!(task = id, %error, "the end of a task can't be waited for");
+            tracing::warn!(task = id, %error, "failed to wait for the end of a task");
             response
         }
     }
 }
 
-/// How long a request wants to wait; what is not a time was refused before.
+/// The requested wait; an invalid one was rejected before.
 fn requested_wait(uri: &Uri) -> Option<HumanDuration> {
     let given = query_parameters(uri);
     let (_, text) = given.iter().find(|(name, _)| name == WAIT)?;
     text.parse().ok()
 }
 
-/// The task when it has ended, or as it is at `until`.
+/// The task when it has ended, or its state at `until`.
 async fn wait_for_end(
     api: &ApiState,
     project: ProjectId,
@@ -272,7 +270,7 @@ async fn wait_for_end(
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        // Either way it is looked at once more.
+        // Read again in either case.
         drop(tokio::time::timeout_at(until, changed).await);
     }
 }

@@ -1,4 +1,4 @@
-//! The route that shows what a record would become.
+//! The route that tests the mappings of a source on a record.
 
 use std::net::SocketAddr;
 
@@ -14,21 +14,21 @@ use super::mapper::{TestError, TestRecord};
 use super::params::SourcePath;
 use super::types::test_result::TestResult;
 
-/// Sinks that a record is tried on, so that the answer has a bound.
+/// Maximum sinks per test, so that the response is bounded.
 const SINKS_MAX: usize = 1000;
 
-/// Shows what a record would become.
+/// Tests the mappings of a source on a record.
 ///
-/// The record is this request's body and headers. Nothing is stored. Of a source with more sinks the
-/// first 1000 are shown, sorted by id.
+/// The record is this request's body and headers. Nothing is stored. Of a source with more sinks
+/// only the first 1000 are tested, sorted by id.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/test", tag = "source", operation_id = "TestSource",
     params(SourcePath), request_body(
         content = serde_json::Value, content_type = "application/json",
-        description = "The record: any bytes, of any `Content-Type` that the source takes.",
+        description = "The record: any bytes, of any `Content-Type` that the source accepts.",
     ),
     extensions(("x-errors" = json!(["unprocessableContent"]))),
-    responses((status = 200, description = "A table for each sink.", body = TestResult))
+    responses((status = 200, description = "A table per sink.", body = TestResult))
 )]
 pub(super) async fn test(
     State(api): State<SharedApi>,
@@ -41,7 +41,7 @@ pub(super) async fn test(
     let mut headers = call.body.headers;
     let peer = peer.map(|p| p.0.0.ip().to_string());
     let ip = client_ip(&headers).or(peer).unwrap_or_default();
-    // A record does not show the secrets of the one who tries it.
+    // Remove the caller's secrets from the record.
     headers.remove(TOKEN_HEADER);
     headers.remove(header::AUTHORIZATION);
     let record = TestRecord {
@@ -64,7 +64,7 @@ pub(super) async fn test(
     }
 }
 
-/// The client as a proxy has named it; only what is shown here depends on it.
+/// Client address from proxy headers; only used in this response.
 fn client_ip(headers: &HeaderMap) -> Option<String> {
     let names = ["x-real-ip", "x-forwarded-for"];
     let value = names.iter().find_map(|name| headers.get(*name))?;

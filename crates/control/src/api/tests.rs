@@ -1,4 +1,4 @@
-//! The API as clients see it: through the router, on the real embedded store.
+//! Tests of the API through the router, on the embedded store.
 
 mod access;
 mod admin;

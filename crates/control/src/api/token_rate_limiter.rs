@@ -1,4 +1,4 @@
-//! How often a token may call: a bucket for each one that has called lately.
+//! Rate limit of requests per token, with a bucket for each recently used token.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,21 +14,20 @@ use crate::auth::CallerIdentity;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// How much can be called at once: what the rate gives in this time.
+/// Burst: requests of this time at the full rate.
 const WINDOW: HumanDuration = HumanDuration::secs(10);
-/// Tokens that are remembered before those that have used nothing are forgotten.
+/// Maximum buckets before full ones are removed.
 const TOKENS_MAX: usize = 1000;
 
-/// The buckets of tokens.
 #[derive(Debug)]
 pub(super) struct TokenRateLimiter {
-    /// Requests a second; zero is no limit.
+    /// Requests per second; zero is no limit.
     rate: u64,
     start: Instant,
     buckets: Mutex<HashMap<String, BucketLevel>>,
 }
 
-/// What a request's answer says about its token's pace; set while the request is checked.
+/// Rate limit headers of a response; set while the request is checked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RateLimitHeaders(Arc<OnceLock<(HeaderValue, HeaderValue)>>);
 
@@ -41,7 +40,7 @@ impl TokenRateLimiter {
         }
     }
 
-    /// Lets a request of a token through, unless it has called too often.
+    /// Admits a request unless its token is over the limit.
     pub(super) fn check(
         &self,
         who: &CallerIdentity,
@@ -73,7 +72,7 @@ impl TokenRateLimiter {
         taken.map_err(|wait| {
             let seconds = u32::try_from(wait.seconds()).unwrap_or(u32::MAX);
             let text = format!(
-                "the token may call {} times a second, it has to wait {seconds} s",
+                "the token is limited to {} requests per second, retry in {seconds} s",
                 self.rate
             );
             ApiError::too_many_requests(text).retry_after(seconds)
@@ -100,7 +99,6 @@ impl TokenRateLimiter {
 }
 
 impl RateLimitHeaders {
-    /// Writes it into an answer.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         if let Some((limit, policy)) = self.0.get() {
             headers.insert(RATE_LIMIT, limit.clone());
@@ -132,13 +130,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_token_has_its_own_pace_and_those_at_rest_are_forgotten() {
-        let pace = TokenRateLimiter::new(2);
-        let pass = |token: &str| pace.check(&who(token), &RateLimitHeaders::default());
+    async fn each_token_has_its_own_limit_and_idle_ones_are_removed() {
+        let limiter = TokenRateLimiter::new(2);
+        let pass = |token: &str| limiter.check(&who(token), &RateLimitHeaders::default());
         assert_eq!((0..100).filter(|_| pass("a").is_ok()).count(), 20);
-        let refused = pass("a").unwrap_err();
+        let rejected = pass("a").unwrap_err();
         assert_eq!(
-            (refused.name, refused.retry_after),
+            (rejected.name, rejected.retry_after),
             (ErrorName::TooManyRequests, Some(1))
         );
         assert!(pass("b").is_ok());
@@ -149,7 +147,7 @@ mod tests {
         }
         tokio::time::advance(Duration::from_secs(60)).await;
         pass("new").unwrap();
-        assert_eq!(pace.buckets.lock().unwrap().len(), 1);
+        assert_eq!(limiter.buckets.lock().unwrap().len(), 1);
         let free = TokenRateLimiter::new(0);
         assert!((0..1000).all(|_| free.check(&who("a"), &RateLimitHeaders::default()).is_ok()));
     }

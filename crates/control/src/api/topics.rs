@@ -1,5 +1,4 @@
-//! Sinks that are topics: from the form that clients send to the model, with the checks between, and
-//! what the API asks of whoever delivers them.
+//! Topic sinks: converts and validates their definitions, and the interface to the topic delivery.
 
 use forebay_model::{
     ColumnKind, HttpMethod, Mapping, MappingColumn, MessageMapping, MessageValue, Sink, TopicKind,
@@ -12,23 +11,19 @@ use super::mapping::{self, model_column};
 use super::types::sink::{ColumnRequest, SinkType};
 use super::types::topic::{MessageRequest, TopicCreate, TopicUpdate};
 
-/// Topics of this node, and the providers that they can be of.
+/// Topics and providers of this node.
 pub trait TopicService: Send + Sync {
-    /// Names of the providers of a kind that the operator has declared, sorted.
-    ///
-    /// # Errors
-    /// Why this server can have none.
+    /// Sorted names of the configured providers of a kind, or why this server has none.
     fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String>;
 
-    /// Names of the headers that a provider of HTTP sets on each request: no message of a sink
-    /// sets them.
+    /// Names of the headers that an HTTP provider sets on each request: messages can't set them.
     fn headers(&self, provider: &str) -> Vec<String>;
 
-    /// What is known of a topic's messages.
+    /// Message counts of a topic.
     fn statistics(&self, sink: &Sink) -> TopicStatistics;
 }
 
-/// The kind of a type of sinks; `None` for tables.
+/// Topic kind of a sink type; `None` for tables.
 pub(super) fn kind(r#type: SinkType) -> Option<TopicKind> {
     match r#type {
         SinkType::Table => None,
@@ -37,7 +32,7 @@ pub(super) fn kind(r#type: SinkType) -> Option<TopicKind> {
     }
 }
 
-/// The topic of a request.
+/// Converts and validates a topic.
 pub(super) async fn topic(
     api: &ApiState,
     kind: TopicKind,
@@ -60,7 +55,7 @@ pub(super) async fn topic(
     Ok(topic)
 }
 
-/// Checked changes of a topic, but for what they make together with what is there.
+/// Changes of a topic, validated except for their combination with the current topic.
 #[derive(Default)]
 pub(super) struct TopicChange {
     provider: Option<String>,
@@ -87,7 +82,7 @@ impl TopicChange {
         })
     }
 
-    /// The topic with the changes, if that is a right one.
+    /// Applies the changes, if the result is valid.
     pub(super) fn apply(&self, api: &ApiState, topic: &mut TopicSink) -> Result<(), ApiError> {
         let mut changed = topic.clone();
         super::sources::replace(&mut changed.provider, self.provider.as_ref());
@@ -101,7 +96,7 @@ impl TopicChange {
     }
 }
 
-/// Everything that is wrong with a topic, its provider included.
+/// Validates a topic with its provider.
 fn check(api: &ApiState, topic: &TopicSink) -> Result<(), ApiError> {
     let mut violations = topic.violations();
     let (headers, max) = (
@@ -127,7 +122,7 @@ fn check(api: &ApiState, topic: &TopicSink) -> Result<(), ApiError> {
             let given = &topic.provider;
             violations.insert(
                 0,
-                format!("provider \"{given}\" of type {kind} is not known, {allowed}"),
+                format!("provider \"{given}\" of type {kind} is unknown, {allowed}"),
             );
         }
     }
@@ -149,7 +144,7 @@ fn check(api: &ApiState, topic: &TopicSink) -> Result<(), ApiError> {
 
 async fn message(api: &ApiState, request: MessageRequest) -> Result<MessageMapping, ApiError> {
     let mut violations = Vec::new();
-    // Where a text is wanted, a string goes without its quotes; a field is JSON.
+    // In text parts a string loses its quotes; a field is JSON.
     let is_raw = api.config.raw_string;
     let part =
         |request: ColumnRequest, is_raw: bool, violations: &mut Vec<String>| match model_column(

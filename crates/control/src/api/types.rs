@@ -1,5 +1,5 @@
-//! What clients send and get. These types are the one definition: the OpenAPI document is made from
-//! them, requests are checked against it, and answers are written from them.
+//! Request and response types. They are the single definition: the OpenAPI document is generated
+//! from them, requests are validated against it, and responses are serialized from them.
 
 pub(super) mod admin;
 pub(super) mod aggregation;

@@ -1,8 +1,8 @@
-//! Checks request bodies and parameters against the schemas of the OpenAPI document, so that what
-//! is documented and what is enforced are one thing.
+//! Validates request bodies and parameters against the schemas of the OpenAPI document, so that the
+//! documented rules are the enforced ones.
 //!
-//! It knows the keywords that the document uses for requests; a test fails when a schema uses one
-//! that is not known here. The texts are those of the compatible API.
+//! Supports the keywords that the document uses for requests; a test fails when a schema uses an
+//! unsupported one. Messages are those of the compatible API.
 
 use std::fmt::Display;
 
@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 
 use super::error::{ApiError, ErrorName};
 
-/// Extension of a schema: the setting of the configuration that its limit is.
+/// Extension of a schema: the setting that defines its limit.
 pub(super) const SETTING: &str = "x-setting";
-/// Characters of a refused value that are shown in a message.
+/// Maximum characters of a rejected value in a message.
 const SHOWN_CHARS_MAX: usize = 256;
 
-/// Keywords that say what a value must be.
+/// Keywords that restrict values.
 #[cfg(test)]
 pub(super) const CHECKED: [&str; 15] = [
     SETTING,
@@ -34,11 +34,11 @@ pub(super) const CHECKED: [&str; 15] = [
     "maximum",
     "oneOf",
 ];
-/// Keywords that say something to readers only.
+/// Keywords that are only informative.
 #[cfg(test)]
 pub(super) const INFORMATIVE: [&str; 5] = ["description", "example", "default", "format", "title"];
 
-/// The named schemas of the document.
+/// Named schemas of the document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NamedSchemas(Map<String, Value>);
 
@@ -48,7 +48,7 @@ impl NamedSchemas {
         Self(schemas.cloned().unwrap_or_default())
     }
 
-    /// Follows a reference; of `oneOf` with null takes the other.
+    /// Follows a reference; for `oneOf` with null takes the other schema.
     fn resolve<'s>(&'s self, schema: &'s Value) -> &'s Value {
         if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
             let name = name.rsplit('/').next().unwrap_or_default();
@@ -64,7 +64,7 @@ impl NamedSchemas {
         }
     }
 
-    /// Checks a body against the schema called `name`. A field that is null counts as absent.
+    /// Validates a body against a named schema. A null field counts as absent.
     pub(super) fn check_body(&self, name: &str, body: &Value) -> Result<(), ApiError> {
         let Some(schema) = self.0.get(name) else {
             return Err(ApiError::internal(format!("no schema {name}")));
@@ -80,7 +80,7 @@ impl NamedSchemas {
         }
     }
 
-    /// The first value that is not of its type, as a decoder would say it.
+    /// The first value of a wrong type, reported like a decoder.
     fn wrong_type(&self, schema: &Value, value: &Value, of: &str, at: &str) -> Option<ApiError> {
         let schema = self.resolve(schema);
         let wanted = type_of(schema);
@@ -118,7 +118,7 @@ impl NamedSchemas {
         }
     }
 
-    /// The type as the compatible service's decoder calls it.
+    /// Type name of the compatible service's decoder.
     fn decoder_type(&self, schema: &Value) -> String {
         match type_of(schema) {
             Some("integer") => "int".to_owned(),
@@ -134,7 +134,7 @@ impl NamedSchemas {
         }
     }
 
-    /// Everything that breaks a rule, given that the types are right.
+    /// All violations, given that the types are right.
     fn check(&self, schema: &Value, value: &Value, at: &str, findings: &mut Vec<ApiError>) {
         let schema = self.resolve(schema);
         match value {
@@ -172,7 +172,7 @@ impl NamedSchemas {
 fn type_of(schema: &Value) -> Option<&str> {
     match schema.get("type")? {
         Value::String(name) => Some(name),
-        // With null, which counts as absent.
+        // Nullable; null counts as absent.
         Value::Array(names) => names
             .iter()
             .filter_map(Value::as_str)
@@ -211,7 +211,7 @@ fn missing_item(at: &str) -> ApiError {
     ApiError::new(ErrorName::MissingField, format!("{at} must not be null"))
 }
 
-/// Rules of texts and numbers; `at` is how the value is called in messages.
+/// Rules of strings and numbers; `at` is the name of the value in messages.
 pub(super) fn check_scalar(schema: &Value, value: &Value, at: &str, findings: &mut Vec<ApiError>) {
     match value {
         Value::String(text) => {
@@ -246,7 +246,7 @@ pub(super) fn check_scalar(schema: &Value, value: &Value, at: &str, findings: &m
     }
 }
 
-/// `unit` is `Length` or `Items`, the ending of the keywords.
+/// `unit` is `Length` or `Items`, the suffix of the keywords.
 fn check_length(
     schema: &Value,
     unit: &str,
@@ -281,7 +281,7 @@ fn check_length(
     }
 }
 
-/// A text in quotes; a long one is cut, since it may be as large as the request.
+/// A quoted text; a long one is cut, since it may be as large as the request.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!(

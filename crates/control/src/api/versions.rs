@@ -1,4 +1,4 @@
-//! Routes of versions: listed, shown, and returned to.
+//! Routes of versions: list, get and rollback.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use super::types::sink::SinkType;
 use super::types::task::TaskView;
 use super::{SharedApi, sinks, sources};
 
-/// Versions of a source.
+/// Lists the versions of a source.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/versions", tag = "source", operation_id = "ListSourceVersions",
     params(SourcePath, ListQuery),
-    responses((status = 200, description = "Some of the versions, oldest first.", body = VersionList))
+    responses((status = 200, description = "A page of versions, oldest first.", body = VersionList))
 )]
 pub(super) async fn list_source(
     State(api): State<SharedApi>,
@@ -32,7 +32,7 @@ pub(super) async fn list_source(
     Ok(JsonResponse::ok(page(all, &call.query, after)))
 }
 
-/// A version of a source.
+/// Returns a version of a source.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/versions/{versionNumber}", tag = "source", operation_id = "GetSourceVersion",
     params(SourceVersionPath),
@@ -54,11 +54,11 @@ pub(super) async fn get_source(
     }
 }
 
-/// Gives a source the content that it had as a version. It stays on or off, and its secret stays.
+/// Rolls a source back to the content of a version. Its disabled state and secret do not change.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/versions/{versionNumber}/rollback", tag = "source", operation_id = "RollbackSourceVersion",
     params(SourceVersionPath),
-    responses((status = 202, description = "A task does it.", body = TaskView))
+    responses((status = 202, description = "The task that rolls it back.", body = TaskView))
 )]
 pub(super) async fn rollback_source(
     State(api): State<SharedApi>,
@@ -87,11 +87,11 @@ pub(super) async fn rollback_source(
     .await
 }
 
-/// Versions of a sink.
+/// Lists the versions of a sink.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/versions", tag = "sink", operation_id = "ListSinkVersions",
     params(SinkPath, ListQuery),
-    responses((status = 200, description = "Some of the versions, oldest first.", body = VersionList))
+    responses((status = 200, description = "A page of versions, oldest first.", body = VersionList))
 )]
 pub(super) async fn list_sink(
     State(api): State<SharedApi>,
@@ -100,7 +100,7 @@ pub(super) async fn list_sink(
     let key = call.sink_key()?;
     sinks::existing(&api, &key).await?;
     let all = api.repo.sink_versions(&key).await?;
-    // Of sinks the padded number is shown, of sources what was given: as the compatible service.
+    // Sinks echo the padded number, sources the given one: like the compatible service.
     let after = match call.query.after_id.as_str() {
         "" => String::new(),
         given => padded(given),
@@ -108,7 +108,7 @@ pub(super) async fn list_sink(
     Ok(JsonResponse::ok(page(all, &call.query, after)))
 }
 
-/// A version of a sink.
+/// Returns a version of a sink.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/versions/{versionNumber}", tag = "sink", operation_id = "GetSinkVersion",
     params(SinkVersionPath),
@@ -130,12 +130,12 @@ pub(super) async fn get_sink(
     }
 }
 
-/// Gives a sink the content that it had as a version. It stays on or off.
+/// Rolls a sink back to the content of a version. Its disabled state does not change.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/versions/{versionNumber}/rollback", tag = "sink", operation_id = "RollbackSinkVersion",
     params(SinkVersionPath),
     extensions(("x-errors" = json!(["tableNotAvailable"]))),
-    responses((status = 202, description = "A task does it.", body = TaskView))
+    responses((status = 202, description = "The task that rolls it back.", body = TaskView))
 )]
 pub(super) async fn rollback_sink(
     State(api): State<SharedApi>,
@@ -172,7 +172,7 @@ pub(super) async fn rollback_sink(
     .await
 }
 
-/// A sink that was made again under the id of one of another type has versions of that, too.
+/// A sink recreated under the id of a sink of another type also has versions of that type.
 fn reject_other_type(number: u32, wanted: &SinkTarget, now: &SinkTarget) -> Result<(), ApiError> {
     if SinkType::from_target(wanted) == SinkType::from_target(now) {
         return Ok(());
@@ -183,13 +183,12 @@ fn reject_other_type(number: u32, wanted: &SinkTarget, now: &SinkTarget) -> Resu
     )))
 }
 
-/// A version's number as ids are compared: with ten digits.
+/// A version number as ids are sorted: with ten digits.
 fn padded(number: impl std::fmt::Display) -> String {
     format!("{:0>10}", number.to_string())
 }
 
-/// The part of the versions that was asked for. Its total counts only what comes after `afterId`,
-/// as the compatible service does.
+/// A page of versions. Its total counts only versions after `afterId`, like the compatible service.
 fn page(
     all: Vec<forebay_model::DefinitionVersion>,
     query: &ListQuery,

@@ -1,9 +1,9 @@
-//! How often a client may be wrong about its token.
+//! Limits the rate of wrong tokens per client.
 //!
-//! Each address (of IPv6 each network of 64 bits) has a bucket of wrong tokens; over it the response
-//! is 429. A right token is never counted, so whoever shares an address with somebody who guesses is
-//! not locked out: long tokens are always looked up, because no rate finds them. Only those that are
-//! short enough to be guessed are refused unseen while the bucket is empty.
+//! Each address (for IPv6 each /64 network) has a bucket of wrong tokens; over it the response is
+//! 429. Valid tokens never count, so a client that shares an address with an attacker is not locked
+//! out: long tokens are always looked up, because guessing can't find them. Only tokens short
+//! enough to be guessed are rejected without a lookup while the bucket is empty.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,18 +16,16 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 
-/// How many can be wrong at once: what the rate gives in this time.
+/// Burst: wrong tokens of this time at the full rate.
 const WINDOW: HumanDuration = HumanDuration::secs(10);
-/// Addresses that are remembered before those whose bucket is full again are forgotten. Further
-/// ones share a bucket.
+/// Maximum addresses before those with a full bucket are removed. Further ones share a bucket.
 const ADDRESSES_MAX: usize = 10_000;
-/// Bytes of a token that nobody guesses. Those that Forebay makes are longer.
+/// Minimum bytes of a token that can't be guessed. Forebay's are longer.
 const LONG_TOKEN_BYTES: usize = 32;
 
-/// The buckets of addresses.
 #[derive(Debug)]
 pub(super) struct WrongTokenLimiter {
-    /// Wrong tokens a second; zero is no limit.
+    /// Wrong tokens per second; zero is no limit.
     rate: u64,
     start: Instant,
     buckets: Mutex<HashMap<IpAddr, BucketLevel>>,
@@ -57,7 +55,7 @@ impl WrongTokenLimiter {
         if token.len() >= LONG_TOKEN_BYTES {
             return Ok(());
         }
-        // Looks whether there is room for one, and leaves it there.
+        // Checks that one is left, and refunds it.
         bucket
             .take(self.now(), 1)
             .map_err(|wait| self.rejection(wait))?;
@@ -65,7 +63,7 @@ impl WrongTokenLimiter {
         Ok(())
     }
 
-    /// A token was wrong: the error that says so, or that there were too many.
+    /// Records a wrong token; returns the error if there were too many.
     pub(super) fn record_failure(&self, from: Option<IpAddr>) -> Option<ApiError> {
         let bucket = TokenBucket::new(self.rate, WINDOW, self.bucket_state(network(from?)))?;
         let taken = bucket.take(self.now(), 1);
@@ -75,7 +73,7 @@ impl WrongTokenLimiter {
     fn rejection(&self, wait: RetryAfter) -> ApiError {
         let seconds = u32::try_from(wait.seconds()).unwrap_or(u32::MAX);
         let text = format!(
-            "too many wrong tokens came from this address, {} a second are looked at; the next one may come in {seconds} s",
+            "too many wrong tokens from this address: limited to {} per second, retry in {seconds} s",
             self.rate
         );
         ApiError::too_many_requests(text).retry_after(seconds)
@@ -101,7 +99,7 @@ impl WrongTokenLimiter {
     }
 }
 
-/// What one client has: of IPv6 that is a whole network, in which it may take any address.
+/// Key of a client: an IPv6 client has a whole network of addresses.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
@@ -121,15 +119,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_is_wrong_too_often_waits_and_others_do_not() {
+    async fn addresses_with_too_many_wrong_tokens_are_limited() {
         let tokens = WrongTokenLimiter::new(2);
         let wrong = |from: &str| tokens.record_failure(ip(from)).is_none();
         assert_eq!((0..100).filter(|_| wrong("1.2.3.4")).count(), 20);
-        let refused = tokens.record_failure(ip("::ffff:1.2.3.4")).unwrap();
-        let told = (refused.name, refused.retry_after);
-        assert_eq!(told, (ErrorName::TooManyRequests, Some(1)));
+        let rejected = tokens.record_failure(ip("::ffff:1.2.3.4")).unwrap();
+        let error = (rejected.name, rejected.retry_after);
+        assert_eq!(error, (ErrorName::TooManyRequests, Some(1)));
         assert!(wrong("1.2.3.5"));
-        // A short one could be guessed; a long one is looked up whoever sends it.
+        // A short token could be guessed; a long one is always looked up.
         assert!(tokens.check(ip("1.2.3.4"), b"password").is_err());
         assert!(
             tokens
@@ -138,7 +136,7 @@ mod tests {
         );
         assert!(tokens.check(ip("1.2.3.5"), b"password").is_ok());
         tokio::time::advance(Duration::from_secs(1)).await;
-        // To look costs nothing.
+        // Checks cost nothing.
         for _ in 0..100 {
             assert!(tokens.check(ip("1.2.3.4"), b"password").is_ok());
         }
@@ -146,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_table_is_bounded_and_a_network_of_ipv6_is_one_client() {
+    async fn the_table_is_bounded_and_an_ipv6_network_is_one_client() {
         let tokens = WrongTokenLimiter::new(1);
         for n in 0..100_u16 {
             tokens.record_failure(ip(&format!("2001:db8::{n:x}")));

@@ -1,8 +1,8 @@
-//! Tokens that the store keeps.
+//! Tokens in the store.
 //!
-//! The text of a token is `fby_<project>-<characters>_<secret>`. The middle is its id: by it the
-//! token is looked up, and then compared as a hash, in constant time. So the time says at most
-//! which ids there are, and ids are no secrets.
+//! A token is `fby_<project>-<characters>_<secret>`. The middle is its id, used for the lookup; the
+//! rest is compared as a hash in constant time. So timing can reveal only which ids exist, and ids
+//! are not secret.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use subtle::ConstantTimeEq;
 
 use super::{AuthError, CallerIdentity, ConfiguredTokens, TokenAuthenticator, from_hex};
 
-/// Begins the text of every token.
+/// Prefix of every token.
 const PREFIX: &str = "fby_";
-/// Characters of the secret part: 238 bits.
+/// Length of the secret part: 238 bits.
 pub(crate) const SECRET_CHARS: usize = 40;
-/// Characters of an id after its project.
+/// Length of an id after its project.
 pub(crate) const ID_CHARS: usize = 12;
 
-/// Tokens of the configuration, then those of the store.
+/// Looks up tokens in the configuration, then in the store.
 #[derive(Clone, Debug)]
 pub struct StoredTokens {
     configured: ConfiguredTokens,
@@ -31,8 +31,7 @@ pub struct StoredTokens {
 }
 
 impl StoredTokens {
-    /// `configured` work as long as they are configured, whatever the store has.
-    #[must_use]
+    /// `configured` tokens take precedence over the store's.
     pub fn new(configured: ConfiguredTokens, repo: Repo, clock: Arc<dyn Clock>) -> Self {
         Self {
             configured,
@@ -42,12 +41,11 @@ impl StoredTokens {
     }
 }
 
-/// The text of a token.
 pub(crate) fn format_token(id: &str, secret: &str) -> String {
     format!("{PREFIX}{id}_{secret}")
 }
 
-/// The project and id of a text that has the form of a token.
+/// Project and id of a text in token format.
 fn parse_token(text: &[u8]) -> Option<(ProjectId, &str)> {
     let text = std::str::from_utf8(text).ok()?.strip_prefix(PREFIX)?;
     let (id, _) = text.split_once('_')?;
@@ -55,7 +53,7 @@ fn parse_token(text: &[u8]) -> Option<(ProjectId, &str)> {
     Some((project, id))
 }
 
-/// The project that an id names.
+/// Project number in an id.
 pub(crate) fn project_from_id(id: &str) -> Option<ProjectId> {
     let (project, rest) = id.split_once('-')?;
     let is_id = rest.len() == ID_CHARS && rest.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -79,7 +77,7 @@ impl TokenAuthenticator for StoredTokens {
         let now = self.clock.now();
         let given: [u8; 32] = Sha256::digest(token).into();
         let mut same = false;
-        // All are looked at, whichever it is.
+        // Compare with all: constant time.
         for secret in found.secrets.iter().filter(|s| s.is_valid(now)) {
             let expected = from_hex(&secret.sha256).unwrap_or_default();
             same |= bool::from(expected.ct_eq(&given));

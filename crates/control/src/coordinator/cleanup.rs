@@ -1,4 +1,5 @@
-//! Forgetting what is done. What is not imported is never touched.
+//! Removes old metadata: imported files, tasks, audit entries. Files that are not imported are
+//! never removed.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +9,36 @@ use forebay_model::{File, SinkKey, Timestamp};
 use super::{Coordinator, decide};
 
 impl Coordinator {
-    /// Removes metadata of old imported files, old tasks, and ends tasks whose node is gone.
+    /// Removes old imported files, tasks and audit entries, and ends tasks whose node was removed.
     pub(super) async fn clean(&self) {
         if let Err(error) = self.clean_files().await {
-            tracing::warn!(%error, "old files could not be removed");
+            tracing::warn!(%error, "failed to remove old files");
         }
         let now = self.clock.wall();
         match self.repo.fail_abandoned_tasks(now).await {
             Ok(0) => {}
-            Ok(tasks) => tracing::info!(tasks, "tasks of nodes that are gone were ended"),
-            Err(error) => tracing::warn!(%error, "tasks of nodes that are gone could not be ended"),
+            Ok(tasks) => tracing::info!(tasks, "ended tasks of removed nodes"),
+            Err(error) => tracing::warn!(%error, "failed to end tasks of removed nodes"),
         }
         match self.repo.remove_old_tasks(self.retention, now).await {
             Ok(0) => {}
-            Ok(tasks) => tracing::debug!(tasks, "old tasks were removed"),
-            Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
+            Ok(tasks) => tracing::debug!(tasks, "removed old tasks"),
+            Err(error) => tracing::warn!(%error, "failed to remove old tasks"),
         }
         match self.repo.release_tables().await {
             Ok(0) => {}
-            Ok(tables) => tracing::debug!(
-                tables,
-                "names of tables that were never filled were released"
-            ),
-            Err(error) => tracing::warn!(%error, "names of tables could not be released"),
+            Ok(tables) => {
+                tracing::debug!(tables, "released names of tables that were never filled")
+            }
+            Err(error) => tracing::warn!(%error, "failed to release table names"),
         }
         let retention = self.config.audit_retention.0.as_millis();
         let retention = i64::try_from(retention).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(now.as_millis().saturating_sub(retention));
         match self.repo.remove_old_audit(before).await {
             Ok(0) => {}
-            Ok(entries) => tracing::debug!(entries, "old entries of the audit were removed"),
-            Err(error) => tracing::warn!(%error, "old entries of the audit could not be removed"),
+            Ok(entries) => tracing::debug!(entries, "removed old audit entries"),
+            Err(error) => tracing::warn!(%error, "failed to remove old audit entries"),
         }
     }
 
@@ -58,7 +58,7 @@ impl Coordinator {
             }
         }
         if removed > 0 {
-            tracing::debug!(files = removed, "metadata of imported files was removed");
+            tracing::debug!(files = removed, "removed metadata of imported files");
         }
         Ok(())
     }

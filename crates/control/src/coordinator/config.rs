@@ -1,51 +1,47 @@
-//! Settings of the coordinator: how often it looks, what it waits for, what it keeps.
+//! Configuration of the coordinator: check intervals, timeouts and retention.
 
 use forebay_model::{Backoff, HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When files and slices are rotated, how long each step may take, and how long finished ones are
-/// kept.
+/// Rotation of files and slices, timeouts of each step, and retention of finished files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct CoordinatorConfig {
-    /// How often rotation conditions are looked at. Changes of state are acted on at once.
-    /// 100ms to 30s.
+    /// Interval of checking rotation conditions. State changes are handled at once. 100ms to 30s.
     pub check_interval: HumanDuration,
-    /// A slice is not rotated before it is so old, whatever it holds. 1s to 30m.
+    /// Minimum age of a slice before rotation, whatever its size. 1s to 30m.
     pub upload_min_interval: HumanDuration,
-    /// A file is not rotated before it is so old, unless it has too many slices. 1s to 24h.
+    /// Minimum age of a file before rotation, unless it has too many slices. 1s to 24h.
     pub import_min_interval: HumanDuration,
-    /// A file with so many slices is rotated at once. 50 to 120.
+    /// Number of slices at which a file is rotated at once. 50 to 120.
     pub import_max_slices: u32,
-    /// Files of one sink that may be on their way into the table before a further one is held
-    /// back to grow instead. 1 to 100.
+    /// Maximum files of one sink that are closing or importing; further files stay open and grow. 1
+    /// to 100.
     pub import_job_limit: u32,
-    /// Files and slices that are closed for their age alone, a second, the oldest first: with
-    /// thousands of busy sinks each of them is closed a little later, instead of the node being
-    /// busy with nothing else. 1 to 100000.
+    /// Maximum rotations per second caused by age alone, oldest first. With thousands of busy sinks
+    /// this spreads the load over time. 1 to 100000.
     pub aged_rotations_per_second: u32,
-    /// How long a rotation may take. 30s to 15m.
+    /// Timeout of a rotation. 30s to 15m.
     pub slice_rotation_timeout: HumanDuration,
-    /// How long a closing slice may wait for the nodes to leave it before that is reported; it is
-    /// never uploaded incomplete. 10s to 10m.
+    /// How long a closing slice may wait for the nodes to drain it before a warning; it is never
+    /// uploaded incomplete. 10s to 10m.
     pub slice_close_timeout: HumanDuration,
-    /// How long a closing file may wait for its slices before that is reported. 10s to 10m.
+    /// How long a closing file may wait for its slices before a warning. 10s to 10m.
     pub file_close_timeout: HumanDuration,
-    /// How often finished files and tasks are looked through for removal. 1s to 24h.
+    /// Interval of removing old files and tasks. 1s to 24h.
     pub cleanup_interval: HumanDuration,
-    /// An imported file is remembered at least so long. 1m to 720h.
+    /// Minimum retention of the metadata of an imported file. 1m to 720h.
     pub archived_file_expiration: HumanDuration,
-    /// The newest imported files of a sink that are remembered in any case. 0 to 100.
+    /// Number of newest imported files per sink that are always retained. 0 to 100.
     pub archived_file_retention_per_sink: u32,
-    /// How long it is remembered who changed what. 1h to 87600h.
+    /// Retention of the audit log. 1h to 87600h.
     pub audit_retention: HumanDuration,
-    /// Wait after a first failure; each further one waits `retryFactor` times longer.
+    /// Wait after the first failure; each further wait is `retryFactor` times longer.
     pub retry_initial: HumanDuration,
-    /// How much longer each wait is than the one before. 1 to 10.
+    /// Factor between consecutive waits. 1 to 10.
     pub retry_factor: u32,
-    /// The longest wait between two attempts; what needs a person to mend it waits so long each
-    /// time.
+    /// Maximum wait between two attempts; a failure that needs an operator always waits this long.
     pub retry_max: HumanDuration,
 }
 
@@ -73,8 +69,6 @@ impl Default for CoordinatorConfig {
 }
 
 impl CoordinatorConfig {
-    /// How long to wait between attempts.
-    #[must_use]
     pub fn backoff(&self) -> Backoff {
         Backoff {
             initial: self.retry_initial.0,
@@ -83,8 +77,7 @@ impl CoordinatorConfig {
         }
     }
 
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
+    /// All settings out of range: name, value and allowed range.
     pub fn violations(&self) -> Vec<String> {
         let (ms, s, m, h) = (
             HumanDuration::millis,
@@ -140,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_in_range_and_what_is_not_is_named() {
+    fn defaults_are_valid_and_violations_name_the_setting() {
         assert_eq!(
             CoordinatorConfig::default().violations(),
             Vec::<String>::new()

@@ -1,6 +1,5 @@
-//! What is to be done next with a file and its slices. Pure: everything known goes in, one
-//! decision a thing comes out; the tables in the comments are those of
-//! `docs/reference/lifecycle.md`.
+//! Rotation and import decisions for a file and its slices, as pure functions. The tables in the
+//! comments are those of `docs/reference/lifecycle.md`.
 
 use std::collections::HashSet;
 
@@ -8,7 +7,7 @@ use forebay_model::{File, FileKey, FileState, Slice, SliceState, Statistics, Tim
 
 use super::config::CoordinatorConfig;
 
-/// Why a file or slice is rotated; shown in the log line.
+/// Cause of a rotation, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RotationReason {
     Count,
@@ -18,7 +17,7 @@ pub(super) enum RotationReason {
     Expiration,
 }
 
-/// Whether a slice that is being written goes to staging now.
+/// Whether an open slice is rotated now.
 ///
 /// | | condition | then |
 /// |-|-----------|------|
@@ -51,8 +50,8 @@ pub(super) fn slice_rotation(
     }
 }
 
-/// Whether a file that is being written goes into its table now. `statistics` is of all its
-/// slices together; `on_their_way` counts the sink's files that are closing or importing.
+/// Whether an open file is rotated now. `statistics` is the sum of its slices; `in_flight`
+/// counts the sink's files that are closing or importing.
 ///
 /// | | condition | then |
 /// |-|-----------|------|
@@ -61,7 +60,7 @@ pub(super) fn slice_rotation(
 /// | 3 | older than the expiration, with records | rotate |
 /// | 4 | slices at the trigger | rotate |
 /// | 5 | no records | keep |
-/// | 6 | the sink has `importJobLimit` files on their way | keep |
+/// | 6 | the sink has `importJobLimit` files in flight | keep |
 /// | 7 | records, compressed bytes or age at the trigger | rotate |
 pub(super) fn file_rotation(
     file: &File,
@@ -99,10 +98,9 @@ pub(super) fn file_rotation(
     }
 }
 
-/// How many of the files that are on their way before a file hold up its import. A parked one does
-/// not that was opened under another definition: its sink was changed since, most likely because of
-/// it, and this file need not fail as it did. Nor does one of those that are `stuck`: they wait for a
-/// slice that the log lacks.
+/// Number of earlier files in flight that block the import of a file. A parked file opened under
+/// another definition does not block: the sink was probably changed because of it, so this file
+/// need not fail too. Nor does a `stuck` file, which waits for a slice that the log lacks.
 pub(super) fn count_blocking(file: &File, before: &[&File], stuck: &HashSet<&FileKey>) -> usize {
     let is_past = |other: &&&File| {
         let is_of_another = other.retry.parked && other.table != file.table;
@@ -111,7 +109,7 @@ pub(super) fn count_blocking(file: &File, before: &[&File], stuck: &HashSet<&Fil
     before.len() - before.iter().filter(is_past).count()
 }
 
-/// Whether all of a closing file is in staging, so that its import can begin.
+/// Whether all slices of a closing file are staged, so that its import can begin.
 pub(super) fn ready_for_import<'s>(
     file: &File,
     slices: impl IntoIterator<Item = &'s Slice>,
@@ -120,8 +118,8 @@ pub(super) fn ready_for_import<'s>(
     file.state == FileState::Closing && slices.all(|s| s.state == SliceState::Uploaded)
 }
 
-/// Imported files of one sink that need not be remembered any more: older than the expiration and
-/// beyond the newest so many.
+/// Imported files of one sink to be removed: older than the expiration and not among the newest
+/// that are always retained.
 pub(super) fn expired<'f>(
     imported: &[&'f File],
     config: &CoordinatorConfig,

@@ -1,19 +1,19 @@
-//! A clock for ages: one that never goes backwards.
+//! A clock for ages that never goes backwards.
 //!
-//! Files and slices are told by the time at which they were opened, which only grows. When the wall
-//! clock is set back by a day, everything that is open would be of no age for a day, and nothing
-//! would be rotated. So time goes on here from the latest moment that was seen.
+//! Files and slices are identified by their opening time, which only grows. If the wall clock is
+//! set back by a day, open files would have no age for a day and would not be rotated. This clock
+//! continues from the latest time observed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_model::{Clock, Timestamp};
 use tokio::time::Instant;
 
-/// Shows the wall clock's time, or what it would show had it not been set back.
+/// The wall clock's time, or the time it would have if it had not been set back.
 #[derive(Debug)]
 pub(super) struct ForwardClock {
     wall: Arc<dyn Clock>,
-    /// The latest moment that was seen, and when.
+    /// Latest time observed, and when.
     latest: Mutex<(Timestamp, Instant)>,
 }
 
@@ -23,14 +23,13 @@ impl ForwardClock {
         Self { wall, latest }
     }
 
-    /// What the wall clock shows.
     pub(super) fn wall(&self) -> Timestamp {
         self.wall.now()
     }
 
-    /// The time now, not before `seen`: something has happened then.
+    /// The current time, at least `seen`.
     pub(super) fn now_after(&self, seen: Timestamp) -> Timestamp {
-        // A pair is written whole or not at all.
+        // The pair is always written as a whole.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let (shown, at) = *latest;
         let now = self.wall.now().max(shown.plus(at.elapsed())).max(seen);
@@ -56,7 +55,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     #[tokio::test(start_paused = true)]
-    async fn time_goes_on_when_the_wall_clock_is_set_back_and_follows_it_forwards() {
+    async fn time_advances_when_the_wall_clock_is_set_back_and_follows_it_forwards() {
         let start = Timestamp::from_millis(1_000_000_000_000);
         let wall = Arc::new(ManualClock::new(start.plus(DAY)));
         let clock = ForwardClock::new(Arc::<ManualClock>::clone(&wall));
@@ -69,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_seen_is_in_the_past() {
+    async fn observed_times_are_in_the_past() {
         let start = Timestamp::from_millis(1_000_000_000_000);
         let clock = ForwardClock::new(Arc::new(ManualClock::new(start)));
         assert_eq!(clock.now_after(start.plus(DAY)), start.plus(DAY));

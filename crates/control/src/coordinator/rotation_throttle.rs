@@ -1,11 +1,11 @@
-//! How many rotations a second are made for no other reason than age.
+//! Limits the rate of rotations caused by age alone.
 
 use tokio::time::Instant;
 
 use super::decide::RotationReason;
 use super::view::CoordinatorStep;
 
-/// An allowance that grows with time, up to that of one second.
+/// Allowance that grows with time, up to that of one second.
 #[derive(Debug)]
 pub(super) struct RotationThrottle {
     per_second: f64,
@@ -14,7 +14,6 @@ pub(super) struct RotationThrottle {
 }
 
 impl RotationThrottle {
-    /// A full allowance.
     pub(super) fn new(per_second: u32) -> Self {
         let per_second = f64::from(per_second);
         Self {
@@ -24,8 +23,8 @@ impl RotationThrottle {
         }
     }
 
-    /// Leaves out rotations for age beyond the allowance, the youngest first. They are due again
-    /// with the next look.
+    /// Drops age rotations beyond the allowance, youngest first. They are due again at the next
+    /// check.
     pub(super) fn retain_allowed(&mut self, steps: &mut Vec<CoordinatorStep>) {
         let now = Instant::now();
         let grown = (now - self.since).as_secs_f64() * self.per_second;
@@ -35,12 +34,12 @@ impl RotationThrottle {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a number between zero and that of a second"
+            reason = "between zero and the allowance of a second"
         )]
         let most = self.allowed as usize;
         if aged.len() > most {
             aged.sort_unstable();
-            // All of the same time are taken or left: times are milliseconds.
+            // Rotations with the same time are all kept or all dropped: times are milliseconds.
             let youngest = aged[most];
             steps.retain(|step| aged_before(step, youngest));
             aged.truncate(most);
@@ -51,7 +50,7 @@ impl RotationThrottle {
     }
 }
 
-/// When a file or slice was opened that is to be rotated for its age.
+/// Opening time of a file or slice that is rotated for its age.
 fn aged(step: &CoordinatorStep) -> Option<forebay_model::Timestamp> {
     match step {
         CoordinatorStep::RotateFile(file, RotationReason::Age) => Some(file.opened_at),
@@ -80,14 +79,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_are_rotated_first_and_the_others_later() {
-        let mut pace = RotationThrottle::new(10);
+    async fn oldest_are_rotated_first() {
+        let mut throttle = RotationThrottle::new(10);
         let mut left: Vec<usize> = (0..35).rev().collect();
         let mut rounds = Vec::new();
         while !left.is_empty() {
             let mut steps: Vec<_> = left.iter().map(|n| step(*n, RotationReason::Age)).collect();
             steps.push(step(50_000, RotationReason::Count));
-            pace.retain_allowed(&mut steps);
+            throttle.retain_allowed(&mut steps);
             let taken = steps.len() - 1;
             left.truncate(left.len() - taken);
             rounds.push(taken);
@@ -97,10 +96,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_full_does_not_wait() {
-        let mut pace = RotationThrottle::new(1);
+    async fn size_rotations_are_not_throttled() {
+        let mut throttle = RotationThrottle::new(1);
         let mut steps: Vec<_> = (0..100).map(|n| step(n, RotationReason::Size)).collect();
-        pace.retain_allowed(&mut steps);
+        throttle.retain_allowed(&mut steps);
         assert_eq!(steps.len(), 100);
     }
 }

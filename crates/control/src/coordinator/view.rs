@@ -1,4 +1,4 @@
-//! What the coordinator sees, and the steps that follow from it.
+//! The coordinator's view of the store, and the steps that follow from it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -18,20 +18,20 @@ use tokio_util::sync::CancellationToken;
 use super::config::CoordinatorConfig;
 use super::decide::{self, RotationReason};
 
-/// One transaction that is due.
+/// A transaction that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CoordinatorStep {
     /// Close a file, open its successor.
     RotateFile(FileKey, RotationReason),
     /// Close a slice, open its successor.
     RotateSlice(SliceKey, RotationReason),
-    /// Nobody writes into the slice any more: it can be uploaded.
+    /// No node writes into the slice any more: it can be uploaded.
     Complete(SliceKey),
-    /// All of the file is in staging: it can be imported.
+    /// All slices of the file are staged: it can be imported.
     Import(FileKey),
-    /// Say that nodes are slow to leave a slice.
+    /// Report that nodes are slow to drain a slice.
     SliceOverdue(SliceKey),
-    /// Say that slices are slow to get to staging.
+    /// Report that slices are slow to be uploaded.
     FileOverdue(FileKey),
 }
 
@@ -48,10 +48,10 @@ impl fmt::Display for CoordinatorStep {
     }
 }
 
-/// A task that fills a mirror, once it is told when to stop.
+/// A task that fills a watch cache until its token is cancelled.
 pub(super) type FillTask = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
-/// The parts of the store that decide what is next, followed in memory.
+/// Watch caches of the parts of the store that decide the next steps.
 pub(super) struct CoordinatorView {
     files: WatchCache<File>,
     slices: WatchCache<Slice>,
@@ -90,8 +90,8 @@ impl CoordinatorView {
         (view, fill)
     }
 
-    /// Waits for a change that can make a step due at once; triggers by count, size and age wait
-    /// for the next look. False when the mirrors have stopped.
+    /// Waits for a change that can make a step due at once; count, size and age triggers wait for
+    /// the next check. False when the watch caches have stopped.
     pub(super) async fn changed(&mut self) -> bool {
         tokio::select! {
             biased;
@@ -101,14 +101,14 @@ impl CoordinatorView {
         }
     }
 
-    /// When the newest slice was opened.
+    /// Opening time of the newest slice.
     pub(super) fn newest(&self) -> Timestamp {
         let slices = self.slices.snapshot();
         let opened = slices.entries.values().map(|s| s.key.opened_at);
         opened.max().unwrap_or(Timestamp::MIN)
     }
 
-    /// What is due now; at most one step a file, so that no two get in each other's way.
+    /// Due steps; at most one per file, so that steps do not conflict.
     pub(super) fn steps(&self, config: &CoordinatorConfig, now: Timestamp) -> Vec<CoordinatorStep> {
         let files = self.files.snapshot();
         let slices = self.slices.snapshot();
@@ -147,7 +147,7 @@ impl CoordinatorView {
         steps
     }
 
-    /// What nodes have reported of open slices.
+    /// Statistics that nodes reported of open slices.
     fn reported(&self) -> HashMap<SliceKey, Statistics> {
         let mut sums: HashMap<SliceKey, Statistics> = HashMap::new();
         for (key, statistics) in self.statistics.snapshot().entries.iter() {
@@ -159,8 +159,8 @@ impl CoordinatorView {
         sums
     }
 
-    /// Up to which transaction all live source nodes have left closed slices. With no node alive
-    /// nothing is known of what they have left.
+    /// Revision up to which all live source nodes have drained closed slices. Unknown without a
+    /// live node.
     fn drained_up_to(&self) -> Option<Revision> {
         self.processed
             .snapshot()
@@ -215,7 +215,7 @@ impl DecisionContext<'_> {
             file.state == FileState::Closing && waits >= self.config.file_close_timeout.0;
         if is_overdue && file.retry.is_due(self.now) {
             steps.push(CoordinatorStep::FileOverdue(file.key.clone()));
-            // Its slices go on.
+            // Its slices are handled below.
         }
         for (slice, revision) in slices {
             steps.extend(self.slice(file, slice, *revision));

@@ -105,10 +105,10 @@ fn messages_of_a_deleted_topic_keep_its_id_until_they_are_delivered() {
         );
         assert!(said["message"].as_str().unwrap().contains(left), "{said}");
     };
-    refused(&server, "with 5 records on their way and 1 dead letters");
+    refused(&server, "with 5 records in flight and 1 dead letters");
     server.kill();
     let server = start(dir.path());
-    refused(&server, "with 5 records on their way and 1 dead letters");
+    refused(&server, "with 5 records in flight and 1 dead letters");
     endpoint.set_down(false);
     wait_for("the delivery of what waits", || {
         (endpoint.seen().0 == [1, 2, 3, 4, 5]).then_some(())

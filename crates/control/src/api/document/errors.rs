@@ -1,7 +1,7 @@
-//! Which errors an operation answers. Most follow from its address, its parameters, its body and
-//! who may call it; what is left an operation names itself, as its extension `x-errors`.
+//! Errors of an operation. Most follow from its path, parameters, body and role; further ones are
+//! listed in its extension `x-errors`.
 //!
-//! Tests of this crate hold each answer that they get against this list.
+//! Tests of this crate check every error response against this list.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use crate::api::operation::{DURATION, MAXIMUM};
 /// Extension with the names of further errors.
 const EXTRA_ERRORS: &str = "x-errors";
 
-/// Statuses that mean the same wherever they are answered: all errors that have them.
+/// Statuses with the same errors in every operation.
 const SHARED: [u16; 7] = [401, 403, 408, 413, 429, 500, 503];
 
-/// Adds a response for each status of an error. `schemas` are those of the document.
+/// Adds a response for each error status. `schemas` are those of the document.
 pub(super) fn describe(path: &str, operation: &mut Value, is_admin: bool, schemas: &Value) {
     let mut by_status: BTreeMap<u16, Vec<ErrorName>> = BTreeMap::new();
     for error in possible_errors(path, operation, is_admin, schemas) {
@@ -69,7 +69,7 @@ fn possible_errors(
     schemas: &Value,
 ) -> BTreeSet<ErrorName> {
     use ErrorName as E;
-    // Of everything that has a token.
+    // Errors of every operation with a token.
     let mut errors = BTreeSet::from([
         E::MissingField,
         E::TokenInvalid,
@@ -95,7 +95,7 @@ fn possible_errors(
     let own = operation[EXTRA_ERRORS].as_array().into_iter().flatten();
     let own = own.filter_map(Value::as_str);
     errors.extend(own.filter_map(ErrorName::named));
-    // While a twin creates it, it already exists.
+    // While another task creates it, it already exists.
     let creates = [E::SourceAlreadyExists, E::SinkAlreadyExists];
     if operation["responses"].get("202").is_some() && creates.iter().all(|e| !errors.contains(e)) {
         errors.insert(E::TaskAlreadyRunning);
@@ -103,7 +103,7 @@ fn possible_errors(
     errors
 }
 
-/// What is in the address may not be there.
+/// The resources in the path may not exist.
 fn add_path_errors(path: &str, errors: &mut BTreeSet<ErrorName>) {
     use ErrorName as E;
     if path.contains('{') {
@@ -145,7 +145,7 @@ fn add_parameter_errors(parameter: &Value, errors: &mut BTreeSet<ErrorName>) {
     add_keyword_errors(schema, errors);
 }
 
-/// Everything below a schema of a body.
+/// Errors of a body schema, recursively.
 fn add_schema_errors(schema: &Value, schemas: &Value, errors: &mut BTreeSet<ErrorName>) {
     let reference = schema["$ref"].as_str().unwrap_or_default();
     let name = reference.rsplit('/').next().unwrap_or_default();
@@ -159,7 +159,7 @@ fn add_schema_errors(schema: &Value, schemas: &Value, errors: &mut BTreeSet<Erro
     }
 }
 
-/// What the words of one schema can refuse.
+/// Errors of the keywords of one schema.
 fn add_keyword_errors(schema: &Value, errors: &mut BTreeSet<ErrorName>) {
     for (word, error) in [
         ("enum", ErrorName::InvalidEnumValue),

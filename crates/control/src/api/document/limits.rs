@@ -1,12 +1,12 @@
-//! Limits of definitions in the document: what the configuration says is what is documented, and what
-//! is documented is enforced (`validate`).
+//! Writes the configured limits of definitions into the document, from which `validate` enforces
+//! them.
 
 use forebay_model::limits::{DefinitionLimits, LimitSpec};
 use serde_json::{Value, json};
 
 use crate::api::validate::SETTING;
 
-/// Where a limit stands: at properties of these names that have the limit's default there.
+/// Properties by name that have a limit's default as their schema limit.
 const LIMIT_TARGETS: [(&str, &[&str], &str); 7] = [
     ("idLength", &["sourceId", "sinkId"], "maxLength"),
     ("nameLength", &["name"], "maxLength"),
@@ -21,7 +21,8 @@ const LIMIT_TARGETS: [(&str, &[&str], &str); 7] = [
     ("settingsPerPatch", &["settings"], "maxItems"),
 ];
 
-/// Writes them, and which settings they are unless the texts of the compatible service are wanted.
+/// Writes the limits, and their settings unless the messages of the compatible service are
+/// configured.
 pub(super) fn write(document: &mut Value, limits: &DefinitionLimits, names_settings: bool) {
     let writer = LimitWriter {
         limits,
@@ -78,7 +79,7 @@ impl LimitWriter<'_> {
 
 fn lookup(name: &str) -> &'static LimitSpec {
     let mut all = DefinitionLimits::ALL.iter();
-    // A test goes through the names.
+    // A test checks the names.
     all.find(|l| l.name() == name)
         .unwrap_or(&DefinitionLimits::ALL[0])
 }
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_of_limits_that_there_are() {
+    fn targets_name_existing_limits() {
         for (name, ..) in LIMIT_TARGETS {
             assert_eq!(lookup(name).name(), name);
         }

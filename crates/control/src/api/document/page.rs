@@ -1,4 +1,4 @@
-//! The documentation for people: one page without anything from elsewhere.
+//! The documentation page: self-contained HTML.
 
 use std::fmt::Write;
 
@@ -20,14 +20,13 @@ b{display:inline-block;width:4.5rem}
 </style></head><body>
 ";
 
-/// The page of a document.
 pub(super) fn render(document: &Value) -> String {
     let mut page = HEAD.to_owned();
     let text = |pointer: &str| escape(document.pointer(pointer));
-    // Writing into a text can't fail.
+    // Writing into a string can't fail.
     _ = writeln!(
         page,
-        "<h1>{}</h1><p>{}</p><p>For programs: OpenAPI 3 in <a href=\"openapi3.json\">JSON</a> and <a href=\"openapi3.yaml\">YAML</a>, OpenAPI 2 in <a href=\"openapi.json\">JSON</a> and <a href=\"openapi.yaml\">YAML</a>.</p>",
+        "<h1>{}</h1><p>{}</p><p>Documents: OpenAPI 3 in <a href=\"openapi3.json\">JSON</a> and <a href=\"openapi3.yaml\">YAML</a>, OpenAPI 2 in <a href=\"openapi.json\">JSON</a> and <a href=\"openapi.yaml\">YAML</a>.</p>",
         text("/info/title"),
         text("/info/description"),
     );

@@ -1,9 +1,9 @@
-//! The document in the older form, OpenAPI 2 ("Swagger"), for clients that know only that one. It
-//! is made from the OpenAPI 3 document, so the two can't say different things.
+//! The document as OpenAPI 2 ("Swagger"), for older clients. It is generated from the OpenAPI 3
+//! document, so the two can't differ.
 
 use serde_json::{Map, Value, json};
 
-/// The OpenAPI 2 form of an OpenAPI 3 document, as this crate makes them.
+/// Converts an OpenAPI 3 document of this crate to OpenAPI 2.
 pub(super) fn from_openapi(document: &Value) -> Value {
     let server = document
         .pointer("/servers/0/url")
@@ -39,7 +39,7 @@ pub(super) fn from_openapi(document: &Value) -> Value {
             "token": document["components"]["securitySchemes"]["token"],
             "bearer": {
                 "type": "apiKey", "in": "header", "name": "Authorization",
-                "description": "`Bearer` and the same token, for clients that send it this way."
+                "description": "`Bearer` and the same token, as an alternative."
             }
         }
     })
@@ -97,7 +97,7 @@ fn response(given: &Value) -> Value {
     made
 }
 
-/// What a parameter's schema says is said by the parameter itself.
+/// Moves a parameter's schema into the parameter itself.
 fn parameter(parameter: &Value) -> Value {
     let mut made = parameter.as_object().cloned().unwrap_or_default();
     let of_value = made.remove("schema").unwrap_or_default();
@@ -110,7 +110,7 @@ fn parameter(parameter: &Value) -> Value {
     Value::Object(made)
 }
 
-/// References point elsewhere, and a value that may be null is one that may be absent.
+/// Rewrites references; a nullable value becomes an optional one.
 fn schema(value: &Value) -> Value {
     match value {
         Value::Object(words) => {
@@ -119,12 +119,12 @@ fn schema(value: &Value) -> Value {
             if let Some(choice) = choices.and_then(|c| c.iter().find(|s| !is_null(s))) {
                 return schema(choice);
             }
-            // Nothing may stand beside a reference, not even a description.
+            // A reference can have no siblings, not even a description.
             if let Some(Value::String(to)) = words.get("$ref") {
                 let to = to.replace("#/components/schemas/", "#/definitions/");
                 return json!({ "$ref": to });
             }
-            // Names are texts anyway.
+            // Names are always strings.
             let words = words.iter().filter(|(word, _)| *word != "propertyNames");
             let made = words.map(|(word, value)| {
                 let value = match (word.as_str(), value) {

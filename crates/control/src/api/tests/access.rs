@@ -1,4 +1,4 @@
-//! Who may do what, and in which order a request is looked at.
+//! Permissions, and the order of the checks of a request.
 
 use axum::body::Body;
 use http::{Method, Request};
@@ -10,7 +10,7 @@ use super::world::{S, World, bare};
 const MISSING: &str = "\"X-StorageApi-Token\" is missing from header.";
 const ADMIN_ONLY: &str = "Only admin token can do write operations on streams.";
 
-/// All routes that need a token, as the document has them: method, path, a body that is right.
+/// All routes that need a token, from the document: method, path and a valid body.
 fn guarded(world: &World) -> Vec<(Method, String, String)> {
     let document: Value = serde_json::from_str(world.api.document()).unwrap();
     let mut guarded = Vec::new();
@@ -57,7 +57,7 @@ fn guarded(world: &World) -> Vec<(Method, String, String)> {
 }
 
 #[tokio::test]
-async fn every_route_asks_for_a_token_first_and_then_whether_it_is_one() {
+async fn every_route_requires_a_valid_token() {
     let world = World::new().await;
     for (method, path, body) in guarded(&world) {
         let none = world.call_as("", method.clone(), &path, body.clone()).await;
@@ -68,7 +68,7 @@ async fn every_route_asks_for_a_token_first_and_then_whether_it_is_one() {
 }
 
 #[tokio::test]
-async fn only_admins_write_and_everyone_reads_and_tests() {
+async fn only_admins_write_and_all_tokens_read_and_test() {
     let world = World::with_sink().await;
     for (method, path, body) in guarded(&world) {
         let reply = world.call_as("reader", method.clone(), &path, body).await;
@@ -84,7 +84,7 @@ async fn only_admins_write_and_everyone_reads_and_tests() {
 }
 
 #[tokio::test]
-async fn another_project_sees_nothing() {
+async fn another_project_has_no_access() {
     let world = World::with_sink().await;
     let task = world.post(S, source("Second")).await;
     world.finish(&task).await;
@@ -95,8 +95,8 @@ async fn another_project_sees_nothing() {
         } else {
             path
         };
-        // Lists of a branch are empty, what is made is made in the own project, and a mapping is
-        // of no project.
+        // Lists of a branch are empty, creations go to the caller's own project, and a test of a
+        // mapping belongs to no project.
         if path == S
             || path == "/v1/admin/tokens"
             || path == "/v1/admin/audit"
@@ -127,12 +127,12 @@ async fn another_project_sees_nothing() {
 }
 
 #[tokio::test]
-async fn checks_come_in_the_order_of_the_contract() {
+async fn checks_have_the_order_of_the_contract() {
     let world = World::with_source().await;
     let long = "x".repeat(49);
     let path = |branch: &str, source: &str| format!("/v1/branches/{branch}/sources/{source}");
-    // A bad body wins over everything, then parameters and the token together, then the token's
-    // worth, the branch, the role, and what there is.
+    // Order: body, then parameters and the token's presence together, then the token's validity,
+    // the branch, the role, and existence.
     let call = async |token: &str, path: &str, body: &str| {
         world
             .call_as(token, Method::PATCH, path, body.to_owned())
@@ -166,7 +166,7 @@ async fn checks_come_in_the_order_of_the_contract() {
 }
 
 #[tokio::test]
-async fn only_the_default_branch_is_there() {
+async fn only_the_default_branch_exists() {
     let world = World::new().await;
     let call = async |branch: &str| world.get(&format!("/v1/branches/{branch}/sources")).await;
     assert_eq!(call("default").await.ok(), call("111").await.ok());
@@ -207,7 +207,7 @@ async fn the_token_may_come_in_either_header() {
 }
 
 #[tokio::test]
-async fn readers_do_not_see_where_a_source_takes_records() {
+async fn readers_do_not_get_the_url_of_a_source() {
     let world = World::with_source().await;
     let paths = [
         S.to_owned(),

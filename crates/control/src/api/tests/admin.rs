@@ -1,4 +1,4 @@
-//! Tokens made, rotated and revoked through the API, and the audit.
+//! Tokens created, rotated and revoked through the API, and the audit log.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn get_as(world: &World, token: &str, path: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_token_opens_its_project_by_its_role_until_it_is_revoked() {
+async fn a_token_has_its_role_in_its_project_until_it_is_revoked() {
     let world = World::with_source().await;
     let body = json!({ "role": "reader", "description": "dashboard" });
     let (text, made) = make(&world, body).await;
@@ -42,7 +42,7 @@ async fn a_token_opens_its_project_by_its_role_until_it_is_revoked() {
         .call_as(&text, Method::DELETE, SOURCE, Body::empty())
         .await;
     assert_eq!(write.status, 403);
-    // Its text is nowhere again, nor is its hash.
+    // Neither its text nor its hash is returned again.
     let path = format!("{TOKENS}/{id}");
     let shown = world.get(&path).await;
     assert_eq!(shown.json(), made);
@@ -69,7 +69,7 @@ async fn a_token_opens_its_project_by_its_role_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn changes_carry_the_token_that_made_them() {
+async fn changes_record_their_token() {
     let world = World::with_source().await;
     let (text, made) = make(&world, json!({ "role": "admin", "description": "deploy" })).await;
     let body = json!({ "name": "New" }).to_string();
@@ -83,7 +83,7 @@ async fn changes_carry_the_token_that_made_them() {
 }
 
 #[tokio::test]
-async fn changes_carry_whom_the_token_belongs_to() {
+async fn changes_record_the_owner_of_the_token() {
     let world = World::with_source().await;
     for (owner, user) in [
         (
@@ -112,8 +112,8 @@ async fn changes_carry_whom_the_token_belongs_to() {
         assert_eq!(made.get("ownerName"), by.get("userName"));
     }
     let empty = json!({ "role": "admin", "ownerId": "" });
-    let refused = world.post(TOKENS, empty).await;
-    refused.is_error(
+    let rejected = world.post(TOKENS, empty).await;
+    rejected.is_error(
         400,
         "invalidLength",
         "Length of body.ownerId must be greater or equal than 1 but got value \"\" (len=0)",
@@ -121,7 +121,7 @@ async fn changes_carry_whom_the_token_belongs_to() {
 }
 
 #[tokio::test]
-async fn tokens_of_the_configuration_are_listed_and_not_changed_here() {
+async fn configured_tokens_are_listed_and_read_only() {
     let world = World::new().await;
     let list = world.get(TOKENS).await.ok();
     let ids = |list: &Value| -> Vec<String> {
@@ -137,7 +137,7 @@ async fn tokens_of_the_configuration_are_listed_and_not_changed_here() {
         .call_as("other", Method::GET, TOKENS, Body::empty())
         .await;
     assert_eq!(ids(&others.ok()), ["other"]);
-    let text = "Token \"admin\" is one of the configuration of the server: replace it there (its own in the token file, others in \"api.tokens\") and send the process SIGHUP.";
+    let text = "Token \"admin\" comes from the server configuration: replace it there (the server's own token in the token file, others in \"api.tokens\") and send SIGHUP to the process.";
     let path = format!("{TOKENS}/admin");
     world
         .post(&format!("{path}/rotate"), json!({}))
@@ -151,7 +151,7 @@ async fn tokens_of_the_configuration_are_listed_and_not_changed_here() {
 }
 
 #[tokio::test]
-async fn only_the_very_text_opens() {
+async fn only_the_exact_token_is_valid() {
     let world = World::with_source().await;
     let (text, made) = make(&world, json!({ "role": "reader" })).await;
     let id = made["tokenId"].as_str().unwrap();
@@ -189,7 +189,7 @@ async fn a_token_expires_to_the_millisecond() {
         (world.now(), "\"expiresAt\" must be in the future.".to_owned()),
         (
             "tomorrow".to_owned(),
-            "Invalid \"expiresAt\" value \"tomorrow\": allowed are a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, and a time from now like 30d or 12h.".to_owned(),
+            "Invalid \"expiresAt\" value \"tomorrow\": expected a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, or a duration from now like 30d or 12h.".to_owned(),
         ),
     ] {
         let body = json!({ "role": "reader", "expiresAt": value });
@@ -198,7 +198,7 @@ async fn a_token_expires_to_the_millisecond() {
 }
 
 #[tokio::test]
-async fn a_token_expires_on_a_day_or_after_a_time() {
+async fn a_token_expires_on_a_day_or_after_a_duration() {
     let world = World::new().await;
     for (given, expires) in [
         ("2027-02-03", "2027-02-03T00:00:00.000Z"),
@@ -222,15 +222,15 @@ async fn a_token_expires_on_a_day_or_after_a_time() {
         "0x1d",
         "1w",
     ] {
-        let refused = world
+        let rejected = world
             .post(TOKENS, json!({ "role": "reader", "expiresAt": bad }))
             .await;
-        assert_eq!(refused.status, 400, "{bad}: {refused:?}");
+        assert_eq!(rejected.status, 400, "{bad}: {rejected:?}");
     }
 }
 
 #[tokio::test]
-async fn a_rotated_token_works_beside_the_new_one_for_the_overlap() {
+async fn a_rotated_token_stays_valid_for_the_overlap() {
     let world = World::with_source().await;
     let (first, made) = make(&world, json!({ "role": "reader" })).await;
     let path = format!("{TOKENS}/{}/rotate", made["tokenId"].as_str().unwrap());
@@ -243,7 +243,7 @@ async fn a_rotated_token_works_beside_the_new_one_for_the_overlap() {
     assert_eq!((status(&first).await, status(&second).await), (200, 200));
     world.clock.advance(Duration::from_secs(3600));
     assert_eq!((status(&first).await, status(&second).await), (401, 200));
-    // At most one before the present one works, and without an overlap none.
+    // Only the previous text works besides the current one, and without an overlap none.
     let third = rotate(json!({ "overlap": "1h" })).await;
     let fourth = rotate(json!({ "overlap": "1h" })).await;
     assert_eq!((status(&second).await, status(&third).await), (401, 200));
@@ -257,12 +257,12 @@ async fn a_rotated_token_works_beside_the_new_one_for_the_overlap() {
 }
 
 #[tokio::test]
-async fn only_operators_reach_other_projects() {
+async fn only_operators_have_access_to_other_projects() {
     let world = World::with_source().await;
     let reply = world
         .post(TOKENS, json!({ "role": "admin", "projectId": 456 }))
         .await;
-    let text = "Only an operator's token can make tokens of other projects.";
+    let text = "Only an operator's token can create tokens for other projects.";
     reply.is_error(403, "forbidden", text);
     let as_operator = async |method: Method, path: &str, body: String| {
         world.call_as("operator", method, path, body).await
@@ -279,7 +279,7 @@ async fn only_operators_reach_other_projects() {
     let reply = as_operator(Method::POST, TOKENS, body).await;
     let message = "Invalid \"branchId\" value 8: the default branch of project 789 is 7.";
     reply.is_error(400, "badRequest", message);
-    // To a project's own admin, another project's token is not there.
+    // A project's own admin does not find another project's token.
     let path = format!("{TOKENS}/{}", made["tokenId"].as_str().unwrap());
     for (method, path) in [
         (Method::GET, path.clone()),
@@ -304,7 +304,7 @@ async fn only_operators_reach_other_projects() {
 }
 
 #[tokio::test]
-async fn the_audit_says_who_changed_what_from_where() {
+async fn the_audit_log_has_author_change_and_address() {
     let world = World::new().await;
     let mut request = Request::post(S)
         .header("X-StorageApi-Token", "admin")
@@ -360,10 +360,10 @@ async fn the_audit_says_who_changed_what_from_where() {
         .await
         .ok();
     assert_eq!(rest["changes"], json!([audit["changes"][3]]));
-    // Another project has its own.
+    // Another project has its own audit log.
     let other = get_as(&world, "other", "/v1/admin/audit").await.ok();
     assert_eq!(other["changes"], json!([]));
-    // What is older than the retention goes.
+    // Entries older than the retention are removed.
     let before = world.clock.now();
     assert_eq!(world.repo.remove_old_audit(before).await.unwrap(), 3);
     assert_eq!(world.repo.remove_old_audit(before).await.unwrap(), 0);
@@ -372,14 +372,14 @@ async fn the_audit_says_who_changed_what_from_where() {
 }
 
 #[tokio::test]
-async fn refused_changes_are_noted_and_no_more_than_a_few_of_them() {
+async fn rejected_changes_are_audited_with_a_rate_limit() {
     let world = World::with_source().await;
     let change = async |token: &str, n: u64| {
         world.clock.advance(Duration::from_millis(n));
         let body = source("x").to_string();
         world.call_as(token, Method::POST, S, body).await
     };
-    let refused = async |project: u64| {
+    let rejected = async |project: u64| {
         let path = format!("/v1/admin/audit?projectId={project}");
         let all = world.call_as("operator", Method::GET, &path, Body::empty());
         let all = all.await.ok();
@@ -388,13 +388,13 @@ async fn refused_changes_are_noted_and_no_more_than_a_few_of_them() {
         all.collect::<Vec<_>>()
     };
     assert_eq!(change("reader", 1).await.status, 403);
-    let noted = refused(123).await;
-    assert_eq!(noted.len(), 1);
-    assert_eq!(noted[0]["request"], format!("POST {S}"));
-    assert_eq!(noted[0]["by"]["tokenId"], "reader");
+    let audited = rejected(123).await;
+    assert_eq!(audited.len(), 1);
+    assert_eq!(audited[0]["request"], format!("POST {S}"));
+    assert_eq!(audited[0]["by"]["tokenId"], "reader");
     let text = "only admin token can do write operations on streams";
-    assert_eq!(noted[0]["description"], text);
-    // To look without being allowed to is nothing but the own mistake, except at what is administered.
+    assert_eq!(audited[0]["description"], text);
+    // A rejected read is not audited, except for administration.
     assert_eq!(
         world
             .call_as("nope", Method::GET, S, Body::empty())
@@ -402,7 +402,7 @@ async fn refused_changes_are_noted_and_no_more_than_a_few_of_them() {
             .status,
         401
     );
-    assert_eq!(refused(0).await, [] as [Value; 0]);
+    assert_eq!(rejected(0).await, [] as [Value; 0]);
     assert_eq!(
         world
             .call_as("nope", Method::GET, TOKENS, Body::empty())
@@ -410,12 +410,12 @@ async fn refused_changes_are_noted_and_no_more_than_a_few_of_them() {
             .status,
         401
     );
-    assert_eq!(refused(0).await.len(), 1);
-    // A flood of them fills nothing, and those of others are still noted.
+    assert_eq!(rejected(0).await.len(), 1);
+    // A flood of them is limited, and rejections of other projects are still audited.
     for n in 0..100 {
         assert_eq!(change("nope", n).await.status, 401);
     }
-    assert_eq!(refused(0).await.len(), 10);
+    assert_eq!(rejected(0).await.len(), 10);
     assert_eq!(change("reader", 1).await.status, 403);
-    assert_eq!(refused(123).await.len(), 2);
+    assert_eq!(rejected(123).await.len(), 2);
 }

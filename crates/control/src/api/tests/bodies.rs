@@ -1,4 +1,4 @@
-//! Request bodies: what is read, what is refused, and in which words.
+//! Request bodies: what is accepted and rejected, and the messages.
 
 use http::Method;
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::world::{S, World, typed};
 const SINKS: &str = "/v1/branches/default/sources/my-source/sinks";
 
 #[tokio::test]
-async fn what_does_not_decode_is_refused() {
+async fn undecodable_bodies_are_rejected() {
     let world = World::new().await;
     let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
     let very_deep = "[".repeat(1_000_000);
@@ -125,7 +125,7 @@ async fn nested_values_of_a_wrong_type_are_named() {
 }
 
 #[tokio::test]
-async fn the_content_type_is_json_unless_it_is_plainly_not() {
+async fn bodies_are_json_unless_the_content_type_is_clearly_another() {
     let world = World::new().await;
     for (i, kind) in [
         "application/json; charset=utf-8",
@@ -173,7 +173,7 @@ async fn missing_fields_are_all_named() {
 }
 
 #[tokio::test]
-async fn lengths_are_counted_in_characters_up_to_their_edge() {
+async fn lengths_are_counted_in_characters_up_to_their_limit() {
     let world = World::with_source().await;
     let description = "ž".repeat(4096);
     let body = json!({ "type": "http", "name": "ž".repeat(40), "description": description, "sourceId": "x".repeat(48) });
@@ -214,7 +214,7 @@ async fn lengths_are_counted_in_characters_up_to_their_edge() {
 }
 
 #[tokio::test]
-async fn names_out_of_a_list_are_checked() {
+async fn enum_values_are_checked() {
     let world = World::with_source().await;
     let mut body = source("x");
     body["type"] = json!("foo");
@@ -246,7 +246,7 @@ async fn names_out_of_a_list_are_checked() {
 }
 
 #[tokio::test]
-async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
+async fn bodies_over_the_limit_are_rejected() {
     let world = World::with(|c| c.body_limit = forebay_model::ByteSize::kb(1)).await;
     let body = |size: usize| {
         let body = source("x").to_string();
@@ -256,7 +256,7 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
     let reply = world.call(Method::POST, S, body(1025)).await;
     let text = "Request body size is over the maximum \"1KB\".";
     reply.is_error(413, "bodyTooLarge", text);
-    // Also when its length was not announced.
+    // Also without a declared length.
     let chunks = futures::stream::repeat(Ok::<_, std::convert::Infallible>(bytes::Bytes::from(
         vec![b' '; 600],
     )));
@@ -268,7 +268,7 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
 }
 
 #[tokio::test]
-async fn a_definition_that_the_store_can_not_take_is_the_clients_mistake() {
+async fn a_definition_too_large_for_the_store_is_a_client_error() {
     let world = World::with(|c| c.body_limit = forebay_model::ByteSize::mb(4)).await;
     world.done(world.post(S, source("My Source")).await).await;
     let column = |i: usize| {

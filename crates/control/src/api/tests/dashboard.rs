@@ -1,4 +1,4 @@
-//! The dashboard's page, and the routes that were made for it.
+//! The dashboard's page and the routes made for it.
 
 use std::io::Read;
 
@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use super::world::{World, bare};
 
 const K: &str = "/v1/branches/default/sources/my-source/sinks/my-sink";
-const TRIAL: &str = "/v1/branches/default/test-mapping";
+const TEST_MAPPING: &str = "/v1/branches/default/test-mapping";
 const PARTS: [(&str, &str); 4] = [
     ("/ui", "text/html; charset=utf-8"),
     ("/ui/app.js", "text/javascript; charset=utf-8"),
@@ -23,7 +23,7 @@ const PARTS: [(&str, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn the_page_and_its_parts_are_served_and_may_ask_this_server_alone() {
+async fn the_page_and_its_assets_are_served_with_a_content_security_policy() {
     let world = World::new().await;
     for (path, kind) in PARTS {
         let reply = world.send(bare(Method::GET, path)).await;
@@ -51,7 +51,7 @@ async fn the_page_and_its_parts_are_served_and_may_ask_this_server_alone() {
 }
 
 #[tokio::test]
-async fn all_of_it_is_small() {
+async fn the_dashboard_is_small() {
     let world = World::new().await;
     let mut total = 0;
     for (path, _) in PARTS {
@@ -61,7 +61,7 @@ async fn all_of_it_is_small() {
 }
 
 #[tokio::test]
-async fn it_comes_compressed_and_is_not_sent_twice() {
+async fn assets_are_compressed_and_revalidated() {
     let world = World::new().await;
     let plain = world.send(bare(Method::GET, "/ui/app.js")).await;
     let request = |name: &str, value: &str| {
@@ -79,9 +79,9 @@ async fn it_comes_compressed_and_is_not_sent_twice() {
         .read_to_string(&mut text)
         .unwrap();
     assert_eq!(text, plain.text);
-    let refused = world.send(request("Accept-Encoding", "gzip;q=0")).await;
+    let rejected = world.send(request("Accept-Encoding", "gzip;q=0")).await;
     assert_eq!(
-        (refused.header("content-encoding"), &refused.text),
+        (rejected.header("content-encoding"), &rejected.text),
         ("", &plain.text)
     );
 
@@ -99,7 +99,7 @@ async fn it_comes_compressed_and_is_not_sent_twice() {
 }
 
 #[tokio::test]
-async fn slices_show_how_far_they_are_and_why_they_have_failed() {
+async fn slices_have_their_state_and_error() {
     let world = World::with_sink().await;
     let path = format!("{K}/statistics/slices");
     let slices = world.get(&path).await.ok();
@@ -115,7 +115,7 @@ async fn slices_show_how_far_they_are_and_why_they_have_failed() {
         .key
         .clone();
     let failure = StepFailure {
-        reason: "staging is away".to_owned(),
+        reason: "staging is unavailable".to_owned(),
         terminal: false,
         backoff: Backoff::default(),
         random: 100,
@@ -124,19 +124,19 @@ async fn slices_show_how_far_they_are_and_why_they_have_failed() {
     world.repo.slice_failed(&key, &failure, now).await.unwrap();
     let slices = world.get(&path).await.ok();
     let slice = &slices["slices"][0];
-    assert_eq!(slice["retryReason"], "staging is away");
+    assert_eq!(slice["retryReason"], "staging is unavailable");
     assert_eq!(slice["retryAttempt"], 1);
     assert!(slice["retryAfter"].is_string(), "{slice}");
-    // The list of sources says so too.
+    // The list of sources also has it.
     let all = "/v1/branches/default/aggregation/sources";
     let list = world.get(all).await.ok();
     let failed = &list["sources"][0]["sinks"][0]["statistics"]["files"][0]["failedSlice"];
     assert_eq!(failed["state"], "writing");
-    assert_eq!(failed["retryReason"], "staging is away");
+    assert_eq!(failed["retryReason"], "staging is unavailable");
 }
 
 #[tokio::test]
-async fn one_source_is_shown_as_the_list_shows_it() {
+async fn one_source_is_returned_as_in_the_list() {
     let world = World::with_sink().await;
     let all = "/v1/branches/default/aggregation/sources";
     let list = world.get(all).await.ok();
@@ -147,7 +147,7 @@ async fn one_source_is_shown_as_the_list_shows_it() {
     none.is_error(404, "sourceNotFound", text);
 }
 
-fn trial(columns: Value, body: &str) -> Value {
+fn sample(columns: Value, body: &str) -> Value {
     json!({
         "mapping": { "columns": columns },
         "record": { "body": body, "headers": [{ "name": "X-Kind", "value": "a" }], "clientIp": "192.0.2.7" },
@@ -155,7 +155,7 @@ fn trial(columns: Value, body: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_mapping_is_tried_without_a_sink() {
+async fn a_mapping_is_tested_without_a_sink() {
     let world = World::new().await;
     let columns = json!([
         { "type": "ip", "name": "ip" },
@@ -173,11 +173,13 @@ async fn a_mapping_is_tried_without_a_sink() {
         json!({ "name": "headers", "value": "{\"x-kind\": \"a\"}" })
     );
     assert_eq!(tried["row"][2]["value"], "text");
-    // Templates cost time that senders need: not for those who may only look.
-    let body = trial(columns, "text").to_string();
-    let refused = world.call_as("reader", Method::POST, TRIAL, body).await;
+    // Templates cost CPU time that senders need: not for read-only tokens.
+    let body = sample(columns, "text").to_string();
+    let rejected = world
+        .call_as("reader", Method::POST, TEST_MAPPING, body)
+        .await;
     let text = "Only admin token can do write operations on streams.";
-    refused.is_error(403, "forbidden", text);
+    rejected.is_error(403, "forbidden", text);
 }
 
 #[tokio::test]
@@ -217,7 +219,7 @@ async fn problems_name_their_column() {
             "Path \"key\" not found in the body.",
         ),
     ] {
-        let tried = world.post(TRIAL, trial(columns, body)).await.ok();
+        let tried = world.post(TEST_MAPPING, sample(columns, body)).await.ok();
         assert_eq!(tried["row"], json!([]), "{tried}");
         let problem = json!([{ "column": column, "message": message }]);
         assert_eq!(tried["violations"], problem);
@@ -225,13 +227,13 @@ async fn problems_name_their_column() {
 }
 
 #[tokio::test]
-async fn a_record_that_no_request_could_bring_is_refused() {
+async fn sample_records_must_be_valid_requests() {
     let world = World::new().await;
     for (key, value, text) in [
         (
             "clientIp",
             json!("home"),
-            "Invalid \"clientIp\" value \"home\": it must be an address like 192.0.2.7.",
+            "Invalid \"clientIp\" value \"home\": expected an IP address like 192.0.2.7.",
         ),
         (
             "headers",
@@ -244,10 +246,10 @@ async fn a_record_that_no_request_could_bring_is_refused() {
             "Invalid header \"a\" of the record: the value must be one line of visible characters.",
         ),
     ] {
-        let mut body = trial(json!([{ "type": "uuid", "name": "id" }]), "{}");
+        let mut body = sample(json!([{ "type": "uuid", "name": "id" }]), "{}");
         body["record"][key] = value;
         world
-            .post(TRIAL, body)
+            .post(TEST_MAPPING, body)
             .await
             .is_error(400, "badRequest", text);
     }
@@ -259,9 +261,9 @@ async fn a_record_has_a_hundred_headers_at_most() {
     let columns = json!([{ "type": "uuid", "name": "id" }]);
     for (count, status) in [(100, 200), (101, 400)] {
         let header = |i| json!({ "name": format!("h{i}"), "value": "" });
-        let mut body = trial(columns.clone(), "{}");
+        let mut body = sample(columns.clone(), "{}");
         body["record"]["headers"] = (0..count).map(header).collect();
-        let reply = world.post(TRIAL, body).await;
+        let reply = world.post(TEST_MAPPING, body).await;
         assert_eq!(reply.status.as_u16(), status, "{reply:?}");
     }
 }

@@ -7,7 +7,7 @@ use super::world::World;
 const L: &str = "/v1/branches/default/sources/my-source/sinks/my-sink/dead-letters";
 
 #[tokio::test]
-async fn letters_are_listed_and_shown() {
+async fn dead_letters_are_listed_and_returned() {
     let world = World::with_sink().await;
     let list = world.get(L).await.ok();
     let summary = json!({
@@ -31,7 +31,7 @@ async fn letters_are_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn letters_are_replayed_and_dropped_by_choice() {
+async fn selected_dead_letters_are_replayed_and_dropped() {
     let world = World::with_sink().await;
     let replayed = world.post(&format!("{L}/replay"), json!({})).await.ok();
     let refused = json!([{ "deadLetterId": "vol1-7", "message": "still" }]);
@@ -45,10 +45,10 @@ async fn letters_are_replayed_and_dropped_by_choice() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_said() {
+async fn invalid_requests_are_rejected() {
     let world = World::with_sink().await;
     let bad =
-        "Invalid dead letter id \"x\": expected one from the list, like \"3f0c9a6b1d2e4f58-12\".";
+        "Invalid dead letter id \"x\": expected an id from the list, like \"3f0c9a6b1d2e4f58-12\".";
     for path in [format!("{L}/x"), format!("{L}?afterId=x")] {
         world.get(&path).await.is_error(400, "badRequest", bad);
     }

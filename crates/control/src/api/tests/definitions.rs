@@ -1,4 +1,4 @@
-//! Changes that are checked together.
+//! Validation of a set of definition changes.
 
 use axum::body::Body;
 use http::Method;
@@ -13,7 +13,7 @@ fn change(method: &str, path: &str, body: Value) -> Value {
     json!({ "method": method, "path": path, "body": body })
 }
 
-/// Indices and messages of what would be refused.
+/// Index and message of each rejected change.
 async fn problems(world: &World, token: &str, changes: Value) -> Vec<(u64, String)> {
     let body = json!({ "changes": changes }).to_string();
     let reply = world
@@ -33,7 +33,7 @@ async fn problems(world: &World, token: &str, changes: Value) -> Vec<(u64, Strin
 }
 
 #[tokio::test]
-async fn a_later_change_relies_on_an_earlier_one_and_nothing_is_stored() {
+async fn later_changes_may_depend_on_earlier_ones_and_nothing_is_stored() {
     let world = World::new().await;
     let settings = json!({ "settings": [{
         "key": "storage.level.target.import.trigger.interval", "value": "1m0s",
@@ -53,7 +53,7 @@ async fn a_later_change_relies_on_an_earlier_one_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn everything_that_would_be_refused_is_listed() {
+async fn all_rejected_changes_are_listed() {
     let world = World::with_sink().await;
     let found = problems(
         &world,
@@ -100,7 +100,7 @@ async fn everything_that_would_be_refused_is_listed() {
 }
 
 #[tokio::test]
-async fn another_project_is_told_nothing() {
+async fn another_project_learns_nothing() {
     let world = World::with_sink().await;
     let changes = json!([change("PATCH", "sources/my-source", json!({}))]);
     let found = problems(&world, "other", changes).await;

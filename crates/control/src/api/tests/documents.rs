@@ -1,4 +1,4 @@
-//! The OpenAPI document: what it says is what is served.
+//! The OpenAPI document matches what is served.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,9 +15,9 @@ fn document(world: &World) -> Value {
     serde_json::from_str(world.api.document()).unwrap()
 }
 
-/// `UPDATE=1 cargo test -p forebay-control` writes it anew.
+/// Regenerate with `UPDATE=1 cargo test -p forebay-control`.
 #[tokio::test]
-async fn the_document_is_the_golden_one() {
+async fn the_document_matches_the_golden_file() {
     let world = World::with(|c| *c = crate::ApiConfig::default()).await;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/openapi3.json");
     if std::env::var_os("UPDATE").is_some() {
@@ -27,12 +27,12 @@ async fn the_document_is_the_golden_one() {
     let golden = std::fs::read_to_string(&path).unwrap();
     assert!(
         golden == world.api.document(),
-        "the OpenAPI document has changed; if that is meant, run with UPDATE=1"
+        "the OpenAPI document has changed; if intended, run with UPDATE=1"
     );
 }
 
 #[tokio::test]
-async fn both_forms_are_served_and_are_one_document() {
+async fn json_and_yaml_are_the_same_document() {
     let world = World::new().await;
     let json = world
         .send(bare(Method::GET, "/v1/documentation/openapi3.json"))
@@ -48,7 +48,7 @@ async fn both_forms_are_served_and_are_one_document() {
 }
 
 #[tokio::test]
-async fn the_older_form_says_the_same() {
+async fn openapi_2_matches_openapi_3() {
     let world = World::new().await;
     let json = world
         .send(bare(Method::GET, "/v1/documentation/openapi.json"))
@@ -81,7 +81,7 @@ async fn the_older_form_says_the_same() {
         let count = |v: &Value| v["parameters"].as_array().map_or(0, Vec::len);
         assert_eq!(count(new) + body, count(old), "{path}");
     }
-    // Nothing of the newer form is left, and nothing points into the void.
+    // No OpenAPI 3 keyword is left, and every reference resolves.
     assert!(!json.text.contains("#/components"));
     for word in ["oneOf", "requestBody", "nullable"] {
         assert!(!json.text.contains(&format!("\"{word}\"")), "{word}");
@@ -94,7 +94,7 @@ async fn the_older_form_says_the_same() {
 }
 
 #[tokio::test]
-async fn people_get_a_page() {
+async fn the_documentation_page_is_served() {
     let world = World::new().await;
     let moved = world.send(bare(Method::GET, "/v1/documentation")).await;
     assert_eq!(
@@ -199,7 +199,7 @@ async fn every_operation_is_complete() {
     }
 }
 
-/// All schemas that a request is checked against.
+/// All schemas that a request is validated against.
 fn request_schemas<'d>(document: &'d Value, schema: &'d Value, found: &mut Vec<&'d Value>) {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = document.pointer(reference.trim_start_matches('#'));
@@ -218,7 +218,7 @@ fn request_schemas<'d>(document: &'d Value, schema: &'d Value, found: &mut Vec<&
 }
 
 #[tokio::test]
-async fn the_validator_knows_every_word_of_request_schemas() {
+async fn the_validator_supports_every_keyword_of_request_schemas() {
     let world = World::new().await;
     let document = document(&world);
     let mut schemas = Vec::new();
@@ -240,7 +240,7 @@ async fn the_validator_knows_every_word_of_request_schemas() {
     }
 }
 
-/// Where each limit stands in the document.
+/// Position of each limit in the document.
 const LIMITS: [(&str, &str); 10] = [
     (
         "limits.idLength",
@@ -313,7 +313,7 @@ async fn the_limits_of_the_document_are_those_of_the_configuration() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_setting_unless_the_compatible_text_is_wanted() {
+async fn limit_errors_name_the_setting_unless_compatible_messages_are_configured() {
     let limits = DefinitionLimits {
         name_length: 3,
         ..DefinitionLimits::default()
@@ -322,7 +322,7 @@ async fn a_refusal_names_the_setting_unless_the_compatible_text_is_wanted() {
     let text = "Length of body.name must be lesser or equal than 3 but got value \"abcd\" (len=4)";
     for (names, more) in [(false, ""), (true, ", by the setting limits.nameLength.")] {
         let world = World::limited(limits, |config| config.name_limits = names).await;
-        let refused = world.call(Method::POST, S, body).await;
-        refused.is_error(400, "invalidLength", &format!("{text}{more}"));
+        let rejected = world.call(Method::POST, S, body).await;
+        rejected.is_error(400, "invalidLength", &format!("{text}{more}"));
     }
 }

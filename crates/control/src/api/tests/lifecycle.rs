@@ -1,4 +1,4 @@
-//! Sources and sinks switched off and on, deleted and brought back; secrets; versions.
+//! Sources and sinks disabled, enabled, deleted and undeleted; secrets; versions.
 
 use std::sync::atomic::Ordering;
 
@@ -16,14 +16,14 @@ use super::world::{S, World};
 const SOURCE: &str = "/v1/branches/default/sources/my-source";
 const SINK: &str = "/v1/branches/default/sources/my-source/sinks/my-sink";
 
-/// How many files of the world's sink take records.
+/// Number of open files of the world's sink.
 async fn open_files(world: &World) -> usize {
     let files = world.repo.active_files(None).await.unwrap();
     let open = files.iter().filter(|f| f.file.state == FileState::Writing);
     open.count()
 }
 
-/// What is closed and empty is brought to its end.
+/// Finishes closed, empty files.
 async fn import_closed(world: &World) {
     for file in world.repo.active_files(None).await.unwrap() {
         if file.file.state == FileState::Writing {
@@ -39,7 +39,7 @@ async fn import_closed(world: &World) {
     }
 }
 
-/// What an import does before it writes rows, and the table that it makes.
+/// Prepares a table as an import does before it writes rows.
 async fn fill(world: &World, table: &str) {
     let (project, backend) = (ProjectId(123), TableBackend::Sqlite);
     let table = table.parse().unwrap();
@@ -67,7 +67,7 @@ fn result(task: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn a_source_goes_off_and_on_with_its_sinks() {
+async fn a_source_is_disabled_and_enabled_with_its_sinks() {
     let world = World::with_sink().await;
     let task = world
         .done(world.put(&format!("{SOURCE}/disable")).await)
@@ -89,7 +89,7 @@ async fn a_source_goes_off_and_on_with_its_sinks() {
     );
     assert_eq!(sink["version"]["number"], 1);
     assert_eq!(open_files(&world).await, 0);
-    // Once more changes nothing, and neither does switching the sink on alone.
+    // A repetition changes nothing, nor does enabling only the sink.
     world
         .done(world.put(&format!("{SOURCE}/disable")).await)
         .await;
@@ -97,7 +97,7 @@ async fn a_source_goes_off_and_on_with_its_sinks() {
     let alone = world.done(world.put(&format!("{SINK}/enable")).await).await;
     assert_eq!(
         result(&alone),
-        "Sink has been enabled successfully. It takes records when its source is enabled."
+        "Sink has been enabled successfully. It accepts records when its source is enabled."
     );
     assert_eq!(world.get(SINK).await.ok(), sink);
     let task = world
@@ -114,7 +114,7 @@ async fn a_source_goes_off_and_on_with_its_sinks() {
 }
 
 #[tokio::test]
-async fn a_sink_goes_off_and_on_and_says_why() {
+async fn a_sink_is_disabled_with_a_reason_and_enabled() {
     let world = World::with_sink().await;
     let path = format!("{SINK}/disable?reason=until%20Monday");
     let task = world.done(world.put(&path).await).await;
@@ -122,7 +122,7 @@ async fn a_sink_goes_off_and_on_and_says_why() {
     let off = world.get(SINK).await.ok();
     assert_eq!(off["disabled"]["reason"], "until Monday");
     assert_eq!(off["version"]["number"], 2);
-    // Its source's switch is another one: it stays off.
+    // Disabling its source is independent: the sink stays disabled.
     world
         .done(world.put(&format!("{SOURCE}/disable")).await)
         .await;
@@ -130,7 +130,7 @@ async fn a_sink_goes_off_and_on_and_says_why() {
         .done(world.put(&format!("{SOURCE}/enable")).await)
         .await;
     assert_eq!(world.get(SINK).await.ok(), off);
-    // A change of what is off opens no file.
+    // A change of a disabled sink opens no file.
     let update = world.patch(SINK, json!({ "name": "Renamed" })).await;
     world.done(update).await;
     assert_eq!(open_files(&world).await, 0);
@@ -147,7 +147,7 @@ async fn a_sink_goes_off_and_on_and_says_why() {
 }
 
 #[tokio::test]
-async fn what_was_deleted_is_listed_and_comes_back() {
+async fn deleted_definitions_are_listed_and_undeleted() {
     let world = World::with_sink().await;
     world
         .done(world.post(&format!("{SOURCE}/sinks"), sink("Other")).await)
@@ -181,7 +181,7 @@ async fn what_was_deleted_is_listed_and_comes_back() {
         "Undeleted to version \"1\"."
     );
     assert_eq!(back.get("deleted"), None);
-    // Only what was deleted with it is back.
+    // Only what was deleted with the source is undeleted.
     let sinks = world.get(&format!("{SOURCE}/sinks")).await.ok();
     assert_eq!(sinks["page"]["totalCount"], 1);
     assert_eq!(sinks["sinks"][0]["sinkId"], "my-sink");
@@ -212,7 +212,7 @@ async fn what_was_deleted_is_listed_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_new_secret_is_another_address() {
+async fn a_new_secret_changes_the_url() {
     let world = World::with_source().await;
     let before = world.get(SOURCE).await.ok();
     let rotate = format!("{SOURCE}/rotate-secret");
@@ -221,7 +221,7 @@ async fn a_new_secret_is_another_address() {
     assert_ne!(url, before["http"]["url"].as_str().unwrap());
     assert_eq!(rotated["version"]["description"], "Rotated secret.");
     assert_eq!(world.get(SOURCE).await.ok(), rotated);
-    // The way back to the version before does not bring the old secret back.
+    // A rollback does not restore the old secret.
     world
         .done(world.put(&format!("{SOURCE}/versions/1/rollback")).await)
         .await;
@@ -241,7 +241,7 @@ async fn a_new_secret_is_another_address() {
 }
 
 #[tokio::test]
-async fn versions_that_are_not_there_are_named() {
+async fn unknown_versions_are_not_found() {
     let world = World::with_sink().await;
     for (at, id) in [(SOURCE, "my-source"), (SINK, "my-sink")] {
         let source = at == SOURCE;
@@ -280,7 +280,7 @@ async fn versions_that_are_not_there_are_named() {
 }
 
 #[tokio::test]
-async fn versions_are_listed_shown_and_returned_to() {
+async fn versions_are_listed_returned_and_rolled_back() {
     let world = World::with_sink().await;
     for at in [SOURCE, SINK] {
         let source = at == SOURCE;
@@ -349,9 +349,9 @@ async fn versions_are_listed_shown_and_returned_to() {
 }
 
 #[tokio::test]
-async fn a_cascade_takes_tables_and_versions_and_can_be_repeated() {
+async fn a_cascade_deletes_tables_and_versions_and_can_be_repeated() {
     let world = World::with_sink().await;
-    // Another source fills one of the tables too.
+    // Another source also fills one of the tables.
     world.done(world.post(S, source("Second")).await).await;
     for (source, id, table) in [
         ("my-source", "Own", "in.c-b.own"),
@@ -366,7 +366,7 @@ async fn a_cascade_takes_tables_and_versions_and_can_be_repeated() {
     fill(&world, "in.c-b.own").await;
     fill(&world, "in.c-b.t").await;
     let cascade = format!("{SOURCE}?cascade=true");
-    world.tables.is_away.store(true, Ordering::Relaxed);
+    world.tables.is_unavailable.store(true, Ordering::Relaxed);
     let reply = world.delete(&cascade).await;
     while open_files(&world).await > 1 {
         tokio::task::yield_now().await;
@@ -376,11 +376,11 @@ async fn a_cascade_takes_tables_and_versions_and_can_be_repeated() {
     assert_eq!(task["status"], "error");
     assert_eq!(
         task["error"],
-        "The source is deleted, its table \"in.c-b.own\" is not: the database is away."
+        "The source is deleted, its table \"in.c-b.own\" is not: the database is unavailable."
     );
     assert_eq!(task["outputs"]["sourceId"], "my-source");
     assert_eq!(world.get(SOURCE).await.status, 404);
-    world.tables.is_away.store(false, Ordering::Relaxed);
+    world.tables.is_unavailable.store(false, Ordering::Relaxed);
     let task = world.done(world.delete(&cascade).await).await;
     assert_eq!(
         result(&task),
@@ -402,7 +402,7 @@ async fn a_cascade_takes_tables_and_versions_and_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_cascade_waits_for_records_on_their_way_but_not_for_ever() {
+async fn a_cascade_waits_for_records_in_flight_up_to_a_timeout() {
     let world = World::with(|c| c.task_timeout = HumanDuration::secs(1)).await;
     world.done(world.post(S, source("My Source")).await).await;
     let path = format!("{SOURCE}/sinks");
@@ -413,7 +413,7 @@ async fn a_cascade_waits_for_records_on_their_way_but_not_for_ever() {
     assert_eq!(task["status"], "error");
     assert_eq!(
         task["error"],
-        "The source is deleted, its tables are not: 1 files are still on their way to them, try again when they have arrived."
+        "The source is deleted, its tables are not: 1 files are still in flight, try again when they are delivered."
     );
     assert!(world.tables.dropped.lock().unwrap().is_empty());
     world
@@ -423,7 +423,7 @@ async fn a_cascade_waits_for_records_on_their_way_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn the_aggregation_has_all_of_each_source_in_pages() {
+async fn the_aggregation_is_complete_and_paged() {
     let world = World::with_sink().await;
     world
         .done(world.post(&format!("{SOURCE}/sinks"), sink("Second")).await)

@@ -1,6 +1,6 @@
-//! Random operations of two projects and an operator, against a model in which neither project can
-//! write, alter or drop what the other has. The store and the tables are real ones; what an importer
-//! asks before it writes is asked here in the same order (`flow/src/import/owner.rs`).
+//! Random operations of two projects and an operator, checked against a model in which neither
+//! project can write, alter or drop the other's tables. The store and the tables are real; the
+//! importer's checks before a write are made here in the same order (`flow/src/import/owner.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ mod model;
 use model::{Model, Rows, done, id, source_key, table_sink};
 
 const PROJECTS: [(&str, u64); 2] = [("admin", 123), ("other", 456)];
-/// Two of them are one table to SQLite; the last one was there before.
+/// Two of them are the same table for SQLite; the last one existed before.
 const TABLES: [&str; 5] = ["in.a.t", "in.a.T", "in.a.u", "in.b.t", HAND];
 const HAND: &str = "in.hand.made";
 const SEEDS: u64 = 12;
@@ -34,9 +34,9 @@ struct Fuzz {
     world: World,
     model: Model,
     random: StdRng,
-    /// How often something was done, by what came of it.
+    /// Number of operations by outcome.
     counts: BTreeMap<&'static str, u32>,
-    said: Vec<String>,
+    trace: Vec<String>,
     file: u32,
 }
 
@@ -69,7 +69,7 @@ impl Fuzz {
             model: Model::default(),
             random: StdRng::seed_from_u64(seed),
             counts: BTreeMap::new(),
-            said: Vec::new(),
+            trace: Vec::new(),
             file: 0,
         }
     }
@@ -78,7 +78,7 @@ impl Fuzz {
         self.random.random_range(0..end)
     }
 
-    /// A request of a project; whether it came to a good end, and why not.
+    /// Sends a request of a project; returns whether it and its task succeeded.
     async fn ask(&mut self, token: &str, method: Method, path: &str, body: &Value) -> Option<bool> {
         let text = match body {
             Value::Null => String::new(),
@@ -86,11 +86,11 @@ impl Fuzz {
         };
         let reply = self.world.call_as(token, method.clone(), path, text).await;
         let outcome = done(&self.world, token, &reply).await;
-        self.said
+        self.trace
             .push(format!("{token}: {method} {path} {body}: {outcome:?}"));
         let good = outcome.is_ok();
         if let Err(why) = outcome {
-            // No project is told the other one's number.
+            // No project learns the other's number.
             let others = PROJECTS.iter().filter(|(t, _)| *t != token);
             assert!(
                 token == "operator"
@@ -115,8 +115,7 @@ impl Fuzz {
         all
     }
 
-    /// One operation.
-    #[expect(clippy::too_many_lines, reason = "it is the table of operations")]
+    #[expect(clippy::too_many_lines, reason = "a table of operations")]
     async fn step(&mut self) {
         let (token, project) = PROJECTS[self.below(2)];
         let source = ["s0", "s1"][self.below(2)];
@@ -127,7 +126,7 @@ impl Fuzz {
             source: source_key(project, source),
             sink: forebay_model::SinkId::from_raw(name),
         };
-        // Mostly of one that is there.
+        // Mostly an existing sink.
         let mut there = self.sinks().await;
         there.retain(|s| s.key.source.branch.project.0 == project);
         if !there.is_empty() && self.below(5) > 0 {
@@ -208,7 +207,7 @@ impl Fuzz {
         self.check().await;
     }
 
-    /// A sink that was made, changed or brought back has a table that its project may have.
+    /// A created, changed or undeleted sink has a table that its project may use.
     async fn gained(&mut self, good: bool, what: &'static str, key: &SinkKey) {
         *self.counts.entry(what).or_default() += u32::from(good);
         if !good {
@@ -225,8 +224,8 @@ impl Fuzz {
         assert!(!is_hand, "{what} of {key} got a table that was there");
     }
 
-    /// Deleted and brought back, or off and on: none of its sinks takes records for a table that is
-    /// another project's.
+    /// Deletes and undeletes, or disables and enables a source: none of its sinks accepts records
+    /// for a table of another project.
     async fn source_comes_back(&mut self, token: &str, project: u64, source: &str) {
         let at = format!("{S}/{source}");
         let (away, back) = match self.below(2) {
@@ -250,7 +249,7 @@ impl Fuzz {
         }
     }
 
-    /// Deletes a source with its tables, while a sink of another source is made.
+    /// Deletes a source with its tables while a sink of another source is created.
     async fn cascade(&mut self, token: &str, project: u64, source: &str) {
         let key = source_key(project, source);
         let at = format!("{S}/{source}");
@@ -278,7 +277,7 @@ impl Fuzz {
                 done(&self.world, token, &reply).await
             }
         );
-        self.said.push(format!(
+        self.trace.push(format!(
             "{token}: cascade of {source}: {dropped:?}, {table}: {made:?}"
         ));
         *self.counts.entry("cascade").or_default() += u32::from(dropped.is_ok());
@@ -306,7 +305,7 @@ impl Fuzz {
         self.ask(token, Method::POST, S, &body).await;
     }
 
-    /// A process that ends between the mark and the drop leaves the mark.
+    /// A crash between the mark and the drop leaves the mark.
     async fn crash_while_dropping(&mut self, project: u64, source: &str) {
         let (key, repo) = (source_key(project, source), self.world.repo.clone());
         if repo.files_in_flight(&key).await.unwrap() > 0 || repo.deleted_source(&key).await.is_err()
@@ -314,9 +313,9 @@ impl Fuzz {
             return;
         }
         for table in repo.filled_tables(&key).await.unwrap() {
-            let fate = repo.begin_drop(&key, &table, &self.stamp()).await;
-            self.said
-                .push(format!("{project}: mark {}: {fate:?}", table.table));
+            let decision = repo.begin_drop(&key, &table, &self.stamp()).await;
+            self.trace
+                .push(format!("{project}: mark {}: {decision:?}", table.table));
         }
     }
 
@@ -343,7 +342,8 @@ impl Fuzz {
                     .await
                     == Some(true)
                 {
-                    // One that was never filled is whose sink named it first.
+                    // A table that was never filled belongs to the project of the first sink that
+                    // named it.
                     let key = id(table);
                     let entry = self.world.repo.table_entry(TableBackend::Sqlite, &key);
                     let owner = entry.await.unwrap().unwrap().owner.0;
@@ -371,7 +371,7 @@ impl Fuzz {
         }
     }
 
-    /// Every file takes one record and is imported, if its table lets it.
+    /// Every file gets one record and is imported if its table allows it.
     async fn import_all(&mut self) {
         let repo = self.world.repo.clone();
         let (volumes, now) = (
@@ -418,8 +418,8 @@ impl Fuzz {
         let name = table.to_string().to_ascii_lowercase();
         let filling = match repo.table_fill_state(project, backend, table).await {
             Ok(filling) => filling,
-            Err(TableOwnerError::Rejected(refusal)) => {
-                self.said.push(format!("{project}: {refusal}"));
+            Err(TableOwnerError::Rejected(rejection)) => {
+                self.trace.push(format!("{project}: {rejection}"));
                 *self.counts.entry("parked").or_default() += 1;
                 return;
             }
@@ -440,7 +440,7 @@ impl Fuzz {
             "{project} writes into {name}"
         );
         let tables = &self.world.tables;
-        // Only that it is another name for SQLite, in another case.
+        // Fails only if it is another name of a table for SQLite, in another case.
         if tables.prepare(table, &file.table.mapping).await.is_err() {
             return;
         }
@@ -466,7 +466,6 @@ impl Fuzz {
             .push(project.to_string());
     }
 
-    /// Which tables there are.
     async fn there(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         for table in TABLES {
@@ -479,7 +478,7 @@ impl Fuzz {
         all
     }
 
-    /// Each table has the rows that the model has, and those of nobody else.
+    /// Each table has exactly the rows of the model.
     async fn check(&self) {
         for table in self.there().await {
             let sql = format!("SELECT who FROM \"{table}\" ORDER BY rowid");
@@ -496,14 +495,14 @@ impl Fuzz {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn neither_of_two_projects_writes_alters_or_drops_what_the_other_has() {
+async fn no_project_writes_alters_or_drops_tables_of_another() {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for seed in 0..SEEDS {
         let mut fuzz = Fuzz::new(seed).await;
         for step in 0..STEPS {
-            let said = fuzz.said.len();
+            let start = fuzz.trace.len();
             fuzz.step().await;
-            for line in &fuzz.said[said..] {
+            for line in &fuzz.trace[start..] {
                 println!("seed {seed}, step {step}: {line}");
             }
         }
@@ -513,7 +512,7 @@ async fn neither_of_two_projects_writes_alters_or_drops_what_the_other_has() {
         *counts.entry("import").or_default() += fuzz.file;
     }
     println!("{counts:?}");
-    // Each of them has happened, or nothing was tried.
+    // Each outcome has occurred, or the test proves nothing.
     for what in [
         "create",
         "move",

@@ -1,4 +1,4 @@
-//! Quotas set through the API, and how often a token may call.
+//! Quotas set through the API, and the rate limit of tokens.
 
 use axum::body::Body;
 use http::Method;
@@ -19,7 +19,7 @@ async fn get(world: &World, token: &str, path: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn an_operator_sets_what_a_project_may_use_and_its_admin_sees_it() {
+async fn an_operator_sets_the_quota_of_a_project_and_its_admin_can_read_it() {
     let world = World::new().await;
     let before = get(&world, "admin", QUOTA).await.ok();
     assert_eq!(before["own"], json!({}));
@@ -34,7 +34,7 @@ async fn an_operator_sets_what_a_project_may_use_and_its_admin_sees_it() {
     assert_eq!(set["effective"], expected);
     assert_eq!(get(&world, "admin", QUOTA).await.ok(), set);
     world.clock.advance(std::time::Duration::from_millis(1));
-    // All of it is replaced; without anything, the configuration holds.
+    // A request replaces all overrides; an empty one restores the configuration.
     let cleared = put(&world, "operator", QUOTA, json!({})).await.ok();
     assert_eq!(cleared["effective"], before["default"]);
     let audit = world.get("/v1/admin/audit").await.ok();
@@ -48,7 +48,7 @@ async fn an_operator_sets_what_a_project_may_use_and_its_admin_sees_it() {
 }
 
 #[tokio::test]
-async fn who_may_not_set_it_and_what_can_not_be_set() {
+async fn quota_changes_are_validated_and_need_an_operator() {
     let world = World::new().await;
     let body = json!({ "requestsPerSecond": 5 });
     let text = "Only an operator's token can set quotas.";
@@ -85,7 +85,7 @@ async fn who_may_not_set_it_and_what_can_not_be_set() {
 }
 
 #[tokio::test]
-async fn the_quota_of_a_source_is_a_setting_that_operators_change() {
+async fn only_operators_change_the_quota_setting_of_a_source() {
     let world = World::with_source().await;
     let path = format!("{S}/my-source/settings");
     let key = "source.quota.requestsPerSecond";
@@ -130,21 +130,21 @@ async fn the_quota_of_a_source_is_a_setting_that_operators_change() {
 }
 
 #[tokio::test]
-async fn a_token_that_calls_too_often_is_told_when_to_come_back() {
+async fn a_token_over_its_rate_limit_gets_retry_after() {
     let world = World::with(|config| config.requests_per_second = 1).await;
     let reply = world.get(S).await;
     assert_eq!(reply.header("ratelimit"), "\"token\";r=9;t=1");
     assert_eq!(reply.header("ratelimit-policy"), "\"token\";q=10;w=10");
-    let refused = loop {
+    let rejected = loop {
         let reply = world.get(S).await;
         if reply.status != 200 {
             break reply;
         }
     };
-    let text = "The token may call 1 times a second, it has to wait 1 s.";
-    refused.is_error(429, "tooManyRequests", text);
-    assert_eq!(refused.header("retry-after"), "1");
-    // Others are not affected.
+    let text = "The token is limited to 1 requests per second, retry in 1 s.";
+    rejected.is_error(429, "tooManyRequests", text);
+    assert_eq!(rejected.header("retry-after"), "1");
+    // Other tokens are not affected.
     assert_eq!(get(&world, "other", S).await.status, 200);
     let world = World::with(|config| config.requests_per_second = 0).await;
     let reply = world.get(S).await;

@@ -1,4 +1,4 @@
-//! What is around every request.
+//! Middleware of every request.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use http::{Method, Request};
 use super::world::{S, World, bare};
 
 #[tokio::test]
-async fn the_index_says_where_the_documentation_is() {
+async fn the_index_links_the_documentation() {
     let world = World::new().await;
     let root = world.send(bare(Method::GET, "/")).await;
     assert_eq!(
@@ -44,7 +44,7 @@ async fn unknown_paths_are_not_found() {
 }
 
 #[tokio::test]
-async fn a_slash_at_the_end_is_redirected() {
+async fn trailing_slashes_are_redirected() {
     let world = World::new().await;
     for (path, location) in [
         ("/v1/", "/v1"),
@@ -71,7 +71,7 @@ async fn a_slash_at_the_end_is_redirected() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones() {
+async fn a_wrong_method_gets_the_allowed_ones() {
     let world = World::new().await;
     for (method, path, allow) in [
         (Method::DELETE, S.to_owned(), "POST,GET,HEAD"),
@@ -90,7 +90,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn browsers_are_let_in() {
+async fn cors_allows_browsers() {
     let world = World::new().await;
     let preflight = Request::options(S)
         .header("Origin", "https://app.example")
@@ -107,7 +107,7 @@ async fn browsers_are_let_in() {
         reply.header("access-control-allow-origin"),
         "https://app.example"
     );
-    // Errors too, or a page could not read them.
+    // Also on errors, or a page could not read them.
     let request = Request::get(S).header("Origin", "https://app.example");
     let reply = world.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(reply.status.as_u16(), 400);
@@ -152,7 +152,7 @@ async fn the_support_contact_is_named_if_there_is_one() {
 }
 
 #[tokio::test]
-async fn a_request_ends_in_time() {
+async fn requests_time_out() {
     let world = World::with(|c| c.request_timeout = forebay_model::HumanDuration::secs(1)).await;
     world
         .done(world.post(S, super::sample::source("My Source")).await)
@@ -169,7 +169,7 @@ async fn a_request_ends_in_time() {
 }
 
 #[tokio::test]
-async fn routes_of_others_can_be_merged_in() {
+async fn other_routes_can_be_merged_in() {
     let world = World::new().await;
     let health = axum::Router::new().route("/health/live", axum::routing::get(|| async { "OK" }));
     let router = world.api.router().merge(health);

@@ -1,4 +1,4 @@
-//! What the document says about answers. Every test's requests are held against it.
+//! Checks every response of the tests against the document.
 
 use http::Method;
 use serde_json::Value;
@@ -7,12 +7,12 @@ use super::world::Reply;
 use crate::api::Api;
 
 /// The operations of the document.
-pub(super) struct Answers {
+pub(super) struct ResponseChecker {
     paths: Value,
     shared: Value,
 }
 
-impl Answers {
+impl ResponseChecker {
     pub(super) fn of(api: &Api) -> Self {
         let document: Value = serde_json::from_str(api.document()).unwrap();
         Self {
@@ -21,7 +21,7 @@ impl Answers {
         }
     }
 
-    /// The operation, if the address is one of the document. Those without parameters go first.
+    /// The operation of a path in the document. Paths without parameters come first.
     fn operation(&self, method: &Method, path: &str) -> Option<&Value> {
         let method = method.as_str().to_ascii_lowercase();
         let templates = self.paths.as_object()?.iter();
@@ -30,8 +30,8 @@ impl Answers {
         best?.1.get(&method)
     }
 
-    /// An answer has a documented status; an error has a documented name, and its message is made
-    /// as documented.
+    /// A response has a documented status; an error has a documented name, and its message matches
+    /// the template.
     #[track_caller]
     pub(super) fn check(&self, method: &Method, path: &str, reply: &Reply) {
         let Some(operation) = self.operation(method, path) else {
@@ -75,7 +75,7 @@ fn fits(template: &str, path: &str) -> bool {
             .all(|(t, p)| t.starts_with('{') || t == p)
 }
 
-/// The text begins as the pattern does, up to what stands in braces.
+/// The text starts like the pattern, up to the first placeholder.
 fn is_made_by(pattern: &str, text: &str) -> bool {
     let start = pattern.split('{').next().unwrap_or_default();
     text.starts_with(start)

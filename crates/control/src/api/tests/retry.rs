@@ -1,4 +1,4 @@
-//! What waits after a failure: tried now, or given up.
+//! Retries of failed files, and parked files moved to the dead letters.
 
 use forebay_model::{Backoff, SliceState, Statistics};
 use http::Method;
@@ -8,7 +8,7 @@ use super::world::{S, World};
 
 const K: &str = "/v1/branches/default/sources/my-source/sinks/my-sink";
 
-/// A server with a sink whose oldest file is parked; with the time of its opening.
+/// A server with a sink whose oldest file is parked; returns its opening time.
 async fn parked() -> (World, String) {
     let world = World::with_sink().await;
     world.done(world.patch(K, json!({})).await).await;
@@ -41,7 +41,7 @@ async fn parked() -> (World, String) {
 }
 
 #[tokio::test]
-async fn what_has_failed_is_tried_now_and_the_audit_says_who_wanted_that() {
+async fn failures_are_retried_at_once_and_audited() {
     let (world, _) = parked().await;
     let failed = format!("{K}/statistics/files?failedFiles=true");
     let before = world.get(&failed).await.ok();
@@ -66,7 +66,7 @@ async fn what_has_failed_is_tried_now_and_the_audit_says_who_wanted_that() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_parked_can_be_given_up_and_no_other() {
+async fn only_parked_files_can_be_moved_to_the_dead_letters() {
     let (world, opened_at) = parked().await;
     let path = format!("{K}/files/{opened_at}/dead-letter");
     let given_up = json!({ "openedAt": opened_at, "cause": "it is a view" });
@@ -79,14 +79,14 @@ async fn a_file_that_is_parked_can_be_given_up_and_no_other() {
         .post(&format!("{K}/files/{open}/dead-letter"), json!({}))
         .await;
     let text = format!(
-        "File \"{open}\" is not parked: only one that its table can't take can be made dead letters."
+        "File \"{open}\" is not parked: only a file that its table rejected can be moved to the dead letters."
     );
     other.is_error(409, "fileNotParked", &text);
     let none = "2020-01-01T00:00:00.000Z";
     let missing = world
         .post(&format!("{K}/files/{none}/dead-letter"), json!({}))
         .await;
-    let text = format!("File \"{none}\" that is not imported not found in the sink.");
+    let text = format!("File \"{none}\" not found in the sink, or already imported.");
     missing.is_error(404, "fileNotFound", &text);
     let bad = world
         .post(&format!("{K}/files/x/dead-letter"), json!({}))

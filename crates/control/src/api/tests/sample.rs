@@ -1,4 +1,4 @@
-//! Requests that are right.
+//! Valid requests.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ impl World {
         world
     }
 
-    /// And with its sink `my-sink`.
+    /// Also with its sink `my-sink`.
     pub(super) async fn with_sink() -> Self {
         let world = Self::with_source().await;
         let path = format!("{S}/my-source/sinks");

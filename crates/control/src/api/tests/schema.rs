@@ -1,8 +1,8 @@
-//! What a schema of the OpenAPI document takes, and what it refuses.
+//! Valid and invalid values of OpenAPI schemas.
 
 use serde_json::{Value, json};
 
-/// The schema without references; of a choice with null the other.
+/// Resolves references; for a choice with null the other schema.
 pub(super) fn resolved(document: &Value, schema: &Value) -> Value {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = document.pointer(reference.trim_start_matches('#')).unwrap();
@@ -22,7 +22,7 @@ pub(super) fn resolved(document: &Value, schema: &Value) -> Value {
     schema
 }
 
-/// A value with all fields that the schema lets pass.
+/// A valid value with all fields.
 pub(super) fn sample(schema: &Value) -> Value {
     if let Some(value) = schema["enum"].get(0).or(schema.get("example")) {
         return value.clone();
@@ -47,7 +47,7 @@ pub(super) fn kind(schema: &Value) -> &str {
     kind.or(schema["type"].as_str()).unwrap_or("any")
 }
 
-/// Values at this place that the schema refuses, and such that it just lets pass.
+/// Invalid values of a schema, and valid ones at its limits.
 pub(super) fn variants(schema: &Value) -> (Vec<Value>, Vec<Value>) {
     let (mut wrong, mut right) = (Vec::new(), Vec::new());
     let kinds = [
@@ -93,7 +93,7 @@ pub(super) fn variants(schema: &Value) -> (Vec<Value>, Vec<Value>) {
     (wrong, right)
 }
 
-/// All places of a body below `schema`: pointer, schema, whether it is required.
+/// All fields of a body below `schema`: pointer, schema, whether it is required.
 pub(super) fn places(
     schema: &Value,
     at: &str,

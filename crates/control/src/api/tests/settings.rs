@@ -76,7 +76,7 @@ async fn all_settings_are_shown_those_of_the_compatible_service_first() {
 }
 
 #[tokio::test]
-async fn a_sink_has_its_sources_value_until_it_has_its_own() {
+async fn a_sink_inherits_settings_until_it_overrides_them() {
     let world = World::with_sink().await;
     let task = world
         .done(world.patch(SOURCE, set(SIZE, json!("1MB"))).await)
@@ -139,7 +139,7 @@ async fn an_empty_patch_is_a_version_and_other_keys_stay() {
 }
 
 #[tokio::test]
-async fn bad_values_are_refused_in_the_order_of_the_configuration() {
+async fn invalid_values_are_reported_in_the_order_of_the_configuration() {
     let world = World::with_sink().await;
     let both = json!({ "settings": [
         { "key": INTERVAL, "value": "foo" }, { "key": SIZE, "value": "bar" },
@@ -196,7 +196,7 @@ async fn bad_values_are_refused_in_the_order_of_the_configuration() {
 }
 
 #[tokio::test]
-async fn bad_keys_are_refused() {
+async fn invalid_keys_are_rejected() {
     let world = World::with_sink().await;
     let keys = |keys: &[&str]| -> Value {
         let settings: Value = keys

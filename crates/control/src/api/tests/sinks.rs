@@ -1,4 +1,4 @@
-//! Sinks: made, read, listed, changed, deleted; their mappings.
+//! Sinks: create, read, list, update, delete; their mappings.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ const SINKS: &str = "/v1/branches/default/sources/my-source/sinks";
 const K: &str = "/v1/branches/default/sources/my-source/sinks/my-sink";
 
 #[tokio::test]
-async fn a_sink_with_every_kind_of_column_comes_back_as_it_went_in() {
+async fn a_sink_with_every_column_type_is_returned_unchanged() {
     let world = World::with_source().await;
     let template = json!({ "language": "jsonnet", "content": "Body(\"key\")" });
     let columns = json!([
@@ -57,7 +57,7 @@ async fn a_sink_with_every_kind_of_column_comes_back_as_it_went_in() {
 }
 
 #[tokio::test]
-async fn who_does_not_say_how_strings_are_gets_the_servers_default() {
+async fn raw_string_defaults_to_the_server_configuration() {
     let columns = json!([
         { "type": "path", "name": "a", "path": "a" },
         { "type": "path", "name": "b", "path": "b", "rawString": true },
@@ -98,13 +98,13 @@ async fn who_does_not_say_how_strings_are_gets_the_servers_default() {
             assert_eq!(shown.pointer(part).unwrap()["rawString"], is_raw, "{part}");
         }
         let shown = world.get(&format!("{SINKS}/fields")).await.ok();
-        // A field is JSON wherever it is asked for.
+        // A field is always JSON.
         assert_eq!(shown["topic"]["message"]["fields"][0]["rawString"], false);
     }
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_table_is_said() {
+async fn invalid_tables_are_rejected() {
     let world = World::with_source().await;
     let one = json!([{ "type": "uuid", "name": "id" }]);
     let with_id = |id: &str| {
@@ -152,7 +152,7 @@ async fn what_is_wrong_with_a_table_is_said() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_mapping_is_said() {
+async fn invalid_mappings_are_rejected() {
     let world = World::with_source().await;
     let invalid = json!({ "type": "template", "name": "jsonnet", "template": { "language": "jsonnet", "content": "Invalid" } });
     for (columns, message) in [
@@ -218,7 +218,7 @@ async fn a_mapping_has_one_to_a_hundred_columns() {
 }
 
 #[tokio::test]
-async fn the_source_is_looked_at_first() {
+async fn the_source_is_checked_first() {
     let world = World::with_source().await;
     for (path, name, message) in [
         (
@@ -267,7 +267,7 @@ async fn the_source_is_looked_at_first() {
 }
 
 #[tokio::test]
-async fn a_second_sink_of_one_id_is_a_conflict_and_lists_come_in_pages() {
+async fn duplicate_sink_ids_conflict_and_lists_are_paged() {
     let world = World::with_sink().await;
     let again = world.post(SINKS, sink("My Sink")).await;
     let text = "Sink \"my-sink\" already exists in the source.";
@@ -316,7 +316,7 @@ async fn an_update_changes_only_what_it_names() {
 }
 
 #[tokio::test]
-async fn a_changed_sink_has_a_new_file_and_a_deleted_one_none_that_is_open() {
+async fn a_changed_sink_has_a_new_file_and_a_deleted_sink_no_open_file() {
     let world = World::with_sink().await;
     let states = || async {
         let files = world.get(&format!("{K}/statistics/files")).await.ok();
@@ -343,11 +343,11 @@ async fn a_changed_sink_has_a_new_file_and_a_deleted_one_none_that_is_open() {
 }
 
 #[tokio::test]
-async fn without_a_volume_the_task_says_so() {
+async fn without_a_volume_the_task_fails() {
     let world = World::without_volume(|_| {}).await;
     world.done(world.post(S, source("My Source")).await).await;
     let task = world.finish(&world.post(SINKS, sink("x")).await).await;
-    let text = "No volume is available for the file, try again when a node with a volume is there.";
+    let text = "No volume is available for the file, try again when a node with a volume is up.";
     assert_eq!(
         (&task["status"], &task["error"]),
         (&json!("error"), &json!(text))
@@ -356,7 +356,7 @@ async fn without_a_volume_the_task_says_so() {
 }
 
 #[tokio::test]
-async fn the_test_of_a_mapping_shows_rows_and_stores_nothing() {
+async fn a_mapping_test_returns_rows_and_stores_nothing() {
     use axum::body::Body;
     use http::{Method, Request};
     let world = World::with_source().await;
@@ -391,9 +391,9 @@ async fn the_test_of_a_mapping_shows_rows_and_stores_nothing() {
     let shown = world.send(direct).await.ok();
     let ip = &shown["tables"][0]["rows"][0]["columns"][1]["value"];
     assert_eq!(ip, "::1");
-    let refused = world.call(Method::POST, &path, "refused").await;
+    let rejected = world.call(Method::POST, &path, "refused").await;
     let text = "Invalid value for column \"path\": path \"key\" not found in the body.";
-    refused.is_error(422, "unprocessableContent", text);
+    rejected.is_error(422, "unprocessableContent", text);
     let missing = world
         .call(Method::POST, &format!("{S}/nope/test"), "x")
         .await;

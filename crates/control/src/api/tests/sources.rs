@@ -1,4 +1,4 @@
-//! Sources: made, read, listed, changed, deleted.
+//! Sources: create, read, list, update, delete.
 
 use axum::body::Body;
 use forebay_model::DefinitionLimits;
@@ -9,7 +9,7 @@ use super::sample::{sink, source};
 use super::world::{S, World};
 
 #[tokio::test]
-async fn a_source_is_made_by_a_task_and_then_shown() {
+async fn a_source_is_created_by_a_task_and_returned() {
     let world = World::new().await;
     let accepted = world.post(S, source("My Source")).await;
     let task = accepted.json();
@@ -117,7 +117,7 @@ async fn ids_come_from_the_id_or_the_name() {
 }
 
 #[tokio::test]
-async fn two_of_one_id_are_a_conflict() {
+async fn duplicate_source_ids_conflict() {
     let world = World::with_source().await;
     let again = world.post(S, source("My Source")).await;
     let text = "Source \"my-source\" already exists in the branch.";
@@ -125,7 +125,7 @@ async fn two_of_one_id_are_a_conflict() {
 }
 
 #[tokio::test]
-async fn lists_come_in_pages() {
+async fn lists_are_paged() {
     let world = World::new().await;
     let empty = world.get(S).await.ok();
     let page = json!({ "limit": 100, "totalCount": 0, "afterId": "", "lastId": "" });
@@ -162,7 +162,7 @@ async fn lists_come_in_pages() {
 }
 
 #[tokio::test]
-async fn the_limit_of_a_page_has_edges() {
+async fn the_page_limit_has_a_range() {
     let world = World::new().await;
     for limit in ["1", "100", "", "&limit=0"] {
         world.get(&format!("{S}?limit={limit}")).await.ok();
@@ -200,7 +200,7 @@ async fn the_limit_of_a_page_has_edges() {
 }
 
 #[tokio::test]
-async fn a_change_is_a_new_version_even_when_nothing_is_different() {
+async fn a_change_is_a_new_version_even_without_a_difference() {
     let world = World::with_source().await;
     let path = format!("{S}/my-source");
     let before = world.get(&path).await.ok();
@@ -233,7 +233,7 @@ async fn a_change_is_a_new_version_even_when_nothing_is_different() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_is_not_found_and_can_be_made_again() {
+async fn a_deleted_source_is_not_found_and_can_be_recreated() {
     let world = World::with_sink().await;
     let path = format!("{S}/my-source");
     let task = world.done(world.delete(&path).await).await;
@@ -258,7 +258,7 @@ async fn what_is_deleted_is_not_found_and_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn a_cascade_is_asked_for_by_yes_or_no() {
+async fn cascade_is_a_boolean() {
     let world = World::with_source().await;
     let path = format!("{S}/my-source");
     let foo = world.delete(&format!("{path}?cascade=foo")).await;
@@ -268,7 +268,7 @@ async fn a_cascade_is_asked_for_by_yes_or_no() {
         .done(world.delete(&format!("{path}?cascade=false")).await)
         .await;
     let deleted = world.get(&format!("{S}/deleted")).await.ok();
-    assert_eq!(deleted["page"]["totalCount"], 1, "it can be brought back");
+    assert_eq!(deleted["page"]["totalCount"], 1, "it can be undeleted");
     for yes in ["1", "true"] {
         let path = format!("{path}?cascade={yes}");
         world.done(world.delete(&path).await).await;
@@ -277,7 +277,7 @@ async fn a_cascade_is_asked_for_by_yes_or_no() {
 }
 
 #[tokio::test]
-async fn no_address_reaches_another_key() {
+async fn no_path_reaches_another_key() {
     let world = World::with_sink().await;
     for id in [
         "my-source%2Fsinks",
@@ -309,7 +309,7 @@ async fn no_address_reaches_another_key() {
 }
 
 #[tokio::test]
-async fn a_branch_takes_as_many_sources_as_the_setting_says() {
+async fn sources_of_a_branch_are_limited_by_the_setting() {
     let limits = DefinitionLimits {
         sources_per_branch: 3,
         ..DefinitionLimits::default()
@@ -327,7 +327,7 @@ async fn a_branch_takes_as_many_sources_as_the_setting_says() {
     assert_eq!(task.get("result"), None);
 }
 
-/// More sinks than one page of the store has: nothing of them is left out, and lists have a bound.
+/// More sinks than one page of the store: all are listed, in bounded pages.
 #[tokio::test]
 async fn a_source_of_a_thousand_sinks_is_listed_in_pages() {
     const SINKS: usize = 1010;

@@ -32,7 +32,7 @@ async fn a_sink_without_data_has_zeros() {
 }
 
 #[tokio::test]
-async fn counts_show_at_their_level_and_in_the_balance() {
+async fn counts_appear_at_their_level_and_in_the_reconciliation() {
     let world = World::with_sink().await;
     let active = world.repo.active_files(None).await.unwrap().remove(0);
     let slice = active.slices[0].slice.key.clone();
@@ -75,7 +75,7 @@ async fn counts_show_at_their_level_and_in_the_balance() {
 }
 
 #[tokio::test]
-async fn failed_files_come_last_and_can_be_had_alone() {
+async fn failed_files_are_listed_last_and_can_be_filtered() {
     let world = World::with_sink().await;
     world.done(world.patch(K, json!({})).await).await;
     let files = world.repo.active_files(None).await.unwrap();
@@ -86,7 +86,7 @@ async fn failed_files_come_last_and_can_be_had_alone() {
         random: 100,
     };
     let now = world.now().parse().unwrap();
-    // The older of the two, which would be first otherwise.
+    // The older file, which would otherwise be first.
     world
         .repo
         .file_failed(&files[0].file.key, &failure, now)
@@ -113,7 +113,7 @@ async fn failed_files_come_last_and_can_be_had_alone() {
 }
 
 #[tokio::test]
-async fn columns_that_are_never_found_are_shown() {
+async fn columns_that_never_match_are_listed() {
     let world = World::with_sink().await;
     let columns = world.get(&format!("{K}/statistics/columns")).await.ok();
     let wanted = json!({

@@ -1,6 +1,6 @@
-//! Bad input, by the OpenAPI document itself: every operation, every field and parameter of it gets
-//! what it does not take. Each answer is an error of the documented form (the world checks that),
-//! never one of the server, and the store stays as it is.
+//! Invalid input generated from the OpenAPI document: every field and parameter of every operation
+//! gets values that its schema rejects. Each response is a documented error (checked by the world),
+//! never a server error, and the store is unchanged.
 
 use axum::body::Body;
 use http::{Method, Request};
@@ -9,18 +9,16 @@ use serde_json::{Value, json};
 use super::schema::{kind, places, resolved, sample, variants};
 use super::world::{Reply, World};
 
-/// An operation of the document.
 struct Operation {
     method: Method,
     path: String,
     parameters: Vec<Value>,
-    /// Schema of its JSON body.
     body: Option<Value>,
     takes_bytes: bool,
 }
 
-/// A fault of a schema, and errors that may be answered to it.
-const REFUSALS: [&str; 5] = [
+/// Errors allowed for a violation of a schema.
+const VIOLATIONS: [&str; 5] = [
     "decodePayload",
     "missingField",
     "invalidLength",
@@ -28,7 +26,7 @@ const REFUSALS: [&str; 5] = [
     "invalidRange",
 ];
 
-/// Ids that nobody has, as they are written in addresses.
+/// Unknown ids, as written in paths.
 const STRANGE_IDS: [&str; 14] = [
     "nope",
     "a%2Fb",
@@ -74,7 +72,7 @@ fn operations(world: &World) -> Vec<Operation> {
 }
 
 impl Operation {
-    /// With names of the world in the address, and `value` for the parameter `name`.
+    /// The path with names of the world, and `value` for the parameter `name`.
     fn address(&self, name: &str, value: &str) -> String {
         let mut path = self.path.clone();
         for (of, usual) in [
@@ -106,14 +104,14 @@ impl Operation {
         world.send(request.body(body.into()).unwrap()).await
     }
 
-    /// A body that its schema lets pass.
+    /// A valid body.
     fn body(&self) -> String {
         let body = self.body.as_ref().map(|s| sample(s).to_string());
         body.unwrap_or_default()
     }
 }
 
-/// What the store has been changed to so far.
+/// Current revision of the store.
 async fn revision(world: &World) -> forebay_meta::Revision {
     world
         .repo
@@ -125,7 +123,7 @@ async fn revision(world: &World) -> forebay_meta::Revision {
 }
 
 #[track_caller]
-fn refused(reply: &Reply, names: &[&str], what: &str) {
+fn assert_rejected(reply: &Reply, names: &[&str], what: &str) {
     let error = reply.json()["error"]
         .as_str()
         .unwrap_or_default()
@@ -135,7 +133,7 @@ fn refused(reply: &Reply, names: &[&str], what: &str) {
 }
 
 #[tokio::test]
-async fn no_field_takes_what_its_schema_refuses() {
+async fn no_field_accepts_values_that_its_schema_rejects() {
     let world = World::with_sink().await;
     let before = revision(&world).await;
     let mut sent = 0;
@@ -154,7 +152,7 @@ async fn no_field_takes_what_its_schema_refuses() {
                 let mut body = sample(schema);
                 *body.pointer_mut(&at).unwrap() = fault;
                 let reply = operation.send(&world, &address, body.to_string()).await;
-                refused(&reply, &REFUSALS, &format!("{at} of {body}"));
+                assert_rejected(&reply, &VIOLATIONS, &format!("{at} of {body}"));
                 sent += 1;
             }
             if required && !at.is_empty() && !at.ends_with("/0") {
@@ -163,7 +161,7 @@ async fn no_field_takes_what_its_schema_refuses() {
                 let parent = body.pointer_mut(parent).unwrap().as_object_mut().unwrap();
                 parent.remove(name);
                 let reply = operation.send(&world, &address, body.to_string()).await;
-                refused(&reply, &["missingField"], &format!("{at} missing"));
+                assert_rejected(&reply, &["missingField"], &format!("{at} missing"));
                 sent += 1;
             }
         }
@@ -173,7 +171,7 @@ async fn no_field_takes_what_its_schema_refuses() {
 }
 
 #[tokio::test]
-async fn what_a_schema_just_lets_pass_is_no_fault_of_it() {
+async fn values_at_the_limits_of_a_schema_are_accepted() {
     let world = World::with_sink().await;
     for operation in operations(&world) {
         let Some(schema) = &operation.body else {
@@ -186,7 +184,7 @@ async fn what_a_schema_just_lets_pass_is_no_fault_of_it() {
             let mut values = variants(&of).1;
             values.extend((!required).then_some(Value::Null));
             if kind(&of) == "object" {
-                // Unknown fields are ignored, however odd they are.
+                // Unknown fields are ignored, whatever they contain.
                 let mut more = sample(&of);
                 more["unknown"] = json!({ "a": [null, { "\u{0}": 1e300 }] });
                 values.push(more);
@@ -208,7 +206,7 @@ async fn what_a_schema_just_lets_pass_is_no_fault_of_it() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_too_deep_too_large_or_no_json_are_refused() {
+async fn bodies_that_are_too_deep_too_large_or_not_json_are_rejected() {
     let world = World::with(|config| config.body_limit = forebay_model::ByteSize::kb(64)).await;
     let before = revision(&world).await;
     let deep = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
@@ -227,19 +225,19 @@ async fn bodies_that_are_too_deep_too_large_or_no_json_are_refused() {
                 (large.clone(), "bodyTooLarge"),
             ] {
                 let reply = operation.send(&world, &address, body).await;
-                refused(&reply, &[name], &operation.path);
+                assert_rejected(&reply, &[name], &operation.path);
             }
         }
         if operation.takes_bytes {
             let reply = operation.send(&world, &address, large.clone()).await;
-            refused(&reply, &["bodyTooLarge"], &operation.path);
+            assert_rejected(&reply, &["bodyTooLarge"], &operation.path);
         }
     }
     assert_eq!(revision(&world).await, before);
 }
 
 #[tokio::test]
-async fn strange_ids_are_those_of_nothing() {
+async fn unknown_ids_are_not_found() {
     let world = World::with_sink().await;
     let before = revision(&world).await;
     let long = "x".repeat(49);
@@ -248,7 +246,7 @@ async fn strange_ids_are_those_of_nothing() {
         for parameter in in_path {
             let name = parameter["name"].as_str().unwrap();
             for id in STRANGE_IDS.into_iter().chain([long.as_str()]) {
-                // Two addresses mean something else with it: lists of what is deleted.
+                // In two paths it has another meaning: the list of deleted definitions.
                 let lists = operation.method == Method::GET && id == "deleted";
                 if lists && matches!(name, "sourceId" | "sinkId") {
                     continue;
@@ -264,7 +262,7 @@ async fn strange_ids_are_those_of_nothing() {
 }
 
 #[tokio::test]
-async fn strange_parameters_are_refused_or_find_nothing() {
+async fn unusual_parameters_are_rejected_or_match_nothing() {
     let world = World::with_sink().await;
     let before = revision(&world).await;
     for operation in operations(&world) {

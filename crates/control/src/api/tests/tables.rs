@@ -1,4 +1,4 @@
-//! Which project a table belongs to, and what is checked before a sink gets one.
+//! Ownership of tables, and their checks before a sink gets one.
 
 use std::sync::atomic::Ordering;
 
@@ -23,7 +23,7 @@ fn sink(id: &str, table: &str, columns: &[&str]) -> Value {
         "type": "sqlite", "tableId": table, "mapping": { "columns": columns } } })
 }
 
-/// A table that was made by hand.
+/// Creates a table outside of Forebay.
 async fn by_hand(world: &World, table: &str, columns: &[&str]) {
     let columns = columns.iter().map(|name| forebay_model::MappingColumn {
         name: name.trim_end_matches('*').to_owned(),
@@ -56,7 +56,7 @@ fn sinks() -> String {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_with_its_field_before_anything_is_made() {
+async fn mismatched_tables_are_rejected_with_the_field_before_creation() {
     let world = with_sources().await;
     by_hand(&world, "in.c.hand", &["id*", "a"]).await;
     let wrong = sink("x", "in.c.hand", &["id", "a"]).to_string();
@@ -81,28 +81,28 @@ async fn what_does_not_fit_is_refused_with_its_field_before_anything_is_made() {
     );
     assert_eq!(world.get(&sinks()).await.ok()["sinks"], json!([]));
     assert!(world.repo.table_entries().await.unwrap().is_empty());
-    let trial = json!({ "record": { "body": "{}" }, "table": { "type": "sqlite", "tableId": "in.c.hand" },
+    let body = json!({ "record": { "body": "{}" }, "table": { "type": "sqlite", "tableId": "in.c.hand" },
         "mapping": { "columns": [{ "type": "body", "name": "id" }] } });
     let path = "/v1/branches/default/test-mapping";
     let tried = world
-        .call_as("operator", Method::POST, path, trial.to_string())
+        .call_as("operator", Method::POST, path, body.to_string())
         .await;
     let problem = tried.ok()["violations"][0]["message"].to_string();
     assert!(problem.contains("primary key"), "{problem}");
 }
 
 #[tokio::test]
-async fn a_table_that_is_there_and_nobodys_goes_to_operators_only() {
+async fn only_operators_can_adopt_an_existing_table_without_an_owner() {
     let world = with_sources().await;
     by_hand(&world, "in.c.hand", &["id*", "a"]).await;
     let fits = sink("x", "in.c.hand", &["id*", "a"]);
-    // Also one that does not fit is told nothing of it.
+    // A mapping that does not match learns nothing either.
     for body in [&fits, &sink("x", "in.c.hand", &["id"])] {
         let reply = world.post(&sinks(), body.clone()).await;
         reply.is_error(
             409,
             "tableNotAvailable",
-            "\"tableId\" \"in.c.hand\" can't be used: the table is there already and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
+            "\"tableId\" \"in.c.hand\" can't be used: the table already exists and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
         );
     }
     let made = world
@@ -113,13 +113,13 @@ async fn a_table_that_is_there_and_nobodys_goes_to_operators_only() {
     let shown = world.get(&format!("{TABLES}/sqlite/in.c.hand")).await.ok();
     assert_eq!(shown["projectId"], 123);
     assert_eq!(shown["sinks"], json!(["123/111/my-source/x"]));
-    assert_eq!(shown.get("sharedWith"), None, "that is for operators");
+    assert_eq!(shown.get("sharedWith"), None, "only for operators");
 }
 
 #[tokio::test]
-async fn a_backend_that_is_away_keeps_nobody_from_making_a_sink() {
+async fn an_unavailable_backend_does_not_block_the_creation_of_a_sink() {
     let world = with_sources().await;
-    world.tables.is_away.store(true, Ordering::Relaxed);
+    world.tables.is_unavailable.store(true, Ordering::Relaxed);
     let made = world.post(&sinks(), sink("x", "in.c.t", &["a"])).await;
     let task = world.done(made).await;
     assert_eq!(task["result"], "Sink has been created successfully.");
@@ -127,13 +127,13 @@ async fn a_backend_that_is_away_keeps_nobody_from_making_a_sink() {
     assert_eq!(warnings.len(), 1, "{task}");
     assert_eq!(
         warnings[0],
-        "Table \"in.c.t\" could not be checked, it is when the first file is imported: the database is away."
+        "Table \"in.c.t\" could not be checked now and is checked when the first file is imported: the database is unavailable."
     );
     let path = format!("{}/x", sinks());
     let moved = json!({ "table": { "tableId": "in.c.u" } });
     let task = world.done(world.patch(&path, moved).await).await;
     assert_eq!(task["warnings"].as_array().unwrap().len(), 1);
-    // A new name has nothing to do with its table.
+    // A rename does not check the table.
     let task = world
         .done(world.patch(&path, json!({ "name": "New" })).await)
         .await;
@@ -141,7 +141,7 @@ async fn a_backend_that_is_away_keeps_nobody_from_making_a_sink() {
 }
 
 #[tokio::test]
-async fn operators_share_and_transfer_and_others_see_their_own_only() {
+async fn only_operators_share_and_transfer_tables() {
     let world = with_sources().await;
     let body = sink("x", "in.c.t", &["a"]);
     world.done(world.post(&sinks(), body.clone()).await).await;
@@ -214,7 +214,7 @@ async fn operators_share_and_transfer_and_others_see_their_own_only() {
 }
 
 #[tokio::test]
-async fn lists_of_tables_come_in_pages() {
+async fn lists_of_tables_are_paged() {
     let world = with_sources().await;
     for i in 0..3 {
         let body = sink(&format!("x{i}"), &format!("in.c.t{i}"), &["a"]);

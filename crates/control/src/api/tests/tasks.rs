@@ -1,4 +1,4 @@
-//! Tasks: asked about, at the same time, at the end of the server, after a kill.
+//! Tasks: status, concurrency, shutdown, recovery after a kill.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn subject(source: &str) -> TaskSubject {
     }
 }
 
-/// Starts a task on a source that ends when the returned sender is used or dropped.
+/// Starts a task on a source; it ends when the returned sender is used or dropped.
 async fn occupy(world: &World, source: &str) -> tokio::sync::oneshot::Sender<()> {
     let (end, ended) = tokio::sync::oneshot::channel();
     let work = async move {
@@ -62,7 +62,7 @@ async fn occupy(world: &World, source: &str) -> tokio::sync::oneshot::Sender<()>
 }
 
 #[tokio::test]
-async fn one_task_at_a_time_works_on_an_object() {
+async fn one_task_at_a_time_changes_an_object() {
     let world = World::with_source().await;
     let path = format!("{S}/my-source");
     let end = occupy(&world, "my-source").await;
@@ -90,7 +90,7 @@ async fn one_task_at_a_time_works_on_an_object() {
 }
 
 #[tokio::test]
-async fn a_twin_of_a_running_creation_is_a_conflict_with_the_whole_key() {
+async fn a_concurrent_creation_is_a_conflict_with_the_whole_key() {
     let world = World::with_source().await;
     let _end = occupy(&world, "new").await;
     let text = "Source \"123/111/new\" already exists in the branch.";
@@ -116,11 +116,11 @@ async fn a_twin_of_a_running_creation_is_a_conflict_with_the_whole_key() {
 }
 
 #[tokio::test]
-async fn of_many_creations_of_one_id_one_succeeds() {
+async fn of_concurrent_creations_of_one_id_one_succeeds() {
     let world = World::new().await;
     let replies = join_all((0..20).map(|_| world.post(S, source("same")))).await;
-    let (accepted, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 202);
-    for reply in refused {
+    let (accepted, rejected): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 202);
+    for reply in rejected {
         assert_eq!(reply.json()["error"], "stream.api.sourceAlreadyExists");
     }
     let ends = join_all(accepted.iter().map(|r| world.finish(r))).await;
@@ -131,7 +131,7 @@ async fn of_many_creations_of_one_id_one_succeeds() {
 }
 
 #[tokio::test]
-async fn sinks_of_one_source_are_made_side_by_side() {
+async fn sinks_of_one_source_are_created_concurrently() {
     let world = World::with_source().await;
     let path = format!("{S}/my-source/sinks");
     let replies = join_all((0..10).map(|i| world.post(&path, sink(&format!("s{i}"))))).await;
@@ -141,13 +141,13 @@ async fn sinks_of_one_source_are_made_side_by_side() {
 }
 
 #[tokio::test]
-async fn changes_at_the_same_time_are_each_a_version_or_refused() {
+async fn concurrent_changes_are_each_a_version_or_rejected() {
     let world = World::with_sink().await;
     let path = format!("{S}/my-source/sinks/my-sink");
     let bodies = (0..10).map(|i| json!({ "name": format!("n{i}") }));
     let replies = join_all(bodies.map(|b| world.patch(&path, b))).await;
-    let (accepted, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 202);
-    assert!(refused.iter().all(|r| r.status == 409));
+    let (accepted, rejected): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 202);
+    assert!(rejected.iter().all(|r| r.status == 409));
     for task in join_all(accepted.iter().map(|r| world.finish(r))).await {
         assert_eq!(task["status"], "success");
     }
@@ -202,7 +202,7 @@ async fn a_source_node_that_hangs_does_not_hold_a_task_for_ever() {
         .await
         .unwrap();
     let task = world.done(world.post(S, source("My Source")).await).await;
-    let text = "Source has been created successfully. Not all source nodes have followed it yet.";
+    let text = "Source has been created successfully. Not all source nodes have applied it yet.";
     assert_eq!(task["result"], text);
 }
 
@@ -219,7 +219,7 @@ async fn nothing_is_forgotten_while_a_node_may_still_take_records_for_it() {
         .unwrap();
     let cascade = format!("{S}/my-source?cascade=true");
     let task = world.finish(&world.delete(&cascade).await).await;
-    let text = "The source is deleted, its tables are not: not all source nodes have followed that yet, try again later.";
+    let text = "The source is deleted, its tables are not: not all source nodes have stopped accepting records yet, try again later.";
     assert_eq!(task["error"], text);
     let key = subject("my-source").source;
     let deleted = world.repo.deleted_source(&key).await.unwrap();
@@ -238,7 +238,7 @@ async fn stored(world: &World, kind: &str, source: &str, suffix: &str) -> Value 
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_tasks_and_then_interrupts_them() {
+async fn a_shutdown_waits_for_tasks_and_then_interrupts_them() {
     let world = World::with_source().await;
     let short = occupy(&world, "short").await;
     let api = world.api.clone();
@@ -252,7 +252,7 @@ async fn a_stop_waits_for_tasks_and_then_interrupts_them() {
         tokio::task::yield_now().await;
     }
     drop(short);
-    assert!(stop.await.unwrap(), "came to its own end");
+    assert!(stop.await.unwrap(), "finished by itself");
     assert_eq!(
         stored(&world, "test", "short", "aaaaa").await["status"],
         "success"
@@ -269,7 +269,7 @@ async fn a_stop_waits_for_tasks_and_then_interrupts_them() {
 }
 
 #[tokio::test]
-async fn a_task_that_takes_too_long_or_panics_ends_with_an_error() {
+async fn a_task_that_times_out_or_panics_ends_with_an_error() {
     let world = World::with(|c| c.task_timeout = forebay_model::HumanDuration::millis(1)).await;
     let tasks = &world.api.0.tasks;
     let hang = futures::future::pending().boxed();
@@ -320,7 +320,7 @@ async fn a_task_of_a_dead_node_ends_with_an_error_and_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn an_answer_waits_for_the_end_of_its_task() {
+async fn a_response_waits_for_the_end_of_its_task() {
     let world = World::new().await;
     let made = world
         .post(&format!("{S}?wait=20s"), source("my-source"))
@@ -334,13 +334,13 @@ async fn an_answer_waits_for_the_end_of_its_task() {
     assert_eq!(task["outputs"]["sourceId"], "my-source");
     let path = format!("/v1/tasks/{}?wait=20s", task["taskId"].as_str().unwrap());
     assert_eq!(world.get(&path).await.ok()["status"], "success");
-    // Without it nothing is waited for: the answer is the task as it begins.
+    // Without the parameter the response is the task as started.
     let plain = world.post(S, source("other")).await;
     assert_eq!(plain.json()["status"], "processing");
 }
 
 #[tokio::test]
-async fn who_waits_gets_the_running_task_when_the_time_is_over_and_the_finished_one_at_once() {
+async fn a_wait_returns_the_task_when_finished_or_at_the_timeout() {
     let world = World::with_source().await;
     let end = occupy(&world, "my-source").await;
     let running = "/v1/tasks/test/111/my-source/2026-01-02T03:04:05.678Z_aaaaa";
@@ -348,13 +348,13 @@ async fn who_waits_gets_the_running_task_when_the_time_is_over_and_the_finished_
     let task = world.get(&format!("{running}?wait=50ms")).await.ok();
     assert_eq!(task["status"], "processing");
     assert!(begun.elapsed() >= Duration::from_millis(50));
-    // Two wait, one of them goes away: the task goes on, and the other one is answered.
+    // Two clients wait, one disconnects: the task continues, and the other gets its response.
     let (path, other) = (format!("{running}?wait=1m"), format!("{running}?wait=60s"));
-    let mut gone = Box::pin(world.get(&path));
-    assert!(futures::poll!(&mut gone).is_pending());
+    let mut disconnected = Box::pin(world.get(&path));
+    assert!(futures::poll!(&mut disconnected).is_pending());
     let waiting = world.get(&other);
     let ending = async {
-        drop(gone);
+        drop(disconnected);
         drop(end);
     };
     let (task, ()) = futures::join!(waiting, ending);
@@ -362,7 +362,7 @@ async fn who_waits_gets_the_running_task_when_the_time_is_over_and_the_finished_
 }
 
 #[tokio::test]
-async fn a_wait_that_is_none_is_refused_before_anything_is_begun() {
+async fn an_invalid_wait_is_rejected_before_the_task_starts() {
     let world = World::new().await;
     for (wait, name, text) in [
         (
@@ -381,19 +381,18 @@ async fn a_wait_that_is_none_is_refused_before_anything_is_begun() {
             "Wait must be lesser or equal than 1m0s but got value 61s.",
         ),
     ] {
-        let refused = world
+        let rejected = world
             .post(&format!("{S}?wait={wait}"), source("my-source"))
             .await;
-        refused.is_error(400, name, text);
-        let refused = world.get(&format!("/v1/tasks/x?wait={wait}")).await;
-        refused.is_error(400, name, text);
+        rejected.is_error(400, name, text);
+        let rejected = world.get(&format!("/v1/tasks/x?wait={wait}")).await;
+        rejected.is_error(400, name, text);
     }
     assert_eq!(world.get(S).await.ok()["page"]["totalCount"], 0);
 }
 
-/// Each operation that answers with a task takes the parameter.
 #[tokio::test]
-async fn whatever_answers_with_a_task_can_be_waited_for() {
+async fn every_operation_that_returns_a_task_can_wait() {
     let world = World::new().await;
     let document: Value = serde_json::from_str(world.api.document()).unwrap();
     let mut tasks = 0;

@@ -1,4 +1,4 @@
-//! Sinks that are topics: made, shown, changed, refused, paused and resumed.
+//! Topic sinks: create, show, update, reject, pause, resume.
 
 use forebay_model::NodeId;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ async fn with_topic() -> World {
 }
 
 #[tokio::test]
-async fn a_topic_comes_back_as_it_went_in() {
+async fn a_topic_is_returned_unchanged() {
     let world = World::with_source().await;
     let topic = json!({
         "provider": "hook", "topic": "orders.v1", "batches": true, "method": "PUT",
@@ -53,7 +53,7 @@ async fn a_topic_comes_back_as_it_went_in() {
 }
 
 #[tokio::test]
-async fn a_message_is_the_body_and_a_topic_the_sink_unless_told() {
+async fn message_and_topic_default_to_the_body_and_the_sink_id() {
     let world = with_topic().await;
     let shown = world.get(K).await.ok();
     let expected = json!({
@@ -64,7 +64,7 @@ async fn a_message_is_the_body_and_a_topic_the_sink_unless_told() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_topic_is_said() {
+async fn invalid_topics_are_rejected() {
     let world = World::with_source().await;
     let part = |message: Value| hook(json!({ "provider": "hook", "message": message }));
     let mut kafka = hook(json!({ "provider": "main" }));
@@ -77,7 +77,7 @@ async fn what_is_wrong_with_a_topic_is_said() {
     for (body, message) in [
         (
             hook(json!({ "provider": "other" })),
-            "Provider \"other\" of type http is not known, allowed are \"hook\".",
+            "Provider \"other\" of type http is unknown, allowed are \"hook\".",
         ),
         (
             kafka,
@@ -121,7 +121,7 @@ async fn what_is_wrong_with_a_topic_is_said() {
 }
 
 #[tokio::test]
-async fn a_method_that_sends_nothing_is_refused_by_name() {
+async fn methods_without_a_body_are_rejected() {
     let world = World::with_source().await;
     for method in ["GET", "put", "", "POST ", "DELETE"] {
         let body = hook(json!({ "provider": "hook", "method": method }));
@@ -147,7 +147,7 @@ async fn a_topic_is_changed_but_not_its_type() {
     );
     assert_eq!(shown["version"]["number"], 2);
     let reply = world.patch(K, json!({ "type": "table" })).await;
-    let message = "The type of a sink can't be changed: it is \"http\", make another sink.";
+    let message = "The type of a sink can't be changed: it is \"http\", create another sink.";
     reply.is_error(400, "stream.api.badRequest", message);
     let reply = world.patch(K, json!({ "table": {} })).await;
     let message = "\"table\" can't be set: the type of the sink is \"http\".";
@@ -155,7 +155,7 @@ async fn a_topic_is_changed_but_not_its_type() {
     let reply = world
         .patch(K, json!({ "topic": { "provider": "x" } }))
         .await;
-    let message = "Provider \"x\" of type http is not known, allowed are \"hook\".";
+    let message = "Provider \"x\" of type http is unknown, allowed are \"hook\".";
     reply.is_error(400, "stream.api.badRequest", message);
 }
 
@@ -187,15 +187,15 @@ async fn delivery_is_paused_and_resumed_with_a_version_each() {
 }
 
 #[tokio::test]
-async fn an_id_keeps_its_type_until_nothing_of_the_deleted_sink_is_left() {
+async fn an_id_keeps_its_type_until_the_deleted_sink_has_no_data() {
     let world = with_topic().await;
     world.done(world.delete(K).await).await;
     let mut table = sink("Hooks");
     table["sinkId"] = "hooks".into();
     let reply = world.post(SINKS, table.clone()).await;
-    let message = "Sink id \"hooks\" is in use: it was deleted as \"http\" with 3 records on their way and 1 dead letters. Wait until they are delivered, undelete it to see to them, or take another id.";
+    let message = "Sink id \"hooks\" is in use: it was deleted as \"http\" with 3 records in flight and 1 dead letters. Wait until they are delivered, undelete it to process them, or use another id.";
     reply.is_error(409, "stream.api.sinkIdInUse", message);
-    // Of the same type it is a change, as any other.
+    // With the same type it is an ordinary change.
     let body = hook(json!({ "provider": "hook", "method": "PUT" }));
     world.done(world.post(SINKS, body).await).await;
     assert_eq!(world.get(K).await.ok()["version"]["number"], 2);
@@ -218,7 +218,7 @@ async fn an_id_changes_its_type_only_when_no_node_takes_records_for_the_former_s
         .unwrap();
     let body = hook(json!({ "provider": "hook" }));
     let task = world.finish(&world.post(SINKS, body.clone()).await).await;
-    let text = "Not all source nodes have followed the deletion of the former sink yet.";
+    let text = "Not all source nodes have stopped the deleted sink yet.";
     assert_eq!(task["error"], text);
     let key = "123/111/my-source/hooks".parse().unwrap();
     let deleted = world.repo.deleted_sink(&key).await.unwrap();
@@ -232,7 +232,7 @@ async fn an_id_changes_its_type_only_when_no_node_takes_records_for_the_former_s
 }
 
 #[tokio::test]
-async fn a_version_of_another_type_is_not_returned_to() {
+async fn a_rollback_to_a_version_of_another_type_is_rejected() {
     let world = World::with_source().await;
     let mut table = sink("Hooks");
     table["sinkId"] = "hooks".into();
@@ -250,7 +250,7 @@ async fn a_version_of_another_type_is_not_returned_to() {
 }
 
 #[tokio::test]
-async fn counts_of_a_topic_are_in_balance() {
+async fn the_reconciliation_of_a_topic_holds() {
     let world = with_topic().await;
     let delivery = world.get(&format!("{K}/statistics/delivery")).await.ok();
     assert_eq!(delivery["lag"]["records"], 3);

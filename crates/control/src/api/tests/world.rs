@@ -28,7 +28,7 @@ use rand::{RngCore, SeedableRng};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::responses::Answers;
+use super::responses::ResponseChecker;
 use crate::api::{
     Api, ApiConfig, ApiDeps, ColumnProblem, DeadLetterEntry, DeadLetterSelection,
     DeadLetterService, DeadLetterServiceError, DiscardSummary, Mapper, PathUses, ReplaySummary,
@@ -39,7 +39,6 @@ use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
 pub(super) const NODE: &str = "n1";
 pub(super) const S: &str = "/v1/branches/default/sources";
 
-/// An answer.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -56,7 +55,7 @@ impl Reply {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
-    /// It is an error like that.
+    /// Asserts an error.
     #[track_caller]
     pub(super) fn is_error(&self, status: u16, name: &str, message: &str) {
         let body = self.json();
@@ -79,7 +78,6 @@ impl Reply {
     }
 }
 
-/// A server.
 pub(super) struct World {
     pub(super) api: Api,
     pub(super) router: Router,
@@ -87,7 +85,7 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) lease: LeaseId,
     pub(super) tables: Arc<WatchedTables>,
-    answers: Answers,
+    responses: ResponseChecker,
     _dir: tempfile::TempDir,
 }
 
@@ -110,8 +108,8 @@ impl World {
         Self::with(|_| {}).await
     }
 
-    /// Tokens are their own ids: `admin` and `reader` of project 123, `operator` of project 123, `other` of
-    /// project 456.
+    /// Tokens equal their ids: `admin`, `reader` and `operator` of project 123, `other` of project
+    /// 456.
     pub(super) async fn with(change: impl FnOnce(&mut ApiConfig)) -> Self {
         let world = Self::without_volume(change).await;
         world.add_volume().await;
@@ -131,7 +129,7 @@ impl World {
         Self::build(DefinitionLimits::default(), change).await
     }
 
-    /// With other limits of definitions than the defaults.
+    /// With the given limits of definitions.
     pub(super) async fn limited(
         limits: DefinitionLimits,
         change: impl FnOnce(&mut ApiConfig),
@@ -172,7 +170,7 @@ impl World {
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
             mapper: Arc::new(SmallMapper),
-            dead_letters: Arc::new(OneLetter),
+            dead_letters: Arc::new(OneDeadLetter),
             auth: Arc::new(StoredTokens::new(
                 ConfiguredTokens::new(&tokens).unwrap(),
                 repo.clone(),
@@ -190,7 +188,7 @@ impl World {
         });
         Self {
             router: api.router(),
-            answers: Answers::of(&api),
+            responses: ResponseChecker::of(&api),
             api,
             repo,
             clock,
@@ -200,7 +198,7 @@ impl World {
         }
     }
 
-    /// Its answer is one that the document knows.
+    /// Checks the response against the document.
     pub(super) async fn send(&self, request: Request<Body>) -> Reply {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
@@ -211,11 +209,11 @@ impl World {
             headers: parts.headers,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
         };
-        self.answers.check(&method, &path, &reply);
+        self.responses.check(&method, &path, &reply);
         reply
     }
 
-    /// As the project's admin.
+    /// Sends a request as the project's admin.
     pub(super) async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> Reply {
         self.call_as("admin", method, path, body).await
     }
@@ -254,7 +252,7 @@ impl World {
         self.call(Method::DELETE, path, Body::empty()).await
     }
 
-    /// Asks for the task of an accepted request until it is finished.
+    /// Polls the task of an accepted request until it is finished.
     #[track_caller]
     pub(super) fn finish(&self, reply: &Reply) -> impl Future<Output = Value> {
         assert_eq!(reply.status, StatusCode::ACCEPTED, "{reply:?}");
@@ -278,7 +276,7 @@ impl World {
         }
     }
 
-    /// Its task succeeds.
+    /// Asserts that the task succeeds.
     pub(super) async fn done(&self, reply: Reply) -> Value {
         let task = self.finish(&reply).await;
         assert_eq!(task["status"], "success", "{task}");
@@ -290,11 +288,11 @@ impl World {
     }
 }
 
-/// Tables of an embedded database. Notes which were dropped, and is away while it is told to be.
+/// Tables of an embedded database. Records dropped tables, and can be made unavailable.
 pub(super) struct WatchedTables {
     pub(super) sqlite: SqliteTable,
     pub(super) dropped: Mutex<Vec<String>>,
-    pub(super) is_away: AtomicBool,
+    pub(super) is_unavailable: AtomicBool,
     repo: Repo,
 }
 
@@ -304,17 +302,15 @@ impl WatchedTables {
         Self {
             sqlite: SqliteTable::open(config).unwrap(),
             dropped: Mutex::default(),
-            is_away: AtomicBool::default(),
+            is_unavailable: AtomicBool::default(),
             repo: repo.clone(),
         }
     }
 
-    /// What a table that is dropped has to be, before and after it is dropped.
+    /// Asserts the state of a dropped table, before and after the drop.
     async fn is_free(&self, table: &TableId) {
         let entry = self.repo.table_entry(TableBackend::Sqlite, table).await;
-        let entry = entry
-            .unwrap()
-            .expect("a table that is dropped is somebody's");
+        let entry = entry.unwrap().expect("a dropped table has an owner");
         assert!(entry.dropping.is_some(), "{entry:?}");
         let holders = self.repo.table_holders(&entry).await.unwrap();
         let nobody = holders.sinks.is_empty() && holders.files.is_empty();
@@ -322,8 +318,8 @@ impl WatchedTables {
     }
 
     fn reached(&self) -> Result<&SqliteTable, TableError> {
-        if self.is_away.load(Ordering::Relaxed) {
-            let text = "the database is away".to_owned();
+        if self.is_unavailable.load(Ordering::Relaxed) {
+            let text = "the database is unavailable".to_owned();
             return Err(TableError::Retryable(text));
         }
         Ok(&self.sqlite)
@@ -389,7 +385,7 @@ impl Table for WatchedTables {
     }
 }
 
-/// They are all that there is.
+/// The only backend.
 struct Only(Arc<WatchedTables>);
 
 impl TableBackends for Only {
@@ -398,7 +394,7 @@ impl TableBackends for Only {
     }
 }
 
-/// Knows one bad template, and renders what it is given.
+/// Knows one invalid template, and renders the columns of a record.
 struct SmallMapper;
 
 #[async_trait]
@@ -478,7 +474,7 @@ fn columns(sink: &Sink) -> Mapping {
     }
 }
 
-/// Has a provider `hook` of type http, and was built without Kafka.
+/// One provider `hook` of type http; built without Kafka.
 struct OneProvider;
 
 impl TopicService for OneProvider {
@@ -516,7 +512,7 @@ impl TopicService for OneProvider {
     }
 }
 
-/// One path of each sink that never found anything.
+/// One path per sink that never matched.
 struct OnePath;
 
 impl PathUses for OnePath {
@@ -534,11 +530,11 @@ impl PathUses for OnePath {
     }
 }
 
-/// Has one letter, which is refused again whenever it is replayed.
-struct OneLetter;
+/// One dead letter, which every replay rejects again.
+struct OneDeadLetter;
 
-impl OneLetter {
-    fn letter() -> DeadLetterEntry {
+impl OneDeadLetter {
+    fn dead_letter() -> DeadLetterEntry {
         DeadLetterEntry {
             id: DeadLetterId {
                 volume: VolumeId("vol1".to_owned()),
@@ -555,9 +551,11 @@ impl OneLetter {
         }
     }
 
-    fn chosen(which: &DeadLetterSelection) -> Result<Vec<DeadLetterId>, DeadLetterServiceError> {
-        let own = Self::letter().id;
-        match which {
+    fn chosen(
+        selection: &DeadLetterSelection,
+    ) -> Result<Vec<DeadLetterId>, DeadLetterServiceError> {
+        let own = Self::dead_letter().id;
+        match selection {
             DeadLetterSelection::After(None) => Ok(vec![own]),
             DeadLetterSelection::After(Some(after)) => {
                 Ok(Some(own).filter(|o| o > after).into_iter().collect())
@@ -571,7 +569,7 @@ impl OneLetter {
 }
 
 #[async_trait]
-impl DeadLetterService for OneLetter {
+impl DeadLetterService for OneDeadLetter {
     async fn list(
         &self,
         _: &SinkKey,
@@ -579,7 +577,11 @@ impl DeadLetterService for OneLetter {
         limit: usize,
     ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError> {
         let chosen = Self::chosen(&DeadLetterSelection::After(after.cloned()))?;
-        Ok(chosen.iter().take(limit).map(|_| Self::letter()).collect())
+        Ok(chosen
+            .iter()
+            .take(limit)
+            .map(|_| Self::dead_letter())
+            .collect())
     }
 
     async fn get(
@@ -588,17 +590,17 @@ impl DeadLetterService for OneLetter {
         id: &DeadLetterId,
     ) -> Result<DeadLetterEntry, DeadLetterServiceError> {
         Self::chosen(&DeadLetterSelection::These(vec![id.clone()]))?;
-        Ok(Self::letter())
+        Ok(Self::dead_letter())
     }
 
     async fn replay(
         &self,
         _: &SinkKey,
-        which: &DeadLetterSelection,
+        selection: &DeadLetterSelection,
     ) -> Result<ReplaySummary, DeadLetterServiceError> {
-        let refused = Self::chosen(which)?.into_iter();
+        let rejected = Self::chosen(selection)?.into_iter();
         Ok(ReplaySummary {
-            rejected: refused.map(|id| (id, "still".to_owned())).collect(),
+            rejected: rejected.map(|id| (id, "still".to_owned())).collect(),
             ..ReplaySummary::default()
         })
     }
@@ -606,9 +608,9 @@ impl DeadLetterService for OneLetter {
     async fn discard(
         &self,
         _: &SinkKey,
-        which: &DeadLetterSelection,
+        selection: &DeadLetterSelection,
     ) -> Result<DiscardSummary, DeadLetterServiceError> {
-        let chosen = Self::chosen(which)?;
+        let chosen = Self::chosen(selection)?;
         Ok(DiscardSummary {
             dropped: chosen.len() as u64,
             more_after: chosen.into_iter().next(),
@@ -616,7 +618,7 @@ impl DeadLetterService for OneLetter {
     }
 }
 
-/// A request without any header field.
+/// A request without headers.
 pub(super) fn bare(method: Method, path: &str) -> Request<Body> {
     let request = Request::builder().method(method).uri(path);
     request.body(Body::empty()).unwrap()

@@ -1,4 +1,4 @@
-//! Tokens and changes.
+//! Tokens and the audit log.
 
 use forebay_meta::catalog::audit::{AuditEvent, AuditSubject};
 use forebay_model::Timestamp;
@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 use super::common::{ActorView, AuditStampView, PageInfo};
 use crate::auth::CallerIdentity;
 
-/// What a token may do.
+/// Role of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TokenRole)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum TokenRoleView {
-    /// Look, and test mappings.
+    /// Reads and tests of mappings.
     Reader,
-    /// Change things too.
+    /// Reads and changes.
     Admin,
 }
 
@@ -24,17 +24,17 @@ pub(crate) enum TokenRoleView {
 #[schema(as = CreateTokenRequestBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TokenCreate {
-    /// The project that it opens; only an operator's token may name another than its own.
+    /// Project of the token; only an operator's token may set another project than its own.
     #[schema(nullable = false)]
     pub(crate) project_id: Option<u64>,
-    /// The project's default branch, if it is new.
+    /// Default branch of the project, if the project is new.
     #[schema(nullable = false)]
     pub(crate) branch_id: Option<u64>,
     pub(crate) role: TokenRoleView,
-    /// For people; shown as the author of changes.
+    /// Free text; shown as the author of changes.
     #[schema(max_length = 256, nullable = false)]
     pub(crate) description: Option<String>,
-    /// Owner of the token, shown as `userId` of what is changed by it; the token's id without it.
+    /// Id of the owner, shown as `userId` of changes. Default: the token's id.
     #[schema(
         min_length = 1,
         max_length = 256,
@@ -42,12 +42,12 @@ pub(crate) struct TokenCreate {
         example = "ada@example.com"
     )]
     pub(crate) owner_id: Option<String>,
-    /// Name of whom it is for, shown as `userName` of what is changed by it. Without it and without
-    /// `ownerId` that is the description.
+    /// Name of the owner, shown as `userName` of changes. Default: the description, unless
+    /// `ownerId` is set.
     #[schema(min_length = 1, max_length = 256, nullable = false, example = "Ada")]
     pub(crate) owner_name: Option<String>,
-    /// From then on it opens nothing; without it, it does not expire. A time, a day (in UTC), or a
-    /// length of time from now on, like `30d` or `12h`.
+    /// Expiry: a time, a day (in UTC), or a duration from now like `30d` or `12h`. By default the
+    /// token does not expire.
     #[schema(
         max_length = 64,
         nullable = false,
@@ -56,12 +56,12 @@ pub(crate) struct TokenCreate {
     pub(crate) expires_at: Option<String>,
 }
 
-/// How a token gets another text.
+/// Rotation of a token's text.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = RotateTokenRequestBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TokenRotate {
-    /// How long the text before goes on to work, like `1h`; at once it ends without it.
+    /// How long the previous text stays valid, like `1h`. By default it is invalid at once.
     #[schema(max_length = 32, nullable = false, example = "1h")]
     pub(crate) overlap: Option<String>,
 }
@@ -75,9 +75,9 @@ pub(crate) struct TokenView {
     branch_id: u64,
     role: TokenRoleView,
     description: String,
-    /// Owner of the token; `userId` of what is changed by it.
+    /// Id of the owner; `userId` of changes.
     owner_id: String,
-    /// `userName` of what is changed by it.
+    /// Name of the owner; `userName` of changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     owner_name: Option<String>,
@@ -85,10 +85,10 @@ pub(crate) struct TokenView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     expires_at: Option<Timestamp>,
-    /// When its present text was made.
+    /// When the current text was created.
     #[schema(value_type = String, format = DateTime)]
     rotated_at: Timestamp,
-    /// Until when the text before goes on to work.
+    /// End of the validity of the previous text.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     previous_valid_until: Option<Timestamp>,
@@ -120,23 +120,23 @@ impl TokenView {
 /// A token with its text, which is shown once.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MadeToken {
-    /// What is sent as `X-StorageApi-Token`.
+    /// Value of the header `X-StorageApi-Token`.
     #[serde(rename = "token")]
     pub(crate) text: String,
     #[serde(flatten)]
     pub(crate) token: TokenView,
 }
 
-/// Some of the tokens of a project.
+/// A page of tokens of a project.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TokenList {
     pub(crate) page: PageInfo,
     pub(crate) tokens: Vec<TokenView>,
-    /// Tokens that the configuration has for the project, on every page.
+    /// Tokens of the project from the configuration, on every page.
     pub(crate) configured: Vec<ConfiguredToken>,
 }
 
-/// A token that the configuration has: the server's own one, or one of `api.tokens`.
+/// A token of the configuration: the server's own, or one of `api.tokens`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ConfiguredToken {
@@ -144,7 +144,7 @@ pub(crate) struct ConfiguredToken {
     project_id: u64,
     branch_id: u64,
     role: TokenRoleView,
-    /// It may administer all projects of the server.
+    /// May administer all projects of the server.
     operator: bool,
     description: String,
     owner_id: String,
@@ -172,14 +172,14 @@ impl ConfiguredToken {
     }
 }
 
-/// Some of the changes in a project.
+/// A page of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AuditList {
     pub(crate) page: PageInfo,
     pub(crate) changes: Vec<AuditEntry>,
 }
 
-/// A change of a source, sink, token or quota, or a request that was refused.
+/// A change of a source, sink, token or quota, or a rejected request.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AuditEntry {
@@ -192,40 +192,40 @@ pub(crate) struct AuditEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     from: Option<String>,
-    /// Like `create`; `refuse` when nothing was changed.
+    /// Like `create`; `refuse` for a rejected request.
     action: &'static str,
     project_id: u64,
-    /// Of a source or sink.
+    /// Branch of a source or sink.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     branch_id: Option<u64>,
-    /// Of a source or sink.
+    /// Id of a source, or of a sink's source.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     source_id: Option<String>,
-    /// Of a sink.
+    /// Id of a sink.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sink_id: Option<String>,
-    /// Of a token.
+    /// Id of a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token_id: Option<String>,
-    /// Of a table.
+    /// Id of a table.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "in.c-bucket.table")]
     table_id: Option<String>,
-    /// Of a request that was refused: method and path.
+    /// Method and path of a rejected request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "POST /v1/admin/tokens")]
     request: Option<String>,
-    /// That of the new version, or of the token; why a request was refused.
+    /// Description of the new version or the token; reason of a rejection.
     description: String,
-    /// Of a source or sink that was there before.
+    /// Previous version of a source or sink.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     old_version: Option<u32>,
-    /// Of a source or sink that is there afterwards.
+    /// New version of a source or sink.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     new_version: Option<u32>,

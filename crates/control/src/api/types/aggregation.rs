@@ -1,4 +1,4 @@
-//! Sources with their sinks and what those hold.
+//! Sources with their sinks and statistics.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use super::source::SourceView;
 use super::statistics::{FileView, LevelStatistics, ReconciliationView, StorageLevels};
 use super::topic::ProviderView;
 
-/// Some of the sources of a branch, with their sinks.
+/// A page of the sources of a branch, with their sinks.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AggregatedSourcesResult)]
 #[serde(rename_all = "camelCase")]
@@ -25,13 +25,13 @@ pub(crate) struct AggregationResponse {
 pub(crate) struct AggregatedSource {
     #[serde(flatten)]
     pub(crate) source: SourceView,
-    /// How many sinks it has; at most 100 of them are listed. An extension of Forebay.
+    /// Number of sinks; at most 100 of them are listed. An extension of Forebay.
     #[serde(rename = "sinksTotal")]
     pub(crate) sinks_total: usize,
     pub(crate) sinks: Vec<AggregatedSink>,
 }
 
-/// A sink with what it holds.
+/// A sink with its statistics.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AggregatedSink {
     #[serde(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct AggregatedSink {
     pub(crate) statistics: AggregatedStatistics,
 }
 
-/// What a sink holds, in all and by file.
+/// Statistics of a sink, in total and by file.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AggregatedStatistics)]
 pub(crate) struct AggregatedStatistics {
@@ -48,7 +48,7 @@ pub(crate) struct AggregatedStatistics {
     /// An extension of Forebay.
     pub(crate) reconciliation: ReconciliationView,
     pub(crate) files: Vec<FileView>,
-    /// Of a topic: whether its provider takes messages, and why not. An extension of Forebay.
+    /// Provider status of a topic. An extension of Forebay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) provider: Option<ProviderView>,

@@ -1,19 +1,19 @@
-//! What answers have in common.
+//! Types that responses have in common.
 
 use forebay_model::{ActorKind, AuditStamp, DisableInfo, PauseInfo, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Who did something.
+/// Author of a change.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ActorView {
     r#type: ActorType,
-    /// Name of the token that was used.
+    /// Name of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token_id: Option<String>,
-    /// Its description.
+    /// Description of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token_desc: Option<String>,
@@ -27,7 +27,7 @@ pub(crate) struct ActorView {
     user_name: Option<String>,
 }
 
-/// A person with a token, or the server itself.
+/// A user with a token, or the server itself.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum ActorType {
@@ -50,7 +50,7 @@ impl From<&forebay_model::Actor> for ActorView {
     }
 }
 
-/// When something was done, and by whom.
+/// Time and author of a change.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AuditStampView {
     #[schema(value_type = String, format = DateTime)]
@@ -67,7 +67,7 @@ impl From<&AuditStamp> for AuditStampView {
     }
 }
 
-/// When something was switched off, by whom, and why.
+/// Time, author and reason of a disable or pause.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DisabledEvent {
     #[schema(value_type = String, format = DateTime)]
@@ -96,14 +96,14 @@ impl From<&PauseInfo> for DisabledEvent {
     }
 }
 
-/// A state of a definition.
+/// A version of a definition.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VersionView {
     /// From 1.
     number: u32,
     /// 16 hexadecimal digits that change with the content.
     hash: String,
-    /// What changed.
+    /// Description of the change.
     description: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
@@ -122,17 +122,17 @@ impl From<&forebay_model::DefinitionVersion> for VersionView {
     }
 }
 
-/// Which part of a list an answer holds.
+/// Position of a page in a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PageInfo {
-    /// So many at most, as asked for.
+    /// Requested maximum of items.
     pub(crate) limit: u32,
-    /// How many there are on all pages.
+    /// Number of items on all pages.
     pub(crate) total_count: usize,
-    /// As asked for.
+    /// Requested start of the page.
     pub(crate) after_id: String,
-    /// Id of the last item here; to be asked for next. Empty when there is none.
+    /// Id of the last item, to request the next page; empty when there is none.
     pub(crate) last_id: String,
 }
 
@@ -161,7 +161,7 @@ impl PageInfo {
     }
 }
 
-/// Some of the versions of a source or sink.
+/// A page of versions of a source or sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EntityVersions)]
 pub(crate) struct VersionList {
@@ -169,7 +169,7 @@ pub(crate) struct VersionList {
     pub(crate) page: PageInfo,
 }
 
-/// What the API is called and where it is described.
+/// Name of the API and address of its documentation.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ApiIndex {
     #[schema(example = "stream")]
@@ -178,7 +178,7 @@ pub(crate) struct ApiIndex {
     pub(crate) documentation: String,
 }
 
-/// An id as a part of an address: characters that no address can have are encoded, its slashes stay.
+/// An id in a path: characters that are not allowed in paths are encoded, slashes are kept.
 pub(crate) fn encode_path(id: &str) -> String {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
     const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -196,7 +196,7 @@ mod tests {
     use super::encode_path;
 
     #[test]
-    fn an_id_in_an_address_has_only_its_characters() {
+    fn ids_in_paths_are_encoded() {
         assert_eq!(
             encode_path("日本/a:b c~%"),
             "%E6%97%A5%E6%9C%AC/a:b%20c~%25"

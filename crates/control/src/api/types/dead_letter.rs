@@ -1,4 +1,4 @@
-//! Dead letters as clients see them.
+//! Dead letters.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl DeadLetterList {
     }
 }
 
-/// A record that the mapping has refused.
+/// A record that the mapping rejected.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetterSummary)]
 #[serde(rename_all = "camelCase")]
@@ -41,14 +41,14 @@ struct DeadLetterSummary {
     /// When the record came.
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
-    /// Column that could not be made.
+    /// The column that failed.
     column: String,
-    /// For programs.
+    /// Error name for programs.
     #[schema(example = "stream.in.pathNotFound")]
     error: String,
-    /// For people.
+    /// Message for users.
     message: String,
-    /// Bytes of the record.
+    /// Size of the record in bytes.
     size: usize,
 }
 
@@ -65,18 +65,17 @@ impl From<&DeadLetterEntry> for DeadLetterSummary {
     }
 }
 
-/// A record that the mapping has refused, as it came.
+/// A record that the mapping rejected, as received.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeadLetterView {
     #[serde(flatten)]
     summary: DeadLetterSummary,
-    /// Who sent it.
+    /// Address of the client.
     client_ip: String,
-    /// Headers of its request.
     headers: BTreeMap<String, String>,
-    /// Its line in its batch, from 1.
+    /// Line number in its batch, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     line: Option<usize>,
@@ -84,7 +83,7 @@ pub(crate) struct DeadLetterView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     body: Option<String>,
-    /// The record in Base64, if it is not.
+    /// The record in Base64, if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     body_base64: Option<String>,
@@ -105,12 +104,12 @@ impl From<&DeadLetterEntry> for DeadLetterView {
     }
 }
 
-/// Which letters; all of them if nothing is said.
+/// Selection of dead letters; all by default.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = DeadLetterChoice)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeadLetterSelectionRequest {
-    /// Only these; each must be there.
+    /// Ids of dead letters; each must exist.
     #[schema(min_items = 1, max_items = 1000, nullable = false)]
     pub(crate) dead_letter_ids: Option<Vec<String>>,
     /// Only those after this one.
@@ -118,12 +117,12 @@ pub(crate) struct DeadLetterSelectionRequest {
     pub(crate) after_id: Option<String>,
 }
 
-/// What a replay did.
+/// Result of a replay.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLettersReplayed)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReplayResponse {
-    /// So many are on their way to the table.
+    /// Number of dead letters sent to the table or topic.
     replayed: u64,
     /// These were refused again and stay.
     rejected: Vec<ReplayRejection>,
@@ -133,7 +132,7 @@ pub(crate) struct ReplayResponse {
     more_after_id: Option<String>,
 }
 
-/// Why a letter stays.
+/// Why a dead letter was rejected again.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetterRefusal)]
 #[serde(rename_all = "camelCase")]
@@ -156,14 +155,14 @@ impl From<ReplaySummary> for ReplayResponse {
     }
 }
 
-/// What a drop did.
+/// Result of a discard.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLettersDropped)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DiscardResponse {
-    /// So many are gone.
+    /// Number of discarded dead letters.
     dropped: u64,
-    /// There are more: go on after this one.
+    /// There are more: continue after this id.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     more_after_id: Option<String>,

@@ -1,4 +1,4 @@
-//! Changes of definitions that are checked together.
+//! Definition changes that are validated together.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,21 +12,20 @@ pub(crate) struct DefinitionCheck {
     pub(crate) changes: Vec<DefinitionChange>,
 }
 
-/// One change, as it would be sent to its own address.
+/// A change, as it would be sent to its own address.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct DefinitionChange {
     /// `POST` or `PATCH`.
     #[schema(example = "POST")]
     pub(crate) method: String,
-    /// The address below `/v1/branches/{branchId}/`.
+    /// Path below `/v1/branches/{branchId}/`.
     #[schema(example = "sources/github/sinks")]
     pub(crate) path: String,
-    /// The body of the request.
     #[schema(value_type = Object)]
     pub(crate) body: Value,
 }
 
-/// What would be refused.
+/// Result of a validation.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ValidateDefinitionsResult)]
 pub(crate) struct DefinitionReport {
@@ -34,12 +33,12 @@ pub(crate) struct DefinitionReport {
     pub(crate) violations: Vec<DefinitionViolation>,
 }
 
-/// Why a change would be refused.
+/// Why a change would be rejected.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DefinitionViolation {
     /// Index of the change.
     pub(crate) change: usize,
-    /// Name of the error that its own address would answer with.
+    /// Error name that its own address would return.
     #[schema(example = "stream.api.badRequest")]
     pub(crate) error: String,
     pub(crate) message: String,

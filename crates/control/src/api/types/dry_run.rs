@@ -1,4 +1,4 @@
-//! What a mapping that is not saved would make of a record.
+//! Tests of an unsaved mapping.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use super::sink::{MappingRequest, TableType};
 #[schema(as = TestMappingRequestBody)]
 pub(crate) struct DryRunRequest {
     pub(crate) mapping: MappingRequest,
-    /// Where the rows would go: then it is checked too whether they can.
+    /// Target table; its definition is checked too.
     #[schema(nullable = false)]
     pub(crate) table: Option<DryRunTable>,
     pub(crate) record: SampleRecord,
@@ -30,22 +30,22 @@ pub(crate) struct DryRunTable {
     pub(crate) table_id: String,
 }
 
-/// A record that is not stored.
+/// A sample record that is not stored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SampleRecord {
-    /// Its bytes, as text.
+    /// Body as text.
     #[schema(example = "{\"user\":{\"id\":\"ada\"}}")]
     pub(crate) body: String,
-    /// Header fields of its request.
+    /// Request headers.
     #[schema(max_items = 100, nullable = false)]
     pub(crate) headers: Option<Vec<SampleHeader>>,
-    /// Who sends it; the one who asks when it is left out.
+    /// Client address; the caller's by default.
     #[schema(nullable = false, example = "192.0.2.7")]
     pub(crate) client_ip: Option<String>,
 }
 
-/// A header field.
+/// A header.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = SampleRecordHeader)]
 pub(crate) struct SampleHeader {
@@ -55,7 +55,7 @@ pub(crate) struct SampleHeader {
     pub(crate) value: String,
 }
 
-/// The row that a record would become, or what is wrong.
+/// The row of a record, or the violations.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TestMappingResult)]
 pub(crate) struct DryRunReport {
@@ -64,30 +64,29 @@ pub(crate) struct DryRunReport {
     violations: Vec<DryRunViolation>,
 }
 
-/// A cell of the row.
+/// A cell of a row.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TestMappingCell)]
 struct DryRunCell {
     /// Name of the column.
     name: String,
-    /// Before it is quoted for CSV.
+    /// Value before CSV quoting.
     value: String,
 }
 
-/// What is wrong with the mapping, or with the record.
+/// A violation of the mapping or the record.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TestMappingProblem)]
 struct DryRunViolation {
-    /// Index of the column that it is about, from 0; the mapping as a whole without it.
+    /// Index of the column, from 0; absent for the mapping as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     column: Option<usize>,
-    /// For people.
+    /// Message for users.
     message: String,
 }
 
 impl DryRunReport {
-    /// It became a row.
     pub(crate) fn row(cells: Vec<TestCell>) -> Self {
         let cell = |c: TestCell| DryRunCell {
             name: c.column,

@@ -1,4 +1,4 @@
-//! Which project a table belongs to.
+//! Ownership of tables.
 
 use forebay_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,40 +7,40 @@ use utoipa::ToSchema;
 use super::common::PageInfo;
 use super::sink::TableType;
 
-/// A table that belongs to a project.
+/// A table with its owner.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OwnedTable {
-    /// What the list is sorted by.
+    /// Sort key of the list.
     #[schema(example = "sqlite/in.c-bucket.table")]
     pub(crate) id: String,
     pub(crate) r#type: TableType,
     #[schema(example = "in.c-bucket.table")]
     pub(crate) table_id: String,
-    /// The project that it belongs to; left out when it is another one's, except for operators.
+    /// Owner; absent if it is another project, except for operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) project_id: Option<u64>,
-    /// It is shared with the project of the token, which does not own it.
+    /// Shared with the token's project, which does not own it.
     pub(crate) is_shared: bool,
-    /// Projects that may fill it too; for operators.
+    /// Projects that may also fill the table; only for operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) shared_with: Option<Vec<u64>>,
-    /// Since when it belongs to the project.
+    /// Since when the project owns the table.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) since: Timestamp,
     /// When it was first filled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     pub(crate) filled_at: Option<Timestamp>,
-    /// It was there before, so it is never dropped.
+    /// It existed before Forebay filled it, so it is never dropped.
     pub(crate) was_there: bool,
     /// It is being deleted with a source.
     pub(crate) is_being_deleted: bool,
 }
 
-/// Some tables.
+/// A page of tables.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TableOwners {
@@ -55,26 +55,26 @@ pub(crate) struct TableOwners {
 pub(crate) struct TableDetail {
     #[serde(flatten)]
     pub(crate) table: OwnedTable,
-    /// Sinks that fill it, as `<project>/<branch>/<source>/<sink>`; those of the token's project,
-    /// for operators of all that may fill it.
+    /// Sinks that fill it, as `<project>/<branch>/<source>/<sink>`: those of the token's project,
+    /// or all for operators.
     pub(crate) sinks: Vec<String>,
-    /// How many files of theirs are on their way.
+    /// Number of files of these sinks in flight.
     pub(crate) files: usize,
 }
 
-/// A project that is given a table.
+/// New owner of a table.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TransferTableRequestBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TableTransfer {
     #[schema(minimum = 0, example = 2)]
     pub(crate) project_id: u64,
-    /// Also when a project that loses the table still fills it.
+    /// Transfer even if a project that loses the table still fills it.
     #[schema(nullable = false)]
     pub(crate) force: Option<bool>,
 }
 
-/// A project that a table is shared with.
+/// Project to share a table with.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ShareTableRequestBody)]
 #[serde(rename_all = "camelCase")]
@@ -83,14 +83,14 @@ pub(crate) struct TableShare {
     pub(crate) project_id: u64,
 }
 
-/// A project that a table is not shared with any more.
+/// Project to stop sharing a table with.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = UnshareTableRequestBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TableUnshare {
     #[schema(minimum = 0, example = 2)]
     pub(crate) project_id: u64,
-    /// Also when the project still fills it.
+    /// Unshare even if the project still fills the table.
     #[schema(nullable = false)]
     pub(crate) force: Option<bool>,
 }

@@ -5,44 +5,44 @@ use forebay_model::quota::{QuotaOverrides, Quotas};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a project may use.
+/// Quota of a project.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProjectQuotaView {
     project_id: u64,
-    /// How much of a rate can be taken at once: what it gives in this time.
+    /// Burst: amount of this time at the full rate.
     #[schema(example = "1s")]
     window: String,
-    /// What is in force.
+    /// Limits in force.
     effective: QuotaView,
-    /// What the server's configuration says.
+    /// Limits of the server's configuration.
     default: QuotaView,
-    /// What is set for this very project.
+    /// Overrides of this project.
     own: QuotaChange,
 }
 
-/// Limits; zero is none.
+/// Limits; zero is no limit.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QuotaView {
     /// Of all sources together.
     requests_per_second: u64,
-    /// Of bodies as sent, of all sources together.
+    /// Size of bodies as sent, of all sources together.
     #[schema(example = "2GB")]
     bytes_per_second: String,
     /// Open connections whose last request was the project's.
     connections: u64,
-    /// In the log and in staging.
+    /// Size in the log and in staging.
     #[schema(example = "1TB")]
     disk_bytes: String,
-    /// Of each source that has no other of its own.
+    /// Default of each source without its own limit.
     source_requests_per_second: u64,
-    /// Of each source that has no other of its own.
+    /// Default of each source without its own limit.
     #[schema(example = "1GB")]
     source_bytes_per_second: String,
 }
 
-/// Limits in place of those of the server's configuration; zero is none.
+/// Overrides of the configured limits; zero is no limit.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = SetQuotaRequestBody)]
 #[serde(rename_all = "camelCase")]
@@ -51,7 +51,7 @@ pub(crate) struct QuotaChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, maximum = 100_000_000)]
     pub(crate) requests_per_second: Option<u64>,
-    /// Of bodies as sent, of all sources together, like `10MB`.
+    /// Size of bodies as sent, of all sources together, like `10MB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, max_length = 32, example = "10MB")]
     pub(crate) bytes_per_second: Option<String>,
@@ -59,15 +59,15 @@ pub(crate) struct QuotaChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, maximum = 100_000_000)]
     pub(crate) connections: Option<u64>,
-    /// In the log and in staging, like `10GB`.
+    /// Size in the log and in staging, like `10GB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, max_length = 32, example = "10GB")]
     pub(crate) disk_bytes: Option<String>,
-    /// Of each source that has no other of its own.
+    /// Default of each source without its own limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, maximum = 100_000_000)]
     pub(crate) source_requests_per_second: Option<u64>,
-    /// Of each source that has no other of its own, like `10MB`.
+    /// Default of each source without its own limit, like `10MB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, max_length = 32, example = "10MB")]
     pub(crate) source_bytes_per_second: Option<String>,

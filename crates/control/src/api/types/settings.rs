@@ -4,14 +4,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// All settings of a source or sink: those of Keboola Stream sorted by key, then those of Forebay.
+/// All settings of a source or sink: first those of Keboola Stream sorted by key, then those of
+/// Forebay.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingsResult)]
 pub(crate) struct SettingsView {
     pub(crate) settings: Vec<SettingView>,
 }
 
-/// One setting.
+/// A setting.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingResult)]
 #[serde(rename_all = "camelCase")]
@@ -19,17 +20,16 @@ pub(crate) struct SettingView {
     #[schema(example = "storage.level.staging.upload.trigger.size")]
     pub(crate) key: &'static str,
     pub(crate) r#type: SettingTypeName,
-    /// For people.
     pub(crate) description: &'static str,
     /// The value in force.
     pub(crate) value: Value,
-    /// The server's.
+    /// The server's default.
     pub(crate) default_value: Value,
-    /// Set on this very source or sink.
+    /// Set on this source or sink.
     pub(crate) overwritten: bool,
-    /// Can't be changed by the API.
+    /// Can't be changed with the API.
     pub(crate) protected: bool,
-    /// Which values it takes.
+    /// Rule of valid values.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) validation: Option<String>,
@@ -60,7 +60,7 @@ impl From<forebay_model::settings::SettingValueType> for SettingTypeName {
     }
 }
 
-/// Changes of settings; those that are not named stay.
+/// Changes of settings; others are unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = SettingsPatch)]
 #[serde(rename_all = "camelCase")]
@@ -72,13 +72,13 @@ pub(crate) struct SettingsChange {
     pub(crate) settings: Option<Vec<SettingChange>>,
 }
 
-/// A change of one setting.
+/// Change of a setting.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = SettingPatch)]
 pub(crate) struct SettingChange {
     #[schema(min_length = 1)]
     pub(crate) key: String,
-    /// Its new value; null returns to the one that would be in force without it.
+    /// The new value; null resets to the inherited value.
     #[serde(default)]
     #[schema(required = false)]
     pub(crate) value: Value,

@@ -12,25 +12,25 @@ use super::topic::{TopicCreate, TopicSinkView, TopicUpdate};
 #[schema(as = CreateSinkRequestBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SinkCreate {
-    /// Its id; made from the name when it is left out.
+    /// Id; derived from the name by default.
     #[schema(min_length = 1, max_length = 48, nullable = false, example = "my-sink")]
     pub(crate) sink_id: Option<String>,
     pub(crate) r#type: SinkType,
-    /// For people.
+    /// Display name.
     #[schema(min_length = 1, max_length = 40, example = "My Sink")]
     pub(crate) name: String,
-    /// For people.
+    /// Free text.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) description: Option<String>,
-    /// Required for the type `table`, and only of it.
+    /// Required for the type `table`; not allowed otherwise.
     #[schema(nullable = false)]
     pub(crate) table: Option<TableCreate>,
-    /// Required for the types `kafka` and `http`, and only of them.
+    /// Required for the types `kafka` and `http`; not allowed otherwise.
     #[schema(nullable = false)]
     pub(crate) topic: Option<TopicCreate>,
 }
 
-/// Changes of a sink; what is left out stays.
+/// Changes of a sink; absent fields are unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = UpdateSinkRequestBody)]
 #[serde(rename_all = "camelCase")]
@@ -38,13 +38,13 @@ pub(crate) struct SinkUpdate {
     /// Description of the new version.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) change_description: Option<String>,
-    /// It can't be changed.
+    /// Can't be changed.
     #[schema(nullable = false)]
     pub(crate) r#type: Option<SinkType>,
-    /// For people.
+    /// Display name.
     #[schema(min_length = 1, max_length = 40, nullable = false)]
     pub(crate) name: Option<String>,
-    /// For people.
+    /// Free text.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) description: Option<String>,
     #[schema(nullable = false)]
@@ -53,20 +53,19 @@ pub(crate) struct SinkUpdate {
     pub(crate) topic: Option<TopicUpdate>,
 }
 
-/// Where records go.
+/// Type of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum SinkType {
-    /// Into a table.
+    /// A table.
     Table,
-    /// Into a topic of Apache Kafka.
+    /// A topic of Apache Kafka.
     Kafka,
-    /// To an HTTP endpoint.
+    /// An HTTP endpoint.
     Http,
 }
 
 impl SinkType {
-    /// That of a target.
     pub(crate) fn from_target(target: &SinkTarget) -> Self {
         match target.topic().map(|t| t.kind) {
             None => Self::Table,
@@ -88,7 +87,7 @@ pub(crate) struct TableCreate {
     pub(crate) mapping: MappingRequest,
 }
 
-/// Changes of a sink's table; what is left out stays.
+/// Changes of a sink's table; absent fields are unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TableSinkUpdate)]
 #[serde(rename_all = "camelCase")]
@@ -103,7 +102,7 @@ pub(crate) struct TableUpdate {
     pub(crate) mapping: Option<MappingRequest>,
 }
 
-/// What keeps the table.
+/// Table backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum TableType {
@@ -135,16 +134,16 @@ impl From<TableBackend> for TableType {
     }
 }
 
-/// What rows are made of.
+/// Mapping of a record to a row.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TableMappingRequest)]
 pub(crate) struct MappingRequest {
-    /// One for each column of the table, in its order.
+    /// Columns of the table, in order.
     #[schema(min_items = 1, max_items = 100)]
     pub(crate) columns: Vec<ColumnRequest>,
 }
 
-/// One column. Which fields it needs depends on its type.
+/// A column. Its type determines the fields.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TableColumnRequest)]
 #[serde(rename_all = "camelCase")]
@@ -152,23 +151,24 @@ pub(crate) struct ColumnRequest {
     pub(crate) r#type: ColumnType,
     /// Name in the table.
     pub(crate) name: String,
-    /// Only of type `path`: which part of the body, at most 4096 characters. `user.tags[0]`; with quoted
-    /// keys `["utm.source"]`; or JSONPath (RFC 9535) when it begins with `$`, like `$.items[*].id`, where
-    /// what can select many values gives their JSON array. Empty for the whole body.
+    /// Only for type `path`: path of a value in the body, at most 4096 characters: `user.tags[0]`;
+    /// with quoted keys `["utm.source"]`; or JSONPath (RFC 9535) if it begins with `$`, like
+    /// `$.items[*].id`, where a path that can select many values returns a JSON array. Empty for
+    /// the whole body.
     #[schema(nullable = false, example = "user.tags[0]")]
     pub(crate) path: Option<String>,
-    /// Only of type `path`: text to take when the body has nothing there. Without it such a record is
-    /// refused; a path that can select many values gives `[]`.
+    /// Only for type `path`: text if the body has no value there. Without it such a record is
+    /// rejected; a path that can select many values returns `[]`.
     #[schema(nullable = false)]
     pub(crate) default_value: Option<String>,
-    /// Only of types `path` and `template`: strings without their JSON quotes. Without it, the server's
-    /// `api.rawString` holds, which is true; the fields of a message are JSON.
+    /// Only for types `path` and `template`: strings without their JSON quotes. Default: the
+    /// server's `api.rawString`, which is true; in the fields of a message false.
     #[schema(nullable = false)]
     pub(crate) raw_string: Option<bool>,
-    /// Only of type `template`.
+    /// Only for type `template`.
     #[schema(nullable = false)]
     pub(crate) template: Option<ColumnTemplate>,
-    /// Only of type `static`: the text of all cells.
+    /// Only for type `static`: the text of all cells.
     #[schema(nullable = false)]
     pub(crate) value: Option<String>,
     /// Part of the table's primary key: a later row with the same key replaces the earlier one.
@@ -176,7 +176,7 @@ pub(crate) struct ColumnRequest {
     pub(crate) primary_key: Option<bool>,
 }
 
-/// Where a cell's text comes from.
+/// Source of a cell's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ColumnType {
@@ -190,20 +190,20 @@ pub(crate) enum ColumnType {
     Body,
     /// The request's headers, as a JSON object.
     Headers,
-    /// A part of the parsed body.
+    /// A value of the parsed body.
     Path,
-    /// What a program makes of the record.
+    /// Result of a template.
     Template,
-    /// Always the same text.
+    /// A constant text.
     Static,
 }
 
-/// A program that makes a cell's text.
+/// A template of a cell's text.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableColumnTemplate)]
 pub(crate) struct ColumnTemplate {
     pub(crate) language: TemplateLanguage,
-    /// Its text.
+    /// Source text.
     #[schema(min_length = 1, max_length = 4096, example = "Body('user.name')")]
     pub(crate) content: String,
 }
@@ -215,7 +215,7 @@ pub(crate) enum TemplateLanguage {
     Jsonnet,
 }
 
-/// Where records go.
+/// A sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SinkView {
@@ -226,11 +226,11 @@ pub(crate) struct SinkView {
     r#type: SinkType,
     name: String,
     description: String,
-    /// Only of the type `table`.
+    /// Only for type `table`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     table: Option<TableSinkView>,
-    /// Only of the types `kafka` and `http`.
+    /// Only for types `kafka` and `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     topic: Option<TopicSinkView>,
@@ -242,7 +242,7 @@ pub(crate) struct SinkView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     disabled: Option<DisabledEvent>,
-    /// Its delivery is stopped, while it takes records.
+    /// Set if its delivery is paused; it still accepts records.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     paused: Option<DisabledEvent>,
@@ -259,41 +259,41 @@ pub(crate) struct TableSinkView {
     mapping: MappingView,
 }
 
-/// What rows are made of.
+/// Mapping of a record to a row.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TableMapping)]
 pub(crate) struct MappingView {
     pub(crate) columns: Vec<ColumnView>,
 }
 
-/// One column.
+/// A column.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TableColumn)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ColumnView {
     pub(crate) r#type: ColumnType,
     pub(crate) name: String,
-    /// Only of type `path`.
+    /// Only for type `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) path: Option<String>,
-    /// Only of type `path`, if it has one.
+    /// Only for type `path`, if set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) default_value: Option<String>,
-    /// Only of types `path` and `template`.
+    /// Only for types `path` and `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) raw_string: Option<bool>,
-    /// Only of type `template`.
+    /// Only for type `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) template: Option<ColumnTemplate>,
-    /// Only of type `static`.
+    /// Only for type `static`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) value: Option<String>,
-    /// Only when it is part of the primary key.
+    /// Only if it is part of the primary key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) primary_key: Option<bool>,
@@ -325,7 +325,7 @@ impl From<&forebay_model::Sink> for SinkView {
     }
 }
 
-/// Some of the sinks of a source.
+/// A page of sinks of a source.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SinkList {

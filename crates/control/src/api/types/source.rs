@@ -11,7 +11,7 @@ use super::common::{AuditStampView, DisabledEvent, PageInfo, VersionView, encode
 #[schema(as = CreateSourceRequestBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SourceCreate {
-    /// Its id; made from the name when it is left out.
+    /// Id; derived from the name by default.
     #[schema(
         min_length = 1,
         max_length = 48,
@@ -19,17 +19,17 @@ pub(crate) struct SourceCreate {
         example = "my-source"
     )]
     pub(crate) source_id: Option<String>,
-    #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
+    #[expect(dead_code, reason = "there is only one type; the schema checks it")]
     r#type: SourceType,
-    /// For people.
+    /// Display name.
     #[schema(min_length = 1, max_length = 40, example = "My Source")]
     pub(crate) name: String,
-    /// For people.
+    /// Free text.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) description: Option<String>,
 }
 
-/// Changes of a source; what is left out stays.
+/// Changes of a source; absent fields are unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = UpdateSourceRequestBody)]
 #[serde(rename_all = "camelCase")]
@@ -37,26 +37,26 @@ pub(crate) struct SourceUpdate {
     /// Description of the new version.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) change_description: Option<String>,
-    #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
+    #[expect(dead_code, reason = "there is only one type; the schema checks it")]
     #[schema(nullable = false)]
     r#type: Option<SourceType>,
-    /// For people.
+    /// Display name.
     #[schema(min_length = 1, max_length = 40, nullable = false)]
     pub(crate) name: Option<String>,
-    /// For people.
+    /// Free text.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) description: Option<String>,
 }
 
-/// How records come in.
+/// Protocol of a source.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum SourceType {
-    /// By `POST` to the source's address.
+    /// `POST` requests to the source's URL.
     Http,
 }
 
-/// Where records come in.
+/// A source.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SourceView {
@@ -66,7 +66,7 @@ pub(crate) struct SourceView {
     r#type: SourceType,
     name: String,
     description: String,
-    /// Only of type `http`, and only for tokens of admins: whoever knows the address may send.
+    /// Only for type `http`, and only with an admin token: the URL contains the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     http: Option<HttpSourceView>,
@@ -80,15 +80,15 @@ pub(crate) struct SourceView {
     disabled: Option<DisabledEvent>,
 }
 
-/// A source that takes records by HTTP.
+/// The HTTP endpoint of a source.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HttpSourceView {
-    /// Records are sent there; whoever knows it may send.
+    /// URL for records, including the secret.
     url: String,
 }
 
 impl SourceView {
-    /// `public_url` is that of the HTTP source; without it the source's address is left out.
+    /// `public_url` is the base of the HTTP source; without it the source's URL is omitted.
     pub(crate) fn new(source: &forebay_model::Source, public_url: Option<&str>) -> Self {
         let branch = source.key.branch;
         let id = &source.key.source;
@@ -115,7 +115,7 @@ impl SourceView {
     }
 }
 
-/// Some of the sources of a branch.
+/// A page of sources of a branch.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SourceList {

@@ -1,4 +1,4 @@
-//! Counts of sinks and files.
+//! Statistics of sinks and files.
 
 use forebay_meta::SinkStatistics;
 use forebay_meta::catalog::files::ActiveSlice;
@@ -8,7 +8,7 @@ use forebay_model::TopicStatistics;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What a sink holds.
+/// Statistics of a sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkStatisticsTotalResult)]
 pub(crate) struct StatisticsTotal {
@@ -16,14 +16,14 @@ pub(crate) struct StatisticsTotal {
     pub(crate) levels: StorageLevels,
 }
 
-/// By where it is; levels that hold nothing are left out.
+/// Statistics by storage level; empty levels are omitted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StorageLevels {
-    /// On the disks of the server.
+    /// On the server's disks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     local: Option<LevelStatistics>,
-    /// In the staging storage.
+    /// In staging storage.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     staging: Option<LevelStatistics>,
@@ -33,7 +33,7 @@ pub(crate) struct StorageLevels {
     target: Option<LevelStatistics>,
 }
 
-/// Records and bytes.
+/// Counts of records and bytes.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LevelStatistics {
@@ -61,7 +61,7 @@ impl From<Statistics> for LevelStatistics {
 }
 
 impl StatisticsTotal {
-    /// Of a topic: what waits is local, what was delivered is in the target.
+    /// Statistics of a topic: waiting messages are local, delivered ones in the target.
     pub(crate) fn from_topic(counts: &TopicStatistics) -> Self {
         let local = Statistics {
             records: counts.waiting,
@@ -115,7 +115,7 @@ pub(crate) struct FileList {
     pub(crate) files: Vec<FileView>,
 }
 
-/// One import unit of a sink.
+/// An import unit of a sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkFile)]
 #[serde(rename_all = "camelCase")]
@@ -132,49 +132,49 @@ pub(crate) struct FileView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     imported_at: Option<Timestamp>,
-    /// How often the present step has failed.
+    /// Failed attempts of the current step.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_attempt: Option<u32>,
-    /// Why it has failed last.
+    /// Error of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_reason: Option<String>,
-    /// When it is tried again.
+    /// Time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     retry_after: Option<Timestamp>,
-    /// True when the table can't take it: only a person can mend that. An extension of Forebay.
+    /// True when its table rejected the file: only an operator can fix that. An extension of
+    /// Forebay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     parked: Option<bool>,
-    /// Its table had confirmed it and its ledger does not know it any more; its rows count as lost. An
-    /// extension of Forebay.
+    /// When it was found that the table's ledger lost the import that it had confirmed; its rows
+    /// count as lost. An extension of Forebay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     lost_at: Option<Timestamp>,
-    /// Of its slices that have failed and are tried again, the one that has failed most often. An
-    /// extension of Forebay.
+    /// The slice with the most failed attempts of those being retried. An extension of Forebay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     failed_slice: Option<FailedSlice>,
     statistics: FileStatisticsView,
 }
 
-/// A slice whose present step has failed.
+/// A slice whose current step failed.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkFailedSlice)]
 #[serde(rename_all = "camelCase")]
 struct FailedSlice {
     #[schema(value_type = String, example = "uploading")]
     state: &'static str,
-    /// How often it has failed.
+    /// Failed attempts.
     retry_attempt: u32,
-    /// Why it has failed last.
+    /// Error of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_reason: Option<String>,
-    /// When it is tried again.
+    /// Time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     retry_after: Option<Timestamp>,
@@ -191,7 +191,7 @@ impl From<&forebay_model::Slice> for FailedSlice {
     }
 }
 
-/// How far a file is.
+/// State of a file.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum FileStateName {
@@ -201,11 +201,11 @@ enum FileStateName {
     Imported,
 }
 
-/// What a file holds.
+/// Statistics of a file.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkFileStatistics)]
 struct FileStatisticsView {
-    /// Null when it holds nothing.
+    /// Null when it is empty.
     #[schema(required)]
     total: Option<LevelStatistics>,
     levels: StorageLevels,
@@ -248,17 +248,17 @@ pub(crate) struct SliceList {
     pub(crate) slices: Vec<SliceView>,
 }
 
-/// The part of a file that is on one volume, and becomes one object in the staging storage.
+/// The part of a file on one volume; becomes one object in staging storage.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkSlice)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SliceView {
-    /// The file that it is part of.
+    /// Opening time of its file.
     #[schema(value_type = String, format = DateTime)]
     file_opened_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     opened_at: Timestamp,
-    /// Where its records are.
+    /// Volume of its records.
     volume_id: String,
     #[schema(value_type = String, example = "writing")]
     state: &'static str,
@@ -271,15 +271,15 @@ pub(crate) struct SliceView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     uploaded_at: Option<Timestamp>,
-    /// How often the present step has failed.
+    /// Failed attempts of the current step.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_attempt: Option<u32>,
-    /// Why it has failed last.
+    /// Error of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_reason: Option<String>,
-    /// When it is tried again.
+    /// Time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     retry_after: Option<Timestamp>,
@@ -306,29 +306,29 @@ impl From<&ActiveSlice> for SliceView {
     }
 }
 
-/// Where the records of a sink are: accepted = imported + dead + expired + lost + inFlight.
+/// Reconciliation of a sink's records: accepted = imported + dead + expired + lost + inFlight.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkBalance)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReconciliationView {
-    /// Acknowledged, by the count of the log.
+    /// Acknowledged records, counted by the log.
     accepted: u64,
-    /// In the table, by the count of the table.
+    /// Records in the table, counted by the table.
     imported: u64,
-    /// Set aside with their error.
+    /// Records in the dead-letter queue.
     dead: u64,
-    /// Dropped by a retention.
+    /// Records discarded or removed by retention.
     expired: u64,
-    /// Taken by a damaged disk.
+    /// Records lost to disk corruption.
     lost: u64,
-    /// On their way.
+    /// Records not yet imported.
     in_flight: u64,
-    /// Whether the sum is right.
+    /// Whether the sum is correct.
     holds: bool,
 }
 
 impl ReconciliationView {
-    /// Of a topic: imported is what was delivered, expired what was discarded.
+    /// Reconciliation of a topic: imported are delivered messages, expired are discarded ones.
     pub(crate) fn from_topic(counts: &TopicStatistics) -> Self {
         forebay_model::Reconciliation {
             accepted: counts.accepted,

@@ -6,14 +6,14 @@ use utoipa::ToSchema;
 
 use super::common::encode_path;
 
-/// Long work, to be asked about at its `url` until it is finished.
+/// A long operation; poll its `url` until it is finished.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TaskView {
     task_id: String,
     #[schema(example = "api.create.source")]
     r#type: String,
-    /// Address to ask at.
+    /// URL of the task.
     url: String,
     status: TaskStatus,
     is_finished: bool,
@@ -22,23 +22,22 @@ pub(crate) struct TaskView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     finished_at: Option<Timestamp>,
-    /// Milliseconds.
+    /// Duration in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     duration: Option<u64>,
-    /// A sentence for people; only of a success.
+    /// Result for users; only of a successful task.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     result: Option<String>,
-    /// Sentences for people: what should be looked at although it was a success; without it there is
-    /// nothing. An extension of Forebay.
+    /// Warnings of a successful task for users; absent if there are none. An extension of Forebay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
-    /// A sentence for people; only of an error.
+    /// Error for users; only of a failed task.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<String>,
-    /// What it was about; of a success, and of a deletion that has failed.
+    /// Subject of a successful task, or of a failed deletion.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     outputs: Option<TaskOutputs>,
@@ -47,7 +46,7 @@ pub(crate) struct TaskView {
 /// Type of the task that deletes a source.
 pub(crate) const DELETE_SOURCE: &str = "api.delete.source";
 
-/// How far a task is.
+/// State of a task.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum TaskStatus {
@@ -56,11 +55,11 @@ enum TaskStatus {
     Error,
 }
 
-/// What a task was about.
+/// Subject of a task.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TaskOutputs {
-    /// Management address of the source or sink.
+    /// Management URL of the source or sink.
     url: String,
     project_id: u64,
     branch_id: u64,
@@ -71,7 +70,7 @@ struct TaskOutputs {
 }
 
 impl TaskView {
-    /// `public_url` is that of the API.
+    /// `public_url` is the base of the API.
     pub(crate) fn new(task: &forebay_model::TaskEntry, public_url: &str) -> Self {
         let end = task.end.as_ref();
         let result = end.and_then(|e| e.outcome.as_ref().ok());
@@ -92,7 +91,7 @@ impl TaskView {
             result: result.cloned(),
             warnings: end.map(|e| e.warnings.clone()).unwrap_or_default(),
             error: error.cloned(),
-            // A deletion that has failed half-way says what it was about too.
+            // A deletion that failed halfway also has outputs.
             outputs: (result.is_some() || (error.is_some() && task.kind == DELETE_SOURCE))
                 .then(|| TaskOutputs::new(task, public_url)),
         }

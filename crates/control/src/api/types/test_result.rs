@@ -1,4 +1,4 @@
-//! What the sinks of a source would make of a record.
+//! Test of a source's mappings on a record.
 
 use forebay_model::SourceKey;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::super::mapper::{TestCell, TestTable};
 
-/// Rows that a record would become.
+/// Rows of a record.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TestResult {
@@ -16,7 +16,7 @@ pub(crate) struct TestResult {
     tables: Vec<TestResultTable>,
 }
 
-/// Those of one sink.
+/// Rows of one sink.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TestResultTable {
@@ -35,7 +35,7 @@ struct TestResultRow {
 #[derive(Debug, Serialize, ToSchema)]
 struct TestResultColumn {
     name: String,
-    /// Before it is quoted for CSV.
+    /// Value before CSV quoting.
     value: String,
 }
 

@@ -1,4 +1,4 @@
-//! Sinks that are topics.
+//! Topic sinks.
 
 use forebay_model::{MessageMapping, MessageValue, Timestamp, TopicSink};
 use serde::{Deserialize, Serialize};
@@ -13,24 +13,25 @@ use forebay_model::{TopicState, TopicStatistics};
 #[schema(as = TopicSinkCreate)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TopicCreate {
-    /// Name of a provider that the operator of the server has declared (`providers`).
+    /// Name of a provider in the server's configuration (`providers`).
     #[schema(min_length = 1, max_length = 64, example = "main")]
     pub(crate) provider: String,
-    /// Name of the topic; the sink's id when it is left out.
+    /// Name of the topic; the sink's id by default.
     #[schema(min_length = 1, max_length = 249, nullable = false, example = "orders")]
     pub(crate) topic: Option<String>,
-    /// Only of type `http`: many messages a request, as lines of JSON; otherwise each is a request.
+    /// Only for type `http`: send several messages per request, as JSON lines; otherwise one per
+    /// request.
     #[schema(nullable = false)]
     pub(crate) batches: Option<bool>,
-    /// Only of type `http`: what requests are sent with; `POST` when it is left out.
+    /// Only for type `http`: method of requests; `POST` by default.
     #[schema(nullable = false)]
     pub(crate) method: Option<HttpMethodName>,
-    /// The body as it came when it is left out.
+    /// By default the body as received.
     #[schema(nullable = false)]
     pub(crate) message: Option<MessageRequest>,
 }
 
-/// Changes of a sink's topic; what is left out stays.
+/// Changes of a sink's topic; absent fields are unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TopicSinkUpdate)]
 #[serde(rename_all = "camelCase")]
@@ -48,7 +49,7 @@ pub(crate) struct TopicUpdate {
     pub(crate) message: Option<MessageRequest>,
 }
 
-/// What requests are sent with.
+/// Method of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TopicHttpMethod)]
 #[serde(rename_all = "UPPERCASE")]
@@ -78,18 +79,18 @@ impl From<forebay_model::HttpMethod> for HttpMethodName {
     }
 }
 
-/// What a record becomes.
+/// Mapping of a record to a message.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TopicMessageRequest)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessageRequest {
-    /// The content; the body as it came when it and `fields` are left out.
+    /// The content; the body as received if both it and `fields` are absent.
     #[schema(nullable = false)]
     pub(crate) value: Option<MessagePartRequest>,
     /// The content as a JSON object with these fields.
     #[schema(min_items = 1, max_items = 100, nullable = false)]
     pub(crate) fields: Option<Vec<ColumnRequest>>,
-    /// Messages of one key stay in order in Kafka.
+    /// Messages with the same key stay in order in Kafka.
     #[schema(nullable = false)]
     pub(crate) key: Option<MessagePartRequest>,
     /// Headers, by name.
@@ -97,35 +98,36 @@ pub(crate) struct MessageRequest {
     pub(crate) headers: Option<Vec<ColumnRequest>>,
 }
 
-/// A part of a message, made as a column of a table is. Which fields it needs depends on its type.
+/// A part of a message, mapped like a column of a table. Its type determines the fields.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TopicMessagePartRequest)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessagePartRequest {
     r#type: ColumnType,
-    /// Only of type `path`: which part of the body, at most 4096 characters. `user.tags[0]`; with quoted
-    /// keys `["utm.source"]`; or JSONPath (RFC 9535) when it begins with `$`, like `$.items[*].id`, where
-    /// what can select many values gives their JSON array. Empty for the whole body.
+    /// Only for type `path`: path of a value in the body, at most 4096 characters: `user.tags[0]`;
+    /// with quoted keys `["utm.source"]`; or JSONPath (RFC 9535) if it begins with `$`, like
+    /// `$.items[*].id`, where a path that can select many values returns a JSON array. Empty for
+    /// the whole body.
     #[schema(nullable = false, example = "user.id")]
     path: Option<String>,
-    /// Only of type `path`: text to take when the body has nothing there. Without it such a record is
-    /// refused; a path that can select many values gives `[]`.
+    /// Only for type `path`: text if the body has no value there. Without it such a record is
+    /// rejected; a path that can select many values returns `[]`.
     #[schema(nullable = false)]
     default_value: Option<String>,
-    /// Only of types `path` and `template`: strings without their JSON quotes. Without it, the server's
-    /// `api.rawString` holds, which is true; the fields of a message are JSON.
+    /// Only for types `path` and `template`: strings without their JSON quotes. Default: the
+    /// server's `api.rawString`, which is true; in the fields of a message false.
     #[schema(nullable = false)]
     raw_string: Option<bool>,
-    /// Only of type `template`.
+    /// Only for type `template`.
     #[schema(nullable = false)]
     template: Option<ColumnTemplate>,
-    /// Only of type `static`.
+    /// Only for type `static`.
     #[schema(nullable = false)]
     value: Option<String>,
 }
 
 impl MessagePartRequest {
-    /// As a column of that name.
+    /// Converts it to a column with a name.
     pub(crate) fn named(self, name: &str) -> ColumnRequest {
         ColumnRequest {
             r#type: self.r#type,
@@ -145,26 +147,26 @@ impl MessagePartRequest {
 #[schema(as = TopicSink)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TopicSinkView {
-    /// Name of a provider that the operator of the server has declared.
+    /// Name of a provider in the server's configuration.
     provider: String,
     topic: String,
-    /// Only of type `http`.
+    /// Only for type `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     batches: Option<bool>,
-    /// Only of type `http`.
+    /// Only for type `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     method: Option<HttpMethodName>,
     message: TopicMessageView,
 }
 
-/// What a record becomes.
+/// Mapping of a record to a message.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TopicMessage)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TopicMessageView {
-    /// This or `fields`.
+    /// The content; alternative to `fields`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     value: Option<MessagePartView>,
@@ -184,23 +186,23 @@ pub(crate) struct TopicMessageView {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessagePartView {
     pub(crate) r#type: ColumnType,
-    /// Only of type `path`.
+    /// Only for type `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) path: Option<String>,
-    /// Only of type `path`, if it has one.
+    /// Only for type `path`, if set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) default_value: Option<String>,
-    /// Only of types `path` and `template`.
+    /// Only for types `path` and `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) raw_string: Option<bool>,
-    /// Only of type `template`.
+    /// Only for type `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) template: Option<ColumnTemplate>,
-    /// Only of type `static`.
+    /// Only for type `static`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) value: Option<String>,
@@ -234,71 +236,71 @@ impl From<&MessageMapping> for TopicMessageView {
     }
 }
 
-/// How the delivery of a topic is: accepted = delivered + dead + discarded + lost + lag.records.
+/// Delivery status of a topic: accepted = delivered + dead + discarded + lost + lag.records.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkDelivery)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeliveryView {
-    /// Messages acknowledged.
+    /// Acknowledged messages.
     accepted: u64,
-    /// Messages that the provider has confirmed.
+    /// Messages confirmed by the provider.
     delivered: u64,
-    /// Messages that it refused for good, and that are kept.
+    /// Messages in the dead-letter queue.
     dead: u64,
-    /// Messages that it refused for good, and that were discarded since.
+    /// Dead letters that were discarded.
     discarded: u64,
-    /// Messages that a damaged disk has taken.
+    /// Messages lost to disk corruption.
     lost: u64,
-    /// Messages that are with the provider.
+    /// Messages sent to the provider and not yet confirmed.
     in_flight: u64,
-    /// Failures after which messages were sent again, since the server was started.
+    /// Failures after which messages were sent again, since the start of the server.
     retries: u64,
     lag: DeliveryLag,
     provider: ProviderView,
 }
 
-/// What waits for its delivery.
+/// Undelivered messages.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkDeliveryLag)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeliveryLag {
     records: u64,
     bytes: u64,
-    /// When the oldest of it was received.
+    /// When the oldest was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     oldest_at: Option<Timestamp>,
 }
 
-/// Whether messages are taken.
+/// Whether the provider accepts messages.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkDeliveryProvider)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProviderView {
     name: String,
     state: ProviderStateName,
-    /// Why they are not taken.
+    /// Error of the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<String>,
-    /// Since when they are not taken.
+    /// Since when it has been unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     since: Option<Timestamp>,
 }
 
-/// Whether messages are taken.
+/// State of the provider.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SinkDeliveryState)]
 #[serde(rename_all = "camelCase")]
 enum ProviderStateName {
-    /// Nothing was sent yet.
+    /// No message was sent yet.
     Idle,
-    /// The last that was sent was taken.
+    /// The last message was accepted.
     Up,
-    /// They are not taken.
+    /// Messages are not accepted.
     Down,
-    /// Delivery is stopped.
+    /// Delivery is paused.
     Paused,
 }
 

@@ -75,7 +75,7 @@ fn a_slice_is_rotated_at_each_trigger_and_not_one_below() {
 }
 
 #[test]
-fn a_slice_that_is_not_being_written_is_left_alone() {
+fn only_open_slices_are_rotated() {
     let mut closing = slice();
     closing.transition(SliceState::Closing, after(1)).unwrap();
     let config = CoordinatorConfig::default();
@@ -88,7 +88,7 @@ fn a_slice_that_is_not_being_written_is_left_alone() {
 #[test]
 fn a_file_is_rotated_at_each_trigger_and_not_one_below() {
     let config = CoordinatorConfig::default();
-    for (slices, records, bytes, on_their_way, ms, expected) in [
+    for (slices, records, bytes, in_flight, ms, expected) in [
         (100, 0, 0, 9, 0, Some(RotationReason::Slices)),
         (99, 100, 0, 0, 999, None),
         (20, 1, 0, 9, 1000, Some(RotationReason::Slices)),
@@ -102,16 +102,16 @@ fn a_file_is_rotated_at_each_trigger_and_not_one_below() {
         (1, 0, 0, 0, 1_800_000, None),
     ] {
         let held = holding(records, bytes);
-        let decided = file_rotation(&file(), slices, &held, on_their_way, &config, after(ms));
+        let decided = file_rotation(&file(), slices, &held, in_flight, &config, after(ms));
         assert_eq!(
             decided, expected,
-            "{slices} slices, {records} records, {on_their_way} on their way, {ms} ms"
+            "{slices} slices, {records} records, {in_flight} in flight, {ms} ms"
         );
     }
 }
 
 #[test]
-fn a_clock_that_went_back_rotates_nothing() {
+fn a_clock_set_back_rotates_nothing() {
     let config = CoordinatorConfig::default();
     let before = Timestamp::from_millis(0);
     assert_eq!(
@@ -125,7 +125,7 @@ fn a_clock_that_went_back_rotates_nothing() {
 }
 
 #[test]
-fn an_import_begins_when_the_last_slice_is_in_staging() {
+fn an_import_begins_when_the_last_slice_is_staged() {
     let mut f = file();
     let mut s = slice();
     assert!(!ready_for_import(&f, []));
@@ -142,7 +142,7 @@ fn an_import_begins_when_the_last_slice_is_in_staging() {
 }
 
 #[test]
-fn only_old_imported_files_beyond_the_newest_are_forgotten() {
+fn only_old_imported_files_beyond_the_newest_are_removed() {
     let config = CoordinatorConfig {
         archived_file_retention_per_sink: 1,
         ..CoordinatorConfig::default()

@@ -1,4 +1,4 @@
-//! What tables have to be, and how they are looked at.
+//! The expected tables, and how they are queried.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -9,18 +9,18 @@ use http::Method;
 
 use crate::api::tests::world::{Reply, World};
 
-/// What each table has to be.
+/// The expected tables.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    /// The project that filled it first, or that an operator has given it to.
+    /// The project that filled it first, or that an operator gave it to.
     pub(super) owner: BTreeMap<String, u64>,
     pub(super) shared: BTreeSet<(String, u64)>,
-    /// Who has written each row.
+    /// Writers of the rows.
     pub(super) rows: BTreeMap<String, Vec<String>>,
 }
 
 impl Model {
-    /// Nobody else has it.
+    /// No other project owns it.
     pub(super) fn may(&self, project: u64, table: &str) -> bool {
         let table = table.to_ascii_lowercase();
         match self.owner.get(&table) {
@@ -75,7 +75,7 @@ pub(super) fn source_key(project: u64, source: &str) -> SourceKey {
     }
 }
 
-/// What has come of a request and of its task.
+/// Outcome of a request and its task.
 pub(super) async fn done(world: &World, token: &str, reply: &Reply) -> Result<(), String> {
     if reply.status != 202 {
         let ok = reply.status.is_success();

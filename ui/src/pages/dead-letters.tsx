@@ -1,15 +1,15 @@
 // Dead letters of a sink: records that its mapping has rejected, or messages that the provider of its
 // topic has, and that are kept.
 import { useState } from "preact/hooks";
-import { asFailure, call, now, type Failure, type Letter, type LetterSummary, type Page } from "../api";
+import { asFailure, call, now, type Failure, type DeadLetter, type DeadLetterSummary, type Page } from "../api";
 import { useFeed } from "../feed";
 import { ago, plural, size, time } from "../format";
 import { Confirm, Loading, Pre, Problem, Scroll, Section } from "../parts/basics";
-import { say } from "../parts/say";
+import { announce } from "../parts/announce";
 import { offerSample } from "./sample";
 
 const PAGE = 20;
-/** A replay or drop of everything asks so often at most; each time is about 1000 letters. */
+/** Maximum requests of a replay or drop of all dead letters; each covers about 1000. */
 const ROUNDS_MAX = 1000;
 
 interface Props {
@@ -22,14 +22,14 @@ interface Props {
   onChange: () => void;
 }
 
-interface Done {
+interface Result {
   replayed?: number;
   dropped?: number;
   rejected?: { deadLetterId: string; message: string }[];
   moreAfterId?: string;
 }
 
-export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
+export function DeadLetters({ path, dead, topic, source, sink, onChange }: Props) {
   const [after, setAfter] = useState<string[]>([]);
   const feed = useFeed<{ page: Page; deadLetters: LetterSummary[] }>(
     `${path}/dead-letters?limit=${PAGE}&afterId=${encodeURIComponent(after.at(-1) ?? "")}`,
@@ -68,31 +68,31 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
     if (!next.delete(id)) next.add(id);
     setChosen(next);
   };
-  const which = here.length > 0 ? plural(here.length, "letter") : "all";
+  const target = here.length > 0 ? plural(here.length, "dead letter") : "all";
   return (
     <Section
-      id="letters"
+      id="dead-letters"
       title="Dead letters"
-      note={dead > 0 ? plural(dead, "letter") : undefined}
+      note={dead > 0 ? plural(dead, "dead letter") : undefined}
       actions={
         letters.length > 0 && (
           <>
             <button type="button" disabled={busy} onClick={() => void act("replay")}>
-              Replay {which}
+              Replay {target}
             </button>
             <button type="button" disabled={busy} onClick={() => setAsking(true)}>
-              Drop {which}
+              Drop {target}
             </button>
           </>
         )
       }
     >
-      {feed.error && <Problem error={feed.error} title="Dead letters can't be shown as they are now." onRetry={feed.refresh} />}
+      {feed.error && <Problem error={feed.error} title="Can't refresh the dead letters." onRetry={feed.refresh} />}
       {error && <Problem error={error} />}
       {rejected.length > 0 && (
         <div class="notice warn" role="alert">
           <p>
-            <strong>The mapping refuses these still.</strong> Mend it in the playground, then replay them again.
+            <strong>The mapping still rejects these.</strong> Fix it in the playground, then replay them again.
           </p>
           <ul>
             {rejected.map((r) => (
@@ -105,7 +105,7 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
       )}
       {!feed.data && !feed.error && <Loading what="dead letters" />}
       {feed.data && letters.length === 0 && topic && (
-        <p class="empty">None. A message that the provider refuses for good, each time that it is sent, is kept here.</p>
+        <p class="empty">None. Messages that the provider permanently rejects are stored here.</p>
       )}
       {feed.data && letters.length === 0 && !topic && (
         <p class="empty">
@@ -115,13 +115,13 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
       )}
       {letters.length > 0 && (
         <Scroll label="Dead letters">
-          <table class="list letters cards">
+          <table class="list dead-letters cards">
             <thead>
               <tr>
                 <td class="tick">
                   <input
                     type="checkbox"
-                    aria-label="Choose all on this page"
+                    aria-label="Select all on this page"
                     checked={here.length === letters.length}
                     onChange={() => setChosen(new Set(here.length === letters.length ? [] : letters.map((l) => l.deadLetterId)))}
                   />
@@ -159,14 +159,14 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
       )}
       {asking && (
         <Confirm
-          title={here.length > 0 ? `Drop ${plural(here.length, "letter")}?` : "Drop all dead letters?"}
-          yes="Drop for good"
+          title={here.length > 0 ? `Drop ${plural(here.length, "dead letter")}?` : "Drop all dead letters?"}
+          yes="Drop permanently"
           danger
           onYes={() => void act("drop")}
           onNo={() => setAsking(false)}
         >
           <p>
-            {here.length === 1 ? "The record is" : "These records are"} forgotten for good. The balance counts{" "}
+            {here.length === 1 ? "The record is" : "These records are"} deleted permanently. The reconciliation counts{" "}
             {here.length === 1 ? "it" : "them"} as dropped.
           </p>
         </Confirm>
@@ -175,13 +175,13 @@ export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
   );
 }
 
-/** Replays or drops the given letters, or all of them by as many requests as it takes. */
+/** Replays or drops the given dead letters, or all of them with several requests. */
 async function all(path: string, verb: "replay" | "drop", ids: string[]) {
   const rejected: { deadLetterId: string; message: string }[] = [];
   let total = 0;
   let body: object = ids.length > 0 ? { deadLetterIds: ids } : {};
   for (let round = 0; round < ROUNDS_MAX; round++) {
-    const done = await call<Done>("POST", `${path}/dead-letters/${verb}`, body);
+    const done = await call<Result>("POST", `${path}/dead-letters/${verb}`, body);
     total += done.replayed ?? done.dropped ?? 0;
     rejected.push(...(done.rejected ?? []));
     if (!done.moreAfterId) break;
@@ -191,7 +191,7 @@ async function all(path: string, verb: "replay" | "drop", ids: string[]) {
 }
 
 interface RowProps {
-  letter: LetterSummary;
+  letter: DeadLetterSummary;
   path: string;
   chosen: boolean;
   onToggle: () => void;
@@ -199,21 +199,21 @@ interface RowProps {
   to: { source: string; sink: string } | undefined;
 }
 
-function LetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
+function DeadLetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
   const [open, setOpen] = useState(false);
   const details = `letter-${letter.deadLetterId}`;
   return (
     <>
       <tr class={chosen ? "chosen" : ""}>
         <td class="tick">
-          <input type="checkbox" aria-label={`Choose the letter of ${time(letter.receivedAt)}`} checked={chosen} onChange={onToggle} />
+          <input type="checkbox" aria-label={`Select the dead letter of ${time(letter.receivedAt)}`} checked={chosen} onChange={onToggle} />
         </td>
         <th scope="row">
           <time dateTime={letter.receivedAt} title={time(letter.receivedAt)}>
             {ago(letter.receivedAt, now())}
           </time>
         </th>
-        <td class="text" data-name="Why">
+        <td class="text" data-name="Error">
           {letter.message}
         </td>
         <td class="number" data-name="Size">
@@ -234,10 +234,10 @@ function LetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
 }
 
 function Record({ url, to }: { url: string; to: RowProps["to"] }) {
-  // A letter does not change: asked for once an hour.
-  const feed = useFeed<Letter>(url, 3_600_000);
+  // A dead letter does not change: refreshed once an hour.
+  const feed = useFeed<DeadLetter>(url, 3_600_000);
   const letter = feed.data;
-  if (feed.error) return <Problem error={feed.error} title="The record can't be shown." onRetry={feed.refresh} />;
+  if (feed.error) return <Problem error={feed.error} title="Can't load the record." onRetry={feed.refresh} />;
   if (!letter) return <Loading what="the record" />;
   const headers = Object.entries(letter.headers).map(([name, value]) => `${name}: ${value}`);
   return (
@@ -257,7 +257,7 @@ function Record({ url, to }: { url: string; to: RowProps["to"] }) {
             href={`#/sources/${encodeURIComponent(to.source)}/sinks/${encodeURIComponent(to.sink)}/mapping`}
             onClick={() => offerSample({ body: letter.body ?? "", headers: headers.join("\n") })}
           >
-            Try it in the playground
+            Test it in the playground
           </a>
         </p>
       )}
