@@ -344,43 +344,43 @@ fn contradictory_settings_are_rejected() {
             .unwrap_err();
         assert!(text.contains(part), "{settings}\n--- {text}");
     };
-    refused(
+    rejected(
         "  paging: { type: page }\n  until: { noNext: true }",
         "until.noNext never holds",
     );
-    refused(
+    rejected(
         "  until: { equals: true }",
         "until.equals needs source.until.field",
     );
-    refused("  until: { field: '' }", "until.field is empty");
-    refused(
+    rejected("  until: { field: '' }", "until.field is empty");
+    rejected(
         "  until: { field: a, equals: [1] }",
         "until.equals has to be",
     );
-    refused(
+    rejected(
         "  until: { status: [404, 500, 401] }",
         "until.status[1] is 500",
     );
-    refused("  until: { status: [429] }", "until.status[0] is 429");
-    refused(
+    rejected("  until: { status: [429] }", "until.status[0] is 429");
+    rejected(
         "  paging: { type: offset, repeats: true }\n  until: { repeat: true }",
         "until.repeat contradicts",
     );
-    refused(
+    rejected(
         "  paging: { type: page }\n  query: { page: '1' }",
         "source.query.page is set by",
     );
-    refused(
+    rejected(
         "  paging: { type: offset, param: limit }",
         "the same as another parameter",
     );
-    refused("  paging: { type: next, path: '' }", "paging.path is empty");
-    refused("  paging: { type: cursor, end: [{}] }", "paging.end[0]");
-    refused(
+    rejected("  paging: { type: next, path: '' }", "paging.path is empty");
+    rejected("  paging: { type: cursor, end: [{}] }", "paging.end[0]");
+    rejected(
         "  paging: { type: next, cursor: next }",
         "paging.cursor is not a known key",
     );
-    refused("  retryAfterMax: 200h", "source.retryAfterMax is");
+    rejected("  retryAfterMax: 200h", "source.retryAfterMax is");
     for fine in [
         "  until: { field: has_more, equals: null }",
         "  until: { field: state, equals: done, emptyPage: true, status: [404] }",

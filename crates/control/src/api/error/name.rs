@@ -8,11 +8,11 @@ use http::StatusCode;
 /// the text in braces; a template that is one pair of braces is a free message. Messages become
 /// sentences at the end (see `sentence`): those of a validation are joined before.
 macro_rules! errors {
-    ($($(#[doc = $doc:literal])+ $variant:ident $status:literal $name:literal $message:literal;)+) => {
+    ($($(#[doc = $doc:literal])* $variant:ident $status:literal $name:literal $message:literal;)+) => {
         /// Error name for programs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum ErrorName {
-            $($(#[doc = $doc])+ $variant,)+
+            $($(#[doc = $doc])* $variant,)+
         }
 
         impl ErrorName {

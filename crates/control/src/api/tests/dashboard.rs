@@ -162,7 +162,10 @@ async fn a_mapping_is_tested_without_a_sink() {
         { "type": "headers", "name": "headers" },
         { "type": "body", "name": "body" },
     ]);
-    let tried = world.post(TRIAL, trial(columns.clone(), "text")).await.ok();
+    let tried = world
+        .post(TEST_MAPPING, sample(columns.clone(), "text"))
+        .await
+        .ok();
     assert_eq!(tried["violations"], json!([]));
     assert_eq!(
         tried["row"][0],

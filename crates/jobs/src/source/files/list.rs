@@ -250,7 +250,7 @@ impl FileRef {
         let runtime = tokio::runtime::Handle::current();
         let got = runtime
             .block_on(bucket.get(key, range, &self.etag))
-            .map_err(|e| format!("{}: {}", self.name, objects::words(&e.to_string())))?;
+            .map_err(|e| format!("{}: {}", self.name, objects::with_hint(&e.to_string())))?;
         Ok(Box::new(SyncIoBridge::new(StreamReader::new(got))))
     }
 }
