@@ -16,7 +16,6 @@ pub struct OpenBlock {
 
 impl OpenBlock {
     /// An empty block with room for `capacity` bytes.
-    #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
             rows: Vec::with_capacity(capacity),
@@ -26,9 +25,6 @@ impl OpenBlock {
 
     /// Lets `write` append one row. The record counts only if that succeeds; what a failed `write`
     /// appended is taken back.
-    ///
-    /// # Errors
-    /// That of `write`.
     pub fn append<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -49,19 +45,16 @@ impl OpenBlock {
     }
 
     /// Rows so far.
-    #[must_use]
     pub fn records(&self) -> u32 {
         self.records
     }
 
     /// Bytes so far.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Whether there is no row yet.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
@@ -114,9 +107,6 @@ impl std::fmt::Debug for BlockEncoder {
 
 impl BlockEncoder {
     /// Sets a compressor up; levels outside 1 to 9 are taken as the nearer end.
-    ///
-    /// # Errors
-    /// For want of memory.
     pub fn new(compression: BlockCompression) -> io::Result<Self> {
         let codec = match compression {
             BlockCompression::None => CompressionCodec::None,
@@ -134,9 +124,6 @@ impl BlockEncoder {
     }
 
     /// `raw` as one gzip member, one Zstandard frame, or as it is.
-    ///
-    /// # Errors
-    /// For want of memory.
     pub fn encode(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
         match &mut self.codec {
             CompressionCodec::None => Ok(raw.to_vec()),
@@ -204,9 +191,6 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 impl<R: Read> BlockDecoder<R> {
     /// Starts at the first byte of a block.
-    ///
-    /// # Errors
-    /// For want of memory.
     pub fn new(reader: R, compression: BlockCompression, max: u64) -> io::Result<Self> {
         let source = match compression {
             BlockCompression::None => CompressedReader::None(reader),

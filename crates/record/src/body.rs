@@ -25,7 +25,6 @@ pub enum BodyFormat {
 
 impl BodyFormat {
     /// Reads a `Content-Type` header's value. Letter case and parameters don't matter.
-    #[must_use]
     pub fn from_content_type(content_type: Option<&[u8]>) -> Self {
         let sent = content_type.unwrap_or_default();
         if sent == b"application/json" {
@@ -229,19 +228,16 @@ struct PartSpan {
 
 impl BodyParts {
     /// How many records.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
     /// Record number `index`, from 0.
-    #[must_use]
     pub fn get(&self, index: usize) -> Option<BodyPart> {
         Some(self.part(*self.spans.get(index)?))
     }

@@ -59,9 +59,6 @@ pub enum CharsetError {
 
 impl Charset {
     /// The charset of that name.
-    ///
-    /// # Errors
-    /// If it is not known.
     pub fn from_label(label: &str) -> Result<Self, CharsetError> {
         let lower = label.to_ascii_lowercase();
         let alias = ALIASES.iter().find(|(alias, _)| *alias == lower);

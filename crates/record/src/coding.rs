@@ -72,13 +72,11 @@ impl ContentCodings {
     }
 
     /// Whether the body is as it is.
-    #[must_use]
     pub fn is_identity(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Most bytes that undoing them holds besides the `len` bytes of the body.
-    #[must_use]
     pub fn peak_bytes(&self, len: usize, max: usize) -> u64 {
         let max = max as u64;
         match self.0.as_slice() {
@@ -135,9 +133,6 @@ impl ContentCoding {
 }
 
 /// Inflates a gzip body of one or more members.
-///
-/// # Errors
-/// As [`ContentCodings::undo`].
 pub fn inflate(body: &[u8], max: usize) -> Result<Bytes, InflateError> {
     ContentCoding::Gzip.undo(body, max)
 }

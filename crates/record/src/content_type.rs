@@ -33,9 +33,6 @@ pub struct ContentType {
 
 impl ContentType {
     /// Reads the header's value; `None` is a request without it. Letter case does not matter.
-    ///
-    /// # Errors
-    /// If it has a charset that is not known.
     pub fn from_header(sent: Option<&[u8]>) -> Result<Self, CharsetError> {
         let sent = sent.unwrap_or_default();
         if sent == b"application/json" {
@@ -70,7 +67,6 @@ impl ContentType {
 }
 
 /// The header's value for a body that was received with `sent` and is kept as UTF-8.
-#[must_use]
 pub fn as_utf8(sent: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(sent);
     let charset = ContentType::from_header(Some(sent)).map(|t| t.charset);

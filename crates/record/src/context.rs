@@ -61,7 +61,6 @@ impl RecordContext {
 
     /// The one record that a request is, its text in UTF-8. The format comes from the `Content-Type`
     /// header.
-    #[must_use]
     pub fn new(request: Arc<RequestInfo>, body: Bytes) -> Self {
         let content_type = request.headers.map().get(http::header::CONTENT_TYPE);
         let format = BodyFormat::from_content_type(content_type.map(http::HeaderValue::as_bytes));
@@ -69,7 +68,6 @@ impl RecordContext {
     }
 
     /// The same with a known format.
-    #[must_use]
     pub fn with_format(request: Arc<RequestInfo>, body: Bytes, format: BodyFormat) -> Self {
         Self {
             request,
@@ -83,7 +81,6 @@ impl RecordContext {
     }
 
     /// One record of a batch: JSON, whatever the batch's content type.
-    #[must_use]
     pub fn from_batch_part(request: Arc<RequestInfo>, part: BodyPart) -> Self {
         Self {
             line: part.line,
@@ -95,7 +92,6 @@ impl RecordContext {
 
     /// The same record before anything has been read of it: the index of its body takes up to eight
     /// times the body, so whoever waits does not keep it.
-    #[must_use]
     pub fn unparsed(&self) -> Self {
         Self {
             line: self.line,
@@ -110,37 +106,31 @@ impl RecordContext {
     }
 
     /// What it has in common with the request's other records.
-    #[must_use]
     pub fn request(&self) -> &Arc<RequestInfo> {
         &self.request
     }
 
     /// Its bytes.
-    #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
     /// What the bytes are.
-    #[must_use]
     pub fn format(&self) -> &BodyFormat {
         &self.format
     }
 
     /// Whether it is one record of a batch.
-    #[must_use]
     pub fn is_of_batch(&self) -> bool {
         self.of_batch
     }
 
     /// Line of its batch, from 1.
-    #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line
     }
 
     /// Byte of that line at which it starts.
-    #[must_use]
     pub fn byte(&self) -> usize {
         self.byte
     }

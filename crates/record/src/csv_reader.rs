@@ -43,19 +43,16 @@ pub struct CsvRecord {
 
 impl CsvRecord {
     /// Number of cells.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// Whether it has no cell; no row is like that.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
     /// Cell number `i`, from 0.
-    #[must_use]
     pub fn get(&self, i: usize) -> Option<&[u8]> {
         let end = *self.ends.get(i)?;
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
@@ -87,13 +84,11 @@ pub struct CsvReader<R> {
 
 impl<R: Read> CsvReader<R> {
     /// Starts at a row.
-    #[must_use]
     pub fn new(reader: R) -> Self {
         Self::with_row_max(reader, ROW_MAX)
     }
 
     /// The same with another bound on the bytes of a row's cells.
-    #[must_use]
     pub fn with_row_max(reader: R, row_max: usize) -> Self {
         Self {
             reader,
@@ -106,7 +101,6 @@ impl<R: Read> CsvReader<R> {
     }
 
     /// Byte that is read next, from 0.
-    #[must_use]
     pub fn offset(&self) -> u64 {
         self.before + self.pos as u64
     }

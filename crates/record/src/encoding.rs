@@ -30,7 +30,6 @@ pub enum DecodeError {
 
 impl BodyEncoding {
     /// Whether there is nothing to do. Costs next to nothing for what is usual.
-    #[must_use]
     pub fn is_plain(&self, body: &[u8]) -> bool {
         self.codings.is_identity() && !self.is_of_form(body) && self.charset.is_plain(body)
     }
@@ -45,7 +44,6 @@ impl BodyEncoding {
     }
 
     /// Most bytes that decoding a body of `len` bytes holds besides it, where `max` is the limit.
-    #[must_use]
     pub fn peak_bytes(&self, len: usize, max: usize) -> u64 {
         let (inflated, limit) = (self.codings.peak_bytes(len, max), max as u64);
         if self.charset == Charset::Bytes {

@@ -25,7 +25,6 @@ pub enum RecordErrorKind {
 
 impl RecordErrorKind {
     /// HTTP status of the answer.
-    #[must_use]
     pub fn status(self) -> u16 {
         match self {
             Self::UnsupportedMediaType => 415,
@@ -37,7 +36,6 @@ impl RecordErrorKind {
     }
 
     /// Name in the data endpoint's answers, behind `stream.in.`.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::UnsupportedMediaType => "unsupportedMediaType",
@@ -67,7 +65,6 @@ pub struct RecordError {
 
 impl BodyParseError {
     /// Which refusal it leads to.
-    #[must_use]
     pub fn kind(&self) -> RecordErrorKind {
         match self {
             Self::Unsupported { .. } => RecordErrorKind::UnsupportedMediaType,
@@ -88,7 +85,6 @@ pub struct TemplateError {
 
 impl TemplateError {
     /// An error of the template itself.
-    #[must_use]
     pub fn program(message: impl Into<String>) -> Self {
         Self {
             kind: RecordErrorKind::Template,
@@ -97,7 +93,6 @@ impl TemplateError {
     }
 
     /// Too much time, memory or output.
-    #[must_use]
     pub fn limit(message: impl Into<String>) -> Self {
         Self {
             kind: RecordErrorKind::TemplateLimit,
@@ -106,7 +101,6 @@ impl TemplateError {
     }
 
     /// Nothing to do with the template: try again.
-    #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self {
             kind: RecordErrorKind::Unavailable,

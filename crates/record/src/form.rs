@@ -110,9 +110,6 @@ fn fields(body: &[u8]) -> impl Iterator<Item = FormField<'_>> {
 }
 
 /// The values of all fields that have exactly this name, in the order in which they were sent.
-///
-/// # Errors
-/// As [`to_json`], for the fields that it looks at.
 pub fn all(body: &[u8], name: &str) -> Result<Vec<String>, FormError> {
     let mut values = Vec::new();
     for field in fields(body) {
@@ -129,7 +126,6 @@ pub fn all(body: &[u8], name: &str) -> Result<Vec<String>, FormError> {
 
 /// Names and values of a query, decoded; of one that can't be, as it was sent. A name without an
 /// equals sign has no value.
-#[must_use]
 pub fn query_pairs(query: &str) -> Vec<(String, Option<String>)> {
     let text =
         |part: &[u8]| decode(part).unwrap_or_else(|_| String::from_utf8_lossy(part).into_owned());

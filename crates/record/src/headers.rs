@@ -27,7 +27,6 @@ impl From<HeaderMap> for RequestHeaders {
 
 impl RequestHeaders {
     /// From names and values as [`Self::entries`] gives them.
-    #[must_use]
     pub fn from_entries(entries: Vec<(String, String)>) -> Self {
         let headers = Self::default();
         headers.sorted.get_or_init(|| entries);
@@ -35,7 +34,6 @@ impl RequestHeaders {
     }
 
     /// The map that they came from; empty after [`Self::from_entries`].
-    #[must_use]
     pub fn map(&self) -> &HeaderMap {
         &self.map
     }
@@ -66,7 +64,6 @@ impl RequestHeaders {
     }
 
     /// The value of a header; letter case does not matter.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         let name = canonical(name);
         let entries = self.entries();
@@ -93,7 +90,6 @@ impl RequestHeaders {
     }
 
     /// Lines `Name: value`, sorted, each with its line end.
-    #[must_use]
     pub fn lines(&self) -> String {
         let mut out = String::new();
         for (name, value) in self.entries() {

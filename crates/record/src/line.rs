@@ -21,7 +21,6 @@ pub(crate) const fn is_space(byte: u8) -> bool {
 
 /// Where the value of a line is: without a byte order mark and the space around it. Empty when the
 /// line is blank and says nothing.
-#[must_use]
 pub fn text_of_line(line: &[u8]) -> Range<usize> {
     let mut start = 0;
     loop {

@@ -88,7 +88,6 @@ pub struct RenderedMessage {
 
 impl CompiledMessage {
     /// Compiles a mapping that was checked before, as those in the metadata store are.
-    #[must_use]
     pub fn compile_checked(message: &MessageMapping, limits: &RowLimits) -> Self {
         let mut parts = Vec::new();
         let is_object = match &message.value {
@@ -118,7 +117,6 @@ impl CompiledMessage {
     }
 
     /// The messages of a topic, with what the topic itself says of them: over HTTP a `Content-Type`.
-    #[must_use]
     pub fn for_topic(topic: &TopicSink, limits: &RowLimits) -> Self {
         Self {
             content_type: ContentTypeHeader::for_topic(topic),
@@ -127,7 +125,6 @@ impl CompiledMessage {
     }
 
     /// Its parts as a row: whoever renders a message evaluates the templates of it first.
-    #[must_use]
     pub fn mapping(&self) -> &Arc<CompiledMapping> {
         &self.mapping
     }

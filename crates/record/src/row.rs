@@ -110,7 +110,6 @@ impl CompiledMapping {
     /// The same for a mapping that has been through [`Self::compile`] before, as those in the
     /// metadata store have: templates are not checked again. One that is broken all the same fails
     /// its records, and so does a path.
-    #[must_use]
     pub fn compile_checked(mapping: &Mapping, limits: &RowLimits) -> Self {
         let mut parts = MappingParts::default();
         let columns = mapping.columns.iter();
@@ -132,20 +131,17 @@ impl CompiledMapping {
     }
 
     /// How often its paths have found nothing.
-    #[must_use]
     pub fn path_use(&self) -> PathUse {
         self.usage.report()
     }
 
     /// Whether it has a path that can select many values, and so takes more time than others.
-    #[must_use]
     pub fn has_queries(&self) -> bool {
         self.paths.has_queries()
     }
 
     /// The programs of its template columns, in their order. Whoever renders a row evaluates them
     /// first.
-    #[must_use]
     pub fn templates(&self) -> &[Arc<TemplateProgram>] {
         &self.templates
     }
@@ -207,9 +203,6 @@ impl CompiledMapping {
     }
 
     /// The cells of the record's row before they become CSV, in the order of the columns.
-    ///
-    /// # Errors
-    /// As [`Self::render`].
     pub fn render_cells(
         &self,
         record: &RecordContext,

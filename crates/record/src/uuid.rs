@@ -6,7 +6,6 @@ use forebay_model::Timestamp;
 pub const LEN: usize = 36;
 
 /// The text of the UUID made of the time and 74 of the random bits.
-#[must_use]
 pub fn v7(at: Timestamp, random: u128) -> [u8; LEN] {
     const VERSION: u128 = 0x7 << 76;
     const VARIANT: u128 = 0b10 << 62;

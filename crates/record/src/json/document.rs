@@ -83,7 +83,6 @@ impl JsonDocument {
     }
 
     /// The whole value.
-    #[must_use]
     pub fn root(&self) -> JsonNodeId {
         JsonNodeId::ROOT
     }
@@ -93,33 +92,28 @@ impl JsonDocument {
     }
 
     /// Kind of a value.
-    #[must_use]
     pub fn kind(&self, id: JsonNodeId) -> JsonKind {
         self.node(id).kind()
     }
 
     /// Text of a value as it was sent, quotes and inner spaces included.
-    #[must_use]
     pub fn text(&self, id: JsonNodeId) -> &[u8] {
         let node = self.node(id);
         &self.text[node.start as usize..node.end as usize]
     }
 
     /// The same without a copy, as a part of the text's own buffer.
-    #[must_use]
     pub fn slice(&self, id: JsonNodeId) -> Bytes {
         let node = self.node(id);
         self.text.slice(node.start as usize..node.end as usize)
     }
 
     /// Where in the text a value starts.
-    #[must_use]
     pub fn offset(&self, id: JsonNodeId) -> usize {
         self.node(id).start as usize
     }
 
     /// What is between a string's quotes, and whether it has escapes.
-    #[must_use]
     pub fn string(&self, id: JsonNodeId) -> (&[u8], bool) {
         let text = self.text(id);
         debug_assert_eq!(self.kind(id), JsonKind::String);
@@ -127,7 +121,6 @@ impl JsonDocument {
     }
 
     /// Whether the value's text has spaces between its tokens.
-    #[must_use]
     pub fn has_space(&self, id: JsonNodeId) -> bool {
         let node = self.node(id);
         node.flag && matches!(node.kind, JsonKind::Array | JsonKind::Object)
@@ -225,9 +218,6 @@ pub(super) fn start_of(text: &[u8]) -> Result<usize, JsonError> {
 /// Calls `take` with the place of each element of the array that `text` is, until it returns
 /// `false`: then the rest is not looked at, and the result is `false`. Of the index there is never
 /// more than that of one element.
-///
-/// # Errors
-/// If the text up to there is not a JSON array.
 pub(crate) fn elements(text: &[u8], take: impl FnMut(u32, u32) -> bool) -> Result<bool, JsonError> {
     let start = start_of(text)?;
     JsonScanner::for_parts(text)

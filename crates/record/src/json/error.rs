@@ -65,7 +65,6 @@ impl JsonError {
     }
 
     /// What is wrong, without where.
-    #[must_use]
     pub fn kind_text(&self) -> &'static str {
         self.kind.text()
     }

@@ -10,7 +10,6 @@ use crate::line::{BYTE_ORDER_MARK, is_space};
 /// Whether a text may hold more than one value. `false` is certain, and found without reading the
 /// text as JSON: a second value can only follow a bracket that closes the first one, and behind such
 /// a bracket there would be something else than a comma, another closing bracket or the end.
-#[must_use]
 pub fn may_hold_several(text: &[u8]) -> bool {
     let Some(b'{' | b'[') = text.iter().find(|b| !is_space(**b)) else {
         return true;
@@ -47,7 +46,6 @@ enum ValuesState {
 
 impl<'a> JsonValues<'a> {
     /// Of a text, which may have space and byte order marks at its ends.
-    #[must_use]
     pub fn new(text: &'a [u8]) -> Self {
         let (at, state) = match start_of(text) {
             Ok(at) => (at, ValuesState::Reading),

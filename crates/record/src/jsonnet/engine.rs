@@ -112,9 +112,6 @@ impl<'p> TemplateEngine<'p> {
     }
 
     /// Compiles a template.
-    ///
-    /// # Errors
-    /// As [`super::check_all`] finds them.
     pub fn compile(
         &mut self,
         source: &str,

@@ -57,7 +57,6 @@ pub struct TemplateUses {
 impl TemplateProgram {
     /// Takes a program that has been checked. `raw_string`: a result that is a string loses its
     /// JSON quotes.
-    #[must_use]
     pub fn new(source: &str, raw_string: bool) -> Self {
         let mut hash = sha2::Sha256::new();
         hash.update([u8::from(raw_string)]);
@@ -80,25 +79,21 @@ impl TemplateProgram {
     }
 
     /// Its id.
-    #[must_use]
     pub fn id(&self) -> TemplateId {
         self.id
     }
 
     /// Its text.
-    #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
     /// Whether a result that is a string loses its JSON quotes.
-    #[must_use]
     pub fn raw_string(&self) -> bool {
         self.raw_string
     }
 
     /// What it looks at.
-    #[must_use]
     pub fn uses(&self) -> TemplateUses {
         self.uses
     }

@@ -60,9 +60,6 @@ struct TimeParts {
 /// Formats a moment. Understood are `%Y %m %d %H %I %M %S %p %a %A %b %B %y %Z %z %%`, `%f` for
 /// milliseconds (3 digits), and of the rest of C's the ones of the reference service:
 /// `%C %c %D %e %F %h %j %k %l %n %R %r %T %t %U %u %V %v %W %w %X %x`.
-///
-/// # Errors
-/// If the format has another letter behind a `%`, or nothing.
 pub fn strftime(at: Timestamp, format: &str) -> Result<String, FormatError> {
     let parts = TimeParts::from_timestamp(at);
     let mut out = String::with_capacity(format.len() + 16);

@@ -29,7 +29,6 @@ const COMPILE_BYTE: u64 = 50;
 const SEARCH: u64 = 16;
 
 /// Steps that all queries of a mapping may take together on a document: 10,000 and 16 for each byte.
-#[must_use]
 pub fn steps_max(document: &JsonDocument) -> u64 {
     let bytes = document.text(document.root()).len() as u64;
     STEPS_MIN + bytes * STEPS_PER_BYTE

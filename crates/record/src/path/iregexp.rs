@@ -24,9 +24,6 @@ pub(super) struct CompiledPattern {
 
 impl CompiledPattern {
     /// Compiles a pattern, for the whole of a text or any part of it.
-    ///
-    /// # Errors
-    /// When it is none; says why.
     pub(super) fn compile(text: &[u8], is_whole: bool) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
         let mut reader = PatternReader {

@@ -128,9 +128,6 @@ pub enum OwnedSelection {
 
 impl CompiledPath {
     /// Compiles a path.
-    ///
-    /// # Errors
-    /// When the text is no path: where and why, and what is allowed there.
     pub fn compile(text: &str) -> Result<Self, PathError> {
         plain::check_length(text)?;
         if !text.starts_with('$') {
@@ -144,15 +141,11 @@ impl CompiledPath {
     }
 
     /// Whether it leads to at most one value. One that does not gives a list, of whatever length.
-    #[must_use]
     pub fn is_singular(&self) -> bool {
         matches!(self.0, PathPlan::Steps(_))
     }
 
     /// What it selects. To look up several paths in one pass, see [`PathSet`].
-    ///
-    /// # Errors
-    /// When that takes more than [`steps_max`].
     pub fn select(&self, document: &JsonDocument) -> Result<OwnedSelection, TooCostly> {
         match &self.0 {
             PathPlan::Steps(steps) => Ok(match find(steps, document) {

@@ -7,7 +7,6 @@ use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
 /// The normalized path of a value. A value behind the second of two equal keys has the path of that
 /// behind the first.
-#[must_use]
 pub fn normalized(document: &JsonDocument, node: JsonNodeId) -> String {
     let mut path = "$".to_owned();
     let (mut at, mut scratch) = (document.root(), Vec::new());

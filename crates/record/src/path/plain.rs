@@ -26,7 +26,6 @@ impl PathError {
 }
 
 /// A key in the form that every key can be written in: `["utm.source"]`.
-#[must_use]
 pub fn quoted(key: &str) -> String {
     let mut out = b"[".to_vec();
     crate::json::write_string(key, &mut out);

@@ -64,7 +64,6 @@ enum NodeSlots {
 
 impl PathSet {
     /// Puts paths together; [`PathMatches`] numbers them in this order.
-    #[must_use]
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a CompiledPath>) -> Self {
         let mut set = Self {
             tree: vec![TreeNode::default()],
@@ -102,7 +101,6 @@ impl PathSet {
 
     /// Looks all paths up. Those that can select many values may take
     /// [`steps_max`](super::steps_max) together.
-    #[must_use]
     pub fn find(&self, document: &JsonDocument) -> PathMatches {
         let mut nodes = if self.tree.len() <= 48 {
             NodeSlots::Few([JsonNodeId::NONE; 48])
@@ -129,9 +127,6 @@ impl PathSet {
     }
 
     /// What path number `path` selects in what [`Self::find`] gave.
-    ///
-    /// # Errors
-    /// When looking it up took too many steps.
     pub fn get<'f>(
         &self,
         found: &'f PathMatches,
@@ -158,7 +153,6 @@ impl PathSet {
     }
 
     /// Whether a path of it can select many values, and so takes more time than a pass.
-    #[must_use]
     pub fn has_queries(&self) -> bool {
         !self.queries.is_empty()
     }
