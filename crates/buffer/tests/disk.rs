@@ -24,7 +24,7 @@ struct Volume {
 }
 
 impl Volume {
-    /// `None` if the test runs in a child process: see [`SmallDisk::mount`].
+    /// `None` if the test ran in a child process or was skipped: see [`SmallDisk::mount`].
     fn mount(at: &Path, test: &str) -> Option<Self> {
         let disk = SmallDisk::mount(at, "16m", test)?;
         let at = at.to_owned();
