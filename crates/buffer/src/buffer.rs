@@ -27,8 +27,8 @@ use crate::sync::lock;
 use crate::threads;
 use crate::topic::{MAX_TOPIC, Topic};
 
-/// A message buffer. Cheap to clone. Dropping the last handle closes it; undelivered messages stay on
-/// disk.
+/// A message buffer. Cheap to clone. Dropping the last handle closes it; undelivered messages stay
+/// on disk.
 #[derive(Clone)]
 pub struct Buffer {
     inner: Arc<BufferInner>,
@@ -254,8 +254,8 @@ impl Buffer {
         }
     }
 
-    /// Runs all due work on this thread, for [`BufferConfig::manual`]. Returns the time until the next
-    /// work is due, unless a write or an ack comes earlier.
+    /// Runs all due work on this thread, for [`BufferConfig::manual`]. Returns the time until the
+    /// next work is due, unless a write or an ack comes earlier.
     pub fn step(&self) -> Duration {
         let shared = &self.inner.shared;
         while shared.log.step() {}

@@ -15,8 +15,8 @@ pub const CODEC_MESSAGES: u8 = 32;
 /// encoded before its block is known.
 pub const CODEC_MESSAGES_STANDALONE: u8 = 34;
 
-/// Appends a message of `topic` for a block of [`CODEC_MESSAGES_STANDALONE`]. A message without a time
-/// gets `timestamp_ms` (milliseconds since 1970).
+/// Appends a message of `topic` for a block of [`CODEC_MESSAGES_STANDALONE`]. A message without a
+/// time gets `timestamp_ms` (milliseconds since 1970).
 pub fn encode_standalone(out: &mut Vec<u8>, topic: &str, message: &Message, timestamp_ms: i64) {
     let at = message.timestamp_ms.unwrap_or(timestamp_ms);
     encode(out, Some(topic), message, at, 0);
@@ -44,8 +44,8 @@ pub fn replayed_dead_letter(payload: &Bytes) -> Option<u64> {
     MessageFieldReader::new(payload.clone()).varint().ok()
 }
 
-/// Appends a message. `topic` is `None` when it is the name of the partition; `last_ms` is the time of
-/// the previous message, 0 for the first.
+/// Appends a message. `topic` is `None` when it is the name of the partition; `last_ms` is the time
+/// of the previous message, 0 for the first.
 pub(crate) fn encode(
     out: &mut Vec<u8>,
     topic: Option<&str>,

@@ -43,15 +43,16 @@ pub struct BufferConfig {
     pub mode: BufferMode,
     /// Durability of an acknowledged message. Default: it survives a power cut.
     pub sync: SyncPolicy,
-    /// Maximum bytes waiting in total. Default 10 GiB, at least 1 MiB. Files take at most this and six
-    /// segments.
+    /// Maximum bytes waiting in total. Default 10 GiB, at least 1 MiB. Files take at most this and
+    /// six segments.
     pub max_bytes: u64,
     /// Maximum bytes waiting per partition. Default 0: only the total is limited.
     pub max_partition_bytes: u64,
     /// Maximum age of a message; older ones are dropped, counted and reported by an event. Default:
     /// unlimited.
     pub max_age: Option<Duration>,
-    /// Behavior at `max_bytes`, at `max_partition_bytes` and when the disk is full. Default: reject.
+    /// Behavior at `max_bytes`, at `max_partition_bytes` and when the disk is full. Default:
+    /// reject.
     pub overflow: OverflowPolicy,
     /// Bytes of a file. Default 64 MiB, or a sixteenth of `max_bytes` if that is less; from 64 KiB
     /// to 1 GiB. Disk space is freed by whole files.
@@ -60,13 +61,13 @@ pub struct BufferConfig {
     pub min_free_bytes: u64,
     /// The largest message: key, payload and headers. Default 1 MiB, at most 8 MiB.
     pub max_message_bytes: usize,
-    /// Maximum bytes of messages in a block. Default 256 KiB. A busy partition retains the memory of up
-    /// to 16 blocks.
+    /// Maximum bytes of messages in a block. Default 256 KiB. A busy partition retains the memory
+    /// of up to 16 blocks.
     pub block_bytes: usize,
     /// Topics that share one order, by the group's name. Every other topic is its own partition.
     pub groups: BTreeMap<String, Vec<String>>,
-    /// Maximum partitions: topics and groups, each with a thread and a connection. Default 64, at most
-    /// 4,096.
+    /// Maximum partitions: topics and groups, each with a thread and a connection. Default 64, at
+    /// most 4,096.
     pub max_partitions: usize,
     /// Maximum messages per batch. Default 1,000.
     pub batch_messages: usize,
@@ -81,8 +82,8 @@ pub struct BufferConfig {
     pub repeat_window: u64,
     /// Minimum time between two writes of a cursor. Default 50 ms.
     pub cursor_interval: Duration,
-    /// First wait after a failure. Default 100 ms. It doubles with each failure; up to half of it is
-    /// subtracted at random.
+    /// First wait after a failure. Default 100 ms. It doubles with each failure; up to half of it
+    /// is subtracted at random.
     pub backoff: Duration,
     /// Maximum wait after a failure. Default 30 s.
     pub backoff_max: Duration,

@@ -1,7 +1,7 @@
 //! Dead letters: messages that the provider rejected for good, with its error.
 //!
-//! They are a stream of the same log. A dead letter is on disk before the cursor passes its message,
-//! so a message is in its partition or here, or in both after a crash in between.
+//! They are a stream of the same log. A dead letter is on disk before the cursor passes its
+//! message, so a message is in its partition or here, or in both after a crash in between.
 
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 //! Invariants:
 //! - Messages are sent in the order of their sequences. After a temporary failure no new message is
 //!   sent until every batch in flight has its outcome; failed messages are sent first.
-//! - The cursor is the smallest unresolved sequence. On disk it is at most `repeat_window` behind the
-//!   messages sent.
+//! - The cursor is the smallest unresolved sequence. On disk it is at most `repeat_window` behind
+//!   the messages sent.
 //! - A dead letter is on disk before the cursor passes it.
 
 mod batches;

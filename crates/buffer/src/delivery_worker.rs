@@ -1,8 +1,8 @@
 //! Delivery from a stream that another component writes.
 //!
 //! The invariants are those of `delivery_loop.rs`. The writer appends blocks of
-//! [`CODEC_MESSAGES_STANDALONE`] and calls [`DeliveryWorker::wake`] after each commit. The stream's trim
-//! position is the cursor; only the worker moves it.
+//! [`CODEC_MESSAGES_STANDALONE`] and calls [`DeliveryWorker::wake`] after each commit. The stream's
+//! trim position is the cursor; only the worker moves it.
 //!
 //! [`CODEC_MESSAGES_STANDALONE`]: crate::CODEC_MESSAGES_STANDALONE
 
@@ -29,7 +29,8 @@ pub struct StreamBinding {
     pub stream: String,
     /// Stream of the dead letters, created if missing.
     pub dead: String,
-    /// Name of the [`Partition`](crate::Partition); must be a topic if the provider stores the cursor.
+    /// Name of the [`Partition`](crate::Partition); must be a topic if the provider stores the
+    /// cursor.
     pub partition: Arc<str>,
     /// Id of the partition's `buffer`, unique to this stream and constant.
     pub id: u64,
@@ -99,8 +100,8 @@ impl DeliveryWorker {
         self.partition.stop();
     }
 
-    /// Stops the worker and returns when the messages in flight are acknowledged or aborted and the cursor
-    /// is on disk. Undelivered messages stay in the stream.
+    /// Stops the worker and returns when the messages in flight are acknowledged or aborted and the
+    /// cursor is on disk. Undelivered messages stay in the stream.
     pub fn close(&self) {
         self.partition.stop();
         if let Some(thread) = lock(&self.thread).take() {

@@ -3,9 +3,9 @@
 //! One block at a time is in flight, so that no message overtakes a failed one. New messages are
 //! collected in the next block.
 //!
-//! Invariant of [`BufferMode::OnError`]: the mode switches under the partition's lock. To the disk: the
-//! failed messages first, then all later ones. Back: only when no block is on its way to the log and
-//! the log is drained.
+//! Invariant of [`BufferMode::OnError`]: the mode switches under the partition's lock. To the disk:
+//! the failed messages first, then all later ones. Back: only when no block is on its way to the
+//! log and the log is drained.
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ pub enum BufferOpenError {
         name: &'static str,
         /// Its value.
         value: String,
-        /// What is allowed.
+        /// Allowed values.
         allowed: String,
     },
     /// The directory could not be opened.
@@ -44,7 +44,7 @@ pub enum WriteError {
         field: &'static str,
         /// Its value.
         value: String,
-        /// What is allowed.
+        /// Allowed values.
         allowed: String,
     },
     /// The buffer is full and rejects writes.

@@ -40,26 +40,28 @@
 //!
 //! # Guarantees
 //!
-//! - In [`BufferMode::Always`], an accepted message survives the failures that [`BufferConfig::sync`]
-//!   covers, a power cut by default. It is delivered at least once, unless a drop policy drops it
-//!   (counted and reported by an event) or the provider rejects it for good (a dead letter).
-//! - A partition (a topic, or a group of topics that share an order) is delivered in the order of its
-//!   sequences; partitions are delivered in parallel.
-//! - After a crash at most [`BufferConfig::repeat_window`] messages of a partition are repeated, none
-//!   where the provider stores the cursor together with the messages ([`Provider::keeps_cursor`]).
-//! - Bounded: bytes on disk, bytes in flight, the number of partitions, the size of a message. At the
-//!   limit the [`OverflowPolicy`] applies.
+//! - In [`BufferMode::Always`], an accepted message survives the failures that
+//!   [`BufferConfig::sync`] covers, a power cut by default. It is delivered at least once, unless a
+//!   drop policy drops it (counted and reported by an event) or the provider rejects it for good (a
+//!   dead letter).
+//! - A partition (a topic, or a group of topics that share an order) is delivered in the order of
+//!   its sequences; partitions are delivered in parallel.
+//! - After a crash at most [`BufferConfig::repeat_window`] messages of a partition are repeated,
+//!   none where the provider stores the cursor together with the messages
+//!   ([`Provider::keeps_cursor`]).
+//! - Bounded: bytes on disk, bytes in flight, the number of partitions, the size of a message. At
+//!   the limit the [`OverflowPolicy`] applies.
 //!
 //! # Terms
 //!
 //! A *partition* is a stream of one log; all partitions share its files and its fsync. All messages
-//! below the *cursor* of a partition are confirmed; the cursor is the log's trim position, so moving it
-//! also frees space. A *provider* opens a *connection* for each partition.
+//! below the *cursor* of a partition are confirmed; the cursor is the log's trim position, so
+//! moving it also frees space. A *provider* opens a *connection* for each partition.
 //!
 //! # Cost
 //!
-//! A thread and a connection per partition, a housekeeping thread, and the log's two threads. Memory:
-//! per partition one block being read and the messages in flight
+//! A thread and a connection per partition, a housekeeping thread, and the log's two threads.
+//! Memory: per partition one block being read and the messages in flight
 //! ([`BufferConfig::in_flight_bytes`]), and the log's queue. The futures work in any async runtime.
 //!
 //! File formats: `docs/formats/segment.md` and `docs/formats/messages.md`.

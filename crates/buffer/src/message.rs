@@ -10,7 +10,8 @@ pub type MessageHeader = (Arc<str>, Option<Bytes>);
 /// A message. Key, payload and header values are arbitrary bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Messages with the same key stay in order where the provider splits a topic (Kafka partitions).
+    /// Messages with the same key stay in order where the provider splits a topic (Kafka
+    /// partitions).
     pub key: Option<Bytes>,
     /// The content. `None` differs from empty: a tombstone in Kafka.
     pub payload: Option<Bytes>,
@@ -70,8 +71,8 @@ impl Message {
 pub struct MessageDelivery {
     /// Topic of the message.
     pub topic: Arc<str>,
-    /// Number of the message in its partition. Every repeat has the same sequence, so that a provider
-    /// can recognize it.
+    /// Number of the message in its partition. Every repeat has the same sequence, so that a
+    /// provider can recognize it.
     pub sequence: u64,
     /// The message, with its time set.
     pub message: Message,

@@ -25,8 +25,8 @@ pub(crate) struct PartitionState {
     pub(crate) meters: PartitionMeters,
     /// Encoded bytes in the log.
     stored_bytes: Mutex<u64>,
-    /// Encoded bytes appended, and of those the bytes committed or failed. Two counters, because the
-    /// first then needs only a store: see `add_enqueued`.
+    /// Encoded bytes appended, and of those the bytes committed or failed. Two counters, because
+    /// the first then needs only a store: see `add_enqueued`.
     enqueued: AtomicU64,
     dequeued: AtomicU64,
     pub(crate) state: Mutex<ProviderHealth>,
@@ -104,16 +104,16 @@ impl PartitionState {
         }
     }
 
-    /// Counts appended messages. Called only under the intake's lock, so all but one of the counters
-    /// need only a store.
+    /// Counts appended messages. Called only under the intake's lock, so all but one of the
+    /// counters need only a store.
     pub(crate) fn record_appended(&self, messages: u64, bytes: u64) {
         add(&self.meters.written, messages);
         add(&self.meters.written_bytes, bytes);
         self.add_enqueued(bytes);
     }
 
-    /// Counts bytes on their way to the log: of new messages, or of messages that the provider did not
-    /// accept. Called only under the intake's lock.
+    /// Counts bytes on their way to the log: of new messages, or of messages that the provider did
+    /// not accept. Called only under the intake's lock.
     pub(crate) fn add_enqueued(&self, bytes: u64) {
         add(&self.enqueued, bytes);
         self.shared.total_bytes.fetch_add(bytes, Ordering::AcqRel);
@@ -151,7 +151,8 @@ impl PartitionState {
 
     /// Bytes waiting in this partition.
     pub(crate) fn waiting_bytes(&self) -> u64 {
-        // Dequeued first: every dequeued byte was enqueued before, so the difference is not negative.
+        // Dequeued first: every dequeued byte was enqueued before, so the difference is not
+        // negative.
         let dequeued = self.dequeued.load(Ordering::Acquire);
         let enqueued_bytes = self
             .enqueued

@@ -12,8 +12,8 @@ pub trait Provider: Send + Sync + 'static {
     /// Name for logs and errors, such as `kafka localhost:9092`.
     fn name(&self) -> &str;
 
-    /// Opens a connection for a partition. The buffer retries with backoff, and opens a new connection
-    /// after [`ProviderConnection::abort`].
+    /// Opens a connection for a partition. The buffer retries with backoff, and opens a new
+    /// connection after [`ProviderConnection::abort`].
     ///
     /// # Errors
     /// [`SendError::rejected`] is treated as [`SendError::retry`].
@@ -42,11 +42,11 @@ pub struct Partition {
 
 /// A connection, used by one thread.
 pub trait ProviderConnection: Send {
-    /// Sends messages in order and reports the outcome of each through `ack`, now or later, from any
-    /// thread. Up to [`ProviderConnection::pipeline`] batches may be in flight.
+    /// Sends messages in order and reports the outcome of each through `ack`, now or later, from
+    /// any thread. Up to [`ProviderConnection::pipeline`] batches may be in flight.
     ///
-    /// After a message fails with [`SendError::retry`], no later message may be accepted: that would
-    /// break the order.
+    /// After a message fails with [`SendError::retry`], no later message may be accepted: that
+    /// would break the order.
     fn send(&mut self, batch: &MessageBatch, ack: Ack);
 
     /// Maximum batches in flight.
@@ -54,7 +54,8 @@ pub trait ProviderConnection: Send {
         1
     }
 
-    /// Aborts all batches in flight: each must be acknowledged soon. The connection is closed afterwards.
+    /// Aborts all batches in flight: each must be acknowledged soon. The connection is closed
+    /// afterwards.
     fn abort(&mut self) {}
 
     /// The cursor that the provider stores, if any: it has accepted every message below.
@@ -92,8 +93,8 @@ impl MessageBatch {
         &self.messages
     }
 
-    /// The sequence after the last message: the cursor once the batch is accepted. Every message before
-    /// the batch was accepted or is a dead letter.
+    /// The sequence after the last message: the cursor once the batch is accepted. Every message
+    /// before the batch was accepted or is a dead letter.
     pub fn next_sequence(&self) -> u64 {
         self.messages.last().map_or(0, |m| m.sequence + 1)
     }

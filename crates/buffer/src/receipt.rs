@@ -11,8 +11,8 @@ use crate::sync::lock;
 /// Location of accepted messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendAck {
-    /// Sequence of the first message in its partition; the messages of a batch are adjacent. `None` when
-    /// they went directly to the provider.
+    /// Sequence of the first message in its partition; the messages of a batch are adjacent. `None`
+    /// when they went directly to the provider.
     pub sequence: Option<u64>,
     /// Whether they are in the buffer; otherwise the provider has confirmed them.
     pub buffered: bool,
@@ -27,11 +27,12 @@ pub(crate) enum BlockOutcome {
     Each(Arc<Vec<Result<(), WriteError>>>),
 }
 
-/// Outcome of a block, once it is known. All writers of a block read it, most of them after it is set:
-/// then without a lock.
+/// Outcome of a block, once it is known. All writers of a block read it, most of them after it is
+/// set: then without a lock.
 #[derive(Default)]
 pub(crate) struct PendingOutcome {
-    /// Set under the lock of `waiting`, so that no thread misses it between its check and its sleep.
+    /// Set under the lock of `waiting`, so that no thread misses it between its check and its
+    /// sleep.
     outcome: OnceLock<BlockOutcome>,
     waiting: Mutex<OutcomeWaiters>,
     resolved: Condvar,
@@ -131,8 +132,8 @@ impl WritePart {
     }
 }
 
-/// Pending acknowledgement of messages: await it, or call [`AppendReceipt::wait`]. Dropping it does not
-/// cancel the write.
+/// Pending acknowledgement of messages: await it, or call [`AppendReceipt::wait`]. Dropping it does
+/// not cancel the write.
 // Two words: programs hold thousands of receipts, and two words are passed in registers.
 #[must_use = "messages are accepted only when their receipt resolves"]
 pub struct AppendReceipt(WritePart);

@@ -130,8 +130,8 @@ pub struct MessageRates {
 }
 
 impl BufferStats {
-    /// Rates of a partition since `earlier`; `None` if the partition is missing in one of the two or no
-    /// time has passed.
+    /// Rates of a partition since `earlier`; `None` if the partition is missing in one of the two
+    /// or no time has passed.
     pub fn rates_since(&self, earlier: &Self, partition: &str) -> Option<MessageRates> {
         let seconds = self.at.checked_sub(earlier.at)?.as_secs_f64();
         let find = |stats: &Self| {

@@ -83,8 +83,9 @@ impl Topic {
         }
     }
 
-    /// Hands messages over without waiting for the disk: the receipt resolves when they are accepted.
-    /// Waits only at a limit. Keeps the order of the calls; the fastest way to write single messages.
+    /// Hands messages over without waiting for the disk: the receipt resolves when they are
+    /// accepted. Waits only at a limit. Keeps the order of the calls; the fastest way to write
+    /// single messages.
     pub async fn hand_over(&self, messages: &[Message]) -> Result<AppendReceipt, WriteError> {
         let mut attempt = WriteAttempt::default();
         self.hand_over_with(messages, &mut attempt).await

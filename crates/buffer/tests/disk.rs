@@ -1,5 +1,5 @@
-//! A full disk: a small real file system that another file fills, with the threads and the clock of the
-//! operating system.
+//! A full disk: a small real file system that another file fills, with the threads and the clock of
+//! the operating system.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 

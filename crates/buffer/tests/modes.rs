@@ -146,7 +146,8 @@ fn buffer_on_error_keeps_the_order_to_the_disk_and_back() {
         }
         receipts.push(topic.hand_over_blocking(&[text(i)]).unwrap());
         if i % 500 == 499 && i != 5_499 {
-            // So that each plan applies to some messages, and the partition can become direct again.
+            // So that each plan applies to some messages, and the partition can become direct
+            // again.
             for receipt in receipts.drain(..) {
                 receipt.wait().unwrap();
             }

@@ -1,6 +1,7 @@
 //! `cargo bench -p forebay-record`: CPU time per record of each step of a request.
 //!
-//! Measures the CPU time of the thread, so that other work on the machine does not count. Linux only.
+//! Measures the CPU time of the thread, so that other work on the machine does not count. Linux
+//! only.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

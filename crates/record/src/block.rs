@@ -1,7 +1,7 @@
 //! Blocks: rows collected and compressed at once.
 //!
-//! A sealed block is complete: one gzip member or one Zstandard frame, so that the concatenated blocks
-//! of a slice are a valid `.gz` or `.zst` file.
+//! A sealed block is complete: one gzip member or one Zstandard frame, so that the concatenated
+//! blocks of a slice are a valid `.gz` or `.zst` file.
 
 use std::io::{self, Read};
 
@@ -22,7 +22,8 @@ impl OpenBlock {
         }
     }
 
-    /// Lets `write` append one row. If it fails, its bytes are removed and the record is not counted.
+    /// Lets `write` append one row. If it fails, its bytes are removed and the record is not
+    /// counted.
     pub fn append<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -152,8 +153,8 @@ pub fn decode(
     Ok(rows)
 }
 
-/// Reads concatenated blocks back as rows. Fails after `max` bytes, so that a corrupt or hostile file
-/// can't fill a disk.
+/// Reads concatenated blocks back as rows. Fails after `max` bytes, so that a corrupt or hostile
+/// file can't fill a disk.
 pub struct BlockDecoder<R: Read> {
     source: CompressedReader<R>,
     remaining: u64,

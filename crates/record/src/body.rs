@@ -100,8 +100,8 @@ fn in_line(line: usize, byte: usize, error: &JsonError) -> String {
     }
 }
 
-/// Whether a body begins like an object or an array. Without a JSON content type only these are read
-/// as JSON: a number or a word may be any text.
+/// Whether a body begins like an object or an array. Without a JSON content type only these are
+/// read as JSON: a number or a word may be any text.
 fn looks_like_json(body: &[u8]) -> bool {
     let text = text_of_line(body);
     matches!(body.get(text.start), Some(b'{' | b'['))
@@ -145,8 +145,8 @@ fn in_batch(body: &[u8], line: usize, byte: usize, error: JsonError) -> BodyPars
     BodyParseError::Line { line, byte, error }
 }
 
-/// Hint for the sender of a record in which a path was not found: how the body was read, if that may
-/// surprise.
+/// Hint for the sender of a record in which a path was not found: how the body was read, if that
+/// may surprise.
 pub(crate) fn not_found_hint(record: &RecordContext) -> String {
     let Ok(document) = record.document() else {
         return String::new();
@@ -260,8 +260,8 @@ pub enum SplitError {
 }
 
 /// Splits a body into at most `max` records. NDJSON lines are scanned only if they may have several
-/// values; an invalid line is one record with its own error. An invalid array fails as a whole, because
-/// the ends of its records are unknown.
+/// values; an invalid line is one record with its own error. An invalid array fails as a whole,
+/// because the ends of its records are unknown.
 pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<BodyParts, SplitError> {
     let Ok(len) = u32::try_from(body.len()) else {
         return Err(JsonError::too_large().into());
@@ -305,7 +305,8 @@ impl<'a> PartSpanCollector<'a> {
         }
     }
 
-    /// Adds the values of a piece of the text, or the whole piece if it is not a sequence of values.
+    /// Adds the values of a piece of the text, or the whole piece if it is not a sequence of
+    /// values.
     fn add(&mut self, piece: Range<usize>) -> Result<(), SplitError> {
         let text = &self.text[piece.clone()];
         if text_of_line(text).is_empty() {

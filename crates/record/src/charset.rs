@@ -92,8 +92,8 @@ impl Charset {
         }
     }
 
-    /// Charset of the percent-escapes of a form, if it is not UTF-8. In a form in UTF-16 escapes are
-    /// UTF-8.
+    /// Charset of the percent-escapes of a form, if it is not UTF-8. In a form in UTF-16 escapes
+    /// are UTF-8.
     pub(crate) fn escape_encoding(self) -> Option<&'static Encoding> {
         match self {
             Self::Other(encoding) if encoding != UTF_16LE && encoding != UTF_16BE => Some(encoding),

@@ -180,8 +180,8 @@ fn gzip(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
 }
 
 fn deflate(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
-    // A zlib header is no valid start of raw deflate: a stored block with non-zero padding, which no
-    // encoder writes.
+    // A zlib header is no valid start of raw deflate: a stored block with non-zero padding, which
+    // no encoder writes.
     let is_zlib = matches!(body, [cmf, flg, ..]
         if cmf & 0x0F == 8 && cmf >> 4 <= 7 && u16::from_be_bytes([*cmf, *flg]) % 31 == 0);
     let rest = if is_zlib {

@@ -21,8 +21,8 @@ pub struct RequestInfo {
     pub headers: RequestHeaders,
 }
 
-/// One record, shared by all sinks. Its body is parsed once, when the first column needs it. Records of
-/// a request share only its [`RequestInfo`].
+/// One record, shared by all sinks. Its body is parsed once, when the first column needs it.
+/// Records of a request share only its [`RequestInfo`].
 #[derive(Debug)]
 pub struct RecordContext {
     request: Arc<RequestInfo>,
@@ -35,8 +35,8 @@ pub struct RecordContext {
 }
 
 impl RecordContext {
-    /// A request with one record. The body is decoded from the charset of its `Content-Type`, to at most
-    /// `max` bytes of UTF-8.
+    /// A request with one record. The body is decoded from the charset of its `Content-Type`, to at
+    /// most `max` bytes of UTF-8.
     pub fn received(
         request: Arc<RequestInfo>,
         body: &Bytes,
@@ -124,7 +124,8 @@ impl RecordContext {
         self.byte
     }
 
-    /// The parsed body. A batch calls this to reject an invalid record even when no column needs it.
+    /// The parsed body. A batch calls this to reject an invalid record even when no column needs
+    /// it.
     pub fn document(&self) -> Result<&JsonDocument, &BodyParseError> {
         self.document
             .get_or_init(|| {

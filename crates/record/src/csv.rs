@@ -1,11 +1,12 @@
-//! CSV rows: every value in double quotes, quotes doubled, `,` between values, `\n` after the row. No
-//! header and no other escaping: line ends stay inside the quotes. [`crate::csv_reader`] reads it back.
+//! CSV rows: every value in double quotes, quotes doubled, `,` between values, `\n` after the row.
+//! No header and no other escaping: line ends stay inside the quotes. [`crate::csv_reader`] reads
+//! it back.
 
 /// Bytes escaped or unescaped per resize of the output.
 const PIECE: usize = 512;
 
-/// Position of the first quote in eight bytes, or 8. Most cells are JSON, whose quotes are too close
-/// together for a search with a set-up cost, such as memchr.
+/// Position of the first quote in eight bytes, or 8. Most cells are JSON, whose quotes are too
+/// close together for a search with a set-up cost, such as memchr.
 #[inline]
 fn first_quote(word: [u8; 8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -50,8 +51,8 @@ pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the unescaped text up to a quote that is not followed by another one within `text`. Returns
-/// the number of bytes read.
+/// Appends the unescaped text up to a quote that is not followed by another one within `text`.
+/// Returns the number of bytes read.
 pub(crate) fn push_unescaped(text: &[u8], out: &mut Vec<u8>) -> usize {
     let mut from = 0;
     while from < text.len() {

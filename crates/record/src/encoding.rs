@@ -38,7 +38,8 @@ impl BodyEncoding {
             })
     }
 
-    /// Upper bound of the memory for decoding, beside the `len` bytes of the body; `max` is the size limit.
+    /// Upper bound of the memory for decoding, beside the `len` bytes of the body; `max` is the
+    /// size limit.
     pub fn peak_bytes(&self, len: usize, max: usize) -> u64 {
         let (inflated, limit) = (self.codings.peak_bytes(len, max), max as u64);
         if self.charset == Charset::Bytes {

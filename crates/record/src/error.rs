@@ -109,6 +109,7 @@ pub struct ColumnError {
     pub column: String,
     /// Type of the column: `path` or `template`.
     pub kind: &'static str,
-    /// Position and cause: `1:1-8 Unknown variable: Invalid` in a template, `character 3: …` in a path.
+    /// Position and cause: `1:1-8 Unknown variable: Invalid` in a template, `character 3: …` in a
+    /// path.
     pub message: String,
 }

@@ -13,8 +13,8 @@ use encoding_rs::Encoding;
 use crate::charset;
 use crate::json::{MAX_DEPTH, write_string};
 
-/// Maximum names and bracketed parts of names in a form: each takes some 200 bytes of memory for as few
-/// as three bytes of the body.
+/// Maximum names and bracketed parts of names in a form: each takes some 200 bytes of memory for as
+/// few as three bytes of the body.
 pub const FIELDS_MAX: usize = 200_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +120,8 @@ pub fn all(body: &[u8], name: &str) -> Result<Vec<String>, FormError> {
     Ok(values)
 }
 
-/// Decoded names and values of a query; an undecodable one as sent. A name without an equals sign has
-/// no value.
+/// Decoded names and values of a query; an undecodable one as sent. A name without an equals sign
+/// has no value.
 pub fn query_pairs(query: &str) -> Vec<(String, Option<String>)> {
     let text =
         |part: &[u8]| decode(part).unwrap_or_else(|_| String::from_utf8_lossy(part).into_owned());
@@ -130,8 +130,9 @@ pub fn query_pairs(query: &str) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-/// Converts a form from another charset to UTF-8, at most `max` bytes. Names and values that are the
-/// same in both charsets stay byte for byte; so do invalid percent-escapes, which [`to_json`] reports.
+/// Converts a form from another charset to UTF-8, at most `max` bytes. Names and values that are
+/// the same in both charsets stay byte for byte; so do invalid percent-escapes, which [`to_json`]
+/// reports.
 pub fn to_utf8(
     body: &[u8],
     encoding: &'static Encoding,

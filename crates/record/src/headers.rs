@@ -1,7 +1,7 @@
 //! Request headers for cells and templates: canonical names, sorted, one value each.
 //!
-//! Values of a repeated name are joined with a comma (RFC 9110, 5.3), those of `Cookie` with a semicolon
-//! (RFC 9113, 8.2.3).
+//! Values of a repeated name are joined with a comma (RFC 9110, 5.3), those of `Cookie` with a
+//! semicolon (RFC 9113, 8.2.3).
 
 use std::sync::OnceLock;
 
@@ -38,7 +38,8 @@ impl RequestHeaders {
         &self.map
     }
 
-    /// Canonical names (`X-Foo`) and values, sorted by name. Bytes that are not UTF-8 become U+FFFD.
+    /// Canonical names (`X-Foo`) and values, sorted by name. Bytes that are not UTF-8 become
+    /// U+FFFD.
     pub fn entries(&self) -> &[(String, String)] {
         self.sorted.get_or_init(|| {
             let mut entries: Vec<_> = self

@@ -1,12 +1,12 @@
 //! Parsing of records and rendering of rows and messages. No IO, no async.
 //!
-//! A request becomes one [`RecordContext`], or one per record of a batch ([`body::split`]). A sink's
-//! [`CompiledMapping`] renders it as a CSV row into the slice's [`OpenBlock`], which is sealed into one
-//! gzip member, one Zstandard frame or uncompressed rows. [`BlockDecoder`] and [`CsvReader`] read it
-//! back for the import.
+//! A request becomes one [`RecordContext`], or one per record of a batch ([`body::split`]). A
+//! sink's [`CompiledMapping`] renders it as a CSV row into the slice's [`OpenBlock`], which is
+//! sealed into one gzip member, one Zstandard frame or uncompressed rows. [`BlockDecoder`] and
+//! [`CsvReader`] read it back for the import.
 //!
-//! Templates are evaluated in a worker process (`forebay_flow::template`), because a program may never
-//! end; [`jsonnet`] is the evaluator that runs there.
+//! Templates are evaluated in a worker process (`forebay_flow::template`), because a program may
+//! never end; [`jsonnet`] is the evaluator that runs there.
 
 pub mod block;
 pub mod body;

@@ -18,7 +18,8 @@ pub(crate) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// Range of the text of a line, without byte order marks and surrounding space. Empty for a blank line.
+/// Range of the text of a line, without byte order marks and surrounding space. Empty for a blank
+/// line.
 pub fn text_of_line(line: &[u8]) -> Range<usize> {
     let mut start = 0;
     loop {

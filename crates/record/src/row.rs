@@ -107,8 +107,8 @@ impl CompiledMapping {
         }
     }
 
-    /// Compiles a mapping that [`Self::compile`] accepted before it was stored. Templates are not checked
-    /// again; an invalid template or path fails its records.
+    /// Compiles a mapping that [`Self::compile`] accepted before it was stored. Templates are not
+    /// checked again; an invalid template or path fails its records.
     pub fn compile_checked(mapping: &Mapping, limits: &RowLimits) -> Self {
         let mut parts = MappingParts::default();
         let columns = mapping.columns.iter();
@@ -139,7 +139,8 @@ impl CompiledMapping {
         self.paths.has_queries()
     }
 
-    /// Programs of the template columns, in order. The caller evaluates them before [`Self::render`].
+    /// Programs of the template columns, in order. The caller evaluates them before
+    /// [`Self::render`].
     pub fn templates(&self) -> &[Arc<TemplateProgram>] {
         &self.templates
     }
@@ -218,8 +219,8 @@ impl CompiledMapping {
             .collect()
     }
 
-    /// Calls `take` with the index and cell of each column, in order. Fails at the first column without a
-    /// cell, or when the cells exceed the row limit.
+    /// Calls `take` with the index and cell of each column, in order. Fails at the first column
+    /// without a cell, or when the cells exceed the row limit.
     pub(crate) fn each_cell(
         &self,
         record: &RecordContext,

@@ -1,4 +1,5 @@
-//! Reading of bodies: content types, JSON sent as a form, charsets, headers, lines with several values.
+//! Reading of bodies: content types, JSON sent as a form, charsets, headers, lines with several
+//! values.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod common;

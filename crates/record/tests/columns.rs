@@ -1,5 +1,5 @@
-//! Columns, paths and CSV against measured facts of the reference service (stream-semantics, sections 2
-//! and 3), except for its defects.
+//! Columns, paths and CSV against measured facts of the reference service (stream-semantics,
+//! sections 2 and 3), except for its defects.
 
 mod common;
 

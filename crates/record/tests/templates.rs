@@ -395,7 +395,8 @@ fn a_mapping_reports_every_invalid_template() {
 
 #[test]
 fn the_deepest_nesting_that_fits_can_be_checked() {
-    // Each source nests as deep as 4096 characters allow. None may overflow the stack, valid or not.
+    // Each source nests as deep as 4096 characters allow. None may overflow the stack, valid or
+    // not.
     for unit in [
         "(",
         "[",

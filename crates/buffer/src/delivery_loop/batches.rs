@@ -14,7 +14,8 @@ impl DeliveryLoop {
         let config = &self.partition.shared.config;
         let durable = self.partition.meters.durable_cursor.load(Ordering::Acquire);
         let ahead = self.reader.position().saturating_sub(durable);
-        // Messages that may be sent before the cursor on disk has to follow: limits repeats after a crash.
+        // Messages that may be sent before the cursor on disk has to follow: limits repeats after a
+        // crash.
         let capacity = config.repeat_window.saturating_sub(ahead);
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         let capacity = capacity.min(config.in_flight_messages.saturating_sub(self.sent_messages));
@@ -42,7 +43,8 @@ impl DeliveryLoop {
         Some((MessageBatch::new(messages), Vec::new()))
     }
 
-    /// Failed messages are sent one batch at a time, rejected ones alone, so that they can't fail others.
+    /// Failed messages are sent one batch at a time, rejected ones alone, so that they can't fail
+    /// others.
     fn retry_batch(&mut self) -> Option<(MessageBatch, Vec<u32>)> {
         let config = &self.partition.shared.config;
         let max_attempts = config.attempts;

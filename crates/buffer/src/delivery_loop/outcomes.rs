@@ -144,8 +144,8 @@ impl DeliveryLoop {
         failed.append(&mut self.retry_queue);
         self.retry_queue = failed;
         if some_accepted {
-            // Progress resets the backoff: with a provider that accepts only parts of batches it would
-            // grow without limit.
+            // Progress resets the backoff: with a provider that accepts only parts of batches it
+            // would grow without limit.
             self.backoff.clear();
         }
         if let Some(error) = broken {

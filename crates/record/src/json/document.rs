@@ -16,8 +16,8 @@ pub enum JsonKind {
     Object,
 }
 
-/// One value, 16 bytes. Nodes are in the order of the text: a container before its members, a key before
-/// its value.
+/// One value, 16 bytes. Nodes are in the order of the text: a container before its members, a key
+/// before its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonNode {
     pub(super) start: u32,
@@ -54,8 +54,8 @@ impl JsonNodeId {
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
-/// A well-formed JSON text with an index of its values. The index takes at most 8 bytes per byte of text
-/// (for `[1,1,1,…`).
+/// A well-formed JSON text with an index of its values. The index takes at most 8 bytes per byte of
+/// text (for `[1,1,1,…`).
 #[derive(Clone, Debug)]
 pub struct JsonDocument {
     text: Bytes,
@@ -208,8 +208,8 @@ pub(super) fn start_of(text: &[u8]) -> Result<usize, JsonError> {
     Ok(if mark { 3 } else { 0 })
 }
 
-/// Calls `take` with the range of each element of an array until it returns `false`: then the rest is
-/// not scanned and the result is `false`. Indexes only one element at a time.
+/// Calls `take` with the range of each element of an array until it returns `false`: then the rest
+/// is not scanned and the result is `false`. Indexes only one element at a time.
 pub(crate) fn elements(text: &[u8], take: impl FnMut(u32, u32) -> bool) -> Result<bool, JsonError> {
     let start = start_of(text)?;
     JsonScanner::for_parts(text)

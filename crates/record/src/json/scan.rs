@@ -1,7 +1,7 @@
 //! The scanner: checks the grammar and indexes the positions of values.
 //!
-//! No recursion: an open container stores the index of its parent in the field that later has its `next`
-//! index, so depth costs only a counter.
+//! No recursion: an open container stores the index of its parent in the field that later has its
+//! `next` index, so depth costs only a counter.
 
 use super::MAX_DEPTH;
 use super::document::{JsonKind, JsonNode};

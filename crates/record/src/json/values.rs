@@ -7,8 +7,9 @@ use super::error::{JsonError, JsonErrorKind};
 use super::scan::{JsonScanner, ScanError};
 use crate::line::{BYTE_ORDER_MARK, is_space};
 
-/// Whether a text may have more than one value. `false` is certain, without parsing: a second value can
-/// only follow a closing bracket, and would be neither a comma, another closing bracket nor the end.
+/// Whether a text may have more than one value. `false` is certain, without parsing: a second value
+/// can only follow a closing bracket, and would be neither a comma, another closing bracket nor the
+/// end.
 pub fn may_hold_several(text: &[u8]) -> bool {
     let Some(b'{' | b'[') = text.iter().find(|b| !is_space(**b)) else {
         return true;
@@ -20,8 +21,8 @@ pub fn may_hold_several(text: &[u8]) -> bool {
     })
 }
 
-/// The ranges of the values of a text. Space between values is required only around numbers, `true`,
-/// `false` and `null`. Byte order marks between values, as from `cat`, are skipped.
+/// The ranges of the values of a text. Space between values is required only around numbers,
+/// `true`, `false` and `null`. Byte order marks between values, as from `cat`, are skipped.
 ///
 /// An error is the last item, because the start of the next value is unknown.
 #[derive(Debug)]

@@ -87,8 +87,8 @@ pub(super) fn reject_unsafe(arena: &Arena, source: &str) -> Result<(), TemplateD
     reject_tokens(arena, source)
 }
 
-/// Rejects imports, and invalid literal paths of `Body`. `import` is a keyword, so the token can mean
-/// nothing else.
+/// Rejects imports, and invalid literal paths of `Body`. `import` is a keyword, so the token can
+/// mean nothing else.
 fn reject_tokens(arena: &Arena, source: &str) -> Result<(), TemplateDiagnostic> {
     let strings = rsjsonnet_lang::interner::StrInterner::new();
     let mut spans = rsjsonnet_lang::span::SpanManager::new();
@@ -124,8 +124,8 @@ fn reject_tokens(arena: &Arena, source: &str) -> Result<(), TemplateDiagnostic> 
     Ok(())
 }
 
-/// The literal paths of calls of `Body`, with their token indices; empty if the program redefines or
-/// aliases `Body`.
+/// The literal paths of calls of `Body`, with their token indices; empty if the program redefines
+/// or aliases `Body`.
 fn paths_of_body<'a>(kinds: &[&TokenKind<'_, 'a>]) -> Vec<(usize, &'a str)> {
     let simple = |i: usize, wanted: STokenKind| matches!(kinds.get(i), Some(TokenKind::Simple(kind)) if *kind == wanted);
     let mut found = Vec::new();

@@ -12,13 +12,13 @@ use super::{MAX_STACK, RESULT_MAX};
 use crate::context::RecordContext;
 use crate::error::TemplateError;
 
-/// Precedes every template, on a separate line so that positions keep their columns. The template is the
-/// function's body up to the end of the text, so that it can't escape from it.
+/// Precedes every template, on a separate line so that positions keep their columns. The template
+/// is the function's body up to the end of the text, so that it can't escape from it.
 pub(super) const WRAPPER: &str =
     "function(Body, BodyAll, BodyStr, BodyText, Header, HeaderStr, Ip, Now, std)\n";
 
-/// A Jsonnet evaluator with Forebay's functions. It never frees interned keys, so a long-lived one should
-/// be replaced.
+/// A Jsonnet evaluator with Forebay's functions. It never frees interned keys, so a long-lived one
+/// should be replaced.
 pub struct TemplateEngine<'p> {
     arena: &'p Arena,
     program: Program<'p>,
@@ -123,8 +123,9 @@ impl<'p> TemplateEngine<'p> {
         })
     }
 
-    /// Evaluates a template on a record: returns compact JSON, or a string's text with `raw_string`.
-    /// May never return, and may exhaust the memory. Errors have their position in the template if known.
+    /// Evaluates a template on a record: returns compact JSON, or a string's text with
+    /// `raw_string`. May never return, and may exhaust the memory. Errors have their position in
+    /// the template if known.
     pub fn evaluate(
         &mut self,
         template: &CompiledTemplate<'p>,

@@ -1,7 +1,7 @@
 //! Writes the result of a template: compact JSON with sorted keys.
 //!
-//! Numbers have the fewest digits that restore the same float64, and no exponent, as when a template
-//! adds them to a string.
+//! Numbers have the fewest digits that restore the same float64, and no exponent, as when a
+//! template adds them to a string.
 
 use std::io::Write as _;
 

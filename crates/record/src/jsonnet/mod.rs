@@ -1,9 +1,9 @@
 //! Jsonnet templates: checked at definition, evaluated once per record.
 //!
 //! A template reads the record through native functions (`natives.rs`) and the standard library; it
-//! can't import or read files. No Jsonnet library limits steps or memory, only the stack. So evaluation
-//! runs in a process that can be killed (`forebay_flow::template`, ADR 0201); this module is the part
-//! inside it. Checking is safe in any process, because it evaluates nothing.
+//! can't import or read files. No Jsonnet library limits steps or memory, only the stack. So
+//! evaluation runs in a process that can be killed (`forebay_flow::template`, ADR 0201); this
+//! module is the part inside it. Checking is safe in any process, because it evaluates nothing.
 
 mod check;
 mod engine;
@@ -25,9 +25,9 @@ pub const MAX_STACK: usize = 500;
 /// Maximum bytes of a template's result, more than any row.
 pub const RESULT_MAX: usize = 4 << 20;
 
-/// Stack of a thread that checks or compiles templates. Parser and analyzer recurse at most once per
-/// character of the 4096 of a template, so each level has 64 KB, ten times the need of a debug build.
-/// Only the used part takes memory.
+/// Stack of a thread that checks or compiles templates. Parser and analyzer recurse at most once
+/// per character of the 4096 of a template, so each level has 64 KB, ten times the need of a debug
+/// build. Only the used part takes memory.
 pub const COMPILE_STACK: usize = 256 << 20;
 
 /// Hash of text and options: equal in every process.
@@ -61,8 +61,8 @@ impl TemplateProgram {
         hash.update(source);
         let mut id = [0; 16];
         id.copy_from_slice(&hash.finalize()[..16]);
-        // A function whose name does not occur can't be called, except by `std.native`, whose string
-        // may hide the name by escapes.
+        // A function whose name does not occur can't be called, except by `std.native`, whose
+        // string may hide the name by escapes.
         let hidden = source.contains("native");
         let uses = TemplateUses {
             body: hidden || source.contains("Body"),

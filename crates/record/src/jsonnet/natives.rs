@@ -38,8 +38,8 @@ pub(super) struct NativeSignature {
     pub(super) wrapper: &'static str,
 }
 
-/// In the order of [`super::engine::WRAPPER`]. An omitted parameter is passed as a function, which no
-/// JSON default can be.
+/// In the order of [`super::engine::WRAPPER`]. An omitted parameter is passed as a function, which
+/// no JSON default can be.
 pub(super) const SIGNATURES: &[NativeSignature] = &[
     NativeSignature {
         name: "Body",
@@ -83,8 +83,8 @@ pub(super) const SIGNATURES: &[NativeSignature] = &[
     },
 ];
 
-/// Replacements for standard functions in which the library deviates from Jsonnet: folds over strings,
-/// type checks, and duplicate keys, of which the first counts as in all of Forebay.
+/// Replacements for standard functions in which the library deviates from Jsonnet: folds over
+/// strings, type checks, and duplicate keys, of which the first counts as in all of Forebay.
 pub(super) const STD: NativeSignature = NativeSignature {
     name: "parseJson",
     params: &["str"],

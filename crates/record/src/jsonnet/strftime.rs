@@ -57,9 +57,9 @@ struct TimeParts {
     year_day: i16,
 }
 
-/// Formats a time. Supports `%Y %m %d %H %I %M %S %p %a %A %b %B %y %Z %z %%`, `%f` for milliseconds
-/// (3 digits), and the other specifications of the reference service:
-/// `%C %c %D %e %F %h %j %k %l %n %R %r %T %t %U %u %V %v %W %w %X %x`.
+/// Formats a time. Supports `%Y %m %d %H %I %M %S %p %a %A %b %B %y %Z %z %%`, `%f` for
+/// milliseconds (3 digits), and the other specifications of the reference service: `%C %c %D %e %F
+/// %h %j %k %l %n %R %r %T %t %U %u %V %v %W %w %X %x`.
 pub fn strftime(at: Timestamp, format: &str) -> Result<String, FormatError> {
     let parts = TimeParts::from_timestamp(at);
     let mut out = String::with_capacity(format.len() + 16);

@@ -1,5 +1,5 @@
-//! Comparisons in filters (RFC 9535, 2.3.5.2.2). Numbers compare by their exact decimal value, not as
-//! floats.
+//! Comparisons in filters (RFC 9535, 2.3.5.2.2). Numbers compare by their exact decimal value, not
+//! as floats.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

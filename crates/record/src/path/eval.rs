@@ -1,9 +1,9 @@
 //! Evaluation of queries that can select many values (RFC 9535, 2.3 to 2.5), within bounds.
 //!
-//! Queries within filters scan the document for each of its values: a short path can take years on a
-//! body of a megabyte. So each evaluation has a number of steps and fails with [`TooCostly`] beyond it.
-//! A step takes some nanoseconds. Steps are counted instead of time, so that a record always has the same
-//! row. Each node of a result costs steps, which also limits memory.
+//! Queries within filters scan the document for each of its values: a short path can take years on
+//! a body of a megabyte. So each evaluation has a number of steps and fails with [`TooCostly`]
+//! beyond it. A step takes some nanoseconds. Steps are counted instead of time, so that a record
+//! always has the same row. Each node of a result costs steps, which also limits memory.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
-//! I-Regexp (RFC 9485), the regular expressions of `match` and `search`: checked against its grammar,
-//! then compiled by `regex`, which runs in linear time.
+//! I-Regexp (RFC 9485), the regular expressions of `match` and `search`: checked against its
+//! grammar, then compiled by `regex`, which runs in linear time.
 //!
-//! `^` and `$` are ordinary characters in that grammar, but anchors in all engines that the RFC maps it
-//! to. Here they are anchors, as in the compliance suite of JSONPath.
+//! `^` and `$` are ordinary characters in that grammar, but anchors in all engines that the RFC
+//! maps it to. Here they are anchors, as in the compliance suite of JSONPath.
 
 use std::fmt::Write;
 
@@ -147,7 +147,8 @@ impl PatternReader<'_> {
         Ok(1)
     }
 
-    /// Maximum repetitions of the previous atom; an unlimited one counts once more than its minimum.
+    /// Maximum repetitions of the previous atom; an unlimited one counts once more than its
+    /// minimum.
     fn quantifier(&mut self) -> Result<usize, String> {
         for (c, times) in [('*', 1), ('+', 2), ('?', 1)] {
             if self.eat(c) {

@@ -6,16 +6,16 @@
 //! | quoted keys | `a["utm.source"][0]`, `['']` | one value; keys have any characters |
 //! | JSONPath (RFC 9535) | `$.a[-1]`, `$.items[*].id`, `$..[?@.n > 1]` | one value, or a list if it can select many |
 //!
-//! A text that begins with `$` is JSONPath. The plain form skips empty steps (`a..b`, `.a` and `a.` are
-//! `a.b` and `a`), as in the service that Forebay is compatible with; the empty path is the whole
-//! document. Other texts are rejected with the position of the error ([`PathError`]).
+//! A text that begins with `$` is JSONPath. The plain form skips empty steps (`a..b`, `.a` and `a.`
+//! are `a.b` and `a`), as in the service that Forebay is compatible with; the empty path is the
+//! whole document. Other texts are rejected with the position of the error ([`PathError`]).
 //!
-//! With duplicate keys in an object, a key selects the first; wildcards, filters and descendants select
-//! all.
+//! With duplicate keys in an object, a key selects the first; wildcards, filters and descendants
+//! select all.
 //!
-//! A path to one value is a list of steps, and [`PathSet`] finds many of them in one pass. A query that
-//! can select many values is evaluated by `eval` within a number of steps that grows with the document
-//! ([`steps_max`]), so that no query occupies a thread for long.
+//! A path to one value is a list of steps, and [`PathSet`] finds many of them in one pass. A query
+//! that can select many values is evaluated by `eval` within a number of steps that grows with the
+//! document ([`steps_max`]), so that no query occupies a thread for long.
 
 mod compare;
 mod eval;

@@ -8,8 +8,8 @@ use super::query::PathQuery;
 use super::{CompiledPath, PathPlan, PathSelection, PathStep, key_of};
 use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
-/// A set of paths. Paths to one value are found in one pass over the document, which compares each key
-/// with the steps that can follow and ends when all paths are found.
+/// A set of paths. Paths to one value are found in one pass over the document, which compares each
+/// key with the steps that can follow and ends when all paths are found.
 #[derive(Clone, Debug)]
 pub struct PathSet {
     tree: Vec<TreeNode>,
