@@ -9,9 +9,9 @@ pub enum BufferOpenError {
     /// A setting is outside its range.
     #[error("buffer setting `{name}` is {value}, allowed is {allowed}")]
     Config {
-        /// The setting.
+        /// Name of the setting.
         name: &'static str,
-        /// Its value.
+        /// Value of the setting.
         value: String,
         /// Allowed values.
         allowed: String,
@@ -40,9 +40,9 @@ pub enum WriteError {
     /// The message or the topic breaks a limit.
     #[error("`{field}` is {value}, allowed is {allowed}")]
     Invalid {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// Its value.
+        /// Value of the field.
         value: String,
         /// Allowed values.
         allowed: String,
@@ -82,7 +82,7 @@ pub enum WriteError {
     Provider {
         /// The provider's name.
         provider: String,
-        /// Its error.
+        /// The provider's error.
         error: String,
         /// Whether the provider may accept the message later.
         retryable: bool,

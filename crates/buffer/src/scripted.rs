@@ -151,7 +151,7 @@ impl ProviderConnection for ScriptedConnection {
             })
             .collect();
         if self.to.keeps_cursor && results.iter().any(Result::is_err) {
-            // All or nothing.
+            // A transaction: all or nothing.
             for result in results.iter_mut().filter(|r| r.is_ok()) {
                 *result = Err(SendError::retry("aborted"));
             }

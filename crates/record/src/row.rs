@@ -13,7 +13,6 @@ use crate::path::{self, CompiledPath, PathMatches, PathSelection, PathSet};
 use crate::usage::PathUseCounters;
 use crate::uuid;
 
-/// Bounds of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowLimits {
     /// Maximum bytes of a CSV row, including its line end.

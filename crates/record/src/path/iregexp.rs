@@ -15,7 +15,6 @@ const DEPTH_MAX: usize = 32;
 /// Maximum bytes of a compiled pattern, and of the cache of a search.
 const COMPILED_MAX: usize = 1 << 20;
 
-/// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(super) struct CompiledPattern {
     regex: Regex,

@@ -92,7 +92,6 @@ fn key_of<'a>(document: &'a JsonDocument, key: JsonNodeId, scratch: &'a mut Vec<
     }
 }
 
-/// A compiled path.
 #[derive(Clone, Debug)]
 pub struct CompiledPath(PathPlan);
 

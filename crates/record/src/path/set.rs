@@ -90,7 +90,7 @@ impl PathSet {
         if let Some((_, id)) = children.iter().find(|(s, _)| s == step) {
             return *id;
         }
-        // A mapping has at most 100 columns; ids past 4 G would need a path of as many bytes.
+        // Ids past 4 G would need a path of as many bytes.
         let id = u32::try_from(self.tree.len()).unwrap_or(u32::MAX);
         self.tree.push(TreeNode::default());
         self.tree[parent as usize].children.push((step.clone(), id));
