@@ -1,10 +1,10 @@
-//! The wait after a failure.
+//! Backoff of a delivery worker after failures.
 
 use std::time::Duration;
 
 use crate::shared::BufferState;
 
-/// Longer from failure to failure.
+/// Exponential backoff with jitter, or the wait that the provider requests.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryBackoff {
     failures: u32,
@@ -12,21 +12,21 @@ pub(crate) struct DeliveryBackoff {
 }
 
 impl DeliveryBackoff {
-    /// Begins a wait: by the settings, or as long as the provider has asked for.
+    /// Starts a wait by the settings, or the one that the provider requested.
     pub(crate) fn after_failure(
         &mut self,
         shared: &BufferState,
         now: Duration,
-        wish: Option<Duration>,
+        requested: Option<Duration>,
     ) {
         let config = &shared.config;
         let doubled = config.backoff.saturating_mul(1 << self.failures.min(20));
         let longest = doubled.min(config.backoff_max);
         self.failures = self.failures.saturating_add(1);
         let random = u32::try_from(shared.env.random() % 1_000).unwrap_or(0);
-        // Half of it is random, so that lanes that failed together don't come back together.
+        // Half of it is random, so that partitions that failed together don't retry together.
         let wait = longest / 2 + longest / 2_000 * random;
-        self.until = Some(now + wish.unwrap_or(wait));
+        self.until = Some(now + requested.unwrap_or(wait));
     }
 
     pub(crate) fn clear(&mut self) {
@@ -37,7 +37,7 @@ impl DeliveryBackoff {
         self.until.is_none_or(|until| until <= now)
     }
 
-    /// What is left of it.
+    /// The remaining wait.
     pub(crate) fn left(&self, now: Duration) -> Option<Duration> {
         self.until
             .filter(|until| *until > now)

@@ -1,4 +1,4 @@
-//! The handle: what a program does with a buffer.
+//! The buffer handle: opening, writing, statistics.
 
 mod closing;
 mod dead_letters;
@@ -27,8 +27,8 @@ use crate::sync::lock;
 use crate::threads;
 use crate::topic::{MAX_TOPIC, Topic};
 
-/// A message buffer. Cheap to clone; the last handle that is dropped closes it, and leaves on disk
-/// what was not delivered.
+/// A message buffer. Cheap to clone. Dropping the last handle closes it; undelivered messages stay
+/// on disk.
 #[derive(Clone)]
 pub struct Buffer {
     inner: Arc<BufferInner>,
@@ -46,24 +46,18 @@ struct BufferInner {
     shared: Arc<BufferState>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     housekeeping: Arc<threads::Housekeeping>,
-    /// Where there are no threads.
+    /// Delivery loops that [`Buffer::step`] runs when there are no threads.
     manual: Mutex<Vec<DeliveryLoop>>,
     recovery: RecoveryReport,
 }
 
 impl Buffer {
-    /// Opens a buffer, and begins to deliver what waits in its directory.
-    ///
-    /// # Errors
-    /// See [`BufferOpenError`].
+    /// Opens a buffer and starts to deliver the messages in its directory.
     pub fn open(config: BufferConfig, provider: impl Provider) -> Result<Self, BufferOpenError> {
         Self::open_in(Arc::new(StdEnv::new()), config, Arc::new(provider))
     }
 
-    /// As [`Buffer::open`], on other files and clocks than those of the operating system.
-    ///
-    /// # Errors
-    /// See [`BufferOpenError`].
+    /// As [`Buffer::open`], with the files and clocks of `env`.
     pub fn open_in(
         env: Arc<dyn Env>,
         config: BufferConfig,
@@ -74,7 +68,7 @@ impl Buffer {
             return Err(BufferOpenError::Config {
                 name: "mode",
                 value: format!("{:?}", config.mode),
-                allowed: format!("Always, as {} keeps the cursor", provider.name()),
+                allowed: format!("Always, because {} stores the cursor", provider.name()),
             });
         }
         let (log, recovery) = Log::open(env.clone(), Path::new(&config.dir), config.log())?;
@@ -122,22 +116,20 @@ impl Buffer {
         Ok(buffer)
     }
 
-    /// What opening the directory has found: damage, if there was any.
-    #[must_use]
+    /// The report of the recovery at opening, with any damage.
     pub fn recovery(&self) -> &RecoveryReport {
         &self.inner.recovery
     }
 
-    /// The buffer's id, chosen when its directory was made.
-    #[must_use]
+    /// The buffer's id, chosen when its directory was created.
     pub fn id(&self) -> u64 {
         self.inner.shared.volume
     }
 
-    /// A topic to write to. Faster than naming it with each message.
+    /// A handle to write to a topic; faster than naming the topic with each message.
     ///
     /// # Errors
-    /// When the name is none, or there are too many lanes.
+    /// [`WriteError::Invalid`] if the name is invalid or there are too many partitions.
     pub fn topic(&self, topic: &str) -> Result<Topic, WriteError> {
         if topic.is_empty() || topic.len() > MAX_TOPIC {
             return Err(WriteError::Invalid {
@@ -152,26 +144,20 @@ impl Buffer {
         Ok(Topic::new(self.clone(), partition, topic))
     }
 
-    /// Writes a message; returns when it is accepted.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
+    /// Writes a message and returns when it is accepted.
     pub async fn write(&self, topic: &str, message: Message) -> Result<AppendAck, WriteError> {
         self.topic(topic)?.write(&[message]).await
     }
 
-    /// As [`Buffer::write`], but blocks the thread.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
+    /// As [`Buffer::write`], blocking the thread.
     pub fn write_blocking(&self, topic: &str, message: Message) -> Result<AppendAck, WriteError> {
         self.topic(topic)?.write_blocking(&[message])
     }
 
-    /// Writes several messages of a topic, next to each other; returns when all are accepted.
+    /// Writes messages of a topic with adjacent sequences and returns when all are accepted.
     ///
     /// # Errors
-    /// See [`WriteError`]. When the disk fails some of them may have been accepted.
+    /// If the disk fails, some of the messages may have been accepted.
     pub async fn write_batch(
         &self,
         topic: &str,
@@ -180,10 +166,7 @@ impl Buffer {
         self.topic(topic)?.write(messages).await
     }
 
-    /// As [`Buffer::write_batch`], but blocks the thread.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
+    /// As [`Buffer::write_batch`], blocking the thread.
     pub fn write_batch_blocking(
         &self,
         topic: &str,
@@ -215,9 +198,9 @@ impl Buffer {
         if partitions.len() >= shared.config.max_partitions {
             return Err(WriteError::Invalid {
                 field: "topic",
-                value: format!("{name:?}, one lane more"),
+                value: format!("{name:?}"),
                 allowed: format!(
-                    "{} lanes (`max_lanes`); put topics into groups",
+                    "at most {} partitions (`max_partitions`); put topics into groups",
                     partitions.len()
                 ),
             });
@@ -240,14 +223,12 @@ impl Buffer {
         Ok(partition)
     }
 
-    /// Events from now on.
-    #[must_use]
+    /// Subscribes to events from now on.
     pub fn events(&self) -> EventStream {
         self.inner.shared.listeners.subscribe()
     }
 
-    /// Figures.
-    #[must_use]
+    /// Current statistics.
     pub fn stats(&self) -> BufferStats {
         let shared = &self.inner.shared;
         shared.measure_dead();
@@ -273,8 +254,8 @@ impl Buffer {
         }
     }
 
-    /// Does what can be done now, on this thread: for [`BufferConfig::manual`]. How long nothing
-    /// else will be to do, unless something happens.
+    /// Runs all due work on this thread, for [`BufferConfig::manual`]. Returns the time until the
+    /// next work is due, unless a write or an ack comes earlier.
     pub fn step(&self) -> Duration {
         let shared = &self.inner.shared;
         while shared.log.step() {}
@@ -301,6 +282,6 @@ fn unwritable_dir(config: &BufferConfig, error: &LogAppendError) -> BufferOpenEr
     BufferOpenError::Config {
         name: "dir",
         value: config.dir.display().to_string(),
-        allowed: format!("a directory that can be written ({error})"),
+        allowed: format!("a writable directory ({error})"),
     }
 }

@@ -1,7 +1,7 @@
-//! Messages as the bytes of a block. The format is described in `docs/formats/messages.md`.
+//! Encoding of messages in blocks, as in `docs/formats/messages.md`.
 //!
 //! Numbers are LEB128 varints. An optional part of `n` bytes begins with `n + 1`, a missing one is
-//! 0. So any bytes can be stored, and a message of 100 bytes costs five more.
+//! 0. A message of 100 bytes has an overhead of five bytes.
 
 use std::sync::Arc;
 
@@ -9,25 +9,24 @@ use bytes::Bytes;
 
 use crate::message::{Message, MessageDelivery};
 
-/// The codec number of blocks of messages, version 1. What is in them is not compressed.
+/// Codec number of blocks of messages, version 1, uncompressed.
 pub const CODEC_MESSAGES: u8 = 32;
-/// The codec number of blocks of messages that know nothing of each other: each has its own time.
-/// So they can be made before it is known which block they get into.
+/// Codec number of blocks of standalone messages: each has its absolute time, so that it can be
+/// encoded before its block is known.
 pub const CODEC_MESSAGES_STANDALONE: u8 = 34;
 
-/// Appends a message of `topic`, as it is in a block of [`CODEC_MESSAGES_STANDALONE`]; `timestamp_ms` is
-/// its time where it has none of its own, in milliseconds since 1970.
+/// Appends a message of `topic` for a block of [`CODEC_MESSAGES_STANDALONE`]. A message without a
+/// time gets `timestamp_ms` (milliseconds since 1970).
 pub fn encode_standalone(out: &mut Vec<u8>, topic: &str, message: &Message, timestamp_ms: i64) {
     let at = message.timestamp_ms.unwrap_or(timestamp_ms);
     encode(out, Some(topic), message, at, 0);
 }
 
-/// The codec number of a block with one message that is sent again after it was a dead letter: the
-/// number of the letter, then the message as in [`CODEC_MESSAGES_STANDALONE`]. By the number it is known
-/// that the letter's message is here.
+/// Codec number of a block with one replayed dead letter: its number, then the message as in
+/// [`CODEC_MESSAGES_STANDALONE`]. The number shows which dead letter was replayed.
 pub const CODEC_MESSAGE_REPLAYED: u8 = 35;
 
-/// Appends what a block of [`CODEC_MESSAGE_REPLAYED`] holds.
+/// Appends the payload of a block of [`CODEC_MESSAGE_REPLAYED`].
 pub fn encode_replayed(
     out: &mut Vec<u8>,
     dead_letter: u64,
@@ -39,15 +38,14 @@ pub fn encode_replayed(
     encode_standalone(out, topic, message, timestamp_ms);
 }
 
-/// The number of the letter whose message a block of [`CODEC_MESSAGE_REPLAYED`] holds; `None` when the
-/// payload is none of such a block.
-#[must_use]
+/// Number of the dead letter that a block of [`CODEC_MESSAGE_REPLAYED`] replays; `None` for another
+/// payload.
 pub fn replayed_dead_letter(payload: &Bytes) -> Option<u64> {
     MessageFieldReader::new(payload.clone()).varint().ok()
 }
 
-/// Appends a message. `topic` is given only where it is not that of the lane; `last_ms` is the
-/// time of the message before it, 0 for the first.
+/// Appends a message. `topic` is `None` when it is the name of the partition; `last_ms` is the time
+/// of the previous message, 0 for the first.
 pub(crate) fn encode(
     out: &mut Vec<u8>,
     topic: Option<&str>,
@@ -57,7 +55,7 @@ pub(crate) fn encode(
 ) {
     let ms = zigzag(timestamp_ms.wrapping_sub(last_ms));
     if topic.is_none() && ms < 0x80 && message.headers.is_empty() {
-        // Most messages: three bytes at once.
+        // Fast path of most messages.
         let ms = u8::try_from(ms).unwrap_or(0);
         out.extend_from_slice(&[0, ms, 0]);
         part(out, message.key.as_deref());
@@ -76,7 +74,7 @@ pub(crate) fn encode(
     part(out, message.payload.as_deref());
 }
 
-/// The most bytes that [`encode`] adds for a message of this length.
+/// Upper bound of the bytes that [`encode`] appends for a message of this length.
 pub(crate) fn encoded_len(topic: Option<&str>, message: &Message, len: usize) -> usize {
     let numbers = 10 * (5 + 2 * message.headers.len());
     topic.map_or(0, str::len) + len + numbers
@@ -108,14 +106,13 @@ fn unzigzag(n: u64) -> i64 {
     (n >> 1).cast_signed() ^ -((n & 1).cast_signed())
 }
 
-/// A block that is not what its header says. The log's checksum was right, so whoever wrote it
-/// wrote something else.
+/// A block whose content does not match its codec, although the log's checksum is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the block holds no messages of version 1")]
 pub(crate) struct MalformedMessage;
 
-/// Reads fields out of a block; what it yields shares the block's memory. Numbers are read in
-/// place: a share of the memory has to be counted, and most fields are numbers.
+/// Reads the fields of a block; byte fields share its memory. Numbers are read in place, because
+/// sharing costs a reference count and most fields are numbers.
 pub(crate) struct MessageFieldReader {
     bytes: Bytes,
     at: usize,
@@ -172,7 +169,7 @@ impl MessageFieldReader {
             .map_err(|_| MalformedMessage)
     }
 
-    /// One message, and its topic if it has one of its own.
+    /// One message, and its topic unless that is the name of the partition.
     pub(crate) fn message(
         &mut self,
         last_ms: i64,
@@ -183,7 +180,7 @@ impl MessageFieldReader {
         };
         let timestamp_ms = last_ms.wrapping_add(unzigzag(self.varint()?));
         let count = self.varint()?;
-        // Each takes two bytes at least: a number that is too large asks for no memory.
+        // A header takes at least two bytes: a wrong count must not allocate memory.
         if count > self.left().len() as u64 / 2 {
             return Err(MalformedMessage);
         }
@@ -208,7 +205,7 @@ pub(crate) struct MessageDecoder {
     partition_topic: Arc<str>,
     next_seq: u64,
     last_ms: i64,
-    /// Each message has its own time.
+    /// Whether each message has an absolute time.
     standalone: bool,
 }
 
@@ -223,7 +220,7 @@ impl MessageDecoder {
         }
     }
 
-    /// Of a block of [`CODEC_MESSAGES_STANDALONE`].
+    /// Decodes a block of [`CODEC_MESSAGES_STANDALONE`].
     pub(crate) fn standalone(payload: Bytes, first_seq: u64, partition_topic: Arc<str>) -> Self {
         Self {
             standalone: true,
@@ -231,10 +228,10 @@ impl MessageDecoder {
         }
     }
 
-    /// Of a block of [`CODEC_MESSAGE_REPLAYED`].
+    /// Decodes a block of [`CODEC_MESSAGE_REPLAYED`].
     pub(crate) fn replayed(payload: Bytes, first_seq: u64, partition_topic: Arc<str>) -> Self {
         let mut decoder = Self::standalone(payload, first_seq, partition_topic);
-        // A number that is none is followed by no message: that is found then.
+        // After an invalid number decoding the message fails.
         decoder.fields.varint().ok();
         decoder
     }
@@ -303,7 +300,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(messages in proptest::collection::vec(message(), 0..8)) {
+        fn decoding_returns_the_encoded_messages(messages in proptest::collection::vec(message(), 0..8)) {
             let mut out = Vec::new();
             let mut last = 0;
             for (topic, message) in &messages {
@@ -313,18 +310,18 @@ mod tests {
                 prop_assert!(out.len() - before <= encoded_len(topic.as_deref(), message, message.len()));
                 last = at;
             }
-            let decoded: Result<Vec<_>, _> = MessageDecoder::new(Bytes::from(out), 7, Arc::from("lane")).collect();
+            let decoded: Result<Vec<_>, _> = MessageDecoder::new(Bytes::from(out), 7, Arc::from("partition")).collect();
             let decoded = decoded.unwrap();
             prop_assert_eq!(decoded.len(), messages.len());
             for (i, (got, (topic, message))) in decoded.iter().zip(&messages).enumerate() {
                 prop_assert_eq!(got.sequence, 7 + i as u64);
-                prop_assert_eq!(&*got.topic, topic.as_deref().unwrap_or("lane"));
+                prop_assert_eq!(&*got.topic, topic.as_deref().unwrap_or("partition"));
                 prop_assert_eq!(&got.message, message);
             }
         }
 
         #[test]
-        fn any_bytes_end_in_messages_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn arbitrary_bytes_decode_to_messages_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let all: Vec<_> = MessageDecoder::new(Bytes::from(bytes), 0, Arc::from("t"))
                 .take_while(Result::is_ok)
                 .collect();
@@ -333,12 +330,12 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_know_nothing_of_each_other_keep_their_times() {
+    fn standalone_messages_have_absolute_times() {
         let mut out = Vec::new();
         for (topic, at) in [("a", 1_700_000_000_000), ("b", 1_600_000_000_000)] {
             encode_standalone(&mut out, topic, &Message::keyed("k", "v"), at);
         }
-        let read: Vec<_> = MessageDecoder::standalone(Bytes::from(out), 4, Arc::from("lane"))
+        let read: Vec<_> = MessageDecoder::standalone(Bytes::from(out), 4, Arc::from("partition"))
             .map(Result::unwrap)
             .map(|d| (d.topic.to_string(), d.sequence, d.message.timestamp_ms))
             .collect();
@@ -350,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_sent_again_names_its_letter() {
+    fn a_replayed_message_has_the_number_of_its_dead_letter() {
         let mut out = Vec::new();
         encode_replayed(
             &mut out,
@@ -361,7 +358,7 @@ mod tests {
         );
         let block = Bytes::from(out);
         assert_eq!(replayed_dead_letter(&block), Some(300));
-        let read: Vec<_> = MessageDecoder::replayed(block, 4, Arc::from("lane"))
+        let read: Vec<_> = MessageDecoder::replayed(block, 4, Arc::from("partition"))
             .map(Result::unwrap)
             .map(|d| (d.topic.to_string(), d.sequence, d.message.payload))
             .collect();
@@ -369,9 +366,9 @@ mod tests {
         assert_eq!(replayed_dead_letter(&Bytes::from_static(b"\xff")), None);
     }
 
-    /// The format on disk is a promise: this block was written by version 1.
+    /// This block was written by version 1.
     #[test]
-    fn a_block_of_version_1_reads_as_ever() {
+    fn a_block_of_version_1_is_readable() {
         let block: &[u8] =
             b"\x00\x80\xa0\xca\xb9\xf8\x62\x01\x01h\x03hv\x02k\x04a\nb\x03xy\x02\x00\x00\x00";
         let read: Vec<_> = MessageDecoder::new(Bytes::from_static(block), 0, Arc::from("t"))

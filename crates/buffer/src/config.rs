@@ -8,99 +8,98 @@ use forebay_log::{LogConfig, SyncPolicy};
 
 use crate::error::BufferOpenError;
 
-/// When messages go through the disk (M6 of four ways).
+/// When messages go through the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BufferMode {
-    /// Always: a write returns when the message is on disk, whatever state the provider is in.
+    /// Always: a write returns when the message is on disk, independent of the provider.
     #[default]
     Always,
-    /// Straight to the provider; a write returns when it has confirmed. From its first failure on
-    /// through the disk, until what waits there has been delivered. No message overtakes another.
+    /// Direct: a write returns when the provider has confirmed. After a failure messages go through
+    /// the disk until the disk is drained. The order is kept.
     OnError,
-    /// Never: straight to the provider, and a write waits until it has confirmed.
+    /// Never: a write waits until the provider has confirmed.
     Block,
-    /// Never: straight to the provider, and a write returns its error.
+    /// Never: a write returns the provider's error.
     Error,
 }
 
-/// What happens at a bound.
+/// Behavior at a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverflowPolicy {
-    /// The oldest messages that wait are dropped, counted, and told by an event.
+    /// Drop the oldest messages, count them and report them by an event.
     DropOldest,
-    /// Writes wait, at most so long.
+    /// Writes wait, at most this time.
     Block(Duration),
-    /// Writes are refused.
+    /// Reject writes.
     Reject,
 }
 
-/// Settings of a buffer. All but the directory have defaults: `BufferConfig::new(dir)`.
+/// Settings of a buffer. [`BufferConfig::new`] has the defaults.
 #[derive(Clone, Debug)]
 pub struct BufferConfig {
-    /// Where messages wait. One process at a time.
+    /// Directory of the log. One process at a time.
     pub dir: PathBuf,
     /// When messages go through the disk. Default: always.
     pub mode: BufferMode,
-    /// What an acknowledgement of the disk means. Default: it survives a power cut.
+    /// Durability of an acknowledged message. Default: it survives a power cut.
     pub sync: SyncPolicy,
-    /// Bytes that may wait in all. Default 10 GiB, at least 1 MiB. Files take at most this and six
-    /// segments.
+    /// Maximum bytes waiting in total. Default 10 GiB, at least 1 MiB. Files take at most this and
+    /// six segments.
     pub max_bytes: u64,
-    /// Bytes that may wait in one lane. Default 0: no bound but the total.
+    /// Maximum bytes waiting per partition. Default 0: only the total is limited.
     pub max_partition_bytes: u64,
-    /// How long a message may wait; older ones are dropped, counted, and told by an event. Default:
-    /// for ever.
+    /// Maximum age of a message; older ones are dropped, counted and reported by an event. Default:
+    /// unlimited.
     pub max_age: Option<Duration>,
-    /// What happens at `max_bytes`, at `max_lane_bytes` and when the disk is full. Default: refuse.
+    /// Behavior at `max_bytes`, at `max_partition_bytes` and when the disk is full. Default:
+    /// reject.
     pub overflow: OverflowPolicy,
     /// Bytes of a file. Default 64 MiB, or a sixteenth of `max_bytes` if that is less; from 64 KiB
-    /// to 1 GiB. Disk space is given back by whole files.
+    /// to 1 GiB. Disk space is freed by whole files.
     pub segment_size: Option<u64>,
-    /// Bytes of the file system that are left for others. Default 256 MiB.
+    /// Bytes of the file system that stay free. Default 256 MiB.
     pub min_free_bytes: u64,
     /// The largest message: key, payload and headers. Default 1 MiB, at most 8 MiB.
     pub max_message_bytes: usize,
-    /// Bytes of messages that are put together into one block at most. Default 256 KiB. A lane keeps
-    /// the memory of up to 16 blocks while it writes one after another.
+    /// Maximum bytes of messages in a block. Default 256 KiB. A busy partition retains the memory
+    /// of up to 16 blocks.
     pub block_bytes: usize,
-    /// Topics that share one order, by the group's name. Each other topic is a lane by itself.
+    /// Topics that share one order, by the group's name. Every other topic is its own partition.
     pub groups: BTreeMap<String, Vec<String>>,
-    /// Lanes: topics and groups. Each has a thread and a connection. Default 64, at most 4,096.
+    /// Maximum partitions: topics and groups, each with a thread and a connection. Default 64, at
+    /// most 4,096.
     pub max_partitions: usize,
-    /// Messages that are handed to the provider at once. Default 1,000.
+    /// Maximum messages per batch. Default 1,000.
     pub batch_messages: usize,
-    /// Bytes that are handed to the provider at once. Default 1 MiB.
+    /// Maximum bytes per batch. Default 1 MiB.
     pub batch_bytes: usize,
-    /// Messages of a lane that may be with the provider unconfirmed. Default 20,000.
+    /// Maximum unconfirmed messages per partition. Default 20,000.
     pub in_flight_messages: usize,
-    /// Bytes of a lane that may be with the provider unconfirmed. Default 16 MiB.
+    /// Maximum unconfirmed bytes per partition. Default 16 MiB.
     pub in_flight_bytes: usize,
-    /// The most messages of a lane that can come twice after a crash. Default 50,000; at least
-    /// `in_flight_messages`. It bounds how far delivery is ahead of the cursor on disk.
+    /// Maximum messages per partition that a crash repeats. Default 50,000; at least
+    /// `in_flight_messages`. It limits how far delivery is ahead of the cursor on disk.
     pub repeat_window: u64,
-    /// The least time between two writes of a cursor while a lane is busy. Default 50 ms.
+    /// Minimum time between two writes of a cursor. Default 50 ms.
     pub cursor_interval: Duration,
-    /// The first wait after a failure. Default 100 ms. It doubles from failure to failure, and a
-    /// random half of it is taken off.
+    /// First wait after a failure. Default 100 ms. It doubles with each failure; up to half of it
+    /// is subtracted at random.
     pub backoff: Duration,
-    /// The longest wait after a failure. Default 30 s.
+    /// Maximum wait after a failure. Default 30 s.
     pub backoff_max: Duration,
-    /// How often a message that is refused for good is tried in all, before it becomes a dead
-    /// letter. Default 3.
+    /// Attempts in total before a message that the provider rejects for good becomes a dead letter.
+    /// Default 3.
     pub attempts: u32,
-    /// In the modes that go straight to the provider: how long it may take to confirm, before that
-    /// is a failure. Default 10 s.
+    /// In the direct modes: time to confirm, after which the batch has failed. Default 10 s.
     pub direct_timeout: Duration,
-    /// How long the provider may confirm nothing of what it has, before it is told to be down.
-    /// Default 5 s.
+    /// Time without a confirmation after which the provider is reported as down. Default 5 s.
     pub stall: Duration,
-    /// Start no threads; [`Buffer::step`](crate::Buffer::step) does the work. For simulations.
+    /// Start no threads; [`Buffer::step`](crate::Buffer::step) runs the work. For simulations.
     pub manual: bool,
 }
 
 impl BufferConfig {
-    /// The defaults, in this directory.
-    #[must_use]
+    /// The defaults for this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -131,7 +130,6 @@ impl BufferConfig {
         }
     }
 
-    /// Bytes of a file.
     pub(crate) fn segment(&self) -> u64 {
         let by_total = (self.max_bytes / 16).clamp(64 << 10, 64 << 20);
         self.segment_size.unwrap_or(by_total)
@@ -141,7 +139,7 @@ impl BufferConfig {
         LogConfig {
             sync: self.sync,
             segment_size: self.segment(),
-            // Room for what is delivered and not reclaimed yet: that is freed by whole files.
+            // Delivered messages occupy space until their whole file is reclaimed.
             max_bytes: self.max_bytes.saturating_add(4 * self.segment()),
             min_free_bytes: self.min_free_bytes,
             max_streams: 2 * self.max_partitions + 8,
@@ -155,7 +153,7 @@ impl BufferConfig {
         range("segment_size", self.segment(), 64 << 10, 1 << 30)?;
         range("max_message_bytes", self.max_message_bytes, 1, 8 << 20)?;
         range("block_bytes", self.block_bytes, 1, 8 << 20)?;
-        range("max_lanes", self.max_partitions, 1, 4_096)?;
+        range("max_partitions", self.max_partitions, 1, 4_096)?;
         range("batch_messages", self.batch_messages, 1, 1_000_000)?;
         range("batch_bytes", self.batch_bytes, 1, 64 << 20)?;
         range("in_flight_messages", self.in_flight_messages, 1, 10_000_000)?;
@@ -195,7 +193,10 @@ impl BufferConfig {
             }
             for topic in topics {
                 if !seen.insert(topic) {
-                    return wrong(format!("{topic:?} twice"), "each topic in one group");
+                    return wrong(
+                        format!("{topic:?}, which is in two groups"),
+                        "each topic in one group",
+                    );
                 }
             }
         }

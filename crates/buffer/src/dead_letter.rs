@@ -1,7 +1,7 @@
-//! Dead letters: messages that the provider refused for good, with what it said.
+//! Dead letters: messages that the provider rejected for good, with its error.
 //!
-//! They are a stream of the same log. A letter is on disk before the cursor passes its message: so a
-//! message is in its lane, or here, or (after a crash in between) in both.
+//! They are a stream of the same log. A dead letter is on disk before the cursor passes its
+//! message, so a message is in its partition or here, or in both after a crash in between.
 
 use std::sync::Arc;
 
@@ -14,31 +14,31 @@ use crate::event::BufferEvent;
 use crate::message::Message;
 use crate::partition::PartitionState;
 
-/// The codec number of blocks of dead letters, version 1.
+/// Codec number of blocks of dead letters, version 1.
 pub const CODEC_DEAD_LETTER: u8 = 33;
 
-/// A message that was refused for good.
+/// A message that the provider rejected for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterMessage {
-    /// Its number among the dead letters.
+    /// Number of the dead letter.
     pub number: u64,
-    /// The lane that it was in.
+    /// Partition of the message.
     pub partition: Arc<str>,
-    /// Its topic.
+    /// Topic of the message.
     pub topic: Arc<str>,
-    /// Its sequence in the lane.
+    /// Sequence of the message in its partition.
     pub sequence: u64,
-    /// How often it was tried.
+    /// Delivery attempts.
     pub attempts: u32,
-    /// What the provider said last.
+    /// The provider's last error.
     pub error: String,
-    /// When it was set aside, in milliseconds since 1970.
+    /// Time at which it became a dead letter, in milliseconds since 1970.
     pub at_ms: i64,
     /// The message.
     pub message: Message,
 }
 
-/// Sets a message aside; returns when that is on disk.
+/// Writes a message to the dead letters and returns when it is on disk.
 pub(crate) fn move_to_dlq(
     partition: &Arc<PartitionState>,
     retry: &RetryEntry,
@@ -104,7 +104,7 @@ fn decode(number: u64, at_ms: i64, payload: Bytes) -> Result<DeadLetterMessage, 
     })
 }
 
-/// Reads dead letters, oldest first. What can't be read is left out.
+/// Reads dead letters, oldest first, skipping unreadable ones.
 pub(crate) struct DeadLetterReader {
     reader: Option<BlockReader>,
     from: u64,

@@ -1,10 +1,10 @@
-//! The way out: reads a lane, sends it, and moves the cursor behind what was confirmed.
+//! Delivery of a partition: reads messages, sends them and advances the cursor.
 //!
 //! Invariants:
-//! - Messages are sent in the order of their sequences. After a failure that may pass, nothing new
-//!   is sent until everything under way has its answer, and what failed is sent first.
-//! - The cursor is the smallest sequence that is neither confirmed nor set aside; on disk it is
-//!   never more than `repeat_window` behind what was sent.
+//! - Messages are sent in the order of their sequences. After a temporary failure no new message is
+//!   sent until every batch in flight has its outcome; failed messages are sent first.
+//! - The cursor is the smallest unresolved sequence. On disk it is at most `repeat_window` behind
+//!   the messages sent.
 //! - A dead letter is on disk before the cursor passes it.
 
 mod batches;
@@ -26,12 +26,11 @@ use crate::partition::PartitionState;
 use crate::partition_reader::PartitionReader;
 use crate::provider::{BatchOutcome, MessageBatch, ProviderConnection, SendError};
 
-/// How long a deliverer with nothing to do sleeps; it is woken earlier.
+/// Sleep of an idle worker, unless it is woken earlier.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long the provider gets for what is under way when the buffer is closed.
+/// Time for the batches in flight when the buffer is closed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What to do after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextStep {
     Again,
@@ -39,26 +38,26 @@ pub(crate) enum NextStep {
     Finished,
 }
 
-/// A batch with the provider.
+/// A batch in flight.
 struct SentBatch {
     batch: MessageBatch,
     number: u64,
     outcome: Option<BatchOutcome>,
     bytes: usize,
     at: Duration,
-    /// Refusals so far, of each message; empty: none.
+    /// Rejections so far, per message; empty if none.
     attempts: Vec<u32>,
 }
 
-/// A message to be sent again.
+/// A message to send again.
 pub(crate) struct RetryEntry {
     pub(crate) delivery: MessageDelivery,
-    /// How often it was refused for good.
+    /// Rejections so far.
     pub(crate) attempts: u32,
     pub(crate) error: SendError,
 }
 
-/// Delivers one lane.
+/// Delivers one partition.
 pub(crate) struct DeliveryLoop {
     pub(crate) partition: Arc<PartitionState>,
     connection: Option<Box<dyn ProviderConnection>>,
@@ -68,7 +67,7 @@ pub(crate) struct DeliveryLoop {
     sent_messages: usize,
     next_number: u64,
     pub(crate) retry_queue: VecDeque<RetryEntry>,
-    /// The block that goes straight to the provider.
+    /// The block in flight in a direct mode.
     pub(crate) direct: Option<DirectSender>,
     aborted: bool,
     pub(crate) backoff: DeliveryBackoff,
@@ -100,7 +99,7 @@ impl DeliveryLoop {
         }
     }
 
-    /// Does what can be done now.
+    /// Runs all due work.
     pub(crate) fn step(&mut self) -> NextStep {
         let (outcomes, stop) = self.partition.take_outcomes();
         for (number, outcome) in outcomes {
@@ -149,7 +148,7 @@ impl DeliveryLoop {
         any
     }
 
-    /// Whether a connection is worth having.
+    /// Whether there is something to send.
     fn has_work(&mut self) -> bool {
         !self.retry_queue.is_empty() || self.reader.has_more() || self.has_direct_work()
     }
@@ -184,12 +183,12 @@ impl DeliveryLoop {
         }
     }
 
-    /// The provider knows better than our disk what it has taken.
+    /// Resumes at the provider's cursor, which is newer than ours.
     fn resume_at(&mut self, cursor: u64) {
         if cursor > self.partition.end() {
-            // The disk has lost its end (it was not synced, or put back from a copy): new messages
-            // get numbers that the provider has seen. Repeats are better than a loss.
-            tracing::warn!(lane = %self.partition.name, cursor, "the provider's cursor is ahead of the buffer; it is ignored");
+            // The disk has lost its end (not synced, or restored from a copy), so new messages get
+            // sequences that the provider has seen. Repeats are better than a loss.
+            tracing::warn!(partition = %self.partition.name, cursor, "ignoring the provider's cursor, which is ahead of the buffer");
             return;
         }
         let meters = &self.partition.meters;
@@ -202,14 +201,15 @@ impl DeliveryLoop {
             .fetch_add(confirmed + skipped, Ordering::Relaxed);
     }
 
-    /// Nothing was confirmed for long: that is told, and waited out. The client retries by itself.
+    /// Reports a provider that confirms nothing as down, and waits: the client retries by itself.
     fn check_stall(&mut self, now: Duration) {
         let stall = self.partition.shared.config.stall;
         if self.sent.is_empty() || now.saturating_sub(self.progress_at) < stall {
             return;
         }
         let trouble = self.connection.as_ref().and_then(|c| c.trouble());
-        let error = trouble.unwrap_or_else(|| format!("nothing was confirmed for {stall:?}"));
+        let error =
+            trouble.unwrap_or_else(|| format!("the provider has confirmed nothing for {stall:?}"));
         self.down(&error, now);
     }
 
@@ -248,8 +248,7 @@ impl DeliveryLoop {
         max_wait
     }
 
-    /// The end: what is under way gets some time, then it is given up. It is not lost: it is sent
-    /// again after the next opening.
+    /// Waits for the batches in flight, then aborts them: the next opening sends them again.
     fn wind_down(&mut self, now: Duration) -> NextStep {
         let stop_at = *self.stop_at.get_or_insert(now + GRACE);
         let open = self.sent.iter().any(|s| s.outcome.is_none());
@@ -276,19 +275,19 @@ impl DeliveryLoop {
         }
         self.save_cursor(now, true);
         if let Some((ticket, _)) = self.saving.take() {
-            // A cursor that could not be saved means repeats, and is no reason not to end.
+            // A cursor that could not be saved only means repeats.
             drop(ticket.wait());
         }
         self.end_direct();
         NextStep::Finished
     }
 
-    /// Whether everything that is committed was delivered or set aside.
+    /// Whether all committed messages are resolved.
     pub(crate) fn is_drained(&mut self) -> bool {
         self.sent.is_empty() && self.retry_queue.is_empty() && !self.reader.has_more()
     }
 
-    /// Whether the provider is not to be tried yet.
+    /// Whether the backoff is running.
     pub(crate) fn is_paused(&self) -> bool {
         !self.backoff.is_over(self.partition.shared.env.elapsed())
     }
@@ -297,7 +296,7 @@ impl DeliveryLoop {
         self.partition.shared.config.mode
     }
 
-    /// Nothing is under way, and nothing waits in the log.
+    /// Whether no batch is in flight and no message waits in the log.
     pub(crate) fn is_idle(&mut self) -> bool {
         self.is_drained() && self.direct.is_none()
     }

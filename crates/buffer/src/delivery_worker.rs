@@ -1,8 +1,8 @@
-//! Delivery alone: the way out of a stream of a log that someone else writes.
+//! Delivery from a stream that another component writes.
 //!
-//! Invariants are those of `deliver.rs`. The writer's blocks are of [`CODEC_MESSAGES_STANDALONE`], and
-//! it calls [`DeliveryWorker::wake`] when one is committed; the stream's trim mark is the cursor, and moves
-//! only here.
+//! The invariants are those of `delivery_loop.rs`. The writer appends blocks of
+//! [`CODEC_MESSAGES_STANDALONE`] and calls [`DeliveryWorker::wake`] after each commit. The stream's
+//! trim position is the cursor; only the worker moves it.
 //!
 //! [`CODEC_MESSAGES_STANDALONE`]: crate::CODEC_MESSAGES_STANDALONE
 
@@ -22,21 +22,21 @@ use crate::stats::PartitionStats;
 use crate::sync::lock;
 use crate::threads;
 
-/// Where messages are, and what their provider is told about it.
+/// The streams of a worker and the identity that its provider sees.
 #[derive(Clone, Debug)]
 pub struct StreamBinding {
-    /// The stream of the messages; it is made if it is not there.
+    /// Stream of the messages, created if missing.
     pub stream: String,
-    /// The stream of dead letters; it is made if it is not there.
+    /// Stream of the dead letters, created if missing.
     pub dead: String,
-    /// The lane's name, see [`Partition`](crate::Partition): with a provider that keeps the cursor it has to be
-    /// a topic.
+    /// Name of the [`Partition`](crate::Partition); must be a topic if the provider stores the
+    /// cursor.
     pub partition: Arc<str>,
-    /// The lane's `buffer`: no other stream has the same one, this has it for ever.
+    /// Id of the partition's `buffer`, unique to this stream and constant.
     pub id: u64,
 }
 
-/// Delivers a stream, in order, until it is closed. Has a thread.
+/// Delivers a stream in order, on its own thread, until it is closed.
 pub struct DeliveryWorker {
     partition: Arc<PartitionState>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -44,18 +44,15 @@ pub struct DeliveryWorker {
 
 impl std::fmt::Debug for DeliveryWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outlet")
-            .field("lane", &self.partition.name)
+        f.debug_struct("DeliveryWorker")
+            .field("partition", &self.partition.name)
             .finish_non_exhaustive()
     }
 }
 
 impl DeliveryWorker {
-    /// Begins to deliver. Of `config`, what is about delivery counts: batches, what is in flight,
-    /// the window of repeats, waits and attempts.
-    ///
-    /// # Errors
-    /// A setting that is out of range, a log that takes nothing, or no thread.
+    /// Starts to deliver. Uses the delivery settings of `config`: batches, limits in flight, repeat
+    /// window, backoff and attempts.
     pub fn open(
         log: &Log,
         env: Arc<dyn Env>,
@@ -81,35 +78,34 @@ impl DeliveryWorker {
         })
     }
 
-    /// Something was committed to the stream.
+    /// Wakes the worker after a commit to the stream.
     pub fn wake(&self) {
         self.partition.wake_worker();
     }
 
-    /// While it is held the cursor on disk stays where it is: what was handed to the log since then can
-    /// be read there. What is delivered meanwhile comes again after a crash.
+    /// Freezes the cursor on disk, or releases it. While it is frozen, messages appended since stay
+    /// readable in the log; a crash repeats the messages delivered meanwhile.
     pub fn hold_cursor(&self, held: bool) {
         self.partition.hold(held);
     }
 
-    /// Figures; counters are since this was opened, and nothing was written through it.
-    #[must_use]
+    /// Statistics since the worker was opened; `written` is 0.
     pub fn stats(&self) -> PartitionStats {
         self.partition.measure();
         PartitionStats::from_state(&self.partition)
     }
 
-    /// Tells it to stop, and does not wait.
+    /// Asks the worker to stop, without waiting.
     pub fn stop(&self) {
         self.partition.stop();
     }
 
-    /// Stops, and returns when what is with the provider has its answer or is given up, and the
-    /// cursor is on disk. What was not delivered stays in the stream.
+    /// Stops the worker and returns when the messages in flight are acknowledged or aborted and the
+    /// cursor is on disk. Undelivered messages stay in the stream.
     pub fn close(&self) {
         self.partition.stop();
         if let Some(thread) = lock(&self.thread).take() {
-            // What a panic has left was told when it happened.
+            // A panic was reported when it happened.
             drop(thread.join());
         }
     }
@@ -126,15 +122,11 @@ fn open_stream(log: &Log, name: &str) -> Result<StreamId, BufferOpenError> {
         .map_err(|e: LogAppendError| BufferOpenError::Config {
             name: "stream",
             value: name.to_owned(),
-            allowed: format!("a stream that the log takes ({e})"),
+            allowed: format!("a stream that the log accepts ({e})"),
         })
 }
 
-/// Dead letters of a stream of a log, from this number on, oldest first; none if there is no such
-/// stream.
-///
-/// # Errors
-/// An item is an error when the disk can't be read.
+/// Dead letters of a stream from this number on, oldest first; empty if the stream does not exist.
 pub fn dead_letters(
     log: &Log,
     stream: &str,

@@ -1,11 +1,11 @@
-//! Straight to the provider, in the modes that spare the disk.
+//! Direct delivery, in the modes that bypass the disk.
 //!
-//! One block at a time is with the provider: so a failure never lets a later message overtake. What
-//! writers hand over meanwhile gathers in the next block.
+//! One block at a time is in flight, so that no message overtakes a failed one. New messages are
+//! collected in the next block.
 //!
-//! Invariant of [`BufferMode::OnError`]: the switch from one way to the other is made under the lane's
-//! lock. To the disk: first what failed, then everything that was taken behind it. Back: only when
-//! nothing is on its way to the log and everything in it was delivered.
+//! Invariant of [`BufferMode::OnError`]: the mode switches under the partition's lock. To the disk:
+//! the failed messages first, then all later ones. Back: only when no block is on its way to the
+//! log and the log is drained.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::provider::SendError;
 use crate::receipt::{BlockOutcome, PendingOutcome};
 use crate::sync::lock;
 
-/// The block that is with the provider.
+/// The block in flight.
 pub(crate) struct DirectSender {
     pending: Arc<PendingOutcome>,
     results: Vec<Option<Result<(), WriteError>>>,
@@ -57,7 +57,7 @@ impl DirectSender {
 }
 
 impl DeliveryLoop {
-    /// Whether something waits to go straight, or the lane may go straight again.
+    /// Whether a direct block waits. Switches back to direct mode first if possible.
     pub(crate) fn has_direct_work(&mut self) -> bool {
         if !self.partition.shared.is_direct() || self.direct.is_some() {
             return false;
@@ -67,7 +67,7 @@ impl DeliveryLoop {
         intake.direct && !intake.is_empty()
     }
 
-    /// Leaves the disk behind, when all that waits on it was delivered.
+    /// Switches to direct mode if the log is drained.
     fn switch_to_direct(&mut self) {
         if self.mode() != BufferMode::OnError
             || !self.is_idle()
@@ -93,7 +93,7 @@ impl DeliveryLoop {
         });
     }
 
-    /// The next block, if it goes straight.
+    /// The messages of the next direct block.
     pub(crate) fn take_direct(&mut self) -> Option<Vec<MessageDelivery>> {
         let mut intake = lock(&self.partition.intake);
         if !intake.direct {
@@ -104,8 +104,8 @@ impl DeliveryLoop {
         }
         let block = intake.ready.pop_front()?;
         drop(intake);
-        // What was just encoded is decoded here: one form of messages, and the copy is a small part
-        // of what the provider costs.
+        // Decodes what was just encoded: one form of messages, at a small cost compared to the
+        // provider.
         let decoder = MessageDecoder::new(block.payload.clone(), 0, self.partition.name.clone());
         let messages: Vec<MessageDelivery> = decoder.filter_map(Result::ok).collect();
         self.partition.add_dequeued(block.payload.len() as u64);
@@ -127,7 +127,7 @@ impl DeliveryLoop {
         }
     }
 
-    /// After failures of a block that went straight.
+    /// Applies the mode to the failed messages of a direct block.
     pub(crate) fn handle_direct_failures(&mut self) {
         if self.direct.is_none() {
             return;
@@ -153,7 +153,7 @@ impl DeliveryLoop {
         self.finish_direct();
     }
 
-    /// Tells writers of the first so many messages that they failed.
+    /// Fails the writes of the first `count` messages.
     fn give_up(&mut self, count: usize) {
         let failed: Vec<RetryEntry> = self.retry_queue.drain(..count).collect();
         for retry in failed {
@@ -172,7 +172,7 @@ impl DeliveryLoop {
         }
     }
 
-    /// From now on through the disk: what failed first.
+    /// Switches to the disk, failed messages first.
     fn spill(&mut self) {
         let Some(direct) = self.direct.take() else {
             return;
@@ -211,7 +211,7 @@ impl DeliveryLoop {
         partition.hand_over(intake)
     }
 
-    /// The provider could not even be reached.
+    /// Switches to the disk if the provider can't be reached.
     pub(crate) fn fall_back_to_disk(&mut self) {
         if self.direct.is_some() || self.mode() != BufferMode::OnError {
             return;
@@ -226,7 +226,7 @@ impl DeliveryLoop {
         handoff.start();
     }
 
-    /// In [`BufferMode::Error`] writes fail at once while the provider is not tried.
+    /// In [`BufferMode::Error`] writes fail at once during a backoff.
     pub(crate) fn reject_direct(&mut self) {
         if self.mode() != BufferMode::Error {
             return;
@@ -250,10 +250,10 @@ impl DeliveryLoop {
         self.partition.shared.change.notify();
     }
 
-    /// At the end nobody may wait any more.
+    /// Fails all waiting writes at shutdown.
     pub(crate) fn end_direct(&mut self) {
         if let Some(direct) = self.direct.take() {
-            let cause = "the buffer was closed before the provider has confirmed";
+            let cause = "the buffer was closed before the provider confirmed";
             let error = self.provider_error(&SendError::retry(cause));
             direct.pending.resolve(BlockOutcome::Failed(error));
         }

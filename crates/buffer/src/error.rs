@@ -1,4 +1,4 @@
-//! What can go wrong, one enum for each kind of call.
+//! Errors of opening a buffer and of writing to it.
 
 use std::time::Duration;
 
@@ -9,93 +9,93 @@ pub enum BufferOpenError {
     /// A setting is outside its range.
     #[error("buffer setting `{name}` is {value}, allowed is {allowed}")]
     Config {
-        /// The setting.
+        /// Name of the setting.
         name: &'static str,
-        /// Its value.
+        /// Value of the setting.
         value: String,
-        /// What is allowed.
+        /// Allowed values.
         allowed: String,
     },
     /// The directory could not be opened.
     #[error(transparent)]
     Log(#[from] forebay_log::LogOpenError),
-    /// A thread could not be started.
+    /// The delivery or housekeeping thread could not be started.
     #[error("can't start a thread: {0}")]
     Thread(std::io::Error),
-    /// The directory has more lanes than are allowed.
-    #[error("the directory holds {found} lanes, `max_lanes` is {allowed}; raise it")]
+    /// The directory has more partitions than `max_partitions`.
+    #[error("the directory has {found} partitions, but `max_partitions` is {allowed}")]
     TooManyPartitions {
-        /// Lanes that have streams there.
+        /// Partitions in the directory.
         found: usize,
-        /// The setting.
+        /// The value of `max_partitions`.
         allowed: usize,
     },
 }
 
-/// Why a message was not accepted. Only [`WriteError::MayHaveHappened`] and
-/// [`WriteError::Provider`] leave it open whether it will be delivered; otherwise it will not.
+/// Why a message was not accepted. It will not be delivered, except that
+/// [`WriteError::MayHaveHappened`] and [`WriteError::Provider`] leave that open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
     /// The message or the topic breaks a limit.
     #[error("`{field}` is {value}, allowed is {allowed}")]
     Invalid {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// Its value.
+        /// Value of the field.
         value: String,
-        /// What is allowed.
+        /// Allowed values.
         allowed: String,
     },
-    /// The buffer is full, and its policy is to refuse.
+    /// The buffer is full and rejects writes.
     #[error("the buffer is full: {waiting} of {allowed} bytes wait in {what}")]
     Full {
-        /// The lane, or `the buffer`, or `the disk`.
+        /// `the buffer`, `the disk` or `partition <name>`.
         what: String,
-        /// Bytes that wait there.
+        /// Bytes waiting.
         waiting: u64,
-        /// The bound.
+        /// Maximum bytes.
         allowed: u64,
     },
-    /// The buffer was full, or the provider away, for as long as the policy allows to wait.
-    #[error("no room within {}: {what}", humane(.waited))]
+    /// The write waited as long as the policy allows.
+    #[error("timed out after {}: {what}", humane(.waited))]
     Timeout {
-        /// How long it was waited.
+        /// Time waited.
         waited: Duration,
-        /// For what.
+        /// Cause of the wait.
         what: String,
     },
-    /// The time for a flush or a drain was over before everything was delivered.
+    /// A flush or drain timed out.
     #[error("delivered {delivered} of {} in {}: {cause}", counted(*.all, "message"), humane(.waited))]
     Undelivered {
-        /// Messages that were delivered or set aside meanwhile.
+        /// Messages delivered or moved to the dead letters meanwhile.
         delivered: u64,
-        /// Messages that waited at its beginning.
+        /// Messages waiting at the start.
         all: u64,
-        /// How long it was tried.
+        /// Time waited.
         waited: Duration,
-        /// The provider's reason for the others, as far as it gave one.
+        /// The provider's error, if known.
         cause: String,
     },
-    /// The provider refused the message, in a mode that hands its errors to the writer.
+    /// The provider did not accept the message, in a direct mode.
     #[error("{provider}: {error}")]
     Provider {
         /// The provider's name.
         provider: String,
-        /// What it said.
+        /// The provider's error.
         error: String,
-        /// Whether the same message may be taken later.
+        /// Whether the provider may accept the message later.
         retryable: bool,
     },
-    /// The disk failed; the message may be delivered after the buffer is opened anew, or not.
-    #[error("may have happened: {0}")]
+    /// The disk failed; the message may or may not be delivered after the buffer is reopened.
+    #[error("outcome unknown: {0}")]
     MayHaveHappened(String),
-    /// The disk failed before; the buffer takes nothing until it is opened anew.
+    /// The disk failed before; the buffer accepts nothing until it is reopened.
     #[error("{0}")]
     Disk(String),
-    /// The system had no file descriptor, thread or memory for it. Nothing is wrong with the disk:
-    /// the next message is tried as usual.
-    #[error("not taken, the system is short of something: {0}")]
+    /// The system is out of file descriptors, threads or memory. The disk works; later writes may
+    /// succeed.
+    #[error("not accepted, a system resource is exhausted: {0}")]
     Scarce(String),
     /// The buffer is closed.
     #[error("the buffer is closed")]

@@ -1,4 +1,4 @@
-//! What a buffer tells besides its answers.
+//! Events of a buffer and their subscribers.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -9,73 +9,73 @@ use std::time::Duration;
 
 use crate::sync::lock;
 
-/// Something worth knowing about.
+/// A change of state that a buffer reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BufferEvent {
-    /// The provider does not take a lane's messages. It is tried again.
+    /// The provider does not accept a partition's messages; the buffer retries.
     ProviderDown {
-        /// The lane.
+        /// Name of the partition.
         partition: Arc<str>,
-        /// Why.
+        /// The error.
         error: String,
     },
-    /// It takes them again.
+    /// The provider accepts them again.
     ProviderUp {
-        /// The lane.
+        /// Name of the partition.
         partition: Arc<str>,
-        /// How long it did not.
+        /// Time for which it did not.
         after: Duration,
     },
-    /// Messages were dropped that were not delivered, by the policy at a bound or by their age.
+    /// Undelivered messages were dropped, at a limit or because of their age.
     Dropped {
-        /// The lane.
+        /// Name of the partition.
         partition: Arc<str>,
-        /// Everything below that was not sent yet.
+        /// Every message below was dropped unless it was sent.
         below: u64,
-        /// About how many; the exact number is in the statistics.
+        /// Approximate number; the statistics have the exact one.
         messages: u64,
     },
-    /// A write waits for room.
+    /// A write waits for free space.
     Blocked {
-        /// The lane.
+        /// Name of the partition.
         partition: Arc<str>,
     },
-    /// A message was refused for good, and set aside.
+    /// The provider rejected a message for good; it is a dead letter.
     DeadLetter {
-        /// The lane.
+        /// Name of the partition.
         partition: Arc<str>,
-        /// The message's sequence.
+        /// Sequence of the message.
         sequence: u64,
-        /// What the provider said.
+        /// The provider's error.
         error: String,
     },
-    /// Messages can't be read any more: the disk has damaged them.
+    /// Messages are unreadable because of disk corruption.
     Lost {
-        /// The lane.
+        /// Name of the partition.
         partition: Arc<str>,
-        /// The first of them.
+        /// The first lost sequence.
         sequence: u64,
-        /// How many.
+        /// Number of messages.
         messages: u64,
     },
-    /// In [`BufferMode::OnError`](crate::BufferMode::OnError): from here on through the disk, or straight again.
+    /// [`BufferMode::OnError`](crate::BufferMode::OnError) switched to the disk or back to direct.
     Buffering {
-        /// The lane.
+        /// Name of the partition.
         partition: Arc<str>,
-        /// Through the disk.
+        /// Whether messages go through the disk.
         on: bool,
     },
-    /// The disk failed. Nothing is accepted until the buffer is opened anew.
+    /// The disk failed. The buffer accepts nothing until it is reopened.
     DiskFailed {
-        /// What happened.
+        /// The cause.
         error: String,
     },
-    /// This receiver was too slow, and so many events before this one are missing.
+    /// This receiver was too slow and missed this many events.
     Missed(u64),
 }
 
-/// Events that a receiver may be behind.
+/// Maximum events queued per receiver.
 const BACKLOG: usize = 1_024;
 
 #[derive(Default)]
@@ -92,7 +92,6 @@ struct EventMailbox {
     arrived: Condvar,
 }
 
-/// All who listen.
 #[derive(Default)]
 pub(crate) struct EventListeners {
     mailboxes: Mutex<Vec<Weak<EventMailbox>>>,
@@ -137,21 +136,18 @@ impl EventListeners {
     }
 }
 
-/// Receives events from the moment it was made. Whoever does not listen misses nothing that
-/// matters to delivery: events inform, they are no commands.
+/// Receives events published after its creation. Delivery does not depend on receivers.
 pub struct EventStream {
     mailbox: Arc<EventMailbox>,
 }
 
 impl EventStream {
-    /// The next event, if one waits.
-    #[must_use]
+    /// The next event, if one is queued.
     pub fn try_next(&self) -> Option<BufferEvent> {
         take(&mut lock(&self.mailbox.queue))
     }
 
-    /// Waits for the next event. `None`: nothing came within the time, or the buffer is closed.
-    #[must_use]
+    /// Waits for the next event; `None` on timeout or when the buffer is closed.
     pub fn wait(&self, limit: Duration) -> Option<BufferEvent> {
         let queue = lock(&self.mailbox.queue);
         let idle = |q: &mut EventQueue| q.waiting.is_empty() && q.missed == 0 && !q.closed;

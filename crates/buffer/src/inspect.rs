@@ -1,5 +1,5 @@
-//! Looking into a buffer's directory without its lock: beside the process that has it open, or
-//! after that died. Nothing is written.
+//! Read-only inspection of a buffer's directory without its lock, also while another process has it
+//! open.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,43 +9,39 @@ use forebay_log::{LogOpenError, LogReadError, inspect};
 use crate::dead_letter::{DeadLetterMessage, DeadLetterReader};
 use crate::shared::{DEAD_STREAM, PARTITION_PREFIX};
 
-/// A directory as it was when it was looked at.
+/// Snapshot of a directory.
 pub struct BufferInspection {
     log: inspect::LogInspection,
 }
 
-/// A lane, as the disk has it.
+/// State of a partition on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionOnDisk {
     /// Name of the topic or group.
     pub partition: Arc<str>,
-    /// Messages that are not delivered, as far as the disk knows.
+    /// Undelivered messages by the cursor on disk.
     pub waiting: u64,
-    /// Their bytes, by whole blocks.
+    /// Bytes of their blocks.
     pub waiting_bytes: u64,
-    /// When the oldest was written, in milliseconds since 1970.
+    /// Write time of the oldest undelivered message, in milliseconds since 1970.
     pub oldest_at_ms: Option<i64>,
-    /// Everything below was delivered or set aside.
+    /// Every message below is resolved.
     pub cursor: u64,
-    /// How many messages the lane has taken ever.
+    /// Number of messages ever written.
     pub next_sequence: u64,
-    /// Messages that can't be read any more.
+    /// Unreadable messages.
     pub lost: u64,
 }
 
 impl BufferInspection {
-    /// Looks at the directory of a buffer.
-    ///
-    /// # Errors
-    /// No buffer there, written by a newer program, or it can't be read.
+    /// Reads the directory of a buffer.
     pub fn open(dir: &Path) -> Result<Self, LogOpenError> {
         Ok(Self {
             log: inspect::LogInspection::open_dir(dir)?,
         })
     }
 
-    /// Its lanes, by name.
-    #[must_use]
+    /// Partitions, sorted by name.
     pub fn partitions(&self) -> Vec<PartitionOnDisk> {
         let streams = self.log.streams();
         let mut partitions: Vec<_> = streams
@@ -68,17 +64,13 @@ impl BufferInspection {
         partitions
     }
 
-    /// Files that hold messages, and bytes of all files.
-    #[must_use]
+    /// Number of files with messages, and bytes of all files.
     pub fn files(&self) -> (usize, u64) {
         let stats = self.log.stats();
         (stats.segments, stats.file_bytes)
     }
 
     /// Dead letters, oldest first.
-    ///
-    /// # Errors
-    /// An item is an error when the disk can't be read.
     pub fn dead_letters(&self) -> impl Iterator<Item = Result<DeadLetterMessage, LogReadError>> {
         let stream = self.log.find(DEAD_STREAM);
         let from = stream.as_ref().map_or(0, |s| s.trimmed_to);

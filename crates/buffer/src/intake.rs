@@ -1,12 +1,11 @@
-//! The way in: messages gather in an open block, blocks are handed to the log, one fsync answers
-//! for all.
+//! Append path: messages are collected in an open block, sealed blocks go to the log, and one fsync
+//! acknowledges all of them.
 //!
-//! A block is sealed when the disk is free for it, or when it is full: as long as any block of the
-//! lane is being written, messages gather in the next. So few writers get small blocks and short
-//! waits, many get large blocks, and no timer is needed.
+//! A block is sealed when it is full or when no block of the partition is being written. So few
+//! writers get small blocks and short waits, many get large blocks, without a timer.
 //!
-//! Invariants: blocks are handed over under the lane's lock, in the order of their messages; a
-//! block that the log has no room for stays in `ready`, and nothing passes it.
+//! Invariants: blocks are handed to the log under the partition's lock, in the order of their
+//! messages; a block that the log can't queue stays in `ready`, and no later block passes it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -24,29 +23,28 @@ use crate::partition::PartitionState;
 use crate::receipt::{AppendReceipt, BlockOutcome, PendingOutcome, WritePart};
 use crate::sync::lock;
 
-/// Blocks that wait for a provider that is written to directly.
+/// Sealed blocks that may wait in a direct mode.
 const DIRECT_READY: usize = 2;
 
-/// Blocks whose memory is kept for the next ones, while a lane is busy.
+/// Blocks whose memory a busy partition retains.
 const FREE_LIST_MAX: usize = 16;
 
-/// A block of messages.
+/// A sealed block of messages.
 pub(crate) struct ReadyBlock {
     pub(crate) payload: Bytes,
     pub(crate) records: u32,
     pub(crate) first_at_ms: i64,
     pub(crate) last_at_ms: i64,
     pub(crate) pending: Arc<PendingOutcome>,
-    /// Its messages are those of the writes in `pending`, one for one.
+    /// Whether the block has exactly the messages of the writes in `pending`.
     pub(crate) whole: bool,
 }
 
-/// What of a lane is not with the log yet.
+/// Partition state ahead of the log: the open block, and sealed blocks not yet appended.
 #[derive(Default)]
 pub(crate) struct PartitionIntake {
     open: Vec<u8>,
-    /// Memory of blocks that are on disk, for the next ones: fresh memory costs more than what is
-    /// put into it.
+    /// Memory of committed blocks for reuse: allocating it costs more than filling it.
     free_list: VecDeque<Bytes>,
     records: u32,
     last_ms: i64,
@@ -54,20 +52,20 @@ pub(crate) struct PartitionIntake {
     last_at_ms: i64,
     pending: Arc<PendingOutcome>,
     pub(crate) ready: VecDeque<ReadyBlock>,
-    /// Blocks that the log has and has not committed.
+    /// Blocks that are appended to the log but not committed.
     pub(crate) committing: usize,
-    /// Blocks go to the provider, not to the log.
+    /// Whether blocks go to the provider instead of the log.
     pub(crate) direct: bool,
     pub(crate) closed: bool,
-    /// The log's queue was full, and we are called when it has room.
+    /// Whether a waker waits for space in the log's queue.
     waits_for_log: bool,
 }
 
-/// Nothing was taken.
+/// Why no message was appended.
 pub(crate) enum AppendRejection {
-    /// Wait for a change, and try again.
+    /// Temporary: wait for a change and retry.
     Busy,
-    /// For good.
+    /// Permanent.
     Error(WriteError),
 }
 
@@ -95,7 +93,7 @@ impl PartitionIntake {
         self.records += 1;
     }
 
-    /// Ends the open block, if there is one.
+    /// Seals the open block, if it has messages.
     pub(crate) fn seal(&mut self, capacity: usize) {
         if self.records == 0 {
             return;
@@ -111,7 +109,7 @@ impl PartitionIntake {
         });
     }
 
-    /// What a write is to have of the open block: nothing yet.
+    /// An empty part of the open block for a new write.
     fn part(&self) -> WritePart {
         WritePart {
             pending: self.pending.clone(),
@@ -120,21 +118,21 @@ impl PartitionIntake {
         }
     }
 
-    /// Empty memory for about so many bytes.
+    /// An empty vector, reused if one of about this capacity is free.
     fn memory(&mut self, capacity: usize) -> Vec<u8> {
         match self.free_list.pop_front().map(Bytes::try_into_mut) {
             Some(Ok(mut free)) if free.capacity() >= capacity => {
                 free.clear();
                 return free.into();
             }
-            // The log still holds it.
+            // The log still references it.
             Some(Err(busy)) => self.free_list.push_back(busy),
             _ => {}
         }
         Vec::with_capacity(capacity)
     }
 
-    /// A block is on disk.
+    /// Called when a block is committed.
     fn on_committed(&mut self, payload: Bytes) {
         self.committing -= 1;
         if self.free_list.len() < FREE_LIST_MAX {
@@ -150,7 +148,7 @@ impl PartitionIntake {
         }
     }
 
-    /// Answers everybody who waits with an error.
+    /// Fails all waiting writes; returns the bytes of their blocks.
     pub(crate) fn fail_all(&mut self, error: &WriteError) -> u64 {
         self.seal(0);
         let mut bytes = 0;
@@ -162,7 +160,7 @@ impl PartitionIntake {
     }
 }
 
-/// Takes messages of one topic of a lane, all or none. `None`: see [`rejection`].
+/// Appends messages of one topic, all or none. `None`: see [`rejection`].
 pub(crate) fn append(
     partition: &Arc<PartitionState>,
     topic: Option<&str>,
@@ -208,7 +206,7 @@ pub(crate) fn append(
     Some(AppendReceipt::from_parts(full))
 }
 
-/// Why nothing was taken; that it could be taken by now is no reason not to wait and try again.
+/// Why [`append`] appended nothing. `Busy` may be out of date; the caller retries anyway.
 pub(crate) fn rejection(partition: &PartitionState, messages: &[Message]) -> AppendRejection {
     if messages.is_empty() {
         return AppendRejection::Error(WriteError::Invalid {
@@ -223,18 +221,18 @@ pub(crate) fn rejection(partition: &PartitionState, messages: &[Message]) -> App
     AppendRejection::Busy
 }
 
-/// A block that the log has: called when it is on disk.
+/// A block appended to the log; its waker is called when it is committed.
 pub(crate) struct InFlightBlock {
     partition: Arc<PartitionState>,
     pending: Arc<PendingOutcome>,
     whole: bool,
-    /// Until it is on disk.
-    under_way: Mutex<Option<(Ticket, Bytes)>>,
+    /// `None` once it is committed.
+    in_flight_append: Mutex<Option<(Ticket, Bytes)>>,
 }
 
-/// What was handed over under the lane's lock, and what is to be listened to once it is released:
-/// a log without threads does its work there.
-#[must_use = "to be started once the lock is released"]
+/// Futures of blocks handed over under the partition's lock, polled after the lock is released,
+/// because a log without threads does its work in the poll.
+#[must_use = "start it after the lock is released"]
 #[derive(Default)]
 pub(crate) struct HandoffWork {
     in_flight: Vec<Arc<InFlightBlock>>,
@@ -255,7 +253,7 @@ impl HandoffWork {
 impl InFlightBlock {
     fn poll_commit(self: &Arc<Self>) {
         let waker = Waker::from(self.clone());
-        let mut held = lock(&self.under_way);
+        let mut held = lock(&self.in_flight_append);
         let Some((ticket, _)) = held.as_mut() else {
             return;
         };
@@ -276,8 +274,8 @@ impl InFlightBlock {
         let mut intake = lock(&partition.intake);
         intake.on_committed(payload);
         if !intake.direct && intake.committing == 0 {
-            // First the next block, so that the disk has something to do. What is under way beside
-            // this one is enough to do: blocks of a few messages would cost more than they bring.
+            // Before acknowledging, give the disk its next block. Only if no other block is in
+            // flight: blocks of a few messages cost more than they gain.
             intake.seal(partition.shared.config.block_bytes);
         }
         let handoff = partition.hand_over(&mut intake);
@@ -305,7 +303,7 @@ impl Wake for InFlightBlock {
     }
 }
 
-/// Called when the log's queue has room again.
+/// Called when the log's queue has space again.
 struct LogCapacityWaker {
     partition: Arc<PartitionState>,
     changed: Mutex<Option<ChangeFuture>>,
@@ -342,7 +340,7 @@ impl Wake for LogCapacityWaker {
 }
 
 impl PartitionState {
-    /// Hands blocks that are ready to the log, in order, as many as it takes.
+    /// Hands sealed blocks to the log in order, as many as it accepts.
     pub(crate) fn hand_over(self: &Arc<Self>, intake: &mut PartitionIntake) -> HandoffWork {
         let mut handoff = HandoffWork::default();
         while let Some(block) = intake.ready.front().filter(|_| !intake.direct) {
@@ -375,7 +373,7 @@ impl PartitionState {
                         partition: self.clone(),
                         pending: block.pending,
                         whole: block.whole,
-                        under_way: Mutex::new(Some((ticket, block.payload))),
+                        in_flight_append: Mutex::new(Some((ticket, block.payload))),
                     }));
                 }
                 Err(error) => {

@@ -1,28 +1,31 @@
-//! The embeddable message buffer: a write returns when the message is safe on disk, and a provider
-//! (Kafka, HTTP, your own) gets it in order, whatever state it is in just now.
+//! Embeddable message buffer: a write returns when the message is on disk; delivery threads send
+//! messages in order to a provider (Kafka, HTTP or your own) and retry while it is unavailable.
 //!
 //! ```
-//! use forebay_buffer::{Batch, Buffer, BufferConfig, Closing, Connection, Done, Lane, Message, Provider, SendError};
+//! use forebay_buffer::{
+//!     Ack, Buffer, BufferConfig, CloseMode, Message, MessageBatch, Partition, Provider,
+//!     ProviderConnection, SendError,
+//! };
 //! use std::time::Duration;
 //!
-//! /// Prints messages. A real provider sends them somewhere, and says when they have arrived.
+//! /// Prints messages. A real provider sends them and acknowledges them when they have arrived.
 //! struct Printer;
 //!
 //! impl Provider for Printer {
 //!     fn name(&self) -> &str {
 //!         "printer"
 //!     }
-//!     fn open(&self, _lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
+//!     fn open(&self, _: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
 //!         Ok(Box::new(Self))
 //!     }
 //! }
 //!
-//! impl Connection for Printer {
-//!     fn send(&mut self, batch: &Batch, done: Done) {
+//! impl ProviderConnection for Printer {
+//!     fn send(&mut self, batch: &MessageBatch, ack: Ack) {
 //!         for delivery in batch.messages() {
 //!             println!("{} {} {:?}", delivery.topic, delivery.sequence, delivery.message.payload);
 //!         }
-//!         done.taken();
+//!         ack.taken();
 //!     }
 //! }
 //!
@@ -30,38 +33,38 @@
 //! # let dir = dir.path();
 //! let buffer = Buffer::open(BufferConfig::new(dir), Printer)?;
 //! let accepted = buffer.write_blocking("orders", Message::keyed("customer 7", "one sofa"))?;
-//! assert_eq!(accepted.sequence, Some(0)); // on disk now, with the printer soon
-//! buffer.close(Closing::Drain(Duration::from_secs(10)))?;
+//! assert_eq!(accepted.sequence, Some(0)); // on disk; printed soon
+//! buffer.close(CloseMode::Drain(Duration::from_secs(10)))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! - In [`BufferMode::Always`], an accepted message survives whatever [`BufferConfig::sync`] says: a power
-//!   cut by default. It is delivered at least once, unless a policy that drops was chosen, which
-//!   counts and tells what it drops, or the provider refuses it for good: then it is a dead letter.
-//! - A lane (a topic, or a group of topics that share an order) is delivered in the order of its
-//!   sequences; lanes are delivered in parallel.
-//! - After a crash at most [`BufferConfig::repeat_window`] messages of a lane come twice, and none
-//!   where the provider keeps the cursor together with the messages
+//! - In [`BufferMode::Always`], an accepted message survives the failures that
+//!   [`BufferConfig::sync`] covers, a power cut by default. It is delivered at least once, unless a
+//!   drop policy drops it (counted and reported by an event) or the provider rejects it for good (a
+//!   dead letter).
+//! - A partition (a topic, or a group of topics that share an order) is delivered in the order of
+//!   its sequences; partitions are delivered in parallel.
+//! - After a crash at most [`BufferConfig::repeat_window`] messages of a partition are repeated,
+//!   none where the provider stores the cursor together with the messages
 //!   ([`Provider::keeps_cursor`]).
-//! - Everything is bounded: what waits on disk, what is with the provider, the number of lanes,
-//!   each message. At the bound the [`OverflowPolicy`] policy decides.
+//! - Bounded: bytes on disk, bytes in flight, the number of partitions, the size of a message. At
+//!   the limit the [`OverflowPolicy`] applies.
 //!
 //! # Terms
 //!
-//! A *lane* is a stream of one log; all lanes share its files and its fsync. The *cursor* of a lane
-//! is the place below which everything was confirmed; it is the log's own trim mark, and so gives
-//! the space back, too. A *provider* opens a *connection* for each lane.
+//! A *partition* is a stream of one log; all partitions share its files and its fsync. All messages
+//! below the *cursor* of a partition are confirmed; the cursor is the log's trim position, so
+//! moving it also frees space. A *provider* opens a *connection* for each partition.
 //!
 //! # Cost
 //!
-//! A thread and a connection for each lane, one thread to keep time, and the log's two. Memory: one
-//! block being read and what is with the provider ([`BufferConfig::in_flight_bytes`]) for each
-//! lane, and the log's queue. No async runtime is needed; the futures work in any.
+//! A thread and a connection per partition, a housekeeping thread, and the log's two threads.
+//! Memory: per partition one block being read and the messages in flight
+//! ([`BufferConfig::in_flight_bytes`]), and the log's queue. The futures work in any async runtime.
 //!
-//! The format of the files is described in `docs/formats/segment.md` and
-//! `docs/formats/messages.md`.
+//! File formats: `docs/formats/segment.md` and `docs/formats/messages.md`.
 
 #![warn(missing_docs)]
 
@@ -108,7 +111,7 @@ pub use receipt::{AppendAck, AppendReceipt};
 pub use stats::{BufferStats, MessageRates, PartitionStats, ProviderHealth};
 pub use topic::{MAX_TOPIC, Topic};
 
-/// The chapter for users: its examples are compiled and run.
+/// Compiles and runs the examples of the user documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/buffer.md")]
 struct Guide;

@@ -1,30 +1,29 @@
-//! The message: what a program writes and a provider delivers.
+//! Messages.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A header of a message: a name and any bytes, or none.
+/// Name and optional value of a header.
 pub type MessageHeader = (Arc<str>, Option<Bytes>);
 
-/// A message. Key, payload and the values of headers are any bytes: newlines, NUL, UTF-8 or not.
+/// A message. Key, payload and header values are arbitrary bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Messages with the same key stay in order also where the provider splits a topic (a
-    /// partition of Kafka).
+    /// Messages with the same key stay in order where the provider splits a topic (Kafka
+    /// partitions).
     pub key: Option<Bytes>,
-    /// The content. `None` is not empty: Kafka calls it a tombstone.
+    /// The content. `None` differs from empty: a tombstone in Kafka.
     pub payload: Option<Bytes>,
-    /// Headers, in order; a name may come twice.
+    /// Headers in order; names may repeat.
     pub headers: Vec<MessageHeader>,
-    /// When it happened, in milliseconds since 1970. `None`: when it is written, or a few milliseconds
-    /// before (the kernel's coarse clock).
+    /// Event time in milliseconds since 1970. `None`: the time of the write, by the kernel's coarse
+    /// clock (a few milliseconds early).
     pub timestamp_ms: Option<i64>,
 }
 
 impl Message {
     /// A message without a key.
-    #[must_use]
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self {
             payload: Some(payload.into()),
@@ -33,7 +32,6 @@ impl Message {
     }
 
     /// A message with a key.
-    #[must_use]
     pub fn keyed(key: impl Into<Bytes>, payload: impl Into<Bytes>) -> Self {
         Self {
             key: Some(key.into()),
@@ -41,14 +39,14 @@ impl Message {
         }
     }
 
-    /// With one more header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<Bytes>) -> Self {
         self.headers.push((Arc::from(name), Some(value.into())));
         self
     }
 
-    /// With this time, in milliseconds since 1970.
+    /// Sets the time in milliseconds since 1970.
     #[must_use]
     pub fn at(mut self, timestamp_ms: i64) -> Self {
         self.timestamp_ms = Some(timestamp_ms);
@@ -56,15 +54,13 @@ impl Message {
     }
 
     /// Bytes of key, payload and headers.
-    #[must_use]
     pub fn len(&self) -> usize {
         let part = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let headers = self.headers.iter().map(|(n, v)| n.len() + part(v));
         part(&self.key) + part(&self.payload) + headers.sum::<usize>()
     }
 
-    /// Whether there is nothing in it.
-    #[must_use]
+    /// Whether key, payload and headers are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -73,11 +69,11 @@ impl Message {
 /// A message on its way to a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageDelivery {
-    /// Its topic.
+    /// Topic of the message.
     pub topic: Arc<str>,
-    /// Its number within the lane: a topic, or a group of topics. It is the same each time that
-    /// the message is sent, so a provider may use it to recognise repeats.
+    /// Number of the message in its partition. Every repeat has the same sequence, so that a
+    /// provider can recognize it.
     pub sequence: u64,
-    /// The message; its time is always set.
+    /// The message, with its time set.
     pub message: Message,
 }

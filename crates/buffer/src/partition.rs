@@ -1,4 +1,4 @@
-//! A lane: a topic, or a group of topics, with one order.
+//! A partition: a topic, or a group of topics that share one order.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::shared::{BufferState, replace};
 use crate::stats::ProviderHealth;
 use crate::sync::lock;
 
-/// What of a lane its writers, its deliverer and its provider share.
+/// State of a partition that writers, delivery worker and provider share.
 pub(crate) struct PartitionState {
     pub(crate) shared: Arc<BufferState>,
     pub(crate) name: Arc<str>,
@@ -23,18 +23,18 @@ pub(crate) struct PartitionState {
     mailbox: Mutex<WorkerMailbox>,
     wakeup: Condvar,
     pub(crate) meters: PartitionMeters,
-    /// Encoded bytes that the log has.
+    /// Encoded bytes in the log.
     stored_bytes: Mutex<u64>,
-    /// Encoded bytes that were taken, and of those the ones that the log has committed or that will
-    /// never be there. Two sums, of which the first needs no more than a store: see `entered`.
+    /// Encoded bytes appended, and of those the bytes committed or failed. Two counters, because
+    /// the first then needs only a store: see `add_enqueued`.
     enqueued: AtomicU64,
     dequeued: AtomicU64,
     pub(crate) state: Mutex<ProviderHealth>,
-    /// The cursor on disk stays where it is.
+    /// Whether the cursor on disk is frozen.
     held: AtomicBool,
 }
 
-/// Counters since the buffer was opened, and places in the stream.
+/// Counters since the buffer was opened, and positions in the stream.
 #[derive(Default)]
 pub(crate) struct PartitionMeters {
     pub(crate) written: AtomicU64,
@@ -45,25 +45,25 @@ pub(crate) struct PartitionMeters {
     pub(crate) dropped: AtomicU64,
     pub(crate) lost: AtomicU64,
     pub(crate) retries: AtomicU64,
-    /// Everything below is delivered, dead, dropped or lost.
+    /// Every message below is delivered, dead, dropped or lost.
     pub(crate) cursor: AtomicU64,
-    /// As far as that is on disk.
+    /// The cursor on disk.
     pub(crate) durable_cursor: AtomicU64,
-    /// Everything below was read out of the log.
+    /// Every message below was read from the log.
     pub(crate) read_to: AtomicU64,
-    /// Messages with the provider, unconfirmed.
+    /// Messages sent and not yet confirmed.
     pub(crate) in_flight: AtomicU64,
 }
 
-/// Letters to the deliverer.
+/// Mailbox of the delivery worker: provider acks and wake-ups.
 #[derive(Default)]
 pub(crate) struct WorkerMailbox {
     pub(crate) outcomes: Vec<(u64, BatchOutcome)>,
     notified: bool,
     pub(crate) stop: bool,
-    /// The deliverer sleeps; else there is nobody to wake.
+    /// Whether the worker sleeps; otherwise no wake-up is needed.
     asleep: bool,
-    /// It sleeps until the provider is tried again, and new messages are no reason to wake up.
+    /// Whether it sleeps through a backoff, which new messages do not end.
     paused: bool,
 }
 
@@ -104,34 +104,34 @@ impl PartitionState {
         }
     }
 
-    /// Messages were taken. Called under the lock of the intake alone, so all but one of the counters
-    /// need no more than a store.
+    /// Counts appended messages. Called only under the intake's lock, so all but one of the
+    /// counters need only a store.
     pub(crate) fn record_appended(&self, messages: u64, bytes: u64) {
         add(&self.meters.written, messages);
         add(&self.meters.written_bytes, bytes);
         self.add_enqueued(bytes);
     }
 
-    /// Bytes are on their way to the log: of messages just taken, or of such as the provider did not
-    /// take. Called under the lock of the intake alone.
+    /// Counts bytes on their way to the log: of new messages, or of messages that the provider did
+    /// not accept. Called only under the intake's lock.
     pub(crate) fn add_enqueued(&self, bytes: u64) {
         add(&self.enqueued, bytes);
         self.shared.total_bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// A block of so many bytes is with the log now, or will never be.
+    /// Counts the bytes of a block whose append has ended.
     pub(crate) fn stored(&self, bytes: u64) {
         self.measure();
         self.add_dequeued(bytes);
     }
 
-    /// Bytes that were taken are not on their way any more.
+    /// Counts bytes that are no longer on their way to the log.
     pub(crate) fn add_dequeued(&self, bytes: u64) {
         self.dequeued.fetch_add(bytes, Ordering::AcqRel);
         self.shared.total_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Keeps the cursor on disk where it is, or lets it go on.
+    /// Freezes or releases the cursor on disk.
     pub(crate) fn hold(&self, held: bool) {
         self.held.store(held, Ordering::Release);
         self.wake_worker();
@@ -141,7 +141,7 @@ impl PartitionState {
         self.held.load(Ordering::Acquire)
     }
 
-    /// Looks up how much the log holds.
+    /// Refreshes the bytes in the log.
     pub(crate) fn measure(&self) {
         let mut stored = lock(&self.stored_bytes);
         let now = self.stats().map_or(0, |s| s.stored_bytes);
@@ -149,9 +149,10 @@ impl PartitionState {
         *stored = now;
     }
 
-    /// Bytes that wait in this lane.
+    /// Bytes waiting in this partition.
     pub(crate) fn waiting_bytes(&self) -> u64 {
-        // In this order: what went had come before.
+        // Dequeued first: every dequeued byte was enqueued before, so the difference is not
+        // negative.
         let dequeued = self.dequeued.load(Ordering::Acquire);
         let enqueued_bytes = self
             .enqueued
@@ -164,17 +165,16 @@ impl PartitionState {
         self.shared.log.stats(self.stream)
     }
 
-    /// The end of what is committed.
+    /// Sequence after the last committed message.
     pub(crate) fn end(&self) -> u64 {
         self.shared.log.committed(self.stream).unwrap_or(0)
     }
 
-    /// Wakes the deliverer.
     pub(crate) fn wake_worker(&self) {
         self.wake_up(lock(&self.mailbox));
     }
 
-    /// Wakes the deliverer for new messages, unless the provider is not to be tried yet anyway.
+    /// Wakes the worker for new messages, except during a backoff.
     pub(crate) fn wake_worker_for_messages(&self) {
         let mailbox = lock(&self.mailbox);
         if !mailbox.paused {
@@ -183,7 +183,7 @@ impl PartitionState {
     }
 
     fn wake_up(&self, mut mailbox: MutexGuard<'_, WorkerMailbox>) {
-        // Somebody else has woken it if the bell was rung before.
+        // If it is notified already, another thread has woken it.
         let wake = !std::mem::replace(&mut mailbox.notified, true) && mailbox.asleep;
         drop(mailbox);
         if wake {
@@ -191,30 +191,30 @@ impl PartitionState {
         }
     }
 
-    /// Tells the deliverer to stop.
+    /// Asks the delivery worker to stop.
     pub(crate) fn stop(&self) {
         lock(&self.mailbox).stop = true;
         self.wakeup.notify_one();
     }
 
-    /// Waits for letters, at most so long. `pauses`: not for new messages.
+    /// Waits for outcomes or a wake-up, at most `limit`; if `paused`, not for new messages.
     pub(crate) fn wait(&self, limit: Duration, paused: bool) {
-        let quiet = |m: &mut WorkerMailbox| !m.notified && m.outcomes.is_empty() && !m.stop;
+        let idle = |m: &mut WorkerMailbox| !m.notified && m.outcomes.is_empty() && !m.stop;
         let mut mailbox = lock(&self.mailbox);
         (mailbox.asleep, mailbox.paused) = (true, paused);
-        let waited = self.wakeup.wait_timeout_while(mailbox, limit, quiet);
+        let waited = self.wakeup.wait_timeout_while(mailbox, limit, idle);
         let mut mailbox = waited.unwrap_or_else(PoisonError::into_inner).0;
         (mailbox.asleep, mailbox.paused, mailbox.notified) = (false, false, false);
     }
 
-    /// Takes the letters, and whether to stop.
+    /// The outcomes received, and whether to stop.
     pub(crate) fn take_outcomes(&self) -> (Vec<(u64, BatchOutcome)>, bool) {
         let mut mailbox = lock(&self.mailbox);
         mailbox.notified = false;
         (std::mem::take(&mut mailbox.outcomes), mailbox.stop)
     }
 
-    /// What a refusal of the log means for a writer.
+    /// Translates a rejected append for the writer.
     pub(crate) fn append_failed(&self, error: &LogAppendError) -> WriteError {
         match error {
             LogAppendError::Full { available, .. } => WriteError::Full {
@@ -231,7 +231,7 @@ impl PartitionState {
         }
     }
 
-    /// What a failed commit means for a writer.
+    /// Translates a failed commit for the writer.
     pub(crate) fn commit_failed(&self, error: &CommitError) -> WriteError {
         match error {
             CommitError::Full => WriteError::Full {
@@ -250,7 +250,7 @@ impl PartitionState {
     }
 }
 
-/// For a counter that only the holder of a lock changes.
+/// Adds to a counter that only the holder of a lock changes.
 fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Where a deliverer's messages come from: the lane's stream, block by block.
+//! Reads the messages of a partition's stream, block by block.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use crate::event::BufferEvent;
 use crate::message::MessageDelivery;
 use crate::partition::PartitionState;
 
-/// Reads a lane. Holds one block.
+/// Reads a partition; holds one block in memory.
 pub(crate) struct PartitionReader {
     partition: Arc<PartitionState>,
     reader: Option<BlockReader>,
@@ -37,7 +37,7 @@ impl PartitionReader {
         self.next
     }
 
-    /// Whether the last attempt to read was refused by the operating system.
+    /// Whether the last read failed.
     pub(crate) fn failed(&self) -> bool {
         self.failed
     }
@@ -46,7 +46,7 @@ impl PartitionReader {
         self.next < self.partition.end()
     }
 
-    /// Leaves out what is below; how many that are.
+    /// Skips the messages below `sequence`; returns their count.
     pub(crate) fn skip_to(&mut self, sequence: u64) -> u64 {
         let skipped = sequence.saturating_sub(self.next);
         if skipped > 0 {
@@ -57,7 +57,7 @@ impl PartitionReader {
         skipped
     }
 
-    /// The next messages: as many as are there, within the bounds. One is taken however large.
+    /// The available next messages, within the limits. The first is returned however large.
     pub(crate) fn take(&mut self, messages: usize, bytes: usize) -> Vec<MessageDelivery> {
         let mut taken = Vec::new();
         let mut size = 0;
@@ -88,7 +88,7 @@ impl PartitionReader {
                 }
                 None if at == end => self.block = None,
                 _ => {
-                    // The checksum was right and the content is not: not written by us.
+                    // A right checksum and wrong content: another program wrote the block.
                     self.block = None;
                     self.lost(end);
                 }
@@ -96,7 +96,7 @@ impl PartitionReader {
         }
     }
 
-    /// Reads the next block; `false` when there is none yet.
+    /// Reads the next block; `false` if there is none yet.
     fn next_block(&mut self) -> bool {
         self.failed = false;
         if self.reader.is_none() {
@@ -145,13 +145,13 @@ impl PartitionReader {
                 if matches!(error, LogReadError::UnknownStream) {
                     self.reader = None;
                 }
-                tracing::warn!(lane = %self.partition.name, %error, "can't read the buffer; it is tried again");
+                tracing::warn!(partition = %self.partition.name, %error, "reading the buffer failed; retrying");
                 false
             }
         }
     }
 
-    /// What was trimmed before we came to it was dropped.
+    /// Counts messages that were trimmed before they were read: they were dropped.
     fn count_dropped(&mut self) {
         let trimmed = self.partition.stats().map_or(0, |s| s.trimmed_to);
         let dropped = trimmed.saturating_sub(self.next);

@@ -1,80 +1,77 @@
-//! The seam to whoever takes the messages.
+//! The traits that a message provider implements.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::MessageDelivery;
 
-/// Where messages go: Kafka, an HTTP endpoint, a file.
+/// A destination of messages: Kafka, an HTTP endpoint, a file.
 ///
-/// One connection is opened for each lane, and lanes are served in parallel.
+/// Each partition has its own connection; partitions are delivered in parallel.
 pub trait Provider: Send + Sync + 'static {
-    /// A name for logs and errors, such as `kafka localhost:9092`.
+    /// Name for logs and errors, such as `kafka localhost:9092`.
     fn name(&self) -> &str;
 
-    /// Opens a connection for a lane. Called again, after a wait, when it fails, and after
-    /// [`ProviderConnection::abort`].
+    /// Opens a connection for a partition. The buffer retries with backoff, and opens a new
+    /// connection after [`ProviderConnection::abort`].
     ///
     /// # Errors
-    /// Why not; [`SendError::rejected`] is treated as [`SendError::retry`] here.
+    /// [`SendError::rejected`] is treated as [`SendError::retry`].
     fn open(&self, partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError>;
 
-    /// How long to wait after a failure, if the provider knows better than the buffer's settings.
+    /// Wait after a failure that replaces the buffer's backoff.
     fn retry_wait(&self) -> Option<Duration> {
         None
     }
 
-    /// Whether a connection keeps the cursor, together with the messages
-    /// ([`ProviderConnection::cursor`]). Such a provider works in [`BufferMode::Always`](crate::BufferMode) only.
+    /// Whether a connection stores the cursor together with the messages
+    /// ([`ProviderConnection::cursor`]). Requires [`BufferMode::Always`](crate::BufferMode).
     fn keeps_cursor(&self) -> bool {
         false
     }
 }
 
-/// What a connection is for.
+/// The partition that a connection delivers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Name of the topic or of the group.
     pub name: Arc<str>,
-    /// The buffer's id: chosen when its directory was made, the same ever after.
+    /// The buffer's id, constant since its directory was created.
     pub buffer: u64,
 }
 
 /// A connection, used by one thread.
 pub trait ProviderConnection: Send {
-    /// Sends messages, in order, and says what became of each: by `done`, now or later, from any
-    /// thread. Further batches may come before that, as many as [`ProviderConnection::pipeline`] says.
+    /// Sends messages in order and reports the outcome of each through `ack`, now or later, from
+    /// any thread. Up to [`ProviderConnection::pipeline`] batches may be in flight.
     ///
-    /// Once a message has failed that may be taken later, no message behind it may be taken: that
-    /// would be out of order.
-    fn send(&mut self, batch: &MessageBatch, done: Ack);
+    /// After a message fails with [`SendError::retry`], no later message may be accepted: that
+    /// would break the order.
+    fn send(&mut self, batch: &MessageBatch, ack: Ack);
 
-    /// How many batches may be under way.
+    /// Maximum batches in flight.
     fn pipeline(&self) -> usize {
         1
     }
 
-    /// Gives up everything that is under way: each `done` has to be called soon. The connection is
-    /// closed after it.
+    /// Aborts all batches in flight: each must be acknowledged soon. The connection is closed
+    /// afterwards.
     fn abort(&mut self) {}
 
-    /// Where to go on, if the provider keeps that with the messages: everything below was taken.
-    ///
-    /// # Errors
-    /// When it can't be asked.
+    /// The cursor that the provider stores, if any: it has accepted every message below.
     fn cursor(&mut self) -> Result<Option<u64>, SendError> {
         Ok(None)
     }
 
-    /// Why it can't be reached just now, if it knows.
+    /// The current connection error, if known.
     fn trouble(&self) -> Option<String> {
         None
     }
 
-    /// Pushes out what it holds back for better batches.
+    /// Sends messages that wait for a larger batch.
     fn flush(&mut self, _limit: Duration) {}
 
-    /// Ends it.
+    /// Closes the connection.
     fn close(self: Box<Self>) {}
 }
 
@@ -91,21 +88,19 @@ impl MessageBatch {
         }
     }
 
-    /// The messages, in order; one at least.
-    #[must_use]
+    /// The messages in order, at least one.
     pub fn messages(&self) -> &[MessageDelivery] {
         &self.messages
     }
 
-    /// The sequence after the last message: the cursor, once the batch is taken. Everything below
-    /// the first message was taken, or set aside as a dead letter, before the batch is sent.
-    #[must_use]
+    /// The sequence after the last message: the cursor once the batch is accepted. Every message
+    /// before the batch was accepted or is a dead letter.
     pub fn next_sequence(&self) -> u64 {
         self.messages.last().map_or(0, |m| m.sequence + 1)
     }
 }
 
-/// Why a message was not taken.
+/// Why a provider did not accept a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SendError {
@@ -115,8 +110,7 @@ pub struct SendError {
 }
 
 impl SendError {
-    /// It may be taken later.
-    #[must_use]
+    /// Temporary: the message is sent again.
     pub fn retry(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -125,8 +119,7 @@ impl SendError {
         }
     }
 
-    /// It may be taken after so long: the provider said so.
-    #[must_use]
+    /// Temporary: the message is sent again after this time.
     pub fn retry_after(message: impl Into<String>, after: Duration) -> Self {
         Self {
             after: Some(after),
@@ -134,8 +127,7 @@ impl SendError {
         }
     }
 
-    /// This message is refused for good; others may be taken.
-    #[must_use]
+    /// Permanent: the message is rejected for good.
     pub fn rejected(message: impl Into<String>) -> Self {
         Self {
             rejected: true,
@@ -143,27 +135,26 @@ impl SendError {
         }
     }
 
-    /// Whether the message is refused for good.
-    #[must_use]
+    /// Whether the message was rejected for good.
     pub fn is_rejected(&self) -> bool {
         self.rejected
     }
 }
 
-/// What became of a batch.
+/// Outcome of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BatchOutcome {
     Taken,
     Each(Vec<Result<(), SendError>>),
 }
 
-/// Whoever hears what became of a batch.
+/// Receives the outcome of a batch.
 pub(crate) trait AckSink: Send + Sync {
     fn receive(&self, batch: u64, outcome: BatchOutcome);
 }
 
-/// Says what became of a batch. Dropped without a word it means: not known, send it again.
-#[must_use = "the batch is waited for until this is called"]
+/// Acknowledges a batch. Dropping it means that the outcome is unknown: the batch is sent again.
+#[must_use = "dropping an ack sends the batch again"]
 pub struct Ack {
     pub(crate) to: Option<Arc<dyn AckSink>>,
     pub(crate) batch: u64,
@@ -172,34 +163,30 @@ pub struct Ack {
 
 impl std::fmt::Debug for Ack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Done")
+        f.debug_struct("Ack")
             .field("batch", &self.batch)
             .finish_non_exhaustive()
     }
 }
 
 impl Ack {
-    /// All were taken.
+    /// All messages were accepted.
     pub fn taken(self) {
         self.report(BatchOutcome::Taken);
     }
 
-    /// None was taken.
+    /// No message was accepted.
     pub fn failed(self, error: &SendError) {
         let each = vec![Err(error.clone()); self.len];
         self.report(BatchOutcome::Each(each));
     }
 
-    /// One result for each message, in order. A missing one means: not known, send it again.
+    /// One result per message, in order. A message without a result is sent again.
     pub fn each(self, mut results: Vec<Result<(), SendError>>) {
         if results.len() >= self.len && results.iter().all(Result::is_ok) {
             return self.taken();
         }
-        let unknown = || {
-            Err(SendError::retry(
-                "the provider has not said what became of it",
-            ))
-        };
+        let unknown = || Err(SendError::retry("the provider reported no outcome"));
         results.resize_with(self.len, unknown);
         self.report(BatchOutcome::Each(results));
     }
@@ -214,7 +201,7 @@ impl Ack {
 impl Drop for Ack {
     fn drop(&mut self) {
         if let Some(to) = self.to.take() {
-            let error = SendError::retry("the provider has dropped the batch");
+            let error = SendError::retry("the provider dropped the batch");
             to.receive(self.batch, BatchOutcome::Each(vec![Err(error); self.len]));
         }
     }

@@ -1,4 +1,4 @@
-//! The promise that a write gets an answer.
+//! Receipts: the pending outcome of a write.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,17 +8,17 @@ use std::task::{Context, Poll, Waker};
 use crate::error::WriteError;
 use crate::sync::lock;
 
-/// Where accepted messages are.
+/// Location of accepted messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendAck {
-    /// Sequence of the first message in its lane; those of a batch follow one after another.
-    /// `None` when the messages went straight to the provider.
+    /// Sequence of the first message in its partition; the messages of a batch are adjacent. `None`
+    /// when they went directly to the provider.
     pub sequence: Option<u64>,
-    /// They are in the buffer. Otherwise the provider has confirmed them.
+    /// Whether they are in the buffer; otherwise the provider has confirmed them.
     pub buffered: bool,
 }
 
-/// What became of a block of messages.
+/// Outcome of a block of messages.
 #[derive(Clone, Debug)]
 pub(crate) enum BlockOutcome {
     Buffered { first_seq: Option<u64> },
@@ -27,27 +27,28 @@ pub(crate) enum BlockOutcome {
     Each(Arc<Vec<Result<(), WriteError>>>),
 }
 
-/// A block's fate, once it is known. All writers of a block ask for it, and most of them late: then
-/// it costs no lock.
+/// Outcome of a block, once it is known. All writers of a block read it, most of them after it is
+/// set: then without a lock.
 #[derive(Default)]
 pub(crate) struct PendingOutcome {
-    /// Set under the lock of those who wait, so that nobody is missed who goes to sleep just then.
+    /// Set under the lock of `waiting`, so that no thread misses it between its check and its
+    /// sleep.
     outcome: OnceLock<BlockOutcome>,
     waiting: Mutex<OutcomeWaiters>,
     resolved: Condvar,
-    /// Of a write over several blocks: its parts of them, which know what became of it.
+    /// Parts of a write that spans several blocks; their outcomes make up its outcome.
     parts: Vec<WritePart>,
 }
 
 #[derive(Default)]
 struct OutcomeWaiters {
     wakers: Vec<Waker>,
-    /// Threads that sleep: waking nobody would cost a system call.
+    /// Sleeping threads: notifying none would cost a system call.
     threads: usize,
 }
 
 impl PendingOutcome {
-    /// The first word counts.
+    /// Sets the outcome; later calls have no effect.
     pub(crate) fn resolve(&self, outcome: BlockOutcome) {
         let mut waiting = lock(&self.waiting);
         self.outcome.get_or_init(|| outcome);
@@ -94,7 +95,7 @@ impl PendingOutcome {
     }
 }
 
-/// Messages of one write within one block.
+/// The messages of one write in one block.
 pub(crate) struct WritePart {
     pub(crate) pending: Arc<PendingOutcome>,
     pub(crate) index: u32,
@@ -131,25 +132,25 @@ impl WritePart {
     }
 }
 
-/// A promise that messages which were handed over will be accepted: await it, or call
-/// [`AppendReceipt::wait`]. It may be dropped: the messages go their way nevertheless.
-// Two words: receipts are kept by the thousand, and what fits into registers is handed through fast.
-#[must_use = "messages are accepted when their receipt says so, not before"]
+/// Pending acknowledgement of messages: await it, or call [`AppendReceipt::wait`]. Dropping it does
+/// not cancel the write.
+// Two words: programs hold thousands of receipts, and two words are passed in registers.
+#[must_use = "messages are accepted only when their receipt resolves"]
 pub struct AppendReceipt(WritePart);
 
 impl std::fmt::Debug for AppendReceipt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receipt").finish_non_exhaustive()
+        f.debug_struct("AppendReceipt").finish_non_exhaustive()
     }
 }
 
 impl AppendReceipt {
-    /// Of a write that is in one block.
+    /// A write in one block.
     pub(crate) fn new(part: WritePart) -> Self {
         Self(part)
     }
 
-    /// Of a write over several blocks.
+    /// A write that spans several blocks.
     pub(crate) fn from_parts(parts: Vec<WritePart>) -> Self {
         Self(WritePart {
             pending: Arc::new(PendingOutcome {
@@ -170,22 +171,21 @@ impl AppendReceipt {
         }
     }
 
-    /// Blocks the thread until the messages are accepted or refused.
+    /// Blocks the thread until the messages are accepted or rejected.
     ///
     /// # Errors
-    /// See [`WriteError`]. Of several messages some may have been accepted.
+    /// Some of several messages may have been accepted.
     pub fn wait(self) -> Result<AppendAck, WriteError> {
         let outcome = self.combined_outcome(|pending| Some(pending.wait()));
-        outcome.expect("it was waited for")
+        outcome.expect("waiting sets the outcome")
     }
 
-    /// The answer, if there is one yet.
-    #[must_use]
+    /// The outcome, if it is known.
     pub fn outcome(&self) -> Option<Result<AppendAck, WriteError>> {
         self.combined_outcome(PendingOutcome::get)
     }
 
-    /// The place of the first message, or the first error.
+    /// The location of the first message, or the first error.
     fn combined_outcome(
         &self,
         outcome_of: impl for<'a> Fn(&'a PendingOutcome) -> Option<&'a BlockOutcome>,

@@ -1,4 +1,4 @@
-//! The bounds: how much may wait, how long, and what happens then.
+//! Limits of size and age, and the overflow policy.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,30 +13,30 @@ use crate::partition::PartitionState;
 use crate::shared::BufferState;
 use crate::sync::lock;
 
-/// Blocks that are looked at for their age at a time.
+/// Blocks whose age is checked in one pass.
 const AGED_BLOCKS: usize = 64;
-/// How long a writer waits for files to be given back, when dropping was the way to make room.
+/// How long a writer waits for files to be reclaimed when there is nothing left to drop.
 const RECLAIM: Duration = Duration::from_secs(10);
 
-/// What a writer has to do before it may try again.
+/// What a writer waits for before it retries.
 pub(crate) enum AdmissionWait {
-    /// Nothing.
+    /// No wait.
     No,
-    /// Wait for these.
+    /// These trims.
     Dropped(Vec<Ticket>),
-    /// Wait for a change since this one was seen, until this moment.
+    /// A change after this change number, until this time.
     Change(u64, Duration),
 }
 
-/// A write that is under way.
+/// State of a write across its retries.
 #[derive(Default)]
 pub(crate) struct WriteAttempt {
-    /// When it met a bound first: most never do, and need no clock.
+    /// When the write first met a limit. Most never do and read no clock.
     started: Option<Duration>,
     reported: bool,
 }
 
-/// Whether so many bytes may enter a lane.
+/// Decides whether a partition accepts `need` bytes.
 pub(crate) fn admit(
     partition: &Arc<PartitionState>,
     need: u64,
@@ -47,7 +47,7 @@ pub(crate) fn admit(
     if fits(partition, need) {
         return Ok(AdmissionWait::No);
     }
-    // Looked at again: what changes from here on wakes the one who waits.
+    // Read before the second check, so that no change after it is missed.
     let seen = shared.change.seen();
     let total = shared.total_bytes.load(Ordering::Acquire);
     let (what, waiting, allowed) = if total + need > config.max_bytes {
@@ -56,7 +56,7 @@ pub(crate) fn admit(
         && partition.waiting_bytes() + need > config.max_partition_bytes
     {
         (
-            format!("lane {}", partition.name),
+            format!("partition {}", partition.name),
             partition.waiting_bytes(),
             config.max_partition_bytes,
         )
@@ -77,16 +77,16 @@ pub(crate) fn admit(
         allowed,
     };
     overflow(partition, full, seen, attempt, || {
-        let much = need + allowed / 20;
+        let to_free = need + allowed / 20;
         if whole {
-            drop_oldest(shared, much)
+            drop_oldest(shared, to_free)
         } else {
-            drop_from(partition, much)
+            drop_from(partition, to_free)
         }
     })
 }
 
-/// Whether so many bytes are within the bounds.
+/// Whether `need` bytes fit within the limits.
 pub(crate) fn fits(partition: &PartitionState, need: u64) -> bool {
     let config = &partition.shared.config;
     partition.shared.total_bytes.load(Ordering::Acquire) + need <= config.max_bytes
@@ -94,16 +94,16 @@ pub(crate) fn fits(partition: &PartitionState, need: u64) -> bool {
             || partition.waiting_bytes() + need <= config.max_partition_bytes)
 }
 
-/// The disk had no room, though the bounds would allow it.
+/// Applies the overflow policy when the disk is full although the limits are not reached.
 pub(crate) fn disk_full(
     partition: &Arc<PartitionState>,
     full: WriteError,
     attempt: &mut WriteAttempt,
 ) -> Result<AdmissionWait, WriteError> {
     let seen = partition.shared.change.seen();
-    let much = partition.shared.config.segment();
+    let to_free = partition.shared.config.segment();
     overflow(partition, full, seen, attempt, || {
-        drop_oldest(&partition.shared, much)
+        drop_oldest(&partition.shared, to_free)
     })
 }
 
@@ -128,7 +128,7 @@ fn overflow(
     };
     let started = *attempt.started.get_or_insert_with(|| shared.env.elapsed());
     let until = started + limit;
-    // Without threads nobody makes room meanwhile, and no time goes by.
+    // Without threads no space is freed meanwhile, and the clock does not move.
     if shared.env.elapsed() >= until || shared.config.manual && attempt.reported {
         return Err(match shared.config.overflow {
             OverflowPolicy::Block(waited) => WriteError::Timeout {
@@ -145,8 +145,8 @@ fn overflow(
     Ok(AdmissionWait::Change(seen, until))
 }
 
-/// Drops about so many bytes of what has waited longest, in whichever lanes.
-fn drop_oldest(shared: &Arc<BufferState>, much: u64) -> Vec<Ticket> {
+/// Drops about this many bytes of the oldest messages of all partitions.
+fn drop_oldest(shared: &Arc<BufferState>, to_free: u64) -> Vec<Ticket> {
     let _one = lock(&shared.dropping);
     let mut partitions: Vec<_> = shared
         .all_partitions()
@@ -157,7 +157,7 @@ fn drop_oldest(shared: &Arc<BufferState>, much: u64) -> Vec<Ticket> {
         })
         .collect();
     partitions.sort_by_key(|(first_at_ms, _)| *first_at_ms);
-    let mut left = much;
+    let mut left = to_free;
     let mut tickets = Vec::new();
     for (_, partition) in partitions {
         if left == 0 {
@@ -170,13 +170,13 @@ fn drop_oldest(shared: &Arc<BufferState>, much: u64) -> Vec<Ticket> {
     tickets
 }
 
-fn drop_from(partition: &Arc<PartitionState>, much: u64) -> Vec<Ticket> {
+fn drop_from(partition: &Arc<PartitionState>, to_free: u64) -> Vec<Ticket> {
     let _one = lock(&partition.shared.dropping);
-    drop_some(partition, much).0.into_iter().collect()
+    drop_some(partition, to_free).0.into_iter().collect()
 }
 
-/// Drops about so many bytes of a lane: as many messages as hold them on average.
-fn drop_some(partition: &Arc<PartitionState>, much: u64) -> (Option<Ticket>, u64) {
+/// Drops about this many bytes of a partition, by its average message size.
+fn drop_some(partition: &Arc<PartitionState>, to_free: u64) -> (Option<Ticket>, u64) {
     let Some(stats) = partition.stats() else {
         return (None, 0);
     };
@@ -184,10 +184,10 @@ fn drop_some(partition: &Arc<PartitionState>, much: u64) -> (Option<Ticket>, u64
     if waiting == 0 || stats.stored_bytes == 0 {
         return (None, 0);
     }
-    let part = u128::from(waiting) * u128::from(much) / u128::from(stats.stored_bytes);
+    let part = u128::from(waiting) * u128::from(to_free) / u128::from(stats.stored_bytes);
     let messages = u64::try_from(part).unwrap_or(u64::MAX).clamp(1, waiting);
     let ticket = drop_below(partition, stats.trimmed_to + messages);
-    (ticket, much.min(stats.stored_bytes))
+    (ticket, to_free.min(stats.stored_bytes))
 }
 
 fn drop_below(partition: &Arc<PartitionState>, below: u64) -> Option<Ticket> {
@@ -205,7 +205,7 @@ fn drop_below(partition: &Arc<PartitionState>, below: u64) -> Option<Ticket> {
     Some(ticket)
 }
 
-/// Drops what has waited too long. A clock that was set back makes messages younger, never older.
+/// Drops messages older than `max_age`. A clock set back makes messages younger, never older.
 pub(crate) fn drop_aged(shared: &Arc<BufferState>) {
     let Some(max_age) = shared.config.max_age else {
         return;
@@ -230,7 +230,7 @@ pub(crate) fn drop_aged(shared: &Arc<BufferState>) {
             }
         }
         if let Some(below) = below {
-            // Whether it is on disk is not waited for: if not, it is dropped again.
+            // Doesn't wait for the commit: a failed trim is repeated.
             drop(drop_below(&partition, below));
             partition.wake_worker();
         }

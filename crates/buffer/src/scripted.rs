@@ -1,4 +1,4 @@
-//! A provider in memory that fails as it is told, for tests and simulations.
+//! A provider in memory with scripted failures, for tests and simulations.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,23 +7,23 @@ use crate::message::MessageDelivery;
 use crate::provider::{Ack, MessageBatch, Partition, Provider, ProviderConnection, SendError};
 use crate::sync::lock;
 
-/// What it does with the next batches.
+/// Behavior of a [`ScriptedProvider`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ScriptedPlan {
-    /// Takes everything.
+    /// Accepts everything.
     #[default]
     Take,
-    /// Takes nothing; connections can't be opened.
+    /// Accepts nothing and opens no connection.
     Unavailable,
-    /// Takes each batch, and the answer is lost.
+    /// Accepts each batch but loses the response.
     LoseAnswers,
-    /// Takes the first half of each batch only.
+    /// Accepts the first half of each batch.
     Half,
-    /// Says nothing until it is given up.
+    /// Does not respond until aborted.
     Silent,
 }
 
-/// Takes messages into memory. Clones are the same provider.
+/// Stores messages in memory. Clones share their state.
 #[derive(Clone, Default)]
 pub struct ScriptedProvider {
     state: Arc<Mutex<ScriptedState>>,
@@ -33,7 +33,7 @@ pub struct ScriptedProvider {
 #[derive(Default)]
 struct ScriptedState {
     plan: ScriptedPlan,
-    /// Payloads that are refused for good.
+    /// Payloads that are rejected for good.
     poison: Vec<Vec<u8>>,
     taken: Vec<MessageDelivery>,
     cursors: BTreeMap<Arc<str>, u64>,
@@ -42,14 +42,12 @@ struct ScriptedState {
 }
 
 impl ScriptedProvider {
-    /// One that takes everything.
-    #[must_use]
+    /// A provider that accepts everything.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that keeps the cursor together with the messages, as a transaction would.
-    #[must_use]
+    /// A provider that stores the cursor together with the messages, as a transaction would.
     pub fn keeping_cursor() -> Self {
         Self {
             keeps_cursor: true,
@@ -57,24 +55,22 @@ impl ScriptedProvider {
         }
     }
 
-    /// What it does from now on.
+    /// Sets the behavior from now on.
     pub fn plan(&self, plan: ScriptedPlan) {
         lock(&self.state).plan = plan;
     }
 
-    /// Refuses messages with this payload for good.
+    /// Rejects messages with this payload for good.
     pub fn poison(&self, payload: &[u8]) {
         lock(&self.state).poison.push(payload.to_owned());
     }
 
-    /// What it has taken, in order.
-    #[must_use]
+    /// Accepted messages in order.
     pub fn taken(&self) -> Vec<MessageDelivery> {
         lock(&self.state).taken.clone()
     }
 
-    /// Payloads of what it has taken of a topic, in order, as text.
-    #[must_use]
+    /// Payloads of the accepted messages of a topic, in order, as text.
     pub fn payloads(&self, topic: &str) -> Vec<String> {
         let state = lock(&self.state);
         let of_topic = state.taken.iter().filter(|d| &*d.topic == topic);
@@ -85,8 +81,7 @@ impl ScriptedProvider {
         of_topic.map(text).collect()
     }
 
-    /// How often a connection was opened.
-    #[must_use]
+    /// Number of connections opened.
     pub fn opened(&self) -> u64 {
         lock(&self.state).opened
     }
@@ -100,7 +95,7 @@ impl Provider for ScriptedProvider {
     fn open(&self, partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
         let mut state = lock(&self.state);
         if state.plan == ScriptedPlan::Unavailable {
-            return Err(SendError::retry("away"));
+            return Err(SendError::retry("unavailable"));
         }
         state.opened += 1;
         Ok(Box::new(ScriptedConnection {
@@ -126,11 +121,11 @@ impl ProviderConnection for ScriptedConnection {
         if self.to.keeps_cursor { 1 } else { 4 }
     }
 
-    fn send(&mut self, batch: &MessageBatch, done: Ack) {
+    fn send(&mut self, batch: &MessageBatch, ack: Ack) {
         let mut state = lock(&self.to.state);
         if self.broken {
             drop(state);
-            return done.failed(&SendError::retry("this connection is broken"));
+            return ack.failed(&SendError::retry("the connection is broken"));
         }
         let messages = batch.messages();
         let fits = match state.plan {
@@ -138,25 +133,25 @@ impl ProviderConnection for ScriptedConnection {
             ScriptedPlan::Unavailable => 0,
             ScriptedPlan::Half => messages.len() / 2,
             ScriptedPlan::Silent => {
-                state.silent.push(done);
+                state.silent.push(ack);
                 return;
             }
         };
-        let refused = |d: &MessageDelivery| {
+        let rejected = |d: &MessageDelivery| {
             let payload = d.message.payload.as_deref().unwrap_or_default();
             state.poison.iter().any(|p| p == payload)
         };
         let mut results: Vec<_> = messages
             .iter()
             .enumerate()
-            .map(|(i, d)| match (i < fits, refused(d)) {
-                (false, _) => Err(SendError::retry("away")),
+            .map(|(i, d)| match (i < fits, rejected(d)) {
+                (false, _) => Err(SendError::retry("unavailable")),
                 (true, true) => Err(SendError::rejected("poison")),
                 (true, false) => Ok(()),
             })
             .collect();
         if self.to.keeps_cursor && results.iter().any(Result::is_err) {
-            // All or nothing.
+            // A transaction: all or nothing.
             for result in results.iter_mut().filter(|r| r.is_ok()) {
                 *result = Err(SendError::retry("aborted"));
             }
@@ -176,16 +171,16 @@ impl ProviderConnection for ScriptedConnection {
                 .iter()
                 .any(|r| r.as_ref().is_err_and(|e| !e.is_rejected()));
         if lost {
-            done.failed(&SendError::retry("the answer is lost"));
+            ack.failed(&SendError::retry("the response was lost"));
         } else {
-            done.each(results);
+            ack.each(results);
         }
     }
 
     fn abort(&mut self) {
         let silent = std::mem::take(&mut lock(&self.to.state).silent);
-        for done in silent {
-            done.failed(&SendError::retry("given up"));
+        for ack in silent {
+            ack.failed(&SendError::retry("aborted"));
         }
     }
 

@@ -1,4 +1,4 @@
-//! What all parts of a buffer have in common.
+//! State that all parts of a buffer share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::partition::PartitionState;
 use crate::provider::Provider;
 use crate::sync::{ChangeNotifier, lock};
 
-/// Streams of lanes begin with this, so that names of topics can't meet other streams.
+/// Prefix of the streams of partitions, so that a topic name can't collide with another stream.
 pub(crate) const PARTITION_PREFIX: &str = "partition/";
 /// The stream of dead letters.
 pub(crate) const DEAD_STREAM: &str = "dead";
@@ -25,19 +25,19 @@ pub(crate) struct BufferState {
     pub(crate) volume: u64,
     pub(crate) dead: StreamId,
     pub(crate) listeners: EventListeners,
-    /// Something has changed that a waiting write may be glad of.
+    /// Notified by every change that a waiting write may depend on.
     pub(crate) change: ChangeNotifier,
-    /// Encoded bytes of all lanes and dead letters: with the log, and on their way to it.
+    /// Encoded bytes of all partitions and dead letters, in the log or on their way to it.
     pub(crate) total_bytes: AtomicU64,
     pub(crate) dead_bytes: AtomicU64,
-    /// By name of the partition.
+    /// By name.
     pub(crate) partitions: RwLock<HashMap<Arc<str>, Arc<PartitionState>>>,
-    /// From topic to group.
+    /// Topic to group.
     pub(crate) groups: HashMap<Arc<str>, Arc<str>>,
     disk_failed: AtomicBool,
-    /// Room that messages never take: a cursor that moves on has to be written before it frees any.
+    /// Space reserved for cursors: a cursor has to be written before it frees space.
     _for_cursors: Option<Reservation>,
-    /// One dropper at a time: two would drop twice as much as is needed.
+    /// Serializes drops: two at a time would drop twice as much as needed.
     pub(crate) dropping: Mutex<()>,
 }
 
@@ -57,8 +57,8 @@ impl BufferState {
         }
     }
 
-    /// For a stream of a log that others write, too: no room of it is set aside. `id` is what the
-    /// provider is told as the buffer's.
+    /// State for a stream of a shared log, without reserved space. `id` is the buffer's id that the
+    /// provider gets.
     pub(crate) fn for_stream(
         env: Arc<dyn Env>,
         log: Log,
@@ -93,7 +93,7 @@ impl BufferState {
         }
     }
 
-    /// Whether writes go straight to the provider while all is well.
+    /// Whether writes bypass the disk while the provider accepts them.
     pub(crate) fn is_direct(&self) -> bool {
         self.config.mode != BufferMode::Always
     }
@@ -115,33 +115,33 @@ impl BufferState {
                 tracing::warn!(%partition, %error, "provider is down");
             }
             BufferEvent::ProviderUp { partition, after } => {
-                tracing::info!(%partition, ?after, "provider is up again");
+                tracing::info!(%partition, ?after, "provider is up");
             }
             BufferEvent::Dropped {
                 partition,
                 below,
                 messages,
             } => {
-                tracing::warn!(%partition, below, messages, "dropped messages that were not delivered");
+                tracing::warn!(%partition, below, messages, "undelivered messages dropped");
             }
             BufferEvent::DeadLetter {
                 partition,
                 sequence,
                 error,
             } => {
-                tracing::warn!(%partition, sequence, %error, "message is a dead letter");
+                tracing::warn!(%partition, sequence, %error, "message moved to the dead letters");
             }
             BufferEvent::Lost {
                 partition,
                 sequence,
                 messages,
             } => {
-                tracing::error!(%partition, sequence, messages, "messages are lost by damage of the disk");
+                tracing::error!(%partition, sequence, messages, "messages lost to disk corruption");
             }
             BufferEvent::Buffering { partition, on } => tracing::info!(%partition, on, "buffering"),
-            BufferEvent::DiskFailed { error } => tracing::error!(%error, "the disk failed"),
+            BufferEvent::DiskFailed { error } => tracing::error!(%error, "disk failed"),
             BufferEvent::Blocked { partition } => {
-                tracing::debug!(%partition, "a write waits for room")
+                tracing::debug!(%partition, "write waits for free space")
             }
             BufferEvent::Missed(_) => {}
         }
@@ -156,7 +156,7 @@ impl BufferState {
         }
     }
 
-    /// Looks up how much the dead letters take.
+    /// Refreshes the bytes of the dead letters.
     pub(crate) fn measure_dead(&self) {
         let now = self.log.stats(self.dead).map_or(0, |s| s.stored_bytes);
         let _one = lock(&self.dropping);
@@ -165,7 +165,7 @@ impl BufferState {
     }
 }
 
-/// Takes one amount out of a sum and puts another in.
+/// Replaces one amount in a sum by another.
 pub(crate) fn replace(sum: &AtomicU64, before: u64, now: u64) {
     if now >= before {
         sum.fetch_add(now - before, Ordering::AcqRel);
@@ -174,7 +174,7 @@ pub(crate) fn replace(sum: &AtomicU64, before: u64, now: u64) {
     }
 }
 
-/// So much, or less where there is less: a disk may be full already.
+/// Reserves `bytes`, or less if the disk is nearly full.
 fn reserve(log: &Log, bytes: u64) -> Option<Reservation> {
     let sizes = std::iter::successors(Some(bytes), |size| Some(size / 2)).take(8);
     sizes.filter_map(|size| log.reserve(size).ok()).next()

@@ -1,4 +1,4 @@
-//! Figures.
+//! Statistics of a buffer and its partitions.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,58 +7,58 @@ use std::time::Duration;
 use crate::partition::PartitionState;
 use crate::sync::lock;
 
-/// Whether a lane's messages are taken.
+/// Health of a partition's provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderHealth {
-    /// Nothing was sent yet.
+    /// No message was sent yet.
     Unknown,
-    /// The last that was sent was taken.
+    /// The provider accepted the last batch.
     Up,
-    /// They are not taken.
+    /// The provider does not accept messages.
     Down {
-        /// Why.
+        /// The last error.
         error: String,
-        /// Since when, by the clock that never steps back.
+        /// Start of the outage by the monotonic clock.
         since: Duration,
     },
 }
 
-/// Figures of a lane. Counters are since the buffer was opened, unless they say otherwise.
+/// Statistics of a partition. Counters start when the buffer is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionStats {
     /// Name of the topic or group.
     pub partition: Arc<str>,
-    /// Messages that were handed over by writers.
+    /// Messages appended by writers.
     pub written: u64,
-    /// Their bytes, encoded.
+    /// Encoded bytes of the messages written.
     pub written_bytes: u64,
-    /// Messages that the provider has confirmed.
+    /// Messages that the provider confirmed.
     pub delivered: u64,
-    /// Bytes of their keys and payloads.
+    /// Bytes of the messages delivered.
     pub delivered_bytes: u64,
     /// Messages that became dead letters.
     pub dead: u64,
-    /// Messages that were dropped by a policy or by their age.
+    /// Messages dropped by the overflow policy or their age.
     pub dropped: u64,
-    /// Messages that the disk has lost.
+    /// Messages lost to disk corruption.
     pub lost: u64,
-    /// Failures after which messages were sent again.
+    /// Failures of a connection or a batch that were followed by a retry.
     pub retries: u64,
-    /// Messages in the buffer that are not delivered.
+    /// Undelivered messages in the buffer.
     pub waiting: u64,
-    /// Bytes that wait, those included that are on their way to the disk.
+    /// Undelivered bytes, including bytes on their way to the disk.
     pub waiting_bytes: u64,
-    /// Messages with the provider, unconfirmed.
+    /// Messages sent and not yet confirmed.
     pub in_flight: u64,
-    /// When the oldest message that waits was written, in milliseconds since 1970.
+    /// Write time of the oldest undelivered message, in milliseconds since 1970.
     pub oldest_at_ms: Option<i64>,
-    /// Everything below was delivered or set aside.
+    /// Every message below is delivered, dead, dropped or lost.
     pub cursor: u64,
-    /// Sequence of the next message: how many the lane has taken ever.
+    /// Sequence of the next message: the number of messages ever written.
     pub next_sequence: u64,
-    /// Writes go straight to the provider just now.
+    /// Whether writes currently bypass the disk.
     pub direct: bool,
-    /// Whether messages are taken.
+    /// Health of the provider.
     pub provider: ProviderHealth,
 }
 
@@ -70,7 +70,7 @@ impl PartitionStats {
         let next_sequence = stream.as_ref().map_or(0, |s| s.next_seq);
         let trimmed = stream.as_ref().map_or(0, |s| s.trimmed_to);
         let cursor = get(&meters.cursor).max(trimmed);
-        // What was dropped behind the deliverer's back it finds out when it reads on.
+        // Messages dropped ahead of the reader, which counts them when it reads on.
         let unnoticed = trimmed.saturating_sub(get(&meters.read_to));
         let waiting = next_sequence.saturating_sub(cursor);
         Self {
@@ -95,44 +95,43 @@ impl PartitionStats {
     }
 }
 
-/// Figures of a buffer at a moment.
+/// Statistics of a buffer at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferStats {
-    /// When, by a clock that never steps back: rates are differences of two of these.
+    /// Monotonic time of this snapshot, for rates.
     pub at: Duration,
-    /// When, in milliseconds since 1970.
+    /// Time in milliseconds since 1970.
     pub at_ms: i64,
-    /// By lane, in the order of their names.
+    /// Partitions, sorted by name.
     pub partitions: Vec<PartitionStats>,
-    /// Dead letters that are kept.
+    /// Stored dead letters.
     pub dead_letters: u64,
-    /// Bytes that wait in all, dead letters included.
+    /// Undelivered bytes in total, including dead letters.
     pub waiting_bytes: u64,
-    /// The bound of it.
+    /// The limit of `waiting_bytes`.
     pub max_bytes: u64,
-    /// Files that hold messages.
+    /// Files with messages.
     pub files: usize,
-    /// Bytes of all files, preallocated space included.
+    /// Bytes of all files, including preallocated space.
     pub file_bytes: u64,
-    /// Syncs of the disk.
+    /// Number of disk syncs.
     pub syncs: u64,
-    /// The failure of the disk after which nothing is accepted.
+    /// The disk failure after which the buffer accepts nothing.
     pub disk_failed: Option<String>,
 }
 
-/// Messages a second, in and out.
+/// Messages per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MessageRates {
-    /// Written.
+    /// Messages written per second.
     pub written: f64,
-    /// Delivered.
+    /// Messages delivered per second.
     pub delivered: f64,
 }
 
 impl BufferStats {
-    /// Rates of a lane between two moments; `None` when the lane is in only one of them, or no time
-    /// went by.
-    #[must_use]
+    /// Rates of a partition since `earlier`; `None` if the partition is missing in one of the two
+    /// or no time has passed.
     pub fn rates_since(&self, earlier: &Self, partition: &str) -> Option<MessageRates> {
         let seconds = self.at.checked_sub(earlier.at)?.as_secs_f64();
         let find = |stats: &Self| {
@@ -143,7 +142,7 @@ impl BufferStats {
                 .cloned()
         };
         let (now, then) = (find(self)?, find(earlier)?);
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        #[expect(clippy::cast_precision_loss, reason = "a rate for display")]
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
         (seconds > 0.0).then(|| MessageRates {
             written: rate(now.written, then.written),

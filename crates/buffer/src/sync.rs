@@ -1,16 +1,16 @@
-//! Waiting, for threads and for futures alike.
+//! Change notification for threads and futures.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Locks, also after a panic of somebody else: what is under our locks is changed in steps that
-/// can't panic half way.
+/// Locks even if another thread panicked under the lock: our critical sections can't panic half way
+/// through a change.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whoever waits for something to change: look at [`ChangeNotifier::seen`], then at the thing, then wait.
+/// Notifies waiters of changes. Read [`ChangeNotifier::seen`], check the condition, then wait.
 #[derive(Default)]
 pub(crate) struct ChangeNotifier {
     state: Mutex<ChangeState>,
@@ -21,7 +21,7 @@ pub(crate) struct ChangeNotifier {
 struct ChangeState {
     number: u64,
     wakers: Vec<Waker>,
-    /// Threads that wait: waking nobody would cost a system call.
+    /// Waiting threads: notifying none would cost a system call.
     threads: usize,
 }
 
@@ -44,7 +44,7 @@ impl ChangeNotifier {
         }
     }
 
-    /// Blocks the thread until something changed since `seen`, at most so long.
+    /// Blocks the thread until a change after `seen`, at most `limit`.
     pub(crate) fn wait(&self, seen: u64, limit: Duration) {
         let same = |state: &mut ChangeState| state.number == seen;
         let mut state = lock(&self.state);
@@ -53,7 +53,7 @@ impl ChangeNotifier {
         waited.unwrap_or_else(PoisonError::into_inner).0.threads -= 1;
     }
 
-    /// A future's way: registers the waker; `true` when something has changed already.
+    /// Registers the waker; `true` if there was a change after `seen` already.
     pub(crate) fn poll(&self, seen: u64, waker: &Waker) -> bool {
         let mut state = lock(&self.state);
         if state.number != seen {

@@ -1,4 +1,4 @@
-//! The threads: one for each lane, and one that keeps time.
+//! Threads: a delivery thread per partition, and the housekeeping thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,12 +12,11 @@ use crate::shared::BufferState;
 use crate::stats::ProviderHealth;
 use crate::sync::lock;
 
-/// How often waiting writes look at their deadlines.
+/// How often waiting writes check their deadlines.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Starts the thread of a lane.
 pub(crate) fn spawn_delivery(mut delivery_loop: DeliveryLoop) -> std::io::Result<JoinHandle<()>> {
-    let thread = Builder::new().name("buffer-lane".to_owned());
+    let thread = Builder::new().name("buffer-delivery".to_owned());
     thread.spawn(move || {
         let partition = delivery_loop.partition.clone();
         let work = AssertUnwindSafe(|| {
@@ -30,9 +29,9 @@ pub(crate) fn spawn_delivery(mut delivery_loop: DeliveryLoop) -> std::io::Result
             }
         });
         if catch_unwind(work).is_err() {
-            // A provider's panic. What waits is on disk; who waits for the provider has to be told.
-            let error = "the provider has panicked; open the buffer anew";
-            tracing::error!(lane = %partition.name, error);
+            // The provider panicked. Buffered messages are on disk; direct writers get an error.
+            let error = "the provider panicked; reopen the buffer";
+            tracing::error!(partition = %partition.name, error);
             *lock(&partition.state) = ProviderHealth::Down {
                 error: error.to_owned(),
                 since: partition.shared.env.elapsed(),
@@ -46,7 +45,7 @@ pub(crate) fn spawn_delivery(mut delivery_loop: DeliveryLoop) -> std::io::Result
     })
 }
 
-/// Stops the thread that keeps time.
+/// Handle that stops the housekeeping thread.
 #[derive(Default)]
 pub(crate) struct Housekeeping {
     stopped: Mutex<bool>,
@@ -63,22 +62,22 @@ impl Housekeeping {
         *lock(&self.stopped)
     }
 
-    /// Waits for the next tick; `false` at the end.
+    /// Waits for the next tick; `false` once stopped.
     fn tick(&self) -> bool {
-        let go_on = |stopped: &mut bool| !*stopped;
+        let running = |stopped: &mut bool| !*stopped;
         let waited = self
             .changed
-            .wait_timeout_while(lock(&self.stopped), TICK, go_on);
+            .wait_timeout_while(lock(&self.stopped), TICK, running);
         !*waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-/// Starts the thread that keeps time.
+/// Starts the thread that drops old messages and wakes waiting writes.
 pub(crate) fn spawn_housekeeping(
     housekeeping: Arc<Housekeeping>,
     shared: Arc<BufferState>,
 ) -> std::io::Result<JoinHandle<()>> {
-    let thread = Builder::new().name("buffer-keeper".to_owned());
+    let thread = Builder::new().name("buffer-timer".to_owned());
     thread.spawn(move || {
         while housekeeping.tick() {
             retention::drop_aged(&shared);

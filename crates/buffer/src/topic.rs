@@ -1,4 +1,4 @@
-//! A topic: the way in for writers.
+//! A topic: the handle of writers.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::partition::PartitionState;
 use crate::receipt::{AppendAck, AppendReceipt};
 use crate::retention::{self, AdmissionWait, WriteAttempt};
 
-/// The longest name of a topic or group, in bytes. Kafka's bound.
+/// Maximum length of the name of a topic or group, in bytes, as in Kafka.
 pub const MAX_TOPIC: usize = 249;
 
 /// A topic of a buffer. Cheap to clone.
 #[derive(Clone)]
 pub struct Topic {
     partition: Arc<PartitionState>,
-    /// Its name, where it shares a lane.
+    /// Name of the topic, if it shares its partition.
     own: Option<Arc<str>>,
     /// Keeps the buffer open.
     buffer: Buffer,
@@ -30,12 +30,12 @@ pub struct Topic {
 impl std::fmt::Debug for Topic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Topic")
-            .field("lane", &self.partition.name)
+            .field("partition", &self.partition.name)
             .finish_non_exhaustive()
     }
 }
 
-/// What a try to hand messages over came to.
+/// Outcome of an attempt to hand messages over.
 enum HandoffOutcome {
     Taken(AppendReceipt),
     Wait(AdmissionWait),
@@ -50,10 +50,10 @@ impl Topic {
         }
     }
 
-    /// Writes messages, next to each other; returns when all are accepted.
+    /// Writes messages with adjacent sequences and returns when all are accepted.
     ///
     /// # Errors
-    /// See [`WriteError`]. When the disk fails some of them may have been accepted.
+    /// If the disk fails, some of the messages may have been accepted.
     pub async fn write(&self, messages: &[Message]) -> Result<AppendAck, WriteError> {
         let mut attempt = WriteAttempt::default();
         loop {
@@ -63,15 +63,12 @@ impl Topic {
                     let wait = retention::disk_full(&self.partition, full, &mut attempt)?;
                     self.wait(wait).await;
                 }
-                answer => return answer,
+                outcome => return outcome,
             }
         }
     }
 
-    /// As [`Topic::write`], but blocks the thread.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
+    /// As [`Topic::write`], blocking the thread.
     pub fn write_blocking(&self, messages: &[Message]) -> Result<AppendAck, WriteError> {
         let mut attempt = WriteAttempt::default();
         loop {
@@ -81,26 +78,20 @@ impl Topic {
                     let wait = retention::disk_full(&self.partition, full, &mut attempt)?;
                     self.wait_blocking(wait);
                 }
-                answer => return answer,
+                outcome => return outcome,
             }
         }
     }
 
-    /// Hands messages over, next to each other, and does not wait for the disk: the receipt says
-    /// when they are accepted. Waits only where a bound says so. What is handed over one after
-    /// another is in that order; the fastest way to write many single messages.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
+    /// Hands messages over without waiting for the disk: the receipt resolves when they are
+    /// accepted. Waits only at a limit. Keeps the order of the calls; the fastest way to write
+    /// single messages.
     pub async fn hand_over(&self, messages: &[Message]) -> Result<AppendReceipt, WriteError> {
         let mut attempt = WriteAttempt::default();
         self.hand_over_with(messages, &mut attempt).await
     }
 
-    /// As [`Topic::hand_over`], but blocks the thread where it has to wait.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
+    /// As [`Topic::hand_over`], blocking the thread at a limit.
     pub fn hand_over_blocking(&self, messages: &[Message]) -> Result<AppendReceipt, WriteError> {
         if let Some(receipt) = self.hand_over_now(messages) {
             return Ok(receipt);
@@ -109,7 +100,7 @@ impl Topic {
         self.hand_over_blocking_with(messages, &mut attempt)
     }
 
-    /// The short way, while nothing is in the way. The other one finds out what is.
+    /// Fast path; on failure the caller takes the slow path, which finds the cause.
     fn hand_over_now(&self, messages: &[Message]) -> Option<AppendReceipt> {
         let need = self.check(messages).ok()?;
         if !retention::fits(&self.partition, need) {
@@ -162,9 +153,9 @@ impl Topic {
             }
             match intake::rejection(&self.partition, messages) {
                 AppendRejection::Error(error) => return Err(error),
-                // The disk or the provider is behind; that is no bound, and ends by itself.
+                // The disk or the provider is behind. This is not a limit and ends by itself.
                 AppendRejection::Busy => match seen {
-                    // Tried once more: what changes from here on wakes the one who waits.
+                    // Retried once after reading `seen`, so that no change is missed.
                     None => seen = Some(shared.change.seen()),
                     Some(seen) => {
                         let until = shared.env.elapsed() + Duration::from_secs(3_600);
@@ -175,18 +166,18 @@ impl Topic {
         }
     }
 
-    /// Checks messages; how many bytes they take at most.
+    /// Checks messages; returns an upper bound of their encoded bytes.
     fn check(&self, messages: &[Message]) -> Result<u64, WriteError> {
-        let most = self.partition.shared.config.max_message_bytes;
+        let max = self.partition.shared.config.max_message_bytes;
         let mut need = 0;
         for message in messages {
             let len = message.len();
-            if len > most {
+            if len > max {
                 return Err(WriteError::Invalid {
                     field: "message",
                     value: format!("{len} bytes long"),
                     allowed: format!(
-                        "up to {most} bytes of key, payload and headers (`max_message_bytes`)"
+                        "up to {max} bytes of key, payload and headers (`max_message_bytes`)"
                     ),
                 });
             }
@@ -200,7 +191,7 @@ impl Topic {
             AdmissionWait::No => {}
             AdmissionWait::Dropped(tickets) => {
                 for ticket in tickets {
-                    // If it failed the next try tells.
+                    // If it failed, the next attempt reports it.
                     drop(ticket.await);
                 }
                 self.remeasure();
@@ -223,7 +214,7 @@ impl Topic {
             AdmissionWait::No => {}
             AdmissionWait::Dropped(tickets) => {
                 for ticket in tickets {
-                    // If it failed the next try tells.
+                    // If it failed, the next attempt reports it.
                     drop(ticket.wait());
                 }
                 self.remeasure();

@@ -1,5 +1,4 @@
-//! What a buffer does, step by step: no threads, a disk in memory, and a provider that fails as it
-//! is told.
+//! Behavior of a buffer, step by step: no threads, a disk in memory and a scripted provider.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -40,14 +39,14 @@ impl World {
         Buffer::open_in(Arc::new(self.env.clone()), self.config.clone(), provider).unwrap()
     }
 
-    /// Lets time pass until nothing is left to do, or so many steps.
+    /// Advances the clock until the buffer is idle, for at most 200 steps.
     fn run(&self, buffer: &Buffer) {
         for _ in 0..200 {
-            let patience = buffer.step();
-            if patience >= Duration::from_secs(60) {
+            let max_wait = buffer.step();
+            if max_wait >= Duration::from_secs(60) {
                 return;
             }
-            self.env.advance(patience);
+            self.env.advance(max_wait);
         }
     }
 }
@@ -100,15 +99,15 @@ fn messages_are_delivered_in_order_with_all_their_parts() {
 }
 
 #[test]
-fn an_outage_is_waited_out_and_told() {
+fn messages_wait_during_an_outage_which_is_reported() {
     let world = World::new(BufferMode::Always);
     let buffer = world.open();
     let events = buffer.events();
     world.provider.plan(ScriptedPlan::Unavailable);
     put(&buffer, "t", 0..500);
     for _ in 0..5 {
-        let patience = buffer.step();
-        world.env.advance(patience);
+        let max_wait = buffer.step();
+        world.env.advance(max_wait);
     }
     let stats = buffer.stats();
     assert_eq!(
@@ -122,22 +121,22 @@ fn an_outage_is_waited_out_and_told() {
     world.provider.plan(ScriptedPlan::Take);
     world.run(&buffer);
     assert_eq!(world.provider.payloads("t"), numbers(0..500));
-    let told = all(&events);
+    let reported = all(&events);
     assert!(
         matches!(
-            told[..],
+            reported[..],
             [
                 BufferEvent::ProviderDown { .. },
                 BufferEvent::ProviderUp { .. }
             ]
         ),
-        "{told:?}"
+        "{reported:?}"
     );
     assert_eq!(buffer.stats().partitions[0].waiting, 0);
 }
 
 #[test]
-fn what_was_not_delivered_is_delivered_after_a_power_cut() {
+fn undelivered_messages_are_delivered_after_a_power_cut() {
     let world = World::new(BufferMode::Always);
     for round in 0..20 {
         world.provider.plan(if round % 3 == 0 {
@@ -163,12 +162,11 @@ fn what_was_not_delivered_is_delivered_after_a_power_cut() {
     assert_eq!(
         firsts,
         numbers(0..200),
-        "nothing lost, and first arrivals in order"
+        "no message is lost, and first deliveries are in order"
     );
 }
 
-/// Wherever the power goes while a provider takes messages: what comes twice is never more than the
-/// window, also where that is no multiple of a batch.
+/// Cuts the power at every call during delivery, with a window that is no multiple of a batch.
 #[test]
 fn a_power_cut_repeats_no_more_than_the_window() {
     const WINDOW: u64 = 10;
@@ -184,8 +182,8 @@ fn a_power_cut_repeats_no_more_than_the_window() {
         world.provider.plan(ScriptedPlan::Take);
         world.env.cut_power_after(calls);
         for _ in 0..20 {
-            let patience = buffer.step();
-            world.env.advance(patience);
+            let max_wait = buffer.step();
+            world.env.advance(max_wait);
         }
         world.env.crash();
         drop(buffer);
@@ -193,19 +191,16 @@ fn a_power_cut_repeats_no_more_than_the_window() {
         world.run(&buffer);
         let payloads = world.provider.payloads("t");
         let all: std::collections::BTreeSet<_> = payloads.iter().collect();
-        assert_eq!(all.len(), 100, "nothing is lost");
+        assert_eq!(all.len(), 100, "no message is lost");
         let repeated = (payloads.len() - all.len()) as u64;
         assert!(repeated <= WINDOW, "{repeated} after {calls} calls");
         most = most.max(repeated);
     }
-    assert!(
-        most > 0,
-        "some of the cuts came between a batch and its cursor"
-    );
+    assert!(most > 0, "some cuts are between a batch and its cursor");
 }
 
 #[test]
-fn a_provider_that_keeps_the_cursor_gets_nothing_twice() {
+fn a_provider_that_stores_the_cursor_gets_no_repeats() {
     for (round, plan) in [
         ScriptedPlan::LoseAnswers,
         ScriptedPlan::Take,
@@ -225,8 +220,8 @@ fn a_provider_that_keeps_the_cursor_gets_nothing_twice() {
         let buffer = world.open();
         put(&buffer, "t", 0..30);
         for _ in 0..round {
-            let patience = buffer.step();
-            world.env.advance(patience);
+            let max_wait = buffer.step();
+            world.env.advance(max_wait);
         }
         world.env.crash();
         drop(buffer);
@@ -239,7 +234,7 @@ fn a_provider_that_keeps_the_cursor_gets_nothing_twice() {
 }
 
 #[test]
-fn a_poison_message_becomes_a_dead_letter_and_the_lane_goes_on() {
+fn a_poison_message_becomes_a_dead_letter_and_the_partition_continues() {
     let world = World::new(BufferMode::Always);
     world.provider.poison(b"3");
     world.provider.poison(b"7");
@@ -250,13 +245,13 @@ fn a_poison_message_becomes_a_dead_letter_and_the_lane_goes_on() {
     let mut taken = world.provider.payloads("t");
     taken.sort_unstable();
     assert_eq!(taken, ["0", "1", "2", "4", "5", "6", "8", "9"]);
-    let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
-    let seen: Vec<_> = letters
+    let dead_letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
+    let seen: Vec<_> = dead_letters
         .iter()
         .map(|l| (&*l.topic, l.sequence, l.attempts, l.error.as_str()))
         .collect();
     assert_eq!(seen, [("t", 3, 3, "poison"), ("t", 7, 3, "poison")]);
-    assert_eq!(letters[0].message.payload.as_deref(), Some(&b"3"[..]));
+    assert_eq!(dead_letters[0].message.payload.as_deref(), Some(&b"3"[..]));
     assert!(
         all(&events)
             .iter()
@@ -275,11 +270,15 @@ fn a_poison_message_becomes_a_dead_letter_and_the_lane_goes_on() {
     assert_eq!(buffer.dead_letters(0).count(), 1);
     assert_eq!(buffer.replay_dead_letters(u64::MAX).unwrap(), 1);
     world.run(&buffer);
-    assert_eq!(buffer.stats().partitions[0].dead, 3, "it is poison still");
+    assert_eq!(
+        buffer.stats().partitions[0].dead,
+        3,
+        "the replayed message is rejected again"
+    );
 }
 
 #[test]
-fn a_poison_message_does_not_break_a_transaction_for_ever() {
+fn a_poison_message_does_not_block_transactions() {
     let world = World {
         provider: ScriptedProvider::keeping_cursor(),
         ..World::new(BufferMode::Always)
@@ -316,13 +315,13 @@ fn topics_of_a_group_share_one_order_and_others_do_not() {
         .collect();
     assert_eq!(both, (0..14).collect::<Vec<u64>>());
     assert_eq!(world.provider.payloads("c").len(), 6);
-    let lanes: Vec<_> = buffer
+    let partitions: Vec<_> = buffer
         .stats()
         .partitions
         .iter()
         .map(|l| l.partition.to_string())
         .collect();
-    assert_eq!(lanes, ["both", "c"]);
+    assert_eq!(partitions, ["both", "c"]);
 }
 
 fn payload(i: u32) -> Message {
@@ -330,7 +329,7 @@ fn payload(i: u32) -> Message {
 }
 
 #[test]
-fn at_the_bound_a_write_is_refused_and_says_so() {
+fn a_full_buffer_rejects_writes() {
     let mut world = World::new(BufferMode::Always);
     world.config.max_bytes = 1 << 20;
     world.provider.plan(ScriptedPlan::Unavailable);
@@ -359,7 +358,7 @@ fn at_the_bound_a_write_is_refused_and_says_so() {
 }
 
 #[test]
-fn at_the_bound_the_oldest_are_dropped_counted_and_told() {
+fn a_full_buffer_drops_counts_and_reports_the_oldest() {
     let mut world = World::new(BufferMode::Always);
     world.config.max_bytes = 1 << 20;
     world.config.overflow = OverflowPolicy::DropOldest;
@@ -382,9 +381,13 @@ fn at_the_bound_the_oldest_are_dropped_counted_and_told() {
     assert!(taken.is_sorted());
     assert_eq!(taken.last(), Some(&2_999));
     let stats = buffer.stats();
-    let lane = &stats.partitions[0];
-    assert_eq!(lane.dropped + lane.delivered, 3_000, "each is counted once");
-    assert_eq!(lane.delivered, taken.len() as u64);
+    let partition = &stats.partitions[0];
+    assert_eq!(
+        partition.dropped + partition.delivered,
+        3_000,
+        "each message is counted once"
+    );
+    assert_eq!(partition.delivered, taken.len() as u64);
     assert!(
         all(&events)
             .iter()
@@ -393,7 +396,7 @@ fn at_the_bound_the_oldest_are_dropped_counted_and_told() {
 }
 
 #[test]
-fn a_drain_that_fails_says_how_far_it_came_and_why_not_farther() {
+fn a_failed_drain_reports_progress_and_cause() {
     let world = World::new(BufferMode::Always);
     world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
@@ -420,7 +423,7 @@ fn a_drain_that_fails_says_how_far_it_came_and_why_not_farther() {
 }
 
 #[test]
-fn at_the_bound_a_write_waits_for_so_long() {
+fn a_full_buffer_blocks_writes_until_the_timeout() {
     let mut world = World::new(BufferMode::Always);
     world.config.max_bytes = 1 << 20;
     world.config.overflow = OverflowPolicy::Block(Duration::from_millis(1));
@@ -439,7 +442,7 @@ fn at_the_bound_a_write_waits_for_so_long() {
 }
 
 #[test]
-fn a_lane_has_a_bound_of_its_own() {
+fn a_partition_has_its_own_limit() {
     let mut world = World::new(BufferMode::Always);
     world.config.max_partition_bytes = 100_000;
     world.provider.plan(ScriptedPlan::Unavailable);
@@ -447,12 +450,12 @@ fn a_lane_has_a_bound_of_its_own() {
     let error = (0..200)
         .find_map(|i| buffer.write_blocking("t", payload(i)).err())
         .unwrap();
-    assert!(error.to_string().contains("lane t"), "{error}");
+    assert!(error.to_string().contains("partition t"), "{error}");
     buffer.write_blocking("other", payload(0)).unwrap();
 }
 
 #[test]
-fn what_has_waited_too_long_is_dropped_and_a_clock_set_back_drops_nothing() {
+fn expired_messages_are_dropped_and_a_clock_set_back_drops_nothing() {
     let mut world = World::new(BufferMode::Always);
     world.config.max_age = Some(Duration::from_secs(60));
     world.provider.plan(ScriptedPlan::Unavailable);
@@ -467,7 +470,7 @@ fn what_has_waited_too_long_is_dropped_and_a_clock_set_back_drops_nothing() {
     assert_eq!(
         buffer.stats().partitions[0].waiting,
         20,
-        "the oldest in order is not too old"
+        "the first message is not too old"
     );
     world.env.set_now_ms(1_700_000_090_000);
     world.provider.plan(ScriptedPlan::Take);
@@ -478,7 +481,7 @@ fn what_has_waited_too_long_is_dropped_and_a_clock_set_back_drops_nothing() {
 }
 
 #[test]
-fn a_clock_that_jumps_back_changes_neither_order_nor_what_is_delivered() {
+fn a_clock_set_back_changes_neither_order_nor_delivery() {
     let world = World::new(BufferMode::Always);
     world.provider.plan(ScriptedPlan::Unavailable);
     let buffer = world.open();
@@ -503,13 +506,13 @@ fn a_clock_that_jumps_back_changes_neither_order_nor_what_is_delivered() {
     assert_eq!(
         (times[10], times[20]),
         (Some(-5), Some(1_000)),
-        "as the clock was"
+        "times are those of the clock"
     );
     assert_eq!(buffer.stats().partitions[0].dropped, 0);
 }
 
 #[test]
-fn a_full_disk_refuses_writes_and_delivery_makes_room() {
+fn a_full_disk_rejects_writes_until_messages_are_delivered() {
     let world = World::new(BufferMode::Always);
     world.env.set_capacity(Some(1 << 20));
     world.provider.plan(ScriptedPlan::Unavailable);
@@ -529,7 +532,7 @@ fn a_full_disk_refuses_writes_and_delivery_makes_room() {
 }
 
 #[test]
-fn a_failed_disk_is_told_and_what_it_holds_is_delivered() {
+fn a_failed_disk_is_reported_and_stored_messages_are_delivered() {
     let world = World::new(BufferMode::Always);
     let buffer = world.open();
     let events = buffer.events();
@@ -542,8 +545,8 @@ fn a_failed_disk_is_told_and_what_it_holds_is_delivered() {
     assert!(matches!(error, WriteError::Disk(_)), "{error}");
     world.provider.plan(ScriptedPlan::Take);
     for _ in 0..20 {
-        let patience = buffer.step();
-        world.env.advance(patience);
+        let max_wait = buffer.step();
+        world.env.advance(max_wait);
     }
     assert_eq!(world.provider.payloads("t"), numbers(0..5));
     assert!(
@@ -554,7 +557,7 @@ fn a_failed_disk_is_told_and_what_it_holds_is_delivered() {
 }
 
 #[test]
-fn limits_are_named() {
+fn errors_name_the_limit() {
     let mut world = World::new(BufferMode::Always);
     world.config.max_partitions = 1;
     let buffer = world.open();
@@ -581,7 +584,7 @@ fn limits_are_named() {
         .write_blocking("u", Message::new("x"))
         .unwrap_err()
         .to_string();
-    assert!(error.contains("max_lanes"), "{error}");
+    assert!(error.contains("max_partitions"), "{error}");
     let config = BufferConfig {
         attempts: 0,
         ..world.config
@@ -605,7 +608,7 @@ fn limits_are_named() {
 }
 
 #[test]
-fn closing_drains_or_leaves() {
+fn closing_drains_or_detaches() {
     let world = World::new(BufferMode::Always);
     let buffer = world.open();
     put(&buffer, "t", 0..5);

@@ -1,5 +1,5 @@
-//! A disk that is really full: a small file system of its own, other people's files on it, the
-//! threads and the clock of the operating system.
+//! A full disk: a small real file system that another file fills, with the threads and the clock of
+//! the operating system.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -14,7 +14,7 @@ use forebay_buffer::{
 use forebay_log::SmallDisk;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// So many messages of 10 KB are more than twice what the file system holds.
+/// Messages of 10 KB: more than twice the size of the file system.
 const MESSAGES: u32 = 4_000;
 
 /// A file system of 16 MiB.
@@ -24,16 +24,16 @@ struct Volume {
 }
 
 impl Volume {
-    /// Nothing where this process has nothing more to do: see [`SmallDisk::mount`].
+    /// `None` if the test ran in a child process or was skipped: see [`SmallDisk::mount`].
     fn mount(at: &Path, test: &str) -> Option<Self> {
         let disk = SmallDisk::mount(at, "16m", test)?;
         let at = at.to_owned();
         Some(Self { _disk: disk, at })
     }
 
-    /// Somebody else fills what is left.
+    /// Fills the free space with another file.
     fn fill(&self) {
-        let mut file = std::fs::File::create(self.at.join("somebody-elses")).unwrap();
+        let mut file = std::fs::File::create(self.at.join("other")).unwrap();
         let block = [1; 64 << 10];
         while file.write_all(&block).is_ok() {}
         while file.write_all(&[1]).is_ok() {}
@@ -56,18 +56,18 @@ fn message(i: u32) -> Message {
     Message::new(format!("{i} {}", "x".repeat(10_000)))
 }
 
-/// The numbers of what the provider has, in order.
+/// Numbers of the delivered messages in order.
 fn delivered(provider: &ScriptedProvider) -> Vec<u32> {
     let number = |text: String| text.split(' ').next().unwrap().parse().unwrap();
     provider.payloads("t").into_iter().map(number).collect()
 }
 
-/// Each acknowledged message is delivered once and in order, also when the process ended while the
-/// disk was full; a refused one is not delivered.
+/// Each acknowledged message is delivered once and in order, also after a restart on a full disk; a
+/// rejected one is not delivered.
 #[test]
-fn a_full_disk_under_refuse_loses_nothing_that_was_acknowledged() {
+fn a_full_disk_with_reject_loses_no_acknowledged_message() {
     let dir = tempfile::tempdir().unwrap();
-    let test = "a_full_disk_under_refuse_loses_nothing_that_was_acknowledged";
+    let test = "a_full_disk_with_reject_loses_no_acknowledged_message";
     let Some(volume) = Volume::mount(dir.path(), test) else {
         return;
     };
@@ -75,7 +75,7 @@ fn a_full_disk_under_refuse_loses_nothing_that_was_acknowledged() {
     provider.plan(ScriptedPlan::Unavailable);
     let buffer = volume.open(OverflowPolicy::Reject, &provider);
     let mut acknowledged = Vec::new();
-    let mut refused = 0;
+    let mut rejected = 0;
     for i in 0..MESSAGES {
         if i == 200 {
             volume.fill();
@@ -85,11 +85,11 @@ fn a_full_disk_under_refuse_loses_nothing_that_was_acknowledged() {
             Err(error) => {
                 let full = matches!(&error, WriteError::Full { what, .. } if what == "the disk");
                 assert!(full, "{error}");
-                refused += 1;
+                rejected += 1;
             }
         }
     }
-    assert!(refused > 0, "it became full");
+    assert!(rejected > 0, "the disk became full");
     assert!(
         acknowledged.len() >= 200,
         "{} before it was full",
@@ -101,7 +101,7 @@ fn a_full_disk_under_refuse_loses_nothing_that_was_acknowledged() {
     let buffer = volume.open(OverflowPolicy::Reject, &provider);
     buffer.flush_blocking(LIMIT).unwrap();
     assert_eq!(delivered(&provider), acknowledged);
-    // The room of what was delivered is given back a moment later.
+    // The space of delivered messages is freed a moment later.
     let events = buffer.events();
     let tries = (0..1_000).find(|_| {
         let accepted = buffer.write_blocking("t", message(MESSAGES)).is_ok();
@@ -110,17 +110,17 @@ fn a_full_disk_under_refuse_loses_nothing_that_was_acknowledged() {
         }
         accepted
     });
-    assert!(tries.is_some(), "what was delivered makes room");
+    assert!(tries.is_some(), "delivered messages free space");
     buffer.close(CloseMode::Drain(LIMIT)).unwrap();
     acknowledged.push(MESSAGES);
     assert_eq!(delivered(&provider), acknowledged);
 }
 
-/// A write waits for room, and gets it when the provider takes what waits: none fails, none is lost.
+/// A write waits until delivery frees space: no write fails, no message is lost.
 #[test]
-fn a_full_disk_under_block_waits_for_the_provider() {
+fn a_full_disk_with_block_waits_for_the_provider() {
     let dir = tempfile::tempdir().unwrap();
-    let test = "a_full_disk_under_block_waits_for_the_provider";
+    let test = "a_full_disk_with_block_waits_for_the_provider";
     let Some(volume) = Volume::mount(dir.path(), test) else {
         return;
     };
@@ -145,11 +145,11 @@ fn a_full_disk_under_block_waits_for_the_provider() {
     assert_eq!(delivered(&provider), (0..MESSAGES).collect::<Vec<_>>());
 }
 
-/// Every write is acknowledged; what is missing at the end is the oldest, and counted one by one.
+/// Every write is acknowledged; exactly the oldest messages are missing, and each is counted.
 #[test]
-fn a_full_disk_under_drop_oldest_loses_what_is_counted_and_no_more() {
+fn a_full_disk_with_drop_oldest_loses_only_counted_messages() {
     let dir = tempfile::tempdir().unwrap();
-    let test = "a_full_disk_under_drop_oldest_loses_what_is_counted_and_no_more";
+    let test = "a_full_disk_with_drop_oldest_loses_only_counted_messages";
     let Some(volume) = Volume::mount(dir.path(), test) else {
         return;
     };
@@ -164,17 +164,17 @@ fn a_full_disk_under_drop_oldest_loses_what_is_counted_and_no_more() {
     buffer.flush_blocking(LIMIT).unwrap();
     let numbers = delivered(&provider);
     let dropped = buffer.stats().partitions[0].dropped;
-    assert!(dropped > 0, "it became full");
+    assert!(dropped > 0, "the disk became full");
     let first = u32::try_from(dropped).unwrap();
     assert_eq!(numbers, (first..MESSAGES).collect::<Vec<_>>());
-    let mut told = 0;
+    let mut reported = 0;
     while let Some(event) = events.wait(Duration::ZERO) {
         match event {
-            BufferEvent::Dropped { messages, .. } => told += messages,
-            BufferEvent::Missed(count) => panic!("{count} events were not heard"),
+            BufferEvent::Dropped { messages, .. } => reported += messages,
+            BufferEvent::Missed(count) => panic!("{count} events were missed"),
             _ => {}
         }
     }
-    assert_eq!(told, dropped);
+    assert_eq!(reported, dropped);
     buffer.close(CloseMode::Detach).unwrap();
 }

@@ -1,4 +1,4 @@
-//! The modes that spare the disk, with the threads and the clock of the operating system.
+//! The direct modes, with the threads and the clock of the operating system.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -66,7 +66,7 @@ fn error_on_error_returns_the_providers_error() {
     provider.plan(ScriptedPlan::Take);
     provider.poison(b"1");
     let error = loop {
-        // Until the pause after the failure is over it fails with the earlier error.
+        // During the backoff the write fails with the earlier error.
         match buffer.write_blocking("t", text(1)) {
             Err(WriteError::Provider {
                 retryable: true, ..
@@ -89,7 +89,7 @@ fn error_on_error_returns_the_providers_error() {
 }
 
 #[test]
-fn block_on_error_waits_until_the_provider_is_back() {
+fn block_on_error_waits_for_the_provider() {
     let dir = tempfile::tempdir().unwrap();
     let provider = ScriptedProvider::new();
     let buffer = open(&dir, BufferMode::Block, &provider);
@@ -102,7 +102,7 @@ fn block_on_error_waits_until_the_provider_is_back() {
     while !matches!(events.wait(LIMIT), Some(BufferEvent::ProviderDown { .. })) {}
     provider.plan(ScriptedPlan::Silent);
     while provider.opened() < 3 {
-        // Each silent connection is given up after its time.
+        // Each silent connection is aborted after `direct_timeout`.
         drop(events.wait(Duration::from_millis(10)));
     }
     assert!(!writer.is_finished());
@@ -124,15 +124,14 @@ fn block_on_error_waits_until_the_provider_is_back() {
 }
 
 #[test]
-fn buffer_on_error_goes_through_the_disk_and_back_and_keeps_the_order() {
+fn buffer_on_error_keeps_the_order_to_the_disk_and_back() {
     let dir = tempfile::tempdir().unwrap();
     let provider = ScriptedProvider::new();
     let buffer = open(&dir, BufferMode::OnError, &provider);
     let topic = buffer.topic("t").unwrap();
     let mut receipts = Vec::new();
     for i in 0..6_000_u32 {
-        // What goes through the disk waits for a silent provider as long as it likes: only what goes
-        // straight has a limit.
+        // Only direct writes time out with a silent provider; buffered messages wait forever.
         while i == 5_000 && !buffer.stats().partitions[0].direct {
             buffer.flush_blocking(LIMIT).unwrap();
             std::thread::yield_now();
@@ -147,7 +146,8 @@ fn buffer_on_error_goes_through_the_disk_and_back_and_keeps_the_order() {
         }
         receipts.push(topic.hand_over_blocking(&[text(i)]).unwrap());
         if i % 500 == 499 && i != 5_499 {
-            // So that each plan meets some messages, and the lane has a chance to go straight.
+            // So that each plan applies to some messages, and the partition can become direct
+            // again.
             for receipt in receipts.drain(..) {
                 receipt.wait().unwrap();
             }
@@ -160,11 +160,11 @@ fn buffer_on_error_goes_through_the_disk_and_back_and_keeps_the_order() {
     assert_eq!(
         provider.payloads("t"),
         numbers(0..6_000),
-        "each once, none overtaken"
+        "each message once, in order"
     );
     let events = buffer.events();
     while buffer.write_blocking("t", text(6_000)).unwrap().buffered {
-        // It goes straight again, once what it wrote to the disk is delivered.
+        // It becomes direct again when the disk is drained.
         drop(events.wait(Duration::from_millis(5)));
     }
 }
@@ -190,7 +190,7 @@ fn buffer_on_error_survives_a_restart_and_drains_first() {
 }
 
 #[test]
-fn threads_and_futures_write_beside_each_other() {
+fn threads_and_futures_write_concurrently() {
     let dir = tempfile::tempdir().unwrap();
     let provider = ScriptedProvider::new();
     let buffer = open(&dir, BufferMode::Always, &provider);
@@ -244,7 +244,7 @@ fn threads_and_futures_write_beside_each_other() {
 }
 
 #[test]
-fn a_full_buffer_blocks_until_the_provider_makes_room() {
+fn a_full_buffer_blocks_writes_until_messages_are_delivered() {
     let dir = tempfile::tempdir().unwrap();
     let provider = ScriptedProvider::new();
     provider.plan(ScriptedPlan::Unavailable);
@@ -275,13 +275,12 @@ fn a_full_buffer_blocks_until_the_provider_makes_room() {
     assert_eq!(provider.taken().len(), 5_000);
 }
 
-/// The wait after a failure begins anew when something was taken since the last one.
 #[test]
 #[allow(
     clippy::disallowed_methods,
-    reason = "where it waits for longer and longer the test ends before that"
+    reason = "a growing backoff must fail the test, not hang it"
 )]
-fn a_provider_that_takes_a_part_of_each_batch_is_not_waited_for_longer_and_longer() {
+fn partial_progress_resets_the_backoff() {
     let dir = tempfile::tempdir().unwrap();
     let provider = ScriptedProvider::new();
     provider.plan(ScriptedPlan::Half);
@@ -297,9 +296,13 @@ fn a_provider_that_takes_a_part_of_each_batch_is_not_waited_for_longer_and_longe
         let message = Message::new(n.to_string().into_bytes());
         buffer.write_blocking("t", message).unwrap();
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     while provider.taken().len() < 190 {
-        assert!(begun.elapsed() < LIMIT, "{} taken", provider.taken().len());
+        assert!(
+            started.elapsed() < LIMIT,
+            "{} taken",
+            provider.taken().len()
+        );
         std::thread::yield_now();
     }
     provider.plan(ScriptedPlan::Take);

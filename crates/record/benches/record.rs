@@ -1,6 +1,7 @@
-//! `cargo bench -p forebay-record`: CPU time a record of each step that a request goes through.
+//! `cargo bench -p forebay-record`: CPU time per record of each step of a request.
 //!
-//! CPU time of the thread, so that other work on the machine does not count; on Linux only.
+//! Measures the CPU time of the thread, so that other work on the machine does not count. Linux
+//! only.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -21,7 +22,7 @@ use forebay_record::{
     RequestHeaders, RequestInfo, RowLimits, TemplateError, TemplateProgram, block,
 };
 
-/// In steps of the kernel's tick, so rounds must be many.
+/// Has the resolution of the kernel's tick, so a measurement needs many rounds.
 fn cpu_ns() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let mut numbers = stat.split(' ').filter_map(|n| n.parse().ok());

@@ -1,13 +1,13 @@
-//! Blocks: rows gathered, then compressed in one shot.
+//! Blocks: rows collected and compressed at once.
 //!
-//! A sealed block stands for itself: with gzip it is one complete member, with Zstandard one frame,
-//! so that the blocks of a slice joined are a valid `.gz` or `.zst` file.
+//! A sealed block is complete: one gzip member or one Zstandard frame, so that the concatenated
+//! blocks of a slice are a valid `.gz` or `.zst` file.
 
 use std::io::{self, Read};
 
 use forebay_model::BlockCompression;
 
-/// Rows of a block that still takes more.
+/// A block that accepts rows.
 #[derive(Debug, Default)]
 pub struct OpenBlock {
     rows: Vec<u8>,
@@ -15,8 +15,6 @@ pub struct OpenBlock {
 }
 
 impl OpenBlock {
-    /// An empty block with room for `capacity` bytes.
-    #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
             rows: Vec::with_capacity(capacity),
@@ -24,11 +22,8 @@ impl OpenBlock {
         }
     }
 
-    /// Lets `write` append one row. The record counts only if that succeeds; what a failed `write`
-    /// appended is taken back.
-    ///
-    /// # Errors
-    /// That of `write`.
+    /// Lets `write` append one row. If it fails, its bytes are removed and the record is not
+    /// counted.
     pub fn append<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -42,35 +37,29 @@ impl OpenBlock {
         result
     }
 
-    /// Appends `records` rows that were rendered elsewhere.
+    /// Appends rendered rows.
     pub fn append_rows(&mut self, rows: &[u8], records: u32) {
         self.rows.extend_from_slice(rows);
         self.records += records;
     }
 
-    /// Rows so far.
-    #[must_use]
     pub fn records(&self) -> u32 {
         self.records
     }
 
-    /// Bytes so far.
-    #[must_use]
+    /// Bytes of the rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is no row yet.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// Compresses the rows and empties the block, which keeps its memory for the next rows.
+    /// Compresses the rows and empties the block, retaining its memory.
     ///
     /// # Errors
-    /// If the compressor fails, which it does for want of memory only; the rows are then still
-    /// there.
+    /// If the compressor is out of memory; the block keeps its rows.
     pub fn seal(&mut self, encoder: &mut BlockEncoder) -> io::Result<SealedBlock> {
         let payload = encoder.encode(&self.rows)?;
         let block = SealedBlock {
@@ -84,18 +73,16 @@ impl OpenBlock {
     }
 }
 
-/// A block as it is stored.
+/// A compressed block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedBlock {
-    /// The compressed rows.
     pub payload: Vec<u8>,
     /// Bytes of the rows before compression.
     pub raw_len: usize,
-    /// Rows in it.
     pub records: u32,
 }
 
-/// A compressor, to be kept: setting one up costs more than a small block.
+/// A reusable compressor: creating one costs more than compressing a small block.
 pub struct BlockEncoder {
     codec: CompressionCodec,
 }
@@ -108,15 +95,12 @@ enum CompressionCodec {
 
 impl std::fmt::Debug for BlockEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoder").finish_non_exhaustive()
+        f.debug_struct("BlockEncoder").finish_non_exhaustive()
     }
 }
 
 impl BlockEncoder {
-    /// Sets a compressor up; levels outside 1 to 9 are taken as the nearer end.
-    ///
-    /// # Errors
-    /// For want of memory.
+    /// Creates a compressor; levels are clamped to 1 to 9.
     pub fn new(compression: BlockCompression) -> io::Result<Self> {
         let codec = match compression {
             BlockCompression::None => CompressionCodec::None,
@@ -133,10 +117,7 @@ impl BlockEncoder {
         Ok(Self { codec })
     }
 
-    /// `raw` as one gzip member, one Zstandard frame, or as it is.
-    ///
-    /// # Errors
-    /// For want of memory.
+    /// Encodes `raw` as one gzip member, one Zstandard frame or unchanged.
     pub fn encode(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
         match &mut self.codec {
             CompressionCodec::None => Ok(raw.to_vec()),
@@ -153,17 +134,14 @@ impl BlockEncoder {
     }
 }
 
-/// Decompresses one block whose raw length is known.
-///
-/// # Errors
-/// If the payload is not one block of that codec and exactly that length.
+/// Decompresses one block of exactly `raw_len` raw bytes.
 pub fn decode(
     payload: &[u8],
     compression: BlockCompression,
     raw_len: usize,
 ) -> io::Result<Vec<u8>> {
     let mut rows = Vec::new();
-    // A damaged length must not make us ask for memory that the payload can't fill.
+    // A corrupt length must not allocate memory that the payload can't fill.
     let guess = raw_len.min(payload.len().saturating_mul(32));
     rows.try_reserve(guess).map_err(io::Error::other)?;
     let mut reader = BlockDecoder::new(payload, compression, raw_len as u64)?;
@@ -175,9 +153,8 @@ pub fn decode(
     Ok(rows)
 }
 
-/// Reads joined blocks (or a whole file of them) back as rows, in pieces of any size, and at most
-/// `max` bytes of them: past that the read fails, so that a damaged or hostile file can't fill a
-/// disk.
+/// Reads concatenated blocks back as rows. Fails after `max` bytes, so that a corrupt or hostile
+/// file can't fill a disk.
 pub struct BlockDecoder<R: Read> {
     source: CompressedReader<R>,
     remaining: u64,
@@ -185,28 +162,25 @@ pub struct BlockDecoder<R: Read> {
 
 enum CompressedReader<R: Read> {
     None(R),
-    // The largest by far; a decoder lives for a whole slice, so the box costs nothing.
+    // Boxed because it is by far the largest; one allocation per slice is negligible.
     Gzip(Box<flate2::read::MultiGzDecoder<R>>),
     Zstd(zstd::stream::read::Decoder<'static, io::BufReader<R>>),
 }
 
 impl<R: Read> std::fmt::Debug for BlockDecoder<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let left = &self.remaining;
-        f.debug_struct("Decoder")
-            .field("left", left)
+        let remaining = &self.remaining;
+        f.debug_struct("BlockDecoder")
+            .field("remaining", remaining)
             .finish_non_exhaustive()
     }
 }
 
-/// Largest window that a Zstandard frame may ask for: 2^27 bytes, what `zstd` takes by default.
+/// Largest window of a Zstandard frame: 2^27 bytes, the default of `zstd`.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 impl<R: Read> BlockDecoder<R> {
-    /// Starts at the first byte of a block.
-    ///
-    /// # Errors
-    /// For want of memory.
+    /// `reader` is at the start of a block.
     pub fn new(reader: R, compression: BlockCompression, max: u64) -> io::Result<Self> {
         let source = match compression {
             BlockCompression::None => CompressedReader::None(reader),
@@ -240,7 +214,7 @@ impl<R: Read> Read for BlockDecoder<R> {
             }
             None => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "more bytes after decompression than there may be",
+                "more bytes after decompression than allowed",
             )),
         }
     }

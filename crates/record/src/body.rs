@@ -1,4 +1,4 @@
-//! Bodies: which formats are parsed, and batches.
+//! Parsing of bodies, and splitting of batches into records.
 
 use std::ops::Range;
 
@@ -15,17 +15,16 @@ pub use crate::coding::{InflateError, inflate};
 /// How one record is parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyFormat {
-    /// A content type that names JSON.
+    /// A JSON content type.
     Json,
-    /// `application/x-www-form-urlencoded`, or JSON that says so, as curl does by itself.
+    /// `application/x-www-form-urlencoded`; also JSON sent with that type, the default of curl.
     Form,
-    /// Another content type (kept as sent), or none (empty): parsed if it is JSON.
+    /// Another content type (as sent), or none (empty). The body is parsed if it is JSON.
     Other(String),
 }
 
 impl BodyFormat {
-    /// Reads a `Content-Type` header's value. Letter case and parameters don't matter.
-    #[must_use]
+    /// Reads a `Content-Type` value, ignoring letter case and parameters.
     pub fn from_content_type(content_type: Option<&[u8]>) -> Self {
         let sent = content_type.unwrap_or_default();
         if sent == b"application/json" {
@@ -35,52 +34,49 @@ impl BodyFormat {
     }
 }
 
-/// Why a body has no parts.
+/// Why a body can't be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyParseError {
     /// Neither JSON nor a form: 415.
     #[error(
-        "unsupported content type \"{sent}\", supported types: application/json and application/x-www-form-urlencoded{}", seems(looks.as_ref())
+        "unsupported content type \"{sent}\", supported types: application/json and application/x-www-form-urlencoded{}", json_hint(looks.as_ref())
     )]
     Unsupported {
-        /// The content type.
         sent: String,
-        /// The body begins as JSON does, but is none for this reason.
+        /// The JSON error, if the body begins like JSON.
         looks: Option<JsonError>,
     },
-    /// A form that is not one: 400.
+    /// An invalid form: 400.
     #[error("the body is not a valid form: {0}")]
     Form(#[from] FormError),
-    /// A body without a byte: 400.
+    /// An empty body: 400.
     #[error("the body is empty")]
     Empty,
-    /// JSON that is not JSON: 400.
+    /// Invalid JSON: 400.
     #[error("the body is not valid JSON: {0}")]
     Json(#[from] JsonError),
-    /// The same in a record of a batch: 400.
+    /// Invalid JSON in a record of a batch: 400.
     #[error("{}", in_line(*line, *byte, error))]
     Line {
         /// Line of the batch at which the record starts, from 1.
         line: usize,
         /// Byte of that line at which it starts.
         byte: usize,
-        /// What is wrong in it.
         error: JsonError,
     },
 }
 
-/// Said of what begins as JSON does and is none.
-fn seems(error: Option<&JsonError>) -> String {
+fn json_hint(error: Option<&JsonError>) -> String {
     let Some(error) = error else {
         return String::new();
     };
     format!(
         "; the body looks like JSON, but is not: {error}{}",
-        several(error)
+        ndjson_hint(error)
     )
 }
 
-fn several(error: &JsonError) -> &'static str {
+fn ndjson_hint(error: &JsonError) -> &'static str {
     match error.kind {
         JsonErrorKind::Trailing => ", several values are application/x-ndjson",
         _ => "",
@@ -104,14 +100,14 @@ fn in_line(line: usize, byte: usize, error: &JsonError) -> String {
     }
 }
 
-/// Whether a body begins as an object or an array does. Only those are taken for JSON that do not say
-/// so: a number or a word may be any text.
+/// Whether a body begins like an object or an array. Without a JSON content type only these are
+/// read as JSON: a number or a word may be any text.
 fn looks_like_json(body: &[u8]) -> bool {
     let text = text_of_line(body);
     matches!(body.get(text.start), Some(b'{' | b'['))
 }
 
-/// Parses a body of format `format`; `place` is where it stood in a batch: line, and byte of it.
+/// Parses a body; `position` is its line and byte in a batch.
 pub(crate) fn parse(
     format: &BodyFormat,
     body: &Bytes,
@@ -141,7 +137,7 @@ pub(crate) fn parse(
 }
 
 fn in_batch(body: &[u8], line: usize, byte: usize, error: JsonError) -> BodyParseError {
-    // It is no sequence of values either, or it would have been divided.
+    // Not a sequence of values either, or it would have been split.
     let error = match error.kind {
         JsonErrorKind::Trailing => JsonValues::new(body).find_map(Result::err).unwrap_or(error),
         _ => error,
@@ -149,8 +145,8 @@ fn in_batch(body: &[u8], line: usize, byte: usize, error: JsonError) -> BodyPars
     BodyParseError::Line { line, byte, error }
 }
 
-/// What the sender of a record should know whose part was not found: what the body was read as, if
-/// that is not what it seems to be.
+/// Hint for the sender of a record in which a path was not found: how the body was read, if that
+/// may surprise.
 pub(crate) fn not_found_hint(record: &RecordContext) -> String {
     let Ok(document) = record.document() else {
         return String::new();
@@ -166,14 +162,14 @@ pub(crate) fn not_found_hint(record: &RecordContext) -> String {
         BodyFormat::Form if document.is_of(body) => as_array.to_owned(),
         BodyFormat::Form => {
             let error = looks_like_json(body).then(|| JsonDocument::parse(body.clone()).err());
-            let seems = match error.flatten() {
+            let hint = match error.flatten() {
                 Some(error) => format!(
                     "; it looks like JSON, but is not: {error}{}; JSON is sent with Content-Type: application/json",
-                    several(&error)
+                    ndjson_hint(&error)
                 ),
                 None => String::new(),
             };
-            format!(", which was read as application/x-www-form-urlencoded{seems}")
+            format!(", which was read as application/x-www-form-urlencoded{hint}")
         }
         BodyFormat::Other(sent) => {
             format!(", which was read as JSON (its content type is \"{sent}\"){as_array}")
@@ -181,72 +177,64 @@ pub(crate) fn not_found_hint(record: &RecordContext) -> String {
     }
 }
 
-/// How many records a body is.
+/// How a body is split into records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyMode {
-    /// One, whatever it is: an array too.
+    /// One record, even if it is an array.
     #[default]
     Single,
-    /// One for each value of a line; empty lines don't count.
+    /// One record per value of each line; empty lines don't count.
     Ndjson,
-    /// One for each value behind a record separator (RFC 7464), which may take several lines.
+    /// One record per value after a record separator (RFC 7464); values may span lines.
     JsonSequence,
-    /// One an element of the JSON array that the body is.
+    /// One record per element of a JSON array.
     JsonArray,
 }
 
 /// One record's part of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyPart {
-    /// Its bytes, a part of the body's own buffer.
+    /// Shares the buffer of the whole body.
     pub body: Bytes,
-    /// Line of the batch on which it starts, from 1; `None` of an array.
+    /// Line of the batch on which it starts, from 1; `None` in an array.
     pub line: Option<usize>,
     /// Byte of that line at which it starts.
     pub byte: usize,
 }
 
-/// Where the records of a body are. They are made one after the other when they are needed: a
-/// million of them take [`PART_BYTES`] each, whatever they are.
+/// Positions of the records of a body: [`PART_BYTES`] each, whatever the size of the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyParts {
     body: Bytes,
     spans: Vec<PartSpan>,
 }
 
-/// Bytes that a record of a [`BodyParts`] takes besides its text.
+/// Memory of a record of a [`BodyParts`] beside its text.
 pub const PART_BYTES: usize = size_of::<PartSpan>();
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PartSpan {
     start: u32,
     end: u32,
-    /// From 1; 0 is no line.
+    /// From 1; 0: none.
     line: u32,
     /// Byte of the line.
     byte: u32,
 }
 
 impl BodyParts {
-    /// How many records.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// Record number `index`, from 0.
-    #[must_use]
     pub fn get(&self, index: usize) -> Option<BodyPart> {
         Some(self.part(*self.spans.get(index)?))
     }
 
-    /// All records.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = BodyPart> + '_ {
         self.spans.iter().map(|span| self.part(*span))
     }
@@ -260,7 +248,7 @@ impl BodyParts {
     }
 }
 
-/// Why a body can't be divided.
+/// Why a body can't be split.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
     /// Too many records: 413.
@@ -271,12 +259,9 @@ pub enum SplitError {
     Json(#[from] JsonError),
 }
 
-/// Divides a body into its records, at most `max`. The lines of NDJSON are not looked into unless
-/// they may hold several values: a broken one is one record, with an error of its own. A broken array
-/// has no records at all, because nobody knows where they end.
-///
-/// # Errors
-/// If there are more than `max` records, or the body is not the array that it should be.
+/// Splits a body into at most `max` records. NDJSON lines are scanned only if they may have several
+/// values; an invalid line is one record with its own error. An invalid array fails as a whole,
+/// because the ends of its records are unknown.
 pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<BodyParts, SplitError> {
     let Ok(len) = u32::try_from(body.len()) else {
         return Err(JsonError::too_large().into());
@@ -296,15 +281,15 @@ pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<BodyParts, Spli
     Ok(BodyParts { body, spans })
 }
 
-/// Gathers the records of a text in which they have lines.
+/// Collects the records of a text with lines.
 struct PartSpanCollector<'a> {
     text: &'a [u8],
     max: usize,
     spans: Vec<PartSpan>,
-    /// Number of the line at which `line_start` is.
+    /// Number of the line that starts at `line_start`.
     line: u32,
     line_start: usize,
-    /// Up to here line ends were counted: a line may have as many records as it has bytes.
+    /// Line ends are counted up to here, so that a line with many records is scanned once.
     counted: usize,
 }
 
@@ -320,7 +305,8 @@ impl<'a> PartSpanCollector<'a> {
         }
     }
 
-    /// The values of a piece of the text, or the piece as a whole when it is no sequence of values.
+    /// Adds the values of a piece of the text, or the whole piece if it is not a sequence of
+    /// values.
     fn add(&mut self, piece: Range<usize>) -> Result<(), SplitError> {
         let text = &self.text[piece.clone()];
         if text_of_line(text).is_empty() {
@@ -335,7 +321,7 @@ impl<'a> PartSpanCollector<'a> {
             match value {
                 Ok(_) if values.len() == remaining => return Err(SplitError::TooMany(self.max)),
                 Ok(value) => values.push(value),
-                // The whole is one record, which its reader refuses.
+                // The whole piece is one record, which fails when it is parsed.
                 Err(_) => return self.push(piece.start, piece.end),
             }
         }
@@ -378,7 +364,7 @@ fn split_lines(body: &[u8], max: usize) -> Result<Vec<PartSpan>, SplitError> {
     while let Some(rest) = body.get(start..).filter(|r| !r.is_empty()) {
         let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let line = &rest[..len];
-        // The mark of the text belongs to no line.
+        // The byte order mark of the text belongs to no line.
         let mark = match start {
             0 if line.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
             _ => 0,

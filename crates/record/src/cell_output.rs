@@ -1,12 +1,11 @@
-//! Where the texts of cells go, and how much of them.
+//! Outputs of cells, with size limits.
 
 use crate::csv;
 
-/// Where a cell's text goes.
 pub(crate) trait CellOutput {
-    /// Takes any text.
+    /// Appends any text.
     fn push(&mut self, text: &[u8]);
-    /// Takes text without quotes.
+    /// Appends text without quotes.
     fn plain(&mut self, text: &[u8]);
 }
 
@@ -20,11 +19,11 @@ impl CellOutput for Vec<u8> {
     }
 }
 
-/// A text that takes nothing past its end.
+/// A text of at most `max` bytes.
 pub(crate) struct BoundedOutput {
     pub(crate) out: Vec<u8>,
     pub(crate) max: usize,
-    /// More was pushed than it takes.
+    /// Whether text was dropped.
     pub(crate) full: bool,
 }
 
@@ -41,8 +40,7 @@ impl CellOutput for BoundedOutput {
     }
 }
 
-/// The inside of a quoted CSV value; takes nothing past its end, so that a row that is far too
-/// large is not built first.
+/// The inside of a quoted CSV value. Drops text past `end`, so that an oversized row is not built.
 pub(crate) struct CsvOutput<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) end: usize,

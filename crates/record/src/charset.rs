@@ -1,14 +1,13 @@
-//! Charsets: bodies become UTF-8 where they come in, so that nothing behind that knows of another.
+//! Charsets: bodies are converted to UTF-8 on receipt, so that all other code handles UTF-8 only.
 //!
-//! Labels and tables are those of the WHATWG's Encoding Standard, which browsers and their servers
-//! follow: `iso-8859-1` is windows-1252 there.
+//! Labels and tables are those of the WHATWG Encoding Standard: `iso-8859-1` is windows-1252.
 
 use encoding_rs::{DecoderResult, Encoding, ISO_2022_JP, UTF_16BE, UTF_16LE, X_USER_DEFINED};
 
-/// Most bytes that one byte of a body becomes: a single byte of `windows-874`, say, three of UTF-8.
+/// Maximum growth of a byte: one byte of `windows-874` may be three of UTF-8.
 pub(crate) const GROWS_TO: u64 = 3;
 
-/// Labels that are in use and that the standard does not have.
+/// Common labels that are not in the standard.
 const ALIASES: [(&str, &str); 8] = [
     ("latin-1", "latin1"),
     ("iso-latin-1", "latin1"),
@@ -23,31 +22,28 @@ const ALIASES: [(&str, &str); 8] = [
 /// How the text of a body is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Charset {
-    /// No text, or a text whose charset is its own business.
+    /// Not decoded: no text, or a text that declares its own charset.
     Bytes,
-    /// UTF-8, said or not said. A byte order mark of UTF-16 is believed more than that.
+    /// UTF-8, declared or by default. A byte order mark of UTF-16 overrides it.
     #[default]
     Utf8,
-    /// Said to be ASCII; many who say so send UTF-8.
+    /// Declared as ASCII; read as UTF-8, which many senders mean.
     Ascii,
-    /// UTF-16 whose byte order its mark says, or else its first character, which is one of ASCII.
+    /// UTF-16; the byte order comes from its mark, or from its first character, which is ASCII.
     Utf16,
-    /// Another one.
     Other(&'static Encoding),
 }
 
-/// A text that can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CharsetError {
-    /// Not a charset that is known: 415.
+    /// Unknown charset: 415.
     #[error(
         "unsupported charset \"{0}\", supported: utf-8, utf-16, iso-8859-1, windows-1252, shift_jis and the others of https://encoding.spec.whatwg.org"
     )]
     Unknown(String),
-    /// Not a text in that charset: 400.
+    /// Invalid text in that charset: 400.
     #[error("the body is not valid {charset} at byte {offset}")]
     Invalid {
-        /// Name of the charset.
         charset: &'static str,
         /// Byte of the body, from 0.
         offset: usize,
@@ -58,10 +54,7 @@ pub enum CharsetError {
 }
 
 impl Charset {
-    /// The charset of that name.
-    ///
-    /// # Errors
-    /// If it is not known.
+    /// Looks up a charset by its label.
     pub fn from_label(label: &str) -> Result<Self, CharsetError> {
         let lower = label.to_ascii_lowercase();
         let alias = ALIASES.iter().find(|(alias, _)| *alias == lower);
@@ -70,7 +63,7 @@ impl Charset {
             "utf-8" | "utf8" => return Ok(Self::Utf8),
             "us-ascii" | "ascii" | "ansi_x3.4-1968" => return Ok(Self::Ascii),
             "utf-16" | "utf16" | "unicode" | "ucs-2" | "iso-10646-ucs-2" => return Ok(Self::Utf16),
-            // What file(1) says of a body that is no text.
+            // The output of file(1) for a body that is no text.
             "binary" => return Ok(Self::Bytes),
             _ => {}
         }
@@ -81,12 +74,12 @@ impl Charset {
         }
     }
 
-    /// Whether it is another text encoding than UTF-8 and what UTF-8 includes.
+    /// Whether text in this charset may differ from UTF-8.
     pub(crate) fn is_not_utf8(self) -> bool {
         matches!(self, Self::Utf16 | Self::Other(_))
     }
 
-    /// Whether the body is UTF-8 as it is, or nobody's business. Cheap for those that are usual.
+    /// Whether the body needs no decoding. Cheap for common charsets.
     pub(crate) fn is_plain(self, body: &[u8]) -> bool {
         match self {
             Self::Bytes => true,
@@ -99,8 +92,8 @@ impl Charset {
         }
     }
 
-    /// What percent-escapes of a form stand for, if it is not UTF-8. Of UTF-16, which has bytes of
-    /// zero, there are none: they are UTF-8 there.
+    /// Charset of the percent-escapes of a form, if it is not UTF-8. In a form in UTF-16 escapes
+    /// are UTF-8.
     pub(crate) fn escape_encoding(self) -> Option<&'static Encoding> {
         match self {
             Self::Other(encoding) if encoding != UTF_16LE && encoding != UTF_16BE => Some(encoding),
@@ -108,10 +101,7 @@ impl Charset {
         }
     }
 
-    /// The body as UTF-8, without a byte order mark.
-    ///
-    /// # Errors
-    /// If it is not a text in this charset, or longer than `max` bytes as UTF-8.
+    /// Decodes the body to UTF-8 without a byte order mark, at most `max` bytes.
     pub fn decode(self, body: &[u8], max: usize) -> Result<Vec<u8>, CharsetError> {
         let encoding = match self {
             Self::Other(encoding) => encoding,
@@ -157,15 +147,15 @@ fn decode(
     }
 }
 
-/// A piece of a text, like a field of a form; `None` if it is not in that charset.
+/// Decodes a piece of a text, such as a field of a form; `None` if it is invalid in that charset.
 pub(crate) fn decode_piece(encoding: &'static Encoding, bytes: &[u8]) -> Option<String> {
     let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
     Some(text.into_owned())
 }
 
-/// Whether a byte of a text may stand for something else than its character of ASCII.
+/// Whether a byte may mean something else than its ASCII character.
 pub(crate) fn is_special(encoding: &'static Encoding, byte: u8) -> bool {
-    // The escape that switches to another set of characters.
+    // The escape that switches to another character set.
     byte >= 0x80 || encoding == ISO_2022_JP && byte == 0x1B
 }
 
@@ -180,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_become_utf_8() {
+    fn texts_are_decoded_to_utf_8() {
         for (label, body, wanted) in [
             ("iso-8859-1", &b"J\xF6rg \x80"[..], "Jörg €"),
             ("Windows-1252", b"\x93x\x94", "“x”"),
@@ -207,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_its_charset_is_named_with_its_place() {
+    fn errors_name_the_charset_and_the_offset() {
         for (label, body, charset, offset) in [
             ("shift_jis", &b"ab\x83"[..], "Shift_JIS", 2),
             ("utf-16", b"a\0b", "UTF-16LE", 2),
@@ -240,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_plain_needs_no_decoding() {
+    fn plain_bodies_need_no_decoding() {
         let windows = Charset::from_label("cp1252").unwrap();
         assert!(windows.is_plain(b"{\"a\":1}") && !windows.is_plain(b"\xE9"));
         assert!(Charset::Utf8.is_plain(b"\xE9") && !Charset::Utf8.is_plain(b"\xFF\xFE"));

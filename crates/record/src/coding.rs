@@ -1,59 +1,51 @@
-//! Content codings: what a body was compressed with, undone within a bound.
+//! Content codings: bounded decompression of bodies.
 
 use std::io::{self, Read};
 
 use bytes::Bytes;
 
-/// Codings of one body, at most. Nobody needs two; each takes memory and time.
+/// Maximum codings of one body, because each costs memory and time.
 const CODINGS_MAX: usize = 4;
-/// The largest window that senders may use (RFC 9659), as a power of two: 8 MB.
+/// Largest Zstandard window (RFC 9659) as a power of two: 8 MB.
 const ZSTD_WINDOW: u32 = 23;
-/// Deflate makes at most so many bytes of one.
+/// Maximum growth of a byte by deflate.
 const DEFLATE_GROWS_TO: u64 = 1032;
 
-/// Codings that are taken, as a request may name them.
+/// Supported codings, by their names in requests.
 pub const SUPPORTED: &str = "gzip, deflate, zstd";
 
-/// A coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentCoding {
-    /// Members of gzip, one after the other.
+    /// One or more gzip members.
     Gzip,
-    /// zlib's format, or deflate without it: senders disagree on what the name means.
+    /// The zlib format or raw deflate: senders disagree on the meaning of the name.
     Deflate,
-    /// Zstandard frames, one after the other.
+    /// One or more Zstandard frames.
     Zstd,
 }
 
-/// A coding that is not taken, by its name: 415.
+/// Name of an unsupported coding: 415.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownCoding(pub String);
 
-/// The codings of a body, in the order in which they were applied.
+/// The codings of a body in the order in which they were applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContentCodings(Vec<ContentCoding>);
 
-/// A compressed body that can't be taken.
+/// Why a body can't be decompressed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
-    /// More than the limit after inflation: 413.
+    /// Too large after decompression: 413.
     #[error("the body is larger than {0} bytes after decompression")]
     TooLarge(usize),
-    /// Not in that coding, cut short, or with something behind it: 400.
+    /// Invalid, truncated, or followed by other bytes: 400.
     #[error("the body is not valid {coding}: {cause}")]
-    Broken {
-        /// Name of the coding.
-        coding: &'static str,
-        /// What is wrong.
-        cause: String,
-    },
+    Broken { coding: &'static str, cause: String },
 }
 
 impl ContentCodings {
-    /// Adds those of a `Content-Encoding` header's value, a list.
-    ///
-    /// # Errors
-    /// The first one that is not known, or that is one too many.
+    /// Adds the codings of a `Content-Encoding` value. Fails at the first unknown one and above the
+    /// maximum number.
     pub fn add(&mut self, value: &str) -> Result<(), UnknownCoding> {
         for name in value.split(',').map(str::trim) {
             let coding = match name.to_ascii_lowercase().as_str() {
@@ -71,30 +63,25 @@ impl ContentCodings {
         Ok(())
     }
 
-    /// Whether the body is as it is.
-    #[must_use]
+    /// Whether the body is not compressed.
     pub fn is_identity(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Most bytes that undoing them holds besides the `len` bytes of the body.
-    #[must_use]
+    /// Upper bound of the memory for decompression, beside the `len` bytes of the body.
     pub fn peak_bytes(&self, len: usize, max: usize) -> u64 {
         let max = max as u64;
         match self.0.as_slice() {
             [] => 0,
             [ContentCoding::Zstd] => max,
             [_] => (len as u64).saturating_mul(DEFLATE_GROWS_TO).min(max),
-            // What one of them makes is held while the next one works.
+            // The output of one coding is held while the next one is undone.
             _ => max.saturating_mul(2),
         }
     }
 
-    /// Undoes them, the last one first. Never holds more than twice `max` bytes and small buffers
-    /// (and Zstandard's window), whatever the body promises.
-    ///
-    /// # Errors
-    /// If more than `max` bytes come out of one, or the body is not in it to its last byte.
+    /// Decompresses a body, the last coding first. Each step returns at most `max` bytes; memory is
+    /// bounded by twice `max`, small buffers and Zstandard's window.
     pub fn undo(&self, body: &Bytes, max: usize) -> Result<Bytes, InflateError> {
         let mut body = body.clone();
         for coding in self.0.iter().rev() {
@@ -134,10 +121,7 @@ impl ContentCoding {
     }
 }
 
-/// Inflates a gzip body of one or more members.
-///
-/// # Errors
-/// As [`ContentCodings::undo`].
+/// Decompresses a gzip body of one or more members.
 pub fn inflate(body: &[u8], max: usize) -> Result<Bytes, InflateError> {
     ContentCoding::Gzip.undo(body, max)
 }
@@ -150,13 +134,13 @@ enum InflateFailure {
 impl From<io::Error> for InflateFailure {
     fn from(error: io::Error) -> Self {
         Self::Broken(match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
+            io::ErrorKind::UnexpectedEof => "it is truncated".to_owned(),
             _ => error.to_string(),
         })
     }
 }
 
-/// What has come out, within the bound.
+/// Decompressed bytes, at most `max`.
 struct InflateBuffer {
     bytes: Vec<u8>,
     max: usize,
@@ -178,26 +162,26 @@ impl InflateBuffer {
 }
 
 fn gzip(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
-    // One for all members: a body may be nothing but their heads.
+    // One decoder for all members: a body may consist of thousands of empty members.
     let mut reader = flate2::bufread::GzDecoder::new(body);
     loop {
         out.take(&mut reader)?;
         let rest = *reader.get_ref();
         let zeros = rest.iter().take_while(|b| **b == 0).count();
         match rest.get(zeros..) {
-            // As gzip(1) reads what tar or a block device has filled up.
+            // Zero padding, as from tar or a block device, is ignored as in gzip(1).
             None | Some([]) => return Ok(()),
             Some([0x1F, 0x8B, ..]) if zeros == 0 => {
                 reader.reset(rest);
             }
-            Some(behind) => return Err(behind_the_end(body.len() - behind.len(), behind.len())),
+            Some(behind) => return Err(trailing_bytes(body.len() - behind.len(), behind.len())),
         }
     }
 }
 
 fn deflate(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
-    // The head of zlib's format is none of deflate: there it would be a stored block whose padding is
-    // not zero, which nothing writes.
+    // A zlib header is no valid start of raw deflate: a stored block with non-zero padding, which
+    // no encoder writes.
     let is_zlib = matches!(body, [cmf, flg, ..]
         if cmf & 0x0F == 8 && cmf >> 4 <= 7 && u16::from_be_bytes([*cmf, *flg]) % 31 == 0);
     let rest = if is_zlib {
@@ -211,23 +195,23 @@ fn deflate(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
     };
     match rest.len() {
         0 => Ok(()),
-        count => Err(behind_the_end(body.len() - count, count)),
+        count => Err(trailing_bytes(body.len() - count, count)),
     }
 }
 
 fn zstd(body: &[u8], out: &mut InflateBuffer) -> Result<(), InflateFailure> {
     if body.is_empty() {
-        return Err(InflateFailure::Broken("it is cut short".to_owned()));
+        return Err(InflateFailure::Broken("it is truncated".to_owned()));
     }
     let mut reader = zstd::stream::read::Decoder::with_buffer(body)?;
     reader.window_log_max(ZSTD_WINDOW)?;
     out.take(&mut reader)
 }
 
-fn behind_the_end(offset: usize, count: usize) -> InflateFailure {
-    let text =
-        format!("behind its end, at byte {offset}, there are {count} bytes that are none of it");
-    InflateFailure::Broken(text)
+fn trailing_bytes(offset: usize, count: usize) -> InflateFailure {
+    InflateFailure::Broken(format!(
+        "{count} unexpected bytes after its end at byte {offset}"
+    ))
 }
 
 #[cfg(test)]
@@ -268,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn each_coding_is_undone_within_the_bound() {
+    fn each_coding_is_undone_within_the_limit() {
         let data = b"some text, and some text again".repeat(500);
         for (name, format) in [
             ("gzip", "gzip"),
@@ -287,7 +271,7 @@ mod tests {
             assert_eq!(error, InflateError::TooLarge(data.len() - 1), "{name}");
             for end in [0, 1, body.len() / 2, body.len() - 1] {
                 let cut = undo(name, body[..end].to_vec(), data.len());
-                // A frame of nothing but skipped bytes is complete wherever one of them ends.
+
                 assert!(
                     matches!(cut, Err(InflateError::Broken { .. })),
                     "{name} {end}"
@@ -350,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_behind_gzip_are_padding_and_anything_else_is_named() {
+    fn zeros_after_gzip_are_padding_and_other_bytes_are_an_error() {
         let member = packed("gzip", b"x");
         let with = |behind: &[u8]| undo("gzip", [&member[..], behind].concat(), 2000);
         assert_eq!(with(&[0; 512]).unwrap(), "x");
@@ -361,9 +345,7 @@ mod tests {
         let at = 2 * member.len() + 2;
         assert_eq!(
             error,
-            format!(
-                "the body is not valid gzip: behind its end, at byte {at}, there are 2 bytes that are none of it"
-            )
+            format!("the body is not valid gzip: 2 unexpected bytes after its end at byte {at}")
         );
         assert_eq!(with(&member.repeat(1000)).unwrap(), "x".repeat(1001));
         assert!(with(&[0, 0x1F, 0x8B]).is_err() && with(&[0x1F, 0x8B]).is_err());

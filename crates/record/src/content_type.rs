@@ -1,10 +1,9 @@
-//! What a `Content-Type` says of a body: how it is parsed, whether it is a batch, its charset.
+//! `Content-Type`: the format of a body, whether it is a batch, and its charset.
 
 use crate::body::{BodyFormat, BodyMode};
 use crate::charset::{Charset, CharsetError};
 
-/// Names of JSON with a record on each line, without `x-`: nobody has registered one of them, so
-/// each tool has its own.
+/// Names of JSON with a record per line, without `x-`. None is registered, so tools differ.
 const LINES: [&str; 8] = [
     "ndjson",
     "nd-json",
@@ -15,27 +14,22 @@ const LINES: [&str; 8] = [
     "ld-json-stream",
     "json-stream",
 ];
-/// What Spring calls it.
+/// The name in Spring.
 const SPRING_LINES: &str = "application/stream+json";
-/// `CloudEvents` in their batched content mode: an array with an event an element.
+/// The batched content mode of `CloudEvents`: an array of events.
 const CLOUDEVENTS_BATCH: &str = "application/cloudevents-batch+json";
 
-/// A content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentType {
-    /// How one record of it is parsed.
+    /// Format of one record.
     pub format: BodyFormat,
-    /// A type that says itself that it is many records.
+    /// Set if the type declares a batch.
     pub batch: Option<BodyMode>,
-    /// How its text is encoded.
     pub charset: Charset,
 }
 
 impl ContentType {
-    /// Reads the header's value; `None` is a request without it. Letter case does not matter.
-    ///
-    /// # Errors
-    /// If it has a charset that is not known.
+    /// Reads the header's value, ignoring letter case; `None`: no header.
     pub fn from_header(sent: Option<&[u8]>) -> Result<Self, CharsetError> {
         let sent = sent.unwrap_or_default();
         if sent == b"application/json" {
@@ -47,7 +41,7 @@ impl ContentType {
             || batch.is_some()
             || begins_with(essence(&text), "text/");
         let charset = match charset_label(&text) {
-            // Parts of it have their own.
+            // Each part declares its own.
             _ if begins_with(essence(&text), "multipart/") => Charset::Bytes,
             Some(label) => Charset::from_label(&label)?,
             None if is_text => Charset::Utf8,
@@ -69,8 +63,7 @@ impl ContentType {
     }
 }
 
-/// The header's value for a body that was received with `sent` and is kept as UTF-8.
-#[must_use]
+/// The content type of a body received with `sent`, after its conversion to UTF-8.
 pub fn as_utf8(sent: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(sent);
     let charset = ContentType::from_header(Some(sent)).map(|t| t.charset);
@@ -94,12 +87,12 @@ fn begins_with(text: &str, start: &str) -> bool {
     head.is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
-/// Type and subtype. A comma ends them too: there it goes on with what a second header had.
+/// Type and subtype. A comma ends them too: the value of a second header follows.
 fn essence(text: &str) -> &str {
     text.split([';', ',']).next().unwrap_or_default().trim()
 }
 
-/// How a body is parsed, and whether its type says that it is many records.
+/// Format of a body, and how to split it if its type declares a batch.
 pub(crate) fn classify(sent: &str) -> (BodyFormat, Option<BodyMode>) {
     let essence = essence(sent).to_ascii_lowercase();
     let other = || BodyFormat::Other(sent.to_owned());
@@ -139,7 +132,7 @@ fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || special(b))
 }
 
-/// Names and values of the parameters, each value as it was sent, quotes included.
+/// Names and values of the parameters; values as sent, with quotes.
 fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = text.split_once(';').map_or("", |(_, rest)| rest);
     std::iter::from_fn(move || {
@@ -155,7 +148,7 @@ fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Where the next semicolon or comma is that is not within quotes.
+/// Position of the next semicolon or comma outside quotes.
 fn end_of_parameter(text: &str) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -170,8 +163,7 @@ fn end_of_parameter(text: &str) -> usize {
     text.len()
 }
 
-/// The first `charset`, without the quotes that some senders put around it; an empty one says
-/// nothing.
+/// The first `charset` without quotes; an empty one is ignored.
 fn charset_label(text: &str) -> Option<String> {
     let (_, value) = parameters(text).find(|(n, _)| n.eq_ignore_ascii_case("charset"))?;
     let label = value.trim_matches(['"', '\'']).replace('\\', "");
@@ -188,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_that_names_json_is_json() {
+    fn json_types_are_recognized() {
         for text in [
             "application/json",
             "Application/JSON ; charset=UTF-8",
@@ -225,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_known_by_their_type() {
+    fn batch_types_are_recognized() {
         for text in [
             "application/x-ndjson",
             "application/ndjson",
@@ -250,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn charsets_are_found_in_whatever_way_they_are_written() {
+    fn charsets_are_found_in_all_spellings() {
         for text in [
             "application/json;charset=windows-1252",
             "application/json; x=\";charset=utf-8\"; Charset = \"Windows-1252\"",
@@ -275,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_as_utf_8_says_so() {
+    fn bodies_stored_as_utf_8_declare_it() {
         for (sent, kept) in [
             ("application/json", "application/json"),
             ("text/plain; charset=UTF-8", "text/plain; charset=UTF-8"),

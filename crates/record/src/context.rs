@@ -1,4 +1,4 @@
-//! A record on its way through the mappings of its source's sinks.
+//! A record, as all sinks of its source see it.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -12,19 +12,17 @@ use crate::encoding::{BodyEncoding, DecodeError};
 use crate::headers::RequestHeaders;
 use crate::json::JsonDocument;
 
-/// What the records of one request have in common.
+/// Data shared by the records of one request.
 #[derive(Debug)]
 pub struct RequestInfo {
-    /// When the request was received.
     pub received: Timestamp,
-    /// Who sent it.
     pub client_ip: IpAddr,
-    /// Its headers. Over HTTP/2 the source puts `:authority` in as `Host`.
+    /// With HTTP/2 the source adds `:authority` as `Host`.
     pub headers: RequestHeaders,
 }
 
-/// One record. It is shared by all sinks; its body is parsed once, when the first column asks.
-/// Nothing in it is shared with other records but what is the same for the whole request.
+/// One record, shared by all sinks. Its body is parsed once, when the first column needs it.
+/// Records of a request share only its [`RequestInfo`].
 #[derive(Debug)]
 pub struct RecordContext {
     request: Arc<RequestInfo>,
@@ -37,12 +35,8 @@ pub struct RecordContext {
 }
 
 impl RecordContext {
-    /// The one record that a request is, whose body is as it was sent, in the charset that its
-    /// `Content-Type` names.
-    ///
-    /// # Errors
-    /// If the charset is not known, or the body is not a text in it, or larger than `max` bytes as
-    /// UTF-8.
+    /// A request with one record. The body is decoded from the charset of its `Content-Type`, to at
+    /// most `max` bytes of UTF-8.
     pub fn received(
         request: Arc<RequestInfo>,
         body: &Bytes,
@@ -59,17 +53,14 @@ impl RecordContext {
         Ok(Self::with_format(request, body, content_type.format))
     }
 
-    /// The one record that a request is, its text in UTF-8. The format comes from the `Content-Type`
-    /// header.
-    #[must_use]
+    /// A request with one record in UTF-8. The format comes from its `Content-Type`.
     pub fn new(request: Arc<RequestInfo>, body: Bytes) -> Self {
         let content_type = request.headers.map().get(http::header::CONTENT_TYPE);
         let format = BodyFormat::from_content_type(content_type.map(http::HeaderValue::as_bytes));
         Self::with_format(request, body, format)
     }
 
-    /// The same with a known format.
-    #[must_use]
+    /// As [`Self::new`], with a known format.
     pub fn with_format(request: Arc<RequestInfo>, body: Bytes, format: BodyFormat) -> Self {
         Self {
             request,
@@ -82,8 +73,7 @@ impl RecordContext {
         }
     }
 
-    /// One record of a batch: JSON, whatever the batch's content type.
-    #[must_use]
+    /// A record of a batch: always JSON, whatever the batch's content type.
     pub fn from_batch_part(request: Arc<RequestInfo>, part: BodyPart) -> Self {
         Self {
             line: part.line,
@@ -93,9 +83,8 @@ impl RecordContext {
         }
     }
 
-    /// The same record before anything has been read of it: the index of its body takes up to eight
-    /// times the body, so whoever waits does not keep it.
-    #[must_use]
+    /// The same record without the index of its body, which takes up to eight times the body: for
+    /// records that wait.
     pub fn unparsed(&self) -> Self {
         Self {
             line: self.line,
@@ -109,47 +98,34 @@ impl RecordContext {
         }
     }
 
-    /// What it has in common with the request's other records.
-    #[must_use]
     pub fn request(&self) -> &Arc<RequestInfo> {
         &self.request
     }
 
-    /// Its bytes.
-    #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// What the bytes are.
-    #[must_use]
     pub fn format(&self) -> &BodyFormat {
         &self.format
     }
 
-    /// Whether it is one record of a batch.
-    #[must_use]
     pub fn is_of_batch(&self) -> bool {
         self.of_batch
     }
 
     /// Line of its batch, from 1.
-    #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line
     }
 
     /// Byte of that line at which it starts.
-    #[must_use]
     pub fn byte(&self) -> usize {
         self.byte
     }
 
-    /// The parsed body. A batch's reader may call this to refuse a broken record even when no
-    /// column looks into it.
-    ///
-    /// # Errors
-    /// If the content type is not one that is parsed, or the body is not what it says.
+    /// The parsed body. A batch calls this to reject an invalid record even when no column needs
+    /// it.
     pub fn document(&self) -> Result<&JsonDocument, &BodyParseError> {
         self.document
             .get_or_init(|| {

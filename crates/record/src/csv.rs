@@ -1,28 +1,27 @@
-//! Rows as CSV: every value in double quotes, a quote doubled, `,` between values, `\n` behind the
-//! row. No header, no other escaping: line ends stay inside the quotes as they are.
-//! [`crate::csv_reader`] reads it back.
+//! CSV rows: every value in double quotes, quotes doubled, `,` between values, `\n` after the row.
+//! No header and no other escaping: line ends stay inside the quotes. [`crate::csv_reader`] reads
+//! it back.
 
-/// Bytes that are escaped or unescaped between two looks at the room for them.
+/// Bytes escaped or unescaped per resize of the output.
 const PIECE: usize = 512;
 
-/// Position of the first quote in eight bytes; 8 if there is none. In JSON, which most cells are,
-/// quotes stand too close together for a search that has to be set up.
+/// Position of the first quote in eight bytes, or 8. Most cells are JSON, whose quotes are too
+/// close together for a search with a set-up cost, such as memchr.
 #[inline]
 fn first_quote(word: [u8; 8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let other = u64::from_le_bytes(word) ^ (ONES * b'"' as u64);
-    // The lowest bit of this is that of the lowest byte that is zero; higher ones may be wrong.
+    // The lowest set bit marks the lowest zero byte; higher bits may be wrong.
     let zero = other.wrapping_sub(ONES) & !other & (ONES << 7);
     zero.trailing_zeros() as usize / 8
 }
 
-/// Eight bytes from `at` on, if there are so many.
 #[inline]
 fn word(text: &[u8], at: usize) -> Option<[u8; 8]> {
     text.get(at..at + 8)?.try_into().ok()
 }
 
-/// Appends `text` with its quotes doubled; the caller writes the quotes around it.
+/// Appends `text` with doubled quotes; the caller writes the enclosing quotes.
 pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
     for piece in text.chunks(PIECE) {
         let start = out.len();
@@ -52,8 +51,8 @@ pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends what was escaped, up to a quote that is not followed by another one within `text`.
-/// Returns how many bytes of `text` that was.
+/// Appends the unescaped text up to a quote that is not followed by another one within `text`.
+/// Returns the number of bytes read.
 pub(crate) fn push_unescaped(text: &[u8], out: &mut Vec<u8>) -> usize {
     let mut from = 0;
     while from < text.len() {
@@ -96,7 +95,6 @@ pub(crate) fn push_unescaped(text: &[u8], out: &mut Vec<u8>) -> usize {
     from
 }
 
-/// Appends one whole row.
 pub fn write_row<'a>(cells: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
     for (i, cell) in cells.into_iter().enumerate() {
         out.extend_from_slice(if i == 0 { b"\"" } else { b",\"" });
@@ -110,7 +108,7 @@ pub fn write_row<'a>(cells: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec<u8
 mod tests {
     use super::*;
 
-    /// Texts in which quotes stand at every distance from each other and from the end.
+    /// Texts with quotes at every distance from each other and from the end.
     fn texts() -> impl Iterator<Item = Vec<u8>> {
         let mut n = 1_u64;
         (0..2_000_usize).map(move |i| {

@@ -1,40 +1,32 @@
-//! Reads CSV as [`crate::csv`] writes it, and nothing else: a file that another program would have
-//! to be guessed at is refused, with the byte at which it goes wrong.
+//! Strict reader of the CSV that [`crate::csv`] writes. Any deviation is an error with its offset.
 
 use std::io::Read;
 
 use crate::csv;
 
-/// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum CsvError {
-    /// It can't be read.
     #[error("reading CSV failed after byte {offset}: {error}")]
     Io {
         /// Byte of the rows, from 0.
         offset: u64,
-        /// What the reader said.
         error: std::io::Error,
     },
-    /// It is not the format.
     #[error("not CSV as Forebay writes it: {problem} at byte {offset}")]
     Syntax {
         /// Byte of the rows, from 0.
         offset: u64,
-        /// What was met.
         problem: &'static str,
     },
-    /// A row larger than the reader takes.
     #[error("the row at byte {offset} is larger than {max} bytes")]
     TooLarge {
         /// Byte at which the row starts, from 0.
         offset: u64,
-        /// The reader's limit.
         max: usize,
     },
 }
 
-/// One row: its cells as they were before they became CSV. To be kept and filled again.
+/// The unescaped cells of one row. Reusable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CsvRecord {
     text: Vec<u8>,
@@ -42,58 +34,49 @@ pub struct CsvRecord {
 }
 
 impl CsvRecord {
-    /// Number of cells.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether it has no cell; no row is like that.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Cell number `i`, from 0.
-    #[must_use]
     pub fn get(&self, i: usize) -> Option<&[u8]> {
         let end = *self.ends.get(i)?;
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         Some(&self.text[start..end])
     }
 
-    /// All cells.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         (0..self.len()).map(|i| self.get(i).unwrap_or_default())
     }
 }
 
-/// Largest row by default: the 2 MB that the row size limit can be set to, its quotes doubled.
+/// Default limit of a row: the maximum row size limit of 2 MB, with all quotes doubled.
 pub const ROW_MAX: usize = 4 << 20;
 
 const BUFFER: usize = 64 << 10;
 
-/// A streaming reader; memory is one row and a buffer.
+/// A streaming reader; uses the memory of one row and a buffer.
 #[derive(Debug)]
 pub struct CsvReader<R> {
     reader: R,
     buffer: Vec<u8>,
     pos: usize,
     len: usize,
-    /// Bytes before the buffer.
+    /// Offset of the buffer in the input.
     before: u64,
     row_max: usize,
 }
 
 impl<R: Read> CsvReader<R> {
-    /// Starts at a row.
-    #[must_use]
+    /// `reader` is at the start of a row.
     pub fn new(reader: R) -> Self {
         Self::with_row_max(reader, ROW_MAX)
     }
 
-    /// The same with another bound on the bytes of a row's cells.
-    #[must_use]
+    /// As [`Self::new`], with a limit on the bytes of a row's cells.
     pub fn with_row_max(reader: R, row_max: usize) -> Self {
         Self {
             reader,
@@ -105,17 +88,13 @@ impl<R: Read> CsvReader<R> {
         }
     }
 
-    /// Byte that is read next, from 0.
-    #[must_use]
+    /// Offset of the next byte.
     pub fn offset(&self) -> u64 {
         self.before + self.pos as u64
     }
 
     /// Reads one row into `record`; `false` at the end of the file.
-    ///
-    /// # Errors
-    /// If the file can't be read, is not of the format, ends within a row, or the row is too large.
-    /// The reader is of no use afterwards.
+    /// After an error the reader is unusable.
     pub fn read(&mut self, record: &mut CsvRecord) -> Result<bool, CsvError> {
         record.text.clear();
         record.ends.clear();
@@ -142,7 +121,7 @@ impl<R: Read> CsvReader<R> {
         }
     }
 
-    /// The rest of a value whose opening quote has been read, and the byte behind it.
+    /// Reads the rest of a value after its opening quote, and the byte after its closing quote.
     fn value(&mut self, record: &mut CsvRecord, start: u64) -> Result<Option<u8>, CsvError> {
         loop {
             if !self.fill()? {
@@ -157,7 +136,7 @@ impl<R: Read> CsvReader<R> {
                 });
             }
             if self.pos < self.len {
-                // A quote: that of the value's end, or the first of two at the end of the buffer.
+                // A closing quote, or the first of two quotes at the end of the buffer.
                 self.pos += 1;
                 match self.next()? {
                     Some(b'"') => record.text.push(b'"'),
@@ -175,7 +154,7 @@ impl<R: Read> CsvReader<R> {
         Ok(Some(self.buffer[self.pos - 1]))
     }
 
-    /// Makes sure that there is a byte; `false` at the end of the file.
+    /// Makes a byte available; `false` at the end of the file.
     fn fill(&mut self) -> Result<bool, CsvError> {
         while self.pos == self.len {
             match self.reader.read(&mut self.buffer) {

@@ -1,4 +1,4 @@
-//! How a body is encoded on its way here, and what it is without that: text in UTF-8, or bytes.
+//! Decoding of a body: decompression, then conversion to UTF-8.
 
 use bytes::Bytes;
 
@@ -6,36 +6,30 @@ use crate::charset::{self, Charset, CharsetError};
 use crate::coding::{ContentCodings, InflateError};
 use crate::form;
 
-/// What was done to a body before it was sent.
+/// Encoding of a body as sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BodyEncoding {
-    /// Compression of the body.
     pub codings: ContentCodings,
-    /// Charset of the text.
     pub charset: Charset,
-    /// Whether the body is a form, whose percent-escapes are in the charset too.
+    /// Whether the body is a form, whose percent-escapes are in the charset, too.
     pub is_form: bool,
 }
 
-/// A body that can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Of its compression.
     #[error(transparent)]
     Inflate(#[from] InflateError),
-    /// Of its text.
     #[error(transparent)]
     Charset(#[from] CharsetError),
 }
 
 impl BodyEncoding {
-    /// Whether there is nothing to do. Costs next to nothing for what is usual.
-    #[must_use]
+    /// Whether the body needs no decoding. Cheap for common encodings.
     pub fn is_plain(&self, body: &[u8]) -> bool {
         self.codings.is_identity() && !self.is_of_form(body) && self.charset.is_plain(body)
     }
 
-    /// Whether fields have to be read one by one.
+    /// Whether the fields of a form have to be decoded one by one.
     fn is_of_form(&self, body: &[u8]) -> bool {
         self.is_form
             && self.charset.escape_encoding().is_some_and(|encoding| {
@@ -44,8 +38,8 @@ impl BodyEncoding {
             })
     }
 
-    /// Most bytes that decoding a body of `len` bytes holds besides it, where `max` is the limit.
-    #[must_use]
+    /// Upper bound of the memory for decoding, beside the `len` bytes of the body; `max` is the
+    /// size limit.
     pub fn peak_bytes(&self, len: usize, max: usize) -> u64 {
         let (inflated, limit) = (self.codings.peak_bytes(len, max), max as u64);
         if self.charset == Charset::Bytes {
@@ -59,10 +53,7 @@ impl BodyEncoding {
         }
     }
 
-    /// The body as it was before: decompressed, and text as UTF-8.
-    ///
-    /// # Errors
-    /// If it is not what it says, or becomes larger than `max` bytes.
+    /// Decodes a body to at most `max` bytes.
     pub fn decode(&self, body: &Bytes, max: usize) -> Result<Bytes, DecodeError> {
         let body = self.codings.undo(body, max)?;
         if self.is_of_form(&body) {

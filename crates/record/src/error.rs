@@ -1,31 +1,30 @@
-//! Why a record has no row.
+//! Errors of records and columns.
 
 use crate::body::BodyParseError;
 
-/// Kinds of refusal; each has its HTTP status.
+/// Kinds of rejection; each has an HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordErrorKind {
-    /// A path or template column, and a content type that is not parsed.
+    /// A path or template column needs a body whose content type is not supported.
     UnsupportedMediaType,
-    /// The row is over its limit.
+    /// The row exceeds its size limit.
     TooLarge,
-    /// The body is not what its content type says.
+    /// The body is invalid for its content type.
     Body,
-    /// The body has nothing at the path, and the column no default value.
+    /// The body has no value at the path and the column has no default.
     PathNotFound,
-    /// A path that can select many values takes too long on the body.
+    /// A query exceeds its steps ([`crate::path::steps_max`]).
     PathLimit,
-    /// The template ended with an error.
+    /// The template failed.
     Template,
-    /// The template took too much time or memory.
+    /// The template exceeded its time, memory or output.
     TemplateLimit,
-    /// Templates can't be evaluated right now: the sender may try again.
+    /// Templates can't be evaluated now; the sender may retry.
     Unavailable,
 }
 
 impl RecordErrorKind {
-    /// HTTP status of the answer.
-    #[must_use]
+    /// HTTP status of the response.
     pub fn status(self) -> u16 {
         match self {
             Self::UnsupportedMediaType => 415,
@@ -36,8 +35,7 @@ impl RecordErrorKind {
         }
     }
 
-    /// Name in the data endpoint's answers, behind `stream.in.`.
-    #[must_use]
+    /// Name in the responses of the data endpoint, after `stream.in.`.
     pub fn name(self) -> &'static str {
         match self {
             Self::UnsupportedMediaType => "unsupportedMediaType",
@@ -52,22 +50,18 @@ impl RecordErrorKind {
     }
 }
 
-/// A record that a mapping can't take. The text names column and cause, as in
+/// Why a mapping rejects a record. The text names column and cause, as in
 /// `Column "x": path "zz" not found in the body.`
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Column \"{column}\": {message}.")]
 pub struct RecordError {
-    /// The column's name.
     pub column: String,
-    /// What kind of refusal it is.
     pub kind: RecordErrorKind,
     /// The cause, without a final dot.
     pub message: String,
 }
 
 impl BodyParseError {
-    /// Which refusal it leads to.
-    #[must_use]
     pub fn kind(&self) -> RecordErrorKind {
         match self {
             Self::Unsupported { .. } => RecordErrorKind::UnsupportedMediaType,
@@ -76,19 +70,16 @@ impl BodyParseError {
     }
 }
 
-/// Why a template gave no cell. The worker makes it, the row's error is made from it.
+/// Why a template has no result. The worker reports it; it becomes the [`RecordError`] of the row.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TemplateError {
-    /// One of the kinds that a template can lead to.
     pub kind: RecordErrorKind,
     /// The cause, without a final dot; with the position in the template where there is one.
     pub message: String,
 }
 
 impl TemplateError {
-    /// An error of the template itself.
-    #[must_use]
     pub fn program(message: impl Into<String>) -> Self {
         Self {
             kind: RecordErrorKind::Template,
@@ -96,8 +87,6 @@ impl TemplateError {
         }
     }
 
-    /// Too much time, memory or output.
-    #[must_use]
     pub fn limit(message: impl Into<String>) -> Self {
         Self {
             kind: RecordErrorKind::TemplateLimit,
@@ -105,8 +94,6 @@ impl TemplateError {
         }
     }
 
-    /// Nothing to do with the template: try again.
-    #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self {
             kind: RecordErrorKind::Unavailable,
@@ -119,11 +106,10 @@ impl TemplateError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Column \"{column}\" {kind} is invalid: {message}.")]
 pub struct ColumnError {
-    /// The column's name.
     pub column: String,
     /// Type of the column: `path` or `template`.
     pub kind: &'static str,
-    /// Position and cause, like `1:1-8 Unknown variable: Invalid` in a template, `character 3: …` in a
+    /// Position and cause: `1:1-8 Unknown variable: Invalid` in a template, `character 3: …` in a
     /// path.
     pub message: String,
 }

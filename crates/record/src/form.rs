@@ -13,15 +13,14 @@ use encoding_rs::Encoding;
 use crate::charset;
 use crate::json::{MAX_DEPTH, write_string};
 
-/// Names and parts of names in brackets that a form may have: each takes some 200 bytes while the
-/// form is read, of as few as three bytes of the body.
+/// Maximum names and bracketed parts of names in a form: each takes some 200 bytes of memory for as
+/// few as three bytes of the body.
 pub const FIELDS_MAX: usize = 200_000;
 
-/// A body that is not a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormError {
     reason: &'static str,
-    /// Byte of the body at which the broken field starts, from 0.
+    /// Byte of the body at which the invalid field starts, from 0.
     pub offset: usize,
 }
 
@@ -41,15 +40,15 @@ enum FormNode {
 
 #[derive(Debug)]
 struct FormBranch {
-    /// Tells this branch from an earlier one of the same node, which a leaf had replaced.
+    /// Distinguishes this branch from an earlier one of the same node that a leaf replaced.
     id: usize,
-    /// Keys in order of arrival.
+    /// Keys in the order of the body.
     members: Vec<(String, usize)>,
-    /// The index that the next `[]` takes.
+    /// Index of the next `[]`.
     next: usize,
 }
 
-/// Nodes in one list; children are found by (branch, key), so that wide levels cost no search.
+/// Nodes in one list; children are found by (branch, key), so that wide levels need no search.
 #[derive(Debug, Default)]
 struct FormTree {
     nodes: Vec<FormNode>,
@@ -57,11 +56,8 @@ struct FormTree {
     children: HashMap<(usize, String), usize>,
 }
 
-/// Translates a form into the text of a JSON object.
-///
-/// # Errors
-/// If a percent sign is not followed by two hex digits, a decoded name or value is not UTF-8, a
-/// name nests deeper than [`MAX_DEPTH`], or there are more than [`FIELDS_MAX`] of them.
+/// Translates a form into the text of a JSON object. Fails on an invalid percent-escape, a name or
+/// value that is not UTF-8, nesting deeper than [`MAX_DEPTH`], or more than [`FIELDS_MAX`] names.
 pub fn to_json(body: &[u8]) -> Result<Vec<u8>, FormError> {
     let mut tree = FormTree::default();
     let top = tree.new_branch();
@@ -82,12 +78,12 @@ pub fn to_json(body: &[u8]) -> Result<Vec<u8>, FormError> {
     Ok(out)
 }
 
-/// One field as it was sent.
+/// One field as sent.
 struct FormField<'a> {
     /// Byte of the body at which it starts.
     offset: usize,
     name: &'a [u8],
-    /// What follows its equals sign, if it has one.
+    /// `None` without an equals sign.
     value: Option<&'a [u8]>,
 }
 
@@ -109,10 +105,7 @@ fn fields(body: &[u8]) -> impl Iterator<Item = FormField<'_>> {
     fields.filter(|f| !f.name.is_empty() || f.value.is_some())
 }
 
-/// The values of all fields that have exactly this name, in the order in which they were sent.
-///
-/// # Errors
-/// As [`to_json`], for the fields that it looks at.
+/// The values of all fields with exactly this name, in order.
 pub fn all(body: &[u8], name: &str) -> Result<Vec<String>, FormError> {
     let mut values = Vec::new();
     for field in fields(body) {
@@ -127,9 +120,8 @@ pub fn all(body: &[u8], name: &str) -> Result<Vec<String>, FormError> {
     Ok(values)
 }
 
-/// Names and values of a query, decoded; of one that can't be, as it was sent. A name without an
-/// equals sign has no value.
-#[must_use]
+/// Decoded names and values of a query; an undecodable one as sent. A name without an equals sign
+/// has no value.
 pub fn query_pairs(query: &str) -> Vec<(String, Option<String>)> {
     let text =
         |part: &[u8]| decode(part).unwrap_or_else(|_| String::from_utf8_lossy(part).into_owned());
@@ -138,12 +130,9 @@ pub fn query_pairs(query: &str) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-/// A form whose texts are in another charset, as it would have been sent in UTF-8. Names and values
-/// that are the same in both stay as they are, byte for byte; so do percent signs that are none,
-/// which [`to_json`] names.
-///
-/// # Errors
-/// If a name or value is not a text in that charset, or the whole becomes larger than `max` bytes.
+/// Converts a form from another charset to UTF-8, at most `max` bytes. Names and values that are
+/// the same in both charsets stay byte for byte; so do invalid percent-escapes, which [`to_json`]
+/// reports.
 pub fn to_utf8(
     body: &[u8],
     encoding: &'static Encoding,
@@ -172,10 +161,10 @@ pub fn to_utf8(
     Ok(out)
 }
 
-/// `false`: it is not a text in that charset.
+/// `false` if the part is invalid in that charset.
 fn part_to_utf8(part: &[u8], encoding: &'static Encoding, out: &mut Vec<u8>) -> bool {
     let Ok(plain) = percent_decoded(part) else {
-        // Its text without its escapes, so that what names them is in UTF-8 as well.
+        // Converts the text but not the escapes, so that the later error is in UTF-8.
         let text = charset::decode_piece(encoding, part);
         out.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
         return text.is_some();
@@ -224,7 +213,7 @@ fn percent_decoded(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(out)
 }
 
-/// `a[b][]` is `a`, `b` and an empty key; brackets that don't pair up are part of the name.
+/// `a[b][]` is `a`, `b` and an empty key; unbalanced brackets are part of the name.
 fn keys(name: &str) -> Vec<&str> {
     let Some((first, mut rest)) = name.split_once('[') else {
         return vec![name];
@@ -271,7 +260,7 @@ impl FormTree {
         }
     }
 
-    /// The child of that key, made if it is not there; a leaf in the way becomes a branch.
+    /// The child of that key, created if missing; a leaf becomes a branch.
     fn child(&mut self, parent: usize, key: &str, brackets: bool) -> usize {
         if let FormNode::Leaf(_) = self.nodes[parent] {
             self.nodes[parent] = FormNode::Branch(self.new_branch());

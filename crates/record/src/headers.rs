@@ -1,14 +1,14 @@
-//! Request headers as cells and templates see them: canonical names, sorted, one value each.
+//! Request headers for cells and templates: canonical names, sorted, one value each.
 //!
-//! Of a name that was sent more than once the values are joined with a comma, which says the same
-//! (RFC 9110, 5.3), and those of `Cookie`, which HTTP/2 may divide, with a semicolon (RFC 9113, 8.2.3).
+//! Values of a repeated name are joined with a comma (RFC 9110, 5.3), those of `Cookie` with a
+//! semicolon (RFC 9113, 8.2.3).
 
 use std::sync::OnceLock;
 
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderName};
 
-/// The headers of a request, shown lazily: a mapping without a `headers` column pays nothing.
+/// The headers of a request, converted lazily: without a `headers` column at no cost.
 #[derive(Debug, Default)]
 pub struct RequestHeaders {
     map: HeaderMap,
@@ -26,21 +26,20 @@ impl From<HeaderMap> for RequestHeaders {
 }
 
 impl RequestHeaders {
-    /// From names and values as [`Self::entries`] gives them.
-    #[must_use]
+    /// From the names and values of [`Self::entries`].
     pub fn from_entries(entries: Vec<(String, String)>) -> Self {
         let headers = Self::default();
         headers.sorted.get_or_init(|| entries);
         headers
     }
 
-    /// The map that they came from; empty after [`Self::from_entries`].
-    #[must_use]
+    /// The original map; empty after [`Self::from_entries`].
     pub fn map(&self) -> &HeaderMap {
         &self.map
     }
 
-    /// Canonical names (`X-Foo`) and values, sorted by name. Bytes that are not UTF-8 become U+FFFD.
+    /// Canonical names (`X-Foo`) and values, sorted by name. Bytes that are not UTF-8 become
+    /// U+FFFD.
     pub fn entries(&self) -> &[(String, String)] {
         self.sorted.get_or_init(|| {
             let mut entries: Vec<_> = self
@@ -65,8 +64,7 @@ impl RequestHeaders {
         joined
     }
 
-    /// The value of a header; letter case does not matter.
-    #[must_use]
+    /// The value of a header, ignoring letter case.
     pub fn get(&self, name: &str) -> Option<&str> {
         let name = canonical(name);
         let entries = self.entries();
@@ -74,7 +72,7 @@ impl RequestHeaders {
         Some(&entries[i].1)
     }
 
-    /// The `headers` column: a JSON object, `<`, `>` and `&` escaped so that it can stand in HTML.
+    /// The `headers` column: a JSON object with `<`, `>` and `&` escaped for HTML.
     pub fn json(&self) -> &[u8] {
         self.json.get_or_init(|| {
             let mut out = Vec::with_capacity(512);
@@ -92,8 +90,7 @@ impl RequestHeaders {
         })
     }
 
-    /// Lines `Name: value`, sorted, each with its line end.
-    #[must_use]
+    /// Sorted lines `Name: value`, each with a line end.
     pub fn lines(&self) -> String {
         let mut out = String::new();
         for (name, value) in self.entries() {
@@ -103,7 +100,7 @@ impl RequestHeaders {
     }
 }
 
-/// `x-foo` as `X-Foo`: the form in which Go's net/http keeps header names.
+/// `x-foo` as `X-Foo`: the form of Go's net/http.
 fn canonical(name: &str) -> String {
     let mut upper = true;
     name.chars()
@@ -119,8 +116,8 @@ fn canonical(name: &str) -> String {
         .collect()
 }
 
-/// A JSON string as Go's `encoding/json` writes it: what HTML or JavaScript would take for markup
-/// or for a line end is escaped.
+/// A JSON string as Go's `encoding/json` writes it: with markup and the line ends of JavaScript
+/// escaped.
 fn write_html_safe(text: &str, out: &mut Vec<u8>) {
     let start = out.len();
     crate::json::write_string(text, out);

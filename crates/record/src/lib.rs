@@ -1,13 +1,12 @@
-//! Records: bytes in, bytes out. No IO, no async.
+//! Parsing of records and rendering of rows and messages. No IO, no async.
 //!
-//! A request becomes one [`RecordContext`], or one for each record of a batch ([`body::split`]). A
+//! A request becomes one [`RecordContext`], or one per record of a batch ([`body::split`]). A
 //! sink's [`CompiledMapping`] renders it as a CSV row into the slice's [`OpenBlock`], which is
-//! sealed into one gzip member, one Zstandard frame or nothing of the kind. [`BlockDecoder`] and
-//! [`CsvReader`] read that back for the import.
+//! sealed into one gzip member, one Zstandard frame or uncompressed rows. [`BlockDecoder`] and
+//! [`CsvReader`] read it back for the import.
 //!
-//! Templates are evaluated elsewhere first (`forebay_flow::template`): a program that never ends
-//! must not run in the process that holds everyone's records. What evaluates them there is
-//! [`jsonnet`].
+//! Templates are evaluated in a worker process (`forebay_flow::template`), because a program may
+//! never end; [`jsonnet`] is the evaluator that runs there.
 
 pub mod block;
 pub mod body;

@@ -1,8 +1,7 @@
 //! Lines of JSON.
 //!
-//! A line is one value, or several one after the other, as programs leave them that write no line
-//! ends: [`values`] finds them. Whether a line is looked into at all is up to [`may_hold_several`],
-//! which costs next to nothing.
+//! A line has one value, or several from programs that write no line ends: [`values`] finds them.
+//! [`may_hold_several`] is a cheap check that most lines need no scan.
 
 use std::ops::Range;
 
@@ -10,18 +9,17 @@ use crate::json::{JsonError, JsonValues};
 
 pub use crate::json::may_hold_several;
 
-/// The mark that some programs put at the beginning of a file, and `cat` into its middle.
+/// Some programs put it at the start of a file; `cat` then puts it in the middle.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Whitespace of JSON (RFC 8259, section 2). A form feed or a vertical tab is none: a line with one
-/// is a record that is not JSON, not a blank line.
+/// JSON whitespace (RFC 8259, section 2), without form feed and vertical tab: a line with one is an
+/// invalid record, not a blank line.
 pub(crate) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// Where the value of a line is: without a byte order mark and the space around it. Empty when the
-/// line is blank and says nothing.
-#[must_use]
+/// Range of the text of a line, without byte order marks and surrounding space. Empty for a blank
+/// line.
 pub fn text_of_line(line: &[u8]) -> Range<usize> {
     let mut start = 0;
     loop {
@@ -37,11 +35,7 @@ pub fn text_of_line(line: &[u8]) -> Range<usize> {
     }
 }
 
-/// The values of a line, in order: either all of them, or where the line stops to be a sequence of
-/// values. Half of a line is nothing that anybody has meant to send.
-///
-/// # Errors
-/// The first place at which something else than a value begins, or at which a value is broken.
+/// All values of a line in order, or the first error: part of a line is never accepted.
 pub fn values(line: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
     JsonValues::new(line).collect()
 }
@@ -51,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_and_space_are_no_text() {
+    fn byte_order_marks_and_space_are_trimmed() {
         let text = |line: &'static [u8]| &line[text_of_line(line)];
         assert_eq!(text(b" {} \r"), b"{}");
         assert_eq!(text(b"\xEF\xBB\xBF{}\r"), b"{}");

@@ -1,4 +1,4 @@
-//! Messages that a topic's mapping makes of records.
+//! Rendering of records as messages of a topic.
 
 use std::sync::Arc;
 
@@ -10,25 +10,24 @@ use crate::error::{RecordError, TemplateError};
 use crate::json::write_string;
 use crate::row::{CompiledMapping, RowLimits};
 
-/// What a topic makes of a record, ready to be used.
+/// A compiled message mapping.
 #[derive(Clone, Debug)]
 pub struct CompiledMessage {
-    /// Of all parts.
+    /// Mapping whose columns are the parts of the message.
     mapping: Arc<CompiledMapping>,
-    /// What each of its columns becomes, in order.
+    /// Part of the message for each column, in order.
     parts: Vec<MessagePart>,
     is_object: bool,
     content_type: ContentTypeHeader,
 }
 
-/// What says what a message's value is, as a header of its own.
+/// The `content-type` header of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ContentTypeHeader {
-    /// Nothing.
-    Unsaid,
-    /// It is JSON.
+    /// No header.
+    Unset,
     Json,
-    /// The value is the record's body: what the record says of that.
+    /// The value is the record's body: the record's content type.
     OfRecord,
 }
 
@@ -36,26 +35,26 @@ impl ContentTypeHeader {
     const NAME: &str = "content-type";
     const JSON: &[u8] = b"application/json";
 
-    /// For messages that are requests of their own, unless the mapping has the header.
+    /// Only for messages that are separate HTTP requests, unless the mapping has the header.
     fn for_topic(topic: &TopicSink) -> Self {
         let mut headers = topic.message.headers.iter();
-        let is_said = headers.any(|h| h.name.eq_ignore_ascii_case(Self::NAME));
-        if topic.kind != TopicKind::Http || topic.batches || is_said {
-            return Self::Unsaid;
+        let is_set = headers.any(|h| h.name.eq_ignore_ascii_case(Self::NAME));
+        if topic.kind != TopicKind::Http || topic.batches || is_set {
+            return Self::Unset;
         }
         match &topic.message.value {
             MessageValue::Object(_) => Self::Json,
             MessageValue::Part(ColumnKind::Body) => Self::OfRecord,
             MessageValue::Part(kind) if is_json(kind) => Self::Json,
-            MessageValue::Part(_) => Self::Unsaid,
+            MessageValue::Part(_) => Self::Unset,
         }
     }
 
     fn value(self, record: &RecordContext) -> Option<Vec<u8>> {
         match self {
-            Self::Unsaid => None,
+            Self::Unset => None,
             Self::Json => Some(Self::JSON.to_vec()),
-            // One of a batch is JSON, whatever the batch says of itself.
+            // A record of a batch is JSON, whatever the batch's content type.
             Self::OfRecord if record.is_of_batch() => Some(Self::JSON.to_vec()),
             Self::OfRecord => {
                 let headers = record.request().headers.map();
@@ -69,26 +68,22 @@ impl ContentTypeHeader {
 #[derive(Clone, Debug)]
 enum MessagePart {
     Value,
-    /// A field of the value: the text before its content, and whether the content is JSON already.
+    /// A field of the value: the text before it, and whether its cell is JSON.
     Field(Vec<u8>, bool),
     Key,
     Header(Arc<str>),
 }
 
-/// A message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RenderedMessage {
-    /// Its key, if it has one.
     pub key: Option<Vec<u8>>,
-    /// Its content.
     pub value: Vec<u8>,
     /// In the order of the mapping.
     pub headers: Vec<(Arc<str>, Vec<u8>)>,
 }
 
 impl CompiledMessage {
-    /// Compiles a mapping that was checked before, as those in the metadata store are.
-    #[must_use]
+    /// Compiles a mapping that was checked before it was stored.
     pub fn compile_checked(message: &MessageMapping, limits: &RowLimits) -> Self {
         let mut parts = Vec::new();
         let is_object = match &message.value {
@@ -113,12 +108,11 @@ impl CompiledMessage {
             mapping: Arc::new(CompiledMapping::compile_checked(&message.columns(), limits)),
             parts,
             is_object,
-            content_type: ContentTypeHeader::Unsaid,
+            content_type: ContentTypeHeader::Unset,
         }
     }
 
-    /// The messages of a topic, with what the topic itself says of them: over HTTP a `Content-Type`.
-    #[must_use]
+    /// Compiles the mapping of a topic; HTTP topics add a `content-type` header.
     pub fn for_topic(topic: &TopicSink, limits: &RowLimits) -> Self {
         Self {
             content_type: ContentTypeHeader::for_topic(topic),
@@ -126,16 +120,12 @@ impl CompiledMessage {
         }
     }
 
-    /// Its parts as a row: whoever renders a message evaluates the templates of it first.
-    #[must_use]
+    /// The parts as a row. The caller evaluates its templates before [`Self::render`].
     pub fn mapping(&self) -> &Arc<CompiledMapping> {
         &self.mapping
     }
 
-    /// The record's message. `templates` and `random` are as in [`CompiledMapping::render`].
-    ///
-    /// # Errors
-    /// The first part that can't be made, or with which the message outgrows its limit.
+    /// Renders a record. `templates` and `random` are as in [`CompiledMapping::render`].
     pub fn render(
         &self,
         record: &RecordContext,
@@ -232,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_the_body_as_it_came() {
+    fn the_default_message_is_the_body_unchanged() {
         let rendered = render(&MessageMapping::default(), "{ \"a\":1 }").unwrap();
         assert_eq!(rendered.value, b"{ \"a\":1 }");
         assert_eq!((rendered.key, rendered.headers.len()), (None, 0));
     }
 
     #[test]
-    fn an_object_has_json_as_it_is_and_the_rest_as_text() {
+    fn an_object_has_json_unchanged_and_other_cells_as_strings() {
         let message = MessageMapping {
             value: MessageValue::Object(vec![
                 column("n", path("a", false)),
@@ -261,11 +251,11 @@ mod tests {
     }
 
     #[test]
-    fn over_http_a_message_says_what_its_value_is() {
+    fn http_messages_have_a_content_type() {
         let limits = RowLimits {
             row_size: ByteSize(60),
         };
-        let said =
+        let rendered =
             |value: MessageValue, headers: &[&str], kind, batches, record: &RecordContext| {
                 let topic = TopicSink {
                     kind,
@@ -304,22 +294,22 @@ mod tests {
         let body = || MessageValue::Part(ColumnKind::Body);
         let fields = || MessageValue::Object(vec![column("a", path("a", false))]);
         let as_json = "content-type: application/json";
-        assert_eq!(said(fields(), &[], http, false, &json), as_json);
-        assert_eq!(said(body(), &[], http, false, &json), as_json);
-        assert_eq!(said(body(), &[], http, false, &of_batch), as_json);
+        assert_eq!(rendered(fields(), &[], http, false, &json), as_json);
+        assert_eq!(rendered(body(), &[], http, false, &json), as_json);
+        assert_eq!(rendered(body(), &[], http, false, &of_batch), as_json);
         let path_of = |raw| MessageValue::Part(path("a", raw));
-        assert_eq!(said(path_of(false), &[], http, false, &json), as_json);
-        assert_eq!(said(path_of(true), &[], http, false, &json), "");
+        assert_eq!(rendered(path_of(false), &[], http, false, &json), as_json);
+        assert_eq!(rendered(path_of(true), &[], http, false, &json), "");
         let as_sent = "content-type: text/plain; charset=UTF-8";
-        assert_eq!(said(body(), &[], http, false, &text), as_sent);
-        let own = said(fields(), &["Content-Type"], http, false, &json);
+        assert_eq!(rendered(body(), &[], http, false, &text), as_sent);
+        let own = rendered(fields(), &["Content-Type"], http, false, &json);
         assert_eq!(own, "Content-Type: 127.0.0.1");
-        assert_eq!(said(fields(), &[], http, true, &json), "");
-        assert_eq!(said(fields(), &[], kafka, false, &json), "");
+        assert_eq!(rendered(fields(), &[], http, true, &json), "");
+        assert_eq!(rendered(fields(), &[], kafka, false, &json), "");
     }
 
     #[test]
-    fn what_is_missing_or_too_large_is_named() {
+    fn missing_and_oversized_parts_are_rejected() {
         let message = MessageMapping {
             key: Some(path("a", false)),
             ..MessageMapping::default()

@@ -1,4 +1,4 @@
-//! Mappings compiled once, and the rows that they make of records.
+//! Compiled mappings, and rendering of records as rows.
 
 use std::sync::Arc;
 
@@ -13,15 +13,14 @@ use crate::path::{self, CompiledPath, PathMatches, PathSelection, PathSet};
 use crate::usage::PathUseCounters;
 use crate::uuid;
 
-/// Bounds of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowLimits {
-    /// Bytes of a row as CSV, its line end too.
+    /// Maximum bytes of a CSV row, including its line end.
     pub row_size: ByteSize,
 }
 
 impl Default for RowLimits {
-    /// 1536 KB a row, as in the reference service.
+    /// 1536 KB per row, as in the reference service.
     fn default() -> Self {
         Self {
             row_size: ByteSize::kb(1536),
@@ -29,14 +28,14 @@ impl Default for RowLimits {
     }
 }
 
-/// What a sink makes of a record, ready to be used.
+/// A compiled mapping.
 #[derive(Clone, Debug)]
 pub struct CompiledMapping {
     columns: Vec<CompiledColumn>,
     paths: PathSet,
     has_path: bool,
     templates: Vec<Arc<TemplateProgram>>,
-    /// Of this mapping, wherever it is used.
+    /// Shared by all clones.
     usage: Arc<PathUseCounters>,
     row_max: usize,
     row_limit: ByteSize,
@@ -56,27 +55,27 @@ enum CellSource {
     Body,
     Headers,
     Path {
-        /// Its number in the path set.
+        /// Index in the path set.
         slot: usize,
         path: String,
         /// The cell when the path is missing.
         default: Option<Vec<u8>>,
         raw: bool,
-        /// The path's number in the usage, when there is something to take in place of what is missing.
+        /// Index in the usage counters, if the path has a default.
         counted: Option<usize>,
     },
-    /// A path that is none, and why: such a mapping gets no further than the API.
+    /// An invalid path and its error; the API rejects such mappings.
     Broken(String),
-    /// Its number among the mapping's templates.
+    /// Index in the mapping's templates.
     Template(usize),
     Static(Vec<u8>),
 }
 
 impl CompiledMapping {
-    /// Compiles a mapping whose shape is fine ([`Mapping::violations`]).
+    /// Compiles a mapping without [`Mapping::violations`].
     ///
     /// # Errors
-    /// Every column with a path or a template that is none, with the place in it.
+    /// Every column with an invalid path or template.
     pub fn compile(mapping: &Mapping, limits: &RowLimits) -> Result<Self, Vec<ColumnError>> {
         let templates = mapping.columns.iter().filter_map(|c| match &c.kind {
             ColumnKind::Template(t) => Some(t.content.as_str()),
@@ -107,10 +106,8 @@ impl CompiledMapping {
         }
     }
 
-    /// The same for a mapping that has been through [`Self::compile`] before, as those in the
-    /// metadata store have: templates are not checked again. One that is broken all the same fails
-    /// its records, and so does a path.
-    #[must_use]
+    /// Compiles a mapping that [`Self::compile`] accepted before it was stored. Templates are not
+    /// checked again; an invalid template or path fails its records.
     pub fn compile_checked(mapping: &Mapping, limits: &RowLimits) -> Self {
         let mut parts = MappingParts::default();
         let columns = mapping.columns.iter();
@@ -131,36 +128,31 @@ impl CompiledMapping {
         }
     }
 
-    /// How often its paths have found nothing.
-    #[must_use]
+    /// Counts of records in which paths found nothing.
     pub fn path_use(&self) -> PathUse {
         self.usage.report()
     }
 
-    /// Whether it has a path that can select many values, and so takes more time than others.
-    #[must_use]
+    /// Whether a path can select many values, which takes more time.
     pub fn has_queries(&self) -> bool {
         self.paths.has_queries()
     }
 
-    /// The programs of its template columns, in their order. Whoever renders a row evaluates them
-    /// first.
-    #[must_use]
+    /// Programs of the template columns, in order. The caller evaluates them before
+    /// [`Self::render`].
     pub fn templates(&self) -> &[Arc<TemplateProgram>] {
         &self.templates
     }
 
-    /// Names of its columns, in order.
     pub fn column_names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.columns.iter().map(|c| c.name.as_str())
     }
 
     /// Appends the record's row, with its line end, to `out`. `templates` has a result for each of
-    /// [`Self::templates`]; `random` gives the bits of each UUID.
+    /// [`Self::templates`]; `random` returns the bits of each UUID.
     ///
     /// # Errors
-    /// The first column that has no cell, or with which the row outgrows its limit; `out` is then
-    /// as it was.
+    /// The first column without a cell or above the row limit; `out` is then unchanged.
     pub fn render(
         &self,
         record: &RecordContext,
@@ -187,7 +179,7 @@ impl CompiledMapping {
         let found = self.find_paths(record);
         for (i, column) in self.columns.iter().enumerate() {
             out.extend_from_slice(if i == 0 { b"\"" } else { b",\"" });
-            // The limit leaves room for the quote and the line end behind the cell.
+            // Leaves space for the closing quote and the line end.
             let mut csv = CsvOutput {
                 out,
                 end: (start + self.row_max).saturating_sub(2),
@@ -206,17 +198,14 @@ impl CompiledMapping {
         Ok(())
     }
 
-    /// The cells of the record's row before they become CSV, in the order of the columns.
-    ///
-    /// # Errors
-    /// As [`Self::render`].
+    /// The unescaped cells of the record's row, in the order of the columns.
     pub fn render_cells(
         &self,
         record: &RecordContext,
         templates: &[Result<impl AsRef<[u8]>, TemplateError>],
         random: &mut dyn FnMut() -> u128,
     ) -> Result<Vec<Vec<u8>>, RecordError> {
-        // The limit is one of the CSV, and whoever tests a mapping shall meet it.
+        // Checks the limit of the CSV row, so that a test of the mapping reports it.
         self.render(record, templates, random, &mut Vec::new())?;
         let found = self.find_paths(record);
         let columns = self.columns.iter();
@@ -229,11 +218,8 @@ impl CompiledMapping {
             .collect()
     }
 
-    /// Calls `take` with each column's number and cell, in order.
-    ///
-    /// # Errors
-    /// The first column that has no cell, or with which all cells together are over the limit of a
-    /// row.
+    /// Calls `take` with the index and cell of each column, in order. Fails at the first column
+    /// without a cell, or when the cells exceed the row limit.
     pub(crate) fn each_cell(
         &self,
         record: &RecordContext,
@@ -366,13 +352,13 @@ impl CompiledColumn {
     fn body_error(&self, record: &RecordContext) -> RecordError {
         match record.document() {
             Err(e) => self.error(e.kind(), e.to_string()),
-            // Only asked after a parse that failed.
+            // Unreachable: called only after a failed parse.
             Ok(_) => self.error(RecordErrorKind::Body, "the body has no parts".to_owned()),
         }
     }
 }
 
-/// What the columns of a mapping need together.
+/// Paths, templates and counters of a mapping under compilation.
 #[derive(Default)]
 struct MappingParts {
     paths: Vec<CompiledPath>,
@@ -417,7 +403,7 @@ impl MappingParts {
                 true => text.as_bytes().to_vec(),
                 false => quoted(text),
             });
-        // A path that can select many values always has one: the list, if only an empty one.
+        // A query without a match selects an empty list.
         let empty = (!path.is_singular()).then(|| b"[]".to_vec());
         let default = default.or(empty);
         let counted = default.is_some();
@@ -432,7 +418,7 @@ impl MappingParts {
     }
 }
 
-/// A value as a cell: compact JSON, or the text of a string when that is wanted.
+/// Writes a value as compact JSON, or a string as its text if `raw`.
 fn write_value(document: &JsonDocument, value: JsonNodeId, raw: bool, out: &mut impl CellOutput) {
     if raw && document.kind(value) == JsonKind::String {
         match document.string(value) {

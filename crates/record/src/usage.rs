@@ -1,14 +1,13 @@
-//! Whether the paths of a mapping are found in the records: a path that is spelt wrong finds nothing,
-//! and a default hides that.
+//! Counts whether the paths of a mapping match records: a default hides a misspelled path.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use forebay_model::{PathColumnUse, PathUse, Timestamp};
 
-/// Counts of the path columns of a mapping that have something to take when nothing is found.
+/// Counters of the path columns with a default.
 #[derive(Debug, Default)]
 pub(crate) struct PathUseCounters {
-    /// Milliseconds; of the first record.
+    /// Time of the first record in milliseconds.
     since: AtomicI64,
     records: AtomicU64,
     columns: Vec<CountedColumn>,
@@ -23,7 +22,7 @@ struct CountedColumn {
 }
 
 impl PathUseCounters {
-    /// Counts one more column; returns its number.
+    /// Adds a column; returns its index.
     pub(crate) fn add(&mut self, column: &str, path: &str) -> usize {
         self.columns.push(CountedColumn {
             column: column.to_owned(),
@@ -34,21 +33,19 @@ impl PathUseCounters {
         self.columns.len() - 1
     }
 
-    /// A record was looked at.
     pub(crate) fn count_record(&self, received: Timestamp) {
         if self.records.fetch_add(1, Ordering::Relaxed) == 0 {
             self.since.store(received.as_millis(), Ordering::Relaxed);
         }
     }
 
-    /// Nothing was found for a column.
     pub(crate) fn count_missed(&self, column: usize) {
         if let Some(counted) = self.columns.get(column) {
             counted.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Something was found for a column. Written once: the usual record only reads.
+    /// Stored once, so that most records only read the flag.
     pub(crate) fn mark_found(&self, column: usize) {
         if let Some(counted) = self.columns.get(column)
             && !counted.found.load(Ordering::Relaxed)
@@ -65,7 +62,7 @@ impl PathUseCounters {
             missed: get(&c.missed),
             found: c.found.load(Ordering::Relaxed),
         });
-        // Misses are noted after their record: read first, none has more than there are records.
+        // A miss is counted after its record. Reading misses first keeps them at most the records.
         let columns = columns.collect();
         let records = get(&self.records);
         PathUse {

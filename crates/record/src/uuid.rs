@@ -2,11 +2,9 @@
 
 use forebay_model::Timestamp;
 
-/// Length of a UUID's text.
 pub const LEN: usize = 36;
 
-/// The text of the UUID made of the time and 74 of the random bits.
-#[must_use]
+/// The UUID of a time and 74 random bits.
 pub fn v7(at: Timestamp, random: u128) -> [u8; LEN] {
     const VERSION: u128 = 0x7 << 76;
     const VARIANT: u128 = 0b10 << 62;

@@ -1,5 +1,4 @@
-//! Batches, gzip bodies, blocks and the CSV reader, against each other and against the crates that
-//! everyone uses.
+//! Batches, gzip bodies, blocks and the CSV reader, against each other and against common crates.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
@@ -33,7 +32,7 @@ fn bodies(body: &str, mode: BodyMode) -> Vec<String> {
 }
 
 #[test]
-fn ndjson_is_one_record_a_line() {
+fn ndjson_has_one_record_per_line() {
     let body = "{\"a\":1}\n\r\n  \n[2]\r\n\n3";
     assert_eq!(bodies(body, BodyMode::Ndjson), ["{\"a\":1}", "[2]", "3"]);
     assert_eq!(bodies("", BodyMode::Ndjson), [""; 0]);
@@ -43,7 +42,7 @@ fn ndjson_is_one_record_a_line() {
 }
 
 #[test]
-fn a_broken_line_is_its_own_records_error_and_says_which_line() {
+fn an_invalid_line_fails_its_own_record_with_its_number() {
     let body = Bytes::from_static(b"{\"a\":1}\n\n{\"a\":}\n{\"a\":3}\n");
     let parts = split(&body, BodyMode::Ndjson, 10).unwrap();
     let request = request(&[("content-type", "application/x-ndjson")]);
@@ -88,7 +87,7 @@ fn arrays_are_split_only_when_asked() {
 }
 
 #[test]
-fn what_comes_behind_the_last_record_that_fits_is_not_looked_at() {
+fn text_after_the_last_accepted_record_is_not_scanned() {
     let body = Bytes::from_static(b"[1,2,3,broken");
     let error = split(&body, BodyMode::JsonArray, 2).unwrap_err();
     assert_eq!(error, SplitError::TooMany(2));
@@ -114,7 +113,7 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn gzip_bodies_are_inflated_within_their_bound() {
+fn gzip_bodies_are_inflated_within_the_limit() {
     let data = b"some body".repeat(100);
     let packed = gzip(&data);
     assert_eq!(inflate(&packed, data.len()).unwrap(), data);
@@ -141,7 +140,7 @@ fn gzip_bodies_are_inflated_within_their_bound() {
 }
 
 #[test]
-fn a_bomb_costs_no_more_than_the_limit() {
+fn a_gzip_bomb_takes_no_more_memory_than_the_limit() {
     // 1 GiB of zeroes in about a megabyte, made of repeated members.
     let bomb = gzip(&vec![0; 16 << 20]).repeat(64);
     assert_eq!(
@@ -151,7 +150,7 @@ fn a_bomb_costs_no_more_than_the_limit() {
 }
 
 #[test]
-fn blocks_joined_are_one_stream_and_each_stands_for_itself() {
+fn blocks_are_complete_and_concatenate_to_one_stream() {
     for codec in CODECS {
         let mut encoder = BlockEncoder::new(codec).unwrap();
         let mut open = OpenBlock::with_capacity(1024);
@@ -201,7 +200,7 @@ fn blocks_joined_are_one_stream_and_each_stands_for_itself() {
     }
 }
 
-/// Gives one byte more each time, then starts again.
+/// Returns one byte more in each read, then starts over.
 struct Chunked<'a>(&'a [u8], usize);
 
 impl Read for Chunked<'_> {
@@ -225,7 +224,7 @@ fn read_all(text: &[u8]) -> Result<Vec<Vec<Vec<u8>>>, CsvError> {
 }
 
 #[test]
-fn the_reader_takes_this_format_only() {
+fn the_reader_accepts_only_this_format() {
     assert_eq!(read_all(b"").unwrap(), [[[0u8; 0]; 0]; 0]);
     assert_eq!(read_all(b"\"\"\n").unwrap(), [[b""]]);
     for (text, expected) in [
@@ -283,7 +282,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn csv_comes_back_through_our_reader_and_the_csv_crate(rows in cells()) {
+    fn csv_round_trips_through_our_reader_and_the_csv_crate(rows in cells()) {
         let mut text = Vec::new();
         for row in &rows {
             csv::write_row(row.iter().map(Vec::as_slice), &mut text);
@@ -302,7 +301,7 @@ proptest! {
     }
 
     #[test]
-    fn a_rendered_body_comes_back(body: Vec<u8>) {
+    fn a_rendered_body_round_trips(body: Vec<u8>) {
         let mapping = compiled([ColumnKind::Body, ColumnKind::Ip]);
         let mut row = Vec::new();
         mapping.render(&record("", body.clone()), NO_TEMPLATES, &mut || 0, &mut row).unwrap();
@@ -310,14 +309,14 @@ proptest! {
     }
 
     #[test]
-    fn blocks_come_back(data in proptest::collection::vec(any::<u8>(), 0..3000), codec in 0..CODECS.len()) {
+    fn blocks_round_trip(data in proptest::collection::vec(any::<u8>(), 0..3000), codec in 0..CODECS.len()) {
         let codec = CODECS[codec];
         let packed = BlockEncoder::new(codec).unwrap().encode(&data).unwrap();
         prop_assert_eq!(block::decode(&packed, codec, data.len()).unwrap(), data);
     }
 
     #[test]
-    fn garbage_is_never_decoded_past_the_bound(data: Vec<u8>, codec in 0..CODECS.len()) {
+    fn garbage_is_never_decoded_past_the_limit(data: Vec<u8>, codec in 0..CODECS.len()) {
         let mut out = Vec::new();
         let decoder = BlockDecoder::new(&data[..], CODECS[codec], 50);
         if decoder.and_then(|mut d| d.read_to_end(&mut out)).is_ok() {
@@ -364,7 +363,7 @@ proptest! {
             .map(|p| (p.line, std::str::from_utf8(&p.body).unwrap()))
             .collect();
         prop_assert_eq!(&found, &expected);
-        // Whatever is divided how, nothing of it is lost.
+        // However the lines are split, no text is lost.
         let solid = |texts: &mut dyn Iterator<Item = &str>| -> String {
             texts.flat_map(str::chars).filter(|c| !" \r".contains(*c)).collect()
         };

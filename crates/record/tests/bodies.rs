@@ -1,4 +1,4 @@
-//! What bodies are read as: content types, forms that are JSON, charsets, headers, lines of several
+//! Reading of bodies: content types, JSON sent as a form, charsets, headers, lines with several
 //! values.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -20,7 +20,7 @@ fn whole(record: &RecordContext) -> String {
 }
 
 #[test]
-fn json_under_the_type_of_forms_is_json_and_forms_stay_forms() {
+fn json_with_a_form_content_type_is_json() {
     for body in [
         r#"{"user":{"id":"ada & eve=1"}}"#,
         " [1]",
@@ -47,7 +47,7 @@ fn json_under_the_type_of_forms_is_json_and_forms_stay_forms() {
 }
 
 #[test]
-fn a_part_that_is_missing_says_what_the_body_was_read_as() {
+fn a_missing_value_reports_how_the_body_was_read() {
     let missing =
         |record: RecordContext| cell(path("id", None, true), &record).unwrap_err().message;
     let name = "path \"id\" not found in the body";
@@ -92,7 +92,7 @@ fn a_part_that_is_missing_says_what_the_body_was_read_as() {
 }
 
 #[test]
-fn all_values_of_a_field_or_key_can_be_had() {
+fn body_all_returns_all_values_of_a_field_or_key() {
     for (content_type, body, name, all) in [
         (FORM, "a=1&b=x&a=2&%61=+3", "a", r#"["1","2"," 3"]"#),
         (FORM, "a[]=1&a[]=2&a=3", "a[]", r#"["1","2"]"#),
@@ -112,7 +112,7 @@ fn all_values_of_a_field_or_key_can_be_had() {
         let found = cell(template(&source, false), &record(content_type, body)).unwrap();
         assert_eq!(found, all, "{body}");
     }
-    // The rule of paths stays.
+    // A path still selects one value.
     assert_eq!(
         cell(path("a", None, true), &record(FORM, "a=1&a=2")).unwrap(),
         "2"
@@ -143,7 +143,7 @@ fn received(content_type: &str, body: &[u8], max: usize) -> Result<RecordContext
 }
 
 #[test]
-fn bodies_are_kept_as_utf_8() {
+fn bodies_are_converted_to_utf_8() {
     for (content_type, body, kept, at, value) in [
         (
             "application/json; charset=iso-8859-1",
@@ -200,7 +200,7 @@ fn bodies_are_kept_as_utf_8() {
             panic!("{content_type}");
         };
         if kept.is_empty() {
-            // Not JSON, but a text.
+            // Invalid JSON, but valid text.
             assert_eq!(record.body(), "{\"i\":€}");
             continue;
         }
@@ -214,7 +214,7 @@ fn bodies_are_kept_as_utf_8() {
 }
 
 #[test]
-fn what_is_no_text_in_its_charset_is_refused() {
+fn invalid_text_in_a_charset_is_rejected() {
     for (content_type, body, wanted) in [
         (
             "application/json; charset=utf-7",
@@ -245,7 +245,7 @@ fn what_is_no_text_in_its_charset_is_refused() {
         let error = received(content_type, body, 1000).unwrap_err().to_string();
         assert!(error.contains(wanted), "{content_type}: {error}");
     }
-    // Percent signs that are none are the form's error, as in UTF-8.
+    // Invalid percent-escapes are an error of the form, as in UTF-8.
     let record = received(
         "application/x-www-form-urlencoded; charset=latin1",
         b"a=%zz\xE9",
@@ -262,7 +262,7 @@ fn what_is_no_text_in_its_charset_is_refused() {
 }
 
 #[test]
-fn values_of_a_header_that_was_sent_more_than_once_are_joined() {
+fn values_of_repeated_headers_are_joined() {
     let headers = [
         ("cookie", "session=abc"),
         ("x-a", "1"),
@@ -280,7 +280,7 @@ fn values_of_a_header_that_was_sent_more_than_once_are_joined() {
     assert_eq!(header("x-a"), "1, , 3");
 }
 
-fn places(body: &[u8], mode: BodyMode) -> Vec<(String, Option<usize>, usize)> {
+fn positions(body: &[u8], mode: BodyMode) -> Vec<(String, Option<usize>, usize)> {
     let parts = split(&Bytes::copy_from_slice(body), mode, 100).unwrap();
     let text = |p: BodyPart| {
         (
@@ -294,7 +294,7 @@ fn places(body: &[u8], mode: BodyMode) -> Vec<(String, Option<usize>, usize)> {
 
 #[test]
 fn lines_of_several_values_are_several_records() {
-    let found = places(
+    let found = positions(
         b"{\"i\":1}\n\n {\"i\":2} {\"i\":3}[4]\r\n\"a\"\"b\"\n",
         BodyMode::Ndjson,
     );
@@ -313,7 +313,7 @@ fn lines_of_several_values_are_several_records() {
             ("\"b\"", 4, 3),
         ]
     );
-    // A line that is broken anywhere is one record, which names the place.
+    // An invalid line is one record, whose error has the position.
     let body = Bytes::from_static(b"{\"i\":1}\n{\"i\":2}{\"i\":}\n{\"i\":3}");
     let parts = split(&body, BodyMode::Ndjson, 100).unwrap();
     assert_eq!(parts.len(), 3);
@@ -327,9 +327,9 @@ fn lines_of_several_values_are_several_records() {
     assert_eq!(error, SplitError::TooMany(2));
 }
 
-/// Each byte is looked at a fixed number of times: otherwise this would take an hour.
+/// Each byte is read a constant number of times: otherwise this would take an hour.
 #[test]
-fn a_long_line_of_many_values_is_divided_in_one_pass() {
+fn a_long_line_of_many_values_is_split_in_one_pass() {
     let count = 1_000_000;
     let body = Bytes::from(["\n\n", &"{}".repeat(count), "\n", "{}"].concat());
     let parts = split(&body, BodyMode::Ndjson, usize::MAX).unwrap();
@@ -338,15 +338,15 @@ fn a_long_line_of_many_values_is_divided_in_one_pass() {
     assert_eq!((last.line, last.byte), (Some(3), 2 * (count - 1)));
     let behind = parts.get(count).unwrap();
     assert_eq!((behind.line, behind.byte), (Some(4), 0));
-    // What comes behind the last one that fits is not looked at.
+    // Text after the last accepted record is not scanned.
     let error = split(&body, BodyMode::Ndjson, 10).unwrap_err();
     assert_eq!(error, SplitError::TooMany(10));
 }
 
 #[test]
-fn sequences_are_divided_at_their_separators() {
+fn sequences_are_split_at_their_separators() {
     let body = b"\x1E{\"i\":1}\n\x1E{\n \"i\":2\n}\n\x1E\n\x1E 3\n\x1E{\"i\":}\x1E{}";
-    let found = places(body, BodyMode::JsonSequence);
+    let found = positions(body, BodyMode::JsonSequence);
     let found: Vec<_> = found
         .iter()
         .map(|(t, l, b)| (t.as_str(), l.unwrap(), *b))
@@ -367,12 +367,12 @@ fn sequences_are_divided_at_their_separators() {
         broken.document().unwrap_err().to_string(),
         "line 7 is not valid JSON: expected a value at byte 6 of the line"
     );
-    assert_eq!(places(b"\x1E\x1E\n", BodyMode::JsonSequence), []);
+    assert_eq!(positions(b"\x1E\x1E\n", BodyMode::JsonSequence), []);
 }
 
 proptest! {
     #[test]
-    fn values_that_run_together_are_found(
+    fn adjacent_values_are_found(
         values in proptest::collection::vec("(\\{\"[a-c}{\\]\\[]{0,3}\":[0-9]{1,2}\\}|\\[\\]|\"[}{ ]{0,2}\")", 1..6),
         spaces in proptest::collection::vec("[ \t]{0,2}", 6),
     ) {
@@ -381,7 +381,7 @@ proptest! {
             write!(line, "{value}{space}").unwrap();
         }
         prop_assume!(values.iter().all(|v| v != "[01]" && !v.contains(":0")));
-        let found = places(line.as_bytes(), BodyMode::Ndjson);
+        let found = positions(line.as_bytes(), BodyMode::Ndjson);
         if values.len() == 1 {
             prop_assert_eq!(found.len(), 1);
         } else {
@@ -393,9 +393,9 @@ proptest! {
         }
     }
 
-    /// Whatever is in a form is the same in each charset that has it.
+    /// A form is equal in every charset that can encode it.
     #[test]
-    fn forms_say_the_same_in_every_charset(
+    fn forms_are_equal_in_every_charset(
         fields in proptest::collection::vec(("[a-zéß&= \\[\\]%+]{0,6}", "[a-zéß&=%+ ]{0,6}"), 0..5),
         label in prop_oneof![Just("windows-1252"), Just("iso-8859-15"), Just("utf-16le"), Just("utf-8")],
         raw in any::<bool>(),
@@ -417,7 +417,7 @@ proptest! {
             let fields: Vec<_> = fields.iter().map(|(n, v)| [escape(n, encoding), escape(v, encoding)].join(&b'=')).collect();
             fields.join(&b'&')
         };
-        // Escapes within UTF-16 are UTF-8.
+        // Escapes in UTF-16 are UTF-8.
         let mut sent = form(if label == "utf-16le" { encoding_rs::UTF_8 } else { encoding });
         if label == "utf-16le" {
             sent = sent.iter().flat_map(|b| [*b, 0]).collect();
@@ -430,12 +430,12 @@ proptest! {
 }
 
 #[test]
-fn a_form_with_a_broken_escape_becomes_utf_8_too() {
+fn a_form_with_an_invalid_escape_is_converted_to_utf_8() {
     let body = b"id=%aj\x83A&b=%83A";
-    let said = "application/x-www-form-urlencoded; charset=shift_jis";
-    let record = received(said, body, 1000).unwrap();
+    let content_type = "application/x-www-form-urlencoded; charset=shift_jis";
+    let record = received(content_type, body, 1000).unwrap();
     assert_eq!(record.body(), "id=%ajア&b=%E3%82%A2");
     let error = cell(path("id", None, true), &record).unwrap_err();
     assert!(error.message.contains("two hex digits"), "{error:?}");
-    assert!(received(said, b"id=%aj\x83", 1000).is_err());
+    assert!(received(content_type, b"id=%aj\x83", 1000).is_err());
 }

@@ -1,5 +1,5 @@
-//! Columns, paths and CSV against the measured facts of the reference service
-//! (stream-semantics, sections 2 and 3), with the better behaviour where it was a defect.
+//! Columns, paths and CSV against measured facts of the reference service (stream-semantics,
+//! sections 2 and 3), except for its defects.
 
 mod common;
 
@@ -12,7 +12,7 @@ const DOCUMENT: &str = r#"{ "a": {"b": [10, {"c": "x\u00e9\n"}, null], "d e-f": 
   "dup": 1, "dup": 2, "z": 1, "y": 2, "k\u0065y": "esc", "o": { }, "l": [ ] }"#;
 
 #[test]
-fn paths_find_what_the_reference_finds() {
+fn paths_match_the_reference_service() {
     let record = json(DOCUMENT);
     for (at, expected) in [
         ("big", "12345678901234567890"),
@@ -52,7 +52,7 @@ fn paths_find_what_the_reference_finds() {
 }
 
 #[test]
-fn quoted_keys_and_json_path_find_values_as_they_were_sent() {
+fn quoted_keys_and_json_path_return_values_as_sent() {
     let record = json(DOCUMENT);
     for (at, expected) in [
         ("a['b'][0]", "10"),
@@ -62,7 +62,7 @@ fn quoted_keys_and_json_path_find_values_as_they_were_sent() {
         ("$.big", "12345678901234567890"),
         ("$.a.b[1]", r#"{"c":"x\u00e9\n"}"#),
         ("$.dup", "1"),
-        // What can select many values gives their list, if only an empty one.
+        // A query selects a list, which may be empty.
         ("$.a.b[*]", r#"[10,{"c":"x\u00e9\n"},null]"#),
         ("$..c", r#"["x\u00e9\n"]"#),
         ("$.a.b[?@.c].c", r#"["x\u00e9\n"]"#),
@@ -74,7 +74,7 @@ fn quoted_keys_and_json_path_find_values_as_they_were_sent() {
         let found = cell(path(at, None, false), &record).unwrap();
         assert_eq!(found, expected, "{at}");
     }
-    // A list is JSON with rawString, too; the default stands in for an empty one.
+    // A list is JSON even with rawString; the default replaces an empty one.
     assert_eq!(
         cell(path("$..c", Some("x"), true), &record).unwrap(),
         r#"["x\u00e9\n"]"#
@@ -104,7 +104,7 @@ fn quoted_keys_and_json_path_find_values_as_they_were_sent() {
 }
 
 #[test]
-fn a_path_that_is_none_is_refused_with_its_column() {
+fn an_invalid_path_is_rejected_with_its_column() {
     let kinds = [
         path("a", None, false),
         path("a[*]", None, false),
@@ -123,7 +123,7 @@ fn a_path_that_is_none_is_refused_with_its_column() {
         text.starts_with("Column \"c3\" path is invalid: character 5: "),
         "{text}"
     );
-    // One that got past all checks refuses records, and takes no default.
+    // An invalid path that passed all checks rejects records, even with a default.
     let stored = mapping([kinds[3].clone()]);
     let stored = CompiledMapping::compile_checked(&stored, &RowLimits::default());
     let error = stored
@@ -133,7 +133,7 @@ fn a_path_that_is_none_is_refused_with_its_column() {
 }
 
 #[test]
-fn a_query_that_takes_too_long_refuses_its_record() {
+fn a_query_beyond_its_steps_rejects_its_record() {
     let body = format!("[{}]", vec!["[1,2]"; 3000].join(","));
     let error = cell(path("$..[?count($..*)>1]", Some("x"), false), &json(&body)).unwrap_err();
     assert_eq!(error.kind, RecordErrorKind::PathLimit);
@@ -142,7 +142,7 @@ fn a_query_that_takes_too_long_refuses_its_record() {
 }
 
 #[test]
-fn what_is_never_found_is_counted() {
+fn paths_that_find_nothing_are_counted() {
     let mapping = compiled([
         path("a", Some("x"), false),
         path("$.b", Some("x"), false),
@@ -261,11 +261,11 @@ fn content_types_decide_whether_a_body_is_parsed() {
         "",
         "application/xml",
     ] {
-        // What is JSON is read as JSON, whatever it is called.
+        // A JSON body is read as JSON, whatever its content type.
         let cell_of =
             |body: &str| cell(path("a", Some("d"), false), &record(other, body.to_owned()));
         assert_eq!(cell_of(" {\"a\":1}").unwrap(), "1", "{other}");
-        // A default does not help: nobody knows what the body says.
+        // A default does not apply to an unparsed body.
         for body in ["<a>1</a>", "1", "\"a\"", ""] {
             let error = cell_of(body).unwrap_err();
             assert_eq!(error.kind.status(), 415, "{other}");
@@ -281,7 +281,7 @@ fn content_types_decide_whether_a_body_is_parsed() {
 }
 
 #[test]
-fn broken_bodies_are_named_with_their_place() {
+fn invalid_bodies_are_rejected_with_their_position() {
     for (body, expected) in [
         ("", "the body is empty"),
         ("  ", "the body is empty"),
@@ -350,7 +350,7 @@ fn broken_bodies_are_named_with_their_place() {
 }
 
 #[test]
-fn invalid_utf_8_in_json_is_refused_with_its_place() {
+fn invalid_utf_8_in_json_is_rejected_with_its_position() {
     let bytes = b"{\"a\":\"\xff\"}".to_vec();
     let error = cell(path("a", None, true), &record("application/json", bytes)).unwrap_err();
     assert_eq!(
@@ -360,7 +360,7 @@ fn invalid_utf_8_in_json_is_refused_with_its_place() {
 }
 
 #[test]
-fn deep_nesting_is_refused_and_the_deepest_allowed_works() {
+fn excessive_nesting_is_rejected_and_the_deepest_allowed_works() {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     let error = cell(path("a", None, false), &json(&deep)).unwrap_err();
     assert!(
@@ -377,7 +377,7 @@ fn deep_nesting_is_refused_and_the_deepest_allowed_works() {
 }
 
 #[test]
-fn forms_are_nested_values_with_texts_as_leaves() {
+fn forms_are_nested_values_with_string_leaves() {
     for (body, expected) in [
         ("a=1&b=x+y%21", r#"{"a":"1","b":"x y!"}"#),
         ("a=1&a=2", r#"{"a":"2"}"#),
@@ -511,7 +511,7 @@ fn rows_are_quoted_and_joined() {
 }
 
 #[test]
-fn a_row_over_its_limit_names_the_column_and_leaves_nothing() {
+fn an_oversized_row_names_the_column_and_writes_nothing() {
     let kinds = [ColumnKind::Ip, ColumnKind::Body, ColumnKind::Ip];
     let limits = RowLimits {
         row_size: ByteSize(100),
@@ -525,7 +525,7 @@ fn a_row_over_its_limit_names_the_column_and_leaves_nothing() {
         .render(&fine, NO_TEMPLATES, &mut || 0, &mut out)
         .unwrap();
     assert_eq!(out.len(), 104);
-    // One more does not fit, and quotes count twice.
+    // One more byte exceeds the limit; quotes count twice.
     for body in [
         "x".repeat(room + 1),
         "\"".repeat(room / 2 + 1),
@@ -545,7 +545,7 @@ fn a_row_over_its_limit_names_the_column_and_leaves_nothing() {
 }
 
 #[test]
-fn an_error_in_a_later_column_takes_the_row_back() {
+fn an_error_in_a_later_column_removes_the_row() {
     let mapping = compiled([ColumnKind::Ip, path("nope", None, false)]);
     let mut block = forebay_record::OpenBlock::default();
     let mut render = |body: &str| {
@@ -607,8 +607,8 @@ fn one_context_shared_by_threads_parses_once_and_agrees() {
 }
 
 #[test]
-fn wide_documents_cost_in_proportion() {
-    // 100 columns over 100,000 keys, many of them the same: a quadratic walk would take minutes.
+fn wide_documents_take_linear_time() {
+    // 100 columns and 100,000 keys with many duplicates: a quadratic lookup would take minutes.
     let mut body = String::from("{");
     for i in 0..100_000 {
         body.push_str(&format!("\"k{}\":{i},", i % 50_000));

@@ -1,4 +1,4 @@
-//! JSONPath as RFC 9535 says it, clause by clause: what each query selects, and what is no query.
+//! JSONPath by RFC 9535, clause by clause: selections and invalid queries.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use forebay_record::json::JsonDocument;
 use forebay_record::path::{CompiledPath, OwnedSelection, list, normalized, steps_max};
 
-/// What a path selects, as the JSON array of it.
+/// The selection of a path as a JSON array.
 fn selected(path: &str, document: &str) -> String {
     let compiled = CompiledPath::compile(path).unwrap_or_else(|e| panic!("{path}: {e}"));
     let document = JsonDocument::parse(Bytes::copy_from_slice(document.as_bytes())).unwrap();
@@ -28,11 +28,11 @@ fn all(document: &str, cases: &[(&str, &str)]) {
 }
 
 #[track_caller]
-fn refused(cases: &[(&str, usize, &str)]) {
-    for (path, at, said) in cases {
+fn rejected(cases: &[(&str, usize, &str)]) {
+    for (path, at, expected) in cases {
         let error = CompiledPath::compile(path).expect_err(path);
         assert_eq!(error.at, *at, "{path}: {error}");
-        assert!(error.message.contains(said), "{path}: {error}");
+        assert!(error.message.contains(expected), "{path}: {error}");
     }
 }
 
@@ -61,7 +61,7 @@ fn names_wildcards_and_indices() {
             ("$.l[3]", "[]"),
             ("$.l[9007199254740991]", "[]"),
             ("$.l[-9007199254740991]", "[]"),
-            // An index is none of an object, a name none of an array.
+            // An index selects nothing in an object, a name nothing in an array.
             ("$[0]", "[]"),
             ("$['0']", "[\"zero\"]"),
             ("$.l['0']", "[]"),
@@ -154,7 +154,7 @@ fn filters_compare() {
         ("'a' > 'b'", false),
         ("'a' < 'ab'", true),
         ("'Z' < 'a'", true),
-        // By characters, not by UTF-16: U+FFFD comes before U+1F600.
+        // Order of characters, not of UTF-16: U+FFFD is less than U+1F600.
         ("'\u{fffd}' < '\u{1f600}'", true),
         ("$.obj == $.arr", false),
         ("$.obj != $.arr", true),
@@ -227,7 +227,7 @@ fn filters_combine() {
             ),
             ("$.a[?!@.b]", "[3,5,1,2,4,6]"),
             ("$.a[?!(@<4)&&!@.b]", "[5,4,6]"),
-            // && binds more than ||.
+            // && binds tighter than ||.
             ("$.a[?@==1||@==2&&@==3]", "[1]"),
             ("$.a[?(@==1||@==2)&&@==2]", "[2]"),
             ("$.a[?@==1 ||@==2\n||\t@==4]", "[1,2,4]"),
@@ -285,7 +285,7 @@ fn functions() {
     ] {
         assert_eq!(selected(path, document), wanted, "{path}");
     }
-    // A pattern that comes from the document and is none matches nothing.
+    // An invalid pattern from the document matches nothing.
     assert_eq!(
         selected("$.v[?search(@,$.p)]", r#"{"p":"(","v":["("]}"#),
         "[]"
@@ -315,7 +315,7 @@ fn literals_have_the_escapes_of_the_rfc() {
 }
 
 #[test]
-fn blanks_are_where_the_rfc_has_them() {
+fn blanks_are_allowed_where_the_rfc_allows_them() {
     let document = r#"{"a":[{"b":1}]}"#;
     for path in [
         "$ .a [0] .b",
@@ -331,13 +331,13 @@ fn blanks_are_where_the_rfc_has_them() {
     }
     assert!(
         CompiledPath::compile("$.a[?@. b]").is_err(),
-        "a blank behind a dot"
+        "a blank after a dot"
     );
 }
 
 #[test]
-fn what_is_no_query_is_refused_with_its_place() {
-    refused(&[
+fn invalid_queries_are_rejected_with_their_position() {
+    rejected(&[
         ("$a", 2, "[\"$a\"]"),
         ("$ref", 2, "a key that begins with $ is written [\"$ref\"]"),
         ("$schema.x", 2, "[\"$schema\"]"),
@@ -381,8 +381,8 @@ fn what_is_no_query_is_refused_with_its_place() {
 }
 
 #[test]
-fn filters_that_are_none_are_refused_with_their_place() {
-    refused(&[
+fn invalid_filters_are_rejected_with_their_position() {
+    rejected(&[
         ("$[?]", 4, "a value"),
         ("$[?(@.a]", 8, ") or && or ||"),
         ("$[?@.a==]", 9, "a value"),
@@ -418,7 +418,7 @@ fn filters_that_are_none_are_refused_with_their_place() {
         ("$[?match(@.a,'(')]", 14, "I-Regexp"),
         ("$[?match(@.a,'\\\\d')]", 14, "[0-9]"),
         ("$[?match(@.a,'a**')]", 14, "character 3 of the pattern"),
-        ("$[?match(@.a,'[]')]", 14, "not empty"),
+        ("$[?match(@.a,'[]')]", 14, "must not be empty"),
         ("$[?match(@.a,'[b-a]')]", 14, "ends before it begins"),
         ("$[?match(@.a,'a{2,1}')]", 14, "ends before it begins"),
         ("$[?match(@.a,'\\\\p{Xx}')]", 14, "a category"),
@@ -438,7 +438,7 @@ fn filters_that_are_none_are_refused_with_their_place() {
 fn paths_are_bounded() {
     let deep = |n: usize| format!("$[?{}@.a{}]", "(".repeat(n), ")".repeat(n));
     assert!(CompiledPath::compile(&deep(31)).is_ok());
-    refused(&[
+    rejected(&[
         (&deep(32), 35, "at most 32 deep"),
         (&deep(2000), 35, "at most 32 deep"),
     ]);
@@ -450,13 +450,12 @@ fn paths_are_bounded() {
     assert!(CompiledPath::compile(&calls(1000)).is_err());
     let long = |n: usize| format!("$.{}", "a".repeat(n - 2));
     assert!(CompiledPath::compile(&long(4096)).is_ok());
-    refused(&[(&long(4097), 4097, "at most 4096 characters")]);
-    refused(&[(&"é".repeat(4097), 4097, "at most 4096 characters")]);
+    rejected(&[(&long(4097), 4097, "at most 4096 characters")]);
+    rejected(&[(&"é".repeat(4097), 4097, "at most 4096 characters")]);
 }
 
-/// Whatever a query does, it ends after a number of steps that grows with the document.
 #[test]
-fn no_query_takes_long() {
+fn every_query_has_bounded_steps() {
     let wide = format!("[{}]", vec!["{\"a\":[1,2,\"x\"]}"; 2000].join(","));
     let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
     let text = format!("[\"{}\"]", "a".repeat(100_000));
@@ -482,7 +481,7 @@ fn no_query_takes_long() {
                 assert!(error.to_string().contains("steps"), "{error}");
             }
         }
-        // What looks at each value a few times is always possible.
+        // A query that reads each value a few times is within the limit.
         for path in [
             "$..*",
             "$..a",
@@ -497,7 +496,7 @@ fn no_query_takes_long() {
 }
 
 #[test]
-fn a_long_number_is_paid_for_each_time_it_is_compared() {
+fn each_comparison_of_a_long_number_costs_steps() {
     let long = "7".repeat(100_000);
     let document = format!(
         r#"{{"long":{long},"all":[{long},{}]}}"#,
@@ -520,17 +519,17 @@ fn a_long_number_is_paid_for_each_time_it_is_compared() {
 }
 
 #[test]
-fn values_are_as_they_were_sent() {
+fn values_are_returned_as_sent() {
     let document = r#"{"l":[ 1.50, 1E400, 12345678901234567890123 , "\u00e9\/", {"k" : 1, "k": 2, "z":[ ]} ]}"#;
     assert_eq!(
         selected("$.l[*]", document),
         r#"[1.50,1E400,12345678901234567890123,"\u00e9\/",{"k":1,"k":2,"z":[]}]"#
     );
-    // A name finds the first of equal keys, the rest sees each.
+    // A name selects the first of duplicate keys, other selectors select all.
     assert_eq!(selected("$.l[-1].k", document), "[1]");
     assert_eq!(selected("$.l[-1]['k','k']", document), "[1,1]");
     assert_eq!(selected("$.l[4].*", document), "[1,2,[]]");
-    // Objects are equal by the first of each key, whatever their order.
+    // Objects compare by the first value of each key, in any order.
     for document in [
         r#"[{"a":{"x":1,"x":2},"b":{"x":1}}]"#,
         r#"[{"a":{"x":1,"y":[1.0]},"b":{"y":[1],"x":1e0}}]"#,

@@ -1,4 +1,4 @@
-//! Paths that do not begin with `$`: what each finds, and what is refused.
+//! Paths that do not start with `$`: selections and invalid paths.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
@@ -21,7 +21,7 @@ fn found(path: &str) -> Option<String> {
 }
 
 #[test]
-fn the_plain_form_is_that_of_the_reference() {
+fn the_plain_form_matches_the_reference_service() {
     for (path, wanted) in [
         ("a.b[0]", "1"),
         ("a.b.0", "1"),
@@ -84,14 +84,14 @@ fn quoted_keys_reach_every_key() {
     ] {
         assert_eq!(found(path).as_deref(), Some(wanted), "{path}");
     }
-    // A quoted key is no index.
+    // A quoted key is not an index.
     assert_eq!(found("a.b['0']"), None);
     assert_eq!(quoted("a\"b\\"), r#"["a\"b\\"]"#);
 }
 
 #[test]
-fn what_is_no_path_is_refused_with_its_place() {
-    for (path, at, said) in [
+fn invalid_paths_are_rejected_with_their_position() {
+    for (path, at, expected) in [
         ("a[0", 2, "not closed"),
         ("a[", 2, "not closed"),
         ("a]", 2, "closes no ["),
@@ -129,7 +129,7 @@ fn what_is_no_path_is_refused_with_its_place() {
     ] {
         let error = CompiledPath::compile(path).expect_err(path);
         assert_eq!(error.at, at, "{path}: {error}");
-        assert!(error.message.contains(said), "{path}: {error}");
+        assert!(error.message.contains(expected), "{path}: {error}");
         assert!(error.to_string().starts_with(&format!("character {at}: ")));
     }
 }

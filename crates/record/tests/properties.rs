@@ -1,4 +1,4 @@
-//! Paths, the JSON scanner and forms against slow, obvious versions of themselves.
+//! Paths, the JSON scanner and forms against slow, naive implementations.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
@@ -12,7 +12,7 @@ use forebay_record::path::{CompiledPath, OwnedSelection, PathSelection, PathSet,
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// JSON texts with keys that meet, escapes, odd numbers, duplicates and spaces.
+/// JSON texts with common keys, escapes, odd numbers, duplicates and spaces.
 fn json_text() -> impl Strategy<Value = String> {
     let key = prop_oneof![
         Just("a".to_owned()),
@@ -71,7 +71,7 @@ fn path_text() -> impl Strategy<Value = String> {
         .prop_map(|(first, rest)| first.to_owned() + &rest.concat())
 }
 
-/// Parts of JSONPath, right and wrong.
+/// Valid and invalid parts of JSONPath.
 fn query_part() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec![
         ".a",
@@ -125,7 +125,7 @@ fn query_part() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Paths as the words say it, on a plain tree that keeps duplicates.
+/// A naive lookup of a plain path.
 fn naive(document: &JsonDocument, path: &str) -> Option<JsonNodeId> {
     let mut at = document.root();
     for step in path.replace('[', ".[").split('.') {
@@ -172,7 +172,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn paths_one_by_one_and_together_agree_with_the_obvious(
+    fn single_and_set_lookups_match_a_naive_lookup(
         text in json_text(),
         paths in proptest::collection::vec(path_text(), 1..20),
     ) {
@@ -190,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn compacting_takes_spaces_only(text in json_text()) {
+    fn compacting_removes_only_spaces(text in json_text()) {
         let document = parse(&text);
         let short = compact(&document, document.root());
         let short = String::from_utf8(short).unwrap();
@@ -202,8 +202,8 @@ proptest! {
     }
 
     #[test]
-    fn the_scanner_takes_what_serde_takes(text in json_text(), at in any::<prop::sample::Index>(), byte in "[\\[\\]{}:,\"\\\\0-9a-z.+\\- \n]?") {
-        // One character replaced, removed or doubled: most of these are broken.
+    fn the_scanner_accepts_the_same_texts_as_serde(text in json_text(), at in any::<prop::sample::Index>(), byte in "[\\[\\]{}:,\"\\\\0-9a-z.+\\- \n]?") {
+        // One character replaced, removed or inserted: most of these texts are invalid.
         let mut chars: Vec<char> = text.chars().collect();
         let at = at.index(chars.len());
         chars.splice(at..=at, byte.chars());
@@ -216,7 +216,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_json_or_an_error_within_them(bytes: Vec<u8>) {
+    fn arbitrary_bytes_are_json_or_an_error_within_them(bytes: Vec<u8>) {
         match JsonDocument::parse(Bytes::from(bytes.clone())) {
             Ok(document) => prop_assert!(serde_json::from_slice::<Value>(document.text(document.root())).is_ok()),
             Err(e) => prop_assert!(e.offset <= bytes.len() && e.line >= 1 && e.column >= 1),
@@ -292,7 +292,7 @@ proptest! {
                 values.extend(members.iter().map(|m| (*m, is_first)));
             }
         }
-        // What is behind the second of two equal keys has no path of its own.
+        // A value of a duplicate key has the path of the first.
         values.retain(|(_, is_first)| *is_first);
         let (value, _) = values[at.index(values.len())];
         let path = normalized(&document, value);
@@ -302,7 +302,7 @@ proptest! {
         let set = PathSet::new([&compiled]);
         let found = set.find(&document);
         prop_assert_eq!(set.get(&found, 0), Ok(PathSelection::One(value)));
-        // The evaluation of many values finds the same.
+        // Evaluated as a query, the path selects the same value.
         let (head, tail) = path.rsplit_once('[').unwrap_or(("", ""));
         if !tail.is_empty() && !tail.contains('\'') {
             let index = tail.trim_end_matches(']');
@@ -313,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn every_key_can_be_written(key: String) {
+    fn every_key_has_a_path(key: String) {
         let text = format!("{{{}:{{\"x\":[7]}}}}", serde_json::to_string(&key).unwrap());
         let document = parse(&text);
         let quoted = forebay_record::path::quoted(&key);
@@ -331,7 +331,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn checking_any_text_ends(source in "[a-z(){}\\[\\]:;,.'\"|=+*/ 0-9\n$!-]{0,200}") {
+    fn checking_any_text_terminates(source in "[a-z(){}\\[\\]:;,.'\"|=+*/ 0-9\n$!-]{0,200}") {
         drop(check(&source));
     }
 }

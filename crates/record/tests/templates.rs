@@ -1,4 +1,4 @@
-//! Templates against the measured facts of the reference service (stream-semantics, section 2.2).
+//! Templates against measured facts of the reference service (stream-semantics, section 2.2).
 
 mod common;
 
@@ -17,7 +17,7 @@ fn sample() -> RecordContext {
 }
 
 #[test]
-fn functions_give_what_the_reference_gives() {
+fn functions_match_the_reference_service() {
     let record = sample();
     for (source, expected) in [
         ("Ip()", r#""1.2.3.4""#),
@@ -77,7 +77,7 @@ fn functions_give_what_the_reference_gives() {
 }
 
 #[test]
-fn a_number_has_one_text_and_its_own_is_to_be_had() {
+fn numbers_are_normalized_and_body_text_keeps_their_digits() {
     let numbers = [
         "7615917337495251231",
         "9007199254740993",
@@ -136,7 +136,7 @@ fn a_number_has_one_text_and_its_own_is_to_be_had() {
     }
     let error = cell(template("BodyText('zz')", true), &record).unwrap_err();
     assert_eq!(error.kind, RecordErrorKind::PathNotFound);
-    // One that no float64 is has its text all the same.
+    // A number outside float64 still has its text.
     let headers = request(&[("content-type", "application/json")]);
     let huge = RecordContext::new(headers, br#"{"id":1e400}"#.as_slice().into());
     assert_eq!(
@@ -253,7 +253,7 @@ fn time_formats() {
 }
 
 #[test]
-fn failures_fail_the_record_and_say_where() {
+fn failures_reject_the_record_with_their_position() {
     for (source, expected) in [
         ("Header('Zz')", "1:1-13 header \"Zz\" not found"),
         ("Body('zz')", "1:1-11 path \"zz\" not found in the body"),
@@ -268,7 +268,7 @@ fn failures_fail_the_record_and_say_where() {
         ("error 'boom'", "1:1-13 boom"),
         ("\n  1 / 0", "2:3-8 division by zero"),
         ("{a: 1}.b", "1:1-9 field does not exist: b"),
-        ("[1][5]", "1:1-7 index 5 is out of range, there are 1"),
+        ("[1][5]", "1:1-7 index 5 is out of range, the length is 1"),
         (
             "std.extVar('x')",
             "1:1-16 undefined external variable \"x\"",
@@ -278,11 +278,8 @@ fn failures_fail_the_record_and_say_where() {
             "1:1-16 too many arguments, there are 2 parameters",
         ),
         ("local f(x) = f(x) + 1; f(1)", "more than 500 calls deep"),
-        ("local a = a; a", "a value that needs itself"),
-        (
-            "function(x) x",
-            "the template's result has a function in it",
-        ),
+        ("local a = a; a", "a value that depends on itself"),
+        ("function(x) x", "the template's result contains a function"),
         ("1 + {}.x", "field does not exist: x"),
         (
             "std.foldl(function(a, i) [a], std.range(1, 1000), [])",
@@ -301,7 +298,7 @@ fn failures_fail_the_record_and_say_where() {
 }
 
 #[test]
-fn bodies_that_are_not_parsed_fail_only_who_asks_for_parts() {
+fn unparsed_bodies_fail_only_templates_that_need_values() {
     let text = record("text/plain", "plain");
     assert_eq!(cell(template("BodyStr()", true), &text).unwrap(), "plain");
     let error = cell(template("Body()", false), &text).unwrap_err();
@@ -313,7 +310,7 @@ fn bodies_that_are_not_parsed_fail_only_who_asks_for_parts() {
     );
     let error = cell(template("Body('a', 1)", false), &json("{")).unwrap_err();
     assert_eq!(error.kind.status(), 400);
-    // Better than the reference: any JSON is a body.
+    // Unlike in the reference service, any JSON is a body.
     assert_eq!(
         cell(template("Body()[1]", false), &json("[1,2]")).unwrap(),
         "2"
@@ -338,7 +335,7 @@ fn bodies_that_are_not_parsed_fail_only_who_asks_for_parts() {
 }
 
 #[test]
-fn definitions_are_checked_with_their_place() {
+fn check_errors_have_their_position() {
     for (source, expected) in [
         ("Invalid", "1:1-8 Unknown variable: Invalid"),
         ("1 +", "1:4 Unexpected end of template"),
@@ -367,19 +364,19 @@ fn definitions_are_checked_with_their_place() {
         "function(Body) Body('a[*]')",
         "{ Body(x): x }.Body('a[*]')",
     ] {
-        let said = check(fine);
-        assert!(!said.contains("path"), "{fine}: {said}");
+        let found = check(fine);
+        assert!(!found.contains("path"), "{fine}: {found}");
     }
-    let said = check("1 + Body('a[*]', 2)");
+    let found = check("1 + Body('a[*]', 2)");
     assert!(
-        said.starts_with("1:10-16 path \"a[*]\" is invalid: character 3: "),
-        "{said}"
+        found.starts_with("1:10-16 path \"a[*]\" is invalid: character 3: "),
+        "{found}"
     );
     assert_eq!(check("std.native('x')"), "");
 }
 
 #[test]
-fn a_mapping_names_every_broken_template() {
+fn a_mapping_reports_every_invalid_template() {
     let kinds = [
         template("Invalid", false),
         template("1", false),
@@ -398,8 +395,8 @@ fn a_mapping_names_every_broken_template() {
 
 #[test]
 fn the_deepest_nesting_that_fits_can_be_checked() {
-    // Each of these nests as often as 4096 characters allow; the point is that none overflows the
-    // stack, whether it is a template or not.
+    // Each source nests as deep as 4096 characters allow. None may overflow the stack, valid or
+    // not.
     for unit in [
         "(",
         "[",

@@ -1,4 +1,4 @@
-//! Waiting until messages are delivered, and the end.
+//! Flushing and closing a buffer.
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -13,23 +13,23 @@ use crate::partition::PartitionState;
 use crate::stats::ProviderHealth;
 use crate::sync::lock;
 
-/// Lanes whose errors are told when not everything could be delivered.
+/// Partitions whose errors [`WriteError::Undelivered`] reports.
 const PARTITIONS_REPORTED: usize = 3;
 
-/// What becomes of messages that wait when a buffer is closed.
+/// Treatment of undelivered messages when a buffer is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseMode {
-    /// They are delivered, for at most so long; then as with `Detach`.
+    /// Deliver them for at most this time, then detach.
     Drain(Duration),
-    /// They stay on disk, and are delivered after the next opening.
+    /// Leave them on disk; the next opening delivers them.
     Detach,
 }
 
 impl Buffer {
-    /// Waits until everything that was accepted before is delivered or set aside.
+    /// Waits until every message accepted before the call is delivered or a dead letter.
     ///
     /// # Errors
-    /// [`WriteError::Undelivered`] when that takes longer.
+    /// [`WriteError::Undelivered`] after `limit`.
     pub async fn flush(&self, limit: Duration) -> Result<(), WriteError> {
         let waiting = self.flush_target();
         let shared = &self.inner.shared;
@@ -54,15 +54,12 @@ impl Buffer {
         }
     }
 
-    /// As [`Buffer::flush`], but blocks the thread.
-    ///
-    /// # Errors
-    /// As [`Buffer::flush`].
+    /// As [`Buffer::flush`], blocking the thread.
     pub fn flush_blocking(&self, limit: Duration) -> Result<(), WriteError> {
         self.wait_for(&self.flush_target(), limit, limit)
     }
 
-    /// Waits so long; an error tells of the whole time.
+    /// Waits at most `limit`; an error reports `whole` as the time waited.
     fn wait_for(
         &self,
         waiting: &FlushTarget,
@@ -81,7 +78,7 @@ impl Buffer {
                 return Err(self.not_delivered(waiting, whole));
             }
             if shared.config.manual {
-                // Time moves on only when somebody moves it: what can't be done now never will.
+                // The test moves the clock: work that isn't due now never becomes due.
                 if !self.step().is_zero() && !waiting.is_done() {
                     return Err(self.not_delivered(waiting, whole));
                 }
@@ -103,11 +100,11 @@ impl Buffer {
         }
     }
 
-    /// Closes the buffer. Writes are refused from now on, in every clone.
+    /// Closes the buffer. From now on every clone rejects writes.
     ///
     /// # Errors
-    /// [`WriteError::Undelivered`] when not all could be delivered in the time that `Drain` gives. What
-    /// is left is on disk, and delivered after the next opening.
+    /// [`WriteError::Undelivered`] when `Drain` timed out. The rest is on disk, and the next opening
+    /// delivers it.
     pub fn close(&self, closing: CloseMode) -> Result<(), WriteError> {
         let inner = &self.inner;
         for partition in inner.shared.all_partitions() {
@@ -121,7 +118,7 @@ impl Buffer {
         drained
     }
 
-    /// Says how far it came and why not farther, as far as the lanes know.
+    /// The error with the progress and the providers' errors.
     fn not_delivered(&self, target: &FlushTarget, waited: Duration) -> WriteError {
         let mut causes: Vec<(String, String)> = Vec::new();
         for (_, _, partition) in &target.partitions {
@@ -150,7 +147,7 @@ impl Buffer {
         }
     }
 
-    /// As a flush, but for what is taken and not committed, too.
+    /// Flushes, including messages that are appended but not yet committed.
     fn flush_taken(&self, limit: Duration) -> Result<(), WriteError> {
         let shared = &self.inner.shared;
         let until = shared.env.elapsed() + limit;
@@ -164,7 +161,7 @@ impl Buffer {
             });
             let left = until.saturating_sub(shared.env.elapsed());
             if taken {
-                // What was taken since is waited for too; what was delivered since counts.
+                // Includes messages appended since; messages delivered since count as progress.
                 let waiting = self.flush_target().since(&before);
                 return self.wait_for(&waiting, left, limit);
             }
@@ -182,14 +179,14 @@ impl Buffer {
     }
 }
 
-/// Places that lanes have to reach.
+/// Sequences that the cursors have to reach.
 struct FlushTarget {
-    /// Where each was, and where it has to come to.
+    /// Start cursor and target sequence of each partition.
     partitions: Vec<(u64, u64, Arc<PartitionState>)>,
 }
 
 impl FlushTarget {
-    /// The same, counted from where lanes were before.
+    /// The same target, with progress counted from the start cursors of `before`.
     fn since(mut self, before: &Self) -> Self {
         for (from, _, partition) in &mut self.partitions {
             let mut earlier = before.partitions.iter();
@@ -200,7 +197,7 @@ impl FlushTarget {
         self
     }
 
-    /// Messages that lanes have got rid of, and all that they had.
+    /// Messages resolved, and messages in total.
     fn progress(&self) -> (u64, u64) {
         let mut progress = (0, 0);
         for (from, end, partition) in &self.partitions {
@@ -231,16 +228,16 @@ impl BufferInner {
             while delivery_loop.step() != NextStep::Finished {}
         }
         for thread in std::mem::take(&mut *lock(&self.threads)) {
-            // The last handle may be dropped by one of our threads: by a provider that has one.
+            // A provider may hold the last handle, so that one of our threads drops it.
             if thread.thread().id() != std::thread::current().id() {
-                // What a panic has left was told when it happened.
+                // A panic was reported when it happened.
                 drop(thread.join());
             }
         }
         self.shared.log.shutdown();
         self.shared.listeners.close();
         self.shared.change.notify();
-        // Lanes and what they share hold each other.
+        // Breaks the reference cycle between partitions and the shared state.
         self.shared
             .partitions
             .write()

@@ -1,14 +1,11 @@
-//! What a program does with dead letters.
+//! Reading, discarding and replaying dead letters.
 
 use super::Buffer;
 use crate::dead_letter::{DeadLetterMessage, DeadLetterReader};
 use crate::error::WriteError;
 
 impl Buffer {
-    /// Dead letters, from this number on, oldest first.
-    ///
-    /// # Errors
-    /// An item is an error when the disk can't be read.
+    /// Dead letters from this number on, oldest first.
     pub fn dead_letters(
         &self,
         from: u64,
@@ -17,10 +14,7 @@ impl Buffer {
         DeadLetterReader::new(shared.log.reader(shared.dead, from).ok(), from)
     }
 
-    /// Forgets the dead letters below this number.
-    ///
-    /// # Errors
-    /// When the disk does not take the note.
+    /// Discards the dead letters below this number.
     pub fn discard_dead_letters(&self, below: u64) -> Result<(), WriteError> {
         let shared = &self.inner.shared;
         let failed = |error: String| WriteError::Disk(error);
@@ -34,11 +28,8 @@ impl Buffer {
         Ok(())
     }
 
-    /// Writes the dead letters below this number to their topics again, and forgets them. Returns
-    /// how many. Interrupted, some may be written twice.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
+    /// Writes the dead letters below this number to their topics again and discards them. Returns
+    /// their count. An interrupted replay may write a dead letter twice.
     pub fn replay_dead_letters(&self, below: u64) -> Result<u64, WriteError> {
         let mut count = 0;
         for dead_letter in self.dead_letters(0) {

@@ -1,4 +1,4 @@
-//! What is sent next: what failed before what is new.
+//! Builds and sends batches: failed messages first, then new ones.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,15 +14,16 @@ impl DeliveryLoop {
         let config = &self.partition.shared.config;
         let durable = self.partition.meters.durable_cursor.load(Ordering::Acquire);
         let ahead = self.reader.position().saturating_sub(durable);
-        // What may be sent before the cursor has to follow; beyond it a crash repeats too much.
+        // Messages that may be sent before the cursor on disk has to follow: limits repeats after a
+        // crash.
         let capacity = config.repeat_window.saturating_sub(ahead);
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         let capacity = capacity.min(config.in_flight_messages.saturating_sub(self.sent_messages));
-        let some = usize::try_from(config.repeat_window / 2).unwrap_or(usize::MAX);
-        let some = some.min(config.in_flight_messages / 2);
-        // What is under way makes more room soon: small batches cost more than the wait.
-        let full =
-            self.sent_bytes >= config.in_flight_bytes || capacity < config.batch_messages.min(some);
+        let half_window = usize::try_from(config.repeat_window / 2).unwrap_or(usize::MAX);
+        let half_window = half_window.min(config.in_flight_messages / 2);
+        // Batches in flight free capacity soon: waiting costs less than small batches.
+        let full = self.sent_bytes >= config.in_flight_bytes
+            || capacity < config.batch_messages.min(half_window);
         if full && !self.sent.is_empty() || capacity == 0 {
             return None;
         }
@@ -42,8 +43,8 @@ impl DeliveryLoop {
         Some((MessageBatch::new(messages), Vec::new()))
     }
 
-    /// What failed is sent one batch at a time, and what was refused alone: so it can't take its
-    /// neighbours with it.
+    /// Failed messages are sent one batch at a time, rejected ones alone, so that they can't fail
+    /// others.
     fn retry_batch(&mut self) -> Option<(MessageBatch, Vec<u32>)> {
         let config = &self.partition.shared.config;
         let max_attempts = config.attempts;
@@ -88,7 +89,7 @@ impl DeliveryLoop {
             .meters
             .in_flight
             .store(in_flight, Ordering::Release);
-        let done = Ack {
+        let ack = Ack {
             to: Some(self.partition.clone()),
             batch: number,
             len: batch.messages().len(),
@@ -101,6 +102,6 @@ impl DeliveryLoop {
             at: now,
             attempts,
         });
-        connection.send(&batch, done);
+        connection.send(&batch, ack);
     }
 }

@@ -1,4 +1,4 @@
-//! The cursor of a lane, in memory and on disk.
+//! The cursor of a partition, in memory and on disk.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use super::{DeliveryLoop, SentBatch};
 use crate::partition::PartitionState;
 
 impl DeliveryLoop {
-    /// The smallest sequence that is not done with.
+    /// The smallest unresolved sequence.
     pub(super) fn cursor(&self) -> u64 {
         if self.direct.is_some() {
             return self.reader.position();
@@ -23,7 +23,7 @@ impl DeliveryLoop {
         candidates.into_iter().flatten().min().unwrap_or(0)
     }
 
-    /// Writes the cursor to disk: not at every batch, and one at a time.
+    /// Writes the cursor to disk, one write at a time and not for every batch.
     pub(super) fn save_cursor(&mut self, now: Duration, at_once: bool) {
         self.poll_saved();
         let (partition, cursor) = (self.partition.clone(), self.cursor());

@@ -1,4 +1,4 @@
-//! What the provider has answered, and what follows.
+//! Handles the outcomes of batches: confirmations, retries, dead letters.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::stats::ProviderHealth;
 use crate::sync::lock;
 
 impl DeliveryLoop {
-    /// Everything before the first unanswered batch is done with.
+    /// Confirms the accepted batches before the first unresolved one.
     pub(super) fn confirm(&mut self, now: Duration) {
         while self
             .sent
@@ -24,7 +24,7 @@ impl DeliveryLoop {
                 break;
             };
             self.forget(&sent);
-            self.taken(sent.batch.messages());
+            self.mark_delivered(sent.batch.messages());
             self.succeeded(now);
         }
         self.finish_direct();
@@ -40,7 +40,7 @@ impl DeliveryLoop {
             .store(messages, Ordering::Release);
     }
 
-    fn taken(&mut self, messages: &[MessageDelivery]) {
+    fn mark_delivered(&mut self, messages: &[MessageDelivery]) {
         let meters = &self.partition.meters;
         let count = messages.len() as u64;
         meters.delivered.fetch_add(count, Ordering::Relaxed);
@@ -60,7 +60,7 @@ impl DeliveryLoop {
         self.reached(now);
     }
 
-    /// The provider has answered.
+    /// Records a response of the provider.
     pub(super) fn reached(&mut self, now: Duration) {
         self.progress_at = now;
         let mut state = lock(&self.partition.state);
@@ -87,7 +87,7 @@ impl DeliveryLoop {
         self.requeue_failed(now);
     }
 
-    /// A batch that goes straight to the provider has its time.
+    /// Whether a direct batch exceeds `direct_timeout`.
     fn is_late(&self, now: Duration) -> bool {
         let limit = self.partition.shared.config.direct_timeout;
         let late = |s: &SentBatch| s.outcome.is_none() && now.saturating_sub(s.at) >= limit;
@@ -102,12 +102,12 @@ impl DeliveryLoop {
         }
     }
 
-    /// Every batch has its answer, and some failed: what failed is to be sent again.
+    /// Queues failed messages for retry, once every batch has its outcome.
     fn requeue_failed(&mut self, now: Duration) {
         let mut failed = VecDeque::new();
         let attempts_max = self.partition.shared.config.attempts;
         let mut broken: Option<SendError> = None;
-        let (mut refused, mut some_taken) = (None, false);
+        let (mut rejected, mut some_accepted) = (None, false);
         for sent in std::mem::take(&mut self.sent) {
             self.forget(&sent);
             let results = match sent.outcome.clone() {
@@ -118,23 +118,23 @@ impl DeliveryLoop {
                 let before = sent.attempts.get(i).copied().unwrap_or(0);
                 match result {
                     Ok(()) => {
-                        some_taken = true;
-                        self.taken(std::slice::from_ref(delivery));
+                        some_accepted = true;
+                        self.mark_delivered(std::slice::from_ref(delivery));
                     }
                     Err(error) => {
-                        let which = if error.rejected {
-                            &mut refused
+                        let first = if error.rejected {
+                            &mut rejected
                         } else {
                             &mut broken
                         };
-                        which.get_or_insert(error.clone());
-                        // Refused in company it may be the neighbour's fault: nothing becomes a
-                        // dead letter that was not tried alone.
-                        let in_company = sent.batch.messages().len() > 1;
-                        let most = attempts_max - u32::from(in_company);
+                        first.get_or_insert(error.clone());
+                        // Another message of the batch may be the cause of a rejection: a message
+                        // becomes a dead letter only after it was sent alone.
+                        let in_batch = sent.batch.messages().len() > 1;
+                        let max = attempts_max - u32::from(in_batch);
                         failed.push_back(RetryEntry {
                             delivery: delivery.clone(),
-                            attempts: (before + u32::from(error.rejected)).min(most),
+                            attempts: (before + u32::from(error.rejected)).min(max),
                             error,
                         });
                     }
@@ -143,14 +143,14 @@ impl DeliveryLoop {
         }
         failed.append(&mut self.retry_queue);
         self.retry_queue = failed;
-        if some_taken {
-            // A provider that now and then fails has no long queue of failures behind it: the wait
-            // would grow from batch to batch, as hardly one is taken whole.
+        if some_accepted {
+            // Progress resets the backoff: with a provider that accepts only parts of batches it
+            // would grow without limit.
             self.backoff.clear();
         }
         if let Some(error) = broken {
             self.failed(&error, now);
-        } else if let Some(error) = &refused {
+        } else if let Some(error) = &rejected {
             self.reached(now);
             self.disconnect_if_aborted();
             let wait = self.partition.shared.provider.retry_wait().or(error.after);
@@ -170,7 +170,7 @@ impl DeliveryLoop {
         }
     }
 
-    /// The connection is given up; after a pause it is tried again.
+    /// Closes the connection and starts the backoff.
     pub(super) fn failed(&mut self, error: &SendError, now: Duration) {
         self.abort();
         self.disconnect_if_aborted();
@@ -205,7 +205,7 @@ impl DeliveryLoop {
         }
     }
 
-    /// Messages that were refused too often are set aside.
+    /// Moves messages with `attempts` rejections to the dead letters.
     pub(super) fn move_to_dlq(&mut self) {
         let attempts = self.partition.shared.config.attempts;
         while self.direct.is_none()
@@ -219,7 +219,7 @@ impl DeliveryLoop {
                 return;
             };
             if let Err(error) = crate::dead_letter::move_to_dlq(&self.partition, retry) {
-                tracing::warn!(lane = %self.partition.name, %error, "can't set a message aside yet");
+                tracing::warn!(partition = %self.partition.name, %error, "writing a dead letter failed; retrying");
                 return;
             }
             self.retry_queue.pop_front();

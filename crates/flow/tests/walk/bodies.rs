@@ -107,7 +107,7 @@ async fn bodies_in_each_coding_are_taken() {
     assert_eq!(
         answer.json()["message"],
         format!(
-            "Malformed request: the body is not valid gzip: behind its end, at byte {at}, there are 2 bytes that are none of it."
+            "Malformed request: the body is not valid gzip: 2 unexpected bytes after its end at byte {at}."
         )
     );
     assert_eq!(w.budget.held(), 0);

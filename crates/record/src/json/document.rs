@@ -5,10 +5,8 @@ use bytes::Bytes;
 use super::error::{JsonError, JsonErrorKind};
 use super::scan::{JsonScanner, ScanError};
 
-/// Kind of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "the kinds of RFC 8259")]
 pub enum JsonKind {
     Null,
     Bool,
@@ -18,13 +16,13 @@ pub enum JsonKind {
     Object,
 }
 
-/// One value, 16 bytes, in the order of the text; a container comes before its members, a key
+/// One value, 16 bytes. Nodes are in the order of the text: a container before its members, a key
 /// before its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonNode {
     pub(super) start: u32,
     pub(super) end: u32,
-    /// The first node behind this one and all that is in it.
+    /// The first node after this one and its members.
     pub(super) next: u32,
     kind: JsonKind,
     flag: bool,
@@ -52,12 +50,12 @@ pub struct JsonNodeId(u32);
 
 impl JsonNodeId {
     pub(crate) const ROOT: Self = Self(0);
-    /// Stands for "not there" where an option would cost space.
+    /// No value, without the space of an option.
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
-/// A JSON text that is known to be well-formed, with an index of its values. The index takes at
-/// most 8 bytes for a byte of the text (and that only for `[1,1,1,…`).
+/// A well-formed JSON text with an index of its values. The index takes at most 8 bytes per byte of
+/// text (for `[1,1,1,…`).
 #[derive(Clone, Debug)]
 pub struct JsonDocument {
     text: Bytes,
@@ -65,10 +63,7 @@ pub struct JsonDocument {
 }
 
 impl JsonDocument {
-    /// Scans `text`.
-    ///
-    /// # Errors
-    /// If it is not one JSON value in UTF-8, or is nested deeper than [`super::MAX_DEPTH`].
+    /// Scans one JSON value in UTF-8, nested at most [`super::MAX_DEPTH`] deep.
     pub fn parse(text: Bytes) -> Result<Self, JsonError> {
         let start = start_of(&text)?;
         match JsonScanner::new(&text).run(start) {
@@ -77,13 +72,11 @@ impl JsonDocument {
         }
     }
 
-    /// Whether it was read from this very text, and not from one that was made of it.
+    /// Whether the document was parsed from this very buffer, not from a converted text.
     pub(crate) fn is_of(&self, text: &Bytes) -> bool {
         self.text.as_ptr() == text.as_ptr() && self.text.len() == text.len()
     }
 
-    /// The whole value.
-    #[must_use]
     pub fn root(&self) -> JsonNodeId {
         JsonNodeId::ROOT
     }
@@ -92,48 +85,41 @@ impl JsonDocument {
         &self.nodes[id.0 as usize]
     }
 
-    /// Kind of a value.
-    #[must_use]
     pub fn kind(&self, id: JsonNodeId) -> JsonKind {
         self.node(id).kind()
     }
 
-    /// Text of a value as it was sent, quotes and inner spaces included.
-    #[must_use]
+    /// Text of a value as sent, with quotes and inner spaces.
     pub fn text(&self, id: JsonNodeId) -> &[u8] {
         let node = self.node(id);
         &self.text[node.start as usize..node.end as usize]
     }
 
-    /// The same without a copy, as a part of the text's own buffer.
-    #[must_use]
+    /// As [`Self::text`], sharing the buffer.
     pub fn slice(&self, id: JsonNodeId) -> Bytes {
         let node = self.node(id);
         self.text.slice(node.start as usize..node.end as usize)
     }
 
-    /// Where in the text a value starts.
-    #[must_use]
+    /// Byte of the text at which a value starts.
     pub fn offset(&self, id: JsonNodeId) -> usize {
         self.node(id).start as usize
     }
 
-    /// What is between a string's quotes, and whether it has escapes.
-    #[must_use]
+    /// Inside of a string's quotes, and whether it has escapes.
     pub fn string(&self, id: JsonNodeId) -> (&[u8], bool) {
         let text = self.text(id);
         debug_assert_eq!(self.kind(id), JsonKind::String);
         (&text[1..text.len() - 1], self.node(id).flag)
     }
 
-    /// Whether the value's text has spaces between its tokens.
-    #[must_use]
+    /// Whether a container has spaces between its tokens.
     pub fn has_space(&self, id: JsonNodeId) -> bool {
         let node = self.node(id);
         node.flag && matches!(node.kind, JsonKind::Array | JsonKind::Object)
     }
 
-    /// The values of an array, or the keys and values of an object in turn; nothing for a scalar.
+    /// The values of an array, or alternating keys and values of an object; empty for a scalar.
     pub fn members(&self, id: JsonNodeId) -> impl Iterator<Item = JsonNodeId> + '_ {
         let end = self.node(id).next;
         let mut at = id.0 + 1;
@@ -165,9 +151,9 @@ impl JsonDocument {
         })
     }
 
-    /// All values in a value, each before those in it, in the order of the text.
+    /// All values inside a value, in the order of the text.
     pub(crate) fn descendants(&self, id: JsonNodeId) -> impl Iterator<Item = JsonNodeId> + '_ {
-        // Where each open container ends, and whether it has keys.
+        // End of each open container, and whether it has keys.
         let open = |id: JsonNodeId| (self.node(id).next, self.kind(id) == JsonKind::Object);
         let mut stack = vec![open(id)];
         let mut at = id.0 + 1;
@@ -185,7 +171,7 @@ impl JsonDocument {
         })
     }
 
-    /// Calls `out` with the parts of the value's text, spaces between tokens left out.
+    /// Calls `out` with the parts of the value's text, without spaces between tokens.
     pub fn compact(&self, id: JsonNodeId, mut out: impl FnMut(&[u8])) {
         let text = self.text(id);
         if !self.has_space(id) {
@@ -210,7 +196,7 @@ impl JsonDocument {
     }
 }
 
-/// Where the value starts behind a byte order mark, if the text is UTF-8 and not too long.
+/// Checks encoding and length; returns the offset after a byte order mark.
 pub(super) fn start_of(text: &[u8]) -> Result<usize, JsonError> {
     if u32::try_from(text.len()).is_err() {
         return Err(JsonError::too_large());
@@ -222,12 +208,8 @@ pub(super) fn start_of(text: &[u8]) -> Result<usize, JsonError> {
     Ok(if mark { 3 } else { 0 })
 }
 
-/// Calls `take` with the place of each element of the array that `text` is, until it returns
-/// `false`: then the rest is not looked at, and the result is `false`. Of the index there is never
-/// more than that of one element.
-///
-/// # Errors
-/// If the text up to there is not a JSON array.
+/// Calls `take` with the range of each element of an array until it returns `false`: then the rest
+/// is not scanned and the result is `false`. Indexes only one element at a time.
 pub(crate) fn elements(text: &[u8], take: impl FnMut(u32, u32) -> bool) -> Result<bool, JsonError> {
     let start = start_of(text)?;
     JsonScanner::for_parts(text)
@@ -235,7 +217,7 @@ pub(crate) fn elements(text: &[u8], take: impl FnMut(u32, u32) -> bool) -> Resul
         .map_err(|ScanError(kind, offset)| JsonError::at(kind, text, offset))
 }
 
-/// Length of the string that `text` starts with, quotes included; the text is well-formed.
+/// Length of the string at the start of `text`, with quotes; the text is well-formed.
 fn string_len(text: &[u8]) -> usize {
     let mut i = 1;
     while let Some(found) = text.get(i..).and_then(|t| memchr::memchr2(b'"', b'\\', t)) {

@@ -1,13 +1,12 @@
-//! What is wrong with a JSON text, and where.
+//! Errors of JSON texts.
 
 use std::fmt;
 
-/// A text that is not JSON.
+/// A syntax error and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonError {
-    /// What was met.
     pub kind: JsonErrorKind,
-    /// Byte of the text at which it was met, from 0.
+    /// Byte of the text, from 0.
     pub offset: usize,
     /// Line, from 1.
     pub line: usize,
@@ -15,9 +14,7 @@ pub struct JsonError {
     pub column: usize,
 }
 
-/// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the texts below say what each is")]
 pub enum JsonErrorKind {
     Empty,
     End,
@@ -59,13 +56,12 @@ impl JsonErrorKind {
 }
 
 impl JsonError {
-    /// The text is longer than places in it can be.
+    /// Offsets have 32 bits.
     pub(crate) fn too_large() -> Self {
         Self::at(JsonErrorKind::TooLarge, &[], 0)
     }
 
-    /// What is wrong, without where.
-    #[must_use]
+    /// The message without the position.
     pub fn kind_text(&self) -> &'static str {
         self.kind.text()
     }
@@ -75,7 +71,7 @@ impl JsonError {
         let before = text.get(..offset).unwrap_or(text);
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
         let start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
-        // Bytes that continue a character don't count.
+        // Continuation bytes of UTF-8 don't count.
         let column = before[start..]
             .iter()
             .filter(|b| **b & 0xC0 != 0x80)

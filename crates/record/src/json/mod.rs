@@ -1,8 +1,8 @@
-//! JSON read once, without building values: an index of where each value lies in the text.
+//! JSON parsed in one pass into an index of value positions, without building values.
 //!
-//! The text is the truth. Numbers keep their digits, objects their order and their duplicates,
-//! strings their escapes; whoever wants a part copies it out of the text. The grammar is RFC 8259,
-//! strictly, except that a byte order mark before the document is skipped.
+//! Values are slices of the text: numbers keep their digits, objects their order and duplicates,
+//! strings their escapes. The grammar is strictly RFC 8259, except that a leading byte order mark
+//! is skipped.
 
 mod document;
 mod error;
@@ -16,6 +16,6 @@ pub use error::{JsonError, JsonErrorKind};
 pub use text::{unescape, write_string};
 pub use values::{JsonValues, may_hold_several};
 
-/// Deepest nesting of arrays and objects. The reference service's parser stops here too; a deeper
-/// document is refused, so no reader of one can run out of stack.
+/// Maximum nesting of arrays and objects, as in the reference service. Deeper documents are
+/// rejected, so that recursion over a document can't overflow the stack.
 pub const MAX_DEPTH: usize = 300;

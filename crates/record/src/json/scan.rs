@@ -1,19 +1,18 @@
-//! The scanner: checks the grammar and notes where each value lies.
+//! The scanner: checks the grammar and indexes the positions of values.
 //!
-//! No recursion: an open container keeps the index of its parent in the field that will hold the
-//! index behind it, so depth costs nothing but a counter.
+//! No recursion: an open container stores the index of its parent in the field that later has its
+//! `next` index, so depth costs only a counter.
 
 use super::MAX_DEPTH;
 use super::document::{JsonKind, JsonNode};
 use super::error::JsonErrorKind;
 
-/// No parent: the value is the document.
+/// No parent: the value is the root.
 const ROOT: u32 = u32::MAX;
 
-/// Where a scan stopped, and why.
+/// Kind and offset of an error.
 pub(super) struct ScanError(pub(super) JsonErrorKind, pub(super) usize);
 
-/// What comes after a value.
 enum ScanStep {
     Value,
     Done,
@@ -27,18 +26,18 @@ pub(super) struct JsonScanner<'a> {
     /// The innermost open container.
     parent: u32,
     depth: usize,
-    /// Spaces skipped so far: a container in which it grew needs compacting.
+    /// Spaces skipped so far: a container in which the count grew needs compacting.
     spaces: u32,
 }
 
 impl<'a> JsonScanner<'a> {
     /// `text` is valid UTF-8 and shorter than 4 GiB.
     pub(super) fn new(text: &'a [u8]) -> Self {
-        // One node for about eight bytes is what event records have.
+        // Event records have about one node per eight bytes.
         Self::with_nodes(text, Vec::with_capacity(text.len() / 8 + 4))
     }
 
-    /// The same for texts of which only one value at a time is indexed.
+    /// As [`Self::new`], indexing only one value at a time.
     pub(super) fn for_parts(text: &'a [u8]) -> Self {
         Self::with_nodes(text, Vec::new())
     }
@@ -69,7 +68,7 @@ impl<'a> JsonScanner<'a> {
         }
     }
 
-    /// Reads one value from `start` on, whatever follows it.
+    /// Reads one value at `start`, ignoring what follows.
     pub(super) fn run_value(&mut self, start: usize) -> Result<JsonNode, ScanError> {
         self.nodes.clear();
         (self.parent, self.depth, self.pos) = (ROOT, 0, start);
@@ -81,7 +80,7 @@ impl<'a> JsonScanner<'a> {
         }
     }
 
-    /// Nothing follows the value.
+    /// Fails if text follows the value.
     fn at_end(&self) -> Result<(), ScanError> {
         if self.pos < self.text.len() {
             return Err(self.stop(JsonErrorKind::Trailing));
@@ -111,7 +110,7 @@ impl<'a> JsonScanner<'a> {
             if let ScanStep::Done = next {
                 self.at_end()?;
             }
-            // The array is node 0, and the element that has ended begins at node 1.
+            // Node 0 is the array, node 1 the element that has ended.
             if let Some(element) = self.nodes.get(1)
                 && !take(element.start, element.end)
             {
@@ -132,7 +131,7 @@ impl<'a> JsonScanner<'a> {
     }
 
     fn peek(&self) -> u8 {
-        // NUL is nowhere valid outside strings, so it can stand for the end.
+        // NUL is invalid outside strings, so it can mean the end.
         self.text.get(self.pos).copied().unwrap_or(0)
     }
 
@@ -158,7 +157,7 @@ impl<'a> JsonScanner<'a> {
         ));
     }
 
-    /// Reads one scalar or opens containers until one has a scalar or is empty.
+    /// Reads one scalar, or opens containers down to a scalar or an empty one.
     fn value(&mut self) -> Result<(), ScanError> {
         loop {
             self.skip_space();
@@ -188,7 +187,7 @@ impl<'a> JsonScanner<'a> {
         }
     }
 
-    /// Closes containers until one goes on, or the document has ended.
+    /// Closes containers until one continues or the document ends.
     fn after_value(&mut self) -> Result<ScanStep, ScanError> {
         loop {
             self.skip_space();
@@ -359,7 +358,7 @@ impl<'a> JsonScanner<'a> {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Length of the run of bytes that are neither a quote, nor a backslash, nor a control character.
+/// Number of leading bytes that are no quote, backslash or control character.
 fn plain_run(text: &[u8]) -> usize {
     let mut done = 0;
     let (words, rest) = text.as_chunks::<8>();

@@ -1,7 +1,6 @@
-//! Strings in and out of JSON's escapes.
+//! Escaping and unescaping of JSON strings.
 
-/// Decodes the inside of a JSON string (without its quotes). Halves of surrogate pairs that stand
-/// alone become U+FFFD; the text is taken to be well-formed.
+/// Decodes the inside of a well-formed JSON string. Unpaired surrogates become U+FFFD.
 pub fn unescape(inner: &[u8], mut out: impl FnMut(&[u8])) {
     let mut rest = inner;
     while let Some(at) = memchr::memchr(b'\\', rest) {
@@ -31,7 +30,7 @@ pub fn unescape(inner: &[u8], mut out: impl FnMut(&[u8])) {
     }
 }
 
-/// The character of `XXXX` or `XXXX\uXXXX`, and how many bytes of `text` it takes.
+/// The character of `XXXX` or `XXXX\uXXXX`, and its length in `text`.
 fn unicode(text: &[u8]) -> (char, usize) {
     let unit = |from: usize| {
         let digits = text.get(from..from + 4)?;
@@ -52,7 +51,7 @@ fn unicode(text: &[u8]) -> (char, usize) {
     (c, 4)
 }
 
-/// Appends `text` as a JSON string with its quotes: only what must be escaped is.
+/// Appends `text` as a quoted JSON string with the minimum of escapes.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();

@@ -1,4 +1,4 @@
-//! JSON values one after the other in one text: `{"i":1}{"i":2}`.
+//! Sequences of JSON values in one text: `{"i":1}{"i":2}`.
 
 use std::ops::Range;
 
@@ -7,10 +7,9 @@ use super::error::{JsonError, JsonErrorKind};
 use super::scan::{JsonScanner, ScanError};
 use crate::line::{BYTE_ORDER_MARK, is_space};
 
-/// Whether a text may hold more than one value. `false` is certain, and found without reading the
-/// text as JSON: a second value can only follow a bracket that closes the first one, and behind such
-/// a bracket there would be something else than a comma, another closing bracket or the end.
-#[must_use]
+/// Whether a text may have more than one value. `false` is certain, without parsing: a second value
+/// can only follow a closing bracket, and would be neither a comma, another closing bracket nor the
+/// end.
 pub fn may_hold_several(text: &[u8]) -> bool {
     let Some(b'{' | b'[') = text.iter().find(|b| !is_space(**b)) else {
         return true;
@@ -22,19 +21,17 @@ pub fn may_hold_several(text: &[u8]) -> bool {
     })
 }
 
-/// The values of a text, each as the place where it is. Space between them may be missing, except
-/// around numbers, `true`, `false` and `null`, whose end only space can show. A byte order mark
-/// between two values is skipped, as `cat` leaves it there.
+/// The ranges of the values of a text. Space between values is required only around numbers,
+/// `true`, `false` and `null`. Byte order marks between values, as from `cat`, are skipped.
 ///
-/// The first error is the last item: where the next value would begin is not known.
+/// An error is the last item, because the start of the next value is unknown.
 #[derive(Debug)]
 pub struct JsonValues<'a> {
     text: &'a [u8],
     scanner: JsonScanner<'a>,
     at: usize,
-    /// End of the value before, if only space can follow it directly.
+    /// End of the previous value, if space must follow.
     word_end: Option<usize>,
-    /// What is wrong before any value is read, or that there are no more values.
     state: ValuesState,
 }
 
@@ -46,8 +43,7 @@ enum ValuesState {
 }
 
 impl<'a> JsonValues<'a> {
-    /// Of a text, which may have space and byte order marks at its ends.
-    #[must_use]
+    /// `text` may have surrounding space and byte order marks.
     pub fn new(text: &'a [u8]) -> Self {
         let (at, state) = match start_of(text) {
             Ok(at) => (at, ValuesState::Reading),
@@ -151,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sequence_of_values_is_named_where_it_ends() {
+    fn errors_have_the_offset_at_which_the_sequence_ends() {
         for (text, problem, offset) in [
             ("{}{\"i\":", JsonErrorKind::End, 7),
             ("{},{}", JsonErrorKind::Value, 2),
@@ -171,19 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn one_value_is_seen_to_be_one_without_reading_it() {
+    fn single_values_are_recognized_without_parsing() {
         for one in [
             "{}",
             " {\"a\":[1,{\"b\":2} , 3] } ",
             "[[1],[2]]",
             "{\"a\":\"}, {\"}",
-            // Not JSON, and yet not several values.
+            // Invalid JSON, but not several values.
             "{\"a\":1",
             "{a}",
         ] {
             assert!(!may_hold_several(one.as_bytes()), "{one}");
         }
-        // A string may make it seem so.
+        // A string can cause a false positive.
         assert!(may_hold_several(b"{\"a\":\"}{\"}"));
     }
 }

@@ -1,4 +1,4 @@
-//! Checks templates when they are defined.
+//! Checks of templates at their definition.
 
 use std::fmt;
 
@@ -14,16 +14,16 @@ use crate::path::CompiledPath;
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateDiagnostic {
-    /// Where in the text; `None` when it is the text as a whole.
+    /// `None` for the whole text.
     pub span: Option<SourceSpan>,
-    /// What is wrong, without a final dot.
+    /// Without a final dot.
     pub message: String,
 }
 
 impl fmt::Display for TemplateDiagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.span {
-            write!(f, "{place} ")?;
+        if let Some(span) = &self.span {
+            write!(f, "{span} ")?;
         }
         f.write_str(&self.message)
     }
@@ -31,9 +31,8 @@ impl fmt::Display for TemplateDiagnostic {
 
 impl std::error::Error for TemplateDiagnostic {}
 
-/// Checks templates: syntax, unknown variables, imports. For each the first problem, or `None`.
-/// Nothing is evaluated, so this always ends; it runs on a thread of its own, whose stack no
-/// template can exhaust.
+/// Checks templates: syntax, unknown variables, imports. Returns the first error of each. Evaluates
+/// nothing, so it always ends; runs on a separate thread whose stack no template can exhaust.
 #[must_use]
 pub fn check_all(sources: Vec<&str>) -> Vec<Option<TemplateDiagnostic>> {
     if sources.is_empty() {
@@ -59,7 +58,7 @@ pub fn check_all(sources: Vec<&str>) -> Vec<Option<TemplateDiagnostic>> {
     checked.unwrap_or_else(|| {
         let diagnostic = TemplateDiagnostic {
             span: None,
-            message: "the template can't be checked, no thread could be started".to_owned(),
+            message: "the template can't be checked: starting a thread failed".to_owned(),
         };
         vec![Some(diagnostic); count]
     })
@@ -75,10 +74,10 @@ fn check<'p>(
     Ok(())
 }
 
-/// Refuses what must not even be parsed: texts that are too long, and imports.
+/// Rejects templates that must not be parsed: oversized texts and imports.
 pub(super) fn reject_unsafe(arena: &Arena, source: &str) -> Result<(), TemplateDiagnostic> {
     let max = forebay_model::limits::TEMPLATE_CHARS_MAX;
-    // The same bound as at the API; it is what keeps the recursion of the parser bounded.
+    // The limit of the API; it also limits the recursion of the parser.
     if source.chars().count() > max {
         return Err(TemplateDiagnostic {
             span: None,
@@ -88,8 +87,8 @@ pub(super) fn reject_unsafe(arena: &Arena, source: &str) -> Result<(), TemplateD
     reject_tokens(arena, source)
 }
 
-/// Refuses imports, and paths that are none where `Body` is called with a text. `import` is a keyword:
-/// as a token it can be nothing else.
+/// Rejects imports, and invalid literal paths of `Body`. `import` is a keyword, so the token can
+/// mean nothing else.
 fn reject_tokens(arena: &Arena, source: &str) -> Result<(), TemplateDiagnostic> {
     let strings = rsjsonnet_lang::interner::StrInterner::new();
     let mut spans = rsjsonnet_lang::span::SpanManager::new();
@@ -97,7 +96,7 @@ fn reject_tokens(arena: &Arena, source: &str) -> Result<(), TemplateDiagnostic> 
     let texts = Arena::new();
     let input = source.as_bytes();
     let lexer = Lexer::new(arena, &texts, &strings, &mut spans, context, input);
-    // What can't be lexed is reported when it is loaded.
+    // Loading the template reports lexer errors.
     let tokens = lexer.lex_to_eof(false).unwrap_or_default();
     for token in &tokens {
         let word = match token.kind {
@@ -125,8 +124,8 @@ fn reject_tokens(arena: &Arena, source: &str) -> Result<(), TemplateDiagnostic> 
     Ok(())
 }
 
-/// The texts with which `Body` is called, and which tokens they are; none where the program has a
-/// `Body` of its own.
+/// The literal paths of calls of `Body`, with their token indices; empty if the program redefines
+/// or aliases `Body`.
 fn paths_of_body<'a>(kinds: &[&TokenKind<'_, 'a>]) -> Vec<(usize, &'a str)> {
     let simple = |i: usize, wanted: STokenKind| matches!(kinds.get(i), Some(TokenKind::Simple(kind)) if *kind == wanted);
     let mut found = Vec::new();

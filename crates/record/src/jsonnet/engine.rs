@@ -1,4 +1,4 @@
-//! Compiles templates and evaluates them, one record at a time.
+//! Compilation and evaluation of templates.
 
 use rsjsonnet_lang::arena::Arena;
 use rsjsonnet_lang::program::{LoadError, Program, Thunk, Value};
@@ -12,14 +12,13 @@ use super::{MAX_STACK, RESULT_MAX};
 use crate::context::RecordContext;
 use crate::error::TemplateError;
 
-/// Stands before every template, on a line of its own, so that positions in the template keep
-/// their columns. What follows is the function's body up to the end of the text: no template can
-/// get out of it.
+/// Precedes every template, on a separate line so that positions keep their columns. The template
+/// is the function's body up to the end of the text, so that it can't escape from it.
 pub(super) const WRAPPER: &str =
     "function(Body, BodyAll, BodyStr, BodyText, Header, HeaderStr, Ip, Now, std)\n";
 
-/// A Jsonnet evaluator with Forebay's functions. Strings that it has seen as keys stay in memory
-/// for as long as it lives, so one that has worked for long should be replaced.
+/// A Jsonnet evaluator with Forebay's functions. It never frees interned keys, so a long-lived one
+/// should be replaced.
 pub struct TemplateEngine<'p> {
     arena: &'p Arena,
     program: Program<'p>,
@@ -30,7 +29,7 @@ pub struct TemplateEngine<'p> {
 
 impl std::fmt::Debug for TemplateEngine<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").finish_non_exhaustive()
+        f.debug_struct("TemplateEngine").finish_non_exhaustive()
     }
 }
 
@@ -45,14 +44,14 @@ pub struct CompiledTemplate<'p> {
 
 impl std::fmt::Debug for CompiledTemplate<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compiled")
+        f.debug_struct("CompiledTemplate")
             .field("source", &self.source)
             .finish_non_exhaustive()
     }
 }
 
-/// Lends a new engine to `work`, on the calling thread. That thread needs a stack of
-/// [`super::COMPILE_STACK`] bytes if templates are compiled that nobody has vouched for.
+/// Runs `work` with a new engine on the calling thread, which needs a stack of
+/// [`super::COMPILE_STACK`] bytes to compile untrusted templates.
 pub fn with_engine<R>(work: impl FnOnce(&mut TemplateEngine<'_>) -> R) -> R {
     let arena = Arena::new();
     let mut program = Program::new(&arena);
@@ -68,7 +67,6 @@ pub fn with_engine<R>(work: impl FnOnce(&mut TemplateEngine<'_>) -> R) -> R {
     work(&mut engine)
 }
 
-/// Loads a text as an expression with the standard library.
 fn load<'p>(
     program: &mut Program<'p>,
     text: &str,
@@ -97,8 +95,7 @@ pub(super) fn load_template<'p>(
 }
 
 impl<'p> TemplateEngine<'p> {
-    /// One of our functions as a value: a native one, behind a function of Jsonnet where
-    /// parameters can be left out.
+    /// Defines a native function, wrapped in a Jsonnet function if it has optional parameters.
     fn define(&mut self, signature: &NativeSignature) -> Thunk<'p> {
         let name = self.program.intern_str(signature.name);
         let params = signature.params.iter();
@@ -106,15 +103,11 @@ impl<'p> TemplateEngine<'p> {
         self.program.register_native_func(name, &params);
         match load(&mut self.program, signature.wrapper) {
             (_, Ok(thunk)) => thunk,
-            // The wrappers are constants, and a test defines them all.
+            // The wrappers are constants, and a test loads all of them.
             (_, Err(_)) => self.program.value_to_thunk(&Value::null()),
         }
     }
 
-    /// Compiles a template.
-    ///
-    /// # Errors
-    /// As [`super::check_all`] finds them.
     pub fn compile(
         &mut self,
         source: &str,
@@ -130,11 +123,9 @@ impl<'p> TemplateEngine<'p> {
         })
     }
 
-    /// The template's result for a record: compact JSON, or the text of a string if that was asked
-    /// for. May never return and may take all memory there is.
-    ///
-    /// # Errors
-    /// Whatever the program fails with, with its place in the template where that is known.
+    /// Evaluates a template on a record: returns compact JSON, or a string's text with
+    /// `raw_string`. May never return, and may exhaust the memory. Errors have their position in
+    /// the template if known.
     pub fn evaluate(
         &mut self,
         template: &CompiledTemplate<'p>,

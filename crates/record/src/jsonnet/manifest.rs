@@ -1,7 +1,7 @@
-//! A template's result as text.
+//! Writes the result of a template: compact JSON with sorted keys.
 //!
-//! Compact JSON with sorted keys. Numbers have the fewest digits that give the same float64 back, and
-//! never an exponent: the text that they have when a template adds them to a string.
+//! Numbers have the fewest digits that restore the same float64, and no exponent, as when a
+//! template adds them to a string.
 
 use std::io::Write as _;
 
@@ -11,7 +11,7 @@ use super::MAX_STACK;
 use crate::error::TemplateError;
 use crate::json::write_string;
 
-/// Writes a value that has been evaluated all through; `max` bounds the bytes.
+/// Writes a fully evaluated value of at most `max` bytes.
 pub(super) fn write(
     value: &Value<'_>,
     raw_string: bool,
@@ -80,7 +80,7 @@ impl ManifestWriter {
             }
             ValueKind::Function => {
                 return Err(TemplateError::program(
-                    "the template's result has a function in it",
+                    "the template's result contains a function",
                 ));
             }
         }

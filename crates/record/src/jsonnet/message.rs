@@ -1,4 +1,4 @@
-//! Errors of the Jsonnet library as short texts with places in the template.
+//! Short error texts of the Jsonnet library, with positions in the template.
 
 use std::fmt;
 
@@ -14,10 +14,8 @@ use super::check::TemplateDiagnostic;
 use super::engine::WRAPPER;
 use crate::error::TemplateError;
 
-/// A stretch of a template. Lines and characters count from 1; the end is the first character that
-/// is not part of it.
+/// A range of a template. Lines and characters count from 1; the end is exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the type's text says what they are")]
 pub struct SourceSpan {
     pub line: usize,
     pub column: usize,
@@ -26,7 +24,7 @@ pub struct SourceSpan {
 }
 
 impl SourceSpan {
-    /// Of bytes `start..end` of `source`.
+    /// The span of bytes `start..end` of `source`.
     pub(super) fn from_byte_range(source: &str, start: usize, end: usize) -> Self {
         let position = |at: usize| {
             let before = &source.as_bytes()[..at.min(source.len())];
@@ -66,16 +64,16 @@ impl fmt::Display for SourceSpan {
     }
 }
 
-/// The text that spans point into.
+/// The source of spans.
 pub(super) struct SpanOrigin<'a> {
     pub(super) spans: &'a SpanManager,
-    /// The template's own context: spans of the standard library have another.
+    /// Context of the template; the standard library has another.
     pub(super) context: SpanContextId,
     pub(super) source: &'a str,
 }
 
 impl SpanOrigin<'_> {
-    /// The place of a span, if it is in the template itself.
+    /// The position of a span, if it is in the template.
     fn source_span(&self, span: SpanId) -> Option<SourceSpan> {
         let (context, start, end) = self.spans.get_span(span);
         if context != self.context {
@@ -86,7 +84,6 @@ impl SpanOrigin<'_> {
         Some(SourceSpan::from_byte_range(self.source, start, end))
     }
 
-    /// What is wrong with a template that can't be loaded.
     pub(super) fn load_diagnostic(&self, error: &LoadError) -> TemplateDiagnostic {
         let (span, message) = match error {
             LoadError::Lex(e) => lex_message(e),
@@ -101,7 +98,7 @@ impl SpanOrigin<'_> {
         }
     }
 
-    /// What an evaluation failed with. `native` is what our own function failed with.
+    /// Translates an evaluation error; `native` is the error of a native function.
     pub(super) fn eval_error(
         &self,
         error: &EvalError,
@@ -114,8 +111,8 @@ impl SpanOrigin<'_> {
                 (span, Some(message))
             }
         };
-        let place = span.and_then(|s| self.source_span(s));
-        let place = place.or_else(|| self.innermost(&error.stack_trace));
+        let position = span.and_then(|s| self.source_span(s));
+        let position = position.or_else(|| self.innermost(&error.stack_trace));
         let mut result = match (message, native) {
             (None, Some(native)) => native,
             (message, _) => {
@@ -125,13 +122,13 @@ impl SpanOrigin<'_> {
         if let EvalErrorKind::StackOverflow | EvalErrorKind::InfiniteRecursion = error.kind {
             result = TemplateError::limit(result.message);
         }
-        if let Some(place) = place {
-            result.message = format!("{place} {}", result.message);
+        if let Some(position) = position {
+            result.message = format!("{position} {}", result.message);
         }
         result
     }
 
-    /// The innermost place of the stack that is in the template.
+    /// The innermost position of the stack in the template.
     fn innermost(&self, stack: &[EvalStackTraceItem]) -> Option<SourceSpan> {
         stack.iter().rev().find_map(|item| {
             let span = match item {
@@ -238,12 +235,12 @@ fn type_name(kind: EvalErrorValueType) -> &'static str {
     }
 }
 
-/// Place and text of what can go wrong while a template runs.
+/// Position and text of an evaluation error.
 fn eval_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
     use EvalErrorKind as E;
     match kind {
         E::StackOverflow => (None, format!("more than {MAX_STACK} calls deep")),
-        E::InfiniteRecursion => (None, "a value that needs itself".to_owned()),
+        E::InfiniteRecursion => (None, "a value that depends on itself".to_owned()),
         E::ExplicitError { span, message } => (Some(*span), message.clone()),
         E::AssertFailed { span, message } => {
             let message = message.as_deref().unwrap_or("assertion failed");
@@ -265,7 +262,7 @@ fn eval_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
             length,
         } => (
             Some(*span),
-            format!("index {index} is out of range, there are {length}"),
+            format!("index {index} is out of range, the length is {length}"),
         ),
         E::CallParamNotBound { span, param_name } => {
             (*span, format!("missing argument: {param_name}"))
@@ -285,14 +282,16 @@ fn eval_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
     }
 }
 
-/// The same for values of the wrong type.
+/// As [`eval_message`], for values of the wrong type.
 fn type_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
     use EvalErrorKind as E;
     let (span, text) = match kind {
         E::InvalidIndexedType { span, got_type } => {
             (*span, format!("{} can't be indexed", type_name(*got_type)))
         }
-        E::FieldOfNonObject { span } => (*span, "a field of what is no object".to_owned()),
+        E::FieldOfNonObject { span } => {
+            (*span, "a field of a value that is not an object".to_owned())
+        }
         E::CondIsNotBool { span, got_type } => {
             let text = format!(
                 "a condition must be a boolean, not {}",
@@ -314,17 +313,19 @@ fn type_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
             (*span, text)
         }
         E::ForSpecValueIsNotArray { span, got_type } => {
-            let text = format!("for goes through an array, not {}", type_name(*got_type));
+            let text = format!("for needs an array, not {}", type_name(*got_type));
             (*span, text)
         }
-        E::NumericIndexIsNotValid { span, index } => (*span, format!("{index} is no valid index")),
+        E::NumericIndexIsNotValid { span, index } => {
+            (*span, format!("{index} is not a valid index"))
+        }
         E::RepeatedFieldName { span, name } => (*span, format!("field {name} is defined twice")),
         other => return operand_message(other),
     };
     (Some(span), text)
 }
 
-/// The same for operators and functions.
+/// As [`eval_message`], for operators and functions.
 fn operand_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
     use EvalErrorKind as E;
     match kind {
@@ -332,7 +333,7 @@ fn operand_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
             (*span, format!("{} can't be called", type_name(*got_type)))
         }
         E::InvalidUnaryOpType { span, op, rhs_type } => {
-            let text = format!("{op:?} takes no {}", type_name(*rhs_type));
+            let text = format!("{op:?} does not accept {}", type_name(*rhs_type));
             (Some(*span), text)
         }
         E::InvalidBinaryOpTypes {
@@ -342,7 +343,7 @@ fn operand_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
             rhs_type,
         } => {
             let (left, right) = (type_name(*lhs_type), type_name(*rhs_type));
-            (*span, format!("{op:?} takes no {left} and {right}"))
+            (*span, format!("{op:?} does not accept {left} and {right}"))
         }
         E::InvalidStdFuncArgType {
             func_name,
@@ -351,10 +352,10 @@ fn operand_message(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
             ..
         } => {
             let (got, number) = (type_name(*got_type), arg_index + 1);
-            let text = format!("std.{func_name} takes no {got} as argument {number}");
+            let text = format!("std.{func_name} does not accept {got} as argument {number}");
             (None, text)
         }
-        // Rare ones: the library's name of the error says it.
+        // Rare errors: their name in the library.
         other => {
             let text = format!("{other:?}");
             let name = text.split([' ', '{', '(']).next().unwrap_or_default();

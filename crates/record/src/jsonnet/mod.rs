@@ -1,10 +1,9 @@
-//! Jsonnet templates: checked at definition, evaluated once a record.
+//! Jsonnet templates: checked at definition, evaluated once per record.
 //!
-//! A template sees the record through seven functions (`natives.rs`) and the standard library; it
-//! can't import or read files. The evaluator bounds the stack, but neither steps nor memory: no
-//! Jsonnet library does. So evaluation belongs into a process that can be killed
-//! (`forebay_flow::template`, ADR 0201), and what is here is the pure part that runs inside it.
-//! Checking is safe anywhere: it evaluates nothing.
+//! A template reads the record through native functions (`natives.rs`) and the standard library; it
+//! can't import or read files. No Jsonnet library limits steps or memory, only the stack. So
+//! evaluation runs in a process that can be killed (`forebay_flow::template`, ADR 0201); this
+//! module is the part inside it. Checking is safe in any process, because it evaluates nothing.
 
 mod check;
 mod engine;
@@ -20,22 +19,22 @@ pub use engine::{CompiledTemplate, TemplateEngine, with_engine};
 pub use message::SourceSpan;
 pub use strftime::{FormatError, strftime};
 
-/// Calls and nested values that a template may have open at once, as in the reference service.
+/// Maximum depth of calls and nested values of a template, as in the reference service.
 pub const MAX_STACK: usize = 500;
 
-/// Bytes of a template's result: more than any row takes.
+/// Maximum bytes of a template's result, more than any row.
 pub const RESULT_MAX: usize = 4 << 20;
 
-/// Stack of a thread that checks or compiles templates. Lexer and evaluator don't recurse, parser
-/// and analyzer do: at most once for each of a template's 4096 characters, so each level has 64 KB,
-/// more than ten times what it takes in a debug build. Only what is used of it becomes memory.
+/// Stack of a thread that checks or compiles templates. Parser and analyzer recurse at most once
+/// per character of the 4096 of a template, so each level has 64 KB, ten times the need of a debug
+/// build. Only the used part takes memory.
 pub const COMPILE_STACK: usize = 256 << 20;
 
-/// Tells templates apart: the same text with the same options has the same id, in every process.
+/// Hash of text and options: equal in every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TemplateId(pub [u8; 16]);
 
-/// A template column's program.
+/// The program of a template column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateProgram {
     id: TemplateId,
@@ -44,8 +43,8 @@ pub struct TemplateProgram {
     uses: TemplateUses,
 }
 
-/// Which parts of a record a template can look at. What none of a record's templates look at need
-/// not be sent to where they are evaluated.
+/// The parts of a record that a template may read. Parts that no template reads are not sent to the
+/// worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TemplateUses {
     /// `Body…`
@@ -55,17 +54,15 @@ pub struct TemplateUses {
 }
 
 impl TemplateProgram {
-    /// Takes a program that has been checked. `raw_string`: a result that is a string loses its
-    /// JSON quotes.
-    #[must_use]
+    /// `source` was checked. `raw_string`: a string result has no JSON quotes.
     pub fn new(source: &str, raw_string: bool) -> Self {
         let mut hash = sha2::Sha256::new();
         hash.update([u8::from(raw_string)]);
         hash.update(source);
         let mut id = [0; 16];
         id.copy_from_slice(&hash.finalize()[..16]);
-        // A word that occurs nowhere can't be called; `std.native` needs the name as a string.
-        // Escapes in such a string could hide it, so they count as everything.
+        // A function whose name does not occur can't be called, except by `std.native`, whose
+        // string may hide the name by escapes.
         let hidden = source.contains("native");
         let uses = TemplateUses {
             body: hidden || source.contains("Body"),
@@ -79,26 +76,19 @@ impl TemplateProgram {
         }
     }
 
-    /// Its id.
-    #[must_use]
     pub fn id(&self) -> TemplateId {
         self.id
     }
 
-    /// Its text.
-    #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Whether a result that is a string loses its JSON quotes.
-    #[must_use]
+    /// Whether a string result has no JSON quotes.
     pub fn raw_string(&self) -> bool {
         self.raw_string
     }
 
-    /// What it looks at.
-    #[must_use]
     pub fn uses(&self) -> TemplateUses {
         self.uses
     }

@@ -1,19 +1,19 @@
-//! The functions through which a template sees its record.
+//! The native functions of templates.
 //!
-//! | call | gives |
+//! | call | returns |
 //! |---|---|
-//! | `Body()` | the parsed body, whatever it is |
-//! | `Body(path)`, `Body(path, default)` | the part at the path; without a default a missing one is an error |
-//! | `BodyAll(name)` | an array of all values that a form has under this name, or a JSON object under this key |
+//! | `Body()` | the parsed body |
+//! | `Body(path)`, `Body(path, default)` | the value at the path; without a default a missing one is an error |
+//! | `BodyAll(name)` | an array of all values of a form field, or of a key of a JSON object |
 //! | `BodyStr()` | the body as text, of any content type; bytes that are not UTF-8 become U+FFFD |
-//! | `BodyText()`, `BodyText(path)`, `BodyText(path, default)` | the same part as its text: a string's own, of all else its JSON as it was sent |
-//! | `Header()` | an object of the headers; values of a name that was sent more than once are joined |
-//! | `Header(name)`, `Header(name, default)` | one header, whatever its letter case; missing as above |
+//! | `BodyText()`, `BodyText(path)`, `BodyText(path, default)` | the text of a string, or the JSON of another value as sent |
+//! | `Header()` | an object of the headers; values of a repeated name are joined |
+//! | `Header(name)`, `Header(name, default)` | one header, ignoring letter case; missing as for `Body` |
 //! | `HeaderStr()` | lines `Name: value`, sorted |
 //! | `Ip()` | the client's address |
 //! | `Now()`, `Now(format)` | the time of receipt, UTC |
 //!
-//! Numbers become float64, as everything in Jsonnet: `BodyText` is for those that have more digits.
+//! Numbers become float64, as in all of Jsonnet; `BodyText` keeps all digits.
 
 use std::collections::HashMap;
 
@@ -31,15 +31,15 @@ use crate::form;
 use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
 use crate::path::{CompiledPath, OwnedSelection};
 
-/// A function: its native part, and the expression that is bound to its name.
+/// A native function, and the expression that is bound to its name.
 pub(super) struct NativeSignature {
     pub(super) name: &'static str,
     pub(super) params: &'static [&'static str],
     pub(super) wrapper: &'static str,
 }
 
-/// In the order of [`super::engine::WRAPPER`]. A parameter that was left out arrives as a function,
-/// which is a value that no JSON default can be.
+/// In the order of [`super::engine::WRAPPER`]. An omitted parameter is passed as a function, which
+/// no JSON default can be.
 pub(super) const SIGNATURES: &[NativeSignature] = &[
     NativeSignature {
         name: "Body",
@@ -83,8 +83,8 @@ pub(super) const SIGNATURES: &[NativeSignature] = &[
     },
 ];
 
-/// What the standard library has in place of what its library does otherwise than Jsonnet: folds over
-/// strings, types that have to be checked, and repeated keys, of which the first counts as everywhere.
+/// Replacements for standard functions in which the library deviates from Jsonnet: folds over
+/// strings, type checks, and duplicate keys, of which the first counts as in all of Forebay.
 pub(super) const STD: NativeSignature = NativeSignature {
     name: "parseJson",
     params: &["str"],
@@ -105,8 +105,7 @@ base {
 }"#,
 };
 
-/// Paths that templates asked for, compiled. Emptied when there are many: a template may compute
-/// its paths.
+/// Cache of compiled paths. Cleared when full, because a template may compute its paths.
 #[derive(Debug, Default)]
 pub(super) struct PathCache(HashMap<String, CompiledPath>);
 
@@ -128,11 +127,11 @@ impl PathCache {
     }
 }
 
-/// One evaluation's view of its record.
+/// Callbacks of one evaluation.
 pub(super) struct NativeFunctions<'a> {
     record: &'a RecordContext,
     paths: &'a mut PathCache,
-    /// Why a call failed: the evaluator's own error can't say.
+    /// The error of a failed call, which the evaluator's error can't carry.
     pub(super) failed: Option<TemplateError>,
 }
 
@@ -240,7 +239,7 @@ impl<'a> NativeFunctions<'a> {
 }
 
 impl NativeFunctions<'_> {
-    /// What paths leave out: the fields and keys that another one of the same name replaces.
+    /// All values of a name, including the duplicates that paths ignore.
     fn body_all<'p>(
         &self,
         program: &mut Program<'p>,
@@ -269,7 +268,7 @@ impl NativeFunctions<'_> {
     }
 }
 
-/// A string parameter; `None` when it was left out.
+/// A string parameter; `None` if omitted.
 fn optional(value: &Value<'_>) -> Result<Option<String>, TemplateError> {
     if value.is_function() {
         return Ok(None);
@@ -280,11 +279,10 @@ fn optional(value: &Value<'_>) -> Result<Option<String>, TemplateError> {
     }
 }
 
-/// What becomes of a part of the body.
 type NodeConverter<'p> =
     fn(&mut Program<'p>, &JsonDocument, JsonNodeId) -> Result<Value<'p>, TemplateError>;
 
-/// A part of the body as its text: nothing of a number is lost.
+/// A value of the body as text, with all digits of numbers.
 fn to_text<'p>(
     _: &mut Program<'p>,
     document: &JsonDocument,
@@ -298,7 +296,6 @@ fn to_text<'p>(
     Ok(Value::string(&String::from_utf8_lossy(&text)))
 }
 
-/// A text as the value that it is the JSON of.
 fn parse_json<'p>(program: &mut Program<'p>, text: &Value<'p>) -> Result<Value<'p>, TemplateError> {
     let Some(text) = text.to_string() else {
         let message = "std.parseJson takes a string";
@@ -315,7 +312,7 @@ fn parse_json<'p>(program: &mut Program<'p>, text: &Value<'p>) -> Result<Value<'
     }
 }
 
-/// A part of the body as a value. Recursion is bounded by the document's depth.
+/// A value of the body. Recursion is bounded by the document's depth.
 fn to_value<'p>(
     program: &mut Program<'p>,
     document: &JsonDocument,
@@ -347,7 +344,7 @@ fn to_value<'p>(
             let mut seen = std::collections::HashSet::new();
             for (key, value) in document.entries(at) {
                 let key = with_string(document, key, |text| program.intern_str(text));
-                // Of keys that occur twice the first counts.
+                // Of duplicate keys the first counts.
                 if seen.insert(key) {
                     fields.push((key, to_value(program, document, value)?));
                 }
@@ -416,7 +413,7 @@ mod tests {
     use super::SIGNATURES;
 
     #[test]
-    fn the_page_on_records_has_every_function() {
+    fn the_documentation_lists_every_function() {
         let page = include_str!("../../../../docs/reference/records.md");
         for signature in SIGNATURES {
             let row = format!("| `{}(", signature.name);

@@ -1,16 +1,16 @@
-//! Times as text, by a format like C's `strftime`, in UTC and English.
+//! Formats times like C's `strftime`, in UTC and English.
 
 use std::fmt::Write as _;
 
 use forebay_model::Timestamp;
 
-/// What `Now()` takes without a format.
+/// Format of `Now()`.
 pub(super) const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 
-/// A format with something unknown in it.
+/// Why a format is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    /// A `%` and a letter that mean nothing here.
+    /// Unknown letter after a `%`.
     #[error("unknown specification %{0} in the time format")]
     Unknown(char),
     /// A `%` at the end.
@@ -42,7 +42,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A moment in its parts.
+/// The parts of a time.
 struct TimeParts {
     year: i16,
     month: i8,
@@ -57,12 +57,9 @@ struct TimeParts {
     year_day: i16,
 }
 
-/// Formats a moment. Understood are `%Y %m %d %H %I %M %S %p %a %A %b %B %y %Z %z %%`, `%f` for
-/// milliseconds (3 digits), and of the rest of C's the ones of the reference service:
-/// `%C %c %D %e %F %h %j %k %l %n %R %r %T %t %U %u %V %v %W %w %X %x`.
-///
-/// # Errors
-/// If the format has another letter behind a `%`, or nothing.
+/// Formats a time. Supports `%Y %m %d %H %I %M %S %p %a %A %b %B %y %Z %z %%`, `%f` for
+/// milliseconds (3 digits), and the other specifications of the reference service: `%C %c %D %e %F
+/// %h %j %k %l %n %R %r %T %t %U %u %V %v %W %w %X %x`.
 pub fn strftime(at: Timestamp, format: &str) -> Result<String, FormatError> {
     let parts = TimeParts::from_timestamp(at);
     let mut out = String::with_capacity(format.len() + 16);
@@ -79,7 +76,7 @@ pub fn strftime(at: Timestamp, format: &str) -> Result<String, FormatError> {
 
 impl TimeParts {
     fn from_timestamp(at: Timestamp) -> Self {
-        // `Timestamp` keeps within what the calendar takes.
+        // Every `Timestamp` is within the range of the calendar.
         let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
         let time = jiff::tz::Offset::UTC.to_datetime(moment);
         Self {
@@ -110,7 +107,7 @@ impl TimeParts {
         }
     }
 
-    /// Week of the year, weeks starting with the day that is `first` from Sunday.
+    /// Week of the year, if weeks start on day `first` (0: Sunday).
     fn week(&self, first: i16) -> i16 {
         let weekday = (i16::from(self.weekday) + 7 - first) % 7;
         (self.year_day - 1 + 7 - weekday) / 7
@@ -161,7 +158,7 @@ impl TimeParts {
         Ok(())
     }
 
-    /// Specifications that stand for several others.
+    /// Specifications that combine others.
     fn write_composed(&self, spec: char, out: &mut String) -> Result<(), FormatError> {
         let specs = match spec {
             'c' => "a b e T Y",

@@ -1,5 +1,5 @@
-//! Comparisons of a filter (RFC 9535, 2.3.5.2.2). Numbers compare by what they are in decimal, of
-//! any size: no two that differ are equal because a float can't hold them.
+//! Comparisons in filters (RFC 9535, 2.3.5.2.2). Numbers compare by their exact decimal value, not
+//! as floats.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -9,16 +9,15 @@ use super::eval::{StepCounter, TooCostly};
 use super::query::ComparisonOperator;
 use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
 
-/// A value that is compared.
 #[derive(Clone, Debug)]
 pub(super) enum ComparableValue<'a> {
-    /// No value at all.
+    /// No value.
     Nothing,
     Null,
     Bool(bool),
-    /// As its text.
+    /// The text.
     Number(Cow<'a, [u8]>),
-    /// Without escapes.
+    /// The text without escapes.
     Text(Cow<'a, [u8]>),
     /// An array or an object.
     Container(JsonNodeId),
@@ -47,7 +46,6 @@ fn plain(document: &JsonDocument, string: JsonNodeId) -> Cow<'_, [u8]> {
     }
 }
 
-/// Whether a comparison is true.
 pub(super) fn holds(
     document: &JsonDocument,
     left: &ComparableValue<'_>,
@@ -68,13 +66,13 @@ pub(super) fn holds(
     })
 }
 
-/// The order of two numbers or two texts; others have none.
+/// The order of two numbers or two texts; `None` for other values.
 fn order(left: &ComparableValue<'_>, right: &ComparableValue<'_>) -> Option<Ordering> {
     match (left, right) {
         (ComparableValue::Number(a), ComparableValue::Number(b)) => {
             Some(DecimalNumber::from_text(a).cmp(&DecimalNumber::from_text(b)))
         }
-        // The order of UTF-8 is that of the characters.
+        // The byte order of UTF-8 is the order of the characters.
         (ComparableValue::Text(a), ComparableValue::Text(b)) => Some(a.cmp(b)),
         _ => None,
     }
@@ -178,19 +176,19 @@ fn firsts<'a>(
     Ok(firsts)
 }
 
-/// A number as its sign, its digits, and the power of ten of the first of them.
+/// Sign, significant digits and magnitude of a number.
 #[derive(Debug)]
 struct DecimalNumber<'a> {
     is_negative: bool,
-    /// Place of the first digit before the point; nothing for zero.
+    /// Position of the first digit before the decimal point; `i128::MIN` for zero.
     magnitude: i128,
-    /// From the first that is not zero to the last that is not.
+    /// Digits without leading and, at the end of the number, trailing zeros.
     whole: &'a [u8],
     fraction: &'a [u8],
 }
 
 impl<'a> DecimalNumber<'a> {
-    /// Of the text of a JSON number.
+    /// `text` is a JSON number.
     fn from_text(text: &'a [u8]) -> Self {
         let (is_negative, text) = match text.strip_prefix(b"-") {
             Some(rest) => (true, rest),
@@ -260,7 +258,7 @@ fn trim_end(digits: &[u8]) -> &[u8] {
     &digits[..last.map_or(0, |i| i + 1)]
 }
 
-/// An exponent; one that no number needs is as large as it can be.
+/// The exponent, clamped beyond all useful values.
 fn exponent(text: &[u8]) -> i128 {
     let (is_negative, digits) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),

@@ -1,10 +1,9 @@
 //! Evaluation of queries that can select many values (RFC 9535, 2.3 to 2.5), within bounds.
 //!
-//! Queries within filters look at a document again for each value of it: a short path can take
-//! years for a body of a megabyte. So each evaluation has a number of steps, and ends with
-//! [`TooCostly`] when they are used up. A step is some nanoseconds; steps are counted and not timed,
-//! so that a record has the same row wherever and whenever it is made. As each node of a result is a
-//! step, they bound what a result takes, too.
+//! Queries within filters scan the document for each of its values: a short path can take years on
+//! a body of a megabyte. So each evaluation has a number of steps and fails with [`TooCostly`]
+//! beyond it. A step takes some nanoseconds. Steps are counted instead of time, so that a record
+//! always has the same row. Each node of a result costs steps, which also limits memory.
 
 use std::borrow::Cow;
 
@@ -14,38 +13,37 @@ use super::query::{FilterOperand, LogicalExpression, PathQuery, PatternOperand, 
 use super::{PathStep, key_of};
 use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
-/// Steps that each document has.
+/// Steps per document.
 const STEPS_MIN: u64 = 10_000;
-/// Steps for each byte of it.
+/// Additional steps per byte of the document.
 const STEPS_PER_BYTE: u64 = 16;
-/// What a node of a list costs.
+/// Steps per node of a list.
 const NODE: u64 = 4;
-/// Bytes that are read or copied in a step.
+/// Bytes read or copied per step.
 const BYTES: usize = 8;
-/// What it takes to compile a pattern that comes from the document.
+/// Steps to compile a pattern from the document, per pattern and per byte.
 const COMPILE: u64 = 2000;
 const COMPILE_BYTE: u64 = 50;
-/// What it takes to begin a search.
+/// Steps to start a search.
 const SEARCH: u64 = 16;
 
-/// Steps that all queries of a mapping may take together on a document: 10,000 and 16 for each byte.
-#[must_use]
+/// Maximum steps of all queries of a mapping together on a document: 10,000 and 16 per byte.
 pub fn steps_max(document: &JsonDocument) -> u64 {
     let bytes = document.text(document.root()).len() as u64;
     STEPS_MIN + bytes * STEPS_PER_BYTE
 }
 
-/// An evaluation took more steps than it may.
+/// An evaluation exceeded its steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "takes more than {max} steps on this record (10000 and 16 for each byte, of all paths with several values together)"
 )]
 pub struct TooCostly {
-    /// How many it may.
+    /// Maximum steps.
     pub max: u64,
 }
 
-/// Steps that are left.
+/// Counts down the remaining steps.
 #[derive(Debug)]
 pub(super) struct StepCounter {
     remaining: u64,
@@ -57,7 +55,7 @@ impl StepCounter {
         match self.remaining.checked_sub(steps) {
             Some(left) => self.remaining = left,
             None => {
-                // Whoever comes later has none either.
+                // Later queries fail, too.
                 self.remaining = 0;
                 return Err(TooCostly { max: self.max });
             }
@@ -65,7 +63,7 @@ impl StepCounter {
         Ok(())
     }
 
-    /// For reading or copying bytes.
+    /// Takes the steps for reading or copying bytes.
     pub(super) fn take_bytes(&mut self, bytes: usize) -> Result<(), TooCostly> {
         self.take((bytes / BYTES) as u64)
     }
@@ -76,7 +74,7 @@ pub(super) struct QueryEvaluator<'a> {
     document: &'a JsonDocument,
     steps: StepCounter,
     scratch: Vec<u8>,
-    /// The last pattern that came from the document, and what became of it.
+    /// The last pattern from the document, whether it matches whole texts, and its compiled form.
     pattern: Option<(Vec<u8>, bool, Option<CompiledPattern>)>,
 }
 
@@ -94,10 +92,10 @@ impl<'a> QueryEvaluator<'a> {
         }
     }
 
-    /// All that the query selects, in its order; what is selected twice is there twice.
+    /// The selected values in the order of the query, with duplicates.
     pub(super) fn run(&mut self, query: &PathQuery) -> Result<Vec<JsonNodeId>, TooCostly> {
         let nodes = self.nodes(query, self.document.root())?;
-        // Whoever asked copies them.
+        // The caller copies the values.
         for node in &nodes {
             self.steps.take_bytes(self.document.text(*node).len())?;
         }
@@ -171,7 +169,7 @@ impl<'a> QueryEvaluator<'a> {
     }
 
     fn element(&mut self, array: JsonNodeId, index: i64) -> Result<Option<JsonNodeId>, TooCostly> {
-        // One that is counted from the end is looked for twice.
+        // An index from the end needs two passes.
         let members = match usize::try_from(index) {
             Ok(index) => self.document.members(array).take(index).count() as u64,
             Err(_) => self.document.members(array).count() as u64 * 2,
@@ -180,7 +178,7 @@ impl<'a> QueryEvaluator<'a> {
         Ok(super::element(self.document, array, index))
     }
 
-    /// Adds what the selectors select of a value's members.
+    /// Appends the members of a value that the selectors select.
     fn select(
         &mut self,
         node: JsonNodeId,
@@ -341,7 +339,7 @@ impl<'a> QueryEvaluator<'a> {
         let Some(node) = node else {
             return Ok(ComparableValue::Nothing);
         };
-        // All digits of a number are read to compare it, as all bytes of a text may be.
+        // A comparison may read all digits of a number or all bytes of a text.
         if matches!(
             self.document.kind(node),
             JsonKind::String | JsonKind::Number
@@ -358,7 +356,7 @@ impl<'a> QueryEvaluator<'a> {
         Ok(match value {
             ComparableValue::Text(text) => {
                 self.steps.take_bytes(text.len())?;
-                // All bytes of UTF-8 but those that go on with a character.
+                // All bytes except continuation bytes of UTF-8.
                 number(text.iter().filter(|b| (**b & 0xC0) != 0x80).count())
             }
             ComparableValue::Container(node) => {
@@ -401,7 +399,7 @@ impl<'a> QueryEvaluator<'a> {
         Ok(pattern.is_match(text))
     }
 
-    /// A pattern that came from the document; nothing when it is none.
+    /// Compiles a pattern from the document; `None` if it is invalid.
     fn compiled(
         &mut self,
         text: &[u8],

@@ -1,21 +1,20 @@
 //! I-Regexp (RFC 9485), the regular expressions of `match` and `search`: checked against its
-//! grammar, then compiled by `regex`, which takes time that is linear in the text.
+//! grammar, then compiled by `regex`, which runs in linear time.
 //!
-//! `^` and `$` are ordinary characters in that grammar, and anchors in all engines that the RFC
-//! maps it to; here they are anchors, as in the compliance suite of JSONPath.
+//! `^` and `$` are ordinary characters in that grammar, but anchors in all engines that the RFC
+//! maps it to. Here they are anchors, as in the compliance suite of JSONPath.
 
 use std::fmt::Write;
 
 use regex::{Regex, RegexBuilder};
 
-/// Characters and classes of a pattern, those in repetitions as often as they are repeated.
+/// Maximum characters and classes of a pattern, with repetitions multiplied.
 const SIZE_MAX: usize = 1000;
-/// Groups within groups.
+/// Maximum nesting of groups.
 const DEPTH_MAX: usize = 32;
-/// Bytes of a compiled pattern, and of what a search caches.
+/// Maximum bytes of a compiled pattern, and of the cache of a search.
 const COMPILED_MAX: usize = 1 << 20;
 
-/// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(super) struct CompiledPattern {
     regex: Regex,
@@ -23,10 +22,7 @@ pub(super) struct CompiledPattern {
 }
 
 impl CompiledPattern {
-    /// Compiles a pattern, for the whole of a text or any part of it.
-    ///
-    /// # Errors
-    /// When it is none; says why.
+    /// Compiles a pattern that matches a whole text or any part of it.
     pub(super) fn compile(text: &[u8], is_whole: bool) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
         let mut reader = PatternReader {
@@ -37,11 +33,11 @@ impl CompiledPattern {
         };
         let size = reader.alternatives()?;
         if reader.chars.peek().is_some() {
-            return Err(reader.wrong("this ) closes no ("));
+            return Err(reader.wrong("unmatched )"));
         }
         if size > SIZE_MAX {
             return Err(format!(
-                "it has {size} characters and classes with its repetitions, allowed are {SIZE_MAX}"
+                "it has {size} characters and classes including repetitions, allowed are {SIZE_MAX}"
             ));
         }
         let whole = match is_whole {
@@ -59,12 +55,11 @@ impl CompiledPattern {
         }
     }
 
-    /// Whether it is in the text.
     pub(super) fn is_match(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
 
-    /// Steps that a search of a byte may take.
+    /// Maximum steps per byte of a search.
     pub(super) fn cost(&self) -> u64 {
         self.size as u64 / 4 + 1
     }
@@ -72,10 +67,10 @@ impl CompiledPattern {
 
 struct PatternReader<'a> {
     chars: std::iter::Peekable<std::str::Chars<'a>>,
-    /// Characters that are read.
+    /// Characters read so far.
     at: usize,
     depth: usize,
-    /// The same for `regex`.
+    /// The pattern translated for `regex`.
     out: String,
 }
 
@@ -93,7 +88,7 @@ impl PatternReader<'_> {
         is_next
     }
 
-    /// About the character before.
+    /// An error at the previous character.
     fn wrong(&self, message: &str) -> String {
         format!("{message} (character {} of the pattern)", self.at.max(1))
     }
@@ -143,15 +138,16 @@ impl PatternReader<'_> {
                 None => return Err(self.wrong("a \\ at the end")),
             },
             Some(c @ (']' | '{' | '}' | '*' | '+' | '?')) => {
-                return Err(self.wrong(&format!("{c} is no character here, write \\{c}")));
+                return Err(self.wrong(&format!("{c} must be escaped here, write \\{c}")));
             }
             Some(c) => self.out.push(c),
-            None => return Err(self.wrong("it ends too early")),
+            None => return Err(self.wrong("unexpected end")),
         }
         Ok(1)
     }
 
-    /// How often the atom before may come, at most; what has no bound counts once more than it has to.
+    /// Maximum repetitions of the previous atom; an unlimited one counts once more than its
+    /// minimum.
     fn quantifier(&mut self) -> Result<usize, String> {
         for (c, times) in [('*', 1), ('+', 2), ('?', 1)] {
             if self.eat(c) {
@@ -204,7 +200,7 @@ impl PatternReader<'_> {
         }
     }
 
-    /// What a backslash and `c` mean.
+    /// The meaning of a backslash and `c`.
     fn single(&self, c: char) -> Result<char, String> {
         match c {
             'n' => Ok('\n'),
@@ -226,7 +222,7 @@ impl PatternReader<'_> {
         Ok(())
     }
 
-    /// A character that means itself, in a class too.
+    /// Appends a literal character, also valid in a class.
     fn push_literal(&mut self, c: char) {
         if c.is_ascii_punctuation() && c != '<' && c != '>' {
             self.out.push('\\');
@@ -234,7 +230,7 @@ impl PatternReader<'_> {
         self.out.push(c);
     }
 
-    /// What follows `\p` or `\P`.
+    /// The category after `\p` or `\P`.
     fn category(&mut self, p: char) -> Result<(), String> {
         let mut name = String::new();
         if self.eat('{') {
@@ -265,7 +261,7 @@ impl PatternReader<'_> {
         Ok(())
     }
 
-    /// What follows `[`.
+    /// The class after `[`.
     fn class(&mut self) -> Result<(), String> {
         self.out.push('[');
         if self.eat('^') {
@@ -277,7 +273,7 @@ impl PatternReader<'_> {
                 return Err(self.wrong("a [ is not closed"));
             };
             match c {
-                ']' if is_first => return Err(self.wrong("a class is not empty")),
+                ']' if is_first => return Err(self.wrong("a class must not be empty")),
                 ']' => {
                     self.out.push(']');
                     return Ok(());
@@ -293,7 +289,7 @@ impl PatternReader<'_> {
         }
     }
 
-    /// A character of a class, or a range that begins with it.
+    /// A character of a class, or a range that starts with it.
     fn range(&mut self, c: char) -> Result<(), String> {
         let low = self.class_char(c)?;
         self.push_literal(low);

@@ -1,4 +1,4 @@
-//! The syntax of JSONPath: RFC 9535, section 2, with its checks of types (2.4.3) and ranges (2.1).
+//! Parser of JSONPath (RFC 9535, section 2), with its checks of types (2.4.3) and ranges (2.1).
 
 mod filter;
 
@@ -8,10 +8,9 @@ use super::literal;
 use super::plain::{PathError, quoted, shown};
 use super::query::{PathQuery, QuerySegment, QuerySelector};
 
-/// Largest index either way: numbers that every JSON library has exactly.
+/// Largest index in both directions: exact in every JSON library.
 const INDEX_MAX: i64 = (1 << 53) - 1;
 
-/// Reads a whole text.
 pub(super) fn parse(text: &str) -> Result<PathQuery, PathError> {
     let mut parser = PathParser {
         text,
@@ -35,9 +34,9 @@ pub(super) fn parse(text: &str) -> Result<PathQuery, PathError> {
 
 struct PathParser<'a> {
     text: &'a str,
-    /// Bytes that are read.
+    /// Bytes read so far.
     at: usize,
-    /// Filters, parentheses and functions that are open.
+    /// Open filters, parentheses and functions.
     depth: usize,
 }
 
@@ -80,7 +79,7 @@ impl PathParser<'_> {
         self.error(format!("expected {what}, found {found}"))
     }
 
-    /// Reads with one level more.
+    /// Reads one level deeper.
     fn nested<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, PathError>,
@@ -96,7 +95,7 @@ impl PathParser<'_> {
         result
     }
 
-    /// The segments behind `$` or `@`. Blanks before what is no segment are not taken.
+    /// The segments after `$` or `@`. Trailing blanks are not consumed.
     fn query(&mut self, from_root: bool) -> Result<PathQuery, PathError> {
         let mut segments = Vec::new();
         loop {
@@ -126,7 +125,7 @@ impl PathParser<'_> {
         self.shorthand(is_descendant)
     }
 
-    /// `*` or a name behind dots.
+    /// `*` or a name after dots.
     fn shorthand(&mut self, is_descendant: bool) -> Result<QuerySegment, PathError> {
         let selector = if self.eat('*') {
             QuerySelector::Wildcard
@@ -152,7 +151,7 @@ impl PathParser<'_> {
         }
         let length = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
         let name: Box<[u8]> = rest.get(..length).unwrap_or_default().as_bytes().into();
-        // What is no end of a name, but more likely a part of it.
+        // These characters are more likely part of the name than its end.
         let next = rest.get(length..).and_then(|r| r.chars().next());
         self.at += length;
         if let Some('-' | '@' | '$' | '/' | ':' | '\\' | '#' | '"' | '\'') = next {

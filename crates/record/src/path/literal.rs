@@ -1,13 +1,12 @@
-//! String literals of RFC 9535, which quoted keys are as well.
+//! String literals of RFC 9535, also used for quoted keys.
 
 use super::plain::{PathError, shown};
 
-/// A blank between tokens.
 pub(super) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r')
 }
 
-/// Reads the string literal that begins with the quote at `start`: its text, and where it ends.
+/// Reads the string literal that starts with the quote at `start`; returns its text and its end.
 pub(super) fn string(text: &str, start: usize) -> Result<(String, usize), PathError> {
     let mut chars = text.get(start..).unwrap_or_default().char_indices();
     let Some((_, quote)) = chars.next() else {
@@ -21,7 +20,7 @@ pub(super) fn string(text: &str, start: usize) -> Result<(String, usize), PathEr
             '\\' => {
                 let (c, length) = escape(text, at, quote)?;
                 out.push(c);
-                // The backslash is taken already; all that follows of an escape is ASCII.
+                // The backslash is consumed; the rest of an escape is ASCII.
                 chars.nth(length - 2);
             }
             c if c < ' ' => {
@@ -39,7 +38,7 @@ pub(super) fn string(text: &str, start: usize) -> Result<(String, usize), PathEr
     ))
 }
 
-/// The character of the escape at `at`, and how many bytes it takes.
+/// The character of the escape at `at`, and the length of the escape.
 fn escape(text: &str, at: usize, quote: char) -> Result<(char, usize), PathError> {
     let code = text.get(at + 1..).and_then(|rest| rest.chars().next());
     let plain = match code {
@@ -85,7 +84,7 @@ fn unicode(text: &str, at: usize) -> Result<(char, usize), PathError> {
             let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
             match char::from_u32(code) {
                 Some(c) => Ok((c, 12)),
-                None => wrong("this is no character"),
+                None => wrong("invalid character code"),
             }
         }
         Some(code) => match char::from_u32(code) {

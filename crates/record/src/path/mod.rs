@@ -1,21 +1,21 @@
 //! Paths into a document, in one of three forms.
 //!
-//! | form | like | what it finds |
+//! | form | examples | selects |
 //! |---|---|---|
-//! | plain | `a.b[0].c`, `a.b.0.c` | one value; a step of digits is an index of an array or a key of an object |
-//! | with quoted keys | `a["utm.source"][0]`, `['']` | the same, where a key has any characters |
-//! | JSONPath (RFC 9535) | `$.a[-1]`, `$.items[*].id`, `$..[?@.n > 1]` | one value or, where it can select many, a list |
+//! | plain | `a.b[0].c`, `a.b.0.c` | one value; a step of digits is an array index or an object key |
+//! | quoted keys | `a["utm.source"][0]`, `['']` | one value; keys have any characters |
+//! | JSONPath (RFC 9535) | `$.a[-1]`, `$.items[*].id`, `$..[?@.n > 1]` | one value, or a list if it can select many |
 //!
-//! A text that begins with `$` is JSONPath. Of the plain form empty steps are skipped (`a..b`, `.a`
-//! and `a.` are `a.b` and `a`), as in the service that Forebay is compatible with; the empty path is
-//! the whole document. Everything else is refused with its position ([`PathError`]).
+//! A text that begins with `$` is JSONPath. The plain form skips empty steps (`a..b`, `.a` and `a.`
+//! are `a.b` and `a`), as in the service that Forebay is compatible with; the empty path is the
+//! whole document. Other texts are rejected with the position of the error ([`PathError`]).
 //!
-//! Of keys that occur more than once in an object a key finds the first; wildcards, filters and
-//! descendants see each.
+//! With duplicate keys in an object, a key selects the first; wildcards, filters and descendants
+//! select all.
 //!
-//! A path that can select only one value is a few steps, and many such are looked up in one pass
-//! ([`PathSet`]). What can select many is evaluated in `eval`, within a number of steps that
-//! grows with the document ([`steps_max`]): no query can keep a thread for long.
+//! A path to one value is a list of steps, and [`PathSet`] finds many of them in one pass. A query
+//! that can select many values is evaluated by `eval` within a number of steps that grows with the
+//! document ([`steps_max`]), so that no query occupies a thread for long.
 
 mod compare;
 mod eval;
@@ -41,14 +41,14 @@ pub use set::{PathMatches, PathSet};
 /// One step to one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PathStep {
-    /// What it means in an object.
+    /// Key in an object.
     key: Option<Box<[u8]>>,
-    /// What it means in an array; negative from its end.
+    /// Index in an array, negative from its end.
     index: Option<i64>,
 }
 
 impl PathStep {
-    /// Finds its value; `scratch` is for keys with escapes.
+    /// `scratch` is for keys with escapes.
     fn find(
         &self,
         document: &JsonDocument,
@@ -92,7 +92,6 @@ fn key_of<'a>(document: &'a JsonDocument, key: JsonNodeId, scratch: &'a mut Vec<
     }
 }
 
-/// A compiled path.
 #[derive(Clone, Debug)]
 pub struct CompiledPath(PathPlan);
 
@@ -104,33 +103,25 @@ enum PathPlan {
     Query(Arc<PathQuery>),
 }
 
-/// What a path selects of a document.
+/// The values that a path selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathSelection<'a> {
-    /// Nothing.
     Nothing,
-    /// The one value that a singular path leads to.
+    /// The value of a singular path.
     One(JsonNodeId),
-    /// All that a path selects that can select many; at least one.
+    /// The values of a query, at least one.
     Many(&'a [JsonNodeId]),
 }
 
-/// The same, by itself.
+/// As [`PathSelection`], owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnedSelection {
-    /// As [`PathSelection::Nothing`].
     Nothing,
-    /// As [`PathSelection::One`].
     One(JsonNodeId),
-    /// As [`PathSelection::Many`].
     Many(Vec<JsonNodeId>),
 }
 
 impl CompiledPath {
-    /// Compiles a path.
-    ///
-    /// # Errors
-    /// When the text is no path: where and why, and what is allowed there.
     pub fn compile(text: &str) -> Result<Self, PathError> {
         plain::check_length(text)?;
         if !text.starts_with('$') {
@@ -143,16 +134,12 @@ impl CompiledPath {
         }))
     }
 
-    /// Whether it leads to at most one value. One that does not gives a list, of whatever length.
-    #[must_use]
+    /// Whether it selects at most one value; otherwise it selects a list.
     pub fn is_singular(&self) -> bool {
         matches!(self.0, PathPlan::Steps(_))
     }
 
-    /// What it selects. To look up several paths in one pass, see [`PathSet`].
-    ///
-    /// # Errors
-    /// When that takes more than [`steps_max`].
+    /// Evaluates the path. For several paths in one pass see [`PathSet`].
     pub fn select(&self, document: &JsonDocument) -> Result<OwnedSelection, TooCostly> {
         match &self.0 {
             PathPlan::Steps(steps) => Ok(match find(steps, document) {
@@ -178,8 +165,7 @@ fn find(steps: &[PathStep], document: &JsonDocument) -> Option<JsonNodeId> {
     })
 }
 
-/// Calls `out` with the parts of a JSON array of the values, each with its own text but for spaces
-/// between tokens.
+/// Calls `out` with the parts of a JSON array of the values, without spaces between tokens.
 pub fn list(document: &JsonDocument, nodes: &[JsonNodeId], mut out: impl FnMut(&[u8])) {
     out(b"[");
     for (i, node) in nodes.iter().enumerate() {

@@ -1,20 +1,18 @@
-//! The normalized path of a value: the one way to write where it is (RFC 9535, 2.7).
+//! Normalized paths (RFC 9535, 2.7).
 
 use std::fmt::Write;
 
 use super::key_of;
 use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
-/// The normalized path of a value. A value behind the second of two equal keys has the path of that
-/// behind the first.
-#[must_use]
+/// The normalized path of a value. With duplicate keys the values have the same path.
 pub fn normalized(document: &JsonDocument, node: JsonNodeId) -> String {
     let mut path = "$".to_owned();
     let (mut at, mut scratch) = (document.root(), Vec::new());
     while at != node {
         let is_object = document.kind(at) == JsonKind::Object;
         let members: Vec<JsonNodeId> = document.members(at).collect();
-        // Members are in the order of the text, and all that is in one lies before the next.
+        // Members are in the order of the text, each before its own members.
         let holds = members.partition_point(|m| *m <= node);
         let Some(member) = holds.checked_sub(1) else {
             return path;

@@ -1,21 +1,21 @@
-//! The plain form of paths, with quoted keys in brackets, and what is wrong with a path.
+//! The plain form of paths, with quoted keys in brackets, and the errors of paths.
 
 use super::PathStep;
 use super::literal;
 use forebay_model::limits::PATH_CHARS_MAX;
 
-/// A text that is no path.
+/// Why a text is not a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("character {at}: {message}")]
 pub struct PathError {
-    /// Character of the path, from 1; one more than it has when it ends too early.
+    /// Character of the path, from 1; at an unexpected end one more than its length.
     pub at: usize,
-    /// What is wrong and what is allowed, without a final dot.
+    /// The error and what is allowed, without a final dot.
     pub message: String,
 }
 
 impl PathError {
-    /// At a byte of the text.
+    /// An error at a byte of the text.
     pub(super) fn new(text: &str, offset: usize, message: impl Into<String>) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         Self {
@@ -25,8 +25,7 @@ impl PathError {
     }
 }
 
-/// A key in the form that every key can be written in: `["utm.source"]`.
-#[must_use]
+/// The quoted form of a key, `["utm.source"]`, which every key has.
 pub fn quoted(key: &str) -> String {
     let mut out = b"[".to_vec();
     crate::json::write_string(key, &mut out);
@@ -34,7 +33,6 @@ pub fn quoted(key: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The bound of all paths.
 pub(super) fn check_length(text: &str) -> Result<(), PathError> {
     if text.chars().count() <= PATH_CHARS_MAX {
         return Ok(());
@@ -45,7 +43,7 @@ pub(super) fn check_length(text: &str) -> Result<(), PathError> {
     })
 }
 
-/// The steps of a path that does not begin with `$`.
+/// Parses a path that does not start with `$`.
 pub(super) fn steps(text: &str) -> Result<Vec<PathStep>, PathError> {
     check_ends(text)?;
     let mut steps = Vec::new();
@@ -91,7 +89,7 @@ fn char_at(text: &str, at: usize) -> Option<char> {
     text.get(at..).and_then(|rest| rest.chars().next())
 }
 
-/// What is meant as something else than a plain path, by how it begins or ends.
+/// Rejects texts that look like another path syntax, and surrounding space.
 fn check_ends(text: &str) -> Result<(), PathError> {
     if text.starts_with('/') || text.starts_with("#/") {
         let message = format!(
@@ -113,7 +111,7 @@ fn check_ends(text: &str) -> Result<(), PathError> {
     Ok(())
 }
 
-/// An unquoted key has no character that makes it look like something else.
+/// Rejects unquoted keys that look like another syntax.
 fn check_key(text: &str, at: usize, key: &str) -> Result<(), PathError> {
     let wrong = |offset: usize, why: &str| {
         let quoted = quoted(key);
@@ -130,7 +128,7 @@ fn check_key(text: &str, at: usize, key: &str) -> Result<(), PathError> {
         "@" => {
             return wrong(
                 0,
-                "@ is nothing in a plain path: begin it with a key, like a.b",
+                "@ has no meaning in a plain path: begin it with a key, like a.b",
             );
         }
         _ => {}
@@ -149,7 +147,7 @@ fn check_key(text: &str, at: usize, key: &str) -> Result<(), PathError> {
     }
 }
 
-/// A key that may be an index too.
+/// A key that may also be an index.
 fn unquoted(key: &str) -> PathStep {
     let digits = key.bytes().all(|b| b.is_ascii_digit());
     PathStep {
@@ -158,7 +156,7 @@ fn unquoted(key: &str) -> PathStep {
     }
 }
 
-/// What is in brackets, from the `[` at `open`, and where it ends.
+/// Parses the bracket at `open`; returns its step and its end.
 fn bracket(text: &str, open: usize) -> Result<(PathStep, usize), PathError> {
     let inside = text.get(open + 1..).unwrap_or_default();
     let start = open + 1 + (inside.len() - inside.trim_start_matches(literal::is_blank).len());
@@ -182,7 +180,7 @@ fn bracket(text: &str, open: usize) -> Result<(PathStep, usize), PathError> {
     };
     let key = inside.get(..length).unwrap_or_default();
     let allowed =
-        "in brackets of a plain path stands an index or a key in quotes, like [0] or [\"a.b\"]";
+        "brackets in a plain path need an index or a key in quotes, like [0] or [\"a.b\"]";
     let is_special = |c: char| c.is_control() || "*?:,@$()<>=!&|\"'\\.[".contains(c);
     let is_number = key.starts_with(['-', '+']) && key.len() > 1;
     if key.is_empty() || key.trim() != key || is_number || key.contains(is_special) {

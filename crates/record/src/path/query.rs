@@ -1,4 +1,4 @@
-//! What a JSONPath text means (RFC 9535, section 2).
+//! Syntax tree of JSONPath (RFC 9535, section 2).
 
 use super::PathStep;
 use super::iregexp::CompiledPattern;
@@ -6,16 +6,16 @@ use super::iregexp::CompiledPattern;
 /// A query: `$…`, or `@…` within a filter.
 #[derive(Clone, Debug)]
 pub(super) struct PathQuery {
-    /// From the document; else from the value that a filter looks at.
+    /// Starts at the document; otherwise at the current value of a filter.
     pub(super) from_root: bool,
     pub(super) segments: Vec<QuerySegment>,
-    /// Steps of a query that can select only one value.
+    /// Steps, if the query can select only one value.
     pub(super) singular: Option<Vec<PathStep>>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct QuerySegment {
-    /// Of the value and everything in it.
+    /// Applies to the value and all its descendants.
     pub(super) is_descendant: bool,
     pub(super) selectors: Vec<QuerySelector>,
 }
@@ -33,7 +33,7 @@ pub(super) enum QuerySelector {
     Filter(LogicalExpression),
 }
 
-/// What is true or false of a value.
+/// A logical expression of a filter.
 #[derive(Clone, Debug)]
 pub(super) enum LogicalExpression {
     Or(Vec<Self>),
@@ -45,12 +45,11 @@ pub(super) enum LogicalExpression {
     Matches {
         subject: FilterOperand,
         pattern: PatternOperand,
-        /// The whole text, not a part of it.
+        /// Matches the whole text instead of a part.
         is_whole: bool,
     },
 }
 
-/// Where a pattern comes from.
 #[derive(Clone, Debug)]
 pub(super) enum PatternOperand {
     Literal(CompiledPattern),
@@ -67,15 +66,15 @@ pub(super) enum ComparisonOperator {
     GreaterOrEqual,
 }
 
-/// What has a value, or nothing.
+/// An operand of a comparison or function.
 #[derive(Clone, Debug)]
 pub(super) enum FilterOperand {
     Null,
     Bool(bool),
-    /// The text of a number: numbers of any size compare exactly.
+    /// The text of the number, for exact comparison.
     Number(Box<[u8]>),
     Text(Box<[u8]>),
-    /// A query that is singular.
+    /// A singular query.
     Node(PathQuery),
     Length(Box<Self>),
     Count(PathQuery),
@@ -92,7 +91,6 @@ impl PathQuery {
         }
     }
 
-    /// Steps of a query that can select only one value.
     pub(super) fn steps(&self) -> Option<Vec<PathStep>> {
         self.singular.clone()
     }

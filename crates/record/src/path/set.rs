@@ -1,4 +1,4 @@
-//! Many paths at once.
+//! Lookup of many paths in one pass.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,50 +8,48 @@ use super::query::PathQuery;
 use super::{CompiledPath, PathPlan, PathSelection, PathStep, key_of};
 use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
-/// Many paths, looked up together. Those to one value in one pass over the document, however many
-/// they are: the walk compares each key it meets with the steps that can follow there, and ends when
-/// all are found.
+/// A set of paths. Paths to one value are found in one pass over the document, which compares each
+/// key with the steps that can follow and ends when all paths are found.
 #[derive(Clone, Debug)]
 pub struct PathSet {
     tree: Vec<TreeNode>,
     /// Paths that can select many values.
     queries: Vec<Arc<PathQuery>>,
-    /// In the order of the paths.
+    /// Ends in the order of the paths.
     ends: Vec<PathEnd>,
 }
 
-/// Where a path leads.
 #[derive(Clone, Copy, Debug)]
 enum PathEnd {
-    /// A node of the tree.
+    /// Index in the tree.
     Node(u32),
-    /// One of the queries.
+    /// Index in the queries.
     Query(usize),
 }
 
 #[derive(Clone, Debug, Default)]
 struct TreeNode {
-    /// Steps that can follow, and where they lead.
+    /// Steps that can follow, and their nodes.
     children: Vec<(PathStep, u32)>,
-    /// Keys of the steps; the same key may be two steps, of which one is an index as well.
+    /// Keys of the steps. A key may belong to two steps, one of which is also an index.
     keys: Vec<(Box<[u8]>, Vec<u32>)>,
-    /// Places in `keys`, when there are many.
+    /// Positions in `keys`, if there are many.
     by_key: HashMap<Box<[u8]>, usize>,
-    /// Indices of the steps, in order.
+    /// Indices of the steps, sorted.
     by_index: Vec<(usize, u32)>,
-    /// The same from the end, how far before it.
+    /// Distances from the end of negative indices.
     from_end: Vec<(usize, u32)>,
 }
 
-/// More keys than this are looked up by hash.
+/// With more keys, lookup is by hash.
 const LINEAR_MAX: usize = 12;
 
-/// What a [`PathSet`] found in one document.
+/// The values that a [`PathSet`] found in one document.
 #[derive(Debug)]
 pub struct PathMatches {
-    /// For each node of the tree the value there, or [`JsonNodeId::NONE`].
+    /// The value of each node of the tree, or [`JsonNodeId::NONE`].
     nodes: NodeSlots,
-    /// For each query.
+    /// The result of each query.
     lists: Vec<Result<Vec<JsonNodeId>, TooCostly>>,
 }
 
@@ -63,8 +61,7 @@ enum NodeSlots {
 }
 
 impl PathSet {
-    /// Puts paths together; [`PathMatches`] numbers them in this order.
-    #[must_use]
+    /// Builds the set; [`Self::get`] numbers the paths in this order.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a CompiledPath>) -> Self {
         let mut set = Self {
             tree: vec![TreeNode::default()],
@@ -93,16 +90,14 @@ impl PathSet {
         if let Some((_, id)) = children.iter().find(|(s, _)| s == step) {
             return *id;
         }
-        // A mapping has at most 100 columns; ids past 4 G would need a path of as many bytes.
+        // Ids past 4 G would need a path of as many bytes.
         let id = u32::try_from(self.tree.len()).unwrap_or(u32::MAX);
         self.tree.push(TreeNode::default());
         self.tree[parent as usize].children.push((step.clone(), id));
         id
     }
 
-    /// Looks all paths up. Those that can select many values may take
-    /// [`steps_max`](super::steps_max) together.
-    #[must_use]
+    /// Finds all paths. The queries together may take [`steps_max`](super::steps_max).
     pub fn find(&self, document: &JsonDocument) -> PathMatches {
         let mut nodes = if self.tree.len() <= 48 {
             NodeSlots::Few([JsonNodeId::NONE; 48])
@@ -128,10 +123,7 @@ impl PathSet {
         PathMatches { nodes, lists }
     }
 
-    /// What path number `path` selects in what [`Self::find`] gave.
-    ///
-    /// # Errors
-    /// When looking it up took too many steps.
+    /// The selection of path number `path` in the result of [`Self::find`].
     pub fn get<'f>(
         &self,
         found: &'f PathMatches,
@@ -157,8 +149,7 @@ impl PathSet {
         }
     }
 
-    /// Whether a path of it can select many values, and so takes more time than a pass.
-    #[must_use]
+    /// Whether a path can select many values, which takes more time.
     pub fn has_queries(&self) -> bool {
         !self.queries.is_empty()
     }
@@ -195,7 +186,7 @@ impl DocumentVisitor<'_> {
         }
         for (key, value) in document.entries(object) {
             let children = node.children_of(key_of(document, key, &mut self.scratch));
-            // A second key of the same name: the first counts.
+            // Of duplicate keys the first counts.
             let is_first = |c: &u32| self.found[*c as usize] == JsonNodeId::NONE;
             if !children.first().is_some_and(is_first) {
                 continue;
@@ -238,7 +229,7 @@ impl DocumentVisitor<'_> {
 }
 
 impl TreeNode {
-    /// Makes the lookups of what its children are.
+    /// Builds the lookups from the children.
     fn index(&mut self) {
         for (step, child) in &self.children {
             if let Some(key) = &step.key {

@@ -1,9 +1,6 @@
-//! What the tests of this crate share.
+//! Helpers of the tests.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "these are tests, which a shared file does not show"
-)]
+#![allow(clippy::unwrap_used, reason = "test helpers")]
 
 use std::sync::Arc;
 
@@ -34,7 +31,7 @@ pub(crate) fn request(headers: &[(&str, &str)]) -> Arc<RequestInfo> {
     })
 }
 
-/// A record with a content type, or without when it is empty.
+/// A record with a content type, or without one if it is empty.
 pub(crate) fn record(content_type: &str, body: impl Into<Bytes>) -> RecordContext {
     let headers = [("content-type", content_type)];
     let headers = if content_type.is_empty() {
@@ -87,7 +84,7 @@ pub(crate) fn compiled(kinds: impl IntoIterator<Item = ColumnKind>) -> CompiledM
 
 pub(crate) const NO_TEMPLATES: &[Result<Vec<u8>, TemplateError>] = &[];
 
-/// The one cell of a mapping with that one column.
+/// The cell of a mapping with one column.
 pub(crate) fn cell(kind: ColumnKind, record: &RecordContext) -> Result<String, RecordError> {
     let mapping = compiled([kind]);
     let mut results = Vec::new();
@@ -103,7 +100,7 @@ pub(crate) fn cell(kind: ColumnKind, record: &RecordContext) -> Result<String, R
     Ok(String::from_utf8_lossy(&cells.remove(0)).into_owned())
 }
 
-/// What checking a template says; empty when it is fine.
+/// The error of checking a template; empty if it is valid.
 pub(crate) fn check(source: &str) -> String {
     check_all(vec![source])
         .remove(0)

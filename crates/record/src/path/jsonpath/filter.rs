@@ -1,4 +1,4 @@
-//! The syntax of filters.
+//! Parser of filters.
 
 use super::super::iregexp::CompiledPattern;
 use super::super::plain::PathError;
@@ -7,7 +7,7 @@ use super::super::query::{
 };
 use super::PathParser;
 
-/// What stands in a filter: what it can be used for depends on its type.
+/// A term of a filter, by its type.
 enum FilterTerm {
     Literal(FilterOperand),
     Query(PathQuery),
@@ -37,7 +37,7 @@ impl PathParser<'_> {
         Ok(only(all, LogicalExpression::And))
     }
 
-    /// Takes an operator with the blanks around it, or nothing.
+    /// Consumes an operator with the blanks around it, or nothing.
     fn operator(&mut self, operator: &str) -> bool {
         let before = self.at;
         self.blanks();
@@ -100,7 +100,7 @@ impl PathParser<'_> {
         found.map(|(_, comparison)| comparison)
     }
 
-    /// A term that stands by itself.
+    /// A term as a test, without a comparison.
     fn test(&self, term: FilterTerm, begin: usize) -> Result<LogicalExpression, PathError> {
         match term {
             FilterTerm::Query(query) => Ok(LogicalExpression::Exists(query)),
@@ -113,14 +113,14 @@ impl PathParser<'_> {
         }
     }
 
-    /// A term that has a value.
+    /// A term as an operand.
     fn operand(&self, term: FilterTerm, begin: usize) -> Result<FilterOperand, PathError> {
         let wrong = |message: &str| Err(PathError::new(self.text, begin, message));
         match term {
             FilterTerm::Literal(operand) | FilterTerm::Value(operand) => Ok(operand),
             FilterTerm::Query(query) if query.singular.is_some() => Ok(FilterOperand::Node(query)),
             FilterTerm::Query(_) => wrong(
-                "this query can select many values, what takes one value needs one with keys and indices only, or value(…)",
+                "this query can select many values; one value needs a query with keys and indices only, or value(…)",
             ),
             FilterTerm::Logical(_) => {
                 wrong("match and search are true or false, they have no value")
@@ -172,7 +172,7 @@ impl PathParser<'_> {
             "length" | "count" | "value" => 1,
             "match" | "search" => 2,
             _ => {
-                let message = format!("there is no function {name}, but {FUNCTIONS}");
+                let message = format!("there is no function {name}; functions are {FUNCTIONS}");
                 return Err(PathError::new(self.text, begin, message));
             }
         };
@@ -236,7 +236,7 @@ impl PathParser<'_> {
                     FilterOperand::Text(text) => {
                         let pattern =
                             CompiledPattern::compile(&text, is_whole).map_err(|problem| {
-                                let message = format!("the pattern is no I-Regexp: {problem}");
+                                let message = format!("the pattern is not an I-Regexp: {problem}");
                                 PathError::new(self.text, begin, message)
                             })?;
                         PatternOperand::Literal(pattern)
@@ -270,7 +270,7 @@ impl PathParser<'_> {
         Ok(FilterOperand::Number(text.as_bytes().into()))
     }
 
-    /// Takes digits, at least one.
+    /// Consumes at least one digit.
     fn digits(&mut self) -> Result<usize, PathError> {
         let rest = self.rest();
         let length = rest
@@ -288,7 +288,7 @@ fn has_leading_zero(number: &str) -> bool {
     number.trim_start_matches('-').starts_with('0')
 }
 
-/// The one, or all of them together.
+/// A single expression, or all of them combined.
 fn only(
     mut all: Vec<LogicalExpression>,
     together: impl FnOnce(Vec<LogicalExpression>) -> LogicalExpression,
