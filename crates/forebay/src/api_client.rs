@@ -52,9 +52,6 @@ pub(crate) struct ApiClient {
 
 impl ApiClient {
     /// As the arguments say.
-    ///
-    /// # Errors
-    /// When the configuration makes no sense or there is no token.
     pub(crate) fn new(server: &ServerArgs, env: Environment) -> Result<Self, CliError> {
         let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
         let ca = env.get("FOREBAY_API_CA").map(PathBuf::from);
@@ -87,9 +84,6 @@ impl ApiClient {
     }
 
     /// At an address.
-    ///
-    /// # Errors
-    /// When the address is none.
     pub(crate) fn for_address(base: &str, token: &str) -> Result<Self, CliError> {
         Self::with_authorities(base, token, Vec::new())
     }
@@ -124,17 +118,11 @@ impl ApiClient {
     }
 
     /// What is at a path.
-    ///
-    /// # Errors
-    /// When the server can't be reached or refuses.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, CliError> {
         self.call(Method::GET, path, None).await
     }
 
     /// What is at a path, `None` for a 404.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, CliError> {
         let response = self.send(Method::GET, path, None).await?;
         if response.status == StatusCode::NOT_FOUND {
@@ -152,9 +140,6 @@ impl ApiClient {
     }
 
     /// All items of a list.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
     pub(crate) async fn list(
         &self,
         path: &str,
@@ -165,9 +150,6 @@ impl ApiClient {
     }
 
     /// The first items of a list.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
     pub(crate) async fn list_some(
         &self,
         path: &str,
@@ -204,9 +186,6 @@ impl ApiClient {
     }
 
     /// Starts a task and waits until it has ended.
-    ///
-    /// # Errors
-    /// When the server can't be reached, refuses, or the task fails.
     pub(crate) async fn run_task(
         &self,
         method: Method,
@@ -249,9 +228,6 @@ impl ApiClient {
     }
 
     /// Sends a request and gives the answer's JSON, null when it has none.
-    ///
-    /// # Errors
-    /// When the server can't be reached or refuses.
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -378,9 +354,6 @@ fn unreachable(base: &str, cause: &str) -> &'static str {
 }
 
 /// Runs a future to its end on a runtime of its own.
-///
-/// # Errors
-/// Those of the future.
 pub(crate) fn block_on<T>(
     future: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {

@@ -71,9 +71,6 @@ struct BackupSnapshot {
 }
 
 /// Backs up a data directory that this process has open.
-///
-/// # Errors
-/// A sentence; there is no backup then.
 pub(crate) async fn online(
     origin: BackupSource,
     to: PathBuf,

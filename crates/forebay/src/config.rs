@@ -238,9 +238,6 @@ impl LoadedConfig {
 }
 
 /// Reads the configuration.
-///
-/// # Errors
-/// Everything that is wrong with it.
 pub(crate) fn load(sources: &ConfigSources) -> Result<LoadedConfig, Vec<ConfigViolation>> {
     let mut layers = ConfigLayers::default();
     if let Some(file) = &sources.file {

@@ -25,9 +25,6 @@ const HARMLESS: [&str; 4] = ["lost+found", "token", "forebay.yaml", "forebay.yml
 
 /// Everything that can be found out about a start without writing: a start that fails by one of
 /// these leaves nothing behind.
-///
-/// # Errors
-/// Why it would fail.
 pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), CliError> {
     if let Some(first) = violations(config, env).into_iter().next() {
         return Err(first);
@@ -118,9 +115,6 @@ fn check_folder(key: &str, path: &Path) -> Result<(), CliError> {
 }
 
 /// That a directory is a data directory, or can become one.
-///
-/// # Errors
-/// When it is something else, or can't be read.
 pub(crate) fn check_dir(dir: &Path, token_file: Option<&Path>) -> Result<(), CliError> {
     let unreadable = |e: std::io::Error| {
         CliError::new(format_args!(
@@ -210,9 +204,6 @@ fn kind(dir: &Path, names: &[String]) -> String {
 
 /// Makes a directory a data directory, for its owner only. Its name and the marker are on disk
 /// afterwards.
-///
-/// # Errors
-/// When it can't be written.
 pub(crate) fn create(dir: &Path) -> Result<(), CliError> {
     let failed = |e: std::io::Error| {
         CliError::new(format_args!(
@@ -234,9 +225,6 @@ pub(crate) fn create(dir: &Path) -> Result<(), CliError> {
 }
 
 /// Says that the metadata is of an earlier moment.
-///
-/// # Errors
-/// Those of the operating system.
 pub(crate) fn write_restored_marker(dir: &Path) -> std::io::Result<()> {
     match write_new(&dir.join(RESTORED_FILE), "") {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),

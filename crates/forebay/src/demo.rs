@@ -23,9 +23,6 @@ const COLUMNS: [&str; 7] = [
 ];
 
 /// The source and its sink.
-///
-/// # Errors
-/// None; a test reads the columns.
 pub(crate) fn definition() -> Result<SourceDefinition, CliError> {
     let columns: Result<Vec<_>, String> = COLUMNS.iter().map(|c| parse_column(c)).collect();
     let sink = SinkDefinition {

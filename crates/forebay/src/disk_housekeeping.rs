@@ -90,9 +90,6 @@ impl DiskHousekeeping {
     }
 
     /// Looks until it is told to stop; then makes the last copy.
-    ///
-    /// # Errors
-    /// When the disk has failed and the process is to end then.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
         let metadata = &self.config.metadata;
         let mut check = ticks(CHECK_INTERVAL, Duration::ZERO);

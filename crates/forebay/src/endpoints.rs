@@ -31,9 +31,6 @@ pub(crate) struct PublishedEndpoints {
 
 impl Endpoints {
     /// Writes the file, as a whole or not at all.
-    ///
-    /// # Errors
-    /// When the data directory can't be written.
     pub(crate) fn publish(&self, data_dir: &Path) -> std::io::Result<PublishedEndpoints> {
         let file = data_dir.join(FILE);
         let temporary = file.with_extension("new");
@@ -51,9 +48,6 @@ impl Endpoints {
 
     /// What the server of a data directory has written; `None` when none runs, or when it was
     /// written by something else.
-    ///
-    /// # Errors
-    /// When the file is there and can't be read.
     pub(crate) fn find(data_dir: &Path) -> std::io::Result<Option<Self>> {
         let file = data_dir.join(FILE);
         let text = match std::fs::metadata(&file) {

@@ -27,9 +27,6 @@ pub(crate) enum QueryFormat {
 /// A visitor that writes, and says at the end what went wrong with writing.
 pub(crate) trait ResultWriter: QueryVisitor {
     /// Writes what is still to be written.
-    ///
-    /// # Errors
-    /// When anything could not be written.
     fn finish(&mut self) -> Result<(), CliError>;
 }
 

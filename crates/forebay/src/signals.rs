@@ -13,9 +13,6 @@ pub(crate) struct StopSignals {
 
 impl StopSignals {
     /// Begins to catch them. To be called within a runtime.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub(crate) fn catch() -> Result<Self, CliError> {
         let catch = |kind| {
             signal(kind).map_err(|e| CliError::new(format_args!("can't catch signals: {e}")))
@@ -41,9 +38,6 @@ pub(crate) struct ReloadSignals(Signal);
 
 impl ReloadSignals {
     /// Begins to catch it. To be called within a runtime.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub(crate) fn catch() -> Result<Self, CliError> {
         let caught = signal(SignalKind::hangup());
         let caught = caught.map_err(|e| CliError::new(format_args!("can't catch signals: {e}")))?;

@@ -21,9 +21,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens the metadata store. While the disk is full it waits for room; when the store went back it
 /// waits for a person, who stops it.
-///
-/// # Errors
-/// When it can't be opened and waiting would not help.
 pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore, CliError> {
     let reserve = disk_housekeeping::reserve(config);
     reserve.release_if_full();

@@ -47,9 +47,6 @@ const ROWS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0];
 
 /// Writes log lines and panics to standard error from now on, through a queue that the guard
 /// flushes: a standard error that is full, closed or not read never stops the process.
-///
-/// # Errors
-/// When the level is not a filter.
 pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, CliError> {
     let filter = EnvFilter::builder()
         .parse(&output.level)
@@ -110,9 +107,6 @@ pub(crate) struct LogLevel(Arc<SetFilter>);
 
 impl LogLevel {
     /// Writes the lines that `level` names from now on.
-    ///
-    /// # Errors
-    /// When it makes no sense.
     pub(crate) fn set(&self, level: &str) -> Result<(), String> {
         let filter = EnvFilter::builder().parse(level);
         let filter = filter.map_err(|e| format!("telemetry.log.level: {e}"))?;
@@ -139,9 +133,6 @@ pub(crate) struct ProcessMetrics {
 
 impl ProcessMetrics {
     /// Everything that is counted from now on is shown.
-    ///
-    /// # Errors
-    /// When something else is counting already.
     pub(crate) fn start(config: &MetricsSection) -> Result<Self, CliError> {
         let failed = |e| CliError::new(format_args!("can't start metrics: {e}"));
         let by_name = |suffix: &str| Matcher::Suffix(suffix.to_owned());

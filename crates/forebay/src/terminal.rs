@@ -14,26 +14,16 @@ use forebay_model::ByteSize;
 use crate::cli_error::CliError;
 
 /// Writes text to standard output, control characters escaped.
-///
-/// # Errors
-/// When it can't be written. A reader that has gone away (`| head`) ends the command without an
-/// error.
 pub(crate) fn data(text: impl fmt::Display) -> Result<(), CliError> {
     write(escaped(&text.to_string()).as_bytes())
 }
 
 /// Writes a line of text to standard output, control characters escaped.
-///
-/// # Errors
-/// As [`data`].
 pub(crate) fn line(text: impl fmt::Display) -> Result<(), CliError> {
     data(format_args!("{text}\n"))
 }
 
 /// Writes bytes to standard output: as they are, or escaped when a terminal reads them.
-///
-/// # Errors
-/// As [`data`].
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut output = StdoutWriter::stdout();
     output
@@ -43,9 +33,6 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
 }
 
 /// Writes a page over the one before, from the upper left corner of the terminal.
-///
-/// # Errors
-/// As [`data`].
 pub(crate) fn repaint(page: &str) -> Result<(), CliError> {
     // Home, each line with nothing behind it, nothing below the last one.
     let lines = escaped(page).replace('\n', "\u{1b}[K\n");

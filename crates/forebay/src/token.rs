@@ -36,9 +36,6 @@ impl ApiToken {
 }
 
 /// The token of a server; the first start makes one.
-///
-/// # Errors
-/// When the file can't be read or written, or has no token in it.
 pub(crate) fn for_server(config: &Config) -> Result<ApiToken, CliError> {
     if let Some(secret) = &config.token {
         return Ok(ApiToken::from_secret(check(secret.expose(), "the token")?));
@@ -54,9 +51,6 @@ pub(crate) fn for_server(config: &Config) -> Result<ApiToken, CliError> {
 }
 
 /// The token of a server that runs; none is made.
-///
-/// # Errors
-/// As [`for_server`], and when the file that the first start has made is gone.
 pub(crate) fn reread(config: &Config) -> Result<ApiToken, CliError> {
     match (&config.token, &config.token_file) {
         (None, None) => read(&config.default_token_file()),
@@ -65,9 +59,6 @@ pub(crate) fn reread(config: &Config) -> Result<ApiToken, CliError> {
 }
 
 /// The token for a client.
-///
-/// # Errors
-/// When there is none, or its file can't be read.
 pub(crate) fn for_client(config: &Config, given: Option<&Path>) -> Result<ApiToken, CliError> {
     if let Some(file) = given {
         return read(file);

@@ -34,9 +34,6 @@ struct DeclaredProvider {
 
 impl ProviderRegistry {
     /// Those of the configuration. None of them has to be there yet.
-    ///
-    /// # Errors
-    /// Settings that are none, by the provider's name.
     pub(crate) fn from_config(config: &Config) -> Result<Self, CliError> {
         let all = config.providers.iter();
         let all = all.map(|section| declare(section, &config.data_dir));

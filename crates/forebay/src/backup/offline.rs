@@ -15,9 +15,6 @@ fn is_content(name: &str) -> bool {
 }
 
 /// Copies everything as it is. The caller holds the directory's lock.
-///
-/// # Errors
-/// A sentence; there is no backup then.
 pub(crate) fn offline(
     origin: &BackupSource,
     to: &Path,

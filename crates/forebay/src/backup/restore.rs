@@ -18,9 +18,6 @@ pub(crate) struct RestoreReport {
 
 /// Checks every file of the backup and writes it into `to`, which must be empty or not there. The
 /// directory has its name only when it is complete.
-///
-/// # Errors
-/// A sentence; nothing is left then.
 pub(crate) fn restore(from: &Path, to: &Path) -> Result<RestoreReport, String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();

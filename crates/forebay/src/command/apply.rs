@@ -46,7 +46,6 @@ pub(crate) struct ApplyArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: ApplyArgs, env: Environment) -> Result<(), CliError> {
     let definitions = DefinitionFile::read(&args.file)?;
     let api = ApiClient::new(&args.server, env)?;

@@ -42,7 +42,6 @@ pub(crate) struct BackupArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: BackupArgs, env: Environment) -> Result<(), CliError> {
     let to = std::path::absolute(&args.to).map_err(CliError::new)?;
     let config = args.server.place.load(env.clone(), Vec::new())?.config;

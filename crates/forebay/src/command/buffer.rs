@@ -55,7 +55,6 @@ impl BufferArgs {
     }
 }
 
-/// Runs it.
 pub(crate) fn run(command: BufferCommand, env: &Environment) -> Result<(), CliError> {
     match command {
         BufferCommand::Send(args) => send::run(args, env),

@@ -20,9 +20,6 @@ pub(crate) struct ConfigArgs {
 
 impl ConfigArgs {
     /// The configuration, with further flags over it.
-    ///
-    /// # Errors
-    /// When something is wrong with it: all of it.
     pub(crate) fn load(
         &self,
         env: Environment,

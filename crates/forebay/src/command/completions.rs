@@ -29,7 +29,6 @@ enum ShellName {
     Zsh,
 }
 
-/// Runs it.
 pub(crate) fn run(args: &CompletionsArgs) -> Result<(), CliError> {
     let shell = match args.shell {
         ShellName::Bash => Shell::Bash,

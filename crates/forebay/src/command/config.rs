@@ -26,7 +26,6 @@ pub(crate) enum ConfigCommand {
     Schema,
 }
 
-/// Runs it.
 pub(crate) fn run(command: ConfigCommand, env: Environment) -> Result<(), CliError> {
     match command {
         ConfigCommand::Default => terminal::data(yaml::default()),

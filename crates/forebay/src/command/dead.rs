@@ -215,7 +215,6 @@ fn exactly_one<T>(ids: Vec<T>) -> Result<T, CliError> {
     })
 }
 
-/// Runs it.
 pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), CliError> {
     match command {
         DeadLetterCommand::Ls(args) => list(args, env),

@@ -100,7 +100,6 @@ impl JobFileArgs {
     }
 }
 
-/// Runs it.
 pub(crate) fn run(command: JobCommand, env: Environment) -> Result<(), CliError> {
     match command {
         JobCommand::Run(args) => run_job(args, env),

@@ -65,7 +65,6 @@ pub(crate) struct LogViewArgs {
     place: ConfigArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: &LogCommand, env: Environment) -> Result<(), CliError> {
     match command {
         LogCommand::Ls(args) => ls(&open(&args.place, env)?, args.json),

@@ -36,7 +36,6 @@ pub(crate) struct LookupArgs {
     schema: bool,
 }
 
-/// Runs it.
 pub(crate) fn run(args: &LookupArgs, env: &Environment) -> Result<(), CliError> {
     let Some(file) = args.config.as_ref().filter(|_| !args.schema) else {
         return terminal::line(format_args!("{:#}", LookupConfig::schema()));

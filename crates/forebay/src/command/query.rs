@@ -45,7 +45,6 @@ pub(crate) struct QueryArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: &QueryArgs, env: Environment) -> Result<(), CliError> {
     let loaded = args.server.place.load(env.clone(), Vec::new())?;
     let config = &loaded.config;

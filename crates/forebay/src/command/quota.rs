@@ -71,7 +71,6 @@ pub(crate) struct QuotaSetArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: QuotaCommand, env: Environment) -> Result<(), CliError> {
     match command {
         QuotaCommand::Show(args) => {

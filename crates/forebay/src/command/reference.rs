@@ -31,7 +31,6 @@ const HEAD: &str = "\
 Data goes to standard output, everything else to standard error. `NO_COLOR` is respected.
 ";
 
-/// Runs it.
 pub(crate) fn run(args: &ReferenceArgs) -> Result<(), CliError> {
     match args.document {
         ReferenceDocument::Config => terminal::data(config::reference::markdown()),

@@ -34,7 +34,6 @@ pub(crate) struct RestoreArgs {
     place: ConfigArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: &RestoreArgs, env: Environment) -> Result<(), CliError> {
     let config = args.place.load(env, Vec::new())?.config;
     let dir = config.data_dir.as_path();

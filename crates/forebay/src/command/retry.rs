@@ -24,7 +24,6 @@ pub(crate) struct RetryArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: RetryArgs, env: Environment) -> Result<(), CliError> {
     let api = ApiClient::new(&args.server, env)?;
     block_on(retry(&api, &args))

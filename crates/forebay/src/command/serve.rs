@@ -92,7 +92,6 @@ impl ServeArgs {
     }
 }
 
-/// Runs it.
 pub(crate) fn run(args: ServeArgs, env: Environment) -> Result<(), CliError> {
     let sources = args.place.sources(env, args.flags());
     let loaded = config::load(&sources).map_err(|problems| violations_error(&problems))?;

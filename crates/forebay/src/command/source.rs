@@ -144,7 +144,6 @@ pub(crate) struct SourceResumeArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: SourceCommand, env: Environment) -> Result<(), CliError> {
     match command {
         SourceCommand::Create(args) => {

@@ -114,7 +114,6 @@ pub(crate) struct TableUnshareArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: TableCommand, env: Environment) -> Result<(), CliError> {
     match command {
         TableCommand::Ls(args) => {

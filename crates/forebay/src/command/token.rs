@@ -98,7 +98,6 @@ pub(crate) struct TokenRevokeArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: TokenCommand, env: Environment) -> Result<(), CliError> {
     match command {
         TokenCommand::Create(args) => {

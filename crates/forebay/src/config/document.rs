@@ -6,9 +6,6 @@ pub(crate) use forebay_pull::yaml::{YamlContent, YamlKey, YamlNode};
 use serde_json::Value;
 
 /// Reads a document; an empty one is an empty mapping.
-///
-/// # Errors
-/// The line, if it is known, and what is wrong there.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, (Option<u64>, String)> {
     let parsed = YamlNode::parse(text);
     let mut node =
@@ -20,9 +17,6 @@ pub(crate) fn parse(text: &str) -> Result<YamlNode, (Option<u64>, String)> {
 }
 
 /// Changes each text of a document.
-///
-/// # Errors
-/// The first of `change`, with the line.
 pub(crate) fn change_texts(
     node: &mut YamlNode,
     change: &mut dyn FnMut(&str) -> Result<Option<String>, String>,

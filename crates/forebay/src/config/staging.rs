@@ -125,9 +125,6 @@ impl StagingSection {
     }
 
     /// As staging takes it.
-    ///
-    /// # Errors
-    /// When the file with certificates can't be read.
     pub(crate) fn resolve(
         &self,
         data_dir: &Path,

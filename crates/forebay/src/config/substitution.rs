@@ -6,11 +6,6 @@ use super::environment::Environment;
 const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// `text` with its references replaced, `None` when it has none. `$$` stands for a dollar sign.
-///
-/// # Errors
-/// When a variable is not set, a file can't be read, or a reference does not end. The text names
-/// the variable or the file, never what it stands for; a reference that is none may be a part of a
-/// password.
 pub(crate) fn substitute(text: &str, env: &Environment) -> Result<Option<String>, String> {
     if !text.contains('$') {
         return Ok(None);

@@ -132,9 +132,6 @@ impl TableSection {
     }
 
     /// The PostgreSQL server, if one is configured.
-    ///
-    /// # Errors
-    /// When the file with certificates can't be read.
     pub(crate) fn resolve_postgres(&self) -> Result<Option<PostgresConfig>, String> {
         let own = &self.postgres;
         let Some(url) = &own.url else {

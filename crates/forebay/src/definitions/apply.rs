@@ -71,9 +71,6 @@ pub(crate) struct ApplyPlan {
 
 impl ApplyPlan {
     /// Compares a definition with what the server has.
-    ///
-    /// # Errors
-    /// When the server can't be asked or the definition makes no sense.
     pub(crate) async fn for_source(
         api: &ApiClient,
         definition: &SourceDefinition,

@@ -107,9 +107,6 @@ impl ColumnDefinition {
 }
 
 /// Reads `NAME=TYPE[,OPTION…][:ARGUMENT]`.
-///
-/// # Errors
-/// What is wrong, with an example of what is right.
 pub(crate) fn parse_column(text: &str) -> Result<ColumnDefinition, String> {
     let Some((name, rest)) = text.split_once('=') else {
         return Err("a column is NAME=TYPE, like user=path:user.id".to_owned());

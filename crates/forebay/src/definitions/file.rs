@@ -80,9 +80,6 @@ pub(crate) struct SinkDefinition {
 
 impl DefinitionFile {
     /// Reads a file.
-    ///
-    /// # Errors
-    /// When it can't be read, with the line of what is wrong.
     pub(crate) fn read(file: &Path) -> Result<Self, CliError> {
         let shown = file.display();
         let text = if file == Path::new("-") {
@@ -186,9 +183,6 @@ fn unknown_field(text: &str) -> Option<(&str, Vec<String>)> {
 
 impl SourceDefinition {
     /// Its id in the API.
-    ///
-    /// # Errors
-    /// When nothing of its name makes an id.
     pub(crate) fn source_id(&self) -> Result<String, CliError> {
         let given = self.id.as_ref().unwrap_or(&self.name);
         let id = SourceId::from_name(given);
@@ -241,9 +235,6 @@ impl SinkDefinition {
     }
 
     /// Its id in the API.
-    ///
-    /// # Errors
-    /// When nothing of its name makes an id.
     pub(crate) fn sink_id(&self) -> Result<String, CliError> {
         let given = self.id.as_deref().unwrap_or_else(|| self.shown_name());
         let id = SinkId::from_name(given);

@@ -20,9 +20,6 @@ const CHECKED_BYTES_MAX: usize = 768 << 10;
 /// Does the steps of all plans: first the sources, then their sinks, some at a time. `done` is told
 /// of each that was done, in the order of the plans. After the first that is refused no other is
 /// begun; those that were begun are brought to their end.
-///
-/// # Errors
-/// What was refused first.
 pub(crate) async fn run_all(
     api: &ApiClient,
     plans: &[ApplyPlan],
@@ -70,9 +67,6 @@ async fn run_group<'p>(
 
 impl ApplyStep {
     /// Does it.
-    ///
-    /// # Errors
-    /// When the server refuses.
     pub(crate) async fn run(&self, api: &ApiClient) -> Result<(), CliError> {
         match self.change {
             ApplyAction::Create => {
@@ -101,9 +95,6 @@ impl ApplyStep {
 
 /// Asks the server what it would refuse of all the steps, and changes nothing: for each, the index
 /// of its plan, the step, and why.
-///
-/// # Errors
-/// When the server can't be asked.
 pub(crate) async fn rejected_steps<'p>(
     api: &ApiClient,
     plans: &'p [ApplyPlan],

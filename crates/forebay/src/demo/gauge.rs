@@ -35,18 +35,12 @@ pub(crate) struct SinkGauge {
 
 impl SinkGauge {
     /// Of a sink; what it has now does not count.
-    ///
-    /// # Errors
-    /// When the store can't be read.
     pub(crate) async fn new(repo: Repo, sink: SinkKey) -> Result<Self, CliError> {
         let before = repo.reconciliation(&sink).await.map_err(CliError::new)?;
         Ok(Self { repo, sink, before })
     }
 
     /// Looks.
-    ///
-    /// # Errors
-    /// When the store can't be read.
     pub(crate) async fn read(&self, counts: &SendCounts) -> Result<ProgressReading, CliError> {
         let statistics = self
             .repo
@@ -74,9 +68,6 @@ impl SinkGauge {
     }
 
     /// The balance of all records that the sink ever took.
-    ///
-    /// # Errors
-    /// When the store can't be read.
     pub(crate) async fn reconciliation(&self) -> Result<Reconciliation, CliError> {
         self.repo
             .reconciliation(&self.sink)

@@ -51,9 +51,6 @@ pub(crate) struct DemoLoad {
 }
 
 /// Sends until the time is over or `stop`, then waits for the answers that are missing.
-///
-/// # Errors
-/// When there is no HTTP.
 pub(crate) async fn send(
     load: DemoLoad,
     counts: Arc<SendCounts>,

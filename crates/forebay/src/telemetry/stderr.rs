@@ -55,9 +55,6 @@ impl QueuedLines {
 pub(crate) struct FlushGuard(LineQueue);
 
 /// A queue in front of `output`, and what flushes it at the end.
-///
-/// # Errors
-/// When the thread can't be started.
 pub(super) fn queue(output: impl Write + Send + 'static) -> io::Result<(LineQueue, FlushGuard)> {
     let queue = LineQueue::default();
     let written = queue.clone();

@@ -66,7 +66,6 @@ pub(crate) struct BufferSelectionArgs {
     all: bool,
 }
 
-/// Runs it.
 pub(super) fn run(command: BufferDeadLetterCommand) -> Result<(), CliError> {
     match command {
         BufferDeadLetterCommand::Ls { place, limit } => list(&place, limit),

@@ -75,7 +75,6 @@ pub(crate) struct JobSelectionArgs {
     all: bool,
 }
 
-/// Runs it.
 pub(super) fn run(command: JobDeadLetterCommand, env: Environment) -> Result<(), CliError> {
     match command {
         JobDeadLetterCommand::Ls {

@@ -32,9 +32,6 @@ pub(super) struct PendingTable {
 }
 
 /// The tables of the server's sinks that the statement names; all of them when it names none.
-///
-/// # Errors
-/// When the server can't be asked.
 pub(super) async fn lookup(api: &ApiClient, sql: &str) -> Result<Vec<PendingTable>, CliError> {
     let mut all = Vec::new();
     for source in api.list(AGGREGATION, "sources", "sourceId").await? {
@@ -79,9 +76,6 @@ impl PendingTable {
 }
 
 /// Waits until what was accepted by now is in the tables.
-///
-/// # Errors
-/// When the server can't be asked, or it takes longer than `patience`.
 pub(super) async fn wait(
     api: &ApiClient,
     sql: &str,
