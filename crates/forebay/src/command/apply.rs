@@ -1,4 +1,4 @@
-//! `forebay apply`: what a file says is what the server has afterwards.
+//! `forebay apply`: creates and updates sources and sinks from a file.
 
 use std::path::PathBuf;
 
@@ -16,9 +16,9 @@ use crate::terminal;
 
 /// Creates or updates sources and sinks from a file.
 ///
-/// The server checks the whole file before the first change, and lists everything that it would
-/// refuse. Applying is idempotent: resources that already match the file are not changed. Sources and
-/// sinks that are not in the file are never touched.
+/// The server checks the whole file before the first change and lists all violations. Applying is
+/// idempotent: resources that already match the file are not changed. Sources and sinks that are not in
+/// the file are never changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,7 +39,7 @@ pub(crate) struct ApplyArgs {
     /// File with definitions (YAML), - for standard input
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Check the file as if it were applied, and print what would be done
+    /// Check the file and print the changes, without making them
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -57,7 +57,7 @@ async fn apply(
     definitions: &DefinitionFile,
     dry_run: bool,
 ) -> Result<(), CliError> {
-    // All of them first: a file that makes no sense changes nothing.
+    // All of them first: an invalid file changes nothing.
     let plans: Vec<ApplyPlan> = stream::iter(&definitions.sources)
         .map(|source| ApplyPlan::for_source(api, source))
         .buffered(PARALLEL_REQUESTS)
@@ -94,7 +94,7 @@ async fn apply(
     for plan in &plans {
         for other in &plan.others {
             terminal::note(format_args!(
-                "sink {}/{other} is not in the file and stays as it is",
+                "sink {}/{other} is not in the file and is not changed",
                 plan.source
             ));
         }

@@ -1,4 +1,4 @@
-//! `forebay reference`: the generated documents. Hidden; tests compare its output with
+//! `forebay reference`: prints the generated documents. Hidden; tests compare its output with
 //! `docs/reference`.
 
 use std::fmt::Write as _;
@@ -11,12 +11,10 @@ use crate::{cli, config, terminal};
 /// Prints a generated document.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReferenceArgs {
-    /// Which one.
     #[arg(value_enum)]
     document: ReferenceDocument,
 }
 
-/// Generated documents.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ReferenceDocument {
     Cli,
@@ -44,7 +42,7 @@ pub(crate) fn run(args: &ReferenceArgs) -> Result<(), CliError> {
     }
 }
 
-/// The help of a command, then those of its commands.
+/// Help of a command and of its subcommands.
 fn describe(out: &mut String, command: &clap::Command, path: &mut Vec<String>) {
     let help = command
         .clone()

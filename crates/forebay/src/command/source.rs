@@ -1,4 +1,4 @@
-//! `forebay source`: sources, one at a time.
+//! `forebay source`: manages single sources.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,8 @@ use crate::config::Environment;
 use crate::definitions::{ColumnDefinition, SinkDefinition, SourceDefinition, parse_column};
 use crate::terminal;
 
-/// Sinks of a source that a list names.
+/// Most sinks of a source in a list.
 const SINKS_SHOWN: usize = 10;
-/// Sources with what their sinks hold.
 const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 
 /// Creates, lists, shows and deletes sources.
@@ -30,7 +29,7 @@ pub(crate) enum SourceCommand {
     Resume(SourceResumeArgs),
 }
 
-/// Creates a source, with a sink if one is described.
+/// Creates a source, optionally with a sink.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Columns are NAME=TYPE[,OPTION...][:ARGUMENT]:
@@ -38,12 +37,12 @@ Columns are NAME=TYPE[,OPTION...][:ARGUMENT]:
   at=datetime                time of receipt
   ip=ip                      address of the sender
   all=body, h=headers        the request as it came
-  user=path:user.id          a part of the JSON body; refused when it is missing,
+  user=path:user.id          a part of the JSON body; rejected when it is missing,
   user=path,default=?:user.id  unless there is a default
   utm=path:[\"utm.source\"]    keys with any characters in quotes
   ids=path:$.items[*].id     JSONPath when it begins with $; many values as a list
-  total=template:Body(\"price\") * Body(\"count\")   what a Jsonnet program makes of it
-  env=static:prod            always the same
+  total=template:Body(\"price\") * Body(\"count\")   result of a Jsonnet expression
+  env=static:prod            a constant
   options: key (part of the primary key), json (strings with their JSON quotes),
            default=TEXT or default=\"TEXT, with: anything\" (path)
 
@@ -54,19 +53,19 @@ Example:
 pub(crate) struct SourceCreateArgs {
     /// Name of the source; its id is made from it
     name: String,
-    /// Id, in place of one made from the name
+    /// Id [default: made from the name]
     #[arg(long)]
     id: Option<String>,
-    /// What it is for
+    /// Description of the source
     #[arg(long, default_value = "")]
     description: String,
-    /// Table that its records go into: stage (in or out), bucket and name, like in.main.events
+    /// Table for its records: stage (in or out), bucket and name, like in.main.events
     #[arg(long, value_name = "TABLE", requires = "column")]
     sink: Option<String>,
-    /// What keeps the table (sqlite, postgres), when it is not the server's default
+    /// Table type (sqlite, postgres) [default: the server's]
     #[arg(long, value_name = "NAME", requires = "sink")]
     backend: Option<String>,
-    /// A column of the table; once for each
+    /// A column of the table; repeatable
     #[arg(long, value_name = "NAME=TYPE", requires = "sink", value_parser = parse_column)]
     column: Vec<ColumnDefinition>,
     #[command(flatten)]
@@ -76,7 +75,7 @@ pub(crate) struct SourceCreateArgs {
 /// Lists sources.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceListArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -93,10 +92,10 @@ Examples:
 pub(crate) struct SourceShowArgs {
     /// Id of the source
     id: String,
-    /// Only the address that records are posted to
+    /// Print only the address to post records to
     #[arg(long, conflicts_with = "json")]
     url: bool,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -105,7 +104,7 @@ pub(crate) struct SourceShowArgs {
 
 /// Deletes a source and its sinks.
 ///
-/// What was accepted still goes into the tables; the tables stay.
+/// Accepted records are still loaded into the tables; the tables are not deleted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceDeleteArgs {
     /// Id of the source
@@ -114,9 +113,9 @@ pub(crate) struct SourceDeleteArgs {
     server: ServerArgs,
 }
 
-/// Stops the delivery of a sink that is a topic.
+/// Pauses the delivery of a topic sink.
 ///
-/// Records are taken all the same, and wait.
+/// Records are still accepted, and wait.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -126,14 +125,14 @@ pub(crate) struct SourcePauseArgs {
     id: String,
     /// Id of the sink
     sink: String,
-    /// Why; shown with the sink
+    /// Reason, shown with the sink
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Begins the delivery of a sink that was paused again.
+/// Resumes the delivery of a paused sink.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceResumeArgs {
     /// Id of the source
@@ -234,12 +233,12 @@ async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError>
                 .await
         };
         if let Err(failure) = made.await {
-            // Half of what was asked for would only be in the way of the next try.
+            // A source without its sink would block the next attempt.
             let undone = api.run_task(Method::DELETE, &path, None).await;
             return Err(match undone {
                 Ok(()) => failure,
                 Err(_) => CliError::new(failure)
-                    .hint(format_args!("source {id} was made, but not its sink")),
+                    .hint(format_args!("source {id} was created, but not its sink")),
             });
         }
     }
