@@ -1,11 +1,10 @@
-//! A file of the configuration as a YAML document that knows where everything stands, so that a
-//! complaint can name the line.
+//! A configuration file as a YAML document with positions, so that a violation can name its line.
 
 use forebay_pull::yaml::YamlError;
 pub(crate) use forebay_pull::yaml::{YamlContent, YamlKey, YamlNode};
 use serde_json::Value;
 
-/// Reads a document; an empty one is an empty mapping.
+/// Parses a document; an empty one is an empty mapping.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, (Option<u64>, String)> {
     let parsed = YamlNode::parse(text);
     let mut node =
@@ -16,7 +15,7 @@ pub(crate) fn parse(text: &str) -> Result<YamlNode, (Option<u64>, String)> {
     Ok(node)
 }
 
-/// Changes each text of a document.
+/// Applies `change` to each text of a document; stops at the first error and returns its line.
 pub(crate) fn change_texts(
     node: &mut YamlNode,
     change: &mut dyn FnMut(&str) -> Result<Option<String>, String>,

@@ -1,20 +1,19 @@
-//! Profiles: sets of defaults that are chosen together. What somebody sets goes before them.
+//! Profiles: named sets of defaults. Explicit settings override them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A set of defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Profile {
-    /// Rows are in the table within seconds; nothing but this machine is listened to.
+    /// Rows are in the table within seconds; listens on this machine only.
     #[default]
     Forebay,
-    /// Those of Keboola Stream.
+    /// Defaults of Keboola Stream.
     Keboola,
 }
 
-/// What `keboola` sets: key and value. `docs/compat.md` says why ours differ.
+/// Keys and values of `keboola`; `docs/compat.md` explains the differences.
 pub(crate) const KEBOOLA: [(&str, &str); 16] = [
     ("api.listen", "0.0.0.0:8000"),
     ("api.rawString", "false"),

@@ -1,11 +1,13 @@
-//! `${NAME}` and `${file:/path}` in texts of the configuration file: secrets stay out of it.
+//! `${NAME}` and `${file:/path}` in texts of the configuration file, which keep secrets out of it.
 
 use super::environment::Environment;
 
-/// A secret in a file is a line; larger files were not meant.
+/// A secret in a file is one line; a larger file is a mistake.
 const FILE_BYTES_MAX: usize = 64 << 10;
 
-/// `text` with its references replaced, `None` when it has none. `$$` stands for a dollar sign.
+/// `text` with its references replaced, `None` without references. `$$` is a dollar sign. Errors name
+/// the variable or the file, never its value, and don't quote an invalid reference: it may be part of a
+/// password.
 pub(crate) fn substitute(text: &str, env: &Environment) -> Result<Option<String>, String> {
     if !text.contains('$') {
         return Ok(None);
