@@ -139,7 +139,7 @@ mod tests {
         assert!(!shown.contains("s3cret"));
         let address = ([127, 0, 0, 1], 8000).into();
         let shown = text(address, true, "https://x", &started, &token);
-        assert!(shown.contains("at https://127.0.0.1:8000,"), "{shown}");
+        assert!(shown.contains("API: https://127.0.0.1:8000."), "{shown}");
         assert!(shown.contains(" https://127.0.0.1:8000/v1/"), "{shown}");
         assert!(!shown.contains("--api"), "{shown}");
     }

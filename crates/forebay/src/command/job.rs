@@ -219,7 +219,7 @@ fn report(
     part(s.written, "written");
     part(s.unchanged, "unchanged");
     part(s.superseded, "superseded");
-    part(s.dead, "dead letters");
+    part(s.dead, "dead-lettered");
     part(s.retries, "retries");
     let took = Duration::from_secs_f64(s.seconds);
     terminal::note(format_args!(

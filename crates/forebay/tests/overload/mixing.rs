@@ -1,4 +1,4 @@
-//! Many requests at the same moment: each row has the data of its own request.
+//! Concurrent requests: each row has the data of its own request.
 
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -9,7 +9,7 @@ use super::server::{Launch, wait_for};
 use super::{SOURCES, add_source, balance, turn};
 
 const CONNECTIONS: u64 = 1024;
-/// Of each connection.
+/// Per connection.
 const RECORDS: u64 = 20;
 
 #[test]

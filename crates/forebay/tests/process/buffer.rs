@@ -1,4 +1,4 @@
-//! `forebay buffer`: lines in, a file as the provider, and a look from outside.
+//! `forebay buffer`: lines in, a file as the provider, and its inspection commands.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ fn arg(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The text of the payloads in what the file provider wrote.
+/// The payloads written by the file provider.
 fn payloads(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let payload = |line: &str| {
@@ -65,7 +65,7 @@ fn lines_go_through_and_come_out_in_order() {
 #[test]
 fn what_could_not_be_sent_is_listed_and_drained_later() {
     let dir = tempfile::tempdir().unwrap();
-    // Nobody listens there.
+    // No server listens there.
     let away = [
         "--topic",
         "t",
@@ -80,10 +80,10 @@ fn what_could_not_be_sent_is_listed_and_drained_later() {
     let buffer = dir.path().join("buffer");
     let stat = forebay_with(&["buffer", "stat", "--dir", arg(&buffer)]);
     assert!(
-        stat.stdout.contains("none is running") && stat.stdout.contains("stopped"),
+        stat.stdout.contains("not running") && stat.stdout.contains("stopped"),
         "{stat:?}"
     );
-    // Long enough to have tried: why is said, and known afterwards.
+    // Long enough for an attempt: the cause is reported and stored.
     let drain = [
         "buffer",
         "drain",
@@ -145,7 +145,7 @@ fn input_that_makes_no_sense_is_named() {
     let args = ["--format", "ndjson", "--file", arg(&out)];
     let ended = send(dir.path(), &args, input);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("--topic is not given"), "{ended:?}");
+    assert!(ended.stderr.contains("--topic is not set"), "{ended:?}");
     let args = [&args[..], &["--topic", "other", "--skip-invalid"]].concat();
     let ended = send(dir.path(), &args, input);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -171,13 +171,13 @@ fn marks_and_blank_lines_of_the_input_are_no_messages() {
     assert!(ended.stderr.contains("UTF-16"), "{ended:?}");
 }
 
-/// Answers 422 to each request that has "poison" in its body, 200 to others; for ever.
+/// Responds 422 to each request with "poison" in its body, 200 to others; runs forever.
 fn picky_endpoint() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            // Whoever goes away in the middle has had his answer, or wants none.
+            // A client that disconnects early needs no response.
             std::thread::spawn(move || answer(stream?));
         }
     });
@@ -250,7 +250,7 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
     let shown: Value = serde_json::from_str(&dead("show", &[&b]).stdout).unwrap();
     assert_eq!(shown, letters[1]);
     assert_eq!(dead("show", &["99"]).code, Some(1));
-    // They leave in their order, and only those that were named.
+    // They are resolved in order, and only the selected ones.
     let refused = dead("drop", &[&b]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("is older than"), "{refused:?}");
@@ -261,7 +261,10 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
     );
     assert_eq!(listed(&dead("ls", &[])).len(), 3);
     assert_eq!(dead("drop", &[&a]).stdout, "1 dropped\n");
-    assert_eq!(dead("replay", &[&b]).stdout, "1 in their topics again\n");
+    assert_eq!(
+        dead("replay", &[&b]).stdout,
+        "1 written to their topics again\n"
+    );
     let out = dir.path().join("out");
     let drain = [
         "buffer",
@@ -276,7 +279,7 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
     assert_eq!(listed(&dead("ls", &[]))[0]["number"].to_string(), c);
     assert_eq!(
         dead("replay", &["--all"]).stdout,
-        "1 in their topics again\n"
+        "1 written to their topics again\n"
     );
     assert_eq!(dead("drop", &["--all"]).stdout, "0 dropped\n");
     assert_eq!(forebay_with(&drain).code, Some(0));
@@ -286,12 +289,12 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
     }
 }
 
-/// A running `send` on a FIFO, ended when it is dropped.
+/// A running `send` on a FIFO, killed on drop.
 struct Sender(Child);
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended.
         drop(self.0.kill());
         drop(self.0.wait());
     }

@@ -1,4 +1,4 @@
-//! Sinks, as the checklist of the compatible API goes through them, by HTTP and the binary.
+//! Sinks: the checklist of the compatible API, by HTTP with the binary.
 
 use serde_json::{Value, json};
 
@@ -201,7 +201,7 @@ fn three_sinks_are_created_at_once_and_twins_once() {
     });
 }
 
-/// Each change is made as a whole, one after the other, or refused so that it can be repeated.
+/// Each change is atomic and serialized, or rejected with an error that allows a retry.
 #[test]
 fn two_clients_change_the_same_sink_at_once() {
     with_source(|api| {

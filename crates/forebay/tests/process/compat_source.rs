@@ -1,4 +1,4 @@
-//! Sources, as the checklist of the compatible API goes through them, by HTTP and the binary.
+//! Sources: the checklist of the compatible API, by HTTP with the binary.
 
 use serde_json::{Value, json};
 

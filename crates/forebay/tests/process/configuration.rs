@@ -1,4 +1,4 @@
-//! Files, variables, flags.
+//! Configuration from files, variables and flags.
 
 use crate::server::{forebay, forebay_with, run};
 
@@ -16,7 +16,7 @@ fn the_default_file_is_in_order() {
     let said = forebay_with(&["config", "check", "--config", &path]);
     assert_eq!(
         (said.code, said.stdout.trim()),
-        (Some(0), "The configuration is in order."),
+        (Some(0), "The configuration is valid."),
         "{said:?}"
     );
 }
@@ -141,7 +141,7 @@ fn a_flag_that_makes_no_sense_is_named() {
     assert!(said.stderr.contains("--api-listen"), "{said:?}");
 }
 
-/// `config check` and a start refuse it by the same words, and nothing is written.
+/// `config check` and a start reject it with the same message, and nothing is written.
 fn is_refused(content: &str, named: &str) {
     let (dir, path) = file(content);
     let checked = forebay_with(&["config", "check", "--config", &path]);
@@ -165,7 +165,7 @@ const KAFKA: &str = "providers: [{name: k, type: kafka, REST}]\n";
 const POSTGRES: &str = "table: {postgres: {REST}}\n";
 const S3: &str = "staging: {type: s3, s3: {bucket: b, REST}}\n";
 
-/// Other systems, what is wrong with them, and how that is said.
+/// Settings of other systems with an error, and its message.
 const WRONG: [(&str, &str, &str); 13] = [
     (PROVIDER, "url: /relative", "provider \"h\": url"),
     (PROVIDER, "url: 'http://h:99999/'", "provider \"h\": url"),
@@ -194,7 +194,7 @@ const WRONG: [(&str, &str, &str); 13] = [
     (
         POSTGRES,
         "url: 'postgres://h/x', caFile: JUNK",
-        "holds no certificate",
+        "contains no certificate",
     ),
     (
         POSTGRES,

@@ -1,4 +1,4 @@
-//! Records that a mapping refuses, kept and replayed with the command line.
+//! Rejected records as dead letters, replayed by the command line.
 
 use serde_json::Value;
 
@@ -21,7 +21,6 @@ fn dead(server: &Server) -> Vec<Value> {
     serde_json::from_str(&said).unwrap()
 }
 
-/// Applies a definition.
 fn apply(server: &Server, dir: &std::path::Path, text: &str) -> String {
     let file = dir.join("events.yaml");
     std::fs::write(&file, text).unwrap();
@@ -77,16 +76,16 @@ fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
     assert_eq!(said, "1 dropped\n");
     let refused = run(&mut server.command(&["dead", "replay", "events", "events", "--all"]));
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert_eq!(refused.stdout, "0 replayed, 2 refused again\n");
+    assert_eq!(refused.stdout, "0 replayed, 2 rejected again\n");
 
     let mended = EVENTS
         .replace("path: user.id,", "path: user.id, defaultValue: nobody,")
         .replace("Body(\"price\") * 2", "Body(\"price\", 0) * 2");
     apply(&server, dir.path(), &mended);
     let said = server.ok(&["dead", "replay", "events", "events", "--all"]);
-    assert_eq!(said, "2 replayed, 0 refused again\n");
+    assert_eq!(said, "2 replayed, 0 rejected again\n");
     let said = server.ok(&["dead", "replay", "events", "events", "--all"]);
-    assert_eq!(said, "0 replayed, 0 refused again\n");
+    assert_eq!(said, "0 replayed, 0 rejected again\n");
     let balance = server.settled("events", "events", 3);
     let counts = ["accepted", "imported", "dead", "expired"].map(|n| balance[n].as_u64());
     assert_eq!(counts, [4, 3, 0, 1].map(Some), "{balance}");

@@ -1,4 +1,4 @@
-//! `forebay source` and `forebay apply` against a server.
+//! `forebay source` and `forebay apply` with a server.
 
 use crate::server::{Server, forebay, forebay_with, run};
 
@@ -102,14 +102,14 @@ fn sinks_that_are_not_in_the_file_stay() {
     );
     assert!(
         said.stderr
-            .contains("sink my-events/events is not in the file and stays as it is"),
+            .contains("sink my-events/events is not in the file and is not changed"),
         "{said:?}"
     );
 }
 
-/// Files with a mistake, and what is said of each.
+/// Invalid files with parts of their error messages.
 fn mistakes() -> Vec<(String, Vec<&'static str>)> {
-    // A second sink with a mistake of its own, and a source that is in order.
+    // A second invalid sink, and a valid source.
     let twice = EVENTS.replace("type: uuid", "type: uid")
         + "      - table: demo.x\n        columns: [{ name: a, type: uuid }]\n\
            \x20 - name: Fine\n    sinks: [{ table: in.a.b, columns: [{ name: a, type: uuid }] }]\n";
@@ -192,7 +192,7 @@ fn a_file_with_a_mistake_changes_nothing_and_every_mistake_is_named_with_its_lin
             assert_eq!(server.ok(&["source", "ls", "--json"]).trim(), "[]");
         }
     }
-    // A change that is refused is found before the one before it is made.
+    // A rejected change is found before an earlier one is applied.
     let file = write(dir.path(), EVENTS);
     server.ok(&["apply", "-f", &file]);
     let changed = EVENTS
@@ -313,7 +313,7 @@ fn who_has_no_server_or_no_token_is_told_what_to_do() {
         .current_dir(dir.path())
         .args(["source", "ls", "--api", &api]));
     assert!(
-        said.stderr.contains("there is no token") && said.stderr.contains("--data-dir"),
+        said.stderr.contains("no token: ") && said.stderr.contains("--data-dir"),
         "{said:?}"
     );
     server.kill();

@@ -80,7 +80,7 @@ fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
     assert_eq!(again.code, Some(6), "it is bad still: {again:?}");
     let again = forebay_with(&["dead", "replay", "--job", &file, &id]);
     assert!(
-        again.code == Some(1) && again.stderr.contains("there is no dead letter 1"),
+        again.code == Some(1) && again.stderr.contains("dead letter 1 does not exist"),
         "it has a new number: {again:?}"
     );
     let again = forebay_with(&["dead", "replay", "--job", &file, "2"]);
@@ -112,7 +112,7 @@ fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
 #[test]
 fn sigterm_stops_a_job_and_the_same_command_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    // An API that never answers: the job waits for it.
+    // An API that never responds: the job waits for it.
     let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = api.local_addr().unwrap();
     let source =
@@ -211,7 +211,7 @@ fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
         (&summary["read"], &summary["written"]),
         (&2.into(), &2.into())
     );
-    // No record had a name: that is said, and counted.
+    // No record had a name: that is reported and counted.
     let never = serde_json::json!([{ "column": "name", "path": "name", "records": 2 }]);
     assert_eq!(summary["neverFound"], never);
     assert!(

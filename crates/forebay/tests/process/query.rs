@@ -46,7 +46,7 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
     let limited = run(&mut server.command(&["query", sql, "--limit", "1", "--format", "csv"]));
     assert_eq!(limited.stdout.lines().count(), 2);
     assert!(
-        limited.stderr.contains("only 1 row shown, there are more"),
+        limited.stderr.contains("only the first 1 row shown"),
         "{limited:?}"
     );
 
@@ -54,7 +54,10 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
         ("DELETE FROM \"in.test.q\"", "would change the database"),
         ("SELECT 1; SELECT 2", "only one statement"),
         ("SELEC 1", "syntax error"),
-        ("SELECT * FROM \"in.test.nope\"", "there are: \"in.test.q\""),
+        (
+            "SELECT * FROM \"in.test.nope\"",
+            "existing tables: \"in.test.q\"",
+        ),
     ] {
         let ended = run(&mut server.command(&["query", sql]));
         assert!(
@@ -62,7 +65,7 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
             "{sql}: {ended:?}"
         );
     }
-    // Also when nobody runs.
+    // Also without a server.
     let after = server.command(&[
         "query",
         "SELECT count(*) AS n FROM \"in.test.q\"",
@@ -98,7 +101,7 @@ fn a_reader_that_goes_away_is_no_error() {
         .execute_batch("CREATE TABLE t (a TEXT)")
         .unwrap();
     let data = dir.path().to_str().unwrap();
-    // A reader that goes away, as `head` does, is no error, whatever the format.
+    // A reader that closes early, as `head` does, is no error, with any format.
     for format in ["table", "json", "csv"] {
         let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) \
                     SELECT i FROM n";

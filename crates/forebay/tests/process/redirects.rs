@@ -1,5 +1,5 @@
-//! What the real binary does behind servers that redirect: no record is made a GET, none is counted
-//! as delivered that was not, and the place that a server named is where people look.
+//! Servers that redirect: no POST becomes a GET, no undelivered record is counted as delivered, and the
+//! location is reported.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use crate::server::{Server, forebay, forebay_with, wait_for};
 
-/// A request as a server has seen it.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     /// Method and path.
     line: String,
-    /// The head, in small letters.
+    /// The head in lower case.
     head: String,
     body: String,
 }
@@ -29,7 +29,7 @@ impl Seen {
     }
 }
 
-/// A server that answers what a function says of each request: a status line, headers and a body.
+/// A server that responds with the result of a function: status line, headers and body.
 pub(crate) struct Endpoint {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -44,7 +44,7 @@ impl Endpoint {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
-                // Whoever goes away in the middle has had his answer, or wants none.
+                // A client that disconnects early needs no response.
                 std::thread::spawn(move || serve(stream?, &kept, &*answer));
             }
         });
@@ -118,7 +118,7 @@ sources:
             headers: [{ name: X-Own, type: static, value: mine }]
 ";
 
-/// A server with a sink that goes to an endpoint.
+/// A server with a sink to an endpoint.
 pub(crate) fn serving(dir: &Path, url: &str, definitions: &str) -> Server {
     let text = format!(
         "providers:\n  - {{name: hook, type: http, url: '{url}', token: hush-hush, headers: {{X-Tenant: acme}}}}\ntopics: {{backoffMax: 20ms, backoff: 10ms}}\n"
@@ -193,7 +193,7 @@ fn a_sink_keeps_what_its_endpoint_redirects_and_says_where_to() {
         assert!(seen.iter().all(|s| s.has(header)), "{header}: {seen:?}");
     }
     assert_eq!(elsewhere.lines(), Vec::<String>::new());
-    // Nobody who makes sinks sets what the operator has set.
+    // A sink can't override headers of the operator.
     let file = dir.path().join("definitions.yaml");
     std::fs::write(&file, DEFINITIONS.replace("X-Own", "x-tenant")).unwrap();
     let args = ["apply", "--file", file.to_str().unwrap()];

@@ -1,4 +1,4 @@
-//! Standard error that is full, closed, or a pipe that nobody reads changes nothing.
+//! Standard error that is full, closed, or an unread pipe has no effect.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use crate::server::{Server, forebay, wait_for};
 
 const RECORDS: usize = 1_000;
 
-/// The server takes records, brings them into their table, and ends when it is told to.
+/// The server accepts records, imports them, and stops on a signal.
 fn works(server: Server) {
     let path = server.define();
     for n in 0..RECORDS {

@@ -1,4 +1,4 @@
-//! What a start makes, and what keeps it from starting: one sentence and an exit code.
+//! Files of the first start, and errors of a failed one: a sentence and an exit code.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -109,7 +109,7 @@ fn a_directory_that_another_process_has_is_refused() {
         said.contains("another process") && said.contains(dir.path().to_str().unwrap()),
         "{said}"
     );
-    // The first one does not mind.
+    // The first one continues.
     assert_eq!(server.get("/health/ready").0, 200);
 }
 
@@ -127,11 +127,11 @@ fn a_directory_of_a_newer_version_is_refused() {
 
 #[test]
 fn a_directory_that_cant_be_written_is_refused() {
-    // Not even root can make a directory there.
+    // Not even root can create a directory there.
     let ended = serve(Path::new("/proc/forebay/data"), &[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(sentence(&ended).contains("/proc/forebay/data"), "{ended:?}");
-    // A file where the directory should be.
+    // A file instead of the directory.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -162,7 +162,7 @@ fn listeners_on_one_port_are_refused_before_anything_is_made() {
     assert!(!data.exists());
 }
 
-/// What a destination's settings alone show is found before anything is written.
+/// Errors in the settings of a destination are found before anything is written.
 #[test]
 fn a_start_that_fails_by_the_settings_of_a_destination_leaves_no_directory() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! From a definition to rows, as a person does it.
+//! From a definition to rows, as a user does it.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What is no proper HTTP, what a response says for safety, and who sees which metrics.
+//! Invalid HTTP, security headers of responses, and access to metrics.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -51,7 +51,7 @@ fn every_listener_refuses_what_two_readers_could_read_in_two_ways() {
                 response.contains(&format!("{prefix}{name}")),
                 "{head}: {response}"
             );
-            // Nothing of what follows is taken for a request.
+            // Nothing after it is parsed as a request.
             assert_eq!(response.matches("statusCode").count(), 1, "{response}");
         }
         let old = raw(address, "GET /health-check HTTP/1.0\r\n\r\n");

@@ -11,9 +11,9 @@ use crate::life::HOOKS;
 use crate::server::Server;
 use crate::{apply, configure, drained, post, start};
 
-/// How often the server is killed.
+/// Number of kills.
 const KILLS: u64 = 6;
-/// Messages that are refused, and become letters.
+/// Messages that are rejected and become dead letters.
 const LETTERS: u64 = 40;
 
 fn listed(server: &Server) -> Vec<String> {
@@ -23,8 +23,8 @@ fn listed(server: &Server) -> Vec<String> {
     letters.iter().map(id).collect()
 }
 
-/// One letter after the other, each by its own command, the newest first, until the server is
-/// killed: after so many of them, and some more that are under way.
+/// Replays dead letters one by one, each by its own command, newest first, until the server is killed:
+/// after that many, with some more in progress.
 fn replay_until_killed(server: &Server, letters: &[String], after: usize) {
     let (before, rest) = letters.split_at(after.min(letters.len()));
     for letter in before {
@@ -40,7 +40,7 @@ fn replay_until_killed(server: &Server, letters: &[String], after: usize) {
         })
         .collect();
     if let Some(first) = under_way.first_mut() {
-        // At its end the others are somewhere in between.
+        // When it ends the others are in progress.
         first.wait().unwrap();
     }
     server.signal("KILL");
@@ -86,9 +86,9 @@ fn a_replay_that_is_killed_neither_loses_nor_repeats_a_letter() {
     assert_eq!(counts, [LETTERS, LETTERS, 0, 0].map(Value::from).each_ref());
     let (seen, _) = endpoint.seen();
     let all: BTreeSet<u64> = seen.iter().copied().collect();
-    assert_eq!(all.len(), seen.len(), "some twice: {seen:?}");
+    assert_eq!(all.len(), seen.len(), "duplicates: {seen:?}");
     assert_eq!(all, (0..LETTERS).collect());
-    println!("{half} of {LETTERS} were left after {KILLS} kills");
+    println!("{half} of {LETTERS} remained after {KILLS} kills");
     server.signal("TERM");
     assert!(server.ended().0.success());
 }

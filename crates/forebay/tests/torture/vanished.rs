@@ -1,5 +1,5 @@
-//! A table has lost an import that it had confirmed, and the process dies between the steps that
-//! follow: each row is in the table at most once, and all of them if anybody still had them.
+//! A table lost a confirmed import, and the process dies between the following steps: each row is in
+//! the table at most once, and all of them if another copy existed.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ const SINK: &str = "rows";
 const ROWS: u64 = 12;
 const AFTER: u64 = 20;
 
-/// Who has the rows when the table has lost them.
+/// Which copies of the rows exist when the table lost them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     LogAndStaging,
@@ -71,7 +71,7 @@ fn arm(server: &mut Server, point: FailPoint) {
     server.launch.env = vec![("FAILPOINT".to_owned(), point.name().to_owned())];
 }
 
-/// Starts it, sees it die, and starts it again.
+/// Starts it, waits for its death, and restarts it.
 fn dies(server: &mut Server, point: FailPoint) {
     arm(server, point);
     server.restart_unready();
@@ -99,11 +99,11 @@ fn move_tables(from: &Path, to: &Path) {
     }
 }
 
-/// A server that was killed after it had imported the rows, and what has them still.
+/// A server killed after importing the rows, with these copies left.
 fn imported(root: &Path, left: Left) -> Server {
     let mut launch = launch(root).set("storage.level.target.import.trigger.count", ROWS);
     let dies_at = match left {
-        // The janitor itself: nothing is taken away before it dies.
+        // The fail point of the garbage collector: nothing is deleted before it dies.
         Left::LogAndStaging | Left::Log => Some(FailPoint::TrimBegun),
         Left::Staging => Some(FailPoint::StreamDeleted),
         Left::Nobody => None,
@@ -118,7 +118,7 @@ fn imported(root: &Path, left: Left) -> Server {
         Some(point) => died(&mut server, point),
         None => {
             settled(&server, SINK, [ROWS, 0, 0], "before");
-            // The object goes after the stream.
+            // The object is deleted after the stream.
             wait_for("an empty staging", || {
                 objects(&staging).is_empty().then_some(())
             });

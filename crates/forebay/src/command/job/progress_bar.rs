@@ -40,7 +40,7 @@ impl JobProgressBar {
         let (bytes, total) = self.progress.bytes();
         let settled = summary.written + summary.unchanged;
         let rows = format!(
-            "{} read, {settled} resolved, {} dead letters, {} rows/s",
+            "{} read, {settled} resolved, {} dead-lettered, {} rows/s",
             summary.read, summary.dead, summary.rows_per_second
         );
         if total > 0 && self.bar.length() != Some(total) {
