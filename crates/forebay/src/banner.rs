@@ -111,7 +111,7 @@ mod tests {
     use crate::config::ConfigSecret;
 
     #[test]
-    fn the_lines_name_what_was_given_and_not_the_token() {
+    fn the_commands_repeat_the_arguments_but_not_the_token() {
         let started = ProcessInvocation {
             program: "forebay".to_owned(),
             location_args: " --data-dir './my data'".to_owned(),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn words_survive_a_shell() {
+    fn words_are_quoted_for_a_shell() {
         assert_eq!(shell_quoted("./data"), "./data");
         assert_eq!(shell_quoted("my data"), "'my data'");
         assert_eq!(shell_quoted("it's"), "'it'\\''s'");

@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_empty_directory_or_one_of_ours_is_taken() {
+    fn only_an_empty_or_own_directory_is_accepted() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         assert!(check_dir(&at("new"), None).is_ok());

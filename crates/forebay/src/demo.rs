@@ -46,7 +46,7 @@ pub(crate) fn definition() -> Result<SourceDefinition, CliError> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_definition_is_in_order() {
+    fn the_definition_is_valid() {
         let definition = super::definition().unwrap();
         assert_eq!(definition.source_id().unwrap(), "demo");
         assert_eq!(definition.sinks[0].columns.len(), 7);

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_that_a_process_does_not_have_take_nothing_and_that_of_metrics_takes_its_part() {
+    fn only_existing_listeners_including_metrics_get_a_share() {
         let mut config = Config {
             roles: vec![NodeRole::Source],
             ..Config::default()

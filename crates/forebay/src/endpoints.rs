@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_finds_what_a_server_has_published_as_long_as_it_runs() {
+    fn published_endpoints_are_found_while_the_server_runs() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Endpoints::find(dir.path()).unwrap(), None);
         let endpoints = Endpoints {

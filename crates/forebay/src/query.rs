@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_are_told_apart_in_every_form() {
+    fn equal_names_are_made_unique_in_every_format() {
         assert_eq!(
             distinct(&["a", "b", "a", "a_2", "a", "A", ""]),
             ["a", "b", "a_3", "a_2", "a_4", "A", ""]

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn series_that_name_something_of_a_project_are_left_out() {
+    fn series_of_projects_are_removed() {
         let all = "# TYPE a counter\na 1\na{status=\"200\"} 2\na{project=\"7\"} 3\n\
                    a{le=\"1\",source=\"7/1/s\"} 4\na{sink=\"7/1/s/k\",x=\"y\"} 5\nb 6\n";
         let shown = without_project_series(all);

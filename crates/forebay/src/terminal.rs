@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_character_that_a_terminal_acts_on_is_left() {
+    fn characters_that_a_terminal_interprets_are_escaped() {
         assert!(matches!(escaped("plain\n\tžluť 日本"), Cow::Borrowed(_)));
         assert_eq!(
             escaped("a\u{1b}]0;x\u{7}\u{9b}31m\r\u{7f}\u{202e}b\n"),

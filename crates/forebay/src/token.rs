@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_start_makes_one_for_its_owner_only_and_the_second_finds_it() {
+    fn the_first_start_creates_a_private_token_and_the_second_reads_it() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let first = for_server(&config(&data)).unwrap();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_token_file_is_named_and_its_content_is_not() {
+    fn an_invalid_token_file_is_reported_without_its_content() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t");
         for (content, said) in [
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_a_token_is_told_where_to_get_one() {
+    fn a_client_without_a_token_gets_a_hint() {
         let dir = tempfile::tempdir().unwrap();
         let failure = for_client(&config(dir.path()), None)
             .unwrap_err()

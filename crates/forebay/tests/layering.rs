@@ -112,7 +112,7 @@ fn crates_use_only_what_the_architecture_allows() {
 }
 
 #[test]
-fn nouns_and_records_have_no_runtime() {
+fn model_and_record_have_no_runtime() {
     for package in packages() {
         let name = package["name"].as_str().unwrap();
         if WITHOUT_RUNTIME.contains(&name) {

@@ -364,7 +364,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_ages_are_for_people() {
+    fn sizes_and_ages_are_human_readable() {
         assert_eq!(rounded(HumanDuration::millis(3_700)), "3s");
         assert_eq!(rounded(HumanDuration::millis(70)), "70ms");
     }

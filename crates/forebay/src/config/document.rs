@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_know_their_lines() {
+    fn values_have_line_numbers() {
         let node = parse("# c\na:\n  b: 1\n  c: [x, 5MB]\nd: true\n").unwrap();
         let YamlContent::Map(entries) = &node.content else {
             panic!("{node:?}")

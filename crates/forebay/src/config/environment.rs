@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_humps_and_no_two_keys_share_one() {
+    fn variable_names_are_derived_from_keys_and_unique() {
         assert_eq!(variable("dataDir"), "FOREBAY_DATA_DIR");
         assert_eq!(
             variable("source.http.maxRequestBodySize"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_others_are_left_alone() {
+    fn foreign_variables_are_ignored() {
         let env = Environment::from([
             ("FOREBAY_SERVICE_HOST", "10.0.0.1"),
             ("FOREBAY_SERVICE_PORT_HTTP", "8000"),

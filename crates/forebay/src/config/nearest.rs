@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_names_are_found_and_far_ones_are_not() {
+    fn near_names_are_suggested_and_far_ones_are_not() {
         let names = || ["api.listen", "api.publicUrl"].map(str::to_owned);
         assert_eq!(nearest("api.lisen", names()).as_deref(), Some("api.listen"));
         assert_eq!(

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn the_profile_sets_all_of_its_keys_and_gives_way_to_whoever_sets_one() {
+    fn the_profile_sets_its_keys_and_explicit_settings_override_them() {
         let plain = serde_json::to_value(Config::default()).unwrap();
         let set = loaded(&[
             ("--set", "profile", "keboola"),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_document_lists_is_what_the_profile_sets() {
+    fn the_document_matches_the_profile() {
         let document = include_str!("../../../../docs/compat.md");
         for (path, value) in KEBOOLA {
             let row = document

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_named_with_its_place() {
+    fn every_violation_has_its_index_and_key() {
         let fine = read(
             "- {name: main, type: kafka, brokers: 'a:1', transactions: true}\n- {name: hook, type: http, url: 'http://x'}",
         );

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_replaced_or_named() {
+    fn references_are_replaced_or_reported() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         std::fs::write(&file, "s3cret\n").unwrap();

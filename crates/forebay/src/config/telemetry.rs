@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_level_is_not_taken_for_a_module() {
+    fn a_word_that_is_no_level_is_rejected() {
         let problems = |level: &str| {
             let mut telemetry = TelemetrySection::default();
             level.clone_into(&mut telemetry.log.level);

@@ -97,7 +97,7 @@ fn all_violations_are_reported_with_origin_and_allowed_values() {
 }
 
 #[test]
-fn an_invalid_or_missing_file_is_named() {
+fn an_invalid_or_missing_file_is_reported() {
     let said = problems("a: [\n", Environment::default());
     assert!(
         said[0].starts_with("f.yaml:1: this is not YAML: "),

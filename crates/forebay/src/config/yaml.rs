@@ -148,7 +148,7 @@ mod tests {
     use crate::config::document;
 
     #[test]
-    fn the_default_file_says_the_defaults_and_loads_without_a_complaint() {
+    fn the_default_file_has_the_defaults_and_is_valid() {
         let text = default();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("forebay.yaml");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_commented_out_is_complete_once_the_marks_are_taken_away() {
+    fn commented_out_groups_are_complete_when_uncommented() {
         let text = default();
         let marked: Vec<&str> = text
             .lines()

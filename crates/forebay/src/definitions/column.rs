@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_read_as_people_write_them() {
+    fn column_arguments_are_parsed() {
         assert_eq!(request("id=uuid"), json!({"type": "uuid", "name": "id"}));
         assert_eq!(
             request("user=path:user.id"),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_what_is_right() {
+    fn errors_have_an_example_or_a_suggestion() {
         for (text, said) in [
             ("id", "NAME=TYPE"),
             ("=uuid", "has no name"),

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_and_sinks_have_their_lines() {
+    fn sources_and_sinks_have_line_numbers() {
         let text = "\
 sources:
   - name: a

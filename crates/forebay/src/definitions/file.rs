@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_example_is_understood() {
+    fn the_readme_example_is_valid() {
         let text = "\
 sources:
   - name: My events
@@ -316,7 +316,7 @@ sources:
     }
 
     #[test]
-    fn scalars_are_kept_as_they_are_written() {
+    fn scalars_are_taken_literally() {
         for written in [
             "07302",
             "007",
@@ -366,7 +366,7 @@ sources:
     }
 
     #[test]
-    fn what_is_null_in_yaml_is_no_text() {
+    fn null_is_rejected_as_text() {
         for written in ["~", "null", "Null", ""] {
             let said =
                 column(&format!("{{ name: a, type: static, value: {written} }}")).unwrap_err();
@@ -385,7 +385,7 @@ sources:
     }
 
     #[test]
-    fn strings_are_texts_unless_their_json_is_asked_for() {
+    fn strings_are_raw_unless_json_is_requested() {
         let raw = |fields: &str| column(fields).unwrap()["rawString"].clone();
         assert_eq!(raw("{ name: a, type: path, path: a }"), true);
         assert_eq!(
@@ -397,7 +397,7 @@ sources:
     }
 
     #[test]
-    fn a_typo_is_named_with_its_line_and_the_nearest_name() {
+    fn a_typo_is_reported_with_its_line_and_a_suggestion() {
         let said = read("sources:\n  - name: a\n    sink: []\n").unwrap_err();
         assert!(
             said.starts_with("d.yaml:3:5: unknown field `sink`"),

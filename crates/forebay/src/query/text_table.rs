@@ -207,14 +207,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_one_line_and_does_nothing_to_the_terminal() {
+    fn a_cell_is_one_line_without_control_characters() {
         let shown = plain("a\n\t\u{1b}[31m\u{9b}1m\u{202e}x\u{2067}\u{5d0}", 200);
         let wanted = "a\\n\\t\\u{1b}[31m\\u{9b}1m\\u{202e}x\\u{2067}\u{5d0}";
         assert_eq!(shown, wanted);
     }
 
     #[test]
-    fn columns_stand_in_line_and_numbers_to_the_right() {
+    fn columns_are_aligned_and_numbers_are_right_aligned() {
         let mut table = TextTable::new(&["name", "n"]);
         table.row(&["žluť", "5"]);
         table.row(&["a\u{1b}[31m\nb", "1234"]);

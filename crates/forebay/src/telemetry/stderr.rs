@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_lines_and_nothing_else() {
+    fn a_stalled_reader_only_loses_lines() {
         let (allow, open) = sync_channel(1);
         let taken = Arc::<Mutex<Vec<u8>>>::default();
         let output = Gated {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_closed_reader_does_not_take_are_counted() {
+    fn lines_lost_to_a_closed_reader_are_counted() {
         let (queue, guard) = queue(Broken).unwrap();
         queue.push(b"lost\n");
         guard.flush();

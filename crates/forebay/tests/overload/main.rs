@@ -33,7 +33,7 @@ use server::{Launch, Server};
 const SOURCES: &str = "/v1/branches/default/sources";
 
 /// These tests run one at a time.
-fn turn() -> MutexGuard<'static, ()> {
+fn exclusive() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -93,8 +93,8 @@ const SLACK: u64 = 48 * MB;
 /// A slow disk (two syncs per second) and small limits keep the sustainable rate so low that a test can
 /// exceed it twenty times.
 #[test]
-fn twenty_times_the_sustainable_rate_is_refused_politely_in_bounded_memory() {
-    let _turn = turn();
+fn twenty_times_the_sustainable_rate_is_rejected_in_bounded_memory() {
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path())
         .set("log.syncInterval", "500ms")

@@ -30,9 +30,9 @@ fn is_clean(server: &Server) {
 }
 
 #[test]
-fn slow_and_half_sent_requests_hold_up_nobody_and_are_ended() {
+fn slow_and_partial_requests_time_out_and_delay_no_other_client() {
     const CLIENTS: usize = 200;
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path())
         .set("source.http.requestTimeout", "4s")
@@ -147,9 +147,9 @@ fn idle(source: SocketAddr, path: &str, count: usize) -> Vec<TcpStream> {
 }
 
 #[test]
-fn ten_thousand_idle_connections_take_little_memory_and_nobodys_time() {
+fn ten_thousand_idle_connections_use_little_memory_and_delay_no_request() {
     const CONNECTIONS: usize = 10_000;
-    let _turn = turn();
+    let _guard = exclusive();
     // Both ends are on this machine, one per process.
     if !allow_files(CONNECTIONS as u64 + 1000) {
         let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");

@@ -14,7 +14,7 @@ const RECORDS: u64 = 20;
 
 #[test]
 fn rows_of_a_thousand_connections_are_never_mixed() {
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path()).start();
     let path = add_source(&server, "mixing");

@@ -117,7 +117,7 @@ const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 #[test]
 fn batches_of_the_smallest_records_stay_within_the_documented_memory() {
     const CLIENTS: usize = 300;
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path()).start();
     let path = add_source(&server, "worst");
@@ -135,7 +135,7 @@ fn batches_of_the_smallest_records_stay_within_the_documented_memory() {
 #[test]
 fn batches_for_templates_stay_within_the_documented_memory() {
     const CLIENTS: usize = 1000;
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     // A batch that has to wait longer is rejected.
     let server = Launch::new(root.path())
@@ -159,7 +159,7 @@ fn batches_for_templates_stay_within_the_documented_memory() {
 
 #[test]
 fn batches_of_a_million_records_stay_within_the_documented_memory() {
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path())
         .set("source.http.maxRecordsPerBatch", 1_000_000)
@@ -185,9 +185,9 @@ fn batches_of_a_million_records_stay_within_the_documented_memory() {
 }
 
 #[test]
-fn bodies_that_inflate_stay_within_the_documented_memory_and_others_are_answered_beside_them() {
+fn inflating_bodies_stay_within_the_documented_memory_and_do_not_delay_other_sources() {
     const CLIENTS: usize = 48;
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     // Long enough for each body, also on a busy machine.
     let server = Launch::new(root.path())

@@ -112,7 +112,7 @@ fn holds(backup: &Path, root: &Path, name: &str, acknowledged: &[u64]) {
 }
 
 #[test]
-fn what_was_acknowledged_before_a_backup_is_in_it_once_whatever_is_killed() {
+fn a_backup_has_each_earlier_record_once_despite_kills() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     let next = Arc::new(AtomicU64::new(0));

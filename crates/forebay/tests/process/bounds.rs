@@ -185,7 +185,7 @@ fn half_heads(pid: u32, address: SocketAddr, path: &str, max: u64) {
 }
 
 #[test]
-fn the_api_holds_no_more_than_it_may() {
+fn the_api_stays_within_its_memory_limits() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["--set", "api.headerReadTimeout=2s"];
     let server = Server::start_with(dir.path(), &args);
@@ -235,7 +235,7 @@ fn slow_bodies(server: &Server, max: u64) {
 }
 
 #[test]
-fn the_source_holds_no_more_than_it_may() {
+fn the_source_stays_within_its_memory_limits() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["--set", "source.http.headerReadTimeout=2s"];
     let server = Server::start_with(dir.path(), &args);
@@ -244,7 +244,7 @@ fn the_source_holds_no_more_than_it_may() {
 }
 
 #[test]
-fn listeners_close_what_is_idle_and_have_a_limit() {
+fn listeners_close_idle_connections_and_limit_their_number() {
     let dir = tempfile::tempdir().unwrap();
     let args = [
         "--set",
@@ -281,7 +281,7 @@ fn listeners_close_what_is_idle_and_have_a_limit() {
 }
 
 #[test]
-fn wrong_tokens_are_slowed_and_right_ones_are_not() {
+fn invalid_tokens_are_rate_limited_and_valid_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let path = "/v1/branches/default/sources";
@@ -355,7 +355,7 @@ fn lookup(dir: &Path, more: &str) -> Lookup {
 }
 
 #[test]
-fn the_lookup_service_holds_no_more_than_it_may() {
+fn the_lookup_service_stays_within_its_memory_limits() {
     let dir = tempfile::tempdir().unwrap();
     let service = lookup(dir.path(), "headerReadTimeout: 2s, maxConnections: 1000");
     let (pid, address) = (service.0.id(), service.1);
@@ -368,7 +368,7 @@ fn the_lookup_service_holds_no_more_than_it_may() {
 }
 
 #[test]
-fn a_client_that_sends_all_of_a_body_that_is_refused_reads_why() {
+fn a_client_that_sends_a_whole_rejected_body_gets_the_response() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let source = server.define();

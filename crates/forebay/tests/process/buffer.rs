@@ -40,7 +40,7 @@ fn send(dir: &Path, more: &[&str], input: &[u8]) -> Ended {
 }
 
 #[test]
-fn lines_go_through_and_come_out_in_order() {
+fn lines_are_delivered_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let input: String = (0..5_000).map(|i| format!("{i}\n")).collect();
@@ -63,7 +63,7 @@ fn lines_go_through_and_come_out_in_order() {
 }
 
 #[test]
-fn what_could_not_be_sent_is_listed_and_drained_later() {
+fn undelivered_messages_are_listed_and_drained_later() {
     let dir = tempfile::tempdir().unwrap();
     // No server listens there.
     let away = [
@@ -138,7 +138,7 @@ fn what_could_not_be_sent_is_listed_and_drained_later() {
 }
 
 #[test]
-fn input_that_makes_no_sense_is_named() {
+fn invalid_input_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let input = b"{\"topic\":\"t\",\"payload\":\"1\"}\n{\"payload\":2}\nnonsense\n{\"topic\":\"t\",\"payload\":\"3\"}\n";
@@ -158,7 +158,7 @@ fn input_that_makes_no_sense_is_named() {
 }
 
 #[test]
-fn marks_and_blank_lines_of_the_input_are_no_messages() {
+fn byte_order_marks_and_blank_lines_are_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let input = b"\xEF\xBB\xBF{\"payload\":\"a\"}\r\n\r\n{\"payload\":\"b\"}\n\n";
@@ -301,7 +301,7 @@ impl Drop for Sender {
 }
 
 #[test]
-fn a_fifo_is_followed_until_a_signal() {
+fn a_fifo_is_read_until_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let (fifo, out, buffer) = (
         dir.path().join("fifo"),

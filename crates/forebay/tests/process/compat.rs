@@ -101,7 +101,7 @@ fn started(dir: &std::path::Path) -> Server {
 pub(crate) const NONE: Value = Value::Null;
 
 #[test]
-fn what_the_api_switches_holds_for_records() {
+fn enabling_and_disabling_applies_to_records() {
     let dir = tempfile::tempdir().unwrap();
     let server = started(dir.path());
     let api = Api::of(&server);
@@ -129,7 +129,7 @@ fn what_the_api_switches_holds_for_records() {
 }
 
 #[test]
-fn a_rotated_secret_opens_nothing_and_the_new_one_does() {
+fn only_the_new_secret_works_after_a_rotation() {
     let dir = tempfile::tempdir().unwrap();
     let server = started(dir.path());
     let api = Api::of(&server);
@@ -146,7 +146,7 @@ fn a_rotated_secret_opens_nothing_and_the_new_one_does() {
 }
 
 #[test]
-fn statistics_are_cleared_and_a_cascade_takes_the_table() {
+fn statistics_are_cleared_and_a_cascade_drops_the_table() {
     let dir = tempfile::tempdir().unwrap();
     let server = started(dir.path());
     let api = Api::of(&server);
@@ -180,7 +180,7 @@ fn statistics_are_cleared_and_a_cascade_takes_the_table() {
 }
 
 #[test]
-fn tokens_are_made_rotated_and_revoked_by_the_command_line() {
+fn tokens_are_created_rotated_and_revoked_by_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
     let server = started(dir.path());
     let made = server.ok(&[

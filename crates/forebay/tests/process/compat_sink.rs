@@ -27,7 +27,7 @@ fn plain(name: &str) -> Value {
 }
 
 #[test]
-fn sinks_are_created_shown_and_refused() {
+fn sinks_are_created_shown_and_rejected() {
     with_source(|api| {
         let columns = json!([
             { "type": "uuid", "name": "id" },
@@ -98,7 +98,7 @@ fn sinks_are_created_shown_and_refused() {
 }
 
 #[test]
-fn sinks_go_through_their_life() {
+fn sinks_are_updated_disabled_and_rolled_back() {
     with_source(|api| {
         api.task("POST", SINKS, &plain("s"));
         let one = format!("{SINKS}/s");
@@ -152,7 +152,7 @@ fn sinks_go_through_their_life() {
 }
 
 #[test]
-fn sinks_are_deleted_and_brought_back() {
+fn sinks_are_deleted_and_undeleted() {
     with_source(|api| {
         api.task("POST", SINKS, &plain("s"));
         let one = format!("{SINKS}/s");
@@ -182,7 +182,7 @@ fn sinks_are_deleted_and_brought_back() {
 }
 
 #[test]
-fn three_sinks_are_created_at_once_and_twins_once() {
+fn concurrent_creates_succeed_and_duplicates_conflict() {
     with_source(|api| {
         std::thread::scope(|scope| {
             for name in ["x", "y", "z"] {

@@ -54,8 +54,8 @@ fn endpoint() -> SocketAddr {
 }
 
 #[test]
-fn a_person_sees_and_does_in_a_browser_what_the_dashboard_promises() {
-    let name = "a_person_sees_and_does_in_a_browser_what_the_dashboard_promises";
+fn the_dashboard_works_in_a_browser() {
+    let name = "the_dashboard_works_in_a_browser";
     let Some(chromium) = services::chromium(name) else {
         return;
     };

@@ -28,7 +28,7 @@ fn apply(server: &Server, dir: &std::path::Path, text: &str) -> String {
 }
 
 #[test]
-fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
+fn rejected_records_are_replayed_once_after_a_fix_and_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = Server::start(&data);

@@ -27,7 +27,7 @@ fn write(dir: &std::path::Path, content: &str) -> String {
 }
 
 #[test]
-fn a_file_is_applied_once_and_then_only_what_has_changed() {
+fn applying_again_changes_only_differences() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let file = write(dir.path(), EVENTS);
@@ -86,7 +86,7 @@ fn a_file_is_applied_once_and_then_only_what_has_changed() {
 }
 
 #[test]
-fn sinks_that_are_not_in_the_file_stay() {
+fn sinks_that_are_not_in_the_file_are_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let file = write(dir.path(), EVENTS);
@@ -177,7 +177,7 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
 }
 
 #[test]
-fn a_file_with_a_mistake_changes_nothing_and_every_mistake_is_named_with_its_line() {
+fn an_invalid_file_changes_nothing_and_reports_every_violation_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     for (content, said) in mistakes() {
@@ -206,7 +206,7 @@ fn a_file_with_a_mistake_changes_nothing_and_every_mistake_is_named_with_its_lin
 }
 
 #[test]
-fn a_source_is_made_listed_shown_and_deleted() {
+fn a_source_is_created_listed_shown_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let none = run(&mut server.command(&["source", "ls"]));
@@ -290,7 +290,7 @@ fn a_source_is_not_left_behind_without_its_sink() {
 }
 
 #[test]
-fn who_has_no_server_or_no_token_is_told_what_to_do() {
+fn a_missing_server_or_token_is_reported_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -345,7 +345,7 @@ fn who_has_no_server_or_no_token_is_told_what_to_do() {
 }
 
 #[test]
-fn what_the_command_line_has_made_is_what_the_same_file_says() {
+fn command_line_and_file_define_the_same_source() {
     for profile in ["forebay", "keboola"] {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start_with(

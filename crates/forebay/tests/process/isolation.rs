@@ -80,7 +80,7 @@ fn seen(api: &Api<'_>) -> Vec<Value> {
 }
 
 #[test]
-fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
+fn no_route_accepts_a_token_of_another_project_or_an_invalid_one() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--set", "api.wrongTokensPerSecond=0"]);
     server.define();
@@ -154,7 +154,7 @@ fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
 }
 
 #[test]
-fn an_expired_token_opens_nothing() {
+fn an_expired_token_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--set", "api.wrongTokensPerSecond=0"]);
     server.define();

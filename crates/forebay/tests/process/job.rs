@@ -35,7 +35,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
+fn a_job_ends_with_an_exit_code_and_a_summary() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("a.jsonl");
     std::fs::write(&data, lines(1000)).unwrap();
@@ -110,7 +110,7 @@ fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
 }
 
 #[test]
-fn sigterm_stops_a_job_and_the_same_command_goes_on() {
+fn sigterm_stops_a_job_and_the_same_command_resumes_it() {
     let dir = tempfile::tempdir().unwrap();
     // An API that never responds: the job waits for it.
     let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -155,7 +155,7 @@ fn sigterm_stops_a_job_and_the_same_command_goes_on() {
 }
 
 #[test]
-fn a_lookup_service_answers_what_a_job_has_stored() {
+fn a_lookup_service_returns_rows_that_a_job_stored() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.jsonl"), lines(10)).unwrap();
     let file = job(dir.path(), "{ type: files, paths: ['*.jsonl'] }");
@@ -189,7 +189,7 @@ fn a_lookup_service_answers_what_a_job_has_stored() {
 }
 
 #[test]
-fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
+fn every_file_is_read_once_despite_odd_names_and_links() {
     use std::os::unix::ffi::OsStrExt;
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("exp [1]");
@@ -238,7 +238,7 @@ fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
 }
 
 #[test]
-fn a_cursor_that_no_page_has_ends_the_job_with_its_name() {
+fn a_cursor_missing_on_every_page_fails_the_job() {
     let dir = tempfile::tempdir().unwrap();
     let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = api.local_addr().unwrap();

@@ -23,7 +23,7 @@ fn many(dir: &std::path::Path, sinks: usize) -> String {
 }
 
 #[test]
-fn a_limit_that_is_reached_is_named_with_its_setting_before_anything_is_changed() {
+fn an_exceeded_limit_is_reported_with_its_setting_before_any_change() {
     let dir = tempfile::tempdir().unwrap();
     let limits = ["--set", "limits.sinksPerSource=2"];
     let server = Server::start_with(&dir.path().join("data"), &limits);
@@ -147,7 +147,7 @@ fn many_sinks_are_applied_with_a_request_for_each() {
 }
 
 #[test]
-fn a_token_of_the_command_line_has_an_owner_and_an_end() {
+fn a_token_of_the_command_line_has_an_owner_and_an_expiry() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let create = ["token", "create", "--role", "admin", "--description", "ci"];
@@ -190,7 +190,7 @@ fn a_token_of_the_command_line_has_an_owner_and_an_end() {
 }
 
 #[test]
-fn a_client_says_which_token_it_has_used_and_which_port_it_has_met() {
+fn errors_report_the_origin_of_the_token_and_a_wrong_port() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let mut wrong = server.command(&["source", "ls"]);
@@ -205,7 +205,7 @@ fn a_client_says_which_token_it_has_used_and_which_port_it_has_met() {
 }
 
 #[test]
-fn a_browser_at_the_root_of_the_api_gets_to_the_dashboard() {
+fn a_browser_at_the_root_of_the_api_is_redirected_to_the_dashboard() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let head = |accept: &str| {

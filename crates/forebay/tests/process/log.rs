@@ -22,7 +22,7 @@ fn stream(server: &Server) -> Value {
 }
 
 #[test]
-fn streams_are_listed_printed_and_measured_beside_a_server() {
+fn streams_are_inspected_next_to_a_running_server() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path());
     let stream = stream(&server);
@@ -75,7 +75,7 @@ fn segment(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn damage_is_named_and_fails_the_command() {
+fn damage_is_reported_and_fails_the_command() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path());
     let name = stream(&server)["name"].as_str().unwrap().to_owned();
@@ -98,7 +98,7 @@ fn damage_is_named_and_fails_the_command() {
 }
 
 #[test]
-fn a_directory_without_a_log_is_named() {
+fn a_directory_without_a_log_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["ls", "verify", "stat"] {
         let said = forebay_with(&["log", command, "--data-dir", dir.path().to_str().unwrap()]);

@@ -58,7 +58,7 @@ fn restore_newest(data: &Path) -> crate::server::Ended {
 }
 
 #[test]
-fn metadata_that_went_back_is_said_and_waits_for_a_person() {
+fn lost_metadata_transactions_are_reported_and_need_a_decision() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     // A copy of an almost empty store, then definitions that are only in the write-ahead log.
@@ -104,7 +104,7 @@ fn metadata_that_went_back_is_said_and_waits_for_a_person() {
 }
 
 #[test]
-fn a_copy_is_put_in_place_of_damaged_metadata() {
+fn damaged_metadata_is_restored_from_a_copy() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -161,7 +161,7 @@ fn a_copy_is_put_in_place_of_damaged_metadata() {
 }
 
 #[test]
-fn a_pause_longer_than_a_lease_ends_nothing() {
+fn a_pause_longer_than_a_lease_does_not_end_the_session() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let path = server.define();
@@ -183,7 +183,7 @@ fn a_pause_longer_than_a_lease_ends_nothing() {
 }
 
 #[test]
-fn a_store_that_failed_is_shown_and_ends_the_process_only_if_told_to() {
+fn a_failed_store_is_reported_and_stops_the_process_only_if_configured() {
     let dir = tempfile::tempdir().unwrap();
     for exit in [false, true] {
         let data = dir.path().join(format!("data-{exit}"));
@@ -239,7 +239,7 @@ fn content(dir: &Path) -> Vec<(String, std::time::SystemTime)> {
 }
 
 #[test]
-fn a_directory_of_another_kind_is_refused_before_anything_is_written() {
+fn a_foreign_directory_is_rejected_before_anything_is_written() {
     let root = tempfile::tempdir().unwrap();
     let buffer = root.path().join("buffer");
     let input = root.path().join("in.ndjson");
@@ -283,7 +283,7 @@ fn a_directory_of_another_kind_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_nothing_behind() {
+fn a_failed_start_leaves_no_files() {
     let root = tempfile::tempdir().unwrap();
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = held.local_addr().unwrap().to_string();

@@ -59,8 +59,8 @@ fn a_validator_and_a_linter_find_nothing_in_the_four_documents() {
 }
 
 #[test]
-fn a_generated_client_leads_a_source_through_its_life() {
-    let Some(tools) = openapi_tools("a_generated_client_leads_a_source_through_its_life") else {
+fn a_generated_client_manages_a_source() {
+    let Some(tools) = openapi_tools("a_generated_client_manages_a_source") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

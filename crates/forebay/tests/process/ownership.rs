@@ -164,7 +164,7 @@ fn another_projects_admin_neither_writes_nor_alters_nor_drops_a_table() {
 }
 
 #[test]
-fn an_operator_shares_and_transfers_and_a_file_of_the_former_owner_is_parked() {
+fn an_operator_shares_and_transfers_and_a_file_of_the_previous_owner_is_parked() {
     let world = World::start();
     let (server, owner, other) = (&world.server, Api::of(&world.server), world.other());
     let orders = sink("in.shop.orders", &[("id", true), ("v", false)]);
@@ -220,7 +220,7 @@ fn an_operator_shares_and_transfers_and_a_file_of_the_former_owner_is_parked() {
 }
 
 #[test]
-fn a_table_that_is_there_and_nobodys_is_an_operators_to_give() {
+fn an_operator_transfers_an_existing_table_without_a_project() {
     let world = World::start();
     let (server, other) = (&world.server, world.other());
     let database = server.data().join("tables.db");
@@ -247,7 +247,7 @@ fn a_table_that_is_there_and_nobodys_is_an_operators_to_give() {
 }
 
 #[test]
-fn what_does_not_fit_is_said_when_the_sink_is_made_and_names_the_field() {
+fn a_mismatch_with_the_table_is_reported_when_the_sink_is_created() {
     let world = World::start();
     let (server, owner) = (&world.server, Api::of(&world.server));
     let database = server.data().join("tables.db");
@@ -288,7 +288,7 @@ fn with_postgres(dir: &std::path::Path, more: &str) -> Server {
 }
 
 #[test]
-fn names_that_postgres_refuses_are_refused_when_the_sink_is_made_and_a_server_that_is_away_is_a_warning()
+fn names_that_postgres_rejects_fail_when_the_sink_is_created_and_an_unreachable_server_is_a_warning()
  {
     let dir = tempfile::tempdir().unwrap();
     let server = with_postgres(dir.path(), "    url: postgres://nobody@127.0.0.1:1/none\n");

@@ -26,7 +26,7 @@ fn column(path: &str) -> Value {
 }
 
 #[test]
-fn what_is_no_path_is_refused_wherever_it_is_defined() {
+fn an_invalid_path_is_rejected_wherever_it_is_defined() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let create = [
@@ -98,7 +98,7 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
 }
 
 #[test]
-fn columns_that_are_never_found_are_named() {
+fn columns_that_are_never_found_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.ok(&[

@@ -3,7 +3,7 @@
 use crate::server::{Server, forebay, run};
 
 #[test]
-fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
+fn rows_are_printed_as_table_json_or_csv_and_queries_are_read_only() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.ok(&[
@@ -78,7 +78,7 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
 }
 
 #[test]
-fn a_directory_without_tables_is_named() {
+fn a_directory_without_tables_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let said = crate::server::forebay_with(&[
         "query",
@@ -94,7 +94,7 @@ fn a_directory_without_tables_is_named() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_reader_that_closes_early_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
     rusqlite::Connection::open(dir.path().join("tables.db"))
         .unwrap()
@@ -121,7 +121,7 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn what_keeps_a_statement_from_being_answered_is_said() {
+fn failed_statements_get_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--set", "coordinator.importMinInterval=2s"]);
     server.ok(&[

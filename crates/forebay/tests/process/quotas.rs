@@ -20,7 +20,7 @@ fn post(client: &mut Client, path: &str, n: usize) -> (u16, Value) {
 }
 
 #[test]
-fn a_source_takes_its_quota_and_all_that_it_takes_is_in_the_table() {
+fn a_source_accepts_its_quota_and_all_accepted_records_are_imported() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path());
     let path = server.define();
@@ -70,7 +70,7 @@ fn a_source_takes_its_quota_and_all_that_it_takes_is_in_the_table() {
 }
 
 #[test]
-fn a_quota_of_the_disk_holds_over_a_kill_and_can_be_raised() {
+fn a_disk_quota_survives_a_kill_and_can_be_raised() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start_with(data.path(), &NO_IMPORT);
     let path = server.define();
@@ -100,7 +100,7 @@ fn a_quota_of_the_disk_holds_over_a_kill_and_can_be_raised() {
 }
 
 #[test]
-fn values_that_make_no_sense_are_named() {
+fn invalid_values_are_reported() {
     for (set, expected) in [
         (
             "quota.window=1500ms",

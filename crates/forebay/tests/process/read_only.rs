@@ -10,8 +10,8 @@ use crate::job::{job, lines, signal};
 use crate::server::{forebay, forebay_with, run, wait_for};
 
 #[test]
-fn a_finished_file_is_served_from_a_folder_that_can_not_be_written() {
-    let test = "read_only::a_finished_file_is_served_from_a_folder_that_can_not_be_written";
+fn a_finished_file_is_served_from_a_read_only_directory() {
+    let test = "read_only::a_finished_file_is_served_from_a_read_only_directory";
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("disk #1");
     std::fs::create_dir(&at).unwrap();
@@ -85,7 +85,7 @@ fn lookup(config: &Path) -> (Child, String) {
 }
 
 #[test]
-fn what_is_missing_is_told_once_and_nothing_is_gone_on_with() {
+fn missing_settings_are_reported_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = job(dir.path(), "{ type: files, paths: ['none-*.jsonl'] }");
     let ended = forebay_with(&["job", "run", &file]);

@@ -136,7 +136,7 @@ fn name(column: &Value) -> String {
 }
 
 #[test]
-fn each_example_of_the_page_on_records_does_what_it_says() {
+fn the_examples_of_the_records_page_work() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let examples = examples();

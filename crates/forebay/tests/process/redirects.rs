@@ -138,7 +138,7 @@ pub(crate) fn delivery(server: &Server) -> Value {
 }
 
 #[test]
-fn a_sink_keeps_what_its_endpoint_redirects_and_says_where_to() {
+fn a_sink_retains_redirected_messages_and_reports_the_location() {
     let elsewhere = Endpoint::start(|_| answer("200 OK", ""));
     let place = elsewhere.url("/other");
     let is_open = Arc::new(Mutex::new(false));
@@ -206,7 +206,7 @@ fn a_sink_keeps_what_its_endpoint_redirects_and_says_where_to() {
 }
 
 #[test]
-fn a_body_goes_on_with_its_own_content_type() {
+fn a_body_is_delivered_with_its_content_type() {
     let endpoint = Endpoint::start(|_| answer("200 OK", ""));
     let dir = tempfile::tempdir().unwrap();
     let bodies = "sources: [{ name: events, sinks: [{ name: hooks, http: { provider: hook } }] }]";
@@ -236,7 +236,7 @@ fn a_body_goes_on_with_its_own_content_type() {
 }
 
 #[test]
-fn a_buffer_keeps_what_was_redirected_and_drains_it_later() {
+fn a_buffer_retains_redirected_messages_and_drains_them_later() {
     let is_open = Arc::new(Mutex::new(false));
     let opens = Arc::clone(&is_open);
     let endpoint = Endpoint::start(move |seen| match seen.line.as_str() {
@@ -298,7 +298,7 @@ fn job(dir: &Path, source: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_job_sets_aside_what_its_destination_or_its_processing_redirects() {
+fn redirected_records_of_a_job_become_dead_letters() {
     let storage = Endpoint::start(|seen| match seen.line.as_str() {
         "POST /in" => to("303 See Other", "/thanks"),
         _ => answer("200 OK", "{}"),
@@ -359,7 +359,7 @@ fn a_job_sets_aside_what_its_destination_or_its_processing_redirects() {
 }
 
 #[test]
-fn pages_behind_redirects_keep_to_the_rate_limit() {
+fn redirected_pages_respect_the_rate_limit() {
     let api = Endpoint::start(|seen| {
         let path = seen.line.strip_prefix("GET ").unwrap();
         match path.strip_prefix("/messages?page=") {
@@ -398,7 +398,7 @@ fn pages_behind_redirects_keep_to_the_rate_limit() {
 }
 
 #[test]
-fn a_command_takes_its_token_to_no_other_server() {
+fn a_command_sends_its_token_to_no_other_server() {
     let elsewhere = Endpoint::start(|_| answer("200 OK", "{\"sources\":[]}"));
     let place = elsewhere.url("/v1");
     let api = Endpoint::start(move |_| to("307 Temporary Redirect", &place));

@@ -48,7 +48,7 @@ fn write(dir: &Path, more: &str) -> PathBuf {
 }
 
 #[test]
-fn certificates_are_replaced_while_connections_stay() {
+fn certificates_are_replaced_without_closing_connections() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "first");
@@ -115,7 +115,7 @@ fn certificates_are_replaced_while_connections_stay() {
 }
 
 #[test]
-fn settings_are_reloaded_all_or_none_and_what_needs_a_restart_is_named() {
+fn settings_are_reloaded_atomically_and_pending_restarts_are_reported() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "first");

@@ -37,7 +37,7 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_refusal_reaches_whoever_sends_its_body_first() {
+fn a_rejection_reaches_a_client_that_sends_its_body_first() {
     let dir = tempfile::tempdir().unwrap();
     let limit = "source.http.maxRequestBodySize=300KB";
     let server = Server::start_with(dir.path(), &["--set", limit]);
@@ -77,7 +77,7 @@ fn a_refusal_reaches_whoever_sends_its_body_first() {
 }
 
 #[test]
-fn handshakes_are_a_setting_of_a_source_like_others() {
+fn handshakes_are_a_setting_of_a_source() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let path = server.define();

@@ -6,8 +6,8 @@ use secrecy::ExposeSecret;
 use crate::server::{Server, forebay, run};
 
 #[test]
-fn a_configuration_file_leads_records_through_s3_into_postgres() {
-    let name = "a_configuration_file_leads_records_through_s3_into_postgres";
+fn records_pass_through_s3_into_postgres() {
+    let name = "records_pass_through_s3_into_postgres";
     let (Some(postgres), Some(s3)) = (services::postgres(name), services::s3(name)) else {
         return;
     };

@@ -30,7 +30,7 @@ fn dropped_lines(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_full_one_changes_nothing_and_is_counted() {
+fn a_full_standard_error_has_no_effect_and_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let server = Server::start_unread(dir.path(), &[], Stdio::from(full.unwrap()));
@@ -41,7 +41,7 @@ fn a_full_one_changes_nothing_and_is_counted() {
 }
 
 #[test]
-fn a_pipe_whose_reader_has_ended_changes_nothing() {
+fn a_pipe_without_a_reader_has_no_effect() {
     let dir = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     let server = Server::start_unread(dir.path(), &[], Stdio::from(writer));
@@ -50,7 +50,7 @@ fn a_pipe_whose_reader_has_ended_changes_nothing() {
 }
 
 #[test]
-fn a_pipe_that_is_not_read_changes_nothing_and_does_not_hold_up_the_end() {
+fn an_unread_pipe_has_no_effect_and_does_not_delay_the_stop() {
     let dir = tempfile::tempdir().unwrap();
     let (mut reader, writer) = std::io::pipe().unwrap();
     let args = ["--set", "telemetry.log.level=trace"];
@@ -62,7 +62,7 @@ fn a_pipe_that_is_not_read_changes_nothing_and_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_job_goes_on_without_one() {
+fn a_job_works_without_standard_error() {
     let dir = tempfile::tempdir().unwrap();
     let input: String = (0..RECORDS).map(|n| format!("{{\"id\":{n}}}\n")).collect();
     std::fs::write(dir.path().join("in.jsonl"), input).unwrap();

@@ -122,7 +122,7 @@ fn a_stop_under_load_loses_nothing_and_ends_with_success() {
 }
 
 #[test]
-fn a_kill_under_load_loses_nothing_and_doubles_nothing() {
+fn a_kill_under_load_loses_and_duplicates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path());
     let path = define(&server);
@@ -142,7 +142,7 @@ fn a_kill_under_load_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_stops_immediately() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--set", "shutdown.grace=10m"]);
     let path = define(&server);

@@ -7,7 +7,7 @@ use crate::redirects::{DEFINITIONS, Endpoint, answer, delivery, serving};
 use crate::server::{Server, wait_for};
 
 #[test]
-fn a_topic_keeps_to_a_wait_after_the_server_was_killed() {
+fn a_topic_respects_retry_after_across_a_kill() {
     let is_first = Mutex::new(true);
     let endpoint = Endpoint::start(
         move |_| match std::mem::take(&mut *is_first.lock().unwrap()) {

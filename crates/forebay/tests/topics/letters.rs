@@ -57,7 +57,7 @@ fn replay_until_killed(server: &Server, letters: &[String], after: usize) {
 }
 
 #[test]
-fn a_replay_that_is_killed_neither_loses_nor_repeats_a_letter() {
+fn a_replay_that_is_killed_neither_loses_nor_repeats_a_dead_letter() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start();
     configure(dir.path(), "127.0.0.1:1", &endpoint);

@@ -79,7 +79,7 @@ fn done(server: &Server, task: &(u16, Value)) {
 }
 
 #[test]
-fn messages_of_a_deleted_topic_keep_its_id_until_they_are_delivered() {
+fn undelivered_messages_of_a_deleted_topic_block_reuse_of_its_id() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start();
     configure(dir.path(), "127.0.0.1:1", &endpoint);

@@ -137,8 +137,8 @@ fn rows(data: &Path) -> Vec<u64> {
 }
 
 #[test]
-fn kills_lose_and_repeat_nothing_of_what_was_acknowledged() {
-    let name = "kills_lose_and_repeat_nothing_of_what_was_acknowledged";
+fn kills_lose_and_duplicate_no_acknowledged_record() {
+    let name = "kills_lose_and_duplicate_no_acknowledged_record";
     let Some(brokers) = forebay_remote::services::kafka(name) else {
         return;
     };
@@ -202,8 +202,8 @@ fn complete(place: &str, acknowledged: &BTreeSet<u64>, found: &[u64], sent: u64)
 }
 
 #[test]
-fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
-    let name = "a_paused_topic_collects_over_a_restart_and_goes_on_in_order";
+fn a_paused_topic_queues_across_a_restart_and_resumes_in_order() {
+    let name = "a_paused_topic_queues_across_a_restart_and_resumes_in_order";
     let Some(brokers) = forebay_remote::services::kafka(name) else {
         return;
     };
@@ -267,7 +267,7 @@ fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
 }
 
 #[test]
-fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
+fn a_rejected_message_becomes_a_dead_letter_and_delivery_continues() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start();
     configure(dir.path(), "127.0.0.1:1", &endpoint);
@@ -284,7 +284,7 @@ fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
     let (seen, _) = endpoint.seen();
     assert_eq!(seen, [0, 1, 2, 4, 5, 6, 7]);
     assert_eq!(server.balance("events", "hooks")["holds"], true);
-    dead_letters_are_seen_replayed_and_dropped(&server, &endpoint, &path);
+    dead_letters_are_shown_replayed_and_dropped(&server, &endpoint, &path);
     let down = wait_for("the state of Kafka", || {
         let delivery = self::delivery(&server, "orders");
         (delivery["provider"]["state"] == "down").then_some(delivery)
@@ -292,7 +292,7 @@ fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
     assert_eq!(down["lag"]["records"], 10, "{down}");
 }
 
-fn dead_letters_are_seen_replayed_and_dropped(server: &Server, endpoint: &Endpoint, path: &str) {
+fn dead_letters_are_shown_replayed_and_dropped(server: &Server, endpoint: &Endpoint, path: &str) {
     let listed = || -> Vec<Value> {
         let text = server.ok(&["dead", "ls", "events", "hooks", "--json"]);
         serde_json::from_str(&text).unwrap()

@@ -107,6 +107,6 @@ fn walk(point: FailPoint) {
 }
 
 #[test]
-fn each_row_that_a_table_refuses_is_one_letter_wherever_the_process_dies() {
+fn each_row_that_a_table_rejects_is_one_dead_letter_wherever_the_process_dies() {
     each_of(FailPoint::DEAD_ROWS, |point| walk(*point));
 }

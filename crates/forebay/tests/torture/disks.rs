@@ -85,8 +85,8 @@ fn sentence(said: &str) -> &str {
 }
 
 #[test]
-fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
-    let test = "disks::a_full_volume_is_answered_507_and_goes_on_when_there_is_room";
+fn a_full_volume_responds_507_and_recovers_when_there_is_space() {
+    let test = "disks::a_full_volume_responds_507_and_recovers_when_there_is_space";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "96m", test) else {
         return;
@@ -131,8 +131,8 @@ fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
 
 /// Sinks whose first block meets the full volume: the log has no declaration of their streams.
 #[test]
-fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
-    let test = "disks::a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room";
+fn a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space() {
+    let test = "disks::a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "128m", test) else {
         return;
@@ -197,9 +197,8 @@ fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on() {
-    let test =
-        "disks::a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on";
+fn a_full_volume_is_reported_and_not_ready_and_a_start_on_a_full_disk_recovers() {
+    let test = "disks::a_full_volume_is_reported_and_not_ready_and_a_start_on_a_full_disk_recovers";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "192m", test) else {
         return;
@@ -307,8 +306,8 @@ fn free_bytes(at: &Path) -> u64 {
 }
 
 #[test]
-fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
-    let test = "disks::a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged";
+fn a_volume_that_becomes_read_only_loses_no_acknowledged_record() {
+    let test = "disks::a_volume_that_becomes_read_only_loses_no_acknowledged_record";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "256m", test) else {
         return;
@@ -377,7 +376,7 @@ fn a_directory_copied_from_a_running_node_starts_elsewhere() {
 }
 
 #[test]
-fn damaged_metadata_is_named_and_the_log_is_left_alone() {
+fn damaged_metadata_is_reported_and_the_log_is_not_changed() {
     let root = tempfile::tempdir().unwrap();
     let mut server = Launch::new(root.path()).start();
     let path = world::define(&server);

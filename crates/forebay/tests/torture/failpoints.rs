@@ -115,16 +115,16 @@ fn walk_all(setup: Setup, points: &[FailPoint], test: &str) {
 }
 
 #[test]
-fn the_counts_hold_wherever_the_process_dies() {
+fn the_counts_match_wherever_the_process_dies() {
     let (s3, postgres) = (false, false);
-    let test = "the_counts_hold_wherever_the_process_dies";
+    let test = "the_counts_match_wherever_the_process_dies";
     walk_all(Setup { s3, postgres }, FailPoint::RECORD, test);
 }
 
 #[test]
-fn the_counts_hold_wherever_an_import_into_postgres_dies() {
+fn the_counts_match_wherever_an_import_into_postgres_dies() {
     let (s3, postgres) = (false, true);
-    let test = "the_counts_hold_wherever_an_import_into_postgres_dies";
+    let test = "the_counts_match_wherever_an_import_into_postgres_dies";
     let points = [
         FailPoint::TablePrepared,
         FailPoint::RowsWritten,
@@ -137,7 +137,7 @@ fn the_counts_hold_wherever_an_import_into_postgres_dies() {
 }
 
 #[test]
-fn a_fail_point_that_is_not_there_is_refused() {
+fn an_unknown_fail_point_is_rejected() {
     let root = tempfile::tempdir().unwrap();
     let mut launch = Launch::new(root.path());
     launch.env = vec![("FAILPOINT".to_owned(), "nowhere".to_owned())];

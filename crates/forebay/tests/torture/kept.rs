@@ -85,7 +85,7 @@ fn walk(walk: Walk) {
 }
 
 #[test]
-fn each_row_of_a_kept_stream_is_delivered_once_wherever_the_command_dies() {
+fn each_row_of_an_orphan_stream_is_delivered_once_wherever_the_command_dies() {
     let walks = FailPoint::KEPT_STREAM.iter().flat_map(|point| {
         [(true, true), (true, false), (false, true), (false, false)].map(|(all, serve)| Walk {
             point: *point,

@@ -122,7 +122,7 @@ fn add_foreign(root: &Path, log: &Path) {
 }
 
 #[test]
-fn what_is_lost_of_the_log_is_named_and_the_rest_goes_on() {
+fn losses_of_the_log_are_reported_and_the_rest_is_delivered() {
     for (what, damage, lost) in CASES {
         let root = tempfile::tempdir().unwrap();
         let mut server = launch(root.path()).start();
@@ -210,7 +210,7 @@ pub(super) fn lose_metadata(server: &mut Server) {
 }
 
 #[test]
-fn a_stream_that_the_store_does_not_know_can_be_delivered_once() {
+fn an_unknown_stream_can_be_delivered_once() {
     let root = tempfile::tempdir().unwrap();
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();
@@ -261,7 +261,7 @@ fn a_stream_that_the_store_does_not_know_can_be_delivered_once() {
 /// Started without the right disk, the server counts missing records as lost. After the disk is back
 /// its contents are retained and can be delivered.
 #[test]
-fn a_log_that_was_away_is_not_deleted_when_it_is_back() {
+fn a_log_that_was_unavailable_is_not_deleted_when_it_returns() {
     let root = tempfile::tempdir().unwrap();
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();

@@ -168,7 +168,7 @@ fn walk(left: Left, point: FailPoint) {
 }
 
 #[test]
-fn each_row_that_a_table_has_lost_is_there_once_wherever_the_process_dies() {
+fn each_row_that_a_table_lost_is_there_once_wherever_the_process_dies() {
     let walks = WALKS
         .iter()
         .flat_map(|(left, points)| points.iter().map(|point| (*left, *point)));

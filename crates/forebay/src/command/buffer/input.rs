@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_and_blank_lines_of_json_are_left_out() {
+    fn byte_order_marks_and_blank_lines_of_json_are_skipped() {
         let read = all(
             b"\xEF\xBB\xBF{\"payload\":\"a\"}\r\n\r\n \n{\"payload\":\"b\"}\n\xEF\xBB\xBF{\"payload\":\"c\"}\n\n",
             InputFormat::Ndjson,
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_no_string_is_handed_on_byte_for_byte() {
+    fn json_that_is_no_string_is_passed_on_byte_for_byte() {
         for sent in [
             r#"{"id":12345678901234567890123}"#,
             "10.00",
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn json_names_topic_key_and_headers() {
+    fn json_lines_have_topic_key_and_headers() {
         let line = br#"{"topic":"t","key":"k","payload":{"base64":"/w=="},"headers":[["h",1]],"timestamp":5}
 {"payload":{"a":[1]}}
 {"payload":"x","colour":"red"}
