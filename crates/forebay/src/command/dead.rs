@@ -149,7 +149,7 @@ forebay dead replay [OPTIONS] <SOURCE> <SINK> <ID>...|--all
     after_help = "\
 Example:
   forebay dead ls events in-demo-events
-  forebay apply -f mended.yaml
+  forebay apply -f fixed.yaml
   forebay dead replay events in-demo-events --all"
 )]
 pub(crate) struct DeadLetterReplayArgs {

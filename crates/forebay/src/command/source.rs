@@ -36,7 +36,7 @@ Columns are NAME=TYPE[,OPTION...][:ARGUMENT]:
   id=uuid                    a new UUID for each row
   at=datetime                time of receipt
   ip=ip                      address of the sender
-  all=body, h=headers        the request as it came
+  all=body, h=headers        the request as received
   user=path:user.id          a part of the JSON body; rejected when it is missing,
   user=path,default=?:user.id  unless there is a default
   utm=path:[\"utm.source\"]    keys with any characters in quotes
@@ -254,9 +254,7 @@ async fn list(api: &ApiClient, json: bool) -> Result<(), CliError> {
     }
     let sources = api.list(AGGREGATION, "sources", "sourceId").await?;
     if sources.is_empty() {
-        terminal::note(
-            "there is no source yet; `forebay source create` or `forebay apply` makes one",
-        );
+        terminal::note("no sources yet; `forebay source create` or `forebay apply` creates one");
     }
     let mut table = crate::query::TextTable::new(&["id", "name", "sinks", "state"]);
     for source in &sources {
@@ -284,8 +282,8 @@ async fn list(api: &ApiClient, json: bool) -> Result<(), CliError> {
     terminal::data(table)
 }
 
-/// What the sink takes does not get to where it goes: the provider of its topic takes nothing, or a
-/// step of one of its files has failed and is tried again.
+/// Whether delivery fails: the provider of its topic is down, or a step of one of its files is being
+/// retried.
 fn is_failing(sink: &Value) -> bool {
     let is_down = sink.pointer("/statistics/provider/error").is_some();
     let files = sink.pointer("/statistics/files").and_then(Value::as_array);
@@ -389,7 +387,7 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Cl
             .or(column.pointer("/template/content"))
             .or(column.get("value"));
         let from = from.and_then(Value::as_str).unwrap_or_default();
-        // As the command line takes it.
+        // In the syntax of the command line.
         let is_json = column.get("rawString") == Some(&Value::Bool(false));
         let json = if is_json { ",json" } else { "" };
         let kind = format!("{}{json}", text(column, "type"));
@@ -399,7 +397,7 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Cl
     terminal::data(shown)
 }
 
-/// Columns that get their default in every record: most likely their paths are wrong.
+/// Columns with the default in every record: most likely their paths are wrong.
 async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), CliError> {
     let response = api.get(&format!("{sink}/statistics/columns")).await?;
     let records = response.get("records").and_then(Value::as_u64);
@@ -418,7 +416,7 @@ async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Files whose import has failed, and why.
+/// Failed imports with their errors.
 async fn show_failed(api: &ApiClient, sink: &str) -> Result<(), CliError> {
     let response = api
         .get(&format!("{sink}/statistics/files?failedFiles=true"))
@@ -500,10 +498,9 @@ async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), C
     terminal::data(shown)
 }
 
-/// In place of an address: whoever knows it may send.
-pub(super) const URL_HIDDEN: &str = "the source's address is shown to tokens of admins only";
+/// Shown instead of the address, which is a secret that allows sending.
+pub(super) const URL_HIDDEN: &str = "the address of a source is only shown to tokens of admins";
 
-/// Address of a source.
 pub(super) fn url(source: &Value) -> Option<&str> {
     source.pointer("/http/url").and_then(Value::as_str)
 }
@@ -512,7 +509,7 @@ pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// An id as a part of a path.
+/// Percent-encodes an id for a path.
 pub(super) fn encoded(id: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     let byte = |b: u8| {

@@ -210,7 +210,7 @@ fn a_source_is_created_listed_shown_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let none = run(&mut server.command(&["source", "ls"]));
-    assert!(none.stderr.contains("there is no source yet"), "{none:?}");
+    assert!(none.stderr.contains("no sources yet"), "{none:?}");
     let said = server.ok(&[
         "source",
         "create",

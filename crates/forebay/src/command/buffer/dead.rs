@@ -190,7 +190,7 @@ struct NullProvider;
 
 impl Provider for NullProvider {
     fn name(&self) -> &str {
-        "nobody"
+        "none"
     }
 
     fn open(&self, _lane: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {

@@ -1,6 +1,6 @@
-"""A whole life by the client that was generated from the served document: what a source and a sink
-go through from their creation to their end, and tokens. Whatever the document says wrongly, a
-status, a field, a type, ends it: an answer that is not documented is an error of the client.
+"""Life cycle of a source, a sink and tokens with the client generated from the served document. Any
+error of the document, such as a status, a field or a type, fails the run: the client raises an error
+for an undocumented response.
 
 usage: life.py FOLDER-OF-THE-PACKAGE API TOKEN
 """
@@ -51,21 +51,21 @@ OF_SINK = (BRANCH, SOURCE, SINK)
 
 
 def ask(operation, *address, by=api, status=200, **more):
-    """The parsed answer of an operation, which has this status."""
+    """Returns the parsed response of an operation, which must have this status."""
     answer = operation.sync_detailed(*address, client=by, **more)
     assert answer.status_code == status, (operation.__name__, answer)
     return answer.parsed
 
 
 def refused(name, status, operation, *address, **more):
-    """The operation answers this error."""
+    """Asserts that the operation returns this error."""
     error = ask(operation, *address, status=status, **more)
     assert isinstance(error, Error), error
     assert (error.error, error.status_code) == (ErrorError(name), status), error
 
 
 def done(operation, *address, **more):
-    """The task of an operation, which succeeds."""
+    """Runs the task of an operation, which must succeed."""
     task = ask(operation, *address, status=202, **more)
     assert task.status in (TaskStatus.PROCESSING, TaskStatus.SUCCESS), task
     until = time.monotonic() + PATIENCE
@@ -161,7 +161,7 @@ def rolled_back():
 
 def counted():
     assert ask(sink_statistics_total, *OF_SINK).total.records_count == 0
-    # Of this sink's files one at least is open.
+    # At least one file of this sink is open.
     files = ask(sink_statistics_files, *OF_SINK).files
     assert files and files[-1].opened_at.tzinfo is not None, files
     balance = ask(sink_statistics_balance, *OF_SINK)
