@@ -186,7 +186,7 @@ impl ApiClient {
     ) -> Result<(), CliError> {
         let begun = tokio::time::Instant::now();
         let join = if path.contains('?') { '&' } else { '?' };
-        let mut asked = begun;
+        let mut polled_at = begun;
         let mut task = self
             .call(method, &format!("{path}{join}{TASK_WAIT}"), body)
             .await?;
@@ -211,10 +211,10 @@ impl ApiClient {
                 _ => {}
             }
             let path = format!("/v1/tasks/{}?{TASK_WAIT}", text("taskId"));
-            if asked.elapsed() < POLL_INTERVAL {
+            if polled_at.elapsed() < POLL_INTERVAL {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
-            asked = tokio::time::Instant::now();
+            polled_at = tokio::time::Instant::now();
             task = self.get(&path).await?;
         }
     }

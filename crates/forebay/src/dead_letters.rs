@@ -68,10 +68,10 @@ impl NodeDeadLetters {
         next.map(|n| self.id(n.saturating_sub(1)))
     }
 
-    fn sink_dead_letter(&self, kept: &StoredDeadLetter) -> DeadLetterEntry {
-        let dead_letter = &kept.dead_letter;
+    fn sink_dead_letter(&self, stored: &StoredDeadLetter) -> DeadLetterEntry {
+        let dead_letter = &stored.dead_letter;
         DeadLetterEntry {
-            id: self.id(kept.number),
+            id: self.id(stored.number),
             received_at: dead_letter.request.received,
             // A row has no request of its own.
             client_ip: match &dead_letter.row {
@@ -238,10 +238,10 @@ impl DeadLetterService for NodeDeadLetters {
         }
         let done = self.tables.replay(sink, self.selection(which)?).await;
         let done = done.map_err(|e| self.sink_failure(e))?;
-        let refused = done.rejected.into_iter();
+        let rejected = done.rejected.into_iter();
         Ok(ReplaySummary {
             replayed: done.replayed,
-            rejected: refused.map(|(n, why)| (self.id(n), why)).collect(),
+            rejected: rejected.map(|(n, why)| (self.id(n), why)).collect(),
             more_after: self.more_after(done.next),
         })
     }

@@ -143,12 +143,12 @@ impl DiskHousekeeping {
                 self.full_since = Some(Instant::now());
                 let free = free_bytes(&self.dir);
                 let min_free = self.config.log.min_free();
-                tracing::warn!(%volume, available = full.available, needed = full.needed, free, min_free, refused = stats.rejected.count, "volume full: records are rejected with 507 until there is space");
+                tracing::warn!(%volume, available = full.available, needed = full.needed, free, min_free, rejected = stats.rejected.count, "volume full: records are rejected with 507 until there is space");
             }
             (None, Some(since)) => {
                 self.full_since = None;
                 let seconds = since.elapsed().as_secs_f64();
-                tracing::info!(%volume, seconds, available = stats.available_bytes, refused = stats.rejected.count, "volume has space again: records are accepted");
+                tracing::info!(%volume, seconds, available = stats.available_bytes, rejected = stats.rejected.count, "volume has space again: records are accepted");
             }
             _ => {}
         }

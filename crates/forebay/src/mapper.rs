@@ -48,7 +48,7 @@ impl RecordMapper {
         let mut random = || (self.random)();
         let cells = mapping
             .render_cells(context, &evaluated, &mut random)
-            .map_err(refused)?;
+            .map_err(rejected)?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let names = mapping.column_names();
         let cell = |(name, bytes): (&str, Vec<u8>)| TestCell {
@@ -70,7 +70,7 @@ impl RecordMapper {
         let mut random = || (self.random)();
         let message = compiled
             .render(context, &evaluated, &mut random)
-            .map_err(refused)?;
+            .map_err(rejected)?;
         let cell = |column: String, bytes: Vec<u8>| TestCell {
             column,
             value: String::from_utf8_lossy(&bytes).into_owned(),
@@ -98,7 +98,7 @@ fn context(record: TestRecord) -> Result<RecordContext, TestError> {
     received.map_err(|e| TestError::Body(e.to_string()))
 }
 
-fn refused(error: RecordError) -> TestError {
+fn rejected(error: RecordError) -> TestError {
     TestError::Column {
         column: error.column,
         message: error.message,

@@ -32,13 +32,13 @@ pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore,
     }
     let mut waiting = None;
     loop {
-        let refused = match open_store(config, accepted) {
+        let failure = match open_store(config, accepted) {
             Ok(store) => return Ok(store),
-            Err(refused) => refused,
+            Err(failure) => failure,
         };
-        match &refused.0 {
+        match &failure.0 {
             StoreOpenError::Full { .. } => {
-                let cause = refused.0.to_string();
+                let cause = failure.0.to_string();
                 if waiting.is_none() {
                     tracing::error!(%cause, "waiting for disk space");
                     waiting = Some(StandbyListener::start(config, &cause).await?);
@@ -47,14 +47,14 @@ pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore,
                 reserve.release_if_full();
             }
             StoreOpenError::Behind { found, known, .. } => {
-                let hint = refused.recovery_hint(config);
-                tracing::error!(cause = %refused.0, found = found.0, known = known.0, hint, "the metadata store lost transactions: no record is accepted until an operator decides");
-                let cause = format!("{}; {hint}", refused.0);
+                let hint = failure.recovery_hint(config);
+                tracing::error!(cause = %failure.0, found = found.0, known = known.0, hint, "the metadata store lost transactions: no record is accepted until an operator decides");
+                let cause = format!("{}; {hint}", failure.0);
                 let standby = StandbyListener::start(config, &cause).await?;
                 let () = std::future::pending().await;
                 drop(standby);
             }
-            _ => return Err(refused.cli_error(config)),
+            _ => return Err(failure.cli_error(config)),
         }
     }
 }

@@ -77,9 +77,9 @@ impl BackupService {
     /// Operators only: a backup has the records and secrets of all projects.
     async fn admit(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<(), Response> {
         let admitted = self.api.admit_operator(headers, Some(peer.ip())).await;
-        admitted.map_err(|refused| {
-            let mut response = error_response(refused.status, &refused.message);
-            if let Some(seconds) = refused.retry_after {
+        admitted.map_err(|rejected| {
+            let mut response = error_response(rejected.status, &rejected.message);
+            if let Some(seconds) = rejected.retry_after {
                 let seconds = HeaderValue::from(seconds);
                 response.headers_mut().insert(header::RETRY_AFTER, seconds);
             }
@@ -106,7 +106,7 @@ async fn show(
 ) -> Response {
     match service.admit(&headers, peer).await {
         Ok(()) => Json(service.current_state()).into_response(),
-        Err(refused) => refused,
+        Err(rejected) => rejected,
     }
 }
 
@@ -116,8 +116,8 @@ async fn begin(
     headers: HeaderMap,
     body: Result<Json<BackupRequest>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
-    if let Err(refused) = service.admit(&headers, peer).await {
-        return refused;
+    if let Err(rejected) = service.admit(&headers, peer).await {
+        return rejected;
     }
     let wanted = match body {
         Ok(Json(wanted)) => wanted,

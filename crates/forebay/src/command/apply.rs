@@ -63,8 +63,8 @@ async fn apply(
         .buffered(PARALLEL_REQUESTS)
         .try_collect()
         .await?;
-    let refused = rejected_steps(api, &plans).await?;
-    if !refused.is_empty() {
+    let rejected = rejected_steps(api, &plans).await?;
+    if !rejected.is_empty() {
         let line = |(source, step, why): &(usize, &ApplyStep, String)| {
             format!(
                 "{}{}: {why}",
@@ -72,7 +72,7 @@ async fn apply(
                 step.what
             )
         };
-        let lines: Vec<String> = refused.iter().map(line).collect();
+        let lines: Vec<String> = rejected.iter().map(line).collect();
         return Err(definition_error(&lines).hint("nothing was changed"));
     }
     let line = |step: &ApplyStep| {

@@ -352,29 +352,29 @@ async fn replay_sink_dead_letters(
     path: &str,
     ids: &[String],
 ) -> Result<(), CliError> {
-    let (mut replayed, mut refused) = (0, Vec::new());
+    let (mut replayed, mut rejected) = (0, Vec::new());
     for_each_batch(api, &format!("{path}/replay"), ids, |done| {
         replayed += count(done, "replayed");
         let more = done.get("refused").and_then(Value::as_array);
-        refused.extend(more.into_iter().flatten().cloned());
+        rejected.extend(more.into_iter().flatten().cloned());
     })
     .await?;
     terminal::line(format_args!(
         "{replayed} replayed, {} rejected again",
-        refused.len()
+        rejected.len()
     ))?;
     const SHOWN: usize = 10;
-    for dead_letter in refused.iter().take(SHOWN) {
+    for dead_letter in rejected.iter().take(SHOWN) {
         terminal::note(format_args!(
             "{}: {}",
             text(dead_letter, "letterId"),
             text(dead_letter, "message")
         ));
     }
-    if refused.is_empty() {
+    if rejected.is_empty() {
         return Ok(());
     }
-    let kept = refused.len();
+    let kept = rejected.len();
     Err(CliError::new(format_args!(
         "{kept} of the dead letters were rejected again and are retained"
     )))

@@ -300,11 +300,11 @@ fn verify_counts(
             counted(acknowledged, "record")
         )));
     }
-    let refused = counts.refused.load(Relaxed);
+    let rejected = counts.rejected.load(Relaxed);
     if acknowledged == 0 {
         return Err(CliError::new(format_args!(
             "no record was acknowledged, {} were rejected",
-            counted(refused, "record")
+            counted(rejected, "record")
         )));
     }
     terminal::line(format_args!(

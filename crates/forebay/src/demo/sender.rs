@@ -31,7 +31,7 @@ pub(crate) struct SendCounts {
     /// Got 200: on disk.
     pub(crate) acknowledged: AtomicU64,
     /// Got another status: not stored.
-    pub(crate) refused: AtomicU64,
+    pub(crate) rejected: AtomicU64,
     /// Got no response: may be stored.
     pub(crate) unknown: AtomicU64,
 }
@@ -106,11 +106,11 @@ async fn post(client: &HttpClient, url: Url, counts: &SendCounts) {
         Ok(response) => {
             let body = String::from_utf8_lossy(&response.body);
             tracing::warn!(status = %response.status, %body, "event rejected");
-            &counts.refused
+            &counts.rejected
         }
         Err(error) if error.is_redirect() => {
             tracing::warn!(%error, "event rejected");
-            &counts.refused
+            &counts.rejected
         }
         Err(error) => {
             tracing::warn!(%error, "no response for an event");

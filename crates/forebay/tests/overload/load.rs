@@ -21,7 +21,7 @@ pub(crate) struct Answers {
     /// Duration of each accepted request, sorted once complete.
     latencies: Vec<Duration>,
     /// Responses 429 and 503.
-    pub(crate) refused: u64,
+    pub(crate) rejected: u64,
     pub(crate) without_retry_after: u64,
     /// Unexpected statuses.
     pub(crate) other: Vec<u16>,
@@ -43,7 +43,7 @@ impl Answers {
         match answer.status {
             200 => self.latencies.push(took),
             429 | 503 => {
-                self.refused += 1;
+                self.rejected += 1;
                 self.without_retry_after += u64::from(!answer.retry_after);
             }
             status => self.other.push(status),
@@ -56,9 +56,9 @@ impl fmt::Display for Answers {
         let p99 = self.p99().as_millis();
         write!(
             f,
-            "{} accepted (p99 {p99} ms), {} refused, {} broken",
+            "{} accepted (p99 {p99} ms), {} rejected, {} broken",
             self.accepted(),
-            self.refused,
+            self.rejected,
             self.broken
         )
     }

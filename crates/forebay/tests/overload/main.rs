@@ -150,7 +150,7 @@ fn check_answers(usual: &Answers, flood: &Answers, sustainable: f64, time: Durat
         "only 200, 429 and 503 are expected"
     );
     assert!(
-        flood.refused > flood.accepted(),
+        flood.rejected > flood.accepted(),
         "most of it is rejected: {flood}"
     );
     assert_eq!(flood.without_retry_after, 0, "a rejection has Retry-After");

@@ -228,9 +228,9 @@ fn inflating_bodies_stay_within_the_documented_memory_and_do_not_delay_other_sou
     let kind = "Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\n";
     let request = batch_request(&server, &path, kind, &gzip(forms.as_bytes()));
     let counts = flood(&server, &request, 8, 1);
-    let refused: Vec<u16> = counts.iter().map(|(s, _)| *s).collect();
+    let rejected: Vec<u16> = counts.iter().map(|(s, _)| *s).collect();
     assert!(
-        refused.iter().all(|s| [400, 413, 429].contains(s)),
+        rejected.iter().all(|s| [400, 413, 429].contains(s)),
         "{counts:?}"
     );
     assert!(memory(&server, "VmHWM:") <= documented(CLIENTS as u64, 8 * MB));

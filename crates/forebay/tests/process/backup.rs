@@ -193,22 +193,22 @@ fn a_backup_without_a_server_is_checked_and_restored_for_its_owner_only() {
     let listed = std::fs::read_to_string(to.join("SHA256SUMS")).unwrap();
     for line in listed.lines() {
         let (_, name) = line.split_once(" *").unwrap();
-        damaged_is_refused(&to, name, root.path());
+        damaged_is_rejected(&to, name, root.path());
     }
     std::fs::write(to.join("log/more"), "").unwrap();
-    let refused = restore(&to, &root.path().join("never"));
+    let rejected = restore(&to, &root.path().join("never"));
     assert!(
-        refused.code == Some(1) && refused.stderr.contains("log/more"),
-        "{refused:?}"
+        rejected.code == Some(1) && rejected.stderr.contains("log/more"),
+        "{rejected:?}"
     );
     std::fs::remove_file(to.join("log/more")).unwrap();
     let full = root.path().join("full");
     std::fs::create_dir(&full).unwrap();
     std::fs::write(full.join("file"), "").unwrap();
-    let refused = restore(&to, &full);
+    let rejected = restore(&to, &full);
     assert!(
-        refused.code == Some(1) && refused.stderr.contains("not empty"),
-        "{refused:?}"
+        rejected.code == Some(1) && rejected.stderr.contains("not empty"),
+        "{rejected:?}"
     );
 
     let acked: Vec<u64> = (0..20).collect();
@@ -223,7 +223,7 @@ fn a_backup_without_a_server_is_checked_and_restored_for_its_owner_only() {
     }
 }
 
-fn damaged_is_refused(backup: &Path, name: &str, root: &Path) {
+fn damaged_is_rejected(backup: &Path, name: &str, root: &Path) {
     let path = backup.join(name);
     let whole = std::fs::read(&path).unwrap();
     let mut bytes = whole.clone();
@@ -231,9 +231,9 @@ fn damaged_is_refused(backup: &Path, name: &str, root: &Path) {
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let never = root.join("never");
-    let refused = restore(backup, &never);
-    assert_eq!(refused.code, Some(1), "{name}: {refused:?}");
-    assert!(refused.stderr.contains(name), "{name}: {refused:?}");
+    let rejected = restore(backup, &never);
+    assert_eq!(rejected.code, Some(1), "{name}: {rejected:?}");
+    assert!(rejected.stderr.contains(name), "{name}: {rejected:?}");
     assert!(!never.exists(), "{name}");
     std::fs::write(&path, whole).unwrap();
 }
@@ -251,17 +251,17 @@ fn only_an_operator_backs_up_and_not_into_the_data_directory() {
             ("X-StorageApi-Token", token),
             ("Content-Type", "application/json"),
         ];
-        let refused = client.send("POST", "/backup", &headers, body.as_bytes());
-        assert_eq!(refused.unwrap().status, 401);
+        let rejected = client.send("POST", "/backup", &headers, body.as_bytes());
+        assert_eq!(rejected.unwrap().status, 401);
     }
     // Invalid tokens count against the same limit as in the API.
     let wrong = [("X-StorageApi-Token", "wrong")];
     let mut guess = || client.send("GET", "/backup", &wrong, b"").unwrap();
     let looked_at = (0..200).take_while(|_| guess().status == 401).count();
     assert!(looked_at < 150, "{looked_at}");
-    let refused = guess();
-    assert_eq!(refused.status, 429);
-    let said = String::from_utf8(refused.body).unwrap();
+    let rejected = guess();
+    assert_eq!(rejected.status, 429);
+    let said = String::from_utf8(rejected.body).unwrap();
     assert!(said.contains("too many wrong tokens"), "{said}");
     let within = data.join("b");
     let ended = run(&mut server.command(&["backup", "--to", within.to_str().unwrap()]));

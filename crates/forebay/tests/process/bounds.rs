@@ -207,7 +207,7 @@ fn slow_bodies(server: &Server, max: u64) {
         slow.push(stream);
     }
     memory.has_grown_by_at_most(max);
-    let refused = slow.iter_mut().filter_map(|stream| {
+    let rejected = slow.iter_mut().filter_map(|stream| {
         stream
             .set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
@@ -217,11 +217,11 @@ fn slow_bodies(server: &Server, max: u64) {
             .ok()
             .map(|_| line)
     });
-    let refused: Vec<_> = refused.collect();
-    assert!(refused.len() > 70, "{refused:?}");
+    let rejected: Vec<_> = rejected.collect();
+    assert!(rejected.len() > 70, "{rejected:?}");
     assert!(
-        refused.iter().all(|l| l.starts_with("HTTP/1.1 429 ")),
-        "{refused:?}"
+        rejected.iter().all(|l| l.starts_with("HTTP/1.1 429 ")),
+        "{rejected:?}"
     );
     drop(slow);
     wait_for("an accepted body", || {
@@ -270,9 +270,12 @@ fn listeners_close_idle_connections_and_limit_their_number() {
     for (address, path) in listeners {
         let mut idle: Vec<_> = (0..60).map(|_| connect(address)).collect();
         // The last ones get 503.
-        let mut told = String::new();
-        idle.last_mut().unwrap().read_to_string(&mut told).unwrap();
-        assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
+        let mut response = String::new();
+        idle.last_mut()
+            .unwrap()
+            .read_to_string(&mut response)
+            .unwrap();
+        assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
         assert!(idle.iter_mut().take(50).all(is_closed));
         assert_eq!(status(address, path), Some(200));
     }

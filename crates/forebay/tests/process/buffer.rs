@@ -66,7 +66,7 @@ fn lines_are_delivered_in_order() {
 fn undelivered_messages_are_listed_and_drained_later() {
     let dir = tempfile::tempdir().unwrap();
     // No server listens there.
-    let away = [
+    let unavailable = [
         "--topic",
         "t",
         "--http",
@@ -74,7 +74,7 @@ fn undelivered_messages_are_listed_and_drained_later() {
         "--drain",
         "100ms",
     ];
-    let ended = send(dir.path(), &away, b"one\ntwo\n");
+    let ended = send(dir.path(), &unavailable, b"one\ntwo\n");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("forebay buffer drain"), "{ended:?}");
     let buffer = dir.path().join("buffer");
@@ -231,12 +231,17 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
         let lines = ended.stdout.lines();
         lines.map(|l| serde_json::from_str(l).unwrap()).collect()
     };
-    let letters = listed(&dead("ls", &[]));
-    let text = |letter: &Value| letter["message"]["payload"].as_str().unwrap().to_owned();
-    let texts: Vec<_> = letters.iter().map(text).collect();
+    let dead_letters = listed(&dead("ls", &[]));
+    let text = |dead_letter: &Value| {
+        dead_letter["message"]["payload"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let texts: Vec<_> = dead_letters.iter().map(text).collect();
     assert_eq!(texts, ["poison a", "poison b", "poison c"]);
-    assert!(letters[0]["error"].as_str().unwrap().contains("422"));
-    let [a, b, c] = [0, 1, 2].map(|n: usize| letters[n]["number"].to_string());
+    assert!(dead_letters[0]["error"].as_str().unwrap().contains("422"));
+    let [a, b, c] = [0, 1, 2].map(|n: usize| dead_letters[n]["number"].to_string());
     let the_same = forebay_with(&[
         "buffer",
         "dead",
@@ -246,14 +251,14 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
         "--limit",
         "1",
     ]);
-    assert_eq!(listed(&the_same), letters[..1]);
+    assert_eq!(listed(&the_same), dead_letters[..1]);
     let shown: Value = serde_json::from_str(&dead("show", &[&b]).stdout).unwrap();
-    assert_eq!(shown, letters[1]);
+    assert_eq!(shown, dead_letters[1]);
     assert_eq!(dead("show", &["99"]).code, Some(1));
     // They are resolved in order, and only the selected ones.
-    let refused = dead("drop", &[&b]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("is older than"), "{refused:?}");
+    let rejected = dead("drop", &[&b]);
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert!(rejected.stderr.contains("is older than"), "{rejected:?}");
     assert_eq!(
         dead("drop", &[&a, "99"]).code,
         Some(1),

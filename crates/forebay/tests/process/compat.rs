@@ -228,13 +228,13 @@ fn tokens_are_created_rotated_and_revoked_by_the_command_line() {
 fn a_task_of_a_killed_server_ends_as_failed_and_can_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
     // Its tables are unreachable: a deletion with tables waits for the records in flight.
-    let away = [
+    let unavailable = [
         "--set",
         "table.default=postgres",
         "--set",
         "table.postgres.url=postgres://nobody@127.0.0.1:1/none",
     ];
-    let server = Server::start_with(dir.path(), &away);
+    let server = Server::start_with(dir.path(), &unavailable);
     server.define();
     let api = Api::of(&server);
     assert_eq!(api.send(&api.address()), (200, NONE));

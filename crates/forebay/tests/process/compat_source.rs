@@ -169,13 +169,13 @@ fn versions_are_listed_shown_and_rolled_back() {
         api.task("PATCH", &one, &json!({ "name": "b" }));
         api.task("PUT", &format!("{one}/disable"), &NONE);
         let versions = api.get(&format!("{one}/versions"));
-        let told: Vec<&str> = versions["versions"]
+        let descriptions: Vec<&str> = versions["versions"]
             .as_array()
             .unwrap()
             .iter()
             .map(|v| v["description"].as_str().unwrap())
             .collect();
-        assert_eq!(told, ["New source.", "Updated.", "Disabled."]);
+        assert_eq!(descriptions, ["New source.", "Updated.", "Disabled."]);
         assert_eq!(versions["page"]["lastId"], "0000000003");
         assert_eq!(api.get(&format!("{one}/versions/2"))["number"], 2);
         api.task("PUT", &format!("{one}/versions/1/rollback"), &NONE);

@@ -142,7 +142,7 @@ fn an_invalid_flag_is_reported() {
 }
 
 /// `config check` and a start reject it with the same message, and nothing is written.
-fn is_refused(content: &str, named: &str) {
+fn is_rejected(content: &str, named: &str) {
     let (dir, path) = file(content);
     let checked = forebay_with(&["config", "check", "--config", &path]);
     assert_eq!(checked.code, Some(2), "{content}: {checked:?}");
@@ -225,7 +225,7 @@ fn the_check_reports_invalid_settings_of_other_systems() {
     std::fs::write(&junk, "no certificate").unwrap();
     for (content, rest, named) in WRONG {
         let rest = rest.replace("JUNK", junk.to_str().unwrap());
-        is_refused(&content.replace("REST", &rest), named);
+        is_rejected(&content.replace("REST", &rest), named);
     }
 }
 
@@ -259,6 +259,6 @@ fn the_check_reports_invalid_paths_and_enum_values() {
         ),
     ] {
         let content = content.replace("OTHER", &at("other"));
-        is_refused(&content.replace("JUNK", &at("junk")), named);
+        is_rejected(&content.replace("JUNK", &at("junk")), named);
     }
 }

@@ -23,7 +23,7 @@ fn endpoint() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        let mut refused = HashMap::new();
+        let mut rejected = HashMap::new();
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.unwrap());
             let (mut length, mut key) = (0, String::new());
@@ -40,7 +40,7 @@ fn endpoint() -> SocketAddr {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
-            let status = if *refused.entry(body).or_insert_with(|| key.clone()) == key {
+            let status = if *rejected.entry(body).or_insert_with(|| key.clone()) == key {
                 "422 Unprocessable Content"
             } else {
                 "200 OK"

@@ -47,8 +47,8 @@ fn rejected_records_are_replayed_once_after_a_fix_and_a_kill() {
     server.post(&path, r#"{"user":{"id":"bob"}}"#);
     server.post(&path, r#"{"price":3}"#);
     server.post(&path, "no JSON");
-    let letters = dead(&server);
-    let why: Vec<&str> = letters
+    let dead_letters = dead(&server);
+    let why: Vec<&str> = dead_letters
         .iter()
         .map(|l| l["error"].as_str().unwrap())
         .collect();
@@ -60,7 +60,7 @@ fn rejected_records_are_replayed_once_after_a_fix_and_a_kill() {
             "stream.in.badRequest"
         ]
     );
-    let id = letters[1]["letterId"].as_str().unwrap().to_owned();
+    let id = dead_letters[1]["letterId"].as_str().unwrap().to_owned();
     let shown = server.ok(&["dead", "show", "events", "events", &id]);
     assert!(shown.ends_with("\n{\"price\":3}\n"), "{shown}");
     assert!(
@@ -71,12 +71,12 @@ fn rejected_records_are_replayed_once_after_a_fix_and_a_kill() {
 
     let server = Server::start(&data);
     assert_eq!(dead(&server).len(), 3, "they outlive the process");
-    let last = letters[2]["letterId"].as_str().unwrap();
+    let last = dead_letters[2]["letterId"].as_str().unwrap();
     let said = server.ok(&["dead", "drop", "events", "events", last]);
     assert_eq!(said, "1 dropped\n");
-    let refused = run(&mut server.command(&["dead", "replay", "events", "events", "--all"]));
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert_eq!(refused.stdout, "0 replayed, 2 rejected again\n");
+    let rejected = run(&mut server.command(&["dead", "replay", "events", "events", "--all"]));
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert_eq!(rejected.stdout, "0 replayed, 2 rejected again\n");
 
     let mended = EVENTS
         .replace("path: user.id,", "path: user.id, defaultValue: nobody,")

@@ -117,9 +117,9 @@ fn no_route_accepts_a_token_of_another_project_or_an_invalid_one() {
             "{method} {path}"
         );
         let (status, answer) = reader.call(method, path, body);
-        let refused = status == 403 && answer["error"] == "stream.api.forbidden";
+        let rejected = status == 403 && answer["error"] == "stream.api.forbidden";
         assert_eq!(
-            refused,
+            rejected,
             role == "admin",
             "{method} {path}: {status} {answer}"
         );

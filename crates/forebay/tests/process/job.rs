@@ -62,12 +62,15 @@ fn a_job_ends_with_an_exit_code_and_a_summary() {
     let ended = forebay_with(&["job", "run", &file]);
     assert_eq!(ended.code, Some(6), "{ended:?}");
     let listed = forebay_with(&["job", "dead", "ls", &file, "--json"]);
-    let letter: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let dead_letter: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert!(
-        letter["origin"].as_str().unwrap().ends_with("a.jsonl:11"),
-        "{letter}"
+        dead_letter["origin"]
+            .as_str()
+            .unwrap()
+            .ends_with("a.jsonl:11"),
+        "{dead_letter}"
     );
-    let id = letter["id"].to_string();
+    let id = dead_letter["id"].to_string();
     let the_same = forebay_with(&["dead", "ls", "--job", &file]);
     assert!(the_same.stdout.contains("a.jsonl:11"), "{the_same:?}");
     let shown = forebay_with(&["job", "dead", "show", &file, &id]);

@@ -50,7 +50,7 @@ fn rows(server: &Server, table: &str) -> String {
 }
 
 /// The error text of a rejected request or of its failed task.
-fn refused(api: &Api<'_>, method: &str, path: &str, body: &Value) -> String {
+fn rejected(api: &Api<'_>, method: &str, path: &str, body: &Value) -> String {
     let (status, answer) = api.call(method, path, body);
     if status != 202 {
         assert!((400..500).contains(&status), "{answer}");
@@ -119,7 +119,7 @@ fn another_projects_admin_neither_writes_nor_alters_nor_drops_a_table() {
         // An invalid mapping reveals nothing about the table's columns either.
         ("in.shop.orders", &[("id", false), ("v", false)]),
     ] {
-        let text = refused(&other, "POST", &sinks, &sink(table, columns));
+        let text = rejected(&other, "POST", &sinks, &sink(table, columns));
         assert!(
             text.contains("tableNotAvailable") && text.contains("tableId"),
             "{text}"
@@ -145,12 +145,12 @@ fn another_projects_admin_neither_writes_nor_alters_nor_drops_a_table() {
     };
     let at = format!("{sinks}/orders");
     let patch = json!({ "table": { "tableId": "in.shop.orders" } });
-    let text = refused(&other, "PATCH", &at, &patch);
+    let text = rejected(&other, "PATCH", &at, &patch);
     assert!(text.contains("tableNotAvailable"), "{text}");
     server.post(&evil, "{\"id\":\"1\",\"v\":\"theirs\"}");
     // After the owner's source is deleted its rows remain, and the table has no sink.
     owner.task("DELETE", &format!("{S}/shop"), &NONE);
-    let text = refused(&other, "PATCH", &at, &patch);
+    let text = rejected(&other, "PATCH", &at, &patch);
     assert!(text.contains("tableNotAvailable"), "{text}");
     other.task("DELETE", &format!("{S}/evil?cascade=true"), &NONE);
     assert_eq!(rows(server, "in.evil.own"), "", "its own table is dropped");
@@ -173,7 +173,7 @@ fn an_operator_shares_and_transfers_and_a_file_of_the_previous_owner_is_parked()
     server.settled("shop", "orders", 1);
     source(&other, "second");
     let sinks = format!("{S}/second/sinks");
-    assert!(refused(&other, "POST", &sinks, &orders).contains("another project"));
+    assert!(rejected(&other, "POST", &sinks, &orders).contains("another project"));
     let shared = server.ok(&["table", "share", "in.shop.orders", "--project", "77"]);
     assert!(shared.contains("77"), "{shared}");
     other.task("POST", &sinks, &orders);
@@ -231,7 +231,7 @@ fn an_operator_transfers_an_existing_table_without_a_project() {
     let hand = sink("in.hand.made", &[("id", true), ("v", false)]);
     source(&other, "theirs");
     let sinks = format!("{S}/theirs/sinks");
-    let text = refused(&other, "POST", &sinks, &hand);
+    let text = rejected(&other, "POST", &sinks, &hand);
     assert!(text.contains("belongs to no project"), "{text}");
     server.ok(&["table", "transfer", "in.hand.made", "--project", "77"]);
     other.task("POST", &sinks, &hand);
@@ -273,7 +273,7 @@ fn a_mismatch_with_the_table_is_reported_when_the_sink_is_created() {
     // Nothing is left of it: a table that fits gets the sink.
     owner.task("POST", &sinks, &sink("in.hand.other", &[("id", true)]));
     let patch = json!({ "table": { "tableId": "in.hand.made" } });
-    assert!(refused(&owner, "PATCH", &format!("{sinks}/orders"), &patch).contains("primary key"));
+    assert!(rejected(&owner, "PATCH", &format!("{sinks}/orders"), &patch).contains("primary key"));
 }
 
 /// A server whose tables are in that PostgreSQL.
@@ -366,7 +366,7 @@ fn tables_of_postgres_belong_to_projects_too() {
     server.settled("shop", "orders", 1);
     source(&other, "evil");
     let sinks = format!("{S}/evil/sinks");
-    let text = refused(&other, "POST", &sinks, &orders);
+    let text = rejected(&other, "POST", &sinks, &orders);
     assert!(text.contains("belongs to another project"), "{text}");
     // Quoted names differ by case: that is another table.
     let lower = format!("in.{unique}.orders");
@@ -374,7 +374,7 @@ fn tables_of_postgres_belong_to_projects_too() {
     other.task("DELETE", &format!("{S}/evil?cascade=true"), &NONE);
     // A mismatch as the table's owner gets it.
     let keyless = json!({ "table": sink(&table, &[("id", false)])["table"] });
-    let text = refused(&owner, "PATCH", &format!("{S}/shop/sinks/orders"), &keyless);
+    let text = rejected(&owner, "PATCH", &format!("{S}/shop/sinks/orders"), &keyless);
     assert!(text.contains("primary key"), "{text}");
     server.post(&path, "{\"id\":\"2\",\"v\":\"mine\"}");
     server.settled("shop", "orders", 2);

@@ -30,13 +30,13 @@ fn a_source_accepts_its_quota_and_all_accepted_records_are_imported() {
     server.ok(&[&set[..], &["--requests-per-second", "2"]].concat());
     let mut client = Client::new(server.source);
     let begun = Instant::now();
-    let (mut taken, mut refused) = (0, 0);
-    while refused < 20 {
+    let (mut taken, mut rejected) = (0, 0);
+    while rejected < 20 {
         match post(&mut client, &path, taken) {
             (200, _) => taken += 1,
             (429, error) => {
                 assert_eq!(error["error"], "stream.in.quotaExceeded");
-                refused += 1;
+                rejected += 1;
             }
             other => panic!("{other:?}"),
         }

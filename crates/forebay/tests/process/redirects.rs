@@ -197,11 +197,11 @@ fn a_sink_retains_redirected_messages_and_reports_the_location() {
     let file = dir.path().join("definitions.yaml");
     std::fs::write(&file, DEFINITIONS.replace("X-Own", "x-tenant")).unwrap();
     let args = ["apply", "--file", file.to_str().unwrap()];
-    let refused = crate::server::run(&mut server.command(&args));
+    let rejected = crate::server::run(&mut server.command(&args));
     let wanted = "header \"x-tenant\" is set by the provider \"hook\"";
     assert!(
-        refused.stderr.to_lowercase().contains(wanted),
-        "{refused:?}"
+        rejected.stderr.to_lowercase().contains(wanted),
+        "{rejected:?}"
     );
 }
 
@@ -341,18 +341,21 @@ fn redirected_records_of_a_job_become_dead_letters() {
             (&0.into(), &2.into())
         );
         let listed = forebay_with(&["job", "dead", "ls", &file, "--json"]);
-        let letters: Vec<Value> = listed
+        let dead_letters: Vec<Value> = listed
             .stdout
             .lines()
             .map(|l| serde_json::from_str(l).unwrap())
             .collect();
-        assert_eq!(letters.len(), 2, "{listed:?}");
-        let letter = &letters[0];
+        assert_eq!(dead_letters.len(), 2, "{listed:?}");
+        let dead_letter = &dead_letters[0];
         assert_eq!(
-            (&letter["stage"], &letter["status"]),
+            (&dead_letter["stage"], &dead_letter["status"]),
             (&stage.into(), &status.into())
         );
-        assert!(letter["error"].as_str().unwrap().contains(said), "{letter}");
+        assert!(
+            dead_letter["error"].as_str().unwrap().contains(said),
+            "{dead_letter}"
+        );
     }
     assert_eq!(storage.lines(), ["POST /in"; 6]);
     assert_eq!(processing.lines(), ["POST /work"; 6]);

@@ -46,10 +46,10 @@ fn the_first_start_creates_a_private_token_and_does_not_log_it() {
     );
     assert_eq!(server.get("/v1/branches/default/sources").0, 200);
     let bad = [("X-StorageApi-Token", "wrong")];
-    let refused = Client::new(server.api)
+    let rejected = Client::new(server.api)
         .send("GET", "/v1/branches/default/sources", &bad, b"")
         .unwrap();
-    assert_eq!(refused.status, 401);
+    assert_eq!(rejected.status, 401);
     server.kill();
     let again = Server::start(&data);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), token);

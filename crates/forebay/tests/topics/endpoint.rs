@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 #[derive(Default)]
 struct State {
     down: bool,
-    refused: BTreeSet<u64>,
+    rejected: BTreeSet<u64>,
     seen: Vec<u64>,
     methods: Vec<String>,
     keys: BTreeSet<String>,
@@ -75,12 +75,12 @@ impl Endpoint {
 
     /// Makes it reject this message for good.
     pub(crate) fn refuse(&self, n: u64) {
-        self.state.lock().unwrap().refused.insert(n);
+        self.state.lock().unwrap().rejected.insert(n);
     }
 
     /// Makes it accept this message again.
     pub(crate) fn accept(&self, n: u64) {
-        self.state.lock().unwrap().refused.remove(&n);
+        self.state.lock().unwrap().rejected.remove(&n);
     }
 
     /// Method of each request.
@@ -108,7 +108,7 @@ impl State {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         let n = header("x-n").parse().unwrap();
-        if self.refused.contains(&n) {
+        if self.rejected.contains(&n) {
             return StatusCode::UNPROCESSABLE_ENTITY;
         }
         if self.keys.insert(header("idempotency-key").to_owned()) {

@@ -14,21 +14,21 @@ use crate::{apply, configure, drained, post, start};
 /// Number of kills.
 const KILLS: u64 = 6;
 /// Messages that are rejected and become dead letters.
-const LETTERS: u64 = 40;
+const DEAD_LETTERS: u64 = 40;
 
 fn listed(server: &Server) -> Vec<String> {
     let text = server.ok(&["dead", "ls", "events", "hooks", "--json"]);
-    let letters: Vec<Value> = serde_json::from_str(&text).unwrap();
-    let id = |letter: &Value| letter["letterId"].as_str().unwrap().to_owned();
-    letters.iter().map(id).collect()
+    let dead_letters: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let id = |dead_letter: &Value| dead_letter["letterId"].as_str().unwrap().to_owned();
+    dead_letters.iter().map(id).collect()
 }
 
 /// Replays dead letters one by one, each by its own command, newest first, until the server is killed:
 /// after that many, with some more in progress.
-fn replay_until_killed(server: &Server, letters: &[String], after: usize) {
-    let (before, rest) = letters.split_at(after.min(letters.len()));
-    for letter in before {
-        server.ok(&["dead", "replay", "events", "hooks", letter]);
+fn replay_until_killed(server: &Server, dead_letters: &[String], after: usize) {
+    let (before, rest) = dead_letters.split_at(after.min(dead_letters.len()));
+    for dead_letter in before {
+        server.ok(&["dead", "replay", "events", "hooks", dead_letter]);
     }
     let mut under_way: Vec<_> = rest
         .chunks(4)
@@ -66,16 +66,16 @@ fn a_replay_that_is_killed_neither_loses_nor_repeats_a_dead_letter() {
     let path = server.path("events");
     (0..LETTERS).for_each(|n| endpoint.refuse(n));
     assert!((0..LETTERS).all(|n| post(&server, &path, n)));
-    assert_eq!(drained(&server, "hooks")["dead"], LETTERS);
+    assert_eq!(drained(&server, "hooks")["dead"], DEAD_LETTERS);
     (0..LETTERS).for_each(|n| endpoint.accept(n));
     for kill in 0..KILLS {
-        let mut letters = listed(&server);
-        letters.reverse();
-        replay_until_killed(&server, &letters, usize::try_from(kill).unwrap());
+        let mut dead_letters = listed(&server);
+        dead_letters.reverse();
+        replay_until_killed(&server, &dead_letters, usize::try_from(kill).unwrap());
         drop(server);
         server = start(dir.path());
         let delivery = drained(&server, "hooks");
-        assert_eq!(delivery["accepted"], LETTERS, "{delivery}");
+        assert_eq!(delivery["accepted"], DEAD_LETTERS, "{delivery}");
         let left = listed(&server).len();
         assert_eq!(delivery["dead"], left, "{delivery}");
     }
@@ -83,12 +83,17 @@ fn a_replay_that_is_killed_neither_loses_nor_repeats_a_dead_letter() {
     server.ok(&["dead", "replay", "events", "hooks", "--all"]);
     let delivery = drained(&server, "hooks");
     let counts = ["accepted", "delivered", "dead", "discarded"].map(|name| &delivery[name]);
-    assert_eq!(counts, [LETTERS, LETTERS, 0, 0].map(Value::from).each_ref());
+    assert_eq!(
+        counts,
+        [DEAD_LETTERS, DEAD_LETTERS, 0, 0]
+            .map(Value::from)
+            .each_ref()
+    );
     let (seen, _) = endpoint.seen();
     let all: BTreeSet<u64> = seen.iter().copied().collect();
     assert_eq!(all.len(), seen.len(), "duplicates: {seen:?}");
     assert_eq!(all, (0..LETTERS).collect());
-    println!("{half} of {LETTERS} remained after {KILLS} kills");
+    println!("{half} of {DEAD_LETTERS} remained after {KILLS} kills");
     server.signal("TERM");
     assert!(server.ended().0.success());
 }

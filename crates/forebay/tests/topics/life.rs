@@ -45,10 +45,10 @@ fn messages_are_sent_with_the_method_of_their_sink() {
     }
     let file = dir.path().join("definitions.yaml");
     std::fs::write(&file, HOOKS.replace("METHOD", "method: GET")).unwrap();
-    let refused =
+    let rejected =
         crate::server::run(&mut server.command(&["apply", "--file", file.to_str().unwrap()]));
     let wanted = "method is \"GET\", allowed are POST, PUT, PATCH";
-    assert!(refused.stderr.contains(wanted), "{refused:?}");
+    assert!(rejected.stderr.contains(wanted), "{rejected:?}");
 }
 
 /// Sends a request with a body to the management API.
@@ -97,7 +97,7 @@ fn undelivered_messages_of_a_deleted_topic_block_reuse_of_its_id() {
         "type": "keboola", "tableId": "in.test.hooks",
         "mapping": { "columns": [{ "type": "body", "name": "b" }] },
     }});
-    let refused = |server: &Server, left: &str| {
+    let rejected = |server: &Server, left: &str| {
         let (status, said) = ask(server, "POST", SINKS, &table);
         assert_eq!(
             (status, &said["error"]),
@@ -105,10 +105,10 @@ fn undelivered_messages_of_a_deleted_topic_block_reuse_of_its_id() {
         );
         assert!(said["message"].as_str().unwrap().contains(left), "{said}");
     };
-    refused(&server, "with 5 records on their way and 1 dead letters");
+    rejected(&server, "with 5 records on their way and 1 dead letters");
     server.kill();
     let server = start(dir.path());
-    refused(&server, "with 5 records on their way and 1 dead letters");
+    rejected(&server, "with 5 records on their way and 1 dead letters");
     endpoint.set_down(false);
     wait_for("the delivery of queued messages", || {
         (endpoint.seen().0 == [1, 2, 3, 4, 5]).then_some(())
@@ -121,7 +121,7 @@ fn undelivered_messages_of_a_deleted_topic_block_reuse_of_its_id() {
             .contains("with 0 records")
             .then_some(())
     });
-    refused(&server, "and 1 dead letters");
+    rejected(&server, "and 1 dead letters");
     done(
         &server,
         &ask(&server, "PUT", &format!("{hooks}/undelete"), &json!({})),

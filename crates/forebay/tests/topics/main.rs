@@ -313,8 +313,8 @@ fn dead_letters_are_shown_replayed_and_dropped(server: &Server, endpoint: &Endpo
     // Any dead letter, not only the oldest.
     server.ok(&["dead", "drop", "events", "hooks", &id(&all[1])]);
     let again = ["dead", "replay", "events", "hooks", &id(&all[1])];
-    let refused = server::run(&mut server.command(&again));
-    assert!(refused.stderr.contains("not found"), "{refused:?}");
+    let rejected = server::run(&mut server.command(&again));
+    assert!(rejected.stderr.contains("not found"), "{rejected:?}");
     // A message that is rejected again remains a dead letter; an accepted one is delivered.
     endpoint.accept(3);
     server.ok(&["dead", "replay", "events", "hooks", &id(&all[0])]);

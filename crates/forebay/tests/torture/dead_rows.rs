@@ -28,16 +28,16 @@ fn parked(server: &Server) -> String {
 }
 
 /// The record numbers of all dead letters, sorted.
-fn letters(server: &Server) -> Vec<u64> {
+fn dead_letters(server: &Server) -> Vec<u64> {
     let path = format!("{}/dead-letters", path_of(SINK));
     let page = server.call("GET", &path, &Value::Null);
     let mut found = Vec::new();
-    for letter in page["letters"].as_array().unwrap() {
-        let path = format!("{path}/{}", letter["letterId"].as_str().unwrap());
-        let letter = server.call("GET", &path, &Value::Null);
-        let record: Value = serde_json::from_str(letter["body"].as_str().unwrap()).unwrap();
+    for dead_letter in page["letters"].as_array().unwrap() {
+        let path = format!("{path}/{}", dead_letter["letterId"].as_str().unwrap());
+        let dead_letter = server.call("GET", &path, &Value::Null);
+        let record: Value = serde_json::from_str(dead_letter["body"].as_str().unwrap()).unwrap();
         assert_eq!(record["pad"].as_str().unwrap().len(), PAD);
-        let why = letter["message"].as_str().unwrap();
+        let why = dead_letter["message"].as_str().unwrap();
         assert!(why.contains("constraint"), "{why}");
         found.push(record["id"].as_str().unwrap().parse().unwrap());
     }
@@ -87,8 +87,8 @@ fn walk(point: FailPoint) {
     }
     server.restart();
     settled(&server, SINK, [TAKEN, ROWS - TAKEN, 0], run);
-    let refused: Vec<u64> = (TAKEN..ROWS).collect();
-    assert_eq!(letters(&server), refused, "{run}");
+    let rejected: Vec<u64> = (TAKEN..ROWS).collect();
+    assert_eq!(dead_letters(&server), rejected, "{run}");
     let mend = format!("DROP TABLE \"{table}\"; ALTER TABLE kept RENAME TO \"{table}\"");
     sql(&data, &mend);
     let replay = format!("{}/dead-letters/replay", path_of(SINK));
@@ -101,7 +101,7 @@ fn walk(point: FailPoint) {
         done["replayed"].as_u64().unwrap()
     };
     assert_eq!((replayed(), replayed()), (ROWS - TAKEN, 0), "{run}");
-    assert_eq!(letters(&server), Vec::<u64>::new(), "{run}");
+    assert_eq!(dead_letters(&server), Vec::<u64>::new(), "{run}");
     switch(&server, "disable");
     each_once(&server, SINK, 0..ROWS, run);
 }

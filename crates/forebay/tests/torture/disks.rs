@@ -115,13 +115,13 @@ fn a_full_volume_responds_507_and_recovers_when_there_is_space() {
     let leave = 8 << 20;
     let size = free().saturating_sub(leave);
     std::fs::write(&filler, vec![1; usize::try_from(size).unwrap()]).unwrap();
-    let refused = wait_for("a rejection because of a full disk", || {
+    let rejected = wait_for("a rejection because of a full disk", || {
         let answer = post_large(&server, &path, &mut random);
         let is_stored = answer.status == 200;
         stored += u64::from(is_stored);
         (!is_stored).then_some(answer)
     });
-    assert_eq!(refused.status, 507, "{}", refused.json());
+    assert_eq!(rejected.status, 507, "{}", rejected.json());
     std::fs::remove_file(&filler).unwrap();
     wait_for("free space", || {
         (post_large(&server, &path, &mut random).status == 200).then_some(())
@@ -166,7 +166,7 @@ fn a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space() {
     let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
     let size = free.saturating_sub(25 << 20);
     std::fs::write(&filler, vec![1; usize::try_from(size).unwrap()]).unwrap();
-    let refused = std::thread::scope(|scope| {
+    let rejected = std::thread::scope(|scope| {
         let posts: Vec<_> = paths
             .iter()
             .enumerate()
@@ -181,7 +181,7 @@ fn a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space() {
             .collect();
         posts.into_iter().map(|p| p.join().unwrap()).sum::<usize>()
     });
-    assert!(refused > 0, "the volume was not full");
+    assert!(rejected > 0, "the volume was not full");
     std::fs::remove_file(&filler).unwrap();
     let since = std::time::Instant::now();
     for path in &paths {
@@ -426,11 +426,11 @@ fn missing_metadata_leaves_the_acknowledged_records_in_the_log() {
         drop(std::fs::remove_file(data.join(name)));
     }
     // It does not silently create a new store.
-    let refused = server
+    let rejected = server
         .launch
         .clone()
         .logging_to(&root.path().join("refused"));
-    let (code, said) = refused.fails();
+    let (code, said) = rejected.fails();
     assert_eq!(code, Some(1), "{said}");
     assert!(sentence(&said).contains("is missing"), "{said}");
     assert!(!data.join("meta.db").exists());

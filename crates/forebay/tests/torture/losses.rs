@@ -265,12 +265,12 @@ fn a_log_that_was_unavailable_is_not_deleted_when_it_returns() {
     let root = tempfile::tempdir().unwrap();
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();
-    let (log, away) = (data.join("log"), root.path().join("away"));
+    let (log, unavailable) = (data.join("log"), root.path().join("away"));
     let path = define(&server);
     post(&server, &path, BEFORE);
     reported(&server, BEFORE);
     server.kill();
-    std::fs::rename(&log, &away).unwrap();
+    std::fs::rename(&log, &unavailable).unwrap();
     server.restart();
     disable(&server);
     wait_for("the file without its records", || {
@@ -280,7 +280,7 @@ fn a_log_that_was_unavailable_is_not_deleted_when_it_returns() {
     });
     server.kill();
     std::fs::remove_dir_all(&log).unwrap();
-    std::fs::rename(&away, &log).unwrap();
+    std::fs::rename(&unavailable, &log).unwrap();
     server.restart();
     wait_for("the stream to be named", || {
         let named = "counted as lost when its slice was imported";

@@ -140,9 +140,9 @@ fn walk(left: Left, point: FailPoint) {
     let run = format!("{left:?}, {}", point.name());
     let root = tempfile::tempdir().unwrap();
     let mut server = imported(root.path(), left);
-    let (data, away) = (server.launch.data.clone(), root.path().join("away"));
+    let (data, unavailable) = (server.launch.data.clone(), root.path().join("away"));
     assert_eq!(rows(&data, SINK).len() as u64, ROWS, "{run}");
-    move_tables(&data, &away);
+    move_tables(&data, &unavailable);
     if point == FailPoint::LossRevoked {
         server.restart();
     } else {
@@ -153,7 +153,7 @@ fn walk(left: Left, point: FailPoint) {
         assert_eq!(rows(&data, SINK), Vec::<u64>::new(), "{run}");
         // The right database is back.
         server.kill();
-        move_tables(&away, &data);
+        move_tables(&unavailable, &data);
         if point == FailPoint::LossRevoked {
             dies(&mut server, point);
         } else {

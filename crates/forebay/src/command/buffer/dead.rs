@@ -193,7 +193,7 @@ impl Provider for NullProvider {
         "none"
     }
 
-    fn open(&self, _lane: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
+    fn open(&self, _partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
         Err(SendError::retry("this command delivers nothing"))
     }
 }

@@ -161,9 +161,9 @@ fn kafka(
 #[cfg(feature = "kafka")]
 fn replaced(argument: &str, value: &str, env: &Environment) -> Result<String, CliError> {
     let replaced = substitute(value, env);
-    let refused = |e| CliError::usage(format_args!("{argument}: {e}"));
+    let invalid = |e| CliError::usage(format_args!("{argument}: {e}"));
     Ok(replaced
-        .map_err(refused)?
+        .map_err(invalid)?
         .unwrap_or_else(|| value.to_owned()))
 }
 
