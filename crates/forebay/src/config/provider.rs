@@ -27,6 +27,7 @@ impl From<ProviderType> for TopicKind {
     }
 }
 
+/// A provider of topics.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ProviderSection {
