@@ -1,5 +1,5 @@
-//! NDJSON batches of 1,000 records beside the codecs alone: the same records split, parsed, made
-//! rows and compressed on the same cores, with no network, log, staging or table.
+//! NDJSON batches of 1,000 records compared with the codecs alone: the same records split, parsed,
+//! mapped to rows and compressed on the same cores, without network, log, staging or table.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::load;
 
 const RECORDS: usize = 1_000;
 const CONNECTIONS: usize = 8;
-/// Bytes of rows at which a block is compressed: the default of a sink.
+/// Bytes of rows per compressed block: the default of a sink.
 const BLOCK: usize = 256 << 10;
 
 pub async fn run(common: &Common) -> anyhow::Result<()> {
@@ -52,7 +52,7 @@ pub async fn run(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The mapping of this bench as the record crate has it.
+/// The mapping of this benchmark in the form of the record crate.
 fn mapping() -> forebay_model::Mapping {
     use forebay_model::{MappingColumn, ColumnKind, Mapping, PathColumn};
     let column = |name: &str, kind| MappingColumn {
@@ -100,7 +100,7 @@ fn codecs(common: &Common, batch: &[u8]) -> anyhow::Result<Measured> {
         };
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         all.into_iter()
-            .try_for_each(|t| t.join().map_err(|_| anyhow!("a codec has panicked"))?)
+            .try_for_each(|t| t.join().map_err(|_| anyhow!("a codec panicked"))?)
     })?;
     let count = records.into_inner() as f64;
     Ok(Measured {
@@ -112,7 +112,6 @@ fn codecs(common: &Common, batch: &[u8]) -> anyhow::Result<Measured> {
     })
 }
 
-/// One batch.
 fn one(
     batch: &Bytes,
     mapping: &CompiledMapping,

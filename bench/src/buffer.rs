@@ -1,8 +1,8 @@
-//! The message buffer beside its limits, in one run: `cargo run --release --features buffer --bin
-//! buffer -- --kafka HOST:PORT`.
+//! The message buffer compared with its limits, in one run: `cargo run --release --features buffer
+//! --bin buffer -- --kafka HOST:PORT`.
 //!
-//! Writes beside the log's own append of the same bytes, delivery to Kafka beside the same client
-//! without a buffer.
+//! Writes compared with the log's own append of the same bytes, delivery to Kafka compared with the
+//! same client without a buffer.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -22,31 +22,31 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, T
 
 #[derive(Parser)]
 struct Arguments {
-    /// A broker; without it the cases of Kafka are left out.
+    /// Kafka broker; without it the Kafka cases are skipped
     #[arg(long)]
     kafka: Option<String>,
-    /// Messages of a case of writing.
+    /// Messages per write case
     #[arg(long, default_value_t = 4_000_000)]
     messages: usize,
-    /// Messages of a case of delivery.
+    /// Messages per delivery case
     #[arg(long, default_value_t = 500_000)]
     delivered: usize,
-    /// GiB of backlog that is drained; 0: none.
+    /// GiB of backlog to drain; 0: none
     #[arg(long, default_value_t = 1)]
     backlog: u64,
-    /// Numbers of writers.
+    /// Numbers of writers
     #[arg(long, value_delimiter = ',', default_value = "1,8")]
     writers: Vec<usize>,
-    /// Rounds of a case of writing; the middle one counts.
+    /// Rounds of a write case; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Where to write; a directory in it is made and removed.
+    /// Parent of a temporary directory for the files
     #[arg(long, default_value = "/var/tmp")]
     dir: std::path::PathBuf,
 }
 
 const PAYLOAD: [u8; 100] = [b'x'; 100];
-/// Messages of a batch, and batches that a writer has under way.
+/// Messages per batch, and batches in flight per writer.
 const BATCH: usize = 1_000;
 const UNDER_WAY: usize = 32;
 
@@ -70,7 +70,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The three cases of writing, in turn: what else the machine does meets all of them.
+/// The three write cases, interleaved, so that other load on the machine affects all of them.
 fn writing(arguments: &Arguments, writers: usize) -> anyhow::Result<()> {
     let mut runs: [Vec<Figures>; 3] = Default::default();
     for _ in 0..arguments.rounds.max(1) {
@@ -98,11 +98,11 @@ fn writing(arguments: &Arguments, writers: usize) -> anyhow::Result<()> {
 #[derive(Clone, Copy)]
 struct Figures {
     rate: f64,
-    /// CPU of all threads, the kernel's part included.
+    /// CPU of all threads, including kernel time.
     cpu_ns: f64,
 }
 
-/// Measures from its start on.
+/// Measures from its creation.
 struct Watch {
     started: Instant,
     cpu: f64,
@@ -166,7 +166,7 @@ fn append(arguments: &Arguments, writers: usize) -> anyhow::Result<Figures> {
             scope.spawn(move || {
                 let mut tickets = VecDeque::new();
                 for _ in 0..blocks {
-                    // The bytes are put together anew for each block, as whoever appends has to.
+                    // Builds the bytes anew for each block, as every producer has to.
                     let mut bytes = Vec::with_capacity(BATCH * PAYLOAD.len());
                     for _ in 0..BATCH {
                         bytes.extend_from_slice(&PAYLOAD);
@@ -180,7 +180,7 @@ fn append(arguments: &Arguments, writers: usize) -> anyhow::Result<Figures> {
                         last_at_ms: 0,
                         payload: Bytes::from(bytes),
                     };
-                    tickets.push_back(log.append_wait(block).expect("the log takes it"));
+                    tickets.push_back(log.append_wait(block).expect("the log accepts it"));
                     if tickets.len() > UNDER_WAY {
                         tickets.pop_front().expect("some").wait().expect("on disk");
                     }
@@ -194,7 +194,7 @@ fn append(arguments: &Arguments, writers: usize) -> anyhow::Result<Figures> {
     Ok(watch.figures(blocks * BATCH * writers))
 }
 
-/// A provider that is away, or that takes everything.
+/// A provider that is down, or that accepts everything.
 struct Sink {
     takes: bool,
 }
@@ -228,7 +228,7 @@ fn config(dir: &Path) -> BufferConfig {
     }
 }
 
-/// The buffer, its provider away: until all is on disk.
+/// The buffer with its provider down: until all is on disk.
 fn write(arguments: &Arguments, writers: usize, batch: usize) -> anyhow::Result<Figures> {
     let dir = tempfile::tempdir_in(&arguments.dir)?;
     let buffer = Buffer::open(config(dir.path()), Sink { takes: false })?;
@@ -280,7 +280,7 @@ impl ProducerContext for Count {
     }
 }
 
-/// The same client, with the provider's settings.
+/// The same client with the provider's settings.
 fn client(brokers: &str, messages: usize) -> anyhow::Result<Figures> {
     let count = Arc::new(AtomicU64::new(0));
     let producer: ThreadedProducer<Count> = ClientConfig::new()
@@ -311,7 +311,7 @@ fn client(brokers: &str, messages: usize) -> anyhow::Result<Figures> {
     Ok(watch.figures(messages))
 }
 
-/// The buffer before Kafka: until all is confirmed.
+/// The buffer before Kafka: until all is acknowledged.
 fn deliver(arguments: &Arguments, brokers: &str) -> anyhow::Result<Figures> {
     let dir = tempfile::tempdir_in(&arguments.dir)?;
     let provider = KafkaProvider::new(KafkaConfig::new(brokers))?;
@@ -327,7 +327,7 @@ fn deliver(arguments: &Arguments, brokers: &str) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
-/// One message now and then: from the call until the broker has confirmed.
+/// Occasional messages: latency from the call to the broker's acknowledgement.
 fn idle(arguments: &Arguments, brokers: &str) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(&arguments.dir)?;
     let provider = KafkaProvider::new(KafkaConfig::new(brokers))?;
@@ -341,7 +341,7 @@ fn idle(arguments: &Arguments, brokers: &str) -> anyhow::Result<()> {
         delays.push(started.elapsed());
         std::thread::sleep(Duration::from_millis(7));
     }
-    // The first one opens the connection and makes the topic.
+    // The first one opens the connection and creates the topic.
     delays.remove(0);
     delays.sort();
     let ms = |i: usize| delays[i].as_secs_f64() * 1e3;
@@ -353,7 +353,7 @@ fn idle(arguments: &Arguments, brokers: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A backlog is written and drained: how memory grows.
+/// Writes and drains a backlog: memory growth.
 fn drain(arguments: &Arguments) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(&arguments.dir)?;
     let messages = (arguments.backlog << 30) as usize / 105;
@@ -370,7 +370,7 @@ fn drain(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let rate = messages as f64 / started.elapsed().as_secs_f64();
     println!(
-        "\ndrain of {} GiB: {rate:.0} messages/s, resident {before} MB before, {peak} MB at most while it drains",
+        "\ndrain of {} GiB: {rate:.0} messages/s, resident {before} MB before, {peak} MB peak during the drain",
         arguments.backlog
     );
     Ok(())

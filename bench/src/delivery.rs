@@ -1,5 +1,5 @@
-//! From a record to its row: how long it takes with the shortest triggers, what an idle node holds,
-//! and how fast a backlog goes to staging and into the table beside plain copies of the same bytes.
+//! From a record to its row: delay with the shortest triggers, resources of an idle node, and
+//! throughput of upload and import compared with plain copies of the same bytes.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -22,7 +22,7 @@ pub async fn run(common: &Common) -> anyhow::Result<()> {
     backlog(common).await
 }
 
-/// Settings under which a record is in its table as soon as can be.
+/// Settings for the shortest delay.
 fn shortest() -> Vec<(String, Value)> {
     let one = json!("1s");
     vec![
@@ -74,7 +74,7 @@ async fn delay(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A backlog that waits in the log goes to staging and into the table at once.
+/// Uploads and imports a backlog from the log.
 async fn backlog(common: &Common) -> anyhow::Result<()> {
     let forebay = Forebay::start(common, 1, &[]).await?;
     let never = |name: &str, value: Value| (name.to_owned(), value);
@@ -94,7 +94,7 @@ async fn backlog(common: &Common) -> anyhow::Result<()> {
     post(&forebay, &request, (BACKLOG as usize) / RECORDS).await?;
     let total = batch.len() as f64 * BACKLOG as f64 / RECORDS as f64 / 1e6;
     let before = forebay.server.cpu_seconds()?;
-    // The file is closed by its age; from then on upload and import work at their own speed.
+    // The file is closed by its age; then upload and import run at full speed.
     while forebay.server.cpu_seconds()? - before < 0.05 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -125,7 +125,7 @@ async fn backlog(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Seconds for a synced copy of a file.
+/// Seconds of a synced copy of a file.
 fn copy(from: &Path, directory: &Path) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let mut reader = std::fs::File::open(from)?;
@@ -142,7 +142,7 @@ fn copy(from: &Path, directory: &Path) -> anyhow::Result<f64> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// Rows a second of a loop over one prepared statement in one transaction, on one thread.
+/// Rows per second of a loop over one prepared statement in one transaction, on one thread.
 fn bare_inserts(directory: &Path, batch: &[u8]) -> anyhow::Result<f64> {
     let mut db = rusqlite::Connection::open(directory.join("bare.db"))?;
     db.pragma_update(None, "journal_mode", "WAL")?;

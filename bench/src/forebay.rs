@@ -1,4 +1,5 @@
-//! A Forebay of the bench: started on free ports in a directory of its own, defined over its API.
+//! A Forebay server for benchmarks: started on free ports in a temporary directory, defined over its
+//! API.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::Common;
 use crate::process::Server;
 
-/// Sources of one project, at most: the limit of the API.
+/// Limit of the API.
 const SOURCES_A_PROJECT: usize = 100;
 
 pub struct Forebay {
@@ -23,30 +24,29 @@ pub struct Forebay {
     pub directory: TempDir,
 }
 
-/// A free port of loopback.
+/// A free port on loopback.
 pub fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Waits until somebody listens.
+/// Waits until a server listens.
 pub async fn wait_for(address: SocketAddr) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while tokio::net::TcpStream::connect(address).await.is_err() {
         if Instant::now() > deadline {
-            bail!("nobody listens on {address}");
+            bail!("no server listens on {address}");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
-/// The token of project `n`.
 fn token(project: usize) -> String {
     format!("bench-{project}")
 }
 
 impl Forebay {
-    /// With tokens for so many projects.
+    /// Starts a server with tokens for that many projects.
     pub async fn start(common: &Common, projects: usize, more: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir_in("/var/tmp")?;
         let tokens: Vec<Value> = (1..=projects)
@@ -69,7 +69,7 @@ impl Forebay {
             .arg(directory.path().join("data"))
             .args(["--api-listen", &api.to_string()])
             .args(["--source-listen", &source.to_string()])
-            // The bench looks at its tasks as often as it can.
+            // The benchmark polls its tasks without a rate limit.
             .args(["--set", "api.requestsPerSecond=0"])
             .args(more)
             .args(&common.serve_arg);
@@ -84,7 +84,7 @@ impl Forebay {
         })
     }
 
-    /// A source with one sink in project `project`, number `number`; the path to post to.
+    /// Creates source `number` with one sink in a project; returns its path.
     pub async fn define(
         &self,
         project: usize,
@@ -119,14 +119,14 @@ impl Forebay {
         Ok(url[path..].to_owned())
     }
 
-    /// So many sources with a sink each, spread over projects; their paths.
+    /// Creates that many sources with a sink each, spread over projects; returns their paths.
     pub async fn define_many(
         &self,
         count: usize,
         columns: &Value,
         settings: &[(String, Value)],
     ) -> anyhow::Result<Vec<String>> {
-        /// The server works on several tasks at a time.
+        /// The server runs several tasks concurrently.
         const AT_ONCE: usize = 16;
         let mut paths = Vec::with_capacity(count);
         let numbers: Vec<usize> = (0..count).collect();
@@ -139,13 +139,13 @@ impl Forebay {
         Ok(paths)
     }
 
-    /// Where the records of project 1's source `number` are.
+    /// Reconciliation of source `number` of project 1.
     pub async fn balance(&self, number: usize) -> anyhow::Result<Value> {
         let path = format!("/v1/branches/default/sources/s{number}/sinks/bench/statistics/balance");
         self.call(1, "GET", &path, &Value::Null).await
     }
 
-    /// Sets what a project may use.
+    /// Sets the quota of a project.
     pub async fn set_quota(&self, project: usize, quota: &Value) -> anyhow::Result<()> {
         let path = format!("/v1/admin/quotas/{}", 1000 + project);
         let set = self.call(project, "PUT", &path, quota).await?;
@@ -155,7 +155,7 @@ impl Forebay {
         }
     }
 
-    /// Requests that were refused because a quota was used up.
+    /// Requests rejected because of a quota.
     pub async fn refused(&self) -> anyhow::Result<u64> {
         let mut stream = tokio::net::TcpStream::connect(self.api).await?;
         let request = "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
@@ -218,7 +218,7 @@ impl Forebay {
 }
 
 impl Common {
-    /// The settings of sinks that were asked for.
+    /// Settings of sinks from the arguments.
     pub fn settings(&self) -> anyhow::Result<Vec<(String, Value)>> {
         let pair = |text: &String| {
             let (name, value) = text.split_once('=').context("NAME=VALUE")?;

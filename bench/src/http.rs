@@ -1,4 +1,4 @@
-//! One record a request.
+//! One record per request.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::forebay::{Forebay, free, wait_for};
 use crate::load::{self, Run};
 use crate::process::Server;
 
-/// Mappings that are measured: name, columns.
+/// Measured mappings: name, columns.
 fn mappings() -> Vec<(&'static str, Value)> {
     let path = |n: usize| json!({"type": "path", "name": format!("p{n}"), "path": format!("field{n}.value")});
     let template = |n: usize| {
@@ -27,7 +27,7 @@ fn mappings() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// `uuid`, `datetime` and more.
+/// Columns `uuid`, `datetime` and more.
 pub fn columns(more: Vec<Value>) -> Value {
     let fixed = vec![
         json!({"type": "uuid", "name": "id"}),
@@ -36,12 +36,12 @@ pub fn columns(more: Vec<Value>) -> Value {
     Value::from([fixed, more].concat())
 }
 
-/// `uuid`, `datetime` and `body`.
+/// Columns `uuid`, `datetime` and `body`.
 pub fn body_columns() -> Value {
     columns(vec![json!({"type": "body", "name": "body"})])
 }
 
-/// A JSON body of about 1 KB; `seed` makes it differ from others.
+/// A JSON body of about 1 KB; `seed` makes it unique.
 pub fn body(seed: usize) -> Vec<u8> {
     let mut object = serde_json::Map::new();
     for n in 0..16 {
@@ -53,23 +53,23 @@ pub fn body(seed: usize) -> Vec<u8> {
     Value::Object(object).to_string().into_bytes()
 }
 
-/// A server that is measured.
+/// A measured server.
 pub struct Case<'a> {
     pub name: &'a str,
     pub server: &'a Server,
     pub address: SocketAddr,
     pub requests: Vec<Vec<u8>>,
     pub connections: usize,
-    /// Records that a request carries.
+    /// Records per request.
     pub records: u64,
 }
 
-/// What was measured.
+/// Measurements.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// Records a second.
+    /// Records per second.
     pub rate: f64,
-    /// CPU µs a record, of the server and its children.
+    /// CPU µs per record, of the server and its children.
     pub cpu: f64,
     /// Milliseconds.
     pub p50: f64,
@@ -87,8 +87,7 @@ pub fn print_header() {
 }
 
 impl Case<'_> {
-    /// Runs the load (a short one first, to warm up) and prints the row, with the ratio to another
-    /// one's rate.
+    /// Runs the load after a short warm-up and prints the row, with the ratio to the rate of `beside`.
     pub async fn measure(
         self,
         common: &Common,
@@ -128,7 +127,7 @@ impl Case<'_> {
 pub async fn run(common: &Common, connections: &[usize], only: &str) -> anyhow::Result<()> {
     let body = body(0);
     println!(
-        "body of {} bytes, {} s a case, client on the same cores",
+        "body of {} bytes, {} s per case, client on the same cores",
         body.len(),
         common.seconds
     );

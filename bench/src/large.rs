@@ -1,5 +1,5 @@
-//! A quiet source beside one that sends bodies of 8,000 bytes which inflate to 8 MB of `[1,1,…`: what
-//! the second does to the first one's p99.
+//! A quiet source next to one that receives bodies of 8,000 bytes which inflate to 8 MB of `[1,1,…`:
+//! the effect of the second on the first one's p99.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::quota::steady;
 pub struct Options {
     #[command(flatten)]
     common: Common,
-    /// Requests a second of the quiet source.
+    /// Requests per second of the quiet source
     #[arg(long, default_value_t = 500)]
     rate: u32,
-    /// Clients of the other one; each waits for its answer and sends again.
+    /// Clients of the other one; each waits for its response and repeats
     #[arg(long, default_value_t = 48)]
     clients: usize,
-    /// How often both cases are measured.
+    /// Rounds of both cases
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
@@ -84,7 +84,7 @@ fn bomb(path: &str) -> anyhow::Result<Vec<u8>> {
     Ok([head.as_bytes(), &body].concat())
 }
 
-/// Sends and waits for the answer, whatever it is, until `stop`.
+/// Sends requests, ignoring the responses, until `stop`.
 async fn send(
     address: std::net::SocketAddr,
     request: Arc<[u8]>,
@@ -95,7 +95,7 @@ async fn send(
     while !stop.load(Ordering::Relaxed) {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(&request).await?;
-        // Answers are small and come in one piece.
+        // Responses are small and arrive in one piece.
         if stream.read(&mut buffer).await? > 0 {
             answers.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,6 +1,6 @@
-//! The limit of what a server can do that answers after an fsync: hyper reads the body, one thread
-//! appends whatever waits to a preallocated file with one write and one fdatasync, then all of
-//! those are answered. Nothing is parsed, encoded, compressed or indexed.
+//! The limit of a server that responds after an fsync: hyper reads the body, one thread appends all
+//! waiting bodies to a preallocated file with one write and one fdatasync, then responds to all of
+//! them. Nothing is parsed, encoded, compressed or indexed.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// Written around in a circle, so that a long run needs no more disk.
+/// Written as a ring, so that a long run needs no more disk.
 const FILE_BYTES: u64 = 256 << 20;
 
 #[derive(Default)]
@@ -59,7 +59,7 @@ impl Queue {
             offset += batch.bytes.len() as u64;
             file.sync_data()?;
             for answer in batch.answers {
-                // The client may have gone.
+                // The client may have disconnected.
                 let _ = answer.send(());
             }
         }
@@ -101,7 +101,7 @@ pub async fn serve(address: SocketAddr, directory: &Path) -> anyhow::Result<()> 
                     Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from_static(b"OK"))))
                 }
             });
-            // A client that hangs up is no concern of the bench.
+            // Disconnects of clients are ignored.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -1,4 +1,4 @@
-//! The load: connections that each post, wait for the answer, and post again.
+//! Load: connections that post, wait for the response, and repeat.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// What a run did.
+/// Result of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
     pub requests: u64,
@@ -19,7 +19,7 @@ pub struct Run {
     pub p99_ms: f64,
 }
 
-/// A whole HTTP/1.1 request.
+/// A complete HTTP/1.1 request.
 pub fn request(path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
@@ -28,7 +28,7 @@ pub fn request(path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Posts `request` over one connection, so many times.
+/// Posts `request` that many times over one connection.
 pub async fn send(address: SocketAddr, request: &[u8], times: usize) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(address).await.context("connect")?;
     let mut buffer = vec![0; 1 << 20];
@@ -39,7 +39,8 @@ pub async fn send(address: SocketAddr, request: &[u8], times: usize) -> anyhow::
     Ok(())
 }
 
-/// Posts `requests`, each connection beginning with another one, over `connections` connections for `duration`. Any answer but 200 is an error.
+/// Posts `requests` over `connections` connections for `duration`; each connection starts with a
+/// different one. Any response but 200 is an error.
 pub async fn run(
     address: SocketAddr,
     requests: Vec<Vec<u8>>,
@@ -100,7 +101,7 @@ async fn connection(
     Ok(micros)
 }
 
-/// Reads an answer; any but 200 is an error.
+/// Reads a response; any but 200 is an error.
 pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
     let mut filled = 0;
     loop {

@@ -1,5 +1,5 @@
-//! `forebay-log` beside the limit: a plain loop that writes the same bytes to a preallocated file
-//! with one fdatasync a group.
+//! `forebay-log` compared with the limit: a plain loop that writes the same bytes to a preallocated
+//! file with one fdatasync per group.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use forebay_log::{Log, LogConfig, NewBlock, StdEnv, StreamId, SyncPolicy};
 
 use crate::log_limit::Plain;
 
-/// Bytes of a message.
+/// Bytes per message.
 const MESSAGE: usize = 100;
 
 /// Bytes that are not trimmed.
@@ -21,36 +21,36 @@ const KEPT: u64 = 256 << 20;
 
 #[derive(Args)]
 pub struct Options {
-    /// Seconds a case.
+    /// Seconds per case
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Where the files go; it should be on the disk that is meant.
+    /// Directory of the files, on the disk to measure
     #[arg(long, default_value = "/var/tmp")]
     directory: std::path::PathBuf,
-    /// GiB of the backlog that is opened again; 0 leaves that out.
+    /// GiB of the backlog to reopen; 0 skips it
     #[arg(long, default_value_t = 10)]
     backlog_gib: u64,
-    /// Only the cases whose names contain this.
+    /// Only cases whose names contain this
     #[arg(long, default_value = "")]
     only: String,
-    /// The backlog is opened in a process of its own, started by the bench.
+    /// The backlog is reopened in a separate process, started by the benchmark
     #[arg(long, hide = true)]
     reopen: Option<std::path::PathBuf>,
 }
 
-/// Whatever takes batches: the log, or the limit.
+/// Target of batches: the log, or the limit.
 pub trait Sink: Sync {
-    /// Hands a batch over and returns when it is queued, or, if told to wait, durable.
+    /// Appends a batch and returns when it is queued, or with `wait` when it is durable.
     fn append(&self, writer: usize, batch: &Bytes, messages: u32, wait: bool);
-    /// Returns when everything that was handed over is durable.
+    /// Returns when all appended batches are durable.
     fn drain(&self);
 }
 
-/// One way of writing.
+/// A write case.
 struct Case {
     name: &'static str,
     writers: usize,
-    /// Messages that are handed over together.
+    /// Messages per append.
     batch: u32,
     wait: bool,
     sync: SyncPolicy,
@@ -73,8 +73,8 @@ impl Sink for Forebay {
             payload: batch.clone(),
         };
         let ticket = self.log.append_wait(block).expect("the disk has room");
-        // As when files are delivered: what is older goes, and its segments are used again. The
-        // limit writes its file over in turn.
+        // As after a delivery: older blocks are trimmed, and their segments are reused. The limit
+        // overwrites its file as a ring.
         let keep = KEPT / (MESSAGE * self.streams.len()) as u64;
         let end = ticket.next_seq();
         if end % (keep / 4) < u64::from(messages) {
@@ -134,7 +134,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a case; messages a second.
+/// Runs a case; returns messages per second.
 fn isolated(case: &Case, options: &Options, limit: bool, of: Option<f64>) -> anyhow::Result<f64> {
     let directory = tempfile::tempdir_in(&options.directory)?;
     let figures = if limit {
@@ -225,7 +225,7 @@ fn measure(sink: &dyn Sink, case: &Case, seconds: u64) -> anyhow::Result<Figures
     })
 }
 
-/// One writer, until it is told to stop; microseconds that each call took.
+/// One writer until it is stopped; microseconds of each call.
 fn write(
     sink: &dyn Sink,
     case: &Case,
@@ -250,7 +250,7 @@ fn write(
 
 /// CPU time of this process.
 fn cpu_seconds() -> f64 {
-    // SAFETY: the call fills the structure that it is given.
+    // SAFETY: the call fills the given structure.
     let usage = unsafe {
         let mut usage = std::mem::zeroed::<libc::rusage>();
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
@@ -260,9 +260,9 @@ fn cpu_seconds() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// Makes the kernel count the peak of memory anew.
+/// Resets the kernel's peak memory counter.
 fn reset_peak() {
-    // Where that is not allowed the peak is that of the process so far.
+    // Without permission the peak is that of the process so far.
     drop(std::fs::write("/proc/self/clear_refs", "5"));
 }
 
@@ -276,7 +276,7 @@ pub fn status_mb(field: &str) -> anyhow::Result<f64> {
     Ok(kb.parse::<f64>()? / 1024.0)
 }
 
-/// The directory of a case.
+/// Opens the log of a case.
 pub fn open(directory: &Path) -> anyhow::Result<Log> {
     let (log, report) = Log::open(Arc::new(StdEnv::new()), directory, LogConfig::default())?;
     anyhow::ensure!(report.is_clean(), "{report:?}");

@@ -1,4 +1,4 @@
-//! A backlog of sealed segments is opened again, in a process of its own: seconds, and memory.
+//! Reopens a backlog of sealed segments in a separate process: seconds, and memory.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,12 +10,12 @@ use forebay_log::NewBlock;
 use crate::log::{open, status_mb};
 
 pub fn run(directory: &Path, gib: u64) -> anyhow::Result<()> {
-    println!("backlog of {gib} GiB, opened again:");
-    // 100-byte messages one by one, a kilobyte a block, and blocks of a busy stream.
+    println!("backlog of {gib} GiB, reopened:");
+    // 100-byte messages one by one, a kilobyte per block, and blocks of a busy stream.
     for (payload, streams) in [(100, 1), (1000, 64), (64 << 10, 64)] {
         let data = tempfile::tempdir_in(directory)?;
         let blocks = fill(data.path(), gib << 30, payload, streams)?;
-        // What the disk has to give is not in the page cache.
+        // Drops the page cache, so that the disk is measured.
         Command::new("sync").status()?;
         let dropped = std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
         println!(
@@ -32,7 +32,7 @@ pub fn run(directory: &Path, gib: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a backlog, as fast as it goes; how many blocks it has.
+/// Writes a backlog at full speed; returns its number of blocks.
 fn fill(directory: &Path, bytes: u64, payload: usize, streams: usize) -> anyhow::Result<u64> {
     let log = open(directory)?;
     let names = (0..streams).map(|n| log.stream(&format!("stream {n}")));

@@ -1,5 +1,5 @@
-//! The limit of an append log: batches gather in one buffer, and a thread writes it to a
-//! preallocated file and syncs. No headers, no checksums, no index, nothing to read it by.
+//! The limit of an append log: batches gather in one buffer, and a thread writes it to a preallocated
+//! file and syncs. No headers, checksums or index; it can't be read.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,17 +11,17 @@ use bytes::Bytes;
 
 use crate::log::Sink;
 
-/// Bytes that may wait, as in the log.
+/// Queue limit, as in the log.
 const QUEUE: usize = 32 << 20;
-/// Preallocated bytes, written over in turn.
+/// Preallocated bytes, overwritten as a ring.
 const FILE: u64 = 1 << 30;
 
 struct State {
     waiting: Vec<u8>,
-    /// Bytes that were handed over, and that are durable.
+    /// Bytes that were appended, and that are durable.
     queued: u64,
     durable: u64,
-    /// Bytes that are being written.
+    /// Bytes being written.
     writing: usize,
     stop: bool,
 }

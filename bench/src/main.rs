@@ -1,7 +1,7 @@
-//! Forebay beside the limit, in one run: `just bench http`, `just bench --help` for the others.
+//! Forebay compared with the limit, in one run: `just bench http`, `just bench --help` for the others.
 //!
-//! Absolute figures drift from machine to machine and from minute to minute; the ratio in the last
-//! column is what is kept in `docs/benchmarks.md`.
+//! Absolute numbers vary by machine and over time; `docs/benchmarks.md` records the ratio in the last
+//! column.
 
 mod batch;
 mod delivery;
@@ -35,19 +35,19 @@ struct Arguments {
     command: Bench,
 }
 
-/// What all cases need.
+/// Arguments of all cases.
 #[derive(Args, Clone)]
 struct Common {
     /// The forebay binary.
     #[arg(long, default_value = "target/dist/forebay")]
     forebay: PathBuf,
-    /// Seconds of load a case.
+    /// Seconds of load per case
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// More arguments of `forebay serve`.
+    /// More arguments of `forebay serve`
     #[arg(long, allow_hyphen_values = true)]
     serve_arg: Vec<String>,
-    /// Settings of the sinks, NAME=VALUE, without `storage.level.`.
+    /// Settings of the sinks, NAME=VALUE, without `storage.level.`
     #[arg(long)]
     setting: Vec<String>,
 }
@@ -60,52 +60,53 @@ impl Common {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// One record a request beside a bare server with group commit.
+    /// One record per request compared with a bare server with group commit.
     Http {
         #[command(flatten)]
         common: Common,
-        /// Connections, comma-separated.
+        /// Connections, comma-separated
         #[arg(long, value_delimiter = ',', default_values_t = [64, 512])]
         connections: Vec<usize>,
-        /// Only the mappings whose name begins like this.
+        /// Only mappings whose name starts with this
         #[arg(long, default_value = "")]
         only: String,
     },
-    /// NDJSON batches of 1,000 records beside the codecs alone.
+    /// NDJSON batches of 1,000 records compared with the codecs alone.
     Batch {
         #[command(flatten)]
         common: Common,
     },
-    /// One sink beside 1,000 and 10,000, and memory a sink.
+    /// One sink compared with 1,000 and 10,000, and memory per sink.
     Sinks {
         #[command(flatten)]
         common: Common,
-        /// Numbers of sinks, comma-separated, multiples of 100; 1 is always measured.
+        /// Numbers of sinks, comma-separated, multiples of 100; 1 is always measured
         #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
         sinks: Vec<usize>,
     },
-    /// fsync before the answer beside none.
+    /// fsync before the response compared with none.
     Sync {
         #[command(flatten)]
         common: Common,
     },
-    /// From record to row: delay, memory of an idle node, upload and import beside plain copies.
+    /// From record to row: delay, memory of an idle node, upload and import compared with plain copies.
     Delivery {
         #[command(flatten)]
         common: Common,
     },
-    /// Appending to the log beside a plain loop of writes and syncs, and opening a backlog again.
+    /// Appending to the log compared with a plain loop of writes and syncs, and reopening a backlog.
     Log(log::Options),
-    /// Jobs and lookups beside bare loops of the same drivers and a bare parser of the same files.
+    /// Jobs and lookups compared with bare loops of the same drivers and a bare parser of the same
+    /// files.
     Pull(pull::Options),
-    /// The limit of a lookup as a server of its own (started by the bench).
+    /// The limit of a lookup as a separate server (started by the benchmark).
     #[command(hide = true)]
     LookupLimit(pull_lookup::LimitOptions),
-    /// A project beside another one that is at a hundred times its quota.
+    /// A project next to another one at a hundred times its quota.
     Quota(quota::Options),
-    /// A quiet source beside one whose bodies inflate a thousand times.
+    /// A quiet source next to one whose bodies inflate a thousand times.
     Large(large::Options),
-    /// Requests that nobody waits for (started by the bench).
+    /// Requests without waiting for responses (started by the benchmark).
     #[command(hide = true)]
     Noise {
         #[arg(long)]
@@ -117,13 +118,13 @@ enum Bench {
         #[arg(long)]
         connections: u32,
     },
-    /// A listener that reads and forgets (started by the bench).
+    /// A listener that reads and discards (started by the benchmark).
     #[command(hide = true)]
     Forget {
         #[arg(long)]
         listen: SocketAddr,
     },
-    /// The limit as a server of its own (started by the bench).
+    /// The limit as a separate server (started by the benchmark).
     #[command(hide = true)]
     Limit {
         #[arg(long)]

@@ -1,4 +1,4 @@
-//! A server as a child process: started, measured by the kernel's own counters, killed.
+//! A server as a child process: started, measured by kernel counters, killed.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,9 +19,9 @@ impl Server {
         Ok(Self(child))
     }
 
-    /// CPU seconds so far, of the process and its ended and living children.
+    /// CPU seconds of the process and its ended and living children.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        // One that has ended meanwhile has no figures any more.
+        // A process that ended meanwhile has no counters.
         let all = family(self.0.id())?.into_iter();
         Ok(all.filter_map(cpu_seconds).sum())
     }
@@ -47,7 +47,7 @@ impl Server {
     }
 }
 
-/// Peak resident memory in MB and CPU seconds so far of a process that runs.
+/// Peak resident memory in MB and CPU seconds of a running process.
 pub fn usage(pid: u32) -> Option<(f64, f64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
@@ -55,7 +55,7 @@ pub fn usage(pid: u32) -> Option<(f64, f64)> {
     Some((kb / 1024.0, cpu_seconds(pid)?))
 }
 
-/// CPU seconds so far of a process.
+/// CPU seconds of a process.
 fn cpu_seconds(pid: u32) -> Option<f64> {
     // SAFETY: sysconf takes no pointer and changes nothing.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
@@ -66,7 +66,7 @@ fn cpu_seconds(pid: u32) -> Option<f64> {
     Some((time(11)? + time(12)?) / ticks)
 }
 
-/// CPU seconds so far of this process.
+/// CPU seconds of this process.
 pub fn own_cpu_seconds() -> f64 {
     // SAFETY: zeroes are a valid `rusage`, and the pointer is valid during the call.
     let usage = unsafe {
@@ -91,7 +91,7 @@ fn family(pid: u32) -> anyhow::Result<Vec<u32>> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,8 +1,8 @@
-//! Jobs and lookups beside the limit: rows a second into each store beside a bare loop of its driver
-//! and a bare parser of the same files; a second run with a warm cache; memory by file size; use of
-//! a rate limit; lookups beside a bare handler.
+//! Jobs and lookups compared with the limit: rows per second into each store compared with a bare loop
+//! of its driver and a bare parser of the same files; a second run with a warm cache; memory by file
+//! size; use of a rate limit; lookups compared with a bare handler.
 //!
-//! Services come from the variables of `scripts/services`; what is not there is left out, loudly.
+//! Services come from the variables of `scripts/services`; missing ones are skipped with a message.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,33 +23,33 @@ pub struct Options {
     /// The forebay binary, with Cassandra and Redis.
     #[arg(long, default_value = "target/dist/forebay")]
     pub forebay: PathBuf,
-    /// What is measured, comma-separated.
+    /// Cases, comma-separated
     #[arg(long, value_delimiter = ',', default_values = ["sqlite", "postgres", "cassandra", "memory", "source", "lookup"])]
     pub only: Vec<String>,
-    /// Rows of the files.
+    /// Rows of the files
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: i64,
-    /// Files that they are in.
+    /// Number of files
     #[arg(long, default_value_t = 4)]
     pub files: i64,
-    /// Runs of each; the median counts.
+    /// Runs of each; the median counts
     #[arg(long, default_value_t = 3)]
     pub repeat: usize,
-    /// Size of the large file in MiB.
+    /// Size of the large file in MiB
     #[arg(long, default_value_t = 4096)]
     pub large_mb: u64,
-    /// Seconds of load of a lookup.
+    /// Seconds of load per lookup case
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,
-    /// Where files and tables are made.
+    /// Directory of files and tables
     #[arg(long, default_value = "/var/tmp")]
     pub directory: PathBuf,
-    /// More keys of the destination, JSON.
+    /// More keys of the destination, JSON
     #[arg(long, default_value = "{}")]
     pub destination: String,
 }
 
-/// A store of the tables, and the cache beside it.
+/// A store of the tables, with its cache.
 pub enum Store {
     Sqlite,
     Postgres(String),
@@ -86,11 +86,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where a service is.
+/// Address of a service.
 fn service(is_wanted: bool, variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|_| is_wanted);
     if is_wanted && found.is_none() {
-        println!("LEFT OUT: {variable} is not set (scripts/services/up)");
+        println!("SKIPPED: {variable} is not set (scripts/services/up)");
     }
     found
 }
@@ -202,7 +202,7 @@ impl Store {
         }
     }
 
-    /// The file of a job into a table of this store, named `bench_<table>`.
+    /// Job file for a table of this store, named `bench_<table>`.
     pub fn job(
         &self,
         options: &Options,
@@ -247,14 +247,14 @@ impl Store {
     }
 }
 
-/// How a job went.
+/// Result of a job.
 pub struct Ran {
     pub seconds: f64,
     pub cpu: f64,
     pub peak_mb: f64,
 }
 
-/// Runs a job to its end; it has to settle that many rows.
+/// Runs a job to its end; it must resolve that many rows.
 pub fn run_job(options: &Options, job: &Path, rows: i64) -> anyhow::Result<Ran> {
     let begin = Instant::now();
     let mut command = Command::new(&options.forebay);
@@ -265,7 +265,7 @@ pub fn run_job(options: &Options, job: &Path, rows: i64) -> anyhow::Result<Ran> 
         .stderr(Stdio::piped());
     let mut child = child.spawn().with_context(|| format!("{command:?}"))?;
     let (mut peak_mb, mut cpu): (f64, f64) = (0.0, 0.0);
-    // What it prints fits a pipe: it does not wait for us.
+    // Its output fits into a pipe, so it can't block.
     while child.try_wait()?.is_none() {
         if let Some((peak, seconds)) = crate::process::usage(child.id()) {
             (peak_mb, cpu) = (peak_mb.max(peak), seconds.max(cpu));
@@ -283,7 +283,7 @@ pub fn run_job(options: &Options, job: &Path, rows: i64) -> anyhow::Result<Ran> 
     let count = |name: &str| summary[name].as_i64().unwrap_or(0);
     let settled = count("written") + count("unchanged") + count("superseded");
     if settled != rows {
-        bail!("{settled} rows of {rows} were settled: {summary}");
+        bail!("{settled} rows of {rows} were resolved: {summary}");
     }
     Ok(Ran {
         seconds,

@@ -1,6 +1,5 @@
-//! The limit of what a job can do: a loop that gives rows that are ready to the store's driver, with
-//! the statement, durability and number of connections that suit it best. Nothing is read, parsed,
-//! routed, counted or checkpointed.
+//! The limit of a job: a loop that passes prepared rows to the store's driver, with the best statement,
+//! durability and number of connections. Nothing is read, parsed, routed, counted or checkpointed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,14 +14,14 @@ use tokio_postgres::NoTls;
 
 use crate::pull_rows::Product;
 
-/// Rows of a transaction or statement.
+/// Rows per transaction or statement.
 const TOGETHER: usize = 1000;
 /// Connections to PostgreSQL: as many as a job has workers.
 const CONNECTIONS: usize = 3;
-/// Rows that are on their way to Cassandra at once.
+/// Concurrent rows for Cassandra.
 const IN_FLIGHT: usize = 192;
 
-/// Rows a second into a new SQLite file: one prepared upsert a row, synced transactions.
+/// Rows per second into a new SQLite file: one prepared upsert per row, synced transactions.
 pub fn sqlite(path: &Path, rows: &[Product]) -> anyhow::Result<f64> {
     let connection = rusqlite::Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -47,7 +46,7 @@ pub fn sqlite(path: &Path, rows: &[Product]) -> anyhow::Result<f64> {
     Ok(rows.len() as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// Rows a second into a new table of PostgreSQL: upserts of whole batches as arrays, over a few
+/// Rows per second into a new PostgreSQL table: upserts of whole batches as arrays, over a few
 /// connections.
 pub async fn postgres(url: &str, table: &str, rows: &Arc<Vec<Product>>) -> anyhow::Result<f64> {
     let first = connect(url).await?;
@@ -94,7 +93,7 @@ pub async fn postgres(url: &str, table: &str, rows: &Arc<Vec<Product>>) -> anyho
 
 async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
     let (client, driver) = tokio_postgres::connect(url, NoTls).await?;
-    // It ends with the client, and the client gets its errors.
+    // It ends with the client, which gets its errors.
     tokio::spawn(async move { drop(driver.await) });
     Ok(client)
 }
@@ -108,7 +107,7 @@ pub async fn cassandra_session(node: &str) -> anyhow::Result<Session> {
         .with_context(|| node.to_owned())
 }
 
-/// Rows a second into a new table of Cassandra: one prepared insert a row, many at once.
+/// Rows per second into a new Cassandra table: one prepared insert per row, many concurrently.
 pub async fn cassandra(node: &str, table: &str, rows: &[Product]) -> anyhow::Result<f64> {
     let session = cassandra_session(node).await?;
     let (keyspace, _) = table.split_once('.').context("KEYSPACE.TABLE")?;

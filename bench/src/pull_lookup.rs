@@ -1,5 +1,5 @@
-//! Lookups by key beside a bare handler: hyper, the same driver, one prepared statement, the row as
-//! JSON. It has no routes, errors, ETags, metrics, timeouts or cache.
+//! Lookups by key compared with a bare handler: hyper, the same driver, one prepared statement, the row
+//! as JSON. It has no routes, errors, ETags, metrics, timeouts or cache.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -31,14 +31,14 @@ use crate::pull_limit::cassandra_session;
 use crate::pull_rows;
 
 const CONNECTIONS: usize = 64;
-/// Different keys that are asked for.
+/// Number of requested keys.
 const KEYS: i64 = 50_000;
 
 #[derive(clap::Args, Clone)]
 pub struct LimitOptions {
     #[arg(long)]
     listen: SocketAddr,
-    /// An SQLite file, or a node of Cassandra.
+    /// SQLite file, or Cassandra node
     #[arg(long)]
     store: String,
     #[arg(long)]
@@ -62,7 +62,7 @@ pub async fn run(options: &Options, directory: &Path, node: Option<String>) -> a
         let table = format!("{}_lookup", std::process::id());
         let job = store.job(options, directory, "lookup", &table, &files, &none)?;
         run_job(options, &job, options.rows)?;
-        // A table that was just written is still being merged.
+        // A new table is still being compacted.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let (mut bare, mut real) = (Vec::new(), Vec::new());
         for _ in 0..options.repeat.max(1) {
@@ -173,7 +173,7 @@ async fn measure(
     })
 }
 
-/// What a lookup answers.
+/// Response of a lookup.
 #[derive(Serialize)]
 struct Answer {
     id: i64,
@@ -184,9 +184,9 @@ struct Answer {
     description: String,
 }
 
-/// How the bare handler gets a row.
+/// Data access of the bare handler.
 enum Bare {
-    /// A connection for each thread.
+    /// One connection per thread.
     Sqlite {
         path: PathBuf,
         sql: String,
@@ -213,7 +213,7 @@ impl Bare {
 
     async fn get(&self, id: i64) -> anyhow::Result<Answer> {
         match self {
-            // A row that is in the page cache takes a few microseconds: less than another thread.
+            // A row in the page cache takes a few microseconds: less than another thread.
             Self::Sqlite { path, sql } => CONNECTION.with_borrow_mut(|connection| {
                 let connection = match connection {
                     Some(connection) => connection,
@@ -279,7 +279,7 @@ pub async fn serve_limit(options: LimitOptions) -> anyhow::Result<()> {
                     anyhow::Ok(Response::new(Full::new(Bytes::from(answer))))
                 }
             });
-            // A client that hangs up is no concern of the bench.
+            // Disconnects of clients are ignored.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -1,4 +1,4 @@
-//! The rows of the bench of jobs, as files of JSON lines, and a bare parser of those.
+//! Rows of the job benchmark as files of JSON lines, and a bare parser of them.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// 2026-01-01T00:00:00Z.
 const BEGIN_SECONDS: i64 = 1_767_225_600;
 
-/// A row as drivers take it: converted before the clock runs.
+/// A row in the form of drivers: converted before the measurement.
 pub struct Product {
     pub id: i64,
     pub name: String,
@@ -70,7 +70,7 @@ pub fn columns() -> Value {
     ])
 }
 
-/// So many rows in so many files of about the same size.
+/// Writes that many rows to files of about the same size.
 pub fn write_files(directory: &Path, rows: i64, files: i64) -> anyhow::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(directory)?;
     let mut paths = Vec::new();
@@ -86,7 +86,7 @@ pub fn write_files(directory: &Path, rows: i64, files: i64) -> anyhow::Result<Ve
     Ok(paths)
 }
 
-/// One file of about so many bytes, whose keys repeat: the table stays small. Answers its rows.
+/// Writes one file of about that size whose keys repeat: the table stays small. Returns its rows.
 pub fn write_large(path: &Path, bytes: u64, keys: i64) -> anyhow::Result<i64> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let (mut written, mut n) = (0, 0);
@@ -100,7 +100,7 @@ pub fn write_large(path: &Path, bytes: u64, keys: i64) -> anyhow::Result<i64> {
     Ok(n)
 }
 
-/// The fields that a row needs.
+/// The fields of a row.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Parsed<'a> {
@@ -115,7 +115,7 @@ struct Parsed<'a> {
     description: &'a str,
 }
 
-/// Rows a second that a loop of `serde_json` makes of the files, a thread a core.
+/// Rows per second of `serde_json` over the files, one thread per core.
 pub fn parse(files: &[PathBuf]) -> anyhow::Result<f64> {
     let threads = std::thread::available_parallelism()?.get();
     let begin = Instant::now();
@@ -145,7 +145,7 @@ fn parse_file(path: &Path) -> anyhow::Result<usize> {
     let (mut line, mut rows) = (Vec::new(), 0);
     while reader.read_until(b'\n', &mut line)? > 0 {
         let row: Parsed<'_> = serde_json::from_slice(&line)?;
-        // Nothing of it may be optimized away.
+        // Prevents the optimizer from removing the parsing.
         std::hint::black_box((
             row.id,
             row.name,

@@ -1,5 +1,5 @@
-//! How much of its allowance a rate-limited source uses, and whether it ever exceeds it: a server
-//! that notes when each request came.
+//! Use of the allowance of a rate-limited source, and whether it is ever exceeded: a server that
+//! records the time of each request.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,26 +19,26 @@ use tokio::net::TcpListener;
 use crate::process::Server;
 use crate::pull::Options;
 
-/// Requests of a period.
+/// Requests per period.
 const REQUESTS: usize = 120;
 const PERIOD: Duration = Duration::from_secs(2);
 const PERIODS: u32 = 10;
-/// Records of a page.
+/// Records per page.
 const PAGE: usize = 10;
 
 pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     println!("\n{REQUESTS} requests in {PERIOD:?}, {PERIODS} periods, pages of {PAGE} records");
-    println!("| an answer takes | requests | of the allowance | most in any {PERIOD:?} |");
+    println!("| response time | requests | of the allowance | most in any {PERIOD:?} |");
     println!("| --- | --- | --- | --- |");
     for delay in [Duration::ZERO, Duration::from_millis(5)] {
         let came = measure(options, directory, delay).await?;
-        let first = *came.first().context("no request came")?;
+        let first = *came.first().context("no request arrived")?;
         let all = REQUESTS * PERIODS as usize;
         let used = came
             .iter()
             .filter(|t| **t - first < PERIOD * PERIODS)
             .count();
-        // The last ones that end a window are within it, so that none is missed.
+        // Windows ending at a request, so that no maximum is missed.
         let most = came
             .iter()
             .enumerate()
@@ -58,7 +58,7 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// When each request came, in order.
+/// Arrival times of the requests, in order.
 async fn measure(
     options: &Options,
     directory: &Path,
@@ -118,7 +118,7 @@ async fn serve(
                     Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from(body))))
                 }
             });
-            // A client that hangs up is no concern of the bench.
+            // Disconnects of clients are ignored.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -1,9 +1,9 @@
-//! A project within its quota beside one at a hundred times its own: what the second does to the
+//! A project within its quota next to one at a hundred times its own: the effect of the second on the
 //! first one's p99.
 //!
-//! The noise is made by a process of its own, which costs CPU on the same cores. So three cases take
-//! turns in one run: none of it, the same noise against a listener that reads and forgets, and the
-//! noise against Forebay. What Forebay adds is between the last two.
+//! The noise comes from a separate process, which uses CPU on the same cores. So three cases alternate
+//! in one run: no noise, the same noise against a listener that discards it, and the noise against
+//! Forebay. The difference of the last two is Forebay's share.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -26,21 +26,21 @@ use crate::process::Server;
 pub struct Options {
     #[command(flatten)]
     common: Common,
-    /// Requests a second of the project that keeps to its quota.
+    /// Requests per second of the project within its quota
     #[arg(long, default_value_t = 500)]
     rate: u32,
-    /// Quota of the other one, requests a second; it sends a hundred times as many.
+    /// Quota of the other one in requests per second; it sends a hundred times as many
     #[arg(long, default_value_t = 100)]
     quota: u32,
-    /// Connections of the other one.
+    /// Connections of the other one
     #[arg(long, default_value_t = 64)]
     noise_connections: usize,
-    /// How often the three cases are measured.
+    /// Rounds of the three cases
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
 
-/// Connections of the project that is measured.
+/// Connections of the measured project.
 const CONNECTIONS: u32 = 8;
 
 pub async fn run(options: &Options) -> anyhow::Result<()> {
@@ -67,7 +67,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         Server::start(&mut command, &log("noise"))
     };
     let measure = async || steady(forebay.source, &request, options.rate, common.duration()).await;
-    // Warm, and past the first files.
+    // Warm-up, past the first files.
     measure().await?;
     let mut found: [Vec<Seen>; 3] = Default::default();
     for _ in 0..options.rounds {
@@ -87,7 +87,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let noise_rate = options.quota * 100;
     println!(
-        "{} requests a second of one project; {noise_rate} a second of another, whose quota is {}",
+        "{} requests per second of one project; {noise_rate} per second of another, whose quota is {}",
         options.rate, options.quota
     );
     println!(
@@ -109,11 +109,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
             seen.p99 / medians[1].p99
         );
     }
-    println!("refused of the noise: {}", forebay.refused().await?);
+    println!("noise rejected: {}", forebay.refused().await?);
     Ok(())
 }
 
-/// What a run has seen, milliseconds.
+/// Latencies of a run in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     pub p50: f64,
@@ -131,8 +131,8 @@ fn median(mut all: Vec<Seen>) -> Seen {
     }
 }
 
-/// Posts at a steady rate. A request that is late because the one before was slow counts from when
-/// it was due.
+/// Posts at a steady rate. The latency of a request delayed by a slow predecessor counts from its due
+/// time.
 pub async fn steady(
     address: SocketAddr,
     request: &[u8],
@@ -169,12 +169,12 @@ pub async fn steady(
     let at = |part: f64| micros.get((micros.len() as f64 * part) as usize).copied();
     let ms = |part: f64| Some(at(part)? as f64 / 1000.0);
     Ok(Seen {
-        p50: ms(0.5).context("no answers")?,
-        p99: ms(0.99).context("no answers")?,
+        p50: ms(0.5).context("no responses")?,
+        p99: ms(0.99).context("no responses")?,
     })
 }
 
-/// Sends at a rate without waiting for answers, as one that does not care does.
+/// Sends at a rate without waiting for responses.
 pub async fn noise(
     target: SocketAddr,
     path: &str,
@@ -206,10 +206,10 @@ pub async fn noise(
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    bail!("all connections have ended");
+    bail!("all connections ended");
 }
 
-/// Reads and forgets.
+/// Reads and discards.
 pub async fn forget(listen: SocketAddr) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     loop {

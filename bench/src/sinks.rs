@@ -1,4 +1,4 @@
-//! The same load on one sink and on many.
+//! The same load with one sink and with many.
 
 use crate::Common;
 use crate::forebay::Forebay;
@@ -13,7 +13,7 @@ pub async fn run(common: &Common, sinks: &[usize]) -> anyhow::Result<()> {
     for &count in sinks {
         let (_, memory) = case(common, count, Some(one)).await?;
         println!(
-            "    {count} idle sinks take {:.0} MB more than one: {:.1} KB a sink",
+            "    {count} idle sinks use {:.0} MB more than one: {:.1} KB per sink",
             memory - base,
             (memory - base) * 1024.0 / count as f64
         );
@@ -32,7 +32,10 @@ async fn case(
     let paths = forebay
         .define_many(count, &body_columns(), &common.settings()?)
         .await?;
-    println!("    {count} made in {:.1} s", begun.elapsed().as_secs_f64());
+    println!(
+        "    {count} created in {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
     let memory = forebay.server.memory_mb()?;
     let requests = paths
         .iter()

@@ -1,4 +1,4 @@
-//! What fsync before the answer costs: the same load with and without it.
+//! Cost of fsync before the response: the same load with and without it.
 
 use crate::Common;
 use crate::forebay::Forebay;

@@ -1,5 +1,5 @@
-//! Puts the commit and the target into the binary, for `forebay version`. Outside of a git checkout
-//! (a tarball, a vendored copy) the commit is `unknown`, which is not an error.
+//! Embeds the commit and the target for `forebay version`. Outside a git checkout (a tarball, a
+//! vendored copy) the commit is `unknown`, which is not an error.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ fn main() {
     let target = std::env::var("TARGET").unwrap_or_else(|_| "unknown".to_owned());
     println!("cargo:rustc-env=BUILD_TARGET={target}");
     println!("cargo:rerun-if-changed=build.rs");
-    // Moves with every commit and checkout; without it cargo would keep the first commit for ever.
+    // Changes with every commit and checkout; without it cargo would keep the first commit.
     for file in ["../../.git/HEAD", "../../.git/logs/HEAD"] {
         if Path::new(file).exists() {
             println!("cargo:rerun-if-changed={file}");

@@ -35,10 +35,10 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(json) = form::to_json(data) {
         JsonDocument::parse(json.into()).expect("a form is JSON");
     }
-    // A form in another charset says in UTF-8 what it said before, or is refused.
+    // A form in another charset has the same content in UTF-8, or is rejected.
     for label in ["windows-1252", "shift_jis", "iso-2022-jp", "gb18030"] {
         let Ok(Charset::Other(encoding)) = Charset::from_label(label) else {
-            panic!("a charset that is known");
+            panic!("a known charset");
         };
         if let Ok(text) = form::to_utf8(data, encoding, 1 << 16)
             && let Err(error) = form::to_json(&text)

@@ -1,5 +1,5 @@
-//! Any bytes are rows or an error; rows that were written come back, from our reader and from one
-//! that others use.
+//! Any bytes are rows or an error; written rows are read back unchanged, by our reader and by the `csv`
+//! library.
 #![no_main]
 
 use ::csv as csv_library;
@@ -16,7 +16,7 @@ fn read(text: &[u8]) -> Option<Vec<Vec<Vec<u8>>>> {
     Some(rows)
 }
 
-/// What the `csv` library makes of it.
+/// Rows as the `csv` library reads them.
 fn read_by_others(text: &[u8]) -> Vec<Vec<Vec<u8>>> {
     let mut reader = csv_library::ReaderBuilder::new()
         .has_headers(false)
@@ -28,7 +28,7 @@ fn read_by_others(text: &[u8]) -> Vec<Vec<Vec<u8>>> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    // What is read is what would be written.
+    // Rows that were read are written and read again.
     if let Some(rows) = read(data) {
         let mut text = Vec::new();
         for row in &rows {

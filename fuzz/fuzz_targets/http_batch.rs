@@ -1,7 +1,7 @@
-//! A batch request as the source takes it: what it is by its content type, decoded, divided into
-//! records, each of them parsed and made a row, which a CSV reader of others reads back.
+//! A batch request as in the source: mode by content type, decoded, split into records, each of them
+//! parsed and mapped to a row, which an independent CSV reader reads back.
 //!
-//! The input's first byte says what the request says of itself; the rest is its body.
+//! The first byte of the input selects the headers; the rest is the body.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -30,7 +30,7 @@ const TYPES: [&str; 8] = [
     "text/x-ndjson; charset=windows-1252",
 ];
 const CODINGS: [&str; 4] = ["identity", "gzip", "deflate", "zstd, gzip"];
-/// Bytes of a body after decoding.
+/// Maximum bytes of a decoded body.
 const LIMIT: usize = 1 << 16;
 
 static MAPPING: LazyLock<CompiledMapping> = LazyLock::new(|| {
@@ -58,27 +58,27 @@ static MAPPING: LazyLock<CompiledMapping> = LazyLock::new(|| {
     CompiledMapping::compile_checked(&mapping, &RowLimits::default())
 });
 
-/// The record's row, which is one row for everybody, with the cells that it was made of.
+/// The record's row: one row for any CSV reader, with the cells it was made of.
 fn check_row(record: &RecordContext) {
     let none: &[Result<Vec<u8>, TemplateError>] = &[];
     let mut text = b"before\n".to_vec();
     let rendered = MAPPING.render(record, none, &mut || 0, &mut text);
     let Some(row) = text.strip_prefix(b"before\n") else {
-        panic!("what was there before has changed");
+        panic!("the previous content has changed");
     };
     let Ok(()) = rendered else {
-        assert!(row.is_empty(), "a refused record leaves nothing");
+        assert!(row.is_empty(), "a rejected record leaves nothing");
         return;
     };
     let cells = MAPPING.render_cells(record, none, &mut || 0);
-    let cells = cells.expect("what has a row has cells");
+    let cells = cells.expect("a row has cells");
     assert_eq!(cells[0], record.body()[..]);
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .from_reader(row);
     let mut rows = reader.byte_records();
     let read = rows.next().expect("a row").expect("CSV");
-    assert!(rows.next().is_none(), "one row a record");
+    assert!(rows.next().is_none(), "one row per record");
     assert!(read.iter().eq(cells.iter().map(Vec::as_slice)));
 }
 
@@ -87,7 +87,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let said = ContentType::from_header(Some(TYPES[usize::from(flags & 7)].as_bytes()));
-    let said = said.expect("a charset that is known");
+    let said = said.expect("a known charset");
     let mode = match said.batch {
         Some(mode) => mode,
         None if flags & 8 != 0 => BodyMode::JsonArray,
@@ -95,7 +95,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut codings = ContentCodings::default();
     let list = CODINGS[usize::from(flags >> 4 & 3)];
-    codings.add(list).expect("codings that are known");
+    codings.add(list).expect("known codings");
     let encoding = BodyEncoding {
         codings,
         charset: said.charset,

@@ -1,4 +1,4 @@
-//! Checking a template at its definition always ends, with an answer that can be shown.
+//! Checking a template always terminates, with a printable result.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

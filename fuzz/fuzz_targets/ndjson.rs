@@ -1,4 +1,4 @@
-//! Batches: parts lie within the body, in order, and are what a record is made of.
+//! Batches: parts lie within the body, in order, and contain the records.
 #![no_main]
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use forebay_record::json::JsonDocument;
 use forebay_record::line::{may_hold_several, values};
 use libfuzzer_sys::fuzz_target;
 
-/// Whether nothing but whitespace of JSON and byte order marks is on a line.
+/// Whether a line has only JSON whitespace and byte order marks.
 fn is_blank(line: &[u8]) -> bool {
     match line {
         [] => true,
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         let mut lines = std::collections::BTreeSet::new();
         for part in parts.iter() {
             let start = part.body.as_ptr() as usize - body.as_ptr() as usize;
-            assert!(start >= before, "in order, and none twice");
+            assert!(start >= before, "in order, without duplicates");
             before = start + part.body.len();
             let line = part.line.expect("it has a line");
             let line_start = if line == 1 { 0 } else { starts[line - 2].0 + 1 };
@@ -38,10 +38,10 @@ fuzz_target!(|data: &[u8]| {
         }
         if mode == BodyMode::Ndjson {
             let filled = data.split(|b| *b == b'\n').filter(|line| !is_blank(line));
-            assert_eq!(lines.len(), filled.count(), "no line is left out");
+            assert_eq!(lines.len(), filled.count(), "no line is skipped");
         }
     }
-    // What is surely one value is never several.
+    // A body with certainly one value never has several.
     if !may_hold_several(data) {
         assert!(values(data).map_or(true, |values| values.len() <= 1));
     }

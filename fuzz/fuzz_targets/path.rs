@@ -1,5 +1,5 @@
-//! Paths (lines before the first NUL) into a document (behind it): one by one as together, with their
-//! normalized paths, and JSONPath as another library finds it.
+//! Paths (lines before the first NUL) into a document (after it): evaluated one by one and together,
+//! with their normalized paths, and JSONPath compared with another library.
 #![no_main]
 
 use std::collections::HashSet;
@@ -61,8 +61,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The document for the other library, when both can have the same: no key twice, no halves of
-/// surrogate pairs.
+/// The document for the other library, if it can represent it: no duplicate keys, no lone surrogates.
 fn plain(document: &JsonDocument) -> Option<serde_json::Value> {
     let mut values = vec![document.root()];
     while let Some(value) = values.pop() {
@@ -70,7 +69,7 @@ fn plain(document: &JsonDocument) -> Option<serde_json::Value> {
         if document.kind(value) == JsonKind::Object {
             let keys = members.iter().step_by(2).map(|k| document.text(*k));
             let mut seen = HashSet::new();
-            // Keys with escapes may be equal though their texts are not.
+            // Keys with escapes may be equal though their texts differ.
             if !keys.into_iter().all(|k| !k.contains(&b'\\') && seen.insert(k)) {
                 return None;
             }
@@ -80,7 +79,7 @@ fn plain(document: &JsonDocument) -> Option<serde_json::Value> {
     serde_json::from_slice(document.text(document.root())).ok()
 }
 
-/// What has no filter is found by both, in the same order.
+/// Without filters both find the same nodes in the same order.
 fn agree(text: &str, value: &serde_json::Value, document: &JsonDocument, nodes: &[JsonNodeId]) {
     if !text.starts_with('$') || text.contains('?') {
         return;

@@ -3,12 +3,12 @@
 # Every NAME.sh beside it takes:
 #   install          idempotent, under a lock, seconds when cached
 #   start DIR PORT   returns when the server answers; prints and writes DIR/env (KEY=value lines)
-#   stop DIR         ends it by the process id that start noted
+#   stop DIR         stops it by the process id recorded by start
 #   status DIR       exit code 0 when it runs, 3 when it does not
 #   env DIR          prints what start wrote
 #
-# DIR keeps the server's data: stop and start again is a restart on the same data, kill -9 and
-# start again is a crash.
+# DIR has the server's data: stop and start is a restart on the same data, kill -9 and start is a
+# crash.
 set -euo pipefail
 
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -39,7 +39,7 @@ as_root() {
 
 installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
 
-# apt_install PACKAGE...: nothing when all are there; refreshes the lists only when that is needed.
+# apt_install PACKAGE...: does nothing if all are installed; refreshes the lists only if needed.
 apt_install() {
   local package missing=() options=(-y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends)
   for package in "$@"; do installed "$package" || missing+=("$package"); done
@@ -58,7 +58,7 @@ apt_install() {
 }
 
 # make_certificates DIR NAMES: a CA and a server certificate for these names (as in DNS:localhost)
-# in DIR/tls, so that tests can check a server's certificate, and its refusal.
+# in DIR/tls, so that tests can verify and reject a server's certificate.
 make_certificates() {
   local dir="$1" names="$2"
   [ -s "$dir/tls/server.crt" ] && return 0
@@ -75,11 +75,11 @@ make_certificates() {
   chmod 600 "$dir/tls/server.key"
 }
 
-# The kernel's start time of a process: with it a process id that was given again is not mistaken.
+# The kernel's start time of a process, which detects a reused process id.
 start_time() { if [ -r "/proc/$1/stat" ]; then sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f20; else echo 0; fi; }
 
-# spawn DIR COMMAND...: in a session of its own, so that it outlives the shell that started it, and
-# away from the caller's pipes, so that whoever reads our output gets to its end.
+# spawn DIR COMMAND...: in a separate session, so that it outlives the shell that started it, and
+# without the caller's pipes, so that a reader of our output gets an end of file.
 spawn() {
   local dir="$1" pid; shift
   setsid "$@" >>"$dir/$SERVICE.log" 2>&1 </dev/null 8>&- 9>&- &
@@ -89,8 +89,8 @@ spawn() {
   if [ -n "${FOREBAY_OWNER_PID:-}" ]; then watch_owner "$FOREBAY_OWNER_PID" "$pid"; fi
 }
 
-# With FOREBAY_OWNER_PID=<pid of the test run> the server goes when that process has gone, however
-# it died: a killed test run leaves nothing behind.
+# With FOREBAY_OWNER_PID=<pid of the test run> the server stops when that process ends for any
+# reason: a killed test run leaves no server running.
 watch_owner() {
   setsid bash -c '
     start_time() { [ -r "/proc/$1/stat" ] && sed "s/.*) //" "/proc/$1/stat" | cut -d" " -f20; }
@@ -107,7 +107,7 @@ watch_owner() {
 
 pid_of() { cut -d' ' -f1 "$1/$SERVICE.pid"; }
 
-# alive DIR: whether the process that start noted still runs.
+# alive DIR: whether the process recorded by start still runs.
 alive() {
   local pid began
   [ -f "$1/$SERVICE.pid" ] || return 1
@@ -132,7 +132,7 @@ stop_server() {
   log "stopped"
 }
 
-# wait_ready SECONDS DIR CHECK...: polls; gives up early when the process has died.
+# wait_ready SECONDS DIR CHECK...: polls; stops early if the process died.
 wait_ready() {
   local seconds="$1" dir="$2" deadline; shift 2
   deadline=$((SECONDS + seconds))
@@ -146,14 +146,14 @@ wait_ready() {
 
 tcp_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# A server that was just killed may hold its port for a moment more.
+# A killed server may hold its port for a moment.
 port_free() {
   local i
   for i in $(seq 30); do tcp_open "$1" || return 0; sleep 0.1; done
   die "port $1 is taken by another process"
 }
 
-# main ARGUMENTS: the five verbs, by the functions do_install, do_start and do_stop of the script.
+# main ARGUMENTS: the five commands, with the functions do_install, do_start and do_stop of the script.
 main() {
   case "${1:-}" in
     install) with_lock "$SERVICE" do_install ;;

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Apache Cassandra, one node, its jars from Maven. Uses the ports PORT to PORT+2.
 #
-# CASSANDRA_HEAP=512m   the most memory for its heap
-# CASSANDRA_AUTHENTICATOR=PasswordAuthenticator   asks for a login, cassandra / cassandra; else it
-#                                                 takes any and none
+# CASSANDRA_HEAP=512m   maximum heap size
+# CASSANDRA_AUTHENTICATOR=PasswordAuthenticator   requires the login cassandra / cassandra; otherwise
+#                                                 any or none is accepted
 #
 # Its commit log is not synced: it survives SIGKILL, not a crash of the machine; a SIGKILL may lose
 # the last second, as is its own contract.
 #
-# Takes connections with TLS and without on its one port. Its certificate is for the name cassandra
-# alone, as those of real clusters often do not name addresses.
+# Accepts connections with and without TLS on its one port. Its certificate is only for the name
+# cassandra, since those of real clusters often have no addresses.
 #
 # DIR/env: CASSANDRA_NODE, CASSANDRA_CA
 . "$(dirname "$0")/_lib.sh"

@@ -2,16 +2,16 @@
 # Apache Kafka as one KRaft node (broker and controller), from the jars on Maven Central. The broker
 # listens on PORT, the controller on PORT+1.
 #
-# With KAFKA_TLS_PORT it listens encrypted, too, with certificates that are made at the start:
+# With KAFKA_TLS_PORT it also has TLS listeners, with certificates created at the start:
 #   KAFKA_TLS_PORT      clients need a certificate (DIR/tls/client.crt, .key; the key's password: secret)
 #   KAFKA_TLS_PORT+1    clients need SASL: PLAIN, SCRAM-SHA-256 and -512 as alice with the password
-#                       alice-secret, or OAUTHBEARER with a JWT that nobody signed
+#                       alice-secret, or OAUTHBEARER with an unsigned JWT
 #   KAFKA_TLS_PORT+2    as +0, with a certificate that has expired
 #   KAFKA_TLS_PORT+3    as +0, with a certificate for another host
 #
 # KAFKA_VERSION=4.3.1        version of the server's jars (4.4.0 names a jar that does not exist)
-# KAFKA_HEAP=384m            the JVM's largest heap
-# KAFKA_ADVERTISED_PORT=     port that clients are told, for a proxy in between
+# KAFKA_HEAP=384m            maximum heap size
+# KAFKA_ADVERTISED_PORT=     port advertised to clients, for a proxy in between
 # KAFKA_LOG=warn             level of its log
 # KAFKA_SETTINGS=            further lines of the broker's settings
 # KAFKA_DATA=                where the data goes, if not in DIR/data
@@ -39,7 +39,7 @@ download_jars() {
   {
     echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
     echo '<groupId>forebay.invalid</groupId><artifactId>kafka-run</artifactId><version>1</version><packaging>pom</packaging><dependencies>'
-    # Without a logging backend a server that does not start says nothing at all.
+    # Without a logging backend a failed start prints nothing.
     for artifact in "org.apache.kafka:kafka_2.13:$VERSION" "org.apache.kafka:kafka-tools:$VERSION" org.apache.logging.log4j:log4j-slf4j-impl:2.25.4; do
       IFS=: read -r group name version <<<"$artifact"
       echo "<dependency><groupId>$group</groupId><artifactId>$name</artifactId><version>$version</version></dependency>"
@@ -60,12 +60,12 @@ dump_classes() {
   dir="$(mktemp -d)"
   port=$((15000 + RANDOM % 15000))
   KAFKA_DUMP_CLASSES="$CLASSES.$$" "$HERE/kafka.sh" start "$dir" "$port" 9>&- >/dev/null && "$HERE/kafka.sh" stop "$dir" 9>&-
-  # Without it the server starts more slowly, no more than that.
+  # Without it the server only starts more slowly.
   if [ -f "$CLASSES.$$" ]; then mv "$CLASSES.$$" "$CLASSES"; fi
   rm -rf "$dir"
 }
 
-# The order has to be the same each time, or the archive of classes does not fit.
+# The order must always be the same, or the class archive does not match.
 class_path() { find "$LIB" -name '*.jar' | LC_ALL=C sort | paste -sd:; }
 
 # The broker answers ApiVersions (key 18, version 0) without an error.
@@ -79,7 +79,7 @@ ready() {
 make_certificate() {
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" -keyout "$1.key" -out "$1.csr"
   printf 'subjectAltName=%s\nbasicConstraints=CA:FALSE\n' "$2" >"$1.ext"
-  # `x509 -req` knows no certificate that ended before it began to count.
+  # `x509 -req` can't create an expired certificate.
   openssl ca -batch -notext -config ca.cnf -cert ca.crt -keyfile ca.key -md sha256 \
     -startdate "$3" -enddate "$4" -extfile "$1.ext" -in "$1.csr" -out "$1.crt"
   cat "$1.key" "$1.crt" >"$1.pem"
@@ -109,7 +109,7 @@ make_certificates() {
   ) >"$dir/tls.log" 2>&1 || { cat "$dir/tls.log" >&2; die "making certificates failed"; }
 }
 
-# Listeners with encryption, beside those that are there.
+# Additional TLS listeners.
 write_tls_settings() {
   local dir="$1" port="$2" tls="$KAFKA_TLS_PORT"
   cat <<PROPERTIES
@@ -159,14 +159,14 @@ log.cleaner.threads=1
 num.network.threads=2
 num.io.threads=2
 background.threads=2
-# A broker that was killed may come back after so long; 9 s by default.
+# Delay until a killed broker may register again; 9 s by default.
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=500
 initial.broker.registration.timeout.ms=120000
 PROPERTIES
   if [ -n "${KAFKA_TLS_PORT:-}" ]; then
     make_certificates "$dir"
-    # The last of two lines counts.
+    # The last of two lines applies.
     write_tls_settings "$dir" "$port" >>"$dir/server.properties"
   fi
   printf '%s' "${KAFKA_SETTINGS:-}" >>"$dir/server.properties"

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# PostgreSQL from Debian's packages, a throw-away cluster in DIR/data, with TLS by a CA of its own.
+# PostgreSQL from Debian's packages, a temporary cluster in DIR/data, with TLS by its own CA.
 #
 # PG_DURABLE=1     fsync on, for tests of crashes (off by default: tests are about ten times faster)
-# PG_USER=nobody   who runs it when this script is run by root, which the server refuses
+# PG_USER=nobody   its user when this script is run by root, which the server rejects
 #
 # DIR/env: DATABASE_URL, and PGSSLROOTCERT, the CA's certificate (it is valid for 127.0.0.1 and
 # localhost).
 . "$(dirname "$0")/_lib.sh"
 PG_USER="${PG_USER:-nobody}"
 
-# The newest version that is installed.
+# The newest installed version.
 bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1; }
 
 as_server=()
@@ -19,7 +19,7 @@ fi
 
 do_install() {
   if [ -z "$(bin)" ]; then
-    # Before the server's package is there: keep it from making and starting a cluster of its own.
+    # Before installing the server's package: keep it from creating and starting a cluster.
     apt_install postgresql-common
     as_root sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
     apt_install postgresql
@@ -40,7 +40,7 @@ make_template() {
   if [ "$(id -u)" = 0 ]; then chown "$PG_USER" "$dir/data"; fi
   (cd / && "${as_server[@]}" "$(bin)/initdb" -D "$dir/data" -U forebay -A trust -E UTF8 --locale=C --no-sync --no-instructions) \
     >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; die "initdb failed"; }
-  # Everyone is trusted, but for the members of a role that tests make.
+  # All users are trusted, except members of a role that tests create.
   sed -i '1i host all +password_users 127.0.0.1/32 scram-sha-256' "$dir/data/pg_hba.conf"
   tar -C "$dir" -cf "$(template).$$" data
   mv "$(template).$$" "$(template)"
@@ -49,7 +49,7 @@ make_template() {
 
 ready() { "$(bin)/pg_isready" -q -h 127.0.0.1 -p "$1" -U forebay -d postgres; }
 
-# What the server's user has to own or enter. A temporary folder of ours is closed to others.
+# Directories that the server's user must own or enter. Our temporary directory is closed to others.
 open_folder() {
   local dir="$1"
   [ "$(id -u)" = 0 ] || return 0
@@ -58,8 +58,8 @@ open_folder() {
   (cd / && "${as_server[@]}" test -x "$dir") || die "the user $PG_USER can't enter $dir: choose a folder that is not below a closed one (such as /root)"
 }
 
-# After a kill: the lock file names a process that is gone, or a zombie that nobody has waited for,
-# which the server takes for a living one. The rest of the old server must have ended before.
+# After a kill the lock file has the id of an ended process, or of a zombie, which the server treats
+# as alive. The other processes of the old server must have ended before.
 clear_lock() {
   local data="$1/data" pid i cwd
   [ -f "$data/postmaster.pid" ] || return 0

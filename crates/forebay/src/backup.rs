@@ -1,8 +1,8 @@
-//! Backups of a whole data directory, also of one that is in use, and what is made of them.
+//! Backup and restore of a whole data directory, also while a server uses it.
 //!
-//! A backup shows one moment: while the metadata's writer stands still, the ends of the log's
-//! segments are noted and the two databases are pinned (docs/adr/1413-…). It is a directory with the
-//! parts of a data directory, `backup.json`, and `SHA256SUMS`, which `sha256sum -c` reads as well.
+//! A backup is a consistent snapshot: while the metadata writer is paused, the segment lengths of the
+//! log are recorded and both databases are pinned (docs/adr/1413-…). It is a directory with the files
+//! of a data directory, `backup.json`, and `SHA256SUMS` in the format of `sha256sum -c`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
@@ -30,24 +30,20 @@ pub(crate) use offline::offline;
 pub(crate) use restore::restore;
 pub(crate) use service::BackupService;
 
-/// Checksums of all files; what has it is a backup.
+/// Checksums of all files; marks a directory as a backup.
 pub(crate) const CHECKSUMS_FILE: &str = "SHA256SUMS";
-/// What the backup is.
+/// Manifest: version, time, revision and size.
 const MANIFEST_FILE: &str = "backup.json";
-/// The embedded database of tables.
 pub(crate) const TABLES_FILE: &str = "tables.db";
-/// The server's token.
 const TOKEN_FILE: &str = "token";
 
-/// What a backup is taken of.
 #[derive(Clone, Debug)]
 pub(crate) struct BackupSource {
     pub(crate) dir: PathBuf,
-    /// The embedded database of tables, wherever it is.
+    /// The embedded database of tables; may lie outside `dir`.
     pub(crate) tables: PathBuf,
 }
 
-/// What a backup has become.
 #[derive(Clone, Debug)]
 pub(crate) struct BackupReport {
     pub(crate) to: PathBuf,
@@ -62,7 +58,7 @@ impl BackupReport {
     }
 }
 
-/// Everything at one moment.
+/// Lengths and pinned databases of one moment.
 struct BackupSnapshot {
     revision: Revision,
     metadata: PinnedDatabase,
@@ -71,9 +67,6 @@ struct BackupSnapshot {
 }
 
 /// Backs up a data directory that this process has open.
-///
-/// # Errors
-/// A sentence; there is no backup then.
 pub(crate) async fn online(
     origin: BackupSource,
     to: PathBuf,
@@ -133,7 +126,7 @@ fn write(
         )?;
     }
     drop(snapshot.log);
-    // The larger one first, so that neither write-ahead log has to grow for both.
+    // The larger one first, so that neither write-ahead log grows while both are copied.
     if let Some(tables) = &snapshot.tables {
         target.copy_database(TABLES_FILE, tables)?;
     }
@@ -144,7 +137,7 @@ fn write(
     target.finish(snapshot.revision, now)
 }
 
-/// The directory that a backup is written to: under another name until it is complete.
+/// Writes a backup under a temporary name until it is complete.
 struct BackupWriter {
     to: PathBuf,
     partial: PathBuf,
@@ -154,12 +147,12 @@ struct BackupWriter {
 }
 
 impl BackupWriter {
-    /// Refuses what is there already, and what lies in the data directory.
+    /// Rejects an existing directory and one inside the data directory.
     fn create(data_dir: &Path, to: &Path) -> Result<Self, String> {
         let plain = to.is_absolute() && to.components().all(|c| c != Component::ParentDir);
         let (Some(parent), Some(name), true) = (to.parent(), to.file_name(), plain) else {
             return Err(format!(
-                "{} can't be a backup's directory: name it by an absolute path without \"..\"",
+                "{} can't be a backup directory: use an absolute path without \"..\"",
                 to.display()
             ));
         };
@@ -168,21 +161,21 @@ impl BackupWriter {
         let data = data_dir.canonicalize().map_err(|e| failed(data_dir, e))?;
         if parent.starts_with(&data) {
             return Err(format!(
-                "{} lies in the data directory: a backup has to be outside of it",
+                "{} is inside the data directory; a backup must be outside",
                 to.display()
             ));
         }
         if std::fs::read_dir(to).is_ok_and(|mut d| d.next().is_some()) || to.is_file() {
-            return Err(format!("{} is there already", to.display()));
+            return Err(format!("{} already exists", to.display()));
         }
         let mut partial = name.to_owned();
         partial.push(".partial");
         let partial = parent.join(partial);
-        // What a backup that was broken off has left; nobody else makes files of this name.
+        // Left by an interrupted backup; no other program creates files of this name.
         if partial.join(MANIFEST_FILE).exists() {
             std::fs::remove_dir_all(&partial).map_err(|e| failed(&partial, e))?;
         }
-        // Or before it had written anything: only an empty one goes.
+        // Or interrupted before its first write: removes only an empty directory.
         drop(std::fs::remove_dir(&partial));
         DirBuilder::new()
             .mode(0o700)
@@ -196,7 +189,7 @@ impl BackupWriter {
             bytes: 0,
         };
         target.write_bytes(MANIFEST_FILE, b"{}")?;
-        // Written anew at the end.
+        // Written again at the end.
         (target.sums, target.files, target.bytes) = (String::new(), 0, 0);
         Ok(target)
     }
@@ -216,7 +209,7 @@ impl BackupWriter {
         self.copy_file(name, &mut |buf| rest.read(buf), bytes.len() as u64)
     }
 
-    /// Writes a file of `len` bytes, and notes its checksum.
+    /// Copies a file of `len` bytes and records its checksum.
     fn copy_file(
         &mut self,
         name: &str,
@@ -239,7 +232,7 @@ impl BackupWriter {
             let n = read(&mut buffer).map_err(failed)?;
             if n == 0 {
                 return Err(format!(
-                    "{name} ends after {written} of {len} bytes: the file was cut while it was read"
+                    "{name} ends after {written} of {len} bytes: the file was truncated during the copy"
                 ));
             }
             out.write_all(buffer.get(..n).unwrap_or_default())
@@ -260,7 +253,7 @@ impl BackupWriter {
         Ok(())
     }
 
-    /// What never changes while a server runs.
+    /// Copies the token file.
     fn copy_token(&mut self, origin: &BackupSource) -> Result<(), String> {
         let path = origin.dir.join(TOKEN_FILE);
         match std::fs::read(&path) {
@@ -271,13 +264,13 @@ impl BackupWriter {
     }
 
     fn add_checksum(&mut self, name: &str, sum: &str, bytes: u64) {
-        // As `sha256sum` writes it: it marks a file that is read as bytes by a star.
+        // `sha256sum` marks binary mode with a star.
         self.sums.push_str(&format!("{sum} *{name}\n"));
         self.files += 1;
         self.bytes += bytes;
     }
 
-    /// Gives it its name, when all of it is on disk.
+    /// Renames the directory to its final name after all files are on disk.
     fn finish(mut self, revision: Revision, now: Timestamp) -> Result<(usize, u64), String> {
         let about = json!({
             "v": 1,
@@ -297,7 +290,7 @@ impl BackupWriter {
                 File::open(dir).and_then(|d| d.sync_all()).map_err(failed)?;
             }
         }
-        // Onto an empty directory, or onto nothing.
+        // Replaces an empty directory, or creates the name.
         std::fs::rename(&self.partial, &self.to).map_err(failed)?;
         sync_directory(&self.to).map_err(failed)?;
         Ok((self.files, self.bytes))
@@ -306,7 +299,7 @@ impl BackupWriter {
 
 impl Drop for BackupWriter {
     fn drop(&mut self) {
-        // After success it is not there any more.
+        // After success this directory no longer exists.
         if self.partial.join(MANIFEST_FILE).exists() {
             drop(std::fs::remove_dir_all(&self.partial));
         }

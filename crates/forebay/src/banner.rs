@@ -1,4 +1,4 @@
-//! What a person reads after the start: lines that can be pasted.
+//! Start-up banner with commands to paste.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use crate::terminal;
 use crate::token::ApiToken;
 use crate::version;
 
-/// How the process was started, as the pasted lines have to say it again.
+/// How the process was started, repeated in the commands.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessInvocation {
     /// The program, as it was called.
@@ -20,7 +20,6 @@ pub(crate) struct ProcessInvocation {
 }
 
 impl ProcessInvocation {
-    /// With these arguments, where they were given.
     pub(crate) fn new(config: Option<&Path>, data_dir: Option<&Path>) -> Self {
         let program = std::env::args()
             .next()
@@ -43,7 +42,7 @@ impl ProcessInvocation {
     }
 }
 
-/// Prints the lines, if somebody is looking.
+/// Prints the banner on a terminal.
 pub(crate) fn show(
     node: &RunningNode,
     has_tls: bool,
@@ -68,10 +67,10 @@ fn text(
         location_args: place,
     } = started;
     let mut out = format!(
-        "\nForebay {version} is ready. Its API is at {api}, records come in at {source}.\n\
-         What it does is shown at {api}/ui, to whoever has a token.\n\
+        "\nForebay {version} is ready. API: {api}. Records: {source}.\n\
+         Dashboard: {api}/ui (log in with a token of the API).\n\
          \n\
-         A source with a table, a record, a query; in another terminal:\n\
+         To create a source with a table, send a record and query it, run in another terminal:\n\
          \n\
          {program} source create 'My events' --sink in.demo.events{place} \\\n    \
          --column id=uuid --column at=datetime --column user=path:user.id\n\
@@ -82,14 +81,14 @@ fn text(
     );
     if let Some(file) = &token.file {
         let made = if token.is_new {
-            "A token for the API was made. It is"
+            "A token for the API was created. It is"
         } else {
             "The API's token is"
         };
         let file = shell_quoted(&file.display().to_string());
         _ = write!(
             out,
-            "\n{made} in {file}; forebay's own commands find it there, others pass it on:\n\
+            "\n{made} in {file}; forebay commands read it there, other clients send it:\n\
              \n\
              curl -H \"X-StorageApi-Token: $(cat {file})\" {api}/v1/branches/default/sources\n",
         );
@@ -97,7 +96,7 @@ fn text(
     out
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a POSIX shell.
 fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -112,7 +111,7 @@ mod tests {
     use crate::config::ConfigSecret;
 
     #[test]
-    fn the_lines_name_what_was_given_and_not_the_token() {
+    fn the_commands_repeat_the_arguments_but_not_the_token() {
         let started = ProcessInvocation {
             program: "forebay".to_owned(),
             location_args: " --data-dir './my data'".to_owned(),
@@ -140,13 +139,13 @@ mod tests {
         assert!(!shown.contains("s3cret"));
         let address = ([127, 0, 0, 1], 8000).into();
         let shown = text(address, true, "https://x", &started, &token);
-        assert!(shown.contains("at https://127.0.0.1:8000,"), "{shown}");
+        assert!(shown.contains("API: https://127.0.0.1:8000."), "{shown}");
         assert!(shown.contains(" https://127.0.0.1:8000/v1/"), "{shown}");
         assert!(!shown.contains("--api"), "{shown}");
     }
 
     #[test]
-    fn words_survive_a_shell() {
+    fn words_are_quoted_for_a_shell() {
         assert_eq!(shell_quoted("./data"), "./data");
         assert_eq!(shell_quoted("my data"), "'my data'");
         assert_eq!(shell_quoted("it's"), "'it'\\''s'");

@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line: parses arguments and runs a command.
 
 use std::process::ExitCode;
 
@@ -9,8 +9,8 @@ use crate::command;
 use crate::config::Environment;
 use crate::{terminal, version};
 
-/// Takes records over HTTP, has them on disk before it answers, and brings each of them into a
-/// table exactly once.
+/// Accepts records over HTTP, writes each one to disk before it responds, and loads it into a table
+/// exactly once.
 #[derive(Debug, Parser)]
 #[command(
     name = "forebay",
@@ -27,14 +27,14 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   forebay demo                                    see it work, in a temporary directory
-  forebay serve --data-dir ./data                 run it
-  forebay apply -f events.yaml --data-dir ./data  define what comes in and where it goes
+  forebay serve --data-dir ./data                 run the server
+  forebay apply -f events.yaml --data-dir ./data  define sources and sinks
   forebay query 'SELECT count(*) FROM \"in.demo.events\"' --data-dir ./data
 
 Exit codes:
-  0  done
-  1  it did not work; standard error says why
-  2  wrong usage, or a configuration or definition that makes no sense: nothing was begun";
+  0  success
+  1  failure; standard error has the reason
+  2  invalid usage, configuration or definition; nothing was changed";
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
@@ -69,15 +69,14 @@ enum CliCommand {
     Version,
     #[command(hide = true)]
     Reference(command::reference::ReferenceArgs),
-    /// Runs templates for a server; started by it.
+    /// Runs templates for the server that started it.
     #[command(name = forebay_flow::template::WORKER_SUBCOMMAND, hide = true)]
     TemplateWorker,
 }
 
-/// Parses the arguments and runs the command.
 pub(crate) fn main() -> ExitCode {
-    // Records, tokens and definitions are for their owner only, whatever the shell's umask is: all
-    // directories that are made are 0700, all files 0600.
+    // Records, tokens and definitions are for their owner only, whatever the umask of the shell: new
+    // directories are 0700, new files 0600.
     _ = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -88,8 +87,8 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     if matches!(cli.command, CliCommand::TemplateWorker) {
-        // Out of the terminal's process group: Ctrl-C is for the server, which still needs its
-        // templates to finish what it has begun. It ends them itself.
+        // Leaves the terminal's process group: Ctrl-C is for the server, which still needs its
+        // templates to finish work in progress and ends them itself.
         _ = rustix::process::setpgid(None, None);
         return forebay_flow::template::worker_main();
     }
@@ -128,7 +127,7 @@ fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
     }
 }
 
-/// The command line's definition, for completions and the reference.
+/// Definition of the command line, for completions and the reference.
 pub(crate) fn definition() -> clap::Command {
     Cli::command()
 }

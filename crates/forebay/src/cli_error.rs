@@ -1,13 +1,12 @@
-//! How a command fails: one sentence, a hint on a line of its own, an exit code.
+//! Error of a command: a sentence, an optional hint on its own line, an exit code.
 
 use std::fmt;
 
-/// Exit code of a command that did not do what it was asked for.
+/// Exit code of a failed command.
 pub(crate) const EXIT_FAILURE: u8 = 1;
-/// Exit code of wrong usage or a wrong configuration: nothing was begun.
+/// Exit code of invalid usage or configuration: nothing was changed.
 pub(crate) const EXIT_USAGE: u8 = 2;
 
-/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct CliError {
     message: String,
@@ -16,7 +15,7 @@ pub(crate) struct CliError {
 }
 
 impl CliError {
-    /// It was tried and did not work.
+    /// The command failed.
     pub(crate) fn new(message: impl fmt::Display) -> Self {
         Self {
             message: message.to_string(),
@@ -25,7 +24,7 @@ impl CliError {
         }
     }
 
-    /// It was asked for in a way that makes no sense.
+    /// Invalid usage, configuration or definition.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self {
             code: EXIT_USAGE,
@@ -33,7 +32,7 @@ impl CliError {
         }
     }
 
-    /// Standard output was closed by its reader, as `head` does: the end, but no error.
+    /// The reader closed standard output, as `head` does: ends the command without an error.
     pub(crate) fn closed_output() -> Self {
         Self {
             message: String::new(),
@@ -42,7 +41,7 @@ impl CliError {
         }
     }
 
-    /// With what it was about put before it.
+    /// Prefixes the message.
     #[must_use]
     pub(crate) fn with_context(self, what: impl fmt::Display) -> Self {
         Self {
@@ -51,21 +50,20 @@ impl CliError {
         }
     }
 
-    /// With what a person can do about it.
+    /// Adds advice for the user.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {
         self.hint = Some(hint.to_string());
         self
     }
 
-    /// With a code of its own, where a command tells kinds of failure apart.
+    /// Sets another exit code.
     #[must_use]
     pub(crate) fn with_code(mut self, code: u8) -> Self {
         self.code = code;
         self
     }
 
-    /// What the process ends with.
     pub(crate) fn code(&self) -> u8 {
         self.code
     }

@@ -1,17 +1,16 @@
-//! The real clock: this and `random.rs` are where the binary meets the world.
+//! The real clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use forebay_model::{Clock, Timestamp};
 
-/// The operating system's clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     #[allow(
         clippy::disallowed_methods,
-        reason = "this is the clock that everything else is given"
+        reason = "the clock that is passed to everything else"
     )]
     fn now(&self) -> Timestamp {
         let since = SystemTime::now()

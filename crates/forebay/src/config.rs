@@ -1,4 +1,4 @@
-//! The configuration: one tree, with its defaults, from file, environment and flags.
+//! The configuration: one tree with defaults, from file, environment and flags.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -65,7 +65,7 @@ use table::TableSection;
 use telemetry::{ShutdownSection, TelemetrySection};
 use templates::TemplatesSection;
 
-/// What a process does.
+/// Role of a process.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -73,36 +73,34 @@ use templates::TemplatesSection;
 pub(crate) enum NodeRole {
     /// The management API.
     Api,
-    /// Takes records in over HTTP.
+    /// Accepts records over HTTP.
     Source,
-    /// Keeps the log, uploads slices, imports files.
+    /// Stores the log, uploads slices, imports files.
     Storage,
-    /// Decides when slices and files are rotated, uploaded and imported.
+    /// Decides when to rotate, upload and import slices and files.
     Coordinator,
 }
 
 impl NodeRole {
-    /// All of them.
     pub(crate) const ALL: [Self; 4] = [Self::Api, Self::Source, Self::Storage, Self::Coordinator];
 }
 
-/// Everything that can be configured.
+/// The whole configuration.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Which defaults hold: `forebay`, or `keboola` for those of Keboola Stream (docs/compat.md).
+    /// Set of defaults: `forebay`, or `keboola` for those of Keboola Stream (docs/compat.md).
     pub(crate) profile: Profile,
-    /// Directory of everything that Forebay keeps: log, metadata, staging, tables, token. One
-    /// process at a time.
+    /// Data directory: log, metadata, staging, tables, token. One process at a time.
     pub(crate) data_dir: PathBuf,
-    /// What this process does: `api`, `source`, `storage`, `coordinator`.
+    /// Roles of this process: `api`, `source`, `storage`, `coordinator`.
     pub(crate) roles: Vec<NodeRole>,
     /// Name of this process in metadata and logs.
     pub(crate) node_id: String,
-    /// Token for the management API, like `${FOREBAY_ADMIN_TOKEN}`. Without it and without
-    /// `tokenFile` the first start makes one and keeps it in `token` in the data directory.
+    /// Token for the management API, like `${FOREBAY_ADMIN_TOKEN}`. Without it and without `tokenFile`
+    /// the first start creates one in the file `token` in the data directory.
     pub(crate) token: Option<ConfigSecret>,
-    /// File that has the token for the management API.
+    /// File with the token for the management API.
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) api: ApiSection,
     pub(crate) limits: DefinitionLimits,
@@ -114,15 +112,15 @@ pub(crate) struct Config {
     pub(crate) table: TableSection,
     pub(crate) storage: StorageSection,
     pub(crate) coordinator: CoordinatorConfig,
-    /// How slices go to staging.
+    /// Upload of slices to staging.
     pub(crate) upload: WorkConfig,
-    /// How files go into their tables.
+    /// Import of files into their tables.
     pub(crate) import: WorkConfig,
     pub(crate) garbage_collection: GarbageCollectorConfig,
     pub(crate) topics: TopicConfig,
-    /// Where messages of sinks of the types `kafka` and `http` go: a list of `name` and `type`; of
-    /// `kafka`: `brokers`, `transactions` and `settings` (of librdkafka); of `http`: `url`, `token`
-    /// and `headers`; of both: `timeout`. A sink names one of them. Addresses and secrets are never
+    /// Providers for sinks of the types `kafka` and `http`: a list of `name` and `type`; of `kafka`:
+    /// `brokers`, `transactions` and `settings` (of librdkafka); of `http`: `url`, `token` and
+    /// `headers`; of both: `timeout`. A sink selects one by name. Addresses and secrets are never
     /// shown.
     pub(crate) providers: Vec<ProviderSection>,
     pub(crate) templates: TemplatesSection,
@@ -131,7 +129,7 @@ pub(crate) struct Config {
     pub(crate) shutdown: ShutdownSection,
 }
 
-/// Where records come in.
+/// Sources of records.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SourceSection {
@@ -171,17 +169,16 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether this process does that.
     pub(crate) fn has(&self, role: NodeRole) -> bool {
         self.roles.contains(&role)
     }
 
-    /// Where the token is that a first start makes.
+    /// The token file that a first start creates.
     pub(crate) fn default_token_file(&self) -> PathBuf {
         self.data_dir.join("token")
     }
 
-    /// Certificates of listeners that this process has, by the section that names them.
+    /// Certificates of this process's listeners, by configuration section.
     pub(crate) fn all_tls(&self) -> impl Iterator<Item = (&'static str, &TlsConfig)> {
         let api = self.api.tls.as_ref();
         let metrics = self.telemetry.metrics.listen.is_some();
@@ -192,7 +189,7 @@ impl Config {
         all.into_iter().filter_map(|(key, tls)| Some((key, tls?)))
     }
 
-    /// Address of the HTTP source as senders reach it.
+    /// Address of the HTTP source for senders.
     pub(crate) fn source_url(&self, listen: SocketAddr) -> String {
         let http = &self.source.http;
         let own = || listener_url(listen, http.tls.is_some());
@@ -200,35 +197,28 @@ impl Config {
     }
 }
 
-/// What was given on the command line: flag, key, text.
+/// Flag, key and text of each setting on the command line.
 pub(crate) type FlagSettings = Vec<(&'static str, String, String)>;
 
-/// Where to read the configuration from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConfigSources {
-    /// The file, if there is one.
     pub(crate) file: Option<PathBuf>,
-    /// The environment.
     pub(crate) env: Environment,
-    /// The command line.
     pub(crate) flags: FlagSettings,
 }
 
-/// A configuration that is in order, and who has set what.
+/// A valid configuration with the origins of its values.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadedConfig {
-    /// The configuration.
     pub(crate) config: Config,
-    /// The environment, for what is looked up in it later.
+    /// The environment, for later look-ups.
     pub(crate) env: Environment,
-    /// Who has set a key; keys that nobody has set are not there.
+    /// Origin of each key that is set.
     pub(crate) origins: BTreeMap<String, ValueOrigin>,
-    /// To what.
     pub(crate) assignments: KeyAssignments,
 }
 
 impl LoadedConfig {
-    /// Who has set a key.
     pub(crate) fn origin(&self, path: &str) -> ValueOrigin {
         self.origins
             .get(path)
@@ -237,10 +227,7 @@ impl LoadedConfig {
     }
 }
 
-/// Reads the configuration.
-///
-/// # Errors
-/// Everything that is wrong with it.
+/// Loads the configuration; returns all violations.
 pub(crate) fn load(sources: &ConfigSources) -> Result<LoadedConfig, Vec<ConfigViolation>> {
     let mut layers = ConfigLayers::default();
     if let Some(file) = &sources.file {
@@ -284,7 +271,7 @@ pub(crate) fn load(sources: &ConfigSources) -> Result<LoadedConfig, Vec<ConfigVi
     }
 }
 
-/// A problem of a value, with who has set it; the key is its first word.
+/// Adds the origin of the value to a message; the key is its first word.
 fn with_value_origin(text: String, origins: &BTreeMap<String, ValueOrigin>) -> ConfigViolation {
     let key = text.split_whitespace().next().unwrap_or_default();
     let origin = origins.get(key).cloned();
@@ -295,7 +282,7 @@ fn with_value_origin(text: String, origins: &BTreeMap<String, ValueOrigin>) -> C
     }
 }
 
-/// The typed tree. Values that don't fit are left out and named, so that all are found at once.
+/// The typed tree. Invalid values are left out and reported, so that all are found at once.
 fn deserialize_config(
     assigned: &BTreeMap<&'static str, AssignedValue>,
 ) -> (Option<Config>, Vec<ConfigViolation>) {
@@ -318,18 +305,17 @@ fn deserialize_config(
     }
     match serde_json::from_value(tree) {
         Ok(config) => (Some(config), problems),
-        // Each fits alone, so this can't be; if it is, it is better said than hidden.
+        // Each value fits alone, so this is a bug: report it.
         Err(error) => {
             problems.push(ConfigViolation::new(format!(
-                "the configuration makes no sense: {error}"
+                "invalid configuration: {error}"
             )));
             (None, problems)
         }
     }
 }
 
-/// Values that have to be looked at together: alone, except in a group that is there as a whole or
-/// not at all.
+/// Values to deserialize together: one key, or an optional group as a whole.
 fn units(assigned: &BTreeMap<&'static str, AssignedValue>) -> Vec<Vec<AssignedValue>> {
     let mut units: BTreeMap<&str, Vec<AssignedValue>> = BTreeMap::new();
     for (path, one) in assigned {
@@ -339,7 +325,7 @@ fn units(assigned: &BTreeMap<&'static str, AssignedValue>) -> Vec<Vec<AssignedVa
     units.into_values().collect()
 }
 
-/// Says why a value does not fit.
+/// Explains why a value does not fit.
 fn mismatch(
     one: &AssignedValue,
     error: &serde_path_to_error::Error<serde_json::Error>,
@@ -350,7 +336,7 @@ fn mismatch(
     let text = if key.secret {
         format!("{} must be a text", key.path)
     } else if message.starts_with("Invalid \"") {
-        // The registry of settings has said all of it already.
+        // The registry of settings has already named key and value.
         message.to_owned()
     } else if let Some(whole) = &key.whole {
         format!("{whole} is not complete: {}", without_value(message))
@@ -372,7 +358,7 @@ fn mismatch(
     ConfigViolation::new(text).with_origin(&one.origin)
 }
 
-/// What serde says of a value, but for the value: names of fields and what is expected.
+/// The message of serde without the value: field names and what is expected.
 fn without_value(message: &str) -> String {
     let names_a_field = ["unknown field", "missing field", "duplicate field"];
     if names_a_field.iter().any(|start| message.starts_with(start)) {
@@ -384,7 +370,7 @@ fn without_value(message: &str) -> String {
     }
 }
 
-/// Puts a value into a tree, making the mappings on the way.
+/// Sets a value in a tree and creates the mappings above it.
 fn set(tree: &mut Value, path: &str, value: Value) {
     let mut at = tree;
     for step in path.split('.') {
@@ -396,20 +382,20 @@ fn set(tree: &mut Value, path: &str, value: Value) {
     *at = value;
 }
 
-/// The configuration as it stands, secrets masked, and the keys that somebody has set.
+/// The effective configuration with secrets masked, and the keys that are set.
 pub(crate) fn effective(loaded: &LoadedConfig) -> Value {
     let mut config = serde_json::to_value(&loaded.config).unwrap_or_default();
     let tokens = config
         .pointer_mut("/api/tokens")
         .and_then(Value::as_array_mut);
     for token in tokens.into_iter().flatten() {
-        // A weak token can be found by its hash.
+        // The hash identifies a weak token.
         token["sha256"] = Value::from(secret::MASK);
     }
     config
 }
 
-/// Whether a path may be used as a configuration file: it is said early and plainly.
+/// The configuration file, if any.
 pub(crate) fn file_from(given: Option<&Path>, env: &Environment) -> Option<PathBuf> {
     given
         .map(Path::to_owned)

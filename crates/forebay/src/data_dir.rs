@@ -1,4 +1,4 @@
-//! The data directory: what makes a directory one, and what is looked at before anything is written.
+//! The data directory: its marker file, and checks before the first write.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -15,19 +15,15 @@ use crate::config::{Config, Environment, NodeRole};
 use crate::roles;
 use crate::topics::ProviderRegistry;
 
-/// The file that says that a directory is a data directory of the server.
+/// Marker file of a data directory.
 pub(crate) const MARKER_FILE: &str = "forebay-data";
 const MARKER: &str = "forebay data directory\nversion 1\n";
-/// Says that the metadata is of an earlier moment: open files are closed at the next start.
+/// Marks restored, older metadata: the next start closes all open files.
 pub(crate) const RESTORED_FILE: &str = "metadata-restored";
-/// What may be in a new directory: of a file system, and what people put there beforehand.
+/// Entries allowed in a new directory: of a file system, and files prepared by the user.
 const HARMLESS: [&str; 4] = ["lost+found", "token", "forebay.yaml", "forebay.yml"];
 
-/// Everything that can be found out about a start without writing: a start that fails by one of
-/// these leaves nothing behind.
-///
-/// # Errors
-/// Why it would fail.
+/// All checks of a start that need no writes: a start that fails one of them leaves no files behind.
 pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), CliError> {
     if let Some(first) = violations(config, env).into_iter().next() {
         return Err(first);
@@ -46,8 +42,8 @@ pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), CliE
     Ok(())
 }
 
-/// What can be found out about the configuration besides its values without writing or asking anybody:
-/// the files that it names, and whether clients can be made of what it says of other systems.
+/// Violations beyond the values that need no writes and no requests: files that the configuration
+/// names, and settings of clients.
 pub(crate) fn violations(config: &Config, env: &Environment) -> Vec<CliError> {
     let dir = config.data_dir.as_path();
     let mut found = vec![check_dir(dir, config.token_file.as_deref())];
@@ -70,7 +66,7 @@ fn check_staging(config: &Config, env: &Environment) -> Result<(), CliError> {
     let resolved = resolved.map_err(CliError::usage)?;
     match &resolved {
         StagingConfig::Local(local) => check_folder("staging.local.dir", &local.dir),
-        // Asks nothing yet.
+        // Sends no request yet.
         StagingConfig::S3(_) => Staging::open(&resolved)
             .map(drop)
             .map_err(|e| CliError::usage(format_args!("staging.s3: {e}"))),
@@ -94,40 +90,38 @@ fn check_sqlite(config: &Config) -> Result<(), CliError> {
     let key = "table.sqlite.path";
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     match parent {
-        _ if path.is_dir() => Err(format!("{key}: {shown_path} is a folder")),
-        // The data directory is made.
-        Some(folder) if !folder.is_dir() && folder != config.data_dir => {
-            Err(format!("{key}: there is no folder {}", folder.display()))
-        }
+        _ if path.is_dir() => Err(format!("{key}: {shown_path} is a directory")),
+        // The data directory will be created.
+        Some(folder) if !folder.is_dir() && folder != config.data_dir => Err(format!(
+            "{key}: directory {} does not exist",
+            folder.display()
+        )),
         _ => Ok(()),
     }
     .map_err(CliError::usage)
 }
 
-/// Checks that a folder is there, or nothing of its name.
+/// Checks that a path is a directory or does not exist.
 fn check_folder(key: &str, path: &Path) -> Result<(), CliError> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_dir() => {
             let shown_path = path.display();
             Err(CliError::usage(format_args!(
-                "{key}: {shown_path} is not a folder"
+                "{key}: {shown_path} is not a directory"
             )))
         }
         _ => Ok(()),
     }
 }
 
-/// That a directory is a data directory, or can become one.
-///
-/// # Errors
-/// When it is something else, or can't be read.
+/// Checks that a directory is a data directory, or can become one.
 pub(crate) fn check_dir(dir: &Path, token_file: Option<&Path>) -> Result<(), CliError> {
     let unreadable = |e: std::io::Error| {
         CliError::new(format_args!(
             "can't read the data directory {}: {e}",
             dir.display()
         ))
-        .hint("name another directory with --data-dir")
+        .hint("set another directory with --data-dir")
     };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -160,7 +154,7 @@ pub(crate) fn check_dir(dir: &Path, token_file: Option<&Path>) -> Result<(), Cli
             MARKER.replace('\n', "\\n"),
             dir.join(MARKER_FILE).display()
         ),
-        false => "name an empty or new directory with --data-dir".to_owned(),
+        false => "set an empty or new directory with --data-dir".to_owned(),
     };
     Err(CliError::new(format_args!(
         "{} is not a data directory of the server: {what}; nothing was written",
@@ -176,11 +170,11 @@ fn check_version(dir: &Path, text: &str) -> Result<(), CliError> {
     match version {
         Some(1) => Ok(()),
         Some(newer) => Err(CliError::new(format_args!(
-            "{} is a data directory of version {newer}, this program knows version 1: use a newer forebay",
+            "{} is a data directory of version {newer}, this program supports version 1: use a newer forebay",
             dir.display()
         ))),
         None => Err(CliError::new(format_args!(
-            "{} is damaged: it should read \"{}\"",
+            "{} is damaged: expected \"{}\"",
             dir.join(MARKER_FILE).display(),
             MARKER.trim().replace('\n', "\\n")
         ))),
@@ -194,7 +188,7 @@ fn kind(dir: &Path, names: &[String]) -> String {
         return "it is the directory of a message buffer".to_owned();
     }
     if has(crate::backup::CHECKSUMS_FILE) {
-        return "it is a backup (`forebay restore` makes a data directory of it)".to_owned();
+        return "it is a backup (restore it with `forebay restore`)".to_owned();
     }
     let some: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
     let more = if names.len() > some.len() {
@@ -208,18 +202,14 @@ fn kind(dir: &Path, names: &[String]) -> String {
     )
 }
 
-/// Makes a directory a data directory, for its owner only. Its name and the marker are on disk
-/// afterwards.
-///
-/// # Errors
-/// When it can't be written.
+/// Creates a data directory for its owner only and syncs its name and marker.
 pub(crate) fn create(dir: &Path) -> Result<(), CliError> {
     let failed = |e: std::io::Error| {
         CliError::new(format_args!(
-            "can't make the data directory {}: {e}",
+            "can't create the data directory {}: {e}",
             dir.display()
         ))
-        .hint("make it writable, or name another directory with --data-dir")
+        .hint("make its parent writable, or set another directory with --data-dir")
     };
     DirBuilder::new()
         .recursive(true)
@@ -233,10 +223,7 @@ pub(crate) fn create(dir: &Path) -> Result<(), CliError> {
     }
 }
 
-/// Says that the metadata is of an earlier moment.
-///
-/// # Errors
-/// Those of the operating system.
+/// Marks restored, older metadata.
 pub(crate) fn write_restored_marker(dir: &Path) -> std::io::Result<()> {
     match write_new(&dir.join(RESTORED_FILE), "") {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -255,7 +242,7 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// The directory's entries, and its own in its parent.
+/// Syncs the directory's entries, and its own in its parent.
 pub(crate) fn sync_directory(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()?;
     let parent: PathBuf = dir
@@ -266,14 +253,14 @@ pub(crate) fn sync_directory(dir: &Path) -> std::io::Result<()> {
     if parent.as_os_str().is_empty() {
         return Ok(());
     }
-    // A parent that may not be read is somebody else's business.
+    // An unreadable parent belongs to another user.
     match File::open(parent) {
         Ok(parent) => parent.sync_all(),
         Err(_) => Ok(()),
     }
 }
 
-/// Bytes of a directory's file system that are free.
+/// Free bytes of a directory's file system.
 pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
     let fs = rustix::fs::statvfs(dir).ok()?;
     Some(fs.f_bavail.saturating_mul(fs.f_frsize))
@@ -284,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_empty_directory_or_one_of_ours_is_taken() {
+    fn only_an_empty_or_own_directory_is_accepted() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         assert!(check_dir(&at("new"), None).is_ok());

@@ -1,4 +1,4 @@
-//! What the management API asks of dead letters, answered by the data plane of this node.
+//! Dead letters of this node, for the management API.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use forebay_meta::FileError;
 use forebay_meta::catalog::dead_letters::DeadLetterResolveError;
 use forebay_model::{DeadLetterId, SinkKey, Timestamp, VolumeId};
 
-/// Letters that are looked at in one call.
+/// Most dead letters read in one call.
 const BATCH_MAX: usize = 1000;
 
-/// The letters of this node's volume: of tables, records that a mapping has refused; of topics,
-/// messages that the provider has.
+/// Dead letters on this node's volume: records that a mapping rejected (tables), messages that the
+/// provider rejected (topics).
 pub(crate) struct NodeDeadLetters {
     pub(crate) tables: SinkDeadLetters,
     pub(crate) topics: Arc<TopicRegistry>,
@@ -34,7 +34,7 @@ impl NodeDeadLetters {
         }
     }
 
-    /// A letter of another volume is none of this node's.
+    /// Rejects ids of another volume.
     fn number(&self, id: &DeadLetterId) -> Result<u64, DeadLetterServiceError> {
         let own: &VolumeId = &self.tables.volume;
         if id.volume == *own {
@@ -68,12 +68,12 @@ impl NodeDeadLetters {
         next.map(|n| self.id(n.saturating_sub(1)))
     }
 
-    fn sink_dead_letter(&self, kept: &StoredDeadLetter) -> DeadLetterEntry {
-        let dead_letter = &kept.dead_letter;
+    fn sink_dead_letter(&self, stored: &StoredDeadLetter) -> DeadLetterEntry {
+        let dead_letter = &stored.dead_letter;
         DeadLetterEntry {
-            id: self.id(kept.number),
+            id: self.id(stored.number),
             received_at: dead_letter.request.received,
-            // A row is no request's any more.
+            // A row has no request of its own.
             client_ip: match &dead_letter.row {
                 Some(_) => String::new(),
                 None => dead_letter.request.client_ip.to_canonical().to_string(),
@@ -93,7 +93,7 @@ impl NodeDeadLetters {
         Ok(found.target.topic().is_some())
     }
 
-    /// The letters of a topic that are meant.
+    /// Selected dead letters of a topic.
     fn topic_selection(
         &self,
         choice: &DeadLetterSelection,
@@ -109,8 +109,8 @@ impl NodeDeadLetters {
         })
     }
 
-    /// Does something with letters of a topic, which waits for the disk. It is seen to its end also
-    /// when nobody waits for the answer any more.
+    /// Runs an operation on dead letters of a topic, which waits for the disk. It completes even if the
+    /// caller is cancelled.
     async fn with_topic(
         &self,
         act: impl FnOnce(&TopicRegistry) -> Result<Vec<u64>, UndeliveredError> + Send + 'static,
@@ -143,7 +143,7 @@ impl NodeDeadLetters {
             column: "value".to_owned(),
             error: "messageRejected".to_owned(),
             message: format!(
-                "topic \"{}\" refused it {} times: {}",
+                "topic \"{}\" rejected it {} times: {}",
                 dead_letter.topic, dead_letter.attempts, dead_letter.error
             ),
         }
@@ -238,10 +238,10 @@ impl DeadLetterService for NodeDeadLetters {
         }
         let done = self.tables.replay(sink, self.selection(which)?).await;
         let done = done.map_err(|e| self.sink_failure(e))?;
-        let refused = done.rejected.into_iter();
+        let rejected = done.rejected.into_iter();
         Ok(ReplaySummary {
             replayed: done.replayed,
-            rejected: refused.map(|(n, why)| (self.id(n), why)).collect(),
+            rejected: rejected.map(|(n, why)| (self.id(n), why)).collect(),
             more_after: self.more_after(done.next),
         })
     }

@@ -1,4 +1,4 @@
-//! Sources and sinks as people write them: in a file, or as arguments.
+//! Definitions of sources and sinks, in a file or as arguments.
 
 mod apply;
 mod column;

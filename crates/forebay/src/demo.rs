@@ -1,4 +1,4 @@
-//! What `forebay demo` shows: events, the table that they go into, and how far they are.
+//! Events, table and progress of `forebay demo`.
 
 pub(crate) mod events;
 pub(crate) mod gauge;
@@ -8,10 +8,9 @@ pub(crate) mod view;
 use crate::cli_error::CliError;
 use crate::definitions::{SinkDefinition, SourceDefinition, parse_column};
 
-/// The table.
 pub(crate) const TABLE: &str = "in.demo.events";
 
-/// Its columns, as `forebay source create` takes them.
+/// Columns in the syntax of `forebay source create`.
 const COLUMNS: [&str; 7] = [
     "id=uuid",
     "received=datetime",
@@ -22,10 +21,6 @@ const COLUMNS: [&str; 7] = [
     "env=static:demo",
 ];
 
-/// The source and its sink.
-///
-/// # Errors
-/// None; a test reads the columns.
 pub(crate) fn definition() -> Result<SourceDefinition, CliError> {
     let columns: Result<Vec<_>, String> = COLUMNS.iter().map(|c| parse_column(c)).collect();
     let sink = SinkDefinition {
@@ -43,7 +38,7 @@ pub(crate) fn definition() -> Result<SourceDefinition, CliError> {
         settings: [].into(),
         name: "Demo".to_owned(),
         id: None,
-        description: "Made by forebay demo.".to_owned(),
+        description: "Created by forebay demo.".to_owned(),
         sinks: vec![sink],
     })
 }
@@ -51,7 +46,7 @@ pub(crate) fn definition() -> Result<SourceDefinition, CliError> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_definition_is_in_order() {
+    fn the_definition_is_valid() {
         let definition = super::definition().unwrap();
         assert_eq!(definition.source_id().unwrap(), "demo");
         assert_eq!(definition.sinks[0].columns.len(), 7);

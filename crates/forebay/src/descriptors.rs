@@ -1,27 +1,26 @@
-//! File descriptors: as many as the system allows, and some of them not for connections.
+//! File descriptors: raises the limit of the process and reserves some of them.
 //!
-//! A connection takes one. Where they take all, the log can't open its next segment and SQLite not
-//! its files; so connections are bounded below what the process may open, and who comes beyond that
-//! is told so.
+//! Each connection uses one. If connections used all, the log could not open its next segment, nor
+//! SQLite its files. So connections are limited below the process limit, and further ones get an error.
 
 use forebay_listener::rejections_max;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Config, NodeRole};
 
-/// Descriptors for the log, the stores, staging, workers of templates and outgoing connections: as
-/// many as may be needed, and the least.
+/// Descriptors for the log, the stores, staging, template workers and outgoing connections: maximum and
+/// minimum.
 const RESERVE: (u64, u64) = (1_000, 64);
-/// Fewer connections than that are of no use.
+/// Fewer connections are useless.
 const CONNECTIONS_MIN: u64 = 16;
 
-/// Raises the limit of open files as far as the system lets it, and lowers the limits of connections
-/// to what is left of it.
+/// Raises the limit of open files as far as the system allows, and lowers the connection limits to the
+/// remainder.
 pub(crate) fn limit_connections(config: &mut Config) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files could not be raised");
+        tracing::debug!(%error, "can't raise the limit of open files");
     }
     let Some(allowed) = getrlimit(Resource::Nofile).current else {
         return;
@@ -29,8 +28,8 @@ pub(crate) fn limit_connections(config: &mut Config) {
     lower(config, allowed);
 }
 
-/// How many sealed segments of the log may be open at a time: half of the reserve. A backlog can have
-/// any number of them.
+/// Most sealed segments of the log open at a time: half of the reserve. A backlog can have any number
+/// of them.
 pub(crate) fn segment_limit() -> usize {
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(reserve(allowed) / 2).unwrap_or(usize::MAX)
@@ -57,13 +56,13 @@ fn lower(config: &mut Config, allowed: u64) {
     if all + rejection_descriptors((source, api)) <= possible {
         return;
     }
-    // Each listener keeps its share of what there is; the API's is the smaller one, and goes first.
+    // Each listener gets its share; the API's is smaller and goes first.
     let share = |possible: u64| {
         let api_left = api.min((api * possible / all).max(CONNECTIONS_MIN));
         let source_left = possible.saturating_sub(apis * api_left);
         (source.min(source_left.max(CONNECTIONS_MIN)), api_left)
     };
-    // Those who are told that there are too many take descriptors, too.
+    // Rejected clients use descriptors, too.
     let (source_left, api_left) =
         share(possible.saturating_sub(rejection_descriptors(share(possible))));
     tracing::warn!(
@@ -73,19 +72,19 @@ fn lower(config: &mut Config, allowed: u64) {
         api_lowered_to = api_left,
         open_files = allowed,
         reserve,
-        "the system allows the process fewer open files than connections may need; raise the limit (ulimit -n, LimitNOFILE=)"
+        "connection limits lowered to the limit of open files; raise it (ulimit -n, LimitNOFILE=)"
     );
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     config.source.http.max_connections = number(source_left);
     config.api.max_connections = number(api_left);
 }
 
-/// Clients of a listener with so many connections that are told at a time that there are too many.
+/// Concurrent clients that are being rejected because the listener has too many connections.
 fn rejections(connections: u64) -> u64 {
     rejections_max(usize::try_from(connections).unwrap_or(usize::MAX)) as u64
 }
 
-/// Descriptors that are not for connections: a quarter, within bounds.
+/// Descriptors not for connections: a quarter, within bounds.
 fn reserve(allowed: u64) -> u64 {
     let (most, least) = RESERVE;
     (allowed / 4).clamp(least, most)
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_that_a_process_does_not_have_take_nothing_and_that_of_metrics_takes_its_part() {
+    fn only_existing_listeners_including_metrics_get_a_share() {
         let mut config = Config {
             roles: vec![NodeRole::Source],
             ..Config::default()

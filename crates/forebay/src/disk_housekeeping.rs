@@ -1,5 +1,5 @@
-//! Looks after the disk: says when the volume is full and when it is not any more, notices when log
-//! or metadata store have failed, keeps the reserve, and makes the store's checkpoints and copies.
+//! Disk housekeeping: reports a full volume and failures of log and metadata store, maintains the
+//! reserve, and makes the store's checkpoints and copies.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,21 +17,20 @@ use crate::config::{Config, OnLatch};
 use crate::data_dir::free_bytes;
 use crate::reserve::DiskReserve;
 
-/// How often it looks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// A volume that can't take so much is full.
+/// A volume with less available space is full.
 const NEEDED_SPACE_MIN: u64 = 64 << 10;
-/// What was refused counts only up to here: one large batch does not make a volume full.
+/// Cap for the size of rejected blocks: one large batch does not make a volume full.
 const NEEDED_SPACE_MAX: u64 = 1 << 20;
-/// The first copy of a young store comes sooner than the others.
+/// The first copy of a new store is made sooner.
 const FIRST_COPY_DELAY: Duration = Duration::from_secs(60);
 
-/// Why a volume takes no records.
+/// Why a volume accepts no records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VolumeFull {
-    /// Bytes that it can take.
+    /// Bytes that it can store.
     pub(crate) available: u64,
-    /// Bytes that it should be able to take.
+    /// Bytes that it should be able to store.
     pub(crate) needed: u64,
 }
 
@@ -39,13 +38,12 @@ impl std::fmt::Display for VolumeFull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "the volume is full: it can take {} bytes, and {} are needed (log.minFreeBytes of the file system are left for others, log.maxBytes is the limit)",
+            "the volume is full: {} bytes are available, {} are needed (limits: log.minFreeBytes, log.maxBytes)",
             self.available, self.needed
         )
     }
 }
 
-/// Whether the volume is full.
 pub(crate) fn check_full(stats: &VolumeStats) -> Option<VolumeFull> {
     let needed = stats
         .rejected
@@ -55,7 +53,6 @@ pub(crate) fn check_full(stats: &VolumeStats) -> Option<VolumeFull> {
     (available < needed).then_some(VolumeFull { available, needed })
 }
 
-/// What is looked after.
 pub(crate) struct DiskHousekeeping {
     log: Log,
     store: Arc<EmbeddedStore>,
@@ -89,10 +86,8 @@ impl DiskHousekeeping {
         }
     }
 
-    /// Looks until it is told to stop; then makes the last copy.
-    ///
-    /// # Errors
-    /// When the disk has failed and the process is to end then.
+    /// Checks until `stop`, then makes the last copy. Returns an error when the disk failed and the
+    /// process is to exit.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
         let metadata = &self.config.metadata;
         let mut check = ticks(CHECK_INTERVAL, Duration::ZERO);
@@ -132,7 +127,7 @@ impl DiskHousekeeping {
         };
         if !self.latched {
             self.latched = true;
-            tracing::error!(cause = %failure, "the disk has failed: this process is not ready until it is restarted");
+            tracing::error!(cause = %failure, "disk failure: this process is not ready until it is restarted");
         }
         match self.config.health.on_latch {
             OnLatch::Stay => Ok(()),
@@ -140,7 +135,7 @@ impl DiskHousekeeping {
         }
     }
 
-    /// One line when it begins, one when it ends.
+    /// One line when the volume becomes full, one when it no longer is.
     fn report_full(&mut self, stats: &VolumeStats) {
         let volume = format!("{:016x}", stats.volume);
         match (check_full(stats), self.full_since) {
@@ -148,12 +143,12 @@ impl DiskHousekeeping {
                 self.full_since = Some(Instant::now());
                 let free = free_bytes(&self.dir);
                 let min_free = self.config.log.min_free();
-                tracing::warn!(%volume, available = full.available, needed = full.needed, free, min_free, refused = stats.rejected.count, "the volume is full: records are refused with 507 until there is room");
+                tracing::warn!(%volume, available = full.available, needed = full.needed, free, min_free, rejected = stats.rejected.count, "volume full: records are rejected with 507 until there is space");
             }
             (None, Some(since)) => {
                 self.full_since = None;
                 let seconds = since.elapsed().as_secs_f64();
-                tracing::info!(%volume, seconds, available = stats.available_bytes, refused = stats.rejected.count, "the volume has room again: records are taken");
+                tracing::info!(%volume, seconds, available = stats.available_bytes, rejected = stats.rejected.count, "volume has space again: records are accepted");
             }
             _ => {}
         }
@@ -161,11 +156,11 @@ impl DiskHousekeeping {
 
     async fn checkpoint(&self) {
         if let Err(error) = self.store.checkpoint().await {
-            tracing::warn!(%error, "the metadata's write-ahead log could not be brought into its database");
+            tracing::warn!(%error, "metadata checkpoint failed");
         }
     }
 
-    /// Makes a verified copy, unless nothing has changed or the disk is short of room.
+    /// Makes a verified copy, unless nothing changed or the disk is low on space.
     async fn copy_metadata(&self) {
         let keep = self.config.metadata.copies as usize;
         if keep == 0 || self.store.health().is_err() {
@@ -180,18 +175,18 @@ impl DiskHousekeeping {
             let free = free_bytes(target_dir).unwrap_or(u64::MAX);
             if free < size.saturating_mul(2).saturating_add(min_free) {
                 return Err(format!(
-                    "{free} bytes are free, of which {min_free} are left for others"
+                    "{free} bytes are free, {min_free} of them are reserved"
                 ));
             }
             copies::create(&dir, &folder, keep, now).map_err(|e| e.to_string())
         });
         match made.await {
             Ok(Ok(Some(copy))) => {
-                tracing::debug!(file = %copy.path.display(), revision = copy.revision.0, "a copy of the metadata was made");
+                tracing::debug!(file = %copy.path.display(), revision = copy.revision.0, "metadata copied");
             }
             Ok(Ok(None)) => {}
-            Ok(Err(cause)) => tracing::warn!(cause, "no copy of the metadata was made"),
-            Err(error) => tracing::error!(%error, "no copy of the metadata was made"),
+            Ok(Err(cause)) => tracing::warn!(cause, "metadata copy failed"),
+            Err(error) => tracing::error!(%error, "metadata copy failed"),
         }
     }
 }
@@ -202,13 +197,12 @@ fn ticks(every: Duration, first: Duration) -> tokio::time::Interval {
     ticks
 }
 
-/// The reserve of a configuration.
 pub(crate) fn reserve(config: &Config) -> DiskReserve {
     let size = config.metadata.reserve_size.0;
     DiskReserve::new(&config.data_dir, size, config.log.min_free())
 }
 
-/// What the metrics show of the disk.
+/// Source of the disk metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct DiskMetrics {
     pub(crate) log: Log,
@@ -225,24 +219,24 @@ impl DiskMetrics {
     pub(crate) fn describe() {
         describe_gauge!(
             STORE_LATCHED,
-            "1 after a failed write or sync of the metadata store: nothing moves on until a restart."
+            "1 after a failed write or sync of the metadata store: nothing is uploaded or imported until a restart."
         );
         describe_gauge!(
             VOLUME_LATCHED,
-            "1 after a failed write or sync of the volume: nothing is taken until a restart."
+            "1 after a failed write or sync of the volume: no record is accepted until a restart."
         );
         describe_gauge!(
             VOLUME_FULL,
-            "1 while the volume has no room and records are refused with 507."
+            "1 while the volume is full and records are rejected with 507."
         );
         describe_gauge!(
             VOLUME_FREE,
             Unit::Bytes,
-            "Free space of the volume's file system, what is left for others included."
+            "Free space of the volume's file system, including the reserved space."
         );
         describe_counter!(
             VOLUME_REFUSED,
-            "Blocks that were refused because the volume is full."
+            "Blocks rejected because the volume was full."
         );
     }
 

@@ -1,5 +1,4 @@
-//! Where a server listens, in its data directory: clients on the same machine find it there,
-//! whatever ports it has.
+//! Addresses of a running server, published in its data directory for clients on the same machine.
 
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,22 +6,20 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Name of the file.
 const FILE: &str = "endpoints.json";
-/// Two addresses; larger files were not meant.
+/// Two addresses; a larger file is a mistake.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// Addresses of a running server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Endpoints {
-    /// Of the management API, as a client on this machine reaches it.
+    /// Address of the management API for a client on this machine.
     pub(crate) api: Option<String>,
-    /// Of the HTTP source.
+    /// Address of the HTTP source.
     pub(crate) source: Option<String>,
 }
 
-/// The file is removed with this: a server that is not running listens nowhere.
+/// Removes the file on drop: a stopped server has no addresses.
 #[derive(Debug)]
 #[must_use = "the file is removed when this is dropped"]
 pub(crate) struct PublishedEndpoints {
@@ -30,10 +27,7 @@ pub(crate) struct PublishedEndpoints {
 }
 
 impl Endpoints {
-    /// Writes the file, as a whole or not at all.
-    ///
-    /// # Errors
-    /// When the data directory can't be written.
+    /// Writes the file atomically.
     pub(crate) fn publish(&self, data_dir: &Path) -> std::io::Result<PublishedEndpoints> {
         let file = data_dir.join(FILE);
         let temporary = file.with_extension("new");
@@ -49,11 +43,7 @@ impl Endpoints {
         Ok(PublishedEndpoints { file })
     }
 
-    /// What the server of a data directory has written; `None` when none runs, or when it was
-    /// written by something else.
-    ///
-    /// # Errors
-    /// When the file is there and can't be read.
+    /// The published addresses; `None` when no server runs or the file is not valid.
     pub(crate) fn find(data_dir: &Path) -> std::io::Result<Option<Self>> {
         let file = data_dir.join(FILE);
         let text = match std::fs::metadata(&file) {
@@ -68,7 +58,7 @@ impl Endpoints {
 
 impl Drop for PublishedEndpoints {
     fn drop(&mut self) {
-        // Left behind, it leads to a port that nobody listens on.
+        // A stale file would point clients to a closed port.
         drop(std::fs::remove_file(&self.file));
     }
 }
@@ -78,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_finds_what_a_server_has_published_as_long_as_it_runs() {
+    fn published_endpoints_are_found_while_the_server_runs() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Endpoints::find(dir.path()).unwrap(), None);
         let endpoints = Endpoints {

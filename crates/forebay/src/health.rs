@@ -1,4 +1,4 @@
-//! `/health/live` and `/health/ready`.
+//! Liveness and readiness: `/health/live` and `/health/ready`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,10 +10,10 @@ use forebay_meta::{Repo, Revision};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// How far the source is: nothing until its routes are in force.
+/// Progress of the source: `None` until its routes are in force.
 pub(crate) type RouteProgress = watch::Receiver<Option<Revision>>;
 
-/// What readiness depends on. Cheap to clone.
+/// State that readiness depends on. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct HealthChecks {
     repo: Repo,
@@ -30,7 +30,7 @@ impl HealthChecks {
         }
     }
 
-    /// The node has a source, which has to follow the store.
+    /// Adds the source of this node, which must follow the store.
     pub(crate) fn set_route_progress(&mut self, progress: RouteProgress) {
         self.progress = Some(progress);
     }
@@ -45,19 +45,19 @@ impl HealthChecks {
             .with_state(self)
     }
 
-    /// Everything because of which the node should get no traffic now.
+    /// All reasons why the node should get no traffic now.
     async fn causes(&self) -> Vec<Value> {
         let mut causes = Vec::new();
         if let Err(error) = self.repo.store().health() {
             let cause = format!(
-                "{error}; records are still taken, but nothing moves on: restart the process once the disk is mended"
+                "{error}; records are still accepted, but not uploaded or imported; restart the process after the disk is repaired"
             );
             causes.push(json!({"part": "store", "cause": cause}));
         } else if let Err(error) = self.repo.nodes().await {
             causes.push(json!({"part": "store", "cause": error.to_string()}));
         }
         if let Err(latched) = self.log.health() {
-            let cause = format!("{latched}; restart the process once the disk is mended");
+            let cause = format!("{latched}; restart the process after the disk is repaired");
             causes.push(json!({"part": "log", "cause": cause}));
         } else {
             let stats = self.log.volume_stats();

@@ -36,10 +36,7 @@ mod version;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     if let Err(problem) = arm_failpoint() {
-        #[expect(
-            clippy::print_stderr,
-            reason = "there is no command yet that could say it"
-        )]
+        #[expect(clippy::print_stderr, reason = "runs before any command")]
         {
             eprintln!("FAILPOINT: {problem}");
         }
@@ -48,7 +45,7 @@ fn main() -> ExitCode {
     cli::main()
 }
 
-/// The variable is no setting of Forebay: a binary that users have does not know it.
+/// A test-only variable, no setting: release builds ignore it.
 #[cfg(feature = "failpoints")]
 fn arm_failpoint() -> Result<(), String> {
     match std::env::var("FAILPOINT") {

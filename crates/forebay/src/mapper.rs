@@ -1,4 +1,4 @@
-//! What the management API asks of mappings, answered by the code that maps records.
+//! Compiles and tests mappings for the management API.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use forebay_record::{
     CompiledMapping, CompiledMessage, RecordContext, RecordError, RequestInfo, RowLimits,
 };
 
-/// Compiles and tests mappings as the source does.
+/// Compiles and tests mappings with the code of the source.
 pub(crate) struct RecordMapper {
     templates: Arc<TemplatePool>,
     limits: RowLimits,
@@ -48,7 +48,7 @@ impl RecordMapper {
         let mut random = || (self.random)();
         let cells = mapping
             .render_cells(context, &evaluated, &mut random)
-            .map_err(refused)?;
+            .map_err(rejected)?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let names = mapping.column_names();
         let cell = |(name, bytes): (&str, Vec<u8>)| TestCell {
@@ -58,7 +58,7 @@ impl RecordMapper {
         Ok(names.zip(cells).map(cell).collect())
     }
 
-    /// The parts of a message, as the cells of a row.
+    /// The parts of a message as the cells of a row.
     async fn message(
         &self,
         topic: &TopicSink,
@@ -70,7 +70,7 @@ impl RecordMapper {
         let mut random = || (self.random)();
         let message = compiled
             .render(context, &evaluated, &mut random)
-            .map_err(refused)?;
+            .map_err(rejected)?;
         let cell = |column: String, bytes: Vec<u8>| TestCell {
             column,
             value: String::from_utf8_lossy(&bytes).into_owned(),
@@ -83,10 +83,10 @@ impl RecordMapper {
     }
 }
 
-/// Bytes of a tested record as UTF-8, at most; the API takes less.
+/// Maximum bytes of a tested record as UTF-8; the API accepts less.
 const BODY_MAX: usize = 64 << 20;
 
-/// The record as the source would take it.
+/// The record as the source would receive it.
 fn context(record: TestRecord) -> Result<RecordContext, TestError> {
     let client_ip = record.ip.parse();
     let request = RequestInfo {
@@ -98,7 +98,7 @@ fn context(record: TestRecord) -> Result<RecordContext, TestError> {
     received.map_err(|e| TestError::Body(e.to_string()))
 }
 
-fn refused(error: RecordError) -> TestError {
+fn rejected(error: RecordError) -> TestError {
     TestError::Column {
         column: error.column,
         message: error.message,

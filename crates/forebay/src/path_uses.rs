@@ -1,4 +1,4 @@
-//! What the management API asks of the paths of mappings, answered by the data plane of this node.
+//! Path statistics of mappings on this node, for the management API.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use forebay_control::api::PathUses;
 use forebay_flow::dispatch::Dispatcher;
 use forebay_model::{PathUse, SinkKey};
 
-/// The mappings that this node's records go through.
+/// The mappings of this node's records.
 pub(crate) struct NodePathUses(pub(crate) Arc<Dispatcher>);
 
 impl PathUses for NodePathUses {

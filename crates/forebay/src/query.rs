@@ -1,4 +1,4 @@
-//! Rows as people and programs want to see them.
+//! Writes query results as a table, JSON or CSV.
 
 mod csv;
 mod json;
@@ -13,27 +13,23 @@ pub(crate) use text_table::TextTable;
 
 use crate::cli_error::CliError;
 
-/// Forms of a result.
+/// Formats of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum QueryFormat {
-    /// Columns in line, for people
+    /// Aligned columns
     Table,
     /// An array of objects
     Json,
-    /// With a line of names, as RFC 4180 has it
+    /// RFC 4180 with a header line
     Csv,
 }
 
-/// A visitor that writes, and says at the end what went wrong with writing.
+/// A visitor that writes rows and returns the first write error at the end.
 pub(crate) trait ResultWriter: QueryVisitor {
-    /// Writes what is still to be written.
-    ///
-    /// # Errors
-    /// When anything could not be written.
+    /// Writes the rest.
     fn finish(&mut self) -> Result<(), CliError>;
 }
 
-/// A writer of that form.
 pub(crate) fn writer(format: QueryFormat, out: impl Write + 'static) -> Box<dyn ResultWriter> {
     match format {
         QueryFormat::Table => Box::new(text_table::TextTableWriter::new(out)),
@@ -42,7 +38,7 @@ pub(crate) fn writer(format: QueryFormat, out: impl Write + 'static) -> Box<dyn 
     }
 }
 
-/// Names of columns, told apart: of equal ones the second is `name_2`, or the next that is free.
+/// Makes names of columns unique: the second of equal names becomes `name_2`, or the next free one.
 fn distinct(names: &[&str]) -> Vec<String> {
     let mut taken: HashSet<String> = names.iter().map(|n| (*n).to_owned()).collect();
     let mut seen = HashSet::new();
@@ -59,7 +55,7 @@ fn distinct(names: &[&str]) -> Vec<String> {
     all
 }
 
-/// A cell's text. Bytes that are no text are shown in hexadecimal, as SQL writes them.
+/// A cell as text. Binary values are hexadecimal SQL literals.
 fn text(cell: &QueryCell<'_>) -> String {
     match cell {
         QueryCell::Null => String::new(),
@@ -77,7 +73,7 @@ fn text(cell: &QueryCell<'_>) -> String {
 mod tests {
     use super::*;
 
-    /// Takes what is written, and shows it.
+    /// Output for tests.
     #[derive(Clone, Default)]
     struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
 
@@ -92,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_are_told_apart_in_every_form() {
+    fn equal_names_are_made_unique_in_every_format() {
         assert_eq!(
             distinct(&["a", "b", "a", "a_2", "a", "A", ""]),
             ["a", "b", "a_3", "a_2", "a_4", "A", ""]

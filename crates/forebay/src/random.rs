@@ -1,4 +1,4 @@
-//! Real random numbers, in the forms that the crates ask for.
+//! Real random numbers, in the forms that the crates need.
 
 use std::sync::Arc;
 
@@ -10,12 +10,13 @@ pub(crate) fn id_bits() -> Arc<dyn Fn() -> u128 + Send + Sync> {
     Arc::new(|| with(|r| r.random()))
 }
 
-/// Jitter.
+/// Jitter for backoff.
 pub(crate) fn jitter() -> Arc<dyn Fn() -> u64 + Send + Sync> {
     Arc::new(|| with(|r| r.random()))
 }
 
-/// Secrets and tokens: the thread's generator is a cryptographic one, seeded by the system.
+/// Random numbers for secrets and tokens: the thread's generator is cryptographic and seeded by the
+/// system.
 pub(crate) fn secret() -> impl FnMut() -> u64 + Send {
     || with(|r| r.random())
 }

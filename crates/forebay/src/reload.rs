@@ -1,7 +1,7 @@
-//! SIGHUP: the configuration is read again, and what can be changed while the process runs is.
+//! Reloads the configuration on SIGHUP.
 //!
-//! Everything is read and checked before anything is changed, so a configuration that is not in order
-//! changes nothing.
+//! Everything is read and checked before anything is changed, so an invalid configuration changes
+//! nothing.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::config::{self, Config, ConfigSources, LoadedConfig};
 use crate::telemetry::{LogLevel, ProcessMetrics};
 use crate::token;
 
-/// Settings that are changed while the process runs: keys, and sections as a whole. The files that
-/// they name are read again as well.
+/// Settings that can change at run time: keys, and whole sections. Files that they name are reloaded as
+/// well.
 pub(crate) const RELOADABLE_KEYS: [&str; 9] = [
     "api.tls.certFile",
     "api.tls.keyFile",
@@ -29,18 +29,17 @@ pub(crate) const RELOADABLE_KEYS: [&str; 9] = [
     "tokenFile",
 ];
 
-/// What is changed.
 pub(crate) struct ConfigReloader<'a> {
     pub(crate) sources: &'a ConfigSources,
     pub(crate) current: LoadedConfig,
     pub(crate) level: LogLevel,
-    /// Certificates of listeners, by the section that names them.
+    /// Certificates of listeners, by configuration section.
     pub(crate) tls: Vec<(&'static str, Arc<ReloadableTls>)>,
     pub(crate) auth: ConfiguredTokens,
     pub(crate) metrics: ProcessMetrics,
 }
 
-/// What was read and found to be in order.
+/// A configuration that was read and is valid.
 struct ReloadedConfig {
     loaded: LoadedConfig,
     certificates: Vec<(Arc<ReloadableTls>, LoadedTls)>,
@@ -48,7 +47,7 @@ struct ReloadedConfig {
 }
 
 impl ConfigReloader<'_> {
-    /// Reads everything again; says what has changed, what needs a restart, or what is wrong.
+    /// Reloads; logs the changes, the settings that need a restart, or the error.
     pub(crate) fn reload(&mut self) {
         let fresh = match self.read() {
             Ok(fresh) => fresh,
@@ -103,7 +102,7 @@ impl ConfigReloader<'_> {
         })
     }
 
-    /// Whether a key's new value is in force without a restart. TLS is not switched on or off.
+    /// Whether a new value takes effect without a restart. TLS can't be enabled or disabled.
     fn is_reloadable(&self, key: &str, new: &Config) -> bool {
         let is_served = |section: &str| {
             let has = |(key, _): (&str, _)| key == section;
@@ -113,7 +112,7 @@ impl ConfigReloader<'_> {
         RELOADABLE_KEYS.contains(&key) && (!section.ends_with(".tls") || is_served(section))
     }
 
-    /// What needs a restart is named again the next time, until there was one.
+    /// Settings that need a restart keep their old value, so that the next reload reports them again.
     fn remember(&mut self, loaded: LoadedConfig) {
         let reloaded = |key: &str| self.is_reloadable(key, &loaded.config);
         let merged = self.current.assignments.with(&loaded.assignments, reloaded);

@@ -1,4 +1,4 @@
-//! A file that keeps room on the disk, for the moment when there is none.
+//! A reserve file that holds disk space for the moment when the disk is full.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 use crate::data_dir::free_bytes;
 
 const FILE: &str = "reserve";
-/// With less than this free, neither metadata nor tables can be written much longer.
+/// With less free space, metadata and tables soon can't be written.
 const LOW_FREE_BYTES: u64 = 4 << 20;
 
-/// The file.
 #[derive(Clone, Debug)]
 pub(crate) struct DiskReserve {
     dir: PathBuf,
     size: u64,
-    /// What is left for others.
+    /// Free space reserved for other programs.
     min_free: u64,
 }
 
@@ -33,7 +32,7 @@ impl DiskReserve {
         self.dir.join(FILE)
     }
 
-    /// Gives the room up when the disk is full, and takes it back when there is plenty.
+    /// Deletes the file when the disk is full, and creates it again when there is enough space.
     pub(crate) fn maintain(&self) {
         self.release_if_full();
         let Some(free) = free_bytes(&self.dir) else {
@@ -46,31 +45,31 @@ impl DiskReserve {
         let missing = self.size > 0 && !self.path().exists();
         if missing && free > plenty {
             match self.allocate() {
-                Ok(()) => tracing::debug!(bytes = self.size, "room on the disk was set aside"),
+                Ok(()) => tracing::debug!(bytes = self.size, "created the disk reserve"),
                 Err(error) => {
-                    tracing::warn!(%error, file = %self.path().display(), "no room could be set aside on the disk");
+                    tracing::warn!(%error, file = %self.path().display(), "can't create the disk reserve");
                     drop(std::fs::remove_file(self.path()));
                 }
             }
         }
     }
 
-    /// Gives the room up when the disk is full.
+    /// Deletes the file when the disk is full.
     pub(crate) fn release_if_full(&self) {
         let full = free_bytes(&self.dir).is_some_and(|free| free < LOW_FREE_BYTES);
         if full && self.path().exists() {
             match std::fs::remove_file(self.path()) {
                 Ok(()) => {
-                    tracing::warn!(bytes = self.size, dir = %self.dir.display(), "the disk is full; the room that was set aside was given up, so that imports can make some");
+                    tracing::warn!(bytes = self.size, dir = %self.dir.display(), "disk full: deleted the disk reserve, so that imports can free space");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, file = %self.path().display(), "the disk is full, and the room that was set aside can't be given up");
+                    tracing::warn!(%error, file = %self.path().display(), "disk full: can't delete the disk reserve");
                 }
             }
         }
     }
 
-    /// Zeroes, and not a hole: a file system may promise room that it does not have.
+    /// Writes zeroes, not a hole: a file system may promise space that it does not have.
     fn allocate(&self) -> std::io::Result<()> {
         let temporary = self.dir.join("reserve.new");
         let mut file = OpenOptions::new()

@@ -1,6 +1,6 @@
-//! A node: everything that a process does, built in one place.
+//! A node: builds and runs all tasks of a process.
 //!
-//! | role | task | needs | when it fails |
+//! | role | task | needs | on failure |
 //! |---|---|---|---|
 //! | every | session | store | others think that the node is gone: it stops |
 //! | every | keeper of the disk | log, store | it stops, if `health.onLatch` says so |
@@ -16,8 +16,8 @@
 //! | storage | topics | store, log, providers | goes on by itself |
 //! | coordinator | coordinator | store | goes on by itself |
 //!
-//! "It stops" means that the whole process stops in order; what is acknowledged is on disk, and
-//! whoever has started the process starts it again.
+//! "Stops" means that the whole process stops gracefully: acknowledged records are on disk, and a
+//! supervisor restarts the process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,20 +58,18 @@ pub(crate) use open::{OpenedData, OpenedStore, open_store};
 use tasks::bind_source;
 pub(crate) use tasks::source_bind_failure;
 
-/// How long the templates' processes may take to end.
+/// How long the template processes may take to end.
 const TEMPLATES_GRACE: Duration = Duration::from_secs(2);
 
-/// A running node.
 pub(crate) struct RunningNode {
-    /// Where the management API listens.
+    /// Address of the management API.
     pub(crate) api: SocketAddr,
-    /// Where records come in.
+    /// Address of the HTTP source.
     pub(crate) source: SocketAddr,
-    /// Address of sources as senders reach it.
+    /// Address of sources for senders.
     pub(crate) source_url: String,
-    /// The repository, for whoever shows what happens.
     pub(crate) repo: Repo,
-    /// Certificates of its listeners, by the section that names them.
+    /// Certificates of its listeners, by configuration section.
     pub(crate) tls: Vec<(&'static str, Arc<ReloadableTls>)>,
     http: Option<HttpSourceServer>,
     listeners: Vec<Listener>,
@@ -80,7 +78,7 @@ pub(crate) struct RunningNode {
     templates: Arc<TemplatePool>,
     log: Log,
     store: Arc<EmbeddedStore>,
-    /// Ends the tasks.
+    /// Stops the tasks.
     stop: CancellationToken,
     tasks: JoinSet<TaskExit>,
 }
@@ -105,10 +103,9 @@ fn certificates(
     all.filter_map(|(key, tls)| Some((key, tls?))).collect()
 }
 
-/// How a task has ended: its name, and why if it should not have.
+/// End of a task: its name, and the error if it failed.
 type TaskExit = (&'static str, Result<(), String>);
 
-/// What the tasks share.
 struct NodeContext {
     repo: Repo,
     store: Arc<EmbeddedStore>,
@@ -125,7 +122,7 @@ struct NodeContext {
 }
 
 impl RunningNode {
-    /// Opens the data directory and starts what the configuration names.
+    /// Opens the data directory and starts the configured roles.
     pub(crate) async fn start(
         config: &Config,
         environment: &Environment,
@@ -145,7 +142,7 @@ impl RunningNode {
         .await
     }
 
-    /// The same with a store that is open.
+    /// The same with an open store.
     pub(crate) async fn start_on(
         store: OpenedStore,
         config: &Config,
@@ -217,7 +214,6 @@ impl RunningNode {
         })
     }
 
-    /// Log and store, for their figures.
     pub(crate) fn disk_metrics(&self) -> DiskMetrics {
         DiskMetrics {
             log: self.log.clone(),
@@ -225,18 +221,18 @@ impl RunningNode {
         }
     }
 
-    /// Waits until a task has ended that should not have; says which and why.
+    /// Waits until a task ends unexpectedly; returns its name and the reason.
     pub(crate) async fn task_failure(&mut self) -> String {
         match self.tasks.join_next().await {
-            Some(Ok((name, Ok(())))) => format!("{name} has ended"),
-            Some(Ok((name, Err(cause)))) => format!("{name} has failed: {cause}"),
-            Some(Err(error)) => format!("a task has failed: {error}"),
+            Some(Ok((name, Ok(())))) => format!("{name} ended"),
+            Some(Ok((name, Err(cause)))) => format!("{name} failed: {cause}"),
+            Some(Err(error)) => format!("a task failed: {error}"),
             None => "nothing is running".to_owned(),
         }
     }
 
-    /// Stops in order: takes no more requests, finishes those under way, brings every acknowledged
-    /// row to the disk, then stops the rest. Returns whether all of that was done within `grace`.
+    /// Stops gracefully: rejects new requests, finishes those in progress, writes every acknowledged
+    /// row to disk, then stops the rest. Returns whether this took at most `grace`.
     pub(crate) async fn stop(mut self, grace: Duration) -> bool {
         let until = tokio::time::Instant::now() + grace;
         let left = || until.saturating_duration_since(tokio::time::Instant::now());
@@ -259,7 +255,7 @@ impl RunningNode {
             in_time = false;
             self.tasks.shutdown().await;
         }
-        // Their work is done or given up; not worth the rest of the grace.
+        // Their work is finished or abandoned; not worth the rest of the grace period.
         drop(tokio::time::timeout(TEMPLATES_GRACE, self.templates.close()).await);
         let log = self.log.clone();
         in_time

@@ -1,10 +1,10 @@
-//! Signals that ask the process to end, or to read its configuration again.
+//! Signals that stop the process or reload its configuration.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli_error::CliError;
 
-/// SIGTERM and SIGINT (Ctrl-C), caught from now on.
+/// SIGTERM and SIGINT (Ctrl-C).
 #[derive(Debug)]
 pub(crate) struct StopSignals {
     terminate: Signal,
@@ -12,10 +12,7 @@ pub(crate) struct StopSignals {
 }
 
 impl StopSignals {
-    /// Begins to catch them. To be called within a runtime.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
+    /// Installs the handlers. Call within a runtime.
     pub(crate) fn catch() -> Result<Self, CliError> {
         let catch = |kind| {
             signal(kind).map_err(|e| CliError::new(format_args!("can't catch signals: {e}")))
@@ -26,7 +23,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next one, and says which.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -35,32 +32,28 @@ impl StopSignals {
     }
 }
 
-/// SIGHUP, caught from now on: it asks for the configuration to be read again.
+/// SIGHUP, which reloads the configuration.
 #[derive(Debug)]
 pub(crate) struct ReloadSignals(Signal);
 
 impl ReloadSignals {
-    /// Begins to catch it. To be called within a runtime.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
+    /// Installs the handler. Call within a runtime.
     pub(crate) fn catch() -> Result<Self, CliError> {
         let caught = signal(SignalKind::hangup());
         let caught = caught.map_err(|e| CliError::new(format_args!("can't catch signals: {e}")))?;
         Ok(Self(caught))
     }
 
-    /// Waits for the next one.
     pub(crate) async fn next(&mut self) {
         self.0.recv().await;
     }
 }
 
-/// Ends the process at once, as a second signal asks for. What is acknowledged is on disk.
+/// Exits immediately, as a second signal requests. Acknowledged records are on disk.
 #[allow(
     clippy::disallowed_methods,
     clippy::exit,
-    reason = "destructors would wait for what the second signal says not to wait for"
+    reason = "destructors would wait for work that the second signal aborts"
 )]
 pub(crate) fn end_at_once() -> ! {
     std::process::exit(130)

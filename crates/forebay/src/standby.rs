@@ -1,4 +1,5 @@
-//! A server that can't open its metadata store yet: it says why, and takes nothing.
+//! Standby: a server that can't open its metadata store yet. It reports the cause and accepts no
+//! records.
 
 use std::time::Duration;
 
@@ -16,51 +17,49 @@ use crate::data_dir;
 use crate::disk_housekeeping;
 use crate::roles::{OpenedStore, api_tls, listen, open_store, serve};
 
-/// How often it is tried whether there is room.
+/// Interval of checks for free space.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Opens the metadata store. While the disk is full it waits for room; when the store went back it
-/// waits for a person, who stops it.
-///
-/// # Errors
-/// When it can't be opened and waiting would not help.
+/// Opens the metadata store. While the disk is full it waits for space; if the store lost transactions
+/// it waits for the operator to stop it.
 pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore, CliError> {
     let reserve = disk_housekeeping::reserve(config);
     reserve.release_if_full();
     if accepted {
-        // Before the store is opened: what was accepted must be done also if this ends in between.
+        // Before the store is opened, so that the accepted loss is handled even after a crash in
+        // between.
         data_dir::write_restored_marker(&config.data_dir).map_err(CliError::new)?;
     }
     let mut waiting = None;
     loop {
-        let refused = match open_store(config, accepted) {
+        let failure = match open_store(config, accepted) {
             Ok(store) => return Ok(store),
-            Err(refused) => refused,
+            Err(failure) => failure,
         };
-        match &refused.0 {
+        match &failure.0 {
             StoreOpenError::Full { .. } => {
-                let cause = refused.0.to_string();
+                let cause = failure.0.to_string();
                 if waiting.is_none() {
-                    tracing::error!(%cause, "waiting for room on the disk");
+                    tracing::error!(%cause, "waiting for disk space");
                     waiting = Some(StandbyListener::start(config, &cause).await?);
                 }
                 tokio::time::sleep(RETRY_INTERVAL).await;
                 reserve.release_if_full();
             }
             StoreOpenError::Behind { found, known, .. } => {
-                let hint = refused.recovery_hint(config);
-                tracing::error!(cause = %refused.0, found = found.0, known = known.0, hint, "the metadata store has lost transactions: nothing is taken until a person decides");
-                let cause = format!("{}; {hint}", refused.0);
+                let hint = failure.recovery_hint(config);
+                tracing::error!(cause = %failure.0, found = found.0, known = known.0, hint, "the metadata store lost transactions: no record is accepted until an operator decides");
+                let cause = format!("{}; {hint}", failure.0);
                 let standby = StandbyListener::start(config, &cause).await?;
                 let () = std::future::pending().await;
                 drop(standby);
             }
-            _ => return Err(refused.cli_error(config)),
+            _ => return Err(failure.cli_error(config)),
         }
     }
 }
 
-/// Answers health checks, until it is dropped.
+/// Answers health checks until it is dropped.
 struct StandbyListener {
     _listener: Option<Listener>,
 }

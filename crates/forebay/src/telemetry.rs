@@ -1,4 +1,4 @@
-//! What the process says about itself: log lines on standard error, metrics for whoever asks.
+//! Telemetry: log lines on standard error, and metrics.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -25,9 +25,9 @@ mod stderr;
 
 pub(crate) use stderr::FlushGuard;
 
-/// How often the recorder tidies up, so that it does not grow while nobody asks for metrics.
+/// Interval of the recorder's upkeep, without which it grows while no metrics are read.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// Upper bounds of buckets: times in seconds...
+/// Histogram buckets: seconds...
 const SECONDS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
@@ -45,11 +45,8 @@ const BYTES: [f64; 8] = [
 /// ...and rows.
 const ROWS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0];
 
-/// Writes log lines and panics to standard error from now on, through a queue that the guard
-/// flushes: a standard error that is full, closed or not read never stops the process.
-///
-/// # Errors
-/// When the level is not a filter.
+/// Writes log lines and panics to standard error through a queue that the guard flushes: a standard
+/// error that is full, closed or not read never blocks the process.
 pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, CliError> {
     let filter = EnvFilter::builder()
         .parse(&output.level)
@@ -64,7 +61,7 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, CliError> {
     let (queue, guard) = stderr::queue(std::io::stderr()).map_err(|e| failed(&e))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Its own report of a failed write would be a panic where standard error is closed.
+        // Its report of a failed write would panic if standard error is closed.
         .log_internal_errors(false)
         .with_writer(queue)
         .with_span_events(FmtSpan::NONE);
@@ -94,25 +91,19 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, CliError> {
     })
 }
 
-/// The log lines of the process.
 pub(crate) struct LogLines {
-    /// Writes what waits when it is dropped.
+    /// Flushes queued lines on drop.
     pub(crate) flush: FlushGuard,
-    /// Levels that are written.
     pub(crate) level: LogLevel,
 }
 
 type SetFilter = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
 
-/// What says which lines are written; can be changed.
+/// Filter of log lines that can change at run time.
 #[derive(Clone)]
 pub(crate) struct LogLevel(Arc<SetFilter>);
 
 impl LogLevel {
-    /// Writes the lines that `level` names from now on.
-    ///
-    /// # Errors
-    /// When it makes no sense.
     pub(crate) fn set(&self, level: &str) -> Result<(), String> {
         let filter = EnvFilter::builder().parse(level);
         let filter = filter.map_err(|e| format!("telemetry.log.level: {e}"))?;
@@ -125,23 +116,19 @@ pub(crate) const CONNECTIONS: &str = "forebay_listener_connections";
 /// Connections of such a listener refused because there were too many, by `listener`.
 pub(crate) const CONNECTIONS_REFUSED: &str = "forebay_listener_connections_rejected_total";
 
-/// Labels of series that name what belongs to a project.
+/// Labels of series that belong to a project.
 const PRIVATE_LABELS: [&str; 3] = ["project=", "source=", "sink="];
 
-/// The process's metrics.
 #[derive(Clone)]
 pub(crate) struct ProcessMetrics {
     handle: PrometheusHandle,
     disk: Arc<OnceLock<DiskMetrics>>,
-    /// SHA-256 of the token without which there are no metrics.
+    /// SHA-256 of the token required for metrics.
     token: Arc<RwLock<Option<String>>>,
 }
 
 impl ProcessMetrics {
-    /// Everything that is counted from now on is shown.
-    ///
-    /// # Errors
-    /// When something else is counting already.
+    /// Installs the recorder.
     pub(crate) fn start(config: &MetricsSection) -> Result<Self, CliError> {
         let failed = |e| CliError::new(format_args!("can't start metrics: {e}"));
         let by_name = |suffix: &str| Matcher::Suffix(suffix.to_owned());
@@ -162,20 +149,21 @@ impl ProcessMetrics {
         Ok(metrics)
     }
 
-    /// Asks for the configuration's token from now on.
+    /// Applies the token of the configuration.
     pub(crate) fn set_token(&self, config: &MetricsSection) {
         let hash = |token: &ConfigSecret| ConfiguredTokens::hash(token.expose().as_bytes());
         let mut token = self.token.write().unwrap_or_else(PoisonError::into_inner);
         *token = config.token.as_ref().map(hash);
     }
 
-    /// Shows the figures of log and metadata store from now on.
+    /// Adds the metrics of log and metadata store.
     pub(crate) fn attach_disk(&self, watched: DiskMetrics) {
-        // A process has one of each; a second one would not be shown.
+        // A process has one of each; a second one is ignored.
         _ = self.disk.set(watched);
     }
 
-    /// `GET /metrics` beside the API: without a token of its own what names projects is for operators.
+    /// `GET /metrics` on the API listener: without a metrics token, series of projects are for
+    /// operators.
     pub(crate) fn router_beside_api(&self, api: Api) -> Router {
         let state = (self.clone(), Some(api));
         Router::new()
@@ -183,14 +171,14 @@ impl ProcessMetrics {
             .with_state(state)
     }
 
-    /// `GET /metrics` on a listener of its own.
+    /// `GET /metrics` on a separate listener.
     pub(crate) fn standalone_router(&self) -> Router {
         Router::new()
             .route("/metrics", get(render))
             .with_state((self.clone(), None))
     }
 
-    /// What the token of a request opens: `None` when one is needed and it is not that.
+    /// Whether the request may see all series: `None` for a missing or invalid token.
     fn authorize(&self, headers: &HeaderMap) -> Option<bool> {
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         let Some(wanted) = token.as_ref() else {
@@ -198,13 +186,13 @@ impl ProcessMetrics {
         };
         let given = headers.get(header::AUTHORIZATION)?.as_bytes();
         let (scheme, given) = given.split_at_checked(7)?;
-        // Hashes are compared: the time says nothing about the token.
+        // Comparing hashes leaks no timing information about the token.
         let is_right = scheme.eq_ignore_ascii_case(b"bearer ")
             && ConfiguredTokens::hash(given.trim_ascii()) == *wanted;
         is_right.then_some(true)
     }
 
-    /// Tidies up as long as it is polled.
+    /// Runs upkeep as long as it is polled.
     pub(crate) async fn run_upkeep(&self) {
         let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
@@ -213,7 +201,7 @@ impl ProcessMetrics {
         }
     }
 
-    /// All metrics, as text.
+    /// All metrics as text.
     pub(crate) fn render(&self) -> String {
         let Some(watched) = self.disk.get() else {
             return self.handle.render();
@@ -253,15 +241,15 @@ async fn render(
     (kind, text).into_response()
 }
 
-/// The library's counters are whole numbers, and seconds are not.
+/// The library's counters are integers, seconds are not.
 fn sync_time(total: Duration) -> String {
     let seconds = total.as_secs_f64();
     format!(
-        "# HELP {LOG_SYNC_TIME} Time that syncs of the log have taken.\n# TYPE {LOG_SYNC_TIME} counter\n{LOG_SYNC_TIME} {seconds}\n"
+        "# HELP {LOG_SYNC_TIME} Total time of log syncs.\n# TYPE {LOG_SYNC_TIME} counter\n{LOG_SYNC_TIME} {seconds}\n"
     )
 }
 
-/// Series that name nothing of a project.
+/// Removes series that belong to a project.
 fn without_project_series(all: &str) -> String {
     let is_public = |line: &&str| {
         let labels = line.split_once('{').map_or("", |(_, labels)| labels);
@@ -294,43 +282,36 @@ fn describe() {
     describe_gauge!(CONNECTIONS, "Open connections of a listener.");
     describe_counter!(
         CONNECTIONS_REFUSED,
-        "Connections refused because there were too many."
+        "Connections rejected because of the limit."
     );
-    describe_gauge!(
-        LOG_LIVE_BYTES,
-        Unit::Bytes,
-        "Blocks in the log that are still needed."
-    );
+    describe_gauge!(LOG_LIVE_BYTES, Unit::Bytes, "Live blocks in the log.");
     describe_gauge!(
         LOG_FILE_BYTES,
         Unit::Bytes,
-        "Files of the log, preallocated space included."
+        "Size of the log files, including preallocated space."
     );
     describe_gauge!(
         LOG_AVAILABLE_BYTES,
         Unit::Bytes,
-        "Space that the log can still take."
+        "Space available to the log."
     );
     describe_gauge!(
         LOG_QUEUED_BYTES,
         Unit::Bytes,
-        "Blocks that wait for the disk."
+        "Blocks waiting for the disk."
     );
-    describe_gauge!(
-        LOG_STREAMS,
-        "Streams in the log: slices that are not imported yet."
-    );
+    describe_gauge!(LOG_STREAMS, "Streams in the log: slices not yet imported.");
     describe_gauge!(LOG_SEGMENTS, "Segment files of the log.");
     describe_gauge!(
         LOG_LATCHED,
-        "1 after a failed write or sync: nothing is taken until a restart."
+        "1 after a failed write or sync: no record is accepted until a restart."
     );
-    describe_counter!(LOG_BLOCKS, "Blocks that are on disk.");
+    describe_counter!(LOG_BLOCKS, "Blocks written to disk.");
     describe_counter!(LOG_WRITTEN_BYTES, Unit::Bytes, "Bytes written to the log.");
     describe_counter!(LOG_SYNCS, "Syncs of the log.");
     describe_counter!(
         LINES_DROPPED,
-        "Log lines that standard error did not take: it was full, closed, or not read."
+        "Dropped log lines: standard error was full, closed, or not read."
     );
     metrics::counter!(LINES_DROPPED).increment(0);
     describe_gauge!(BUILD_INFO, "1, with the version as a label.");
@@ -368,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn series_that_name_something_of_a_project_are_left_out() {
+    fn series_of_projects_are_removed() {
         let all = "# TYPE a counter\na 1\na{status=\"200\"} 2\na{project=\"7\"} 3\n\
                    a{le=\"1\",source=\"7/1/s\"} 4\na{sink=\"7/1/s/k\",x=\"y\"} 5\nb 6\n";
         let shown = without_project_series(all);

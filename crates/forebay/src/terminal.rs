@@ -1,9 +1,10 @@
-//! The terminal: the one place that writes to it. Data goes to standard output, everything else to
+//! The only module that writes to the terminal. Data goes to standard output, everything else to
 //! standard error.
 //!
-//! Senders choose what is in records, names and errors, and a terminal acts on control characters.
-//! So no text reaches an output with one in it: [`data`], [`line()`] and [`note`] escape them, and
-//! [`StdoutWriter`], which passes bytes through to files and pipes, escapes them when a terminal reads.
+//! Senders control the text of records, names and errors, and a terminal interprets control characters.
+//! So [`data`], [`line()`] and [`note`] escape them, and [`StdoutWriter`], which passes bytes through
+//! to files and pipes, escapes them when standard output is a terminal. A reader that closes the pipe
+//! (`| head`) ends the command without an error.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,27 +14,17 @@ use forebay_model::ByteSize;
 
 use crate::cli_error::CliError;
 
-/// Writes text to standard output, control characters escaped.
-///
-/// # Errors
-/// When it can't be written. A reader that has gone away (`| head`) ends the command without an
-/// error.
+/// Writes text to standard output with control characters escaped.
 pub(crate) fn data(text: impl fmt::Display) -> Result<(), CliError> {
     write(escaped(&text.to_string()).as_bytes())
 }
 
-/// Writes a line of text to standard output, control characters escaped.
-///
-/// # Errors
-/// As [`data`].
+/// Writes a line of text to standard output with control characters escaped.
 pub(crate) fn line(text: impl fmt::Display) -> Result<(), CliError> {
     data(format_args!("{text}\n"))
 }
 
-/// Writes bytes to standard output: as they are, or escaped when a terminal reads them.
-///
-/// # Errors
-/// As [`data`].
+/// Writes bytes to standard output: unchanged, or escaped on a terminal.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut output = StdoutWriter::stdout();
     output
@@ -42,12 +33,9 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
         .map_err(|e| output_failed(&e))
 }
 
-/// Writes a page over the one before, from the upper left corner of the terminal.
-///
-/// # Errors
-/// As [`data`].
+/// Overwrites the previous page from the upper left corner of the terminal.
 pub(crate) fn repaint(page: &str) -> Result<(), CliError> {
-    // Home, each line with nothing behind it, nothing below the last one.
+    // Moves home, clears the rest of each line and everything below the last one.
     let lines = escaped(page).replace('\n', "\u{1b}[K\n");
     write(format!("\u{1b}[H{lines}\u{1b}[J").as_bytes())
 }
@@ -60,7 +48,7 @@ fn write(bytes: &[u8]) -> Result<(), CliError> {
         .map_err(|e| output_failed(&e))
 }
 
-/// Standard output for programs: bytes as they are, unless a terminal reads them.
+/// Standard output for programs: bytes unchanged, escaped on a terminal.
 #[derive(Debug)]
 pub(crate) struct StdoutWriter {
     stdout: std::io::Stdout,
@@ -68,7 +56,6 @@ pub(crate) struct StdoutWriter {
 }
 
 impl StdoutWriter {
-    /// Standard output.
     pub(crate) fn stdout() -> Self {
         let stdout = std::io::stdout();
         let is_escaped = stdout.is_terminal();
@@ -91,9 +78,8 @@ impl Write for StdoutWriter {
     }
 }
 
-/// `text` without a character that a terminal acts on, or that changes the order of what it shows:
-/// such a character is written as JSON writes it, so that JSON stays the same JSON. Lines and tabs
-/// stay.
+/// Escapes characters that a terminal interprets or that change the order of text, in JSON's notation,
+/// so that JSON remains the same JSON. Newlines and tabs remain.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -109,20 +95,20 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Whether a terminal acts on it, or it changes the order of what is shown; lines and tabs do not count.
+/// Whether a terminal interprets it or it changes the order of text; except newlines and tabs.
 pub(crate) fn is_unsafe(c: char) -> bool {
     let is_control = c.is_control() && !matches!(c, '\n' | '\t');
-    // Marks, embeddings, overrides and isolates of bidirectional text.
+    // Bidirectional marks, embeddings, overrides and isolates.
     is_control
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Bytes for people, in the units of the configuration: a KB is 1024 bytes.
+/// Human-readable bytes in the units of the configuration: a KB is 1024 bytes.
 pub(crate) fn human_bytes(bytes: u64) -> String {
     ByteSize(bytes).rounded()
 }
 
-/// What an error of standard output means for the command.
+/// The error of the command after a failed write to standard output.
 pub(crate) fn output_failed(error: &std::io::Error) -> CliError {
     match error.kind() {
         ErrorKind::BrokenPipe => CliError::closed_output(),
@@ -130,16 +116,16 @@ pub(crate) fn output_failed(error: &std::io::Error) -> CliError {
     }
 }
 
-/// Writes a line for the person at the terminal to standard error, control characters escaped. A
-/// line that can't be written, or that goes into a pipe which nobody reads, is dropped.
+/// Writes a line for the user to standard error with control characters escaped. A line that can't be
+/// written, or whose pipe is not read, is dropped.
 pub(crate) fn note(text: impl fmt::Display) {
     note_text(&escaped(&text.to_string()));
 }
 
 fn note_text(text: &str) {
-    /// A pipe that is ready takes as much without waiting (POSIX's PIPE_BUF).
+    /// A ready pipe accepts this much without blocking (POSIX's PIPE_BUF).
     const CHUNK: usize = 4096;
-    // Not by way of the standard library's lock: a log line that waits for its reader holds it.
+    // Bypasses the standard library's lock: a blocked log line holds it.
     let line = format!("{text}\n");
     let mut rest = line.as_bytes();
     while !rest.is_empty() && (is_attended() || is_stderr_writable()) {
@@ -152,7 +138,7 @@ fn note_text(text: &str) {
     }
 }
 
-/// Standard error takes a line within a second.
+/// Whether standard error becomes writable within a second.
 fn is_stderr_writable() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     const WRITE_TIMEOUT: Timespec = Timespec {
@@ -164,7 +150,7 @@ fn is_stderr_writable() -> bool {
     poll(&mut stderr, Some(&WRITE_TIMEOUT)).is_ok_and(|ready| ready > 0)
 }
 
-/// Says why the command ends: the sentence, and the hint below it.
+/// Prints the error of a command, and the hint below it.
 pub(crate) fn print_error(failure: &CliError) {
     if failure.code() == 0 {
         return;
@@ -178,13 +164,12 @@ pub(crate) fn print_error(failure: &CliError) {
     note_text(&format!("{on}error:{off} {}", escaped(&failure)));
 }
 
-/// A person is looking at standard error.
+/// Standard error is a terminal.
 pub(crate) fn is_attended() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Standard error takes colours: it is a terminal, and nobody has asked for none
-/// (<https://no-color.org>).
+/// Standard error may be coloured: it is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
 pub(crate) fn is_colored() -> bool {
     is_attended() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
@@ -194,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_character_that_a_terminal_acts_on_is_left() {
+    fn characters_that_a_terminal_interprets_are_escaped() {
         assert!(matches!(escaped("plain\n\tžluť 日本"), Cow::Borrowed(_)));
         assert_eq!(
             escaped("a\u{1b}]0;x\u{7}\u{9b}31m\r\u{7f}\u{202e}b\n"),
@@ -204,7 +189,7 @@ mod tests {
             let text = c.to_string();
             let safe = escaped(&text);
             assert!(!safe.contains(is_unsafe), "{c:?}");
-            // What is JSON stays the same JSON.
+            // JSON remains the same JSON.
             let json = serde_json::to_string(&text).unwrap();
             let read: String = serde_json::from_str(&escaped(&json)).unwrap();
             assert_eq!(read, text);

@@ -1,4 +1,4 @@
-//! The token of the management API: read from where it is configured, or made at the first start.
+//! The token of the management API: read from the configuration, or created by the first start.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,20 +8,19 @@ use crate::cli_error::CliError;
 use crate::config::{Config, ConfigSecret};
 use crate::random;
 
-/// A token is a line; larger files were not meant.
+/// A token is one line; a larger file is a mistake.
 const BYTES_MAX: usize = 4096;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 40 of 62 characters: 238 bits.
 const CHARS: usize = 40;
 
-/// A token, and where it is for those who need it.
+/// A token and its file.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiToken {
-    /// The token.
     pub(crate) secret: ConfigSecret,
-    /// The file that has it; `None` when it came as a value.
+    /// The file that contains it; `None` when it was configured as a value.
     pub(crate) file: Option<PathBuf>,
-    /// It was made just now.
+    /// It was just created.
     pub(crate) is_new: bool,
 }
 
@@ -35,10 +34,7 @@ impl ApiToken {
     }
 }
 
-/// The token of a server; the first start makes one.
-///
-/// # Errors
-/// When the file can't be read or written, or has no token in it.
+/// The token of a server; the first start creates one.
 pub(crate) fn for_server(config: &Config) -> Result<ApiToken, CliError> {
     if let Some(secret) = &config.token {
         return Ok(ApiToken::from_secret(check(secret.expose(), "the token")?));
@@ -53,10 +49,7 @@ pub(crate) fn for_server(config: &Config) -> Result<ApiToken, CliError> {
     }
 }
 
-/// The token of a server that runs; none is made.
-///
-/// # Errors
-/// As [`for_server`], and when the file that the first start has made is gone.
+/// The token of a running server; never creates one.
 pub(crate) fn reread(config: &Config) -> Result<ApiToken, CliError> {
     match (&config.token, &config.token_file) {
         (None, None) => read(&config.default_token_file()),
@@ -65,9 +58,6 @@ pub(crate) fn reread(config: &Config) -> Result<ApiToken, CliError> {
 }
 
 /// The token for a client.
-///
-/// # Errors
-/// When there is none, or its file can't be read.
 pub(crate) fn for_client(config: &Config, given: Option<&Path>) -> Result<ApiToken, CliError> {
     if let Some(file) = given {
         return read(file);
@@ -78,9 +68,9 @@ pub(crate) fn for_client(config: &Config, given: Option<&Path>) -> Result<ApiTok
     let made = config.default_token_file();
     let file = config.token_file.as_ref().unwrap_or(&made);
     if config.token_file.is_none() && !file.exists() {
-        let problem = format!("there is no token: {} does not exist", file.display());
+        let problem = format!("no token: {} does not exist", file.display());
         return Err(CliError::new(problem)
-            .hint("name the server's data directory with --data-dir, or a token with --token-file or FOREBAY_TOKEN"));
+            .hint("set the server's data directory with --data-dir, or a token with --token-file or FOREBAY_TOKEN"));
     }
     read(file)
 }
@@ -91,7 +81,7 @@ fn read(file: &Path) -> Result<ApiToken, CliError> {
             "can't read the token file {}: {e}",
             file.display()
         ))
-        .hint("name another one with --token-file (tokenFile in the configuration)")
+        .hint("set another one with --token-file (tokenFile in the configuration)")
     };
     let bytes = std::fs::read(file).map_err(failed)?;
     let name = format!("the token file {}", file.display());
@@ -110,7 +100,7 @@ fn read(file: &Path) -> Result<ApiToken, CliError> {
     })
 }
 
-/// A token travels in a header: one word of visible ASCII characters.
+/// A token is sent in a header: one word of visible ASCII characters.
 fn check(text: &str, name: &str) -> Result<ConfigSecret, CliError> {
     let token = text.trim();
     if token.is_empty() {
@@ -123,14 +113,14 @@ fn check(text: &str, name: &str) -> Result<ConfigSecret, CliError> {
     Ok(ConfigSecret::from(token.to_owned()))
 }
 
-/// Makes a token and keeps it, for its owner only.
+/// Creates a token file for its owner only.
 fn create(file: &Path) -> Result<ApiToken, CliError> {
     let failed = |e: std::io::Error| {
         CliError::new(format_args!(
             "can't write the token file {}: {e}",
             file.display()
         ))
-        .hint("make the data directory writable, or name an existing token with --token-file")
+        .hint("make the data directory writable, or set an existing token with --token-file")
     };
     let text = random_text();
     match write_durably(file, &text) {
@@ -142,7 +132,7 @@ fn create(file: &Path) -> Result<ApiToken, CliError> {
                 is_new: true,
             })
         }
-        // Another process was faster.
+        // Another process created it first.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => read(file),
         Err(e) => Err(failed(e)),
     }
@@ -152,7 +142,7 @@ fn random_text() -> String {
     let mut next = random::secret();
     let mut text = String::with_capacity(CHARS);
     while text.len() < CHARS {
-        // 248 is the largest multiple of 62 in a byte: above it some characters would be likelier.
+        // 248 is the largest multiple of 62 in a byte: using more would bias some characters.
         let fair = next().to_le_bytes().into_iter().filter(|b| *b < 248);
         text.extend(
             fair.map(|b| char::from(ALPHABET[usize::from(b % 62)]))
@@ -162,8 +152,8 @@ fn random_text() -> String {
     text
 }
 
-/// Writes a new file that is there as a whole or not at all, also after a power cut: a token that
-/// was handed out and is gone after a restart would lock everyone out.
+/// Writes a new file atomically and durably: a token that was handed out and lost in a power failure
+/// would lock everyone out.
 fn write_durably(file: &Path, text: &str) -> std::io::Result<()> {
     let dir = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir)?;
@@ -180,7 +170,7 @@ fn write_durably(file: &Path, text: &str) -> std::io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.write_all(b"\n")?;
     out.sync_all()?;
-    // A link, not a rename: it fails when somebody else has made one meanwhile.
+    // A link, not a rename: it fails if another process created the file in the meantime.
     let linked = std::fs::hard_link(&temporary, file);
     std::fs::remove_file(&temporary)?;
     linked?;
@@ -201,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_start_makes_one_for_its_owner_only_and_the_second_finds_it() {
+    fn the_first_start_creates_a_private_token_and_the_second_reads_it() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let first = for_server(&config(&data)).unwrap();
@@ -220,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_token_file_is_named_and_its_content_is_not() {
+    fn an_invalid_token_file_is_reported_without_its_content() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t");
         for (content, said) in [
@@ -253,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_a_token_is_told_where_to_get_one() {
+    fn a_client_without_a_token_gets_a_hint() {
         let dir = tempfile::tempdir().unwrap();
         let failure = for_client(&config(dir.path()), None)
             .unwrap_err()

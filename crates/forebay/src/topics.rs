@@ -1,5 +1,4 @@
-//! Topics of this node: the providers that the configuration declares, and what the management API
-//! asks of whoever delivers to them.
+//! Topics of this node: the configured providers, and their state for the management API.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,13 +13,11 @@ use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::{Config, ProviderSection, ProviderType};
 
-/// Whether this program has a client of Kafka.
 const HAS_KAFKA: bool = cfg!(feature = "kafka");
 
-/// A provider that sends as a topic wants it.
+/// Creates a provider for the settings of a topic.
 type ProviderFactory = Arc<dyn Fn(&TopicSink) -> Arc<dyn Provider> + Send + Sync>;
 
-/// The providers of a server.
 #[derive(Clone, Default)]
 pub(crate) struct ProviderRegistry(BTreeMap<String, DeclaredProvider>);
 
@@ -28,29 +25,25 @@ pub(crate) struct ProviderRegistry(BTreeMap<String, DeclaredProvider>);
 struct DeclaredProvider {
     kind: TopicKind,
     factory: ProviderFactory,
-    /// That it sets on each request.
+    /// Headers that it sets on each request.
     headers: Vec<String>,
 }
 
 impl ProviderRegistry {
-    /// Those of the configuration. None of them has to be there yet.
-    ///
-    /// # Errors
-    /// Settings that are none, by the provider's name.
+    /// The configured providers. They need not be reachable yet.
     pub(crate) fn from_config(config: &Config) -> Result<Self, CliError> {
         let all = config.providers.iter();
         let all = all.map(|section| declare(section, &config.data_dir));
         all.collect::<Result<_, _>>().map(Self)
     }
 
-    /// What is wrong with each of them.
     pub(crate) fn violations(config: &Config) -> Vec<CliError> {
         let all = config.providers.iter();
         let all = all.map(|section| declare(section, &config.data_dir));
         all.filter_map(Result::err).collect()
     }
 
-    /// As the data plane asks for them.
+    /// Factory of providers for the data plane.
     pub(crate) fn connect(&self) -> ConnectProvider {
         let this = self.clone();
         Arc::new(move |topic: &TopicSink| this.get(topic))
@@ -96,7 +89,7 @@ fn http(section: &ProviderSection, data_dir: &Path) -> Result<DeclaredProvider, 
         config.timeout = timeout.0;
     }
     let endpoint = HttpProvider::new(config, Arc::new(SystemClock));
-    // The value may hold a secret; of a header it is its name.
+    // The value may be a secret; of a header it is the name.
     let endpoint = endpoint.map_err(|e| match e.field {
         "headers" => format!("header \"{}\": {}", e.value, e.problem),
         field => format!("{field} is not valid: {}", e.problem),
@@ -144,10 +137,9 @@ fn kafka(section: &ProviderSection) -> Result<DeclaredProvider, String> {
 
 #[cfg(not(feature = "kafka"))]
 fn kafka(_: &ProviderSection) -> Result<DeclaredProvider, String> {
-    Err("this program was built without Kafka; build it with the feature `kafka`".to_owned())
+    Err("this build has no Kafka support; build with the feature `kafka`".to_owned())
 }
 
-/// The topics of this node, for the management API.
 pub(crate) struct NodeTopics {
     pub(crate) topics: Arc<TopicRegistry>,
     pub(crate) providers: ProviderRegistry,
@@ -156,7 +148,9 @@ pub(crate) struct NodeTopics {
 impl forebay_control::api::TopicService for NodeTopics {
     fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String> {
         if kind == TopicKind::Kafka && !HAS_KAFKA {
-            return Err("this server was built without Kafka, the feature `kafka`".to_owned());
+            return Err(
+                "this server has no Kafka support (built without the feature `kafka`)".to_owned(),
+            );
         }
         let declared = self.providers.0.iter().filter(|(_, d)| d.kind == kind);
         Ok(declared.map(|(name, _)| name.clone()).collect())

@@ -1,6 +1,5 @@
-//! What this program is: version, commit, target.
+//! Version, commit and target of this program.
 
-/// Version of the package.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// In one line, without the name.

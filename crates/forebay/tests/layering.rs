@@ -1,11 +1,11 @@
-//! The direction of dependencies, as drawn in ARCHITECTURE.md.
+//! Checks the dependencies between crates against ARCHITECTURE.md.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// From each crate, the crates of ours that it may use.
+/// Each crate with the workspace crates it may use.
 const ALLOWED: [(&str, &[&str]); 11] = [
     ("forebay-model", &[]),
     ("forebay-record", &["forebay-model"]),
@@ -56,7 +56,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ),
 ];
 
-/// Crates that stay free of a runtime, so that anyone can embed them.
+/// Crates without a runtime, so that any program can embed them.
 const WITHOUT_RUNTIME: [&str; 2] = ["forebay-model", "forebay-record"];
 
 fn packages() -> Vec<serde_json::Value> {
@@ -80,7 +80,7 @@ fn packages() -> Vec<serde_json::Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-/// Names of what a package uses outside of its tests.
+/// Names of a package's dependencies, except for its tests.
 fn dependencies(package: &serde_json::Value) -> BTreeSet<String> {
     let all = package["dependencies"].as_array().unwrap().iter();
     all.filter(|d| d["kind"].as_str() != Some("dev"))
@@ -94,7 +94,7 @@ fn crates_use_only_what_the_architecture_allows() {
     assert_eq!(
         packages.len(),
         ALLOWED.len(),
-        "a crate was added or removed: draw it in ARCHITECTURE.md"
+        "a crate was added or removed: update ARCHITECTURE.md"
     );
     for package in &packages {
         let name = package["name"].as_str().unwrap();
@@ -112,7 +112,7 @@ fn crates_use_only_what_the_architecture_allows() {
 }
 
 #[test]
-fn nouns_and_records_have_no_runtime() {
+fn model_and_record_have_no_runtime() {
     for package in packages() {
         let name = package["name"].as_str().unwrap();
         if WITHOUT_RUNTIME.contains(&name) {

@@ -1,4 +1,4 @@
-//! Names of types: a reader who searches for a name finds one thing. `docs/glossary.md` has the rules.
+//! Checks names of types: a search for a name finds one thing. The rules are in `docs/glossary.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Types whose name is a single word, in percent of all types.
+/// Maximum percentage of types with a one-word name.
 const ONE_WORD_PERCENT_MAX: usize = 25;
-/// Types that share their name with another one, in percent of all types.
+/// Maximum percentage of types that share their name with another one.
 const SHARED_PERCENT_MAX: usize = 10;
 
 struct NamedType {
@@ -16,7 +16,7 @@ struct NamedType {
     place: String,
 }
 
-/// All `.rs` files below `src` folders, without files of tests.
+/// All `.rs` files below `src` folders, without test files.
 fn source_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -29,8 +29,7 @@ fn source_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The name of the type that a line defines. Associated types are indented and have no name of their
-/// own.
+/// The name of the type defined on a line. Associated types are indented and have no name of their own.
 fn defined_type(line: &str) -> Option<&str> {
     let is_indented = line.starts_with(' ');
     let mut words = line.split_whitespace();
@@ -57,7 +56,7 @@ fn types() -> Vec<NamedType> {
     let mut types = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        // What a file's own tests define is not counted.
+        // Types of a file's own tests are not counted.
         let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
         let file = file.strip_prefix(root).unwrap().display();
         for (index, line) in code.lines().enumerate() {

@@ -1,11 +1,11 @@
-//! Checksums of files.
+//! SHA-256 checksums of files.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// Writes through, and sums what is written.
+/// Writer that hashes its output.
 pub(super) struct ChecksumWriter<W> {
     to: W,
     digest: Sha256,
@@ -19,7 +19,7 @@ impl<W: Write> ChecksumWriter<W> {
         }
     }
 
-    /// What was written to, and the sum in hexadecimal digits.
+    /// The inner writer and the checksum in hexadecimal digits.
     pub(super) fn finish(self) -> (W, String) {
         let sum = self.digest.finalize();
         (self.to, sum.iter().map(|b| format!("{b:02x}")).collect())
@@ -38,7 +38,6 @@ impl<W: Write> Write for ChecksumWriter<W> {
     }
 }
 
-/// The sum of a file.
 pub(super) fn file_checksum(path: &Path) -> io::Result<String> {
     let mut file = std::fs::File::open(path)?;
     let mut out = ChecksumWriter::new(io::sink());

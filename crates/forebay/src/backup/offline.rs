@@ -1,4 +1,4 @@
-//! A backup of a data directory that no server has open.
+//! Backup of a data directory that no server has open.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,12 @@ use forebay_model::Timestamp;
 
 use super::{BackupReport, BackupSource, BackupWriter, LOG_FOLDER, TABLES_FILE};
 
-/// Files of the log that are none of its content.
+/// Excludes lock and temporary files of the log.
 fn is_content(name: &str) -> bool {
     name == "volume" || name.starts_with("segment-")
 }
 
-/// Copies everything as it is. The caller holds the directory's lock.
-///
-/// # Errors
-/// A sentence; there is no backup then.
+/// Copies all files. The caller holds the lock of the directory.
 pub(crate) fn offline(
     origin: &BackupSource,
     to: &Path,

@@ -1,4 +1,4 @@
-//! Makes a data directory of a backup.
+//! Restores a data directory from a backup.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -9,18 +9,14 @@ use std::path::{Path, PathBuf};
 use super::{CHECKSUMS_FILE, ChecksumWriter, LOG_FOLDER, MANIFEST_FILE};
 use crate::data_dir;
 
-/// What was restored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RestoreReport {
     pub(crate) files: usize,
     pub(crate) bytes: u64,
 }
 
-/// Checks every file of the backup and writes it into `to`, which must be empty or not there. The
-/// directory has its name only when it is complete.
-///
-/// # Errors
-/// A sentence; nothing is left then.
+/// Checks every file of the backup and writes it into `to`, which must be empty or missing. The
+/// directory gets its name only when it is complete; after an error nothing is left.
 pub(crate) fn restore(from: &Path, to: &Path) -> Result<RestoreReport, String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
@@ -29,7 +25,7 @@ pub(crate) fn restore(from: &Path, to: &Path) -> Result<RestoreReport, String> {
     let sums = from.join(CHECKSUMS_FILE);
     let text = std::fs::read_to_string(&sums).map_err(|e| {
         format!(
-            "{} is no complete backup: {}: {e}",
+            "{} is not a complete backup: {}: {e}",
             from.display(),
             sums.display()
         )
@@ -38,18 +34,18 @@ pub(crate) fn restore(from: &Path, to: &Path) -> Result<RestoreReport, String> {
     let found = list_files(from).map_err(failed(from))?;
     if let Some(missing) = listed.keys().find(|name| !found.contains(name)) {
         return Err(format!(
-            "the backup has no file {missing}, which {CHECKSUMS_FILE} lists"
+            "the file {missing}, listed in {CHECKSUMS_FILE}, is missing in the backup"
         ));
     }
     let unlisted = |name: &&String| *name != CHECKSUMS_FILE && !listed.contains_key(*name);
     if let Some(more) = found.iter().find(unlisted) {
         return Err(format!(
-            "the backup has a file {more}, which {CHECKSUMS_FILE} does not list"
+            "the backup has a file {more}, which is not listed in {CHECKSUMS_FILE}"
         ));
     }
     if std::fs::read_dir(to).is_ok_and(|mut d| d.next().is_some()) || to.is_file() {
         return Err(format!(
-            "{} is not empty: a backup is restored into a new directory",
+            "{} is not empty: restore into a new directory",
             to.display()
         ));
     }
@@ -60,11 +56,11 @@ pub(crate) fn restore(from: &Path, to: &Path) -> Result<RestoreReport, String> {
     let parent = parent.unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(failed(parent))?;
     let partial = parent.join(partial);
-    // What a restoring that was broken off has left.
+    // Left by an interrupted restore.
     if partial.join(CHECKSUMS_FILE).exists() {
         std::fs::remove_dir_all(&partial).map_err(failed(&partial))?;
     }
-    // Or before it had written anything: only an empty one goes.
+    // Or interrupted before its first write: removes only an empty directory.
     drop(std::fs::remove_dir(&partial));
     let made = restore_files(from, &partial, &listed, text.as_bytes());
     let done = made.and_then(|restored| {
@@ -87,7 +83,7 @@ fn restore_files(
     let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
     let folder = |path: &Path| DirBuilder::new().mode(0o700).create(path);
     folder(partial).map_err(|e| failed(partial, e))?;
-    // First, so that what is left by an end in the middle is known for what it is.
+    // First, so that the leftovers of an interrupted restore are recognized.
     let marker = partial.join(CHECKSUMS_FILE);
     std::fs::write(&marker, sums).map_err(|e| failed(&marker, e))?;
     let log = partial.join(LOG_FOLDER);
@@ -100,7 +96,7 @@ fn restore_files(
     let about = partial.join(MANIFEST_FILE);
     std::fs::remove_file(&about).map_err(|e| failed(&about, e))?;
     data_dir::create(partial).map_err(|e| e.to_string())?;
-    // What happened after the backup may be in tables elsewhere: see `roles/restored.rs`.
+    // Tables outside this directory may be newer than the backup: see `roles/restored.rs`.
     data_dir::write_restored_marker(partial).map_err(|e| failed(partial, e))?;
     std::fs::remove_file(&marker).map_err(|e| failed(&marker, e))?;
     for dir in [log.as_path(), partial] {
@@ -137,18 +133,18 @@ fn copy_verified(from: &Path, to: &Path, name: &str, sum: &str) -> Result<u64, S
     let (file, found) = out.finish();
     if found != sum {
         return Err(format!(
-            "the backup's file {name} is damaged: its SHA-256 is {found}, {CHECKSUMS_FILE} says {sum}"
+            "the file {name} of the backup is damaged: its SHA-256 is {found}, expected {sum}"
         ));
     }
     file.sync_all().map_err(failed(to))?;
     Ok(bytes)
 }
 
-/// Files with their sums, by name.
+/// Checksums by file name.
 fn parse_checksums(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut listed = BTreeMap::new();
     for (i, line) in text.lines().enumerate() {
-        let bad = || format!("line {} can't be read", i + 1);
+        let bad = || format!("line {} is invalid", i + 1);
         let (sum, name) = line.split_once(" *").ok_or_else(bad)?;
         let hex = sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
         let plain = |part: &str| !part.is_empty() && part != "." && part != "..";

@@ -1,4 +1,4 @@
-//! `/backup`, beside the management API: an operator has the server back itself up.
+//! `/backup`, next to the management API: backs up the server on request of an operator.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BackupSource, online};
 
-/// Takes requests; the work is done by its worker. Cheap to clone.
+/// Handles requests; [`BackupWorker`] does the work. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct BackupService {
     api: Api,
@@ -28,7 +28,6 @@ pub(crate) struct BackupService {
     state: Arc<Mutex<Value>>,
 }
 
-/// What the service needs for its work.
 pub(crate) struct BackupWorker {
     origin: BackupSource,
     store: Arc<EmbeddedStore>,
@@ -75,12 +74,12 @@ impl BackupService {
             .with_state(self)
     }
 
-    /// Only an operator: a backup has the records and secrets of all projects.
+    /// Operators only: a backup has the records and secrets of all projects.
     async fn admit(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<(), Response> {
         let admitted = self.api.admit_operator(headers, Some(peer.ip())).await;
-        admitted.map_err(|refused| {
-            let mut response = error_response(refused.status, &refused.message);
-            if let Some(seconds) = refused.retry_after {
+        admitted.map_err(|rejected| {
+            let mut response = error_response(rejected.status, &rejected.message);
+            if let Some(seconds) = rejected.retry_after {
                 let seconds = HeaderValue::from(seconds);
                 response.headers_mut().insert(header::RETRY_AFTER, seconds);
             }
@@ -107,7 +106,7 @@ async fn show(
 ) -> Response {
     match service.admit(&headers, peer).await {
         Ok(()) => Json(service.current_state()).into_response(),
-        Err(refused) => refused,
+        Err(rejected) => rejected,
     }
 }
 
@@ -117,27 +116,27 @@ async fn begin(
     headers: HeaderMap,
     body: Result<Json<BackupRequest>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
-    if let Err(refused) = service.admit(&headers, peer).await {
-        return refused;
+    if let Err(rejected) = service.admit(&headers, peer).await {
+        return rejected;
     }
     let wanted = match body {
         Ok(Json(wanted)) => wanted,
         Err(e) => return error_response(StatusCode::BAD_REQUEST, &e.body_text()),
     };
     if service.current_state()["state"] == "running" {
-        return error_response(StatusCode::CONFLICT, "a backup is being taken already");
+        return error_response(StatusCode::CONFLICT, "a backup is already running");
     }
     let running = json!({"state": "running", "to": wanted.to});
-    // Before it is sent, so that whoever asks next sees this one and not the one before.
+    // Before the send, so that the next request gets this state and not the previous one.
     set_state(&service.state, running.clone());
     match service.start.try_send(wanted.to) {
         Ok(()) => (StatusCode::ACCEPTED, Json(running)).into_response(),
-        Err(_) => error_response(StatusCode::CONFLICT, "a backup is being taken already"),
+        Err(_) => error_response(StatusCode::CONFLICT, "a backup is already running"),
     }
 }
 
 impl BackupWorker {
-    /// Takes the backups that are asked for, one after the other, until it is told to stop.
+    /// Runs the requested backups one after the other until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
             let to = tokio::select! {
@@ -153,13 +152,13 @@ impl BackupWorker {
             let done = online(self.origin.clone(), to.clone(), parts, self.clock.now()).await;
             match done {
                 Ok(done) => {
-                    tracing::info!(to = %to.display(), files = done.files, bytes = done.bytes, revision = done.revision.0, "a backup was taken");
+                    tracing::info!(to = %to.display(), files = done.files, bytes = done.bytes, revision = done.revision.0, "backup finished");
                     let mut state = done.json();
                     state["state"] = "done".into();
                     set_state(&self.state, state);
                 }
                 Err(cause) => {
-                    tracing::error!(to = %to.display(), cause, "no backup was taken");
+                    tracing::error!(to = %to.display(), cause, "backup failed");
                     set_state(
                         &self.state,
                         json!({"state": "failed", "to": to, "cause": cause}),

@@ -1,4 +1,4 @@
-//! `forebay apply`: what a file says is what the server has afterwards.
+//! `forebay apply`: creates and updates sources and sinks from a file.
 
 use std::path::PathBuf;
 
@@ -16,9 +16,9 @@ use crate::terminal;
 
 /// Creates or updates sources and sinks from a file.
 ///
-/// The server checks the whole file before the first change, and lists everything that it would
-/// refuse. Applying is idempotent: resources that already match the file are not changed. Sources and
-/// sinks that are not in the file are never touched.
+/// The server checks the whole file before the first change and lists all violations. Applying is
+/// idempotent: resources that already match the file are not changed. Sources and sinks that are not in
+/// the file are never changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,14 +39,13 @@ pub(crate) struct ApplyArgs {
     /// File with definitions (YAML), - for standard input
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Check the file as if it were applied, and print what would be done
+    /// Check the file and print the changes, without making them
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: ApplyArgs, env: Environment) -> Result<(), CliError> {
     let definitions = DefinitionFile::read(&args.file)?;
     let api = ApiClient::new(&args.server, env)?;
@@ -58,14 +57,14 @@ async fn apply(
     definitions: &DefinitionFile,
     dry_run: bool,
 ) -> Result<(), CliError> {
-    // All of them first: a file that makes no sense changes nothing.
+    // All of them first: an invalid file changes nothing.
     let plans: Vec<ApplyPlan> = stream::iter(&definitions.sources)
         .map(|source| ApplyPlan::for_source(api, source))
         .buffered(PARALLEL_REQUESTS)
         .try_collect()
         .await?;
-    let refused = rejected_steps(api, &plans).await?;
-    if !refused.is_empty() {
+    let rejected = rejected_steps(api, &plans).await?;
+    if !rejected.is_empty() {
         let line = |(source, step, why): &(usize, &ApplyStep, String)| {
             format!(
                 "{}{}: {why}",
@@ -73,7 +72,7 @@ async fn apply(
                 step.what
             )
         };
-        let lines: Vec<String> = refused.iter().map(line).collect();
+        let lines: Vec<String> = rejected.iter().map(line).collect();
         return Err(definition_error(&lines).hint("nothing was changed"));
     }
     let line = |step: &ApplyStep| {
@@ -95,7 +94,7 @@ async fn apply(
     for plan in &plans {
         for other in &plan.others {
             terminal::note(format_args!(
-                "sink {}/{other} is not in the file and stays as it is",
+                "sink {}/{other} is not in the file and is not changed",
                 plan.source
             ));
         }

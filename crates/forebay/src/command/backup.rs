@@ -1,4 +1,4 @@
-//! `forebay backup`: a copy of a whole data directory, also while a server has it.
+//! `forebay backup`: backs up a whole data directory, also while a server uses it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::clock::SystemClock;
 use crate::config::Environment;
 use crate::{data_dir, terminal};
 
-/// Between two looks at how far it is.
+/// Poll interval for the state of a running backup.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Held by a server that runs.
+/// Locked by a running server.
 const LOCK_FILE: &str = "meta.lock";
 
-/// Copies a whole data directory: metadata, log, embedded tables, token; also while the server runs.
+/// Backs up a whole data directory: metadata, log, embedded tables, token; also while the server runs.
 ///
-/// The backup shows one moment: every record that was acknowledged before the command was given is in
-/// it. A running server writes it, on its own machine, and asks for a token of an operator. Without a
-/// server the command copies the files itself. Tables in PostgreSQL and objects in S3 are not in it.
+/// A backup is a consistent snapshot that has every record acknowledged before the command. A running
+/// server writes it, on its own machine, and needs an operator's token. Without a server the command
+/// copies the files itself. Tables in PostgreSQL and objects in S3 are not included.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,17 +32,16 @@ Examples:
   (cd /backups/monday && sha256sum -c SHA256SUMS)
   forebay restore --from /backups/monday --data-dir ./data-of-monday")]
 pub(crate) struct BackupArgs {
-    /// Directory to make; it must not be there, or be empty. On the server's machine
+    /// Directory to create on the server's machine; it must be empty or missing
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: BackupArgs, env: Environment) -> Result<(), CliError> {
     let to = std::path::absolute(&args.to).map_err(CliError::new)?;
     let config = args.server.place.load(env.clone(), Vec::new())?.config;
@@ -58,10 +57,10 @@ pub(crate) fn run(args: BackupArgs, env: Environment) -> Result<(), CliError> {
         }
         DataDirLock::Missing if !elsewhere => {
             return Err(CliError::new(format_args!(
-                "{} is no data directory of a server",
+                "{} is not the data directory of a server",
                 config.data_dir.display()
             ))
-            .hint("name it with --data-dir, or a server with --api"));
+            .hint("set it with --data-dir, or a server with --api"));
         }
         DataDirLock::Missing | DataDirLock::ByServer => {
             api_client::block_on(back_up_by_server(&args.server, env, &to))?
@@ -79,7 +78,7 @@ pub(crate) fn run(args: BackupArgs, env: Environment) -> Result<(), CliError> {
 }
 
 enum DataDirLock {
-    /// Held as long as this lives.
+    /// Locked until this is dropped.
     Ours(std::fs::File),
     ByServer,
     Missing,
@@ -115,7 +114,7 @@ async fn back_up_by_server(
         tokio::time::sleep(POLL_INTERVAL).await;
         let state = api.get("/backup").await?;
         if state["to"] != json!(to) {
-            return Err(CliError::new("another backup was begun meanwhile"));
+            return Err(CliError::new("another backup was started in the meantime"));
         }
         match state["state"].as_str() {
             Some("running") => {}
@@ -124,7 +123,7 @@ async fn back_up_by_server(
                 let cause = state["cause"]
                     .as_str()
                     .unwrap_or("the server was restarted");
-                return Err(CliError::new(format_args!("no backup was taken: {cause}")));
+                return Err(CliError::new(format_args!("backup failed: {cause}")));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `forebay buffer`: the message buffer for people who don't write Rust.
+//! `forebay buffer`: the message buffer as a command.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ Examples:
 pub(crate) enum BufferCommand {
     Send(send::BufferSendArgs),
     Drain(send::BufferDrainArgs),
-    /// Lists the lanes: topics, with what waits in them.
+    /// Lists topics with their queued messages.
     #[command(visible_alias = "list")]
     Ls(inspect::BufferViewArgs),
     /// Shows files, bytes, rates, lag and the state of the provider, once.
@@ -35,27 +35,24 @@ pub(crate) enum BufferCommand {
     Dead(dead::BufferDeadLetterCommand),
 }
 
-/// Where a buffer is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BufferArgs {
-    /// Directory of the buffer; made if it isn't there
+    /// Directory of the buffer; created if missing
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 }
 
 impl BufferArgs {
-    /// In this directory.
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    /// The messages; beside them `send` notes its state.
+    /// Log of the messages; the status file of `send` is next to it.
     fn log_dir(&self) -> PathBuf {
         self.dir.join("log")
     }
 }
 
-/// Runs it.
 pub(crate) fn run(command: BufferCommand, env: &Environment) -> Result<(), CliError> {
     match command {
         BufferCommand::Send(args) => send::run(args, env),

@@ -1,4 +1,4 @@
-//! Arguments that several commands have.
+//! Arguments of several commands.
 
 use std::path::PathBuf;
 
@@ -7,22 +7,19 @@ use crate::config::{
     self, ConfigSources, ConfigViolation, Environment, FlagSettings, LoadedConfig,
 };
 
-/// Where the configuration and the data are.
+/// Location of configuration and data.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ConfigArgs {
     /// Configuration file (YAML) [env: FOREBAY_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Directory of everything that Forebay keeps [default: forebay-data] [env: FOREBAY_DATA_DIR]
+    /// Data directory [default: forebay-data] [env: FOREBAY_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }
 
 impl ConfigArgs {
-    /// The configuration, with further flags over it.
-    ///
-    /// # Errors
-    /// When something is wrong with it: all of it.
+    /// Loads the configuration, with further flags over it; returns all violations.
     pub(crate) fn load(
         &self,
         env: Environment,
@@ -31,7 +28,7 @@ impl ConfigArgs {
         config::load(&self.sources(env, flags)).map_err(|problems| violations_error(&problems))
     }
 
-    /// Where the configuration is read from, with further flags over it.
+    /// Sources of the configuration, with further flags over it.
     pub(crate) fn sources(&self, env: Environment, mut flags: FlagSettings) -> ConfigSources {
         if let Some(dir) = &self.data_dir {
             flags.insert(
@@ -48,17 +45,17 @@ impl ConfigArgs {
     }
 }
 
-/// Arguments of commands that talk to a server.
+/// Arguments of commands that connect to a server.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ServerArgs {
     #[command(flatten)]
     pub(crate) place: ConfigArgs,
-    /// Address of the server's management API [default: that of the server that runs on the data
-    /// directory, else http://127.0.0.1:8000] [env: FOREBAY_API]
+    /// Address of the management API [default: that of the server running on the data directory, else
+    /// http://127.0.0.1:8000] [env: FOREBAY_API]
     #[arg(long, value_name = "URL")]
     pub(crate) api: Option<String>,
-    /// File with certificates (PEM) that the server's is signed by, besides those of the system
-    /// [default: `api.tls.certFile`] [env: FOREBAY_API_CA]
+    /// File with additional CA certificates (PEM) for the server [default: `api.tls.certFile`] [env:
+    /// FOREBAY_API_CA]
     #[arg(long, value_name = "FILE")]
     pub(crate) api_ca: Option<PathBuf>,
     /// File with the token [default: the file `token` in the data directory] [env: FOREBAY_TOKEN
@@ -67,7 +64,7 @@ pub(crate) struct ServerArgs {
     pub(crate) token_file: Option<PathBuf>,
 }
 
-/// A configuration that is refused: each problem on its own line.
+/// Error with each violation on its own line.
 pub(crate) fn violations_error(problems: &[ConfigViolation]) -> CliError {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     match lines.as_slice() {

@@ -1,4 +1,4 @@
-//! `forebay completions`: what a shell needs to complete arguments.
+//! `forebay completions`: shell completion scripts.
 
 use clap::ValueEnum;
 use clap_complete::Shell;
@@ -14,12 +14,11 @@ Examples:
   forebay completions zsh > \"${fpath[1]}/_forebay\"
   forebay completions fish > ~/.config/fish/completions/forebay.fish")]
 pub(crate) struct CompletionsArgs {
-    /// Which shell.
+    /// Shell
     #[arg(value_enum)]
     shell: ShellName,
 }
 
-/// Shells that have completions.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ShellName {
     Bash,
@@ -29,7 +28,6 @@ enum ShellName {
     Zsh,
 }
 
-/// Runs it.
 pub(crate) fn run(args: &CompletionsArgs) -> Result<(), CliError> {
     let shell = match args.shell {
         ShellName::Bash => Shell::Bash,

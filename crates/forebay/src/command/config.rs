@@ -1,4 +1,4 @@
-//! `forebay config`: what can be set, and whether what is set makes sense.
+//! `forebay config`: shows and checks the configuration.
 
 use clap::Subcommand;
 
@@ -16,24 +16,23 @@ Examples:
   forebay config check --config forebay.yaml
   FOREBAY_SOURCE_HTTP_LISTEN=0.0.0.0:7000 forebay config show")]
 pub(crate) enum ConfigCommand {
-    /// Prints every setting with its default and its meaning, as a file to begin with.
+    /// Prints every setting with its default and meaning, as a file to start from.
     Default,
-    /// Checks file and environment and says everything that is wrong with them.
+    /// Checks file and environment and reports all violations.
     Check(ConfigArgs),
-    /// Prints the settings as they are in force, and who has set them; secrets are masked.
+    /// Prints the effective settings and their origin; secrets are masked.
     Show(ConfigArgs),
     /// Prints a JSON Schema of the configuration file, for editors.
     Schema,
 }
 
-/// Runs it.
 pub(crate) fn run(command: ConfigCommand, env: Environment) -> Result<(), CliError> {
     match command {
         ConfigCommand::Default => terminal::data(yaml::default()),
         ConfigCommand::Check(config_args) => {
             let loaded = config_args.load(env, Vec::new())?;
             check_files(&loaded)?;
-            terminal::line("The configuration is in order.")
+            terminal::line("The configuration is valid.")
         }
         ConfigCommand::Show(config_args) => {
             let loaded = config_args.load(env, Vec::new())?;
@@ -43,7 +42,7 @@ pub(crate) fn run(command: ConfigCommand, env: Environment) -> Result<(), CliErr
     }
 }
 
-/// What a start would find besides wrong values: certificates, tokens, folders, other systems.
+/// Checks that need other files and systems: certificates, tokens, folders.
 fn check_files(loaded: &LoadedConfig) -> Result<(), CliError> {
     let config = &loaded.config;
     let found = data_dir::violations(config, &loaded.env);
@@ -51,7 +50,7 @@ fn check_files(loaded: &LoadedConfig) -> Result<(), CliError> {
         .iter()
         .map(|f| ConfigViolation::new(f.to_string()))
         .collect();
-    // Without a file that is named the start makes one.
+    // Without a configured file the start creates one.
     if config.token.is_some() || config.token_file.is_some() {
         let checked = token::for_server(config).and_then(|t| serve::authenticate(config, &t));
         if let Err(failure) = checked {

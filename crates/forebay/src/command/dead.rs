@@ -1,4 +1,4 @@
-//! `forebay dead`: what was refused for good and is kept, of sinks, jobs and buffers.
+//! `forebay dead`: dead letters of sinks, jobs and buffers.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::config::Environment;
 use crate::query::TextTable;
 use crate::terminal;
 
-/// Lists, shows, replays and drops dead letters: what was refused for good and is kept.
+/// Lists, shows, replays and drops dead letters: records and messages that were rejected for good.
 ///
 /// A sink's are records that its mapping has refused, if its setting
 /// storage.level.local.mapping.rejected.action is dead_letter, and messages that its provider has
@@ -31,30 +31,30 @@ pub(crate) enum DeadLetterCommand {
     File(DeadLetterFileArgs),
 }
 
-/// Whose letters, and which.
+/// Queue and ids.
 #[derive(Debug, clap::Args)]
 struct DeadLetterNameArgs {
-    /// Of the job of this file
+    /// Job file
     #[arg(long, value_name = "FILE", conflicts_with = "buffer")]
     job: Option<PathBuf>,
-    /// Of the buffer in this directory
+    /// Directory of the buffer
     #[arg(long, value_name = "DIR")]
     buffer: Option<PathBuf>,
-    /// Ids of a source and its sink (without --job and --buffer), then those of letters
+    /// Ids of a source and its sink (without --job and --buffer), then ids of dead letters
     #[arg(value_name = "ID")]
     ids: Vec<String>,
 }
 
-/// Whose letters.
+/// Location of a dead-letter queue.
 enum QueueLocation {
-    /// The path of a sink's letters in the API.
+    /// Path of a sink's dead letters in the API.
     Sink(String),
     Job(job::JobFileArgs),
     Buffer(buffer::BufferArgs),
 }
 
 impl DeadLetterNameArgs {
-    /// The keeper, and the ids of letters.
+    /// The queue, and the ids of dead letters.
     fn split(self) -> Result<(QueueLocation, Vec<String>), CliError> {
         let mut ids = self.ids;
         let location = match (self.job, self.buffer) {
@@ -64,7 +64,7 @@ impl DeadLetterNameArgs {
                 let [source, sink, ..] = ids.as_slice() else {
                     let missing = "the ids of a source and its sink are missing";
                     return Err(CliError::usage(missing)
-                        .hint("--job FILE and --buffer DIR are for those of a job and a buffer"));
+                        .hint("--job FILE and --buffer DIR select those of a job and a buffer"));
                 };
                 let (source, sink) = (encoded(source), encoded(sink));
                 ids.drain(..2);
@@ -75,7 +75,7 @@ impl DeadLetterNameArgs {
     }
 }
 
-/// Lists them, the oldest first.
+/// Lists dead letters, oldest first.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "\
 forebay dead ls [OPTIONS] <SOURCE> <SINK>
@@ -84,37 +84,38 @@ forebay dead ls [OPTIONS] <SOURCE> <SINK>
 pub(crate) struct DeadLetterListArgs {
     #[command(flatten)]
     names: DeadLetterNameArgs,
-    /// So many at most
+    /// Maximum number of dead letters
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u32,
-    /// As JSON (a job's and a buffer's: one object a line)
+    /// Print JSON (of jobs and buffers: one object per line)
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Shows one, as it came, and why it was refused.
+/// Shows a dead letter as received, and why it was rejected.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "\
-forebay dead show [OPTIONS] <SOURCE> <SINK> <LETTER>
-       forebay dead show [OPTIONS] --job <FILE> <LETTER>
-       forebay dead show [OPTIONS] --buffer <DIR> <LETTER>")]
+forebay dead show [OPTIONS] <SOURCE> <SINK> <ID>
+       forebay dead show [OPTIONS] --job <FILE> <ID>
+       forebay dead show [OPTIONS] --buffer <DIR> <ID>")]
 pub(crate) struct DeadLetterShowArgs {
     #[command(flatten)]
     names: DeadLetterNameArgs,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Makes the rows of files dead letters that the sink's table can't take, so that they can be replayed
-/// one by one, or dropped.
+/// Converts the rows of files that the sink's table rejects to dead letters, so that they can be
+/// replayed one by one, or dropped.
 ///
-/// A file is parked when its table refuses it: a column of another type, a value that is too long.
-/// Mend the table or the sink first if you can, and run `forebay retry`: a parked file follows the sink.
+/// A file is parked when its table rejects it: a column of another type, a value that is too long. If
+/// possible, fix the table or the sink first and run `forebay retry`: a parked file uses the current
+/// definition of the sink.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -125,30 +126,30 @@ pub(crate) struct DeadLetterFileArgs {
     source: String,
     /// Id of the sink
     sink: String,
-    /// When each file was opened, like 2026-11-21T05:01:49.120Z
+    /// Opening time of each file, like 2026-11-21T05:01:49.120Z
     #[arg(value_name = "OPENED_AT", required_unless_present = "all")]
     files: Vec<String>,
-    /// All files that are parked
+    /// All parked files
     #[arg(long, conflicts_with = "files")]
     all: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Sends them on their way again: a sink's by the mapping in force, each once; a job's from the
-/// stage where they failed; a buffer's to their topics.
+/// Replays dead letters: those of a sink with the current mapping, each once; those of a job from the
+/// stage that failed; those of a buffer to their topics.
 ///
-/// Those that are refused again stay.
+/// Dead letters that are rejected again are retained.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "\
-forebay dead replay [OPTIONS] <SOURCE> <SINK> <LETTER>...|--all
-       forebay dead replay [OPTIONS] --job <FILE> <LETTER>...|--all
-       forebay dead replay [OPTIONS] --buffer <DIR> <LETTER>...|--all",
+forebay dead replay [OPTIONS] <SOURCE> <SINK> <ID>...|--all
+       forebay dead replay [OPTIONS] --job <FILE> <ID>...|--all
+       forebay dead replay [OPTIONS] --buffer <DIR> <ID>...|--all",
     after_help = "\
 Example:
   forebay dead ls events in-demo-events
-  forebay apply -f mended.yaml
+  forebay apply -f fixed.yaml
   forebay dead replay events in-demo-events --all"
 )]
 pub(crate) struct DeadLetterReplayArgs {
@@ -158,12 +159,12 @@ pub(crate) struct DeadLetterReplayArgs {
     server: ServerArgs,
 }
 
-/// Forgets them for good; a sink's balance counts them as expired.
+/// Deletes dead letters; those of a sink count as expired.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "\
-forebay dead drop [OPTIONS] <SOURCE> <SINK> <LETTER>...|--all
-       forebay dead drop [OPTIONS] --job <FILE> <LETTER>...|--all
-       forebay dead drop [OPTIONS] --buffer <DIR> <LETTER>...|--all")]
+forebay dead drop [OPTIONS] <SOURCE> <SINK> <ID>...|--all
+       forebay dead drop [OPTIONS] --job <FILE> <ID>...|--all
+       forebay dead drop [OPTIONS] --buffer <DIR> <ID>...|--all")]
 pub(crate) struct DeadLetterDropArgs {
     #[command(flatten)]
     chosen: DeadLetterSelectionArgs,
@@ -175,47 +176,47 @@ pub(crate) struct DeadLetterDropArgs {
 struct DeadLetterSelectionArgs {
     #[command(flatten)]
     names: DeadLetterNameArgs,
-    /// All that there are
+    /// All dead letters
     #[arg(long)]
     all: bool,
 }
 
 impl DeadLetterSelectionArgs {
-    /// The keeper, and the ids of letters: none stands for all.
+    /// The queue, and the ids of dead letters: none selects all.
     fn split(self) -> Result<(QueueLocation, Vec<String>), CliError> {
         let (location, ids) = self.names.split()?;
         match (self.all, ids.is_empty()) {
-            (false, true) => Err(CliError::usage("say which letters, or --all")),
-            (true, false) => Err(CliError::usage("either ids of letters or --all, not both")),
+            (false, true) => Err(CliError::usage("ids of dead letters or --all are missing")),
+            (true, false) => Err(CliError::usage(
+                "use either ids of dead letters or --all, not both",
+            )),
             _ => Ok((location, ids)),
         }
     }
 }
 
-/// The numbers that letters of jobs and buffers have.
+/// Numbers of dead letters of jobs and buffers.
 fn parse_numbers(ids: &[String]) -> Result<Vec<u64>, CliError> {
     let number = |id: &String| {
         id.parse().map_err(|_| {
             CliError::usage(format_args!(
-                "{id:?} is no number of a letter, as `forebay dead ls` lists them"
+                "{id:?} is not the number of a dead letter; `forebay dead ls` lists them"
             ))
         })
     };
     ids.iter().map(number).collect()
 }
 
-/// The one letter that is meant.
 fn exactly_one<T>(ids: Vec<T>) -> Result<T, CliError> {
     let one: Result<[T; 1], _> = ids.try_into();
     one.map(|[id]| id).map_err(|ids| {
         CliError::usage(format_args!(
-            "one letter has to be named, not {}",
+            "exactly one dead letter is needed, not {}",
             ids.len()
         ))
     })
 }
 
-/// Runs it.
 pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), CliError> {
     match command {
         DeadLetterCommand::Ls(args) => list(args, env),
@@ -256,7 +257,7 @@ pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), Cl
 fn list(args: DeadLetterListArgs, env: Environment) -> Result<(), CliError> {
     let (location, ids) = args.names.split()?;
     if let Some(id) = ids.first() {
-        return Err(CliError::usage(format_args!("one id too many: {id:?}")));
+        return Err(CliError::usage(format_args!("unexpected id {id:?}")));
     }
     match location {
         QueueLocation::Sink(path) => {
@@ -303,9 +304,9 @@ async fn list_sink_dead_letters(
         return terminal::line(format_args!("{:#}", Value::Array(dead_letters)));
     }
     if dead_letters.is_empty() {
-        terminal::note("there is no dead letter");
+        terminal::note("no dead letters");
     }
-    let mut table = TextTable::new(&["letter", "received", "bytes", "why"]);
+    let mut table = TextTable::new(&["id", "received", "bytes", "error"]);
     for dead_letter in &dead_letters {
         let size = dead_letter.get("size").and_then(Value::as_u64);
         table.row(&[
@@ -327,7 +328,7 @@ async fn show_sink_dead_letter(api: &ApiClient, path: &str, json: bool) -> Resul
         ("letter  ", "deadLetterId"),
         ("received", "receivedAt"),
         ("from    ", "clientIp"),
-        ("refused ", "message"),
+        ("error   ", "message"),
     ] {
         terminal::line(format_args!("{name}  {}", text(&dead_letter, key)))?;
     }
@@ -353,7 +354,7 @@ async fn replay_sink_dead_letters(
     path: &str,
     ids: &[String],
 ) -> Result<(), CliError> {
-    let (mut replayed, mut refused) = (0, Vec::new());
+    let (mut replayed, mut rejected) = (0, Vec::new());
     for_each_batch(api, &format!("{path}/replay"), ids, |done| {
         replayed += count(done, "replayed");
         let more = done.get("rejected").and_then(Value::as_array);
@@ -361,23 +362,23 @@ async fn replay_sink_dead_letters(
     })
     .await?;
     terminal::line(format_args!(
-        "{replayed} replayed, {} refused again",
-        refused.len()
+        "{replayed} replayed, {} rejected again",
+        rejected.len()
     ))?;
     const SHOWN: usize = 10;
-    for dead_letter in refused.iter().take(SHOWN) {
+    for dead_letter in rejected.iter().take(SHOWN) {
         terminal::note(format_args!(
             "{}: {}",
             text(dead_letter, "deadLetterId"),
             text(dead_letter, "message")
         ));
     }
-    if refused.is_empty() {
+    if rejected.is_empty() {
         return Ok(());
     }
-    let kept = refused.len();
+    let kept = rejected.len();
     Err(CliError::new(format_args!(
-        "{kept} of the letters were refused again; they are kept"
+        "{kept} of the dead letters were rejected again and are retained"
     )))
 }
 
@@ -406,14 +407,14 @@ async fn reject_files(api: &ApiClient, args: &DeadLetterFileArgs) -> Result<(), 
         let parked = parked.filter(|f| f.get("parked") == Some(&Value::Bool(true)));
         files.extend(parked.map(|f| text(f, "openedAt").to_owned()));
         if files.is_empty() {
-            terminal::note("no file is parked");
+            terminal::note("no parked files");
         }
     }
     for file in files {
         let path = format!("{path}/files/{}/dead-letter", encoded(&file));
         let done = api.call(Method::POST, &path, None).await?;
         terminal::line(format_args!(
-            "{file}: its rows become dead letters; the table could not take them: {}",
+            "{file}: its rows become dead letters; the table rejected them: {}",
             text(&done, "cause")
         ))?;
     }
@@ -424,14 +425,14 @@ fn count(done: &Value, name: &str) -> u64 {
     done.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// Does it to one part of the letters after the other; no id stands for all.
+/// Handles the dead letters batch by batch; no id selects all.
 async fn for_each_batch(
     api: &ApiClient,
     path: &str,
     ids: &[String],
     mut done: impl FnMut(&Value),
 ) -> Result<(), CliError> {
-    /// As many as the server takes by name.
+    /// Most ids in one request.
     const AT_A_TIME: usize = 100;
     if !ids.is_empty() {
         for ids in ids.chunks(AT_A_TIME) {

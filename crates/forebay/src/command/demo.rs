@@ -1,4 +1,4 @@
-//! `forebay demo`: everything at once, for a first look.
+//! `forebay demo`: the whole path in one command.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,9 +31,8 @@ use crate::roles::RunningNode;
 use crate::signals::{StopSignals, end_at_once};
 use crate::{telemetry, terminal, token};
 
-/// How long the last records may take into the table.
+/// How long the import of the last records may take.
 const IMPORT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 const SUMMARY: &str = "SELECT kind, count(*) AS events, count(DISTINCT user) AS users, \
@@ -41,22 +40,22 @@ const SUMMARY: &str = "SELECT kind, count(*) AS events, count(DISTINCT user) AS 
 const ROWS: &str = "SELECT substr(received, 12, 12) AS received, kind, user, country, total, env \
     FROM \"in.demo.events\" ORDER BY received DESC LIMIT 5";
 
-/// Starts everything, sends events through it, and shows what becomes of them.
+/// Starts a server, sends events, and shows their progress into a table.
 ///
 /// Events of several shapes are posted over HTTP at a steady rate; the view shows how many are
-/// acknowledged (on disk), uploaded and in the table. At the end the table is queried and the books
-/// are balanced; the exit code is 1 if anything is missing or there twice.
+/// acknowledged (on disk), uploaded and in the table. Then the demo queries the table and checks that
+/// every record arrived exactly once; it exits with 1 if any record is missing or duplicated.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   forebay demo
   forebay demo --rate 5000 --duration 30s
-  forebay demo --data-dir ./data       # stays there; `forebay serve --data-dir ./data` goes on")]
+  forebay demo --data-dir ./data       # retained; continue with `forebay serve --data-dir ./data`")]
 pub(crate) struct DemoArgs {
-    /// Directory to work in; it stays. Without it a temporary one, which is removed at the end
+    /// Directory to use and retain [default: a temporary one, removed at the end]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Events a second
+    /// Events per second
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// How long to send
@@ -79,7 +78,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Runs it. The environment is not looked at: it is the same everywhere.
+/// Ignores the environment, so that the demo is the same everywhere.
 pub(crate) fn run(args: DemoArgs, _: Environment) -> Result<(), CliError> {
     let temporary = match &args.data_dir {
         Some(_) => None,
@@ -93,7 +92,7 @@ pub(crate) fn run(args: DemoArgs, _: Environment) -> Result<(), CliError> {
     let dir = match (&args.data_dir, &temporary) {
         (Some(dir), _) => dir.clone(),
         (None, Some(temporary)) => temporary.path().to_owned(),
-        (None, None) => return Err(CliError::new("there is no directory")),
+        (None, None) => return Err(CliError::new("no directory")),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -114,7 +113,7 @@ pub(crate) fn run(args: DemoArgs, _: Environment) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Defaults on free ports; what goes wrong is said, and nothing else.
+/// Defaults on free ports; logs warnings and errors only.
 fn configure(dir: &Path) -> Result<Config, CliError> {
     let flags = [
         ("dataDir", dir.display().to_string()),
@@ -220,7 +219,7 @@ fn sink_key(source: &Value) -> SinkKey {
     }
 }
 
-/// Sends, and shows how far things are until everything is in the table.
+/// Sends, and shows the progress until all records are in the table.
 async fn watch(
     load: DemoLoad,
     gauge: &SinkGauge,
@@ -279,7 +278,7 @@ fn print_reconciliation(reconciliation: &Reconciliation) -> Result<(), CliError>
     ))
 }
 
-/// Each acknowledged record is in the table, once: counted in the table itself.
+/// Counts in the table itself that each acknowledged record is there once.
 fn verify_counts(
     gauge: &SinkGauge,
     counts: &SendCounts,
@@ -292,24 +291,24 @@ fn verify_counts(
     );
     let rows = count_rows(path)?.saturating_sub(gauge.imported_before());
     if !reconciliation.holds() {
-        return Err(CliError::new("the balance does not hold"));
+        return Err(CliError::new("the record counts don't add up"));
     }
-    // Nobody knows of what was not answered; each such record may be there once.
+    // A record without a response may be in the table once.
     if rows < acknowledged || rows > acknowledged + unknown {
         return Err(CliError::new(format_args!(
-            "acknowledged: {}, but the table has {rows}",
+            "{} records were acknowledged, but the table has {rows}",
             counted(acknowledged, "record")
         )));
     }
-    let refused = counts.refused.load(Relaxed);
+    let rejected = counts.rejected.load(Relaxed);
     if acknowledged == 0 {
         return Err(CliError::new(format_args!(
-            "nothing was acknowledged, and {} refused",
-            counted(refused, "record")
+            "no record was acknowledged, {} were rejected",
+            counted(rejected, "record")
         )));
     }
     terminal::line(format_args!(
-        "{acknowledged} acknowledged, {} in the table: each of them once.",
+        "{acknowledged} acknowledged, {} in the table: each exactly once.",
         counted(rows, "row")
     ))
 }
@@ -339,11 +338,11 @@ fn print_next_steps(dir: Option<&Path>) {
         Some(dir) => {
             let dir = dir.display();
             terminal::note(format_args!(
-                "\nIt is all in {dir}. Go on with:\n  forebay serve --data-dir {dir}\n  forebay query '{SUMMARY}' --data-dir {dir}"
+                "\nThe data is in {dir}. Continue with:\n  forebay serve --data-dir {dir}\n  forebay query '{SUMMARY}' --data-dir {dir}"
             ));
         }
         None => terminal::note(
-            "\nThe directory is removed; --data-dir or --keep leaves it there. Go on with:\n  forebay serve --data-dir ./data",
+            "\nThe directory is removed; --data-dir or --keep retains it. Continue with:\n  forebay serve --data-dir ./data",
         ),
     }
 }

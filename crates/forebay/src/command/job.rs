@@ -25,7 +25,7 @@ mod progress_bar;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum JobCommand {
     Run(JobRunArgs),
-    /// Checks a job's file and prints what it will do.
+    /// Checks a job file and prints its plan.
     Check(JobFileArgs),
     /// Prints the JSON schema of job files.
     Schema,
@@ -33,19 +33,19 @@ pub(crate) enum JobCommand {
     Dead(dead::JobDeadLetterCommand),
 }
 
-/// Runs a job to its end, or for ever.
+/// Runs a job to its end, or until stopped.
 ///
-/// SIGTERM and Ctrl-C stop in order: nothing more is read, what was begun is finished. The same
-/// command goes on where it stopped, also after a kill.
+/// SIGTERM and Ctrl-C stop it gracefully: it reads nothing more and finishes work in progress. The same
+/// command resumes where it stopped, also after a kill.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct JobRunArgs {
     #[command(flatten)]
     job: JobFileArgs,
-    /// Forgets where an earlier run was, and begins from the start; dead letters stay
+    /// Discard the progress of earlier runs and start over; dead letters are retained
     #[arg(long)]
     fresh: bool,
-    /// Parts of files that are parsed at once [default: what the file says, or one a core]
+    /// Parts of files to parse in parallel [default: from the job file, or one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     concurrency: Option<u32>,
     #[command(flatten)]
@@ -54,19 +54,19 @@ pub(crate) struct JobRunArgs {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    the source has no more records, and all of them are where they should be
-  1    it did not work; standard error says why
-  2    the file makes no sense: nothing was begun
+  0    all records of the source were delivered
+  1    failure; standard error has the reason
+  2    the job file is invalid; nothing was changed
   3    the source can't be read
   4    the destination can't be written
   5    more bad lines than maxErrors
-  6    as 0, but some records were set aside: see `forebay job dead ls`
+  6    as 0, but some records became dead letters: see `forebay job dead ls`
   130  stopped by Ctrl-C (143: by SIGTERM)";
 
-/// What is said while and after it runs.
+/// Output options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JobOutputArgs {
-    /// Prints the summary as JSON to standard output
+    /// Print the summary as JSON to standard output
     #[arg(long)]
     json: bool,
     /// Least important log lines: error, warn, info, debug or trace
@@ -85,22 +85,19 @@ impl Default for JobOutputArgs {
     }
 }
 
-/// The job's file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JobFileArgs {
-    /// The job's file (YAML)
+    /// Job file (YAML)
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
 impl JobFileArgs {
-    /// This one.
     pub(crate) fn new(file: PathBuf) -> Self {
         Self { file }
     }
 }
 
-/// Runs it.
 pub(crate) fn run(command: JobCommand, env: Environment) -> Result<(), CliError> {
     match command {
         JobCommand::Run(args) => run_job(args, env),
@@ -115,7 +112,7 @@ pub(crate) fn run(command: JobCommand, env: Environment) -> Result<(), CliError>
 
 fn read(file: &Path, env: &Environment) -> Result<JobDefinition, CliError> {
     JobDefinition::read(file, &|text| substitute(text, env)).map_err(|problems| {
-        CliError::usage(problems).hint("`forebay job schema` prints what a job's file may say")
+        CliError::usage(problems).hint("`forebay job schema` prints the schema of job files")
     })
 }
 
@@ -137,7 +134,6 @@ fn run_job(args: JobRunArgs, env: Environment) -> Result<(), CliError> {
     )
 }
 
-/// Replays dead letters.
 fn replay(
     definition: &JobDefinition,
     selection: &ReplaySelection,
@@ -150,7 +146,7 @@ fn replay(
     })
 }
 
-/// Does the work with signals, a progress bar and a summary around it.
+/// Runs the work with signals, a progress bar and a summary.
 fn run_with_progress(
     name: &str,
     output: &JobOutputArgs,
@@ -184,7 +180,7 @@ fn run_with_progress(
                         end_at_once();
                     }
                     signal = Some(name);
-                    bar.note(format_args!("{name}: finishing what was begun; once more ends at once"));
+                    bar.note(format_args!("{name}: finishing work in progress; repeat the signal to stop immediately"));
                     stop.cancel();
                 }
                 () = bar.tick() => {}
@@ -203,7 +199,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| CliError::new(format_args!("can't start: {e}")))
+        .map_err(|e| CliError::new(format_args!("can't start a runtime: {e}")))
 }
 
 fn report(
@@ -223,7 +219,7 @@ fn report(
     part(s.written, "written");
     part(s.unchanged, "unchanged");
     part(s.superseded, "superseded");
-    part(s.dead, "set aside");
+    part(s.dead, "dead-lettered");
     part(s.retries, "retries");
     let took = Duration::from_secs_f64(s.seconds);
     terminal::note(format_args!(
@@ -265,17 +261,17 @@ fn conclude(
     summary: &JobSummary,
 ) -> Result<(), CliError> {
     let go_on = if summary.read == 0 {
-        "nothing was read; run the same command again once that is put right"
+        "nothing was read; fix the cause and run the same command again"
     } else {
-        "the same command goes on where it was"
+        "the same command resumes where it stopped"
     };
     match end {
         JobOutcome::Complete if summary.dead == 0 => Ok(()),
         JobOutcome::Complete => Err(CliError::new(format_args!(
-            "{} set aside",
+            "{} moved to the dead-letter queue",
             counted(summary.dead, "record")
         ))
-        .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
+        .hint("`forebay job dead ls FILE` lists them, `… replay` replays them")
         .with_code(6)),
         JobOutcome::Stopped => {
             let code = if signal == Some("SIGTERM") { 143 } else { 130 };

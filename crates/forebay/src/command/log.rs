@@ -1,5 +1,5 @@
-//! `forebay log`: what is in the log, for people on call. All but `deliver` works beside a running
-//! server: nothing is locked and nothing is written.
+//! `forebay log`: inspects the log. All commands but `deliver` work next to a running server: they lock
+//! nothing and write nothing.
 
 mod deliver;
 
@@ -19,10 +19,9 @@ use crate::config::Environment;
 use crate::query::TextTable;
 use crate::terminal::{self, human_bytes};
 
-/// Folder of the log in the data directory.
 pub(crate) const FOLDER: &str = "log";
 
-/// Looks into the log of a data directory, also beside a running server.
+/// Inspects the log of a data directory, also next to a running server.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
@@ -31,25 +30,25 @@ Examples:
   forebay log verify --data-dir ./data && echo all there
   forebay log deliver --all --data-dir ./data")]
 pub(crate) enum LogCommand {
-    /// Lists the streams: a slice of a sink each, with its records, blocks, bytes and age.
+    /// Lists the streams: one per slice of a sink, with records, blocks, bytes and age.
     #[command(visible_alias = "list")]
     Ls(LogViewArgs),
     Cat(LogCatArgs),
     /// Reads every block and checks its checksum. Exit code 1 when acknowledged data is damaged.
     Verify(LogViewArgs),
-    /// Shows sizes: of the volume and of its segment files.
+    /// Shows sizes of the volume and its segment files.
     Stat(LogViewArgs),
     Deliver(deliver::LogDeliverArgs),
 }
 
 /// Prints the rows of a stream.
 ///
-/// Places where rows are lost are named on standard error; then the exit code is 1.
+/// Lost rows are reported on standard error; then the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogCatArgs {
     /// Name of the stream, as `forebay log ls` shows it
     stream: String,
-    /// The blocks as they are stored, compressed
+    /// Print the blocks as stored, compressed
     #[arg(long)]
     raw: bool,
     #[command(flatten)]
@@ -58,14 +57,13 @@ pub(crate) struct LogCatArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogViewArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     place: ConfigArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: &LogCommand, env: Environment) -> Result<(), CliError> {
     match command {
         LogCommand::Ls(args) => ls(&open(&args.place, env)?, args.json),
@@ -80,7 +78,7 @@ fn open(config_args: &ConfigArgs, env: Environment) -> Result<LogInspection, Cli
     let loaded = config_args.load(env, Vec::new())?;
     let dir: PathBuf = loaded.config.data_dir.join(FOLDER);
     LogInspection::open_dir(&dir).map_err(|e| {
-        CliError::new(e).hint("is it the right data directory? --data-dir names another one")
+        CliError::new(e).hint("is it the right data directory? --data-dir sets another one")
     })
 }
 
@@ -95,7 +93,7 @@ fn ls(log: &LogInspection, as_json: bool) -> Result<(), CliError> {
         return terminal::line(format_args!("{:#}", Value::Array(streams)));
     }
     if streams.is_empty() {
-        terminal::note("there is no stream: nothing waits to be imported");
+        terminal::note("no streams: nothing is waiting for import");
         return Ok(());
     }
     let now = SystemClock.now();
@@ -145,8 +143,8 @@ fn stream_json(s: &StreamStats) -> Value {
 fn print(log: &LogInspection, args: &LogCatArgs) -> Result<(), CliError> {
     let Some(stream) = log.find(&args.stream) else {
         return Err(
-            CliError::new(format_args!("there is no stream \"{}\"", args.stream))
-                .hint("`forebay log ls` lists them; what was imported is not in the log any more"),
+            CliError::new(format_args!("stream \"{}\" does not exist", args.stream))
+                .hint("`forebay log ls` lists them; imported streams are no longer in the log"),
         );
     };
     let reader = log.reader(stream.id, 0).map_err(CliError::new)?;
@@ -176,13 +174,13 @@ fn print(log: &LogInspection, args: &LogCatArgs) -> Result<(), CliError> {
     match lost {
         0 => Ok(()),
         n => Err(CliError::new(format_args!(
-            "the stream has lost {}",
+            "the stream lost {}",
             counted(n, "record")
         ))),
     }
 }
 
-/// By agreement of all who write and read the log.
+/// Codec numbers of the log.
 fn compression(codec: u8) -> Result<BlockCompression, CliError> {
     match codec {
         0 => Ok(BlockCompression::None),
@@ -229,7 +227,7 @@ fn verify(log: &LogInspection, as_json: bool) -> Result<(), CliError> {
             terminal::line(format_args!("segment {segment} is missing"))?;
         }
         for segment in &opening.foreign_segments {
-            terminal::line(format_args!("segment {segment} is of another volume"))?;
+            terminal::line(format_args!("segment {segment} belongs to another volume"))?;
         }
         let size = human_bytes(report.sound_bytes);
         let (blocks, segments) = (report.sound_blocks, report.segments);
@@ -243,7 +241,7 @@ fn verify(log: &LogInspection, as_json: bool) -> Result<(), CliError> {
         Ok(())
     } else {
         Err(CliError::new(
-            "acknowledged data is damaged or missing; it is named above",
+            "acknowledged data is damaged or missing; see above",
         ))
     }
 }
@@ -265,7 +263,7 @@ fn damage_text(damage: &SegmentDamage) -> String {
     let kind = if damage.acknowledged {
         "damaged"
     } else {
-        "cut short (was never acknowledged)"
+        "torn write (never acknowledged)"
     };
     format!("{kind}: {location}{what}")
 }
@@ -319,9 +317,7 @@ fn stat(log: &LogInspection, as_json: bool) -> Result<(), CliError> {
         counted(stats.segments, "segment"),
         counted(stats.spare_segments, "spare")
     ))?;
-    terminal::line(format_args!(
-        "blocks    {used}, of which {live} can still be read\n"
-    ))?;
+    terminal::line(format_args!("blocks    {used}, of which {live} are live\n"))?;
     let mut table = TextTable::new(&["segment", "file", "used", "live", "blocks", "sealed"]);
     for s in &segments {
         let sealed = if s.sealed { "yes" } else { "no" };
@@ -342,7 +338,7 @@ fn stat(log: &LogInspection, as_json: bool) -> Result<(), CliError> {
     terminal::data(table)
 }
 
-/// On a terminal a bar, otherwise nothing.
+/// A bar on a terminal, otherwise hidden.
 fn progress() -> indicatif::ProgressBar {
     if !terminal::is_attended() {
         return indicatif::ProgressBar::hidden();
@@ -355,7 +351,7 @@ fn progress() -> indicatif::ProgressBar {
     }
 }
 
-/// Without fractions of a second above one.
+/// Without fractions above one second.
 fn rounded(span: HumanDuration) -> String {
     match span.0.as_secs() {
         0 => HumanDuration::millis(u64::from(span.0.subsec_millis())).to_string(),
@@ -368,7 +364,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_ages_are_for_people() {
+    fn sizes_and_ages_are_human_readable() {
         assert_eq!(rounded(HumanDuration::millis(3_700)), "3s");
         assert_eq!(rounded(HumanDuration::millis(70)), "70ms");
     }

@@ -1,4 +1,4 @@
-//! `forebay lookup`: rows of tables by key, over HTTP.
+//! `forebay lookup`: HTTP lookup of table rows by key.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,36 +14,36 @@ use crate::signals::{ReloadSignals, StopSignals, end_at_once};
 use crate::telemetry::{self, ProcessMetrics};
 use crate::terminal;
 
-/// How long requests that were begun may take after the signal to stop.
+/// How long requests in progress may take after the signal to stop.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
-/// Serves rows of tables by key: `GET /product/42` answers the row as JSON.
+/// Serves table rows by key: `GET /product/42` returns the row as JSON.
 ///
-/// SIGTERM and Ctrl-C stop in order: requests that were begun are answered.
+/// SIGTERM and Ctrl-C stop gracefully: requests in progress are finished.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LookupArgs {
-    /// The service's file (YAML)
+    /// Configuration file of the service (YAML)
     #[arg(long, value_name = "FILE", required_unless_present = "schema")]
     config: Option<PathBuf>,
-    /// Address to listen on [default: what the file says, or 127.0.0.1:8080]
+    /// Address to listen on [default: from the file, or 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// Least important log lines: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: String,
-    /// Prints the JSON schema of the file
+    /// Print the JSON schema of the file
     #[arg(long)]
     schema: bool,
 }
 
-/// Runs it.
 pub(crate) fn run(args: &LookupArgs, env: &Environment) -> Result<(), CliError> {
     let Some(file) = args.config.as_ref().filter(|_| !args.schema) else {
         return terminal::line(format_args!("{:#}", LookupConfig::schema()));
     };
     let mut config =
         LookupConfig::read(file, &|text| substitute(text, env)).map_err(|problems| {
-            CliError::usage(problems).hint("`forebay lookup --schema` prints what the file may say")
+            CliError::usage(problems)
+                .hint("`forebay lookup --schema` prints the schema of the file")
         })?;
     config.listen = args.listen.unwrap_or(config.listen);
     let _flush = telemetry::start_log(&LogOutput {
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &LookupArgs, env: &Environment) -> Result<(), CliError> 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| CliError::new(format_args!("can't start: {e}")))?;
+        .map_err(|e| CliError::new(format_args!("can't start a runtime: {e}")))?;
     runtime.block_on(serve(&config, metrics))
 }
 
@@ -74,14 +74,14 @@ async fn serve(config: &LookupConfig, metrics: ProcessMetrics) -> Result<(), Cli
                 tracing::info!(signal, "stopping");
                 break;
             }
-            () = hangups.next() => tracing::info!("SIGHUP: there is nothing to read again"),
+            () = hangups.next() => tracing::info!("ignored SIGHUP: nothing to reload"),
             () = metrics.run_upkeep() => {}
         }
     }
     tokio::select! {
         in_time = listener.stop(STOP_GRACE) => {
             if !in_time {
-                tracing::warn!(grace = ?STOP_GRACE, "stopped; not every request was finished in time");
+                tracing::warn!(grace = ?STOP_GRACE, "stopped with unfinished requests");
             }
             Ok(())
         }

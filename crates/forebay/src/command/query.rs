@@ -1,4 +1,4 @@
-//! `forebay query`: SQL on the tables.
+//! `forebay query`: SQL queries of the tables.
 
 mod pending;
 
@@ -18,9 +18,9 @@ use crate::endpoints::Endpoints;
 use crate::query::{QueryFormat, writer};
 use crate::terminal;
 
-/// Asks the tables of the embedded database with SQL; nothing can be changed.
+/// Runs a read-only SQL query on the embedded tables.
 ///
-/// Works beside a running server and without one.
+/// Works with and without a running server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,23 +29,22 @@ Examples:
   forebay query 'SELECT count(*) FROM \"in.demo.events\"' --wait
   forebay query \"SELECT name FROM sqlite_master WHERE type = 'table'\"")]
 pub(crate) struct QueryArgs {
-    /// One statement that reads; tables are called by their id, in double quotes
+    /// One SELECT statement; put table ids in double quotes
     sql: String,
-    /// Form of the result
+    /// Format of the result
     #[arg(long, value_enum, default_value = "table")]
     format: QueryFormat,
-    /// Rows at most
+    /// Maximum number of rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
-    /// First wait until the records that the running server has accepted are in the tables that the
-    /// statement names; at most so long [default with --wait: 1m]
+    /// First wait until all records accepted by the running server are in the tables of the statement,
+    /// at most this long [default with --wait: 1m]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
     wait: Option<HumanDuration>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: &QueryArgs, env: Environment) -> Result<(), CliError> {
     let loaded = args.server.place.load(env.clone(), Vec::new())?;
     let config = &loaded.config;
@@ -65,7 +64,7 @@ pub(crate) fn run(args: &QueryArgs, env: Environment) -> Result<(), CliError> {
             if summary.truncated {
                 let rows = counted(summary.rows, "row");
                 terminal::note(format_args!(
-                    "only {rows} shown, there are more: see --limit"
+                    "only the first {rows} shown; --limit shows more"
                 ));
             }
             Ok(())
@@ -83,10 +82,10 @@ pub(crate) fn run(args: &QueryArgs, env: Environment) -> Result<(), CliError> {
     }
 }
 
-/// What to do about it.
+/// Advice for an error.
 fn hint(error: &QueryError, path: &Path, args: &QueryArgs, config: &Config) -> Option<String> {
     let in_postgres = config.table.default == TableDefault::Postgres;
-    let psql = || "the tables of this configuration are in PostgreSQL: ask them there, with psql";
+    let psql = || "the tables of this configuration are in PostgreSQL; query them with psql";
     match error {
         QueryError::NoDatabase(_) if in_postgres => Some(psql().to_owned()),
         QueryError::Statement(text) => {
@@ -101,15 +100,13 @@ fn hint(error: &QueryError, path: &Path, args: &QueryArgs, config: &Config) -> O
             }
             let names = table_names(path);
             let names = (!names.is_empty()).then(|| names.join(", "));
-            names.map(|names| {
-                format!("tables are called by their id in double quotes; there are: {names}")
-            })
+            names.map(|names| format!("put table ids in double quotes; existing tables: {names}"))
         }
         QueryError::NoDatabase(_) | QueryError::Database(_) => None,
     }
 }
 
-/// What the running server says of a table that is not there, and of a database that is not.
+/// Advice for a missing table or database, from the running server.
 fn pending_hint(
     error: &QueryError,
     args: &QueryArgs,
@@ -117,9 +114,9 @@ fn pending_hint(
     env: Environment,
 ) -> Option<String> {
     let other = match error {
-        QueryError::NoDatabase(_) => "is it the right directory? --data-dir names another one",
+        QueryError::NoDatabase(_) => "is it the right directory? --data-dir sets another one",
         QueryError::Statement(text) if text.contains("no such table") => {
-            "no tables exist yet: a table is made when the first records are imported into it"
+            "no tables exist yet: the first import creates a table"
         }
         _ => return None,
     };
@@ -134,18 +131,18 @@ fn pending_hint(
         .find(|p| args.sql.contains(&p.table));
     Some(match defined {
         Some(p) if p.in_flight > 0 => format!(
-            "\"{}\" is defined and has no rows yet; {} records are on their way, --wait waits for them",
+            "\"{}\" is defined and has no rows yet; {} records are in flight; --wait waits for them",
             p.table, p.in_flight
         ),
         Some(p) => format!(
-            "\"{}\" is defined and has no rows yet; --wait waits for records that were just sent",
+            "\"{}\" is defined and has no rows yet; --wait waits for records in flight",
             p.table
         ),
         None => other.to_owned(),
     })
 }
 
-/// The first table id of a statement that stands outside of quotes: `in.bucket.table`.
+/// The first unquoted table id of a statement: `in.bucket.table`.
 fn unquoted_id(sql: &str) -> Option<String> {
     let mut plain = String::with_capacity(sql.len());
     let mut quote = None;
@@ -171,7 +168,7 @@ fn unquoted_id(sql: &str) -> Option<String> {
     word.map(str::to_owned)
 }
 
-/// Names of the tables, quoted as SQL wants them.
+/// Names of the tables, quoted for SQL.
 fn table_names(path: &Path) -> Vec<String> {
     struct TableNameCollector(Vec<String>);
     impl QueryVisitor for TableNameCollector {
@@ -189,7 +186,7 @@ fn table_names(path: &Path) -> Vec<String> {
     let mut names = TableNameCollector(Vec::new());
     let sql =
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%.%.%' ORDER BY name";
-    // It is only for a hint: without an answer there is none.
+    // Only for a hint: an error is ignored.
     drop(sqlite::query(path, sql, Some(20), &mut names));
     names.0
 }

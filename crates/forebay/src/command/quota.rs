@@ -1,4 +1,4 @@
-//! `forebay quota`: what projects and sources may use.
+//! `forebay quota`: limits of projects and sources.
 
 use clap::Subcommand;
 use reqwest::Method;
@@ -10,32 +10,32 @@ use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::terminal;
 
-/// Said in place of a value: what the server's configuration says.
+/// Value that resets a limit to the server's configuration.
 const DEFAULT: &str = "default";
 
-/// Shows and sets what projects and sources may use.
+/// Shows and sets the limits of projects and sources.
 #[derive(Debug, Subcommand)]
 pub(crate) enum QuotaCommand {
     Show(QuotaShowArgs),
     Set(QuotaSetArgs),
 }
 
-/// Shows what a project may use.
+/// Shows the limits of a project.
 #[derive(Debug, clap::Args)]
 pub(crate) struct QuotaShowArgs {
     /// Number of the project; 1 is the server's own
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     project: u64,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Sets what a project or a source may use; what is not named stays. It holds at once, without a
-/// restart. A value is a number or a size, 0 for no limit, or "default" for what the server's
-/// configuration says.
+/// Sets limits of a project or a source; limits that are not given are not changed. They apply at once,
+/// without a restart. A value is a number or a size, 0 for no limit, or "default" for the value of the
+/// server's configuration.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -46,13 +46,13 @@ pub(crate) struct QuotaSetArgs {
     /// Number of the project; 1 is the server's own
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     project: u64,
-    /// One source of the token's project, in place of the whole project
+    /// One source of the token's project, instead of the whole project
     #[arg(long, value_name = "ID", conflicts_with = "project")]
     source: Option<String>,
-    /// Requests a second
+    /// Requests per second
     #[arg(long, value_name = "NUMBER")]
     requests_per_second: Option<String>,
-    /// Bytes of bodies a second
+    /// Bytes of request bodies per second
     #[arg(long, value_name = "SIZE")]
     bytes_per_second: Option<String>,
     /// Open connections
@@ -61,17 +61,16 @@ pub(crate) struct QuotaSetArgs {
     /// Bytes in the log and in staging
     #[arg(long, value_name = "SIZE", conflicts_with = "source")]
     disk_bytes: Option<String>,
-    /// Requests a second of each source of the project that has no other of its own
+    /// Requests per second of each source of the project without its own limit
     #[arg(long, value_name = "NUMBER", conflicts_with = "source")]
     source_requests_per_second: Option<String>,
-    /// Bytes of bodies a second of each source of the project that has no other of its own
+    /// Bytes of request bodies per second of each source of the project without its own limit
     #[arg(long, value_name = "SIZE", conflicts_with = "source")]
     source_bytes_per_second: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: QuotaCommand, env: Environment) -> Result<(), CliError> {
     match command {
         QuotaCommand::Show(args) => {
@@ -87,7 +86,7 @@ pub(crate) fn run(command: QuotaCommand, env: Environment) -> Result<(), CliErro
         QuotaCommand::Set(args) => {
             let changes = args.changes()?;
             if changes.is_empty() {
-                return Err(CliError::usage("there is nothing to set: name a limit"));
+                return Err(CliError::usage("no limit is given"));
             }
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
@@ -105,7 +104,7 @@ fn path(project: u64) -> String {
 }
 
 impl QuotaSetArgs {
-    /// What was given, by the API's names; null returns to the default.
+    /// The given limits by their API names; null resets to the default.
     fn changes(&self) -> Result<Map<String, Value>, CliError> {
         let given = [
             ("requestsPerSecond", &self.requests_per_second, true),
@@ -128,7 +127,7 @@ impl QuotaSetArgs {
                 DEFAULT => Value::Null,
                 text if is_number => json!(text.parse::<u64>().map_err(|_| {
                     CliError::usage(format_args!(
-                        "{name} is \"{text}\", it must be a whole number or \"{DEFAULT}\""
+                        "{name} is \"{text}\", allowed is a whole number or \"{DEFAULT}\""
                     ))
                 })?),
                 text => json!(text),
@@ -177,7 +176,7 @@ fn show(quota: &Value) -> Result<(), CliError> {
     terminal::data(table)
 }
 
-/// Without the quotes; zero is no limit.
+/// Without quotes; zero is no limit.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) if text == "0B" => "none".to_owned(),

@@ -1,4 +1,4 @@
-//! `forebay reference`: the generated documents. Hidden; tests compare its output with
+//! `forebay reference`: prints the generated documents. Hidden; tests compare its output with
 //! `docs/reference`.
 
 use std::fmt::Write as _;
@@ -11,12 +11,10 @@ use crate::{cli, config, terminal};
 /// Prints a generated document.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReferenceArgs {
-    /// Which one.
     #[arg(value_enum)]
     document: ReferenceDocument,
 }
 
-/// Generated documents.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ReferenceDocument {
     Cli,
@@ -31,7 +29,6 @@ const HEAD: &str = "\
 Data goes to standard output, everything else to standard error. `NO_COLOR` is respected.
 ";
 
-/// Runs it.
 pub(crate) fn run(args: &ReferenceArgs) -> Result<(), CliError> {
     match args.document {
         ReferenceDocument::Config => terminal::data(config::reference::markdown()),
@@ -45,7 +42,7 @@ pub(crate) fn run(args: &ReferenceArgs) -> Result<(), CliError> {
     }
 }
 
-/// The help of a command, then those of its commands.
+/// Help of a command and of its subcommands.
 fn describe(out: &mut String, command: &clap::Command, path: &mut Vec<String>) {
     let help = command
         .clone()

@@ -1,4 +1,4 @@
-//! `forebay restore`: a data directory of a backup, or the metadata of one of its copies.
+//! `forebay restore`: restores a data directory from a backup, or its metadata from a copy.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use crate::clock::SystemClock;
 use crate::config::Environment;
 use crate::{backup, data_dir, terminal};
 
-/// Makes a new data directory of a backup, or puts a copy of the metadata in place.
+/// Restores a backup into a new data directory, or replaces the metadata with a copy.
 ///
-/// Every file of a backup is checked against its checksum. The server must not run; never run the
-/// old and the restored one at the same time.
+/// Every file of a backup is checked against its checksum. The server must be stopped; never run the
+/// original and the restored server at the same time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,18 +23,17 @@ Examples:
   forebay restore --metadata newest --data-dir ./data")]
 #[group(id = "what", required = true, multiple = false, args = ["from", "metadata"])]
 pub(crate) struct RestoreArgs {
-    /// A backup; the data directory must not be there, or be empty
+    /// Backup; the data directory must be empty or missing
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
-    /// A copy of the metadata (`meta-copies` in the data directory): `newest`, or its file. What it
-    /// replaces is kept
+    /// Copy of the metadata (from `meta-copies` in the data directory): `newest`, or its file. The
+    /// replaced metadata is retained
     #[arg(long, value_name = "COPY")]
     metadata: Option<String>,
     #[command(flatten)]
     place: ConfigArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: &RestoreArgs, env: Environment) -> Result<(), CliError> {
     let config = args.place.load(env, Vec::new())?.config;
     let dir = config.data_dir.as_path();
@@ -50,15 +49,18 @@ pub(crate) fn run(args: &RestoreArgs, env: Environment) -> Result<(), CliError> 
     let folder = config.metadata.copies_folder(dir);
     let copy = select_copy(args.metadata.as_deref().unwrap_or("newest"), &folder)?;
     data_dir::check_dir(dir, None)?;
-    // First: a store of an earlier moment must never be opened without it.
+    // First: an older store must never be opened without it.
     data_dir::write_restored_marker(dir).map_err(CliError::new)?;
     let now = SystemClock.now().as_millis();
     let (copy, replaced) = restore_copy(dir, &folder, &copy, now).map_err(CliError::new)?;
     for replaced_file in replaced {
-        terminal::line(format_args!("kept as {}", replaced_file.display()))?;
+        terminal::line(format_args!(
+            "previous metadata kept as {}",
+            replaced_file.display()
+        ))?;
     }
     terminal::line(format_args!(
-        "the metadata is that of {} (revision {})",
+        "metadata restored to {} (revision {})",
         copy.path.display(),
         copy.revision
     ))
@@ -69,21 +71,18 @@ fn select_copy(wanted: &str, folder: &Path) -> Result<PathBuf, CliError> {
         return Ok(PathBuf::from(wanted));
     }
     let none = || {
-        CliError::new(format_args!(
-            "there is no sound copy in {}",
-            folder.display()
-        ))
-        .hint("name its file, or restore a backup with --from")
+        CliError::new(format_args!("no intact copy in {}", folder.display()))
+            .hint("set the file of a copy, or restore a backup with --from")
     };
     for copy in copies::list(folder) {
-        // Each was sound when it was made; disks are not for ever.
+        // Each was intact when it was made; disks fail.
         match copies::read_revision(&copy.path) {
             Ok(_) => {
                 let made = Timestamp::from_millis(copy.made_at_ms);
                 terminal::line(format_args!("the newest copy was made at {made}"))?;
                 return Ok(copy.path);
             }
-            Err(e) => terminal::note(format_args!("not used: {e}")),
+            Err(e) => terminal::note(format_args!("skipped: {e}")),
         }
     }
     Err(none())

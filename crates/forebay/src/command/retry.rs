@@ -1,4 +1,4 @@
-//! `forebay retry`: what waits after a failure is tried now.
+//! `forebay retry`: retries uploads and imports now.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -10,21 +10,20 @@ use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::terminal;
 
-/// Tries uploads and imports now that wait after a failure: of a sink, or of all sinks of a source.
+/// Retries failed uploads and imports now: of a sink, or of all sinks of a source.
 ///
-/// They are tried again by themselves, after waits of up to five minutes. This is for when the cause is
-/// mended.
+/// They are also retried automatically, after waits of up to five minutes. Use this after the cause is
+/// fixed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RetryArgs {
     /// Id of the source
     source: String,
-    /// Id of the sink; without it, all of the source
+    /// Id of the sink [default: all sinks of the source]
     sink: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(args: RetryArgs, env: Environment) -> Result<(), CliError> {
     let api = ApiClient::new(&args.server, env)?;
     block_on(retry(&api, &args))
@@ -41,7 +40,7 @@ async fn retry(api: &ApiClient, args: &RetryArgs) -> Result<(), CliError> {
         }
     };
     if sinks.is_empty() {
-        terminal::note("there is no sink with a table");
+        terminal::note("no sink with a table");
     }
     for sink in sinks {
         let done = api
@@ -54,7 +53,7 @@ async fn retry(api: &ApiClient, args: &RetryArgs) -> Result<(), CliError> {
         let count = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or_default();
         let (files, slices) = (count("files"), count("slices"));
         terminal::line(format_args!(
-            "{sink}: {files} imports and {slices} uploads are tried now"
+            "{sink}: retrying {files} imports and {slices} uploads"
         ))?;
     }
     Ok(())

@@ -22,16 +22,15 @@ use crate::standby;
 use crate::telemetry::{self, ProcessMetrics};
 use crate::token::{self, ApiToken};
 
-/// Project and branch that the server's own token opens.
+/// Project of the server's own token.
 const PROJECT: u64 = 1;
 const BRANCH: u64 = 1;
 
-/// Takes records in and brings them into their tables.
+/// Accepts records and loads them into tables.
 ///
-/// The first start makes a token for the management API and keeps it in the data directory. SIGTERM
-/// and Ctrl-C stop in order: nothing more is taken, what is under way is finished. A second one ends
-/// at once; nothing that was acknowledged is lost either way. SIGHUP reads the configuration and the
-/// certificates again.
+/// The first start creates a token for the management API in the data directory. On SIGTERM or Ctrl-C
+/// Forebay stops accepting records and finishes work in progress. A second signal exits immediately;
+/// acknowledged records are never lost. SIGHUP reloads the configuration and the certificates.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,21 +43,20 @@ pub(crate) struct ServeArgs {
     /// Address and port of the management API [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     api_listen: Option<String>,
-    /// Address and port that records come in at [default: 127.0.0.1:7000]
+    /// Address and port for records [default: 127.0.0.1:7000]
     #[arg(long, value_name = "ADDRESS")]
     source_listen: Option<String>,
-    /// File that has the token for the management API [default: `token` in the data directory, made
-    /// at the first start]
+    /// File with the token for the management API [default: `token` in the data directory, created at
+    /// the first start]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// What this process does, divided by commas [default: api,source,storage,coordinator]
+    /// Comma-separated roles of this process [default: api,source,storage,coordinator]
     #[arg(long, value_name = "ROLES")]
     roles: Option<String>,
-    /// Starts although the metadata store has lost transactions that were committed: what is there
-    /// is gone on with
+    /// Start although the metadata store has lost committed transactions, with the data that is left
     #[arg(long)]
     accept_metadata_loss: bool,
-    /// Sets any other key of the configuration; as often as needed
+    /// Set any other key of the configuration; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
 }
@@ -92,7 +90,6 @@ impl ServeArgs {
     }
 }
 
-/// Runs it.
 pub(crate) fn run(args: ServeArgs, env: Environment) -> Result<(), CliError> {
     let sources = args.place.sources(env, args.flags());
     let loaded = config::load(&sources).map_err(|problems| violations_error(&problems))?;
@@ -101,12 +98,12 @@ pub(crate) fn run(args: ServeArgs, env: Environment) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|e| CliError::new(format_args!("can't start: {e}")))?;
+    let runtime = runtime.map_err(|e| CliError::new(format_args!("can't start a runtime: {e}")))?;
     runtime.block_on(serve(&sources, loaded, &started, args.accept_metadata_loss))
 }
 
-/// Opens the data directory and starts the node. What can be wrong without looking into the
-/// directory is found before anything is written to it.
+/// Opens the data directory and starts the node. All checks that don't need the directory run before
+/// the first write to it.
 async fn start(
     config: &Config,
     environment: &Environment,
@@ -148,7 +145,7 @@ async fn serve(
     let metrics = ProcessMetrics::start(&config.telemetry.metrics)?;
     let (mut node, token, auth) = tokio::select! {
         started = Box::pin(start(config, &loaded.env, &metrics, accept_loss)) => started?,
-        // Nothing was taken yet, so there is nothing to bring to an end.
+        // Nothing was accepted yet, so there is nothing to drain.
         signal = signals.next() => {
             tracing::info!(signal, "stopped while starting");
             return Ok(());
@@ -159,7 +156,7 @@ async fn serve(
     if token.is_new
         && let Some(file) = &token.file
     {
-        tracing::info!(file = %file.display(), "a token for the management API was made");
+        tracing::info!(file = %file.display(), "created a token for the management API");
     }
     let _published = publish(config, &node);
     warn_of_readers(&config.data_dir);
@@ -192,11 +189,11 @@ async fn serve(
             if in_time {
                 tracing::info!("stopped");
             } else {
-                tracing::warn!(?grace, "stopped; not everything was finished in time");
+                tracing::warn!(?grace, "stopped with unfinished work");
             }
         }
         signal = signals.next() => {
-            tracing::warn!(signal, "ended at once");
+            tracing::warn!(signal, "stopped immediately");
             log_lines.flush.flush();
             end_at_once();
         }
@@ -207,7 +204,7 @@ async fn serve(
     }
 }
 
-/// Says in the data directory where the server listens, as long as the result is kept.
+/// Publishes the server's addresses in the data directory until the result is dropped.
 fn publish(config: &Config, node: &RunningNode) -> Option<PublishedEndpoints> {
     let api = || listener_url(node.api, config.api.tls.is_some());
     let endpoints = Endpoints {
@@ -219,14 +216,14 @@ fn publish(config: &Config, node: &RunningNode) -> Option<PublishedEndpoints> {
     match endpoints.publish(&config.data_dir) {
         Ok(published) => Some(published),
         Err(error) => {
-            tracing::warn!(%error, "the addresses were not written into the data directory: clients need --api");
+            tracing::warn!(%error, "can't publish the addresses in the data directory; clients need --api");
             None
         }
     }
 }
 
-/// Names a data directory that others of this host may read. What Forebay makes is for its owner only;
-/// a directory that somebody else has made stays as it is.
+/// Warns if other users of this host may read the data directory. Forebay creates files for their owner
+/// only, and does not change an existing directory.
 fn warn_of_readers(data_dir: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(data_dir).map(|m| m.permissions().mode() & 0o777);
@@ -236,12 +233,12 @@ fn warn_of_readers(data_dir: &Path) {
         tracing::warn!(
             dir = %data_dir.display(),
             mode = format_args!("{mode:04o}"),
-            "other users of this host may read the data directory: chmod 700 closes it"
+            "other users of this host may read the data directory; chmod 700 prevents it"
         );
     }
 }
 
-/// Who may use the management API: the server's own token, and those of the configuration.
+/// Tokens of the management API: the server's own, and those of the configuration.
 pub(crate) fn authenticate(
     config: &Config,
     token: &ApiToken,
@@ -262,7 +259,7 @@ pub(crate) fn authenticate(
     tokens(&all)
 }
 
-/// The tokens of the configuration alone.
+/// Only the tokens of the configuration.
 pub(crate) fn configured_tokens(config: &Config) -> Result<ConfiguredTokens, CliError> {
     tokens(&config.api.tokens)
 }

@@ -1,4 +1,4 @@
-//! `forebay source`: sources, one at a time.
+//! `forebay source`: manages single sources.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,8 @@ use crate::config::Environment;
 use crate::definitions::{ColumnDefinition, SinkDefinition, SourceDefinition, parse_column};
 use crate::terminal;
 
-/// Sinks of a source that a list names.
+/// Most sinks of a source in a list.
 const SINKS_SHOWN: usize = 10;
-/// Sources with what their sinks hold.
 const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 
 /// Creates, lists, shows and deletes sources.
@@ -30,20 +29,20 @@ pub(crate) enum SourceCommand {
     Resume(SourceResumeArgs),
 }
 
-/// Creates a source, with a sink if one is described.
+/// Creates a source, optionally with a sink.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Columns are NAME=TYPE[,OPTION...][:ARGUMENT]:
   id=uuid                    a new UUID for each row
   at=datetime                time of receipt
   ip=ip                      address of the sender
-  all=body, h=headers        the request as it came
-  user=path:user.id          a part of the JSON body; refused when it is missing,
+  all=body, h=headers        the request as received
+  user=path:user.id          a part of the JSON body; rejected when it is missing,
   user=path,default=?:user.id  unless there is a default
   utm=path:[\"utm.source\"]    keys with any characters in quotes
   ids=path:$.items[*].id     JSONPath when it begins with $; many values as a list
-  total=template:Body(\"price\") * Body(\"count\")   what a Jsonnet program makes of it
-  env=static:prod            always the same
+  total=template:Body(\"price\") * Body(\"count\")   result of a Jsonnet expression
+  env=static:prod            a constant
   options: key (part of the primary key), json (strings with their JSON quotes),
            default=TEXT or default=\"TEXT, with: anything\" (path)
 
@@ -54,19 +53,19 @@ Example:
 pub(crate) struct SourceCreateArgs {
     /// Name of the source; its id is made from it
     name: String,
-    /// Id, in place of one made from the name
+    /// Id [default: made from the name]
     #[arg(long)]
     id: Option<String>,
-    /// What it is for
+    /// Description of the source
     #[arg(long, default_value = "")]
     description: String,
-    /// Table that its records go into: stage (in or out), bucket and name, like in.main.events
+    /// Table for its records: stage (in or out), bucket and name, like in.main.events
     #[arg(long, value_name = "TABLE", requires = "column")]
     sink: Option<String>,
-    /// What keeps the table (sqlite, postgres), when it is not the server's default
+    /// Table type (sqlite, postgres) [default: the server's]
     #[arg(long, value_name = "NAME", requires = "sink")]
     backend: Option<String>,
-    /// A column of the table; once for each
+    /// A column of the table; repeatable
     #[arg(long, value_name = "NAME=TYPE", requires = "sink", value_parser = parse_column)]
     column: Vec<ColumnDefinition>,
     #[command(flatten)]
@@ -76,7 +75,7 @@ pub(crate) struct SourceCreateArgs {
 /// Lists sources.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceListArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -93,10 +92,10 @@ Examples:
 pub(crate) struct SourceShowArgs {
     /// Id of the source
     id: String,
-    /// Only the address that records are posted to
+    /// Print only the address to post records to
     #[arg(long, conflicts_with = "json")]
     url: bool,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -105,7 +104,7 @@ pub(crate) struct SourceShowArgs {
 
 /// Deletes a source and its sinks.
 ///
-/// What was accepted still goes into the tables; the tables stay.
+/// Accepted records are still loaded into the tables; the tables are not deleted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceDeleteArgs {
     /// Id of the source
@@ -114,9 +113,9 @@ pub(crate) struct SourceDeleteArgs {
     server: ServerArgs,
 }
 
-/// Stops the delivery of a sink that is a topic.
+/// Pauses the delivery of a topic sink.
 ///
-/// Records are taken all the same, and wait.
+/// Records are still accepted, and wait.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -126,14 +125,14 @@ pub(crate) struct SourcePauseArgs {
     id: String,
     /// Id of the sink
     sink: String,
-    /// Why; shown with the sink
+    /// Reason, shown with the sink
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Begins the delivery of a sink that was paused again.
+/// Resumes the delivery of a paused sink.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceResumeArgs {
     /// Id of the source
@@ -144,7 +143,6 @@ pub(crate) struct SourceResumeArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: SourceCommand, env: Environment) -> Result<(), CliError> {
     match command {
         SourceCommand::Create(args) => {
@@ -235,12 +233,12 @@ async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError>
                 .await
         };
         if let Err(failure) = made.await {
-            // Half of what was asked for would only be in the way of the next try.
+            // A source without its sink would block the next attempt.
             let undone = api.run_task(Method::DELETE, &path, None).await;
             return Err(match undone {
                 Ok(()) => failure,
                 Err(_) => CliError::new(failure)
-                    .hint(format_args!("source {id} was made, but not its sink")),
+                    .hint(format_args!("source {id} was created, but not its sink")),
             });
         }
     }
@@ -256,9 +254,7 @@ async fn list(api: &ApiClient, json: bool) -> Result<(), CliError> {
     }
     let sources = api.list(AGGREGATION, "sources", "sourceId").await?;
     if sources.is_empty() {
-        terminal::note(
-            "there is no source yet; `forebay source create` or `forebay apply` makes one",
-        );
+        terminal::note("no sources yet; `forebay source create` or `forebay apply` creates one");
     }
     let mut table = crate::query::TextTable::new(&["id", "name", "sinks", "state"]);
     for source in &sources {
@@ -286,8 +282,8 @@ async fn list(api: &ApiClient, json: bool) -> Result<(), CliError> {
     terminal::data(table)
 }
 
-/// What the sink takes does not get to where it goes: the provider of its topic takes nothing, or a
-/// step of one of its files has failed and is tried again.
+/// Whether delivery fails: the provider of its topic is down, or a step of one of its files is being
+/// retried.
 fn is_failing(sink: &Value) -> bool {
     let is_down = sink.pointer("/statistics/provider/error").is_some();
     let files = sink.pointer("/statistics/files").and_then(Value::as_array);
@@ -391,7 +387,7 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Cl
             .or(column.pointer("/template/content"))
             .or(column.get("value"));
         let from = from.and_then(Value::as_str).unwrap_or_default();
-        // As the command line takes it.
+        // In the syntax of the command line.
         let is_json = column.get("rawString") == Some(&Value::Bool(false));
         let json = if is_json { ",json" } else { "" };
         let kind = format!("{}{json}", text(column, "type"));
@@ -401,7 +397,7 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Cl
     terminal::data(shown)
 }
 
-/// Columns that get their default in every record: most likely their paths are wrong.
+/// Columns with the default in every record: most likely their paths are wrong.
 async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), CliError> {
     let response = api.get(&format!("{sink}/statistics/columns")).await?;
     let records = response.get("records").and_then(Value::as_u64);
@@ -420,7 +416,7 @@ async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Files whose import has failed, and why.
+/// Failed imports with their errors.
 async fn show_failed(api: &ApiClient, sink: &str) -> Result<(), CliError> {
     let response = api
         .get(&format!("{sink}/statistics/files?failedFiles=true"))
@@ -502,10 +498,9 @@ async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), C
     terminal::data(shown)
 }
 
-/// In place of an address: whoever knows it may send.
-pub(super) const URL_HIDDEN: &str = "the source's address is shown to tokens of admins only";
+/// Shown instead of the address, which is a secret that allows sending.
+pub(super) const URL_HIDDEN: &str = "the address of a source is only shown to tokens of admins";
 
-/// Address of a source.
 pub(super) fn url(source: &Value) -> Option<&str> {
     source.pointer("/http/url").and_then(Value::as_str)
 }
@@ -514,7 +509,7 @@ pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// An id as a part of a path.
+/// Percent-encodes an id for a path.
 pub(super) fn encoded(id: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     let byte = |b: u8| {

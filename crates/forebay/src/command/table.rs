@@ -1,4 +1,4 @@
-//! `forebay table`: which project a table belongs to.
+//! `forebay table`: projects of tables.
 
 use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
@@ -12,7 +12,7 @@ use crate::terminal;
 
 const TABLES: &str = "/v1/admin/tables";
 
-/// Shows which project a table belongs to, gives it to another one, or shares it.
+/// Shows the project of a table, transfers the table, or shares it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TableCommand {
     #[command(visible_alias = "list")]
@@ -23,7 +23,7 @@ pub(crate) enum TableCommand {
     Unshare(TableUnshareArgs),
 }
 
-/// What keeps a table.
+/// Type of a table.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TableTypeArg {
     /// The server's default
@@ -34,12 +34,11 @@ enum TableTypeArg {
     Postgres,
 }
 
-/// Which table.
 #[derive(Debug, clap::Args)]
 struct TableArgs {
     /// Id of the table, like in.shop.orders
     table: String,
-    /// What keeps it
+    /// Type of the table
     #[arg(long = "type", value_enum, default_value = "default")]
     kind: TableTypeArg,
 }
@@ -50,26 +49,26 @@ pub(crate) struct TableListArgs {
     /// Only tables that this project may fill
     #[arg(long, value_name = "NUMBER")]
     project: Option<u64>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Shows a table's project, and the sinks that fill it.
+/// Shows the project of a table, and the sinks that fill it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TableShowArgs {
     #[command(flatten)]
     table: TableArgs,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Gives a table to a project. Also one that was there before Forebay and belongs to nobody.
+/// Transfers a table to a project, also one that existed before Forebay and has no project.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -77,44 +76,43 @@ Example:
 pub(crate) struct TableTransferArgs {
     #[command(flatten)]
     table: TableArgs,
-    /// Project that it belongs to from now on
+    /// New project of the table
     #[arg(long, value_name = "NUMBER")]
     project: u64,
-    /// Also when a project that loses it still fills it: what it has on its way is not imported
+    /// Also if a previous project still fills it: its records in flight are not imported
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Lets another project fill a table. It can't drop it.
+/// Shares a table with another project, which may fill it but not drop it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TableShareArgs {
     #[command(flatten)]
     table: TableArgs,
-    /// Project that may fill it too
+    /// Project to share with
     #[arg(long, value_name = "NUMBER")]
     project: u64,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Takes a table back from a project that it was shared with.
+/// Stops sharing a table with a project.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TableUnshareArgs {
     #[command(flatten)]
     table: TableArgs,
-    /// Project that may fill it no more
+    /// Project to stop sharing with
     #[arg(long, value_name = "NUMBER")]
     project: u64,
-    /// Also when it still fills it: what it has on its way is not imported
+    /// Also if it still fills the table: its records in flight are not imported
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: TableCommand, env: Environment) -> Result<(), CliError> {
     match command {
         TableCommand::Ls(args) => {
@@ -201,7 +199,7 @@ fn show(table: &Value) -> Result<(), CliError> {
     let mut shown = crate::query::TextTable::new(&["", ""]);
     let state = match table["isBeingDeleted"] == true {
         true => "being deleted with a source",
-        false if table["wasThere"] == true => "was there before Forebay filled it: never dropped",
+        false if table["wasThere"] == true => "existed before Forebay; never dropped",
         false => "",
     };
     let sinks: Vec<&str> = table["sinks"]
@@ -219,7 +217,7 @@ fn show(table: &Value) -> Result<(), CliError> {
         ("filled", text(table, "filledAt")),
         ("state", state),
         ("sinks", &sinks.join(", ")),
-        ("files on their way", &number(table, "files")),
+        ("files in flight", &number(table, "files")),
     ] {
         if !value.is_empty() {
             shown.row(&[name, value]);
@@ -242,7 +240,7 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// As one part of an address: an id may have any character.
+/// Percent-encodes an id for a path.
 fn escaped(id: &str) -> String {
     let mut path = String::new();
     for byte in id.bytes() {

@@ -22,74 +22,75 @@ pub(crate) enum TokenCommand {
     Revoke(TokenRevokeArgs),
 }
 
-/// What a token may do.
+/// Permissions of a token.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TokenRoleArg {
-    /// Look, and test mappings
+    /// Read, and test mappings
     Reader,
-    /// Change things too
+    /// Also change
     Admin,
 }
 
-/// Creates a token and prints it. It is shown only now: the server keeps its hash.
+/// Creates a token and prints it. It is shown only once: the server stores its hash.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   forebay token create --role reader --description dashboard --data-dir ./data > dashboard.token
   forebay token create --role admin --owner-id ada@example.com --owner-name Ada --expires-at 30d")]
 pub(crate) struct TokenCreateArgs {
-    /// What it may do
+    /// Permissions of the token
     #[arg(long, value_enum)]
     role: TokenRoleArg,
-    /// What it is for; shown as the author of changes
+    /// Description; shown as the author of changes
     #[arg(long, default_value = "")]
     description: String,
-    /// Project that it opens, in place of the server's own
+    /// Project of the token [default: the server's own]
     #[arg(long, value_name = "NUMBER")]
     project: Option<u64>,
-    /// Id of whom it is for, shown as userId of what is changed by it [default: the id of the token]
+    /// Id of the owner, shown as userId of its changes [default: the id of the token]
     #[arg(long, value_name = "ID")]
     owner_id: Option<String>,
-    /// Name of whom it is for, shown as userName [default: the description, without --owner-id]
+    /// Name of the owner, shown as userName [default: the description, without --owner-id]
     #[arg(long, value_name = "NAME")]
     owner_name: Option<String>,
-    /// When it ends: a time like 2027-01-02T03:04:05Z, a day like 2027-01-02 (UTC), or a time from now
-    /// on like 30d or 12h
+    /// Expiry: a time like 2027-01-02T03:04:05Z, a day like 2027-01-02 (UTC), or a duration like 30d or
+    /// 12h
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Lists tokens, without their texts; those of the configuration, the server's own among them, last.
+/// Lists tokens without their secrets; those of the configuration, including the server's own, are
+/// last.
 ///
-/// A token of the configuration is replaced there, and the server's own in its token file; SIGHUP makes
-/// the server read them again.
+/// To rotate a token of the configuration change it there, and the server's own in its token file;
+/// SIGHUP makes the server reload them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenListArgs {
-    /// Project, in place of the server's own
+    /// Project [default: the server's own]
     #[arg(long, value_name = "NUMBER")]
     project: Option<u64>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Gives a token a new text and prints it.
+/// Rotates the secret of a token and prints it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenRotateArgs {
     /// Id of the token
     id: String,
-    /// How long the text before goes on to work
+    /// How long the old secret remains valid
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     overlap: String,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Revokes a token: it opens nothing any more.
+/// Revokes a token.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenRevokeArgs {
     /// Id of the token
@@ -98,7 +99,6 @@ pub(crate) struct TokenRevokeArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub(crate) fn run(command: TokenCommand, env: Environment) -> Result<(), CliError> {
     match command {
         TokenCommand::Create(args) => {
@@ -181,7 +181,7 @@ async fn list(api: &ApiClient, args: &TokenListArgs) -> Result<(), CliError> {
     terminal::data(table)
 }
 
-/// An id as a part of a path; the ids of tokens need no escape.
+/// An id for a path; ids of tokens need no escaping.
 fn path_part(id: &str) -> Result<&str, CliError> {
     if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Ok(id);

@@ -13,64 +13,62 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ApiSection {
-    /// Address and port to listen on. Port 0 takes a free one.
+    /// Address and port to listen on. Port 0 selects a free one.
     pub(crate) listen: SocketAddr,
-    /// Address of the API as clients reach it; links to tasks and the documentation begin with it.
-    /// Without it they begin with the address that is listened on.
+    /// Address of the API for clients; links to tasks and the documentation begin with it. Default: the
+    /// listen address.
     pub(crate) public_url: Option<String>,
-    /// Largest body of a request; larger ones get 413. 1KB to 16MB.
+    /// Largest request body; larger ones get 413. 1KB to 16MB.
     pub(crate) body_limit: ByteSize,
-    /// Bodies of requests that are read or worked on, together; a request that would go over it gets
-    /// 429. 1MB to 4GB.
+    /// Total size of request bodies in progress; a request that would exceed it gets 429. 1MB to 4GB.
     pub(crate) max_bytes_in_flight: ByteSize,
-    /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
+    /// How long a client may take to send request headers, and for the TLS handshake. 1s to 60s.
     pub(crate) header_read_timeout: HumanDuration,
-    /// How long a connection may be open without a request. 1s to 1h.
+    /// How long a connection may be idle. 1s to 1h.
     pub(crate) idle_timeout: HumanDuration,
     /// How long a client may take to read a response. 1s to 1h.
     pub(crate) write_timeout: HumanDuration,
-    /// Connections open at a time; further ones are answered 503. 1 to 1000000.
+    /// Open connections; further ones get 503. 1 to 1000000.
     pub(crate) max_connections: usize,
-    /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
-    /// are answered 503. 0 to 1000000, 0 is no limit of its own.
+    /// Open connections of one client address (IPv6: of one /64 network); further ones get 503. 0 to
+    /// 1000000, 0 means no separate limit.
     pub(crate) max_connections_per_client: usize,
-    /// Requests of one HTTP/2 connection at a time. 1 to 1000.
+    /// Concurrent requests of one HTTP/2 connection. 1 to 1000.
     pub(crate) max_streams_per_connection: usize,
-    /// Bytes that are read ahead for a connection. 8KB to 1MB.
+    /// Read buffer of a connection. 8KB to 1MB.
     pub(crate) read_buffer_size: ByteSize,
-    /// Bytes of responses that wait for a slow client of HTTP/2. 8KB to 1MB.
+    /// Buffered responses of a slow HTTP/2 client. 8KB to 1MB.
     pub(crate) write_buffer_size: ByteSize,
-    /// A request's headers together with its first line; larger ones get 431. 1KB to 1MB.
+    /// Size of a request's first line and headers; larger ones get 431. 1KB to 1MB.
     pub(crate) max_header_size: ByteSize,
-    /// Responses that clients have not read, together; those up to 1KB do not count. A request whose
-    /// response would go over it is answered 503. 1MB to 4GB.
+    /// Total size of responses that clients have not read; those up to 1KB do not count. A request
+    /// whose response would exceed it gets 503. 1MB to 4GB.
     pub(crate) max_unread_bytes: ByteSize,
-    /// How long a request may take. Tasks that it has started go on. 1s to 10m.
+    /// How long a request may take. Tasks that it started continue. 1s to 10m.
     pub(crate) request_timeout: HumanDuration,
     /// How long a task waits until all source nodes have followed its change. 0 to 1m.
     pub(crate) reconcile_timeout: HumanDuration,
     /// How long a task may take. 1s to 1h.
     pub(crate) task_timeout: HumanDuration,
-    /// How long a table is looked at when a sink is made or changed. What does not answer by then
-    /// is not checked, and the task says so. 100ms to 30s, at most half of `requestTimeout`.
+    /// How long the check of a table may take when a sink is created or changed. After it the table is
+    /// not checked, and the task reports that. 100ms to 30s, at most half of `requestTimeout`.
     pub(crate) table_check_timeout: HumanDuration,
-    /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
-    /// 0 is no limit.
+    /// Requests per second of one token, with bursts of ten seconds' worth. 0 to 100000000, 0 means no
+    /// limit.
     pub(crate) requests_per_second: u64,
-    /// Wrong tokens a second of one client address; ten seconds' worth of them can come at once.
-    /// Over it they get 429. 0 to 100000000, 0 is no limit.
+    /// Invalid tokens per second of one client address, with bursts of ten seconds' worth; further ones
+    /// get 429. 0 to 100000000, 0 means no limit.
     pub(crate) wrong_tokens_per_second: u64,
-    /// Whom the message of an internal error names as the one to ask; may be empty.
+    /// Contact shown in internal error messages; may be empty.
     pub(crate) support_contact: String,
-    /// What holds for a `path` or `template` column of a request that does not say `rawString`: with
-    /// true a string is its text, with false its JSON with quotes. The fields of a message are JSON
-    /// either way. Files of `forebay apply` and columns of the command line do not depend on it.
+    /// Default of `rawString` for `path` and `template` columns of a request: with true a string is its
+    /// text, with false its JSON with quotes. The fields of a message are JSON either way. Files of
+    /// `forebay apply` and columns of the command line do not depend on it.
     pub(crate) raw_string: bool,
-    /// Further tokens, for other projects or for those who may only look: a list of `id`,
-    /// `project`, `branch`, `description`, `ownerId`, `ownerName`, `admin`, `operator` and `sha256` (of
-    /// the token).
+    /// Further tokens, for other projects or read-only access: a list of `id`, `project`, `branch`,
+    /// `description`, `ownerId`, `ownerName`, `admin`, `operator` and `sha256` (of the token).
     pub(crate) tokens: Vec<TokenConfig>,
-    /// Certificate and key for TLS. Without them the listener speaks plain HTTP.
+    /// Certificate and key for TLS. Without them the listener uses plain HTTP.
     pub(crate) tls: Option<TlsConfig>,
 }
 
@@ -107,7 +105,7 @@ impl Default for ApiSection {
 }
 
 impl ApiSection {
-    /// As the API takes it. Addresses that are not configured are those that are listened on.
+    /// Configuration of the API. Addresses that are not configured are the listen addresses.
     pub(crate) fn resolve(&self, api: SocketAddr, source_url: String) -> ApiConfig {
         ApiConfig {
             public_url: self.url(api),
@@ -126,13 +124,12 @@ impl ApiSection {
         }
     }
 
-    /// Address of the API as clients reach it, when it listens there.
+    /// Address of the API for clients, when it listens there.
     pub(crate) fn url(&self, listen: SocketAddr) -> String {
         let own = || listener_url(listen, self.tls.is_some());
         self.public_url.clone().unwrap_or_else(own)
     }
 
-    /// Limits of the listener.
     pub(crate) fn limits(&self) -> ListenerLimits {
         ListenerLimits {
             header_read_timeout: self.header_read_timeout,
@@ -148,9 +145,8 @@ impl ApiSection {
         }
     }
 
-    /// Everything that is out of range.
     pub(crate) fn violations(&self) -> Vec<String> {
-        // Only a configured address can be wrong; port 0 becomes one that is free.
+        // Only a configured address can be wrong; port 0 becomes a free one.
         let mut listen = self.listen;
         listen.set_port(listen.port().max(1));
         let source = listener_url(listen, false);
@@ -160,7 +156,7 @@ impl ApiSection {
     }
 }
 
-/// How a client on this machine reaches a listener.
+/// Address of a listener for a client on this machine.
 pub(crate) fn listener_url(listen: SocketAddr, has_tls: bool) -> String {
     let mut address = listen;
     if address.ip().is_unspecified() {

@@ -1,4 +1,4 @@
-//! What is different between two configurations.
+//! Differences between two configurations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::catalog;
 use super::layers::AssignedValue;
 
-/// Values by key, secrets among them.
+/// Values by key, including secrets.
 #[derive(Clone, Default)]
 pub(crate) struct KeyAssignments(BTreeMap<&'static str, Value>);
 
 impl fmt::Debug for KeyAssignments {
-    /// Without the values.
+    /// Omits the values, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
@@ -25,7 +25,7 @@ impl KeyAssignments {
         Self(values.collect())
     }
 
-    /// This configuration, with the values of `other` for the keys that `taken` names.
+    /// This configuration, with the values of `other` for the keys that `taken` selects.
     pub(crate) fn with(&self, other: &Self, taken: impl Fn(&str) -> bool) -> Self {
         let mut all = self.0.clone();
         all.retain(|key, _| !taken(key));
@@ -34,7 +34,7 @@ impl KeyAssignments {
         Self(all)
     }
 
-    /// The keys whose values differ. One that nobody has set has its default.
+    /// Keys with different values. A key that is not set has its default.
     pub(crate) fn changed(&self, other: &Self) -> Vec<&'static str> {
         let keys = catalog::root().keys().into_iter();
         let differs = |key: &&catalog::ConfigKey| {

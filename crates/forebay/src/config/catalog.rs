@@ -1,5 +1,5 @@
-//! All keys of the configuration with their documentation, type and default. Made from the schema
-//! of [`Config`], so that a key is described once: at its field.
+//! All configuration keys with documentation, type and default. Generated from the schema of
+//! [`Config`], so that a key is documented once: at its field.
 
 use std::sync::LazyLock;
 
@@ -7,31 +7,22 @@ use serde_json::{Map, Value};
 
 use super::Config;
 
-/// What a key's value is.
+/// Type of a key's value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ValueKind {
-    /// Text of some form.
     Text,
-    /// An address to listen on.
     Address,
-    /// Whole numbers.
     Integer,
-    /// `true` or `false`.
     Bool,
-    /// One of some words.
     Word(Vec<String>),
-    /// Texts.
     Texts,
-    /// Objects.
     Objects,
-    /// A number of bytes.
     Size,
-    /// A length of time.
     Duration,
 }
 
 impl ValueKind {
-    /// What is allowed, for messages. `None` where the parser knows better.
+    /// The allowed values, for messages. `None` where the parser reports them.
     pub(crate) fn allowed(&self) -> Option<String> {
         Some(match self {
             Self::Text | Self::Objects => return None,
@@ -47,7 +38,7 @@ impl ValueKind {
         })
     }
 
-    /// Its name in the reference.
+    /// Name in the reference.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Text => "text".to_owned(),
@@ -62,31 +53,28 @@ impl ValueKind {
     }
 }
 
-/// A key with a value.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigKey {
-    /// Last part of its path.
+    /// Last part of the path.
     pub(crate) name: String,
-    /// All of it, like `source.http.listen`.
+    /// Full path, like `source.http.listen`.
     pub(crate) path: String,
-    /// For users.
     pub(crate) doc: String,
-    /// What its value is.
     pub(crate) kind: ValueKind,
-    /// The value when nobody sets one; null for none.
+    /// Value when the key is not set; null for none.
     pub(crate) default: Value,
-    /// What its items can be, of a list of words.
+    /// Words that items of a list may be.
     pub(crate) items: Vec<String>,
-    /// Its value is a secret.
+    /// The value is a secret.
     pub(crate) secret: bool,
-    /// Its value is a secret or has some in it: no message quotes any of it.
+    /// The value is or contains a secret: messages never quote it.
     pub(crate) holds_secrets: bool,
-    /// The optional group that stands or falls as a whole with this key in it.
+    /// Path of the optional group around this key, which is set as a whole or not at all.
     pub(crate) whole: Option<String>,
 }
 
 impl ConfigKey {
-    /// What is allowed, for messages. `None` where the parser knows better.
+    /// The allowed values, for messages. `None` where the parser reports them.
     pub(crate) fn allowed(&self) -> Option<String> {
         let allowed = self.kind.allowed()?;
         if !self.items.is_empty() {
@@ -102,7 +90,7 @@ impl ConfigKey {
     }
 }
 
-/// The range that a documentation names: `1 to 1000`, `1KB to 16MB`.
+/// The range in a doc text: `1 to 1000`, `1KB to 16MB`.
 fn range_in_doc(doc: &str) -> Option<String> {
     let words: Vec<&str> = doc.split_whitespace().collect();
     let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
@@ -119,32 +107,26 @@ fn range_in_doc(doc: &str) -> Option<String> {
     ))
 }
 
-/// Keys that belong together.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigGroup {
-    /// Last part of its path; empty for the root.
+    /// Last part of the path; empty for the root.
     pub(crate) name: String,
-    /// All of it.
     pub(crate) path: String,
-    /// For users.
     pub(crate) doc: String,
-    /// Absent unless it is set.
+    /// Absent unless set.
     pub(crate) optional: bool,
-    /// What is in it, in order.
+    /// Entries in order.
     pub(crate) entries: Vec<ConfigEntry>,
 }
 
-/// A key or a group.
 #[derive(Clone, Debug)]
 pub(crate) enum ConfigEntry {
-    /// With a value.
     Key(ConfigKey),
-    /// With entries.
     Group(ConfigGroup),
 }
 
 impl ConfigEntry {
-    /// Last part of its path.
+    /// Last part of the path.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Key(key) => &key.name,
@@ -154,12 +136,11 @@ impl ConfigEntry {
 }
 
 impl ConfigGroup {
-    /// The entry of that name.
     pub(crate) fn entry(&self, name: &str) -> Option<&ConfigEntry> {
         self.entries.iter().find(|e| e.name() == name)
     }
 
-    /// All keys in it and below.
+    /// All keys below this group.
     pub(crate) fn keys(&self) -> Vec<&ConfigKey> {
         let mut keys = Vec::new();
         for entry in &self.entries {
@@ -172,7 +153,7 @@ impl ConfigGroup {
     }
 }
 
-/// Everything that can be configured.
+/// The whole configuration.
 pub(crate) fn root() -> &'static ConfigGroup {
     static ROOT: LazyLock<ConfigGroup> = LazyLock::new(|| {
         let schema = schema();
@@ -189,14 +170,13 @@ pub(crate) fn root() -> &'static ConfigGroup {
     &ROOT
 }
 
-/// JSON Schema of the configuration.
 pub(crate) fn schema() -> Value {
     let mut schema = schemars::schema_for!(Config).to_value();
     schema["title"] = Value::from("Configuration of Forebay");
     schema
 }
 
-/// A schema with its references followed.
+/// A schema with its references resolved.
 #[derive(Default)]
 struct ResolvedSchema {
     schema: Value,
@@ -210,7 +190,7 @@ struct SchemaReader {
 }
 
 impl SchemaReader {
-    /// Follows references and takes the `null` out of optional values.
+    /// Resolves references and removes `null` from optional values.
     fn resolve_refs(&self, schema: &Value) -> ResolvedSchema {
         let own_doc = schema
             .get("description")
@@ -307,8 +287,8 @@ impl SchemaReader {
             doc: plain(found.doc),
             default: default.clone(),
             secret: is_secret(&found.schema),
-            // Lists of objects name users, tokens and addresses: whatever they hold later, no
-            // message may quote it.
+            // Lists of objects have users, tokens and addresses: no message may quote them, whatever
+            // fields they get later.
             holds_secrets: kind == ValueKind::Objects || self.has_secret(&found.schema),
             kind,
             whole: whole.map(str::to_owned),
@@ -316,7 +296,7 @@ impl SchemaReader {
         }
     }
 
-    /// A secret stands in that schema or below it.
+    /// Whether the schema or one below it is a secret.
     fn has_secret(&self, schema: &Value) -> bool {
         let referred = schema.get("$ref").and_then(Value::as_str);
         let referred = referred.map(|name| name.rsplit('/').next().unwrap_or(name));
@@ -360,7 +340,7 @@ fn kind(found: &ResolvedSchema, path: &str) -> ValueKind {
     }
 }
 
-/// The words of an enumeration, in either form that schemas have for it.
+/// The words of an enumeration, in either form of a schema.
 fn words(schema: &Value) -> Option<Vec<String>> {
     let text = |v: &Value| v.as_str().map(str::to_owned);
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
@@ -381,7 +361,7 @@ fn words(schema: &Value) -> Option<Vec<String>> {
     Some(all)
 }
 
-/// A doc comment as one paragraph a line.
+/// A doc comment with one line per paragraph.
 fn plain(doc: Option<String>) -> String {
     let doc = doc.unwrap_or_default();
     let paragraphs = doc

@@ -1,14 +1,10 @@
-//! A file of the configuration as a YAML document that knows where everything stands, so that a
-//! complaint can name the line.
+//! A configuration file as a YAML document with positions, so that a violation can name its line.
 
 use forebay_jobs::yaml::YamlError;
 pub(crate) use forebay_jobs::yaml::{YamlContent, YamlKey, YamlNode};
 use serde_json::Value;
 
-/// Reads a document; an empty one is an empty mapping.
-///
-/// # Errors
-/// The line, if it is known, and what is wrong there.
+/// Parses a document; an empty one is an empty mapping.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, (Option<u64>, String)> {
     let parsed = YamlNode::parse(text);
     let mut node =
@@ -19,10 +15,7 @@ pub(crate) fn parse(text: &str) -> Result<YamlNode, (Option<u64>, String)> {
     Ok(node)
 }
 
-/// Changes each text of a document.
-///
-/// # Errors
-/// The first of `change`, with the line.
+/// Applies `change` to each text of a document; stops at the first error and returns its line.
 pub(crate) fn change_texts(
     node: &mut YamlNode,
     change: &mut dyn FnMut(&str) -> Result<Option<String>, String>,
@@ -53,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_know_their_lines() {
+    fn values_have_line_numbers() {
         let node = parse("# c\na:\n  b: 1\n  c: [x, 5MB]\nd: true\n").unwrap();
         let YamlContent::Map(entries) = &node.content else {
             panic!("{node:?}")

@@ -1,15 +1,14 @@
-//! The environment: read once, then passed on as a value.
+//! The environment: read once, then passed as a value.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::catalog;
 
-/// Prefix of Forebay's own variables.
+/// Prefix of Forebay's variables.
 pub(crate) const PREFIX: &str = "FOREBAY_";
 
-/// Variables of the command line and of the project's own scripts. They are not settings, so they
-/// are not complained about.
+/// Variables of the command line and of the project's scripts: no settings, so they are not rejected.
 const OTHERS: [&str; 9] = [
     "FOREBAY_API",
     "FOREBAY_API_CA",
@@ -22,12 +21,11 @@ const OTHERS: [&str; 9] = [
     "FOREBAY_TORTURE_",
 ];
 
-/// Variables by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Of this process. What is not UTF-8 is kept as far as it can be read.
+    /// The environment of this process, with invalid UTF-8 replaced.
     pub(crate) fn from_process() -> Self {
         let text = |s: OsString| s.to_string_lossy().into_owned();
         Self(
@@ -42,7 +40,7 @@ impl Environment {
         self.0.get(name).filter(|v| !v.is_empty()).cloned()
     }
 
-    /// Variables that mean settings, or look as if they should.
+    /// Variables that are settings, or look like settings.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
         let ours = self.0.iter().filter(|(name, _)| name.starts_with(PREFIX));
         ours.filter(|(name, _)| !is_other(name) && !is_service_link(name))
@@ -62,9 +60,9 @@ fn is_other(name: &str) -> bool {
     OTHERS.into_iter().any(same)
 }
 
-/// Kubernetes puts such variables into every container beside a service called `forebay…`:
-/// `FOREBAY_SERVICE_HOST`, `FOREBAY_PORT`, `FOREBAY_PORT_8000_TCP_ADDR`. Without this the process
-/// would not start there.
+/// Kubernetes sets such variables in every container next to a service called `forebay…`:
+/// `FOREBAY_SERVICE_HOST`, `FOREBAY_PORT`, `FOREBAY_PORT_8000_TCP_ADDR`. Rejecting them would prevent
+/// the start there.
 fn is_service_link(name: &str) -> bool {
     let has_port = |rest: &str| {
         rest.is_empty()
@@ -79,7 +77,7 @@ fn is_service_link(name: &str) -> bool {
             .is_some_and(|(_, rest)| has_port(rest))
 }
 
-/// The variable for a key: `source.http.publicUrl` is `FOREBAY_SOURCE_HTTP_PUBLIC_URL`.
+/// Name of a key's variable: `source.http.publicUrl` is `FOREBAY_SOURCE_HTTP_PUBLIC_URL`.
 pub(crate) fn variable(path: &str) -> String {
     let mut name = PREFIX.to_owned();
     let mut after_lower = false;
@@ -98,7 +96,6 @@ pub(crate) fn variable(path: &str) -> String {
     name
 }
 
-/// The key that a variable sets.
 pub(crate) fn key_for_variable(name: &str) -> Option<&'static catalog::ConfigKey> {
     catalog::root()
         .keys()
@@ -111,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_humps_and_no_two_keys_share_one() {
+    fn variable_names_are_derived_from_keys_and_unique() {
         assert_eq!(variable("dataDir"), "FOREBAY_DATA_DIR");
         assert_eq!(
             variable("source.http.maxRequestBodySize"),
@@ -132,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_others_are_left_alone() {
+    fn foreign_variables_are_ignored() {
         let env = Environment::from([
             ("FOREBAY_SERVICE_HOST", "10.0.0.1"),
             ("FOREBAY_SERVICE_PORT_HTTP", "8000"),

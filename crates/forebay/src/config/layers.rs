@@ -1,4 +1,4 @@
-//! Values by where they come from: default < file < environment < flag.
+//! Layers of the configuration: default < profile < file < environment < flag.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,18 +14,17 @@ use super::profile::KEBOOLA;
 use super::substitution::substitute;
 use super::violation::ConfigViolation;
 
-/// Where a value comes from.
+/// Origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ValueOrigin {
-    /// Nobody has set it.
+    /// Not set.
     Default,
-    /// The profile that was chosen.
     Profile,
-    /// A line of the file.
+    /// A line of a file.
     File(PathBuf, u64),
     /// An environment variable.
     Variable(String),
-    /// An argument of the command line.
+    /// A command-line argument.
     Flag(String),
 }
 
@@ -41,25 +40,21 @@ impl fmt::Display for ValueOrigin {
     }
 }
 
-/// A value that somebody has set.
+/// A value that is set.
 #[derive(Clone, Debug)]
 pub(crate) struct AssignedValue {
-    /// To which key.
     pub(crate) key: &'static ConfigKey,
-    /// The value.
     pub(crate) value: Value,
-    /// By whom.
     pub(crate) origin: ValueOrigin,
 }
 
-/// All values that were set; a later one of a key goes before an earlier one.
+/// All values that are set; a later layer overrides an earlier one.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigLayers {
     /// By key.
     pub(crate) assigned: BTreeMap<&'static str, AssignedValue>,
-    /// What could not be understood.
     pub(crate) violations: Vec<ConfigViolation>,
-    /// Texts that came out of references, and values of secret keys.
+    /// Texts from references, and values of secret keys; masked in messages.
     pub(crate) secrets: Vec<String>,
 }
 
@@ -72,7 +67,6 @@ impl ConfigLayers {
             .insert(&key.path, AssignedValue { key, value, origin });
     }
 
-    /// Adds what a file says.
     pub(crate) fn add_file(&mut self, path: &Path, env: &Environment) {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -96,7 +90,6 @@ impl ConfigLayers {
         }
     }
 
-    /// Adds what the environment says.
     pub(crate) fn add_environment(&mut self, env: &Environment) {
         for (name, text) in env.settings() {
             let origin = ValueOrigin::Variable(name.to_owned());
@@ -118,7 +111,7 @@ impl ConfigLayers {
         }
     }
 
-    /// Adds what the chosen profile says about keys that nobody has set. The last to be added.
+    /// Adds the defaults of the chosen profile for keys that are not set. Called last.
     pub(crate) fn add_profile(&mut self) {
         let chosen = self.assigned.get("profile").map(|a| a.value.clone());
         let is_keboola = chosen.is_some_and(|name| name == "keboola");
@@ -141,7 +134,6 @@ impl ConfigLayers {
         }
     }
 
-    /// Adds what an argument says.
     pub(crate) fn add_flag(&mut self, flag: &str, path: &str, text: &str) {
         let origin = ValueOrigin::Flag(flag.to_owned());
         let keys = catalog::root().keys();
@@ -161,7 +153,7 @@ impl ConfigLayers {
     }
 }
 
-/// A value that was given as text.
+/// Parses a value given as text.
 fn from_text(key: &ConfigKey, text: &str) -> Result<Value, ConfigViolation> {
     let wrong = || ConfigViolation::value(key, &Value::from(text), key.allowed().as_deref());
     Ok(match key.kind {
@@ -187,7 +179,7 @@ fn from_text(key: &ConfigKey, text: &str) -> Result<Value, ConfigViolation> {
     })
 }
 
-/// `localhost` is the one name that is the same on every host; it stands for this host's address.
+/// `localhost`, the one name with the same meaning on every host, becomes its address.
 fn numeric(address: &str) -> String {
     match address.trim().strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
@@ -195,7 +187,7 @@ fn numeric(address: &str) -> String {
     }
 }
 
-/// Takes a file's document apart.
+/// Walks the document of a file.
 struct FileLayer<'a> {
     path: &'a Path,
     env: &'a Environment,
@@ -215,7 +207,7 @@ impl FileLayer<'_> {
                     self.entry(group, name, node);
                 }
             }
-            // `api:` with nothing below it.
+            // `api:` without entries.
             YamlContent::Scalar(Value::Null) => {}
             YamlContent::Scalar(_) | YamlContent::List(_) => {
                 let what = if group.path.is_empty() {
@@ -230,7 +222,7 @@ impl FileLayer<'_> {
         }
     }
 
-    /// One entry; its name may be a whole path.
+    /// One entry; its name may be a full path.
     fn entry(&mut self, group: &'static ConfigGroup, name: YamlKey, node: YamlNode) {
         if let Some((first, rest)) = name.text.split_once('.')
             && let Some(ConfigEntry::Group(below)) = group.entry(first)
@@ -264,12 +256,12 @@ impl FileLayer<'_> {
         }
         let plain = node.plain.take().map(|plain| plain.text);
         let value = match node.value() {
-            // What comes out of a variable is text, also where a number is wanted.
+            // A variable is text, also where a number is expected.
             Value::String(text) if is_replaced => match from_text(key, &text) {
                 Ok(value) => value,
                 Err(problem) => return self.layers.violations.push(problem.with_origin(&origin)),
             },
-            // A size or text that YAML takes for a number or a boolean: what is written.
+            // A size or text that YAML parses as a number or boolean: use the source text.
             Value::Number(n) if !matches!(key.kind, ValueKind::Integer) => {
                 Value::from(plain.unwrap_or_else(|| n.to_string()))
             }
@@ -300,7 +292,7 @@ impl FileLayer<'_> {
     }
 }
 
-/// A key of the same name in another group.
+/// A key of the same name in another group, for a hint.
 fn key_in_other_group(name: &str) -> Option<String> {
     let last = name.rsplit('.').next().unwrap_or(name);
     let same = |k: &&&ConfigKey| k.name.eq_ignore_ascii_case(last);

@@ -5,45 +5,43 @@ use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an acknowledgement means.
+/// Durability of an acknowledged record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum LogSyncMode {
-    /// On disk: survives a power cut.
+    /// On disk: survives a power failure.
     Disk,
-    /// Handed to the operating system: survives the end of the process, not of the machine.
+    /// Written to the operating system: survives the end of the process, not of the machine.
     Cache,
-    /// In memory: survives nothing. For measurements.
+    /// In memory: survives nothing. For benchmarks.
     None,
 }
 
-/// The durable log that every record goes through, in `log` in the data directory.
+/// The durable log of all records, in `log` in the data directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct LogSection {
-    /// What an acknowledgement means: `disk` (survives a power cut), `cache` (survives the end of
-    /// the process, not of the machine), `none` (survives nothing; for measurements).
+    /// Durability of an acknowledged record: `disk` (survives a power failure), `cache` (survives the
+    /// end of the process, not of the machine), `none` (survives nothing; for benchmarks).
     pub(crate) sync: LogSyncMode,
-    /// The least time between the starts of two syncs, for disks with few operations a second; 0 is
-    /// the fastest on most disks. 0 to 10s.
+    /// Minimum time between the starts of two syncs, for disks with few operations per second; 0 is the
+    /// fastest on most disks. 0 to 10s.
     pub(crate) sync_interval: HumanDuration,
     /// Size of a segment file. 4KB to 2GB.
     pub(crate) segment_size: ByteSize,
-    /// Records that wait for the disk, together. 1MB to 16GB.
+    /// Total size of records waiting for the disk. 1MB to 16GB.
     pub(crate) queue_size: ByteSize,
-    /// Bytes of records on disk; over it requests are refused. 0 means no limit but the disk.
+    /// Maximum size of records on disk; above it requests are rejected. 0 means no limit but the disk.
     pub(crate) max_bytes: ByteSize,
-    /// Bytes of the file system that are left for others; below it requests are refused.
+    /// Free space of the file system reserved for other programs; below it requests are rejected.
     pub(crate) min_free_bytes: ByteSize,
-    /// Empty segment files that are kept ready. 0 to 64.
+    /// Preallocated empty segment files. 0 to 64.
     pub(crate) spare_segments: u32,
-    /// Segment files that nobody needs any more and that are kept to be written again, if the disk
-    /// has room for them. 0 to 64.
+    /// Free segment files that are retained for reuse, if the disk has space for them. 0 to 64.
     pub(crate) recycled_segments: u32,
-    /// A segment of which less than this part is still needed is copied forward and freed, in
-    /// percent. 0 to 90.
+    /// Compact a segment when less than this part of it is live, in percent. 0 to 90.
     pub(crate) compact_below_percent: u32,
-    /// Slices that may be on the disk at a time. 1 to 1000000.
+    /// Streams (slices) on disk. 1 to 1000000.
     pub(crate) max_streams: u32,
 }
 
@@ -67,7 +65,6 @@ impl Default for LogSection {
 }
 
 impl LogSection {
-    /// As the log takes it.
     pub(crate) fn resolve(&self) -> LogConfig {
         LogConfig {
             sync: match self.sync {
@@ -88,13 +85,12 @@ impl LogSection {
         }
     }
 
-    /// Bytes of the file system that are left for others, as the log counts them.
+    /// Free space reserved for other programs, as the log counts it.
     pub(crate) fn min_free(&self) -> u64 {
         let log = self.resolve();
         log.min_free_bytes.max(log.preallocate_step)
     }
 
-    /// Everything that is out of range.
     pub(crate) fn violations(&self) -> Vec<String> {
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
         let mut ranges = super::validate::RangeViolations::default();

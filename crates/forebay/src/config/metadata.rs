@@ -7,22 +7,22 @@ use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The metadata store (`meta.db` in the data directory), and the copies that it keeps of itself.
+/// The metadata store (`meta.db` in the data directory) and its copies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MetadataSection {
-    /// How often its write-ahead log is brought into the database file: what a lost or damaged
-    /// `meta.db-wal` can cost at most. 1s to 1h.
+    /// How often the write-ahead log is checkpointed into the database file: the most that a lost or
+    /// damaged `meta.db-wal` can cost. 1s to 1h.
     pub(crate) checkpoint_interval: HumanDuration,
-    /// How often a verified copy is made, if anything has changed; one more is made at each stop.
-    /// 1s to 30d.
+    /// How often a verified copy is made, if anything changed; each stop makes one more. 1s to 30d.
     pub(crate) copy_interval: HumanDuration,
-    /// Verified copies that are kept. 0 to 100, 0 makes none.
+    /// Verified copies to retain. 0 to 100, 0 disables copies.
     pub(crate) copies: u32,
-    /// Folder of the copies, better on another disk. Without it: `meta-copies` in the data directory.
+    /// Directory of the copies, preferably on another disk. Default: `meta-copies` in the data
+    /// directory.
     pub(crate) copies_dir: Option<PathBuf>,
-    /// A file of this size keeps room on the disk. It is given up when the disk is full, so that
-    /// the server starts and imports can make room. 0 to 1GB, 0 keeps none.
+    /// Size of a reserve file. It is deleted when the disk is full, so that the server starts and
+    /// imports can free space. 0 to 1GB, 0 disables it.
     pub(crate) reserve_size: ByteSize,
 }
 
@@ -39,13 +39,11 @@ impl Default for MetadataSection {
 }
 
 impl MetadataSection {
-    /// Where its copies are.
     pub(crate) fn copies_folder(&self, data_dir: &Path) -> PathBuf {
         let own = self.copies_dir.clone();
         own.unwrap_or_else(|| data_dir.join(COPIES_FOLDER))
     }
 
-    /// Everything that is out of range.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut ranges = super::validate::RangeViolations::default();
         ranges.check(
@@ -71,13 +69,13 @@ impl MetadataSection {
     }
 }
 
-/// What happens when the disk has failed.
+/// Action after a disk failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum OnLatch {
-    /// The process goes on, and is not ready.
+    /// The process continues and is not ready.
     Stay,
-    /// The process stops in order, with exit code 1.
+    /// The process stops gracefully with exit code 1.
     Exit,
 }
 
@@ -85,9 +83,9 @@ pub(crate) enum OnLatch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct HealthSection {
-    /// What happens after a failed write or sync of the log or the metadata store, after which
-    /// neither is written to until a restart: `stay` (the process goes on and is not ready) or
-    /// `exit` (it stops in order, with exit code 1).
+    /// Action after a failed write or sync of the log or the metadata store, after which neither is
+    /// written until a restart: `stay` (the process continues and is not ready) or `exit` (it stops
+    /// gracefully with exit code 1).
     pub(crate) on_latch: OnLatch,
 }
 

@@ -1,20 +1,19 @@
-//! Profiles: sets of defaults that are chosen together. What somebody sets goes before them.
+//! Profiles: named sets of defaults. Explicit settings override them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A set of defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Profile {
-    /// Rows are in the table within seconds; nothing but this machine is listened to.
+    /// Rows are in the table within seconds; listens on this machine only.
     #[default]
     Forebay,
-    /// Those of Keboola Stream.
+    /// Defaults of Keboola Stream.
     Keboola,
 }
 
-/// What `keboola` sets: key and value. `docs/compat.md` says why ours differ.
+/// Keys and values of `keboola`; `docs/compat.md` explains the differences.
 pub(crate) const KEBOOLA: [(&str, &str); 16] = [
     ("api.listen", "0.0.0.0:8000"),
     ("api.rawString", "false"),
@@ -51,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn the_profile_sets_all_of_its_keys_and_gives_way_to_whoever_sets_one() {
+    fn the_profile_sets_its_keys_and_explicit_settings_override_them() {
         let plain = serde_json::to_value(Config::default()).unwrap();
         let set = loaded(&[
             ("--set", "profile", "keboola"),
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_document_lists_is_what_the_profile_sets() {
+    fn the_document_matches_the_profile() {
         let document = include_str!("../../../../docs/compat.md");
         for (path, value) in KEBOOLA {
             let row = document

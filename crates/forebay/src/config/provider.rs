@@ -1,5 +1,5 @@
-//! `providers`: where messages of topics go. Only whoever runs the server can name an address or a
-//! secret; a sink names a provider.
+//! `providers`: destinations of topics. Only the operator of the server can set addresses and secrets;
+//! a sink selects a provider by name.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::ConfigSecret;
 use super::validate::RangeViolations;
 
-/// What keeps topics.
+/// Type of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ProviderType {
-    /// Apache Kafka.
     Kafka,
-    /// An HTTP endpoint.
     Http,
 }
 
@@ -33,18 +31,18 @@ impl From<ProviderType> for TopicKind {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ProviderSection {
-    /// By which sinks name it.
+    /// Name that sinks refer to.
     pub(crate) name: String,
     /// `kafka` or `http`.
     pub(crate) r#type: ProviderType,
-    /// Kafka: `host:port`, several with commas between them.
+    /// Kafka: `host:port`, comma-separated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) brokers: Option<String>,
-    /// Kafka: messages and the cursor are committed together, so that readers of committed messages
-    /// get nothing twice.
+    /// Kafka: commit messages and cursor in one transaction, so that consumers with read_committed get
+    /// no duplicates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) transactions: Option<bool>,
-    /// Kafka: further settings of librdkafka, by their names.
+    /// Kafka: further settings of librdkafka by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) settings: BTreeMap<String, ConfigSecret>,
     /// HTTP: `http://…` or `https://…`.
@@ -53,16 +51,16 @@ pub(crate) struct ProviderSection {
     /// HTTP: sent as `Authorization: Bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<ConfigSecret>,
-    /// HTTP: further header fields of each request.
+    /// HTTP: further headers of each request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) headers: BTreeMap<String, ConfigSecret>,
-    /// How long a request or a transaction may take; 30s when it is left out.
+    /// Timeout of a request or a transaction; default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<HumanDuration>,
 }
 
 impl ProviderSection {
-    /// Settings that are of the other type.
+    /// Settings of the other type.
     fn foreign_settings(&self) -> Vec<&'static str> {
         let kafka = [
             ("brokers", self.brokers.is_some()),
@@ -83,7 +81,7 @@ impl ProviderSection {
     }
 }
 
-/// Everything that is wrong with the providers, apart from what only opening them shows.
+/// All violations except those that only opening a provider shows.
 pub(super) fn violations(providers: &[ProviderSection]) -> Vec<String> {
     let mut ranges = RangeViolations::default();
     for (i, provider) in providers.iter().enumerate() {
@@ -95,7 +93,7 @@ pub(super) fn violations(providers: &[ProviderSection]) -> Vec<String> {
             ));
         }
         if providers.iter().take(i).any(|p| p.name == *name) {
-            ranges.add_violation(&format!("{i}.name is the name of another provider already"));
+            ranges.add_violation(&format!("{i}.name is already the name of another provider"));
         }
         let (needed, is_there) = match provider.r#type {
             ProviderType::Kafka => ("brokers", provider.brokers.is_some()),
@@ -108,18 +106,18 @@ pub(super) fn violations(providers: &[ProviderSection]) -> Vec<String> {
         for broker in provider.brokers.iter().flat_map(|all| all.split(',')) {
             if !is_broker(broker.trim()) {
                 ranges.add_violation(&format!(
-                    "{i}.brokers has \"{broker}\", allowed are host:port with a port of 1 to 65535, divided by commas"
+                    "{i}.brokers has \"{broker}\", allowed are host:port with a port of 1 to 65535, separated by commas"
                 ));
             }
         }
         for stranger in provider.foreign_settings() {
             ranges.add_violation(&format!(
-                "{i}.{stranger} is set, but it is not for type {kind}"
+                "{i}.{stranger} is set, but not allowed for type {kind}"
             ));
         }
         for header in provider.headers.keys().filter(|h| is_own_http_header(h)) {
             ranges.add_violation(&format!(
-                "{i}.headers has \"{header}\", which each request has of its own"
+                "{i}.headers has \"{header}\", which every request already has"
             ));
         }
         if let Some(timeout) = provider.timeout {
@@ -135,11 +133,11 @@ pub(super) fn violations(providers: &[ProviderSection]) -> Vec<String> {
     ranges.violations
 }
 
-/// Whether it is a host, with a port or (for 9092) without one.
+/// Whether it is a host with a port, or without one (for 9092).
 fn is_broker(text: &str) -> bool {
     let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
     match text.rsplit_once(':') {
-        // A colon within an address of IPv6 in brackets.
+        // A colon within an IPv6 address in brackets.
         Some((_, rest)) if rest.ends_with(']') => is_word,
         Some((host, port)) => {
             is_word && !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -157,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_named_with_its_place() {
+    fn every_violation_has_its_index_and_key() {
         let fine = read(
             "- {name: main, type: kafka, brokers: 'a:1', transactions: true}\n- {name: hook, type: http, url: 'http://x'}",
         );
@@ -169,9 +167,9 @@ mod tests {
         for part in [
             "0.name is not valid, allowed are",
             "0.brokers is missing",
-            "0.url is set, but it is not for type kafka",
-            "1.name is the name of another provider already",
-            "1.headers has \"Message-key\", which each request has of its own",
+            "0.url is set, but not allowed for type kafka",
+            "1.name is already the name of another provider",
+            "1.headers has \"Message-key\", which every request already has",
             "1.timeout is 1ms, allowed is 100ms to 15m",
         ] {
             assert!(said.contains(part), "{part}: {said}");

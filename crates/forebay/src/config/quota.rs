@@ -1,15 +1,15 @@
-//! `quota`: what sources and projects may use.
+//! `quota`: limits of sources and projects.
 
 use forebay_model::quota::{ProjectQuota, Quotas, SourceQuota};
 use forebay_model::{HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What sources and projects may use, each node by itself (docs/reference/quotas.md).
+/// Limits of sources and projects, per node (docs/reference/quotas.md).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct QuotaSection {
-    /// How much of a rate can be taken at once: what it gives in this time. Whole seconds, 1s to 1m.
+    /// Burst of a rate limit: what it allows in this time. Whole seconds, 1s to 1m.
     pub(crate) window: HumanDuration,
     pub(crate) source: SourceQuota,
     pub(crate) project: ProjectQuota,
@@ -31,7 +31,6 @@ impl Default for QuotaSection {
 }
 
 impl QuotaSection {
-    /// As nodes take it.
     pub(crate) fn resolve(&self) -> Quotas {
         Quotas {
             window: self.window,
@@ -40,7 +39,6 @@ impl QuotaSection {
         }
     }
 
-    /// Everything that is out of range.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let window = self.window;

@@ -1,4 +1,4 @@
-//! `docs/reference/config.md`: every key in a table.
+//! Generates `docs/reference/config.md`: every key in a table.
 
 use std::fmt::Write as _;
 
@@ -13,40 +13,38 @@ const HEAD: &str = "\
 
 # Configuration
 
-Values come from, each going before the one above it:
+Sources of values, each overriding those above it:
 
 1. the defaults below,
 2. the file of `--config` or `FOREBAY_CONFIG` (YAML; `a.b: 1` is the same as `b: 1` below `a:`),
-3. variables: `FOREBAY_` and the key in capitals, `_` for `.` and before each hump,
+3. variables: `FOREBAY_` and the key in capitals, with `_` for `.` and before each capital,
 4. flags of `forebay serve`; `--set key=value` sets any key.
 
-Lists in variables and flags are divided by commas. Texts in the file may refer to variables and
+Lists in variables and flags are separated by commas. Texts in the file may refer to variables and
 files, so that secrets stay out of it: `${NAME}`, `${file:/path}`; write `$$` for a dollar sign.
 Sizes are numbers with `B`, `KB`, `MB`, `GB` or `TB` (powers of 1024), durations are like `50ms`,
 `10s`, `1h30m`.
 
-What is wrong is refused at the start, all of it at once, with the place where it was said and the
-nearest name: `forebay config check` does the same without starting. Variables that Kubernetes makes
+The start rejects an invalid configuration and reports all violations, each with its location and the
+nearest name; `forebay config check` does the same without starting. Variables that Kubernetes sets
 for a service called `forebay` (`FOREBAY_SERVICE_HOST`, `FOREBAY_PORT_8000_TCP`, …) are ignored.
 `forebay config schema` prints a JSON Schema for editors.
 
-## While the process runs
+## Reloading
 
-On SIGHUP `forebay serve` reads file, token and certificates again. It never ends by it. Flags and
-variables are those of its start. These settings take effect, together with what the files that they
-name hold; connections that are open keep their certificate:
+On SIGHUP `forebay serve` reloads file, token and certificates. It never exits because of it. Flags and
+variables keep their values from the start. These settings take effect, together with the contents of
+the files they name; open connections keep their certificate:
 
 ";
 
 const RELOAD_TAIL: &str = "
-TLS of a listener is neither switched on nor off. Other settings that have changed need a restart: a
-line of the level WARN names them, and they are named again at each further SIGHUP. When anything is
-wrong with the configuration, a certificate or a token, nothing changes and one line of the level
-ERROR says why. Without a configuration file there is nothing but the token and the certificates to
-read.
+TLS of a listener is neither enabled nor disabled. Other changed settings need a restart: a log line of
+the level WARN lists them, at each SIGHUP again. If the configuration, a certificate or a token is
+invalid, nothing changes and one log line of the level ERROR gives the reason. Without a configuration
+file only the token and the certificates are reloaded.
 ";
 
-/// The whole document.
 pub(crate) fn markdown() -> String {
     let mut out = HEAD.to_owned();
     for key in RELOADABLE_KEYS {

@@ -1,4 +1,4 @@
-//! A text that is never shown.
+//! Secrets of the configuration.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What is shown in place of a secret.
+/// Replacement of a secret in output.
 pub(crate) const MASK: &str = "***";
 
 /// A password, key or token. Serialized and printed as `***`.
@@ -15,7 +15,6 @@ pub(crate) const MASK: &str = "***";
 pub(crate) struct ConfigSecret(SecretString);
 
 impl ConfigSecret {
-    /// For those who pass it on.
     pub(crate) fn inner(&self) -> &SecretString {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! `staging`: where slices wait until their file is imported.
+//! `staging`: storage for slices until their file is imported.
 
 use std::path::{Path, PathBuf};
 
@@ -13,33 +13,31 @@ use super::environment::Environment;
 use super::secret::ConfigSecret;
 use super::validate::RangeViolations;
 
-/// Kinds of staging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum StagingType {
-    /// A folder of this machine.
+    /// A directory of this machine.
     Local,
-    /// A bucket of AWS S3, or of anything that speaks its protocol.
+    /// A bucket of AWS S3, or of a compatible server.
     S3,
 }
 
-/// Where slices wait until their file is imported.
+/// Storage for slices until their file is imported.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct StagingSection {
-    /// A folder of this machine (`local`), or a bucket of S3 or of anything that speaks its
-    /// protocol (`s3`).
+    /// A directory of this machine (`local`), or a bucket of S3 or a compatible server (`s3`).
     #[serde(rename = "type")]
     pub(crate) kind: StagingType,
     pub(crate) local: LocalSection,
     pub(crate) s3: S3Section,
 }
 
-/// A folder of this machine.
+/// A directory of this machine.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct LocalSection {
-    /// The folder, made when it is not there. Without it `staging` in the data directory.
+    /// The directory, created if missing. Default: `staging` in the data directory.
     pub(crate) dir: Option<PathBuf>,
 }
 
@@ -49,38 +47,37 @@ pub(crate) struct LocalSection {
 pub(crate) struct S3Section {
     /// The bucket; it must exist.
     pub(crate) bucket: String,
-    /// Path in the bucket under which everything is put; empty for the bucket itself.
+    /// Prefix of all objects; empty for the root of the bucket.
     pub(crate) prefix: String,
-    /// Region that requests are signed for. Without it `AWS_REGION`, `AWS_DEFAULT_REGION`, or
-    /// `us-east-1`; most servers other than AWS take any.
+    /// Region for signing requests. Default: `AWS_REGION`, `AWS_DEFAULT_REGION`, or `us-east-1`; most
+    /// servers other than AWS accept any.
     pub(crate) region: Option<String>,
-    /// Address of a server other than AWS, such as `http://127.0.0.1:8333`. Without it
+    /// Address of a server other than AWS, such as `http://127.0.0.1:8333`. Default:
     /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`.
     pub(crate) endpoint: Option<String>,
-    /// Requests are not signed, whatever keys the environment has: a server without users.
+    /// Send unsigned requests, even if the environment has keys: for a server without users.
     pub(crate) anonymous: bool,
-    /// Id of the access key. Key, secret and token come from here, or all three from
-    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; without any, the role of
-    /// the machine counts.
+    /// Id of the access key. Key, secret and token are set here, or all three by `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; without any, the role of the machine is used.
     pub(crate) access_key_id: Option<String>,
-    /// The access key.
+    /// The secret access key.
     pub(crate) secret_access_key: Option<ConfigSecret>,
-    /// Token of temporary keys.
+    /// Token of temporary credentials.
     pub(crate) session_token: Option<ConfigSecret>,
-    /// The bucket in the path (true) or before the host name (false). Without it: with an endpoint, in
-    /// the path.
+    /// Address the bucket in the path (true) or in the host name (false). Default: in the path if there
+    /// is an endpoint.
     pub(crate) path_style: Option<bool>,
     /// Allow an endpoint without TLS that is not on this machine.
     pub(crate) allow_http: bool,
-    /// File with certificates to trust besides those of the system, PEM.
+    /// File with additional CA certificates (PEM).
     pub(crate) ca_file: Option<PathBuf>,
-    /// How long connecting may take. 100ms to 5m.
+    /// Timeout of a connection attempt. 100ms to 5m.
     pub(crate) connect_timeout: HumanDuration,
-    /// How long a request may go without a sign of life. 1s to 30m.
+    /// Timeout of a request without progress. 1s to 30m.
     pub(crate) request_timeout: HumanDuration,
-    /// How often a failed request is repeated before the upload fails. 0 to 20.
+    /// Retries of a failed request before the upload fails. 0 to 20.
     pub(crate) retries: u32,
-    /// How long requests are repeated before the upload fails. 1s to 30m.
+    /// How long to retry a request before the upload fails. 1s to 30m.
     pub(crate) retry_timeout: HumanDuration,
 }
 
@@ -118,16 +115,12 @@ impl Default for S3Section {
 }
 
 impl StagingSection {
-    /// Folder of local staging.
+    /// Directory of local staging.
     pub(crate) fn local_dir(&self, data_dir: &Path) -> PathBuf {
         let made = || data_dir.join("staging");
         self.local.dir.clone().unwrap_or_else(made)
     }
 
-    /// As staging takes it.
-    ///
-    /// # Errors
-    /// When the file with certificates can't be read.
     pub(crate) fn resolve(
         &self,
         data_dir: &Path,
@@ -139,7 +132,6 @@ impl StagingSection {
         })
     }
 
-    /// Everything that is out of range or missing.
     pub(crate) fn violations(&self) -> Vec<String> {
         match self.kind {
             StagingType::Local => Vec::new(),
@@ -212,14 +204,16 @@ impl S3Section {
     }
 }
 
-/// Content of a file with certificates, of which there is at least one.
+/// Contents of a PEM file with at least one certificate.
 pub(super) fn read_pem(key: &str, file: &Path) -> Result<Vec<u8>, String> {
     let shown_path = file.display();
     let pem = std::fs::read(file).map_err(|e| format!("{key}: can't read {shown_path}: {e}"))?;
     let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     match certificates {
-        Ok(found) if found.is_empty() => Err(format!("{key}: {shown_path} holds no certificate")),
+        Ok(found) if found.is_empty() => {
+            Err(format!("{key}: {shown_path} contains no certificate"))
+        }
         Ok(_) => Ok(pem),
-        Err(e) => Err(format!("{key}: {shown_path} can't be read as PEM: {e}")),
+        Err(e) => Err(format!("{key}: {shown_path} is not valid PEM: {e}")),
     }
 }

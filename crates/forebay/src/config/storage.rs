@@ -1,5 +1,5 @@
-//! `storage.level`: what sinks have when neither they nor their source say otherwise. Its keys are
-//! those of the registry of settings, so that a setting is described in one place.
+//! `storage.level`: defaults of sink settings. Its keys come from the registry of settings, so that a
+//! setting is described in one place.
 
 use std::borrow::Cow;
 
@@ -16,12 +16,12 @@ pub(crate) struct StorageSection {
     pub(crate) level: SinkDefaults,
 }
 
-/// Settings of sinks, by the names that the API has for them. What a source or sink sets itself
-/// goes before; a change takes effect with the next file of a sink.
+/// Defaults of sink settings, by their API names. Settings of a source or sink override them; a change
+/// takes effect with the next file of a sink.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SinkDefaults(pub(crate) SinkSettings);
 
-/// The part of a setting's key below `storage.level.`, in steps.
+/// The parts of a setting's key below `storage.level.`.
 fn steps(setting: &SettingSpec) -> impl Iterator<Item = &'static str> {
     let key = setting.key.strip_prefix("storage.level.");
     key.unwrap_or(setting.key).split('.')
@@ -65,7 +65,7 @@ impl JsonSchema for SinkDefaults {
         let mut root = json!({
             "type": "object",
             "additionalProperties": false,
-            "description": "Settings of sinks, by the names that the API has for them. What a source or sink sets itself goes before; a change takes effect with the next file of a sink.",
+            "description": "Defaults of sink settings, by their API names. Settings of a source or sink override them; a change takes effect with the next file of a sink.",
             "properties": {},
         });
         for setting in SettingRegistry::sink_settings() {
@@ -84,7 +84,6 @@ impl JsonSchema for SinkDefaults {
     }
 }
 
-/// Schema of one setting.
 fn leaf(setting: &SettingSpec, generator: &mut SchemaGenerator) -> Value {
     let shown = |allowed: String| format!("{} {allowed}.", setting.description);
     let (mut schema, description) = match setting.rule {

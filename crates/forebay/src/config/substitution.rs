@@ -1,15 +1,12 @@
-//! `${NAME}` and `${file:/path}` in texts of the configuration file: secrets stay out of it.
+//! `${NAME}` and `${file:/path}` in texts of the configuration file, which keep secrets out of it.
 
 use super::environment::Environment;
 
-/// A secret in a file is a line; larger files were not meant.
+/// A secret in a file is one line; a larger file is a mistake.
 const FILE_BYTES_MAX: usize = 64 << 10;
 
-/// `text` with its references replaced, `None` when it has none. `$$` stands for a dollar sign.
-///
-/// # Errors
-/// When a variable is not set, a file can't be read, or a reference does not end. The text names
-/// the variable or the file, never what it stands for; a reference that is none may be a part of a
+/// `text` with its references replaced, `None` without references. `$$` is a dollar sign. Errors name
+/// the variable or the file, never its value, and don't quote an invalid reference: it may be part of a
 /// password.
 pub(crate) fn substitute(text: &str, env: &Environment) -> Result<Option<String>, String> {
     if !text.contains('$') {
@@ -64,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_replaced_or_named() {
+    fn references_are_replaced_or_reported() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         std::fs::write(&file, "s3cret\n").unwrap();

@@ -1,4 +1,4 @@
-//! `table`: what keeps the tables.
+//! `table`: table backends.
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,18 @@ use super::secret::ConfigSecret;
 use super::staging::read_pem;
 use super::validate::RangeViolations;
 
-/// Backends that sinks can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum TableDefault {
-    /// The embedded database.
     Sqlite,
-    /// A PostgreSQL server.
     Postgres,
 }
 
-/// What keeps the tables.
+/// Table backends.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TableSection {
-    /// What keeps the tables of sinks that name no backend (type `keboola` in the API): `sqlite` or
-    /// `postgres`.
+    /// Backend of sinks that select none (type `keboola` in the API): `sqlite` or `postgres`.
     pub(crate) default: TableDefault,
     pub(crate) sqlite: SqliteSection,
     pub(crate) postgres: PostgresSection,
@@ -37,47 +33,47 @@ pub(crate) struct TableSection {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SqliteSection {
-    /// Its file. Without it `tables.db` in the data directory.
+    /// The database file. Default: `tables.db` in the data directory.
     pub(crate) path: Option<PathBuf>,
-    /// How long to wait for another process that has locked it. 0 to 10m.
+    /// How long to wait for a lock of another process. 0 to 10m.
     pub(crate) busy_timeout: HumanDuration,
 }
 
-/// What TLS has to give.
+/// TLS requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PostgresSslMode {
     /// No TLS.
     Disable,
-    /// TLS when the server has it.
+    /// TLS if the server supports it.
     Prefer,
     /// TLS or no connection.
     Require,
-    /// TLS, with a certificate that is checked.
+    /// TLS with a verified certificate.
     VerifyFull,
 }
 
-/// A PostgreSQL server. It is used once `url` is set.
+/// A PostgreSQL server. It is used if `url` is set.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PostgresSection {
-    /// Where it is: `postgres://user@host:5432/database?sslmode=verify-full`.
+    /// Address: `postgres://user@host:5432/database?sslmode=verify-full`.
     pub(crate) url: Option<ConfigSecret>,
-    /// Password, in place of one in the URL: `${POSTGRES_PASSWORD}` or `${file:/run/secrets/pg}`.
+    /// Password, instead of one in the URL: `${POSTGRES_PASSWORD}` or `${file:/run/secrets/pg}`.
     pub(crate) password: Option<ConfigSecret>,
-    /// TLS, in place of `sslmode` in the URL: `disable`, `prefer`, `require` or `verify-full`.
+    /// TLS, instead of `sslmode` in the URL: `disable`, `prefer`, `require` or `verify-full`.
     pub(crate) ssl_mode: Option<PostgresSslMode>,
-    /// File with certificates to trust besides those of the system, PEM.
+    /// File with additional CA certificates (PEM).
     pub(crate) ca_file: Option<PathBuf>,
-    /// Connections at once. 1 to 64.
+    /// Connections in the pool. 1 to 64.
     pub(crate) pool_size: u32,
-    /// How long connecting may take. 100ms to 5m.
+    /// Timeout of a connection attempt. 100ms to 5m.
     pub(crate) connect_timeout: HumanDuration,
-    /// How long a statement other than an import may take. 1s to 10m.
+    /// Timeout of a statement other than an import. 1s to 10m.
     pub(crate) statement_timeout: HumanDuration,
-    /// How long the statements of an import may take. 1s to 2h.
+    /// Timeout of the statements of an import. 1s to 2h.
     pub(crate) import_timeout: HumanDuration,
-    /// Schema that has the ledger of imports.
+    /// Schema of the import ledger.
     pub(crate) ledger_schema: String,
 }
 
@@ -118,23 +114,18 @@ impl Default for PostgresSection {
 }
 
 impl TableSection {
-    /// File of the embedded database.
     pub(crate) fn sqlite_path(&self, data_dir: &Path) -> PathBuf {
         let made = || data_dir.join("tables.db");
         self.sqlite.path.clone().unwrap_or_else(made)
     }
 
-    /// The embedded database, as it is opened.
     pub(crate) fn resolve_sqlite(&self, data_dir: &Path) -> SqliteConfig {
         let mut sqlite = SqliteConfig::new(self.sqlite_path(data_dir));
         sqlite.busy_timeout = self.sqlite.busy_timeout.0;
         sqlite
     }
 
-    /// The PostgreSQL server, if one is configured.
-    ///
-    /// # Errors
-    /// When the file with certificates can't be read.
+    /// The PostgreSQL server, if configured.
     pub(crate) fn resolve_postgres(&self) -> Result<Option<PostgresConfig>, String> {
         let own = &self.postgres;
         let Some(url) = &own.url else {
@@ -159,7 +150,6 @@ impl TableSection {
         Ok(Some(postgres))
     }
 
-    /// Everything that is out of range or missing.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut ranges = RangeViolations::default();
         ranges.check(

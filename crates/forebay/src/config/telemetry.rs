@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigSecret;
 
-/// What Forebay says about itself.
+/// Metrics and logs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TelemetrySection {
@@ -16,38 +16,37 @@ pub(crate) struct TelemetrySection {
     pub(crate) metrics: MetricsSection,
 }
 
-/// Metrics, at `/metrics`. On the API's listener everybody sees those of the whole process; series that
-/// name projects, sources or sinks are shown for this token or an operator's.
+/// Metrics at `/metrics`. The API listener shows metrics of the whole process to every client; series
+/// with names of projects, sources or sinks need this token or an operator's.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MetricsSection {
-    /// Address and port of a listener for metrics alone, with the limits and the TLS of `api`; then
-    /// the API's listener has none. It shows everything to everybody unless there is a token.
+    /// Address and port of a separate listener for metrics, with the limits and the TLS of `api`; then
+    /// the API listener has no metrics. It shows all series to every client unless there is a token.
     pub(crate) listen: Option<SocketAddr>,
-    /// Token without which there are no metrics, sent as `Authorization: Bearer …`.
+    /// Token required for metrics, sent as `Authorization: Bearer …`.
     pub(crate) token: Option<ConfigSecret>,
 }
 
-/// Log lines, on standard error.
+/// Log lines on standard error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct LogOutput {
-    /// Least important lines that are written: `error`, `warn`, `info`, `debug` or `trace`; or
-    /// directives by module, like `info,forebay_flow=debug`.
+    /// Minimum level: `error`, `warn`, `info`, `debug` or `trace`; or directives by module, like
+    /// `info,forebay_flow=debug`.
     pub(crate) level: String,
-    /// `text` for people, `json` for programs, `auto` for text on a terminal and JSON otherwise.
+    /// `text`, `json`, or `auto` for text on a terminal and JSON otherwise.
     pub(crate) format: LogFormat,
 }
 
-/// Formats of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for humans.
     Text,
 }
 
@@ -61,7 +60,6 @@ impl Default for LogOutput {
 }
 
 impl TelemetrySection {
-    /// Everything that can't be understood.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let level = &self.log.level;
@@ -83,8 +81,8 @@ impl TelemetrySection {
     }
 }
 
-/// A directive that is a word alone and no level. The library takes it for the name of a module, and
-/// nothing else would be logged: `warning`, or `inof`.
+/// A directive that is a single word but no level, such as `warning` or `inof`. The library would use
+/// it as a module name and log nothing else.
 fn is_no_level(directive: &str) -> bool {
     let is_word = !directive.contains(['=', '[', ':']);
     let is_level = directive
@@ -93,12 +91,12 @@ fn is_no_level(directive: &str) -> bool {
     is_word && (directive.is_empty() || !is_level)
 }
 
-/// How the process ends.
+/// Shutdown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ShutdownSection {
-    /// How long a stop (SIGTERM, Ctrl-C) may take; what is under way then is broken off. Nothing
-    /// that was acknowledged is lost either way. A second signal ends at once. 1s to 10m.
+    /// How long a stop (SIGTERM, Ctrl-C) may take; then work in progress is aborted. Acknowledged
+    /// records are never lost. A second signal stops immediately. 1s to 10m.
     pub(crate) grace: HumanDuration,
 }
 
@@ -111,7 +109,6 @@ impl Default for ShutdownSection {
 }
 
 impl ShutdownSection {
-    /// Everything that is out of range.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut ranges = super::validate::RangeViolations::default();
         ranges.check(
@@ -129,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_level_is_not_taken_for_a_module() {
+    fn a_word_that_is_no_level_is_rejected() {
         let problems = |level: &str| {
             let mut telemetry = TelemetrySection::default();
             level.clone_into(&mut telemetry.log.level);

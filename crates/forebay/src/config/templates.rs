@@ -1,4 +1,4 @@
-//! `templates`: the processes that run template columns.
+//! `templates`: worker processes for template columns.
 
 use forebay_flow::template::PoolConfig;
 use forebay_model::{ByteSize, HumanDuration};
@@ -7,20 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::validate::RangeViolations;
 
-/// The processes that run template columns, and what bounds a template.
+/// Worker processes for template columns, and limits of a template.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TemplatesSection {
-    /// Processes, besides one for templates that went over a limit; 0 means one for each core.
-    /// 0 to 256.
+    /// Worker processes, plus one for templates that exceeded a limit; 0 means one per core. 0 to 256.
     pub(crate) workers: u32,
-    /// CPU time of one evaluation. 10ms to 1m.
+    /// CPU time limit of one evaluation. 10ms to 1m.
     pub(crate) time_limit: HumanDuration,
-    /// Memory that evaluations may take in a process. 16MB to 16GB.
+    /// Memory limit of evaluations in a process. 16MB to 16GB.
     pub(crate) memory_limit: ByteSize,
-    /// Records that wait or are evaluated, in bytes; further requests wait. 1MB to 16GB.
+    /// Total size of records waiting or being evaluated; further requests wait. 1MB to 16GB.
     pub(crate) in_flight: ByteSize,
-    /// Records that wait or are evaluated; further ones are answered 503. 1 to 1000000.
+    /// Records waiting or being evaluated; further ones get 503. 1 to 1000000.
     pub(crate) queue: u32,
 }
 
@@ -38,7 +37,6 @@ impl Default for TemplatesSection {
 }
 
 impl TemplatesSection {
-    /// As the pool takes it.
     pub(crate) fn resolve(&self) -> PoolConfig {
         let pool = PoolConfig::default();
         PoolConfig {
@@ -53,7 +51,6 @@ impl TemplatesSection {
         }
     }
 
-    /// Everything that is out of range.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mb = ByteSize::mb;
         let mut ranges = RangeViolations::default();

@@ -1,4 +1,4 @@
-//! Values from all sides, and what is said about wrong ones.
+//! Tests of layers, violations and masked secrets.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn problems(file: &str, env: Environment) -> Vec<String> {
 }
 
 #[test]
-fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
+fn a_flag_overrides_a_variable_overrides_the_file_overrides_the_default() {
     let file = "api:\n  listen: 127.0.0.1:1\nlog:\n  maxStreams: 11\nnodeId: a\n";
     let env = Environment::from([("FOREBAY_LOG_MAX_STREAMS", "12"), ("FOREBAY_NODE_ID", "b")]);
     let (_dir, sources) = sources(file, env, &[("--set", "nodeId", "c")]);
@@ -56,7 +56,7 @@ fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
 }
 
 #[test]
-fn a_text_is_what_is_written() {
+fn a_text_is_taken_literally() {
     for written in [
         "07302",
         "1.10",
@@ -73,7 +73,7 @@ fn a_text_is_what_is_written() {
 }
 
 #[test]
-fn everything_wrong_is_said_at_once_with_its_place_and_what_is_allowed() {
+fn all_violations_are_reported_with_origin_and_allowed_values() {
     let file = "api:\n  lisen: 127.0.0.1:1\nlog:\n  sync: dsik\n  segmentSize: 5XB\nsource.http.maxConnections: 0\n\
                 storage:\n  level:\n    staging.upload.trigger.interval: 5h\ncordinator: {}\nshutdown: 5\n";
     let env = Environment::from([
@@ -97,7 +97,7 @@ fn everything_wrong_is_said_at_once_with_its_place_and_what_is_allowed() {
 }
 
 #[test]
-fn a_file_that_is_not_yaml_or_not_there_is_named() {
+fn an_invalid_or_missing_file_is_reported() {
     let said = problems("a: [\n", Environment::default());
     assert!(
         said[0].starts_with("f.yaml:1: this is not YAML: "),
@@ -112,7 +112,7 @@ fn a_file_that_is_not_yaml_or_not_there_is_named() {
 }
 
 #[test]
-fn a_secret_comes_from_a_variable_and_is_shown_nowhere() {
+fn a_secret_from_a_variable_is_never_shown() {
     let file = "table:\n  postgres:\n    url: postgres://h/d\n    password: ${PG}\n    poolSize: ${SIZE}\n";
     let env = Environment::from([("PG", "hunter2"), ("SIZE", "7")]);
     let (_dir, sources) = sources(file, env, &[]);
@@ -144,7 +144,7 @@ fn a_secret_comes_from_a_variable_and_is_shown_nowhere() {
     assert_eq!(said, ["table.postgres.password must be a text (f.yaml:3)"]);
 }
 
-/// Mistakes of all kinds in places that can hold a secret, with the secret in each possible place.
+/// Mistakes of all kinds where secrets are possible, with the secret in each possible position.
 #[test]
 fn no_message_quotes_a_value_below_a_key_that_can_hold_a_secret() {
     const SECRET: &str = "hunter2-hunter2";
@@ -206,7 +206,7 @@ fn no_message_quotes_a_value_below_a_key_that_can_hold_a_secret() {
 }
 
 #[test]
-fn a_mistake_in_a_list_is_named_with_its_place() {
+fn a_violation_in_a_list_has_its_index() {
     let said = |file: &str| problems(file, Environment::default()).join("\n");
     assert_eq!(
         said("providers:\n  - {name: a, type: http, url: 'http://h', timeot: 5s}\n"),
@@ -235,7 +235,7 @@ fn the_hash_of_a_token_is_not_shown() {
 }
 
 #[test]
-fn an_optional_group_is_wanted_whole() {
+fn an_optional_group_must_be_complete() {
     let said = problems(
         "source:\n  http:\n    tls:\n      certFile: a.pem\n",
         Environment::default(),

@@ -1,4 +1,4 @@
-//! Checks of values: ranges within a section, and what concerns several sections.
+//! Validates values: ranges within a section, and rules across sections.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -7,15 +7,15 @@ use forebay_control::api::is_http_url;
 
 use super::{Config, NodeRole};
 
-/// Gathers values that are out of range.
+/// Collects values out of range.
 #[derive(Debug, Default)]
 pub(crate) struct RangeViolations {
-    /// What is wrong, each with the name of the key first.
+    /// Violations, each starting with the name of its key.
     pub(crate) violations: Vec<String>,
 }
 
 impl RangeViolations {
-    /// Notes a value that is not within `min` to `max`.
+    /// Checks that a value is within `min` to `max`.
     pub(crate) fn check<T: PartialOrd + Display>(&mut self, name: &str, value: T, min: T, max: T) {
         if !(&min..=&max).contains(&&value) {
             let text = format!("{name} is {value}, allowed is {min} to {max}");
@@ -23,13 +23,12 @@ impl RangeViolations {
         }
     }
 
-    /// Notes something else.
     pub(crate) fn add_violation(&mut self, problem: &str) {
         self.violations.push(problem.to_owned());
     }
 }
 
-/// Everything that is wrong with the values, each with its key first.
+/// All violations, each starting with its key.
 pub(super) fn violations(config: &Config) -> Vec<String> {
     let sections = [
         ("api", config.api.violations()),
@@ -64,10 +63,10 @@ pub(super) fn violations(config: &Config) -> Vec<String> {
 fn cross_section_violations(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     if config.roles.is_empty() {
-        problems.push("roles is empty: name at least one".to_owned());
+        problems.push("roles is empty: set at least one".to_owned());
     }
     if config.data_dir.as_os_str().is_empty() {
-        problems.push("dataDir is empty: name a directory".to_owned());
+        problems.push("dataDir is empty: set a directory".to_owned());
     }
     let id = &config.node_id;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -94,14 +93,14 @@ fn cross_section_violations(config: &Config) -> Vec<String> {
         && !is_http_url(url)
     {
         problems.push(format!(
-            "source.http.publicUrl is \"{url}\", it must be an address like http://localhost:7000"
+            "source.http.publicUrl is \"{url}\", allowed is an address like http://localhost:7000"
         ));
     }
     problems.extend(address_clashes(config));
     problems
 }
 
-/// Two listeners on one port of one address. Port 0 is a different one for each.
+/// Listeners with the same port of one address. Port 0 is a different one for each.
 fn address_clashes(config: &Config) -> Vec<String> {
     let mut listeners = Vec::new();
     if config.has(NodeRole::Api) {

@@ -1,4 +1,4 @@
-//! What is wrong with the configuration: which key, which value, where, what is allowed.
+//! A violation in the configuration: key, value, origin and what is allowed.
 
 use std::fmt;
 
@@ -8,10 +8,9 @@ use super::catalog::ConfigKey;
 use super::layers::ValueOrigin;
 use super::secret::MASK;
 
-/// Shorter texts are words of the messages themselves.
+/// Shorter secrets are not masked: they could be words of the message itself.
 const MASKED_MIN: usize = 5;
 
-/// One thing that is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigViolation {
     text: String,
@@ -20,7 +19,6 @@ pub(crate) struct ConfigViolation {
 }
 
 impl ConfigViolation {
-    /// With no place yet.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -29,7 +27,7 @@ impl ConfigViolation {
         }
     }
 
-    /// A value that its key can't have.
+    /// A value that its key does not allow.
     pub(crate) fn value(key: &ConfigKey, value: &Value, allowed: Option<&str>) -> Self {
         let allowed = allowed
             .map(|a| format!(", allowed is {a}"))
@@ -37,13 +35,11 @@ impl ConfigViolation {
         Self::new(format!("{} is {}{allowed}", key.path, shown(key, value)))
     }
 
-    /// Set there.
     pub(crate) fn with_origin(mut self, origin: &ValueOrigin) -> Self {
         self.origin = Some(origin.to_string());
         self
     }
 
-    /// With the name that was probably meant.
     pub(crate) fn did_you_mean(mut self, name: Option<String>) -> Self {
         self.hint = name.map(|name| format!("did you mean {name}?"));
         self
@@ -51,8 +47,8 @@ impl ConfigViolation {
 }
 
 impl ConfigViolation {
-    /// Without the texts that are secret. Messages do not quote values of keys that can hold a
-    /// secret; this is for a secret in a wrong place.
+    /// Masks secret texts. Messages never quote values of keys that can hold a secret; this covers a
+    /// secret in a wrong place.
     pub(crate) fn mask(&mut self, secrets: &[String]) {
         for secret in secrets.iter().filter(|s| s.len() >= MASKED_MIN) {
             if self.text.contains(secret) {
@@ -75,7 +71,7 @@ impl fmt::Display for ConfigViolation {
     }
 }
 
-/// A value in a message, if its key can't hold a secret.
+/// A value in a message, unless its key can hold a secret.
 pub(crate) fn shown(key: &ConfigKey, value: &Value) -> String {
     match value {
         _ if key.holds_secrets => MASK.to_owned(),

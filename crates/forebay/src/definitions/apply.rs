@@ -1,4 +1,4 @@
-//! What has to be done so that the server has what a file says.
+//! Plans the changes that make the server match a definition file.
 
 use std::collections::BTreeMap;
 
@@ -10,26 +10,24 @@ use super::{ColumnDefinition, SinkDefinition, SourceDefinition, TopicDefinition}
 use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
 use crate::cli_error::CliError;
 
-/// What versions made here are described by.
+/// Description of the versions created here.
 const APPLIED: &str = "Applied a definition file.";
-/// What all names of settings begin with.
+/// Prefix of all setting names.
 const SETTINGS: &str = "storage.level.";
-/// What those of sources alone begin with.
+/// Prefix of source settings.
 const SOURCE_SETTINGS: &str = "source.";
 
-/// What is done about a source or sink.
+/// Change to a source or sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApplyAction {
-    /// It is made.
     Create,
-    /// It is changed.
     Update,
-    /// It is as it should be.
+    /// It already matches.
     Keep,
 }
 
 impl ApplyAction {
-    /// For people: done, or only planned.
+    /// Text for the user: done, or only planned.
     pub(crate) fn describe(self, is_plan: bool) -> &'static str {
         match (self, is_plan) {
             (Self::Create, false) => "created",
@@ -41,39 +39,35 @@ impl ApplyAction {
     }
 }
 
-/// One source or sink.
+/// Change to one source or sink.
 #[derive(Clone, Debug)]
 pub(crate) struct ApplyStep {
-    /// `source my-events`.
+    /// Name, like `source my-events`.
     pub(crate) what: String,
-    /// Which of the source's sinks it is about; the source itself without.
+    /// Index of the sink; `None` for the source itself.
     pub(crate) sink: Option<usize>,
-    /// What is done about it.
     pub(crate) change: ApplyAction,
-    /// What differs.
+    /// Fields that differ.
     pub(crate) differences: Vec<&'static str>,
-    /// Where the change is sent.
+    /// API path.
     pub(super) path: String,
-    /// What is sent.
+    /// Request body.
     pub(super) body: Value,
 }
 
-/// What has to be done for one source.
+/// Plan for one source.
 #[derive(Clone, Debug)]
 pub(crate) struct ApplyPlan {
     /// Id of the source.
     pub(crate) source: String,
     /// The source, then its sinks.
     pub(crate) steps: Vec<ApplyStep>,
-    /// Sinks that the server has and the file has not; they are left alone.
+    /// Sinks that are on the server but not in the file; they are not changed.
     pub(crate) others: Vec<String>,
 }
 
 impl ApplyPlan {
-    /// Compares a definition with what the server has.
-    ///
-    /// # Errors
-    /// When the server can't be asked or the definition makes no sense.
+    /// Compares a definition with the server's state.
     pub(crate) async fn for_source(
         api: &ApiClient,
         definition: &SourceDefinition,
@@ -123,14 +117,14 @@ impl ApplyPlan {
         })
     }
 
-    /// Steps of the plan in groups: those of one group are done one after the other, those of two sinks may
-    /// be done at the same time. The source is the first group, and is done before all others.
+    /// Steps of the plan in groups: steps within a group are sequential, groups of different sinks may
+    /// run concurrently. The source is the first group and runs before all others.
     pub(crate) fn groups(&self) -> Vec<&[ApplyStep]> {
         self.steps.chunk_by(|a, b| a.sink == b.sink).collect()
     }
 }
 
-/// What has to be done for a sink: made or changed, then its settings.
+/// Steps of a sink: create or update it, then its settings.
 async fn sink_steps(
     api: &ApiClient,
     (source, sinks): (&str, &str),
@@ -191,7 +185,7 @@ fn sink_step(
     difference.text(found, "name", definition.shown_name());
     difference.text(found, "description", &definition.description);
     if let Some((kind, topic)) = definition.topic() {
-        // Another type is refused by the server, which says why.
+        // The server rejects a change of type, with the reason.
         difference.text(found, "type", kind);
         topic_difference(&mut difference, found, topic, id);
     } else {
@@ -275,7 +269,7 @@ fn table_difference(
     }
 }
 
-/// Settings that are not as the file says; nothing if it says nothing of them.
+/// Settings that differ from the file; none if the file has none.
 async fn settings_step(
     api: &ApiClient,
     wanted: &BTreeMap<String, Value>,
@@ -325,7 +319,7 @@ async fn settings_step(
     }))
 }
 
-/// What of a source or sink is not as it should be.
+/// Fields of a source or sink that differ.
 #[derive(Debug)]
 struct DefinitionDiff {
     names: Vec<&'static str>,

@@ -1,30 +1,27 @@
-//! Columns: as an argument, in a file, in the API.
+//! Columns in arguments, in files and in the API.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-/// Types of columns.
 pub(crate) const TYPES: [&str; 8] = [
     "uuid", "datetime", "ip", "body", "headers", "path", "template", "static",
 ];
 
-/// One column of a table, or a part of a message.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ColumnDefinition {
-    /// Name in the table.
     pub(crate) name: String,
     /// One of [`TYPES`].
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// Of type `path`: which part of the body.
+    /// Of type `path`: path in the body.
     #[serde(default, deserialize_with = "text")]
     pub(crate) path: Option<String>,
-    /// Of type `path`: what to take when the body has nothing there.
+    /// Of type `path`: value when the path is missing.
     #[serde(default, deserialize_with = "text")]
     pub(crate) default_value: Option<String>,
-    /// Of types `path` and `template`: strings without their JSON quotes; so they are where it is not
-    /// said and a text is wanted.
+    /// Of types `path` and `template`: strings without their JSON quotes. The default is true where
+    /// text is expected.
     #[serde(default)]
     pub(crate) raw_string: Option<bool>,
     /// Of type `template`: the program.
@@ -33,24 +30,23 @@ pub(crate) struct ColumnDefinition {
     /// Of type `static`: the text.
     #[serde(default, deserialize_with = "text")]
     pub(crate) value: Option<String>,
-    /// Part of the primary key.
     #[serde(default)]
     pub(crate) primary_key: bool,
 }
 
-/// A text as it is written in YAML, whatever else it could be taken for (`0`, `no`, `1.10`). A null is
-/// refused: it may be a text that was meant, or a key that was to be left out.
+/// The text as written in YAML, even if it could be another type (`0`, `no`, `1.10`). Null is rejected:
+/// it may be an intended text or an omitted key.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
 }
 
-/// A template as its text, or as the API has it.
+/// A template as text, or in its API form.
 pub(super) fn template_text<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
     let wrong = || {
         serde::de::Error::custom(
-            "a template is its text, or {language: jsonnet, content: its text}; quote one that YAML takes for a number",
+            "a template must be text, or {language: jsonnet, content: text}; quote one that YAML reads as a number",
         )
     };
     match Value::deserialize(deserializer)? {
@@ -67,17 +63,17 @@ pub(super) fn template_text<'de, D: Deserializer<'de>>(
 }
 
 impl ColumnDefinition {
-    /// As the API takes it, where a text is wanted: of a table, or of a message all but its fields.
+    /// API form where text is expected: in a table, or in a message except for its fields.
     pub(crate) fn request(&self) -> Value {
         self.request_with(true)
     }
 
-    /// As the API takes it, where JSON is wanted.
+    /// API form where JSON is expected.
     pub(crate) fn field_request(&self) -> Value {
         self.request_with(false)
     }
 
-    /// The column says `rawString` itself: what a definition means does not depend on a server's settings.
+    /// Always sets `rawString`, so that a definition does not depend on the server's settings.
     fn request_with(&self, is_raw: bool) -> Value {
         let mut request = json!({ "type": self.kind, "name": self.name });
         let mut set = |name: &str, value: Value| request[name] = value;
@@ -106,10 +102,7 @@ impl ColumnDefinition {
     }
 }
 
-/// Reads `NAME=TYPE[,OPTION…][:ARGUMENT]`.
-///
-/// # Errors
-/// What is wrong, with an example of what is right.
+/// Parses `NAME=TYPE[,OPTION…][:ARGUMENT]`; errors have an example.
 pub(crate) fn parse_column(text: &str) -> Result<ColumnDefinition, String> {
     let Some((name, rest)) = text.split_once('=') else {
         return Err("a column is NAME=TYPE, like user=path:user.id".to_owned());
@@ -130,7 +123,7 @@ pub(crate) fn parse_column(text: &str) -> Result<ColumnDefinition, String> {
     Ok(column)
 }
 
-/// Type, options and argument; an option's text may stand in double quotes.
+/// Type, options and argument; the text of an option may be in double quotes.
 fn parts(text: &str) -> Result<(String, Vec<String>, Option<String>), String> {
     let mut words = vec![String::new()];
     let mut in_quotes = false;
@@ -181,12 +174,12 @@ fn set_argument(column: &mut ColumnDefinition, argument: Option<String>) -> Resu
                 .map(|n| format!("; did you mean {n}?"))
                 .unwrap_or_default();
             return Err(format!(
-                "there is no column type \"{kind}\", but {}{near}",
+                "there is no column type \"{kind}\", allowed are {}{near}",
                 TYPES.join(", ")
             ));
         }
         (_, None) => {}
-        (kind, Some(_)) => return Err(format!("type {kind} takes nothing after a colon")),
+        (kind, Some(_)) => return Err(format!("type {kind} has no argument after a colon")),
     }
     Ok(())
 }
@@ -202,7 +195,7 @@ fn set_option(column: &mut ColumnDefinition, option: &str) -> Result<(), String>
         _ => {
             let kind = &column.kind;
             return Err(format!(
-                "type {kind} has no option \"{option}\"; there are key, json (path, template) and default=TEXT (path)"
+                "type {kind} has no option \"{option}\"; allowed are key, json (path, template) and default=TEXT (path)"
             ));
         }
     }
@@ -218,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_read_as_people_write_them() {
+    fn column_arguments_are_parsed() {
         assert_eq!(request("id=uuid"), json!({"type": "uuid", "name": "id"}));
         assert_eq!(
             request("user=path:user.id"),
@@ -252,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_what_is_right() {
+    fn errors_have_an_example_or_a_suggestion() {
         for (text, said) in [
             ("id", "NAME=TYPE"),
             ("=uuid", "has no name"),
             ("id=uid", "did you mean uuid?"),
-            ("id=uuid:x", "takes nothing after a colon"),
+            ("id=uuid:x", "has no argument after a colon"),
             ("p=path", "needs a path"),
             ("t=template:", "needs a program"),
             ("s=static", "needs a text"),

@@ -1,8 +1,8 @@
-//! Where the sources and sinks of a definition file stand in it.
+//! Line numbers of the sources and sinks of a definition file.
 
 use forebay_jobs::yaml::{YamlContent, YamlNode};
 
-/// Lines of a file's sources, in its order.
+/// Lines of a file's sources, in file order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DefinitionLines(Vec<SourceLines>);
 
@@ -13,7 +13,7 @@ struct SourceLines {
 }
 
 impl DefinitionLines {
-    /// Finds them in a file that was read before.
+    /// Finds the lines in a file that was parsed before.
     pub(crate) fn from_text(text: &str) -> Self {
         let Ok(document) = YamlNode::parse(text) else {
             return Self::default();
@@ -25,7 +25,7 @@ impl DefinitionLines {
         Self(items(&document, "sources").map(source_lines).collect())
     }
 
-    /// The line of a source, or of its sink.
+    /// The line of a source or sink.
     pub(crate) fn line(&self, source: usize, sink: Option<usize>) -> Option<u64> {
         let source = self.0.get(source)?;
         match sink {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_and_sinks_have_their_lines() {
+    fn sources_and_sinks_have_line_numbers() {
         let text = "\
 sources:
   - name: a

@@ -1,4 +1,4 @@
-//! The file of `forebay apply`.
+//! The definition file of `forebay apply`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,76 +13,67 @@ use super::{ColumnDefinition, TopicDefinition};
 use crate::cli_error::CliError;
 use crate::config::nearest;
 
-/// All sources of a file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct DefinitionFile {
     /// At least one.
     pub(crate) sources: Vec<SourceDefinition>,
-    /// The name of the file, and where they stand in it.
+    /// Name of the file, and line numbers.
     #[serde(skip)]
     pub(crate) places: (String, DefinitionLines),
 }
 
-/// A source and its sinks.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SourceDefinition {
-    /// For people.
     pub(crate) name: String,
-    /// Made from the name when it is left out.
+    /// Default: made from the name.
     #[serde(default)]
     pub(crate) id: Option<String>,
-    /// For people.
     #[serde(default)]
     pub(crate) description: String,
-    /// Settings of the source (`source.…`), and those that its sinks begin with, by name; `storage.level.`
-    /// may be left out.
+    /// Settings of the source (`source.…`) and defaults of its sinks, by name; the prefix
+    /// `storage.level.` is optional.
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, Value>,
-    /// Where its records go.
     #[serde(default)]
     pub(crate) sinks: Vec<SinkDefinition>,
 }
 
-/// A table or topic that records go into: it has one of `table`, `kafka` and `http`.
+/// A table or topic: it has exactly one of `table`, `kafka` and `http`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SinkDefinition {
     /// `<in|out>.<bucket>.<table>`.
     #[serde(default)]
     pub(crate) table: Option<String>,
-    /// A topic of Kafka.
+    /// A Kafka topic.
     #[serde(default)]
     pub(crate) kafka: Option<TopicDefinition>,
     /// An HTTP endpoint.
     #[serde(default)]
     pub(crate) http: Option<TopicDefinition>,
-    /// What keeps the table, when it is not the server's default.
+    /// Table backend, if not the server's default.
     #[serde(default)]
     pub(crate) backend: Option<String>,
-    /// The last part of the table's id, or the topic, when it is left out.
+    /// Default: the last part of the table id, or the topic.
     #[serde(default)]
     pub(crate) name: Option<String>,
-    /// Made from the name when it is left out.
+    /// Default: made from the name.
     #[serde(default)]
     pub(crate) id: Option<String>,
-    /// For people.
     #[serde(default)]
     pub(crate) description: String,
-    /// Settings, by name; `storage.level.` may be left out.
+    /// Settings by name; the prefix `storage.level.` is optional.
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, Value>,
-    /// In the order of the table; only of a table.
+    /// Only of a table, in order.
     #[serde(default)]
     pub(crate) columns: Vec<ColumnDefinition>,
 }
 
 impl DefinitionFile {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// When it can't be read, with the line of what is wrong.
+    /// Reads and validates a file; errors have the line.
     pub(crate) fn read(file: &Path) -> Result<Self, CliError> {
         let shown = file.display();
         let text = if file == Path::new("-") {
@@ -105,14 +96,14 @@ impl DefinitionFile {
         }
     }
 
-    /// What of the file can't be, before anything is known of the server: each with its line.
+    /// Violations found without the server, each with its line.
     fn violations(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut sources = BTreeSet::new();
         for (i, source) in self.sources.iter().enumerate() {
             match source.source_id() {
                 Ok(id) if !sources.insert(id.clone()) => problems.push(format!(
-                    "{}source {id} is defined twice: give one of them another name or id",
+                    "{}source {id} is defined twice: change the name or id of one of them",
                     self.location(i, None)
                 )),
                 Ok(_) => {}
@@ -127,7 +118,7 @@ impl DefinitionFile {
                 }
                 match sink.sink_id() {
                     Ok(id) if !sinks.insert(id.clone()) => problems.push(format!(
-                        "{location}sink {id} is defined twice: give one of them another name or id"
+                        "{location}sink {id} is defined twice: change the name or id of one of them"
                     )),
                     Ok(_) => {}
                     Err(e) => problems.push(format!("{location}{e}")),
@@ -137,7 +128,7 @@ impl DefinitionFile {
         problems
     }
 
-    /// `file:line: ` of a source or its sink.
+    /// Prefix `file:line: ` of a source or its sink.
     pub(crate) fn location(&self, source: usize, sink: Option<usize>) -> String {
         let (file, lines) = &self.places;
         match lines.line(source, sink) {
@@ -147,7 +138,7 @@ impl DefinitionFile {
     }
 }
 
-/// A file that is refused, with all that is wrong with it.
+/// Error with all violations of a file.
 pub(crate) fn definition_error(problems: &[String]) -> CliError {
     match problems {
         [one] => CliError::usage(one),
@@ -159,7 +150,7 @@ pub(crate) fn definition_error(problems: &[String]) -> CliError {
     }
 }
 
-/// An error of the file with its line and column, and the name that was probably meant.
+/// Parse error with line, column and a suggestion.
 fn parse_failure(file: &str, error: &serde_saphyr::Error) -> CliError {
     let YamlError { place, text } = yaml::yaml_error(error);
     let place = place.map(|(line, column)| format!(":{line}:{column}"));
@@ -170,7 +161,7 @@ fn parse_failure(file: &str, error: &serde_saphyr::Error) -> CliError {
     }
 }
 
-/// The name that is not known, and those that are: "unknown field `x`, expected one of a, b".
+/// The unknown name and the known ones, from "unknown field `x`, expected one of a, b".
 fn unknown_field(text: &str) -> Option<(&str, Vec<String>)> {
     let rest = text.strip_prefix("unknown field `")?;
     let (given, rest) = rest.split_once('`')?;
@@ -185,10 +176,7 @@ fn unknown_field(text: &str) -> Option<(&str, Vec<String>)> {
 }
 
 impl SourceDefinition {
-    /// Its id in the API.
-    ///
-    /// # Errors
-    /// When nothing of its name makes an id.
+    /// Id in the API.
     pub(crate) fn source_id(&self) -> Result<String, CliError> {
         let given = self.id.as_ref().unwrap_or(&self.name);
         let id = SourceId::from_name(given);
@@ -196,14 +184,13 @@ impl SourceDefinition {
             .map_err(|e| CliError::usage(format_args!("id of source \"{}\": {e}", self.name)))
     }
 
-    /// As the API takes a new one.
+    /// API request that creates it.
     pub(crate) fn request(&self, id: &str) -> Value {
         json!({ "type": "http", "sourceId": id, "name": self.name, "description": self.description })
     }
 }
 
 impl SinkDefinition {
-    /// Its name for people.
     pub(crate) fn shown_name(&self) -> &str {
         let of_table = self.table.as_ref().and_then(|t| t.rsplit('.').next());
         let of_topic = self.topic().map(|(_, topic)| topic.shown_name());
@@ -211,13 +198,12 @@ impl SinkDefinition {
         own.or(of_table).or(of_topic).unwrap_or_default()
     }
 
-    /// Its topic, with the type, if it is one.
+    /// Topic and its type, for a topic sink.
     pub(crate) fn topic(&self) -> Option<(&'static str, &TopicDefinition)> {
         let kafka = self.kafka.as_ref().map(|topic| ("kafka", topic));
         kafka.or(self.http.as_ref().map(|topic| ("http", topic)))
     }
 
-    /// What of it does not go together.
     fn violation(&self) -> Option<String> {
         let targets = [
             self.table.is_some(),
@@ -240,10 +226,7 @@ impl SinkDefinition {
             .then(|| format!("sink \"{name}\" has no columns"))
     }
 
-    /// Its id in the API.
-    ///
-    /// # Errors
-    /// When nothing of its name makes an id.
+    /// Id in the API.
     pub(crate) fn sink_id(&self) -> Result<String, CliError> {
         let given = self.id.as_deref().unwrap_or_else(|| self.shown_name());
         let id = SinkId::from_name(given);
@@ -251,12 +234,12 @@ impl SinkDefinition {
             .map_err(|e| CliError::usage(format_args!("id of sink \"{}\": {e}", self.shown_name())))
     }
 
-    /// Its backend in the API.
+    /// Backend in the API.
     pub(crate) fn backend_name(&self) -> &str {
         self.backend.as_deref().unwrap_or("keboola")
     }
 
-    /// As the API takes a new one.
+    /// API request that creates it.
     pub(crate) fn request(&self, id: &str) -> Value {
         if let Some((kind, topic)) = self.topic() {
             return json!({
@@ -295,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_example_is_understood() {
+    fn the_readme_example_is_valid() {
         let text = "\
 sources:
   - name: My events
@@ -322,7 +305,7 @@ sources:
         assert_eq!(template["content"], "Body(\"price\") * Body(\"count\")");
     }
 
-    /// A file with one column, of these fields.
+    /// A file with one column of these fields.
     fn column(fields: &str) -> Result<Value, String> {
         let text = format!(
             "sources:\n  - name: a\n    sinks:\n      - table: in.a.b\n        columns:\n          - {fields}\n"
@@ -333,7 +316,7 @@ sources:
     }
 
     #[test]
-    fn scalars_are_kept_as_they_are_written() {
+    fn scalars_are_taken_literally() {
         for written in [
             "07302",
             "007",
@@ -383,7 +366,7 @@ sources:
     }
 
     #[test]
-    fn what_is_null_in_yaml_is_no_text() {
+    fn null_is_rejected_as_text() {
         for written in ["~", "null", "Null", ""] {
             let said =
                 column(&format!("{{ name: a, type: static, value: {written} }}")).unwrap_err();
@@ -402,7 +385,7 @@ sources:
     }
 
     #[test]
-    fn strings_are_texts_unless_their_json_is_asked_for() {
+    fn strings_are_raw_unless_json_is_requested() {
         let raw = |fields: &str| column(fields).unwrap()["rawString"].clone();
         assert_eq!(raw("{ name: a, type: path, path: a }"), true);
         assert_eq!(
@@ -414,7 +397,7 @@ sources:
     }
 
     #[test]
-    fn a_typo_is_named_with_its_line_and_the_nearest_name() {
+    fn a_typo_is_reported_with_its_line_and_a_suggestion() {
         let said = read("sources:\n  - name: a\n    sink: []\n").unwrap_err();
         assert!(
             said.starts_with("d.yaml:3:5: unknown field `sink`"),

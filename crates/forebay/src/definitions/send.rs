@@ -1,4 +1,4 @@
-//! The steps of plans sent to the server: checked together, then done.
+//! Sends the steps of plans to the server: validates all together, then runs them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,19 +10,16 @@ use super::{ApplyAction, ApplyPlan, ApplyStep};
 use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
 use crate::cli_error::CliError;
 
-/// Addresses of definitions begin with it.
+/// Prefix of paths of definitions.
 const BRANCH: &str = "/v1/branches/default/";
-/// Changes that the server checks at a time.
+/// Most changes in one validation request.
 const CHECKED_MAX: usize = 1000;
-/// Bytes of them, so that the request is within every `api.bodyLimit` of 1MB and more.
+/// Maximum bytes of such a request: fits every `api.bodyLimit` of at least 1MB.
 const CHECKED_BYTES_MAX: usize = 768 << 10;
 
-/// Does the steps of all plans: first the sources, then their sinks, some at a time. `done` is told
-/// of each that was done, in the order of the plans. After the first that is refused no other is
-/// begun; those that were begun are brought to their end.
-///
-/// # Errors
-/// What was refused first.
+/// Runs the steps of all plans: first the sources, then their sinks, several concurrently. Calls `done`
+/// for each finished step, in plan order. After the first error no new step starts; started steps
+/// complete.
 pub(crate) async fn run_all(
     api: &ApiClient,
     plans: &[ApplyPlan],
@@ -49,7 +46,7 @@ pub(crate) async fn run_all(
     Ok(())
 }
 
-/// The steps that were done, and why the next one was not.
+/// The finished steps, and the error of the next one.
 async fn run_group<'p>(
     api: &ApiClient,
     steps: &'p [ApplyStep],
@@ -69,10 +66,6 @@ async fn run_group<'p>(
 }
 
 impl ApplyStep {
-    /// Does it.
-    ///
-    /// # Errors
-    /// When the server refuses.
     pub(crate) async fn run(&self, api: &ApiClient) -> Result<(), CliError> {
         match self.change {
             ApplyAction::Create => {
@@ -87,7 +80,7 @@ impl ApplyStep {
         }
     }
 
-    /// As the server checks it without doing it; nothing when nothing would be done.
+    /// The request that validates this step; `None` for an unchanged resource.
     fn validation_request(&self) -> Option<Value> {
         let method = match self.change {
             ApplyAction::Create => "POST",
@@ -99,11 +92,8 @@ impl ApplyStep {
     }
 }
 
-/// Asks the server what it would refuse of all the steps, and changes nothing: for each, the index
-/// of its plan, the step, and why.
-///
-/// # Errors
-/// When the server can't be asked.
+/// Asks the server to validate all steps without changes. Returns the rejected ones: index of the plan,
+/// the step, and the reason.
 pub(crate) async fn rejected_steps<'p>(
     api: &ApiClient,
     plans: &'p [ApplyPlan],
@@ -119,16 +109,16 @@ pub(crate) async fn rejected_steps<'p>(
         .buffered(PARALLEL_REQUESTS)
         .try_concat()
         .await?;
-    // A source that is made is in each portion of its sinks.
+    // A new source is in each batch of its sinks.
     found.dedup_by(|a, b| std::ptr::eq(a.1, b.1) && a.2 == b.2);
     Ok(found)
 }
 
-/// A change that is checked: the index of its plan, its step, and how it is sent.
+/// A change to validate: index of the plan, step, and request.
 type CheckedChange<'p> = (usize, &'p ApplyStep, Value);
 
-/// The changes in requests that the server takes. Sinks rely on their source: one that would be made
-/// stands at the beginning of each request that has sinks of it.
+/// Splits the changes into requests within the limits. Sinks depend on their source: a new source is
+/// repeated at the start of each request with sinks of it.
 fn request_batches<'c, 'p>(all: &'c [CheckedChange<'p>]) -> Vec<Vec<&'c CheckedChange<'p>>> {
     let mut requests: Vec<Vec<&CheckedChange<'_>>> = Vec::new();
     let mut source: Option<&CheckedChange<'_>> = None;

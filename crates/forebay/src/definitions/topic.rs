@@ -1,4 +1,4 @@
-//! Topics of a definition file.
+//! Topics in a definition file.
 
 use forebay_model::HttpMethod;
 use serde::de::IgnoredAny;
@@ -8,45 +8,41 @@ use serde_json::{Value, json};
 use super::ColumnDefinition;
 use super::column::{template_text, text};
 
-/// A topic that records go into.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TopicDefinition {
-    /// Name of a provider of the server's configuration.
+    /// Name of a provider in the server's configuration.
     pub(crate) provider: String,
-    /// The sink's id when it is left out.
+    /// Default: the sink's id.
     #[serde(default)]
     pub(crate) topic: Option<String>,
-    /// Of type `http`: many messages a request.
+    /// Of type `http`: several messages per request.
     #[serde(default)]
     pub(crate) batches: bool,
     /// Of type `http`: `POST`, `PUT` or `PATCH`.
     #[serde(default, deserialize_with = "method")]
     pub(crate) method: Option<String>,
-    /// The body as it came when it is left out.
+    /// Default: the body as received.
     #[serde(default)]
     pub(crate) message: MessageDefinition,
 }
 
-/// What a record becomes.
+/// Mapping of a record to a message.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MessageDefinition {
-    /// The content.
     #[serde(default, deserialize_with = "part")]
     value: Option<ColumnDefinition>,
-    /// The content as a JSON object.
+    /// The value as a JSON object.
     #[serde(default)]
     fields: Option<Vec<ColumnDefinition>>,
-    /// Its key.
     #[serde(default, deserialize_with = "part")]
     key: Option<ColumnDefinition>,
-    /// Its headers.
     #[serde(default)]
     headers: Vec<ColumnDefinition>,
 }
 
-/// One that the server takes: a file says so before anything is asked of the server.
+/// Validates the method when the file is read, before any request to the server.
 fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let Some(given) = Option::<String>::deserialize(deserializer)? else {
         return Ok(None);
@@ -61,7 +57,6 @@ fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     )))
 }
 
-/// A column without a name.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct UnnamedColumn {
@@ -109,7 +104,7 @@ fn part_request(column: &ColumnDefinition) -> Value {
 }
 
 impl MessageDefinition {
-    /// As the API takes it.
+    /// API form.
     pub(crate) fn request(&self) -> Value {
         let headers = self.headers.iter().map(ColumnDefinition::request);
         let fields = |columns: &[ColumnDefinition]| -> Value {
@@ -130,7 +125,7 @@ impl MessageDefinition {
         request
     }
 
-    /// What the server shows of it is the same.
+    /// Whether the server's definition is the same.
     pub(crate) fn matches(&self, shown: &Value) -> bool {
         let shown: Option<Self> = serde_json::from_value(shown.clone()).ok();
         let mut wanted = self.clone();
@@ -145,12 +140,11 @@ impl MessageDefinition {
 }
 
 impl TopicDefinition {
-    /// Its name for people.
     pub(crate) fn shown_name(&self) -> &str {
         self.topic.as_deref().unwrap_or(&self.provider)
     }
 
-    /// As the API takes a new one.
+    /// API request that creates it.
     pub(crate) fn request(&self, sink: &str) -> Value {
         let mut request = json!({
             "provider": self.provider,

@@ -20,7 +20,6 @@ const GOODS: [(&str, f64); 4] = [
     ("tyre", 31.25),
 ];
 
-/// One event.
 pub(crate) fn event(random: &mut impl Rng) -> Value {
     let (user, country) = USERS.choose(random).copied().unwrap_or(("ada", "GB"));
     let user = json!({ "id": user, "address": { "country": country } });
@@ -37,7 +36,7 @@ pub(crate) fn event(random: &mut impl Rng) -> Value {
         7..9 => {
             json!({ "kind": "order", "user": user, "items": items(random), "note": "\"quick\", please" })
         }
-        // From a machine: no user.
+        // From a device: no user.
         _ => json!({
             "kind": "sensor",
             "device": format!("door-{}", random.random_range(1..9)),

@@ -1,4 +1,4 @@
-//! How far the records of a sink are.
+//! Progress of a sink's records.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use super::sender::SendCounts;
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 
-/// One look.
+/// Progress at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProgressReading {
     /// Sent by the demo.
     pub(crate) sent: u64,
     /// Acknowledged: on disk.
     pub(crate) acknowledged: u64,
-    /// In staging, or further.
+    /// In staging or imported.
     pub(crate) uploaded: u64,
     /// In the table.
     pub(crate) imported: u64,
-    /// Age of the oldest record that is not in the table yet.
+    /// Age of the oldest record that is not yet in the table.
     pub(crate) lag: Duration,
 }
 
-/// Reads the figures of a sink, less what was there before.
+/// Reads the progress of a sink since the start of the demo.
 #[derive(Debug)]
 pub(crate) struct SinkGauge {
     repo: Repo,
@@ -34,19 +34,13 @@ pub(crate) struct SinkGauge {
 }
 
 impl SinkGauge {
-    /// Of a sink; what it has now does not count.
-    ///
-    /// # Errors
-    /// When the store can't be read.
+    /// Records of the sink before this call are subtracted later.
     pub(crate) async fn new(repo: Repo, sink: SinkKey) -> Result<Self, CliError> {
         let before = repo.reconciliation(&sink).await.map_err(CliError::new)?;
         Ok(Self { repo, sink, before })
     }
 
-    /// Looks.
-    ///
-    /// # Errors
-    /// When the store can't be read.
+    /// Reads the current progress.
     pub(crate) async fn read(&self, counts: &SendCounts) -> Result<ProgressReading, CliError> {
         let statistics = self
             .repo
@@ -73,10 +67,7 @@ impl SinkGauge {
         })
     }
 
-    /// The balance of all records that the sink ever took.
-    ///
-    /// # Errors
-    /// When the store can't be read.
+    /// Reconciliation of all records that the sink ever accepted.
     pub(crate) async fn reconciliation(&self) -> Result<Reconciliation, CliError> {
         self.repo
             .reconciliation(&self.sink)
@@ -84,7 +75,7 @@ impl SinkGauge {
             .map_err(CliError::new)
     }
 
-    /// What was in the table before.
+    /// Records imported before the start.
     pub(crate) fn imported_before(&self) -> u64 {
         self.before.imported
     }

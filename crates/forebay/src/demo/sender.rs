@@ -17,43 +17,36 @@ use super::events::event;
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 
-/// Requests under way at a time; when the server is slower, the rate falls.
+/// Concurrent requests; with a slower server the rate drops.
 const IN_FLIGHT_MAX: usize = 128;
-/// Between two handfuls of requests.
+/// Interval between bursts of requests.
 const TICK: Duration = Duration::from_millis(10);
-/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// So much of it is read.
 const RESPONSE_BYTES_MAX: usize = 64 << 10;
 
-/// What has been sent and answered so far.
+/// Counts of sent events and their responses.
 #[derive(Debug, Default)]
 pub(crate) struct SendCounts {
-    /// Sent.
     pub(crate) sent: AtomicU64,
-    /// Answered 200: they are on disk.
+    /// Got 200: on disk.
     pub(crate) acknowledged: AtomicU64,
-    /// Answered otherwise: they are not there.
-    pub(crate) refused: AtomicU64,
-    /// Not answered: nobody knows.
+    /// Got another status: not stored.
+    pub(crate) rejected: AtomicU64,
+    /// Got no response: may be stored.
     pub(crate) unknown: AtomicU64,
 }
 
-/// What to send, and where.
+/// Load to generate.
 #[derive(Clone, Debug)]
 pub(crate) struct DemoLoad {
     /// Address of the source.
     pub(crate) url: String,
-    /// Events a second.
+    /// Events per second.
     pub(crate) rate: u32,
-    /// For how long.
     pub(crate) duration: Duration,
 }
 
-/// Sends until the time is over or `stop`, then waits for the answers that are missing.
-///
-/// # Errors
-/// When there is no HTTP.
+/// Sends until the duration is over or `stop`, then waits for outstanding responses.
 pub(crate) async fn send(
     load: DemoLoad,
     counts: Arc<SendCounts>,
@@ -96,7 +89,7 @@ pub(crate) async fn send(
     Ok(())
 }
 
-/// Events that should have been sent after that time.
+/// Number of events to have sent by then.
 fn due(rate: u32, after: Duration) -> u64 {
     u64::try_from(u128::from(rate) * after.as_millis() / 1000).unwrap_or(u64::MAX)
 }
@@ -112,15 +105,15 @@ async fn post(client: &HttpClient, url: Url, counts: &SendCounts) {
         Ok(response) if response.status == StatusCode::OK => &counts.acknowledged,
         Ok(response) => {
             let body = String::from_utf8_lossy(&response.body);
-            tracing::warn!(status = %response.status, %body, "an event was refused");
-            &counts.refused
+            tracing::warn!(status = %response.status, %body, "event rejected");
+            &counts.rejected
         }
         Err(error) if error.is_redirect() => {
-            tracing::warn!(%error, "an event was refused");
-            &counts.refused
+            tracing::warn!(%error, "event rejected");
+            &counts.rejected
         }
         Err(error) => {
-            tracing::warn!(%error, "an event was not answered");
+            tracing::warn!(%error, "no response for an event");
             &counts.unknown
         }
     };

@@ -1,4 +1,4 @@
-//! The live view: bars on a terminal, a line a second otherwise.
+//! Live view: bars on a terminal, a line per second otherwise.
 
 use std::time::Duration;
 
@@ -8,15 +8,14 @@ use tokio::time::Instant;
 use super::gauge::ProgressReading;
 use crate::terminal;
 
-/// Shows readings.
 pub(crate) enum DemoView {
     /// On a terminal.
     Bars(BarView),
-    /// Anywhere else.
+    /// Otherwise.
     Lines(LineView),
 }
 
-/// A bar for each place where records are.
+/// A bar per stage.
 pub(crate) struct BarView {
     _all: MultiProgress,
     sent: ProgressBar,
@@ -26,13 +25,13 @@ pub(crate) struct BarView {
     rate: RateMeter,
 }
 
-/// A line now and then.
+/// Periodic lines.
 pub(crate) struct LineView {
     last: Option<Instant>,
     rate: RateMeter,
 }
 
-/// Events a second since the last look.
+/// Events per second since the last reading.
 #[derive(Default)]
 struct RateMeter {
     last: Option<(Instant, u64)>,
@@ -40,8 +39,8 @@ struct RateMeter {
 }
 
 impl RateMeter {
-    /// Looks at most twice a second, so that the number can be read.
-    #[allow(clippy::cast_precision_loss, reason = "it is only shown")]
+    /// At most two readings per second, so that the number is legible.
+    #[allow(clippy::cast_precision_loss, reason = "display only")]
     fn update(&mut self, sent: u64) -> f64 {
         let now = Instant::now();
         match self.last {
@@ -57,7 +56,7 @@ impl RateMeter {
 }
 
 impl DemoView {
-    /// Bars when somebody is looking, lines otherwise. `all` is how many events there will be.
+    /// Bars on a terminal, lines otherwise. `all` is the expected number of events.
     pub(crate) fn new(all: u64) -> Self {
         if terminal::is_attended() {
             Self::Bars(BarView::new(all))
@@ -69,7 +68,7 @@ impl DemoView {
         }
     }
 
-    /// Shows a reading; `is_last` even if the last one was shown just now.
+    /// Shows a reading; `is_last` is shown even right after another.
     pub(crate) fn show(&mut self, reading: &ProgressReading, is_last: bool) {
         match self {
             Self::Bars(bars) => bars.show(reading),
@@ -77,7 +76,7 @@ impl DemoView {
         }
     }
 
-    /// Leaves the last state on the screen.
+    /// Keeps the last state on the screen.
     pub(crate) fn finish(self) {
         if let Self::Bars(bars) = self {
             for bar in [bars.sent, bars.acknowledged, bars.uploaded, bars.imported] {

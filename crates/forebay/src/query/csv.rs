@@ -9,7 +9,6 @@ use super::ResultWriter;
 use crate::cli_error::CliError;
 use crate::terminal;
 
-/// Writes rows as they come.
 pub(super) struct CsvWriter<W: Write> {
     out: csv::Writer<W>,
     error: Option<std::io::Error>,
@@ -27,7 +26,7 @@ impl<W: Write> CsvWriter<W> {
         match self.out.write_record(cells) {
             Ok(()) => ControlFlow::Continue(()),
             Err(e) => {
-                // What the library makes of it by itself has lost what kind of error it was.
+                // The library's own conversion loses the kind of the error.
                 self.error = Some(match e.into_kind() {
                     csv::ErrorKind::Io(error) => error,
                     other => std::io::Error::other(format!("{other:?}")),

@@ -1,4 +1,4 @@
-//! An array of objects.
+//! An array of JSON objects.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -10,7 +10,7 @@ use super::ResultWriter;
 use crate::cli_error::CliError;
 use crate::terminal;
 
-/// Writes rows as they come, one a line.
+/// Writes one row per line.
 pub(super) struct JsonWriter<W> {
     out: W,
     names: Vec<String>,
@@ -43,7 +43,7 @@ fn value(cell: &QueryCell<'_>) -> Value {
     match cell {
         QueryCell::Null => Value::Null,
         QueryCell::Int(n) => Value::from(*n),
-        // JSON has no number for infinity: as a text, it is told from nothing.
+        // JSON has no infinity; as text it differs from null.
         QueryCell::Real(n) => {
             let text = if *n > 0.0 { "Infinity" } else { "-Infinity" };
             Number::from_f64(*n).map_or_else(|| Value::from(text), Value::Number)

@@ -1,4 +1,4 @@
-//! Columns in line.
+//! Tables with aligned columns.
 
 use std::fmt;
 use std::io::Write;
@@ -11,12 +11,12 @@ use super::ResultWriter;
 use crate::cli_error::CliError;
 use crate::terminal;
 
-/// Rows that decide how wide the columns are; later ones have to live with it.
+/// Rows that determine the column widths; later rows may be misaligned.
 const ROWS_MEASURED: usize = 1000;
-/// Columns of a terminal that a cell of a query may take.
+/// Maximum width of a query cell.
 const WIDTH_MAX: usize = 60;
 
-/// A table that is written as a whole.
+/// A table written as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct TextTable {
     names: Vec<String>,
@@ -32,7 +32,6 @@ struct TextCell {
 }
 
 impl TextTable {
-    /// With these columns.
     pub(crate) fn new(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|n| plain(n, WIDTH_MAX)).collect();
         let widths = names.iter().map(|n| n.width()).collect();
@@ -43,7 +42,6 @@ impl TextTable {
         }
     }
 
-    /// Adds a row of texts.
     pub(crate) fn row(&mut self, cells: &[&str]) {
         let cell = |text: &&str| TextCell {
             text: plain(text, usize::MAX),
@@ -61,7 +59,7 @@ impl TextTable {
         self.rows.push(cells);
     }
 
-    /// Takes the rows out as lines; the first time with the names above them.
+    /// Formats and removes the rows; the first time with a header.
     fn take_lines(&mut self) -> String {
         let mut lines = String::new();
         if !self.is_head_written {
@@ -115,7 +113,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.parse::<f64>().is_ok()
 }
 
-/// One line without anything that a terminal would act on, cut to a width.
+/// One line without control characters, cut to a width.
 fn plain(text: &str, width_max: usize) -> String {
     let mut line = String::with_capacity(text.len());
     let mut width = 0;
@@ -135,7 +133,7 @@ fn plain(text: &str, width_max: usize) -> String {
     line
 }
 
-/// Writes rows as a table, the first ones when there are enough to know the widths.
+/// Streams rows as a table after the first rows have determined the widths.
 pub(super) struct TextTableWriter<W> {
     out: W,
     table: TextTable,
@@ -209,14 +207,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_one_line_and_does_nothing_to_the_terminal() {
+    fn a_cell_is_one_line_without_control_characters() {
         let shown = plain("a\n\t\u{1b}[31m\u{9b}1m\u{202e}x\u{2067}\u{5d0}", 200);
         let wanted = "a\\n\\t\\u{1b}[31m\\u{9b}1m\\u{202e}x\\u{2067}\u{5d0}";
         assert_eq!(shown, wanted);
     }
 
     #[test]
-    fn columns_stand_in_line_and_numbers_to_the_right() {
+    fn columns_are_aligned_and_numbers_are_right_aligned() {
         let mut table = TextTable::new(&["name", "n"]);
         table.row(&["žluť", "5"]);
         table.row(&["a\u{1b}[31m\nb", "1234"]);

@@ -1,4 +1,4 @@
-//! The role api.
+//! Role api: management API, backups, health and metrics.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED, ProcessMetrics};
 use crate::topics::NodeTopics;
 
 impl NodeContext {
-    /// What keeps the dead letters of tables.
+    /// The dead-letter queues of tables.
     pub(super) fn dead_letters(&self, appender: &Arc<dyn Appender>) -> SinkDeadLetters {
         SinkDeadLetters {
             repo: self.repo.clone(),
@@ -48,7 +48,6 @@ impl NodeContext {
         }
     }
 
-    /// Role api.
     pub(super) fn api(
         &self,
         config: &Config,
@@ -95,7 +94,7 @@ impl NodeContext {
 }
 
 impl NodeContext {
-    /// Backups that are taken while the node runs.
+    /// Backups of a running node.
     pub(super) fn backup(
         &self,
         config: &Config,
@@ -112,7 +111,7 @@ impl NodeContext {
         let run = worker.run(self.stop.clone());
         tasks.spawn(async move {
             run.await;
-            ("the backups", Ok(()))
+            ("backup worker", Ok(()))
         });
         service
     }
@@ -127,9 +126,9 @@ impl TableBackends for NodeTables {
     }
 }
 
-/// What a node is managed and watched by.
+/// Listeners for management and metrics.
 pub(super) struct ManagementServer {
-    /// Where the API listens, or would.
+    /// Address of the API, whether or not it is served.
     pub(super) address: SocketAddr,
     pub(super) api: Option<Api>,
     pub(super) tls: Option<Arc<ReloadableTls>>,
@@ -137,8 +136,8 @@ pub(super) struct ManagementServer {
 }
 
 impl ManagementServer {
-    /// Starts the listeners of the API and of metrics. `build` makes the API for the address that it
-    /// has got, and all that is served there but for metrics.
+    /// Starts the listeners of the API and of metrics. `build` returns the API for the bound address,
+    /// and all other routes there but metrics.
     pub(super) async fn start(
         config: &Config,
         build: impl FnOnce(SocketAddr) -> (Api, Router),
@@ -175,7 +174,7 @@ impl ManagementServer {
     }
 }
 
-/// Serves routes on a listener, with the limits of the API.
+/// Serves routes on a listener with the limits of the API.
 pub(crate) fn serve(
     name: &'static str,
     socket: TcpListener,
@@ -198,12 +197,12 @@ pub(crate) fn serve(
     Listener::start(socket, options, service)
 }
 
-/// Opens the port of the API.
+/// Binds the API listener.
 pub(crate) async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), CliError> {
     listen_at(config.api.listen, "--api-listen or api.listen").await
 }
 
-/// Opens a port. The hint names the setting.
+/// Binds a listener. The hint names the setting.
 pub(crate) async fn listen_at(
     address: SocketAddr,
     hint: &'static str,
@@ -212,7 +211,7 @@ pub(crate) async fn listen_at(
     bound.map_err(|e| CliError::new(e).hint(format_args!("choose another address with {hint}")))
 }
 
-/// Reads the certificate of the API and of metrics, if this process has a listener for it.
+/// Loads the certificate of the API and metrics listeners, if there is one.
 pub(crate) fn api_tls(config: &Config) -> Result<Option<Arc<ReloadableTls>>, CliError> {
     let Some((key, named)) = config.all_tls().find(|(key, _)| *key == "api.tls") else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What all roles share: opened, and registered in the store.
+//! Opens the state that all roles share and registers the node in the store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,10 +24,9 @@ use crate::cli_error::CliError;
 use crate::config::{Config, Environment, TableDefault};
 use crate::{descriptors, random};
 
-/// How long a node may be silent before others take it for gone. With the embedded store there are
-/// no others: nobody else can have the directory, and the keys of a lease go when it is opened
-/// again. So a lease never runs out while the process lives, however long it stood still (stopped,
-/// swapped out, its machine migrated): see docs/adr/1411-….
+/// Lease TTL of a node. With the embedded store no other node can use the directory, and opening it
+/// deletes the keys of old leases. So a lease must never expire while the process lives, however long
+/// it was suspended (stopped, swapped out, machine migrated): see docs/adr/1411-….
 const LEASE_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl NodeContext {
@@ -67,7 +66,7 @@ impl NodeContext {
         })
     }
 
-    /// Says in the store that the node and its volume are there, for as long as it is.
+    /// Registers the node and its volume in the store until it stops.
     pub(super) async fn register(
         &self,
         config: &Config,
@@ -101,7 +100,7 @@ impl NodeContext {
         let stop = self.stop.clone();
         tasks.spawn(async move {
             (
-                "the session",
+                "session",
                 session.keep_alive(stop).await.map_err(|e| e.to_string()),
             )
         });
@@ -109,16 +108,15 @@ impl NodeContext {
     }
 }
 
-/// The open metadata store.
 #[derive(Debug)]
 pub(crate) struct OpenedStore(pub(super) Arc<EmbeddedStore>);
 
-/// Why the metadata store is not open.
+/// Why the metadata store can't be opened.
 #[derive(Debug)]
 pub(crate) struct StoreOpenFailure(pub(crate) StoreOpenError);
 
 impl StoreOpenFailure {
-    /// With the copies that there are, and what to do.
+    /// Error with the existing copies and advice.
     pub(crate) fn cli_error(&self, config: &Config) -> CliError {
         let failure = CliError::new(&self.0);
         match &self.0 {
@@ -129,35 +127,35 @@ impl StoreOpenFailure {
         }
     }
 
-    /// What a person can do.
+    /// Advice for the operator.
     pub(crate) fn recovery_hint(&self, config: &Config) -> String {
         let dir = config.data_dir.display();
         let folder = config.metadata.copies_folder(&config.data_dir);
         let accept = match &self.0 {
             StoreOpenError::Corrupt { .. } => String::new(),
             _ => format!(
-                "; `forebay serve --data-dir {dir} --accept-metadata-loss` goes on with what is there"
+                "; `forebay serve --data-dir {dir} --accept-metadata-loss` continues with the existing data"
             ),
         };
         match copies::list(&folder).first() {
             Some(copy) => format!(
-                "the newest verified copy is {} (revision {}, made at {}): `forebay restore --metadata newest --data-dir {dir}` puts it in place{accept}",
+                "the newest verified copy is {} (revision {}, made at {}): `forebay restore --metadata newest --data-dir {dir}` restores it{accept}",
                 copy.path.display(),
                 copy.revision,
                 Timestamp::from_millis(copy.made_at_ms),
             ),
             None => format!(
-                "there is no copy in {}; `forebay restore --from BACKUP` makes a new directory of a backup{accept}",
+                "no copy in {}; `forebay restore --from BACKUP` restores a backup into a new directory{accept}",
                 folder.display()
             ),
         }
     }
 }
 
-/// Opens the metadata store; one that has lost transactions only when that is `accepted`.
+/// Opens the metadata store; one that lost transactions only if `accepted`.
 pub(crate) fn open_store(config: &Config, accepted: bool) -> Result<OpenedStore, StoreOpenFailure> {
     let dir = config.data_dir.as_path();
-    // A log is only made after the store was.
+    // The log is created after the store.
     let volume = dir.join(crate::command::log::FOLDER).join("volume");
     let existing = match accepted {
         true => OpenMode::MayBeBehind,
@@ -174,7 +172,7 @@ pub(crate) fn open_store(config: &Config, accepted: bool) -> Result<OpenedStore,
         .map_err(StoreOpenFailure)
 }
 
-/// The store and the log, which agree on what there is.
+/// The open store and log, checked against each other.
 pub(crate) struct OpenedData {
     pub(crate) repo: Repo,
     pub(crate) log: Log,
@@ -182,7 +180,7 @@ pub(crate) struct OpenedData {
 }
 
 impl OpenedData {
-    /// Opens the log, and names what the log has lost without knowing it.
+    /// Opens the log, and reports acknowledged records that it lost undetected.
     pub(crate) async fn open(
         store: OpenedStore,
         config: &Config,
@@ -205,7 +203,7 @@ impl OpenedData {
             tracing::error!(
                 records,
                 streams,
-                "the log lacks records that were acknowledged; each stream is named above"
+                "the log lost acknowledged records; the streams are listed above"
             );
         }
         Ok(Self { repo, log, volume })
@@ -228,10 +226,10 @@ fn open_log(config: &Config, dir: &Path, volume: Option<u64>) -> Result<(Log, Vo
                 stream = lost.name,
                 first = lost.first_seq,
                 records = lost.records,
-                "records of a stream are lost in the log"
+                "the log lost records of a stream"
             );
         }
-        tracing::error!(?report, "log opened, parts of it are damaged");
+        tracing::error!(?report, "log opened with damage");
     }
     let volume = VolumeId(format!("{:016x}", log.volume_stats().volume));
     Ok((log, volume))

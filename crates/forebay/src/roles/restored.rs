@@ -1,5 +1,4 @@
-//! The first start on metadata of an earlier moment: from a backup, from a copy, or what is left
-//! after a loss.
+//! First start with older metadata: from a backup, from a copy, or after an accepted loss.
 
 use forebay_meta::FileError;
 use forebay_model::FileState;
@@ -10,11 +9,11 @@ use crate::config::Config;
 use crate::data_dir::RESTORED_FILE;
 
 impl NodeContext {
-    /// Closes every file that was open at that moment, before any record comes in.
+    /// Closes every file that was open at that moment, before any record is accepted.
     ///
-    /// Such a file may have gone on afterwards, and may be in its table: a table outside of what was
-    /// restored has the file's entry in its ledger then, and an import that finds the entry does
-    /// nothing. Records of today must not get into such a file: they would be taken for imported.
+    /// Such a file may have continued afterwards and may be imported: then a table outside the restored
+    /// data has the file in its ledger, and another import of it does nothing. New records must not be
+    /// written to it: they would be treated as imported.
     pub(super) async fn close_restored_files(&self, config: &Config) -> Result<(), CliError> {
         let marker = config.data_dir.join(RESTORED_FILE);
         if !marker.exists() {
@@ -30,7 +29,7 @@ impl NodeContext {
             let key = &file.file.value.key;
             match self.repo.rotate_file(key, &volumes, self.clock.now()).await {
                 Ok(_) => closed += 1,
-                // Nobody else is here; so somebody has removed it with its sink.
+                // No other process is active, so the file was removed with its sink.
                 Err(FileError::FileNotFound(_)) => {}
                 Err(e) => {
                     return Err(CliError::new(format_args!(
@@ -41,7 +40,7 @@ impl NodeContext {
         }
         tracing::warn!(
             closed,
-            "the metadata is of an earlier moment: the files that were open then are closed"
+            "metadata was restored: closed the files that were open"
         );
         std::fs::remove_file(&marker)
             .map_err(|e| CliError::new(format_args!("can't remove {}: {e}", marker.display())))

@@ -1,4 +1,4 @@
-//! The tasks of the roles source, storage and coordinator.
+//! Tasks of the roles source, storage and coordinator.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +28,12 @@ use crate::disk_housekeeping::DiskHousekeeping;
 use crate::random;
 use crate::topics::{NodeTopics, ProviderRegistry};
 
-/// How often open slices are reported.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
-/// How often it is measured what projects hold on disk.
+/// Interval of measuring the disk usage of projects.
 const DISK_USE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl NodeContext {
-    /// Role source: what keeps the routes and pipelines as the store says.
+    /// Role source: reconciles routes and pipelines with the store.
     pub(super) async fn start_reconciler(
         &self,
         lease: forebay_meta::kv::store::LeaseId,
@@ -66,14 +65,19 @@ impl NodeContext {
         });
         let stop = || self.stop.clone();
         let reconcile = reconciler.run(stop());
-        tasks.spawn(async move { ("the follower", reconcile.await.map_err(|e| e.to_string())) });
-        spawn(tasks, "the reporter", reporter.run(REPORT_INTERVAL, stop()));
+        tasks.spawn(async move {
+            (
+                "route reconciler",
+                reconcile.await.map_err(|e| e.to_string()),
+            )
+        });
+        spawn(tasks, "reporter", reporter.run(REPORT_INTERVAL, stop()));
         let measure = disk.run(DISK_USE_INTERVAL, stop());
-        spawn(tasks, "the measuring of disk use", measure);
+        spawn(tasks, "disk usage", measure);
         Ok(progress)
     }
 
-    /// Role storage: slices to staging, files into tables, what is done away.
+    /// Role storage: uploads slices, imports files, deletes garbage.
     pub(super) fn start_delivery(
         &self,
         config: &Config,
@@ -118,7 +122,7 @@ impl NodeContext {
         spawn(tasks, "garbage collector", garbage_collector.run(stop()));
     }
 
-    /// The sinks whose messages go to providers.
+    /// Topic sinks and their providers.
     pub(super) fn topics(&self, config: &Config) -> Result<NodeTopics, CliError> {
         let providers = ProviderRegistry::from_config(config)?;
         let topics = TopicRegistry::new(TopicDeps {
@@ -133,10 +137,10 @@ impl NodeContext {
 
     pub(super) fn start_topic_delivery(&self, topics: &NodeTopics, tasks: &mut JoinSet<TaskExit>) {
         let run = Arc::clone(&topics.topics).run(self.repo.clone(), self.stop.clone());
-        spawn(tasks, "the topics", run);
+        spawn(tasks, "topic reconciler", run);
     }
 
-    /// Looks after the disk, for every role.
+    /// Disk housekeeping, for every role.
     pub(super) fn start_disk_housekeeping(&self, config: &Config, tasks: &mut JoinSet<TaskExit>) {
         let housekeeping = DiskHousekeeping::new(
             config,
@@ -145,7 +149,7 @@ impl NodeContext {
             Arc::clone(&self.clock),
         );
         let run = housekeeping.run(self.stop.clone());
-        tasks.spawn(async move { ("the keeper of the disk", run.await) });
+        tasks.spawn(async move { ("disk housekeeping", run.await) });
     }
 
     /// Role coordinator.
@@ -158,7 +162,7 @@ impl NodeContext {
             TaskRetention::default(),
         );
         let run = coordinator.run(self.stop.clone());
-        spawn(tasks, "the coordinator", run);
+        spawn(tasks, "coordinator", run);
     }
 }
 
@@ -170,12 +174,12 @@ pub(super) async fn bind_source(
     bound.map_err(source_bind_failure)
 }
 
-/// Why the source does not listen.
+/// Error of the source listener.
 pub(crate) fn source_bind_failure(error: BindError) -> CliError {
     CliError::new(error).hint("choose another address with --source-listen or source.http.listen")
 }
 
-/// Starts what goes on until it is told to stop.
+/// Spawns a task that runs until it is stopped.
 fn spawn(
     tasks: &mut JoinSet<TaskExit>,
     name: &'static str,

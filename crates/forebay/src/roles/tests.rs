@@ -1,5 +1,4 @@
-//! A whole node by a clock that jumps: what was acknowledged gets into its table all the same, and
-//! soon.
+//! A whole node with a jumping clock: acknowledged records are still imported, without delay.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,10 +14,10 @@ use crate::config::{self, ConfigSources};
 
 const DAY_MILLIS: i64 = 86_400_000;
 const TOKEN: &str = "1-token-of-the-test";
-/// A day is what must not be waited for; this is more than a busy machine takes.
+/// Far less than a day, but more than a busy machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The system's clock, so far off.
+/// The system clock plus an offset.
 #[derive(Debug, Default)]
 struct JumpingClock(AtomicI64);
 
@@ -62,7 +61,7 @@ fn api(node: &RunningNode) -> ApiClient {
     ApiClient::for_address(&format!("http://{}", node.api), TOKEN).unwrap()
 }
 
-/// Makes a source with one sink; returns where to post to.
+/// Creates a source with one sink; returns its URL.
 async fn define(api: &ApiClient) -> String {
     let source = json!({"type": "http", "name": "Clock", "sourceId": "clock"});
     api.run_task(reqwest::Method::POST, SOURCES, Some(&source))
@@ -80,7 +79,7 @@ async fn define(api: &ApiClient) -> String {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a sender as others have it, not one of ours"
+    reason = "an ordinary sender, not Forebay's client"
 )]
 async fn post(url: &str, records: u64) {
     let http = reqwest::Client::new();
@@ -91,7 +90,7 @@ async fn post(url: &str, records: u64) {
     }
 }
 
-/// Waits until so many records are in the table and none on its way.
+/// Waits until that many records are in the table and none is in flight.
 async fn imported(api: &ApiClient, records: u64, when: &str) {
     let path = format!("{SOURCES}/clock/sinks/n/statistics/reconciliation");
     let mut balance = serde_json::Value::Null;
@@ -110,7 +109,7 @@ async fn imported(api: &ApiClient, records: u64, when: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_that_jumps_a_day_forwards_and_backwards_holds_nothing_up() {
+async fn a_clock_that_jumps_a_day_forward_or_back_delays_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(JumpingClock::default());
     let node = start(dir.path(), Arc::clone(&clock)).await;
@@ -125,22 +124,22 @@ async fn a_clock_that_jumps_a_day_forwards_and_backwards_holds_nothing_up() {
     ];
     let mut all = 5;
     for (when, off) in jumps {
-        // Some of a slice before the jump, some after it.
+        // Records of one slice before and after the jump.
         post(&url, 5).await;
         clock.0.store(off, Ordering::SeqCst);
         post(&url, 5).await;
         all += 10;
         imported(&client, all, when).await;
-        // And the next one begins by the new clock.
+        // The next slice starts with the new clock.
         post(&url, 5).await;
         all += 5;
         imported(&client, all, when).await;
     }
-    // While the process is away, too: what it finds was opened tomorrow.
+    // Also while the process is down: its files were opened in the future.
     post(&url, 5).await;
     assert!(node.stop(PATIENCE).await);
     clock.0.store(-2 * DAY_MILLIS, Ordering::SeqCst);
     let node = start(dir.path(), clock).await;
-    imported(&api(&node), all + 5, "a day back while it was away").await;
+    imported(&api(&node), all + 5, "a day back while it was down").await;
     assert!(node.stop(PATIENCE).await);
 }

@@ -1,8 +1,8 @@
-//! Log lines on their way to standard error: a bounded queue and one thread.
+//! Queue of log lines for standard error: bounded, with one writer thread.
 //!
-//! Standard error may be full, closed, or a pipe that nobody reads. None of that may stop the
-//! process: a line is queued without waiting, the thread alone waits for the reader, and lines that
-//! do not fit into the queue or can't be written are dropped and counted.
+//! Standard error may be full, closed, or an unread pipe. None of that may block the process: lines are
+//! queued without waiting, only the thread waits for the reader, and lines that don't fit or can't be
+//! written are dropped and counted.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -11,20 +11,19 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes in the queue: one line can be as long as the text of a record.
+/// Maximum bytes in the queue: one line can be as long as the text of a record.
 const BYTES_MAX: usize = 4 << 20;
-/// Lines in the queue.
 const LINES_MAX: usize = 4096;
-/// How long the end of the process waits for the lines in the queue.
+/// How long the end of the process waits for queued lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the subscriber writes its lines. Never waits for standard error, never fails.
+/// Writer of the subscriber. Never blocks, never fails.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LineQueue(Arc<LineQueueInner>);
 
 #[derive(Debug, Default)]
 struct LineQueueInner {
-    /// Never locked while a line is written.
+    /// Never locked during a write.
     queued: Mutex<QueuedLines>,
     changed: Condvar,
 }
@@ -48,20 +47,16 @@ impl QueuedLines {
     }
 }
 
-/// Waits for the queued lines when it is dropped, as far as standard error takes them within a
-/// second.
+/// Waits up to a second on drop for the queued lines.
 #[derive(Debug)]
 #[must_use = "lines that are still queued are lost when the process ends without it"]
 pub(crate) struct FlushGuard(LineQueue);
 
-/// A queue in front of `output`, and what flushes it at the end.
-///
-/// # Errors
-/// When the thread can't be started.
+/// A queue in front of `output`, and its flush guard.
 pub(super) fn queue(output: impl Write + Send + 'static) -> io::Result<(LineQueue, FlushGuard)> {
     let queue = LineQueue::default();
     let written = queue.clone();
-    // Never joined: it may wait for a reader that never comes back.
+    // Never joined: it may block on a reader forever.
     std::thread::Builder::new()
         .name("log-lines".to_owned())
         .spawn(move || written.write_lines(output))?;
@@ -70,7 +65,7 @@ pub(super) fn queue(output: impl Write + Send + 'static) -> io::Result<(LineQueu
 
 impl LineQueue {
     fn lock(&self) -> MutexGuard<'_, QueuedLines> {
-        // Nothing panics while it is held.
+        // No code panics while holding the lock.
         self.0.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,7 +103,7 @@ impl LineQueue {
 }
 
 impl Write for LineQueue {
-    /// Takes a whole line at a time, as the subscriber writes it.
+    /// Appends one line per call, as the subscriber writes it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -128,7 +123,7 @@ impl<'w> MakeWriter<'w> for LineQueue {
 }
 
 impl FlushGuard {
-    /// Waits until the queued lines are written, a second at most.
+    /// Waits up to a second for the queued lines.
     pub(crate) fn flush(&self) {
         let queue = &self.0;
         let changed = &queue.0.changed;
@@ -148,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes what it is given, once it is allowed to.
+    /// Blocks writes until opened.
     struct Gated {
         open: Receiver<()>,
         is_open: bool,
@@ -182,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_lines_and_nothing_else() {
+    fn a_stalled_reader_only_loses_lines() {
         let (allow, open) = sync_channel(1);
         let taken = Arc::<Mutex<Vec<u8>>>::default();
         let output = Gated {
@@ -192,7 +187,7 @@ mod tests {
         };
         let (queue, guard) = queue(output).unwrap();
         let line = |i: usize| format!("{i}\n").into_bytes();
-        // Twice as many lines as fit; none of them waits.
+        // Twice as many lines as fit; none blocks.
         (0..2 * LINES_MAX).for_each(|i| queue.push(&line(i)));
         let dropped = queue.lock().dropped;
         assert!(dropped >= LINES_MAX as u64 - 1);
@@ -214,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_closed_reader_does_not_take_are_counted() {
+    fn lines_lost_to_a_closed_reader_are_counted() {
         let (queue, guard) = queue(Broken).unwrap();
         queue.push(b"lost\n");
         guard.flush();

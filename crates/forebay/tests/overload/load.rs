@@ -1,4 +1,4 @@
-//! Clients by the thousand: as many at a time as can be answered, or at a rate whatever the answers.
+//! Thousands of clients: a closed loop of requests, or an open loop at a fixed rate.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,22 +10,22 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-/// Longer than any answer takes.
+/// Longer than any response takes.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// Requests under way at a time; more are not begun, as their clients would have no socket.
+/// Concurrent requests; limited by the sockets of the clients.
 const AT_ONCE: usize = 4000;
 
-/// What clients were told.
+/// Responses to the clients.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// How long each accepted request took, ascending once all are there.
+    /// Duration of each accepted request, sorted once complete.
     latencies: Vec<Duration>,
-    /// 429 and 503.
-    pub(crate) refused: u64,
+    /// Responses 429 and 503.
+    pub(crate) rejected: u64,
     pub(crate) without_retry_after: u64,
-    /// Statuses that were not expected.
+    /// Unexpected statuses.
     pub(crate) other: Vec<u16>,
-    /// Connections that were closed, or not answered.
+    /// Connections closed without a response.
     pub(crate) broken: u64,
 }
 
@@ -43,7 +43,7 @@ impl Answers {
         match answer.status {
             200 => self.latencies.push(took),
             429 | 503 => {
-                self.refused += 1;
+                self.rejected += 1;
                 self.without_retry_after += u64::from(!answer.retry_after);
             }
             status => self.other.push(status),
@@ -56,9 +56,9 @@ impl fmt::Display for Answers {
         let p99 = self.p99().as_millis();
         write!(
             f,
-            "{} accepted (p99 {p99} ms), {} refused, {} broken",
+            "{} accepted (p99 {p99} ms), {} rejected, {} broken",
             self.accepted(),
-            self.refused,
+            self.rejected,
             self.broken
         )
     }
@@ -86,7 +86,7 @@ pub(crate) fn request_with(source: SocketAddr, path: &str, body: &str) -> Vec<u8
 
 pub(crate) async fn send(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Answer> {
     let (mut read, mut write) = stream.split();
-    // A refusal may come before all was sent, and the connection be closed then.
+    // A rejection may arrive before the whole request was sent, followed by a close.
     let sent = write.write_all(request);
     let received = async {
         let mut bytes = Vec::with_capacity(1024);
@@ -131,7 +131,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Clients that each wait for their answer; returns how many requests a second are accepted.
+/// Closed loop: each client waits for its response. Returns the accepted requests per second.
 pub(crate) fn closed_loop(source: SocketAddr, path: &str, size: usize, time: Duration) -> f64 {
     let request: Arc<[u8]> = request(source, path, size).into();
     let accepted = runtime().block_on(async {
@@ -157,7 +157,7 @@ pub(crate) fn closed_loop(source: SocketAddr, path: &str, size: usize, time: Dur
     f64::from(accepted) / time.as_secs_f64()
 }
 
-/// So many requests a second, whether those before are answered or not.
+/// Open loop: a fixed number of requests per second, independent of responses.
 pub(crate) fn open_loop(
     source: SocketAddr,
     path: &str,
@@ -215,7 +215,7 @@ async fn exchange(
         Some(open) => open,
         None => TcpStream::connect(source).await?,
     };
-    // How long the system takes for a connection when thousands are asked for is not the server's.
+    // Excludes the time the system needs to connect thousands of clients.
     let begun = Instant::now();
     let answer = send(&mut stream, request).await?;
     if !answer.closes && answer.status == 200 {

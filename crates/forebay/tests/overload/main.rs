@@ -1,7 +1,7 @@
-//! More than can be taken, and clients that behave badly: memory stays within its bounds, what is
-//! refused is told when to come again, and those who behave notice little.
+//! Overload and misbehaving clients: memory stays within its bounds, rejections have a `Retry-After`,
+//! and well-behaved clients are hardly affected.
 //!
-//! `FOREBAY_OVERLOAD_SECONDS` (default 4) makes the overload last longer.
+//! `FOREBAY_OVERLOAD_SECONDS` (default 4) sets the duration of the overload.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![allow(
     clippy::print_stderr,
@@ -32,13 +32,13 @@ use server::{Launch, Server};
 
 const SOURCES: &str = "/v1/branches/default/sources";
 
-/// Each of these tests wants the machine for itself.
-fn turn() -> MutexGuard<'static, ()> {
+/// These tests run one at a time.
+fn exclusive() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A sink of the source: name, table, backend in the API.
+/// Adds a sink: name, table, backend in the API.
 fn add_sink(server: &Server, source: &str, sink: &str, kind: &str) {
     let body = json!({"type": "table", "name": sink, "sinkId": sink, "table": {"type": kind,
         "tableId": format!("in.{source}.{sink}"), "mapping": {"columns": [
@@ -47,7 +47,7 @@ fn add_sink(server: &Server, source: &str, sink: &str, kind: &str) {
     server.task("POST", &format!("{SOURCES}/{source}/sinks"), &body);
 }
 
-/// Makes a source; returns the path to post to.
+/// Creates a source; returns its path.
 fn add_source(server: &Server, source: &str) -> String {
     let body = json!({"type": "http", "name": source, "sourceId": source});
     server.task("POST", SOURCES, &body);
@@ -62,7 +62,7 @@ fn balance(server: &Server, source: &str, sink: &str) -> Value {
     server.call("GET", &path, &Value::Null)
 }
 
-/// A figure of `/proc/<pid>/status`, in bytes.
+/// A value of `/proc/<pid>/status`, in bytes.
 fn memory(server: &Server, figure: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix(figure)).unwrap();
@@ -79,22 +79,22 @@ fn metric(server: &Server, name: &str) -> f64 {
 }
 
 const MB: u64 = 1 << 20;
-/// Of each record.
+/// Size of each record.
 const BODY: usize = 16 << 10;
-/// What the configuration allows for requests and rows that are not on disk yet.
+/// Configured limit of requests and rows not yet on disk.
 const IN_FLIGHT: u64 = MB;
-/// Connections that may be open.
+/// Configured limit of connections.
 const CONNECTIONS: u64 = 1000;
-/// What one of them may take: its buffer for reading, and as much for the rest.
+/// Memory of a connection: its read buffer, and as much for the rest.
 const CONNECTION: u64 = 16 << 10;
-/// What a process may take besides what the configuration bounds: allocator, caches of SQLite.
+/// Memory beyond the configured bounds: allocator, caches of SQLite.
 const SLACK: u64 = 48 * MB;
 
-/// The disk is slow (two syncs a second) and little may be in flight, so that the sustainable rate is
-/// one that a test can exceed twenty times.
+/// A slow disk (two syncs per second) and small limits keep the sustainable rate so low that a test can
+/// exceed it twenty times.
 #[test]
-fn twenty_times_the_sustainable_rate_is_refused_politely_in_bounded_memory() {
-    let _turn = turn();
+fn twenty_times_the_sustainable_rate_is_rejected_in_bounded_memory() {
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path())
         .set("log.syncInterval", "500ms")
@@ -128,7 +128,7 @@ fn twenty_times_the_sustainable_rate_is_refused_politely_in_bounded_memory() {
     );
     assert!(peak <= bound, "{peak} bytes at most, {bound} allowed");
     check_answers(&usual, &flood, sustainable, time);
-    // Every promise is kept.
+    // Every acknowledged record is in the table.
     let acknowledged = server::wait_for("what was accepted to be imported", || {
         let balance = balance(&server, "overload", "all");
         let accepted = balance["accepted"].as_u64().unwrap();
@@ -150,21 +150,18 @@ fn check_answers(usual: &Answers, flood: &Answers, sustainable: f64, time: Durat
         "only 200, 429 and 503 are expected"
     );
     assert!(
-        flood.refused > flood.accepted(),
-        "most of it is refused: {flood}"
+        flood.rejected > flood.accepted(),
+        "most of it is rejected: {flood}"
     );
-    assert_eq!(
-        flood.without_retry_after, 0,
-        "a refusal says when to come again"
-    );
+    assert_eq!(flood.without_retry_after, 0, "a rejection has Retry-After");
     #[allow(clippy::cast_precision_loss, reason = "counts of a test")]
     let rate = flood.accepted() as f64 / time.as_secs_f64();
-    // The clients take half of the machine: this is no benchmark.
+    // The clients use half of the machine: this is no benchmark.
     assert!(
         rate >= sustainable / 3.0,
         "{rate}/s accepted, {sustainable}/s before"
     );
-    // Two syncs, and what it takes on a busy machine.
+    // Two syncs, and the time of a busy machine.
     let allowed = usual.p99() * 3 + Duration::from_secs(1);
     assert!(
         flood.p99() <= allowed,

@@ -1,4 +1,4 @@
-//! Clients that are slow, leave half way, or stay for nothing.
+//! Slow clients, aborted requests and idle connections.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,18 +21,18 @@ fn head(path: &str, length: usize) -> String {
     )
 }
 
-/// Waits until nothing is held for requests any more.
+/// Waits until no request holds memory.
 fn is_clean(server: &Server) {
-    wait_for("all that was held to be given back", || {
+    wait_for("all memory to be released", || {
         let held = metric(server, "forebay_in_flight_bytes");
         (held == 0.0).then_some(())
     });
 }
 
 #[test]
-fn slow_and_half_sent_requests_hold_up_nobody_and_are_ended() {
+fn slow_and_partial_requests_time_out_and_delay_no_other_client() {
     const CLIENTS: usize = 200;
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path())
         .set("source.http.requestTimeout", "4s")
@@ -43,12 +43,12 @@ fn slow_and_half_sent_requests_hold_up_nobody_and_are_ended() {
     let stop = AtomicBool::new(false);
     let (mut slowest, mut answered) = (Duration::ZERO, 0_u32);
     std::thread::scope(|scope| {
-        // Some send a byte a second, of the head or of the body; some stop half way; some leave.
+        // Some send one byte per second of the head or the body; some stop half way; some close.
         let open: Vec<TcpStream> = (0..CLIENTS)
             .map(|n| {
                 let mut stream = TcpStream::connect(server.source()).unwrap();
                 let head = head(&path, 5000);
-                // Of every fourth one not even the head is whole.
+                // Every fourth one does not even complete the head.
                 let sent = if n % 4 == 0 { 20 } else { head.len() };
                 stream.write_all(&head.as_bytes()[..sent]).unwrap();
                 stream
@@ -66,7 +66,7 @@ fn slow_and_half_sent_requests_hold_up_nobody_and_are_ended() {
         }
         stop.store(true, Ordering::Relaxed);
         let ended = slow.join().unwrap();
-        assert_eq!(ended, CLIENTS, "all slow clients were let go");
+        assert_eq!(ended, CLIENTS, "all slow clients were disconnected");
     });
     eprintln!("misuse: {answered} requests of a good client, the slowest {slowest:?}");
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
@@ -77,11 +77,11 @@ fn slow_and_half_sent_requests_hold_up_nobody_and_are_ended() {
     });
     assert_eq!(
         balance["accepted"], answered,
-        "nothing of a half request is stored"
+        "no incomplete request is stored"
     );
 }
 
-/// A byte a second on two of three of them; returns how many the server has ended.
+/// Sends a byte per second on two thirds of the connections; returns how many the server closed.
 fn drip(open: Vec<TcpStream>, stop: &AtomicBool) -> usize {
     let mut open: Vec<Option<TcpStream>> = open.into_iter().map(Some).collect();
     let mut ended = 0;
@@ -90,7 +90,7 @@ fn drip(open: Vec<TcpStream>, stop: &AtomicBool) -> usize {
         for (n, place) in open.iter_mut().enumerate() {
             let Some(stream) = place else { continue };
             if n % 4 == 3 && seconds == 1 {
-                // Gone without a word.
+                // Closed without a response.
                 *place = None;
                 ended += 1;
                 continue;
@@ -116,7 +116,7 @@ fn drip(open: Vec<TcpStream>, stop: &AtomicBool) -> usize {
     ended
 }
 
-/// Lets this process, and what it starts, have so many files open.
+/// Raises the limit of open files of this process and its children.
 fn allow_files(count: u64) -> bool {
     let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let maximum = limits.maximum.map(|most| most.max(count));
@@ -131,7 +131,7 @@ fn allow_files(count: u64) -> bool {
 fn idle(source: SocketAddr, path: &str, count: usize) -> Vec<TcpStream> {
     let each = |n: usize| {
         let mut stream = TcpStream::connect(source).unwrap();
-        // All have said something; some have been answered and stay, as keep-alive has it.
+        // All have sent something; some got a response and stay open (keep-alive).
         if n.is_multiple_of(10) {
             let body = "{\"n\": 1}";
             stream
@@ -147,10 +147,10 @@ fn idle(source: SocketAddr, path: &str, count: usize) -> Vec<TcpStream> {
 }
 
 #[test]
-fn ten_thousand_idle_connections_take_little_memory_and_nobodys_time() {
+fn ten_thousand_idle_connections_use_little_memory_and_delay_no_request() {
     const CONNECTIONS: usize = 10_000;
-    let _turn = turn();
-    // Both ends are on this machine, each process has one of them.
+    let _guard = exclusive();
+    // Both ends are on this machine, one per process.
     if !allow_files(CONNECTIONS as u64 + 1000) {
         let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
         assert!(!is_ci, "CI has to allow {CONNECTIONS} open files");
@@ -183,7 +183,7 @@ fn ten_thousand_idle_connections_take_little_memory_and_nobodys_time() {
     assert!(each <= 16 << 10, "{each} bytes a connection");
     assert!(took < Duration::from_secs(1), "{took:?}");
     drop(open);
-    wait_for("the connections to be let go", || {
+    wait_for("the connections to be closed", || {
         (metric(&server, "forebay_http_connections") <= 1.0).then_some(())
     });
     is_clean(&server);

@@ -1,4 +1,4 @@
-//! Many requests at the same moment: each row has the data of its own request.
+//! Concurrent requests: each row has the data of its own request.
 
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -9,12 +9,12 @@ use super::server::{Launch, wait_for};
 use super::{SOURCES, add_source, balance, turn};
 
 const CONNECTIONS: u64 = 1024;
-/// Of each connection.
+/// Per connection.
 const RECORDS: u64 = 20;
 
 #[test]
 fn rows_of_a_thousand_connections_are_never_mixed() {
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path()).start();
     let path = add_source(&server, "mixing");

@@ -1,4 +1,4 @@
-//! A sink whose table is not there, beside sinks whose tables are.
+//! A sink with an unreachable table next to sinks that work.
 
 use std::net::TcpListener;
 use std::sync::Mutex;
@@ -10,16 +10,16 @@ use super::http::Client;
 use super::server::{Launch, Server, wait_for};
 use super::{add_sink, add_source, balance, turn};
 
-/// How far behind its acknowledgements a sink may be: rotation, upload and import at their defaults
-/// take about 3 s, and the machine is busy.
+/// Most lag behind acknowledgements: rotation, upload and import at their defaults take about 3 s, and
+/// the machine is busy.
 const LAG: Duration = Duration::from_secs(12);
 
-/// Posts for a while; returns how many records were acknowledged, and the longest time after which
-/// all that had been acknowledged was in the tables of these sinks.
+/// Posts for a while; returns how many records were acknowledged, and the longest time until all of
+/// them were in the tables of these sinks.
 fn post_and_watch(server: &Server, path: &str, source: &str, sinks: &[&str]) -> (u64, Duration) {
     let mut client = Client::new(server.source());
     let headers = [("Content-Type", "application/json")];
-    // How many were acknowledged when.
+    // Acknowledged records by time.
     let log: Mutex<Vec<(Instant, u64)>> = Mutex::default();
     let (mut acknowledged, mut lag) = (0_u64, Duration::ZERO);
     let mut look = |log: &mut Vec<(Instant, u64)>| {
@@ -56,10 +56,11 @@ fn post_and_watch(server: &Server, path: &str, source: &str, sinks: &[&str]) -> 
 }
 
 #[test]
-fn a_table_that_is_down_changes_nothing_for_other_sinks() {
-    let _turn = turn();
+fn an_unreachable_table_does_not_affect_other_sinks() {
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
-    // Nobody listens there for the whole run, and nobody else takes the port.
+    // Bound but never accepting: no server listens here during the run, and no other process can use
+    // the port.
     let down = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = down.local_addr().unwrap();
     drop(down);
@@ -69,7 +70,7 @@ fn a_table_that_is_down_changes_nothing_for_other_sinks() {
             format_args!("postgres://nobody@{address}/none?sslmode=disable"),
         )
         .start();
-    // The same load without the broken sink, and with it.
+    // The same load without and with the broken sink.
     let alone = add_source(&server, "alone");
     add_sink(&server, "alone", "works", "keboola");
     let path = add_source(&server, "shared");
@@ -93,7 +94,7 @@ fn a_table_that_is_down_changes_nothing_for_other_sinks() {
         [&json!(shared), &json!(shared), &json!(0)],
         "{works}"
     );
-    // The broken one keeps everything until its table is back.
+    // The broken sink retains everything until its table is available.
     let down = wait_for("the report of the broken sink", || {
         let balance = balance(&server, "shared", "down");
         (balance["accepted"] == shared).then_some(balance)

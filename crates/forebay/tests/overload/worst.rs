@@ -1,4 +1,4 @@
-//! The inputs that we know of which the least is sent for the most memory and the most time.
+//! Worst-case inputs: the least data for the most memory and CPU time.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::load::{runtime, send};
 use super::server::{Launch, Server};
 use super::{MB, SOURCES, add_sink, add_source, memory, metric, turn};
 
-/// What each of these may take.
+/// Duration limit of each case.
 const TIME: Duration = Duration::from_secs(20);
 /// `source.http.maxBytesInFlight`, by default.
 const IN_FLIGHT: u64 = 64 * MB;
@@ -21,12 +21,11 @@ const IN_FLIGHT: u64 = 64 * MB;
 const TEMPLATES: u64 = 64 * MB;
 /// `source.http.readBufferSize`, by default.
 const READ_BUFFER: u64 = 64 << 10;
-/// What a process takes besides what the configuration bounds: the figure of
-/// `docs/reference/limits.md`.
+/// Memory beyond the configured bounds, from `docs/reference/limits.md`.
 const REST: u64 = 160 * MB;
 
-/// The figure of `docs/reference/limits.md` for so many connections, when the largest body after
-/// inflation has `body` bytes.
+/// Memory limit of `docs/reference/limits.md` for that many connections, with a largest inflated body
+/// of `body` bytes.
 fn documented(connections: u64, body: u64) -> u64 {
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     let large = (cores / 2).max(1);
@@ -42,7 +41,7 @@ fn batch_request(server: &Server, path: &str, kind: &str, body: &[u8]) -> Arc<[u
     [head.as_bytes(), body].concat().into()
 }
 
-/// Clients that each send, wait for the answer and send again; how many answers had which status.
+/// Clients that send, wait for the response and repeat. Returns counts by status.
 fn flood(server: &Server, request: &Arc<[u8]>, clients: usize, rounds: usize) -> Vec<(u16, usize)> {
     let source = server.source();
     let begun = Instant::now();
@@ -64,7 +63,7 @@ fn flood(server: &Server, request: &Arc<[u8]>, clients: usize, rounds: usize) ->
                                 stream = TcpStream::connect(source).await.unwrap();
                             }
                         }
-                        // Refused while it was still sending.
+                        // Rejected during the send.
                         Err(_) => stream = TcpStream::connect(source).await.unwrap(),
                     }
                 }
@@ -100,9 +99,9 @@ fn check(what: &str, server: &Server, counts: &[(u16, usize)], bound: u64) {
     assert!(counts.iter().all(|(s, _)| polite(s)), "{what}: {counts:?}");
     assert!(
         counts.iter().any(|(s, _)| *s == 200),
-        "{what}: nothing was taken"
+        "{what}: no record was accepted"
     );
-    super::server::wait_for("what was held to be given back", || {
+    super::server::wait_for("all memory to be released", || {
         (metric(server, "forebay_in_flight_bytes") == 0.0).then_some(())
     });
 }
@@ -118,7 +117,7 @@ const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 #[test]
 fn batches_of_the_smallest_records_stay_within_the_documented_memory() {
     const CLIENTS: usize = 300;
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path()).start();
     let path = add_source(&server, "worst");
@@ -136,9 +135,9 @@ fn batches_of_the_smallest_records_stay_within_the_documented_memory() {
 #[test]
 fn batches_for_templates_stay_within_the_documented_memory() {
     const CLIENTS: usize = 1000;
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
-    // A batch whose turn does not come is refused by then.
+    // A batch that has to wait longer is rejected.
     let server = Launch::new(root.path())
         .set("source.http.requestTimeout", "8s")
         .start();
@@ -160,13 +159,12 @@ fn batches_for_templates_stay_within_the_documented_memory() {
 
 #[test]
 fn batches_of_a_million_records_stay_within_the_documented_memory() {
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
     let server = Launch::new(root.path())
         .set("source.http.maxRecordsPerBatch", 1_000_000)
         .set("source.http.maxRequestBodySize", "4MB")
-        // So long that each has its turn: a batch whose time is over while the disk works is answered
-        // that its outcome is unknown.
+        // Long enough for each batch: one that times out while the disk works gets an unknown outcome.
         .set("source.http.requestTimeout", "60s")
         .start();
     let path = add_source(&server, "worst");
@@ -187,11 +185,11 @@ fn batches_of_a_million_records_stay_within_the_documented_memory() {
 }
 
 #[test]
-fn bodies_that_inflate_stay_within_the_documented_memory_and_others_are_answered_beside_them() {
+fn inflating_bodies_stay_within_the_documented_memory_and_do_not_delay_other_sources() {
     const CLIENTS: usize = 48;
-    let _turn = turn();
+    let _guard = exclusive();
     let root = tempfile::tempdir().unwrap();
-    // So long that each has its turn, also where the machine is busy.
+    // Long enough for each body, also on a busy machine.
     let server = Launch::new(root.path())
         .set("source.http.requestTimeout", "60s")
         .start();
@@ -223,22 +221,22 @@ fn bodies_that_inflate_stay_within_the_documented_memory_and_others_are_answered
         &counts,
         documented(CLIENTS as u64, 8 * MB),
     );
-    // It was 3 to 7 seconds. Twice as long is what is wanted; here the machine is busy, and the build slow.
+    // It was 3 to 7 seconds. The goal is twice as long; here the machine is busy, and the build slow.
     let most = Duration::from_millis(400).max(usual * 3);
     assert!(beside < most, "{beside:?}, alone {usual:?}");
     let forms: String = (0..300_000).map(|n| format!("{n:x}&")).collect();
     let kind = "Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\n";
     let request = batch_request(&server, &path, kind, &gzip(forms.as_bytes()));
     let counts = flood(&server, &request, 8, 1);
-    let refused: Vec<u16> = counts.iter().map(|(s, _)| *s).collect();
+    let rejected: Vec<u16> = counts.iter().map(|(s, _)| *s).collect();
     assert!(
-        refused.iter().all(|s| [400, 413, 429].contains(s)),
+        rejected.iter().all(|s| [400, 413, 429].contains(s)),
         "{counts:?}"
     );
     assert!(memory(&server, "VmHWM:") <= documented(CLIENTS as u64, 8 * MB));
 }
 
-/// Posts small records until `stop`, at least a hundred; their p99.
+/// Posts small records until `stop`, at least a hundred; returns their p99.
 fn answer_times(server: &Server, path: &str, stop: &AtomicBool) -> Duration {
     let mut client = super::http::Client::new(server.source());
     let headers = [("Content-Type", "application/json")];

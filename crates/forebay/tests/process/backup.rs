@@ -1,5 +1,5 @@
-//! Backups of a running server, restored: every record that was acknowledged before the backup was
-//! begun is there, once; also when server or backup are killed in between.
+//! Backups of a running server: a restored one has every record acknowledged before the backup exactly
+//! once, even if server or backup are killed in between.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::http::Client;
 use crate::server::{Ended, Server, forebay, run, wait_for};
 
-/// Slices and files that turn often, so that a backup meets them in all states.
+/// Frequent rotations, so that a backup contains slices and files in all states.
 const BUSY: [&str; 4] = [
     "--set",
     "storage.level.target.import.trigger.interval=1s",
@@ -19,7 +19,7 @@ const BUSY: [&str; 4] = [
     "log.segmentSize=256KB",
 ];
 
-/// Senders of records that are numbered; what was acknowledged is noted.
+/// Senders of numbered records; records what was acknowledged.
 struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<Vec<u64>>>,
@@ -69,7 +69,7 @@ fn restore(from: &Path, to: &Path) -> Ended {
     run(command.args(["--data-dir", to.to_str().unwrap()]))
 }
 
-/// How often each number is in the table.
+/// Count of each number in the table.
 fn rows(data: &Path) -> BTreeMap<u64, u64> {
     let db = rusqlite::Connection::open(data.join("tables.db")).unwrap();
     let mut select = db.prepare("SELECT n FROM \"in.test.events\"").unwrap();
@@ -80,7 +80,7 @@ fn rows(data: &Path) -> BTreeMap<u64, u64> {
     found
 }
 
-/// Restores a backup, lets it settle, and counts; then it takes records as any other.
+/// Restores a backup, waits until it is idle, and counts; then it accepts new records.
 fn holds(backup: &Path, root: &Path, name: &str, acknowledged: &[u64]) {
     let data = root.join(name);
     let done = restore(backup, &data);
@@ -90,7 +90,7 @@ fn holds(backup: &Path, root: &Path, name: &str, acknowledged: &[u64]) {
     for n in 0..50 {
         server.post(&path, &format!("{{\"n\":{}}}", 1_000_000_000 + n));
     }
-    // More may be in the backup than was acknowledged before it: wait for the new ones by name.
+    // The backup may contain more than was acknowledged before it: wait for the new records by number.
     wait_for("the new records in the table", || {
         let found = rows(&data);
         (1_000_000_000..1_000_000_050)
@@ -112,7 +112,7 @@ fn holds(backup: &Path, root: &Path, name: &str, acknowledged: &[u64]) {
 }
 
 #[test]
-fn what_was_acknowledged_before_a_backup_is_in_it_once_whatever_is_killed() {
+fn a_backup_has_each_earlier_record_once_despite_kills() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     let next = Arc::new(AtomicU64::new(0));
@@ -126,7 +126,7 @@ fn what_was_acknowledged_before_a_backup_is_in_it_once_whatever_is_killed() {
         let before = newest.take().map(|(_, acked)| acked).unwrap_or_default();
         let load = Load::start(&server, &path, &next);
         let mut earlier = before;
-        // Two that are completed, while slices and files turn.
+        // Two complete backups during rotations.
         for n in 0..2 {
             let enough = 150 * (n + 1);
             wait_for("records", || {
@@ -137,8 +137,8 @@ fn what_was_acknowledged_before_a_backup_is_in_it_once_whatever_is_killed() {
             server.ok(&["backup", "--to", to.to_str().unwrap()]);
             newest = Some((to, acked));
         }
-        // One during which the server is killed, sooner or later. Where the command finds no server
-        // any more, it copies the files itself.
+        // One during which the server is killed, sooner or later. Without a server the command copies
+        // the files itself.
         let broken = root.path().join(format!("broken-{round}"));
         let acked: Vec<u64> = earlier.iter().copied().chain(load.acknowledged()).collect();
         let mut backup = server
@@ -159,7 +159,7 @@ fn what_was_acknowledged_before_a_backup_is_in_it_once_whatever_is_killed() {
         }
         let (backup, acked) = newest.clone().unwrap();
         holds(&backup, root.path(), &format!("restored-{round}"), &acked);
-        // What was there before counts for the next round as well.
+        // Also expected by the next round.
         newest = Some((backup, earlier));
     }
 }
@@ -179,10 +179,10 @@ fn a_backup_without_a_server_is_checked_and_restored_for_its_owner_only() {
     command.args(["backup", "--data-dir", data.to_str().unwrap(), "--to"]);
     let done = run(command.arg(&to));
     assert_eq!(done.code, Some(0), "{done:?}");
-    // Not over another one.
+    // It does not overwrite another one.
     let again = run(&mut command);
     assert!(
-        again.code == Some(1) && again.stderr.contains("there already"),
+        again.code == Some(1) && again.stderr.contains("already exists"),
         "{again:?}"
     );
     let sums = std::process::Command::new("sha256sum")
@@ -193,22 +193,22 @@ fn a_backup_without_a_server_is_checked_and_restored_for_its_owner_only() {
     let listed = std::fs::read_to_string(to.join("SHA256SUMS")).unwrap();
     for line in listed.lines() {
         let (_, name) = line.split_once(" *").unwrap();
-        damaged_is_refused(&to, name, root.path());
+        damaged_is_rejected(&to, name, root.path());
     }
     std::fs::write(to.join("log/more"), "").unwrap();
-    let refused = restore(&to, &root.path().join("never"));
+    let rejected = restore(&to, &root.path().join("never"));
     assert!(
-        refused.code == Some(1) && refused.stderr.contains("log/more"),
-        "{refused:?}"
+        rejected.code == Some(1) && rejected.stderr.contains("log/more"),
+        "{rejected:?}"
     );
     std::fs::remove_file(to.join("log/more")).unwrap();
     let full = root.path().join("full");
     std::fs::create_dir(&full).unwrap();
     std::fs::write(full.join("file"), "").unwrap();
-    let refused = restore(&to, &full);
+    let rejected = restore(&to, &full);
     assert!(
-        refused.code == Some(1) && refused.stderr.contains("not empty"),
-        "{refused:?}"
+        rejected.code == Some(1) && rejected.stderr.contains("not empty"),
+        "{rejected:?}"
     );
 
     let acked: Vec<u64> = (0..20).collect();
@@ -223,7 +223,7 @@ fn a_backup_without_a_server_is_checked_and_restored_for_its_owner_only() {
     }
 }
 
-fn damaged_is_refused(backup: &Path, name: &str, root: &Path) {
+fn damaged_is_rejected(backup: &Path, name: &str, root: &Path) {
     let path = backup.join(name);
     let whole = std::fs::read(&path).unwrap();
     let mut bytes = whole.clone();
@@ -231,9 +231,9 @@ fn damaged_is_refused(backup: &Path, name: &str, root: &Path) {
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let never = root.join("never");
-    let refused = restore(backup, &never);
-    assert_eq!(refused.code, Some(1), "{name}: {refused:?}");
-    assert!(refused.stderr.contains(name), "{name}: {refused:?}");
+    let rejected = restore(backup, &never);
+    assert_eq!(rejected.code, Some(1), "{name}: {rejected:?}");
+    assert!(rejected.stderr.contains(name), "{name}: {rejected:?}");
     assert!(!never.exists(), "{name}");
     std::fs::write(&path, whole).unwrap();
 }
@@ -251,17 +251,17 @@ fn only_an_operator_backs_up_and_not_into_the_data_directory() {
             ("X-StorageApi-Token", token),
             ("Content-Type", "application/json"),
         ];
-        let refused = client.send("POST", "/backup", &headers, body.as_bytes());
-        assert_eq!(refused.unwrap().status, 401);
+        let rejected = client.send("POST", "/backup", &headers, body.as_bytes());
+        assert_eq!(rejected.unwrap().status, 401);
     }
-    // Wrong tokens count here as they do at the API: no other address lets anybody guess more often.
+    // Invalid tokens count against the same limit as in the API.
     let wrong = [("X-StorageApi-Token", "wrong")];
     let mut guess = || client.send("GET", "/backup", &wrong, b"").unwrap();
     let looked_at = (0..200).take_while(|_| guess().status == 401).count();
     assert!(looked_at < 150, "{looked_at}");
-    let refused = guess();
-    assert_eq!(refused.status, 429);
-    let said = String::from_utf8(refused.body).unwrap();
+    let rejected = guess();
+    assert_eq!(rejected.status, 429);
+    let said = String::from_utf8(rejected.body).unwrap();
     assert!(said.contains("too many wrong tokens"), "{said}");
     let within = data.join("b");
     let ended = run(&mut server.command(&["backup", "--to", within.to_str().unwrap()]));
@@ -269,7 +269,7 @@ fn only_an_operator_backs_up_and_not_into_the_data_directory() {
     assert!(ended.stderr.contains("outside"), "{ended:?}");
     assert!(!within.exists() && !to.exists());
     server.ok(&["backup", "--to", to.to_str().unwrap()]);
-    // A backup is no data directory.
+    // A backup is not a data directory.
     let ended = run(forebay().args(["serve", "--data-dir", to.to_str().unwrap()]));
     assert!(
         ended.code == Some(1) && ended.stderr.contains("forebay restore"),
@@ -277,7 +277,7 @@ fn only_an_operator_backs_up_and_not_into_the_data_directory() {
     );
 }
 
-/// The numbers in a table of PostgreSQL, in order.
+/// The numbers in a PostgreSQL table, sorted.
 fn rows_in_postgres(url: &str, schema: &str) -> Vec<u64> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -334,7 +334,7 @@ fn tables_that_are_ahead_of_a_restored_backup_get_each_record_once() {
     post(&server, &path, 0..10);
     let backup = root.path().join("backup");
     server.ok(&["backup", "--to", backup.to_str().unwrap()]);
-    // Into the file that the backup has as open; it is imported afterwards.
+    // Into the file that is open in the backup and is imported afterwards.
     post(&server, &path, 10..20);
     server.settled("events", "events", 20);
     let schema = format!("in.{unique}");
@@ -349,7 +349,7 @@ fn tables_that_are_ahead_of_a_restored_backup_get_each_record_once() {
     assert_eq!(done.code, Some(0), "{done:?}");
     let server = Server::start_with(&restored, &args);
     assert!(
-        server.log().contains("of an earlier moment"),
+        server.log().contains("metadata was restored"),
         "{}",
         server.log()
     );

@@ -1,5 +1,5 @@
-//! The worst clients that we know, against each listener of the real binary: what they make it hold
-//! is read from the system. The figures are those of `docs/reference/limits.md`.
+//! Worst-case clients against each listener of the real binary, measured by the memory of the process.
+//! The limits are those of `docs/reference/limits.md`.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ use crate::server::{Server, forebay, wait_for};
 const MB: u64 = 1 << 20;
 const DOCUMENT: &str = "/v1/documentation/openapi3.json";
 
-/// Memory of a process, and its peak since the last look.
+/// Memory of a process, and its peak since the last reading.
 struct Memory {
     pid: u32,
     before: u64,
@@ -49,7 +49,7 @@ impl Memory {
     }
 }
 
-/// As many descriptors as the system allows; how many connections a test may have.
+/// Raises the limit of open files; returns how many connections a test may use.
 fn allow_descriptors() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -71,7 +71,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Writes as much as the other side takes: it may refuse in the middle.
+/// Writes as much as the server accepts: it may close in the middle.
 fn push(stream: &mut TcpStream, bytes: &[u8]) {
     match stream.write_all(bytes) {
         Ok(()) => {}
@@ -96,7 +96,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An HTTP/2 client that asks and reads nothing: its window is zero.
+/// An HTTP/2 client that sends requests and reads nothing: its window is zero.
 fn unread_http2(address: SocketAddr, path: &str, requests: u32) -> TcpStream {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     // INITIAL_WINDOW_SIZE
@@ -124,7 +124,7 @@ fn unread_http1(address: SocketAddr, path: &str, requests: usize) -> TcpStream {
     stream
 }
 
-/// A request's beginning, of so many bytes.
+/// The first bytes of a request.
 fn half_head(address: SocketAddr, bytes: usize) -> TcpStream {
     let mut stream = connect(address);
     push(&mut stream, b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ");
@@ -137,7 +137,7 @@ fn status(address: SocketAddr, path: &str) -> Option<u16> {
     response.ok().map(|r| r.status)
 }
 
-/// Whether the other side has closed the connection, whatever it said before.
+/// Whether the server closed the connection, with or without a response.
 fn is_closed(stream: &mut TcpStream) -> bool {
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
@@ -146,14 +146,14 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// What a listener holds of responses that nobody reads.
+/// Memory of responses that are never read.
 fn unread_responses(pid: u32, address: SocketAddr, path: &str, max: u64) {
     let memory = Memory::of(pid);
     let two: Vec<_> = (0..40).map(|_| unread_http2(address, path, 250)).collect();
     let one: Vec<_> = (0..100).map(|_| unread_http1(address, path, 100)).collect();
-    // Others are served meanwhile: who reads nothing makes room for them.
+    // Other clients get responses meanwhile: unread ones make room.
     let begun = Instant::now();
-    wait_for("a response for somebody else", || {
+    wait_for("a response for another client", || {
         (status(address, path) == Some(200)).then_some(())
     });
     assert!(
@@ -168,7 +168,7 @@ fn unread_responses(pid: u32, address: SocketAddr, path: &str, max: u64) {
     drop((one, two));
 }
 
-/// What a listener holds of heads that never end.
+/// Memory of request heads that never end.
 fn half_heads(pid: u32, address: SocketAddr, path: &str, max: u64) {
     let connections = allow_descriptors().min(2400);
     let memory = Memory::of(pid);
@@ -176,8 +176,8 @@ fn half_heads(pid: u32, address: SocketAddr, path: &str, max: u64) {
         .map(|n| half_head(address, if n % 2 == 0 { 400 << 10 } else { 30 << 10 }))
         .collect();
     memory.has_grown_by_at_most(max);
-    // Their time is up: there is room for others again.
-    wait_for("an end of the heads", || {
+    // After the timeout other clients are served again.
+    wait_for("the timeout of the heads", || {
         (status(address, path) == Some(200)).then_some(())
     });
     let slow = open.last_mut().unwrap();
@@ -185,11 +185,11 @@ fn half_heads(pid: u32, address: SocketAddr, path: &str, max: u64) {
 }
 
 #[test]
-fn the_api_holds_no_more_than_it_may() {
+fn the_api_stays_within_its_memory_limits() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["--set", "api.headerReadTimeout=2s"];
     let server = Server::start_with(dir.path(), &args);
-    // 32 MB of responses and as much of bodies; 1,000 connections of 64 KB.
+    // 32 MB each of responses and bodies; 1,000 connections of 64 KB.
     unread_responses(server.pid(), server.api, DOCUMENT, 128 * MB);
     half_heads(server.pid(), server.api, "/health/live", 128 * MB);
     slow_bodies(&server, 128 * MB);
@@ -207,7 +207,7 @@ fn slow_bodies(server: &Server, max: u64) {
         slow.push(stream);
     }
     memory.has_grown_by_at_most(max);
-    let refused = slow.iter_mut().filter_map(|stream| {
+    let rejected = slow.iter_mut().filter_map(|stream| {
         stream
             .set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
@@ -217,14 +217,14 @@ fn slow_bodies(server: &Server, max: u64) {
             .ok()
             .map(|_| line)
     });
-    let refused: Vec<_> = refused.collect();
-    assert!(refused.len() > 70, "{refused:?}");
+    let rejected: Vec<_> = rejected.collect();
+    assert!(rejected.len() > 70, "{rejected:?}");
     assert!(
-        refused.iter().all(|l| l.starts_with("HTTP/1.1 429 ")),
-        "{refused:?}"
+        rejected.iter().all(|l| l.starts_with("HTTP/1.1 429 ")),
+        "{rejected:?}"
     );
     drop(slow);
-    wait_for("room for a body", || {
+    wait_for("an accepted body", || {
         let body = br#"{"type":"http","name":"After"}"#;
         let token = server.token();
         let headers = [("X-StorageApi-Token", token.as_str())];
@@ -235,7 +235,7 @@ fn slow_bodies(server: &Server, max: u64) {
 }
 
 #[test]
-fn the_source_holds_no_more_than_it_may() {
+fn the_source_stays_within_its_memory_limits() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["--set", "source.http.headerReadTimeout=2s"];
     let server = Server::start_with(dir.path(), &args);
@@ -244,7 +244,7 @@ fn the_source_holds_no_more_than_it_may() {
 }
 
 #[test]
-fn listeners_close_what_is_idle_and_have_a_limit() {
+fn listeners_close_idle_connections_and_limit_their_number() {
     let dir = tempfile::tempdir().unwrap();
     let args = [
         "--set",
@@ -269,19 +269,22 @@ fn listeners_close_what_is_idle_and_have_a_limit() {
     ];
     for (address, path) in listeners {
         let mut idle: Vec<_> = (0..60).map(|_| connect(address)).collect();
-        // The last ones are told that there are too many.
-        let mut told = String::new();
-        idle.last_mut().unwrap().read_to_string(&mut told).unwrap();
-        assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
+        // The last ones get 503.
+        let mut response = String::new();
+        idle.last_mut()
+            .unwrap()
+            .read_to_string(&mut response)
+            .unwrap();
+        assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
         assert!(idle.iter_mut().take(50).all(is_closed));
         assert_eq!(status(address, path), Some(200));
     }
-    // Where metrics have a listener of their own they are not at the API's.
+    // With a separate metrics listener the API has no metrics.
     assert_eq!(status(server.api, "/metrics"), Some(404));
 }
 
 #[test]
-fn wrong_tokens_are_slowed_and_right_ones_are_not() {
+fn invalid_tokens_are_rate_limited_and_valid_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let path = "/v1/branches/default/sources";
@@ -304,7 +307,7 @@ fn wrong_tokens_are_slowed_and_right_ones_are_not() {
         })
     };
     let floods: Vec<_> = (0..4).map(flood).collect();
-    // The same address, with a token that is right.
+    // The same address with a valid token.
     for _ in 0..20 {
         assert_eq!(server.get(path).0, 200);
     }
@@ -318,7 +321,7 @@ fn wrong_tokens_are_slowed_and_right_ones_are_not() {
     assert_eq!(server.get(path).0, 200);
 }
 
-/// `forebay lookup`, until it is dropped.
+/// `forebay lookup`, stopped on drop.
 struct Lookup(Child, SocketAddr);
 
 impl Drop for Lookup {
@@ -349,26 +352,26 @@ fn lookup(dir: &Path, more: &str) -> Lookup {
         .map(Result::unwrap)
         .find(|l| l.contains("\"ready\""));
     let ready: Value = serde_json::from_str(&ready.expect("it is ready")).unwrap();
-    // So that it never waits for somebody to read.
+    // Reads its output, so that it never blocks.
     std::thread::spawn(move || lines.for_each(drop));
     Lookup(child, ready["address"].as_str().unwrap().parse().unwrap())
 }
 
 #[test]
-fn the_lookup_service_holds_no_more_than_it_may() {
+fn the_lookup_service_stays_within_its_memory_limits() {
     let dir = tempfile::tempdir().unwrap();
     let service = lookup(dir.path(), "headerReadTimeout: 2s, maxConnections: 1000");
     let (pid, address) = (service.0.id(), service.1);
     unread_responses(pid, address, "/product/1", 128 * MB);
     half_heads(pid, address, "/health", 128 * MB);
-    // It stays when its terminal goes.
+    // It survives SIGHUP.
     let pid = rustix::process::Pid::from_child(&service.0);
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     assert_eq!(status(address, "/product/1"), Some(200));
 }
 
 #[test]
-fn a_client_that_sends_all_of_a_body_that_is_refused_reads_why() {
+fn a_client_that_sends_a_whole_rejected_body_gets_the_response() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let source = server.define();
@@ -384,7 +387,7 @@ fn a_client_that_sends_all_of_a_body_that_is_refused_reads_why() {
                 "POST {path} HTTP/1.1\r\nHost: x\r\nX-StorageApi-Token: {token}\r\nContent-Length: 5000000\r\n\r\n"
             );
             stream.write_all(head.as_bytes()).unwrap();
-            // All of it, and only then the response is read.
+            // Sends all of it before reading the response.
             stream.write_all(&vec![b' '; 5_000_000]).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
             let mut response = String::new();

@@ -1,4 +1,4 @@
-//! `forebay buffer`: lines in, a file as the provider, and a look from outside.
+//! `forebay buffer`: lines in, a file as the provider, and its inspection commands.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ fn arg(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The text of the payloads in what the file provider wrote.
+/// The payloads written by the file provider.
 fn payloads(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let payload = |line: &str| {
@@ -40,7 +40,7 @@ fn send(dir: &Path, more: &[&str], input: &[u8]) -> Ended {
 }
 
 #[test]
-fn lines_go_through_and_come_out_in_order() {
+fn lines_are_delivered_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let input: String = (0..5_000).map(|i| format!("{i}\n")).collect();
@@ -63,10 +63,10 @@ fn lines_go_through_and_come_out_in_order() {
 }
 
 #[test]
-fn what_could_not_be_sent_is_listed_and_drained_later() {
+fn undelivered_messages_are_listed_and_drained_later() {
     let dir = tempfile::tempdir().unwrap();
-    // Nobody listens there.
-    let away = [
+    // No server listens there.
+    let unavailable = [
         "--topic",
         "t",
         "--http",
@@ -74,16 +74,16 @@ fn what_could_not_be_sent_is_listed_and_drained_later() {
         "--drain",
         "100ms",
     ];
-    let ended = send(dir.path(), &away, b"one\ntwo\n");
+    let ended = send(dir.path(), &unavailable, b"one\ntwo\n");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("forebay buffer drain"), "{ended:?}");
     let buffer = dir.path().join("buffer");
     let stat = forebay_with(&["buffer", "stat", "--dir", arg(&buffer)]);
     assert!(
-        stat.stdout.contains("none is running") && stat.stdout.contains("stopped"),
+        stat.stdout.contains("not running") && stat.stdout.contains("stopped"),
         "{stat:?}"
     );
-    // Long enough to have tried: why is said, and known afterwards.
+    // Long enough for an attempt: the cause is reported and stored.
     let drain = [
         "buffer",
         "drain",
@@ -138,14 +138,14 @@ fn what_could_not_be_sent_is_listed_and_drained_later() {
 }
 
 #[test]
-fn input_that_makes_no_sense_is_named() {
+fn invalid_input_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let input = b"{\"topic\":\"t\",\"payload\":\"1\"}\n{\"payload\":2}\nnonsense\n{\"topic\":\"t\",\"payload\":\"3\"}\n";
     let args = ["--format", "ndjson", "--file", arg(&out)];
     let ended = send(dir.path(), &args, input);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("--topic is not given"), "{ended:?}");
+    assert!(ended.stderr.contains("--topic is not set"), "{ended:?}");
     let args = [&args[..], &["--topic", "other", "--skip-invalid"]].concat();
     let ended = send(dir.path(), &args, input);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -158,7 +158,7 @@ fn input_that_makes_no_sense_is_named() {
 }
 
 #[test]
-fn marks_and_blank_lines_of_the_input_are_no_messages() {
+fn byte_order_marks_and_blank_lines_are_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let input = b"\xEF\xBB\xBF{\"payload\":\"a\"}\r\n\r\n{\"payload\":\"b\"}\n\n";
@@ -171,13 +171,13 @@ fn marks_and_blank_lines_of_the_input_are_no_messages() {
     assert!(ended.stderr.contains("UTF-16"), "{ended:?}");
 }
 
-/// Answers 422 to each request that has "poison" in its body, 200 to others; for ever.
+/// Responds 422 to each request with "poison" in its body, 200 to others; runs forever.
 fn picky_endpoint() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            // Whoever goes away in the middle has had his answer, or wants none.
+            // A client that disconnects early needs no response.
             std::thread::spawn(move || answer(stream?));
         }
     });
@@ -231,12 +231,17 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
         let lines = ended.stdout.lines();
         lines.map(|l| serde_json::from_str(l).unwrap()).collect()
     };
-    let letters = listed(&dead("ls", &[]));
-    let text = |letter: &Value| letter["message"]["payload"].as_str().unwrap().to_owned();
-    let texts: Vec<_> = letters.iter().map(text).collect();
+    let dead_letters = listed(&dead("ls", &[]));
+    let text = |dead_letter: &Value| {
+        dead_letter["message"]["payload"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let texts: Vec<_> = dead_letters.iter().map(text).collect();
     assert_eq!(texts, ["poison a", "poison b", "poison c"]);
-    assert!(letters[0]["error"].as_str().unwrap().contains("422"));
-    let [a, b, c] = [0, 1, 2].map(|n: usize| letters[n]["number"].to_string());
+    assert!(dead_letters[0]["error"].as_str().unwrap().contains("422"));
+    let [a, b, c] = [0, 1, 2].map(|n: usize| dead_letters[n]["number"].to_string());
     let the_same = forebay_with(&[
         "buffer",
         "dead",
@@ -246,14 +251,14 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
         "--limit",
         "1",
     ]);
-    assert_eq!(listed(&the_same), letters[..1]);
+    assert_eq!(listed(&the_same), dead_letters[..1]);
     let shown: Value = serde_json::from_str(&dead("show", &[&b]).stdout).unwrap();
-    assert_eq!(shown, letters[1]);
+    assert_eq!(shown, dead_letters[1]);
     assert_eq!(dead("show", &["99"]).code, Some(1));
-    // They leave in their order, and only those that were named.
-    let refused = dead("drop", &[&b]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("is older than"), "{refused:?}");
+    // They are resolved in order, and only the selected ones.
+    let rejected = dead("drop", &[&b]);
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert!(rejected.stderr.contains("is older than"), "{rejected:?}");
     assert_eq!(
         dead("drop", &[&a, "99"]).code,
         Some(1),
@@ -261,7 +266,10 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
     );
     assert_eq!(listed(&dead("ls", &[])).len(), 3);
     assert_eq!(dead("drop", &[&a]).stdout, "1 dropped\n");
-    assert_eq!(dead("replay", &[&b]).stdout, "1 in their topics again\n");
+    assert_eq!(
+        dead("replay", &[&b]).stdout,
+        "1 written to their topics again\n"
+    );
     let out = dir.path().join("out");
     let drain = [
         "buffer",
@@ -276,7 +284,7 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
     assert_eq!(listed(&dead("ls", &[]))[0]["number"].to_string(), c);
     assert_eq!(
         dead("replay", &["--all"]).stdout,
-        "1 in their topics again\n"
+        "1 written to their topics again\n"
     );
     assert_eq!(dead("drop", &["--all"]).stdout, "0 dropped\n");
     assert_eq!(forebay_with(&drain).code, Some(0));
@@ -286,19 +294,19 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
     }
 }
 
-/// A running `send` on a FIFO, ended when it is dropped.
+/// A running `send` on a FIFO, killed on drop.
 struct Sender(Child);
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended.
         drop(self.0.kill());
         drop(self.0.wait());
     }
 }
 
 #[test]
-fn a_fifo_is_followed_until_a_signal() {
+fn a_fifo_is_read_until_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let (fifo, out, buffer) = (
         dir.path().join("fifo"),

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::server::{forebay, forebay_with};
 
-/// Every command, as its words.
+/// Every command as its words.
 const COMMANDS: [&[&str]; 17] = [
     &["serve"],
     &["demo"],

@@ -1,5 +1,5 @@
-//! The scenarios of the compatible API through the real binary: what is switched, rotated or
-//! deleted by the API holds for records too.
+//! Scenarios of the compatible API with the real binary: enabling, rotating and deleting by the API
+//! also affects records.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ pub(crate) const S: &str = "/v1/branches/default/sources";
 const SOURCE: &str = "/v1/branches/default/sources/events";
 const SINK: &str = "/v1/branches/default/sources/events/sinks/events";
 
-/// The management API, as a client with a token.
+/// Client of the management API with a token.
 pub(crate) struct Api<'s> {
     pub(crate) server: &'s Server,
     pub(crate) token: String,
@@ -51,7 +51,7 @@ impl<'s> Api<'s> {
         body
     }
 
-    /// Starts a task and waits until it has ended.
+    /// Starts a task and waits for its end.
     pub(crate) fn task(&self, method: &str, path: &str, body: &Value) -> Value {
         let (status, task) = self.call(method, path, body);
         assert_eq!(status, 202, "{method} {path}: {task}");
@@ -64,7 +64,7 @@ impl<'s> Api<'s> {
         task
     }
 
-    /// The call fails like that.
+    /// Asserts that the call fails with this error.
     #[track_caller]
     pub(crate) fn fails(&self, method: &str, path: &str, body: &Value, as_: (u16, &str, &str)) {
         let (status, error) = self.call(method, path, body);
@@ -75,14 +75,14 @@ impl<'s> Api<'s> {
         assert_eq!(error["statusCode"], status);
     }
 
-    /// Path of the source on its listener, as the API tells it.
+    /// Path of the source on its listener, from the API.
     fn address(&self) -> String {
         let source = self.get(SOURCE);
         let url = source["http"]["url"].as_str().unwrap();
         format!("/stream/{}", url.split_once("/stream/").unwrap().1)
     }
 
-    /// Status and error name of a record that is sent.
+    /// Status and error name of a record.
     fn send(&self, path: &str) -> (u16, Value) {
         let headers = [("Content-Type", "application/json")];
         let answer = Client::new(self.server.source)
@@ -101,13 +101,13 @@ fn started(dir: &std::path::Path) -> Server {
 pub(crate) const NONE: Value = Value::Null;
 
 #[test]
-fn what_the_api_switches_holds_for_records() {
+fn enabling_and_disabling_applies_to_records() {
     let dir = tempfile::tempdir().unwrap();
     let server = started(dir.path());
     let api = Api::of(&server);
     let address = api.address();
     assert_eq!(api.send(&address), (200, NONE));
-    // Each task ends when the source nodes have followed: nothing is waited for.
+    // Each task ends after all source nodes applied the change, so no wait is needed.
     api.task("PUT", &format!("{SOURCE}/disable"), &NONE);
     assert_eq!(api.send(&address), (404, json!("stream.in.disabledSource")));
     api.task("PUT", &format!("{SOURCE}/enable"), &NONE);
@@ -120,7 +120,7 @@ fn what_the_api_switches_holds_for_records() {
     assert_eq!(api.send(&address), (404, json!("stream.in.noSourceFound")));
     api.task("PUT", &format!("{SOURCE}/undelete"), &NONE);
     assert_eq!(api.send(&address), (200, NONE));
-    // Four of the five records had a sink, and each of them is in the table once.
+    // Four of the five records had a sink; each of them is in the table once.
     let balance = server.settled("events", "events", 4);
     assert_eq!(
         (&balance["imported"], &balance["holds"]),
@@ -129,7 +129,7 @@ fn what_the_api_switches_holds_for_records() {
 }
 
 #[test]
-fn a_rotated_secret_opens_nothing_and_the_new_one_does() {
+fn only_the_new_secret_works_after_a_rotation() {
     let dir = tempfile::tempdir().unwrap();
     let server = started(dir.path());
     let api = Api::of(&server);
@@ -146,7 +146,7 @@ fn a_rotated_secret_opens_nothing_and_the_new_one_does() {
 }
 
 #[test]
-fn statistics_are_cleared_and_a_cascade_takes_the_table() {
+fn statistics_are_cleared_and_a_cascade_drops_the_table() {
     let dir = tempfile::tempdir().unwrap();
     let server = started(dir.path());
     let api = Api::of(&server);
@@ -161,7 +161,7 @@ fn statistics_are_cleared_and_a_cascade_takes_the_table() {
     let aggregation = api.get("/v1/branches/default/aggregation/sources");
     let sink = &aggregation["sources"][0]["sinks"][0];
     assert_eq!(sink["statistics"]["total"], zeros);
-    // A record that is on its way when the source goes does not bring the table back.
+    // A record in flight while the source is deleted does not recreate the table.
     assert_eq!(api.send(&api.address()), (200, NONE));
     let task = api.task("DELETE", &format!("{SOURCE}?cascade=true"), &NONE);
     assert_eq!(
@@ -180,7 +180,7 @@ fn statistics_are_cleared_and_a_cascade_takes_the_table() {
 }
 
 #[test]
-fn tokens_are_made_rotated_and_revoked_by_the_command_line() {
+fn tokens_are_created_rotated_and_revoked_by_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
     let server = started(dir.path());
     let made = server.ok(&[
@@ -211,7 +211,7 @@ fn tokens_are_made_rotated_and_revoked_by_the_command_line() {
     for text in [&made, &rotated] {
         assert_eq!(api(text).call("GET", SOURCE, &NONE).0, 401);
     }
-    // Another project on the same server sees nothing of this one.
+    // Another project on the same server has no access.
     let other = server.ok(&["token", "create", "--role", "admin", "--project", "77"]);
     let other = api(&other);
     assert_eq!(other.get(S)["sources"], json!([]));
@@ -227,14 +227,14 @@ fn tokens_are_made_rotated_and_revoked_by_the_command_line() {
 #[test]
 fn a_task_of_a_killed_server_ends_as_failed_and_can_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
-    // Its tables can't be reached: a deletion with tables waits for what is on its way to them.
-    let away = [
+    // Its tables are unreachable: a deletion with tables waits for the records in flight.
+    let unavailable = [
         "--set",
         "table.default=postgres",
         "--set",
         "table.postgres.url=postgres://nobody@127.0.0.1:1/none",
     ];
-    let server = Server::start_with(dir.path(), &away);
+    let server = Server::start_with(dir.path(), &unavailable);
     server.define();
     let api = Api::of(&server);
     assert_eq!(api.send(&api.address()), (200, NONE));
@@ -251,7 +251,7 @@ fn a_task_of_a_killed_server_ends_as_failed_and_can_be_repeated() {
     });
     assert_eq!(task["status"], "error", "{task}");
     assert!(task["error"].is_string() && task["result"].is_null());
-    // Now the tables are there: the same request does what is left.
+    // With reachable tables the same request completes the deletion.
     api.task("DELETE", &path, &NONE);
     assert_eq!(api.get(&format!("{S}/deleted"))["sources"], json!([]));
     api.fails(

@@ -1,4 +1,4 @@
-//! Sinks, as the checklist of the compatible API goes through them, by HTTP and the binary.
+//! Sinks: the checklist of the compatible API, by HTTP with the binary.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn plain(name: &str) -> Value {
 }
 
 #[test]
-fn sinks_are_created_shown_and_refused() {
+fn sinks_are_created_shown_and_rejected() {
     with_source(|api| {
         let columns = json!([
             { "type": "uuid", "name": "id" },
@@ -98,7 +98,7 @@ fn sinks_are_created_shown_and_refused() {
 }
 
 #[test]
-fn sinks_go_through_their_life() {
+fn sinks_are_updated_disabled_and_rolled_back() {
     with_source(|api| {
         api.task("POST", SINKS, &plain("s"));
         let one = format!("{SINKS}/s");
@@ -152,7 +152,7 @@ fn sinks_go_through_their_life() {
 }
 
 #[test]
-fn sinks_are_deleted_and_brought_back() {
+fn sinks_are_deleted_and_undeleted() {
     with_source(|api| {
         api.task("POST", SINKS, &plain("s"));
         let one = format!("{SINKS}/s");
@@ -182,7 +182,7 @@ fn sinks_are_deleted_and_brought_back() {
 }
 
 #[test]
-fn three_sinks_are_created_at_once_and_twins_once() {
+fn concurrent_creates_succeed_and_duplicates_conflict() {
     with_source(|api| {
         std::thread::scope(|scope| {
             for name in ["x", "y", "z"] {
@@ -201,7 +201,7 @@ fn three_sinks_are_created_at_once_and_twins_once() {
     });
 }
 
-/// Each change is made as a whole, one after the other, or refused so that it can be repeated.
+/// Each change is atomic and serialized, or rejected with an error that allows a retry.
 #[test]
 fn two_clients_change_the_same_sink_at_once() {
     with_source(|api| {

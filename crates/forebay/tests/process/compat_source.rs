@@ -1,4 +1,4 @@
-//! Sources, as the checklist of the compatible API goes through them, by HTTP and the binary.
+//! Sources: the checklist of the compatible API, by HTTP with the binary.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ const GONE: (u16, &str, &str) = (
 );
 
 #[test]
-fn the_base_is_found_and_what_is_not_there_is_not() {
+fn known_endpoints_respond_and_unknown_ones_do_not() {
     with_server(|api| {
         let index = api.get("/v1");
         assert_eq!(index["api"], "stream");
@@ -51,7 +51,7 @@ fn the_base_is_found_and_what_is_not_there_is_not() {
 }
 
 #[test]
-fn sources_are_created_or_refused() {
+fn sources_are_created_or_rejected() {
     with_server(|api| {
         assert_eq!(api.get(S)["sources"], json!([]));
         for (body, id, description) in [
@@ -106,7 +106,7 @@ fn sources_are_created_or_refused() {
 }
 
 #[test]
-fn sources_are_listed_updated_deleted_and_brought_back() {
+fn sources_are_listed_updated_deleted_and_undeleted() {
     with_server(|api| {
         for name in ["a", "b", "c"] {
             api.task("POST", S, &source(name));
@@ -169,13 +169,13 @@ fn versions_are_listed_shown_and_rolled_back() {
         api.task("PATCH", &one, &json!({ "name": "b" }));
         api.task("PUT", &format!("{one}/disable"), &NONE);
         let versions = api.get(&format!("{one}/versions"));
-        let told: Vec<&str> = versions["versions"]
+        let descriptions: Vec<&str> = versions["versions"]
             .as_array()
             .unwrap()
             .iter()
             .map(|v| v["description"].as_str().unwrap())
             .collect();
-        assert_eq!(told, ["New source.", "Updated.", "Disabled."]);
+        assert_eq!(descriptions, ["New source.", "Updated.", "Disabled."]);
         assert_eq!(versions["page"]["lastId"], "0000000003");
         assert_eq!(api.get(&format!("{one}/versions/2"))["number"], 2);
         api.task("PUT", &format!("{one}/versions/1/rollback"), &NONE);
@@ -208,7 +208,7 @@ fn versions_are_listed_shown_and_rolled_back() {
 }
 
 #[test]
-fn settings_are_shown_changed_and_refused() {
+fn settings_are_shown_changed_and_rejected() {
     with_server(|api| {
         api.task("POST", S, &source("a"));
         let path = format!("{S}/a/settings");
@@ -263,7 +263,7 @@ fn settings_are_shown_changed_and_refused() {
 }
 
 #[test]
-fn secrets_are_rotated_and_mappings_tried() {
+fn secrets_are_rotated_and_mappings_tested() {
     with_server(|api| {
         api.task("POST", S, &source("a"));
         let columns =
@@ -331,7 +331,7 @@ fn five_sources_are_aggregated_over_four_pages() {
 }
 
 #[test]
-fn a_huge_or_broken_request_is_refused_and_the_server_goes_on() {
+fn huge_and_malformed_requests_are_rejected() {
     with_server(|api| {
         let token = [("X-StorageApi-Token", api.token.as_str())];
         let send = |body: &[u8]| {

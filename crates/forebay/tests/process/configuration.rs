@@ -1,4 +1,4 @@
-//! Files, variables, flags.
+//! Configuration from files, variables and flags.
 
 use crate::server::{forebay, forebay_with, run};
 
@@ -11,18 +11,18 @@ fn file(content: &str) -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn the_default_file_is_in_order() {
+fn the_default_file_is_valid() {
     let (_dir, path) = file(&forebay_with(&["config", "default"]).stdout);
     let said = forebay_with(&["config", "check", "--config", &path]);
     assert_eq!(
         (said.code, said.stdout.trim()),
-        (Some(0), "The configuration is in order."),
+        (Some(0), "The configuration is valid."),
         "{said:?}"
     );
 }
 
 #[test]
-fn a_typo_is_named_with_its_place_and_the_nearest_name_by_every_command() {
+fn every_command_reports_a_typo_with_its_location_and_a_suggestion() {
     let (_dir, path) = file("source:\n  http:\n    maxRequestBodySzie: 1MB\n");
     for args in [
         ["config", "check"],
@@ -40,7 +40,7 @@ fn a_typo_is_named_with_its_place_and_the_nearest_name_by_every_command() {
 }
 
 #[test]
-fn an_unknown_variable_is_refused_with_the_nearest_name() {
+fn an_unknown_variable_is_rejected_with_a_suggestion() {
     let said = run(forebay()
         .args(["config", "check"])
         .env("FOREBAY_DATADIR", "x"));
@@ -54,7 +54,7 @@ fn an_unknown_variable_is_refused_with_the_nearest_name() {
 }
 
 #[test]
-fn all_problems_are_said_at_once() {
+fn all_violations_are_reported_at_once() {
     let (_dir, path) = file("log:\n  sync: dsik\n  maxStreams: 0\nnodeId: \"a b\"\n");
     let said = run(forebay()
         .args(["config", "check", "--config", &path])
@@ -72,7 +72,7 @@ fn all_problems_are_said_at_once() {
 }
 
 #[test]
-fn later_sources_go_before_earlier_ones_and_secrets_are_masked() {
+fn later_layers_override_earlier_ones_and_secrets_are_masked() {
     let (_dir, path) =
         file("nodeId: of-the-file\nlog: { maxStreams: 5, syncInterval: 1ms }\ntoken: ${MINE}\n");
     let said = run(forebay()
@@ -109,7 +109,7 @@ fn later_sources_go_before_earlier_ones_and_secrets_are_masked() {
 }
 
 #[test]
-fn the_schema_is_json_and_knows_the_settings_of_sinks() {
+fn the_schema_is_json_and_has_the_settings_of_sinks() {
     let said = forebay_with(&["config", "schema"]);
     let schema: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     let level = &schema["$defs"]["SinkDefaults"]["properties"]["target"]["properties"]["import"];
@@ -120,7 +120,7 @@ fn the_schema_is_json_and_knows_the_settings_of_sinks() {
 }
 
 #[test]
-fn a_flag_that_makes_no_sense_is_named() {
+fn an_invalid_flag_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().to_str().unwrap();
     let said = forebay_with(&["serve", "--data-dir", data, "--roles", "api,writer"]);
@@ -141,8 +141,8 @@ fn a_flag_that_makes_no_sense_is_named() {
     assert!(said.stderr.contains("--api-listen"), "{said:?}");
 }
 
-/// `config check` and a start refuse it by the same words, and nothing is written.
-fn is_refused(content: &str, named: &str) {
+/// `config check` and a start reject it with the same message, and nothing is written.
+fn is_rejected(content: &str, named: &str) {
     let (dir, path) = file(content);
     let checked = forebay_with(&["config", "check", "--config", &path]);
     assert_eq!(checked.code, Some(2), "{content}: {checked:?}");
@@ -165,7 +165,7 @@ const KAFKA: &str = "providers: [{name: k, type: kafka, REST}]\n";
 const POSTGRES: &str = "table: {postgres: {REST}}\n";
 const S3: &str = "staging: {type: s3, s3: {bucket: b, REST}}\n";
 
-/// Other systems, what is wrong with them, and how that is said.
+/// Settings of other systems with an error, and its message.
 const WRONG: [(&str, &str, &str); 13] = [
     (PROVIDER, "url: /relative", "provider \"h\": url"),
     (PROVIDER, "url: 'http://h:99999/'", "provider \"h\": url"),
@@ -194,7 +194,7 @@ const WRONG: [(&str, &str, &str); 13] = [
     (
         POSTGRES,
         "url: 'postgres://h/x', caFile: JUNK",
-        "holds no certificate",
+        "contains no certificate",
     ),
     (
         POSTGRES,
@@ -219,18 +219,18 @@ const WRONG: [(&str, &str, &str); 13] = [
 ];
 
 #[test]
-fn the_check_finds_other_systems_that_can_not_be_what_is_said_of_them() {
+fn the_check_reports_invalid_settings_of_other_systems() {
     let dir = tempfile::tempdir().unwrap();
     let junk = dir.path().join("junk");
     std::fs::write(&junk, "no certificate").unwrap();
     for (content, rest, named) in WRONG {
         let rest = rest.replace("JUNK", junk.to_str().unwrap());
-        is_refused(&content.replace("REST", &rest), named);
+        is_rejected(&content.replace("REST", &rest), named);
     }
 }
 
 #[test]
-fn the_check_finds_folders_and_words_that_can_not_be() {
+fn the_check_reports_invalid_paths_and_enum_values() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(at("junk"), "").unwrap();
@@ -259,6 +259,6 @@ fn the_check_finds_folders_and_words_that_can_not_be() {
         ),
     ] {
         let content = content.replace("OTHER", &at("other"));
-        is_refused(&content.replace("JUNK", &at("junk")), named);
+        is_rejected(&content.replace("JUNK", &at("junk")), named);
     }
 }

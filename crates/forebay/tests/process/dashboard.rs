@@ -1,4 +1,4 @@
-//! The dashboard in a real Chromium: `ui/test/dashboard.mjs` is what it does there.
+//! Runs `ui/test/dashboard.mjs` against the dashboard in a real Chromium.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,7 +10,7 @@ use forebay_connect::services;
 
 use crate::server::Server;
 
-/// Where its pictures are kept: what a person looks at after a change.
+/// Directory of screenshots for review after a change.
 fn screenshots() -> PathBuf {
     std::env::var_os("FOREBAY_TEST_SCREENSHOTS").map_or_else(
         || Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots"),
@@ -18,12 +18,12 @@ fn screenshots() -> PathBuf {
     )
 }
 
-/// An endpoint that refuses each message for good, and takes it when it comes as another one.
+/// An endpoint that rejects each message for good, and accepts its replay.
 fn endpoint() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        let mut refused = HashMap::new();
+        let mut rejected = HashMap::new();
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.unwrap());
             let (mut length, mut key) = (0, String::new());
@@ -40,7 +40,7 @@ fn endpoint() -> SocketAddr {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
-            let status = if *refused.entry(body).or_insert_with(|| key.clone()) == key {
+            let status = if *rejected.entry(body).or_insert_with(|| key.clone()) == key {
                 "422 Unprocessable Content"
             } else {
                 "200 OK"
@@ -54,14 +54,14 @@ fn endpoint() -> SocketAddr {
 }
 
 #[test]
-fn a_person_sees_and_does_in_a_browser_what_the_dashboard_promises() {
-    let name = "a_person_sees_and_does_in_a_browser_what_the_dashboard_promises";
+fn the_dashboard_works_in_a_browser() {
+    let name = "the_dashboard_works_in_a_browser";
     let Some(chromium) = services::chromium(name) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("forebay.yaml");
-    // Nobody listens on that port: tables there fail as those of a server that is away do.
+    // No server listens on that port: tables there fail as with an unreachable server.
     let text = format!(
         "table: {{postgres: {{url: 'postgres://nobody@127.0.0.1:1/nothing'}}}}\nproviders: [{{name: hook, type: http, url: 'http://{}/in'}}]\ntopics: {{attempts: 1}}\n",
         endpoint()

@@ -1,4 +1,4 @@
-//! Records that a mapping refuses, kept and replayed with the command line.
+//! Rejected records as dead letters, replayed by the command line.
 
 use serde_json::Value;
 
@@ -21,7 +21,6 @@ fn dead(server: &Server) -> Vec<Value> {
     serde_json::from_str(&said).unwrap()
 }
 
-/// Applies a definition.
 fn apply(server: &Server, dir: &std::path::Path, text: &str) -> String {
     let file = dir.join("events.yaml");
     std::fs::write(&file, text).unwrap();
@@ -29,7 +28,7 @@ fn apply(server: &Server, dir: &std::path::Path, text: &str) -> String {
 }
 
 #[test]
-fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
+fn rejected_records_are_replayed_once_after_a_fix_and_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -48,8 +47,8 @@ fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
     server.post(&path, r#"{"user":{"id":"bob"}}"#);
     server.post(&path, r#"{"price":3}"#);
     server.post(&path, "no JSON");
-    let letters = dead(&server);
-    let why: Vec<&str> = letters
+    let dead_letters = dead(&server);
+    let why: Vec<&str> = dead_letters
         .iter()
         .map(|l| l["error"].as_str().unwrap())
         .collect();
@@ -75,18 +74,18 @@ fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
     let last = letters[2]["deadLetterId"].as_str().unwrap();
     let said = server.ok(&["dead", "drop", "events", "events", last]);
     assert_eq!(said, "1 dropped\n");
-    let refused = run(&mut server.command(&["dead", "replay", "events", "events", "--all"]));
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert_eq!(refused.stdout, "0 replayed, 2 refused again\n");
+    let rejected = run(&mut server.command(&["dead", "replay", "events", "events", "--all"]));
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert_eq!(rejected.stdout, "0 replayed, 2 rejected again\n");
 
     let mended = EVENTS
         .replace("path: user.id,", "path: user.id, defaultValue: nobody,")
         .replace("Body(\"price\") * 2", "Body(\"price\", 0) * 2");
     apply(&server, dir.path(), &mended);
     let said = server.ok(&["dead", "replay", "events", "events", "--all"]);
-    assert_eq!(said, "2 replayed, 0 refused again\n");
+    assert_eq!(said, "2 replayed, 0 rejected again\n");
     let said = server.ok(&["dead", "replay", "events", "events", "--all"]);
-    assert_eq!(said, "0 replayed, 0 refused again\n");
+    assert_eq!(said, "0 replayed, 0 rejected again\n");
     let balance = server.settled("events", "events", 3);
     let counts = ["accepted", "imported", "dead", "expired"].map(|n| balance[n].as_u64());
     assert_eq!(counts, [4, 3, 0, 1].map(Some), "{balance}");

@@ -1,4 +1,4 @@
-//! `forebay source` and `forebay apply` against a server.
+//! `forebay source` and `forebay apply` with a server.
 
 use crate::server::{Server, forebay, forebay_with, run};
 
@@ -27,7 +27,7 @@ fn write(dir: &std::path::Path, content: &str) -> String {
 }
 
 #[test]
-fn a_file_is_applied_once_and_then_only_what_has_changed() {
+fn applying_again_changes_only_differences() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let file = write(dir.path(), EVENTS);
@@ -86,7 +86,7 @@ fn a_file_is_applied_once_and_then_only_what_has_changed() {
 }
 
 #[test]
-fn sinks_that_are_not_in_the_file_stay() {
+fn sinks_that_are_not_in_the_file_are_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let file = write(dir.path(), EVENTS);
@@ -102,14 +102,14 @@ fn sinks_that_are_not_in_the_file_stay() {
     );
     assert!(
         said.stderr
-            .contains("sink my-events/events is not in the file and stays as it is"),
+            .contains("sink my-events/events is not in the file and is not changed"),
         "{said:?}"
     );
 }
 
-/// Files with a mistake, and what is said of each.
+/// Invalid files with parts of their error messages.
 fn mistakes() -> Vec<(String, Vec<&'static str>)> {
-    // A second sink with a mistake of its own, and a source that is in order.
+    // A second invalid sink, and a valid source.
     let twice = EVENTS.replace("type: uuid", "type: uid")
         + "      - table: demo.x\n        columns: [{ name: a, type: uuid }]\n\
            \x20 - name: Fine\n    sinks: [{ table: in.a.b, columns: [{ name: a, type: uuid }] }]\n";
@@ -177,7 +177,7 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
 }
 
 #[test]
-fn a_file_with_a_mistake_changes_nothing_and_every_mistake_is_named_with_its_line() {
+fn an_invalid_file_changes_nothing_and_reports_every_violation_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     for (content, said) in mistakes() {
@@ -192,7 +192,7 @@ fn a_file_with_a_mistake_changes_nothing_and_every_mistake_is_named_with_its_lin
             assert_eq!(server.ok(&["source", "ls", "--json"]).trim(), "[]");
         }
     }
-    // A change that is refused is found before the one before it is made.
+    // A rejected change is found before an earlier one is applied.
     let file = write(dir.path(), EVENTS);
     server.ok(&["apply", "-f", &file]);
     let changed = EVENTS
@@ -206,11 +206,11 @@ fn a_file_with_a_mistake_changes_nothing_and_every_mistake_is_named_with_its_lin
 }
 
 #[test]
-fn a_source_is_made_listed_shown_and_deleted() {
+fn a_source_is_created_listed_shown_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let none = run(&mut server.command(&["source", "ls"]));
-    assert!(none.stderr.contains("there is no source yet"), "{none:?}");
+    assert!(none.stderr.contains("no sources yet"), "{none:?}");
     let said = server.ok(&[
         "source",
         "create",
@@ -290,7 +290,7 @@ fn a_source_is_not_left_behind_without_its_sink() {
 }
 
 #[test]
-fn who_has_no_server_or_no_token_is_told_what_to_do() {
+fn a_missing_server_or_token_is_reported_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -313,7 +313,7 @@ fn who_has_no_server_or_no_token_is_told_what_to_do() {
         .current_dir(dir.path())
         .args(["source", "ls", "--api", &api]));
     assert!(
-        said.stderr.contains("there is no token") && said.stderr.contains("--data-dir"),
+        said.stderr.contains("no token: ") && said.stderr.contains("--data-dir"),
         "{said:?}"
     );
     server.kill();
@@ -345,7 +345,7 @@ fn who_has_no_server_or_no_token_is_told_what_to_do() {
 }
 
 #[test]
-fn what_the_command_line_has_made_is_what_the_same_file_says() {
+fn command_line_and_file_define_the_same_source() {
     for profile in ["forebay", "keboola"] {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start_with(

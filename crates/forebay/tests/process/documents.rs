@@ -1,4 +1,4 @@
-//! Generated documents are what the binary says; `UPDATE=1` writes them anew.
+//! Compares generated documents with the output of the binary; `UPDATE=1` rewrites them.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The torture test's client does here, too.
+//! Uses the client of the torture test.
 
 #[allow(dead_code, reason = "the torture test uses the rest of it")]
 #[path = "../torture/http.rs"]

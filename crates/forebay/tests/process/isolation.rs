@@ -1,12 +1,12 @@
-//! Projects on one server see nothing of each other: every route of the served document, with the
-//! tokens of another project, of a reader, and with those that open nothing any more.
+//! Isolation of projects on one server: every route of the served document with tokens of another
+//! project, of a reader, and with expired and revoked ones.
 
 use serde_json::{Value, json};
 
 use crate::compat::{Api, NONE, S};
 use crate::server::{Server, wait_for};
 
-/// All routes that need a token: method, address of what is there, body, the least role.
+/// All routes that need a token: method, path of an existing resource, body, required role.
 fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value, String)> {
     let document = api.get("/v1/documentation/openapi3.json");
     let project = api.get(S)["projectId"].to_string();
@@ -56,7 +56,7 @@ fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value,
     routes
 }
 
-/// Everything that a client can see of the project; of the audit, without what was refused.
+/// Everything visible to a client of the project; audit entries without rejected calls.
 fn seen(api: &Api<'_>) -> Vec<Value> {
     let sink = format!("{S}/events/sinks/events");
     let audit = api.get("/v1/admin/audit");
@@ -80,7 +80,7 @@ fn seen(api: &Api<'_>) -> Vec<Value> {
 }
 
 #[test]
-fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
+fn no_route_accepts_a_token_of_another_project_or_an_invalid_one() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--set", "api.wrongTokensPerSecond=0"]);
     server.define();
@@ -117,13 +117,13 @@ fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
             "{method} {path}"
         );
         let (status, answer) = reader.call(method, path, body);
-        let refused = status == 403 && answer["error"] == "stream.api.forbidden";
+        let rejected = status == 403 && answer["error"] == "stream.api.forbidden";
         assert_eq!(
-            refused,
+            rejected,
             role == "admin",
             "{method} {path}: {status} {answer}"
         );
-        // What is a project's own is its own: empty lists, what it makes itself.
+        // Resources of the other project itself: empty lists, resources it creates.
         let names_nothing = [
             S,
             &format!("{S}/deleted"),
@@ -154,7 +154,7 @@ fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
 }
 
 #[test]
-fn an_expired_token_opens_nothing() {
+fn an_expired_token_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--set", "api.wrongTokensPerSecond=0"]);
     server.define();

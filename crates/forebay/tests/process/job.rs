@@ -35,7 +35,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
+fn a_job_ends_with_an_exit_code_and_a_summary() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("a.jsonl");
     std::fs::write(&data, lines(1000)).unwrap();
@@ -62,12 +62,15 @@ fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
     let ended = forebay_with(&["job", "run", &file]);
     assert_eq!(ended.code, Some(6), "{ended:?}");
     let listed = forebay_with(&["job", "dead", "ls", &file, "--json"]);
-    let letter: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let dead_letter: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert!(
-        letter["origin"].as_str().unwrap().ends_with("a.jsonl:11"),
-        "{letter}"
+        dead_letter["origin"]
+            .as_str()
+            .unwrap()
+            .ends_with("a.jsonl:11"),
+        "{dead_letter}"
     );
-    let id = letter["id"].to_string();
+    let id = dead_letter["id"].to_string();
     let the_same = forebay_with(&["dead", "ls", "--job", &file]);
     assert!(the_same.stdout.contains("a.jsonl:11"), "{the_same:?}");
     let shown = forebay_with(&["job", "dead", "show", &file, &id]);
@@ -80,7 +83,7 @@ fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
     assert_eq!(again.code, Some(6), "it is bad still: {again:?}");
     let again = forebay_with(&["dead", "replay", "--job", &file, &id]);
     assert!(
-        again.code == Some(1) && again.stderr.contains("there is no dead letter 1"),
+        again.code == Some(1) && again.stderr.contains("dead letter 1 does not exist"),
         "it has a new number: {again:?}"
     );
     let again = forebay_with(&["dead", "replay", "--job", &file, "2"]);
@@ -110,9 +113,9 @@ fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
 }
 
 #[test]
-fn sigterm_stops_a_job_and_the_same_command_goes_on() {
+fn sigterm_stops_a_job_and_the_same_command_resumes_it() {
     let dir = tempfile::tempdir().unwrap();
-    // An API that never answers: the job waits for it.
+    // An API that never responds: the job waits for it.
     let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = api.local_addr().unwrap();
     let source =
@@ -155,7 +158,7 @@ fn sigterm_stops_a_job_and_the_same_command_goes_on() {
 }
 
 #[test]
-fn a_lookup_service_answers_what_a_job_has_stored() {
+fn a_lookup_service_returns_rows_that_a_job_stored() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.jsonl"), lines(10)).unwrap();
     let file = job(dir.path(), "{ type: files, paths: ['*.jsonl'] }");
@@ -189,7 +192,7 @@ fn a_lookup_service_answers_what_a_job_has_stored() {
 }
 
 #[test]
-fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
+fn every_file_is_read_once_despite_odd_names_and_links() {
     use std::os::unix::ffi::OsStrExt;
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("exp [1]");
@@ -211,7 +214,7 @@ fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
         (&summary["read"], &summary["written"]),
         (&2.into(), &2.into())
     );
-    // No record had a name: that is said, and counted.
+    // No record had a name: that is reported and counted.
     let never = serde_json::json!([{ "column": "name", "path": "name", "records": 2 }]);
     assert_eq!(summary["neverFound"], never);
     assert!(
@@ -238,7 +241,7 @@ fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
 }
 
 #[test]
-fn a_cursor_that_no_page_has_ends_the_job_with_its_name() {
+fn a_cursor_missing_on_every_page_fails_the_job() {
     let dir = tempfile::tempdir().unwrap();
     let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = api.local_addr().unwrap();

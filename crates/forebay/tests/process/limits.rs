@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::server::{Server, forebay, run};
 
-/// A file with one source of so many sinks.
+/// A file with one source of that many sinks.
 fn many(dir: &std::path::Path, sinks: usize) -> String {
     let mut text = "sources:\n  - name: Many\n    sinks:\n".to_owned();
     for n in 0..sinks {
@@ -23,7 +23,7 @@ fn many(dir: &std::path::Path, sinks: usize) -> String {
 }
 
 #[test]
-fn a_limit_that_is_reached_is_named_with_its_setting_before_anything_is_changed() {
+fn an_exceeded_limit_is_reported_with_its_setting_before_any_change() {
     let dir = tempfile::tempdir().unwrap();
     let limits = ["--set", "limits.sinksPerSource=2"];
     let server = Server::start_with(&dir.path().join("data"), &limits);
@@ -72,7 +72,7 @@ fn the_compatible_profile_has_the_limits_of_the_compatible_service() {
     );
 }
 
-/// Passes connections on to a server and counts the requests in them.
+/// A proxy that counts requests.
 struct Counting {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -98,7 +98,7 @@ impl Counting {
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream, requests: Option<&AtomicUsize>) {
-    // The version ends a request's first line, and stands nowhere else in what this client sends.
+    // The version ends the first line of a request, and occurs nowhere else in this client's requests.
     const END: &[u8] = b" HTTP/1.1\r\n";
     let mut bytes = vec![0; 64 << 10];
     let mut seen: Vec<u8> = Vec::new();
@@ -117,7 +117,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, requests: Option<&AtomicUsize>) 
     drop(to.shutdown(std::net::Shutdown::Write));
 }
 
-/// A sink costs one request, which waits for its task; all else is a few.
+/// A sink needs one request, which waits for its task; the rest needs a few.
 #[test]
 fn many_sinks_are_applied_with_a_request_for_each() {
     const SINKS: usize = 200;
@@ -147,7 +147,7 @@ fn many_sinks_are_applied_with_a_request_for_each() {
 }
 
 #[test]
-fn a_token_of_the_command_line_has_an_owner_and_an_end() {
+fn a_token_of_the_command_line_has_an_owner_and_an_expiry() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let create = ["token", "create", "--role", "admin", "--description", "ci"];
@@ -190,7 +190,7 @@ fn a_token_of_the_command_line_has_an_owner_and_an_end() {
 }
 
 #[test]
-fn a_client_says_which_token_it_has_used_and_which_port_it_has_met() {
+fn errors_report_the_origin_of_the_token_and_a_wrong_port() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let mut wrong = server.command(&["source", "ls"]);
@@ -201,16 +201,11 @@ fn a_client_says_which_token_it_has_used_and_which_port_it_has_met() {
     );
     let mut source = server.command(&["source", "ls"]);
     let source = run(source.env("FOREBAY_API", format!("http://{}", server.source)));
-    assert!(
-        source
-            .stderr
-            .contains("is the port that records are sent to"),
-        "{source:?}"
-    );
+    assert!(source.stderr.contains("is the record source"), "{source:?}");
 }
 
 #[test]
-fn a_browser_at_the_root_of_the_api_gets_to_the_dashboard() {
+fn a_browser_at_the_root_of_the_api_is_redirected_to_the_dashboard() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let head = |accept: &str| {

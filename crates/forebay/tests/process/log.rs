@@ -1,4 +1,4 @@
-//! `forebay log`, beside a server and on what one has left behind.
+//! `forebay log` next to a server and after its end.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::server::{Server, forebay_with, run};
 
-/// A server that keeps its records in the log: nobody uploads.
+/// A server without uploads, so that its records remain in the log.
 fn server(dir: &Path) -> Server {
     let server = Server::start_with(dir, &["--roles", "api,source"]);
     let path = server.define();
@@ -22,7 +22,7 @@ fn stream(server: &Server) -> Value {
 }
 
 #[test]
-fn streams_are_listed_printed_and_measured_beside_a_server() {
+fn streams_are_inspected_next_to_a_running_server() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path());
     let stream = stream(&server);
@@ -54,13 +54,13 @@ fn streams_are_listed_printed_and_measured_beside_a_server() {
         .output()
         .unwrap()
         .stdout;
-    assert!(raw.starts_with(ROW), "small blocks are as they came");
+    assert!(raw.starts_with(ROW), "small blocks are not compressed");
 }
 
-/// How the first row begins.
+/// Beginning of the first row.
 const ROW: &[u8] = b"\"0\",\"";
 
-/// The only segment file with a block in it.
+/// The only segment file with a block.
 fn segment(dir: &Path) -> PathBuf {
     let files = std::fs::read_dir(dir.join("log"))
         .unwrap()
@@ -75,7 +75,7 @@ fn segment(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn damage_is_named_and_fails_the_command() {
+fn damage_is_reported_and_fails_the_command() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path());
     let name = stream(&server)["name"].as_str().unwrap().to_owned();
@@ -98,7 +98,7 @@ fn damage_is_named_and_fails_the_command() {
 }
 
 #[test]
-fn a_directory_without_a_log_is_named() {
+fn a_directory_without_a_log_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["ls", "verify", "stat"] {
         let said = forebay_with(&["log", command, "--data-dir", dir.path().to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! The real binary as a process: what it says, what it does, what it leaves behind.
+//! Tests of the real binary as a process: output, behavior, files.
 #![allow(
     clippy::unwrap_used,
     reason = "what is only used by tests may fail as tests do"

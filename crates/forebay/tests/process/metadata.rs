@@ -1,5 +1,5 @@
-//! The metadata store: that it went back is said, copies are put in place, a pause ends nothing, and
-//! directories of others are left alone.
+//! The metadata store: rollback is detected, copies are restored, a suspended process keeps its lease,
+//! and foreign directories are not changed.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::http::Client;
 use crate::server::{Server, forebay, forebay_with, run, wait_for};
 
-/// A server that may never be ready.
+/// A server that may never become ready.
 struct Waiting {
     child: Child,
     api: SocketAddr,
@@ -30,7 +30,7 @@ impl Waiting {
         Self { child, api }
     }
 
-    /// Status and body, as soon as somebody answers.
+    /// Status and body of the first response.
     fn health(&self, path: &str) -> (u16, Value) {
         wait_for("an answer", || {
             let response = Client::new(self.api).send("GET", path, &[], b"").ok()?;
@@ -58,10 +58,10 @@ fn restore_newest(data: &Path) -> crate::server::Ended {
 }
 
 #[test]
-fn metadata_that_went_back_is_said_and_waits_for_a_person() {
+fn lost_metadata_transactions_are_reported_and_need_a_decision() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    // A copy of nothing much, then definitions, which are in the write-ahead log only.
+    // A copy of an almost empty store, then definitions that are only in the write-ahead log.
     let server = Server::start(&data);
     server.signal("TERM");
     assert!(server.ended().0.success());
@@ -89,14 +89,14 @@ fn metadata_that_went_back_is_said_and_waits_for_a_person() {
     assert_eq!(waiting.health("/v1/branches/default/sources").0, 503);
     drop(waiting);
 
-    // A person goes on without: the streams of the sources that nobody knows are kept.
+    // The operator accepts the loss: streams of the unknown sources are retained.
     let server = Server::start_with(&data, &["--accept-metadata-loss"]);
-    wait_for("a word about the unknown streams", || {
+    wait_for("the report of unknown streams", || {
         server.log().contains("it is kept").then_some(())
     });
     server.signal("TERM");
     assert!(server.ended().0.success());
-    // It is not asked again, and takes records again.
+    // It does not ask again, and accepts records.
     let server = Server::start(&data);
     let path = server.define();
     server.post(&path, "{\"n\":1}");
@@ -104,7 +104,7 @@ fn metadata_that_went_back_is_said_and_waits_for_a_person() {
 }
 
 #[test]
-fn a_copy_is_put_in_place_of_damaged_metadata() {
+fn damaged_metadata_is_restored_from_a_copy() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -161,7 +161,7 @@ fn a_copy_is_put_in_place_of_damaged_metadata() {
 }
 
 #[test]
-fn a_pause_longer_than_a_lease_ends_nothing() {
+fn a_pause_longer_than_a_lease_does_not_end_the_session() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let path = server.define();
@@ -169,7 +169,7 @@ fn a_pause_longer_than_a_lease_ends_nothing() {
         server.post(&path, &format!("{{\"n\":{n}}}"));
     }
     server.signal("STOP");
-    // Not a wait for a condition: the pause is what is tested. Leases were of 15 s.
+    // Not a wait for a condition: the pause is the test. Leases were of 15 s.
     std::thread::sleep(Duration::from_secs(17));
     server.signal("CONT");
     for n in 10..20 {
@@ -183,7 +183,7 @@ fn a_pause_longer_than_a_lease_ends_nothing() {
 }
 
 #[test]
-fn a_store_that_failed_is_shown_and_ends_the_process_only_if_told_to() {
+fn a_failed_store_is_reported_and_stops_the_process_only_if_configured() {
     let dir = tempfile::tempdir().unwrap();
     for exit in [false, true] {
         let data = dir.path().join(format!("data-{exit}"));
@@ -196,17 +196,17 @@ fn a_store_that_failed_is_shown_and_ends_the_process_only_if_told_to() {
         let path = server.define();
         server.post(&path, "{\"n\":1}");
         server.settled("events", "events", 1);
-        // Its next transaction fails, and not for want of room.
+        // Its next transaction fails, and not because of a full disk.
         let db = rusqlite::Connection::open(data.join("meta.db")).unwrap();
         db.busy_timeout(Duration::from_secs(10)).unwrap();
         db.execute_batch("DROP TABLE kv").unwrap();
         drop(db);
-        // The log is sound: what it takes is durable.
+        // The log is intact: accepted records are durable.
         server.post(&path, "{\"n\":2}");
         if exit {
             let (status, log) = server.ended();
             assert_eq!(status.code(), Some(1), "{log}");
-            assert!(log.contains("the disk has failed"), "{log}");
+            assert!(log.contains("disk failure"), "{log}");
             continue;
         }
         let ready = wait_for("a server that is not ready", || {
@@ -219,12 +219,12 @@ fn a_store_that_failed_is_shown_and_ends_the_process_only_if_told_to() {
         assert!(metrics.contains("forebay_store_latched 1"), "{metrics}");
         server.post(&path, "{\"n\":3}");
         wait_for("a line of the log", || {
-            server.log().contains("the disk has failed").then_some(())
+            server.log().contains("disk failure").then_some(())
         });
     }
 }
 
-/// What is in a directory, with the times of the last change.
+/// Entries of a directory with their modification times.
 fn content(dir: &Path) -> Vec<(String, std::time::SystemTime)> {
     let mut all: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
@@ -239,7 +239,7 @@ fn content(dir: &Path) -> Vec<(String, std::time::SystemTime)> {
 }
 
 #[test]
-fn a_directory_of_another_kind_is_refused_before_anything_is_written() {
+fn a_foreign_directory_is_rejected_before_anything_is_written() {
     let root = tempfile::tempdir().unwrap();
     let buffer = root.path().join("buffer");
     let input = root.path().join("in.ndjson");
@@ -283,7 +283,7 @@ fn a_directory_of_another_kind_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_nothing_behind() {
+fn a_failed_start_leaves_no_files() {
     let root = tempfile::tempdir().unwrap();
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = held.local_addr().unwrap().to_string();

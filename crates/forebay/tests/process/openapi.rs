@@ -1,5 +1,5 @@
-//! The documents that the binary serves, as others read them: a validator and a linter find nothing
-//! in any of the four, and a client that is generated from one drives the server.
+//! The served OpenAPI documents: a validator and a linter find nothing in any of the four, and a client
+//! generated from one works with the server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,19 +8,19 @@ use forebay_connect::services::openapi_tools;
 
 use crate::server::{Server, run};
 
-/// Where the parts of these tests are that are not Rust.
+/// Path of the non-Rust parts of these tests.
 fn here(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
-/// Runs a tool; it has to succeed.
+/// Runs a tool that must succeed.
 fn succeeds(command: &mut Command) -> String {
     let ended = run(command);
     assert_eq!(ended.code, Some(0), "{command:?}: {ended:?}");
     ended.stdout
 }
 
-/// A server, and the document of that name in a file.
+/// A server's document in a file.
 fn document(server: &Server, dir: &Path, name: &str) -> PathBuf {
     let (status, text) = server.get(&format!("/v1/documentation/{name}"));
     assert_eq!(status, 200, "{name}");
@@ -49,7 +49,7 @@ fn a_validator_and_a_linter_find_nothing_in_the_four_documents() {
     let mut linter = Command::new(tools.join("bin/spectral"));
     linter.args(["lint", "--fail-severity", "hint", "--ruleset"]);
     succeeds(linter.arg(rules).args(&files));
-    // Each of them does find what is there.
+    // Each of them detects an error.
     let broken = dir.path().join("broken.json");
     let text = std::fs::read_to_string(&files[2]).unwrap();
     std::fs::write(&broken, text.replace("\"operationId\"", "\"operationID\"")).unwrap();
@@ -59,8 +59,8 @@ fn a_validator_and_a_linter_find_nothing_in_the_four_documents() {
 }
 
 #[test]
-fn a_generated_client_leads_a_source_through_its_life() {
-    let Some(tools) = openapi_tools("a_generated_client_leads_a_source_through_its_life") else {
+fn a_generated_client_manages_a_source() {
+    let Some(tools) = openapi_tools("a_generated_client_manages_a_source") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

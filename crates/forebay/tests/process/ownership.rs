@@ -1,6 +1,6 @@
-//! A table belongs to the project that filled it first. What an admin of another project of the
-//! server tries on it through the real binary: to write into it, to add a column, to overwrite rows
-//! by their key, and to drop it by deleting a source of its own.
+//! A table belongs to the project that filled it first. Through the real binary an admin of another
+//! project tries to write to it, to add a column, to overwrite rows by key, and to drop it by deleting
+//! a source.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn sink(table: &str, columns: &[(&str, bool)]) -> Value {
         "type": "keboola", "tableId": table, "mapping": { "columns": columns } } })
 }
 
-/// A source with a sink; the path to post to.
+/// Creates a source with a sink; returns its path.
 fn define(api: &Api<'_>, id: &str, sink: &Value) -> String {
     source(api, id);
     api.task("POST", &format!("{S}/{id}/sinks"), sink);
@@ -49,8 +49,8 @@ fn rows(server: &Server, table: &str) -> String {
     }
 }
 
-/// The task of a request that is accepted fails; or the request is refused. The text that says why.
-fn refused(api: &Api<'_>, method: &str, path: &str, body: &Value) -> String {
+/// The error text of a rejected request or of its failed task.
+fn rejected(api: &Api<'_>, method: &str, path: &str, body: &Value) -> String {
     let (status, answer) = api.call(method, path, body);
     if status != 202 {
         assert!((400..500).contains(&status), "{answer}");
@@ -68,7 +68,7 @@ fn refused(api: &Api<'_>, method: &str, path: &str, body: &Value) -> String {
 struct World {
     _dir: tempfile::TempDir,
     server: Server,
-    /// Of an admin of project 77.
+    /// Token of an admin of project 77.
     other: String,
 }
 
@@ -106,7 +106,7 @@ fn another_projects_admin_neither_writes_nor_alters_nor_drops_a_table() {
     let before = rows(server, "in.shop.orders");
     assert_eq!(before.lines().count(), 11, "{before}");
 
-    // To write, to add a column, to overwrite by the key: all begin with a sink.
+    // Writing, adding a column and overwriting by key all start with a sink.
     source(&other, "evil");
     let sinks = format!("{S}/evil/sinks");
     for (table, columns) in [
@@ -116,10 +116,10 @@ fn another_projects_admin_neither_writes_nor_alters_nor_drops_a_table() {
             &[("id", true), ("v", false), ("more", false)],
         ),
         ("in.SHOP.Orders", &[("id", true), ("v", false)]),
-        // A mapping that does not fit is told nothing of the table's columns either.
+        // An invalid mapping reveals nothing about the table's columns either.
         ("in.shop.orders", &[("id", false), ("v", false)]),
     ] {
-        let text = refused(&other, "POST", &sinks, &sink(table, columns));
+        let text = rejected(&other, "POST", &sinks, &sink(table, columns));
         assert!(
             text.contains("tableNotAvailable") && text.contains("tableId"),
             "{text}"
@@ -137,7 +137,7 @@ fn another_projects_admin_neither_writes_nor_alters_nor_drops_a_table() {
         (status, &answer["error"]),
         (409, &json!("stream.api.tableNotAvailable"))
     );
-    // Through a sink that there is.
+    // Through an existing sink.
     let own = sink("in.evil.own", &[("id", true), ("v", false)]);
     let evil = {
         other.task("POST", &sinks, &own);
@@ -145,12 +145,12 @@ fn another_projects_admin_neither_writes_nor_alters_nor_drops_a_table() {
     };
     let at = format!("{sinks}/orders");
     let patch = json!({ "table": { "tableId": "in.shop.orders" } });
-    let text = refused(&other, "PATCH", &at, &patch);
+    let text = rejected(&other, "PATCH", &at, &patch);
     assert!(text.contains("tableNotAvailable"), "{text}");
     server.post(&evil, "{\"id\":\"1\",\"v\":\"theirs\"}");
-    // The owner's source goes, its rows stay; now the table has no sink.
+    // After the owner's source is deleted its rows remain, and the table has no sink.
     owner.task("DELETE", &format!("{S}/shop"), &NONE);
-    let text = refused(&other, "PATCH", &at, &patch);
+    let text = rejected(&other, "PATCH", &at, &patch);
     assert!(text.contains("tableNotAvailable"), "{text}");
     other.task("DELETE", &format!("{S}/evil?cascade=true"), &NONE);
     assert_eq!(rows(server, "in.evil.own"), "", "its own table is dropped");
@@ -164,7 +164,7 @@ fn another_projects_admin_neither_writes_nor_alters_nor_drops_a_table() {
 }
 
 #[test]
-fn an_operator_shares_and_transfers_and_a_file_of_the_former_owner_is_parked() {
+fn an_operator_shares_and_transfers_and_a_file_of_the_previous_owner_is_parked() {
     let world = World::start();
     let (server, owner, other) = (&world.server, Api::of(&world.server), world.other());
     let orders = sink("in.shop.orders", &[("id", true), ("v", false)]);
@@ -173,7 +173,7 @@ fn an_operator_shares_and_transfers_and_a_file_of_the_former_owner_is_parked() {
     server.settled("shop", "orders", 1);
     source(&other, "second");
     let sinks = format!("{S}/second/sinks");
-    assert!(refused(&other, "POST", &sinks, &orders).contains("another project"));
+    assert!(rejected(&other, "POST", &sinks, &orders).contains("another project"));
     let shared = server.ok(&["table", "share", "in.shop.orders", "--project", "77"]);
     assert!(shared.contains("77"), "{shared}");
     other.task("POST", &sinks, &orders);
@@ -184,12 +184,12 @@ fn an_operator_shares_and_transfers_and_a_file_of_the_former_owner_is_parked() {
             .contains("shared")
             .then_some(())
     });
-    // Whom it is shared with does not drop it.
+    // A project with shared access does not drop the table.
     let cascade = other.task("DELETE", &format!("{S}/second?cascade=true"), &NONE);
     let result = cascade["result"].as_str().unwrap();
     assert!(result.contains("belong to another project"), "{result}");
     assert_eq!(rows(server, "in.shop.orders").lines().count(), 3);
-    // To another owner, while the first one still fills it.
+    // Transfer to another owner while the first one still fills it.
     let transfer = ["table", "transfer", "in.shop.orders", "--project", "77"];
     let ended = run(&mut server.command(&transfer));
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -206,7 +206,7 @@ fn an_operator_shares_and_transfers_and_a_file_of_the_former_owner_is_parked() {
     });
     assert!(!file.contains("77"), "{file}");
     assert!(!rows(server, "in.shop.orders").contains("late"));
-    // Given back, it is imported; nothing was lost.
+    // After the transfer back it is imported; nothing is lost.
     server.ok(&["table", "transfer", "in.shop.orders", "--project", "1"]);
     let shown = server.ok(&["table", "show", "in.shop.orders"]);
     assert!(shown.contains("shop/orders"), "{shown}");
@@ -220,7 +220,7 @@ fn an_operator_shares_and_transfers_and_a_file_of_the_former_owner_is_parked() {
 }
 
 #[test]
-fn a_table_that_is_there_and_nobodys_is_an_operators_to_give() {
+fn an_operator_transfers_an_existing_table_without_a_project() {
     let world = World::start();
     let (server, other) = (&world.server, world.other());
     let database = server.data().join("tables.db");
@@ -231,7 +231,7 @@ fn a_table_that_is_there_and_nobodys_is_an_operators_to_give() {
     let hand = sink("in.hand.made", &[("id", true), ("v", false)]);
     source(&other, "theirs");
     let sinks = format!("{S}/theirs/sinks");
-    let text = refused(&other, "POST", &sinks, &hand);
+    let text = rejected(&other, "POST", &sinks, &hand);
     assert!(text.contains("belongs to no project"), "{text}");
     server.ok(&["table", "transfer", "in.hand.made", "--project", "77"]);
     other.task("POST", &sinks, &hand);
@@ -239,7 +239,7 @@ fn a_table_that_is_there_and_nobodys_is_an_operators_to_give() {
     wait_for("the row", || {
         (rows(server, "in.hand.made").lines().count() == 3).then_some(())
     });
-    // It was not made here, so it is not dropped here.
+    // It was not created by Forebay, so it is not dropped.
     let cascade = other.task("DELETE", &format!("{S}/theirs?cascade=true"), &NONE);
     let result = cascade["result"].as_str().unwrap();
     assert!(result.contains("were there before"), "{result}");
@@ -247,7 +247,7 @@ fn a_table_that_is_there_and_nobodys_is_an_operators_to_give() {
 }
 
 #[test]
-fn what_does_not_fit_is_said_when_the_sink_is_made_and_names_the_field() {
+fn a_mismatch_with_the_table_is_reported_when_the_sink_is_created() {
     let world = World::start();
     let (server, owner) = (&world.server, Api::of(&world.server));
     let database = server.data().join("tables.db");
@@ -270,10 +270,10 @@ fn what_does_not_fit_is_said_when_the_sink_is_made_and_names_the_field() {
     ] {
         assert!(message.contains(words), "{words}: {message}");
     }
-    // Nothing of it is left: a table that fits gets the sink.
+    // Nothing is left of it: a table that fits gets the sink.
     owner.task("POST", &sinks, &sink("in.hand.other", &[("id", true)]));
     let patch = json!({ "table": { "tableId": "in.hand.made" } });
-    assert!(refused(&owner, "PATCH", &format!("{sinks}/orders"), &patch).contains("primary key"));
+    assert!(rejected(&owner, "PATCH", &format!("{sinks}/orders"), &patch).contains("primary key"));
 }
 
 /// A server whose tables are in that PostgreSQL.
@@ -288,7 +288,7 @@ fn with_postgres(dir: &std::path::Path, more: &str) -> Server {
 }
 
 #[test]
-fn names_that_postgres_refuses_are_refused_when_the_sink_is_made_and_a_server_that_is_away_is_a_warning()
+fn names_that_postgres_rejects_fail_when_the_sink_is_created_and_an_unreachable_server_is_a_warning()
  {
     let dir = tempfile::tempdir().unwrap();
     let server = with_postgres(dir.path(), "    url: postgres://nobody@127.0.0.1:1/none\n");
@@ -366,15 +366,15 @@ fn tables_of_postgres_belong_to_projects_too() {
     server.settled("shop", "orders", 1);
     source(&other, "evil");
     let sinks = format!("{S}/evil/sinks");
-    let text = refused(&other, "POST", &sinks, &orders);
+    let text = rejected(&other, "POST", &sinks, &orders);
     assert!(text.contains("belongs to another project"), "{text}");
     // Quoted names differ by case: that is another table.
     let lower = format!("in.{unique}.orders");
     other.task("POST", &sinks, &sink(&lower, &[("id", true), ("v", false)]));
     other.task("DELETE", &format!("{S}/evil?cascade=true"), &NONE);
-    // A type that does not fit, as the table's owner sees it.
+    // A mismatch as the table's owner gets it.
     let keyless = json!({ "table": sink(&table, &[("id", false)])["table"] });
-    let text = refused(&owner, "PATCH", &format!("{S}/shop/sinks/orders"), &keyless);
+    let text = rejected(&owner, "PATCH", &format!("{S}/shop/sinks/orders"), &keyless);
     assert!(text.contains("primary key"), "{text}");
     server.post(&path, "{\"id\":\"2\",\"v\":\"mine\"}");
     server.settled("shop", "orders", 2);

@@ -1,4 +1,4 @@
-//! Paths: refused when they are defined, counted when they find nothing, and bounded.
+//! Paths: validated when defined, counted when not found, bounded in cost.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn column(path: &str) -> Value {
 }
 
 #[test]
-fn what_is_no_path_is_refused_wherever_it_is_defined() {
+fn an_invalid_path_is_rejected_wherever_it_is_defined() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let create = [
@@ -98,7 +98,7 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
 }
 
 #[test]
-fn columns_that_are_never_found_are_named() {
+fn columns_that_are_never_found_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.ok(&[
@@ -130,7 +130,8 @@ fn columns_that_are_never_found_are_named() {
     assert!(!shown.contains("column rare"), "{shown}");
 }
 
-/// A query that goes through the whole body for each of its values refuses its record, and others are answered meanwhile.
+/// A query that visits the whole body for each value rejects its record, and other records are
+/// processed meanwhile.
 #[test]
 fn a_costly_query_stops_at_its_bound() {
     let dir = tempfile::tempdir().unwrap();

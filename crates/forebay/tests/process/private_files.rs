@@ -1,4 +1,4 @@
-//! What Forebay makes is for its owner only, whatever the umask is.
+//! Files of Forebay are for their owner only, with any umask.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 
 use crate::server::{Server, forebay};
 
-/// Each directory and file below `dir` that others may look at.
+/// Directories and files below `dir` that others may read.
 fn readable_by_others(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut left = vec![dir.to_owned()];
     while let Some(path) = left.pop() {
-        // Files come and go while the server works.
+        // Files appear and disappear while the server works.
         let Ok(metadata) = std::fs::symlink_metadata(&path) else {
             continue;
         };
@@ -27,7 +27,7 @@ fn readable_by_others(dir: &Path) -> Vec<String> {
     found
 }
 
-/// `sh` with a umask that keeps nothing from anybody.
+/// `sh` with umask 000.
 fn open_to_all(command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", "umask 000; exec \"$0\" \"$@\""]);
@@ -56,7 +56,7 @@ fn the_data_directory_of_a_server_is_for_its_owner_only() {
     assert_eq!(readable_by_others(&below), Vec::<String>::new());
     assert!(data.join("tables.db").exists() && data.join("staging").exists());
     server.kill();
-    // A directory that somebody else has opened to all stays open, and is named.
+    // A directory that the user opened to others is not changed, but reported.
     std::fs::set_permissions(&data, PermissionsExt::from_mode(0o755)).unwrap();
     let server = Server::start(&data);
     server.logged("WARN", "chmod 700");

@@ -3,7 +3,7 @@
 use crate::server::{Server, forebay, run};
 
 #[test]
-fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
+fn rows_are_printed_as_table_json_or_csv_and_queries_are_read_only() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.ok(&[
@@ -46,7 +46,7 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
     let limited = run(&mut server.command(&["query", sql, "--limit", "1", "--format", "csv"]));
     assert_eq!(limited.stdout.lines().count(), 2);
     assert!(
-        limited.stderr.contains("only 1 row shown, there are more"),
+        limited.stderr.contains("only the first 1 row shown"),
         "{limited:?}"
     );
 
@@ -54,7 +54,10 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
         ("DELETE FROM \"in.test.q\"", "would change the database"),
         ("SELECT 1; SELECT 2", "only one statement"),
         ("SELEC 1", "syntax error"),
-        ("SELECT * FROM \"in.test.nope\"", "there are: \"in.test.q\""),
+        (
+            "SELECT * FROM \"in.test.nope\"",
+            "existing tables: \"in.test.q\"",
+        ),
     ] {
         let ended = run(&mut server.command(&["query", sql]));
         assert!(
@@ -62,7 +65,7 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
             "{sql}: {ended:?}"
         );
     }
-    // Also when nobody runs.
+    // Also without a server.
     let after = server.command(&[
         "query",
         "SELECT count(*) AS n FROM \"in.test.q\"",
@@ -75,7 +78,7 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
 }
 
 #[test]
-fn a_directory_without_tables_is_named() {
+fn a_directory_without_tables_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let said = crate::server::forebay_with(&[
         "query",
@@ -91,14 +94,14 @@ fn a_directory_without_tables_is_named() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_reader_that_closes_early_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
     rusqlite::Connection::open(dir.path().join("tables.db"))
         .unwrap()
         .execute_batch("CREATE TABLE t (a TEXT)")
         .unwrap();
     let data = dir.path().to_str().unwrap();
-    // A reader that goes away, as `head` does, is no error, whatever the format.
+    // A reader that closes early, as `head` does, is no error, with any format.
     for format in ["table", "json", "csv"] {
         let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) \
                     SELECT i FROM n";
@@ -118,7 +121,7 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn what_keeps_a_statement_from_being_answered_is_said() {
+fn failed_statements_get_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--set", "coordinator.importMinInterval=2s"]);
     server.ok(&[

@@ -1,4 +1,4 @@
-//! Quotas of a running server: set without a restart, kept over one, counted.
+//! Quotas of a running server: set and kept without and over a restart, counted.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::http::Client;
 use crate::server::{Server, forebay_with, run, wait_for};
 
-/// Files stay where they are, so that what is on disk only grows.
+/// Files are not imported, so that disk usage only grows.
 const NO_IMPORT: [&str; 2] = ["--set", "storage.level.target.import.trigger.interval=24h"];
 
 fn post(client: &mut Client, path: &str, n: usize) -> (u16, Value) {
@@ -20,7 +20,7 @@ fn post(client: &mut Client, path: &str, n: usize) -> (u16, Value) {
 }
 
 #[test]
-fn a_source_takes_its_quota_and_all_that_it_takes_is_in_the_table() {
+fn a_source_accepts_its_quota_and_all_accepted_records_are_imported() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path());
     let path = server.define();
@@ -30,13 +30,13 @@ fn a_source_takes_its_quota_and_all_that_it_takes_is_in_the_table() {
     server.ok(&[&set[..], &["--requests-per-second", "2"]].concat());
     let mut client = Client::new(server.source);
     let begun = Instant::now();
-    let (mut taken, mut refused) = (0, 0);
-    while refused < 20 {
+    let (mut taken, mut rejected) = (0, 0);
+    while rejected < 20 {
         match post(&mut client, &path, taken) {
             (200, _) => taken += 1,
             (429, error) => {
                 assert_eq!(error["error"], "stream.in.quotaExceeded");
-                refused += 1;
+                rejected += 1;
             }
             other => panic!("{other:?}"),
         }
@@ -70,14 +70,14 @@ fn a_source_takes_its_quota_and_all_that_it_takes_is_in_the_table() {
 }
 
 #[test]
-fn a_quota_of_the_disk_holds_over_a_kill_and_can_be_raised() {
+fn a_disk_quota_survives_a_kill_and_can_be_raised() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start_with(data.path(), &NO_IMPORT);
     let path = server.define();
     server.ok(&["quota", "set", "--disk-bytes", "1B"]);
     let over = |server: &Server| {
         let mut client = Client::new(server.source);
-        wait_for("a refused request", || {
+        wait_for("a rejected request", || {
             let (status, error) = post(&mut client, &path, 0);
             assert!([200, 404, 507].contains(&status), "{status} {error}");
             (status == 507).then_some(error)
@@ -94,13 +94,13 @@ fn a_quota_of_the_disk_holds_over_a_kill_and_can_be_raised() {
     let shown: Value = serde_json::from_str(&server.ok(&["quota", "show", "--json"])).unwrap();
     assert_eq!(shown["own"]["diskBytes"], "1B");
     server.ok(&["quota", "set", "--disk-bytes", "default"]);
-    wait_for("room", || {
+    wait_for("free space", || {
         (post(&mut Client::new(server.source), &path, 1).0 == 200).then_some(())
     });
 }
 
 #[test]
-fn values_that_make_no_sense_are_named() {
+fn invalid_values_are_reported() {
     for (set, expected) in [
         (
             "quota.window=1500ms",
@@ -124,7 +124,7 @@ fn values_that_make_no_sense_are_named() {
     let server = Server::start(data.path());
     for (args, code, expected) in [
         (&["--connections", "many"][..], 2, "connections is \"many\""),
-        (&[], 2, "there is nothing to set"),
+        (&[], 2, "no limit is given"),
         (&["--disk-bytes", "2PB"], 1, "\"2PB\" is not a size"),
         (&["--disk-bytes", "2000TB"], 1, "allowed is 0B to 1024TB"),
     ] {

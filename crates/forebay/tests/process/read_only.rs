@@ -1,5 +1,4 @@
-//! What a job leaves behind is served from a mount that can't be written; and what a person is told
-//! who has left something out.
+//! Results of a job served from a read-only mount; and errors for missing settings.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -11,8 +10,8 @@ use crate::job::{job, lines, signal};
 use crate::server::{forebay, forebay_with, run, wait_for};
 
 #[test]
-fn a_finished_file_is_served_from_a_folder_that_can_not_be_written() {
-    let test = "read_only::a_finished_file_is_served_from_a_folder_that_can_not_be_written";
+fn a_finished_file_is_served_from_a_read_only_directory() {
+    let test = "read_only::a_finished_file_is_served_from_a_read_only_directory";
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("disk #1");
     std::fs::create_dir(&at).unwrap();
@@ -24,7 +23,7 @@ fn a_finished_file_is_served_from_a_folder_that_can_not_be_written() {
     std::fs::write(&data, lines(100)).unwrap();
     let ended = forebay_with(&["job", "run", &file]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    // Nothing is left beside it.
+    // Without leftover files next to it.
     for rest in ["tables.db-wal", "tables.db-shm", "tables.db-journal"] {
         assert!(!at.join(rest).exists(), "{rest}");
     }
@@ -43,7 +42,7 @@ fn a_finished_file_is_served_from_a_folder_that_can_not_be_written() {
     };
     assert_eq!(get("/product/7"), "{\"id\":7,\"name\":\"n7\"} 200");
     assert!(get("/health").ends_with(" 200"));
-    // It changes meanwhile: the next questions see that.
+    // The file changes meanwhile: later requests return the change.
     assert!(disk.remount("rw"));
     std::fs::write(&data, lines(100).replace("n7\"", "new\"")).unwrap();
     assert_eq!(forebay_with(&["job", "run", &file]).code, Some(0));
@@ -69,7 +68,7 @@ fn a_finished_file_is_served_from_a_folder_that_can_not_be_written() {
     assert!(child.wait().unwrap().success());
 }
 
-/// A lookup service, and where it listens.
+/// A lookup service and its address.
 fn lookup(config: &Path) -> (Child, String) {
     let mut command = forebay();
     command.args(["lookup", "--config", config.to_str().unwrap()]);
@@ -80,19 +79,22 @@ fn lookup(config: &Path) -> (Child, String) {
         let line: Value = serde_json::from_str(&said.next()?.unwrap()).ok()?;
         Some(line["address"].as_str()?.to_owned())
     });
-    // What it says later is read, so that it is never held up.
+    // Reads its output, so that it never blocks.
     std::thread::spawn(move || said.for_each(drop));
     (child, address)
 }
 
 #[test]
-fn what_is_missing_is_told_once_and_nothing_is_gone_on_with() {
+fn missing_settings_are_reported_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = job(dir.path(), "{ type: files, paths: ['none-*.jsonl'] }");
     let ended = forebay_with(&["job", "run", &file]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("no file matches"), "{ended:?}");
-    assert!(!ended.stderr.contains("goes on where it was"), "{ended:?}");
+    assert!(
+        !ended.stderr.contains("resumes where it stopped"),
+        "{ended:?}"
+    );
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("  table: products\n", "")).unwrap();
     let checked = forebay_with(&["job", "check", &file]);

@@ -1,4 +1,4 @@
-//! The examples of `docs/reference/records.md` do what the page says.
+//! Runs the examples of `docs/reference/records.md`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::server::{Ended, Server, run};
 
 const PAGE: &str = include_str!("../../../../docs/reference/records.md");
 
-/// One example. The page's first paragraphs explain the fields.
+/// One example. The first paragraphs of the page explain the fields.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Example {
@@ -33,17 +33,17 @@ struct Example {
     bytes: Option<String>,
     #[serde(default)]
     status: Option<u16>,
-    /// A part of the answer.
+    /// Part of the response.
     #[serde(default)]
     error: Option<String>,
-    /// A part of what `forebay apply` says about the columns.
+    /// Part of the output of `forebay apply` about the columns.
     #[serde(default)]
     refused: Option<String>,
     #[serde(default)]
     rows: Vec<Vec<Option<String>>>,
 }
 
-/// The examples, with the line of the page on which each begins, and the text of its columns.
+/// The examples with their line numbers and the text of their columns.
 fn examples() -> Vec<(usize, Example, String)> {
     let mut found = Vec::new();
     let mut lines = PAGE.lines().enumerate();
@@ -69,8 +69,8 @@ fn examples() -> Vec<(usize, Example, String)> {
     found
 }
 
-/// Applies the definition of an example. Its columns are as the page writes them: what YAML makes
-/// of a scalar is part of what is tested.
+/// Applies the definition of an example with its columns verbatim: the YAML parsing of scalars is part
+/// of the test.
 fn apply(server: &Server, id: &str, example: &Example, columns: &str) -> Ended {
     let file = server.data().join(format!("{id}.yaml"));
     let settings = json!(example.settings);
@@ -102,12 +102,12 @@ fn send(server: &Server, id: &str, example: &Example) -> (u16, String) {
     let answer = Client::new(server.source)
         .send(method, &path, &headers, &body)
         .unwrap();
-    // The page has the messages as they read, without the quoting of JSON.
+    // The page has messages without JSON escapes.
     let text = String::from_utf8_lossy(&answer.body).replace("\\\"", "\"");
     (answer.status, text)
 }
 
-/// The rows of an example's table, in the order in which they came.
+/// The rows of an example's table in order of arrival.
 fn rows(server: &Server, id: &str, example: &Example) -> Vec<Vec<Option<String>>> {
     let names: Vec<String> = example
         .columns
@@ -136,7 +136,7 @@ fn name(column: &Value) -> String {
 }
 
 #[test]
-fn each_example_of_the_page_on_records_does_what_it_says() {
+fn the_examples_of_the_records_page_work() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let examples = examples();

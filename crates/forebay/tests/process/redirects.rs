@@ -1,5 +1,5 @@
-//! What the real binary does behind servers that redirect: no record is made a GET, none is counted
-//! as delivered that was not, and the place that a server named is where people look.
+//! Servers that redirect: no POST becomes a GET, no undelivered record is counted as delivered, and the
+//! location is reported.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use crate::server::{Server, forebay, forebay_with, wait_for};
 
-/// A request as a server has seen it.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     /// Method and path.
     line: String,
-    /// The head, in small letters.
+    /// The head in lower case.
     head: String,
     body: String,
 }
@@ -29,7 +29,7 @@ impl Seen {
     }
 }
 
-/// A server that answers what a function says of each request: a status line, headers and a body.
+/// A server that responds with the result of a function: status line, headers and body.
 pub(crate) struct Endpoint {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -44,7 +44,7 @@ impl Endpoint {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
-                // Whoever goes away in the middle has had his answer, or wants none.
+                // A client that disconnects early needs no response.
                 std::thread::spawn(move || serve(stream?, &kept, &*answer));
             }
         });
@@ -118,7 +118,7 @@ sources:
             headers: [{ name: X-Own, type: static, value: mine }]
 ";
 
-/// A server with a sink that goes to an endpoint.
+/// A server with a sink to an endpoint.
 pub(crate) fn serving(dir: &Path, url: &str, definitions: &str) -> Server {
     let text = format!(
         "providers:\n  - {{name: hook, type: http, url: '{url}', token: hush-hush, headers: {{X-Tenant: acme}}}}\ntopics: {{backoffMax: 20ms, backoff: 10ms}}\n"
@@ -138,7 +138,7 @@ pub(crate) fn delivery(server: &Server) -> Value {
 }
 
 #[test]
-fn a_sink_keeps_what_its_endpoint_redirects_and_says_where_to() {
+fn a_sink_retains_redirected_messages_and_reports_the_location() {
     let elsewhere = Endpoint::start(|_| answer("200 OK", ""));
     let place = elsewhere.url("/other");
     let is_open = Arc::new(Mutex::new(false));
@@ -193,20 +193,20 @@ fn a_sink_keeps_what_its_endpoint_redirects_and_says_where_to() {
         assert!(seen.iter().all(|s| s.has(header)), "{header}: {seen:?}");
     }
     assert_eq!(elsewhere.lines(), Vec::<String>::new());
-    // Nobody who makes sinks sets what the operator has set.
+    // A sink can't override headers of the operator.
     let file = dir.path().join("definitions.yaml");
     std::fs::write(&file, DEFINITIONS.replace("X-Own", "x-tenant")).unwrap();
     let args = ["apply", "--file", file.to_str().unwrap()];
-    let refused = crate::server::run(&mut server.command(&args));
+    let rejected = crate::server::run(&mut server.command(&args));
     let wanted = "header \"x-tenant\" is set by the provider \"hook\"";
     assert!(
-        refused.stderr.to_lowercase().contains(wanted),
-        "{refused:?}"
+        rejected.stderr.to_lowercase().contains(wanted),
+        "{rejected:?}"
     );
 }
 
 #[test]
-fn a_body_goes_on_with_its_own_content_type() {
+fn a_body_is_delivered_with_its_content_type() {
     let endpoint = Endpoint::start(|_| answer("200 OK", ""));
     let dir = tempfile::tempdir().unwrap();
     let bodies = "sources: [{ name: events, sinks: [{ name: hooks, http: { provider: hook } }] }]";
@@ -236,7 +236,7 @@ fn a_body_goes_on_with_its_own_content_type() {
 }
 
 #[test]
-fn a_buffer_keeps_what_was_redirected_and_drains_it_later() {
+fn a_buffer_retains_redirected_messages_and_drains_them_later() {
     let is_open = Arc::new(Mutex::new(false));
     let opens = Arc::clone(&is_open);
     let endpoint = Endpoint::start(move |seen| match seen.line.as_str() {
@@ -298,7 +298,7 @@ fn job(dir: &Path, source: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_job_sets_aside_what_its_destination_or_its_processing_redirects() {
+fn redirected_records_of_a_job_become_dead_letters() {
     let storage = Endpoint::start(|seen| match seen.line.as_str() {
         "POST /in" => to("303 See Other", "/thanks"),
         _ => answer("200 OK", "{}"),
@@ -341,25 +341,28 @@ fn a_job_sets_aside_what_its_destination_or_its_processing_redirects() {
             (&0.into(), &2.into())
         );
         let listed = forebay_with(&["job", "dead", "ls", &file, "--json"]);
-        let letters: Vec<Value> = listed
+        let dead_letters: Vec<Value> = listed
             .stdout
             .lines()
             .map(|l| serde_json::from_str(l).unwrap())
             .collect();
-        assert_eq!(letters.len(), 2, "{listed:?}");
-        let letter = &letters[0];
+        assert_eq!(dead_letters.len(), 2, "{listed:?}");
+        let dead_letter = &dead_letters[0];
         assert_eq!(
-            (&letter["stage"], &letter["status"]),
+            (&dead_letter["stage"], &dead_letter["status"]),
             (&stage.into(), &status.into())
         );
-        assert!(letter["error"].as_str().unwrap().contains(said), "{letter}");
+        assert!(
+            dead_letter["error"].as_str().unwrap().contains(said),
+            "{dead_letter}"
+        );
     }
     assert_eq!(storage.lines(), ["POST /in"; 6]);
     assert_eq!(processing.lines(), ["POST /work"; 6]);
 }
 
 #[test]
-fn pages_behind_redirects_keep_to_the_rate_limit() {
+fn redirected_pages_respect_the_rate_limit() {
     let api = Endpoint::start(|seen| {
         let path = seen.line.strip_prefix("GET ").unwrap();
         match path.strip_prefix("/messages?page=") {
@@ -398,7 +401,7 @@ fn pages_behind_redirects_keep_to_the_rate_limit() {
 }
 
 #[test]
-fn a_command_takes_its_token_to_no_other_server() {
+fn a_command_sends_its_token_to_no_other_server() {
     let elsewhere = Endpoint::start(|_| answer("200 OK", "{\"sources\":[]}"));
     let place = elsewhere.url("/v1");
     let api = Endpoint::start(move |_| to("307 Temporary Redirect", &place));

@@ -1,4 +1,4 @@
-//! TLS of the API, and SIGHUP: certificates and settings are read again while requests go on.
+//! TLS of the API, and SIGHUP: certificates and settings are reloaded while requests continue.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn put(dir: &Path, which: &str) {
     }
 }
 
-/// A client that trusts one certificate alone.
+/// A client that trusts only one certificate.
 fn trusting(which: &str) -> reqwest::Client {
     let pem = std::fs::read(fixture(&format!("{which}.cert.pem"))).unwrap();
     reqwest::Client::builder()
@@ -31,7 +31,7 @@ fn trusting(which: &str) -> reqwest::Client {
 async fn status(client: &reqwest::Client, url: &str) -> Option<u16> {
     let response = client.get(url).send().await.ok()?;
     let status = response.status().as_u16();
-    // Read to its end, so that the connection is used again.
+    // Read to the end, so that the connection is reused.
     response.bytes().await.ok()?;
     Some(status)
 }
@@ -48,7 +48,7 @@ fn write(dir: &Path, more: &str) -> PathBuf {
 }
 
 #[test]
-fn certificates_are_replaced_while_connections_stay() {
+fn certificates_are_replaced_without_closing_connections() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "first");
@@ -69,12 +69,12 @@ fn certificates_are_replaced_while_connections_stay() {
         server.signal("HUP");
         server.logged("INFO", "configuration reloaded");
         for url in &urls {
-            // Its connection is open still; another one it does not get.
+            // Its open connection still works; a new one fails.
             assert_eq!(status(&old, url).await, Some(200), "{url}");
             assert_eq!(status(&trusting("first"), url).await, None, "{url}");
             assert_eq!(status(&trusting("second"), url).await, Some(200), "{url}");
         }
-        // A certificate that is none, and a key of another one.
+        // An invalid certificate, and a key of another one.
         std::fs::write(dir.path().join("cert.pem"), "broken").unwrap();
         server.signal("HUP");
         server.logged("ERROR", "it holds no certificate");
@@ -87,7 +87,7 @@ fn certificates_are_replaced_while_connections_stay() {
             assert_eq!(status(&trusting("second"), url).await, Some(200), "{url}");
         }
     });
-    // The command line: with the configuration, with a certificate that is named, and without.
+    // The command line: with the configuration, with a CA file, and without.
     let api = format!("https://{}", server.api);
     let list = |more: &[&str]| {
         let mut command = forebay();
@@ -104,7 +104,7 @@ fn certificates_are_replaced_while_connections_stay() {
     let ca = fixture("second.cert.pem");
     assert_eq!(list(&["--api-ca", ca.to_str().unwrap()]).code, Some(0));
     assert_eq!(list(&["--config", config.to_str().unwrap()]).code, Some(0));
-    // The address is in the data directory as well.
+    // The address is also in the data directory.
     let mut command = forebay();
     command.args(["source", "ls", "--data-dir", data.to_str().unwrap()]);
     let found = run(command.args(["--config", config.to_str().unwrap()]));
@@ -115,7 +115,7 @@ fn certificates_are_replaced_while_connections_stay() {
 }
 
 #[test]
-fn settings_are_reloaded_all_or_none_and_what_needs_a_restart_is_named() {
+fn settings_are_reloaded_atomically_and_pending_restarts_are_reported() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "first");
@@ -156,9 +156,9 @@ fn settings_are_reloaded_all_or_none_and_what_needs_a_restart_is_named() {
     );
     assert_eq!(with("another-token"), 200);
     assert_eq!(with("a-third-token"), 401);
-    // Such lines are of the level debug.
+    // Such lines have the level debug.
     server.logged("DEBUG", "request refused");
-    // The token of the server is read again, too.
+    // The server's token is reloaded, too.
     std::fs::write(data.join("token"), "fresh-token\n").unwrap();
     server.signal("HUP");
     wait_for("the fresh token", || {

@@ -1,4 +1,4 @@
-//! What senders do that are no plain clients: they send on after a refusal, and ask before they send.
+//! Special senders: they continue sending after a rejection, or do a handshake first.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use crate::compat::{Api, S};
 use crate::http::Client;
 use crate::server::Server;
 
-/// Sends a whole request, as `http.client` and `fetch` do, before it reads a byte of the answer.
+/// Sends a whole request, as `http.client` and `fetch` do, before it reads the response.
 fn send_all(address: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     let wait = Some(Duration::from_secs(20));
@@ -37,7 +37,7 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_refusal_reaches_whoever_sends_its_body_first() {
+fn a_rejection_reaches_a_client_that_sends_its_body_first() {
     let dir = tempfile::tempdir().unwrap();
     let limit = "source.http.maxRequestBodySize=300KB";
     let server = Server::start_with(dir.path(), &["--set", limit]);
@@ -77,7 +77,7 @@ fn a_refusal_reaches_whoever_sends_its_body_first() {
 }
 
 #[test]
-fn handshakes_are_a_setting_of_a_source_like_others() {
+fn handshakes_are_a_setting_of_a_source() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let path = server.define();
@@ -119,7 +119,7 @@ fn handshakes_are_a_setting_of_a_source_like_others() {
         text.contains("\"twitter\": each item must be one of cloudevents, dropbox"),
         "{text}"
     );
-    // A file of definitions has the same settings.
+    // A definition file has the same settings.
     let file = dir.path().join("events.yaml");
     let apply = |kinds: &str| {
         let text = format!(

@@ -1,4 +1,4 @@
-//! Processes under test: commands that end, and servers that run.
+//! Processes under test: commands and servers.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::http::Client;
 
-/// How long anything may take that is waited for.
+/// Timeout of each wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The binary, without what the surroundings have set for it.
+/// The binary without Forebay variables of the environment.
 pub(crate) fn forebay() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
     for (name, _) in std::env::vars_os() {
@@ -26,7 +26,7 @@ pub(crate) fn forebay() -> Command {
     command
 }
 
-/// How a command has ended.
+/// Result of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -47,7 +47,7 @@ pub(crate) fn forebay_with(args: &[&str]) -> Ended {
     run(forebay().args(args))
 }
 
-/// Waits until `check` has something.
+/// Waits until `check` returns a value.
 pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -147,12 +147,11 @@ impl Server {
         }
     }
 
-    /// Id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until it has logged a line of this level that has the text, and gives it.
+    /// Waits for a log line of this level that contains the text.
     pub(crate) fn logged(&self, level: &str, text: &str) -> String {
         let level = format!("\"level\":\"{level}\"");
         wait_for(text, || {
@@ -164,8 +163,8 @@ impl Server {
         })
     }
 
-    /// Starts it with a standard error that nobody here reads, and waits until it has said in its
-    /// data directory where it listens.
+    /// Starts it with a standard error that the test does not read, and waits until it publishes its
+    /// addresses in the data directory.
     pub(crate) fn start_unread(data: &Path, args: &[&str], stderr: Stdio) -> Self {
         let mut child = serve(data, args)
             .stdout(Stdio::null())
@@ -190,23 +189,21 @@ impl Server {
         }
     }
 
-    /// Its data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data
     }
 
-    /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")
     }
 
-    /// The token that it has made for its operator.
+    /// The generated operator token.
     pub(crate) fn token(&self) -> String {
         let text = std::fs::read_to_string(self.data.join("token")).unwrap_or_default();
         text.trim().to_owned()
     }
 
-    /// `GET` of the API's listener, with the token.
+    /// `GET` on the API listener with the token.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let token = self.token();
         let headers = [("X-StorageApi-Token", token.as_str())];
@@ -216,14 +213,14 @@ impl Server {
         (response.status, String::from_utf8(response.body).unwrap())
     }
 
-    /// The same of something that is there, as JSON.
+    /// `GET` of an existing resource as JSON.
     pub(crate) fn api_get(&self, path: &str) -> Value {
         let (status, text) = self.get(path);
         assert_eq!(status, 200, "{path}: {text}");
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Where the records of a sink are.
+    /// The reconciliation of a sink.
     pub(crate) fn balance(&self, source: &str, sink: &str) -> Value {
         let sink = format!("sources/{source}/sinks/{sink}");
         self.api_get(&format!(
@@ -231,7 +228,7 @@ impl Server {
         ))
     }
 
-    /// A client command against this server.
+    /// A client command for this server.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = forebay();
         command.args(args);
@@ -240,14 +237,14 @@ impl Server {
         command
     }
 
-    /// The same, run; it has to succeed.
+    /// Runs such a command, which must succeed.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let ended = run(&mut self.command(args));
         assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}\n{}", self.log());
         ended.stdout
     }
 
-    /// Makes the source `events` with the table `in.test.events`; returns the path to post to.
+    /// Creates the source `events` with the table `in.test.events`; returns its path.
     pub(crate) fn define(&self) -> String {
         self.ok(&[
             "source",
@@ -270,7 +267,7 @@ impl Server {
         format!("/stream/{}", path.trim())
     }
 
-    /// Posts a record that has to be acknowledged.
+    /// Posts a record that must be acknowledged.
     pub(crate) fn post(&self, path: &str, body: &str) {
         let headers = [("Content-Type", "application/json")];
         let response = Client::new(self.source)
@@ -284,11 +281,11 @@ impl Server {
         );
     }
 
-    /// Waits until the sink has counted at least so many records and none of them is on its way.
+    /// Waits until the sink has counted at least that many records and none is in flight.
     pub(crate) fn settled(&self, source: &str, sink: &str, records: usize) -> Value {
         wait_for("records in the table", || {
             let balance = self.balance(source, sink);
-            // What was just acknowledged is counted with the next report.
+            // Acknowledged records are counted with the next report.
             let counted = balance["accepted"].as_u64().unwrap() >= records as u64;
             (counted && balance["inFlight"] == 0).then_some(balance)
         })
@@ -319,7 +316,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Most often it has ended already.
+        // Usually it has already ended.
         drop(self.child.kill());
         drop(self.child.wait());
     }

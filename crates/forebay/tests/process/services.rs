@@ -1,4 +1,4 @@
-//! The same walk into S3 and PostgreSQL, as a configuration file says it.
+//! The path of a record through S3 and PostgreSQL, by a configuration file.
 
 use forebay_connect::services;
 use secrecy::ExposeSecret;
@@ -6,8 +6,8 @@ use secrecy::ExposeSecret;
 use crate::server::{Server, forebay, run};
 
 #[test]
-fn a_configuration_file_leads_records_through_s3_into_postgres() {
-    let name = "a_configuration_file_leads_records_through_s3_into_postgres";
+fn records_pass_through_s3_into_postgres() {
+    let name = "records_pass_through_s3_into_postgres";
     let (Some(postgres), Some(s3)) = (services::postgres(name), services::s3(name)) else {
         return;
     };
@@ -17,7 +17,7 @@ fn a_configuration_file_leads_records_through_s3_into_postgres() {
     std::fs::write(&key, format!("{}\n", s3.secret_key.expose_secret())).unwrap();
     let url = dir.path().join("postgres.url");
     std::fs::write(&url, &postgres.url).unwrap();
-    // Schemas and objects of its own: other tests use the same servers.
+    // Own schemas and objects: other tests use the same servers.
     let unique = format!("walk{}", std::process::id());
     let ca = postgres
         .ca_file
@@ -55,7 +55,7 @@ fn a_configuration_file_leads_records_through_s3_into_postgres() {
     }
     let balance = server.settled("events", "events", 5);
     assert_eq!(balance["imported"], 5, "{balance}\n{}", server.log());
-    // Nothing of it is here.
+    // The embedded database has no rows of it.
     let here = run(&mut server.command(&[
         "query",
         &format!("SELECT * FROM \"{table}\""),

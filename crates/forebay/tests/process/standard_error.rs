@@ -1,4 +1,4 @@
-//! Standard error that is full, closed, or a pipe that nobody reads changes nothing.
+//! Standard error that is full, closed, or an unread pipe has no effect.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use crate::server::{Server, forebay, wait_for};
 
 const RECORDS: usize = 1_000;
 
-/// The server takes records, brings them into their table, and ends when it is told to.
+/// The server accepts records, imports them, and stops on a signal.
 fn works(server: Server) {
     let path = server.define();
     for n in 0..RECORDS {
@@ -30,7 +30,7 @@ fn dropped_lines(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_full_one_changes_nothing_and_is_counted() {
+fn a_full_standard_error_has_no_effect_and_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let server = Server::start_unread(dir.path(), &[], Stdio::from(full.unwrap()));
@@ -41,7 +41,7 @@ fn a_full_one_changes_nothing_and_is_counted() {
 }
 
 #[test]
-fn a_pipe_whose_reader_has_ended_changes_nothing() {
+fn a_pipe_without_a_reader_has_no_effect() {
     let dir = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     let server = Server::start_unread(dir.path(), &[], Stdio::from(writer));
@@ -50,7 +50,7 @@ fn a_pipe_whose_reader_has_ended_changes_nothing() {
 }
 
 #[test]
-fn a_pipe_that_is_not_read_changes_nothing_and_does_not_hold_up_the_end() {
+fn an_unread_pipe_has_no_effect_and_does_not_delay_the_stop() {
     let dir = tempfile::tempdir().unwrap();
     let (mut reader, writer) = std::io::pipe().unwrap();
     let args = ["--set", "telemetry.log.level=trace"];
@@ -62,7 +62,7 @@ fn a_pipe_that_is_not_read_changes_nothing_and_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_job_goes_on_without_one() {
+fn a_job_works_without_standard_error() {
     let dir = tempfile::tempdir().unwrap();
     let input: String = (0..RECORDS).map(|n| format!("{{\"id\":{n}}}\n")).collect();
     std::fs::write(dir.path().join("in.jsonl"), input).unwrap();

@@ -1,4 +1,4 @@
-//! What a start makes, and what keeps it from starting: one sentence and an exit code.
+//! Files of the first start, and errors of a failed one: a sentence and an exit code.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,7 @@ fn sentence(ended: &Ended) -> String {
 }
 
 #[test]
-fn the_first_start_makes_a_token_that_only_its_owner_can_read_and_that_is_in_no_log() {
+fn the_first_start_creates_a_private_token_and_does_not_log_it() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("new/data");
     let server = Server::start(&data);
@@ -46,10 +46,10 @@ fn the_first_start_makes_a_token_that_only_its_owner_can_read_and_that_is_in_no_
     );
     assert_eq!(server.get("/v1/branches/default/sources").0, 200);
     let bad = [("X-StorageApi-Token", "wrong")];
-    let refused = Client::new(server.api)
+    let rejected = Client::new(server.api)
         .send("GET", "/v1/branches/default/sources", &bad, b"")
         .unwrap();
-    assert_eq!(refused.status, 401);
+    assert_eq!(rejected.status, 401);
     server.kill();
     let again = Server::start(&data);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), token);
@@ -57,7 +57,7 @@ fn the_first_start_makes_a_token_that_only_its_owner_can_read_and_that_is_in_no_
 }
 
 #[test]
-fn a_bad_token_file_is_named() {
+fn an_invalid_token_file_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("t");
     std::fs::write(&file, "two words\n").unwrap();
@@ -78,7 +78,7 @@ fn a_bad_token_file_is_named() {
 }
 
 #[test]
-fn a_port_in_use_is_named_with_flag_and_key() {
+fn a_port_in_use_is_reported_with_flag_and_key() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -99,7 +99,7 @@ fn a_port_in_use_is_named_with_flag_and_key() {
 }
 
 #[test]
-fn a_directory_that_another_process_has_is_refused() {
+fn a_directory_in_use_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let ended = serve(dir.path(), &[]);
@@ -109,12 +109,12 @@ fn a_directory_that_another_process_has_is_refused() {
         said.contains("another process") && said.contains(dir.path().to_str().unwrap()),
         "{said}"
     );
-    // The first one does not mind.
+    // The first one continues.
     assert_eq!(server.get("/health/ready").0, 200);
 }
 
 #[test]
-fn a_directory_of_a_newer_version_is_refused() {
+fn a_directory_of_a_newer_version_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     Server::start(dir.path()).kill();
     let db = rusqlite::Connection::open(dir.path().join("meta.db")).unwrap();
@@ -126,12 +126,12 @@ fn a_directory_of_a_newer_version_is_refused() {
 }
 
 #[test]
-fn a_directory_that_cant_be_written_is_refused() {
-    // Not even root can make a directory there.
+fn an_unwritable_directory_is_rejected() {
+    // Not even root can create a directory there.
     let ended = serve(Path::new("/proc/forebay/data"), &[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(sentence(&ended).contains("/proc/forebay/data"), "{ended:?}");
-    // A file where the directory should be.
+    // A file instead of the directory.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -143,7 +143,7 @@ fn a_directory_that_cant_be_written_is_refused() {
 }
 
 #[test]
-fn listeners_on_one_port_are_refused_before_anything_is_made() {
+fn listeners_on_one_port_are_rejected_before_any_change() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let ended = serve(
@@ -162,9 +162,9 @@ fn listeners_on_one_port_are_refused_before_anything_is_made() {
     assert!(!data.exists());
 }
 
-/// What a destination's settings alone show is found before anything is written.
+/// Errors in the settings of a destination are found before anything is written.
 #[test]
-fn a_start_that_fails_by_the_settings_of_a_destination_leaves_no_directory() {
+fn invalid_settings_of_a_destination_fail_before_the_directory_is_created() {
     let dir = tempfile::tempdir().unwrap();
     let s3 = [
         "--set",

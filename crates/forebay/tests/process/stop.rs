@@ -1,4 +1,4 @@
-//! Ends of a server, gentle and not: nothing that was acknowledged is lost, nothing is there twice.
+//! Graceful stops and kills: no acknowledged record is lost or duplicated.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use crate::http::Client;
 use crate::server::{Server, wait_for};
 
-/// Clients that post numbered records until nobody answers.
+/// Clients that post numbered records until the server stops responding.
 struct Load {
     acknowledged: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
@@ -80,7 +80,7 @@ fn define(server: &Server) -> String {
     server.path("events")
 }
 
-/// Each acknowledged record is there once, and nothing is there twice.
+/// Each acknowledged record is there once, and none is duplicated.
 fn verify(data: &Path, acknowledged: &[String]) {
     let db = rusqlite::Connection::open(data.join("tables.db")).unwrap();
     let mut query = db.prepare("SELECT n FROM \"in.test.events\"").unwrap();
@@ -122,7 +122,7 @@ fn a_stop_under_load_loses_nothing_and_ends_with_success() {
 }
 
 #[test]
-fn a_kill_under_load_loses_nothing_and_doubles_nothing() {
+fn a_kill_under_load_loses_and_duplicates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path());
     let path = define(&server);
@@ -142,11 +142,11 @@ fn a_kill_under_load_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_stops_immediately() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--set", "shutdown.grace=10m"]);
     let path = define(&server);
-    // A request that never ends holds up the stop.
+    // A request that never ends delays the stop.
     let mut slow = std::net::TcpStream::connect(server.source).unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{"

@@ -1,4 +1,4 @@
-//! A wait that an endpoint asks for outlives the server.
+//! `Retry-After` of an endpoint holds across a restart of the server.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::redirects::{DEFINITIONS, Endpoint, answer, delivery, serving};
 use crate::server::{Server, wait_for};
 
 #[test]
-fn a_topic_keeps_to_a_wait_after_the_server_was_killed() {
+fn a_topic_respects_retry_after_across_a_kill() {
     let is_first = Mutex::new(true);
     let endpoint = Endpoint::start(
         move |_| match std::mem::take(&mut *is_first.lock().unwrap()) {
@@ -21,12 +21,12 @@ fn a_topic_keeps_to_a_wait_after_the_server_was_killed() {
     let path = server.path("events");
     server.post(&path, "{\"n\":1}");
     let file = dir.path().join("data").join("retry-after-hook");
-    wait_for("the wait to be noted", || file.exists().then_some(()));
+    wait_for("the wait to be stored", || file.exists().then_some(()));
     server.kill();
     let config = dir.path().join("forebay.yaml");
     let args = ["--config", config.to_str().unwrap()];
     let server = Server::start_with(&dir.path().join("data"), &args);
-    wait_for("its delivery", || {
+    wait_for("the delivery", || {
         (delivery(&server)["delivered"] == 1).then_some(())
     });
     let seen = endpoint.seen();

@@ -1,11 +1,11 @@
-//! From a definition to rows, as a person does it.
+//! From a definition to rows, as a user does it.
 
 use serde_json::Value;
 
 use crate::server::{Server, forebay, forebay_with, run};
 
 #[test]
-fn what_is_posted_is_in_the_table_within_seconds() {
+fn posted_records_are_in_the_table_within_seconds() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.ok(&[
@@ -45,7 +45,7 @@ fn what_is_posted_is_in_the_table_within_seconds() {
 }
 
 #[test]
-fn health_and_metrics_are_there() {
+fn health_and_metrics_are_served() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let path = server.define();
@@ -82,7 +82,7 @@ fn without_a_source_role_nothing_listens_for_records() {
 }
 
 #[test]
-fn the_demo_shows_its_events_in_the_table_and_leaves_nothing_behind() {
+fn the_demo_imports_its_events_and_leaves_no_files() {
     let temporary = tempfile::tempdir().unwrap();
     let said = run(forebay()
         .args(["demo", "--rate", "200", "--duration", "2s"])
@@ -101,7 +101,7 @@ fn the_demo_shows_its_events_in_the_table_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_demo_goes_on_in_a_given_directory() {
+fn the_demo_continues_in_a_given_directory() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let data = data.to_str().unwrap();

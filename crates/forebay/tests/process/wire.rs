@@ -1,4 +1,4 @@
-//! What is no proper HTTP, what a response says for safety, and who sees which metrics.
+//! Invalid HTTP, security headers of responses, and access to metrics.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ fn raw(address: SocketAddr, request: &str) -> String {
 }
 
 #[test]
-fn every_listener_refuses_what_two_readers_could_read_in_two_ways() {
+fn every_listener_rejects_ambiguous_requests() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     for (address, prefix) in [(server.api, "stream.api."), (server.source, "stream.in.")] {
@@ -51,7 +51,7 @@ fn every_listener_refuses_what_two_readers_could_read_in_two_ways() {
                 response.contains(&format!("{prefix}{name}")),
                 "{head}: {response}"
             );
-            // Nothing of what follows is taken for a request.
+            // Nothing after it is parsed as a request.
             assert_eq!(response.matches("statusCode").count(), 1, "{response}");
         }
         let old = raw(address, "GET /health-check HTTP/1.0\r\n\r\n");
@@ -60,7 +60,7 @@ fn every_listener_refuses_what_two_readers_could_read_in_two_ways() {
 }
 
 #[test]
-fn no_redirect_leads_elsewhere_and_every_response_says_nosniff() {
+fn redirects_stay_on_the_server_and_every_response_has_nosniff() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let get = |address, path: &str| {
@@ -145,7 +145,7 @@ fn metrics_that_name_projects_are_for_operators() {
 }
 
 #[test]
-fn what_a_start_would_refuse_is_found_by_the_check() {
+fn the_check_reports_all_violations_of_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("forebay.yaml");
     let check = |text: &str| {

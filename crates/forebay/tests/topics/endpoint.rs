@@ -1,4 +1,4 @@
-//! A real HTTP server that remembers what it was sent, and fails when told to.
+//! A real HTTP server that records its requests and fails on demand.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -15,14 +15,14 @@ use tokio::runtime::Runtime;
 #[derive(Default)]
 struct State {
     down: bool,
-    refused: BTreeSet<u64>,
+    rejected: BTreeSet<u64>,
     seen: Vec<u64>,
     methods: Vec<String>,
     keys: BTreeSet<String>,
     repeated: usize,
 }
 
-/// Takes one message a request; its number is in the header `X-N`.
+/// Accepts one message per request; its number is in the header `X-N`.
 pub(crate) struct Endpoint {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -48,7 +48,7 @@ impl Endpoint {
                         async move { Ok::<_, Infallible>(response) }
                     });
                     let connection = hyper::server::conn::http1::Builder::new();
-                    // A client that is killed leaves its connection.
+                    // A killed client leaves its connection.
                     drop(
                         connection
                             .serve_connection(TokioIo::new(stream), service)
@@ -68,27 +68,27 @@ impl Endpoint {
         format!("http://{}/in", self.address)
     }
 
-    /// It answers 503, or not any more.
+    /// Makes it respond 503, or recover.
     pub(crate) fn set_down(&self, down: bool) {
         self.state.lock().unwrap().down = down;
     }
 
-    /// It refuses this message for good.
+    /// Makes it reject this message for good.
     pub(crate) fn refuse(&self, n: u64) {
-        self.state.lock().unwrap().refused.insert(n);
+        self.state.lock().unwrap().rejected.insert(n);
     }
 
-    /// It takes this message after all.
+    /// Makes it accept this message again.
     pub(crate) fn accept(&self, n: u64) {
-        self.state.lock().unwrap().refused.remove(&n);
+        self.state.lock().unwrap().rejected.remove(&n);
     }
 
-    /// What each of these was sent with.
+    /// Method of each request.
     pub(crate) fn methods(&self) -> Vec<String> {
         self.state.lock().unwrap().methods.clone()
     }
 
-    /// What it has taken, each once by its idempotency key, in order; and how many came again.
+    /// Accepted messages in order, each once by its idempotency key; and the number of repeats.
     pub(crate) fn seen(&self) -> (Vec<u64>, usize) {
         let state = self.state.lock().unwrap();
         (state.seen.clone(), state.repeated)
@@ -108,7 +108,7 @@ impl State {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         let n = header("x-n").parse().unwrap();
-        if self.refused.contains(&n) {
+        if self.rejected.contains(&n) {
             return StatusCode::UNPROCESSABLE_ENTITY;
         }
         if self.keys.insert(header("idempotency-key").to_owned()) {

@@ -1,4 +1,4 @@
-//! Topics of the real broker, and what is in them.
+//! Topics of the real broker and their contents.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-/// The longest time that the broker may take.
+/// Timeout of the broker.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A topic of its own for each test, with one partition.
+/// A separate topic for each test, with one partition.
 pub(crate) fn make_topic(brokers: &str, name: &str) -> String {
     let name = format!("{name}-{}", std::process::id());
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
@@ -31,7 +31,7 @@ pub(crate) fn make_topic(brokers: &str, name: &str) -> String {
     name
 }
 
-/// The payloads of all committed messages, in order.
+/// Payloads of all committed messages, in order.
 pub(crate) fn read_all(brokers: &str, topic: &str) -> Vec<Vec<u8>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)

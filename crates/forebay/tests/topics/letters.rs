@@ -11,10 +11,10 @@ use crate::life::HOOKS;
 use crate::server::Server;
 use crate::{apply, configure, drained, post, start};
 
-/// How often the server is killed.
+/// Number of kills.
 const KILLS: u64 = 6;
-/// Messages that are refused, and become letters.
-const LETTERS: u64 = 40;
+/// Messages that are rejected and become dead letters.
+const DEAD_LETTERS: u64 = 40;
 
 fn listed(server: &Server) -> Vec<String> {
     let text = server.ok(&["dead", "ls", "events", "hooks", "--json"]);
@@ -23,12 +23,12 @@ fn listed(server: &Server) -> Vec<String> {
     letters.iter().map(id).collect()
 }
 
-/// One letter after the other, each by its own command, the newest first, until the server is
-/// killed: after so many of them, and some more that are under way.
-fn replay_until_killed(server: &Server, letters: &[String], after: usize) {
-    let (before, rest) = letters.split_at(after.min(letters.len()));
-    for letter in before {
-        server.ok(&["dead", "replay", "events", "hooks", letter]);
+/// Replays dead letters one by one, each by its own command, newest first, until the server is killed:
+/// after that many, with some more in progress.
+fn replay_until_killed(server: &Server, dead_letters: &[String], after: usize) {
+    let (before, rest) = dead_letters.split_at(after.min(dead_letters.len()));
+    for dead_letter in before {
+        server.ok(&["dead", "replay", "events", "hooks", dead_letter]);
     }
     let mut under_way: Vec<_> = rest
         .chunks(4)
@@ -40,7 +40,7 @@ fn replay_until_killed(server: &Server, letters: &[String], after: usize) {
         })
         .collect();
     if let Some(first) = under_way.first_mut() {
-        // At its end the others are somewhere in between.
+        // When it ends the others are in progress.
         first.wait().unwrap();
     }
     server.signal("KILL");
@@ -57,7 +57,7 @@ fn replay_until_killed(server: &Server, letters: &[String], after: usize) {
 }
 
 #[test]
-fn a_replay_that_is_killed_neither_loses_nor_repeats_a_letter() {
+fn a_replay_that_is_killed_neither_loses_nor_repeats_a_dead_letter() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start();
     configure(dir.path(), "127.0.0.1:1", &endpoint);
@@ -66,16 +66,16 @@ fn a_replay_that_is_killed_neither_loses_nor_repeats_a_letter() {
     let path = server.path("events");
     (0..LETTERS).for_each(|n| endpoint.refuse(n));
     assert!((0..LETTERS).all(|n| post(&server, &path, n)));
-    assert_eq!(drained(&server, "hooks")["dead"], LETTERS);
+    assert_eq!(drained(&server, "hooks")["dead"], DEAD_LETTERS);
     (0..LETTERS).for_each(|n| endpoint.accept(n));
     for kill in 0..KILLS {
-        let mut letters = listed(&server);
-        letters.reverse();
-        replay_until_killed(&server, &letters, usize::try_from(kill).unwrap());
+        let mut dead_letters = listed(&server);
+        dead_letters.reverse();
+        replay_until_killed(&server, &dead_letters, usize::try_from(kill).unwrap());
         drop(server);
         server = start(dir.path());
         let delivery = drained(&server, "hooks");
-        assert_eq!(delivery["accepted"], LETTERS, "{delivery}");
+        assert_eq!(delivery["accepted"], DEAD_LETTERS, "{delivery}");
         let left = listed(&server).len();
         assert_eq!(delivery["dead"], left, "{delivery}");
     }
@@ -83,12 +83,17 @@ fn a_replay_that_is_killed_neither_loses_nor_repeats_a_letter() {
     server.ok(&["dead", "replay", "events", "hooks", "--all"]);
     let delivery = drained(&server, "hooks");
     let counts = ["accepted", "delivered", "dead", "discarded"].map(|name| &delivery[name]);
-    assert_eq!(counts, [LETTERS, LETTERS, 0, 0].map(Value::from).each_ref());
+    assert_eq!(
+        counts,
+        [DEAD_LETTERS, DEAD_LETTERS, 0, 0]
+            .map(Value::from)
+            .each_ref()
+    );
     let (seen, _) = endpoint.seen();
     let all: BTreeSet<u64> = seen.iter().copied().collect();
-    assert_eq!(all.len(), seen.len(), "some twice: {seen:?}");
+    assert_eq!(all.len(), seen.len(), "duplicates: {seen:?}");
     assert_eq!(all, (0..LETTERS).collect());
-    println!("{half} of {LETTERS} were left after {KILLS} kills");
+    println!("{half} of {DEAD_LETTERS} remained after {KILLS} kills");
     server.signal("TERM");
     assert!(server.ended().0.success());
 }

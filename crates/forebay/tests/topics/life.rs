@@ -1,4 +1,4 @@
-//! A topic's definition over its life: changed, deleted, made again.
+//! Life cycle of a topic's definition: changed, deleted, recreated.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{apply, configure, drained, post, start};
 
 const SINKS: &str = "/v1/branches/default/sources/events/sinks";
 
-/// One sink that is an endpoint; `METHOD` is a line more of it.
+/// One sink to an endpoint; `METHOD` is replaced by another line of it.
 pub(crate) const HOOKS: &str = "
 sources:
   - name: events
@@ -45,13 +45,13 @@ fn messages_are_sent_with_the_method_of_their_sink() {
     }
     let file = dir.path().join("definitions.yaml");
     std::fs::write(&file, HOOKS.replace("METHOD", "method: GET")).unwrap();
-    let refused =
+    let rejected =
         crate::server::run(&mut server.command(&["apply", "--file", file.to_str().unwrap()]));
     let wanted = "method is \"GET\", allowed are POST, PUT, PATCH";
-    assert!(refused.stderr.contains(wanted), "{refused:?}");
+    assert!(rejected.stderr.contains(wanted), "{rejected:?}");
 }
 
-/// Asks the management API for something with a body.
+/// Sends a request with a body to the management API.
 fn ask(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let token = server.token();
     let headers = [
@@ -65,7 +65,7 @@ fn ask(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) 
     (answer.status, serde_json::from_slice(&answer.body).unwrap())
 }
 
-/// A task is done.
+/// Waits until a task has succeeded.
 fn done(server: &Server, task: &(u16, Value)) {
     assert_eq!(task.0, 202, "{task:?}");
     let url = task.1["url"].as_str().unwrap();
@@ -79,7 +79,7 @@ fn done(server: &Server, task: &(u16, Value)) {
 }
 
 #[test]
-fn messages_of_a_deleted_topic_keep_its_id_until_they_are_delivered() {
+fn undelivered_messages_of_a_deleted_topic_block_reuse_of_its_id() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start();
     configure(dir.path(), "127.0.0.1:1", &endpoint);
@@ -97,7 +97,7 @@ fn messages_of_a_deleted_topic_keep_its_id_until_they_are_delivered() {
         "type": "keboola", "tableId": "in.test.hooks",
         "mapping": { "columns": [{ "type": "body", "name": "b" }] },
     }});
-    let refused = |server: &Server, left: &str| {
+    let rejected = |server: &Server, left: &str| {
         let (status, said) = ask(server, "POST", SINKS, &table);
         assert_eq!(
             (status, &said["error"]),
@@ -110,18 +110,18 @@ fn messages_of_a_deleted_topic_keep_its_id_until_they_are_delivered() {
     let server = start(dir.path());
     refused(&server, "with 5 records in flight and 1 dead letters");
     endpoint.set_down(false);
-    wait_for("the delivery of what waits", || {
+    wait_for("the delivery of queued messages", || {
         (endpoint.seen().0 == [1, 2, 3, 4, 5]).then_some(())
     });
-    // The letter is seen to by whoever brings the sink back.
-    wait_for("the count of it", || {
+    // The dead letter is resolved after the sink is undeleted.
+    wait_for("the report of the dead letter", || {
         let said = ask(&server, "POST", SINKS, &table).1;
         said["message"]
             .as_str()?
             .contains("with 0 records")
             .then_some(())
     });
-    refused(&server, "and 1 dead letters");
+    rejected(&server, "and 1 dead letters");
     done(
         &server,
         &ask(&server, "PUT", &format!("{hooks}/undelete"), &json!({})),

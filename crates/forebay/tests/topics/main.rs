@@ -1,6 +1,5 @@
-//! Sinks that are topics, with the real binary, a real Kafka broker and a real HTTP server: what was
-//! acknowledged is in the table, in the topic and at the endpoint, however often the server is
-//! killed.
+//! Topic sinks with the real binary, a real Kafka broker and a real HTTP server: acknowledged records
+//! are in the table, in the topic and at the endpoint, however often the server is killed.
 #![allow(
     clippy::unwrap_used,
     reason = "what is only used by tests may fail as tests do"
@@ -33,11 +32,11 @@ use endpoint::Endpoint;
 use serde_json::Value;
 use server::{Server, wait_for};
 
-/// How often the server is killed.
+/// Number of kills.
 const KILLS: usize = 4;
 /// Records between two kills.
 const RECORDS: u64 = 300;
-/// Messages that may come twice to the endpoint after each: far fewer than there are records.
+/// Most repeated messages at the endpoint after each kill: far fewer than there are records.
 const WINDOW: usize = 40;
 
 const DEFINITIONS: &str = "
@@ -101,7 +100,7 @@ fn post(server: &Server, path: &str, n: u64) -> bool {
     answer.is_ok_and(|a| a.status == 200)
 }
 
-/// Four senders, and a SIGKILL amid what they do: what was acknowledged, and what comes next.
+/// Four senders, and a SIGKILL while they send. Returns the acknowledged numbers and the next one.
 fn post_until_killed(server: &Server, path: &str, first: u64) -> (Vec<u64>, u64) {
     let next = AtomicU64::new(first);
     let (done, killed) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -129,7 +128,7 @@ fn post_until_killed(server: &Server, path: &str, first: u64) -> (Vec<u64>, u64)
     (acknowledged, next.into_inner())
 }
 
-/// The rows of the table, in the order in which they came.
+/// The rows of the table in order of arrival.
 fn rows(data: &Path) -> Vec<u64> {
     let db = rusqlite::Connection::open(data.join("tables.db")).unwrap();
     let mut query = db.prepare("select n from \"in.test.events\"").unwrap();
@@ -181,7 +180,7 @@ fn kills_lose_and_repeat_nothing_of_what_was_acknowledged() {
     complete("the table", &acknowledged, &in_table, sent);
     let (at_endpoint, repeated) = endpoint.seen();
     complete("the endpoint", &acknowledged, &at_endpoint, sent);
-    // After a kill what was sent since the cursor was last on disk comes again, and no more.
+    // After a kill only messages sent since the cursor was last on disk are repeated.
     assert!(repeated <= WINDOW * KILLS, "{repeated} repeated");
     println!(
         "{} acknowledged of {sent}, {} in the topic, {repeated} repeated at the endpoint",
@@ -190,15 +189,15 @@ fn kills_lose_and_repeat_nothing_of_what_was_acknowledged() {
     );
 }
 
-/// All that was acknowledged is there, each once, and nothing that was never sent.
+/// Each acknowledged number is there once, and nothing that was never sent.
 fn complete(place: &str, acknowledged: &BTreeSet<u64>, found: &[u64], sent: u64) {
     let all: BTreeSet<u64> = found.iter().copied().collect();
-    assert_eq!(all.len(), found.len(), "{place} has some twice");
+    assert_eq!(all.len(), found.len(), "{place} has duplicates");
     let lost: Vec<_> = acknowledged.difference(&all).collect();
     assert!(lost.is_empty(), "{place} lost {lost:?}");
     assert!(
         all.iter().all(|n| *n < sent),
-        "{place} has what was not sent"
+        "{place} has records that were never sent"
     );
 }
 
@@ -251,7 +250,7 @@ fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
         dir.path().join("forebay.yaml").to_str().unwrap(),
     ]);
     assert!(!config.contains("hush-hush"), "{config}");
-    // A sink that is deleted goes with its stream, once all of it is delivered.
+    // The stream of a deleted sink is deleted after its delivery.
     endpoint.set_down(true);
     assert!(post(&server, &path, 20));
     server.ok(&["source", "delete", "events"]);
@@ -268,7 +267,7 @@ fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
 }
 
 #[test]
-fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
+fn a_rejected_message_becomes_a_dead_letter_and_delivery_continues() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start();
     configure(dir.path(), "127.0.0.1:1", &endpoint);
@@ -285,7 +284,7 @@ fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
     let (seen, _) = endpoint.seen();
     assert_eq!(seen, [0, 1, 2, 4, 5, 6, 7]);
     assert_eq!(server.balance("events", "hooks")["holds"], true);
-    dead_letters_are_seen_replayed_and_dropped(&server, &endpoint, &path);
+    dead_letters_are_shown_replayed_and_dropped(&server, &endpoint, &path);
     let down = wait_for("the state of Kafka", || {
         let delivery = self::delivery(&server, "orders");
         (delivery["provider"]["state"] == "down").then_some(delivery)
@@ -293,7 +292,7 @@ fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
     assert_eq!(down["lag"]["records"], 10, "{down}");
 }
 
-fn dead_letters_are_seen_replayed_and_dropped(server: &Server, endpoint: &Endpoint, path: &str) {
+fn dead_letters_are_shown_replayed_and_dropped(server: &Server, endpoint: &Endpoint, path: &str) {
     let listed = || -> Vec<Value> {
         let text = server.ok(&["dead", "ls", "events", "hooks", "--json"]);
         serde_json::from_str(&text).unwrap()
@@ -311,12 +310,12 @@ fn dead_letters_are_seen_replayed_and_dropped(server: &Server, endpoint: &Endpoi
     assert!((8..10).all(|n| post(server, path, n)));
     assert_eq!(drained(server, "hooks")["dead"], 3);
     let all = listed();
-    // Any of them, not only the oldest.
+    // Any dead letter, not only the oldest.
     server.ok(&["dead", "drop", "events", "hooks", &id(&all[1])]);
     let again = ["dead", "replay", "events", "hooks", &id(&all[1])];
-    let refused = server::run(&mut server.command(&again));
-    assert!(refused.stderr.contains("not found"), "{refused:?}");
-    // What it refuses again is a letter again; what it takes has come.
+    let rejected = server::run(&mut server.command(&again));
+    assert!(rejected.stderr.contains("not found"), "{rejected:?}");
+    // A message that is rejected again remains a dead letter; an accepted one is delivered.
     endpoint.accept(3);
     server.ok(&["dead", "replay", "events", "hooks", &id(&all[0])]);
     let delivery = drained(server, "hooks");

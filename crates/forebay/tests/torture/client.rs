@@ -1,4 +1,4 @@
-//! Clients that post numbered records, and remember what they were told.
+//! Clients that post numbered records and record the responses.
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::http::Client;
 use super::random::Random;
 
-/// What a record with this id must carry besides it.
+/// The check value of a record with this id.
 pub(crate) fn check_of(id: &str) -> String {
     let sum = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
         (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
@@ -18,36 +18,36 @@ pub(crate) fn check_of(id: &str) -> String {
     format!("{sum:016x}")
 }
 
-/// What a client did with one record.
+/// Attempts of one record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fate {
-    /// How often it was sent to its last byte.
+    /// How often it was sent completely.
     pub(crate) sent: u8,
-    /// How often that was acknowledged.
+    /// How often it was acknowledged.
     pub(crate) acknowledged: u8,
 }
 
-/// What one client knows at the end: the fate of its records by their number.
+/// Result of one client: attempts by record number.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) fates: Vec<Fate>,
-    /// Requests whose answer was not read.
+    /// Requests whose response was not read.
     pub(crate) answers_lost: u64,
-    /// Requests of which only a part was sent.
+    /// Requests that were sent partially.
     pub(crate) half_sent: u64,
     /// Requests that were sent again.
     pub(crate) repeated: u64,
 }
 
-/// What clients share.
+/// State shared by the clients.
 pub(crate) struct Load<'a> {
     pub(crate) source: SocketAddr,
     pub(crate) path: &'a str,
     pub(crate) seed: u64,
     pub(crate) stop: &'a AtomicBool,
-    /// Between two requests of a client.
+    /// Pause between two requests of a client.
     pub(crate) pause: Duration,
-    /// Records acknowledged by all of them.
+    /// Records acknowledged by all clients.
     pub(crate) acknowledged: &'a AtomicU64,
 }
 
@@ -83,7 +83,7 @@ impl Request {
         }
     }
 
-    /// Sends the first `length` bytes of the body and goes away without reading an answer.
+    /// Sends the first `length` bytes of the body and disconnects without reading a response.
     fn send_and_leave(&self, load: &Load<'_>, length: usize) -> std::io::Result<()> {
         let mut stream = TcpStream::connect(load.source)?;
         write!(
@@ -98,8 +98,8 @@ impl Request {
     }
 }
 
-/// Posts until told to stop. What was not answered is sometimes sent again, as careful senders do:
-/// each time that it is sent it may be stored once.
+/// Posts until told to stop. A request without a response is sometimes repeated, as careful senders do:
+/// each attempt may be stored once.
 pub(crate) fn run(client: u64, load: &Load<'_>) -> Sent {
     let mut random = Random(load.seed ^ (client << 32));
     let mut http = Client::new(load.source);
@@ -123,7 +123,7 @@ pub(crate) fn run(client: u64, load: &Load<'_>) -> Sent {
         let fates = &mut sent.fates[request.numbers.clone()];
         fates.iter_mut().for_each(|f| f.sent += 1);
         let is_acknowledged = if random.one_in(200) {
-            // Sent in whole or in part, it may be stored.
+            // Sent completely or partially, it may be stored.
             drop(request.send_and_leave(load, request.body.len()));
             false
         } else {
@@ -141,7 +141,7 @@ pub(crate) fn run(client: u64, load: &Load<'_>) -> Sent {
         if fates[0].sent < 5 && random.one_in(2) {
             again = Some(request);
         }
-        // The server may be away: do not spin until it is back.
+        // The server may be down: do not spin.
         std::thread::sleep(Duration::from_millis(10));
     }
     sent

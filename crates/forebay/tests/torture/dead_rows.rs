@@ -1,5 +1,5 @@
-//! Rows of a file that its table can't take become dead letters, and the process dies between the
-//! steps: each row is one letter, and once in the table after a replay.
+//! Rows of a file that its table rejects become dead letters, with kills between the steps: each row is
+//! one dead letter, and once in the table after a replay.
 
 use forebay_model::failpoint::FailPoint;
 use serde_json::{Value, json};
@@ -9,14 +9,14 @@ use super::numbered::{define, each_once, launch, path_of, post, settled, sql, sw
 use super::server::{Server, wait_for};
 
 const SINK: &str = "rows";
-/// Rows that the table has, and all rows.
+/// Rows in the table, and all rows.
 const TAKEN: u64 = 1;
 const ROWS: u64 = 31;
-/// With it the refused rows are letters in so many blocks, of which the last one is not full.
+/// With this size the rejected rows need several blocks, of which the last one is not full.
 const PAD: usize = 100_000;
 const BLOCKS: usize = 3;
 
-/// When the file that can't be imported was opened.
+/// Opening time of the file that can't be imported.
 fn parked(server: &Server) -> String {
     let path = format!("{}/statistics/files?failedFiles=true", path_of(SINK));
     wait_for("a parked file", || {
@@ -27,8 +27,8 @@ fn parked(server: &Server) -> String {
     })
 }
 
-/// The numbers of the records of all letters, sorted.
-fn letters(server: &Server) -> Vec<u64> {
+/// The record numbers of all dead letters, sorted.
+fn dead_letters(server: &Server) -> Vec<u64> {
     let path = format!("{}/dead-letters", path_of(SINK));
     let page = server.call("GET", &path, &Value::Null);
     let mut found = Vec::new();
@@ -37,7 +37,7 @@ fn letters(server: &Server) -> Vec<u64> {
         let letter = server.call("GET", &path, &Value::Null);
         let record: Value = serde_json::from_str(letter["body"].as_str().unwrap()).unwrap();
         assert_eq!(record["pad"].as_str().unwrap().len(), PAD);
-        let why = letter["message"].as_str().unwrap();
+        let why = dead_letter["message"].as_str().unwrap();
         assert!(why.contains("constraint"), "{why}");
         found.push(record["id"].as_str().unwrap().parse().unwrap());
     }
@@ -51,7 +51,7 @@ fn walk(point: FailPoint) {
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();
     let path = define(&server, &[SINK]);
-    // The table is the project's, then somebody changes it.
+    // The table belongs to the project, then it is changed.
     post(&server, &path, 0..TAKEN, PAD);
     switch(&server, "disable");
     each_once(&server, SINK, 0..TAKEN, run);
@@ -67,12 +67,12 @@ fn walk(point: FailPoint) {
     switch(&server, "enable");
     server.launch.env = vec![("FAILPOINT".to_owned(), run.to_owned())];
     server.kill_and_restart();
-    // It may die before it answers.
+    // It may die before it responds.
     let give_up = format!("{}/files/{file}/dead-letter", path_of(SINK));
     if let Ok(answer) = server.send("POST", &give_up) {
         assert_eq!(answer.status, 200, "{run}: {}", server.log());
     }
-    // Each process that is killed at a block has brought one more there.
+    // Each process killed at a block has written one more block.
     let is_of_block = matches!(
         point,
         FailPoint::DeadRowsAppended | FailPoint::DeadRowsNoted
@@ -87,8 +87,8 @@ fn walk(point: FailPoint) {
     }
     server.restart();
     settled(&server, SINK, [TAKEN, ROWS - TAKEN, 0], run);
-    let refused: Vec<u64> = (TAKEN..ROWS).collect();
-    assert_eq!(letters(&server), refused, "{run}");
+    let rejected: Vec<u64> = (TAKEN..ROWS).collect();
+    assert_eq!(dead_letters(&server), rejected, "{run}");
     let mend = format!("DROP TABLE \"{table}\"; ALTER TABLE kept RENAME TO \"{table}\"");
     sql(&data, &mend);
     let replay = format!("{}/dead-letters/replay", path_of(SINK));
@@ -101,12 +101,12 @@ fn walk(point: FailPoint) {
         done["replayed"].as_u64().unwrap()
     };
     assert_eq!((replayed(), replayed()), (ROWS - TAKEN, 0), "{run}");
-    assert_eq!(letters(&server), Vec::<u64>::new(), "{run}");
+    assert_eq!(dead_letters(&server), Vec::<u64>::new(), "{run}");
     switch(&server, "disable");
     each_once(&server, SINK, 0..ROWS, run);
 }
 
 #[test]
-fn each_row_that_a_table_refuses_is_one_letter_wherever_the_process_dies() {
+fn each_row_that_a_table_rejects_is_one_dead_letter_wherever_the_process_dies() {
     each_of(FailPoint::DEAD_ROWS, |point| walk(*point));
 }

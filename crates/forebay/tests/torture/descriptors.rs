@@ -1,4 +1,4 @@
-//! More connections than the process may open files: records are taken or refused, and nothing is
+//! More connections than open files are allowed: records are accepted or rejected, and nothing is
 //! broken afterwards.
 
 use std::net::{SocketAddr, TcpStream};
@@ -24,7 +24,7 @@ fn define(server: &Server) -> String {
     world::path(server)
 }
 
-/// Connections that say nothing; as many as are taken.
+/// Idle connections, as many as the server accepts.
 fn idle(to: SocketAddr) -> Vec<TcpStream> {
     let connect = |_| TcpStream::connect_timeout(&to, std::time::Duration::from_secs(1)).ok();
     (0..CONNECTIONS).map_while(connect).collect()
@@ -53,13 +53,13 @@ fn idle_connections_do_not_latch_the_log() {
     launch.files = Some(FILES);
     let server = launch.start();
     assert!(
-        server.log().contains("fewer open files"),
+        server.log().contains("limit of open files"),
         "{}",
         server.log()
     );
     let path = define(&server);
     let mut random = Random(1);
-    // It was there before the others came.
+    // Connected before the others.
     let mut early = Client::new(server.source());
     let mut stored = 0;
     for port in [server.source(), server.api()] {
@@ -67,7 +67,7 @@ fn idle_connections_do_not_latch_the_log() {
         stored += 1;
         let held = idle(port);
         assert!(!held.is_empty());
-        // Several segments, as long as the connection of before is open.
+        // Several segments, over the earlier connection.
         for _ in 0..40 {
             match post(&mut early, &path, &mut random) {
                 Some(200) => stored += 1,
@@ -77,7 +77,7 @@ fn idle_connections_do_not_latch_the_log() {
             }
         }
         drop(held);
-        wait_for("a record is taken again", || {
+        wait_for("a record to be accepted again", || {
             let mut client = Client::new(server.source());
             let taken = post(&mut client, &path, &mut random) == Some(200);
             stored += u64::from(taken);

@@ -1,4 +1,4 @@
-//! Disks as people have them: full, read-only, copied while they were written, damaged.
+//! Real disk conditions: full, read-only, copied while written, damaged.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,14 +11,14 @@ use super::random::Random;
 use super::server::{Launch, Server, wait_for};
 use super::world::{self, balance};
 
-/// A file system of its own.
+/// A separate file system.
 struct Volume {
     disk: SmallDisk,
     at: PathBuf,
 }
 
 impl Volume {
-    /// Nothing where this process has nothing more to do: see [`SmallDisk::mount`].
+    /// `None` when this process has nothing to test: see [`SmallDisk::mount`].
     fn mount(at: PathBuf, size: &str, test: &str) -> Option<Self> {
         std::fs::create_dir_all(&at).unwrap();
         let disk = SmallDisk::mount(&at, size, test)?;
@@ -40,7 +40,7 @@ fn post(server: &Server, path: &str, number: u64, pad: usize) -> Response {
 
 const SINKS: [&str; 2] = [world::SINKS[0].0, world::SINKS[1].0];
 
-/// A source whose one sink keeps whole bodies; returns the path to post to.
+/// Creates a source whose one sink stores whole bodies; returns its path.
 fn define_bodies(server: &Server) -> String {
     let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});
     server.task("POST", world::SOURCES, &source);
@@ -64,7 +64,7 @@ fn post_large(server: &Server, path: &str, random: &mut Random) -> Response {
         .unwrap()
 }
 
-/// Waits until all of these, and nothing else, are in the tables of these sinks.
+/// Waits until exactly these records are in the tables of these sinks.
 fn settled(server: &Server, sinks: &[&str], acknowledged: u64) {
     for sink in sinks {
         wait_for("all acknowledged records in the table", || {
@@ -85,8 +85,8 @@ fn sentence(said: &str) -> &str {
 }
 
 #[test]
-fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
-    let test = "disks::a_full_volume_is_answered_507_and_goes_on_when_there_is_room";
+fn a_full_volume_responds_507_and_recovers_when_there_is_space() {
+    let test = "disks::a_full_volume_responds_507_and_recovers_when_there_is_space";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "96m", test) else {
         return;
@@ -101,7 +101,7 @@ fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
         assert_eq!(post_large(&server, &path, &mut random).status, 200);
     }
     let mut stored = 5;
-    // Somebody else takes the room.
+    // Another program uses the space.
     let filler = volume.at.join("filler");
     let free = || {
         let out = Command::new("df")
@@ -111,28 +111,28 @@ fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
         let text = String::from_utf8(out.unwrap().stdout).unwrap();
         text.lines().last().unwrap().trim().parse::<u64>().unwrap()
     };
-    // All but 8 MB, which is less than what the log leaves for others.
+    // All but 8 MB, which is less than `log.minFreeBytes`.
     let leave = 8 << 20;
     let size = free().saturating_sub(leave);
     std::fs::write(&filler, vec![1; usize::try_from(size).unwrap()]).unwrap();
-    let refused = wait_for("a refusal for want of room", || {
+    let rejected = wait_for("a rejection because of a full disk", || {
         let answer = post_large(&server, &path, &mut random);
         let is_stored = answer.status == 200;
         stored += u64::from(is_stored);
         (!is_stored).then_some(answer)
     });
-    assert_eq!(refused.status, 507, "{}", refused.json());
+    assert_eq!(rejected.status, 507, "{}", rejected.json());
     std::fs::remove_file(&filler).unwrap();
-    wait_for("room", || {
+    wait_for("free space", || {
         (post_large(&server, &path, &mut random).status == 200).then_some(())
     });
     settled(&server, &["bodies"], stored + 1);
 }
 
-/// Sinks whose first block meets the full volume: their streams were never declared in the log.
+/// Sinks whose first block meets the full volume: the log has no declaration of their streams.
 #[test]
-fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
-    let test = "disks::a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room";
+fn a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space() {
+    let test = "disks::a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "128m", test) else {
         return;
@@ -156,7 +156,7 @@ fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
         let (_, path) = url.split_once("/stream/").unwrap();
         paths.push(format!("/stream/{path}"));
     }
-    // Somebody else takes the room, but for a block or two.
+    // Another program uses the space, except for a block or two.
     let filler = volume.at.join("filler");
     let out = Command::new("df")
         .args(["--output=avail", "-B1"])
@@ -166,7 +166,7 @@ fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
     let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
     let size = free.saturating_sub(25 << 20);
     std::fs::write(&filler, vec![1; usize::try_from(size).unwrap()]).unwrap();
-    let refused = std::thread::scope(|scope| {
+    let rejected = std::thread::scope(|scope| {
         let posts: Vec<_> = paths
             .iter()
             .enumerate()
@@ -181,11 +181,11 @@ fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
             .collect();
         posts.into_iter().map(|p| p.join().unwrap()).sum::<usize>()
     });
-    assert!(refused > 0, "the volume was not full");
+    assert!(rejected > 0, "the volume was not full");
     std::fs::remove_file(&filler).unwrap();
     let since = std::time::Instant::now();
     for path in &paths {
-        wait_for("room", || {
+        wait_for("free space", || {
             (post_large(&server, path, &mut Random(9)).status == 200).then_some(())
         });
     }
@@ -197,9 +197,8 @@ fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on() {
-    let test =
-        "disks::a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on";
+fn a_full_volume_is_reported_and_not_ready_and_a_start_on_a_full_disk_recovers() {
+    let test = "disks::a_full_volume_is_reported_and_not_ready_and_a_start_on_a_full_disk_recovers";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "192m", test) else {
         return;
@@ -208,7 +207,7 @@ fn a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on(
         .set("log.segmentSize", "4MB")
         .set("log.minFreeBytes", "64MB")
         .set("metadata.reserveSize", "8MB")
-        // Nothing is imported yet, so nothing makes room in between.
+        // Nothing is imported yet, so no space is freed in between.
         .set("roles", "api,source,coordinator");
     let mut server = launch.start();
     let path = define_bodies(&server);
@@ -222,17 +221,17 @@ fn a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on(
         let written = file.write_all(&vec![1; usize::try_from(size).unwrap()]);
         assert!(written.is_ok() || leave == 0, "{written:?}");
     };
-    // Less than what is left for others.
+    // Less than `log.minFreeBytes`.
     fill("filler", 8 << 20);
     let mut stored = 0;
-    wait_for("a refusal for want of room", || {
+    wait_for("a rejection because of a full disk", || {
         let answer = post_large(&server, &path, &mut random);
         stored += u64::from(answer.status == 200);
         (answer.status == 507).then_some(())
     });
     is_named_as_full(&server, &path, &mut random);
 
-    // Not a block is left, and the process ends.
+    // No block is free, and the process is killed.
     server.kill();
     fill("more", 0);
     assert!(free_bytes(&volume.at) < 1 << 20);
@@ -246,22 +245,22 @@ fn a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on(
         let causes = ready.json()["causes"].to_string();
         (ready.status == 503 && causes.contains("is full")).then_some(())
     });
-    assert!(!reserve.exists(), "the reserve was given up");
+    assert!(!reserve.exists(), "the reserve was deleted");
     for file in ["filler", "more"] {
         std::fs::remove_file(volume.at.join(file)).unwrap();
     }
     wait_for("readiness", || {
         (server.get("/health/ready").unwrap().status == 200).then_some(())
     });
-    wait_for("the end of it in the log", || {
-        server.log().contains("has room again").then_some(())
+    wait_for("the end of the condition in the log", || {
+        server.log().contains("has space again").then_some(())
     });
     assert_eq!(post_large(&server, &path, &mut random).status, 200);
     settled(&server, &["bodies"], stored + 1);
-    wait_for("the reserve, made again", || reserve.exists().then_some(()));
+    wait_for("the new reserve", || reserve.exists().then_some(()));
 }
 
-/// A full volume is said once, shown in health and metrics, and refuses each record.
+/// A full volume is logged once, shown in health and metrics, and rejects each record.
 fn is_named_as_full(server: &Server, path: &str, random: &mut Random) {
     let ready = wait_for("a server that is not ready", || {
         let ready = server.get("/health/ready").unwrap();
@@ -279,9 +278,9 @@ fn is_named_as_full(server: &Server, path: &str, random: &mut Random) {
     );
     wait_for("a line of the log", || {
         let log = server.log();
-        (log.matches("the volume is full").count() == 1).then_some(())
+        (log.matches("volume full").count() == 1).then_some(())
     });
-    // Each is refused, not only the first.
+    // Each record is rejected, not only the first.
     for _ in 0..5 {
         assert_eq!(post_large(server, path, random).status, 507);
     }
@@ -300,15 +299,15 @@ fn is_named_as_full(server: &Server, path: &str, random: &mut Random) {
     assert!(figure("forebay_volume_free_bytes{") > 0.0);
 }
 
-/// Bytes of a file system that are free.
+/// Free bytes of a file system.
 fn free_bytes(at: &Path) -> u64 {
     let fs = rustix::fs::statvfs(at).unwrap();
     fs.f_bavail * fs.f_frsize
 }
 
 #[test]
-fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
-    let test = "disks::a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged";
+fn a_volume_that_becomes_read_only_loses_no_acknowledged_record() {
+    let test = "disks::a_volume_that_becomes_read_only_loses_no_acknowledged_record";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "256m", test) else {
         return;
@@ -323,7 +322,7 @@ fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
         assert_eq!(post(&server, &path, number, 0).status, 200);
     }
     server.kill();
-    // A file system with files open for writing can't be made read-only; it turns so by itself when
+    // A file system with files open for writing can't be remounted read-only; it becomes read-only when
     // its disk fails. At the start both look the same.
     assert!(volume.disk.remount("ro"));
     let (code, said) = server
@@ -361,13 +360,13 @@ fn a_directory_copied_from_a_running_node_starts_elsewhere() {
         assert_eq!(post(&server, &path, number, 100).status, 200);
     }
     let other = root.path().join("copy");
-    // Of one moment: the store knows when a part of a copy is older than another.
+    // At one moment: the store detects parts of different age.
     server.paused(|| copy(&root.path().join("data"), &other));
     drop(server);
     let logs = root.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
     let elsewhere = Launch::on(&other, &logs).start();
-    // What was acknowledged before the copy was begun is in it.
+    // It has every record acknowledged before the copy.
     settled(&elsewhere, &SINKS, 30);
     assert_eq!(
         post(&elsewhere, &world::path(&elsewhere), 30, 0).status,
@@ -377,7 +376,7 @@ fn a_directory_copied_from_a_running_node_starts_elsewhere() {
 }
 
 #[test]
-fn damaged_metadata_is_named_and_the_log_is_left_alone() {
+fn damaged_metadata_is_reported_and_the_log_is_not_changed() {
     let root = tempfile::tempdir().unwrap();
     let mut server = Launch::new(root.path()).start();
     let path = world::define(&server);
@@ -389,7 +388,7 @@ fn damaged_metadata_is_named_and_the_log_is_left_alone() {
     let file = data.join("meta.db");
     let whole = root.path().join("whole");
     copy(&data, &whole);
-    // The pages that were written last would mend what is damaged.
+    // The last pages in the write-ahead log would repair the damage.
     drop(std::fs::remove_file(data.join("meta.db-wal")));
     let mut bytes = std::fs::read(&file).unwrap();
     bytes.iter_mut().take(4096).for_each(|b| *b = !*b);
@@ -401,7 +400,7 @@ fn damaged_metadata_is_named_and_the_log_is_left_alone() {
     let (code, said) = damaged.fails();
     assert_eq!(code, Some(1), "{said}");
     assert!(sentence(&said).contains(file.to_str().unwrap()), "{said}");
-    // With the file from a backup all of it is there.
+    // With the file from a backup everything is there.
     for name in ["meta.db", "meta.db-wal", "meta.db-shm"] {
         drop(std::fs::remove_file(data.join(name)));
         if whole.join(name).exists() {
@@ -417,7 +416,7 @@ fn missing_metadata_leaves_the_acknowledged_records_in_the_log() {
     let root = tempfile::tempdir().unwrap();
     let mut server = Launch::new(root.path()).start();
     let path = world::define(&server);
-    // Unknown to the new metadata, and not in a table yet.
+    // Unknown to the new metadata, and not imported yet.
     for number in 0..20 {
         assert_eq!(post(&server, &path, number, 100).status, 200);
     }
@@ -426,19 +425,19 @@ fn missing_metadata_leaves_the_acknowledged_records_in_the_log() {
     for name in ["meta.db", "meta.db-wal", "meta.db-shm"] {
         drop(std::fs::remove_file(data.join(name)));
     }
-    // It is not silently a new store.
-    let refused = server
+    // It does not silently create a new store.
+    let rejected = server
         .launch
         .clone()
         .logging_to(&root.path().join("refused"));
-    let (code, said) = refused.fails();
+    let (code, said) = rejected.fails();
     assert_eq!(code, Some(1), "{said}");
     assert!(sentence(&said).contains("is missing"), "{said}");
     assert!(!data.join("meta.db").exists());
     server.launch.args.push("--accept-metadata-loss".to_owned());
     server.restart();
-    // The log's streams are known by nobody: they are kept, and it is said.
-    wait_for("a word about the unknown streams", || {
+    // The streams of the log are unknown: they are retained and reported.
+    wait_for("the report of unknown streams", || {
         let log = server.log();
         log.contains("the store does not know this stream, it is kept")
             .then_some(())

@@ -1,6 +1,6 @@
-//! Each point between two steps of a record's way: the process dies exactly there, is started again,
-//! and the counts hold. A point that the process never comes to fails the test, so the list stays
-//! the list of the code. `dead_rows`, `kept` and `vanished` walk through the other ways.
+//! Fail points between all steps of a record's path: the process dies exactly there, is restarted, and
+//! the counts match. A point that is never reached fails the test, so that the list matches the code.
+//! `dead_rows`, `kept` and `vanished` cover the other paths.
 
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Mutex;
@@ -14,15 +14,15 @@ use super::server::{Launch, Server};
 use super::verify::verify;
 use super::world::{self, Setup, World};
 
-/// Walks at a time: each of them waits most of its time.
+/// Concurrent runs: each of them waits most of the time.
 const AT_ONCE: usize = 8;
-/// The last points come when the ledger's entry is 20 s old and the file's metadata a minute.
+/// The last points are reached when the ledger entry is 20 s old and the file's metadata a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// SIGABRT: no destructor has run.
+/// SIGABRT: no destructor ran.
 const ABORTED: i32 = 6;
 
-/// Waits until the server has died at the point.
+/// Waits until the server died at the point.
 pub(super) fn died(server: &mut Server, point: FailPoint) {
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
@@ -31,7 +31,7 @@ pub(super) fn died(server: &mut Server, point: FailPoint) {
         }
         assert!(
             Instant::now() < deadline,
-            "the process has never come to the point {}",
+            "the process never reached the point {}",
             point.name()
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -42,7 +42,7 @@ pub(super) fn died(server: &mut Server, point: FailPoint) {
     assert!(log.contains(&says), "{says}: {log}");
 }
 
-/// One walk. Says whether it took place.
+/// One run. Returns whether it took place.
 fn walk(setup: Setup, point: FailPoint, test: &str) {
     let began = Instant::now();
     let root = tempfile::tempdir().unwrap();
@@ -51,7 +51,8 @@ fn walk(setup: Setup, point: FailPoint, test: &str) {
         .set("coordinator.archivedFileExpiration", "1m")
         .set("coordinator.archivedFileRetentionPerSink", 0);
     if matches!(point, FailPoint::SliceRotating | FailPoint::SliceRotated) {
-        // A file that is due goes with its slices; only an older one has slices that go alone.
+        // A file that is due is deleted with its slices; only an older one has slices that are deleted
+        // alone.
         launch = launch.set("storage.level.target.import.trigger.interval", "3s");
     }
     let Some(world) = World::new(setup, test, &mut launch) else {
@@ -90,7 +91,7 @@ fn walk(setup: Setup, point: FailPoint, test: &str) {
     eprintln!("torture: {run}, {:.1} s", began.elapsed().as_secs_f32());
 }
 
-/// Walks, some at a time; the last ones begin first.
+/// Runs all, several concurrently; the last ones start first.
 pub(super) fn each_of<W: Sync>(walks: &[W], walk: impl Fn(&W) + Sync) {
     let queue = Mutex::new(walks.iter());
     std::thread::scope(|scope| {
@@ -108,22 +109,22 @@ pub(super) fn each_of<W: Sync>(walks: &[W], walk: impl Fn(&W) + Sync) {
     });
 }
 
-/// Walks of all these points. The last ones take longest.
+/// Runs all these points. The last ones take longest.
 fn walk_all(setup: Setup, points: &[FailPoint], test: &str) {
     each_of(points, |point| walk(setup, *point, test));
 }
 
 #[test]
-fn the_counts_hold_wherever_the_process_dies() {
+fn the_counts_match_wherever_the_process_dies() {
     let (s3, postgres) = (false, false);
-    let test = "the_counts_hold_wherever_the_process_dies";
+    let test = "the_counts_match_wherever_the_process_dies";
     walk_all(Setup { s3, postgres }, FailPoint::RECORD, test);
 }
 
 #[test]
-fn the_counts_hold_wherever_an_import_into_postgres_dies() {
+fn the_counts_match_wherever_an_import_into_postgres_dies() {
     let (s3, postgres) = (false, true);
-    let test = "the_counts_hold_wherever_an_import_into_postgres_dies";
+    let test = "the_counts_match_wherever_an_import_into_postgres_dies";
     let points = [
         FailPoint::TablePrepared,
         FailPoint::RowsWritten,
@@ -136,7 +137,7 @@ fn the_counts_hold_wherever_an_import_into_postgres_dies() {
 }
 
 #[test]
-fn a_fail_point_that_is_not_there_is_refused() {
+fn an_unknown_fail_point_is_rejected() {
     let root = tempfile::tempdir().unwrap();
     let mut launch = Launch::new(root.path());
     launch.env = vec![("FAILPOINT".to_owned(), "nowhere".to_owned())];

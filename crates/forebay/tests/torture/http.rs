@@ -1,11 +1,11 @@
-//! The smallest HTTP/1.1 client that does: keep-alive, one request at a time, a deadline on
-//! everything. Its errors are what a client of a killed server sees.
+//! Minimal HTTP/1.1 client: keep-alive, one request at a time, a deadline on everything. Its errors are
+//! those of a client of a killed server.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Longer than any answer takes, shorter than a test may hang.
+/// Longer than any response takes, shorter than the timeout of a test.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Response {
@@ -32,7 +32,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and reads the answer. After an error the next call connects anew.
+    /// Sends a request and reads the response. After an error the next call reconnects.
     pub(crate) fn send(
         &mut self,
         method: &str,

@@ -1,5 +1,5 @@
-//! `forebay log deliver` dies between its steps and is called again: each row of the stream is in the
-//! table once.
+//! `forebay log deliver` dies between its steps and is repeated: each row of the stream is in the table
+//! once.
 
 use forebay_model::failpoint::FailPoint;
 use serde_json::{Value, json};
@@ -8,17 +8,17 @@ use super::failpoints::each_of;
 use super::losses::{forebay, lose_metadata};
 use super::numbered::{define, each_once, launch, post, rows, switch};
 
-/// Records before the metadata are lost, and at the end.
+/// Records before the loss of the metadata, and at the end.
 const BEFORE: u64 = 5;
 const AFTER: u64 = 9;
 const SINKS: [&str; 2] = ["one", "two"];
-/// Another attempt dies, too, if it comes to the point.
+/// Later attempts die, too, if they reach the point.
 const DEATHS_MAX: usize = 2;
 
 #[derive(Clone, Copy)]
 struct Walk {
     point: FailPoint,
-    /// `--all`; else the stream of the first sink goes into the second one.
+    /// `--all`; else the stream of the first sink is delivered to the second one.
     all: bool,
     /// The server runs between the attempts.
     serve: bool,
@@ -75,7 +75,7 @@ fn walk(walk: Walk) {
     let of_first = if all { 0 } else { BEFORE };
     each_once(&server, "one", of_first..AFTER, &run);
     server.kill();
-    // What was left on the way is delivered by nobody.
+    // A partially delivered stream is not delivered again.
     if all {
         let (code, said) = forebay(&data, &args, None);
         let is_done = code == Some(0) && said.contains("nothing to deliver");
@@ -85,7 +85,7 @@ fn walk(walk: Walk) {
 }
 
 #[test]
-fn each_row_of_a_kept_stream_is_delivered_once_wherever_the_command_dies() {
+fn each_row_of_an_orphan_stream_is_delivered_once_wherever_the_command_dies() {
     let walks = FailPoint::KEPT_STREAM.iter().flat_map(|point| {
         [(true, true), (true, false), (false, true), (false, false)].map(|(all, serve)| Walk {
             point: *point,

@@ -1,5 +1,6 @@
-//! A log that was damaged, deleted, mixed or replaced while the server was down: it starts, each loss
-//! is named and counted, what was accepted never becomes less, and what comes next is delivered.
+//! A log that was damaged, deleted, mixed or replaced while the server was down: the server starts,
+//! each loss is reported and counted, the accepted count never decreases, and new records are
+//! delivered.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ use super::world::{self, balance};
 const BEFORE: u64 = 10;
 const AFTER: u64 = 20;
 
-/// Nothing goes to staging before the source is disabled.
+/// Nothing is uploaded before the source is disabled.
 fn launch(root: &Path) -> Launch {
     Launch::new(root)
         .set("log.segmentSize", "1MB")
@@ -46,7 +47,7 @@ fn post(server: &Server, path: &str, records: u64) {
     }
 }
 
-/// Closes what is open, so that all goes into the table.
+/// Disables the source, which closes open slices and files, so that everything is imported.
 fn disable(server: &Server) {
     server.task(
         "PUT",
@@ -55,9 +56,9 @@ fn disable(server: &Server) {
     );
 }
 
-/// Waits until the store knows what was accepted.
+/// Waits until the store has the accepted count.
 fn reported(server: &Server, accepted: u64) {
-    wait_for("the report of what was accepted", || {
+    wait_for("the report of accepted records", || {
         (balance(server, "bodies")["accepted"] == json!(accepted)).then_some(())
     });
 }
@@ -121,7 +122,7 @@ fn add_foreign(root: &Path, log: &Path) {
 }
 
 #[test]
-fn what_is_lost_of_the_log_is_named_and_the_rest_goes_on() {
+fn losses_of_the_log_are_reported_and_the_rest_is_delivered() {
     for (what, damage, lost) in CASES {
         let root = tempfile::tempdir().unwrap();
         let mut server = launch(root.path()).start();
@@ -142,7 +143,7 @@ fn what_is_lost_of_the_log_is_named_and_the_rest_goes_on() {
             if restart {
                 server.kill_and_restart();
             }
-            // The store is told of it by the next report.
+            // The next report updates the store.
             wait_for(&format!("the loss of {what}"), || {
                 let now = balance(&server, "bodies");
                 assert_eq!(now["accepted"], json!(BEFORE), "{what}: {now}");
@@ -165,8 +166,8 @@ fn what_is_lost_of_the_log_is_named_and_the_rest_goes_on() {
     }
 }
 
-/// A crash loses what the store has not been told yet of its numbers, and no record: nothing is
-/// called lost.
+/// A crash loses record counts that were not reported to the store, but no record: nothing counts as
+/// lost.
 #[test]
 fn a_crash_is_no_loss() {
     let root = tempfile::tempdir().unwrap();
@@ -184,7 +185,7 @@ fn a_crash_is_no_loss() {
     }
 }
 
-/// Runs a command on a data directory, to die at a fail point. Without an exit code it was killed.
+/// Runs a command on a data directory, optionally dying at a fail point; then there is no exit code.
 pub(super) fn forebay(data: &Path, args: &[&str], dies_at: Option<&str>) -> (Option<i32>, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_forebay"))
         .env_clear()
@@ -198,7 +199,7 @@ pub(super) fn forebay(data: &Path, args: &[&str], dies_at: Option<&str>) -> (Opt
     (done.status.code(), String::from_utf8(text).unwrap())
 }
 
-/// Starts a server that was killed without its metadata, which a person has to accept.
+/// Restarts a killed server without its metadata, which the operator has to accept.
 pub(super) fn lose_metadata(server: &mut Server) {
     for file in ["meta.db", "meta.db-wal", "meta.db-shm"] {
         drop(std::fs::remove_file(server.launch.data.join(file)));
@@ -209,7 +210,7 @@ pub(super) fn lose_metadata(server: &mut Server) {
 }
 
 #[test]
-fn a_stream_that_the_store_does_not_know_can_be_delivered_once() {
+fn an_unknown_stream_can_be_delivered_once() {
     let root = tempfile::tempdir().unwrap();
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();
@@ -236,7 +237,7 @@ fn a_stream_that_the_store_does_not_know_can_be_delivered_once() {
     let (code, said) = forebay(&data, &["log", "deliver", "--all"], None);
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains(&format!("{kept}: {BEFORE} rows on the way")),
+        said.contains(&format!("{kept}: {BEFORE} rows queued")),
         "{said}"
     );
     let (code, said) = forebay(&data, &["log", "deliver", kept], None);
@@ -257,19 +258,19 @@ fn a_stream_that_the_store_does_not_know_can_be_delivered_once() {
     });
 }
 
-/// Started without the right disk, the server calls lost what it can't find. When the disk is back,
-/// what is on it is kept and can be delivered.
+/// Started without the right disk, the server counts missing records as lost. After the disk is back
+/// its contents are retained and can be delivered.
 #[test]
-fn a_log_that_was_away_is_not_deleted_when_it_is_back() {
+fn a_log_that_was_unavailable_is_not_deleted_when_it_returns() {
     let root = tempfile::tempdir().unwrap();
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();
-    let (log, away) = (data.join("log"), root.path().join("away"));
+    let (log, unavailable) = (data.join("log"), root.path().join("away"));
     let path = define(&server);
     post(&server, &path, BEFORE);
     reported(&server, BEFORE);
     server.kill();
-    std::fs::rename(&log, &away).unwrap();
+    std::fs::rename(&log, &unavailable).unwrap();
     server.restart();
     disable(&server);
     wait_for("the file without its records", || {
@@ -279,7 +280,7 @@ fn a_log_that_was_away_is_not_deleted_when_it_is_back() {
     });
     server.kill();
     std::fs::remove_dir_all(&log).unwrap();
-    std::fs::rename(&away, &log).unwrap();
+    std::fs::rename(&unavailable, &log).unwrap();
     server.restart();
     wait_for("the stream to be named", || {
         let named = "counted as lost when its slice was imported";

@@ -1,12 +1,12 @@
-//! Exactly once, proved on the real binary: several clients post numbered records, singles and
-//! batches, into two sinks. Meanwhile the process is killed with SIGKILL at random moments and
-//! started again, connections to PostgreSQL and S3 are cut half way through imports and uploads,
-//! and answers to clients are lost. At the end each acknowledged record is in each table once,
-//! what was sent without an answer is there at most as often as it was sent, no row carries another
-//! record's data, and the balance that Forebay shows equals the count.
+//! Exactly once, tested with the real binary: several clients post numbered records, single and in
+//! batches, to two sinks. Meanwhile the process is killed with SIGKILL at random moments and restarted,
+//! connections to PostgreSQL and S3 are cut during imports and uploads, and responses to clients are
+//! lost. At the end each acknowledged record is in each table once, records without a response are
+//! there at most as often as they were sent, no row has data of another record, and the reconciliation
+//! reported by Forebay matches the count.
 //!
 //! `FOREBAY_TORTURE_SECONDS` (default 14, for each of the four setups) and `FOREBAY_TORTURE_SEED`
-//! make longer runs (`just torture --minutes N --seed S`). Each run prints its seed and what it did.
+//! configure longer runs (`just torture --minutes N --seed S`). Each run prints its seed and a summary.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![allow(
     clippy::print_stderr,
@@ -51,7 +51,7 @@ use world::{Setup, World};
 
 const CLIENTS: u64 = 6;
 
-/// Two servers and their clients at once would only take each other's time.
+/// Two servers and their clients would slow each other down.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -60,7 +60,7 @@ fn setting(name: &str, default: u64) -> u64 {
         .map_or(default, |text| text.parse().expect(name))
 }
 
-/// Kills and cuts until the time is over, and until each kind of cut has come about.
+/// Kills and cuts until the time is over and each kind of cut has occurred.
 fn disturb(server: &mut Server, world: &World, seed: u64, seconds: u64) -> u64 {
     let mut random = Random(seed);
     let moments = world.moments();
@@ -115,7 +115,7 @@ fn torture(setup: Setup, test: &str) {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|n| scope.spawn(move || client::run(n, load)))
             .collect();
-        // However this ends, the clients must.
+        // The clients must end in any case.
         let kills = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             disturb(&mut server, &world, seed, seconds)
         }));
@@ -123,7 +123,7 @@ fn torture(setup: Setup, test: &str) {
         let sent: Vec<Sent> = clients.into_iter().map(|c| c.join().unwrap()).collect();
         (kills.unwrap_or_else(|e| std::panic::resume_unwind(e)), sent)
     });
-    // The last ones are still on their way: they have to get there after a kill, too.
+    // The last records are still in flight: they must arrive after a kill, too.
     server.kill_and_restart();
     let acknowledged = acknowledged.load(Ordering::Relaxed);
     let sum = |of: fn(&Sent) -> u64| sent.iter().map(of).sum::<u64>();

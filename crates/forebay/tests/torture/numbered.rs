@@ -1,4 +1,4 @@
-//! Numbered records, each of which has to be in one place at the end, once.
+//! Numbered records, each of which must be in one place at the end, once.
 
 use std::ops::Range;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::server::{Launch, Server, wait_for};
 use super::tables::Tables;
 use super::world::{self, balance};
 
-/// A server that looks after everything often, and closes a file only when a test says so.
+/// A server with short intervals that closes a file only when a test requests it.
 pub(super) fn launch(root: &Path) -> Launch {
     Launch::new(root)
         .set("coordinator.checkInterval", "100ms")
@@ -33,7 +33,7 @@ pub(super) fn path_of(sink: &str) -> String {
     format!("{}/torture/sinks/{sink}", world::SOURCES)
 }
 
-/// A source with these sinks; returns the path to post to.
+/// Creates a source with these sinks; returns its path.
 pub(super) fn define(server: &Server, sinks: &[&str]) -> String {
     let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});
     server.task("POST", world::SOURCES, &source);
@@ -48,7 +48,7 @@ pub(super) fn define(server: &Server, sinks: &[&str]) -> String {
     world::path(server)
 }
 
-/// Each in a request of its own; all of them are acknowledged.
+/// Posts each record in a separate request; all must be acknowledged.
 pub(super) fn post(server: &Server, path: &str, numbers: Range<u64>, pad: usize) {
     let headers = [("Content-Type", "application/json")];
     let mut client = Client::new(server.source());
@@ -60,13 +60,13 @@ pub(super) fn post(server: &Server, path: &str, numbers: Range<u64>, pad: usize)
     }
 }
 
-/// `enable` or `disable`; the latter closes what is open, so that all goes into the tables.
+/// `enable` or `disable`; the latter closes what is open, so that everything is imported.
 pub(super) fn switch(server: &Server, to: &str) {
     let path = format!("{}/torture/{to}", world::SOURCES);
     server.task("PUT", &path, &Value::Null);
 }
 
-/// The figures that add up to what was accepted, which is checked.
+/// The reconciliation of a sink, checked.
 fn parts(server: &Server, sink: &str, run: &str) -> Value {
     let now = balance(server, sink);
     let parts = ["imported", "dead", "expired", "lost", "inFlight"];
@@ -79,8 +79,8 @@ fn parts(server: &Server, sink: &str, run: &str) -> Value {
     now
 }
 
-/// Waits until so many of the sink's accepted records are imported, dead and lost. The balance holds at
-/// any time.
+/// Waits until this many of the sink's accepted records are imported, dead and lost. The counts add up
+/// at any time.
 pub(super) fn settled(server: &Server, sink: &str, expected: [u64; 3], run: &str) {
     wait_for(&format!("{run}: {expected:?} of {sink}"), || {
         let now = parts(server, sink, run);
@@ -90,7 +90,7 @@ pub(super) fn settled(server: &Server, sink: &str, expected: [u64; 3], run: &str
     });
 }
 
-/// Waits until these records are in the sink's table, each once and nothing else.
+/// Waits until exactly these records are in the sink's table, each once.
 pub(super) fn each_once(server: &Server, sink: &str, numbers: Range<u64>, run: &str) {
     settled(server, sink, [numbers.end - numbers.start, 0, 0], run);
     let expected: Vec<u64> = numbers.collect();
@@ -101,14 +101,14 @@ pub(super) fn each_once(server: &Server, sink: &str, numbers: Range<u64>, run: &
 pub(super) fn rows(data: &Path, sink: &str) -> Vec<u64> {
     let mut found = Vec::new();
     Tables::Sqlite(data.join("tables.db")).each(&table(sink), |id, sum| {
-        assert_eq!(sum, check_of(id), "row {id} carries another record's data");
+        assert_eq!(sum, check_of(id), "row {id} has data of another record");
         found.push(id.parse().unwrap());
     });
     found.sort_unstable();
     found
 }
 
-/// Changes the database of tables past Forebay.
+/// Changes the database of tables without Forebay.
 pub(super) fn sql(data: &Path, sql: &str) {
     let db = rusqlite::Connection::open(data.join("tables.db")).unwrap();
     db.busy_timeout(super::server::PATIENCE).unwrap();

@@ -1,6 +1,6 @@
-//! Chance that is repeated by its seed.
+//! Pseudo-random numbers that are reproducible by their seed.
 
-/// SplitMix64: enough for choosing moments, and its whole state is the seed.
+/// SplitMix64: good enough to choose moments, and the seed is its whole state.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! The real binary under test: started, asked, killed, started again on the same directory.
+//! The real binary under test: started, called, killed, restarted on the same directory.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 
 use super::http::{Client, Response};
 
-/// How long anything may take that is waited for.
+/// Timeout of each wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a server is started with.
+/// Parameters of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
-    /// Its data directory. What it logs goes beside that, into `stderr.<start>`.
+    /// Data directory. Logs are written next to it, to `stderr.<start>`.
     pub(crate) data: PathBuf,
     /// Further arguments of `forebay serve`.
     pub(crate) args: Vec<String>,
-    /// Its whole environment.
+    /// The complete environment.
     pub(crate) env: Vec<(String, String)>,
-    /// Files that it may have open.
+    /// Limit of open files.
     pub(crate) files: Option<u64>,
     logs: PathBuf,
     api: SocketAddr,
@@ -29,12 +29,12 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// On `data` below `root`, which also takes the logs.
+    /// With `data` and logs below `root`.
     pub(crate) fn new(root: &Path) -> Self {
         Self::on(&root.join("data"), root)
     }
 
-    /// With data and logs in different places.
+    /// With data and logs in different directories.
     pub(crate) fn on(data: &Path, logs: &Path) -> Self {
         Self {
             data: data.to_owned(),
@@ -47,14 +47,14 @@ impl Launch {
         }
     }
 
-    /// With a setting of the configuration.
+    /// Adds a setting of the configuration.
     pub(crate) fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.args
             .extend(["--set".to_owned(), format!("{key}={value}")]);
         self
     }
 
-    /// With its logs in another directory, which is made.
+    /// Writes logs to another directory, which is created.
     pub(crate) fn logging_to(mut self, logs: &Path) -> Self {
         std::fs::create_dir(logs).unwrap();
         self.logs = logs.to_owned();
@@ -77,7 +77,7 @@ impl Launch {
         };
         command
             .arg("serve")
-            // Settings of whoever runs the tests are none of the server's.
+            // Isolates the server from the settings of the test run.
             .env_clear()
             .envs(self.env.iter().cloned())
             .arg("--data-dir")
@@ -92,7 +92,7 @@ impl Launch {
             .unwrap()
     }
 
-    /// Starts it where it can't start; returns its exit code and what it said.
+    /// Runs a start that must fail; returns its exit code and output.
     pub(crate) fn fails(&self) -> (Option<i32>, String) {
         let mut child = self.spawn(0);
         let deadline = Instant::now() + PATIENCE;
@@ -103,7 +103,7 @@ impl Launch {
             if Instant::now() > deadline {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                panic!("forebay has started where it should not");
+                panic!("forebay started unexpectedly");
             }
             std::thread::sleep(Duration::from_millis(5));
         };
@@ -124,14 +124,13 @@ impl Launch {
     }
 }
 
-/// A running server.
 pub(crate) struct Server {
     pub(crate) launch: Launch,
     child: Child,
     starts: u32,
 }
 
-/// An address that nobody listens on just now.
+/// An unused address.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -139,7 +138,7 @@ fn free_address() -> SocketAddr {
         .unwrap()
 }
 
-/// Waits until `check` has something.
+/// Waits until `check` returns a value.
 pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -170,7 +169,7 @@ impl Server {
         self.restart();
     }
 
-    /// Does something while the process stands still.
+    /// Runs a function while the process is stopped (SIGSTOP).
     pub(crate) fn paused<T>(&self, run: impl FnOnce() -> T) -> T {
         let pid = self.child.id().to_string();
         let signal = |name: &str| {
@@ -190,19 +189,19 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// A new process on the same directory and ports, after the end of the one before.
+    /// A new process on the same directory and ports, after the previous one ended.
     pub(crate) fn restart(&mut self) {
         self.restart_unready();
         self.wait_until_ready();
     }
 
-    /// The same, without a wait.
+    /// The same without waiting for readiness.
     pub(crate) fn restart_unready(&mut self) {
         self.starts += 1;
         self.child = self.launch.spawn(self.starts);
     }
 
-    /// How it has ended, if it has.
+    /// Exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
@@ -229,13 +228,13 @@ impl Server {
         }
     }
 
-    /// Whether it says that it is ready.
+    /// Whether it reports readiness.
     pub(crate) fn is_ready(&self) -> bool {
         let answer = Client::new(self.launch.api).send("GET", "/health/ready", &[], b"");
         answer.is_ok_and(|a| a.status == 200)
     }
 
-    /// What this process has logged.
+    /// Log of this process.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.launch.log(self.starts)).unwrap_or_default()
     }
@@ -245,19 +244,19 @@ impl Server {
         token.trim().to_owned()
     }
 
-    /// A `GET` of the management API, with an answer of any kind.
+    /// `GET` on the management API, with any response.
     pub(crate) fn get(&self, path: &str) -> std::io::Result<Response> {
         let headers = [("X-StorageApi-Token", &*self.token())];
         Client::new(self.launch.api).send("GET", path, &headers, b"")
     }
 
-    /// Another call of the management API, without a body; it may get no answer.
+    /// Another call of the management API, without a body; it may fail.
     pub(crate) fn send(&self, method: &str, path: &str) -> std::io::Result<Response> {
         let headers = [("X-StorageApi-Token", &*self.token())];
         Client::new(self.launch.api).send(method, path, &headers, b"")
     }
 
-    /// A call of the management API; panics on anything but success.
+    /// A call of the management API; panics on any error.
     pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let headers = [
             ("X-StorageApi-Token", &*self.token()),
@@ -280,7 +279,7 @@ impl Server {
         response.json()
     }
 
-    /// A call that starts a task; returns when the task has succeeded.
+    /// A call that starts a task; returns after the task has succeeded.
     pub(crate) fn task(&self, method: &str, path: &str, body: &Value) {
         let id = self.call(method, path, body)["taskId"].clone();
         let id = id.as_str().unwrap();
@@ -297,7 +296,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing can be done about a process that is gone already.
+        // The process may have ended.
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -1,19 +1,19 @@
-//! What is in the tables, read past Forebay.
+//! Reads tables without Forebay.
 
 use std::path::PathBuf;
 
 use tokio::runtime::Handle;
 use tokio_postgres::NoTls;
 
-/// Where the tables are.
+/// Location of the tables.
 pub(crate) enum Tables {
     Sqlite(PathBuf),
-    /// Connection string, and where to wait for the server.
+    /// Connection string, and a runtime to wait on.
     Postgres(String, Handle),
 }
 
 impl Tables {
-    /// Calls `row` with id and check of each row; a table that is not there has none.
+    /// Calls `row` with id and check of each row; a missing table has none.
     pub(crate) fn each(&self, table: &str, mut row: impl FnMut(&str, &str)) {
         match self {
             Self::Sqlite(file) => {

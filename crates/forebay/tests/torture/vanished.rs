@@ -1,5 +1,5 @@
-//! A table has lost an import that it had confirmed, and the process dies between the steps that
-//! follow: each row is in the table at most once, and all of them if anybody still had them.
+//! A table lost a confirmed import, and the process dies between the following steps: each row is in
+//! the table at most once, and all of them if another copy existed.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ const SINK: &str = "rows";
 const ROWS: u64 = 12;
 const AFTER: u64 = 20;
 
-/// Who has the rows when the table has lost them.
+/// Which copies of the rows exist when the table lost them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     LogAndStaging,
@@ -71,7 +71,7 @@ fn arm(server: &mut Server, point: FailPoint) {
     server.launch.env = vec![("FAILPOINT".to_owned(), point.name().to_owned())];
 }
 
-/// Starts it, sees it die, and starts it again.
+/// Starts it, waits for its death, and restarts it.
 fn dies(server: &mut Server, point: FailPoint) {
     arm(server, point);
     server.restart_unready();
@@ -99,7 +99,7 @@ fn move_tables(from: &Path, to: &Path) {
     }
 }
 
-/// A server that was killed after it had imported the rows, and what has them still.
+/// A server killed after importing the rows, with these copies left.
 fn imported(root: &Path, left: Left) -> Server {
     let mut launch = launch(root).set("storage.level.target.import.trigger.count", ROWS);
     let dies_at = match left {
@@ -118,7 +118,7 @@ fn imported(root: &Path, left: Left) -> Server {
         Some(point) => died(&mut server, point),
         None => {
             settled(&server, SINK, [ROWS, 0, 0], "before");
-            // The object goes after the stream.
+            // The object is deleted after the stream.
             wait_for("an empty staging", || {
                 objects(&staging).is_empty().then_some(())
             });
@@ -140,9 +140,9 @@ fn walk(left: Left, point: FailPoint) {
     let run = format!("{left:?}, {}", point.name());
     let root = tempfile::tempdir().unwrap();
     let mut server = imported(root.path(), left);
-    let (data, away) = (server.launch.data.clone(), root.path().join("away"));
+    let (data, unavailable) = (server.launch.data.clone(), root.path().join("away"));
     assert_eq!(rows(&data, SINK).len() as u64, ROWS, "{run}");
-    move_tables(&data, &away);
+    move_tables(&data, &unavailable);
     if point == FailPoint::LossRevoked {
         server.restart();
     } else {
@@ -153,7 +153,7 @@ fn walk(left: Left, point: FailPoint) {
         assert_eq!(rows(&data, SINK), Vec::<u64>::new(), "{run}");
         // The right database is back.
         server.kill();
-        move_tables(&away, &data);
+        move_tables(&unavailable, &data);
         if point == FailPoint::LossRevoked {
             dies(&mut server, point);
         } else {
@@ -168,7 +168,7 @@ fn walk(left: Left, point: FailPoint) {
 }
 
 #[test]
-fn each_row_that_a_table_has_lost_is_there_once_wherever_the_process_dies() {
+fn each_row_that_a_table_lost_is_there_once_wherever_the_process_dies() {
     let walks = WALKS
         .iter()
         .flat_map(|(left, points)| points.iter().map(|point| (*left, *point)));

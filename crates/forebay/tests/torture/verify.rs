@@ -1,4 +1,4 @@
-//! The count at the end: what was promised against what is there.
+//! Final check of acknowledged records against the tables.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,15 @@ use super::server::{PATIENCE, Server};
 use super::tables::Tables;
 use super::world::{SINKS, balance};
 
-/// What is wrong with a table, and how many rows it has.
+/// Problems of a table, and its number of rows.
 struct Counted {
     rows: u64,
-    /// Acknowledged records that are not there.
+    /// Acknowledged records that are missing.
     missing: u64,
     problems: Vec<String>,
 }
 
-/// Holds rows against what the clients know: each record is there at least as often as it was
+/// Compares rows with the results of the clients: each record is there at least as often as it was
 /// acknowledged and at most as often as it was sent, with its own data, and nothing else is.
 fn count(tables: &Tables, table: &str, sent: &[Sent]) -> Counted {
     let mut seen: Vec<Vec<u8>> = sent.iter().map(|s| vec![0; s.fates.len()]).collect();
@@ -23,7 +23,7 @@ fn count(tables: &Tables, table: &str, sent: &[Sent]) -> Counted {
     tables.each(table, |id, check| {
         rows += 1;
         if check != check_of(id) {
-            problems.push(format!("row {id} carries another record's data: {check}"));
+            problems.push(format!("row {id} has data of another record: {check}"));
         }
         let numbers = id
             .split_once('-')
@@ -40,7 +40,7 @@ fn count(tables: &Tables, table: &str, sent: &[Sent]) -> Counted {
             missing += u64::from(*times < acknowledged);
             if !(acknowledged..=sent).contains(times) {
                 problems.push(format!(
-                    "record {client}-{number} was sent {sent} times and acknowledged {acknowledged} times, it is there {times} times"
+                    "record {client}-{number} was sent {sent} times and acknowledged {acknowledged} times, but is there {times} times"
                 ));
             }
         }
@@ -52,9 +52,8 @@ fn count(tables: &Tables, table: &str, sent: &[Sent]) -> Counted {
     }
 }
 
-/// Waits until every acknowledged record is in its tables and nothing is in flight, then holds
-/// tables, clients and the balance that Forebay shows against each other. `run` is for messages:
-/// what makes the run again.
+/// Waits until every acknowledged record is in its tables and nothing is in flight, then compares
+/// tables, clients and the reconciliation of Forebay. `run` is for messages: how to repeat the run.
 pub(crate) fn verify(server: &Server, tables: &Tables, sent: &[Sent], run: &str) {
     let deadline = Instant::now() + PATIENCE;
     for (sink, table) in SINKS {
@@ -63,7 +62,7 @@ pub(crate) fn verify(server: &Server, tables: &Tables, sent: &[Sent], run: &str)
             let is_late = Instant::now() > deadline;
             if balance["inFlight"] == 0 || is_late {
                 let counted = count(tables, table, sent);
-                // What was just acknowledged is in the balance with the next report.
+                // Acknowledged records are counted with the next report.
                 let is_settled = balance["accepted"] == counted.rows && counted.missing == 0;
                 if is_settled || is_late {
                     break (balance, counted);

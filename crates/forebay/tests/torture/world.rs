@@ -1,5 +1,5 @@
-//! Where records go in a test: staging on disk or S3, tables in SQLite or PostgreSQL, with proxies
-//! between that cut connections; and a source whose two sinks get each record.
+//! Setup of a test: staging on disk or S3, tables in SQLite or PostgreSQL, behind proxies that cut
+//! connections; and a source whose two sinks get each record.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ pub(crate) const SINKS: [(&str, &str); 2] = [
     ("templates", "in.torture.templates"),
 ];
 
-/// Which real services a test uses.
+/// Real services of a test.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) s3: bool,
@@ -40,13 +40,13 @@ impl Setup {
     }
 }
 
-/// A database of its own on the server of the tests, dropped with this.
+/// A separate database on the test server, dropped with this.
 struct Database {
     service: PostgresService,
     name: String,
 }
 
-/// Everything around a server.
+/// Surroundings of a server.
 pub(crate) struct World {
     pub(crate) tables: Tables,
     proxies: Vec<(Protocol, FaultyProxy)>,
@@ -55,7 +55,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Nothing when a service of the setup is not there; `name` is the test's.
+    /// `None` when a service of the setup is missing; `name` is the test's.
     pub(crate) fn new(setup: Setup, name: &str, launch: &mut Launch) -> Option<Self> {
         let s3 = if setup.s3 {
             Some(services::s3(name)?)
@@ -78,7 +78,7 @@ impl World {
             database: None,
             runtime,
         };
-        // Fast enough that many files are on their way in a short test.
+        // Short intervals, so that many files are in flight in a short test.
         let settings = [
             ("coordinator.checkInterval", "100ms"),
             ("coordinator.retryInitial", "200ms"),
@@ -125,7 +125,7 @@ impl World {
             .set("staging.s3.endpoint", format_args!("http://{proxy}"))
             .set("staging.s3.accessKeyId", &s3.access_key)
             .set("staging.s3.secretAccessKey", s3.secret_key.expose_secret())
-            // The library's repetition does not hide what Forebay has to do itself.
+            // Retries of the library must not hide those of Forebay.
             .set("staging.s3.retries", 0);
     }
 
@@ -141,7 +141,7 @@ impl World {
         *launch = launch
             .clone()
             .set("table.default", "postgres")
-            // The proxy has to read along.
+            // The proxy has to parse the traffic.
             .set(
                 "table.postgres.url",
                 format_args!("{user}@{proxy}/{name}?sslmode=disable"),
@@ -149,7 +149,7 @@ impl World {
         self.database = Some(Database { service, name });
     }
 
-    /// All moments at which connections can be cut here.
+    /// All moments at which connections can be cut in this setup.
     pub(crate) fn moments(&self) -> Vec<Moment> {
         let all = self.proxies.iter();
         all.flat_map(|(protocol, _)| Moment::of(*protocol))
@@ -157,7 +157,7 @@ impl World {
             .collect()
     }
 
-    /// Cuts the next connection that comes to that moment.
+    /// Cuts the next connection that reaches that moment.
     pub(crate) fn arm(&self, moment: Moment) {
         for (protocol, proxy) in &self.proxies {
             if Moment::of(*protocol).contains(&moment) {
@@ -190,7 +190,7 @@ async fn admin(url: &str, sql: &str) {
     drop(driver.await);
 }
 
-/// A name that no other test has: that of the temporary directory.
+/// A name unique to the test, from the temporary directory.
 fn unique(data: &Path) -> String {
     let root = data.parent().and_then(Path::file_name).unwrap();
     let name = root.to_string_lossy().to_ascii_lowercase();
@@ -198,7 +198,7 @@ fn unique(data: &Path) -> String {
     format!("{}{}", std::process::id(), letters.collect::<String>())
 }
 
-/// Makes a source with both sinks; returns the path to post to.
+/// Creates a source with both sinks; returns its path.
 pub(crate) fn define(server: &Server) -> String {
     let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});
     server.task("POST", SOURCES, &source);
@@ -224,7 +224,7 @@ pub(crate) fn define(server: &Server) -> String {
     path(server)
 }
 
-/// The path to post to.
+/// The path of the source.
 pub(crate) fn path(server: &Server) -> String {
     let source = server.call("GET", &format!("{SOURCES}/torture"), &Value::Null);
     let url = source["http"]["url"].as_str().unwrap();
@@ -232,7 +232,7 @@ pub(crate) fn path(server: &Server) -> String {
     format!("/stream/{path}")
 }
 
-/// What Forebay says about a sink: accepted, imported, in flight.
+/// Reconciliation of a sink: accepted, imported, in flight.
 pub(crate) fn balance(server: &Server, sink: &str) -> Value {
     let path = format!("{SOURCES}/torture/sinks/{sink}/statistics/reconciliation");
     server.call("GET", &path, &Value::Null)

@@ -1,4 +1,4 @@
-//! `forebay buffer dead`: messages that were refused for good.
+//! `forebay buffer dead`: dead letters of a buffer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use super::BufferArgs;
 use crate::cli_error::CliError;
 use crate::terminal;
 
-/// Lists, shows, replays and drops dead letters: messages that were refused for good.
+/// Lists, shows, replays and drops dead letters: messages that were rejected for good.
 ///
-/// `forebay dead … --buffer DIR` is the same. While `send` or `drain` runs on the buffer, they can
-/// be looked at only.
+/// `forebay dead … --buffer DIR` is the same. While `send` or `drain` runs on the buffer, they can only
+/// be listed and shown.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum BufferDeadLetterCommand {
-    /// Lists them, the oldest first, as lines of JSON
+    /// Lists dead letters, oldest first, as lines of JSON
     #[command(visible_alias = "list")]
     Ls {
         #[command(flatten)]
         place: BufferArgs,
-        /// So many at most
+        /// Maximum number of dead letters
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
-    /// Shows one, as JSON
+    /// Shows a dead letter as JSON
     Show {
         #[command(flatten)]
         place: BufferArgs,
-        /// Its number
+        /// Number of the dead letter
         number: u64,
     },
     /// Writes them to their topics again; `send` or `drain` delivers them
@@ -45,7 +45,7 @@ pub(crate) enum BufferDeadLetterCommand {
         #[command(flatten)]
         which: BufferSelectionArgs,
     },
-    /// Forgets them for good
+    /// Deletes them
     Drop {
         #[command(flatten)]
         place: BufferArgs,
@@ -54,19 +54,18 @@ pub(crate) enum BufferDeadLetterCommand {
     },
 }
 
-/// Which of them: they leave the buffer in their order.
+/// Selected dead letters; they are resolved in order.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct BufferSelectionArgs {
-    /// Their numbers; none that is older may be left
+    /// Numbers of dead letters; all older ones must be included
     #[arg(value_name = "NUMBER")]
     numbers: Vec<u64>,
-    /// All of them
+    /// All dead letters
     #[arg(long)]
     all: bool,
 }
 
-/// Runs it.
 pub(super) fn run(command: BufferDeadLetterCommand) -> Result<(), CliError> {
     match command {
         BufferDeadLetterCommand::Ls { place, limit } => list(&place, limit),
@@ -76,7 +75,6 @@ pub(super) fn run(command: BufferDeadLetterCommand) -> Result<(), CliError> {
     }
 }
 
-/// `ls`.
 pub(crate) fn list(buffer_args: &BufferArgs, limit: u32) -> Result<(), CliError> {
     let inspection = inspect(buffer_args)?;
     let mut shown = 0;
@@ -90,12 +88,11 @@ pub(crate) fn list(buffer_args: &BufferArgs, limit: u32) -> Result<(), CliError>
         shown += 1;
     }
     if shown == 0 {
-        terminal::note("there is no dead letter");
+        terminal::note("no dead letters");
     }
     Ok(())
 }
 
-/// `show`.
 pub(crate) fn show(buffer_args: &BufferArgs, number: u64) -> Result<(), CliError> {
     for dead_letter in inspect(buffer_args)?.dead_letters() {
         let dead_letter = dead_letter.map_err(CliError::new)?;
@@ -104,11 +101,11 @@ pub(crate) fn show(buffer_args: &BufferArgs, number: u64) -> Result<(), CliError
         }
     }
     Err(CliError::new(format_args!(
-        "there is no dead letter {number}"
+        "dead letter {number} does not exist"
     )))
 }
 
-/// `replay`; no number stands for all.
+/// Replays dead letters; an empty list selects all.
 pub(crate) fn replay(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), CliError> {
     let buffer = open(buffer_args)?;
     let replayed = match first_remaining(&buffer, numbers)? {
@@ -116,10 +113,10 @@ pub(crate) fn replay(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), Cl
         None => 0,
     };
     buffer.close(CloseMode::Detach).map_err(CliError::new)?;
-    terminal::line(format_args!("{replayed} in their topics again"))
+    terminal::line(format_args!("{replayed} written to their topics again"))
 }
 
-/// `drop`; no number stands for all.
+/// Drops dead letters; an empty list selects all.
 pub(crate) fn discard(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), CliError> {
     let buffer = open(buffer_args)?;
     let before = buffer.stats().dead_letters;
@@ -131,7 +128,7 @@ pub(crate) fn discard(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), C
     terminal::line(format_args!("{dropped} dropped"))
 }
 
-/// The first number that stays; none when there is nothing to take.
+/// The first number that is not selected; `None` when there is nothing to resolve.
 fn first_remaining(buffer: &Buffer, numbers: &[u64]) -> Result<Option<u64>, CliError> {
     let wanted: BTreeSet<u64> = numbers.iter().copied().collect();
     let mut wanted = wanted.into_iter().peekable();
@@ -142,8 +139,10 @@ fn first_remaining(buffer: &Buffer, numbers: &[u64]) -> Result<Option<u64>, CliE
             match wanted.peek() {
                 None => break,
                 Some(&next) if next > number => {
-                    let older = format!("dead letter {number} is older than {next} and would stay");
-                    return Err(CliError::new(older).hint("name it too, or take --all"));
+                    let older = format!(
+                        "dead letter {number} is older than {next} and must be resolved first"
+                    );
+                    return Err(CliError::new(older).hint("include it, or use --all"));
                 }
                 Some(&next) if next < number => break,
                 Some(_) => wanted.next(),
@@ -153,7 +152,7 @@ fn first_remaining(buffer: &Buffer, numbers: &[u64]) -> Result<Option<u64>, CliE
     }
     match wanted.next() {
         Some(number) => Err(CliError::new(format_args!(
-            "there is no dead letter {number}"
+            "dead letter {number} does not exist"
         ))),
         None => Ok(below),
     }
@@ -164,10 +163,10 @@ fn inspect(buffer_args: &BufferArgs) -> Result<BufferInspection, CliError> {
 }
 
 fn open(buffer_args: &BufferArgs) -> Result<Buffer, CliError> {
-    // One that is made by the wish to look into it would hide a wrong directory.
+    // Fails on a wrong directory, which opening would create.
     drop(inspect(buffer_args)?);
     let opened = Buffer::open(BufferConfig::new(buffer_args.log_dir()), NullProvider);
-    opened.map_err(|e| CliError::new(e).hint("no `send` and no `drain` may run on this buffer"))
+    opened.map_err(|e| CliError::new(e).hint("stop `send` or `drain` on this buffer first"))
 }
 
 fn to_json(dead_letter: &DeadLetterMessage) -> Value {
@@ -186,15 +185,15 @@ fn to_json(dead_letter: &DeadLetterMessage) -> Value {
     })
 }
 
-/// Takes nothing: what is put back waits for the next `send`.
+/// Delivers nothing: replayed messages wait for the next `send`.
 struct NullProvider;
 
 impl Provider for NullProvider {
     fn name(&self) -> &str {
-        "nobody"
+        "none"
     }
 
-    fn open(&self, _lane: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
-        Err(SendError::retry("nothing is delivered by this command"))
+    fn open(&self, _partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
+        Err(SendError::retry("this command delivers nothing"))
     }
 }

@@ -1,4 +1,4 @@
-//! Messages out of a stream of bytes.
+//! Parses messages from a stream of bytes.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -12,31 +12,29 @@ use forebay_record::line::text_of_line;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What the input looks like.
+/// Format of the input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InputFormat {
-    /// A message a line; its newline is not part of it
+    /// One message per line, without its newline
     #[default]
     Lines,
-    /// A line of JSON a message: {"topic", "key", "payload", "headers", "timestamp"}
+    /// One JSON object per line: {"topic", "key", "payload", "headers", "timestamp"}
     Ndjson,
-    /// Four bytes of length, the highest first, then so many bytes of payload
+    /// Frames: a 4-byte big-endian length, then the payload
     Frames,
 }
 
-/// A message, and its topic if it named one.
+/// Message with its topic, if it has one.
 pub(super) type IncomingMessage = (Option<Arc<str>>, Message);
 
-/// Why a message can't be had.
 #[derive(Debug)]
 pub(super) enum InputError {
-    /// This one makes no sense; the next one may.
+    /// This message is invalid; the next one may be valid.
     Invalid(String),
-    /// Nothing more can be read.
+    /// The input can't be read.
     Broken(io::Error),
 }
 
-/// Reads messages.
 pub(super) struct InputReader<R> {
     reader: R,
     format: InputFormat,
@@ -66,7 +64,7 @@ impl<R: BufRead> InputReader<R> {
                     Some(line) => {
                         self.check_encoding(&line)?;
                         match line.get(text_of_line(&line)) {
-                            // A blank line says nothing, as everywhere.
+                            // Blank lines are skipped, as in NDJSON.
                             None | Some([]) => continue,
                             Some(text) => return self.json(text).map(Some),
                         }
@@ -81,7 +79,7 @@ impl<R: BufRead> InputReader<R> {
         InputError::Invalid(format!("message {} of the input: {problem}", self.number))
     }
 
-    /// Of a file in another encoding no line makes sense: that is said once.
+    /// Reports a wrong encoding once, not for each line.
     fn check_encoding(&self, line: &[u8]) -> Result<(), InputError> {
         let is_wide = self.number == 1
             && matches!(
@@ -93,14 +91,14 @@ impl<R: BufRead> InputReader<R> {
         }
         Err(InputError::Broken(io::Error::new(
             io::ErrorKind::InvalidData,
-            "it is UTF-16, which has to be UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
+            "the input is UTF-16, allowed is UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
         )))
     }
 
     fn line(&mut self) -> Result<Option<Vec<u8>>, InputError> {
         let mut line = Vec::new();
-        // Some more than a message may have, for the JSON around it; but never all of a file
-        // without a newline.
+        // More than a message may have, for the JSON around it, but never a whole file without a
+        // newline.
         let limit = self.max_bytes as u64 * 2 + 1_024;
         let read = (&mut self.reader).take(limit).read_until(b'\n', &mut line);
         if read.map_err(InputError::Broken)? == 0 {
@@ -128,9 +126,9 @@ impl<R: BufRead> InputReader<R> {
             .map_err(InputError::Broken)?;
         let len = u32::from_be_bytes(head);
         if len as usize > self.max_bytes {
-            // Behind a length that makes no sense nothing does.
+            // After an invalid length no frame boundary is known.
             let what = format!(
-                "frame {} has {len} bytes, allowed are {}",
+                "frame {} has {len} bytes, at most {} are allowed",
                 self.number, self.max_bytes
             );
             return Err(InputError::Broken(io::Error::new(
@@ -164,7 +162,7 @@ impl<R: BufRead> InputReader<R> {
     }
 }
 
-/// A message as JSON; as the file provider writes it.
+/// Message as JSON, as the file provider writes it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JsonMessage {
@@ -173,13 +171,13 @@ struct JsonMessage {
     payload: Option<Box<RawValue>>,
     headers: Option<Vec<(String, Box<RawValue>)>>,
     timestamp: Option<i64>,
-    /// Written by the file provider, and of no use here.
+    /// Written by the file provider; ignored.
     #[serde(default, rename = "sequence")]
     _sequence: Option<u64>,
 }
 
-/// A string is its text, `{"base64": "…"}` is what it says, and any other JSON is the text that was sent,
-/// byte for byte.
+/// A string is its text, `{"base64": "…"}` its decoded bytes, any other JSON the text as sent, byte for
+/// byte.
 fn bytes(value: Option<&RawValue>) -> Result<Option<Bytes>, String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -238,12 +236,12 @@ mod tests {
         assert_eq!(read[1], Ok((None, Message::new(""))));
         assert_eq!(
             read[2],
-            Err("frame 3 has 9 bytes, allowed are 8".to_owned())
+            Err("frame 3 has 9 bytes, at most 8 are allowed".to_owned())
         );
     }
 
     #[test]
-    fn marks_and_blank_lines_of_json_are_left_out() {
+    fn byte_order_marks_and_blank_lines_of_json_are_skipped() {
         let read = all(
             b"\xEF\xBB\xBF{\"payload\":\"a\"}\r\n\r\n \n{\"payload\":\"b\"}\n\xEF\xBB\xBF{\"payload\":\"c\"}\n\n",
             InputFormat::Ndjson,
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_no_string_is_handed_on_byte_for_byte() {
+    fn json_that_is_no_string_is_passed_on_byte_for_byte() {
         for sent in [
             r#"{"id":12345678901234567890123}"#,
             "10.00",
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn json_names_topic_key_and_headers() {
+    fn json_lines_have_topic_key_and_headers() {
         let line = br#"{"topic":"t","key":"k","payload":{"base64":"/w=="},"headers":[["h",1]],"timestamp":5}
 {"payload":{"a":[1]}}
 {"payload":"x","colour":"red"}

@@ -1,4 +1,4 @@
-//! `forebay buffer ls|stat|watch`: what is in a buffer, beside a running `send` or after it.
+//! `forebay buffer ls|stat|watch`: state of a buffer, also while `send` runs.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -18,20 +18,20 @@ use crate::terminal::{self, human_bytes};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BufferViewArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     place: BufferArgs,
 }
 
-/// Shows the buffer again and again: a table on a terminal, lines of JSON otherwise.
+/// Shows the state of the buffer repeatedly: a table on a terminal, lines of JSON otherwise.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BufferWatchArgs {
-    /// How often
+    /// Refresh interval
     #[arg(long, value_name = "TIME", default_value = "1s")]
     every: HumanDuration,
-    /// So many times, then end
+    /// Number of refreshes, then exit
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     #[command(flatten)]
@@ -50,7 +50,6 @@ fn as_json(status: &BufferStatus) -> Result<Value, CliError> {
     serde_json::to_value(status).map_err(CliError::new)
 }
 
-/// `ls`.
 pub(super) fn ls(args: &BufferViewArgs) -> Result<(), CliError> {
     let status = read(&args.place)?;
     if args.json {
@@ -61,13 +60,12 @@ pub(super) fn ls(args: &BufferViewArgs) -> Result<(), CliError> {
         ));
     }
     if status.lanes.is_empty() {
-        terminal::note("no message was ever written to this buffer");
+        terminal::note("this buffer is empty: no message was ever written");
         return Ok(());
     }
     terminal::data(table(&status))
 }
 
-/// `stat`.
 pub(super) fn stat(args: &BufferViewArgs) -> Result<(), CliError> {
     let status = read(&args.place)?;
     if args.json {
@@ -76,7 +74,6 @@ pub(super) fn stat(args: &BufferViewArgs) -> Result<(), CliError> {
     terminal::data(page(&status))
 }
 
-/// `watch`.
 pub(super) fn watch(watch: &BufferWatchArgs) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -109,12 +106,12 @@ pub(super) fn watch(watch: &BufferWatchArgs) -> Result<(), CliError> {
 fn page(status: &BufferStatus) -> String {
     let mut page = String::new();
     let size = human_bytes;
-    // Writing to a text does not fail.
+    // Writing to a String can't fail.
     let mut line = |name: &str, text: &dyn std::fmt::Display| {
         _ = writeln!(page, "{name:<10}{text}");
     };
     if status.pid == 0 {
-        line("process", &"none is running; these are the disk's figures");
+        line("process", &"not running; values are read from disk");
     } else {
         line("process", &status.pid);
         line("provider", &status.provider);
@@ -132,7 +129,7 @@ fn page(status: &BufferStatus) -> String {
         "files",
         &format_args!("{}, {}", status.files, size(status.file_bytes)),
     );
-    line("dead", &counted(status.dead_letters, "letter"));
+    line("dead", &counted(status.dead_letters, "dead letter"));
     if let Some(error) = &status.disk_failed {
         line("disk", error);
     }

@@ -1,4 +1,4 @@
-//! Where messages go, by the arguments.
+//! Provider of a buffer from arguments.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,65 +18,65 @@ use crate::config::Environment;
 #[cfg(feature = "kafka")]
 use crate::config::substitute;
 
-/// Where messages go: one of these.
+/// Provider: exactly one of these.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct ProviderArgs {
-    /// Kafka brokers; several with commas between them
+    /// Kafka brokers, comma-separated
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
-    /// An endpoint that gets batches as lines of JSON by POST
+    /// HTTP endpoint that receives batches as lines of JSON by POST
     #[arg(long, value_name = "URL")]
     http: Option<String>,
-    /// A file that gets lines of JSON
+    /// File to append lines of JSON to
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Standard output gets lines of JSON
+    /// Write lines of JSON to standard output
     #[arg(long)]
     stdout: bool,
 }
 
-/// How they go there.
+/// Options of the providers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProviderOptionArgs {
-    /// Kafka: commit messages and cursor together, so that nothing comes twice for readers of
-    /// committed messages, also after a crash
+    /// Kafka: commit messages and cursor in one transaction, so that consumers with read_committed get
+    /// no duplicates, even after a crash
     #[arg(long, requires = "kafka")]
     transactions: bool,
-    /// Kafka: encrypt; the system's authorities are trusted unless --ca says otherwise
+    /// Kafka: use TLS; trusts the system's certificate authorities unless --ca is set
     #[arg(long, requires = "kafka")]
     tls: bool,
-    /// Kafka: a file with the certificates (PEM) of the authorities to trust
+    /// Kafka: file with certificates (PEM) of trusted authorities
     #[arg(long, value_name = "FILE", requires = "tls")]
     ca: Option<PathBuf>,
-    /// Kafka: a file with our certificate (PEM), for a broker that asks for one
+    /// Kafka: file with the client certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls", requires = "key")]
     cert: Option<PathBuf>,
-    /// Kafka: a file with the certificate's private key (PEM); its password is --set
+    /// Kafka: file with the private key (PEM) of the client certificate; its password is --set
     /// 'ssl.key.password=${NAME}'
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Kafka: how to say who we are
+    /// Kafka: SASL mechanism
     #[arg(long, value_enum, requires = "kafka")]
     sasl: Option<SaslName>,
-    /// Kafka: the user, for the mechanisms with a password
+    /// Kafka: user, for mechanisms with a password
     #[arg(long, value_name = "NAME", requires = "password")]
     user: Option<String>,
-    /// Kafka: where the password is: '${NAME}', an environment variable, or '${file:/path}'
+    /// Kafka: reference to the password: '${NAME}', an environment variable, or '${file:/path}'
     #[arg(long, value_name = "REFERENCE", requires = "user")]
     password: Option<String>,
-    /// Kafka: a file with the token, for oauthbearer: a JWT; it is read again before it expires
+    /// Kafka: file with the token (JWT) for oauthbearer; read again before it expires
     #[arg(long, value_name = "FILE")]
     oauth_token_file: Option<PathBuf>,
-    /// Kafka: a further setting of librdkafka, such as client.id=shop; ${NAME} and ${file:/path} in
-    /// VALUE are replaced, and @FILE takes all of it from a file. Of one name the last counts; two
-    /// names of one setting (compression.codec, compression.type) have to have the same value
+    /// Kafka: further setting of librdkafka, such as client.id=shop; ${NAME} and ${file:/path} in VALUE
+    /// are replaced, and @FILE reads the whole value from a file. The last value of a name applies; two
+    /// names of one setting (compression.codec, compression.type) must have the same value
     #[arg(long = "set", value_name = "NAME=VALUE", requires = "kafka")]
     settings: Vec<String>,
-    /// HTTP: a file with the token that is sent as `Authorization: Bearer`
+    /// HTTP: file with the token, sent as `Authorization: Bearer`
     #[arg(long, value_name = "FILE", requires = "http")]
     token_file: Option<PathBuf>,
-    /// HTTP: one message a request, as its body
+    /// HTTP: one message per request, as its body
     #[arg(long, requires = "http")]
     single: bool,
 }
@@ -84,19 +84,18 @@ pub(crate) struct ProviderOptionArgs {
 /// See `SaslConfig`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum SaslName {
-    /// User and password, as they are
+    /// User and password in plain text
     Plain,
-    /// User and password, salted
+    /// User and password, salted challenge-response
     #[value(name = "scram-sha-256")]
     ScramSha256,
-    /// User and password, salted
+    /// User and password, salted challenge-response
     #[value(name = "scram-sha-512")]
     ScramSha512,
     /// A token
     Oauthbearer,
 }
 
-/// Builds the provider.
 pub(super) fn build(
     target: &ProviderArgs,
     options: &ProviderOptionArgs,
@@ -158,13 +157,13 @@ fn kafka(
     ))
 }
 
-/// A value of the command line, with what it refers to in place. Errors name no value.
+/// A value with its references replaced. Errors never contain the value.
 #[cfg(feature = "kafka")]
 fn replaced(argument: &str, value: &str, env: &Environment) -> Result<String, CliError> {
     let replaced = substitute(value, env);
-    let refused = |e| CliError::usage(format_args!("{argument}: {e}"));
+    let invalid = |e| CliError::usage(format_args!("{argument}: {e}"));
     Ok(replaced
-        .map_err(refused)?
+        .map_err(invalid)?
         .unwrap_or_else(|| value.to_owned()))
 }
 
@@ -208,7 +207,7 @@ fn security(options: &ProviderOptionArgs, env: &Environment) -> Result<KafkaSecu
     };
     if !password.contains("${") {
         return Err(CliError::usage(
-            "--password: allowed is a reference, '${NAME}' or '${file:/path}': others on this machine can read a command line",
+            "--password: allowed is a reference, '${NAME}' or '${file:/path}': other users of this machine can read the command line",
         ));
     }
     let sasl = Some(SaslConfig::Password {
@@ -226,7 +225,7 @@ fn kafka(
     _env: &Environment,
 ) -> Result<Arc<dyn Provider>, CliError> {
     Err(CliError::usage(format_args!(
-        "--kafka {brokers}: this program was built without Kafka"
+        "--kafka {brokers}: this build has no Kafka support"
     ))
-    .hint("build it with the feature `kafka`"))
+    .hint("build with the feature `kafka`"))
 }

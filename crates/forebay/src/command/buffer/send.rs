@@ -1,4 +1,4 @@
-//! `forebay buffer send` and `drain`: a buffer in a process of its own.
+//! `forebay buffer send` and `drain`: a buffer as a process.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -25,18 +25,17 @@ use crate::config::Environment;
 use crate::signals::StopSignals;
 use crate::terminal;
 
-/// Messages that are handed over together, at most.
+/// Most messages in one append.
 const BATCH_MESSAGES_MAX: usize = 1_000;
-/// How often the status is noted.
+/// Interval of the status file.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// Batches that are handed over and not yet accepted.
+/// Appends in flight.
 const IN_FLIGHT_BATCHES_MAX: usize = 64;
 
-/// Reads messages from standard input or a FIFO, has them on disk, and delivers them.
+/// Buffers messages from standard input or a FIFO on disk and delivers them.
 ///
-/// It ends at the end of the input, or on SIGTERM or SIGINT: then it delivers what waits, for the
-/// time that --drain allows. What is left stays on disk for the next `send` or `drain`. A FIFO has
-/// no end.
+/// Stops at the end of the input, or on SIGTERM or SIGINT, and then delivers queued messages for at
+/// most --drain. The rest stays on disk for the next `send` or `drain`. A FIFO has no end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,23 +43,23 @@ Examples:
   forebay buffer send --format ndjson --dir ./buffer --http https://example.com/in --token-file ./token < events.ndjson
   mkfifo ./fifo; forebay buffer send --topic app --dir ./buffer --kafka localhost:9092 --input ./fifo --transactions")]
 pub(crate) struct BufferSendArgs {
-    /// Topic of the messages that name none
+    /// Topic of messages without one
     #[arg(long)]
     topic: Option<String>,
-    /// What the input looks like
+    /// Format of the input
     #[arg(long, value_enum, default_value_t)]
     format: InputFormat,
-    /// A file or FIFO to read instead of standard input
+    /// File or FIFO to read instead of standard input
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Go on after a message that makes no sense, instead of ending
+    /// Skip invalid messages instead of stopping
     #[arg(long)]
     skip_invalid: bool,
     #[command(flatten)]
     common: BufferCommonArgs,
 }
 
-/// Delivers what waits in a buffer, and ends.
+/// Delivers the queued messages of a buffer and exits.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -78,22 +77,22 @@ struct BufferCommonArgs {
     target: ProviderArgs,
     #[command(flatten)]
     options: ProviderOptionArgs,
-    /// When messages go through the disk
+    /// When messages are buffered on disk
     #[arg(long, value_enum, default_value_t)]
     mode: ModeName,
-    /// What it takes for a message to be accepted
+    /// Durability of an accepted message
     #[arg(long, value_enum, default_value_t)]
     sync: SyncName,
-    /// Bytes that may wait
+    /// Maximum size of queued messages
     #[arg(long, value_name = "SIZE", default_value = "10 GB")]
     max_bytes: ByteSize,
-    /// What happens when so many wait
+    /// Action when the buffer is full
     #[arg(long, value_enum, default_value_t)]
     overflow: OverflowName,
-    /// How long a message may wait before it is dropped
+    /// Drop messages that were queued for longer
     #[arg(long, value_name = "TIME")]
     max_age: Option<HumanDuration>,
-    /// How often a message that is refused for good is tried before it is set aside
+    /// Attempts for a message that is rejected before it becomes a dead letter
     #[arg(long, value_name = "N", default_value_t = 3)]
     attempts: u32,
     /// How long to deliver at the end
@@ -107,35 +106,35 @@ enum ModeName {
     /// Always
     #[default]
     Always,
-    /// From the first error of the provider until what waits is delivered
+    /// From the first error of the provider until the queue is empty
     OnError,
-    /// Never: wait until the provider takes them
+    /// Never: block until the provider accepts
     Block,
-    /// Never: end with the provider's error
+    /// Never: exit with the provider's error
     Error,
 }
 
 /// See `LogSyncMode`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum SyncName {
-    /// It survives a power cut
+    /// Survives a power failure
     #[default]
     Disk,
-    /// It survives the end of this process
+    /// Survives the end of this process
     Cache,
-    /// It survives nothing
+    /// Survives nothing
     None,
 }
 
 /// See `OverflowPolicy`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum OverflowName {
-    /// The input waits
+    /// Block the input
     #[default]
     Block,
-    /// The oldest messages are dropped
+    /// Drop the oldest messages
     DropOldest,
-    /// It ends with an error
+    /// Exit with an error
     Refuse,
 }
 
@@ -171,13 +170,13 @@ impl BufferCommonArgs {
         let buffer = opened.map_err(CliError::new)?;
         if !buffer.recovery().is_clean() {
             terminal::note(
-                "the buffer's files were damaged; `forebay buffer stat` tells what is lost",
+                "the files of the buffer were damaged; `forebay buffer stat` shows the loss",
             );
         }
         Ok((buffer, provider))
     }
 
-    /// Delivers what waits, and notes the status each second meanwhile.
+    /// Delivers the queued messages and writes the status every second meanwhile.
     fn close(&self, buffer: &Buffer, provider: &str) -> Result<(), CliError> {
         let dir = &self.place.dir;
         let (end, ended) = mpsc::sync_channel::<()>(0);
@@ -205,18 +204,18 @@ impl BufferCommonArgs {
             _ => BufferStatus::remove(dir),
         }
         closed.map_err(|e| {
-            CliError::new(e).hint("what is left is on disk: `forebay buffer drain` delivers it")
+            CliError::new(e)
+                .hint("the remaining messages are on disk: `forebay buffer drain` delivers them")
         })
     }
 }
 
-/// What ended the work.
+/// Reason to stop.
 enum StopCause {
     Input(Result<(), CliError>),
     Signal(&'static str),
 }
 
-/// Runs `send`.
 pub(crate) fn run(args: BufferSendArgs, env: &Environment) -> Result<(), CliError> {
     let source = open_input(args.input.as_deref())?;
     let (buffer, provider) = args.common.open(env)?;
@@ -229,7 +228,7 @@ pub(crate) fn run(args: BufferSendArgs, env: &Environment) -> Result<(), CliErro
         feed(input, topics, skip)
     })?;
     if let StopCause::Signal(signal) = &end {
-        terminal::note(format_args!("{signal}: delivering what waits"));
+        terminal::note(format_args!("{signal}: delivering queued messages"));
     }
     let closed = args.common.close(&buffer, &name);
     match end {
@@ -238,13 +237,14 @@ pub(crate) fn run(args: BufferSendArgs, env: &Environment) -> Result<(), CliErro
     }
 }
 
-/// Runs `drain`.
 pub(crate) fn drain(args: &BufferDrainArgs, env: &Environment) -> Result<(), CliError> {
     let (buffer, provider) = args.common.open(env)?;
     let before: u64 = buffer.stats().partitions.iter().map(|l| l.waiting).sum();
     args.common.close(&buffer, provider.name())?;
     let messages = counted(before, "message");
-    terminal::note(format_args!("{messages} delivered or set aside"));
+    terminal::note(format_args!(
+        "{messages} delivered or moved to the dead-letter queue"
+    ));
     Ok(())
 }
 
@@ -257,7 +257,7 @@ fn open_input(path: Option<&Path>) -> Result<Box<dyn Read + Send>, CliError> {
         .map_err(failed)?
         .file_type()
         .is_fifo();
-    // Opened for writing too, a FIFO has no end when its last writer goes.
+    // Also opened for writing, so that a FIFO has no end when its last writer closes it.
     let file: File = OpenOptions::new()
         .read(true)
         .write(is_fifo)
@@ -266,8 +266,8 @@ fn open_input(path: Option<&Path>) -> Result<Box<dyn Read + Send>, CliError> {
     Ok(Box::new(file))
 }
 
-/// Runs the work on a thread, notes the status each second, and hears signals. A thread that waits
-/// for input can't be ended: it ends with the process.
+/// Runs the work on a thread, writes the status every second and handles signals. A thread blocked on
+/// input can't be cancelled: it ends with the process.
 fn run_with_signals(
     dir: &Path,
     provider: &str,
@@ -277,7 +277,7 @@ fn run_with_signals(
     let (result_sender, done) = tokio::sync::oneshot::channel();
     let feeder = std::thread::Builder::new().name("input".to_owned());
     let started = feeder.spawn(move || {
-        // Nobody listens any more: a signal was faster.
+        // The receiver is gone after a signal.
         drop(result_sender.send(work()));
     });
     started.map_err(|e| CliError::new(format_args!("can't start a thread: {e}")))?;
@@ -293,7 +293,7 @@ fn run_with_signals(
         loop {
             tokio::select! {
                 ended = &mut done => {
-                    let ended = ended.unwrap_or_else(|_| Err(CliError::new("the input's thread has panicked")));
+                    let ended = ended.unwrap_or_else(|_| Err(CliError::new("the input thread panicked")));
                     return Ok(StopCause::Input(ended));
                 }
                 signal = signals.next() => return Ok(StopCause::Signal(signal)),
@@ -307,7 +307,7 @@ fn run_with_signals(
     })
 }
 
-/// Topics that were written to.
+/// Topics in use.
 struct TopicCache {
     buffer: Buffer,
     default: Option<Topic>,
@@ -326,7 +326,7 @@ impl TopicCache {
 
     fn find(&mut self, name: Option<&Arc<str>>) -> Result<Topic, String> {
         let Some(name) = name else {
-            let missing = "it names no topic, and --topic is not given";
+            let missing = "it has no topic, and --topic is not set";
             return self.default.clone().ok_or_else(|| missing.to_owned());
         };
         if let Some(topic) = self.opened.get(name) {
@@ -338,14 +338,14 @@ impl TopicCache {
     }
 }
 
-/// Messages of one topic that came one after another.
+/// Consecutive messages of one topic.
 struct InputBatch {
     topic: Option<Arc<str>>,
     messages: Vec<Message>,
 }
 
-/// Reads until the end. One thread parses, this one hands over what it has found by then: so a
-/// message never waits for the next one.
+/// Reads to the end. One thread parses, this one appends whatever is parsed by then, so a message never
+/// waits for the next one.
 fn feed<R: io::BufRead + Send + 'static>(
     input: InputReader<R>,
     mut topics: TopicCache,
@@ -353,7 +353,7 @@ fn feed<R: io::BufRead + Send + 'static>(
 ) -> Result<(), CliError> {
     let (sender, receiver) = mpsc::sync_channel(4 * BATCH_MESSAGES_MAX);
     let parser = std::thread::Builder::new().name("parser".to_owned());
-    // It may wait for input when there is nobody left to give it to: it ends with the process.
+    // It may block on input after the receiver is gone: it ends with the process.
     let started = parser.spawn(move || parse(input, &sender));
     started.map_err(|e| CliError::new(format_args!("can't start a thread: {e}")))?;
     let mut receipts: VecDeque<AppendReceipt> = VecDeque::new();
@@ -371,7 +371,7 @@ fn feed<R: io::BufRead + Send + 'static>(
                     batch.messages.push(message);
                 }
                 Err(InputError::Invalid(problem)) if skip => {
-                    terminal::note(format_args!("left out: {problem}"));
+                    terminal::note(format_args!("skipped: {problem}"));
                 }
                 Err(problem) => {
                     ended = Err(input_failure(problem));
@@ -410,7 +410,7 @@ fn parse<R: io::BufRead>(
 fn input_failure(problem: InputError) -> CliError {
     match problem {
         InputError::Invalid(problem) => {
-            CliError::new(problem).hint("--skip-invalid leaves such messages out")
+            CliError::new(problem).hint("--skip-invalid skips such messages")
         }
         InputError::Broken(error) => CliError::new(format_args!("can't read the input: {error}")),
     }

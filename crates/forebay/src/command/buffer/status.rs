@@ -1,4 +1,4 @@
-//! What a running `send` tells about itself: a file beside the buffer, written anew each second.
+//! Status file of a running `send`, next to the buffer and rewritten every second.
 
 use std::path::Path;
 
@@ -7,12 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli_error::CliError;
 
-/// The file's name in the buffer's directory.
 const STATUS_FILE: &str = "status.json";
-/// A status that is older is of a process that has ended.
+/// An older status belongs to a process that has ended.
 const FRESH_MS: i64 = 5_000;
 
-/// Figures at a moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BufferStatus {
@@ -25,13 +23,12 @@ pub(super) struct BufferStatus {
     pub(super) max_bytes: u64,
     pub(super) dead_letters: u64,
     pub(super) disk_failed: Option<String>,
-    /// The reason for which the process before left messages behind, as long as there are some.
+    /// Why the previous process left messages undelivered, as long as there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_error: Option<String>,
     pub(super) lanes: Vec<PartitionStatus>,
 }
 
-/// Figures of a lane.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PartitionStatus {
@@ -83,7 +80,7 @@ impl PartitionStatus {
 }
 
 impl BufferStatus {
-    /// Of a running buffer.
+    /// Status of a running buffer.
     pub(super) fn from_stats(
         provider: &str,
         now: &BufferStats,
@@ -108,7 +105,7 @@ impl BufferStatus {
         }
     }
 
-    /// Of a directory: what the running process says, or what the disk says when there is none.
+    /// Status of a directory: from the running process, else from the disk.
     pub(super) fn read(dir: &Path, now_ms: i64) -> Result<Self, CliError> {
         let recorded = Self::read_file(dir).unwrap_or_default();
         if recorded.pid != 0 && now_ms.saturating_sub(recorded.at_ms) < FRESH_MS {
@@ -153,7 +150,7 @@ impl BufferStatus {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Notes it for others. A status that can't be written is no reason to stop.
+    /// Writes the status file. A failure is ignored: it is no reason to stop.
     pub(super) fn write(&self, dir: &Path) {
         let part = dir.join(format!("{STATUS_FILE}.part"));
         let Ok(text) = serde_json::to_vec(self) else {
@@ -164,7 +161,7 @@ impl BufferStatus {
         }
     }
 
-    /// At an end that leaves messages behind: from now on the disk is asked, which does not know why.
+    /// At an end with undelivered messages: records the cause, which the disk alone does not show.
     pub(super) fn write_undelivered(dir: &Path, cause: &str) {
         let status = Self {
             last_error: Some(cause.to_owned()),
@@ -173,7 +170,7 @@ impl BufferStatus {
         status.write(dir);
     }
 
-    /// At the end: from now on the disk is asked.
+    /// At the end: later reads use the disk.
     pub(super) fn remove(dir: &Path) {
         drop(std::fs::remove_file(dir.join(STATUS_FILE)));
     }

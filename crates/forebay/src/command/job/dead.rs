@@ -1,4 +1,4 @@
-//! `forebay job dead`, and `forebay dead … --job`: records that a job has set aside.
+//! `forebay job dead`, and `forebay dead … --job`: dead letters of a job.
 
 use std::fmt::Write as _;
 
@@ -12,40 +12,39 @@ use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::terminal;
 
-/// Characters of an error in the list.
 const SHOWN: usize = 100;
 
-/// Lists, shows, replays and drops dead letters: records that the job has set aside.
+/// Lists, shows, replays and drops dead letters: records that the job could not process.
 ///
 /// `forebay dead … --job FILE` is the same.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum JobDeadLetterCommand {
-    /// Lists them
+    /// Lists dead letters
     #[command(visible_alias = "list")]
     Ls {
         #[command(flatten)]
         job: JobFileArgs,
-        /// As JSON, one object a line, with the records themselves
+        /// Print JSON, one object per line, with the records
         #[arg(long)]
         json: bool,
-        /// Those with higher numbers than this
+        /// Only higher ids than this
         #[arg(long, value_name = "ID", default_value_t = 0)]
         after: u64,
-        /// So many at most
+        /// Maximum number of dead letters
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
-    /// Shows one, with the record
+    /// Shows a dead letter with its record
     Show {
         #[command(flatten)]
         job: JobFileArgs,
-        /// Its number
+        /// Id of the dead letter
         id: u64,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Puts them through again, each from the stage where it failed
+    /// Replays dead letters, each from the stage that failed
     Replay {
         #[command(flatten)]
         job: JobFileArgs,
@@ -54,7 +53,7 @@ pub(crate) enum JobDeadLetterCommand {
         #[command(flatten)]
         output: JobOutputArgs,
     },
-    /// Drops them for good
+    /// Deletes dead letters
     Drop {
         #[command(flatten)]
         job: JobFileArgs,
@@ -63,19 +62,18 @@ pub(crate) enum JobDeadLetterCommand {
     },
 }
 
-/// Which of them.
+/// Selected dead letters.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct JobSelectionArgs {
-    /// Their numbers
+    /// Ids of dead letters
     #[arg(value_name = "ID")]
     ids: Vec<u64>,
-    /// All of them
+    /// All dead letters
     #[arg(long)]
     all: bool,
 }
 
-/// Runs it.
 pub(super) fn run(command: JobDeadLetterCommand, env: Environment) -> Result<(), CliError> {
     match command {
         JobDeadLetterCommand::Ls {
@@ -92,7 +90,7 @@ pub(super) fn run(command: JobDeadLetterCommand, env: Environment) -> Result<(),
     }
 }
 
-/// `replay`; no id stands for all.
+/// Replays dead letters; an empty list selects all.
 pub(crate) fn replay(job: &JobFileArgs, ids: Vec<u64>, env: Environment) -> Result<(), CliError> {
     replay_with(job, ids, &JobOutputArgs::default(), env)
 }
@@ -113,7 +111,7 @@ fn replay_with(
     super::replay(&definition, &selection, output, env)
 }
 
-/// `drop`; no id stands for all.
+/// Drops dead letters; an empty list selects all.
 pub(crate) fn discard(job: &JobFileArgs, ids: Vec<u64>, env: &Environment) -> Result<(), CliError> {
     let state = open_state(&read(&job.file, env)?)?;
     check_ids_exist(&state, &ids)?;
@@ -123,7 +121,6 @@ pub(crate) fn discard(job: &JobFileArgs, ids: Vec<u64>, env: &Environment) -> Re
     terminal::line(format_args!("{dropped} dropped"))
 }
 
-/// Each of these numbers is one of a letter.
 fn check_ids_exist(state: &JobState, ids: &[u64]) -> Result<(), CliError> {
     let runtime = runtime()?;
     for &id in ids {
@@ -139,7 +136,7 @@ fn find_dead_letter(
 ) -> Result<JobDeadLetter, CliError> {
     let dead_letter = runtime.block_on(state.dead_letter(id));
     dead_letter.map_err(CliError::new)?.ok_or_else(|| {
-        CliError::new(format_args!("there is no dead letter {id}"))
+        CliError::new(format_args!("dead letter {id} does not exist"))
             .hint("`forebay job dead ls FILE` lists them")
     })
 }
@@ -148,7 +145,6 @@ fn open_state(definition: &JobDefinition) -> Result<JobState, CliError> {
     JobState::inspect(&definition.state_dir()).map_err(CliError::new)
 }
 
-/// `ls`.
 pub(crate) fn list(
     job: &JobFileArgs,
     json: bool,
@@ -183,7 +179,6 @@ pub(crate) fn list(
     Ok(())
 }
 
-/// `show`.
 pub(crate) fn show(
     job: &JobFileArgs,
     id: u64,

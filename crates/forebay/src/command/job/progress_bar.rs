@@ -1,4 +1,4 @@
-//! The progress of a job, when a person looks.
+//! Progress of a job on a terminal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use tokio::time::Instant;
 
 use crate::terminal;
 
-/// How often it is drawn.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A bar with bytes, rows a second and the time that is left; for an API without the bar.
+/// A bar with bytes, rows per second and remaining time; for an API without the bar.
 pub(super) struct JobProgressBar {
     bar: ProgressBar,
     progress: Arc<JobProgress>,
@@ -34,14 +33,14 @@ impl JobProgressBar {
         }
     }
 
-    /// Draws it after a while; to be polled again and again.
+    /// Draws after the interval; to be polled repeatedly.
     pub(super) async fn tick(&self) {
         tokio::time::sleep(REDRAW_INTERVAL).await;
         let summary = self.progress.summary(self.begin.elapsed());
         let (bytes, total) = self.progress.bytes();
         let settled = summary.written + summary.unchanged;
         let rows = format!(
-            "{} read, {settled} settled, {} set aside, {} rows/s",
+            "{} read, {settled} resolved, {} dead-lettered, {} rows/s",
             summary.read, summary.dead, summary.rows_per_second
         );
         if total > 0 && self.bar.length() != Some(total) {
@@ -56,7 +55,7 @@ impl JobProgressBar {
         self.bar.tick();
     }
 
-    /// Says something above it.
+    /// Prints a line above the bar.
     pub(super) fn note(&self, text: fmt::Arguments<'_>) {
         self.bar.suspend(|| terminal::note(text));
     }

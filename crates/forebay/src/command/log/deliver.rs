@@ -1,4 +1,4 @@
-//! `forebay log deliver`: streams that the server does not know, brought into a sink.
+//! `forebay log deliver`: delivers unknown streams to a sink.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::config::Environment;
 use crate::roles::{OpenedData, open_store};
 use crate::terminal;
 
-/// Brings streams that the server does not know into a sink, each once. The server must be stopped.
+/// Delivers streams that the server does not know to a sink, each once. The server must be stopped.
 ///
-/// After a loss of the metadata the log may have the only copy of rows that nobody delivers: the
-/// server keeps such streams and warns of them. Define the source and the sink again, stop the
-/// server, and call this. The rows go into the table after the next start. A stream whose rows have
-/// other columns than the sink is refused.
+/// After a loss of metadata the log may have the only copy of rows that are not delivered: the server
+/// retains such streams and warns. Define the source and the sink again, stop the server, and run this
+/// command. The rows are loaded into the table after the next start. A stream with other columns than
+/// the sink is rejected.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -33,8 +33,8 @@ pub(crate) struct LogDeliverArgs {
     /// All streams that the server does not know
     #[arg(long, conflicts_with = "streams")]
     all: bool,
-    /// Where the rows go: SOURCE/SINK of project 1 and branch 1, or PROJECT/BRANCH/SOURCE/SINK
-    /// [default: the sink that the stream names]
+    /// Destination: SOURCE/SINK of project 1 and branch 1, or PROJECT/BRANCH/SOURCE/SINK [default: the
+    /// sink in the name of the stream]
     #[arg(long, value_name = "SINK")]
     sink: Option<String>,
     #[command(flatten)]
@@ -46,18 +46,17 @@ impl LogDeliverArgs {
         let loaded = self.place.load(env, Vec::new())?;
         let sink = self.sink.as_deref().map(parse_sink).transpose()?;
         let dir = loaded.config.data_dir.join(super::FOLDER);
-        // Else one would be made.
+        // Opening would create one.
         if !dir.is_dir() {
-            return Err(
-                CliError::new(format_args!("{}: no log here", dir.display()))
-                    .hint("is it the right data directory? --data-dir names another one"),
-            );
+            return Err(CliError::new(format_args!("{} has no log", dir.display()))
+                .hint("is it the right data directory? --data-dir sets another one"));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build();
-        let runtime = runtime.map_err(|e| CliError::new(format_args!("can't start: {e}")))?;
+        let runtime =
+            runtime.map_err(|e| CliError::new(format_args!("can't start a runtime: {e}")))?;
         runtime.block_on(async {
             let config = &loaded.config;
             let store = open_store(config, false).map_err(|e| e.cli_error(config));
@@ -65,7 +64,7 @@ impl LogDeliverArgs {
                 Ok(store) => OpenedData::open(store, config, &SystemClock).await,
                 Err(failure) => Err(failure),
             };
-            let opened = opened.map_err(|e| e.hint("stop the server first, if it runs"))?;
+            let opened = opened.map_err(|e| e.hint("stop the server first"))?;
             let unclaimed = OrphanStreams {
                 appender: Arc::new(LocalLog::new(opened.log.clone(), opened.volume.clone())),
                 repo: opened.repo,
@@ -92,28 +91,29 @@ impl LogDeliverArgs {
             &self.streams
         };
         if streams.is_empty() {
-            terminal::note("the server knows all streams with rows: there is nothing to deliver");
+            terminal::note("nothing to deliver: the server knows all streams with rows");
         }
         for stream in streams {
             let of_stream = || stream.parse::<SliceKey>().ok().map(|slice| slice.file.sink);
             let Some(sink) = sink.cloned().or_else(of_stream) else {
-                let unnamed = format_args!("stream \"{stream}\" names no sink").to_string();
-                return Err(CliError::usage(unnamed).hint("--sink SOURCE/SINK says where it goes"));
+                let unnamed =
+                    format_args!("stream \"{stream}\" has no sink in its name").to_string();
+                return Err(CliError::usage(unnamed).hint("set the sink with --sink SOURCE/SINK"));
             };
             let delivered = unclaimed
                 .deliver(stream, &sink)
                 .await
                 .map_err(delivery_failure)?;
             if delivered.already_delivered {
-                terminal::line(format_args!("{stream}: delivered before, deleted now"))?;
+                terminal::line(format_args!("{stream}: was already delivered; deleted"))?;
                 continue;
             }
             let (records, lost) = (delivered.records, delivered.lost);
             let rows = counted(records, "row");
-            terminal::line(format_args!("{stream}: {rows} on the way to {sink}"))?;
+            terminal::line(format_args!("{stream}: {rows} queued for {sink}"))?;
             if lost > 0 {
                 let rows = counted(lost, "row");
-                terminal::note(format_args!("lost in the log: {rows} of it"));
+                terminal::note(format_args!("lost in the log: {rows}"));
             }
         }
         Ok(())
@@ -126,7 +126,7 @@ fn delivery_failure(error: OrphanStreamError) -> CliError {
             "start the server, define the source and the sink, and stop it again"
         }
         OrphanStreamError::NotFound(_) => {
-            "`forebay log ls` lists them; what was delivered is not in the log any more"
+            "`forebay log ls` lists them; delivered streams are no longer in the log"
         }
         _ => return CliError::new(error),
     };

@@ -1,4 +1,4 @@
-//! Records that are on their way into the tables that a statement asks.
+//! Records in flight to the tables of a statement.
 
 use std::time::Duration;
 
@@ -10,31 +10,24 @@ use crate::api_client::ApiClient;
 use crate::cli_error::CliError;
 use crate::command::source::{encoded, text};
 
-/// Sources with what their sinks hold.
 const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
-/// The server counts what it takes twice a second.
+/// The server updates its counts twice a second.
 const COUNT_INTERVAL: Duration = Duration::from_millis(1100);
-/// Between two looks at the counts.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A sink's table.
+/// A sink with its table.
 #[derive(Debug)]
 pub(super) struct PendingTable {
-    /// Id of the table.
     pub(super) table: String,
     accepted: u64,
-    /// In the table, or certainly never.
+    /// Imported, or certainly never to be.
     arrived: u64,
-    /// Records that are not in the table yet.
     pub(super) in_flight: u64,
-    /// The error of a step that is retried.
+    /// Error of the step that is being retried.
     cause: Option<String>,
 }
 
-/// The tables of the server's sinks that the statement names; all of them when it names none.
-///
-/// # Errors
-/// When the server can't be asked.
+/// Sinks whose tables the statement names; all sinks when it names none.
 pub(super) async fn lookup(api: &ApiClient, sql: &str) -> Result<Vec<PendingTable>, CliError> {
     let mut all = Vec::new();
     for source in api.list(AGGREGATION, "sources", "sourceId").await? {
@@ -54,7 +47,7 @@ pub(super) async fn lookup(api: &ApiClient, sql: &str) -> Result<Vec<PendingTabl
 }
 
 impl PendingTable {
-    /// `None` for a sink that is a topic.
+    /// `None` for a topic sink.
     fn new(sink: &Value) -> Option<Self> {
         let table = sink.pointer("/table/tableId")?.as_str()?.to_owned();
         let count = |name: &str| {
@@ -78,10 +71,7 @@ impl PendingTable {
     }
 }
 
-/// Waits until what was accepted by now is in the tables.
-///
-/// # Errors
-/// When the server can't be asked, or it takes longer than `patience`.
+/// Waits until all records accepted so far are in the tables, at most `patience`.
 pub(super) async fn wait(
     api: &ApiClient,
     sql: &str,
@@ -103,7 +93,7 @@ pub(super) async fn wait(
         if Instant::now() >= until {
             let late = now.iter().find(|n| n.table == late.table).unwrap_or(late);
             let failure = CliError::new(format_args!(
-                "{} records are still on their way to \"{}\" after {timeout}",
+                "{} records are still in flight to \"{}\" after {timeout}",
                 late.in_flight, late.table
             ));
             return Err(match &late.cause {

@@ -1,6 +1,6 @@
-"""A whole life by the client that was generated from the served document: what a source and a sink
-go through from their creation to their end, and tokens. Whatever the document says wrongly, a
-status, a field, a type, ends it: an answer that is not documented is an error of the client.
+"""Life cycle of a source, a sink and tokens with the client generated from the served document. Any
+error of the document, such as a status, a field or a type, fails the run: the client raises an error
+for an undocumented response.
 
 usage: life.py FOLDER-OF-THE-PACKAGE API TOKEN
 """
@@ -51,21 +51,21 @@ OF_SINK = (BRANCH, SOURCE, SINK)
 
 
 def ask(operation, *address, by=api, status=200, **more):
-    """The parsed answer of an operation, which has this status."""
+    """Returns the parsed response of an operation, which must have this status."""
     answer = operation.sync_detailed(*address, client=by, **more)
     assert answer.status_code == status, (operation.__name__, answer)
     return answer.parsed
 
 
-def refused(name, status, operation, *address, **more):
-    """The operation answers this error."""
+def rejected(name, status, operation, *address, **more):
+    """Asserts that the operation returns this error."""
     error = ask(operation, *address, status=status, **more)
     assert isinstance(error, Error), error
     assert (error.error, error.status_code) == (ErrorError(name), status), error
 
 
 def done(operation, *address, **more):
-    """The task of an operation, which succeeds."""
+    """Runs the task of an operation, which must succeed."""
     task = ask(operation, *address, status=202, **more)
     assert task.status in (TaskStatus.PROCESSING, TaskStatus.SUCCESS), task
     until = time.monotonic() + PATIENCE
@@ -91,7 +91,7 @@ def made():
     body = CreateSourceRequestBody(SourceType.HTTP, "Client", description="By a client.")
     task = done(create_source, BRANCH, body=body)
     assert task.outputs.source_id == SOURCE
-    refused("stream.api.sourceAlreadyExists", 409, create_source, BRANCH, body=body)
+    rejected("stream.api.sourceAlreadyExists", 409, create_source, BRANCH, body=body)
     table = TableSinkCreate(TableType.KEBOOLA, "in.client.rows", mapping())
     body = CreateSinkRequestBody(SinkType.TABLE, "Rows", sink_id=SINK, table=table)
     assert done(create_sink, *OF_SOURCE, body=body).outputs.sink_id == SINK
@@ -108,7 +108,7 @@ def made():
 def tried():
     row = ask(test_source, *OF_SOURCE, body={"n": 41}).tables[0].rows[0]
     assert [c.value for c in row.columns[1:]] == ["41", "42"], row
-    refused("stream.api.unprocessableContent", 422, test_source, *OF_SOURCE, body={})
+    rejected("stream.api.unprocessableContent", 422, test_source, *OF_SOURCE, body={})
 
 
 def changed():
@@ -142,7 +142,7 @@ def configured():
         done(change, *address, body=SettingsPatch(settings=[SettingPatch(key, 7)]))
         assert value() == (7, True)
         body = SettingsPatch(settings=[SettingPatch(key, 0)])
-        refused("stream.api.badRequest", 400, change, *address, body=body)
+        rejected("stream.api.badRequest", 400, change, *address, body=body)
         done(change, *address, body=SettingsPatch(settings=[SettingPatch(key, None)]))
         assert value()[1] is False
 
@@ -156,12 +156,12 @@ def rolled_back():
     assert ask(list_source_versions, *OF_SOURCE).versions[0].number == 1
     done(rollback_source_version, *OF_SOURCE, 1)
     assert ask(get_source, *OF_SOURCE).description == "By a client."
-    refused("stream.api.sourceVersionNotFound", 404, get_source_version, *OF_SOURCE, 99)
+    rejected("stream.api.sourceVersionNotFound", 404, get_source_version, *OF_SOURCE, 99)
 
 
 def counted():
     assert ask(sink_statistics_total, *OF_SINK).total.records_count == 0
-    # Of this sink's files one at least is open.
+    # At least one file of this sink is open.
     files = ask(sink_statistics_files, *OF_SINK).files
     assert files and files[-1].opened_at.tzinfo is not None, files
     balance = ask(sink_statistics_balance, *OF_SINK)
@@ -173,7 +173,7 @@ def counted():
 
 def ended():
     done(delete_sink, *OF_SINK)
-    refused("stream.api.sinkNotFound", 404, get_sink, *OF_SINK)
+    rejected("stream.api.sinkNotFound", 404, get_sink, *OF_SINK)
     assert ask(list_deleted_sinks, *OF_SOURCE).sinks[0].deleted.by.type_.value == "user"
     done(undelete_sink, *OF_SINK)
     done(delete_source, *OF_SOURCE)
@@ -181,7 +181,7 @@ def ended():
     done(undelete_source, *OF_SOURCE)
     ask(get_sink, *OF_SINK)
     done(delete_source, *OF_SOURCE, cascade=True)
-    refused("stream.api.deletedSourceNotFound", 404, undelete_source, *OF_SOURCE)
+    rejected("stream.api.deletedSourceNotFound", 404, undelete_source, *OF_SOURCE)
 
 
 def opened():
@@ -191,14 +191,14 @@ def opened():
     reader = client(token.token)
     ask(list_sources, BRANCH, by=reader)
     source = CreateSourceRequestBody(SourceType.HTTP, "x")
-    refused("stream.api.forbidden", 403, create_source, BRANCH, by=reader, body=source)
+    rejected("stream.api.forbidden", 403, create_source, BRANCH, by=reader, body=source)
     assert ask(get_token, token.token_id).description == "A reader."
     assert token.token_id in [t.token_id for t in ask(list_tokens).tokens]
     fresh = ask(rotate_token, token.token_id, body=RotateTokenRequestBody(overlap="1h"))
     assert fresh.previous_valid_until > fresh.rotated_at
     ask(list_sources, BRANCH, by=client(fresh.token))
     ask(revoke_token, token.token_id, status=204)
-    refused("storage.tokenInvalid", 401, list_sources, BRANCH, by=reader)
+    rejected("storage.tokenInvalid", 401, list_sources, BRANCH, by=reader)
     assert ask(audit, limit=5).page.total_count > 5
 
 
