@@ -141,7 +141,7 @@ impl Forebay {
 
     /// Reconciliation of source `number` of project 1.
     pub async fn balance(&self, number: usize) -> anyhow::Result<Value> {
-        let path = format!("/v1/branches/default/sources/s{number}/sinks/bench/statistics/balance");
+        let path = format!("/v1/branches/default/sources/s{number}/sinks/bench/statistics/reconciliation");
         self.call(1, "GET", &path, &Value::Null).await
     }
 

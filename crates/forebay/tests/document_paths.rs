@@ -74,7 +74,10 @@ fn paths_in_documents_exist() {
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
         for (index, line) in text.lines().enumerate() {
-            for path in quoted(line).filter(|text| is_path(text)).flat_map(alternatives) {
+            for path in quoted(line)
+                .filter(|text| is_path(text))
+                .flat_map(alternatives)
+            {
                 found += 1;
                 if !exists(&path, &document) {
                     let document = document.strip_prefix(root()).unwrap().display();
@@ -93,7 +96,10 @@ fn links_in_documents_exist() {
     let mut missing = Vec::new();
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
-        let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        let targets = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
         for (target, _) in targets {
             let target = target.split(['#', ' ']).next().unwrap();
             if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {

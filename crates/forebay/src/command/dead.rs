@@ -358,7 +358,7 @@ async fn replay_sink_dead_letters(
     for_each_batch(api, &format!("{path}/replay"), ids, |done| {
         replayed += count(done, "replayed");
         let more = done.get("rejected").and_then(Value::as_array);
-        refused.extend(more.into_iter().flatten().cloned());
+        rejected.extend(more.into_iter().flatten().cloned());
     })
     .await?;
     terminal::line(format_args!(

@@ -60,7 +60,7 @@ fn rejected_records_are_replayed_once_after_a_fix_and_a_kill() {
             "stream.in.badRequest"
         ]
     );
-    let id = letters[1]["deadLetterId"].as_str().unwrap().to_owned();
+    let id = dead_letters[1]["deadLetterId"].as_str().unwrap().to_owned();
     let shown = server.ok(&["dead", "show", "events", "events", &id]);
     assert!(shown.ends_with("\n{\"price\":3}\n"), "{shown}");
     assert!(
@@ -71,7 +71,7 @@ fn rejected_records_are_replayed_once_after_a_fix_and_a_kill() {
 
     let server = Server::start(&data);
     assert_eq!(dead(&server).len(), 3, "they outlive the process");
-    let last = letters[2]["deadLetterId"].as_str().unwrap();
+    let last = dead_letters[2]["deadLetterId"].as_str().unwrap();
     let said = server.ok(&["dead", "drop", "events", "events", last]);
     assert_eq!(said, "1 dropped\n");
     let rejected = run(&mut server.command(&["dead", "replay", "events", "events", "--all"]));
