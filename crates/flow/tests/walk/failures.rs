@@ -41,7 +41,7 @@ async fn a_failed_sync_is_final_and_said_as_it_is() {
     assert_eq!(sink["error"], "stream.in.outcomeUnknown");
     let message = sink["message"].as_str().unwrap();
     assert!(
-        message.starts_with("Nobody knows whether this was stored: "),
+        message.starts_with("It is unknown whether this was stored: "),
         "{message}"
     );
     for _ in 0..2 {
