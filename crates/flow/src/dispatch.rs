@@ -103,13 +103,11 @@ enum SinkStep {
 impl Dispatcher {
     /// Creates a dispatcher without sources. `templates` evaluates template columns; without it
     /// records of sinks that have some are rejected as unavailable.
-    #[must_use]
     pub fn new(templates: Option<Arc<TemplatePool>>, random: RandomBits) -> Arc<Self> {
         Self::with_workers(templates, random, 0)
     }
 
     /// As [`Self::new`], with so many threads for large requests; 0 is one for every two cores.
-    #[must_use]
     pub fn with_workers(
         templates: Option<Arc<TemplatePool>>,
         random: RandomBits,
@@ -135,7 +133,6 @@ impl Dispatcher {
     }
 
     /// Returns the current route table.
-    #[must_use]
     pub fn table(&self) -> Arc<RouteTable> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&table)
@@ -148,14 +145,12 @@ impl Dispatcher {
     }
 
     /// Finds the route of an address.
-    #[must_use]
     pub fn find(&self, project: u64, source: &str, secret: &str) -> Option<Arc<SourceRoute>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.find(project, source, secret).cloned()
     }
 
     /// Pool of large requests.
-    #[must_use]
     pub fn large_pool(&self) -> &Arc<FairThreadPool> {
         &self.large_pool
     }

@@ -34,7 +34,6 @@ pub struct WorkPermit(Option<Arc<FairThreadPool>>);
 
 impl FairThreadPool {
     /// Creates a pool of `width` threads, at least one.
-    #[must_use]
     pub fn new(width: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(FairPoolState {
             free: width.max(1),
@@ -49,11 +48,10 @@ impl FairThreadPool {
     }
 
     /// Number of waiters.
-    #[must_use]
     pub fn waiting(&self) -> usize {
         let state = self.lock();
         let all = state.queues.iter().flat_map(|(_, queue)| queue);
-        // Cancelled waiters are noticed only when it is their permit.
+        // Cancelled waiters are noticed only when it is their turn.
         all.filter(|waiting| !waiting.is_closed()).count()
     }
 

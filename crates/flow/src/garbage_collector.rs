@@ -43,7 +43,6 @@ pub struct GarbageCollectorConfig {
 
 impl GarbageCollectorConfig {
     /// Returns the settings that are out of range: name, given value, allowed range.
-    #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let interval = out_of_range(
             "interval",
@@ -80,7 +79,6 @@ pub struct GarbageCollector {
 }
 
 impl GarbageCollector {
-    #[must_use]
     pub fn new(
         delivery: DeliveryContext,
         log: Log,
@@ -287,7 +285,10 @@ impl GarbageCollector {
             }
             let Ok(slice) = name.parse::<SliceKey>() else {
                 unknown += 1;
-                tracing::warn!(stream = name, "stream name is not a slice key; the stream is kept");
+                tracing::warn!(
+                    stream = name,
+                    "stream name is not a slice key; the stream is kept"
+                );
                 continue;
             };
             // It may have been imported since the snapshot was taken.

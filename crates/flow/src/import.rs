@@ -72,7 +72,6 @@ impl From<TableError> for AttemptError {
 }
 
 impl Importer {
-    #[must_use]
     pub fn new(
         delivery: DeliveryContext,
         staging: Staging,

@@ -41,7 +41,6 @@ impl std::fmt::Debug for GaugeHandle {
 }
 
 impl MemoryLimiter {
-    #[must_use]
     pub fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self {
             limit,
@@ -52,12 +51,10 @@ impl MemoryLimiter {
         })
     }
 
-    #[must_use]
     pub fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
 
-    #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
     }
@@ -93,7 +90,6 @@ impl MemoryLimiter {
     }
 
     /// Whether rows may be rendered: not while more than the limit waits for the disk.
-    #[must_use]
     pub fn has_capacity(&self) -> bool {
         self.rows.load(Relaxed) <= self.limit
     }
@@ -201,12 +197,10 @@ impl MemoryPermit {
         }
     }
 
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    #[must_use]
     pub fn limiter(&self) -> &Arc<MemoryLimiter> {
         &self.limiter
     }

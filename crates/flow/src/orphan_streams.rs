@@ -78,7 +78,9 @@ pub enum OrphanStreamError {
         in_log: u64,
     },
     /// All rows of the stream were delivered.
-    #[error("the file of stream \"{0}\" was imported and its metadata removed: its rows are in the table")]
+    #[error(
+        "the file of stream \"{0}\" was imported and its metadata removed: its rows are in the table"
+    )]
     Imported(String),
     /// Left over from an interrupted replay or delivery.
     #[error(

@@ -134,7 +134,6 @@ impl Pipeline {
         })
     }
 
-    #[must_use]
     pub fn slice(&self) -> Option<&SliceKey> {
         self.slice.as_ref()
     }
@@ -165,13 +164,11 @@ impl Pipeline {
         Ok(())
     }
 
-    #[must_use]
     pub fn mapping(&self) -> &Arc<CompiledMapping> {
         &self.mapping
     }
 
     /// Whether a response waits until the rows are safe.
-    #[must_use]
     pub fn waits(&self) -> bool {
         self.waits
     }
@@ -227,7 +224,6 @@ impl Pipeline {
     }
 
     /// Whether it accepts no more rows.
-    #[must_use]
     pub fn is_retired(&self) -> bool {
         self.lock().is_retired()
     }

@@ -61,7 +61,6 @@ pub struct LimiterRegistry {
 }
 
 impl LimiterRegistry {
-    #[must_use]
     pub fn new(quotas: Quotas) -> Arc<Self> {
         Arc::new(Self {
             quotas,
@@ -74,13 +73,11 @@ impl LimiterRegistry {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[must_use]
     pub fn quotas(&self) -> &Quotas {
         &self.quotas
     }
 
     /// Creates rate limiters for a new route table.
-    #[must_use]
     pub fn builder(self: &Arc<Self>) -> LimiterBuilder<'_> {
         LimiterBuilder {
             registry: self,

@@ -166,7 +166,6 @@ impl CacheView {
 impl RouteReconciler {
     /// Creates a reconciler, and a receiver of its progress: the revision up to which all closed
     /// slices are detached; `None` until the first route table is in force.
-    #[must_use]
     pub fn new(deps: ReconcilerDeps) -> (Self, watch::Receiver<Option<Revision>>) {
         let (progress, shown) = watch::channel(None);
         (Self { deps, progress }, shown)

@@ -31,7 +31,6 @@ pub struct StatisticsReporter {
 
 impl StatisticsReporter {
     /// Creates a reporter without slices; the reconciler adds them.
-    #[must_use]
     pub fn new(repo: Repo, node: NodeId, appender: Arc<dyn Appender>) -> Arc<Self> {
         Arc::new(Self {
             repo,

@@ -94,7 +94,6 @@ impl SinkStream {
 type SinkStreams = BTreeMap<SinkKey, Vec<SinkStream>>;
 
 impl TopicRegistry {
-    #[must_use]
     pub fn new(deps: TopicDeps) -> Arc<Self> {
         Arc::new(Self {
             deps,

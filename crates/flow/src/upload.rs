@@ -44,7 +44,6 @@ pub struct Uploader {
 }
 
 impl Uploader {
-    #[must_use]
     pub fn new(
         delivery: DeliveryContext,
         log: Log,

@@ -71,7 +71,6 @@ impl Default for WorkConfig {
 
 impl WorkConfig {
     /// Returns the settings that are out of range: name, given value, allowed range.
-    #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let check = out_of_range(
             "checkInterval",
@@ -139,7 +138,6 @@ impl AttemptError {
     }
 
     /// Whether only an operator can fix it.
-    #[must_use]
     pub fn is_terminal(&self) -> bool {
         self.terminal
     }

@@ -1,4 +1,4 @@
-//! On-disk format of dead dead_letters: one block per request, with a line of JSON for what its dead
+//! On-disk format of dead letters: one block per request, with a line of JSON for what its dead
 //! dead_letters have in common and one line for each of them, compressed like rows. Described in
 //! `docs/formats/dead-dead_letter.md`.
 
@@ -56,7 +56,7 @@ pub(crate) struct RejectedRowsHeader<'r> {
     pub(crate) received: Timestamp,
 }
 
-/// Common part of the dead dead_letters of a block.
+/// Common part of the dead letters of a block.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestForm {
@@ -129,8 +129,7 @@ struct DeadLetterForm {
 }
 
 impl DeadLetter {
-    /// Creates a dead dead_letter of a record and its error.
-    #[must_use]
+    /// Creates a dead letter of a record and its error.
     pub fn new(record: &RecordContext, error: &RecordError) -> Self {
         Self {
             request: Arc::clone(record.request()),
@@ -144,7 +143,7 @@ impl DeadLetter {
         }
     }
 
-    /// Creates a dead dead_letter of a row, shown as an object of its columns.
+    /// Creates a dead letter of a row, shown as an object of its columns.
     fn from_row(
         request: &Arc<RequestInfo>,
         table: &Arc<TableSink>,
@@ -172,7 +171,6 @@ impl DeadLetter {
     }
 
     /// Restores the record as it was received.
-    #[must_use]
     pub fn record(&self) -> RecordContext {
         let headers = &self.request.headers;
         let format = if self.of_batch {
@@ -200,7 +198,7 @@ impl DeadLetter {
         let body = match (form.body, form.body_base64) {
             (Some(text), None) => text.into_bytes(),
             (None, Some(text)) => STANDARD.decode(text).map_err(|e| e.to_string())?,
-            _ => return Err("a dead dead_letter must have exactly one body".to_owned()),
+            _ => return Err("a dead letter must have exactly one body".to_owned()),
         };
         Ok(Self {
             request: Arc::clone(request),
@@ -215,7 +213,7 @@ impl DeadLetter {
     }
 }
 
-/// Encodes a block of dead dead_letters of one request.
+/// Encodes a block of dead letters of one request.
 pub(crate) fn write_block(
     request: &RequestInfo,
     dead_letters: &[DeadLetter],
@@ -291,7 +289,7 @@ pub(crate) fn source_file_of_block(text: &[u8]) -> Result<Option<(String, u64)>,
     Ok(common.rows.map(|rows| (rows.file, rows.first)))
 }
 
-/// Decodes the dead dead_letters of a block.
+/// Decodes the dead letters of a block.
 pub(crate) fn read_block(text: &[u8]) -> Result<Vec<DeadLetter>, String> {
     let mut lines = text.split_inclusive(|b| *b == b'\n');
     let common: RequestForm = parse_line(lines.next().unwrap_or_default())?;

@@ -170,7 +170,6 @@ impl LargeRequestContext<'_> {
 
 impl SourceRoute {
     /// Key by which large requests are scheduled fairly.
-    #[must_use]
     pub fn fairness_key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.project.0, self.source.as_str()).hash(&mut hasher);

@@ -74,13 +74,11 @@ impl RejectedRecords {
         self.first.truncate(REJECTIONS_MAX);
     }
 
-    #[must_use]
     pub fn count(&self) -> usize {
         self.indices.len()
     }
 
     /// Highest status of the rejections whose cause is kept.
-    #[must_use]
     pub fn status(&self) -> u16 {
         let all = self.first.iter().map(|r| r.error.kind.status());
         all.max().unwrap_or(200)
@@ -127,7 +125,6 @@ impl BrokenRecords {
     }
 
     /// Whether record number `index` is malformed.
-    #[must_use]
     pub fn contains(&self, index: usize) -> bool {
         !self.indices.is_empty() && self.indices.binary_search(&index).is_ok()
     }
@@ -144,7 +141,6 @@ impl RequestProgress {
     }
 
     /// Whether rows are being appended. Until then, nothing of the request is stored, or will be.
-    #[must_use]
     pub fn has_begun(&self) -> bool {
         self.0.load(Relaxed)
     }
@@ -177,7 +173,6 @@ pub enum SinkFailure {
 }
 
 impl WriteOutcome {
-    #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Nothing | Self::Processed => 200,
@@ -190,7 +185,6 @@ impl WriteOutcome {
     }
 
     /// Error name, without the prefix `stream.in.`.
-    #[must_use]
     pub fn error(&self) -> Option<&'static str> {
         Some(match self {
             Self::Nothing | Self::Processed | Self::Accepted => return None,
@@ -204,7 +198,6 @@ impl WriteOutcome {
     }
 
     /// Message for clients.
-    #[must_use]
     pub fn message(&self) -> String {
         match self {
             Self::Nothing => "nothing to write".to_owned(),
@@ -229,14 +222,12 @@ impl From<AppendOutcome> for WriteOutcome {
 }
 
 impl SinkResult {
-    #[must_use]
     pub fn status(&self) -> u16 {
         let kept = self.kept.outcome.status();
         self.outcome.status().max(self.rejected.status()).max(kept)
     }
 
     /// Whether all rows are stored, or will be.
-    #[must_use]
     pub fn is_success(&self) -> bool {
         self.status() < 300
     }

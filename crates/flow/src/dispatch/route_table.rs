@@ -22,7 +22,6 @@ pub struct SinkRoute {
 
 impl SinkRoute {
     /// Creates a route without an open slice.
-    #[must_use]
     pub fn new(key: SinkKey) -> Arc<Self> {
         Arc::new(Self {
             key,
@@ -31,13 +30,11 @@ impl SinkRoute {
         })
     }
 
-    #[must_use]
     pub fn key(&self) -> &SinkKey {
         &self.key
     }
 
     /// Pipeline of its open slice.
-    #[must_use]
     pub fn pipeline(&self) -> Option<Arc<Pipeline>> {
         let slot = self.pipeline.read().unwrap_or_else(PoisonError::into_inner);
         slot.clone()
@@ -102,13 +99,11 @@ impl SourceRoute {
     }
 
     /// Whether a branch answers this kind of handshake.
-    #[must_use]
     pub fn supports_handshake(&self, kind: HandshakeKind) -> bool {
         self.handshakes_of_kind(kind).next().is_some()
     }
 
     /// Whether the source is disabled in all branches.
-    #[must_use]
     pub fn is_disabled(&self) -> bool {
         self.branches.iter().all(|b| b.disabled)
     }
@@ -132,7 +127,6 @@ const UNKNOWN_SECRET: [u8; forebay_model::limits::SECRET_CHARS] = [b'-'; 48];
 
 impl RouteTable {
     /// Creates a table of these sources, each with its secret, without quotas.
-    #[must_use]
     pub fn new(sources: impl IntoIterator<Item = (String, BranchRoute)>) -> Self {
         Self::with_limiters(sources, SourceLimiter::unlimited)
     }
@@ -183,7 +177,6 @@ impl RouteTable {
     }
 
     /// Finds a sink that accepts records.
-    #[must_use]
     pub fn sink(&self, key: &SinkKey) -> Option<&Arc<SinkRoute>> {
         let project = self.projects.get(&key.source.branch.project.0)?;
         let entries = project.get(key.source.source.as_str())?;
@@ -195,7 +188,6 @@ impl RouteTable {
 
     /// Finds the route of an address. Neither the response nor its timing tells whether project,
     /// source or secret is unknown.
-    #[must_use]
     pub fn find(&self, project: u64, source: &str, secret: &str) -> Option<&Arc<SourceRoute>> {
         let secret = secret.as_bytes();
         let entries = self.projects.get(&project).and_then(|p| p.get(source));

@@ -86,11 +86,7 @@ impl LedgerChecker {
             };
             if let Err(LedgerCheckError(error)) = looked.await {
                 let backend = table.backend().name();
-                tracing::warn!(
-                    backend,
-                    error,
-                    "comparing the ledger with the store failed"
-                );
+                tracing::warn!(backend, error, "comparing the ledger with the store failed");
                 complete = false;
                 self.unchecked.extend(files.iter().map(|f| f.key.clone()));
             }

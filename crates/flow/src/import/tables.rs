@@ -26,7 +26,6 @@ impl fmt::Debug for TableRegistry {
 impl TableRegistry {
     /// Creates an empty registry; `default` is what `keboola` means as long as there is no such
     /// backend.
-    #[must_use]
     pub fn new(default: TableBackend) -> Self {
         Self {
             backends: BTreeMap::new(),
@@ -40,7 +39,6 @@ impl TableRegistry {
         self
     }
 
-    #[must_use]
     pub fn get(&self, backend: TableBackend) -> Option<&Arc<dyn Table>> {
         let named = self.backends.get(&backend);
         if backend == TableBackend::Keboola {

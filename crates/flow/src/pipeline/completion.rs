@@ -69,7 +69,6 @@ impl AppendTicket {
 }
 
 impl AppendTicket {
-    #[must_use]
     pub fn try_outcome(&self) -> Option<AppendOutcome> {
         match &*self.completion.lock() {
             CompletionState::Done(outcome) => Some(outcome.clone()),

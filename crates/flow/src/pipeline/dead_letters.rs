@@ -41,7 +41,6 @@ impl DeadLetterWriter {
 
 impl Pipeline {
     /// Whether rejected records are kept.
-    #[must_use]
     pub fn keeps_rejected(&self) -> bool {
         self.dead_letters.is_some()
     }

@@ -23,7 +23,6 @@ pub struct LocalLog {
 }
 
 impl LocalLog {
-    #[must_use]
     pub fn new(log: Log, volume: VolumeId) -> Self {
         let streams = log.streams();
         let dead_letters = streams.iter().filter_map(|s| dead_letter_sink(&s.name));

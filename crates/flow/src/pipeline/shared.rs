@@ -23,7 +23,6 @@ pub struct PipelineShared {
 
 impl PipelineShared {
     /// Rows in flight are counted by `memory_limiter`.
-    #[must_use]
     pub fn new(memory_limiter: Arc<MemoryLimiter>) -> Arc<Self> {
         Arc::new(Self {
             memory_limiter,

@@ -24,7 +24,6 @@ pub struct DiskUse {
 
 impl DiskUse {
     /// Measures once, so that no request of a project over its quota is accepted before.
-    #[must_use]
     pub fn new(limiters: Arc<LimiterRegistry>, log: Log) -> Self {
         let disk = Self { limiters, log };
         disk.measure();
@@ -55,7 +54,7 @@ impl DiskUse {
     }
 }
 
-/// Project of a stream of the log: of a slice, of a sink's dead dead_letters, or of a topic.
+/// Project of a stream of the log: of a slice, of a sink's dead letters, or of a topic.
 fn project_of(stream: &str) -> Option<ProjectId> {
     if let Some(sink) = dead_letter_sink(stream).or_else(|| topic_sink(stream)) {
         return Some(sink.source.branch.project);

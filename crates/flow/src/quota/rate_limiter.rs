@@ -51,7 +51,6 @@ impl QuotaKind {
     ];
 
     /// Name in metrics and, for rates, in headers.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::SourceRequests => "source-requests",
@@ -156,7 +155,6 @@ impl SourceLimiter {
     }
 
     /// Creates a limiter without limits.
-    #[must_use]
     pub fn unlimited(project: ProjectId, source: &SourceId) -> Arc<Self> {
         let (rates, of_project) = (RateBuckets::default(), Arc::default());
         Self::new((project, source), rates, of_project, Instant::now())

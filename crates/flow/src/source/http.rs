@@ -114,7 +114,6 @@ impl HttpSourceServer {
     }
 
     /// TLS of the listener, if it has any; the certificate can be replaced.
-    #[must_use]
     pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
         self.tls.clone()
     }
@@ -127,7 +126,6 @@ impl HttpSourceServer {
     }
 
     /// Address of the listener.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -110,7 +110,6 @@ pub struct TemplatePool {
 
 impl TemplatePool {
     /// Creates a pool without processes; to be called within a tokio runtime.
-    #[must_use]
     pub fn new(config: PoolConfig, command: WorkerCommand) -> Self {
         let permits = usize::try_from(config.in_flight.0).unwrap_or(usize::MAX);
         let permits = permits.clamp(1, u32::MAX as usize);
@@ -288,7 +287,6 @@ impl TemplatePool {
         Some((handle.tasks.clone(), Arc::clone(&handle.load)))
     }
 
-    #[must_use]
     pub fn stats(&self) -> PoolStats {
         PoolStats {
             queued: self.queued.load(Ordering::Relaxed),

@@ -61,7 +61,6 @@ impl EvaluatorState {
 
 /// Runs a worker on standard input and output, for the hidden subcommand
 /// [`super::WORKER_SUBCOMMAND`]. Returns when the parent closes the pipe.
-#[must_use]
 pub fn worker_main() -> ExitCode {
     let evaluator = std::thread::Builder::new()
         .name("template-worker".to_owned())

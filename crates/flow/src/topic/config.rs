@@ -48,7 +48,6 @@ impl Default for TopicConfig {
 
 impl TopicConfig {
     /// Returns the settings that are out of range: name, given value, allowed range.
-    #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let in_flight = self.in_flight_messages;
         let day = HumanDuration::hours(24);

@@ -10,7 +10,6 @@ use super::reconciler::DeliveryStatus;
 use super::{MESSAGES, TopicRegistry};
 
 impl TopicRegistry {
-    #[must_use]
     pub fn statistics(&self, sink: &Sink) -> TopicStatistics {
         let mut sum = self.counts(&sink.key);
         if sink.paused.is_some() {

@@ -1,4 +1,4 @@
-//! Dead dead_letters of topics on a disk that loses its power at each step of a replay.
+//! Dead letters of topics on a disk that loses its power at each step of a replay.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use forebay_model::{
 };
 use forebay_record::SealedBlock;
 
-/// Messages that are rejected, and become dead dead_letters.
+/// Messages that are rejected, and become dead letters.
 const REJECTED: [&str; 5] = ["m0", "m1", "m2", "m3", "m4"];
 /// Messages that wait beside them.
 const WAITING: [&str; 2] = ["w0", "w1"];
@@ -201,7 +201,7 @@ impl Node {
     }
 }
 
-/// Five dead dead_letters, and two messages that wait.
+/// Five dead letters, and two messages that wait.
 fn with_dead_letters(machine: &Machine) -> Node {
     machine.rejecting(&REJECTED);
     let node = machine.start();
@@ -287,7 +287,11 @@ fn a_dead_letter_that_is_rejected_again_is_a_dead_letter_again() {
     node.topics.replay(&key(), &these(&[1])).unwrap();
     node.deliver();
     let dead_letters = node.dead_letters();
-    assert_eq!(dead_letters.last(), Some(&(5, "m1".to_owned())), "{dead_letters:?}");
+    assert_eq!(
+        dead_letters.last(),
+        Some(&(5, "m1".to_owned())),
+        "{dead_letters:?}"
+    );
     let counts = node.counts();
     assert_eq!((counts.accepted, counts.delivered, counts.dead), (7, 2, 5));
 }
@@ -333,7 +337,7 @@ fn power_fails_at_each_step_of_a_replay() {
     assert!(moved > 2 * 6 && kept > 2 * 6, "{moved} moved, {kept} kept");
 }
 
-/// Counts of dead dead_letters that were moved, and that were kept.
+/// Counts of dead letters that were moved, and that were kept.
 fn power_cuts(seed: u64) -> (usize, usize) {
     let (mut moved, mut kept) = (0, 0);
     for cut in 0.. {

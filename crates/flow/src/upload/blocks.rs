@@ -55,12 +55,7 @@ fn send_all(
         match item.map_err(io::Error::other)? {
             ReadItem::Gap(gap) => {
                 let (stream, first, records) = (&gap.name, gap.first_seq, gap.records);
-                tracing::error!(
-                    stream,
-                    first,
-                    records,
-                    "log has lost records of a slice"
-                );
+                tracing::error!(stream, first, records, "log has lost records of a slice");
                 read.lost += records;
             }
             ReadItem::Block(block) => {

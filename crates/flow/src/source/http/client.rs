@@ -21,7 +21,6 @@ pub struct InvalidNetwork(String);
 
 impl IpNetwork {
     /// Whether the address is in the network.
-    #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(a)) => {

@@ -106,7 +106,6 @@ impl HttpSourceConfig {
         client_ip(peer, &self.trusted_proxies, self.forwarded_header, headers)
     }
 
-    #[must_use]
     pub fn limits(&self) -> ListenerLimits {
         ListenerLimits {
             header_read_timeout: self.header_read_timeout,
@@ -140,7 +139,6 @@ impl HttpSourceConfig {
     }
 
     /// Returns the settings that are out of range: name, given value, allowed range.
-    #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mb = ByteSize::mb;
         let sizes = [
