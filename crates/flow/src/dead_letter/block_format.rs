@@ -1,6 +1,6 @@
 //! On-disk format of dead letters: one block per request, with a line of JSON for what its dead
-//! dead_letters have in common and one line for each of them, compressed like rows. Described in
-//! `docs/formats/dead-dead_letter.md`.
+//! letters have in common and one line for each of them, compressed like rows. Described in
+//! `docs/formats/dead-letter.md`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct RejectedRow {
     pub cells: Vec<Bytes>,
 }
 
-/// Rows of a file that become dead_letters together.
+/// Rows of a file that become dead letters together.
 pub(crate) struct RejectedRowsHeader<'r> {
     pub(crate) file: &'r FileKey,
     /// Number of the first row in the file.
