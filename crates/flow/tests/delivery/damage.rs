@@ -100,7 +100,11 @@ async fn records_lost_by_staging_and_log_are_counted_and_the_rest_is_imported() 
     assert_eq!(world.rows().len(), 20);
     let reconciliation = world.repo.reconciliation(&sink_key()).await.unwrap();
     assert_eq!(
-        (reconciliation.accepted, reconciliation.imported, reconciliation.lost),
+        (
+            reconciliation.accepted,
+            reconciliation.imported,
+            reconciliation.lost
+        ),
         (30, 20, 10)
     );
 }

@@ -8,7 +8,10 @@
 //! than usual: `FOREBAY_SIM_SEEDS=100000`.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![allow(clippy::print_stdout, reason = "the steps of a single seed are printed")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the steps of a single seed are printed"
+)]
 
 mod disk;
 mod gate;

@@ -98,7 +98,10 @@ impl Model {
     }
 
     pub(crate) fn count(&self, outcome: fn(&Outcome) -> bool) -> u64 {
-        self.records.values().filter(|r| outcome(&r.outcome)).count() as u64
+        self.records
+            .values()
+            .filter(|r| outcome(&r.outcome))
+            .count() as u64
     }
 }
 

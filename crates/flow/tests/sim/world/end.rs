@@ -8,7 +8,7 @@ use forebay_model::{File, FileState, Reconciliation, Slice, SliceState};
 
 use super::definitions::{SINKS, sink_key, table_id};
 use super::{Done, World, is_unnamed, runtime, settle};
-use crate::model::{Outcome, Missing};
+use crate::model::{Missing, Outcome};
 use crate::node::Node;
 
 /// Steps after which everything must have arrived once all is restored; a run needs a tenth of

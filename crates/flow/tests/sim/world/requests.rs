@@ -10,7 +10,7 @@ use forebay_record::{RecordContext, RequestInfo};
 
 use super::definitions::{SECRET, SINKS};
 use super::{Broken, World};
-use crate::model::{Outcome, Model, Record};
+use crate::model::{Model, Outcome, Record};
 use crate::node::Node;
 use crate::table::Row;
 
