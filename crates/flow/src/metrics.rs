@@ -172,7 +172,7 @@ pub fn describe() {
     describe_gauge!(
         IN_FLIGHT_BYTES,
         Unit::Bytes,
-        "Request bodies under way and rows not yet on disk, in bytes."
+        "Request bodies in flight and rows not yet on disk, in bytes."
     );
     describe_counter!(ROWS_ACCEPTED, Unit::Count, "Rows acknowledged.");
     describe_counter!(ROWS_REFUSED, Unit::Count, "Rows rejected by a mapping.");

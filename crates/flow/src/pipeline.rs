@@ -269,7 +269,7 @@ impl Pipeline {
             records,
             first_at,
             last_at,
-            guard: parcel,
+            guard,
             ..
         } = taken;
         let encoded = if rows.len() < PLAIN_BELOW {
@@ -296,19 +296,13 @@ impl Pipeline {
                     last_at,
                     compression,
                 };
-                (
-                    Ok(CompressedBlock {
-                        block,
-                        guard: parcel,
-                    }),
-                    rows,
-                )
+                (Ok(CompressedBlock { block, guard }), rows)
             }
             Err(e) => {
                 let error =
                     BlockAppendError::Other(format!("the block can't be compressed: {e}").into());
-                parcel.completion.complete(AppendOutcome::Rejected(error));
-                (Err(parcel), rows)
+                guard.completion.complete(AppendOutcome::Rejected(error));
+                (Err(guard), rows)
             }
         }
     }
@@ -327,19 +321,15 @@ impl Pipeline {
     }
 
     fn append_sealed(&self, state: &mut PipelineState, ready: Result<CompressedBlock, BlockGuard>) {
-        let Ok(CompressedBlock {
-            block,
-            guard: parcel,
-        }) = ready
-        else {
+        let Ok(CompressedBlock { block, guard }) = ready else {
             state.on_block_ended();
             self.changed.notify_waiters();
             return;
         };
         match self.stream.append(block) {
-            Ok(ticket) => state.tickets.push_back((ticket, parcel)),
+            Ok(ticket) => state.tickets.push_back((ticket, guard)),
             Err(error) => {
-                parcel.completion.complete(AppendOutcome::Rejected(error));
+                guard.completion.complete(AppendOutcome::Rejected(error));
                 state.on_block_ended();
                 self.changed.notify_waiters();
             }

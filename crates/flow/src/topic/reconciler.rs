@@ -127,7 +127,7 @@ impl SharedTopic {
         if let Some(problem) = &slot.problem {
             return Some(DeliveryStatus::Problem(problem.clone()));
         }
-        let worker = slot.worker.as_ref().map(|(_, outlet)| Arc::clone(outlet));
+        let worker = slot.worker.as_ref().map(|(_, worker)| Arc::clone(worker));
         drop(slot);
         worker.map(|o| DeliveryStatus::Partition(o.stats()))
     }

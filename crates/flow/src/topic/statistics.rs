@@ -57,7 +57,7 @@ impl TopicRegistry {
                 done += stats.next_seq;
             }
         }
-        // A letter that was replayed is in the stream a second time.
+        // A dead letter that was replayed is in the stream a second time.
         let replayed = acked.replayed.min(resolved);
         sum.discarded = resolved - replayed;
         sum.accepted = sum.accepted.saturating_sub(replayed);

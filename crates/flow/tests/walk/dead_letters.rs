@@ -164,7 +164,7 @@ async fn records_over_the_size_limit_are_rejected_again() {
     assert_eq!(answer.status, 422);
     assert_eq!(
         answer.json()["sources"][0]["sinks"][0]["message"],
-        "Column \"c0\": path \"n\" not found in the body; not kept, since the sink has 100B of dead sink_dead_letters, the maximum."
+        "Column \"c0\": path \"n\" not found in the body; not kept, since the sink has 100B of dead letters, the maximum."
     );
     assert_eq!(w.post(r#"{"n":3}"#).await.status, 200);
     let lines = b"{\"n\":4}\n{\"m\":5}\n";
