@@ -306,7 +306,7 @@ impl GarbageCollector {
                 unknown += 1;
                 tracing::warn!(
                     stream = name,
-                    "stream is unknown to the store and kept; `forebay log deliver` delivers it to a sink"
+                    "stream is unknown to the store; it is kept: `forebay log deliver` delivers it to a sink"
                 );
             }
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::table;
 use crate::world::{Broken, Done, Plan, run};
 
-/// Seeds of a run unless `FOREBAY_SIM_SEEDS` says otherwise.
+/// Seeds of a run unless `FOREBAY_SIM_SEEDS` is set.
 const SEEDS: u64 = 1000;
 
 fn variable(name: &str) -> Option<u64> {

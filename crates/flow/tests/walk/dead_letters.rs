@@ -72,7 +72,7 @@ pub(crate) async fn fix_mapping(node: &mut Node) {
     };
     let changed = node
         .repo
-        .update_sink(&sink_key("k"), "Mended.", &[volume_id()], &stamp, |sink| {
+        .update_sink(&sink_key("k"), "Fixed.", &[volume_id()], &stamp, |sink| {
             sink.target = table(&[with_default("n"), ColumnKind::Datetime]).into();
             Ok(())
         })

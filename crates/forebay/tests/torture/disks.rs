@@ -440,7 +440,7 @@ fn missing_metadata_leaves_the_acknowledged_records_in_the_log() {
     // The log's streams are known by nobody: they are kept, and it is said.
     wait_for("a word about the unknown streams", || {
         let log = server.log();
-        log.contains("the store does not know this stream, it is kept")
+        log.contains("stream is unknown to the store; it is kept")
             .then_some(())
     });
     let metrics = server.get("/metrics").unwrap();

@@ -136,7 +136,7 @@ fn what_is_lost_of_the_log_is_named_and_the_rest_goes_on() {
         server.restart();
         let said = server.log();
         assert!(said.contains("\"ERROR\""), "{what}: {said}");
-        let named = said.contains("acknowledged records are not in the log any more");
+        let named = said.contains("acknowledged records are missing in the log");
         assert_eq!(named, lost > 0, "{what}: {said}");
         for restart in [false, true] {
             if restart {

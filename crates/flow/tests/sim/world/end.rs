@@ -73,9 +73,9 @@ impl World {
     }
 
     /// Queries the store with open gates.
-    async fn open_gates<T>(&self, ask: impl Future<Output = T>) -> T {
+    async fn open_gates<T>(&self, query: impl Future<Output = T>) -> T {
         self.around.gates.set_open(true);
-        let answer = ask.await;
+        let answer = query.await;
         self.around.gates.set_open(false);
         answer
     }
@@ -127,7 +127,7 @@ impl World {
 
     async fn check_end(&mut self, node: &Node) -> Result<(), String> {
         let missing = self.check_tables()?;
-        let (mut gone, mut named) = (0, self.named_only);
+        let (mut missing_total, mut named) = (0, self.named_only);
         for (sink, missing) in SINKS.iter().zip(missing) {
             let key = sink_key(sink);
             let reconciliation = self.open_gates(node.repo.reconciliation(&key)).await;
@@ -135,13 +135,13 @@ impl World {
             self.trace(&format!("sink {sink}: {reconciliation:?} {missing:?}"));
             self.check_sink(sink, &reconciliation, missing)
                 .map_err(|what| format!("sink {sink}: {what}: {reconciliation:?}, {missing:?}"))?;
-            gone += missing.stored;
+            missing_total += missing.stored;
             named += reconciliation.lost + reconciliation.in_flight;
             self.done.lost += reconciliation.lost;
         }
-        if gone > named && !self.has_uncounted {
+        if missing_total > named && !self.has_uncounted {
             return Err(format!(
-                "{gone} acknowledged records are missing, {named} are called lost or still to be read, and no damage was reported"
+                "{missing_total} acknowledged records are missing, {named} are called lost or still to be read, and no damage was reported"
             ));
         }
         Ok(())
