@@ -1,6 +1,5 @@
-//! Sinks that are topics: their messages wait in streams of the node's log, written in one block
-//! and with one sync with all other input, and the message buffer's delivery workers deliver them
-//! from there.
+//! Sinks that are topics: their messages wait in streams of the node's log, where they share group
+//! commits with all other input, and the message buffer's delivery workers deliver them from there.
 //!
 //! Invariants:
 //! - A sink has at most one stream that accepts messages; those before it are closed, and delivered

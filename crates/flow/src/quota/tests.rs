@@ -25,12 +25,12 @@ fn quotas() -> Quotas {
 
 /// Rate limiters of sources `a` and `b` of project 1, as a route table has them.
 fn limiters(of: &Arc<LimiterRegistry>, own: &QuotaOverrides) -> [Arc<SourceLimiter>; 2] {
-    let mut maker = of.builder();
+    let mut builder = of.builder();
     let made = ["a", "b"].map(|id| {
         let quota = own.source(of.quotas().source);
-        maker.source_limiter(ProjectId(1), &SourceId::from_raw(id), quota, own)
+        builder.source_limiter(ProjectId(1), &SourceId::from_raw(id), quota, own)
     });
-    maker.finish(|_, _| true);
+    builder.finish(|_, _| true);
     made
 }
 
@@ -134,8 +134,8 @@ fn headers_report_the_rate_that_ends_first() {
 fn a_connection_counts_for_the_project_of_its_last_request() {
     let all = LimiterRegistry::new(quotas());
     let [a, b] = limiters(&all, &QuotaOverrides::default());
-    let mut maker = all.builder();
-    let other = maker.source_limiter(
+    let mut builder = all.builder();
+    let other = builder.source_limiter(
         ProjectId(2),
         &SourceId::from_raw("x"),
         SourceQuota::NONE,
