@@ -1,11 +1,11 @@
-//! Dead letters: records that a mapping has refused and that were accepted all the same. They are
-//! in a stream of their own in the log, one for each sink, until someone replays or drops them.
+//! Dead letters: records that a mapping has rejected and that were accepted all the same. They are
+//! kept in a separate stream of the log per sink until they are replayed or dropped.
 //!
-//! A replay makes the rows anew, by the mapping in force, into a stream of the log; then one
-//! transaction of the store makes that stream a slice of the sink's open file and marks the letters
-//! as done with. Whatever is killed in between: before the transaction nothing has happened (the
-//! stream is one that nobody knows), after it the slice goes the way of every slice. So each letter
-//! is delivered once (`docs/adr/0606-…`).
+//! A replay renders the rows with the current mapping into a stream of the log; then one
+//! transaction of the store turns that stream into a slice of the sink's open file and marks the
+//! dead letters as resolved. If the process is killed before the transaction, nothing has happened
+//! (the store does not know the stream); after it, the slice is delivered like any other. So each
+//! dead letter is delivered once (`docs/adr/0606-…`).
 
 mod block_format;
 mod reader;
@@ -36,31 +36,29 @@ use crate::pipeline::{AppendOutcome, Appender, BlockAppendError, BlockToAppend};
 use crate::streams::dead_letter_stream;
 use crate::template::TemplatePool;
 
-/// How often a replay is begun anew when the sink's file was rotated meanwhile.
+/// How often a replay is restarted because the sink's file was rotated meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
-/// Bytes of rows at which a block of replayed rows is closed.
+/// Bytes of rows at which a block of replayed rows is sealed.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// What the letters of this node's volume are looked through and replayed with.
+/// Lists, replays and drops the dead letters of this node's volume.
 #[derive(Clone)]
 pub struct SinkDeadLetters {
-    /// Where it is remembered which are done with.
+    /// Stores which dead letters are resolved.
     pub repo: Repo,
-    /// Where they are.
+    /// Holds the dead letters.
     pub log: Log,
-    /// The log's volume.
+    /// Volume of the log.
     pub volume: VolumeId,
-    /// Where their rows go.
+    /// Appends replayed rows.
     pub appender: Arc<dyn Appender>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// What evaluates templates; without it letters that need some stay.
+    /// Evaluates templates; without it dead letters that need templates stay.
     pub templates: Option<Arc<TemplatePool>>,
-    /// For the bits of UUIDs.
+    /// Source of the bits of UUIDs.
     pub random: RandomBits,
-    /// Bounds of rows.
     pub limits: RowLimits,
-    /// One replay or drop at a time.
+    /// Serializes replays and drops.
     pub lock: Arc<Mutex<()>>,
 }
 
@@ -72,23 +70,23 @@ impl fmt::Debug for SinkDeadLetters {
     }
 }
 
-/// Why letters can't be shown, replayed or dropped.
+/// Why dead letters can't be listed, replayed or dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
-    /// There is none of that number, or it is done with.
-    #[error("letter {0} not found")]
+    /// No dead letter has that number, or it is resolved.
+    #[error("dead letter {0} not found")]
     NotFound(u64),
-    /// The letters that were named are too many or too large to be looked at in one go.
-    #[error("too many letters, or too large ones, are named at a time; name fewer")]
+    /// The selected dead letters are too many or too large for one call.
+    #[error("too many or too large dead letters are selected at a time; select fewer")]
     TooMuch,
-    /// Of the store, the sink's file or the book.
+    /// Error of the store, the sink's file or the dead-letter state.
     #[error(transparent)]
     State(#[from] DeadLetterResolveError),
-    /// The log did not take the rows.
+    /// The log rejected the rows.
     #[error("the rows could not be stored: {0}")]
     Append(#[from] BlockAppendError),
     /// The log could not be read.
-    #[error("the letters could not be read: {0}")]
+    #[error("the dead letters could not be read: {0}")]
     Read(String),
 }
 
@@ -105,7 +103,7 @@ impl From<StoreError> for DeadLetterError {
 }
 
 impl DeadLetterError {
-    /// The store did not say whether it has done it.
+    /// Whether the outcome of the transaction is unknown.
     fn is_uncertain(&self) -> bool {
         matches!(
             self,
@@ -116,27 +114,27 @@ impl DeadLetterError {
     }
 }
 
-/// What a replay did.
+/// Result of a replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayReport {
-    /// So many letters are on their way to the table.
+    /// Number of dead letters handed to the sink.
     pub replayed: u64,
-    /// These were refused again, and why; they stay.
+    /// Dead letters that were rejected again, and why; they stay.
     pub rejected: Vec<(u64, String)>,
-    /// Where to go on, if there are more than were looked at.
+    /// Number to continue from, if there are more.
     pub next: Option<u64>,
 }
 
-/// What a drop did.
+/// Result of a drop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiscardReport {
-    /// So many letters are gone.
+    /// Number of dropped dead letters.
     pub dropped: u64,
-    /// Where to go on, if there are more than were looked at.
+    /// Number to continue from, if there are more.
     pub next: Option<u64>,
 }
 
-/// Rows of letters, as blocks.
+/// Rows of dead letters, as blocks.
 struct RenderedDeadLetters {
     blocks: Vec<BlockToAppend>,
     dead_letters: Vec<u64>,
@@ -144,10 +142,7 @@ struct RenderedDeadLetters {
 }
 
 impl SinkDeadLetters {
-    /// Letters of a sink that are not done with.
-    ///
-    /// # Errors
-    /// [`DeadLetterError`].
+    /// Lists unresolved dead letters of a sink.
     pub async fn list(
         &self,
         sink: &SinkKey,
@@ -156,11 +151,10 @@ impl SinkDeadLetters {
         Ok(self.select(sink, selection).await?.dead_letters)
     }
 
-    /// Sends letters on their way again, by the mapping in force. At most [`SELECTION_MAX`] are
-    /// looked at.
+    /// Replays dead letters with the current mapping, at most [`SELECTION_MAX`] per call.
     ///
     /// # Errors
-    /// [`DeadLetterError`]; no letter is replayed then, unless the store did not say so.
+    /// No dead letter is replayed then, unless the outcome of the transaction is unknown.
     pub async fn replay(
         &self,
         sink: &SinkKey,
@@ -204,10 +198,11 @@ impl SinkDeadLetters {
                 }
                 Err(error) => {
                     if error.is_uncertain() {
-                        // It may be a slice by now: then it has the only copy of these rows.
+                        // It may already be a slice and hold the only copy of these rows.
                         return Err(error);
                     }
-                    // Nobody knows this stream: its rows were not delivered and will not be.
+                    // The store does not know this stream: its rows were not delivered and will not
+                    // be.
                     self.delete_replay_stream(&slice).await;
                     let rotated = matches!(
                         &error,
@@ -221,10 +216,10 @@ impl SinkDeadLetters {
         }
     }
 
-    /// Forgets letters. At most [`SELECTION_MAX`] are looked at.
+    /// Drops dead letters, at most [`SELECTION_MAX`] per call.
     ///
     /// # Errors
-    /// [`DeadLetterError`]; no letter is dropped then, unless the store did not say so.
+    /// No dead letter is dropped then, unless the outcome of the transaction is unknown.
     pub async fn discard(
         &self,
         sink: &SinkKey,
@@ -271,7 +266,7 @@ impl SinkDeadLetters {
             None => Vec::new(),
         };
         let mut blocks = BlockBuilder::new(compression)?;
-        let (mut dead_letters, mut refused) = (Vec::new(), Vec::new());
+        let (mut dead_letters, mut rejected) = (Vec::new(), Vec::new());
         let mut records = records.iter().enumerate();
         for kept in kept {
             let rendered = match &kept.dead_letter.row {
@@ -295,17 +290,17 @@ impl SinkDeadLetters {
                     dead_letters.push(kept.number);
                     blocks.add_row(received)?;
                 }
-                Err(error) => refused.push((kept.number, error)),
+                Err(error) => rejected.push((kept.number, error)),
             }
         }
         Ok(RenderedDeadLetters {
             blocks: blocks.finish()?,
             dead_letters,
-            rejected: refused,
+            rejected,
         })
     }
 
-    /// Brings the blocks to disk as the whole of a slice's stream.
+    /// Writes the blocks to disk as the whole stream of a slice.
     async fn append_blocks(
         &self,
         slice: &SliceKey,
@@ -348,8 +343,7 @@ impl SinkDeadLetters {
         Ok(())
     }
 
-    /// Removes the letters that are done with from the log. What is missed here is found by the next
-    /// one.
+    /// Removes resolved dead letters from the log. The next call removes what was missed.
     async fn trim_resolved(&self, sink: &SinkKey) {
         let trimmed = match self.repo.dead_letter_state(sink, &self.volume).await {
             Ok(state) => {
@@ -363,7 +357,7 @@ impl SinkDeadLetters {
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = trimmed {
-            tracing::warn!(%sink, error, "dead letters that are done with could not be removed");
+            tracing::warn!(%sink, error, "removing resolved dead letters failed");
         }
     }
 
@@ -374,16 +368,16 @@ impl SinkDeadLetters {
         if let Ok(ticket) = self.log.delete_stream(stream)
             && let Err(error) = ticket.await
         {
-            tracing::warn!(%slice, %error, "the stream of a replay that failed is left");
+            tracing::warn!(%slice, %error, "deleting the stream of a failed replay failed");
         }
     }
 }
 
-/// A row that its table could not take, as one of the sink's table now.
+/// Converts a row that its table rejected to the columns of the sink's table now.
 fn write_row(row: &RejectedRow, mapping: &Mapping, out: &mut Vec<u8>) -> Result<(), String> {
     if !mapping.accepts_rows_from(&row.table.mapping) {
         return Err(
-            "it is a row that was made by other columns than the sink has now, and its record is not kept"
+            "the row was made for other columns than the sink has now, and its record was not kept"
                 .to_owned(),
         );
     }
@@ -391,7 +385,7 @@ fn write_row(row: &RejectedRow, mapping: &Mapping, out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
-/// Rows on their way into blocks.
+/// Collects rows into blocks.
 struct BlockBuilder {
     compression: BlockCompression,
     encoder: BlockEncoder,
@@ -415,7 +409,7 @@ impl BlockBuilder {
         })
     }
 
-    /// A row was written.
+    /// Counts a row that was written.
     fn add_row(&mut self, at: Timestamp) -> Result<(), DeadLetterError> {
         self.records += 1;
         let (first, last) = self.times.unwrap_or((at, at));

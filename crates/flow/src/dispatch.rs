@@ -1,7 +1,7 @@
-//! From a request's records to rows in the open blocks of its sinks.
+//! Dispatches the records of a request as rows to the open blocks of its sinks.
 //!
-//! What can be done at once is done at once: a sink never waits for another sink's templates, for
-//! another's slice to be opened, or for another's room.
+//! What needs no waiting is done at once: a sink never waits for another sink's templates, for
+//! another's slice to be opened, or for capacity in another's pipeline.
 
 mod large_request;
 mod outcome;
@@ -34,45 +34,44 @@ use crate::template::TemplatePool;
 /// How long a record waits for its sink's first slice.
 const SLICE_WAIT: Duration = Duration::from_secs(3);
 
-/// Bytes of records up to which rows are rendered in one go; more are rendered in turns with other
+/// Bytes of records up to which rows are rendered in one go; above that, rendering yields to other
 /// requests.
 const AT_ONCE_MAX: usize = 256 << 10;
 
-/// The records of a request, and what they hold of the byte budget.
+/// Records of a request, with their share of the memory limit.
 #[derive(Debug)]
 pub struct RecordBatch {
-    /// In the order in which they were sent.
+    /// In request order.
     pub records: Vec<RecordContext>,
-    /// Indices of those that no sink gets, ascending: they are not what the batch says.
+    /// Ascending indices of malformed records, which no sink gets.
     pub broken: Vec<usize>,
-    /// Given back when their rows are in blocks, which hold their own share.
+    /// Released when the rows are in blocks, which hold their own permits.
     pub memory_permit: MemoryPermit,
 }
 
 impl RecordBatch {
-    /// When it came.
     fn received(&self) -> Timestamp {
         let first = self.records.first();
         first.map_or(Timestamp::from_millis(0), |r| r.request().received)
     }
 
-    /// The records that sinks get, with their indices.
+    /// Valid records with their indices.
     fn valid_records(&self) -> impl Iterator<Item = (usize, &RecordContext)> {
         let all = self.records.iter().enumerate();
         all.filter(|(i, _)| self.broken.is_empty() || self.broken.binary_search(i).is_err())
     }
 }
 
-/// Sends records to their sinks.
+/// Dispatches records to their sinks.
 pub struct Dispatcher {
     table: RwLock<Arc<RouteTable>>,
     templates: Option<Arc<TemplatePool>>,
     random: RandomBits,
     meters: DispatchMeters,
-    /// For reading and rendering large requests: few at a time, so that the threads that answer
-    /// small ones have the rest of the machine, and few indices of large bodies are in memory.
+    /// Reads and renders large requests: few at a time, so that small requests have the rest of the
+    /// machine, and few indices of large bodies are in memory.
     large_pool: Arc<FairThreadPool>,
-    /// For large requests whose templates are being evaluated.
+    /// Runs large requests whose templates are being evaluated.
     templated_pool: Arc<FairThreadPool>,
 }
 
@@ -92,26 +91,23 @@ impl std::fmt::Debug for Dispatcher {
     }
 }
 
-/// How far a sink is with the request.
+/// Progress of a request at one sink.
 enum SinkStep {
-    /// Rows are in a block, refused records on their way to the log.
+    /// Rows are in a block, rejected records on their way to the log.
     Waiting(Option<AppendTicket>, Option<BlockTicket>, RenderSummary),
-    /// It is done.
     Done(SinkResult),
-    /// Nothing could be done at once.
+    /// Nothing could be done without waiting.
     Todo,
 }
 
 impl Dispatcher {
-    /// Without a source yet. `templates` evaluates template columns; without it records of sinks
-    /// that have some are refused as unavailable.
-    #[must_use]
+    /// Creates a dispatcher without sources. `templates` evaluates template columns; without it
+    /// records of sinks that have some are rejected as unavailable.
     pub fn new(templates: Option<Arc<TemplatePool>>, random: RandomBits) -> Arc<Self> {
         Self::with_workers(templates, random, 0)
     }
 
-    /// The same with so many threads for large requests; 0 is one for every two cores.
-    #[must_use]
+    /// As [`Self::new`], with so many threads for large requests; 0 is one for every two cores.
     pub fn with_workers(
         templates: Option<Arc<TemplatePool>>,
         random: RandomBits,
@@ -136,36 +132,34 @@ impl Dispatcher {
         })
     }
 
-    /// The table in force.
-    #[must_use]
+    /// Returns the current route table.
     pub fn table(&self) -> Arc<RouteTable> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&table)
     }
 
-    /// Puts a new table in force.
+    /// Replaces the route table.
     pub fn set_table(&self, table: RouteTable) {
         let table = Arc::new(table);
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
     }
 
-    /// Where an address leads.
-    #[must_use]
+    /// Finds the route of an address.
     pub fn find(&self, project: u64, source: &str, secret: &str) -> Option<Arc<SourceRoute>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.find(project, source, secret).cloned()
     }
 
-    /// Where large requests have to wait for their turn.
-    #[must_use]
+    /// Pool of large requests.
     pub fn large_pool(&self) -> &Arc<FairThreadPool> {
         &self.large_pool
     }
 
-    /// Writes the records to all sinks of the target and waits for what each sink promises. The
-    /// results are in the order of [`SourceRoute::sinks`]; `progress` says when there is no way back.
+    /// Writes the records to all sinks of the route and waits as each sink's settings require. The
+    /// results are in the order of [`SourceRoute::sinks`]; `progress` tells whether rows may be
+    /// stored.
     ///
-    /// The records are few and small: they are read where they are.
+    /// For few and small records: they are read on the calling thread.
     pub async fn dispatch(
         &self,
         route: &SourceRoute,
@@ -194,7 +188,7 @@ impl Dispatcher {
         self.await_results(steps, good).await
     }
 
-    /// Waits for the disk.
+    /// Waits for the outcomes of all sinks.
     async fn await_results(&self, steps: Vec<SinkStep>, good: usize) -> Vec<SinkResult> {
         let mut results = Vec::with_capacity(steps.len());
         for step in steps {
@@ -247,14 +241,14 @@ impl Dispatcher {
         }
     }
 
-    /// The usual way: render, and into the open block.
+    /// Fast path: renders the rows and appends them to the open block.
     fn try_dispatch_inline(
         &self,
         pipeline: &Arc<Pipeline>,
         batch: &RecordBatch,
         progress: &RequestProgress,
     ) -> SinkStep {
-        // Queries may take milliseconds for a record: between those others get their turn.
+        // Queries may take milliseconds per record: the slow path yields between records.
         if !pipeline.mapping().templates().is_empty() || pipeline.mapping().has_queries() {
             return SinkStep::Todo;
         }
@@ -270,7 +264,7 @@ impl Dispatcher {
         })
     }
 
-    /// Everything that has to wait for something, all of it at the same time.
+    /// Runs everything that has to wait, concurrently.
     async fn dispatch_deferred(
         &self,
         route: &SourceRoute,
@@ -319,8 +313,8 @@ impl Dispatcher {
         }
     }
 
-    /// Evaluates the templates of several mappings in one round trip: for each mapping, for each
-    /// record, its cells.
+    /// Evaluates the templates of several mappings in one round trip: for each mapping and record,
+    /// its cells.
     async fn evaluate(
         &self,
         mappings: &[Arc<CompiledMapping>],
@@ -343,8 +337,8 @@ impl Dispatcher {
         by_mapping
     }
 
-    /// Tries until the rows are in a block: through rotations, while there is no room, and for a
-    /// while without an open slice.
+    /// Retries until the rows are in a block: through rotations, while the pipeline is full, and
+    /// for a while without an open slice.
     async fn dispatch_with_retry(
         &self,
         sink: &SinkRoute,
@@ -354,7 +348,7 @@ impl Dispatcher {
     ) -> SinkStep {
         let deadline = Instant::now() + SLICE_WAIT;
         loop {
-            // It misses nothing from here on.
+            // Subscribe before the attempt, so that no change is missed.
             let changed = sink.changed();
             let Some(pipeline) = sink.pipeline().filter(|p| !p.is_retired()) else {
                 if timeout_at(deadline, changed).await.is_err() {

@@ -1,6 +1,6 @@
-//! Work that takes long: few do it at a time, and whose turn is next goes round those who ask, so
-//! that one with many requests does not keep the others from theirs. It is done on threads that the
-//! system lets wait for those that answer requests (`docs/adr/1472-…`).
+//! Thread pool for long work: few jobs run at a time, and clients are served round-robin by key, so
+//! that one with many requests does not delay the others. Jobs run on threads that yield to those
+//! that serve requests (`docs/adr/1472-…`).
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -9,32 +9,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 
 use tokio::sync::oneshot;
 
-/// Turns of one who asks up to which nobody looks for those who have left.
+/// Queue length of a key up to which cancelled waiters are not pruned.
 const PRUNE_FROM: usize = 64;
 
-/// How much the threads yield to others: where all are busy they have a third of what others have.
+/// Nice value of the threads: where all cores are busy, they get a third of the time of others.
 const NICE: i32 = 5;
 
-/// A bound on how many work at a time.
+/// Bounds how many jobs run at a time.
 #[derive(Debug)]
 pub struct FairThreadPool(Mutex<FairPoolState>);
 
 #[derive(Debug)]
 struct FairPoolState {
     free: usize,
-    /// Threads that have nothing to do; as many as have ever worked at a time.
+    /// Idle threads; as many as have ever worked at a time.
     idle: Vec<mpsc::SyncSender<PoolJob>>,
-    /// Those who wait, by who they are; the first one's turn is next.
+    /// Waiters by key; the first key is next.
     queues: VecDeque<(u64, VecDeque<oneshot::Sender<WorkPermit>>)>,
 }
 
-/// The right to work, given on when it is dropped.
+/// Right to run a job, passed on when it is dropped.
 #[derive(Debug)]
 pub struct WorkPermit(Option<Arc<FairThreadPool>>);
 
 impl FairThreadPool {
-    /// A lane for so many at a time, at least one.
-    #[must_use]
+    /// Creates a pool of `width` threads, at least one.
     pub fn new(width: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(FairPoolState {
             free: width.max(1),
@@ -48,21 +47,21 @@ impl FairThreadPool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many wait.
-    #[must_use]
+    /// Number of waiters.
     pub fn waiting(&self) -> usize {
         let state = self.lock();
         let all = state.queues.iter().flat_map(|(_, queue)| queue);
-        // Some have left, which is noticed when it is their turn.
+        // Cancelled waiters are noticed only when it is their turn.
         all.filter(|waiting| !waiting.is_closed()).count()
     }
 
-    /// Waits for a turn. Those with the same `key` get theirs in order, and different ones in turn.
+    /// Waits for a permit. Waiters with the same `key` are served in order, different keys
+    /// round-robin.
     pub async fn acquire(self: &Arc<Self>, key: u64) -> WorkPermit {
         self.acquire_at(key, false).await
     }
 
-    /// Waits for the next turn: for one who had a turn before, and has to begin again.
+    /// Waits for the next permit: for a request that had one before, and has to begin again.
     pub async fn acquire_next(self: &Arc<Self>, key: u64) -> WorkPermit {
         self.acquire_at(key, true).await
     }
@@ -84,7 +83,7 @@ impl FairThreadPool {
         }
     }
 
-    /// Has work done on one of the threads.
+    /// Runs a job on one of the threads.
     fn execute(self: &Arc<Self>, mut work: PoolJob) {
         loop {
             let idle = self.lock().idle.pop();
@@ -100,7 +99,7 @@ impl FairThreadPool {
         if thread.spawn(move || run_thread(&pool, next)).is_ok() {
             drop(first.send(work));
         } else {
-            // The system has no thread to give. The runtime has some.
+            // The system can't start a thread; the runtime has some.
             tokio::task::spawn_blocking(|| work()());
         }
     }
@@ -110,7 +109,7 @@ impl FairThreadPool {
         while let Some(next) = state.next_waiter() {
             match next.send(WorkPermit(Some(Arc::clone(self)))) {
                 Ok(()) => return,
-                // It has left meanwhile. Its turn is still ours.
+                // The waiter was cancelled: the permit is still ours.
                 Err(mut work_permit) => work_permit.0 = None,
             }
         }
@@ -131,7 +130,7 @@ impl FairPoolState {
             self.queues.len() - 1
         });
         let queue = &mut self.queues[index].1;
-        // Clients that come and go while nobody gets a turn leave nothing behind.
+        // Clients that cancel while no permit is free must not grow the queue.
         if queue.len() >= PRUNE_FROM && queue.len().is_power_of_two() {
             queue.retain(|waiting| !waiting.is_closed());
         }
@@ -157,31 +156,32 @@ impl Drop for WorkPermit {
     }
 }
 
-/// What is to be done, and how whoever waits for it is told afterwards.
+/// A job; returns the function that notifies its waiter.
 type PoolJob = Box<dyn FnOnce() -> Box<dyn FnOnce()> + Send>;
 
-/// A thread of a lane, until the lane is gone.
+/// Runs jobs on a thread of the pool until the pool is dropped.
 fn run_thread(pool: &Weak<FairThreadPool>, mut next: mpsc::Receiver<PoolJob>) {
-    // Of this thread alone.
+    // Affects this thread only.
     if let Err(error) = rustix::process::nice(NICE) {
-        tracing::debug!(%error, "the thread of large requests does not yield");
+        tracing::debug!(%error, "lowering the priority of a pool thread failed");
     }
     while let Ok(work) = next.recv() {
-        let tell = work();
+        let notify = work();
         let Some(pool) = pool.upgrade() else {
-            return tell();
+            return notify();
         };
         let (sender, receiver) = mpsc::sync_channel(1);
         next = receiver;
         pool.lock().idle.push(sender);
         drop(pool);
-        // It is idle before anybody can have more work, or there would be a further thread for that.
-        tell();
+        // The thread is idle before its waiter can submit more work; otherwise another one would be
+        // started.
+        notify();
     }
 }
 
-/// Calls `work` on a thread of the turn's lane. It keeps the turn until it has ended, even when nobody
-/// waits for it any longer.
+/// Runs `work` on a thread of the permit's pool. It keeps its permit until it has ended, even if
+/// its waiter is cancelled.
 pub async fn run_on_pool<T: Send + 'static>(
     work_permit: WorkPermit,
     work: impl FnOnce() -> T + Send + 'static,
@@ -192,16 +192,16 @@ pub async fn run_on_pool<T: Send + 'static>(
     let (sender, result) = mpsc::sync_channel::<(WorkPermit, Result<T, Box<dyn Any + Send>>)>(1);
     pool.execute(Box::new(move || {
         let done = catch_unwind(AssertUnwindSafe(work));
-        // Where nobody waits any more the turn is the next one's.
+        // If the waiter was cancelled, the permit is passed on.
         Box::new(move || drop(sender.send((work_permit, done))))
     }));
     drop(pool);
-    // One of the runtime's threads waits for it: the runtime does not end before, and a clock that
-    // stands still in a test goes on doing so.
+    // One of the runtime's threads waits for the job: the runtime does not end before, and a paused
+    // clock in a test stays paused.
     match tokio::task::spawn_blocking(move || result.recv()).await {
         Ok(Ok((work_permit, Ok(done)))) => (work_permit, done),
         Ok(Ok((_, Err(panic)))) => resume_unwind(panic),
-        // The runtime is ending, and with it whoever asks.
+        // The runtime is shutting down, and with it the caller.
         Ok(Err(_)) | Err(_) => std::future::pending().await,
     }
 }
@@ -213,55 +213,55 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn few_work_at_a_time_and_turns_go_round() {
-        let lane = FairThreadPool::new(2);
-        let (first, second) = (lane.acquire(1).await, lane.acquire(1).await);
-        // Three of one, then one of another; the second of the first has left.
+    async fn concurrency_is_bounded_and_keys_alternate() {
+        let pool = FairThreadPool::new(2);
+        let (first, second) = (pool.acquire(1).await, pool.acquire(1).await);
+        // Three of one key, then one of another; the second of the first key is cancelled.
         let mut waiting: Vec<_> = [1, 1, 1, 2]
             .into_iter()
-            .map(|key| Box::pin(lane.acquire(key)))
+            .map(|key| Box::pin(pool.acquire(key)))
             .collect();
-        for turn in &mut waiting {
-            assert!(turn.now_or_never().is_none());
+        for permit in &mut waiting {
+            assert!(permit.now_or_never().is_none());
         }
-        assert_eq!(lane.waiting(), 4);
+        assert_eq!(pool.waiting(), 4);
         drop(waiting.remove(1));
         let mut of_two = waiting.pop().unwrap();
         drop(first);
-        let turn = waiting.remove(0).now_or_never().unwrap();
+        let permit = waiting.remove(0).now_or_never().unwrap();
         drop(second);
         let other = of_two.as_mut().now_or_never().unwrap();
         assert!(waiting[0].as_mut().now_or_never().is_none());
-        drop(turn);
+        drop(permit);
         let last = waiting.remove(0).now_or_never().unwrap();
         drop((other, last));
-        // All are free again: nothing was lost with those who left.
+        // All permits are free again: cancelled waiters took none.
         let all = [
-            lane.acquire(3).now_or_never(),
-            lane.acquire(3).now_or_never(),
+            pool.acquire(3).now_or_never(),
+            pool.acquire(3).now_or_never(),
         ];
         assert!(all.iter().all(Option::is_some));
-        assert!(lane.acquire(3).now_or_never().is_none());
+        assert!(pool.acquire(3).now_or_never().is_none());
     }
 
     #[tokio::test]
-    async fn work_keeps_its_turn_when_nobody_waits_for_it() {
-        let lane = FairThreadPool::new(1);
+    async fn work_keeps_its_permit_when_its_waiter_is_cancelled() {
+        let pool = FairThreadPool::new(1);
         let (go, wait) = mpsc::sync_channel::<()>(1);
-        let turn = lane.acquire(1).await;
-        let mut work = Box::pin(run_on_pool(turn, move || wait.recv()));
+        let permit = pool.acquire(1).await;
+        let mut work = Box::pin(run_on_pool(permit, move || wait.recv()));
         assert!(work.as_mut().now_or_never().is_none());
         drop(work);
-        let mut next = Box::pin(lane.acquire(2));
+        let mut next = Box::pin(pool.acquire(2));
         assert!(next.as_mut().now_or_never().is_none());
         go.send(()).unwrap();
         drop(next.await);
     }
 
     #[tokio::test]
-    async fn there_are_no_more_threads_than_turns_and_they_yield() {
+    async fn there_are_no_more_threads_than_permits_and_they_yield() {
         use rustix::process::getpriority_process;
-        let lane = FairThreadPool::new(2);
+        let pool = FairThreadPool::new(2);
         let own = getpriority_process(None).unwrap();
         let mut threads = std::collections::HashSet::new();
         for _ in 0..50 {
@@ -271,7 +271,7 @@ mod tests {
                     getpriority_process(None).unwrap(),
                 )
             };
-            let (one, two) = (lane.acquire(1).await, lane.acquire(1).await);
+            let (one, two) = (pool.acquire(1).await, pool.acquire(1).await);
             let both = futures::future::join(run_on_pool(one, work), run_on_pool(two, work)).await;
             for (_, (thread, nice)) in [both.0, both.1] {
                 threads.insert(thread);
@@ -283,27 +283,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_that_of_who_waits_and_the_turn_is_given_on() {
-        let lane = FairThreadPool::new(1);
-        let turn = lane.acquire(1).await;
-        let broken = tokio::spawn(run_on_pool(turn, || panic!("as meant")));
+    async fn a_panic_reaches_the_waiter_and_the_permit_is_passed_on() {
+        let pool = FairThreadPool::new(1);
+        let permit = pool.acquire(1).await;
+        let broken = tokio::spawn(run_on_pool(permit, || panic!("as meant")));
         assert!(broken.await.unwrap_err().is_panic());
-        let turn = lane.acquire(1).await;
-        assert_eq!(run_on_pool(turn, || 7).await.1, 7);
+        let permit = pool.acquire(1).await;
+        assert_eq!(run_on_pool(permit, || 7).await.1, 7);
     }
 
     #[tokio::test]
-    async fn who_has_to_begin_again_is_next() {
-        let lane = FairThreadPool::new(1);
-        let turn = lane.acquire(1).await;
-        let mut others: Vec<_> = (1..3).map(|key| Box::pin(lane.acquire(key))).collect();
+    async fn a_request_that_begins_again_is_next() {
+        let pool = FairThreadPool::new(1);
+        let permit = pool.acquire(1).await;
+        let mut others: Vec<_> = (1..3).map(|key| Box::pin(pool.acquire(key))).collect();
         assert!(others.iter_mut().all(|o| o.now_or_never().is_none()));
-        let mut again = Box::pin(lane.acquire_next(1));
+        let mut again = Box::pin(pool.acquire_next(1));
         assert!(again.as_mut().now_or_never().is_none());
-        drop(turn);
-        let turn = again.as_mut().now_or_never().unwrap();
+        drop(permit);
+        let permit = again.as_mut().now_or_never().unwrap();
         assert!(others[0].as_mut().now_or_never().is_none());
-        drop(turn);
+        drop(permit);
         for other in others {
             drop(other.now_or_never().unwrap());
         }

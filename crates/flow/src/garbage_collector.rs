@@ -1,9 +1,9 @@
-//! Takes away what nobody needs any more: streams and objects of imported files, and their entries
-//! in the ledger. Everything here can be repeated and forgotten: what was missed is found again.
+//! Garbage-collects streams, staged objects and ledger entries of imported files. Every step can be
+//! repeated, and the next run finds what was missed.
 //!
-//! A stream that the store does not know is deleted only if the store remembers having removed
-//! newer metadata of the same sink. Otherwise it may be the only copy of something: it is kept and
-//! reported (`docs/adr/0004-…`).
+//! A stream that the store does not know is deleted only if the store has recorded the removal of
+//! newer metadata of the same sink. Otherwise it may be the only copy of its records: it is kept
+//! and reported (`docs/adr/0004-…`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,21 +29,20 @@ mod ledger_check;
 
 use ledger_check::LedgerChecker;
 
-/// How often things are taken away.
+/// Intervals of the garbage collector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct GarbageCollectorConfig {
-    /// How often everything is looked through. What was just imported is taken away at once.
-    /// 1s to 1h.
+    /// How often all streams and objects are checked. Those of a file that was just imported are
+    /// deleted at once. 1s to 1h.
     pub interval: HumanDuration,
-    /// How often all imports that are remembered are looked up in the ledgers of their tables; the
-    /// newest one is every `interval`. 1s to 24h.
+    /// How often all remembered imports are looked up in the ledgers of their tables; the newest
+    /// import is looked up every `interval`. 1s to 24h.
     pub ledger_interval: HumanDuration,
 }
 
 impl GarbageCollectorConfig {
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
+    /// Returns the settings that are out of range: name, given value, allowed range.
     pub fn violations(&self) -> Vec<String> {
         let interval = out_of_range(
             "interval",
@@ -66,7 +65,7 @@ impl Default for GarbageCollectorConfig {
     }
 }
 
-/// Takes away what nobody needs.
+/// Garbage collector of one volume, and of its staging and tables.
 #[derive(Debug)]
 pub struct GarbageCollector {
     delivery: DeliveryContext,
@@ -75,13 +74,11 @@ pub struct GarbageCollector {
     staging: Staging,
     ledgers: LedgerChecker,
     config: GarbageCollectorConfig,
-    /// Slices whose stream and object are gone, of files that are still remembered.
+    /// Slices whose stream and object are deleted, of files that are still remembered.
     collected: HashSet<SliceKey>,
 }
 
 impl GarbageCollector {
-    /// Of one volume, and of the staging and tables that it leads to.
-    #[must_use]
     pub fn new(
         delivery: DeliveryContext,
         log: Log,
@@ -115,7 +112,7 @@ impl GarbageCollector {
         }
     }
 
-    /// Takes away until `stop`.
+    /// Collects until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let store = Arc::clone(self.delivery.repo.store());
         let (slices, fill) = WatchCache::<Slice>::new(store, keys::IMPORTED_SLICES);
@@ -139,9 +136,9 @@ impl GarbageCollector {
                 .values()
                 .map(|s| Arc::clone(&s.value))
                 .collect();
-            // First: what a table has lost must not be taken away from who still has it.
+            // Ledgers first: what a table has lost must not be deleted from the log or staging.
             if all && let Err(error) = self.ledgers.check().await {
-                tracing::warn!(%error, "imported files could not be listed");
+                tracing::warn!(%error, "listing imported files failed");
             }
             self.collect_slices(&imported).await;
             if all {
@@ -149,11 +146,11 @@ impl GarbageCollector {
             }
         }
         if let Err(error) = filling.await {
-            tracing::error!(%error, "the mirror of imported slices ended");
+            tracing::error!(%error, "watch cache of imported slices stopped");
         }
     }
 
-    /// Streams and objects of imported slices.
+    /// Deletes streams and objects of imported slices.
     async fn collect_slices(&mut self, imported: &[Arc<Slice>]) {
         let known: HashSet<&SliceKey> = imported.iter().map(|s| &s.key).collect();
         self.collected.retain(|key| known.contains(key));
@@ -173,7 +170,7 @@ impl GarbageCollector {
             if !slice.is_empty
                 && let Err(error) = self.staging.delete(&slice.staging_path).await
             {
-                tracing::warn!(slice = %slice.key, %error, "a staged slice could not be deleted");
+                tracing::warn!(slice = %slice.key, %error, "deleting a staged slice failed");
                 continue;
             }
             failpoint::at(FailPoint::ObjectDeleted);
@@ -181,8 +178,8 @@ impl GarbageCollector {
         }
     }
 
-    /// Whether a slice's stream has records that were not imported. What the store has counted as
-    /// lost may turn up again when the right disk is mounted. `None` when it can't be told now.
+    /// Whether a slice's stream has records that were not imported: records counted as lost may
+    /// reappear when the right disk is mounted. `None` when that can't be determined now.
     async fn has_unimported_records(&self, slice: &Slice) -> Option<bool> {
         let stream = self.log.find(&slice.key.to_string());
         let Some(stats) = stream.and_then(|id| self.log.stats(id)) else {
@@ -192,7 +189,7 @@ impl GarbageCollector {
         if stats.records <= imported {
             return Some(false);
         }
-        // What was found damaged may still be counted: only what can be read is a reason to keep it.
+        // Damaged records may still be counted: only readable ones are a reason to keep the stream.
         let log = self.log.clone();
         let count = tokio::task::spawn_blocking(move || count_readable_records(&log, stats.id));
         let counted = count.await.map_err(|e| e.to_string());
@@ -200,7 +197,7 @@ impl GarbageCollector {
         let in_log = match counted {
             Ok(in_log) => in_log,
             Err(error) => {
-                tracing::warn!(slice = %slice.key, error, "a stream could not be read, it is kept for now");
+                tracing::warn!(slice = %slice.key, error, "reading a stream failed; it is kept for now");
                 return None;
             }
         };
@@ -209,13 +206,13 @@ impl GarbageCollector {
                 stream = stats.name,
                 in_log,
                 imported,
-                "a stream has records that were counted as lost when its slice was imported; it is kept, `forebay log deliver` brings them into a sink"
+                "stream has records that were counted as lost when its slice was imported; it is kept: `forebay log deliver` delivers them to a sink"
             );
         }
         Some(in_log > imported)
     }
 
-    /// Whether its file is to be imported again, which needs all that would be taken away here.
+    /// Whether the slice's file is to be imported again, which needs its streams and objects.
     async fn is_reopened(&mut self, slice: &SliceKey) -> bool {
         if !self.ledgers.reopened.contains(slice) {
             return false;
@@ -235,21 +232,21 @@ impl GarbageCollector {
             Err(e) => Err(e.to_string()),
         };
         if let Err(error) = deleted {
-            tracing::warn!(stream = name, error, "a stream could not be deleted");
+            tracing::warn!(stream = name, error, "deleting a stream failed");
         }
         failpoint::at(FailPoint::StreamDeleted);
     }
 
     async fn collect_streams(&mut self, imported: &[Arc<Slice>]) {
         if let Err(error) = self.collect_delivered_streams().await {
-            tracing::warn!(%error, "streams that were delivered could not be listed");
+            tracing::warn!(%error, "listing delivered streams failed");
         }
         if let Err(error) = self.collect_unknown_streams(imported).await {
-            tracing::warn!(%error, "streams could not be compared with the store");
+            tracing::warn!(%error, "comparing streams with the store failed");
         }
     }
 
-    /// Streams that `forebay log deliver` has brought in, where it did not come to delete them.
+    /// Deletes streams that `forebay log deliver` delivered but did not delete.
     async fn collect_delivered_streams(&self) -> Result<(), FileError> {
         for delivered_stream in self.delivery.repo.delivered_streams(&self.volume).await? {
             self.delete_stream(&delivered_stream.stream).await;
@@ -263,9 +260,9 @@ impl GarbageCollector {
         Ok(())
     }
 
-    /// Streams whose slice is neither on its way nor imported.
+    /// Deletes or reports streams whose slice is neither active nor imported.
     async fn collect_unknown_streams(&self, imported: &[Arc<Slice>]) -> Result<(), FileError> {
-        // Streams first: one that is made while this reads is not looked at.
+        // Streams first: one that is created meanwhile is not checked.
         let streams: Vec<String> = self.log.streams().into_iter().map(|s| s.name).collect();
         let active = self.delivery.repo.active_files(None).await?;
         let mut known: HashSet<String> = imported.iter().map(|s| s.key.to_string()).collect();
@@ -283,15 +280,18 @@ impl GarbageCollector {
                 continue;
             }
             if topic_sink(&name).is_some() {
-                // Whoever delivers it looks after it.
+                // The topic reconciler handles these.
                 continue;
             }
             let Ok(slice) = name.parse::<SliceKey>() else {
                 unknown += 1;
-                tracing::warn!(stream = name, "this stream is no slice's, it is kept");
+                tracing::warn!(
+                    stream = name,
+                    "stream name is not a slice key; the stream is kept"
+                );
                 continue;
             };
-            // It may have been imported since the imported ones were looked through.
+            // It may have been imported since the snapshot was taken.
             if self.delivery.repo.slice_exists(&slice).await? {
                 continue;
             }
@@ -306,7 +306,7 @@ impl GarbageCollector {
                 unknown += 1;
                 tracing::warn!(
                     stream = name,
-                    "the store does not know this stream, it is kept; `forebay log deliver` brings it into a sink"
+                    "stream is unknown to the store; it is kept: `forebay log deliver` delivers it to a sink"
                 );
             }
         }
@@ -314,13 +314,13 @@ impl GarbageCollector {
         Ok(())
     }
 
-    /// Whether the store knows whose these letters are; those of a sink that was forgotten for good
-    /// go with it.
+    /// Whether the store knows the sink of these dead letters; those of a sink that was removed for
+    /// good are deleted with it.
     async fn dead_letters_have_owner(&self, name: &str, sink: &SinkKey) -> Result<bool, FileError> {
         match self.delivery.repo.dead_letter_owner(sink).await? {
             DeadLetterOwner::Sink => Ok(true),
             DeadLetterOwner::Forgotten => {
-                // A sink of that id that has come into being meanwhile has them.
+                // They belong to a sink with that id that was created meanwhile.
                 if self.delivery.repo.remove_dead_letter_state(sink).await? {
                     self.delete_stream(name).await;
                 }
@@ -329,7 +329,7 @@ impl GarbageCollector {
             DeadLetterOwner::Unknown => {
                 tracing::warn!(
                     stream = name,
-                    "the store does not know the sink of these dead letters, they are kept"
+                    "sink of these dead letters is unknown to the store; they are kept"
                 );
                 Ok(false)
             }
@@ -337,7 +337,7 @@ impl GarbageCollector {
     }
 }
 
-/// Records of a stream that can be read.
+/// Counts the readable records of a stream.
 fn count_readable_records(log: &Log, stream: StreamId) -> Result<u64, LogReadError> {
     let mut records = 0;
     for item in log.reader(stream, 0)? {

@@ -1,9 +1,9 @@
-//! Files go into their tables.
+//! Imports files into their tables.
 //!
 //! The rows and the ledger's entry are one transaction of the table, and the entry's name is a
-//! function of the file's key: an import that is repeated, after whatever has been killed, does
-//! nothing. Files of a sink are imported one at a time, oldest first (`docs/adr/0002-…`). One that its
-//! table can't take follows the sink's definition, and does not hold back later ones for ever
+//! function of the file's key: a repeated import does nothing, whatever was killed before. Files of
+//! a sink are imported one at a time, oldest first (`docs/adr/0002-…`). A file that its table
+//! rejects follows the sink's current definition, and does not hold back later ones for ever
 //! (`docs/adr/1372-…`).
 
 use std::collections::{HashMap, HashSet};
@@ -31,11 +31,11 @@ use crate::metrics;
 use crate::upload::Uploader;
 use crate::work_queue::{AttemptError, DeliveryContext, WorkConfig, run_work_queue};
 
-/// What a file is imported by, in the words of a failure.
+/// Definition of an import attempt, as worded in a failure.
 const AS_OPENED: &str = "as the sink was when the file was opened";
 const IN_FORCE: &str = "as the sink is now";
 
-/// Files of which a slice can't be uploaded until a person mends something, and since when.
+/// Files with a slice that can't be uploaded without an operator, and since when.
 fn stuck<'s>(slices: impl Iterator<Item = &'s Slice>) -> HashMap<FileKey, Timestamp> {
     let parked = slices.filter(|s| s.state == SliceState::Uploading && s.retry.parked);
     let since = parked.filter_map(|s| Some((s.key.file.clone(), s.retry.first_failed_at?)));
@@ -53,11 +53,11 @@ pub struct Importer {
     delivery: DeliveryContext,
     staging: Staging,
     tables: TableRegistry,
-    /// Writes an object again that staging has lost.
+    /// Uploads an object again that staging has lost.
     uploader: Uploader,
     cluster_id: Arc<str>,
     config: WorkConfig,
-    /// Where rows go that somebody has given up.
+    /// Receives the rows of files that an operator has given up.
     dead_letters: Option<SinkDeadLetters>,
 }
 
@@ -72,8 +72,6 @@ impl From<TableError> for AttemptError {
 }
 
 impl Importer {
-    /// Into those tables, under that cluster's name.
-    #[must_use]
     pub fn new(
         delivery: DeliveryContext,
         staging: Staging,
@@ -93,14 +91,14 @@ impl Importer {
         }
     }
 
-    /// With where rows go that somebody has given up; without it they wait.
+    /// Sets the destination of rows that an operator has given up; without it they wait.
     #[must_use]
     pub fn with_dead_letters(mut self, dead_letters: SinkDeadLetters) -> Self {
         self.dead_letters = Some(dead_letters);
         self
     }
 
-    /// Imports until `stop`; what is under way then is finished.
+    /// Imports until `stop`, then finishes imports in progress.
     pub async fn run(self, stop: CancellationToken) {
         let store = self.delivery.repo.store();
         let (files, fill) = WatchCache::<File>::new(Arc::clone(store), keys::FILES);
@@ -132,19 +130,19 @@ impl Importer {
         run_work_queue(&stop, &self.config, changed, due, act).await;
         for filling in [filling, filling_sinks, filling_slices] {
             if let Err(error) = filling.await {
-                tracing::error!(%error, "a mirror of the importer ended");
+                tracing::error!(%error, "watch cache of the importer stopped");
             }
         }
     }
 
-    /// One attempt, and its outcome in the store.
+    /// Makes one attempt and records its outcome in the store.
     async fn attempt(&self, key: &FileKey) {
         let file = match self.delivery.repo.file(key).await {
             Ok(file) if file.state == FileState::Importing => file.value,
-            // Somebody has done it.
+            // Another attempt has completed it.
             Ok(_) | Err(FileError::FileNotFound(_)) => return,
             Err(error) => {
-                tracing::warn!(file = %key, %error, "the file could not be read");
+                tracing::warn!(file = %key, %error, "reading a file failed");
                 return;
             }
         };
@@ -154,28 +152,28 @@ impl Importer {
         }
         let imported = self.config.with_timeout("import", self.import(&file)).await;
         let now = self.delivery.clock.now();
-        let noted = match imported {
+        let recorded = match imported {
             Ok((rows, by)) => {
                 metrics::imported(rows);
                 let repo = &self.delivery.repo;
-                let noted = repo.file_imported_by(key, rows, Some(&by), now).await;
+                let recorded = repo.file_imported_by(key, rows, Some(&by), now).await;
                 failpoint::at(FailPoint::ImportNoted);
-                noted
+                recorded
             }
             Err(error) => {
                 metrics::import_failed();
-                tracing::warn!(file = %key, %error, needs_a_person = error.is_terminal(), "a file could not be imported");
+                tracing::warn!(file = %key, %error, needs_operator = error.is_terminal(), "file import failed");
                 let failure = self.delivery.failure(error);
                 self.delivery.repo.file_failed(key, &failure, now).await
             }
         };
-        if let Err(error) = noted {
-            // It is still `importing` then; the next attempt finds it in the ledger.
-            tracing::warn!(file = %key, %error, "the outcome of an import could not be noted");
+        if let Err(error) = recorded {
+            // The file is still `importing`; the next attempt finds it in the ledger.
+            tracing::warn!(file = %key, %error, "recording the outcome of an import failed");
         }
     }
 
-    /// Whether a ledger knows the file after all, which is noted then.
+    /// Whether a ledger has the file after all, which is recorded then.
     async fn was_imported(&self, file: &File) -> Result<bool, AttemptError> {
         if file.dead_rows.as_ref().is_some_and(|d| d.moved > 0) {
             return Ok(false);
@@ -184,22 +182,22 @@ impl Importer {
         let own = Some(file.table.clone());
         let in_force = self.current_definition(file).await?;
         for by in own.into_iter().chain(in_force) {
-            // One that is not here can't be asked, and whoever gives the file up knows that.
+            // A missing backend can't be queried; giving up the file accepts that.
             let Some(table) = self.tables.get(by.backend) else {
                 continue;
             };
             if let Some(rows) = table.resolve_import(&id).await? {
                 let (repo, by) = (&self.delivery.repo, resolved(&by, table.backend()));
                 let now = self.delivery.clock.now();
-                let noted = repo.file_imported_by(&file.key, rows, Some(&by), now);
-                noted.await.map_err(AttemptError::retryable)?;
+                let recorded = repo.file_imported_by(&file.key, rows, Some(&by), now);
+                recorded.await.map_err(AttemptError::retryable)?;
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Makes the file's rows dead letters.
+    /// Moves the file's rows to the dead letters.
     async fn reject(&self, file: &File) {
         let rejecting = self.config.with_timeout("move to the dead letters", async {
             let dead_letters = self
@@ -210,7 +208,7 @@ impl Importer {
                 return Ok(());
             }
             let slices = self.slices(&file.key).await?;
-            // What is in a letter is in no transaction that could be undone.
+            // Dead letters are in no transaction that could be rolled back.
             let damaged = rows::damaged(&self.staging, &slices).await;
             if let Some(slice) = damaged.map_err(AttemptError::retryable)? {
                 let found = TableError::Retryable(format!(
@@ -226,18 +224,18 @@ impl Importer {
         let Err(error) = rejecting.await else {
             return;
         };
-        tracing::warn!(file = %file.key, %error, "rows could not be made dead letters");
+        tracing::warn!(file = %file.key, %error, "moving rows to the dead letters failed");
         let failure = self.delivery.failure(error);
         let repo = &self.delivery.repo;
-        let noted = repo.file_failed(&file.key, &failure, self.delivery.clock.now());
-        if let Err(error) = noted.await {
-            tracing::warn!(file = %file.key, %error, "the outcome could not be noted");
+        let recorded = repo.file_failed(&file.key, &failure, self.delivery.clock.now());
+        if let Err(error) = recorded.await {
+            tracing::warn!(file = %file.key, %error, "recording the outcome failed");
         }
     }
 
-    /// Brings the file's rows into its table, once: by the definition that it was opened with, or,
-    /// if the table can't take them so, by the one in force. Returns how many rows it has, and what
-    /// they were imported by.
+    /// Imports the file's rows into its table, once: by the definition that it was opened with or,
+    /// if the table rejects that, by the current one. Returns the number of rows, and the
+    /// definition used.
     async fn import(&self, file: &File) -> Result<(u64, TableSink), AttemptError> {
         let slices = self.slices(&file.key).await?;
         let mut tried: Vec<(&str, TableSink)> = Vec::new();
@@ -248,7 +246,7 @@ impl Importer {
         }
         let own = (AS_OPENED, file.table.clone());
         if file.retry.parked {
-            // Somebody has changed it since, most likely because of this file.
+            // The definition has changed since, most likely because of this file.
             tried.push(own);
         } else {
             tried.insert(0, own);
@@ -282,8 +280,7 @@ impl Importer {
         Err(AttemptError::terminal(failure))
     }
 
-    /// The sink's definition, if it is another one than the file was opened with and the file's
-    /// rows are rows of it.
+    /// Returns the sink's definition, if it differs from the file's and the file's rows fit it.
     async fn current_definition(&self, file: &File) -> Result<Option<TableSink>, AttemptError> {
         let sink = match self.delivery.repo.sink(&file.key.sink).await {
             Ok(sink) => sink,
@@ -298,9 +295,9 @@ impl Importer {
         Ok(table.cloned())
     }
 
-    /// What the ledgers say of an import whose answer did not get here, or that was made before the
-    /// table became one that can't take it. No ledger may be left out: rows that are in one table
-    /// must not go into another.
+    /// Returns what the ledgers have of an import whose response was lost, or that preceded a
+    /// change of the table. No ledger may be left out: rows that are in one table must not go into
+    /// another.
     async fn already_imported(
         &self,
         file: &File,
@@ -314,7 +311,7 @@ impl Importer {
                 }
                 let backend = by.backend.name();
                 return Err(AttemptError::terminal(format!(
-                    "the table backend \"{backend}\" is not configured on this node: its ledger has to say whether the file was imported there"
+                    "the table backend \"{backend}\" is not configured on this node, so its ledger can't tell whether the file was imported there"
                 )));
             };
             if let Some(rows) = table.resolve_import(&id).await? {
@@ -324,7 +321,7 @@ impl Importer {
         Ok(None)
     }
 
-    /// Brings the file's rows into a table, once.
+    /// Imports the file's rows into one table, once.
     async fn import_by(
         &self,
         file: &File,
@@ -342,15 +339,15 @@ impl Importer {
             table: by.table.clone(),
             mapping: by.mapping.clone(),
         };
-        if let Err(refused) = self.may_fill(file, by, table).await {
-            // What was done before the table became another project's, or before the metadata was
-            // set back to a backup, is done all the same.
+        if let Err(denied) = self.may_fill(file, by, table).await {
+            // An import that was done before the table was transferred to another project, or
+            // before the metadata was restored from a backup, still counts.
             return match table.imported(&import.id).await? {
                 Some(rows) => {
                     self.record_filled(file, by).await?;
                     Ok((rows, resolved(by, table.backend())))
                 }
-                None => Err(refused),
+                None => Err(denied),
             };
         }
         table.prepare(&import.table, &import.mapping).await?;
@@ -361,7 +358,7 @@ impl Importer {
             Ok(done) => {
                 if done.replaced_cells > 0 {
                     let cells = done.replaced_cells;
-                    tracing::warn!(file = %file.key, cells, "cells had bytes that no table can hold, they were replaced");
+                    tracing::warn!(file = %file.key, cells, "cells with bytes that no table can hold were replaced");
                 }
                 Ok((done.rows, resolved(by, table.backend())))
             }
@@ -379,29 +376,29 @@ impl Importer {
         }
     }
 
-    /// An object is missing in staging, or is not what was written. The log still has the slice:
-    /// the object is written anew and the import tried again, soon.
+    /// Repairs an object that is missing in staging or differs from its upload: uploads the slice
+    /// again, which the log still has, and retries the import soon.
     async fn reupload(
         &self,
         slice: &Slice,
         error: &TableError,
     ) -> Result<AttemptError, AttemptError> {
-        tracing::warn!(slice = %slice.key, %error, "the slice is uploaded again");
+        tracing::warn!(slice = %slice.key, %error, "uploading a slice again");
         let uploaded = self
             .uploader
             .upload(slice)
             .await
             .map_err(|e| e.with_context(&format!("{error}; uploading it again failed")))?;
         failpoint::at(FailPoint::ObjectRewritten);
-        // The log may have lost records since: the next attempt must not look for them.
+        // The log may have lost records since: the next attempt must not expect them.
         let repo = &self.delivery.repo;
-        let noted = repo
+        let recorded = repo
             .slice_reuploaded(&slice.key, uploaded.staged, uploaded.lost_records)
             .await;
         failpoint::at(FailPoint::RewriteNoted);
-        let reason = match noted {
+        let reason = match recorded {
             Ok(_) => format!("{error}; it was uploaded again"),
-            Err(e) => format!("{error}; it was uploaded again, which could not be noted: {e}"),
+            Err(e) => format!("{error}; it was uploaded again, but recording that failed: {e}"),
         };
         Ok(AttemptError::retryable(reason))
     }
@@ -425,7 +422,7 @@ impl Importer {
     }
 }
 
-/// A definition with the backend that its own stands for here.
+/// The definition with its default backend resolved.
 fn resolved(by: &TableSink, backend: TableBackend) -> TableSink {
     TableSink {
         backend,
@@ -433,7 +430,7 @@ fn resolved(by: &TableSink, backend: TableBackend) -> TableSink {
     }
 }
 
-/// What the ledger knows a file by.
+/// Id of a file in the ledger.
 pub(crate) fn import_id(cluster_id: &str, file: &FileKey) -> String {
     format!("{cluster_id}/{file}")
 }

@@ -1,5 +1,5 @@
-//! The data plane: records come in over HTTP, become rows in the log, and go from there to staging
-//! and into their tables. It decides nothing: it follows the metadata store.
+//! Data plane: records arrive over HTTP, become rows in the log, and are uploaded to staging and
+//! imported into their tables. It decides nothing: it reconciles with the metadata store.
 
 pub mod dead_letter;
 pub mod dispatch;

@@ -1,10 +1,10 @@
-//! What the store remembers and the log does not have: compared at start, before anything is
-//! written, and named.
+//! Detects records that the store knows and the log lacks: at start, before anything is written.
 //!
-//! The log names what it knows to be damaged. When a whole segment is gone with the catalog that
-//! counted it, or the whole directory, or when an older copy was put in its place, the log knows
-//! nothing of it; the store does, by the last report of each slice ([`crate::statistics_reporter`]). What was
-//! taken after the last report and is lost in that way is known to nobody.
+//! The log reports what it knows to be damaged. When a whole segment is missing with the catalog
+//! that counted it, or the whole directory, or an older copy was put in its place, the log knows
+//! nothing of it; the store does, by the last report of each slice
+//! ([`crate::statistics_reporter`]). Records that were accepted after the last report and are lost
+//! in that way remain unknown.
 
 use forebay_log::{CommitError, Log, LogAppendError};
 use forebay_meta::{FileError, Repo};
@@ -12,28 +12,25 @@ use forebay_model::{FileState, SinkKey, SliceState, Timestamp, VolumeId};
 
 use crate::streams::dead_letter_stream;
 
-/// Records that the log does not have any more.
+/// Records that the log has lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostRecords {
-    /// Whose they are.
     pub sink: SinkKey,
-    /// The stream that held them: that of a slice, or of the sink's dead letters.
+    /// Stream that held them: of a slice, or of the sink's dead letters.
     pub stream: String,
-    /// How many.
     pub records: u64,
 }
 
-/// Why it could not be compared.
+/// Why losses could not be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum LossError {
-    /// The store.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The log can't take the note.
-    #[error("what the log has lost can't be noted in it: {0}")]
+    /// The log rejects the record of a loss.
+    #[error("recording losses in the log failed: {0}")]
     Append(#[from] LogAppendError),
-    /// The note did not get to the disk.
-    #[error("what the log has lost can't be noted in it: {0}")]
+    /// The record of a loss was not written to disk.
+    #[error("recording losses in the log failed: {0}")]
     Commit(#[from] CommitError),
 }
 
@@ -43,15 +40,12 @@ impl From<forebay_meta::StoreError> for LossError {
     }
 }
 
-/// Finds what the log has lost without knowing it, and notes it there: such records are counted as
-/// lost, their sequences are not given again, and the slice goes on its way with what is left of
-/// it. Each loss is an ERROR in the program's log.
+/// Finds records that the log has lost without knowing it, and records that in the log: they are
+/// counted as lost, their sequences are not reused, and the slice continues with the rest. Each
+/// loss is an ERROR in the program's log. What could not be recorded is found by the next call.
 ///
-/// The store has one node, so whatever is in it should be in this log, also what was written when
-/// the volume had another id. Nothing may be written meanwhile.
-///
-/// # Errors
-/// [`LossError`]; what was not noted is found the next time.
+/// The store has one node, so all of it should be in this log, also what was written under an
+/// earlier volume id. Nothing may be written meanwhile.
 pub async fn record_losses(
     repo: &Repo,
     log: &Log,
@@ -63,7 +57,7 @@ pub async fn record_losses(
     let active = repo.active_files(None).await?;
     for file in &active {
         for slice in &file.slices {
-            // What is in staging is not needed in the log.
+            // Slices in staging do not need the log.
             if slice.slice.state >= SliceState::Uploaded {
                 continue;
             }
@@ -82,25 +76,22 @@ pub async fn record_losses(
             losses.extend(record_missing(log, &sink, stream, counts.taken).await?);
         }
     }
-    // A file that can be written on volumes only that are gone would never be rotated.
+    // A file that only missing volumes can write would never be rotated.
     for file in active.iter().filter(|f| f.file.state == FileState::Writing) {
         let mut slices = file.slices.iter();
         let here =
             slices.any(|s| s.slice.key.volume == *volume && s.slice.state == SliceState::Writing);
         if !here {
             let (key, volumes) = (&file.file.key, std::slice::from_ref(volume));
-            tracing::warn!(file = %key, %volume, "a file was written on another volume, it is closed");
+            tracing::warn!(file = %key, %volume, "file was written on another volume and is closed");
             repo.rotate_file(key, volumes, now).await?;
         }
     }
     Ok(losses)
 }
 
-/// The id of the volume that what is on its way was written to: for a log whose directory is lost,
-/// so that what comes next belongs to the same volume.
-///
-/// # Errors
-/// The store's.
+/// Volume id of the active slices: for a log whose directory is lost, so that later writes belong
+/// to the same volume.
 pub async fn remembered_volume(repo: &Repo) -> Result<Option<u64>, LossError> {
     let active = repo.active_files(None).await?;
     let slices = active.iter().flat_map(|f| &f.slices).map(|s| &s.slice.key);
@@ -116,7 +107,7 @@ pub async fn remembered_volume(repo: &Repo) -> Result<Option<u64>, LossError> {
     Ok(volume.and_then(|id| u64::from_str_radix(&id.0, 16).ok()))
 }
 
-/// Notes as lost what is missing of a stream that has taken so many records.
+/// Records as lost what is missing of a stream that has accepted `taken` records.
 async fn record_missing(
     log: &Log,
     sink: &SinkKey,
@@ -133,7 +124,7 @@ async fn record_missing(
     log.report_lost(id, taken)?.await?;
     tracing::error!(
         %sink, stream, records, first = known,
-        "acknowledged records are not in the log any more: they are lost"
+        "acknowledged records are missing in the log: they are lost"
     );
     Ok(Some(LostRecords {
         sink: sink.clone(),

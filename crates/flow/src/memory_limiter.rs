@@ -1,9 +1,8 @@
-//! The bytes that this process holds for its clients: request bodies under way, and rows that are
-//! not on disk yet. One number bounds them all, so that memory has a limit whatever comes in.
+//! Limits the bytes held for clients: request bodies in flight, and rows that are not on disk yet.
 //!
-//! Invariant: whoever waits for room holds nothing but its body, and whoever holds rows waits for the
-//! disk alone. So no two requests can wait for each other: rows leave as the disk takes them, and
-//! that makes the room that the others wait for.
+//! Invariant: a request that waits for capacity holds only its body, and a request that holds rows
+//! waits only for the disk. So no two requests can wait for each other: rows leave as the disk
+//! accepts them, which frees the capacity that the others wait for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,14 +11,13 @@ use tokio::sync::Notify;
 
 use crate::metrics::IN_FLIGHT_BYTES;
 
-/// How many bytes may be held, and how many are.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     limit: u64,
     held: AtomicU64,
-    /// Those of [`Self::held`] that are rows.
+    /// Part of [`Self::held`] that is rows.
     rows: AtomicU64,
-    /// Rows have become fewer than the limit.
+    /// Notified when `rows` drops to the limit.
     capacity_freed: Notify,
     gauge: GaugeHandle,
 }
@@ -27,13 +25,13 @@ pub struct MemoryLimiter {
 /// Why rows can't be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLimitError {
-    /// Not now: those of others have to go first.
+    /// Retry later: rows of other requests use the capacity.
     Now,
-    /// Those of the request alone are over the limit, which is so many bytes.
+    /// The rows of this request alone exceed the limit, given in bytes.
     Ever(u64),
 }
 
-/// `metrics::SinkGauge` has no `Debug`.
+/// `metrics::Gauge` has no `Debug`.
 struct GaugeHandle(metrics::Gauge);
 
 impl std::fmt::Debug for GaugeHandle {
@@ -43,8 +41,6 @@ impl std::fmt::Debug for GaugeHandle {
 }
 
 impl MemoryLimiter {
-    /// A budget of `limit` bytes.
-    #[must_use]
     pub fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self {
             limit,
@@ -55,33 +51,29 @@ impl MemoryLimiter {
         })
     }
 
-    /// Bytes held now.
-    #[must_use]
     pub fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
 
-    /// The limit.
-    #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Takes `bytes`, if they are still free: for admission.
+    /// Acquires `bytes` if they are within the limit: for admission.
     #[must_use]
     pub fn try_acquire(self: &Arc<Self>, bytes: u64) -> Option<MemoryPermit> {
         let mut memory_permit = self.acquire_unchecked(0);
         memory_permit.try_grow(bytes).then_some(memory_permit)
     }
 
-    /// Takes `bytes` whether they are free or not: for what was admitted and has to be held on the
-    /// way to the disk. It counts against what is admitted next.
+    /// Acquires `bytes` regardless of the limit: for data that was admitted and must be held until
+    /// it is on disk. It counts against later admissions.
     #[must_use]
     pub fn acquire_unchecked(self: &Arc<Self>, bytes: u64) -> MemoryPermit {
         self.new_permit(bytes, false)
     }
 
-    /// The same for rows: they count against those that are made next, too.
+    /// As [`Self::acquire_unchecked`], for rows: they also count against [`Self::has_capacity`].
     #[must_use]
     pub fn acquire_for_rows(self: &Arc<Self>, bytes: u64) -> MemoryPermit {
         self.new_permit(bytes, true)
@@ -97,21 +89,20 @@ impl MemoryLimiter {
         memory_permit
     }
 
-    /// Whether rows may be made: not while as many as may be held wait for the disk.
-    #[must_use]
+    /// Whether rows may be rendered: not while more than the limit waits for the disk.
     pub fn has_capacity(&self) -> bool {
         self.rows.load(Relaxed) <= self.limit
     }
 
-    /// Waits until rows may be made. Whoever calls it holds no rows.
+    /// Waits until rows may be rendered. The caller must hold no rows.
     pub async fn wait_for_capacity(&self) {
         loop {
-            let mut room = std::pin::pin!(self.capacity_freed.notified());
-            room.as_mut().enable();
+            let mut freed = std::pin::pin!(self.capacity_freed.notified());
+            freed.as_mut().enable();
             if self.has_capacity() {
                 return;
             }
-            room.await;
+            freed.await;
         }
     }
 
@@ -140,7 +131,7 @@ impl MemoryLimiter {
     }
 }
 
-/// A part of the budget, given back when it is dropped.
+/// Share of a [`MemoryLimiter`], returned on drop.
 #[derive(Debug)]
 pub struct MemoryPermit {
     limiter: Arc<MemoryLimiter>,
@@ -149,7 +140,7 @@ pub struct MemoryPermit {
 }
 
 impl MemoryPermit {
-    /// Takes `more` bytes if they are free; otherwise nothing changes.
+    /// Acquires `more` bytes if they are within the limit; otherwise changes nothing.
     #[must_use]
     pub fn try_grow(&mut self, more: u64) -> bool {
         let limit = self.limiter.limit;
@@ -163,11 +154,8 @@ impl MemoryPermit {
         taken.is_ok()
     }
 
-    /// Takes `more` bytes for rows. A request that has begun to make them while there was room may
-    /// take as many as the limit, so at most twice the limit is held for rows at any time.
-    ///
-    /// # Errors
-    /// When that is not enough.
+    /// Acquires `more` bytes for rows. A request that started while there was capacity may use up
+    /// to the limit, so rows never hold more than twice the limit.
     pub fn try_grow_rows(&mut self, more: u64) -> Result<(), MemoryLimitError> {
         let limit = self.limiter.limit;
         if self.bytes.saturating_add(more) > limit {
@@ -184,20 +172,20 @@ impl MemoryPermit {
         Ok(())
     }
 
-    /// Takes `more` bytes whether they are free or not.
+    /// Acquires `more` bytes regardless of the limit.
     pub fn grow_unchecked(&mut self, more: u64) {
         self.limiter.add(more, self.is_for_rows);
         self.bytes += more;
     }
 
-    /// Gives `less` bytes back.
+    /// Returns `less` bytes.
     pub fn shrink(&mut self, less: u64) {
         let less = less.min(self.bytes);
         self.limiter.sub(less, self.is_for_rows);
         self.bytes -= less;
     }
 
-    /// Makes a part of it one of its own.
+    /// Splits off a permit of at most `bytes`.
     #[must_use]
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
@@ -209,14 +197,10 @@ impl MemoryPermit {
         }
     }
 
-    /// Bytes held by this.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What it is a part of.
-    #[must_use]
     pub fn limiter(&self) -> &Arc<MemoryLimiter> {
         &self.limiter
     }
@@ -235,53 +219,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_given_back_and_no_more_than_the_limit_is_admitted() {
-        let budget = MemoryLimiter::new(100);
-        let mut a = budget.try_acquire(60).unwrap();
-        assert!(budget.try_acquire(41).is_none());
+    fn bytes_are_returned_on_drop_and_admission_stops_at_the_limit() {
+        let limiter = MemoryLimiter::new(100);
+        let mut a = limiter.try_acquire(60).unwrap();
+        assert!(limiter.try_acquire(41).is_none());
         assert!(a.try_grow(40));
         assert!(!a.try_grow(1));
-        assert_eq!((budget.held(), a.bytes()), (100, 100));
-        let rows = budget.acquire_unchecked(50);
-        assert_eq!(budget.held(), 150);
+        assert_eq!((limiter.held(), a.bytes()), (100, 100));
+        let rows = limiter.acquire_unchecked(50);
+        assert_eq!(limiter.held(), 150);
         drop(a);
-        assert_eq!(budget.held(), 50);
-        assert!(budget.try_acquire(51).is_none());
+        assert_eq!(limiter.held(), 50);
+        assert!(limiter.try_acquire(51).is_none());
         drop(rows);
-        assert!(budget.try_acquire(100).is_some());
-        assert_eq!(budget.held(), 0);
+        assert!(limiter.try_acquire(100).is_some());
+        assert_eq!(limiter.held(), 0);
     }
 
     #[tokio::test]
     async fn rows_wait_for_rows_and_never_for_bodies() {
-        let budget = MemoryLimiter::new(100);
-        let bodies = budget.try_acquire(100).unwrap();
-        // However many bodies wait, one of them can become rows.
-        budget.wait_for_capacity().await;
-        let mut rows = budget.acquire_for_rows(0);
+        let limiter = MemoryLimiter::new(100);
+        let bodies = limiter.try_acquire(100).unwrap();
+        // Any number of bodies may wait: one of them can still become rows.
+        limiter.wait_for_capacity().await;
+        let mut rows = limiter.acquire_for_rows(0);
         assert_eq!(rows.try_grow_rows(100), Ok(()));
         assert_eq!(rows.try_grow_rows(1), Err(MemoryLimitError::Ever(100)));
-        let (others, mut more) = (budget.acquire_for_rows(60), budget.acquire_for_rows(0));
+        let (others, mut more) = (limiter.acquire_for_rows(60), limiter.acquire_for_rows(0));
         assert_eq!(more.try_grow_rows(41), Err(MemoryLimitError::Now));
         assert_eq!(more.try_grow_rows(40), Ok(()));
-        assert_eq!((budget.held(), budget.has_capacity()), (300, false));
-        let waiting = Arc::clone(&budget);
+        assert_eq!((limiter.held(), limiter.has_capacity()), (300, false));
+        let waiting = Arc::clone(&limiter);
         let waiting = tokio::spawn(async move { waiting.wait_for_capacity().await });
         tokio::task::yield_now().await;
         more.shrink(39);
         drop(others);
         tokio::task::yield_now().await;
-        assert!(!budget.has_capacity() && !waiting.is_finished());
+        assert!(!limiter.has_capacity() && !waiting.is_finished());
         drop(more);
         waiting.await.unwrap();
         drop((rows, bodies));
-        assert_eq!(budget.held(), 0);
+        assert_eq!(limiter.held(), 0);
     }
 
     #[test]
-    fn a_length_that_would_overflow_is_refused() {
-        let budget = MemoryLimiter::new(u64::MAX);
-        let _held = budget.acquire_unchecked(1);
-        assert!(budget.try_acquire(u64::MAX).is_none());
+    fn a_length_that_would_overflow_is_rejected() {
+        let limiter = MemoryLimiter::new(u64::MAX);
+        let _held = limiter.acquire_unchecked(1);
+        assert!(limiter.try_acquire(u64::MAX).is_none());
     }
 }

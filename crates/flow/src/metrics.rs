@@ -1,4 +1,4 @@
-//! What the data plane counts. Names carry their unit; the binary installs the recorder before it
+//! Metrics of the data plane. Names carry their unit; the binary installs the recorder before it
 //! builds anything of this crate, and calls [`describe`] once.
 
 use forebay_model::{PathUse, SinkKey, TopicState, TopicStatistics};
@@ -26,7 +26,7 @@ pub const ROWS_REFUSED: &str = "forebay_rows_rejected_total";
 pub const ROWS_DEAD: &str = "forebay_rows_dead_lettered_total";
 /// Rows that could not be stored, or of which nobody knows.
 pub const ROWS_FAILED: &str = "forebay_rows_failed_total";
-/// Time from a request's last byte to its answer.
+/// Time from a request's last byte to its response.
 pub const ACK_SECONDS: &str = "forebay_ack_seconds";
 /// Rows of a sealed block.
 pub const BLOCK_ROWS: &str = "forebay_block_rows";
@@ -48,7 +48,7 @@ pub const UPLOADS: &str = "forebay_uploads_total";
 pub const UPLOADS_FAILED: &str = "forebay_uploads_failed_total";
 /// Files imported.
 pub const IMPORTS: &str = "forebay_imports_total";
-/// Rows that tables took.
+/// Rows imported into tables.
 pub const IMPORTED_ROWS: &str = "forebay_imported_rows_total";
 /// Attempts to import that failed.
 pub const IMPORTS_FAILED: &str = "forebay_imports_failed_total";
@@ -58,9 +58,9 @@ pub const VANISHED_ROWS: &str = "forebay_target_lost_rows_total";
 
 /// Messages of a topic that were acknowledged, by `sink`.
 pub const TOPIC_ACCEPTED: &str = "forebay_topic_accepted_total";
-/// Messages that its provider has confirmed, by `sink`.
+/// Messages that the provider has confirmed, by `sink`.
 pub const TOPIC_DELIVERED: &str = "forebay_topic_delivered_total";
-/// Messages that its provider has refused for good, and that are kept, by `sink`.
+/// Messages that the provider has rejected for good, and that are kept, by `sink`.
 pub const TOPIC_DEAD: &str = "forebay_topic_dead_letters";
 /// Messages that wait for their delivery, by `sink`.
 pub const TOPIC_WAITING: &str = "forebay_topic_pending_records";
@@ -72,7 +72,7 @@ pub const TOPIC_UP: &str = "forebay_topic_up";
 /// Columns of a sink whose path no record had, by `sink`.
 pub const COLUMNS_NEVER_FOUND: &str = "forebay_columns_never_found";
 
-/// How the paths of a mapping do.
+/// Sets the gauge of a mapping's unused paths.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn record_path_use(sink: &SinkKey, uses: &PathUse) {
     if !uses.columns.is_empty() {
@@ -81,7 +81,7 @@ pub(crate) fn record_path_use(sink: &SinkKey, uses: &PathUse) {
     }
 }
 
-/// How a topic is.
+/// Sets the gauges of a topic.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn record_topic(sink: &SinkKey, statistics: &TopicStatistics) {
     let sink = sink.to_string();
@@ -109,53 +109,49 @@ fn describe_topics() {
     describe_gauge!(
         TOPIC_DEAD,
         Unit::Count,
-        "Messages that a topic's provider has refused for good and that are kept, by sink."
+        "Messages that a topic's provider has rejected for good and that are kept, by sink."
     );
     describe_gauge!(
         TOPIC_WAITING,
         Unit::Count,
-        "Messages of a topic that wait for their delivery, by sink."
+        "Messages of a topic that wait for delivery, by sink."
     );
     describe_gauge!(
         TOPIC_WAITING_BYTES,
         Unit::Bytes,
-        "Size of the messages of a topic that wait for their delivery, by sink."
+        "Size of the messages of a topic that wait for delivery, by sink."
     );
     describe_gauge!(
         TOPIC_UP,
         Unit::Count,
-        "1 when a topic's provider takes messages or has none to take, 0 when not or paused, by sink."
+        "1 when a topic's provider accepts messages or none are waiting, 0 when not or paused, by sink."
     );
 }
 
-/// A slice is in staging.
 pub(crate) fn uploaded(bytes: u64) {
     metrics::counter!(UPLOADS).increment(1);
     metrics::counter!(UPLOADED_BYTES).increment(bytes);
 }
 
-/// An upload failed.
 pub(crate) fn upload_failed() {
     metrics::counter!(UPLOADS_FAILED).increment(1);
 }
 
-/// A file is in its table.
 pub(crate) fn imported(rows: u64) {
     metrics::counter!(IMPORTS).increment(1);
     metrics::counter!(IMPORTED_ROWS).increment(rows);
 }
 
-/// An import failed.
 pub(crate) fn import_failed() {
     metrics::counter!(IMPORTS_FAILED).increment(1);
 }
 
-/// A table has lost rows that it had confirmed.
+/// Counts confirmed rows that a table has lost.
 pub(crate) fn rows_vanished(rows: u64) {
     metrics::counter!(VANISHED_ROWS).increment(rows);
 }
 
-/// Tells the recorder what each name means.
+/// Describes all metrics to the recorder.
 pub fn describe() {
     describe_counter!(
         REQUESTS,
@@ -171,29 +167,29 @@ pub fn describe() {
     describe_counter!(
         CONNECTIONS_REFUSED,
         Unit::Count,
-        "Connections refused because source.http.maxConnections or maxConnectionsPerClient was reached."
+        "Connections rejected because source.http.maxConnections or maxConnectionsPerClient was reached."
     );
     describe_gauge!(
         IN_FLIGHT_BYTES,
         Unit::Bytes,
-        "Request bodies under way and rows not yet on disk, in bytes."
+        "Request bodies in flight and rows not yet on disk, in bytes."
     );
     describe_counter!(ROWS_ACCEPTED, Unit::Count, "Rows acknowledged.");
-    describe_counter!(ROWS_REFUSED, Unit::Count, "Rows refused by a mapping.");
+    describe_counter!(ROWS_REFUSED, Unit::Count, "Rows rejected by a mapping.");
     describe_counter!(
         ROWS_DEAD,
         Unit::Count,
-        "Records refused by a mapping and kept as dead letters."
+        "Records rejected by a mapping and kept as dead letters."
     );
     describe_counter!(
         ROWS_FAILED,
         Unit::Count,
-        "Rows that could not be stored, or of which nobody knows whether they were."
+        "Rows that could not be stored, or whose outcome is unknown."
     );
     describe_histogram!(
         ACK_SECONDS,
         Unit::Seconds,
-        "Time from a request's last byte to its answer, in seconds."
+        "Time from a request's last byte to its response, in seconds."
     );
     describe_histogram!(BLOCK_ROWS, Unit::Count, "Rows of a sealed block.");
     describe_histogram!(
@@ -220,7 +216,7 @@ pub fn describe() {
     describe_gauge!(
         PROCESSED_REVISION,
         Unit::Count,
-        "Revision of the metadata store up to which this node has left closing slices."
+        "Revision of the metadata store up to which this node has detached closing slices."
     );
     describe_quotas();
     describe_delivery();
@@ -231,7 +227,7 @@ fn describe_quotas() {
     describe_counter!(
         QUOTA_REFUSED,
         Unit::Count,
-        "Requests refused because a quota was used up, by project, source and cause."
+        "Requests rejected because a quota was used up, by project, source and cause."
     );
     describe_gauge!(
         PROJECT_DISK_BYTES,
@@ -253,7 +249,7 @@ fn describe_delivery() {
         "Attempts to upload a slice that failed."
     );
     describe_counter!(IMPORTS, Unit::Count, "Files imported.");
-    describe_counter!(IMPORTED_ROWS, Unit::Count, "Rows that tables took.");
+    describe_counter!(IMPORTED_ROWS, Unit::Count, "Rows imported into tables.");
     describe_counter!(
         IMPORTS_FAILED,
         Unit::Count,

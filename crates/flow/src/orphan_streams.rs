@@ -1,10 +1,10 @@
-//! Streams that the log has and the store does not know, as after a loss of the metadata: they are
-//! kept, and a person can bring their rows into a sink.
+//! Orphan streams: streams of the log that the store does not know, as after a loss of the
+//! metadata. They are kept, and an operator can deliver their rows to a sink.
 //!
-//! The rows are copied into a stream of the sink's open file; then one transaction of the store makes
-//! that stream a slice and marks the one that was kept as delivered; then that one is deleted.
-//! Before the transaction nothing has happened, after it the mark keeps the rows from being brought
-//! in again: whatever is killed in between, they are delivered once (`docs/adr/1402-…`).
+//! The rows are copied into a stream of the sink's open file; then one transaction of the store
+//! turns that stream into a slice and marks the orphan as delivered; then the orphan is deleted.
+//! Before the transaction nothing has happened; after it, the mark prevents a second delivery. So
+//! the rows are delivered once, wherever the process is killed (`docs/adr/1402-…`).
 
 use std::sync::Arc;
 
@@ -19,20 +19,17 @@ use crate::pipeline::{AppendOutcome, Appender, BlockAppendError, BlockToAppend};
 use crate::streams::{compression as compression_of, dead_letter_sink};
 use crate::topic::topic_sink;
 
-/// How often it is begun anew when the sink's file was rotated meanwhile.
+/// How often a delivery is restarted because the sink's file was rotated meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// What kept streams are brought in with. Nobody else may have the store or the log.
+/// Lists and delivers orphan streams. Needs exclusive access to the store and the log.
 pub struct OrphanStreams {
-    /// The store.
     pub repo: Repo,
-    /// The log.
     pub log: Log,
-    /// Its volume.
+    /// Volume of the log.
     pub volume: VolumeId,
-    /// Where the rows go.
+    /// Appends the delivered rows.
     pub appender: Arc<dyn Appender>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -44,47 +41,48 @@ impl std::fmt::Debug for OrphanStreams {
     }
 }
 
-/// What became of a stream.
+/// Result of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OrphanDelivery {
-    /// Rows that are on their way now.
+    /// Rows handed to the sink.
     pub records: u64,
-    /// Rows that the log has lost of the stream.
+    /// Rows of the stream that the log has lost.
     pub lost: u64,
-    /// It had been brought in before, and only had to be deleted.
+    /// The stream had been delivered before, and was only deleted.
     pub already_delivered: bool,
 }
 
-/// Why a stream was not brought in. It is as it was.
+/// Why a stream was not delivered. It is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum OrphanStreamError {
-    /// There is none of that name.
+    /// No stream has that name.
     #[error("there is no stream \"{0}\" in the log")]
     NotFound(String),
-    /// It does not hold rows of a table.
-    #[error("stream \"{0}\" holds {1}, no rows of a table")]
+    /// The stream does not hold rows of a table.
+    #[error("stream \"{0}\" holds {1}, not rows of a table")]
     NotRows(String, &'static str),
-    /// It is delivered without help.
+    /// The server delivers the stream.
     #[error("the store knows stream \"{0}\": its rows are delivered by the server")]
     Referenced(String),
-    /// Some of it is in the table, and nobody knows which.
+    /// Some of the rows are in the table; which ones is unknown.
     #[error(
         "{imported} of the {in_log} rows of stream \"{stream}\" are in the table already; `forebay log cat` prints all of them"
     )]
     Partly {
-        /// The stream.
         stream: String,
         /// Rows in the table.
         imported: u64,
         /// Rows in the stream.
         in_log: u64,
     },
-    /// Whatever it held was delivered.
-    #[error("the file of stream \"{0}\" was imported and is forgotten: its rows are in the table")]
-    Imported(String),
-    /// What is left of something that was interrupted.
+    /// All rows of the stream were delivered.
     #[error(
-        "stream \"{0}\" is what an interrupted replay or delivery has left: its rows are elsewhere, it goes with its file"
+        "the file of stream \"{0}\" was imported and its metadata removed: its rows are in the table"
+    )]
+    Imported(String),
+    /// Left over from an interrupted replay or delivery.
+    #[error(
+        "stream \"{0}\" is left over from an interrupted replay or delivery: its rows are elsewhere, and it is deleted with its file"
     )]
     LeftOver(String),
     /// The sink has other columns.
@@ -92,21 +90,18 @@ pub enum OrphanStreamError {
         "row {row} of stream \"{stream}\" has {found} cells, sink \"{sink}\" has {columns} columns; choose the sink whose mapping made the rows, or give this one the mapping of that time"
     )]
     OtherColumns {
-        /// The stream.
         stream: String,
-        /// Its row, from 1.
+        /// Row number, from 1.
         row: u64,
         /// Cells of that row.
         found: usize,
-        /// The sink.
         sink: Box<SinkKey>,
-        /// Its columns.
         columns: usize,
     },
-    /// Of the store or the sink's file.
+    /// Error of the store or the sink's file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The log did not take the rows.
+    /// The log rejected the rows.
     #[error("the rows could not be stored: {0}")]
     Append(#[from] BlockAppendError),
     /// The log could not be read.
@@ -125,10 +120,7 @@ fn read_error(error: impl ToString) -> OrphanStreamError {
 }
 
 impl OrphanStreams {
-    /// Streams that the store does not know and that have rows, by name.
-    ///
-    /// # Errors
-    /// [`OrphanStreamError`]
+    /// Lists streams with rows that the store does not know, by name.
     pub async fn list(&self) -> Result<Vec<String>, OrphanStreamError> {
         let mut kept = Vec::new();
         for stream in self.log.streams() {
@@ -139,11 +131,11 @@ impl OrphanStreams {
         Ok(kept)
     }
 
-    /// Brings the rows of a stream into a sink, once, and deletes the stream.
+    /// Delivers the rows of a stream to a sink, once, and deletes the stream.
     ///
     /// # Errors
-    /// [`OrphanStreamError`]; no row was brought in then. After [`StoreError::Uncertain`] it may have been:
-    /// the next call finds out.
+    /// No row was delivered then, except perhaps after [`StoreError::Uncertain`]: the next call
+    /// finds out.
     pub async fn deliver(
         &self,
         stream: &str,
@@ -180,7 +172,7 @@ impl OrphanStreams {
         Err(FileError::Conflict.into())
     }
 
-    /// Whether the stream has rows that nobody else brings in.
+    /// Checks that the stream has rows that are not delivered in another way.
     async fn check(&self, stats: &StreamStats) -> Result<(), OrphanStreamError> {
         let name = || stats.name.clone();
         if dead_letter_sink(&stats.name).is_some() {
@@ -190,7 +182,7 @@ impl OrphanStreams {
             return Err(OrphanStreamError::NotRows(name(), "messages of a topic"));
         }
         let Ok(slice) = stats.name.parse::<SliceKey>() else {
-            // The log has lost its name.
+            // The log has lost the stream's name.
             return Ok(());
         };
         if let Some(imported) = self.repo.imported_slice(&slice).await? {
@@ -218,7 +210,7 @@ impl OrphanStreams {
         Ok(())
     }
 
-    /// Reads all rows, and sees whether the sink can have them. How many are lost.
+    /// Reads all rows and checks that they fit the sink. Returns the number of lost rows.
     async fn check_rows(
         &self,
         stats: &StreamStats,
@@ -262,7 +254,7 @@ impl OrphanStreams {
         Ok(lost)
     }
 
-    /// Copies the rows and makes them a slice. How many.
+    /// Copies the rows and turns the copy into a slice. Returns the number of rows.
     async fn attempt(&self, stats: &StreamStats, sink: &SinkKey) -> Result<u64, OrphanStreamError> {
         let now = self.clock.now();
         let (slice, file) = self.repo.new_replay_slice(sink, &self.volume, now).await?;
@@ -286,12 +278,12 @@ impl OrphanStreams {
                 self.delete(&delivered_stream).await?;
                 Ok(statistics.records)
             }
-            // Somebody else has brought it in.
+            // Another call has delivered it.
             (Ok(_), Ok(false)) => {
                 self.delete_copy(&delivered_stream.slice).await;
                 Ok(0)
             }
-            // It may be a slice by now: then it has the only copy that counts.
+            // It may already be a slice and hold the only copy that counts.
             (_, Err(error @ FileError::Store(StoreError::Uncertain(_)))) => Err(error.into()),
             (Ok(_), Err(error)) => {
                 self.delete_copy(&delivered_stream.slice).await;
@@ -304,7 +296,7 @@ impl OrphanStreams {
         }
     }
 
-    /// Writes the rows as the whole of a slice's stream.
+    /// Writes the rows as the whole stream of a slice.
     async fn copy(
         &self,
         stats: &StreamStats,
@@ -339,7 +331,7 @@ impl OrphanStreams {
         Ok(statistics)
     }
 
-    /// Deletes a stream whose rows are in a slice, and then its mark.
+    /// Deletes a delivered stream, and then its mark.
     async fn delete(&self, delivered_stream: &DeliveredStream) -> Result<(), OrphanStreamError> {
         if let Some(id) = self.log.find(&delivered_stream.stream) {
             await_durable(self.log.delete_stream(id)).await?;
@@ -350,17 +342,17 @@ impl OrphanStreams {
         Ok(())
     }
 
-    /// Deletes the copy, which is nobody's.
+    /// Deletes the copy, which no slice refers to.
     async fn delete_copy(&self, slice: &SliceKey) {
         if let Some(id) = self.log.find(&slice.to_string())
             && let Err(error) = await_durable(self.log.delete_stream(id)).await
         {
-            tracing::warn!(%slice, %error, "the copy of a stream is left in the log");
+            tracing::warn!(%slice, %error, "deleting the copy of a stream failed");
         }
     }
 }
 
-/// Waits until a change of the log is on disk.
+/// Waits until a change of the log is durable.
 async fn await_durable(
     ticket: Result<forebay_log::Ticket, forebay_log::LogAppendError>,
 ) -> Result<(), OrphanStreamError> {
@@ -370,7 +362,7 @@ async fn await_durable(
         .map_err(|e| BlockAppendError::Other(e.to_string().into()).into())
 }
 
-/// The rows of a block, as CSV.
+/// Returns the rows of a block as CSV.
 fn rows(stream: &str, stored: &Block) -> Result<Vec<u8>, OrphanStreamError> {
     let Some(compression) = compression_of(stored.codec) else {
         return Err(OrphanStreamError::NotRows(

@@ -1,5 +1,5 @@
-//! One slice's way to the log: rows gather in an open block, which is sealed and handed over when
-//! the disk is free for it (ADR 0001), and all who have a row in it are woken when it is safe.
+//! Pipeline of one slice: rows collect in an open block, which is sealed and appended when the disk
+//! is free for it (ADR 0001); then all requests with a row in it are woken.
 //!
 //! An idle pipeline has no task and no buffer; ten thousand of them cost a few megabytes.
 
@@ -30,43 +30,42 @@ pub(crate) use local_log::LocalStream;
 pub use shared::PipelineShared;
 use state::{BlockGuard, CompressedBlock, PipelineState, PutAttempt, SealTriggers, UnsealedBlock};
 
-/// Blocks up to this size are compressed where the row came in, about half a millisecond at most, which
-/// other requests wait for; larger ones on a thread that nobody else waits for.
+/// Blocks up to this size are compressed on the request's thread, which takes about half a
+/// millisecond at most and delays other requests; larger ones on a thread of their own.
 const INLINE_SEAL_MAX: usize = 128 << 10;
 
-/// Blocks of fewer bytes than this are stored as they are. The upload joins them and compresses
-/// what they have become; to compress each of them before would be the dearest part of a record
-/// that comes alone.
+/// Smaller blocks are stored uncompressed. The upload joins and compresses them; compressing each
+/// one before would be the largest cost of a record that arrives alone.
 const PLAIN_BELOW: usize = 32 << 10;
 
-/// What became of rows.
+/// Result of [`Pipeline::append`].
 #[derive(Debug)]
 pub enum AppendAttempt {
-    /// They are in a block, and are safe when this resolves.
+    /// The rows are in a block; the ticket resolves with its outcome.
     Taken(AppendTicket),
-    /// Too much is under way: try again after [`Pipeline::changed`].
+    /// Too much is in flight: retry after [`Pipeline::changed`].
     Full,
-    /// The slice is closed: take the sink's present one.
+    /// The slice is closed: use the sink's current one.
     Retired,
 }
 
-/// The way of one sink's rows into one slice, or of its messages into its stream.
+/// Path of one sink's rows into one slice, or of its messages into its stream.
 pub struct Pipeline {
-    /// `None`: it fills no slice but the stream of a topic.
+    /// `None`: it fills the stream of a topic.
     slice: Option<SliceKey>,
-    /// What makes messages of records, and of which topic; otherwise they become rows.
+    /// Topic and definition of its messages; `None`: records become rows.
     messages: Option<(Arc<str>, CompiledMessage)>,
     mapping: Arc<CompiledMapping>,
     compression: BlockCompression,
     triggers: SealTriggers,
     waits: bool,
     stream: Arc<dyn BlockStream>,
-    /// Where refused records go, if they are kept.
+    /// Destination of rejected records, if they are kept.
     dead_letters: Option<DeadLetterWriter>,
     shared: Arc<PipelineShared>,
     state: Mutex<PipelineState>,
     changed: Notify,
-    /// Rows have begun to gather behind a block.
+    /// Notified when rows begin to collect behind a block.
     gathering: Notify,
 }
 
@@ -79,10 +78,7 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the way into `slice`. `settings` and `mapping` are those of its file.
-    ///
-    /// # Errors
-    /// When the volume takes nothing more.
+    /// Opens a pipeline into `slice`. `settings` and `mapping` are those of its file.
     pub fn open(
         slice: SliceKey,
         compression: BlockCompression,
@@ -92,9 +88,9 @@ impl Pipeline {
         shared: Arc<PipelineShared>,
     ) -> Result<Arc<Self>, BlockAppendError> {
         let stream = appender.open(&slice)?;
-        let refused = &settings.rejection;
-        let dead_letters = (refused.action == RejectionAction::DeadLetter)
-            .then(|| DeadLetterWriter::new(&slice.file.sink, refused.dead_letters_max, appender));
+        let rejection = &settings.rejection;
+        let dead_letters = (rejection.action == RejectionAction::DeadLetter)
+            .then(|| DeadLetterWriter::new(&slice.file.sink, rejection.dead_letters_max, appender));
         shared.meters.pipelines.increment(1);
         Ok(Arc::new(Self {
             slice: Some(slice),
@@ -112,7 +108,7 @@ impl Pipeline {
         }))
     }
 
-    /// Opens the way into the stream of a topic.
+    /// Opens a pipeline into the stream of a topic.
     pub(crate) fn for_topic(
         topic: &str,
         message: CompiledMessage,
@@ -137,16 +133,14 @@ impl Pipeline {
         })
     }
 
-    /// The slice that it fills, if it fills one.
-    #[must_use]
     pub fn slice(&self) -> Option<&SliceKey> {
         self.slice.as_ref()
     }
 
-    /// Appends what the sink makes of a record to `out`, as it is in a block: a row, or a message.
+    /// Appends the rendered record to `out`: a row, or a message.
     ///
     /// # Errors
-    /// What the record lacks; `out` is then as it was.
+    /// When the record can't be rendered; `out` is unchanged then.
     pub fn render(
         &self,
         record: &RecordContext,
@@ -169,14 +163,11 @@ impl Pipeline {
         Ok(())
     }
 
-    /// What its rows are made by.
-    #[must_use]
     pub fn mapping(&self) -> &Arc<CompiledMapping> {
         &self.mapping
     }
 
-    /// Whether an answer waits until the rows are safe.
-    #[must_use]
+    /// Whether a response waits until the rows are safe.
     pub fn waits(&self) -> bool {
         self.waits
     }
@@ -206,19 +197,19 @@ impl Pipeline {
         }
     }
 
-    /// Resolves after a block has ended or the slice was left. Make it before the attempt that it
-    /// follows, so that nothing is missed.
+    /// Resolves after a block has ended or the pipeline was retired. Create it before the attempt,
+    /// so that no change is missed.
     pub fn changed(&self) -> impl Future<Output = ()> + '_ {
         self.changed.notified()
     }
 
-    /// Takes no more rows; those that it has meet their fate.
+    /// Accepts no more rows; those accepted are completed.
     pub fn stop_accepting(&self) {
         self.lock().retire();
         self.changed.notify_waiters();
     }
 
-    /// Takes no more rows, and resolves when all that it has taken have met their fate.
+    /// Accepts no more rows, and resolves when all those accepted are completed.
     pub async fn drain(self: &Arc<Self>) {
         self.stop_accepting();
         loop {
@@ -231,13 +222,12 @@ impl Pipeline {
         }
     }
 
-    /// Whether it takes no more rows.
-    #[must_use]
+    /// Whether it accepts no more rows.
     pub fn is_retired(&self) -> bool {
         self.lock().is_retired()
     }
 
-    /// Compresses a block, here or on another thread, and hands it over.
+    /// Compresses a block, here or on another thread, and appends it.
     fn seal(self: &Arc<Self>, taken: UnsealedBlock) {
         if taken.rows.len() <= INLINE_SEAL_MAX {
             self.seal_inline(taken);
@@ -261,7 +251,7 @@ impl Pipeline {
             state.on_sealed(number, result, |state, ready| {
                 self.append_sealed(state, ready)
             });
-            // A block that was refused wakes no driver: what gathered behind it goes on from here.
+            // A rejected block wakes no driver: what collected behind it is sealed here.
             next = state.take_if_due(&self.triggers);
             let drive = !state.driven && !state.tickets.is_empty();
             state.driven |= drive;
@@ -278,7 +268,7 @@ impl Pipeline {
             records,
             first_at,
             last_at,
-            guard: parcel,
+            guard,
             ..
         } = taken;
         let encoded = if rows.len() < PLAIN_BELOW {
@@ -305,19 +295,13 @@ impl Pipeline {
                     last_at,
                     compression,
                 };
-                (
-                    Ok(CompressedBlock {
-                        block,
-                        guard: parcel,
-                    }),
-                    rows,
-                )
+                (Ok(CompressedBlock { block, guard }), rows)
             }
             Err(e) => {
                 let error =
                     BlockAppendError::Other(format!("the block can't be compressed: {e}").into());
-                parcel.completion.complete(AppendOutcome::Rejected(error));
-                (Err(parcel), rows)
+                guard.completion.complete(AppendOutcome::Rejected(error));
+                (Err(guard), rows)
             }
         }
     }
@@ -336,27 +320,23 @@ impl Pipeline {
     }
 
     fn append_sealed(&self, state: &mut PipelineState, ready: Result<CompressedBlock, BlockGuard>) {
-        let Ok(CompressedBlock {
-            block,
-            guard: parcel,
-        }) = ready
-        else {
+        let Ok(CompressedBlock { block, guard }) = ready else {
             state.on_block_ended();
             self.changed.notify_waiters();
             return;
         };
         match self.stream.append(block) {
-            Ok(ticket) => state.tickets.push_back((ticket, parcel)),
+            Ok(ticket) => state.tickets.push_back((ticket, guard)),
             Err(error) => {
-                parcel.completion.complete(AppendOutcome::Rejected(error));
+                guard.completion.complete(AppendOutcome::Rejected(error));
                 state.on_block_ended();
                 self.changed.notify_waiters();
             }
         }
     }
 
-    /// Waits for the blocks under way, one after the other, and seals what has gathered meanwhile.
-    /// Ends when there is nothing to wait for.
+    /// Waits for the blocks in flight, one after the other, and seals what has collected meanwhile.
+    /// Ends when none is in flight.
     async fn await_commits(self: Arc<Self>) {
         loop {
             let next = {
@@ -383,8 +363,8 @@ impl Pipeline {
         }
     }
 
-    /// Waits for a block. Rows that gather meanwhile are not left to get older than they may; while
-    /// there are none, no timer runs.
+    /// Waits for a block. Rows that collect meanwhile are sealed when they are due; while there are
+    /// none, no timer runs.
     async fn await_outcome(self: &Arc<Self>, mut ticket: BlockTicket) -> AppendOutcome {
         loop {
             let gathering = self.gathering.notified();
@@ -406,7 +386,7 @@ impl Pipeline {
                     };
                     match taken {
                         Some(taken) => self.seal(taken),
-                        // As many are under way as may be: only the end of one can help.
+                        // The maximum is in flight: only the end of a block can help.
                         None if full => return ticket.await,
                         None => {}
                     }

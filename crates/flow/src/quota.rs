@@ -1,8 +1,8 @@
-//! Quotas as requests meet them: a gate for each source, and behind it that of its project.
+//! Quotas of requests: a rate limiter for each source, and behind it that of its project.
 //!
-//! What a gate allows never changes; when a quota does, the next table of routes has other gates.
-//! What was used outlives them: [`LimiterRegistry`] keeps it for as long as the node runs, so that a change of
-//! anything gives nobody a fresh allowance.
+//! The limits of a rate limiter never change; when a quota does, the next route table has new rate
+//! limiters. Usage outlives them: [`LimiterRegistry`] keeps it for as long as the node runs, so
+//! that no change resets an allowance.
 
 mod connection_permit;
 mod disk_use;
@@ -21,15 +21,15 @@ pub use disk_use::DiskUse;
 use rate_limiter::{ProjectLimiter, RateBuckets};
 pub use rate_limiter::{QuotaExceeded, QuotaKind, SourceLimiter};
 
-/// What a project holds at the moment.
+/// Current usage of a project.
 #[derive(Debug, Default)]
 pub(crate) struct ProjectUsage {
     connections: AtomicU64,
-    /// Bytes in the log and in staging, as they were last measured.
+    /// Bytes in the log and in staging, as last measured.
     disk: AtomicU64,
 }
 
-/// What a source or a project has used of its rates.
+/// Used rates of a source or a project.
 #[derive(Clone, Debug, Default)]
 struct RateUsage {
     requests: BucketLevel,
@@ -48,11 +48,11 @@ struct UsageTable {
     projects: HashMap<ProjectId, TrackedProject>,
     log: HashMap<ProjectId, u64>,
     staged: HashMap<ProjectId, u64>,
-    /// Both together.
+    /// Sum of both.
     disk: HashMap<ProjectId, u64>,
 }
 
-/// What all sources and projects of this node have used, and what the configuration allows them.
+/// Usage of all sources and projects of this node, and the configured quotas.
 #[derive(Debug)]
 pub struct LimiterRegistry {
     quotas: Quotas,
@@ -61,8 +61,6 @@ pub struct LimiterRegistry {
 }
 
 impl LimiterRegistry {
-    /// Nothing is used yet.
-    #[must_use]
     pub fn new(quotas: Quotas) -> Arc<Self> {
         Arc::new(Self {
             quotas,
@@ -75,14 +73,11 @@ impl LimiterRegistry {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the configuration allows.
-    #[must_use]
     pub fn quotas(&self) -> &Quotas {
         &self.quotas
     }
 
-    /// Gates for a new table of routes.
-    #[must_use]
+    /// Creates rate limiters for a new route table.
     pub fn builder(self: &Arc<Self>) -> LimiterBuilder<'_> {
         LimiterBuilder {
             registry: self,
@@ -90,14 +85,14 @@ impl LimiterRegistry {
         }
     }
 
-    /// Notes what projects have in staging; those that are not named have nothing.
+    /// Sets the staged bytes of projects; those that are not named have none.
     pub(crate) fn set_staged(&self, bytes: HashMap<ProjectId, u64>) {
         let mut known = self.usage();
         known.staged = bytes;
         known.sum();
     }
 
-    /// Notes what projects have in the log; those that are not named have nothing.
+    /// Sets the log bytes of projects; those that are not named have none.
     pub(crate) fn set_log(&self, bytes: HashMap<ProjectId, u64>) {
         let mut known = self.usage();
         known.log = bytes;
@@ -110,7 +105,7 @@ impl UsageTable {
         self.disk.get(&project).copied().unwrap_or_default()
     }
 
-    /// Sums up what is held, for gates and for people.
+    /// Sums up disk use, for rate limiters and metrics.
     fn sum(&mut self) {
         let mut disk = self.log.clone();
         for (project, bytes) in &self.staged {
@@ -140,7 +135,8 @@ impl UsageTable {
     }
 }
 
-/// Makes the gates of one table: a project's is made once, and shared by its sources.
+/// Creates the rate limiters of one route table: a project's is created once, and shared by its
+/// sources.
 #[derive(Debug)]
 pub struct LimiterBuilder<'g> {
     registry: &'g Arc<LimiterRegistry>,
@@ -148,7 +144,7 @@ pub struct LimiterBuilder<'g> {
 }
 
 impl LimiterBuilder<'_> {
-    /// The gate of a source that may use `quota`, in a project that has `own`.
+    /// Creates the rate limiter of a source that may use `quota`, in a project that has `own`.
     pub fn source_limiter(
         &mut self,
         project: ProjectId,
@@ -183,8 +179,8 @@ impl LimiterBuilder<'_> {
         )
     }
 
-    /// All gates are made: what is known of sources and projects that are gone is forgotten.
-    /// Connections of theirs still give back what they hold.
+    /// Completes the table: drops the usage of unknown sources and projects. Their connections
+    /// still release what they hold.
     pub fn finish(self, is_known: impl Fn(ProjectId, &SourceId) -> bool) {
         let mut known = self.registry.usage();
         let limiters = self.projects;

@@ -1,10 +1,10 @@
-//! Follows the metadata store: which sources and sinks there are, and which slices their records
-//! go into. The control plane decides; this does.
+//! Reconciles this node with the metadata store: its sources and sinks, and the slices that their
+//! records go into. The control plane decides; this applies.
 //!
-//! A slice that is `closing` is left: its sink gets the next one, rows under way are brought to an
-//! end, its stream is closed for ever, and its final statistics are stored. When all slices that
-//! were closed up to a revision are left, the node says so; only then may they be uploaded. Streams
-//! that the store does not know are none of its business, [`crate::garbage_collector`] looks after them.
+//! A slice that is `closing` is detached: its sink gets the next one, rows in flight are completed,
+//! its stream is closed for ever, and its final statistics are stored. When all slices that were
+//! closed up to a revision are detached, the node reports it; only then may they be uploaded.
+//! Streams that the store does not know are left to [`crate::garbage_collector`].
 
 mod pipelines;
 mod routes;
@@ -35,56 +35,53 @@ use pipelines::{DetachedSlice, SlicePipelines};
 use routes::SinkRoutes;
 use topics::TopicPipelines;
 
-/// Pause before what has failed is tried again.
+/// Delay before failed work is retried.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What a follower needs.
+/// Dependencies of a [`RouteReconciler`].
 #[derive(Clone, Debug)]
 pub struct ReconcilerDeps {
-    /// The metadata store.
     pub repo: Repo,
-    /// This node.
     pub node: NodeId,
-    /// The lease that the node's words in the store hang on. The node is registered as a source
-    /// node under it before the follower runs.
+    /// Lease of the node's entries in the store. The node is registered as a source node under it
+    /// before the reconciler runs.
     pub lease: LeaseId,
-    /// The volume that this node writes.
+    /// Volume that this node writes.
     pub volume: VolumeId,
-    /// The volume's log.
+    /// Log of the volume.
     pub appender: Arc<dyn Appender>,
-    /// Gets the routes.
+    /// Receives the route tables.
     pub dispatcher: Arc<Dispatcher>,
-    /// What makes the gates of sources.
+    /// Creates the rate limiters of sources.
     pub limiters: Arc<LimiterRegistry>,
-    /// What pipelines share.
+    /// State shared by all pipelines.
     pub pipelines: Arc<PipelineShared>,
-    /// Tells the store what slices hold.
+    /// Reports slice statistics to the store.
     pub reporter: Arc<StatisticsReporter>,
-    /// Bounds of rows.
     pub limits: RowLimits,
-    /// Streams of topics; without them sinks that are topics take nothing.
+    /// Topic streams; without them sinks that are topics accept nothing.
     pub topics: Option<Arc<TopicRegistry>>,
 }
 
-/// Why a follower has ended by itself.
+/// Why a reconciler has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcilerError {
-    /// The node's lease has ended: others think that it is gone. It must stop writing.
+    /// The node's lease has ended: other nodes assume that it is down. It must stop writing.
     #[error("this node's lease has ended: {0}")]
     Lease(StoreError),
-    /// The mirrors have ended.
-    #[error("the metadata store is not followed any more")]
+    /// The watch caches have stopped.
+    #[error("the watch caches of the metadata store have stopped")]
     Stopped,
 }
 
-/// Follows the store until it is stopped.
+/// Reconciles until it is stopped.
 #[derive(Debug)]
 pub struct RouteReconciler {
     deps: ReconcilerDeps,
     progress: watch::Sender<Option<Revision>>,
 }
 
-/// The store at one moment.
+/// View of the store at one moment.
 struct StoreSnapshot {
     sources: Arc<Snapshot<Source>>,
     sinks: Arc<Snapshot<Sink>>,
@@ -94,8 +91,8 @@ struct StoreSnapshot {
 }
 
 impl StoreSnapshot {
-    /// The last change of which all is shown. The other parts may be ahead of the slices: what a
-    /// rotation did to a file can be here while what it did to the slice is not.
+    /// Revision of the last change that is wholly visible. The other parts may be ahead of the
+    /// slices: a rotation's change of a file may be visible while its change of the slice is not.
     fn changed_at(&self) -> Revision {
         let changes = [
             self.sources.changed_at,
@@ -109,7 +106,7 @@ impl StoreSnapshot {
     }
 }
 
-/// What is followed.
+/// Watch caches of the reconciler.
 struct CacheView {
     sources: WatchCache<Source>,
     sinks: WatchCache<Sink>,
@@ -140,9 +137,9 @@ impl CacheView {
         }
     }
 
-    /// Everything as of the last transaction that any of the mirrors has seen, or later. So what
-    /// has woken the follower is in it, and what a slice belongs to: that was written before the
-    /// slice or together with it.
+    /// Returns everything as of the last transaction that any of the caches has seen, or later. So
+    /// it contains the change that woke the reconciler, and the file of each slice: that was
+    /// written before the slice or together with it.
     async fn snapshot(&self) -> Result<StoreSnapshot, ReconcilerError> {
         let seen = [
             self.sources.snapshot().revision,
@@ -153,7 +150,7 @@ impl CacheView {
         ];
         let at = seen.into_iter().max().unwrap_or_default();
         let stopped = |_| ReconcilerError::Stopped;
-        // The slices first, so that the others are never behind them.
+        // Slices first, so that the others are never behind them.
         let slices = self.slices.wait_for(at).await.map_err(stopped)?;
         let at = slices.revision;
         Ok(StoreSnapshot {
@@ -167,20 +164,16 @@ impl CacheView {
 }
 
 impl RouteReconciler {
-    /// A follower, and what shows how far it is: the revision up to which all closed slices are
-    /// left; `None` until the first table of routes is in force.
-    #[must_use]
+    /// Creates a reconciler, and a receiver of its progress: the revision up to which all closed
+    /// slices are detached; `None` until the first route table is in force.
     pub fn new(deps: ReconcilerDeps) -> (Self, watch::Receiver<Option<Revision>>) {
         let (progress, shown) = watch::channel(None);
         (Self { deps, progress }, shown)
     }
 
-    /// Follows until `stop`. Then no slice is left any more; what is open stays open.
-    ///
-    /// # Errors
-    /// When it can't go on.
+    /// Reconciles until `stop`. After that no slice is detached; open ones stay open.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ReconcilerError> {
-        // Mirrors end with this, however it ends.
+        // The caches end with this function, however it ends.
         let stop_caches = CancellationToken::new();
         let _guard = stop_caches.clone().drop_guard();
         let mut tasks = JoinSet::new();
@@ -237,7 +230,7 @@ impl RouteReconciler {
     }
 }
 
-/// Bytes that projects have in staging.
+/// Staged bytes by project.
 fn staged(view: &StoreSnapshot) -> HashMap<ProjectId, u64> {
     let mut bytes = HashMap::new();
     for slice in view.slices.entries.values() {
@@ -249,24 +242,24 @@ fn staged(view: &StoreSnapshot) -> HashMap<ProjectId, u64> {
     bytes
 }
 
-/// What the loop has.
+/// State of the loop.
 struct ReconcilerState<'f> {
     deps: &'f ReconcilerDeps,
     routes: SinkRoutes,
     pipelines: SlicePipelines,
     topics: TopicPipelines,
-    /// The revision that the store was told.
+    /// Revision that was reported to the store.
     reported: Option<Revision>,
-    /// Slices that are left and whose final statistics are not stored yet.
+    /// Detached slices whose final statistics are not stored yet.
     unreported: Vec<DetachedSlice>,
 }
 
 impl ReconcilerState<'_> {
-    /// Makes it so. Returns whether all could be done.
+    /// Applies a view. Returns whether everything succeeded.
     async fn reconcile_once(&mut self, view: &StoreSnapshot) -> bool {
         let mut complete = self.pipelines.open(view, &mut self.routes).await;
         complete &= self.topics.apply(self.deps, view, &mut self.routes);
-        // New sinks have their slices by now, so no record of theirs has to wait.
+        // New sinks have their slices by now, so none of their records has to wait.
         self.deps.limiters.set_staged(staged(view));
         if let Some(table) = self.routes.table(view, &self.deps.limiters) {
             self.deps.dispatcher.set_table(table);
@@ -275,7 +268,7 @@ impl ReconcilerState<'_> {
         complete
     }
 
-    /// Tells the store what is left: first what the slices hold, then up to which revision.
+    /// Reports progress to the store: first the statistics of detached slices, then the revision.
     async fn report_progress(&mut self, view: &StoreSnapshot) -> Result<bool, ReconcilerError> {
         let has_detached = !self.unreported.is_empty();
         if has_detached {
@@ -291,7 +284,7 @@ impl ReconcilerState<'_> {
                 }
                 Err(FileError::Store(e)) => return retry_or_end(e, "final statistics"),
                 Err(error) => {
-                    tracing::error!(%error, "final statistics could not be stored");
+                    tracing::error!(%error, "storing final statistics failed");
                     return Ok(false);
                 }
             }
@@ -322,7 +315,7 @@ fn retry_or_end(error: StoreError, what: &str) -> Result<bool, ReconcilerError> 
     match error {
         StoreError::LeaseNotFound(_) => Err(ReconcilerError::Lease(error)),
         error => {
-            tracing::warn!(%error, "the {what} could not be stored, trying again");
+            tracing::warn!(%error, "storing the {what} failed; retrying");
             Ok(false)
         }
     }

@@ -1,3 +1,3 @@
-//! Where records come in.
+//! Sources of records.
 
 pub mod http;

@@ -1,6 +1,5 @@
-//! What the open slices hold, told to the metadata store: regularly while they are written, and
-//! once for all when they are left. The numbers are the log's own, so they are exact after any
-//! crash.
+//! Reports slice statistics to the metadata store: regularly while slices are written, and finally
+//! when they are detached. The counts are the log's own, so they are exact after any crash.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,23 +15,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Appender;
 
-/// Tells the store what slices hold.
+/// Reports slice statistics to the store.
 ///
-/// One report is written at a time: a slice's last one must not be overtaken by one before it.
+/// One report is written at a time: an earlier one must not overtake a slice's last one.
 #[derive(Debug)]
 pub struct StatisticsReporter {
     repo: Repo,
     node: NodeId,
     appender: Arc<dyn Appender>,
-    /// Slices that are written, with what was reported of them.
+    /// Slices that are written, with their last report.
     open: Mutex<BTreeMap<SliceKey, Statistics>>,
-    /// What was reported of dead letters.
+    /// Last report of dead letters.
     dead_letters: Mutex<HashMap<(SinkKey, VolumeId), DeadLetterCounts>>,
 }
 
 impl StatisticsReporter {
-    /// Without a slice yet; the follower adds them.
-    #[must_use]
+    /// Creates a reporter without slices; the reconciler adds them.
     pub fn new(repo: Repo, node: NodeId, appender: Arc<dyn Appender>) -> Arc<Self> {
         Arc::new(Self {
             repo,
@@ -54,7 +52,7 @@ impl StatisticsReporter {
                 _ = tick.tick() => false,
             };
             if let Err(error) = self.report().await {
-                tracing::warn!(%error, "statistics could not be reported, trying again");
+                tracing::warn!(%error, "reporting statistics failed; retrying");
             }
             if stopping {
                 return;
@@ -62,15 +60,12 @@ impl StatisticsReporter {
         }
     }
 
-    /// A slice is written from now on.
+    /// Adds a slice that is written from now on.
     pub(crate) async fn opened(&self, slice: SliceKey) {
         self.open.lock().await.entry(slice).or_default();
     }
 
-    /// Reports what has changed since the last time.
-    ///
-    /// # Errors
-    /// The store's; the next call reports what this one could not.
+    /// Reports changes since the last call. The next call repeats what failed.
     pub async fn report(&self) -> Result<(), FileError> {
         self.report_dead_letters().await?;
         let mut open = self.open.lock().await;
@@ -102,10 +97,7 @@ impl StatisticsReporter {
         Ok(())
     }
 
-    /// Reports what closed slices hold for ever; they are not reported again.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Reports the final statistics of closed slices; they are not reported again.
     pub(crate) async fn report_final(
         &self,
         slices: &[(SliceKey, Statistics)],

@@ -1,16 +1,16 @@
-//! Sinks that are topics: their messages wait in streams of the node's log, in one block and under
-//! one sync with whatever else comes in, and are delivered from there by the message buffer's
-//! outlets.
+//! Sinks that are topics: their messages wait in streams of the node's log, where they share group
+//! commits with all other input, and the message buffer's delivery workers deliver them from there.
 //!
 //! Invariants:
-//! - A sink has at most one stream that takes messages; those before it are closed, and delivered
+//! - A sink has at most one stream that accepts messages; those before it are closed, and delivered
 //!   first. A stream is closed when its sink is deleted, and removed when it is closed and all of
-//!   it is delivered or set aside: so nothing that was accepted goes with it.
-//! - A stream's name is never used again: a provider that keeps the cursor knows it by that.
-//! - A dead letter that is replayed is a letter or a message, never both and never neither
-//!   (`settled.rs`): so it is counted once.
-//! - *accepted = delivered + dead + discarded + lost + waiting*, per sink, at any time: all of it is
-//!   counted by the log.
+//!   it is delivered or dead: so no accepted message is removed with it.
+//! - A stream's name is never reused: it identifies the stream to a provider that stores the
+//!   cursor.
+//! - A dead letter that is replayed is a dead letter or a message, never both and never neither
+//!   (`acked_ranges.rs`): so it is counted once.
+//! - *accepted = delivered + dead + discarded + lost + waiting*, per sink, at any time: all of it
+//!   is counted by the log.
 
 mod acked_ranges;
 mod config;
@@ -38,22 +38,20 @@ use stream::TopicStream;
 use crate::pipeline::{BlockAppendError, BlockStream};
 use crate::streams::{TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX};
 
-/// Gives the provider of a topic, or says why there is none.
+/// Connects to the provider of a topic, or returns why there is none.
 pub type ConnectProvider =
     Arc<dyn Fn(&TopicSink) -> Result<Arc<dyn Provider>, String> + Send + Sync>;
 
-/// What topics need.
+/// Dependencies of a [`TopicRegistry`].
 #[derive(Clone)]
 pub struct TopicDeps {
-    /// The log of this node's volume.
     pub log: Log,
-    /// Its time.
+    /// Clock of the log.
     pub env: Arc<dyn Env>,
-    /// The time of day.
+    /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
-    /// Bounds of delivery.
     pub config: TopicConfig,
-    /// The providers that this server has.
+    /// Connects to the providers of this server.
     pub connect: ConnectProvider,
 }
 
@@ -61,7 +59,7 @@ pub struct TopicDeps {
 pub struct TopicRegistry {
     deps: TopicDeps,
     shared_topics: Mutex<BTreeMap<SinkKey, Arc<SharedTopic>>>,
-    /// A message came for which there is no outlet.
+    /// Notified when a message arrives without a delivery worker.
     wake: Arc<Notify>,
 }
 
@@ -71,7 +69,6 @@ impl fmt::Debug for TopicRegistry {
     }
 }
 
-/// A sink's stream.
 #[derive(Clone, Debug)]
 struct SinkStream {
     number: u64,
@@ -84,12 +81,10 @@ impl SinkStream {
     }
 }
 
-/// By sink, from the oldest stream to the newest.
+/// Streams by sink, from the oldest to the newest.
 type SinkStreams = BTreeMap<SinkKey, Vec<SinkStream>>;
 
 impl TopicRegistry {
-    /// On a log.
-    #[must_use]
     pub fn new(deps: TopicDeps) -> Arc<Self> {
         Arc::new(Self {
             deps,
@@ -98,10 +93,7 @@ impl TopicRegistry {
         })
     }
 
-    /// The way into a sink's stream.
-    ///
-    /// # Errors
-    /// When the log takes nothing.
+    /// Opens a sink's stream for appending, unless the volume has failed.
     pub fn writer(
         self: &Arc<Self>,
         sink: &SinkKey,
@@ -113,7 +105,7 @@ impl TopicRegistry {
         Ok(Arc::new(TopicStream::new(Arc::clone(self), sink.clone())))
     }
 
-    /// The stream that a sink's messages go into: the one that is open, or a new one.
+    /// Returns the open stream of a sink's messages, or a new one.
     fn open_stream(&self, sink: &SinkKey) -> String {
         let streams = self.streams(TOPIC_PREFIX).remove(sink).unwrap_or_default();
         if let Some(open) = streams.iter().rev().find(|s| !s.stats.closed) {
@@ -141,7 +133,7 @@ impl TopicRegistry {
     }
 
     fn shared_topics(&self) -> MutexGuard<'_, BTreeMap<SinkKey, Arc<SharedTopic>>> {
-        // A map is whole between any two of its calls.
+        // A map is consistent between any two of its calls.
         self.shared_topics
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -161,7 +153,7 @@ fn parse(name: &str, prefix: &str) -> Option<(SinkKey, u64)> {
     Some((sink.parse().ok()?, number.parse().ok()?))
 }
 
-/// The sink whose messages or dead letters a stream holds, if it is such a stream.
+/// Sink of a stream of messages or dead letters; `None` for other streams.
 pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
     let mut prefixes = [
         TOPIC_PREFIX,
@@ -173,7 +165,7 @@ pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
     found.map(|(sink, _)| sink)
 }
 
-/// The stream of dead letters that belongs to a stream of messages.
+/// Name of the dead-letter stream that belongs to a message stream.
 fn undelivered(messages: &str) -> String {
     let rest = messages.strip_prefix(TOPIC_PREFIX).unwrap_or(messages);
     format!("{TOPIC_DEAD_LETTER_PREFIX}{rest}")

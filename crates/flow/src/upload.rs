@@ -1,8 +1,8 @@
-//! Slices of this node's volume go to staging.
+//! Uploads slices of this node's volume to staging.
 //!
-//! The stream of a slice in `uploading` is closed, so an attempt that is repeated reads the same
-//! blocks and writes the same object. The slice is `uploaded` only if the rows that were written
-//! are as many as the log has counted.
+//! The stream of a slice in `uploading` is closed, so a repeated attempt reads the same blocks and
+//! writes the same object. A slice becomes `uploaded` only if as many rows were written as the log
+//! has counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,15 +22,14 @@ mod blocks;
 use crate::metrics;
 use crate::work_queue::{AttemptError, DeliveryContext, WorkConfig, run_work_queue};
 
-/// Chunks that wait for the network.
+/// Chunks queued for the network.
 const CHUNKS: usize = 4;
 
 /// A slice's object in staging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadedObject {
-    /// As it was written.
     pub staged: StagedChecksum,
-    /// Records that the log had counted and that are damaged by now.
+    /// Records that the log had counted and that are damaged now.
     pub lost_records: u64,
 }
 
@@ -45,8 +44,6 @@ pub struct Uploader {
 }
 
 impl Uploader {
-    /// Of the volume whose log that is.
-    #[must_use]
     pub fn new(
         delivery: DeliveryContext,
         log: Log,
@@ -63,7 +60,7 @@ impl Uploader {
         }
     }
 
-    /// Uploads until `stop`; what is under way then is finished.
+    /// Uploads until `stop`, then finishes uploads in progress.
     pub async fn run(self, stop: CancellationToken) {
         let (slices, fill) =
             WatchCache::<Slice>::new(Arc::clone(self.delivery.repo.store()), keys::SLICES);
@@ -72,8 +69,8 @@ impl Uploader {
         let due = |_: &std::collections::HashSet<SliceKey>| {
             let now = self.delivery.clock.now();
             let snapshot = slices.snapshot();
-            // Of whatever volume: the store has one node. What was written when the log's volume had
-            // another id is in this log, or nowhere.
+            // Slices of any volume: the store has one node. What was written under an earlier
+            // volume id is in this log, or nowhere.
             let ours = snapshot
                 .entries
                 .values()
@@ -87,18 +84,18 @@ impl Uploader {
         };
         run_work_queue(&stop, &self.config, changed, due, act).await;
         if let Err(error) = filling.await {
-            tracing::error!(%error, "the mirror of slices ended");
+            tracing::error!(%error, "watch cache of slices stopped");
         }
     }
 
-    /// One attempt, and its outcome in the store.
+    /// Makes one attempt and records its outcome in the store.
     async fn attempt(&self, key: &SliceKey) {
         let slice = match self.delivery.repo.slice(key).await {
             Ok(slice) if slice.state == SliceState::Uploading => slice.value,
-            // Somebody has done it.
+            // Another attempt has completed it.
             Ok(_) | Err(FileError::SliceNotFound(_)) => return,
             Err(error) => {
-                tracing::warn!(slice = %key, %error, "the slice could not be read");
+                tracing::warn!(slice = %key, %error, "reading a slice failed");
                 return;
             }
         };
@@ -107,35 +104,32 @@ impl Uploader {
             .with_timeout("upload", self.upload(&slice))
             .await;
         let now = self.delivery.clock.now();
-        let noted = match uploaded {
+        let recorded = match uploaded {
             Ok(object) => {
                 failpoint::at(FailPoint::UploadWritten);
                 metrics::uploaded(object.staged.bytes);
-                let noted = self
+                let recorded = self
                     .delivery
                     .repo
                     .slice_uploaded(key, object.staged, object.lost_records, now)
                     .await;
                 failpoint::at(FailPoint::UploadNoted);
-                noted
+                recorded
             }
             Err(error) => {
                 metrics::upload_failed();
-                tracing::warn!(slice = %key, %error, "a slice could not be uploaded");
+                tracing::warn!(slice = %key, %error, "slice upload failed");
                 let failure = self.delivery.failure(error);
                 self.delivery.repo.slice_failed(key, &failure, now).await
             }
         };
-        if let Err(error) = noted {
-            // It is still `uploading` then, and will be uploaded again: the same object.
-            tracing::warn!(slice = %key, %error, "the outcome of an upload could not be noted");
+        if let Err(error) = recorded {
+            // The slice is still `uploading` and will be uploaded again, as the same object.
+            tracing::warn!(slice = %key, %error, "recording the outcome of an upload failed");
         }
     }
 
-    /// Writes the slice's object. Safe to repeat.
-    ///
-    /// # Errors
-    /// When the log or staging fails, or the log has other rows than it has counted.
+    /// Writes the slice's object. Idempotent.
     pub async fn upload(&self, slice: &Slice) -> Result<UploadedObject, AttemptError> {
         let name = slice.key.to_string();
         let Some(stream) = self.log.find(&name) else {
@@ -173,7 +167,7 @@ impl Uploader {
         let expected = slice.statistics.records;
         if read.records + read.lost != expected + slice.statistics.lost_records {
             return Err(AttemptError::terminal(format!(
-                "the log gave {} records of the slice and misses {}, it had counted {expected} and {} lost",
+                "the log returned {} records of the slice and lost {}, but had counted {expected} and {} lost",
                 read.records, read.lost, slice.statistics.lost_records
             )));
         }

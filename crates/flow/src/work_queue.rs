@@ -1,5 +1,5 @@
-//! What upload and import share: due things are looked for whenever something changes, some of
-//! them are worked on at once, each of them by one worker.
+//! Work queue of upload and import: due items are looked up whenever something changes, and several
+//! are processed at once, each by one worker.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -16,16 +16,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// What both need of the node.
+/// Dependencies of upload and import.
 #[derive(Clone)]
 pub struct DeliveryContext {
-    /// The store.
     pub repo: Repo,
-    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// For the jitter of retries.
+    /// Random bits for the jitter of retries.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// How long to wait between attempts.
+    /// Delay between attempts.
     pub backoff: Backoff,
 }
 
@@ -38,7 +36,7 @@ impl fmt::Debug for DeliveryContext {
 }
 
 impl DeliveryContext {
-    /// A failure to be noted with a file or slice.
+    /// Builds the failure to store with a file or slice.
     pub(crate) fn failure(&self, error: AttemptError) -> StepFailure {
         StepFailure {
             reason: error.reason,
@@ -49,15 +47,15 @@ impl DeliveryContext {
     }
 }
 
-/// How slices go to staging, or files into their tables.
+/// How slices are uploaded to staging, or files imported into their tables.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkConfig {
-    /// How often what waits after a failure is looked for. 100ms to 30s.
+    /// How often items that wait for a retry are looked up. 100ms to 30s.
     pub check_interval: HumanDuration,
-    /// How long one attempt may take before it is broken off and tried again. 30s to 60m.
+    /// How long one attempt may take before it is aborted and retried. 30s to 60m.
     pub timeout: HumanDuration,
-    /// How many are worked on at once; files, of different sinks. 1 to 64.
+    /// How many slices or files are processed at once; files of different sinks only. 1 to 64.
     pub concurrency: u32,
 }
 
@@ -72,8 +70,7 @@ impl Default for WorkConfig {
 }
 
 impl WorkConfig {
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
+    /// Returns the settings that are out of range: name, given value, allowed range.
     pub fn violations(&self) -> Vec<String> {
         let check = out_of_range(
             "checkInterval",
@@ -94,7 +91,7 @@ impl WorkConfig {
             .collect()
     }
 
-    /// What an attempt comes to, if it does not take too long.
+    /// Runs an attempt with the timeout.
     pub(crate) async fn with_timeout<T>(
         &self,
         what: &str,
@@ -109,7 +106,7 @@ impl WorkConfig {
     }
 }
 
-/// What went wrong with an attempt.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct AttemptError {
@@ -132,7 +129,7 @@ impl AttemptError {
         }
     }
 
-    /// With what led to it before it.
+    /// Prepends the context of the failure.
     pub(crate) fn with_context(self, before: &str) -> Self {
         Self {
             reason: format!("{before}: {}", self.reason),
@@ -140,21 +137,19 @@ impl AttemptError {
         }
     }
 
-    /// Whether only a person can mend it.
-    #[must_use]
+    /// Whether only an operator can fix it.
     pub fn is_terminal(&self) -> bool {
         self.terminal
     }
 }
 
-/// A thing to work on: what it is, and its version, so that a view that is not the newest does not
-/// have it done again.
+/// An item of work: its key and its version, so that a stale view does not repeat it.
 pub(crate) type DueItem<K> = (K, Revision);
 
-/// Works until `stop`, then lets what is under way end.
+/// Processes items until `stop`, then waits for those in progress.
 ///
-/// `due` lists what there is to do now, most urgent first, without the keys that are being worked
-/// on. `changed` resolves when that may have changed.
+/// `due` lists the current items, most urgent first, without the keys in progress. `changed`
+/// resolves when the list may have changed.
 pub(crate) async fn run_work_queue<K, D, C, F, A, B>(
     stop: &CancellationToken,
     config: &WorkConfig,
@@ -174,10 +169,10 @@ pub(crate) async fn run_work_queue<K, D, C, F, A, B>(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut workers: JoinSet<K> = JoinSet::new();
     let mut busy: HashSet<K> = HashSet::new();
-    // What was done as of which version: the view still shows that one for a moment afterwards.
+    // Versions that were processed: the view still shows them for a moment afterwards.
     let mut done: HashMap<K, Revision> = HashMap::new();
     let mut queue: VecDeque<DueItem<K>> = VecDeque::new();
-    // Looking costs as much as there is to look through, so it is not done for each worker's end.
+    // A lookup costs as much as there are items, so it is not done at each worker's end.
     let (mut look, mut skipped) = (true, false);
     loop {
         if std::mem::take(&mut look) {
@@ -190,7 +185,7 @@ pub(crate) async fn run_work_queue<K, D, C, F, A, B>(
                 break;
             };
             if busy.contains(&key) {
-                // It has changed while it is being worked on.
+                // It has changed while in progress.
                 skipped = true;
                 continue;
             }
@@ -208,7 +203,7 @@ pub(crate) async fn run_work_queue<K, D, C, F, A, B>(
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            // One whose outcome could not be noted is done again.
+            // An item whose outcome could not be recorded is processed again.
             _ = tick.tick() => {
                 done.retain(|key, _| busy.contains(key));
                 look = true;
@@ -220,7 +215,7 @@ pub(crate) async fn run_work_queue<K, D, C, F, A, B>(
                 }
                 Some(Err(error)) => {
                     tracing::error!(%error, "a worker ended before its work was done");
-                    // Whose it was is not known: nothing is under way any more once all have ended.
+                    // Its item is unknown: nothing is in progress once all workers have ended.
                     if workers.is_empty() {
                         busy.clear();
                         look = true;

@@ -34,18 +34,18 @@ macro_rules! tests {
 
 const TESTS: &[(&str, Test)] = tests![
     answers_come_in_order_and_typed,
-    a_worker_gets_only_what_templates_look_at,
+    a_worker_gets_only_what_templates_use,
     an_endless_template_fails_alone,
     templates_that_take_all_memory_fail_alone,
     deep_recursion_is_an_error_of_its_own,
     a_sink_with_an_endless_template_does_not_hold_up_others,
-    an_offender_is_tried_again,
+    a_tripped_template_is_tried_again,
     killing_workers_under_load_fails_nothing,
     a_worker_that_grows_is_replaced_and_fails_nothing,
     batches_keep_their_order,
-    a_worker_that_cannot_start_is_said_so,
-    what_a_template_may_not,
-    closing_answers_what_is_under_way,
+    a_worker_that_cannot_start_is_reported,
+    forbidden_template_features_fail,
+    closing_answers_pending_evaluations,
     workers_end_with_their_parent,
 ];
 
@@ -179,7 +179,7 @@ async fn answers_come_in_order_and_typed() {
     assert!(pool.evaluate(&[], &record("{}")).await.is_empty());
 }
 
-async fn a_worker_gets_only_what_templates_look_at() {
+async fn a_worker_gets_only_what_templates_use() {
     let pool = pool();
     assert_eq!(one(&pool, "Ip()", r#"{"a":1}"#).await, ok("1.2.3.4"));
     assert_eq!(
@@ -231,7 +231,7 @@ async fn templates_that_take_all_memory_fail_alone() {
 }
 
 async fn deep_recursion_is_an_error_of_its_own() {
-    // With a second one, that would be started while the first one is on its way back.
+    // With a second one, that would be started while the first one returns.
     let workers = 1;
     let config = PoolConfig {
         workers,
@@ -246,8 +246,8 @@ async fn deep_recursion_is_an_error_of_its_own() {
             "{error}"
         );
     }
-    // It costs little, so it is no offence, and the worker goes on: no other was started but the one
-    // for templates on probation.
+    // It costs little, so the breaker does not trip, and the worker continues: only the quarantine
+    // worker was started besides.
     let stats = pool.stats();
     assert_eq!((stats.trips, stats.worker_starts), (0, 2));
 }
@@ -289,11 +289,11 @@ async fn a_sink_with_an_endless_template_does_not_hold_up_others() {
     }
     stop.store(true, Ordering::Relaxed);
     bad.await.unwrap();
-    // An endless evaluation ahead of each of ours would let one through for each offence.
+    // An endless evaluation ahead of each of ours would let one through for each trip.
     assert!(between.iter().all(|n| *n > 3), "{between:?}");
 }
 
-async fn an_offender_is_tried_again() {
+async fn a_tripped_template_is_tried_again() {
     let pool = pool();
     let source = "if Body('slow') then (local f(x) = f(x) tailstrict; f(1)) else 'fine'";
     assert_eq!(one(&pool, source, r#"{"slow":false}"#).await, ok("fine"));
@@ -418,7 +418,7 @@ async fn batches_keep_their_order() {
     assert!(answers[..50].iter().all(|a| a[0].is_ok()), "{answers:?}");
 }
 
-async fn a_worker_that_cannot_start_is_said_so() {
+async fn a_worker_that_cannot_start_is_reported() {
     for program in ["/nonexistent", "/bin/true"] {
         let command = WorkerCommand {
             program: program.into(),
@@ -431,7 +431,7 @@ async fn a_worker_that_cannot_start_is_said_so() {
     }
 }
 
-async fn what_a_template_may_not() {
+async fn forbidden_template_features_fail() {
     let pool = pool();
     for source in [
         "import 'x'",
@@ -449,7 +449,7 @@ async fn what_a_template_may_not() {
     );
 }
 
-async fn closing_answers_what_is_under_way() {
+async fn closing_answers_pending_evaluations() {
     let pool = Arc::new(pool());
     let slow = template("std.foldl(function(a, x) a + x, std.range(1, 50000), 0)");
     let tasks: Vec<_> = (0..8)
@@ -458,7 +458,7 @@ async fn closing_answers_what_is_under_way() {
             tokio::spawn(async move { pool.evaluate(&[slow], &record("{}")).await })
         })
         .collect();
-    wait_for("all of them under way", || {
+    wait_for("all of them in progress", || {
         (pool.stats().queued == 8).then_some(())
     })
     .await;
@@ -491,7 +491,7 @@ async fn workers_end_with_their_parent() {
         (!workers.is_empty()).then_some(workers)
     })
     .await;
-    // It is amid the evaluation then.
+    // It is in the middle of the evaluation then.
     wait_for("an evaluation", || {
         (cpu_us(&workers) > 100_000).then_some(())
     })

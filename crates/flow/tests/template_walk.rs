@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         .build();
     runtime.unwrap().block_on(async {
         records_and_batches().await;
-        what_needs_no_template_does_not_wait_for_one().await;
+        sinks_without_templates_do_not_wait_for_templates().await;
     });
     ExitCode::SUCCESS
 }
@@ -82,7 +82,7 @@ async fn records_and_batches() {
     assert_eq!(
         of(0),
         (json!(1), json!(null)),
-        "no sink gets what is no record"
+        "no sink gets a malformed record"
     );
     assert_eq!(of(1), (json!(2), json!("c")));
     assert_eq!(of(2), (json!(3), json!("a")));
@@ -101,7 +101,7 @@ async fn records_and_batches() {
     assert_eq!(w.rows("c").await[1..], ["\"1\"", "\"3\""]);
 }
 
-async fn what_needs_no_template_does_not_wait_for_one() {
+async fn sinks_without_templates_do_not_wait_for_templates() {
     let endless = template("local f(x) = f(x + 1) tailstrict; f(0)");
     let sinks = vec![
         SinkDef("endless", vec![endless], plain()),
@@ -114,7 +114,7 @@ async fn what_needs_no_template_does_not_wait_for_one() {
     while w.rows("plain").await.is_empty() {
         tokio::task::yield_now().await;
     }
-    // The row was on disk while the template still ran; the answer has to wait for both.
+    // The row was on disk while the template still ran; the response has to wait for both.
     let answer = client.answer().await.unwrap();
     assert_eq!(answer.status, 422);
     let sinks = &answer.json()["sources"][0]["sinks"];

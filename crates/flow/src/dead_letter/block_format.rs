@@ -1,5 +1,5 @@
-//! What dead letters are on disk: a block for those of one request, a line of JSON for what they
-//! have in common and one for each of them, compressed as rows are. Described in
+//! On-disk format of dead letters: one block per request, with a line of JSON for what its dead
+//! letters have in common and one line for each of them, compressed like rows. Described in
 //! `docs/formats/dead-letter.md`.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,51 +14,49 @@ use forebay_record::{BodyFormat, RecordContext, RecordError, RequestHeaders, Req
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// A record that a mapping has refused, with all that it takes to map it again.
+/// A record that a mapping has rejected, with all that is needed to map it again.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
-    /// When it was received, from whom, with which headers.
+    /// Time of receipt, client and headers of the request.
     pub request: Arc<RequestInfo>,
-    /// It was one of a batch: JSON, whatever the content type.
+    /// Whether the record is from a batch: JSON, whatever the content type.
     pub of_batch: bool,
-    /// Its line in the batch, from 1, where the batch had lines.
+    /// Line in the batch, from 1, if the batch has lines.
     pub line: Option<usize>,
-    /// The record.
     pub body: Bytes,
-    /// The column that could not be made.
+    /// Column that could not be rendered.
     pub column: String,
-    /// Name of the refusal, like `pathNotFound`.
+    /// Error name, like `pathNotFound`.
     pub error: String,
-    /// Why, with the column's name.
+    /// Error message, with the column's name.
     pub message: String,
-    /// It is a row: its mapping took the record, and the table did not take the row.
+    /// Set for a row that its table rejected after the mapping had accepted the record.
     pub row: Option<RejectedRow>,
 }
 
-/// A row that a table could not take.
+/// A row that its table rejected.
 #[derive(Clone, Debug)]
 pub struct RejectedRow {
-    /// What it was made by.
+    /// Definition by which the row was made.
     pub table: Arc<TableSink>,
-    /// Its cells, one of each column of that.
+    /// Cells, one per column of `table`.
     pub cells: Vec<Bytes>,
 }
 
-/// Rows of a file that become letters together.
+/// Rows of a file that become dead letters together.
 pub(crate) struct RejectedRowsHeader<'r> {
-    /// The file.
     pub(crate) file: &'r FileKey,
     /// Number of the first row in the file.
     pub(crate) first: u64,
-    /// What they were made by.
+    /// Definition by which the rows were made.
     pub(crate) table: &'r TableSink,
-    /// Why the table could not take them.
+    /// Why the table rejected them.
     pub(crate) cause: &'r str,
-    /// When the first record of the file came.
+    /// Time of receipt of the file's first record.
     pub(crate) received: Timestamp,
 }
 
-/// What letters of a block have in common.
+/// Common part of the dead letters of a block.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestForm {
@@ -66,25 +64,24 @@ struct RequestForm {
     client_ip: IpAddr,
     /// Canonical names, sorted, one value each.
     headers: Vec<(String, String)>,
-    /// Of rows that a table could not take.
+    /// Set for rows that a table rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rows: Option<RowsForm>,
 }
 
-/// What rows of a block have in common.
+/// Common part of the rows of a block.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RowsForm {
     file: String,
     /// Number of the first row in the file.
     first: u64,
-    /// What they were made by.
+    /// Definition by which the rows were made.
     table: TableForm,
-    /// Why the table could not take them.
+    /// Why the table rejected them.
     cause: String,
 }
 
-/// A cell.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum CellForm {
@@ -113,7 +110,6 @@ impl CellForm {
     }
 }
 
-/// A letter.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DeadLetterForm {
@@ -133,8 +129,7 @@ struct DeadLetterForm {
 }
 
 impl DeadLetter {
-    /// Of a record and why it was refused.
-    #[must_use]
+    /// Creates a dead letter of a record and its error.
     pub fn new(record: &RecordContext, error: &RecordError) -> Self {
         Self {
             request: Arc::clone(record.request()),
@@ -148,7 +143,7 @@ impl DeadLetter {
         }
     }
 
-    /// Of a row, which is shown as an object of its columns.
+    /// Creates a dead letter of a row, shown as an object of its columns.
     fn from_row(
         request: &Arc<RequestInfo>,
         table: &Arc<TableSink>,
@@ -158,7 +153,7 @@ impl DeadLetter {
         let cells: Result<Vec<Bytes>, String> = cells.into_iter().map(CellForm::decode).collect();
         let cells = cells?;
         if cells.len() != table.mapping.columns.len() {
-            return Err("a row has not one cell for each column".to_owned());
+            return Err("the row does not have one cell per column".to_owned());
         }
         Ok(Self {
             request: Arc::clone(request),
@@ -175,8 +170,7 @@ impl DeadLetter {
         })
     }
 
-    /// The record as it was received.
-    #[must_use]
+    /// Restores the record as it was received.
     pub fn record(&self) -> RecordContext {
         let headers = &self.request.headers;
         let format = if self.of_batch {
@@ -204,7 +198,7 @@ impl DeadLetter {
         let body = match (form.body, form.body_base64) {
             (Some(text), None) => text.into_bytes(),
             (None, Some(text)) => STANDARD.decode(text).map_err(|e| e.to_string())?,
-            _ => return Err("a letter has not exactly one body".to_owned()),
+            _ => return Err("a dead letter must have exactly one body".to_owned()),
         };
         Ok(Self {
             request: Arc::clone(request),
@@ -219,10 +213,7 @@ impl DeadLetter {
     }
 }
 
-/// A block of letters, which are all of the same request.
-///
-/// # Errors
-/// None that is known: serialising texts into memory does not fail.
+/// Encodes a block of dead letters of one request.
 pub(crate) fn write_block(
     request: &RequestInfo,
     dead_letters: &[DeadLetter],
@@ -246,7 +237,7 @@ pub(crate) fn write_block(
 /// Name of the error of a row that its table could not take.
 const ROW_REJECTED: &str = "rowRejected";
 
-/// A row as a JSON object, its columns in their order.
+/// Formats a row as a JSON object, in column order.
 fn row_as_json(table: &TableSink, cells: &[Bytes]) -> String {
     let text = |text: &str| serde_json::Value::from(text).to_string();
     let columns = table.mapping.columns.iter().zip(cells);
@@ -259,10 +250,7 @@ fn row_as_json(table: &TableSink, cells: &[Bytes]) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
-/// A block of rows of a file that its table could not take; `rows` are cells, row by row.
-///
-/// # Errors
-/// None that is known: serialising texts into memory does not fail.
+/// Encodes a block of rows of a file that its table rejected; `rows` are cells, row by row.
 pub(crate) fn write_rows<'c>(
     keep: &RejectedRowsHeader<'_>,
     rows: impl Iterator<Item = Vec<&'c [u8]>>,
@@ -293,20 +281,15 @@ fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
     serde_json::from_slice(line).map_err(|e| e.to_string())
 }
 
-/// Whose rows the letters of a block are, and the number of the first, if they are rows.
-///
-/// # Errors
-/// When it is none of ours, for people.
+/// Returns the file of a block's rows and the number of the first row; `None` if the block holds
+/// records.
 pub(crate) fn source_file_of_block(text: &[u8]) -> Result<Option<(String, u64)>, String> {
     let common = text.split_inclusive(|b| *b == b'\n').next();
     let common: RequestForm = parse_line(common.unwrap_or_default())?;
     Ok(common.rows.map(|rows| (rows.file, rows.first)))
 }
 
-/// The letters of a block.
-///
-/// # Errors
-/// When it is none of ours, for people.
+/// Decodes the dead letters of a block.
 pub(crate) fn read_block(text: &[u8]) -> Result<Vec<DeadLetter>, String> {
     let mut lines = text.split_inclusive(|b| *b == b'\n');
     let common: RequestForm = parse_line(lines.next().unwrap_or_default())?;
@@ -330,7 +313,7 @@ pub(crate) fn read_block(text: &[u8]) -> Result<Vec<DeadLetter>, String> {
 mod tests {
     use super::*;
 
-    fn letter(body: &'static [u8]) -> DeadLetter {
+    fn dead_letter(body: &'static [u8]) -> DeadLetter {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         DeadLetter {
             request: Arc::new(RequestInfo {
@@ -349,33 +332,33 @@ mod tests {
     }
 
     #[test]
-    fn any_body_comes_back() {
+    fn every_body_round_trips() {
         let bodies = [
             &b"{\"a\":\n1}"[..],
             b"",
             b"\xff\xfe\n\0",
             "ž\u{2028}".as_bytes(),
         ];
-        let letters = bodies.map(letter);
-        let block = write_block(&letters[0].request, &letters).unwrap();
+        let dead_letters = bodies.map(dead_letter);
+        let block = write_block(&dead_letters[0].request, &dead_letters).unwrap();
         let read = read_block(&block).unwrap();
         assert_eq!(read.len(), bodies.len());
-        for (read, (letter, body)) in read.iter().zip(letters.iter().zip(bodies)) {
+        for (read, (dead_letter, body)) in read.iter().zip(dead_letters.iter().zip(bodies)) {
             assert_eq!(&read.body[..], body);
             let texts =
                 |l: &DeadLetter| (l.column.clone(), l.error.clone(), l.message.clone(), l.line);
-            assert_eq!(texts(read), texts(letter));
+            assert_eq!(texts(read), texts(dead_letter));
             let record = read.record();
             assert_eq!(&record.body()[..], body);
             assert_eq!(*record.format(), BodyFormat::Json);
-            assert_eq!(record.request().received, letter.request.received);
+            assert_eq!(record.request().received, dead_letter.request.received);
             let headers = |r: &RequestInfo| r.headers.entries().to_vec();
-            assert_eq!(headers(record.request()), headers(&letter.request));
+            assert_eq!(headers(record.request()), headers(&dead_letter.request));
         }
     }
 
     #[test]
-    fn rows_come_back_with_what_they_were_made_by() {
+    fn rows_round_trip_with_their_definition() {
         use forebay_model::{ColumnKind, Mapping, MappingColumn, TableBackend};
         let column = |name: &str| MappingColumn {
             name: name.to_owned(),
@@ -403,29 +386,29 @@ mod tests {
         assert_eq!(first, Some((file.to_string(), 7)));
         let read = read_block(&block).unwrap();
         assert_eq!(read.len(), 2);
-        for (letter, row) in read.iter().zip(&rows) {
-            let refused = letter.row.as_ref().unwrap();
-            assert_eq!(*refused.table, table);
-            let cells: Vec<&[u8]> = refused.cells.iter().map(|c| &c[..]).collect();
+        for (dead_letter, row) in read.iter().zip(&rows) {
+            let rejected = dead_letter.row.as_ref().unwrap();
+            assert_eq!(*rejected.table, table);
+            let cells: Vec<&[u8]> = rejected.cells.iter().map(|c| &c[..]).collect();
             assert_eq!(cells, *row);
-            assert_eq!(letter.message, "too long");
+            assert_eq!(dead_letter.message, "too long");
         }
         assert_eq!(
             &read[1].body[..],
             "{\"b\": \"\", \"a\\\"\": \"ž\\n\"}".as_bytes()
         );
-        let other = letter(b"x");
+        let other = dead_letter(b"x");
         let block = write_block(&other.request, std::slice::from_ref(&other)).unwrap();
         assert_eq!(source_file_of_block(&block).unwrap(), None);
     }
 
     #[test]
-    fn what_is_no_block_of_letters_is_refused() {
+    fn a_malformed_block_is_rejected() {
         for text in [&b""[..], b"{}", b"[]", b"\xff"] {
             assert!(read_block(text).is_err());
         }
-        let letter = letter(b"x");
-        let block = write_block(&letter.request, std::slice::from_ref(&letter)).unwrap();
+        let dead_letter = dead_letter(b"x");
+        let block = write_block(&dead_letter.request, std::slice::from_ref(&dead_letter)).unwrap();
         let text = String::from_utf8(block).unwrap();
         for body in [
             "",

@@ -1,4 +1,4 @@
-//! Letters out of the log.
+//! Reads dead letters from the log.
 
 use std::collections::BTreeSet;
 
@@ -10,40 +10,38 @@ use super::DeadLetterError;
 use super::block_format::{DeadLetter, read_block};
 use crate::streams::compression;
 
-/// Letters that are looked at in one go, at most.
+/// Maximum number of dead letters per call.
 pub const SELECTION_MAX: usize = 1_000;
-/// Bytes of records that are looked at in one go; the last letter may go beyond.
+/// Maximum bytes of records per call; the last dead letter may exceed it.
 const BYTES_MAX: usize = 16 << 20;
 
-/// A letter with its number.
 #[derive(Clone, Debug)]
 pub struct StoredDeadLetter {
-    /// Its number in its sink and volume, from 0; never used again.
+    /// Number in its sink and volume, from 0; never reused.
     pub number: u64,
-    /// The letter.
     pub dead_letter: DeadLetter,
 }
 
-/// Which letters.
+/// Selection of dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkDeadLetterSelection {
-    /// Those from a number on, at most so many.
+    /// First number, and maximum count.
     From(u64, usize),
-    /// These, each of which must be there.
+    /// Numbers, each of which must exist.
     These(Vec<u64>),
 }
 
-/// Letters that were found.
+/// Dead letters found by a selection.
 #[derive(Debug, Default)]
 pub(super) struct SelectedDeadLetters {
     pub(super) dead_letters: Vec<StoredDeadLetter>,
-    /// Runs `[from, to)` that a damaged disk has taken.
+    /// Ranges `[from, to)` lost to disk damage.
     pub(super) lost: Vec<(u64, u64)>,
-    /// Where to go on, if there may be more.
+    /// Number to continue from, if there may be more.
     pub(super) next: Option<u64>,
 }
 
-/// Reads letters that are not done with. Blocks: it reads files.
+/// Reads unresolved dead letters. Blocking: reads files.
 pub(super) fn read_page(
     log: &Log,
     stream: &str,
@@ -104,7 +102,7 @@ pub(super) fn read_page(
             }
         }
     }
-    // Every letter that was asked for by its number must be there.
+    // Every dead letter selected by number must exist.
     match wanted.unwrap_or_default().first() {
         Some(number) => Err(DeadLetterError::NotFound(*number)),
         None => Ok(found),
@@ -113,13 +111,13 @@ pub(super) fn read_page(
 
 fn decode_dead_letters(block: &forebay_log::Block) -> Result<Vec<DeadLetter>, DeadLetterError> {
     let codec = compression(block.codec)
-        .ok_or_else(|| unreadable(format_args!("codec {} is not known", block.codec)))?;
+        .ok_or_else(|| unreadable(format_args!("unknown codec {}", block.codec)))?;
     let text = decode(&block.payload, codec, block.raw_len as usize).map_err(unreadable)?;
     let dead_letters = read_block(&text).map_err(unreadable)?;
     if dead_letters.len() != block.records as usize {
         let (has, says) = (dead_letters.len(), block.records);
         return Err(unreadable(format_args!(
-            "a block has {has} letters instead of {says}"
+            "a block has {has} dead letters instead of {says}"
         )));
     }
     Ok(dead_letters)

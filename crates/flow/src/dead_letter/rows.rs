@@ -1,9 +1,10 @@
-//! Rows of a file that its table can't take become dead letters.
+//! Moves rows that their table rejects to the dead letters.
 //!
-//! Block by block: a block of letters is on disk, then the store knows how many rows that makes. If the
-//! process dies in between, the next one finds the block in the log, as each says which rows of which
-//! file it has. So each row is one letter, whatever is killed. Until all of them are, no letter of the
-//! sink is replayed or dropped: a block that was not noted yet could be gone from the log then.
+//! This proceeds block by block: a block of dead letters is written to disk, then the store records
+//! how many rows it holds. If the process dies in between, the next attempt finds the block in the
+//! log, since each block names its file and rows. So each row becomes one dead letter, even across
+//! crashes. Until all rows are moved, no dead letter of the sink is replayed or dropped: a block
+//! that is not recorded yet could already be removed from the log.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ impl From<DeadLetterError> for AttemptError {
     }
 }
 
-/// Rows that are to be a block.
+/// Rows collected for a block.
 #[derive(Default)]
 struct BufferedRows {
     cells: Vec<Vec<Vec<u8>>>,
@@ -47,8 +48,8 @@ impl SinkDeadLetters {
         Ok(())
     }
 
-    /// Makes all rows of a file dead letters; `rows` are those of the file in their order. Safe to
-    /// repeat.
+    /// Moves all rows of a file to the dead letters; `rows` are those of the file in order.
+    /// Idempotent.
     pub(crate) async fn move_to_dlq(
         &self,
         file: &File,
@@ -80,21 +81,21 @@ impl SinkDeadLetters {
         if !gathered.cells.is_empty() {
             (moved, next) = self.append_rows(file, moved, gathered).await?;
         }
-        tracing::warn!(file = %file.key, rows = moved, next, "rows that their table can't take are dead letters now");
+        tracing::warn!(file = %file.key, rows = moved, next, "rows rejected by their table were moved to the dead letters");
         failpoint::at(FailPoint::DeadRowsComplete);
         let done = self.repo.file_rejected(&file.key, self.clock.now()).await;
         failpoint::at(FailPoint::FileRejected);
         done.map_err(AttemptError::retryable)
     }
 
-    /// How many rows of the file are letters, and where further ones can be. What the log has and the
-    /// store does not know is noted.
+    /// Returns how many rows of the file are dead letters, and from which dead letter on more can
+    /// be found. Records blocks that the log has and the store does not know.
     async fn recover_progress(&self, key: &FileKey) -> Result<(u64, u64), AttemptError> {
         let file = self.repo.file(key).await.map_err(AttemptError::retryable)?;
         let dead = file.value.dead_rows.unwrap_or_default();
         let counts = self.counts(&key.sink);
         let Some(from) = dead.next_dead_letter else {
-            // Nothing was begun.
+            // Not started.
             let progress = (0, counts.taken);
             self.record_progress(key, progress, counts).await?;
             failpoint::at(FailPoint::DeadRowsBegun);
@@ -164,10 +165,10 @@ impl SinkDeadLetters {
         progress: (u64, u64),
         counts: DeadLetterCounts,
     ) -> Result<(), AttemptError> {
-        let noted = self
+        let recorded = self
             .repo
             .record_dead_rows(key, &self.volume, progress, &counts);
-        noted.await.map_err(AttemptError::retryable)
+        recorded.await.map_err(AttemptError::retryable)
     }
 
     fn counts(&self, sink: &SinkKey) -> DeadLetterCounts {
@@ -181,7 +182,7 @@ impl SinkDeadLetters {
     }
 }
 
-/// Looks for blocks of the file's rows from a letter on. Blocks: it reads files.
+/// Searches for blocks of the file's rows from a dead letter on. Blocking: reads files.
 fn scan_progress(
     log: &forebay_log::Log,
     stream: &str,

@@ -1,9 +1,9 @@
-//! Requests whose records are many, or large.
+//! Dispatches requests with many or large records.
 //!
-//! Their records are made one after the other on a thread beside those that answer requests, and
-//! each is forgotten with its rows: of a batch there are its text, the places of its records and the
-//! rows that it has become, and the index of one record at a time. Rows are paid for as they grow
-//! (`crate::budget`); when they outgrow what may be held, none of them is stored.
+//! Their records are read one after the other on a thread apart from those that serve requests, and
+//! each is dropped with its rows rendered: of a batch, memory holds its text, the positions of its
+//! records, the rows so far, and the index of one record. Memory for rows is acquired as they grow
+//! (`crate::memory_limiter`); when they exceed the limit, none of them is stored.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -20,25 +20,23 @@ use crate::fair_thread_pool::{WorkPermit, run_on_pool};
 use crate::memory_limiter::{MemoryLimitError, MemoryLimiter, MemoryPermit};
 use crate::pipeline::{BlockAppendError, Pipeline};
 
-/// Bytes of rows that are paid for ahead.
+/// Bytes of row memory acquired ahead.
 const RESERVATION_STEP: u64 = 64 << 10;
-/// Records whose templates are evaluated at a time, the first time and at most: their results can
-/// take 4 MB each.
+/// Records per template evaluation, at first and at most: their results can take 4 MB each.
 const FIRST_WINDOW: usize = 8;
 const WINDOW_MAX: usize = 256;
-/// Bytes of results that the records of a window should have.
+/// Target size of the results of a window, in bytes.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-/// A large request.
 #[derive(Debug)]
 pub struct LargeRequest {
-    /// What its records have in common.
+    /// Common part of its records.
     pub request: Arc<RequestInfo>,
-    /// Where they are.
+    /// Positions of its records.
     pub parts: BodyParts,
-    /// What the one record is that it is; `None` is a batch.
+    /// Format of the single record; `None` for a batch.
     pub format: Option<BodyFormat>,
-    /// For its body, and the places of its records.
+    /// Covers the body, and the positions of its records.
     pub memory_permit: MemoryPermit,
 }
 
@@ -60,7 +58,7 @@ impl LargeRequest {
         self.memory_permit.limiter()
     }
 
-    /// Makes the rows of several sinks that need no template.
+    /// Renders the rows of several sinks without templates.
     fn render_rows(
         &self,
         sinks: &[Arc<Pipeline>],
@@ -94,15 +92,15 @@ impl LargeRequest {
     }
 }
 
-/// What became of a large request's records.
+/// Result of rendering a large request.
 struct RenderedRequest {
     broken: BrokenRecords,
     rows: Vec<PendingRows>,
-    /// For what is kept of broken records.
+    /// Covers what is kept of broken records.
     memory_permit: MemoryPermit,
 }
 
-/// Pays for rows as they grow, a little ahead.
+/// Acquires memory for rows as they grow, a little ahead.
 struct MemoryReservation {
     memory_permit: MemoryPermit,
     used: u64,
@@ -122,13 +120,13 @@ impl MemoryReservation {
             return Ok(());
         };
         let exactly = lacks + 1;
-        // The last bytes that there are need not be paid for ahead.
+        // Near the limit, nothing is acquired ahead.
         self.memory_permit
             .try_grow_rows(exactly + RESERVATION_STEP)
             .or_else(|_| self.memory_permit.try_grow_rows(exactly))
     }
 
-    /// Gives the rows their part of what was paid.
+    /// Transfers the rows' share to them.
     fn transfer_to(&mut self, rows: PendingRows) -> PendingRows {
         let held = rows.held_bytes();
         self.used = self.used.saturating_sub(held);
@@ -136,7 +134,7 @@ impl MemoryReservation {
         rows.with_permit(memory_permit)
     }
 
-    /// What is left of it.
+    /// Returns the unused rest.
     fn into_unused(mut self) -> MemoryPermit {
         let ahead = self.memory_permit.bytes().saturating_sub(self.used);
         self.memory_permit.shrink(ahead);
@@ -144,18 +142,19 @@ impl MemoryReservation {
     }
 }
 
-/// How far a sink is when the request's turn ends.
+/// State of a sink when the request's first work permit ends.
 enum FirstAttempt {
     Step(SinkStep),
-    /// They wait for room in their pipeline.
+    /// Rows that wait for capacity in their pipeline.
     Rows(Arc<Pipeline>, PendingRows),
     Nothing,
 }
 
-/// Slices that may be closed while rows are made for them, before the request waits for a turn again.
+/// How often a slice may be closed while rows are rendered for it, before the request waits for a
+/// new permit.
 const TRIES: usize = 4;
 
-/// What the steps of one request have in common.
+/// Common state of one request.
 struct LargeRequestContext<'a> {
     request: Arc<LargeRequest>,
     broken: BrokenRecords,
@@ -170,8 +169,7 @@ impl LargeRequestContext<'_> {
 }
 
 impl SourceRoute {
-    /// Whose turn it is when large requests wait.
-    #[must_use]
+    /// Key by which large requests are scheduled fairly.
     pub fn fairness_key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.project.0, self.source.as_str()).hash(&mut hasher);
@@ -180,11 +178,11 @@ impl SourceRoute {
 }
 
 impl Dispatcher {
-    /// As [`Self::dispatch`] for a large request, in its turn. The broken records of a batch are
-    /// named, too.
+    /// As [`Self::dispatch`], for a large request with a work permit. Also returns the broken
+    /// records of a batch.
     ///
     /// # Errors
-    /// When its rows can't be held; nothing of it is stored then.
+    /// When its rows exceed the memory limit; nothing of it is stored then.
     pub async fn dispatch_large(
         &self,
         route: &SourceRoute,
@@ -195,7 +193,7 @@ impl Dispatcher {
         let large = Arc::new(large);
         large.memory_limiter().wait_for_capacity().await;
         let plain = |p: &Arc<Pipeline>| p.mapping().templates().is_empty() && !p.is_retired();
-        // Looked at once: a slice that is closed meanwhile must not move rows to another sink.
+        // Read once: a slice that is closed meanwhile must not move rows to another sink.
         let open: Vec<Option<Arc<Pipeline>>> =
             route.sinks().map(|s| s.pipeline().filter(plain)).collect();
         let given = open.iter().flatten().cloned().collect();
@@ -246,9 +244,9 @@ impl Dispatcher {
         run_on_pool(work_permit, move || large.render_rows(&sinks, &random)).await
     }
 
-    /// Puts the rows of one sink into a block if that needs no waiting. When their slice was closed
-    /// while they were made, they are made for the next one in the same turn: otherwise it would be
-    /// closed, too, by the time of the next turn.
+    /// Puts the rows of one sink into a block if that needs no waiting. If their slice was closed
+    /// while they were rendered, they are rendered for the next one with the same work permit:
+    /// otherwise that slice would be closed, too, by the time of the next permit.
     async fn put_with_permit(
         &self,
         context: &LargeRequestContext<'_>,
@@ -270,7 +268,7 @@ impl Dispatcher {
             let (Some(next), Some(held)) = (next, work_permit.take()) else {
                 return FirstAttempt::Nothing;
             };
-            // Nobody makes rows while he has some.
+            // A request that renders rows must hold none.
             drop(rows);
             let made = self.render_on_pool(&context.request, vec![Arc::clone(&next)], held);
             let (held, made) = made.await;
@@ -284,8 +282,8 @@ impl Dispatcher {
         FirstAttempt::Nothing
     }
 
-    /// Puts the rows of one sink into a block: those that are ready, or else, and when their slice
-    /// was closed meanwhile, new ones.
+    /// Puts the rows of one sink into a block: those that are ready or, if there are none or their
+    /// slice was closed meanwhile, new ones.
     async fn put_until_accepted(
         &self,
         context: &LargeRequestContext<'_>,
@@ -299,7 +297,7 @@ impl Dispatcher {
         };
         let deadline = Instant::now() + SLICE_WAIT;
         loop {
-            // It misses nothing from here on.
+            // Subscribe before the attempt, so that no change is missed.
             let changed = sink.changed();
             let (pipeline, rows) = match ready.take() {
                 Some(ready) => ready,
@@ -312,7 +310,7 @@ impl Dispatcher {
                     };
                     match self.render_again(context, &pipeline).await {
                         Ok(rows) => (pipeline, rows),
-                        // The next attempt begins when there is room.
+                        // The next attempt begins when memory is free.
                         Err(MemoryLimitError::Now) => continue,
                         Err(MemoryLimitError::Ever(limit)) => {
                             let limit = forebay_model::ByteSize(limit);
@@ -343,7 +341,7 @@ impl Dispatcher {
         if !pipeline.mapping().templates().is_empty() {
             return self.render_templated(context, pipeline).await;
         }
-        // It holds all of its body: it is not to wait behind those who have not begun.
+        // The request holds its whole body: it must not wait behind those that have not begun.
         let work_permit = self.large_pool.acquire_next(context.key).await;
         context.request.memory_limiter().wait_for_capacity().await;
         let made = self.render_on_pool(&context.request, vec![Arc::clone(pipeline)], work_permit);
@@ -351,8 +349,8 @@ impl Dispatcher {
         Ok(rows.into_iter().next().unwrap_or_else(PendingRows::new))
     }
 
-    /// Makes the rows of a sink that has templates, a window of records after the other. Those that
-    /// are made wait for the templates of the next ones, which need no room.
+    /// Renders the rows of a sink with templates, one window of records after the other. Finished
+    /// rows wait for the templates of the next window, which need no row memory.
     async fn render_templated(
         &self,
         context: &LargeRequestContext<'_>,

@@ -1,4 +1,4 @@
-//! What became of a request's records, sink by sink.
+//! Outcomes of a request's records, per sink.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -7,28 +7,26 @@ use forebay_record::{RecordContext, RecordError};
 
 use crate::pipeline::{AppendOutcome, BlockAppendError};
 
-/// Refused records of which a sink keeps the cause; the others are counted.
+/// Rejected records per sink that keep their cause; the others are only counted.
 pub const REJECTIONS_MAX: usize = 100;
 
-/// One sink's part of the answer.
+/// Result of a request at one sink.
 #[derive(Debug)]
 pub struct SinkResult {
-    /// What became of the rows that the sink's mapping could make.
+    /// Outcome of the rows that the sink's mapping rendered.
     pub outcome: WriteOutcome,
-    /// So many rows.
+    /// Number of rows.
     pub rows: u32,
-    /// Records that the mapping refused and that are not kept.
+    /// Records that the mapping rejected and that are not kept.
     pub rejected: RejectedRecords,
-    /// Records that the mapping refused and that are kept as dead letters; empty for most sinks.
+    /// Records that the mapping rejected and that are kept as dead letters; empty for most sinks.
     pub kept: KeptRecords,
 }
 
-/// Records that were refused by the mapping and handed to the log as dead letters.
+/// Records that the mapping rejected and that were appended to the dead letters.
 #[derive(Debug)]
 pub struct KeptRecords {
-    /// Which, and why.
     pub records: RejectedRecords,
-    /// What became of them.
     pub outcome: WriteOutcome,
 }
 
@@ -41,7 +39,6 @@ impl Default for KeptRecords {
     }
 }
 
-/// Records that were refused.
 #[derive(Debug, Default)]
 pub struct RejectedRecords {
     /// Indices of all of them, ascending.
@@ -50,21 +47,18 @@ pub struct RejectedRecords {
     pub first: Vec<RecordRejection>,
 }
 
-/// A record that was refused.
 #[derive(Clone, Debug)]
 pub struct RecordRejection {
-    /// Its place in the batch, from 0.
+    /// Index in the batch, from 0.
     pub index: usize,
-    /// Its line, from 1, where the batch has lines.
+    /// Line, from 1, if the batch has lines.
     pub line: Option<usize>,
     /// Byte of that line at which it starts.
     pub byte: usize,
-    /// Why.
     pub error: RecordError,
 }
 
 impl RejectedRecords {
-    /// Notes one more.
     pub fn push(&mut self, rejection: RecordRejection) {
         self.indices.push(rejection.index);
         if self.first.len() < REJECTIONS_MAX {
@@ -72,7 +66,6 @@ impl RejectedRecords {
         }
     }
 
-    /// Notes all of another list too.
     pub fn merge(&mut self, other: Self) {
         self.indices.extend(other.indices);
         self.indices.sort_unstable();
@@ -81,21 +74,18 @@ impl RejectedRecords {
         self.first.truncate(REJECTIONS_MAX);
     }
 
-    /// How many.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.indices.len()
     }
 
-    /// The highest status of any of those whose cause is kept.
-    #[must_use]
+    /// Highest status of the rejections whose cause is kept.
     pub fn status(&self) -> u16 {
         let all = self.first.iter().map(|r| r.error.kind.status());
         all.max().unwrap_or(200)
     }
 }
 
-/// Records of a batch that no sink gets, because they are none.
+/// Malformed records of a batch, which no sink gets.
 #[derive(Debug, Default)]
 pub struct BrokenRecords {
     /// Indices of all of them, ascending.
@@ -104,21 +94,20 @@ pub struct BrokenRecords {
     pub first: Vec<BrokenRecord>,
 }
 
-/// A record of a batch that is no record.
+/// A malformed record of a batch.
 #[derive(Debug)]
 pub struct BrokenRecord {
-    /// Its place in the batch, from 0.
+    /// Index in the batch, from 0.
     pub index: usize,
-    /// Its line, from 1, where the batch has lines.
+    /// Line, from 1, if the batch has lines.
     pub line: Option<usize>,
     /// Byte of that line at which it starts.
     pub byte: usize,
-    /// What is wrong with it.
     pub message: String,
 }
 
 impl BrokenRecords {
-    /// Looks into a record; notes it, and returns `false`, if it is none.
+    /// Checks a record; if it is malformed, adds it and returns `false`.
     pub fn check(&mut self, index: usize, record: &RecordContext) -> bool {
         let Err(error) = record.document() else {
             return true;
@@ -135,8 +124,7 @@ impl BrokenRecords {
         false
     }
 
-    /// Whether record number `index` is one of them.
-    #[must_use]
+    /// Whether record number `index` is malformed.
     pub fn contains(&self, index: usize) -> bool {
         !self.indices.is_empty() && self.indices.binary_search(&index).is_ok()
     }
@@ -147,47 +135,44 @@ impl BrokenRecords {
 pub struct RequestProgress(AtomicBool);
 
 impl RequestProgress {
-    /// Its first rows are on their way.
+    /// The first rows are being appended.
     pub(super) fn begin(&self) {
         self.0.store(true, Relaxed);
     }
 
-    /// Whether some are. As long as they are not, nothing of it is stored, or will be.
-    #[must_use]
+    /// Whether rows are being appended. Until then, nothing of the request is stored, or will be.
     pub fn has_begun(&self) -> bool {
         self.0.load(Relaxed)
     }
 }
 
-/// What became of rows.
+/// Outcome of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// There were none.
+    /// There were no rows.
     Nothing,
-    /// They are stored.
+    /// The rows are stored.
     Processed,
-    /// They will be stored; the sink's settings say that nobody waits for it.
+    /// The rows will be stored; by the sink's settings, the response does not wait for it.
     Accepted,
-    /// They are not stored.
+    /// The rows are not stored.
     Failed(SinkFailure),
-    /// Nobody knows.
+    /// The rows may be stored or not.
     Unknown(Arc<str>),
 }
 
 /// Why rows are not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkFailure {
-    /// The sink has no slice that takes records.
+    /// The sink has no open slice.
     #[error("No opened slice found.")]
     NoOpenSlice,
-    /// The log did not take them.
+    /// The log rejected the rows.
     #[error("Not stored: {0}.")]
     Append(#[from] BlockAppendError),
 }
 
 impl WriteOutcome {
-    /// HTTP status.
-    #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Nothing | Self::Processed => 200,
@@ -199,8 +184,7 @@ impl WriteOutcome {
         }
     }
 
-    /// Name of the error, behind `stream.in.`.
-    #[must_use]
+    /// Error name, without the prefix `stream.in.`.
     pub fn error(&self) -> Option<&'static str> {
         Some(match self {
             Self::Nothing | Self::Processed | Self::Accepted => return None,
@@ -213,8 +197,7 @@ impl WriteOutcome {
         })
     }
 
-    /// Text for people.
-    #[must_use]
+    /// Message for clients.
     pub fn message(&self) -> String {
         match self {
             Self::Nothing => "nothing to write".to_owned(),
@@ -222,7 +205,7 @@ impl WriteOutcome {
             Self::Accepted => "accepted".to_owned(),
             Self::Failed(failure) => failure.to_string(),
             Self::Unknown(cause) => format!(
-                "Nobody knows whether this was stored: {cause}. It may appear in the table; sent again, it may appear twice."
+                "It is unknown whether this was stored: {cause}. It may appear in the table; sent again, it may appear twice."
             ),
         }
     }
@@ -239,15 +222,12 @@ impl From<AppendOutcome> for WriteOutcome {
 }
 
 impl SinkResult {
-    /// HTTP status.
-    #[must_use]
     pub fn status(&self) -> u16 {
         let kept = self.kept.outcome.status();
         self.outcome.status().max(self.rejected.status()).max(kept)
     }
 
-    /// Whether all is stored, or will be.
-    #[must_use]
+    /// Whether all rows are stored, or will be.
     pub fn is_success(&self) -> bool {
         self.status() < 300
     }

@@ -1,5 +1,5 @@
-//! Which sources there are, and where their records go. A table does not change; a new one takes
-//! its place. Only the slice that a sink writes into is swapped within it.
+//! Route table: the sources, and where their records go. A table is immutable and replaced as a
+//! whole; only the pipeline of a sink is swapped within it.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::pipeline::Pipeline;
 use crate::quota::SourceLimiter;
 
-/// A sink as records see it.
+/// Route of a sink: its key and its current pipeline.
 #[derive(Debug)]
 pub struct SinkRoute {
     key: SinkKey,
@@ -21,8 +21,7 @@ pub struct SinkRoute {
 }
 
 impl SinkRoute {
-    /// A sink without an open slice.
-    #[must_use]
+    /// Creates a route without an open slice.
     pub fn new(key: SinkKey) -> Arc<Self> {
         Arc::new(Self {
             key,
@@ -31,20 +30,17 @@ impl SinkRoute {
         })
     }
 
-    /// Which sink.
-    #[must_use]
     pub fn key(&self) -> &SinkKey {
         &self.key
     }
 
-    /// The way into its open slice.
-    #[must_use]
+    /// Pipeline of its open slice.
     pub fn pipeline(&self) -> Option<Arc<Pipeline>> {
         let slot = self.pipeline.read().unwrap_or_else(PoisonError::into_inner);
         slot.clone()
     }
 
-    /// Sets the way into its open slice; returns the one before.
+    /// Replaces the pipeline of its open slice; returns the previous one.
     pub fn set_pipeline(&self, pipeline: Option<Arc<Pipeline>>) -> Option<Arc<Pipeline>> {
         let mut slot = self
             .pipeline
@@ -65,31 +61,29 @@ impl SinkRoute {
 /// A source of one branch.
 #[derive(Debug)]
 pub struct BranchRoute {
-    /// Which source.
     pub key: SourceKey,
-    /// It takes no records.
+    /// Whether it rejects all records.
     pub disabled: bool,
-    /// What it answers to webhook senders.
+    /// Handshakes of webhook senders that it answers.
     pub handshakes: HandshakeSettings,
     /// Its active sinks, sorted by id.
     pub sinks: Vec<Arc<SinkRoute>>,
 }
 
-/// Everything that an address (project, source, secret) leads to.
+/// Route of an address (project, source, secret).
 #[derive(Debug)]
 pub struct SourceRoute {
-    /// The project.
     pub project: ProjectId,
-    /// The source's id, the same in all branches.
+    /// Id of the source, the same in all branches.
     pub source: SourceId,
     /// The source in each branch in which it has that secret, sorted by branch.
     pub branches: Vec<BranchRoute>,
-    /// What its requests have to pass.
+    /// Rate limiter of its requests.
     pub limiter: Arc<SourceLimiter>,
 }
 
 impl SourceRoute {
-    /// The sinks that take records, in the order of the answer.
+    /// Sinks that accept records, in the order of the response.
     pub fn sinks(&self) -> impl Iterator<Item = &Arc<SinkRoute>> {
         let enabled = self.branches.iter().filter(|b| !b.disabled);
         enabled.flat_map(|b| &b.sinks)
@@ -104,14 +98,12 @@ impl SourceRoute {
         enabled.map(|b| &b.handshakes).filter(move |h| h.has(kind))
     }
 
-    /// Whether it answers a handshake of this kind.
-    #[must_use]
+    /// Whether a branch answers this kind of handshake.
     pub fn supports_handshake(&self, kind: HandshakeKind) -> bool {
         self.handshakes_of_kind(kind).next().is_some()
     }
 
     /// Whether the source is disabled in all branches.
-    #[must_use]
     pub fn is_disabled(&self) -> bool {
         self.branches.iter().all(|b| b.disabled)
     }
@@ -130,18 +122,17 @@ pub struct RouteTable {
     projects: HashMap<u64, HashMap<Box<str>, Vec<RouteSecret>>>,
 }
 
-/// What an unknown source is compared with, so that it takes as long as a known one.
+/// Compared with if the source is unknown, so that this takes as long as with a known one.
 const UNKNOWN_SECRET: [u8; forebay_model::limits::SECRET_CHARS] = [b'-'; 48];
 
 impl RouteTable {
-    /// A table of these sources, each with its secret, without quotas.
-    #[must_use]
+    /// Creates a table of these sources, each with its secret, without quotas.
     pub fn new(sources: impl IntoIterator<Item = (String, BranchRoute)>) -> Self {
         Self::with_limiters(sources, SourceLimiter::unlimited)
     }
 
-    /// A table of these sources, each with its secret; `gate` makes what the requests of a source
-    /// have to pass.
+    /// Creates a table of these sources, each with its secret; `limiter` creates the rate limiter
+    /// of a source.
     pub fn with_limiters(
         sources: impl IntoIterator<Item = (String, BranchRoute)>,
         mut limiter: impl FnMut(ProjectId, &SourceId) -> Arc<SourceLimiter>,
@@ -170,7 +161,7 @@ impl RouteTable {
             .entry(source.as_str().into())
             .or_default();
         let same = entries.iter_mut().find(|d| *d.secret == *secret.as_bytes());
-        // Targets are shared only once the table is finished.
+        // Routes are shared only once the table is complete.
         match same.and_then(|d| Arc::get_mut(&mut d.route)) {
             Some(route) => route.branches.push(branch),
             None => entries.push(RouteSecret {
@@ -185,8 +176,7 @@ impl RouteTable {
         }
     }
 
-    /// A sink that takes records.
-    #[must_use]
+    /// Finds a sink that accepts records.
     pub fn sink(&self, key: &SinkKey) -> Option<&Arc<SinkRoute>> {
         let project = self.projects.get(&key.source.branch.project.0)?;
         let entries = project.get(key.source.source.as_str())?;
@@ -196,9 +186,8 @@ impl RouteTable {
             .find(|sink| sink.key() == key)
     }
 
-    /// Where the address leads. Whether project, source or secret is unknown can't be told from
-    /// the answer, nor from the time that it takes.
-    #[must_use]
+    /// Finds the route of an address. Neither the response nor its timing tells whether project,
+    /// source or secret is unknown.
     pub fn find(&self, project: u64, source: &str, secret: &str) -> Option<&Arc<SourceRoute>> {
         let secret = secret.as_bytes();
         let entries = self.projects.get(&project).and_then(|p| p.get(source));
@@ -270,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn branches_with_one_secret_are_one_target_in_order() {
+    fn branches_with_one_secret_share_one_route_in_order() {
         let table = RouteTable::new([
             ("x".to_owned(), branch(1, 9, "s", false)),
             ("x".to_owned(), branch(1, 2, "s", true)),

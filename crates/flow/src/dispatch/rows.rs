@@ -1,4 +1,5 @@
-//! Rows of one sink: rendered elsewhere first, then put into one block, all of them or none.
+//! Rows of one sink: rendered into a scratch buffer, then appended to one block, all of them or
+//! none.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -16,21 +17,21 @@ use crate::memory_limiter::MemoryPermit;
 use crate::pipeline::{AppendAttempt, BlockTicket, Pipeline};
 pub(super) use crate::template::TemplateResult;
 
-/// Where the random bits of UUIDs come from.
+/// Source of the random bits of UUIDs.
 pub type RandomBits = Arc<dyn Fn() -> u128 + Send + Sync>;
 
-/// A scratch buffer that has become larger than this is given back.
+/// Scratch buffers larger than this are freed.
 const SCRATCH_KEPT: usize = 1 << 20;
-/// Records rendered before other requests get their turn.
+/// Records rendered between two yields to other requests.
 const YIELD_EVERY: usize = 64;
 
 thread_local! {
-    // Rows are made here and copied into their block: a copy of a kilobyte costs less than holding
-    // the block's lock while a record is parsed.
+    // Rows are rendered here and copied into their block: copying a kilobyte costs less than
+    // holding the block's lock while a record is parsed.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `f` with an empty buffer that this thread uses again and again.
+/// Calls `f` with an empty buffer that this thread reuses.
 pub(super) fn with_scratch<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut buffer = SCRATCH.take();
     buffer.clear();
@@ -41,25 +42,25 @@ pub(super) fn with_scratch<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     result
 }
 
-/// What a mapping made of a request's records.
+/// Result of rendering a request's records.
 #[derive(Debug, Default)]
 pub(super) struct RenderSummary {
     pub(super) rows: u32,
     pub(super) rejected: RejectedRecords,
-    /// Refused, and to be kept.
+    /// Rejected, and to be kept.
     kept: RejectedRecords,
     dead_letters: Vec<DeadLetter>,
-    /// Bytes that refused records take.
+    /// Bytes held for rejected records.
     rejected_bytes: u64,
 }
 
-/// What a refused record takes: its index.
+/// Bytes held for a rejected record: its index.
 const REJECTION_BYTES: u64 = size_of::<usize>() as u64;
-/// What a letter takes besides its texts.
+/// Bytes of a dead letter besides its texts.
 const DEAD_LETTER_BYTES: u64 = 256;
 
 impl RenderSummary {
-    /// So many rows that were not even rendered.
+    /// Summary of rows that were not rendered.
     pub(super) fn with_rows(rows: usize) -> Self {
         Self {
             rows: u32::try_from(rows).unwrap_or(u32::MAX),
@@ -67,7 +68,6 @@ impl RenderSummary {
         }
     }
 
-    /// Renders one record.
     pub(super) fn render_record(
         &mut self,
         pipeline: &Pipeline,
@@ -81,12 +81,12 @@ impl RenderSummary {
             self.rows += 1;
             return;
         };
-        // A template that can't be run at the moment says nothing about the record.
+        // An unavailable template says nothing about the record.
         let keep = pipeline.keeps_rejected() && error.kind != RecordErrorKind::Unavailable;
         self.rejected_bytes += REJECTION_BYTES;
         let list = if keep {
             let dead_letter = DeadLetter::new(record, &error);
-            // It is written as JSON, which has the body once more.
+            // It is written as JSON, which contains the body once more.
             let texts =
                 dead_letter.message.len() + dead_letter.column.len() + 2 * dead_letter.body.len();
             self.rejected_bytes += DEAD_LETTER_BYTES + texts as u64;
@@ -103,8 +103,8 @@ impl RenderSummary {
         });
     }
 
-    /// Hands refused records that are to be kept to the log. What it does not take is refused after
-    /// all.
+    /// Appends rejected records that are to be kept to the dead letters. Those that can't be
+    /// appended are rejected after all.
     fn append_dead_letters(&mut self, pipeline: &Pipeline) -> Option<BlockTicket> {
         let dead_letters = std::mem::take(&mut self.dead_letters);
         let request = &dead_letters.first()?.request;
@@ -122,7 +122,7 @@ impl RenderSummary {
         }
     }
 
-    /// What became of the rows, and of the refused records that were handed to the log.
+    /// Combines the outcomes of the rows and of the dead letters.
     pub(super) fn into_result(self, outcome: WriteOutcome, kept: WriteOutcome) -> SinkResult {
         SinkResult {
             outcome,
@@ -135,13 +135,13 @@ impl RenderSummary {
         }
     }
 
-    /// The same for rows that did not get that far.
+    /// Result for rows that were not appended.
     pub(super) fn into_failure(self, failure: SinkFailure) -> SinkResult {
         self.into_result(WriteOutcome::Failed(failure), WriteOutcome::Nothing)
     }
 }
 
-/// Puts rows into the pipeline's open block, and refused records to the dead letters if the sink
+/// Puts rows into the pipeline's open block, and rejected records into the dead letters if the sink
 /// keeps them.
 pub(super) fn try_append(
     pipeline: &Arc<Pipeline>,
@@ -158,7 +158,7 @@ pub(super) fn try_append(
             AppendAttempt::Taken(wait) => Some(wait),
         },
     };
-    // From here on this attempt is the last one.
+    // From here on the attempt can't be repeated.
     if wait.is_some() || !rendered.dead_letters.is_empty() {
         progress.begin();
     }
@@ -172,7 +172,7 @@ pub(super) fn try_append(
     if pipeline.waits() || dead_letters.is_some() {
         return DispatchAttempt::Done(SinkStep::Waiting(wait, dead_letters, rendered));
     }
-    // Nobody waits for the disk, but that a volume takes nothing is said at once.
+    // The response does not wait for the disk, but a volume that rejects data is reported at once.
     let outcome = wait
         .and_then(|w| w.try_outcome())
         .map_or(WriteOutcome::Accepted, WriteOutcome::from);
@@ -181,24 +181,23 @@ pub(super) fn try_append(
     ))
 }
 
-/// How an attempt ended.
+/// Result of an attempt.
 pub(super) enum DispatchAttempt {
     Done(SinkStep),
     Full,
     Retired,
 }
 
-/// Rows that may have to wait for room in their pipeline.
+/// Rows that may have to wait for capacity in their pipeline.
 #[derive(Debug)]
 pub(super) struct PendingRows {
     bytes: Vec<u8>,
     rendered: RenderSummary,
-    /// For the rows, and for what is kept of refused records.
+    /// Covers the rows, and what is kept of rejected records.
     memory_permit: Option<MemoryPermit>,
 }
 
 impl PendingRows {
-    /// None yet.
     pub(super) fn new() -> Self {
         Self {
             bytes: Vec::new(),
@@ -207,18 +206,18 @@ impl PendingRows {
         }
     }
 
-    /// Bytes that they take.
+    /// Bytes that the rows hold.
     pub(super) fn held_bytes(&self) -> u64 {
         self.bytes.len() as u64 + self.rendered.rejected_bytes
     }
 
-    /// Pays for them from now on.
+    /// Sets the memory permit of the rows.
     pub(super) fn with_permit(mut self, memory_permit: MemoryPermit) -> Self {
         self.memory_permit = Some(memory_permit);
         self
     }
 
-    /// Renders one more record; returns how many bytes that has taken.
+    /// Renders one more record; returns the bytes added.
     pub(super) fn add(
         &mut self,
         pipeline: &Pipeline,
@@ -232,8 +231,8 @@ impl PendingRows {
         self.held_bytes() - before
     }
 
-    /// Renders all records of a small request, in turns with other requests. What is read of a
-    /// record is forgotten with its row.
+    /// Renders all records of a small request, yielding to other requests. What is parsed of a
+    /// record is dropped with its row.
     pub(super) async fn render_batch(
         pipeline: &Pipeline,
         batch: &RecordBatch,
@@ -261,7 +260,7 @@ impl PendingRows {
         this.with_permit(memory_permit)
     }
 
-    /// Puts them into a block, or says why not.
+    /// Puts the rows into a block, or returns why not.
     pub(super) fn try_put(
         &mut self,
         pipeline: &Arc<Pipeline>,
@@ -277,7 +276,7 @@ impl PendingRows {
         )
     }
 
-    /// Waits for room; [`SinkStep::Todo`] when the slice was closed meanwhile.
+    /// Waits for capacity; [`SinkStep::Todo`] when the slice was closed meanwhile.
     pub(super) async fn put(
         mut self,
         pipeline: &Arc<Pipeline>,

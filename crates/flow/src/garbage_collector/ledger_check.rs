@@ -1,12 +1,12 @@
-//! The ledgers of the tables, held against what the store remembers.
+//! Compares the ledgers of the tables with the store.
 //!
-//! A table has confirmed the import of every file that the store calls imported. If its ledger does
-//! not know one of them any more, its database has lost what it had confirmed: a write-ahead log that
-//! was damaged, a server that was restored from a backup, an empty one in its place. Whoever still has
-//! the rows gives them again; else they count as lost, for as long as this is so.
+//! A table has confirmed the import of every file that the store calls imported. If its ledger
+//! lacks one of them, its database has lost confirmed data: its write-ahead log was damaged, its
+//! server was restored from a backup, or it was replaced by an empty one. Rows that the log or
+//! staging still has are imported again; others count as lost for as long as the entry is missing.
 //!
-//! The other way round, an entry of a file that the store has removed is of no use any more. An entry
-//! is never taken away before its file, so one that is lacking is not one that was forgotten.
+//! Conversely, the entry of a file that the store has removed is obsolete. An entry is never
+//! deleted before its file, so a missing entry is always a loss.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -25,10 +25,9 @@ use crate::import::{TableRegistry, import_id};
 use crate::metrics;
 use crate::work_queue::DeliveryContext;
 
-/// Ids that a ledger is asked about at once.
+/// Ids per ledger lookup.
 const AT_ONCE: usize = 1000;
 
-/// Holds the ledgers against the store.
 #[derive(Debug)]
 pub(super) struct LedgerChecker {
     pub(super) delivery: DeliveryContext,
@@ -38,18 +37,17 @@ pub(super) struct LedgerChecker {
     pub(super) tables: TableRegistry,
     pub(super) cluster_id: Arc<str>,
     pub(super) interval: HumanDuration,
-    /// When all of it is looked through next; nothing: now.
+    /// When all imports are looked up next; `None`: now.
     pub(super) next: Option<Instant>,
-    /// Slices whose file is to be imported again: a view that is not the newest still shows them as
-    /// imported.
+    /// Slices whose file is to be imported again: a stale view still shows them as imported.
     pub(super) reopened: HashSet<SliceKey>,
-    /// The store has been looked through since the start.
+    /// Whether the store was checked since the start.
     pub(super) checked: bool,
-    /// Files whose table could not be asked whether it still has them.
+    /// Files whose table could not be queried.
     pub(super) unchecked: HashSet<FileKey>,
 }
 
-/// What became of the files of a sink that its table has lost.
+/// Lost imports of one sink.
 #[derive(Default)]
 struct LostImports {
     files: u64,
@@ -60,8 +58,8 @@ struct LostImports {
 }
 
 impl LedgerChecker {
-    /// The newest import of each table is looked up each time; all of them when it is lacking, and
-    /// every interval.
+    /// Looks up the newest import of each table on every call; all of them when it is missing, and
+    /// on every interval.
     pub(super) async fn check(&mut self) -> Result<(), FileError> {
         let files = self.delivery.repo.imported_files(None).await?;
         self.checked = true;
@@ -88,11 +86,7 @@ impl LedgerChecker {
             };
             if let Err(LedgerCheckError(error)) = looked.await {
                 let backend = table.backend().name();
-                tracing::warn!(
-                    backend,
-                    error,
-                    "the ledger of imports could not be compared with the store"
-                );
+                tracing::warn!(backend, error, "comparing the ledger with the store failed");
                 complete = false;
                 self.unchecked.extend(files.iter().map(|f| f.key.clone()));
             }
@@ -103,8 +97,8 @@ impl LedgerChecker {
         Ok(())
     }
 
-    /// Whether streams and objects of an imported file may be taken away. Not before its table was
-    /// asked once since the start: the database may be another one than before.
+    /// Whether streams and objects of an imported file may be deleted: only after its table was
+    /// queried once since the start, since the database may have been replaced.
     pub(super) fn may_collect(&self, file: &FileKey) -> bool {
         self.checked && !self.unchecked.contains(file)
     }
@@ -122,7 +116,7 @@ impl LedgerChecker {
         Ok(table.imported(&id).await?.is_none())
     }
 
-    /// Looks up all files that one table has taken.
+    /// Looks up all files imported into one table.
     async fn compare(
         &mut self,
         table: &dyn Table,
@@ -145,7 +139,7 @@ impl LedgerChecker {
                         repo.imported_file_lost(&file.key, None).await?;
                         failpoint::at(FailPoint::LossRevoked);
                         let rows = file.imported_rows;
-                        tracing::warn!(file = %file.key, rows, "the table has rows again that were counted as lost");
+                        tracing::warn!(file = %file.key, rows, "table has rows again that were counted as lost");
                     }
                     _ => {}
                 }
@@ -169,20 +163,20 @@ impl LedgerChecker {
                 oldest,
                 imported_again,
                 lost,
-                "the table's ledger lacks imports that the table had confirmed: its database has lost rows, or is another one"
+                "table's ledger lacks confirmed imports: its database has lost rows or was replaced"
             );
         }
         Ok(())
     }
 
-    /// A file whose import its table does not know.
+    /// Handles a file whose import is missing in the ledger: imports it again, or marks it as lost.
     async fn on_missing_import(
         &mut self,
         file: &File,
         found: &mut LostImports,
     ) -> Result<(), LedgerCheckError> {
         let repo = self.delivery.repo.clone();
-        // It may have been removed meanwhile, and its entry with it.
+        // The file may have been removed meanwhile, and its entry with it.
         match repo.imported_file(&file.key).await {
             Ok(now) if now.lost_at.is_none() => {}
             Ok(_) | Err(FileError::FileNotFound(_)) => return Ok(()),
@@ -234,7 +228,7 @@ impl LedgerChecker {
         Ok(size.map_err(|e| LedgerCheckError(e.to_string()))?.is_some())
     }
 
-    /// Takes away entries of files that the store has removed.
+    /// Deletes ledger entries of files that the store has removed.
     async fn forget_removed_entries(&self, table: &dyn Table) -> Result<(), LedgerCheckError> {
         let prefix = format!("{}/", self.cluster_id);
         let known = self.known_files().await?;
@@ -263,7 +257,7 @@ impl LedgerChecker {
         }
     }
 
-    /// All files that the store has.
+    /// Keys of all files in the store.
     async fn known_files(&self) -> Result<HashSet<FileKey>, LedgerCheckError> {
         let repo = &self.delivery.repo;
         let active = repo.active_files(None).await?;
@@ -274,15 +268,15 @@ impl LedgerChecker {
             .collect())
     }
 
-    /// Whether the store remembers that it has removed the file. One that it has never known may be
-    /// known to a copy of it.
+    /// Whether the store has recorded the file's removal. A file that it has never known may be
+    /// known to a copy of the store.
     async fn was_removed(&self, key: &FileKey) -> Result<bool, LedgerCheckError> {
         let repo = &self.delivery.repo;
         let up_to = repo.removed_up_to(&key.sink).await?;
         if up_to.is_none_or(|at| key.opened_at > at) {
             return Ok(false);
         }
-        // It may have moved on while all of them were read.
+        // It may have changed state while all files were read.
         for found in [
             repo.file(key).await,
             repo.imported_file(key).await,
@@ -298,7 +292,7 @@ impl LedgerChecker {
     }
 }
 
-/// Why it could not be looked through, for people.
+/// Why a check failed, as text.
 struct LedgerCheckError(String);
 
 impl From<FileError> for LedgerCheckError {

@@ -1,7 +1,7 @@
-//! Whether a file's project may fill its table.
+//! Checks whether a file's project may fill its table.
 //!
-//! A file was opened under a table that was its project's then; an operator may have given the table
-//! to another project since. What is said here is said before anything is written.
+//! A file was opened with a table that belonged to its project then; an operator may have
+//! transferred the table since. The check runs before anything is written.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::Importer;
 use crate::work_queue::AttemptError;
 
 impl Importer {
-    /// Refuses a file whose table is not its project's (any more), or is being deleted. The first
-    /// time that a table is filled, it is noted before anything is written to it.
+    /// Rejects a file whose table does not (or no longer) belong to its project, or is being
+    /// deleted. The first fill of a table is recorded before anything is written to it.
     pub(super) async fn may_fill(
         &self,
         file: &File,
@@ -30,20 +30,21 @@ impl Importer {
         };
         let found = table.inspect(id, &by.mapping).await?.exists;
         if found && !may_exist {
-            // Another sink of the project may have made it meanwhile: that is noted before.
+            // Another sink of the project may have created the table meanwhile, which is recorded
+            // before that.
             let filling = repo.table_fill_state(project, backend, id).await;
             if filling.map_err(to_attempt_error)? == TableFillState::Again {
                 return Ok(());
             }
             return Err(AttemptError::terminal(format!(
-                "table \"{id}\" is there already and belongs to no project: an operator can give it to this one (forebay table transfer), or use another table"
+                "table \"{id}\" already exists and belongs to no project: ask an operator to transfer it to this one (forebay table transfer), or use another table"
             )));
         }
         self.fill(file, by, found).await.map_err(to_attempt_error)
     }
 
-    /// Notes that a file's table was filled by its project, as the table's ledger says: metadata that
-    /// was set back to a backup does not know of it. Nothing is noted of another project's table.
+    /// Records that a file's table was filled by its project, as the table's ledger shows: metadata
+    /// restored from a backup may not know of it. Nothing is recorded for another project's table.
     pub(super) async fn record_filled(
         &self,
         file: &File,
@@ -74,7 +75,7 @@ fn to_attempt_error(error: TableOwnerError) -> AttemptError {
                 "table \"{table}\" belongs to another project: nothing was written, use another table or ask an operator to share it"
             ))
         }
-        // The deletion ends, or an operator takes it back.
+        // The deletion ends, or an operator cancels it.
         other => AttemptError::retryable(other),
     }
 }

@@ -1,8 +1,9 @@
-//! Which file of a sink is next.
+//! Selects the next file of each sink.
 //!
-//! The oldest, until it is done. One that its table can't take lets later ones go before it: at once
-//! where the order of rows does not matter, after a while where a later row replaces an earlier one
-//! (`docs/adr/1372-…`). The same holds of one that waits for a slice which the log lacks.
+//! This is the oldest, until it is done. A file that its table rejects lets later ones pass: at
+//! once where the order of rows does not matter, after a while where a later row replaces an
+//! earlier one (`docs/adr/1372-…`). The same holds for a file that waits for a slice which the log
+//! lacks.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,9 +13,10 @@ use std::sync::Arc;
 
 use crate::work_queue::DueItem;
 
-/// The next file of each sink, if it is in staging, due, and no file of the sink is being imported.
-/// `closed` are files that are not written any more; `defined` says when a sink was last changed,
-/// `stuck` since when a slice of a file can't be uploaded until a person mends something.
+/// Returns the next file of each sink, if it is in staging, due, and no file of the sink is being
+/// imported. `closed` are files that are no longer written; `defined` gives the revision of a
+/// sink's last change, `stuck` the time since when a slice of a file can't be uploaded without an
+/// operator.
 pub(super) fn next_of_each_sink<'f>(
     closed: impl Iterator<Item = &'f Versioned<Arc<File>>>,
     busy: &HashSet<FileKey>,
@@ -45,7 +47,7 @@ pub(super) fn next_of_each_sink<'f>(
     due
 }
 
-/// A parked file is tried again as soon as its sink was changed.
+/// Whether the file is to be tried now; a parked one as soon as its sink has changed.
 fn is_due(file: &Versioned<Arc<File>>, defined: Option<Revision>, now: Timestamp) -> bool {
     let changed = file.retry.parked && defined.is_some_and(|at| at > file.revision);
     file.state == FileState::Importing && (changed || file.retry.is_due(now))
@@ -57,7 +59,7 @@ fn lets_later_files_pass(
     now: Timestamp,
 ) -> bool {
     if file.dead_rows.is_some() {
-        // It goes nowhere where order matters.
+        // Its rows become dead letters, where order does not matter.
         return true;
     }
     let since = match file.state {
@@ -121,15 +123,15 @@ mod tests {
     }
 
     #[test]
-    fn a_parked_file_steps_aside_at_once_or_after_a_while() {
+    fn a_parked_file_lets_later_ones_pass_at_once_or_after_a_while() {
         for (keyed, waits) in [(false, 0), (true, 600)] {
             let files = [file(1, keyed, Some(20)), file(2, keyed, None)];
             if waits > 0 {
                 assert_eq!(next(&files, 9, 20 + 250), None, "held back");
             }
-            // Its own turn comes every five minutes, and it is first then.
+            // It is retried every five minutes, and comes first then.
             assert_eq!(next(&files, 9, 20 + 301), Some(0));
-            // As if it had failed again just now, which keeps the first time.
+            // A repeated failure keeps the time of the first one.
             let mut again = (*files[0].value).clone();
             let (why, now) = ("too long".to_owned(), at(20 + waits));
             again
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_steps_aside_that_waits_for_a_slice_which_can_not_be_uploaded() {
+    fn a_file_waiting_for_a_stuck_slice_lets_later_ones_pass() {
         let closing = |n, keyed| {
             let mut file = (*file(n, keyed, None).value).clone();
             file.state = FileState::Closing;
@@ -157,14 +159,14 @@ mod tests {
                 assert_eq!(next(&stuck, 9, 20 + waits - 1), None, "held back");
             }
             assert_eq!(next(&stuck, 9, 20 + waits), Some(1));
-            // One whose slices are on their way is waited for.
+            // A file whose slices are being uploaded is waited for.
             let waiting = [closing(6, keyed), file(8, keyed, None)];
             assert_eq!(next(&waiting, 9, 20 + waits), None);
         }
     }
 
     #[test]
-    fn a_changed_sink_has_its_parked_file_tried_at_once() {
+    fn a_parked_file_is_retried_at_once_when_its_sink_changes() {
         let files = [file(1, true, Some(20)), file(2, true, None)];
         assert_eq!(next(&files, 11, 21), Some(0));
     }

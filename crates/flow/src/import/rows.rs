@@ -1,7 +1,7 @@
-//! From objects in staging to rows: fetched, decompressed and parsed on a thread of its own, in
-//! batches of bounded size, and counted. A slice that has another number of rows than the log
-//! counted, or an object with other bytes than were uploaded, ends the stream with an error, and so
-//! the import without a row.
+//! Reads objects in staging as rows: fetched, decompressed and parsed on a separate thread, in
+//! batches of bounded size, and counted. A slice with another number of rows than the log counted,
+//! or an object with other bytes than were uploaded, ends the stream with an error, so that nothing
+//! is imported.
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,14 +15,14 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-/// Bytes of a batch: large enough that its handling costs nothing beside its rows.
+/// Bytes of a batch: large enough that its overhead is negligible.
 const BATCH_BYTES: usize = 1 << 20;
-/// Batches that wait for the table.
+/// Batches queued for the table.
 const BATCHES: usize = 2;
 
 type RowSender = mpsc::Sender<Result<RowBatch, RowError>>;
 
-/// The slice whose object is missing in staging or is not what was written.
+/// Slice whose object is missing in staging or differs from its upload.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UnreadableSlice(Arc<Mutex<Option<Slice>>>);
 
@@ -31,16 +31,15 @@ impl UnreadableSlice {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(slice);
     }
 
-    /// The slice, if there was one.
     pub(super) fn take(&self) -> Option<Slice> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// The rows of `slices`, which are in staging, in that order; and, if the stream has ended with an
-/// error, the slice that could not be read.
+/// Returns the rows of staged `slices` in that order and, if the stream has ended with an error,
+/// the slice that could not be read.
 ///
-/// Dropping the stream ends the thread that reads with its next batch.
+/// Dropping the stream ends the reading thread with its next batch.
 pub(super) fn rows(
     staging: Staging,
     slices: Vec<Slice>,
@@ -48,7 +47,7 @@ pub(super) fn rows(
 ) -> (RowStream<'static>, UnreadableSlice) {
     let (sender, receiver) = mpsc::channel(BATCHES);
     let unreadable = UnreadableSlice::default();
-    // It ends with the stream; awaiting it would add nothing that the stream has not said.
+    // It ends with the stream; awaiting it would add nothing.
     drop(tokio::spawn(produce(
         staging,
         slices,
@@ -69,7 +68,7 @@ async fn produce(
     sender: RowSender,
     unreadable: UnreadableSlice,
 ) {
-    // One of which the log has lost everything has an object, and nothing in it.
+    // A slice of which the log has lost everything has an empty object.
     for slice in slices.into_iter().filter(|s| s.statistics.records > 0) {
         let read = match staging.get(&slice.staging_path).await {
             Ok(object) => read_on_a_thread(object, slice.clone(), columns, &sender).await,
@@ -77,7 +76,7 @@ async fn produce(
                 if e.kind() == StagingErrorKind::Missing {
                     unreadable.set(slice);
                 }
-                // Nobody listens any more when this fails.
+                // The receiver is closed when this fails.
                 drop(sender.send(Err(from_staging(&e))).await);
                 return;
             }
@@ -113,7 +112,7 @@ async fn read_on_a_thread(
         Ok(done) => done,
         Err(e) => Err(RowError {
             retryable: true,
-            message: format!("reading a slice was broken off: {e}"),
+            message: format!("reading a slice was aborted: {e}"),
         }),
     }
 }
@@ -127,10 +126,10 @@ fn read(
     let mut reader = ChecksumReader::new(reader);
     match send_rows(&mut reader, slice, columns, sender) {
         Ok(true) => reader.check(slice),
-        // Nobody wants the rest.
+        // The receiver was dropped.
         Ok(false) => Ok(()),
-        // What came is not what was written, unless it did not all come: decompressors use any kind
-        // of error.
+        // The object differs from its upload, unless the transfer was incomplete: decompressors
+        // return any kind of error.
         Err(e) => Err(RowError {
             retryable: reader.has_failed,
             ..e
@@ -138,7 +137,7 @@ fn read(
     }
 }
 
-/// Sends all rows; `false` when nobody listens any more.
+/// Sends all rows; `false` when the receiver was dropped.
 fn send_rows(
     reader: impl Read,
     slice: &Slice,
@@ -179,7 +178,7 @@ fn send_rows(
 struct ChecksumReader<R> {
     reader: R,
     sum: StagedChecksum,
-    /// The transfer broke off.
+    /// The transfer failed.
     has_failed: bool,
 }
 
@@ -192,7 +191,7 @@ impl<R: Read> ChecksumReader<R> {
         }
     }
 
-    /// Reads what is left, which is nothing of an object that is as it was, and compares.
+    /// Reads the rest, which is empty for an intact object, and compares.
     fn check(mut self, slice: &Slice) -> Result<(), RowError> {
         let name = &slice.staging_path;
         let mut rest = vec![0; 64 << 10];
@@ -219,10 +218,10 @@ impl<R: Read> Read for ChecksumReader<R> {
     }
 }
 
-/// How an object differs from what was uploaded.
+/// Describes how an object differs from its upload.
 fn difference(slice: &Slice, is: StagedChecksum) -> Option<String> {
     let Some(was) = slice.staged() else {
-        return Some("its checksum was not noted".to_owned());
+        return Some("its checksum was not recorded".to_owned());
     };
     if is == was {
         return None;
@@ -237,8 +236,8 @@ fn difference(slice: &Slice, is: StagedChecksum) -> Option<String> {
     ))
 }
 
-/// The first slice whose object is missing or not as it was uploaded. A table that refuses a row may
-/// have been given a row that nobody has sent.
+/// Returns the first slice whose object is missing or differs from its upload. A table that rejects
+/// a row may have been given a row that was never sent.
 pub(super) async fn damaged(
     staging: &Staging,
     slices: &[Slice],
@@ -261,7 +260,7 @@ pub(super) async fn damaged(
     Ok(None)
 }
 
-/// An object that could not be read, for now.
+/// Error of an object that could not be read for now.
 fn unread(name: &str, e: &std::io::Error) -> RowError {
     RowError {
         retryable: true,
@@ -269,7 +268,8 @@ fn unread(name: &str, e: &std::io::Error) -> RowError {
     }
 }
 
-/// An object that reads the same way each time: repeating helps only after it was written anew.
+/// Error of an object that reads the same way each time: retrying helps only after it was written
+/// again.
 fn broken(name: &str, problem: &str) -> RowError {
     RowError {
         retryable: false,

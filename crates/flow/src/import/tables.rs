@@ -1,4 +1,4 @@
-//! The tables of a node, by what keeps them.
+//! Registry of a node's table backends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forebay_connect::table::Table;
 use forebay_model::TableBackend;
 
-/// Which backends a node can import into.
+/// Backends that a node can import into.
 #[derive(Clone, Default)]
 pub struct TableRegistry {
     backends: BTreeMap<TableBackend, Arc<dyn Table>>,
@@ -24,8 +24,8 @@ impl fmt::Debug for TableRegistry {
 }
 
 impl TableRegistry {
-    /// None yet; `default` is what `keboola` means as long as there is no such backend.
-    #[must_use]
+    /// Creates an empty registry; `default` is what `keboola` means as long as there is no such
+    /// backend.
     pub fn new(default: TableBackend) -> Self {
         Self {
             backends: BTreeMap::new(),
@@ -33,15 +33,12 @@ impl TableRegistry {
         }
     }
 
-    /// Adds a backend.
     #[must_use]
     pub fn with(mut self, table: Arc<dyn Table>) -> Self {
         self.backends.insert(table.backend(), table);
         self
     }
 
-    /// The backend of that name.
-    #[must_use]
     pub fn get(&self, backend: TableBackend) -> Option<&Arc<dyn Table>> {
         let named = self.backends.get(&backend);
         if backend == TableBackend::Keboola {
@@ -50,7 +47,6 @@ impl TableRegistry {
         named
     }
 
-    /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Table>> {
         self.backends.values()
     }

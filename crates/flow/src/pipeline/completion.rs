@@ -1,4 +1,4 @@
-//! One completion for all rows of a block: whoever has a row in it waits for the same moment.
+//! Completion of a block, shared by all rows in it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,14 +7,14 @@ use std::task::{Context, Poll, Waker};
 
 use super::appender::BlockAppendError;
 
-/// How it ended for a block.
+/// Outcome of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
     /// Its rows are as safe as the sink's sync mode promises.
     Stored,
-    /// They are not: nothing of the block was written.
+    /// Nothing of the block was written.
     Rejected(BlockAppendError),
-    /// The write or sync failed on its way: they may be stored or not.
+    /// The write or sync failed: its rows may be stored or not.
     Unknown(Arc<str>),
 }
 
@@ -24,7 +24,6 @@ enum CompletionState {
     Done(AppendOutcome),
 }
 
-/// The shared end of a block.
 #[derive(Debug)]
 pub(super) struct BlockCompletion(Mutex<CompletionState>);
 
@@ -51,8 +50,8 @@ impl BlockCompletion {
     }
 }
 
-/// Resolves when the block that holds one's rows is done. Dropping it changes nothing: the rows
-/// stay in their block.
+/// Resolves when the block that holds the caller's rows is complete. Dropping it changes nothing:
+/// the rows stay in their block.
 #[derive(Debug)]
 #[must_use = "rows are acknowledged only when this has resolved"]
 pub struct AppendTicket {
@@ -70,8 +69,6 @@ impl AppendTicket {
 }
 
 impl AppendTicket {
-    /// How it ended, if it has.
-    #[must_use]
     pub fn try_outcome(&self) -> Option<AppendOutcome> {
         match &*self.completion.lock() {
             CompletionState::Done(outcome) => Some(outcome.clone()),

@@ -1,5 +1,5 @@
-//! Refused records on their way to the log: each request's at once, in a block of their own. They
-//! are rare, so nothing gathers them over requests.
+//! Appends rejected records to the dead letters: those of each request at once, in a separate
+//! block. They are rare, so they are not collected over requests.
 
 use std::sync::Arc;
 
@@ -9,7 +9,6 @@ use forebay_record::{RequestInfo, SealedBlock};
 use super::{Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend, Pipeline};
 use crate::dead_letter::{DeadLetter, write_block};
 
-/// The stream of a sink's dead letters.
 #[derive(Debug)]
 pub(super) struct DeadLetterWriter {
     sink: SinkKey,
@@ -18,13 +17,13 @@ pub(super) struct DeadLetterWriter {
     appender: Arc<dyn Appender>,
 }
 
-/// Why refused records are not kept: they are refused after all.
+/// Why rejected records are not kept: they stay rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeadLetterAppendError {
-    /// There are as many as there may be.
+    /// The sink holds the maximum.
     #[error("the sink has {0} of dead letters, the maximum")]
     Full(ByteSize),
-    /// The log does not take them.
+    /// The log rejected them.
     #[error(transparent)]
     Append(#[from] BlockAppendError),
 }
@@ -41,17 +40,13 @@ impl DeadLetterWriter {
 }
 
 impl Pipeline {
-    /// Whether refused records are kept.
-    #[must_use]
+    /// Whether rejected records are kept.
     pub fn keeps_rejected(&self) -> bool {
         self.dead_letters.is_some()
     }
 
-    /// Hands letters of one request to the log: all of them or none. They are safe when the ticket
-    /// says so.
-    ///
-    /// # Errors
-    /// When they are not kept.
+    /// Appends the dead letters of one request: all of them or none. The ticket resolves with their
+    /// outcome.
     pub fn append_dead_letters(
         &self,
         request: &RequestInfo,

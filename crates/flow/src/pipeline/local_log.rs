@@ -1,4 +1,4 @@
-//! Blocks go to this process's own log.
+//! Appends blocks to this process's own log.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -14,7 +14,7 @@ use super::appender::{Appender, BlockAppendError, BlockStream, BlockTicket, Bloc
 use super::completion::AppendOutcome;
 use crate::streams::{codec, dead_letter_sink, dead_letter_stream};
 
-/// The log of this node's volume. A slice is the stream that has the slice's key as its name.
+/// Log of this node's volume. The stream of a slice is named by the slice's key.
 #[derive(Clone, Debug)]
 pub struct LocalLog {
     log: Log,
@@ -24,8 +24,6 @@ pub struct LocalLog {
 }
 
 impl LocalLog {
-    /// On the log of a volume.
-    #[must_use]
     pub fn new(log: Log, volume: VolumeId) -> Self {
         let streams = log.streams();
         let dead_letters = streams.iter().filter_map(|s| dead_letter_sink(&s.name));
@@ -43,7 +41,7 @@ impl LocalLog {
     }
 
     fn dead_letter_sinks(&self) -> std::sync::MutexGuard<'_, BTreeSet<SinkKey>> {
-        // A set is whole between any two of its calls.
+        // A set is consistent between any two of its calls.
         self.dead_letter_sinks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -95,9 +93,9 @@ impl Appender for LocalLog {
         let (this, slice) = (self.clone(), slice.clone());
         async move {
             let Some(stats) = this.stats(&slice) else {
-                // A first block whose fate is unknown may be found when the volume is reopened.
+                // A first block of unknown outcome may be found when the volume is reopened.
                 this.check_health()?;
-                // No row ever came: nobody has the slice any more who could make the stream.
+                // No row ever arrived, and no pipeline is left that could create the stream.
                 return Ok(Statistics::default());
             };
             if !stats.closed {
@@ -113,7 +111,7 @@ impl Appender for LocalLog {
     }
 }
 
-/// As the log counts a stream.
+/// Converts the log's statistics of a stream.
 fn statistics(stats: &StreamStats) -> Statistics {
     Statistics {
         records: stats.records,
@@ -125,15 +123,16 @@ fn statistics(stats: &StreamStats) -> Statistics {
     }
 }
 
-/// A slice's stream. It is made in the log with the first block: an idle sink costs nothing there.
+/// Stream of a slice. It is created in the log with the first block: an idle sink costs nothing
+/// there.
 #[derive(Debug)]
 pub(crate) struct LocalStream {
     log: Log,
     name: String,
     id: OnceLock<StreamId>,
-    /// Blocks that wait for room in the log's queue; those behind them must not overtake.
+    /// Blocks that wait for space in the log's queue; later ones must not overtake them.
     waiting: Arc<AtomicUsize>,
-    /// What its blocks are, where that is not said by their compression.
+    /// Codec of its blocks, where that does not follow from their compression.
     codec: Option<u8>,
 }
 
@@ -142,7 +141,7 @@ impl LocalStream {
         Self::with_codec(log, name, None)
     }
 
-    /// A stream whose blocks are of `codec`.
+    /// Opens a stream whose blocks have `codec`.
     pub(crate) fn with_codec(log: &Log, name: String, codec: Option<u8>) -> Self {
         Self {
             codec,
@@ -175,7 +174,7 @@ impl BlockStream for LocalStream {
         }
         self.waiting.fetch_add(1, SeqCst);
         let (log, waiting) = (self.log.clone(), Arc::clone(&self.waiting));
-        // Tickets of a pipeline are awaited one after the other, so these come in their order.
+        // Tickets of a pipeline are awaited one after the other, so these keep their order.
         Ok(async move {
             let appended = log.append_async(block).await;
             waiting.fetch_sub(1, SeqCst);
@@ -207,10 +206,10 @@ async fn await_commit(ticket: Ticket) -> AppendOutcome {
     match ticket.await {
         Ok(_) => AppendOutcome::Stored,
         Err(CommitError::Full) => AppendOutcome::Rejected(BlockAppendError::Full(
-            "it filled up on the way to the disk".into(),
+            "it filled up before the block was written".into(),
         )),
         Err(e @ CommitError::Scarce(_)) => {
-            tracing::warn!(error = %e, "a block was refused; the log takes the next one as usual");
+            tracing::warn!(error = %e, "log rejected a block; it accepts the next one as usual");
             AppendOutcome::Rejected(BlockAppendError::Other(e.to_string().into()))
         }
         Err(CommitError::Shutdown) => {

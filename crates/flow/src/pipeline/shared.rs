@@ -1,4 +1,4 @@
-//! What all pipelines of a process share: compressors, the byte budget, and their tasks.
+//! State shared by all pipelines of a process: compressors, the memory limiter, and their tasks.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +10,9 @@ use tokio_util::task::TaskTracker;
 use crate::memory_limiter::MemoryLimiter;
 use crate::metrics::{BLOCK_RAW_BYTES, BLOCK_ROWS, BLOCK_STORED_BYTES, PIPELINES};
 
-/// Compressors kept for the next block; more blocks are hardly ever compressed at a time.
+/// Idle compressors kept; more blocks are hardly ever compressed at a time.
 const ENCODERS_KEPT: usize = 16;
 
-/// Shared by all pipelines of a process.
 #[derive(Debug)]
 pub struct PipelineShared {
     pub(super) memory_limiter: Arc<MemoryLimiter>,
@@ -23,8 +22,7 @@ pub struct PipelineShared {
 }
 
 impl PipelineShared {
-    /// With the budget that rows under way are charged to.
-    #[must_use]
+    /// Rows in flight are counted by `memory_limiter`.
     pub fn new(memory_limiter: Arc<MemoryLimiter>) -> Arc<Self> {
         Arc::new(Self {
             memory_limiter,
@@ -34,17 +32,17 @@ impl PipelineShared {
         })
     }
 
-    /// Waits until every block under way has ended, which takes as long as the disk does. Rows
-    /// must not come in any more.
+    /// Waits until every block in flight has ended, which takes as long as the disk does. No more
+    /// rows may arrive.
     pub async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-        // The next caller of a restarted source may spawn again.
+        // A restarted source may spawn again.
         self.tasks.reopen();
     }
 }
 
-/// Compressors that wait for work: setting one up costs more than a small block does.
+/// Idle compressors: creating one costs more than compressing a small block.
 #[derive(Debug, Default)]
 pub(super) struct EncoderPool(Mutex<Vec<(BlockCompression, BlockEncoder)>>);
 
@@ -63,14 +61,14 @@ impl EncoderPool {
     pub(super) fn put(&self, compression: BlockCompression, encoder: BlockEncoder) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == ENCODERS_KEPT {
-            // The oldest may be of a codec that nobody uses any more.
+            // The oldest may be of a codec that is no longer used.
             kept.remove(0);
         }
         kept.push((compression, encoder));
     }
 }
 
-/// Handles, so that a block does not look its metrics up by name.
+/// Metric handles, so that a block does not look its metrics up by name.
 pub(super) struct PipelineMeters {
     pub(super) block_rows: metrics::Histogram,
     pub(super) block_raw_bytes: metrics::Histogram,

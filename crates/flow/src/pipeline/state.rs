@@ -1,5 +1,5 @@
-//! What changes in a pipeline, and when a block is sealed. No IO and no await: everything here
-//! runs under the pipeline's lock.
+//! State of a pipeline, and when a block is sealed. No IO and no await: everything here runs under
+//! the pipeline's lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::appender::{BlockTicket, BlockToAppend};
 use super::completion::{AppendTicket, BlockCompletion};
 use crate::memory_limiter::{MemoryLimiter, MemoryPermit};
 
-/// Sealed blocks of one pipeline that may be on their way to the disk.
+/// Maximum of sealed blocks of one pipeline in flight.
 pub(super) const SEALED_MAX: usize = 4;
 
-/// When rows are handed to the disk although it is busy with those before.
+/// When rows are sealed although earlier blocks are in flight.
 #[derive(Clone, Debug)]
 pub(super) struct SealTriggers {
     records: u64,
@@ -33,13 +33,13 @@ impl SealTriggers {
             records: sync.count,
             raw_bytes: usize::try_from(raw).unwrap_or(usize::MAX),
             compressed_bytes: sync.compressed.0,
-            // Age is looked at every check interval.
+            // Age is checked at every check interval.
             interval: sync.interval.0.max(sync.check_interval.0),
         }
     }
 }
 
-/// The block that takes rows.
+/// The open block.
 #[derive(Debug, Default)]
 struct OpenRows {
     rows: Vec<u8>,
@@ -49,15 +49,15 @@ struct OpenRows {
     guard: Option<BlockGuard>,
 }
 
-/// What a block holds for others until it is done.
+/// Resources of a block, held until it ends.
 #[derive(Debug)]
 pub(super) struct BlockGuard {
     pub(super) completion: Arc<BlockCompletion>,
-    /// Given back to the budget with the end of the block.
+    /// Released with the end of the block.
     memory_permit: MemoryPermit,
 }
 
-/// A block that was taken out to be compressed.
+/// A block that was taken out for compression.
 #[derive(Debug)]
 pub(super) struct UnsealedBlock {
     pub(super) number: u64,
@@ -68,31 +68,30 @@ pub(super) struct UnsealedBlock {
     pub(super) guard: BlockGuard,
 }
 
-/// A block that was compressed.
 #[derive(Debug)]
 pub(super) struct CompressedBlock {
     pub(super) block: BlockToAppend,
     pub(super) guard: BlockGuard,
 }
 
-/// What became of rows.
+/// Result of [`PipelineState::put`].
 #[expect(
     clippy::large_enum_variant,
-    reason = "it is taken apart where it is returned"
+    reason = "it is destructured where it is returned"
 )]
 #[derive(Debug)]
 pub(super) enum PutAttempt {
-    /// They are in the open block.
+    /// The rows are in the open block.
     Taken {
         wait: AppendTicket,
-        /// These are to be sealed now.
+        /// Blocks to seal now.
         taken: [Option<UnsealedBlock>; 2],
-        /// They are the first that wait for a block before them.
+        /// They are the first behind a block in flight.
         first: bool,
     },
-    /// Too much is under way.
+    /// Too much is in flight.
     Full,
-    /// No row is taken any more.
+    /// No more rows are accepted.
     Retired,
 }
 
@@ -100,12 +99,12 @@ pub(super) enum PutAttempt {
 pub(super) struct PipelineState {
     open: OpenRows,
     retired: bool,
-    /// Bytes that a compressed block has of 1,024 raw ones, from the last block.
+    /// Compressed bytes per 1,024 raw ones, from the last block.
     per_kb: u64,
-    /// Blocks taken whose fate is open.
+    /// Blocks taken that have not ended.
     in_flight: usize,
     taken: u64,
-    /// Blocks that are being compressed or were overtaken by those, from number `appended` on.
+    /// Blocks being compressed, or compressed before an earlier one, from number `appended` on.
     sealing: VecDeque<Option<Result<CompressedBlock, BlockGuard>>>,
     appended: u64,
     pub(super) tickets: VecDeque<(BlockTicket, BlockGuard)>,
@@ -136,7 +135,7 @@ impl PipelineState {
         self.retired = true;
     }
 
-    /// Puts rows into the open block and says which blocks are to be sealed.
+    /// Puts rows into the open block and returns the blocks to seal.
     pub(super) fn put(
         &mut self,
         (rows, records, at): (&[u8], u32, Timestamp),
@@ -176,7 +175,7 @@ impl PipelineState {
             if open.rows.capacity() == 0 {
                 open.rows = std::mem::take(&mut self.spare);
             }
-            // Age matters only while a block waits for another.
+            // Age matters only behind a block in flight.
             open.since = (self.in_flight > 0).then(Instant::now);
         }
         open.rows.extend_from_slice(rows);
@@ -191,7 +190,7 @@ impl PipelineState {
         AppendTicket::new(&guard.completion)
     }
 
-    /// Takes the open block if nothing is under way, or if it has waited for enough.
+    /// Takes the open block if none is in flight, or if a trigger is reached.
     pub(super) fn take_if_due(&mut self, triggers: &SealTriggers) -> Option<UnsealedBlock> {
         if self.open.records == 0 || self.in_flight >= SEALED_MAX {
             return None;
@@ -208,7 +207,7 @@ impl PipelineState {
         if due { self.take() } else { None }
     }
 
-    /// When the open block is due by its age, if rows wait in it.
+    /// When the open block is due by its age, if it has rows.
     pub(super) fn deadline(&self, triggers: &SealTriggers) -> Option<Instant> {
         let since = self.open.since.filter(|_| self.open.records > 0)?;
         Some(since + triggers.interval)
@@ -231,8 +230,8 @@ impl PipelineState {
         })
     }
 
-    /// Notes that a block was compressed (or could not be), and calls `append` with every block
-    /// whose turn has come, in the order in which they were taken.
+    /// Records that a block was compressed (or could not be), and calls `append` with every block
+    /// that is next, in the order in which they were taken.
     pub(super) fn on_sealed(
         &mut self,
         number: u64,
@@ -251,8 +250,8 @@ impl PipelineState {
         }
     }
 
-    /// Learns from a block how well rows compress, and keeps its buffer for the next one if there
-    /// is a next one: an idle pipeline keeps nothing.
+    /// Records how well the rows of a block compress, and keeps its buffer for the next one if
+    /// there is a next one: an idle pipeline keeps nothing.
     pub(super) fn learn(
         &mut self,
         block: &SealedBlock,
@@ -263,7 +262,7 @@ impl PipelineState {
         if compressed && block.raw_len >= 1024 {
             self.per_kb = block.payload.len() as u64 * 1024 / block.raw_len as u64;
         }
-        // That of one very large batch is not worth keeping.
+        // The buffer of one very large batch is not kept.
         let usual = buffer.capacity() / 2 <= triggers.raw_bytes;
         if usual && self.open.records > 0 && self.spare.capacity() == 0 {
             buffer.clear();
@@ -271,7 +270,7 @@ impl PipelineState {
         }
     }
 
-    /// A block's fate is known.
+    /// Records the end of a block.
     pub(super) fn on_block_ended(&mut self) {
         self.in_flight -= 1;
         if self.is_idle() {

@@ -1,4 +1,4 @@
-//! Against a stream that is stepped by hand: when a block is sealed must not depend on luck.
+//! Against a stream that is stepped by hand: sealing is deterministic.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::memory_limiter::MemoryLimiter;
 
-/// A stream whose disk answers when the test says so.
+/// A stream whose disk responds when the test says so.
 #[derive(Debug, Default)]
 struct Disk {
     blocks: Mutex<Vec<String>>,
@@ -28,7 +28,7 @@ impl Disk {
 
     fn answer(&self, outcome: AppendOutcome) {
         let next = self.answers.lock().unwrap().pop_front();
-        next.expect("a block is under way").send(outcome).unwrap();
+        next.expect("a block is in flight").send(outcome).unwrap();
     }
 }
 
@@ -65,19 +65,19 @@ impl Appender for Volume {
         None
     }
     fn close(&self, _: &SliceKey) -> BoxFuture<'static, Result<Statistics, BlockAppendError>> {
-        unreachable!("the follower closes streams")
+        unreachable!("the reconciler closes streams")
     }
 }
 
 struct World {
     disk: Arc<Disk>,
-    budget: Arc<MemoryLimiter>,
+    limiter: Arc<MemoryLimiter>,
     pipeline: Arc<Pipeline>,
 }
 
 fn world(change: impl FnOnce(&mut SinkSettings)) -> World {
     let disk = Arc::new(Disk::default());
-    let budget = MemoryLimiter::new(1 << 30);
+    let limiter = MemoryLimiter::new(1 << 30);
     let mut settings = SinkSettings::default();
     change(&mut settings);
     let slice = "1/2/s/k/2026-11-21T05:01:49.120Z/v/2026-11-21T05:01:50.000Z";
@@ -92,11 +92,11 @@ fn world(change: impl FnOnce(&mut SinkSettings)) -> World {
         &settings,
         Arc::new(mapping),
         &appender,
-        PipelineShared::new(Arc::clone(&budget)),
+        PipelineShared::new(Arc::clone(&limiter)),
     );
     World {
         disk,
-        budget,
+        limiter,
         pipeline: pipeline.unwrap(),
     }
 }
@@ -113,7 +113,7 @@ impl World {
     }
 }
 
-/// Lets tasks run until they wait.
+/// Runs tasks until they wait.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -121,14 +121,14 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_block_is_sealed_by_the_ticket_before_it() {
+async fn a_block_is_sealed_when_the_one_before_it_ends() {
     let w = world(|_| {});
     let a = w.put("a");
-    assert_eq!(w.disk.blocks(), ["a"], "nothing is under way: at once");
+    assert_eq!(w.disk.blocks(), ["a"], "nothing is in flight: at once");
     let (b, c) = (w.put("b"), w.put("c"));
     settle().await;
     assert_eq!(w.disk.blocks(), ["a"], "rows gather while the disk is busy");
-    assert_eq!(w.budget.held(), 3);
+    assert_eq!(w.limiter.held(), 3);
     w.disk.answer(AppendOutcome::Stored);
     assert_eq!(a.await, AppendOutcome::Stored);
     settle().await;
@@ -140,14 +140,14 @@ async fn a_block_is_sealed_by_the_ticket_before_it() {
         (AppendOutcome::Stored, AppendOutcome::Stored)
     );
     settle().await;
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
     let d = w.put("d");
     w.disk.answer(AppendOutcome::Stored);
     assert_eq!(d.await, AppendOutcome::Stored);
 }
 
 #[tokio::test]
-async fn triggers_hand_rows_over_although_the_disk_is_busy() {
+async fn triggers_seal_rows_although_the_disk_is_busy() {
     let w = world(|s| s.sync.count = 3);
     let first = w.put("a");
     let waits: Vec<_> = ["b", "c", "d", "e"].map(|r| w.put(r)).into();
@@ -176,7 +176,7 @@ async fn triggers_hand_rows_over_although_the_disk_is_busy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_do_not_get_older_than_the_interval_before_they_are_handed_over() {
+async fn rows_are_sealed_within_the_interval() {
     let w = world(|s| s.sync.interval = HumanDuration::millis(50));
     let _a = w.put("a");
     let _b = w.put("b");
@@ -188,7 +188,7 @@ async fn rows_do_not_get_older_than_the_interval_before_they_are_handed_over() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_bounded_and_room_is_told() {
+async fn blocks_in_flight_are_bounded_and_freed_capacity_is_signalled() {
     let w = world(|s| s.sync.uncompressed = ByteSize(2));
     let _waits: Vec<_> = (0..state::SEALED_MAX).map(|_| w.put("xx")).collect();
     let _open = w.put("yy");
@@ -207,7 +207,7 @@ async fn what_is_under_way_is_bounded_and_room_is_told() {
 }
 
 #[tokio::test]
-async fn a_retired_pipeline_takes_nothing_and_waits_for_what_it_has() {
+async fn a_retired_pipeline_accepts_nothing_and_completes_its_rows() {
     let w = world(|_| {});
     let (_a, b) = (w.put("a"), w.put("b"));
     let mut retired = Box::pin(w.pipeline.drain());
@@ -228,7 +228,7 @@ async fn a_retired_pipeline_takes_nothing_and_waits_for_what_it_has() {
 }
 
 #[tokio::test]
-async fn each_failure_reaches_those_whose_rows_it_is_about() {
+async fn each_failure_reaches_the_requests_whose_rows_it_concerns() {
     let w = world(|_| {});
     let (a, b) = (w.put("a"), w.put("b"));
     let lost = AppendOutcome::Unknown("the disk failed".into());
@@ -242,7 +242,7 @@ async fn each_failure_reaches_those_whose_rows_it_is_about() {
         Some(AppendOutcome::Rejected(error))
     );
     w.pipeline.drain().await;
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn many_writers_lose_nothing_and_blocks_are_whole_and_in_order() {
                                 break;
                             }
                             AppendAttempt::Full => changed.await,
-                            AppendAttempt::Retired => panic!("nobody retired it"),
+                            AppendAttempt::Retired => panic!("it was not retired"),
                         }
                     }
                 }

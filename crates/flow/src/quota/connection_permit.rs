@@ -1,5 +1,4 @@
-//! Whose a connection is. Before its first request it is nobody's, afterwards its last request's
-//! project's.
+//! Project of a connection: none before its first request, then that of its last request.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::ProjectUsage;
 use super::rate_limiter::{QuotaExceeded, SourceLimiter};
 
-/// A connection's place among those of a project; given back when the connection ends.
+/// A connection's share of those of a project; released when the connection ends.
 #[derive(Debug, Default)]
 pub struct ConnectionPermit {
     project: Mutex<Option<Arc<ProjectUsage>>>,
@@ -16,7 +15,7 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// Counts the connection as one of the gate's project, unless that has too many.
+    /// Counts the connection for the limiter's project, unless that has too many.
     pub(crate) fn acquire(&self, limiter: &SourceLimiter) -> Result<(), QuotaExceeded> {
         let project = &limiter.project;
         let mut of = self.project.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,14 +41,14 @@ impl ConnectionPermit {
         Ok(())
     }
 
-    /// A request was let through.
+    /// Records an admitted request.
     pub(crate) fn on_admitted(&self) {
         if self.rejections.load(Relaxed) > 0 {
             self.rejections.store(0, Relaxed);
         }
     }
 
-    /// A request was refused. Whether the one before was as well.
+    /// Records a rejected request. Returns whether the one before was rejected as well.
     pub(crate) fn on_rejected(&self) -> bool {
         self.rejections.fetch_add(1, Relaxed) > 0
     }

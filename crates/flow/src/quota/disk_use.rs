@@ -1,6 +1,6 @@
-//! What projects hold on disk: in the log until their rows are in a table, and in staging until
-//! then. Both are measured where they are: the log counts its streams, and a slice says how large
-//! its object is. So it is right after any crash.
+//! Measures what projects hold on disk: in the log and in staging, until their rows are in a table.
+//! Both are measured at their origin: the log counts its streams, and a slice has the size of its
+//! object. So it is right after any crash.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use crate::metrics::PROJECT_DISK_BYTES;
 use crate::streams::dead_letter_sink;
 use crate::topic::topic_sink;
 
-/// Measures what projects hold in a log.
 #[derive(Debug)]
 pub struct DiskUse {
     limiters: Arc<LimiterRegistry>,
@@ -24,15 +23,14 @@ pub struct DiskUse {
 }
 
 impl DiskUse {
-    /// Measures once, so that no request of a project which holds too much is taken before.
-    #[must_use]
+    /// Measures once, so that no request of a project over its quota is accepted before.
     pub fn new(limiters: Arc<LimiterRegistry>, log: Log) -> Self {
         let disk = Self { limiters, log };
         disk.measure();
         disk
     }
 
-    /// Measures every `interval` until `stop`. What a project sends within it may be over its quota.
+    /// Measures every `interval` until `stop`. What a project sends within it may exceed its quota.
     pub async fn run(self, interval: Duration, stop: CancellationToken) {
         let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -45,7 +43,6 @@ impl DiskUse {
         }
     }
 
-    /// Measures.
     pub fn measure(&self) {
         let mut bytes: HashMap<ProjectId, u64> = HashMap::new();
         for stream in self.log.streams() {
@@ -57,7 +54,7 @@ impl DiskUse {
     }
 }
 
-/// Whose stream of the log it is: a slice's, the dead letters' of a sink, or a topic's.
+/// Project of a stream of the log: of a slice, of a sink's dead letters, or of a topic.
 fn project_of(stream: &str) -> Option<ProjectId> {
     if let Some(sink) = dead_letter_sink(stream).or_else(|| topic_sink(stream)) {
         return Some(sink.source.branch.project);
@@ -76,11 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stream_is_somebodys() {
+    fn every_stream_belongs_to_a_project() {
         let slice = "7/2/src/snk/2026-11-21T15:00:00.000Z/v1/2026-11-21T15:00:00.000Z";
         let own = ["topic", "undelivered", "settled"].map(|p| format!("{p}/7/2/src/snk/17"));
-        let letters = "dead/7/2/src/snk".to_owned();
-        for stream in own.into_iter().chain([slice.to_owned(), letters]) {
+        let dead_letters = "dead/7/2/src/snk".to_owned();
+        for stream in own.into_iter().chain([slice.to_owned(), dead_letters]) {
             assert_eq!(project_of(&stream), Some(ProjectId(7)), "{stream}");
         }
         assert_eq!(project_of("lane/orders"), None);

@@ -1,4 +1,4 @@
-//! One gate: what it lets through, and what it says about what is left.
+//! Rate limiter of a source: admits requests, and reports the remaining quota.
 
 use std::fmt;
 use std::io::Write;
@@ -14,17 +14,17 @@ use tokio::time::Instant;
 use super::ProjectUsage;
 use crate::metrics::QUOTA_REFUSED;
 
-/// What is left, as `draft-ietf-httpapi-ratelimit-headers` names it.
+/// Remaining quota, as `draft-ietf-httpapi-ratelimit-headers` names it.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// What is allowed.
+/// Allowed quota.
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// When a client of a project that has used up its disk may try again: imports make room.
+/// Retry delay of a project that has used up its disk quota: imports free space.
 const DISK_WAIT: RetryAfter = RetryAfter(Duration::from_secs(10));
-/// When a client may try again whose project has too many connections.
+/// Retry delay of a project with too many connections.
 const CONNECTION_WAIT: RetryAfter = RetryAfter(Duration::from_secs(1));
 
-/// Which limit was reached.
+/// Kind of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaKind {
     /// Requests a second of the source.
@@ -50,8 +50,7 @@ impl QuotaKind {
         Self::ProjectBytes,
     ];
 
-    /// Its name in metrics, and of the rates in headers.
-    #[must_use]
+    /// Name in metrics and, for rates, in headers.
     pub fn name(self) -> &'static str {
         match self {
             Self::SourceRequests => "source-requests",
@@ -68,14 +67,13 @@ impl QuotaKind {
     }
 }
 
-/// A request that is not let through.
+/// A request that is rejected by a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaExceeded {
-    /// Why.
     pub kind: QuotaKind,
     /// The limit: requests or bytes a second, connections, or bytes.
     pub limit: u64,
-    /// When it may be tried again.
+    /// When to retry.
     pub wait: RetryAfter,
 }
 
@@ -98,14 +96,14 @@ impl fmt::Display for QuotaExceeded {
     }
 }
 
-/// Buckets of requests and of bytes; none where nothing is limited.
+/// Buckets of requests and of bytes; `None` where nothing is limited.
 #[derive(Debug, Default)]
 pub(super) struct RateBuckets {
     pub(super) requests: Option<TokenBucket>,
     pub(super) bytes: Option<TokenBucket>,
 }
 
-/// What all sources of a project meet.
+/// Limits of all sources of a project together.
 #[derive(Debug, Default)]
 pub(super) struct ProjectLimiter {
     pub(super) rates: RateBuckets,
@@ -116,7 +114,7 @@ pub(super) struct ProjectLimiter {
     pub(super) usage: Arc<ProjectUsage>,
 }
 
-/// What requests of a source meet.
+/// Limits of a source and its project.
 pub struct SourceLimiter {
     project_id: String,
     source_id: String,
@@ -156,8 +154,7 @@ impl SourceLimiter {
         Arc::new(limiter)
     }
 
-    /// One that lets everything through.
-    #[must_use]
+    /// Creates a limiter without limits.
     pub fn unlimited(project: ProjectId, source: &SourceId) -> Arc<Self> {
         let (rates, of_project) = (RateBuckets::default(), Arc::default());
         Self::new((project, source), rates, of_project, Instant::now())
@@ -190,15 +187,15 @@ impl SourceLimiter {
         HeaderValue::from_str(&text).ok()
     }
 
-    /// A moment as the gate's buckets count it.
+    /// An instant as time of the limiter's buckets, in nanoseconds.
     pub(crate) fn nanos_at(&self, moment: Instant) -> u64 {
         let nanos = moment.saturating_duration_since(self.start).as_nanos();
         u64::try_from(nanos).unwrap_or(u64::MAX / 2)
     }
 
-    /// Lets a request through whose body has so many bytes, as far as it says so; what it does not
-    /// say is paid for by [`Self::consume`]. A body goes through when any bytes are left, and what it is
-    /// more than that is owed: otherwise one larger than the window gives would never get through.
+    /// Admits a request with a body of so many declared bytes; undeclared ones are paid for by
+    /// [`Self::consume`]. A body is admitted when any bytes are left, and the excess is owed:
+    /// otherwise one larger than the window's allowance would never be admitted.
     pub(crate) fn admit(&self, now: u64, body: Option<u64>) -> Result<(), QuotaExceeded> {
         let (disk, used) = (self.project.disk, self.project.usage.disk.load(Relaxed));
         if disk > 0 && used >= disk {
@@ -224,8 +221,8 @@ impl SourceLimiter {
         Ok(())
     }
 
-    /// Pays for a part of a body that did not say how long it is. Up to `owed` bytes may be owed in
-    /// all, so that a body which was let through comes to its end.
+    /// Pays for a part of a body of undeclared length. Up to `owed` bytes may be owed in total, so
+    /// that an admitted body is completed.
     pub(crate) fn consume(&self, now: u64, bytes: u64, owed: u64) -> Result<(), QuotaExceeded> {
         for kind in [QuotaKind::SourceBytes, QuotaKind::ProjectBytes] {
             if let Some(bucket) = self.bucket(kind)
@@ -237,7 +234,7 @@ impl SourceLimiter {
         Ok(())
     }
 
-    /// Whether bytes that come in have to be paid for.
+    /// Whether body bytes have to be paid for.
     pub(crate) fn limits_bytes(&self) -> bool {
         self.rates.bytes.is_some() || self.project.rates.bytes.is_some()
     }
@@ -250,7 +247,7 @@ impl SourceLimiter {
         )
     }
 
-    /// Counts what is refused.
+    /// Counts a rejection.
     fn exceeded(&self, kind: QuotaKind, limit: u64, wait: RetryAfter) -> QuotaExceeded {
         let counter = self.rejections[kind as usize].get_or_init(|| {
             let (project, source) = (self.project_id.clone(), self.source_id.clone());
@@ -260,7 +257,7 @@ impl SourceLimiter {
         QuotaExceeded { kind, limit, wait }
     }
 
-    /// Says what is allowed, and what is left of the rate that is nearest to its end.
+    /// Writes the allowed quota, and what is left of the rate that is nearest to its end.
     pub(crate) fn write_headers(&self, now: u64, headers: &mut HeaderMap) {
         let Some(policy) = &self.policy else {
             return;

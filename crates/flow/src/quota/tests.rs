@@ -23,27 +23,27 @@ fn quotas() -> Quotas {
     }
 }
 
-/// Gates of sources `a` and `b` of project 1, as a table has them.
-fn gates(of: &Arc<LimiterRegistry>, own: &QuotaOverrides) -> [Arc<SourceLimiter>; 2] {
-    let mut maker = of.builder();
+/// Rate limiters of sources `a` and `b` of project 1, as a route table has them.
+fn limiters(of: &Arc<LimiterRegistry>, own: &QuotaOverrides) -> [Arc<SourceLimiter>; 2] {
+    let mut builder = of.builder();
     let made = ["a", "b"].map(|id| {
         let quota = own.source(of.quotas().source);
-        maker.source_limiter(ProjectId(1), &SourceId::from_raw(id), quota, own)
+        builder.source_limiter(ProjectId(1), &SourceId::from_raw(id), quota, own)
     });
-    maker.finish(|_, _| true);
+    builder.finish(|_, _| true);
     made
 }
 
-fn passed(gate: &SourceLimiter, now: u64, body: u64) -> usize {
+fn passed(limiter: &SourceLimiter, now: u64, body: u64) -> usize {
     (0..1000)
-        .take_while(|_| gate.admit(now, Some(body)).is_ok())
+        .take_while(|_| limiter.admit(now, Some(body)).is_ok())
         .count()
 }
 
 #[test]
-fn a_source_has_its_own_share_and_all_of_them_that_of_the_project() {
+fn sources_have_their_own_quota_and_share_that_of_the_project() {
     let all = LimiterRegistry::new(quotas());
-    let [a, b] = gates(&all, &QuotaOverrides::default());
+    let [a, b] = limiters(&all, &QuotaOverrides::default());
     assert_eq!(passed(&a, 0, 1), 5);
     assert_eq!(
         a.admit(0, Some(1)).unwrap_err().kind,
@@ -53,14 +53,14 @@ fn a_source_has_its_own_share_and_all_of_them_that_of_the_project() {
     let over = b.admit(0, Some(1)).unwrap_err();
     assert_eq!((over.kind, over.limit), (QuotaKind::ProjectRequests, 8));
     assert_eq!(over.wait.0, Duration::from_millis(125));
-    // What the project refused, the source has not used.
+    // Requests rejected by the project do not count for the source.
     assert_eq!(passed(&b, SECOND / 2, 1), 4);
 }
 
 #[test]
-fn bytes_are_owed_and_waited_for_and_what_is_refused_costs_nothing() {
+fn bytes_may_be_owed_and_rejected_requests_cost_nothing() {
     let all = LimiterRegistry::new(quotas());
-    let [a, b] = gates(&all, &QuotaOverrides::default());
+    let [a, b] = limiters(&all, &QuotaOverrides::default());
     a.admit(0, Some(3000)).unwrap();
     let over = a.admit(0, Some(1)).unwrap_err();
     assert_eq!(over.kind, QuotaKind::SourceBytes);
@@ -69,12 +69,12 @@ fn bytes_are_owed_and_waited_for_and_what_is_refused_costs_nothing() {
         b.admit(0, Some(1)).unwrap_err().kind,
         QuotaKind::ProjectBytes
     );
-    // Requests that were refused for their bytes are not counted as requests.
+    // Requests rejected for their bytes do not count as requests.
     for _ in 0..100 {
         assert!(a.admit(SECOND, Some(1)).is_err());
     }
     assert_eq!(passed(&a, 3 * SECOND, 1), 5);
-    // What does not say how long it is pays as it comes in, and owes so much at most.
+    // A body of undeclared length pays as it arrives, and owes so much at most.
     let later = 100 * SECOND;
     a.admit(later, None).unwrap();
     assert!(a.consume(later, 900, 500).is_ok());
@@ -86,11 +86,11 @@ fn bytes_are_owed_and_waited_for_and_what_is_refused_costs_nothing() {
 }
 
 #[test]
-fn another_quota_gives_nobody_a_fresh_allowance() {
+fn a_changed_quota_does_not_reset_the_allowance() {
     let all = LimiterRegistry::new(quotas());
-    let [a, _] = gates(&all, &QuotaOverrides::default());
+    let [a, _] = limiters(&all, &QuotaOverrides::default());
     assert_eq!(passed(&a, 0, 1), 5);
-    let [a, _] = gates(&all, &QuotaOverrides::default());
+    let [a, _] = limiters(&all, &QuotaOverrides::default());
     assert_eq!(passed(&a, 0, 1), 0);
     let own = QuotaOverrides {
         source_requests_per_second: Some(0),
@@ -99,7 +99,7 @@ fn another_quota_gives_nobody_a_fresh_allowance() {
         bytes_per_second: Some(ByteSize(0)),
         ..QuotaOverrides::default()
     };
-    let [a, _] = gates(&all, &own);
+    let [a, _] = limiters(&all, &own);
     assert_eq!(passed(&a, 0, 1), 1000);
     let mut headers = http::HeaderMap::new();
     a.write_headers(0, &mut headers);
@@ -107,9 +107,9 @@ fn another_quota_gives_nobody_a_fresh_allowance() {
 }
 
 #[test]
-fn headers_say_what_is_left_of_what_ends_first() {
+fn headers_report_the_rate_that_ends_first() {
     let all = LimiterRegistry::new(quotas());
-    let [a, _] = gates(&all, &QuotaOverrides::default());
+    let [a, _] = limiters(&all, &QuotaOverrides::default());
     let shown = |now: u64| {
         let mut headers = http::HeaderMap::new();
         a.write_headers(now, &mut headers);
@@ -131,11 +131,11 @@ fn headers_say_what_is_left_of_what_ends_first() {
 }
 
 #[test]
-fn a_connection_is_of_the_project_of_its_last_request() {
+fn a_connection_counts_for_the_project_of_its_last_request() {
     let all = LimiterRegistry::new(quotas());
-    let [a, b] = gates(&all, &QuotaOverrides::default());
-    let mut maker = all.builder();
-    let other = maker.source_limiter(
+    let [a, b] = limiters(&all, &QuotaOverrides::default());
+    let mut builder = all.builder();
+    let other = builder.source_limiter(
         ProjectId(2),
         &SourceId::from_raw("x"),
         SourceQuota::NONE,
@@ -158,19 +158,19 @@ fn a_connection_is_of_the_project_of_its_last_request() {
 }
 
 #[test]
-fn what_is_on_disk_counts_from_the_log_and_from_staging() {
+fn disk_use_counts_log_and_staging() {
     let all = LimiterRegistry::new(quotas());
     all.set_log(HashMap::from([(ProjectId(1), 60), (ProjectId(2), 1000)]));
-    let [a, _] = gates(&all, &QuotaOverrides::default());
+    let [a, _] = limiters(&all, &QuotaOverrides::default());
     assert!(a.admit(0, None).is_ok());
     all.set_staged(HashMap::from([(ProjectId(1), 40)]));
     let over = a.admit(0, None).unwrap_err();
     assert_eq!((over.kind, over.limit), (QuotaKind::Disk, 100));
     all.set_log(HashMap::new());
     assert!(a.admit(0, None).is_ok());
-    // Known before its first gate was made.
+    // Measured before its first rate limiter was created.
     let known = LimiterRegistry::new(quotas());
     known.set_log(HashMap::from([(ProjectId(1), 100)]));
-    let [a, _] = gates(&known, &QuotaOverrides::default());
+    let [a, _] = limiters(&known, &QuotaOverrides::default());
     assert!(a.admit(0, None).is_err());
 }

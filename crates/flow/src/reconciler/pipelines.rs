@@ -1,4 +1,4 @@
-//! The pipelines of this node's slices: opened, swapped, and left.
+//! Pipelines of this node's slices: opened, swapped, and detached.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,10 +15,9 @@ use super::{ReconcilerDeps, StoreSnapshot};
 use crate::metrics;
 use crate::pipeline::{BlockAppendError, Pipeline};
 
-/// Slices that are left at a time; each waits for the disk at most twice.
+/// Slices that are detached at a time; each waits for the disk at most twice.
 const DETACHING_MAX: usize = 256;
 
-/// A slice that was left.
 #[derive(Debug)]
 pub(super) struct DetachedSlice {
     slice: SliceKey,
@@ -31,7 +30,7 @@ impl DetachedSlice {
     }
 }
 
-/// How far the leaving of a slice is.
+/// Progress of detaching a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DetachState {
     UnderWay,
@@ -40,7 +39,7 @@ enum DetachState {
     Done,
 }
 
-/// All slices of this node that are written or left.
+/// All slices of this node that are written or being detached.
 #[derive(Debug)]
 pub(super) struct SlicePipelines {
     deps: ReconcilerDeps,
@@ -48,7 +47,7 @@ pub(super) struct SlicePipelines {
     detaching: HashMap<SliceKey, DetachState>,
     jobs: JoinSet<Result<DetachedSlice, (SliceKey, BlockAppendError)>>,
     permits: Arc<Semaphore>,
-    /// The mapping of each sink's last file, compiled.
+    /// Compiled mapping of each sink's last file.
     compiled: HashMap<SinkKey, (Mapping, Arc<CompiledMapping>)>,
 }
 
@@ -74,8 +73,8 @@ impl SlicePipelines {
             .collect()
     }
 
-    /// What is to be left, of whatever volume: the store has one node, and what was written when its
-    /// volume had another id is left by nobody else.
+    /// Slices to detach, of any volume: the store has one node, and no other detaches what was
+    /// written under an earlier volume id.
     fn closing_slices(view: &StoreSnapshot) -> Vec<&Versioned<Arc<Slice>>> {
         let slices = view.slices.entries.values();
         slices.filter(|s| s.state == SliceState::Closing).collect()
@@ -89,7 +88,7 @@ impl SlicePipelines {
             if self.open.contains_key(&slice.key) {
                 continue;
             }
-            // A file that is not there any more was closed since; the next view has its slice.
+            // A missing file was closed since; the next view has its slice.
             let Some(file) = view
                 .files
                 .get(&keys::StoreKey::File(&slice.key.file).to_string())
@@ -106,7 +105,7 @@ impl SlicePipelines {
                 }
                 Err(error) => {
                     complete = false;
-                    tracing::error!(slice = %slice.key, %error, "a slice can't be written, trying again");
+                    tracing::error!(slice = %slice.key, %error, "opening a slice failed; retrying");
                 }
             }
         }
@@ -139,7 +138,7 @@ impl SlicePipelines {
         compiled
     }
 
-    /// Takes slices that are not written any more away from sinks that got no other.
+    /// Removes slices that are no longer written from sinks that got no other.
     fn withdraw(&mut self, writing: &[&Versioned<Arc<Slice>>], routes: &mut SinkRoutes) {
         let writing: HashSet<&SliceKey> = writing.iter().map(|s| &s.key).collect();
         for slice in self.open.keys().filter(|s| !writing.contains(s)) {
@@ -151,8 +150,8 @@ impl SlicePipelines {
         }
     }
 
-    /// Begins to leave what is to be left. At the start of the process that is also what an
-    /// earlier one has not finished: closing a stream twice changes nothing.
+    /// Starts detaching closing slices. At the start of the process these include what an earlier
+    /// one has not finished: closing a stream is idempotent.
     pub(super) fn detach(&mut self, view: &StoreSnapshot) {
         let closing = Self::closing_slices(view);
         for slice in &closing {
@@ -168,7 +167,7 @@ impl SlicePipelines {
                 Arc::clone(&self.permits),
             ));
         }
-        // What went on to be uploaded, or was removed with its sink, is nobody's business here.
+        // Slices that went on to upload, or were removed with their sink, need nothing here.
         let closing: HashSet<&SliceKey> = closing.iter().map(|s| &s.key).collect();
         self.detaching
             .retain(|slice, leaving| *leaving == DetachState::UnderWay || closing.contains(slice));
@@ -176,15 +175,16 @@ impl SlicePipelines {
         self.open.retain(|slice, pipeline| {
             let known = entries.contains_key(&keys::StoreKey::Slice(slice).to_string());
             if !known {
-                // Its records go nowhere: no new ones, and those under way end by themselves.
-                tracing::warn!(%slice, "a slice was removed while it was written");
+                // Its records are discarded: no new ones arrive, and those in flight end by
+                // themselves.
+                tracing::warn!(%slice, "slice was removed while it was written");
                 pipeline.stop_accepting();
             }
             known
         });
     }
 
-    /// The next slices that are left; pending while there are none. Dropping it loses nothing.
+    /// Returns the next detached slices; pending while there are none. Cancel-safe.
     pub(super) async fn detached(&mut self) -> Vec<DetachedSlice> {
         let mut detached = Vec::new();
         match self.jobs.join_next().await {
@@ -205,14 +205,14 @@ impl SlicePipelines {
         match job {
             Ok(Ok(slice)) => detached.push(slice),
             Ok(Err((slice, error))) => {
-                tracing::error!(%slice, %error, "a slice can't be closed, trying again");
+                tracing::error!(%slice, %error, "closing a slice failed; retrying");
                 self.detaching.insert(slice, DetachState::Failed);
             }
-            Err(error) => tracing::error!(%error, "a slice could not be left"),
+            Err(error) => tracing::error!(%error, "detaching a slice failed"),
         }
     }
 
-    /// The store knows what these hold.
+    /// Removes slices whose statistics are in the store.
     pub(super) fn on_reported(&mut self, slices: impl Iterator<Item = DetachedSlice>) {
         for detached in slices {
             self.detaching.insert(detached.slice, DetachState::Done);
@@ -223,13 +223,13 @@ impl SlicePipelines {
         self.detaching.values().any(|l| *l == DetachState::Failed)
     }
 
-    /// Lets what has failed be tried again.
+    /// Retries what has failed.
     pub(super) fn retry(&mut self) {
         self.detaching
             .retain(|_, leaving| *leaving != DetachState::Failed);
     }
 
-    /// The revision up to which all closed slices are left.
+    /// Revision up to which all closed slices are detached.
     pub(super) fn processed(&self, view: &StoreSnapshot) -> Revision {
         let closing = Self::closing_slices(view);
         let not_detached = closing
@@ -242,8 +242,8 @@ impl SlicePipelines {
     }
 }
 
-/// Brings a slice to its end: no row comes in any more, those under way are stored or failed, and
-/// no block will ever be appended again.
+/// Detaches a slice: no more rows are accepted, those in flight are stored or failed, and no block
+/// will ever be appended again.
 async fn detach_slice(
     slice: SliceKey,
     pipeline: Option<Arc<Pipeline>>,

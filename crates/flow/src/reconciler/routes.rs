@@ -1,4 +1,4 @@
-//! Sources and sinks as a table of routes.
+//! Builds route tables from sources and sinks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::StoreSnapshot;
 use crate::dispatch::{BranchRoute, RouteTable, SinkRoute};
 use crate::quota::LimiterRegistry;
 
-/// The routes of all sinks that have been seen, so that a new table goes on with them.
+/// Routes of all known sinks, which each new table reuses.
 #[derive(Debug, Default)]
 pub(super) struct SinkRoutes {
     sinks: HashMap<SinkKey, Arc<SinkRoute>>,
-    /// What the table in force was made of.
+    /// Input of the current table.
     built_from: Option<(
         SnapshotEntries<Source>,
         SnapshotEntries<Sink>,
@@ -26,18 +26,17 @@ pub(super) struct SinkRoutes {
     )>,
 }
 
-/// A snapshot's map. It is replaced by another exactly when something in it changes.
+/// Map of a snapshot. It is replaced exactly when something in it changes.
 type SnapshotEntries<T> = Arc<BTreeMap<String, Versioned<Arc<T>>>>;
 
 impl SinkRoutes {
-    /// The route of a sink.
     pub(super) fn sink(&mut self, key: &SinkKey) -> &Arc<SinkRoute> {
         self.sinks
             .entry(key.clone())
             .or_insert_with(|| SinkRoute::new(key.clone()))
     }
 
-    /// A new table, if sources, sinks or quotas are others than at the last call.
+    /// Builds a new table, if sources, sinks or quotas have changed since the last call.
     pub(super) fn table(
         &mut self,
         view: &StoreSnapshot,
@@ -62,7 +61,7 @@ impl SinkRoutes {
                 .push(route);
         }
         self.sinks.retain(|_, route| {
-            // Only this map has it: no sink and no pipeline any more.
+            // Otherwise only this map has it: no table and no pipeline uses it.
             Arc::strong_count(route) > 1 || route.pipeline().is_some()
         });
         let allowed = source_quotas(view, limiters.quotas().source);
@@ -87,7 +86,7 @@ impl SinkRoutes {
     }
 }
 
-/// What a source answers to webhook senders: the server itself has no such settings.
+/// Handshakes that a source answers; the server has no such settings.
 fn handshakes(source: &Source) -> HandshakeSettings {
     match source.settings.is_empty() {
         true => HandshakeSettings::default(),
@@ -95,14 +94,14 @@ fn handshakes(source: &Source) -> HandshakeSettings {
     }
 }
 
-/// What a project has of its own.
+/// Quota overrides of a project.
 fn project_quota(view: &StoreSnapshot, project: ProjectId) -> QuotaOverrides {
     let key = keys::StoreKey::Quota(project).to_string();
     view.quotas.get(&key).map(|q| *q.value).unwrap_or_default()
 }
 
-/// What each source may use: what is set on it, or what its project's sources may, or what the
-/// server says. Of a source that is in several branches the strictest holds.
+/// Quota of each source: its own, or that of its project's sources, or the server's. For a source
+/// in several branches the strictest applies.
 fn source_quotas(
     view: &StoreSnapshot,
     server: SourceQuota,

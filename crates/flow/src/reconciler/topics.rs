@@ -1,6 +1,6 @@
-//! The pipelines of this node's topics: one for each sink that takes records, made anew when its
-//! definition or its settings change. All of a sink's append to one stream, so none is left for
-//! another: what an earlier one has taken is in the stream, and is delivered as it was rendered.
+//! Pipelines of this node's topics: one for each sink that accepts records, replaced when its
+//! definition or its settings change. All pipelines of a sink append to one stream, so none is
+//! drained: what an earlier one has accepted is in the stream, and is delivered as it was rendered.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use super::routes::SinkRoutes;
 use super::{ReconcilerDeps, StoreSnapshot};
 use crate::pipeline::Pipeline;
 
-/// All topics of this node that take records.
 #[derive(Debug, Default)]
 pub(super) struct TopicPipelines {
     open: HashMap<SinkKey, OpenTopic>,
@@ -27,7 +26,7 @@ struct OpenTopic {
 }
 
 impl TopicPipelines {
-    /// Gives each topic that takes records its pipeline, and takes it from the others. Returns
+    /// Opens the pipeline of each topic that accepts records, and removes the others. Returns
     /// whether all could be opened.
     pub(super) fn apply(
         &mut self,
@@ -79,7 +78,7 @@ impl TopicPipelines {
         let stream = match opened {
             Some(Ok(stream)) => stream,
             Some(Err(error)) => {
-                tracing::error!(sink = %sink.key, %error, "a topic can't be written, trying again");
+                tracing::error!(sink = %sink.key, %error, "opening a topic failed; retrying");
                 return false;
             }
             None => return true,

@@ -36,14 +36,14 @@ use crate::dispatch::Dispatcher;
 use crate::memory_limiter::MemoryLimiter;
 use crate::quota::ConnectionPermit;
 
-/// What the source needs.
+/// Dependencies of the source.
 #[derive(Clone, Debug)]
 pub struct HttpSourceDeps {
-    /// Where records go.
+    /// Receives the records.
     pub dispatcher: Arc<Dispatcher>,
-    /// What bounds the bytes in flight; the pipelines' own.
+    /// Limits the bytes in flight; the same as that of the pipelines.
     pub memory_limiter: Arc<MemoryLimiter>,
-    /// Time of receipt.
+    /// Clock for times of receipt.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -73,7 +73,7 @@ impl HttpService for RequestReceiver {
     }
 }
 
-/// A source that is open for requests.
+/// A running HTTP source.
 #[derive(Debug)]
 pub struct HttpSourceServer {
     address: SocketAddr,
@@ -82,7 +82,7 @@ pub struct HttpSourceServer {
 }
 
 impl HttpSourceServer {
-    /// Opens the listener; requests are answered from now on. To be called within a tokio runtime.
+    /// Opens the listener; requests are served from now on. To be called within a tokio runtime.
     ///
     /// # Errors
     /// When the address is in use or the TLS files are not usable.
@@ -114,29 +114,24 @@ impl HttpSourceServer {
     }
 
     /// TLS of the listener, if it has any; the certificate can be replaced.
-    #[must_use]
     pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
         self.tls.clone()
     }
 
-    /// Tries what [`Self::bind`] would need, and takes nothing.
-    ///
-    /// # Errors
-    /// As [`Self::bind`].
+    /// Checks whether [`Self::bind`] would succeed, without accepting connections.
     pub async fn probe(config: &HttpSourceConfig) -> Result<(), BindError> {
         config.tls.as_ref().map(LoadedTls::read).transpose()?;
         forebay_listener::bind(config.listen).await?;
         Ok(())
     }
 
-    /// The address that is listened on.
-    #[must_use]
+    /// Address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no more connections, lets requests under way finish for at most `grace`, and closes
-    /// the rest. Returns whether all finished. Afterwards the pipelines can be drained.
+    /// Accepts no more connections, lets requests in progress finish for at most `grace`, and
+    /// closes the rest. Returns whether all finished. Afterwards the pipelines can be drained.
     pub async fn stop(self, grace: Duration) -> bool {
         self.listener.stop(grace).await
     }

@@ -1,8 +1,8 @@
-//! What the pool knows of each template's conduct.
+//! Circuit breakers of templates.
 //!
-//! A template that has not yet ended well runs on the probation worker, so that one that never ends
-//! holds up nobody's established templates. One that went over a limit is answered with an error
-//! for a while, growing with each offence, and is then tried again, on probation.
+//! A template that has not yet succeeded runs on the quarantine worker, so that one that never ends
+//! does not delay established templates. One that exceeded a limit is answered with an error for a
+//! while, longer with each trip, and is then probed in quarantine.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,25 +11,25 @@ use std::time::Duration;
 use forebay_record::TemplateId;
 use tokio::time::Instant;
 
-/// First time that an offender is shut out; doubled with each further offence.
+/// How long a template is blocked after its first trip; doubled with each further trip.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
-/// Longest time that an offender is shut out.
+/// Longest time that a template is blocked.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// Evaluations that must end well before an offender leaves probation.
+/// Successful evaluations before a tripped template leaves quarantine.
 const CLOSE_AFTER: u32 = 100;
 
-/// Templates remembered; past that those without offences are forgotten, which puts them on
-/// probation once more.
+/// Templates remembered; above that, those without trips are forgotten, which puts them into
+/// quarantine once more.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Where an evaluation may go.
+/// Where an evaluation may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EvaluationRoute {
     Main,
     Quarantine,
-    /// Nowhere for so long.
+    /// Blocked for so long.
     Blocked(Duration),
 }
 
@@ -41,7 +41,6 @@ struct CircuitBreaker {
     closed: bool,
 }
 
-/// All templates' standings.
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreakers(Mutex<HashMap<TemplateId, CircuitBreaker>>);
 
@@ -50,7 +49,7 @@ impl CircuitBreakers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where new evaluations of these templates go.
+    /// Routes new evaluations of these templates.
     pub(super) fn routes(
         &self,
         ids: impl Iterator<Item = TemplateId>,
@@ -64,7 +63,7 @@ impl CircuitBreakers {
         .collect()
     }
 
-    /// Whether a waiting evaluation has been overtaken by an offence of its template; for how long.
+    /// Whether the template of a waiting evaluation has tripped since; for how long it is blocked.
     pub(super) fn blocked(&self, id: TemplateId, now: Instant) -> Option<Duration> {
         let breakers = self.lock();
         let until = breakers.get(&id)?.blocked_until?;
@@ -72,7 +71,7 @@ impl CircuitBreakers {
         (!remaining.is_zero()).then_some(remaining)
     }
 
-    /// An evaluation on probation ended, with a result or an error of its own.
+    /// An evaluation in quarantine ended with a result, or with an error of its own.
     pub(super) fn on_success(&self, id: TemplateId) {
         let mut breakers = self.lock();
         if breakers.len() >= REMEMBERED_MAX && !breakers.contains_key(&id) {
@@ -89,7 +88,7 @@ impl CircuitBreakers {
         }
     }
 
-    /// An evaluation went over a limit.
+    /// An evaluation exceeded a limit.
     pub(super) fn trip(&self, id: TemplateId, now: Instant) {
         let mut breakers = self.lock();
         let breaker = breakers.entry(id).or_default();
@@ -103,7 +102,7 @@ impl CircuitBreakers {
         };
     }
 
-    /// Templates that are shut out now.
+    /// Number of templates that are blocked now.
     pub(super) fn tripped_count(&self, now: Instant) -> usize {
         let breakers = self.lock();
         let blocked = |s: &&CircuitBreaker| s.blocked_until.is_some_and(|until| until > now);
@@ -128,28 +127,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offender_is_shut_out_for_twice_as_long_each_time_and_rehabilitated() {
-        let standings = CircuitBreakers::default();
+    fn a_tripped_template_is_blocked_twice_as_long_each_time_and_recovers() {
+        let breakers = CircuitBreakers::default();
         let id = TemplateProgram::new("1", true).id();
-        let lane = |now| standings.routes(std::iter::once(id), now).remove(0);
+        let route = |now| breakers.routes(std::iter::once(id), now).remove(0);
         let mut now = Instant::now();
-        assert_eq!(lane(now), EvaluationRoute::Quarantine);
-        standings.on_success(id);
-        assert_eq!(lane(now), EvaluationRoute::Main);
+        assert_eq!(route(now), EvaluationRoute::Quarantine);
+        breakers.on_success(id);
+        assert_eq!(route(now), EvaluationRoute::Main);
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             let out = Duration::from_secs(seconds);
-            standings.trip(id, now);
-            assert_eq!(lane(now), EvaluationRoute::Blocked(out));
-            assert_eq!(standings.blocked(id, now), Some(out));
-            assert_eq!(standings.tripped_count(now), 1);
+            breakers.trip(id, now);
+            assert_eq!(route(now), EvaluationRoute::Blocked(out));
+            assert_eq!(breakers.blocked(id, now), Some(out));
+            assert_eq!(breakers.tripped_count(now), 1);
             now += out;
-            assert_eq!(lane(now), EvaluationRoute::Quarantine);
-            assert_eq!(standings.tripped_count(now), 0);
+            assert_eq!(route(now), EvaluationRoute::Quarantine);
+            assert_eq!(breakers.tripped_count(now), 0);
         }
         for _ in 0..CLOSE_AFTER {
-            assert_eq!(lane(now), EvaluationRoute::Quarantine);
-            standings.on_success(id);
+            assert_eq!(route(now), EvaluationRoute::Quarantine);
+            breakers.on_success(id);
         }
-        assert_eq!(lane(now), EvaluationRoute::Main);
+        assert_eq!(route(now), EvaluationRoute::Main);
     }
 }

@@ -1,4 +1,4 @@
-//! What the pool and a worker process say to each other: frames of a length, a kind and a payload,
+//! Protocol between the pool and a worker process: frames of a length, a kind and a payload,
 //! numbers little-endian. Both ends are the same binary, so there is one version, and it is only
 //! checked.
 
@@ -10,7 +10,7 @@ use forebay_record::{
     TemplateError, TemplateId, TemplateProgram,
 };
 
-/// Raised with every change of a frame.
+/// Incremented with every change of a frame.
 pub(super) const VERSION: u32 = 2;
 
 /// Largest frame: a record's body and headers are far below it.
@@ -31,7 +31,7 @@ pub(super) const TIMEOUT: u8 = 6;
 /// From the worker: it has grown too large and ends; what is unanswered stays so.
 pub(super) const GOODBYE: u8 = 7;
 
-/// A frame that makes no sense. It can't happen between two ends of one binary.
+/// A malformed frame. It can't occur between two ends of one binary.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("broken frame between template pool and worker")]
 pub(super) struct MalformedFrame;
@@ -45,15 +45,15 @@ pub(super) fn write(kind: u8, out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u
     out[start..start + 4].copy_from_slice(&len.to_le_bytes());
 }
 
-/// A frame that has arrived wholly.
+/// A complete frame.
 pub(super) struct WorkerFrame<'a> {
     pub(super) kind: u8,
     pub(super) payload: &'a [u8],
-    /// Bytes of the whole, its head included.
+    /// Length of the whole frame, header included.
     pub(super) len: usize,
 }
 
-/// The first frame of `buffer`, if it has arrived wholly.
+/// Returns the first frame of `buffer`, if it is complete.
 pub(super) fn next(buffer: &[u8]) -> Result<Option<WorkerFrame<'_>>, MalformedFrame> {
     let Some(head) = buffer.first_chunk::<4>() else {
         return Ok(None);
@@ -110,13 +110,12 @@ impl<'a> PayloadReader<'a> {
     }
 }
 
-/// Limits of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WorkerLimits {
     pub(super) version: u32,
     /// CPU time of one evaluation, in milliseconds.
     pub(super) time_ms: u64,
-    /// Memory on top of what the process has at its start, in bytes.
+    /// Memory in addition to that of the process at its start, in bytes.
     pub(super) memory: u64,
 }
 
@@ -155,14 +154,14 @@ pub(super) fn read_define(payload: &[u8]) -> Result<(TemplateId, TemplateProgram
     Ok((id, TemplateProgram::new(source, raw_string)))
 }
 
-/// What of a record its templates can look at.
+/// Parts of a record that its templates use.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RequiredParts {
     pub(super) body: bool,
     pub(super) headers: bool,
 }
 
-/// Bytes that [`encode_record`] makes of a record, or a few more.
+/// Size of the result of [`encode_record`], or slightly more.
 pub(super) fn record_size(record: &RecordContext, needs: RequiredParts) -> usize {
     let mut size = 64;
     if needs.body {
@@ -178,7 +177,7 @@ pub(super) fn record_size(record: &RecordContext, needs: RequiredParts) -> usize
     size
 }
 
-/// A record without the list of templates that a [`RECORD`] frame starts with.
+/// Encodes a record without the list of templates that a [`RECORD`] frame starts with.
 pub(super) fn encode_record(record: &RecordContext, needs: RequiredParts) -> Vec<u8> {
     let body = if needs.body { record.body() } else { &[][..] };
     let mut out = Vec::with_capacity(record_size(record, needs));
@@ -214,7 +213,7 @@ pub(super) fn encode_record(record: &RecordContext, needs: RequiredParts) -> Vec
     out
 }
 
-/// A [`RECORD`] frame: these templates for that record.
+/// Writes a [`RECORD`] frame: these templates for that record.
 pub(super) fn write_record<'a>(
     templates: impl Iterator<Item = &'a Arc<TemplateProgram>> + Clone,
     record: &[u8],
@@ -267,7 +266,7 @@ pub(super) fn read_record(
     let body = parts.0.to_vec().into();
     let record = if tag == 2 {
         let line = (line > 0).then_some(line);
-        // Records that are broken do not come here, and only their errors name the byte.
+        // Broken records do not get here, and only their errors name the byte.
         let byte = 0;
         RecordContext::from_batch_part(request, BodyPart { body, line, byte })
     } else {

@@ -1,8 +1,8 @@
-//! Templates are evaluated in child processes of the same binary (ADR 0201): a program that never
-//! ends, or takes all memory there is, is ended with its process and costs nobody but itself.
+//! Evaluates templates in child processes of the same binary (ADR 0201): a program that never ends,
+//! or uses up all memory, is ended with its process and affects nothing else.
 //!
-//! `pool` decides where an evaluation goes, `slot` looks after one `process`, `worker` is what runs
-//! in it, `frame` is what they say to each other, `standing` remembers which templates misbehaved.
+//! `pool` routes an evaluation, `supervisor` manages one `process`, `worker` runs in it, `frame` is
+//! the protocol between them, `circuit_breaker` records which templates exceeded limits.
 
 mod circuit_breaker;
 mod frame;
@@ -15,5 +15,5 @@ mod worker;
 pub use pool::{PoolConfig, PoolStats, TemplatePool, TemplateResult, WorkerCommand};
 pub use worker::worker_main;
 
-/// Name of the hidden subcommand that a binary answers with [`worker_main`].
+/// Name of the hidden subcommand with which a binary calls [`worker_main`].
 pub const WORKER_SUBCOMMAND: &str = "template-worker";

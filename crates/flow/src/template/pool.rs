@@ -1,4 +1,4 @@
-//! Where evaluations are asked for, and which worker does them.
+//! Template pool: routes evaluations to worker processes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,18 +16,18 @@ pub use super::process::WorkerCommand;
 use super::supervisor::WorkerSupervisor;
 use super::task::{EvaluationTask, TaskPermit, tripped_error};
 
-/// A template's result: the cell's text.
+/// Result of a template: the text of the cell.
 pub type TemplateResult = Result<Vec<u8>, TemplateError>;
 
-/// Bounds of a pool.
+/// Limits of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Worker processes, besides one for templates on probation. Each is started when it is first
+    /// Worker processes, besides one for templates in quarantine. Each is started when it is first
     /// needed.
     pub workers: usize,
     /// CPU time of one evaluation. One that takes longer is stopped within an eighth more.
     pub time_limit: Duration,
-    /// Memory that evaluations may take in a worker. A worker that keeps half of it is replaced
+    /// Memory that evaluations may use in a worker. A worker that retains half of it is replaced
     /// between two evaluations.
     pub memory_limit: ByteSize,
     /// Bytes of records that wait or are evaluated; further callers wait.
@@ -37,7 +37,7 @@ pub struct PoolConfig {
 }
 
 impl Default for PoolConfig {
-    /// A worker for each core, 1 s, 256 MB a worker, 64 MB in flight, 20,000 records.
+    /// One worker per core, 1 s, 256 MB per worker, 64 MB in flight, 20,000 records.
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -49,20 +49,20 @@ impl Default for PoolConfig {
     }
 }
 
-/// Figures of a pool, for its metrics.
+/// Statistics of a pool, for its metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStats {
     /// Records that wait or are evaluated.
     pub queued: usize,
     /// Processes started so far.
     pub worker_starts: u64,
-    /// Evaluations that went over a limit so far.
+    /// Evaluations that exceeded a limit so far.
     pub trips: u64,
-    /// Templates that are shut out now.
+    /// Templates that are blocked now.
     pub tripped_templates: usize,
 }
 
-/// What the pool and its slots share.
+/// State shared by the pool and its supervisors.
 #[derive(Debug)]
 pub(super) struct PoolShared {
     pub(super) config: PoolConfig,
@@ -82,26 +82,26 @@ impl PoolShared {
     }
 }
 
-/// A slot as the pool sees it.
+/// A worker as the pool uses it.
 #[derive(Debug)]
 struct WorkerHandle {
     tasks: mpsc::Sender<Vec<EvaluationTask>>,
-    /// Records that it has been given and has not answered.
+    /// Records that it was sent and has not answered.
     load: Arc<AtomicUsize>,
 }
 
-/// Deliveries that wait at a slot's door; behind them callers wait.
+/// Batches of tasks queued for a worker; above that, callers wait.
 const HANDLE_CAPACITY: usize = 64;
 
-/// Records of a batch that one worker gets at once.
+/// Records of a batch sent to one worker at once.
 const CHUNK: usize = 32;
 
-/// The worker processes. Dropped, it lets go of them at once; [`Self::close`] waits for what is
-/// being evaluated.
+/// Pool of worker processes. Dropping it releases them at once; [`Self::close`] waits for
+/// evaluations in progress.
 #[derive(Debug)]
 pub struct TemplatePool {
     shared: Arc<PoolShared>,
-    /// The last one is for templates on probation.
+    /// The last one is for templates in quarantine.
     workers: std::sync::RwLock<Vec<WorkerHandle>>,
     bytes: Arc<Semaphore>,
     queued: Arc<AtomicUsize>,
@@ -109,8 +109,7 @@ pub struct TemplatePool {
 }
 
 impl TemplatePool {
-    /// A pool without processes yet; to be called within a tokio runtime.
-    #[must_use]
+    /// Creates a pool without processes; to be called within a tokio runtime.
     pub fn new(config: PoolConfig, command: WorkerCommand) -> Self {
         let permits = usize::try_from(config.in_flight.0).unwrap_or(usize::MAX);
         let permits = permits.clamp(1, u32::MAX as usize);
@@ -142,7 +141,7 @@ impl TemplatePool {
     }
 
     /// Evaluates templates (of all sinks) for one record: one result for each, in their order.
-    /// Results that are missing because the caller went away cost nothing further.
+    /// Results for a cancelled caller cost nothing further.
     pub async fn evaluate(
         &self,
         templates: &[Arc<TemplateProgram>],
@@ -155,8 +154,8 @@ impl TemplatePool {
             .unwrap_or_default()
     }
 
-    /// The same for several records, spread over the workers: for each record one result for each
-    /// template.
+    /// As [`Self::evaluate`], for several records, spread over the workers: for each record one
+    /// result for each template.
     pub async fn evaluate_batch(
         &self,
         templates: &[Arc<TemplateProgram>],
@@ -185,7 +184,7 @@ impl TemplatePool {
                 Ok(reply) => reply.await.unwrap_or_default(),
                 Err(e) => vec![Err(e); indices.len()],
             };
-            // A slot that ended without an answer leaves what the results start with.
+            // Without an answer of its worker, a record keeps its initial results.
             for (i, result) in indices.iter().zip(evaluated) {
                 results[record][*i] = result;
             }
@@ -193,24 +192,24 @@ impl TemplatePool {
         results
     }
 
-    /// Decides where each template goes.
+    /// Routes each template.
     fn plan(&self, templates: &[Arc<TemplateProgram>]) -> EvaluationPlan {
         let ids = templates.iter().map(|t| t.id());
         let routes = self.shared.breakers.routes(ids, Instant::now());
         let mut plan = EvaluationPlan::default();
         for (i, route) in routes.into_iter().enumerate() {
-            let mut refused = TemplateError::unavailable("the template pool is closed");
+            let mut rejection = TemplateError::unavailable("the template pool is closed");
             match route {
                 EvaluationRoute::Main => plan.main.push(i),
                 EvaluationRoute::Quarantine => plan.quarantine.push(i),
-                EvaluationRoute::Blocked(remaining) => refused = tripped_error(remaining),
+                EvaluationRoute::Blocked(remaining) => rejection = tripped_error(remaining),
             }
-            plan.rejected.push(Err(refused));
+            plan.rejected.push(Err(rejection));
         }
         plan
     }
 
-    /// Hands the records to a worker; for each where its answers will come from.
+    /// Sends the records to a worker; returns the receiver of each one's answers.
     async fn send(
         &self,
         quarantine: bool,
@@ -249,13 +248,13 @@ impl TemplatePool {
             ));
             replies.push(Ok(receiver));
         }
-        // When the slot is gone the tasks are dropped, and their receivers know.
+        // If the worker has ended, the tasks are dropped, and their receivers notice.
         drop(handle.send(tasks).await);
         replies
     }
 
-    /// Room for so many bytes. Tasks that wait to be handed over hold theirs, so they go first when
-    /// there is none.
+    /// Acquires so many bytes. Tasks that wait to be sent hold theirs, so they are sent first when
+    /// there are none.
     async fn permit(
         &self,
         bytes: usize,
@@ -274,7 +273,6 @@ impl TemplatePool {
         semaphore.acquire_many_owned(wanted).await.ok()
     }
 
-    /// The slot with the least to do.
     fn least_loaded_worker(
         &self,
         quarantine: bool,
@@ -289,8 +287,6 @@ impl TemplatePool {
         Some((handle.tasks.clone(), Arc::clone(&handle.load)))
     }
 
-    /// Figures for metrics.
-    #[must_use]
     pub fn stats(&self) -> PoolStats {
         PoolStats {
             queued: self.queued.load(Ordering::Relaxed),
@@ -300,7 +296,7 @@ impl TemplatePool {
         }
     }
 
-    /// Takes nothing more, finishes what it has, ends the workers.
+    /// Accepts nothing more, finishes what is queued, and ends the workers.
     pub async fn close(&self) {
         if let Ok(mut handles) = self.workers.write() {
             handles.clear();
@@ -310,7 +306,7 @@ impl TemplatePool {
     }
 }
 
-/// Indices of templates by where they go, and what each results in when it goes nowhere.
+/// Indices of templates by route, and the errors of those that are blocked.
 #[derive(Default)]
 struct EvaluationPlan {
     main: Vec<usize>,

@@ -1,4 +1,4 @@
-//! A worker process as its parent sees it.
+//! A worker process as its parent manages it.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -16,24 +16,19 @@ use tokio::time::Instant;
 use super::frame::{self, MalformedFrame};
 use super::pool::PoolConfig;
 
-/// How to start a process that runs [`super::worker_main`].
+/// Command of a process that runs [`super::worker_main`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerCommand {
-    /// The program.
     pub program: PathBuf,
-    /// Its arguments.
     pub args: Vec<OsString>,
-    /// Variables of its environment; it gets no others, so that no secret of ours is near a
-    /// template.
+    /// Environment variables; the process gets no others, so that no secrets are exposed to
+    /// templates.
     pub env: Vec<(OsString, OsString)>,
 }
 
 impl WorkerCommand {
-    /// The running binary itself, with the hidden subcommand. On Linux that is the very file that
-    /// runs, even if another one has been put in its place since.
-    ///
-    /// # Errors
-    /// If the system does not say which file that is.
+    /// The running binary itself, with the hidden subcommand. On Linux this is the very file that
+    /// runs, even if it was replaced since.
     pub fn this_binary() -> io::Result<Self> {
         let own = PathBuf::from("/proc/self/exe");
         Ok(Self {
@@ -48,27 +43,27 @@ impl WorkerCommand {
     }
 }
 
-/// What came of a moment of talk.
+/// Result of [`WorkerProcess::exchange`].
 pub(super) enum ProcessEvent {
-    /// Some, or that the process reads no more.
+    /// Bytes were written, or the process reads no more.
     Wrote,
     Read(io::Result<usize>),
 }
 
 pub(super) struct WorkerProcess {
     child: Child,
-    /// Gone when the process reads no more.
+    /// `None` when the process reads no more.
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     to_write: Vec<u8>,
     written: usize,
     read: Vec<u8>,
     consumed: usize,
-    /// Programs that it has.
+    /// Programs that it was sent.
     sent_programs: HashSet<TemplateId>,
-    /// It has said hello.
+    /// Whether it has sent hello.
     pub(super) ready: bool,
-    /// When it last said something, or was given work while it had none.
+    /// When it last sent something, or was sent work while it had none.
     pub(super) last_received: Instant,
 }
 
@@ -81,7 +76,7 @@ impl WorkerProcess {
         let mut child = Command::new(&command.program)
             .args(&command.args)
             .env_clear()
-            // One heap for all threads: others reserve address space, which is what is limited.
+            // One heap for all threads: others reserve address space, which is limited.
             .env("MALLOC_ARENA_MAX", "1")
             .envs(command.env.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
@@ -114,7 +109,7 @@ impl WorkerProcess {
         })
     }
 
-    /// Puts an evaluation of these templates behind what is to be written.
+    /// Queues an evaluation of these templates.
     pub(super) fn send<'a>(
         &mut self,
         templates: impl Iterator<Item = &'a Arc<TemplateProgram>> + Clone,
@@ -128,7 +123,7 @@ impl WorkerProcess {
         frame::write_record(templates, record, &mut self.to_write);
     }
 
-    /// Writes or reads a piece. Dropped before it is done, it has done nothing.
+    /// Writes or reads once. Cancel-safe.
     pub(super) async fn exchange(&mut self) -> ProcessEvent {
         if self.consumed > 0 {
             self.read.drain(..self.consumed);
@@ -161,7 +156,7 @@ impl WorkerProcess {
         }
     }
 
-    /// The next frame that has been read wholly.
+    /// Returns the next complete frame.
     pub(super) fn next_frame(&mut self) -> Result<Option<(u8, &[u8])>, MalformedFrame> {
         let Some(frame) = frame::next(&self.read[self.consumed..])? else {
             return Ok(None);
@@ -170,10 +165,10 @@ impl WorkerProcess {
         Ok(Some((frame.kind, frame.payload)))
     }
 
-    /// Ends the process if it has not ended, and says whether somebody else had killed it.
+    /// Ends the process if it has not ended, and returns whether it was killed from outside.
     pub(super) async fn end(mut self) -> bool {
         const SIGKILL: i32 = 9;
-        // A process whose pipe has closed is ending; it gets the moment that this takes.
+        // A process whose pipe has closed is ending; it gets a moment for that.
         let grace = std::time::Duration::from_millis(200);
         let status = match tokio::time::timeout(grace, self.child.wait()).await {
             Ok(status) => status,

@@ -1,12 +1,13 @@
-//! One worker process and the evaluations that are its to do.
+//! Supervises one worker process and its evaluations.
 //!
-//! Evaluations are sent ahead and answered in order. When the process ends, the reason decides what
-//! becomes of those it has not answered:
-//! - it said that the first of them had its time: that one fails, the others go to a new process;
-//! - it said goodbye, because it had grown: all go to a new process;
-//! - it said nothing (out of memory, killed): nobody knows which it was, because answers may have
-//!   been lost with it. They go to a new process one by one, and the one that ends that, too, is
-//!   the culprit.
+//! Evaluations are sent ahead and answered in order. When the process ends, the reason decides
+//! about those it has not answered:
+//! - it reported that the first of them exceeded its time: that one fails, the others go to a new
+//!   process;
+//! - it sent goodbye, because it had grown: all go to a new process;
+//! - it sent nothing (out of memory, killed): which one was the cause is unknown, because answers
+//!   may have been lost with it. They go to a new process one by one, and the one that ends that,
+//!   too, is the cause.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,15 +23,15 @@ use super::pool::PoolShared;
 use super::process::{ProcessEvent, WorkerProcess};
 use super::task::EvaluationTask;
 
-/// Records that a worker may have unanswered: enough to keep it busy while we sleep, few enough
-/// that little is done again when it ends.
+/// Records that a worker may have unanswered: enough to keep it busy between our wake-ups, few
+/// enough that little is repeated when it ends.
 const WINDOW_RECORDS: usize = 64;
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// A process that has not said hello by then never will.
+/// A process that has not sent hello by then never will.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Processes in a row that may fail to start before evaluations fail for it.
+/// Failed starts in a row before evaluations fail for it.
 const STARTS_MAX: u32 = 3;
 
 /// Pause after that, in which evaluations fail at once.
@@ -39,13 +40,13 @@ const START_PAUSE: Duration = Duration::from_secs(1);
 /// Why a process is no longer used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProcessEnd {
-    /// Its first unanswered evaluation had its time.
+    /// Its first unanswered evaluation exceeded its time.
     Timeout,
-    /// It had grown.
+    /// It had grown too large.
     Goodbye,
-    /// It is gone, or talks nonsense.
+    /// It has ended, or sent a malformed frame.
     Lost,
-    /// It says nothing although it should.
+    /// It is silent although an answer is due.
     Hung,
 }
 
@@ -56,18 +57,19 @@ pub(super) struct WorkerSupervisor {
     waiting: VecDeque<EvaluationTask>,
     sent: VecDeque<EvaluationTask>,
     sent_bytes: usize,
-    /// Tasks of which one may have ended a process: done before others, an evaluation at a time.
+    /// Tasks of which one may have ended a process: evaluated before others, one evaluation at a
+    /// time.
     suspects: VecDeque<EvaluationTask>,
     /// An evaluation of the first suspect has been sent.
     probing: bool,
-    /// Processes killed from outside during that one's trial.
+    /// Processes killed from outside during that probe.
     probe_kills: u32,
     process: Option<WorkerProcess>,
     failed_starts: u32,
     paused_until: Option<Instant>,
 }
 
-/// What a wait ended with.
+/// Result of a wait.
 enum SupervisorEvent {
     Tasks(Option<Vec<EvaluationTask>>),
     Wrote,
@@ -97,7 +99,7 @@ impl WorkerSupervisor {
         }
     }
 
-    /// Works until the pool is closed and all that it had been given is answered.
+    /// Runs until the pool is closed and all that it was sent is answered.
     pub(super) async fn run(mut self) {
         let mut open = true;
         while open || self.has_work() {
@@ -112,7 +114,7 @@ impl WorkerSupervisor {
                     open = false;
                     None
                 }
-                // A process that reads no more may have said why.
+                // A process that reads no more may have reported why.
                 SupervisorEvent::Wrote => None,
                 SupervisorEvent::Read(Ok(n)) if n > 0 => self.read_frames(),
                 SupervisorEvent::Read(_) => Some(ProcessEnd::Lost),
@@ -137,9 +139,9 @@ impl WorkerSupervisor {
             // Without a process there is no work either: it would have been started.
             return SupervisorEvent::Tasks(self.tasks.recv().await);
         };
-        let room = open && self.waiting.len() < 2 * WINDOW_RECORDS;
+        let has_capacity = open && self.waiting.len() < 2 * WINDOW_RECORDS;
         tokio::select! {
-            tasks = self.tasks.recv(), if room => SupervisorEvent::Tasks(tasks),
+            tasks = self.tasks.recv(), if has_capacity => SupervisorEvent::Tasks(tasks),
             event = process.exchange() => match event {
                 ProcessEvent::Wrote => SupervisorEvent::Wrote,
                 ProcessEvent::Read(result) => SupervisorEvent::Read(result),
@@ -148,8 +150,8 @@ impl WorkerSupervisor {
         }
     }
 
-    /// When silence means that the process hangs. Its own watchdog is the one that measures; this
-    /// is for a process that is stopped, so it may be late.
+    /// When silence means that the process hangs. Its own watchdog measures evaluations; this is
+    /// for a process that is stopped, so it may be late.
     fn deadline(&self) -> Option<Instant> {
         let process = self.process.as_ref()?;
         if !process.ready {
@@ -160,7 +162,7 @@ impl WorkerSupervisor {
         (!idle).then(|| process.last_received + silence_limit)
     }
 
-    /// Gives the process what it may have, starting one if there is none.
+    /// Sends the process as much as it may have, starting one if there is none.
     fn send_ahead(&mut self) {
         let now = Instant::now();
         if !self.has_work() || !self.start(now) {
@@ -198,7 +200,7 @@ impl WorkerSupervisor {
         }
     }
 
-    /// Makes sure that there is a process. `false`: there is none, and nothing left to do.
+    /// Ensures that a process runs. `false`: there is none, and nothing left to do.
     fn start(&mut self, now: Instant) -> bool {
         if self.process.is_some() {
             return true;
@@ -212,7 +214,7 @@ impl WorkerSupervisor {
                     return true;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a template worker can't be started");
+                    tracing::error!(%error, "starting a template worker failed");
                     self.paused_until = Some(now + START_PAUSE);
                 }
             }
@@ -228,7 +230,7 @@ impl WorkerSupervisor {
         false
     }
 
-    /// Takes in what the process said.
+    /// Handles the frames that the process sent.
     fn read_frames(&mut self) -> Option<ProcessEnd> {
         let mut process = self.process.take()?;
         process.last_received = Instant::now();
@@ -277,7 +279,7 @@ impl WorkerSupervisor {
         None
     }
 
-    /// After an answer: a task that has all of them leaves.
+    /// Removes a task that has all of its answers.
     fn complete_task(&mut self, done: bool) {
         let was_probing = std::mem::take(&mut self.probing);
         if !done {
@@ -296,7 +298,7 @@ impl WorkerSupervisor {
         }
     }
 
-    /// Fails the evaluation that is answered next, and remembers its template.
+    /// Fails the evaluation that is answered next, and trips its template.
     fn attribute(&mut self, message: &str) {
         let Some(task) = self.current() else {
             return;
@@ -304,7 +306,7 @@ impl WorkerSupervisor {
         let id = task.set_result(Err(TemplateError::limit(message)));
         let done = task.is_done();
         if let Some(id) = id {
-            tracing::warn!(template = ?id, message, "a template was stopped");
+            tracing::warn!(template = ?id, message, "template was stopped");
             self.shared.breakers.trip(id, Instant::now());
             self.shared.count_trip();
         }
@@ -312,7 +314,7 @@ impl WorkerSupervisor {
         self.complete_task(done);
     }
 
-    /// Decides what becomes of evaluations whose process is no longer used.
+    /// Handles the evaluations of a process that is no longer used.
     async fn on_process_end(&mut self, end: ProcessEnd) {
         let Some(process) = self.process.take() else {
             return;
@@ -329,12 +331,13 @@ impl WorkerSupervisor {
                 self.failed_starts += 1;
                 if self.failed_starts >= STARTS_MAX {
                     self.failed_starts = 0;
-                    tracing::error!("template workers end before they are ready");
+                    tracing::error!("template workers exit before they are ready");
                     self.paused_until = Some(Instant::now() + START_PAUSE);
                 }
             }
             ProcessEnd::Lost | ProcessEnd::Hung if self.probing => {
-                // Someone may have killed it, and not what it was doing; once.
+                // It may have been killed from outside, not by its evaluation; that is assumed
+                // once.
                 self.probe_kills += 1;
                 if end == ProcessEnd::Hung || !killed || self.probe_kills > 1 {
                     self.attribute("the template took too much memory, or ended its process");

@@ -1,4 +1,4 @@
-//! Evaluations on their way through the pool.
+//! Tasks of the pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use super::pool::TemplateResult;
 /// A record, and templates to evaluate for it.
 #[derive(Debug)]
 pub(super) struct EvaluationTask {
-    /// As [`super::frame::encode_record`] writes it.
+    /// In the encoding of [`super::frame::encode_record`].
     pub(super) record: Vec<u8>,
     templates: Vec<Arc<TemplateProgram>>,
     /// One for each template.
@@ -22,7 +22,7 @@ pub(super) struct EvaluationTask {
     _permit: TaskPermit,
 }
 
-/// What a task takes up, given back with it.
+/// Resources of a task, released with it.
 #[derive(Debug)]
 pub(super) struct TaskPermit {
     _bytes: OwnedSemaphorePermit,
@@ -30,7 +30,7 @@ pub(super) struct TaskPermit {
 }
 
 impl TaskPermit {
-    /// Counts one task on each of `loads`.
+    /// Counts one task in each of `loads`.
     pub(super) fn acquire(bytes: OwnedSemaphorePermit, loads: [Arc<AtomicUsize>; 2]) -> Self {
         for load in &loads {
             load.fetch_add(1, Ordering::Relaxed);
@@ -66,7 +66,7 @@ impl EvaluationTask {
         }
     }
 
-    /// Templates that have no answer yet, in the order in which they will be answered.
+    /// Templates without an answer, in the order in which they will be answered.
     pub(super) fn open(&self) -> impl Iterator<Item = &Arc<TemplateProgram>> + Clone {
         let pairs = self.templates.iter().zip(&self.results);
         pairs.filter(|(_, a)| a.is_none()).map(|(t, _)| t)
@@ -76,15 +76,15 @@ impl EvaluationTask {
         self.results.iter().all(Option::is_some)
     }
 
-    /// Answers the first open template; says which one it was.
+    /// Answers the first open template; returns its id.
     pub(super) fn set_result(&mut self, answer: TemplateResult) -> Option<TemplateId> {
         let i = self.results.iter().position(Option::is_none)?;
         self.results[i] = Some(answer);
         Some(self.templates[i].id())
     }
 
-    /// The task if it must be sent: not when nobody waits for it any longer, and without the
-    /// templates that were shut out since it came.
+    /// Returns the task if it must be sent: not when its caller was cancelled, and without the
+    /// templates that have tripped since it was queued.
     pub(super) fn admit(mut self, breakers: &CircuitBreakers, now: Instant) -> Option<Self> {
         if self.reply.is_closed() {
             return None;
@@ -103,7 +103,7 @@ impl EvaluationTask {
         Some(self)
     }
 
-    /// Fails what is open, and leaves.
+    /// Fails what is open, and finishes.
     pub(super) fn fail(mut self, error: &TemplateError) {
         for result in self.results.iter_mut().filter(|a| a.is_none()) {
             *result = Some(Err(error.clone()));
@@ -111,17 +111,17 @@ impl EvaluationTask {
         self.finish();
     }
 
-    /// Gives the answers to whoever asked, if they still wait.
+    /// Sends the answers to the caller, if it still waits.
     pub(super) fn finish(self) {
         let results = self.results.into_iter().flatten().collect();
         drop(self.reply.send(results));
     }
 }
 
-/// The error of an evaluation that is not tried.
+/// Error of a template that is blocked.
 pub(super) fn tripped_error(remaining: std::time::Duration) -> TemplateError {
     let seconds = remaining.as_secs() + 1;
     TemplateError::limit(format!(
-        "the template went over its limits, it is tried again in {seconds} s"
+        "the template exceeded its limits, it is tried again in {seconds} s"
     ))
 }

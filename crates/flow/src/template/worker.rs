@@ -1,9 +1,9 @@
-//! The child process: evaluates templates, one at a time, until its parent is gone.
+//! The child process: evaluates templates, one at a time, until its parent has ended.
 //!
-//! Two threads. One evaluates. The other, the watchdog, ends the process when an evaluation has had
+//! Two threads. One evaluates. The other, the watchdog, ends the process when an evaluation exceeds
 //! its time, and when the parent has closed the pipe: an evaluator deep in an endless program could
-//! do neither. Memory is bounded by the kernel: an allocation over the limit fails, which aborts the
-//! process, and the pool knows what was being evaluated.
+//! do neither. Memory is bounded by the kernel: an allocation over the limit fails, which aborts
+//! the process, and the pool knows what was being evaluated.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,17 +22,17 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::frame::{self, MalformedFrame};
 
-/// Answers that may gather before they are sent, in bytes and in nanoseconds.
+/// Answers that may collect before they are sent, in bytes and in nanoseconds.
 const FLUSH_BYTES: usize = 32 << 10;
 const FLUSH_NANOS: u64 = 1_000_000;
 
-/// Evaluations between two looks at the memory.
+/// Evaluations between two checks of the memory.
 const MEMORY_EVERY: u32 = 64;
 
-/// Programs that a worker keeps; after more it asks to be replaced.
+/// Programs that a worker holds; above that, it asks to be replaced.
 const PROGRAMS_MAX: usize = 10_000;
 
-/// What evaluator and watchdog share. Whoever holds the lock owns the output, too.
+/// State shared by evaluator and watchdog. The lock also guards the output.
 struct EvaluatorState {
     /// Answers that have not been sent.
     out: Vec<u8>,
@@ -59,9 +59,8 @@ impl EvaluatorState {
     }
 }
 
-/// Runs a worker on standard input and output: what the hidden subcommand
-/// [`super::WORKER_SUBCOMMAND`] does. Returns when the parent closes the pipe.
-#[must_use]
+/// Runs a worker on standard input and output, for the hidden subcommand
+/// [`super::WORKER_SUBCOMMAND`]. Returns when the parent closes the pipe.
 pub fn worker_main() -> ExitCode {
     let evaluator = std::thread::Builder::new()
         .name("template-worker".to_owned())
@@ -96,7 +95,7 @@ fn run() -> std::io::Result<()> {
     }));
     start_watchdog(&shared, limits.time_ms)?;
     with_engine(|engine| {
-        // The engine's own start is not the templates' memory.
+        // The engine's own memory does not count for the templates.
         let memory = ProcessMemory::limit(limits.memory)?;
         frame::write(frame::HELLO, &mut lock(&shared).out, |out| {
             out.extend_from_slice(&frame::VERSION.to_le_bytes());
@@ -113,7 +112,7 @@ fn run() -> std::io::Result<()> {
     })
 }
 
-/// Frames from the parent.
+/// Reads frames from the parent.
 struct FrameReader {
     stdin: File,
     buffer: Vec<u8>,
@@ -121,7 +120,7 @@ struct FrameReader {
 }
 
 impl FrameReader {
-    /// The next frame that has arrived wholly.
+    /// Returns the next complete frame.
     fn next(&mut self) -> std::io::Result<Option<(u8, &[u8])>> {
         let frame = frame::next(&self.buffer[self.pos..]).map_err(std::io::Error::other)?;
         let Some(frame) = frame else {
@@ -248,8 +247,8 @@ fn monotonic_nanos() -> u64 {
     nanos(clock_gettime(ClockId::Monotonic))
 }
 
-/// Starts the watchdog. Time is the process's CPU time: on a machine that is too busy to run us, a
-/// template is not to blame.
+/// Starts the watchdog. It measures the process's CPU time, so that a busy machine does not count
+/// against a template.
 fn start_watchdog(shared: &SharedEvaluatorState, limit_ms: u64) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
@@ -264,11 +263,11 @@ fn start_watchdog(shared: &SharedEvaluatorState, limit_ms: u64) -> std::io::Resu
         .spawn(move || {
             let (mut seen, mut since) = (0, 0);
             loop {
-                // No events asked for: what is reported all the same is that the pipe was closed.
+                // No events requested: the closed pipe is reported all the same.
                 let mut fds = [PollFd::new(&stdin, PollFlags::empty())];
                 match poll(&mut fds, Some(&tick)) {
                     Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                    // A watchdog that can't wait would not watch but spin.
+                    // A watchdog that can't wait would only spin.
                     Ok(_) | Err(_) => end(),
                 }
                 let cpu = nanos(clock_gettime(ClockId::ProcessCPUTime));
@@ -277,7 +276,7 @@ fn start_watchdog(shared: &SharedEvaluatorState, limit_ms: u64) -> std::io::Resu
                     (seen, since) = (state.evaluation, cpu);
                 } else if cpu.saturating_sub(since) >= limit_ms * 1_000_000 {
                     frame::write(frame::TIMEOUT, &mut state.out, |_| {});
-                    // If the parent can't be told, it finds out by itself.
+                    // A parent that can't be told finds out by itself.
                     drop(state.flush());
                     end();
                 }
@@ -286,7 +285,7 @@ fn start_watchdog(shared: &SharedEvaluatorState, limit_ms: u64) -> std::io::Resu
     Ok(())
 }
 
-/// Ends the process at once: the evaluator can't be asked to.
+/// Ends the process at once: the evaluator can't be interrupted.
 #[expect(
     clippy::exit,
     clippy::disallowed_methods,
@@ -296,7 +295,7 @@ fn end() -> ! {
     std::process::exit(0)
 }
 
-/// The process's memory: a limit that the kernel enforces, and one at which the worker asks to be
+/// Memory of the process: a limit that the kernel enforces, and one at which the worker asks to be
 /// replaced.
 struct ProcessMemory {
     statm: Option<File>,
@@ -304,9 +303,10 @@ struct ProcessMemory {
 }
 
 impl ProcessMemory {
-    /// Forbids what a worker has no need of, and more than `limit` bytes on top of what it has now.
+    /// Forbids what a worker does not need, and more than `limit` bytes in addition to what it has
+    /// now.
     fn limit(limit: u64) -> std::io::Result<Self> {
-        // A process that is known to grow should be the first to go when the machine is short.
+        // A process that is known to grow should be killed first when memory is short.
         drop(std::fs::write("/proc/self/oom_score_adj", "1000"));
         let mut memory = Self {
             statm: File::open("/proc/self/statm").ok(),
@@ -321,13 +321,13 @@ impl ProcessMemory {
         }
         set(Resource::Core, 0)?;
         set(Resource::Fsize, 0)?;
-        // Nothing is opened from here on, no file and no socket: number 0 is taken, and there is
+        // Nothing is opened from here on, no file and no socket: number 0 is in use, and there is
         // no other. Less than 1 would forbid the watchdog's poll, too.
         set(Resource::Nofile, 1)?;
         Ok(memory)
     }
 
-    /// Address space and resident memory, in bytes; `None` where the system does not say.
+    /// Address space and resident memory, in bytes; `None` if the system does not report them.
     fn pages(&mut self) -> std::io::Result<Option<(u64, u64)>> {
         let Some(statm) = &mut self.statm else {
             return Ok(None);

@@ -1,16 +1,17 @@
-//! Dead letters of topics that are done with, and how a replay is one step.
+//! Resolved dead letters of topics, and atomic replay.
 //!
-//! Invariant: a letter that is replayed is a letter or a message, never both and never neither.
+//! Invariant: a dead letter that is replayed is a dead letter or a message, never both and never
+//! neither.
 //!
-//! A replay is three blocks' syncs: that letters are *moving*, and from which sequence on their
-//! messages are to be found; the messages, each with the number of its letter; that the letters are
-//! done with. Nothing leaves the stream meanwhile: what is delivered stays there until the letters are
-//! done with. A process that ends in between leaves *moving* behind, and the next one looks which of
-//! the messages are there before it delivers anything: their letters are done with, the others still
-//! letters.
+//! A replay syncs three blocks: that dead letters are *moving*, and from which sequence on their
+//! messages are to be found; the messages, each with the number of its dead letter; that the dead
+//! letters are resolved. Nothing is removed from the stream meanwhile: what is delivered stays
+//! there until the dead letters are resolved. A process that ends in between leaves *moving*
+//! behind, and the next one checks which of the messages exist before it delivers anything: their
+//! dead letters are resolved, the others are still dead letters.
 //!
-//! All of it is the last block of a stream of the sink: what is remembered is bounded by
-//! [`ACKED_MAX`], since letters from the oldest on are freed by the log.
+//! The last block of a stream of the sink holds all of it: it is bounded by [`ACKED_MAX`], since
+//! the log frees dead letters from the oldest on.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -29,14 +30,14 @@ use super::reconciler::SharedTopic;
 use crate::pipeline::BlockAppendError;
 use crate::streams::{CODEC_RESOLVED, TOPIC_RESOLVED_PREFIX};
 
-/// Letters that are done with between others that are not, at most.
+/// Maximum of resolved dead letters between unresolved ones.
 pub(super) const ACKED_MAX: usize = 10_000;
 
 /// Which letters of a sink are done with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AckedRanges {
-    /// Letters that were ever sent again.
+    /// Number of dead letters that were ever replayed.
     pub(super) replayed: u64,
     /// Numbers of letters that are done with; those that the log has freed may be missing.
     pub(super) resolved: BTreeSet<u64>,
@@ -45,13 +46,13 @@ pub(super) struct AckedRanges {
     pub(super) pending_replay: Option<PendingReplay>,
 }
 
-/// Letters on their way into a stream.
+/// Dead letters that are being moved into a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PendingReplay {
     /// Name of the stream.
     stream: String,
-    /// No message of them is before this sequence.
+    /// Their messages have this sequence or a later one.
     from: u64,
     dead_letters: BTreeSet<u64>,
 }
@@ -67,7 +68,8 @@ fn failed(error: impl std::fmt::Display) -> UndeliveredError {
 }
 
 impl TopicRegistry {
-    /// What is known of a sink's letters, a replay that was interrupted perhaps not seen to its end.
+    /// Returns the known state of a sink's dead letters, perhaps with an interrupted replay not
+    /// completed.
     pub(super) fn cached_ranges(
         &self,
         shared_topic: &SharedTopic,
@@ -84,7 +86,8 @@ impl TopicRegistry {
         Ok(known.clone().unwrap_or_default())
     }
 
-    /// The same; whoever has the sink's turn sees the end of a replay that was interrupted.
+    /// As [`Self::cached_ranges`], with an interrupted replay completed. The caller holds the
+    /// sink's lock.
     pub(super) fn acked_ranges(
         &self,
         shared_topic: &SharedTopic,
@@ -100,7 +103,7 @@ impl TopicRegistry {
         self.persist(shared_topic, sink, acked)
     }
 
-    /// Letters whose messages are in the stream.
+    /// Dead letters whose messages are in the stream.
     fn appended_dead_letters(
         &self,
         pending_replay: &PendingReplay,
@@ -121,7 +124,7 @@ impl TopicRegistry {
         Ok(moved)
     }
 
-    /// The replay itself; whoever calls it has the sink's turn, and holds what is in the stream.
+    /// Runs a replay. The caller holds the sink's lock, and what is in the stream.
     pub(super) fn append_replay(
         &self,
         shared_topic: &SharedTopic,
@@ -140,13 +143,13 @@ impl TopicRegistry {
         });
         self.persist(shared_topic, sink, acked)?;
         let appended = self.append_dead_letters(id, dead_letters);
-        // Whatever was taken: what is there is what was moved.
+        // Whatever was accepted: the messages in the stream are those that were moved.
         let acked = self.acked_ranges(shared_topic, sink)?;
         appended?;
         match dead_letters.iter().find(|l| !acked.is_acked(l.number)) {
             None => Ok(()),
             Some(dead_letter) => Err(failed(format_args!(
-                "letter {} was not taken",
+                "dead letter {} was not accepted",
                 dead_letter.number
             ))),
         }
@@ -188,7 +191,8 @@ impl TopicRegistry {
         all
     }
 
-    /// Writes it down, and frees what is done with from the oldest on. Returns it as it is then.
+    /// Writes the state, and frees resolved dead letters from the oldest on. Returns the state as
+    /// it is then.
     pub(super) fn persist(
         &self,
         shared_topic: &SharedTopic,
@@ -206,17 +210,17 @@ impl TopicRegistry {
             .acked
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(acked.clone());
-        // Neither is waited for by the answer: what is not freed now is freed the next time.
+        // The response waits for neither: what is not freed now is freed the next time.
         if let Err(error) = log.trim(id, written.first_seq) {
-            tracing::warn!(%sink, %error, "what was known of letters before could not be freed");
+            tracing::warn!(%sink, %error, "freeing an earlier state of dead letters failed");
         }
         if let Err(error) = self.trim_resolved(sink, &acked) {
-            tracing::warn!(%sink, %error, "letters that are done with could not be freed");
+            tracing::warn!(%sink, %error, "freeing resolved dead letters failed");
         }
         Ok(acked)
     }
 
-    /// Nothing has to be remembered of letters that the log has freed.
+    /// Removes the numbers of dead letters that the log has freed.
     fn remove_trimmed(&self, sink: &SinkKey, acked: &mut AckedRanges) {
         for (base, stream) in self.dead_letter_streams(sink) {
             let freed: Vec<u64> = acked
@@ -247,7 +251,7 @@ impl TopicRegistry {
             }
         }
         if found.is_none() {
-            tracing::error!(%sink, "a damaged disk has taken which dead letters are done with: some may come back");
+            tracing::error!(%sink, "dead-letter state lost to disk corruption: resolved dead letters may reappear");
         }
         Ok(found.unwrap_or_default())
     }

@@ -1,31 +1,31 @@
-//! How messages of topics wait and are delivered.
+//! Settings of message delivery for topics.
 
 use forebay_buffer::BufferConfig;
 use forebay_model::{ByteSize, HumanDuration, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How messages of topics wait and are delivered. Each sink has this for itself.
+/// How messages of topics wait and are delivered, for each sink separately.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct TopicConfig {
-    /// Bytes of a sink that may wait; further records are refused with 507. 1MB to 1PB.
+    /// Maximum bytes of a sink that wait; further records get 507. 1MB to 1PB.
     pub max_bytes: ByteSize,
-    /// Messages that are handed to the provider at once. 1 to 100000.
+    /// Messages that are sent to the provider at once. 1 to 100000.
     pub batch_messages: u32,
-    /// Messages that may be with the provider unconfirmed. 1 to 1000000.
+    /// Maximum of messages sent to the provider and not confirmed. 1 to 1000000.
     pub in_flight_messages: u32,
-    /// Bytes that may be with the provider unconfirmed. 1KB to 1GB.
+    /// Maximum bytes sent to the provider and not confirmed. 1KB to 1GB.
     pub in_flight_bytes: ByteSize,
-    /// The most messages that can come twice after a crash, where the provider does not keep the
-    /// cursor. From `inFlightMessages` to 10000000.
+    /// Maximum of messages that may be delivered twice after a crash, if the provider does not
+    /// store the cursor. From `inFlightMessages` to 10000000.
     pub repeat_window: u32,
-    /// The first wait after a failure; it doubles from failure to failure. 1ms to 1h.
+    /// First delay after a failure; doubled with each further failure. 1ms to 1h.
     pub backoff: HumanDuration,
-    /// The longest wait after a failure. From `backoff` to 1d.
+    /// Longest delay after a failure. From `backoff` to 1d.
     pub backoff_max: HumanDuration,
-    /// How often a message that the provider refuses for good is tried before it is set aside as a
-    /// dead letter. 1 to 1000.
+    /// How often a message that the provider rejects for good is tried before it becomes a dead
+    /// letter. 1 to 1000.
     pub attempts: u32,
 }
 
@@ -47,8 +47,7 @@ impl Default for TopicConfig {
 }
 
 impl TopicConfig {
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
+    /// Returns the settings that are out of range: name, given value, allowed range.
     pub fn violations(&self) -> Vec<String> {
         let in_flight = self.in_flight_messages;
         let day = HumanDuration::hours(24);
@@ -80,7 +79,7 @@ impl TopicConfig {
         checks.into_iter().flatten().collect()
     }
 
-    /// As the buffer takes it.
+    /// Converts to the buffer's settings.
     pub(super) fn buffer_config(&self) -> BufferConfig {
         let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         BufferConfig {
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_in_range_and_others_are_named() {
+    fn defaults_are_in_range_and_violations_are_named() {
         assert_eq!(TopicConfig::default().violations(), Vec::<String>::new());
         let config = TopicConfig {
             repeat_window: 1,

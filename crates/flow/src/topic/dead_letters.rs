@@ -1,8 +1,8 @@
-//! Messages that the provider has refused for good: looked at, sent again, forgotten.
+//! Messages that the provider has rejected for good: listed, replayed, dropped.
 //!
-//! Letters are numbered through all streams of a sink. An earlier stream gets no more once a later one
-//! is delivered, so numbers stay. The log frees from the oldest on; which of the others are done with
-//! is in `settled.rs`.
+//! Dead letters are numbered through all streams of a sink. An earlier stream gets no more once a
+//! later one is delivered, so numbers are stable. The log frees them from the oldest on;
+//! `acked_ranges.rs` records which of the others are resolved.
 
 use forebay_buffer::DeadLetterMessage;
 use forebay_log::StreamId;
@@ -13,39 +13,36 @@ use super::{SinkStream, TopicRegistry};
 use crate::pipeline::BlockAppendError;
 use crate::streams::TOPIC_DEAD_LETTER_PREFIX;
 
-/// Which letters.
+/// Selection of dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UndeliveredSelection {
-    /// From this number on, at most so many.
+    /// First number, and maximum count.
     From(u64, usize),
-    /// These.
+    /// Numbers, each of which must exist.
     These(Vec<u64>),
 }
 
-/// Why nothing more was done.
+/// Why an operation on dead letters failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UndeliveredError {
-    /// No such letter, or it was replayed or dropped.
+    /// No such dead letter, or it was replayed or dropped.
     #[error("there is no dead letter {0}")]
     NotFound(u64),
-    /// Too many letters are left between others.
+    /// Too many dead letters are resolved between unresolved ones.
     #[error(
-        "too many single letters are done with between others ({ACKED_MAX}); replay or drop the oldest ones first"
+        "too many dead letters are resolved out of order (maximum {ACKED_MAX}); replay or drop the oldest ones first"
     )]
     TooScattered,
     /// The log can't be read or written.
     #[error("{0}")]
     Log(String),
-    /// The log took no message.
+    /// The log rejected the messages.
     #[error(transparent)]
     Append(#[from] BlockAppendError),
 }
 
 impl TopicRegistry {
-    /// Letters of a sink from this number on, at most so many, the oldest first.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Lists dead letters of a sink from this number on, at most so many, the oldest first.
     pub fn undelivered(
         &self,
         sink: &SinkKey,
@@ -84,7 +81,7 @@ impl TopicRegistry {
         Ok(found)
     }
 
-    /// The letters that are meant, if they are there.
+    /// Returns the selected dead letters, if they exist.
     fn select(
         &self,
         sink: &SinkKey,
@@ -109,8 +106,8 @@ impl TopicRegistry {
         wanted.into_iter().map(one).collect()
     }
 
-    /// Whether so many more may be done with: what is remembered of them is bounded. The oldest ones
-    /// always may, since nothing is remembered of these.
+    /// Checks that so many more may be resolved: what is recorded of them is bounded. The oldest
+    /// ones always may, since nothing is recorded of these.
     fn check_capacity(
         &self,
         sink: &SinkKey,
@@ -138,13 +135,12 @@ impl TopicRegistry {
         Ok(numbers(&oldest) == numbers(dead_letters))
     }
 
-    /// Puts the messages of letters at the end of their sink's stream: what is a letter before is a
-    /// message after it, also when the process or the power goes in between. Returns the numbers of
-    /// these letters. Blocks for some syncs.
+    /// Appends the messages of dead letters to their sink's stream, in one step even if the process
+    /// or the power fails. Returns their numbers. Blocks for some syncs.
     ///
     /// # Errors
-    /// When one of them is not there, or the log takes nothing; what did not get into the stream is
-    /// a letter then.
+    /// When one of them does not exist, or the log rejects the messages; those that are not in the
+    /// stream stay dead letters.
     pub fn replay(
         &self,
         sink: &SinkKey,
@@ -159,11 +155,11 @@ impl TopicRegistry {
         if dead_letters.is_empty() {
             return Ok(numbers);
         }
-        // What is in the stream must stay there until the letters are known to be done with.
+        // The messages must stay in the stream until the dead letters are recorded as resolved.
         shared_topic.hold_statistics(Some(self.counts(sink)));
         let done = self.append_replay(&shared_topic, sink, acked, &dead_letters);
         if shared_topic.is_replaying() {
-            // That could not be found out: before anything is delivered it is tried again.
+            // The outcome is unknown: it is checked again before anything is delivered.
             shared_topic.detach();
         }
         shared_topic.hold_statistics(None);
@@ -172,10 +168,7 @@ impl TopicRegistry {
         done.map(|()| numbers)
     }
 
-    /// Forgets letters; returns their numbers when that is on disk.
-    ///
-    /// # Errors
-    /// When one of them is not there, or the log takes nothing.
+    /// Drops dead letters; returns their numbers when that is durable.
     pub fn discard(
         &self,
         sink: &SinkKey,
@@ -190,7 +183,8 @@ impl TopicRegistry {
         let numbers: Vec<u64> = dead_letters.iter().map(|l| l.number).collect();
         acked.resolved.extend(&numbers);
         if are_oldest {
-            // Nothing has to be remembered, and so nothing written: a volume that is full gets room.
+            // Nothing has to be recorded, and so nothing written: this frees space on a full
+            // volume.
             self.trim_resolved(sink, &acked)?;
         } else {
             self.persist(&shared_topic, sink, acked)?;
@@ -198,14 +192,14 @@ impl TopicRegistry {
         Ok(numbers)
     }
 
-    /// Frees the letters up to the first one that is there.
+    /// Frees the dead letters before the first unresolved one.
     pub(super) fn trim_resolved(
         &self,
         sink: &SinkKey,
         acked: &AckedRanges,
     ) -> Result<(), UndeliveredError> {
         let log = &self.deps.log;
-        // Before the letters are read: one that comes meanwhile is not freed.
+        // Streams first: a dead letter that arrives meanwhile is not freed.
         let streams = self.dead_letter_streams(sink);
         let first = self.read_dead_letters(sink, acked, 0, 1)?;
         let first = first.first().map_or(u64::MAX, |l| l.number);
@@ -221,7 +215,7 @@ impl TopicRegistry {
         Ok(())
     }
 
-    /// Streams of letters, with the number that the first one of each has.
+    /// Dead-letter streams, with the number of the first dead letter of each.
     pub(super) fn dead_letter_streams(&self, sink: &SinkKey) -> Vec<(u64, SinkStream)> {
         let streams = self
             .streams(TOPIC_DEAD_LETTER_PREFIX)

@@ -1,4 +1,4 @@
-//! Who delivers what: an outlet for each sink that has messages and is not paused.
+//! Reconciles delivery workers: one for each sink that has messages and is not paused.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -19,21 +19,21 @@ use super::{SinkStream, TopicRegistry, undelivered};
 use crate::metrics;
 use crate::streams::{TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX};
 
-/// How often everything is looked through without a reason.
+/// Interval of reconciliation without a change.
 const TICK: Duration = Duration::from_secs(1);
-/// In so many of these, streams are compared with the store.
+/// Streams are compared with the store in one of so many intervals.
 const COMPARE_EVERY: u32 = 20;
 
-/// What of a sink its writer, its delivery and its statistics share.
+/// State of a sink that its writer, its delivery and its statistics share.
 #[derive(Debug)]
 pub(super) struct SharedTopic {
     delivery: Mutex<DeliverySlot>,
-    /// Whoever has it decides whether there is an outlet, and what becomes of letters.
+    /// Serializes changes to the delivery worker and the dead letters.
     lock: Mutex<()>,
-    /// Which letters are done with, once that was read.
+    /// Resolved dead letters, once they were read.
     pub(super) acked: Mutex<Option<AckedRanges>>,
-    /// Its figures from before letters were on their way, as long as they are: meanwhile some are
-    /// letters and messages.
+    /// Statistics from before a replay, while it runs: meanwhile some are dead letters and
+    /// messages.
     pub(super) held_statistics: Mutex<Option<TopicStatistics>>,
     wake: Arc<Notify>,
 }
@@ -41,11 +41,11 @@ pub(super) struct SharedTopic {
 #[derive(Debug, Default)]
 struct DeliverySlot {
     worker: Option<(DeliverySpec, Arc<DeliveryWorker>)>,
-    /// Why there is none that should be there.
+    /// Why a worker that should run does not.
     problem: Option<String>,
 }
 
-/// What an outlet is for: when it changes there is another.
+/// Parameters of a delivery worker, which is replaced when they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DeliverySpec {
     stream: String,
@@ -56,11 +56,11 @@ struct DeliverySpec {
     method: HttpMethod,
 }
 
-/// How the delivery of a sink is.
+/// State of a sink's delivery.
 pub(super) enum DeliveryStatus {
-    /// As the lane says.
+    /// Statistics of the partition.
     Partition(PartitionStats),
-    /// There is none, for this reason.
+    /// No worker runs, for this reason.
     Problem(String),
 }
 
@@ -75,13 +75,12 @@ impl SharedTopic {
         }
     }
 
-    /// Waits for its turn.
     pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
         // What a panic has left half done is found in the log.
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its turn, if nobody has it.
+    /// Returns the lock if it is free.
     pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, ()>> {
         match self.lock.try_lock() {
             Ok(lock) => Some(lock),
@@ -95,8 +94,8 @@ impl SharedTopic {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows these figures until there are none, and keeps as long all that is in the stream. Whoever
-    /// calls it has the turn.
+    /// Shows these statistics until they are `None`, and retains all that is in the stream
+    /// meanwhile. The caller holds the lock.
     pub(super) fn hold_statistics(&self, statistics: Option<TopicStatistics>) {
         if let Some((_, worker)) = &self.delivery().worker {
             worker.hold_cursor(statistics.is_some());
@@ -108,14 +107,14 @@ impl SharedTopic {
             .unwrap_or_else(PoisonError::into_inner) = statistics;
     }
 
-    /// Whether letters are on their way, as far as is known.
+    /// Whether a replay is in progress, as far as is known.
     pub(super) fn is_replaying(&self) -> bool {
         let acked = self.acked.lock();
         let acked = acked.unwrap_or_else(PoisonError::into_inner);
         acked.as_ref().is_some_and(|s| s.pending_replay.is_some())
     }
 
-    /// A block was committed.
+    /// Wakes the worker after a commit.
     pub(super) fn wake_worker(&self) {
         match &self.delivery().worker {
             Some((_, worker)) => worker.wake(),
@@ -123,18 +122,18 @@ impl SharedTopic {
         }
     }
 
-    /// How its delivery is; `None` when there is nothing to deliver or it is paused.
+    /// State of its delivery; `None` when there is nothing to deliver or it is paused.
     pub(super) fn delivery_status(&self) -> Option<DeliveryStatus> {
         let slot = self.delivery();
         if let Some(problem) = &slot.problem {
             return Some(DeliveryStatus::Problem(problem.clone()));
         }
-        let worker = slot.worker.as_ref().map(|(_, outlet)| Arc::clone(outlet));
+        let worker = slot.worker.as_ref().map(|(_, worker)| Arc::clone(worker));
         drop(slot);
         worker.map(|o| DeliveryStatus::Partition(o.stats()))
     }
 
-    /// Ends the outlet; returns when its cursor is on disk.
+    /// Detaches the worker; returns when its cursor is on disk.
     pub(super) fn detach(&self) {
         let worker = self.delivery().worker.take();
         if let Some((_, worker)) = worker {
@@ -166,21 +165,21 @@ impl TopicRegistry {
                 _ = tick.tick() => {
                     ticks += 1;
                     if ticks % COMPARE_EVERY == 0 && let Err(error) = self.compare_with_store(&repo).await {
-                        tracing::warn!(%error, "streams of topics could not be compared with the store");
+                        tracing::warn!(%error, "comparing topic streams with the store failed");
                     }
                 }
             }
             let (this, sinks, deleted) = (Arc::clone(&self), sinks.snapshot(), deleted.snapshot());
             let reconciled = tokio::task::spawn_blocking(move || this.reconcile(&sinks, &deleted));
             if let Err(error) = reconciled.await {
-                tracing::error!(%error, "topics could not be looked after");
+                tracing::error!(%error, "topic reconciliation failed");
             }
         }
         drop(tokio::task::spawn_blocking(move || self.detach_all()).await);
         while filling.join_next().await.is_some() {}
     }
 
-    /// All outlets end, at the same time.
+    /// Detaches all workers concurrently.
     fn detach_all(&self) {
         let shared_topics: Vec<_> = self.shared_topics().values().cloned().collect();
         for shared_topic in &shared_topics {
@@ -191,7 +190,7 @@ impl TopicRegistry {
         shared_topics.iter().for_each(|p| p.detach());
     }
 
-    /// Makes it so that each sink's messages are delivered as its definition says.
+    /// Reconciles delivery workers with the sink definitions.
     fn reconcile(&self, sinks: &Snapshot<Sink>, deleted: &Snapshot<Sink>) {
         let mut streams = self.streams(TOPIC_PREFIX);
         let mut known = BTreeSet::new();
@@ -229,7 +228,7 @@ impl TopicRegistry {
         let mut remaining = Vec::new();
         for stream in streams {
             if is_deleted && !stream.stats.closed {
-                // No message comes in any more; what is left of it is seen the next time.
+                // No message arrives any more; the rest is handled the next time.
                 let log = &self.deps.log;
                 await_change(
                     &stream.stats.name,
@@ -271,7 +270,7 @@ impl TopicRegistry {
         spec: Option<DeliverySpec>,
     ) {
         let Some(_lock) = shared_topic.try_lock() else {
-            // Letters are on their way into the stream; we are woken after it.
+            // A replay is in progress, which wakes us when it ends.
             return;
         };
         if shared_topic.delivery().worker.as_ref().map(|(w, _)| w) == spec.as_ref() {
@@ -282,7 +281,8 @@ impl TopicRegistry {
         }
         shared_topic.detach();
         let opened = spec.map(|wanted| {
-            // Before a message can go: whose letter it was is only known while it is there.
+            // Before a message is delivered: only while it exists can its dead letter be
+            // identified.
             let acked = self.acked_ranges(shared_topic, &sink.key);
             acked.map_err(|e| e.to_string())?;
             let provider = (self.deps.connect)(topic)?;
@@ -318,7 +318,7 @@ impl TopicRegistry {
         }
     }
 
-    /// A stream that is closed and delivered goes away, and its dead letters if there are none.
+    /// Deletes a stream that is closed and delivered, and its dead-letter stream if that is empty.
     fn delete_drained(&self, name: &str) {
         let log = &self.deps.log;
         let dead_letters = undelivered(name);
@@ -331,8 +331,8 @@ impl TopicRegistry {
         }
     }
 
-    /// Streams of sinks that were forgotten for good go with them; those of sinks that the store has
-    /// never known are kept.
+    /// Deletes streams of sinks that were removed for good; those of sinks that the store has never
+    /// known are kept.
     async fn compare_with_store(&self, repo: &Repo) -> Result<(), StoreError> {
         let mut by_sink = self.streams(TOPIC_PREFIX);
         for prefix in [TOPIC_DEAD_LETTER_PREFIX, TOPIC_RESOLVED_PREFIX] {
@@ -345,7 +345,7 @@ impl TopicRegistry {
                 DeadLetterOwner::Sink => {}
                 DeadLetterOwner::Forgotten => self.delete_streams(&sink, &streams),
                 DeadLetterOwner::Unknown => {
-                    tracing::warn!(%sink, "the store does not know the sink of these messages, they are kept");
+                    tracing::warn!(%sink, "sink of these messages is unknown to the store; they are kept");
                 }
             }
         }
@@ -355,12 +355,12 @@ impl TopicRegistry {
     fn delete_streams(&self, sink: &SinkKey, streams: &[SinkStream]) {
         let shared_topic = self.shared_topics().remove(sink);
         let log = &self.deps.log;
-        // What says which letters are done with is the last and goes first: it must not outlive them,
-        // or it would say so of those of a later sink of that id.
+        // The record of resolved dead letters is the last and goes first: if it outlived them, it
+        // would apply to those of a later sink of that id.
         for stream in streams.iter().rev() {
-            // Not waited for: what is not deleted now is found again.
+            // Not awaited: what is not deleted now is found again.
             if let Err(error) = log.delete_stream(stream.stats.id) {
-                tracing::warn!(stream = stream.stats.name, %error, "a stream could not be deleted");
+                tracing::warn!(stream = stream.stats.name, %error, "deleting a stream failed");
             }
         }
         drop(shared_topic);
@@ -371,7 +371,7 @@ impl TopicRegistry {
     }
 }
 
-/// Waits until something is done with a stream, and says if not: then it is tried again.
+/// Waits for a change of a stream, and logs its failure: then it is retried.
 fn await_change(
     name: &str,
     what: &'static str,
@@ -385,7 +385,7 @@ fn await_change(
     }
 }
 
-/// 64 bits of a name, the same for ever: FNV-1a.
+/// 64 bits of a name, stable for ever: FNV-1a.
 fn fnv1a(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -397,8 +397,8 @@ mod tests {
     use super::fnv1a;
 
     #[test]
-    fn ids_stay_what_they_are() {
-        // Providers know streams by them.
+    fn ids_are_stable() {
+        // Providers identify streams by them.
         assert_eq!(fnv1a(""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a("a"), 0xaf63_dc4c_8601_ec8c);
     }

@@ -11,8 +11,6 @@ use super::reconciler::DeliveryStatus;
 use crate::streams::TOPIC_PREFIX;
 
 impl TopicRegistry {
-    /// Counts of a sink.
-    #[must_use]
     pub fn statistics(&self, sink: &Sink) -> TopicStatistics {
         let mut sum = self.counts(&sink.key);
         if sink.paused.is_some() {
@@ -45,24 +43,24 @@ impl TopicRegistry {
                 sum.oldest_at = stats.first_at_ms.map(Timestamp::from_millis);
             }
         }
-        // What can't be read is told where letters are asked for.
+        // A read failure is reported where dead letters are listed.
         let acked = self.cached_ranges(&shared_topic, sink).unwrap_or_default();
-        let mut gone = 0;
+        let mut resolved = 0;
         for (base, stream) in self.dead_letter_streams(sink) {
             let stats = &stream.stats;
             let kept = base + stats.trimmed_to..base + stats.next_seq;
             let acked = acked.resolved.range(kept.clone()).count() as u64;
             sum.dead += (kept.end - kept.start) - acked;
-            gone += stats.trimmed_to + acked;
+            resolved += stats.trimmed_to + acked;
             if !messages.iter().any(|m| m.number == stream.number) {
-                // All that is left of a stream that was removed.
+                // The remains of a stream that was removed.
                 sum.accepted += stats.next_seq;
                 done += stats.next_seq;
             }
         }
-        // A letter that was replayed is in the stream a second time.
-        let replayed = acked.replayed.min(gone);
-        sum.discarded = gone - replayed;
+        // A dead letter that was replayed is in the stream a second time.
+        let replayed = acked.replayed.min(resolved);
+        sum.discarded = resolved - replayed;
         sum.accepted = sum.accepted.saturating_sub(replayed);
         done = done.saturating_sub(replayed);
         sum.lost = sum.lost.min(done.saturating_sub(sum.dead + sum.discarded));

@@ -1,4 +1,4 @@
-//! The way into a topic's stream.
+//! Appends messages to a topic's stream.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use super::TopicRegistry;
 use super::reconciler::SharedTopic;
 use crate::pipeline::{BlockAppendError, BlockStream, BlockTicket, BlockToAppend, LocalStream};
 
-/// A topic's stream, at its end. It is made with the first block.
+/// A topic's stream, at its end. It is created with the first block.
 #[derive(Debug)]
 pub(super) struct TopicStream {
     topics: Arc<TopicRegistry>,
@@ -30,7 +30,7 @@ impl TopicStream {
         }
     }
 
-    /// The stream that takes messages now, if it has room.
+    /// Returns the stream that accepts messages now, if it has capacity.
     fn stream(&self) -> Result<Arc<LocalStream>, BlockAppendError> {
         let log = &self.topics.deps.log;
         let mut now = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,14 +50,14 @@ impl TopicStream {
 }
 
 impl TopicRegistry {
-    /// Whether a stream has room for more that waits.
+    /// Checks that a stream has capacity for more waiting messages.
     pub(super) fn check_waiting(&self, stream: StreamId) -> Result<(), BlockAppendError> {
         let max = self.deps.config.max_bytes;
         let waiting = self.deps.log.stats(stream).map_or(0, |s| s.stored_bytes);
         if waiting < max.0 {
             return Ok(());
         }
-        let text = format!("{max} of the sink wait for their delivery, the maximum");
+        let text = format!("{max} of the sink wait for delivery, the maximum");
         Err(BlockAppendError::Full(text.into()))
     }
 }

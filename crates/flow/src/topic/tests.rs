@@ -1,4 +1,4 @@
-//! Letters of topics on a disk that loses its power at each step of a replay.
+//! Dead letters of topics on a disk that loses its power at each step of a replay.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use forebay_model::{
 };
 use forebay_record::SealedBlock;
 
-/// Messages that are refused, and become letters.
-const REFUSED: [&str; 5] = ["m0", "m1", "m2", "m3", "m4"];
+/// Messages that are rejected, and become dead letters.
+const REJECTED: [&str; 5] = ["m0", "m1", "m2", "m3", "m4"];
 /// Messages that wait beside them.
 const WAITING: [&str; 2] = ["w0", "w1"];
 
@@ -82,15 +82,15 @@ impl Machine {
         }
     }
 
-    /// A provider that refuses these for good.
-    fn refusing(&self, payloads: &[&str]) {
+    /// Makes the provider reject these for good.
+    fn rejecting(&self, payloads: &[&str]) {
         let provider = ScriptedProvider::new();
         payloads.iter().for_each(|p| provider.poison(p.as_bytes()));
         *self.provider.lock().unwrap() = provider;
     }
 
-    /// What has come to the provider, each message once: what was delivered just before a crash comes
-    /// again under its number.
+    /// Messages that the provider received, each once: what was delivered just before a crash is
+    /// repeated under its number.
     fn delivered(&self) -> Vec<String> {
         let taken = self.provider.lock().unwrap().taken();
         let numbered: BTreeMap<_, _> = taken.iter().map(|d| (d.sequence, &d.message)).collect();
@@ -172,20 +172,20 @@ impl Node {
 
     /// Delivers until nothing waits.
     fn deliver(&self) {
-        while !self.look_after() {
-            self.go_on();
+        while !self.reconcile() {
+            self.advance();
         }
         self.topics.shared_topic(&key()).detach();
     }
 
-    /// The cursor is written from time to time.
-    fn go_on(&self) {
+    /// Lets time pass: the cursor is written from time to time.
+    fn advance(&self) {
         self.env.advance(Duration::from_secs(1));
         self.topics.shared_topic(&key()).wake_worker();
         std::thread::yield_now();
     }
 
-    fn letters(&self) -> Vec<(u64, String)> {
+    fn dead_letters(&self) -> Vec<(u64, String)> {
         let found = self.topics.undelivered(&key(), 0, 100).unwrap();
         let text = |l: &forebay_buffer::DeadLetterMessage| {
             String::from_utf8(l.message.payload.clone().unwrap().to_vec()).unwrap()
@@ -201,14 +201,14 @@ impl Node {
     }
 }
 
-/// Five letters, and two messages that wait.
-fn with_letters(machine: &Machine) -> Node {
-    machine.refusing(&REFUSED);
+/// Five dead letters, and two messages that wait.
+fn with_dead_letters(machine: &Machine) -> Node {
+    machine.rejecting(&REJECTED);
     let node = machine.start();
-    REFUSED.into_iter().for_each(|m| node.send(m));
+    REJECTED.into_iter().for_each(|m| node.send(m));
     node.deliver();
     assert_eq!(node.counts().dead, 5);
-    machine.refusing(&[]);
+    machine.rejecting(&[]);
     WAITING.into_iter().for_each(|m| node.send(m));
     node
 }
@@ -218,24 +218,24 @@ fn these(numbers: &[u64]) -> UndeliveredSelection {
 }
 
 #[test]
-fn any_letter_is_replayed_or_dropped_and_counted_once() {
+fn any_dead_letter_is_replayed_or_dropped_and_counted_once() {
     let machine = Machine::new(1);
-    let node = with_letters(&machine);
+    let node = with_dead_letters(&machine);
     assert_eq!(node.topics.replay(&key(), &these(&[3, 1])).unwrap(), [1, 3]);
     let counts = node.counts();
     assert_eq!((counts.accepted, counts.waiting, counts.dead), (7, 4, 3));
     assert_eq!(node.topics.discard(&key(), &these(&[2])).unwrap(), [2]);
-    for gone in [1, 2, 3, 5] {
+    for resolved in [1, 2, 3, 5] {
         for again in [TopicRegistry::replay, TopicRegistry::discard] {
-            let refused = again(&node.topics, &key(), &these(&[0, gone]));
+            let rejected = again(&node.topics, &key(), &these(&[0, resolved]));
             assert!(
-                matches!(refused, Err(UndeliveredError::NotFound(n)) if n == gone),
-                "{gone}: {refused:?}"
+                matches!(rejected, Err(UndeliveredError::NotFound(n)) if n == resolved),
+                "{resolved}: {rejected:?}"
             );
         }
     }
     let left = [(0, "m0".to_owned()), (4, "m4".to_owned())];
-    assert_eq!(node.letters(), left);
+    assert_eq!(node.dead_letters(), left);
     node.deliver();
     let payloads = machine.provider.lock().unwrap().payloads("t");
     assert_eq!(payloads, ["w0", "w1", "m1", "m3"]);
@@ -251,7 +251,7 @@ fn any_letter_is_replayed_or_dropped_and_counted_once() {
     );
     machine.env.kill();
     drop(node);
-    // What was done is known to the next process; the oldest ones are freed with all behind them.
+    // The next process knows what was done; the oldest ones are freed with all behind them.
     let node = machine.start();
     assert_eq!(
         node.counts(),
@@ -261,7 +261,7 @@ fn any_letter_is_replayed_or_dropped_and_counted_once() {
             ..counts
         }
     );
-    assert_eq!(node.letters(), left);
+    assert_eq!(node.dead_letters(), left);
     let all = UndeliveredSelection::From(0, 100);
     assert_eq!(node.topics.replay(&key(), &all).unwrap(), [0, 4]);
     let freed: Vec<_> = node.topics.dead_letter_streams(&key());
@@ -280,40 +280,44 @@ fn any_letter_is_replayed_or_dropped_and_counted_once() {
 }
 
 #[test]
-fn a_letter_that_is_refused_again_is_a_letter_again() {
+fn a_dead_letter_that_is_rejected_again_is_a_dead_letter_again() {
     let machine = Machine::new(2);
-    let node = with_letters(&machine);
-    machine.refusing(&["m1"]);
+    let node = with_dead_letters(&machine);
+    machine.rejecting(&["m1"]);
     node.topics.replay(&key(), &these(&[1])).unwrap();
     node.deliver();
-    let letters = node.letters();
-    assert_eq!(letters.last(), Some(&(5, "m1".to_owned())), "{letters:?}");
+    let dead_letters = node.dead_letters();
+    assert_eq!(
+        dead_letters.last(),
+        Some(&(5, "m1".to_owned())),
+        "{dead_letters:?}"
+    );
     let counts = node.counts();
     assert_eq!((counts.accepted, counts.delivered, counts.dead), (7, 2, 5));
 }
 
 #[test]
-fn while_letters_move_messages_are_delivered_and_stay() {
+fn messages_are_delivered_and_stay_while_dead_letters_move() {
     let machine = Machine::new(4);
-    let node = with_letters(&machine);
+    let node = with_dead_letters(&machine);
     let place = node.topics.shared_topic(&key());
     let trimmed = || {
         let streams = node.topics.streams(TOPIC_PREFIX).remove(&key()).unwrap();
         streams.first().unwrap().stats.trimmed_to
     };
-    while !node.look_after() {
-        node.go_on();
+    while !node.reconcile() {
+        node.advance();
     }
     place.hold_statistics(Some(TopicStatistics::NOTHING));
     let before = trimmed();
-    // The second of them is taken after all that was done about the first.
+    // The second of them is appended after all that was done about the first.
     for (n, payload) in (3..).zip(["x0", "x1"]) {
         node.send(payload);
         while machine.provider.lock().unwrap().taken().len() < n {
-            node.go_on();
+            node.advance();
         }
     }
-    // Whatever was handed to the log before is on the disk after it.
+    // Whatever was appended to the log before is on disk after it.
     node.send("x2");
     assert_eq!(trimmed(), before);
     place.hold_statistics(None);
@@ -322,9 +326,9 @@ fn while_letters_move_messages_are_delivered_and_stay() {
 }
 
 #[test]
-fn the_power_goes_at_each_step_of_a_replay() {
+fn power_fails_at_each_step_of_a_replay() {
     let (mut moved, mut kept) = (0, 0);
-    // What is left of a write that was cut is drawn: several times, so that each comes about.
+    // The rest of a torn write is random: several seeds, so that each case occurs.
     for seed in 0..6 {
         let (m, k) = power_cuts(seed);
         moved += m;
@@ -333,14 +337,14 @@ fn the_power_goes_at_each_step_of_a_replay() {
     assert!(moved > 2 * 6 && kept > 2 * 6, "{moved} moved, {kept} kept");
 }
 
-/// Letters that were moved, and that were kept.
+/// Counts of dead letters that were moved, and that were kept.
 fn power_cuts(seed: u64) -> (usize, usize) {
     let (mut moved, mut kept) = (0, 0);
     for cut in 0.. {
         let machine = Machine::new(seed * 1_000 + cut);
-        let node = with_letters(&machine);
-        // What is moved is delivered as soon as it is there.
-        node.look_after();
+        let node = with_dead_letters(&machine);
+        // What is moved is delivered as soon as it exists.
+        node.reconcile();
         machine.env.cut_power_after(cut);
         let done = node.topics.replay(&key(), &these(&[1, 3]));
         let calls_left = node.log.health().is_ok();
@@ -355,16 +359,16 @@ fn power_cuts(seed: u64) -> (usize, usize) {
         node.deliver();
         let counts = node.counts();
         assert_eq!((counts.accepted, counts.lost), (7, 0), "{cut}: {counts:?}");
-        let letters = node.letters();
+        let dead_letters = node.dead_letters();
         let mut all = machine.delivered();
         if done.is_ok() {
             assert_eq!(all, ["w0", "w1", "m1", "m3"], "{cut}");
         }
         moved += all.len() - WAITING.len();
-        kept += letters.len() - 3;
-        all.extend(letters.into_iter().map(|(_, payload)| payload));
+        kept += dead_letters.len() - 3;
+        all.extend(dead_letters.into_iter().map(|(_, payload)| payload));
         all.sort();
-        let wanted: Vec<_> = REFUSED.iter().chain(&WAITING).copied().collect();
+        let wanted: Vec<_> = REJECTED.iter().chain(&WAITING).copied().collect();
         assert_eq!(all, wanted, "{cut}: each of them once");
         if done.is_ok() && calls_left {
             break;
@@ -375,48 +379,48 @@ fn power_cuts(seed: u64) -> (usize, usize) {
 }
 
 #[test]
-fn a_full_volume_takes_no_replay_and_gets_room_when_letters_are_dropped() {
+fn a_full_volume_rejects_a_replay_and_frees_space_when_dead_letters_are_dropped() {
     let machine = Machine::new(5);
-    let node = with_letters(&machine);
+    let node = with_dead_letters(&machine);
     let large: &'static str = Box::leak("x".repeat(16 << 10).into_boxed_str());
     // To the last byte: what a replay writes is small.
     for payload in [large, "x"] {
         while let Ok(AppendOutcome::Stored) = node.try_send(payload) {
-            // Until its writer has let go of it, a block counts twice.
+            // Until its writer has released it, a block counts twice.
             while node.log.volume_stats().queued_bytes > 0 {
                 std::thread::yield_now();
             }
         }
     }
-    let before = node.letters();
-    let refused = node.topics.replay(&key(), &these(&[1])).unwrap_err();
+    let before = node.dead_letters();
+    let rejected = node.topics.replay(&key(), &these(&[1])).unwrap_err();
     assert!(
-        matches!(refused, UndeliveredError::Append(_)),
-        "{refused:?}"
+        matches!(rejected, UndeliveredError::Append(_)),
+        "{rejected:?}"
     );
-    assert_eq!(node.letters(), before);
+    assert_eq!(node.dead_letters(), before);
     assert_eq!(
         node.topics.discard(&key(), &these(&[0, 1])).unwrap(),
         [0, 1]
     );
-    assert_eq!(node.letters(), before[2..]);
+    assert_eq!(node.dead_letters(), before[2..]);
     assert_eq!(node.counts().discarded, 2);
 }
 
 #[test]
-fn what_is_remembered_of_letters_is_bounded() {
+fn what_is_recorded_of_dead_letters_is_bounded() {
     let machine = Machine::new(3);
-    let node = with_letters(&machine);
+    let node = with_dead_letters(&machine);
     let place = node.topics.shared_topic(&key());
     let settled = acked_ranges::AckedRanges {
         resolved: (10..10 + acked_ranges::ACKED_MAX as u64).collect(),
         ..acked_ranges::AckedRanges::default()
     };
-    node.topics.persist(&place, &key(), settled).unwrap();
-    let refused = node.topics.discard(&key(), &these(&[1])).unwrap_err();
+    node.topics.persist(&place, &key(), acked).unwrap();
+    let rejected = node.topics.discard(&key(), &these(&[1])).unwrap_err();
     assert!(
-        matches!(refused, UndeliveredError::TooScattered),
-        "{refused}"
+        matches!(rejected, UndeliveredError::TooScattered),
+        "{rejected}"
     );
     assert_eq!(
         node.topics.discard(&key(), &these(&[0, 1])).unwrap(),
@@ -425,7 +429,7 @@ fn what_is_remembered_of_letters_is_bounded() {
 }
 
 #[test]
-fn names_of_streams_say_whose_they_are() {
+fn stream_names_identify_their_sinks() {
     let sink: SinkKey = "1/2/src/snk".parse().unwrap();
     let messages = "topic/1/2/src/snk/17";
     assert_eq!(parse(messages, TOPIC_PREFIX), Some((sink.clone(), 17)));

@@ -1,5 +1,5 @@
-//! Blocks of a stream as the bytes of an object. Small blocks, which a sink with little traffic has,
-//! are in the log as they came; here they are joined and compressed.
+//! Encodes the blocks of a stream as the bytes of an object. Small blocks, as of a sink with little
+//! traffic, are uncompressed in the log; here they are joined and compressed.
 
 use std::io;
 
@@ -12,10 +12,10 @@ use tokio::sync::mpsc::Sender;
 
 use crate::streams::compression as compression_of;
 
-/// Small blocks are joined until they have so many bytes before compression.
+/// Small blocks are joined up to this size before compression.
 const JOINED_BYTES: usize = 256 << 10;
 
-/// What was read of a stream.
+/// Record counts of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReadCounts {
     pub(super) records: u64,
@@ -23,7 +23,7 @@ pub(super) struct ReadCounts {
     pub(super) lost: u64,
 }
 
-/// Reads the stream to its end. Chunks are whole members or frames.
+/// Reads the stream to its end and sends it in chunks of whole members or frames.
 pub(super) fn read(
     mut reader: BlockReader,
     compression: BlockCompression,
@@ -31,7 +31,7 @@ pub(super) fn read(
 ) -> io::Result<ReadCounts> {
     let result = send_all(&mut reader, compression, sender);
     if let Err(e) = &result {
-        // The upload must not succeed with what was read so far. Nobody listens if it has failed.
+        // The upload must not succeed with partial data. If it has failed, the receiver is closed.
         drop(sender.blocking_send(Err(io::Error::new(e.kind(), e.to_string()))));
     }
     result
@@ -48,19 +48,14 @@ fn send_all(
         encoder: BlockEncoder::new(compression)?,
     };
     let send = |bytes: Bytes| {
-        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload was broken off");
-        sender.blocking_send(Ok(bytes)).map_err(gone)
+        let closed = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload was aborted");
+        sender.blocking_send(Ok(bytes)).map_err(closed)
     };
     for item in reader {
         match item.map_err(io::Error::other)? {
             ReadItem::Gap(gap) => {
                 let (stream, first, records) = (&gap.name, gap.first_seq, gap.records);
-                tracing::error!(
-                    stream,
-                    first,
-                    records,
-                    "records of a slice are lost in the log"
-                );
+                tracing::error!(stream, first, records, "log has lost records of a slice");
                 read.lost += records;
             }
             ReadItem::Block(block) => {
@@ -89,14 +84,13 @@ fn send_all(
     Ok(read)
 }
 
-/// Rows of small blocks.
 struct JoinedBlocks {
     rows: Vec<u8>,
     encoder: BlockEncoder,
 }
 
 impl JoinedBlocks {
-    /// As one member or frame; nothing if there are none.
+    /// Encodes the rows as one member or frame; `None` if there are none.
     fn take(&mut self) -> io::Result<Option<Bytes>> {
         if self.rows.is_empty() {
             return Ok(None);

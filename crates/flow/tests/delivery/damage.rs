@@ -55,20 +55,20 @@ async fn an_object_that_staging_has_lost_or_damaged_is_written_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slice_of_which_the_log_has_lost_everything_holds_nothing_back() {
+async fn a_slice_whose_records_the_log_has_lost_holds_nothing_back() {
     let world = World::new().await;
     world.append(2, 10).await;
     world.close(20, csv_bytes(20)).await;
     world.damage(2);
     world.run_until(|| world.is_imported()).await;
     assert_eq!(world.rows(), []);
-    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
-    assert_eq!((balance.accepted, balance.lost), (20, 20));
-    assert!(balance.holds());
+    let reconciliation = world.repo.reconciliation(&sink_key()).await.unwrap();
+    assert_eq!((reconciliation.accepted, reconciliation.lost), (20, 20));
+    assert!(reconciliation.holds());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_staging_and_log_have_both_lost_is_counted_and_the_rest_is_imported() {
+async fn records_lost_by_staging_and_log_are_counted_and_the_rest_is_imported() {
     let world = World::new().await;
     world.append(3, 10).await;
     world.close(30, csv_bytes(30)).await;
@@ -98,9 +98,13 @@ async fn what_staging_and_log_have_both_lost_is_counted_and_the_rest_is_imported
     world.clock.advance(Duration::from_secs(3));
     world.run_until(|| world.is_imported()).await;
     assert_eq!(world.rows().len(), 20);
-    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
+    let reconciliation = world.repo.reconciliation(&sink_key()).await.unwrap();
     assert_eq!(
-        (balance.accepted, balance.imported, balance.lost),
+        (
+            reconciliation.accepted,
+            reconciliation.imported,
+            reconciliation.lost
+        ),
         (30, 20, 10)
     );
 }
@@ -129,7 +133,7 @@ async fn a_slice_with_other_rows_than_the_log_counted_is_parked_and_not_imported
     );
 }
 
-/// Done to an object in staging, and whether it can still be read as rows.
+/// Damage to an object in staging, and its name.
 type Damage = (&'static str, fn(&mut Vec<u8>));
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,7 +189,7 @@ async fn an_object_with_other_bytes_than_were_uploaded_is_never_imported() {
     }
 }
 
-/// Whole objects of the same length and compression, with the same rows but for a letter.
+/// Objects of the same length and compression, with the same rows but for one letter.
 fn other_rows(object: &[u8], compression: BlockCompression) -> Vec<u8> {
     let raw = block::decode(object, compression, usize::try_from(csv_bytes(50)).unwrap()).unwrap();
     // Compressed, not every letter makes the same length.
@@ -203,7 +207,7 @@ fn other_rows(object: &[u8], compression: BlockCompression) -> Vec<u8> {
     other.unwrap()
 }
 
-/// Some bytes are not as they were.
+/// The object with some bytes changed.
 fn damaged(object: &[u8], _: BlockCompression) -> Vec<u8> {
     let mut bytes = object.to_vec();
     let middle = bytes.len() / 2;
@@ -211,7 +215,7 @@ fn damaged(object: &[u8], _: BlockCompression) -> Vec<u8> {
     bytes
 }
 
-/// What is made of an object.
+/// Replacement of an object.
 type Replacement = fn(&[u8], BlockCompression) -> Vec<u8>;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Rows go on in their order, once, and a file that can not go on steps aside.
+//! Rows are imported in order, once, and a file that can't be imported lets later ones pass.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use forebay_model::TableBackend;
 use futures::stream;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_get_from_the_log_into_the_table_in_order_and_the_stream_goes() {
+async fn rows_are_imported_in_order_and_the_stream_is_deleted() {
     let world = World::new().await;
     world.append(50, 7).await;
     world.close(350, csv_bytes(350)).await;
@@ -28,20 +28,20 @@ async fn rows_get_from_the_log_into_the_table_in_order_and_the_stream_goes() {
         world.staging.size(&world.slice.staging_path).await.unwrap(),
         None
     );
-    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
+    let reconciliation = world.repo.reconciliation(&sink_key()).await.unwrap();
     assert_eq!(
         (
-            balance.accepted,
-            balance.imported,
-            balance.in_flight,
-            balance.holds()
+            reconciliation.accepted,
+            reconciliation.imported,
+            reconciliation.in_flight,
+            reconciliation.holds()
         ),
         (350, 350, 0, true)
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn later_rows_go_past_a_slice_whose_stream_the_log_lacks() {
+async fn later_rows_pass_a_slice_whose_stream_the_log_lacks() {
     let mut world = World::new().await;
     let (stuck, lacking) = (world.file.clone(), world.slice.key.clone());
     world.close(5, csv_bytes(5)).await;
@@ -54,19 +54,19 @@ async fn later_rows_go_past_a_slice_whose_stream_the_log_lacks() {
     assert_eq!(world.rows().len(), 20);
     let slice = world.repo.slice(&lacking).await.unwrap();
     assert!(slice.retry.parked, "{:?}", slice.retry);
-    // What is missing is not forgotten.
-    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
-    assert!(balance.holds(), "{balance:?}");
-    assert_eq!((balance.imported, balance.in_flight), (20, 5));
+    // Missing records are not forgotten.
+    let reconciliation = world.repo.reconciliation(&sink_key()).await.unwrap();
+    assert!(reconciliation.holds(), "{reconciliation:?}");
+    assert_eq!((reconciliation.imported, reconciliation.in_flight), (20, 5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_was_done_before_a_crash_is_not_done_again() {
+async fn an_import_done_before_a_crash_is_not_repeated() {
     let world = World::new().await;
     world.append(2, 10).await;
     world.close(20, csv_bytes(20)).await;
     world.run_until(|| world.is_imported()).await;
-    // The store forgets that it was imported: as if the process had died between the two commits.
+    // The store forgets the import: as if the process had died between the two commits.
     let world_before = world.rows();
     let import = forebay_connect::table::Import {
         id: format!("cluster/{}", world.file),
@@ -96,7 +96,7 @@ async fn a_parked_file_follows_its_sink() {
         world.run_until(parked).await;
         let why = world.failure().await.unwrap();
         assert!(why.contains("has type INTEGER"), "{why}");
-        // Columns that its rows are not rows of change nothing.
+        // Columns that do not fit its rows change nothing.
         world.define(&["id", "text", "more"], "in.b.t").await;
         world.clock.advance(Duration::from_secs(400));
         world.run_until(parked).await;
@@ -123,7 +123,7 @@ async fn a_parked_file_follows_its_sink() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_a_table_can_not_take_become_dead_letters_once_and_can_be_replayed() {
+async fn rows_that_a_table_rejects_become_dead_letters_once_and_can_be_replayed() {
     let world = World::new().await;
     world.own_table().await;
     world.sql("CREATE TABLE \"in.b.t\" (id TEXT, text TEXT CHECK (id <> '3'))");
@@ -135,7 +135,7 @@ async fn rows_that_a_table_can_not_take_become_dead_letters_once_and_can_be_repl
     };
     assert!(
         world.repo.reject_file(&world.file, &stamp()).await.is_err(),
-        "only a parked one"
+        "only a parked file can be rejected"
     );
     world.run_until(parked).await;
     world.repo.reject_file(&world.file, &stamp()).await.unwrap();
@@ -147,8 +147,8 @@ async fn rows_that_a_table_can_not_take_become_dead_letters_once_and_can_be_repl
     };
     assert_eq!(counts().await, (30, 0, 30, 0));
     assert_eq!(world.rows(), []);
-    let letters = world.letters();
-    let kept = letters
+    let dead_letters = world.dead_letters();
+    let kept = dead_letters
         .list(&sink_key(), SinkDeadLetterSelection::From(0, 100))
         .await
         .unwrap();
@@ -160,9 +160,9 @@ async fn rows_that_a_table_can_not_take_become_dead_letters_once_and_can_be_repl
         "{:?}",
         kept[3].dead_letter
     );
-    // All but the one, into the file that is open now.
+    // All but that one, into the file that is open now.
     let good: Vec<u64> = kept.iter().map(|k| k.number).filter(|n| *n != 3).collect();
-    let replayed = letters
+    let replayed = dead_letters
         .replay(&sink_key(), SinkDeadLetterSelection::These(good))
         .await
         .unwrap();

@@ -1,4 +1,4 @@
-//! A table that does not answer for a while.
+//! A table that does not respond for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use forebay_model::{Mapping, TableBackend, TableId};
 pub(crate) struct SilentTable {
     pub(crate) table: Arc<dyn Table>,
     pub(crate) is_silent: AtomicBool,
-    /// Calls that got no answer.
+    /// Calls without a response.
     pub(crate) unanswered: AtomicU64,
 }
 

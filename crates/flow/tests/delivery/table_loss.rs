@@ -1,4 +1,4 @@
-//! Imports that a table had confirmed and has lost.
+//! Imports that a table has confirmed and lost.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,12 +9,12 @@ use forebay_flow::import::TableRegistry;
 use forebay_model::TableBackend;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_its_table_has_lost_is_done_again_while_somebody_has_the_rows() {
+async fn an_import_that_its_table_has_lost_is_repeated_while_its_rows_exist() {
     let world = World::new().await;
     world.append(2, 10).await;
     world.close(20, csv_bytes(20)).await;
     world.upload().await;
-    // The importer alone, so that nothing is taken away: the process dies right after it.
+    // Only the importer runs, so that nothing is deleted: the process dies right after it.
     let table = world.tables.get(TableBackend::Sqlite).unwrap();
     let id = format!("cluster/{}", world.file);
     let now = world.clock.now_plus(1);
@@ -27,16 +27,16 @@ async fn an_import_that_its_table_has_lost_is_done_again_while_somebody_has_the_
     world
         .run_until(|| async { world.is_imported().await && world.log.streams().is_empty() })
         .await;
-    // Nothing was taken away before the table was asked.
+    // Nothing was deleted before the table was queried.
     assert_eq!(table.imported(&id).await.unwrap(), Some(20));
-    let balance = world.repo.reconciliation(&sink_key()).await.unwrap();
-    assert!(balance.holds());
+    let reconciliation = world.repo.reconciliation(&sink_key()).await.unwrap();
+    assert!(reconciliation.holds());
     assert_eq!(world.rows().len(), 20);
-    assert_eq!((balance.imported, balance.lost), (20, 0));
+    assert_eq!((reconciliation.imported, reconciliation.lost), (20, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_taken_away_while_a_table_can_not_be_asked() {
+async fn nothing_is_deleted_while_a_table_can_not_be_queried() {
     let mut world = World::new().await;
     world.append(2, 10).await;
     world.close(20, csv_bytes(20)).await;
@@ -54,7 +54,7 @@ async fn nothing_is_taken_away_while_a_table_can_not_be_asked() {
         unanswered: 0.into(),
     });
     world.tables = TableRegistry::new(TableBackend::Sqlite).with(silent.clone());
-    // What follows the first one was done then.
+    // More than two calls: the collection after the first check is complete by then.
     world
         .run_until(|| async { silent.unanswered.load(Ordering::Relaxed) > 2 })
         .await;
@@ -88,7 +88,7 @@ async fn rows_that_a_table_has_lost_count_as_lost_until_it_has_them_again() {
     // The right database is back.
     world.sql("INSERT INTO _forebay_imports SELECT * FROM kept");
     world.run_until(lost(0)).await;
-    // What is removed stays counted as it was.
+    // A removed file stays counted as it was.
     world.sql("DELETE FROM _forebay_imports");
     world.run_until(lost(20)).await;
     world.repo.remove_imported(&world.file).await.unwrap();
@@ -96,7 +96,7 @@ async fn rows_that_a_table_has_lost_count_as_lost_until_it_has_them_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_of_a_file_that_was_removed_is_forgotten_and_no_other() {
+async fn only_ledger_entries_of_removed_files_are_deleted() {
     let world = World::new().await;
     world.append(1, 10).await;
     world.close(10, csv_bytes(10)).await;

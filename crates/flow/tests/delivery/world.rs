@@ -1,4 +1,4 @@
-//! One sink whose file is written, and what delivers it.
+//! One sink with an open file, and the workers that deliver it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -81,13 +81,13 @@ impl World {
         Self::with("gzip").await
     }
 
-    /// The same with another compression.
+    /// As [`Self::new`], with another compression.
     pub(crate) async fn with(compression: &str) -> Self {
         let local = |dir: &Path| StagingConfig::Local(LocalStaging::new(dir.join("staging")));
         Self::staging_in(compression, local).await
     }
 
-    /// The same with another staging, which may be made of a directory that no other test has.
+    /// As [`Self::with`], with another staging, which may use a directory that no other test has.
     pub(crate) async fn staging_in(
         compression: &str,
         staging: impl Fn(&Path) -> StagingConfig,
@@ -179,7 +179,8 @@ impl World {
         self.log.close_stream(stream).unwrap().await.unwrap();
     }
 
-    /// Closes the file and lets its slice be uploaded, with counts as the source would report them.
+    /// Closes the file and makes its slice ready for upload, with counts as the source would report
+    /// them.
     pub(crate) async fn close(&self, records: u64, uncompressed_bytes: u64) {
         let now = self.clock.now_plus(1);
         self.repo
@@ -207,7 +208,7 @@ impl World {
         }
     }
 
-    pub(crate) fn letters(&self) -> SinkDeadLetters {
+    pub(crate) fn dead_letters(&self) -> SinkDeadLetters {
         SinkDeadLetters {
             repo: self.repo.clone(),
             log: self.log.clone(),
@@ -221,7 +222,7 @@ impl World {
         }
     }
 
-    /// The sink with columns of other names, or other ones.
+    /// Redefines the sink with other columns or another table.
     pub(crate) async fn define(&self, columns: &[&str], table: &str) {
         let column = |name: &&str| MappingColumn {
             name: (*name).to_owned(),
@@ -245,7 +246,7 @@ impl World {
             .unwrap();
     }
 
-    /// The project has filled the table before.
+    /// Records that the project has filled the table.
     pub(crate) async fn own_table(&self) {
         let (project, backend) = (ProjectId(1), TableBackend::Keboola);
         let table = "in.b.t".parse().unwrap();
@@ -261,7 +262,7 @@ impl World {
         db.execute_batch(sql).unwrap();
     }
 
-    /// In staging and ready for its import.
+    /// Uploads the slice, ready for its import.
     pub(crate) async fn upload(&self) {
         let complete = self.repo.slice(&self.slice.key).await.unwrap();
         let object = self.uploader().upload(&complete).await.unwrap();
@@ -320,7 +321,7 @@ impl World {
         tasks.spawn(garbage_collector.run(stop.clone()));
         let wait = async {
             while !done().await {
-                // The steps of the coordinator.
+                // Transitions of the coordinator.
                 drop(
                     self.repo
                         .file_importing(&self.file, self.clock.now_plus(1))

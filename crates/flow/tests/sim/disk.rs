@@ -1,5 +1,5 @@
-//! What lies between a pipeline and the disk: the real log, whose blocks wait at a gate; and disks
-//! and logs that say "synced" when nothing is.
+//! Between a pipeline and the disk: the real log, whose blocks wait at a gate; and disks and logs
+//! that report a sync that did not happen.
 
 use std::io::{self, IoSlice};
 use std::path::Path;
@@ -17,12 +17,12 @@ use futures::future::BoxFuture;
 
 use crate::gate::{Gates, Step};
 
-/// The node's log, as pipelines see it.
+/// Log of the node, as pipelines use it.
 #[derive(Debug)]
 pub(crate) struct SimAppender {
     pub(crate) log: LocalLog,
     pub(crate) gates: Gates,
-    /// Broken: says that a block is stored as soon as it is handed over.
+    /// Deliberate bug: reports a block as stored as soon as it is appended.
     pub(crate) acknowledges_early: bool,
 }
 
@@ -84,7 +84,7 @@ impl BlockStream for SimStream {
         }
         let (gates, slice) = (self.gates.clone(), self.slice.clone());
         Ok(async move {
-            // The log has no thread: whoever waits for a ticket writes and syncs.
+            // The log has no thread: waiting for a ticket writes and syncs.
             gates.pass(Step::Sync, &slice).await;
             ticket.await
         }
@@ -92,7 +92,7 @@ impl BlockStream for SimStream {
     }
 }
 
-/// A disk whose syncs do nothing, and say that they have.
+/// A disk whose syncs do nothing and report success.
 pub(crate) struct NeverSyncs(pub(crate) MemEnv);
 
 struct NeverSynced(Arc<dyn EnvFile>);

@@ -1,23 +1,23 @@
-//! Gates: every step of a part that reaches outside its process waits at one until the schedule
-//! lets it pass, or makes it fail. So the order of everything, and what fails, comes from the seed.
+//! Gates: every step of a component that reaches outside its process waits at one until the
+//! schedule passes or fails it. So the order of all steps, and all failures, come from the seed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// What a step is, and so what can go wrong with it.
+/// Kind of a step, and so how it can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A read of the metadata store.
     Get,
     /// A transaction, before it is committed.
     Commit,
-    /// A transaction that is committed, before its answer.
+    /// A committed transaction, before its response.
     Committed,
     /// An object on its way to staging, before anything of it is there.
     Put,
-    /// An object that is there, before the answer.
+    /// A staged object, before the response.
     PutDone,
     /// A read of staging.
     Fetch,
@@ -25,17 +25,17 @@ pub(crate) enum Step {
     Delete,
     /// An import whose rows were read, before its commit.
     Import,
-    /// An import that is committed, before its answer.
+    /// A committed import, before its response.
     Imported,
     /// A removal from the ledger.
     Forget,
     /// Blocks that wait for the disk.
     Sync,
-    /// A stream that is to be closed.
+    /// A stream to be closed.
     Close,
 }
 
-/// What becomes of a step.
+/// Decision about a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Pass,
@@ -53,7 +53,7 @@ struct Waiting {
 struct Inner {
     next: u64,
     waiting: BTreeMap<u64, Waiting>,
-    /// Nobody waits.
+    /// Steps do not wait.
     open: bool,
 }
 
@@ -66,7 +66,7 @@ impl Gates {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits to be let through.
+    /// Waits until the schedule decides about the step.
     pub(crate) async fn pass(&self, step: Step, what: &str) -> Verdict {
         let wait = {
             let mut inner = self.lock();
@@ -83,24 +83,24 @@ impl Gates {
         wait.await.unwrap_or(Verdict::Fail)
     }
 
-    /// Steps that wait, in the order in which they came.
+    /// Waiting steps, in order of arrival.
     pub(crate) fn waiting(&self) -> Vec<(u64, Step)> {
         let mut inner = self.lock();
-        // Those that were given up meanwhile, by a timeout.
+        // Steps that were cancelled by a timeout.
         inner.waiting.retain(|_, w| !w.go.is_closed());
         inner.waiting.iter().map(|(id, w)| (*id, w.step)).collect()
     }
 
-    /// Lets one through; says what it was.
+    /// Decides about a step; returns its description.
     pub(crate) fn release(&self, id: u64, verdict: Verdict) -> Option<String> {
         let waiting = self.lock().waiting.remove(&id)?;
         let what = format!("{:?} {}", waiting.step, waiting.what);
-        // One that was given up has no use for it.
+        // A cancelled step ignores it.
         waiting.go.send(verdict).ok();
         Some(what)
     }
 
-    /// Opens all gates, or lets everything that comes from now on wait.
+    /// Opens all gates, or lets later steps wait.
     pub(crate) fn set_open(&self, open: bool) {
         let mut inner = self.lock();
         inner.open = open;
@@ -111,7 +111,7 @@ impl Gates {
         }
     }
 
-    /// Forgets whoever waits: their process has ended.
+    /// Drops all waiting steps: their process has ended.
     pub(crate) fn clear(&self) {
         self.lock().waiting.clear();
     }

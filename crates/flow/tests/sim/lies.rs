@@ -1,5 +1,5 @@
-//! What a disk can do to bytes that it has said are safe: forget them, put others in their place,
-//! or keep them altered. Done to the files of a log that nobody has open.
+//! Silent corruption of synced bytes: lost, replaced or altered. Done to the files of a log that is
+//! not open.
 
 use std::path::Path;
 
@@ -9,9 +9,8 @@ use crate::random::Random;
 
 const SECTOR: usize = 512;
 
-/// Damages one place of the log; says what it did. The newest place of the newest segment is
-/// spared: a last write of which nothing is left is a write that never was, and nothing that is on
-/// the disk can tell the difference.
+/// Damages one sector of the log; returns a description. The newest sector of the newest segment is
+/// spared: a last write that is lost completely can't be told from one that never happened.
 pub(crate) fn lie(disk: &MemEnv, random: &mut Random) -> Option<String> {
     let mut files = disk.files();
     files.retain(|(path, bytes)| is_segment(path) && used(bytes) > 2 * SECTOR);
@@ -50,13 +49,13 @@ pub(crate) fn lie(disk: &MemEnv, random: &mut Random) -> Option<String> {
     ))
 }
 
-/// Takes away what a person may take away by mistake; says what, and whether records may be gone
-/// with it of which nothing tells any more.
+/// Deletes what an operator may delete by mistake; returns a description, and whether records may
+/// be lost with it without a trace.
 pub(crate) fn lose(disk: &MemEnv, random: &mut Random) -> (&'static str, bool) {
     let all = disk.files();
     let is_volume = |path: &Path| path.file_name().is_some_and(|name| name == "volume");
-    let (what, gone, records): (_, fn(&Path) -> bool, _) = match random.below(4) {
-        0 => ("the file of the volume is gone", is_volume, false),
+    let (what, deletes, records): (_, fn(&Path) -> bool, _) = match random.below(4) {
+        0 => ("the volume file was deleted", is_volume, false),
         1 => {
             if let Some((path, bytes)) = all.iter().find(|(path, _)| is_volume(path)) {
                 let mut bytes = bytes.clone();
@@ -64,13 +63,13 @@ pub(crate) fn lose(disk: &MemEnv, random: &mut Random) -> (&'static str, bool) {
                 bytes.iter_mut().skip(at).take(1).for_each(|b| *b ^= 4);
                 disk.put(path, bytes);
             }
-            return ("the file of the volume is damaged", false);
+            return ("the volume file is damaged", false);
         }
-        2 => ("all segments are gone", is_segment, true),
-        _ => ("the directory of the log is gone", |_| true, true),
+        2 => ("all segments were deleted", is_segment, true),
+        _ => ("the log directory was deleted", |_| true, true),
     };
-    for (path, _) in all.iter().filter(|(path, _)| gone(path)) {
-        // It is there: it was listed.
+    for (path, _) in all.iter().filter(|(path, _)| deletes(path)) {
+        // It exists: it was listed.
         forebay_log::Env::remove(disk, path).unwrap();
     }
     forebay_log::Env::sync_dir(disk, Path::new("/log")).unwrap();

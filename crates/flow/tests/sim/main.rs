@@ -1,14 +1,17 @@
-//! The whole path in one thread and on simulated surroundings: dispatch, pipelines, the log,
-//! upload, import, what is taken away, and the coordinator, all of them the real code. Disk,
-//! metadata store, staging and table are in memory; time stands still until it is moved; what
-//! happens next, and what fails, comes from a seed (`docs/adr/0610-…`).
+//! Simulation of the whole system in one thread: dispatch, pipelines, the log, upload, import,
+//! garbage collection, and the coordinator, all of them the real code. Disk, metadata store,
+//! staging and table are in memory; time is paused until it is advanced; the order of events, and
+//! all failures, come from a seed (`docs/adr/0610-…`).
 //!
-//! One seed is run again, step by step on the screen, with
-//! `FOREBAY_SIM_SEED=17 cargo test -p forebay-flow --test sim -- --nocapture seeds`; more seeds
-//! than usual with `FOREBAY_SIM_SEEDS=100000`.
+//! To run one seed again, with each step printed:
+//! `FOREBAY_SIM_SEED=17 cargo test -p forebay-flow --test sim -- --nocapture seeds`; for more seeds
+//! than usual: `FOREBAY_SIM_SEEDS=100000`.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![allow(clippy::print_stdout, reason = "a run that is looked at is printed")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the steps of a single seed are printed"
+)]
 
 mod disk;
 mod gate;

@@ -1,19 +1,19 @@
-//! What the run knows of each record, and what must be true of the tables because of it.
+//! Model of a run: the outcome of each record, and what must be true of the tables because of it.
 
 use std::collections::BTreeMap;
 
 use crate::table::Row;
 
-/// What a sender knows of its record, for one sink.
+/// Outcome of a record at one sink, as its sender knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// There is no answer yet.
+pub(crate) enum Outcome {
+    /// No response yet.
     Pending,
-    /// It was told that the record is stored, at this moment of the run.
+    /// Acknowledged as stored, at this moment of the run.
     Stored(u64),
-    /// It was told that the record is not stored, and never will be.
-    Refused,
-    /// It was told that nobody knows, or nothing: the process has ended.
+    /// Rejected: it is not stored, and never will be.
+    Rejected,
+    /// Reported as unknown, or not at all because the process has ended.
     Unknown,
 }
 
@@ -22,18 +22,18 @@ pub(crate) enum Fate {
 pub(crate) struct Record {
     /// The moment of the run when it was sent.
     pub(crate) sent: u64,
-    pub(crate) fate: Fate,
-    /// The row that it makes; none if the sink's mapping refuses it.
+    pub(crate) outcome: Outcome,
+    /// Its row; none if the sink's mapping rejects it.
     pub(crate) row: Row,
 }
 
-/// All records of one sink, by their number.
+/// All records of one sink, by number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) records: BTreeMap<u64, Record>,
 }
 
-/// How many records are where, by what the table has.
+/// Counts of records that the table lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Missing {
     /// Acknowledged, and not in the table.
@@ -43,18 +43,17 @@ pub(crate) struct Missing {
 }
 
 impl Model {
-    /// The process has ended: whoever waited learns nothing any more.
+    /// The process has ended: pending requests get no response.
     pub(crate) fn end_process(&mut self) {
         for record in self.records.values_mut() {
-            if record.fate == Fate::Pending {
-                record.fate = Fate::Unknown;
+            if record.outcome == Outcome::Pending {
+                record.outcome = Outcome::Unknown;
             }
         }
     }
 
-    /// Checks what must be true of the rows of the table at any time: nothing foreign, nothing
-    /// altered, nothing that was refused, nothing twice, and, if `ordered`, in the order of
-    /// acknowledgement.
+    /// Checks what must be true of the table's rows at any time: no foreign, altered, rejected or
+    /// duplicate rows and, if `ordered`, rows in the order of acknowledgement.
     pub(crate) fn check_rows(&self, rows: &[Row], ordered: bool) -> Result<Missing, String> {
         let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
         let mut in_order: Vec<(u64, &Record)> = Vec::new();
@@ -65,8 +64,8 @@ impl Model {
             if record.row != *row {
                 return Err(format!("record {id} was altered: {row:?}"));
             }
-            if record.fate == Fate::Refused {
-                return Err(format!("record {id} was refused and is in the table"));
+            if record.outcome == Outcome::Rejected {
+                return Err(format!("record {id} was rejected and is in the table"));
             }
             let times = seen.entry(id).or_default();
             *times += 1;
@@ -75,7 +74,7 @@ impl Model {
             }
             in_order.push((id, record));
         }
-        // From the last row backwards: nothing before it may have been sent after its answer.
+        // From the last row backwards: no earlier row may have been sent after its acknowledgement.
         let mut first_answer = (u64::MAX, 0);
         for (id, record) in in_order.into_iter().rev() {
             if ordered && record.sent > first_answer.0 {
@@ -84,26 +83,29 @@ impl Model {
                     "record {id} is before record {later}, which was acknowledged before {id} was sent"
                 ));
             }
-            if let Fate::Stored(at) = record.fate {
+            if let Outcome::Stored(at) = record.outcome {
                 first_answer = first_answer.min((at, id));
             }
         }
-        let missing = |fate: fn(&Fate) -> bool| {
-            let all = self.records.iter().filter(|(_, r)| fate(&r.fate));
+        let missing = |outcome: fn(&Outcome) -> bool| {
+            let all = self.records.iter().filter(|(_, r)| outcome(&r.outcome));
             all.filter(|(id, _)| !seen.contains_key(id)).count() as u64
         };
         Ok(Missing {
-            stored: missing(|f| matches!(f, Fate::Stored(_))),
-            unknown: missing(|f| *f == Fate::Unknown),
+            stored: missing(|f| matches!(f, Outcome::Stored(_))),
+            unknown: missing(|f| *f == Outcome::Unknown),
         })
     }
 
-    pub(crate) fn count(&self, fate: fn(&Fate) -> bool) -> u64 {
-        self.records.values().filter(|r| fate(&r.fate)).count() as u64
+    pub(crate) fn count(&self, outcome: fn(&Outcome) -> bool) -> u64 {
+        self.records
+            .values()
+            .filter(|r| outcome(&r.outcome))
+            .count() as u64
     }
 }
 
-/// The number at the beginning of a row's first cell.
+/// Number at the beginning of a row's first cell.
 fn number(row: &Row) -> Option<u64> {
     let cell = row.first()?;
     let digits = cell.iter().skip_while(|b| !b.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! One process: the real parts of a node on simulated surroundings, built as the binary builds
+//! One process: the real parts of a node in a simulated environment, built as the binary builds
 //! them.
 
 use std::path::Path;
@@ -39,13 +39,13 @@ use crate::staging::SimStaging;
 use crate::store::{self, SimStore};
 use crate::table::SimTable;
 
-/// Wall-clock time: goes on with the runtime's, and jumps.
+/// Wall-clock time: advances with the runtime's, and jumps.
 #[derive(Debug)]
 pub(crate) struct SimClock {
-    /// What it showed when the process began, jumps since then included.
+    /// Time at the start of the process, jumps since then included.
     shown: AtomicI64,
     began: std::sync::Mutex<Option<Instant>>,
-    /// The latest that it has ever shown.
+    /// Latest time that was ever shown.
     latest: AtomicI64,
 }
 
@@ -63,12 +63,12 @@ impl SimClock {
         began.map_or(0, |at| i64::try_from(at.elapsed().as_millis()).unwrap())
     }
 
-    /// A runtime begins: called inside of it.
+    /// Begins a runtime; called inside of it.
     fn begin(&self) {
         *self.began.lock().unwrap() = Some(Instant::now());
     }
 
-    /// The runtime ends: called inside of it.
+    /// Ends the runtime; called inside of it.
     pub(crate) fn end(&self) {
         self.jump(self.elapsed_ms());
         *self.began.lock().unwrap() = None;
@@ -78,7 +78,8 @@ impl SimClock {
         self.shown.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Shows no less than it ever has, so that nothing was opened in the future. Between processes.
+    /// Advances to the latest time ever shown, so that nothing was opened in the future. Between
+    /// processes.
     pub(crate) fn catch_up(&self) {
         let latest = self.latest.load(Ordering::SeqCst);
         self.shown.fetch_max(latest, Ordering::SeqCst);
@@ -93,7 +94,7 @@ impl Clock for SimClock {
     }
 }
 
-/// What outlives processes.
+/// State that outlives processes.
 #[derive(Clone)]
 pub(crate) struct Around {
     pub(crate) disk: Arc<dyn Env>,
@@ -102,21 +103,20 @@ pub(crate) struct Around {
     pub(crate) table: SimTable,
     pub(crate) gates: Gates,
     pub(crate) clock: Arc<SimClock>,
-    /// Broken: blocks are acknowledged before they are synced.
+    /// Deliberate bug: blocks are acknowledged before they are synced.
     pub(crate) acknowledges_early: bool,
 }
 
-/// How a task has ended: its name, and why if it should not have.
+/// How a task has ended: its name, and why if that was an error.
 pub(crate) type Ended = (&'static str, Result<(), String>);
 
-/// A process.
 pub(crate) struct Node {
     pub(crate) repo: Repo,
     pub(crate) log: Log,
     pub(crate) report: RecoveryReport,
     pub(crate) volume: VolumeId,
     pub(crate) dispatcher: Arc<Dispatcher>,
-    pub(crate) budget: Arc<MemoryLimiter>,
+    pub(crate) limiter: Arc<MemoryLimiter>,
     pub(crate) tasks: JoinSet<Ended>,
     pipelines: Arc<PipelineShared>,
     stop: CancellationToken,
@@ -181,20 +181,20 @@ impl Node {
             .map_err(losses)?;
         let counter = Arc::new(AtomicU64::new(0));
         let wide = Arc::clone(&counter);
-        let budget = MemoryLimiter::new(64 << 20);
+        let limiter = MemoryLimiter::new(64 << 20);
         let mut node = Self {
             dispatcher: Dispatcher::new(
                 None,
                 Arc::new(move || u128::from(wide.fetch_add(1, Ordering::SeqCst))),
             ),
-            pipelines: PipelineShared::new(Arc::clone(&budget)),
+            pipelines: PipelineShared::new(Arc::clone(&limiter)),
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             repo,
             log,
             report,
             volume,
-            budget,
+            limiter,
         };
         node.run(around, &store, counter)
             .await
@@ -228,7 +228,7 @@ impl Node {
         self.spawn("the session", async move {
             session.keep_alive(stop).await.map_err(|e| e.to_string())
         });
-        self.follow(around, id, lease);
+        self.start_source(around, id, lease);
         self.deliver(around, &cluster, &counter);
         let coordinator = Coordinator::new(
             self.repo.clone(),
@@ -254,7 +254,7 @@ impl Node {
     }
 
     /// Role source, without the HTTP listener.
-    fn follow(&mut self, around: &Around, node: NodeId, lease: LeaseId) {
+    fn start_source(&mut self, around: &Around, node: NodeId, lease: LeaseId) {
         let appender: Arc<dyn Appender> = Arc::new(SimAppender {
             log: LocalLog::new(self.log.clone(), self.volume.clone()),
             gates: around.gates.clone(),
@@ -262,7 +262,7 @@ impl Node {
         });
         let reporter =
             StatisticsReporter::new(self.repo.clone(), node.clone(), Arc::clone(&appender));
-        let (follower, _) = RouteReconciler::new(ReconcilerDeps {
+        let (reconciler, _) = RouteReconciler::new(ReconcilerDeps {
             repo: self.repo.clone(),
             node,
             lease,
@@ -278,8 +278,8 @@ impl Node {
             topics: None,
         });
         let stop = self.stop.clone();
-        self.spawn("the follower", async move {
-            follower.run(stop).await.map_err(|e| e.to_string())
+        self.spawn("the reconciler", async move {
+            reconciler.run(stop).await.map_err(|e| e.to_string())
         });
         let stop = self.stop.clone();
         self.spawn("the reporter", async move {
@@ -337,7 +337,7 @@ impl Node {
         });
     }
 
-    /// Why the process has to stop, if one of its tasks has ended by itself.
+    /// Why the process has to stop, if one of its tasks has ended.
     pub(crate) fn failed(&mut self) -> Option<String> {
         match self.tasks.try_join_next()? {
             Ok((name, result)) => Some(format!("{name} has ended: {result:?}")),

@@ -1,6 +1,6 @@
-//! Numbers from a seed.
+//! Random numbers from a seed.
 
-/// splitmix64: the whole run is a function of where it starts.
+/// splitmix64: the whole run is a function of its seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 

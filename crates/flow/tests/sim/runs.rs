@@ -1,4 +1,4 @@
-//! Many seeds, one seed, and seeds on broken parts.
+//! Many seeds, one seed, and seeds with deliberate bugs.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::table;
 use crate::world::{Broken, Done, Plan, run};
 
-/// Seeds of a run unless `FOREBAY_SIM_SEEDS` says otherwise.
+/// Seeds of a run unless `FOREBAY_SIM_SEEDS` is set.
 const SEEDS: u64 = 1000;
 
 fn variable(name: &str) -> Option<u64> {
@@ -15,7 +15,7 @@ fn variable(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name} is {value:?}, it must be a number")))
 }
 
-/// Runs seeds from 0 on until `enough` says so of a seed's outcome, on all cores.
+/// Runs seeds from 0 on, on all cores, until `enough` accepts a seed's outcome.
 fn run_all(
     seeds: u64,
     broken: Broken,
@@ -76,12 +76,12 @@ fn seeds() {
     let sum = sum.into_inner().unwrap();
     println!("{seeds} seeds: {sum:?}");
     assert!(failed.is_empty(), "{} seeds have failed", failed.len());
-    // All that can happen does happen.
-    let each = [sum.stored, sum.refused, sum.unknown, sum.lost];
+    // Each outcome occurs.
+    let each = [sum.stored, sum.rejected, sum.unknown, sum.lost];
     assert!(seeds < SEEDS || each.iter().all(|n| *n > 0), "{sum:?}");
 }
 
-/// Otherwise a seed could not be run again.
+/// Otherwise a seed could not be reproduced.
 #[test]
 fn a_seed_is_the_same_run_each_time() {
     for seed in 0..30 {
@@ -93,7 +93,7 @@ fn a_seed_is_the_same_run_each_time() {
     }
 }
 
-/// What a broken part does has to be found, within so many seeds.
+/// A deliberate bug has to be found within so many seeds.
 fn found(broken: Broken, within: u64, how: &str) {
     let found = Mutex::new(Vec::new());
     run_all(within, broken, |seed, outcome| {

@@ -1,5 +1,4 @@
-//! Staging in memory: writes that do not arrive, or arrive while the answer is lost; outages; and
-//! objects that are damaged or gone when they are wanted.
+//! Staging in memory: failed writes, lost responses, outages, and damaged or missing objects.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +18,7 @@ use object_store::{
 use crate::gate::{Gates, Step, Verdict};
 use crate::random::Random;
 
-/// Staging that fails when it is told to. Clones are the same.
+/// Staging with injected failures. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct SimStaging {
     objects: Arc<InMemory>,
@@ -81,8 +80,7 @@ impl SimStaging {
         all
     }
 
-    /// Takes an object away, cuts it, turns a bit of it, adds to it or puts another in its place; says
-    /// what it did.
+    /// Deletes, truncates, alters, extends or replaces an object; returns a description.
     pub(crate) async fn damage(&self, random: &mut Random) -> Option<String> {
         let all = self.all().await;
         let names: Vec<&String> = all.keys().collect();
@@ -96,7 +94,7 @@ impl SimStaging {
         let what = match how {
             0 => {
                 self.objects.delete(&path).await.unwrap();
-                return Some(format!("{name} is gone"));
+                return Some(format!("{name} was deleted"));
             }
             1 => {
                 bytes.truncate(random.below(bytes.len()));

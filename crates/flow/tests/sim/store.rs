@@ -1,5 +1,5 @@
-//! The metadata store in memory: a power cut loses exactly what was not committed. It passes the
-//! suite of all backends, and fails when it is told to.
+//! Metadata store in memory: a power cut loses exactly what was not committed. It passes the
+//! conformance suite, and fails when it is told to.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::gate::{Gates, Step, Verdict};
 
-/// What is on its disk.
+/// Disk of the store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk(Arc<Mutex<Kept>>);
 
@@ -26,7 +26,7 @@ struct Kept {
     opened: u64,
     entries: BTreeMap<String, StoreEntry>,
     outage: bool,
-    /// For a broken store: entries as of this long ago come back after a power cut.
+    /// Deliberate bug: entries as of this revision reappear after a power cut.
     forgets: Option<(Revision, BTreeMap<String, StoreEntry>)>,
 }
 
@@ -39,13 +39,13 @@ impl Disk {
         self.lock().outage = outage;
     }
 
-    /// Remembers the present content, for [`Self::lose_the_last`].
+    /// Saves the current content, for [`Self::lose_the_last`].
     pub(crate) fn remember(&self) {
         let mut kept = self.lock();
         kept.forgets = Some((kept.head, kept.entries.clone()));
     }
 
-    /// What no store may do: committed transactions are gone.
+    /// Deliberate bug: committed transactions are lost.
     pub(crate) fn lose_the_last(&self) {
         let mut kept = self.lock();
         if let Some((_, entries)) = kept.forgets.take() {
@@ -59,10 +59,10 @@ struct Lease {
     ends: Duration,
 }
 
-/// What a process has in memory.
+/// State of a process in memory.
 #[derive(Default)]
 struct Session {
-    /// The first transaction that is remembered.
+    /// First transaction that is remembered.
     first: u64,
     past: Vec<Arc<Vec<WatchEvent>>>,
     leases: BTreeMap<LeaseId, Lease>,
@@ -75,7 +75,7 @@ pub(crate) struct SimStore(Arc<Shared>);
 struct Shared {
     disk: Disk,
     session: Mutex<Session>,
-    /// Wakes the watches in the order in which they wait; a `watch` channel would not.
+    /// Wakes the watches in the order in which they wait, unlike a `watch` channel.
     committed: Notify,
     clock: Arc<dyn MonotonicClock>,
     gates: Gates,
@@ -88,7 +88,7 @@ impl fmt::Debug for SimStore {
 }
 
 impl SimStore {
-    /// Opens it: all leases of before have ended.
+    /// Opens the store: all earlier leases have ended.
     pub(crate) fn open(disk: &Disk, clock: Arc<dyn MonotonicClock>, gates: Gates) -> Self {
         let mut kept = disk.lock();
         kept.opened += 1;
@@ -111,7 +111,7 @@ impl SimStore {
         }))
     }
 
-    /// Forgets all changes up to now.
+    /// Compacts all changes up to now.
     pub(crate) fn compact(&self) {
         let head = self.0.disk.lock().head;
         let mut session = self.0.session();
@@ -119,7 +119,7 @@ impl SimStore {
         session.past.clear();
     }
 
-    /// Ends leases whose time is over.
+    /// Ends expired leases.
     pub(crate) fn expire(&self) {
         let now = self.0.clock.elapsed();
         let over: Vec<LeaseId> = {
@@ -157,11 +157,11 @@ impl Shared {
         for key in keys {
             txn.delete(key);
         }
-        // It expects nothing.
+        // It has no preconditions.
         drop(self.commit(&txn));
     }
 
-    /// Makes the changes, if everything is as the transaction expects.
+    /// Makes the changes, if all preconditions hold.
     fn commit(&self, txn: &Txn) -> Result<Revision, TxnError> {
         let mut kept = self.disk.lock();
         for op in &txn.ops {
@@ -318,7 +318,7 @@ impl Store for SimStore {
             |(shared, prefix, from)| async move {
                 let mut at = from?;
                 let item = loop {
-                    // It misses nothing from here on.
+                    // Subscribe before checking, so that no change is missed.
                     let committed = shared.committed.notified();
                     match shared.batch(&prefix, at) {
                         Ok(Some(batch)) => {

@@ -1,5 +1,5 @@
-//! A table in memory: rows and ledger in one transaction, as the trait demands; and tables that
-//! break what it demands, each in its own way.
+//! Table in memory: rows and ledger in one transaction, as the trait demands; and tables with
+//! deliberate bugs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,18 +16,18 @@ use crate::gate::{Gates, Step, Verdict};
 /// A row: its cells.
 pub(crate) type Row = Vec<Vec<u8>>;
 
-/// How a table breaks its promises.
+/// Deliberate bug of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
     #[default]
     None,
-    /// Rows are there, the ledger never has the import.
+    /// Rows are stored, the ledger never has the import.
     ForgetsItsLedger,
-    /// Rows are there before the transaction, each in its own.
+    /// Rows are stored before the transaction, each in its own.
     RowByRow,
-    /// The ledger has an import whose rows are not there.
+    /// The ledger has an import whose rows are not stored.
     LedgerFirst,
-    /// The last row of an import is not there.
+    /// The last row of an import is not stored.
     DropsTheLastRow,
 }
 
@@ -35,11 +35,11 @@ pub(crate) enum Fault {
 struct Kept {
     rows: BTreeMap<String, Vec<Row>>,
     ledger: BTreeMap<String, u64>,
-    /// What was committed: import, table, rows.
+    /// Committed imports: import, table, number of rows.
     commits: Vec<(String, String, usize)>,
     outage: bool,
-    /// It does not take what it is given, until a person changes that.
-    refuses: bool,
+    /// It rejects its input until an operator changes that.
+    rejects: bool,
 }
 
 /// The database. Clones are the same; it outlives every process.
@@ -64,12 +64,12 @@ impl SimTable {
         self.lock().outage = outage;
     }
 
-    pub(crate) fn set_refuses(&self, refuses: bool) {
-        self.lock().refuses = refuses;
+    pub(crate) fn set_rejects(&self, rejects: bool) {
+        self.lock().rejects = rejects;
     }
 
-    /// The database forgets the last transaction that it has confirmed, as one does whose write-ahead
-    /// log is lost; says which import that was.
+    /// Loses the last confirmed transaction, like a database whose write-ahead log is lost; returns
+    /// its import.
     pub(crate) fn lose_the_last(&self) -> Option<String> {
         let mut kept = self.lock();
         let (import, table, rows) = kept.commits.pop()?;
@@ -150,14 +150,14 @@ impl Table for SimTable {
     }
 
     async fn inspect(&self, _: &TableId, _: &Mapping) -> Result<TableInspection, TableError> {
-        // It is made by its first import, and looked at only before that.
+        // It is created by its first import, and inspected only before that.
         self.available()?;
         Ok(TableInspection::default())
     }
 
     async fn prepare(&self, _: &TableId, _: &Mapping) -> Result<(), TableError> {
         self.available()?;
-        if self.lock().refuses {
+        if self.lock().rejects {
             return Err(TableError::Terminal("it is a view".to_owned()));
         }
         Ok(())
@@ -180,7 +180,7 @@ impl Table for SimTable {
             return Err(TableError::Retryable("the commit failed".to_owned()));
         }
         self.available()?;
-        // Two at once: the second to commit finds the entry of the first.
+        // Two at a time: the second to commit finds the entry of the first.
         if let Some(known) = self.known(&import.id) {
             return Ok(known);
         }

@@ -1,4 +1,4 @@
-//! A run: what is drawn from the seed, done, and checked.
+//! A run: draws steps from the seed, executes them, and checks the results.
 
 mod acts;
 mod definitions;
@@ -45,7 +45,7 @@ pub(crate) struct World {
     disk: MemEnv,
     around: Around,
     models: Arc<Mutex<BTreeMap<&'static str, Model>>>,
-    /// Grows with each thing that happens.
+    /// Incremented with each event.
     moment: Arc<AtomicU64>,
     next_record: u64,
     steps_left: u64,
@@ -53,18 +53,18 @@ pub(crate) struct World {
     lines: Arc<Mutex<Vec<String>>>,
     defined: bool,
     has_lied: bool,
-    /// The table has refused what it was given: later files may have gone before earlier ones.
-    has_refused: bool,
+    /// The table has rejected input: later files may have passed earlier ones.
+    has_rejected: bool,
     /// The table has lost what it had confirmed.
     has_rolled_back: bool,
-    /// The log has called bytes damaged without knowing of which records.
+    /// The log has reported damage without knowing the records.
     has_uncounted: bool,
-    /// Records that the log has called damaged, and perhaps never acknowledged.
+    /// Records that the log has reported as damaged, and that were perhaps never acknowledged.
     named_only: u64,
     done: Done,
 }
 
-/// Runs the seed. An error says what was found to be wrong.
+/// Runs the seed. An error describes what is wrong.
 pub(crate) fn run(plan: Plan) -> Result<Done, String> {
     let mut world = World::new(plan);
     while world.steps_left > 0 {
@@ -82,7 +82,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Lets everything run until it waits for a gate or for time to pass.
+/// Runs everything until it waits for a gate or for time to pass.
 async fn settle() {
     // Time moves only when nothing else can, threads included.
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -111,7 +111,7 @@ impl World {
             clock: SimClock::new(),
             acknowledges_early: plan.broken == Broken::Acknowledgement,
         };
-        // A broken part has to be found by a few runs, so they are longer.
+        // A deliberate bug has to be found by a few runs, so they are longer.
         let longer = if plan.broken == Broken::Nothing { 1 } else { 3 };
         let steps_left = longer * (30 + random.below(110) as u64);
         let models = SINKS.map(|s| (s, Model::default()));
@@ -129,7 +129,7 @@ impl World {
             lines: Arc::default(),
             defined: false,
             has_lied: false,
-            has_refused: false,
+            has_rejected: false,
             has_rolled_back: false,
             has_uncounted: false,
             named_only: 0,
@@ -137,27 +137,27 @@ impl World {
         }
     }
 
-    fn note(&mut self, line: &str) {
+    fn trace(&mut self, line: &str) {
         line.hash(&mut self.trace);
         if self.plan.loud {
             println!("{:5} {line}", self.done.steps);
         }
     }
 
-    /// What others have noted since.
-    fn note_all(&mut self) {
+    /// Traces what others have recorded since.
+    fn trace_all(&mut self) {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap());
         for line in lines {
-            self.note(&line);
+            self.trace(&line);
         }
     }
 
-    /// A process, from its start to its end.
+    /// Runs a process, from its start to its end.
     fn live(&mut self) -> Result<(), String> {
         let runtime = runtime();
         let end = runtime.block_on(async {
             if self.random.percent(self.weather.disk * 10) {
-                // One of the calls with which the log is opened, or one soon after.
+                // One of the calls that open the log fails, or one soon after.
                 self.break_disk();
             }
             let mut node = self.start().await;
@@ -168,26 +168,25 @@ impl World {
             self.end(node, end).await;
             end
         });
-        // Whatever is under way ends where it stands; the disk is cut off already.
+        // Whatever is in progress ends where it stands; the disk is cut off already.
         drop(runtime);
         self.around.gates.clear();
-        self.note_all();
-        self.note(&format!("the process has ended: {end:?}"));
+        self.trace_all();
+        self.trace(&format!("the process has ended: {end:?}"));
         for model in self.models.lock().unwrap().values_mut() {
             model.end_process();
         }
         self.check_tables().map(drop)
     }
 
-    /// Ends the process.
     async fn end(&mut self, node: Option<Node>, end: End) {
         match (end, node) {
             (End::Stopped, Some(node)) => {
                 let stopped = self.stop(node).await;
-                self.note(&format!("stopped in order: {stopped}"));
+                self.trace(&format!("stopped in order: {stopped}"));
                 self.disk.kill();
             }
-            // The disk goes first: a log that is dropped writes what waits.
+            // The disk goes first: a log that is dropped writes what is queued.
             (End::PowerCut, _) => {
                 self.disk.crash();
                 if self.plan.broken == Broken::Store {
@@ -198,36 +197,36 @@ impl World {
                     && let Some(lie) = lies::lie(&self.disk, &mut self.random)
                 {
                     self.has_lied = true;
-                    self.note(&lie);
+                    self.trace(&lie);
                 }
                 if self.weather.lies && self.random.percent(15) {
                     let (what, records) = lies::lose(&self.disk, &mut self.random);
                     self.has_lied |= records;
                     self.has_uncounted |= records;
-                    self.note(what);
+                    self.trace(what);
                 }
             }
             (End::Killed | End::Stopped, _) => self.disk.kill(),
         }
         if self.weather.rolls_back
             && !self.has_rolled_back
-            && !self.has_refused
+            && !self.has_rejected
             && self.random.percent(50)
             && let Some(import) = self.around.table.lose_the_last()
         {
             self.has_rolled_back = true;
-            self.note(&format!("the table has lost {import}"));
+            self.trace(&format!("the table has lost {import}"));
         }
         self.around.clock.end();
     }
 
-    /// Stops in order, with everything let through in its order. One that can't is killed after a
+    /// Stops in order, with all steps passed in order. A process that can't stop is killed after a
     /// while.
     async fn stop(&mut self, node: Node) -> bool {
         let stopping = tokio::spawn(node.stop());
         for _ in 0..1000 {
             settle().await;
-            self.note_all();
+            self.trace_all();
             if stopping.is_finished() {
                 return true;
             }
@@ -238,24 +237,24 @@ impl World {
         false
     }
 
-    /// Lets through what has waited longest, if anything waits.
+    /// Passes the step that has waited longest, if there is one.
     fn let_first_through(&mut self) -> bool {
         let Some(&(id, _)) = self.around.gates.waiting().first() else {
             return false;
         };
         let what = self.around.gates.release(id, Verdict::Pass);
-        self.note(&what.unwrap_or_default());
+        self.trace(&what.unwrap_or_default());
         true
     }
 
-    /// A new process; none when its surroundings don't let it begin.
+    /// Starts a process; `None` if its environment prevents that.
     async fn start(&mut self) -> Option<Node> {
         self.done.lives += 1;
         self.around.gates.set_open(true);
         let node = match Node::start(&self.around).await {
             Ok(node) => node,
             Err(error) => {
-                self.note(&format!("no start: {error}"));
+                self.trace(&format!("no start: {error}"));
                 self.heal();
                 return None;
             }
@@ -269,17 +268,17 @@ impl World {
         Some(node)
     }
 
-    /// What the log says that it has lost.
+    /// Reads the losses that the log reports.
     fn read_report(&mut self, node: &Node) {
         let lost: u64 = node.report.lost.iter().map(|l| l.records).sum();
-        self.note(&format!("a process starts; the log misses {lost} records"));
-        // Where a header is gone, the log knows the place, and not what was there.
+        self.trace(&format!("a process starts; the log misses {lost} records"));
+        // Where a header is lost, the log knows the position, and not the records.
         let report = &node.report;
         self.has_uncounted |= report.damage.iter().any(|d| d.block.is_none())
             || !report.missing_segments.is_empty()
             || !report.unnamed_streams.is_empty();
-        // Of the last batch nobody can tell whether it was ever acknowledged: it is named, and not
-        // called lost.
+        // Whether the last batch was ever acknowledged is unknown: it is reported, and not counted
+        // as lost.
         let named = report.damage.iter().filter(|d| !d.acknowledged);
         let named = named.filter_map(|d| d.block.as_ref());
         self.named_only += named.map(|b| b.records).sum::<u64>();
@@ -288,7 +287,7 @@ impl World {
         }
     }
 
-    /// Everything works again.
+    /// Restores everything.
     fn heal(&mut self) {
         self.disk.heal();
         self.disk.set_capacity(None);
@@ -296,19 +295,19 @@ impl World {
         self.around.meta.set_outage(false);
         self.around.staging.set_outage(false);
         self.around.table.set_outage(false);
-        self.around.table.set_refuses(false);
+        self.around.table.set_rejects(false);
     }
 
-    /// Does what is drawn until the process ends.
+    /// Executes drawn steps until the process ends.
     async fn drive(&mut self, node: &mut Node) -> End {
         while self.steps_left > 0 {
             settle().await;
-            self.note_all();
+            self.trace_all();
             self.steps_left -= 1;
             self.done.steps += 1;
             self.moment.fetch_add(1, Ordering::SeqCst);
             if let Some(why) = node.failed() {
-                self.note(&why);
+                self.trace(&why);
                 return End::Stopped;
             }
             if let Some(end) = self.step(node).await {
@@ -318,10 +317,10 @@ impl World {
         *self.random.pick(&ENDS)
     }
 
-    /// What is true at any time.
+    /// Checks what is true at any time.
     fn check_tables(&mut self) -> Result<Vec<Missing>, String> {
         let models = self.models.lock().unwrap();
-        let ordered = !self.has_refused && !self.has_rolled_back;
+        let ordered = !self.has_rejected && !self.has_rolled_back;
         let check = |sink: &&'static str| {
             let rows = self.around.table.rows(&table_id(sink));
             let checked = models[sink].check_rows(&rows, ordered);
@@ -331,8 +330,8 @@ impl World {
     }
 }
 
-/// What the log calls a stream whose declaration was torn by a power cut, while a block of it was
-/// not: of neither anybody was told that it is stored.
+/// Name that the log gives a stream whose declaration was torn by a power cut, while a block of it
+/// was not: neither was acknowledged.
 fn is_unnamed(stream: &str) -> bool {
     stream.starts_with("unknown-")
 }

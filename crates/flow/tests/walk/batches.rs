@@ -1,4 +1,4 @@
-//! Many records in one request.
+//! Batches: many records in one request.
 
 use forebay_model::{ByteSize, ColumnKind};
 use serde_json::json;
@@ -76,7 +76,7 @@ async fn an_array_is_a_batch_only_when_the_request_says_so() {
 }
 
 #[tokio::test]
-async fn refused_records_are_named_with_line_sink_and_column_and_the_others_are_stored() {
+async fn rejected_records_are_named_with_line_sink_and_column_and_the_others_are_stored() {
     let sinks = vec![
         SinkDef("all", vec![ColumnKind::Body], plain()),
         SinkDef("picky", vec![ColumnKind::Uuid, path("n")], plain()),
@@ -119,7 +119,7 @@ async fn refused_records_are_named_with_line_sink_and_column_and_the_others_are_
 }
 
 #[tokio::test]
-async fn the_list_of_refused_records_is_bounded_but_their_count_is_not() {
+async fn the_list_of_rejected_records_is_bounded_but_their_count_is_not() {
     let w = World::start(config(), vec![SinkDef("k", vec![path("n")], plain())]).await;
     let mut body = "{}\n".repeat(250);
     body.push_str("{\"n\":1}\n");
@@ -158,7 +158,7 @@ async fn the_number_of_records_is_bounded_at_its_edge() {
 }
 
 #[tokio::test]
-async fn large_batches_are_one_block_even_when_they_outgrow_it() {
+async fn large_batches_are_one_block_even_when_they_exceed_its_size() {
     let mut small = plain();
     small.sync.uncompressed = ByteSize(1000);
     let mut config = config();
@@ -172,5 +172,5 @@ async fn large_batches_are_one_block_even_when_they_outgrow_it() {
         .await;
     assert_eq!(answer.json()["accepted"], 2000);
     assert_eq!(w.rows("k").await.len(), 2000);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }

@@ -1,4 +1,4 @@
-//! What a request says of its body: compression, charsets, types that are batches, `batch`.
+//! Declared properties of a body: compression, charsets, batch types, `batch`.
 
 use std::io::Write;
 
@@ -54,7 +54,7 @@ fn zstd(data: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn bodies_in_each_coding_are_taken() {
+async fn bodies_in_each_coding_are_accepted() {
     let w = World::start(config(), both()).await;
     let mut client = w.client().await;
     let data = b"{\"i\":7}";
@@ -110,11 +110,11 @@ async fn bodies_in_each_coding_are_taken() {
             "Malformed request: the body is not valid gzip: 2 unexpected bytes after its end at byte {at}."
         )
     );
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
-async fn no_coding_goes_past_the_limit_of_bodies() {
+async fn no_coding_bypasses_the_body_limit() {
     let mut config = config();
     config.max_inflated_body_size = ByteSize::kb(200);
     let w = World::start(config, both()).await;
@@ -133,7 +133,7 @@ async fn no_coding_goes_past_the_limit_of_bodies() {
     }
     let wide = typed("text/plain; charset=iso-8859-1");
     assert_eq!(send(&mut client, &wide, &[0xE9; 120_000]).await.status, 413);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
     assert_eq!(w.rows("b").await.len(), 0);
 }
 
@@ -183,11 +183,11 @@ async fn charsets_are_honoured_in_values_and_bodies_alike() {
     let answer = send(&mut client, &packed, &gzip(b"{\"i\":\"\x80\"}")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(w.rows("k").await.last().unwrap(), "\"€\"");
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
-async fn no_text_is_taken_and_spoilt() {
+async fn text_that_can_not_be_decoded_is_rejected() {
     let w = World::start(config(), both()).await;
     let mut client = w.client().await;
     for charset in ["utf-7", "klingon", "x-user-defined", "utf-32"] {
@@ -218,11 +218,11 @@ async fn no_text_is_taken_and_spoilt() {
         answer.json()["message"],
         "Malformed request: the body is not valid EUC-JP at byte 6."
     );
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
-async fn json_is_read_under_the_types_that_senders_give_it() {
+async fn json_is_parsed_under_the_types_that_senders_use() {
     let w = World::start(config(), both()).await;
     let mut client = w.client().await;
     for headers in [
@@ -262,7 +262,7 @@ async fn json_is_read_under_the_types_that_senders_give_it() {
 }
 
 #[tokio::test]
-async fn a_type_or_a_parameter_says_that_a_body_is_a_batch() {
+async fn a_type_or_a_parameter_declares_a_batch() {
     let w = World::start(config(), vec![SinkDef("k", vec![path("i")], plain())]).await;
     let mut client = w.client().await;
     let (lines, array) = (
@@ -331,7 +331,7 @@ async fn a_type_or_a_parameter_says_that_a_body_is_a_batch() {
 }
 
 #[tokio::test]
-async fn refused_values_of_a_line_are_named_by_line_and_byte() {
+async fn rejected_values_of_a_line_are_named_by_line_and_byte() {
     let w = World::start(config(), vec![SinkDef("k", vec![path("i")], plain())]).await;
     let mut client = w.client().await;
     let body = b"{\"i\":1}{\"j\":1} {\"i\":2}\n{\"i\":3}{broken\n";

@@ -1,4 +1,4 @@
-//! A client that sends exactly the bytes it is told to.
+//! A client that sends exactly the given bytes.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ impl Client {
     }
 }
 
-/// `POST` with these headers (each with its line end).
+/// Builds a `POST` with these headers (each with its line end).
 pub(crate) fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let mut request =
@@ -66,13 +66,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.answer().await.expect("an answer")
     }
 
-    /// A JSON record.
+    /// Posts a JSON record.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> Answer {
         let request = post(path, "Content-Type: application/json\r\n", body.as_bytes());
         self.send(&request).await
     }
 
-    /// The next answer, or `None` when the server has closed the connection.
+    /// The next response, or `None` when the server has closed the connection.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
         let head = loop {
             if let Some(at) = self.read.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -111,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         })
     }
 
-    /// Whether the server closes the connection without another word.
+    /// Whether the server closes the connection without another response.
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.read.is_empty() && self.fill().await == 0
     }

@@ -1,4 +1,5 @@
-//! Dead letters: what a mapping refuses is kept, and delivered once after the mapping was mended.
+//! Dead letters: records that a mapping rejects are kept, and delivered once after the mapping was
+//! fixed.
 
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ pub(crate) async fn node(machine: &Machine) -> Node {
     node
 }
 
-pub(crate) fn letters(machine: &Machine, node: &Node) -> SinkDeadLetters {
+pub(crate) fn sink_dead_letters(machine: &Machine, node: &Node) -> SinkDeadLetters {
     SinkDeadLetters {
         repo: node.repo.clone(),
         log: machine.volume.log.clone(),
@@ -64,14 +65,14 @@ pub(crate) fn letters(machine: &Machine, node: &Node) -> SinkDeadLetters {
     }
 }
 
-pub(crate) async fn mend(node: &mut Node) {
+pub(crate) async fn fix_mapping(node: &mut Node) {
     let stamp = forebay_model::AuditStamp {
         at: NOW.parse().unwrap(),
         by: forebay_model::Actor::system(),
     };
     let changed = node
         .repo
-        .update_sink(&sink_key("k"), "Mended.", &[volume_id()], &stamp, |sink| {
+        .update_sink(&sink_key("k"), "Fixed.", &[volume_id()], &stamp, |sink| {
             sink.target = table(&[with_default("n"), ColumnKind::Datetime]).into();
             Ok(())
         })
@@ -80,8 +81,8 @@ pub(crate) async fn mend(node: &mut Node) {
     node.processed(changed.revision).await;
 }
 
-/// accepted, dead, expired, in flight
-pub(crate) async fn balance(node: &Node) -> [u64; 4] {
+/// Counts of the reconciliation: accepted, dead, expired, in flight.
+pub(crate) async fn reconciliation(node: &Node) -> [u64; 4] {
     node.reporter.report().await.unwrap();
     let b = node.repo.reconciliation(&sink_key("k")).await.unwrap();
     assert!(b.holds(), "{b:?}");
@@ -102,7 +103,7 @@ pub(crate) async fn replayed(machine: &Machine, node: &Node) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_accepted_by_sinks_that_keep_it_and_by_no_other() {
+async fn rejected_records_are_accepted_by_sinks_that_keep_them_and_by_no_others() {
     let sinks = vec![
         SinkDef("keeps", vec![path("n")], keeping(ByteSize::mb(1))),
         SinkDef("rejects", vec![path("n")], plain()),
@@ -142,7 +143,7 @@ async fn what_is_refused_is_accepted_by_sinks_that_keep_it_and_by_no_other() {
 }
 
 #[tokio::test]
-async fn a_kept_record_alone_is_an_ok() {
+async fn a_single_kept_record_is_answered_ok() {
     let sinks = vec![SinkDef("k", vec![path("n")], keeping(ByteSize::mb(1)))];
     let w = World::start(config(), sinks).await;
     let answer = w.post(r#"{"m":1}"#).await;
@@ -155,7 +156,7 @@ async fn a_kept_record_alone_is_an_ok() {
 }
 
 #[tokio::test]
-async fn at_the_bound_records_are_refused_again() {
+async fn records_over_the_size_limit_are_rejected_again() {
     let sinks = vec![SinkDef("k", vec![path("n")], keeping(ByteSize(100)))];
     let w = World::start(config(), sinks).await;
     assert_eq!(w.post(r#"{"m":1}"#).await.status, 200);
@@ -175,17 +176,17 @@ async fn at_the_bound_records_are_refused_again() {
 }
 
 #[tokio::test]
-async fn letters_are_delivered_once_after_the_mapping_was_mended() {
+async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
     let machine = Machine::new();
     let mut node = node(&machine).await;
     let mut client = node.client().await;
     for body in [r#"{"n":1}"#, r#"{"m":1}"#, r#"{"m":2}"#, "[3]"] {
         assert_eq!(client.post(&stream(), body).await.status, 200);
     }
-    assert_eq!(balance(&node).await, [4, 3, 0, 1]);
-    let desk = letters(&machine, &node);
+    assert_eq!(reconciliation(&node).await, [4, 3, 0, 1]);
+    let dead_letters = sink_dead_letters(&machine, &node);
     let key = sink_key("k");
-    let all = desk
+    let all = dead_letters
         .list(&key, SinkDeadLetterSelection::From(0, 100))
         .await
         .unwrap();
@@ -193,48 +194,49 @@ async fn letters_are_delivered_once_after_the_mapping_was_mended() {
     assert_eq!(numbers, [0, 1, 2]);
     assert_eq!(&all[1].dead_letter.body[..], br#"{"m":2}"#);
     assert_eq!(all[1].dead_letter.error, "pathNotFound");
-    let page = desk
+    let page = dead_letters
         .list(&key, SinkDeadLetterSelection::From(1, 1))
         .await
         .unwrap();
     assert_eq!((page.len(), page[0].number), (1, 1));
 
-    // Nothing is mended yet.
-    let none = desk
+    // The mapping is not fixed yet.
+    let none = dead_letters
         .replay(&key, SinkDeadLetterSelection::From(0, 100))
         .await
         .unwrap();
     assert_eq!((none.replayed, none.rejected.len()), (0, 3));
-    assert_eq!(balance(&node).await, [4, 3, 0, 1]);
+    assert_eq!(reconciliation(&node).await, [4, 3, 0, 1]);
 
-    mend(&mut node).await;
-    let some = desk
+    fix_mapping(&mut node).await;
+    let some = dead_letters
         .replay(&key, SinkDeadLetterSelection::These(vec![1]))
         .await
         .unwrap();
     assert_eq!((some.replayed, some.rejected.len()), (1, 0));
-    assert_eq!(balance(&node).await, [4, 2, 0, 2]);
-    let rest = desk
+    assert_eq!(reconciliation(&node).await, [4, 2, 0, 2]);
+    let rest = dead_letters
         .replay(&key, SinkDeadLetterSelection::From(0, 100))
         .await
         .unwrap();
     assert_eq!(rest.replayed, 2);
-    assert_eq!(balance(&node).await, [4, 0, 0, 4]);
+    assert_eq!(reconciliation(&node).await, [4, 0, 0, 4]);
     let row = format!("\"none\",\"{NOW}\"");
     assert_eq!(replayed(&machine, &node).await, [row.as_str(), &row, &row]);
 
-    // Each once.
-    let again = desk
+    // Each one once.
+    let again = dead_letters
         .replay(&key, SinkDeadLetterSelection::From(0, 100))
         .await
         .unwrap();
     assert_eq!(again.replayed, 0);
-    let gone = desk
+    let dropped = dead_letters
         .replay(&key, SinkDeadLetterSelection::These(vec![1]))
         .await;
-    assert!(matches!(gone, Err(DeadLetterError::NotFound(1))));
+    assert!(matches!(dropped, Err(DeadLetterError::NotFound(1))));
     assert!(
-        desk.list(&key, SinkDeadLetterSelection::From(0, 9))
+        dead_letters
+            .list(&key, SinkDeadLetterSelection::From(0, 9))
             .await
             .unwrap()
             .is_empty()
@@ -246,7 +248,7 @@ async fn letters_are_delivered_once_after_the_mapping_was_mended() {
 }
 
 #[tokio::test]
-async fn dropped_letters_are_counted_and_gone() {
+async fn dropped_dead_letters_are_counted_and_removed() {
     let machine = Machine::new();
     let node = node(&machine).await;
     let mut client = node.client().await;
@@ -256,28 +258,28 @@ async fn dropped_letters_are_counted_and_gone() {
         .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.json()["sinks"][0]["dead"], 2_500);
-    let desk = letters(&machine, &node);
+    let dead_letters = sink_dead_letters(&machine, &node);
     let key = sink_key("k");
-    let first = desk
+    let first = dead_letters
         .discard(&key, SinkDeadLetterSelection::From(0, usize::MAX))
         .await
         .unwrap();
     assert_eq!((first.dropped, first.next), (1_000, Some(1_000)));
-    assert_eq!(balance(&node).await, [2_500, 1_500, 1_000, 0]);
-    let named = desk
+    assert_eq!(reconciliation(&node).await, [2_500, 1_500, 1_000, 0]);
+    let named = dead_letters
         .discard(&key, SinkDeadLetterSelection::These(vec![2_000, 2_499]))
         .await;
     assert_eq!(named.unwrap().dropped, 2);
-    let missing = desk
+    let missing = dead_letters
         .discard(&key, SinkDeadLetterSelection::These(vec![1_500, 2_000]))
         .await;
     assert!(matches!(missing, Err(DeadLetterError::NotFound(2_000))));
-    assert_eq!(balance(&node).await, [2_500, 1_498, 1_002, 0]);
+    assert_eq!(reconciliation(&node).await, [2_500, 1_498, 1_002, 0]);
     machine.stop(node).await;
 }
 
 #[tokio::test]
-async fn letters_outlive_the_process_and_a_replay_that_was_cut_short_delivers_nothing() {
+async fn dead_letters_outlive_the_process_and_an_interrupted_replay_delivers_nothing() {
     let mut machine = Machine::new();
     let first = node(&machine).await;
     let mut client = first.client().await;
@@ -286,7 +288,7 @@ async fn letters_outlive_the_process_and_a_replay_that_was_cut_short_delivers_no
         assert_eq!(client.post(&stream(), &body).await.status, 200);
     }
     drop(client);
-    // A replay that died before its transaction: rows in a stream that nobody knows.
+    // A replay that died before its transaction: rows in a stream that the store does not know.
     let volume = volume_id();
     let (slice, _) = first
         .repo
@@ -310,18 +312,18 @@ async fn letters_outlive_the_process_and_a_replay_that_was_cut_short_delivers_no
     first.kill().await;
     machine.volume = machine.volume.reopen();
     let mut node = machine.start().await;
-    assert_eq!(balance(&node).await, [5, 5, 0, 0]);
-    mend(&mut node).await;
-    let desk = letters(&machine, &node);
-    let clock: &dyn Clock = &*desk.clock;
+    assert_eq!(reconciliation(&node).await, [5, 5, 0, 0]);
+    fix_mapping(&mut node).await;
+    let dead_letters = sink_dead_letters(&machine, &node);
+    let clock: &dyn Clock = &*dead_letters.clock;
     assert!(clock.now() > NOW.parse().unwrap());
-    let all = desk
+    let all = dead_letters
         .replay(&sink_key("k"), SinkDeadLetterSelection::From(0, 100))
         .await;
     assert_eq!(all.unwrap().replayed, 5);
     let rows = replayed(&machine, &node).await;
     assert_eq!(rows.len(), 5);
     assert!(rows.iter().all(|r| r.starts_with("\"none\"")), "{rows:?}");
-    assert_eq!(balance(&node).await, [5, 0, 0, 5]);
+    assert_eq!(reconciliation(&node).await, [5, 0, 0, 5]);
     machine.stop(node).await;
 }

@@ -1,4 +1,4 @@
-//! Disks that fail: nobody is told that a record is safe when it is not.
+//! Failing disks: no record is reported as stored when it is not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ async fn world(disk: &MemEnv) -> World {
     World::start_on(Volume::on(disk), config(), sinks).await
 }
 
-/// What is found after the machine has lost power.
+/// Rows that are found after the machine has lost power.
 async fn rows_after_power_cut(w: World, disk: &MemEnv) -> Vec<String> {
     let key = slice(&w.sinks[0], 0);
     let volume = w.volume.clone();
@@ -29,7 +29,7 @@ async fn rows_after_power_cut(w: World, disk: &MemEnv) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_failed_sync_is_final_and_said_as_it_is() {
+async fn a_failed_sync_is_final_and_reported() {
     let disk = MemEnv::new(1);
     let w = world(&disk).await;
     let mut client = w.client().await;
@@ -41,7 +41,7 @@ async fn a_failed_sync_is_final_and_said_as_it_is() {
     assert_eq!(sink["error"], "stream.in.outcomeUnknown");
     let message = sink["message"].as_str().unwrap();
     assert!(
-        message.starts_with("Nobody knows whether this was stored: "),
+        message.starts_with("It is unknown whether this was stored: "),
         "{message}"
     );
     for _ in 0..2 {
@@ -63,17 +63,17 @@ async fn a_failed_sync_is_final_and_said_as_it_is() {
         .send(b"GET /health-check HTTP/1.1\r\nHost: t\r\n\r\n")
         .await;
     assert_eq!(answer.status, 200, "it is alive");
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
     let rows = rows_after_power_cut(w, &disk).await;
     assert_eq!(rows[0], "\"1\"");
     assert!(
         !rows.contains(&"\"3\"".to_owned()),
-        "what was refused is not there"
+        "rejected records are not stored"
     );
 }
 
 #[tokio::test]
-async fn sinks_that_do_not_wait_hear_of_a_failed_volume_too() {
+async fn sinks_that_do_not_wait_reject_on_a_failed_volume_too() {
     let disk = MemEnv::new(2);
     let mut quick = plain();
     quick.sync.wait = false;
@@ -84,9 +84,9 @@ async fn sinks_that_do_not_wait_hear_of_a_failed_volume_too() {
     assert_eq!(
         client.post(&stream(), "{}").await.status,
         202,
-        "nobody waited"
+        "the sink does not wait"
     );
-    // As soon as it is known, nothing is accepted any more.
+    // Once it is known, nothing is accepted any more.
     while client.post(&stream(), "{}").await.status == 202 {
         tokio::task::yield_now().await;
     }
@@ -94,7 +94,7 @@ async fn sinks_that_do_not_wait_hear_of_a_failed_volume_too() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_refused_and_keeps_what_it_has() {
+async fn a_full_disk_rejects_records_and_keeps_what_it_has() {
     let disk = MemEnv::new(3);
     let w = world(&disk).await;
     let mut client = w.client().await;
@@ -103,7 +103,7 @@ async fn a_full_disk_is_refused_and_keeps_what_it_has() {
     disk.set_capacity(Some(used as u64));
     let mut acknowledged = 1;
     let mut noise = 7_u64;
-    let refused = loop {
+    let rejected = loop {
         // Not compressible.
         let text: String = (0..200_000)
             .map(|_| {
@@ -123,12 +123,12 @@ async fn a_full_disk_is_refused_and_keeps_what_it_has() {
         acknowledged += 1;
     };
     assert!(
-        matches!(refused.status, 507 | 500),
+        matches!(rejected.status, 507 | 500),
         "{}: {}",
-        refused.status,
-        refused.text()
+        rejected.status,
+        rejected.text()
     );
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
     let rows = rows_after_power_cut(w, &disk).await;
     assert!(
         rows.len() >= acknowledged,
@@ -182,7 +182,7 @@ async fn everything_acknowledged_survives_a_power_cut_under_load() {
                 assert!(unique.binary_search(&row).is_ok(), "{row}, seed {seed}");
             }
         }
-        // A batch is there as a whole or not at all.
+        // A batch is stored as a whole or not at all.
         for row in rows.iter().filter(|r| !r.ends_with("+\"")) {
             let second = format!("{}+\"", row.trim_end_matches('"'));
             assert!(

@@ -1,4 +1,4 @@
-//! Browsers, other methods than POST, and handshakes of webhook senders.
+//! Browsers, methods other than POST, and handshakes of webhook senders.
 
 use std::sync::Arc;
 
@@ -63,14 +63,14 @@ async fn pages_of_any_origin_may_send_with_and_without_credentials() {
         answer.header("access-control-allow-headers"),
         Some("*, Authorization, Content-Type")
     );
-    // Nothing is repeated that is no list of names.
+    // Only lists of names are echoed.
     let strange = "Origin: https://a.example\r\nAccess-Control-Request-Headers: a<b>\r\n";
     let answer = ask(&mut client, "OPTIONS", "", strange).await;
     assert_eq!(
         answer.header("access-control-allow-headers"),
         Some("*, Authorization, Content-Type")
     );
-    // Whoever has no origin has no credentials.
+    // A client without an origin has no credentials.
     let answer = ask(&mut client, "OPTIONS", "", "").await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     assert_eq!(answer.header("access-control-allow-credentials"), None);
@@ -98,7 +98,7 @@ async fn pages_of_any_origin_may_send_with_and_without_credentials() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_what_the_address_is_for() {
+async fn other_methods_get_an_explanation() {
     let w = World::bodies(config()).await;
     let mut client = w.client().await;
     for method in ["GET", "PUT", "DELETE", "PATCH", "TRACE"] {
@@ -112,7 +112,7 @@ async fn other_methods_are_told_what_the_address_is_for() {
         let text = said["message"].as_str().unwrap();
         assert!(text.contains("POST") && text.contains(method), "{text}");
     }
-    // Whether the secret is right can't be told from it.
+    // The response does not tell whether the secret is right.
     let wrong = format!("GET {}x HTTP/1.1\r\nHost: t\r\n\r\n", stream());
     let right = ask(&mut client, "GET", "", "").await;
     let wrong = client.send(wrong.as_bytes()).await;
@@ -131,7 +131,7 @@ fn is_inert(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn each_handshake_is_answered_as_its_sender_wants_it() {
+async fn each_handshake_is_answered_as_its_sender_expects() {
     let w = answering(&HandshakeKind::NAMES, "t0ken").await;
     let mut client = w.client().await;
     let hub = "?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=t0ken";
@@ -192,14 +192,14 @@ async fn each_handshake_is_answered_as_its_sender_wants_it() {
     );
     client.write(head.as_bytes()).await;
     assert!(client.read_all().await.starts_with(b"HTTP/1.1 200 OK\r\n"));
-    // Under another secret there is nothing.
+    // Under another secret nothing is answered.
     let mut client = w.client().await;
     let wrong = format!("GET {}x{hub} HTTP/1.1\r\nHost: t\r\n\r\n", stream());
     assert_eq!(client.send(wrong.as_bytes()).await.status, 405);
 }
 
 #[tokio::test]
-async fn nothing_is_answered_that_could_become_a_page() {
+async fn no_response_can_be_turned_into_a_page() {
     let w = answering(
         &["dropbox", "hub", "slack", "okta", "microsoft_graph"],
         "t0ken",
@@ -239,7 +239,7 @@ async fn nothing_is_answered_that_could_become_a_page() {
     }
     let slack = r#"{"challenge":"<b>","type":"url_verification"}"#;
     assert_eq!(client.post(&stream(), slack).await.status, 400);
-    // What is too large to be one is a record.
+    // A body that is too large for a handshake is a record.
     let large = format!(
         r#"{{"type":"url_verification","challenge":"x","pad":"{}"}}"#,
         "x".repeat(9000)
@@ -257,7 +257,7 @@ async fn nothing_is_answered_that_could_become_a_page() {
 }
 
 #[tokio::test]
-async fn a_token_is_only_asked_for_where_one_is_set() {
+async fn a_token_is_required_only_where_one_is_set() {
     let w = answering(&["hub"], "").await;
     let mut client = w.client().await;
     let answer = ask(
@@ -273,7 +273,7 @@ async fn a_token_is_only_asked_for_where_one_is_set() {
         (answer.status, answer.header("allow")),
         (405, Some("GET, OPTIONS, POST"))
     );
-    // Slack's is a record where it is not a handshake.
+    // Slack's handshake is a record where it is not enabled.
     let slack = r#"{"challenge":"x","type":"url_verification"}"#;
     assert_eq!(client.post(&stream(), slack).await.text(), "OK");
 }

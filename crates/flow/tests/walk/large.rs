@@ -1,5 +1,5 @@
-//! Large requests: few are worked on at a time, none of them is in the way of small ones, and what
-//! they become is paid for.
+//! Large requests: few are processed at a time, small ones don't wait for them, and their memory is
+//! accounted for.
 
 use std::io::Write;
 
@@ -20,7 +20,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// `[1,1,1,…`, of so many bytes: the body of which the index is largest.
+/// `[1,1,1,…`, of so many bytes: the body with the largest index.
 fn ones(bytes: usize) -> Vec<u8> {
     let mut body = b"[1".to_vec();
     body.resize(bytes - 1, b',');
@@ -34,10 +34,10 @@ fn ones(bytes: usize) -> Vec<u8> {
     body
 }
 
-/// All turns that there are.
-fn take_all_turns(w: &World) -> Vec<WorkPermit> {
-    let lane = w.dispatcher.large_pool();
-    std::iter::from_fn(|| lane.acquire(0).now_or_never()).collect()
+/// Acquires all permits.
+fn acquire_all_permits(w: &World) -> Vec<WorkPermit> {
+    let pool = w.dispatcher.large_pool();
+    std::iter::from_fn(|| pool.acquire(0).now_or_never()).collect()
 }
 
 async fn until_waiting(w: &World, count: usize) {
@@ -51,13 +51,13 @@ fn large_batch(count: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn small_requests_are_answered_while_large_ones_wait_and_those_hold_what_was_sent() {
+async fn small_requests_are_answered_while_large_ones_wait_and_hold_only_their_bodies() {
     const NOISY: usize = 16;
     let mut config = config();
-    // What is asserted is the order; a slow machine may take its time for 16 bodies of 16 MB.
+    // The order is asserted; a slow machine may take its time for 16 bodies of 16 MB.
     config.request_timeout = HumanDuration::secs(60);
     let w = World::start(config, vec![SinkDef("k", vec![path("[0]")], plain())]).await;
-    let turns = take_all_turns(&w);
+    let permits = acquire_all_permits(&w);
     let bomb = gzip(&ones(8_000_000));
     assert!(bomb.len() < 10_000);
     let mut noisy = Vec::new();
@@ -67,8 +67,8 @@ async fn small_requests_are_answered_while_large_ones_wait_and_those_hold_what_w
         noisy.push(client);
     }
     until_waiting(&w, NOISY).await;
-    // They hold what has come in, and not what it becomes.
-    assert_eq!(w.budget.held(), (NOISY * bomb.len()) as u64);
+    // They hold what was received, and not what it is decoded to.
+    assert_eq!(w.limiter.held(), (NOISY * bomb.len()) as u64);
     let mut quiet = w.client().await;
     for _ in 0..10 {
         assert_eq!(quiet.post(&stream(), "[7]").await.status, 200);
@@ -76,22 +76,22 @@ async fn small_requests_are_answered_while_large_ones_wait_and_those_hold_what_w
     assert_eq!(
         w.dispatcher.large_pool().waiting(),
         NOISY,
-        "none has had a turn"
+        "none has had a permit"
     );
-    drop(turns);
+    drop(permits);
     for client in &mut noisy {
         assert_eq!(client.answer().await.unwrap().status, 200);
     }
     assert_eq!(w.rows("k").await.len(), NOISY + 10);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_request_whose_turn_does_not_come_is_told_that_nothing_is_stored() {
+async fn a_large_request_that_gets_no_permit_is_told_that_nothing_is_stored() {
     let mut config = config();
     config.request_timeout = HumanDuration::secs(5);
     let w = World::timed(config).await;
-    let turns = take_all_turns(&w);
+    let permits = acquire_all_permits(&w);
     let answer = w
         .client()
         .await
@@ -100,23 +100,23 @@ async fn a_large_request_whose_turn_does_not_come_is_told_that_nothing_is_stored
     let found = (answer.status, answer.header("retry-after"));
     assert_eq!(found, (503, Some("1")));
     assert_eq!(answer.json()["error"], "stream.in.notTakenInTime");
-    drop(turns);
+    drop(permits);
     assert!(w.rows("k").await.is_empty());
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
-async fn while_rows_wait_for_the_disk_no_more_are_made() {
+async fn no_rows_are_rendered_while_rows_wait_for_the_disk() {
     let w = World::bodies(config()).await;
-    let limit = w.budget.limit();
-    let rows = w.budget.acquire_for_rows(limit + 1);
+    let limit = w.limiter.limit();
+    let rows = w.limiter.acquire_for_rows(limit + 1);
     let mut small = w.client().await;
     let answer = small.send(&post(&stream(), "", b"")).await;
     let found = (answer.status, answer.header("retry-after"));
     assert_eq!(found, (429, Some("1")));
     drop(rows);
-    // Rows up to the limit, and one body: that is as much as may be.
-    let rows = w.budget.acquire_for_rows(limit - 50_000);
+    // Rows up to the limit, and one body: the maximum.
+    let rows = w.limiter.acquire_for_rows(limit - 50_000);
     let mut large = w.client().await;
     large
         .write(&post(&stream(), NDJSON, &large_batch(3000)))
@@ -124,11 +124,11 @@ async fn while_rows_wait_for_the_disk_no_more_are_made() {
     assert_eq!(large.answer().await.unwrap().json()["accepted"], 3000);
     drop(rows);
     assert_eq!(w.rows("k").await.len(), 3000);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
-async fn rows_that_can_not_be_held_are_refused_and_none_of_them_is_stored() {
+async fn rows_over_the_memory_limit_are_rejected_and_none_of_them_is_stored() {
     let mut config = config();
     config.max_bytes_in_flight = ByteSize::mb(1);
     let value = "x".repeat(1000);
@@ -153,11 +153,11 @@ async fn rows_that_can_not_be_held_are_refused_and_none_of_them_is_stored() {
     for sink in ["narrow", "wide"] {
         assert_eq!(w.rows(sink).await.len(), 900);
     }
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
-async fn a_large_batch_has_the_same_answer_as_a_small_one() {
+async fn a_large_batch_gets_the_same_response_as_a_small_one() {
     let sinks = vec![
         SinkDef("all", vec![ColumnKind::Body], plain()),
         SinkDef("picky", vec![ColumnKind::Uuid, path("n")], plain()),
@@ -190,7 +190,7 @@ async fn a_large_batch_has_the_same_answer_as_a_small_one() {
     assert_eq!(client.post(&stream(), &single).await.text(), "OK");
     let picky = w.rows("picky").await;
     assert!(picky[900].ends_with(",\"2\""), "{}", picky[900]);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
@@ -219,5 +219,5 @@ async fn a_large_batch_waits_for_its_sinks_slice() {
     assert_eq!(client.answer().await.unwrap().json()["accepted"], 2000);
     let rows = w.volume.rows(&slice(&w.sinks[1], 1)).await;
     assert_eq!(rows, vec!["\"1\""; 2000]);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }

@@ -60,7 +60,7 @@ async fn bodies() {
         .send(&chunked(&stream(), &[&[b'x'; 999], b"xx"]))
         .await;
     assert_eq!(answer.status, 413);
-    // A client that asks first need not send anything.
+    // A client that sends `Expect` need not send its body.
     let mut client = w.client().await;
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n",
@@ -68,7 +68,7 @@ async fn bodies() {
     );
     assert_eq!(client.send(head.as_bytes()).await.status, 413);
     assert_eq!(w.rows("k").await.len(), 2);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn gzip_bodies() {
             .unwrap()
             .contains("after decompression")
     );
-    // A thousand times its size: refused without being held.
+    // A thousand times its size: rejected without being held.
     let bomb = gzip(&vec![0; 500 << 20]);
     assert!(bomb.len() < 600 << 10);
     assert_eq!(
@@ -119,7 +119,7 @@ async fn gzip_bodies() {
         .await;
     assert_eq!(answer.status, 200);
     assert_eq!(w.rows("k").await.len(), 2);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn headers() {
     let answer = client.send(&request(2001)).await;
     assert_eq!(answer.status, 431);
     assert_eq!(answer.json()["error"], "stream.in.headerTooLarge");
-    // Far too large is refused before it is complete.
+    // A far too large header is rejected before it is complete.
     let mut client = w.client().await;
     client
         .write(format!("POST / HTTP/1.1\r\nX: {}", "x".repeat(70 << 10)).as_bytes())
@@ -162,7 +162,7 @@ async fn connections() {
     );
     assert!(c.is_closed().await);
     drop(a);
-    // The place is free as soon as the server has seen the end of it.
+    // The connection is released as soon as the server has noticed its end.
     loop {
         let mut d = w.client().await;
         d.write(&post(&stream(), "", b"{}")).await;
@@ -180,17 +180,17 @@ async fn bytes_in_flight() {
     let mut config = config();
     config.max_bytes_in_flight = ByteSize(1000);
     let w = World::bodies(config).await;
-    // Half a body holds the whole of it.
+    // Half a body reserves memory for the whole of it.
     let mut slow = w.client().await;
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 600\r\n\r\nx",
         stream()
     );
     slow.write(head.as_bytes()).await;
-    while w.budget.held() == 0 {
+    while w.limiter.held() == 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(w.budget.held(), 600);
+    assert_eq!(w.limiter.held(), 600);
     let mut client = w.client().await;
     let answer = client.send(&post(&stream(), "", &[b'x'; 401])).await;
     assert_eq!(
@@ -208,7 +208,7 @@ async fn bytes_in_flight() {
         .await;
     assert_eq!(answer.status, 429);
     drop(slow);
-    while w.budget.held() > 0 {
+    while w.limiter.held() > 0 {
         tokio::task::yield_now().await;
     }
     let mut client = w.client().await;
@@ -235,7 +235,7 @@ async fn slow_bodies() {
     assert_eq!(answer.json()["error"], "stream.in.requestTimeout");
     assert_eq!(started.elapsed().as_secs(), 5);
     assert!(client.is_closed().await);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
     assert!(w.rows("k").await.is_empty());
 }
 

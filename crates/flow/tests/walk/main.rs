@@ -1,4 +1,5 @@
-//! The walk from a request to the log, over a real listener, a real log and a real metadata store.
+//! The write path from a request to the log, over a real listener, a real log and a real metadata
+//! store.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! A node as the binary builds it, and what the control plane does to it.
+//! A node as the binary builds it, and the control plane's actions on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -29,7 +29,7 @@ use crate::client::Client;
 use crate::volume::{Volume, volume_id};
 use crate::world::{NOW, SECRET, config, mapping};
 
-/// What outlives a process.
+/// State that outlives a process.
 pub(crate) struct Machine {
     pub(crate) dir: TempDir,
     pub(crate) volume: Volume,
@@ -45,7 +45,7 @@ pub(crate) struct Node {
     pub(crate) reporter: Arc<StatisticsReporter>,
     pub(crate) pipelines: Arc<PipelineShared>,
     pub(crate) progress: watch::Receiver<Option<Revision>>,
-    pub(crate) follower: JoinHandle<Result<(), ReconcilerError>>,
+    pub(crate) reconciler: JoinHandle<Result<(), ReconcilerError>>,
     stop: CancellationToken,
     session: JoinHandle<()>,
 }
@@ -72,7 +72,7 @@ impl Machine {
         }
     }
 
-    /// A time that nobody else gets.
+    /// A unique time.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now.fetch_add(1, Ordering::SeqCst))
     }
@@ -94,29 +94,29 @@ impl Machine {
         let counter = AtomicU64::new(0);
         let random = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
         let dispatcher = Dispatcher::new(None, random);
-        let budget = MemoryLimiter::new(64 << 20);
-        let pipelines = PipelineShared::new(Arc::clone(&budget));
+        let limiter = MemoryLimiter::new(64 << 20);
+        let pipelines = PipelineShared::new(Arc::clone(&limiter));
         let appender: Arc<dyn Appender> = self.volume.shared();
         let reporter = StatisticsReporter::new(repo.clone(), node.clone(), Arc::clone(&appender));
-        let gates = LimiterRegistry::new(self.quotas);
-        let disk = DiskUse::new(Arc::clone(&gates), self.volume.log.clone());
-        let (follower, progress) = RouteReconciler::new(ReconcilerDeps {
+        let limiters = LimiterRegistry::new(self.quotas);
+        let disk = DiskUse::new(Arc::clone(&limiters), self.volume.log.clone());
+        let (reconciler, progress) = RouteReconciler::new(ReconcilerDeps {
             repo: repo.clone(),
             node,
             lease,
             volume: volume_id(),
             appender,
             dispatcher: Arc::clone(&dispatcher),
-            limiters: gates,
+            limiters,
             pipelines: Arc::clone(&pipelines),
             reporter: Arc::clone(&reporter),
             limits: RowLimits::default(),
             topics: None,
         });
-        let follower = tokio::spawn(follower.run(stop.clone()));
+        let reconciler = tokio::spawn(reconciler.run(stop.clone()));
         let deps = HttpSourceDeps {
             dispatcher,
-            memory_limiter: budget,
+            memory_limiter: limiter,
             clock: Arc::new(forebay_model::ManualClock::new(NOW.parse().unwrap())),
         };
         let source = HttpSourceServer::bind(config(), deps).await.unwrap();
@@ -127,25 +127,24 @@ impl Machine {
             reporter,
             pipelines,
             progress,
-            follower,
+            reconciler,
             stop,
             session,
         }
     }
 
-    /// Ends a process in order.
+    /// Stops a process in order.
     pub(crate) async fn stop(&self, node: Node) {
         assert!(node.source.stop(Duration::from_secs(10)).await);
         node.pipelines.drained().await;
         node.stop.cancel();
-        node.follower.await.unwrap().unwrap();
+        node.reconciler.await.unwrap().unwrap();
         node.session.await.unwrap();
         drop((node.repo, node.reporter));
     }
 }
 
 impl Node {
-    /// Makes the source.
     pub(crate) async fn create_source(&self) {
         let key: SourceKey = "1/2/s".parse().unwrap();
         let branch: BranchKey = key.branch;
@@ -167,13 +166,13 @@ impl Node {
             .unwrap();
     }
 
-    /// Makes a sink, which opens its first file, and waits until the node follows.
+    /// Creates a sink, which opens its first file, and waits until the node has applied it.
     pub(crate) async fn create_sink(&mut self, id: &str, columns: &[ColumnKind]) {
         self.create_sink_with(id, columns, SettingsPatch::new())
             .await;
     }
 
-    /// The same with settings.
+    /// As [`Self::create_sink`], with settings.
     pub(crate) async fn create_sink_with(
         &mut self,
         id: &str,
@@ -194,7 +193,7 @@ impl Node {
         self.processed(made.unwrap().revision).await;
     }
 
-    /// Waits until the node says that it has left all that was closed up to `revision`.
+    /// Waits until the node reports that it has detached all slices closed up to `revision`.
     pub(crate) async fn processed(&mut self, revision: Revision) {
         self.progress
             .wait_for(|r| *r >= Some(revision))
@@ -203,7 +202,7 @@ impl Node {
         let all = self.repo.processed_revisions().await.unwrap();
         assert!(
             all[0].revision >= revision,
-            "the store has been told before"
+            "the revision was reported before"
         );
     }
 
@@ -236,11 +235,11 @@ pub(crate) fn table(columns: &[ColumnKind]) -> TableSink {
 }
 
 impl Node {
-    /// Ends everything of the process where it stands.
+    /// Kills all tasks of the process.
     pub(crate) async fn kill(self) {
-        self.follower.abort();
+        self.reconciler.abort();
         self.session.abort();
-        drop(self.follower.await);
+        drop(self.reconciler.await);
         drop(self.session.await);
         self.source.stop(Duration::ZERO).await;
         self.pipelines.drained().await;

@@ -17,7 +17,7 @@ use crate::client::{Client, post};
 use crate::world::{SinkDef, World, config, path, plain, stream};
 
 #[tokio::test]
-async fn a_connection_is_kept_and_requests_may_be_sent_ahead() {
+async fn a_connection_is_kept_and_requests_may_be_pipelined() {
     let w = World::bodies(config()).await;
     let mut client = w.client().await;
     let two = [post(&stream(), "", b"1"), post(&stream(), "", b"2")].concat();
@@ -34,7 +34,7 @@ async fn a_connection_is_kept_and_requests_may_be_sent_ahead() {
 }
 
 #[tokio::test]
-async fn bodies_come_in_any_pieces() {
+async fn bodies_may_arrive_in_any_pieces() {
     let w = World::bodies(config()).await;
     let mut client = w.client().await;
     for byte in post(&stream(), "", b"{\"a\":1}") {
@@ -62,7 +62,7 @@ async fn bodies_come_in_any_pieces() {
 }
 
 #[tokio::test]
-async fn malformed_requests_are_refused_and_hurt_nobody() {
+async fn malformed_requests_are_rejected_and_affect_no_others() {
     let w = World::bodies(config()).await;
     for bytes in [
         "GARBAGE\r\n\r\n".to_owned(),
@@ -84,7 +84,7 @@ async fn malformed_requests_are_refused_and_hurt_nobody() {
         assert_eq!(status, Some(400), "{bytes:?}");
         assert!(client.is_closed().await, "{bytes:?}");
     }
-    // Clients that leave in the middle.
+    // Clients that disconnect in the middle.
     for bytes in [
         "P",
         "POST /stream",
@@ -124,7 +124,7 @@ async fn request(sender: &mut Sender, body: String) -> (u16, Bytes) {
 }
 
 #[tokio::test]
-async fn http2_requests_go_side_by_side() {
+async fn http2_requests_are_concurrent() {
     let sinks = vec![SinkDef("k", vec![path("n"), ColumnKind::Headers], plain())];
     let w = World::start(config(), sinks).await;
     let sender = http2(TcpStream::connect(w.source.address()).await.unwrap()).await;
@@ -147,7 +147,7 @@ async fn http2_requests_go_side_by_side() {
 }
 
 #[tokio::test]
-async fn cookies_that_come_in_pieces_are_one_header() {
+async fn cookies_in_several_fields_become_one_header() {
     let w = World::start(
         config(),
         vec![SinkDef("k", vec![ColumnKind::Headers], plain())],
@@ -204,7 +204,7 @@ async fn tls_stream(w: &World, alpn: &str) -> tokio_rustls::client::TlsStream<Tc
 }
 
 #[tokio::test]
-async fn tls_speaks_both_versions() {
+async fn tls_supports_both_http_versions() {
     let mut config = config();
     config.tls = Some(tls());
     let w = World::bodies(config).await;
@@ -219,14 +219,14 @@ async fn tls_speaks_both_versions() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_listened_on_is_named() {
+async fn bind_errors_name_their_cause() {
     let w = World::bodies(config()).await;
     let again = |change: &dyn Fn(&mut forebay_flow::source::http::HttpSourceConfig)| {
         let mut config = config();
         change(&mut config);
         let deps = forebay_flow::source::http::HttpSourceDeps {
             dispatcher: Arc::clone(&w.dispatcher),
-            memory_limiter: Arc::clone(&w.budget),
+            memory_limiter: Arc::clone(&w.limiter),
             clock: Arc::new(forebay_model::ManualClock::default()),
         };
         async {
@@ -276,13 +276,13 @@ async fn stopping_lets_requests_finish_and_closes_what_is_idle() {
         stream()
     );
     busy.write(head.as_bytes()).await;
-    while w.budget.held() == 0 {
+    while w.limiter.held() == 0 {
         tokio::task::yield_now().await;
     }
     let (volume, sinks) = (w.volume.clone(), w.sinks.clone());
     let stopping = tokio::spawn(w.source.stop(Duration::from_secs(60)));
     assert!(idle.is_closed().await);
-    assert_eq!(busy.send(b"}").await.status, 200, "it was under way");
+    assert_eq!(busy.send(b"}").await.status, 200, "it was in progress");
     assert!(stopping.await.unwrap(), "all have finished");
     assert!(busy.is_closed().await);
     assert!(TcpStream::connect(address).await.is_err());
@@ -302,12 +302,12 @@ async fn stopping_does_not_wait_longer_than_its_grace() {
         stream()
     );
     stuck.write(head.as_bytes()).await;
-    while w.budget.held() == 0 {
+    while w.limiter.held() == 0 {
         tokio::task::yield_now().await;
     }
     let started = tokio::time::Instant::now();
     assert!(!w.source.stop(Duration::from_secs(3)).await);
     assert_eq!(started.elapsed().as_secs(), 3);
     assert!(stuck.is_closed().await);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }

@@ -1,4 +1,4 @@
-//! Quotas as clients meet them, and as operators change them.
+//! Quotas as clients and operators see them.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ const NOTHING: Quotas = Quotas {
     project: ProjectQuota::NONE,
 };
 
-/// A source with these quotas, in a time that stands still while anything is to do.
+/// A source with these quotas; time is paused while there is anything to do.
 async fn limited(config: HttpSourceConfig, quotas: Quotas) -> World {
     let world = World::timed(config).await;
-    let gates = LimiterRegistry::new(quotas);
+    let limiters = LimiterRegistry::new(quotas);
     let branch = BranchRoute {
         key: world.sinks[0].key().source.clone(),
         disabled: false,
@@ -34,11 +34,11 @@ async fn limited(config: HttpSourceConfig, quotas: Quotas) -> World {
         },
         sinks: world.sinks.clone(),
     };
-    let mut maker = gates.builder();
+    let mut builder = limiters.builder();
     world.dispatcher.set_table(RouteTable::with_limiters(
         [(SECRET.to_owned(), branch)],
         |project, source| {
-            maker.source_limiter(project, source, quotas.source, &QuotaOverrides::default())
+            builder.source_limiter(project, source, quotas.source, &QuotaOverrides::default())
         },
     ));
     world
@@ -75,7 +75,7 @@ fn retry_after(answer: &Answer) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_over_the_quota_are_told_when_to_come_back_and_leave_nothing() {
+async fn requests_over_the_quota_are_told_when_to_retry_and_store_nothing() {
     let w = limited(config(), requests(3)).await;
     let mut client = w.client().await;
     for left in (0..3).rev() {
@@ -93,15 +93,15 @@ async fn requests_over_the_quota_are_told_when_to_come_back_and_leave_nothing() 
         answer.header("ratelimit"),
         Some("\"source-requests\";r=0;t=1")
     );
-    // Whoever waits as told is served, on the same connection.
+    // A client that waits as told is served, on the same connection.
     tokio::time::sleep(retry_after(&answer)).await;
     assert_eq!(client.post(&stream(), "{}").await.status, 200);
     assert_eq!(w.rows("k").await.len(), 4);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_is_a_request_too() {
+async fn a_handshake_counts_as_a_request() {
     let w = limited(config(), requests(2)).await;
     let mut client = w.client().await;
     let ask = format!("GET {}?challenge=1 HTTP/1.1\r\nHost: t\r\n\r\n", stream());
@@ -116,21 +116,24 @@ async fn a_handshake_is_a_request_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_on_regardless_gets_the_rate_and_no_more_and_is_slowed() {
+async fn a_client_that_ignores_429_gets_the_rate_and_is_throttled() {
     let w = limited(config(), requests(3)).await;
     let mut client = w.client().await;
     let begun = Instant::now();
-    let (mut taken, mut refused) = (0, 0);
+    let (mut accepted, mut rejected) = (0, 0);
     while begun.elapsed() < Duration::from_secs(20) {
         match client.post(&stream(), "{}").await.status {
-            200 => taken += 1,
-            _ => refused += 1,
+            200 => accepted += 1,
+            _ => rejected += 1,
         }
     }
-    assert!((3 * 20..=3 * 22).contains(&taken), "{taken}");
-    // Between two that are taken there is time for three waits.
-    assert!(refused <= 5 * taken, "{refused} refused, {taken} taken");
-    assert_eq!(w.rows("k").await.len(), taken);
+    assert!((3 * 20..=3 * 22).contains(&accepted), "{accepted}");
+    // Between two that are accepted there is time for three delays.
+    assert!(
+        rejected <= 5 * accepted,
+        "{rejected} rejected, {accepted} accepted"
+    );
+    assert_eq!(w.rows("k").await.len(), accepted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,12 +144,12 @@ async fn bodies_are_paid_for_before_they_are_read() {
         client.send(&post(&stream(), "", &vec![b'x'; size])).await
     };
     assert_eq!(send(&mut client, 400).await.status, 200);
-    // What is more than what is left goes through, and is owed.
+    // What exceeds the rest of the quota is admitted, and owed.
     assert_eq!(send(&mut client, 2600).await.status, 200);
     let answer = send(&mut client, 1).await;
     is_over(&answer, 429, "The source's quota of 1000B a second");
     assert_eq!(retry_after(&answer), Duration::from_secs(3));
-    // A client that asks first is told at once.
+    // A client that sends `Expect` is told at once.
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
         stream()
@@ -165,7 +168,7 @@ async fn bodies_are_paid_for_before_they_are_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_of_unknown_length_pays_as_it_comes_in() {
+async fn a_body_of_undeclared_length_pays_as_it_arrives() {
     let mut config = config();
     config.max_request_body_size = ByteSize(2000);
     let w = limited(config, bytes(1000)).await;
@@ -180,7 +183,7 @@ async fn a_body_of_unknown_length_pays_as_it_comes_in() {
         request.push_str("0\r\n\r\n");
         request
     };
-    // One body may owe as much as it may have.
+    // One body may owe as much as the maximum of a body.
     let mut client = w.client().await;
     assert_eq!(client.send(chunked(500, 4).as_bytes()).await.status, 200);
     let answer = client.send(chunked(1, 1).as_bytes()).await;
@@ -190,18 +193,18 @@ async fn a_body_of_unknown_length_pays_as_it_comes_in() {
     let mut client = w.client().await;
     assert_eq!(client.send(chunked(1, 1).as_bytes()).await.status, 200);
     assert_eq!(w.rows("k").await.len(), 2);
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
-async fn connections_of_a_project_are_counted_by_their_last_request() {
+async fn connections_count_for_the_project_of_their_last_request() {
     let project = ProjectQuota {
         connections: 2,
         ..ProjectQuota::NONE
     };
     let w = limited(config(), Quotas { project, ..NOTHING }).await;
     let (mut a, mut b) = (w.client().await, w.client().await);
-    // Without a request, a connection is nobody's.
+    // Without a request, a connection counts for no project.
     let _silent = w.client().await;
     assert_eq!(a.post(&stream(), "{}").await.status, 200);
     assert_eq!(b.post(&stream(), "{}").await.status, 200);
@@ -245,7 +248,7 @@ async fn connections_of_one_client() {
     }
 }
 
-/// Posts until the answer has that status.
+/// Posts until the response has that status.
 async fn until(node: &crate::node::Node, status: u16) -> Answer {
     let mut client = node.client().await;
     loop {
@@ -301,7 +304,7 @@ async fn quotas_change_while_the_node_runs() {
 }
 
 #[tokio::test]
-async fn a_project_that_fills_the_disk_is_refused_also_after_a_restart() {
+async fn a_project_over_its_disk_quota_is_rejected_also_after_a_restart() {
     let mut machine = Machine::new();
     machine.quotas.project.disk_bytes = ByteSize(1);
     let mut node = machine.start().await;
@@ -314,7 +317,7 @@ async fn a_project_that_fills_the_disk_is_refused_also_after_a_restart() {
     assert_eq!(retry_after(&answer), Duration::from_secs(10));
     machine.stop(node).await;
     let node = machine.start().await;
-    // Before the node follows, it knows no source.
+    // Until it has reconciled, the node knows no source.
     let mut client = node.client().await;
     let first = loop {
         let answer = client.post(&stream(), "{}").await;
@@ -324,7 +327,7 @@ async fn a_project_that_fills_the_disk_is_refused_also_after_a_restart() {
         tokio::task::yield_now().await;
     };
     is_over(&first, 507, "The project's quota of 1B on disk");
-    // More disk is room at once.
+    // A larger quota takes effect at once.
     let own = QuotaOverrides {
         disk_bytes: Some(ByteSize::mb(1)),
         ..QuotaOverrides::default()
@@ -336,7 +339,7 @@ async fn a_project_that_fills_the_disk_is_refused_also_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_body_becomes_is_paid_for_as_if_it_had_been_sent() {
+async fn the_decoded_size_of_a_body_is_paid_for_as_if_it_had_been_sent() {
     use std::io::Write;
     let w = limited(config(), bytes(100_000)).await;
     let mut client = w.client().await;
@@ -351,7 +354,7 @@ async fn what_a_body_becomes_is_paid_for_as_if_it_had_been_sent() {
             200
         );
     }
-    // A quarter of a megabyte is owed, less the window's share.
+    // A quarter of a megabyte is owed, less the window's allowance.
     let answer = client.send(&post(&stream(), "", b"1")).await;
     is_over(&answer, 429, "The source's quota of 100000B a second");
     assert_eq!(retry_after(&answer), Duration::from_secs(2));

@@ -1,4 +1,5 @@
-//! The node follows the store: rotations lose and double nothing, and a restart goes on.
+//! The node reconciles with the store: rotations lose and duplicate nothing, and a restart
+//! continues.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ async fn definitions_become_routes() {
         rows(&machine.volume.log, &slices[1].key),
         [r#""2","{""n"":2}""#]
     );
-    // A new secret: the old one is worth nothing at once.
+    // A new secret: the old one is invalid at once.
     let new_secret = SECRET.replace('a', "b");
     let changed = node
         .repo
@@ -91,7 +92,7 @@ fn stamp() -> forebay_model::AuditStamp {
 }
 
 #[tokio::test]
-async fn a_closed_slice_takes_nothing_more_and_its_final_counts_are_stored() {
+async fn a_closed_slice_accepts_nothing_more_and_its_final_counts_are_stored() {
     let machine = Machine::new();
     let mut node = machine.start().await;
     node.create_source().await;
@@ -125,7 +126,7 @@ async fn a_closed_slice_takes_nothing_more_and_its_final_counts_are_stored() {
     let last = reported[&slice];
     assert_eq!(
         last.records, 6,
-        "the last count came before the word that it is left"
+        "the last count was stored before the revision was reported"
     );
     assert_eq!(last.uncompressed_bytes, 6 * 4);
     assert_eq!(
@@ -134,7 +135,7 @@ async fn a_closed_slice_takes_nothing_more_and_its_final_counts_are_stored() {
     );
     let stream_id = machine.volume.log.find(&slice.to_string()).unwrap();
     assert!(machine.volume.log.stats(stream_id).unwrap().closed);
-    // An empty slice has no stream, and is left all the same.
+    // An empty slice has no stream, and is detached all the same.
     let empty = node.writing("k").await;
     let rotated = node.repo.rotate_slice(&empty, machine.now()).await.unwrap();
     node.processed(rotated.closed.revision).await;
@@ -147,7 +148,7 @@ async fn a_closed_slice_takes_nothing_more_and_its_final_counts_are_stored() {
     machine.stop(node).await;
 }
 
-/// Clients that send numbered records until they are told to stop.
+/// Clients that send numbered records until they are stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
@@ -206,11 +207,11 @@ fn assert_each_once(rows: &[String], sent: &[String]) {
     for row in sent {
         assert_eq!(times.remove(row), Some(1), "{row}");
     }
-    assert!(times.is_empty(), "nobody has sent {times:?}");
+    assert!(times.is_empty(), "never sent: {times:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rotations_under_load_lose_and_double_nothing() {
+async fn rotations_under_load_lose_and_duplicate_nothing() {
     let machine = Machine::new();
     let mut node = machine.start().await;
     node.create_source().await;
@@ -233,7 +234,7 @@ async fn rotations_under_load_lose_and_double_nothing() {
                 let rotated = node.repo.rotate_slice(&slice, machine.now()).await.unwrap();
                 node.processed(rotated.closed.revision).await;
             }
-            // What was said to be left is never written again.
+            // A slice that was reported as detached is never written again.
             let before = rows(&machine.volume.log, &slice).len();
             load.more(5).await;
             assert_eq!(rows(&machine.volume.log, &slice).len(), before);
@@ -248,7 +249,7 @@ async fn rotations_under_load_lose_and_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_goes_on_where_the_process_was() {
+async fn a_restart_continues_where_the_process_was() {
     let mut machine = Machine::new();
     let mut node = machine.start().await;
     node.create_source().await;
@@ -257,8 +258,8 @@ async fn a_restart_goes_on_where_the_process_was() {
     load.more(50).await;
     let mut sent = load.finish().await;
     let slice = node.writing("k").await;
-    // The slice is closed while nobody follows.
-    node.follower.abort();
+    // The slice is closed while no reconciler runs.
+    node.reconciler.abort();
     let (repo, now) = (node.repo.clone(), machine.now());
     let rotated = repo.rotate_slice(&slice, now).await.unwrap();
     drop(repo);
@@ -290,7 +291,7 @@ async fn a_restart_goes_on_where_the_process_was() {
     machine.stop(node).await;
 }
 
-/// Ends a process without a word to anybody, and opens its log anew.
+/// Kills a process, and reopens its log.
 async fn kill(node: Node, volume: Volume) -> Volume {
     node.kill().await;
     volume.reopen()

@@ -1,4 +1,4 @@
-//! One record a request: who gets it, and what the answer says.
+//! One record per request: which sinks get it, and what the response reports.
 
 use forebay_model::ColumnKind;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::volume::Volume;
 use crate::world::{SECRET, SinkDef, World, config, path, plain, stream};
 
 #[tokio::test]
-async fn a_record_is_a_row_when_the_answer_comes() {
+async fn a_record_is_a_row_when_the_response_arrives() {
     let columns = vec![
         ColumnKind::Datetime,
         ColumnKind::Ip,
@@ -31,7 +31,7 @@ async fn a_record_is_a_row_when_the_answer_comes() {
         w.rows("k").await[2],
         r#""2026-11-21T05:01:49.120Z","127.0.0.1","x3","{""a"":{""b"":""x3""}}""#
     );
-    assert_eq!(w.budget.held(), 0);
+    assert_eq!(w.limiter.held(), 0);
 }
 
 #[tokio::test]
@@ -60,13 +60,13 @@ async fn an_address_that_is_not_exactly_right_is_not_found() {
             "error": "stream.in.noSourceFound",
             "message": "The specified combination of projectID, sourceID and secret was not found.",
         })],
-        "nobody can tell which part was wrong"
+        "the response does not tell which part was wrong"
     );
     assert!(w.rows("k").await.is_empty());
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_are_told_what_there_is() {
+async fn other_paths_and_methods_get_an_explanation() {
     let w = World::bodies(config()).await;
     let mut client = w.client().await;
     let get = |path: &str, method: &str| {
@@ -92,12 +92,12 @@ async fn other_paths_and_methods_are_told_what_there_is() {
     assert_eq!((answer.status, answer.text()), (200, "OK\n"));
     client.write(&get("/health-check", "HEAD")).await;
     let answer = client.send(&get(&stream(), "OPTIONS")).await;
-    // That was the answer to HEAD, which has a length but no body; the next one follows.
+    // That was the response to HEAD, which has a length but no body; the next one follows.
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
-async fn what_one_sink_refuses_the_others_keep_and_the_answer_says_so() {
+async fn a_record_that_one_sink_rejects_is_stored_in_the_others_and_reported() {
     let sinks = vec![
         SinkDef("all", vec![ColumnKind::Body], plain()),
         SinkDef("picky", vec![ColumnKind::Uuid, path("a")], plain()),
@@ -137,7 +137,7 @@ async fn what_one_sink_refuses_the_others_keep_and_the_answer_says_so() {
 }
 
 #[tokio::test]
-async fn bodies_that_can_not_be_taken_get_their_status() {
+async fn rejected_bodies_get_their_status() {
     let w = World::start(config(), vec![SinkDef("k", vec![path("a")], plain())]).await;
     let mut client = w.client().await;
     for (content_type, body, status, error) in [
@@ -206,7 +206,7 @@ async fn verbose_answers_name_every_sink() {
 }
 
 #[tokio::test]
-async fn a_source_without_sinks_takes_records_and_says_so() {
+async fn a_source_without_sinks_accepts_records_and_reports_it() {
     let w = World::start(config(), Vec::new()).await;
     let mut client = w.client().await;
     let answer = client
@@ -218,7 +218,7 @@ async fn a_source_without_sinks_takes_records_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_without_a_slice_fails_after_a_while_and_the_others_do_not_wait_for_it() {
+async fn a_sink_without_a_slice_fails_after_a_while_and_does_not_delay_the_others() {
     let sinks = vec![
         SinkDef("a", vec![ColumnKind::Body], plain()),
         SinkDef("b", vec![ColumnKind::Body], plain()),
@@ -236,7 +236,7 @@ async fn a_sink_without_a_slice_fails_after_a_while_and_the_others_do_not_wait_f
 }
 
 #[tokio::test]
-async fn clients_at_the_same_time_never_get_each_others_data() {
+async fn concurrent_clients_never_get_each_others_data() {
     let columns = vec![
         ColumnKind::Uuid,
         path("id"),

@@ -1,5 +1,5 @@
-//! Replays while the metadata store does what it was asked for and does not say so: the rows have
-//! one copy, in the stream of their slice, and that stays.
+//! Replays whose transaction the metadata store commits without a response: the rows have one copy,
+//! in the stream of their slice, and that stays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -14,16 +14,16 @@ use forebay_meta::kv::store::{
 };
 use forebay_model::SinkSettings;
 
-use crate::dead_letters::{balance, letters, mend, node, replayed};
+use crate::dead_letters::{fix_mapping, node, reconciliation, replayed, sink_dead_letters};
 use crate::node::{Machine, Node, sink_key};
 use crate::world::stream;
 
-/// What does not come back after a transaction.
+/// What is lost after a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lost {
-    /// The word that it was done.
+    /// Its response.
     Answer,
-    /// Whatever is read after it.
+    /// All reads after it.
     Connection,
 }
 
@@ -88,61 +88,61 @@ impl Store for Breaking {
     }
 }
 
-/// Three letters, and who replays them over a connection that breaks.
-async fn three_letters(machine: &Machine, lost: Lost) -> (Node, SinkDeadLetters) {
+/// Three dead letters, to be replayed over a connection that breaks.
+async fn three_dead_letters(machine: &Machine, lost: Lost) -> (Node, SinkDeadLetters) {
     let mut node = node(machine).await;
     let mut client = node.client().await;
     for i in 0..3 {
         let body = format!("{{\"m\":{i}}}");
         assert_eq!(client.post(&stream(), &body).await.status, 200);
     }
-    mend(&mut node).await;
+    fix_mapping(&mut node).await;
     let store = Breaking {
         inner: Arc::clone(node.repo.store()),
         lost,
         broken: AtomicBool::default(),
     };
-    let desk = SinkDeadLetters {
+    let dead_letters = SinkDeadLetters {
         repo: Repo::new(Arc::new(store), SinkSettings::default()),
-        ..letters(machine, &node)
+        ..sink_dead_letters(machine, &node)
     };
-    (node, desk)
+    (node, dead_letters)
 }
 
 #[tokio::test]
-async fn rows_stay_when_nobody_says_whether_their_slice_was_made() {
+async fn rows_stay_when_it_is_unknown_whether_their_slice_was_created() {
     let machine = Machine::new();
-    let (node, desk) = three_letters(&machine, Lost::Answer).await;
+    let (node, dead_letters) = three_dead_letters(&machine, Lost::Answer).await;
     let key = sink_key("k");
-    let unsaid = desk
+    let uncertain = dead_letters
         .replay(&key, SinkDeadLetterSelection::From(0, 100))
         .await
         .unwrap_err();
     assert!(
-        unsaid.to_string().contains("whether it was done"),
-        "{unsaid}"
+        uncertain.to_string().contains("whether it was done"),
+        "{uncertain}"
     );
     assert_eq!(replayed(&machine, &node).await.len(), 3);
     // It was done, so it is not done again.
-    let again = desk
+    let again = dead_letters
         .replay(&key, SinkDeadLetterSelection::From(0, 100))
         .await
         .unwrap();
     assert_eq!(again.replayed, 0);
     assert_eq!(replayed(&machine, &node).await.len(), 3);
-    assert_eq!(balance(&node).await, [3, 0, 0, 3]);
+    assert_eq!(reconciliation(&node).await, [3, 0, 0, 3]);
     machine.stop(node).await;
 }
 
 #[tokio::test]
-async fn rows_stay_when_the_store_is_gone_just_after_it_has_made_their_slice() {
+async fn rows_stay_when_the_store_fails_just_after_it_has_created_their_slice() {
     let machine = Machine::new();
-    let (node, desk) = three_letters(&machine, Lost::Connection).await;
-    let done = desk
+    let (node, dead_letters) = three_dead_letters(&machine, Lost::Connection).await;
+    let done = dead_letters
         .replay(&sink_key("k"), SinkDeadLetterSelection::From(0, 100))
         .await;
     assert_eq!(done.unwrap().replayed, 3);
     assert_eq!(replayed(&machine, &node).await.len(), 3);
-    assert_eq!(balance(&node).await, [3, 0, 0, 3]);
+    assert_eq!(reconciliation(&node).await, [3, 0, 0, 3]);
     machine.stop(node).await;
 }

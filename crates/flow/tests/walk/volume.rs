@@ -35,7 +35,7 @@ impl Volume {
         Self::with(small())
     }
 
-    /// One that works on the thread of whoever waits for it, so that time can stand still.
+    /// A log that works on the waiting thread, so that time can be paused.
     pub(crate) fn manual() -> Self {
         Self::with(LogConfig {
             manual: true,
@@ -48,7 +48,7 @@ impl Volume {
         Self::open(dir, config)
     }
 
-    /// On a disk that fails when it is told to.
+    /// On a disk with injected failures.
     pub(crate) fn on(disk: &MemEnv) -> Self {
         let dir = Arc::new(TempDir::new().unwrap());
         Self::open_on(Arc::new(disk.clone()), dir, small())
@@ -69,7 +69,7 @@ impl Volume {
         }
     }
 
-    /// The same directory, opened anew by another process: nobody may have the log any more.
+    /// The same directory, reopened by another process: the log must not be in use.
     pub(crate) fn reopen(self) -> Self {
         let Self { log, appender, dir } = self;
         drop((log, appender));

@@ -1,4 +1,4 @@
-//! A source with everything behind it.
+//! A source with all that it needs.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) const NOW: &str = "2026-11-21T05:01:49.120Z";
 pub(crate) struct World {
     pub(crate) source: HttpSourceServer,
     pub(crate) dispatcher: Arc<Dispatcher>,
-    pub(crate) budget: Arc<MemoryLimiter>,
+    pub(crate) limiter: Arc<MemoryLimiter>,
     pub(crate) shared: Arc<PipelineShared>,
     pub(crate) volume: Volume,
     pub(crate) sinks: Vec<Arc<SinkRoute>>,
@@ -78,7 +78,7 @@ pub(crate) fn plain() -> SinkSettings {
 }
 
 impl World {
-    /// With one source `1/s` and these sinks.
+    /// Starts one source `1/s` with these sinks.
     pub(crate) async fn start(config: HttpSourceConfig, sinks: Vec<SinkDef>) -> Self {
         Self::start_on(Volume::new(), config, sinks).await
     }
@@ -100,8 +100,8 @@ impl World {
         let counter = AtomicU64::new(0);
         let random = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
         let dispatcher = Dispatcher::new(templates, random);
-        let budget = MemoryLimiter::new(config.max_bytes_in_flight.0);
-        let shared = PipelineShared::new(Arc::clone(&budget));
+        let limiter = MemoryLimiter::new(config.max_bytes_in_flight.0);
+        let shared = PipelineShared::new(Arc::clone(&limiter));
         let key: SourceKey = "1/2/s".parse().unwrap();
         let mut routes = Vec::new();
         for SinkDef(id, columns, settings) in sinks {
@@ -118,21 +118,21 @@ impl World {
         dispatcher.set_table(RouteTable::new([(SECRET.to_owned(), branch)]));
         let deps = HttpSourceDeps {
             dispatcher: Arc::clone(&dispatcher),
-            memory_limiter: Arc::clone(&budget),
+            memory_limiter: Arc::clone(&limiter),
             clock: Arc::new(ManualClock::new(NOW.parse().unwrap())),
         };
         let source = HttpSourceServer::bind(config, deps).await.unwrap();
         Self {
             source,
             dispatcher,
-            budget,
+            limiter,
             shared,
             volume,
             sinks: routes,
         }
     }
 
-    /// For tests in which time stands still.
+    /// For tests with paused time.
     pub(crate) async fn timed(config: HttpSourceConfig) -> Self {
         let sinks = vec![SinkDef("k", vec![ColumnKind::Body], plain())];
         Self::start_on(Volume::manual(), config, sinks).await
@@ -158,7 +158,7 @@ impl World {
     }
 }
 
-/// Opens a slice of a sink and makes it the one that is written.
+/// Opens a slice of a sink and makes it the current one.
 pub(crate) fn open(
     route: &Arc<SinkRoute>,
     number: i64,

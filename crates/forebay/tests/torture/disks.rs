@@ -439,7 +439,7 @@ fn missing_metadata_leaves_the_acknowledged_records_in_the_log() {
     // The streams of the log are unknown: they are retained and reported.
     wait_for("the report of unknown streams", || {
         let log = server.log();
-        log.contains("the store does not know this stream, it is kept")
+        log.contains("stream is unknown to the store; it is kept")
             .then_some(())
     });
     let metrics = server.get("/metrics").unwrap();

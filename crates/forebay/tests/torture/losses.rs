@@ -137,7 +137,7 @@ fn losses_of_the_log_are_reported_and_the_rest_is_delivered() {
         server.restart();
         let said = server.log();
         assert!(said.contains("\"ERROR\""), "{what}: {said}");
-        let named = said.contains("acknowledged records are not in the log any more");
+        let named = said.contains("acknowledged records are missing in the log");
         assert_eq!(named, lost > 0, "{what}: {said}");
         for restart in [false, true] {
             if restart {

@@ -1,5 +1,5 @@
-//! Reading a request's body: bounded, paid for before it is held, and not copied when it comes in
-//! one piece.
+//! Reads a request's body: bounded, with memory acquired before it is held, and without a copy if
+//! it arrives in one piece.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -10,26 +10,26 @@ use tokio::time::Instant;
 use crate::memory_limiter::MemoryPermit;
 use crate::quota::{QuotaExceeded, SourceLimiter};
 
-/// Room for a body whose length is not known.
+/// Initial capacity for a body of undeclared length.
 const INITIAL_CAPACITY: usize = 8 << 10;
 
-/// Why there is no body.
+/// Why a body could not be read.
 #[derive(Debug)]
 pub(super) enum BodyReadError {
-    /// Longer than it may be.
+    /// It exceeds the maximum.
     TooLarge,
-    /// No room in the byte budget.
+    /// The memory limit is reached.
     Busy,
-    /// No room in the quota.
+    /// A quota is used up.
     QuotaExceeded(QuotaExceeded),
-    /// The client went away.
+    /// The client closed the connection.
     ClientClosed,
-    /// Not what its framing says.
+    /// It contradicts its framing.
     Malformed(String),
 }
 
-/// Reads the body; what it takes of the byte budget is charged before it is read, or as it comes in
-/// when it does not say how long it is. Then it is also as it comes in that the quota is paid.
+/// Reads the body. Memory is acquired before it is read or, if its length is not declared, as it
+/// arrives; then the quota is paid as it arrives, too.
 pub(super) async fn read(
     body: &mut Incoming,
     max: usize,
@@ -101,8 +101,8 @@ fn to_read_error(error: &hyper::Error) -> BodyReadError {
     BodyReadError::ClientClosed
 }
 
-/// Reads and forgets what is left of a body, if it is not too much: a client that is still sending
-/// would otherwise meet a reset connection instead of the answer.
+/// Reads and discards the rest of a body, if it is not too much: a client that is still sending
+/// would otherwise get a connection reset instead of the response.
 pub(super) async fn discard(body: &mut Incoming, max: usize) -> bool {
     let mut left = max;
     while let Some(frame) = body.frame().await {

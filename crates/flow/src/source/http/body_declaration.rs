@@ -1,4 +1,4 @@
-//! What a request says of its body before the body is there.
+//! Declaration of a request's body, before it is read: format, mode and encoding.
 
 use bytes::Bytes;
 use forebay_record::coding::ContentCodings;
@@ -11,7 +11,6 @@ use super::query;
 use super::response::Rejection;
 use crate::memory_limiter::MemoryPermit;
 
-/// What a request says of its body.
 pub(super) struct BodyDeclaration {
     format: BodyFormat,
     pub(super) mode: BodyMode,
@@ -19,7 +18,7 @@ pub(super) struct BodyDeclaration {
 }
 
 impl BodyDeclaration {
-    /// What the headers and the query say.
+    /// Reads the declaration from the headers and the query.
     pub(super) fn from_headers(headers: &HeaderMap, query: &str) -> Result<Self, Rejection> {
         let mut codings = ContentCodings::default();
         for value in headers.get_all(CONTENT_ENCODING) {
@@ -49,7 +48,7 @@ impl BodyDeclaration {
         })
     }
 
-    /// The body, as far as it is known now.
+    /// Combines the declaration with the received bytes.
     pub(super) fn into_received(self, bytes: Bytes, memory_permit: MemoryPermit) -> ReceivedBody {
         let is_plain = self.encoding.is_plain(&bytes);
         ReceivedBody {

@@ -1,4 +1,4 @@
-//! Who has sent a request: the TCP peer, or whom a trusted proxy names.
+//! Client of a request: the TCP peer, or the address that a trusted proxy names.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -14,14 +14,13 @@ pub struct IpNetwork {
     bits: u8,
 }
 
-/// A text that is not a network.
+/// Text that is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a network like 10.0.0.0/8 or an address")]
 pub struct InvalidNetwork(String);
 
 impl IpNetwork {
-    /// Whether the address is in it.
-    #[must_use]
+    /// Whether the address is in the network.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(a)) => {
@@ -89,13 +88,13 @@ impl schemars::JsonSchema for IpNetwork {
     }
 }
 
-/// The header in which proxies say whom they were called by.
+/// Header in which proxies name their client.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {
-    /// Addresses, divided by commas.
+    /// Addresses, separated by commas.
     #[default]
     XForwardedFor,
     /// RFC 7239.
@@ -111,9 +110,8 @@ impl ForwardedHeader {
     }
 }
 
-/// The client of a request that `peer` has sent. Each proxy adds whom it was called by at the end
-/// of the header; so the client is the last one there that is not itself a trusted proxy. Anything to
-/// the left of it is hearsay.
+/// Client of a request from `peer`. Each proxy appends its own client to the header, so the client
+/// is the last entry that is not a trusted proxy. Entries to the left of it may be forged.
 pub(super) fn client_ip(
     peer: IpAddr,
     trusted: &[IpNetwork],
@@ -148,7 +146,8 @@ pub(super) fn client_ip(
     client
 }
 
-/// An address, which some proxies write with a port, and those of IPv6 in brackets or quotes.
+/// Parses an address, which some proxies write with a port, and those of IPv6 in brackets or
+/// quotes.
 fn forwarded(entry: &str) -> Option<IpAddr> {
     let quoted = entry.strip_prefix('"').and_then(|e| e.strip_suffix('"'));
     let entry = quoted.unwrap_or(entry);
@@ -162,8 +161,8 @@ fn forwarded(entry: &str) -> Option<IpAddr> {
     Some(with_port.ip())
 }
 
-/// The `for` of an element like `for=192.0.2.60;proto=http;by=203.0.113.43`; names that a proxy has
-/// made up (`unknown`, `_hidden`) are no addresses.
+/// Parses the `for` of an element like `for=192.0.2.60;proto=http;by=203.0.113.43`; names that a
+/// proxy has made up (`unknown`, `_hidden`) are not addresses.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = split_unquoted(element, ';').into_iter();
     let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
@@ -171,7 +170,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     forwarded(node.trim())
 }
 
-/// The parts of a text between separators that are not within quotes.
+/// Splits a text at separators that are not within quotes.
 fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(|c| {
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_hold_their_addresses() {
+    fn networks_contain_their_addresses() {
         for (network, inside, outside) in [
             ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
             ("10.1.2.3", "10.1.2.3", "10.1.2.4"),
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed_and_only_about_their_caller() {
+    fn proxies_are_believed_only_if_trusted_and_only_about_their_client() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let client = |peer, forwarded: &[&str]| {
             let mut headers = HeaderMap::new();
@@ -266,7 +265,7 @@ mod tests {
         ] {
             assert_eq!(client("10.0.0.1", &[junk]), "10.0.0.1", "{junk}");
         }
-        // The header that is not the one of the setting is not looked at.
+        // The header that is not configured is ignored.
         let mut headers = HeaderMap::new();
         headers.append("x-forwarded-for", "6.6.6.6".parse().unwrap());
         let header = ForwardedHeader::Forwarded;

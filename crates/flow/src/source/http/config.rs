@@ -1,4 +1,5 @@
-//! Settings of the HTTP source. What a client sees at each limit is in `docs/reference/limits.md`.
+//! Settings of the HTTP source. `docs/reference/limits.md` describes what a client gets at each
+//! limit.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,60 +11,62 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{ForwardedHeader, IpNetwork, client_ip};
 
-/// The listener that takes records in over HTTP, and its limits.
+/// The HTTP listener that accepts records, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpSourceConfig {
-    /// Address and port to listen on. Port 0 takes a free one.
+    /// Address and port to listen on. Port 0 selects a free one.
     pub listen: SocketAddr,
     /// Address under which clients reach the source; the URLs of sources begin with it. Without it
-    /// they begin with the address that is listened on.
+    /// they begin with the address of the listener.
     pub public_url: Option<String>,
-    /// How long a request may take, from its headers to its answer. 1s to 60s.
+    /// How long a request may take, from its headers to its response. 1s to 60s.
     pub request_timeout: HumanDuration,
     /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
     pub header_read_timeout: HumanDuration,
-    /// How long a connection may be open without a request. Longer than that of a load balancer in
-    /// front, or it sends requests into connections that are being closed. 1s to 1h.
+    /// How long a connection may be open without a request. Must be longer than that of a load
+    /// balancer in front, which otherwise sends requests into connections that are being closed. 1s
+    /// to 1h.
     pub idle_timeout: HumanDuration,
     /// How long a client may take to read a response. 1s to 1h.
     pub write_timeout: HumanDuration,
-    /// Connections open at a time; further ones are answered 503. 1 to 1000000.
+    /// Maximum of open connections; further ones get 503. 1 to 1000000.
     pub max_connections: usize,
-    /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
-    /// are answered 503. Trusted proxies may have any number. 0 to 1000000, 0 is no limit of its own.
+    /// Maximum of connections per client address (IPv6: per network of 64 bits); further ones get
+    /// 503. Trusted proxies are exempt. 0 to 1000000; 0 is no separate limit.
     pub max_connections_per_client: usize,
-    /// Requests of one HTTP/2 connection at a time. 1 to 1000.
+    /// Maximum of concurrent requests per HTTP/2 connection. 1 to 1000.
     pub max_streams_per_connection: usize,
     /// How long the answer to a client is held back that is over a quota, was refused just before and
     /// goes on regardless. 0 to 10s.
     pub rejection_delay: HumanDuration,
     /// Bytes that are read ahead for a connection. 8KB to 1MB.
     pub read_buffer_size: ByteSize,
-    /// Bytes of answers that wait for a slow client of HTTP/2. 8KB to 1MB.
+    /// Bytes of responses buffered for a slow HTTP/2 client. 8KB to 1MB.
     pub write_buffer_size: ByteSize,
-    /// Responses that clients have not read, together; those up to 1KB do not count. A request whose
-    /// response would go over it is answered 503. 1MB to 4GB.
+    /// Maximum of responses, in total, that clients have not read; those up to 1KB do not count. A
+    /// request whose response would exceed it gets 503. 1MB to 4GB.
     pub max_unread_bytes: ByteSize,
-    /// A request's body as sent. 100B to 64MB.
+    /// Maximum of a request's body as sent. 100B to 64MB.
     pub max_request_body_size: ByteSize,
-    /// A compressed body after decompression, or one in another charset as UTF-8. 100B to 256MB.
+    /// Maximum of a body after decompression, or of one in another charset as UTF-8. 100B to 256MB.
     pub max_inflated_body_size: ByteSize,
-    /// A request's headers together with its first line. 1KB to 1MB.
+    /// Maximum of a request's headers together with its request line. 1KB to 1MB.
     pub max_header_size: ByteSize,
-    /// Records of a batch. 1 to 1000000.
+    /// Maximum of records per batch. 1 to 1000000.
     pub max_records_per_batch: usize,
-    /// Requests' bodies and rows that are not on disk yet, together. A request that would go over
-    /// it is answered 429. What the process takes in all: docs/reference/limits.md. 1MB to 64GB.
+    /// Maximum of request bodies, and of rows that are not on disk yet, in total. A request that
+    /// would exceed it gets 429. Memory use of the whole process: docs/reference/limits.md. 1MB to
+    /// 64GB.
     pub max_bytes_in_flight: ByteSize,
-    /// Requests with large bodies that are inflated, parsed and rendered at a time; 0 is one for every
-    /// two cores. 0 to 256.
+    /// Requests with large bodies that are decompressed, parsed and rendered at a time; 0 is one
+    /// for every two cores. 0 to 256.
     pub large_requests: usize,
-    /// Networks of proxies whose `forwardedHeader` is believed, like `10.0.0.0/8`. Without any, the
-    /// client is whoever has connected.
+    /// Networks of proxies whose `forwardedHeader` is trusted, like `10.0.0.0/8`. If empty, the
+    /// client is the peer of the connection.
     pub trusted_proxies: Vec<IpNetwork>,
-    /// The header in which trusted proxies name the client: `x-forwarded-for`, or `forwarded` (RFC
-    /// 7239). Only one: of the other, proxies pass on what clients make up.
+    /// Header in which trusted proxies name the client: `x-forwarded-for`, or `forwarded` (RFC
+    /// 7239). Only one: proxies pass on whatever clients send in the other.
     pub forwarded_header: ForwardedHeader,
     /// Certificate and key for TLS. Without them the listener speaks plain HTTP.
     pub tls: Option<TlsConfig>,
@@ -99,13 +102,11 @@ impl Default for HttpSourceConfig {
 }
 
 impl HttpSourceConfig {
-    /// The client that sent a request which `peer` brings.
+    /// Client of a request received from `peer`.
     pub(super) fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         client_ip(peer, &self.trusted_proxies, self.forwarded_header, headers)
     }
 
-    /// Limits of the listener.
-    #[must_use]
     pub fn limits(&self) -> ListenerLimits {
         ListenerLimits {
             header_read_timeout: self.header_read_timeout,
@@ -138,8 +139,7 @@ impl HttpSourceConfig {
         ]
     }
 
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
+    /// Returns the settings that are out of range: name, given value, allowed range.
     pub fn violations(&self) -> Vec<String> {
         let mb = ByteSize::mb;
         let sizes = [
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_in_range_and_what_is_not_is_named() {
+    fn defaults_are_in_range_and_violations_are_named() {
         assert_eq!(
             HttpSourceConfig::default().violations(),
             Vec::<String>::new()
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_needs_to_name_only_what_differs_and_may_not_name_the_unknown() {
+    fn a_file_may_omit_defaults_and_must_not_have_unknown_keys() {
         let config: HttpSourceConfig = serde_json::from_str(
             r#"{"listen":"0.0.0.0:1","maxHeaderSize":"8KB","trustedProxies":["10.0.0.0/8"]}"#,
         )

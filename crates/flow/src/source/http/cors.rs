@@ -1,9 +1,9 @@
-//! What a browser is told, so that a page of any origin may send records and read the answers.
+//! CORS headers, so that pages of any origin may send records and read the responses.
 //!
-//! A source is protected by the secret in its address, and by nothing that a browser adds by itself:
-//! there are no cookies, and nobody is asked for a certificate. So a page can do nothing with a
-//! browser's credentials that it could not do without them, and the origin is named back
-//! (`docs/adr/1434-…`): `navigator.sendBeacon` sends with credentials, and then `*` is no answer.
+//! A source is protected by the secret in its address, and by nothing that a browser adds by
+//! itself: there are no cookies, and no client certificates. So a page gains nothing from a
+//! browser's credentials, and the origin is echoed (`docs/adr/1434-…`): `navigator.sendBeacon`
+//! sends with credentials, for which `*` is not valid.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -16,22 +16,21 @@ use super::response::{SourceResponse, plain, set};
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
-/// Of an answer that was asked for with credentials a page may read no others than those that are
-/// named.
+/// Headers that a page may read; with credentials, only those that are named.
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("Content-Type, RateLimit, RateLimit-Policy, Retry-After, Server");
-/// Where the request does not say which it will have; `*` does not stand for `Authorization`.
+/// Used if the request names no headers; `*` does not include `Authorization`.
 const HEADERS: HeaderValue = HeaderValue::from_static("*, Authorization, Content-Type");
-/// How long browsers may remember the answer; Chromium takes no more.
+/// How long browsers may cache the response; Chromium caps it at this.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 const VARIES: HeaderValue = HeaderValue::from_static("Origin");
 const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
     "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
 );
-/// Names of headers that are repeated back, in bytes.
+/// Maximum bytes of echoed header names.
 const REQUESTED_MAX: usize = 1 << 10;
 
-/// Lets the page that has asked read the answer.
+/// Lets the page that sent the request read the response.
 pub(super) fn allow(response: &mut SourceResponse, origin: HeaderValue) {
     set(response, ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     set(response, ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
@@ -41,7 +40,7 @@ pub(super) fn allow(response: &mut SourceResponse, origin: HeaderValue) {
     }
 }
 
-/// What a browser asks before it sends. Without an origin nobody will send with credentials.
+/// Responds to a preflight. Without an origin, no request with credentials follows.
 pub(super) fn preflight(headers: &HeaderMap, methods: HeaderValue) -> SourceResponse {
     let mut response = plain(StatusCode::OK, b"");
     let requested = headers.get(ACCESS_CONTROL_REQUEST_HEADERS);
@@ -59,7 +58,7 @@ pub(super) fn preflight(headers: &HeaderMap, methods: HeaderValue) -> SourceResp
     response
 }
 
-/// Whether a value is nothing but names of headers.
+/// Whether a value is a list of header names.
 fn is_list(value: &HeaderValue) -> bool {
     let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"-_, \t".contains(b);
     let bytes = value.as_bytes();

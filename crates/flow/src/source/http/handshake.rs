@@ -1,8 +1,8 @@
-//! Handshakes of webhook senders: they ask the address for something before they send to it. Only
-//! what the source's settings name is answered, and only under its secret.
+//! Handshakes of webhook senders, which check the address before they send to it. Only those that
+//! the source's settings name are answered, and only under its secret.
 //!
-//! Most want a text of theirs back. So that no answer can be made to be a page, it is plain text that
-//! no browser interprets, short, and without any character that markup needs.
+//! Most senders expect a text of theirs back. So that no response can be turned into a page, it is
+//! plain text that no browser interprets, short, and without any character that markup needs.
 
 use bytes::Bytes;
 use forebay_model::HandshakeKind;
@@ -17,16 +17,16 @@ use subtle::ConstantTimeEq;
 use super::response::{self, Rejection, SourceResponse, plain, set};
 use crate::dispatch::SourceRoute;
 
-/// A challenge, in bytes.
+/// Maximum bytes of a challenge.
 const CHALLENGE_MAX: usize = 1 << 10;
-/// A body that may be one.
+/// Maximum bytes of a body that may be a handshake.
 const BODY_MAX: usize = 8 << 10;
 const OKTA: &str = "x-okta-verification-challenge";
 const CLOUDEVENTS: &str = "webhook-request-origin";
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Methods that a source takes; `None` is one of which nothing is known.
+/// Methods that a source accepts; `None` is an unknown source.
 pub(super) fn methods(route: Option<&SourceRoute>) -> HeaderValue {
     let mut methods = vec!["OPTIONS", "POST"];
     if let Some(route) = route {
@@ -50,12 +50,12 @@ pub(super) fn methods(route: Option<&SourceRoute>) -> HeaderValue {
     HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static("OPTIONS, POST"))
 }
 
-/// Whether a request with this method brings a record.
+/// Whether a request with this method carries a record.
 pub(super) fn brings_record(route: &SourceRoute, method: &Method) -> bool {
     method == Method::POST || method == Method::PUT && route.supports_handshake(HandshakeKind::Put)
 }
 
-/// The answer to a request that is a handshake by its method, address or headers.
+/// Responds to a handshake recognized by its method, address or headers.
 pub(super) fn respond<B>(
     route: &SourceRoute,
     request: &Request<B>,
@@ -110,7 +110,7 @@ fn respond_to_get(
     None
 }
 
-/// Only a subscription is confirmed: who else than the hub's user could want one to end?
+/// Confirms subscriptions only: ending one is up to the hub's user.
 fn hub(
     route: &SourceRoute,
     asked: &dyn Fn(&str) -> Option<String>,
@@ -135,7 +135,7 @@ fn hub(
     echo("hub.challenge", challenge)
 }
 
-/// The answer to a record that is a handshake by its body.
+/// Responds to a record that is a handshake by its body.
 pub(super) fn respond_to_body(
     route: &SourceRoute,
     body: &Bytes,
@@ -185,7 +185,7 @@ fn uncached(mut response: SourceResponse) -> SourceResponse {
     response
 }
 
-/// Real challenges are tokens, or words of them.
+/// Accepts printable ASCII without markup characters: real challenges are tokens or words.
 fn check_challenge(name: &str, challenge: &str) -> Result<(), Rejection> {
     let is_harmless = |b: u8| matches!(b, b' '..=b'~') && !b"<>&\"'`".contains(&b);
     let cause = if challenge.is_empty() {

@@ -1,4 +1,4 @@
-//! Large requests: decoded, divided and rendered in turns, and beside those that are small.
+//! Large requests: decoded, split and rendered on the pool, apart from small ones.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ use crate::dispatch::{LargeRequest, RequestProgress, SourceRoute};
 use crate::fair_thread_pool::{WorkPermit, run_on_pool};
 use crate::memory_limiter::{MemoryLimitError, MemoryPermit};
 
-/// Bytes of a body, inflated, up to which it is read where it came in: about half a millisecond at most.
-/// Others wait for as long behind each connection that has such a request.
+/// Bytes of a decompressed body up to which it is read on the request's thread: about half a
+/// millisecond at most, for which other connections wait.
 const BODY_AT_ONCE: usize = 16 << 10;
-/// The same of a batch, and how many records it may have then.
+/// The same for a batch, and the maximum of its records.
 const BATCH_AT_ONCE: usize = 8 << 10;
 pub(super) const RECORDS_AT_ONCE: usize = 64;
 
-/// A body on its way to its records.
+/// A received body that is not split into records yet.
 pub(super) struct ReceivedBody {
     pub(super) bytes: Bytes,
-    /// What is yet to be undone: compression, or a charset other than UTF-8.
+    /// Encoding to be undone: compression, or a charset other than UTF-8.
     pub(super) encoding: Option<BodyEncoding>,
     pub(super) mode: BodyMode,
     pub(super) format: BodyFormat,
@@ -36,7 +36,7 @@ pub(super) struct ReceivedBody {
 }
 
 impl ReceivedBody {
-    /// Whether it is too large to be read where it came in.
+    /// Whether it is too large to be read on the request's thread.
     pub(super) fn is_large(&self) -> bool {
         let at_once = match self.mode {
             BodyMode::Single => BODY_AT_ONCE,
@@ -47,7 +47,7 @@ impl ReceivedBody {
 }
 
 impl RequestReceiver {
-    /// Decodes a body that becomes a small one. `None`: it becomes a large one.
+    /// Decodes a body that is small when decoded. `None`: it is large.
     pub(super) fn decode_small(
         &self,
         bytes: &Bytes,
@@ -92,7 +92,7 @@ impl RequestReceiver {
         }
     }
 
-    /// What a body has become is paid for as if it had been sent.
+    /// Pays for the decoded size as if it had been sent.
     fn consume_inflated(
         &self,
         route: &SourceRoute,
@@ -109,7 +109,6 @@ impl RequestReceiver {
         paid.map_err(Rejection::Quota)
     }
 
-    /// Takes a large request.
     pub(super) async fn accept_large(
         &self,
         route: &Arc<SourceRoute>,
@@ -136,7 +135,7 @@ impl RequestReceiver {
     ) -> Result<SourceResponse, Rejection> {
         let dispatcher = &self.deps.dispatcher;
         let work_permit = dispatcher.large_pool().acquire(route.fairness_key()).await;
-        // Until here it holds no more than has come in.
+        // Up to here the request holds only what was received.
         self.deps.memory_limiter.wait_for_capacity().await;
         let (format, mode) = (sent.format.clone(), sent.mode);
         let (work_permit, parts, memory_permit) =
@@ -183,7 +182,7 @@ impl RequestReceiver {
             })
             .await;
             sent.bytes = decoded.map_err(|e| self.decode_rejection(e))?;
-            // What was sent is not needed any more.
+            // The encoded body is not needed any more.
             let not_used = (raw as u64 + most).saturating_sub(sent.bytes.len() as u64);
             sent.memory_permit.shrink(not_used);
             self.consume_inflated(route, raw, sent.bytes.len())?;

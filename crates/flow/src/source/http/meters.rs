@@ -1,11 +1,11 @@
-//! Handles of the metrics, so that a request does not look them up by name.
+//! Metric handles, so that a request does not look its metrics up by name.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::metrics::{ACK_SECONDS, BODY_BYTES, CONNECTIONS, CONNECTIONS_REFUSED, REQUESTS};
 
-/// The statuses that answers have.
+/// Statuses of responses.
 const STATUSES: [u16; 19] = [
     200, 202, 400, 404, 405, 408, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507, 412, 409,
 ];
@@ -36,7 +36,6 @@ impl HttpSourceMeters {
         }
     }
 
-    /// Meters of the listener.
     pub(super) fn listener(&self) -> forebay_listener::ListenerMetrics {
         forebay_listener::ListenerMetrics {
             connections: self.connections.clone(),

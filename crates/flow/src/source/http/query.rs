@@ -1,15 +1,15 @@
-//! What the query of an address asks for.
+//! Parameters in the query of an address.
 
 use forebay_record::form;
 
 use super::response::Rejection;
 
-/// Whether the query has `verbose=true`: exactly that, as in the service that we are compatible with.
+/// Whether the query has `verbose=true`, exactly so, as in the reference service.
 pub(super) fn is_verbose(query: &str) -> bool {
     !query.is_empty() && query.split('&').any(|p| p == "verbose=true")
 }
 
-/// What `batch` says, if it is there. Letter case does not matter.
+/// Parses `batch`, if it is there. Letter case does not matter.
 pub(super) fn batch(query: &str) -> Result<Option<bool>, Rejection> {
     let mut asked = None;
     if query.is_empty() {
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn batch_takes_the_usual_words() {
+    fn batch_accepts_the_usual_words() {
         for (query, asked) in [
             ("", None),
             ("x=batch&batched=true", None),

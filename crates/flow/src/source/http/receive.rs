@@ -1,4 +1,4 @@
-//! One request: from its headers to its answer.
+//! Handles one request, from its headers to its response.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use crate::dispatch::{BrokenRecords, RecordBatch, RequestProgress, SinkResult, S
 use crate::memory_limiter::MemoryPermit;
 use crate::quota::ConnectionPermit;
 
-/// What a request of HTTP/2 takes besides its headers and its body: a connection has many of them
-/// at a time.
+/// Memory of an HTTP/2 request besides its headers and its body: a connection has many of them at a
+/// time.
 const STREAM_BYTES: u64 = 8 << 10;
 
-/// What all requests of a listener share.
+/// State shared by all requests of a listener.
 #[derive(Debug)]
 pub(super) struct RequestReceiver {
     pub(super) config: HttpSourceConfig,
@@ -34,7 +34,7 @@ pub(super) struct RequestReceiver {
     pub(super) meters: HttpSourceMeters,
 }
 
-/// Where a path leads.
+/// Target of a path.
 enum RequestRoute<'a> {
     Stream(&'a str, &'a str, &'a str),
     Health,
@@ -58,7 +58,7 @@ fn route(path: &str) -> RequestRoute<'_> {
 }
 
 impl RequestReceiver {
-    /// Answers a request. Never fails: whatever is wrong is in the answer.
+    /// Responds to a request. Never fails: errors are responses.
     pub(super) async fn receive(
         &self,
         peer: IpAddr,
@@ -102,7 +102,7 @@ impl RequestReceiver {
             Err(rejection) if method == Method::POST => {
                 return self.reject(request, rejection).await;
             }
-            // Nothing is said of sources to whoever brings no record.
+            // A request without a record learns nothing about sources.
             Err(_) => {
                 return self
                     .handle_without_record(None, connection_permit, request)
@@ -135,7 +135,7 @@ impl RequestReceiver {
         response
     }
 
-    /// Where an address leads.
+    /// Finds the route of an address.
     fn find(
         &self,
         project: &str,
@@ -156,7 +156,7 @@ impl RequestReceiver {
         }
     }
 
-    /// Answers a request that brings no record.
+    /// Responds to a request without a record.
     async fn handle_without_record(
         &self,
         route: Option<&SourceRoute>,
@@ -188,7 +188,7 @@ impl RequestReceiver {
         response
     }
 
-    /// Reads the body, makes records of it and has them stored.
+    /// Reads the body, splits it into records and stores them.
     async fn accept(
         &self,
         peer: IpAddr,
@@ -214,7 +214,7 @@ impl RequestReceiver {
         let bytes = match read.await {
             Ok(bytes) => bytes,
             Err(rejection) => {
-                // What there is no room for is not held while the rest of it comes in.
+                // Release the memory of a body that does not fit while the rest of it arrives.
                 drop(memory_permit);
                 return Ok(self.reject_body(&mut body, &rejection).await);
             }
@@ -243,7 +243,7 @@ impl RequestReceiver {
         }
         let how = (deadline, verbose);
         let response = if sent.is_large() {
-            // Rare enough to be kept out of the usual request's memory.
+            // Too rare to enlarge the usual request's future.
             Box::pin(self.accept_large(route, info, sent, how)).await
         } else if mode == BodyMode::Single {
             let record = RecordContext::with_format(info, sent.bytes, sent.format);
@@ -261,7 +261,7 @@ impl RequestReceiver {
         response
     }
 
-    /// Has the records of a small request stored.
+    /// Stores the records of a small request.
     async fn store(
         &self,
         route: &SourceRoute,
@@ -305,7 +305,7 @@ impl RequestReceiver {
         Ok(bytes)
     }
 
-    /// Takes a batch whose body is small.
+    /// Accepts a batch whose body is small.
     async fn accept_batch(
         &self,
         route: &Arc<SourceRoute>,
@@ -347,7 +347,7 @@ fn head_size(request: &Request<Incoming>) -> u64 {
     (line + headers + 2) as u64
 }
 
-/// HTTP/2 has the host in its target; columns shall find it where HTTP/1.1 has it.
+/// HTTP/2 has the host in its target; columns must find it where HTTP/1.1 has it.
 fn add_host(headers: &mut HeaderMap, uri: &Uri) {
     if let Some(authority) = uri.authority()
         && !headers.contains_key(HOST)
@@ -357,7 +357,7 @@ fn add_host(headers: &mut HeaderMap, uri: &Uri) {
     }
 }
 
-/// The text without its percent-escapes, if it has some that make sense; ids may have letters
+/// Decodes percent-escapes; `None` if there are none, or invalid ones. Ids may contain letters
 /// beyond ASCII.
 fn percent_decoded(text: &str) -> Option<String> {
     if !text.contains('%') {
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_in_ids_are_read() {
+    fn escapes_in_ids_are_decoded() {
         assert_eq!(percent_decoded("%C5%82odz").as_deref(), Some("łodz"));
         for same in ["plain", "%", "%4", "%zz", "%ff"] {
             assert_eq!(percent_decoded(same).filter(|t| t != same), None, "{same}");

@@ -1,4 +1,4 @@
-//! Refusing a request: what its quotas say, and what becomes of a body that nobody wants.
+//! Rejects requests: checks quotas, and disposes of bodies that are not needed.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::response::{self, Rejection, SourceResponse};
 use crate::dispatch::SourceRoute;
 use crate::quota::{ConnectionPermit, QuotaExceeded};
 
-/// A refused body up to this size is read all the same, so that its connection can go on.
+/// A rejected body up to this size is read all the same, so that its connection can be reused.
 const DISCARD_MAX: u64 = 256 << 10;
 
 impl RequestReceiver {
-    /// Whether the quotas of the source and of its project have room for the request.
+    /// Checks the quotas of the source and of its project.
     pub(super) fn check_quotas(
         &self,
         route: &SourceRoute,
@@ -27,16 +27,15 @@ impl RequestReceiver {
     ) -> Result<(), QuotaExceeded> {
         connection_permit.acquire(&route.limiter)?;
         let length = request.body().size_hint().exact();
-        // What is too large is not read.
+        // A body that is too large is not read.
         let length = length.filter(|l| *l <= self.config.max_request_body_size.0);
         route.limiter.admit(now, length)?;
         connection_permit.on_admitted();
         Ok(())
     }
 
-    /// Refuses a request that is over a quota. A client that was refused just before and goes on
-    /// regardless is made to wait for it: each of its connections then takes as good as nothing from
-    /// others.
+    /// Rejects a request that is over a quota. A client that was just rejected and keeps sending is
+    /// delayed, so that each of its connections takes next to no capacity from others.
     pub(super) async fn reject_over_quota(
         &self,
         connection_permit: &ConnectionPermit,
@@ -44,7 +43,7 @@ impl RequestReceiver {
         exceeded: QuotaExceeded,
     ) -> SourceResponse {
         let response = self.reject(request, Rejection::Quota(exceeded)).await;
-        // What it was told is in whole seconds; what it would really have to wait may be much less.
+        // The client got whole seconds; the real wait may be much shorter.
         let retry_after = Duration::from_secs(exceeded.wait.seconds());
         let pause = self.config.rejection_delay.0.min(retry_after);
         if connection_permit.on_rejected() && !pause.is_zero() {
@@ -53,13 +52,13 @@ impl RequestReceiver {
         response
     }
 
-    /// Refuses a request without having looked at its body.
+    /// Rejects a request without reading its body.
     pub(super) async fn reject(
         &self,
         request: Request<Incoming>,
         rejection: Rejection,
     ) -> SourceResponse {
-        // A client that asks before it sends its body does not have to.
+        // A client that sends `Expect: 100-continue` need not send its body.
         let asks = request.headers().contains_key(EXPECT);
         let mut body = request.into_body();
         if asks && !body.is_end_stream() {
@@ -70,7 +69,7 @@ impl RequestReceiver {
         self.reject_body(&mut body, &rejection).await
     }
 
-    /// Answers a request whose body does not matter.
+    /// Responds to a request whose body does not matter.
     pub(super) async fn respond_early(
         &self,
         request: Request<Incoming>,
@@ -81,14 +80,14 @@ impl RequestReceiver {
         response
     }
 
-    /// Refuses a request whose body is not read to its end.
+    /// Rejects a request whose body was not read to its end.
     pub(super) async fn reject_body(
         &self,
         body: &mut Incoming,
         rejection: &Rejection,
     ) -> SourceResponse {
         let mut response = rejection.to_response();
-        // Whoever was waited for is not waited for any longer.
+        // A client that was too slow is not waited for any longer.
         let is_late = matches!(
             rejection,
             Rejection::SlowBody | Rejection::ClientClosed | Rejection::Malformed(_)
@@ -97,7 +96,7 @@ impl RequestReceiver {
         response
     }
 
-    /// Reads what is left of a body, or else ends the connection with the answer.
+    /// Reads the rest of a body, or closes the connection after the response.
     async fn finish_body(&self, body: &mut Incoming, is_late: bool, response: &mut SourceResponse) {
         let small = body.size_hint().upper().is_some_and(|n| n <= DISCARD_MAX) && !is_late;
         let deadline = Instant::now() + self.config.header_read_timeout.0;

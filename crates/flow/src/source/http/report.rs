@@ -1,4 +1,4 @@
-//! What became of the records, as the client is told.
+//! Reports the outcome of the records to the client.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::dispatch::{
     BrokenRecords, REJECTIONS_MAX, RecordRejection, SinkResult, SourceRoute, WriteOutcome,
 };
 
-/// Said with every answer of which a part is stored.
+/// Note in every response of which a part is stored.
 const PARTLY_STORED: &str =
     "What is stored is not taken back. Do not send it again, it would be stored twice.";
 
@@ -56,7 +56,7 @@ fn status_of(results: &[SinkResult]) -> u16 {
     results.iter().map(SinkResult::status).max().unwrap_or(200)
 }
 
-/// Whether any row is in a sink, or may be.
+/// Whether any row is stored in a sink, or may be.
 fn is_stored(result: &SinkResult) -> bool {
     [&result.outcome, &result.kept.outcome].iter().any(|f| {
         matches!(
@@ -66,7 +66,7 @@ fn is_stored(result: &SinkResult) -> bool {
     })
 }
 
-/// The answer to a request that is one record.
+/// Responds to a request with a single record.
 pub(super) fn single(route: &SourceRoute, results: &[SinkResult], verbose: bool) -> SourceResponse {
     let status = status_of(results);
     let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -142,7 +142,7 @@ fn sink_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
     }
 }
 
-/// Of a record that is kept as a dead letter, or should have been.
+/// Reports a record that is kept as a dead letter, or should have been.
 fn kept_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
     let outcome = &result.kept.outcome;
     let cause = result.kept.records.first.first().map(|r| &r.error);
@@ -168,9 +168,9 @@ struct BatchReport<'a> {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'static str>,
-    /// Records that were sent.
+    /// Records sent.
     records: usize,
-    /// Records that every sink has.
+    /// Records accepted by every sink.
     accepted: usize,
     /// Records that at least one sink has refused.
     rejected_count: usize,
@@ -185,7 +185,7 @@ struct RejectedRecord<'a> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
-    /// Byte of the line at which it starts, where it is not the first one there.
+    /// Byte of the line at which the record starts, if that is not the first one.
     #[serde(skip_serializing_if = "is_zero")]
     byte: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,7 +218,7 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// The answer to a batch of `records`.
+/// Responds to a batch of `records`.
 pub(super) fn batch(
     route: &SourceRoute,
     records: usize,

@@ -1,4 +1,4 @@
-//! Answers: their form, and those that are about the request as a whole.
+//! Responses of the source: their form, and rejections of requests as a whole.
 
 use bytes::Bytes;
 use forebay_model::ByteSize;
@@ -17,10 +17,10 @@ const SERVER: HeaderValue = HeaderValue::from_static("Forebay");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 pub(super) const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
-/// How long a client that was refused for want of room should wait.
+/// Retry delay after a rejection for lack of capacity, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// Why a request was not taken, as a whole.
+/// Why a request was rejected as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
     Route,
@@ -31,23 +31,23 @@ pub(super) enum Rejection {
     InflatedTooLarge(ByteSize),
     HeaderTooLarge(ByteSize),
     TooManyRecords(usize),
-    /// The rows that a request becomes can't be held.
+    /// The rows of a request exceed the memory limit.
     RowsTooLarge(ByteSize),
     Encoding(String),
-    /// A charset that is not known.
+    /// Unknown charset.
     Charset(CharsetError),
-    /// A value of `batch` in the address.
+    /// Invalid value of `batch` in the address.
     BatchFlag(String),
-    /// A method, with those that there are.
+    /// Unsupported method, and the supported ones.
     Method(Method, HeaderValue),
-    /// A handshake that is not answered, and why.
+    /// Rejected handshake, and why.
     Handshake(StatusCode, String),
     Malformed(String),
     ClientClosed,
     SlowBody,
-    /// The disk did not answer in time.
+    /// The disk did not respond in time.
     SlowDisk,
-    /// Its turn, or its templates, took too long: nothing is on its way to the disk.
+    /// Waiting for a thread or for templates took too long: nothing was appended.
     DeadlineExceeded,
     Busy,
     /// A quota is used up.
@@ -67,7 +67,7 @@ impl Rejection {
             | Self::RowsTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeaderTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Encoding(_) | Self::Charset(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            // nginx's code for it; nobody is there to read it.
+            // nginx's code for it; no client reads it.
             Self::ClientClosed => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::SlowDisk => StatusCode::INTERNAL_SERVER_ERROR,
@@ -117,7 +117,7 @@ impl Rejection {
                 "The record was not confirmed in time. It may appear in the table; sent again, it may appear twice."
             }
             Self::DeadlineExceeded => {
-                "The request could not be worked on in time. Nothing of it was stored, send it again later."
+                "The request could not be processed in time. Nothing of it was stored, send it again later."
             }
             Self::Busy => {
                 "Too much data is on its way to the disk. Nothing of this request was stored, send it again later."
@@ -161,7 +161,7 @@ impl Rejection {
             }
             Self::Method(method, allowed) => {
                 return format!(
-                    "This address takes records: send each in the body of a POST request. {method} is not among the methods that it has: {}. Senders of webhooks that ask with another one first are answered by the source's setting source.handshake.kinds.",
+                    "This address accepts records: send each in the body of a POST request. The method {method} is not supported, supported are: {}. For webhook senders that verify the address with another method, set the source's setting source.handshake.kinds.",
                     String::from_utf8_lossy(allowed.as_bytes())
                 );
             }
@@ -172,12 +172,11 @@ impl Rejection {
         text.to_owned()
     }
 
-    /// The connection itself is too much.
+    /// Whether the connection must be closed.
     pub(super) fn closes_connection(&self) -> bool {
         matches!(self, Self::Quota(over) if over.kind == QuotaKind::Connections)
     }
 
-    /// What the client gets.
     pub(super) fn to_response(&self) -> SourceResponse {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -211,7 +210,7 @@ impl Rejection {
             Self::Method(_, allowed) => set(&mut response, header::ALLOW, allowed.clone()),
             _ => {}
         }
-        // What is left of the request would be taken for the next one's beginning.
+        // The rest of the body would be parsed as the next request.
         if matches!(
             self,
             Self::BodyTooLarge(_) | Self::HeaderTooLarge(_) | Self::SlowBody
@@ -223,7 +222,7 @@ impl Rejection {
     }
 }
 
-/// The connection ends with this answer.
+/// Closes the connection after this response.
 pub(super) fn close(response: &mut SourceResponse) {
     set(
         response,
@@ -243,7 +242,7 @@ pub(super) fn plain(status: StatusCode, body: &'static [u8]) -> SourceResponse {
     response
 }
 
-/// `OK`, for a request that went well.
+/// `OK`, for a request that succeeded.
 pub(super) fn ok(status: StatusCode) -> SourceResponse {
     let mut response = plain(status, b"OK");
     set(&mut response, header::CONTENT_TYPE, TEXT);
@@ -261,12 +260,12 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> SourceResponse 
     response
 }
 
-/// Asks a client of a full volume to come back later.
+/// Tells a client of a full volume to retry later.
 pub(super) fn retry_later(response: &mut SourceResponse) {
     set(response, header::RETRY_AFTER, RETRY_AFTER);
 }
 
-/// The health check of the reference service.
+/// Health check of the reference service.
 pub(super) fn health() -> SourceResponse {
     let mut response = plain(StatusCode::OK, b"OK\n");
     set(&mut response, header::CONTENT_TYPE, TEXT);

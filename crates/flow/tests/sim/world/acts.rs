@@ -1,4 +1,4 @@
-//! What can happen in a step.
+//! Steps of a run.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const EMFILE: i32 = 24;
 const DAY_MS: i64 = 86_400_000;
 
 impl World {
-    /// One thing.
+    /// Executes one step.
     pub(super) async fn step(&mut self, node: &mut Node) -> Option<End> {
         let w = &self.weather;
         let shares = [w.send, w.pass, w.disk, w.outage, w.end, w.jump, w.staging];
@@ -36,7 +36,7 @@ impl World {
             Some(5) => self.jump(),
             Some(6) => {
                 if let Some(what) = self.around.staging.damage(&mut self.random).await {
-                    self.note(&what);
+                    self.trace(&what);
                 }
             }
             _ => self.let_one_through(),
@@ -50,7 +50,7 @@ impl World {
             return;
         }
         let (id, step) = *self.random.pick(&waiting);
-        // Only what can fail.
+        // Only kinds that can fail.
         let can_fail = !matches!(step, Step::Sync | Step::Close);
         let verdict = if can_fail && self.random.percent(self.weather.fail) {
             Verdict::Fail
@@ -58,7 +58,7 @@ impl World {
             Verdict::Pass
         };
         if let Some(what) = self.around.gates.release(id, verdict) {
-            self.note(&format!("{verdict:?} {what}"));
+            self.trace(&format!("{verdict:?} {what}"));
         }
     }
 
@@ -66,13 +66,13 @@ impl World {
         let ms = *self
             .random
             .pick(&[5, 100, 1000, 1000, 5000, 11_000, 40_000]);
-        self.note(&format!("{ms} ms pass"));
+        self.trace(&format!("{ms} ms pass"));
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 
     fn jump(&mut self) {
         let ms = *self.random.pick(&[DAY_MS, -DAY_MS, 7000, -7000]);
-        self.note(&format!("the clock jumps by {ms} ms"));
+        self.trace(&format!("the clock jumps by {ms} ms"));
         self.around.clock.jump(ms);
     }
 
@@ -89,23 +89,23 @@ impl World {
             0 => {
                 let used: usize = self.disk.files().iter().map(|(_, b)| b.len()).sum();
                 let left = self.random.below(20_000);
-                self.note(&format!("the disk has {left} bytes left"));
+                self.trace(&format!("the disk has {left} bytes left"));
                 self.disk.set_capacity(Some((used + left) as u64));
             }
             1 => {
-                self.note("the disk has room");
+                self.trace("the disk has room");
                 self.disk.set_capacity(None);
             }
             2 => {
                 let read_only = self.random.percent(30);
-                self.note(&format!("read only: {read_only}"));
+                self.trace(&format!("read only: {read_only}"));
                 self.disk.set_read_only(read_only);
             }
             _ => {
                 let call = *self.random.pick(&calls);
                 let after = self.random.below(6) as u64;
                 let errno = *self.random.pick(&[EIO, EIO, ENOSPC, EMFILE, ENOMEM]);
-                self.note(&format!("{call:?} number {after} will fail with {errno}"));
+                self.trace(&format!("{call:?} number {after} will fail with {errno}"));
                 self.disk.fail(Some(call), after, errno);
             }
         }
@@ -114,14 +114,14 @@ impl World {
     fn outage(&mut self) {
         let out = self.random.percent(40);
         let which = self.random.below(4);
-        self.note(&format!("outage of {which}: {out}"));
+        self.trace(&format!("outage of {which}: {out}"));
         match which {
             0 => self.around.meta.set_outage(out),
             1 => self.around.staging.set_outage(out),
             2 => self.around.table.set_outage(out),
             _ => {
-                self.has_refused |= out;
-                self.around.table.set_refuses(out);
+                self.has_rejected |= out;
+                self.around.table.set_rejects(out);
             }
         }
     }

@@ -12,7 +12,7 @@ pub(super) const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJK
 
 pub(super) const SINKS: [&str; 2] = ["a", "b"];
 
-/// A source with two sinks: one takes everything, one refuses records without `v`.
+/// Defines a source with two sinks: one accepts everything, one rejects records without `v`.
 pub(super) async fn define(node: &Node) {
     let stamp = AuditStamp {
         at: Timestamp::from_millis(1_790_000_000_000),
@@ -39,7 +39,7 @@ pub(super) async fn define(node: &Node) {
         vec![column("body", ColumnKind::Body)],
         vec![column("id", path("id")), column("v", path("v"))],
     ];
-    // What is not compressed has no checksum of its own.
+    // Uncompressed objects have no checksum of their own.
     let plain = [(
         "storage.level.local.encoding.compression.type".to_owned(),
         "none".into(),

@@ -1,4 +1,4 @@
-//! The end of a run: everything works again, all of it arrives, and then it is counted.
+//! End of a run: everything works again, all records arrive, and then they are counted.
 
 use std::hash::Hasher;
 use std::time::Duration;
@@ -8,14 +8,15 @@ use forebay_model::{File, FileState, Reconciliation, Slice, SliceState};
 
 use super::definitions::{SINKS, sink_key, table_id};
 use super::{Done, World, is_unnamed, runtime, settle};
-use crate::model::{Fate, Missing};
+use crate::model::{Missing, Outcome};
 use crate::node::Node;
 
-/// Steps after which everything must have arrived once all is healed; what a run needs is a tenth.
+/// Steps after which everything must have arrived once all is restored; a run needs a tenth of
+/// that.
 const ROUNDS_MAX: u32 = 4000;
 
 impl World {
-    /// Heals everything, lets all of it arrive, and checks what is true then.
+    /// Restores everything, lets all records arrive, and checks what is true then.
     pub(super) fn settle_all(&mut self) -> Result<(), String> {
         self.heal();
         self.around.clock.catch_up();
@@ -37,12 +38,12 @@ impl World {
         result
     }
 
-    /// Lets everything through in its order until nothing is on its way.
+    /// Passes all steps in order until nothing is pending.
     async fn drain(&mut self, node: &Node) -> Result<(), String> {
         let mut quiet = 0;
         for round in 0..ROUNDS_MAX {
             settle().await;
-            self.note_all();
+            self.trace_all();
             if self.let_first_through() {
                 continue;
             }
@@ -71,16 +72,16 @@ impl World {
         Err(why)
     }
 
-    /// Asks the store something with open gates.
-    async fn open_gates<T>(&self, ask: impl Future<Output = T>) -> T {
+    /// Queries the store with open gates.
+    async fn open_gates<T>(&self, query: impl Future<Output = T>) -> T {
         self.around.gates.set_open(true);
-        let answer = ask.await;
+        let answer = query.await;
         self.around.gates.set_open(false);
         answer
     }
 
-    /// Nothing is left in the log, but where a person is called for after a disk has lied: a slice
-    /// or file is parked then, and holds back the later ones of its sink.
+    /// Whether the log is drained, except where silent corruption needs an operator: a slice or
+    /// file is parked then, and holds back the later ones of its sink.
     async fn has_arrived(&self, node: &Node) -> bool {
         let Ok(files) = self.open_gates(node.repo.active_files(None)).await else {
             return false;
@@ -99,8 +100,8 @@ impl World {
             .flat_map(|f| f.slices.iter().map(move |s| (&f.file, &s.slice)));
         let mut streams = node.log.streams().into_iter();
         let is_stuck = |name: &str| stuck.iter().any(|sink| name.starts_with(sink));
-        // A file without records is not closed (`docs/reference/lifecycle.md`), also where the log has
-        // lost those of a slice that was uploaded then: the end checks that this was said.
+        // A file without records is not closed (`docs/reference/lifecycle.md`), also if the log has
+        // lost those of a slice that was uploaded then: the end checks that this was reported.
         let waits = |f: &File, s: &Slice| {
             let is_empty = s.is_empty && s.statistics.records == 0;
             f.state == FileState::Writing && s.state == SliceState::Uploaded && is_empty
@@ -110,14 +111,14 @@ impl World {
         }) && streams.all(|s| s.records == 0 || is_unnamed(&s.name) || is_stuck(&s.name))
     }
 
-    /// What the table has lost is imported again, or called lost.
+    /// Whether what the table has lost was imported again, or reported as lost.
     async fn is_noticed(&self, node: &Node) -> bool {
         for sink in SINKS {
-            let balance = self
+            let reconciliation = self
                 .open_gates(node.repo.reconciliation(&sink_key(sink)))
                 .await;
             let rows = self.around.table.rows(&table_id(sink)).len() as u64;
-            if balance.is_ok_and(|b| b.imported != rows) {
+            if reconciliation.is_ok_and(|b| b.imported != rows) {
                 return false;
             }
         }
@@ -126,21 +127,21 @@ impl World {
 
     async fn check_end(&mut self, node: &Node) -> Result<(), String> {
         let missing = self.check_tables()?;
-        let (mut gone, mut named) = (0, self.named_only);
+        let (mut missing_total, mut named) = (0, self.named_only);
         for (sink, missing) in SINKS.iter().zip(missing) {
             let key = sink_key(sink);
-            let balance = self.open_gates(node.repo.reconciliation(&key)).await;
-            let balance = balance.map_err(|e| e.to_string())?;
-            self.note(&format!("sink {sink}: {balance:?} {missing:?}"));
-            self.check_sink(sink, &balance, missing)
-                .map_err(|what| format!("sink {sink}: {what}: {balance:?}, {missing:?}"))?;
-            gone += missing.stored;
-            named += balance.lost + balance.in_flight;
-            self.done.lost += balance.lost;
+            let reconciliation = self.open_gates(node.repo.reconciliation(&key)).await;
+            let reconciliation = reconciliation.map_err(|e| e.to_string())?;
+            self.trace(&format!("sink {sink}: {reconciliation:?} {missing:?}"));
+            self.check_sink(sink, &reconciliation, missing)
+                .map_err(|what| format!("sink {sink}: {what}: {reconciliation:?}, {missing:?}"))?;
+            missing_total += missing.stored;
+            named += reconciliation.lost + reconciliation.in_flight;
+            self.done.lost += reconciliation.lost;
         }
-        if gone > named && !self.has_uncounted {
+        if missing_total > named && !self.has_uncounted {
             return Err(format!(
-                "{gone} acknowledged records are missing, {named} are called lost or still to be read, and no damage was reported"
+                "{missing_total} acknowledged records are missing, {named} are called lost or still to be read, and no damage was reported"
             ));
         }
         Ok(())
@@ -149,39 +150,39 @@ impl World {
     fn check_sink(
         &self,
         sink: &str,
-        balance: &Reconciliation,
+        reconciliation: &Reconciliation,
         missing: Missing,
     ) -> Result<(), &'static str> {
-        if !balance.holds() {
-            return Err("the balance does not hold");
+        if !reconciliation.holds() {
+            return Err("the reconciliation does not hold");
         }
         let models = self.models.lock().unwrap();
         let model = &models[sink];
         let rows = self.around.table.rows(&table_id(sink)).len() as u64;
-        if balance.imported != rows {
+        if reconciliation.imported != rows {
             return Err("the table has another number of rows than were imported");
         }
-        let stored = model.count(|f| matches!(f, Fate::Stored(_)));
-        let unknown = model.count(|f| *f == Fate::Unknown);
-        if balance.accepted > stored + unknown {
+        let stored = model.count(|f| matches!(f, Outcome::Stored(_)));
+        let unknown = model.count(|f| *f == Outcome::Unknown);
+        if reconciliation.accepted > stored + unknown {
             return Err("more was accepted than was sent");
         }
-        // What was never acknowledged may be torn by a power cut, and is counted then.
-        if balance.lost > missing.stored + missing.unknown {
+        // Unacknowledged records may be torn by a power cut, and are counted then.
+        if reconciliation.lost > missing.stored + missing.unknown {
             return Err("records are called lost that are in the table");
         }
         if self.has_lied {
             return Ok(());
         }
         let lost = if self.has_rolled_back {
-            balance.lost
+            reconciliation.lost
         } else {
             0
         };
         if missing.stored > lost {
             return Err("acknowledged records are missing");
         }
-        if balance.accepted < stored || balance.in_flight > 0 {
+        if reconciliation.accepted < stored || reconciliation.in_flight > 0 {
             return Err("not all has arrived");
         }
         Ok(())
@@ -190,9 +191,9 @@ impl World {
     pub(super) fn finish(mut self) -> Done {
         let models = self.models.lock().unwrap();
         for model in models.values() {
-            self.done.stored += model.count(|f| matches!(f, Fate::Stored(_)));
-            self.done.refused += model.count(|f| *f == Fate::Refused);
-            self.done.unknown += model.count(|f| *f == Fate::Unknown);
+            self.done.stored += model.count(|f| matches!(f, Outcome::Stored(_)));
+            self.done.rejected += model.count(|f| *f == Outcome::Rejected);
+            self.done.unknown += model.count(|f| *f == Outcome::Unknown);
         }
         drop(models);
         self.done.trace = self.trace.finish();

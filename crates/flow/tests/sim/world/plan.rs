@@ -1,24 +1,23 @@
-//! What a run is, and what kind of weather it has.
+//! Parameters of a run, and how often things happen in it.
 
 use crate::random::Random;
 use crate::table;
 
-/// A part that is broken on purpose, so that it is seen that the checks find it.
+/// Deliberate bug, which the checks have to find.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Broken {
     #[default]
     Nothing,
     /// The disk's syncs do nothing.
     Disk,
-    /// The log's tickets are not waited for.
+    /// The log's tickets are not awaited.
     Acknowledgement,
-    /// The metadata store loses what it has committed.
+    /// The metadata store loses committed transactions.
     Store,
-    /// The table.
+    /// The table has this fault.
     Table(table::Fault),
 }
 
-/// What a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -27,20 +26,20 @@ pub(crate) struct Plan {
     pub(crate) loud: bool,
 }
 
-/// What a run did.
+/// Summary of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done {
-    /// Of all steps and their outcomes.
+    /// Hash of all steps and their outcomes.
     pub(crate) trace: u64,
     pub(crate) steps: u64,
     pub(crate) lives: u64,
     pub(crate) sent: u64,
     pub(crate) stored: u64,
-    pub(crate) refused: u64,
+    pub(crate) rejected: u64,
     pub(crate) unknown: u64,
     /// Steps until everything had arrived at the end.
     pub(crate) rounds: u64,
-    /// Named as lost on a disk that lied.
+    /// Reported as lost after silent corruption.
     pub(crate) lost: u64,
 }
 
@@ -51,18 +50,18 @@ impl Done {
         self.lives += other.lives;
         self.sent += other.sent;
         self.stored += other.stored;
-        self.refused += other.refused;
+        self.rejected += other.rejected;
         self.unknown += other.unknown;
         self.rounds = self.rounds.max(other.rounds);
         self.lost += other.lost;
     }
 }
 
-/// How often what happens, in a hundred steps; drawn once a run, so that runs differ in kind.
+/// How often things happen, in a hundred steps; drawn once a run, so that runs differ in kind.
 pub(super) struct Weather {
     pub(super) send: usize,
     pub(super) pass: usize,
-    /// Of steps that are let through: how many fail.
+    /// Steps that are passed: how many fail.
     pub(super) fail: usize,
     pub(super) disk: usize,
     pub(super) outage: usize,
@@ -72,7 +71,7 @@ pub(super) struct Weather {
     pub(super) staging: usize,
     /// The disk loses what it has synced.
     pub(super) lies: bool,
-    /// The table loses what it has confirmed last, once.
+    /// The table loses the last import that it has confirmed, once.
     pub(super) rolls_back: bool,
 }
 

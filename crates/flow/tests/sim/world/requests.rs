@@ -1,4 +1,4 @@
-//! What senders send, and what they are told.
+//! Requests, and their responses.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use forebay_record::{RecordContext, RequestInfo};
 
 use super::definitions::{SECRET, SINKS};
 use super::{Broken, World};
-use crate::model::{Fate, Model, Record};
+use crate::model::{Model, Outcome, Record};
 use crate::node::Node;
 use crate::table::Row;
 
@@ -36,14 +36,14 @@ impl World {
             records.push(RecordContext::new(Arc::clone(&request), body.into()));
         }
         self.done.sent += count as u64;
-        self.note(&format!(
+        self.trace(&format!(
             "records {first} to {} are sent",
             first + count as u64 - 1
         ));
         let batch = RecordBatch {
             records,
             broken: Vec::new(),
-            memory_permit: node.budget.acquire_unchecked(0),
+            memory_permit: node.limiter.acquire_unchecked(0),
         };
         let ids: Vec<u64> = (first..self.next_record).collect();
         let (models, moment) = (Arc::clone(&self.models), Arc::clone(&self.moment));
@@ -64,18 +64,18 @@ impl World {
                 let model = models.get_mut(sink).unwrap();
                 answer(model, &ids, result.as_ref(), now);
             }
-            let fates: Vec<_> = SINKS
+            let outcomes: Vec<_> = SINKS
                 .iter()
-                .map(|s| models[s].records[&ids[0]].fate)
+                .map(|s| models[s].records[&ids[0]].outcome)
                 .collect();
             lines
                 .lock()
                 .unwrap()
-                .push(format!("answer to {}: {fates:?}", ids[0]));
+                .push(format!("answer to {}: {outcomes:?}", ids[0]));
         }));
     }
 
-    /// A new record; what each sink makes of it is noted.
+    /// Creates a record; the models get what each sink makes of it.
     fn record(&mut self) -> Vec<u8> {
         let id = self.next_record;
         self.next_record += 1;
@@ -84,7 +84,7 @@ impl World {
             .map(|_| *self.random.pick(&pieces))
             .collect();
         if self.random.percent(3) {
-            // More than is joined with others on the way to staging, and hard to compress.
+            // Larger than what is joined with others on the way to staging, and hard to compress.
             let more = (0..1300).map(|_| format!("{:016x}", self.random.next()));
             text.extend(more);
         }
@@ -103,8 +103,8 @@ impl World {
             vec![id.to_string().into_bytes(), text.into_bytes()],
         ];
         for (sink, row) in SINKS.iter().zip(row) {
-            let fate = Fate::Pending;
-            let record = Record { sent, fate, row };
+            let outcome = Outcome::Pending;
+            let record = Record { sent, outcome, row };
             models.get_mut(sink).unwrap().records.insert(id, record);
         }
         body.into_bytes()
@@ -118,20 +118,20 @@ fn padded(results: Vec<SinkResult>) -> impl Iterator<Item = Option<SinkResult>> 
         .chain(std::iter::repeat_with(|| None))
 }
 
-/// Notes what the sender was told.
+/// Records the response that the sender received.
 fn answer(model: &mut Model, ids: &[u64], result: Option<&SinkResult>, now: u64) {
     for (i, id) in ids.iter().enumerate() {
         let record = model.records.get_mut(id).unwrap();
-        record.fate = match result {
-            None => Fate::Refused,
-            Some(r) if r.rejected.indices.contains(&i) => Fate::Refused,
+        record.outcome = match result {
+            None => Outcome::Rejected,
+            Some(r) if r.rejected.indices.contains(&i) => Outcome::Rejected,
             Some(r) => match &r.outcome {
-                dispatch::WriteOutcome::Processed => Fate::Stored(now),
+                dispatch::WriteOutcome::Processed => Outcome::Stored(now),
                 dispatch::WriteOutcome::Accepted | dispatch::WriteOutcome::Unknown(_) => {
-                    Fate::Unknown
+                    Outcome::Unknown
                 }
                 dispatch::WriteOutcome::Nothing | dispatch::WriteOutcome::Failed(_) => {
-                    Fate::Refused
+                    Outcome::Rejected
                 }
             },
         };
