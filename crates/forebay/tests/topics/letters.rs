@@ -64,10 +64,10 @@ fn a_replay_that_is_killed_neither_loses_nor_repeats_a_dead_letter() {
     let mut server = start(dir.path());
     apply(&server, dir.path(), &HOOKS.replace("METHOD", ""));
     let path = server.path("events");
-    (0..LETTERS).for_each(|n| endpoint.refuse(n));
-    assert!((0..LETTERS).all(|n| post(&server, &path, n)));
+    (0..DEAD_LETTERS).for_each(|n| endpoint.refuse(n));
+    assert!((0..DEAD_LETTERS).all(|n| post(&server, &path, n)));
     assert_eq!(drained(&server, "hooks")["dead"], DEAD_LETTERS);
-    (0..LETTERS).for_each(|n| endpoint.accept(n));
+    (0..DEAD_LETTERS).for_each(|n| endpoint.accept(n));
     for kill in 0..KILLS {
         let mut dead_letters = listed(&server);
         dead_letters.reverse();
@@ -92,7 +92,7 @@ fn a_replay_that_is_killed_neither_loses_nor_repeats_a_dead_letter() {
     let (seen, _) = endpoint.seen();
     let all: BTreeSet<u64> = seen.iter().copied().collect();
     assert_eq!(all.len(), seen.len(), "duplicates: {seen:?}");
-    assert_eq!(all, (0..LETTERS).collect());
+    assert_eq!(all, (0..DEAD_LETTERS).collect());
     println!("{half} of {DEAD_LETTERS} remained after {KILLS} kills");
     server.signal("TERM");
     assert!(server.ended().0.success());

@@ -105,10 +105,10 @@ fn undelivered_messages_of_a_deleted_topic_block_reuse_of_its_id() {
         );
         assert!(said["message"].as_str().unwrap().contains(left), "{said}");
     };
-    refused(&server, "with 5 records in flight and 1 dead letters");
+    rejected(&server, "with 5 records in flight and 1 dead letters");
     server.kill();
     let server = start(dir.path());
-    refused(&server, "with 5 records in flight and 1 dead letters");
+    rejected(&server, "with 5 records in flight and 1 dead letters");
     endpoint.set_down(false);
     wait_for("the delivery of queued messages", || {
         (endpoint.seen().0 == [1, 2, 3, 4, 5]).then_some(())
