@@ -160,8 +160,8 @@ impl Node {
         Ok(block_on(ticket))
     }
 
-    /// Begins to deliver; whether nothing waits.
-    fn look_after(&self) -> bool {
+    /// Starts the delivery; whether nothing is pending.
+    fn reconcile(&self) -> bool {
         let streams = self.topics.streams(TOPIC_PREFIX).remove(&key());
         let streams = streams.unwrap_or_default();
         let topic = self.sink.target.topic().unwrap();
@@ -170,7 +170,7 @@ impl Node {
         streams.iter().all(SinkStream::is_drained)
     }
 
-    /// Delivers until nothing waits.
+    /// Delivers until nothing is pending.
     fn deliver(&self) {
         while !self.reconcile() {
             self.advance();
@@ -412,7 +412,7 @@ fn what_is_recorded_of_dead_letters_is_bounded() {
     let machine = Machine::new(3);
     let node = with_dead_letters(&machine);
     let place = node.topics.shared_topic(&key());
-    let settled = acked_ranges::AckedRanges {
+    let acked = acked_ranges::AckedRanges {
         resolved: (10..10 + acked_ranges::ACKED_MAX as u64).collect(),
         ..acked_ranges::AckedRanges::default()
     };

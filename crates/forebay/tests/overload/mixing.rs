@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::load::{request_with, runtime, send};
 use super::server::{Launch, wait_for};
-use super::{SOURCES, add_source, balance, turn};
+use super::{SOURCES, add_source, balance, exclusive};
 
 const CONNECTIONS: u64 = 1024;
 /// Per connection.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::http::Client;
 use super::server::{Launch, Server, wait_for};
-use super::{add_sink, add_source, balance, turn};
+use super::{add_sink, add_source, balance, exclusive};
 
 /// Most lag behind acknowledgements: rotation, upload and import at their defaults take about 3 s, and
 /// the machine is busy.

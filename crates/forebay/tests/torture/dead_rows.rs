@@ -32,8 +32,8 @@ fn dead_letters(server: &Server) -> Vec<u64> {
     let path = format!("{}/dead-letters", path_of(SINK));
     let page = server.call("GET", &path, &Value::Null);
     let mut found = Vec::new();
-    for letter in page["deadLetters"].as_array().unwrap() {
-        let path = format!("{path}/{}", letter["deadLetterId"].as_str().unwrap());
+    for dead_letter in page["deadLetters"].as_array().unwrap() {
+        let path = format!("{path}/{}", dead_letter["deadLetterId"].as_str().unwrap());
         let letter = server.call("GET", &path, &Value::Null);
         let record: Value = serde_json::from_str(letter["body"].as_str().unwrap()).unwrap();
         assert_eq!(record["pad"].as_str().unwrap().len(), PAD);
