@@ -303,7 +303,7 @@ impl World {
             "cluster",
             WorkConfig::default(),
         )
-        .with_dead_letters(self.letters());
+        .with_dead_letters(self.dead_letters());
         let garbage_collector = GarbageCollector::new(
             self.delivery(),
             self.log.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::http::Client;
 use super::server::{Launch, Server, wait_for};
-use super::{MB, add_sink, add_source, memory, metric, exclusive};
+use super::{MB, add_sink, add_source, exclusive, memory, metric};
 
 fn post(client: &mut Client, path: &str) -> u16 {
     let headers = [("Content-Type", "application/json")];

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::load::{runtime, send};
 use super::server::{Launch, Server};
-use super::{MB, SOURCES, add_sink, add_source, memory, metric, exclusive};
+use super::{MB, SOURCES, add_sink, add_source, exclusive, memory, metric};
 
 /// Duration limit of each case.
 const TIME: Duration = Duration::from_secs(20);

@@ -34,8 +34,8 @@ fn dead_letters(server: &Server) -> Vec<u64> {
     let mut found = Vec::new();
     for dead_letter in page["deadLetters"].as_array().unwrap() {
         let path = format!("{path}/{}", dead_letter["deadLetterId"].as_str().unwrap());
-        let letter = server.call("GET", &path, &Value::Null);
-        let record: Value = serde_json::from_str(letter["body"].as_str().unwrap()).unwrap();
+        let dead_letter = server.call("GET", &path, &Value::Null);
+        let record: Value = serde_json::from_str(dead_letter["body"].as_str().unwrap()).unwrap();
         assert_eq!(record["pad"].as_str().unwrap().len(), PAD);
         let why = dead_letter["message"].as_str().unwrap();
         assert!(why.contains("constraint"), "{why}");
