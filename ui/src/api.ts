@@ -95,14 +95,14 @@ export interface Provider {
   since?: string;
 }
 export interface AggregatedSink extends Sink {
-  statistics: { total: Level; levels: Levels; reconciliation: Reconciliation; files: File[]; provider?: Provider };
+  statistics: { total: Level; levels: Levels; reconciliation: ReconciliationCounts; files: File[]; provider?: Provider };
 }
 export interface AggregatedSource extends Source {
   /** Number of all sinks; the list has a page of them. */
   sinksTotal: number;
   sinks: AggregatedSink[];
 }
-export interface Reconciliation {
+export interface ReconciliationCounts {
   accepted: number;
   imported: number;
   dead: number;
@@ -117,7 +117,7 @@ export interface Page {
   afterId: string;
   lastId: string;
 }
-export interface LetterSummary {
+export interface DeadLetterSummary {
   deadLetterId: string;
   receivedAt: string;
   column: string;

@@ -79,7 +79,7 @@ test("further sources: one whose table fails, one disabled, one deleted", async 
   await task("PUT", `${S}/mobile-app/disable?reason=Maintenance`);
   await task("DELETE", `${S}/old-import`);
   await task("PATCH", `${S}/checkout/sinks/orders/settings`, {
-    settings: [{ key: "storage.level.local.mapping.refused.action", value: "dead_letter" }],
+    settings: [{ key: "storage.level.local.mapping.rejected.action", value: "dead_letter" }],
   });
 });
 
@@ -204,9 +204,9 @@ test("dead letters are listed, shown, dropped, fixed and replayed", async () => 
 
   await go(page, "#/sources/checkout/sinks/orders");
   await page.getByRole("button", { name: "Replay all" }).click();
-  await page.getByText("2 letters replayed.").waitFor();
-  await page.getByText("None. A record that the mapping refuses").waitFor();
-  await until("delivery of what was replayed", async () => {
+  await page.getByText("2 dead letters replayed.").waitFor();
+  await page.getByText("None. A record that the mapping rejects").waitFor();
+  await until("delivery of the replayed records", async () => {
     const balance = await api("GET", `${S}/checkout/sinks/orders/statistics/reconciliation`);
     return balance.holds && balance.inFlight === 0 && balance.dead === 0 && balance.expired === 1;
   });
@@ -226,7 +226,7 @@ test("dead letters of a topic are replayed in any order", async () => {
   const letters = page.getByRole("region", { name: "Dead letters" });
   const rows = letters.getByRole("table").locator("tbody tr:not(.details)");
   await until("two dead letters", async () => (await rows.count()) === 2);
-  await rows.nth(1).getByText(/refused it 1 times: 422/).waitFor();
+  await rows.nth(1).getByText(/rejected it 1 times: 422/).waitFor();
   await rows.nth(1).getByRole("button", { name: /^Show/ }).click();
   await letters.getByText('{"n":2}').waitFor();
   assert.equal(await letters.getByRole("link", { name: "Test it in the playground" }).count(), 0);

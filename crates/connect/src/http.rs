@@ -128,7 +128,7 @@ impl HttpClient {
     }
 
     /// Moves user and password of a URL into a configured header, unless one exists.
-    pub fn take_credentials(&mut self, url: &mut Url) {
+    pub(crate) fn take_credentials(&mut self, url: &mut Url) {
         // reqwest decodes them.
         let Ok(request) = self.inner.get(url.clone()).build() else {
             return;

@@ -39,7 +39,7 @@ pub struct CallerIdentity {
 }
 
 impl CallerIdentity {
-    pub fn default_branch_key(&self) -> BranchKey {
+    pub(crate) fn default_branch_key(&self) -> BranchKey {
         BranchKey {
             project: self.project,
             branch: self.default_branch,

@@ -62,7 +62,7 @@ impl FairThreadPool {
     }
 
     /// Waits for the next permit: for a request that had one before, and has to begin again.
-    pub async fn acquire_next(self: &Arc<Self>, key: u64) -> WorkPermit {
+    pub(crate) async fn acquire_next(self: &Arc<Self>, key: u64) -> WorkPermit {
         self.acquire_at(key, true).await
     }
 
@@ -182,7 +182,7 @@ fn run_thread(pool: &Weak<FairThreadPool>, mut next: mpsc::Receiver<PoolJob>) {
 
 /// Runs `work` on a thread of the permit's pool. It keeps its permit until it has ended, even if
 /// its waiter is cancelled.
-pub async fn run_on_pool<T: Send + 'static>(
+pub(crate) async fn run_on_pool<T: Send + 'static>(
     work_permit: WorkPermit,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> (WorkPermit, T) {

@@ -73,7 +73,7 @@ impl MemoryLimiter {
         self.new_permit(bytes, false)
     }
 
-    /// As [`Self::acquire_unchecked`], for rows: they also count against [`Self::has_capacity`].
+    /// As [`Self::acquire_unchecked`], for rows: they also count against `has_capacity`.
     #[must_use]
     pub fn acquire_for_rows(self: &Arc<Self>, bytes: u64) -> MemoryPermit {
         self.new_permit(bytes, true)
@@ -90,12 +90,12 @@ impl MemoryLimiter {
     }
 
     /// Whether rows may be rendered: not while more than the limit waits for the disk.
-    pub fn has_capacity(&self) -> bool {
+    pub(crate) fn has_capacity(&self) -> bool {
         self.rows.load(Relaxed) <= self.limit
     }
 
     /// Waits until rows may be rendered. The caller must hold no rows.
-    pub async fn wait_for_capacity(&self) {
+    pub(crate) async fn wait_for_capacity(&self) {
         loop {
             let mut freed = std::pin::pin!(self.capacity_freed.notified());
             freed.as_mut().enable();
@@ -116,6 +116,7 @@ impl MemoryLimiter {
 
     fn sub(&self, bytes: u64, of_rows: bool) {
         let before = self.held.fetch_sub(bytes, Relaxed);
+        debug_assert!(before >= bytes, "released {bytes} of {before} bytes held");
         self.update_gauge(before - bytes);
         if of_rows {
             let before = self.rows.fetch_sub(bytes, Relaxed);
@@ -142,7 +143,7 @@ pub struct MemoryPermit {
 impl MemoryPermit {
     /// Acquires `more` bytes if they are within the limit; otherwise changes nothing.
     #[must_use]
-    pub fn try_grow(&mut self, more: u64) -> bool {
+    pub(crate) fn try_grow(&mut self, more: u64) -> bool {
         let limit = self.limiter.limit;
         let taken = self.limiter.held.fetch_update(Relaxed, Relaxed, |held| {
             held.checked_add(more).filter(|sum| *sum <= limit)
@@ -156,7 +157,7 @@ impl MemoryPermit {
 
     /// Acquires `more` bytes for rows. A request that started while there was capacity may use up
     /// to the limit, so rows never hold more than twice the limit.
-    pub fn try_grow_rows(&mut self, more: u64) -> Result<(), MemoryLimitError> {
+    pub(crate) fn try_grow_rows(&mut self, more: u64) -> Result<(), MemoryLimitError> {
         let limit = self.limiter.limit;
         if self.bytes.saturating_add(more) > limit {
             return Err(MemoryLimitError::Ever(limit));
@@ -173,13 +174,13 @@ impl MemoryPermit {
     }
 
     /// Acquires `more` bytes regardless of the limit.
-    pub fn grow_unchecked(&mut self, more: u64) {
+    pub(crate) fn grow_unchecked(&mut self, more: u64) {
         self.limiter.add(more, self.is_for_rows);
         self.bytes += more;
     }
 
     /// Returns `less` bytes.
-    pub fn shrink(&mut self, less: u64) {
+    pub(crate) fn shrink(&mut self, less: u64) {
         let less = less.min(self.bytes);
         self.limiter.sub(less, self.is_for_rows);
         self.bytes -= less;

@@ -204,7 +204,7 @@ impl Pipeline {
     }
 
     /// Accepts no more rows; those accepted are completed.
-    pub fn stop_accepting(&self) {
+    pub(crate) fn stop_accepting(&self) {
         self.lock().retire();
         self.changed.notify_waiters();
     }
@@ -223,7 +223,7 @@ impl Pipeline {
     }
 
     /// Whether it accepts no more rows.
-    pub fn is_retired(&self) -> bool {
+    pub(crate) fn is_retired(&self) -> bool {
         self.lock().is_retired()
     }
 

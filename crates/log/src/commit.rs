@@ -40,6 +40,11 @@ impl CommitGroup {
     /// The first `committed` operations are durable.
     pub(crate) fn advance(&self, committed: usize) {
         let mut state = lock(&self.state);
+        assert!(
+            state.failed.is_none(),
+            "an operation that was reported as failed is committed"
+        );
+        debug_assert!(committed >= state.committed, "the watermark never falls");
         state.committed = state.committed.max(committed);
         self.wake(state);
     }

@@ -30,7 +30,7 @@ impl StreamId {
     }
 
     /// The number of the stream.
-    pub fn as_raw(self) -> u64 {
+    pub(crate) fn as_raw(self) -> u64 {
         self.0
     }
 }

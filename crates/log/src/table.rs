@@ -73,6 +73,10 @@ impl VolumeTable {
             return;
         };
         let entry = BlockEntry::from_index_entry(index_entry, segment);
+        debug_assert!(
+            entry.first_seq >= stream.state.next_seq,
+            "blocks of a stream are committed in their order"
+        );
         stream.state.next_seq = stream.state.next_seq.max(entry.end_seq());
         stream.state.total_blocks += 1;
         stream.state.total_raw_bytes += u64::from(entry.raw_len);

@@ -159,6 +159,8 @@ impl LogWriter {
         let Some(active) = &mut self.active else {
             return;
         };
+        // Without its entry a block would be acknowledged and not readable.
+        assert_eq!(active.batch().len(), ops.len(), "one index entry a block");
         let mut blocks = 0;
         let mut frees = false;
         let loaded = shared.load_cut_entries(ops);

@@ -284,17 +284,9 @@ async fn a_table_is_dropped_only_without_other_holders() {
     repo.delete_source(&more, &stamp(5)).await.unwrap();
     arrive(&repo).await;
     repo.purge_source(&more, &stamp(6)).await.unwrap();
-    assert_eq!(
-        decision().await,
-        DropDecision::Held,
-        "one of the project that it is shared with"
-    );
+    assert_eq!(decision().await, DropDecision::Held, "shared");
     repo.delete_sink(&shared, &stamp(7)).await.unwrap();
-    assert_eq!(
-        decision().await,
-        DropDecision::Held,
-        "its rows are in flight"
-    );
+    assert_eq!(decision().await, DropDecision::Held, "rows in flight");
     arrive(&repo).await;
     assert_eq!(decision().await, DropDecision::Held, "it can be restored");
     // A project that only shares the table drops nothing.

@@ -50,6 +50,6 @@ pub use task::{TaskEnd, TaskEntry};
 pub use time::{Clock, ManualClock, Timestamp, TimestampText};
 pub use topic::{
     HttpMethod, MessageMapping, MessageValue, TopicKind, TopicSink, TopicState, TopicStatistics,
-    is_own_http_header, is_reserved_http_header,
+    is_own_http_header,
 };
 pub use units::{ByteSize, HumanDuration, out_of_range};

@@ -221,7 +221,7 @@ pub fn is_own_http_header(name: &str) -> bool {
 
 /// Whether an HTTP header is set by the delivery itself or belongs to the connection: messages
 /// can't set it.
-pub fn is_reserved_http_header(name: &str) -> bool {
+pub(crate) fn is_reserved_http_header(name: &str) -> bool {
     let reserved = [
         "authorization",
         "connection",

@@ -64,7 +64,7 @@ impl ContentCodings {
     }
 
     /// Whether the body is not compressed.
-    pub fn is_identity(&self) -> bool {
+    pub(crate) fn is_identity(&self) -> bool {
         self.0.is_empty()
     }
 

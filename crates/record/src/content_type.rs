@@ -64,7 +64,7 @@ impl ContentType {
 }
 
 /// The content type of a body received with `sent`, after its conversion to UTF-8.
-pub fn as_utf8(sent: &[u8]) -> Vec<u8> {
+pub(crate) fn as_utf8(sent: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(sent);
     let charset = ContentType::from_header(Some(sent)).map(|t| t.charset);
     let is_other = charset.is_ok_and(Charset::is_not_utf8);

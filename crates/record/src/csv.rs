@@ -22,7 +22,7 @@ fn word(text: &[u8], at: usize) -> Option<[u8; 8]> {
 }
 
 /// Appends `text` with doubled quotes; the caller writes the enclosing quotes.
-pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
     for piece in text.chunks(PIECE) {
         let start = out.len();
         out.resize(start + 2 * piece.len() + 8, 0);

@@ -5,7 +5,7 @@ use forebay_model::Timestamp;
 pub const LEN: usize = 36;
 
 /// The UUID of a time and 74 random bits.
-pub fn v7(at: Timestamp, random: u128) -> [u8; LEN] {
+pub(crate) fn v7(at: Timestamp, random: u128) -> [u8; LEN] {
     const VERSION: u128 = 0x7 << 76;
     const VARIANT: u128 = 0b10 << 62;
     const FREE: u128 = !(0xF << 76) & !(0b11 << 62) & ((1 << 80) - 1);

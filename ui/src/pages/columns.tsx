@@ -39,7 +39,7 @@ export function clean({ key: _, ...column }: Draft): Column {
 
 interface Props {
   columns: Draft[];
-  /** What is wrong, by index. */
+  /** Violations by index. */
   violations: Map<number, string>;
   onChange: (columns: Draft[]) => void;
 }

@@ -1,5 +1,4 @@
-// Dead letters of a sink: records that its mapping has rejected, or messages that the provider of its
-// topic has, and that are kept.
+// Dead letters of a sink: records rejected by its mapping, or messages rejected by its topic's provider.
 import { useState } from "preact/hooks";
 import { asFailure, call, now, type Failure, type DeadLetter, type DeadLetterSummary, type Page } from "../api";
 import { useFeed } from "../feed";
@@ -15,7 +14,7 @@ const ROUNDS_MAX = 1000;
 interface Props {
   path: string;
   dead: number;
-  /** They are messages that a provider has rejected. */
+  /** Messages of a topic. */
   topic: boolean;
   source: string;
   sink: string;
@@ -31,7 +30,7 @@ interface Result {
 
 export function DeadLetters({ path, dead, topic, source, sink, onChange }: Props) {
   const [after, setAfter] = useState<string[]>([]);
-  const feed = useFeed<{ page: Page; deadLetters: LetterSummary[] }>(
+  const feed = useFeed<{ page: Page; deadLetters: DeadLetterSummary[] }>(
     `${path}/dead-letters?limit=${PAGE}&afterId=${encodeURIComponent(after.at(-1) ?? "")}`,
     5000,
   );
@@ -51,8 +50,8 @@ export function DeadLetters({ path, dead, topic, source, sink, onChange }: Props
     try {
       const done = await all(path, verb, here);
       const what = verb === "replay" ? "replayed" : "dropped";
-      const stay = done.rejected.length > 0 ? `, ${plural(done.rejected.length, "letter")} rejected again` : "";
-      say(`${plural(done.count, "letter")} ${what}${stay}.`);
+      const stay = done.rejected.length > 0 ? `, ${plural(done.rejected.length, "dead letter")} rejected again` : "";
+      announce(`${plural(done.count, "dead letter")} ${what}${stay}.`);
       setRejected(done.rejected.slice(0, 5));
       setChosen(new Set());
       setAfter([]);
@@ -109,8 +108,8 @@ export function DeadLetters({ path, dead, topic, source, sink, onChange }: Props
       )}
       {feed.data && letters.length === 0 && !topic && (
         <p class="empty">
-          None. A record that the mapping refuses answers its sender with an error, unless the setting{" "}
-          <code>storage.level.local.mapping.rejected.action</code> is <code>dead_letter</code>: then it is kept here.
+          None. A record that the mapping rejects returns an error to its sender, unless the setting{" "}
+          <code>storage.level.local.mapping.rejected.action</code> is <code>dead_letter</code>: then it is stored here.
         </p>
       )}
       {letters.length > 0 && (
@@ -127,7 +126,7 @@ export function DeadLetters({ path, dead, topic, source, sink, onChange }: Props
                   />
                 </td>
                 <th scope="col">Received</th>
-                <th scope="col">Why it was rejected</th>
+                <th scope="col">Error</th>
                 <th scope="col" class="number">
                   Size
                 </th>
@@ -136,7 +135,7 @@ export function DeadLetters({ path, dead, topic, source, sink, onChange }: Props
             </thead>
             <tbody>
               {letters.map((l) => (
-                <LetterRow key={l.deadLetterId} letter={l} path={path} chosen={chosen.has(l.deadLetterId)} onToggle={() => toggle(l.deadLetterId)} to={topic ? undefined : { source, sink }} />
+                <DeadLetterRow key={l.deadLetterId} letter={l} path={path} chosen={chosen.has(l.deadLetterId)} onToggle={() => toggle(l.deadLetterId)} to={topic ? undefined : { source, sink }} />
               ))}
             </tbody>
           </table>
@@ -195,13 +194,13 @@ interface RowProps {
   path: string;
   chosen: boolean;
   onToggle: () => void;
-  /** The sink whose mapping has rejected it. */
+  /** The sink whose mapping rejected it. */
   to: { source: string; sink: string } | undefined;
 }
 
 function DeadLetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
   const [open, setOpen] = useState(false);
-  const details = `letter-${letter.deadLetterId}`;
+  const details = `dead-letter-${letter.deadLetterId}`;
   return (
     <>
       <tr class={chosen ? "chosen" : ""}>
@@ -244,7 +243,7 @@ function Record({ url, to }: { url: string; to: RowProps["to"] }) {
     <div class="record">
       <p class="muted">
         {letter.clientIp ? `From ${letter.clientIp}` : "A message"}
-        {letter.line !== undefined && <>, line {letter.line} of its batch</>}, {time(letter.receivedAt)}, letter{" "}
+        {letter.line !== undefined && <>, line {letter.line} of its batch</>}, {time(letter.receivedAt)}, dead letter{" "}
         <code>{letter.deadLetterId}</code>
       </p>
       <h3>Body{letter.body === undefined && " (Base64)"}</h3>

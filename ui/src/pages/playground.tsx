@@ -108,8 +108,8 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
       setResult(found);
       setStale(false);
       const first = found.violations[0];
-      // It is seen in its place: said to those who do not see it.
-      say(first ? `It became no row: ${first.message}` : `The record became a row of ${found.row.length} columns.`, true);
+      // Shown next to its column; announced to screen readers.
+      announce(first ? `Record rejected: ${first.message}` : `Row with ${found.row.length} columns.`, true);
     } catch (e) {
       setError(asFailure(e));
       setResult(undefined);
@@ -183,8 +183,8 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
           <h2 id="row">
             Row {stale && result && <span class="tag">outdated</span>}
           </h2>
-          {error && <Problem error={error} title="It was not tested." />}
-          {!result && !error && <p class="empty">Test the record: its row appears here.</p>}
+          {error && <Problem error={error} title="Test failed." />}
+          {!result && !error && <p class="empty">Test the record to see its row.</p>}
           {result && result.violations.length > 0 && (
             <div class="notice bad">
               <p>

@@ -1,5 +1,5 @@
-// One sink: rates, where its records are, files and slices, what fails, dead letters.
-import { now, sinkPath, type AggregatedSink, type AggregatedSource, type Reconciliation, type File, type Slice } from "../api";
+// One sink: rates, reconciliation, files and slices, failures, dead letters.
+import { now, sinkPath, type AggregatedSink, type AggregatedSource, type ReconciliationCounts, type File, type Slice } from "../api";
 import { useFeed } from "../feed";
 import { ago, count, plural, rate, short, size, span, time } from "../format";
 import { advice, inFlight, lag, sinkStatus, deliveryFailures } from "../health";
@@ -69,10 +69,10 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
           <Failures files={sink.statistics.files} slices={slices.data?.slices ?? []} />
           <Tiles sink={sink} known={known} />
           <RateChart rates={known} />
-          <Books reconciliation={sink.statistics.reconciliation} parts={sink.topic ? TOPIC_PARTS : PARTS} />
+          <Reconciliation reconciliation={sink.statistics.reconciliation} parts={sink.topic ? TOPIC_PARTS : PARTS} />
           {sink.topic && <Delivery sink={sink} path={path} />}
           {sink.table && <Files files={sink.statistics.files} slices={slices.data?.slices ?? []} />}
-          <Letters path={path} dead={sink.statistics.reconciliation.dead} topic={!sink.table} source={sourceId} sink={id} onChange={feed.refresh} />
+          <DeadLetters path={path} dead={sink.statistics.reconciliation.dead} topic={!sink.table} source={sourceId} sink={id} onChange={feed.refresh} />
           <Definition sink={sink} to={`${to}/sinks/${encodeURIComponent(id)}/mapping`} />
         </>
       )}
@@ -124,7 +124,7 @@ function nextTry(after: string, present: number): string {
   return wait <= 0 ? "next attempt due" : `next attempt in ${span(wait)}`;
 }
 
-function Figures({ sink, known }: { sink: AggregatedSink; known: Rates }) {
+function Tiles({ sink, known }: { sink: AggregatedSink; known: Rates }) {
   const { levels, total, reconciliation } = sink.statistics;
   const present = now();
   const late = lag(levels, present);
@@ -135,12 +135,12 @@ function Figures({ sink, known }: { sink: AggregatedSink; known: Rates }) {
         name="Accepted"
         value={known.known ? rate(known.acceptedNow) : "–"}
         unit="records/s"
-        note={total.lastRecordAt ? `last one ${ago(total.lastRecordAt, present)}` : reconciliation.accepted > 0 ? `${short(reconciliation.accepted)} in all` : "none yet"}
+        note={total.lastRecordAt ? `last record ${ago(total.lastRecordAt, present)}` : reconciliation.accepted > 0 ? `${short(reconciliation.accepted)} in total` : "none yet"}
       />
-      <Tile name={sink.topic ? "Delivered" : "Imported"} value={known.known ? rate(known.importedNow) : "–"} unit={sink.topic ? "messages/s" : "rows/s"} note={`${short(reconciliation.imported)} in all`} />
-      <Tile name="On their way" value={short(inFlight(levels))} unit="records" note={waiting(sink)} />
-      <Tile name="Lag" value={late === undefined ? "none" : span(late)} note="age of the oldest such record" />
-      <Tile name="Dead letters" value={short(dead)} note={dead > 0 ? `refused by the ${sink.table ? "mapping" : "provider"}, kept` : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
+      <Tile name={sink.topic ? "Delivered" : "Imported"} value={known.known ? rate(known.importedNow) : "–"} unit={sink.topic ? "messages/s" : "rows/s"} note={`${short(reconciliation.imported)} in total`} />
+      <Tile name="In flight" value={short(inFlight(levels))} unit="records" note={waiting(sink)} />
+      <Tile name="Lag" value={late === undefined ? "none" : span(late)} note="age of the oldest record in flight" />
+      <Tile name="Dead letters" value={short(dead)} note={dead > 0 ? `rejected by the ${sink.table ? "mapping" : "provider"}` : "none"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
     </dl>
   );
 }
@@ -151,7 +151,7 @@ function waiting(sink: AggregatedSink): string {
   return bytes > 0 ? `${size(bytes)}, safe on disk` : "all delivered";
 }
 
-const PARTS: { key: Exclude<keyof Reconciliation, "accepted" | "holds">; name: string; says: string }[] = [
+const PARTS: { key: Exclude<keyof ReconciliationCounts, "accepted" | "holds">; name: string; says: string }[] = [
   { key: "imported", name: "Imported", says: "in the table" },
   { key: "inFlight", name: "In flight", says: "on disk or in staging" },
   { key: "dead", name: "Dead letters", says: "rejected and stored" },
@@ -164,13 +164,13 @@ const TOPIC_PARTS: typeof PARTS = PARTS.map((part) => {
   return part.key === "inFlight" ? { ...part, says: "on disk or with the provider" } : part;
 });
 
-/** Everything that was accepted, by where it is. */
-function Books({ reconciliation, parts }: { reconciliation: Reconciliation; parts: typeof PARTS }) {
+/** Reconciliation of the accepted records. */
+function Reconciliation({ reconciliation, parts }: { reconciliation: ReconciliationCounts; parts: typeof PARTS }) {
   const total = Math.max(1, reconciliation.accepted);
   let at = 0;
   return (
-    <Section id="books" title="Where the records are" note={`${count(reconciliation.accepted)} accepted`}>
-      <svg class="books" viewBox="0 0 1000 12" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+    <Section id="reconciliation" title="Reconciliation" note={`${count(reconciliation.accepted)} accepted`}>
+      <svg class="reconciliation" viewBox="0 0 1000 12" preserveAspectRatio="none" aria-hidden="true" focusable="false">
         <rect class="nothing" width="1000" height="12" />
         {parts.map(({ key }) => {
           const width = (reconciliation[key] / total) * 1000;

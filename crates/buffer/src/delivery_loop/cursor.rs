@@ -27,6 +27,11 @@ impl DeliveryLoop {
     pub(super) fn save_cursor(&mut self, now: Duration, at_once: bool) {
         self.poll_saved();
         let (partition, cursor) = (self.partition.clone(), self.cursor());
+        // The log frees what is before the cursor.
+        assert!(
+            cursor <= self.reader.position(),
+            "cursor {cursor} is beyond what was read"
+        );
         let before = partition.meters.cursor.swap(cursor, Ordering::AcqRel);
         partition
             .meters

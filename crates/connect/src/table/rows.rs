@@ -35,7 +35,7 @@ impl RowBatch {
     }
 
     /// Adds the next cell; the last cell of a row completes it.
-    pub fn push_cell(&mut self, cell: &[u8]) {
+    pub(crate) fn push_cell(&mut self, cell: &[u8]) {
         self.data.extend_from_slice(cell);
         self.ends.push(self.data.len());
     }

@@ -92,7 +92,7 @@ fn a_missing_topic_is_reported_by_name() {
     for transactions in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let settings = BufferConfig {
-            stall: Duration::from_secs(1),
+            stall: Duration::from_secs(10),
             ..BufferConfig::new(dir.path())
         };
         let config = KafkaConfig {

@@ -170,7 +170,7 @@ impl LargeRequestContext<'_> {
 
 impl SourceRoute {
     /// Key by which large requests are scheduled fairly.
-    pub fn fairness_key(&self) -> u64 {
+    pub(crate) fn fairness_key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.project.0, self.source.as_str()).hash(&mut hasher);
         hasher.finish()
@@ -183,7 +183,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// When its rows exceed the memory limit; nothing of it is stored then.
-    pub async fn dispatch_large(
+    pub(crate) async fn dispatch_large(
         &self,
         route: &SourceRoute,
         large: LargeRequest,

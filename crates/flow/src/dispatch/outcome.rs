@@ -141,7 +141,7 @@ impl RequestProgress {
     }
 
     /// Whether rows are being appended. Until then, nothing of the request is stored, or will be.
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.0.load(Relaxed)
     }
 }

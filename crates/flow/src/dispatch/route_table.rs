@@ -90,7 +90,7 @@ impl SourceRoute {
     }
 
     /// Handshake settings of the enabled branches that answer this kind.
-    pub fn handshakes_of_kind(
+    pub(crate) fn handshakes_of_kind(
         &self,
         kind: HandshakeKind,
     ) -> impl Iterator<Item = &HandshakeSettings> {
@@ -99,12 +99,12 @@ impl SourceRoute {
     }
 
     /// Whether a branch answers this kind of handshake.
-    pub fn supports_handshake(&self, kind: HandshakeKind) -> bool {
+    pub(crate) fn supports_handshake(&self, kind: HandshakeKind) -> bool {
         self.handshakes_of_kind(kind).next().is_some()
     }
 
     /// Whether the source is disabled in all branches.
-    pub fn is_disabled(&self) -> bool {
+    pub(crate) fn is_disabled(&self) -> bool {
         self.branches.iter().all(|b| b.disabled)
     }
 }

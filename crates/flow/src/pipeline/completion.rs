@@ -69,7 +69,7 @@ impl AppendTicket {
 }
 
 impl AppendTicket {
-    pub fn try_outcome(&self) -> Option<AppendOutcome> {
+    pub(crate) fn try_outcome(&self) -> Option<AppendOutcome> {
         match &*self.completion.lock() {
             CompletionState::Done(outcome) => Some(outcome.clone()),
             CompletionState::Waiting(_) => None,

@@ -41,13 +41,13 @@ impl DeadLetterWriter {
 
 impl Pipeline {
     /// Whether rejected records are kept.
-    pub fn keeps_rejected(&self) -> bool {
+    pub(crate) fn keeps_rejected(&self) -> bool {
         self.dead_letters.is_some()
     }
 
     /// Appends the dead letters of one request: all of them or none. The ticket resolves with their
     /// outcome.
-    pub fn append_dead_letters(
+    pub(crate) fn append_dead_letters(
         &self,
         request: &RequestInfo,
         dead_letters: &[DeadLetter],

@@ -215,6 +215,11 @@ impl PipelineState {
 
     fn take(&mut self) -> Option<UnsealedBlock> {
         let open = std::mem::take(&mut self.open);
+        assert_eq!(
+            open.records > 0,
+            open.guard.is_some(),
+            "accepted rows have a guard that reports their outcome"
+        );
         let (guard, (first_at, last_at)) = (open.guard?, open.times?);
         self.in_flight += 1;
         self.sealing.push_back(None);

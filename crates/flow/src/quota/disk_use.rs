@@ -75,11 +75,12 @@ mod tests {
     #[test]
     fn every_stream_belongs_to_a_project() {
         let slice = "7/2/src/snk/2026-11-21T15:00:00.000Z/v1/2026-11-21T15:00:00.000Z";
-        let own = ["topic", "undelivered", "settled"].map(|p| format!("{p}/7/2/src/snk/17"));
-        let dead_letters = "dead/7/2/src/snk".to_owned();
+        let own =
+            ["topic", "topic-dead-letter", "topic-resolved"].map(|p| format!("{p}/7/2/src/snk/17"));
+        let dead_letters = "dead-letter/7/2/src/snk".to_owned();
         for stream in own.into_iter().chain([slice.to_owned(), dead_letters]) {
             assert_eq!(project_of(&stream), Some(ProjectId(7)), "{stream}");
         }
-        assert_eq!(project_of("lane/orders"), None);
+        assert_eq!(project_of("partition/orders"), None);
     }
 }

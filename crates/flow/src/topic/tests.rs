@@ -433,14 +433,17 @@ fn stream_names_identify_their_sinks() {
     let sink: SinkKey = "1/2/src/snk".parse().unwrap();
     let messages = "topic/1/2/src/snk/17";
     assert_eq!(parse(messages, TOPIC_PREFIX), Some((sink.clone(), 17)));
-    assert_eq!(undelivered(messages), "undelivered/1/2/src/snk/17");
-    for own in ["undelivered/1/2/src/snk/17", "settled/1/2/src/snk/0"] {
+    assert_eq!(undelivered(messages), "topic-dead-letter/1/2/src/snk/17");
+    for own in [
+        "topic-dead-letter/1/2/src/snk/17",
+        "topic-resolved/1/2/src/snk/0",
+    ] {
         assert_eq!(topic_sink(own), Some(sink.clone()), "{own}");
     }
     for other in [
         "topic/1/2/src/snk",
         "topic/x",
-        "dead/1/2/src/snk",
+        "dead-letter/1/2/src/snk",
         "1/2/src/snk/17",
     ] {
         assert_eq!(topic_sink(other), None, "{other}");

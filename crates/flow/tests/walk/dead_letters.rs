@@ -137,9 +137,9 @@ async fn rejected_records_are_accepted_by_sinks_that_keep_them_and_by_no_others(
     assert_eq!(report["sinks"][1]["rejected"], 2);
     assert_eq!(report["rejectedCount"], 2, "one sink has refused them");
     assert_eq!(w.rows("keeps").await, ["\"1\"", "\"3\""]);
-    let kept = w.volume.log.find("dead/1/2/s/keeps").unwrap();
+    let kept = w.volume.log.find("dead-letter/1/2/s/keeps").unwrap();
     assert_eq!(w.volume.log.stats(kept).unwrap().records, 3);
-    assert!(w.volume.log.find("dead/1/2/s/rejects").is_none());
+    assert!(w.volume.log.find("dead-letter/1/2/s/rejects").is_none());
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
             .unwrap()
             .is_empty()
     );
-    let stream_id = machine.volume.log.find("dead/1/2/s/k").unwrap();
+    let stream_id = machine.volume.log.find("dead-letter/1/2/s/k").unwrap();
     let stats = machine.volume.log.stats(stream_id).unwrap();
     assert_eq!((stats.records, stats.next_seq), (0, 3), "trimmed");
     machine.stop(node).await;

@@ -119,7 +119,7 @@ async fn rows_stay_when_it_is_unknown_whether_their_slice_was_created() {
         .await
         .unwrap_err();
     assert!(
-        uncertain.to_string().contains("whether it was done"),
+        uncertain.to_string().contains("did not confirm the write"),
         "{uncertain}"
     );
     assert_eq!(replayed(&machine, &node).await.len(), 3);

@@ -259,11 +259,8 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
     let rejected = dead("drop", &[&b]);
     assert_eq!(rejected.code, Some(1), "{rejected:?}");
     assert!(rejected.stderr.contains("is older than"), "{rejected:?}");
-    assert_eq!(
-        dead("drop", &[&a, "99"]).code,
-        Some(1),
-        "none has that number"
-    );
+    let unknown = dead("drop", &[&a, "99"]);
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
     assert_eq!(listed(&dead("ls", &[])).len(), 3);
     assert_eq!(dead("drop", &[&a]).stdout, "1 dropped\n");
     assert_eq!(
@@ -271,14 +268,8 @@ fn dead_letters_are_listed_shown_replayed_and_dropped() {
         "1 written to their topics again\n"
     );
     let out = dir.path().join("out");
-    let drain = [
-        "buffer",
-        "drain",
-        "--dir",
-        arg(&buffer),
-        "--file",
-        arg(&out),
-    ];
+    let (from, to) = (arg(&buffer), arg(&out));
+    let drain = ["buffer", "drain", "--dir", from, "--file", to];
     assert_eq!(forebay_with(&drain).code, Some(0));
     assert_eq!(payloads(&out), ["poison b"]);
     assert_eq!(listed(&dead("ls", &[]))[0]["number"].to_string(), c);

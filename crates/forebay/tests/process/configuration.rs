@@ -189,7 +189,7 @@ const WRONG: [(&str, &str, &str); 13] = [
     (
         POSTGRES,
         "url: 'postgres://h/x?sslmode=no'",
-        "table.postgres: sslmode \"no\"",
+        "unknown sslmode \"no\"",
     ),
     (
         POSTGRES,

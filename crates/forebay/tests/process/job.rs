@@ -39,10 +39,8 @@ fn a_job_ends_with_an_exit_code_and_a_summary() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("a.jsonl");
     std::fs::write(&data, lines(1000)).unwrap();
-    let file = job(
-        dir.path(),
-        "{ type: files, paths: ['*.jsonl'], maxErrors: 1 }",
-    );
+    let source = "{ type: files, paths: ['*.jsonl'], maxErrors: 1 }";
+    let file = job(dir.path(), source);
     let checked = forebay_with(&["job", "check", &file]);
     assert_eq!(checked.code, Some(0), "{checked:?}");
     assert!(checked.stdout.contains("writes rows of table products"));

@@ -298,7 +298,7 @@ fn names_that_postgres_rejects_fail_when_the_sink_is_created_and_an_unreachable_
     let long = "x".repeat(64);
     for (table, column, words) in [
         ("in.a.b", long.as_str(), "64 bytes, PostgreSQL allows 63"),
-        ("in.a.b", "ctid", "keeps the column name"),
+        ("in.a.b", "ctid", "reserves the column name"),
         (&format!("in.a.{long}"), "a", "the name"),
         (&format!("in.{long}.b"), "a", "the schema"),
         ("in.a.b", &"\u{e9}".repeat(32), "64 bytes"),

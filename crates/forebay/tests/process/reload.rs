@@ -157,7 +157,7 @@ fn settings_are_reloaded_atomically_and_pending_restarts_are_reported() {
     assert_eq!(with("another-token"), 200);
     assert_eq!(with("a-third-token"), 401);
     // Such lines have the level debug.
-    server.logged("DEBUG", "request refused");
+    server.logged("DEBUG", "request rejected");
     // The server's token is reloaded, too.
     std::fs::write(data.join("token"), "fresh-token\n").unwrap();
     server.signal("HUP");

@@ -102,7 +102,7 @@ pub struct EndConditions {
 
 impl EndConditions {
     /// Value of `field` on the last page.
-    pub fn last_value(&self) -> Value {
+    pub(crate) fn last_value(&self) -> Value {
         self.equals.clone().unwrap_or(json!(false))
     }
 }

@@ -148,7 +148,6 @@ fn deserialize<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
 }
 
 /// Local paths are relative to the file's folder, so that a job does not depend on the working directory.
-
 fn resolve_paths(definition: &mut JobDefinition, folder: &Path) {
     let state = definition.state_dir();
     definition.state = Some(folder.join(state));

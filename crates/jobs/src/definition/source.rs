@@ -131,7 +131,7 @@ pub struct FileSourceConfig {
 
 impl FileSourceConfig {
     /// A path of the definition as shown to people.
-    pub fn display_path(&self, path: &str) -> String {
+    pub(crate) fn display_path(&self, path: &str) -> String {
         if path.contains("://") {
             path.to_owned()
         } else {

@@ -190,7 +190,7 @@ fn as_text<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error
 
 impl JobDeadLetter {
     /// The stage where the record failed.
-    pub fn failed_stage(&self) -> JobStage {
+    pub(crate) fn failed_stage(&self) -> JobStage {
         JobStage::from_name(&self.stage).unwrap_or(JobStage::Storage)
     }
 }

@@ -65,7 +65,6 @@ impl YamlNode {
     }
 
     /// The value without positions.
-
     pub fn value(&self) -> Value {
         match &self.content {
             YamlContent::Scalar(value) => value.clone(),

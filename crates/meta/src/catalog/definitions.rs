@@ -36,7 +36,7 @@ pub struct SourceContent {
 }
 
 impl SourceContent {
-    pub fn from_source(source: &Source) -> Self {
+    pub(crate) fn from_source(source: &Source) -> Self {
         Self {
             kind: source.kind.clone(),
             name: source.name.clone(),
@@ -67,7 +67,7 @@ pub struct SinkContent {
 }
 
 impl SinkContent {
-    pub fn from_sink(sink: &Sink) -> Self {
+    pub(crate) fn from_sink(sink: &Sink) -> Self {
         Self {
             name: sink.name.clone(),
             description: sink.description.clone(),

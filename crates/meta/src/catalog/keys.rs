@@ -172,13 +172,13 @@ pub fn parse_statistics(key: &str) -> Option<(SliceKey, NodeId)> {
 }
 
 /// Parses a [`StoreKey::DeadLetterCounts`].
-pub fn parse_dead_letter_counts(key: &str) -> Option<(SinkKey, VolumeId)> {
+pub(crate) fn parse_dead_letter_counts(key: &str) -> Option<(SinkKey, VolumeId)> {
     let (sink, volume) = key.strip_prefix(DEAD_LETTER_COUNTS)?.rsplit_once('/')?;
     Some((sink.parse().ok()?, VolumeId(volume.to_owned())))
 }
 
 /// Parses a [`StoreKey::Audit`] into project and id.
-pub fn parse_audit(key: &str) -> Option<(ProjectId, &str)> {
+pub(crate) fn parse_audit(key: &str) -> Option<(ProjectId, &str)> {
     let (project, id) = key.strip_prefix(AUDIT)?.split_once('/')?;
     Some((ProjectId(project.parse().ok()?), id))
 }

@@ -151,7 +151,7 @@ impl Txn {
     }
 
     /// Adds the deletion of all keys that begin with `prefix`.
-    pub fn delete_prefix(&mut self, prefix: impl Into<String>) -> &mut Self {
+    pub(crate) fn delete_prefix(&mut self, prefix: impl Into<String>) -> &mut Self {
         self.ops.push(TxnOp::DeletePrefix {
             prefix: prefix.into(),
         });

@@ -68,6 +68,7 @@ pub(crate) struct TokenRotate {
 
 /// A token, without its text.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Token)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TokenView {
     token_id: String,
@@ -174,6 +175,7 @@ impl ConfiguredToken {
 
 /// A page of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Audit)]
 pub(crate) struct AuditList {
     pub(crate) page: PageInfo,
     pub(crate) changes: Vec<AuditEntry>,

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 /// Author of a change.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = By)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ActorView {
     r#type: ActorType,
@@ -29,6 +30,7 @@ pub(crate) struct ActorView {
 
 /// A user with a token, or the server itself.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ByType)]
 #[serde(rename_all = "camelCase")]
 enum ActorType {
     User,
@@ -52,6 +54,7 @@ impl From<&forebay_model::Actor> for ActorView {
 
 /// Time and author of a change.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
 pub(crate) struct AuditStampView {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
@@ -98,6 +101,7 @@ impl From<&PauseInfo> for DisabledEvent {
 
 /// A version of a definition.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Version)]
 pub(crate) struct VersionView {
     /// From 1.
     number: u32,
@@ -124,6 +128,7 @@ impl From<&forebay_model::DefinitionVersion> for VersionView {
 
 /// Position of a page in a list.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Page)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PageInfo {
     /// Requested maximum of items.
@@ -171,6 +176,7 @@ pub(crate) struct VersionList {
 
 /// Name of the API and address of its documentation.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Index)]
 pub(crate) struct ApiIndex {
     #[schema(example = "stream")]
     pub(crate) api: &'static str,

@@ -35,6 +35,7 @@ pub(crate) struct DefinitionReport {
 
 /// Why a change would be rejected.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DefinitionViolation)]
 pub(crate) struct DefinitionViolation {
     /// Index of the change.
     pub(crate) change: usize,

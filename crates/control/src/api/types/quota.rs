@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 /// Quota of a project.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProjectQuota)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProjectQuotaView {
     project_id: u64,
@@ -23,6 +24,7 @@ pub(crate) struct ProjectQuotaView {
 
 /// Limits; zero is no limit.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Quota)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QuotaView {
     /// Of all sources together.

@@ -37,6 +37,7 @@ pub(crate) struct SettingView {
 
 /// Type of a setting. Sizes and durations are strings.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SettingType)]
 pub(crate) enum SettingTypeName {
     #[serde(rename = "string")]
     String,

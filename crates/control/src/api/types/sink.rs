@@ -217,6 +217,7 @@ pub(crate) enum TemplateLanguage {
 
 /// A sink.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Sink)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SinkView {
     project_id: u64,

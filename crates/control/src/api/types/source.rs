@@ -58,6 +58,7 @@ pub(crate) enum SourceType {
 
 /// A source.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Source)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SourceView {
     project_id: u64,
@@ -82,6 +83,7 @@ pub(crate) struct SourceView {
 
 /// The HTTP endpoint of a source.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HttpSource)]
 pub(crate) struct HttpSourceView {
     /// URL for records, including the secret.
     url: String,

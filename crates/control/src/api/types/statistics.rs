@@ -18,6 +18,7 @@ pub(crate) struct StatisticsTotal {
 
 /// Statistics by storage level; empty levels are omitted.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Levels)]
 pub(crate) struct StorageLevels {
     /// On the server's disks.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +36,7 @@ pub(crate) struct StorageLevels {
 
 /// Counts of records and bytes.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Level)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LevelStatistics {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +195,7 @@ impl From<&forebay_model::Slice> for FailedSlice {
 
 /// State of a file.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FileState)]
 #[serde(rename_all = "camelCase")]
 enum FileStateName {
     Writing,

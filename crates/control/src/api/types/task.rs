@@ -8,6 +8,7 @@ use super::common::encode_path;
 
 /// A long operation; poll its `url` until it is finished.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Task)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TaskView {
     task_id: String,

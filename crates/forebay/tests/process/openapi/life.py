@@ -16,7 +16,7 @@ from client.api.documentation import health_check, version_index
 from client.api.sink import (
     clear_sink_statistics, create_sink, delete_sink, disable_sink, enable_sink, get_sink,
     get_sink_settings, get_sink_version, list_dead_letters, list_deleted_sinks, list_sink_versions,
-    list_sinks, rollback_sink_version, sink_statistics_balance, sink_statistics_files,
+    list_sinks, rollback_sink_version, sink_statistics_reconciliation, sink_statistics_files,
     sink_statistics_total, undelete_sink, update_sink, update_sink_settings,
 )
 from client.api.source import (
@@ -164,9 +164,9 @@ def counted():
     # At least one file of this sink is open.
     files = ask(sink_statistics_files, *OF_SINK).files
     assert files and files[-1].opened_at.tzinfo is not None, files
-    balance = ask(sink_statistics_balance, *OF_SINK)
-    assert balance.holds and balance.accepted == 0
-    assert ask(list_dead_letters, *OF_SINK).letters == []
+    reconciliation = ask(sink_statistics_reconciliation, *OF_SINK)
+    assert reconciliation.holds and reconciliation.accepted == 0
+    assert ask(list_dead_letters, *OF_SINK).dead_letters == []
     ask(clear_sink_statistics, *OF_SINK)
     ask(clear_source_statistics, *OF_SOURCE)
 

@@ -282,7 +282,7 @@ impl From<StatisticsForm> for Statistics {
 pub type SettingsForm = BTreeMap<String, serde_json::Value>;
 
 /// Converts the settings of a sink to their stored form.
-pub fn settings_form(settings: &SinkSettings) -> SettingsForm {
+pub(crate) fn settings_form(settings: &SinkSettings) -> SettingsForm {
     SettingRegistry::sink_settings()
         .map(|s| (s.key.to_owned(), settings.value(s)))
         .collect()

@@ -1,7 +1,6 @@
 //! The `Link` header.
 
 /// The target with `rel="next"` of a `Link` header: `<a>; rel="prev", <b>; rel="next"`.
-
 pub(super) fn next_of(value: &str) -> Option<&str> {
     let mut rest = value;
     loop {
