@@ -96,7 +96,7 @@ test("the list shows live rates and failures", async () => {
     const figure = async (name) => Number((await row(name).locator(".with-spark .figure").textContent())?.replace(/[^\d.]/g, ""));
     await until("a live rate", async () => (await figure("Checkout")) > 5);
     await row("Checkout").getByText("Receiving").waitFor();
-    await row("Page views").getByText("Failing").waitFor();
+    await row("Page views").getByText("Failing", { exact: true }).waitFor();
     await row("Mobile app").getByText("Disabled").waitFor();
     assert.ok((await figure("Mobile app")) === 0, "a disabled source accepts nothing");
     // Enough history for the charts of the screenshots.
