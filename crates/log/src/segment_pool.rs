@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::active_segment::FreeSpace;
-use crate::env::{EnvFile, FileAccess, write_zeroes};
+use crate::env::{Env, EnvFile, FileAccess, write_zeroes};
 use crate::queue::lock;
 use crate::segment::spare_name;
 
@@ -20,6 +20,8 @@ pub(crate) struct SpareSegment {
 pub(crate) struct SegmentPool {
     state: Mutex<SegmentPoolState>,
     work: Condvar,
+    /// Wakes whoever waits for the end of a preallocation.
+    made: Condvar,
 }
 
 #[derive(Default)]
@@ -30,6 +32,8 @@ struct SegmentPoolState {
     next: u64,
     /// The disk was full or a resource scarce: don't retry before the next request.
     paused: bool,
+    /// A spare is being preallocated.
+    making: bool,
     stop: bool,
 }
 
@@ -43,6 +47,7 @@ impl SegmentPool {
         Self {
             state: Mutex::new(state),
             work: Condvar::new(),
+            made: Condvar::new(),
         }
     }
 
@@ -74,6 +79,24 @@ impl SegmentPool {
         lock(&self.state).ready.push(spare);
     }
 
+    /// Gives the space of all spares back to the file system, also of the one being preallocated;
+    /// `false` when there was none. Records need the space more than a spare does.
+    pub(crate) fn free(&self, env: &dyn Env) -> bool {
+        let mut state = lock(&self.state);
+        state.paused = true;
+        let mut freed = state.making;
+        while state.making {
+            state = self
+                .made
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        for spare in std::mem::take(&mut state.ready) {
+            freed |= env.remove(&spare.path).is_ok();
+        }
+        freed
+    }
+
     pub(crate) fn stop(&self) {
         lock(&self.state).stop = true;
         self.work.notify_all();
@@ -102,13 +125,20 @@ impl SegmentPool {
         let Some(path) = self.adopt(free_space.dir, 0) else {
             return;
         };
-        if let Some(file) = self.preallocate(free_space, &path, size) {
-            self.add(SpareSegment { path, file });
-            return;
+        lock(&self.state).making = true;
+        let file = self.preallocate(free_space, &path, size);
+        if file.is_none() {
+            // A spare is only an optimization; the writer meets the cause itself.
+            drop(free_space.env.remove(&path));
         }
-        lock(&self.state).paused = true;
-        // A spare is only an optimization; the writer meets the cause itself.
-        drop(free_space.env.remove(&path));
+        let mut state = lock(&self.state);
+        match file {
+            Some(file) => state.ready.push(SpareSegment { path, file }),
+            None => state.paused = true,
+        }
+        state.making = false;
+        drop(state);
+        self.made.notify_all();
     }
 
     fn preallocate(
@@ -123,9 +153,11 @@ impl SegmentPool {
         let file = free_space.env.open(path, FileAccess::Create).ok()?;
         let mut at = 0;
         while at < size {
-            if lock(&self.state).stop {
+            let state = lock(&self.state);
+            if state.stop || state.paused {
                 return None;
             }
+            drop(state);
             let to = (at + free_space.step).min(size);
             write_zeroes(&*file, at, to).ok()?;
             // Step by step: one large sync would delay the syncs of commits.

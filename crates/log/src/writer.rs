@@ -91,21 +91,45 @@ impl LogWriter {
             shared.control_space()
         };
         let mut done = 0;
+        // Once a batch: spares are made again meanwhile.
+        let mut freed_spares = false;
         while let Some(rest) = ops.get(done..).filter(|rest| !rest.is_empty()) {
-            let taken = self.fill(shared, rest)?;
-            if taken == 0 {
-                self.rotate(shared)?;
-                continue;
+            match self.commit_some(shared, rest, &free_space) {
+                Ok(committed) => {
+                    done += committed;
+                    group.advance(done);
+                }
+                Err(WriteFailure::Full) if !freed_spares => {
+                    freed_spares = true;
+                    if !shared.segment_pool.free(&*shared.env) {
+                        return Err(WriteFailure::Full);
+                    }
+                }
+                Err(fail) => return Err(fail),
             }
-            if let Err(fail) = self.write(shared, &free_space) {
-                self.discard_batch(shared);
-                return Err(fail);
-            }
-            self.publish(shared, rest.get(..taken).unwrap_or_default());
-            done += taken;
-            group.advance(done);
         }
         Ok(())
+    }
+
+    /// Commits what fits into the open segment; 0 after the segment was sealed. A failure leaves
+    /// nothing of the operations behind.
+    fn commit_some(
+        &mut self,
+        shared: &SharedVolume,
+        ops: &[WriteOp],
+        free_space: &FreeSpace<'_>,
+    ) -> Result<usize, WriteFailure> {
+        let taken = self.fill(shared, ops)?;
+        if taken == 0 {
+            self.rotate(shared)?;
+            return Ok(0);
+        }
+        if let Err(fail) = self.write(shared, free_space) {
+            self.discard_batch(shared);
+            return Err(fail);
+        }
+        self.publish(shared, ops.get(..taken).unwrap_or_default());
+        Ok(taken)
     }
 
     /// Adds operations to the open segment until it is full; returns their number.

@@ -110,15 +110,13 @@ fn a_full_volume_rejects_reopens_and_continues_when_space_is_freed() {
     let (log, report) = open(&dir).unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(read(&log, stream), (accepted, 0));
+    // The shutdown may have removed a spare segment that was being preallocated.
+    while std::io::Write::write_all(&mut rest, &[1; 4096]).is_ok() {}
     assert!(!append(&log, stream));
     drop(rest);
     std::fs::remove_file(mount.dir.path().join("other")).unwrap();
     while !append(&log, stream) {
-        // The log reads the free space at intervals: until then the volume is still full to it.
-        match log.trim(stream, accepted / 2).unwrap().wait() {
-            Ok(_) | Err(CommitError::Full) => {}
-            Err(error) => panic!("{error}"),
-        }
+        log.trim(stream, accepted / 2).unwrap().wait().unwrap();
     }
     assert_eq!(log.stats(stream).unwrap().lost_records, 0);
     // On a volume without a free byte not even a new log can be created, and the error tells so.

@@ -5,7 +5,11 @@ use super::*;
 #[test]
 fn a_full_disk_rejects_and_does_not_latch() {
     let env = MemEnv::new(2);
-    let log = open(&env, manual());
+    let config = LogConfig {
+        spare_segments: 0,
+        ..manual()
+    };
+    let log = open(&env, config);
     let stream = log.stream("s").unwrap();
     log.append(block(stream, b"before"))
         .unwrap()
@@ -398,4 +402,31 @@ fn a_volume_smaller_than_a_segment_accepts_records_again_after_delivery() {
         assert_eq!(log.health(), Ok(()));
         assert!(log.volume_stats().reclaimed_segments >= 4);
     }
+}
+
+/// A spare segment is an optimization: its space belongs to the records.
+#[test]
+fn a_full_disk_takes_the_space_of_spare_segments() {
+    let env = MemEnv::new(11);
+    let config = LogConfig {
+        segment_size: 64 << 10,
+        preallocate_step: 4096,
+        spare_segments: 1,
+        ..manual()
+    };
+    let log = open(&env, config);
+    let stream = log.stream("s").unwrap();
+    let append = || log.append_wait(block(stream, &[7; 900])).map(|t| t.wait());
+    append().unwrap().unwrap();
+    assert_eq!(log.volume_stats().spare_segments, 1);
+    let used: usize = env.files().iter().map(|(_, bytes)| bytes.len()).sum();
+    env.set_capacity(Some(used as u64));
+    let accepted = (0..1000)
+        .take_while(|_| matches!(append(), Ok(Ok(_))))
+        .count();
+    assert!(accepted > 50, "{accepted} blocks of 1 KB in 64 KB");
+    assert_eq!(log.volume_stats().spare_segments, 0);
+    log.trim(stream, 1).unwrap().wait().unwrap();
+    assert_eq!(payloads(&log, stream).len(), accepted);
+    assert_eq!(log.health(), Ok(()));
 }
