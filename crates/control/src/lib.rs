@@ -4,6 +4,7 @@
 pub mod api;
 pub mod auth;
 pub mod coordinator;
+pub mod sink_status;
 mod task;
 
 pub use api::{Api, ApiConfig, ApiDeps};

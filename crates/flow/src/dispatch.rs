@@ -27,7 +27,7 @@ use rows::{DispatchAttempt, PendingRows, RenderSummary, TemplateResult, try_appe
 
 use crate::fair_thread_pool::FairThreadPool;
 use crate::memory_limiter::MemoryPermit;
-use crate::metrics::{ROWS_ACCEPTED, ROWS_DEAD, ROWS_FAILED, ROWS_REFUSED};
+use crate::metrics::{ROWS_ACCEPTED, ROWS_DEAD, ROWS_FAILED, ROWS_REJECTED, SourceMeters};
 use crate::pipeline::{AppendTicket, BlockTicket, Pipeline};
 use crate::template::TemplatePool;
 
@@ -125,7 +125,7 @@ impl Dispatcher {
             random,
             meters: DispatchMeters {
                 accepted: metrics::counter!(ROWS_ACCEPTED),
-                rejected: metrics::counter!(ROWS_REFUSED),
+                rejected: metrics::counter!(ROWS_REJECTED),
                 dead: metrics::counter!(ROWS_DEAD),
                 failed: metrics::counter!(ROWS_FAILED),
             },
@@ -185,11 +185,16 @@ impl Dispatcher {
         }
         let good = batch.records.len() - batch.broken.len();
         drop(batch);
-        self.await_results(steps, good).await
+        self.await_results(route, steps, good).await
     }
 
     /// Waits for the outcomes of all sinks.
-    async fn await_results(&self, steps: Vec<SinkStep>, good: usize) -> Vec<SinkResult> {
+    async fn await_results(
+        &self,
+        route: &SourceRoute,
+        steps: Vec<SinkStep>,
+        good: usize,
+    ) -> Vec<SinkResult> {
         let mut results = Vec::with_capacity(steps.len());
         for step in steps {
             let result = match step {
@@ -209,36 +214,40 @@ impl Dispatcher {
                     RenderSummary::with_rows(good).into_failure(SinkFailure::NoOpenSlice)
                 }
             };
-            self.count_rows(&result);
+            self.count_rows(&route.meters, &result);
             results.push(result);
         }
         results
     }
 
-    fn count_rows(&self, result: &SinkResult) {
-        let rows = u64::from(result.rows);
-        match result.outcome {
-            WriteOutcome::Processed | WriteOutcome::Accepted => {
-                self.meters.accepted.increment(rows)
+    /// Counts in total and for the source.
+    fn count_rows(&self, source: &SourceMeters, result: &SinkResult) {
+        let add = |counters: [&metrics::Counter; 2], rows: u64| {
+            for counter in counters.into_iter().filter(|_| rows > 0) {
+                counter.increment(rows);
             }
-            WriteOutcome::Failed(_) | WriteOutcome::Unknown(_) => {
-                self.meters.failed.increment(rows)
+        };
+        let accepted = [&self.meters.accepted, &source.accepted];
+        let dead = [&self.meters.dead, &source.dead];
+        let outcomes = [
+            (&result.outcome, u64::from(result.rows), accepted),
+            (
+                &result.kept.outcome,
+                result.kept.records.count() as u64,
+                dead,
+            ),
+        ];
+        for (outcome, rows, stored) in outcomes {
+            match outcome {
+                WriteOutcome::Processed | WriteOutcome::Accepted => add(stored, rows),
+                WriteOutcome::Failed(_) | WriteOutcome::Unknown(_) => {
+                    add([&self.meters.failed, &source.failed], rows);
+                }
+                WriteOutcome::Nothing => {}
             }
-            WriteOutcome::Nothing => {}
         }
-        let kept = result.kept.records.count() as u64;
-        match result.kept.outcome {
-            WriteOutcome::Processed | WriteOutcome::Accepted => self.meters.dead.increment(kept),
-            WriteOutcome::Failed(_) | WriteOutcome::Unknown(_) => {
-                self.meters.failed.increment(kept)
-            }
-            WriteOutcome::Nothing => {}
-        }
-        if result.rejected.count() > 0 {
-            self.meters
-                .rejected
-                .increment(result.rejected.count() as u64);
-        }
+        let rejected = [&self.meters.rejected, &source.rejected];
+        add(rejected, result.rejected.count() as u64);
     }
 
     /// Fast path: renders the rows and appends them to the open block.

@@ -161,8 +161,9 @@ impl Importer {
                 recorded
             }
             Err(error) => {
-                metrics::import_failed();
-                tracing::warn!(file = %key, %error, needs_operator = error.is_terminal(), "file import failed");
+                metrics::import_failed(&key.sink);
+                // The sink monitor reports when a sink begins to fail, and when it recovers.
+                tracing::debug!(file = %key, %error, needs_operator = error.is_terminal(), "file import failed");
                 let failure = self.delivery.failure(error);
                 self.delivery.repo.file_failed(key, &failure, now).await
             }

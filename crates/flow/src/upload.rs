@@ -117,8 +117,9 @@ impl Uploader {
                 recorded
             }
             Err(error) => {
-                metrics::upload_failed();
-                tracing::warn!(slice = %key, %error, "slice upload failed");
+                metrics::upload_failed(&key.file.sink);
+                // The sink monitor reports when a sink begins to fail, and when it recovers.
+                tracing::debug!(slice = %key, %error, "slice upload failed");
                 let failure = self.delivery.failure(error);
                 self.delivery.repo.slice_failed(key, &failure, now).await
             }

@@ -9,7 +9,6 @@ use forebay_log::{Log, VolumeStats};
 use forebay_meta::kv::embedded::copies;
 use forebay_meta::{EmbeddedStore, Store};
 use forebay_model::Clock;
-use metrics::{Unit, describe_counter, describe_gauge};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -207,51 +206,4 @@ pub(crate) fn reserve(config: &Config) -> DiskReserve {
 pub(crate) struct DiskMetrics {
     pub(crate) log: Log,
     pub(crate) store: Arc<EmbeddedStore>,
-}
-
-const STORE_LATCHED: &str = "forebay_store_latched";
-const VOLUME_LATCHED: &str = "forebay_volume_latched";
-const VOLUME_FULL: &str = "forebay_volume_full";
-const VOLUME_FREE: &str = "forebay_volume_free_bytes";
-const VOLUME_REFUSED: &str = "forebay_volume_rejected_total";
-
-impl DiskMetrics {
-    pub(crate) fn describe() {
-        describe_gauge!(
-            STORE_LATCHED,
-            "1 after a failed write or sync of the metadata store: nothing is uploaded or imported until a restart."
-        );
-        describe_gauge!(
-            VOLUME_LATCHED,
-            "1 after a failed write or sync of the volume: no record is accepted until a restart."
-        );
-        describe_gauge!(
-            VOLUME_FULL,
-            "1 while the volume is full and records are rejected with 507."
-        );
-        describe_gauge!(
-            VOLUME_FREE,
-            Unit::Bytes,
-            "Free space of the volume's file system, including the reserved space."
-        );
-        describe_counter!(
-            VOLUME_REFUSED,
-            "Blocks rejected because the volume was full."
-        );
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "metrics are floating point")]
-    pub(crate) fn measure(&self, stats: &VolumeStats) {
-        let volume = format!("{:016x}", stats.volume);
-        let flag = |set: bool| f64::from(u8::from(set));
-        metrics::gauge!(STORE_LATCHED).set(flag(self.store.health().is_err()));
-        metrics::gauge!(VOLUME_LATCHED, "volume" => volume.clone())
-            .set(flag(stats.latched.is_some()));
-        metrics::gauge!(VOLUME_FULL, "volume" => volume.clone())
-            .set(flag(check_full(stats).is_some()));
-        if let Some(free) = free_bytes(self.store.dir()) {
-            metrics::gauge!(VOLUME_FREE, "volume" => volume.clone()).set(free as f64);
-        }
-        metrics::counter!(VOLUME_REFUSED, "volume" => volume).absolute(stats.rejected.count);
-    }
 }

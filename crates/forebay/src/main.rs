@@ -19,6 +19,7 @@ mod disk_housekeeping;
 mod endpoints;
 mod health;
 mod mapper;
+mod monitoring;
 mod path_uses;
 mod query;
 mod random;

@@ -12,7 +12,8 @@ use crate::cli_error::CliError;
 use crate::command::common::violations_error;
 use crate::command::serve;
 use crate::config::{self, Config, ConfigSources, LoadedConfig};
-use crate::telemetry::{LogLevel, ProcessMetrics};
+use crate::monitoring::ProcessMetrics;
+use crate::telemetry::LogLevel;
 use crate::token;
 
 /// Settings that can change at run time: keys, and whole sections. Files that they name are reloaded as

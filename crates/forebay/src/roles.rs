@@ -14,6 +14,7 @@
 //! | storage | importer | store, staging, tables | goes on by itself |
 //! | storage | garbage collector | store, log, staging, tables | goes on by itself |
 //! | storage | topics | store, log, providers | goes on by itself |
+//! | every | sink monitor | store, providers | goes on by itself |
 //! | coordinator | coordinator | store | goes on by itself |
 //!
 //! "Stops" means that the whole process stops gracefully: acknowledged records are on disk, and a
@@ -44,8 +45,8 @@ use crate::cli_error::CliError;
 use crate::config::{Config, Environment, NodeRole};
 use crate::disk_housekeeping::DiskMetrics;
 use crate::health::HealthChecks;
+use crate::monitoring::ProcessMetrics;
 use crate::random;
-use crate::telemetry::ProcessMetrics;
 
 mod api;
 mod open;
@@ -186,6 +187,9 @@ impl RunningNode {
         }
         if config.has(NodeRole::Coordinator) {
             base.start_coordinator(config, &mut tasks);
+        }
+        if let Some(metrics) = metrics {
+            base.start_sink_monitor(config, &topics, metrics, &mut tasks);
         }
         let source_url = config.source_url(source);
         let build = |address| {

@@ -140,6 +140,7 @@ fn kafka(_: &ProviderSection) -> Result<DeclaredProvider, String> {
     Err("this build has no Kafka support; build with the feature `kafka`".to_owned())
 }
 
+#[derive(Clone)]
 pub(crate) struct NodeTopics {
     pub(crate) topics: Arc<TopicRegistry>,
     pub(crate) providers: ProviderRegistry,

@@ -9,6 +9,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::TlsAcceptor;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 /// Certificate and key for TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +46,10 @@ fn broken(what: &'static str, path: &Path, cause: impl ToString) -> TlsError {
 
 /// A valid certificate with its key.
 #[derive(Clone, Debug)]
-pub struct LoadedTls(Arc<ServerConfig>);
+pub struct LoadedTls {
+    config: Arc<ServerConfig>,
+    expires_at: Option<u64>,
+}
 
 impl LoadedTls {
     /// Reads certificate and key, and checks that they match.
@@ -56,6 +61,7 @@ impl LoadedTls {
         if certificates.is_empty() {
             return Err(broken("certificate", path, "it holds no certificate"));
         }
+        let expires_at = certificates.iter().filter_map(expires_at).min();
         let path = &config.key_file;
         let key = PrivateKeyDer::from_pem_file(path).map_err(|e| broken("key", path, e))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -64,8 +70,17 @@ impl LoadedTls {
             .with_no_client_auth()
             .with_single_cert(certificates, key)?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(server)))
+        Ok(Self {
+            config: Arc::new(server),
+            expires_at,
+        })
     }
+}
+
+fn expires_at(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let parsed = Certificate::from_der(certificate).ok()?;
+    let not_after = parsed.tbs_certificate.validity.not_after;
+    Some(not_after.to_unix_duration().as_secs())
 }
 
 /// TLS of a listener. Its certificate can be replaced at runtime: new handshakes use the new one,
@@ -83,8 +98,17 @@ impl ReloadableTls {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = loaded;
     }
 
+    /// When the first certificate of the chain expires, in seconds since 1970-01-01T00:00:00Z;
+    /// `None` if a certificate does not tell.
+    pub fn expires_at(&self) -> Option<u64> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .expires_at
+    }
+
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         let loaded = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&loaded.0))
+        TlsAcceptor::from(Arc::clone(&loaded.config))
     }
 }

@@ -28,6 +28,7 @@ pub mod files;
 pub mod imports;
 pub mod keys;
 pub mod lost_imports;
+pub mod overview;
 mod pause;
 pub mod purge;
 pub mod quota;

@@ -8,6 +8,7 @@ pub mod kv;
 
 pub use catalog::definitions::{BranchDefinition, DefinitionError, SinkContent, SourceContent};
 pub use catalog::files::{ActiveFile, FileError, OpenedFile, RotatedFile, RotatedSlice};
+pub use catalog::overview::{CatalogReport, SinkReport};
 pub use catalog::statistics::{FileStatistics, SinkStatistics};
 pub use catalog::{ListPage, Repo, Versioned};
 pub use kv::embedded::{EmbeddedOptions, EmbeddedStore, OpenMode, StoreOpenError};

@@ -12,6 +12,7 @@ pub mod file;
 pub mod handshake;
 pub mod id;
 pub mod limits;
+pub mod metric;
 pub mod micros;
 pub mod quota;
 pub mod retry;
@@ -40,6 +41,7 @@ pub use id::{
     SinkKey, SliceKey, SourceId, SourceKey, VolumeId,
 };
 pub use limits::{CountLimit, DefinitionLimits};
+pub use metric::{MetricDefinition, MetricFamily, MetricKind};
 pub use micros::{EpochUnit, InvalidTime, ParsedTime, TimestampMicros};
 pub use retry::{Backoff, RetryState};
 pub use settings::{BlockCompression, SinkSettings};

@@ -229,7 +229,7 @@ impl Dispatcher {
             ..
         } = context;
         drop(large);
-        let results = self.await_results(steps, good).await;
+        let results = self.await_results(route, steps, good).await;
         drop(made.memory_permit);
         Ok((broken, results))
     }

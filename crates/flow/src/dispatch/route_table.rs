@@ -9,6 +9,7 @@ use forebay_model::{HandshakeKind, HandshakeSettings, ProjectId, SinkKey, Source
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
+use crate::metrics::SourceMeters;
 use crate::pipeline::Pipeline;
 use crate::quota::SourceLimiter;
 
@@ -80,6 +81,7 @@ pub struct SourceRoute {
     pub branches: Vec<BranchRoute>,
     /// Rate limiter of its requests.
     pub limiter: Arc<SourceLimiter>,
+    pub(crate) meters: SourceMeters,
 }
 
 impl SourceRoute {
@@ -168,6 +170,7 @@ impl RouteTable {
                 secret: secret.into_bytes().into(),
                 route: Arc::new(SourceRoute {
                     limiter: limiter(project, &source),
+                    meters: SourceMeters::new(project, &source),
                     project,
                     source,
                     branches: vec![branch],

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::ProjectUsage;
-use crate::metrics::QUOTA_REFUSED;
+use crate::metrics::QUOTA_REJECTED;
 
 /// Remaining quota, as `draft-ietf-httpapi-ratelimit-headers` names it.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -251,7 +251,7 @@ impl SourceLimiter {
     fn exceeded(&self, kind: QuotaKind, limit: u64, wait: RetryAfter) -> QuotaExceeded {
         let counter = self.rejections[kind as usize].get_or_init(|| {
             let (project, source) = (self.project_id.clone(), self.source_id.clone());
-            metrics::counter!(QUOTA_REFUSED, "project" => project, "source" => source, "cause" => kind.name())
+            metrics::counter!(QUOTA_REJECTED, "project" => project, "source" => source, "cause" => kind.name())
         });
         counter.increment(1);
         QuotaExceeded { kind, limit, wait }

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::acked_ranges::AckedRanges;
 use super::{SinkStream, TopicRegistry, undelivered};
-use crate::metrics;
 use crate::streams::{TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX};
 
 /// Interval of reconciliation without a change.
@@ -259,7 +258,6 @@ impl TopicRegistry {
             method: topic.method,
         });
         self.open_or_detach(&shared_topic, sink, topic, spec);
-        self.record_metrics(sink);
     }
 
     fn open_or_detach(
@@ -364,10 +362,6 @@ impl TopicRegistry {
             }
         }
         drop(shared_topic);
-    }
-
-    fn record_metrics(&self, sink: &Sink) {
-        metrics::record_topic(&sink.key, &self.statistics(sink));
     }
 }
 

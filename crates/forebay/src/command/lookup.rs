@@ -10,8 +10,9 @@ use forebay_jobs::lookup::LookupService;
 
 use crate::cli_error::CliError;
 use crate::config::{Environment, LogFormat, LogOutput, MetricsSection, substitute};
+use crate::monitoring::ProcessMetrics;
 use crate::signals::{ReloadSignals, StopSignals, end_at_once};
-use crate::telemetry::{self, ProcessMetrics};
+use crate::telemetry;
 use crate::terminal;
 
 /// How long requests in progress may take after the signal to stop.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use clap::ValueEnum;
 
 use crate::cli_error::CliError;
-use crate::{cli, config, terminal};
+use crate::{cli, config, monitoring, terminal};
 
 /// Prints a generated document.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,7 @@ pub(crate) struct ReferenceArgs {
 enum ReferenceDocument {
     Cli,
     Config,
+    Metrics,
 }
 
 const HEAD: &str = "\
@@ -31,6 +32,7 @@ Data goes to standard output, everything else to standard error. `NO_COLOR` is r
 
 pub(crate) fn run(args: &ReferenceArgs) -> Result<(), CliError> {
     match args.document {
+        ReferenceDocument::Metrics => terminal::data(monitoring::reference()),
         ReferenceDocument::Config => terminal::data(config::reference::markdown()),
         ReferenceDocument::Cli => {
             let mut out = HEAD.to_owned();

@@ -15,11 +15,12 @@ use crate::config::{
 use crate::data_dir;
 use crate::descriptors;
 use crate::endpoints::{Endpoints, PublishedEndpoints};
+use crate::monitoring::ProcessMetrics;
 use crate::reload::ConfigReloader;
 use crate::roles::RunningNode;
 use crate::signals::{ReloadSignals, StopSignals, end_at_once};
 use crate::standby;
-use crate::telemetry::{self, ProcessMetrics};
+use crate::telemetry;
 use crate::token::{self, ApiToken};
 
 /// Project of the server's own token.
@@ -152,6 +153,7 @@ async fn serve(
         }
     };
     metrics.attach_disk(node.disk_metrics());
+    metrics.attach_tls(node.tls.clone());
     tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
     if token.is_new
         && let Some(file) = &token.file

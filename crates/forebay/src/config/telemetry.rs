@@ -18,7 +18,7 @@ pub(crate) struct TelemetrySection {
 
 /// Metrics at `/metrics`. The API listener shows metrics of the whole process to every client; series
 /// with names of projects, sources or sinks need this token or an operator's.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MetricsSection {
     /// Address and port of a separate listener for metrics, with the limits and the TLS of `api`; then
@@ -26,6 +26,22 @@ pub(crate) struct MetricsSection {
     pub(crate) listen: Option<SocketAddr>,
     /// Token required for metrics, sent as `Authorization: Bearer …`.
     pub(crate) token: Option<ConfigSecret>,
+    /// How often the state of all sinks is read for metrics and for log lines about sinks that fail or
+    /// recover; less often when reading takes long. 1s to 10m.
+    pub(crate) interval: HumanDuration,
+    /// Maximum number of sinks with series of their own, failing ones first. 0 to 100000.
+    pub(crate) max_sinks: u32,
+}
+
+impl Default for MetricsSection {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            token: None,
+            interval: HumanDuration::secs(5),
+            max_sinks: 1_000,
+        }
+    }
 }
 
 /// Log lines on standard error.
@@ -77,6 +93,11 @@ impl TelemetrySection {
         if token.is_some_and(|t| t.is_empty() || !t.bytes().all(|b| b.is_ascii_graphic())) {
             problems.push("metrics.token must be one word of visible ASCII characters".to_owned());
         }
+        let mut ranges = super::validate::RangeViolations::default();
+        let (min, max) = (HumanDuration::secs(1), HumanDuration::mins(10));
+        ranges.check("metrics.interval", self.metrics.interval, min, max);
+        ranges.check("metrics.maxSinks", self.metrics.max_sinks, 0, 100_000);
+        problems.extend(ranges.violations);
         problems
     }
 }

@@ -27,9 +27,9 @@ use crate::config::profile::Profile;
 use crate::config::{Config, NodeRole};
 use crate::dead_letters::NodeDeadLetters;
 use crate::mapper::RecordMapper;
+use crate::monitoring::{CONNECTIONS, CONNECTIONS_REJECTED, ProcessMetrics};
 use crate::path_uses::NodePathUses;
 use crate::random;
-use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED, ProcessMetrics};
 use crate::topics::NodeTopics;
 
 impl NodeContext {
@@ -190,7 +190,7 @@ pub(crate) fn serve(
         has_date: true,
         metrics: ListenerMetrics {
             connections: metrics::gauge!(CONNECTIONS, "listener" => name),
-            rejected: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
+            rejected: metrics::counter!(CONNECTIONS_REJECTED, "listener" => name),
         },
     };
     let service = RouterService::new(router, "stream.api.", &limits);

@@ -25,6 +25,7 @@ use super::{NodeContext, TaskExit};
 use crate::cli_error::CliError;
 use crate::config::Config;
 use crate::disk_housekeeping::DiskHousekeeping;
+use crate::monitoring::{ProcessMetrics, SinkMonitor, SinkMonitorDeps};
 use crate::random;
 use crate::topics::{NodeTopics, ProviderRegistry};
 
@@ -150,6 +151,26 @@ impl NodeContext {
         );
         let run = housekeeping.run(self.stop.clone());
         tasks.spawn(async move { ("disk housekeeping", run.await) });
+    }
+
+    /// Metrics and log lines about the state of sinks.
+    pub(super) fn start_sink_monitor(
+        &self,
+        config: &Config,
+        topics: &NodeTopics,
+        metrics: &ProcessMetrics,
+        tasks: &mut JoinSet<TaskExit>,
+    ) {
+        let section = &config.telemetry.metrics;
+        let monitor = SinkMonitor::new(SinkMonitorDeps {
+            repo: self.repo.clone(),
+            topics: Arc::new(topics.clone()),
+            clock: Arc::clone(&self.clock),
+            interval: section.interval.0,
+            sinks_max: section.max_sinks as usize,
+        });
+        metrics.attach_sinks(monitor.clone());
+        spawn(tasks, "sink monitor", monitor.run(self.stop.clone()));
     }
 
     /// Role coordinator.

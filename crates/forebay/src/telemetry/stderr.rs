@@ -39,7 +39,7 @@ struct QueuedLines {
 impl QueuedLines {
     fn drop_line(&mut self) {
         self.dropped += 1;
-        metrics::counter!(super::LINES_DROPPED).increment(1);
+        metrics::counter!(crate::monitoring::LINES_DROPPED).increment(1);
     }
 
     fn is_busy(&mut self) -> bool {

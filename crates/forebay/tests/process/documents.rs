@@ -32,6 +32,33 @@ fn the_reference_of_the_configuration_is_up_to_date() {
 }
 
 #[test]
+fn the_reference_of_metrics_is_up_to_date() {
+    check("docs/reference/metrics.md", &["reference", "metrics"]);
+}
+
+/// Alert rules and boards name metrics that exist.
+#[test]
+fn metrics_in_deployment_files_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let known = std::fs::read_to_string(root.join("docs/reference/metrics.md")).unwrap();
+    let mut named = 0;
+    for file in ["prometheus/alerts.yaml", "grafana/forebay.json"] {
+        let text = std::fs::read_to_string(root.join("deploy").join(file)).unwrap();
+        let words =
+            text.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+        for word in words.filter(|w| w.starts_with("forebay_") || w.starts_with("process_")) {
+            let metric = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| word.strip_suffix(suffix))
+                .unwrap_or(word);
+            assert!(known.contains(&format!("| `{metric}` |")), "{file}: {word}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+#[test]
 fn the_reference_of_the_command_line_is_up_to_date() {
     check("docs/reference/cli.md", &["reference", "cli"]);
 }

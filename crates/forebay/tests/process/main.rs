@@ -26,6 +26,7 @@ mod job;
 mod limits;
 mod log;
 mod metadata;
+mod metrics;
 mod openapi;
 mod ownership;
 mod paths;

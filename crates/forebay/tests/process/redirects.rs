@@ -121,7 +121,7 @@ sources:
 /// A server with a sink to an endpoint.
 pub(crate) fn serving(dir: &Path, url: &str, definitions: &str) -> Server {
     let text = format!(
-        "providers:\n  - {{name: hook, type: http, url: '{url}', token: hush-hush, headers: {{X-Tenant: acme}}}}\ntopics: {{backoffMax: 20ms, backoff: 10ms}}\n"
+        "providers:\n  - {{name: hook, type: http, url: '{url}', token: hush-hush, headers: {{X-Tenant: acme}}}}\ntopics: {{backoffMax: 20ms, backoff: 10ms}}\ntelemetry: {{metrics: {{interval: 1s}}}}\n"
     );
     let config = dir.join("forebay.yaml");
     std::fs::write(&config, text).unwrap();

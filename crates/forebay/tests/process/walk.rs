@@ -64,9 +64,9 @@ fn health_and_metrics_are_served() {
     };
     assert!(value("forebay_rows_accepted_total") >= 1.0);
     assert!(value("forebay_imported_rows_total") >= 1.0);
-    assert!(value("forebay_log_syncs_total") >= 1.0);
+    assert!(value("forebay_volume_sync_seconds_count") >= 1.0);
     assert!(value("forebay_ack_seconds_bucket") >= 0.0);
-    assert_eq!(value("forebay_log_latched"), 0.0);
+    assert_eq!(value("forebay_volume_latched"), 0.0);
     assert!(
         metrics.contains("# HELP forebay_rows_accepted_total "),
         "{metrics}"

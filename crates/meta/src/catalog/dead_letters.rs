@@ -31,6 +31,20 @@ pub struct DeadLetterStatistics {
     pub dropped: u64,
 }
 
+impl DeadLetterStatistics {
+    /// Adds what is resolved on a volume.
+    pub(super) fn add_state(&mut self, state: &DeadLetterState) {
+        self.replayed += state.replayed;
+        self.dropped += state.dropped;
+    }
+
+    /// Adds the counts of a volume.
+    pub(super) fn add_counts(&mut self, counts: &DeadLetterCounts) {
+        self.taken += counts.taken;
+        self.lost += counts.lost;
+    }
+}
+
 /// How dead letters are resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeadLetterOutcome {
@@ -170,12 +184,10 @@ impl Repo {
         let counts = self.read_all::<DeadLetterCounts>(&counts).await?;
         let mut sum = DeadLetterStatistics::default();
         for state in states {
-            sum.replayed += state.replayed;
-            sum.dropped += state.dropped;
+            sum.add_state(&state);
         }
         for counts in counts {
-            sum.taken += counts.taken;
-            sum.lost += counts.lost;
+            sum.add_counts(&counts);
         }
         Ok(sum)
     }

@@ -9,7 +9,7 @@ use forebay_model::{
 
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::dead_letters::DeadLetterStatistics;
-use super::files::FileError;
+use super::files::{ActiveFile, FileError};
 use super::{Repo, TxnAttempts, TxnBuilder, Versioned, decode};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
@@ -274,14 +274,46 @@ impl Repo {
 
     /// Lists all known files of a sink, imported ones included, oldest first.
     pub async fn file_statistics(&self, sink: &SinkKey) -> Result<Vec<FileStatistics>, FileError> {
-        let mut files: BTreeMap<FileKey, FileStatistics> = BTreeMap::new();
         let sink_state: Option<Versioned<SinkState>> = self.read(StoreKey::SinkState(sink)).await?;
         let cleared = sink_state.and_then(|b| b.cleared).map(|c| c.up_to);
-        let active = self.active_files(Some(sink)).await?;
-        let imported = self.imported_files(Some(sink)).await?;
-        let slices = keys::below(keys::IMPORTED_SLICES, sink);
+        let files = self.known_files(Some(sink)).await?;
+        Ok(files.into_statistics(|_| cleared))
+    }
+
+    /// Reads the files and slices of one sink, or of all.
+    pub(super) async fn known_files(
+        &self,
+        sink: Option<&SinkKey>,
+    ) -> Result<KnownFiles, FileError> {
+        let active = self.active_files(sink).await?;
+        let imported = self.imported_files(sink).await?;
+        let all = keys::IMPORTED_SLICES;
+        let slices = sink.map_or_else(|| all.to_owned(), |s| keys::below(all, s));
         let imported_slices = self.read_all::<Slice>(&slices).await?;
-        for active in active {
+        Ok(KnownFiles {
+            active,
+            imported,
+            imported_slices,
+        })
+    }
+}
+
+/// Files and slices, in the order in which they were read.
+pub(super) struct KnownFiles {
+    active: Vec<ActiveFile>,
+    imported: Vec<Versioned<File>>,
+    imported_slices: Vec<Versioned<Slice>>,
+}
+
+impl KnownFiles {
+    /// Joins files and slices, oldest file of a sink first. `cleared` returns the time up to which
+    /// statistics of a sink were cleared.
+    pub(super) fn into_statistics(
+        self,
+        cleared: impl Fn(&SinkKey) -> Option<Timestamp>,
+    ) -> Vec<FileStatistics> {
+        let mut files: BTreeMap<FileKey, FileStatistics> = BTreeMap::new();
+        for active in self.active {
             let mut statistics = SinkStatistics::default();
             for slice in &active.slices {
                 statistics.add(slice.slice.state, slice.statistics);
@@ -302,12 +334,13 @@ impl Repo {
             files.insert(entry.file.key.clone(), entry);
         }
         // A file that was imported during the read is there twice: the later read counts.
-        for file in imported {
+        for file in self.imported {
             let file = file.value;
             let statistics = SinkStatistics {
                 imported_rows: imported_rows(&file),
                 ..SinkStatistics::default()
             };
+            let cleared = cleared(&file.key.sink);
             let entry = FileStatistics {
                 cleared: cleared.is_some_and(|up_to| file.key.opened_at <= up_to),
                 file,
@@ -316,7 +349,7 @@ impl Repo {
             };
             files.insert(entry.file.key.clone(), entry);
         }
-        for slice in imported_slices {
+        for slice in self.imported_slices {
             if let Some(file) = files.get_mut(&slice.key.file)
                 && file.file.state == forebay_model::FileState::Imported
             {
@@ -324,7 +357,7 @@ impl Repo {
                 file.statistics.add(slice.state, held);
             }
         }
-        Ok(files.into_values().collect())
+        files.into_values().collect()
     }
 }
 
@@ -353,7 +386,7 @@ fn before(at: Timestamp) -> Timestamp {
     Timestamp::from_millis(at.as_millis() - 1)
 }
 
-fn sum(files: &[FileStatistics], sink_state: &SinkState) -> SinkStatistics {
+pub(super) fn sum(files: &[FileStatistics], sink_state: &SinkState) -> SinkStatistics {
     let mut sum = SinkStatistics {
         target: sink_state.removed,
         shown_target: sink_state

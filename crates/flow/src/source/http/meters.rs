@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::metrics::{ACK_SECONDS, BODY_BYTES, CONNECTIONS, CONNECTIONS_REFUSED, REQUESTS};
+use super::response::Rejection;
+use crate::metrics::{ACK_SECONDS, BODY_BYTES, CONNECTIONS, CONNECTIONS_REJECTED, REQUESTS};
 
 /// Statuses of responses.
 const STATUSES: [u16; 19] = [
@@ -26,13 +27,14 @@ impl fmt::Debug for HttpSourceMeters {
 
 impl HttpSourceMeters {
     pub(super) fn new() -> Self {
+        Rejection::register_meters();
         let counter = |status: u16| metrics::counter!(REQUESTS, "status" => status.to_string());
         Self {
             requests: STATUSES.iter().map(|s| (*s, counter(*s))).collect(),
             body_bytes: metrics::counter!(BODY_BYTES),
             ack: metrics::histogram!(ACK_SECONDS),
             connections: metrics::gauge!(CONNECTIONS),
-            connections_refused: metrics::counter!(CONNECTIONS_REFUSED),
+            connections_refused: metrics::counter!(CONNECTIONS_REJECTED),
         }
     }
 

@@ -302,6 +302,7 @@ impl RequestReceiver {
             Ok(Ok(bytes)) => bytes,
         };
         self.meters.body(bytes.len());
+        route.meters.body_bytes.increment(bytes.len() as u64);
         Ok(bytes)
     }
 

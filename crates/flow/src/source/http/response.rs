@@ -9,6 +9,7 @@ use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use crate::metrics::HTTP_REJECTED;
 use crate::quota::{QuotaExceeded, QuotaKind};
 
 pub(super) type SourceResponse = Response<Full<Bytes>>;
@@ -19,6 +20,28 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 pub(super) const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// Retry delay after a rejection for lack of capacity, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Values of [`Rejection::error`].
+const CAUSES: [&str; 18] = [
+    "routeNotFound",
+    "noSourceFound",
+    "disabledSource",
+    "badRequest",
+    "methodNotAllowed",
+    "handshakeRejected",
+    "unsupportedCharset",
+    "bodyTooLarge",
+    "tooManyRecords",
+    "payloadTooLarge",
+    "headerTooLarge",
+    "unsupportedContentEncoding",
+    "eof",
+    "requestTimeout",
+    "outcomeUnknown",
+    "notTakenInTime",
+    "tooManyRequests",
+    "quotaExceeded",
+];
 
 /// Why a request was rejected as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +99,13 @@ impl Rejection {
                 StatusCode::INSUFFICIENT_STORAGE
             }
             Self::Busy | Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// Creates the counters of all causes with 0.
+    pub(super) fn register_meters() {
+        for cause in CAUSES {
+            metrics::counter!(HTTP_REJECTED, "cause" => cause).increment(0);
         }
     }
 
@@ -191,6 +221,7 @@ impl Rejection {
             error: format!("stream.in.{}", self.error()),
             message: self.message(),
         };
+        metrics::counter!(HTTP_REJECTED, "cause" => self.error()).increment(1);
         let mut response = json(status, &body);
         match self {
             Self::Busy | Self::DeadlineExceeded => {

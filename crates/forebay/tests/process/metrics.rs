@@ -1,0 +1,168 @@
+//! Metrics of a running server: complete, documented, and right about sinks that fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::redirects::{Endpoint, answer, serving};
+use crate::server::{Server, forebay_with, wait_for};
+
+/// Value of the series with this name and these labels.
+fn value(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let line = metrics.lines().find(|line| {
+        let series = line.rsplit_once(' ').map_or("", |(series, _)| series);
+        let (found, rest) = series.split_once('{').unwrap_or((series, ""));
+        found == name && labels.iter().all(|label| rest.contains(label))
+    })?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn metrics(server: &Server) -> String {
+    server.get("/metrics").1
+}
+
+const SINK: [&str; 3] = ["project=\"1\"", "source=\"events\"", "sink=\"events\""];
+
+#[test]
+fn series_exist_from_the_start_and_all_of_them_are_documented() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let path = server.define();
+    let zero = |name: &str, labels: &[&str]| {
+        wait_for(name, || {
+            value(&metrics(&server), name, labels).filter(|v| *v == 0.0)
+        });
+    };
+    zero("forebay_imports_total", &[]);
+    zero("forebay_rows_failed_total", &[]);
+    zero("forebay_http_rejected_total", &["cause=\"quotaExceeded\""]);
+    zero("forebay_http_requests_total", &["status=\"507\""]);
+    zero("forebay_sinks", &["state=\"failing\""]);
+    zero(
+        "forebay_source_rows_total",
+        &["source=\"events\"", "outcome=\"rejected\""],
+    );
+    for step in ["upload", "import"] {
+        let step = format!("step=\"{step}\"");
+        zero(
+            "forebay_sink_failures_total",
+            &[&SINK[..], &[&step]].concat(),
+        );
+        zero("forebay_sink_failing", &[&SINK[..], &[&step]].concat());
+    }
+    server.post(&path, "{\"n\": 1}");
+    server.settled("events", "events", 1);
+    let imported = [&SINK[..], &["outcome=\"imported\""]].concat();
+    let shown = wait_for("the imported record", || {
+        let shown = metrics(&server);
+        (value(&shown, "forebay_sink_records_total", &imported) == Some(1.0)).then_some(shown)
+    });
+    for (name, labels, expected) in [
+        ("forebay_sink_pending_records", &SINK[..], 0.0),
+        ("forebay_sink_lag_seconds", &SINK[..], 0.0),
+        ("forebay_sink_unbalanced", &SINK[..], 0.0),
+        ("forebay_sinks", &["state=\"ok\""], 1.0),
+        ("forebay_source_rows_total", &["outcome=\"accepted\""], 1.0),
+        ("forebay_source_body_bytes_total", &[], 8.0),
+        ("forebay_volume_latched", &[], 0.0),
+        ("forebay_store_latched", &[], 0.0),
+    ] {
+        assert_eq!(
+            value(&shown, name, labels),
+            Some(expected),
+            "{name}\n{shown}"
+        );
+    }
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_start_time_seconds",
+        "forebay_process_disk_written_bytes_total",
+        "forebay_volume_free_bytes",
+        "forebay_volume_size_bytes",
+        "forebay_volume_sync_seconds_count",
+        "forebay_ack_seconds_count",
+    ] {
+        assert!(
+            value(&shown, name, &[]).is_some_and(|v| v > 0.0),
+            "{name}\n{shown}"
+        );
+    }
+    let reference = forebay_with(&["reference", "metrics"]).stdout;
+    let mut kinds = 0;
+    for line in shown.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let documented = format!("| `{name}` | {kind} |");
+        assert!(reference.contains(&documented), "{line} is not documented");
+        kinds += 1;
+    }
+    assert!(kinds > 50, "{kinds}");
+    // Without a token nothing about a project is shown.
+    let response = crate::http::Client::new(server.api)
+        .send("GET", "/metrics", &[], b"")
+        .unwrap();
+    let public = String::from_utf8(response.body).unwrap();
+    assert!(public.contains("forebay_rows_accepted_total 1"), "{public}");
+    assert!(!public.contains("events"), "{public}");
+}
+
+const TOPIC: &str =
+    "sources: [{ name: events, sinks: [{ name: hooks, http: { provider: hook } }] }]";
+
+#[test]
+fn a_failing_sink_is_reported_once_and_so_is_its_recovery() {
+    let is_open = Arc::new(AtomicBool::new(false));
+    let opens = Arc::clone(&is_open);
+    let endpoint = Endpoint::start(move |_| match opens.load(Ordering::Relaxed) {
+        true => answer("200 OK", ""),
+        false => answer("503 Service Unavailable", ""),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let server = serving(dir.path(), &endpoint.url("/in"), TOPIC);
+    let path = server.path("events");
+    server.post(&path, "{\"n\": 1}");
+    let hooks = ["source=\"events\"", "sink=\"hooks\""];
+    let delivers = [&hooks[..], &["step=\"deliver\""]].concat();
+    let shown = wait_for("the failure", || {
+        let shown = metrics(&server);
+        (value(&shown, "forebay_sink_failing", &delivers) == Some(1.0)).then_some(shown)
+    });
+    assert_eq!(
+        value(&shown, "forebay_sinks", &["state=\"failing\""]),
+        Some(1.0)
+    );
+    assert_eq!(
+        value(&shown, "forebay_sink_pending_records", &hooks),
+        Some(1.0)
+    );
+    assert!(
+        value(
+            &shown,
+            "forebay_sink_oldest_pending_timestamp_seconds",
+            &hooks
+        ) > Some(1e9)
+    );
+    assert!(
+        value(
+            &shown,
+            "forebay_sink_failing_since_timestamp_seconds",
+            &hooks
+        ) > Some(1e9)
+    );
+    let line = server.logged("WARN", "sink failing");
+    assert!(
+        line.contains("events/hooks") && line.contains("503"),
+        "{line}"
+    );
+    is_open.store(true, Ordering::Relaxed);
+    let line = server.logged("INFO", "sink recovered");
+    assert!(
+        line.contains("events/hooks") && line.contains("duration"),
+        "{line}"
+    );
+    let failing = server.log().matches("sink failing").count();
+    assert_eq!(failing, 1, "{}", server.log());
+    let shown = metrics(&server);
+    assert_eq!(value(&shown, "forebay_sink_failing", &delivers), Some(0.0));
+    assert_eq!(value(&shown, "forebay_sink_lag_seconds", &hooks), Some(0.0));
+}
