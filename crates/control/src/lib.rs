@@ -4,6 +4,7 @@
 pub mod api;
 pub mod auth;
 pub mod coordinator;
+pub mod sink_monitor;
 pub mod sink_status;
 mod task;
 

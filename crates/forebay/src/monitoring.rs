@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
+use forebay_control::sink_monitor::SinkMonitor;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::cli_error::CliError;
@@ -27,7 +28,6 @@ mod tls;
 mod volume;
 
 pub(crate) use definitions::{CONNECTIONS, CONNECTIONS_REJECTED, LINES_DROPPED, reference};
-pub(crate) use sinks::{SinkMonitor, SinkMonitorDeps};
 pub(crate) use tls::ListenerTls;
 
 /// Interval of the recorder's upkeep, without which it grows while no metrics are read.
@@ -57,7 +57,8 @@ const PRIVATE_LABEL: &str = "project=\"";
 pub(crate) struct ProcessMetrics {
     handle: PrometheusHandle,
     disk: Arc<OnceLock<DiskMetrics>>,
-    sinks: Arc<OnceLock<SinkMonitor>>,
+    /// With the maximum number of sinks with series of their own.
+    sinks: Arc<OnceLock<(SinkMonitor, usize)>>,
     tls: Arc<OnceLock<ListenerTls>>,
     /// SHA-256 of the token required for metrics.
     token: Arc<RwLock<Option<String>>>,
@@ -139,8 +140,8 @@ impl ProcessMetrics {
     }
 
     /// Adds the status of sinks.
-    pub(crate) fn attach_sinks(&self, sinks: SinkMonitor) {
-        _ = self.sinks.set(sinks);
+    pub(crate) fn attach_sinks(&self, sinks: SinkMonitor, max: usize) {
+        _ = self.sinks.set((sinks, max));
     }
 
     /// Adds the certificates of the listeners.
@@ -159,7 +160,7 @@ impl ProcessMetrics {
             families.push(tls::expiry(tls));
         }
         if let Some(sinks) = self.sinks.get() {
-            families.extend(sinks.families());
+            families.extend(sinks::families(&sinks.0, sinks.1));
         }
         for family in families {
             family.write_text(&mut text);

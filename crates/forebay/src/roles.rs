@@ -188,9 +188,7 @@ impl RunningNode {
         if config.has(NodeRole::Coordinator) {
             base.start_coordinator(config, &mut tasks);
         }
-        if let Some(metrics) = metrics {
-            base.start_sink_monitor(config, &topics, metrics, &mut tasks);
-        }
+        let monitor = base.start_sink_monitor(config, &topics, metrics, &mut tasks);
         let source_url = config.source_url(source);
         let build = |address| {
             let urls = (address, source_url.clone());

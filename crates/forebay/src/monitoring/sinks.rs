@@ -1,22 +1,9 @@
-//! Metrics and log lines about the state of sinks.
-//!
-//! A monitor reads the state of all sinks at intervals. It logs one line when a sink begins to fail,
-//! one when it recovers, and keeps the last state for `/metrics`.
+//! Metrics of sinks.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
-
-use forebay_control::api::TopicService;
-use forebay_control::sink_status::{DeliveryStep, SinkHealth, SinkStatus, sink_statuses};
-use forebay_meta::Repo;
+use forebay_control::sink_monitor::{SinkMonitor, SinkSnapshot};
+use forebay_control::sink_status::{DeliveryStep, SinkHealth, SinkStatus};
 use forebay_model::metric::{PROJECT_LABEL, SINK_LABELS};
-use forebay_model::{Clock, MetricDefinition, MetricFamily, SinkKey, Timestamp};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-
-/// Reading the states uses at most this part of the time, so that many sinks are read less often.
-const TIME_SHARE: u32 = 20;
+use forebay_model::{MetricDefinition, MetricFamily, SinkKey, Timestamp};
 
 const fn gauge(name: &'static str, help: &'static str) -> MetricDefinition {
     MetricDefinition::gauge(name, help).labels(SINK_LABELS)
@@ -100,115 +87,15 @@ pub(super) const DEFINITIONS: [MetricDefinition; 14] = [
     UNBALANCED,
 ];
 
-/// Where the state of sinks is read.
-#[derive(Clone)]
-pub(crate) struct SinkMonitorDeps {
-    pub(crate) repo: Repo,
-    pub(crate) topics: Arc<dyn TopicService>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) interval: Duration,
-    /// Maximum number of sinks with series of their own.
-    pub(crate) sinks_max: usize,
-}
-
-/// The last state of all sinks. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct SinkMonitor {
-    deps: SinkMonitorDeps,
-    last: Arc<RwLock<Option<SinkSnapshot>>>,
-}
-
-#[derive(Clone)]
-struct SinkSnapshot {
-    read_at: Timestamp,
-    sinks: Arc<Vec<SinkStatus>>,
-}
-
-/// A failure that was logged.
-struct ReportedFailure {
-    step: DeliveryStep,
-    since: Timestamp,
-}
-
-impl SinkMonitor {
-    pub(crate) fn new(deps: SinkMonitorDeps) -> Self {
-        Self {
-            deps,
-            last: Arc::default(),
-        }
-    }
-
-    /// Reads and reports until `stop`.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut reported = HashMap::new();
-        let mut wait = Duration::ZERO;
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-            let started = Instant::now();
-            match sink_statuses(&self.deps.repo, &*self.deps.topics).await {
-                Ok(sinks) => self.update(sinks, &mut reported),
-                Err(error) => tracing::warn!(%error, "reading the state of sinks failed"),
-            }
-            wait = self.deps.interval.max(started.elapsed() * TIME_SHARE);
-        }
-    }
-
-    fn update(&self, sinks: Vec<SinkStatus>, reported: &mut HashMap<SinkKey, ReportedFailure>) {
-        let now = self.deps.clock.now();
-        for status in &sinks {
+/// Sinks as metrics, at most `max` of them with series of their own.
+pub(super) fn families(sinks: &SinkMonitor, max: usize) -> Vec<MetricFamily> {
+    let last = sinks.last();
+    if let Some(last) = &last {
+        for status in last.sinks.iter().take(max) {
             forebay_flow::metrics::register_sink(&status.sink.key);
-            log_transition(status, now, reported);
         }
-        reported.retain(|key, _| sinks.iter().any(|s| s.sink.key == *key));
-        let snapshot = SinkSnapshot {
-            read_at: now,
-            sinks: Arc::new(sinks),
-        };
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
     }
-
-    pub(super) fn families(&self) -> Vec<MetricFamily> {
-        let last = self.last.read().unwrap_or_else(PoisonError::into_inner);
-        let last = last.clone();
-        let now = self.deps.clock.now();
-        families(last.as_ref(), now, self.deps.sinks_max)
-    }
-}
-
-/// One line when a sink begins to fail or fails at another step, one when it no longer does.
-fn log_transition(
-    status: &SinkStatus,
-    now: Timestamp,
-    reported: &mut HashMap<SinkKey, ReportedFailure>,
-) {
-    let sink = &status.sink.key;
-    let pending = status.reconciliation.in_flight;
-    let Some(failure) = &status.failure else {
-        if let Some(ended) = reported.remove(sink) {
-            let duration = now.since(ended.since);
-            tracing::info!(%sink, step = ended.step.name(), ?duration, pending, "sink recovered");
-        }
-        return;
-    };
-    let since = failure.since.unwrap_or(now);
-    let is_new = reported
-        .get(sink)
-        .is_none_or(|before| before.step != failure.step);
-    if is_new {
-        let step = failure.step.name();
-        let (cause, attempts, parked) = (&failure.cause, failure.attempts, failure.parked);
-        let next = failure.next_attempt.map(tracing::field::display);
-        tracing::warn!(%sink, step, cause, attempts, parked, next_attempt = next, pending, "sink failing");
-        let reporting = ReportedFailure {
-            step: failure.step,
-            since,
-        };
-        reported.insert(sink.clone(), reporting);
-    }
+    snapshot_families(last.as_ref(), sinks.now(), max)
 }
 
 /// Value of a sink's gauge at a time.
@@ -235,9 +122,8 @@ const GAUGES: [(&MetricDefinition, SinkGauge); 9] = [
     (&UNBALANCED, |s, _| flag(!s.reconciliation.holds())),
 ];
 
-/// Families of the sinks, at most `max` with series of their own.
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
-fn families(last: Option<&SinkSnapshot>, now: Timestamp, max: usize) -> Vec<MetricFamily> {
+fn snapshot_families(last: Option<&SinkSnapshot>, now: Timestamp, max: usize) -> Vec<MetricFamily> {
     let all = last.map(|l| l.sinks.as_slice()).unwrap_or_default();
     let mut sinks = MetricFamily::new(&SINKS);
     for health in SinkHealth::ALL {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_control::coordinator::Coordinator;
+use forebay_control::sink_monitor::{SinkMonitor, SinkMonitorDeps};
 use forebay_flow::dead_letter::SinkDeadLetters;
 use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::garbage_collector::GarbageCollector;
@@ -25,7 +26,7 @@ use super::{NodeContext, TaskExit};
 use crate::cli_error::CliError;
 use crate::config::Config;
 use crate::disk_housekeeping::DiskHousekeeping;
-use crate::monitoring::{ProcessMetrics, SinkMonitor, SinkMonitorDeps};
+use crate::monitoring::ProcessMetrics;
 use crate::random;
 use crate::topics::{NodeTopics, ProviderRegistry};
 
@@ -153,24 +154,27 @@ impl NodeContext {
         tasks.spawn(async move { ("disk housekeeping", run.await) });
     }
 
-    /// Metrics and log lines about the state of sinks.
+    /// The monitor of sinks, for log lines, metrics and status.
     pub(super) fn start_sink_monitor(
         &self,
         config: &Config,
         topics: &NodeTopics,
-        metrics: &ProcessMetrics,
+        metrics: Option<&ProcessMetrics>,
         tasks: &mut JoinSet<TaskExit>,
-    ) {
+    ) -> SinkMonitor {
         let section = &config.telemetry.metrics;
         let monitor = SinkMonitor::new(SinkMonitorDeps {
             repo: self.repo.clone(),
             topics: Arc::new(topics.clone()),
             clock: Arc::clone(&self.clock),
             interval: section.interval.0,
-            sinks_max: section.max_sinks as usize,
         });
-        metrics.attach_sinks(monitor.clone());
-        spawn(tasks, "sink monitor", monitor.run(self.stop.clone()));
+        if let Some(metrics) = metrics {
+            metrics.attach_sinks(monitor.clone(), section.max_sinks as usize);
+        }
+        let run = monitor.clone().run(self.stop.clone());
+        spawn(tasks, "sink monitor", run);
+        monitor
     }
 
     /// Role coordinator.
