@@ -29,7 +29,9 @@ pub use tables::TableRegistry;
 use crate::dead_letter::SinkDeadLetters;
 use crate::metrics;
 use crate::upload::Uploader;
-use crate::work_queue::{AttemptError, DeliveryContext, WorkConfig, run_work_queue};
+use crate::work_queue::{
+    AttemptError, DeliveryContext, RecoveryTracker, WorkConfig, run_work_queue,
+};
 
 /// Definition of an import attempt, as worded in a failure.
 const AS_OPENED: &str = "as the sink was when the file was opened";
@@ -57,6 +59,8 @@ pub struct Importer {
     uploader: Uploader,
     cluster_id: Arc<str>,
     config: WorkConfig,
+    /// Destinations are table backends.
+    recovery: RecoveryTracker<TableBackend>,
     /// Receives the rows of files that an operator has given up.
     dead_letters: Option<SinkDeadLetters>,
 }
@@ -80,6 +84,7 @@ impl Importer {
         cluster_id: &str,
         config: WorkConfig,
     ) -> Self {
+        let recovery = RecoveryTracker::new(delivery.clock.now());
         Self {
             delivery,
             staging,
@@ -87,6 +92,7 @@ impl Importer {
             uploader,
             cluster_id: cluster_id.into(),
             config,
+            recovery,
             dead_letters: None,
         }
     }
@@ -120,7 +126,12 @@ impl Importer {
                 .filter(|f| f.state > FileState::Writing);
             let stuck = stuck(slices.snapshot().entries.values().map(|s| &*s.value));
             let stuck = |file: &FileKey| stuck.get(file).copied();
-            queue::next_of_each_sink(closed, busy, defined, stuck, self.delivery.clock.now())
+            let now = self.delivery.clock.now();
+            let due = |file: &File| {
+                let backend = file.table.backend;
+                self.recovery.is_due(&file.retry, &backend, now)
+            };
+            queue::next_of_each_sink(closed, busy, (defined, due), stuck, now)
         };
         let changed = || async { changes.lock().await.next().await.is_ok() };
         let act = |key: FileKey| {
@@ -152,6 +163,8 @@ impl Importer {
         }
         let imported = self.config.with_timeout("import", self.import(&file)).await;
         let now = self.delivery.clock.now();
+        self.recovery
+            .record(file.table.backend, imported.is_ok(), now);
         let recorded = match imported {
             Ok((rows, by)) => {
                 metrics::imported(rows);

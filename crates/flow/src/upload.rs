@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 mod blocks;
 
 use crate::metrics;
-use crate::work_queue::{AttemptError, DeliveryContext, WorkConfig, run_work_queue};
+use crate::work_queue::{
+    AttemptError, DeliveryContext, RecoveryTracker, WorkConfig, run_work_queue,
+};
 
 /// Chunks queued for the network.
 const CHUNKS: usize = 4;
@@ -41,6 +43,8 @@ pub struct Uploader {
     volume: VolumeId,
     staging: Staging,
     config: WorkConfig,
+    /// All slices have one destination.
+    recovery: RecoveryTracker<()>,
 }
 
 impl Uploader {
@@ -51,12 +55,14 @@ impl Uploader {
         staging: Staging,
         config: WorkConfig,
     ) -> Self {
+        let recovery = RecoveryTracker::new(delivery.clock.now());
         Self {
             delivery,
             log,
             volume,
             staging,
             config,
+            recovery,
         }
     }
 
@@ -74,7 +80,8 @@ impl Uploader {
             let ours = snapshot
                 .entries
                 .values()
-                .filter(|s| s.state == SliceState::Uploading && s.retry.is_due(now));
+                .filter(|s| s.state == SliceState::Uploading)
+                .filter(|s| self.recovery.is_due(&s.retry, &(), now));
             ours.map(|s| (s.key.clone(), s.revision)).collect()
         };
         let changed = || async { changes.lock().await.next().await.is_ok() };
@@ -104,6 +111,7 @@ impl Uploader {
             .with_timeout("upload", self.upload(&slice))
             .await;
         let now = self.delivery.clock.now();
+        self.recovery.record((), uploaded.is_ok(), now);
         let recorded = match uploaded {
             Ok(object) => {
                 failpoint::at(FailPoint::UploadWritten);

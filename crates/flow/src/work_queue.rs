@@ -1,6 +1,8 @@
 //! Work queue of upload and import: due items are looked up whenever something changes, and several
 //! are processed at once, each by one worker.
 
+mod recovery;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::future::Future;
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use recovery::RecoveryTracker;
 
 /// Dependencies of upload and import.
 #[derive(Clone)]

@@ -15,12 +15,15 @@ use crate::work_queue::DueItem;
 
 /// Returns the next file of each sink, if it is in staging, due, and no file of the sink is being
 /// imported. `closed` are files that are no longer written; `defined` gives the revision of a
-/// sink's last change, `stuck` the time since when a slice of a file can't be uploaded without an
+/// sink's last change, `due` whether its wait is over, `stuck` the time since when a slice of a file can't be uploaded without an
 /// operator.
 pub(super) fn next_of_each_sink<'f>(
     closed: impl Iterator<Item = &'f Versioned<Arc<File>>>,
     busy: &HashSet<FileKey>,
-    defined: impl Fn(&SinkKey) -> Option<Revision>,
+    (defined, due): (
+        impl Fn(&SinkKey) -> Option<Revision>,
+        impl Fn(&File) -> bool,
+    ),
     stuck: impl Fn(&FileKey) -> Option<Timestamp>,
     now: Timestamp,
 ) -> Vec<DueItem<FileKey>> {
@@ -29,28 +32,32 @@ pub(super) fn next_of_each_sink<'f>(
         by_sink.entry(&file.key.sink).or_default().push(file);
     }
     let busy: HashSet<&SinkKey> = busy.iter().map(|k| &k.sink).collect();
-    let mut due = Vec::new();
+    let mut next = Vec::new();
     for (sink, mut files) in by_sink {
         if busy.contains(sink) {
             continue;
         }
         files.sort_by_key(|f| f.key.opened_at);
         for file in files {
-            if is_due(file, defined(sink), now) {
-                due.push((file.key.clone(), file.revision));
+            if is_due(file, defined(sink), &due) {
+                next.push((file.key.clone(), file.revision));
             } else if lets_later_files_pass(file, &stuck, now) {
                 continue;
             }
             break;
         }
     }
-    due
+    next
 }
 
 /// Whether the file is to be tried now; a parked one as soon as its sink has changed.
-fn is_due(file: &Versioned<Arc<File>>, defined: Option<Revision>, now: Timestamp) -> bool {
+fn is_due(
+    file: &Versioned<Arc<File>>,
+    defined: Option<Revision>,
+    due: impl Fn(&File) -> bool,
+) -> bool {
     let changed = file.retry.parked && defined.is_some_and(|at| at > file.revision);
-    file.state == FileState::Importing && (changed || file.retry.is_due(now))
+    file.state == FileState::Importing && (changed || due(file))
 }
 
 fn lets_later_files_pass(
@@ -116,7 +123,14 @@ mod tests {
     fn next(files: &[Versioned<Arc<File>>], defined: u64, now: i64) -> Option<i64> {
         let defined = |_: &SinkKey| Some(Revision(defined));
         let stuck = |key: &FileKey| (key.opened_at == at(7)).then_some(at(20));
-        let due = next_of_each_sink(files.iter(), &HashSet::new(), defined, stuck, at(now));
+        let due = |file: &File| file.retry.is_due(at(now));
+        let due = next_of_each_sink(
+            files.iter(),
+            &HashSet::new(),
+            (defined, due),
+            stuck,
+            at(now),
+        );
         assert!(due.len() <= 1);
         let due = due.first()?;
         files.iter().position(|f| f.key == due.0).map(|i| i as i64)
