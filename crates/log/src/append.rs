@@ -43,33 +43,6 @@ impl Log {
         self.enqueue(&mut queue, block, crc, reservation)
     }
 
-    /// Appends several blocks in this order, with nothing of this stream between them. All are
-    /// accepted or none; a crash may still preserve only the first ones, so an atomic unit must be
-    /// one block.
-    pub fn append_all(&self, blocks: Vec<NewBlock>) -> Result<Vec<Ticket>, LogAppendError> {
-        let shared = self.shared();
-        let mut checked = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            validate(&block, &shared.config)?;
-            checked.push((crc32c::crc32c(&block.payload), block));
-        }
-        let mut queue = lock(&shared.queue);
-        queue.check()?;
-        let total: u64 = checked.iter().map(|(_, b)| disk_len(b)).sum();
-        self.admit(&mut queue, total, 0)?;
-        for (_, block) in &checked {
-            match queue.streams.get(&block.stream.0) {
-                None => return Err(LogAppendError::UnknownStream),
-                Some(assigned) if assigned.closed => return Err(LogAppendError::Closed),
-                Some(_) => {}
-            }
-        }
-        let tickets = checked
-            .into_iter()
-            .map(|(crc, block)| self.put(&mut queue, block, crc));
-        tickets.collect()
-    }
-
     /// Like [`Log::append`], but blocks the thread while the queue is full.
     pub fn append_wait(&self, block: NewBlock) -> Result<Ticket, LogAppendError> {
         let shared = self.shared();

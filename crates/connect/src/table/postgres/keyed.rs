@@ -8,9 +8,9 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use forebay_model::TimestampMicros;
 use forebay_model::calendar::{self, DAY_SECONDS};
-use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::connect::{PostgresConnection, PostgresServer};
