@@ -1,7 +1,7 @@
 //! Telemetry: log lines on standard error, and metrics.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +13,7 @@ use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::RwLock;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::{EnvFilter, reload};
 
@@ -152,7 +153,7 @@ impl ProcessMetrics {
     /// Applies the token of the configuration.
     pub(crate) fn set_token(&self, config: &MetricsSection) {
         let hash = |token: &ConfigSecret| ConfiguredTokens::hash(token.expose().as_bytes());
-        let mut token = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        let mut token = self.token.write();
         *token = config.token.as_ref().map(hash);
     }
 
@@ -180,7 +181,7 @@ impl ProcessMetrics {
 
     /// Whether the request may see all series: `None` for a missing or invalid token.
     fn authorize(&self, headers: &HeaderMap) -> Option<bool> {
-        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        let token = self.token.read();
         let Some(wanted) = token.as_ref() else {
             return Some(false);
         };

@@ -1,8 +1,9 @@
 //! TLS of a listener, with replaceable certificates.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -80,11 +81,11 @@ impl ReloadableTls {
 
     /// Replaces the certificate.
     pub fn replace(&self, loaded: LoadedTls) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        *self.0.write() = loaded;
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        let loaded = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.0.read();
         TlsAcceptor::from(Arc::clone(&loaded.0))
     }
 }

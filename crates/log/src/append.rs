@@ -1,6 +1,6 @@
 //! Appending blocks: admission, sequences and tickets.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::bytefields::to_usize;
 use crate::change_future::ChangeFuture;
@@ -8,7 +8,7 @@ use crate::commit::{AppendedRange, Ticket, WriterDriver};
 use crate::config::{LogConfig, SyncPolicy};
 use crate::error::LogAppendError;
 use crate::log::Log;
-use crate::queue::{AppendQueue, NewBlock, StreamId, WriteOp, lock};
+use crate::queue::{AppendQueue, NewBlock, StreamId, WriteOp};
 use crate::reservation::Reservation;
 
 impl Log {
@@ -39,7 +39,7 @@ impl Log {
         validate(&block, &shared.config)?;
         // On the appender's thread: there is only one writer.
         let crc = crc32c::crc32c(&block.payload);
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         self.enqueue(&mut queue, block, crc, reservation)
     }
 
@@ -48,19 +48,16 @@ impl Log {
         let shared = self.shared();
         validate(&block, &shared.config)?;
         let crc = crc32c::crc32c(&block.payload);
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         loop {
             match self.enqueue(&mut queue, block.clone(), crc, None) {
                 Err(LogAppendError::Busy) if shared.config.manual => {
                     drop(queue);
                     shared.step();
-                    queue = lock(&shared.queue);
+                    queue = shared.queue.lock();
                 }
                 Err(LogAppendError::Busy) => {
-                    queue = shared
-                        .space
-                        .wait(queue)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    shared.space.wait(&mut queue);
                 }
                 outcome => return outcome,
             }

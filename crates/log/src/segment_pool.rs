@@ -1,11 +1,12 @@
 //! Empty segments ready for use: preallocated in the background, or recycled.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::active_segment::FreeSpace;
 use crate::env::{EnvFile, FileAccess, write_zeroes};
-use crate::queue::lock;
 use crate::segment::spare_name;
 
 /// An empty segment. It stays open, so that the log has a descriptor for its next segment even when
@@ -47,12 +48,12 @@ impl SegmentPool {
     }
 
     pub(crate) fn count(&self) -> usize {
-        lock(&self.state).ready.len()
+        self.state.lock().ready.len()
     }
 
     /// Takes a ready spare, and sets the number of spares to keep ready.
     pub(crate) fn take(&self, want: usize) -> Option<SpareSegment> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let spare = state.ready.pop();
         state.want = want;
         state.paused = false;
@@ -62,7 +63,7 @@ impl SegmentPool {
 
     /// Returns the path for one more spare, if fewer than wanted plus `more` are ready.
     pub(crate) fn adopt(&self, dir: &std::path::Path, more: usize) -> Option<PathBuf> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.ready.len() >= state.want + more {
             return None;
         }
@@ -71,23 +72,20 @@ impl SegmentPool {
     }
 
     pub(crate) fn add(&self, spare: SpareSegment) {
-        lock(&self.state).ready.push(spare);
+        self.state.lock().ready.push(spare);
     }
 
     pub(crate) fn stop(&self) {
-        lock(&self.state).stop = true;
+        self.state.lock().stop = true;
         self.work.notify_all();
     }
 
     /// The thread that keeps spares ready.
     pub(crate) fn run(&self, free_space: &FreeSpace<'_>, size: u64) {
         loop {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             while !state.stop && (state.paused || state.ready.len() >= state.want) {
-                state = self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                self.work.wait(&mut state);
             }
             if state.stop {
                 return;
@@ -106,7 +104,7 @@ impl SegmentPool {
             self.add(SpareSegment { path, file });
             return;
         }
-        lock(&self.state).paused = true;
+        self.state.lock().paused = true;
         // A spare is only an optimization; the writer meets the cause itself.
         drop(free_space.env.remove(&path));
     }
@@ -123,7 +121,7 @@ impl SegmentPool {
         let file = free_space.env.open(path, FileAccess::Create).ok()?;
         let mut at = 0;
         while at < size {
-            if lock(&self.state).stop {
+            if self.state.lock().stop {
                 return None;
             }
             let to = (at + free_space.step).min(size);
