@@ -4,12 +4,13 @@ mod closing;
 mod dead_letters;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forebay_log::{Env, Log, LogAppendError, RecoveryReport, StdEnv};
+use parking_lot::Mutex;
 
 pub use self::closing::CloseMode;
 use crate::config::{BufferConfig, BufferMode};
@@ -23,7 +24,6 @@ use crate::receipt::AppendAck;
 use crate::retention;
 use crate::shared::{BufferState, DEAD_STREAM, PARTITION_PREFIX};
 use crate::stats::{BufferStats, PartitionStats};
-use crate::sync::lock;
 use crate::threads;
 use crate::topic::{MAX_TOPIC, Topic};
 
@@ -111,7 +111,7 @@ impl Buffer {
             let housekeeping = buffer.inner.housekeeping.clone();
             let thread = threads::spawn_housekeeping(housekeeping, shared)
                 .map_err(BufferOpenError::Thread)?;
-            lock(&buffer.inner.threads).push(thread);
+            buffer.inner.threads.lock().push(thread);
         }
         Ok(buffer)
     }
@@ -177,18 +177,12 @@ impl Buffer {
 
     fn partition_named(&self, name: &Arc<str>) -> Result<Arc<PartitionState>, WriteError> {
         let shared = &self.inner.shared;
-        let partitions = shared
-            .partitions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let partitions = shared.partitions.read();
         if let Some(partition) = partitions.get(name) {
             return Ok(partition.clone());
         }
         drop(partitions);
-        let mut partitions = shared
-            .partitions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = shared.partitions.write();
         if let Some(partition) = partitions.get(name) {
             return Ok(partition.clone());
         }
@@ -213,11 +207,11 @@ impl Buffer {
         let partition = Arc::new(PartitionState::new(shared.clone(), name.clone(), stream));
         let delivery_loop = DeliveryLoop::new(partition.clone());
         if shared.config.manual {
-            lock(&self.inner.manual).push(delivery_loop);
+            self.inner.manual.lock().push(delivery_loop);
         } else {
             let thread = threads::spawn_delivery(delivery_loop)
                 .map_err(|e| WriteError::Scarce(format!("can't start a thread: {e}")))?;
-            lock(&self.inner.threads).push(thread);
+            self.inner.threads.lock().push(thread);
         }
         partitions.insert(name.clone(), partition.clone());
         Ok(partition)
@@ -261,7 +255,7 @@ impl Buffer {
         while shared.log.step() {}
         retention::drop_aged(shared);
         let mut max_wait = Duration::from_secs(60);
-        for delivery_loop in lock(&self.inner.manual).iter_mut() {
+        for delivery_loop in self.inner.manual.lock().iter_mut() {
             loop {
                 match delivery_loop.step() {
                     NextStep::Again => {}

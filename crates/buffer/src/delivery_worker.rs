@@ -6,10 +6,11 @@
 //!
 //! [`CODEC_MESSAGES_STANDALONE`]: crate::CODEC_MESSAGES_STANDALONE
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use forebay_log::{Env, Log, LogAppendError, LogReadError, StreamId};
+use parking_lot::Mutex;
 
 use crate::config::BufferConfig;
 use crate::dead_letter::{DeadLetterMessage, DeadLetterReader};
@@ -19,7 +20,6 @@ use crate::partition::PartitionState;
 use crate::provider::Provider;
 use crate::shared::BufferState;
 use crate::stats::PartitionStats;
-use crate::sync::lock;
 use crate::threads;
 
 /// The streams of a worker and the identity that its provider sees.
@@ -104,7 +104,7 @@ impl DeliveryWorker {
     /// cursor is on disk. Undelivered messages stay in the stream.
     pub fn close(&self) {
         self.partition.stop();
-        if let Some(thread) = lock(&self.thread).take() {
+        if let Some(thread) = self.thread.lock().take() {
             // A panic was reported when it happened.
             drop(thread.join());
         }

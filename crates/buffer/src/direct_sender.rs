@@ -20,7 +20,6 @@ use crate::intake::{HandoffWork, ReadyBlock};
 use crate::message::MessageDelivery;
 use crate::provider::SendError;
 use crate::receipt::{BlockOutcome, PendingOutcome};
-use crate::sync::lock;
 
 /// The block in flight.
 pub(crate) struct DirectSender {
@@ -63,7 +62,7 @@ impl DeliveryLoop {
             return false;
         }
         self.switch_to_direct();
-        let intake = lock(&self.partition.intake);
+        let intake = self.partition.intake.lock();
         intake.direct && !intake.is_empty()
     }
 
@@ -76,7 +75,7 @@ impl DeliveryLoop {
             return;
         }
         let read_to = self.read_to();
-        let mut intake = lock(&self.partition.intake);
+        let mut intake = self.partition.intake.lock();
         if intake.direct
             || intake.committing > 0
             || !intake.ready.is_empty()
@@ -95,7 +94,7 @@ impl DeliveryLoop {
 
     /// The messages of the next direct block.
     pub(crate) fn take_direct(&mut self) -> Option<Vec<MessageDelivery>> {
-        let mut intake = lock(&self.partition.intake);
+        let mut intake = self.partition.intake.lock();
         if !intake.direct {
             return None;
         }
@@ -187,7 +186,7 @@ impl DeliveryLoop {
                 direct.block,
             )
         };
-        let mut intake = lock(&self.partition.intake);
+        let mut intake = self.partition.intake.lock();
         let bytes = block.payload.len() as u64;
         intake.ready.push_front(block);
         let handoff = self.switch_to_disk(&mut intake, bytes);
@@ -217,7 +216,7 @@ impl DeliveryLoop {
             return;
         }
         let partition = self.partition.clone();
-        let mut intake = lock(&partition.intake);
+        let mut intake = partition.intake.lock();
         if !intake.direct {
             return;
         }
@@ -231,7 +230,7 @@ impl DeliveryLoop {
         if self.mode() != BufferMode::Error {
             return;
         }
-        let state = lock(&self.partition.state).clone();
+        let state = self.partition.state.lock().clone();
         let crate::ProviderHealth::Down { error, .. } = state else {
             return;
         };
@@ -240,7 +239,7 @@ impl DeliveryLoop {
     }
 
     fn fail_waiting(&self, error: &WriteError) {
-        let mut intake = lock(&self.partition.intake);
+        let mut intake = self.partition.intake.lock();
         if !intake.direct {
             return;
         }

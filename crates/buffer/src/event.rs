@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::sync::lock;
+use parking_lot::{Condvar, Mutex};
 
 /// A change of state that a buffer reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub(crate) struct EventListeners {
 impl EventListeners {
     pub(crate) fn subscribe(&self) -> EventStream {
         let mailbox = Arc::new(EventMailbox::default());
-        lock(&self.mailboxes).push(Arc::downgrade(&mailbox));
+        self.mailboxes.lock().push(Arc::downgrade(&mailbox));
         EventStream { mailbox }
     }
 
@@ -119,11 +119,11 @@ impl EventListeners {
     }
 
     fn each(&self, act: impl Fn(&mut EventQueue)) {
-        lock(&self.mailboxes).retain(|weak| {
+        self.mailboxes.lock().retain(|weak| {
             let Some(mailbox) = weak.upgrade() else {
                 return false;
             };
-            let mut queue = lock(&mailbox.queue);
+            let mut queue = mailbox.queue.lock();
             act(&mut queue);
             let waker = queue.waker.take();
             drop(queue);
@@ -144,15 +144,16 @@ pub struct EventStream {
 impl EventStream {
     /// The next event, if one is queued.
     pub fn try_next(&self) -> Option<BufferEvent> {
-        take(&mut lock(&self.mailbox.queue))
+        take(&mut self.mailbox.queue.lock())
     }
 
     /// Waits for the next event; `None` on timeout or when the buffer is closed.
     pub fn wait(&self, limit: Duration) -> Option<BufferEvent> {
-        let queue = lock(&self.mailbox.queue);
+        let mut queue = self.mailbox.queue.lock();
         let idle = |q: &mut EventQueue| q.waiting.is_empty() && q.missed == 0 && !q.closed;
-        let waited = self.mailbox.arrived.wait_timeout_while(queue, limit, idle);
-        take(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
+        let arrived = &self.mailbox.arrived;
+        arrived.wait_while_for(&mut queue, idle, limit);
+        take(&mut queue)
     }
 
     /// The next event; `None` when the buffer is closed.
@@ -176,7 +177,7 @@ impl Future for NextEvent<'_> {
     type Output = Option<BufferEvent>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut queue = lock(&self.events.mailbox.queue);
+        let mut queue = self.events.mailbox.queue.lock();
         match take(&mut queue) {
             Some(event) => Poll::Ready(Some(event)),
             None if queue.closed => Poll::Ready(None),

@@ -10,18 +10,18 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use forebay_log::{AppendedRange, ChangeFuture, CommitError, LogAppendError, NewBlock, Ticket};
+use parking_lot::Mutex;
 
 use crate::codec::{self, CODEC_MESSAGES};
 use crate::error::WriteError;
 use crate::message::Message;
 use crate::partition::PartitionState;
 use crate::receipt::{AppendReceipt, BlockOutcome, PendingOutcome, WritePart};
-use crate::sync::lock;
 
 /// Sealed blocks that may wait in a direct mode.
 const DIRECT_READY: usize = 2;
@@ -169,7 +169,7 @@ pub(crate) fn append(
     let shared = &partition.shared;
     let block_bytes = shared.config.block_bytes;
     let now_ms = shared.env.coarse_now_ms();
-    let mut intake = lock(&partition.intake);
+    let mut intake = partition.intake.lock();
     if intake.closed || messages.is_empty() || intake.is_busy(block_bytes) {
         return None;
     }
@@ -215,7 +215,7 @@ pub(crate) fn rejection(partition: &PartitionState, messages: &[Message]) -> App
             allowed: "one message or more".to_owned(),
         });
     }
-    if lock(&partition.intake).closed {
+    if partition.intake.lock().closed {
         return AppendRejection::Error(WriteError::Closed);
     }
     AppendRejection::Busy
@@ -253,7 +253,7 @@ impl HandoffWork {
 impl InFlightBlock {
     fn poll_commit(self: &Arc<Self>) {
         let waker = Waker::from(self.clone());
-        let mut held = lock(&self.in_flight_append);
+        let mut held = self.in_flight_append.lock();
         let Some((ticket, _)) = held.as_mut() else {
             return;
         };
@@ -271,7 +271,7 @@ impl InFlightBlock {
     fn on_committed(&self, outcome: Result<AppendedRange, CommitError>, payload: Bytes) {
         let partition = &self.partition;
         let bytes = payload.len() as u64;
-        let mut intake = lock(&partition.intake);
+        let mut intake = partition.intake.lock();
         intake.on_committed(payload);
         if !intake.direct && intake.committing == 0 {
             // Before acknowledging, give the disk its next block. Only if no other block is in
@@ -312,7 +312,7 @@ struct LogCapacityWaker {
 impl LogCapacityWaker {
     fn poll_capacity(self: &Arc<Self>) {
         let waker = Waker::from(self.clone());
-        let mut held = lock(&self.changed);
+        let mut held = self.changed.lock();
         let Some(changed) = held.as_mut() else {
             return;
         };
@@ -324,7 +324,7 @@ impl LogCapacityWaker {
         }
         *held = None;
         drop(held);
-        let mut intake = lock(&self.partition.intake);
+        let mut intake = self.partition.intake.lock();
         intake.waits_for_log = false;
         let handoff = self.partition.hand_over(&mut intake);
         drop(intake);

@@ -1,10 +1,11 @@
 //! A partition: a topic, or a group of topics that share one order.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use forebay_log::{CommitError, LogAppendError, StreamId, StreamStats};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::BufferMode;
 use crate::error::WriteError;
@@ -12,7 +13,6 @@ use crate::intake::PartitionIntake;
 use crate::provider::{AckSink, BatchOutcome, Partition};
 use crate::shared::{BufferState, replace};
 use crate::stats::ProviderHealth;
-use crate::sync::lock;
 
 /// State of a partition that writers, delivery worker and provider share.
 pub(crate) struct PartitionState {
@@ -143,7 +143,7 @@ impl PartitionState {
 
     /// Refreshes the bytes in the log.
     pub(crate) fn measure(&self) {
-        let mut stored = lock(&self.stored_bytes);
+        let mut stored = self.stored_bytes.lock();
         let now = self.stats().map_or(0, |s| s.stored_bytes);
         replace(&self.shared.total_bytes, *stored, now);
         *stored = now;
@@ -158,7 +158,7 @@ impl PartitionState {
             .enqueued
             .load(Ordering::Acquire)
             .saturating_sub(dequeued);
-        *lock(&self.stored_bytes) + enqueued_bytes
+        *self.stored_bytes.lock() + enqueued_bytes
     }
 
     pub(crate) fn stats(&self) -> Option<StreamStats> {
@@ -171,12 +171,12 @@ impl PartitionState {
     }
 
     pub(crate) fn wake_worker(&self) {
-        self.wake_up(lock(&self.mailbox));
+        self.wake_up(self.mailbox.lock());
     }
 
     /// Wakes the worker for new messages, except during a backoff.
     pub(crate) fn wake_worker_for_messages(&self) {
-        let mailbox = lock(&self.mailbox);
+        let mailbox = self.mailbox.lock();
         if !mailbox.paused {
             self.wake_up(mailbox);
         }
@@ -193,23 +193,22 @@ impl PartitionState {
 
     /// Asks the delivery worker to stop.
     pub(crate) fn stop(&self) {
-        lock(&self.mailbox).stop = true;
+        self.mailbox.lock().stop = true;
         self.wakeup.notify_one();
     }
 
     /// Waits for outcomes or a wake-up, at most `limit`; if `paused`, not for new messages.
     pub(crate) fn wait(&self, limit: Duration, paused: bool) {
         let idle = |m: &mut WorkerMailbox| !m.notified && m.outcomes.is_empty() && !m.stop;
-        let mut mailbox = lock(&self.mailbox);
+        let mut mailbox = self.mailbox.lock();
         (mailbox.asleep, mailbox.paused) = (true, paused);
-        let waited = self.wakeup.wait_timeout_while(mailbox, limit, idle);
-        let mut mailbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+        self.wakeup.wait_while_for(&mut mailbox, idle, limit);
         (mailbox.asleep, mailbox.paused, mailbox.notified) = (false, false, false);
     }
 
     /// The outcomes received, and whether to stop.
     pub(crate) fn take_outcomes(&self) -> (Vec<(u64, BatchOutcome)>, bool) {
-        let mut mailbox = lock(&self.mailbox);
+        let mut mailbox = self.mailbox.lock();
         mailbox.notified = false;
         (std::mem::take(&mut mailbox.outcomes), mailbox.stop)
     }
@@ -257,7 +256,7 @@ fn add(counter: &AtomicU64, more: u64) {
 
 impl AckSink for PartitionState {
     fn receive(&self, batch: u64, outcome: BatchOutcome) {
-        lock(&self.mailbox).outcomes.push((batch, outcome));
+        self.mailbox.lock().outcomes.push((batch, outcome));
         self.wakeup.notify_one();
     }
 }

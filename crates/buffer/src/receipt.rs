@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
+use parking_lot::{Condvar, Mutex};
+
 use crate::error::WriteError;
-use crate::sync::lock;
 
 /// Location of accepted messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ struct OutcomeWaiters {
 impl PendingOutcome {
     /// Sets the outcome; later calls have no effect.
     pub(crate) fn resolve(&self, outcome: BlockOutcome) {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         self.outcome.get_or_init(|| outcome);
         let OutcomeWaiters { wakers, threads } = std::mem::take(&mut *waiting);
         drop(waiting);
@@ -66,22 +67,19 @@ impl PendingOutcome {
         if let Some(outcome) = self.outcome.get() {
             return outcome;
         }
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         loop {
             if let Some(outcome) = self.outcome.get() {
                 return outcome;
             }
             waiting.threads += 1;
-            waiting = self
-                .resolved
-                .wait(waiting)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.resolved.wait(&mut waiting);
         }
     }
 
     fn poll(&self, waker: &Waker) -> Option<&BlockOutcome> {
         if self.outcome.get().is_none() {
-            let mut waiting = lock(&self.waiting);
+            let mut waiting = self.waiting.lock();
             let resolved = self.outcome.get().is_some();
             if !resolved && !waiting.wakers.iter().any(|w| w.will_wake(waker)) {
                 waiting.wakers.push(waker.clone());

@@ -11,7 +11,6 @@ use crate::error::WriteError;
 use crate::event::BufferEvent;
 use crate::partition::PartitionState;
 use crate::shared::BufferState;
-use crate::sync::lock;
 
 /// Blocks whose age is checked in one pass.
 const AGED_BLOCKS: usize = 64;
@@ -147,7 +146,7 @@ fn overflow(
 
 /// Drops about this many bytes of the oldest messages of all partitions.
 fn drop_oldest(shared: &Arc<BufferState>, to_free: u64) -> Vec<Ticket> {
-    let _one = lock(&shared.dropping);
+    let _one = shared.dropping.lock();
     let mut partitions: Vec<_> = shared
         .all_partitions()
         .into_iter()
@@ -171,7 +170,7 @@ fn drop_oldest(shared: &Arc<BufferState>, to_free: u64) -> Vec<Ticket> {
 }
 
 fn drop_from(partition: &Arc<PartitionState>, to_free: u64) -> Vec<Ticket> {
-    let _one = lock(&partition.shared.dropping);
+    let _one = partition.shared.dropping.lock();
     drop_some(partition, to_free).0.into_iter().collect()
 }
 

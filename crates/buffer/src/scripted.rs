@@ -1,11 +1,12 @@
 //! A provider in memory with scripted failures, for tests and simulations.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::message::MessageDelivery;
 use crate::provider::{Ack, MessageBatch, Partition, Provider, ProviderConnection, SendError};
-use crate::sync::lock;
 
 /// Behavior of a [`ScriptedProvider`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,22 +58,22 @@ impl ScriptedProvider {
 
     /// Sets the behavior from now on.
     pub fn plan(&self, plan: ScriptedPlan) {
-        lock(&self.state).plan = plan;
+        self.state.lock().plan = plan;
     }
 
     /// Rejects messages with this payload for good.
     pub fn poison(&self, payload: &[u8]) {
-        lock(&self.state).poison.push(payload.to_owned());
+        self.state.lock().poison.push(payload.to_owned());
     }
 
     /// Accepted messages in order.
     pub fn taken(&self) -> Vec<MessageDelivery> {
-        lock(&self.state).taken.clone()
+        self.state.lock().taken.clone()
     }
 
     /// Payloads of the accepted messages of a topic, in order, as text.
     pub fn payloads(&self, topic: &str) -> Vec<String> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let of_topic = state.taken.iter().filter(|d| &*d.topic == topic);
         let text = |d: &MessageDelivery| {
             let bytes = d.message.payload.clone().unwrap_or_default();
@@ -83,7 +84,7 @@ impl ScriptedProvider {
 
     /// Number of connections opened.
     pub fn opened(&self) -> u64 {
-        lock(&self.state).opened
+        self.state.lock().opened
     }
 }
 
@@ -93,7 +94,7 @@ impl Provider for ScriptedProvider {
     }
 
     fn open(&self, partition: &Partition) -> Result<Box<dyn ProviderConnection>, SendError> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.plan == ScriptedPlan::Unavailable {
             return Err(SendError::retry("unavailable"));
         }
@@ -122,7 +123,7 @@ impl ProviderConnection for ScriptedConnection {
     }
 
     fn send(&mut self, batch: &MessageBatch, ack: Ack) {
-        let mut state = lock(&self.to.state);
+        let mut state = self.to.state.lock();
         if self.broken {
             drop(state);
             return ack.failed(&SendError::retry("the connection is broken"));
@@ -178,13 +179,13 @@ impl ProviderConnection for ScriptedConnection {
     }
 
     fn abort(&mut self) {
-        let silent = std::mem::take(&mut lock(&self.to.state).silent);
+        let silent = std::mem::take(&mut self.to.state.lock().silent);
         for ack in silent {
             ack.failed(&SendError::retry("aborted"));
         }
     }
 
     fn cursor(&mut self) -> Result<Option<u64>, SendError> {
-        Ok(lock(&self.to.state).cursors.get(&self.partition).copied())
+        Ok(self.to.state.lock().cursors.get(&self.partition).copied())
     }
 }

@@ -1,16 +1,17 @@
 //! State that all parts of a buffer share.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 
 use forebay_log::{Env, Log, Reservation, StreamId};
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::{BufferConfig, BufferMode};
 use crate::event::{BufferEvent, EventListeners};
 use crate::partition::PartitionState;
 use crate::provider::Provider;
-use crate::sync::{ChangeNotifier, lock};
+use crate::sync::ChangeNotifier;
 
 /// Prefix of the streams of partitions, so that a topic name can't collide with another stream.
 pub(crate) const PARTITION_PREFIX: &str = "partition/";
@@ -99,10 +100,7 @@ impl BufferState {
     }
 
     pub(crate) fn all_partitions(&self) -> Vec<Arc<PartitionState>> {
-        let partitions = self
-            .partitions
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let partitions = self.partitions.read();
         let mut all: Vec<_> = partitions.values().cloned().collect();
         drop(partitions);
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -159,7 +157,7 @@ impl BufferState {
     /// Refreshes the bytes of the dead letters.
     pub(crate) fn measure_dead(&self) {
         let now = self.log.stats(self.dead).map_or(0, |s| s.stored_bytes);
-        let _one = lock(&self.dropping);
+        let _one = self.dropping.lock();
         let before = self.dead_bytes.swap(now, Ordering::AcqRel);
         replace(&self.total_bytes, before, now);
     }

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::partition::PartitionState;
-use crate::sync::lock;
 
 /// Health of a partition's provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +88,8 @@ impl PartitionStats {
             oldest_at_ms: stream.and_then(|s| s.first_at_ms).filter(|_| waiting > 0),
             cursor,
             next_sequence,
-            direct: lock(&partition.intake).direct,
-            provider: lock(&partition.state).clone(),
+            direct: partition.intake.lock().direct,
+            provider: partition.state.lock().clone(),
         }
     }
 }

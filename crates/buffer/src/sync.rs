@@ -1,14 +1,9 @@
 //! Change notification for threads and futures.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Locks even if another thread panicked under the lock: our critical sections can't panic half way
-/// through a change.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use parking_lot::{Condvar, Mutex};
 
 /// Notifies waiters of changes. Read [`ChangeNotifier::seen`], check the condition, then wait.
 #[derive(Default)]
@@ -27,11 +22,11 @@ struct ChangeState {
 
 impl ChangeNotifier {
     pub(crate) fn seen(&self) -> u64 {
-        lock(&self.state).number
+        self.state.lock().number
     }
 
     pub(crate) fn notify(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.number += 1;
         let wakers = std::mem::take(&mut state.wakers);
         let threads = state.threads;
@@ -47,15 +42,15 @@ impl ChangeNotifier {
     /// Blocks the thread until a change after `seen`, at most `limit`.
     pub(crate) fn wait(&self, seen: u64, limit: Duration) {
         let same = |state: &mut ChangeState| state.number == seen;
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.threads += 1;
-        let waited = self.changed.wait_timeout_while(state, limit, same);
-        waited.unwrap_or_else(PoisonError::into_inner).0.threads -= 1;
+        self.changed.wait_while_for(&mut state, same, limit);
+        state.threads -= 1;
     }
 
     /// Registers the waker; `true` if there was a change after `seen` already.
     pub(crate) fn poll(&self, seen: u64, waker: &Waker) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.number != seen {
             return true;
         }

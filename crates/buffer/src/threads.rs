@@ -1,16 +1,17 @@
 //! Threads: a delivery thread per partition, and the housekeeping thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::delivery_loop::{DeliveryLoop, NextStep};
 use crate::error::WriteError;
 use crate::retention;
 use crate::shared::BufferState;
 use crate::stats::ProviderHealth;
-use crate::sync::lock;
 
 /// How often waiting writes check their deadlines.
 const TICK: Duration = Duration::from_millis(50);
@@ -32,11 +33,11 @@ pub(crate) fn spawn_delivery(mut delivery_loop: DeliveryLoop) -> std::io::Result
             // The provider panicked. Buffered messages are on disk; direct writers get an error.
             let error = "the provider panicked; reopen the buffer";
             tracing::error!(partition = %partition.name, error);
-            *lock(&partition.state) = ProviderHealth::Down {
+            *partition.state.lock() = ProviderHealth::Down {
                 error: error.to_owned(),
                 since: partition.shared.env.elapsed(),
             };
-            let mut intake = lock(&partition.intake);
+            let mut intake = partition.intake.lock();
             if intake.direct {
                 intake.closed = true;
                 intake.fail_all(&WriteError::Closed);
@@ -54,21 +55,20 @@ pub(crate) struct Housekeeping {
 
 impl Housekeeping {
     pub(crate) fn stop(&self) {
-        *lock(&self.stopped) = true;
+        *self.stopped.lock() = true;
         self.changed.notify_all();
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        *lock(&self.stopped)
+        *self.stopped.lock()
     }
 
     /// Waits for the next tick; `false` once stopped.
     fn tick(&self) -> bool {
         let running = |stopped: &mut bool| !*stopped;
-        let waited = self
-            .changed
-            .wait_timeout_while(lock(&self.stopped), TICK, running);
-        !*waited.unwrap_or_else(PoisonError::into_inner).0
+        let mut stopped = self.stopped.lock();
+        self.changed.wait_while_for(&mut stopped, running, TICK);
+        !*stopped
     }
 }
 

@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 
-#[cfg(any(test, feature = "test-services"))]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(feature = "sqlite")]
 pub mod embedded;

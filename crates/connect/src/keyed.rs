@@ -17,7 +17,7 @@ pub(crate) mod value;
 
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
-#[cfg(any(test, feature = "test-services"))]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

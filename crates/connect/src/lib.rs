@@ -11,7 +11,7 @@
 //! | `table::postgres` | a PostgreSQL server | `postgres` |
 //! | [`cache`] | hashes of the rows known to be in a table | `sqlite`, `redis` |
 //! | [`keyed`] | tables with typed rows that are written and read by key | one each |
-//! | `services`, `table::conformance` | helpers of tests of real services | `test-services` |
+//! | `table::conformance`, `keyed::conformance`, `cache::conformance` | suites that each backend has to pass | `conformance` |
 //!
 //! Every error has a message that names the object or table and column, and states whether a retry
 //! may succeed. Addresses, keys and timeouts are parameters; nothing here reads the environment.
@@ -26,6 +26,3 @@ pub mod table;
 
 #[cfg(any(feature = "postgres", feature = "cassandra"))]
 pub mod tls;
-
-#[cfg(any(test, feature = "test-services"))]
-pub mod services;

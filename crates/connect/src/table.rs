@@ -13,7 +13,7 @@ mod rows;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod text;
 
-#[cfg(any(test, feature = "test-services"))]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -84,7 +84,7 @@ mod redis {
 
     use forebay_connect::cache::redis::{RedisCache, RedisConfig};
     use forebay_connect::cache::{CacheBackend, conformance};
-    use forebay_connect::services;
+    use forebay_test_support::services;
 
     fn config(url: &str) -> RedisConfig {
         RedisConfig {

@@ -2,84 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_buffer::{Buffer, BufferConfig, BufferEvent, CloseMode, Message};
 use forebay_connect::provider::http::{HttpConfig, HttpProvider, RequestFormat};
 use forebay_model::ManualClock;
+use forebay_test_support::{HttpEndpoint, http_response};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-#[derive(Clone, Debug)]
-struct Request {
-    headers: HashMap<String, String>,
-    body: String,
-}
-
 /// Responds with the statuses of a list, then with 204.
-struct Endpoint {
-    url: String,
-    requests: Arc<Mutex<Vec<Request>>>,
-}
-
-impl Endpoint {
-    fn start(responses: Vec<&'static str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/in", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let responses = Arc::new(Mutex::new(responses.into_iter()));
-        let seen = requests.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (seen, responses) = (seen.clone(), responses.clone());
-                std::thread::spawn(move || {
-                    while let Some(request) = read(stream.as_ref().unwrap()) {
-                        seen.lock().unwrap().push(request);
-                        let response = responses
-                            .lock()
-                            .unwrap()
-                            .next()
-                            .unwrap_or("204 No Content\r\n");
-                        let text = format!("HTTP/1.1 {response}content-length: 0\r\n\r\n");
-                        stream.as_ref().unwrap().write_all(text.as_bytes()).unwrap();
-                    }
-                });
-            }
-        });
-        Self { url, requests }
-    }
-
-    fn bodies(&self) -> Vec<String> {
-        self.requests
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|r| r.body.clone())
-            .collect()
-    }
-}
-
-fn read(stream: &TcpStream) -> Option<Request> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-    let mut headers = HashMap::new();
-    loop {
-        line.clear();
-        reader.read_line(&mut line).unwrap();
-        let Some((name, value)) = line.trim_end().split_once(": ") else {
-            break;
-        };
-        headers.insert(name.to_lowercase(), value.to_owned());
-    }
-    let mut body = vec![0; headers["content-length"].parse().unwrap()];
-    reader.read_exact(&mut body).unwrap();
-    let body = String::from_utf8(body).unwrap();
-    Some(Request { headers, body })
+fn endpoint(statuses: &'static [&'static str]) -> HttpEndpoint {
+    HttpEndpoint::start(move |_, number| {
+        http_response(statuses.get(number - 1).unwrap_or(&"204 No Content"), "")
+    })
 }
 
 fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
@@ -108,13 +45,13 @@ impl forebay_model::Clock for RealClock {
 
 #[test]
 fn a_requested_delay_outlives_the_process() {
-    let endpoint = Endpoint::start(vec!["429 Too Many Requests\r\nretry-after: 2\r\n"]);
+    let endpoint = endpoint(&["429 Too Many Requests\r\nretry-after: 2"]);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("retry-after");
     let open = || {
         let config = HttpConfig {
             pause_file: Some(file.clone()),
-            ..HttpConfig::new(&endpoint.url)
+            ..HttpConfig::new(endpoint.url("/in"))
         };
         let provider = HttpProvider::new(config, Arc::new(RealClock)).unwrap();
         Buffer::open(BufferConfig::new(dir.path().join("log")), provider).unwrap()
@@ -148,18 +85,18 @@ fn a_requested_delay_outlives_the_process() {
 
 #[test]
 fn the_status_decides_between_retry_and_rejection() {
-    let endpoint = Endpoint::start(vec![
-        "503 Service Unavailable\r\n",
-        "429 Too Many Requests\r\nretry-after: 0\r\n",
-        "200 OK\r\n",
-        "422 Unprocessable Content\r\n",
-        "422 Unprocessable Content\r\n",
-        "422 Unprocessable Content\r\n",
+    let endpoint = endpoint(&[
+        "503 Service Unavailable",
+        "429 Too Many Requests\r\nretry-after: 0",
+        "200 OK",
+        "422 Unprocessable Content",
+        "422 Unprocessable Content",
+        "422 Unprocessable Content",
     ]);
     let dir = tempfile::tempdir().unwrap();
     let config = HttpConfig {
         token: Some("secret".to_owned().into()),
-        ..HttpConfig::new(&endpoint.url)
+        ..HttpConfig::new(endpoint.url("/in"))
     };
     let buffer = open(&dir, config);
     let events = buffer.events();
@@ -177,7 +114,7 @@ fn the_status_decides_between_retry_and_rejection() {
         endpoint.bodies(),
         ["one", "one", "one", "two", "two", "two", "three"]
     );
-    let requests = endpoint.requests.lock().unwrap().clone();
+    let requests = endpoint.requests();
     let header = |i: usize, name: &str| requests[i].headers[name].clone();
     assert_eq!(header(0, "authorization"), "Bearer secret");
     assert_eq!(
@@ -199,11 +136,11 @@ fn the_status_decides_between_retry_and_rejection() {
 
 #[test]
 fn batches_are_json_lines() {
-    let endpoint = Endpoint::start(vec![]);
+    let endpoint = endpoint(&[]);
     let dir = tempfile::tempdir().unwrap();
     let config = HttpConfig {
         body: RequestFormat::Ndjson,
-        ..HttpConfig::new(&endpoint.url)
+        ..HttpConfig::new(endpoint.url("/in"))
     };
     let buffer = open(&dir, config);
     let messages = [

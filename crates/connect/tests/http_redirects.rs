@@ -2,136 +2,20 @@
 //! scripted responses.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "delays of a real endpoint are measured with the real clock"
-)]
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay_buffer::{Buffer, BufferConfig, BufferEvent, CloseMode, Message, ProviderHealth};
 use forebay_connect::provider::http::{HttpConfig, HttpProvider, RequestFormat, RequestMethod};
 use forebay_model::ManualClock;
+use forebay_test_support::http_endpoint::ENDLESS;
+use forebay_test_support::{HttpEndpoint, http_response};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Request {
-    line: String,
-    headers: HashMap<String, String>,
-    body: String,
-    at: Instant,
-}
-
-type Responder = dyn Fn(&Request, usize) -> String + Send + Sync;
-
-/// Responds by a function of the request and its number.
-struct Server {
-    host: String,
-    requests: Arc<Mutex<Vec<Request>>>,
-    /// Bytes written of endless bodies.
-    written: Arc<AtomicUsize>,
-}
-
-/// End of a response head: the body is endless.
-const ENDLESS: &str = "transfer-encoding: chunked\r\n\r\n";
-
-impl Server {
-    fn start(response: impl Fn(&Request, usize) -> String + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
-        let written: Arc<AtomicUsize> = Arc::default();
-        let response: Arc<Responder> = Arc::new(response);
-        let (kept, count) = (Arc::clone(&requests), Arc::clone(&written));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (kept, count, response) = (kept.clone(), count.clone(), response.clone());
-                std::thread::spawn(move || serve(&stream.unwrap(), &kept, &count, &*response));
-            }
-        });
-        Self {
-            host,
-            requests,
-            written,
-        }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.host)
-    }
-
-    fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.requests().into_iter().map(|r| r.line).collect()
-    }
-}
-
-fn serve(
-    stream: &TcpStream,
-    kept: &Mutex<Vec<Request>>,
-    written: &AtomicUsize,
-    response: &Responder,
-) -> Option<()> {
-    while let Some(request) = read(stream) {
-        let number = {
-            let mut kept = kept.lock().unwrap();
-            kept.push(request.clone());
-            kept.len()
-        };
-        let response = response(&request, number);
-        let mut stream = stream;
-        stream.write_all(response.as_bytes()).ok()?;
-        let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
-        while response.ends_with(ENDLESS) {
-            stream.write_all(chunk.as_bytes()).ok()?;
-            written.fetch_add(chunk.len(), Ordering::Relaxed);
-        }
-    }
-    None
-}
-
-fn read(stream: &TcpStream) -> Option<Request> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-    let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
-    let mut headers = HashMap::new();
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).ok()?;
-        let Some((name, value)) = header.trim_end().split_once(": ") else {
-            break;
-        };
-        let value = match headers.remove(&name.to_lowercase()) {
-            Some(before) => format!("{before} and {value}"),
-            None => value.to_owned(),
-        };
-        headers.insert(name.to_lowercase(), value);
-    }
-    let length = headers.get("content-length").map_or("0", |l| l.as_str());
-    let mut body = vec![0; length.parse().unwrap()];
-    reader.read_exact(&mut body).ok()?;
-    let body = String::from_utf8(body).unwrap();
-    let at = Instant::now();
-    Some(Request {
-        line,
-        headers,
-        body,
-        at,
-    })
-}
-
 fn empty(status: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")
+    http_response(status, "")
 }
 
 fn to(status: &str, location: &str) -> String {
@@ -158,7 +42,7 @@ fn down(events: &forebay_buffer::EventStream) -> String {
 
 #[test]
 fn a_message_is_never_sent_as_a_get_and_waits_for_its_acceptance() {
-    let other = Server::start(|_, _| empty("200 OK"));
+    let other = HttpEndpoint::start(|_, _| empty("200 OK"));
     let elsewhere = other.url("/other");
     for status in [
         "300 Multiple Choices",
@@ -181,7 +65,7 @@ fn a_message_is_never_sent_as_a_get_and_waits_for_its_acceptance() {
             "/other"
         };
         let redirect = to(status, location);
-        let server = Server::start(move |request, number| match number {
+        let server = HttpEndpoint::start(move |request, number| match number {
             1..=3 if request.line.ends_with(" /in") => redirect.clone(),
             _ => empty("200 OK"),
         });
@@ -189,7 +73,7 @@ fn a_message_is_never_sent_as_a_get_and_waits_for_its_acceptance() {
             (RequestFormat::Payload, RequestMethod::Put),
             (RequestFormat::Ndjson, RequestMethod::Post),
         ] {
-            server.requests.lock().unwrap().clear();
+            server.clear();
             let dir = tempfile::tempdir().unwrap();
             let config = HttpConfig {
                 body,
@@ -235,19 +119,19 @@ fn the_same_request_goes_on_within_its_origin() {
         let server = {
             let own = Arc::new(Mutex::new(String::new()));
             let address = Arc::clone(&own);
-            let server = Server::start(move |request, _| match request.line.as_str() {
+            let server = HttpEndpoint::start(move |request, _| match request.line.as_str() {
                 "PATCH /in?a=b" => to(status, "in/next?c=d#e"),
                 "PATCH /in/next?c=d" => to(status, &format!("//{}/last", address.lock().unwrap())),
                 _ => empty("200 OK"),
             });
-            own.lock().unwrap().clone_from(&server.host);
+            *own.lock().unwrap() = server.address().to_string();
             server
         };
         let dir = tempfile::tempdir().unwrap();
         let config = HttpConfig {
             method: RequestMethod::Patch,
             headers: vec![("X-Api-Key".to_owned(), "k".to_owned())],
-            ..HttpConfig::new(format!("http://u:p%20q@{}/in?a=b", server.host))
+            ..HttpConfig::new(format!("http://u:p%20q@{}/in?a=b", server.address()))
         };
         let buffer = open(&dir, config);
         buffer
@@ -271,7 +155,7 @@ fn the_same_request_goes_on_within_its_origin() {
 
 #[test]
 fn a_redirect_loop_fails_after_five_redirects() {
-    let server = Server::start(|_, number| match number {
+    let server = HttpEndpoint::start(|_, number| match number {
         // Five redirects in each of two attempts.
         1..=12 => to("308 Permanent Redirect", "/in"),
         _ => empty("204 No Content"),
@@ -288,7 +172,7 @@ fn a_redirect_loop_fails_after_five_redirects() {
 
 #[test]
 fn an_undelivered_message_is_reported_with_the_location() {
-    let server = Server::start(|_, _| to("302 Found", "/login?next=hush"));
+    let server = HttpEndpoint::start(|_, _| to("302 Found", "/login?next=hush"));
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(&dir, HttpConfig::new(server.url("/in")));
     buffer.write_blocking("t", Message::new("m")).unwrap();
@@ -310,7 +194,7 @@ fn an_undelivered_message_is_reported_with_the_location() {
 
 #[test]
 fn a_redirect_is_a_dead_letter_if_it_is_configured_as_rejected() {
-    let server = Server::start(|_, _| to("301 Moved Permanently", "/new"));
+    let server = HttpEndpoint::start(|_, _| to("301 Moved Permanently", "/new"));
     let dir = tempfile::tempdir().unwrap();
     let config = HttpConfig {
         refused: vec![301],
@@ -336,7 +220,7 @@ fn an_endless_response_is_read_up_to_a_limit() {
         ("422 Unprocessable Content", 3),
         ("503 x", 2),
     ] {
-        let server = Server::start(move |_, number| {
+        let server = HttpEndpoint::start(move |_, number| {
             if number <= attempts {
                 format!("HTTP/1.1 {status}\r\n{ENDLESS}")
             } else {
@@ -350,14 +234,14 @@ fn an_endless_response_is_read_up_to_a_limit() {
         let wanted = if status.starts_with('5') { 3 } else { attempts };
         assert_eq!(server.requests().len(), wanted, "{status}");
         // The socket buffers, and 64 KB per response.
-        let written = server.written.load(Ordering::Relaxed);
+        let written = server.written();
         assert!(written < attempts * (16 << 20), "{status}: {written}");
     }
 }
 
 #[test]
 fn configured_headers_win_and_framing_headers_are_reserved() {
-    let server = Server::start(|_, _| empty("200 OK"));
+    let server = HttpEndpoint::start(|_, _| empty("200 OK"));
     let dir = tempfile::tempdir().unwrap();
     let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
     let config = HttpConfig {
@@ -419,7 +303,7 @@ fn retry_after_delays_the_next_attempt() {
     // Relative to the server's clock, whatever ours is.
     let date = "date: Sat, 21 Nov 2026 08:00:00 GMT\r\nretry-after: Sat, 21 Nov 2026 08:00:01 GMT";
     for (asked, wait) in [("retry-after: 0.7", 700), (date, 1_000)] {
-        let server = Server::start(move |_, number| match number {
+        let server = HttpEndpoint::start(move |_, number| match number {
             1 => empty(&format!("429 Too Many Requests\r\n{asked}")),
             _ => empty("200 OK"),
         });
@@ -437,7 +321,7 @@ fn retry_after_delays_the_next_attempt() {
 #[test]
 fn retry_after_without_a_delay_keeps_the_usual_backoff() {
     for asked in ["0", "0.0", "Sat, 21 Nov 1970 08:00:00 GMT"] {
-        let server = Server::start(move |_, _| {
+        let server = HttpEndpoint::start(move |_, _| {
             empty(&format!("429 Too Many Requests\r\nretry-after: {asked}"))
         });
         let dir = tempfile::tempdir().unwrap();

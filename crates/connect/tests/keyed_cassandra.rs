@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use forebay_connect::keyed::cassandra::{CassandraConfig, CassandraKeyed, CassandraTls};
 use forebay_connect::keyed::{CellValue, ColumnSchema, KeyedRow, KeyedTable, conformance};
-use forebay_connect::services;
 use forebay_connect::tls::ServerVerification;
+use forebay_test_support::services;
 use scylla::client::session_builder::SessionBuilder;
 
 #[tokio::test]

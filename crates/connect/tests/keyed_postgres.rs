@@ -6,8 +6,8 @@ use std::sync::Arc;
 use forebay_connect::keyed::{
     CellValue, ColumnSchema, KeyedRow, KeyedTable, TableSchema, conformance,
 };
-use forebay_connect::services;
 use forebay_connect::table::postgres::{PostgresConfig, PostgresKeyed};
+use forebay_test_support::services;
 
 #[tokio::test]
 async fn postgres_passes_the_conformance_suite() {

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_connect::services::proxy::{Cut, Proxy};
-use forebay_connect::services::{self, PostgresService};
 use forebay_connect::table::conformance::{self, Bench, import, mapping, rows};
 use forebay_connect::table::postgres::{PostgresConfig, PostgresTable, SslMode};
 use forebay_connect::table::{Table, TableError};
 use forebay_model::TableId;
+use forebay_test_support::cut_proxy::{Cut, Proxy};
+use forebay_test_support::services::{self, PostgresService};
 
 struct Postgres {
     table: PostgresTable,

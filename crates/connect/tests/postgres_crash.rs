@@ -7,13 +7,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use forebay_connect::keyed::{KeyedBatch, KeyedTable, conformance as keyed};
-use forebay_connect::services;
 use forebay_connect::table::Table;
 use forebay_connect::table::conformance::{import, mapping, rows};
 use forebay_connect::table::postgres::{PostgresConfig, PostgresKeyed, PostgresTable};
+use forebay_test_support::{services, wait_for};
 
 /// A server of the test, killed on drop.
 struct Server {
@@ -67,13 +66,9 @@ impl Server {
         }
         signal("KILL", main);
         // The next start removes the lock file of a dead process.
-        for _ in 0..500 {
-            if !is_running(main) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("process {main} does not end");
+        wait_for("the end of the server", || {
+            (!is_running(main)).then_some(())
+        });
     }
 
     fn url(&self, user: &str) -> String {

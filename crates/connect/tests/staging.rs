@@ -178,15 +178,23 @@ mod local {
 #[cfg(feature = "s3")]
 mod s3 {
     use super::*;
-    use forebay_connect::services;
-    use forebay_connect::services::proxy::{Cut, Proxy};
-    use forebay_connect::staging::S3Staging;
-    use std::io::{BufRead, BufReader, Write};
-    use std::sync::{Arc, Mutex};
     use std::time::Duration;
+
+    use forebay_connect::staging::S3Staging;
+    use forebay_test_support::cut_proxy::{Cut, Proxy};
+    use forebay_test_support::services::{self, S3Service};
+    use forebay_test_support::{HttpEndpoint, http_response};
 
     fn open(config: S3Staging) -> Staging {
         Staging::open(&StagingConfig::S3(Box::new(config))).unwrap()
+    }
+
+    fn staging_of(service: &S3Service, prefix: &str) -> S3Staging {
+        let mut config = S3Staging::new(&service.bucket, "us-east-1")
+            .with_endpoint(&service.endpoint)
+            .with_keys(&service.access_key, service.secret_key.clone());
+        config.prefix = prefix.to_owned();
+        config
     }
 
     /// A prefix that no other test or earlier run uses.
@@ -214,7 +222,7 @@ mod s3 {
         let Some(service) = services::s3("staging on S3") else {
             return;
         };
-        run_suite(&open(service.staging(&prefix()))).await;
+        run_suite(&open(staging_of(&service, &prefix()))).await;
     }
 
     #[tokio::test]
@@ -223,8 +231,8 @@ mod s3 {
             return;
         };
         let (one, other) = (
-            open(service.staging(&prefix())),
-            open(service.staging(&prefix())),
+            open(staging_of(&service, &prefix())),
+            open(staging_of(&service, &prefix())),
         );
         one.put("x", chunks(5, 1)).await.unwrap();
         assert_eq!(other.size("x").await.unwrap(), None);
@@ -237,7 +245,7 @@ mod s3 {
         let Some(service) = services::s3("a missing S3 bucket") else {
             return;
         };
-        let mut config = service.staging("");
+        let mut config = staging_of(&service, "");
         config.bucket = "not-there".to_owned();
         let staging = open(config);
         let error = staging.check().await.unwrap_err();
@@ -269,7 +277,7 @@ mod s3 {
             (service.access_key.as_str(), "secret access key is wrong"),
             ("nobody", "does not know the access key"),
         ] {
-            let staging = open(service.staging("").with_keys(id, secret));
+            let staging = open(staging_of(&service, "").with_keys(id, secret));
             let error = staging.check().await.unwrap_err();
             assert_eq!(error.kind(), StagingErrorKind::Terminal, "{error}");
             assert!(error.to_string().contains(word), "{error}");
@@ -288,7 +296,7 @@ mod s3 {
             .parse()
             .unwrap();
         let proxy = Proxy::start("127.0.0.1", target).await.unwrap();
-        let config = service.staging(&prefix());
+        let config = staging_of(&service, &prefix());
         let staging = open(config.with_endpoint(format!("http://{}", proxy.address())));
         // An upload is cut before the server receives a part: the part is sent again.
         proxy.arm(Cut::Before(b"partNumber=2".to_vec()));
@@ -313,37 +321,18 @@ mod s3 {
         staging.delete("big").await.unwrap();
     }
 
-    /// Responds to each request for the bucket with a redirect, and to any other with 200.
-    fn redirecting(requests: Arc<Mutex<Vec<String>>>) -> String {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut head = String::new();
-                let mut lines = BufReader::new(stream.try_clone().unwrap());
-                while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).unwrap() > 0 {}
-                let line = head.lines().next().unwrap_or_default().to_owned();
-                let is_bucket = line.contains(" /b");
-                let status = match is_bucket {
-                    true => "302 Found\r\nlocation: /page",
-                    false => "200 OK\r\netag: \"page\"",
-                };
-                requests.lock().unwrap().push(line);
-                let end = "connection: close\r\ncontent-length: 0\r\n\r\n";
-                let response = format!("HTTP/1.1 {status}\r\n{end}");
-                // The client may close the connection early.
-                drop(stream.write_all(response.as_bytes()));
-            }
-        });
-        format!("http://{address}")
-    }
-
     #[tokio::test]
     async fn a_redirected_upload_fails() {
-        let requests = Arc::default();
+        // Redirects each request for the bucket, and responds 200 to any other.
+        let server = HttpEndpoint::start(|request, _| {
+            let status = match request.line.contains(" /b") {
+                true => "302 Found\r\nlocation: /page",
+                false => "200 OK\r\netag: \"page\"",
+            };
+            http_response(status, "")
+        });
         let config = S3Staging::new("b", "us-east-1")
-            .with_endpoint(redirecting(Arc::clone(&requests)))
+            .with_endpoint(server.url(""))
             .with_keys("id", "secret");
         let staging = open(impatient(config));
         for error in [
@@ -354,8 +343,8 @@ mod s3 {
             assert!(error.is_retryable(), "{error}");
             assert!(error.to_string().contains("302"), "{error}");
         }
-        let requests = requests.lock().unwrap().clone();
-        assert!(!requests.iter().any(|r| r.contains("GET")), "{requests:?}");
+        let lines = server.lines();
+        assert!(!lines.iter().any(|line| line.contains("GET")), "{lines:?}");
     }
 
     #[tokio::test]

@@ -7,11 +7,12 @@ pub(crate) mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_meta::catalog::tokens::{OWNER_CHARS_MAX, TokenOwner};
 use forebay_model::{Actor, ActorKind, AuditStamp, BranchId, BranchKey, ProjectId, Timestamp};
+use parking_lot::RwLock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -219,14 +220,14 @@ impl ConfiguredTokens {
     }
 
     fn current(&self) -> HashedTokens {
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.tokens.read();
         Arc::clone(&tokens)
     }
 
     /// Replaces the tokens in all clones by those of `other`.
     pub fn replace(&self, other: &Self) {
         let new = other.current();
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.tokens.write() = new;
     }
 
     /// SHA-256 of a token, as [`TokenConfig::sha256`] has it.

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_meta::catalog::tasks::TaskError;
@@ -16,6 +16,7 @@ use forebay_meta::{Repo, StoreError};
 use forebay_model::{Clock, SinkId, SourceKey, TaskEnd, TaskEntry};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -100,9 +101,7 @@ struct SubjectLock {
 
 impl Drop for SubjectLock {
     fn drop(&mut self) {
-        let mut busy = self.tasks.0.busy.lock();
-        let busy = busy.as_mut().unwrap_or_else(|e| e.get_mut());
-        busy.remove(&self.subject);
+        self.tasks.0.busy.lock().remove(&self.subject);
     }
 }
 
@@ -168,7 +167,7 @@ impl TaskRunner {
     }
 
     fn lock_subject(&self, subject: &TaskSubject) -> Option<SubjectLock> {
-        let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = self.0.busy.lock();
         busy.insert(subject.clone()).then(|| SubjectLock {
             tasks: self.clone(),
             subject: subject.clone(),

@@ -8,12 +8,13 @@ mod outcome;
 mod route_table;
 mod rows;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_model::Timestamp;
 use forebay_record::{CompiledMapping, RecordContext};
 use futures::future::join_all;
+use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};
 
 pub use large_request::LargeRequest;
@@ -134,19 +135,19 @@ impl Dispatcher {
 
     /// Returns the current route table.
     pub fn table(&self) -> Arc<RouteTable> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table.read();
         Arc::clone(&table)
     }
 
     /// Replaces the route table.
     pub fn set_table(&self, table: RouteTable) {
         let table = Arc::new(table);
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+        *self.table.write() = table;
     }
 
     /// Finds the route of an address.
     pub fn find(&self, project: u64, source: &str, secret: &str) -> Option<Arc<SourceRoute>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table.read();
         table.find(project, source, secret).cloned()
     }
 

@@ -12,12 +12,13 @@ mod state;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use forebay_buffer::{Message, encode_standalone};
 use forebay_model::settings::RejectionAction;
 use forebay_model::{BlockCompression, SinkSettings, SliceKey, Timestamp};
 use forebay_record::{CompiledMapping, CompiledMessage, RecordContext, RecordError, SealedBlock};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::template::TemplateResult;
@@ -174,7 +175,7 @@ impl Pipeline {
 
     fn lock(&self) -> MutexGuard<'_, PipelineState> {
         // State changes are complete before anything in them could panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Puts `records` rendered rows into one block: all of them or none.

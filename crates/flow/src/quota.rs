@@ -9,11 +9,12 @@ mod disk_use;
 mod rate_limiter;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forebay_model::quota::{BucketLevel, QuotaOverrides, Quotas, SourceQuota, TokenBucket};
 use forebay_model::{ProjectId, SourceId};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 pub use connection_permit::ConnectionPermit;
@@ -70,7 +71,7 @@ impl LimiterRegistry {
     }
 
     fn usage(&self) -> MutexGuard<'_, UsageTable> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        self.usage.lock()
     }
 
     pub fn quotas(&self) -> &Quotas {

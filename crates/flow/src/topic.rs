@@ -23,11 +23,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use forebay_buffer::Provider;
 use forebay_log::{Env, Log, StreamStats};
 use forebay_model::{Clock, SinkKey, TopicSink};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub use config::TopicConfig;
@@ -134,9 +135,7 @@ impl TopicRegistry {
 
     fn shared_topics(&self) -> MutexGuard<'_, BTreeMap<SinkKey, Arc<SharedTopic>>> {
         // A map is consistent between any two of its calls.
-        self.shared_topics
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared_topics.lock()
     }
 
     fn shared_topic(&self, sink: &SinkKey) -> Arc<SharedTopic> {

@@ -22,6 +22,7 @@ use forebay_model::ByteSize;
 use forebay_record::{
     RecordContext, RecordErrorKind, RequestHeaders, RequestInfo, TemplateProgram,
 };
+use forebay_test_support::poll_for;
 use tokio::time::Instant;
 
 type Test = fn() -> Pin<Box<dyn Future<Output = ()>>>;
@@ -345,7 +346,7 @@ async fn killing_workers_under_load_fails_nothing() {
     let goes_on = async || {
         let before = done.load(Ordering::Relaxed);
         let more = || (done.load(Ordering::Relaxed) > before + 100).then_some(());
-        wait_for("more answers", more).await;
+        poll_for("more answers", more).await;
     };
     for _ in 0..12 {
         goes_on().await;
@@ -458,7 +459,7 @@ async fn closing_answers_pending_evaluations() {
             tokio::spawn(async move { pool.evaluate(&[slow], &record("{}")).await })
         })
         .collect();
-    wait_for("all of them in progress", || {
+    poll_for("all of them in progress", || {
         (pool.stats().queued == 8).then_some(())
     })
     .await;
@@ -486,19 +487,19 @@ async fn workers_end_with_their_parent() {
         .arg("be-a-parent")
         .spawn()
         .unwrap();
-    let workers = wait_for("a worker", || {
+    let workers = poll_for("a worker", || {
         let workers = workers_of(parent.id());
         (!workers.is_empty()).then_some(workers)
     })
     .await;
     // It is in the middle of the evaluation then.
-    wait_for("an evaluation", || {
+    poll_for("an evaluation", || {
         (cpu_us(&workers) > 100_000).then_some(())
     })
     .await;
     parent.kill().unwrap();
     parent.wait().unwrap();
-    wait_for("the worker's end", || {
+    poll_for("the worker's end", || {
         let alive = |pid: &u32| {
             let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.contains(WORKER_SUBCOMMAND)
@@ -506,16 +507,6 @@ async fn workers_end_with_their_parent() {
         (!workers.iter().any(alive)).then_some(())
     })
     .await;
-}
-
-async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..500 {
-        if let Some(found) = look() {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("waited too long for {what}");
 }
 
 /// CPU time of this process and its children so far, in microseconds.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Each crate with the workspace crates it may use.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("forebay-model", &[]),
     ("forebay-record", &["forebay-model"]),
     ("forebay-log", &[]),
@@ -54,6 +54,8 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "forebay-connect",
         ],
     ),
+    // No crate may use it but for its tests, and it uses none of them.
+    ("forebay-test-support", &[]),
 ];
 
 /// Crates without a runtime, so that any program can embed them.
@@ -108,6 +110,19 @@ fn crates_use_only_what_the_architecture_allows() {
                 "{name} may not use {used}"
             );
         }
+    }
+}
+
+#[test]
+fn test_support_is_only_a_dev_dependency() {
+    for package in packages() {
+        let mut all = package["dependencies"].as_array().unwrap().iter();
+        let name = package["name"].as_str().unwrap();
+        let is_test_only = |d: &serde_json::Value| d["kind"].as_str() == Some("dev");
+        assert!(
+            all.all(|d| d["name"] != "forebay-test-support" || is_test_only(d)),
+            "{name} uses forebay-test-support outside its tests"
+        );
     }
 }
 

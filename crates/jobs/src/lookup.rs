@@ -1,7 +1,7 @@
 //! The lookup service: returns rows of tables by key, as JSON.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use forebay_connect::keyed::{CellValue, KeyedRow, KeyedTable, TableSchema, ValueType};
 use forebay_listener::{Listener, ListenerLimits, ListenerMetrics, ListenerOptions, RouterService};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
+use parking_lot::Mutex;
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -429,7 +430,7 @@ impl LookupCache {
         if self.config.rows == 0 {
             return None;
         }
-        let rows = self.rows.lock().unwrap_or_else(|e| e.into_inner());
+        let rows = self.rows.lock();
         let (at, found) = rows.by_key.get(key)?;
         (at.elapsed() < self.config.ttl.0).then(|| Arc::clone(found))
     }
@@ -439,7 +440,7 @@ impl LookupCache {
             return;
         }
         let now = Instant::now();
-        let mut rows = self.rows.lock().unwrap_or_else(|e| e.into_inner());
+        let mut rows = self.rows.lock();
         rows.by_key.insert(key.clone(), (now, Arc::clone(found)));
         rows.order.push_back((now, key));
         while rows.order.len() as u64 > self.config.rows {

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_model::{Clock, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -164,7 +165,7 @@ impl ApiRateLimiter {
 
 impl ApiLimiterShared {
     fn lock(&self) -> MutexGuard<'_, ApiLimiterState> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock()
     }
 
     fn record(&self, slot: u64) {

@@ -9,9 +9,10 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 
 mod dead_letters;
@@ -190,7 +191,7 @@ impl JobState {
             cause,
         };
         let task = tokio::task::spawn_blocking(move || {
-            let mut connection = inner.connection.lock().unwrap_or_else(|e| e.into_inner());
+            let mut connection = inner.connection.lock();
             work(&mut connection)
         });
         match task.await {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// How long the server reads and discards input after the last response of a connection: unread
@@ -78,9 +79,7 @@ impl ConnectionActivity {
     }
 
     fn responses(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.responses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.responses.lock()
     }
 
     /// Tracks a response until its client has read it and the guard is dropped.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Addresses without a connection limit: those of proxies.
 pub type ExemptClients = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
@@ -41,7 +43,7 @@ impl ClientCounter {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     /// Counts one more connection of a client; `None` at its limit.

@@ -1,8 +1,9 @@
 //! TLS of a listener, with replaceable certificates.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -95,20 +96,17 @@ impl ReloadableTls {
 
     /// Replaces the certificate.
     pub fn replace(&self, loaded: LoadedTls) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        *self.0.write() = loaded;
     }
 
     /// When the first certificate of the chain expires, in seconds since 1970-01-01T00:00:00Z;
     /// `None` if a certificate does not tell.
     pub fn expires_at(&self) -> Option<u64> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .expires_at
+        self.0.read().expires_at
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        let loaded = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.0.read();
         TlsAcceptor::from(Arc::clone(&loaded.config))
     }
 }

@@ -1,6 +1,6 @@
 //! Appending blocks: admission, sequences and tickets.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::bytefields::to_usize;
 use crate::change_future::ChangeFuture;
@@ -8,7 +8,7 @@ use crate::commit::{AppendedRange, Ticket, WriterDriver};
 use crate::config::{LogConfig, SyncPolicy};
 use crate::error::LogAppendError;
 use crate::log::Log;
-use crate::queue::{AppendQueue, NewBlock, StreamId, WriteOp, lock};
+use crate::queue::{AppendQueue, NewBlock, StreamId, WriteOp};
 use crate::reservation::Reservation;
 
 impl Log {
@@ -39,35 +39,8 @@ impl Log {
         validate(&block, &shared.config)?;
         // On the appender's thread: there is only one writer.
         let crc = crc32c::crc32c(&block.payload);
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         self.enqueue(&mut queue, block, crc, reservation)
-    }
-
-    /// Appends several blocks in this order, with nothing of this stream between them. All are
-    /// accepted or none; a crash may still preserve only the first ones, so an atomic unit must be
-    /// one block.
-    pub fn append_all(&self, blocks: Vec<NewBlock>) -> Result<Vec<Ticket>, LogAppendError> {
-        let shared = self.shared();
-        let mut checked = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            validate(&block, &shared.config)?;
-            checked.push((crc32c::crc32c(&block.payload), block));
-        }
-        let mut queue = lock(&shared.queue);
-        queue.check()?;
-        let total: u64 = checked.iter().map(|(_, b)| disk_len(b)).sum();
-        self.admit(&mut queue, total, 0)?;
-        for (_, block) in &checked {
-            match queue.streams.get(&block.stream.0) {
-                None => return Err(LogAppendError::UnknownStream),
-                Some(assigned) if assigned.closed => return Err(LogAppendError::Closed),
-                Some(_) => {}
-            }
-        }
-        let tickets = checked
-            .into_iter()
-            .map(|(crc, block)| self.put(&mut queue, block, crc));
-        tickets.collect()
     }
 
     /// Like [`Log::append`], but blocks the thread while the queue is full.
@@ -75,19 +48,16 @@ impl Log {
         let shared = self.shared();
         validate(&block, &shared.config)?;
         let crc = crc32c::crc32c(&block.payload);
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         loop {
             match self.enqueue(&mut queue, block.clone(), crc, None) {
                 Err(LogAppendError::Busy) if shared.config.manual => {
                     drop(queue);
                     shared.step();
-                    queue = lock(&shared.queue);
+                    queue = shared.queue.lock();
                 }
                 Err(LogAppendError::Busy) => {
-                    queue = shared
-                        .space
-                        .wait(queue)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    shared.space.wait(&mut queue);
                 }
                 outcome => return outcome,
             }

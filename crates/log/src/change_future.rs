@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use crate::queue::{WriterState, lock};
+use parking_lot::{Condvar, Mutex};
+
+use crate::queue::WriterState;
 use crate::shared::SharedVolume;
 
 enum WaitCondition {
@@ -50,10 +52,10 @@ impl ChangeFuture {
         if Pin::new(&mut self).poll(&mut cx).is_ready() {
             return true;
         }
-        let woken = lock(&parker.lock);
+        let mut woken = parker.lock.lock();
         let asleep = |(): &mut ()| !parker.woken.load(Ordering::Acquire);
-        let waited = parker.wake.wait_timeout_while(woken, limit, asleep);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let waited = parker.wake.wait_while_for(&mut woken, asleep, limit);
+        !waited.timed_out()
     }
 }
 
@@ -66,7 +68,7 @@ struct ThreadParker {
 
 impl std::task::Wake for ThreadParker {
     fn wake(self: Arc<Self>) {
-        let _held = lock(&self.lock);
+        let _held = self.lock.lock();
         self.woken.store(true, Ordering::Release);
         self.wake.notify_all();
     }
@@ -83,7 +85,7 @@ impl Future for ChangeFuture {
                 return Poll::Ready(());
             }
             WaitCondition::QueueSpace => {
-                let mut queue = lock(&shared.queue);
+                let mut queue = shared.queue.lock();
                 let pending = queue.bytes + queue.writing;
                 let idle = pending == 0 || queue.writer_state != WriterState::Running;
                 if self.registered || idle {
@@ -93,8 +95,8 @@ impl Future for ChangeFuture {
                 self.registered = true;
             }
             WaitCondition::Commit(seen) => {
-                let mut watchers = lock(&shared.watchers);
-                let over = lock(&shared.queue).writer_state != WriterState::Running;
+                let mut watchers = shared.watchers.lock();
+                let over = shared.queue.lock().writer_state != WriterState::Running;
                 if shared.commits.load(Ordering::Acquire) != seen || over {
                     return Poll::Ready(());
                 }

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
 use crate::error::CommitError;
-use crate::queue::lock;
 
 /// Sequences of an acknowledged block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ struct CommitGroupState {
 impl CommitGroup {
     /// The first `committed` operations are durable.
     pub(crate) fn advance(&self, committed: usize) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         assert!(
             state.failed.is_none(),
             "an operation that was reported as failed is committed"
@@ -51,12 +52,12 @@ impl CommitGroup {
 
     /// Fails every operation that was not committed.
     pub(crate) fn fail(&self, error: CommitError) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.failed.get_or_insert(error);
         self.wake(state);
     }
 
-    fn wake(&self, mut state: std::sync::MutexGuard<'_, CommitGroupState>) {
+    fn wake(&self, mut state: MutexGuard<'_, CommitGroupState>) {
         let wakers = std::mem::take(&mut state.wakers);
         state.round += 1;
         drop(state);
@@ -136,7 +137,7 @@ impl Ticket {
         let Some(group) = &self.group else {
             return Some(Ok(self.appended));
         };
-        let outcome = lock(&group.state).outcome(self.index);
+        let outcome = group.state.lock().outcome(self.index);
         outcome.map(|r| r.map(|()| self.appended))
     }
 
@@ -152,15 +153,12 @@ impl Ticket {
         if let Some(driver) = &self.driver {
             while self.outcome().is_none() && driver.drive() {}
         }
-        let mut state = lock(&group.state);
+        let mut state = group.state.lock();
         loop {
             if let Some(outcome) = state.outcome(self.index) {
                 return outcome.map(|()| self.appended);
             }
-            state = group
-                .done
-                .wait(state)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            group.done.wait(&mut state);
         }
     }
 }
@@ -175,7 +173,7 @@ impl Future for Ticket {
         if let Some(driver) = self.driver.clone() {
             while self.outcome().is_none() && driver.drive() {}
         }
-        let mut state = lock(&group.state);
+        let mut state = group.state.lock();
         if let Some(outcome) = state.outcome(self.index) {
             return Poll::Ready(outcome.map(|()| self.appended));
         }

@@ -10,11 +10,12 @@ use std::fs;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+
 use crate::open_file_cache::OpenFileCache;
-use crate::queue::lock;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +219,7 @@ impl StdEnv {
 impl StdEnv {
     /// The directory that has this path now; the path may have moved to another one.
     fn dir(&self, path: &Path) -> io::Result<Arc<fs::File>> {
-        let mut dirs = lock(&self.dirs);
+        let mut dirs = self.dirs.lock();
         if let Some(dir) = dirs.get(path) {
             let (open, named) = (dir.metadata()?, fs::metadata(path)?);
             if (open.dev(), open.ino()) == (named.dev(), named.ino()) {

@@ -2,16 +2,16 @@
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bytefields::to_usize;
 use crate::env::{Env, EnvFile, FileAccess, LockGuard};
-use crate::queue::lock;
 
 mod disk;
 
 use disk::{DiskFault, Inode, MemDisk, NameChange, SECTOR};
+use parking_lot::Mutex;
 
 /// A call that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl MemEnv {
     /// Simulates a power cut: each unsynced sector and each unsynced name change survives or not.
     /// All handles become invalid.
     pub fn crash(&self) {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         disk.end_process();
         disk.lose_names();
         disk.lose_sectors();
@@ -74,12 +74,12 @@ impl MemEnv {
     /// Simulates the end of the process; the operating system keeps what was written. All handles
     /// become invalid.
     pub fn kill(&self) {
-        lock(&self.disk).end_process();
+        self.disk.lock().end_process();
     }
 
     /// Makes call number `n` from now (the first is 0) of this kind fail; of any kind if `None`.
     pub fn fail(&self, call: Option<DiskCall>, n: u64, errno: i32) {
-        lock(&self.disk).faults.push(DiskFault {
+        self.disk.lock().faults.push(DiskFault {
             call,
             after: n,
             errno,
@@ -88,23 +88,23 @@ impl MemEnv {
 
     /// While set, opening and creating files fails with it: no descriptor is available.
     pub fn set_shortage(&self, errno: Option<i32>) {
-        lock(&self.disk).shortage = errno;
+        self.disk.lock().shortage = errno;
     }
 
     /// Makes write number `n` from now (the first is 0) go wrong but report success.
     pub fn corrupt_write(&self, fault: WriteFault, n: u64) {
-        lock(&self.disk).write_faults.push((fault, n));
+        self.disk.lock().write_faults.push((fault, n));
     }
 
     /// Lets `n` more calls succeed and none after them, as in a power cut; then call
     /// [`MemEnv::crash`].
     pub fn cut_power_after(&self, n: u64) {
-        lock(&self.disk).power = Some(n);
+        self.disk.lock().power = Some(n);
     }
 
     /// Clears all pending faults.
     pub fn heal(&self) {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         disk.faults.clear();
         disk.write_faults.clear();
         disk.power = None;
@@ -113,34 +113,34 @@ impl MemEnv {
 
     /// Number of calls so far.
     pub fn calls(&self) -> u64 {
-        lock(&self.disk).calls
+        self.disk.lock().calls
     }
 
     /// Sets the capacity of the disk in bytes.
     pub fn set_capacity(&self, bytes: Option<u64>) {
-        lock(&self.disk).capacity = bytes;
+        self.disk.lock().capacity = bytes;
     }
 
     /// Makes everything that writes fail.
     pub fn set_read_only(&self, read_only: bool) {
-        lock(&self.disk).read_only = read_only;
+        self.disk.lock().read_only = read_only;
     }
 
     /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         disk.elapsed += by;
         disk.now_ms += i64::try_from(by.as_millis()).unwrap_or(i64::MAX / 2);
     }
 
     /// Sets the wall clock only.
     pub fn set_now_ms(&self, now_ms: i64) {
-        lock(&self.disk).now_ms = now_ms;
+        self.disk.lock().now_ms = now_ms;
     }
 
     /// All files with their content.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let disk = lock(&self.disk);
+        let disk = self.disk.lock();
         let bytes = |inode| {
             disk.inodes
                 .get(inode)
@@ -154,7 +154,7 @@ impl MemEnv {
 
     /// Adds a synced file.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         let inode = disk.next_inode;
         disk.next_inode += 1;
         let content = Inode {
@@ -183,7 +183,7 @@ impl Env for MemEnv {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let disk = lock(&self.disk);
+        let disk = self.disk.lock();
         let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
         Ok(disk
             .names
@@ -194,7 +194,7 @@ impl Env for MemEnv {
     }
 
     fn open(&self, path: &Path, access: FileAccess) -> io::Result<Arc<dyn EnvFile>> {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         disk.call(DiskCall::Open)?;
         if disk.read_only && access != FileAccess::Read {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
@@ -222,7 +222,7 @@ impl Env for MemEnv {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         disk.call(DiskCall::Rename)?;
         let inode = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         disk.names.insert(to.to_owned(), inode);
@@ -232,7 +232,7 @@ impl Env for MemEnv {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         disk.call(DiskCall::Remove)?;
         disk.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         disk.changes.push(NameChange::Remove(path.to_owned()));
@@ -240,7 +240,7 @@ impl Env for MemEnv {
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         disk.call(DiskCall::SyncDir)?;
         disk.durable_names = disk.names.clone();
         disk.changes.clear();
@@ -248,7 +248,7 @@ impl Env for MemEnv {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         if disk.read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
@@ -266,21 +266,21 @@ impl Env for MemEnv {
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        let disk = lock(&self.disk);
+        let disk = self.disk.lock();
         let capacity = disk.capacity.unwrap_or(1 << 40);
         Ok(capacity.saturating_sub(disk.used()))
     }
 
     fn now_ms(&self) -> i64 {
-        lock(&self.disk).now_ms
+        self.disk.lock().now_ms
     }
 
     fn elapsed(&self) -> Duration {
-        lock(&self.disk).elapsed
+        self.disk.lock().elapsed
     }
 
     fn random(&self) -> u64 {
-        lock(&self.disk).next_random()
+        self.disk.lock().next_random()
     }
 }
 
@@ -292,7 +292,7 @@ struct MemLock {
 
 impl Drop for MemLock {
     fn drop(&mut self) {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         if disk.locks.get(&self.path) == Some(&self.epoch) {
             disk.locks.remove(&self.path);
         }
@@ -311,7 +311,7 @@ impl MemFile {
         call: DiskCall,
         act: impl FnOnce(&mut MemDisk, &mut Inode, io::Result<()>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.disk.lock();
         if disk.epoch != self.epoch {
             return Err(io::Error::other(
                 "the process that opened this file has ended",

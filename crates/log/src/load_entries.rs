@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::catalog::{ControlBlock, SequenceRange};
 use crate::env::EnvFile;
 use crate::locate::locate;
-use crate::queue::{WriteOp, lock};
+use crate::queue::WriteOp;
 use crate::shared::SharedVolume;
 use crate::table::{BlockRange, VolumeTable};
 
@@ -51,7 +51,9 @@ impl SharedVolume {
                     end: missing_range.end,
                 };
                 let stream = request.stream;
-                lock(&self.queue).push(WriteOp::Control(ControlBlock::Lost { stream, range }));
+                self.queue
+                    .lock()
+                    .push(WriteOp::Control(ControlBlock::Lost { stream, range }));
             }
             let mut table = self.committed.write();
             table.load_entries(request.stream, &request.block_range, entries);

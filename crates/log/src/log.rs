@@ -1,8 +1,10 @@
 //! [`Log`]: the public handle of a volume.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
 
 use crate::catalog::{ControlBlock, MAX_NAME, SequenceRange};
 use crate::change_future::ChangeFuture;
@@ -11,7 +13,7 @@ use crate::config::LogConfig;
 use crate::env::Env;
 use crate::error::{CommitError, LatchedFailure, LogAppendError, LogOpenError, LogReadError};
 use crate::open;
-use crate::queue::{AppendQueue, StreamId, WriteOp, WriterState, lock};
+use crate::queue::{AppendQueue, StreamId, WriteOp, WriterState};
 use crate::read::{BlockReader, OnLost};
 use crate::reservation::Reservation;
 use crate::shared::SharedVolume;
@@ -105,7 +107,7 @@ impl Log {
             ));
         }
         let shared = self.shared();
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         if let Some(&id) = queue.names.get(name) {
             return Ok(StreamId(id));
         }
@@ -131,7 +133,9 @@ impl Log {
 
     /// The stream with this name, if it exists.
     pub fn find(&self, name: &str) -> Option<StreamId> {
-        lock(&self.shared().queue)
+        self.shared()
+            .queue
+            .lock()
             .names
             .get(name)
             .map(|&id| StreamId(id))
@@ -142,7 +146,7 @@ impl Log {
         id: StreamId,
         control: impl FnOnce(&mut AppendQueue) -> ControlBlock,
     ) -> Result<Ticket, LogAppendError> {
-        let mut queue = lock(&self.shared().queue);
+        let mut queue = self.shared().queue.lock();
         self.admit_control(&queue)?;
         let next_seq = queue
             .streams
@@ -247,7 +251,9 @@ impl Log {
 
     /// The name of a declared stream, which may not be committed yet.
     fn declared(&self, id: StreamId) -> Option<Arc<str>> {
-        lock(&self.shared().queue)
+        self.shared()
+            .queue
+            .lock()
             .streams
             .get(&id.0)
             .map(|assigned| assigned.name.clone())
@@ -305,7 +311,7 @@ impl Log {
     /// [`LogAppendError::Full`] when fewer are available.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, LogAppendError> {
         let shared = self.shared();
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         queue.check()?;
         shared.refresh_free_space(&mut queue);
         let available = queue.available(shared.config.max_bytes);
@@ -321,7 +327,7 @@ impl Log {
 
     /// Whether the volume accepts data; the error is the failure that latched it.
     pub fn health(&self) -> Result<(), LatchedFailure> {
-        match &lock(&self.shared().queue).writer_state {
+        match &self.shared().queue.lock().writer_state {
             WriterState::Latched(latched) => Err(latched.clone()),
             WriterState::Running | WriterState::Shutdown => Ok(()),
         }
@@ -343,7 +349,7 @@ impl Log {
 impl LogInner {
     fn shutdown(&self) {
         let shared = &self.shared;
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         if queue.writer_state == WriterState::Running {
             queue.writer_state = WriterState::Shutdown;
         }
@@ -351,7 +357,7 @@ impl LogInner {
         shared.work.notify_all();
         shared.space.notify_all();
         shared.segment_pool.stop();
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
+        for thread in std::mem::take(&mut *self.threads.lock()) {
             // A panic of the writer is latched already.
             drop(thread.join());
         }
@@ -369,16 +375,16 @@ impl SharedVolume {
     /// Commits queued operations, seals the open segment, releases the lock.
     fn finish(&self) {
         while self.step() {}
-        let waiting = lock(&self.queue).take().1;
+        let waiting = self.queue.lock().take().1;
         waiting.fail(CommitError::Shutdown);
-        let mut writer = lock(&self.writer);
-        if lock(&self.queue).writer_state == WriterState::Shutdown && writer.rotate(self).is_err() {
+        let mut writer = self.writer.lock();
+        if self.queue.lock().writer_state == WriterState::Shutdown && writer.rotate(self).is_err() {
             // The blocks are on disk; without an index the next opening takes a little longer.
             writer.active = None;
         }
         drop(writer);
-        *lock(&self.lock) = None;
-        for waker in std::mem::take(&mut *lock(&self.watchers)) {
+        *self.lock.lock() = None;
+        for waker in std::mem::take(&mut *self.watchers.lock()) {
             waker.wake();
         }
     }
@@ -386,7 +392,7 @@ impl SharedVolume {
 
 /// Records a loss, so that it is known after a restart.
 fn record_loss(shared: &SharedVolume, stream: u64, range: SequenceRange) {
-    let mut queue = lock(&shared.queue);
+    let mut queue = shared.queue.lock();
     if queue.check().is_ok() {
         let index = queue.push(WriteOp::Control(ControlBlock::Lost { stream, range }));
         if index == 0 {

@@ -6,10 +6,11 @@ use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
 
 use crate::env::EnvFile;
-use crate::queue::lock;
 
 /// An LRU cache of open files.
 pub(crate) struct OpenFileCache {
@@ -40,7 +41,7 @@ impl OpenFileCache {
         path: &Path,
         file: Arc<dyn EnvFile>,
     ) -> Arc<dyn EnvFile> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.next += 1;
         let cached = CachedFile {
             cache: Arc::clone(self),
@@ -55,7 +56,7 @@ impl OpenFileCache {
     }
 
     fn get(&self, number: u64) -> Option<Arc<dyn EnvFile>> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.uses += 1;
         let uses = state.uses;
         let (used, file) = state.open.get_mut(&number)?;
@@ -100,7 +101,7 @@ impl CachedFile {
         let file = match fs::File::open(&self.path) {
             Err(e)
                 if crate::active_segment::is_no_descriptor(&e)
-                    && lock(&self.cache.state).close_one() =>
+                    && self.cache.state.lock().close_one() =>
             {
                 fs::File::open(&self.path)
             }
@@ -113,7 +114,7 @@ impl CachedFile {
                     false => io::Error::other(ReopenError(e)),
                 })?,
             );
-        let mut state = lock(&self.cache.state);
+        let mut state = self.cache.state.lock();
         state.add(self.number, Arc::clone(&file), self.cache.most);
         Ok(file)
     }
@@ -141,7 +142,10 @@ impl EnvFile for CachedFile {
     }
 
     fn is_read_elsewhere(&self) -> bool {
-        let in_cache = lock(&self.cache.state)
+        let in_cache = self
+            .cache
+            .state
+            .lock()
             .open
             .get(&self.number)
             .is_some_and(|(_, open)| std::ptr::addr_eq(Arc::as_ptr(open), self.original.as_ptr()));
@@ -157,7 +161,7 @@ impl EnvFile for CachedFile {
 
 impl Drop for CachedFile {
     fn drop(&mut self) {
-        lock(&self.cache.state).open.remove(&self.number);
+        self.cache.state.lock().open.remove(&self.number);
     }
 }
 
@@ -192,7 +196,7 @@ mod tests {
             fs::write(path(n), [n]).unwrap();
             cache.insert(&path(n), Arc::new(fs::File::open(path(n)).unwrap()))
         };
-        let open = || lock(&cache.state).open.len();
+        let open = || cache.state.lock().open.len();
         let files: Vec<_> = (0..10).map(put).collect();
         for round in 0..3 {
             for (n, file) in files.iter().enumerate() {
@@ -226,7 +230,7 @@ mod tests {
         let cached = cache.insert(&path, active);
         assert!(cached.is_read_elsewhere());
         assert_eq!(content(&*cached).unwrap(), 7);
-        lock(&cache.state).close_one();
+        cache.state.lock().close_one();
         assert!(cached.is_read_elsewhere());
         assert_eq!(content(&*cached).unwrap(), 7);
         drop(reader);

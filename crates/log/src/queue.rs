@@ -1,7 +1,7 @@
 //! The append queue of the writer, and admission to it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -12,12 +12,6 @@ use crate::commit::CommitGroup;
 use crate::error::{LatchedFailure, LogAppendError};
 use crate::stats::RejectedAppends;
 use crate::table::VolumeTable;
-
-/// Locks even after another thread panicked: the data under our locks is changed in single steps
-/// that can't panic half way, and a writer that panicked has latched the log.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A stream's number within its volume. Numbers are not reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::block::{BlockHeader, HEADER_LEN};
 use crate::bytefields::to_usize;
@@ -32,11 +33,11 @@ impl CommittedState {
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, VolumeTable> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        self.table.read()
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, VolumeTable> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        self.table.write()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::catalog::ControlBlock;
 use crate::commit::CommitGroup;
 use crate::config::SyncPolicy;
 use crate::env::{EnvFile, FileAccess};
-use crate::queue::{NewBlock, StreamId, WriteOp, WriterState, lock};
+use crate::queue::{NewBlock, StreamId, WriteOp, WriterState};
 use crate::read::read_entry;
 use crate::scan;
 use crate::segment::segment_name;
@@ -46,7 +46,7 @@ impl LogWriter {
                     return;
                 }
             }
-            let queue = lock(&shared.queue);
+            let queue = shared.queue.lock();
             if !queue.ops.is_empty() || queue.writer_state != WriterState::Running {
                 return;
             }
@@ -84,7 +84,7 @@ impl LogWriter {
         }
         let max = shared.config.max_bytes;
         let available = {
-            let mut queue = lock(&shared.queue);
+            let mut queue = shared.queue.lock();
             shared.refresh_free_space(&mut queue);
             queue.available(max)
         };
@@ -130,11 +130,11 @@ impl LogWriter {
             self.free_file(shared, id, is_free && len == shared.config.segment_size)?;
         }
         let used = shared.committed.read().used();
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         queue.space.used = used;
         shared.refresh_free_space(&mut queue);
         drop(queue);
-        lock(&shared.counters).reclaimed_segments += dead.len() as u64;
+        shared.counters.lock().reclaimed_segments += dead.len() as u64;
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl LogWriter {
         };
         let before = live(id);
         self.commit(shared, &ops, &CommitGroup::default())?;
-        lock(&shared.counters).relocated_blocks += ops.len() as u64;
+        shared.counters.lock().relocated_blocks += ops.len() as u64;
         // The table did not accept the copies (their entries can't be read): don't retry forever.
         if live(id) == before {
             return Err(WriteFailure::Full);

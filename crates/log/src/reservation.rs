@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::queue::{AppendQueue, lock};
+use crate::queue::AppendQueue;
 use crate::shared::SharedVolume;
 
 /// Bytes reserved by [`Log::reserve`](crate::Log::reserve). Dropping it releases the unused rest.
@@ -41,7 +41,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
+        let mut queue = self.shared.queue.lock();
         queue.space.reserved -= self.remaining();
         drop(queue);
         self.shared.space.notify_all();

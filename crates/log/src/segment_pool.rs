@@ -1,11 +1,12 @@
 //! Empty segments ready for use: preallocated in the background, or recycled.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::active_segment::FreeSpace;
 use crate::env::{Env, EnvFile, FileAccess, write_zeroes};
-use crate::queue::lock;
 use crate::segment::spare_name;
 
 /// An empty segment. It stays open, so that the log has a descriptor for its next segment even when
@@ -52,12 +53,12 @@ impl SegmentPool {
     }
 
     pub(crate) fn count(&self) -> usize {
-        lock(&self.state).ready.len()
+        self.state.lock().ready.len()
     }
 
     /// Takes a ready spare, and sets the number of spares to keep ready.
     pub(crate) fn take(&self, want: usize) -> Option<SpareSegment> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let spare = state.ready.pop();
         state.want = want;
         state.paused = false;
@@ -67,7 +68,7 @@ impl SegmentPool {
 
     /// Returns the path for one more spare, if fewer than wanted plus `more` are ready.
     pub(crate) fn adopt(&self, dir: &std::path::Path, more: usize) -> Option<PathBuf> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.ready.len() >= state.want + more {
             return None;
         }
@@ -76,20 +77,17 @@ impl SegmentPool {
     }
 
     pub(crate) fn add(&self, spare: SpareSegment) {
-        lock(&self.state).ready.push(spare);
+        self.state.lock().ready.push(spare);
     }
 
     /// Gives the space of all spares back to the file system, also of the one being preallocated;
     /// `false` when there was none. Records need the space more than a spare does.
     pub(crate) fn free(&self, env: &dyn Env) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.paused = true;
         let mut freed = state.making;
         while state.making {
-            state = self
-                .made
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.made.wait(&mut state);
         }
         for spare in std::mem::take(&mut state.ready) {
             freed |= env.remove(&spare.path).is_ok();
@@ -98,19 +96,16 @@ impl SegmentPool {
     }
 
     pub(crate) fn stop(&self) {
-        lock(&self.state).stop = true;
+        self.state.lock().stop = true;
         self.work.notify_all();
     }
 
     /// The thread that keeps spares ready.
     pub(crate) fn run(&self, free_space: &FreeSpace<'_>, size: u64) {
         loop {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             while !state.stop && (state.paused || state.ready.len() >= state.want) {
-                state = self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                self.work.wait(&mut state);
             }
             if state.stop {
                 return;
@@ -125,13 +120,13 @@ impl SegmentPool {
         let Some(path) = self.adopt(free_space.dir, 0) else {
             return;
         };
-        lock(&self.state).making = true;
+        self.state.lock().making = true;
         let file = self.preallocate(free_space, &path, size);
         if file.is_none() {
             // A spare is only an optimization; the writer meets the cause itself.
             drop(free_space.env.remove(&path));
         }
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         match file {
             Some(file) => state.ready.push(SpareSegment { path, file }),
             None => state.paused = true,
@@ -153,7 +148,7 @@ impl SegmentPool {
         let file = free_space.env.open(path, FileAccess::Create).ok()?;
         let mut at = 0;
         while at < size {
-            let state = lock(&self.state);
+            let state = self.state.lock();
             if state.stop || state.paused {
                 return None;
             }

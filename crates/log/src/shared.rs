@@ -1,17 +1,19 @@
 //! State shared by the handles, the writer and the readers of a volume.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::active_segment::{FreeSpace, WriteFailure};
 use crate::commit::{CommitGroup, WriterDriver};
 use crate::config::LogConfig;
 use crate::env::{Env, LockGuard};
 use crate::error::{CommitError, LatchedFailure};
-use crate::queue::{AppendQueue, WriterState, lock};
+use crate::queue::{AppendQueue, WriterState};
 use crate::read::CommittedState;
 use crate::segment_pool::SegmentPool;
 use crate::stats::{SyncStats, VolumeStats};
@@ -105,12 +107,9 @@ impl SharedVolume {
 
     fn work_loop(&self) {
         loop {
-            let mut queue = lock(&self.queue);
+            let mut queue = self.queue.lock();
             while queue.ops.is_empty() && queue.writer_state == WriterState::Running {
-                queue = self
-                    .work
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
+                self.work.wait(&mut queue);
             }
             if queue.ops.is_empty() {
                 return;
@@ -127,8 +126,8 @@ impl SharedVolume {
         if interval.is_zero() {
             return;
         }
-        let last = lock(&self.writer).last_sync;
-        let mut queue = lock(&self.queue);
+        let last = self.writer.lock().last_sync;
+        let mut queue = self.queue.lock();
         while queue.writer_state == WriterState::Running {
             let remaining = (last + interval).saturating_sub(self.env.elapsed());
             if remaining.is_zero() {
@@ -137,15 +136,14 @@ impl SharedVolume {
             // The interval is measured by the environment's clock, the condition variable by the
             // real one.
             let step = remaining.min(Duration::from_millis(10));
-            let waited = self.work.wait_timeout(queue, step);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.work.wait_for(&mut queue, step);
         }
     }
 
     /// Commits queued operations. `false` when there were none.
     pub(crate) fn step(&self) -> bool {
-        let mut writer = lock(&self.writer);
-        let (ops, group) = lock(&self.queue).take();
+        let mut writer = self.writer.lock();
+        let (ops, group) = self.queue.lock().take();
         if ops.is_empty() {
             return false;
         }
@@ -172,13 +170,13 @@ impl SharedVolume {
     }
 
     fn release_queue_space(&self) {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         queue.writing = 0;
         let wakers = std::mem::take(&mut queue.space_wakers);
         drop(queue);
         self.space.notify_all();
         self.commits.fetch_add(1, Ordering::AcqRel);
-        let watchers = std::mem::take(&mut *lock(&self.watchers));
+        let watchers = std::mem::take(&mut *self.watchers.lock());
         for waker in wakers.into_iter().chain(watchers) {
             waker.wake();
         }
@@ -186,7 +184,7 @@ impl SharedVolume {
 
     /// Latches the first failure: from now on nothing is accepted.
     pub(crate) fn latch(&self, during: &'static str, cause: &str) -> LatchedFailure {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         let latched = match &queue.writer_state {
             WriterState::Latched(first) => first.clone(),
             _ => LatchedFailure {
@@ -207,7 +205,7 @@ impl SharedVolume {
     /// sequences are unassigned, so no gap remains.
     fn reject_batch(&self, group: &CommitGroup, error: &CommitError) {
         let table = self.committed.read();
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         let needed = (queue.writing + queue.bytes) as u64;
         let (_, waiting) = queue.take();
         queue.reset(&table);
@@ -229,8 +227,8 @@ impl SharedVolume {
         let live = table.segments.values().map(|s| s.live_bytes).sum();
         let (streams, segments) = (table.streams.len(), table.segments.len());
         drop(table);
-        let counters = lock(&self.counters).clone();
-        let mut queue = lock(&self.queue);
+        let counters = self.counters.lock().clone();
+        let mut queue = self.queue.lock();
         self.refresh_free_space(&mut queue);
         VolumeStats {
             volume: self.volume,

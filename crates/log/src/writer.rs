@@ -15,7 +15,7 @@ use crate::catalog::ControlBlock;
 use crate::commit::CommitGroup;
 use crate::config::SyncPolicy;
 use crate::env::{EnvFile, FileAccess};
-use crate::queue::{WriteOp, lock};
+use crate::queue::WriteOp;
 use crate::segment::{SegmentHeader, segment_name};
 use crate::shared::SharedVolume;
 use crate::table::{Segment, VolumeTable};
@@ -165,13 +165,13 @@ impl LogWriter {
         }
         self.last_sync = started;
         let took = shared.env.elapsed().saturating_sub(started);
-        let mut counters = lock(&shared.counters);
+        let mut counters = shared.counters.lock();
         counters.written_bytes += written;
         if sync {
             counters.syncs.record(took);
         }
         drop(counters);
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         queue.space.used += written;
         queue.space.open_left = active.allocated.saturating_sub(active.end);
         queue.space.free = queue.space.free.saturating_sub(written);
@@ -214,7 +214,7 @@ impl LogWriter {
         }
         drop(table);
         active.finish_batch();
-        lock(&shared.counters).committed_blocks += blocks;
+        shared.counters.lock().committed_blocks += blocks;
         if frees {
             shared.reclaim.store(true, Ordering::Relaxed);
         }
@@ -310,7 +310,7 @@ impl LogWriter {
         };
         table.segments.insert(id, segment);
         drop(table);
-        let mut queue = lock(&shared.queue);
+        let mut queue = shared.queue.lock();
         queue.space.open_left = allocated;
         shared.refresh_free_space(&mut queue);
         drop(queue);

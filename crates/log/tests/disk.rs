@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_log::{DiskCall, Log, LogConfig, MemEnv, NewBlock, ReadItem, WriteFault};
+use forebay_test_support::SeededRandom;
 
 const DIR: &str = "/data";
 const EIO: i32 = 5;
@@ -29,19 +30,6 @@ fn config() -> LogConfig {
         min_free_bytes: 0,
         manual: true,
         ..LogConfig::default()
-    }
-}
-
-/// splitmix64
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
     }
 }
 
@@ -100,9 +88,9 @@ impl Model {
     }
 
     /// Forty blocks and a few trims: several segments, some of them reclaimed.
-    fn work(&mut self, log: &Log, random: &mut Random) {
+    fn work(&mut self, log: &Log, random: &mut SeededRandom) {
         for _ in 0..40 {
-            let name = STREAMS[usize::try_from(random.below(3)).unwrap()];
+            let name = STREAMS[random.index(3)];
             self.append(log, name);
             if random.below(12) == 0 {
                 let to = log.find(name).and_then(|id| log.committed(id)).unwrap_or(0);
@@ -177,7 +165,7 @@ fn open(env: &MemEnv) -> Log {
 fn calls_of_a_run() -> u64 {
     let env = MemEnv::new(1);
     let log = open(&env);
-    Model::default().work(&log, &mut Random(1));
+    Model::default().work(&log, &mut SeededRandom::new(1));
     env.calls()
 }
 
@@ -201,7 +189,7 @@ fn a_failure_of_any_call_loses_nothing_acknowledged() {
                 let log = open(&env);
                 env.fail(None, n.saturating_sub(20), errno);
                 let mut model = Model::default();
-                model.work(&log, &mut Random(1));
+                model.work(&log, &mut SeededRandom::new(1));
                 end(&env, how, log);
                 let log = open(&env);
                 model.check(&log, false);
@@ -239,7 +227,7 @@ fn a_shortage_at_each_call_latches_nothing() {
                 let log = open(&env);
                 env.fail(Some(call), n, errno);
                 let mut model = Model::default();
-                model.work(&log, &mut Random(1));
+                model.work(&log, &mut SeededRandom::new(1));
                 assert_eq!(log.health(), Ok(()), "{call:?} {n}, errno {errno}");
                 env.heal();
                 model.must_append(&log, "red");
@@ -261,7 +249,7 @@ fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
         let log = open(&env);
         env.cut_power_after(n);
         let mut model = Model::default();
-        model.work(&log, &mut Random(1));
+        model.work(&log, &mut SeededRandom::new(1));
         env.crash();
         drop(log);
         // And once more, during the opening.
@@ -271,13 +259,13 @@ fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
         drop(opened);
         let log = open(&env);
         model.check(&log, false);
-        model.work(&log, &mut Random(2));
+        model.work(&log, &mut SeededRandom::new(2));
         model.check(&log, false);
     }
 }
 
 fn lies(seed: u64) {
-    let mut random = Random(seed);
+    let mut random = SeededRandom::new(seed);
     let env = MemEnv::new(seed);
     let log = open(&env);
     let mut model = Model::default();
@@ -290,7 +278,7 @@ fn lies(seed: u64) {
             WriteFault::Misplaced,
             WriteFault::OtherFile,
         ];
-        let lie = kinds[usize::try_from(random.below(3)).unwrap()];
+        let lie = kinds[random.index(3)];
         env.corrupt_write(lie, random.below(150));
     }
     model.work(&log, &mut random);

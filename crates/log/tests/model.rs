@@ -1,4 +1,4 @@
-//! Random operations on a log whose disk loses, tears, reorders and fails, compared with a model of
+//! SeededRandom operations on a log whose disk loses, tears, reorders and fails, compared with a model of
 //! a few maps.
 //!
 //! `FOREBAY_LOG_CASES=10000` for more cases, `FOREBAY_LOG_SEED=n` for one.
@@ -18,30 +18,11 @@ use forebay_log::{
     CommitError, DiskCall, Log, LogAppendError, LogConfig, MemEnv, NewBlock, ReadItem, StreamId,
     SyncPolicy, Ticket,
 };
+use forebay_test_support::SeededRandom;
 
 const DIR: &str = "/data";
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Block {
@@ -76,7 +57,7 @@ enum Wait {
 }
 
 struct Walk {
-    random: Random,
+    random: SeededRandom,
     env: MemEnv,
     config: LogConfig,
     log: Option<Log>,
@@ -90,7 +71,7 @@ struct Walk {
 
 impl Walk {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = SeededRandom::new(seed);
         let config = LogConfig {
             sync: if random.one_in(5) {
                 SyncPolicy::Cache
@@ -99,15 +80,15 @@ impl Walk {
             },
             segment_size: 4096 << random.below(3),
             preallocate_step: 512 << random.below(5),
-            compact_below_percent: [0, 25, 60, 90][usize::try_from(random.below(4)).unwrap()],
+            compact_below_percent: [0, 25, 60, 90][random.index(4)],
             min_free_bytes: 0,
             queue_bytes: 20_000,
-            spare_segments: usize::try_from(random.below(3)).unwrap(),
-            recycled_segments: usize::try_from(random.below(3)).unwrap(),
+            spare_segments: random.index(3),
+            recycled_segments: random.index(3),
             manual: true,
             ..LogConfig::default()
         };
-        let env = MemEnv::new(random.next());
+        let env = MemEnv::new(random.next_u64());
         let streams = BTreeMap::new();
         let (waiting, trace) = (Vec::new(), Vec::new());
         let mut walk = Self {
@@ -130,9 +111,9 @@ impl Walk {
     }
 
     fn pick(&mut self) -> Option<String> {
-        let n = self.streams.len() as u64;
+        let n = self.streams.len();
         (n > 0).then(|| {
-            let i = usize::try_from(self.random.below(n)).unwrap();
+            let i = self.random.index(n);
             self.streams.keys().nth(i).unwrap().clone()
         })
     }
@@ -176,7 +157,7 @@ impl Walk {
         let large = self.random.one_in(10);
         let size = self.random.below(if large { 6000 } else { 300 });
         let mut payload = vec![0; usize::try_from(size).unwrap()];
-        payload.fill_with(|| self.random.next().to_le_bytes()[0]);
+        payload.fill_with(|| self.random.next_u64().to_le_bytes()[0]);
         let records = 1 + u32::try_from(self.random.below(9)).unwrap();
         let block = Block {
             records,
@@ -346,7 +327,7 @@ impl Walk {
             Some(DiskCall::SyncDir),
             None,
         ];
-        let call = call[usize::try_from(self.random.below(5)).unwrap()];
+        let call = call[self.random.index(5)];
         let errno = if self.random.one_in(2) { EIO } else { ENOSPC };
         let after = self.random.below(8);
         self.trace

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_meta::kv::store::{Revision, Txn, TxnError, WatchError};
+use forebay_meta::kv::store::{Revision, Txn, WatchError};
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Store, StoreError, StoreOpenError};
 
 async fn put(store: &dyn Store, key: &str) -> Revision {
@@ -61,32 +61,15 @@ async fn leases_end_with_the_process() {
 }
 
 #[tokio::test]
-async fn one_process_writes_and_others_read() {
+async fn one_process_opens_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = common::open(dir.path());
     put(&*store, "a").await;
     let err = error(dir.path());
     assert!(matches!(err, StoreOpenError::Locked { .. }));
     assert!(err.to_string().contains("in use by another process"));
-    let reader = EmbeddedStore::open_read_only(dir.path()).unwrap();
-    assert!(reader.get("a").await.unwrap().is_some());
-    put(&*store, "b").await;
-    assert!(reader.get("b").await.unwrap().is_some());
-    let mut txn = Txn::new();
-    txn.put("c", "");
-    let err = reader.txn(txn).await.unwrap_err();
-    assert!(matches!(err, TxnError::Store(StoreError::Terminal(_))));
-    assert!(reader.watch("", Revision(1)).await.is_err());
     drop(store);
     drop(common::open(dir.path()));
-}
-
-#[test]
-fn opening_read_only_does_not_create_a_store() {
-    let dir = tempfile::tempdir().unwrap();
-    let missing = EmbeddedStore::open_read_only(dir.path()).unwrap_err();
-    assert!(matches!(missing, StoreOpenError::Missing { .. }));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 fn database(dir: &Path) -> rusqlite::Connection {
@@ -103,10 +86,6 @@ async fn a_later_version_is_rejected() {
     let err = error(dir.path());
     assert!(matches!(err, StoreOpenError::Newer { found: 99, .. }));
     assert!(err.to_string().contains("use a newer forebay"));
-    assert!(matches!(
-        EmbeddedStore::open_read_only(dir.path()),
-        Err(StoreOpenError::Newer { .. })
-    ));
 }
 
 #[test]

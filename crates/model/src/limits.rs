@@ -23,8 +23,6 @@ pub const PATH_NESTING_MAX: usize = 32;
 pub const TABLE_ID_BYTES_MAX: usize = 512;
 /// Number of characters of a source's secret, out of `[0-9a-zA-Z]`.
 pub const SECRET_CHARS: usize = 48;
-/// The section of the configuration with the limits of definitions.
-pub const SECTION: &str = "limits";
 
 /// A limit, as shown in the configuration and the documents.
 #[derive(Clone, Copy, Debug)]

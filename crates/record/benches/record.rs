@@ -18,8 +18,8 @@ use forebay_model::{BlockCompression, ColumnKind, Mapping, MappingColumn, PathCo
 use forebay_record::body::split;
 use forebay_record::jsonnet::with_engine;
 use forebay_record::{
-    BlockEncoder, BodyMode, CompiledMapping, CsvReader, CsvRecord, OpenBlock, RecordContext,
-    RequestHeaders, RequestInfo, RowLimits, TemplateError, TemplateProgram, block,
+    BlockEncoder, BodyMode, CompiledMapping, CsvReader, CsvRecord, RecordContext, RequestHeaders,
+    RequestInfo, RowLimits, TemplateError, TemplateProgram, block,
 };
 
 /// Has the resolution of the kernel's tick, so a measurement needs many rounds.
@@ -194,19 +194,14 @@ fn blocks(bodies: &[Bytes]) {
         BlockCompression::Zstd { level: 1 },
     ] {
         let mut encoder = BlockEncoder::new(codec).unwrap();
-        let mut open = OpenBlock::with_capacity(rows.len());
-        let mut sealed = None;
+        let mut payload = Vec::new();
         bench(
             &format!("seal a block of {count}: {codec:?}"),
             count,
-            || {
-                open.append_rows(&rows, count);
-                sealed = Some(open.seal(&mut encoder).unwrap());
-            },
+            || payload = encoder.encode(&rows).unwrap(),
         );
-        let sealed = sealed.unwrap();
         bench("  and read it back, with its cells", count, || {
-            let text = block::decode(&sealed.payload, codec, sealed.raw_len).unwrap();
+            let text = block::decode(&payload, codec, rows.len()).unwrap();
             let mut reader = CsvReader::new(&text[..]);
             let mut record = CsvRecord::default();
             while reader.read(&mut record).unwrap() {

@@ -1,9 +1,9 @@
 //! Parsing of records and rendering of rows and messages. No IO, no async.
 //!
 //! A request becomes one [`RecordContext`], or one per record of a batch ([`body::split`]). A
-//! sink's [`CompiledMapping`] renders it as a CSV row into the slice's [`OpenBlock`], which is
-//! sealed into one gzip member, one Zstandard frame or uncompressed rows. [`BlockDecoder`] and
-//! [`CsvReader`] read it back for the import.
+//! sink's [`CompiledMapping`] renders it as a CSV row; [`BlockEncoder`] encodes the rows of a block
+//! as one gzip member, one Zstandard frame or uncompressed rows. [`BlockDecoder`] and [`CsvReader`]
+//! read them back for the import.
 //!
 //! Templates are evaluated in a worker process (`forebay_flow::template`), because a program may
 //! never end; [`jsonnet`] is the evaluator that runs there.
@@ -30,7 +30,7 @@ pub mod row;
 mod usage;
 pub mod uuid;
 
-pub use block::{BlockDecoder, BlockEncoder, OpenBlock, SealedBlock};
+pub use block::{BlockDecoder, BlockEncoder, SealedBlock};
 pub use body::{
     BodyFormat, BodyMode, BodyParseError, BodyPart, BodyParts, InflateError, SplitError,
 };

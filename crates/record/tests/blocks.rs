@@ -12,7 +12,7 @@ use forebay_model::{BlockCompression, ColumnKind};
 use forebay_record::body::{inflate, split};
 use forebay_record::line;
 use forebay_record::{
-    BlockDecoder, BlockEncoder, BodyMode, CsvError, CsvReader, CsvRecord, InflateError, OpenBlock,
+    BlockDecoder, BlockEncoder, BodyMode, CsvError, CsvReader, CsvRecord, InflateError,
     RecordContext, SplitError, block, csv,
 };
 use proptest::prelude::*;
@@ -153,31 +153,18 @@ fn a_gzip_bomb_takes_no_more_memory_than_the_limit() {
 fn blocks_are_complete_and_concatenate_to_one_stream() {
     for codec in CODECS {
         let mut encoder = BlockEncoder::new(codec).unwrap();
-        let mut open = OpenBlock::with_capacity(1024);
         let (mut joined, mut all) = (Vec::new(), Vec::new());
         for round in 0..4u8 {
+            let mut rows = Vec::new();
             for i in 0..50u8 {
-                open.append(|out| {
-                    csv::write_row([&[round, i][..], b"text \"quoted\""], out);
-                    Ok::<_, ()>(())
-                })
-                .unwrap();
+                csv::write_row([&[round, i][..], b"text \"quoted\""], &mut rows);
             }
-            open.append(|out| {
-                out.extend_from_slice(b"half a row");
-                Err(())
-            })
-            .unwrap_err();
-            let before = open.len();
-            let sealed = open.seal(&mut encoder).unwrap();
-            assert_eq!((sealed.records, sealed.raw_len), (50, before));
-            assert!(open.is_empty());
-            let rows = block::decode(&sealed.payload, codec, sealed.raw_len).unwrap();
-            assert_eq!(rows.len(), before);
-            assert!(block::decode(&sealed.payload, codec, sealed.raw_len - 1).is_err());
-            assert!(block::decode(&sealed.payload, codec, sealed.raw_len + 1).is_err());
+            let payload = encoder.encode(&rows).unwrap();
+            assert_eq!(block::decode(&payload, codec, rows.len()).unwrap(), rows);
+            assert!(block::decode(&payload, codec, rows.len() - 1).is_err());
+            assert!(block::decode(&payload, codec, rows.len() + 1).is_err());
             all.extend(rows);
-            joined.extend(sealed.payload);
+            joined.extend(payload);
         }
         let mut back = Vec::new();
         let mut decoder = BlockDecoder::new(&joined[..], codec, all.len() as u64).unwrap();

@@ -1,8 +1,8 @@
 //! Flushing and closing a buffer.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use crate::delivery_loop::NextStep;
 use crate::error::WriteError;
 use crate::partition::PartitionState;
 use crate::stats::ProviderHealth;
-use crate::sync::lock;
 
 /// Partitions whose errors [`WriteError::Undelivered`] reports.
 const PARTITIONS_REPORTED: usize = 3;
@@ -108,7 +107,7 @@ impl Buffer {
     pub fn close(&self, closing: CloseMode) -> Result<(), WriteError> {
         let inner = &self.inner;
         for partition in inner.shared.all_partitions() {
-            lock(&partition.intake).closed = true;
+            partition.intake.lock().closed = true;
         }
         let drained = match closing {
             CloseMode::Drain(limit) => self.flush_taken(limit),
@@ -122,7 +121,7 @@ impl Buffer {
     fn not_delivered(&self, target: &FlushTarget, waited: Duration) -> WriteError {
         let mut causes: Vec<(String, String)> = Vec::new();
         for (_, _, partition) in &target.partitions {
-            if let ProviderHealth::Down { error, .. } = &*lock(&partition.state)
+            if let ProviderHealth::Down { error, .. } = &*partition.state.lock()
                 && causes.len() < PARTITIONS_REPORTED
             {
                 causes.push((partition.name.to_string(), error.clone()));
@@ -156,7 +155,7 @@ impl Buffer {
             let seen = shared.change.seen();
             let partitions = shared.all_partitions();
             let taken = partitions.iter().all(|partition| {
-                let intake = lock(&partition.intake);
+                let intake = partition.intake.lock();
                 intake.is_empty() && intake.committing == 0
             });
             let left = until.saturating_sub(shared.env.elapsed());
@@ -221,13 +220,13 @@ impl BufferInner {
         self.housekeeping.stop();
         let partitions = self.shared.all_partitions();
         for partition in &partitions {
-            lock(&partition.intake).closed = true;
+            partition.intake.lock().closed = true;
             partition.stop();
         }
-        for mut delivery_loop in std::mem::take(&mut *lock(&self.manual)) {
+        for mut delivery_loop in std::mem::take(&mut *self.manual.lock()) {
             while delivery_loop.step() != NextStep::Finished {}
         }
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
+        for thread in std::mem::take(&mut *self.threads.lock()) {
             // A provider may hold the last handle, so that one of our threads drops it.
             if thread.thread().id() != std::thread::current().id() {
                 // A panic was reported when it happened.
@@ -238,11 +237,7 @@ impl BufferInner {
         self.shared.listeners.close();
         self.shared.change.notify();
         // Breaks the reference cycle between partitions and the shared state.
-        self.shared
-            .partitions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.shared.partitions.write().clear();
     }
 }
 

@@ -10,7 +10,6 @@ use crate::event::BufferEvent;
 use crate::message::MessageDelivery;
 use crate::provider::{BatchOutcome, SendError};
 use crate::stats::ProviderHealth;
-use crate::sync::lock;
 
 impl DeliveryLoop {
     /// Confirms the accepted batches before the first unresolved one.
@@ -63,7 +62,7 @@ impl DeliveryLoop {
     /// Records a response of the provider.
     pub(super) fn reached(&mut self, now: Duration) {
         self.progress_at = now;
-        let mut state = lock(&self.partition.state);
+        let mut state = self.partition.state.lock();
         let before = std::mem::replace(&mut *state, ProviderHealth::Up);
         drop(state);
         if let ProviderHealth::Down { since, .. } = before {
@@ -187,7 +186,7 @@ impl DeliveryLoop {
     }
 
     pub(super) fn down(&self, error: &str, now: Duration) {
-        let mut state = lock(&self.partition.state);
+        let mut state = self.partition.state.lock();
         let since = match &*state {
             ProviderHealth::Down { since, .. } => Some(*since),
             _ => None,

@@ -16,10 +16,11 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::cache::{CacheBackend, CacheError, RowHash};
@@ -123,7 +124,7 @@ impl EmbeddedCache {
     ) -> Result<T, CacheError> {
         let inner = Arc::clone(&self.inner);
         let result = tokio::task::spawn_blocking(move || {
-            let mut file = inner.file.lock().unwrap_or_else(|e| e.into_inner());
+            let mut file = inner.file.lock();
             work(&mut file).map_err(|e| failed(&inner.path, &e))
         });
         result

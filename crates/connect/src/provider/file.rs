@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,7 @@ use forebay_buffer::{
     Ack, MessageBatch, MessageDelivery, MessageHeader, Partition, Provider, ProviderConnection,
     SendError,
 };
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 pub struct FileProvider {
@@ -64,7 +65,7 @@ impl ProviderConnection for FileConnection {
             lines.extend_from_slice(json_line(delivery).to_string().as_bytes());
             lines.push(b'\n');
         }
-        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = self.0.lock();
         let written = match &mut *out {
             LineOutput::Stdout => write_out(&mut io::stdout().lock(), &lines),
             LineOutput::File(file, path) => append(file, &lines)

@@ -5,13 +5,13 @@
 //! another, see the last committed state meanwhile (write-ahead log).
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
 use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::table::{
@@ -95,8 +95,7 @@ impl SqliteTable {
             commands, writer, ..
         } = self;
         drop(commands);
-        let writer = writer.into_inner().unwrap_or_else(|e| e.into_inner());
-        if let Some(writer) = writer
+        if let Some(writer) = writer.into_inner()
             && writer.join().is_err()
         {
             tracing::error!("writer thread of the SQLite tables panicked");

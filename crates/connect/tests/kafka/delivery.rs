@@ -2,7 +2,7 @@
 
 use forebay_buffer::{Buffer, BufferConfig, BufferMode, CloseMode, Message, WriteError};
 use forebay_connect::provider::kafka::{KafkaCompression, KafkaConfig, KafkaProvider};
-use forebay_connect::services;
+use forebay_test_support::services;
 
 use crate::broker::{LIMIT, Read, make_topic, read_all};
 

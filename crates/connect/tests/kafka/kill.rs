@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use forebay_buffer::{Buffer, BufferConfig, BufferMode, CloseMode, Message};
 use forebay_connect::provider::kafka::KafkaProvider;
-use forebay_connect::services;
+use forebay_test_support::services;
 
 use crate::broker::{LIMIT, make_topic, read_all};
 use crate::delivery::config;

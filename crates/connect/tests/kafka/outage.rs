@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay_buffer::{Buffer, BufferConfig, BufferEvent, BufferMode, CloseMode, Message, Topic};
 use forebay_connect::provider::kafka::KafkaProvider;
-use forebay_connect::services;
+use forebay_test_support::services;
 
 use crate::broker::{LIMIT, OwnBroker, make_topic, read_all};
 use crate::delivery::config;

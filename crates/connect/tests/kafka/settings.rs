@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forebay_buffer::{Buffer, BufferConfig, BufferEvent, CloseMode, Message, WriteError};
 use forebay_connect::provider::kafka::{KafkaConfig, KafkaProvider};
-use forebay_connect::services;
+use forebay_test_support::services;
 
 use crate::broker::{LIMIT, OwnBroker, make_topic};
 

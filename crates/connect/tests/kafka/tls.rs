@@ -11,7 +11,7 @@ use forebay_connect::provider::kafka::{
     ClientIdentity, KafkaConfig, KafkaProvider, KafkaSecurity, KafkaTlsConfig, PemSource,
     SaslConfig, SaslMechanism,
 };
-use forebay_connect::services::{self, KafkaTls};
+use forebay_test_support::services::{self, KafkaTls};
 
 use crate::broker::{LIMIT, make_topic, read_all};
 

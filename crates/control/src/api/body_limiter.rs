@@ -1,9 +1,10 @@
 //! Limits the bytes of all request bodies in memory. A body is read before its sender is
 //! authenticated, so without this limit any client could fill the memory.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_model::ByteSize;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Limit over all requests.
@@ -26,7 +27,7 @@ impl BodyLimiter {
         let Ok(more) = Arc::clone(&self.0).try_acquire_many_owned(bytes) else {
             return false;
         };
-        let mut permit = permit.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut permit = permit.0.lock();
         match permit.as_mut() {
             Some(all) => all.merge(more),
             None => *permit = Some(more),

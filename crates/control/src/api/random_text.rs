@@ -1,9 +1,9 @@
 //! Random texts from the generator that the binary passes in.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use forebay_model::limits;
+use parking_lot::Mutex;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -26,7 +26,7 @@ impl RandomText {
 
     /// Uniformly distributed characters of `[0-9A-Za-z]`.
     pub(crate) fn text(&self, chars: usize) -> String {
-        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.0.lock();
         let mut text = String::with_capacity(chars);
         while text.len() < chars {
             let word = (*next)();

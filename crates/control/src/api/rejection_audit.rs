@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, Request};
 use forebay_meta::catalog::audit::{AuditAction, AuditEvent, AuditSubject};
 use forebay_model::quota::{BucketLevel, TokenBucket};
 use forebay_model::{Actor, ActorKind, AuditStamp, HumanDuration, ProjectId};
 use http::{Method, StatusCode};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::ApiState;
@@ -95,7 +96,7 @@ impl RejectionAudit {
     /// projects that have a token, and [`UNKNOWN_PROJECT`].
     fn admit(&self, project: ProjectId) -> Option<u64> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2);
-        let mut all = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.projects.lock();
         let rejections = all.entry(project).or_default();
         let bucket = TokenBucket::new(1, WINDOW, Arc::clone(&rejections.bucket))?;
         if bucket.take(now, ENTRY_COST).is_err() {

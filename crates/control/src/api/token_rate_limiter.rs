@@ -1,11 +1,12 @@
 //! Rate limit of requests per token, with a bucket for each recently used token.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use forebay_model::HumanDuration;
 use forebay_model::quota::{BucketLevel, RetryAfter, TokenBucket};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::ApiError;
@@ -84,7 +85,7 @@ impl TokenRateLimiter {
     }
 
     fn bucket_state(&self, token: &str) -> BucketLevel {
-        let mut all = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.buckets.lock();
         if let Some(spent) = all.get(token) {
             return Arc::clone(spent);
         }
@@ -147,7 +148,7 @@ mod tests {
         }
         tokio::time::advance(Duration::from_secs(60)).await;
         pass("new").unwrap();
-        assert_eq!(limiter.buckets.lock().unwrap().len(), 1);
+        assert_eq!(limiter.buckets.lock().len(), 1);
         let free = TokenRateLimiter::new(0);
         assert!((0..1000).all(|_| free.check(&who("a"), &RateLimitHeaders::default()).is_ok()));
     }

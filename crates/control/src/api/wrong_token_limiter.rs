@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_model::HumanDuration;
 use forebay_model::quota::{BucketLevel, RetryAfter, TokenBucket};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::ApiError;
@@ -45,7 +46,7 @@ impl WrongTokenLimiter {
     /// Whether a token may be looked up.
     pub(super) fn check(&self, from: Option<IpAddr>, token: &[u8]) -> Result<(), ApiError> {
         let is_known = from.and_then(|from| {
-            let all = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = self.buckets.lock();
             all.get(&network(from)).cloned()
         });
         let Some(bucket) = is_known.and_then(|spent| TokenBucket::new(self.rate, WINDOW, spent))
@@ -84,7 +85,7 @@ impl WrongTokenLimiter {
     }
 
     fn bucket_state(&self, network: IpAddr) -> BucketLevel {
-        let mut all = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.buckets.lock();
         if let Some(spent) = all.get(&network) {
             return Arc::clone(spent);
         }
@@ -149,14 +150,14 @@ mod tests {
         for n in 0..100_u16 {
             tokens.record_failure(ip(&format!("2001:db8::{n:x}")));
         }
-        assert_eq!(tokens.buckets.lock().unwrap().len(), 1);
+        assert_eq!(tokens.buckets.lock().len(), 1);
         for n in 0..20_000_u32 {
             tokens.record_failure(Some(IpAddr::V4(n.into())));
         }
-        assert_eq!(tokens.buckets.lock().unwrap().len(), ADDRESSES_MAX);
+        assert_eq!(tokens.buckets.lock().len(), ADDRESSES_MAX);
         tokio::time::advance(Duration::from_secs(60)).await;
         tokens.record_failure(ip("9.9.9.9"));
-        assert_eq!(tokens.buckets.lock().unwrap().len(), 1);
+        assert_eq!(tokens.buckets.lock().len(), 1);
         let free = WrongTokenLimiter::new(0);
         assert!((0..1000).all(|_| free.record_failure(ip("1.1.1.1")).is_none()));
     }

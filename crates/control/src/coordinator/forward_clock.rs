@@ -4,9 +4,10 @@
 //! set back by a day, open files would have no age for a day and would not be rotated. This clock
 //! continues from the latest time observed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_model::{Clock, Timestamp};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The wall clock's time, or the time it would have if it had not been set back.
@@ -30,7 +31,7 @@ impl ForwardClock {
     /// The current time, at least `seen`.
     pub(super) fn now_after(&self, seen: Timestamp) -> Timestamp {
         // The pair is always written as a whole.
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock();
         let (shown, at) = *latest;
         let now = self.wall.now().max(shown.plus(at.elapsed())).max(seen);
         *latest = (now, Instant::now());

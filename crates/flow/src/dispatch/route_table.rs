@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use forebay_model::{HandshakeKind, HandshakeSettings, ProjectId, SinkKey, SourceId, SourceKey};
+use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
@@ -37,16 +38,13 @@ impl SinkRoute {
 
     /// Pipeline of its open slice.
     pub fn pipeline(&self) -> Option<Arc<Pipeline>> {
-        let slot = self.pipeline.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.pipeline.read();
         slot.clone()
     }
 
     /// Replaces the pipeline of its open slice; returns the previous one.
     pub fn set_pipeline(&self, pipeline: Option<Arc<Pipeline>>) -> Option<Arc<Pipeline>> {
-        let mut slot = self
-            .pipeline
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.pipeline.write();
         let before = std::mem::replace(&mut *slot, pipeline);
         drop(slot);
         self.changed.notify_waiters();

@@ -4,7 +4,7 @@
 //! is imported.
 
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_connect::staging::{DownloadStream, Staging, StagingError, StagingErrorKind};
 use forebay_connect::table::{RowBatch, RowError, RowStream};
@@ -12,6 +12,7 @@ use forebay_model::{Slice, StagedChecksum};
 use forebay_record::block::BlockDecoder;
 use forebay_record::csv_reader::{CsvError, CsvReader, CsvRecord};
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -28,11 +29,11 @@ pub(super) struct UnreadableSlice(Arc<Mutex<Option<Slice>>>);
 
 impl UnreadableSlice {
     fn set(&self, slice: Slice) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(slice);
+        *self.0.lock() = Some(slice);
     }
 
     pub(super) fn take(&self) -> Option<Slice> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 }
 

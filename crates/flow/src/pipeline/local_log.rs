@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use forebay_log::{CommitError, Log, NewBlock, StreamId, StreamStats, Ticket};
 use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_model::{SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::appender::{Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend};
 use super::completion::AppendOutcome;
@@ -40,11 +41,9 @@ impl LocalLog {
         health.map_err(|latched| forebay_log::LogAppendError::Latched(latched).into())
     }
 
-    fn dead_letter_sinks(&self) -> std::sync::MutexGuard<'_, BTreeSet<SinkKey>> {
+    fn dead_letter_sinks(&self) -> parking_lot::MutexGuard<'_, BTreeSet<SinkKey>> {
         // A set is consistent between any two of its calls.
-        self.dead_letter_sinks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.dead_letter_sinks.lock()
     }
 
     fn dead_letter_stats(&self, sink: &SinkKey) -> Option<StreamStats> {

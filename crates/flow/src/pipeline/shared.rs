@@ -1,10 +1,11 @@
 //! State shared by all pipelines of a process: compressors, the memory limiter, and their tasks.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_model::BlockCompression;
 use forebay_record::BlockEncoder;
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::memory_limiter::MemoryLimiter;
@@ -48,7 +49,7 @@ pub(super) struct EncoderPool(Mutex<Vec<(BlockCompression, BlockEncoder)>>);
 
 impl EncoderPool {
     pub(super) fn take(&self, compression: BlockCompression) -> std::io::Result<BlockEncoder> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         match kept.iter().rposition(|(c, _)| *c == compression) {
             Some(i) => Ok(kept.swap_remove(i).1),
             None => {
@@ -59,7 +60,7 @@ impl EncoderPool {
     }
 
     pub(super) fn put(&self, compression: BlockCompression, encoder: BlockEncoder) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         if kept.len() == ENCODERS_KEPT {
             // The oldest may be of a codec that is no longer used.
             kept.remove(0);

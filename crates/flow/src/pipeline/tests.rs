@@ -23,24 +23,24 @@ struct Disk {
 
 impl Disk {
     fn blocks(&self) -> Vec<String> {
-        self.blocks.lock().unwrap().clone()
+        self.blocks.lock().clone()
     }
 
     fn answer(&self, outcome: AppendOutcome) {
-        let next = self.answers.lock().unwrap().pop_front();
+        let next = self.answers.lock().pop_front();
         next.expect("a block is in flight").send(outcome).unwrap();
     }
 }
 
 impl BlockStream for Disk {
     fn append(&self, block: BlockToAppend) -> Result<BlockTicket, BlockAppendError> {
-        if let Some(error) = self.broken.lock().unwrap().clone() {
+        if let Some(error) = self.broken.lock().clone() {
             return Err(error);
         }
         let text = String::from_utf8(block.sealed.payload).unwrap();
-        self.blocks.lock().unwrap().push(text);
+        self.blocks.lock().push(text);
         let (sender, receiver) = oneshot::channel();
-        self.answers.lock().unwrap().push_back(sender);
+        self.answers.lock().push_back(sender);
         Ok(receiver.map(|r| r.unwrap()).boxed())
     }
 }
@@ -233,7 +233,7 @@ async fn each_failure_reaches_the_requests_whose_rows_it_concerns() {
     let (a, b) = (w.put("a"), w.put("b"));
     let lost = AppendOutcome::Unknown("the disk failed".into());
     let error = BlockAppendError::Failed("latched".into());
-    *w.disk.broken.lock().unwrap() = Some(error.clone());
+    *w.disk.broken.lock() = Some(error.clone());
     w.disk.answer(lost.clone());
     assert_eq!(a.await, lost);
     assert_eq!(b.await, AppendOutcome::Rejected(error.clone()));
@@ -267,7 +267,7 @@ async fn many_writers_lose_nothing_and_blocks_are_whole_and_in_order() {
     let disk = Arc::clone(&w.disk);
     let answering = tokio::spawn(async move {
         loop {
-            let next = disk.answers.lock().unwrap().pop_front();
+            let next = disk.answers.lock().pop_front();
             match next {
                 Some(sender) => sender.send(AppendOutcome::Stored).unwrap(),
                 None => tokio::task::yield_now().await,

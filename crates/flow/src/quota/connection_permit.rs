@@ -1,7 +1,9 @@
 //! Project of a connection: none before its first request, then that of its last request.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::ProjectUsage;
 use super::rate_limiter::{QuotaExceeded, SourceLimiter};
@@ -18,7 +20,7 @@ impl ConnectionPermit {
     /// Counts the connection for the limiter's project, unless that has too many.
     pub(crate) fn acquire(&self, limiter: &SourceLimiter) -> Result<(), QuotaExceeded> {
         let project = &limiter.project;
-        let mut of = self.project.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of = self.project.lock();
         if of
             .as_ref()
             .is_some_and(|of| Arc::ptr_eq(of, &project.usage))
@@ -56,11 +58,7 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let of = self
-            .project
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(of) = of.take() {
+        if let Some(of) = self.project.get_mut().take() {
             of.connections.fetch_sub(1, Relaxed);
         }
     }

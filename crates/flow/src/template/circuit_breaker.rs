@@ -5,10 +5,10 @@
 //! while, longer with each trip, and is then probed in quarantine.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use forebay_record::TemplateId;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// How long a template is blocked after its first trip; doubled with each further trip.
@@ -46,7 +46,7 @@ pub(super) struct CircuitBreakers(Mutex<HashMap<TemplateId, CircuitBreaker>>);
 
 impl CircuitBreakers {
     fn lock(&self) -> MutexGuard<'_, HashMap<TemplateId, CircuitBreaker>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Routes new evaluations of these templates.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use forebay_model::ByteSize;
 use forebay_record::{RecordContext, TemplateError, TemplateProgram};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
@@ -102,7 +103,7 @@ const CHUNK: usize = 32;
 pub struct TemplatePool {
     shared: Arc<PoolShared>,
     /// The last one is for templates in quarantine.
-    workers: std::sync::RwLock<Vec<WorkerHandle>>,
+    workers: RwLock<Vec<WorkerHandle>>,
     bytes: Arc<Semaphore>,
     queued: Arc<AtomicUsize>,
     supervisors: Mutex<JoinSet<()>>,
@@ -133,7 +134,7 @@ impl TemplatePool {
         let handles = handles.collect();
         Self {
             shared,
-            workers: std::sync::RwLock::new(handles),
+            workers: RwLock::new(handles),
             bytes: Arc::new(Semaphore::new(permits)),
             queued: Arc::default(),
             supervisors: Mutex::new(slots),
@@ -277,7 +278,7 @@ impl TemplatePool {
         &self,
         quarantine: bool,
     ) -> Option<(mpsc::Sender<Vec<EvaluationTask>>, Arc<AtomicUsize>)> {
-        let handles = self.workers.read().ok()?;
+        let handles = self.workers.read();
         let (last, main) = handles.split_last()?;
         let handle = if quarantine {
             last
@@ -298,9 +299,7 @@ impl TemplatePool {
 
     /// Accepts nothing more, finishes what is queued, and ends the workers.
     pub async fn close(&self) {
-        if let Ok(mut handles) = self.workers.write() {
-            handles.clear();
-        }
+        self.workers.write().clear();
         let mut slots = self.supervisors.lock().await;
         while slots.join_next().await.is_some() {}
     }

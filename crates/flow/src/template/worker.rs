@@ -10,12 +10,13 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use forebay_record::jsonnet::{
     COMPILE_STACK, CompiledTemplate, TemplateDiagnostic, TemplateEngine, with_engine,
 };
 use forebay_record::{RecordContext, TemplateError, TemplateId, TemplateProgram};
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -43,11 +44,6 @@ struct EvaluatorState {
 }
 
 type SharedEvaluatorState = Arc<Mutex<EvaluatorState>>;
-
-fn lock(shared: &SharedEvaluatorState) -> MutexGuard<'_, EvaluatorState> {
-    // A panic of the evaluator ends the process anyway.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl EvaluatorState {
     fn flush(&mut self) -> std::io::Result<()> {
@@ -97,7 +93,7 @@ fn run() -> std::io::Result<()> {
     with_engine(|engine| {
         // The engine's own memory does not count for the templates.
         let memory = ProcessMemory::limit(limits.memory)?;
-        frame::write(frame::HELLO, &mut lock(&shared).out, |out| {
+        frame::write(frame::HELLO, &mut shared.lock().out, |out| {
             out.extend_from_slice(&frame::VERSION.to_le_bytes());
         });
         let mut worker = TemplateWorker {
@@ -198,7 +194,7 @@ impl TemplateWorker<'_, '_> {
         if self.since_check >= MEMORY_EVERY {
             self.since_check = 0;
             if self.memory.is_high()? || self.programs.len() > PROGRAMS_MAX {
-                frame::write(frame::GOODBYE, &mut lock(&self.shared).out, |_| {});
+                frame::write(frame::GOODBYE, &mut self.shared.lock().out, |_| {});
                 self.flush()?;
                 return Ok(false);
             }
@@ -209,7 +205,7 @@ impl TemplateWorker<'_, '_> {
     fn evaluate(&mut self, id: TemplateId, record: &RecordContext) -> std::io::Result<()> {
         let now = monotonic_nanos();
         {
-            let mut state = lock(&self.shared);
+            let mut state = self.shared.lock();
             // Finished answers must not wait behind a slow evaluation.
             let old = now.saturating_sub(self.flushed_at) > FLUSH_NANOS;
             if state.out.len() > FLUSH_BYTES || (old && !state.out.is_empty()) {
@@ -226,7 +222,7 @@ impl TemplateWorker<'_, '_> {
                 "the worker has lost the template",
             )),
         };
-        let mut state = lock(&self.shared);
+        let mut state = self.shared.lock();
         state.running = false;
         frame::write_result(&result, &mut state.out);
         Ok(())
@@ -234,7 +230,7 @@ impl TemplateWorker<'_, '_> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.flushed_at = monotonic_nanos();
-        lock(&self.shared).flush()
+        self.shared.lock().flush()
     }
 }
 
@@ -271,7 +267,7 @@ fn start_watchdog(shared: &SharedEvaluatorState, limit_ms: u64) -> std::io::Resu
                     Ok(_) | Err(_) => end(),
                 }
                 let cpu = nanos(clock_gettime(ClockId::ProcessCPUTime));
-                let mut state = lock(&shared);
+                let mut state = shared.lock();
                 if !state.running || state.evaluation != seen {
                     (seen, since) = (state.evaluation, cpu);
                 } else if cpu.saturating_sub(since) >= limit_ms * 1_000_000 {

@@ -14,7 +14,6 @@
 //! the log frees dead letters from the oldest on.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use forebay_buffer::{
@@ -76,10 +75,7 @@ impl TopicRegistry {
         sink: &SinkKey,
     ) -> Result<AckedRanges, UndeliveredError> {
         // Replaced as a whole.
-        let mut known = shared_topic
-            .acked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = shared_topic.acked.lock();
         if known.is_none() {
             *known = Some(self.load(sink)?);
         }
@@ -206,10 +202,7 @@ impl TopicRegistry {
         let block = new_block(id, CODEC_RESOLVED, self.deps.env.now_ms(), payload);
         let ticket = log.append_wait(block).map_err(BlockAppendError::from)?;
         let written = ticket.wait().map_err(failed)?;
-        *shared_topic
-            .acked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(acked.clone());
+        *shared_topic.acked.lock() = Some(acked.clone());
         // The response waits for neither: what is not freed now is freed the next time.
         if let Err(error) = log.trim(id, written.first_seq) {
             tracing::warn!(%sink, %error, "freeing an earlier state of dead letters failed");

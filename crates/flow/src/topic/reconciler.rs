@@ -1,7 +1,7 @@
 //! Reconciles delivery workers: one for each sink that has messages and is not paused.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_buffer::{DeliveryWorker, PartitionStats};
@@ -9,6 +9,7 @@ use forebay_log::{LogAppendError, StreamId, Ticket};
 use forebay_meta::catalog::dead_letters::DeadLetterOwner;
 use forebay_meta::{Repo, Snapshot, StoreError, WatchCache, catalog::keys};
 use forebay_model::{HttpMethod, Sink, SinkKey, TopicKind, TopicSink, TopicStatistics};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -75,22 +76,16 @@ impl SharedTopic {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
-        // What a panic has left half done is found in the log.
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock.lock()
     }
 
     /// Returns the lock if it is free.
     pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.lock.try_lock() {
-            Ok(lock) => Some(lock),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.lock.try_lock()
     }
 
     fn delivery(&self) -> MutexGuard<'_, DeliverySlot> {
-        // Changes are complete before anything could panic.
-        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+        self.delivery.lock()
     }
 
     /// Shows these statistics until they are `None`, and retains all that is in the stream
@@ -100,16 +95,12 @@ impl SharedTopic {
             worker.hold_cursor(statistics.is_some());
         }
         // Replaced as a whole.
-        *self
-            .held_statistics
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = statistics;
+        *self.held_statistics.lock() = statistics;
     }
 
     /// Whether a replay is in progress, as far as is known.
     pub(super) fn is_replaying(&self) -> bool {
         let acked = self.acked.lock();
-        let acked = acked.unwrap_or_else(PoisonError::into_inner);
         acked.as_ref().is_some_and(|s| s.pending_replay.is_some())
     }
 

@@ -1,7 +1,5 @@
 //! Counting a topic's messages.
 
-use std::sync::PoisonError;
-
 use forebay_buffer::ProviderHealth;
 
 use forebay_model::{Sink, SinkKey, Timestamp, TopicState, TopicStatistics};
@@ -21,10 +19,7 @@ impl TopicRegistry {
 
     pub(super) fn counts(&self, sink: &SinkKey) -> TopicStatistics {
         let shared_topic = self.shared_topic(sink);
-        let before = shared_topic
-            .held_statistics
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let before = shared_topic.held_statistics.lock();
         if let Some(before) = &*before {
             return before.clone();
         }

@@ -1,11 +1,12 @@
 //! Appends messages to a topic's stream.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_buffer::CODEC_MESSAGES_STANDALONE;
 use forebay_log::StreamId;
 use forebay_model::SinkKey;
 use futures::FutureExt;
+use parking_lot::Mutex;
 
 use super::TopicRegistry;
 use super::reconciler::SharedTopic;
@@ -33,7 +34,7 @@ impl TopicStream {
     /// Returns the stream that accepts messages now, if it has capacity.
     fn stream(&self) -> Result<Arc<LocalStream>, BlockAppendError> {
         let log = &self.topics.deps.log;
-        let mut now = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.current.lock();
         if let Some((name, stream)) = &*now {
             match log.find(name).and_then(|id| log.stats(id)) {
                 Some(s) if s.closed => {}

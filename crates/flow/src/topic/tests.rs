@@ -86,13 +86,13 @@ impl Machine {
     fn rejecting(&self, payloads: &[&str]) {
         let provider = ScriptedProvider::new();
         payloads.iter().for_each(|p| provider.poison(p.as_bytes()));
-        *self.provider.lock().unwrap() = provider;
+        *self.provider.lock() = provider;
     }
 
     /// Messages that the provider received, each once: what was delivered just before a crash is
     /// repeated under its number.
     fn delivered(&self) -> Vec<String> {
-        let taken = self.provider.lock().unwrap().taken();
+        let taken = self.provider.lock().taken();
         let numbered: BTreeMap<_, _> = taken.iter().map(|d| (d.sequence, &d.message)).collect();
         let text = |message: &&Message| {
             String::from_utf8(message.payload.clone().unwrap().to_vec()).unwrap()
@@ -110,7 +110,7 @@ impl Machine {
         let (log, _) = Log::open(Arc::clone(&env), Path::new("/log"), config).unwrap();
         let provider = Arc::clone(&self.provider);
         let connect = move |_: &TopicSink| {
-            let provider: Arc<dyn Provider> = Arc::new(provider.lock().unwrap().clone());
+            let provider: Arc<dyn Provider> = Arc::new(provider.lock().clone());
             Ok(provider)
         };
         let topics = TopicRegistry::new(TopicDeps {
@@ -237,7 +237,7 @@ fn any_dead_letter_is_replayed_or_dropped_and_counted_once() {
     let left = [(0, "m0".to_owned()), (4, "m4".to_owned())];
     assert_eq!(node.dead_letters(), left);
     node.deliver();
-    let payloads = machine.provider.lock().unwrap().payloads("t");
+    let payloads = machine.provider.lock().payloads("t");
     assert_eq!(payloads, ["w0", "w1", "m1", "m3"]);
     let counts = node.counts();
     assert_eq!(
@@ -313,7 +313,7 @@ fn messages_are_delivered_and_stay_while_dead_letters_move() {
     // The second of them is appended after all that was done about the first.
     for (n, payload) in (3..).zip(["x0", "x1"]) {
         node.send(payload);
-        while machine.provider.lock().unwrap().taken().len() < n {
+        while machine.provider.lock().taken().len() < n {
             node.advance();
         }
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::world::*;
 use bytes::Bytes;
-use forebay_connect::services;
-use forebay_connect::staging::StagingConfig;
+use forebay_connect::staging::{S3Staging, StagingConfig};
 use forebay_model::{BlockCompression, SliceState};
 use forebay_record::{BlockEncoder, block};
+use forebay_test_support::services;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,7 +228,11 @@ async fn an_object_with_other_bytes_of_the_same_length_on_s3_is_never_imported()
         for (what, replace) in replacements {
             let world = World::staging_in(compression, |dir| {
                 let name = dir.file_name().unwrap().to_string_lossy();
-                StagingConfig::S3(Box::new(service.staging(&format!("test{name}/delivery"))))
+                let mut config = S3Staging::new(&service.bucket, "us-east-1")
+                    .with_endpoint(&service.endpoint)
+                    .with_keys(&service.access_key, service.secret_key.clone());
+                config.prefix = format!("test{name}/delivery");
+                StagingConfig::S3(Box::new(config))
             })
             .await;
             world.append(1, 50).await;

@@ -18,7 +18,6 @@ mod gate;
 mod lies;
 mod model;
 mod node;
-mod random;
 mod runs;
 mod staging;
 mod store;

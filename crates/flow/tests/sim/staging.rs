@@ -1,5 +1,6 @@
 //! Staging in memory: failed writes, lost responses, outages, and damaged or missing objects.
 
+use forebay_test_support::SeededRandom;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,6 @@ use object_store::{
 };
 
 use crate::gate::{Gates, Step, Verdict};
-use crate::random::Random;
 
 /// Staging with injected failures. Clones are the same.
 #[derive(Clone)]
@@ -81,7 +81,7 @@ impl SimStaging {
     }
 
     /// Deletes, truncates, alters, extends or replaces an object; returns a description.
-    pub(crate) async fn damage(&self, random: &mut Random) -> Option<String> {
+    pub(crate) async fn damage(&self, random: &mut SeededRandom) -> Option<String> {
         let all = self.all().await;
         let names: Vec<&String> = all.keys().collect();
         if names.is_empty() {
@@ -90,14 +90,14 @@ impl SimStaging {
         let name = *random.pick(&names);
         let path = Path::parse(name).unwrap();
         let mut bytes = all[name].to_vec();
-        let how = if bytes.is_empty() { 0 } else { random.below(5) };
+        let how = if bytes.is_empty() { 0 } else { random.index(5) };
         let what = match how {
             0 => {
                 self.objects.delete(&path).await.unwrap();
                 return Some(format!("{name} was deleted"));
             }
             1 => {
-                bytes.truncate(random.below(bytes.len()));
+                bytes.truncate(random.index(bytes.len()));
                 "cut"
             }
             2 => {
@@ -109,8 +109,8 @@ impl SimStaging {
                 "another"
             }
             _ => {
-                let at = random.below(bytes.len());
-                bytes[at] ^= 1 << random.below(8);
+                let at = random.index(bytes.len());
+                bytes[at] ^= 1 << random.index(8);
                 "damaged"
             }
         };

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay_log::{Env, MemEnv};
+use forebay_test_support::SeededRandom;
 
 use crate::disk::NeverSyncs;
 use crate::gate::{Gates, Verdict};
 use crate::lies;
 use crate::model::{Missing, Model};
 use crate::node::{Around, Node, SimClock};
-use crate::random::Random;
 use crate::staging::SimStaging;
 use crate::store;
 use crate::table::{self, SimTable};
@@ -40,7 +40,7 @@ const ENDS: [End; 3] = [End::PowerCut, End::Killed, End::Stopped];
 
 pub(crate) struct World {
     plan: Plan,
-    random: Random,
+    random: SeededRandom,
     weather: Weather,
     disk: MemEnv,
     around: Around,
@@ -90,9 +90,9 @@ async fn settle() {
 
 impl World {
     fn new(plan: Plan) -> Self {
-        let mut random = Random::new(plan.seed);
+        let mut random = SeededRandom::new(plan.seed);
         let weather = Weather::draw(&mut random, &plan);
-        let disk = MemEnv::new(random.next());
+        let disk = MemEnv::new(random.next_u64());
         let gates = Gates::default();
         let env: Arc<dyn Env> = match plan.broken {
             Broken::Disk => Arc::new(NeverSyncs(disk.clone())),
@@ -113,7 +113,7 @@ impl World {
         };
         // A deliberate bug has to be found by a few runs, so they are longer.
         let longer = if plan.broken == Broken::Nothing { 1 } else { 3 };
-        let steps_left = longer * (30 + random.below(110) as u64);
+        let steps_left = longer * (30 + random.index(110) as u64);
         let models = SINKS.map(|s| (s, Model::default()));
         Self {
             plan,

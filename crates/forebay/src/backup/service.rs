@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -13,6 +13,7 @@ use forebay_control::api::Api;
 use forebay_log::Log;
 use forebay_meta::EmbeddedStore;
 use forebay_model::Clock;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -45,7 +46,7 @@ struct BackupRequest {
 }
 
 fn set_state(state: &Mutex<Value>, value: Value) {
-    *state.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    *state.lock() = value;
 }
 
 impl BackupService {
@@ -88,10 +89,7 @@ impl BackupService {
     }
 
     fn current_state(&self) -> Value {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state.lock().clone()
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Maximum bytes in the queue: one line can be as long as the text of a record.
@@ -65,8 +66,7 @@ pub(super) fn queue(output: impl Write + Send + 'static) -> io::Result<(LineQueu
 
 impl LineQueue {
     fn lock(&self) -> MutexGuard<'_, QueuedLines> {
-        // No code panics while holding the lock.
-        self.0.queued.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.queued.lock()
     }
 
     fn push(&self, line: &[u8]) {
@@ -87,8 +87,7 @@ impl LineQueue {
             queued.is_writing = false;
             self.0.changed.notify_all();
             let changed = &self.0.changed;
-            let waited = changed.wait_while(queued, |q| q.lines.is_empty());
-            let mut queued = waited.unwrap_or_else(PoisonError::into_inner);
+            changed.wait_while(&mut queued, |q| q.lines.is_empty());
             let Some(line) = queued.lines.pop_front() else {
                 continue;
             };
@@ -127,7 +126,7 @@ impl FlushGuard {
     pub(crate) fn flush(&self) {
         let queue = &self.0;
         let changed = &queue.0.changed;
-        drop(changed.wait_timeout_while(queue.lock(), FLUSH_TIMEOUT, QueuedLines::is_busy));
+        changed.wait_while_for(&mut queue.lock(), QueuedLines::is_busy, FLUSH_TIMEOUT);
     }
 }
 
@@ -155,7 +154,7 @@ mod tests {
             if !self.is_open {
                 self.is_open = self.open.recv().is_ok();
             }
-            self.taken.lock().unwrap().extend_from_slice(bytes);
+            self.taken.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -194,7 +193,7 @@ mod tests {
         allow.send(()).unwrap();
         guard.flush();
         let written = || {
-            let text = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+            let text = String::from_utf8(taken.lock().clone()).unwrap();
             text.lines()
                 .map(|l| l.parse().unwrap())
                 .collect::<Vec<usize>>()

@@ -12,9 +12,6 @@
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
 
-#[path = "../torture/http.rs"]
-mod http;
-mod load;
 mod misuse;
 mod mixing;
 #[allow(dead_code, reason = "the torture test uses the rest of it")]
@@ -110,15 +107,15 @@ fn twenty_times_the_sustainable_rate_is_rejected_in_bounded_memory() {
     let sink = json!({"type": "table", "name": "all", "sinkId": "all", "table": {"type": "keboola",
         "tableId": "in.overload.all", "mapping": {"columns": [{"type": "body", "name": "body"}]}}});
     server.task("POST", &format!("{SOURCES}/overload/sinks"), &sink);
-    let sustainable = load::closed_loop(server.source(), &path, BODY, Duration::from_secs(3));
+    let sustainable = load::closed_loop(server.source, &path, BODY, Duration::from_secs(3));
     assert!(sustainable > 1.0, "{sustainable}/s");
     let time = Duration::from_secs(4);
-    let usual = open_loop(server.source(), &path, BODY, sustainable / 2.0, time);
+    let usual = open_loop(server.source, &path, BODY, sustainable / 2.0, time);
     let before = memory(&server, "VmRSS:");
     let seconds = std::env::var("FOREBAY_OVERLOAD_SECONDS");
     let seconds = seconds.map_or(4, |s| s.parse().expect("FOREBAY_OVERLOAD_SECONDS"));
     let time = Duration::from_secs(seconds);
-    let flood = open_loop(server.source(), &path, BODY, sustainable * 20.0, time);
+    let flood = open_loop(server.source, &path, BODY, sustainable * 20.0, time);
     let peak = memory(&server, "VmHWM:");
     let bound = before + 2 * IN_FLIGHT + CONNECTIONS * CONNECTION + SLACK;
     eprintln!(

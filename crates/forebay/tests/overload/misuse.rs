@@ -5,11 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::http::Client;
+use forebay_test_support::HttpClient;
+
 use super::server::{Launch, Server, wait_for};
 use super::{MB, add_sink, add_source, exclusive, memory, metric};
 
-fn post(client: &mut Client, path: &str) -> u16 {
+fn post(client: &mut HttpClient, path: &str) -> u16 {
     let headers = [("Content-Type", "application/json")];
     let answer = client.send("POST", path, &headers, b"{\"n\": 1}");
     answer.unwrap().status
@@ -46,7 +47,7 @@ fn slow_and_partial_requests_time_out_and_delay_no_other_client() {
         // Some send one byte per second of the head or the body; some stop half way; some close.
         let open: Vec<TcpStream> = (0..CLIENTS)
             .map(|n| {
-                let mut stream = TcpStream::connect(server.source()).unwrap();
+                let mut stream = TcpStream::connect(server.source).unwrap();
                 let head = head(&path, 5000);
                 // Every fourth one does not even complete the head.
                 let sent = if n % 4 == 0 { 20 } else { head.len() };
@@ -56,7 +57,7 @@ fn slow_and_partial_requests_time_out_and_delay_no_other_client() {
             .collect();
         let (stop, path) = (&stop, &path);
         let slow = scope.spawn(move || drip(open, stop));
-        let mut client = Client::new(server.source());
+        let mut client = HttpClient::new(server.source);
         let end = Instant::now() + Duration::from_secs(6);
         while Instant::now() < end {
             let began = Instant::now();
@@ -166,10 +167,10 @@ fn ten_thousand_idle_connections_use_little_memory_and_delay_no_request() {
         .start();
     let path = add_source(&server, "idle");
     add_sink(&server, "idle", "all", "keboola");
-    let mut client = Client::new(server.source());
+    let mut client = HttpClient::new(server.source);
     assert_eq!(post(&mut client, &path), 200);
     let before = memory(&server, "VmRSS:");
-    let open = idle(server.source(), &path, CONNECTIONS);
+    let open = idle(server.source, &path, CONNECTIONS);
     let after = memory(&server, "VmRSS:");
     let each = after.saturating_sub(before) / CONNECTIONS as u64;
     let began = Instant::now();

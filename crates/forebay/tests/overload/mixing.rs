@@ -24,7 +24,7 @@ fn rows_of_a_thousand_connections_are_never_mixed() {
             {"type": "path", "name": "b", "path": "deep.b[0]", "rawString": true},
             {"type": "body", "name": "body"}]}}});
     server.task("POST", &format!("{SOURCES}/mixing/sinks"), &sink);
-    let source = server.source();
+    let source = server.source;
     runtime().block_on(async {
         let mut clients = JoinSet::new();
         for client in 0..CONNECTIONS {

@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use forebay_test_support::HttpClient;
 use serde_json::{Value, json};
 
-use super::http::Client;
 use super::server::{Launch, Server, wait_for};
 use super::{add_sink, add_source, balance, exclusive};
 
@@ -17,7 +17,7 @@ const LAG: Duration = Duration::from_secs(12);
 /// Posts for a while; returns how many records were acknowledged, and the longest time until all of
 /// them were in the tables of these sinks.
 fn post_and_watch(server: &Server, path: &str, source: &str, sinks: &[&str]) -> (u64, Duration) {
-    let mut client = Client::new(server.source());
+    let mut client = HttpClient::new(server.source);
     let headers = [("Content-Type", "application/json")];
     // Acknowledged records by time.
     let log: Mutex<Vec<(Instant, u64)>> = Mutex::default();

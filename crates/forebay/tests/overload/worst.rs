@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use forebay_test_support::HttpClient;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -35,7 +36,7 @@ fn documented(connections: u64, body: u64) -> u64 {
 fn batch_request(server: &Server, path: &str, kind: &str, body: &[u8]) -> Arc<[u8]> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {}\r\n{kind}Content-Length: {}\r\n\r\n",
-        server.source(),
+        server.source,
         body.len()
     );
     [head.as_bytes(), body].concat().into()
@@ -43,7 +44,7 @@ fn batch_request(server: &Server, path: &str, kind: &str, body: &[u8]) -> Arc<[u
 
 /// Clients that send, wait for the response and repeat. Returns counts by status.
 fn flood(server: &Server, request: &Arc<[u8]>, clients: usize, rounds: usize) -> Vec<(u16, usize)> {
-    let source = server.source();
+    let source = server.source;
     let begun = Instant::now();
     let statuses = runtime().block_on(async {
         let mut all = JoinSet::new();
@@ -238,7 +239,7 @@ fn inflating_bodies_stay_within_the_documented_memory_and_do_not_delay_other_sou
 
 /// Posts small records until `stop`, at least a hundred; returns their p99.
 fn answer_times(server: &Server, path: &str, stop: &AtomicBool) -> Duration {
-    let mut client = super::http::Client::new(server.source());
+    let mut client = HttpClient::new(server.source);
     let headers = [("Content-Type", "application/json")];
     let mut times = Vec::new();
     while times.len() < 100 || !stop.load(Ordering::Relaxed) {

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::http::Client;
+use forebay_test_support::HttpClient;
+
 use crate::server::{Ended, Server, forebay, run, wait_for};
 
 /// Frequent rotations, so that a backup contains slices and files in all states.
@@ -34,7 +35,7 @@ impl Load {
             let (source, path, next) = (server.source, path.to_owned(), Arc::clone(next));
             let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
             std::thread::spawn(move || {
-                let mut client = Client::new(source);
+                let mut client = HttpClient::new(source);
                 while !stop.load(Ordering::SeqCst) {
                     let n = next.fetch_add(1, Ordering::SeqCst);
                     let body = format!("{{\"n\":{n}}}");
@@ -243,7 +244,7 @@ fn only_an_operator_backs_up_and_not_into_the_data_directory() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     let server = Server::start(&data);
-    let mut client = Client::new(server.api);
+    let mut client = HttpClient::new(server.api);
     let to = root.path().join("b");
     let body = serde_json::json!({ "to": to }).to_string();
     for token in ["", "wrong"] {
@@ -298,7 +299,7 @@ fn rows_in_postgres(url: &str, schema: &str) -> Vec<u64> {
 #[test]
 fn tables_that_are_ahead_of_a_restored_backup_get_each_record_once() {
     let name = "tables_that_are_ahead_of_a_restored_backup_get_each_record_once";
-    let Some(postgres) = forebay_connect::services::postgres(name) else {
+    let Some(postgres) = forebay_test_support::services::postgres(name) else {
         return;
     };
     let root = tempfile::tempdir().unwrap();

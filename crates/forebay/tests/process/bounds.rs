@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use forebay_test_support::HttpClient;
 use serde_json::Value;
 
-use crate::http::Client;
 use crate::server::{Server, forebay, wait_for};
 
 const MB: u64 = 1 << 20;
@@ -133,7 +133,7 @@ fn half_head(address: SocketAddr, bytes: usize) -> TcpStream {
 }
 
 fn status(address: SocketAddr, path: &str) -> Option<u16> {
-    let response = Client::new(address).send("GET", path, &[], b"");
+    let response = HttpClient::new(address).send("GET", path, &[], b"");
     response.ok().map(|r| r.status)
 }
 
@@ -228,8 +228,12 @@ fn slow_bodies(server: &Server, max: u64) {
         let body = br#"{"type":"http","name":"After"}"#;
         let token = server.token();
         let headers = [("X-StorageApi-Token", token.as_str())];
-        let response =
-            Client::new(server.api).send("POST", "/v1/branches/default/sources", &headers, body);
+        let response = HttpClient::new(server.api).send(
+            "POST",
+            "/v1/branches/default/sources",
+            &headers,
+            body,
+        );
         (response.unwrap().status == 202).then_some(())
     });
 }
@@ -292,7 +296,7 @@ fn invalid_tokens_are_rate_limited_and_valid_ones_are_not() {
     let flood = |_| {
         let address = server.api;
         std::thread::spawn(move || {
-            let mut client = Client::new(address);
+            let mut client = HttpClient::new(address);
             let mut counts = (0, 0);
             for n in 0..1000 {
                 let token = format!("{n:040}");

@@ -1,10 +1,9 @@
 //! `forebay buffer`: lines in, a file as the provider, and its inspection commands.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+use forebay_test_support::{HttpEndpoint, http_response};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -171,45 +170,20 @@ fn byte_order_marks_and_blank_lines_are_skipped() {
     assert!(ended.stderr.contains("UTF-16"), "{ended:?}");
 }
 
-/// Responds 422 to each request with "poison" in its body, 200 to others; runs forever.
+/// Responds 422 to each request with "poison" in its body, 200 to others.
 fn picky_endpoint() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            // A client that disconnects early needs no response.
-            std::thread::spawn(move || answer(stream?));
-        }
+    let endpoint = HttpEndpoint::start(|request, _| {
+        let is_poison = request.body.contains("poison");
+        http_response(
+            if is_poison {
+                "422 Unprocessable Content"
+            } else {
+                "200 OK"
+            },
+            "",
+        )
     });
-    url
-}
-
-fn answer(mut stream: std::net::TcpStream) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let line = line.trim_end().to_ascii_lowercase();
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let status = if String::from_utf8_lossy(&body).contains("poison") {
-            "422 Unprocessable Content"
-        } else {
-            "200 OK"
-        };
-        stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes())?;
-    }
+    endpoint.url("/")
 }
 
 #[test]

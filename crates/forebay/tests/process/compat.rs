@@ -1,9 +1,9 @@
 //! Scenarios of the compatible API with the real binary: enabling, rotating and deleting by the API
 //! also affects records.
 
+use forebay_test_support::HttpClient;
 use serde_json::{Value, json};
 
-use crate::http::Client;
 use crate::server::{Server, forebay, run, wait_for};
 
 pub(crate) const S: &str = "/v1/branches/default/sources";
@@ -39,7 +39,7 @@ impl<'s> Api<'s> {
             ("X-StorageApi-Token", self.token.as_str()),
             ("Content-Type", "application/json"),
         ];
-        let answer = Client::new(self.server.api)
+        let answer = HttpClient::new(self.server.api)
             .send(method, path, &headers, body.as_bytes())
             .unwrap();
         (answer.status, answer.json())
@@ -85,7 +85,7 @@ impl<'s> Api<'s> {
     /// Status and error name of a record.
     fn send(&self, path: &str) -> (u16, Value) {
         let headers = [("Content-Type", "application/json")];
-        let answer = Client::new(self.server.source)
+        let answer = HttpClient::new(self.server.source)
             .send("POST", path, &headers, br#"{"n":1}"#)
             .unwrap();
         (answer.status, answer.json()["error"].clone())

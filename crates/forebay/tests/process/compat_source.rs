@@ -1,9 +1,9 @@
 //! Sources: the checklist of the compatible API, by HTTP with the binary.
 
+use forebay_test_support::HttpClient;
 use serde_json::{Value, json};
 
 use crate::compat::{Api, NONE, S};
-use crate::http::Client;
 use crate::server::Server;
 
 fn with_server(test: impl FnOnce(&Api<'_>)) {
@@ -335,7 +335,7 @@ fn huge_and_malformed_requests_are_rejected() {
     with_server(|api| {
         let token = [("X-StorageApi-Token", api.token.as_str())];
         let send = |body: &[u8]| {
-            let answer = Client::new(api.server.api)
+            let answer = HttpClient::new(api.server.api)
                 .send("POST", S, &token, body)
                 .unwrap();
             (

@@ -1,12 +1,12 @@
 //! Runs `ui/test/dashboard.mjs` against the dashboard in a real Chromium.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
-use forebay_connect::services;
+use forebay_test_support::{HttpEndpoint, http_response, services};
 
 use crate::server::Server;
 
@@ -20,37 +20,23 @@ fn screenshots() -> PathBuf {
 
 /// An endpoint that rejects each message for good, and accepts its replay.
 fn endpoint() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let mut rejected = HashMap::new();
-        for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let (mut length, mut key) = (0, String::new());
-            let mut line = String::new();
-            while stream.read_line(&mut line).unwrap() > 2 {
-                let field = line.to_ascii_lowercase();
-                if let Some(value) = field.strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if let Some(value) = field.strip_prefix("idempotency-key:") {
-                    key = value.trim().to_owned();
-                }
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).unwrap();
-            let status = if *rejected.entry(body).or_insert_with(|| key.clone()) == key {
+    let rejected: Mutex<HashMap<String, String>> = Mutex::default();
+    let endpoint = HttpEndpoint::start(move |request, _| {
+        let key = &request.headers["idempotency-key"];
+        let mut rejected = rejected.lock().unwrap();
+        let first = rejected
+            .entry(request.body.clone())
+            .or_insert_with(|| key.clone());
+        http_response(
+            if first == key {
                 "422 Unprocessable Content"
             } else {
                 "200 OK"
-            };
-            let answer =
-                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            stream.get_mut().write_all(answer.as_bytes()).unwrap();
-        }
+            },
+            "",
+        )
     });
-    address
+    endpoint.address()
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+use forebay_test_support::{HttpEndpoint, http_response};
 use serde_json::Value;
 
 use crate::server::{forebay, forebay_with, run, wait_for};
@@ -241,30 +242,16 @@ fn every_file_is_read_once_despite_odd_names_and_links() {
 #[test]
 fn a_cursor_missing_on_every_page_fails_the_job() {
     let dir = tempfile::tempdir().unwrap();
-    let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = api.local_addr().unwrap();
+    let page = "{\"results\":[{\"id\":1,\"name\":\"x\"}],\"next\":\"abc\"}";
+    let head = "200 OK\r\ncontent-type: application/json";
+    let api = HttpEndpoint::start(move |_, _| http_response(head, page));
+    let address = api.address();
     let source = format!(
         "{{ type: http_api, baseUrl: 'http://{address}', until: {{ noNext: true }}, \
          paging: {{ type: cursor, cursor: nextt, param: after }} }}"
     );
     let file = job(dir.path(), &source);
-    let answering = std::thread::spawn(move || {
-        let (mut stream, _) = api.accept().unwrap();
-        let mut line = String::new();
-        BufReader::new(stream.try_clone().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let body = "{\"results\":[{\"id\":1,\"name\":\"x\"}],\"next\":\"abc\"}";
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-        write!(
-            stream,
-            "{head}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-    });
     let ended = forebay_with(&["job", "run", &file, "--json"]);
-    answering.join().unwrap();
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("`nextt`"), "{ended:?}");
     let summary: Value = serde_json::from_str(&ended.stdout).unwrap();

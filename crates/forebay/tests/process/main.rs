@@ -20,7 +20,6 @@ mod dashboard;
 mod dead;
 mod definitions;
 mod documents;
-mod http;
 mod isolation;
 mod job;
 mod limits;

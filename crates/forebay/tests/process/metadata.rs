@@ -1,21 +1,18 @@
 //! The metadata store: rollback is detected, copies are restored, a suspended process keeps its lease,
 //! and foreign directories are not changed.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
+use forebay_test_support::{HttpClient, ServerProcess};
 use serde_json::Value;
 
-use crate::http::Client;
 use crate::server::{Server, forebay, forebay_with, run, wait_for};
 
 /// A server that may never become ready.
-struct Waiting {
-    child: Child,
-    api: SocketAddr,
-}
+struct Waiting(ServerProcess);
 
 impl Waiting {
     fn start(data: &Path, args: &[&str]) -> Self {
@@ -26,24 +23,22 @@ impl Waiting {
         command.args(["serve", "--data-dir", data.to_str().unwrap()]);
         command.args(["--source-listen", "127.0.0.1:0", "--api-listen"]);
         command.arg(api.to_string()).args(args);
-        let child = command.stderr(Stdio::null()).spawn().unwrap();
-        Self { child, api }
+        let none = data.join("no-log");
+        let mut process =
+            ServerProcess::spawn_with_stderr(&mut command, data, &none, Stdio::null());
+        process.api = api;
+        Self(process)
     }
 
     /// Status and body of the first response.
     fn health(&self, path: &str) -> (u16, Value) {
         wait_for("an answer", || {
-            let response = Client::new(self.api).send("GET", path, &[], b"").ok()?;
+            let response = HttpClient::new(self.0.api)
+                .send("GET", path, &[], b"")
+                .ok()?;
             let body = serde_json::from_slice(&response.body).ok()?;
             Some((response.status, body))
         })
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -64,7 +59,7 @@ fn lost_metadata_transactions_are_reported_and_need_a_decision() {
     // A copy of an almost empty store, then definitions that are only in the write-ahead log.
     let server = Server::start(&data);
     server.signal("TERM");
-    assert!(server.ended().0.success());
+    assert!(server.end().0.success());
     let server = Server::start(&data);
     let path = server.define();
     for n in 0..10 {
@@ -95,7 +90,7 @@ fn lost_metadata_transactions_are_reported_and_need_a_decision() {
         server.log().contains("it is kept").then_some(())
     });
     server.signal("TERM");
-    assert!(server.ended().0.success());
+    assert!(server.end().0.success());
     // It does not ask again, and accepts records.
     let server = Server::start(&data);
     let path = server.define();
@@ -113,7 +108,7 @@ fn damaged_metadata_is_restored_from_a_copy() {
         server.post(&path, &format!("{{\"n\":{n}}}"));
     }
     server.signal("TERM");
-    assert!(server.ended().0.success());
+    assert!(server.end().0.success());
     let copies = std::fs::read_dir(data.join("meta-copies")).unwrap().count();
     assert_eq!(copies, 1, "one at the stop");
     for damage in ["garbage", "empty", "missing"] {
@@ -179,7 +174,7 @@ fn a_pause_longer_than_a_lease_does_not_end_the_session() {
     assert_eq!(balance["imported"], 20, "{balance}");
     assert_eq!(server.get("/health/ready").0, 200);
     server.signal("TERM");
-    assert!(server.ended().0.success());
+    assert!(server.end().0.success());
 }
 
 #[test]
@@ -204,7 +199,7 @@ fn a_failed_store_is_reported_and_stops_the_process_only_if_configured() {
         // The log is intact: accepted records are durable.
         server.post(&path, "{\"n\":2}");
         if exit {
-            let (status, log) = server.ended();
+            let (status, log) = server.end();
             assert_eq!(status.code(), Some(1), "{log}");
             assert!(log.contains("disk failure"), "{log}");
             continue;

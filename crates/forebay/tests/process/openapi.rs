@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use forebay_connect::services::openapi_tools;
+use forebay_test_support::services::openapi_tools;
 
 use crate::server::{Server, run};
 

@@ -339,7 +339,7 @@ fn names_that_postgres_rejects_fail_when_the_sink_is_created_and_an_unreachable_
 #[test]
 fn tables_of_postgres_belong_to_projects_too() {
     let name = "tables_of_postgres_belong_to_projects_too";
-    let Some(postgres) = forebay_connect::services::postgres(name) else {
+    let Some(postgres) = forebay_test_support::services::postgres(name) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! Paths: validated when defined, counted when not found, bounded in cost.
 
+use forebay_test_support::HttpClient;
 use serde_json::{Value, json};
 
-use crate::http::Client;
 use crate::server::{Server, forebay_with, run, wait_for};
 
 const SINKS: &str = "/v1/branches/default/sources/events/sinks";
@@ -14,7 +14,7 @@ fn send(server: &Server, method: &str, path: &str, body: &Value) -> (u16, String
         ("Content-Type", "application/json"),
     ];
     let body = body.to_string();
-    let answer = Client::new(server.api)
+    let answer = HttpClient::new(server.api)
         .send(method, path, &headers, body.as_bytes())
         .unwrap();
     let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -149,7 +149,7 @@ fn a_costly_query_stops_at_its_bound() {
         let source = server.source;
         move || {
             let headers = [("Content-Type", "application/json")];
-            Client::new(source)
+            HttpClient::new(source)
                 .send("POST", &slow, &headers, body.as_bytes())
                 .unwrap()
         }

@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
+use forebay_test_support::HttpClient;
 use serde_json::Value;
 
-use crate::http::Client;
 use crate::server::{Server, forebay_with, run, wait_for};
 
 /// Files are not imported, so that disk usage only grows.
 const NO_IMPORT: [&str; 2] = ["--set", "storage.level.target.import.trigger.interval=24h"];
 
-fn post(client: &mut Client, path: &str, n: usize) -> (u16, Value) {
+fn post(client: &mut HttpClient, path: &str, n: usize) -> (u16, Value) {
     let headers = [("Content-Type", "application/json")];
     let body = format!("{{\"n\": {n}}}");
     let answer = client
@@ -28,7 +28,7 @@ fn a_source_accepts_its_quota_and_all_accepted_records_are_imported() {
     assert!(shown.contains("requestsPerSecond"), "{shown}");
     let set = ["quota", "set", "--source", "events"];
     server.ok(&[&set[..], &["--requests-per-second", "2"]].concat());
-    let mut client = Client::new(server.source);
+    let mut client = HttpClient::new(server.source);
     let begun = Instant::now();
     let (mut taken, mut rejected) = (0, 0);
     while rejected < 20 {
@@ -76,7 +76,7 @@ fn a_disk_quota_survives_a_kill_and_can_be_raised() {
     let path = server.define();
     server.ok(&["quota", "set", "--disk-bytes", "1B"]);
     let over = |server: &Server| {
-        let mut client = Client::new(server.source);
+        let mut client = HttpClient::new(server.source);
         wait_for("a rejected request", || {
             let (status, error) = post(&mut client, &path, 0);
             assert!([200, 404, 507].contains(&status), "{status} {error}");
@@ -95,7 +95,7 @@ fn a_disk_quota_survives_a_kill_and_can_be_raised() {
     assert_eq!(shown["own"]["diskBytes"], "1B");
     server.ok(&["quota", "set", "--disk-bytes", "default"]);
     wait_for("free space", || {
-        (post(&mut Client::new(server.source), &path, 1).0 == 200).then_some(())
+        (post(&mut HttpClient::new(server.source), &path, 1).0 == 200).then_some(())
     });
 }
 

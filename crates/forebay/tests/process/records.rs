@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use forebay_test_support::HttpClient;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::Client;
 use crate::server::{Ended, Server, run};
 
 const PAGE: &str = include_str!("../../../../docs/reference/records.md");
@@ -99,7 +99,7 @@ fn send(server: &Server, id: &str, example: &Example) -> (u16, String) {
         headers.push(("Content-Type", "application/json"));
     }
     let method = example.method.as_deref().unwrap_or("POST");
-    let answer = Client::new(server.source)
+    let answer = HttpClient::new(server.source)
         .send(method, &path, &headers, &body)
         .unwrap();
     // The page has messages without JSON escapes.

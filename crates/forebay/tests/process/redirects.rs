@@ -1,109 +1,18 @@
 //! Servers that redirect: no POST becomes a GET, no undelivered record is counted as delivered, and the
 //! location is reported.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use forebay_test_support::{HttpClient, HttpEndpoint, http_response};
 use serde_json::Value;
 
 use crate::server::{Server, forebay, forebay_with, wait_for};
 
-/// A received request.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) at: Instant,
-    /// Method and path.
-    line: String,
-    /// The head in lower case.
-    head: String,
-    body: String,
-}
-
-impl Seen {
-    fn has(&self, header: &str) -> bool {
-        self.head.contains(&format!("\r\n{header}\r\n"))
-    }
-}
-
-/// A server that responds with the result of a function: status line, headers and body.
-pub(crate) struct Endpoint {
-    address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
-}
-
-impl Endpoint {
-    pub(crate) fn start(answer: impl Fn(&Seen) -> String + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-        let (kept, answer) = (Arc::clone(&seen), Arc::new(answer));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
-                // A client that disconnects early needs no response.
-                std::thread::spawn(move || serve(stream?, &kept, &*answer));
-            }
-        });
-        Self { address, seen }
-    }
-
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.seen().into_iter().map(|s| s.line).collect()
-    }
-}
-
-fn serve(
-    mut stream: TcpStream,
-    kept: &Mutex<Vec<Seen>>,
-    answer: &(dyn Fn(&Seen) -> String + Send + Sync),
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
-        let mut head = "\r\n".to_owned();
-        while !head.ends_with("\r\n\r\n") {
-            reader.read_line(&mut head)?;
-        }
-        let head = head.to_ascii_lowercase();
-        let length = head.split("\r\ncontent-length: ").nth(1);
-        let length = length.map_or("0", |rest| rest.split('\r').next().unwrap());
-        let mut body = vec![0; length.parse().unwrap()];
-        reader.read_exact(&mut body)?;
-        let seen = Seen {
-            at: Instant::now(),
-            line,
-            head,
-            body: String::from_utf8(body).unwrap(),
-        };
-        let answer = answer(&seen);
-        kept.lock().unwrap().push(seen);
-        stream.write_all(answer.as_bytes())?;
-    }
-}
-
-pub(crate) fn answer(status: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}")
-}
-
 fn to(status: &str, location: &str) -> String {
-    answer(&format!("{status}\r\nlocation: {location}"), "")
+    http_response(&format!("{status}\r\nlocation: {location}"), "")
 }
 
 pub(crate) const DEFINITIONS: &str = "
@@ -139,15 +48,15 @@ pub(crate) fn delivery(server: &Server) -> Value {
 
 #[test]
 fn a_sink_retains_redirected_messages_and_reports_the_location() {
-    let elsewhere = Endpoint::start(|_| answer("200 OK", ""));
+    let elsewhere = HttpEndpoint::start(|_, _| http_response("200 OK", ""));
     let place = elsewhere.url("/other");
     let is_open = Arc::new(Mutex::new(false));
     let opens = Arc::clone(&is_open);
-    let endpoint = Endpoint::start(move |seen| match seen.line.as_str() {
+    let endpoint = HttpEndpoint::start(move |seen, _| match seen.line.as_str() {
         "POST /in" if *opens.lock().unwrap() => to("308 Permanent Redirect", "in/"),
         "POST /in" if seen.body.ends_with("0}") => to("302 Found", "/other?token=hush-hush"),
         "POST /in" => to("307 Temporary Redirect", &place),
-        _ => answer("200 OK", ""),
+        _ => http_response("200 OK", ""),
     });
     let dir = tempfile::tempdir().unwrap();
     let server = serving(dir.path(), &endpoint.url("/in"), DEFINITIONS);
@@ -171,7 +80,7 @@ fn a_sink_retains_redirected_messages_and_reports_the_location() {
     assert!(!server.log().contains("hush-hush"), "{}", server.log());
     assert!(
         endpoint
-            .seen()
+            .requests()
             .iter()
             .all(|s| s.line == "POST /in" && s.body == "{\"n\":10}")
     );
@@ -180,7 +89,7 @@ fn a_sink_retains_redirected_messages_and_reports_the_location() {
     wait_for("the delivery of both", || {
         (delivery(&server)["delivered"] == 2).then_some(())
     });
-    let seen = endpoint.seen();
+    let seen = endpoint.requests();
     let taken: Vec<_> = seen.iter().filter(|s| s.line == "POST /in/").collect();
     let bodies: Vec<_> = taken.iter().map(|s| s.body.as_str()).collect();
     assert_eq!(bodies, ["{\"n\":10}", "{\"n\":11}"]);
@@ -207,7 +116,7 @@ fn a_sink_retains_redirected_messages_and_reports_the_location() {
 
 #[test]
 fn a_body_is_delivered_with_its_content_type() {
-    let endpoint = Endpoint::start(|_| answer("200 OK", ""));
+    let endpoint = HttpEndpoint::start(|_, _| http_response("200 OK", ""));
     let dir = tempfile::tempdir().unwrap();
     let bodies = "sources: [{ name: events, sinks: [{ name: hooks, http: { provider: hook } }] }]";
     let server = serving(dir.path(), &endpoint.url("/in"), bodies);
@@ -218,11 +127,11 @@ fn a_body_is_delivered_with_its_content_type() {
         "image/x-none",
     ] {
         let headers = [("Content-Type", kind)];
-        let sent = crate::http::Client::new(server.source).send("POST", &path, &headers, b"\"x\"");
+        let sent = HttpClient::new(server.source).send("POST", &path, &headers, b"\"x\"");
         assert_eq!(sent.unwrap().status, 200);
     }
     let seen = wait_for("the messages", || {
-        Some(endpoint.seen()).filter(|seen| seen.len() == 3)
+        Some(endpoint.requests()).filter(|seen| seen.len() == 3)
     });
     assert!(
         seen[0].has("content-type: text/plain; charset=utf-8"),
@@ -239,10 +148,10 @@ fn a_body_is_delivered_with_its_content_type() {
 fn a_buffer_retains_redirected_messages_and_drains_them_later() {
     let is_open = Arc::new(Mutex::new(false));
     let opens = Arc::clone(&is_open);
-    let endpoint = Endpoint::start(move |seen| match seen.line.as_str() {
+    let endpoint = HttpEndpoint::start(move |seen, _| match seen.line.as_str() {
         "POST /in" if *opens.lock().unwrap() => to("307 Temporary Redirect", "/in/"),
         "POST /in" => to("301 Moved Permanently", "/in/"),
-        _ => answer("200 OK", ""),
+        _ => http_response("200 OK", ""),
     });
     let dir = tempfile::tempdir().unwrap();
     let (input, buffer) = (dir.path().join("input"), dir.path().join("buffer"));
@@ -278,14 +187,14 @@ fn a_buffer_retains_redirected_messages_and_drains_them_later() {
     assert!(ended.stderr.contains(said), "{ended:?}");
     assert!(
         endpoint
-            .seen()
+            .requests()
             .iter()
             .all(|s| s.line == "POST /in" && !s.body.is_empty())
     );
     *is_open.lock().unwrap() = true;
     let ended = forebay_with(&[&drain[..3], &to_url].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let seen = endpoint.seen();
+    let seen = endpoint.requests();
     let taken = seen.iter().filter(|s| s.line == "POST /in/");
     let taken: Vec<_> = taken.map(|s| s.body.as_str()).collect();
     assert_eq!(taken, ["one", "two"]);
@@ -299,13 +208,13 @@ fn job(dir: &Path, source: &str, more: &str) -> String {
 
 #[test]
 fn redirected_records_of_a_job_become_dead_letters() {
-    let storage = Endpoint::start(|seen| match seen.line.as_str() {
+    let storage = HttpEndpoint::start(|seen, _| match seen.line.as_str() {
         "POST /in" => to("303 See Other", "/thanks"),
-        _ => answer("200 OK", "{}"),
+        _ => http_response("200 OK", "{}"),
     });
-    let processing = Endpoint::start(|seen| match seen.line.as_str() {
+    let processing = HttpEndpoint::start(|seen, _| match seen.line.as_str() {
         "POST /work" => to("302 Found", "https://login.example/?u=hush"),
-        _ => answer("200 OK", "{\"sign\":\"in\"}"),
+        _ => http_response("200 OK", "{\"sign\":\"in\"}"),
     });
     let source = "{ type: files, paths: [a.jsonl] }";
     let destination = format!(
@@ -363,7 +272,7 @@ fn redirected_records_of_a_job_become_dead_letters() {
 
 #[test]
 fn redirected_pages_respect_the_rate_limit() {
-    let api = Endpoint::start(|seen| {
+    let api = HttpEndpoint::start(|seen, _| {
         let path = seen.line.strip_prefix("GET ").unwrap();
         match path.strip_prefix("/messages?page=") {
             Some(page) => to("302 Found", &format!("/v2?page={page}")),
@@ -374,7 +283,7 @@ fn redirected_pages_respect_the_rate_limit() {
                 } else {
                     "[]".to_owned()
                 };
-                answer("200 OK", &records)
+                http_response("200 OK", &records)
             }
         }
     });
@@ -392,7 +301,7 @@ fn redirected_pages_respect_the_rate_limit() {
         (&summary["written"], &summary["requests"]),
         (&5.into(), &12.into())
     );
-    let seen = api.seen();
+    let seen = api.requests();
     assert_eq!(seen.len(), 12);
     for window in seen.windows(6) {
         let between = window[5].at - window[0].at;
@@ -402,9 +311,9 @@ fn redirected_pages_respect_the_rate_limit() {
 
 #[test]
 fn a_command_sends_its_token_to_no_other_server() {
-    let elsewhere = Endpoint::start(|_| answer("200 OK", "{\"sources\":[]}"));
+    let elsewhere = HttpEndpoint::start(|_, _| http_response("200 OK", "{\"sources\":[]}"));
     let place = elsewhere.url("/v1");
-    let api = Endpoint::start(move |_| to("307 Temporary Redirect", &place));
+    let api = HttpEndpoint::start(move |_, _| to("307 Temporary Redirect", &place));
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     std::fs::write(&token, "a-token-of-this-server").unwrap();

@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use forebay_test_support::HttpClient;
 use serde_json::json;
 
 use crate::compat::{Api, S};
-use crate::http::Client;
 use crate::server::Server;
 
 /// Sends a whole request, as `http.client` and `fetch` do, before it reads the response.
@@ -85,7 +85,7 @@ fn handshakes_are_a_setting_of_a_source() {
     let settings = format!("{S}/events/settings");
     let ask = || {
         let path = format!("{path}?hub.mode=subscribe&hub.challenge=77&hub.verify_token=t0ken");
-        let answer = Client::new(server.source)
+        let answer = HttpClient::new(server.source)
             .send("GET", &path, &[], b"")
             .unwrap();
         (answer.status, String::from_utf8(answer.body).unwrap())

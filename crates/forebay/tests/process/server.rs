@@ -1,18 +1,13 @@
 //! Processes under test: commands and servers.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+pub(crate) use forebay_test_support::wait_for;
+use forebay_test_support::{HttpClient, ServerProcess};
 use serde_json::Value;
-
-use crate::http::Client;
-
-/// Timeout of each wait.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use tempfile::TempDir;
 
 /// The binary without Forebay variables of the environment.
 pub(crate) fn forebay() -> Command {
@@ -47,18 +42,6 @@ pub(crate) fn forebay_with(args: &[&str]) -> Ended {
     run(forebay().args(args))
 }
 
-/// Waits until `check` returns a value.
-pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = check() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 fn serve(data: &Path, args: &[&str]) -> Command {
     let mut command = forebay();
     command.args(["serve", "--data-dir", data.to_str().unwrap()]);
@@ -74,11 +57,16 @@ fn serve(data: &Path, args: &[&str]) -> Command {
 
 /// `forebay serve` on free ports.
 pub(crate) struct Server {
-    child: Child,
-    pub(crate) api: SocketAddr,
-    pub(crate) source: SocketAddr,
-    data: std::path::PathBuf,
-    lines: Arc<Mutex<Vec<String>>>,
+    process: ServerProcess,
+    _logs: TempDir,
+}
+
+impl Deref for Server {
+    type Target = ServerProcess;
+
+    fn deref(&self) -> &ServerProcess {
+        &self.process
+    }
 }
 
 impl Server {
@@ -89,7 +77,7 @@ impl Server {
     /// Starts it with further arguments, and waits until it is ready.
     pub(crate) fn start_with(data: &Path, args: &[&str]) -> Self {
         let server = Self::spawn(data, args);
-        server.until_ready();
+        server.wait_until_ready();
         server
     }
 
@@ -101,78 +89,36 @@ impl Server {
     /// Starts it with a changed command line.
     pub(crate) fn start_by(change: impl Fn(&Command) -> Command, data: &Path) -> Self {
         let server = Self::spawn_command(&mut change(&serve(data, &[])), data);
-        server.until_ready();
+        server.wait_until_ready();
         server
     }
 
-    fn until_ready(&self) {
-        wait_for("readiness", || {
-            (self.get("/health/ready").0 == 200).then_some(())
-        });
-    }
-
     fn spawn_command(command: &mut Command, data: &Path) -> Self {
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let kept = Arc::clone(&lines);
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                kept.lock().unwrap().push(line);
-            }
-        });
-        let ready = wait_for("the server", || {
-            let all = lines.lock().unwrap().clone();
-            let ready = all
-                .iter()
-                .filter_map(|l| serde_json::from_str::<Value>(l).ok());
-            let ready = ready.into_iter().find(|l| l["message"] == "ready");
-            if ready.is_none() && child.try_wait().unwrap().is_some() {
-                panic!("forebay ended: {all:#?}");
-            }
-            ready
-        });
-        let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
-        let (api, source) = (address("api"), address("source"));
-        Self {
-            child,
-            api,
-            source,
-            data: data.to_owned(),
-            lines,
-        }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        let logs = tempfile::tempdir().unwrap();
+        let mut process = ServerProcess::spawn(command, data, &logs.path().join("stderr"));
+        process.find_addresses();
+        let _logs = logs;
+        Self { process, _logs }
     }
 
     /// Waits for a log line of this level that contains the text.
     pub(crate) fn logged(&self, level: &str, text: &str) -> String {
         let level = format!("\"level\":\"{level}\"");
         wait_for(text, || {
-            let lines = self.lines.lock().unwrap();
-            let found = lines
-                .iter()
-                .find(|l| l.contains(&level) && l.contains(text));
-            found.cloned()
+            let log = self.log();
+            let found = log.lines().find(|l| l.contains(&level) && l.contains(text));
+            found.map(str::to_owned)
         })
     }
 
     /// Starts it with a standard error that the test does not read, and waits until it publishes its
     /// addresses in the data directory.
     pub(crate) fn start_unread(data: &Path, args: &[&str], stderr: Stdio) -> Self {
-        let mut child = serve(data, args)
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        let endpoints: Value = wait_for("the endpoints of the server", || {
-            assert_eq!(child.try_wait().unwrap(), None, "forebay ended");
+        let logs = tempfile::tempdir().unwrap();
+        let none = logs.path().join("none");
+        let mut process =
+            ServerProcess::spawn_with_stderr(&mut serve(data, args), data, &none, stderr);
+        let endpoints: Value = process.wait_for("the endpoints of the server", || {
             let text = std::fs::read(data.join("endpoints.json")).ok()?;
             serde_json::from_slice(&text).ok()
         });
@@ -180,36 +126,14 @@ impl Server {
             let url = endpoints[name].as_str().unwrap();
             url.strip_prefix("http://").unwrap().parse().unwrap()
         };
-        Self {
-            child,
-            api: address("api"),
-            source: address("source"),
-            data: data.to_owned(),
-            lines: Arc::default(),
-        }
-    }
-
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
-    }
-
-    pub(crate) fn log(&self) -> String {
-        self.lines.lock().unwrap().join("\n")
-    }
-
-    /// The generated operator token.
-    pub(crate) fn token(&self) -> String {
-        let text = std::fs::read_to_string(self.data.join("token")).unwrap_or_default();
-        text.trim().to_owned()
+        (process.api, process.source) = (address("api"), address("source"));
+        let _logs = logs;
+        Self { process, _logs }
     }
 
     /// `GET` on the API listener with the token.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        let token = self.token();
-        let headers = [("X-StorageApi-Token", token.as_str())];
-        let response = Client::new(self.api)
-            .send("GET", path, &headers, b"")
-            .unwrap();
+        let response = self.request("GET", path, b"").unwrap();
         (response.status, String::from_utf8(response.body).unwrap())
     }
 
@@ -232,7 +156,7 @@ impl Server {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = forebay();
         command.args(args);
-        command.args(["--data-dir", self.data.to_str().unwrap()]);
+        command.args(["--data-dir", self.data().to_str().unwrap()]);
         command.env("FOREBAY_API", format!("http://{}", self.api));
         command
     }
@@ -270,7 +194,7 @@ impl Server {
     /// Posts a record that must be acknowledged.
     pub(crate) fn post(&self, path: &str, body: &str) {
         let headers = [("Content-Type", "application/json")];
-        let response = Client::new(self.source)
+        let response = HttpClient::new(self.source)
             .send("POST", path, &headers, body.as_bytes())
             .unwrap();
         assert_eq!(
@@ -289,35 +213,5 @@ impl Server {
             let counted = balance["accepted"].as_u64().unwrap() >= records as u64;
             (counted && balance["inFlight"] == 0).then_some(balance)
         })
-    }
-
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([&format!("-{name}"), &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    /// Waits for its end.
-    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
-        let status = wait_for("the end of the server", || self.child.try_wait().unwrap());
-        (status, self.log())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Usually it has already ended.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

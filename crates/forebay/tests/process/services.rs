@@ -1,6 +1,6 @@
 //! The path of a record through S3 and PostgreSQL, by a configuration file.
 
-use forebay_connect::services;
+use forebay_test_support::services;
 use secrecy::ExposeSecret;
 
 use crate::server::{Server, forebay, run};

@@ -18,7 +18,7 @@ fn works(server: Server) {
     let balance = server.settled("events", "events", RECORDS);
     assert_eq!(balance["imported"], RECORDS as u64, "{balance}");
     server.signal("TERM");
-    let (status, _) = server.ended();
+    let (status, _) = server.end();
     assert_eq!(status.code(), Some(0));
 }
 

@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::http::Client;
+use forebay_test_support::HttpClient;
+
 use crate::server::{Ended, Server, forebay_with};
 
 fn serve(data: &Path, args: &[&str]) -> Ended {
@@ -46,7 +47,7 @@ fn the_first_start_creates_a_private_token_and_does_not_log_it() {
     );
     assert_eq!(server.get("/v1/branches/default/sources").0, 200);
     let bad = [("X-StorageApi-Token", "wrong")];
-    let rejected = Client::new(server.api)
+    let rejected = HttpClient::new(server.api)
         .send("GET", "/v1/branches/default/sources", &bad, b"")
         .unwrap();
     assert_eq!(rejected.status, 401);

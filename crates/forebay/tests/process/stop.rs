@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crate::http::Client;
+use forebay_test_support::HttpClient;
+
 use crate::server::{Server, wait_for};
 
 /// Clients that post numbered records until the server stops responding.
@@ -30,7 +31,7 @@ impl Load {
                 Arc::clone(&stop),
             );
             std::thread::spawn(move || {
-                let mut http = Client::new(source);
+                let mut http = HttpClient::new(source);
                 let headers = [("Content-Type", "application/json")];
                 for n in 0.. {
                     if stop.load(Ordering::Relaxed) {
@@ -111,7 +112,7 @@ fn a_stop_under_load_loses_nothing_and_ends_with_success() {
     let load = Load::start(server.source, &path, 0);
     wait_for("some load", || (load.count() > 300).then_some(()));
     server.signal("TERM");
-    let (status, log) = server.ended();
+    let (status, log) = server.end();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("\"stopped\""), "{log}");
     let acknowledged = load.end();
@@ -131,7 +132,7 @@ fn a_kill_under_load_loses_and_duplicates_nothing() {
         let load = Load::start(server.source, &path, run);
         wait_for("some load", || (load.count() > 200).then_some(()));
         server.signal("KILL");
-        let (status, _) = server.ended();
+        let (status, _) = server.end();
         assert_eq!(status.code(), None);
         acknowledged.extend(load.end());
         server = Server::start(dir.path());
@@ -157,6 +158,6 @@ fn a_second_signal_stops_immediately() {
         server.log().contains("stopping").then_some(())
     });
     server.signal("INT");
-    let (status, log) = server.ended();
+    let (status, log) = server.end();
     assert_eq!(status.code(), Some(130), "{log}");
 }

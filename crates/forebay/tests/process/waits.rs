@@ -1,21 +1,18 @@
 //! `Retry-After` of an endpoint holds across a restart of the server.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::redirects::{DEFINITIONS, Endpoint, answer, delivery, serving};
+use forebay_test_support::{HttpEndpoint, http_response};
+
+use crate::redirects::{DEFINITIONS, delivery, serving};
 use crate::server::{Server, wait_for};
 
 #[test]
 fn a_topic_respects_retry_after_across_a_kill() {
-    let is_first = Mutex::new(true);
-    let endpoint = Endpoint::start(
-        move |_| match std::mem::take(&mut *is_first.lock().unwrap()) {
-            true => "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 6\r\nContent-Length: 0\r\n\r\n"
-                .to_owned(),
-            false => answer("200 OK", ""),
-        },
-    );
+    let endpoint = HttpEndpoint::start(|_, number| match number {
+        1 => http_response("429 Too Many Requests\r\nretry-after: 6", ""),
+        _ => http_response("200 OK", ""),
+    });
     let dir = tempfile::tempdir().unwrap();
     let server = serving(dir.path(), &endpoint.url("/in"), DEFINITIONS);
     let path = server.path("events");
@@ -29,7 +26,7 @@ fn a_topic_respects_retry_after_across_a_kill() {
     wait_for("the delivery", || {
         (delivery(&server)["delivered"] == 1).then_some(())
     });
-    let seen = endpoint.seen();
+    let seen = endpoint.requests();
     assert_eq!(seen.len(), 2, "{seen:?}");
     let waited = seen[1].at - seen[0].at;
     assert!(waited >= Duration::from_millis(5_900), "{waited:?}");

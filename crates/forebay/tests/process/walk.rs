@@ -1,5 +1,6 @@
 //! From a definition to rows, as a user does it.
 
+use forebay_test_support::HttpClient;
 use serde_json::Value;
 
 use crate::server::{Server, forebay, forebay_with, run};
@@ -27,7 +28,7 @@ fn posted_records_are_in_the_table_within_seconds() {
     server.post(&path, r#"{"user":{"id":"ada"},"price":2.5,"count":4}"#);
     let ndjson = "{\"user\":{\"id\":\"bob\"},\"price\":1,\"count\":2}\n{\"user\":{\"id\":\"eve\"},\"price\":3,\"count\":1}\n";
     let headers = [("Content-Type", "application/x-ndjson")];
-    let answer = crate::http::Client::new(server.source)
+    let answer = HttpClient::new(server.source)
         .send("POST", &path, &headers, ndjson.as_bytes())
         .unwrap();
     assert_eq!(answer.status, 200);

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::http::Client;
+use forebay_test_support::HttpClient;
+
 use crate::server::{Server, forebay_with};
 
 fn raw(address: SocketAddr, request: &str) -> String {
@@ -108,7 +109,7 @@ fn redirects_stay_on_the_server_and_every_response_has_nosniff() {
 }
 
 fn metrics(server: &Server, headers: &[(&str, &str)]) -> (u16, String) {
-    let response = Client::new(server.api)
+    let response = HttpClient::new(server.api)
         .send("GET", "/metrics", headers, b"")
         .unwrap();
     (response.status, String::from_utf8(response.body).unwrap())

@@ -95,5 +95,5 @@ fn a_replay_that_is_killed_neither_loses_nor_repeats_a_dead_letter() {
     assert_eq!(all, (0..DEAD_LETTERS).collect());
     println!("{half} of {DEAD_LETTERS} remained after {KILLS} kills");
     server.signal("TERM");
-    assert!(server.ended().0.success());
+    assert!(server.end().0.success());
 }

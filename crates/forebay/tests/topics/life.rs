@@ -1,8 +1,8 @@
 //! Life cycle of a topic's definition: changed, deleted, recreated.
 
+use forebay_test_support::HttpClient;
 use serde_json::{Value, json};
 
-use crate::client::Client;
 use crate::endpoint::Endpoint;
 use crate::server::{Server, wait_for};
 use crate::{apply, configure, drained, post, start};
@@ -59,7 +59,7 @@ fn ask(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) 
         ("Content-Type", "application/json"),
     ];
     let body = serde_json::to_vec(body).unwrap();
-    let answer = Client::new(server.api)
+    let answer = HttpClient::new(server.api)
         .send(method, path, &headers, &body)
         .unwrap();
     (answer.status, serde_json::from_slice(&answer.body).unwrap())

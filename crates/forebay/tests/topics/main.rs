@@ -9,9 +9,6 @@
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
 
-#[allow(dead_code, reason = "the tests of the process use the rest of it")]
-#[path = "../torture/http.rs"]
-mod client;
 mod endpoint;
 mod kafka;
 mod letters;
@@ -20,15 +17,12 @@ mod life;
 #[path = "../process/server.rs"]
 mod server;
 
-mod http {
-    pub(crate) use crate::client::Client;
-}
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use endpoint::Endpoint;
+use forebay_test_support::HttpClient;
 use serde_json::Value;
 use server::{Server, wait_for};
 
@@ -96,7 +90,7 @@ fn drained(server: &Server, sink: &str) -> Value {
 fn post(server: &Server, path: &str, n: u64) -> bool {
     let headers = [("Content-Type", "application/json")];
     let body = format!("{{\"n\":{n}}}");
-    let answer = client::Client::new(server.source).send("POST", path, &headers, body.as_bytes());
+    let answer = HttpClient::new(server.source).send("POST", path, &headers, body.as_bytes());
     answer.is_ok_and(|a| a.status == 200)
 }
 
@@ -139,7 +133,7 @@ fn rows(data: &Path) -> Vec<u64> {
 #[test]
 fn kills_lose_and_repeat_nothing_of_what_was_acknowledged() {
     let name = "kills_lose_and_repeat_nothing_of_what_was_acknowledged";
-    let Some(brokers) = forebay_connect::services::kafka(name) else {
+    let Some(brokers) = forebay_test_support::services::kafka(name) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -204,7 +198,7 @@ fn complete(place: &str, acknowledged: &BTreeSet<u64>, found: &[u64], sent: u64)
 #[test]
 fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
     let name = "a_paused_topic_collects_over_a_restart_and_goes_on_in_order";
-    let Some(brokers) = forebay_connect::services::kafka(name) else {
+    let Some(brokers) = forebay_test_support::services::kafka(name) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -263,7 +257,7 @@ fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
         (!streams.contains("topic/")).then_some(())
     });
     server.signal("TERM");
-    assert!(server.ended().0.success());
+    assert!(server.end().0.success());
 }
 
 #[test]

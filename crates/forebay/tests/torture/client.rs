@@ -5,10 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use forebay_test_support::{HttpClient, SeededRandom};
 use serde_json::json;
-
-use super::http::Client;
-use super::random::Random;
 
 /// The check value of a record with this id.
 pub(crate) fn check_of(id: &str) -> String {
@@ -59,7 +57,7 @@ struct Request {
 }
 
 impl Request {
-    fn new(client: u64, first: usize, random: &mut Random) -> Self {
+    fn new(client: u64, first: usize, random: &mut SeededRandom) -> Self {
         let count = match random.below(4) {
             0 => 1 + random.below(40),
             _ => 1,
@@ -101,8 +99,8 @@ impl Request {
 /// Posts until told to stop. A request without a response is sometimes repeated, as careful senders do:
 /// each attempt may be stored once.
 pub(crate) fn run(client: u64, load: &Load<'_>) -> Sent {
-    let mut random = Random(load.seed ^ (client << 32));
-    let mut http = Client::new(load.source);
+    let mut random = SeededRandom::new(load.seed ^ (client << 32));
+    let mut http = HttpClient::new(load.source);
     let mut sent = Sent::default();
     let mut again: Option<Request> = None;
     while !load.stop.load(Ordering::Relaxed) {

@@ -3,11 +3,10 @@
 
 use std::net::{SocketAddr, TcpStream};
 
+use forebay_test_support::{HttpClient, SeededRandom};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use super::http::Client;
-use super::random::Random;
 use super::server::{Launch, Server, wait_for};
 use super::world::{self, balance};
 
@@ -31,7 +30,7 @@ fn idle(to: SocketAddr) -> Vec<TcpStream> {
 }
 
 /// A record of 200 KB that can't be compressed to less than half.
-fn post(client: &mut Client, path: &str, random: &mut Random) -> Option<u16> {
+fn post(client: &mut HttpClient, path: &str, random: &mut SeededRandom) -> Option<u16> {
     let text: String = (0..12_500)
         .map(|_| format!("{:016x}", random.next()))
         .collect();
@@ -58,11 +57,11 @@ fn idle_connections_do_not_latch_the_log() {
         server.log()
     );
     let path = define(&server);
-    let mut random = Random(1);
+    let mut random = SeededRandom::new(1);
     // Connected before the others.
-    let mut early = Client::new(server.source());
+    let mut early = HttpClient::new(server.source);
     let mut stored = 0;
-    for port in [server.source(), server.api()] {
+    for port in [server.source, server.api] {
         assert_eq!(post(&mut early, &path, &mut random), Some(200));
         stored += 1;
         let held = idle(port);
@@ -78,12 +77,12 @@ fn idle_connections_do_not_latch_the_log() {
         }
         drop(held);
         wait_for("a record to be accepted again", || {
-            let mut client = Client::new(server.source());
+            let mut client = HttpClient::new(server.source);
             let taken = post(&mut client, &path, &mut random) == Some(200);
             stored += u64::from(taken);
             taken.then_some(())
         });
-        early = Client::new(server.source());
+        early = HttpClient::new(server.source);
     }
     wait_for("all records in the table", || {
         let balance = balance(&server, "bodies");

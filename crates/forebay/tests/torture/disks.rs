@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use forebay_log::SmallDisk;
+use forebay_test_support::{HttpClient, HttpResponse, SeededRandom};
 use serde_json::{Value, json};
 
-use super::http::{Client, Response};
-use super::random::Random;
 use super::server::{Launch, Server, wait_for};
 use super::world::{self, balance};
 
@@ -26,13 +25,13 @@ impl Volume {
     }
 }
 
-fn post(server: &Server, path: &str, number: u64, pad: usize) -> Response {
+fn post(server: &Server, path: &str, number: u64, pad: usize) -> HttpResponse {
     let id = format!("0-{number}");
     let check = super::client::check_of(&id);
     let pad = "x".repeat(pad);
     let body = json!({"id": id, "nested": {"check": check}, "pad": pad}).to_string();
     let headers = [("Content-Type", "application/json")];
-    let mut client = Client::new(server.source());
+    let mut client = HttpClient::new(server.source);
     client
         .send("POST", path, &headers, body.as_bytes())
         .unwrap()
@@ -52,13 +51,13 @@ fn define_bodies(server: &Server) -> String {
 }
 
 /// A record that takes 200 KB on disk: its text can't be compressed to less than half.
-fn post_large(server: &Server, path: &str, random: &mut Random) -> Response {
+fn post_large(server: &Server, path: &str, random: &mut SeededRandom) -> HttpResponse {
     let text: String = (0..25_000)
         .map(|_| format!("{:016x}", random.next()))
         .collect();
     let body = json!({"text": text}).to_string();
     let headers = [("Content-Type", "application/json")];
-    let mut client = Client::new(server.source());
+    let mut client = HttpClient::new(server.source);
     client
         .send("POST", path, &headers, body.as_bytes())
         .unwrap()
@@ -96,7 +95,7 @@ fn a_full_volume_responds_507_and_recovers_when_there_is_space() {
         .set("log.minFreeBytes", "16MB");
     let server = launch.start();
     let path = define_bodies(&server);
-    let mut random = Random(1);
+    let mut random = SeededRandom::new(1);
     for _ in 0..5 {
         assert_eq!(post_large(&server, &path, &mut random).status, 200);
     }
@@ -173,7 +172,7 @@ fn a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space() {
             .map(|(i, path)| {
                 let server = &server;
                 scope.spawn(move || {
-                    let mut random = Random(i as u64);
+                    let mut random = SeededRandom::new(i as u64);
                     let answers = (0..30).map(|_| post_large(server, path, &mut random).status);
                     answers.filter(|status| *status == 507).count()
                 })
@@ -186,7 +185,7 @@ fn a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space() {
     let since = std::time::Instant::now();
     for path in &paths {
         wait_for("free space", || {
-            (post_large(&server, path, &mut Random(9)).status == 200).then_some(())
+            (post_large(&server, path, &mut SeededRandom::new(9)).status == 200).then_some(())
         });
     }
     let took = since.elapsed();
@@ -211,7 +210,7 @@ fn a_full_volume_is_reported_and_not_ready_and_a_start_on_a_full_disk_recovers()
         .set("roles", "api,source,coordinator");
     let mut server = launch.start();
     let path = define_bodies(&server);
-    let mut random = Random(7);
+    let mut random = SeededRandom::new(7);
     let reserve = server.launch.data.join("reserve");
     wait_for("the reserve", || reserve.exists().then_some(()));
     let fill = |file: &str, leave: u64| {
@@ -261,7 +260,7 @@ fn a_full_volume_is_reported_and_not_ready_and_a_start_on_a_full_disk_recovers()
 }
 
 /// A full volume is logged once, shown in health and metrics, and rejects each record.
-fn is_named_as_full(server: &Server, path: &str, random: &mut Random) {
+fn is_named_as_full(server: &Server, path: &str, random: &mut SeededRandom) {
     let ready = wait_for("a server that is not ready", || {
         let ready = server.get("/health/ready").unwrap();
         (ready.status == 503).then(|| ready.json())

@@ -26,7 +26,7 @@ const ABORTED: i32 = 6;
 pub(super) fn died(server: &mut Server, point: FailPoint) {
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
-        if let Some(status) = server.ended() {
+        if let Some(status) = server.try_end() {
             break status;
         }
         assert!(
@@ -63,7 +63,7 @@ fn walk(setup: Setup, point: FailPoint, test: &str) {
     let path = world::define(&server);
     let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
     let load = Load {
-        source: server.source(),
+        source: server.source,
         path: &path,
         seed: 1,
         stop: &stop,

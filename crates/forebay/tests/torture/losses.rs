@@ -5,10 +5,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use forebay_test_support::HttpClient;
 use serde_json::{Value, json};
 
 use super::disks::copy;
-use super::http::Client;
 use super::server::{Launch, Server, wait_for};
 use super::world::{self, balance};
 
@@ -42,7 +42,7 @@ fn post(server: &Server, path: &str, records: u64) {
     let headers = [("Content-Type", "application/json")];
     for record in 0..records {
         let body = json!({"record": record}).to_string();
-        let answer = Client::new(server.source()).send("POST", path, &headers, body.as_bytes());
+        let answer = HttpClient::new(server.source).send("POST", path, &headers, body.as_bytes());
         assert_eq!(answer.unwrap().status, 200, "{}", server.log());
     }
 }

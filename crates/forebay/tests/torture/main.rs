@@ -24,13 +24,11 @@ mod descriptors;
 mod disks;
 #[cfg(feature = "failpoints")]
 mod failpoints;
-mod http;
 #[cfg(feature = "failpoints")]
 mod kept;
 mod losses;
 #[cfg(feature = "failpoints")]
 mod numbered;
-mod random;
 #[allow(dead_code, reason = "other test programs use the rest of it")]
 mod server;
 mod tables;
@@ -45,7 +43,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use client::{Load, Sent};
-use random::Random;
+use forebay_test_support::SeededRandom;
 use server::{Launch, Server, wait_for};
 use world::{Setup, World};
 
@@ -62,7 +60,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// Kills and cuts until the time is over and each kind of cut has occurred.
 fn disturb(server: &mut Server, world: &World, seed: u64, seconds: u64) -> u64 {
-    let mut random = Random(seed);
+    let mut random = SeededRandom::new(seed);
     let moments = world.moments();
     let mut kills = 0;
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -103,7 +101,7 @@ fn torture(setup: Setup, test: &str) {
     let path = world::define(&server);
     let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
     let load = Load {
-        source: server.source(),
+        source: server.source,
         path: &path,
         seed,
         stop: &stop,

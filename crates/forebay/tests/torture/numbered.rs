@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
+use forebay_test_support::HttpClient;
 use serde_json::{Value, json};
 
 use super::client::check_of;
-use super::http::Client;
 use super::server::{Launch, Server, wait_for};
 use super::tables::Tables;
 use super::world::{self, balance};
@@ -51,7 +51,7 @@ pub(super) fn define(server: &Server, sinks: &[&str]) -> String {
 /// Posts each record in a separate request; all must be acknowledged.
 pub(super) fn post(server: &Server, path: &str, numbers: Range<u64>, pad: usize) {
     let headers = [("Content-Type", "application/json")];
-    let mut client = Client::new(server.source());
+    let mut client = HttpClient::new(server.source);
     for number in numbers {
         let id = number.to_string();
         let body = json!({"id": id, "sum": check_of(&id), "pad": "x".repeat(pad)}).to_string();
@@ -111,6 +111,6 @@ pub(super) fn rows(data: &Path, sink: &str) -> Vec<u64> {
 /// Changes the database of tables without Forebay.
 pub(super) fn sql(data: &Path, sql: &str) {
     let db = rusqlite::Connection::open(data.join("tables.db")).unwrap();
-    db.busy_timeout(super::server::PATIENCE).unwrap();
+    db.busy_timeout(super::server::WAIT_MAX).unwrap();
     db.execute_batch(sql).unwrap();
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Fate, Sent, check_of};
-use super::server::{PATIENCE, Server};
+use super::server::{Server, WAIT_MAX};
 use super::tables::Tables;
 use super::world::{SINKS, balance};
 
@@ -55,7 +55,7 @@ fn count(tables: &Tables, table: &str, sent: &[Sent]) -> Counted {
 /// Waits until every acknowledged record is in its tables and nothing is in flight, then compares
 /// tables, clients and the reconciliation of Forebay. `run` is for messages: how to repeat the run.
 pub(crate) fn verify(server: &Server, tables: &Tables, sent: &[Sent], run: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_MAX;
     for (sink, table) in SINKS {
         let (balance, counted) = loop {
             let balance = balance(server, sink);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use forebay_connect::services::faults::{FaultyProxy, Moment, Protocol};
-use forebay_connect::services::{self, PostgresService, S3Service};
+use forebay_test_support::fault_proxy::{FaultyProxy, Moment, Protocol};
+use forebay_test_support::services::{self, PostgresService, S3Service};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;

@@ -1,9 +1,10 @@
 //! Writes the outcomes of records to the state, many in one transaction.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -120,8 +121,8 @@ impl CheckpointTracker {
             .collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, TrackedParts> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    fn lock(&self) -> parking_lot::MutexGuard<'_, TrackedParts> {
+        self.inner.lock()
     }
 }
 

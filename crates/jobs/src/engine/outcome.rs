@@ -1,9 +1,9 @@
 //! Progress, outcome and control of a run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +106,7 @@ impl JobProgress {
     }
 
     fn paths(&self) -> MutexGuard<'_, ColumnPaths> {
-        self.paths.lock().unwrap_or_else(|e| e.into_inner())
+        self.paths.lock()
     }
 
     /// The totals after `elapsed`.
@@ -184,14 +184,14 @@ impl JobControl {
 
     /// Ends the run; the first failure counts.
     pub(crate) fn fail(&self, failure: JobFailure) {
-        let mut first = self.failure.lock().unwrap_or_else(|e| e.into_inner());
+        let mut first = self.failure.lock();
         first.get_or_insert(failure);
         drop(first);
         self.stop.cancel();
     }
 
     pub(crate) fn failure(&self) -> Option<JobFailure> {
-        let first = self.failure.lock().unwrap_or_else(|e| e.into_inner());
+        let first = self.failure.lock();
         first.clone()
     }
 

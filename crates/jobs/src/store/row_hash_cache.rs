@@ -10,12 +10,13 @@
 //!   incarnation and a generation from the job's state, and a new generation is stored on disk before
 //!   anything is written.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_connect::cache::embedded::EmbeddedCache;
 use forebay_connect::cache::{CacheBackend, CacheError, RowHash};
 use forebay_connect::keyed::{ColumnSchema, PreparedTable, TableSchema};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::definition::RowHashCacheConfig;
@@ -152,7 +153,7 @@ impl RowHashCache {
         if let Err(error) = self.cache.put(space, &written).await {
             // These hashes were deleted, so nothing wrong is stored: the rows are written once more next time.
             // A full cache fails on every batch.
-            let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+            let mut health = self.health.lock();
             let is_recent = health
                 .reported_at
                 .is_some_and(|at| at.elapsed() < WARNING_INTERVAL);
@@ -184,7 +185,7 @@ impl RowHashCache {
 
     /// The current space; `None` while the cache is not used.
     fn space(&self) -> Option<String> {
-        let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+        let mut health = self.health.lock();
         if health
             .rests_until
             .is_some_and(|until| until > Instant::now())
@@ -199,7 +200,7 @@ impl RowHashCache {
     async fn begin_generation(&self, failed: &str, error: &CacheError) -> Result<(), JobFailure> {
         let _one = self.beginning.lock().await;
         let generation = {
-            let health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+            let health = self.health.lock();
             if space(&self.stem, health.generation) != failed {
                 // Another worker did it.
                 return Ok(());
@@ -209,7 +210,7 @@ impl RowHashCache {
         tracing::warn!(%error, generation, "cache failed: all hashes are invalidated");
         let stored = self.state.set_meta("generation", generation.to_string());
         stored.await.map_err(|e| JobFailure::State(e.to_string()))?;
-        let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+        let mut health = self.health.lock();
         *health = CacheHealth {
             generation,
             rests_until: Some(Instant::now() + CACHE_BACKOFF),

@@ -10,11 +10,12 @@ use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use forebay_jobs::JobOutcome;
+use forebay_test_support::poll_until;
 use serde_json::json;
 
 use crate::apis::PostApi;
 use crate::ends::{Api, failure, job, json, page, run};
-use crate::world::{World, dead, until};
+use crate::world::{World, dead};
 
 fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -132,7 +133,7 @@ async fn a_retry_after_outlives_the_process() {
     let world = World::new();
     let definition = world.define(&job(&base, "  until: { noNext: true, pages: 1 }"));
     let running = world.start(&definition);
-    until("the stored wait", || {
+    poll_until("the stored wait", || {
         definition.state_dir().join("pause-source").exists()
     })
     .await;
@@ -167,7 +168,7 @@ async fn a_retry_after_is_limited_by_the_setting() {
     let settings = "  retryAfterMax: 300ms\n  until: { noNext: true, pages: 1 }";
     let definition = world.define(&job(&base, settings));
     let running = world.start(&definition);
-    until("the stored wait", || {
+    poll_until("the stored wait", || {
         definition.state_dir().join("pause-source").exists()
     })
     .await;
@@ -182,7 +183,7 @@ async fn a_retry_after_of_a_destination_delays_all_workers_and_the_next_run() {
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
     let definition = world.define(&posting(&base, ""));
     let running = world.start(&definition);
-    until("the stored wait", || {
+    poll_until("the stored wait", || {
         definition.state_dir().join("pause-storage").exists()
     })
     .await;

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use forebay_jobs::{JobFailure, JobOutcome};
+use forebay_test_support::poll_until;
 use serde_json::{Value, json};
 
 use crate::apis::{Fault, Messages, PostApi};
-use crate::world::{World, dead, until};
+use crate::world::{World, dead};
 
 fn echo(record: Value) -> String {
     record.to_string()
@@ -133,7 +134,7 @@ async fn a_retry_after_limits_requests_to_an_api_that_always_returns_429() {
     *api.always.lock().unwrap() = Some(Fault::RetryAfter("3600"));
     let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
     let job = world.start(&definition);
-    until("the first request", || api.requests() == 1).await;
+    poll_until("the first request", || api.requests() == 1).await;
     // The job waits for an hour, and ends immediately when stopped.
     job.stop.cancel();
     let (end, _) = job.end().await;
@@ -192,11 +193,11 @@ async fn no_request_is_made_while_all_consumers_are_busy() {
     ));
     let job = world.start(&definition);
     // Three workers: two records, one of the next page; then all are busy.
-    until("all workers are busy", || api.requests() == 2).await;
+    poll_until("all workers are busy", || api.requests() == 2).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(api.requests(), 2);
     drop(held);
-    until("more requests", || api.requests() > 10).await;
+    poll_until("more requests", || api.requests() > 10).await;
     job.stop.cancel();
     let (end, summary) = job.end().await;
     assert_eq!(end, JobOutcome::Stopped);
@@ -253,7 +254,7 @@ async fn a_killed_job_resumes() {
     ));
     for kill_at in [50, 130, 250] {
         let job = world.start(&definition);
-        until("some records", || storage.count() >= kill_at).await;
+        poll_until("some records", || storage.count() >= kill_at).await;
         job.kill().await;
     }
     let (end, _) = world.run(&definition).await;

@@ -94,11 +94,10 @@ async fn a_stale_cache_loses_no_row() {
 mod redis {
     use std::net::SocketAddr;
 
-    use forebay_connect::services;
+    use forebay_test_support::{poll_until, services};
 
     use super::*;
     use crate::switch::Switch;
-    use crate::world::until;
 
     /// A switchable connection to the server, and a definition that uses it.
     async fn through_switch(test: &str, world: &World) -> Option<(Switch, String)> {
@@ -154,7 +153,7 @@ mod redis {
         let job = world.start(&definition);
         let progress = std::sync::Arc::clone(&job.progress);
         let written = || progress.summary(std::time::Duration::from_secs(1)).written;
-        until("some rows", || written() > 0).await;
+        poll_until("some rows", || written() > 0).await;
         switch.set_on(false);
         assert_eq!(job.end().await.0, JobOutcome::Complete);
         assert_eq!(count("three"), 3000);

@@ -6,10 +6,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use forebay_connect::keyed::CellValue;
 use forebay_jobs::{JobFailure, JobOutcome};
+use forebay_test_support::poll_until;
 use serde_json::{Value as Json, json};
 
 use crate::apis::PostApi;
-use crate::world::{World, dead, until};
+use crate::world::{World, dead};
 
 /// Lines of products with ids from `from` to `to`.
 pub(crate) fn lines(from: i64, to: i64) -> String {
@@ -249,7 +250,7 @@ async fn a_killed_job_resumes_in_its_files() {
             let sql = "SELECT coalesce(sum(offset), 0) FROM files";
             state.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap()
         };
-        until("a checkpoint", || {
+        poll_until("a checkpoint", || {
             assert!(
                 !job.is_over(),
                 "the job ended before {least} bytes were done"
@@ -284,7 +285,7 @@ async fn a_stopped_job_resumes_in_a_file_that_has_grown() {
         storage.serve().await
     ));
     let job = world.start(&definition);
-    until("some records", || storage.count() > 700).await;
+    poll_until("some records", || storage.count() > 700).await;
     job.stop.cancel();
     assert_eq!(job.end().await.0, JobOutcome::Stopped);
     let before = storage.count();

@@ -4,11 +4,12 @@
 use std::fmt::Write as _;
 
 use forebay_jobs::{JobOutcome, ReplaySelection};
+use forebay_test_support::poll_until;
 use serde_json::Value;
 
 use crate::apis::PostApi;
 use crate::files::into_table;
-use crate::world::{World, dead, until};
+use crate::world::{World, dead};
 
 /// With chunks of 4 KB, a segment has 64 KB.
 const SMALL: &str = ", chunkSize: 4KB, readers: 5";
@@ -125,7 +126,7 @@ async fn a_killed_job_resumes_in_the_middle_of_a_segment() {
             let sql = "SELECT coalesce(sum(offset), 0) FROM files";
             state.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap()
         };
-        until("a checkpoint", || done() > least || job.is_over()).await;
+        poll_until("a checkpoint", || done() > least || job.is_over()).await;
         job.kill().await;
     }
     let (end, _) = world.run(&definition).await;

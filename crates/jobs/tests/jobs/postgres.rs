@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connect::services;
 use forebay_jobs::{JobFailure, JobOutcome};
+use forebay_test_support::poll_until;
+use forebay_test_support::services;
 
 use crate::files::lines;
 use crate::switch::Switch;
-use crate::world::{World, until};
+use crate::world::World;
 
 fn job(url: &str, table: &str, extra: &str) -> String {
     format!(
@@ -41,10 +42,10 @@ async fn postgres_stores_rows_despite_an_outage() {
     let running = world.start(&world.define(&job(&through("forebay"), &table, "")));
     let progress = Arc::clone(&running.progress);
     let so_far = || progress.summary(Duration::from_secs(1));
-    until("some rows", || so_far().written > 1000 || running.is_over()).await;
+    poll_until("some rows", || so_far().written > 1000 || running.is_over()).await;
     // An outage in the middle: the job waits.
     switch.set_on(false);
-    until("a write that fails", || {
+    poll_until("a write that fails", || {
         so_far().retries > 0 || running.is_over()
     })
     .await;

@@ -6,15 +6,22 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use forebay_connect::services;
-use forebay_connect::staging::bucket;
+use forebay_connect::staging::{S3Staging, bucket};
 use forebay_jobs::{JobFailure, JobOutcome};
+use forebay_test_support::poll_until;
+use forebay_test_support::services;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use secrecy::ExposeSecret;
 
 use crate::files::{gzip, lines};
 use crate::world::World;
+
+pub(crate) fn staging_of(s3: &services::S3Service) -> S3Staging {
+    S3Staging::new(&s3.bucket, "us-east-1")
+        .with_endpoint(&s3.endpoint)
+        .with_keys(&s3.access_key, s3.secret_key.clone())
+}
 
 fn definition(s3: &services::S3Service, bucket: &str, secret: &str, pattern: &str) -> String {
     format!(
@@ -31,7 +38,7 @@ async fn objects_are_loaded() {
     let Some(s3) = services::s3("objects_are_loaded") else {
         return;
     };
-    let (store, _) = bucket(&s3.staging("")).unwrap();
+    let (store, _) = bucket(&staging_of(&s3)).unwrap();
     let prefix = format!("pull-{}", std::process::id());
     let put = async |name: &str, bytes: Vec<u8>| {
         let path = Path::from(format!("{prefix}/{name}"));
@@ -58,7 +65,7 @@ async fn objects_are_loaded() {
     let running = world.start(&job);
     let progress = std::sync::Arc::clone(&running.progress);
     let written = || progress.summary(std::time::Duration::from_secs(1)).written;
-    crate::world::until("some rows", || written() > 2000 || running.is_over()).await;
+    poll_until("some rows", || written() > 2000 || running.is_over()).await;
     running.kill().await;
     let (end, _) = world.run(&job).await;
     assert_eq!(end, JobOutcome::Complete);
@@ -84,7 +91,7 @@ async fn prefixes_and_keys_may_have_any_characters() {
     let Some(s3) = services::s3("prefixes_and_keys_may_have_any_characters") else {
         return;
     };
-    let (store, _) = bucket(&s3.staging("")).unwrap();
+    let (store, _) = bucket(&staging_of(&s3)).unwrap();
     let prefix = format!("pull-odd-{}", std::process::id());
     let secret = s3.secret_key.expose_secret().to_owned();
     for (id, name) in (0..).zip([

@@ -7,13 +7,13 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use forebay_connect::services;
 use forebay_connect::staging::bucket;
 use forebay_jobs::{JobFailure, JobOutcome};
 use forebay_listener::{
     Listener, ListenerLimits, ListenerMetrics, ListenerOptions, LoadedTls, ReloadableTls,
     RouterService, TlsConfig,
 };
+use forebay_test_support::services;
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 use secrecy::ExposeSecret;
@@ -49,7 +49,7 @@ async fn the_session_token_of_other_keys_is_not_sent() {
     let Some(s3) = services::s3("the_session_token_of_other_keys_is_not_sent") else {
         return;
     };
-    let (store, _) = bucket(&s3.staging("")).unwrap();
+    let (store, _) = bucket(&crate::s3::staging_of(&s3)).unwrap();
     let key = format!("pull-token-{}.jsonl", std::process::id());
     let bytes = lines(0, 10).into_bytes();
     store

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connect::services;
 use forebay_jobs::definition::LookupConfig;
 use forebay_jobs::lookup::LookupService;
 use forebay_jobs::{JobFailure, JobOutcome};
+use forebay_test_support::poll_until;
+use forebay_test_support::services;
 
 use crate::files::lines;
 use crate::switch::Switch;
-use crate::world::{World, until};
+use crate::world::World;
 
 fn job(node: &str, table: &str, extra: &str) -> String {
     format!(
@@ -43,11 +44,11 @@ async fn cassandra_stores_rows_despite_an_outage_and_serves_lookups() {
     let running = world.start(&definition);
     let progress = Arc::clone(&running.progress);
     let written = || progress.summary(Duration::from_secs(1)).written;
-    until("some rows", || written() > 1000 || running.is_over()).await;
+    poll_until("some rows", || written() > 1000 || running.is_over()).await;
     // An outage in the middle: the job waits.
     switch.set_on(false);
     let retries = || progress.summary(Duration::from_secs(1)).retries;
-    until("a write that fails", || retries() > 0).await;
+    poll_until("a write that fails", || retries() > 0).await;
     switch.set_on(true);
     let (end, summary) = running.end().await;
     assert_eq!(

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use forebay_connect::services;
 use forebay_jobs::JobOutcome;
 use forebay_jobs::definition::LookupConfig;
 use forebay_jobs::lookup::LookupService;
 use forebay_listener::Listener;
+use forebay_test_support::services;
 
 use crate::world::{World, dead};
 

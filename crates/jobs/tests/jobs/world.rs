@@ -10,10 +10,8 @@ use forebay_jobs::definition::JobDefinition;
 use forebay_jobs::state::JobState;
 use forebay_jobs::{JobContext, JobOutcome, JobProgress, JobSummary, ReplaySelection};
 use forebay_model::{Clock, Timestamp};
+use forebay_test_support::{WAIT_MAX, poll_until};
 use tokio_util::sync::CancellationToken;
-
-/// Maximum time of any wait.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct RealClock;
@@ -159,23 +157,11 @@ impl Running {
         self.task.abort();
         drop(self.task.await);
         // The job's tasks end when the runtime polls them next.
-        until("the end of the job's tasks", || {
+        poll_until("the end of the job's tasks", || {
             JobState::open(&self.state_dir).is_ok()
         })
         .await;
     }
-}
-
-/// Waits until a condition holds.
-pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(WAIT_MAX, async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    waited
-        .await
-        .unwrap_or_else(|_| panic!("waited too long for {what}"));
 }
 
 /// Dead letters of a job.

@@ -208,8 +208,7 @@ fn tickets_can_be_awaited() {
     let env = MemEnv::new(15);
     let log = open(&env, manual());
     let stream = log.stream("s").unwrap();
-    let blocks = vec![block(stream, b"one"), block(stream, b"two")];
-    let tickets = log.append_all(blocks).unwrap();
+    let tickets = [b"one", b"two"].map(|text| log.append(block(stream, text)).unwrap());
     let mut cx = Context::from_waker(Waker::noop());
     for (i, ticket) in tickets.into_iter().enumerate() {
         let Poll::Ready(Ok(appended)) = pin!(ticket).poll(&mut cx) else {

@@ -10,9 +10,10 @@
 //! | undelete | the source with the first sinks, then the others                            |
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_model::Sink;
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Repo, TxnAttempts, TxnBuilder, TxnContention, Versioned, decode};
@@ -165,7 +166,7 @@ impl KeyedLocks {
     /// Waits for the lock of the key.
     pub(super) async fn lock(&self, key: String) -> KeyedLockGuard {
         let mutex = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut locks = self.0.lock();
             Arc::clone(locks.entry(key.clone()).or_default())
         };
         KeyedLockGuard {
@@ -179,7 +180,7 @@ impl KeyedLocks {
 impl Drop for KeyedLockGuard {
     fn drop(&mut self) {
         drop(self.guard.take());
-        let mut locks = self.locks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.locks.0.lock();
         // Only the map has a reference: no task waits.
         if locks
             .get(&self.key)
@@ -221,8 +222,8 @@ mod tests {
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);
         let second = second.await;
-        assert_eq!(locks.0.lock().unwrap().len(), 2);
+        assert_eq!(locks.0.lock().len(), 2);
         drop((second, other));
-        assert!(locks.0.lock().unwrap().is_empty());
+        assert!(locks.0.lock().is_empty());
     }
 }

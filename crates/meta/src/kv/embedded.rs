@@ -9,11 +9,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -86,12 +87,12 @@ pub struct EmbeddedStore {
     dir: PathBuf,
     history: Arc<WatchHistory>,
     readers: Arc<StoreReaderPool>,
-    write: Option<WriterHandle>,
+    writer: WriterHandle,
     /// The first disk failure, see [`StoreWriter::failed`].
     latched: Arc<OnceLock<StoreError>>,
 }
 
-/// Handle of the writer thread; absent if the store is read-only.
+/// Handle of the writer thread.
 struct WriterHandle {
     queue: SyncSender<QueuedCommand>,
     permits: Arc<Semaphore>,
@@ -156,30 +157,13 @@ impl EmbeddedStore {
             dir: dir.to_owned(),
             history,
             readers: Arc::new(readers),
-            write: Some(WriterHandle {
+            writer: WriterHandle {
                 queue,
                 permits: Arc::new(Semaphore::new(QUEUE_MAX)),
                 thread: Some(thread),
                 _lock: lock,
-            }),
+            },
             latched,
-        })
-    }
-
-    /// Opens an existing store read-only, also while another process has it open. Writes and
-    /// watches fail.
-    pub fn open_read_only(dir: &Path) -> Result<Self, StoreOpenError> {
-        let first = open::reader(dir)?;
-        open::check(&first, &dir.join(DATABASE_FILE))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            history: Arc::new(WatchHistory::new(
-                Revision::default(),
-                HistoryLimits::default(),
-            )),
-            readers: Arc::new(StoreReaderPool::open(dir)?),
-            write: None,
-            latched: Arc::default(),
         })
     }
 
@@ -214,11 +198,8 @@ impl EmbeddedStore {
     where
         E: From<StoreError>,
     {
-        let Some(write) = &self.write else {
-            return Err(read_only().into());
-        };
         let closed = || StoreError::Terminal("the metadata store was closed".to_owned());
-        let permit = match Arc::clone(&write.permits).acquire_owned().await {
+        let permit = match Arc::clone(&self.writer.permits).acquire_owned().await {
             Ok(permit) => Some(permit),
             Err(_) => return Err(closed().into()),
         };
@@ -227,7 +208,7 @@ impl EmbeddedStore {
             command: command(reply),
             permit,
         };
-        if write.queue.try_send(queued).is_err() {
+        if self.writer.queue.try_send(queued).is_err() {
             return Err(closed().into());
         }
         // Without a reply the batch failed before it reached this transaction, or the thread ended.
@@ -236,22 +217,16 @@ impl EmbeddedStore {
     }
 }
 
-fn read_only() -> StoreError {
-    StoreError::Terminal("the metadata store was opened read-only".to_owned())
-}
-
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
-        if let Some(write) = &mut self.write {
-            // Behind all queued commands; a slot is reserved for it.
-            let stop = QueuedCommand {
-                command: StoreCommand::Stop,
-                permit: None,
-            };
-            drop(write.queue.try_send(stop));
-            if let Some(Err(_)) = write.thread.take().map(JoinHandle::join) {
-                tracing::error!(dir = %self.dir.display(), "metadata store writer panicked");
-            }
+        // Behind all queued commands; a slot is reserved for it.
+        let stop = QueuedCommand {
+            command: StoreCommand::Stop,
+            permit: None,
+        };
+        drop(self.writer.queue.try_send(stop));
+        if let Some(Err(_)) = self.writer.thread.take().map(JoinHandle::join) {
+            tracing::error!(dir = %self.dir.display(), "metadata store writer panicked");
         }
     }
 }
@@ -265,8 +240,8 @@ impl StoreReaderPool {
         })
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> parking_lot::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock()
     }
 
     /// Runs a read on a thread that may block on the disk.
@@ -333,9 +308,6 @@ impl Store for EmbeddedStore {
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError> {
-        if self.write.is_none() {
-            return Err(read_only().into());
-        }
         history::subscribe(&self.history, prefix, from)
     }
 

@@ -9,9 +9,10 @@
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
@@ -111,7 +112,7 @@ impl ReaderPool {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % READERS;
         let [first, ..] = &self.queues;
         let slot = self.queues.get(next).unwrap_or(first);
-        let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+        let mut slot = slot.lock();
         if let Some(queue) = slot.as_ref().filter(|q| !q.is_closed()) {
             return Ok(queue.clone());
         }

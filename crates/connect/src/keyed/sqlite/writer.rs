@@ -3,9 +3,9 @@
 //! A dedicated thread instead of a pool keeps SQLite's memory in the cache of one core.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
@@ -58,7 +58,7 @@ impl SqliteWriter {
     }
 
     fn queue(&self, path: &Path) -> Result<mpsc::Sender<WriteJob>, TableError> {
-        let mut thread = self.thread.lock().unwrap_or_else(|e| e.into_inner());
+        let mut thread = self.thread.lock();
         if let Some(thread) = thread.as_ref().filter(|t| !t.queue.is_closed()) {
             return Ok(thread.queue.clone());
         }
@@ -83,8 +83,7 @@ impl SqliteWriter {
 
 impl Drop for SqliteWriter {
     fn drop(&mut self) {
-        let thread = self.thread.get_mut().unwrap_or_else(|e| e.into_inner());
-        if let Some(WriterThread { queue, handle }) = thread.take() {
+        if let Some(WriterThread { queue, handle }) = self.thread.get_mut().take() {
             drop(queue);
             // After the last writer, the file is closed and complete without its log. A panic of
             // the thread was already reported.

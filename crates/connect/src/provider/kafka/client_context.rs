@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_buffer::SendError;
 use forebay_model::words::short;
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::client::{Client, OAuthToken};
 use rdkafka::consumer::ConsumerContext;
@@ -26,10 +26,6 @@ const HANDSHAKE_POLLS: u32 = 60;
 const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
 /// Duration of one poll.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Callbacks of a client; stores its last error.
 #[derive(Default)]
@@ -52,7 +48,7 @@ impl KafkaClientContext {
     }
 
     pub(super) fn trouble(&self) -> Option<String> {
-        lock(&self.trouble).clone()
+        self.trouble.lock().clone()
     }
 
     /// Why messages of a topic are not delivered: the broker's error of the topic, if it has one.
@@ -94,13 +90,13 @@ impl KafkaClientContext {
     pub(super) fn handshake(client: &Client<Self>, poll: impl Fn()) -> Result<(), SendError> {
         for _ in 0..HANDSHAKE_POLLS {
             poll();
-            if let Some(rejection) = lock(&client.context().rejection).take() {
+            if let Some(rejection) = client.context().rejection.lock().take() {
                 return Err(SendError::retry(rejection));
             }
             if client.fetch_cluster_id(POLL_TIMEOUT).is_some() {
                 return Ok(());
             }
-            if client.context().trouble().is_some() && lock(&client.context().rejection).is_none() {
+            if client.context().trouble().is_some() && client.context().rejection.lock().is_none() {
                 return Ok(());
             }
         }
@@ -116,11 +112,11 @@ impl ClientContext for KafkaClientContext {
         let text = short(&explained(format!("{error}: {reason}")));
         tracing::debug!(error = %text, "kafka client");
         if matches!(code, Some(Code::Authentication | Code::SSL)) {
-            *lock(&self.rejection) = Some(text.clone());
+            *self.rejection.lock() = Some(text.clone());
         }
         // The cause of the last broker's failure was reported before and is more specific.
         if code != Some(Code::AllBrokersDown) {
-            *lock(&self.trouble) = Some(text);
+            *self.trouble.lock() = Some(text);
         }
     }
 
@@ -128,7 +124,7 @@ impl ClientContext for KafkaClientContext {
         tracing::debug!(?level, facility, message, "kafka client");
         // A connection closed without an error code is only logged.
         if facility == "FAIL" {
-            *lock(&self.trouble) = Some(short(&explained(message.to_owned())));
+            *self.trouble.lock() = Some(short(&explained(message.to_owned())));
         }
     }
 

@@ -1,15 +1,16 @@
 //! Streaming producer: many batches in flight, each message acknowledged by a delivery report.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay_buffer::{Ack, MessageBatch, MessageDelivery, ProviderConnection, SendError};
+use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 
-use super::client_context::{KafkaClientContext, lock};
+use super::client_context::KafkaClientContext;
 use super::{KafkaClientConfig, failed, send_error};
 
 /// Batches in flight: the buffer's limits on messages and bytes apply first.
@@ -38,14 +39,14 @@ impl DeliveryReports {
 
     pub(super) fn set(&self, index: usize, result: Result<(), SendError>) {
         if let Err(error) = result {
-            lock(&self.failed).push((index, error));
+            self.failed.lock().push((index, error));
         }
         if self.outstanding.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
-        let ack = lock(&self.ack).take();
+        let ack = self.ack.lock().take();
         match ack {
-            Some(ack) if lock(&self.failed).is_empty() => ack.taken(),
+            Some(ack) if self.failed.lock().is_empty() => ack.taken(),
             Some(ack) => ack.each(self.results()),
             None => {}
         }
@@ -54,7 +55,7 @@ impl DeliveryReports {
     /// The reports received so far.
     pub(super) fn results(&self) -> Vec<Result<(), SendError>> {
         let mut results = vec![Ok(()); self.len];
-        for (index, error) in lock(&self.failed).iter() {
+        for (index, error) in self.failed.lock().iter() {
             results[*index] = Err(error.clone());
         }
         results

@@ -5,12 +5,13 @@
 //! server a third less than upserts.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use forebay_model::TimestampMicros;
 use forebay_model::calendar::{self, DAY_SECONDS};
-use tokio_postgres::types::private::BytesMut;
+use parking_lot::{Mutex, MutexGuard};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::connect::{PostgresConnection, PostgresServer};
@@ -47,7 +48,7 @@ impl PostgresKeyed {
     }
 
     fn new_table(&self) -> MutexGuard<'_, Option<String>> {
-        self.new.lock().unwrap_or_else(|e| e.into_inner())
+        self.new.lock()
     }
 }
 

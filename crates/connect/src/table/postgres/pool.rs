@@ -1,9 +1,10 @@
 //! Pool of connections.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::table::TableError;
@@ -67,7 +68,7 @@ impl ConnectionPool {
 
     fn pop(&self) -> Option<PostgresConnection> {
         // A panic elsewhere can't leave the list inconsistent.
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         idle.pop()
     }
 }
@@ -75,7 +76,7 @@ impl ConnectionPool {
 impl PooledConnection {
     /// Returns the connection to the pool; no statement may be in progress.
     pub(super) fn release(self) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         idle.push(self.connection);
     }
 }

@@ -386,7 +386,7 @@ async fn a_cascade_deletes_tables_and_versions_and_can_be_repeated() {
         result(&task),
         "Source and its destination tables and bucket have been deleted. Kept, because other sinks fill them too: \"in.c-b.t\"."
     );
-    assert_eq!(*world.tables.dropped.lock().unwrap(), ["in.c-b.own"]);
+    assert_eq!(*world.tables.dropped.lock(), ["in.c-b.own"]);
     let gone = world.delete(&cascade).await;
     gone.is_error(
         404,
@@ -415,7 +415,7 @@ async fn a_cascade_waits_for_records_in_flight_up_to_a_timeout() {
         task["error"],
         "The source is deleted, its tables are not: 1 files are still in flight, try again when they are delivered."
     );
-    assert!(world.tables.dropped.lock().unwrap().is_empty());
+    assert!(world.tables.dropped.lock().is_empty());
     world
         .done(world.put(&format!("{SOURCE}/undelete")).await)
         .await;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use forebay_model::{
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use rand::{RngCore, SeedableRng};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -360,7 +361,7 @@ impl Table for WatchedTables {
         self.is_free(table).await;
         self.reached()?.delete(table).await?;
         self.is_free(table).await;
-        self.dropped.lock().unwrap().push(table.to_string());
+        self.dropped.lock().push(table.to_string());
         Ok(())
     }
 

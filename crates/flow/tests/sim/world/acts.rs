@@ -21,7 +21,7 @@ impl World {
     pub(super) async fn step(&mut self, node: &mut Node) -> Option<End> {
         let w = &self.weather;
         let shares = [w.send, w.pass, w.disk, w.outage, w.end, w.jump, w.staging];
-        let mut drawn = self.random.below(100);
+        let mut drawn = self.random.index(100);
         let which = shares.iter().position(|share| {
             let hit = drawn < *share;
             drawn = drawn.saturating_sub(*share);
@@ -85,10 +85,10 @@ impl World {
             DiskCall::Rename,
             DiskCall::SyncDir,
         ];
-        match self.random.below(8) {
+        match self.random.index(8) {
             0 => {
                 let used: usize = self.disk.files().iter().map(|(_, b)| b.len()).sum();
-                let left = self.random.below(20_000);
+                let left = self.random.index(20_000);
                 self.trace(&format!("the disk has {left} bytes left"));
                 self.disk.set_capacity(Some((used + left) as u64));
             }
@@ -103,7 +103,7 @@ impl World {
             }
             _ => {
                 let call = *self.random.pick(&calls);
-                let after = self.random.below(6) as u64;
+                let after = self.random.index(6) as u64;
                 let errno = *self.random.pick(&[EIO, EIO, ENOSPC, EMFILE, ENOMEM]);
                 self.trace(&format!("{call:?} number {after} will fail with {errno}"));
                 self.disk.fail(Some(call), after, errno);
@@ -113,7 +113,7 @@ impl World {
 
     fn outage(&mut self) {
         let out = self.random.percent(40);
-        let which = self.random.below(4);
+        let which = self.random.index(4);
         self.trace(&format!("outage of {which}: {out}"));
         match which {
             0 => self.around.meta.set_outage(out),

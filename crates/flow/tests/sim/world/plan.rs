@@ -1,7 +1,7 @@
 //! Parameters of a run, and how often things happen in it.
 
-use crate::random::Random;
 use crate::table;
+use forebay_test_support::SeededRandom;
 
 /// Deliberate bug, which the checks have to find.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,8 +76,8 @@ pub(super) struct Weather {
 }
 
 impl Weather {
-    pub(super) fn draw(random: &mut Random, plan: &Plan) -> Self {
-        let mut upto = |n: usize| random.below(n + 1);
+    pub(super) fn draw(random: &mut SeededRandom, plan: &Plan) -> Self {
+        let mut upto = |n: usize| random.index(n + 1);
         let mut weather = Self {
             send: 10 + upto(20),
             pass: 5 + upto(10),

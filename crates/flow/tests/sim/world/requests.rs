@@ -28,7 +28,7 @@ impl World {
                 http::HeaderValue::from_static("application/json"),
             )])),
         });
-        let count = 1 + self.random.below(3);
+        let count = 1 + self.random.index(3);
         let first = self.next_record;
         let mut records = Vec::new();
         for _ in 0..count {
@@ -80,12 +80,12 @@ impl World {
         let id = self.next_record;
         self.next_record += 1;
         let pieces = ["x", "\"", ",", "\n", "ž", "value", "\r\n", ";"];
-        let mut text: String = (0..self.random.below(12))
+        let mut text: String = (0..self.random.index(12))
             .map(|_| *self.random.pick(&pieces))
             .collect();
         if self.random.percent(3) {
             // Larger than what is joined with others on the way to staging, and hard to compress.
-            let more = (0..1300).map(|_| format!("{:016x}", self.random.next()));
+            let more = (0..1300).map(|_| format!("{:016x}", self.random.next_u64()));
             text.extend(more);
         }
         let body = if self.random.percent(15) {

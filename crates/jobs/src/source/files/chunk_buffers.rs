@@ -1,8 +1,9 @@
 //! A pool of chunk buffers: allocating fresh memory costs more than reading a chunk.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 
 /// Maximum number of pooled bytes.
 const POOLED_BYTES_MAX: usize = 8 << 20;
@@ -43,7 +44,7 @@ impl ChunkBuffers {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<BytesMut>> {
-        self.free.lock().unwrap_or_else(|e| e.into_inner())
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<BytesMut>> {
+        self.free.lock()
     }
 }

@@ -4,8 +4,9 @@
 //! ask for an earlier revision (`docs/adr/0302`).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::kv::store::{Revision, WatchBatch, WatchError, WatchEvent, WatchStream};
@@ -74,7 +75,7 @@ impl WatchHistory {
 
     fn ring(&self) -> MutexGuard<'_, HistoryRing> {
         // No code panics in the middle of a change while holding the lock.
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ring.lock()
     }
 
     /// Appends committed transactions, in order, and wakes the watches once.

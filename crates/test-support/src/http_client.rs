@@ -8,24 +8,26 @@ use std::time::Duration;
 /// Longer than any response takes, shorter than the timeout of a test.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
+#[derive(Debug)]
+pub struct HttpResponse {
+    pub status: u16,
+    pub body: Vec<u8>,
 }
 
-impl Response {
-    pub(crate) fn json(&self) -> serde_json::Value {
+impl HttpResponse {
+    pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or(serde_json::Value::Null)
     }
 }
 
-pub(crate) struct Client {
+#[derive(Debug)]
+pub struct HttpClient {
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
 }
 
-impl Client {
-    pub(crate) fn new(address: SocketAddr) -> Self {
+impl HttpClient {
+    pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
             connection: None,
@@ -33,13 +35,13 @@ impl Client {
     }
 
     /// Sends a request and reads the response. After an error the next call reconnects.
-    pub(crate) fn send(
+    pub fn send(
         &mut self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<Response, Error> {
+    ) -> Result<HttpResponse, Error> {
         let mut connection = match self.connection.take() {
             Some(open) => open,
             None => self.connect()?,
@@ -71,7 +73,7 @@ impl Client {
     }
 }
 
-fn read_response(from: &mut BufReader<TcpStream>) -> Result<(Response, bool), Error> {
+fn read_response(from: &mut BufReader<TcpStream>) -> Result<(HttpResponse, bool), Error> {
     let invalid = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
     let mut line = String::new();
     if from.read_line(&mut line)? == 0 {
@@ -122,5 +124,5 @@ fn read_response(from: &mut BufReader<TcpStream>) -> Result<(Response, bool), Er
         body.resize(length, 0);
         from.read_exact(&mut body)?;
     }
-    Ok((Response { status, body }, keep))
+    Ok((HttpResponse { status, body }, keep))
 }

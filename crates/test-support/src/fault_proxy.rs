@@ -1,13 +1,14 @@
 //! TCP proxy that parses the protocol it forwards and cuts a connection at a given point: after the
 //! rows of a `COPY` and before its `COMMIT`, within an upload, after the server completed a request
-//! and before the client receives the response. [`super::proxy`] cuts at given bytes; this one
+//! and before the client receives the response. [`crate::cut_proxy`] cuts at given bytes; this one
 //! works for any packet boundaries.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
@@ -64,7 +65,7 @@ struct Shared(Mutex<Plan>);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Plan> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Whether to cut the connection that reached this point.

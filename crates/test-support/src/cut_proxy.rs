@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
@@ -47,13 +48,12 @@ impl Proxy {
 
     /// Cuts one connection, the first that meets the condition.
     pub fn arm(&self, cut: Cut) {
-        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
+        *self.armed.lock() = Some(cut);
     }
 
     /// Whether a cut is pending.
     pub fn is_armed(&self) -> bool {
-        let armed = self.armed.lock();
-        armed.unwrap_or_else(PoisonError::into_inner).is_some()
+        self.armed.lock().is_some()
     }
 }
 
@@ -104,7 +104,7 @@ async fn pass(bytes: &[u8], to: &mut TcpStream) -> bool {
 /// Takes the cut if it is due: `sent` is what the client just sent, `received` the bytes it got so
 /// far.
 fn take_due(armed: &Mutex<Option<Cut>>, sent: &[u8], received: usize) -> Option<Cut> {
-    let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut armed = armed.lock();
     let is_due = match armed.as_ref()? {
         Cut::Before(bytes) | Cut::AfterAnswerTo(bytes) => sent
             .windows(bytes.len().max(1))

@@ -13,9 +13,6 @@
 
 use secrecy::SecretString;
 
-pub mod faults;
-pub mod proxy;
-
 #[derive(Clone, Debug)]
 pub struct PostgresService {
     /// A user who may create schemas.
@@ -32,18 +29,6 @@ pub struct S3Service {
     pub bucket: String,
     pub access_key: String,
     pub secret_key: SecretString,
-}
-
-impl S3Service {
-    /// A staging root for one test: `prefix` in the bucket.
-    #[cfg(feature = "s3")]
-    pub fn staging(&self, prefix: &str) -> crate::staging::S3Staging {
-        let mut config = crate::staging::S3Staging::new(&self.bucket, "us-east-1")
-            .with_endpoint(&self.endpoint)
-            .with_keys(&self.access_key, self.secret_key.clone());
-        config.prefix = prefix.to_owned();
-        config
-    }
 }
 
 /// From `FOREBAY_TEST_POSTGRES_URL` and `FOREBAY_TEST_POSTGRES_CA`.
