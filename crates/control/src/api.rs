@@ -10,6 +10,7 @@ mod body;
 mod body_limiter;
 mod call;
 mod cascade;
+mod client_buckets;
 mod columns;
 mod config;
 mod dashboard;

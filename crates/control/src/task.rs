@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use forebay_meta::catalog::tasks::TaskError;
 use forebay_meta::{Repo, StoreError};
-use forebay_model::{Clock, SinkId, SourceKey, TaskEnd, TaskEntry};
+use forebay_model::{Backoff, Clock, SinkId, SourceKey, TaskEnd, TaskEntry};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 const UNKNOWN: &str = "Unknown error";
 /// Attempts to record the end of a task when the store fails.
 const END_ATTEMPTS_MAX: u32 = 5;
+/// Waits between them.
+const END_BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(200), Duration::from_secs(4));
 
 /// The work of a task; an error has a sentence for users, or [`None`] for an internal cause, which
 /// is already logged.
@@ -226,7 +228,7 @@ impl TaskRunner {
                     tracing::error!(task = %task.id, %error, attempt, "failed to record the end of a task");
                 }
             }
-            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+            tokio::time::sleep(END_BACKOFF.delay(attempt)).await;
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_connect::http::{
-    HttpClient, HttpClientConfig, HttpRequest, HttpResponse, secret_header,
+    HttpClient, HttpClientConfig, HttpRequest, HttpResponse, retry_after, secret_header,
 };
 use forebay_model::Clock;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -30,6 +30,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) const PARALLEL_REQUESTS: usize = 8;
 /// Retries of a request that got 429.
 const RETRIES_MAX: u32 = 5;
+/// Wait before a retry when the server asks for none.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait between them.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest response body.
@@ -242,10 +244,8 @@ impl ApiClient {
             if response.status != StatusCode::TOO_MANY_REQUESTS {
                 return Ok(response);
             }
-            let wait = response.headers.get(reqwest::header::RETRY_AFTER);
-            let wait = wait.and_then(|v| v.to_str().ok()?.parse().ok());
-            let wait = Duration::from_secs(wait.unwrap_or(1)).min(RETRY_WAIT_MAX);
-            tokio::time::sleep(wait).await;
+            let wait = retry_after(&response.headers, SystemClock.now());
+            tokio::time::sleep(wait.unwrap_or(RETRY_WAIT).min(RETRY_WAIT_MAX)).await;
         }
         self.send_once(method, path, body).await
     }

@@ -32,7 +32,7 @@ use crate::store::KeyedTableWriter;
 pub(crate) mod checkpoint;
 pub(crate) mod outcome;
 pub(crate) mod queue;
-pub(crate) mod retry;
+mod retry;
 
 use checkpoint::{CheckpointMode, CheckpointTracker, write_checkpoints};
 use outcome::{JobControl, JobFailure, JobProgress, add};

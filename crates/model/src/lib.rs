@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+pub mod backoff;
 pub mod calendar;
 pub mod column;
 pub mod decimal;
@@ -26,6 +27,7 @@ pub mod topic;
 pub mod units;
 pub mod words;
 
+pub use backoff::Backoff;
 pub use column::{
     ColumnKind, Mapping, MappingColumn, MappingViolation, PathColumn, PathColumnUse, PathUse,
     TemplateColumn,
@@ -43,7 +45,7 @@ pub use id::{
 pub use limits::{CountLimit, DefinitionLimits};
 pub use metric::{MetricDefinition, MetricFamily, MetricKind};
 pub use micros::{EpochUnit, InvalidTime, ParsedTime, TimestampMicros};
-pub use retry::{Backoff, RetryState};
+pub use retry::RetryState;
 pub use settings::{BlockCompression, SinkSettings};
 pub use slice::{Slice, SliceState, StagedChecksum};
 pub use statistics::{Reconciliation, Statistics};

@@ -1,7 +1,6 @@
 //! Retry state of a failed step. Stored with the file or slice, so that it survives a restart.
 
-use std::time::Duration;
-
+use crate::backoff::Backoff;
 use crate::time::Timestamp;
 
 /// Failures of a step; empty when it has not failed.
@@ -21,41 +20,6 @@ pub struct RetryState {
     pub parked: bool,
 }
 
-/// Wait after the n-th failure: `initial × factor^(n−1)`, at most `max`, each ±10 %.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// Wait after the first failure.
-    pub initial: Duration,
-    /// Factor between two waits.
-    pub factor: u32,
-    /// The longest wait; also the wait of a parked step.
-    pub max: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            initial: Duration::from_secs(1),
-            factor: 2,
-            max: Duration::from_secs(300),
-        }
-    }
-}
-
-impl Backoff {
-    /// The wait after failure number `attempt` (from 1). `random` is any number; it selects the ±10
-    /// %.
-    pub fn delay(&self, attempt: u32, random: u64) -> Duration {
-        let max = u64::try_from(self.max.as_millis()).unwrap_or(u64::MAX);
-        let initial = u64::try_from(self.initial.as_millis()).unwrap_or(u64::MAX);
-        let growth = u64::from(self.factor).saturating_pow(attempt.saturating_sub(1));
-        let base = initial.saturating_mul(growth).min(max);
-        // 900 to 1100 thousandths.
-        let jittered = u128::from(base) * u128::from(900 + random % 201) / 1000;
-        Duration::from_millis(u64::try_from(jittered).unwrap_or(u64::MAX))
-    }
-}
-
 impl RetryState {
     /// Records a failure. `terminal`: only a user can fix the cause.
     pub fn record_failure(
@@ -72,7 +36,7 @@ impl RetryState {
         self.last_failed_at = Some(now);
         self.parked = terminal;
         let attempt = if terminal { u32::MAX } else { self.attempt };
-        self.retry_after = Some(now.plus(backoff.delay(attempt, random)));
+        self.retry_after = Some(now.plus(backoff.jittered_delay(attempt, random)));
     }
 
     /// Makes the step due now; later waits start from the beginning.
@@ -95,16 +59,6 @@ impl RetryState {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_grow_to_the_maximum_and_vary_by_a_tenth() {
-        let b = Backoff::default();
-        assert_eq!(b.delay(1, 100), Duration::from_secs(1));
-        assert_eq!(b.delay(4, 100), Duration::from_secs(8));
-        assert_eq!(b.delay(u32::MAX, 100), Duration::from_secs(300));
-        assert_eq!(b.delay(1, 0), Duration::from_millis(900));
-        assert_eq!(b.delay(1, 200), Duration::from_millis(1100));
-    }
 
     #[test]
     fn a_failed_step_is_due_after_its_wait_or_when_the_clock_went_back() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use forebay_model::Backoff;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AwsAuthorizer};
@@ -33,8 +34,9 @@ const IN_QUERY: AsciiSet = NON_ALPHANUMERIC
 const IN_PATH: AsciiSet = IN_QUERY.remove(b'/');
 /// A listing page has 1,000 keys of at most 1,024 bytes, each of which may be escaped to three.
 const RESPONSE_BYTES_MAX: usize = 16 << 20;
-/// Delay before the first retry; it doubles.
-const WAIT: Duration = Duration::from_millis(100);
+/// Waits before retries, like those of the library's client.
+const RETRY_BACKOFF: Backoff =
+    Backoff::doubling(Duration::from_millis(100), Duration::from_secs(15));
 /// Characters of a response that an error quotes.
 const QUOTED: usize = 200;
 
@@ -48,7 +50,7 @@ pub struct TextKeyBucket {
     /// URL of the bucket, without a trailing slash.
     address: String,
     is_signed: bool,
-    retries: usize,
+    retries: u32,
 }
 
 /// An object of a listing.
@@ -79,7 +81,7 @@ impl TextKeyBucket {
             address: address(config),
             is_signed: !config.anonymous,
             region: config.region.clone(),
-            retries: config.retries,
+            retries: u32::try_from(config.retries).unwrap_or(u32::MAX),
             name,
             store,
             client,
@@ -207,7 +209,7 @@ impl TextKeyBucket {
         headers: &[(&'static str, String)],
     ) -> Result<HttpResponse, StagingError> {
         let url = format!("{}{path}", self.address);
-        let mut tried = 0;
+        let mut failures = 0;
         loop {
             let (text, may_succeed) = match self.request_once(&url, headers).await {
                 Ok(response) if response.status().is_success() => return Ok(response),
@@ -225,12 +227,11 @@ impl TextKeyBucket {
                 }
                 Err(text) => (text, true),
             };
-            if !may_succeed || tried >= self.retries {
+            if !may_succeed || failures >= self.retries {
                 return Err(self.failed(action, &text));
             }
-            tokio::time::sleep(WAIT * 2_u32.saturating_pow(u32::try_from(tried).unwrap_or(16)))
-                .await;
-            tried += 1;
+            failures += 1;
+            tokio::time::sleep(RETRY_BACKOFF.delay(failures)).await;
         }
     }
 

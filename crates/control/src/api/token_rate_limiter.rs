@@ -1,44 +1,28 @@
 //! Rate limit of requests per token, with a bucket for each recently used token.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use forebay_model::HumanDuration;
-use forebay_model::quota::{BucketLevel, RetryAfter, TokenBucket};
+use forebay_model::quota::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
+use super::client_buckets::ClientBuckets;
 use super::error::ApiError;
 use crate::auth::CallerIdentity;
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-/// Burst: requests of this time at the full rate.
-const WINDOW: HumanDuration = HumanDuration::secs(10);
 /// Maximum buckets before full ones are removed.
 const TOKENS_MAX: usize = 1000;
 
 #[derive(Debug)]
-pub(super) struct TokenRateLimiter {
-    /// Requests per second; zero is no limit.
-    rate: u64,
-    start: Instant,
-    buckets: Mutex<HashMap<String, BucketLevel>>,
-}
+pub(super) struct TokenRateLimiter(ClientBuckets<String>);
 
 /// Rate limit headers of a response; set while the request is checked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RateLimitHeaders(Arc<OnceLock<(HeaderValue, HeaderValue)>>);
 
 impl TokenRateLimiter {
+    /// `rate` is in requests per second; zero is no limit.
     pub(super) fn new(rate: u64) -> Self {
-        Self {
-            rate,
-            start: Instant::now(),
-            buckets: Mutex::default(),
-        }
+        Self(ClientBuckets::new(rate, TOKENS_MAX))
     }
 
     /// Admits a request unless its token is over the limit.
@@ -47,26 +31,18 @@ impl TokenRateLimiter {
         who: &CallerIdentity,
         headers: &RateLimitHeaders,
     ) -> Result<(), ApiError> {
-        let Some(bucket) = TokenBucket::new(self.rate, WINDOW, self.bucket_state(&who.token_id))
-        else {
+        let Some(bucket) = self.0.of(who.token_id.clone(), None) else {
             return Ok(());
         };
-        let now = self.now();
+        let now = self.0.now();
         let taken = bucket.take(now, 1);
-        let remaining = bucket.remaining(now);
-        let (units, full_in) = (
-            bucket.remaining_units(remaining),
-            RetryAfter(remaining.full_in).seconds(),
-        );
         let texts = (
-            HeaderValue::from_str(&format!("\"token\";r={units};t={full_in}")),
-            HeaderValue::from_str(&format!(
-                "\"token\";q={};w={}",
-                bucket.capacity(),
-                bucket.window_seconds()
-            )),
+            bucket
+                .limit_item("token", bucket.remaining(now))
+                .to_string(),
+            bucket.policy_item("token").to_string(),
         );
-        if let (Ok(limit), Ok(policy)) = texts {
+        if let (Ok(limit), Ok(policy)) = (texts.0.try_into(), texts.1.try_into()) {
             // Each request is checked once.
             drop(headers.0.set((limit, policy)));
         }
@@ -74,36 +50,18 @@ impl TokenRateLimiter {
             let seconds = u32::try_from(wait.seconds()).unwrap_or(u32::MAX);
             let text = format!(
                 "the token is limited to {} requests per second, retry in {seconds} s",
-                self.rate
+                self.0.rate
             );
             ApiError::too_many_requests(text).retry_after(seconds)
         })
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2)
-    }
-
-    fn bucket_state(&self, token: &str) -> BucketLevel {
-        let mut all = self.buckets.lock();
-        if let Some(spent) = all.get(token) {
-            return Arc::clone(spent);
-        }
-        if all.len() >= TOKENS_MAX {
-            let now = self.now();
-            let is_used =
-                |spent: &BucketLevel| spent.load(std::sync::atomic::Ordering::Relaxed) > now;
-            all.retain(|_, spent| is_used(spent));
-        }
-        Arc::clone(all.entry(token.to_owned()).or_default())
     }
 }
 
 impl RateLimitHeaders {
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         if let Some((limit, policy)) = self.0.get() {
-            headers.insert(RATE_LIMIT, limit.clone());
-            headers.insert(RATE_LIMIT_POLICY, policy.clone());
+            headers.insert(HeaderName::from_static(RATE_LIMIT), limit.clone());
+            headers.insert(HeaderName::from_static(RATE_LIMIT_POLICY), policy.clone());
         }
     }
 }
@@ -148,7 +106,7 @@ mod tests {
         }
         tokio::time::advance(Duration::from_secs(60)).await;
         pass("new").unwrap();
-        assert_eq!(limiter.buckets.lock().len(), 1);
+        assert_eq!(limiter.0.len(), 1);
         let free = TokenRateLimiter::new(0);
         assert!((0..1000).all(|_| free.check(&who("a"), &RateLimitHeaders::default()).is_ok()));
     }

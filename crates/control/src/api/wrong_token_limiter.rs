@@ -5,20 +5,13 @@
 //! out: long tokens are always looked up, because guessing can't find them. Only tokens short
 //! enough to be guessed are rejected without a lookup while the bucket is empty.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use forebay_model::HumanDuration;
-use forebay_model::quota::{BucketLevel, RetryAfter, TokenBucket};
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use forebay_model::quota::{BucketLevel, RetryAfter};
 
+use super::client_buckets::ClientBuckets;
 use super::error::ApiError;
 
-/// Burst: wrong tokens of this time at the full rate.
-const WINDOW: HumanDuration = HumanDuration::secs(10);
 /// Maximum addresses before those with a full bucket are removed. Further ones share a bucket.
 const ADDRESSES_MAX: usize = 10_000;
 /// Minimum bytes of a token that can't be guessed. Forebay's are longer.
@@ -26,39 +19,29 @@ const LONG_TOKEN_BYTES: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct WrongTokenLimiter {
-    /// Wrong tokens per second; zero is no limit.
-    rate: u64,
-    start: Instant,
-    buckets: Mutex<HashMap<IpAddr, BucketLevel>>,
+    /// Wrong tokens by client.
+    buckets: ClientBuckets<IpAddr>,
     overflow_bucket: BucketLevel,
 }
 
 impl WrongTokenLimiter {
+    /// `rate` is in wrong tokens per second; zero is no limit.
     pub(super) fn new(rate: u64) -> Self {
         Self {
-            rate,
-            start: Instant::now(),
-            buckets: Mutex::default(),
+            buckets: ClientBuckets::new(rate, ADDRESSES_MAX),
             overflow_bucket: BucketLevel::default(),
         }
     }
 
     /// Whether a token may be looked up.
     pub(super) fn check(&self, from: Option<IpAddr>, token: &[u8]) -> Result<(), ApiError> {
-        let is_known = from.and_then(|from| {
-            let all = self.buckets.lock();
-            all.get(&network(from)).cloned()
-        });
-        let Some(bucket) = is_known.and_then(|spent| TokenBucket::new(self.rate, WINDOW, spent))
-        else {
+        let bucket = from.and_then(|from| self.buckets.existing(&network(from)));
+        let Some(bucket) = bucket.filter(|_| token.len() < LONG_TOKEN_BYTES) else {
             return Ok(());
         };
-        if token.len() >= LONG_TOKEN_BYTES {
-            return Ok(());
-        }
         // Checks that one is left, and refunds it.
         bucket
-            .take(self.now(), 1)
+            .take(self.buckets.now(), 1)
             .map_err(|wait| self.rejection(wait))?;
         bucket.refund(1);
         Ok(())
@@ -66,8 +49,9 @@ impl WrongTokenLimiter {
 
     /// Records a wrong token; returns the error if there were too many.
     pub(super) fn record_failure(&self, from: Option<IpAddr>) -> Option<ApiError> {
-        let bucket = TokenBucket::new(self.rate, WINDOW, self.bucket_state(network(from?)))?;
-        let taken = bucket.take(self.now(), 1);
+        let overflow = Some(&self.overflow_bucket);
+        let bucket = self.buckets.of(network(from?), overflow)?;
+        let taken = bucket.take(self.buckets.now(), 1);
         taken.err().map(|wait| self.rejection(wait))
     }
 
@@ -75,28 +59,9 @@ impl WrongTokenLimiter {
         let seconds = u32::try_from(wait.seconds()).unwrap_or(u32::MAX);
         let text = format!(
             "too many wrong tokens from this address: limited to {} per second, retry in {seconds} s",
-            self.rate
+            self.buckets.rate
         );
         ApiError::too_many_requests(text).retry_after(seconds)
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2)
-    }
-
-    fn bucket_state(&self, network: IpAddr) -> BucketLevel {
-        let mut all = self.buckets.lock();
-        if let Some(spent) = all.get(&network) {
-            return Arc::clone(spent);
-        }
-        if all.len() >= ADDRESSES_MAX {
-            let now = self.now();
-            all.retain(|_, spent| spent.load(Relaxed) > now);
-        }
-        if all.len() >= ADDRESSES_MAX {
-            return Arc::clone(&self.overflow_bucket);
-        }
-        Arc::clone(all.entry(network).or_default())
     }
 }
 
@@ -150,14 +115,14 @@ mod tests {
         for n in 0..100_u16 {
             tokens.record_failure(ip(&format!("2001:db8::{n:x}")));
         }
-        assert_eq!(tokens.buckets.lock().len(), 1);
+        assert_eq!(tokens.buckets.len(), 1);
         for n in 0..20_000_u32 {
             tokens.record_failure(Some(IpAddr::V4(n.into())));
         }
-        assert_eq!(tokens.buckets.lock().len(), ADDRESSES_MAX);
+        assert_eq!(tokens.buckets.len(), ADDRESSES_MAX);
         tokio::time::advance(Duration::from_secs(60)).await;
         tokens.record_failure(ip("9.9.9.9"));
-        assert_eq!(tokens.buckets.lock().len(), 1);
+        assert_eq!(tokens.buckets.len(), 1);
         let free = WrongTokenLimiter::new(0);
         assert!((0..1000).all(|_| free.record_failure(ip("1.1.1.1")).is_none()));
     }

@@ -1,5 +1,7 @@
 //! Limits the rate of rotations caused by age alone.
 
+use forebay_model::HumanDuration;
+use forebay_model::quota::{BucketLevel, TokenBucket};
 use tokio::time::Instant;
 
 use super::decide::RotationReason;
@@ -8,35 +10,28 @@ use super::view::CoordinatorStep;
 /// Allowance that grows with time, up to that of one second.
 #[derive(Debug)]
 pub(super) struct RotationThrottle {
-    per_second: f64,
-    allowed: f64,
-    since: Instant,
+    /// [`None`]: no limit.
+    bucket: Option<TokenBucket>,
+    start: Instant,
 }
 
 impl RotationThrottle {
     pub(super) fn new(per_second: u32) -> Self {
-        let per_second = f64::from(per_second);
+        let (rate, window) = (u64::from(per_second), HumanDuration::secs(1));
         Self {
-            per_second,
-            allowed: per_second,
-            since: Instant::now(),
+            bucket: TokenBucket::new(rate, window, BucketLevel::default()),
+            start: Instant::now(),
         }
     }
 
     /// Drops age rotations beyond the allowance, youngest first. They are due again at the next
     /// check.
     pub(super) fn retain_allowed(&mut self, steps: &mut Vec<CoordinatorStep>) {
-        let now = Instant::now();
-        let grown = (now - self.since).as_secs_f64() * self.per_second;
-        self.allowed = (self.allowed + grown).min(self.per_second);
-        self.since = now;
+        let Some(bucket) = &self.bucket else { return };
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2);
+        let most = bucket.remaining_units(bucket.remaining(now));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut aged: Vec<_> = steps.iter().filter_map(aged).collect();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between zero and the allowance of a second"
-        )]
-        let most = self.allowed as usize;
         if aged.len() > most {
             aged.sort_unstable();
             // Rotations with the same time are all kept or all dropped: times are milliseconds.
@@ -44,9 +39,8 @@ impl RotationThrottle {
             steps.retain(|step| aged_before(step, youngest));
             aged.truncate(most);
         }
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let taken = aged.len() as f64;
-        self.allowed -= taken;
+        // No more than what remains is taken, so it is available.
+        _ = bucket.take(now, aged.len() as u64);
     }
 }
 

@@ -6,18 +6,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use forebay_model::quota::{RemainingCapacity, RetryAfter, TokenBucket};
+use forebay_model::quota::{
+    RATE_LIMIT, RATE_LIMIT_POLICY, RemainingCapacity, RetryAfter, TokenBucket,
+};
 use forebay_model::{ByteSize, ProjectId, SourceId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::ProjectUsage;
 use crate::metrics::QUOTA_REJECTED;
-
-/// Remaining quota, as `draft-ietf-httpapi-ratelimit-headers` names it.
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// Allowed quota.
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Retry delay of a project that has used up its disk quota: imports free space.
 const DISK_WAIT: RetryAfter = RetryAfter(Duration::from_secs(10));
@@ -173,14 +170,12 @@ impl SourceLimiter {
     fn policy_text(&self) -> Option<HeaderValue> {
         let item = |kind: QuotaKind| {
             let bucket = self.bucket(kind)?;
-            let window = bucket.window_seconds();
             let unit = if kind.is_bytes() {
                 ";qu=\"content-bytes\""
             } else {
                 ""
             };
-            let (name, capacity) = (kind.name(), bucket.capacity());
-            Some(format!("\"{name}\";q={capacity};w={window}{unit}"))
+            Some(format!("{}{unit}", bucket.policy_item(kind.name())))
         };
         let items: Vec<String> = QuotaKind::RATES.into_iter().filter_map(item).collect();
         let text = (!items.is_empty()).then(|| items.join(", "))?;
@@ -277,16 +272,12 @@ impl SourceLimiter {
         };
         let mut text = [0; 64];
         let mut rest = &mut text[..];
-        let (units, full_in) = (
-            bucket.remaining_units(remaining),
-            RetryAfter(remaining.full_in).seconds(),
-        );
         // It fits: a name of 16 bytes, and two numbers of at most 20.
-        let written = write!(rest, "\"{}\";r={units};t={full_in}", kind.name());
+        let written = write!(rest, "{}", bucket.limit_item(kind.name(), remaining));
         let length = 64 - rest.len();
         if let (Ok(()), Ok(value)) = (written, HeaderValue::from_bytes(&text[..length])) {
-            headers.insert(RATE_LIMIT, value);
-            headers.insert(RATE_LIMIT_POLICY, policy.clone());
+            headers.insert(HeaderName::from_static(RATE_LIMIT), value);
+            headers.insert(HeaderName::from_static(RATE_LIMIT_POLICY), policy.clone());
         }
     }
 }

@@ -7,15 +7,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use forebay_model::Backoff;
 use forebay_record::TemplateId;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-/// How long a template is blocked after its first trip; doubled with each further trip.
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-
-/// Longest time that a template is blocked.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// How long a template is blocked after each trip.
+const TRIP_BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Successful evaluations before a tripped template leaves quarantine.
 const CLOSE_AFTER: u32 = 100;
@@ -92,11 +90,10 @@ impl CircuitBreakers {
     pub(super) fn trip(&self, id: TemplateId, now: Instant) {
         let mut breakers = self.lock();
         let breaker = breakers.entry(id).or_default();
-        let factor = 2u32.saturating_pow(breaker.trips);
-        let backoff = BACKOFF_MIN.saturating_mul(factor).min(BACKOFF_MAX);
+        let trips = breaker.trips.saturating_add(1);
         *breaker = CircuitBreaker {
-            trips: breaker.trips.saturating_add(1),
-            blocked_until: Some(now + backoff),
+            trips,
+            blocked_until: Some(now + TRIP_BACKOFF.delay(trips)),
             successes: 0,
             closed: false,
         };

@@ -10,13 +10,14 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use forebay_connect::http::PersistedRetryAfter;
+use forebay_model::Backoff;
 use http::StatusCode;
 use reqwest::Url;
 
 use crate::definition::{HttpApi, Paging};
+use crate::engine::JobExecution;
 use crate::engine::outcome::{JobFailure, add};
 use crate::engine::queue::QueueSender;
-use crate::engine::{JobExecution, retry};
 use crate::http::{CallError, CallResponse, HttpApiClient, PageHop};
 use crate::rate_limiter::ApiRateLimiter;
 use crate::record::{Record, RecordOrigin, RecordPosition, StageBatch};
@@ -330,10 +331,10 @@ impl ApiSource {
                 "{url} failed {n} times in a row: {text}"
             )));
         }
-        let (first, max) = (self.api.error_wait.0, self.api.error_wait_max.0);
+        let backoff = Backoff::doubling(self.api.error_wait.0, self.api.error_wait_max.0);
         let wait = match asked {
-            Some(asked) => asked.max(first),
-            None => retry::wait(first, max, self.failures, None),
+            Some(asked) => asked.max(backoff.initial),
+            None => backoff.delay(self.failures),
         };
         let is_limited = error.status == Some(StatusCode::TOO_MANY_REQUESTS);
         tracing::warn!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use forebay_connect::cache::RowHash;
 use forebay_connect::keyed::{KeyedBatch, KeyedTable, TableSchema};
 use forebay_connect::table::TableError;
+use forebay_model::Backoff;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -15,13 +16,14 @@ use super::route::{BatchPart, IdleWorkers, channels};
 use super::row_hash_cache::RowHashCache;
 use crate::convert::RowConverter;
 use crate::definition::TableDestination;
+use crate::engine::JobExecution;
 use crate::engine::outcome::{JobFailure, add};
 use crate::engine::queue::QueueReceiver;
-use crate::engine::{JobExecution, retry};
 use crate::record::{self, DeadRecord, JobStage, Record, RecordOutcomes};
 
-/// The first and the longest wait while a store is unavailable.
-const OUTAGE_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Waits while a store is unavailable.
+const OUTAGE_BACKOFF: Backoff =
+    Backoff::doubling(Duration::from_millis(200), Duration::from_secs(5));
 
 pub(crate) struct KeyedTableWriter {
     execution: Arc<JobExecution>,
@@ -237,7 +239,7 @@ impl KeyedTableWriter {
                 return Err(error);
             }
             add(&self.execution.progress.retries, 1);
-            let wait = retry::wait(OUTAGE_WAITS.0, OUTAGE_WAITS.1, failures, None);
+            let wait = OUTAGE_BACKOFF.delay(failures);
             tracing::warn!(%error, failures, ?wait, "table write failed");
             if !self.execution.control.wait(wait).await {
                 return Ok(None);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_model::Backoff;
 use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -20,10 +21,9 @@ use crate::kv::store::{
     RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, WatchBatch, WatchError, WatchEvent,
 };
 
-/// First wait before a reload.
-const RETRY_INITIAL: Duration = Duration::from_millis(50);
-/// Longest wait before a reload.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Waits before a reload.
+const RELOAD_BACKOFF: Backoff =
+    Backoff::doubling(Duration::from_millis(50), Duration::from_secs(5));
 
 /// Pause between two snapshots, for each entry: building a snapshot and processing it in its
 /// readers cost some microseconds an entry. With few entries every change is shown at once; with
@@ -202,13 +202,14 @@ impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
     }
 
     async fn run_loop(&self) {
-        let mut wait = RETRY_INITIAL;
+        let mut failures = 0;
         loop {
             let mut progress = false;
             let Err(error) = self.read_and_watch(&mut progress).await;
             if progress {
-                wait = RETRY_INITIAL;
+                failures = 0;
             }
+            failures += 1;
             match &error {
                 WatchError::Compacted { .. } => {
                     tracing::info!(prefix = self.prefix, "watch fell behind, reloading");
@@ -217,8 +218,7 @@ impl<T: Stored + Send + Sync + 'static> WatchCacheTask<T> {
                     tracing::warn!(prefix = self.prefix, error = %e, "watch of the metadata store failed, reloading");
                 }
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_MAX);
+            tokio::time::sleep(RELOAD_BACKOFF.delay(failures)).await;
         }
     }
 
