@@ -26,7 +26,6 @@ mod lifecycle;
 mod mapper;
 mod mapping;
 mod operation;
-mod params;
 mod quotas;
 mod random_text;
 mod rejection_audit;
@@ -42,9 +41,9 @@ mod tasks;
 mod test_mapping;
 mod token_rate_limiter;
 mod topics;
-mod types;
 mod validate;
 mod versions;
+mod views;
 mod wrong_token_limiter;
 
 use std::collections::BTreeSet;
@@ -301,7 +300,7 @@ impl Api {
         from: Option<IpAddr>,
     ) -> Result<(), AccessRejection> {
         let rejection = |e: ApiError| {
-            let status = e.name.status();
+            let status = e.status();
             let mut message = e.message;
             if status.is_server_error() {
                 tracing::warn!(cause = message, "token lookup failed");

@@ -2,11 +2,12 @@
 //! to fail and one when it recovers. Metrics and status show its last reading.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_meta::{FileError, Repo};
 use forebay_model::{Clock, SinkKey, Timestamp};
+use parking_lot::RwLock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +77,7 @@ impl SinkMonitor {
 
     /// The last reading, if there was one.
     pub fn last(&self) -> Option<SinkSnapshot> {
-        let last = self.last.read().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last.read();
         last.clone()
     }
 
@@ -126,7 +127,7 @@ impl SinkMonitor {
             sinks: Arc::new(sinks),
             rates: Arc::new(rates.unwrap_or_default()),
         };
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+        *self.last.write() = Some(snapshot.clone());
         Ok(snapshot)
     }
 }

@@ -3,12 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
+use forebay_api::error::ErrorName;
+use forebay_api::list::PagedResponse;
+use forebay_api::task::{TaskStatus, TaskView};
 use forebay_connect::http::{
     HttpClient, HttpClientConfig, HttpRequest, HttpResponse, retry_after, secret_header,
 };
 use forebay_model::Clock;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Method, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli_error::CliError;
@@ -39,6 +45,8 @@ const RESPONSE_BYTES_MAX: usize = 256 << 20;
 const PAGE: usize = 100;
 
 pub(crate) const SOURCES: &str = "/v1/branches/default/sources";
+/// Sources with their sinks and statistics.
+pub(crate) const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 
 #[derive(Debug)]
 pub(crate) struct ApiClient {
@@ -112,65 +120,55 @@ impl ApiClient {
         })
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Result<Value, CliError> {
-        self.call(Method::GET, path, None).await
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        self.parse(&self.send(Method::GET, path, None).await?)
     }
 
     /// `None` for a 404 of a source or sink.
-    pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, CliError> {
+    pub(crate) async fn find<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Option<T>, CliError> {
         let response = self.send(Method::GET, path, None).await?;
         if response.status == StatusCode::NOT_FOUND {
-            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-            let name = body
-                .get("error")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            return match name {
-                "stream.api.sourceNotFound" | "stream.api.sinkNotFound" => Ok(None),
-                _ => Err(self.rejection(StatusCode::NOT_FOUND, &body)),
-            };
+            let error = RejectionBody::new(&response).error;
+            let missing = [ErrorName::SourceNotFound, ErrorName::SinkNotFound];
+            if missing.map(ErrorName::full_name).contains(&error) {
+                return Ok(None);
+            }
         }
-        self.json_body(&response).map(Some)
+        self.parse(&response).map(Some)
     }
 
     /// All items of a paged list.
-    pub(crate) async fn list(
-        &self,
-        path: &str,
-        items: &str,
-        id: &str,
-    ) -> Result<Vec<Value>, CliError> {
-        self.list_some(path, items, id, usize::MAX).await
+    pub(crate) async fn list<L>(&self, path: &str) -> Result<Vec<L::Item>, CliError>
+    where
+        L: PagedResponse + DeserializeOwned,
+    {
+        self.list_some::<L>(path, usize::MAX).await
     }
 
     /// The first `max` items of a paged list.
-    pub(crate) async fn list_some(
+    pub(crate) async fn list_some<L>(
         &self,
         path: &str,
-        items: &str,
-        id: &str,
         max: usize,
-    ) -> Result<Vec<Value>, CliError> {
-        let mut all: Vec<Value> = Vec::new();
+    ) -> Result<Vec<L::Item>, CliError>
+    where
+        L: PagedResponse + DeserializeOwned,
+    {
+        let mut all = Vec::new();
         let join = if path.contains('?') { '&' } else { '?' };
         loop {
             let page_size = PAGE.min(max - all.len());
             if page_size == 0 {
                 return Ok(all);
             }
-            let last = all
-                .last()
-                .and_then(|i| i.get(id))
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let page = self
+            let last = encoded(all.last().map_or("", L::item_id));
+            let page: L = self
                 .get(&format!("{path}{join}limit={page_size}&afterId={last}"))
                 .await?;
-            let found = page
-                .get(items)
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
+            let found = page.into_items();
             let is_last = found.len() < page_size;
             all.extend(found);
             if is_last {
@@ -189,46 +187,54 @@ impl ApiClient {
         let begun = tokio::time::Instant::now();
         let join = if path.contains('?') { '&' } else { '?' };
         let mut polled_at = begun;
-        let mut task = self
-            .call(method, &format!("{path}{join}{TASK_WAIT}"), body)
-            .await?;
+        let path = format!("{path}{join}{TASK_WAIT}");
+        let body = body.map(Value::to_string);
+        let mut task: TaskView = self.parse(&self.send(method, &path, body).await?)?;
         loop {
-            let text = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or_default();
-            match text("status") {
-                "success" => {
-                    let warnings = task.get("warnings").and_then(Value::as_array);
-                    let warnings = warnings.into_iter().flatten();
-                    for warning in warnings.filter_map(Value::as_str) {
+            match task.status {
+                TaskStatus::Success => {
+                    for warning in &task.warnings {
                         terminal::note(format_args!("warning: {warning}"));
                     }
                     return Ok(());
                 }
-                "error" => return Err(CliError::new(text("error"))),
-                _ if begun.elapsed() > TASK_TIMEOUT => {
+                TaskStatus::Error => return Err(CliError::new(task.error.unwrap_or_default())),
+                TaskStatus::Processing if begun.elapsed() > TASK_TIMEOUT => {
                     return Err(CliError::new(format_args!(
                         "task {} has not finished yet",
-                        text("taskId")
+                        task.task_id
                     )));
                 }
-                _ => {}
+                TaskStatus::Processing => {}
             }
-            let path = format!("/v1/tasks/{}?{TASK_WAIT}", text("taskId"));
             if polled_at.elapsed() < POLL_INTERVAL {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
             polled_at = tokio::time::Instant::now();
-            task = self.get(&path).await?;
+            task = self
+                .get(&format!("/v1/tasks/{}?{TASK_WAIT}", task.task_id))
+                .await?;
         }
     }
 
-    /// Sends a request and returns the JSON of the response, null when it has none.
-    pub(crate) async fn call(
+    /// Sends a request with a JSON body.
+    pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, CliError> {
-        self.json_body(&self.send(method, path, body).await?)
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        let body = serde_json::to_string(body).map_err(CliError::new)?;
+        self.parse(&self.send(method, path, Some(body)).await?)
+    }
+
+    /// Sends a request without a body. A response without a body is `()`.
+    pub(crate) async fn call_without_body<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, CliError> {
+        self.parse(&self.send(method, path, None).await?)
     }
 
     /// Sends a request; after a 429 it waits for `Retry-After` and retries, at most [`RETRIES_MAX`]
@@ -237,10 +243,11 @@ impl ApiClient {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<String>,
     ) -> Result<HttpResponse, CliError> {
+        let body = body.map(Bytes::from);
         for _ in 0..RETRIES_MAX {
-            let response = self.send_once(method.clone(), path, body).await?;
+            let response = self.send_once(method.clone(), path, body.clone()).await?;
             if response.status != StatusCode::TOO_MANY_REQUESTS {
                 return Ok(response);
             }
@@ -250,31 +257,40 @@ impl ApiClient {
         self.send_once(method, path, body).await
     }
 
-    fn json_body(&self, response: &HttpResponse) -> Result<Value, CliError> {
+    /// The response of a successful request; nothing is read as null.
+    fn parse<T: DeserializeOwned>(&self, response: &HttpResponse) -> Result<T, CliError> {
         if response.is_cut {
             return Err(CliError::new(format_args!(
                 "the response is longer than {RESPONSE_BYTES_MAX} bytes"
             )));
         }
-        let value: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        if response.status.is_success() {
-            Ok(value)
-        } else {
-            Err(self.rejection(response.status, &value))
+        if !response.status.is_success() {
+            return Err(self.rejection(response));
         }
+        let body: &[u8] = match response.body.is_empty() {
+            true => b"null",
+            false => &response.body,
+        };
+        serde_json::from_slice(body).map_err(|e| {
+            CliError::new(format_args!(
+                "{} responded with an unexpected body: {e}",
+                self.base
+            ))
+            .hint("is it the management API of Forebay? --api sets another address")
+        })
     }
 
     /// The server's error message, with a hint.
-    fn rejection(&self, status: StatusCode, body: &Value) -> CliError {
-        let text = |name: &str| body.get(name).and_then(Value::as_str);
-        let base = &self.base;
-        if text("error").is_some_and(|name| name.starts_with("stream.in.")) {
+    fn rejection(&self, response: &HttpResponse) -> CliError {
+        let RejectionBody { error, message } = RejectionBody::new(response);
+        let (base, status) = (&self.base, response.status);
+        if error.starts_with("stream.in.") {
             return CliError::new(format_args!(
                 "{base} is the record source, not the management API"
             ))
             .hint("set --api to the address of the management API, like http://127.0.0.1:8000");
         }
-        let failure = match text("message") {
+        let failure = match message {
             Some(message) => CliError::new(message),
             None => CliError::new(format_args!("{base} responded with {status}"))
                 .hint("is it the management API of Forebay? --api sets another address"),
@@ -294,7 +310,7 @@ impl ApiClient {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<Bytes>,
     ) -> Result<HttpResponse, CliError> {
         let url = format!("{}{path}", self.base);
         let url = Url::parse(&url)
@@ -306,7 +322,7 @@ impl ApiClient {
         if let Some(body) = body {
             let json = HeaderValue::from_static("application/json");
             request.headers.insert(CONTENT_TYPE, json);
-            request.body = Some(body.to_string().into());
+            request.body = Some(body);
         }
         self.http
             .send(request, SystemClock.now())
@@ -323,6 +339,34 @@ impl ApiClient {
                     .hint(unreachable(&self.base, &e.to_string()))
             })
     }
+}
+
+/// What is used of an error body: one of the management API, or of another server at its address,
+/// which may lack both.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RejectionBody {
+    error: String,
+    message: Option<String>,
+}
+
+impl RejectionBody {
+    fn new(response: &HttpResponse) -> Self {
+        serde_json::from_slice(&response.body).unwrap_or_default()
+    }
+}
+
+/// Percent-encodes an id for a path or a query.
+pub(crate) fn encoded(id: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let byte = |b: u8| {
+        if plain(b) {
+            char::from(b).to_string()
+        } else {
+            format!("%{b:02X}")
+        }
+    };
+    id.bytes().map(byte).collect()
 }
 
 fn authorities(file: &Path) -> Result<Vec<Certificate>, CliError> {

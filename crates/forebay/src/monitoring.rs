@@ -4,7 +4,7 @@
 //! measured when it is read, so that a series exists as long as its subject.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +16,7 @@ use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
 use forebay_control::sink_monitor::SinkMonitor;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::RwLock;
 
 use crate::cli_error::CliError;
 use crate::config::{ConfigSecret, MetricsSection};
@@ -90,7 +91,7 @@ impl ProcessMetrics {
     /// Applies the token of the configuration.
     pub(crate) fn set_token(&self, config: &MetricsSection) {
         let hash = |token: &ConfigSecret| ConfiguredTokens::hash(token.expose().as_bytes());
-        let mut token = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        let mut token = self.token.write();
         *token = config.token.as_ref().map(hash);
     }
 
@@ -118,7 +119,7 @@ impl ProcessMetrics {
 
     /// Whether the request may see all series: `None` for a missing or invalid token.
     fn authorize(&self, headers: &HeaderMap) -> Option<bool> {
-        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        let token = self.token.read();
         let Some(wanted) = token.as_ref() else {
             return Some(false);
         };

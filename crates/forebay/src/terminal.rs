@@ -11,6 +11,7 @@ use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use forebay_model::ByteSize;
+use serde::Serialize;
 
 use crate::cli_error::CliError;
 
@@ -22,6 +23,11 @@ pub(crate) fn data(text: impl fmt::Display) -> Result<(), CliError> {
 /// Writes a line of text to standard output with control characters escaped.
 pub(crate) fn line(text: impl fmt::Display) -> Result<(), CliError> {
     data(format_args!("{text}\n"))
+}
+
+/// Writes a value as indented JSON to standard output.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
+    line(serde_json::to_string_pretty(value).map_err(CliError::new)?)
 }
 
 /// Writes bytes to standard output: unchanged, or escaped on a terminal.

@@ -9,6 +9,7 @@ use std::process::Command;
 const ALLOWED: [(&str, &[&str]); 12] = [
     ("forebay-model", &[]),
     ("forebay-record", &["forebay-model"]),
+    ("forebay-api", &["forebay-model"]),
     ("forebay-log", &[]),
     ("forebay-listener", &["forebay-model"]),
     ("forebay-buffer", &["forebay-log"]),
@@ -37,11 +38,17 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ),
     (
         "forebay-control",
-        &["forebay-meta", "forebay-model", "forebay-connect"],
+        &[
+            "forebay-api",
+            "forebay-meta",
+            "forebay-model",
+            "forebay-connect",
+        ],
     ),
     (
         "forebay",
         &[
+            "forebay-api",
             "forebay-buffer",
             "forebay-control",
             "forebay-flow",
@@ -59,7 +66,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates without a runtime, so that any program can embed them.
-const WITHOUT_RUNTIME: [&str; 2] = ["forebay-model", "forebay-record"];
+const WITHOUT_RUNTIME: [&str; 3] = ["forebay-model", "forebay-record", "forebay-api"];
 
 fn packages() -> Vec<serde_json::Value> {
     let output = Command::new(env!("CARGO"))
@@ -127,7 +134,7 @@ fn test_support_is_only_a_dev_dependency() {
 }
 
 #[test]
-fn model_and_record_have_no_runtime() {
+fn model_record_and_api_have_no_runtime() {
     for package in packages() {
         let name = package["name"].as_str().unwrap();
         if WITHOUT_RUNTIME.contains(&name) {

@@ -13,15 +13,15 @@ use super::body::{EmptyInput, JsonBody};
 use super::call::ApiCall;
 use super::error::{self, ApiError, ErrorName};
 use super::json_response::JsonResponse;
-use super::params::{AdminListQuery, TokenPath};
-use super::types::admin::{
-    AuditEntry, AuditList, ConfiguredToken, MadeToken, TokenCreate, TokenList, TokenRoleView,
-    TokenRotate, TokenView,
-};
-use super::types::common::PageInfo;
+use super::views::ToView;
 use super::{ApiState, SharedApi};
 use crate::auth::stored::{self, SECRET_CHARS};
 use crate::auth::{CallerIdentity, ConfiguredTokens};
+use forebay_api::admin::{
+    AuditList, MadeToken, TokenCreate, TokenList, TokenRoleView, TokenRotate, TokenView,
+};
+use forebay_api::common::PageInfo;
+use forebay_api::params::{AdminListQuery, TokenPath};
 
 /// Maximum lifetime of a token: a hundred years.
 const DAYS_MAX: u64 = 36_525;
@@ -82,7 +82,7 @@ pub(super) async fn create_token(
     api.repo.create_token(&token).await.map_err(failed)?;
     Ok(JsonResponse::created(MadeToken {
         text,
-        token: TokenView::new(&token),
+        token: token.to_view(),
     }))
 }
 
@@ -155,10 +155,10 @@ pub(super) async fn list_tokens(
             after,
             last.map_or("", |t| t.id.as_str()),
         ),
-        tokens: listing.items.iter().map(TokenView::new).collect(),
+        tokens: listing.items.iter().map(ToView::to_view).collect(),
         configured: configured(&api, project)
             .iter()
-            .map(ConfiguredToken::new)
+            .map(ToView::to_view)
             .collect(),
     }))
 }
@@ -176,7 +176,7 @@ pub(super) async fn get_token(
     let project = visible_project(&api, &call.who, &call.path.token_id)?;
     let token = api.repo.token(project, &call.path.token_id).await;
     let token = token.map_err(failed)?;
-    Ok(JsonResponse::ok(TokenView::new(&token)))
+    Ok(JsonResponse::ok(token.to_view()))
 }
 
 /// Rotates the text of a token. The previous text stays valid for the overlap.
@@ -211,7 +211,7 @@ pub(super) async fn rotate_token(
         .await;
     Ok(JsonResponse::ok(MadeToken {
         text,
-        token: TokenView::new(&rotated.map_err(failed)?),
+        token: rotated.map_err(failed)?.to_view(),
     }))
 }
 
@@ -251,7 +251,7 @@ pub(super) async fn audit(
     let last = last.map_or_else(String::new, forebay_meta::catalog::audit::AuditEvent::id);
     Ok(JsonResponse::ok(AuditList {
         page: PageInfo::from_parts(call.query.limit, listing.total, after, &last),
-        changes: listing.items.iter().map(AuditEntry::new).collect(),
+        changes: listing.items.iter().map(ToView::to_view).collect(),
     }))
 }
 

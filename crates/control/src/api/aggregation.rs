@@ -5,15 +5,14 @@ use axum::extract::State;
 use super::call::ApiCall;
 use super::error::ApiError;
 use super::json_response::JsonResponse;
-use super::params::{BranchPath, ListQuery, SourcePath};
-use super::types::aggregation::{
-    AggregatedSink, AggregatedSource, AggregatedStatistics, AggregationResponse,
-};
-use super::types::common::PageInfo;
-use super::types::statistics::{ReconciliationView, StatisticsTotal};
-use super::types::topic::ProviderView;
+use super::views::{ToView, provider_view, topic_reconciliation, topic_total};
 use super::{ApiState, SharedApi, sources, statistics};
 use crate::auth::CallerIdentity;
+use forebay_api::aggregation::{
+    AggregatedSink, AggregatedSource, AggregatedStatistics, AggregationResponse,
+};
+use forebay_api::common::PageInfo;
+use forebay_api::params::{BranchPath, ListQuery, SourcePath};
 
 /// Maximum sinks per source in a list of sources, so that pages are bounded. The source's own
 /// address returns more.
@@ -84,15 +83,15 @@ async fn sinks(
     for sink in sinks {
         if let Some(topic) = sink.target.topic() {
             let counts = api.topics.statistics(sink);
-            let total = StatisticsTotal::from_topic(&counts);
+            let total = topic_total(&counts);
             shown.push(AggregatedSink {
-                sink: sink.into(),
+                sink: sink.to_view(),
                 statistics: AggregatedStatistics {
                     total: total.total,
                     levels: total.levels,
-                    reconciliation: ReconciliationView::from_topic(&counts),
+                    reconciliation: topic_reconciliation(&counts),
                     files: Vec::new(),
-                    provider: Some(ProviderView::new(topic, counts.state)),
+                    provider: Some(provider_view(topic, counts.state)),
                 },
             });
             continue;
@@ -101,12 +100,12 @@ async fn sinks(
         let (total, files) = report.map_err(statistics::failed)?;
         let files = files.iter().rev().filter(|f| !f.cleared);
         shown.push(AggregatedSink {
-            sink: sink.into(),
+            sink: sink.to_view(),
             statistics: AggregatedStatistics {
-                total: total.shown_total().into(),
-                levels: (&total).into(),
-                reconciliation: total.reconciliation().into(),
-                files: files.map(Into::into).collect(),
+                total: total.shown_total().to_view(),
+                levels: total.to_view(),
+                reconciliation: total.reconciliation().to_view(),
+                files: files.map(ToView::to_view).collect(),
                 provider: None,
             },
         });

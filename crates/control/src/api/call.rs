@@ -14,14 +14,14 @@ use serde_json::Value;
 
 use super::body::{EmptyInput, FromBody};
 use super::error::{self, ApiError, ErrorName};
-use super::params::{
-    BranchPath, DeadLetterPath, FilePath, ProjectPath, SinkPath, SinkVersionPath, SourcePath,
-    SourceVersionPath, TablePath, TaskPath, TokenPath,
-};
 use super::rejection_audit::CallerCell;
 use super::token_rate_limiter::RateLimitHeaders;
 use super::{ApiState, SharedApi};
 use crate::auth::{AuthError, CallerIdentity};
+use forebay_api::params::{
+    BranchPath, DeadLetterPath, FilePath, ProjectPath, SinkPath, SinkVersionPath, SourcePath,
+    SourceVersionPath, TablePath, TaskPath, TokenPath,
+};
 
 /// Header of the token.
 pub(super) const TOKEN_HEADER: &str = "x-storageapi-token";

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use forebay_model::HumanDuration;
 use forebay_model::quota::{BucketLevel, TokenBucket};
@@ -64,7 +66,7 @@ impl<K: Eq + Hash> ClientBuckets<K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, BucketLevel>> {
-        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+        self.levels.lock()
     }
 
     #[cfg(test)]

@@ -3,7 +3,9 @@
 
 use async_trait::async_trait;
 use axum::extract::State;
+use base64::Engine as _;
 use bytes::Bytes;
+use forebay_api::common::PageInfo;
 use forebay_model::{DeadLetterId, SinkKey, Timestamp};
 
 use super::SharedApi;
@@ -11,11 +13,12 @@ use super::body::{EmptyInput, JsonBody};
 use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
-use super::params::{DeadLetterPath, ListQuery, SinkPath};
 use super::sinks::existing;
-use super::types::dead_letter::{
-    DeadLetterList, DeadLetterSelectionRequest, DeadLetterView, DiscardResponse, ReplayResponse,
+use forebay_api::dead_letter::{
+    DeadLetterList, DeadLetterSelectionRequest, DeadLetterSummary, DeadLetterView, DiscardResponse,
+    ReplayRejection, ReplayResponse,
 };
+use forebay_api::params::{DeadLetterPath, ListQuery, SinkPath};
 
 /// Access to dead letters.
 #[async_trait]
@@ -147,11 +150,7 @@ pub(super) async fn list(
         let reconciliation = api.repo.reconciliation(&key).await;
         reconciliation.map_err(super::statistics::failed)?.dead
     };
-    Ok(JsonResponse::ok(DeadLetterList::new(
-        &call.query,
-        &entries,
-        total,
-    )))
+    Ok(JsonResponse::ok(page(&call.query, &entries, total)))
 }
 
 /// Returns a dead letter with its record.
@@ -168,7 +167,7 @@ pub(super) async fn get(
     existing(&api, &key).await?;
     let id = parse_dead_letter_id(&call.path.dead_letter_id)?;
     let entry = api.dead_letters.get(&key, &id).await?;
-    Ok(JsonResponse::ok((&entry).into()))
+    Ok(JsonResponse::ok(view(&entry)))
 }
 
 /// Replays dead letters: to the table with the current mapping, to the topic unchanged.
@@ -191,7 +190,15 @@ pub(super) async fn replay(
         .dead_letters
         .replay(&key, &selection(call.body.0)?)
         .await?;
-    Ok(JsonResponse::ok(summary.into()))
+    let rejection = |(id, message): (DeadLetterId, String)| ReplayRejection {
+        dead_letter_id: id.to_string(),
+        message,
+    };
+    Ok(JsonResponse::ok(ReplayResponse {
+        replayed: summary.replayed,
+        rejected: summary.rejected.into_iter().map(rejection).collect(),
+        more_after_id: summary.more_after.map(|id| id.to_string()),
+    }))
 }
 
 /// Discards dead letters permanently; the reconciliation counts them as expired.
@@ -213,7 +220,43 @@ pub(super) async fn discard(
         .dead_letters
         .discard(&key, &selection(call.body.0)?)
         .await?;
-    Ok(JsonResponse::ok(summary.into()))
+    Ok(JsonResponse::ok(DiscardResponse {
+        dropped: summary.dropped,
+        more_after_id: summary.more_after.map(|id| id.to_string()),
+    }))
+}
+
+fn page(query: &ListQuery, entries: &[DeadLetterEntry], total: u64) -> DeadLetterList {
+    let last = entries.last().map(|l| l.id.to_string());
+    let total = usize::try_from(total).unwrap_or(usize::MAX);
+    DeadLetterList {
+        page: PageInfo::new(query, total, last.as_deref().unwrap_or_default()),
+        dead_letters: entries.iter().map(summary).collect(),
+    }
+}
+
+fn summary(entry: &DeadLetterEntry) -> DeadLetterSummary {
+    DeadLetterSummary {
+        dead_letter_id: entry.id.to_string(),
+        received_at: entry.received_at,
+        column: entry.column.clone(),
+        error: format!("stream.in.{}", entry.error),
+        message: entry.message.clone(),
+        size: entry.body.len(),
+    }
+}
+
+fn view(entry: &DeadLetterEntry) -> DeadLetterView {
+    let body = std::str::from_utf8(&entry.body).ok().map(str::to_owned);
+    let base64 = || base64::engine::general_purpose::STANDARD.encode(&entry.body);
+    DeadLetterView {
+        summary: summary(entry),
+        client_ip: entry.client_ip.clone(),
+        headers: entry.headers.iter().cloned().collect(),
+        line: entry.line,
+        body_base64: body.is_none().then(base64),
+        body,
+    }
 }
 
 fn selection(body: DeadLetterSelectionRequest) -> Result<DeadLetterSelection, ApiError> {

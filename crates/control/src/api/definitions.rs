@@ -15,15 +15,15 @@ use super::body::{EmptyInput, JsonBody, typed};
 use super::call::{ApiCall, reject_foreign, source_key};
 use super::error::{self, ApiError};
 use super::json_response::JsonResponse;
-use super::params::BranchPath;
-use super::types::definitions::{
-    DefinitionChange, DefinitionCheck, DefinitionReport, DefinitionViolation,
-};
-use super::types::settings::SettingsChange;
-use super::types::sink::{SinkCreate, SinkUpdate};
-use super::types::source::{SourceCreate, SourceUpdate};
 use super::{ApiState, SharedApi, settings, sinks, sources};
 use crate::auth::CallerIdentity;
+use forebay_api::definitions::{
+    DefinitionChange, DefinitionCheck, DefinitionReport, DefinitionViolation,
+};
+use forebay_api::params::BranchPath;
+use forebay_api::settings::SettingsChange;
+use forebay_api::sink::{SinkCreate, SinkUpdate};
+use forebay_api::source::{SourceCreate, SourceUpdate};
 
 /// Validates definition changes without applying them. An extension of Forebay.
 ///
@@ -55,7 +55,7 @@ pub(super) async fn validate(
         match validator.check(change).await {
             Ok(()) => {}
             // An unavailable store says nothing about the definitions.
-            Err(error) if error.name.status().is_server_error() => return Err(error),
+            Err(error) if error.status().is_server_error() => return Err(error),
             Err(error) => violations.push(DefinitionViolation {
                 change: index,
                 error: error.name.full_name(),

@@ -14,10 +14,10 @@ use http::header;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
+use super::SharedApi;
 use super::error::ErrorName;
 use super::operation::{ADMIN, DURATION, MAXIMUM, READER, ROLE};
 use super::tasks::{WAIT, WAIT_MAX};
-use super::{SharedApi, error};
 
 /// Path of the documentation.
 pub(super) const DOCUMENTATION: &str = "/v1/documentation";
@@ -34,7 +34,7 @@ pub(super) const PAGE: &str = "/v1/documentation/";
         description = "Sources accept records, sinks load them into tables. Every change is a task: the response is 202, and the task's URL returns its status.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(error::ApiErrorBody)),
+    components(schemas(forebay_api::error::ApiErrorBody)),
     tags(
         (name = "documentation", description = "API documentation."),
         (name = "source", description = "Input endpoints."),

@@ -10,13 +10,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::SharedApi;
 use super::body::{EmptyInput, JsonBody};
 use super::call::ApiCall;
-use super::error::ApiError;
+use super::error::{ApiError, sentence};
 use super::json_response::JsonResponse;
-use super::mapper::{TestError, TestRecord};
+use super::mapper::{TestCell, TestError, TestRecord};
 use super::mapping::{ColumnViolation, backend, check_mapping, table_id};
-use super::params::BranchPath;
 use super::table_check;
-use super::types::dry_run::{DryRunReport, DryRunRequest, SampleHeader, SampleRecord};
+use forebay_api::dry_run::{
+    DryRunCell, DryRunReport, DryRunRequest, DryRunViolation, SampleHeader, SampleRecord,
+};
+use forebay_api::params::BranchPath;
 
 /// Tests a mapping on a record. An extension of Forebay.
 ///
@@ -54,7 +56,7 @@ pub(super) async fn dry_run(
     };
     let mapping = match check_mapping(&api, mapping).await? {
         Ok(mapping) => mapping,
-        Err(violations) => return Ok(JsonResponse::ok(DryRunReport::rejected(violations))),
+        Err(violations) => return Ok(JsonResponse::ok(rejected(violations))),
     };
     if let Some(table) = table {
         let table = TableSink {
@@ -71,24 +73,48 @@ pub(super) async fn dry_run(
             })
             .collect();
         if !violations.is_empty() {
-            return Ok(JsonResponse::ok(DryRunReport::rejected(violations)));
+            return Ok(JsonResponse::ok(rejected(violations)));
         }
     }
     match api.mapper.row(&mapping, record).await {
-        Ok(cells) => Ok(JsonResponse::ok(DryRunReport::row(cells))),
+        Ok(cells) => Ok(JsonResponse::ok(row(cells))),
         Err(TestError::Column { column, message }) => {
             let column = mapping.columns.iter().position(|c| c.name == column);
-            Ok(JsonResponse::ok(DryRunReport::rejected(vec![
-                ColumnViolation { column, message },
-            ])))
+            Ok(JsonResponse::ok(rejected(vec![ColumnViolation {
+                column,
+                message,
+            }])))
         }
         Err(TestError::Body(message)) => {
             let column = None;
-            Ok(JsonResponse::ok(DryRunReport::rejected(vec![
-                ColumnViolation { column, message },
-            ])))
+            Ok(JsonResponse::ok(rejected(vec![ColumnViolation {
+                column,
+                message,
+            }])))
         }
         Err(TestError::Internal(cause)) => Err(ApiError::internal(cause)),
+    }
+}
+
+fn row(cells: Vec<TestCell>) -> DryRunReport {
+    let cell = |c: TestCell| DryRunCell {
+        name: c.column,
+        value: c.value,
+    };
+    DryRunReport {
+        row: cells.into_iter().map(cell).collect(),
+        violations: Vec::new(),
+    }
+}
+
+fn rejected(violations: Vec<ColumnViolation>) -> DryRunReport {
+    let violation = |v: ColumnViolation| DryRunViolation {
+        column: v.column,
+        message: sentence(&v.message),
+    };
+    DryRunReport {
+        row: Vec::new(),
+        violations: violations.into_iter().map(violation).collect(),
     }
 }
 

@@ -3,19 +3,17 @@
 //! A handler returns an [`ApiError`]; its response is empty and carries the error. `request_scope`
 //! writes the body, because only there the request id is known.
 
-mod name;
-
 use std::fmt::Display;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use forebay_api::error::ApiErrorBody;
 use forebay_meta::catalog::definitions::LimitedResource;
 use forebay_meta::{DefinitionError, StoreError};
 use forebay_model::CountLimit;
-use http::{HeaderValue, header};
-use serde::Serialize;
+use http::{HeaderValue, StatusCode, header};
 
-pub(crate) use name::ErrorName;
+pub(crate) use forebay_api::error::ErrorName;
 
 /// Error of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +39,11 @@ impl ApiError {
     /// Fills the template of the name with `values`.
     pub(crate) fn from_template(name: ErrorName, values: &[&dyn Display]) -> Self {
         Self::new(name, name.message(values))
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        // A test checks all names.
+        StatusCode::from_u16(self.name.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -80,7 +83,7 @@ impl ApiError {
 
     /// Message for users; `contact` is shown with internal errors.
     pub(crate) fn user_message(&self, exception_id: &str, contact: &str) -> String {
-        if !self.name.status().is_server_error() {
+        if !self.status().is_server_error() {
             return sentence(&self.message);
         }
         let space = if contact.is_empty() { "" } else { " " };
@@ -92,7 +95,7 @@ impl ApiError {
     /// Response body and headers.
     pub(super) fn response(&self, request_id: &str, contact: &str) -> Response {
         let exception_id = format!("keboola-stream-api-{request_id}");
-        let status = self.name.status();
+        let status = self.status();
         let body = ApiErrorBody {
             status_code: status.as_u16(),
             error: self.name.full_name(),
@@ -112,40 +115,9 @@ impl ApiError {
     }
 }
 
-/// The body of every error.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Error)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ApiErrorBody {
-    /// HTTP status.
-    status_code: u16,
-    /// Error name for programs.
-    #[schema(example = "stream.api.sourceNotFound")]
-    error: String,
-    /// Message for users.
-    message: String,
-    /// Id to report to the operator of the server; only with internal errors.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    exception_id: Option<String>,
-}
-
-impl ApiErrorBody {
-    /// Example in the document.
-    pub(super) fn example(name: ErrorName) -> Self {
-        let status = name.status();
-        Self {
-            status_code: status.as_u16(),
-            error: name.full_name(),
-            message: sentence(name.template()),
-            exception_id: None,
-        }
-    }
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = self.name.status().into_response();
+        let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
         response
     }

@@ -10,7 +10,7 @@ use forebay_model::{Sink, SinkKey};
 use super::ApiState;
 use super::error::{ApiError, ErrorName};
 use super::tasks;
-use super::types::sink::SinkType;
+use forebay_api::sink::SinkType;
 
 /// The deleted sink with the id, if its type differs.
 async fn deleted_of_other_type(

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::config::base;
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
-use super::types::common::ApiIndex;
 use super::{SharedApi, dashboard, document, request_scope};
+use forebay_api::common::ApiIndex;
 
 /// Redirects to the current API version; browsers to the dashboard.
 #[utoipa::path(
@@ -41,7 +41,7 @@ pub(super) async fn root(headers: HeaderMap) -> Response {
 )]
 pub(super) async fn index(State(api): State<SharedApi>) -> JsonResponse<ApiIndex> {
     JsonResponse::ok(ApiIndex {
-        api: "stream",
+        api: "stream".to_owned(),
         documentation: format!(
             "{}{}",
             base(&api.config.public_url),

@@ -10,12 +10,12 @@ use forebay_model::{AuditStamp, Sink, SourceKey, SourceKind, VolumeId};
 use super::call::{ApiCall, reject_foreign};
 use super::error::{self, ApiError};
 use super::json_response::JsonResponse;
-use super::params::{DisableQuery, SinkPath, SourcePath};
 use super::table_check;
 use super::tasks::{self, CompletedChange, TaskResponse};
-use super::types::source::SourceView;
-use super::types::task::TaskView;
 use super::{ApiState, SharedApi, sinks, sources};
+use forebay_api::params::{DisableQuery, SinkPath, SourcePath};
+use forebay_api::source::SourceView;
+use forebay_api::task::TaskView;
 
 /// Disables a source. It rejects records, and so do its sinks.
 #[utoipa::path(

@@ -7,11 +7,7 @@ use forebay_model::{
 
 use super::ApiState;
 use super::error::{ApiError, bullets};
-use super::types::sink::{
-    ColumnRequest, ColumnTemplate, ColumnType, ColumnView, MappingRequest, MappingView, TableType,
-    TemplateLanguage,
-};
-use super::types::topic::MessagePartView;
+use forebay_api::sink::{ColumnRequest, ColumnType, MappingRequest, TableType};
 
 /// Parses a table id.
 pub(super) fn table_id(text: &str) -> Result<TableId, ApiError> {
@@ -155,77 +151,4 @@ pub(super) fn model_column(
         primary_key: request.primary_key.unwrap_or_default(),
         kind,
     })
-}
-
-impl From<&Mapping> for MappingView {
-    fn from(mapping: &Mapping) -> Self {
-        Self {
-            columns: mapping.columns.iter().map(view).collect(),
-        }
-    }
-}
-
-/// The API form of a column: the fields of its type, and the primary key if set.
-pub(super) fn view(column: &forebay_model::MappingColumn) -> ColumnView {
-    let mut view = ColumnView {
-        r#type: column_type(&column.kind),
-        name: column.name.clone(),
-        path: None,
-        default_value: None,
-        raw_string: None,
-        template: None,
-        value: None,
-        primary_key: column.primary_key.then_some(true),
-    };
-    match &column.kind {
-        ColumnKind::Path(path) => {
-            view.path = Some(path.path.clone());
-            view.default_value.clone_from(&path.default_value);
-            view.raw_string = Some(path.raw_string);
-        }
-        ColumnKind::Template(template) => {
-            view.raw_string = Some(template.raw_string);
-            view.template = Some(ColumnTemplate {
-                language: TemplateLanguage::Jsonnet,
-                content: template.content.clone(),
-            });
-        }
-        ColumnKind::Static { value } => view.value = Some(value.clone()),
-        ColumnKind::Uuid
-        | ColumnKind::Datetime
-        | ColumnKind::Ip
-        | ColumnKind::Body
-        | ColumnKind::Headers => {}
-    }
-    view
-}
-
-/// The API form of a message part: a column without a name.
-pub(super) fn part_view(kind: &ColumnKind) -> MessagePartView {
-    let column = view(&forebay_model::MappingColumn {
-        name: String::new(),
-        primary_key: false,
-        kind: kind.clone(),
-    });
-    MessagePartView {
-        r#type: column.r#type,
-        path: column.path,
-        default_value: column.default_value,
-        raw_string: column.raw_string,
-        template: column.template,
-        value: column.value,
-    }
-}
-
-fn column_type(kind: &ColumnKind) -> ColumnType {
-    match kind {
-        ColumnKind::Uuid => ColumnType::Uuid,
-        ColumnKind::Datetime => ColumnType::Datetime,
-        ColumnKind::Ip => ColumnType::Ip,
-        ColumnKind::Body => ColumnType::Body,
-        ColumnKind::Headers => ColumnType::Headers,
-        ColumnKind::Path(_) => ColumnType::Path,
-        ColumnKind::Template(_) => ColumnType::Template,
-        ColumnKind::Static { .. } => ColumnType::Static,
-    }
 }

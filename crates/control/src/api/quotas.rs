@@ -9,9 +9,10 @@ use super::body::{EmptyInput, JsonBody};
 use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
-use super::params::ProjectPath;
-use super::types::quota::{ProjectQuotaView, QuotaChange};
+use super::views::project_quota;
 use crate::auth::CallerIdentity;
+use forebay_api::params::ProjectPath;
+use forebay_api::quota::{ProjectQuotaView, QuotaChange};
 use forebay_meta::catalog::quota::QuotaError;
 
 /// Returns the quota of a project.
@@ -26,11 +27,7 @@ pub(super) async fn get_quota(
 ) -> Result<JsonResponse<ProjectQuotaView>, ApiError> {
     let project = own_project(&call.who, call.path.project_id)?;
     let own = api.repo.quota(project).await?;
-    Ok(JsonResponse::ok(ProjectQuotaView::new(
-        project,
-        &api.quotas,
-        &own,
-    )))
+    Ok(JsonResponse::ok(project_quota(project, &api.quotas, &own)))
 }
 
 /// Overrides the configured quota of a project. Fields that are left out have the configured value.
@@ -56,11 +53,7 @@ pub(super) async fn set_quota(
         QuotaError::Conflict => ApiError::unavailable(e),
         QuotaError::Store(e) => e.into(),
     })?;
-    Ok(JsonResponse::ok(ProjectQuotaView::new(
-        project,
-        &api.quotas,
-        &own,
-    )))
+    Ok(JsonResponse::ok(project_quota(project, &api.quotas, &own)))
 }
 
 /// The project, if the caller may access it.

@@ -110,7 +110,7 @@ impl RejectionAudit {
 /// Audits a request that was rejected for lack of permission.
 pub(super) async fn record_rejection(api: &ApiState, request: &AuditedRequest, error: &ApiError) {
     if !matches!(
-        error.name.status(),
+        error.status(),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
     ) {
         return;

@@ -60,7 +60,7 @@ pub(super) async fn middleware(
 }
 
 fn log(error: &ApiError, id: &str, method: &Method, path: &str) {
-    if error.name.status().is_server_error() {
+    if error.status().is_server_error() {
         tracing::error!(request = id, %method, path, %error, "request failed");
     } else {
         tracing::debug!(request = id, %method, path, %error, "request rejected");

@@ -1,38 +1,18 @@
 //! Routes that retry failed uploads and imports, or move a parked file to the dead letters.
 
 use axum::extract::State;
+use forebay_api::retry::{RejectedFile, RetryResponse};
 use forebay_meta::FileError;
+use forebay_model::FileKey;
 use forebay_model::failpoint::{self, FailPoint};
-use forebay_model::{FileKey, Timestamp};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::SharedApi;
 use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
-use super::params::{FilePath, SinkPath};
 use super::sinks::existing;
 use super::statistics::failed;
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SinkRetry)]
-pub(super) struct RetryResponse {
-    /// Files with a failed import.
-    files: u64,
-    /// Slices with a failed upload.
-    slices: u64,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SinkFileRejected)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RejectedFile {
-    #[schema(value_type = String, format = DateTime)]
-    opened_at: Timestamp,
-    /// Error of the import.
-    cause: String,
-}
+use forebay_api::params::{FilePath, SinkPath};
 
 /// Retries all failed uploads and imports of a sink now. An extension of Forebay.
 ///

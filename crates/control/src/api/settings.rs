@@ -13,12 +13,12 @@ use super::body::{EmptyInput, JsonBody};
 use super::call::ApiCall;
 use super::error::{ApiError, bullets};
 use super::json_response::JsonResponse;
-use super::params::{SinkPath, SourcePath};
 use super::tasks::{self, CompletedChange, TaskResponse};
-use super::types::settings::{SettingChange, SettingView, SettingsChange, SettingsView};
-use super::types::task::TaskView;
 use super::{SharedApi, sinks, sources};
 use crate::auth::CallerIdentity;
+use forebay_api::params::{SinkPath, SourcePath};
+use forebay_api::settings::{SettingChange, SettingView, SettingsChange, SettingsView};
+use forebay_api::task::TaskView;
 
 /// Returns the settings of a source, which its sinks inherit.
 #[utoipa::path(
@@ -142,9 +142,9 @@ fn view(
     own: &SettingsPatch,
 ) -> SettingsView {
     let setting = |s: &'static Known| SettingView {
-        key: s.key,
+        key: s.key.to_owned(),
         r#type: s.kind.into(),
-        description: s.description,
+        description: s.description.to_owned(),
         value: effective.value(s),
         default_value: defaults.value(s),
         overwritten: own.contains_key(s.key),

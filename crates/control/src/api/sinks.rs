@@ -16,20 +16,21 @@ use super::error::{self, ApiError};
 use super::id_reuse;
 use super::json_response::JsonResponse;
 use super::mapping::{backend, mapping, table_id};
-use super::params::{ListQuery, SinkPath, SourcePath};
 use super::sources::{invalid_id, reject_reserved, replace};
 use super::table_check;
 use super::tasks::{self, CompletedChange, TaskResponse};
 use super::topics::{self, TopicChange};
-use super::types::common::PageInfo;
-use super::types::sink::{
-    SinkCreate, SinkList, SinkType, SinkUpdate, SinkView, TableCreate, TableUpdate,
-};
-use super::types::task::TaskView;
-use super::types::topic::TopicCreate;
+use super::views::ToView;
 use super::{ApiState, SharedApi};
 use crate::auth::CallerIdentity;
 use crate::task::TaskSubject;
+use forebay_api::common::PageInfo;
+use forebay_api::params::{ListQuery, SinkPath, SourcePath};
+use forebay_api::sink::{
+    SinkCreate, SinkList, SinkType, SinkUpdate, SinkView, TableCreate, TableUpdate,
+};
+use forebay_api::task::TaskView;
+use forebay_api::topic::TopicCreate;
 
 /// Creates a sink.
 #[utoipa::path(
@@ -199,7 +200,7 @@ fn sink_list(
         branch_id: call.branch.branch.0,
         source_id: call.path.source_id.clone(),
         page: PageInfo::new(&call.query, listing.total, last),
-        sinks: listing.items.iter().map(SinkView::from).collect(),
+        sinks: listing.items.iter().map(ToView::to_view).collect(),
     }
 }
 
@@ -214,7 +215,7 @@ pub(super) async fn get(
     call: ApiCall<SinkPath>,
 ) -> Result<JsonResponse<SinkView>, ApiError> {
     let sink = existing(&api, &call.sink_key()?).await?;
-    Ok(JsonResponse::ok((&sink).into()))
+    Ok(JsonResponse::ok(sink.to_view()))
 }
 
 /// Changes a sink. Records accepted before are imported with the previous definition.

@@ -11,14 +11,15 @@ use super::call::ApiCall;
 use super::config::base;
 use super::error::{self, ApiError};
 use super::json_response::JsonResponse;
-use super::params::{BranchPath, DeleteSourceQuery, ListQuery, SourcePath};
 use super::tasks::{self, CompletedChange, TaskResponse};
-use super::types::common::PageInfo;
-use super::types::source::{SourceCreate, SourceList, SourceUpdate, SourceView};
-use super::types::task::{DELETE_SOURCE, TaskView};
+use super::views::{DELETE_SOURCE, source_view};
 use super::{ApiState, SharedApi, cascade};
 use crate::auth::CallerIdentity;
 use crate::task::TaskSubject;
+use forebay_api::common::PageInfo;
+use forebay_api::params::{BranchPath, DeleteSourceQuery, ListQuery, SourcePath};
+use forebay_api::source::{SourceCreate, SourceList, SourceUpdate, SourceView};
+use forebay_api::task::TaskView;
 
 /// Creates a source.
 #[utoipa::path(
@@ -214,7 +215,7 @@ pub(super) fn view(
     source: &forebay_model::Source,
 ) -> SourceView {
     let public_url = base(&api.config.source_public_url);
-    SourceView::new(source, who.admin.then_some(public_url))
+    source_view(source, who.admin.then_some(public_url))
 }
 
 /// Returns the not-found error of a deleted source or sink.

@@ -9,10 +9,11 @@ use super::SharedApi;
 use super::call::ApiCall;
 use super::error::ApiError;
 use super::json_response::JsonResponse;
-use super::params::{FilesQuery, SinkPath, SourcePath};
 use super::sinks::existing;
-use super::types::statistics::{FileList, ReconciliationView, SliceList, StatisticsTotal};
-use super::types::topic::DeliveryView;
+use super::views::{ToView, delivery_view, sink_total, topic_reconciliation, topic_total};
+use forebay_api::params::{FilesQuery, SinkPath, SourcePath};
+use forebay_api::statistics::{FileList, ReconciliationView, SliceList, StatisticsTotal};
+use forebay_api::topic::DeliveryView;
 
 /// Returns the statistics of a sink: total and by storage level.
 #[utoipa::path(
@@ -27,12 +28,10 @@ pub(super) async fn total(
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
     if sink.target.topic().is_some() {
-        return Ok(JsonResponse::ok(StatisticsTotal::from_topic(
-            &api.topics.statistics(&sink),
-        )));
+        return Ok(JsonResponse::ok(topic_total(&api.topics.statistics(&sink))));
     }
     let statistics = api.repo.sink_statistics(&key).await.map_err(failed)?;
-    Ok(JsonResponse::ok((&statistics).into()))
+    Ok(JsonResponse::ok(sink_total(&statistics)))
 }
 
 /// Lists the files of a sink.
@@ -54,7 +53,7 @@ pub(super) async fn files(
     }
     files.sort_by_key(order);
     Ok(JsonResponse::ok(FileList {
-        files: files.iter().map(Into::into).collect(),
+        files: files.iter().map(ToView::to_view).collect(),
     }))
 }
 
@@ -82,7 +81,7 @@ pub(super) async fn slices(
     let files = api.repo.active_files(Some(&key)).await.map_err(failed)?;
     let slices = files.iter().flat_map(|file| &file.slices);
     Ok(JsonResponse::ok(SliceList {
-        slices: slices.map(Into::into).collect(),
+        slices: slices.map(ToView::to_view).collect(),
     }))
 }
 
@@ -146,12 +145,12 @@ pub(super) async fn reconciliation(
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
     if sink.target.topic().is_some() {
-        return Ok(JsonResponse::ok(ReconciliationView::from_topic(
+        return Ok(JsonResponse::ok(topic_reconciliation(
             &api.topics.statistics(&sink),
         )));
     }
     let reconciliation = api.repo.reconciliation(&key).await.map_err(failed)?;
-    Ok(JsonResponse::ok(reconciliation.into()))
+    Ok(JsonResponse::ok(reconciliation.to_view()))
 }
 
 /// Returns the delivery status of a topic. An extension of Forebay.
@@ -171,7 +170,7 @@ pub(super) async fn delivery(
             "sink \"{id}\" is a table: only sinks of the types \"kafka\" and \"http\" have a delivery status, see its files."
         )));
     };
-    Ok(JsonResponse::ok(DeliveryView::new(
+    Ok(JsonResponse::ok(delivery_view(
         topic,
         api.topics.statistics(&sink),
     )))

@@ -10,14 +10,14 @@ use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
 use super::mapping::{backend, table_id};
-use super::params::{AdminListQuery, TablePath};
 use super::table_check::failed;
-use super::types::common::PageInfo;
-use super::types::owner::{
-    OwnedTable, TableDetail, TableOwners, TableShare, TableTransfer, TableUnshare,
-};
 use super::{ApiState, SharedApi};
 use crate::auth::CallerIdentity;
+use forebay_api::common::PageInfo;
+use forebay_api::params::{AdminListQuery, TablePath};
+use forebay_api::table::{
+    OwnedTable, TableDetail, TableOwners, TableShare, TableTransfer, TableUnshare,
+};
 
 /// Lists the tables that a project may use; for an operator's token without `projectId`, those of
 /// all projects.

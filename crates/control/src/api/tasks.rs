@@ -20,10 +20,11 @@ use super::call::{ApiCall, query_parameters};
 use super::config::base;
 use super::error::{self, ApiError, ErrorName, sentence};
 use super::json_response::JsonResponse;
-use super::params::TaskPath;
-use super::types::task::TaskView;
+use super::views::task_view;
 use super::{ApiState, SharedApi};
 use crate::task::{TaskFuture, TaskStartError, TaskSubject, TaskSuccess};
+use forebay_api::params::TaskPath;
+use forebay_api::task::TaskView;
 
 /// Poll interval of source nodes and tasks when the store has no watch.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -89,7 +90,7 @@ pub(super) async fn start(
 
 /// Error text of a task. Internal causes are logged here.
 fn reported_error(kind: &str, error: &ApiError) -> Option<String> {
-    if error.name.status() == StatusCode::INTERNAL_SERVER_ERROR {
+    if error.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(kind, %error, "task failed");
         return None;
     }
@@ -200,7 +201,7 @@ impl TaskResponse {
         });
         Self {
             status,
-            view: TaskView::new(task, base(&api.config.public_url)),
+            view: task_view(task, base(&api.config.public_url)),
             unfinished,
         }
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, State};
+use forebay_model::SourceKey;
 use http::{HeaderMap, header};
 
 use super::SharedApi;
@@ -10,9 +11,9 @@ use super::body::{EmptyInput, RawBody};
 use super::call::{ApiCall, TOKEN_HEADER};
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
-use super::mapper::{TestError, TestRecord};
-use super::params::SourcePath;
-use super::types::test_result::TestResult;
+use super::mapper::{TestCell, TestError, TestRecord, TestTable};
+use forebay_api::params::SourcePath;
+use forebay_api::test_result::{TestResult, TestResultColumn, TestResultRow, TestResultTable};
 
 /// Maximum sinks per test, so that the response is bounded.
 const SINKS_MAX: usize = 1000;
@@ -51,7 +52,7 @@ pub(super) async fn test(
         received_at: api.clock.now(),
     };
     match api.mapper.test(&sinks, record).await {
-        Ok(tables) => Ok(JsonResponse::ok(TestResult::new(&key, tables))),
+        Ok(tables) => Ok(JsonResponse::ok(result(&key, tables))),
         Err(TestError::Column { column, message }) => Err(ApiError::from_template(
             ErrorName::UnprocessableContent,
             &[&column, &message],
@@ -61,6 +62,29 @@ pub(super) async fn test(
             &[&"body", &message],
         )),
         Err(TestError::Internal(cause)) => Err(ApiError::internal(cause)),
+    }
+}
+
+fn result(source: &SourceKey, tables: Vec<TestTable>) -> TestResult {
+    let row = |cells: Vec<TestCell>| {
+        let cell = |c: TestCell| TestResultColumn {
+            name: c.column,
+            value: c.value,
+        };
+        TestResultRow {
+            columns: cells.into_iter().map(cell).collect(),
+        }
+    };
+    let table = |t: TestTable| TestResultTable {
+        sink_id: t.sink.sink.to_string(),
+        table_id: t.table,
+        rows: t.rows.into_iter().map(row).collect(),
+    };
+    TestResult {
+        project_id: source.branch.project.0,
+        branch_id: source.branch.branch.0,
+        source_id: source.source.to_string(),
+        tables: tables.into_iter().map(table).collect(),
     }
 }
 

@@ -8,8 +8,8 @@ use forebay_model::{
 use super::ApiState;
 use super::error::{ApiError, bullets};
 use super::mapping::{self, model_column};
-use super::types::sink::{ColumnRequest, SinkType};
-use super::types::topic::{MessageRequest, TopicCreate, TopicUpdate};
+use forebay_api::sink::{ColumnRequest, SinkType};
+use forebay_api::topic::{MessageRequest, TopicCreate, TopicUpdate};
 
 /// Topics and providers of this node.
 pub trait TopicService: Send + Sync {

@@ -9,13 +9,14 @@ use forebay_model::SinkTarget;
 use super::call::ApiCall;
 use super::error::{self, ApiError};
 use super::json_response::JsonResponse;
-use super::params::{ListQuery, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath};
 use super::table_check;
 use super::tasks::{self, CompletedChange, TaskResponse};
-use super::types::common::{PageInfo, VersionList, VersionView};
-use super::types::sink::SinkType;
-use super::types::task::TaskView;
+use super::views::ToView;
 use super::{SharedApi, sinks, sources};
+use forebay_api::common::{PageInfo, VersionList, VersionView};
+use forebay_api::params::{ListQuery, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath};
+use forebay_api::sink::SinkType;
+use forebay_api::task::TaskView;
 
 /// Lists the versions of a source.
 #[utoipa::path(
@@ -46,7 +47,7 @@ pub(super) async fn get_source(
     api.repo.source(&key).await?;
     let number = call.path.version_number;
     match api.repo.source_version(&key, number).await {
-        Ok(kept) => Ok(JsonResponse::ok((&kept.version).into())),
+        Ok(kept) => Ok(JsonResponse::ok(kept.version.to_view())),
         Err(DefinitionError::VersionNotFound(_)) => {
             Err(error::source_version_not_found(key.source.as_str(), number))
         }
@@ -122,7 +123,7 @@ pub(super) async fn get_sink(
     sinks::existing(&api, &key).await?;
     let number = call.path.version_number;
     match api.repo.sink_version(&key, number).await {
-        Ok(kept) => Ok(JsonResponse::ok((&kept.version).into())),
+        Ok(kept) => Ok(JsonResponse::ok(kept.version.to_view())),
         Err(DefinitionError::VersionNotFound(_)) => {
             Err(error::sink_version_not_found(key.sink.as_str(), number))
         }
@@ -202,7 +203,7 @@ fn page(
         .last()
         .map_or_else(String::new, |v| padded(v.number));
     VersionList {
-        versions: remaining.into_iter().map(VersionView::from).collect(),
+        versions: remaining.into_iter().map(ToView::to_view).collect(),
         page: PageInfo {
             limit: query.limit,
             total_count,

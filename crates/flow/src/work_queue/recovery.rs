@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_model::{RetryState, Timestamp};
+use parking_lot::Mutex;
 
 /// Failures without a success for this long are an outage. A single item that always fails among
 /// others that succeed is therefore not tried again with each of them.
@@ -36,10 +37,7 @@ impl<D: Eq + Hash> RecoveryTracker<D> {
 
     /// Records the outcome of an attempt.
     pub(crate) fn record(&self, destination: D, succeeded: bool, now: Timestamp) {
-        let mut all = self
-            .destinations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.destinations.lock();
         let health = all.entry(destination).or_default();
         if !succeeded {
             health.failing_since.get_or_insert(now);
@@ -60,10 +58,7 @@ impl<D: Eq + Hash> RecoveryTracker<D> {
         if retry.is_due(now) || failed_at < self.started_at {
             return true;
         }
-        let all = self
-            .destinations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.destinations.lock();
         let recovered_at = all.get(destination).and_then(|health| health.recovered_at);
         !retry.parked && recovered_at.is_some_and(|at| failed_at < at)
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use forebay_api::source::SourceView;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::common::ServerArgs;
@@ -103,7 +104,10 @@ async fn apply(
         return Ok(());
     }
     let mut sources = stream::iter(&plans)
-        .map(async |plan| api.get(&format!("{SOURCES}/{}", plan.source)).await)
+        .map(async |plan| {
+            api.get::<SourceView>(&format!("{SOURCES}/{}", plan.source))
+                .await
+        })
         .buffered(PARALLEL_REQUESTS);
     while let Some(found) = sources.next().await {
         let source = found?;

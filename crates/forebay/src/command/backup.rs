@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forebay_model::Clock;
 use forebay_model::words::counted;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::common::ServerArgs;
 use crate::api_client::{self, ApiClient};
@@ -105,14 +105,13 @@ async fn back_up_by_server(
     server: &ServerArgs,
     env: Environment,
     to: &Path,
-) -> Result<serde_json::Value, CliError> {
+) -> Result<Value, CliError> {
     let api = ApiClient::new(server, env)?;
     let wanted = json!({ "to": to });
-    api.call(reqwest::Method::POST, "/backup", Some(&wanted))
-        .await?;
+    let _: Value = api.call(reqwest::Method::POST, "/backup", &wanted).await?;
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
-        let state = api.get("/backup").await?;
+        let state: Value = api.get("/backup").await?;
         if state["to"] != json!(to) {
             return Err(CliError::new("another backup was started in the meantime"));
         }

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use forebay_api::dead_letter::{
+    DeadLetterList, DeadLetterSelectionRequest, DeadLetterView, DiscardResponse, ReplayResponse,
+};
+use forebay_api::retry::RejectedFile;
+use forebay_api::statistics::FileList;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
 
 use super::common::ServerArgs;
-use super::source::{encoded, text};
 use super::{buffer, job};
-use crate::api_client::{ApiClient, SOURCES, block_on};
+use crate::api_client::{ApiClient, SOURCES, block_on, encoded};
 use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::query::TextTable;
@@ -226,7 +230,7 @@ pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), Cl
             match location {
                 QueueLocation::Sink(path) => {
                     let api = ApiClient::new(&args.server, env)?;
-                    block_on(replay_sink_dead_letters(&api, &path, &ids))
+                    block_on(replay_sink_dead_letters(&api, &path, ids))
                 }
                 QueueLocation::Job(file) => job::dead::replay(&file, parse_numbers(&ids)?, env),
                 QueueLocation::Buffer(buffer_args) => {
@@ -243,7 +247,7 @@ pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), Cl
             match location {
                 QueueLocation::Sink(path) => {
                     let api = ApiClient::new(&args.server, env)?;
-                    block_on(discard_sink_dead_letters(&api, &path, &ids))
+                    block_on(discard_sink_dead_letters(&api, &path, ids))
                 }
                 QueueLocation::Job(file) => job::dead::discard(&file, parse_numbers(&ids)?, &env),
                 QueueLocation::Buffer(buffer_args) => {
@@ -297,54 +301,46 @@ async fn list_sink_dead_letters(
     limit: usize,
     json: bool,
 ) -> Result<(), CliError> {
-    let dead_letters = api
-        .list_some(path, "deadLetters", "deadLetterId", limit)
-        .await?;
+    let dead_letters = api.list_some::<DeadLetterList>(path, limit).await?;
     if json {
-        return terminal::line(format_args!("{:#}", Value::Array(dead_letters)));
+        return terminal::json(&dead_letters);
     }
     if dead_letters.is_empty() {
         terminal::note("no dead letters");
     }
     let mut table = TextTable::new(&["id", "received", "bytes", "error"]);
     for dead_letter in &dead_letters {
-        let size = dead_letter.get("size").and_then(Value::as_u64);
         table.row(&[
-            text(dead_letter, "deadLetterId"),
-            text(dead_letter, "receivedAt"),
-            &size.unwrap_or_default().to_string(),
-            text(dead_letter, "message"),
+            &dead_letter.dead_letter_id,
+            &dead_letter.received_at.to_string(),
+            &dead_letter.size.to_string(),
+            &dead_letter.message,
         ]);
     }
     terminal::data(table)
 }
 
 async fn show_sink_dead_letter(api: &ApiClient, path: &str, json: bool) -> Result<(), CliError> {
-    let dead_letter = api.get(path).await?;
+    let dead_letter: DeadLetterView = api.get(path).await?;
     if json {
-        return terminal::line(format_args!("{dead_letter:#}"));
+        return terminal::json(&dead_letter);
     }
-    for (name, key) in [
-        ("letter  ", "deadLetterId"),
-        ("received", "receivedAt"),
-        ("from    ", "clientIp"),
-        ("error   ", "message"),
-    ] {
-        terminal::line(format_args!("{name}  {}", text(&dead_letter, key)))?;
-    }
-    if let Some(line) = dead_letter.get("line").and_then(Value::as_u64) {
+    let summary = &dead_letter.summary;
+    terminal::line(format_args!("letter    {}", summary.dead_letter_id))?;
+    terminal::line(format_args!("received  {}", summary.received_at))?;
+    terminal::line(format_args!("from      {}", dead_letter.client_ip))?;
+    terminal::line(format_args!("error     {}", summary.message))?;
+    if let Some(line) = dead_letter.line {
         terminal::line(format_args!("line      {line} of its batch"))?;
     }
-    let headers = dead_letter.get("headers").and_then(Value::as_object);
-    for (name, value) in headers.into_iter().flatten() {
-        let value = value.as_str().unwrap_or_default();
+    for (name, value) in &dead_letter.headers {
         terminal::line(format_args!("header    {name}: {value}"))?;
     }
-    match dead_letter.get("body").and_then(Value::as_str) {
+    match &dead_letter.body {
         Some(body) => terminal::line(format_args!("\n{body}")),
         None => terminal::line(format_args!(
             "\nbase64: {}",
-            text(&dead_letter, "bodyBase64")
+            dead_letter.body_base64.unwrap_or_default()
         )),
     }
 }
@@ -352,14 +348,19 @@ async fn show_sink_dead_letter(api: &ApiClient, path: &str, json: bool) -> Resul
 async fn replay_sink_dead_letters(
     api: &ApiClient,
     path: &str,
-    ids: &[String],
+    ids: Vec<String>,
 ) -> Result<(), CliError> {
     let (mut replayed, mut rejected) = (0, Vec::new());
-    for_each_batch(api, &format!("{path}/replay"), ids, |done| {
-        replayed += count(done, "replayed");
-        let more = done.get("rejected").and_then(Value::as_array);
-        rejected.extend(more.into_iter().flatten().cloned());
-    })
+    for_each_batch(
+        api,
+        &format!("{path}/replay"),
+        ids,
+        |done: ReplayResponse| {
+            replayed += done.replayed;
+            rejected.extend(done.rejected);
+            done.more_after_id
+        },
+    )
     .await?;
     terminal::line(format_args!(
         "{replayed} replayed, {} rejected again",
@@ -369,8 +370,7 @@ async fn replay_sink_dead_letters(
     for dead_letter in rejected.iter().take(SHOWN) {
         terminal::note(format_args!(
             "{}: {}",
-            text(dead_letter, "deadLetterId"),
-            text(dead_letter, "message")
+            dead_letter.dead_letter_id, dead_letter.message
         ));
     }
     if rejected.is_empty() {
@@ -385,12 +385,18 @@ async fn replay_sink_dead_letters(
 async fn discard_sink_dead_letters(
     api: &ApiClient,
     path: &str,
-    ids: &[String],
+    ids: Vec<String>,
 ) -> Result<(), CliError> {
     let mut dropped = 0;
-    for_each_batch(api, &format!("{path}/drop"), ids, |done| {
-        dropped += count(done, "dropped")
-    })
+    for_each_batch(
+        api,
+        &format!("{path}/drop"),
+        ids,
+        |done: DiscardResponse| {
+            dropped += done.dropped;
+            done.more_after_id
+        },
+    )
     .await?;
     terminal::line(format_args!("{dropped} dropped"))
 }
@@ -401,53 +407,49 @@ async fn reject_files(api: &ApiClient, args: &DeadLetterFileArgs) -> Result<(), 
     let mut files = args.files.clone();
     if args.all {
         let path = format!("{path}/statistics/files?failedFiles=true");
-        let response = api.get(&path).await?;
-        let failed = response.get("files").and_then(Value::as_array);
-        let parked = failed.into_iter().flatten();
-        let parked = parked.filter(|f| f.get("parked") == Some(&Value::Bool(true)));
-        files.extend(parked.map(|f| text(f, "openedAt").to_owned()));
+        let FileList { files: failed } = api.get(&path).await?;
+        let parked = failed.iter().filter(|f| f.parked == Some(true));
+        files.extend(parked.map(|f| f.opened_at.to_string()));
         if files.is_empty() {
             terminal::note("no parked files");
         }
     }
     for file in files {
         let path = format!("{path}/files/{}/dead-letter", encoded(&file));
-        let done = api.call(Method::POST, &path, None).await?;
+        let rejected: RejectedFile = api.call_without_body(Method::POST, &path).await?;
         terminal::line(format_args!(
             "{file}: its rows become dead letters; the table rejected them: {}",
-            text(&done, "cause")
+            rejected.cause
         ))?;
     }
     Ok(())
 }
 
-fn count(done: &Value, name: &str) -> u64 {
-    done.get(name).and_then(Value::as_u64).unwrap_or_default()
-}
-
-/// Handles the dead letters batch by batch; no id selects all.
-async fn for_each_batch(
+/// Handles the dead letters batch by batch; no id selects all. `done` returns the id after which there
+/// are more.
+async fn for_each_batch<T: DeserializeOwned>(
     api: &ApiClient,
     path: &str,
-    ids: &[String],
-    mut done: impl FnMut(&Value),
+    ids: Vec<String>,
+    mut done: impl FnMut(T) -> Option<String>,
 ) -> Result<(), CliError> {
     /// Most ids in one request.
     const AT_A_TIME: usize = 100;
+    let mut selection = DeadLetterSelectionRequest {
+        dead_letter_ids: None,
+        after_id: None,
+    };
     if !ids.is_empty() {
         for ids in ids.chunks(AT_A_TIME) {
-            let body = json!({ "deadLetterIds": ids });
-            done(&api.call(Method::POST, path, Some(&body)).await?);
+            selection.dead_letter_ids = Some(ids.to_vec());
+            done(api.call(Method::POST, path, &selection).await?);
         }
         return Ok(());
     }
-    let mut body = json!({});
     loop {
-        let response = api.call(Method::POST, path, Some(&body)).await?;
-        done(&response);
-        match response.get("moreAfterId") {
-            Some(after) => body = json!({ "afterId": after }),
-            None => return Ok(()),
+        selection.after_id = done(api.call(Method::POST, path, &selection).await?);
+        if selection.after_id.is_none() {
+            return Ok(());
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use forebay_api::source::SourceView;
 use forebay_connect::table::sqlite;
 use forebay_meta::Repo;
 use forebay_model::words::counted;
@@ -181,12 +182,8 @@ async fn demonstrate(
     for step in ApplyPlan::for_source(api, &definition).await?.steps {
         step.run(api).await?;
     }
-    let source = api.get(&format!("{SOURCES}/demo")).await?;
-    let url = source
-        .pointer("/http/url")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let source: SourceView = api.get(&format!("{SOURCES}/demo")).await?;
+    let url = super::source::url(&source).unwrap_or_default().to_owned();
     let gauge = SinkGauge::new(repo, sink_key(&source)).await?;
     let counts = Arc::new(SendCounts::default());
     let load = DemoLoad {
@@ -205,13 +202,12 @@ async fn demonstrate(
     verify_counts(&gauge, &counts, &reconciliation, &path)
 }
 
-fn sink_key(source: &Value) -> SinkKey {
-    let number = |name: &str| source.get(name).and_then(Value::as_u64).unwrap_or_default();
+fn sink_key(source: &SourceView) -> SinkKey {
     SinkKey {
         source: SourceKey {
             branch: BranchKey {
-                project: ProjectId(number("projectId")),
-                branch: BranchId(number("branchId")),
+                project: ProjectId(source.project_id),
+                branch: BranchId(source.branch_id),
             },
             source: SourceId::from_raw("demo"),
         },

@@ -1,6 +1,7 @@
 //! `forebay quota`: limits of projects and sources.
 
 use clap::Subcommand;
+use forebay_api::quota::{ProjectQuotaView, QuotaView};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -76,9 +77,9 @@ pub(crate) fn run(command: QuotaCommand, env: Environment) -> Result<(), CliErro
         QuotaCommand::Show(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
-                let quota = api.get(&path(args.project)).await?;
+                let quota: ProjectQuotaView = api.get(&path(args.project)).await?;
                 match args.json {
-                    true => terminal::line(format_args!("{quota:#}")),
+                    true => terminal::json(&quota),
                     false => show(&quota),
                 }
             })
@@ -144,14 +145,13 @@ async fn set_project(
     changes: Map<String, Value>,
 ) -> Result<(), CliError> {
     let path = path(project);
-    let mut quota = api.get(&path).await?;
-    let mut own = quota["own"].take();
+    let quota: ProjectQuotaView = api.get(&path).await?;
+    let mut own = serde_json::to_value(quota.own).map_err(CliError::new)?;
     if let Some(own) = own.as_object_mut() {
         own.extend(changes);
         own.retain(|_, value| !value.is_null());
     }
-    let set = api.call(Method::PUT, &path, Some(&own)).await?;
-    show(&set)
+    show(&api.call(Method::PUT, &path, &own).await?)
 }
 
 async fn set_source(
@@ -167,11 +167,12 @@ async fn set_source(
     terminal::line(format_args!("quota of source {source} set"))
 }
 
-fn show(quota: &Value) -> Result<(), CliError> {
+fn show(quota: &ProjectQuotaView) -> Result<(), CliError> {
     let mut table = crate::query::TextTable::new(&["limit", "value", "default"]);
-    let effective = quota["effective"].as_object();
-    for (name, value) in effective.into_iter().flatten() {
-        table.row(&[name, &text(value), &text(&quota["default"][name])]);
+    let json = |limits: &QuotaView| serde_json::to_value(limits).map_err(CliError::new);
+    let (effective, default) = (json(&quota.effective)?, json(&quota.default)?);
+    for (name, value) in effective.as_object().into_iter().flatten() {
+        table.row(&[name, &text(value), &text(&default[name])]);
     }
     terminal::data(table)
 }

@@ -1,11 +1,11 @@
 //! `forebay retry`: retries uploads and imports now.
 
+use forebay_api::retry::RetryResponse;
+use forebay_api::sink::SinkList;
 use reqwest::Method;
-use serde_json::Value;
 
 use super::common::ServerArgs;
-use super::source::{encoded, text};
-use crate::api_client::{ApiClient, SOURCES, block_on};
+use crate::api_client::{ApiClient, SOURCES, block_on, encoded};
 use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::terminal;
@@ -34,24 +34,17 @@ async fn retry(api: &ApiClient, args: &RetryArgs) -> Result<(), CliError> {
     let sinks = match &args.sink {
         Some(sink) => vec![sink.clone()],
         None => {
-            let sinks = api.list(&path, "sinks", "sinkId").await?;
-            let tables = sinks.iter().filter(|s| s.get("topic").is_none());
-            tables.map(|s| text(s, "sinkId").to_owned()).collect()
+            let sinks = api.list::<SinkList>(&path).await?.into_iter();
+            let tables = sinks.filter(|s| s.topic.is_none());
+            tables.map(|s| s.sink_id).collect()
         }
     };
     if sinks.is_empty() {
         terminal::note("no sink with a table");
     }
     for sink in sinks {
-        let done = api
-            .call(
-                Method::POST,
-                &format!("{path}/{}/retry", encoded(&sink)),
-                None,
-            )
-            .await?;
-        let count = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or_default();
-        let (files, slices) = (count("files"), count("slices"));
+        let path = format!("{path}/{}/retry", encoded(&sink));
+        let RetryResponse { files, slices } = api.call_without_body(Method::POST, &path).await?;
         terminal::line(format_args!(
             "{sink}: retrying {files} imports and {slices} uploads"
         ))?;

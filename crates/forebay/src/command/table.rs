@@ -1,11 +1,15 @@
 //! `forebay table`: projects of tables.
 
 use clap::{Subcommand, ValueEnum};
+use forebay_api::sink::TableType;
+use forebay_api::table::{
+    OwnedTable, TableDetail, TableOwners, TableShare, TableTransfer, TableUnshare,
+};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::common::ServerArgs;
-use crate::api_client::{ApiClient, block_on};
+use crate::api_client::{ApiClient, block_on, encoded};
 use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::terminal;
@@ -122,23 +126,31 @@ pub(crate) fn run(command: TableCommand, env: Environment) -> Result<(), CliErro
         TableCommand::Show(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
-                let table = api.get(&args.table.path("")).await?;
+                let table: TableDetail = api.get(&args.table.path("")).await?;
                 match args.json {
-                    true => terminal::line(format_args!("{table:#}")),
+                    true => terminal::json(&table),
                     false => show(&table),
                 }
             })
         }
         TableCommand::Transfer(args) => {
-            let body = json!({ "projectId": args.project, "force": args.force });
+            let body = TableTransfer {
+                project_id: args.project,
+                force: Some(args.force),
+            };
             change(&args.server, env, &args.table.path("/transfer"), &body)
         }
         TableCommand::Share(args) => {
-            let body = json!({ "projectId": args.project });
+            let body = TableShare {
+                project_id: args.project,
+            };
             change(&args.server, env, &args.table.path("/share"), &body)
         }
         TableCommand::Unshare(args) => {
-            let body = json!({ "projectId": args.project, "force": args.force });
+            let body = TableUnshare {
+                project_id: args.project,
+                force: Some(args.force),
+            };
             change(&args.server, env, &args.table.path("/unshare"), &body)
         }
     }
@@ -147,17 +159,22 @@ pub(crate) fn run(command: TableCommand, env: Environment) -> Result<(), CliErro
 impl TableArgs {
     fn path(&self, action: &str) -> String {
         let kind = match self.kind {
-            TableTypeArg::Default => "keboola",
-            TableTypeArg::Sqlite => "sqlite",
-            TableTypeArg::Postgres => "postgres",
+            TableTypeArg::Default => TableType::Keboola,
+            TableTypeArg::Sqlite => TableType::Sqlite,
+            TableTypeArg::Postgres => TableType::Postgres,
         };
-        format!("{TABLES}/{kind}/{}{action}", escaped(&self.table))
+        format!("{TABLES}/{kind}/{}{action}", encoded(&self.table))
     }
 }
 
-fn change(server: &ServerArgs, env: Environment, path: &str, body: &Value) -> Result<(), CliError> {
+fn change(
+    server: &ServerArgs,
+    env: Environment,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<(), CliError> {
     let api = ApiClient::new(server, env)?;
-    block_on(async { show(&api.call(Method::POST, path, Some(body)).await?) })
+    block_on(async { show(&api.call(Method::POST, path, body).await?) })
 }
 
 async fn list(api: &ApiClient, args: &TableListArgs) -> Result<(), CliError> {
@@ -165,59 +182,47 @@ async fn list(api: &ApiClient, args: &TableListArgs) -> Result<(), CliError> {
         Some(project) => format!("{TABLES}?projectId={project}"),
         None => TABLES.to_owned(),
     };
-    let mut tables = Vec::new();
-    loop {
-        let last = tables.last().map(|t| escaped(text(t, "id")));
-        let join = if path.contains('?') { '&' } else { '?' };
-        let page = format!("{path}{join}limit=100&afterId={}", last.unwrap_or_default());
-        let page = api.get(&page).await?;
-        let found = page.get("tables").and_then(Value::as_array).cloned();
-        let found = found.unwrap_or_default();
-        if found.is_empty() {
-            break;
-        }
-        tables.extend(found);
-    }
+    let tables = api.list::<TableOwners>(&path).await?;
     if args.json {
-        return terminal::line(format_args!("{:#}", Value::Array(tables)));
+        return terminal::json(&tables);
     }
     let mut shown =
         crate::query::TextTable::new(&["table", "type", "project", "shared with", "filled"]);
     for table in &tables {
         shown.row(&[
-            text(table, "tableId"),
-            text(table, "type"),
-            &number(table, "projectId"),
+            &table.table_id,
+            &table.r#type.to_string(),
+            &text(table.project_id),
             &shared(table),
-            text(table, "filledAt"),
+            &text(table.filled_at),
         ]);
     }
     terminal::data(shown)
 }
 
-fn show(table: &Value) -> Result<(), CliError> {
+fn show(
+    TableDetail {
+        table,
+        sinks,
+        files,
+    }: &TableDetail,
+) -> Result<(), CliError> {
     let mut shown = crate::query::TextTable::new(&["", ""]);
-    let state = match table["isBeingDeleted"] == true {
+    let state = match table.is_being_deleted {
         true => "being deleted with a source",
-        false if table["wasThere"] == true => "existed before Forebay; never dropped",
+        false if table.was_there => "existed before Forebay; never dropped",
         false => "",
     };
-    let sinks: Vec<&str> = table["sinks"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
     for (name, value) in [
-        ("table", text(table, "tableId")),
-        ("type", text(table, "type")),
-        ("project", &number(table, "projectId")),
+        ("table", table.table_id.as_str()),
+        ("type", &table.r#type.to_string()),
+        ("project", &text(table.project_id)),
         ("shared with", &shared(table)),
-        ("since", text(table, "since")),
-        ("filled", text(table, "filledAt")),
+        ("since", &table.since.to_string()),
+        ("filled", &text(table.filled_at)),
         ("state", state),
         ("sinks", &sinks.join(", ")),
-        ("files in flight", &number(table, "files")),
+        ("files in flight", &files.to_string()),
     ] {
         if !value.is_empty() {
             shown.row(&[name, value]);
@@ -226,30 +231,12 @@ fn show(table: &Value) -> Result<(), CliError> {
     terminal::data(shown)
 }
 
-fn shared(table: &Value) -> String {
-    let projects = table["sharedWith"].as_array().into_iter().flatten();
+fn shared(table: &OwnedTable) -> String {
+    let projects = table.shared_with.iter().flatten();
     let projects: Vec<String> = projects.map(ToString::to_string).collect();
     projects.join(", ")
 }
 
-fn number(value: &Value, name: &str) -> String {
-    value.get(name).map(ToString::to_string).unwrap_or_default()
-}
-
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Percent-encodes an id for a path.
-fn escaped(id: &str) -> String {
-    let mut path = String::new();
-    for byte in id.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                path.push(char::from(byte));
-            }
-            other => path.push_str(&format!("%{other:02X}")),
-        }
-    }
-    path
+fn text(value: Option<impl ToString>) -> String {
+    value.map(|v| v.to_string()).unwrap_or_default()
 }

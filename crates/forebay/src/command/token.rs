@@ -1,8 +1,11 @@
 //! `forebay token`: tokens of the management API.
 
 use clap::{Subcommand, ValueEnum};
+use forebay_api::admin::{
+    ConfiguredToken, MadeToken, TokenCreate, TokenList, TokenRoleView, TokenRotate, TokenView,
+};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::common::ServerArgs;
 use crate::api_client::{ApiClient, block_on};
@@ -103,7 +106,7 @@ pub(crate) fn run(command: TokenCommand, env: Environment) -> Result<(), CliErro
     match command {
         TokenCommand::Create(args) => {
             let api = ApiClient::new(&args.server, env)?;
-            block_on(create(&api, &args))
+            block_on(create(&api, args))
         }
         TokenCommand::Ls(args) => {
             let api = ApiClient::new(&args.server, env)?;
@@ -112,39 +115,49 @@ pub(crate) fn run(command: TokenCommand, env: Environment) -> Result<(), CliErro
         TokenCommand::Rotate(args) => {
             let path = format!("{TOKENS}/{}/rotate", path_part(&args.id)?);
             let api = ApiClient::new(&args.server, env)?;
-            let body = json!({ "overlap": args.overlap });
+            let body = TokenRotate {
+                overlap: Some(args.overlap),
+            };
             block_on(async {
-                let rotated = api.call(Method::POST, &path, Some(&body)).await?;
-                terminal::line(text(&rotated, "token"))
+                let rotated: MadeToken = api.call(Method::POST, &path, &body).await?;
+                terminal::line(rotated.text)
             })
         }
         TokenCommand::Revoke(args) => {
             let path = format!("{TOKENS}/{}", path_part(&args.id)?);
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
-                api.call(Method::DELETE, &path, None).await?;
+                let () = api.call_without_body(Method::DELETE, &path).await?;
                 terminal::line(format_args!("token {} revoked", args.id))
             })
         }
     }
 }
 
-async fn create(api: &ApiClient, args: &TokenCreateArgs) -> Result<(), CliError> {
-    let role = match args.role {
-        TokenRoleArg::Reader => "reader",
-        TokenRoleArg::Admin => "admin",
+async fn create(api: &ApiClient, args: TokenCreateArgs) -> Result<(), CliError> {
+    let body = TokenCreate {
+        project_id: args.project,
+        branch_id: None,
+        role: match args.role {
+            TokenRoleArg::Reader => TokenRoleView::Reader,
+            TokenRoleArg::Admin => TokenRoleView::Admin,
+        },
+        description: Some(args.description),
+        owner_id: args.owner_id,
+        owner_name: args.owner_name,
+        expires_at: args.expires_at,
     };
-    let body = json!({
-        "role": role,
-        "description": args.description,
-        "projectId": args.project,
-        "ownerId": args.owner_id,
-        "ownerName": args.owner_name,
-        "expiresAt": args.expires_at,
-    });
-    let made = api.call(Method::POST, TOKENS, Some(&body)).await?;
-    terminal::note(format_args!("token {} created", text(&made, "tokenId")));
-    terminal::line(text(&made, "token"))
+    let made: MadeToken = api.call(Method::POST, TOKENS, &body).await?;
+    terminal::note(format_args!("token {} created", made.token.token_id));
+    terminal::line(made.text)
+}
+
+/// JSON of the list: stored tokens, then those of the configuration.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ListedToken {
+    Stored(TokenView),
+    Configured(ConfiguredToken),
 }
 
 async fn list(api: &ApiClient, args: &TokenListArgs) -> Result<(), CliError> {
@@ -152,31 +165,38 @@ async fn list(api: &ApiClient, args: &TokenListArgs) -> Result<(), CliError> {
         Some(project) => format!("{TOKENS}?projectId={project}"),
         None => TOKENS.to_owned(),
     };
-    let mut tokens = api.list(&path, "tokens", "tokenId").await?;
-    let mut first = api.get(&path).await?;
-    let configured = first.get_mut("configured").map(Value::take);
-    if let Some(Value::Array(configured)) = configured {
-        tokens.extend(configured);
-    }
+    let stored = api.list::<TokenList>(&path).await?.into_iter();
+    let TokenList { configured, .. } = api.get(&path).await?;
+    let configured = configured.into_iter().map(ListedToken::Configured);
+    let tokens: Vec<_> = stored.map(ListedToken::Stored).chain(configured).collect();
     if args.json {
-        return terminal::line(format_args!("{:#}", Value::Array(tokens)));
+        return terminal::json(&tokens);
     }
     let names = ["id", "role", "owner", "description", "created", "expires"];
     let mut table = crate::query::TextTable::new(&names);
     for token in &tokens {
-        let created = token.pointer("/created/at").and_then(Value::as_str);
-        let role = match token.get("operator") {
-            Some(Value::Bool(true)) => "operator",
-            _ => text(token, "role"),
-        };
-        table.row(&[
-            text(token, "tokenId"),
-            role,
-            text(token, "ownerId"),
-            text(token, "description"),
-            created.unwrap_or("in the configuration"),
-            text(token, "expiresAt"),
-        ]);
+        match token {
+            ListedToken::Stored(token) => table.row(&[
+                &token.token_id,
+                &token.role.to_string(),
+                &token.owner_id,
+                &token.description,
+                &token.created.at.to_string(),
+                &token
+                    .expires_at
+                    .map(|at| at.to_string())
+                    .unwrap_or_default(),
+            ]),
+            ListedToken::Configured(token) => {
+                let role = match token.operator {
+                    true => "operator".to_owned(),
+                    false => token.role.to_string(),
+                };
+                let (id, owner, description) =
+                    (&token.token_id, &token.owner_id, &token.description);
+                table.row(&[id, &role, owner, description, "in the configuration", ""]);
+            }
+        }
     }
     terminal::data(table)
 }
@@ -189,8 +209,4 @@ fn path_part(id: &str) -> Result<&str, CliError> {
     Err(CliError::usage(format_args!(
         "\"{id}\" is not the id of a token; `forebay token ls` shows them"
     )))
-}
-
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }

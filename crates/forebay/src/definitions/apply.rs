@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use forebay_api::settings::{SettingChange, SettingsView};
+use forebay_api::sink::{SinkList, SinkView, TableSinkView};
+use forebay_api::source::SourceView;
+use forebay_api::topic::TopicSinkView;
 use forebay_model::HttpMethod;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
@@ -89,13 +93,11 @@ impl ApplyPlan {
         );
         let sinks = format!("{SOURCES}/{id}/sinks");
         let there = match found {
-            Some(_) => api.list(&sinks, "sinks", "sinkId").await?,
+            Some(_) => api.list::<SinkList>(&sinks).await?,
             None => Vec::new(),
         };
-        let there = there
-            .into_iter()
-            .map(|s| (text(&s, "sinkId").to_owned(), s));
-        let mut there: BTreeMap<String, Value> = there.collect();
+        let there = there.into_iter().map(|s| (s.sink_id.clone(), s));
+        let mut there: BTreeMap<String, SinkView> = there.collect();
         let mut wanted = Vec::with_capacity(definition.sinks.len());
         for sink in &definition.sinks {
             let sink_id = sink.sink_id()?;
@@ -130,7 +132,7 @@ async fn sink_steps(
     (source, sinks): (&str, &str),
     (index, sink): (usize, &SinkDefinition),
     id: String,
-    found: Option<Value>,
+    found: Option<SinkView>,
 ) -> Result<Vec<ApplyStep>, CliError> {
     let what = format!("sink {source}/{id}");
     let path = format!("{sinks}/{id}");
@@ -144,7 +146,7 @@ async fn sink_steps(
     Ok([step].into_iter().chain(settings).collect())
 }
 
-fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -> ApplyStep {
+fn source_step(definition: &SourceDefinition, id: &str, found: Option<&SourceView>) -> ApplyStep {
     let what = format!("source {id}");
     let Some(found) = found else {
         let body = definition.request(id);
@@ -158,8 +160,8 @@ fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -
         };
     };
     let mut difference = DefinitionDiff::default();
-    difference.text(found, "name", &definition.name);
-    difference.text(found, "description", &definition.description);
+    difference.text("name", &found.name, &definition.name);
+    difference.text("description", &found.description, &definition.description);
     difference.step(what, format!("{SOURCES}/{id}"))
 }
 
@@ -168,7 +170,7 @@ fn sink_step(
     what: String,
     sinks: &str,
     id: &str,
-    found: Option<&Value>,
+    found: Option<&SinkView>,
 ) -> ApplyStep {
     let body = definition.request(id);
     let Some(found) = found else {
@@ -182,51 +184,51 @@ fn sink_step(
         };
     };
     let mut difference = DefinitionDiff::default();
-    difference.text(found, "name", definition.shown_name());
-    difference.text(found, "description", &definition.description);
-    if let Some((kind, topic)) = definition.topic() {
-        // The server rejects a change of type, with the reason.
-        difference.text(found, "type", kind);
-        topic_difference(&mut difference, found, topic, id);
+    difference.text("name", &found.name, definition.shown_name());
+    difference.text("description", &found.description, &definition.description);
+    // The server rejects a change of type, with the reason.
+    let kind = found.r#type.to_string();
+    if let Some((wanted, topic)) = definition.topic() {
+        difference.text("type", &kind, wanted);
+        topic_difference(&mut difference, found.topic.as_ref(), topic, id);
     } else {
-        difference.text(found, "type", "table");
-        table_difference(&mut difference, found, definition, &body);
+        difference.text("type", &kind, "table");
+        table_difference(&mut difference, found.table.as_ref(), definition, &body);
     }
     difference.step(what, format!("{sinks}/{id}"))
 }
 
+/// `found` is `None` for a sink of another type.
 fn topic_difference(
     difference: &mut DefinitionDiff,
-    found: &Value,
+    found: Option<&TopicSinkView>,
     definition: &TopicDefinition,
     id: &str,
 ) {
-    let shown = found.get("topic").cloned().unwrap_or_default();
     let request = definition.request(id);
     let mut changes = json!({});
-    for name in ["provider", "topic"] {
-        if shown.get(name) != request.get(name) {
+    for (name, shown) in [
+        ("provider", found.map(|topic| &topic.provider)),
+        ("topic", found.map(|topic| &topic.topic)),
+    ] {
+        if request[name].as_str() != shown.map(String::as_str) {
             difference.names.push(name);
             changes[name] = request[name].clone();
         }
     }
-    let batches = shown.get("batches").and_then(Value::as_bool);
+    let batches = found.and_then(|topic| topic.batches);
     if batches.unwrap_or_default() != definition.batches {
         difference.names.push("batches");
         changes["batches"] = definition.batches.into();
     }
     let default = HttpMethod::default().name();
     let method = definition.method.as_deref().unwrap_or(default);
-    if shown
-        .get("method")
-        .and_then(Value::as_str)
-        .unwrap_or(default)
-        != method
-    {
+    let shown = found.and_then(|topic| topic.method);
+    if shown.map_or(default, |shown| HttpMethod::from(shown).name()) != method {
         difference.names.push("method");
         changes["method"] = method.into();
     }
-    if !definition.message.matches(&shown["message"]) {
+    if !found.is_some_and(|topic| definition.message.matches(&topic.message)) {
         difference.names.push("message");
         changes["message"] = request["message"].clone();
     }
@@ -235,32 +237,29 @@ fn topic_difference(
     }
 }
 
+/// `found` is `None` for a sink of another type.
 fn table_difference(
     difference: &mut DefinitionDiff,
-    found: &Value,
+    found: Option<&TableSinkView>,
     definition: &SinkDefinition,
     body: &Value,
 ) {
-    let table = found.get("table").cloned().unwrap_or_default();
     let wanted = definition.table.as_deref().unwrap_or_default();
     let mut new_table = json!({});
-    if text(&table, "type") != definition.backend_name() {
+    let backend = found.map(|table| table.r#type.to_string());
+    if backend.as_deref() != Some(definition.backend_name()) {
         difference.names.push("backend");
         new_table["type"] = definition.backend_name().into();
     }
-    if text(&table, "tableId") != wanted {
+    if found.is_none_or(|table| table.table_id != wanted) {
         difference.names.push("table");
         new_table["tableId"] = wanted.into();
     }
-    let columns = table
-        .pointer("/mapping/columns")
-        .cloned()
-        .unwrap_or_default();
-    let columns: Vec<ColumnDefinition> = serde_json::from_value(columns).unwrap_or_default();
-    let requests = |columns: &[ColumnDefinition]| -> Vec<Value> {
-        columns.iter().map(ColumnDefinition::request).collect()
-    };
-    if requests(&columns) != requests(&definition.columns) {
+    let columns = found.map(|table| table.mapping.columns.as_slice());
+    let shown = columns.unwrap_or_default().iter();
+    let shown = shown.map(|column| ColumnDefinition::from(column).request());
+    let wanted = definition.columns.iter().map(ColumnDefinition::request);
+    if !shown.eq(wanted) {
         difference.names.push("columns");
         new_table["mapping"] = body["table"]["mapping"].clone();
     }
@@ -282,14 +281,13 @@ async fn settings_step(
     }
     let path = format!("{path}/settings");
     let current = if is_new {
-        Value::Null
+        Vec::new()
     } else {
-        api.get(&path).await?
+        api.get::<SettingsView>(&path).await?.settings
     };
-    let current = current.get("settings").and_then(Value::as_array);
     let in_force = |key: &str| {
-        let mut all = current.into_iter().flatten();
-        all.find(|s| text(s, "key") == key)?.get("value")
+        let mut all = current.iter();
+        all.find(|s| s.key == key).map(|s| &s.value)
     };
     let full = |name: &String| {
         let is_full = name.starts_with(SETTINGS) || name.starts_with(SOURCE_SETTINGS);
@@ -300,9 +298,12 @@ async fn settings_step(
         }
     };
     let all = wanted.iter().map(|(name, value)| (full(name), value));
-    let changes: Vec<Value> = all
+    let changes: Vec<SettingChange> = all
         .filter(|(key, value)| in_force(key) != Some(value))
-        .map(|(key, value)| json!({ "key": key, "value": value }))
+        .map(|(key, value)| SettingChange {
+            key,
+            value: value.clone(),
+        })
         .collect();
     let change = if changes.is_empty() {
         ApplyAction::Keep
@@ -336,8 +337,8 @@ impl Default for DefinitionDiff {
 }
 
 impl DefinitionDiff {
-    fn text(&mut self, found: &Value, name: &'static str, wanted: &str) {
-        if text(found, name) != wanted {
+    fn text(&mut self, name: &'static str, found: &str, wanted: &str) {
+        if found != wanted {
             self.names.push(name);
             self.body[name] = wanted.into();
         }
@@ -359,8 +360,4 @@ impl DefinitionDiff {
             body: self.body,
         }
     }
-}
-
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }

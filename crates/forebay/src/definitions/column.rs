@@ -1,5 +1,7 @@
 //! Columns in arguments, in files and in the API.
 
+use forebay_api::sink::ColumnView;
+use forebay_api::topic::MessagePartView;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -59,6 +61,37 @@ pub(super) fn template_text<'de, D: Deserializer<'de>>(
             _ => Err(wrong()),
         },
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(wrong()),
+    }
+}
+
+impl From<&ColumnView> for ColumnDefinition {
+    fn from(column: &ColumnView) -> Self {
+        Self {
+            name: column.name.clone(),
+            kind: column.r#type.to_string(),
+            path: column.path.clone(),
+            default_value: column.default_value.clone(),
+            raw_string: column.raw_string,
+            template: column.template.as_ref().map(|t| t.content.clone()),
+            value: column.value.clone(),
+            primary_key: column.primary_key.unwrap_or_default(),
+        }
+    }
+}
+
+/// A column without a name.
+impl From<&MessagePartView> for ColumnDefinition {
+    fn from(part: &MessagePartView) -> Self {
+        Self {
+            name: String::new(),
+            kind: part.r#type.to_string(),
+            path: part.path.clone(),
+            default_value: part.default_value.clone(),
+            raw_string: part.raw_string,
+            template: part.template.as_ref().map(|t| t.content.clone()),
+            value: part.value.clone(),
+            primary_key: false,
+        }
     }
 }
 

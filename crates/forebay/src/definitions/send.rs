@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use forebay_api::definitions::{DefinitionChange, DefinitionCheck, DefinitionReport};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
-use serde_json::{Value, json};
 
 use super::{ApplyAction, ApplyPlan, ApplyStep};
 use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
@@ -81,14 +81,18 @@ impl ApplyStep {
     }
 
     /// The request that validates this step; `None` for an unchanged resource.
-    fn validation_request(&self) -> Option<Value> {
+    fn validation_request(&self) -> Option<DefinitionChange> {
         let method = match self.change {
             ApplyAction::Create => "POST",
             ApplyAction::Update => "PATCH",
             ApplyAction::Keep => return None,
         };
         let path = self.path.strip_prefix(BRANCH).unwrap_or(&self.path);
-        Some(json!({ "method": method, "path": path, "body": self.body }))
+        Some(DefinitionChange {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            body: self.body.clone(),
+        })
     }
 }
 
@@ -115,7 +119,7 @@ pub(crate) async fn rejected_steps<'p>(
 }
 
 /// A change to validate: index of the plan, step, and request.
-type CheckedChange<'p> = (usize, &'p ApplyStep, Value);
+type CheckedChange<'p> = (usize, &'p ApplyStep, DefinitionChange);
 
 /// Splits the changes into requests within the limits. Sinks depend on their source: a new source is
 /// repeated at the start of each request with sinks of it.
@@ -130,11 +134,11 @@ fn request_batches<'c, 'p>(all: &'c [CheckedChange<'p>]) -> Vec<Vec<&'c CheckedC
         if made {
             source = Some(change);
         }
-        let size = body.to_string().len();
+        let size = json_size(body);
         let count = requests.last().map_or(usize::MAX, Vec::len);
         if count >= CHECKED_MAX || bytes.saturating_add(size) > CHECKED_BYTES_MAX {
             let needed = source.filter(|s| !made && s.0 == *plan);
-            bytes = needed.map_or(0, |s| s.2.to_string().len());
+            bytes = needed.map_or(0, |s| json_size(&s.2));
             requests.push(needed.into_iter().collect());
         }
         bytes = bytes.saturating_add(size);
@@ -150,22 +154,19 @@ async fn validate<'p>(
     changes: &[&CheckedChange<'p>],
 ) -> Result<Vec<(usize, &'p ApplyStep, String)>, CliError> {
     let path = format!("{BRANCH}definitions/validate");
-    let bodies: Vec<&Value> = changes.iter().map(|(_, _, change)| change).collect();
-    let verdict = api
-        .call(Method::POST, &path, Some(&json!({ "changes": bodies })))
-        .await?;
-    let mut found = Vec::new();
-    let violations = verdict.get("violations").and_then(Value::as_array);
-    for problem in violations.into_iter().flatten() {
-        let index = problem.get("change").and_then(Value::as_u64);
-        let index = index.and_then(|i| usize::try_from(i).ok());
-        if let Some((plan, step, _)) = index.and_then(|i| changes.get(i)) {
-            found.push((*plan, *step, text(problem, "message").to_owned()));
-        }
-    }
-    Ok(found)
+    let changes_only = changes.iter().map(|(_, _, change)| change.clone());
+    let request = DefinitionCheck {
+        changes: changes_only.collect(),
+    };
+    let report: DefinitionReport = api.call(Method::POST, &path, &request).await?;
+    let rejected = report.violations.into_iter().filter_map(|violation| {
+        let (plan, step, _) = changes.get(violation.change)?;
+        Some((*plan, *step, violation.message))
+    });
+    Ok(rejected.collect())
 }
 
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
+fn json_size(change: &DefinitionChange) -> usize {
+    // Its keys are strings, so that it has a JSON form.
+    serde_json::to_string(change).map_or(0, |json| json.len())
 }

@@ -1,5 +1,7 @@
 //! Topics in a definition file.
 
+use forebay_api::sink::ColumnView;
+use forebay_api::topic::TopicMessageView;
 use forebay_model::HttpMethod;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -103,6 +105,18 @@ fn part_request(column: &ColumnDefinition) -> Value {
     request
 }
 
+impl From<&TopicMessageView> for MessageDefinition {
+    fn from(message: &TopicMessageView) -> Self {
+        let columns = |columns: &[ColumnView]| columns.iter().map(Into::into).collect();
+        Self {
+            value: message.value.as_ref().map(Into::into),
+            fields: message.fields.as_deref().map(columns),
+            key: message.key.as_ref().map(Into::into),
+            headers: columns(&message.headers),
+        }
+    }
+}
+
 impl MessageDefinition {
     /// API form.
     pub(crate) fn request(&self) -> Value {
@@ -126,8 +140,7 @@ impl MessageDefinition {
     }
 
     /// Whether the server's definition is the same.
-    pub(crate) fn matches(&self, shown: &Value) -> bool {
-        let shown: Option<Self> = serde_json::from_value(shown.clone()).ok();
+    pub(crate) fn matches(&self, shown: &TopicMessageView) -> bool {
         let mut wanted = self.clone();
         if wanted.value.is_none() && wanted.fields.is_none() {
             wanted.value = Some(ColumnDefinition {
@@ -135,7 +148,7 @@ impl MessageDefinition {
                 ..ColumnDefinition::default()
             });
         }
-        shown.is_some_and(|shown| shown.request() == wanted.request())
+        Self::from(shown).request() == wanted.request()
     }
 }
 

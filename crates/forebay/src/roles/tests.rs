@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use forebay_api::source::SourceView;
 use forebay_control::auth::{ConfiguredTokens, TokenConfig};
 use forebay_model::Timestamp;
 use serde_json::json;
@@ -73,8 +74,8 @@ async fn define(api: &ApiClient) -> String {
     api.run_task(reqwest::Method::POST, &sinks, Some(&sink))
         .await
         .unwrap();
-    let source = api.get(&format!("{SOURCES}/clock")).await.unwrap();
-    source["http"]["url"].as_str().unwrap().to_owned()
+    let source: SourceView = api.get(&format!("{SOURCES}/clock")).await.unwrap();
+    source.http.unwrap().url
 }
 
 #[expect(

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::api::error::{ApiErrorBody, ErrorName, sentence};
+use crate::api::error::sentence;
 use crate::api::operation::{DURATION, MAXIMUM};
+use forebay_api::error::{ApiErrorBody, ErrorName};
 
 /// Extension with the names of further errors.
 const EXTRA_ERRORS: &str = "x-errors";
@@ -20,7 +21,7 @@ const SHARED: [u16; 7] = [401, 403, 408, 413, 429, 500, 503];
 pub(super) fn describe(path: &str, operation: &mut Value, is_admin: bool, schemas: &Value) {
     let mut by_status: BTreeMap<u16, Vec<ErrorName>> = BTreeMap::new();
     for error in possible_errors(path, operation, is_admin, schemas) {
-        let status = error.status().as_u16();
+        let status = error.status();
         by_status.entry(status).or_default().push(error);
     }
     if let Some(operation) = operation.as_object_mut() {
@@ -49,7 +50,7 @@ fn response(errors: &[ErrorName]) -> Value {
     let line = |error: &ErrorName| format!("- `{error}`: {}", sentence(error.template()));
     let lines: Vec<String> = errors.iter().map(line).collect();
     let example = |error: &ErrorName| {
-        let example = json!({ "value": ApiErrorBody::example(*error) });
+        let example = json!({ "value": example_body(*error) });
         (error.name().to_owned(), example)
     };
     let examples: Map<String, Value> = errors.iter().map(example).collect();
@@ -60,6 +61,15 @@ fn response(errors: &[ErrorName]) -> Value {
             "examples": examples,
         } }
     })
+}
+
+fn example_body(name: ErrorName) -> ApiErrorBody {
+    ApiErrorBody {
+        status_code: name.status(),
+        error: name.full_name(),
+        message: sentence(name.template()),
+        exception_id: None,
+    }
 }
 
 fn possible_errors(

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use forebay_api::aggregation::{AggregatedSink, AggregatedSource, AggregationResponse};
+use forebay_api::statistics::FileView;
 use forebay_model::HumanDuration;
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::api_client::ApiClient;
+use crate::api_client::{AGGREGATION, ApiClient, encoded};
 use crate::cli_error::CliError;
-use crate::command::source::{encoded, text};
 
-const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 /// The server updates its counts twice a second.
 const COUNT_INTERVAL: Duration = Duration::from_millis(1100);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -30,15 +29,17 @@ pub(super) struct PendingTable {
 /// Sinks whose tables the statement names; all sinks when it names none.
 pub(super) async fn lookup(api: &ApiClient, sql: &str) -> Result<Vec<PendingTable>, CliError> {
     let mut all = Vec::new();
-    for source in api.list(AGGREGATION, "sources", "sourceId").await? {
-        let listed = source.get("sinks").and_then(Value::as_array).cloned();
-        let mut sinks = listed.unwrap_or_default();
-        let total = source.get("sinksTotal").and_then(Value::as_u64);
-        if total.is_some_and(|total| total > sinks.len() as u64) {
-            let path = format!("{AGGREGATION}/{}", encoded(text(&source, "sourceId")));
-            sinks = api.list(&path, "sinks", "sinkId").await?;
+    for source in api.list::<AggregationResponse>(AGGREGATION).await? {
+        let AggregatedSource {
+            source,
+            sinks_total,
+            mut sinks,
+        } = source;
+        if sinks_total > sinks.len() {
+            let path = format!("{AGGREGATION}/{}", encoded(&source.source_id));
+            sinks = api.list::<AggregatedSource>(&path).await?;
         }
-        all.extend(sinks.iter().filter_map(PendingTable::new));
+        all.extend(sinks.into_iter().filter_map(PendingTable::new));
     }
     if all.iter().any(|p| sql.contains(&p.table)) {
         all.retain(|p| sql.contains(&p.table));
@@ -48,25 +49,18 @@ pub(super) async fn lookup(api: &ApiClient, sql: &str) -> Result<Vec<PendingTabl
 
 impl PendingTable {
     /// `None` for a topic sink.
-    fn new(sink: &Value) -> Option<Self> {
-        let table = sink.pointer("/table/tableId")?.as_str()?.to_owned();
-        let count = |name: &str| {
-            let count = sink.pointer(&format!("/statistics/reconciliation/{name}"));
-            count.and_then(Value::as_u64).unwrap_or_default()
-        };
-        let files = sink.pointer("/statistics/files").and_then(Value::as_array);
-        let reason = |file: &Value| {
-            let own = file
-                .get("retryReason")
-                .or(file.pointer("/failedSlice/retryReason"));
-            Some(own?.as_str()?.to_owned())
+    fn new(AggregatedSink { sink, statistics }: AggregatedSink) -> Option<Self> {
+        let counts = statistics.reconciliation;
+        let reason = |file: FileView| {
+            let of_slice = file.failed_slice.and_then(|slice| slice.retry_reason);
+            file.retry_reason.or(of_slice)
         };
         Some(Self {
-            table,
-            accepted: count("accepted"),
-            arrived: count("imported") + count("dead") + count("expired") + count("lost"),
-            in_flight: count("inFlight"),
-            cause: files.into_iter().flatten().find_map(reason),
+            table: sink.table?.table_id,
+            accepted: counts.accepted,
+            arrived: counts.imported + counts.dead + counts.expired + counts.lost,
+            in_flight: counts.in_flight,
+            cause: statistics.files.into_iter().find_map(reason),
         })
     }
 }

@@ -4,59 +4,72 @@ use forebay_model::{SinkTarget, TableBackend, TopicKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::common::{AuditStampView, DisabledEvent, PageInfo, VersionView};
-use super::topic::{TopicCreate, TopicSinkView, TopicUpdate};
+use crate::common::{AuditStampView, DisabledEvent, PageInfo, VersionView};
+use crate::topic::{TopicCreate, TopicSinkView, TopicUpdate};
 
 /// A new sink.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = CreateSinkRequestBody)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SinkCreate {
+pub struct SinkCreate {
     /// Id; derived from the name by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 48, nullable = false, example = "my-sink")]
-    pub(crate) sink_id: Option<String>,
-    pub(crate) r#type: SinkType,
+    pub sink_id: Option<String>,
+    /// Type of the sink.
+    pub r#type: SinkType,
     /// Display name.
     #[schema(min_length = 1, max_length = 40, example = "My Sink")]
-    pub(crate) name: String,
+    pub name: String,
     /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096, nullable = false)]
-    pub(crate) description: Option<String>,
+    pub description: Option<String>,
     /// Required for the type `table`; not allowed otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) table: Option<TableCreate>,
+    pub table: Option<TableCreate>,
     /// Required for the types `kafka` and `http`; not allowed otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) topic: Option<TopicCreate>,
+    pub topic: Option<TopicCreate>,
 }
 
 /// Changes of a sink; absent fields are unchanged.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = UpdateSinkRequestBody)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SinkUpdate {
+pub struct SinkUpdate {
     /// Description of the new version.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096, nullable = false)]
-    pub(crate) change_description: Option<String>,
+    pub change_description: Option<String>,
     /// Can't be changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) r#type: Option<SinkType>,
+    pub r#type: Option<SinkType>,
     /// Display name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 40, nullable = false)]
-    pub(crate) name: Option<String>,
+    pub name: Option<String>,
     /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096, nullable = false)]
-    pub(crate) description: Option<String>,
+    pub description: Option<String>,
+    /// Only for type `table`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) table: Option<TableUpdate>,
+    pub table: Option<TableUpdate>,
+    /// Only for types `kafka` and `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) topic: Option<TopicUpdate>,
+    pub topic: Option<TopicUpdate>,
 }
 
 /// Type of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum SinkType {
+pub enum SinkType {
     /// A table.
     Table,
     /// A topic of Apache Kafka.
@@ -66,7 +79,8 @@ pub(crate) enum SinkType {
 }
 
 impl SinkType {
-    pub(crate) fn from_target(target: &SinkTarget) -> Self {
+    /// Type of a sink with this target.
+    pub fn from_target(target: &SinkTarget) -> Self {
         match target.topic().map(|t| t.kind) {
             None => Self::Table,
             Some(TopicKind::Kafka) => Self::Kafka,
@@ -76,36 +90,42 @@ impl SinkType {
 }
 
 /// The table of a new sink.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableSinkCreate)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct TableCreate {
-    pub(crate) r#type: TableType,
+pub struct TableCreate {
+    /// Backend of the table.
+    pub r#type: TableType,
     /// `<in|out>.<bucket>.<table>`
     #[schema(example = "in.c-bucket.table")]
-    pub(crate) table_id: String,
-    pub(crate) mapping: MappingRequest,
+    pub table_id: String,
+    /// Mapping of a record to a row.
+    pub mapping: MappingRequest,
 }
 
 /// Changes of a sink's table; absent fields are unchanged.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableSinkUpdate)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct TableUpdate {
+pub struct TableUpdate {
+    /// Backend of the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) r#type: Option<TableType>,
+    pub r#type: Option<TableType>,
     /// `<in|out>.<bucket>.<table>`
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) table_id: Option<String>,
+    pub table_id: Option<String>,
     /// Replaces the whole mapping.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) mapping: Option<MappingRequest>,
+    pub mapping: Option<MappingRequest>,
 }
 
 /// Table backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum TableType {
+pub enum TableType {
     /// The server's default backend.
     Keboola,
     /// The embedded SQLite database.
@@ -135,51 +155,58 @@ impl From<TableBackend> for TableType {
 }
 
 /// Mapping of a record to a row.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableMappingRequest)]
-pub(crate) struct MappingRequest {
+pub struct MappingRequest {
     /// Columns of the table, in order.
     #[schema(min_items = 1, max_items = 100)]
-    pub(crate) columns: Vec<ColumnRequest>,
+    pub columns: Vec<ColumnRequest>,
 }
 
 /// A column. Its type determines the fields.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableColumnRequest)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ColumnRequest {
-    pub(crate) r#type: ColumnType,
+pub struct ColumnRequest {
+    /// Source of the cell's text.
+    pub r#type: ColumnType,
     /// Name in the table.
-    pub(crate) name: String,
+    pub name: String,
     /// Only for type `path`: path of a value in the body, at most 4096 characters: `user.tags[0]`;
     /// with quoted keys `["utm.source"]`; or JSONPath (RFC 9535) if it begins with `$`, like
     /// `$.items[*].id`, where a path that can select many values returns a JSON array. Empty for
     /// the whole body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "user.tags[0]")]
-    pub(crate) path: Option<String>,
+    pub path: Option<String>,
     /// Only for type `path`: text if the body has no value there. Without it such a record is
     /// rejected; a path that can select many values returns `[]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) default_value: Option<String>,
+    pub default_value: Option<String>,
     /// Only for types `path` and `template`: strings without their JSON quotes. Default: the
     /// server's `api.rawString`, which is true; in the fields of a message false.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) raw_string: Option<bool>,
+    pub raw_string: Option<bool>,
     /// Only for type `template`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) template: Option<ColumnTemplate>,
+    pub template: Option<ColumnTemplate>,
     /// Only for type `static`: the text of all cells.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) value: Option<String>,
+    pub value: Option<String>,
     /// Part of the table's primary key: a later row with the same key replaces the earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) primary_key: Option<bool>,
+    pub primary_key: Option<bool>,
 }
 
 /// Source of a cell's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum ColumnType {
+pub enum ColumnType {
     /// A new UUID, version 7.
     Uuid,
     /// Time of receipt.
@@ -199,140 +226,137 @@ pub(crate) enum ColumnType {
 }
 
 /// A template of a cell's text.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableColumnTemplate)]
-pub(crate) struct ColumnTemplate {
-    pub(crate) language: TemplateLanguage,
+pub struct ColumnTemplate {
+    /// Language of the template.
+    pub language: TemplateLanguage,
     /// Source text.
     #[schema(min_length = 1, max_length = 4096, example = "Body('user.name')")]
-    pub(crate) content: String,
+    pub content: String,
 }
 
 /// Language of a template.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum TemplateLanguage {
+pub enum TemplateLanguage {
+    /// Jsonnet.
     Jsonnet,
 }
 
 /// A sink.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Sink)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SinkView {
-    project_id: u64,
-    branch_id: u64,
-    source_id: String,
-    sink_id: String,
-    r#type: SinkType,
-    name: String,
-    description: String,
+pub struct SinkView {
+    /// Number of the project.
+    pub project_id: u64,
+    /// Number of the branch.
+    pub branch_id: u64,
+    /// Id of the source.
+    pub source_id: String,
+    /// Id of the sink.
+    pub sink_id: String,
+    /// Type of the sink.
+    pub r#type: SinkType,
+    /// Display name.
+    pub name: String,
+    /// Free text.
+    pub description: String,
     /// Only for type `table`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    table: Option<TableSinkView>,
+    pub table: Option<TableSinkView>,
     /// Only for types `kafka` and `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    topic: Option<TopicSinkView>,
-    version: VersionView,
-    created: AuditStampView,
+    pub topic: Option<TopicSinkView>,
+    /// Current version of the definition.
+    pub version: VersionView,
+    /// Time and author of the creation.
+    pub created: AuditStampView,
+    /// Time and author of the deletion; only of a deleted one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    deleted: Option<AuditStampView>,
+    pub deleted: Option<AuditStampView>,
+    /// Set if it is disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    disabled: Option<DisabledEvent>,
+    pub disabled: Option<DisabledEvent>,
     /// Set if its delivery is paused; it still accepts records.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    paused: Option<DisabledEvent>,
+    pub paused: Option<DisabledEvent>,
 }
 
 /// The table of a sink.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableSink)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct TableSinkView {
-    r#type: TableType,
+pub struct TableSinkView {
+    /// Backend of the table.
+    pub r#type: TableType,
     /// `<in|out>.<bucket>.<table>`
-    table_id: String,
-    mapping: MappingView,
+    pub table_id: String,
+    /// Mapping of a record to a row.
+    pub mapping: MappingView,
 }
 
 /// Mapping of a record to a row.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableMapping)]
-pub(crate) struct MappingView {
-    pub(crate) columns: Vec<ColumnView>,
+pub struct MappingView {
+    /// Columns of the table, in order.
+    pub columns: Vec<ColumnView>,
 }
 
 /// A column.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableColumn)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ColumnView {
-    pub(crate) r#type: ColumnType,
-    pub(crate) name: String,
+pub struct ColumnView {
+    /// Source of the cell's text.
+    pub r#type: ColumnType,
+    /// Name in the table.
+    pub name: String,
     /// Only for type `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) path: Option<String>,
+    pub path: Option<String>,
     /// Only for type `path`, if set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) default_value: Option<String>,
+    pub default_value: Option<String>,
     /// Only for types `path` and `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) raw_string: Option<bool>,
+    pub raw_string: Option<bool>,
     /// Only for type `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) template: Option<ColumnTemplate>,
+    pub template: Option<ColumnTemplate>,
     /// Only for type `static`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) value: Option<String>,
+    pub value: Option<String>,
     /// Only if it is part of the primary key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) primary_key: Option<bool>,
-}
-
-impl From<&forebay_model::Sink> for SinkView {
-    fn from(sink: &forebay_model::Sink) -> Self {
-        let source = &sink.key.source;
-        Self {
-            project_id: source.branch.project.0,
-            branch_id: source.branch.branch.0,
-            source_id: source.source.to_string(),
-            sink_id: sink.key.sink.to_string(),
-            r#type: SinkType::from_target(&sink.target),
-            name: sink.name.clone(),
-            description: sink.description.clone(),
-            table: sink.target.table().map(|table| TableSinkView {
-                r#type: table.backend.into(),
-                table_id: table.table.to_string(),
-                mapping: (&table.mapping).into(),
-            }),
-            topic: sink.target.topic().map(Into::into),
-            version: (&sink.version).into(),
-            created: (&sink.created).into(),
-            deleted: sink.deleted.as_ref().map(|d| (&d.stamp).into()),
-            disabled: sink.disabled.as_ref().map(Into::into),
-            paused: sink.paused.as_ref().map(Into::into),
-        }
-    }
+    pub primary_key: Option<bool>,
 }
 
 /// A page of sinks of a source.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SinkList {
-    pub(crate) project_id: u64,
-    pub(crate) branch_id: u64,
-    pub(crate) source_id: String,
-    pub(crate) page: PageInfo,
-    pub(crate) sinks: Vec<SinkView>,
+pub struct SinkList {
+    /// Number of the project.
+    pub project_id: u64,
+    /// Number of the branch.
+    pub branch_id: u64,
+    /// Id of the source.
+    pub source_id: String,
+    /// Position of this page in the list.
+    pub page: PageInfo,
+    /// Sinks, sorted by id.
+    pub sinks: Vec<SinkView>,
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display};
 
-use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One row per error: variant, status, name and message template. [`ErrorName::message`] replaces
 /// the text in braces; a template that is one pair of braces is a free message. Messages become
@@ -11,13 +12,13 @@ macro_rules! errors {
     ($($(#[doc = $doc:literal])* $variant:ident $status:literal $name:literal $message:literal;)+) => {
         /// Error name for programs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub(crate) enum ErrorName {
+        pub enum ErrorName {
             $($(#[doc = $doc])* $variant,)+
         }
 
         impl ErrorName {
             /// All names, sorted.
-            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             const fn row(self) -> (u16, &'static str, &'static str) {
                 match self {
@@ -109,18 +110,18 @@ errors! {
 }
 
 impl ErrorName {
-    pub(crate) fn status(self) -> StatusCode {
-        // A test checks them all.
-        StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    /// HTTP status, from 400.
+    pub fn status(self) -> u16 {
+        self.row().0
     }
 
     /// Name without the prefix.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         self.row().1
     }
 
     /// Name for clients: with the prefix `stream.api.` unless it has a dot.
-    pub(crate) fn full_name(self) -> String {
+    pub fn full_name(self) -> String {
         let name = self.name();
         if name.contains('.') {
             name.to_owned()
@@ -130,17 +131,17 @@ impl ErrorName {
     }
 
     /// The error of a name without the prefix.
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|e| e.name() == name)
     }
 
     /// The message with placeholders in braces.
-    pub(crate) fn template(self) -> &'static str {
+    pub fn template(self) -> &'static str {
         self.row().2
     }
 
     /// The message with `values` in place of the placeholders, in order.
-    pub(crate) fn message(self, values: &[&dyn Display]) -> String {
+    pub fn message(self, values: &[&dyn Display]) -> String {
         let mut message = String::new();
         let mut values = values.iter();
         let mut rest = self.template();
@@ -155,6 +156,24 @@ impl ErrorName {
         message.push_str(rest);
         message
     }
+}
+
+/// The body of every error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Error)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiErrorBody {
+    /// HTTP status.
+    pub status_code: u16,
+    /// Error name for programs.
+    #[schema(example = "stream.api.sourceNotFound")]
+    pub error: String,
+    /// Message for users.
+    pub message: String,
+    /// Id to report to the operator of the server; only with internal errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub exception_id: Option<String>,
 }
 
 impl Display for ErrorName {
@@ -172,8 +191,7 @@ mod tests {
         let names: Vec<&str> = ErrorName::ALL.iter().map(|e| e.name()).collect();
         assert!(names.is_sorted(), "{names:?}");
         for error in ErrorName::ALL {
-            assert_eq!(error.status().as_u16(), error.row().0, "{error}");
-            assert!((400..600).contains(&error.row().0), "{error}");
+            assert!((400..600).contains(&error.status()), "{error}");
             let (open, close) = (error.template().matches('{'), error.template().matches('}'));
             assert_eq!(open.count(), close.count(), "{error}");
         }

@@ -5,42 +5,45 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 /// Changes in the order in which they would be made.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ValidateDefinitionsRequest)]
-pub(crate) struct DefinitionCheck {
+pub struct DefinitionCheck {
+    /// Changes; a later one may depend on an earlier one.
     #[schema(min_items = 1, max_items = 1000)]
-    pub(crate) changes: Vec<DefinitionChange>,
+    pub changes: Vec<DefinitionChange>,
 }
 
 /// A change, as it would be sent to its own address.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct DefinitionChange {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DefinitionChange {
     /// `POST` or `PATCH`.
     #[schema(example = "POST")]
-    pub(crate) method: String,
+    pub method: String,
     /// Path below `/v1/branches/{branchId}/`.
     #[schema(example = "sources/github/sinks")]
-    pub(crate) path: String,
+    pub path: String,
+    /// Body of the request.
     #[schema(value_type = Object)]
-    pub(crate) body: Value,
+    pub body: Value,
 }
 
 /// Result of a validation.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ValidateDefinitionsResult)]
-pub(crate) struct DefinitionReport {
+pub struct DefinitionReport {
     /// Empty when all changes can be made.
-    pub(crate) violations: Vec<DefinitionViolation>,
+    pub violations: Vec<DefinitionViolation>,
 }
 
 /// Why a change would be rejected.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = DefinitionViolation)]
-pub(crate) struct DefinitionViolation {
+pub struct DefinitionViolation {
     /// Index of the change.
-    pub(crate) change: usize,
+    pub change: usize,
     /// Error name that its own address would return.
     #[schema(example = "stream.api.badRequest")]
-    pub(crate) error: String,
-    pub(crate) message: String,
+    pub error: String,
+    /// Message for users.
+    pub message: String,
 }

@@ -4,93 +4,103 @@ use forebay_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::common::PageInfo;
-use super::sink::TableType;
+use crate::common::PageInfo;
+use crate::sink::TableType;
 
 /// A table with its owner.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct OwnedTable {
+pub struct OwnedTable {
     /// Sort key of the list.
     #[schema(example = "sqlite/in.c-bucket.table")]
-    pub(crate) id: String,
-    pub(crate) r#type: TableType,
+    pub id: String,
+    /// Backend of the table.
+    pub r#type: TableType,
+    /// Id of the table.
     #[schema(example = "in.c-bucket.table")]
-    pub(crate) table_id: String,
+    pub table_id: String,
     /// Owner; absent if it is another project, except for operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) project_id: Option<u64>,
+    pub project_id: Option<u64>,
     /// Shared with the token's project, which does not own it.
-    pub(crate) is_shared: bool,
+    pub is_shared: bool,
     /// Projects that may also fill the table; only for operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) shared_with: Option<Vec<u64>>,
+    pub shared_with: Option<Vec<u64>>,
     /// Since when the project owns the table.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) since: Timestamp,
+    pub since: Timestamp,
     /// When it was first filled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
-    pub(crate) filled_at: Option<Timestamp>,
+    pub filled_at: Option<Timestamp>,
     /// It existed before Forebay filled it, so it is never dropped.
-    pub(crate) was_there: bool,
+    pub was_there: bool,
     /// It is being deleted with a source.
-    pub(crate) is_being_deleted: bool,
+    pub is_being_deleted: bool,
 }
 
 /// A page of tables.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct TableOwners {
+pub struct TableOwners {
+    /// Position of this page in the list.
     #[serde(flatten)]
-    pub(crate) page: PageInfo,
-    pub(crate) tables: Vec<OwnedTable>,
+    pub page: PageInfo,
+    /// Tables, sorted by id.
+    pub tables: Vec<OwnedTable>,
 }
 
 /// A table, and what fills it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct TableDetail {
+pub struct TableDetail {
+    /// The table with its owner.
     #[serde(flatten)]
-    pub(crate) table: OwnedTable,
+    pub table: OwnedTable,
     /// Sinks that fill it, as `<project>/<branch>/<source>/<sink>`: those of the token's project,
     /// or all for operators.
-    pub(crate) sinks: Vec<String>,
+    pub sinks: Vec<String>,
     /// Number of files of these sinks in flight.
-    pub(crate) files: usize,
+    pub files: usize,
 }
 
 /// New owner of a table.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TransferTableRequestBody)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct TableTransfer {
+pub struct TableTransfer {
+    /// New owner.
     #[schema(minimum = 0, example = 2)]
-    pub(crate) project_id: u64,
+    pub project_id: u64,
     /// Transfer even if a project that loses the table still fills it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) force: Option<bool>,
+    pub force: Option<bool>,
 }
 
 /// Project to share a table with.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ShareTableRequestBody)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct TableShare {
+pub struct TableShare {
+    /// Project that may also fill the table.
     #[schema(minimum = 0, example = 2)]
-    pub(crate) project_id: u64,
+    pub project_id: u64,
 }
 
 /// Project to stop sharing a table with.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = UnshareTableRequestBody)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct TableUnshare {
+pub struct TableUnshare {
+    /// Project that may no longer fill the table.
     #[schema(minimum = 0, example = 2)]
-    pub(crate) project_id: u64,
+    pub project_id: u64,
     /// Unshare even if the project still fills the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) force: Option<bool>,
+    pub force: Option<bool>,
 }
