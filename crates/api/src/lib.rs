@@ -25,6 +25,7 @@ pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod statistics;
+pub mod status;
 pub mod table;
 pub mod task;
 pub mod test_result;

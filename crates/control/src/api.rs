@@ -35,6 +35,7 @@ mod settings;
 mod sinks;
 mod sources;
 mod statistics;
+mod status;
 mod table_check;
 mod tables;
 mod tasks;
@@ -71,10 +72,12 @@ pub use dead_letters::{
 };
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use random_text::RandomSource;
+pub use status::NodeService;
 pub use table_check::TableBackends;
 pub use topics::TopicService;
 
 use crate::auth::TokenAuthenticator;
+use crate::sink_monitor::SinkMonitor;
 use crate::task::TaskRunner;
 use body_limiter::BodyLimiter;
 use dashboard::Dashboard;
@@ -106,6 +109,10 @@ pub struct ApiDeps {
     pub topics: Arc<dyn TopicService>,
     /// Counts of path lookups.
     pub path_uses: Arc<dyn PathUses>,
+    /// State of the sinks.
+    pub monitor: SinkMonitor,
+    /// The server itself.
+    pub node_status: Arc<dyn NodeService>,
     /// Addresses and limits.
     pub config: ApiConfig,
 }
@@ -142,6 +149,8 @@ struct ApiState {
     wrong_tokens: WrongTokenLimiter,
     topics: Arc<dyn TopicService>,
     path_uses: Arc<dyn PathUses>,
+    monitor: SinkMonitor,
+    node_status: Arc<dyn NodeService>,
     config: ApiConfig,
     tasks: TaskRunner,
     operations: ApiOperations,
@@ -184,6 +193,7 @@ fn routes() -> OpenApiRouter<SharedApi> {
         .routes(routes!(versions::rollback_source))
         .routes(routes!(aggregation::aggregation))
         .routes(routes!(aggregation::one))
+        .routes(routes!(status::status))
         .routes(routes!(definitions::validate))
         .routes(routes!(sinks::create, sinks::list))
         .routes(routes!(sinks::list_deleted))
@@ -255,6 +265,8 @@ impl Api {
             wrong_tokens: WrongTokenLimiter::new(deps.config.wrong_tokens_per_second),
             topics: deps.topics,
             path_uses: deps.path_uses,
+            monitor: deps.monitor,
+            node_status: deps.node_status,
             config: deps.config,
             tasks,
             operations: ApiOperations::new(&document),

@@ -49,6 +49,7 @@ enum CliCommand {
     Quota(command::quota::QuotaCommand),
     #[command(subcommand)]
     Table(command::table::TableCommand),
+    Status(command::status::StatusArgs),
     Query(command::query::QueryArgs),
     Backup(command::backup::BackupArgs),
     Restore(command::restore::RestoreArgs),
@@ -113,6 +114,7 @@ fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
         CliCommand::Query(args) => command::query::run(&args, env),
         CliCommand::Backup(args) => command::backup::run(args, env),
         CliCommand::Restore(args) => command::restore::run(&args, env),
+        CliCommand::Status(args) => command::status::run(&args, env),
         CliCommand::Retry(args) => command::retry::run(args, env),
         CliCommand::Dead(command) => command::dead::run(command, env),
         CliCommand::Job(command) => command::job::run(command, env),

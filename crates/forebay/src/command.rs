@@ -18,5 +18,6 @@ pub(crate) mod restore;
 pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod source;
+pub(crate) mod status;
 pub(crate) mod table;
 pub(crate) mod token;

@@ -85,6 +85,13 @@ pub(crate) struct RunningNode {
 }
 
 impl NodeContext {
+    fn disk_metrics(&self) -> DiskMetrics {
+        DiskMetrics {
+            log: self.log.clone(),
+            store: Arc::clone(&self.store),
+        }
+    }
+
     fn dispatcher(&self, config: &Config) -> Arc<Dispatcher> {
         Dispatcher::with_workers(
             Some(Arc::clone(&self.templates)),
@@ -192,7 +199,14 @@ impl RunningNode {
         let source_url = config.source_url(source);
         let build = |address| {
             let urls = (address, source_url.clone());
-            let api = base.api(config, auth, urls, dead_letters, (topics, dispatcher));
+            let api = base.api(
+                config,
+                auth,
+                urls,
+                dead_letters,
+                (topics, dispatcher),
+                monitor,
+            );
             let backup = base.backup(config, api.clone(), &mut tasks);
             let router = api.router().merge(health.router());
             (api, router.merge(backup.router()))

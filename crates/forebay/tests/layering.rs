@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Each crate with the workspace crates it may use.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("forebay-model", &[]),
     ("forebay-record", &["forebay-model"]),
     ("forebay-api", &["forebay-model"]),

@@ -19,6 +19,7 @@ mod settings;
 mod sinks;
 mod sources;
 mod statistics;
+mod status;
 mod sweep;
 mod tables;
 mod tasks;

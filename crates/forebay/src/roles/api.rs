@@ -8,6 +8,7 @@ use axum::Router;
 use forebay_connect::table::Table;
 use forebay_control::api::{Api, ApiConfig, ApiDeps, TableBackends};
 use forebay_control::auth::{ConfiguredTokens, StoredTokens};
+use forebay_control::sink_monitor::SinkMonitor;
 use forebay_flow::dead_letter::SinkDeadLetters;
 use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::import::TableRegistry;
@@ -55,6 +56,7 @@ impl NodeContext {
         (listen, source_url): (SocketAddr, String),
         dead_letters: SinkDeadLetters,
         (topics, dispatcher): (NodeTopics, Arc<Dispatcher>),
+        monitor: SinkMonitor,
     ) -> Api {
         let mapper = RecordMapper::new(
             Arc::clone(&self.templates),
@@ -85,6 +87,8 @@ impl NodeContext {
             quotas: self.quotas,
             topics: Arc::new(topics),
             path_uses: Arc::new(NodePathUses(dispatcher)),
+            monitor,
+            node_status: Arc::new(self.disk_metrics()),
             config: ApiConfig {
                 name_limits: config.profile == Profile::Forebay,
                 ..config.api.resolve(listen, source_url)

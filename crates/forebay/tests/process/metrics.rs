@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::redirects::{Endpoint, answer, serving};
-use crate::server::{Server, forebay_with, wait_for};
+use forebay_test_support::{HttpClient, HttpEndpoint, http_response};
+
+use crate::redirects::serving;
+use crate::server::{Server, forebay_with, run, wait_for};
 
 /// Value of the series with this name and these labels.
 fn value(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
@@ -98,7 +100,7 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
     }
     assert!(kinds > 50, "{kinds}");
     // Without a token nothing about a project is shown.
-    let response = crate::http::Client::new(server.api)
+    let response = HttpClient::new(server.api)
         .send("GET", "/metrics", &[], b"")
         .unwrap();
     let public = String::from_utf8(response.body).unwrap();
@@ -113,9 +115,9 @@ const TOPIC: &str =
 fn a_failing_sink_is_reported_once_and_so_is_its_recovery() {
     let is_open = Arc::new(AtomicBool::new(false));
     let opens = Arc::clone(&is_open);
-    let endpoint = Endpoint::start(move |_| match opens.load(Ordering::Relaxed) {
-        true => answer("200 OK", ""),
-        false => answer("503 Service Unavailable", ""),
+    let endpoint = HttpEndpoint::start(move |_, _| match opens.load(Ordering::Relaxed) {
+        true => http_response("200 OK", ""),
+        false => http_response("503 Service Unavailable", ""),
     });
     let dir = tempfile::tempdir().unwrap();
     let server = serving(dir.path(), &endpoint.url("/in"), TOPIC);
@@ -154,6 +156,19 @@ fn a_failing_sink_is_reported_once_and_so_is_its_recovery() {
         line.contains("events/hooks") && line.contains("503"),
         "{line}"
     );
+    let status = run(&mut server.command(&["status"]));
+    assert_eq!(status.code, Some(1), "{status:?}");
+    for part in [
+        "NOT HEALTHY: 1 sink needs attention",
+        "events/hooks",
+        "FAILING",
+        "deliver has failed",
+        "cause: ",
+        "503",
+        "volume ",
+    ] {
+        assert!(status.stdout.contains(part), "{part}: {status:?}");
+    }
     is_open.store(true, Ordering::Relaxed);
     let line = server.logged("INFO", "sink recovered");
     assert!(
@@ -162,6 +177,10 @@ fn a_failing_sink_is_reported_once_and_so_is_its_recovery() {
     );
     let failing = server.log().matches("sink failing").count();
     assert_eq!(failing, 1, "{}", server.log());
+    let healthy = server.ok(&["status", "--json"]);
+    let healthy: serde_json::Value = serde_json::from_str(&healthy).unwrap();
+    assert_eq!(healthy["healthy"], true);
+    assert_eq!(healthy["sinks"][0]["imported"], 1);
     let shown = metrics(&server);
     assert_eq!(value(&shown, "forebay_sink_failing", &delivers), Some(0.0));
     assert_eq!(value(&shown, "forebay_sink_lag_seconds", &hooks), Some(0.0));

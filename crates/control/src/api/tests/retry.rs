@@ -9,7 +9,7 @@ use super::world::{S, World};
 const K: &str = "/v1/branches/default/sources/my-source/sinks/my-sink";
 
 /// A server with a sink whose oldest file is parked; returns its opening time.
-async fn parked() -> (World, String) {
+pub(super) async fn parked() -> (World, String) {
     let world = World::with_sink().await;
     world.done(world.patch(K, json!({})).await).await;
     let file = world.repo.active_files(None).await.unwrap().remove(0);

@@ -30,12 +30,14 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::responses::ResponseChecker;
+use super::status::OneVolume;
 use crate::api::{
     Api, ApiConfig, ApiDeps, ColumnProblem, DeadLetterEntry, DeadLetterSelection,
     DeadLetterService, DeadLetterServiceError, DiscardSummary, Mapper, PathUses, ReplaySummary,
     TableBackends, TestCell, TestError, TestRecord, TestTable, TopicService,
 };
 use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
+use crate::sink_monitor::{SinkMonitor, SinkMonitorDeps};
 
 pub(super) const NODE: &str = "n1";
 pub(super) const S: &str = "/v1/branches/default/sources";
@@ -167,6 +169,12 @@ impl World {
         };
         change(&mut config);
         let tables = Arc::new(WatchedTables::open(dir.path(), &repo));
+        let monitor = SinkMonitor::new(SinkMonitorDeps {
+            repo: repo.clone(),
+            topics: Arc::new(OneProvider),
+            clock: clock.clone(),
+            interval: Duration::from_secs(5),
+        });
         let mut random = rand::rngs::StdRng::seed_from_u64(7);
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
@@ -185,6 +193,8 @@ impl World {
             quotas: Quotas::default(),
             topics: Arc::new(OneProvider),
             path_uses: Arc::new(OnePath),
+            monitor,
+            node_status: Arc::new(OneVolume),
             config,
         });
         Self {
