@@ -103,6 +103,7 @@ async fn another_project_has_no_access() {
             || path == "/v1/admin/tables"
             || path.ends_with("/sources/deleted")
             || path.ends_with("/aggregation/sources")
+            || path.ends_with("/branches/default/status")
             || path.ends_with("/test-mapping")
             || path.ends_with("/definitions/validate")
         {
