@@ -5,72 +5,72 @@ use forebay_model::{PathUse, SinkKey, TopicState, TopicStatistics};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Requests of the HTTP source, by `status`.
-pub const REQUESTS: &str = "forebay_http_requests_total";
+pub(crate) const REQUESTS: &str = "forebay_http_requests_total";
 /// Bytes of request bodies as sent.
-pub const BODY_BYTES: &str = "forebay_http_body_bytes_total";
+pub(crate) const BODY_BYTES: &str = "forebay_http_body_bytes_total";
 /// Open connections.
-pub const CONNECTIONS: &str = "forebay_http_connections";
+pub(crate) const CONNECTIONS: &str = "forebay_http_connections";
 /// Connections refused because there were too many.
-pub const CONNECTIONS_REFUSED: &str = "forebay_http_connections_rejected_total";
+pub(crate) const CONNECTIONS_REFUSED: &str = "forebay_http_connections_rejected_total";
 /// Requests refused because a quota was used up, by `project`, `source` and `cause`.
-pub const QUOTA_REFUSED: &str = "forebay_quota_rejected_total";
+pub(crate) const QUOTA_REFUSED: &str = "forebay_quota_rejected_total";
 /// Bytes of a project in the log and in staging, by `project`.
-pub const PROJECT_DISK_BYTES: &str = "forebay_project_disk_bytes";
+pub(crate) const PROJECT_DISK_BYTES: &str = "forebay_project_disk_bytes";
 /// Bytes held for clients.
-pub const IN_FLIGHT_BYTES: &str = "forebay_in_flight_bytes";
+pub(crate) const IN_FLIGHT_BYTES: &str = "forebay_in_flight_bytes";
 /// Rows acknowledged.
-pub const ROWS_ACCEPTED: &str = "forebay_rows_accepted_total";
+pub(crate) const ROWS_ACCEPTED: &str = "forebay_rows_accepted_total";
 /// Rows that a mapping refused.
-pub const ROWS_REFUSED: &str = "forebay_rows_rejected_total";
+pub(crate) const ROWS_REFUSED: &str = "forebay_rows_rejected_total";
 /// Records kept as dead letters.
-pub const ROWS_DEAD: &str = "forebay_rows_dead_lettered_total";
+pub(crate) const ROWS_DEAD: &str = "forebay_rows_dead_lettered_total";
 /// Rows that could not be stored, or of which nobody knows.
-pub const ROWS_FAILED: &str = "forebay_rows_failed_total";
+pub(crate) const ROWS_FAILED: &str = "forebay_rows_failed_total";
 /// Time from a request's last byte to its response.
-pub const ACK_SECONDS: &str = "forebay_ack_seconds";
+pub(crate) const ACK_SECONDS: &str = "forebay_ack_seconds";
 /// Rows of a sealed block.
-pub const BLOCK_ROWS: &str = "forebay_block_rows";
+pub(crate) const BLOCK_ROWS: &str = "forebay_block_rows";
 /// Bytes of a sealed block before compression.
-pub const BLOCK_RAW_BYTES: &str = "forebay_block_raw_bytes";
+pub(crate) const BLOCK_RAW_BYTES: &str = "forebay_block_raw_bytes";
 /// Bytes of sealed blocks after compression.
-pub const BLOCK_STORED_BYTES: &str = "forebay_block_stored_bytes_total";
+pub(crate) const BLOCK_STORED_BYTES: &str = "forebay_block_stored_bytes_total";
 /// Open pipelines.
-pub const PIPELINES: &str = "forebay_pipelines";
+pub(crate) const PIPELINES: &str = "forebay_pipelines";
 /// Streams of the log that the metadata store does not know.
-pub const STREAMS_UNKNOWN: &str = "forebay_streams_unknown";
+pub(crate) const STREAMS_UNKNOWN: &str = "forebay_streams_unknown";
 /// Revision of the metadata store that this node has processed.
-pub const PROCESSED_REVISION: &str = "forebay_processed_revision";
+pub(crate) const PROCESSED_REVISION: &str = "forebay_processed_revision";
 /// Bytes written to staging.
-pub const UPLOADED_BYTES: &str = "forebay_uploaded_bytes_total";
+pub(crate) const UPLOADED_BYTES: &str = "forebay_uploaded_bytes_total";
 /// Slices written to staging.
-pub const UPLOADS: &str = "forebay_uploads_total";
+pub(crate) const UPLOADS: &str = "forebay_uploads_total";
 /// Attempts to upload that failed.
-pub const UPLOADS_FAILED: &str = "forebay_uploads_failed_total";
+pub(crate) const UPLOADS_FAILED: &str = "forebay_uploads_failed_total";
 /// Files imported.
-pub const IMPORTS: &str = "forebay_imports_total";
+pub(crate) const IMPORTS: &str = "forebay_imports_total";
 /// Rows imported into tables.
-pub const IMPORTED_ROWS: &str = "forebay_imported_rows_total";
+pub(crate) const IMPORTED_ROWS: &str = "forebay_imported_rows_total";
 /// Attempts to import that failed.
-pub const IMPORTS_FAILED: &str = "forebay_imports_failed_total";
+pub(crate) const IMPORTS_FAILED: &str = "forebay_imports_failed_total";
 
 /// Rows that tables had confirmed and that their ledgers lack.
-pub const VANISHED_ROWS: &str = "forebay_target_lost_rows_total";
+pub(crate) const VANISHED_ROWS: &str = "forebay_target_lost_rows_total";
 
 /// Messages of a topic that were acknowledged, by `sink`.
-pub const TOPIC_ACCEPTED: &str = "forebay_topic_accepted_total";
+pub(crate) const TOPIC_ACCEPTED: &str = "forebay_topic_accepted_total";
 /// Messages that the provider has confirmed, by `sink`.
-pub const TOPIC_DELIVERED: &str = "forebay_topic_delivered_total";
+pub(crate) const TOPIC_DELIVERED: &str = "forebay_topic_delivered_total";
 /// Messages that the provider has rejected for good, and that are kept, by `sink`.
-pub const TOPIC_DEAD: &str = "forebay_topic_dead_letters";
+pub(crate) const TOPIC_DEAD: &str = "forebay_topic_dead_letters";
 /// Messages that wait for their delivery, by `sink`.
-pub const TOPIC_WAITING: &str = "forebay_topic_pending_records";
+pub(crate) const TOPIC_WAITING: &str = "forebay_topic_pending_records";
 /// Their bytes, by `sink`.
-pub const TOPIC_WAITING_BYTES: &str = "forebay_topic_pending_bytes";
+pub(crate) const TOPIC_WAITING_BYTES: &str = "forebay_topic_pending_bytes";
 /// Whether the provider takes messages, by `sink`.
-pub const TOPIC_UP: &str = "forebay_topic_up";
+pub(crate) const TOPIC_UP: &str = "forebay_topic_up";
 
 /// Columns of a sink whose path no record had, by `sink`.
-pub const COLUMNS_NEVER_FOUND: &str = "forebay_columns_never_found";
+pub(crate) const COLUMNS_NEVER_FOUND: &str = "forebay_columns_never_found";
 
 /// Sets the gauge of a mapping's unused paths.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

@@ -1,5 +1,6 @@
 //! `forebay buffer`: lines in, a file as the provider, and its inspection commands.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Stdio};
 

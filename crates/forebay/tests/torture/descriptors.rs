@@ -32,7 +32,7 @@ fn idle(to: SocketAddr) -> Vec<TcpStream> {
 /// A record of 200 KB that can't be compressed to less than half.
 fn post(client: &mut HttpClient, path: &str, random: &mut SeededRandom) -> Option<u16> {
     let text: String = (0..12_500)
-        .map(|_| format!("{:016x}", random.next()))
+        .map(|_| format!("{:016x}", random.next_u64()))
         .collect();
     let body = json!({"text": text}).to_string();
     let headers = [("Content-Type", "application/json")];

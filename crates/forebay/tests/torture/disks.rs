@@ -53,7 +53,7 @@ fn define_bodies(server: &Server) -> String {
 /// A record that takes 200 KB on disk: its text can't be compressed to less than half.
 fn post_large(server: &Server, path: &str, random: &mut SeededRandom) -> HttpResponse {
     let text: String = (0..25_000)
-        .map(|_| format!("{:016x}", random.next()))
+        .map(|_| format!("{:016x}", random.next_u64()))
         .collect();
     let body = json!({"text": text}).to_string();
     let headers = [("Content-Type", "application/json")];

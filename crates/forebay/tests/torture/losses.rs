@@ -113,7 +113,7 @@ fn replace_by_copy(root: &Path, log: &Path) {
 fn add_foreign(root: &Path, log: &Path) {
     let root = root.join("other");
     std::fs::create_dir(&root).unwrap();
-    let mut other = launch(&root).start();
+    let other = launch(&root).start();
     let path = define(&other);
     post(&other, &path, 7);
     other.kill();

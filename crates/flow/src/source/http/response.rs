@@ -20,7 +20,7 @@ pub(super) const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HE
 /// Retry delay after a rejection for lack of capacity, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// Why a request was rejected as a whole.
+/// Reason for rejecting a whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
     Route,
