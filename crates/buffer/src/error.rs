@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Why a buffer could not be opened.
+/// Error of opening a buffer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BufferOpenError {
@@ -32,7 +32,7 @@ pub enum BufferOpenError {
     },
 }
 
-/// Why a message was not accepted. It will not be delivered, except that
+/// Error of writing a message, which will not be delivered, except that
 /// [`WriteError::MayHaveHappened`] and [`WriteError::Provider`] leave that open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

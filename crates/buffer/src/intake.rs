@@ -61,7 +61,7 @@ pub(crate) struct PartitionIntake {
     waits_for_log: bool,
 }
 
-/// Why no message was appended.
+/// Error of appending a message; none was appended.
 pub(crate) enum AppendRejection {
     /// Temporary: wait for a change and retry.
     Busy,
@@ -206,7 +206,7 @@ pub(crate) fn append(
     Some(AppendReceipt::from_parts(full))
 }
 
-/// Why [`append`] appended nothing. `Busy` may be out of date; the caller retries anyway.
+/// Error of [`append`], which appended nothing. `Busy` may be out of date; the caller retries anyway.
 pub(crate) fn rejection(partition: &PartitionState, messages: &[Message]) -> AppendRejection {
     if messages.is_empty() {
         return AppendRejection::Error(WriteError::Invalid {

@@ -100,7 +100,7 @@ impl MessageBatch {
     }
 }
 
-/// Why a provider did not accept a message.
+/// Error of a provider that did not accept a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SendError {

@@ -29,7 +29,7 @@ pub use retry_after::retry_after;
 use unpack::EncodedBody;
 
 /// Maximum of redirects per call.
-pub const REDIRECTS_MAX: u32 = 5;
+pub(crate) const REDIRECTS_MAX: u32 = 5;
 /// Bytes read of the body of a redirect, to keep its connection.
 const REDIRECT_BODY_MAX: usize = 8 << 10;
 

@@ -232,10 +232,7 @@ impl ConfiguredTokens {
 
     /// SHA-256 of a token, as [`TokenConfig::sha256`] has it.
     pub fn hash(token: &[u8]) -> String {
-        Sha256::digest(token)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        format!("{:x}", Sha256::digest(token))
     }
 }
 

@@ -70,7 +70,7 @@ impl fmt::Debug for SinkDeadLetters {
     }
 }
 
-/// Why dead letters can't be listed, replayed or dropped.
+/// Error of listing, replaying or dropping dead letters.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
     /// No dead letter has that number, or it is resolved.

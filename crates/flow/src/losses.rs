@@ -21,7 +21,7 @@ pub struct LostRecords {
     pub records: u64,
 }
 
-/// Why losses could not be recorded.
+/// Error of recording losses.
 #[derive(Debug, thiserror::Error)]
 pub enum LossError {
     #[error(transparent)]

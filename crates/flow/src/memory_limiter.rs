@@ -22,7 +22,7 @@ pub struct MemoryLimiter {
     gauge: GaugeHandle,
 }
 
-/// Why rows can't be held.
+/// Error of reserving memory for rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLimitError {
     /// Retry later: rows of other requests use the capacity.

@@ -7,7 +7,7 @@ use forebay_model::metric::{PROJECT_LABEL, SINK_LABELS};
 use forebay_model::{MetricDefinition, PathUse, ProjectId, SinkKey, SourceId};
 
 /// Requests of the HTTP source.
-pub const REQUESTS: &str = "forebay_http_requests_total";
+pub(crate) const REQUESTS: &str = "forebay_http_requests_total";
 pub(crate) const BODY_BYTES: &str = "forebay_http_body_bytes_total";
 pub(crate) const CONNECTIONS: &str = "forebay_http_connections";
 pub(crate) const CONNECTIONS_REJECTED: &str = "forebay_http_connections_rejected_total";

@@ -52,7 +52,7 @@ pub struct OrphanDelivery {
     pub already_delivered: bool,
 }
 
-/// Why a stream was not delivered. It is unchanged.
+/// Error of delivering a stream, which is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum OrphanStreamError {
     /// No stream has that name.

@@ -63,7 +63,7 @@ pub struct ReconcilerDeps {
     pub topics: Option<Arc<TopicRegistry>>,
 }
 
-/// Why a reconciler has failed.
+/// Error of a reconciler.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcilerError {
     /// The node's lease has ended: other nodes assume that it is down. It must stop writing.

@@ -110,7 +110,7 @@ impl WorkConfig {
     }
 }
 
-/// Why an attempt failed.
+/// Error of an attempt.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct AttemptError {

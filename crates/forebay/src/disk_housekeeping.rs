@@ -26,7 +26,7 @@ const NEEDED_SPACE_MAX: u64 = 1 << 20;
 /// The first copy of a new store is made sooner.
 const FIRST_COPY_DELAY: Duration = Duration::from_secs(60);
 
-/// Why a volume accepts no records.
+/// Reason for rejecting the records of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VolumeFull {
     /// Bytes that it can store.

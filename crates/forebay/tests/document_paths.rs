@@ -113,3 +113,28 @@ fn links_in_documents_exist() {
     }
     assert!(missing.is_empty(), "no such file:\n{}", missing.join("\n"));
 }
+
+/// Reference links whose title is the name of a test: `[a]: ../file.rs "name"`.
+#[test]
+fn tests_that_documents_name_exist() {
+    let (mut found, mut missing) = (0, Vec::new());
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for line in text.lines() {
+            let Some((file, name)) = line
+                .split_once("]: ")
+                .and_then(|(_, l)| l.split_once(" \""))
+            else {
+                continue;
+            };
+            let name = name.trim_end_matches('"');
+            let source = fs::read_to_string(document.parent().unwrap().join(file));
+            found += 1;
+            if !source.is_ok_and(|s| s.contains(&format!("fn {name}()"))) {
+                missing.push(format!("{file}: {name}"));
+            }
+        }
+    }
+    assert!(found > 20, "only {found} tests found");
+    assert!(missing.is_empty(), "no such test:\n{}", missing.join("\n"));
+}

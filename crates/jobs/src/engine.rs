@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use forebay_model::Clock;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -125,24 +126,18 @@ impl JobExecution {
     }
 }
 
+/// Bytes that are escaped in an idempotency key.
+const NOT_IN_KEYS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
 /// An idempotency key that is a valid header value and unique per origin: other bytes are escaped as
 /// `%0A`, and an origin that is too long is hashed.
 fn idempotency_key(id: &str, origin: &RecordOrigin) -> String {
     let text = origin.to_string();
-    let mut key = format!("{id}-");
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            key.push(char::from(byte));
-        } else {
-            key.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let key = format!("{id}-{}", utf8_percent_encode(&text, NOT_IN_KEYS));
     if key.len() <= KEY_MAX {
         return key;
     }
-    let hash = Sha256::digest(text);
-    let hash: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-    format!("{id}-{hash}")
+    format!("{id}-{:x}", Sha256::digest(text))
 }
 
 /// Runs a job until it completes, is stopped or fails.

@@ -60,7 +60,7 @@ impl CallResponse {
     }
 }
 
-/// Why a call did not succeed.
+/// Error of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallError {
     /// Status of the response, if there was one.

@@ -54,7 +54,7 @@ struct ServedTable {
     duration: Histogram,
 }
 
-/// Why the service can't start.
+/// Error of starting the service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct LookupStartError(String);
@@ -305,9 +305,7 @@ impl RenderedRow {
             body.push_str(&json_text(value, column.kind));
         }
         body.push('}');
-        let hash = Sha256::digest(&body);
-        let hash: String = hash.iter().take(12).map(|b| format!("{b:02x}")).collect();
-        let etag = HeaderValue::from_str(&format!("\"{hash}\""));
+        let etag = HeaderValue::from_str(&format!("\"{:.24x}\"", Sha256::digest(&body)));
         Self {
             body: Bytes::from(body),
             etag: etag.unwrap_or(HeaderValue::from_static("\"\"")),

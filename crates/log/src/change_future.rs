@@ -54,8 +54,9 @@ impl ChangeFuture {
         }
         let mut woken = parker.lock.lock();
         let asleep = |(): &mut ()| !parker.woken.load(Ordering::Acquire);
-        let waited = parker.wake.wait_while_for(&mut woken, asleep, limit);
-        !waited.timed_out()
+        parker.wake.wait_while_for(&mut woken, asleep, limit);
+        // Not whether the time is over: the wake-up may have come with its end.
+        parker.woken.load(Ordering::Acquire)
     }
 }
 

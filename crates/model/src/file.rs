@@ -91,7 +91,7 @@ pub struct File {
 /// Progress of moving the rows of a file to the dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadRows {
-    /// Why the table could not import them.
+    /// Error of the table.
     pub cause: String,
     /// Number of rows, from the first, that are dead letters already.
     pub moved: u64,

@@ -1,7 +1,7 @@
 //! Handshakes: how webhook senders verify an address before they send to it.
 
 /// Maximum length of a verify token, in characters.
-pub const VERIFY_TOKEN_MAX: u64 = 256;
+pub(crate) const VERIFY_TOKEN_MAX: u64 = 256;
 
 /// Type of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

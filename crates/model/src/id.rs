@@ -30,7 +30,7 @@ impl fmt::Display for BranchId {
     }
 }
 
-/// Why a text is no valid id.
+/// Error of parsing an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// [`slug`] leaves nothing of the text.

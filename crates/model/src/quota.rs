@@ -16,9 +16,9 @@ pub const REQUESTS_MAX: u64 = 100_000_000;
 /// Largest configurable number of bytes per second.
 pub const BYTES_MAX: ByteSize = ByteSize::mb(64 << 10);
 /// Largest configurable number of connections.
-pub const CONNECTIONS_MAX: u64 = 100_000_000;
+pub(crate) const CONNECTIONS_MAX: u64 = 100_000_000;
 /// Largest configurable number of bytes on disk.
-pub const DISK_MAX: ByteSize = ByteSize::mb(1 << 30);
+pub(crate) const DISK_MAX: ByteSize = ByteSize::mb(1 << 30);
 
 /// Quota of a source. Zero is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -41,7 +41,7 @@ impl fmt::Display for TableId {
     }
 }
 
-/// Why a text is no table id, in the words of the compatible API.
+/// Error of parsing a table id, in the words of the compatible API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid table ID \"{id}\": {reason}")]
 pub struct InvalidTableId {

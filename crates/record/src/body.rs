@@ -34,7 +34,7 @@ impl BodyFormat {
     }
 }
 
-/// Why a body can't be parsed.
+/// Error of parsing a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyParseError {
     /// Neither JSON nor a form: 415.
@@ -248,7 +248,7 @@ impl BodyParts {
     }
 }
 
-/// Why a body can't be split.
+/// Error of splitting a body into records.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
     /// Too many records: 413.

@@ -32,7 +32,7 @@ pub struct UnknownCoding(pub String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContentCodings(Vec<ContentCoding>);
 
-/// Why a body can't be decompressed.
+/// Error of decompressing a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
     /// Too large after decompression: 413.

@@ -54,7 +54,7 @@ impl CsvRecord {
 }
 
 /// Default limit of a row: the maximum row size limit of 2 MB, with all quotes doubled.
-pub const ROW_MAX: usize = 4 << 20;
+pub(crate) const ROW_MAX: usize = 4 << 20;
 
 const BUFFER: usize = 64 << 10;
 

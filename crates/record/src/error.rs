@@ -50,7 +50,7 @@ impl RecordErrorKind {
     }
 }
 
-/// Why a mapping rejects a record. The text names column and cause, as in
+/// Error of mapping a record. The text names column and cause, as in
 /// `Column "x": path "zz" not found in the body.`
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Column \"{column}\": {message}.")]
@@ -70,7 +70,7 @@ impl BodyParseError {
     }
 }
 
-/// Why a template has no result. The worker reports it; it becomes the [`RecordError`] of the row.
+/// Error of evaluating a template. The worker reports it; it becomes the [`RecordError`] of the row.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TemplateError {

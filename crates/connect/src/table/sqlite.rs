@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::table::{
@@ -36,6 +37,19 @@ use writer::{RowMessage, WriterCommand};
 const BATCHES_AHEAD: usize = 2;
 /// Commands queued for the writer; further callers wait.
 const COMMANDS_AHEAD: usize = 64;
+
+/// Bytes of a path that are escaped in a URI.
+const NOT_IN_URIS: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_');
+
+/// The URI by which SQLite opens a file with parameters, such as `mode=ro`.
+pub(crate) fn file_uri(path: &Path, parameters: &str) -> String {
+    let path = percent_encode(path.as_os_str().as_encoded_bytes(), NOT_IN_URIS);
+    format!("file:{path}?{parameters}")
+}
 
 /// The embedded database.
 #[derive(Clone, Debug)]

@@ -118,11 +118,7 @@ impl DashboardAsset {
 
 /// A weak tag: both encodings of an asset have the same.
 fn entity_tag(bytes: &[u8]) -> HeaderValue {
-    let mut tag = "W/\"".to_owned();
-    for byte in Sha256::digest(bytes).iter().take(12) {
-        tag.push_str(&format!("{byte:02x}"));
-    }
-    tag.push('"');
+    let tag = format!("W/\"{:.24x}\"", Sha256::digest(bytes));
     HeaderValue::from_str(&tag).expect("quoted hexadecimal digits are a valid header value")
 }
 

@@ -157,7 +157,7 @@ fn in_request(table: &TableSink, finding: &InspectionFinding) -> String {
     }
 }
 
-/// Why a project can't use a table, without names and numbers of other projects.
+/// Reason for denying a table to a project, without names and numbers of other projects.
 pub(super) fn rejection(cause: TableRejection) -> ApiError {
     match cause {
         TableRejection::Foreign(table) => not_available(&format_args!(

@@ -50,7 +50,7 @@ pub(crate) struct RejectedRowsHeader<'r> {
     pub(crate) first: u64,
     /// Definition by which the rows were made.
     pub(crate) table: &'r TableSink,
-    /// Why the table rejected them.
+    /// Error of the table.
     pub(crate) cause: &'r str,
     /// Time of receipt of the file's first record.
     pub(crate) received: Timestamp,
@@ -78,7 +78,7 @@ struct RowsForm {
     first: u64,
     /// Definition by which the rows were made.
     table: TableForm,
-    /// Why the table rejected them.
+    /// Error of the table.
     cause: String,
 }
 

@@ -161,7 +161,7 @@ pub enum WriteOutcome {
     Unknown(Arc<str>),
 }
 
-/// Why rows are not stored.
+/// Reason for not storing the rows of a sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkFailure {
     /// The sink has no open slice.

@@ -292,7 +292,7 @@ impl LedgerChecker {
     }
 }
 
-/// Why a check failed, as text.
+/// Error of a check, as text.
 struct LedgerCheckError(String);
 
 impl From<FileError> for LedgerCheckError {

@@ -58,7 +58,7 @@ pub struct BlockToAppend {
     pub compression: BlockCompression,
 }
 
-/// Why a block was rejected. Nothing of it is or will be on disk.
+/// Error of appending a block. Nothing of it is or will be on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockAppendError {
     /// A write or sync failed; the volume accepts nothing until it is reopened.

@@ -17,7 +17,7 @@ pub(super) struct DeadLetterWriter {
     appender: Arc<dyn Appender>,
 }
 
-/// Why rejected records are not kept: they stay rejected.
+/// Error of storing rejected records as dead letters: they stay rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeadLetterAppendError {
     /// The sink holds the maximum.

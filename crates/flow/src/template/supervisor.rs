@@ -37,7 +37,7 @@ const STARTS_MAX: u32 = 3;
 /// Pause after that, in which evaluations fail at once.
 const START_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a process is no longer used.
+/// Reason for replacing a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProcessEnd {
     /// Its first unanswered evaluation exceeded its time.

@@ -22,7 +22,7 @@ pub enum UndeliveredSelection {
     These(Vec<u64>),
 }
 
-/// Why an operation on dead letters failed.
+/// Error of an operation on a topic's dead letters.
 #[derive(Debug, thiserror::Error)]
 pub enum UndeliveredError {
     /// No such dead letter, or it was replayed or dropped.

@@ -41,7 +41,7 @@ pub(super) struct SharedTopic {
 #[derive(Debug, Default)]
 struct DeliverySlot {
     worker: Option<(DeliverySpec, Arc<DeliveryWorker>)>,
-    /// Why a worker that should run does not.
+    /// Error of starting a worker that should run.
     problem: Option<String>,
 }
 

@@ -21,8 +21,7 @@ impl<W: Write> ChecksumWriter<W> {
 
     /// The inner writer and the checksum in hexadecimal digits.
     pub(super) fn finish(self) -> (W, String) {
-        let sum = self.digest.finalize();
-        (self.to, sum.iter().map(|b| format!("{b:02x}")).collect())
+        (self.to, format!("{:x}", self.digest.finalize()))
     }
 }
 

@@ -111,7 +111,7 @@ impl NodeContext {
 #[derive(Debug)]
 pub(crate) struct OpenedStore(pub(super) Arc<EmbeddedStore>);
 
-/// Why the metadata store can't be opened.
+/// Error of opening the metadata store.
 #[derive(Debug)]
 pub(crate) struct StoreOpenFailure(pub(crate) StoreOpenError);
 

@@ -12,6 +12,7 @@
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
 
+mod load;
 mod misuse;
 mod mixing;
 #[allow(dead_code, reason = "the torture test uses the rest of it")]

@@ -111,6 +111,6 @@ pub(super) fn rows(data: &Path, sink: &str) -> Vec<u64> {
 /// Changes the database of tables without Forebay.
 pub(super) fn sql(data: &Path, sql: &str) {
     let db = rusqlite::Connection::open(data.join("tables.db")).unwrap();
-    db.busy_timeout(super::server::WAIT_MAX).unwrap();
+    db.busy_timeout(forebay_test_support::WAIT_MAX).unwrap();
     db.execute_batch(sql).unwrap();
 }

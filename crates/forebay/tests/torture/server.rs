@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) use forebay_test_support::wait_for;
 use forebay_test_support::{HttpResponse, ServerProcess};
-pub(crate) use forebay_test_support::{WAIT_MAX, wait_for};
 use serde_json::{Value, json};
 
 /// Parameters of a server.

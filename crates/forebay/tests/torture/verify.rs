@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use forebay_test_support::WAIT_MAX;
+
 use super::client::{Fate, Sent, check_of};
-use super::server::{Server, WAIT_MAX};
+use super::server::Server;
 use super::tables::Tables;
 use super::world::{SINKS, balance};
 

@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-/// Why a run failed. In each case the next run resumes.
+/// Error of a run. In each case the next run resumes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobFailure {
     /// The source can't be read.

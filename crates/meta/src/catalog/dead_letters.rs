@@ -78,7 +78,7 @@ pub struct DeadLetterResolution {
     pub end: DeadLetterOutcome,
 }
 
-/// Why dead letters were not resolved.
+/// Error of resolving dead letters.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterResolveError {
     #[error("dead letter {0} was already replayed or dropped")]

@@ -91,8 +91,7 @@ impl SinkContent {
 fn hash(content: &impl Serialize) -> String {
     // Content that can't be serialized can't be stored either: storing it returns the error.
     let json = serde_json::to_vec(content).unwrap_or_default();
-    let digest = Sha256::digest(&json);
-    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+    format!("{:.16x}", Sha256::digest(&json))
 }
 
 /// Resources with a maximum count.
@@ -118,7 +117,7 @@ impl std::fmt::Display for LimitedResource {
     }
 }
 
-/// Why a definition was not changed or found.
+/// Error of finding or changing a definition.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
     #[error("branch \"{0}\" not found")]

@@ -20,7 +20,7 @@ use super::{Repo, SLICES_MAX, VOLUMES_MAX, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
-/// Why a file or slice was not changed or found.
+/// Error of finding or changing a file or slice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
     /// There is no active file with that key.

@@ -8,7 +8,7 @@ use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
 use crate::catalog::keys::StoreKey;
 use crate::kv::store::StoreError;
 
-/// Why a quota was not set.
+/// Error of setting a quota.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaError {
     /// Too many concurrent changes; may be retried.

@@ -26,7 +26,7 @@ pub mod task;
 pub mod token;
 pub mod topic;
 
-/// Why a value can't be decoded.
+/// Error of decoding a stored value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoredError {
     /// The value was written by a later version of Forebay.

@@ -85,7 +85,7 @@ impl TableEntry {
     }
 }
 
-/// Why a project can't use a table. Reveals nothing about other projects.
+/// Reason for denying a table to a project. Reveals nothing about other projects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableRejection {
     /// The table belongs to another project and is not shared.
@@ -95,7 +95,7 @@ pub enum TableRejection {
     Dropping(TableId),
 }
 
-/// Why the owner of a table was not found or changed.
+/// Error of finding or changing the owner of a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableOwnerError {
     #[error(transparent)]

@@ -29,7 +29,7 @@ impl Default for TaskRetention {
     }
 }
 
-/// Why a task was not changed or found.
+/// Error of finding or changing a task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
     #[error("task \"{0}\" not found")]

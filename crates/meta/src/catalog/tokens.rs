@@ -93,7 +93,7 @@ impl TokenSecret {
     }
 }
 
-/// Why a token was not changed or found.
+/// Error of finding or changing a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("token \"{0}\" not found")]

@@ -5,13 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 /// Pages to copy between two checks for cancellation.
 const STEP_PAGES: i32 = 2048;
 
-/// Why a copy failed.
+/// Error of copying a database.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error("{path}: {source}")]
@@ -128,22 +129,20 @@ pub fn verify(path: &Path) -> Result<(), CopyError> {
     }
 }
 
+/// Bytes of a path that are escaped in a URI.
+const NOT_IN_URIS: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_');
+
 /// Opens the file as immutable.
 pub(crate) fn open_immutable(path: &Path) -> Result<Connection, CopyError> {
-    let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                uri.push(char::from(*byte));
-            }
-            other => {
-                use std::fmt::Write as _;
-                // Writing to a String can't fail.
-                _ = write!(uri, "%{other:02x}");
-            }
-        }
-    }
-    uri.push_str("?immutable=1");
+    let path_bytes = path.as_os_str().as_bytes();
+    let uri = format!(
+        "file:{}?immutable=1",
+        percent_encode(path_bytes, NOT_IN_URIS)
+    );
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

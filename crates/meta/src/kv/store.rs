@@ -333,7 +333,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     }
 }
 
-/// Why an operation of the store failed.
+/// Error of an operation of the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The operation had no effect and may succeed later: no connection, no space.
@@ -359,7 +359,7 @@ impl StoreError {
     }
 }
 
-/// Why a transaction was not applied.
+/// Error of applying a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TxnError {
     /// The precondition of this index, the first that failed, does not hold; nothing was changed.
@@ -369,7 +369,7 @@ pub enum TxnError {
     Store(#[from] StoreError),
 }
 
-/// Why a watch ended.
+/// Error that ended a watch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
     /// The requested changes are no longer retained: read again, and watch from there.

@@ -136,7 +136,7 @@ enum SettingSetter {
     List(fn(&mut SinkSettings, Vec<String>)),
 }
 
-/// Why a value is rejected. The texts are those of the compatible API where it has one.
+/// Reason for rejecting a value. The texts are those of the compatible API where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingViolation {
     /// Not of the setting's type.

@@ -11,7 +11,7 @@ use super::engine;
 use super::message::SourceSpan;
 use crate::path::CompiledPath;
 
-/// Why a text is not a template.
+/// Error of parsing a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateDiagnostic {
     /// `None` for the whole text.

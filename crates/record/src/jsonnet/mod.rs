@@ -23,7 +23,7 @@ pub use strftime::{FormatError, strftime};
 pub const MAX_STACK: usize = 500;
 
 /// Maximum bytes of a template's result, more than any row.
-pub const RESULT_MAX: usize = 4 << 20;
+pub(crate) const RESULT_MAX: usize = 4 << 20;
 
 /// Stack of a thread that checks or compiles templates. Parser and analyzer recurse at most once
 /// per character of the 4096 of a template, so each level has 64 KB, ten times the need of a debug

@@ -7,7 +7,7 @@ use forebay_model::Timestamp;
 /// Format of `Now()`.
 pub(super) const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 
-/// Why a format is invalid.
+/// Error of parsing a format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// Unknown letter after a `%`.

@@ -4,7 +4,7 @@ use super::PathStep;
 use super::literal;
 use forebay_model::limits::PATH_CHARS_MAX;
 
-/// Why a text is not a path.
+/// Error of parsing a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("character {at}: {message}")]
 pub struct PathError {

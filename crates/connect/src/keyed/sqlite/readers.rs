@@ -6,7 +6,6 @@
 //! A lookup takes some microseconds, less than waking a thread. Under load these threads don't
 //! sleep: each takes the next job from its queue.
 
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use super::{BUSY_TIMEOUT, failed};
 use crate::keyed::{CellValue, KeyedRow, TableSchema};
 use crate::table::TableError;
 use crate::table::mapping_fit::{quote, quoted};
+use crate::table::sqlite::file_uri;
 
 /// Maximum of threads.
 const READERS: usize = 4;
@@ -225,7 +225,7 @@ fn open(path: &Path) -> rusqlite::Result<ReadConnection> {
     let Some(fingerprint) = fingerprint.ok().filter(|s| can_not_lock && !s.has_log) else {
         return Err(error);
     };
-    let address = immutable(path);
+    let address = file_uri(path, "immutable=1");
     let flags = flags | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(address, flags).and_then(probed)?;
     Ok(ReadConnection {
@@ -239,20 +239,6 @@ fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
-}
-
-/// URI of an immutable file.
-fn immutable(path: &Path) -> String {
-    let mut address = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte) {
-            address.push(char::from(*byte));
-        } else {
-            address.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    address.push_str("?immutable=1");
-    address
 }
 
 fn select_sql(schema: &TableSchema) -> String {

@@ -51,7 +51,7 @@ impl KafkaClientContext {
         self.trouble.lock().clone()
     }
 
-    /// Why messages of a topic are not delivered: the broker's error of the topic, if it has one.
+    /// The broker's error of a topic whose messages are not delivered, if there is one.
     pub(super) fn topic_trouble(&self, client: &Client<Self>, topic: &str) -> Option<String> {
         // An unreachable broker has no information on topics.
         let trouble = self.trouble();

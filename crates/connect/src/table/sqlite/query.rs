@@ -9,6 +9,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Batch, Connection, ErrorCode, OpenFlags};
 
 use crate::table::sqlite::error::classify;
+use crate::table::sqlite::file_uri;
 
 /// Receives the rows of a query.
 pub trait QueryVisitor {
@@ -107,7 +108,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(uri(path, parameters), flags)?;
+        let connection = Connection::open_with_flags(file_uri(path, parameters), flags)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.pragma_update(None, "query_only", "ON")?;
         // One transaction, so that no column is added between names and rows.
@@ -134,20 +135,6 @@ fn beside(path: &Path, ending: &str) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
-}
-
-/// Escapes characters of a path that are special in a URI.
-fn uri(path: &Path, parameters: &str) -> String {
-    let mut uri = String::from("file:");
-    for &byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                uri.push(char::from(byte));
-            }
-            other => uri.push_str(&format!("%{other:02x}")),
-        }
-    }
-    format!("{uri}?{parameters}")
 }
 
 fn cell(value: ValueRef<'_>) -> QueryCell<'_> {

@@ -103,7 +103,7 @@ pub(super) struct ExistingObject {
 }
 
 impl ExistingObject {
-    /// Why it can't be imported into, whatever its columns.
+    /// Reason for rejecting imports into it, whatever its columns.
     pub(super) fn violation(&self, table: &TableId) -> Option<String> {
         let (name, kind) = (&self.name, &self.kind);
         if *name != table.to_string() {

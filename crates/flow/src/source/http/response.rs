@@ -43,7 +43,7 @@ const CAUSES: [&str; 18] = [
     "quotaExceeded",
 ];
 
-/// Why a request was rejected as a whole.
+/// Reason for rejecting a whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
     Route,

@@ -23,7 +23,7 @@ pub(super) struct BufferStatus {
     pub(super) max_bytes: u64,
     pub(super) dead_letters: u64,
     pub(super) disk_failed: Option<String>,
-    /// Why the previous process left messages undelivered, as long as there are any.
+    /// Reason for messages that the previous process left undelivered, as long as there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_error: Option<String>,
     pub(super) lanes: Vec<PartitionStatus>,

@@ -57,7 +57,7 @@ impl ApiPage {
     }
 }
 
-/// Why a response is not a page.
+/// Error of parsing a response as a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PageError {
     /// A retry may succeed.
@@ -413,8 +413,7 @@ fn digest(records: &[Bytes]) -> String {
         hash.update((record.len() as u64).to_le_bytes());
         hash.update(record);
     }
-    let hash = hash.finalize();
-    hash.iter().take(16).map(|b| format!("{b:02x}")).collect()
+    format!("{:.32x}", hash.finalize())
 }
 
 /// The single value at a path.

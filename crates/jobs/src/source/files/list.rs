@@ -211,8 +211,7 @@ impl FileRef {
         file.take(length)
             .read_to_end(&mut beginning)
             .map_err(failed)?;
-        let hash = Sha256::digest(&beginning);
-        let hash: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let hash = format!("{:.16x}", Sha256::digest(&beginning));
         let size = match self.packing {
             FilePacking::Plain => 0,
             FilePacking::Gzip | FilePacking::Zstd => self.size,

@@ -14,7 +14,7 @@ use super::list::FilePacking;
 /// Bytes of the extra data that an error quotes.
 const QUOTED: usize = 40;
 
-/// Why decompression ends before the end of the file.
+/// Reason for ending decompression before the end of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UnpackError {
     /// The last member is incomplete.

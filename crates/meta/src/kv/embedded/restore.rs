@@ -8,7 +8,7 @@ use super::{revision_file, rows};
 use crate::kv::sqlite_copy::CopyError;
 use crate::kv::store::Revision;
 
-/// Why a copy was not restored; the store is unchanged.
+/// Error of restoring a copy; the store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error(transparent)]

@@ -37,8 +37,7 @@ fn encode_line(revision: Revision) -> String {
 }
 
 fn checksum(body: &str) -> String {
-    let digest = Sha256::digest(body.as_bytes());
-    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+    format!("{:.16x}", Sha256::digest(body))
 }
 
 fn parse(bytes: &[u8]) -> Option<Revision> {
