@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod auth;
+mod compat;
 pub mod coordinator;
 mod task;
 

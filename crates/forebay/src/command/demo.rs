@@ -13,7 +13,6 @@ use forebay_model::{
     BranchId, BranchKey, HumanDuration, ProjectId, Reconciliation, SinkId, SinkKey, SourceId,
     SourceKey,
 };
-use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
