@@ -13,7 +13,12 @@ macro_rules! errors {
         /// Error name for programs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum ErrorName {
-            $($(#[doc = $doc])* #[doc = $name] $variant,)+
+            $(
+                $(#[doc = $doc])*
+                ///
+                #[doc = $message]
+                $variant,
+            )+
         }
 
         impl ErrorName {

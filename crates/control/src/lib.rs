@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod auth;
+mod compat;
 pub mod coordinator;
 pub mod sink_monitor;
 pub mod sink_status;

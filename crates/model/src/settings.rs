@@ -9,8 +9,10 @@ use crate::handshake::HandshakeSettings;
 use crate::quota::SourceQuota;
 use crate::units::{ByteSize, HumanDuration};
 
+mod inert;
 mod registry;
 
+pub use inert::InertSettings;
 pub use registry::{
     SettingRegistry, SettingRule, SettingScope, SettingSpec, SettingValueType, SettingViolation,
 };
@@ -62,8 +64,7 @@ pub struct SinkSettings {
     pub quota: SourceQuota,
     /// Handshakes that the source answers. Not fixed into files.
     pub handshakes: HandshakeSettings,
-    /// Settings of the compatible API for features that Forebay doesn't have; stored and shown,
-    /// without effect.
+    /// Settings without effect.
     pub inert: InertSettings,
 }
 
@@ -144,20 +145,6 @@ pub struct ImportTrigger {
     pub hold_back: HumanDuration,
 }
 
-/// Stored and shown for clients of the compatible API; see [`SinkSettings::inert`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct InertSettings {
-    gzip_implementation: String,
-    gzip_concurrency: u64,
-    encoder_type: String,
-    encoder_concurrency: u64,
-    input_buffer: ByteSize,
-    max_chunk_size: ByteSize,
-    failed_chunks_threshold: u64,
-    assignment_count: u64,
-    preferred_types: Vec<String>,
-}
-
 impl Default for SinkSettings {
     fn default() -> Self {
         Self {
@@ -192,17 +179,7 @@ impl Default for SinkSettings {
             },
             quota: SourceQuota::default(),
             handshakes: HandshakeSettings::default(),
-            inert: InertSettings {
-                gzip_implementation: "parallel".to_owned(),
-                gzip_concurrency: 0,
-                encoder_type: "csv".to_owned(),
-                encoder_concurrency: 0,
-                input_buffer: ByteSize::mb(2),
-                max_chunk_size: ByteSize::kb(512),
-                failed_chunks_threshold: 3,
-                assignment_count: 1,
-                preferred_types: vec!["default".to_owned()],
-            },
+            inert: InertSettings::default(),
         }
     }
 }

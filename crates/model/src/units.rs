@@ -136,6 +136,16 @@ impl HumanDuration {
         Self(Duration::from_millis(n))
     }
 
+    /// Its text without trailing units of zero: `30m0s` is `30m`, `24h0m0s` is `24h`.
+    pub fn short_text(self) -> String {
+        let text = self.to_string();
+        let text = text
+            .strip_suffix("m0s")
+            .map_or(text.clone(), |t| format!("{t}m"));
+        text.strip_suffix("h0m")
+            .map_or(text.clone(), |t| format!("{t}h"))
+    }
+
     /// From seconds.
     pub const fn secs(n: u64) -> Self {
         Self(Duration::from_secs(n))

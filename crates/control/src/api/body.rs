@@ -12,6 +12,7 @@ use super::ApiState;
 use super::body_limiter::BodyPermit;
 use super::error::{ApiError, ErrorName};
 use super::operation::ApiOperation;
+use crate::compat::decoder;
 
 /// Maximum nesting of objects and lists; the parser's own limit is deeper.
 const DEPTH_MAX: usize = 32;
@@ -86,27 +87,23 @@ pub(super) fn typed<T: DeserializeOwned>(
         other => other,
     };
     // The schema accepted it, so a failure is a difference between the schema and the type.
-    serde_json::from_value(value)
-        .map_err(|e| ApiError::new(ErrorName::DecodePayload, format!("json: {e}")))
+    serde_json::from_value(value).map_err(|e| undecodable(decoder::decode_error(e)))
 }
 
-/// Like the compatible service, reads everything that is not clearly another format as JSON.
+/// Everything that is not clearly another format is read as JSON.
 fn reject_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE);
     let given = given.and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
-    let other = [
-        "text/plain",
-        "text/html",
-        "application/xml",
-        "application/gob",
-    ];
-    if other.contains(&essence.as_str()) {
-        let text = format!("can't decode {essence} to *server.{schema}");
-        return Err(ApiError::new(ErrorName::DecodePayload, text));
+    match decoder::other_format(&essence, schema) {
+        Some(text) => Err(undecodable(text)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn undecodable(text: String) -> ApiError {
+    ApiError::new(ErrorName::DecodePayload, text)
 }
 
 /// The permit of the request, released by `request_scope`.
@@ -142,19 +139,11 @@ async fn read_bytes(
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
-    let invalid = |text: String| ApiError::new(ErrorName::DecodePayload, text);
     if depth(bytes) > DEPTH_MAX {
-        return Err(invalid(format!(
-            "json: nested deeper than {DEPTH_MAX} levels"
-        )));
+        let cause = format!("nested deeper than {DEPTH_MAX} levels");
+        return Err(undecodable(decoder::decode_error(cause)));
     }
-    serde_json::from_slice(bytes).map_err(|e| {
-        if e.is_eof() {
-            invalid("unexpected EOF".to_owned())
-        } else {
-            invalid(format!("json: {e}"))
-        }
-    })
+    serde_json::from_slice(bytes).map_err(|e| undecodable(decoder::syntax_error(&e)))
 }
 
 /// Nesting depth of objects and lists, found without building a value.

@@ -4,7 +4,6 @@
 mod errors;
 mod limits;
 mod page;
-mod swagger;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -16,8 +15,10 @@ use utoipa::OpenApi;
 
 use super::SharedApi;
 use super::error::ErrorName;
-use super::operation::{ADMIN, DURATION, MAXIMUM, READER, ROLE};
+use super::operation::{ADMIN, MAXIMUM, READER, ROLE};
 use super::tasks::{WAIT, WAIT_MAX};
+use crate::compat::decoder::DURATION_FORMAT;
+use crate::compat::openapi2;
 
 /// Path of the documentation.
 pub(super) const DOCUMENTATION: &str = "/v1/documentation";
@@ -137,7 +138,7 @@ fn describe_wait(operation: &mut Value) {
     let parameter = json!({
         "name": WAIT, "in": "query", "required": false, "example": "5s",
         "description": "Maximum time to wait for the end of the task. The response is the task when it has finished, or the running task after that time. At most nine tenths of api.requestTimeout. By default the response does not wait. An extension of Forebay.",
-        "schema": { "type": "string", "format": DURATION, MAXIMUM: WAIT_MAX.to_string() },
+        "schema": { "type": "string", "format": DURATION_FORMAT, MAXIMUM: WAIT_MAX.to_string() },
     });
     match operation["parameters"].as_array_mut() {
         Some(parameters) => parameters.push(parameter),
@@ -163,7 +164,7 @@ fn describe_security(operation: &mut Value, is_admin: bool) {
 
 impl ApiDocuments {
     pub(super) fn new(document: &Value) -> Self {
-        let swagger = swagger::from_openapi(document);
+        let swagger = openapi2::from_openapi(document);
         Self {
             json: super::json_response::pretty(document).into(),
             yaml: serde_saphyr::to_string(document).unwrap_or_default().into(),

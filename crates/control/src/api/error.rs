@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 
+use crate::compat::versions::version_id;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use forebay_api::error::ApiErrorBody;
@@ -143,7 +144,7 @@ impl From<DefinitionError> for ApiError {
             E::SourceNotFound(key) => source_not_found(key.source.as_str()),
             E::SinkNotFound(key) => sink_not_found(key.sink.as_str()),
             E::VersionNotFound(number) => {
-                Self::from_template(ErrorName::VersionNotFound, &[&format!("{number:010}")])
+                Self::from_template(ErrorName::VersionNotFound, &[&version_id(number)])
             }
             E::SourceExists(key) => source_exists(key.source.as_str()),
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
@@ -191,12 +192,12 @@ pub(super) fn deleted_sink_not_found(id: &str) -> ApiError {
 }
 
 pub(super) fn source_version_not_found(id: &str, number: u32) -> ApiError {
-    let number = format!("{number:010}");
+    let number = version_id(number);
     ApiError::from_template(ErrorName::SourceVersionNotFound, &[&id, &number])
 }
 
 pub(super) fn sink_version_not_found(id: &str, number: u32) -> ApiError {
-    let number = format!("{number:010}");
+    let number = version_id(number);
     ApiError::from_template(ErrorName::SinkVersionNotFound, &[&id, &number])
 }
 

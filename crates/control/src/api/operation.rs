@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, ErrorName};
 use super::validate::{NamedSchemas, check_scalar};
+use crate::compat::decoder::{self, DURATION_FORMAT};
 
 /// Extension of an operation: the required role.
 pub(super) const ROLE: &str = "x-role";
@@ -17,8 +18,6 @@ pub(super) const ROLE: &str = "x-role";
 pub(super) const ADMIN: &str = "admin";
 /// Role for everything else.
 pub(super) const READER: &str = "reader";
-/// Format of a duration as Go writes it; `duration` is ISO 8601.
-pub(super) const DURATION: &str = "go-duration";
 /// Extension of a duration's schema: its maximum.
 pub(super) const MAXIMUM: &str = "x-maximum";
 
@@ -164,8 +163,8 @@ impl OperationParameter {
         kind.unwrap_or("string")
     }
 
-    /// The typed value; an invalid one is reported and read as zero or false, like in the
-    /// compatible service.
+    /// The typed value; an invalid one is reported and read as zero or false, whose other violations
+    /// are reported too.
     fn read(&self, text: &str, findings: &mut Vec<ApiError>) -> Value {
         let mut wrong = |kind: &str| {
             let name = &self.name;
@@ -177,22 +176,25 @@ impl OperationParameter {
             ));
         };
         let value = match self.kind() {
-            "integer" => match text.parse::<i64>() {
-                Ok(n) => Value::from(n),
-                Err(_) => {
+            "integer" => {
+                let parsed = text.parse::<i64>().ok();
+                if parsed.is_none() {
                     wrong("integer");
-                    Value::from(0)
                 }
-            },
-            "boolean" => match text {
-                "1" | "t" | "T" | "true" | "TRUE" | "True" => Value::from(true),
-                "0" | "f" | "F" | "false" | "FALSE" | "False" => Value::from(false),
-                _ => {
+                Value::from(parsed.unwrap_or_default())
+            }
+            "boolean" => {
+                let parsed = decoder::parse_bool(text);
+                if parsed.is_none() {
                     wrong("boolean");
-                    Value::from(false)
                 }
-            },
-            _ if self.schema.get("format").is_some_and(|f| f == DURATION) => {
+                Value::from(parsed.unwrap_or_default())
+            }
+            _ if self
+                .schema
+                .get("format")
+                .is_some_and(|f| f == DURATION_FORMAT) =>
+            {
                 match (text.parse::<HumanDuration>(), self.longest()) {
                     (Err(_), _) => wrong("duration like 5s"),
                     (Ok(given), Some(max)) if given > max => {

@@ -16,6 +16,7 @@ use super::json_response::JsonResponse;
 use super::tasks::{self, CompletedChange, TaskResponse};
 use super::{SharedApi, sinks, sources};
 use crate::auth::CallerIdentity;
+use crate::compat::settings as compat;
 use forebay_api::params::{SinkPath, SourcePath};
 use forebay_api::settings::{SettingChange, SettingView, SettingsChange, SettingsView};
 use forebay_api::task::TaskView;
@@ -149,10 +150,10 @@ fn view(
         default_value: defaults.value(s),
         overwritten: own.contains_key(s.key),
         protected: s.protected,
-        validation: s.rule.text(),
+        validation: compat::rule_text(s),
     };
     SettingsView {
-        settings: SettingRegistry::listed()
+        settings: compat::listed()
             .filter(|s| is_in_scope(scope, s))
             .map(setting)
             .collect(),
@@ -225,7 +226,7 @@ fn check_values(changes: &SettingChanges) -> Result<(), ApiError> {
         if let Some(setting) = SettingRegistry::get(key)
             && let Err(problem) = setting.apply(&mut scratch, value)
         {
-            violations.push((rank(key), problem.to_string()));
+            violations.push((compat::violation_rank(key), problem.to_string()));
         }
     }
     if violations.is_empty() {
@@ -234,13 +235,4 @@ fn check_values(changes: &SettingChanges) -> Result<(), ApiError> {
     violations.sort();
     let texts: Vec<String> = violations.into_iter().map(|(_, text)| text).collect();
     Err(ApiError::bad_request(bullets(&texts)))
-}
-
-/// Order of violations as in the configuration: for a trigger the count, then the size, then the
-/// interval.
-fn rank(key: &str) -> (String, usize) {
-    let (group, name) = key.rsplit_once('.').unwrap_or(("", key));
-    let order = ["count", "size", "interval"];
-    let index = order.iter().position(|n| *n == name);
-    (group.to_owned(), index.unwrap_or(order.len()))
 }

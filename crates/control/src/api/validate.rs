@@ -2,13 +2,14 @@
 //! documented rules are the enforced ones.
 //!
 //! Supports the keywords that the document uses for requests; a test fails when a schema uses an
-//! unsupported one. Messages are those of the compatible API.
+//! unsupported one.
 
 use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, ErrorName};
+use crate::compat::decoder;
 
 /// Extension of a schema: the setting that defines its limit.
 pub(super) const SETTING: &str = "x-setting";
@@ -80,7 +81,7 @@ impl NamedSchemas {
         }
     }
 
-    /// The first value of a wrong type, reported like a decoder.
+    /// The first value of a wrong type: reported alone, since a decoder stops there.
     fn wrong_type(&self, schema: &Value, value: &Value, of: &str, at: &str) -> Option<ApiError> {
         let schema = self.resolve(schema);
         let wanted = type_of(schema);
@@ -95,15 +96,8 @@ impl NamedSchemas {
             _ => false,
         };
         if !fits {
-            let found = kind_of(value);
-            let wanted = self.decoder_type(schema);
-            let message = if at.is_empty() {
-                format!("json: cannot unmarshal {found} into Go value of type server.{of}")
-            } else {
-                format!(
-                    "json: cannot unmarshal {found} into Go struct field {of}{at} of type {wanted}"
-                )
-            };
+            let types = self.types_of(schema);
+            let message = decoder::wrong_type(of, at, value, &types);
             return Some(ApiError::new(ErrorName::DecodePayload, message));
         }
         match value {
@@ -118,20 +112,14 @@ impl NamedSchemas {
         }
     }
 
-    /// Type name of the compatible service's decoder.
-    fn decoder_type(&self, schema: &Value) -> String {
-        match type_of(schema) {
-            Some("integer") => "int".to_owned(),
-            Some("boolean") => "bool".to_owned(),
-            Some("number") => "float64".to_owned(),
-            Some("array") => {
-                let items = schema
-                    .get("items")
-                    .map_or(&Value::Null, |s| self.resolve(s));
-                format!("[]{}", self.decoder_type(items))
-            }
-            other => other.unwrap_or("any").to_owned(),
+    /// The type of a schema; of a list followed by that of its items.
+    fn types_of<'s>(&'s self, schema: &'s Value) -> Vec<&'s str> {
+        let mut types = vec![type_of(schema).unwrap_or("any")];
+        if types[0] == "array" {
+            let items = schema.get("items").unwrap_or(&Value::Null);
+            types.extend(self.types_of(self.resolve(items)));
         }
+        types
     }
 
     /// All violations, given that the types are right.
@@ -189,18 +177,6 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
 fn required(schema: &Value) -> impl Iterator<Item = &str> {
     let names = schema.get("required").and_then(Value::as_array);
     names.into_iter().flatten().filter_map(Value::as_str)
-}
-
-fn kind_of(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) => "bool".to_owned(),
-        Value::Number(n) if n.is_f64() => format!("number {n}"),
-        Value::Number(_) => "number".to_owned(),
-        Value::String(_) => "string".to_owned(),
-        Value::Array(_) => "array".to_owned(),
-        Value::Object(_) => "object".to_owned(),
-    }
 }
 
 fn missing(name: &str, at: &str) -> ApiError {

@@ -13,7 +13,8 @@ use super::table_check;
 use super::tasks::{self, CompletedChange, TaskResponse};
 use super::views::ToView;
 use super::{SharedApi, sinks, sources};
-use forebay_api::common::{PageInfo, VersionList, VersionView};
+use crate::compat::versions::{sink_page_start, version_page};
+use forebay_api::common::{VersionList, VersionView};
 use forebay_api::params::{ListQuery, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath};
 use forebay_api::sink::SinkType;
 use forebay_api::task::TaskView;
@@ -29,8 +30,9 @@ pub(super) async fn list_source(
     call: ApiCall<SourcePath, ListQuery>,
 ) -> Result<JsonResponse<VersionList>, ApiError> {
     let all = api.repo.source_versions(&call.source_key()?).await?;
-    let after = call.query.after_id.clone();
-    Ok(JsonResponse::ok(page(all, &call.query, after)))
+    let views = all.iter().map(ToView::to_view).collect();
+    let page = version_page(views, &call.query, &call.query.after_id);
+    Ok(JsonResponse::ok(page))
 }
 
 /// Returns a version of a source.
@@ -101,12 +103,10 @@ pub(super) async fn list_sink(
     let key = call.sink_key()?;
     sinks::existing(&api, &key).await?;
     let all = api.repo.sink_versions(&key).await?;
-    // Sinks echo the padded number, sources the given one: like the compatible service.
-    let after = match call.query.after_id.as_str() {
-        "" => String::new(),
-        given => padded(given),
-    };
-    Ok(JsonResponse::ok(page(all, &call.query, after)))
+    let views = all.iter().map(ToView::to_view).collect();
+    let start = sink_page_start(&call.query.after_id);
+    let page = version_page(views, &call.query, &start);
+    Ok(JsonResponse::ok(page))
 }
 
 /// Returns a version of a sink.
@@ -182,33 +182,4 @@ fn reject_other_type(number: u32, wanted: &SinkTarget, now: &SinkTarget) -> Resu
     Err(ApiError::bad_request(format!(
         "the type of a sink can't be changed: it is \"{now}\", version \"{number}\" is of type \"{wanted}\"."
     )))
-}
-
-/// A version number as ids are sorted: with ten digits.
-fn padded(number: impl std::fmt::Display) -> String {
-    format!("{:0>10}", number.to_string())
-}
-
-/// A page of versions. Its total counts only versions after `afterId`, like the compatible service.
-fn page(
-    all: Vec<forebay_model::DefinitionVersion>,
-    query: &ListQuery,
-    after_id: String,
-) -> VersionList {
-    let after = padded(&query.after_id);
-    let mut remaining: Vec<_> = all.iter().filter(|v| padded(v.number) > after).collect();
-    let total_count = remaining.len();
-    remaining.truncate(query.limit as usize);
-    let last_id = remaining
-        .last()
-        .map_or_else(String::new, |v| padded(v.number));
-    VersionList {
-        versions: remaining.into_iter().map(ToView::to_view).collect(),
-        page: PageInfo {
-            limit: query.limit,
-            total_count,
-            after_id,
-            last_id,
-        },
-    }
 }

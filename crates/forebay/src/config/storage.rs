@@ -87,7 +87,7 @@ impl JsonSchema for SinkDefaults {
 fn leaf(setting: &SettingSpec, generator: &mut SchemaGenerator) -> Value {
     let shown = |allowed: String| format!("{} {allowed}.", setting.description);
     let (mut schema, description) = match setting.rule {
-        SettingRule::Int(min, max) | SettingRule::OptionalInt(min, max) => (
+        SettingRule::Int(min, max) => (
             json!({ "type": "integer", "minimum": min, "maximum": max }),
             shown(format!("{min} to {max}")),
         ),

@@ -22,18 +22,6 @@ pub enum SettingValueType {
     StringList,
 }
 
-impl SettingValueType {
-    /// Name in the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::String => "string",
-            Self::Int => "int",
-            Self::Bool => "bool",
-            Self::StringList => "[]string",
-        }
-    }
-}
-
 /// Scope of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingScope {
@@ -50,8 +38,6 @@ pub enum SettingRule {
     Any,
     /// An integer in this range.
     Int(u64, u64),
-    /// Like `Int`; the compatible service does not mark it as required.
-    OptionalInt(u64, u64),
     /// A size in this range.
     Size(ByteSize, ByteSize),
     /// A duration in this range.
@@ -64,46 +50,6 @@ pub enum SettingRule {
     NonEmptyList,
     /// A list of these texts, each at most once; it may be empty.
     ListOf(&'static [&'static str]),
-}
-
-impl SettingRule {
-    /// Text form in the API, as in the compatible service.
-    pub fn text(&self) -> Option<String> {
-        Some(match self {
-            Self::Any => return None,
-            Self::Int(0, max) => format!("min=0,max={max}"),
-            Self::OptionalInt(min, max) => format!("min={min},max={max}"),
-            Self::Int(min, max) => format!("required,min={min},max={max}"),
-            Self::Size(ByteSize(0), max) => format!("maxBytes={max}"),
-            Self::Size(min, max) => {
-                format!(
-                    "required,minBytes={},maxBytes={max}",
-                    min.to_string().replace("KB", "kB")
-                )
-            }
-            Self::Duration(min, max) => {
-                format!(
-                    "required,minDuration={},maxDuration={}",
-                    short_duration(*min),
-                    short_duration(*max)
-                )
-            }
-            Self::OneOf(names) => format!("required,oneof={}", names.join(" ")),
-            Self::Chars(max) => format!("max={max}"),
-            Self::NonEmptyList => "required,min=1".to_owned(),
-            Self::ListOf(names) => format!("unique,dive,oneof={}", names.join(" ")),
-        })
-    }
-}
-
-/// `30m0s` as `30m`, `24h0m0s` as `24h`.
-fn short_duration(duration: HumanDuration) -> String {
-    let text = duration.to_string();
-    let text = text
-        .strip_suffix("m0s")
-        .map_or(text.clone(), |t| format!("{t}m"));
-    text.strip_suffix("h0m")
-        .map_or(text.clone(), |t| format!("{t}h"))
 }
 
 /// Description of a setting.
@@ -189,44 +135,7 @@ fn json_type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Settings of the compatible service, without their common prefix.
-const COMPATIBLE: [&str; 27] = [
-    "local.encoding.compression.gzip.blockSize",
-    "local.encoding.compression.gzip.concurrency",
-    "local.encoding.compression.gzip.implementation",
-    "local.encoding.compression.gzip.level",
-    "local.encoding.compression.type",
-    "local.encoding.encoder.concurrency",
-    "local.encoding.encoder.type",
-    "local.encoding.failedChunksThreshold",
-    "local.encoding.inputBuffer",
-    "local.encoding.maxChunkSize",
-    "local.encoding.sync.checkInterval",
-    "local.encoding.sync.compressedBytesTrigger",
-    "local.encoding.sync.countTrigger",
-    "local.encoding.sync.intervalTrigger",
-    "local.encoding.sync.mode",
-    "local.encoding.sync.uncompressedBytesTrigger",
-    "local.encoding.sync.wait",
-    "local.volume.assignment.count",
-    "local.volume.assignment.preferredTypes",
-    "staging.upload.trigger.count",
-    "staging.upload.trigger.interval",
-    "staging.upload.trigger.size",
-    "target.import.trigger.count",
-    "target.import.trigger.expiration",
-    "target.import.trigger.interval",
-    "target.import.trigger.size",
-    "target.import.trigger.slicesCount",
-];
-
 impl SettingSpec {
-    /// Whether the compatible service has the setting too.
-    pub fn is_compatible(&self) -> bool {
-        let name = self.key.strip_prefix("storage.level.");
-        name.is_some_and(|name| COMPATIBLE.contains(&name))
-    }
-
     /// Writes `value` into `settings`.
     ///
     /// # Errors
@@ -273,7 +182,7 @@ impl SettingSpec {
     fn int(&self, value: &Value) -> Result<u64, SettingViolation> {
         let allowed = |min, max| format!("must be a whole number between {min} and {max}");
         let (min, max) = match self.rule {
-            SettingRule::Int(min, max) | SettingRule::OptionalInt(min, max) => (min, max),
+            SettingRule::Int(min, max) => (min, max),
             _ => (0, u64::MAX),
         };
         match value.as_u64() {
@@ -315,8 +224,8 @@ impl SettingSpec {
                     &text,
                     format!(
                         "must be between {} and {}",
-                        short_duration(min),
-                        short_duration(max)
+                        min.short_text(),
+                        max.short_text()
                     ),
                 )),
             _ => Ok(duration),
@@ -376,13 +285,6 @@ impl SettingRegistry {
     /// All settings, sorted by key.
     pub fn all() -> &'static [SettingSpec] {
         SETTINGS
-    }
-
-    /// All settings in the order of listings: those of the compatible service in its order, sorted
-    /// by key, then our own, sorted by key.
-    pub fn listed() -> impl Iterator<Item = &'static SettingSpec> {
-        let compatible = SETTINGS.iter().filter(|s| s.is_compatible());
-        compatible.chain(SETTINGS.iter().filter(|s| !s.is_compatible()))
     }
 
     /// Settings of sinks, sorted by key.

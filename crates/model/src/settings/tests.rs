@@ -33,17 +33,6 @@ fn the_registry_is_sorted_and_has_the_keys_of_sinks_and_sources() {
 }
 
 #[test]
-fn listings_begin_with_the_compatible_settings() {
-    let listed: Vec<_> = SettingRegistry::listed().collect();
-    assert_eq!(listed.len(), SettingRegistry::all().len());
-    let (compatible, own) = listed.split_at(27);
-    assert!(compatible.iter().all(|s| s.is_compatible()));
-    assert!(own.iter().all(|s| !s.is_compatible()));
-    assert!(compatible.is_sorted_by_key(|s| s.key));
-    assert!(own.is_sorted_by_key(|s| s.key));
-}
-
-#[test]
 fn every_default_passes_its_own_rule_and_reads_back() {
     let defaults = SinkSettings::default();
     for setting in SettingRegistry::all() {
@@ -150,34 +139,6 @@ fn a_patch_overrides_other_settings() {
     let settings = SinkSettings::default().with(&patch);
     assert_eq!(settings.import.interval, HumanDuration::secs(7));
     assert_eq!(settings.upload, SinkSettings::default().upload);
-}
-
-#[test]
-fn rules_have_the_text_of_the_compatible_api() {
-    let text = |key: &str| {
-        SettingRegistry::get(&format!("storage.level.{key}"))
-            .unwrap()
-            .rule
-            .text()
-    };
-    assert_eq!(text("local.encoding.sync.wait"), None);
-    assert_eq!(
-        text("local.encoding.compression.gzip.level").unwrap(),
-        "min=1,max=9"
-    );
-    assert_eq!(text("local.encoding.inputBuffer").unwrap(), "maxBytes=16MB");
-    assert_eq!(
-        text("local.encoding.maxChunkSize").unwrap(),
-        "required,minBytes=64kB,maxBytes=1MB"
-    );
-    assert_eq!(
-        text("staging.upload.trigger.interval").unwrap(),
-        "required,minDuration=1s,maxDuration=30m"
-    );
-    assert_eq!(
-        text("target.import.trigger.interval").unwrap(),
-        "required,minDuration=1s,maxDuration=24h"
-    );
 }
 
 #[test]

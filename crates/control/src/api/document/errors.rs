@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use crate::api::error::sentence;
-use crate::api::operation::{DURATION, MAXIMUM};
+use crate::api::operation::MAXIMUM;
+use crate::compat::decoder::DURATION_FORMAT;
 use forebay_api::error::{ApiErrorBody, ErrorName};
 
 /// Extension with the names of further errors.
@@ -149,7 +150,7 @@ fn add_path_errors(path: &str, errors: &mut BTreeSet<ErrorName>) {
 
 fn add_parameter_errors(parameter: &Value, errors: &mut BTreeSet<ErrorName>) {
     let schema = &parameter["schema"];
-    if schema["type"] != "string" || schema["format"] == DURATION {
+    if schema["type"] != "string" || schema["format"] == DURATION_FORMAT {
         errors.insert(ErrorName::InvalidFieldType);
     }
     add_keyword_errors(schema, errors);

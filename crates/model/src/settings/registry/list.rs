@@ -159,7 +159,7 @@ pub(super) static SETTINGS: &[SettingSpec] = &[
     ),
     setting!(
         "local.encoding.compression.gzip.level",
-        SettingRule::OptionalInt(1, 9),
+        SettingRule::Int(1, 9),
         true,
         Int,
         |s| u64::from(s.compression_level),

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// Converts an OpenAPI 3 document of this crate to OpenAPI 2.
-pub(super) fn from_openapi(document: &Value) -> Value {
+pub(crate) fn from_openapi(document: &Value) -> Value {
     let server = document
         .pointer("/servers/0/url")
         .and_then(Value::as_str)
