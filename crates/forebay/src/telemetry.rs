@@ -11,13 +11,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
+use forebay_schema::SecretText;
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::{EnvFilter, reload};
 
 use crate::cli_error::CliError;
-use crate::config::{ConfigSecret, LogFormat, LogOutput, MetricsSection};
+use crate::config::{LogFormat, LogOutput, MetricsSection};
 use crate::disk_housekeeping::DiskMetrics;
 use crate::terminal;
 
@@ -151,7 +152,7 @@ impl ProcessMetrics {
 
     /// Applies the token of the configuration.
     pub(crate) fn set_token(&self, config: &MetricsSection) {
-        let hash = |token: &ConfigSecret| ConfiguredTokens::hash(token.expose().as_bytes());
+        let hash = |token: &SecretText| ConfiguredTokens::hash(token.expose().as_bytes());
         let mut token = self.token.write().unwrap_or_else(PoisonError::into_inner);
         *token = config.token.as_ref().map(hash);
     }
