@@ -108,7 +108,7 @@ fn shell_quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConfigSecret;
+    use forebay_schema::SecretText;
 
     #[test]
     fn the_commands_repeat_the_arguments_but_not_the_token() {
@@ -117,7 +117,7 @@ mod tests {
             location_args: " --data-dir './my data'".to_owned(),
         };
         let token = ApiToken {
-            secret: ConfigSecret::from("s3cret".to_owned()),
+            secret: SecretText::from("s3cret".to_owned()),
             file: Some("./my data/token".into()),
             is_new: true,
         };

@@ -11,6 +11,7 @@ use forebay_flow::topic::TopicConfig;
 use forebay_flow::work_queue::WorkConfig;
 use forebay_listener::TlsConfig;
 use forebay_model::DefinitionLimits;
+use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,12 +24,10 @@ pub(crate) mod environment;
 mod layers;
 mod log;
 mod metadata;
-mod nearest;
 pub(crate) mod profile;
 mod provider;
 mod quota;
 pub(crate) mod reference;
-mod secret;
 mod staging;
 mod storage;
 mod substitution;
@@ -46,9 +45,7 @@ pub(crate) use assignments::KeyAssignments;
 pub(crate) use environment::Environment;
 pub(crate) use layers::ValueOrigin;
 pub(crate) use metadata::OnLatch;
-pub(crate) use nearest::nearest;
 pub(crate) use provider::{ProviderSection, ProviderType};
-pub(crate) use secret::ConfigSecret;
 pub(crate) use substitution::substitute;
 pub(crate) use table::TableDefault;
 pub(crate) use telemetry::{LogFormat, LogOutput, MetricsSection};
@@ -99,7 +96,7 @@ pub(crate) struct Config {
     pub(crate) node_id: String,
     /// Token for the management API, like `${FOREBAY_ADMIN_TOKEN}`. Without it and without `tokenFile`
     /// the first start creates one in the file `token` in the data directory.
-    pub(crate) token: Option<ConfigSecret>,
+    pub(crate) token: Option<SecretText>,
     /// File with the token for the management API.
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) api: ApiSection,
@@ -390,7 +387,7 @@ pub(crate) fn effective(loaded: &LoadedConfig) -> Value {
         .and_then(Value::as_array_mut);
     for token in tokens.into_iter().flatten() {
         // The hash identifies a weak token.
-        token["sha256"] = Value::from(secret::MASK);
+        token["sha256"] = Value::from(forebay_schema::MASK);
     }
     config
 }

@@ -19,7 +19,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
 
 use crate::cli_error::CliError;
-use crate::config::{ConfigSecret, MetricsSection};
+use forebay_schema::SecretText;
+
+use crate::config::MetricsSection;
 use crate::disk_housekeeping::DiskMetrics;
 
 mod definitions;
@@ -90,7 +92,7 @@ impl ProcessMetrics {
 
     /// Applies the token of the configuration.
     pub(crate) fn set_token(&self, config: &MetricsSection) {
-        let hash = |token: &ConfigSecret| ConfiguredTokens::hash(token.expose().as_bytes());
+        let hash = |token: &SecretText| ConfiguredTokens::hash(token.expose().as_bytes());
         let mut token = self.token.write();
         *token = config.token.as_ref().map(hash);
     }

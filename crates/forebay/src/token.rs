@@ -5,8 +5,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli_error::CliError;
-use crate::config::{Config, ConfigSecret};
+use crate::config::Config;
 use crate::random;
+use forebay_schema::SecretText;
 
 /// A token is one line; a larger file is a mistake.
 const BYTES_MAX: usize = 4096;
@@ -17,7 +18,7 @@ const CHARS: usize = 40;
 /// A token and its file.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiToken {
-    pub(crate) secret: ConfigSecret,
+    pub(crate) secret: SecretText,
     /// The file that contains it; `None` when it was configured as a value.
     pub(crate) file: Option<PathBuf>,
     /// It was just created.
@@ -25,7 +26,7 @@ pub(crate) struct ApiToken {
 }
 
 impl ApiToken {
-    fn from_secret(secret: ConfigSecret) -> Self {
+    fn from_secret(secret: SecretText) -> Self {
         Self {
             secret,
             file: None,
@@ -101,7 +102,7 @@ fn read(file: &Path) -> Result<ApiToken, CliError> {
 }
 
 /// A token is sent in a header: one word of visible ASCII characters.
-fn check(text: &str, name: &str) -> Result<ConfigSecret, CliError> {
+fn check(text: &str, name: &str) -> Result<SecretText, CliError> {
     let token = text.trim();
     if token.is_empty() {
         return Err(CliError::usage(format_args!("{name} is empty")));
@@ -110,7 +111,7 @@ fn check(text: &str, name: &str) -> Result<ConfigSecret, CliError> {
         let problem = "has spaces or special characters in it; a token is one word";
         return Err(CliError::usage(format_args!("{name} {problem}")));
     }
-    Ok(ConfigSecret::from(token.to_owned()))
+    Ok(SecretText::from(token.to_owned()))
 }
 
 /// Creates a token file for its owner only.
@@ -125,7 +126,7 @@ fn create(file: &Path) -> Result<ApiToken, CliError> {
     let text = random_text();
     match write_durably(file, &text) {
         Ok(()) => {
-            let secret = ConfigSecret::from(text);
+            let secret = SecretText::from(text);
             Ok(ApiToken {
                 secret,
                 file: Some(file.to_owned()),

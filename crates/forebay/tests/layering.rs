@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Each crate with the workspace crates it may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("forebay-model", &[]),
     ("forebay-record", &["forebay-model"]),
     ("forebay-api", &["forebay-model"]),
+    ("forebay-schema", &[]),
     ("forebay-log", &[]),
     ("forebay-listener", &["forebay-model"]),
     ("forebay-buffer", &["forebay-log"]),
@@ -33,6 +34,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "forebay-listener",
             "forebay-model",
             "forebay-record",
+            "forebay-schema",
             "forebay-connect",
         ],
     ),
@@ -42,6 +44,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "forebay-api",
             "forebay-meta",
             "forebay-model",
+            "forebay-schema",
             "forebay-connect",
         ],
     ),
@@ -58,6 +61,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "forebay-model",
             "forebay-jobs",
             "forebay-record",
+            "forebay-schema",
             "forebay-connect",
         ],
     ),
@@ -66,7 +70,12 @@ const ALLOWED: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates without a runtime, so that any program can embed them.
-const WITHOUT_RUNTIME: [&str; 3] = ["forebay-model", "forebay-record", "forebay-api"];
+const WITHOUT_RUNTIME: [&str; 4] = [
+    "forebay-model",
+    "forebay-record",
+    "forebay-api",
+    "forebay-schema",
+];
 
 fn packages() -> Vec<serde_json::Value> {
     let output = Command::new(env!("CARGO"))
@@ -134,7 +143,7 @@ fn test_support_is_only_a_dev_dependency() {
 }
 
 #[test]
-fn model_record_and_api_have_no_runtime() {
+fn libraries_of_values_have_no_runtime() {
     for package in packages() {
         let name = package["name"].as_str().unwrap();
         if WITHOUT_RUNTIME.contains(&name) {

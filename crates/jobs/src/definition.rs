@@ -8,23 +8,20 @@ use std::path::{Path, PathBuf};
 
 use forebay_listener::ListenerLimits;
 use forebay_model::HumanDuration;
+pub use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod check;
 mod legacy;
-mod nearest;
 mod paging;
 mod plan;
 mod read;
-mod schema;
-mod secret;
 mod source;
 mod stage;
 
 pub use paging::{EndConditions, Paging};
 pub use read::{InvalidDefinition, SubstituteFn};
-pub use secret::SecretText;
 pub use source::{FileSourceConfig, HttpApi, HttpAuth, JobSource, RateLimit, S3ServerConfig};
 pub use stage::{
     DestinationColumn, DestinationColumnType, HttpStage, JobDestination, RetryConfig,
@@ -75,7 +72,7 @@ impl JobDefinition {
 
     /// The JSON schema of the file.
     pub fn schema() -> serde_json::Value {
-        schema::schema_for::<Self>()
+        schemars::schema_for!(Self).to_value()
     }
 
     /// Chunks of files parsed in parallel.
@@ -152,7 +149,7 @@ impl LookupConfig {
 
     /// The JSON schema of the file.
     pub fn schema() -> serde_json::Value {
-        schema::schema_for::<Self>()
+        schemars::schema_for!(Self).to_value()
     }
 }
 

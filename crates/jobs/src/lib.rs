@@ -26,7 +26,6 @@ mod source;
 mod stage;
 pub mod state;
 pub mod store;
-pub mod yaml;
 
 pub use engine::outcome::{JobFailure, JobProgress, JobSummary, NeverFound};
 pub use engine::{EnvironmentLookup, JobContext, JobOutcome, replay, run};

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, ErrorName};
-use super::validate::{NamedSchemas, check_scalar};
+use super::validate::{NamedSchemas, check_parameter};
 use crate::compat::decoder::{self, DURATION_FORMAT};
 
 /// Extension of an operation: the required role.
@@ -207,7 +207,7 @@ impl OperationParameter {
             }
             _ => Value::from(text),
         };
-        check_scalar(&self.schema, &value, &self.name, findings);
+        check_parameter(&self.schema, &value, &self.name, findings);
         value
     }
 }

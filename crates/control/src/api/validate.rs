@@ -1,22 +1,23 @@
 //! Validates request bodies and parameters against the schemas of the OpenAPI document, so that the
-//! documented rules are the enforced ones.
-//!
-//! Supports the keywords that the document uses for requests; a test fails when a schema uses an
-//! unsupported one.
+//! documented rules are the enforced ones. Messages are those of the compatible API.
 
 use std::fmt::Display;
 
+use forebay_schema::{BrokenRule, NullRule, SchemaChecker, SchemaView, SchemaViolation};
 use serde_json::{Map, Value};
 
-use super::error::{ApiError, ErrorName};
 use crate::compat::decoder;
+
+use super::error::{ApiError, ErrorName};
 
 /// Extension of a schema: the setting that defines its limit.
 pub(super) const SETTING: &str = "x-setting";
 /// Maximum characters of a rejected value in a message.
 const SHOWN_CHARS_MAX: usize = 256;
+/// Path of a request body.
+const BODY: &str = "body";
 
-/// Keywords that restrict values.
+/// Keywords that restrict values; a test fails when a request schema uses another one.
 #[cfg(test)]
 pub(super) const CHECKED: [&str; 15] = [
     SETTING,
@@ -49,216 +50,113 @@ impl NamedSchemas {
         Self(schemas.cloned().unwrap_or_default())
     }
 
-    /// Follows a reference; for `oneOf` with null takes the other schema.
-    fn resolve<'s>(&'s self, schema: &'s Value) -> &'s Value {
-        if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-            let name = name.rsplit('/').next().unwrap_or_default();
-            return self.0.get(name).map_or(&Value::Null, |s| self.resolve(s));
-        }
-        let is_null = |s: &&Value| s.get("type").and_then(Value::as_str) == Some("null");
-        match schema.get("oneOf").and_then(Value::as_array) {
-            Some(choices) => choices
-                .iter()
-                .find(|s| !is_null(s))
-                .map_or(&Value::Null, |s| self.resolve(s)),
-            None => schema,
-        }
-    }
-
     /// Validates a body against a named schema. A null field counts as absent.
     pub(super) fn check_body(&self, name: &str, body: &Value) -> Result<(), ApiError> {
         let Some(schema) = self.0.get(name) else {
             return Err(ApiError::internal(format!("no schema {name}")));
         };
-        if let Some(error) = self.wrong_type(schema, body, name, "") {
-            return Err(error);
+        let empty = Value::Object(Map::new());
+        let body = if body.is_null() { &empty } else { body };
+        let mut checker = SchemaChecker::new(NullRule::Absent);
+        checker.check(&SchemaView::new(schema, Some(&self.0)), body, BODY);
+        // The compatible service decodes a body before it validates it.
+        if let Some(violation) = checker.violations.iter().find(|v| is_wrong_type(v)) {
+            return Err(wrong_type(violation, name));
         }
-        let mut findings = Vec::new();
-        self.check(schema, body, "body", &mut findings);
-        match ApiError::combine(findings) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-
-    /// The first value of a wrong type: reported alone, since a decoder stops there.
-    fn wrong_type(&self, schema: &Value, value: &Value, of: &str, at: &str) -> Option<ApiError> {
-        let schema = self.resolve(schema);
-        let wanted = type_of(schema);
-        let fits = match (wanted, value) {
-            (_, Value::Null) | (None, _) => return None,
-            (Some("string"), Value::String(_))
-            | (Some("boolean"), Value::Bool(_))
-            | (Some("number"), Value::Number(_))
-            | (Some("object"), Value::Object(_))
-            | (Some("array"), Value::Array(_)) => true,
-            (Some("integer"), Value::Number(n)) => n.is_i64() || n.is_u64(),
-            _ => false,
-        };
-        if !fits {
-            let types = self.types_of(schema);
-            let message = decoder::wrong_type(of, at, value, &types);
-            return Some(ApiError::new(ErrorName::DecodePayload, message));
-        }
-        match value {
-            Value::Object(fields) => properties(schema).find_map(|(name, schema)| {
-                let value = fields.get(name)?;
-                self.wrong_type(schema, value, of, &format!("{at}.{name}"))
-            }),
-            Value::Array(items) => items.iter().enumerate().find_map(|(i, item)| {
-                self.wrong_type(schema.get("items")?, item, of, &format!("{at}[{i}]"))
-            }),
-            _ => None,
-        }
-    }
-
-    /// The type of a schema; of a list followed by that of its items.
-    fn types_of<'s>(&'s self, schema: &'s Value) -> Vec<&'s str> {
-        let mut types = vec![type_of(schema).unwrap_or("any")];
-        if types[0] == "array" {
-            let items = schema.get("items").unwrap_or(&Value::Null);
-            types.extend(self.types_of(self.resolve(items)));
-        }
-        types
-    }
-
-    /// All violations, given that the types are right.
-    fn check(&self, schema: &Value, value: &Value, at: &str, findings: &mut Vec<ApiError>) {
-        let schema = self.resolve(schema);
-        match value {
-            Value::Object(fields) => {
-                for name in required(schema) {
-                    if fields.get(name).is_none_or(Value::is_null) {
-                        findings.push(missing(name, at));
-                    }
-                }
-                for (name, schema) in properties(schema) {
-                    if let Some(value) = fields.get(name).filter(|v| !v.is_null()) {
-                        self.check(schema, value, &format!("{at}.{name}"), findings);
-                    }
-                }
-            }
-            Value::Array(items) => {
-                let shown = if items.is_empty() { "[]" } else { "[...]" };
-                check_length(schema, "Items", items.len(), shown, at, findings);
-                for (i, item) in items.iter().enumerate() {
-                    if let Some(schema) = schema.get("items") {
-                        self.check(schema, item, &format!("{at}[{i}]"), findings);
-                    }
-                }
-            }
-            Value::Null if at == "body" => {
-                findings.extend(required(schema).map(|name| missing(name, at)));
-            }
-            // In an array, where it can't be left out.
-            Value::Null if type_of(schema).is_some() => findings.push(missing_item(at)),
-            scalar => check_scalar(schema, scalar, at, findings),
-        }
+        let findings = checker.violations.iter().map(finding).collect();
+        ApiError::combine(findings).map_or(Ok(()), Err)
     }
 }
 
-fn type_of(schema: &Value) -> Option<&str> {
-    match schema.get("type")? {
-        Value::String(name) => Some(name),
-        // Nullable; null counts as absent.
-        Value::Array(names) => names
-            .iter()
-            .filter_map(Value::as_str)
-            .find(|n| *n != "null"),
-        _ => None,
-    }
-}
-
-fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    properties.into_iter().flatten()
-}
-
-fn required(schema: &Value) -> impl Iterator<Item = &str> {
-    let names = schema.get("required").and_then(Value::as_array);
-    names.into_iter().flatten().filter_map(Value::as_str)
-}
-
-fn missing(name: &str, at: &str) -> ApiError {
-    ApiError::from_template(ErrorName::MissingField, &[&name, &at])
-}
-
-fn missing_item(at: &str) -> ApiError {
-    ApiError::new(ErrorName::MissingField, format!("{at} must not be null"))
-}
-
-/// Rules of strings and numbers; `at` is the name of the value in messages.
-pub(super) fn check_scalar(schema: &Value, value: &Value, at: &str, findings: &mut Vec<ApiError>) {
-    match value {
-        Value::String(text) => {
-            let allowed = schema.get("enum").and_then(Value::as_array);
-            if let Some(allowed) = allowed.filter(|a| !a.contains(value)) {
-                let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-                let (names, shown) = (names.join(", "), shown(text));
-                let values: [&dyn Display; 3] = [&at, &names, &shown];
-                findings.push(ApiError::from_template(
-                    ErrorName::InvalidEnumValue,
-                    &values,
-                ));
-            }
-            let chars = text.chars().count();
-            check_length(schema, "Length", chars, &shown(text), at, findings);
-        }
-        Value::Number(number) => {
-            let number = number.as_f64().unwrap_or_default();
-            let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
-            let mut report = |word: &str, bound: f64| {
-                let values: [&dyn Display; 4] = [&at, &word, &bound, value];
-                findings.push(ApiError::from_template(ErrorName::InvalidRange, &values));
-            };
-            if let Some(min) = bound("minimum").filter(|min| number < *min) {
-                report("greater", min);
-            }
-            if let Some(max) = bound("maximum").filter(|max| number > *max) {
-                report("lesser", max);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// `unit` is `Length` or `Items`, the suffix of the keywords.
-fn check_length(
+/// Checks a parameter that was read by its type; `name` is its name in messages.
+pub(super) fn check_parameter(
     schema: &Value,
-    unit: &str,
-    length: usize,
-    shown: &str,
-    at: &str,
+    value: &Value,
+    name: &str,
     findings: &mut Vec<ApiError>,
 ) {
-    let bound = |prefix: &str| {
-        let bound = schema
-            .get(format!("{prefix}{unit}"))
-            .and_then(Value::as_u64);
-        bound.and_then(|n| usize::try_from(n).ok())
-    };
-    let mut report = |word: &str, bound: usize| {
-        let values: [&dyn Display; 5] = [&at, &word, &bound, &shown, &length];
-        let mut finding = ApiError::from_template(ErrorName::InvalidLength, &values);
-        if word == "lesser"
-            && let Some(setting) = schema.get(SETTING).and_then(Value::as_str)
-        {
-            finding
-                .message
-                .push_str(&format!(", by the setting {setting}"));
-        }
-        findings.push(finding);
-    };
-    if let Some(min) = bound("min").filter(|min| length < *min) {
-        report("greater", min);
-    }
-    if let Some(max) = bound("max").filter(|max| length > *max) {
-        report("lesser", max);
+    let mut checker = SchemaChecker::new(NullRule::Absent);
+    checker.check(&SchemaView::new(schema, None), value, name);
+    let rules = checker.violations.iter().filter(|v| !is_wrong_type(v));
+    findings.extend(rules.map(finding));
+}
+
+fn is_wrong_type(violation: &SchemaViolation<'_>) -> bool {
+    match violation.rule {
+        BrokenRule::Type => true,
+        BrokenRule::Words(_) => !violation.value.is_string(),
+        _ => false,
     }
 }
 
-/// A quoted text; a long one is cut, since it may be as large as the request.
-fn shown(text: &str) -> String {
+/// A value of a wrong type, reported like a decoder. `of` is the name of the body's schema.
+fn wrong_type(violation: &SchemaViolation<'_>, of: &str) -> ApiError {
+    let path = violation.path.strip_prefix(BODY).unwrap_or_default();
+    let message = decoder::wrong_type(of, path, violation.value, &types_of(&violation.schema));
+    ApiError::new(ErrorName::DecodePayload, message)
+}
+
+/// The type of a schema; of a list followed by that of its items.
+fn types_of<'s>(schema: &SchemaView<'s>) -> Vec<&'s str> {
+    let mut types = vec![schema.types().first().copied().unwrap_or("any")];
+    if types[0] == "array" {
+        types.extend(schema.items().map_or(vec!["any"], |items| types_of(&items)));
+    }
+    types
+}
+
+/// Message of a violation, given that the types are right.
+fn finding(violation: &SchemaViolation<'_>) -> ApiError {
+    let SchemaViolation {
+        path, value, rule, ..
+    } = violation;
+    match rule {
+        BrokenRule::Required(_) => {
+            let (at, name) = path.rsplit_once('.').unwrap_or(("", path));
+            ApiError::from_template(ErrorName::MissingField, &[&name, &at])
+        }
+        BrokenRule::Words(words) => {
+            let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+            let values: [&dyn Display; 3] = [path, &words.join(", "), &shown(value)];
+            ApiError::from_template(ErrorName::InvalidEnumValue, &values)
+        }
+        BrokenRule::Range { min, max } => {
+            let is_below = min.is_some_and(|min| value.as_f64().is_some_and(|n| n < min));
+            let (word, bound) = side(is_below, *min, *max);
+            let values: [&dyn Display; 4] = [path, &word, &bound, value];
+            ApiError::from_template(ErrorName::InvalidRange, &values)
+        }
+        BrokenRule::Length { given, min, max } => {
+            let is_below = min.is_some_and(|min| *given < min);
+            let (word, bound) = side(is_below, *min, *max);
+            let values: [&dyn Display; 5] = [path, &word, &bound, &shown(value), given];
+            let mut finding = ApiError::from_template(ErrorName::InvalidLength, &values);
+            if let Some(setting) = violation.schema.text(SETTING).filter(|_| !is_below) {
+                let limit = format!(", by the setting {setting}");
+                finding.message.push_str(&limit);
+            }
+            finding
+        }
+        BrokenRule::ItemRequired | BrokenRule::Type | BrokenRule::KnownKeys(_) => {
+            ApiError::new(ErrorName::MissingField, format!("{path} must not be null"))
+        }
+    }
+}
+
+/// The broken one of two bounds.
+fn side<T: Default>(is_below: bool, min: Option<T>, max: Option<T>) -> (&'static str, T) {
+    match is_below {
+        true => ("greater", min.unwrap_or_default()),
+        false => ("lesser", max.unwrap_or_default()),
+    }
+}
+
+/// A list by its size, a text in quotes; a long one is cut, since it may be as large as the request.
+fn shown(value: &Value) -> String {
+    let Value::String(text) = value else {
+        let is_empty = value.as_array().is_some_and(Vec::is_empty);
+        return if is_empty { "[]" } else { "[...]" }.to_owned();
+    };
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!(
             "{:?}",

@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use forebay_schema::SchemaView;
+use serde_json::Value;
 
 use super::Config;
 
@@ -158,14 +159,13 @@ pub(crate) fn root() -> &'static ConfigGroup {
     static ROOT: LazyLock<ConfigGroup> = LazyLock::new(|| {
         let schema = schema();
         let default = serde_json::to_value(Config::default()).unwrap_or_default();
-        let reader = SchemaReader {
-            definitions: schema.get("$defs").cloned().unwrap_or_default(),
-        };
-        let found = ResolvedSchema {
-            schema,
-            ..ResolvedSchema::default()
-        };
-        reader.group(found, String::new(), String::new(), &default, None)
+        group(
+            &SchemaView::root(&schema),
+            "",
+            String::new(),
+            &default,
+            None,
+        )
     });
     &ROOT
 }
@@ -176,161 +176,72 @@ pub(crate) fn schema() -> Value {
     schema
 }
 
-/// A schema with its references resolved.
-#[derive(Default)]
-struct ResolvedSchema {
-    schema: Value,
-    doc: Option<String>,
-    definition: String,
-    nullable: bool,
-}
-
-struct SchemaReader {
-    definitions: Value,
-}
-
-impl SchemaReader {
-    /// Resolves references and removes `null` from optional values.
-    fn resolve_refs(&self, schema: &Value) -> ResolvedSchema {
-        let own_doc = schema
-            .get("description")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        let choices = ["anyOf", "allOf"]
-            .iter()
-            .find_map(|k| schema.get(*k)?.as_array());
-        let mut found = if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-            let name = name.rsplit('/').next().unwrap_or(name);
-            let target = self.definitions.get(name).cloned().unwrap_or_default();
-            ResolvedSchema {
-                definition: name.to_owned(),
-                ..self.resolve_refs(&target)
-            }
-        } else if let Some(choices) = choices {
-            let is_null = |s: &&Value| s.get("type") == Some(&Value::from("null"));
-            let nullable = choices.iter().any(|s| is_null(&s));
-            let first = choices.iter().find(|s| !is_null(s)).unwrap_or(&Value::Null);
-            let inner = self.resolve_refs(first);
-            ResolvedSchema {
-                nullable: nullable || inner.nullable,
-                ..inner
-            }
+fn group(
+    schema: &SchemaView<'_>,
+    name: &str,
+    path: String,
+    default: &Value,
+    whole: Option<&str>,
+) -> ConfigGroup {
+    let optional = schema.nullable;
+    let whole = whole.or_else(|| optional.then_some(path.as_str()));
+    let entries = schema.properties().into_iter().map(|(name, schema)| {
+        let path = if path.is_empty() {
+            name.to_owned()
         } else {
-            let types = schema.get("type").and_then(Value::as_array);
-            let nullable = types.is_some_and(|t| t.contains(&Value::from("null")));
-            ResolvedSchema {
-                schema: schema.clone(),
-                nullable,
-                ..ResolvedSchema::default()
-            }
+            format!("{path}.{name}")
         };
-        found.doc = own_doc.or(found.doc);
-        found
-    }
-
-    fn group(
-        &self,
-        found: ResolvedSchema,
-        name: String,
-        path: String,
-        default: &Value,
-        whole: Option<&str>,
-    ) -> ConfigGroup {
-        let no_properties = Map::new();
-        let properties = found.schema.get("properties").and_then(Value::as_object);
-        let optional = found.nullable;
-        let whole = whole.or_else(|| optional.then_some(path.as_str()));
-        let entries = properties
-            .unwrap_or(&no_properties)
-            .iter()
-            .map(|(name, schema)| {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
-                let default = default.get(name).unwrap_or(&Value::Null);
-                let found = self.resolve_refs(schema);
-                if found.schema.get("properties").is_some() {
-                    ConfigEntry::Group(self.group(found, name.clone(), path, default, whole))
-                } else {
-                    ConfigEntry::Key(self.key(found, name, path, default, whole))
-                }
-            });
-        let entries = entries.collect();
-        ConfigGroup {
-            name,
-            doc: plain(found.doc),
-            optional,
-            entries,
-            path,
+        let default = default.get(name).unwrap_or(&Value::Null);
+        if schema.keyword("properties").is_some() {
+            ConfigEntry::Group(group(&schema, name, path, default, whole))
+        } else {
+            ConfigEntry::Key(key(&schema, name, path, default, whole))
         }
-    }
-
-    fn key(
-        &self,
-        found: ResolvedSchema,
-        name: &str,
-        path: String,
-        default: &Value,
-        whole: Option<&str>,
-    ) -> ConfigKey {
-        let kind = kind(&found, &path);
-        let items = found
-            .schema
-            .get("items")
-            .map(|items| self.resolve_refs(items));
-        let items = items.and_then(|items| words(&items.schema));
-        ConfigKey {
-            items: items.unwrap_or_default(),
-            name: name.to_owned(),
-            doc: plain(found.doc),
-            default: default.clone(),
-            secret: is_secret(&found.schema),
-            // Lists of objects have users, tokens and addresses: no message may quote them, whatever
-            // fields they get later.
-            holds_secrets: kind == ValueKind::Objects || self.has_secret(&found.schema),
-            kind,
-            whole: whole.map(str::to_owned),
-            path,
-        }
-    }
-
-    /// Whether the schema or one below it is a secret.
-    fn has_secret(&self, schema: &Value) -> bool {
-        let referred = schema.get("$ref").and_then(Value::as_str);
-        let referred = referred.map(|name| name.rsplit('/').next().unwrap_or(name));
-        let referred = referred.and_then(|name| self.definitions.get(name));
-        is_secret(schema)
-            || referred.is_some_and(|schema| self.has_secret(schema))
-            || match schema {
-                Value::Object(entries) => entries.values().any(|s| self.has_secret(s)),
-                Value::Array(items) => items.iter().any(|s| self.has_secret(s)),
-                _ => false,
-            }
+    });
+    let entries = entries.collect();
+    ConfigGroup {
+        name: name.to_owned(),
+        doc: doc(schema),
+        optional,
+        entries,
+        path,
     }
 }
 
-fn is_secret(schema: &Value) -> bool {
-    schema.get("writeOnly") == Some(&Value::Bool(true))
+fn key(
+    schema: &SchemaView<'_>,
+    name: &str,
+    path: String,
+    default: &Value,
+    whole: Option<&str>,
+) -> ConfigKey {
+    let kind = kind(schema, &path);
+    let items = schema.items().and_then(|items| owned_words(&items));
+    ConfigKey {
+        items: items.unwrap_or_default(),
+        name: name.to_owned(),
+        doc: doc(schema),
+        default: default.clone(),
+        secret: schema.is_secret(),
+        // Lists of objects have users, tokens and addresses: no message may quote them, whatever
+        // fields they get later.
+        holds_secrets: kind == ValueKind::Objects || schema.holds_secret(),
+        kind,
+        whole: whole.map(str::to_owned),
+        path,
+    }
 }
 
-fn kind(found: &ResolvedSchema, path: &str) -> ValueKind {
-    let schema = &found.schema;
-    match found.definition.as_str() {
-        "ByteSize" => return ValueKind::Size,
-        "Duration" => return ValueKind::Duration,
+fn kind(schema: &SchemaView<'_>, path: &str) -> ValueKind {
+    match schema.definition() {
+        Some("ByteSize") => return ValueKind::Size,
+        Some("Duration") => return ValueKind::Duration,
         _ => {}
     }
-    if let Some(words) = words(schema) {
+    if let Some(words) = owned_words(schema) {
         return ValueKind::Word(words);
     }
-    let types: Vec<&str> = match schema.get("type") {
-        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
-        Some(Value::String(one)) => vec![one],
-        _ => Vec::new(),
-    };
-    match types.first().copied() {
+    match schema.types().first().copied() {
         Some("integer") => ValueKind::Integer,
         Some("boolean") => ValueKind::Bool,
         Some("array") if matches!(path, "api.tokens" | "providers") => ValueKind::Objects,
@@ -340,30 +251,14 @@ fn kind(found: &ResolvedSchema, path: &str) -> ValueKind {
     }
 }
 
-/// The words of an enumeration, in either form of a schema.
-fn words(schema: &Value) -> Option<Vec<String>> {
-    let text = |v: &Value| v.as_str().map(str::to_owned);
-    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return words.iter().filter(|w| !w.is_null()).map(text).collect();
-    }
-    let one_of = schema.get("oneOf")?.as_array()?;
-    let mut all = Vec::new();
-    for choice in one_of {
-        match (
-            choice.get("const"),
-            choice.get("enum").and_then(Value::as_array),
-        ) {
-            (Some(word), _) => all.push(text(word)?),
-            (None, Some(words)) => all.extend(words.iter().filter_map(text)),
-            (None, None) => return None,
-        }
-    }
-    Some(all)
+fn owned_words(schema: &SchemaView<'_>) -> Option<Vec<String>> {
+    let words = schema.words()?.into_iter();
+    Some(words.map(str::to_owned).collect())
 }
 
-/// A doc comment with one line per paragraph.
-fn plain(doc: Option<String>) -> String {
-    let doc = doc.unwrap_or_default();
+/// The doc comment with one line per paragraph.
+fn doc(schema: &SchemaView<'_>) -> String {
+    let doc = schema.text("description").unwrap_or_default();
     let paragraphs = doc
         .split("\n\n")
         .map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));

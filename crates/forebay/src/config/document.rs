@@ -1,7 +1,7 @@
 //! A configuration file as a YAML document with positions, so that a violation can name its line.
 
-use forebay_jobs::yaml::YamlError;
-pub(crate) use forebay_jobs::yaml::{YamlContent, YamlKey, YamlNode};
+use forebay_schema::yaml::YamlError;
+pub(crate) use forebay_schema::yaml::{YamlContent, YamlKey, YamlNode};
 use serde_json::Value;
 
 /// Parses a document; an empty one is an empty mapping.

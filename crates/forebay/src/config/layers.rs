@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use forebay_schema::nearest;
 use serde_json::Value;
 
 use super::catalog::{self, ConfigEntry, ConfigGroup, ConfigKey, ValueKind};
 use super::document::{self, YamlContent, YamlKey, YamlNode};
 use super::environment::{self, Environment};
-use super::nearest::nearest;
 use super::profile::KEBOOLA;
 use super::substitution::substitute;
 use super::violation::ConfigViolation;

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use forebay_model::{HumanDuration, TopicKind, is_own_http_header};
+use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigSecret;
 use super::validate::RangeViolations;
 
 /// Type of a provider.
@@ -44,16 +44,16 @@ pub(crate) struct ProviderSection {
     pub(crate) transactions: Option<bool>,
     /// Kafka: further settings of librdkafka by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) settings: BTreeMap<String, ConfigSecret>,
+    pub(crate) settings: BTreeMap<String, SecretText>,
     /// HTTP: `http://…` or `https://…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) url: Option<ConfigSecret>,
+    pub(crate) url: Option<SecretText>,
     /// HTTP: sent as `Authorization: Bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) token: Option<ConfigSecret>,
+    pub(crate) token: Option<SecretText>,
     /// HTTP: further headers of each request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) headers: BTreeMap<String, ConfigSecret>,
+    pub(crate) headers: BTreeMap<String, SecretText>,
     /// Timeout of a request or a transaction; default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<HumanDuration>,

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use forebay_connect::staging::{LocalStaging, S3Settings, S3Staging, StagingConfig};
 use forebay_model::HumanDuration;
+use forebay_schema::SecretText;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
-use super::secret::ConfigSecret;
 use super::validate::RangeViolations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,9 +61,9 @@ pub(crate) struct S3Section {
     /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; without any, the role of the machine is used.
     pub(crate) access_key_id: Option<String>,
     /// The secret access key.
-    pub(crate) secret_access_key: Option<ConfigSecret>,
+    pub(crate) secret_access_key: Option<SecretText>,
     /// Token of temporary credentials.
-    pub(crate) session_token: Option<ConfigSecret>,
+    pub(crate) session_token: Option<SecretText>,
     /// Address the bucket in the path (true) or in the host name (false). Default: in the path if there
     /// is an endpoint.
     pub(crate) path_style: Option<bool>,
@@ -156,7 +156,7 @@ impl S3Section {
     }
 
     fn settings(&self) -> S3Settings {
-        let secret = |s: &Option<ConfigSecret>| s.as_ref().map(|s| s.inner().clone());
+        let secret = |s: &Option<SecretText>| s.as_ref().map(|s| s.inner().clone());
         S3Settings {
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),

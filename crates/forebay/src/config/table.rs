@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use forebay_connect::table::postgres::{PostgresConfig, SslMode};
 use forebay_connect::table::sqlite::SqliteConfig;
 use forebay_model::HumanDuration;
+use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::secret::ConfigSecret;
 use super::staging::read_pem;
 use super::validate::RangeViolations;
 
@@ -58,9 +58,9 @@ pub(crate) enum PostgresSslMode {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PostgresSection {
     /// Address: `postgres://user@host:5432/database?sslmode=verify-full`.
-    pub(crate) url: Option<ConfigSecret>,
+    pub(crate) url: Option<SecretText>,
     /// Password, instead of one in the URL: `${POSTGRES_PASSWORD}` or `${file:/run/secrets/pg}`.
-    pub(crate) password: Option<ConfigSecret>,
+    pub(crate) password: Option<SecretText>,
     /// TLS, instead of `sslmode` in the URL: `disable`, `prefer`, `require` or `verify-full`.
     pub(crate) ssl_mode: Option<PostgresSslMode>,
     /// File with additional CA certificates (PEM).

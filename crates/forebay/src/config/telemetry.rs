@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use forebay_model::HumanDuration;
+use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::ConfigSecret;
 
 /// Metrics and logs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +24,7 @@ pub(crate) struct MetricsSection {
     /// the API listener has no metrics. It shows all series to every client unless there is a token.
     pub(crate) listen: Option<SocketAddr>,
     /// Token required for metrics, sent as `Authorization: Bearer …`.
-    pub(crate) token: Option<ConfigSecret>,
+    pub(crate) token: Option<SecretText>,
     /// How often the state of all sinks is read for metrics and for log lines about sinks that fail or
     /// recover; less often when reading takes long. 1s to 10m.
     pub(crate) interval: HumanDuration,
@@ -89,7 +88,7 @@ impl TelemetrySection {
                 "log.level has \"{word}\", allowed are off, error, warn, info, debug, trace and directives like forebay_flow=debug"
             ));
         }
-        let token = self.metrics.token.as_ref().map(ConfigSecret::expose);
+        let token = self.metrics.token.as_ref().map(SecretText::expose);
         if token.is_some_and(|t| t.is_empty() || !t.bytes().all(|b| b.is_ascii_graphic())) {
             problems.push("metrics.token must be one word of visible ASCII characters".to_owned());
         }

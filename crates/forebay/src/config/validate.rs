@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 
 use forebay_control::api::is_http_url;
+use forebay_model::out_of_range;
 
 use super::{Config, NodeRole};
 
@@ -17,10 +18,7 @@ pub(crate) struct RangeViolations {
 impl RangeViolations {
     /// Checks that a value is within `min` to `max`.
     pub(crate) fn check<T: PartialOrd + Display>(&mut self, name: &str, value: T, min: T, max: T) {
-        if !(&min..=&max).contains(&&value) {
-            let text = format!("{name} is {value}, allowed is {min} to {max}");
-            self.violations.push(text);
-        }
+        self.violations.extend(out_of_range(name, value, min, max));
     }
 
     pub(crate) fn add_violation(&mut self, problem: &str) {

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use forebay_schema::MASK;
 use serde_json::Value;
 
 use super::catalog::ConfigKey;
 use super::layers::ValueOrigin;
-use super::secret::MASK;
 
 /// Shorter secrets are not masked: they could be words of the message itself.
 const MASKED_MIN: usize = 5;

@@ -202,7 +202,7 @@ fn set_argument(column: &mut ColumnDefinition, argument: Option<String>) -> Resu
         }
         ("static", None) => return Err("type static needs a text, like env=static:prod".to_owned()),
         (kind, _) if !TYPES.contains(&kind) => {
-            let near = crate::config::nearest(kind, TYPES.map(str::to_owned));
+            let near = forebay_schema::nearest(kind, TYPES);
             let near = near
                 .map(|n| format!("; did you mean {n}?"))
                 .unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Line numbers of the sources and sinks of a definition file.
 
-use forebay_jobs::yaml::{YamlContent, YamlNode};
+use forebay_schema::yaml::{YamlContent, YamlNode};
 
 /// Lines of a file's sources, in file order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use forebay_jobs::yaml::{self, YamlError};
 use forebay_model::{SinkId, SourceId};
+use forebay_schema::nearest;
+use forebay_schema::yaml::{self, YamlError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::definition_lines::DefinitionLines;
 use super::{ColumnDefinition, TopicDefinition};
 use crate::cli_error::CliError;
-use crate::config::nearest;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -162,17 +162,12 @@ fn parse_failure(file: &str, error: &serde_saphyr::Error) -> CliError {
 }
 
 /// The unknown name and the known ones, from "unknown field `x`, expected one of a, b".
-fn unknown_field(text: &str) -> Option<(&str, Vec<String>)> {
+fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
     let rest = text.strip_prefix("unknown field `")?;
     let (given, rest) = rest.split_once('`')?;
     let (_, names) = rest.split_once("expected ")?;
     let names = names.strip_prefix("one of ").unwrap_or(names).split(',');
-    Some((
-        given,
-        names
-            .map(|n| n.trim().trim_matches('`').to_owned())
-            .collect(),
-    ))
+    Some((given, names.map(|n| n.trim().trim_matches('`')).collect()))
 }
 
 impl SourceDefinition {

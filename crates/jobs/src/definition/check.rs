@@ -1,8 +1,9 @@
 //! Checks that a JSON schema can't express: URLs, ranges of durations and sizes, combinations of settings.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use forebay_model::{ByteSize, HumanDuration, is_own_http_header};
+use forebay_model::{ByteSize, HumanDuration, is_own_http_header, out_of_range};
 use forebay_record::path::CompiledPath;
 use http::{HeaderName, HeaderValue};
 
@@ -22,20 +23,12 @@ impl DefinitionViolations {
         self.0.push(text);
     }
 
-    fn span(&mut self, at: &str, given: HumanDuration, min: HumanDuration, max: HumanDuration) {
-        if given < min || given > max {
-            self.add(format!("{at} is {given}, allowed is {min} to {max}"));
-        }
+    fn range<T: PartialOrd + Display>(&mut self, at: &str, given: T, min: T, max: T) {
+        self.0.extend(out_of_range(at, given, min, max));
     }
 
     fn wait(&mut self, at: &str, given: HumanDuration) {
-        self.span(at, given, HumanDuration::millis(1), HumanDuration::hours(1));
-    }
-
-    fn size(&mut self, at: &str, given: ByteSize, min: ByteSize, max: ByteSize) {
-        if given < min || given > max {
-            self.add(format!("{at} is {given}, allowed is {min} to {max}"));
-        }
+        self.range(at, given, HumanDuration::millis(1), HumanDuration::hours(1));
     }
 
     fn url(&mut self, at: &str, url: &str) {
@@ -137,7 +130,7 @@ pub(super) fn definition(definition: &JobDefinition) -> Vec<String> {
                 &[&table.table],
             );
             let max = HumanDuration::hours(24);
-            violations.span(
+            violations.range(
                 "destination.outageMax",
                 table.outage_max,
                 HumanDuration::default(),
@@ -166,9 +159,9 @@ fn file_source(violations: &mut DefinitionViolations, files: &FileSourceConfig) 
         violations.add(format!("source.s3.{problem}"));
     }
     let (kb, gb) = (ByteSize::kb(1), ByteSize::mb(1024));
-    violations.size("source.maxLineSize", files.max_line_size, kb, gb);
+    violations.range("source.maxLineSize", files.max_line_size, kb, gb);
     let (min, max) = (ByteSize::kb(4), ByteSize::mb(64));
-    violations.size("source.chunkSize", files.chunk_size, min, max);
+    violations.range("source.chunkSize", files.chunk_size, min, max);
 }
 
 fn columns(violations: &mut DefinitionViolations, table: &TableDestination) {
@@ -201,7 +194,7 @@ fn cache(violations: &mut DefinitionViolations, cache: &RowHashCacheConfig) {
             );
         }
         let (min, max) = (HumanDuration::secs(1), HumanDuration::hours(8760));
-        violations.span("destination.cache.ttl", *ttl, min, max);
+        violations.range("destination.cache.ttl", *ttl, min, max);
     }
 }
 
@@ -220,13 +213,13 @@ fn http_api(violations: &mut DefinitionViolations, api: &HttpApi) {
     violations.wait("source.errorWait", api.error_wait);
     violations.wait("source.errorWaitMax", api.error_wait_max);
     let (kb, gb) = (ByteSize::kb(1), ByteSize::mb(1024));
-    violations.size("source.maxPageSize", api.max_page_size, kb, gb);
+    violations.range("source.maxPageSize", api.max_page_size, kb, gb);
     if let Some(limit) = api.rate_limit {
         let (min, max) = (HumanDuration::millis(1), HumanDuration::hours(24));
-        violations.span("source.rateLimit.period", limit.period, min, max);
+        violations.range("source.rateLimit.period", limit.period, min, max);
     }
     let max = HumanDuration::hours(168);
-    violations.span(
+    violations.range(
         "source.retryAfterMax",
         api.retry_after_max,
         HumanDuration::millis(1),
@@ -272,7 +265,7 @@ pub(super) fn lookup(lookup: &LookupConfig) -> Vec<String> {
         }
     }
     violations.wait("timeout", lookup.timeout);
-    violations.span(
+    violations.range(
         "cache.ttl",
         lookup.cache.ttl,
         HumanDuration::default(),

@@ -1,9 +1,8 @@
 //! Reads files of the older collection engine by their key names, so that its users migrate without edits.
 
+use forebay_schema::nearest;
+use forebay_schema::yaml::PlainScalars;
 use serde_json::{Map, Value, json};
-
-use super::nearest::nearest;
-use crate::yaml::PlainScalars;
 
 /// All keys of the older engine.
 const KEYS: [&str; 13] = [
@@ -50,10 +49,9 @@ pub(super) fn convert(document: &Value, plains: &PlainScalars) -> Result<Value, 
     let document = &with_texts(document, plains);
     let empty = Map::new();
     let fields = document.as_object().unwrap_or(&empty);
-    let names: Vec<String> = KEYS.iter().map(|k| (*k).to_owned()).collect();
     let mut violations: Vec<String> = Vec::new();
-    for name in fields.keys().filter(|n| !names.contains(n)) {
-        let hint = nearest(name, &names).map(|n| format!("; did you mean {n}?"));
+    for name in fields.keys().filter(|n| !KEYS.contains(&n.as_str())) {
+        let hint = nearest(name, KEYS).map(|n| format!("; did you mean {n}?"));
         violations.push(format!(
             "{name} is not a known key{}",
             hint.unwrap_or_default()

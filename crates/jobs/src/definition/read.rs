@@ -4,13 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use forebay_model::words::counted;
+use forebay_schema::check_document;
+use forebay_schema::yaml::{self, PlainScalars};
 use serde_json::Value;
 
 use super::{
     JobDefinition, JobDestination, JobSource, LookupConfig, RowHashCacheConfig, TableStore, check,
-    legacy, schema,
+    legacy,
 };
-use crate::yaml::{self, PlainScalars};
 
 /// Maximum size of a file in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -139,7 +140,8 @@ fn deserialize<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     mut document: Value,
     plains: &PlainScalars,
 ) -> Result<T, Vec<String>> {
-    let violations = schema::violations(&schema::schema_for::<T>(), &mut document, plains);
+    let schema = schemars::schema_for!(T).to_value();
+    let violations = check_document(&schema, &mut document, plains);
     if !violations.is_empty() {
         return Err(violations);
     }

@@ -126,6 +126,7 @@ pub struct FileSourceConfig {
     pub readers: u32,
     /// Maximum number of bad lines; one more ends the job.
     #[serde(default = "max_errors", alias = "max_errors")]
+    #[schemars(extend("x-aliases" = ["max_errors"]))]
     pub max_errors: u64,
 }
 

@@ -181,3 +181,6 @@ pub struct RemainingCapacity {
     /// Time until the bucket is full.
     pub full_in: Duration,
 }
+
+#[cfg(test)]
+mod tests;

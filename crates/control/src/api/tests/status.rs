@@ -73,7 +73,12 @@ async fn a_parked_file_is_shown_with_its_cause_and_next_attempt() {
 async fn another_project_sees_none_of_the_sinks() {
     let world = World::with_sink().await;
     let status = world
-        .call_as("other", http::Method::GET, STATUS, axum::body::Body::empty())
+        .call_as(
+            "other",
+            http::Method::GET,
+            STATUS,
+            axum::body::Body::empty(),
+        )
         .await
         .ok();
     assert_eq!(status["sinks"], json!([]));

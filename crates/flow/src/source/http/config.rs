@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use forebay_listener::{ListenerLimits, TlsConfig};
-use forebay_model::{ByteSize, HumanDuration};
+use forebay_model::{ByteSize, HumanDuration, out_of_range};
 use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -172,10 +172,10 @@ impl HttpSourceConfig {
             ("largeRequests", self.large_requests, 0, 256),
         ];
         let durations = self.durations().into_iter();
-        let mut violations: Vec<_> = durations.filter_map(out_of_range).collect();
+        let mut violations: Vec<_> = durations.filter_map(outside).collect();
         violations.extend(self.limits().violations());
-        violations.extend(sizes.into_iter().filter_map(out_of_range));
-        violations.extend(numbers.into_iter().filter_map(out_of_range));
+        violations.extend(sizes.into_iter().filter_map(outside));
+        violations.extend(numbers.into_iter().filter_map(outside));
         let largest = self.max_request_body_size.max(self.max_inflated_body_size);
         if largest > self.max_bytes_in_flight {
             violations.push(format!(
@@ -187,11 +187,10 @@ impl HttpSourceConfig {
     }
 }
 
-fn out_of_range<T: PartialOrd + std::fmt::Display>(
+fn outside<T: PartialOrd + std::fmt::Display>(
     (name, value, min, max): (&str, T, T, T),
 ) -> Option<String> {
-    let fits = (&min..=&max).contains(&&value);
-    (!fits).then(|| format!("{name} is {value}, allowed is {min} to {max}"))
+    out_of_range(name, value, min, max)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A string that is never printed.
+//! A text that is never printed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,14 +7,28 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A token, a password or a URL that may contain one. Printed and serialized as `***`.
+/// Replacement of a secret in output.
+pub const MASK: &str = "***";
+
+/// A password, key, token, or a URL that may contain one. Printed and serialized as `***`.
 #[derive(Clone)]
 pub struct SecretText(SecretString);
 
 impl SecretText {
+    /// The secret for other libraries.
+    pub fn inner(&self) -> &SecretString {
+        &self.0
+    }
+
     /// The secret itself.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
     }
 }
 
@@ -24,22 +38,21 @@ impl From<&str> for SecretText {
     }
 }
 
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(SecretString::from(text))
     }
 }
 
 impl Serialize for SecretText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
+        serializer.serialize_str(MASK)
     }
 }
 
 impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Ok(Self(SecretString::from(text)))
+        String::deserialize(deserializer).map(Self::from)
     }
 }
 

@@ -13,6 +13,7 @@ use super::{PlainScalar, YamlError, plain_at, yaml_error};
 pub struct YamlNode {
     /// Line, from 1.
     pub line: u64,
+    /// The value.
     pub content: YamlContent,
     /// The plain scalar, if YAML reads it as another type than string.
     pub plain: Option<PlainScalar>,
@@ -25,6 +26,7 @@ pub struct YamlNode {
 pub enum YamlContent {
     /// String, number, boolean or null.
     Scalar(Value),
+    /// Items.
     List(Vec<YamlNode>),
     /// Keys and values, in order.
     Map(Vec<(YamlKey, YamlNode)>),
@@ -35,11 +37,15 @@ pub enum YamlContent {
 pub struct YamlKey {
     /// Line, from 1.
     pub line: u64,
+    /// The key.
     pub text: String,
 }
 
 impl YamlNode {
     /// Parses a document.
+    ///
+    /// # Errors
+    /// The text is not YAML, or has values that JSON does not support.
     pub fn parse(text: &str) -> Result<Self, YamlError> {
         let mut node: Self = serde_saphyr::from_str(text).map_err(|e| yaml_error(&e))?;
         node.keep_plain(text);
