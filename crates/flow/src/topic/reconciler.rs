@@ -15,9 +15,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::acked_ranges::AckedRanges;
-use super::{SinkStream, TopicRegistry, undelivered};
+use super::{SinkStream, TopicRegistry};
 use crate::metrics;
-use crate::streams::{TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX};
+use crate::streams::{
+    TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX, topic_dead_letter_stream,
+};
 
 /// Interval of reconciliation without a change.
 const TICK: Duration = Duration::from_secs(1);
@@ -105,6 +107,12 @@ impl SharedTopic {
             .held_statistics
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = statistics;
+    }
+
+    /// Remembers the state as it is on disk.
+    pub(super) fn cache_ranges(&self, acked: AckedRanges) {
+        // Replaced as a whole.
+        *self.acked.lock().unwrap_or_else(PoisonError::into_inner) = Some(acked);
     }
 
     /// Whether a replay is in progress, as far as is known.
@@ -312,7 +320,7 @@ impl TopicRegistry {
         let volume = self.deps.log.volume_stats().volume;
         forebay_buffer::StreamBinding {
             stream: spec.stream.clone(),
-            dead: undelivered(&spec.stream),
+            dead: topic_dead_letter_stream(&spec.stream),
             partition: spec.topic.as_str().into(),
             id: fnv1a(&format!("{volume:016x}/{}", spec.stream)),
         }
@@ -321,7 +329,7 @@ impl TopicRegistry {
     /// Deletes a stream that is closed and delivered, and its dead-letter stream if that is empty.
     fn delete_drained(&self, name: &str) {
         let log = &self.deps.log;
-        let dead_letters = undelivered(name);
+        let dead_letters = topic_dead_letter_stream(name);
         let has_none = |id: &StreamId| log.stats(*id).is_some_and(|s| s.next_seq == 0);
         let both = [log.find(&dead_letters).filter(has_none), log.find(name)];
         for (name, id) in [dead_letters.as_str(), name].into_iter().zip(both) {
