@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::{BlockReader, LogReadError, NewBlock, ReadItem};
+use forebay_log::{Block, BlockReader, LogReadError, NewBlock, ReadItem};
 
 use crate::codec::{self, MalformedMessage, MessageFieldReader};
 use crate::delivery_loop::RetryEntry;
@@ -20,7 +20,7 @@ pub const CODEC_DEAD_LETTER: u8 = 33;
 /// A message that the provider rejected for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterMessage {
-    /// Number of the dead letter.
+    /// Number of the dead letter in its stream.
     pub number: u64,
     /// Partition of the message.
     pub partition: Arc<str>,
@@ -83,25 +83,33 @@ fn encode(partition: &str, retry: &RetryEntry) -> Vec<u8> {
     out
 }
 
-fn decode(number: u64, at_ms: i64, payload: Bytes) -> Result<DeadLetterMessage, MalformedMessage> {
-    let mut fields = MessageFieldReader::new(payload);
-    let len = fields.varint()?;
-    let partition = fields.text(len)?;
-    let len = fields.varint()?;
-    let error = fields.text(len)?.to_string();
-    let sequence = fields.varint()?;
-    let attempts = u32::try_from(fields.varint()?).map_err(|_| MalformedMessage)?;
-    let (topic, message) = fields.message(0)?;
-    Ok(DeadLetterMessage {
-        number,
-        topic: topic.unwrap_or_else(|| partition.clone()),
-        partition,
-        sequence,
-        attempts,
-        error,
-        at_ms,
-        message,
-    })
+impl DeadLetterMessage {
+    /// Decodes a block of a stream of dead letters; `None` if it is not one of them.
+    pub fn from_block(block: Block) -> Option<Self> {
+        let is_dead_letter = block.codec == CODEC_DEAD_LETTER;
+        is_dead_letter.then(|| Self::decode(block).ok()).flatten()
+    }
+
+    fn decode(block: Block) -> Result<Self, MalformedMessage> {
+        let mut fields = MessageFieldReader::new(block.payload);
+        let len = fields.varint()?;
+        let partition = fields.text(len)?;
+        let len = fields.varint()?;
+        let error = fields.text(len)?.to_string();
+        let sequence = fields.varint()?;
+        let attempts = u32::try_from(fields.varint()?).map_err(|_| MalformedMessage)?;
+        let (topic, message) = fields.message(0)?;
+        Ok(Self {
+            number: block.first_seq,
+            topic: topic.unwrap_or_else(|| partition.clone()),
+            partition,
+            sequence,
+            attempts,
+            error,
+            at_ms: block.first_at_ms,
+            message,
+        })
+    }
 }
 
 /// Reads dead letters, oldest first, skipping unreadable ones.
@@ -126,10 +134,9 @@ impl Iterator for DeadLetterReader {
                 Ok(ReadItem::Gap(_)) => continue,
                 Ok(ReadItem::Block(block)) => block,
             };
-            if block.first_seq < self.from || block.codec != CODEC_DEAD_LETTER {
-                continue;
-            }
-            if let Ok(dead_letter) = decode(block.first_seq, block.first_at_ms, block.payload) {
+            if block.first_seq >= self.from
+                && let Some(dead_letter) = DeadLetterMessage::from_block(block)
+            {
                 return Some(Ok(dead_letter));
             }
         }

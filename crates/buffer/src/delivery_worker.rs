@@ -9,11 +9,10 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use forebay_log::{Env, Log, LogAppendError, LogReadError, StreamId};
+use forebay_log::{Env, Log, LogAppendError, StreamId};
 use parking_lot::Mutex;
 
 use crate::config::BufferConfig;
-use crate::dead_letter::{DeadLetterMessage, DeadLetterReader};
 use crate::delivery_loop::DeliveryLoop;
 use crate::error::BufferOpenError;
 use crate::partition::PartitionState;
@@ -124,14 +123,4 @@ fn open_stream(log: &Log, name: &str) -> Result<StreamId, BufferOpenError> {
             value: name.to_owned(),
             allowed: format!("a stream that the log accepts ({e})"),
         })
-}
-
-/// Dead letters of a stream from this number on, oldest first; empty if the stream does not exist.
-pub fn dead_letters(
-    log: &Log,
-    stream: &str,
-    from: u64,
-) -> impl Iterator<Item = Result<DeadLetterMessage, LogReadError>> + use<> {
-    let reader = log.find(stream).and_then(|id| log.reader(id, from).ok());
-    DeadLetterReader::new(reader, from)
 }

@@ -101,7 +101,7 @@ pub use codec::{
 };
 pub use config::{BufferConfig, BufferMode, OverflowPolicy};
 pub use dead_letter::{CODEC_DEAD_LETTER, DeadLetterMessage};
-pub use delivery_worker::{DeliveryWorker, StreamBinding, dead_letters};
+pub use delivery_worker::{DeliveryWorker, StreamBinding};
 pub use error::{BufferOpenError, WriteError};
 pub use event::{BufferEvent, EventStream};
 pub use forebay_log::{Env, RecoveryReport, StdEnv, SyncPolicy};

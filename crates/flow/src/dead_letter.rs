@@ -7,33 +7,33 @@
 //! (the store does not know the stream); after it, the slice is delivered like any other. So each
 //! dead letter is delivered once (`docs/adr/0606-…`).
 
-mod block_format;
+mod block_builder;
 mod reader;
 mod rows;
 
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_log::Log;
+use forebay_log::{Block, Log};
 use forebay_meta::catalog::dead_letters::{
     DeadLetterOutcome, DeadLetterResolution, DeadLetterResolveError,
 };
-use forebay_meta::catalog::stored::dead_letters::DeadLetterCounts;
 use forebay_meta::{FileError, Repo, StoreError};
 use forebay_model::{
-    BlockCompression, Clock, Mapping, SinkKey, SliceKey, Statistics, Timestamp, VolumeId,
+    BlockCompression, Clock, DeadLetterSelection, DiscardReport, Mapping, ReplayReport, SinkKey,
+    SliceKey, Statistics, VolumeId,
 };
-use forebay_record::{BlockEncoder, CompiledMapping, RecordContext, RowLimits, SealedBlock, csv};
+use forebay_record::block::decode;
+use forebay_record::dead_letter::decode_block;
+use forebay_record::{CompiledMapping, DeadLetter, RandomBits, RecordContext, RowLimits};
 use tokio::sync::Mutex;
 
-pub(crate) use block_format::write_block;
-pub use block_format::{DeadLetter, RejectedRow};
-pub use reader::{SELECTION_MAX, SinkDeadLetterSelection, StoredDeadLetter};
-use reader::{SelectedDeadLetters, read_page};
+use block_builder::{BlockBuilder, write_row};
+pub(crate) use reader::{BlockContent, DeadLetterReader, SelectedDeadLetters, unreadable};
+pub use reader::{SELECTION_MAX, StoredDeadLetter};
 
-use crate::dispatch::RandomBits;
 use crate::pipeline::{AppendOutcome, Appender, BlockAppendError, BlockToAppend};
-use crate::streams::dead_letter_stream;
+use crate::streams::{compression, dead_letter_stream};
 use crate::template::TemplatePool;
 
 /// How often a replay is restarted because the sink's file was rotated meanwhile.
@@ -79,11 +79,16 @@ pub enum DeadLetterError {
     /// The selected dead letters are too many or too large for one call.
     #[error("too many or too large dead letters are selected at a time; select fewer")]
     TooMuch,
+    /// Too many dead letters of a topic are resolved between unresolved ones.
+    #[error(
+        "too many dead letters are resolved out of order (maximum {0}); replay or drop the oldest ones first"
+    )]
+    TooScattered(usize),
     /// Error of the store, the sink's file or the dead-letter state.
     #[error(transparent)]
     State(#[from] DeadLetterResolveError),
-    /// The log rejected the rows.
-    #[error("the rows could not be stored: {0}")]
+    /// The log rejected the rows or messages.
+    #[error("the log rejected the dead letters: {0}")]
     Append(#[from] BlockAppendError),
     /// The log could not be read.
     #[error("the dead letters could not be read: {0}")]
@@ -114,24 +119,24 @@ impl DeadLetterError {
     }
 }
 
-/// Result of a replay.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplayReport {
-    /// Number of dead letters handed to the sink.
-    pub replayed: u64,
-    /// Dead letters that were rejected again, and why; they stay.
-    pub rejected: Vec<(u64, String)>,
-    /// Number to continue from, if there are more.
-    pub next: Option<u64>,
-}
+impl BlockContent for DeadLetter {
+    fn decode(block: Block) -> Result<Vec<Self>, DeadLetterError> {
+        let codec = compression(block.codec)
+            .ok_or_else(|| unreadable(format_args!("unknown codec {}", block.codec)))?;
+        let text = decode(&block.payload, codec, block.raw_len as usize).map_err(unreadable)?;
+        let dead_letters = decode_block(&text).map_err(unreadable)?;
+        if dead_letters.len() != block.records as usize {
+            let (has, says) = (dead_letters.len(), block.records);
+            return Err(unreadable(format_args!(
+                "a block has {has} dead letters instead of {says}"
+            )));
+        }
+        Ok(dead_letters)
+    }
 
-/// Result of a drop.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DiscardReport {
-    /// Number of dropped dead letters.
-    pub dropped: u64,
-    /// Number to continue from, if there are more.
-    pub next: Option<u64>,
+    fn size(&self) -> usize {
+        self.body.len()
+    }
 }
 
 /// Rows of dead letters, as blocks.
@@ -142,13 +147,14 @@ struct RenderedDeadLetters {
 }
 
 impl SinkDeadLetters {
-    /// Lists unresolved dead letters of a sink.
+    /// Lists unresolved dead letters of a sink, at most `limit` and [`SELECTION_MAX`].
     pub async fn list(
         &self,
         sink: &SinkKey,
-        selection: SinkDeadLetterSelection,
-    ) -> Result<Vec<StoredDeadLetter>, DeadLetterError> {
-        Ok(self.select(sink, selection).await?.dead_letters)
+        selection: &DeadLetterSelection,
+        limit: usize,
+    ) -> Result<Vec<StoredDeadLetter<DeadLetter>>, DeadLetterError> {
+        Ok(self.select(sink, selection, limit).await?.dead_letters)
     }
 
     /// Replays dead letters with the current mapping, at most [`SELECTION_MAX`] per call.
@@ -158,14 +164,14 @@ impl SinkDeadLetters {
     pub async fn replay(
         &self,
         sink: &SinkKey,
-        selection: SinkDeadLetterSelection,
+        selection: &DeadLetterSelection,
     ) -> Result<ReplayReport, DeadLetterError> {
         let _lock = self.lock.lock().await;
         self.reject_while_moving_rows(sink).await?;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let found = self.select(sink, selection.clone()).await?;
+            let found = self.select(sink, selection, SELECTION_MAX).await?;
             let now = self.clock.now();
             let (slice, file) = self.repo.new_replay_slice(sink, &self.volume, now).await?;
             let mapping = CompiledMapping::compile_checked(&file.table.mapping, &self.limits);
@@ -177,7 +183,7 @@ impl SinkDeadLetters {
             let done = ReplayReport {
                 replayed: rendered.dead_letters.len() as u64,
                 rejected: rendered.rejected,
-                next: found.next,
+                more_after: found.more_after,
             };
             if rendered.dead_letters.is_empty() {
                 return Ok(done);
@@ -223,12 +229,12 @@ impl SinkDeadLetters {
     pub async fn discard(
         &self,
         sink: &SinkKey,
-        selection: SinkDeadLetterSelection,
+        selection: &DeadLetterSelection,
     ) -> Result<DiscardReport, DeadLetterError> {
         let _lock = self.lock.lock().await;
         self.reject_while_moving_rows(sink).await?;
-        let found = self.select(sink, selection).await?;
-        let dead_letters: Vec<u64> = found.dead_letters.iter().map(|k| k.number).collect();
+        let found = self.select(sink, selection, SELECTION_MAX).await?;
+        let dead_letters: Vec<u64> = found.numbers().collect();
         let dropped = dead_letters.len() as u64;
         if dropped > 0 || !found.lost.is_empty() {
             self.resolve(sink, dead_letters, found.lost, DeadLetterOutcome::Dropped)
@@ -237,18 +243,31 @@ impl SinkDeadLetters {
         }
         Ok(DiscardReport {
             dropped,
-            next: found.next,
+            more_after: found.more_after,
         })
     }
 
     async fn select(
         &self,
         sink: &SinkKey,
-        selection: SinkDeadLetterSelection,
-    ) -> Result<SelectedDeadLetters, DeadLetterError> {
+        selection: &DeadLetterSelection,
+        max: usize,
+    ) -> Result<SelectedDeadLetters<DeadLetter>, DeadLetterError> {
         let state = self.repo.dead_letter_state(sink, &self.volume).await?;
-        let (log, name) = (self.log.clone(), dead_letter_stream(sink));
-        let read = tokio::task::spawn_blocking(move || read_page(&log, &name, &state, &selection));
+        let (log, name, selection) = (
+            self.log.clone(),
+            dead_letter_stream(sink),
+            selection.clone(),
+        );
+        let read = tokio::task::spawn_blocking(move || {
+            let stream = log.find(&name).map(|id| (0, id));
+            let reader = DeadLetterReader {
+                log: &log,
+                streams: stream.as_slice(),
+                resolved: &state.resolved,
+            };
+            reader.select(&selection, max)
+        });
         read.await
             .map_err(|e| DeadLetterError::Read(e.to_string()))?
     }
@@ -257,7 +276,7 @@ impl SinkDeadLetters {
         &self,
         (mapping, columns): (&CompiledMapping, &Mapping),
         compression: BlockCompression,
-        kept: &[StoredDeadLetter],
+        kept: &[StoredDeadLetter<DeadLetter>],
     ) -> Result<RenderedDeadLetters, DeadLetterError> {
         let of_records = kept.iter().filter(|k| k.dead_letter.row.is_none());
         let records: Vec<RecordContext> = of_records.map(|k| k.dead_letter.record()).collect();
@@ -324,16 +343,10 @@ impl SinkDeadLetters {
         lost: Vec<(u64, u64)>,
         end: DeadLetterOutcome,
     ) -> Result<(), DeadLetterError> {
-        let stream = self.log.find(&dead_letter_stream(sink));
-        let stats = stream.and_then(|id| self.log.stats(id));
-        let counts = stats.map(|s| DeadLetterCounts {
-            taken: s.next_seq,
-            lost: s.lost_records,
-        });
         let finished = DeadLetterResolution {
             numbers: dead_letters,
             lost,
-            counts: counts.unwrap_or_default(),
+            counts: self.counts(sink),
             end,
         };
         let now = self.clock.now();
@@ -348,7 +361,7 @@ impl SinkDeadLetters {
         let trimmed = match self.repo.dead_letter_state(sink, &self.volume).await {
             Ok(state) => {
                 let stream = self.log.find(&dead_letter_stream(sink));
-                match stream.map(|id| self.log.trim(id, state.floor())) {
+                match stream.map(|id| self.log.trim(id, state.resolved.floor())) {
                     Some(Ok(ticket)) => ticket.await.map(drop).map_err(|e| e.to_string()),
                     Some(Err(error)) => Err(error.to_string()),
                     None => Ok(()),
@@ -370,78 +383,5 @@ impl SinkDeadLetters {
         {
             tracing::warn!(%slice, %error, "deleting the stream of a failed replay failed");
         }
-    }
-}
-
-/// Converts a row that its table rejected to the columns of the sink's table now.
-fn write_row(row: &RejectedRow, mapping: &Mapping, out: &mut Vec<u8>) -> Result<(), String> {
-    if !mapping.accepts_rows_from(&row.table.mapping) {
-        return Err(
-            "the row was made for other columns than the sink has now, and its record was not kept"
-                .to_owned(),
-        );
-    }
-    csv::write_row(row.cells.iter().map(|c| &c[..]), out);
-    Ok(())
-}
-
-/// Collects rows into blocks.
-struct BlockBuilder {
-    compression: BlockCompression,
-    encoder: BlockEncoder,
-    rows: Vec<u8>,
-    records: u32,
-    times: Option<(Timestamp, Timestamp)>,
-    finished: Vec<BlockToAppend>,
-}
-
-impl BlockBuilder {
-    fn new(compression: BlockCompression) -> Result<Self, DeadLetterError> {
-        let encoder =
-            BlockEncoder::new(compression).map_err(|e| DeadLetterError::Read(e.to_string()))?;
-        Ok(Self {
-            compression,
-            encoder,
-            rows: Vec::new(),
-            records: 0,
-            times: None,
-            finished: Vec::new(),
-        })
-    }
-
-    /// Counts a row that was written.
-    fn add_row(&mut self, at: Timestamp) -> Result<(), DeadLetterError> {
-        self.records += 1;
-        let (first, last) = self.times.unwrap_or((at, at));
-        self.times = Some((first.min(at), last.max(at)));
-        if self.rows.len() >= BLOCK_BYTES {
-            self.seal()?;
-        }
-        Ok(())
-    }
-
-    fn seal(&mut self) -> Result<(), DeadLetterError> {
-        let Some((first_at, last_at)) = self.times.take() else {
-            return Ok(());
-        };
-        let payload = self.encoder.encode(&self.rows);
-        let payload = payload.map_err(|e| BlockAppendError::Other(e.to_string().into()))?;
-        self.finished.push(BlockToAppend {
-            sealed: SealedBlock {
-                payload,
-                raw_len: self.rows.len(),
-                records: std::mem::take(&mut self.records),
-            },
-            first_at,
-            last_at,
-            compression: self.compression,
-        });
-        self.rows.clear();
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Vec<BlockToAppend>, DeadLetterError> {
-        self.seal()?;
-        Ok(self.finished)
     }
 }

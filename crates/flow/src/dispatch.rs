@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_model::Timestamp;
-use forebay_record::{CompiledMapping, RecordContext};
+use forebay_record::{CompiledMapping, RandomBits, RecordContext};
 use futures::future::join_all;
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +23,6 @@ pub use outcome::{
     RequestProgress, SinkFailure, SinkResult, WriteOutcome,
 };
 pub use route_table::{BranchRoute, RouteTable, SinkRoute, SourceRoute};
-pub use rows::RandomBits;
 use rows::{DispatchAttempt, PendingRows, RenderSummary, TemplateResult, try_append};
 
 use crate::fair_thread_pool::FairThreadPool;

@@ -21,8 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::import::TableRegistry;
 use crate::metrics;
-use crate::streams::dead_letter_sink;
-use crate::topic::topic_sink;
+use crate::streams::{dead_letter_sink, topic_sink};
 use crate::work_queue::DeliveryContext;
 
 mod ledger_check;

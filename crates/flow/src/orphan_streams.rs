@@ -16,8 +16,7 @@ use forebay_model::{BlockCompression, Clock, SinkKey, SliceKey, Statistics, Time
 use forebay_record::{BlockEncoder, CsvReader, CsvRecord, SealedBlock, block};
 
 use crate::pipeline::{AppendOutcome, Appender, BlockAppendError, BlockToAppend};
-use crate::streams::{compression as compression_of, dead_letter_sink};
-use crate::topic::topic_sink;
+use crate::streams::{compression as compression_of, dead_letter_sink, topic_sink};
 
 /// How often a delivery is restarted because the sink's file was rotated meanwhile.
 const ATTEMPTS_MAX: u32 = 5;

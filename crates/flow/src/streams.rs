@@ -39,6 +39,31 @@ pub(crate) fn dead_letter_sink(stream: &str) -> Option<SinkKey> {
     stream.strip_prefix(DEAD_LETTER_PREFIX)?.parse().ok()
 }
 
+/// Sink of a topic's stream with this prefix, and the number of the stream.
+pub(crate) fn parse_topic_stream(name: &str, prefix: &str) -> Option<(SinkKey, u64)> {
+    let (sink, number) = name.strip_prefix(prefix)?.rsplit_once('/')?;
+    Some((sink.parse().ok()?, number.parse().ok()?))
+}
+
+/// Sink of a stream of a topic; `None` for other streams.
+pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
+    let prefixes = [
+        TOPIC_PREFIX,
+        TOPIC_DEAD_LETTER_PREFIX,
+        TOPIC_RESOLVED_PREFIX,
+    ];
+    let mut found = prefixes
+        .iter()
+        .filter_map(|prefix| parse_topic_stream(stream, prefix));
+    found.next().map(|(sink, _)| sink)
+}
+
+/// Name of the dead-letter stream that belongs to a message stream.
+pub(crate) fn topic_dead_letter_stream(messages: &str) -> String {
+    let rest = messages.strip_prefix(TOPIC_PREFIX).unwrap_or(messages);
+    format!("{TOPIC_DEAD_LETTER_PREFIX}{rest}")
+}
+
 /// Codec of a block of rows or dead letters.
 pub(crate) fn codec(compression: BlockCompression) -> u8 {
     match compression {
@@ -96,6 +121,34 @@ mod tests {
                     .into_iter()
                     .all(|(_, other)| !other.starts_with(prefix))
             );
+        }
+    }
+
+    #[test]
+    fn stream_names_identify_their_sinks() {
+        let sink: SinkKey = "1/2/src/snk".parse().unwrap();
+        let messages = "topic/1/2/src/snk/17";
+        assert_eq!(
+            parse_topic_stream(messages, TOPIC_PREFIX),
+            Some((sink.clone(), 17))
+        );
+        assert_eq!(
+            topic_dead_letter_stream(messages),
+            "topic-dead-letter/1/2/src/snk/17"
+        );
+        for own in [
+            "topic-dead-letter/1/2/src/snk/17",
+            "topic-resolved/1/2/src/snk/0",
+        ] {
+            assert_eq!(topic_sink(own), Some(sink.clone()), "{own}");
+        }
+        for other in [
+            "topic/1/2/src/snk",
+            "topic/x",
+            "dead-letter/1/2/src/snk",
+            "1/2/src/snk/17",
+        ] {
+            assert_eq!(topic_sink(other), None, "{other}");
         }
     }
 }

@@ -32,12 +32,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub use config::TopicConfig;
-pub use dead_letters::{UndeliveredError, UndeliveredSelection};
 use reconciler::SharedTopic;
 use stream::TopicStream;
 
 use crate::pipeline::{BlockAppendError, BlockStream};
-use crate::streams::{TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX};
+use crate::streams::{TOPIC_PREFIX, parse_topic_stream};
 
 /// Connects to the provider of a topic, or returns why there is none.
 pub type ConnectProvider =
@@ -120,7 +119,7 @@ impl TopicRegistry {
     fn streams(&self, prefix: &str) -> SinkStreams {
         let mut streams = SinkStreams::new();
         for stats in self.deps.log.streams() {
-            if let Some((sink, number)) = parse(&stats.name, prefix) {
+            if let Some((sink, number)) = parse_topic_stream(&stats.name, prefix) {
                 streams
                     .entry(sink)
                     .or_default()
@@ -145,27 +144,4 @@ impl TopicRegistry {
             shared_topic.or_insert_with(|| Arc::new(SharedTopic::new(Arc::clone(&self.wake)))),
         )
     }
-}
-
-fn parse(name: &str, prefix: &str) -> Option<(SinkKey, u64)> {
-    let (sink, number) = name.strip_prefix(prefix)?.rsplit_once('/')?;
-    Some((sink.parse().ok()?, number.parse().ok()?))
-}
-
-/// Sink of a stream of messages or dead letters; `None` for other streams.
-pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
-    let mut prefixes = [
-        TOPIC_PREFIX,
-        TOPIC_DEAD_LETTER_PREFIX,
-        TOPIC_RESOLVED_PREFIX,
-    ]
-    .iter();
-    let found = prefixes.find_map(|prefix| parse(stream, prefix));
-    found.map(|(sink, _)| sink)
-}
-
-/// Name of the dead-letter stream that belongs to a message stream.
-fn undelivered(messages: &str) -> String {
-    let rest = messages.strip_prefix(TOPIC_PREFIX).unwrap_or(messages);
-    format!("{TOPIC_DEAD_LETTER_PREFIX}{rest}")
 }

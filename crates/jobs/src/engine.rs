@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use forebay_model::Clock;
+use forebay_model::{Clock, DeadLetterSelection};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use crate::record::{
 };
 use crate::source::api::ApiSource;
 use crate::source::files::FileSource;
-use crate::source::replay::{self, ReplayPlan, ReplaySelection};
+use crate::source::replay::{self, ReplayPlan};
 use crate::stage::RecordPoster;
 use crate::state::{JobState, StateError};
 use crate::store::KeyedTableWriter;
@@ -200,7 +200,7 @@ pub async fn run(definition: &JobDefinition, state: JobState, context: &JobConte
 /// Replays dead letters, each from the stage where it failed.
 pub async fn replay(
     definition: &JobDefinition,
-    selection: &ReplaySelection,
+    selection: &DeadLetterSelection,
     state: JobState,
     context: &JobContext,
 ) -> JobOutcome {

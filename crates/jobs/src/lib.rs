@@ -30,4 +30,3 @@ pub mod store;
 pub use engine::outcome::{JobFailure, JobProgress, JobSummary, NeverFound};
 pub use engine::{EnvironmentLookup, JobContext, JobOutcome, replay, run};
 pub use record::JobStage;
-pub use source::replay::ReplaySelection;

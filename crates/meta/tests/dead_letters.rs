@@ -87,7 +87,7 @@ async fn a_dead_letter_counts_until_it_is_replayed_or_dropped() {
         .unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 6, 2, 0, 2]);
     let state = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
-    assert_eq!(state.floor(), 2);
+    assert_eq!(state.resolved.floor(), 2);
 
     let again = resolution([4, 3], DeadLetterOutcome::Dropped);
     let error = repo
@@ -155,7 +155,7 @@ async fn lost_dead_letters_are_counted_as_lost() {
         .unwrap();
     assert_eq!(balance(&repo).await, [10, 0, 5, 1, 4, 0]);
     let state = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
-    assert_eq!(state.floor(), 5);
+    assert_eq!(state.resolved.floor(), 5);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_replay_into_a_file_that_was_rotated_changes_nothing() {
     let conflict = DeadLetterResolveError::File(FileError::Conflict);
     assert_eq!(error.unwrap_err().to_string(), conflict.to_string());
     let state = repo.dead_letter_state(&sink(), &volume()).await.unwrap();
-    assert_eq!((state.ranges(), state.replayed), (0, 0));
+    assert_eq!((state.resolved.count(), state.replayed), (0, 0));
     let stored = repo
         .store()
         .range(keys::DEAD_LETTER_STATES, None, 10)
@@ -214,23 +214,26 @@ async fn two_replays_at_the_same_moment_take_different_slices() {
 #[tokio::test]
 async fn resolved_ranges_and_slices_are_limited() {
     let (repo, _dir) = with_sink().await;
-    let scattered = |n: usize| (0..n as u64).map(|i| i * 2);
+    // The oldest is not one of them.
+    let scattered = |n: usize| (1..=n as u64).map(|i| i * 2);
     let most = resolution(scattered(RESOLVED_RANGES_MAX), DeadLetterOutcome::Dropped);
     repo.resolve_dead_letters(&sink(), &volume(), &most, at(1))
         .await
         .unwrap();
     let more = resolution(
-        [RESOLVED_RANGES_MAX as u64 * 2 + 1],
+        [RESOLVED_RANGES_MAX as u64 * 2 + 2],
         DeadLetterOutcome::Dropped,
     );
     let error = repo
         .resolve_dead_letters(&sink(), &volume(), &more, at(2))
         .await;
     assert!(matches!(error, Err(DeadLetterResolveError::TooScattered)));
-    let between = resolution([1], DeadLetterOutcome::Dropped);
-    repo.resolve_dead_letters(&sink(), &volume(), &between, at(3))
-        .await
-        .unwrap();
+    for (between, now) in [(3, 3), (0, 4)] {
+        let between = resolution([between], DeadLetterOutcome::Dropped);
+        repo.resolve_dead_letters(&sink(), &volume(), &between, at(now))
+            .await
+            .unwrap();
+    }
 
     for i in 1..SLICES_MAX {
         let now = at(i64::try_from(i).unwrap());

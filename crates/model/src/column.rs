@@ -106,19 +106,32 @@ impl Mapping {
     /// Whether rows made by `other` fit this mapping: as many columns, with equivalent content in
     /// each place. Names, keys and default values may differ.
     pub fn accepts_rows_from(&self, other: &Self) -> bool {
-        let pairs = self.columns.iter().zip(&other.columns);
-        self.columns.len() == other.columns.len()
-            && pairs
-                .into_iter()
-                .all(|(a, b)| a.kind.is_equivalent(&b.kind))
+        self.accepts_cells_of(other.columns.iter().map(|c| c.kind.content_id()))
+    }
+
+    /// Whether cells of columns with these [`content_id`](ColumnKind::content_id)s fit this mapping.
+    pub fn accepts_cells_of(
+        &self,
+        ids: impl IntoIterator<Item = impl AsRef<str>, IntoIter: ExactSizeIterator>,
+    ) -> bool {
+        let ids = ids.into_iter();
+        ids.len() == self.columns.len()
+            && ids
+                .zip(&self.columns)
+                .all(|(id, column)| id.as_ref() == column.kind.content_id())
     }
 }
 
 impl ColumnKind {
-    fn is_equivalent(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Path(a), Self::Path(b)) => a.path == b.path && a.raw_string == b.raw_string,
-            (a, b) => a == b,
+    /// Text that is equal for columns with equivalent content. It is stored in dead letters.
+    pub fn content_id(&self) -> String {
+        let form = |raw_string| if raw_string { "raw" } else { "json" };
+        let name = self.type_name();
+        match self {
+            Self::Path(p) => format!("{name} {} {}", form(p.raw_string), p.path),
+            Self::Template(t) => format!("{name} {} {}", form(t.raw_string), t.content),
+            Self::Static { value } => format!("{name} {value}"),
+            Self::Uuid | Self::Datetime | Self::Ip | Self::Body | Self::Headers => name.to_owned(),
         }
     }
 
@@ -189,5 +202,47 @@ impl Mapping {
             .iter()
             .filter(|c| c.primary_key)
             .map(|c| c.name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(path: &str, default: Option<&str>, raw_string: bool) -> ColumnKind {
+        ColumnKind::Path(PathColumn {
+            path: path.to_owned(),
+            default_value: default.map(str::to_owned),
+            raw_string,
+        })
+    }
+
+    fn mapping(kinds: &[ColumnKind]) -> Mapping {
+        let column = |(i, kind): (usize, &ColumnKind)| MappingColumn {
+            name: format!("c{i}"),
+            primary_key: false,
+            kind: kind.clone(),
+        };
+        Mapping {
+            columns: kinds.iter().enumerate().map(column).collect(),
+        }
+    }
+
+    #[test]
+    fn rows_fit_columns_of_equivalent_content() {
+        let own = mapping(&[path("a", None, true), ColumnKind::Body]);
+        assert!(own.accepts_rows_from(&mapping(&[path("a", Some("x"), true), ColumnKind::Body])));
+        let value = |value: &str| ColumnKind::Static {
+            value: value.to_owned(),
+        };
+        for other in [
+            &[path("a", None, true)][..],
+            &[path("b", None, true), ColumnKind::Body],
+            &[path("a", None, false), ColumnKind::Body],
+            &[path("a", None, true), value("body")],
+            &[ColumnKind::Body, path("a", None, true)],
+        ] {
+            assert!(!own.accepts_rows_from(&mapping(other)), "{other:?}");
+        }
     }
 }

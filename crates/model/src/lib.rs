@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod calendar;
 pub mod column;
+pub mod dead_letter;
 pub mod decimal;
 pub mod definition;
 pub mod failpoint;
@@ -32,6 +33,7 @@ pub use column::{
     ColumnKind, Mapping, MappingColumn, MappingViolation, PathColumn, PathColumnUse, PathUse,
     TemplateColumn,
 };
+pub use dead_letter::{DeadLetterSelection, DiscardReport, ReplayReport, ResolvedRanges};
 pub use definition::{
     Actor, ActorKind, AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, PauseInfo,
     SettingsPatch, Sink, SinkTarget, Source, SourceKind, TableSink,

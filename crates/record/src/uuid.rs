@@ -1,6 +1,11 @@
 //! UUIDs of version 7 (RFC 9562, section 5.7) as text: 48 bits of time, then randomness.
 
+use std::sync::Arc;
+
 use forebay_model::Timestamp;
+
+/// Source of the random bits of UUIDs.
+pub type RandomBits = Arc<dyn Fn() -> u128 + Send + Sync>;
 
 pub const LEN: usize = 36;
 

@@ -71,29 +71,9 @@ pub struct DeadLetterEntry {
     pub message: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeadLetterSelection {
-    /// All, or all after an id.
-    After(Option<DeadLetterId>),
-    These(Vec<DeadLetterId>),
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplaySummary {
-    /// Dead letters sent to the table or topic.
-    pub replayed: u64,
-    /// Dead letters that were rejected again, with the reason.
-    pub rejected: Vec<(DeadLetterId, String)>,
-    /// Last id processed, if there are more.
-    pub more_after: Option<DeadLetterId>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DiscardSummary {
-    pub dropped: u64,
-    /// Last id processed, if there are more.
-    pub more_after: Option<DeadLetterId>,
-}
+pub type DeadLetterSelection = forebay_model::DeadLetterSelection<DeadLetterId>;
+pub type ReplaySummary = forebay_model::ReplayReport<DeadLetterId>;
+pub type DiscardSummary = forebay_model::DiscardReport<DeadLetterId>;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeadLetterServiceError {

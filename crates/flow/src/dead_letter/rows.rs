@@ -15,9 +15,9 @@ use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{BlockCompression, File, FileKey, SinkKey};
 use forebay_record::SealedBlock;
 use forebay_record::block::decode;
+use forebay_record::dead_letter::{RejectedRowsHeader, encode_rows, source_file_of_block};
 use futures::StreamExt;
 
-use super::block_format::{RejectedRowsHeader, source_file_of_block, write_rows};
 use super::{BLOCK_BYTES, DeadLetterError, SinkDeadLetters};
 use crate::pipeline::{AppendOutcome, BlockToAppend};
 use crate::streams::{compression, dead_letter_stream};
@@ -121,16 +121,16 @@ impl SinkDeadLetters {
     ) -> Result<(u64, u64), AttemptError> {
         let cause = file.dead_rows.as_ref().map(|d| d.cause.as_str());
         let received = file.key.opened_at;
-        let keep = RejectedRowsHeader {
+        let header = RejectedRowsHeader {
             file: &file.key,
             first: moved,
-            table: &file.table,
+            mapping: &file.table.mapping,
             cause: cause.unwrap_or_default(),
             received,
         };
         let rows = gathered.cells.iter();
         let rows = rows.map(|row| row.iter().map(Vec::as_slice).collect::<Vec<&[u8]>>());
-        let raw = write_rows(&keep, rows).map_err(AttemptError::retryable)?;
+        let raw = encode_rows(&header, rows).map_err(AttemptError::retryable)?;
         let codec = BlockCompression::Gzip { level: 1 };
         let payload = forebay_record::BlockEncoder::new(codec).and_then(|mut e| e.encode(&raw));
         let count = gathered.cells.len();
@@ -171,7 +171,7 @@ impl SinkDeadLetters {
         recorded.await.map_err(AttemptError::retryable)
     }
 
-    fn counts(&self, sink: &SinkKey) -> DeadLetterCounts {
+    pub(super) fn counts(&self, sink: &SinkKey) -> DeadLetterCounts {
         let stream = self.log.find(&dead_letter_stream(sink));
         let stats = stream.and_then(|id| self.log.stats(id));
         let counts = stats.map(|s| DeadLetterCounts {

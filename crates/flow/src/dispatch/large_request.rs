@@ -9,12 +9,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use forebay_model::Timestamp;
-use forebay_record::{BodyFormat, BodyParts, RecordContext, RequestInfo};
+use forebay_record::{BodyFormat, BodyParts, RandomBits, RecordContext, RequestInfo};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use super::outcome::{BrokenRecords, RequestProgress, SinkFailure, SinkResult};
-use super::rows::{DispatchAttempt, PendingRows, RandomBits, RenderSummary};
+use super::rows::{DispatchAttempt, PendingRows, RenderSummary};
 use super::{Dispatcher, SLICE_WAIT, SinkRoute, SinkStep, SourceRoute};
 use crate::fair_thread_pool::{WorkPermit, run_on_pool};
 use crate::memory_limiter::{MemoryLimitError, MemoryLimiter, MemoryPermit};

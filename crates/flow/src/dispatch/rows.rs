@@ -5,20 +5,16 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use forebay_model::Timestamp;
-use forebay_record::{RecordContext, RecordErrorKind};
+use forebay_record::{DeadLetter, RandomBits, RecordContext, RecordErrorKind};
 
 use super::outcome::{
     KeptRecords, RecordRejection, RejectedRecords, RequestProgress, SinkFailure, SinkResult,
     WriteOutcome,
 };
 use super::{RecordBatch, SinkStep};
-use crate::dead_letter::DeadLetter;
 use crate::memory_limiter::MemoryPermit;
 use crate::pipeline::{AppendAttempt, BlockTicket, Pipeline};
 pub(super) use crate::template::TemplateResult;
-
-/// Source of the random bits of UUIDs.
-pub type RandomBits = Arc<dyn Fn() -> u128 + Send + Sync>;
 
 /// Scratch buffers larger than this are freed.
 const SCRATCH_KEPT: usize = 1 << 20;

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use forebay_model::{ByteSize, SinkKey};
-use forebay_record::{RequestInfo, SealedBlock};
+use forebay_record::dead_letter::encode_block;
+use forebay_record::{DeadLetter, RequestInfo, SealedBlock};
 
 use super::{Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend, Pipeline};
-use crate::dead_letter::{DeadLetter, write_block};
 
 #[derive(Debug)]
 pub(super) struct DeadLetterWriter {
@@ -56,7 +56,7 @@ impl Pipeline {
         if writer.appender.dead_letter_bytes(&writer.sink) >= writer.max.0 {
             return Err(DeadLetterAppendError::Full(writer.max));
         }
-        let raw = write_block(request, dead_letters);
+        let raw = encode_block(request, dead_letters);
         let raw = raw.map_err(|e| BlockAppendError::Other(e.to_string().into()))?;
         let encoders = &self.shared.encoders;
         let payload = encoders.take(self.compression).and_then(|mut encoder| {

@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LimiterRegistry;
 use crate::metrics::PROJECT_DISK_BYTES;
-use crate::streams::dead_letter_sink;
-use crate::topic::topic_sink;
+use crate::streams::{dead_letter_sink, topic_sink};
 
 #[derive(Debug)]
 pub struct DiskUse {

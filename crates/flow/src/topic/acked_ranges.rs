@@ -10,8 +10,8 @@
 //! behind, and the next one checks which of the messages exist before it delivers anything: their
 //! dead letters are resolved, the others are still dead letters.
 //!
-//! The last block of a stream of the sink holds all of it: it is bounded by [`ACKED_MAX`], since
-//! the log frees dead letters from the oldest on.
+//! The last block of a stream of the sink holds all of it. It is in the log and not in the store,
+//! since what it must agree with is in the log (`docs/adr/1532-…`).
 
 use std::collections::BTreeSet;
 
@@ -20,26 +20,27 @@ use forebay_buffer::{
     CODEC_MESSAGE_REPLAYED, DeadLetterMessage, encode_replayed, replayed_dead_letter,
 };
 use forebay_log::{NewBlock, ReadItem, StreamId};
-use forebay_model::SinkKey;
+use forebay_model::{ResolvedRanges, SinkKey};
 use serde::{Deserialize, Serialize};
 
 use super::TopicRegistry;
-use super::dead_letters::UndeliveredError;
+use super::dead_letters::log_failed;
 use super::reconciler::SharedTopic;
+use crate::dead_letter::{DeadLetterError, StoredDeadLetter, unreadable};
 use crate::pipeline::BlockAppendError;
 use crate::streams::{CODEC_RESOLVED, TOPIC_RESOLVED_PREFIX};
 
-/// Maximum of resolved dead letters between unresolved ones.
-pub(super) const ACKED_MAX: usize = 10_000;
+/// Maximum of resolved ranges between unresolved dead letters.
+pub(super) const ACKED_RANGES_MAX: usize = 10_000;
 
-/// Which letters of a sink are done with.
+/// Resolved dead letters of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AckedRanges {
     /// Number of dead letters that were ever replayed.
     pub(super) replayed: u64,
-    /// Numbers of letters that are done with; those that the log has freed may be missing.
-    pub(super) resolved: BTreeSet<u64>,
+    /// Numbers of replayed, dropped or lost dead letters.
+    pub(super) resolved: ResolvedRanges,
     /// A replay that has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pending_replay: Option<PendingReplay>,
@@ -56,16 +57,6 @@ pub(super) struct PendingReplay {
     dead_letters: BTreeSet<u64>,
 }
 
-impl AckedRanges {
-    pub(super) fn is_acked(&self, dead_letter: u64) -> bool {
-        self.resolved.contains(&dead_letter)
-    }
-}
-
-fn failed(error: impl std::fmt::Display) -> UndeliveredError {
-    UndeliveredError::Log(error.to_string())
-}
-
 impl TopicRegistry {
     /// Returns the known state of a sink's dead letters, perhaps with an interrupted replay not
     /// completed.
@@ -73,13 +64,18 @@ impl TopicRegistry {
         &self,
         shared_topic: &SharedTopic,
         sink: &SinkKey,
-    ) -> Result<AckedRanges, UndeliveredError> {
+    ) -> Result<AckedRanges, DeadLetterError> {
         // Replaced as a whole.
         let mut known = shared_topic.acked.lock();
-        if known.is_none() {
-            *known = Some(self.load(sink)?);
+        if let Some(known) = &*known {
+            return Ok(known.clone());
         }
-        Ok(known.clone().unwrap_or_default())
+        let mut acked = self.load(sink)?;
+        for (base, stream) in self.dead_letter_streams(sink) {
+            acked.resolved.resolve(base, base + stream.stats.trimmed_to);
+        }
+        *known = Some(acked.clone());
+        Ok(acked)
     }
 
     /// As [`Self::cached_ranges`], with an interrupted replay completed. The caller holds the
@@ -88,14 +84,16 @@ impl TopicRegistry {
         &self,
         shared_topic: &SharedTopic,
         sink: &SinkKey,
-    ) -> Result<AckedRanges, UndeliveredError> {
+    ) -> Result<AckedRanges, DeadLetterError> {
         let mut acked = self.cached_ranges(shared_topic, sink)?;
         let Some(pending_replay) = acked.pending_replay.take() else {
             return Ok(acked);
         };
         let moved = self.appended_dead_letters(&pending_replay)?;
         acked.replayed += moved.len() as u64;
-        acked.resolved.extend(moved);
+        for number in moved {
+            acked.resolved.resolve(number, number + 1);
+        }
         self.persist(shared_topic, sink, acked)
     }
 
@@ -103,14 +101,14 @@ impl TopicRegistry {
     fn appended_dead_letters(
         &self,
         pending_replay: &PendingReplay,
-    ) -> Result<BTreeSet<u64>, UndeliveredError> {
+    ) -> Result<BTreeSet<u64>, DeadLetterError> {
         let log = &self.deps.log;
         let mut moved = BTreeSet::new();
         let Some(id) = log.find(&pending_replay.stream) else {
             return Ok(moved);
         };
-        for item in log.reader(id, pending_replay.from).map_err(failed)? {
-            if let ReadItem::Block(block) = item.map_err(failed)?
+        for item in log.reader(id, pending_replay.from).map_err(unreadable)? {
+            if let ReadItem::Block(block) = item.map_err(unreadable)?
                 && block.codec == CODEC_MESSAGE_REPLAYED
             {
                 let dead_letter = replayed_dead_letter(&block.payload);
@@ -126,8 +124,8 @@ impl TopicRegistry {
         shared_topic: &SharedTopic,
         sink: &SinkKey,
         mut acked: AckedRanges,
-        dead_letters: &[DeadLetterMessage],
-    ) -> Result<(), UndeliveredError> {
+        dead_letters: &[StoredDeadLetter<DeadLetterMessage>],
+    ) -> Result<(), DeadLetterError> {
         let log = &self.deps.log;
         let stream = self.open_stream(sink);
         let id = log.stream(&stream).map_err(BlockAppendError::from)?;
@@ -142,9 +140,12 @@ impl TopicRegistry {
         // Whatever was accepted: the messages in the stream are those that were moved.
         let acked = self.acked_ranges(shared_topic, sink)?;
         appended?;
-        match dead_letters.iter().find(|l| !acked.is_acked(l.number)) {
+        match dead_letters
+            .iter()
+            .find(|l| !acked.resolved.contains(l.number))
+        {
             None => Ok(()),
-            Some(dead_letter) => Err(failed(format_args!(
+            Some(dead_letter) => Err(log_failed(format_args!(
                 "dead letter {} was not accepted",
                 dead_letter.number
             ))),
@@ -154,34 +155,32 @@ impl TopicRegistry {
     fn append_dead_letters(
         &self,
         id: StreamId,
-        dead_letters: &[DeadLetterMessage],
-    ) -> Result<(), UndeliveredError> {
+        dead_letters: &[StoredDeadLetter<DeadLetterMessage>],
+    ) -> Result<(), DeadLetterError> {
         let mut tickets = Vec::with_capacity(dead_letters.len());
-        for dead_letter in dead_letters {
-            let at = dead_letter
-                .message
-                .timestamp_ms
-                .unwrap_or(dead_letter.at_ms);
+        for stored in dead_letters {
+            let letter = &stored.dead_letter;
+            let at = letter.message.timestamp_ms.unwrap_or(letter.at_ms);
             let mut payload = Vec::new();
             encode_replayed(
                 &mut payload,
-                dead_letter.number,
-                &dead_letter.topic,
-                &dead_letter.message,
+                stored.number,
+                &letter.topic,
+                &letter.message,
                 at,
             );
             let block = new_block(id, CODEC_MESSAGE_REPLAYED, at, payload);
             match self.deps.log.append_wait(block) {
                 Ok(ticket) => tickets.push(Ok(ticket)),
                 Err(error) => {
-                    tickets.push(Err(UndeliveredError::from(BlockAppendError::from(error))));
+                    tickets.push(Err(DeadLetterError::from(BlockAppendError::from(error))));
                     break;
                 }
             }
         }
         let mut all = Ok(());
         for ticket in tickets {
-            let done = ticket.and_then(|t| t.wait().map_err(failed));
+            let done = ticket.and_then(|t| t.wait().map_err(log_failed));
             all = all.and(done.map(drop));
         }
         all
@@ -193,16 +192,15 @@ impl TopicRegistry {
         &self,
         shared_topic: &SharedTopic,
         sink: &SinkKey,
-        mut acked: AckedRanges,
-    ) -> Result<AckedRanges, UndeliveredError> {
+        acked: AckedRanges,
+    ) -> Result<AckedRanges, DeadLetterError> {
         let log = &self.deps.log;
-        self.remove_trimmed(sink, &mut acked);
         let id = log.stream(&name(sink)).map_err(BlockAppendError::from)?;
-        let payload = serde_json::to_vec(&acked).map_err(failed)?;
+        let payload = serde_json::to_vec(&acked).map_err(log_failed)?;
         let block = new_block(id, CODEC_RESOLVED, self.deps.env.now_ms(), payload);
         let ticket = log.append_wait(block).map_err(BlockAppendError::from)?;
-        let written = ticket.wait().map_err(failed)?;
-        *shared_topic.acked.lock() = Some(acked.clone());
+        let written = ticket.wait().map_err(log_failed)?;
+        shared_topic.cache_ranges(acked.clone());
         // The response waits for neither: what is not freed now is freed the next time.
         if let Err(error) = log.trim(id, written.first_seq) {
             tracing::warn!(%sink, %error, "freeing an earlier state of dead letters failed");
@@ -213,21 +211,7 @@ impl TopicRegistry {
         Ok(acked)
     }
 
-    /// Removes the numbers of dead letters that the log has freed.
-    fn remove_trimmed(&self, sink: &SinkKey, acked: &mut AckedRanges) {
-        for (base, stream) in self.dead_letter_streams(sink) {
-            let freed: Vec<u64> = acked
-                .resolved
-                .range(base..base + stream.stats.trimmed_to)
-                .copied()
-                .collect();
-            for dead_letter in freed {
-                acked.resolved.remove(&dead_letter);
-            }
-        }
-    }
-
-    fn load(&self, sink: &SinkKey) -> Result<AckedRanges, UndeliveredError> {
+    fn load(&self, sink: &SinkKey) -> Result<AckedRanges, DeadLetterError> {
         let log = &self.deps.log;
         let Some(stats) = log.find(&name(sink)).and_then(|id| log.stats(id)) else {
             return Ok(AckedRanges::default());
@@ -236,11 +220,11 @@ impl TopicRegistry {
             return Ok(AckedRanges::default());
         };
         let mut found = None;
-        for item in log.reader(stats.id, last).map_err(failed)? {
-            if let ReadItem::Block(block) = item.map_err(failed)?
+        for item in log.reader(stats.id, last).map_err(unreadable)? {
+            if let ReadItem::Block(block) = item.map_err(unreadable)?
                 && block.codec == CODEC_RESOLVED
             {
-                found = Some(serde_json::from_slice(&block.payload).map_err(failed)?);
+                found = Some(serde_json::from_slice(&block.payload).map_err(unreadable)?);
             }
         }
         if found.is_none() {

@@ -5,138 +5,65 @@
 //! `acked_ranges.rs` records which of the others are resolved.
 
 use forebay_buffer::DeadLetterMessage;
-use forebay_log::StreamId;
-use forebay_model::SinkKey;
+use forebay_log::Block;
+use forebay_model::{DeadLetterSelection, DiscardReport, ReplayReport, SinkKey};
 
-use super::acked_ranges::{ACKED_MAX, AckedRanges};
+use super::acked_ranges::{ACKED_RANGES_MAX, AckedRanges};
 use super::{SinkStream, TopicRegistry};
+use crate::dead_letter::{
+    BlockContent, DeadLetterError, DeadLetterReader, SELECTION_MAX, SelectedDeadLetters,
+    StoredDeadLetter,
+};
 use crate::pipeline::BlockAppendError;
 use crate::streams::TOPIC_DEAD_LETTER_PREFIX;
 
-/// Selection of dead letters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UndeliveredSelection {
-    /// First number, and maximum count.
-    From(u64, usize),
-    /// Numbers, each of which must exist.
-    These(Vec<u64>),
-}
+type SelectedMessages = SelectedDeadLetters<DeadLetterMessage>;
 
-/// Error of an operation on a topic's dead letters.
-#[derive(Debug, thiserror::Error)]
-pub enum UndeliveredError {
-    /// No such dead letter, or it was replayed or dropped.
-    #[error("there is no dead letter {0}")]
-    NotFound(u64),
-    /// Too many dead letters are resolved between unresolved ones.
-    #[error(
-        "too many dead letters are resolved out of order (maximum {ACKED_MAX}); replay or drop the oldest ones first"
-    )]
-    TooScattered,
-    /// The log can't be read or written.
-    #[error("{0}")]
-    Log(String),
-    /// The log rejected the messages.
-    #[error(transparent)]
-    Append(#[from] BlockAppendError),
+impl BlockContent for DeadLetterMessage {
+    fn decode(block: Block) -> Result<Vec<Self>, DeadLetterError> {
+        Ok(Self::from_block(block).into_iter().collect())
+    }
+
+    fn size(&self) -> usize {
+        self.message.len()
+    }
 }
 
 impl TopicRegistry {
-    /// Lists dead letters of a sink from this number on, at most so many, the oldest first.
-    pub fn undelivered(
+    /// Lists unresolved dead letters of a sink, at most `limit` and [`SELECTION_MAX`]. Blocks: it
+    /// reads files.
+    pub fn list(
         &self,
         sink: &SinkKey,
-        from: u64,
+        selection: &DeadLetterSelection,
         limit: usize,
-    ) -> Result<Vec<DeadLetterMessage>, UndeliveredError> {
+    ) -> Result<Vec<StoredDeadLetter<DeadLetterMessage>>, DeadLetterError> {
         let acked = self.cached_ranges(&self.shared_topic(sink), sink)?;
-        self.read_dead_letters(sink, &acked, from, limit)
+        Ok(self.select(sink, &acked, selection, limit)?.dead_letters)
     }
 
-    fn read_dead_letters(
-        &self,
-        sink: &SinkKey,
-        acked: &AckedRanges,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<DeadLetterMessage>, UndeliveredError> {
-        let log = &self.deps.log;
-        let mut found = Vec::new();
-        for (base, stream) in self.dead_letter_streams(sink) {
-            let from = from.saturating_sub(base);
-            for dead_letter in forebay_buffer::dead_letters(log, &stream.stats.name, from) {
-                if found.len() == limit {
-                    return Ok(found);
-                }
-                let dead_letter = dead_letter.map_err(|e| UndeliveredError::Log(e.to_string()))?;
-                let number = base + dead_letter.number;
-                if !acked.is_acked(number) {
-                    found.push(DeadLetterMessage {
-                        number,
-                        ..dead_letter
-                    });
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Returns the selected dead letters, if they exist.
     fn select(
         &self,
         sink: &SinkKey,
         acked: &AckedRanges,
-        selection: &UndeliveredSelection,
-    ) -> Result<Vec<DeadLetterMessage>, UndeliveredError> {
-        let mut wanted = match selection {
-            UndeliveredSelection::From(from, limit) => {
-                return self.read_dead_letters(sink, acked, *from, *limit);
-            }
-            UndeliveredSelection::These(numbers) => numbers.clone(),
+        selection: &DeadLetterSelection,
+        max: usize,
+    ) -> Result<SelectedMessages, DeadLetterError> {
+        let streams = self.dead_letter_streams(sink);
+        let streams: Vec<_> = streams
+            .iter()
+            .map(|(base, s)| (*base, s.stats.id))
+            .collect();
+        let reader = DeadLetterReader {
+            log: &self.deps.log,
+            streams: &streams,
+            resolved: &acked.resolved,
         };
-        wanted.sort_unstable();
-        wanted.dedup();
-        let one = |number| {
-            let found = self.read_dead_letters(sink, acked, number, 1)?;
-            let found = found
-                .into_iter()
-                .find(|dead_letter| dead_letter.number == number);
-            found.ok_or(UndeliveredError::NotFound(number))
-        };
-        wanted.into_iter().map(one).collect()
+        reader.select(selection, max)
     }
 
-    /// Checks that so many more may be resolved: what is recorded of them is bounded. The oldest
-    /// ones always may, since nothing is recorded of these.
-    fn check_capacity(
-        &self,
-        sink: &SinkKey,
-        acked: &AckedRanges,
-        dead_letters: &[DeadLetterMessage],
-    ) -> Result<(), UndeliveredError> {
-        let few = acked.resolved.len() + dead_letters.len() <= ACKED_MAX;
-        if few || self.are_oldest(sink, acked, dead_letters)? {
-            Ok(())
-        } else {
-            Err(UndeliveredError::TooScattered)
-        }
-    }
-
-    fn are_oldest(
-        &self,
-        sink: &SinkKey,
-        acked: &AckedRanges,
-        dead_letters: &[DeadLetterMessage],
-    ) -> Result<bool, UndeliveredError> {
-        let oldest = self.read_dead_letters(sink, acked, 0, dead_letters.len())?;
-        let numbers = |dead_letters: &[DeadLetterMessage]| {
-            dead_letters.iter().map(|l| l.number).collect::<Vec<_>>()
-        };
-        Ok(numbers(&oldest) == numbers(dead_letters))
-    }
-
-    /// Appends the messages of dead letters to their sink's stream, in one step even if the process
-    /// or the power fails. Returns their numbers. Blocks for some syncs.
+    /// Appends the messages of dead letters to their sink's stream, at most [`SELECTION_MAX`] per
+    /// call, in one step even if the process or the power fails. Blocks for some syncs.
     ///
     /// # Errors
     /// When one of them does not exist, or the log rejects the messages; those that are not in the
@@ -144,20 +71,24 @@ impl TopicRegistry {
     pub fn replay(
         &self,
         sink: &SinkKey,
-        selection: &UndeliveredSelection,
-    ) -> Result<Vec<u64>, UndeliveredError> {
+        selection: &DeadLetterSelection,
+    ) -> Result<ReplayReport, DeadLetterError> {
         let shared_topic = self.shared_topic(sink);
         let lock = shared_topic.lock();
         let acked = self.acked_ranges(&shared_topic, sink)?;
-        let dead_letters = self.select(sink, &acked, selection)?;
-        self.check_capacity(sink, &acked, &dead_letters)?;
-        let numbers = dead_letters.iter().map(|l| l.number).collect();
-        if dead_letters.is_empty() {
-            return Ok(numbers);
+        let found = self.select(sink, &acked, selection, SELECTION_MAX)?;
+        resolve(&acked, &found)?;
+        let report = ReplayReport {
+            replayed: found.dead_letters.len() as u64,
+            rejected: Vec::new(),
+            more_after: found.more_after,
+        };
+        if found.dead_letters.is_empty() {
+            return Ok(report);
         }
         // The messages must stay in the stream until the dead letters are recorded as resolved.
         shared_topic.hold_statistics(Some(self.counts(sink)));
-        let done = self.append_replay(&shared_topic, sink, acked, &dead_letters);
+        let done = self.append_replay(&shared_topic, sink, acked, &found.dead_letters);
         if shared_topic.is_replaying() {
             // The outcome is unknown: it is checked again before anything is delivered.
             shared_topic.detach();
@@ -165,31 +96,32 @@ impl TopicRegistry {
         shared_topic.hold_statistics(None);
         drop(lock);
         self.wake.notify_one();
-        done.map(|()| numbers)
+        done.map(|()| report)
     }
 
-    /// Drops dead letters; returns their numbers when that is durable.
+    /// Drops dead letters, at most [`SELECTION_MAX`] per call; returns when that is durable.
     pub fn discard(
         &self,
         sink: &SinkKey,
-        selection: &UndeliveredSelection,
-    ) -> Result<Vec<u64>, UndeliveredError> {
+        selection: &DeadLetterSelection,
+    ) -> Result<DiscardReport, DeadLetterError> {
         let shared_topic = self.shared_topic(sink);
         let _lock = shared_topic.lock();
-        let mut acked = self.acked_ranges(&shared_topic, sink)?;
-        let dead_letters = self.select(sink, &acked, selection)?;
-        self.check_capacity(sink, &acked, &dead_letters)?;
-        let are_oldest = self.are_oldest(sink, &acked, &dead_letters)?;
-        let numbers: Vec<u64> = dead_letters.iter().map(|l| l.number).collect();
-        acked.resolved.extend(&numbers);
-        if are_oldest {
-            // Nothing has to be recorded, and so nothing written: this frees space on a full
-            // volume.
+        let acked = self.acked_ranges(&shared_topic, sink)?;
+        let found = self.select(sink, &acked, selection, SELECTION_MAX)?;
+        let acked = resolve(&acked, &found)?;
+        let last = found.numbers().max();
+        if last.is_none_or(|number| number < acked.resolved.floor()) {
+            // The trim says it all, and nothing is written: this frees space on a full volume.
             self.trim_resolved(sink, &acked)?;
+            shared_topic.cache_ranges(acked);
         } else {
             self.persist(&shared_topic, sink, acked)?;
         }
-        Ok(numbers)
+        Ok(DiscardReport {
+            dropped: found.dead_letters.len() as u64,
+            more_after: found.more_after,
+        })
     }
 
     /// Frees the dead letters before the first unresolved one.
@@ -197,19 +129,14 @@ impl TopicRegistry {
         &self,
         sink: &SinkKey,
         acked: &AckedRanges,
-    ) -> Result<(), UndeliveredError> {
+    ) -> Result<(), DeadLetterError> {
         let log = &self.deps.log;
-        // Streams first: a dead letter that arrives meanwhile is not freed.
-        let streams = self.dead_letter_streams(sink);
-        let first = self.read_dead_letters(sink, acked, 0, 1)?;
-        let first = first.first().map_or(u64::MAX, |l| l.number);
-        for (base, stream) in streams {
-            let up_to = first.saturating_sub(base).min(stream.stats.next_seq);
+        for (base, stream) in self.dead_letter_streams(sink) {
+            let resolved = acked.resolved.floor().saturating_sub(base);
+            let up_to = resolved.min(stream.stats.next_seq);
             if up_to > stream.stats.trimmed_to {
-                let id: StreamId = stream.stats.id;
-                let failed = |e: String| UndeliveredError::Log(e);
-                let ticket = log.trim(id, up_to).map_err(|e| failed(e.to_string()))?;
-                ticket.wait().map_err(|e| failed(e.to_string()))?;
+                let ticket = log.trim(stream.stats.id, up_to).map_err(log_failed)?;
+                ticket.wait().map_err(log_failed)?;
             }
         }
         Ok(())
@@ -229,4 +156,24 @@ impl TopicRegistry {
         });
         numbered.collect()
     }
+}
+
+/// The state with these dead letters resolved.
+fn resolve(acked: &AckedRanges, found: &SelectedMessages) -> Result<AckedRanges, DeadLetterError> {
+    let mut acked = acked.clone();
+    for number in found.numbers() {
+        acked.resolved.resolve(number, number + 1);
+    }
+    for (from, to) in &found.lost {
+        acked.resolved.resolve(*from, *to);
+    }
+    if acked.resolved.scattered() > ACKED_RANGES_MAX {
+        return Err(DeadLetterError::TooScattered(ACKED_RANGES_MAX));
+    }
+    Ok(acked)
+}
+
+/// The log cannot be written.
+pub(super) fn log_failed(error: impl std::fmt::Display) -> DeadLetterError {
+    BlockAppendError::Other(error.to_string().into()).into()
 }

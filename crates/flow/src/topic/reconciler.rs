@@ -16,8 +16,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::acked_ranges::AckedRanges;
-use super::{SinkStream, TopicRegistry, undelivered};
-use crate::streams::{TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX};
+use super::{SinkStream, TopicRegistry};
+use crate::streams::{
+    TOPIC_DEAD_LETTER_PREFIX, TOPIC_PREFIX, TOPIC_RESOLVED_PREFIX, topic_dead_letter_stream,
+};
 
 /// Interval of reconciliation without a change.
 const TICK: Duration = Duration::from_secs(1);
@@ -96,6 +98,12 @@ impl SharedTopic {
         }
         // Replaced as a whole.
         *self.held_statistics.lock() = statistics;
+    }
+
+    /// Remembers the state as it is on disk.
+    pub(super) fn cache_ranges(&self, acked: AckedRanges) {
+        // Replaced as a whole.
+        *self.acked.lock() = Some(acked);
     }
 
     /// Whether a replay is in progress, as far as is known.
@@ -301,7 +309,7 @@ impl TopicRegistry {
         let volume = self.deps.log.volume_stats().volume;
         forebay_buffer::StreamBinding {
             stream: spec.stream.clone(),
-            dead: undelivered(&spec.stream),
+            dead: topic_dead_letter_stream(&spec.stream),
             partition: spec.topic.as_str().into(),
             id: fnv1a(&format!("{volume:016x}/{}", spec.stream)),
         }
@@ -310,7 +318,7 @@ impl TopicRegistry {
     /// Deletes a stream that is closed and delivered, and its dead-letter stream if that is empty.
     fn delete_drained(&self, name: &str) {
         let log = &self.deps.log;
-        let dead_letters = undelivered(name);
+        let dead_letters = topic_dead_letter_stream(name);
         let has_none = |id: &StreamId| log.stats(*id).is_some_and(|s| s.next_seq == 0);
         let both = [log.find(&dead_letters).filter(has_none), log.find(name)];
         for (name, id) in [dead_letters.as_str(), name].into_iter().zip(both) {

@@ -40,19 +40,19 @@ impl TopicRegistry {
         }
         // A read failure is reported where dead letters are listed.
         let acked = self.cached_ranges(&shared_topic, sink).unwrap_or_default();
-        let mut resolved = 0;
+        let (mut dead_letters, mut resolved) = (0, acked.resolved);
         for (base, stream) in self.dead_letter_streams(sink) {
             let stats = &stream.stats;
-            let kept = base + stats.trimmed_to..base + stats.next_seq;
-            let acked = acked.resolved.range(kept.clone()).count() as u64;
-            sum.dead += (kept.end - kept.start) - acked;
-            resolved += stats.trimmed_to + acked;
+            resolved.resolve(base, base + stats.trimmed_to);
+            dead_letters += stats.next_seq;
             if !messages.iter().any(|m| m.number == stream.number) {
                 // The remains of a stream that was removed.
                 sum.accepted += stats.next_seq;
                 done += stats.next_seq;
             }
         }
+        let resolved = resolved.count().min(dead_letters);
+        sum.dead = dead_letters - resolved;
         // A dead letter that was replayed is in the stream a second time.
         let replayed = acked.replayed.min(resolved);
         sum.discarded = resolved - replayed;

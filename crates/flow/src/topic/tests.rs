@@ -4,14 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::dead_letter::DeadLetterError;
 use crate::pipeline::{AppendOutcome, BlockToAppend};
 use forebay_buffer::scripted::ScriptedProvider;
 use forebay_buffer::{Message, encode_standalone};
 use forebay_log::{LogConfig, MemEnv};
 use forebay_model::{
-    Actor, AuditStamp, BlockCompression, DefinitionVersion, HttpMethod, HumanDuration, ManualClock,
-    MessageMapping, SettingsPatch, Sink, SinkTarget, Timestamp, TopicKind, TopicState,
-    TopicStatistics,
+    Actor, AuditStamp, BlockCompression, DeadLetterSelection, DefinitionVersion, HttpMethod,
+    HumanDuration, ManualClock, MessageMapping, SettingsPatch, Sink, SinkTarget, Timestamp,
+    TopicKind, TopicState, TopicStatistics,
 };
 use forebay_record::SealedBlock;
 
@@ -186,11 +187,23 @@ impl Node {
     }
 
     fn dead_letters(&self) -> Vec<(u64, String)> {
-        let found = self.topics.undelivered(&key(), 0, 100).unwrap();
+        let found = self.topics.list(&key(), &DeadLetterSelection::ALL, 100);
         let text = |l: &forebay_buffer::DeadLetterMessage| {
             String::from_utf8(l.message.payload.clone().unwrap().to_vec()).unwrap()
         };
-        found.iter().map(|l| (l.number, text(l))).collect()
+        let found = found.unwrap();
+        found
+            .iter()
+            .map(|l| (l.number, text(&l.dead_letter)))
+            .collect()
+    }
+
+    fn replay(&self, selection: &DeadLetterSelection) -> u64 {
+        self.topics.replay(&key(), selection).unwrap().replayed
+    }
+
+    fn discard(&self, selection: &DeadLetterSelection) -> u64 {
+        self.topics.discard(&key(), selection).unwrap().dropped
     }
 
     fn counts(&self) -> TopicStatistics {
@@ -213,26 +226,30 @@ fn with_dead_letters(machine: &Machine) -> Node {
     node
 }
 
-fn these(numbers: &[u64]) -> UndeliveredSelection {
-    UndeliveredSelection::These(numbers.to_vec())
+fn these(numbers: &[u64]) -> DeadLetterSelection {
+    DeadLetterSelection::These(numbers.to_vec())
 }
 
 #[test]
 fn any_dead_letter_is_replayed_or_dropped_and_counted_once() {
     let machine = Machine::new(1);
     let node = with_dead_letters(&machine);
-    assert_eq!(node.topics.replay(&key(), &these(&[3, 1])).unwrap(), [1, 3]);
+    assert_eq!(node.replay(&these(&[3, 1])), 2);
     let counts = node.counts();
     assert_eq!((counts.accepted, counts.waiting, counts.dead), (7, 4, 3));
-    assert_eq!(node.topics.discard(&key(), &these(&[2])).unwrap(), [2]);
+    assert_eq!(node.discard(&these(&[2])), 1);
     for resolved in [1, 2, 3, 5] {
-        for again in [TopicRegistry::replay, TopicRegistry::discard] {
-            let rejected = again(&node.topics, &key(), &these(&[0, resolved]));
-            assert!(
-                matches!(rejected, Err(UndeliveredError::NotFound(n)) if n == resolved),
-                "{resolved}: {rejected:?}"
-            );
-        }
+        let selection = these(&[0, resolved]);
+        let rejected = [
+            node.topics.replay(&key(), &selection).unwrap_err(),
+            node.topics.discard(&key(), &selection).unwrap_err(),
+        ];
+        assert!(
+            rejected
+                .iter()
+                .all(|e| matches!(e, DeadLetterError::NotFound(n) if *n == resolved)),
+            "{resolved}: {rejected:?}"
+        );
     }
     let left = [(0, "m0".to_owned()), (4, "m4".to_owned())];
     assert_eq!(node.dead_letters(), left);
@@ -262,8 +279,7 @@ fn any_dead_letter_is_replayed_or_dropped_and_counted_once() {
         }
     );
     assert_eq!(node.dead_letters(), left);
-    let all = UndeliveredSelection::From(0, 100);
-    assert_eq!(node.topics.replay(&key(), &all).unwrap(), [0, 4]);
+    assert_eq!(node.replay(&DeadLetterSelection::ALL), 2);
     let freed: Vec<_> = node.topics.dead_letter_streams(&key());
     assert!(freed.iter().all(|(_, s)| s.is_drained()), "{freed:?}");
     node.deliver();
@@ -395,14 +411,11 @@ fn a_full_volume_rejects_a_replay_and_frees_space_when_dead_letters_are_dropped(
     let before = node.dead_letters();
     let rejected = node.topics.replay(&key(), &these(&[1])).unwrap_err();
     assert!(
-        matches!(rejected, UndeliveredError::Append(_)),
+        matches!(rejected, DeadLetterError::Append(_)),
         "{rejected:?}"
     );
     assert_eq!(node.dead_letters(), before);
-    assert_eq!(
-        node.topics.discard(&key(), &these(&[0, 1])).unwrap(),
-        [0, 1]
-    );
+    assert_eq!(node.discard(&these(&[0, 1])), 2);
     assert_eq!(node.dead_letters(), before[2..]);
     assert_eq!(node.counts().discarded, 2);
 }
@@ -412,40 +425,47 @@ fn what_is_recorded_of_dead_letters_is_bounded() {
     let machine = Machine::new(3);
     let node = with_dead_letters(&machine);
     let place = node.topics.shared_topic(&key());
+    let scattered = (0..acked_ranges::ACKED_RANGES_MAX as u64).map(|i| (10 + 2 * i, 11 + 2 * i));
     let acked = acked_ranges::AckedRanges {
-        resolved: (10..10 + acked_ranges::ACKED_MAX as u64).collect(),
+        resolved: scattered.collect::<Vec<_>>().into(),
         ..acked_ranges::AckedRanges::default()
     };
     node.topics.persist(&place, &key(), acked).unwrap();
     let rejected = node.topics.discard(&key(), &these(&[1])).unwrap_err();
     assert!(
-        matches!(rejected, UndeliveredError::TooScattered),
+        matches!(rejected, DeadLetterError::TooScattered(_)),
         "{rejected}"
     );
-    assert_eq!(
-        node.topics.discard(&key(), &these(&[0, 1])).unwrap(),
-        [0, 1]
-    );
+    assert_eq!(node.discard(&these(&[0, 1])), 2);
 }
 
 #[test]
-fn stream_names_identify_their_sinks() {
-    let sink: SinkKey = "1/2/src/snk".parse().unwrap();
-    let messages = "topic/1/2/src/snk/17";
-    assert_eq!(parse(messages, TOPIC_PREFIX), Some((sink.clone(), 17)));
-    assert_eq!(undelivered(messages), "topic-dead-letter/1/2/src/snk/17");
-    for own in [
-        "topic-dead-letter/1/2/src/snk/17",
-        "topic-resolved/1/2/src/snk/0",
-    ] {
-        assert_eq!(topic_sink(own), Some(sink.clone()), "{own}");
-    }
-    for other in [
-        "topic/1/2/src/snk",
-        "topic/x",
-        "dead-letter/1/2/src/snk",
-        "1/2/src/snk/17",
-    ] {
-        assert_eq!(topic_sink(other), None, "{other}");
-    }
+fn dead_letters_are_listed_in_pages_and_unreadable_ones_are_passed_over() {
+    let machine = Machine::new(6);
+    let node = with_dead_letters(&machine);
+    let (_, stream) = node.topics.dead_letter_streams(&key()).remove(0);
+    let unreadable = forebay_log::NewBlock {
+        stream: stream.stats.id,
+        records: 1,
+        codec: forebay_buffer::CODEC_DEAD_LETTER,
+        raw_len: 1,
+        first_at_ms: 1,
+        last_at_ms: 1,
+        payload: bytes::Bytes::from_static(b"\xff"),
+    };
+    let ticket = node.log.append_wait(unreadable).unwrap();
+    ticket.wait().unwrap();
+    let page = |after, limit| -> Vec<u64> {
+        let selection = DeadLetterSelection::After(after);
+        let found = node.topics.list(&key(), &selection, limit).unwrap();
+        found.iter().map(|l| l.number).collect()
+    };
+    assert_eq!(page(None, 2), [0, 1]);
+    assert_eq!(page(Some(1), 2), [2, 3]);
+    assert_eq!(page(Some(3), 9), [4]);
+    let missing = node.topics.discard(&key(), &these(&[4, 5])).unwrap_err();
+    assert!(matches!(missing, DeadLetterError::NotFound(5)), "{missing}");
+    assert_eq!(node.discard(&DeadLetterSelection::ALL), 5);
+    let freed = node.topics.dead_letter_streams(&key());
+    assert!(freed.iter().all(|(_, s)| s.is_drained()), "{freed:?}");
 }

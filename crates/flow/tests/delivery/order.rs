@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::world::*;
-use forebay_flow::dead_letter::SinkDeadLetterSelection;
-use forebay_model::TableBackend;
+use forebay_model::{DeadLetterSelection, TableBackend};
 use futures::stream;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +148,7 @@ async fn rows_that_a_table_rejects_become_dead_letters_once_and_can_be_replayed(
     assert_eq!(world.rows(), []);
     let dead_letters = world.dead_letters();
     let kept = dead_letters
-        .list(&sink_key(), SinkDeadLetterSelection::From(0, 100))
+        .list(&sink_key(), &DeadLetterSelection::ALL, 100)
         .await
         .unwrap();
     assert_eq!(kept.len(), 30);
@@ -163,7 +162,7 @@ async fn rows_that_a_table_rejects_become_dead_letters_once_and_can_be_replayed(
     // All but that one, into the file that is open now.
     let good: Vec<u64> = kept.iter().map(|k| k.number).filter(|n| *n != 3).collect();
     let replayed = dead_letters
-        .replay(&sink_key(), SinkDeadLetterSelection::These(good))
+        .replay(&sink_key(), &DeadLetterSelection::These(good))
         .await
         .unwrap();
     assert_eq!((replayed.replayed, replayed.rejected), (29, Vec::new()));

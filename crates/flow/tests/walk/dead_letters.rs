@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use forebay_flow::dead_letter::{DeadLetterError, SinkDeadLetterSelection, SinkDeadLetters};
+use forebay_flow::dead_letter::{DeadLetterError, SinkDeadLetters};
 use forebay_flow::pipeline::{AppendOutcome, BlockToAppend};
 use forebay_model::settings::{RejectionAction, RejectionSettings};
 use forebay_model::{
-    BlockCompression, ByteSize, Clock, ColumnKind, ManualClock, PathColumn, SettingsPatch,
-    SinkSettings, SliceState,
+    BlockCompression, ByteSize, Clock, ColumnKind, DeadLetterSelection, ManualClock, PathColumn,
+    SettingsPatch, SinkSettings, SliceState,
 };
 use forebay_record::{RowLimits, SealedBlock};
 use serde_json::json;
@@ -187,7 +187,7 @@ async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
     let dead_letters = sink_dead_letters(&machine, &node);
     let key = sink_key("k");
     let all = dead_letters
-        .list(&key, SinkDeadLetterSelection::From(0, 100))
+        .list(&key, &DeadLetterSelection::ALL, 100)
         .await
         .unwrap();
     let numbers: Vec<u64> = all.iter().map(|k| k.number).collect();
@@ -195,14 +195,14 @@ async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
     assert_eq!(&all[1].dead_letter.body[..], br#"{"m":2}"#);
     assert_eq!(all[1].dead_letter.error, "pathNotFound");
     let page = dead_letters
-        .list(&key, SinkDeadLetterSelection::From(1, 1))
+        .list(&key, &DeadLetterSelection::After(Some(0)), 1)
         .await
         .unwrap();
     assert_eq!((page.len(), page[0].number), (1, 1));
 
     // The mapping is not fixed yet.
     let none = dead_letters
-        .replay(&key, SinkDeadLetterSelection::From(0, 100))
+        .replay(&key, &DeadLetterSelection::ALL)
         .await
         .unwrap();
     assert_eq!((none.replayed, none.rejected.len()), (0, 3));
@@ -210,13 +210,13 @@ async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
 
     fix_mapping(&mut node).await;
     let some = dead_letters
-        .replay(&key, SinkDeadLetterSelection::These(vec![1]))
+        .replay(&key, &DeadLetterSelection::These(vec![1]))
         .await
         .unwrap();
     assert_eq!((some.replayed, some.rejected.len()), (1, 0));
     assert_eq!(reconciliation(&node).await, [4, 2, 0, 2]);
     let rest = dead_letters
-        .replay(&key, SinkDeadLetterSelection::From(0, 100))
+        .replay(&key, &DeadLetterSelection::ALL)
         .await
         .unwrap();
     assert_eq!(rest.replayed, 2);
@@ -226,17 +226,17 @@ async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
 
     // Each one once.
     let again = dead_letters
-        .replay(&key, SinkDeadLetterSelection::From(0, 100))
+        .replay(&key, &DeadLetterSelection::ALL)
         .await
         .unwrap();
     assert_eq!(again.replayed, 0);
     let dropped = dead_letters
-        .replay(&key, SinkDeadLetterSelection::These(vec![1]))
+        .replay(&key, &DeadLetterSelection::These(vec![1]))
         .await;
     assert!(matches!(dropped, Err(DeadLetterError::NotFound(1))));
     assert!(
         dead_letters
-            .list(&key, SinkDeadLetterSelection::From(0, 9))
+            .list(&key, &DeadLetterSelection::ALL, 9)
             .await
             .unwrap()
             .is_empty()
@@ -261,17 +261,17 @@ async fn dropped_dead_letters_are_counted_and_removed() {
     let dead_letters = sink_dead_letters(&machine, &node);
     let key = sink_key("k");
     let first = dead_letters
-        .discard(&key, SinkDeadLetterSelection::From(0, usize::MAX))
+        .discard(&key, &DeadLetterSelection::ALL)
         .await
         .unwrap();
-    assert_eq!((first.dropped, first.next), (1_000, Some(1_000)));
+    assert_eq!((first.dropped, first.more_after), (1_000, Some(999)));
     assert_eq!(reconciliation(&node).await, [2_500, 1_500, 1_000, 0]);
     let named = dead_letters
-        .discard(&key, SinkDeadLetterSelection::These(vec![2_000, 2_499]))
+        .discard(&key, &DeadLetterSelection::These(vec![2_000, 2_499]))
         .await;
     assert_eq!(named.unwrap().dropped, 2);
     let missing = dead_letters
-        .discard(&key, SinkDeadLetterSelection::These(vec![1_500, 2_000]))
+        .discard(&key, &DeadLetterSelection::These(vec![1_500, 2_000]))
         .await;
     assert!(matches!(missing, Err(DeadLetterError::NotFound(2_000))));
     assert_eq!(reconciliation(&node).await, [2_500, 1_498, 1_002, 0]);
@@ -318,7 +318,7 @@ async fn dead_letters_outlive_the_process_and_an_interrupted_replay_delivers_not
     let clock: &dyn Clock = &*dead_letters.clock;
     assert!(clock.now() > NOW.parse().unwrap());
     let all = dead_letters
-        .replay(&sink_key("k"), SinkDeadLetterSelection::From(0, 100))
+        .replay(&sink_key("k"), &DeadLetterSelection::ALL)
         .await;
     assert_eq!(all.unwrap().replayed, 5);
     let rows = replayed(&machine, &node).await;

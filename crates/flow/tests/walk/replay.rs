@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_flow::dead_letter::{SinkDeadLetterSelection, SinkDeadLetters};
+use forebay_flow::dead_letter::SinkDeadLetters;
 use forebay_meta::Repo;
 use forebay_meta::kv::store::{
     EntryPage, LeaseId, Revision, Store, StoreEntry, StoreError, Txn, TxnError, WatchError,
     WatchStream,
 };
-use forebay_model::SinkSettings;
+use forebay_model::{DeadLetterSelection, SinkSettings};
 
 use crate::dead_letters::{fix_mapping, node, reconciliation, replayed, sink_dead_letters};
 use crate::node::{Machine, Node, sink_key};
@@ -115,7 +115,7 @@ async fn rows_stay_when_it_is_unknown_whether_their_slice_was_created() {
     let (node, dead_letters) = three_dead_letters(&machine, Lost::Answer).await;
     let key = sink_key("k");
     let uncertain = dead_letters
-        .replay(&key, SinkDeadLetterSelection::From(0, 100))
+        .replay(&key, &DeadLetterSelection::ALL)
         .await
         .unwrap_err();
     assert!(
@@ -125,7 +125,7 @@ async fn rows_stay_when_it_is_unknown_whether_their_slice_was_created() {
     assert_eq!(replayed(&machine, &node).await.len(), 3);
     // It was done, so it is not done again.
     let again = dead_letters
-        .replay(&key, SinkDeadLetterSelection::From(0, 100))
+        .replay(&key, &DeadLetterSelection::ALL)
         .await
         .unwrap();
     assert_eq!(again.replayed, 0);
@@ -139,7 +139,7 @@ async fn rows_stay_when_the_store_fails_just_after_it_has_created_their_slice() 
     let machine = Machine::new();
     let (node, dead_letters) = three_dead_letters(&machine, Lost::Connection).await;
     let done = dead_letters
-        .replay(&sink_key("k"), SinkDeadLetterSelection::From(0, 100))
+        .replay(&sink_key("k"), &DeadLetterSelection::ALL)
         .await;
     assert_eq!(done.unwrap().replayed, 3);
     assert_eq!(replayed(&machine, &node).await.len(), 3);

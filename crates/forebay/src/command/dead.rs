@@ -8,6 +8,7 @@ use forebay_api::dead_letter::{
 };
 use forebay_api::retry::RejectedFile;
 use forebay_api::statistics::FileList;
+use forebay_model::DeadLetterSelection;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 
@@ -211,6 +212,19 @@ fn parse_numbers(ids: &[String]) -> Result<Vec<u64>, CliError> {
     ids.iter().map(number).collect()
 }
 
+fn parse_selection(ids: &[String]) -> Result<DeadLetterSelection, CliError> {
+    parse_numbers(ids).map(selection)
+}
+
+/// Selects these numbers: none selects all.
+pub(super) fn selection(numbers: Vec<u64>) -> DeadLetterSelection {
+    if numbers.is_empty() {
+        DeadLetterSelection::ALL
+    } else {
+        DeadLetterSelection::These(numbers)
+    }
+}
+
 fn exactly_one<T>(ids: Vec<T>) -> Result<T, CliError> {
     let one: Result<[T; 1], _> = ids.try_into();
     one.map(|[id]| id).map_err(|ids| {
@@ -232,9 +246,9 @@ pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), Cl
                     let api = ApiClient::new(&args.server, env)?;
                     block_on(replay_sink_dead_letters(&api, &path, ids))
                 }
-                QueueLocation::Job(file) => job::dead::replay(&file, parse_numbers(&ids)?, env),
+                QueueLocation::Job(file) => job::dead::replay(&file, &parse_selection(&ids)?, env),
                 QueueLocation::Buffer(buffer_args) => {
-                    buffer::dead::replay(&buffer_args, &parse_numbers(&ids)?)
+                    buffer::dead::replay(&buffer_args, &parse_selection(&ids)?)
                 }
             }
         }
@@ -249,9 +263,11 @@ pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), Cl
                     let api = ApiClient::new(&args.server, env)?;
                     block_on(discard_sink_dead_letters(&api, &path, ids))
                 }
-                QueueLocation::Job(file) => job::dead::discard(&file, parse_numbers(&ids)?, &env),
+                QueueLocation::Job(file) => {
+                    job::dead::discard(&file, &parse_selection(&ids)?, &env)
+                }
                 QueueLocation::Buffer(buffer_args) => {
-                    buffer::dead::discard(&buffer_args, &parse_numbers(&ids)?)
+                    buffer::dead::discard(&buffer_args, &parse_selection(&ids)?)
                 }
             }
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use forebay_jobs::definition::JobDefinition;
 use forebay_jobs::state::JobState;
-use forebay_jobs::{JobContext, JobFailure, JobOutcome, JobProgress, JobSummary, ReplaySelection};
+use forebay_jobs::{JobContext, JobFailure, JobOutcome, JobProgress, JobSummary};
+use forebay_model::DeadLetterSelection;
 use forebay_model::words::counted;
 use serde_json::json;
 use tokio::time::Instant;
@@ -136,7 +137,7 @@ fn run_job(args: JobRunArgs, env: Environment) -> Result<(), CliError> {
 
 fn replay(
     definition: &JobDefinition,
-    selection: &ReplaySelection,
+    selection: &DeadLetterSelection,
     output: &JobOutputArgs,
     env: Environment,
 ) -> Result<(), CliError> {

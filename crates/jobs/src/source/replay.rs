@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use forebay_model::DeadLetterSelection;
+
 use crate::convert::LineReader;
 use crate::engine::JobExecution;
 use crate::engine::outcome::{JobFailure, add};
@@ -13,15 +15,6 @@ use crate::state::JobDeadLetter;
 
 /// Dead letters per read of the state.
 const READ_AT_ONCE: u32 = 500;
-
-/// Dead letters to replay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplaySelection {
-    /// All that exist when the replay begins.
-    All,
-    /// The dead letters with these ids.
-    Ids(Vec<u64>),
-}
 
 /// The highest id at present: a record that fails again gets a higher one and is not replayed twice.
 pub(crate) async fn last_id(execution: &JobExecution) -> Result<u64, JobFailure> {
@@ -38,7 +31,7 @@ pub(crate) async fn last_id(execution: &JobExecution) -> Result<u64, JobFailure>
 
 /// Parameters of a replay.
 pub(crate) struct ReplayPlan<'a> {
-    pub(crate) selection: &'a ReplaySelection,
+    pub(crate) selection: &'a DeadLetterSelection,
     /// Higher ids are not replayed.
     pub(crate) last: u64,
     /// Parses lines that were bad.
@@ -66,8 +59,8 @@ pub(crate) async fn read(
             l.id <= replay.last
                 && stages.contains(&l.failed_stage())
                 && match replay.selection {
-                    ReplaySelection::All => true,
-                    ReplaySelection::Ids(ids) => ids.contains(&l.id),
+                    DeadLetterSelection::After(after) => after.is_none_or(|after| l.id > after),
+                    DeadLetterSelection::These(ids) => ids.contains(&l.id),
                 }
         };
         for dead_letter in page.dead_letters.into_iter().filter(wanted) {

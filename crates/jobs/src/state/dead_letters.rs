@@ -1,7 +1,7 @@
 //! Dead letters, and the acknowledgement of records.
 
 use bytes::Bytes;
-use forebay_model::Timestamp;
+use forebay_model::{DeadLetterSelection, DiscardReport, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::{Serialize, Serializer};
 
@@ -108,13 +108,19 @@ impl JobState {
         .await
     }
 
-    /// Deletes dead letters by id, or all. Returns their number.
-    pub async fn drop_dead_letters(&self, ids: Option<Vec<u64>>) -> Result<u64, StateError> {
+    /// Deletes the selected dead letters that exist.
+    pub async fn discard_dead_letters(
+        &self,
+        selection: DeadLetterSelection,
+    ) -> Result<DiscardReport, StateError> {
         self.with(move |c| {
             let transaction = c.transaction()?;
-            let dropped = match &ids {
-                None => transaction.execute("DELETE FROM dead", [])?,
-                Some(ids) => {
+            let dropped = match &selection {
+                DeadLetterSelection::After(after) => {
+                    let first = after.map_or(0, |id| id.saturating_add(1));
+                    transaction.execute("DELETE FROM dead WHERE id >= ?1", [signed(first)])?
+                }
+                DeadLetterSelection::These(ids) => {
                     let mut delete = transaction.prepare("DELETE FROM dead WHERE id = ?1")?;
                     let mut dropped = 0;
                     for id in ids {
@@ -124,7 +130,10 @@ impl JobState {
                 }
             };
             transaction.commit()?;
-            Ok(dropped as u64)
+            Ok(DiscardReport {
+                dropped: dropped as u64,
+                more_after: None,
+            })
         })
         .await
     }

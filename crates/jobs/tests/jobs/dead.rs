@@ -1,7 +1,8 @@
 //! Dead dead_letters: list, drop, replay.
 
+use forebay_jobs::JobOutcome;
 use forebay_jobs::state::JobState;
-use forebay_jobs::{JobOutcome, ReplaySelection};
+use forebay_model::DeadLetterSelection;
 use serde_json::{Value, json};
 
 use crate::apis::{Messages, PostApi};
@@ -42,7 +43,7 @@ async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
     stages.sort_unstable();
     assert_eq!(stages, ["processing", "storage", "storage"]);
 
-    let (end, summary) = world.replay(&definition, ReplaySelection::All).await;
+    let (end, summary) = world.replay(&definition, DeadLetterSelection::ALL).await;
     assert_eq!(end, JobOutcome::Complete);
     assert_eq!((summary.read, summary.written, summary.dead), (3, 2, 1));
     assert_eq!(
@@ -71,8 +72,13 @@ async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
         .unwrap()
         .unwrap();
     assert!(shown.body.starts_with(b"{\"id\":8"), "{shown:?}");
-    assert_eq!(state.drop_dead_letters(Some(vec![999])).await.unwrap(), 0);
-    assert_eq!(state.drop_dead_letters(None).await.unwrap(), 1);
+    for (selection, dropped) in [
+        (DeadLetterSelection::These(vec![999]), 0),
+        (DeadLetterSelection::ALL, 1),
+    ] {
+        let report = state.discard_dead_letters(selection).await.unwrap();
+        assert_eq!(report.dropped, dropped);
+    }
     assert!(dead(&definition.state_dir()).await.is_empty());
 }
 

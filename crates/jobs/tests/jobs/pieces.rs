@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use forebay_jobs::{JobOutcome, ReplaySelection};
+use forebay_jobs::JobOutcome;
+use forebay_model::DeadLetterSelection;
 use forebay_test_support::poll_until;
 use serde_json::Value;
 
@@ -75,13 +76,13 @@ async fn bad_lines_have_their_numbers_and_long_ones_are_bad() {
     assert_eq!(lines, bad);
     assert_eq!(world.number("SELECT count(*) FROM products"), 1500 - 16);
     // The lines are still bad and stay dead dead_letters; a replay has the same limit.
-    let (end, summary) = world.replay(&definition, ReplaySelection::All).await;
+    let (end, summary) = world.replay(&definition, DeadLetterSelection::ALL).await;
     assert_eq!((end, summary.dead), (JobOutcome::Complete, 16));
     let again = dead(&definition.state_dir()).await;
     assert_eq!(again.len(), 16);
     assert!(again.iter().all(|l| l.stage == "parse"), "{again:?}");
     let strict = world.define(&into_table("a.jsonl", &format!("{extra}, maxErrors: 3")));
-    let (end, _) = world.replay(&strict, ReplaySelection::All).await;
+    let (end, _) = world.replay(&strict, DeadLetterSelection::ALL).await;
     let JobOutcome::Failed(forebay_jobs::JobFailure::TooManyErrors(text)) = end else {
         panic!("{end:?}")
     };

@@ -8,8 +8,8 @@ use forebay_connect::keyed::sqlite::SqliteKeyed;
 use forebay_connect::keyed::{CellValue, KeyedRow, KeyedTable};
 use forebay_jobs::definition::JobDefinition;
 use forebay_jobs::state::JobState;
-use forebay_jobs::{JobContext, JobOutcome, JobProgress, JobSummary, ReplaySelection};
-use forebay_model::{Clock, Timestamp};
+use forebay_jobs::{JobContext, JobOutcome, JobProgress, JobSummary};
+use forebay_model::{Clock, DeadLetterSelection, Timestamp};
 use forebay_test_support::{WAIT_MAX, poll_until};
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +107,7 @@ impl World {
     pub(crate) async fn replay(
         &self,
         definition: &JobDefinition,
-        selection: ReplaySelection,
+        selection: DeadLetterSelection,
     ) -> (JobOutcome, JobSummary) {
         let context = job_context();
         let state = JobState::open(&definition.state_dir()).unwrap();

@@ -15,7 +15,8 @@ use crate::catalog::stored::dead_letters::{DeadLetterCounts, DeadLetterState};
 use crate::catalog::stored::sink_state::SinkState;
 use crate::kv::store::{KeyCondition, RANGE_ENTRIES_MAX, StoreError};
 
-/// Maximum number of resolved ranges; bounds the size of a dead-letter state.
+/// Maximum number of resolved ranges between unresolved dead letters; bounds the size of a
+/// dead-letter state.
 pub const RESOLVED_RANGES_MAX: usize = 1_000;
 
 /// Dead letters of a sink, summed over all volumes.
@@ -302,15 +303,15 @@ impl Repo {
                 self.read(StoreKey::DeadLetterState(sink, volume)).await?;
             let mut state = read.as_ref().map(|r| r.value.clone()).unwrap_or_default();
             for number in &resolution.numbers {
-                if state.is_resolved(*number) {
+                if state.resolved.contains(*number) {
                     return Err(DeadLetterResolveError::AlreadyResolved(*number));
                 }
-                state.resolve(*number, number + 1);
+                state.resolved.resolve(*number, number + 1);
             }
             for (from, to) in &resolution.lost {
-                state.resolve(*from, *to);
+                state.resolved.resolve(*from, *to);
             }
-            if state.ranges() > RESOLVED_RANGES_MAX {
+            if state.resolved.scattered() > RESOLVED_RANGES_MAX {
                 return Err(DeadLetterResolveError::TooScattered);
             }
             let count = resolution.numbers.len() as u64;

@@ -9,9 +9,10 @@ use forebay_buffer::{
     ProviderConnection, SendError,
 };
 use forebay_connect::provider::file::json_line;
-use forebay_model::Timestamp;
+use forebay_model::{DeadLetterSelection, Timestamp};
 use serde_json::{Value, json};
 
+use super::super::dead::selection;
 use super::BufferArgs;
 use crate::cli_error::CliError;
 use crate::terminal;
@@ -70,8 +71,12 @@ pub(super) fn run(command: BufferDeadLetterCommand) -> Result<(), CliError> {
     match command {
         BufferDeadLetterCommand::Ls { place, limit } => list(&place, limit),
         BufferDeadLetterCommand::Show { place, number } => show(&place, number),
-        BufferDeadLetterCommand::Replay { place, which } => replay(&place, &which.numbers),
-        BufferDeadLetterCommand::Drop { place, which } => discard(&place, &which.numbers),
+        BufferDeadLetterCommand::Replay { place, which } => {
+            replay(&place, &selection(which.numbers))
+        }
+        BufferDeadLetterCommand::Drop { place, which } => {
+            discard(&place, &selection(which.numbers))
+        }
     }
 }
 
@@ -105,10 +110,12 @@ pub(crate) fn show(buffer_args: &BufferArgs, number: u64) -> Result<(), CliError
     )))
 }
 
-/// Replays dead letters; an empty list selects all.
-pub(crate) fn replay(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), CliError> {
+pub(crate) fn replay(
+    buffer_args: &BufferArgs,
+    selection: &DeadLetterSelection,
+) -> Result<(), CliError> {
     let buffer = open(buffer_args)?;
-    let replayed = match first_remaining(&buffer, numbers)? {
+    let replayed = match first_remaining(&buffer, selection)? {
         Some(below) => buffer.replay_dead_letters(below).map_err(CliError::new)?,
         None => 0,
     };
@@ -116,11 +123,13 @@ pub(crate) fn replay(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), Cl
     terminal::line(format_args!("{replayed} written to their topics again"))
 }
 
-/// Drops dead letters; an empty list selects all.
-pub(crate) fn discard(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), CliError> {
+pub(crate) fn discard(
+    buffer_args: &BufferArgs,
+    selection: &DeadLetterSelection,
+) -> Result<(), CliError> {
     let buffer = open(buffer_args)?;
     let before = buffer.stats().dead_letters;
-    if let Some(below) = first_remaining(&buffer, numbers)? {
+    if let Some(below) = first_remaining(&buffer, selection)? {
         buffer.discard_dead_letters(below).map_err(CliError::new)?;
     }
     let dropped = before - buffer.stats().dead_letters;
@@ -129,25 +138,28 @@ pub(crate) fn discard(buffer_args: &BufferArgs, numbers: &[u64]) -> Result<(), C
 }
 
 /// The first number that is not selected; `None` when there is nothing to resolve.
-fn first_remaining(buffer: &Buffer, numbers: &[u64]) -> Result<Option<u64>, CliError> {
+fn first_remaining(
+    buffer: &Buffer,
+    selection: &DeadLetterSelection,
+) -> Result<Option<u64>, CliError> {
+    let DeadLetterSelection::These(numbers) = selection else {
+        return Ok(Some(u64::MAX));
+    };
     let wanted: BTreeSet<u64> = numbers.iter().copied().collect();
     let mut wanted = wanted.into_iter().peekable();
     let mut below = None;
     for dead_letter in buffer.dead_letters(0) {
         let number = dead_letter.map_err(CliError::new)?.number;
-        if !numbers.is_empty() {
-            match wanted.peek() {
-                None => break,
-                Some(&next) if next > number => {
-                    let older = format!(
-                        "dead letter {number} is older than {next} and must be resolved first"
-                    );
-                    return Err(CliError::new(older).hint("include it, or use --all"));
-                }
-                Some(&next) if next < number => break,
-                Some(_) => wanted.next(),
-            };
-        }
+        match wanted.peek() {
+            None => break,
+            Some(&next) if next > number => {
+                let older =
+                    format!("dead letter {number} is older than {next} and must be resolved first");
+                return Err(CliError::new(older).hint("include it, or use --all"));
+            }
+            Some(&next) if next < number => break,
+            Some(_) => wanted.next(),
+        };
         below = Some(number + 1);
     }
     match wanted.next() {

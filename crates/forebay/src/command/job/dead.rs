@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use forebay_jobs::ReplaySelection;
 use forebay_jobs::definition::JobDefinition;
 use forebay_jobs::state::{JobDeadLetter, JobState};
+use forebay_model::DeadLetterSelection;
 use tokio::runtime::Runtime;
 
+use super::super::dead::selection;
 use super::{JobFileArgs, JobOutputArgs, read, runtime};
 use crate::cli_error::CliError;
 use crate::config::Environment;
@@ -84,47 +85,49 @@ pub(super) fn run(command: JobDeadLetterCommand, env: Environment) -> Result<(),
         } => list(&job, json, after, limit, &env),
         JobDeadLetterCommand::Show { job, id, json } => show(&job, id, json, &env),
         JobDeadLetterCommand::Replay { job, which, output } => {
-            replay_with(&job, which.ids, &output, env)
+            replay_with(&job, &selection(which.ids), &output, env)
         }
-        JobDeadLetterCommand::Drop { job, which } => discard(&job, which.ids, &env),
+        JobDeadLetterCommand::Drop { job, which } => discard(&job, &selection(which.ids), &env),
     }
 }
 
-/// Replays dead letters; an empty list selects all.
-pub(crate) fn replay(job: &JobFileArgs, ids: Vec<u64>, env: Environment) -> Result<(), CliError> {
-    replay_with(job, ids, &JobOutputArgs::default(), env)
+pub(crate) fn replay(
+    job: &JobFileArgs,
+    selection: &DeadLetterSelection,
+    env: Environment,
+) -> Result<(), CliError> {
+    replay_with(job, selection, &JobOutputArgs::default(), env)
 }
 
 fn replay_with(
     job: &JobFileArgs,
-    ids: Vec<u64>,
+    selection: &DeadLetterSelection,
     output: &JobOutputArgs,
     env: Environment,
 ) -> Result<(), CliError> {
     let definition = read(&job.file, &env)?;
-    check_ids_exist(&open_state(&definition)?, &ids)?;
-    let selection = if ids.is_empty() {
-        ReplaySelection::All
-    } else {
-        ReplaySelection::Ids(ids)
-    };
-    super::replay(&definition, &selection, output, env)
+    check_ids_exist(&open_state(&definition)?, selection)?;
+    super::replay(&definition, selection, output, env)
 }
 
-/// Drops dead letters; an empty list selects all.
-pub(crate) fn discard(job: &JobFileArgs, ids: Vec<u64>, env: &Environment) -> Result<(), CliError> {
+pub(crate) fn discard(
+    job: &JobFileArgs,
+    selection: &DeadLetterSelection,
+    env: &Environment,
+) -> Result<(), CliError> {
     let state = open_state(&read(&job.file, env)?)?;
-    check_ids_exist(&state, &ids)?;
-    let ids = Some(ids).filter(|ids| !ids.is_empty());
-    let dropped = runtime()?.block_on(state.drop_dead_letters(ids));
-    let dropped = dropped.map_err(CliError::new)?;
-    terminal::line(format_args!("{dropped} dropped"))
+    check_ids_exist(&state, selection)?;
+    let discarded = runtime()?.block_on(state.discard_dead_letters(selection.clone()));
+    let report = discarded.map_err(CliError::new)?;
+    terminal::line(format_args!("{} dropped", report.dropped))
 }
 
-fn check_ids_exist(state: &JobState, ids: &[u64]) -> Result<(), CliError> {
-    let runtime = runtime()?;
-    for &id in ids {
-        find_dead_letter(&runtime, state, id)?;
+fn check_ids_exist(state: &JobState, selection: &DeadLetterSelection) -> Result<(), CliError> {
+    if let DeadLetterSelection::These(ids) = selection {
+        let runtime = runtime()?;
+        for &id in ids {
+            find_dead_letter(&runtime, state, id)?;
+        }
     }
     Ok(())
 }

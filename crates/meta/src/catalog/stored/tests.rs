@@ -240,8 +240,8 @@ fn files_and_slices_keep_their_form() {
     golden("delivered_stream.v1.json", &delivered);
     let mut letters = super::dead_letters::DeadLetterState::default();
     (letters.replayed, letters.dropped) = (3, 1);
-    letters.resolve(0, 3);
-    letters.resolve(5, 6);
+    letters.resolved.resolve(0, 3);
+    letters.resolved.resolve(5, 6);
     golden("dead_letter_state.v1.json", &letters);
     let sink_state = SinkState {
         writing: Some(at(9)),

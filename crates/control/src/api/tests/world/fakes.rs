@@ -334,8 +334,9 @@ impl DeadLetterService for OneDeadLetter {
     ) -> Result<ReplaySummary, DeadLetterServiceError> {
         let rejected = Self::chosen(selection)?.into_iter();
         Ok(ReplaySummary {
+            replayed: 0,
             rejected: rejected.map(|id| (id, "still".to_owned())).collect(),
-            ..ReplaySummary::default()
+            more_after: None,
         })
     }
 

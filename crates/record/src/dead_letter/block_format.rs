@@ -1,6 +1,5 @@
-//! On-disk format of dead letters: one block per request, with a line of JSON for what its dead
-//! letters have in common and one line for each of them, compressed like rows. Described in
-//! `docs/formats/dead-letter.md`.
+//! Format of blocks of dead letters, as in `docs/formats/dead-letter.md`: a line of JSON for what the
+//! dead letters of a block have in common, then a line for each of them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,52 +7,25 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use forebay_meta::catalog::stored::table::TableForm;
-use forebay_model::{FileKey, TableSink, Timestamp};
-use forebay_record::{BodyFormat, RecordContext, RecordError, RequestHeaders, RequestInfo};
+use forebay_model::{FileKey, Mapping, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// A record that a mapping has rejected, with all that is needed to map it again.
-#[derive(Clone, Debug)]
-pub struct DeadLetter {
-    /// Time of receipt, client and headers of the request.
-    pub request: Arc<RequestInfo>,
-    /// Whether the record is from a batch: JSON, whatever the content type.
-    pub of_batch: bool,
-    /// Line in the batch, from 1, if the batch has lines.
-    pub line: Option<usize>,
-    pub body: Bytes,
-    /// Column that could not be rendered.
-    pub column: String,
-    /// Error name, like `pathNotFound`.
-    pub error: String,
-    /// Error message, with the column's name.
-    pub message: String,
-    /// Set for a row that its table rejected after the mapping had accepted the record.
-    pub row: Option<RejectedRow>,
-}
-
-/// A row that its table rejected.
-#[derive(Clone, Debug)]
-pub struct RejectedRow {
-    /// Definition by which the row was made.
-    pub table: Arc<TableSink>,
-    /// Cells, one per column of `table`.
-    pub cells: Vec<Bytes>,
-}
+use super::{DeadLetter, RejectedRow, RowColumn};
+use crate::{RequestHeaders, RequestInfo};
 
 /// Rows of a file that become dead letters together.
-pub(crate) struct RejectedRowsHeader<'r> {
-    pub(crate) file: &'r FileKey,
+pub struct RejectedRowsHeader<'r> {
+    /// Key of the file.
+    pub file: &'r FileKey,
     /// Number of the first row in the file.
-    pub(crate) first: u64,
-    /// Definition by which the rows were made.
-    pub(crate) table: &'r TableSink,
-    /// Error of the table.
-    pub(crate) cause: &'r str,
+    pub first: u64,
+    /// Mapping by which the rows were made.
+    pub mapping: &'r Mapping,
+    /// Why the table rejected them.
+    pub cause: &'r str,
     /// Time of receipt of the file's first record.
-    pub(crate) received: Timestamp,
+    pub received: Timestamp,
 }
 
 /// Common part of the dead letters of a block.
@@ -76,9 +48,8 @@ struct RowsForm {
     file: String,
     /// Number of the first row in the file.
     first: u64,
-    /// Definition by which the rows were made.
-    table: TableForm,
-    /// Error of the table.
+    columns: Vec<RowColumn>,
+    /// Why the table rejected them.
     cause: String,
 }
 
@@ -129,56 +100,31 @@ struct DeadLetterForm {
 }
 
 impl DeadLetter {
-    /// Creates a dead letter of a record and its error.
-    pub fn new(record: &RecordContext, error: &RecordError) -> Self {
-        Self {
-            request: Arc::clone(record.request()),
-            of_batch: record.is_of_batch(),
-            line: record.line(),
-            body: record.body().clone(),
-            column: error.column.clone(),
-            error: error.kind.name().to_owned(),
-            message: error.to_string(),
-            row: None,
-        }
-    }
-
     /// Creates a dead letter of a row, shown as an object of its columns.
     fn from_row(
         request: &Arc<RequestInfo>,
-        table: &Arc<TableSink>,
+        columns: &Arc<[RowColumn]>,
         cause: &str,
         cells: Vec<CellForm>,
     ) -> Result<Self, String> {
         let cells: Result<Vec<Bytes>, String> = cells.into_iter().map(CellForm::decode).collect();
         let cells = cells?;
-        if cells.len() != table.mapping.columns.len() {
+        if cells.len() != columns.len() {
             return Err("the row does not have one cell per column".to_owned());
         }
         Ok(Self {
             request: Arc::clone(request),
             of_batch: false,
             line: None,
-            body: row_as_json(table, &cells).into(),
+            body: row_as_json(columns, &cells).into(),
             column: String::new(),
             error: ROW_REJECTED.to_owned(),
             message: cause.to_owned(),
             row: Some(RejectedRow {
-                table: Arc::clone(table),
+                columns: Arc::clone(columns),
                 cells,
             }),
         })
-    }
-
-    /// Restores the record as it was received.
-    pub fn record(&self) -> RecordContext {
-        let headers = &self.request.headers;
-        let format = if self.of_batch {
-            BodyFormat::Json
-        } else {
-            BodyFormat::from_content_type(headers.get("content-type").map(str::as_bytes))
-        };
-        RecordContext::with_format(Arc::clone(&self.request), self.body.clone(), format)
     }
 
     fn to_form(&self) -> DeadLetterForm {
@@ -214,7 +160,7 @@ impl DeadLetter {
 }
 
 /// Encodes a block of dead letters of one request.
-pub(crate) fn write_block(
+pub fn encode_block(
     request: &RequestInfo,
     dead_letters: &[DeadLetter],
 ) -> serde_json::Result<Vec<u8>> {
@@ -238,10 +184,11 @@ pub(crate) fn write_block(
 const ROW_REJECTED: &str = "rowRejected";
 
 /// Formats a row as a JSON object, in column order.
-fn row_as_json(table: &TableSink, cells: &[Bytes]) -> String {
+fn row_as_json(columns: &[RowColumn], cells: &[Bytes]) -> String {
     let text = |text: &str| serde_json::Value::from(text).to_string();
-    let columns = table.mapping.columns.iter().zip(cells);
     let pairs: Vec<String> = columns
+        .iter()
+        .zip(cells)
         .map(|(column, cell)| {
             let cell = String::from_utf8_lossy(cell);
             format!("{}: {}", text(&column.name), text(&cell))
@@ -251,20 +198,20 @@ fn row_as_json(table: &TableSink, cells: &[Bytes]) -> String {
 }
 
 /// Encodes a block of rows of a file that its table rejected; `rows` are cells, row by row.
-pub(crate) fn write_rows<'c>(
-    keep: &RejectedRowsHeader<'_>,
+pub fn encode_rows<'c>(
+    header: &RejectedRowsHeader<'_>,
     rows: impl Iterator<Item = Vec<&'c [u8]>>,
 ) -> serde_json::Result<Vec<u8>> {
     let mut out = Vec::new();
     let common = RequestForm {
-        received: keep.received,
+        received: header.received,
         client_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         headers: Vec::new(),
         rows: Some(RowsForm {
-            file: keep.file.to_string(),
-            first: keep.first,
-            table: keep.table.into(),
-            cause: keep.cause.to_owned(),
+            file: header.file.to_string(),
+            first: header.first,
+            columns: header.mapping.columns.iter().map(RowColumn::new).collect(),
+            cause: header.cause.to_owned(),
         }),
     };
     serde_json::to_writer(&mut out, &common)?;
@@ -283,14 +230,17 @@ fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
 
 /// Returns the file of a block's rows and the number of the first row; `None` if the block holds
 /// records.
-pub(crate) fn source_file_of_block(text: &[u8]) -> Result<Option<(String, u64)>, String> {
+pub fn source_file_of_block(text: &[u8]) -> Result<Option<(String, u64)>, String> {
     let common = text.split_inclusive(|b| *b == b'\n').next();
     let common: RequestForm = parse_line(common.unwrap_or_default())?;
     Ok(common.rows.map(|rows| (rows.file, rows.first)))
 }
 
 /// Decodes the dead letters of a block.
-pub(crate) fn read_block(text: &[u8]) -> Result<Vec<DeadLetter>, String> {
+///
+/// # Errors
+/// What does not follow the format.
+pub fn decode_block(text: &[u8]) -> Result<Vec<DeadLetter>, String> {
     let mut lines = text.split_inclusive(|b| *b == b'\n');
     let common: RequestForm = parse_line(lines.next().unwrap_or_default())?;
     let request = Arc::new(RequestInfo {
@@ -303,15 +253,16 @@ pub(crate) fn read_block(text: &[u8]) -> Result<Vec<DeadLetter>, String> {
             .map(|l| DeadLetter::from_form(&request, parse_line(l)?))
             .collect();
     };
-    let table = Arc::new(TableSink::try_from(rows.table)?);
+    let columns = Arc::from(rows.columns);
     lines
-        .map(|l| DeadLetter::from_row(&request, &table, &rows.cause, parse_line(l)?))
+        .map(|l| DeadLetter::from_row(&request, &columns, &rows.cause, parse_line(l)?))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BodyFormat;
 
     fn dead_letter(body: &'static [u8]) -> DeadLetter {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
@@ -340,8 +291,8 @@ mod tests {
             "ž\u{2028}".as_bytes(),
         ];
         let dead_letters = bodies.map(dead_letter);
-        let block = write_block(&dead_letters[0].request, &dead_letters).unwrap();
-        let read = read_block(&block).unwrap();
+        let block = encode_block(&dead_letters[0].request, &dead_letters).unwrap();
+        let read = decode_block(&block).unwrap();
         assert_eq!(read.len(), bodies.len());
         for (read, (dead_letter, body)) in read.iter().zip(dead_letters.iter().zip(bodies)) {
             assert_eq!(&read.body[..], body);
@@ -359,36 +310,34 @@ mod tests {
 
     #[test]
     fn rows_round_trip_with_their_definition() {
-        use forebay_model::{ColumnKind, Mapping, MappingColumn, TableBackend};
+        use forebay_model::{ColumnKind, MappingColumn};
         let column = |name: &str| MappingColumn {
             name: name.to_owned(),
             primary_key: false,
             kind: ColumnKind::Body,
         };
-        let table = TableSink {
-            backend: TableBackend::Sqlite,
-            table: "in.b.t".parse().unwrap(),
-            mapping: Mapping {
-                columns: vec![column("b"), column("a\"")],
-            },
+        let mapping = Mapping {
+            columns: vec![column("b"), column("a\"")],
         };
         let file: FileKey = "1/2/src/snk/2026-11-21T05:01:49.120Z".parse().unwrap();
-        let keep = RejectedRowsHeader {
+        let header = RejectedRowsHeader {
             file: &file,
             first: 7,
-            table: &table,
+            mapping: &mapping,
             cause: "too long",
             received: Timestamp::from_millis(1_700_000_000_123),
         };
         let rows: [Vec<&[u8]>; 2] = [vec![b"1", b"\xff\0"], vec![b"", "ž\n".as_bytes()]];
-        let block = write_rows(&keep, rows.iter().cloned()).unwrap();
+        let block = encode_rows(&header, rows.iter().cloned()).unwrap();
         let first = source_file_of_block(&block).unwrap();
         assert_eq!(first, Some((file.to_string(), 7)));
-        let read = read_block(&block).unwrap();
+        let read = decode_block(&block).unwrap();
         assert_eq!(read.len(), 2);
         for (dead_letter, row) in read.iter().zip(&rows) {
             let rejected = dead_letter.row.as_ref().unwrap();
-            assert_eq!(*rejected.table, table);
+            let names: Vec<&str> = rejected.columns.iter().map(|c| c.name.as_str()).collect();
+            assert_eq!(names, ["b", "a\""]);
+            assert!(mapping.accepts_cells_of(rejected.columns.iter().map(|c| &c.content)));
             let cells: Vec<&[u8]> = rejected.cells.iter().map(|c| &c[..]).collect();
             assert_eq!(cells, *row);
             assert_eq!(dead_letter.message, "too long");
@@ -398,17 +347,17 @@ mod tests {
             "{\"b\": \"\", \"a\\\"\": \"ž\\n\"}".as_bytes()
         );
         let other = dead_letter(b"x");
-        let block = write_block(&other.request, std::slice::from_ref(&other)).unwrap();
+        let block = encode_block(&other.request, std::slice::from_ref(&other)).unwrap();
         assert_eq!(source_file_of_block(&block).unwrap(), None);
     }
 
     #[test]
     fn a_malformed_block_is_rejected() {
         for text in [&b""[..], b"{}", b"[]", b"\xff"] {
-            assert!(read_block(text).is_err());
+            assert!(decode_block(text).is_err());
         }
         let dead_letter = dead_letter(b"x");
-        let block = write_block(&dead_letter.request, std::slice::from_ref(&dead_letter)).unwrap();
+        let block = encode_block(&dead_letter.request, std::slice::from_ref(&dead_letter)).unwrap();
         let text = String::from_utf8(block).unwrap();
         for body in [
             "",
@@ -416,7 +365,7 @@ mod tests {
             "\"bodyBase64\":\"?\"",
         ] {
             let other = text.replace("\"body\":\"x\"", body);
-            assert!(read_block(other.as_bytes()).is_err(), "{other}");
+            assert!(decode_block(other.as_bytes()).is_err(), "{other}");
         }
     }
 }
