@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 
 // Sends a batch; resolves when every record is on the server's disk.
 export async function send(url, records, attempts = 8) {
@@ -21,7 +22,7 @@ export async function send(url, records, attempts = 8) {
   throw new Error(`no success after ${attempts} attempts`);
 }
 
-if (process.argv[1] === import.meta.filename) {
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   const records = readFileSync(0, "utf8").split("\n").filter(Boolean).map((l) => JSON.parse(l));
   while (records.length) await send(process.argv[2], records.splice(0, 500));
 }

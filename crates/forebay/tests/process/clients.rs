@@ -21,6 +21,7 @@ fn client(file: &str) -> PathBuf {
 }
 
 /// Whether a program is installed. Under CI a missing one is a failure, where CI installs it.
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
 fn installed(program: &str, required: bool) -> bool {
     let found = Command::new(program)
         .arg(if program == "go" {

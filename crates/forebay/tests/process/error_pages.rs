@@ -204,12 +204,10 @@ fn is_instance(message: &str, template: &str) -> bool {
         template = after.split_once('}').map_or("", |(_, rest)| rest);
     }
     parts.push(template);
-    parts.iter().all(|part| match rest.find(part) {
-        Some(at) => {
-            rest = &rest[at + part.len()..];
-            true
-        }
-        None => false,
+    parts.iter().all(|part| {
+        let found = rest.split_once(part);
+        rest = found.map_or("", |(_, after)| after);
+        found.is_some()
     })
 }
 
