@@ -9,7 +9,7 @@ test *ARGS:
     scripts/test {{ARGS}}
 
 # Run all CI checks before the tests.
-check: fmt clippy doc deny ui
+check: fmt clippy doc book deny ui
 
 # Check the formatting.
 fmt:
@@ -34,6 +34,10 @@ simulate SEEDS="10000":
 # Check the types of the dashboard, and that `ui/dist` matches its sources.
 ui:
     ui/check
+
+# Build the documentation as a site in target/book, and check its links.
+book:
+    scripts/docs
 
 # Check licences, sources and advisories.
 deny:

@@ -17,7 +17,16 @@ fn root() -> PathBuf {
 /// decided.
 fn documents() -> Vec<PathBuf> {
     let mut documents = Vec::new();
-    for folder in ["", "docs", "docs/formats", "docs/reference"] {
+    let folders = [
+        "",
+        "docs",
+        "docs/errors",
+        "docs/formats",
+        "docs/howto",
+        "docs/operate",
+        "docs/reference",
+    ];
+    for folder in folders {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
