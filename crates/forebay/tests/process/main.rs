@@ -22,7 +22,6 @@ mod dead;
 mod definitions;
 mod documents;
 mod error_pages;
-mod http;
 mod isolation;
 mod job;
 mod limits;
