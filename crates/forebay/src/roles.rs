@@ -53,7 +53,7 @@ mod open;
 mod restored;
 mod tasks;
 
-use api::ManagementServer;
+use api::{ApiServices, ManagementServer};
 pub(crate) use api::{api_tls, listen, listen_at, serve};
 pub(crate) use open::{OpenedData, OpenedStore, open_store};
 use tasks::bind_source;
@@ -195,18 +195,16 @@ impl RunningNode {
         if config.has(NodeRole::Coordinator) {
             base.start_coordinator(config, &mut tasks);
         }
-        let monitor = base.start_sink_monitor(config, &topics, metrics, &mut tasks);
+        let services = ApiServices {
+            monitor: base.start_sink_monitor(config, &topics, metrics, &mut tasks),
+            dead_letters,
+            topics,
+            dispatcher,
+        };
         let source_url = config.source_url(source);
         let build = |address| {
             let urls = (address, source_url.clone());
-            let api = base.api(
-                config,
-                auth,
-                urls,
-                dead_letters,
-                (topics, dispatcher),
-                monitor,
-            );
+            let api = base.api(config, auth, urls, services);
             let backup = base.backup(config, api.clone(), &mut tasks);
             let router = api.router().merge(health.router());
             (api, router.merge(backup.router()))

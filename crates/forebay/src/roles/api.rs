@@ -33,6 +33,14 @@ use crate::path_uses::NodePathUses;
 use crate::random;
 use crate::topics::NodeTopics;
 
+/// Parts of the node that the API shows and changes.
+pub(super) struct ApiServices {
+    pub(super) monitor: SinkMonitor,
+    pub(super) dead_letters: SinkDeadLetters,
+    pub(super) topics: NodeTopics,
+    pub(super) dispatcher: Arc<Dispatcher>,
+}
+
 impl NodeContext {
     /// The dead-letter queues of tables.
     pub(super) fn dead_letters(&self, appender: &Arc<dyn Appender>) -> SinkDeadLetters {
@@ -54,10 +62,14 @@ impl NodeContext {
         config: &Config,
         auth: ConfiguredTokens,
         (listen, source_url): (SocketAddr, String),
-        dead_letters: SinkDeadLetters,
-        (topics, dispatcher): (NodeTopics, Arc<Dispatcher>),
-        monitor: SinkMonitor,
+        services: ApiServices,
     ) -> Api {
+        let ApiServices {
+            monitor,
+            dead_letters,
+            topics,
+            dispatcher,
+        } = services;
         let mapper = RecordMapper::new(
             Arc::clone(&self.templates),
             RowLimits::default(),

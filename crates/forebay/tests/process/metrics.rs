@@ -90,6 +90,11 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
             "{name}\n{shown}"
         );
     }
+    all_are_documented(&shown);
+    public_series_name_no_project(&server);
+}
+
+fn all_are_documented(shown: &str) {
     let reference = forebay_with(&["reference", "metrics"]).stdout;
     let mut kinds = 0;
     for line in shown.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
@@ -99,6 +104,9 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
         kinds += 1;
     }
     assert!(kinds > 50, "{kinds}");
+}
+
+fn public_series_name_no_project(server: &Server) {
     // Without a token nothing about a project is shown.
     let response = HttpClient::new(server.api)
         .send("GET", "/metrics", &[], b"")
@@ -156,19 +164,7 @@ fn a_failing_sink_is_reported_once_and_so_is_its_recovery() {
         line.contains("events/hooks") && line.contains("503"),
         "{line}"
     );
-    let status = run(&mut server.command(&["status"]));
-    assert_eq!(status.code, Some(1), "{status:?}");
-    for part in [
-        "NOT HEALTHY: 1 sink needs attention",
-        "events/hooks",
-        "FAILING",
-        "deliver has failed",
-        "cause: ",
-        "503",
-        "volume ",
-    ] {
-        assert!(status.stdout.contains(part), "{part}: {status:?}");
-    }
+    status_names_the_failure(&server);
     is_open.store(true, Ordering::Relaxed);
     let line = server.logged("INFO", "sink recovered");
     assert!(
@@ -184,4 +180,20 @@ fn a_failing_sink_is_reported_once_and_so_is_its_recovery() {
     let shown = metrics(&server);
     assert_eq!(value(&shown, "forebay_sink_failing", &delivers), Some(0.0));
     assert_eq!(value(&shown, "forebay_sink_lag_seconds", &hooks), Some(0.0));
+}
+
+fn status_names_the_failure(server: &Server) {
+    let status = run(&mut server.command(&["status"]));
+    assert_eq!(status.code, Some(1), "{status:?}");
+    for part in [
+        "NOT HEALTHY: 1 sink needs attention",
+        "events/hooks",
+        "FAILING",
+        "deliver has failed",
+        "cause: ",
+        "503",
+        "volume ",
+    ] {
+        assert!(status.stdout.contains(part), "{part}: {status:?}");
+    }
 }
