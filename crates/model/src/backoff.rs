@@ -9,13 +9,13 @@ pub struct Backoff {
     pub initial: Duration,
     /// Factor between two waits.
     pub factor: u32,
-    /// The longest wait; also the wait of a parked step.
+    /// The longest wait.
     pub max: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self::doubling(Duration::from_secs(1), Duration::from_secs(300))
+        Self::doubling(Duration::from_secs(1), Duration::from_secs(60))
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(b.delay(4), Duration::from_secs(8));
         assert_eq!(b.jittered_delay(1, 100), Duration::from_secs(1));
         assert_eq!(b.jittered_delay(4, 100), Duration::from_secs(8));
-        assert_eq!(b.jittered_delay(u32::MAX, 100), Duration::from_secs(300));
+        assert_eq!(b.jittered_delay(u32::MAX, 100), Duration::from_secs(60));
         assert_eq!(b.jittered_delay(1, 0), Duration::from_millis(900));
         assert_eq!(b.jittered_delay(1, 200), Duration::from_millis(1100));
     }

@@ -3,6 +3,9 @@
 use crate::backoff::Backoff;
 use crate::time::Timestamp;
 
+/// A parked step waits so many times the longest wait: an operator is to mend it.
+const PARKED_FACTOR: u32 = 5;
+
 /// Failures of a step; empty when it has not failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetryState {
@@ -35,8 +38,13 @@ impl RetryState {
         self.first_failed_at.get_or_insert(now);
         self.last_failed_at = Some(now);
         self.parked = terminal;
-        let attempt = if terminal { u32::MAX } else { self.attempt };
-        self.retry_after = Some(now.plus(backoff.jittered_delay(attempt, random)));
+        let wait = match terminal {
+            true => backoff
+                .jittered_delay(u32::MAX, random)
+                .saturating_mul(PARKED_FACTOR),
+            false => backoff.jittered_delay(self.attempt, random),
+        };
+        self.retry_after = Some(now.plus(wait));
     }
 
     /// Makes the step due now; later waits start from the beginning.
@@ -74,5 +82,7 @@ mod tests {
         assert!(!r.is_due(at(2)));
         assert!(r.is_due(at(3)));
         assert!(r.is_due(at(-86_400)));
+        r.record_failure("no column".into(), true, at(10), &Backoff::default(), 100);
+        assert!(!r.is_due(at(309)) && r.is_due(at(310)), "parked");
     }
 }

@@ -41,7 +41,8 @@ pub struct CoordinatorConfig {
     pub retry_initial: HumanDuration,
     /// Factor between consecutive waits. 1 to 10.
     pub retry_factor: u32,
-    /// Maximum wait between two attempts; a failure that needs an operator always waits this long.
+    /// Maximum wait between two attempts; a failure that needs an operator always waits five times
+    /// as long.
     pub retry_max: HumanDuration,
 }
 
@@ -63,7 +64,7 @@ impl Default for CoordinatorConfig {
             audit_retention: HumanDuration::hours(24 * 365),
             retry_initial: HumanDuration::secs(1),
             retry_factor: 2,
-            retry_max: HumanDuration::mins(5),
+            retry_max: HumanDuration::mins(1),
         }
     }
 }

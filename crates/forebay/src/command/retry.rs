@@ -12,8 +12,8 @@ use crate::terminal;
 
 /// Retries failed uploads and imports now: of a sink, or of all sinks of a source.
 ///
-/// They are also retried automatically, after waits of up to five minutes. Use this after the cause is
-/// fixed.
+/// They are also retried automatically: after waits of up to a minute, of five minutes for what the table
+/// rejects, and when their destination recovers. Use this after the cause is fixed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RetryArgs {
     /// Id of the source
