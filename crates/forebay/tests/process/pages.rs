@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::server::{forebay, run};
 
@@ -82,10 +83,19 @@ fn has_form(text: &str, pattern: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Free ports: the server keeps them across its restart in the tutorial.
+/// Free ports: the server keeps them across its restart in the tutorial. They are below those that the
+/// system gives to other servers and to connections.
 fn free_addresses() -> [String; 2] {
-    let listeners = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|l| l.local_addr().unwrap().to_string())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    [(), ()].map(|()| {
+        loop {
+            let number = std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed);
+            let address = format!("127.0.0.1:{}", 20_000 + number % 10_000);
+            if TcpListener::bind(&address).is_ok() {
+                return address;
+            }
+        }
+    })
 }
 
 fn check(page: &str) {
