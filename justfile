@@ -35,6 +35,14 @@ simulate SEEDS="10000":
 ui:
     ui/check
 
+# Lint, render and run what is in deploy/: `just deploy --binary target/release/forebay`.
+deploy *ARGS:
+    deploy/check {{ARGS}}
+
+# Make archives, debug symbols, package and bill of materials of a release.
+dist *ARGS:
+    scripts/dist {{ARGS}}
+
 # Check licences, sources and advisories.
 deny:
     scripts/deny
