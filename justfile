@@ -39,6 +39,14 @@ ui:
 book:
     scripts/docs
 
+# Lint, render and run what is in deploy/: `just deploy --binary target/release/forebay`.
+deploy *ARGS:
+    deploy/check {{ARGS}}
+
+# Make archives, debug symbols, package and bill of materials of a release.
+dist *ARGS:
+    scripts/dist {{ARGS}}
+
 # Check licences, sources and advisories.
 deny:
     scripts/deny

@@ -26,6 +26,7 @@ mod random;
 mod reload;
 mod reserve;
 mod roles;
+mod service_manager;
 mod signals;
 mod standby;
 mod telemetry;

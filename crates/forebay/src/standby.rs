@@ -16,13 +16,18 @@ use crate::config::{Config, NodeRole};
 use crate::data_dir;
 use crate::disk_housekeeping;
 use crate::roles::{OpenedStore, api_tls, listen, open_store, serve};
+use crate::service_manager::ServiceManager;
 
 /// Interval of checks for free space.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens the metadata store. While the disk is full it waits for space; if the store lost transactions
 /// it waits for the operator to stop it.
-pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore, CliError> {
+pub(crate) async fn open(
+    config: &Config,
+    manager: &ServiceManager,
+    accepted: bool,
+) -> Result<OpenedStore, CliError> {
     let reserve = disk_housekeeping::reserve(config);
     reserve.release_if_full();
     if accepted {
@@ -41,6 +46,7 @@ pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore,
                 let cause = failure.0.to_string();
                 if waiting.is_none() {
                     tracing::error!(%cause, "waiting for disk space");
+                    manager.starting(&format!("waiting for disk space: {cause}"));
                     waiting = Some(StandbyListener::start(config, &cause).await?);
                 }
                 tokio::time::sleep(RETRY_INTERVAL).await;
@@ -50,6 +56,7 @@ pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore,
                 let hint = failure.recovery_hint(config);
                 tracing::error!(cause = %failure.0, found = found.0, known = known.0, hint, "the metadata store lost transactions: no record is accepted until an operator decides");
                 let cause = format!("{}; {hint}", failure.0);
+                manager.starting(&format!("waiting for an operator: {cause}"));
                 let standby = StandbyListener::start(config, &cause).await?;
                 let () = std::future::pending().await;
                 drop(standby);

@@ -18,6 +18,7 @@ use crate::endpoints::{Endpoints, PublishedEndpoints};
 use crate::monitoring::ProcessMetrics;
 use crate::reload::ConfigReloader;
 use crate::roles::RunningNode;
+use crate::service_manager::ServiceManager;
 use crate::signals::{ReloadSignals, StopSignals, end_at_once};
 use crate::standby;
 use crate::telemetry;
@@ -109,6 +110,7 @@ async fn start(
     config: &Config,
     environment: &Environment,
     metrics: &ProcessMetrics,
+    manager: &ServiceManager,
     accept_loss: bool,
 ) -> Result<(RunningNode, ApiToken, ConfiguredTokens), CliError> {
     data_dir::check(config, environment).await?;
@@ -118,7 +120,7 @@ async fn start(
     data_dir::create(&config.data_dir)?;
     let token = token::for_server(config)?;
     let auth = authenticate(config, &token)?;
-    let store = standby::open(config, accept_loss).await?;
+    let store = standby::open(config, manager, accept_loss).await?;
     let clock = Arc::new(SystemClock);
     let node = RunningNode::start_on(
         store,
@@ -143,9 +145,10 @@ async fn serve(
     let mut config = loaded.config.clone();
     descriptors::limit_connections(&mut config);
     let config = &config;
+    let manager = ServiceManager::start(&loaded.env);
     let metrics = ProcessMetrics::start(&config.telemetry.metrics)?;
     let (mut node, token, auth) = tokio::select! {
-        started = Box::pin(start(config, &loaded.env, &metrics, accept_loss)) => started?,
+        started = Box::pin(start(config, &loaded.env, &metrics, &manager, accept_loss)) => started?,
         // Nothing was accepted yet, so there is nothing to drain.
         signal = signals.next() => {
             tracing::info!(signal, "stopped while starting");
@@ -162,6 +165,7 @@ async fn serve(
     }
     let _published = publish(config, &node);
     warn_of_readers(&config.data_dir);
+    let status = report_ready(&manager, config, &node);
     banner::show(&node, config.api.tls.is_some(), started, &token);
     let mut reloader = ConfigReloader {
         sources,
@@ -177,7 +181,7 @@ async fn serve(
                 tracing::info!(signal, "stopping");
                 break None;
             }
-            () = hangups.next() => reloader.reload(),
+            () = hangups.next() => manager.during_reload(&status, || reloader.reload()),
             cause = node.task_failure() => {
                 tracing::error!(%cause, "stopping");
                 break Some(cause);
@@ -186,6 +190,7 @@ async fn serve(
         }
     };
     let grace = config.shutdown.grace.0;
+    manager.stopping(grace);
     tokio::select! {
         in_time = node.stop(grace) => {
             if in_time {
@@ -204,6 +209,17 @@ async fn serve(
         Some(cause) => Err(CliError::new(cause)),
         None => Ok(()),
     }
+}
+
+/// Reports the end of the start to the service manager; returns its status line.
+fn report_ready(manager: &ServiceManager, config: &Config, node: &RunningNode) -> String {
+    let status = if config.has(NodeRole::Source) {
+        format!("accepting records at {}", node.source_url)
+    } else {
+        format!("ready at {}", node.api)
+    };
+    manager.ready(&status);
+    status
 }
 
 /// Publishes the server's addresses in the data directory until the result is dropped.

@@ -41,6 +41,7 @@ mod redirects;
 mod reload;
 mod senders;
 mod server;
+mod service_manager;
 mod services;
 mod standard_error;
 mod start;
