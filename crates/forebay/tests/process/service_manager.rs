@@ -6,7 +6,9 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::server::{PATIENCE, Server, wait_for};
+use forebay_test_support::WAIT_MAX;
+
+use crate::server::{Server, wait_for};
 
 /// What systemd does with the socket in `NOTIFY_SOCKET`.
 struct Manager(UnixDatagram);
@@ -14,7 +16,7 @@ struct Manager(UnixDatagram);
 impl Manager {
     fn at(address: &SocketAddr) -> Self {
         let socket = UnixDatagram::bind_addr(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(WAIT_MAX)).unwrap();
         Self(socket)
     }
 
@@ -92,7 +94,7 @@ fn start_reload_and_stop_are_reported() {
     // The default of `shutdown.grace`, and what a stop needs beyond it.
     let limit: u64 = value(&stopping, "EXTEND_TIMEOUT_USEC=").parse().unwrap();
     assert_eq!(limit, 40_000_000);
-    let (status, log) = server.ended();
+    let (status, log) = server.end();
     assert!(status.success(), "{log}");
 }
 
@@ -127,7 +129,7 @@ fn the_watchdog_reports_while_the_process_runs() {
         .unwrap();
     let silent = manager.0.recv(&mut [0; 4096]).unwrap_err();
     assert_eq!(silent.kind(), ErrorKind::WouldBlock);
-    manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    manager.0.set_read_timeout(Some(WAIT_MAX)).unwrap();
     server.signal("CONT");
     manager.wait("WATCHDOG=1");
 }
@@ -149,7 +151,7 @@ fn a_service_manager_that_is_gone_or_does_not_read_is_no_failure() {
     server.signal("HUP");
     server.logged("INFO", "configuration");
     server.signal("TERM");
-    let (status, log) = server.ended();
+    let (status, log) = server.end();
     assert!(status.success(), "{log}");
 
     let server = start(
