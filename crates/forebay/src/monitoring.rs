@@ -23,6 +23,7 @@ use forebay_schema::SecretText;
 
 use crate::config::MetricsSection;
 use crate::disk_housekeeping::DiskMetrics;
+use crate::roles::RunningNode;
 
 mod definitions;
 mod process;
@@ -30,8 +31,9 @@ mod sinks;
 mod tls;
 mod volume;
 
+use tls::ListenerTls;
+
 pub(crate) use definitions::{CONNECTIONS, CONNECTIONS_REJECTED, LINES_DROPPED, reference};
-pub(crate) use tls::ListenerTls;
 
 /// Interval of the recorder's upkeep, without which it grows while no metrics are read.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -97,10 +99,11 @@ impl ProcessMetrics {
         *token = config.token.as_ref().map(hash);
     }
 
-    /// Adds the metrics of log and metadata store.
-    pub(crate) fn attach_disk(&self, watched: DiskMetrics) {
-        // A process has one of each; a second one is ignored.
-        _ = self.disk.set(watched);
+    /// Adds the metrics of a node's log, metadata store and certificates.
+    pub(crate) fn attach_node(&self, node: &RunningNode) {
+        // A process has one node; a second one is ignored.
+        _ = self.disk.set(node.disk_metrics());
+        _ = self.tls.set(node.tls.clone());
     }
 
     /// `GET /metrics` on the API listener: without a metrics token, series of projects are for
@@ -145,11 +148,6 @@ impl ProcessMetrics {
     /// Adds the status of sinks.
     pub(crate) fn attach_sinks(&self, sinks: SinkMonitor, max: usize) {
         _ = self.sinks.set((sinks, max));
-    }
-
-    /// Adds the certificates of the listeners.
-    pub(crate) fn attach_tls(&self, tls: ListenerTls) {
-        _ = self.tls.set(tls);
     }
 
     /// All metrics as text.

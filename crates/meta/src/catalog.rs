@@ -1,20 +1,15 @@
 //! Repository: the operations of the control plane and the data plane on the store. Each method
-//! that changes something is one transaction: it reads, checks, and writes with the precondition
-//! that what it read is unchanged; on a conflict it retries, a bounded number of times.
+//! that changes something is one transaction (`transaction`): it reads, checks, and writes with the
+//! precondition that what it read is unchanged; on a conflict it retries, a bounded number of times.
 
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
-use forebay_model::{DefinitionLimits, SinkSettings, TableBackend, TableKey};
+use forebay_model::{DefinitionLimits, SinkSettings, TableBackend};
 
 use crate::catalog::keys::StoreKey;
 use crate::catalog::stored::Stored;
-use crate::kv::store::{
-    KeyCondition, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError, Txn,
-    TxnError, check_key,
-};
+use crate::kv::store::{RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError, check_key};
 
 pub mod activation;
 pub mod audit;
@@ -46,17 +41,17 @@ mod table_owner;
 pub mod tables;
 pub mod tasks;
 pub mod tokens;
+mod transaction;
 
 use bulk_changes::KeyedLocks;
 pub use bulk_changes::TxnLimits;
+use transaction::TxnContention;
 
 /// Maximum number of volumes of a file.
 pub const VOLUMES_MAX: usize = 16;
 /// Maximum number of slices of a file, since the import of a file changes all of them in one
 /// transaction. Concurrent additions on different volumes may each add the last one.
 pub const SLICES_MAX: usize = 149;
-/// Maximum number of attempts of a conflicting transaction.
-const ATTEMPTS_MAX: u32 = 32;
 
 /// The repository. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -195,15 +190,6 @@ impl Repo {
             total: self.count(prefix).await?,
         })
     }
-
-    /// Returns `None` if a precondition failed.
-    async fn commit(&self, builder: TxnBuilder) -> Result<Option<Revision>, StoreError> {
-        match self.store.txn(builder.txn).await {
-            Ok(revision) => Ok(Some(revision)),
-            Err(TxnError::Conflict(_)) => Ok(None),
-            Err(TxnError::Store(e)) => Err(e),
-        }
-    }
 }
 
 fn decode<T: Stored>(entry: &StoreEntry) -> Result<Versioned<T>, StoreError> {
@@ -215,90 +201,6 @@ fn decode<T: Stored>(entry: &StoreEntry) -> Result<Versioned<T>, StoreError> {
         Err(e) => Err(StoreError::Terminal(format!("{}: {e}", entry.key))),
     }
 }
-
-/// Builder of a transaction.
-#[derive(Debug, Default)]
-struct TxnBuilder {
-    txn: Txn,
-    /// Bytes of the written values.
-    bytes: usize,
-    /// Table claims of its sinks and their results.
-    claims: BTreeMap<TableKey, Result<(), tables::TableRejection>>,
-}
-
-impl TxnBuilder {
-    /// Requires that the key was not written since it was read.
-    fn expect_unchanged<T>(&mut self, key: StoreKey<'_>, read: &Versioned<T>) {
-        self.txn.expect(key, KeyCondition::Revision(read.revision));
-    }
-
-    /// Requires that the key is still absent.
-    fn expect_absent(&mut self, key: StoreKey<'_>) {
-        self.txn.expect(key, KeyCondition::Absent);
-    }
-
-    /// Requires that the key is as it was read: not written, or still absent.
-    fn expect_as_read<T>(&mut self, key: StoreKey<'_>, read: Option<&Versioned<T>>) {
-        match read {
-            Some(read) => self.expect_unchanged(key, read),
-            None => self.expect_absent(key),
-        }
-    }
-
-    fn put<T: Stored>(&mut self, key: StoreKey<'_>, value: &T) -> Result<(), StoreError> {
-        let value = encode(value)?;
-        self.bytes += value.len();
-        self.txn.put(key, value);
-        Ok(())
-    }
-
-    fn put_leased<T: Stored>(
-        &mut self,
-        key: StoreKey<'_>,
-        value: &T,
-        lease: LeaseId,
-    ) -> Result<(), StoreError> {
-        self.txn.put_leased(key, encode(value)?, lease);
-        Ok(())
-    }
-
-    fn delete(&mut self, key: StoreKey<'_>) {
-        self.txn.delete(key);
-    }
-
-    fn delete_below(&mut self, prefix: String) {
-        self.txn.delete_prefix(prefix);
-    }
-}
-
-fn encode<T: Stored>(value: &T) -> Result<bytes::Bytes, StoreError> {
-    value
-        .encode()
-        .map_err(|e| StoreError::Terminal(e.to_string()))
-}
-
-/// Number of attempts of a transaction.
-#[derive(Debug, Default)]
-struct TxnAttempts(u32);
-
-impl TxnAttempts {
-    /// Allows another attempt. Each conflict means that another transaction succeeded, so the first
-    /// retries don't wait.
-    async fn retry(&mut self) -> Result<(), TxnContention> {
-        self.0 += 1;
-        if self.0 >= ATTEMPTS_MAX {
-            return Err(TxnContention);
-        }
-        if self.0 > 4 {
-            tokio::time::sleep(Duration::from_millis(u64::from(self.0))).await;
-        }
-        Ok(())
-    }
-}
-
-/// Too many conflicts with concurrent transactions.
-#[derive(Debug)]
-struct TxnContention;
 
 /// Implements the conversion to each error's `Conflict`.
 macro_rules! from_contention {
@@ -319,5 +221,4 @@ from_contention! {
     tables::TableOwnerError: Self::Conflict;
     tasks::TaskError: Self::Conflict;
     tokens::TokenError: Self::Conflict;
-    StoreError: Self::Unavailable("conflicts".to_owned());
 }

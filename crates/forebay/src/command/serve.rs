@@ -155,8 +155,7 @@ async fn serve(
             return Ok(());
         }
     };
-    metrics.attach_disk(node.disk_metrics());
-    metrics.attach_tls(node.tls.clone());
+    metrics.attach_node(&node);
     tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
     if token.is_new
         && let Some(file) = &token.file

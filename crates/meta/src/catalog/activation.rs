@@ -5,6 +5,8 @@
 //! so a sink has an open file if and only if it and its source are active; for a source with many
 //! sinks there are several transactions (`bulk_changes`).
 
+use std::ops::ControlFlow;
+
 use forebay_model::{AuditStamp, DisableInfo, Sink, SinkKey, Source, SourceKey, VolumeId};
 
 use super::audit::AuditAction;
@@ -12,7 +14,8 @@ use super::bulk_changes::{BatchSizer, SinkPages};
 use super::definitions::{DefinitionError, LimitedResource};
 use super::sinks::put_sink;
 use super::sources::put_source;
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::{TxnBuilder, either};
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::SinkState;
 
@@ -84,17 +87,17 @@ impl Repo {
         let mut current = read;
         let (mut is_written, mut is_first) = (false, true);
         loop {
-            let mut builder = TxnBuilder::default();
+            let mut txn = self.begin();
             let is_last = self
-                .fill_with_switched_sinks(&mut builder, &mut sinks, sizer, (&source, change))
+                .fill_with_switched_sinks(&mut txn, &mut sinks, sizer, (&source, change))
                 .await?;
             let writes = !is_written && (change.to.is_none() || is_last);
             if writes {
-                self.add_switched_source(&mut builder, &current, &mut source, change.stamp)?;
+                self.add_switched_source(&mut txn, &current, &mut source, change.stamp)?;
             } else {
-                builder.expect_unchanged(StoreKey::Source(&source.key), &current);
+                txn.expect_unchanged(StoreKey::Source(&source.key), &current);
             }
-            let Some(revision) = self.commit(builder).await? else {
+            let Some(revision) = self.commit(txn).await? else {
                 return Ok(None);
             };
             sizer.succeeded();
@@ -119,7 +122,7 @@ impl Repo {
     /// Adds sinks of the source until there are no more (`true`) or the transaction is full.
     async fn fill_with_switched_sinks(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sinks: &mut SinkPages,
         sizer: &mut BatchSizer,
         (source, change): (&Source, &ActivationChange<'_>),
@@ -130,14 +133,14 @@ impl Repo {
             };
             let with_parent = read.disabled.as_ref().map(|d| d.with_parent);
             // A precondition also for a sink that is left as it is: it may be enabled meanwhile.
-            builder.expect_unchanged(StoreKey::Sink(&read.key), &read);
+            txn.expect_unchanged(StoreKey::Sink(&read.key), &read);
             let is_done = change.to.is_some() && with_parent == Some(true);
             if with_parent != Some(false) && !is_done {
                 // A sink created while its source was disabled is enabled and has no file yet.
-                self.add_switched_sink(builder, read.value, source, change)
+                self.add_switched_sink(txn, read.value, source, change)
                     .await?;
             }
-            if sizer.is_full(builder) {
+            if sizer.is_full(txn) {
                 return Ok(false);
             }
         }
@@ -145,7 +148,7 @@ impl Repo {
 
     async fn add_switched_sink(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         mut sink: Sink,
         source: &Source,
         change: &ActivationChange<'_>,
@@ -153,11 +156,11 @@ impl Repo {
         let ActivationChange { to, volumes, stamp } = *change;
         sink.disabled = to.map(|_| disabled(stamp, WITH_PARENT, true));
         if to.is_none() {
-            self.add_table_holder_or_disable(builder, &mut sink, stamp)
+            self.add_table_holder_or_disable(txn, &mut sink, stamp)
                 .await?;
         }
-        builder.put(StoreKey::Sink(&sink.key), &sink)?;
-        self.add_sink_rotation(builder, source, &sink, volumes, stamp)
+        txn.put(StoreKey::Sink(&sink.key), &sink)?;
+        self.add_sink_rotation(txn, source, &sink, volumes, stamp)
             .await?;
         Ok(())
     }
@@ -174,26 +177,26 @@ impl Repo {
         let mut revision = source.revision;
         let mut is_last = false;
         while !is_last {
-            let mut builder = TxnBuilder::default();
-            while !sizer.is_full(&builder) {
+            let mut txn = self.begin();
+            while !sizer.is_full(&txn) {
                 match sinks.next(self).await? {
                     None => {
                         is_last = true;
                         break;
                     }
                     Some(read) if self.is_stray(&read, change.to.is_some()).await? => {
-                        builder.expect_unchanged(StoreKey::Sink(&read.key), &read);
-                        self.add_switched_sink(&mut builder, read.value, &source, change)
+                        txn.expect_unchanged(StoreKey::Sink(&read.key), &read);
+                        self.add_switched_sink(&mut txn, read.value, &source, change)
                             .await?;
                     }
                     Some(_) => {}
                 }
             }
-            if builder.txn.ops.is_empty() {
+            if txn.is_empty() {
                 continue;
             }
-            builder.expect_unchanged(StoreKey::Source(&source.key), &source);
-            match self.commit(builder).await? {
+            txn.expect_unchanged(StoreKey::Source(&source.key), &source);
+            match self.commit(txn).await? {
                 Some(committed) => {
                     sizer.succeeded();
                     revision = committed;
@@ -247,44 +250,40 @@ impl Repo {
         volumes: &[VolumeId],
         stamp: &AuditStamp,
     ) -> Result<Versioned<Sink>, DefinitionError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let source = self.source(&key.source).await?;
-            let read = self.sink(key).await?;
-            let with_parent = read.disabled.as_ref().is_some_and(|d| d.with_parent);
-            if with_parent || read.disabled.is_some() == to.is_some() {
-                return Ok(read);
-            }
-            let mut sink = read.value.clone();
-            sink.disabled.clone_from(&to);
-            let action = action(to.as_ref());
-            let (number, hash) = (sink.version.number, sink.version.hash);
-            let what = LimitedResource::SinkVersions;
-            sink.version = self.next_version(what, number, hash, description(action), stamp)?;
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
-            builder.expect_unchanged(StoreKey::Sink(key), &read);
-            put_sink(&mut builder, &sink)?;
-            let versions = (Some(&read.version), Some(&sink.version));
-            builder.put_sink_audit(key, action, versions, stamp)?;
-            if to.is_none() {
-                self.add_table_holder(&mut builder, &sink, stamp).await?;
-            }
-            self.add_sink_rotation(&mut builder, &source, &sink, volumes, stamp)
-                .await?;
-            if let Some(revision) = self.commit(builder).await? {
-                let value = sink;
-                return Ok(Versioned { value, revision });
-            }
-            attempts.retry().await?;
-        }
+        let to = to.as_ref();
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let source = txn.source(&key.source).await?;
+                let read = txn.sink(key).await?;
+                let with_parent = read.disabled.as_ref().is_some_and(|d| d.with_parent);
+                if with_parent || read.disabled.is_some() == to.is_some() {
+                    return Ok(ControlFlow::Break(read));
+                }
+                let mut sink = read.value.clone();
+                sink.disabled = to.cloned();
+                let action = action(to);
+                let (number, hash) = (sink.version.number, sink.version.hash);
+                let what = LimitedResource::SinkVersions;
+                sink.version = self.next_version(what, number, hash, description(action), stamp)?;
+                put_sink(txn, &sink)?;
+                let versions = (Some(&read.version), Some(&sink.version));
+                txn.put_sink_audit(key, action, versions, stamp)?;
+                if to.is_none() {
+                    self.add_table_holder(txn, &sink, stamp).await?;
+                }
+                self.add_sink_rotation(txn, &source, &sink, volumes, stamp)
+                    .await?;
+                Ok(ControlFlow::Continue(sink))
+            })
+        });
+        done.await.map(either)
     }
 
     /// Adds the next version of the switched source, with the precondition that it is unchanged,
     /// since concurrent sink creations write it too.
     fn add_switched_source(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         read: &Versioned<Source>,
         source: &mut Source,
         stamp: &AuditStamp,
@@ -294,9 +293,9 @@ impl Repo {
         let what = LimitedResource::SourceVersions;
         source.version = self.next_version(what, number, hash, description(action), stamp)?;
         let versions = (Some(&read.version), Some(&source.version));
-        builder.put_source_audit(&source.key, action, versions, stamp)?;
-        builder.expect_unchanged(StoreKey::Source(&source.key), read);
-        put_source(builder, source)
+        txn.put_source_audit(&source.key, action, versions, stamp)?;
+        txn.expect_unchanged(StoreKey::Source(&source.key), read);
+        put_source(txn, source)
     }
 }
 

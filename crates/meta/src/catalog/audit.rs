@@ -9,9 +9,10 @@ use forebay_model::{
     AuditStamp, DefinitionVersion, ProjectId, SinkKey, SourceKey, TableBackend, TableId, Timestamp,
 };
 
-use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::TxnBuilder;
+use super::{ListPage, Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
-use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError, Txn};
+use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
 
 /// Subject of an audit entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub enum AuditAction {
 }
 
 impl AuditAction {
-    const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -159,7 +160,7 @@ impl AuditEvent {
     }
 }
 
-impl TxnBuilder {
+impl TxnBuilder<'_> {
     /// Adds the audit entry of a change.
     pub(super) fn put_audit(&mut self, change: &AuditEvent) -> Result<(), StoreError> {
         self.put(StoreKey::Audit(change.project, &change.id()), change)
@@ -211,23 +212,16 @@ fn version_event(
 impl Repo {
     /// Writes an entry of a rejected request.
     pub async fn record_rejection(&self, change: &AuditEvent) -> Result<(), StoreError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let mut builder = TxnBuilder::default();
-            self.add_unversioned_audit(&mut builder, change.clone())
-                .await?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| Box::pin(self.add_unversioned_audit(txn, change.clone())))
+            .await
+            .map(drop)
     }
 
     /// Adds an entry whose subject has no versions. If the id is taken, since another one has the
     /// same millisecond, the time is moved to the next one.
     pub(super) async fn add_unversioned_audit(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         mut change: AuditEvent,
     ) -> Result<(), StoreError> {
         loop {
@@ -235,8 +229,8 @@ impl Repo {
             let key = StoreKey::Audit(change.project, &id);
             let taken: Option<Versioned<AuditEvent>> = self.read(key).await?;
             if taken.is_none() {
-                builder.expect_absent(key);
-                return builder.put(key, &change);
+                txn.expect_absent(key);
+                return txn.put(key, &change);
             }
             change.stamp.at = change.stamp.at.plus(Duration::from_millis(1));
         }
@@ -262,7 +256,7 @@ impl Repo {
                 .store
                 .range(keys::AUDIT, after.as_deref(), RANGE_ENTRIES_MAX);
             let page = range.await?;
-            let mut txn = Txn::default();
+            let mut txn = self.begin();
             let mut next = page.entries.last().map(|e| e.key.clone());
             for entry in &page.entries {
                 let Some((project, id)) = keys::parse_audit(&entry.key) else {
@@ -278,12 +272,8 @@ impl Repo {
                     break;
                 }
             }
-            if !txn.ops.is_empty() {
-                let builder = TxnBuilder {
-                    txn,
-                    ..TxnBuilder::default()
-                };
-                self.commit(builder).await?;
+            if !txn.is_empty() {
+                self.commit(txn).await?;
             }
             match next {
                 Some(next) if page.more || after.as_ref() < Some(&next) => after = Some(next),

@@ -16,7 +16,8 @@ use forebay_model::Sink;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Repo, TxnAttempts, TxnBuilder, TxnContention, Versioned, decode};
+use super::transaction::{TxnAttempts, TxnBuilder, TxnContention};
+use super::{Repo, Versioned, decode};
 use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
 
 /// How much goes into a transaction before the next sink goes into another one. What one sink adds is
@@ -66,8 +67,8 @@ impl BatchSizer {
     }
 
     /// Whether the next sink goes into another transaction. If so, the following ones are small.
-    pub(super) fn is_full(&mut self, builder: &TxnBuilder) -> bool {
-        let is_full = builder.is_full(self.limits);
+    pub(super) fn is_full(&mut self, txn: &TxnBuilder<'_>) -> bool {
+        let is_full = txn.is_full(self.limits);
         if is_full {
             self.limits.ops = self.limits.ops.min(SMALL_TXN_OPS);
         }
@@ -97,11 +98,10 @@ impl BatchSizer {
     }
 }
 
-impl TxnBuilder {
+impl TxnBuilder<'_> {
     /// Whether the next sink goes into another transaction.
     pub(super) fn is_full(&self, limits: TxnLimits) -> bool {
-        let ops = self.txn.ops.len().max(self.txn.preconditions.len());
-        ops >= limits.ops || self.bytes >= limits.bytes
+        self.len() >= limits.ops || self.bytes >= limits.bytes
     }
 }
 

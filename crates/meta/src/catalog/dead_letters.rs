@@ -4,16 +4,19 @@
 //! as resolved. Before it, the rows are in an unreferenced stream of the log; after it, they are
 //! handled like any other slice.
 
+use std::ops::ControlFlow;
+
 use forebay_model::{
     File, FileState, Sink, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp, VolumeId,
 };
 
 use super::files::{FileError, check_states, next_opened_at};
-use super::{Repo, SLICES_MAX, TxnAttempts, TxnBuilder, Versioned, decode};
+use super::transaction::TxnBuilder;
+use super::{Repo, SLICES_MAX, Versioned, decode};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::dead_letters::{DeadLetterCounts, DeadLetterState};
 use crate::catalog::stored::sink_state::SinkState;
-use crate::kv::store::{KeyCondition, RANGE_ENTRIES_MAX, StoreError};
+use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
 
 /// Maximum number of resolved ranges between unresolved dead letters; bounds the size of a
 /// dead-letter state.
@@ -107,19 +110,17 @@ impl Repo {
         counts: &[(SinkKey, VolumeId, DeadLetterCounts)],
     ) -> Result<(), FileError> {
         for (sink, volume, counts) in counts {
-            let mut attempts = TxnAttempts::default();
-            loop {
-                let mut builder = TxnBuilder::default();
-                if !self.expect_sink_exists(&mut builder, sink).await? {
-                    break;
-                }
-                self.add_dead_letter_counts(&mut builder, sink, volume, counts)
-                    .await?;
-                if self.commit(builder).await?.is_some() {
-                    break;
-                }
-                attempts.retry().await?;
-            }
+            let report = self.transact_if(|txn| {
+                Box::pin(async move {
+                    if !self.expect_sink_exists(txn, sink).await? {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    self.add_dead_letter_counts(txn, sink, volume, counts)
+                        .await?;
+                    Ok::<_, FileError>(ControlFlow::Continue(()))
+                })
+            });
+            report.await.map(drop)?;
         }
         Ok(())
     }
@@ -128,47 +129,45 @@ impl Repo {
     /// after the sink was purged would apply to a later sink of that id.
     async fn expect_sink_exists(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sink: &SinkKey,
     ) -> Result<bool, StoreError> {
         let location = self.locate_sink(sink).await?;
         if let Some(location) = location {
-            builder.txn.expect(location, KeyCondition::Exists);
+            txn.expect_exists(location);
         }
         Ok(location.is_some())
     }
 
     /// Key of the sink's entry, if it exists or is deleted.
     async fn locate_sink<'k>(&self, sink: &'k SinkKey) -> Result<Option<StoreKey<'k>>, StoreError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            for location in [StoreKey::Sink(sink), StoreKey::DeletedSink(sink)] {
-                if self.read::<Sink>(location).await?.is_some() {
-                    return Ok(Some(location));
+        self.transact(|txn| {
+            Box::pin(async move {
+                for location in [StoreKey::Sink(sink), StoreKey::DeletedSink(sink)] {
+                    if self.read::<Sink>(location).await?.is_some() {
+                        return Ok(Some(location));
+                    }
                 }
-            }
-            // A sink restored between the two reads was in neither: check both at once.
-            let mut builder = TxnBuilder::default();
-            expect_sink_removed(&mut builder, sink);
-            if self.commit(builder).await?.is_some() {
-                return Ok(None);
-            }
-            attempts.retry().await?;
-        }
+                // A sink restored between the two reads was in neither: check both at once.
+                expect_sink_removed(txn, sink);
+                Ok(None)
+            })
+        })
+        .await
+        .map(|done| done.value)
     }
 
     pub(super) async fn add_dead_letter_counts(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sink: &SinkKey,
         volume: &VolumeId,
         counts: &DeadLetterCounts,
     ) -> Result<(), StoreError> {
         let key = StoreKey::DeadLetterCounts(sink, volume);
-        let known: Option<Versioned<DeadLetterCounts>> = self.read(key).await?;
-        builder.expect_as_read(key, known.as_ref());
+        let known: Option<Versioned<DeadLetterCounts>> = txn.read(key).await?;
         if known.is_none_or(|known| known.taken <= counts.taken) {
-            builder.put(key, counts)?;
+            txn.put(key, counts)?;
         }
         Ok(())
     }
@@ -239,11 +238,11 @@ impl Repo {
     /// Call it before the dead letters themselves are deleted. A state that outlived them would
     /// mark the first dead letters of a later sink of that id as resolved.
     pub async fn remove_dead_letter_state(&self, sink: &SinkKey) -> Result<bool, StoreError> {
-        let mut builder = TxnBuilder::default();
-        expect_sink_removed(&mut builder, sink);
-        builder.delete_below(keys::below(keys::DEAD_LETTER_STATES, sink));
-        builder.delete_below(keys::below(keys::DEAD_LETTER_COUNTS, sink));
-        Ok(self.commit(builder).await?.is_some())
+        let mut txn = self.begin();
+        expect_sink_removed(&mut txn, sink);
+        txn.delete_below(keys::below(keys::DEAD_LETTER_STATES, sink));
+        txn.delete_below(keys::below(keys::DEAD_LETTER_COUNTS, sink));
+        Ok(self.commit(txn).await?.is_some())
     }
 
     /// Reads the dead-letter state of a sink on a volume.
@@ -297,56 +296,53 @@ impl Repo {
         resolution: &DeadLetterResolution,
         now: Timestamp,
     ) -> Result<(), DeadLetterResolveError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read: Option<Versioned<DeadLetterState>> =
-                self.read(StoreKey::DeadLetterState(sink, volume)).await?;
-            let mut state = read.as_ref().map(|r| r.value.clone()).unwrap_or_default();
-            for number in &resolution.numbers {
-                if state.resolved.contains(*number) {
-                    return Err(DeadLetterResolveError::AlreadyResolved(*number));
+        self.transact(|txn| {
+            Box::pin(async move {
+                let read: Option<Versioned<DeadLetterState>> =
+                    txn.read(StoreKey::DeadLetterState(sink, volume)).await?;
+                let mut state = read.map(|r| r.value).unwrap_or_default();
+                for number in &resolution.numbers {
+                    if state.resolved.contains(*number) {
+                        return Err(DeadLetterResolveError::AlreadyResolved(*number));
+                    }
+                    state.resolved.resolve(*number, number + 1);
                 }
-                state.resolved.resolve(*number, number + 1);
-            }
-            for (from, to) in &resolution.lost {
-                state.resolved.resolve(*from, *to);
-            }
-            if state.resolved.scattered() > RESOLVED_RANGES_MAX {
-                return Err(DeadLetterResolveError::TooScattered);
-            }
-            let count = resolution.numbers.len() as u64;
-            let mut builder = TxnBuilder::default();
-            if !self.expect_sink_exists(&mut builder, sink).await? {
-                return Err(FileError::SinkNotActive(sink.clone()).into());
-            }
-            match &resolution.end {
-                DeadLetterOutcome::Replayed(slice, statistics) => {
-                    state.replayed += count;
-                    self.add_replay_slice(&mut builder, slice, *statistics, now)
-                        .await?;
+                for (from, to) in &resolution.lost {
+                    state.resolved.resolve(*from, *to);
                 }
-                DeadLetterOutcome::Dropped => state.dropped += count,
-            }
-            builder.expect_as_read(StoreKey::DeadLetterState(sink, volume), read.as_ref());
-            builder.put(StoreKey::DeadLetterState(sink, volume), &state)?;
-            self.add_dead_letter_counts(&mut builder, sink, volume, &resolution.counts)
-                .await?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+                if state.resolved.scattered() > RESOLVED_RANGES_MAX {
+                    return Err(DeadLetterResolveError::TooScattered);
+                }
+                let count = resolution.numbers.len() as u64;
+                if !self.expect_sink_exists(txn, sink).await? {
+                    return Err(FileError::SinkNotActive(sink.clone()).into());
+                }
+                match &resolution.end {
+                    DeadLetterOutcome::Replayed(slice, statistics) => {
+                        state.replayed += count;
+                        self.add_replay_slice(txn, slice, *statistics, now).await?;
+                    }
+                    DeadLetterOutcome::Dropped => state.dropped += count,
+                }
+                txn.put(StoreKey::DeadLetterState(sink, volume), &state)?;
+                self.add_dead_letter_counts(txn, sink, volume, &resolution.counts)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+        .map(drop)
     }
 
     /// Adds a slice with a closed stream and these statistics to an open file.
     pub(super) async fn add_replay_slice(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         key: &SliceKey,
         statistics: Statistics,
         now: Timestamp,
     ) -> Result<(), FileError> {
-        let file: Option<Versioned<File>> = self.read(StoreKey::File(&key.file)).await?;
+        let file: Option<Versioned<File>> = txn.read(StoreKey::File(&key.file)).await?;
         let Some(file) = file.filter(|f| f.state == FileState::Writing) else {
             return Err(FileError::Conflict);
         };
@@ -358,15 +354,14 @@ impl Repo {
         slice.transition(SliceState::Uploading, now)?;
         slice.statistics = statistics;
         check_states(&file, &slice)?;
-        builder.expect_unchanged(StoreKey::File(&key.file), &file);
-        builder.expect_absent(StoreKey::Slice(key));
-        builder.put(StoreKey::Slice(key), &slice)?;
+        txn.expect_absent(StoreKey::Slice(key));
+        txn.put(StoreKey::Slice(key), &slice)?;
         Ok(())
     }
 }
 
 /// Requires that the sink neither exists nor is deleted.
-fn expect_sink_removed(builder: &mut TxnBuilder, sink: &SinkKey) {
-    builder.expect_absent(StoreKey::Sink(sink));
-    builder.expect_absent(StoreKey::DeletedSink(sink));
+fn expect_sink_removed(txn: &mut TxnBuilder<'_>, sink: &SinkKey) {
+    txn.expect_absent(StoreKey::Sink(sink));
+    txn.expect_absent(StoreKey::DeletedSink(sink));
 }

@@ -5,13 +5,16 @@
 //! after each block. Blocks that were not recorded before a crash are found again in the log. A row
 //! counts as in flight until its block is recorded, and as a dead letter from then on.
 
+use std::ops::ControlFlow;
+
 use forebay_model::{
     AuditStamp, DeadRows, File, FileKey, FileState, SliceState, Statistics, Timestamp, VolumeId,
 };
 
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::files::FileError;
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::either;
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::dead_letters::DeadLetterCounts;
 
@@ -22,43 +25,39 @@ impl Repo {
         key: &FileKey,
         stamp: &AuditStamp,
     ) -> Result<Versioned<File>, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.file(key).await?;
-            if read.dead_rows.is_some() {
-                return Ok(read);
-            }
-            if read.state != FileState::Importing || !read.retry.parked {
-                return Err(FileError::NotParked(key.clone()));
-            }
-            let mut file = read.value.clone();
-            file.dead_rows = Some(DeadRows {
-                cause: file.retry.reason.clone().unwrap_or_default(),
-                ..DeadRows::default()
-            });
-            file.retry.retry_now();
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::File(key), &read);
-            builder.put(StoreKey::File(key), &file)?;
-            let change = AuditEvent {
-                project: key.sink.source.branch.project,
-                what: AuditSubject::Sink(key.sink.clone()),
-                action: AuditAction::RejectFile,
-                description: format!(
-                    "The rows of the file of {} become dead letters.",
-                    key.opened_at
-                ),
-                old_version: None,
-                new_version: None,
-                stamp: stamp.clone(),
-            };
-            self.add_unversioned_audit(&mut builder, change).await?;
-            if let Some(revision) = self.commit(builder).await? {
-                let value = file;
-                return Ok(Versioned { value, revision });
-            }
-            attempts.retry().await?;
-        }
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let read = txn.file(key).await?;
+                if read.dead_rows.is_some() {
+                    return Ok(ControlFlow::Break(read));
+                }
+                if read.state != FileState::Importing || !read.retry.parked {
+                    return Err(FileError::NotParked(key.clone()));
+                }
+                let mut file = read.value;
+                file.dead_rows = Some(DeadRows {
+                    cause: file.retry.reason.clone().unwrap_or_default(),
+                    ..DeadRows::default()
+                });
+                file.retry.retry_now();
+                txn.put(StoreKey::File(key), &file)?;
+                let change = AuditEvent {
+                    project: key.sink.source.branch.project,
+                    what: AuditSubject::Sink(key.sink.clone()),
+                    action: AuditAction::RejectFile,
+                    description: format!(
+                        "The rows of the file of {} become dead letters.",
+                        key.opened_at
+                    ),
+                    old_version: None,
+                    new_version: None,
+                    stamp: stamp.clone(),
+                };
+                self.add_unversioned_audit(txn, change).await?;
+                Ok(ControlFlow::Continue(file))
+            })
+        });
+        done.await.map(either)
     }
 
     /// Records how many rows of the file are dead letters on that volume.
@@ -69,55 +68,49 @@ impl Repo {
         progress: (u64, u64),
         counts: &DeadLetterCounts,
     ) -> Result<(), FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.file(key).await?;
-            let mut file = read.value.clone();
-            let Some(dead) = &mut file.dead_rows else {
-                return Err(FileError::NotParked(key.clone()));
-            };
-            (dead.moved, dead.next_dead_letter) = (progress.0, Some(progress.1));
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::File(key), &read);
-            builder.put(StoreKey::File(key), &file)?;
-            self.add_dead_letter_counts(&mut builder, &key.sink, volume, counts)
-                .await?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let mut file = txn.file(key).await?.value;
+                let Some(dead) = &mut file.dead_rows else {
+                    return Err(FileError::NotParked(key.clone()));
+                };
+                (dead.moved, dead.next_dead_letter) = (progress.0, Some(progress.1));
+                txn.put(StoreKey::File(key), &file)?;
+                self.add_dead_letter_counts(txn, &key.sink, volume, counts)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+        .map(drop)
     }
 
     /// Finishes a file whose rows are all dead letters: it and its slices are finished and hold
     /// nothing.
     pub async fn file_rejected(&self, key: &FileKey, now: Timestamp) -> Result<(), FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.file(key).await?;
-            let slices = self.file_slices(key).await?;
-            let mut file = read.value.clone();
-            file.transition(FileState::Imported, now)?;
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::File(key), &read);
-            builder.delete(StoreKey::File(key));
-            builder.put(StoreKey::ImportedFile(key), &file)?;
-            for read in &slices {
-                let mut slice = read.value.clone();
-                slice.transition(SliceState::Imported, now)?;
-                slice.statistics = Statistics {
-                    lost_records: slice.statistics.lost_records,
-                    ..Statistics::default()
-                };
-                builder.expect_unchanged(StoreKey::Slice(&slice.key), read);
-                builder.delete(StoreKey::Slice(&slice.key));
-                builder.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
-            }
-            builder.delete_below(keys::below(keys::STATISTICS, key));
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let mut file = txn.file(key).await?.value;
+                let slices = self.file_slices(key).await?;
+                file.transition(FileState::Imported, now)?;
+                txn.delete(StoreKey::File(key));
+                txn.put(StoreKey::ImportedFile(key), &file)?;
+                for read in &slices {
+                    let mut slice = read.value.clone();
+                    slice.transition(SliceState::Imported, now)?;
+                    slice.statistics = Statistics {
+                        lost_records: slice.statistics.lost_records,
+                        ..Statistics::default()
+                    };
+                    txn.expect_unchanged(StoreKey::Slice(&slice.key), read);
+                    txn.delete(StoreKey::Slice(&slice.key));
+                    txn.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
+                }
+                txn.delete_below(keys::below(keys::STATISTICS, key));
+                Ok(())
+            })
+        })
+        .await
+        .map(drop)
     }
 }

@@ -1,6 +1,7 @@
 //! Definitions: the common part of sources and sinks.
 
 use std::error::Error;
+use std::ops::ControlFlow;
 
 use forebay_model::{
     AuditStamp, BranchId, BranchKey, CountLimit, DefinitionVersion, ProjectId, SettingsPatch, Sink,
@@ -9,9 +10,10 @@ use forebay_model::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::Repo;
 use super::files::FileError;
 use super::tables::TableRejection;
-use super::{Repo, TxnAttempts, TxnBuilder};
+use super::transaction::either;
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::definition::{SinkContentForm, SourceContentForm};
 use crate::kv::store::StoreError;
@@ -228,24 +230,21 @@ impl Repo {
         is_default: bool,
         stamp: &AuditStamp,
     ) -> Result<BranchDefinition, DefinitionError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            if let Some(branch) = self.read::<BranchDefinition>(StoreKey::Branch(key)).await? {
-                return Ok(branch.value);
-            }
-            let branch = BranchDefinition {
-                key: *key,
-                is_default,
-                created: stamp.clone(),
-            };
-            let mut builder = TxnBuilder::default();
-            builder.expect_absent(StoreKey::Branch(key));
-            builder.put(StoreKey::Branch(key), &branch)?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(branch);
-            }
-            attempts.retry().await?;
-        }
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                if let Some(branch) = txn.read::<BranchDefinition>(StoreKey::Branch(key)).await? {
+                    return Ok(ControlFlow::Break(branch));
+                }
+                let branch = BranchDefinition {
+                    key: *key,
+                    is_default,
+                    created: stamp.clone(),
+                };
+                txn.put(StoreKey::Branch(key), &branch)?;
+                Ok(ControlFlow::Continue(branch))
+            })
+        });
+        done.await.map(|done| either(done).value)
     }
 
     /// Returns the default branch of a project, if there is one.

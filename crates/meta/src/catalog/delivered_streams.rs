@@ -1,9 +1,11 @@
 //! Streams of a log that this store does not know and that were delivered into a sink.
 
+use std::ops::ControlFlow;
+
 use forebay_model::{File, FileKey, Slice, SliceKey, Statistics, Timestamp, VolumeId};
 
 use super::files::FileError;
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
@@ -70,22 +72,19 @@ impl Repo {
         statistics: Statistics,
         now: Timestamp,
     ) -> Result<bool, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let key = StoreKey::DeliveredStream(&delivered.volume, &delivered.stream);
-            if self.read::<DeliveredStream>(key).await?.is_some() {
-                return Ok(false);
-            }
-            let mut builder = TxnBuilder::default();
-            builder.expect_absent(key);
-            builder.put(key, delivered)?;
-            self.add_replay_slice(&mut builder, &delivered.slice, statistics, now)
-                .await?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(true);
-            }
-            attempts.retry().await?;
-        }
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let key = StoreKey::DeliveredStream(&delivered.volume, &delivered.stream);
+                if txn.read::<DeliveredStream>(key).await?.is_some() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                txn.put(key, delivered)?;
+                self.add_replay_slice(txn, &delivered.slice, statistics, now)
+                    .await?;
+                Ok(ControlFlow::Continue(()))
+            })
+        });
+        done.await.map(|done| done.is_continue())
     }
 
     /// Removes the entry of a stream that was deleted.
@@ -93,11 +92,11 @@ impl Repo {
         &self,
         delivered: &DeliveredStream,
     ) -> Result<(), StoreError> {
-        let mut builder = TxnBuilder::default();
-        builder.delete(StoreKey::DeliveredStream(
+        let mut txn = self.begin();
+        txn.delete(StoreKey::DeliveredStream(
             &delivered.volume,
             &delivered.stream,
         ));
-        self.commit(builder).await.map(drop)
+        self.commit(txn).await.map(drop)
     }
 }

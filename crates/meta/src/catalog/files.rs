@@ -16,8 +16,10 @@ use forebay_model::{
     Timestamp,
 };
 
+use super::transaction::TxnBuilder;
 use super::{Repo, SLICES_MAX, VOLUMES_MAX, Versioned};
 use crate::catalog::keys::{self, StoreKey};
+use crate::catalog::stored::sink_state::SinkState;
 use crate::kv::store::StoreError;
 
 /// Error of finding or changing a file or slice.
@@ -185,9 +187,34 @@ impl Repo {
     }
 }
 
+impl TxnBuilder<'_> {
+    /// Reads a file that is not imported; a precondition.
+    pub(super) async fn file(&mut self, key: &FileKey) -> Result<Versioned<File>, FileError> {
+        let found = self.read(StoreKey::File(key)).await?;
+        found.ok_or_else(|| FileError::FileNotFound(key.clone()))
+    }
+
+    /// Reads an imported file that is still retained; a precondition.
+    pub(super) async fn imported_file(
+        &mut self,
+        key: &FileKey,
+    ) -> Result<Versioned<File>, FileError> {
+        let found = self.read(StoreKey::ImportedFile(key)).await?;
+        found.ok_or_else(|| FileError::FileNotFound(key.clone()))
+    }
+
+    /// Reads the state of a sink, or the empty one; a precondition.
+    pub(super) async fn sink_state(&mut self, sink: &SinkKey) -> Result<SinkState, StoreError> {
+        let found: Option<Versioned<_>> = self.read(StoreKey::SinkState(sink)).await?;
+        Ok(found.map(|s| s.value).unwrap_or_default())
+    }
+}
+
 /// `now`, or a millisecond after `last` if the clock has not passed it.
 pub(super) fn next_opened_at(last: Timestamp, now: Timestamp) -> Timestamp {
-    now.max(last.plus(Duration::from_millis(1)))
+    let at = now.max(last.plus(Duration::from_millis(1)));
+    debug_assert!(at > last, "an opening time is never used twice");
+    at
 }
 
 /// Checks [`FileState::allows`].

@@ -4,7 +4,8 @@ use forebay_model::{File, FileKey, FileState, Slice, SliceState, TableSink, Time
 
 use super::files::{FileError, check_states};
 use super::slices::StepFailure;
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::TxnBuilder;
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 
 impl Repo {
@@ -18,38 +19,31 @@ impl Repo {
         key: &FileKey,
         now: Timestamp,
     ) -> Result<Versioned<File>, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.file(key).await?;
-            let slices = self.file_slices(key).await?;
-            let mut file = read.value.clone();
-            file.transition(FileState::Importing, now)?;
-            let left = slices.iter().filter(|s| s.state != SliceState::Uploaded);
-            let left = left.count();
-            if left > 0 {
-                return Err(FileError::SlicesNotUploaded {
-                    file: key.clone(),
-                    left,
-                });
-            }
-            file.is_empty = slices.iter().all(|s| s.is_empty);
-            let mut builder = TxnBuilder::default();
-            // No slice is added to a file that is not `writing`, and none goes back: the file's
-            // precondition covers them.
-            builder.expect_unchanged(StoreKey::File(key), &read);
-            if file.is_empty {
-                add_import(&mut builder, &mut file, &slices, now)?;
-            } else {
-                builder.put(StoreKey::File(key), &file)?;
-            }
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(Versioned {
-                    value: file,
-                    revision,
-                });
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let mut file = txn.file(key).await?.value;
+                let slices = self.file_slices(key).await?;
+                file.transition(FileState::Importing, now)?;
+                // No slice is added to a file that is not `writing`, and none goes back: the file's
+                // precondition covers them.
+                let left = slices.iter().filter(|s| s.state != SliceState::Uploaded);
+                let left = left.count();
+                if left > 0 {
+                    return Err(FileError::SlicesNotUploaded {
+                        file: key.clone(),
+                        left,
+                    });
+                }
+                file.is_empty = slices.iter().all(|s| s.is_empty);
+                if file.is_empty {
+                    add_import(txn, &mut file, &slices, now)?;
+                } else {
+                    txn.put(StoreKey::File(key), &file)?;
+                }
+                Ok(file)
+            })
+        })
+        .await
     }
 
     /// The file's rows are in the table: the file and all its slices become `imported`, together.
@@ -72,26 +66,19 @@ impl Repo {
         by: Option<&TableSink>,
         now: Timestamp,
     ) -> Result<Versioned<File>, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.file(key).await?;
-            let slices = self.file_slices(key).await?;
-            let mut file = read.value.clone();
-            file.imported_rows = rows;
-            if let Some(by) = by {
-                file.table = by.clone();
-            }
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::File(key), &read);
-            add_import(&mut builder, &mut file, &slices, now)?;
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(Versioned {
-                    value: file,
-                    revision,
-                });
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let mut file = txn.file(key).await?.value;
+                let slices = self.file_slices(key).await?;
+                file.imported_rows = rows;
+                if let Some(by) = by {
+                    file.table = by.clone();
+                }
+                add_import(txn, &mut file, &slices, now)?;
+                Ok(file)
+            })
+        })
+        .await
     }
 
     /// Records a failed step of a file and the time of its retry. The state stays.
@@ -101,47 +88,40 @@ impl Repo {
         failure: &StepFailure,
         now: Timestamp,
     ) -> Result<Versioned<File>, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.file(key).await?;
-            let mut file = read.value.clone();
-            let f = failure;
-            file.retry
-                .record_failure(f.reason.clone(), f.terminal, now, &f.backoff, f.random);
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::File(key), &read);
-            builder.put(StoreKey::File(key), &file)?;
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(Versioned {
-                    value: file,
-                    revision,
-                });
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let mut file = txn.file(key).await?.value;
+                let f = failure;
+                file.retry
+                    .record_failure(f.reason.clone(), f.terminal, now, &f.backoff, f.random);
+                txn.put(StoreKey::File(key), &file)?;
+                Ok(file)
+            })
+        })
+        .await
     }
 }
 
 /// Moves an `importing` file and its slices to the imported ones. Two operations for each slice and
 /// three more: within the store's limit for [`super::SLICES_MAX`].
 fn add_import(
-    builder: &mut TxnBuilder,
+    txn: &mut TxnBuilder<'_>,
     file: &mut File,
     slices: &[Versioned<Slice>],
     now: Timestamp,
 ) -> Result<(), FileError> {
     file.transition(FileState::Imported, now)?;
-    builder.delete(StoreKey::File(&file.key));
-    builder.put(StoreKey::ImportedFile(&file.key), file)?;
+    txn.delete(StoreKey::File(&file.key));
+    txn.put(StoreKey::ImportedFile(&file.key), file)?;
     for read in slices {
         let mut slice = read.value.clone();
         slice.transition(SliceState::Imported, now)?;
         check_states(file, &slice)?;
-        builder.expect_unchanged(StoreKey::Slice(&slice.key), read);
-        builder.delete(StoreKey::Slice(&slice.key));
-        builder.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
+        txn.expect_unchanged(StoreKey::Slice(&slice.key), read);
+        txn.delete(StoreKey::Slice(&slice.key));
+        txn.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
     }
     // Reports that arrived after the slice had its final counts.
-    builder.delete_below(keys::below(keys::STATISTICS, &file.key));
+    txn.delete_below(keys::below(keys::STATISTICS, &file.key));
     Ok(())
 }

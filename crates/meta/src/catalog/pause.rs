@@ -1,12 +1,14 @@
 //! Pause and resume of topic delivery. Records are accepted meanwhile.
 
+use std::ops::ControlFlow;
+
 use forebay_model::{AuditStamp, PauseInfo, Sink, SinkKey};
 
 use super::audit::AuditAction;
 use super::definitions::{DefinitionError, LimitedResource};
 use super::sinks::put_sink;
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
-use crate::catalog::keys::StoreKey;
+use super::transaction::either;
+use super::{Repo, Versioned};
 
 impl Repo {
     /// Pauses the delivery of a topic. No effect if it is paused.
@@ -38,34 +40,31 @@ impl Repo {
         to: Option<PauseInfo>,
         stamp: &AuditStamp,
     ) -> Result<Versioned<Sink>, DefinitionError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.sink(key).await?;
-            if read.target.topic().is_none() {
-                return Err(DefinitionError::NotATopic(key.clone()));
-            }
-            if read.paused.is_some() == to.is_some() {
-                return Ok(read);
-            }
-            let mut sink = read.value.clone();
-            sink.paused.clone_from(&to);
-            let (action, description) = match to {
-                Some(_) => (AuditAction::Pause, "Paused."),
-                None => (AuditAction::Resume, "Resumed."),
-            };
-            let (number, hash) = (sink.version.number, sink.version.hash);
-            let what = LimitedResource::SinkVersions;
-            sink.version = self.next_version(what, number, hash, description, stamp)?;
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Sink(key), &read);
-            put_sink(&mut builder, &sink)?;
-            let versions = (Some(&read.version), Some(&sink.version));
-            builder.put_sink_audit(key, action, versions, stamp)?;
-            if let Some(revision) = self.commit(builder).await? {
-                let value = sink;
-                return Ok(Versioned { value, revision });
-            }
-            attempts.retry().await?;
-        }
+        let to = to.as_ref();
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let read = txn.sink(key).await?;
+                if read.target.topic().is_none() {
+                    return Err(DefinitionError::NotATopic(key.clone()));
+                }
+                if read.paused.is_some() == to.is_some() {
+                    return Ok(ControlFlow::Break(read));
+                }
+                let mut sink = read.value.clone();
+                sink.paused = to.cloned();
+                let (action, description) = match to {
+                    Some(_) => (AuditAction::Pause, "Paused."),
+                    None => (AuditAction::Resume, "Resumed."),
+                };
+                let (number, hash) = (sink.version.number, sink.version.hash);
+                let what = LimitedResource::SinkVersions;
+                sink.version = self.next_version(what, number, hash, description, stamp)?;
+                put_sink(txn, &sink)?;
+                let versions = (Some(&read.version), Some(&sink.version));
+                txn.put_sink_audit(key, action, versions, stamp)?;
+                Ok(ControlFlow::Continue(sink))
+            })
+        });
+        done.await.map(either)
     }
 }

@@ -7,7 +7,8 @@ use forebay_model::{AuditStamp, Sink, SourceKey, Statistics};
 
 use super::audit::AuditAction;
 use super::definitions::DefinitionError;
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::{TxnAttempts, TxnBuilder};
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
 use crate::kv::store::{Revision, StoreError};
@@ -36,6 +37,7 @@ impl Repo {
         key: &SourceKey,
         stamp: &AuditStamp,
     ) -> Result<Revision, DefinitionError> {
+        // Not one transaction but several, if the sinks are many.
         let mut attempts = TxnAttempts::default();
         loop {
             if let Some(revision) = self.try_purge(key, stamp).await? {
@@ -60,38 +62,37 @@ impl Repo {
         let sinks = self.read_all::<Sink>(&sinks).await?;
         let (before, last) = sinks.split_at(sinks.len().saturating_sub(SINK_STATES_PER_TXN));
         for some in before.chunks(SINK_STATES_PER_TXN) {
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::DeletedSource(key), &read);
-            self.add_hidden_statistics(&mut builder, some).await?;
-            if self.commit(builder).await?.is_none() {
+            let mut txn = self.begin();
+            txn.expect_unchanged(StoreKey::DeletedSource(key), &read);
+            self.add_hidden_statistics(&mut txn, some).await?;
+            if self.commit(txn).await?.is_none() {
                 return Ok(None);
             }
         }
-        let mut builder = TxnBuilder::default();
+        let mut txn = self.begin();
         // A deleted source gets no new files.
-        builder.expect_unchanged(StoreKey::DeletedSource(key), &read);
-        builder.expect_absent(StoreKey::Source(key));
-        builder.put_source_audit(key, AuditAction::Purge, (Some(&read.version), None), stamp)?;
-        builder.delete(StoreKey::DeletedSource(key));
-        builder.delete_below(keys::below(keys::SOURCE_VERSIONS, key));
-        builder.delete_below(keys::below(keys::DELETED_SINKS, key));
-        builder.delete_below(keys::below(keys::SINK_VERSIONS, key));
-        self.add_hidden_statistics(&mut builder, last).await?;
-        Ok(self.commit(builder).await?)
+        txn.expect_unchanged(StoreKey::DeletedSource(key), &read);
+        txn.expect_absent(StoreKey::Source(key));
+        txn.put_source_audit(key, AuditAction::Purge, (Some(&read.version), None), stamp)?;
+        txn.delete(StoreKey::DeletedSource(key));
+        txn.delete_below(keys::below(keys::SOURCE_VERSIONS, key));
+        txn.delete_below(keys::below(keys::DELETED_SINKS, key));
+        txn.delete_below(keys::below(keys::SINK_VERSIONS, key));
+        self.add_hidden_statistics(&mut txn, last).await?;
+        Ok(self.commit(txn).await?)
     }
 
     /// Hides the statistics in the states of these sinks.
     async fn add_hidden_statistics(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sinks: &[Versioned<Sink>],
     ) -> Result<(), DefinitionError> {
         for sink in sinks {
             let read: Option<Versioned<SinkState>> =
-                self.read(StoreKey::SinkState(&sink.key)).await?;
+                txn.read(StoreKey::SinkState(&sink.key)).await?;
             if let Some(read) = read {
-                builder.expect_unchanged(StoreKey::SinkState(&sink.key), &read);
-                builder.put(StoreKey::SinkState(&sink.key), &hide_statistics(read.value))?;
+                txn.put(StoreKey::SinkState(&sink.key), &hide_statistics(read.value))?;
             }
         }
         Ok(())

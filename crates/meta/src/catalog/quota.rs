@@ -1,10 +1,12 @@
 //! Quotas that operators set for projects, overriding the server's configuration.
 
+use std::ops::ControlFlow;
+
 use forebay_model::quota::QuotaOverrides;
 use forebay_model::{AuditStamp, ProjectId};
 
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::{Repo, Versioned};
 use crate::catalog::keys::StoreKey;
 use crate::kv::store::StoreError;
 
@@ -33,36 +35,33 @@ impl Repo {
         quota: &QuotaOverrides,
         stamp: &AuditStamp,
     ) -> Result<(), QuotaError> {
-        let mut attempts = TxnAttempts::default();
         let key = StoreKey::Quota(project);
-        loop {
-            let read: Option<Versioned<QuotaOverrides>> = self.read(key).await?;
-            let before = read.as_ref().map(|r| r.value).unwrap_or_default();
-            if before == *quota {
-                return Ok(());
-            }
-            let mut builder = TxnBuilder::default();
-            builder.expect_as_read(key, read.as_ref());
-            if *quota == QuotaOverrides::default() {
-                builder.delete(key);
-            } else {
-                builder.put(key, quota)?;
-            }
-            let change = AuditEvent {
-                project,
-                what: AuditSubject::Quota,
-                action: AuditAction::Update,
-                description: describe_change(&before, quota),
-                old_version: None,
-                new_version: None,
-                stamp: stamp.clone(),
-            };
-            self.add_unversioned_audit(&mut builder, change).await?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let read: Option<Versioned<QuotaOverrides>> = txn.read(key).await?;
+                let before = read.map(|r| r.value).unwrap_or_default();
+                if before == *quota {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if *quota == QuotaOverrides::default() {
+                    txn.delete(key);
+                } else {
+                    txn.put(key, quota)?;
+                }
+                let change = AuditEvent {
+                    project,
+                    what: AuditSubject::Quota,
+                    action: AuditAction::Update,
+                    description: describe_change(&before, quota),
+                    old_version: None,
+                    new_version: None,
+                    stamp: stamp.clone(),
+                };
+                self.add_unversioned_audit(txn, change).await?;
+                Ok(ControlFlow::Continue(()))
+            })
+        });
+        done.await.map(drop)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Immediate retry of failed steps, for an operator who has fixed their cause.
 
+use std::ops::ControlFlow;
+
 use forebay_model::{AuditStamp, File, SinkKey, Slice};
 
+use super::Repo;
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::files::FileError;
-use super::{Repo, TxnAttempts, TxnBuilder};
 use crate::catalog::keys::StoreKey;
 use crate::catalog::stored::Stored;
 
@@ -24,24 +26,20 @@ impl Repo {
         sink: &SinkKey,
         stamp: &AuditStamp,
     ) -> Result<RetryCounts, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let mut builder = TxnBuilder::default();
-            let change = AuditEvent {
-                project: sink.source.branch.project,
-                what: AuditSubject::Sink(sink.clone()),
-                action: AuditAction::Retry,
-                description: String::new(),
-                old_version: None,
-                new_version: None,
-                stamp: stamp.clone(),
-            };
-            self.add_unversioned_audit(&mut builder, change).await?;
-            if self.commit(builder).await?.is_some() {
-                break;
-            }
-            attempts.retry().await?;
-        }
+        let change = AuditEvent {
+            project: sink.source.branch.project,
+            what: AuditSubject::Sink(sink.clone()),
+            action: AuditAction::Retry,
+            description: String::new(),
+            old_version: None,
+            new_version: None,
+            stamp: stamp.clone(),
+        };
+        let change = &change;
+        self.transact::<_, FileError>(|txn| {
+            Box::pin(async move { Ok(self.add_unversioned_audit(txn, change.clone()).await?) })
+        })
+        .await?;
         let mut retried = RetryCounts::default();
         for active in self.active_files(Some(sink)).await? {
             let key = &active.file.key;
@@ -73,20 +71,18 @@ impl Repo {
         key: StoreKey<'_>,
         change: impl Fn(&mut T) + Send + Sync,
     ) -> Result<bool, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let Some(read) = self.read::<T>(key).await? else {
-                return Ok(false);
-            };
-            let mut value = read.value.clone();
-            change(&mut value);
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(key, &read);
-            builder.put(key, &value)?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(true);
-            }
-            attempts.retry().await?;
-        }
+        let change = &change;
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let Some(read) = txn.read::<T>(key).await? else {
+                    return Ok(ControlFlow::Break(()));
+                };
+                let mut value = read.value;
+                change(&mut value);
+                txn.put(key, &value)?;
+                Ok(ControlFlow::Continue(()))
+            })
+        });
+        done.await.map(|done| done.is_continue())
     }
 }

@@ -7,7 +7,8 @@ use forebay_model::{
 };
 
 use super::files::{FileError, OpenedFile, RotatedFile, check_states, next_opened_at};
-use super::{Repo, TxnAttempts, TxnBuilder, VOLUMES_MAX, Versioned};
+use super::transaction::{TxnAttempts, TxnBuilder};
+use super::{Repo, VOLUMES_MAX, Versioned};
 use crate::catalog::keys::StoreKey;
 use crate::catalog::stored::sink_state::SinkState;
 use crate::kv::store::Revision;
@@ -36,6 +37,7 @@ pub(super) struct FileRotation {
 impl Repo {
     /// Reads the state that [`Repo::add_file_rotation`] needs.
     pub(super) async fn sink_files(&self, sink: &SinkKey) -> Result<SinkFiles, FileError> {
+        // Reads until two reads agree; the transaction is the caller's.
         let mut attempts = TxnAttempts::default();
         loop {
             let sink_state = self.read::<SinkState>(StoreKey::SinkState(sink)).await?;
@@ -75,14 +77,14 @@ impl Repo {
     /// which fails its precondition.
     pub(super) fn add_file_rotation(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sink_files: &SinkFiles,
         definition: Option<ActiveSinkDefinition<'_>>,
         now: Timestamp,
     ) -> Result<FileRotation, FileError> {
         if sink_files.open.is_none() && definition.is_none() {
             // Nothing to close; the precondition is that no file is opened meanwhile.
-            builder.expect_as_read(
+            txn.expect_as_read(
                 StoreKey::SinkState(&sink_files.sink),
                 sink_files.state.as_ref(),
             );
@@ -94,29 +96,29 @@ impl Repo {
             .map_or_else(SinkState::default, |b| b.value.clone());
         let mut rotation = FileRotation::default();
         if let Some((file, slices)) = &sink_files.open {
-            rotation.closed = Some(add_closed_file(builder, file, slices, now)?);
+            rotation.closed = Some(add_closed_file(txn, file, slices, now)?);
         }
         sink_state.writing = None;
         if let Some(definition) = definition {
             let opened_at = sink_state
                 .last_opened_at
                 .map_or(now, |last| next_opened_at(last, now));
-            let (file, slices) = self.add_opened_file(builder, &definition, opened_at)?;
+            let (file, slices) = self.add_opened_file(txn, &definition, opened_at)?;
             sink_state.writing = Some(opened_at);
             sink_state.last_opened_at = Some(opened_at);
             rotation.opened = Some((file, slices));
         }
-        builder.expect_as_read(
+        txn.expect_as_read(
             StoreKey::SinkState(&sink_files.sink),
             sink_files.state.as_ref(),
         );
-        builder.put(StoreKey::SinkState(&sink_files.sink), &sink_state)?;
+        txn.put(StoreKey::SinkState(&sink_files.sink), &sink_state)?;
         Ok(rotation)
     }
 
     fn add_opened_file(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         definition: &ActiveSinkDefinition<'_>,
         opened_at: Timestamp,
     ) -> Result<(File, Vec<Slice>), FileError> {
@@ -143,8 +145,8 @@ impl Repo {
             .with(&definition.sink.settings);
         let compression = settings.compression();
         let file = File::open(key.clone(), table.clone(), settings);
-        builder.expect_absent(StoreKey::File(&key));
-        builder.put(StoreKey::File(&key), &file)?;
+        txn.expect_absent(StoreKey::File(&key));
+        txn.put(StoreKey::File(&key), &file)?;
         let mut slices = Vec::with_capacity(volumes.len());
         for volume in volumes {
             let slice = Slice::open(
@@ -155,7 +157,7 @@ impl Repo {
                 },
                 compression,
             );
-            builder.put(StoreKey::Slice(&slice.key), &slice)?;
+            txn.put(StoreKey::Slice(&slice.key), &slice)?;
             slices.push(slice);
         }
         Ok((file, slices))
@@ -164,13 +166,11 @@ impl Repo {
     /// The sink and its source if they are active; also a precondition of the transaction.
     async fn active_definition(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         key: &SinkKey,
     ) -> Result<Option<(Source, Sink)>, FileError> {
-        let source = self.read::<Source>(StoreKey::Source(&key.source)).await?;
-        let sink = self.read::<Sink>(StoreKey::Sink(key)).await?;
-        builder.expect_as_read(StoreKey::Source(&key.source), source.as_ref());
-        builder.expect_as_read(StoreKey::Sink(key), sink.as_ref());
+        let source = txn.read::<Source>(StoreKey::Source(&key.source)).await?;
+        let sink = txn.read::<Sink>(StoreKey::Sink(key)).await?;
         Ok(match (source, sink) {
             (Some(source), Some(sink))
                 if source.is_active() && sink.is_active() && sink.target.table().is_some() =>
@@ -189,40 +189,38 @@ impl Repo {
         volumes: &[VolumeId],
         now: Timestamp,
     ) -> Result<RotatedFile, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let sink_files = self.sink_files(&key.sink).await?;
-            if sink_files
-                .open
-                .as_ref()
-                .is_none_or(|(file, _)| file.key != *key)
-            {
-                // The file is not the open one: report its state.
-                let mut file = self.file(key).await?.value;
-                file.transition(FileState::Closing, now)?;
-                return Err(FileError::Conflict);
-            }
-            let mut builder = TxnBuilder::default();
-            let defined = self.active_definition(&mut builder, &key.sink).await?;
-            let definition = defined.as_ref().map(|(source, sink)| ActiveSinkDefinition {
-                source,
-                sink,
-                volumes,
-            });
-            let rotation = self.add_file_rotation(&mut builder, &sink_files, definition, now)?;
-            if let Some(revision) = self.commit(builder).await?
-                && let Some(closed) = rotation.closed
-            {
-                return Ok(RotatedFile {
-                    closed: Versioned {
-                        value: closed,
-                        revision,
-                    },
-                    opened: rotation.opened.map(|(f, s)| opened_file(f, s, revision)),
+        let done = self.transact(|txn| {
+            Box::pin(async move {
+                let sink_files = self.sink_files(&key.sink).await?;
+                let open = sink_files.open.as_ref();
+                if open.is_none_or(|(file, _)| file.key != *key) {
+                    // The file is not the open one: report its state.
+                    let mut file = self.file(key).await?.value;
+                    file.transition(FileState::Closing, now)?;
+                    return Err(FileError::Conflict);
+                }
+                let defined = self.active_definition(txn, &key.sink).await?;
+                let definition = defined.as_ref().map(|(source, sink)| ActiveSinkDefinition {
+                    source,
+                    sink,
+                    volumes,
                 });
-            }
-            attempts.retry().await?;
-        }
+                let rotation = self.add_file_rotation(txn, &sink_files, definition, now)?;
+                let closed = rotation.closed.ok_or(FileError::Conflict)?;
+                Ok((closed, rotation.opened))
+            })
+        });
+        let Versioned {
+            value: (closed, opened),
+            revision,
+        } = done.await?;
+        Ok(RotatedFile {
+            closed: Versioned {
+                value: closed,
+                revision,
+            },
+            opened: opened.map(|(file, slices)| opened_file(file, slices, revision)),
+        })
     }
 }
 
@@ -239,21 +237,21 @@ fn opened_file(file: File, slices: Vec<Slice>, revision: Revision) -> OpenedFile
 
 /// Moves a file and its `writing` slices to `closing`.
 fn add_closed_file(
-    builder: &mut TxnBuilder,
+    txn: &mut TxnBuilder<'_>,
     read: &Versioned<File>,
     slices: &[Versioned<Slice>],
     now: Timestamp,
 ) -> Result<File, FileError> {
     let mut file = read.value.clone();
     file.transition(FileState::Closing, now)?;
-    builder.expect_unchanged(StoreKey::File(&file.key), read);
-    builder.put(StoreKey::File(&file.key), &file)?;
+    txn.expect_unchanged(StoreKey::File(&file.key), read);
+    txn.put(StoreKey::File(&file.key), &file)?;
     for read in slices {
         let mut slice = read.value.clone();
         if slice.state == SliceState::Writing {
             slice.transition(SliceState::Closing, now)?;
-            builder.expect_unchanged(StoreKey::Slice(&slice.key), read);
-            builder.put(StoreKey::Slice(&slice.key), &slice)?;
+            txn.expect_unchanged(StoreKey::Slice(&slice.key), read);
+            txn.put(StoreKey::Slice(&slice.key), &slice)?;
         }
         check_states(&file, &slice)?;
     }

@@ -1,8 +1,11 @@
 //! Runtime state: the cluster's id, live nodes and volumes, and the progress of source nodes.
 
+use std::ops::ControlFlow;
+
 use forebay_model::{NodeId, Timestamp, VolumeId};
 
-use super::{Repo, TxnAttempts, TxnBuilder};
+use super::Repo;
+use super::transaction::either;
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::{LeaseId, Revision, StoreError};
 
@@ -39,29 +42,26 @@ pub struct RegisteredVolume {
 impl Repo {
     /// Returns the cluster's id; the first call creates it from `random`.
     pub async fn cluster_id(&self, random: u128) -> Result<String, StoreError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            if let Some(cluster) = self.read::<ClusterInfo>(StoreKey::Cluster).await? {
-                return Ok(cluster.value.id);
-            }
-            let cluster = ClusterInfo {
-                id: format!("{random:032x}"),
-            };
-            let mut builder = TxnBuilder::default();
-            builder.expect_absent(StoreKey::Cluster);
-            builder.put(StoreKey::Cluster, &cluster)?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(cluster.id);
-            }
-            attempts.retry().await?;
-        }
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                if let Some(cluster) = txn.read::<ClusterInfo>(StoreKey::Cluster).await? {
+                    return Ok(ControlFlow::Break(cluster));
+                }
+                let cluster = ClusterInfo {
+                    id: format!("{random:032x}"),
+                };
+                txn.put(StoreKey::Cluster, &cluster)?;
+                Ok(ControlFlow::Continue(cluster))
+            })
+        });
+        done.await.map(|done| either(done).value.id)
     }
 
     /// Registers a node until the lease ends.
     pub async fn register_node(&self, node: &Node, lease: LeaseId) -> Result<(), StoreError> {
-        let mut builder = TxnBuilder::default();
-        builder.put_leased(StoreKey::Node(&node.id), node, lease)?;
-        self.commit(builder).await.map(drop)
+        let mut txn = self.begin();
+        txn.put_leased(StoreKey::Node(&node.id), node, lease)?;
+        self.commit(txn).await.map(drop)
     }
 
     /// Lists the live nodes.
@@ -76,9 +76,9 @@ impl Repo {
         volume: &RegisteredVolume,
         lease: LeaseId,
     ) -> Result<(), StoreError> {
-        let mut builder = TxnBuilder::default();
-        builder.put_leased(StoreKey::Volume(&volume.id), volume, lease)?;
-        self.commit(builder).await.map(drop)
+        let mut txn = self.begin();
+        txn.put_leased(StoreKey::Volume(&volume.id), volume, lease)?;
+        self.commit(txn).await.map(drop)
     }
 
     /// Lists the writable volumes, sorted by id.
@@ -112,9 +112,9 @@ impl Repo {
             node: node.clone(),
             revision,
         };
-        let mut builder = TxnBuilder::default();
-        builder.put_leased(StoreKey::Processed(node), &processed, lease)?;
-        self.commit(builder).await.map(drop)
+        let mut txn = self.begin();
+        txn.put_leased(StoreKey::Processed(node), &processed, lease)?;
+        self.commit(txn).await.map(drop)
     }
 
     /// Lists the progress of each live source node. A slice that was closed at revision *R* is

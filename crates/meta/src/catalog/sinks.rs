@@ -18,7 +18,8 @@ use super::audit::AuditAction;
 use super::bulk_changes::SinkPages;
 use super::definitions::{DefinitionError, LimitedResource, SinkContent, UpdateRejection};
 use super::rotation::{ActiveSinkDefinition, FileRotation};
-use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::TxnBuilder;
+use super::{ListPage, Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::definition::StoredVersion;
 use crate::catalog::stored::sink_state::SinkState;
@@ -42,64 +43,56 @@ impl Repo {
             .locks
             .lock(StoreKey::Source(&key.source).to_string())
             .await;
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let source = self.source(&key.source).await?;
-            if self.read::<Sink>(StoreKey::Sink(key)).await?.is_some() {
-                return Err(DefinitionError::SinkExists(key.clone()));
-            }
-            self.check_sink_count(&key.source).await?;
-            let deleted = self.read::<Sink>(StoreKey::DeletedSink(key)).await?;
-            let number = deleted.as_ref().map_or(0, |d| d.version.number);
-            let (what, hash) = (LimitedResource::SinkVersions, content.hash());
-            let sink = Sink {
-                key: key.clone(),
-                name: content.name.clone(),
-                description: content.description.clone(),
-                target: content.target.clone(),
-                settings: content.settings.clone(),
-                version: self.next_version(what, number, hash, description, stamp)?,
-                created: deleted
-                    .as_ref()
-                    .map_or_else(|| stamp.clone(), |d| d.created.clone()),
-                deleted: None,
-                disabled: None,
-                paused: None,
-            };
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
-            builder.put(StoreKey::Source(&key.source), &source.value)?;
-            builder.expect_absent(StoreKey::Sink(key));
-            builder.expect_as_read(StoreKey::DeletedSink(key), deleted.as_ref());
-            if deleted.is_some() {
-                builder.delete(StoreKey::DeletedSink(key));
-            }
-            put_sink(&mut builder, &sink)?;
-            let versions = (deleted.as_ref().map(|d| &d.version), Some(&sink.version));
-            builder.put_sink_audit(key, AuditAction::Create, versions, stamp)?;
-            self.add_table_holder(&mut builder, &sink, stamp).await?;
-            self.add_sink_rotation(&mut builder, &source, &sink, volumes, stamp)
-                .await?;
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(Versioned {
-                    value: sink,
-                    revision,
-                });
-            }
-            attempts.retry().await?;
-        }
+        let content = &content;
+        self.transact(|txn| {
+            Box::pin(async move {
+                let source = txn.source(&key.source).await?;
+                if txn.read::<Sink>(StoreKey::Sink(key)).await?.is_some() {
+                    return Err(DefinitionError::SinkExists(key.clone()));
+                }
+                self.check_sink_count(&key.source).await?;
+                let deleted = txn.read::<Sink>(StoreKey::DeletedSink(key)).await?;
+                let number = deleted.as_ref().map_or(0, |d| d.version.number);
+                let (what, hash) = (LimitedResource::SinkVersions, content.hash());
+                let sink = Sink {
+                    key: key.clone(),
+                    name: content.name.clone(),
+                    description: content.description.clone(),
+                    target: content.target.clone(),
+                    settings: content.settings.clone(),
+                    version: self.next_version(what, number, hash, description, stamp)?,
+                    created: deleted
+                        .as_ref()
+                        .map_or_else(|| stamp.clone(), |d| d.created.clone()),
+                    deleted: None,
+                    disabled: None,
+                    paused: None,
+                };
+                txn.put(StoreKey::Source(&key.source), &source.value)?;
+                if deleted.is_some() {
+                    txn.delete(StoreKey::DeletedSink(key));
+                }
+                put_sink(txn, &sink)?;
+                let versions = (deleted.as_ref().map(|d| &d.version), Some(&sink.version));
+                txn.put_sink_audit(key, AuditAction::Create, versions, stamp)?;
+                self.add_table_holder(txn, &sink, stamp).await?;
+                self.add_sink_rotation(txn, &source, &sink, volumes, stamp)
+                    .await?;
+                Ok(sink)
+            })
+        })
+        .await
     }
 
     /// Makes a sink a holder of its table.
     pub(super) async fn add_table_holder(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sink: &Sink,
         stamp: &AuditStamp,
     ) -> Result<(), DefinitionError> {
         if let Some(table) = sink.target.table() {
-            self.add_table_claim(builder, &sink.key, table, stamp)
-                .await??;
+            self.add_table_claim(txn, &sink.key, table, stamp).await??;
         }
         Ok(())
     }
@@ -109,14 +102,12 @@ impl Repo {
     /// source.
     pub(super) async fn add_table_holder_or_disable(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sink: &mut Sink,
         stamp: &AuditStamp,
     ) -> Result<(), DefinitionError> {
         if let Some(table) = sink.target.table()
-            && let Err(rejection) = self
-                .add_table_claim(builder, &sink.key, table, stamp)
-                .await?
+            && let Err(rejection) = self.add_table_claim(txn, &sink.key, table, stamp).await?
         {
             sink.disabled = Some(DisableInfo {
                 stamp: stamp.clone(),
@@ -130,7 +121,7 @@ impl Repo {
     /// Closes the sink's open file, if there is one, and opens one if the sink is active.
     pub(super) async fn add_sink_rotation(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         source: &Source,
         sink: &Sink,
         volumes: &[VolumeId],
@@ -146,9 +137,9 @@ impl Repo {
         });
         if !is_table && sink_files.state.is_none() {
             // The sink state outlives a purge of the sink, so that its stream is deleted then too.
-            builder.put(StoreKey::SinkState(&sink.key), &SinkState::default())?;
+            txn.put(StoreKey::SinkState(&sink.key), &SinkState::default())?;
         }
-        Ok(self.add_file_rotation(builder, &sink_files, definition, stamp.at)?)
+        Ok(self.add_file_rotation(txn, &sink_files, definition, stamp.at)?)
     }
 
     /// Reads a sink that is not deleted.
@@ -223,42 +214,37 @@ impl Repo {
         description: &str,
         volumes: &[VolumeId],
         stamp: &AuditStamp,
-        mut change: impl FnMut(&mut SinkContent) -> Result<(), UpdateRejection> + Send,
+        change: impl Fn(&mut SinkContent) -> Result<(), UpdateRejection> + Send + Sync,
     ) -> Result<Versioned<Sink>, DefinitionError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let source = self.source(&key.source).await?;
-            let read = self.sink(key).await?;
-            let mut content = SinkContent::from_sink(&read);
-            change(&mut content).map_err(DefinitionError::Rejected)?;
-            let mut sink = read.value.clone();
-            let (what, number) = (LimitedResource::SinkVersions, sink.version.number);
-            sink.version = self.next_version(what, number, content.hash(), description, stamp)?;
-            content.write_into(&mut sink);
-            let mut builder = TxnBuilder::default();
-            // The source determines settings and activity of the opened file.
-            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
-            builder.expect_unchanged(StoreKey::Sink(key), &read);
-            put_sink(&mut builder, &sink)?;
-            let versions = (Some(&read.version), Some(&sink.version));
-            builder.put_sink_audit(key, AuditAction::Update, versions, stamp)?;
-            let table = |s: &Sink| {
-                let table = s.target.table();
-                table.map(|t| self.table_key(t.backend, &t.table))
-            };
-            if table(&sink) != table(&read) {
-                self.add_table_holder(&mut builder, &sink, stamp).await?;
-            }
-            self.add_sink_rotation(&mut builder, &source, &sink, volumes, stamp)
-                .await?;
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(Versioned {
-                    value: sink,
-                    revision,
-                });
-            }
-            attempts.retry().await?;
-        }
+        let change = &change;
+        self.transact(|txn| {
+            Box::pin(async move {
+                // The source determines settings and activity of the opened file.
+                let source = txn.source(&key.source).await?;
+                let read = txn.sink(key).await?;
+                let mut content = SinkContent::from_sink(&read);
+                change(&mut content).map_err(DefinitionError::Rejected)?;
+                let mut sink = read.value.clone();
+                let (what, number) = (LimitedResource::SinkVersions, sink.version.number);
+                sink.version =
+                    self.next_version(what, number, content.hash(), description, stamp)?;
+                content.write_into(&mut sink);
+                put_sink(txn, &sink)?;
+                let versions = (Some(&read.version), Some(&sink.version));
+                txn.put_sink_audit(key, AuditAction::Update, versions, stamp)?;
+                let table = |s: &Sink| {
+                    let table = s.target.table();
+                    table.map(|t| self.table_key(t.backend, &t.table))
+                };
+                if table(&sink) != table(&read) {
+                    self.add_table_holder(txn, &sink, stamp).await?;
+                }
+                self.add_sink_rotation(txn, &source, &sink, volumes, stamp)
+                    .await?;
+                Ok(sink)
+            })
+        })
+        .await
     }
 
     /// Restores the content of version `number` of a sink, as a new version.
@@ -284,40 +270,38 @@ impl Repo {
         key: &SinkKey,
         stamp: &AuditStamp,
     ) -> Result<Revision, DefinitionError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let sink = self.sink(key).await?;
-            let mut builder = TxnBuilder::default();
-            let versions = (Some(&sink.version), None);
-            builder.put_sink_audit(key, AuditAction::Delete, versions, stamp)?;
-            self.add_sink_deletion(&mut builder, sink, stamp, false)
-                .await?;
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(revision);
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                // `add_sink_deletion` makes it a precondition.
+                let sink = self.sink(key).await?;
+                let versions = (Some(&sink.version), None);
+                txn.put_sink_audit(key, AuditAction::Delete, versions, stamp)?;
+                self.add_sink_deletion(txn, sink, stamp, false).await
+            })
+        })
+        .await
+        .map(|done| done.revision)
     }
 
     /// Moves a sink to the deleted sinks and closes its file.
     pub(super) async fn add_sink_deletion(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sink: Versioned<Sink>,
         stamp: &AuditStamp,
         with_parent: bool,
     ) -> Result<(), DefinitionError> {
         let key = sink.key.clone();
-        builder.expect_unchanged(StoreKey::Sink(&key), &sink);
-        builder.delete(StoreKey::Sink(&key));
+        txn.expect_unchanged(StoreKey::Sink(&key), &sink);
+        txn.delete(StoreKey::Sink(&key));
         let mut sink = sink.value;
         sink.deleted = Some(DeletionInfo {
             stamp: stamp.clone(),
             with_parent,
         });
-        builder.put(StoreKey::DeletedSink(&key), &sink)?;
+        txn.put(StoreKey::DeletedSink(&key), &sink)?;
         let sink_files = self.sink_files(&key).await?;
-        self.add_file_rotation(builder, &sink_files, None, stamp.at)?;
+        self.add_file_rotation(txn, &sink_files, None, stamp.at)?;
         Ok(())
     }
 
@@ -328,36 +312,28 @@ impl Repo {
         volumes: &[VolumeId],
         stamp: &AuditStamp,
     ) -> Result<Versioned<Sink>, DefinitionError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let source = self.source(&key.source).await?;
-            let read = self.read::<Sink>(StoreKey::DeletedSink(key)).await?;
-            let read = read.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))?;
-            self.check_sink_count(&key.source).await?;
-            let version =
-                self.undeleted_version(LimitedResource::SinkVersions, &read.version, stamp)?;
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Source(&key.source), &source);
-            builder.put(StoreKey::Source(&key.source), &source.value)?;
-            let versions = (Some(&read.version), Some(&version));
-            builder.put_sink_audit(key, AuditAction::Undelete, versions, stamp)?;
-            let sink = self
-                .add_sink_undeletion(&mut builder, &source, read, Some(version), volumes, stamp)
-                .await?;
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(Versioned {
-                    value: sink,
-                    revision,
-                });
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let source = txn.source(&key.source).await?;
+                // `add_sink_undeletion` makes it a precondition.
+                let read = self.deleted_sink(key).await?;
+                self.check_sink_count(&key.source).await?;
+                let version =
+                    self.undeleted_version(LimitedResource::SinkVersions, &read.version, stamp)?;
+                txn.put(StoreKey::Source(&key.source), &source.value)?;
+                let versions = (Some(&read.version), Some(&version));
+                txn.put_sink_audit(key, AuditAction::Undelete, versions, stamp)?;
+                self.add_sink_undeletion(txn, &source, read, Some(version), volumes, stamp)
+                    .await
+            })
+        })
+        .await
     }
 
     /// Moves a sink back from the deleted sinks and opens its file.
     pub(super) async fn add_sink_undeletion(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         source: &Source,
         read: Versioned<Sink>,
         version: Option<DefinitionVersion>,
@@ -365,9 +341,9 @@ impl Repo {
         stamp: &AuditStamp,
     ) -> Result<Sink, DefinitionError> {
         let key = read.key.clone();
-        builder.expect_unchanged(StoreKey::DeletedSink(&key), &read);
-        builder.delete(StoreKey::DeletedSink(&key));
-        builder.expect_absent(StoreKey::Sink(&key));
+        txn.expect_unchanged(StoreKey::DeletedSink(&key), &read);
+        txn.delete(StoreKey::DeletedSink(&key));
+        txn.expect_absent(StoreKey::Sink(&key));
         let mut sink = read.value;
         sink.deleted = None;
         if source.is_active() {
@@ -376,17 +352,17 @@ impl Repo {
         }
         match version {
             Some(version) => {
-                self.add_table_holder(builder, &sink, stamp).await?;
+                self.add_table_holder(txn, &sink, stamp).await?;
                 sink.version = version;
-                put_sink(builder, &sink)?;
+                put_sink(txn, &sink)?;
             }
             None => {
-                self.add_table_holder_or_disable(builder, &mut sink, stamp)
+                self.add_table_holder_or_disable(txn, &mut sink, stamp)
                     .await?;
-                builder.put(StoreKey::Sink(&key), &sink)?;
+                txn.put(StoreKey::Sink(&key), &sink)?;
             }
         }
-        self.add_sink_rotation(builder, source, &sink, volumes, stamp)
+        self.add_sink_rotation(txn, source, &sink, volumes, stamp)
             .await?;
         Ok(sink)
     }
@@ -415,14 +391,22 @@ impl Repo {
     }
 }
 
+impl TxnBuilder<'_> {
+    /// Reads a sink that is not deleted; a precondition.
+    pub(super) async fn sink(&mut self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
+        let found = self.read(StoreKey::Sink(key)).await?;
+        found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
+    }
+}
+
 /// Writes a sink and its present version.
-pub(super) fn put_sink(builder: &mut TxnBuilder, sink: &Sink) -> Result<(), DefinitionError> {
-    builder.put(StoreKey::Sink(&sink.key), sink)?;
+pub(super) fn put_sink(txn: &mut TxnBuilder<'_>, sink: &Sink) -> Result<(), DefinitionError> {
+    txn.put(StoreKey::Sink(&sink.key), sink)?;
     let stored_version = StoredVersion {
         version: sink.version.clone(),
         content: SinkContent::from_sink(sink),
     };
-    builder.put(
+    txn.put(
         StoreKey::SinkVersion(&sink.key, sink.version.number),
         &stored_version,
     )?;

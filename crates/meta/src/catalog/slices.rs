@@ -5,7 +5,8 @@ use forebay_model::{
 };
 
 use super::files::{FileError, RotatedSlice, check_states, next_opened_at};
-use super::{Repo, SLICES_MAX, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::TxnBuilder;
+use super::{Repo, SLICES_MAX, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 
 /// A failed step, with the backoff of its retry.
@@ -50,45 +51,39 @@ impl Repo {
         key: &SliceKey,
         now: Timestamp,
     ) -> Result<RotatedSlice, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let file = self.slice_file(key).await?;
-            let read = self.slice(key).await?;
-            let mut closed = read.value.clone();
-            closed.transition(SliceState::Closing, now)?;
-            check_states(&file, &closed)?;
-            let successor = Slice::open(
-                SliceKey {
-                    opened_at: next_opened_at(key.opened_at, now),
-                    ..key.clone()
-                },
-                closed.compression,
-            );
-            check_states(&file, &successor)?;
-            if self.count(&keys::below(keys::SLICES, &key.file)).await? >= SLICES_MAX {
-                return Err(FileError::SliceLimit(key.file.clone()));
-            }
-            let mut builder = TxnBuilder::default();
-            // The file is still `writing`: its own rotation writes it.
-            builder.expect_unchanged(StoreKey::File(&key.file), &file);
-            builder.expect_unchanged(StoreKey::Slice(key), &read);
-            builder.put(StoreKey::Slice(key), &closed)?;
-            builder.expect_absent(StoreKey::Slice(&successor.key));
-            builder.put(StoreKey::Slice(&successor.key), &successor)?;
-            if let Some(revision) = self.commit(builder).await? {
-                let revised = |value| Versioned { value, revision };
-                return Ok(RotatedSlice {
-                    closed: revised(closed),
-                    opened: revised(successor),
-                });
-            }
-            attempts.retry().await?;
-        }
-    }
-
-    async fn slice_file(&self, key: &SliceKey) -> Result<Versioned<File>, FileError> {
-        let found = self.read(StoreKey::File(&key.file)).await?;
-        found.ok_or_else(|| FileError::SliceNotFound(key.clone()))
+        let done = self.transact(|txn| {
+            Box::pin(async move {
+                // The file is still `writing`: its own rotation writes it.
+                let (file, read) = txn.slice_in_file(key).await?;
+                let mut closed = read.value;
+                closed.transition(SliceState::Closing, now)?;
+                check_states(&file, &closed)?;
+                let successor = Slice::open(
+                    SliceKey {
+                        opened_at: next_opened_at(key.opened_at, now),
+                        ..key.clone()
+                    },
+                    closed.compression,
+                );
+                check_states(&file, &successor)?;
+                if self.count(&keys::below(keys::SLICES, &key.file)).await? >= SLICES_MAX {
+                    return Err(FileError::SliceLimit(key.file.clone()));
+                }
+                txn.put(StoreKey::Slice(key), &closed)?;
+                txn.expect_absent(StoreKey::Slice(&successor.key));
+                txn.put(StoreKey::Slice(&successor.key), &successor)?;
+                Ok((closed, successor))
+            })
+        });
+        let Versioned {
+            value: (closed, opened),
+            revision,
+        } = done.await?;
+        let revised = |value| Versioned { value, revision };
+        Ok(RotatedSlice {
+            closed: revised(closed),
+            opened: revised(opened),
+        })
     }
 
     /// The slice's stream is complete: from `closing` to `uploading`, with its final counts, which
@@ -172,28 +167,34 @@ impl Repo {
         drop_reports: bool,
         change: impl Fn(&mut Slice) -> Result<(), FileError> + Send + Sync,
     ) -> Result<Versioned<Slice>, FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let file = self.slice_file(key).await?;
-            let read = self.slice(key).await?;
-            let mut slice = read.value.clone();
-            change(&mut slice)?;
-            check_states(&file, &slice)?;
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::File(&key.file), &file);
-            builder.expect_unchanged(StoreKey::Slice(key), &read);
-            builder.put(StoreKey::Slice(key), &slice)?;
-            if drop_reports {
-                builder.delete_below(keys::below(keys::STATISTICS, key));
-            }
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(Versioned {
-                    value: slice,
-                    revision,
-                });
-            }
-            attempts.retry().await?;
-        }
+        let change = &change;
+        self.transact(|txn| {
+            Box::pin(async move {
+                let (file, read) = txn.slice_in_file(key).await?;
+                let mut slice = read.value;
+                change(&mut slice)?;
+                check_states(&file, &slice)?;
+                txn.put(StoreKey::Slice(key), &slice)?;
+                if drop_reports {
+                    txn.delete_below(keys::below(keys::STATISTICS, key));
+                }
+                Ok(slice)
+            })
+        })
+        .await
+    }
+}
+
+impl TxnBuilder<'_> {
+    /// Reads a slice of a file that is not imported, and the file; both are preconditions.
+    async fn slice_in_file(
+        &mut self,
+        key: &SliceKey,
+    ) -> Result<(Versioned<File>, Versioned<Slice>), FileError> {
+        let file = self.read(StoreKey::File(&key.file)).await?;
+        let slice = self.read(StoreKey::Slice(key)).await?;
+        file.zip(slice)
+            .ok_or_else(|| FileError::SliceNotFound(key.clone()))
     }
 }
 

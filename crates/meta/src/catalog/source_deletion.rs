@@ -6,7 +6,8 @@ use super::audit::AuditAction;
 use super::bulk_changes::{BatchSizer, SinkPages};
 use super::definitions::{BranchDefinition, DefinitionError, LimitedResource};
 use super::sources::put_source;
-use super::{Repo, TxnBuilder, Versioned};
+use super::transaction::TxnBuilder;
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::Revision;
 
@@ -24,16 +25,16 @@ impl Repo {
             let read = self.source(key).await?;
             let mut sinks = SinkPages::new(keys::below(keys::SINKS, key));
             loop {
-                let mut builder = TxnBuilder::default();
+                let mut txn = self.begin();
                 // A concurrent sink creation writes the source too.
-                builder.expect_unchanged(StoreKey::Source(key), &read);
+                txn.expect_unchanged(StoreKey::Source(key), &read);
                 let is_last = self
-                    .fill_with_sink_deletions(&mut builder, &mut sinks, &mut sizer, stamp)
+                    .fill_with_sink_deletions(&mut txn, &mut sinks, &mut sizer, stamp)
                     .await?;
                 if is_last {
-                    add_source_deletion(&mut builder, &read, stamp)?;
+                    add_source_deletion(&mut txn, &read, stamp)?;
                 }
-                match self.commit(builder).await? {
+                match self.commit(txn).await? {
                     Some(revision) if is_last => return Ok(revision),
                     Some(_) => sizer.succeeded(),
                     None => break,
@@ -46,7 +47,7 @@ impl Repo {
     /// Adds deletions of sinks until there are no more (`true`) or the transaction is full.
     async fn fill_with_sink_deletions(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sinks: &mut SinkPages,
         sizer: &mut BatchSizer,
         stamp: &AuditStamp,
@@ -55,8 +56,8 @@ impl Repo {
             let Some(sink) = sinks.next(self).await? else {
                 return Ok(true);
             };
-            self.add_sink_deletion(builder, sink, stamp, true).await?;
-            if sizer.is_full(builder) {
+            self.add_sink_deletion(txn, sink, stamp, true).await?;
+            if sizer.is_full(txn) {
                 return Ok(false);
             }
         }
@@ -98,20 +99,20 @@ impl Repo {
             source.deleted = None;
             let what = LimitedResource::SourceVersions;
             source.version = self.undeleted_version(what, &source.version, stamp)?;
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Branch(&key.branch), &branch);
-            builder.put(StoreKey::Branch(&key.branch), &branch.value)?;
-            builder.expect_unchanged(StoreKey::DeletedSource(key), &read);
-            builder.delete(StoreKey::DeletedSource(key));
-            builder.expect_absent(StoreKey::Source(key));
-            put_source(&mut builder, &source)?;
+            let mut txn = self.begin();
+            txn.expect_unchanged(StoreKey::Branch(&key.branch), &branch);
+            txn.put(StoreKey::Branch(&key.branch), &branch.value)?;
+            txn.expect_unchanged(StoreKey::DeletedSource(key), &read);
+            txn.delete(StoreKey::DeletedSource(key));
+            txn.expect_absent(StoreKey::Source(key));
+            put_source(&mut txn, &source)?;
             let versions = (Some(&read.version), Some(&source.version));
-            builder.put_source_audit(key, AuditAction::Undelete, versions, stamp)?;
+            txn.put_source_audit(key, AuditAction::Undelete, versions, stamp)?;
             let source = Versioned {
                 value: source,
                 revision: read.revision,
             };
-            let back = self.undelete_sinks(source, Some(builder), &mut sizer, (volumes, stamp));
+            let back = self.undelete_sinks(source, Some(txn), &mut sizer, (volumes, stamp));
             match back.await? {
                 UndeleteProgress::All(source, _) => return Ok(*source),
                 // If it is restored nevertheless, a concurrent call did it.
@@ -127,7 +128,7 @@ impl Repo {
     async fn undelete_sinks(
         &self,
         mut source: Versioned<Source>,
-        mut first: Option<TxnBuilder>,
+        mut first: Option<TxnBuilder<'_>>,
         sizer: &mut BatchSizer,
         (volumes, stamp): (&[VolumeId], &AuditStamp),
     ) -> Result<UndeleteProgress, DefinitionError> {
@@ -137,12 +138,12 @@ impl Repo {
         let mut source_is_back = false;
         while !is_last {
             let writes_source = first.is_some();
-            let mut builder = first.take().unwrap_or_default();
+            let mut txn = first.take().unwrap_or_else(|| self.begin());
             loop {
                 match sinks.next(self).await? {
                     Some(sink) if sink.deleted.as_ref().is_some_and(|d| d.with_parent) => {
                         returned += 1;
-                        self.add_sink_undeletion(&mut builder, &source, sink, None, volumes, stamp)
+                        self.add_sink_undeletion(&mut txn, &source, sink, None, volumes, stamp)
                             .await?;
                     }
                     Some(_) => {}
@@ -151,20 +152,20 @@ impl Repo {
                         break;
                     }
                 }
-                if sizer.is_full(&builder) {
+                if sizer.is_full(&txn) {
                     break;
                 }
             }
             if !writes_source {
-                if builder.txn.ops.is_empty() {
+                if txn.is_empty() {
                     continue;
                 }
                 // Writing the source makes a concurrent deletion or disabling that has not read
                 // these sinks retry.
-                builder.expect_unchanged(StoreKey::Source(&key), &source);
-                builder.put(StoreKey::Source(&key), &source.value)?;
+                txn.expect_unchanged(StoreKey::Source(&key), &source);
+                txn.put(StoreKey::Source(&key), &source.value)?;
             }
-            let Some(committed) = self.commit(builder).await? else {
+            let Some(committed) = self.commit(txn).await? else {
                 return Ok(UndeleteProgress::Interrupted { source_is_back });
             };
             sizer.succeeded();
@@ -203,18 +204,18 @@ enum UndeleteProgress {
 
 /// Moves a source to the deleted sources.
 fn add_source_deletion(
-    builder: &mut TxnBuilder,
+    txn: &mut TxnBuilder<'_>,
     read: &Versioned<Source>,
     stamp: &AuditStamp,
 ) -> Result<(), DefinitionError> {
     let mut source = read.value.clone();
-    builder.delete(StoreKey::Source(&source.key));
+    txn.delete(StoreKey::Source(&source.key));
     source.deleted = Some(DeletionInfo {
         stamp: stamp.clone(),
         with_parent: false,
     });
-    builder.put(StoreKey::DeletedSource(&source.key), &source)?;
+    txn.put(StoreKey::DeletedSource(&source.key), &source)?;
     let versions = (Some(&source.version), None);
-    builder.put_source_audit(&source.key, AuditAction::Delete, versions, stamp)?;
+    txn.put_source_audit(&source.key, AuditAction::Delete, versions, stamp)?;
     Ok(())
 }

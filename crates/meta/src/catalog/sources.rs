@@ -9,7 +9,8 @@ use super::bulk_changes::SinkPages;
 use super::definitions::{
     BranchDefinition, DefinitionError, LimitedResource, SourceContent, UpdateRejection,
 };
-use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::{TxnAttempts, TxnBuilder};
+use super::{ListPage, Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::definition::StoredVersion;
 
@@ -30,6 +31,7 @@ impl Repo {
             .locks
             .lock(StoreKey::Branch(&key.branch).to_string())
             .await;
+        // Not one transaction but several, if the sinks of the deleted source are many.
         let mut attempts = TxnAttempts::default();
         loop {
             let branch = self
@@ -42,25 +44,25 @@ impl Repo {
             self.check_source_count(&key.branch).await?;
             let deleted = self.read::<Source>(StoreKey::DeletedSource(key)).await?;
             let source = self.new_source(key, &content, description, stamp, deleted.as_ref())?;
-            let mut builder = TxnBuilder::default();
+            let mut txn = self.begin();
             if let Some(deleted) = &deleted {
                 let Some(last) = self.abandon_sinks(key, deleted).await? else {
                     attempts.retry().await?;
                     continue;
                 };
-                builder = last;
-                builder.delete(StoreKey::DeletedSource(key));
+                txn = last;
+                txn.delete(StoreKey::DeletedSource(key));
             } else {
-                builder.expect_absent(StoreKey::DeletedSource(key));
+                txn.expect_absent(StoreKey::DeletedSource(key));
             }
-            builder.expect_unchanged(StoreKey::Branch(&key.branch), &branch);
-            builder.put(StoreKey::Branch(&key.branch), &branch.value)?;
-            builder.expect_absent(StoreKey::Source(key));
-            put_source(&mut builder, &source)?;
+            txn.expect_unchanged(StoreKey::Branch(&key.branch), &branch);
+            txn.put(StoreKey::Branch(&key.branch), &branch.value)?;
+            txn.expect_absent(StoreKey::Source(key));
+            put_source(&mut txn, &source)?;
             let before = deleted.as_ref().map(|d| &d.version);
             let versions = (before, Some(&source.version));
-            builder.put_source_audit(key, AuditAction::Create, versions, stamp)?;
-            if let Some(revision) = self.commit(builder).await? {
+            txn.put_source_audit(key, AuditAction::Create, versions, stamp)?;
+            if let Some(revision) = self.commit(txn).await? {
                 return Ok(Versioned {
                     value: source,
                     revision,
@@ -77,31 +79,31 @@ impl Repo {
         &self,
         key: &SourceKey,
         deleted: &Versioned<Source>,
-    ) -> Result<Option<TxnBuilder>, DefinitionError> {
+    ) -> Result<Option<TxnBuilder<'_>>, DefinitionError> {
         let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, key));
         let begin = || {
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::DeletedSource(key), deleted);
-            builder
+            let mut txn = self.begin();
+            txn.expect_unchanged(StoreKey::DeletedSource(key), deleted);
+            txn
         };
-        let mut builder = begin();
+        let mut txn = begin();
         while let Some(mut sink) = sinks.next(self).await? {
             let at = sink.value.key.clone();
             if let Some(deleted) = &mut sink.value.deleted
                 && deleted.with_parent
             {
                 deleted.with_parent = false;
-                builder.expect_unchanged(StoreKey::DeletedSink(&at), &sink);
-                builder.put(StoreKey::DeletedSink(&at), &sink.value)?;
+                txn.expect_unchanged(StoreKey::DeletedSink(&at), &sink);
+                txn.put(StoreKey::DeletedSink(&at), &sink.value)?;
             }
-            if builder.is_full(self.txn_limits) {
-                let full = std::mem::replace(&mut builder, begin());
+            if txn.is_full(self.txn_limits) {
+                let full = std::mem::replace(&mut txn, begin());
                 if self.commit(full).await?.is_none() {
                     return Ok(None);
                 }
             }
         }
-        Ok(Some(builder))
+        Ok(Some(txn))
     }
 
     fn new_source(
@@ -173,30 +175,26 @@ impl Repo {
         key: &SourceKey,
         description: &str,
         stamp: &AuditStamp,
-        mut change: impl FnMut(&mut SourceContent) -> Result<(), UpdateRejection> + Send,
+        change: impl Fn(&mut SourceContent) -> Result<(), UpdateRejection> + Send + Sync,
     ) -> Result<Versioned<Source>, DefinitionError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.source(key).await?;
-            let mut content = SourceContent::from_source(&read);
-            change(&mut content).map_err(DefinitionError::Rejected)?;
-            let mut source = read.value.clone();
-            let (what, number) = (LimitedResource::SourceVersions, source.version.number);
-            source.version = self.next_version(what, number, content.hash(), description, stamp)?;
-            content.write_into(&mut source);
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Source(key), &read);
-            put_source(&mut builder, &source)?;
-            let versions = (Some(&read.version), Some(&source.version));
-            builder.put_source_audit(key, AuditAction::Update, versions, stamp)?;
-            if let Some(revision) = self.commit(builder).await? {
-                return Ok(Versioned {
-                    value: source,
-                    revision,
-                });
-            }
-            attempts.retry().await?;
-        }
+        let change = &change;
+        self.transact(|txn| {
+            Box::pin(async move {
+                let read = txn.source(key).await?;
+                let mut content = SourceContent::from_source(&read);
+                change(&mut content).map_err(DefinitionError::Rejected)?;
+                let mut source = read.value.clone();
+                let (what, number) = (LimitedResource::SourceVersions, source.version.number);
+                source.version =
+                    self.next_version(what, number, content.hash(), description, stamp)?;
+                content.write_into(&mut source);
+                put_source(txn, &source)?;
+                let versions = (Some(&read.version), Some(&source.version));
+                txn.put_source_audit(key, AuditAction::Update, versions, stamp)?;
+                Ok(source)
+            })
+        })
+        .await
     }
 
     /// Restores the content of version `number` of a source, as a new version. Its secret stays the
@@ -264,14 +262,25 @@ impl Repo {
     }
 }
 
+impl TxnBuilder<'_> {
+    /// Reads a source that is not deleted; a precondition.
+    pub(super) async fn source(
+        &mut self,
+        key: &SourceKey,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let found = self.read(StoreKey::Source(key)).await?;
+        found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
+    }
+}
+
 /// Writes a source and its present version.
-pub(super) fn put_source(builder: &mut TxnBuilder, source: &Source) -> Result<(), DefinitionError> {
-    builder.put(StoreKey::Source(&source.key), source)?;
+pub(super) fn put_source(txn: &mut TxnBuilder<'_>, source: &Source) -> Result<(), DefinitionError> {
+    txn.put(StoreKey::Source(&source.key), source)?;
     let stored_version = StoredVersion {
         version: source.version.clone(),
         content: SourceContent::from_source(source),
     };
-    builder.put(
+    txn.put(
         StoreKey::SourceVersion(&source.key, source.version.number),
         &stored_version,
     )?;

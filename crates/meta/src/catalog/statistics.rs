@@ -10,10 +10,11 @@ use forebay_model::{
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::dead_letters::DeadLetterStatistics;
 use super::files::{ActiveFile, FileError};
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned, decode};
+use super::transaction::TxnAttempts;
+use super::{Repo, Versioned, decode};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
-use crate::kv::store::{KeyCondition, RANGE_ENTRIES_MAX, StoreError, TxnError};
+use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
 
 /// Maximum number of reports in one transaction.
 const REPORTS_PER_TXN: usize = 500;
@@ -106,17 +107,14 @@ impl Repo {
             let mut remaining: Vec<_> = chunk.iter().collect();
             // Each iteration writes all, or drops one.
             while !remaining.is_empty() {
-                let mut builder = TxnBuilder::default();
+                let mut txn = self.begin();
                 for (slice, statistics) in &remaining {
-                    builder
-                        .txn
-                        .expect(StoreKey::Slice(slice), KeyCondition::Exists);
-                    builder.put(StoreKey::Statistics(slice, node), statistics)?;
+                    txn.expect_exists(StoreKey::Slice(slice));
+                    txn.put(StoreKey::Statistics(slice, node), statistics)?;
                 }
-                match self.store.txn(builder.txn).await {
+                match self.try_commit(txn).await? {
                     Ok(_) => break,
-                    Err(TxnError::Conflict(i)) => drop(remaining.remove(i)),
-                    Err(TxnError::Store(e)) => return Err(e.into()),
+                    Err(failed) => drop(remaining.remove(failed)),
                 }
             }
         }
@@ -180,6 +178,7 @@ impl Repo {
         &self,
         sink: &SinkKey,
     ) -> Result<(SinkStatistics, Vec<FileStatistics>), FileError> {
+        // Reads until two reads agree; there is no transaction.
         let mut attempts = TxnAttempts::default();
         loop {
             let sink_state: Option<Versioned<SinkState>> =
@@ -220,51 +219,46 @@ impl Repo {
         sink: &SinkKey,
         stamp: &AuditStamp,
     ) -> Result<(), FileError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.read::<SinkState>(StoreKey::SinkState(sink)).await?;
-            // Files with records are imported in order, so all files before the oldest active one
-            // are imported. Empty files may finish earlier; they have nothing to hide.
-            let active = keys::below(keys::FILES, sink);
-            let oldest = self.read_all::<File>(&active).await?;
-            let oldest = oldest.first().map(|f| f.key.opened_at);
-            let imported = self.imported_files(Some(sink)).await?;
-            let is_before = |at: &Timestamp| oldest.is_none_or(|oldest| *at < oldest);
-            let mut sink_state = read
-                .as_ref()
-                .map_or_else(SinkState::default, |b| b.value.clone());
-            let times = imported.iter().map(|f| f.key.opened_at);
-            // Only the newest removed file is known; files opened before the oldest active one are
-            // imported.
-            let removed = sink_state.removed_up_to;
-            let removed = removed.map(|at| oldest.map_or(at, |oldest| at.min(before(oldest))));
-            let newest = times.filter(is_before).chain(removed).max();
-            let mut builder = TxnBuilder::default();
-            builder.expect_as_read(StoreKey::SinkState(sink), read.as_ref());
-            // Also a condition if there is nothing to hide, since a file removed during the read
-            // was in no list.
-            if let Some(up_to) = newest.max(sink_state.cleared.map(|c| c.up_to)) {
-                sink_state.cleared = Some(ClearedStatistics {
-                    up_to,
-                    removed_since: Statistics::default(),
-                });
-                builder.put(StoreKey::SinkState(sink), &sink_state)?;
-                let change = AuditEvent {
-                    project: sink.source.branch.project,
-                    what: AuditSubject::Sink(sink.clone()),
-                    action: AuditAction::ClearStatistics,
-                    description: String::new(),
-                    old_version: None,
-                    new_version: None,
-                    stamp: stamp.clone(),
-                };
-                self.add_unversioned_audit(&mut builder, change).await?;
-            }
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                // Also a condition if there is nothing to hide, since a file removed during the
+                // read was in no list.
+                let mut sink_state = txn.sink_state(sink).await?;
+                // Files with records are imported in order, so all files before the oldest active one
+                // are imported. Empty files may finish earlier; they have nothing to hide.
+                let active = keys::below(keys::FILES, sink);
+                let oldest = self.read_all::<File>(&active).await?;
+                let oldest = oldest.first().map(|f| f.key.opened_at);
+                let imported = self.imported_files(Some(sink)).await?;
+                let is_before = |at: &Timestamp| oldest.is_none_or(|oldest| *at < oldest);
+                let times = imported.iter().map(|f| f.key.opened_at);
+                // Only the newest removed file is known; files opened before the oldest active one are
+                // imported.
+                let removed = sink_state.removed_up_to;
+                let removed = removed.map(|at| oldest.map_or(at, |oldest| at.min(before(oldest))));
+                let newest = times.filter(is_before).chain(removed).max();
+                if let Some(up_to) = newest.max(sink_state.cleared.map(|c| c.up_to)) {
+                    sink_state.cleared = Some(ClearedStatistics {
+                        up_to,
+                        removed_since: Statistics::default(),
+                    });
+                    txn.put(StoreKey::SinkState(sink), &sink_state)?;
+                    let change = AuditEvent {
+                        project: sink.source.branch.project,
+                        what: AuditSubject::Sink(sink.clone()),
+                        action: AuditAction::ClearStatistics,
+                        description: String::new(),
+                        old_version: None,
+                        new_version: None,
+                        stamp: stamp.clone(),
+                    };
+                    self.add_unversioned_audit(txn, change).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+        .map(drop)
     }
 
     /// Returns the reconciliation of a sink.

@@ -5,11 +5,14 @@
 //! become a holder, and a sink that became one before prevents the mark. After a crash the mark is
 //! still there, and a repeated deletion continues from it.
 
+use std::ops::ControlFlow;
+
 use forebay_model::{AuditStamp, Sink, SourceKey, TableBackend, TableId, TableKey};
 
 use super::definitions::DefinitionError;
 use super::tables::{PendingDrop, TableEntry};
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::TxnBuilder;
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
@@ -100,28 +103,27 @@ impl Repo {
         stamp: &AuditStamp,
     ) -> Result<DropDecision, DefinitionError> {
         let key = self.table_key(table.backend, &table.table);
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let deleted = self.deleted_source(source).await?;
-            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
-            let decision = self.decide_drop(source, read.as_ref()).await?;
-            // A decision against the drop depends on the same preconditions.
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::DeletedSource(source), &deleted);
-            builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
-            if let (DropDecision::Drop, Some(entry)) = (&decision, read) {
-                let mut marked = entry.value;
-                marked.dropping = Some(PendingDrop {
-                    source: source.clone(),
-                    since: stamp.at,
-                });
-                builder.put(StoreKey::Table(&key), &marked)?;
-            }
-            if self.commit(builder).await?.is_some() {
-                return Ok(decision);
-            }
-            attempts.retry().await?;
-        }
+        let key = &key;
+        self.transact(|txn| {
+            Box::pin(async move {
+                let deleted = self.deleted_source(source).await?;
+                let read = txn.read::<TableEntry>(StoreKey::Table(key)).await?;
+                let decision = self.decide_drop(source, read.as_ref()).await?;
+                // A decision against the drop depends on the same preconditions.
+                txn.expect_unchanged(StoreKey::DeletedSource(source), &deleted);
+                if let (DropDecision::Drop, Some(entry)) = (&decision, read) {
+                    let mut marked = entry.value;
+                    marked.dropping = Some(PendingDrop {
+                        source: source.clone(),
+                        since: stamp.at,
+                    });
+                    txn.put(StoreKey::Table(key), &marked)?;
+                }
+                Ok(decision)
+            })
+        })
+        .await
+        .map(|done| done.value)
     }
 
     /// Records that the table was dropped: its name is free.
@@ -130,8 +132,8 @@ impl Repo {
         source: &SourceKey,
         table: &FilledTable,
     ) -> Result<(), StoreError> {
-        self.end_drop(source, table, |builder, key, _| {
-            builder.delete(StoreKey::Table(key));
+        self.end_drop(source, table, |txn, key, _| {
+            txn.delete(StoreKey::Table(key));
             Ok(())
         })
         .await
@@ -143,10 +145,10 @@ impl Repo {
         source: &SourceKey,
         table: &FilledTable,
     ) -> Result<(), StoreError> {
-        self.end_drop(source, table, |builder, key, entry| {
-            let mut restored = entry.value.clone();
+        self.end_drop(source, table, |txn, key, entry| {
+            let mut restored = entry.value;
             restored.dropping = None;
-            builder.put(StoreKey::Table(key), &restored)
+            txn.put(StoreKey::Table(key), &restored)
         })
         .await
     }
@@ -155,25 +157,25 @@ impl Repo {
         &self,
         source: &SourceKey,
         table: &FilledTable,
-        end: impl Fn(&mut TxnBuilder, &TableKey, &Versioned<TableEntry>) -> Result<(), StoreError>,
+        end: impl Fn(&mut TxnBuilder<'_>, &TableKey, Versioned<TableEntry>) -> Result<(), StoreError>
+        + Send
+        + Sync,
     ) -> Result<(), StoreError> {
         let key = self.table_key(table.backend, &table.table);
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
-            let Some(entry) = read else {
-                return Ok(());
-            };
-            if entry.dropping.as_ref().is_none_or(|d| d.source != *source) {
-                return Ok(());
-            }
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Table(&key), &entry);
-            end(&mut builder, &key, &entry)?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        let (key, end) = (&key, &end);
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let read = txn.read::<TableEntry>(StoreKey::Table(key)).await?;
+                let Some(entry) = read else {
+                    return Ok(ControlFlow::Break(()));
+                };
+                if entry.dropping.as_ref().is_none_or(|d| d.source != *source) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                end(txn, key, entry)?;
+                Ok(ControlFlow::Continue(()))
+            })
+        });
+        done.await.map(drop)
     }
 }

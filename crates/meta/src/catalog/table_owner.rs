@@ -2,12 +2,14 @@
 //! the audit of the projects concerned; each entry has only the project's own part.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use forebay_model::{AuditStamp, CountLimit, ProjectId, TableBackend, TableId, TableKey};
 
+use super::Repo;
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::tables::{TableEntry, TableOwnerError};
-use super::{Repo, TxnAttempts, TxnBuilder};
+use super::transaction::either;
 use crate::catalog::keys::StoreKey;
 
 impl Repo {
@@ -106,43 +108,44 @@ impl Repo {
         action: AuditAction,
         force: bool,
         stamp: &AuditStamp,
-        change: impl Fn(&TableKey, Option<&TableEntry>) -> Result<TableEntry, TableOwnerError>,
+        change: impl Fn(&TableKey, Option<&TableEntry>) -> Result<TableEntry, TableOwnerError>
+        + Send
+        + Sync,
     ) -> Result<TableEntry, TableOwnerError> {
         let key = self.table_key(backend, table);
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
-            let before = read.as_ref().map(|r| &r.value);
-            let after = change(&key, before)?;
-            if before == Some(&after) {
-                return Ok(after);
-            }
-            if let Some(before) = before
-                && !force
-            {
-                self.check_revoked_projects(before, &after).await?;
-            }
-            let mut builder = TxnBuilder::default();
-            builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
-            builder.put(StoreKey::Table(&key), &after)?;
-            for project in concerned(before, &after) {
-                let change = AuditEvent {
-                    project,
-                    what: AuditSubject::Table(key.backend(), after.table.clone()),
-                    action,
-                    // Only the project's own part: no project learns another one's id.
-                    description: described(project, &after).to_owned(),
-                    old_version: None,
-                    new_version: None,
-                    stamp: stamp.clone(),
-                };
-                self.add_unversioned_audit(&mut builder, change).await?;
-            }
-            if self.commit(builder).await?.is_some() {
-                return Ok(after);
-            }
-            attempts.retry().await?;
-        }
+        let (key, change) = (&key, &change);
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let read = txn.read::<TableEntry>(StoreKey::Table(key)).await?;
+                let before = read.as_ref().map(|r| &r.value);
+                let after = change(key, before)?;
+                if before == Some(&after) {
+                    return Ok(ControlFlow::Break(after));
+                }
+                if let Some(before) = before
+                    && !force
+                {
+                    self.check_revoked_projects(before, &after).await?;
+                }
+                txn.put(StoreKey::Table(key), &after)?;
+                for project in concerned(before, &after) {
+                    let change = AuditEvent {
+                        project,
+                        what: AuditSubject::Table(key.backend(), after.table.clone()),
+                        action,
+                        // Only the project's own part: no project learns another one's id.
+                        description: described(project, &after).to_owned(),
+                        old_version: None,
+                        new_version: None,
+                        stamp: stamp.clone(),
+                    };
+                    self.add_unversioned_audit(txn, change).await?;
+                }
+                Ok(ControlFlow::Continue(after))
+            })
+        });
+        done.await
+            .map(|done| either(done.map_continue(|entry| entry.value)))
     }
 
     /// Checks that no project that loses the table has a sink or file that fills it.

@@ -12,13 +12,15 @@
 //!   holder.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use forebay_model::{
     AuditStamp, CountLimit, File, ProjectId, Sink, SinkKey, SourceKey, TableBackend, TableId,
     TableKey, TableSink, Timestamp,
 };
 
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::transaction::TxnBuilder;
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
@@ -203,17 +205,17 @@ impl Repo {
     /// transaction, for a caller that continues without the table.
     pub(super) async fn add_table_claim(
         &self,
-        builder: &mut TxnBuilder,
+        txn: &mut TxnBuilder<'_>,
         sink: &SinkKey,
         table: &TableSink,
         stamp: &AuditStamp,
     ) -> Result<Result<(), TableRejection>, StoreError> {
         let key = self.table_key(table.backend, &table.table);
-        if let Some(claim) = builder.claims.get(&key) {
+        if let Some(claim) = txn.claims.get(&key) {
             return Ok(claim.clone());
         }
         let project = sink_project(sink);
-        let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
+        let read = txn.read::<TableEntry>(StoreKey::Table(&key)).await?;
         let mut claim = Ok(());
         let entry = match &read {
             None => None,
@@ -222,18 +224,16 @@ impl Repo {
                 Some(entry.value.clone())
             }
             Some(entry) if self.is_abandoned(entry).await? => None,
-            Some(entry) => {
-                builder.expect_unchanged(StoreKey::Table(&key), entry);
+            Some(_) => {
                 let rejection = Err(TableRejection::Foreign(table.table.clone()));
-                builder.claims.insert(key, rejection.clone());
+                txn.claims.insert(key, rejection.clone());
                 return Ok(rejection);
             }
         };
         // Written also during a drop: a sink that is restored without its table names it.
         let entry = entry.unwrap_or_else(|| TableEntry::new(&key, &table.table, project, stamp));
-        builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
-        builder.put(StoreKey::Table(&key), &entry)?;
-        builder.claims.insert(key, claim.clone());
+        txn.put(StoreKey::Table(&key), &entry)?;
+        txn.claims.insert(key, claim.clone());
         Ok(claim)
     }
 
@@ -334,31 +334,29 @@ impl Repo {
         backend: TableBackend,
         table: &TableId,
         stamp: &AuditStamp,
-        change: impl Fn(TableEntry) -> Option<TableEntry>,
+        change: impl Fn(TableEntry) -> Option<TableEntry> + Send + Sync,
     ) -> Result<(), TableOwnerError> {
         let key = self.table_key(backend, table);
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.read::<TableEntry>(StoreKey::Table(&key)).await?;
-            let before = match &read {
-                Some(entry) if entry.is_usable_by(project) => Some(entry.value.clone()),
-                Some(entry) if self.is_abandoned(entry).await? => None,
-                Some(_) => return Err(TableRejection::Foreign(table.clone()).into()),
-                None => None,
-            };
-            let before = before.unwrap_or_else(|| TableEntry::new(&key, table, project, stamp));
-            check(&before, project, table)?;
-            let Some(after) = change(before) else {
-                return Ok(());
-            };
-            let mut builder = TxnBuilder::default();
-            builder.expect_as_read(StoreKey::Table(&key), read.as_ref());
-            builder.put(StoreKey::Table(&key), &after)?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        let (key, change) = (&key, &change);
+        let done = self.transact_if(|txn| {
+            Box::pin(async move {
+                let read = txn.read::<TableEntry>(StoreKey::Table(key)).await?;
+                let before = match &read {
+                    Some(entry) if entry.is_usable_by(project) => Some(entry.value.clone()),
+                    Some(entry) if self.is_abandoned(entry).await? => None,
+                    Some(_) => return Err(TableRejection::Foreign(table.clone()).into()),
+                    None => None,
+                };
+                let before = before.unwrap_or_else(|| TableEntry::new(key, table, project, stamp));
+                check(&before, project, table)?;
+                let Some(after) = change(before) else {
+                    return Ok(ControlFlow::Break(()));
+                };
+                txn.put(StoreKey::Table(key), &after)?;
+                Ok(ControlFlow::Continue(()))
+            })
+        });
+        done.await.map(drop)
     }
 
     /// Removes names that no sink has any more and that were never filled. Returns their number.
@@ -386,10 +384,10 @@ impl Repo {
             if held.contains(&(key.clone(), entry.owner)) {
                 continue;
             }
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Table(&key), &entry);
-            builder.delete(StoreKey::Table(&key));
-            released += usize::from(self.commit(builder).await?.is_some());
+            let mut txn = self.begin();
+            txn.expect_unchanged(StoreKey::Table(&key), &entry);
+            txn.delete(StoreKey::Table(&key));
+            released += usize::from(self.commit(txn).await?.is_some());
         }
         Ok(released)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay_model::{NodeId, ProjectId, TaskEnd, TaskEntry, Timestamp};
 
-use super::{Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::{Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
@@ -50,15 +50,15 @@ impl Repo {
     /// Stores a task that begins.
     pub async fn create_task(&self, task: &TaskEntry) -> Result<(), TaskError> {
         let key = StoreKey::Task(task.project, &task.id);
-        let mut builder = TxnBuilder::default();
-        builder.expect_absent(key);
-        builder.put(key, task)?;
+        let mut txn = self.begin();
+        txn.expect_absent(key);
+        txn.put(key, task)?;
         if task.end.is_none() {
             let node = NodeId(task.node.clone());
             let unfinished = StoreKey::UnfinishedTask(&node, task.project, &task.id);
-            builder.put(unfinished, task)?;
+            txn.put(unfinished, task)?;
         }
-        match self.commit(builder).await? {
+        match self.commit(txn).await? {
             Some(_) => Ok(()),
             None => Err(TaskError::Exists(task.id.clone())),
         }
@@ -71,24 +71,24 @@ impl Repo {
         id: &str,
         end: TaskEnd,
     ) -> Result<TaskEntry, TaskError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.task_entry(project, id).await?;
-            if read.end.is_some() {
-                return Err(TaskError::Ended(id.to_owned()));
-            }
-            let mut task = read.value.clone();
-            task.end = Some(end.clone());
-            let node = NodeId(task.node.clone());
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Task(project, id), &read);
-            builder.put(StoreKey::Task(project, id), &task)?;
-            builder.delete(StoreKey::UnfinishedTask(&node, project, id));
-            if self.commit(builder).await?.is_some() {
-                return Ok(task);
-            }
-            attempts.retry().await?;
-        }
+        let end = &end;
+        self.transact(|txn| {
+            Box::pin(async move {
+                let read = self.task_entry(project, id).await?;
+                if read.end.is_some() {
+                    return Err(TaskError::Ended(id.to_owned()));
+                }
+                let mut task = read.value.clone();
+                task.end = Some(end.clone());
+                let node = NodeId(task.node.clone());
+                txn.expect_unchanged(StoreKey::Task(project, id), &read);
+                txn.put(StoreKey::Task(project, id), &task)?;
+                txn.delete(StoreKey::UnfinishedTask(&node, project, id));
+                Ok(task)
+            })
+        })
+        .await
+        .map(|done| done.value)
     }
 
     async fn task_entry(
@@ -163,12 +163,12 @@ impl Repo {
             }
             let key = StoreKey::Task(read.project, &read.id);
             let node = NodeId(read.node.clone());
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(key, &read);
-            builder.delete(key);
-            builder.delete(StoreKey::UnfinishedTask(&node, read.project, &read.id));
+            let mut txn = self.begin();
+            txn.expect_unchanged(key, &read);
+            txn.delete(key);
+            txn.delete(StoreKey::UnfinishedTask(&node, read.project, &read.id));
             // A task that was finished concurrently is removed next time.
-            removed += usize::from(self.commit(builder).await?.is_some());
+            removed += usize::from(self.commit(txn).await?.is_some());
         }
         Ok(removed)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay_model::{AuditStamp, BranchId, CountLimit, ProjectId, Timestamp};
 
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
-use super::{ListPage, Repo, TxnAttempts, TxnBuilder, Versioned};
+use super::{ListPage, Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
@@ -122,37 +122,35 @@ impl Repo {
     /// is enforced, and all tokens have one default branch.
     pub async fn create_token(&self, token: &ManagementToken) -> Result<(), TokenError> {
         let (project, key) = (token.project, StoreKey::Token(token.project, &token.id));
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read: Option<Versioned<ProjectEntry>> =
-                self.read(StoreKey::Project(project)).await?;
-            let branch = match &read {
-                Some(known) => Some(known.branch),
-                None => self.project_branch(project).await?,
-            };
-            if let Some(branch) = branch.filter(|branch| *branch != token.branch) {
-                return Err(TokenError::OtherBranch { project, branch });
-            }
-            let siblings = self.count(&keys::below(keys::TOKENS, &project)).await?;
-            let bound = CountLimit::new(self.limits.tokens_per_project, "limits.tokensPerProject");
-            if siblings >= bound.max {
-                return Err(TokenError::LimitReached(bound));
-            }
-            if self.read::<ManagementToken>(key).await?.is_some() {
-                return Err(TokenError::Exists(token.id.clone()));
-            }
-            let mut builder = TxnBuilder::default();
-            builder.expect_as_read(StoreKey::Project(project), read.as_ref());
-            let branch = token.branch;
-            builder.put(StoreKey::Project(project), &ProjectEntry { branch })?;
-            builder.expect_absent(key);
-            builder.put(key, token)?;
-            builder.put_audit(&token_event(token, AuditAction::Create, &token.created))?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let read: Option<Versioned<ProjectEntry>> =
+                    txn.read(StoreKey::Project(project)).await?;
+                let branch = match &read {
+                    Some(known) => Some(known.branch),
+                    None => self.project_branch(project).await?,
+                };
+                if let Some(branch) = branch.filter(|branch| *branch != token.branch) {
+                    return Err(TokenError::OtherBranch { project, branch });
+                }
+                let siblings = self.count(&keys::below(keys::TOKENS, &project)).await?;
+                let bound =
+                    CountLimit::new(self.limits.tokens_per_project, "limits.tokensPerProject");
+                if siblings >= bound.max {
+                    return Err(TokenError::LimitReached(bound));
+                }
+                if txn.read::<ManagementToken>(key).await?.is_some() {
+                    return Err(TokenError::Exists(token.id.clone()));
+                }
+                let branch = token.branch;
+                txn.put(StoreKey::Project(project), &ProjectEntry { branch })?;
+                txn.put(key, token)?;
+                txn.put_audit(&token_event(token, AuditAction::Create, &token.created))?;
+                Ok(())
+            })
+        })
+        .await
+        .map(drop)
     }
 
     /// Returns the default branch of a project, from its definitions or a token.
@@ -198,33 +196,32 @@ impl Repo {
         overlap: Duration,
         stamp: &AuditStamp,
     ) -> Result<ManagementToken, TokenError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.token(project, id).await?;
-            let mut token = read.value.clone();
-            let before = token.secrets.pop().map(|secret| TokenSecret {
-                valid_until: Some(stamp.at.plus(overlap)),
-                ..secret
-            });
-            token.secrets.clear();
-            token
-                .secrets
-                .extend(before.filter(|s| s.is_valid(stamp.at)));
-            token.secrets.push(TokenSecret {
-                sha256: sha256.to_owned(),
-                made_at: stamp.at,
-                valid_until: None,
-            });
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Token(project, id), &read);
-            builder.put(StoreKey::Token(project, id), &token)?;
-            let change = token_event(&token, AuditAction::Rotate, stamp);
-            self.add_unversioned_audit(&mut builder, change).await?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(token);
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let read = self.token(project, id).await?;
+                let mut token = read.value.clone();
+                let before = token.secrets.pop().map(|secret| TokenSecret {
+                    valid_until: Some(stamp.at.plus(overlap)),
+                    ..secret
+                });
+                token.secrets.clear();
+                token
+                    .secrets
+                    .extend(before.filter(|s| s.is_valid(stamp.at)));
+                token.secrets.push(TokenSecret {
+                    sha256: sha256.to_owned(),
+                    made_at: stamp.at,
+                    valid_until: None,
+                });
+                txn.expect_unchanged(StoreKey::Token(project, id), &read);
+                txn.put(StoreKey::Token(project, id), &token)?;
+                let change = token_event(&token, AuditAction::Rotate, stamp);
+                self.add_unversioned_audit(txn, change).await?;
+                Ok(token)
+            })
+        })
+        .await
+        .map(|done| done.value)
     }
 
     /// Revokes a token, effective immediately.
@@ -234,18 +231,17 @@ impl Repo {
         id: &str,
         stamp: &AuditStamp,
     ) -> Result<(), TokenError> {
-        let mut attempts = TxnAttempts::default();
-        loop {
-            let read = self.token(project, id).await?;
-            let mut builder = TxnBuilder::default();
-            builder.expect_unchanged(StoreKey::Token(project, id), &read);
-            builder.delete(StoreKey::Token(project, id));
-            builder.put_audit(&token_event(&read, AuditAction::Delete, stamp))?;
-            if self.commit(builder).await?.is_some() {
-                return Ok(());
-            }
-            attempts.retry().await?;
-        }
+        self.transact(|txn| {
+            Box::pin(async move {
+                let read = self.token(project, id).await?;
+                txn.expect_unchanged(StoreKey::Token(project, id), &read);
+                txn.delete(StoreKey::Token(project, id));
+                txn.put_audit(&token_event(&read, AuditAction::Delete, stamp))?;
+                Ok(())
+            })
+        })
+        .await
+        .map(drop)
     }
 }
 

@@ -8,8 +8,9 @@ use forebay_model::quota::QuotaOverrides;
 use forebay_model::{
     Actor, ActorKind, AuditStamp, BlockCompression, ByteSize, ColumnKind, DefinitionVersion,
     DeletionInfo, DisableInfo, File, FileState, Mapping, MappingColumn, NodeId, PathColumn,
-    ProjectId, RetryState, Sink, SinkId, SinkSettings, Slice, SliceState, Source, SourceKind,
-    Statistics, TableBackend, TableSink, TaskEnd, TaskEntry, TemplateColumn, Timestamp, VolumeId,
+    ProjectId, RetryState, Sink, SinkId, SinkSettings, Slice, SliceKey, SliceState, Source,
+    SourceKind, Statistics, TableBackend, TableSink, TaskEnd, TaskEntry, TemplateColumn, Timestamp,
+    VolumeId,
 };
 
 use super::definition::StoredVersion;
@@ -22,6 +23,8 @@ use crate::catalog::tables::{PendingDrop, TableEntry};
 use crate::catalog::tokens::{ManagementToken, TokenOwner, TokenRole, TokenSecret};
 use crate::kv::store::Revision;
 
+mod variants;
+
 fn golden<T: Stored + PartialEq + Debug>(name: &str, sample: &T) {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name]
         .iter()
@@ -29,6 +32,11 @@ fn golden<T: Stored + PartialEq + Debug>(name: &str, sample: &T) {
     let encoded = sample.encode().unwrap();
     assert_eq!(&T::decode(&encoded).unwrap(), sample, "{name}");
     let json: serde_json::Value = serde_json::from_slice(&encoded).unwrap();
+    assert_eq!(
+        json.to_string().as_bytes(),
+        &encoded[..],
+        "{name} is compact"
+    );
     let pretty = serde_json::to_string_pretty(&json).unwrap() + "\n";
     if std::env::var_os("UPDATE").is_some() && !path.exists() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -152,6 +160,11 @@ fn sink() -> Sink {
     }
 }
 
+fn slice_key() -> SliceKey {
+    let key = "1/2/src/snk/2026-11-21T05:01:49.120Z/vol1/2026-11-21T05:01:50.000Z";
+    key.parse().unwrap()
+}
+
 fn retry() -> RetryState {
     RetryState {
         attempt: 2,
@@ -204,10 +217,7 @@ fn definitions_keep_their_form() {
 
 #[test]
 fn files_and_slices_keep_their_form() {
-    let slice_key: forebay_model::SliceKey =
-        "1/2/src/snk/2026-11-21T05:01:49.120Z/vol1/2026-11-21T05:01:50.000Z"
-            .parse()
-            .unwrap();
+    let slice_key = slice_key();
     let mut file = File::open(slice_key.file.clone(), table(), SinkSettings::default());
     file.state = FileState::Importing;
     file.closing_at = Some(at(1));
