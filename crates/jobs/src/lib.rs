@@ -8,7 +8,6 @@
 //! | [`rate_limiter`] | the rate limit of an API |
 //! | [`lookup`] | HTTP service that returns rows by key |
 //! | [`state`] | durable state of a job: cursor, inbox, dead letters |
-//! | [`yaml`] | YAML that keeps strings as written |
 //! | `source`, `stage`, `store` | sources, APIs that records are posted to, tables |
 //!
 //! A source reads a record and stores it in the state; the record passes the stages; it is *acknowledged*,

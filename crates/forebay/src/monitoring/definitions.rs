@@ -80,7 +80,7 @@ pub(crate) fn reference() -> String {
          Cardinality: one series a label combination. Sinks have about 20 series each, for at most \
          `telemetry.metrics.maxSinks` sinks, failing ones first; `forebay_sinks` always counts all of them. \
          Sources have 5 series each.\n\n\
-         Alert rules: [deploy/prometheus/alerts.yaml](../../deploy/prometheus/alerts.yaml).\n",
+         Alert rules are in `deploy/prometheus/alerts.yaml`.\n",
     );
     for (title, definitions) in SECTIONS {
         write!(
