@@ -158,3 +158,27 @@ fn failed_statements_get_a_hint() {
         "n\n3\n"
     );
 }
+
+/// Each sink is waited for, not only the first of the table.
+#[test]
+fn a_query_waits_for_all_sinks_of_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    for source in ["one", "two"] {
+        server.ok(&[
+            "source",
+            "create",
+            source,
+            "--sink",
+            "in.demo.shared",
+            "--column",
+            "id=uuid",
+        ]);
+    }
+    for _ in 0..3 {
+        server.post(&server.path("two"), "{}");
+    }
+    let sql = "SELECT count(*) FROM \"in.demo.shared\"";
+    let rows = server.ok(&["query", sql, "--wait", "60s", "--format", "csv"]);
+    assert!(rows.ends_with("\n3\n"), "{rows}");
+}

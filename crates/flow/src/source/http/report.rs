@@ -267,7 +267,7 @@ fn batch_message(records: usize, accepted: usize, failed: bool, no_sink: bool) -
         (true, _) => "Not all sinks could store the batch, see \"sinks\".".to_owned(),
         (false, _) if accepted == records => format!("All {records} records are stored."),
         (false, _) => format!(
-            "{accepted} of {records} records are stored in all sinks; see \"refused\" for the others and their sinks."
+            "{accepted} of {records} records are stored in all sinks; see \"rejected\" for the others and their sinks."
         ),
     }
 }

@@ -17,6 +17,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// A sink with its table.
 #[derive(Debug)]
 pub(super) struct PendingTable {
+    source: String,
+    sink: String,
     pub(super) table: String,
     accepted: u64,
     /// Imported, or certainly never to be.
@@ -39,7 +41,9 @@ pub(super) async fn lookup(api: &ApiClient, sql: &str) -> Result<Vec<PendingTabl
             let path = format!("{AGGREGATION}/{}", encoded(&source.source_id));
             sinks = api.list::<AggregatedSource>(&path).await?;
         }
-        all.extend(sinks.into_iter().filter_map(PendingTable::new));
+        let source = &source.source_id;
+        let pending = |sink| PendingTable::new(source, sink);
+        all.extend(sinks.into_iter().filter_map(pending));
     }
     if all.iter().any(|p| sql.contains(&p.table)) {
         all.retain(|p| sql.contains(&p.table));
@@ -49,19 +53,26 @@ pub(super) async fn lookup(api: &ApiClient, sql: &str) -> Result<Vec<PendingTabl
 
 impl PendingTable {
     /// `None` for a topic sink.
-    fn new(AggregatedSink { sink, statistics }: AggregatedSink) -> Option<Self> {
+    fn new(source: &str, AggregatedSink { sink, statistics }: AggregatedSink) -> Option<Self> {
         let counts = statistics.reconciliation;
         let reason = |file: FileView| {
             let of_slice = file.failed_slice.and_then(|slice| slice.retry_reason);
             file.retry_reason.or(of_slice)
         };
         Some(Self {
+            source: source.to_owned(),
+            sink: sink.sink_id,
             table: sink.table?.table_id,
             accepted: counts.accepted,
             arrived: counts.imported + counts.dead + counts.expired + counts.lost,
             in_flight: counts.in_flight,
             cause: statistics.files.into_iter().find_map(reason),
         })
+    }
+
+    /// Several sinks can fill one table.
+    fn is_same_sink(&self, other: &Self) -> bool {
+        (&self.source, &self.sink) == (&other.source, &other.sink)
     }
 }
 
@@ -77,15 +88,14 @@ pub(super) async fn wait(
     loop {
         let now = lookup(api, sql).await?;
         wanted.retain(|w| {
-            let mut tables = now.iter();
-            let same = tables.find(|n| n.table == w.table);
+            let same = now.iter().find(|n| w.is_same_sink(n));
             same.is_some_and(|n| n.arrived < w.accepted)
         });
         let Some(late) = wanted.first() else {
             return Ok(());
         };
         if Instant::now() >= until {
-            let late = now.iter().find(|n| n.table == late.table).unwrap_or(late);
+            let late = now.iter().find(|n| late.is_same_sink(n)).unwrap_or(late);
             let failure = CliError::new(format_args!(
                 "{} records are still in flight to \"{}\" after {timeout}",
                 late.in_flight, late.table
