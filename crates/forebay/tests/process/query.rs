@@ -179,6 +179,6 @@ fn a_query_waits_for_all_sinks_of_a_table() {
         server.post(&server.path("two"), "{}");
     }
     let sql = "SELECT count(*) FROM \"in.demo.shared\"";
-    let rows = server.ok(&["query", sql, "--wait", "60s", "--format", "csv"]);
+    let rows = server.ok(&["query", sql, "--wait", "--format", "csv"]);
     assert!(rows.ends_with("\n3\n"), "{rows}");
 }
