@@ -141,20 +141,19 @@ impl Repo {
 
     /// Key of the sink's entry, if it exists or is deleted.
     async fn locate_sink<'k>(&self, sink: &'k SinkKey) -> Result<Option<StoreKey<'k>>, StoreError> {
-        self.transact(|txn| {
+        let located = self.transact_if(|txn| {
             Box::pin(async move {
                 for location in [StoreKey::Sink(sink), StoreKey::DeletedSink(sink)] {
                     if self.read::<Sink>(location).await?.is_some() {
-                        return Ok(Some(location));
+                        return Ok(ControlFlow::Break(location));
                     }
                 }
                 // A sink restored between the two reads was in neither: check both at once.
                 expect_sink_removed(txn, sink);
-                Ok(None)
+                Ok::<_, StoreError>(ControlFlow::Continue(()))
             })
-        })
-        .await
-        .map(|done| done.value)
+        });
+        Ok(located.await?.break_value())
     }
 
     pub(super) async fn add_dead_letter_counts(

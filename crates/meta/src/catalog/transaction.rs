@@ -75,6 +75,10 @@ impl Repo {
                 ControlFlow::Break(unchanged) => return Ok(ControlFlow::Break(unchanged)),
             };
             debug_assert!(
+                txn.len() > 0,
+                "nothing to check or to change: break instead"
+            );
+            debug_assert!(
                 txn.is_empty() || txn.writes_condition(),
                 "a repeated transaction must fail, so it writes a key of its conditions: {:?}",
                 txn.txn
