@@ -75,7 +75,7 @@ impl Repo {
                 ControlFlow::Break(unchanged) => return Ok(ControlFlow::Break(unchanged)),
             };
             debug_assert!(
-                txn.len() > 0,
+                !(txn.is_empty() && txn.txn.preconditions.is_empty()),
                 "nothing to check or to change: break instead"
             );
             debug_assert!(
