@@ -96,7 +96,7 @@ pub struct ReplayResponse {
     pub more_after_id: Option<String>,
 }
 
-/// Why a dead letter was rejected again.
+/// Reason for which a dead letter was rejected again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = DeadLetterRefusal)]
 #[serde(rename_all = "camelCase")]

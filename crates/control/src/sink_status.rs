@@ -34,7 +34,7 @@ impl DeliveryStep {
     }
 }
 
-/// Why records of a sink are not delivered.
+/// Failure that keeps records of a sink from their target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryFailure {
     pub step: DeliveryStep,
@@ -188,7 +188,7 @@ fn urgency(failure: &DeliveryFailure) -> (bool, Option<Timestamp>) {
     (!failure.parked, failure.since)
 }
 
-/// What fails of a file. A slice that can't be uploaded is the cause, the file that waits for it the
+/// Failure of a file. A slice that can't be uploaded is the cause, the file that waits for it the
 /// consequence.
 fn failure(entry: &FileStatistics) -> Option<DeliveryFailure> {
     if let Some(slice) = &entry.failed_slice {

@@ -341,7 +341,7 @@ impl ApiClient {
     }
 }
 
-/// What is used of an error body: one of the management API, or of another server at its address,
+/// Fields of an error body that are used: one of the management API, or of another server at its address,
 /// which may lack both.
 #[derive(Default, Deserialize)]
 #[serde(default)]

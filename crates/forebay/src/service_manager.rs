@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::config::Environment;
 
-/// What systemd allows for the removal of sockets and files after the grace period.
+/// Time that systemd allows for the removal of sockets and files after the grace period.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// Longest status line; causes can quote responses of other systems.
 const STATUS_CHARS_MAX: usize = 400;

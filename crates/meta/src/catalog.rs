@@ -150,6 +150,16 @@ impl Repo {
     /// Reads all entries below a prefix. Each page is consistent; the whole is not.
     async fn read_all<T: Stored>(&self, prefix: &str) -> Result<Vec<Versioned<T>>, StoreError> {
         let mut all = Vec::new();
+        self.for_each(prefix, |_, entry| all.push(entry)).await?;
+        Ok(all)
+    }
+
+    /// Calls `visit` for all entries below a prefix, with the rest of their keys.
+    async fn for_each<T: Stored>(
+        &self,
+        prefix: &str,
+        mut visit: impl FnMut(&str, Versioned<T>),
+    ) -> Result<(), StoreError> {
         let mut after: Option<String> = None;
         loop {
             let page = self
@@ -157,11 +167,12 @@ impl Repo {
                 .range(prefix, after.as_deref(), RANGE_ENTRIES_MAX)
                 .await?;
             for entry in &page.entries {
-                all.push(decode(entry)?);
+                let rest = entry.key.strip_prefix(prefix).unwrap_or_default();
+                visit(rest, decode(entry)?);
             }
             match page.entries.into_iter().next_back() {
                 Some(last) if page.more => after = Some(last.key),
-                _ => return Ok(all),
+                _ => return Ok(()),
             }
         }
     }

@@ -13,7 +13,7 @@ const SHOWN_BYTES_MAX: usize = 24;
 
 static NULL: Value = Value::Null;
 
-/// What null means where the schema does not allow it.
+/// Meaning of null where the schema does not allow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NullRule {
     /// A value of the wrong type.

@@ -15,7 +15,7 @@ const OTHER_FORMATS: [&str; 4] = [
     "application/gob",
 ];
 
-/// Why a body of this media type is not read as the schema; `None` if it is read as JSON.
+/// Error of a body whose media type the reference reads as another format; `None` if it is read as JSON.
 pub(crate) fn other_format(media_type: &str, schema: &str) -> Option<String> {
     let is_other = OTHER_FORMATS.contains(&media_type);
     is_other.then(|| format!("can't decode {media_type} to *server.{schema}"))

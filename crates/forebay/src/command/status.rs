@@ -124,7 +124,7 @@ fn state(state: SinkHealthName) -> &'static str {
     }
 }
 
-/// What fails, since when, when it is tried again, and the command that hurries it.
+/// Lines about a failing sink: step, cause, time of the next attempt, and the command that hurries it.
 fn problem(sink: &SinkStatusView, now: Timestamp) -> String {
     let (source, id) = (&sink.source_id, &sink.sink_id);
     let mut text = String::new();

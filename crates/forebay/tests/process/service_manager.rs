@@ -10,7 +10,7 @@ use forebay_test_support::WAIT_MAX;
 
 use crate::server::{Server, wait_for};
 
-/// What systemd does with the socket in `NOTIFY_SOCKET`.
+/// Role of systemd at the socket in `NOTIFY_SOCKET`.
 struct Manager(UnixDatagram);
 
 impl Manager {

@@ -7,12 +7,11 @@ use forebay_model::{Sink, SinkKey, Source};
 use super::dead_letters::DeadLetterStatistics;
 use super::files::FileError;
 use super::statistics::{FileStatistics, SinkStatistics, sum};
-use super::{Repo, Versioned, decode};
+use super::{Repo, Versioned};
 use crate::catalog::keys;
-use crate::catalog::stored::Stored;
 use crate::catalog::stored::dead_letters::{DeadLetterCounts, DeadLetterState};
 use crate::catalog::stored::sink_state::SinkState;
-use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
+use crate::kv::store::StoreError;
 
 /// A sink with its files and statistics.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,8 +76,8 @@ impl Repo {
     async fn sink_states(&self) -> Result<BTreeMap<SinkKey, SinkState>, StoreError> {
         let mut states = BTreeMap::new();
         let key = |text: &str| text.parse().ok();
-        self.for_each(keys::SINK_STATES, |text, state: SinkState| {
-            states.extend(key(text).map(|sink| (sink, state)));
+        self.for_each(keys::SINK_STATES, |text, state: Versioned<SinkState>| {
+            states.extend(key(text).map(|sink| (sink, state.value)));
         })
         .await?;
         Ok(states)
@@ -91,15 +90,18 @@ impl Repo {
         // The key without its volume.
         let key = |text: &str| text.rsplit_once('/')?.0.parse().ok();
         // Read the counts last: a state is never ahead of them.
-        self.for_each(keys::DEAD_LETTER_STATES, |text, state: DeadLetterState| {
-            if let Some(sink) = key(text) {
-                sums.entry(sink).or_default().add_state(&state);
-            }
-        })
+        self.for_each(
+            keys::DEAD_LETTER_STATES,
+            |text, state: Versioned<DeadLetterState>| {
+                if let Some(sink) = key(text) {
+                    sums.entry(sink).or_default().add_state(&state);
+                }
+            },
+        )
         .await?;
         self.for_each(
             keys::DEAD_LETTER_COUNTS,
-            |text, counts: DeadLetterCounts| {
+            |text, counts: Versioned<DeadLetterCounts>| {
                 if let Some(sink) = key(text) {
                     sums.entry(sink).or_default().add_counts(&counts);
                 }
@@ -107,31 +109,5 @@ impl Repo {
         )
         .await?;
         Ok(sums)
-    }
-
-    /// Calls `visit` for all entries below a prefix, with the rest of their keys.
-    async fn for_each<T: Stored>(
-        &self,
-        prefix: &str,
-        mut visit: impl FnMut(&str, T) + Send,
-    ) -> Result<(), StoreError> {
-        let mut after: Option<String> = None;
-        loop {
-            let page = self
-                .store
-                .range(prefix, after.as_deref(), RANGE_ENTRIES_MAX)
-                .await?;
-            for entry in &page.entries {
-                let decoded: Versioned<T> = decode(entry)?;
-                visit(
-                    entry.key.strip_prefix(prefix).unwrap_or_default(),
-                    decoded.value,
-                );
-            }
-            match page.entries.into_iter().next_back() {
-                Some(last) if page.more => after = Some(last.key),
-                _ => return Ok(()),
-            }
-        }
     }
 }

@@ -239,7 +239,7 @@ pub fn source_file_of_block(text: &[u8]) -> Result<Option<(String, u64)>, String
 /// Decodes the dead letters of a block.
 ///
 /// # Errors
-/// What does not follow the format.
+/// Error of a block that does not follow the format.
 pub fn decode_block(text: &[u8]) -> Result<Vec<DeadLetter>, String> {
     let mut lines = text.split_inclusive(|b| *b == b'\n');
     let common: RequestForm = parse_line(lines.next().unwrap_or_default())?;
