@@ -2,20 +2,27 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// Failures of a step; empty when it has not failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct RetryState {
     /// Number of failures.
     pub attempt: u32,
     /// Error of the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Time of the first failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failed_at: Option<Timestamp>,
     /// Time of the last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failed_at: Option<Timestamp>,
     /// Time of the next attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Timestamp>,
     /// The step can't succeed until a user fixes the cause; it is shown as such and rarely retried.
     pub parked: bool,
@@ -73,6 +80,11 @@ impl RetryState {
         self.parked = terminal;
         let attempt = if terminal { u32::MAX } else { self.attempt };
         self.retry_after = Some(now.plus(backoff.delay(attempt, random)));
+    }
+
+    /// Whether the step has not failed.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Makes the step due now; later waits start from the beginning.

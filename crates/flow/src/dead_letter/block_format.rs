@@ -8,7 +8,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use forebay_meta::catalog::stored::table::TableForm;
 use forebay_model::{FileKey, TableSink, Timestamp};
 use forebay_record::{BodyFormat, RecordContext, RecordError, RequestHeaders, RequestInfo};
 use serde::de::DeserializeOwned;
@@ -77,7 +76,7 @@ struct RowsForm {
     /// Number of the first row in the file.
     first: u64,
     /// Definition by which the rows were made.
-    table: TableForm,
+    table: TableSink,
     /// Why the table rejected them.
     cause: String,
 }
@@ -263,7 +262,7 @@ pub(crate) fn write_rows<'c>(
         rows: Some(RowsForm {
             file: keep.file.to_string(),
             first: keep.first,
-            table: keep.table.into(),
+            table: keep.table.clone(),
             cause: keep.cause.to_owned(),
         }),
     };
@@ -303,7 +302,7 @@ pub(crate) fn read_block(text: &[u8]) -> Result<Vec<DeadLetter>, String> {
             .map(|l| DeadLetter::from_form(&request, parse_line(l)?))
             .collect();
     };
-    let table = Arc::new(TableSink::try_from(rows.table)?);
+    let table = Arc::new(rows.table);
     lines
         .map(|l| DeadLetter::from_row(&request, &table, &rows.cause, parse_line(l)?))
         .collect()

@@ -240,7 +240,7 @@ impl AuditEntry {
             AuditSubject::Sink(key) => Some(&key.source),
             AuditSubject::Token(_)
             | AuditSubject::Quota
-            | AuditSubject::Table(..)
+            | AuditSubject::Table { .. }
             | AuditSubject::Request(_) => None,
         };
         Self {
@@ -261,7 +261,7 @@ impl AuditEntry {
                 _ => None,
             },
             table_id: match &change.what {
-                AuditSubject::Table(_, table) => Some(table.to_string()),
+                AuditSubject::Table { table, .. } => Some(table.to_string()),
                 _ => None,
             },
             request: match &change.what {

@@ -1,8 +1,6 @@
 //! Dead-letter state of a sink on a volume. The dead letters themselves are in the log.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Stored, StoredError, decode_only_form};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Counts of the log in a sink's dead-letter queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,10 +15,11 @@ pub struct DeadLetterCounts {
 ///
 /// A replay is committed by the transaction that writes this together with the slice that holds the
 /// dead letter's row: so it happens exactly once, even after a crash.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterState {
     /// Numbers of replayed, dropped or lost dead letters, as ranges `[from, to)`: ascending and not
     /// adjacent.
+    #[serde(deserialize_with = "normalized_ranges")]
     resolved: Vec<(u64, u64)>,
     /// Dead letters whose rows went into a slice.
     pub replayed: u64,
@@ -59,56 +58,23 @@ impl DeadLetterState {
             .iter()
             .fold((from, to), |m, r| (m.0.min(r.0), m.1.max(r.1)));
         self.resolved.splice(first..last, [merged]);
+        debug_assert!(
+            self.resolved.windows(2).all(|pair| pair[0].1 < pair[1].0),
+            "ranges ascend and are not adjacent"
+        );
     }
 }
 
-/// Stored form of [`DeadLetterState`].
-#[derive(Serialize, Deserialize)]
-pub struct DeadLetterStateV1 {
-    pub resolved: Vec<(u64, u64)>,
-    pub replayed: u64,
-    pub dropped: u64,
-}
-
-impl Stored for DeadLetterState {
-    const WHAT: &'static str = "dead-letter state";
-    const VERSION: u32 = 1;
-    type Form = DeadLetterStateV1;
-
-    fn to_form(&self) -> DeadLetterStateV1 {
-        DeadLetterStateV1 {
-            resolved: self.resolved.clone(),
-            replayed: self.replayed,
-            dropped: self.dropped,
-        }
+/// Reads ranges in any order, also adjacent ones.
+fn normalized_ranges<'de, D>(deserializer: D) -> Result<Vec<(u64, u64)>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let mut state = DeadLetterState::default();
+    for (from, to) in Vec::deserialize(deserializer)? {
+        state.resolve(from, to);
     }
-
-    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: DeadLetterStateV1 = decode_only_form::<Self, _>(version, value)?;
-        let mut state = Self {
-            resolved: Vec::with_capacity(form.resolved.len()),
-            replayed: form.replayed,
-            dropped: form.dropped,
-        };
-        for (from, to) in form.resolved {
-            state.resolve(from, to);
-        }
-        Ok(state)
-    }
-}
-
-impl Stored for DeadLetterCounts {
-    const WHAT: &'static str = "dead-letter counts";
-    const VERSION: u32 = 1;
-    type Form = Self;
-
-    fn to_form(&self) -> Self {
-        *self
-    }
-
-    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        decode_only_form::<Self, _>(version, value)
-    }
+    Ok(state.resolved)
 }
 
 #[cfg(test)]
