@@ -1,26 +1,33 @@
 //! Mappings: how a sink turns a record into columns.
 
+use serde::{Deserialize, Serialize};
+
 /// The columns of a table row, in order. Between 1 and [`crate::limits::COLUMNS_MAX`] columns with
 /// distinct, non-empty names; callers check untrusted mappings with [`Mapping::violations`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Mapping {
     /// In the order of the table's columns.
     pub columns: Vec<MappingColumn>,
 }
 
 /// A column of a mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MappingColumn {
     /// Name in the table.
     pub name: String,
     /// Part of the table's primary key: a later row with the same key replaces the earlier one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub primary_key: bool,
     /// Source of the cell's text.
+    #[serde(flatten)]
     pub kind: ColumnKind,
 }
 
 /// Source of a cell's text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
 pub enum ColumnKind {
     /// A new UUID, version 7, for each row.
     Uuid,
@@ -44,12 +51,14 @@ pub enum ColumnKind {
 }
 
 /// A part of the parsed body, as JSON text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PathColumn {
     /// Path of the part: `a.b[0]`, with quoted keys `a["b.c"]`, or JSONPath `$.a[*].b`; empty for
     /// the whole body.
     pub path: String,
     /// Text to use when the path matches nothing; without it such a record is rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_value: Option<String>,
     /// Strings without their JSON quotes.
     pub raw_string: bool,
@@ -94,7 +103,8 @@ impl PathColumnUse {
 }
 
 /// A column made by a Jsonnet program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TemplateColumn {
     /// The program's text, 1 to [`crate::limits::TEMPLATE_CHARS_MAX`] characters.
     pub content: String,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::column::Mapping;
 use crate::id::{SinkKey, SourceKey};
 use crate::table::{TableBackend, TableId};
@@ -9,24 +11,31 @@ use crate::time::Timestamp;
 use crate::topic::TopicSink;
 
 /// The author of a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Actor {
     /// A user (with a token), or Forebay itself.
     pub kind: ActorKind,
     /// Id of the token that was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
     /// Description of the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_desc: Option<String>,
     /// Id of the token's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// Name of the token's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
     /// Address of the client; stored in the audit log only.
+    #[serde(skip)]
     pub from: Option<String>,
 }
 
 /// A user, or Forebay itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ActorKind {
     /// A user with a token.
     User,
@@ -49,7 +58,8 @@ impl Actor {
 }
 
 /// Time and author of a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AuditStamp {
     /// Time of the change.
     pub at: Timestamp,
@@ -58,9 +68,11 @@ pub struct AuditStamp {
 }
 
 /// Time, author and reason of disabling a source or sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DisableInfo {
     /// When and by whom it was disabled.
+    #[serde(flatten)]
     pub stamp: AuditStamp,
     /// Reason given.
     pub reason: String,
@@ -69,16 +81,19 @@ pub struct DisableInfo {
 }
 
 /// Time and author of a deletion.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeletionInfo {
     /// When and by whom it was deleted.
+    #[serde(flatten)]
     pub stamp: AuditStamp,
     /// It was deleted with its parent, and is restored with it.
     pub with_parent: bool,
 }
 
 /// A version of a definition, which can be restored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DefinitionVersion {
     /// Version number, from 1.
     pub number: u32,
@@ -87,6 +102,7 @@ pub struct DefinitionVersion {
     /// Description of the change.
     pub description: String,
     /// When and by whom the version was created.
+    #[serde(flatten)]
     pub stamp: AuditStamp,
 }
 
@@ -118,7 +134,8 @@ pub struct Source {
 }
 
 /// Type of a source's input.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
 pub enum SourceKind {
     /// `POST` to an address that contains the secret.
     Http {
@@ -153,16 +170,19 @@ pub struct Sink {
 }
 
 /// Time, author and reason of pausing delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PauseInfo {
     /// When and by whom delivery was paused.
+    #[serde(flatten)]
     pub stamp: AuditStamp,
     /// Reason given; may be empty.
     pub reason: String,
 }
 
 /// The target of a sink: a table or a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum SinkTarget {
     /// Rows of a table.
     Table(TableSink),
@@ -203,13 +223,15 @@ impl SinkTarget {
 }
 
 /// A table with its mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TableSink {
     /// Backend of the table.
     pub backend: TableBackend,
     /// Id of the table.
     pub table: TableId,
     /// Columns of the table.
+    #[serde(rename = "columns")]
     pub mapping: Mapping,
 }
 

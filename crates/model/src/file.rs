@@ -1,5 +1,7 @@
 //! A file: the unit of import into a table, its states, and the states allowed for its slices.
 
+use serde::{Deserialize, Serialize};
+
 use crate::definition::TableSink;
 use crate::id::FileKey;
 use crate::retry::RetryState;
@@ -59,19 +61,24 @@ impl FileState {
 
 /// An import unit of a sink. Everything its import needs is fixed when it is opened, so that a
 /// later change of the sink does not affect rows accepted under the old definition.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct File {
     /// Key of the file, with its opening time.
     pub key: FileKey,
     /// State of the file.
     pub state: FileState,
     /// End of `writing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing_at: Option<Timestamp>,
     /// Time at which its last slice was in staging.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub importing_at: Option<Timestamp>,
     /// Time at which its rows were in the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported_at: Option<Timestamp>,
     /// Retries of the current step.
+    #[serde(default, skip_serializing_if = "RetryState::is_empty")]
     pub retry: RetryState,
     /// The table, as defined when the file was opened.
     pub table: TableSink,
@@ -83,19 +90,23 @@ pub struct File {
     pub imported_rows: u64,
     /// Set when the table's ledger no longer has a confirmed import and the rows exist nowhere
     /// else: they count as lost while this is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at: Option<Timestamp>,
     /// Set when the rows are to become dead letters instead of being imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_rows: Option<DeadRows>,
 }
 
 /// Progress of moving the rows of a file to the dead letters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeadRows {
     /// Error of the table.
     pub cause: String,
     /// Number of rows, from the first, that are dead letters already.
     pub moved: u64,
     /// First free number for further dead letters; unknown before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_dead_letter: Option<u64>,
 }
 

@@ -7,15 +7,17 @@ use std::str::FromStr;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits;
 use crate::time::Timestamp;
 
 /// A project: the unit of isolation between users.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProjectId(pub u64);
 
 /// A branch of a project. One node without a Keboola backend has the default branch only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BranchId(pub u64);
 
 impl fmt::Display for ProjectId {
@@ -81,7 +83,7 @@ pub fn slug(name: &str) -> String {
 macro_rules! named_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(String);
 
         impl $name {
@@ -137,7 +139,7 @@ named_id!(
 );
 
 /// A volume: 10 random characters, written into its directory at creation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VolumeId(pub String);
 
 /// A dead letter of a sink: its volume and its number there, which is never reused within the sink.
@@ -179,7 +181,7 @@ impl fmt::Display for VolumeId {
 }
 
 /// A node: one process of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub String);
 
 impl fmt::Display for NodeId {
@@ -189,7 +191,7 @@ impl fmt::Display for NodeId {
 }
 
 /// Key of a branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BranchKey {
     /// Project of the branch.
     pub project: ProjectId,

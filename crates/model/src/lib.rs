@@ -23,6 +23,7 @@ pub mod slice;
 pub mod statistics;
 pub mod table;
 pub mod task;
+mod text_form;
 pub mod time;
 pub mod topic;
 pub mod units;

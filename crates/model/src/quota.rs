@@ -1,7 +1,7 @@
 //! Quotas: the configured limits of a source, project or token, and the token bucket.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::units::{ByteSize, HumanDuration, out_of_range};
 
@@ -138,20 +138,44 @@ impl ProjectQuota {
 }
 
 /// Overrides of the server's configuration for one project, set by an operator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct QuotaOverrides {
     /// Overrides [`ProjectQuota::requests_per_second`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u64>,
     /// Overrides [`ProjectQuota::bytes_per_second`].
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "bytes_number"
+    )]
     pub bytes_per_second: Option<ByteSize>,
     /// Overrides [`ProjectQuota::connections`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
     /// Overrides [`ProjectQuota::disk_bytes`].
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "bytes_number"
+    )]
     pub disk_bytes: Option<ByteSize>,
     /// Overrides [`SourceQuota::requests_per_second`], for each source of the project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_requests_per_second: Option<u64>,
     /// Overrides [`SourceQuota::bytes_per_second`], for each source of the project.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "bytes_number"
+    )]
     pub source_bytes_per_second: Option<ByteSize>,
+}
+
+/// Writes a size as a number; [`ByteSize`] itself writes a text with a unit.
+fn bytes_number<S: Serializer>(bytes: &Option<ByteSize>, serializer: S) -> Result<S::Ok, S::Error> {
+    bytes.map(|bytes| bytes.0).serialize(serializer)
 }
 
 impl QuotaOverrides {

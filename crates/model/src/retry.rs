@@ -1,5 +1,7 @@
 //! Retry state of a failed step. Stored with the file or slice, so that it survives a restart.
 
+use serde::{Deserialize, Serialize};
+
 use crate::backoff::Backoff;
 use crate::time::Timestamp;
 
@@ -7,17 +9,22 @@ use crate::time::Timestamp;
 const PARKED_FACTOR: u32 = 5;
 
 /// Failures of a step; empty when it has not failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct RetryState {
     /// Number of failures.
     pub attempt: u32,
     /// Error of the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Time of the first failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failed_at: Option<Timestamp>,
     /// Time of the last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failed_at: Option<Timestamp>,
     /// Time of the next attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Timestamp>,
     /// The step can't succeed until a user fixes the cause; it is shown as such and rarely retried.
     pub parked: bool,
@@ -45,6 +52,11 @@ impl RetryState {
             false => backoff.jittered_delay(self.attempt, random),
         };
         self.retry_after = Some(now.plus(wait));
+    }
+
+    /// Whether the step has not failed.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Makes the step due now; later waits start from the beginning.

@@ -2,6 +2,7 @@
 //! overridden by its source's, overridden by its own; they are fixed into each file when it is
 //! opened.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::definition::SettingsPatch;
@@ -18,7 +19,8 @@ pub use registry::{
 };
 
 /// Compression of a slice's blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
 pub enum BlockCompression {
     /// No compression.
     None,
@@ -219,3 +221,20 @@ impl SinkSettings {
 
 #[cfg(test)]
 mod tests;
+
+/// All settings by their names in the API. A missing one has the program's default, so that a new
+/// setting needs no new version of a stored form.
+impl Serialize for SinkSettings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let settings: SettingsPatch = SettingRegistry::sink_settings()
+            .map(|s| (s.key.to_owned(), self.value(s)))
+            .collect();
+        settings.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SinkSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        SettingsPatch::deserialize(deserializer).map(|settings| Self::default().with(&settings))
+    }
+}

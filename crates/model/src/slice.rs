@@ -1,5 +1,7 @@
 //! A slice: the part of a file that is one stream of a volume's log, and one object in staging.
 
+use serde::{Deserialize, Serialize};
+
 use crate::file::InvalidTransition;
 use crate::id::SliceKey;
 use crate::retry::RetryState;
@@ -55,21 +57,27 @@ pub struct StagedChecksum {
 }
 
 /// Part of a file on one volume.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Slice {
     /// Key of the slice, with its opening time.
     pub key: SliceKey,
     /// State of the slice.
     pub state: SliceState,
     /// End of `writing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing_at: Option<Timestamp>,
     /// Time at which its stream was complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uploading_at: Option<Timestamp>,
     /// Time at which it was in staging.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uploaded_at: Option<Timestamp>,
     /// Time at which its rows were in the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported_at: Option<Timestamp>,
     /// Retries of the current step.
+    #[serde(default, skip_serializing_if = "RetryState::is_empty")]
     pub retry: RetryState,
     /// Compression of all its blocks.
     pub compression: BlockCompression,
@@ -84,6 +92,7 @@ pub struct Slice {
     pub staging_bytes: u64,
     /// CRC-32C of the object in staging; known from `uploaded` on. An import rejects an object with
     /// another checksum or size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging_crc32c: Option<u32>,
 }
 

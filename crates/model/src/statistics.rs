@@ -1,9 +1,12 @@
 //! Counts of records and bytes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// Content of a stream, slice, file or sink.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Statistics {
     /// Number of records.
     pub records: u64,
@@ -12,8 +15,10 @@ pub struct Statistics {
     /// Bytes after compression.
     pub compressed_bytes: u64,
     /// Receipt time of the first record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_record_at: Option<Timestamp>,
     /// Receipt time of the last record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_record_at: Option<Timestamp>,
     /// Acknowledged records that were lost to disk corruption; they are listed in the log and
     /// counted here. Not part of `records`.

@@ -1,5 +1,7 @@
 //! Topics: sinks whose records become messages.
 
+use serde::{Deserialize, Serialize};
+
 use crate::column::{ColumnKind, Mapping, MappingColumn};
 use crate::limits;
 
@@ -59,6 +61,10 @@ impl HttpMethod {
         }
     }
 
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The method with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|m| m.name() == name)
@@ -66,7 +72,8 @@ impl HttpMethod {
 }
 
 /// A topic with its mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TopicSink {
     /// Type of the topic.
     pub kind: TopicKind,
@@ -75,21 +82,27 @@ pub struct TopicSink {
     /// Name of the topic.
     pub topic: String,
     /// HTTP only: many messages per request, as lines of JSON; otherwise one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub batches: bool,
     /// HTTP only: the method of the requests.
+    #[serde(default, skip_serializing_if = "HttpMethod::is_default")]
     pub method: HttpMethod,
     /// Mapping of records to messages.
+    #[serde(flatten)]
     pub message: MessageMapping,
 }
 
 /// Mapping of a record to a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MessageMapping {
     /// The content of the message.
     pub value: MessageValue,
     /// Kafka keeps messages with the same key in order. `None`: no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ColumnKind>,
     /// Headers by name; at most [`limits::MESSAGE_HEADERS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<MappingColumn>,
 }
 
@@ -105,7 +118,8 @@ impl Default for MessageMapping {
 }
 
 /// The content of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum MessageValue {
     /// The content of a table column.
     Part(ColumnKind),

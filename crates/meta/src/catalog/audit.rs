@@ -8,6 +8,7 @@ use std::time::Duration;
 use forebay_model::{
     AuditStamp, DefinitionVersion, ProjectId, SinkKey, SourceKey, TableBackend, TableId, Timestamp,
 };
+use serde::{Deserialize, Serialize};
 
 use super::transaction::TxnBuilder;
 use super::{ListPage, Repo, Versioned};
@@ -15,7 +16,8 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
 
 /// Subject of an audit entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum AuditSubject {
     Source(SourceKey),
     Sink(SinkKey),
@@ -23,7 +25,10 @@ pub enum AuditSubject {
     Token(String),
     Quota,
     /// The users of a table.
-    Table(TableBackend, TableId),
+    Table {
+        backend: TableBackend,
+        table: TableId,
+    },
     /// A rejected request of the management API, by method and path.
     Request(String),
 }
@@ -43,7 +48,7 @@ impl fmt::Display for AuditSubject {
             }
             Self::Token(id) => write!(f, "token.{id}"),
             Self::Quota => f.write_str("quota"),
-            Self::Table(backend, table) => {
+            Self::Table { backend, table } => {
                 let table = table.to_string().replace('/', "_");
                 write!(f, "table.{}.{table}", backend.name())
             }
@@ -57,7 +62,8 @@ impl fmt::Display for AuditSubject {
 }
 
 /// Action of an audit entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum AuditAction {
     Create,
     Update,

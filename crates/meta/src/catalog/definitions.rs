@@ -7,7 +7,7 @@ use forebay_model::{
     AuditStamp, BranchId, BranchKey, CountLimit, DefinitionVersion, ProjectId, SettingsPatch, Sink,
     SinkKey, SinkTarget, Source, SourceKey, SourceKind,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Repo;
@@ -15,11 +15,12 @@ use super::files::FileError;
 use super::tables::TableRejection;
 use super::transaction::either;
 use crate::catalog::keys::{self, StoreKey};
-use crate::catalog::stored::definition::{SinkContentForm, SourceContentForm};
 use crate::kv::store::StoreError;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BranchDefinition {
+    #[serde(flatten)]
     pub key: BranchKey,
     /// The branch that `default` refers to.
     pub is_default: bool,
@@ -27,13 +28,16 @@ pub struct BranchDefinition {
 }
 
 /// The part of a source that a user can change; stored with each version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SourceContent {
+    #[serde(flatten)]
     pub kind: SourceKind,
     pub name: String,
     /// May be empty.
     pub description: String,
     /// Settings of the source.
+    #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
     pub settings: SettingsPatch,
 }
 
@@ -55,16 +59,19 @@ impl SourceContent {
     }
 
     pub fn hash(&self) -> String {
-        hash(&SourceContentForm::from(self))
+        hash(self)
     }
 }
 
 /// The part of a sink that a user can change; stored with each version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SinkContent {
     pub name: String,
     pub description: String,
+    #[serde(flatten)]
     pub target: SinkTarget,
+    #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
     pub settings: SettingsPatch,
 }
 
@@ -86,7 +93,7 @@ impl SinkContent {
     }
 
     pub fn hash(&self) -> String {
-        hash(&SinkContentForm::from(self))
+        hash(self)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use forebay_model::{File, FileKey, Slice, SliceKey, Statistics, Timestamp, VolumeId};
+use serde::{Deserialize, Serialize};
 
 use super::files::FileError;
 use super::{Repo, Versioned};
@@ -11,7 +12,8 @@ use crate::kv::store::StoreError;
 
 /// A stream whose rows are in a slice: it must not be delivered again, and can be deleted. The
 /// entry is created in one transaction with the slice, and removed after the stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeliveredStream {
     pub volume: VolumeId,
     /// Name of the stream in the log.

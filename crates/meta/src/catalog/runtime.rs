@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use forebay_model::{NodeId, Timestamp, VolumeId};
+use serde::{Deserialize, Serialize};
 
 use super::Repo;
 use super::transaction::either;
@@ -10,22 +11,26 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::{LeaseId, Revision, StoreError};
 
 /// The cluster: all nodes that share one store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClusterInfo {
     /// Random, generated once.
     pub id: String,
 }
 
 /// A live node. Its id has no `/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Node {
+    #[serde(rename = "node")]
     pub id: NodeId,
     pub started_at: Timestamp,
     pub roles: Vec<String>,
 }
 
 /// Progress of a source node in processing closed slices.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ProcessedRevision {
     pub node: NodeId,
     /// The node has detached from every slice that was closed up to this transaction.
@@ -33,8 +38,10 @@ pub struct ProcessedRevision {
 }
 
 /// A writable volume. Its id has no `/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RegisteredVolume {
+    #[serde(rename = "volume")]
     pub id: VolumeId,
     pub node: NodeId,
 }

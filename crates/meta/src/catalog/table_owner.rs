@@ -131,7 +131,10 @@ impl Repo {
                 for project in concerned(before, &after) {
                     let change = AuditEvent {
                         project,
-                        what: AuditSubject::Table(key.backend(), after.table.clone()),
+                        what: AuditSubject::Table {
+                            backend: key.backend(),
+                            table: after.table.clone(),
+                        },
                         action,
                         // Only the project's own part: no project learns another one's id.
                         description: described(project, &after).to_owned(),

@@ -18,6 +18,7 @@ use forebay_model::{
     AuditStamp, CountLimit, File, ProjectId, Sink, SinkKey, SourceKey, TableBackend, TableId,
     TableKey, TableSink, Timestamp,
 };
+use serde::{Deserialize, Serialize};
 
 use super::transaction::TxnBuilder;
 use super::{Repo, Versioned};
@@ -25,7 +26,8 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
 /// Owner and users of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TableEntry {
     /// Backend; never the default backend's alias.
     pub backend: TableBackend,
@@ -33,20 +35,26 @@ pub struct TableEntry {
     pub table: TableId,
     pub owner: ProjectId,
     /// Projects that may fill the table too, but not drop it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub shared_with: BTreeSet<ProjectId>,
     /// When it was first named or transferred to its owner, and by whom.
     pub claimed: AuditStamp,
     /// An operator has assigned the owner: an existing table may be filled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub assigned: bool,
     /// Time of the first write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled_at: Option<Timestamp>,
     /// The table existed before Forebay filled it, so Forebay never drops it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropping: Option<PendingDrop>,
 }
 
 /// A drop in progress.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PendingDrop {
     /// The deleted source whose tables are dropped.
     pub source: SourceKey,

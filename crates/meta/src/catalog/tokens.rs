@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use forebay_model::{AuditStamp, BranchId, CountLimit, ProjectId, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::{ListPage, Repo, Versioned};
@@ -10,13 +11,15 @@ use crate::catalog::keys::{self, StoreKey};
 use crate::kv::store::StoreError;
 
 /// Properties that a project's first token settles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ProjectEntry {
     /// The branch that `default` refers to in URLs.
     pub branch: BranchId,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum TokenRole {
     /// May read, and test mappings.
     Reader,
@@ -28,11 +31,13 @@ pub enum TokenRole {
 pub const OWNER_CHARS_MAX: usize = 256;
 
 /// Owner of a token: a person or a program, as external systems know it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenOwner {
     /// For programs.
+    #[serde(default, rename = "ownerId", skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// For people.
+    #[serde(default, rename = "ownerName", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
@@ -50,7 +55,8 @@ impl TokenOwner {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ManagementToken {
     /// `<project>-<characters>`, as it is shown; not secret.
     pub id: String,
@@ -60,22 +66,26 @@ pub struct ManagementToken {
     pub branch: BranchId,
     pub role: TokenRole,
     pub description: String,
+    #[serde(flatten)]
     pub owner: TokenOwner,
     pub created: AuditStamp,
     /// Expiry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// The present secret, and for a while after a rotation the previous one.
     pub secrets: Vec<TokenSecret>,
 }
 
 /// Hash of a token's secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TokenSecret {
     /// SHA-256, 64 hexadecimal digits.
     pub sha256: String,
     /// Creation time.
     pub made_at: Timestamp,
     /// Expiry; set by a rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,
 }
 

@@ -97,11 +97,11 @@ impl Repo {
 
     /// Commits a transaction. The inner error is the index of the first precondition that failed.
     ///
-    /// [`StoreError::Uncertain`], a lost reply, goes to the caller, who reads again before he
+    /// [`StoreError::Uncertain`], a lost reply, goes to the caller, which reads again before it
     /// repeats the operation. A backend that loses replies more often than the embedded one can
     /// have it settled here: the transaction is at hand, with a key that it both expects and
     /// writes.
-    #[tracing::instrument(level = "debug", skip_all, fields(
+    #[tracing::instrument(name = "commit", level = "debug", skip_all, fields(
         conditions = txn.txn.preconditions.len(),
         ops = txn.txn.ops.len(),
     ))]
@@ -109,8 +109,15 @@ impl Repo {
         &self,
         txn: TxnBuilder<'_>,
     ) -> Result<Result<Revision, usize>, StoreError> {
+        let newest_read = txn.newest_read();
         match self.store.txn(txn.txn).await {
-            Ok(revision) => Ok(Ok(revision)),
+            Ok(revision) => {
+                debug_assert!(
+                    newest_read <= revision,
+                    "committed at {revision}, after a read of {newest_read}"
+                );
+                Ok(Ok(revision))
+            }
             Err(TxnError::Conflict(failed)) => {
                 tracing::debug!(failed, "a precondition of the transaction failed");
                 Ok(Err(failed))
@@ -213,6 +220,16 @@ impl TxnBuilder<'_> {
     /// Number of operations or of preconditions, whichever is larger.
     pub(super) fn len(&self) -> usize {
         self.txn.ops.len().max(self.txn.preconditions.len())
+    }
+
+    /// Newest revision of the preconditions.
+    fn newest_read(&self) -> Revision {
+        let read = self.txn.preconditions.iter();
+        let revisions = read.map(|precondition| match precondition.expect {
+            KeyCondition::Revision(revision) => revision,
+            KeyCondition::Absent | KeyCondition::Exists => Revision::default(),
+        });
+        revisions.max().unwrap_or_default()
     }
 
     /// Whether one of the written keys has a precondition.

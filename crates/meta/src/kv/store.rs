@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 /// Maximum bytes of a key.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -27,7 +28,9 @@ pub const TXN_BYTES_MAX: usize = 16 << 20;
 pub const RANGE_ENTRIES_MAX: usize = 1000;
 
 /// Number of a transaction that changed something; 0 is the empty store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Revision(pub u64);
 
 impl Revision {

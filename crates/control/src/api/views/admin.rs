@@ -83,7 +83,7 @@ impl ToView for AuditEvent {
                 entry.token_id = Some(id.clone());
                 None
             }
-            AuditSubject::Table(_, table) => {
+            AuditSubject::Table { table, .. } => {
                 entry.table_id = Some(table.to_string());
                 None
             }

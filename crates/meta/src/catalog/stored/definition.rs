@@ -1,277 +1,99 @@
-//! Branches, sources, sinks and their versions.
+//! Sources, sinks and their versions. A definition has what a user can change in one part, the same
+//! as each of its versions.
 
-use forebay_model::{DefinitionVersion, SettingsPatch, Sink, SinkTarget, Source, SourceKind};
+use bytes::Bytes;
+use forebay_model::{
+    AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, PauseInfo, Sink, SinkKey, Source,
+    SourceKey,
+};
 use serde::{Deserialize, Serialize};
 
-use super::common::{AuditStampForm, DefinitionVersionForm, DeletedForm, DisabledForm, PausedForm};
-use super::table::TableForm;
-use super::topic::TopicForm;
-use super::{Stored, StoredError, decode_only_form, decode_part};
-use crate::catalog::definitions::{BranchDefinition, SinkContent, SourceContent};
-
-/// The part of a source that a user can change.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceContentForm {
-    #[serde(flatten)]
-    pub kind: SourceKindForm,
-    pub name: String,
-    pub description: String,
-    #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
-    pub settings: SettingsPatch,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
-pub enum SourceKindForm {
-    Http { secret: String },
-}
-
-impl From<&SourceContent> for SourceContentForm {
-    fn from(content: &SourceContent) -> Self {
-        let SourceKind::Http { secret } = &content.kind;
-        Self {
-            kind: SourceKindForm::Http {
-                secret: secret.clone(),
-            },
-            name: content.name.clone(),
-            description: content.description.clone(),
-            settings: content.settings.clone(),
-        }
-    }
-}
-
-impl From<SourceContentForm> for SourceContent {
-    fn from(form: SourceContentForm) -> Self {
-        let SourceKindForm::Http { secret } = form.kind;
-        Self {
-            kind: SourceKind::Http { secret },
-            name: form.name,
-            description: form.description,
-            settings: form.settings,
-        }
-    }
-}
-
-/// The part of a sink that a user can change.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SinkContentForm {
-    pub name: String,
-    pub description: String,
-    /// Either a table or a topic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub table: Option<TableForm>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub topic: Option<TopicForm>,
-    #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
-    pub settings: SettingsPatch,
-}
-
-impl From<&SinkContent> for SinkContentForm {
-    fn from(content: &SinkContent) -> Self {
-        Self {
-            name: content.name.clone(),
-            description: content.description.clone(),
-            table: content.target.table().map(Into::into),
-            topic: content.target.topic().map(Into::into),
-            settings: content.settings.clone(),
-        }
-    }
-}
-
-impl TryFrom<SinkContentForm> for SinkContent {
-    type Error = String;
-
-    fn try_from(form: SinkContentForm) -> Result<Self, String> {
-        let target = match (form.table, form.topic) {
-            (Some(table), None) => SinkTarget::Table(table.try_into()?),
-            (None, Some(topic)) => SinkTarget::Topic(topic.try_into()?),
-            _ => return Err("a sink has a table or a topic".to_owned()),
-        };
-        Ok(Self {
-            name: form.name,
-            description: form.description,
-            target,
-            settings: form.settings,
-        })
-    }
-}
+use super::{Stored, StoredError, decode_form, encode_form};
+use crate::catalog::definitions::{SinkContent, SourceContent};
 
 /// A definition: key, content and metadata.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DefinitionV1<C> {
-    pub key: String,
-    pub content: C,
-    pub version: DefinitionVersionForm,
-    pub created: AuditStampForm,
+struct DefinitionV1<K, C> {
+    key: K,
+    content: C,
+    version: DefinitionVersion,
+    created: AuditStamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deleted: Option<DeletedForm>,
+    deleted: Option<DeletionInfo>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<DisabledForm>,
+    disabled: Option<DisableInfo>,
     /// Only of sinks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<PausedForm>,
+    paused: Option<PauseInfo>,
 }
 
 impl Stored for Source {
     const WHAT: &'static str = "source";
-    const VERSION: u32 = 1;
-    type Form = DefinitionV1<SourceContentForm>;
 
-    fn to_form(&self) -> Self::Form {
-        DefinitionV1 {
-            key: self.key.to_string(),
-            content: (&SourceContent::from_source(self)).into(),
-            version: (&self.version).into(),
-            created: (&self.created).into(),
-            deleted: self.deleted.as_ref().map(Into::into),
-            disabled: self.disabled.as_ref().map(Into::into),
+    fn encode(&self) -> Result<Bytes, StoredError> {
+        encode_form::<Self, _>(&DefinitionV1 {
+            key: self.key.clone(),
+            content: SourceContent::from_source(self),
+            version: self.version.clone(),
+            created: self.created.clone(),
+            deleted: self.deleted.clone(),
+            disabled: self.disabled.clone(),
             paused: None,
-        }
+        })
     }
 
-    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: Self::Form = decode_only_form::<Self, _>(version, value)?;
-        let content = SourceContent::from(form.content);
+    fn decode_version(_version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        let form: DefinitionV1<SourceKey, SourceContent> = decode_form::<Self, _>(value)?;
         Ok(Self {
-            key: decode_part::<Self, _, _>(form.key.parse())?,
-            kind: content.kind,
-            name: content.name,
-            description: content.description,
-            settings: content.settings,
-            version: form.version.into(),
-            created: form.created.into(),
-            deleted: form.deleted.map(Into::into),
-            disabled: form.disabled.map(Into::into),
+            key: form.key,
+            kind: form.content.kind,
+            name: form.content.name,
+            description: form.content.description,
+            settings: form.content.settings,
+            version: form.version,
+            created: form.created,
+            deleted: form.deleted,
+            disabled: form.disabled,
         })
     }
 }
 
 impl Stored for Sink {
     const WHAT: &'static str = "sink";
-    const VERSION: u32 = 1;
-    type Form = DefinitionV1<SinkContentForm>;
 
-    fn to_form(&self) -> Self::Form {
-        DefinitionV1 {
-            key: self.key.to_string(),
-            content: (&SinkContent::from_sink(self)).into(),
-            version: (&self.version).into(),
-            created: (&self.created).into(),
-            deleted: self.deleted.as_ref().map(Into::into),
-            disabled: self.disabled.as_ref().map(Into::into),
-            paused: self.paused.as_ref().map(Into::into),
-        }
+    fn encode(&self) -> Result<Bytes, StoredError> {
+        encode_form::<Self, _>(&DefinitionV1 {
+            key: self.key.clone(),
+            content: SinkContent::from_sink(self),
+            version: self.version.clone(),
+            created: self.created.clone(),
+            deleted: self.deleted.clone(),
+            disabled: self.disabled.clone(),
+            paused: self.paused.clone(),
+        })
     }
 
-    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: Self::Form = decode_only_form::<Self, _>(version, value)?;
-        let content = decode_part::<Self, _, _>(SinkContent::try_from(form.content))?;
+    fn decode_version(_version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        let form: DefinitionV1<SinkKey, SinkContent> = decode_form::<Self, _>(value)?;
         Ok(Self {
-            key: decode_part::<Self, _, _>(form.key.parse())?,
-            name: content.name,
-            description: content.description,
-            target: content.target,
-            settings: content.settings,
-            version: form.version.into(),
-            created: form.created.into(),
-            deleted: form.deleted.map(Into::into),
-            disabled: form.disabled.map(Into::into),
-            paused: form.paused.map(Into::into),
+            key: form.key,
+            name: form.content.name,
+            description: form.content.description,
+            target: form.content.target,
+            settings: form.content.settings,
+            version: form.version,
+            created: form.created,
+            deleted: form.deleted,
+            disabled: form.disabled,
+            paused: form.paused,
         })
     }
 }
 
 /// A version with its content, for a rollback.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredVersion<C> {
     pub version: DefinitionVersion,
     pub content: C,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StoredVersionV1<C> {
-    pub version: DefinitionVersionForm,
-    pub content: C,
-}
-
-impl Stored for StoredVersion<SourceContent> {
-    const WHAT: &'static str = "source version";
-    const VERSION: u32 = 1;
-    type Form = StoredVersionV1<SourceContentForm>;
-
-    fn to_form(&self) -> Self::Form {
-        StoredVersionV1 {
-            version: (&self.version).into(),
-            content: (&self.content).into(),
-        }
-    }
-
-    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: Self::Form = decode_only_form::<Self, _>(version, value)?;
-        Ok(Self {
-            version: form.version.into(),
-            content: form.content.into(),
-        })
-    }
-}
-
-impl Stored for StoredVersion<SinkContent> {
-    const WHAT: &'static str = "sink version";
-    const VERSION: u32 = 1;
-    type Form = StoredVersionV1<SinkContentForm>;
-
-    fn to_form(&self) -> Self::Form {
-        StoredVersionV1 {
-            version: (&self.version).into(),
-            content: (&self.content).into(),
-        }
-    }
-
-    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: Self::Form = decode_only_form::<Self, _>(version, value)?;
-        Ok(Self {
-            version: form.version.into(),
-            content: decode_part::<Self, _, _>(form.content.try_into())?,
-        })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BranchV1 {
-    pub project: u64,
-    pub branch: u64,
-    pub is_default: bool,
-    pub created: AuditStampForm,
-}
-
-impl Stored for BranchDefinition {
-    const WHAT: &'static str = "branch";
-    const VERSION: u32 = 1;
-    type Form = BranchV1;
-
-    fn to_form(&self) -> Self::Form {
-        BranchV1 {
-            project: self.key.project.0,
-            branch: self.key.branch.0,
-            is_default: self.is_default,
-            created: (&self.created).into(),
-        }
-    }
-
-    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let form: BranchV1 = decode_only_form::<Self, _>(version, value)?;
-        Ok(Self {
-            key: forebay_model::BranchKey {
-                project: forebay_model::ProjectId(form.project),
-                branch: forebay_model::BranchId(form.branch),
-            },
-            is_default: form.is_default,
-            created: form.created.into(),
-        })
-    }
 }
