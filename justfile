@@ -29,7 +29,7 @@ fuzz:
 
 # Simulate the whole write path with many seeds: `just simulate 100000`.
 simulate SEEDS="10000":
-    FOREBAY_SIM_SEEDS={{SEEDS}} cargo test -p forebay-flow --test sim -- --nocapture runs::seeds
+    FOREBAY_SIM_SEEDS={{SEEDS}} cargo test -p forebay-delivery --test sim -- --nocapture runs::seeds
 
 # Check the types of the dashboard, and that `ui/dist` matches its sources.
 ui:

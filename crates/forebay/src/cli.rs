@@ -71,7 +71,7 @@ enum CliCommand {
     #[command(hide = true)]
     Reference(command::reference::ReferenceArgs),
     /// Runs templates for the server that started it.
-    #[command(name = forebay_flow::template::WORKER_SUBCOMMAND, hide = true)]
+    #[command(name = forebay_ingest::template::WORKER_SUBCOMMAND, hide = true)]
     TemplateWorker,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn main() -> ExitCode {
         // Leaves the terminal's process group: Ctrl-C is for the server, which still needs its
         // templates to finish work in progress and ends them itself.
         _ = rustix::process::setpgid(None, None);
-        return forebay_flow::template::worker_main();
+        return forebay_ingest::template::worker_main();
     }
     match run(cli.command, Environment::from_process()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use forebay_control::coordinator::CoordinatorConfig;
-use forebay_flow::garbage_collector::GarbageCollectorConfig;
-use forebay_flow::source::http::HttpSourceConfig;
-use forebay_flow::topic::TopicConfig;
-use forebay_flow::work_queue::WorkConfig;
+use forebay_delivery::garbage_collector::GarbageCollectorConfig;
+use forebay_delivery::topic::TopicConfig;
+use forebay_delivery::work_queue::WorkConfig;
+use forebay_ingest::source::http::HttpSourceConfig;
 use forebay_listener::TlsConfig;
 use forebay_model::DefinitionLimits;
 use forebay_schema::SecretText;

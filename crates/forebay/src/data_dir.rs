@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use forebay_connect::staging::{Staging, StagingConfig};
 use forebay_connect::table::postgres::PostgresTable;
-use forebay_flow::source::http::HttpSourceServer;
+use forebay_ingest::source::http::HttpSourceServer;
 use forebay_listener::LoadedTls;
 
 use crate::cli_error::CliError;

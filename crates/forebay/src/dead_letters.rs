@@ -8,8 +8,8 @@ use forebay_control::api::{
     DeadLetterEntry, DeadLetterSelection, DeadLetterService, DeadLetterServiceError,
     DiscardSummary, ReplaySummary,
 };
-use forebay_flow::dead_letter::{DeadLetterError, SinkDeadLetters, StoredDeadLetter};
-use forebay_flow::topic::TopicRegistry;
+use forebay_delivery::dead_letter::{DeadLetterError, SinkDeadLetters, StoredDeadLetter};
+use forebay_delivery::topic::TopicRegistry;
 use forebay_meta::FileError;
 use forebay_meta::catalog::dead_letters::DeadLetterResolveError;
 use forebay_model::{DeadLetterId, SinkKey, Timestamp, VolumeId};

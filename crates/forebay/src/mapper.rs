@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_control::api::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
-use forebay_flow::template::TemplatePool;
+use forebay_ingest::template::TemplatePool;
 use forebay_model::{Mapping, Sink, SinkTarget, TopicSink};
 use forebay_record::{
     CompiledMapping, CompiledMessage, RecordContext, RecordError, RequestInfo, RowLimits,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_control::api::PathUses;
-use forebay_flow::dispatch::Dispatcher;
+use forebay_ingest::dispatch::Dispatcher;
 use forebay_model::{PathUse, SinkKey};
 
 /// The mappings of this node's records.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use forebay_buffer::Provider;
 use forebay_connect::provider::http::{HttpConfig, HttpProvider, RequestFormat, RequestMethod};
-use forebay_flow::topic::{ConnectProvider, TopicRegistry};
+use forebay_delivery::topic::{ConnectProvider, TopicRegistry};
 use forebay_model::{HttpMethod, Sink, TopicKind, TopicSink, TopicStatistics};
 
 use crate::cli_error::CliError;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Each crate with the workspace crates it may use.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("forebay-model", &[]),
     ("forebay-record", &["forebay-model"]),
     ("forebay-api", &["forebay-model"]),
@@ -17,8 +17,20 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("forebay-meta", &["forebay-model"]),
     ("forebay-connect", &["forebay-buffer", "forebay-model"]),
     (
-        "forebay-flow",
+        "forebay-ingest",
         &[
+            "forebay-buffer",
+            "forebay-listener",
+            "forebay-log",
+            "forebay-meta",
+            "forebay-model",
+            "forebay-record",
+        ],
+    ),
+    (
+        "forebay-delivery",
+        &[
+            "forebay-ingest",
             "forebay-buffer",
             "forebay-listener",
             "forebay-log",
@@ -54,7 +66,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "forebay-api",
             "forebay-buffer",
             "forebay-control",
-            "forebay-flow",
+            "forebay-delivery",
+            "forebay-ingest",
             "forebay-listener",
             "forebay-log",
             "forebay-meta",

@@ -5,7 +5,7 @@
 //! as one gzip member, one Zstandard frame or uncompressed rows. [`BlockDecoder`] and [`CsvReader`]
 //! read them back for the import.
 //!
-//! Templates are evaluated in a worker process (`forebay_flow::template`), because a program may
+//! Templates are evaluated in a worker process (`forebay_ingest::template`), because a program may
 //! never end; [`jsonnet`] is the evaluator that runs there.
 
 pub mod block;

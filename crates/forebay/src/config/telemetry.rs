@@ -48,7 +48,7 @@ impl Default for MetricsSection {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct LogOutput {
     /// Minimum level: `error`, `warn`, `info`, `debug` or `trace`; or directives by module, like
-    /// `info,forebay_flow=debug`.
+    /// `info,forebay_ingest=debug`.
     pub(crate) level: String,
     /// `text`, `json`, or `auto` for text on a terminal and JSON otherwise.
     pub(crate) format: LogFormat,
@@ -85,7 +85,7 @@ impl TelemetrySection {
         }
         for word in level.split(',').filter(|d| is_no_level(d.trim())) {
             problems.push(format!(
-                "log.level has \"{word}\", allowed are off, error, warn, info, debug, trace and directives like forebay_flow=debug"
+                "log.level has \"{word}\", allowed are off, error, warn, info, debug, trace and directives like forebay_ingest=debug"
             ));
         }
         let token = self.metrics.token.as_ref().map(SecretText::expose);
@@ -155,12 +155,12 @@ mod tests {
         for fine in [
             "off",
             "INFO",
-            "warn,forebay_flow=debug",
-            "forebay_flow::source=trace, error",
+            "warn,forebay_ingest=debug",
+            "forebay_ingest::source=trace, error",
         ] {
             assert_eq!(problems(fine), Vec::<String>::new(), "{fine}");
         }
-        for bad in ["verbose", "warning", "info,forebay_flow", ""] {
+        for bad in ["verbose", "warning", "info,forebay_ingest", ""] {
             let said = problems(bad).join("\n");
             assert!(
                 said.contains("allowed are off, error, warn"),

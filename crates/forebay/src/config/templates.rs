@@ -1,6 +1,6 @@
 //! `templates`: worker processes for template columns.
 
-use forebay_flow::template::PoolConfig;
+use forebay_ingest::template::PoolConfig;
 use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

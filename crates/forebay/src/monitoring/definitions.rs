@@ -34,10 +34,17 @@ const RECORDED: [MetricDefinition; 4] = [
     ),
 ];
 
+/// Metrics that are kept in the recorder.
+fn recorded() -> impl Iterator<Item = &'static MetricDefinition> {
+    let ingest = forebay_ingest::metrics::DEFINITIONS;
+    let delivery = forebay_delivery::metrics::DEFINITIONS;
+    RECORDED.iter().chain(ingest).chain(delivery)
+}
+
 /// Describes what is in the recorder, and creates the series without labels with 0, so that the
 /// first event is an increase.
 pub(super) fn describe() {
-    for metric in RECORDED.iter().chain(forebay_flow::metrics::DEFINITIONS) {
+    for metric in recorded() {
         let MetricDefinition { name, help, .. } = *metric;
         let has_labels = !metric.labels.is_empty();
         match metric.kind {
@@ -60,9 +67,10 @@ pub(super) fn describe() {
 }
 
 /// Sections of the reference document.
-const SECTIONS: [(&str, &[MetricDefinition]); 6] = [
+const SECTIONS: [(&str, &[MetricDefinition]); 7] = [
     ("Sinks", &sinks::DEFINITIONS),
-    ("Ingest and delivery", forebay_flow::metrics::DEFINITIONS),
+    ("Ingest", forebay_ingest::metrics::DEFINITIONS),
+    ("Delivery", forebay_delivery::metrics::DEFINITIONS),
     ("Volumes and metadata", &volume::DEFINITIONS),
     ("Certificates", &tls::DEFINITIONS),
     ("Process", &process::DEFINITIONS),

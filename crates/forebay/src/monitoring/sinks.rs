@@ -92,7 +92,7 @@ pub(super) fn families(sinks: &SinkMonitor, max: usize) -> Vec<MetricFamily> {
     let last = sinks.last();
     if let Some(last) = &last {
         for status in last.sinks.iter().take(max) {
-            forebay_flow::metrics::register_sink(&status.sink.key);
+            forebay_delivery::metrics::register_sink(&status.sink.key);
         }
     }
     snapshot_families(last.as_ref(), sinks.now(), max)

@@ -9,10 +9,10 @@ use forebay_connect::table::Table;
 use forebay_control::api::{Api, ApiConfig, ApiDeps, TableBackends};
 use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_control::sink_monitor::SinkMonitor;
-use forebay_flow::dead_letter::SinkDeadLetters;
-use forebay_flow::dispatch::Dispatcher;
-use forebay_flow::import::TableRegistry;
-use forebay_flow::pipeline::Appender;
+use forebay_delivery::dead_letter::SinkDeadLetters;
+use forebay_delivery::import::TableRegistry;
+use forebay_ingest::dispatch::Dispatcher;
+use forebay_ingest::pipeline::Appender;
 use forebay_listener::{
     Listener, ListenerMetrics, ListenerOptions, LoadedTls, ReloadableTls, RouterService,
 };

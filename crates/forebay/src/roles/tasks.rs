@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use forebay_control::coordinator::Coordinator;
 use forebay_control::sink_monitor::{SinkMonitor, SinkMonitorDeps};
-use forebay_flow::dead_letter::SinkDeadLetters;
-use forebay_flow::dispatch::Dispatcher;
-use forebay_flow::garbage_collector::GarbageCollector;
-use forebay_flow::import::Importer;
-use forebay_flow::pipeline::{Appender, PipelineShared};
-use forebay_flow::quota::{DiskUse, LimiterRegistry};
-use forebay_flow::reconciler::{ReconcilerDeps, RouteReconciler};
-use forebay_flow::source::http::{BindError, HttpSourceDeps, HttpSourceServer};
-use forebay_flow::statistics_reporter::StatisticsReporter;
-use forebay_flow::topic::{TopicDeps, TopicRegistry};
-use forebay_flow::upload::Uploader;
-use forebay_flow::work_queue::DeliveryContext;
+use forebay_delivery::dead_letter::SinkDeadLetters;
+use forebay_delivery::garbage_collector::GarbageCollector;
+use forebay_delivery::import::Importer;
+use forebay_delivery::topic::{TopicDeps, TopicRegistry};
+use forebay_delivery::upload::Uploader;
+use forebay_delivery::work_queue::DeliveryContext;
+use forebay_ingest::dispatch::Dispatcher;
+use forebay_ingest::pipeline::{Appender, PipelineShared};
+use forebay_ingest::quota::{DiskUse, LimiterRegistry};
+use forebay_ingest::reconciler::{ReconcilerDeps, RouteReconciler};
+use forebay_ingest::source::http::{BindError, HttpSourceDeps, HttpSourceServer};
+use forebay_ingest::statistics_reporter::StatisticsReporter;
 use forebay_log::StdEnv;
 use forebay_meta::catalog::tasks::TaskRetention;
 use forebay_record::RowLimits;
@@ -63,7 +63,7 @@ impl NodeContext {
             pipelines: Arc::clone(pipelines),
             reporter: Arc::clone(&reporter),
             limits: RowLimits::default(),
-            topics: Some(Arc::clone(topics)),
+            topics: Some(Arc::<TopicRegistry>::clone(topics)),
         });
         let stop = || self.stop.clone();
         let reconcile = reconciler.run(stop());

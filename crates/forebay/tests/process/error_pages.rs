@@ -13,9 +13,9 @@ use crate::server::Server;
 
 /// Files of which each error name needs a page, with the prefixes of its names.
 const SOURCES: [(&str, &[&str]); 5] = [
-    ("flow/src/source/http/response.rs", &["stream.in."]),
-    ("flow/src/dispatch/outcome.rs", &["stream.in."]),
-    ("flow/src/source/http/report.rs", &["stream.in."]),
+    ("ingest/src/source/http/response.rs", &["stream.in."]),
+    ("ingest/src/dispatch/outcome.rs", &["stream.in."]),
+    ("ingest/src/source/http/report.rs", &["stream.in."]),
     ("record/src/error.rs", &["stream.in."]),
     ("listener/src/rejection.rs", &["stream.in.", "stream.api."]),
 ];

@@ -126,7 +126,7 @@ async fn a_public_bucket_is_read_without_keys() {
 
 #[tokio::test]
 async fn a_server_with_a_private_authority_is_trusted_by_its_certificate() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../flow/tests/fixtures");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../delivery/tests/fixtures");
     let (asked, limits) = (Arc::default(), ListenerLimits::default());
     let tls = LoadedTls::read(&TlsConfig {
         cert_file: fixtures.join("localhost.cert.pem"),

@@ -2,7 +2,7 @@
 //!
 //! A template reads the record through native functions (`natives.rs`) and the standard library; it
 //! can't import or read files. No Jsonnet library limits steps or memory, only the stack. So
-//! evaluation runs in a process that can be killed (`forebay_flow::template`, ADR 0201); this
+//! evaluation runs in a process that can be killed (`forebay_ingest::template`, ADR 0201); this
 //! module is the part inside it. Checking is safe in any process, because it evaluates nothing.
 
 mod check;

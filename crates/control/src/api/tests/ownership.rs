@@ -1,6 +1,6 @@
 //! Random operations of two projects and an operator, checked against a model in which neither
 //! project can write, alter or drop the other's tables. The store and the tables are real; the
-//! importer's checks before a write are made here in the same order (`flow/src/import/owner.rs`).
+//! importer's checks before a write are made here in the same order (`delivery/src/import/owner.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

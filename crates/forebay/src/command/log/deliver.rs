@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use forebay_flow::orphan_streams::{OrphanStreamError, OrphanStreams};
-use forebay_flow::pipeline::LocalLog;
+use forebay_delivery::orphan_streams::{OrphanStreamError, OrphanStreams};
+use forebay_ingest::pipeline::LocalLog;
 use forebay_model::words::counted;
 use forebay_model::{SinkKey, SliceKey};
 
