@@ -107,12 +107,14 @@ impl Staging {
     /// When the storage fails, or the stream does ([`StagingErrorKind::Input`]).
     pub async fn put(&self, path: &str, stream: UploadStream<'_>) -> Result<u64, StagingError> {
         let location = self.location("write", path)?;
-        upload::put(&*self.store, &location, stream)
+        let bytes = upload::put(&*self.store, &location, stream)
             .await
             .map_err(|failure| match failure {
                 upload::UploadFailure::Input(e) => StagingError::input(&self.root.name, path, e),
                 upload::UploadFailure::Store(e) => self.failed("write", path, e).for_write(),
-            })
+            })?;
+        tracing::debug!(path, bytes, "object staged");
+        Ok(bytes)
     }
 
     /// Reads an object. Interrupted transfers are resumed, within the configured limits.

@@ -176,6 +176,7 @@ impl TaskRunner {
         })
     }
 
+    #[tracing::instrument(name = "task", level = "debug", skip_all, fields(id = %task.id))]
     async fn run(&self, task: &TaskEntry, work: TaskFuture) -> Result<TaskSuccess, String> {
         let timeout = self.0.timeout;
         let work = tokio::time::timeout(timeout, AssertUnwindSafe(work).catch_unwind());

@@ -147,6 +147,7 @@ impl Importer {
     }
 
     /// Makes one attempt and records its outcome in the store.
+    #[tracing::instrument(name = "import", level = "debug", skip_all, fields(file = %key))]
     async fn attempt(&self, key: &FileKey) {
         let file = match self.delivery.repo.file(key).await {
             Ok(file) if file.state == FileState::Importing => file.value,

@@ -96,6 +96,7 @@ impl Uploader {
     }
 
     /// Makes one attempt and records its outcome in the store.
+    #[tracing::instrument(name = "upload", level = "debug", skip_all, fields(slice = %key))]
     async fn attempt(&self, key: &SliceKey) {
         let slice = match self.delivery.repo.slice(key).await {
             Ok(slice) if slice.state == SliceState::Uploading => slice.value,

@@ -141,6 +141,7 @@ fn idempotency_key(id: &str, origin: &RecordOrigin) -> String {
 }
 
 /// Runs a job until it completes, is stopped or fails.
+#[tracing::instrument(name = "job", level = "debug", skip_all, fields(job = definition.name))]
 pub async fn run(definition: &JobDefinition, state: JobState, context: &JobContext) -> JobOutcome {
     let unit = if definition.processing.is_some()
         || matches!(definition.destination, JobDestination::Http(_))

@@ -78,6 +78,7 @@ fn pending_block(op: &WriteOp) -> Option<PendingBlock<'_>> {
 
 impl LogWriter {
     /// Writes and syncs all operations, in as many segments as needed.
+    #[tracing::instrument(name = "commit", level = "debug", skip_all, fields(operations = ops.len()))]
     pub(crate) fn commit(
         &mut self,
         shared: &SharedVolume,

@@ -72,6 +72,10 @@ impl DeliveryLoop {
         Some((MessageBatch::new(messages), attempts))
     }
 
+    #[tracing::instrument(name = "delivery", level = "debug", skip_all, fields(
+        stream = &*self.partition.name,
+        messages = batch.messages().len(),
+    ))]
     pub(super) fn send(&mut self, batch: MessageBatch, attempts: Vec<u32>, now: Duration) {
         let Some(connection) = &mut self.connection else {
             return;

@@ -102,6 +102,7 @@ impl SlicePipelines {
                         .sink(&slice.key.file.sink)
                         .set_pipeline(Some(Arc::clone(&pipeline)));
                     self.open.insert(slice.key.clone(), pipeline);
+                    tracing::debug!(slice = %slice.key, "slice opened");
                 }
                 Err(error) => {
                     complete = false;
@@ -260,6 +261,7 @@ async fn detach_slice(
     match deps.appender.close(&slice).await {
         Ok(statistics) => {
             failpoint::at(FailPoint::StreamClosed);
+            tracing::debug!(%slice, records = statistics.records, "slice closed");
             Ok(DetachedSlice { slice, statistics })
         }
         Err(error) => Err((slice, error)),

@@ -83,6 +83,7 @@ impl TopicPipelines {
             }
             None => return true,
         };
+        tracing::debug!(sink = %sink.key, topic = %topic.topic, "topic opened");
         let message = CompiledMessage::for_topic(topic, &deps.limits);
         let shared = Arc::clone(&deps.pipelines);
         let pipeline = Pipeline::for_topic(&topic.topic, message, &settings, stream, shared);

@@ -260,6 +260,8 @@ impl ApiSource {
                 Ok(response) => match self.pages.read(&self.cursor.at, response) {
                     Ok(page) => {
                         self.failures = 0;
+                        let records = page.records.len();
+                        tracing::debug!(url = self.url_text(), records, "page read");
                         return Ok(Some(page));
                     }
                     Err(PageError::Again(text)) => CallError::without_response(text),

@@ -141,6 +141,7 @@ impl FileSource {
             .await
             .map_err(self.execution.state_failed())?;
         let total = listing.files.iter().map(|f| f.size).sum();
+        tracing::debug!(files = listing.files.len(), bytes = total, "source listed");
         self.execution
             .progress
             .bytes_total
@@ -187,6 +188,9 @@ impl FileSource {
         };
         let position = RecordPosition(cursor.part);
         let count = part.good.len() + part.bad.len();
+        if chunk.is_last {
+            tracing::debug!(file = %chunk.file.name, lines = cursor.lines, "file read");
+        }
         self.tracker.begin_part(position, count, point);
         add(&self.execution.progress.read, count);
         let file = Arc::clone(&chunk.file.name);

@@ -101,7 +101,7 @@ impl Repo {
     /// repeats the operation. A backend that loses replies more often than the embedded one can
     /// have it settled here: the transaction is at hand, with a key that it both expects and
     /// writes.
-    #[tracing::instrument(name = "commit", level = "debug", skip_all, fields(
+    #[tracing::instrument(name = "transaction", level = "debug", skip_all, fields(
         conditions = txn.txn.preconditions.len(),
         ops = txn.txn.ops.len(),
     ))]

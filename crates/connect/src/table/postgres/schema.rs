@@ -79,9 +79,11 @@ pub(super) async fn prepare(
         None => {
             create_schema(connection, &table.bucket_id(), &mut statements).await?;
             statements.push_str(&create(table, mapping));
+            tracing::info!(%table, columns = mapping.columns.len(), "creating table");
         }
         Some(fit) => {
             for name in fit.missing.iter().filter_map(|&i| fit.names.get(i)) {
+                tracing::info!(%table, column = name, "adding column");
                 let column = quote(name);
                 statements.push_str(&format!(
                     "ALTER TABLE {} ADD COLUMN {column} text;",

@@ -29,14 +29,18 @@ pub(super) fn prepare(
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed())?;
     match fit(&transaction, context, table, mapping)? {
-        None => transaction
-            .execute_batch(&create(table, mapping))
-            .map_err(failed())?,
+        None => {
+            transaction
+                .execute_batch(&create(table, mapping))
+                .map_err(failed())?;
+            tracing::info!(%table, columns = mapping.columns.len(), "table created");
+        }
         Some(fit) => {
-            let table = quote(&table.to_string());
+            let quoted_table = quote(&table.to_string());
             for name in fit.missing.iter().filter_map(|&i| fit.names.get(i)) {
-                let add = format!("ALTER TABLE {table} ADD COLUMN {} TEXT", quote(name));
+                let add = format!("ALTER TABLE {quoted_table} ADD COLUMN {} TEXT", quote(name));
                 transaction.execute_batch(&add).map_err(failed())?;
+                tracing::info!(%table, column = name, "column added");
             }
         }
     }

@@ -189,6 +189,10 @@ impl RequestReceiver {
     }
 
     /// Reads the body, splits it into records and stores them.
+    #[tracing::instrument(name = "request", level = "debug", skip_all, fields(
+        project = %route.project,
+        source = %route.source,
+    ))]
     async fn accept(
         &self,
         peer: IpAddr,

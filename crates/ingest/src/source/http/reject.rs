@@ -87,6 +87,11 @@ impl RequestReceiver {
         rejection: &Rejection,
     ) -> SourceResponse {
         let mut response = rejection.to_response();
+        tracing::debug!(
+            status = response.status().as_u16(),
+            error = rejection.error(),
+            "request rejected"
+        );
         // A client that was too slow is not waited for any longer.
         let is_late = matches!(
             rejection,

@@ -109,7 +109,7 @@ impl Rejection {
         }
     }
 
-    fn error(&self) -> &'static str {
+    pub(super) fn error(&self) -> &'static str {
         match self {
             Self::Route => "routeNotFound",
             Self::Source => "noSourceFound",
