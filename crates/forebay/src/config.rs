@@ -24,6 +24,7 @@ pub(crate) mod environment;
 mod layers;
 mod log;
 mod metadata;
+mod otlp;
 pub(crate) mod profile;
 mod provider;
 mod quota;
@@ -45,6 +46,8 @@ pub(crate) use assignments::KeyAssignments;
 pub(crate) use environment::Environment;
 pub(crate) use layers::ValueOrigin;
 pub(crate) use metadata::OnLatch;
+#[cfg(feature = "otlp")]
+pub(crate) use otlp::OtlpSection;
 pub(crate) use provider::{ProviderSection, ProviderType};
 pub(crate) use substitution::substitute;
 pub(crate) use table::TableDefault;

@@ -20,6 +20,7 @@ mod endpoints;
 mod health;
 mod mapper;
 mod monitoring;
+mod otlp;
 mod path_uses;
 mod query;
 mod random;

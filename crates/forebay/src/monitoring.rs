@@ -33,6 +33,8 @@ mod volume;
 
 use tls::ListenerTls;
 
+#[cfg(feature = "otlp")]
+pub(crate) use definitions::OTLP_EXPORTS;
 pub(crate) use definitions::{CONNECTIONS, CONNECTIONS_REJECTED, LINES_DROPPED, reference};
 
 /// Interval of the recorder's upkeep, without which it grows while no metrics are read.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tracing_subscriber::fmt::format::FmtSpan;
-use tracing_subscriber::{EnvFilter, reload};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::cli_error::CliError;
 use crate::config::{LogFormat, LogOutput};
@@ -13,9 +14,15 @@ mod stderr;
 
 pub(crate) use stderr::FlushGuard;
 
+/// Records spans beside the log.
+pub(crate) type TraceLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Writes log lines and panics to standard error through a queue that the guard flushes: a standard
 /// error that is full, closed or not read never blocks the process.
-pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, CliError> {
+pub(crate) fn start_log(
+    output: &LogOutput,
+    traces: Option<TraceLayer>,
+) -> Result<LogLines, CliError> {
     let filter = EnvFilter::builder()
         .parse(&output.level)
         .map_err(|e| CliError::usage(format_args!("telemetry.log.level: {e}")))?;
@@ -27,26 +34,21 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, CliError> {
     let failed =
         |e: &dyn std::fmt::Display| CliError::new(format_args!("can't start logging: {e}"));
     let (queue, guard) = stderr::queue(std::io::stderr()).map_err(|e| failed(&e))?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         // Its report of a failed write would panic if standard error is closed.
         .log_internal_errors(false)
-        .with_writer(queue)
-        .with_span_events(FmtSpan::NONE);
-    let level: Arc<SetFilter>;
-    let started = if is_json {
-        let lines = lines.json().flatten_event(true).with_filter_reloading();
-        let handle = lines.reload_handle();
-        level = Arc::new(move |filter| handle.reload(filter));
-        lines.try_init()
+        .with_writer(queue);
+    let lines = if is_json {
+        lines.json().flatten_event(true).boxed()
     } else {
-        let lines = lines.compact().with_ansi(terminal::is_colored());
-        let lines = lines.with_filter_reloading();
-        let handle = lines.reload_handle();
-        level = Arc::new(move |filter| handle.reload(filter));
-        lines.try_init()
+        lines.compact().with_ansi(terminal::is_colored()).boxed()
     };
-    started.map_err(|e| failed(&e))?;
+    let (filter, level) = reload::Layer::new(filter);
+    tracing_subscriber::registry()
+        .with(traces)
+        .with(lines.with_filter(filter))
+        .try_init()
+        .map_err(|e| failed(&e))?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("no message");
@@ -55,7 +57,7 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, CliError> {
     }));
     Ok(LogLines {
         flush: guard,
-        level: LogLevel(level),
+        level: LogLevel(Arc::new(move |filter| level.reload(filter))),
     })
 }
 

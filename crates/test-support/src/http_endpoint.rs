@@ -18,6 +18,8 @@ pub struct HttpRequest {
     pub headers: HashMap<String, String>,
     /// With replacement characters, if it is not UTF-8.
     pub body: String,
+    /// The body as it was sent.
+    pub bytes: Vec<u8>,
     pub at: Instant,
 }
 
@@ -154,6 +156,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<HttpRequest
         line,
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
         at: Instant::now(),
     }))
 }

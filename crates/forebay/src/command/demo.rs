@@ -139,7 +139,7 @@ fn configure(dir: &Path) -> Result<Config, CliError> {
 async fn show(args: &DemoArgs, dir: &Path) -> Result<(), CliError> {
     let mut signals = StopSignals::catch()?;
     let config = configure(dir)?;
-    let _flush = telemetry::start_log(&config.telemetry.log)?;
+    let _flush = telemetry::start_log(&config.telemetry.log, None)?;
     let token = token::for_server(&config)?;
     let auth = serve::authenticate(&config, &token)?;
     let environment = Environment::default();

@@ -154,10 +154,13 @@ fn run_with_progress(
     env: Environment,
     work: impl AsyncFnOnce(JobContext) -> Result<JobOutcome, CliError>,
 ) -> Result<(), CliError> {
-    let _flush = telemetry::start_log(&LogOutput {
-        level: output.log_level.clone(),
-        format: LogFormat::Auto,
-    })?;
+    let _flush = telemetry::start_log(
+        &LogOutput {
+            level: output.log_level.clone(),
+            format: LogFormat::Auto,
+        },
+        None,
+    )?;
     let runtime = runtime()?;
     let progress = Arc::new(JobProgress::default());
     let (ended, signal, elapsed) = runtime.block_on(async {

@@ -47,10 +47,13 @@ pub(crate) fn run(args: &LookupArgs, env: &Environment) -> Result<(), CliError> 
                 .hint("`forebay lookup --schema` prints the schema of the file")
         })?;
     config.listen = args.listen.unwrap_or(config.listen);
-    let _flush = telemetry::start_log(&LogOutput {
-        level: args.log_level.clone(),
-        format: LogFormat::Auto,
-    })?;
+    let _flush = telemetry::start_log(
+        &LogOutput {
+            level: args.log_level.clone(),
+            format: LogFormat::Auto,
+        },
+        None,
+    )?;
     let metrics = ProcessMetrics::start(&MetricsSection::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

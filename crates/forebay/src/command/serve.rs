@@ -16,6 +16,7 @@ use crate::data_dir;
 use crate::descriptors;
 use crate::endpoints::{Endpoints, PublishedEndpoints};
 use crate::monitoring::ProcessMetrics;
+use crate::otlp::TelemetryExport;
 use crate::reload::ConfigReloader;
 use crate::roles::RunningNode;
 use crate::service_manager::ServiceManager;
@@ -141,7 +142,8 @@ async fn serve(
 ) -> Result<(), CliError> {
     let mut signals = StopSignals::catch()?;
     let mut hangups = ReloadSignals::catch()?;
-    let log_lines = telemetry::start_log(&loaded.config.telemetry.log)?;
+    let export = TelemetryExport::start(&loaded.config, Arc::new(SystemClock))?;
+    let log_lines = telemetry::start_log(&loaded.config.telemetry.log, export.layer())?;
     let mut config = loaded.config.clone();
     descriptors::limit_connections(&mut config);
     let config = &config;
@@ -186,6 +188,7 @@ async fn serve(
                 break Some(cause);
             }
             () = metrics.run_upkeep() => break None,
+            () = export.run(&metrics) => break None,
         }
     };
     let grace = config.shutdown.grace.0;
@@ -204,6 +207,7 @@ async fn serve(
             end_at_once();
         }
     }
+    export.stop(&metrics).await;
     match failure {
         Some(cause) => Err(CliError::new(cause)),
         None => Ok(()),

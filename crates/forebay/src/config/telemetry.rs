@@ -7,12 +7,15 @@ use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::otlp::OtlpSection;
+
 /// Metrics and logs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TelemetrySection {
     pub(crate) log: LogOutput,
     pub(crate) metrics: MetricsSection,
+    pub(crate) otlp: OtlpSection,
 }
 
 /// Metrics at `/metrics`. The API listener shows metrics of the whole process to every client; series
@@ -96,6 +99,7 @@ impl TelemetrySection {
         let (min, max) = (HumanDuration::secs(1), HumanDuration::mins(10));
         ranges.check("metrics.interval", self.metrics.interval, min, max);
         ranges.check("metrics.maxSinks", self.metrics.max_sinks, 0, 100_000);
+        self.otlp.add_violations(&mut ranges);
         problems.extend(ranges.violations);
         problems
     }

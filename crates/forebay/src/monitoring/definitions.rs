@@ -13,10 +13,12 @@ pub(crate) const CONNECTIONS: &str = "forebay_listener_connections";
 pub(crate) const CONNECTIONS_REJECTED: &str = "forebay_listener_connections_rejected_total";
 /// Counted by the queue of log lines.
 pub(crate) const LINES_DROPPED: &str = "forebay_telemetry_log_lines_dropped_total";
+/// Counted by the export by OTLP.
+pub(crate) const OTLP_EXPORTS: &str = "forebay_otlp_exports_total";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// Metrics of the binary that are in the recorder.
-const RECORDED: [MetricDefinition; 4] = [
+const RECORDED: [MetricDefinition; 5] = [
     MetricDefinition::gauge(BUILD_INFO, "1, with the version as a label.").labels(&["version"]),
     MetricDefinition::gauge(
         CONNECTIONS,
@@ -28,6 +30,11 @@ const RECORDED: [MetricDefinition; 4] = [
         "Connections of such a listener rejected because of its limit.",
     )
     .labels(&["listener"]),
+    MetricDefinition::counter(
+        OTLP_EXPORTS,
+        "Exports by OTLP, by signal (metrics or traces) and outcome (exported or failed); with telemetry.otlp.endpoint.",
+    )
+    .labels(&["signal", "outcome"]),
     MetricDefinition::counter(
         LINES_DROPPED,
         "Log lines dropped because standard error was full, closed, or not read.",

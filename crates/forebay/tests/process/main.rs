@@ -29,6 +29,8 @@ mod log;
 mod metadata;
 mod metrics;
 mod openapi;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod ownership;
 mod pages;
 mod paths;
