@@ -21,6 +21,7 @@ mod dashboard;
 mod dead;
 mod definitions;
 mod documents;
+mod drills;
 mod error_pages;
 mod isolation;
 mod job;
