@@ -13,6 +13,7 @@ pub mod orphan_streams;
 pub mod pipeline;
 pub mod quota;
 pub mod reconciler;
+pub mod signature;
 pub mod source;
 pub mod statistics_reporter;
 mod streams;

@@ -27,6 +27,7 @@ async fn limited(config: HttpSourceConfig, quotas: Quotas) -> World {
     let branch = BranchRoute {
         key: world.sinks[0].key().source.clone(),
         disabled: false,
+        verifier: None,
         handshakes: {
             let mut handshakes = forebay_model::HandshakeSettings::default();
             handshakes.set_names(&["dropbox".to_owned()]);

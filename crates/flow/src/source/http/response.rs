@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::metrics::HTTP_REJECTED;
 use crate::quota::{QuotaExceeded, QuotaKind};
+use crate::signature::SignatureProblem;
 
 pub(super) type SourceResponse = Response<Full<Bytes>>;
 
@@ -21,14 +22,18 @@ pub(super) const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HE
 /// Retry delay after a rejection for lack of capacity, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// Scheme of a 401 response, which HTTP requires; senders sign by their own rules.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Signature");
+
 /// Values of [`Rejection::error`].
-const CAUSES: [&str; 18] = [
+const CAUSES: [&str; 19] = [
     "routeNotFound",
     "noSourceFound",
     "disabledSource",
     "badRequest",
     "methodNotAllowed",
     "handshakeRejected",
+    "invalidSignature",
     "unsupportedCharset",
     "bodyTooLarge",
     "tooManyRecords",
@@ -65,6 +70,8 @@ pub(super) enum Rejection {
     Method(Method, HeaderValue),
     /// Rejected handshake, and why.
     Handshake(StatusCode, String),
+    /// A missing or wrong signature.
+    Signature(SignatureProblem),
     Malformed(String),
     ClientClosed,
     SlowBody,
@@ -77,6 +84,12 @@ pub(super) enum Rejection {
     Quota(QuotaExceeded),
 }
 
+impl From<SignatureProblem> for Rejection {
+    fn from(problem: SignatureProblem) -> Self {
+        Self::Signature(problem)
+    }
+}
+
 impl Rejection {
     pub(super) fn status(&self) -> StatusCode {
         match self {
@@ -84,6 +97,7 @@ impl Rejection {
             Self::Project(_) | Self::Malformed(_) | Self::BatchFlag(_) => StatusCode::BAD_REQUEST,
             Self::Method(..) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Handshake(status, _) => *status,
+            Self::Signature(_) => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge(_)
             | Self::InflatedTooLarge(_)
             | Self::TooManyRecords(_)
@@ -117,6 +131,7 @@ impl Rejection {
             Self::Project(_) | Self::Malformed(_) | Self::BatchFlag(_) => "badRequest",
             Self::Method(..) => "methodNotAllowed",
             Self::Handshake(..) => "handshakeRejected",
+            Self::Signature(_) => "invalidSignature",
             Self::Charset(_) => "unsupportedCharset",
             Self::BodyTooLarge(_) | Self::InflatedTooLarge(_) => "bodyTooLarge",
             Self::TooManyRecords(_) => "tooManyRecords",
@@ -198,6 +213,9 @@ impl Rejection {
             Self::Handshake(_, cause) => {
                 return format!("The handshake was not answered: {cause}.");
             }
+            Self::Signature(problem) => {
+                return format!("Invalid signature: {problem}. Nothing was stored.");
+            }
         };
         text.to_owned()
     }
@@ -239,6 +257,7 @@ impl Rejection {
                 set(&mut response, header::ACCEPT_ENCODING, supported);
             }
             Self::Method(_, allowed) => set(&mut response, header::ALLOW, allowed.clone()),
+            Self::Signature(_) => set(&mut response, header::WWW_AUTHENTICATE, CHALLENGE),
             _ => {}
         }
         // The rest of the body would be parsed as the next request.
