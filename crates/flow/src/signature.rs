@@ -181,15 +181,15 @@ impl SignatureVerifier {
     }
 
     fn check_time(&self, header: &str, sent: u64, now: Timestamp) -> Result<(), SignatureProblem> {
-        let now = u64::try_from(now.as_millis()).unwrap_or_default();
-        let difference = Duration::from_secs(sent).abs_diff(Duration::from_millis(now));
+        let now = u64::try_from(now.as_millis() / 1000).unwrap_or_default();
+        let difference = Duration::from_secs(sent.abs_diff(now));
         if difference <= self.tolerance {
             return Ok(());
         }
         Err(SignatureProblem::Expired {
             header: header.to_owned(),
             seconds: difference.as_secs(),
-            side: if sent > now / 1000 { "after" } else { "before" },
+            side: if sent > now { "after" } else { "before" },
             allowed: self.tolerance.as_secs(),
         })
     }
