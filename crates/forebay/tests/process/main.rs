@@ -48,4 +48,5 @@ mod start;
 mod stop;
 mod waits;
 mod walk;
+mod webhooks;
 mod wire;
