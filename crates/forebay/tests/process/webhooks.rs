@@ -171,7 +171,13 @@ fn what_the_senders_libraries_sign_is_stored_and_nothing_else() {
         if is_old {
             let has_time = ["stripe", "slack", "standard", "svix"].contains(&sender);
             if has_time {
-                rejected(&server, sender, &headers, body, "seconds before the time of the server");
+                rejected(
+                    &server,
+                    sender,
+                    &headers,
+                    body,
+                    "seconds before the time of the server",
+                );
             }
             continue;
         }
@@ -287,8 +293,5 @@ fn the_command_line_sets_and_shows_a_requirement_without_its_secrets() {
     assert!(text.contains("erify.secrets is missing"), "{text}");
     let said = server.ok(&["source", "verify", "events", "none"]);
     assert_eq!(said, "source events requires no signature\n");
-    assert_eq!(
-        send(&server, "events", &[], "{\"n\":1}").0,
-        200
-    );
+    assert_eq!(send(&server, "events", &[], "{\"n\":1}").0, 200);
 }

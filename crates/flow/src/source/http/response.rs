@@ -21,6 +21,8 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 pub(super) const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// Retry delay after a rejection for lack of capacity, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// The same for a full disk, whose space is freed by imports: as for a quota of disk space.
+const RETRY_AFTER_FULL: HeaderValue = HeaderValue::from_static("10");
 
 /// Scheme of a 401 response, which HTTP requires; senders sign by their own rules.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Signature");
@@ -109,8 +111,9 @@ impl Rejection {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::SlowDisk => StatusCode::INTERNAL_SERVER_ERROR,
             Self::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
+            // Not 507, after which some senders drop the data.
             Self::Quota(exceeded) if exceeded.kind == QuotaKind::Disk => {
-                StatusCode::INSUFFICIENT_STORAGE
+                StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Busy | Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -310,9 +313,14 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> SourceResponse 
     response
 }
 
-/// Tells a client of a full volume to retry later.
-pub(super) fn retry_later(response: &mut SourceResponse) {
-    set(response, header::RETRY_AFTER, RETRY_AFTER);
+/// Tells a client when to send again what was not stored.
+pub(super) fn retry_later(response: &mut SourceResponse, is_full: bool) {
+    let wait = if is_full {
+        RETRY_AFTER_FULL
+    } else {
+        RETRY_AFTER
+    };
+    set(response, header::RETRY_AFTER, wait);
 }
 
 /// Health check of the reference service.
