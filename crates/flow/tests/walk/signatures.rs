@@ -139,12 +139,12 @@ async fn the_body_is_signed_as_sent() {
     encoder.write_all(plain).unwrap();
     let zipped = encoder.finish().unwrap();
     let gzip = [JSON, "Content-Encoding: gzip\r\n"].concat();
-    let headers = [&gzip, &github(SIGNING, plain)[..]].concat();
+    let headers = [gzip.as_str(), &github(SIGNING, plain)].concat();
     is_rejected(
         &client.send(&post(&stream(), &headers, &zipped)).await,
         "no secret",
     );
-    let headers = [&gzip, &github(SIGNING, &zipped)[..]].concat();
+    let headers = [gzip.as_str(), &github(SIGNING, &zipped)].concat();
     let answer = client.send(&post(&stream(), &headers, &zipped)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     // In another charset, too.

@@ -206,15 +206,20 @@ fn what_the_senders_libraries_sign_is_stored_and_nothing_else() {
         let row = |n: usize| json!({ "id": format!("{sender}-{n}"), "text": "żółć  " });
         assert_eq!(rows, json!([row(0), row(1)]), "{sender}");
     }
+    counted(&server, "stripe", "mismatch", 4);
+}
+
+/// Checks the counter of rejected signatures.
+fn counted(server: &Server, source: &str, cause: &str, rejected: usize) {
     let metrics = server.get("/metrics").1;
     let mut lines = metrics.lines();
     let is_counted = |line: &&str| {
-        let labels = ["project=\"1\"", "source=\"stripe\"", "cause=\"mismatch\""];
+        let labels = [format!("source=\"{source}\""), format!("cause=\"{cause}\"")];
         let has_labels = labels.iter().all(|label| line.contains(label));
         line.starts_with("forebay_signatures_rejected_total{") && has_labels
     };
     let counted = lines.find(is_counted).unwrap_or(&metrics);
-    assert!(counted.ends_with(" 4"), "{counted}");
+    assert!(counted.ends_with(&format!(" {rejected}")), "{counted}");
 }
 
 fn rejected(
