@@ -139,6 +139,17 @@ impl Forebay {
         Ok(paths)
     }
 
+    /// Requires a signature of requests to source `number`.
+    pub async fn require(
+        &self,
+        project: usize,
+        number: usize,
+        verify: &Value,
+    ) -> anyhow::Result<()> {
+        let path = format!("/v1/branches/default/sources/s{number}?wait=5s");
+        self.task(project, "PATCH", &path, &json!({ "verify": verify })).await
+    }
+
     /// Reconciliation of source `number` of project 1.
     pub async fn balance(&self, number: usize) -> anyhow::Result<Value> {
         let path = format!("/v1/branches/default/sources/s{number}/sinks/bench/statistics/reconciliation");

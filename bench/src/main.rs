@@ -20,6 +20,7 @@ mod pull_lookup;
 mod pull_rows;
 mod pull_source;
 mod quota;
+mod signature;
 mod sinks;
 mod sync;
 
@@ -104,6 +105,17 @@ enum Bench {
     LookupLimit(pull_lookup::LimitOptions),
     /// A project next to another one at a hundred times its quota.
     Quota(quota::Options),
+    /// Signed requests compared with the same ones to a source that needs no signature.
+    Signature {
+        #[command(flatten)]
+        common: Common,
+        /// Connections
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Rounds of all cases
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// A quiet source next to one whose bodies inflate a thousand times.
     Large(large::Options),
     /// Requests without waiting for responses (started by the benchmark).
@@ -155,6 +167,11 @@ async fn main() -> anyhow::Result<()> {
             connections,
             only,
         } => http::run(&common, &connections, &only).await,
+        Bench::Signature {
+            common,
+            connections,
+            rounds,
+        } => signature::run(&common, connections, rounds).await,
         Bench::Batch { common } => batch::run(&common).await,
         Bench::Sinks { common, sinks } => sinks::run(&common, &sinks).await,
         Bench::Sync { common } => sync::run(&common).await,

@@ -24,6 +24,14 @@ export interface Source {
   version: Version;
   deleted?: Event;
   disabled?: Event & { reason: string };
+  /** Signature that requests must have. */
+  verify?: Verify;
+}
+export interface Verify {
+  type: string;
+  secretFingerprints?: string[];
+  tolerance?: string;
+  header?: string;
 }
 export type ColumnType = "uuid" | "datetime" | "ip" | "body" | "headers" | "path" | "template" | "static";
 export interface Column {

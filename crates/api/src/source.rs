@@ -1,9 +1,14 @@
 //! Sources.
 
+mod verify;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::common::{AuditStampView, DisabledEvent, PageInfo, VersionView};
+pub use verify::{
+    SourceVerifyEncoding, SourceVerifyHash, SourceVerifyRequest, SourceVerifyType, SourceVerifyView,
+};
 
 /// A new source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +33,10 @@ pub struct SourceCreate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096, nullable = false)]
     pub description: Option<String>,
+    /// Signature that requests must have; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub verify: Option<SourceVerifyRequest>,
 }
 
 /// Changes of a source; absent fields are unchanged.
@@ -51,6 +60,10 @@ pub struct SourceUpdate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4096, nullable = false)]
     pub description: Option<String>,
+    /// Replaces the signature that requests must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub verify: Option<SourceVerifyRequest>,
 }
 
 /// Protocol of a source.
@@ -94,6 +107,10 @@ pub struct SourceView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub disabled: Option<DisabledEvent>,
+    /// Signature that requests must have; absent if they need none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub verify: Option<SourceVerifyView>,
 }
 
 /// The HTTP endpoint of a source.

@@ -126,7 +126,7 @@ pub struct VolumeStatusView {
     pub file_bytes: u64,
     /// Space that records can still use.
     pub available_bytes: u64,
-    /// Whether records are rejected with 507.
+    /// Whether records are rejected with 503.
     pub full: bool,
     /// The failure after which no record is accepted until a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -43,6 +43,7 @@ mod test_mapping;
 mod token_rate_limiter;
 mod topics;
 mod validate;
+mod verify;
 mod versions;
 mod views;
 mod wrong_token_limiter;

@@ -39,6 +39,7 @@ pub(crate) fn definition() -> Result<SourceDefinition, CliError> {
         name: "Demo".to_owned(),
         id: None,
         description: "Created by forebay demo.".to_owned(),
+        verify: None,
         sinks: vec![sink],
     })
 }

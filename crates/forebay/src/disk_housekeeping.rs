@@ -144,7 +144,7 @@ impl DiskHousekeeping {
                 self.full_since = Some(Instant::now());
                 let free = free_bytes(&self.dir);
                 let min_free = self.config.log.min_free();
-                tracing::warn!(%volume, available = full.available, needed = full.needed, free, min_free, rejected = stats.rejected.count, "volume full: records are rejected with 507 until there is space");
+                tracing::warn!(%volume, available = full.available, needed = full.needed, free, min_free, rejected = stats.rejected.count, "volume full: records are rejected with 503 until there is space");
             }
             (None, Some(since)) => {
                 self.full_since = None;

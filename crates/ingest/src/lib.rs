@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod quota;
 pub mod reconciler;
+pub mod signature;
 pub mod source;
 pub mod statistics_reporter;
 pub mod streams;

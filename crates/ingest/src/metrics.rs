@@ -13,6 +13,7 @@ pub(crate) const CONNECTIONS: &str = "forebay_http_connections";
 pub(crate) const CONNECTIONS_REJECTED: &str = "forebay_http_connections_rejected_total";
 pub(crate) const HTTP_REJECTED: &str = "forebay_http_rejected_total";
 pub(crate) const ACK_SECONDS: &str = "forebay_ack_seconds";
+pub(crate) const SIGNATURES_REJECTED: &str = "forebay_signatures_rejected_total";
 pub(crate) const QUOTA_REJECTED: &str = "forebay_quota_rejected_total";
 pub(crate) const PROJECT_DISK_BYTES: &str = "forebay_project_disk_bytes";
 pub(crate) const IN_FLIGHT_BYTES: &str = "forebay_in_flight_bytes";
@@ -50,6 +51,11 @@ pub const DEFINITIONS: &[MetricDefinition] = &[
     MetricDefinition::counter(
         QUOTA_REJECTED,
         "Requests rejected because a quota was used up.",
+    )
+    .labels(&[PROJECT_LABEL, "source", "cause"]),
+    MetricDefinition::counter(
+        SIGNATURES_REJECTED,
+        "Requests rejected because of their signature, of a source that requires one; cause: missing, malformed, mismatch or expired.",
     )
     .labels(&[PROJECT_LABEL, "source", "cause"]),
     MetricDefinition::gauge(
@@ -143,6 +149,28 @@ impl SourceMeters {
 impl fmt::Debug for SourceMeters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SourceMeters")
+    }
+}
+
+/// Counters of rejected signatures of a source.
+pub(crate) struct SignatureMeters([(&'static str, metrics::Counter); 4]);
+
+impl SignatureMeters {
+    /// Counters of a source, which exist from now on.
+    pub(crate) fn new(project: ProjectId, source: &SourceId) -> Self {
+        let causes = ["missing", "malformed", "mismatch", "expired"];
+        Self(causes.map(|cause| {
+            let (project, source) = (project.to_string(), source.to_string());
+            let counter = metrics::counter!(SIGNATURES_REJECTED, "project" => project, "source" => source, "cause" => cause);
+            counter.increment(0);
+            (cause, counter)
+        }))
+    }
+
+    pub(crate) fn rejected(&self, cause: &str) {
+        if let Some((_, counter)) = self.0.iter().find(|(name, _)| *name == cause) {
+            counter.increment(1);
+        }
     }
 }
 

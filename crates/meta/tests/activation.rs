@@ -116,7 +116,7 @@ async fn a_rollback_keeps_the_activation_and_the_secret() {
     let source = source_key("src");
     let rotated = repo
         .update_source(&source, "Rotated secret.", &stamp(2), |content| {
-            let forebay_model::SourceKind::Http { secret } = &mut content.kind;
+            let forebay_model::SourceKind::Http { secret, .. } = &mut content.kind;
             *secret = "t".repeat(48);
             Ok(())
         })

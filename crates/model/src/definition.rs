@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::column::Mapping;
 use crate::id::{SinkKey, SourceKey};
+use crate::signature::SignatureSettings;
 use crate::table::{TableBackend, TableId};
 use crate::time::Timestamp;
 use crate::topic::TopicSink;
@@ -141,6 +142,9 @@ pub enum SourceKind {
     Http {
         /// [`crate::limits::SECRET_CHARS`] characters of `[0-9a-zA-Z]`.
         secret: String,
+        /// Signature that requests must have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verify: Option<SignatureSettings>,
     },
 }
 

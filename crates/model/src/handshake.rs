@@ -63,6 +63,13 @@ impl HandshakeSettings {
         self.kinds.contains(&kind)
     }
 
+    /// Answers this kind too.
+    pub fn include(&mut self, kind: HandshakeKind) {
+        if !self.has(kind) {
+            self.kinds.push(kind);
+        }
+    }
+
     /// Names of the answered kinds.
     pub fn names(&self) -> Vec<&'static str> {
         let kinds = self.kinds.iter();

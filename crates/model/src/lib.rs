@@ -19,6 +19,7 @@ pub mod micros;
 pub mod quota;
 pub mod retry;
 pub mod settings;
+pub mod signature;
 pub mod slice;
 pub mod statistics;
 pub mod table;
@@ -50,6 +51,10 @@ pub use metric::{MetricDefinition, MetricFamily, MetricKind};
 pub use micros::{EpochUnit, InvalidTime, ParsedTime, TimestampMicros};
 pub use retry::RetryState;
 pub use settings::{BlockCompression, SinkSettings};
+pub use signature::{
+    SignatureEncoding, SignatureHash, SignatureHeader, SignatureSettings, SignatureType,
+    SigningSecret,
+};
 pub use slice::{Slice, SliceState, StagedChecksum};
 pub use statistics::{Reconciliation, Statistics};
 pub use table::{InvalidTableId, TableBackend, TableId, TableKey};

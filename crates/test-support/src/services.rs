@@ -109,6 +109,11 @@ pub fn openapi_tools(test: &str) -> Option<std::path::PathBuf> {
     variable(test, "FOREBAY_TEST_OPENAPI_TOOLS").map(Into::into)
 }
 
+/// Folder of the libraries of webhook senders, from `FOREBAY_TEST_WEBHOOK_TOOLS`.
+pub fn webhook_tools(test: &str) -> Option<std::path::PathBuf> {
+    variable(test, "FOREBAY_TEST_WEBHOOK_TOOLS").map(Into::into)
+}
+
 fn variable(test: &str, name: &str) -> Option<String> {
     match std::env::var(name) {
         Ok(value) if !value.is_empty() => Some(value),

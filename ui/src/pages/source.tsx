@@ -1,6 +1,6 @@
 // One source: its URL, and the status of its sinks.
 import { useState } from "preact/hooks";
-import { now, sourcePath, type AggregatedSink, type AggregatedSource } from "../api";
+import { now, sourcePath, type AggregatedSink, type AggregatedSource, type Verify } from "../api";
 import { useFeed } from "../feed";
 import { ago, count, plural, rate, short, span } from "../format";
 import { advice, causes, inFlight, lag, sinkStatus, sourceStatus } from "../health";
@@ -73,7 +73,14 @@ export function SourcePage({ id }: { id: string }) {
         </p>
       )}
       {source && <Deleted kind="sink" path={`${sourcePath(id)}/sinks`} onRestored={feed.refresh} />}
-      {source?.http && <Send url={source.http.url} received={source.sinks.some((s) => s.statistics.total.recordsCount > 0)} />}
+      {source?.verify && <Signature verify={source.verify} />}
+      {source?.http && (
+        <Send
+          url={source.http.url}
+          signed={source.verify !== undefined}
+          received={source.sinks.some((s) => s.statistics.total.recordsCount > 0)}
+        />
+      )}
     </>
   );
 }
@@ -155,8 +162,32 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
   );
 }
 
+/** The signature that requests must have; its secrets are known to nobody here. */
+function Signature({ verify }: { verify: Verify }) {
+  const prints = verify.secretFingerprints;
+  return (
+    <Section id="signature" title="Signature" note={verify.type}>
+      <p>
+        Requests need a signature of type <code>{verify.type}</code>
+        {verify.header && (
+          <>
+            {" "}
+            in the header <code>{verify.header}</code>
+          </>
+        )}
+        {verify.tolerance && `, not older than ${verify.tolerance}`}; others are rejected.
+      </p>
+      {prints && (
+        <p class="muted">
+          Fingerprints of the {plural(prints.length, "secret")}: <code>{prints.join(", ")}</code>
+        </p>
+      )}
+    </Section>
+  );
+}
+
 /** The URL; its last part is a secret, hidden by default. */
-function Send({ url, received }: { url: string; received: boolean }) {
+function Send({ url, signed, received }: { url: string; signed: boolean; received: boolean }) {
   const [shown, setShown] = useState(false);
   const hidden = url.replace(/[^/]*$/, "•".repeat(12));
   const text = `curl -H 'Content-Type: application/json' -d '{"user": {"id": "ada"}}' \\\n  '${url}'`;
@@ -172,8 +203,11 @@ function Send({ url, received }: { url: string; received: boolean }) {
           <Copy text={url} label="the URL" />
         </span>
       </p>
-      <p class="muted">Anyone with this URL can send records. A 200 response means that the record is on disk.</p>
-      {shown && <Code label="command that sends a record" text={text} />}
+      <p class="muted">
+        {signed ? "Requests to this URL must be signed." : "Anyone with this URL can send records."} A 200 response
+        means that the record is on disk.
+      </p>
+      {shown && !signed && <Code label="command that sends a record" text={text} />}
     </Section>
   );
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::State;
 use forebay_meta::catalog::definitions::LimitedResource;
 use forebay_model::settings::SettingScope;
-use forebay_model::{CountLimit, SinkId, SinkKey, SourceId, SourceKey};
+use forebay_model::{CountLimit, SinkId, SinkKey, SourceId, SourceKey, SourceKind};
 use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use super::body::{EmptyInput, JsonBody, typed};
 use super::call::{ApiCall, reject_foreign, source_key};
 use super::error::{self, ApiError};
 use super::json_response::JsonResponse;
-use super::{ApiState, SharedApi, settings, sinks, sources};
+use super::{ApiState, SharedApi, settings, sinks, sources, verify};
 use crate::auth::CallerIdentity;
 use forebay_api::definitions::{
     DefinitionChange, DefinitionCheck, DefinitionReport, DefinitionViolation,
@@ -89,10 +89,7 @@ impl DefinitionValidator<'_> {
         let segments: Vec<&str> = path.split('/').collect();
         match (method.as_str(), segments.as_slice()) {
             ("POST", ["sources"]) => self.create_source(&body).await,
-            ("PATCH", ["sources", source]) => {
-                let _: SourceUpdate = self.body(&Method::PATCH, "/sources/{sourceId}", &body)?;
-                self.source(source).await.map(drop)
-            }
+            ("PATCH", ["sources", source]) => self.update_source(source, &body).await,
             ("PATCH", ["sources", source, "settings"]) => {
                 let route = "/sources/{sourceId}/settings";
                 let body: SettingsChange = self.body(&Method::PATCH, route, &body)?;
@@ -125,6 +122,10 @@ impl DefinitionValidator<'_> {
     async fn create_source(&mut self, body: &Value) -> Result<(), ApiError> {
         let body: SourceCreate = self.body(&Method::POST, "/sources", body)?;
         let key = sources::check_new(self.api, self.call.branch, &body).await?;
+        let verify = body.verify.as_ref();
+        verify
+            .map(|verify| verify::from_request(verify, None))
+            .transpose()?;
         if !self.planned_sources.insert(key.clone()) {
             return Err(error::source_exists(key.source.as_str()));
         }
@@ -136,6 +137,19 @@ impl DefinitionValidator<'_> {
         let max = self.api.repo.limits().sources_per_branch;
         let bound = CountLimit::new(max, "limits.sourcesPerBranch");
         check_limit(there, LimitedResource::Sources, bound)
+    }
+
+    async fn update_source(&self, source: &str, body: &Value) -> Result<(), ApiError> {
+        let body: SourceUpdate = self.body(&Method::PATCH, "/sources/{sourceId}", body)?;
+        let key = self.source(source).await?;
+        let Some(request) = &body.verify else {
+            return Ok(());
+        };
+        if self.planned_sources.contains(&key) {
+            return verify::from_request(request, None).map(drop);
+        }
+        let SourceKind::Http { verify, .. } = &self.api.repo.source(&key).await?.value.kind;
+        verify::from_request(request, verify.as_ref()).map(drop)
     }
 
     async fn create_sink(&mut self, source: &str, body: &Value) -> Result<(), ApiError> {

@@ -110,7 +110,7 @@ pub(super) async fn rotate_secret(
     let stamp = call.who.audit_stamp(api.clock.now());
     let fresh = api.random.secret();
     let change = |content: &mut SourceContent| {
-        let SourceKind::Http { secret } = &mut content.kind;
+        let SourceKind::Http { secret, .. } = &mut content.kind;
         secret.clone_from(&fresh);
         Ok(())
     };

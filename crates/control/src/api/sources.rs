@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use forebay_meta::catalog::definitions::UpdateRejection;
 use forebay_meta::{DefinitionError, ListPage, Revision, SourceContent};
 use forebay_model::{BranchKey, InvalidId, SettingsPatch, SourceId, SourceKey, SourceKind};
 
@@ -13,7 +14,7 @@ use super::error::{self, ApiError};
 use super::json_response::JsonResponse;
 use super::tasks::{self, CompletedChange, TaskResponse};
 use super::views::{DELETE_SOURCE, source_view};
-use super::{ApiState, SharedApi, cascade};
+use super::{ApiState, SharedApi, cascade, verify};
 use crate::auth::CallerIdentity;
 use crate::task::TaskSubject;
 use forebay_api::common::PageInfo;
@@ -34,9 +35,12 @@ pub(super) async fn create(
 ) -> Result<TaskResponse, ApiError> {
     let body = call.body.0;
     let key = check_new(&api, call.branch, &body).await?;
+    let verify = body.verify.as_ref();
+    let verify = verify.map(|verify| verify::from_request(verify, None));
     let content = SourceContent {
         kind: SourceKind::Http {
             secret: api.random.secret(),
+            verify: verify.transpose()?.flatten(),
         },
         name: body.name,
         description: body.description.unwrap_or_default(),
@@ -151,14 +155,24 @@ pub(super) async fn update(
     call: ApiCall<SourcePath, EmptyInput, JsonBody<SourceUpdate>>,
 ) -> Result<TaskResponse, ApiError> {
     let key = call.source_key()?;
-    api.repo.source(&key).await?;
+    let present = api.repo.source(&key).await?;
+    let body = call.body.0;
+    if let Some(request) = &body.verify {
+        let SourceKind::Http { verify, .. } = &present.kind;
+        verify::from_request(request, verify.as_ref())?;
+    }
     let stamp = call.who.audit_stamp(api.clock.now());
-    let (inner, subject, body) = (Arc::clone(&api), subject(&key), call.body.0);
+    let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.update.source", subject, async move {
         let description = body.change_description.as_deref().unwrap_or("Updated.");
         let change = |content: &mut SourceContent| {
             replace(&mut content.name, body.name.as_ref());
             replace(&mut content.description, body.description.as_ref());
+            if let Some(request) = &body.verify {
+                let SourceKind::Http { verify, .. } = &mut content.kind;
+                let changed = verify::from_request(request, verify.as_ref());
+                *verify = changed.map_err(|e| Box::new(e) as UpdateRejection)?;
+            }
             Ok(())
         };
         let updated = inner.repo.update_source(&key, description, &stamp, change);

@@ -24,4 +24,5 @@ mod sweep;
 mod tables;
 mod tasks;
 mod topics;
+mod verify;
 mod world;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct TopicConfig {
-    /// Maximum bytes of a sink that wait; further records get 507. 1MB to 1PB.
+    /// Maximum bytes of a sink that wait; further records get 503. 1MB to 1PB.
     pub max_bytes: ByteSize,
     /// Messages that are sent to the provider at once. 1 to 100000.
     pub batch_messages: u32,

@@ -102,6 +102,7 @@ impl World {
         let source = SourceContent {
             kind: SourceKind::Http {
                 secret: "s".repeat(48),
+                verify: None,
             },
             name: "src".into(),
             description: String::new(),

@@ -123,11 +123,16 @@ async fn a_full_disk_rejects_records_and_keeps_what_it_has() {
         acknowledged += 1;
     };
     assert!(
-        matches!(rejected.status, 507 | 500),
+        matches!(rejected.status, 503 | 500),
         "{}: {}",
         rejected.status,
         rejected.text()
     );
+    if rejected.status == 503 {
+        let text = rejected.text();
+        assert!(text.contains("stream.in.insufficientStorage"), "{text}");
+        assert_eq!(rejected.header("retry-after"), Some("10"));
+    }
     assert_eq!(w.limiter.held(), 0);
     let rows = rows_after_power_cut(w, &disk).await;
     assert!(

@@ -26,6 +26,7 @@ async fn answering(kinds: &[&str], verify_token: &str) -> World {
         key: w.sinks[0].key().source.clone(),
         disabled: false,
         handshakes,
+        verifier: None,
         sinks: w.sinks.iter().map(Arc::clone).collect(),
     };
     w.dispatcher

@@ -17,5 +17,6 @@ mod quotas;
 mod reconciler;
 mod records;
 mod replay;
+mod signatures;
 mod volume;
 mod world;

@@ -155,6 +155,7 @@ impl Node {
         let content = SourceContent {
             kind: SourceKind::Http {
                 secret: SECRET.to_owned(),
+                verify: None,
             },
             name: "s".to_owned(),
             description: String::new(),

@@ -27,6 +27,7 @@ async fn limited(config: HttpSourceConfig, quotas: Quotas) -> World {
     let branch = BranchRoute {
         key: world.sinks[0].key().source.clone(),
         disabled: false,
+        verifier: None,
         handshakes: {
             let mut handshakes = forebay_model::HandshakeSettings::default();
             handshakes.set_names(&["dropbox".to_owned()]);
@@ -313,7 +314,7 @@ async fn a_project_over_its_disk_quota_is_rejected_also_after_a_restart() {
     assert_eq!(until(&node, 200).await.status, 200);
     node.disk.measure();
     let answer = node.client().await.post(&stream(), "{}").await;
-    is_over(&answer, 507, "The project's quota of 1B on disk");
+    is_over(&answer, 503, "The project's quota of 1B on disk");
     assert_eq!(retry_after(&answer), Duration::from_secs(10));
     machine.stop(node).await;
     let node = machine.start().await;
@@ -326,7 +327,7 @@ async fn a_project_over_its_disk_quota_is_rejected_also_after_a_restart() {
         }
         tokio::task::yield_now().await;
     };
-    is_over(&first, 507, "The project's quota of 1B on disk");
+    is_over(&first, 503, "The project's quota of 1B on disk");
     // A larger quota takes effect at once.
     let own = QuotaOverrides {
         disk_bytes: Some(ByteSize::mb(1)),

@@ -55,6 +55,7 @@ async fn definitions_become_routes() {
         .update_source(&key.source, "Rotated secret.", &stamp(), |content| {
             content.kind = SourceKind::Http {
                 secret: new_secret.clone(),
+                verify: None,
             };
             Ok(())
         })

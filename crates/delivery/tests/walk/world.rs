@@ -113,6 +113,7 @@ impl World {
             key,
             disabled: false,
             handshakes: forebay_model::HandshakeSettings::default(),
+            verifier: None,
             sinks: routes.clone(),
         };
         dispatcher.set_table(RouteTable::new([(SECRET.to_owned(), branch)]));

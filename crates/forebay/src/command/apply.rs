@@ -48,7 +48,7 @@ pub(crate) struct ApplyArgs {
 }
 
 pub(crate) fn run(args: ApplyArgs, env: Environment) -> Result<(), CliError> {
-    let definitions = DefinitionFile::read(&args.file)?;
+    let definitions = DefinitionFile::read(&args.file, &env)?;
     let api = ApiClient::new(&args.server, env)?;
     block_on(apply(&api, &definitions, args.dry_run))
 }

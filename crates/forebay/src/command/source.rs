@@ -1,6 +1,7 @@
 //! `forebay source`: manages single sources.
 
 mod show;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub(crate) enum SourceCommand {
     #[command(visible_alias = "list")]
     Ls(SourceListArgs),
     Show(SourceShowArgs),
+    Verify(verify::SourceVerifyArgs),
     Delete(SourceDeleteArgs),
     Pause(SourcePauseArgs),
     Resume(SourceResumeArgs),
@@ -160,6 +162,10 @@ pub(crate) fn run(command: SourceCommand, env: Environment) -> Result<(), CliErr
             let api = ApiClient::new(&args.server, env)?;
             block_on(show::show(&api, &args))
         }
+        SourceCommand::Verify(args) => {
+            let api = ApiClient::new(args.server(), env)?;
+            block_on(verify::verify(&api, args))
+        }
         SourceCommand::Delete(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
@@ -212,6 +218,7 @@ async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError>
         id: args.id,
         description: args.description,
         settings: BTreeMap::new(),
+        verify: None,
         sinks: Vec::new(),
     };
     let id = source.source_id()?;

@@ -174,7 +174,7 @@ fn volume_line(volume: &VolumeStatusView) -> String {
         (Some(error), _) => {
             format!("  FAILED: {error}; restart the process after the disk is repaired")
         }
-        (None, true) => "  FULL: records are rejected with 507".to_owned(),
+        (None, true) => "  FULL: records are rejected with 503".to_owned(),
         (None, false) => String::new(),
     };
     let id = &volume.volume_id;

@@ -162,6 +162,10 @@ fn source_step(definition: &SourceDefinition, id: &str, found: Option<&SourceVie
     let mut difference = DefinitionDiff::default();
     difference.text("name", &found.name, &definition.name);
     difference.text("description", &found.description, &definition.description);
+    if let Some(verify) = definition.verify.as_ref().filter(|v| !v.matches(found)) {
+        difference.names.push("verify");
+        difference.body["verify"] = verify.request();
+    }
     difference.step(what, format!("{SOURCES}/{id}"))
 }
 

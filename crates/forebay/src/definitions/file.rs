@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::definition_lines::DefinitionLines;
-use super::{ColumnDefinition, TopicDefinition};
+use super::{ColumnDefinition, TopicDefinition, VerifyDefinition};
 use crate::cli_error::CliError;
+use crate::config::Environment;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -36,6 +37,9 @@ pub(crate) struct SourceDefinition {
     /// `storage.level.` is optional.
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, Value>,
+    /// Signature that requests must have; without it the server's is unchanged.
+    #[serde(default)]
+    pub(crate) verify: Option<VerifyDefinition>,
     #[serde(default)]
     pub(crate) sinks: Vec<SinkDefinition>,
 }
@@ -74,7 +78,7 @@ pub(crate) struct SinkDefinition {
 
 impl DefinitionFile {
     /// Reads and validates a file; errors have the line.
-    pub(crate) fn read(file: &Path) -> Result<Self, CliError> {
+    pub(crate) fn read(file: &Path, env: &Environment) -> Result<Self, CliError> {
         let shown = file.display();
         let text = if file == Path::new("-") {
             std::io::read_to_string(std::io::stdin())
@@ -88,12 +92,26 @@ impl DefinitionFile {
             return Err(CliError::usage(format_args!("{shown} has no sources")));
         }
         definitions.places = (shown.to_string(), DefinitionLines::from_text(&text));
-        let problems = definitions.violations();
+        let mut problems = definitions.substitute(env);
+        problems.extend(definitions.violations());
         if problems.is_empty() {
             Ok(definitions)
         } else {
             Err(definition_error(&problems))
         }
+    }
+
+    /// Replaces the references in secrets; returns the problems, each with its line.
+    fn substitute(&mut self, env: &Environment) -> Vec<String> {
+        let mut problems = Vec::new();
+        for i in 0..self.sources.len() {
+            let place = self.location(i, None);
+            let source = &mut self.sources[i];
+            if let Some(Err(problem)) = source.verify.as_mut().map(|v| v.substitute(env)) {
+                problems.push(format!("{place}source \"{}\": {problem}", source.name));
+            }
+        }
+        problems
     }
 
     /// Violations found without the server, each with its line.
@@ -181,7 +199,16 @@ impl SourceDefinition {
 
     /// API request that creates it.
     pub(crate) fn request(&self, id: &str) -> Value {
-        json!({ "type": "http", "sourceId": id, "name": self.name, "description": self.description })
+        let mut request = json!({
+            "type": "http",
+            "sourceId": id,
+            "name": self.name,
+            "description": self.description,
+        });
+        if let Some(verify) = &self.verify {
+            request["verify"] = verify.request();
+        }
+        request
     }
 }
 
@@ -269,7 +296,8 @@ mod tests {
         let file = dir.path().join("d.yaml");
         std::fs::write(&file, text).unwrap();
         let place = format!("{}/", dir.path().display());
-        DefinitionFile::read(&file).map_err(|e| e.to_string().replace(&place, ""))
+        let env = Environment::from([("HOOK_SECRET", "secret-of-the-sender")]);
+        DefinitionFile::read(&file, &env).map_err(|e| e.to_string().replace(&place, ""))
     }
 
     #[test]
@@ -377,6 +405,32 @@ sources:
         assert!(said.contains("duplicate key \"sources\""), "{said}");
         let said = read("sources: []\n---\nsources: []\n").unwrap_err();
         assert!(said.contains("more than one document"), "{said}");
+    }
+
+    #[test]
+    fn secrets_come_from_the_environment_and_files() {
+        let verify = |secrets: &str| {
+            let text = format!(
+                "sources:\n  - name: a\n    verify: {{ type: github, secrets: {secrets} }}\n"
+            );
+            let definitions = read(&text)?;
+            Ok::<_, String>(definitions.sources[0].request("a")["verify"].clone())
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "from-a-file\n").unwrap();
+        let list = format!(
+            "['${{HOOK_SECRET}}', '${{file:{}}}', a$$b]",
+            file.path().display()
+        );
+        let expected =
+            json!({ "type": "github", "secrets": ["secret-of-the-sender", "from-a-file", "a$b"] });
+        assert_eq!(verify(&list).unwrap(), expected);
+        let said = verify("['${OTHER}']").unwrap_err();
+        assert!(
+            said.starts_with("d.yaml:2: source \"a\": verify.secrets[0]: "),
+            "{said}"
+        );
+        assert!(said.contains("OTHER"), "{said}");
     }
 
     #[test]

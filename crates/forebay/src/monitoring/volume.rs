@@ -70,7 +70,7 @@ const LATCHED: MetricDefinition = gauge(
 );
 const FULL: MetricDefinition = gauge(
     "forebay_volume_full",
-    "1 while the volume is full and records are rejected with 507.",
+    "1 while the volume is full and records are rejected with 503.",
 );
 const REJECTED: MetricDefinition = counter(
     "forebay_volume_rejected_total",

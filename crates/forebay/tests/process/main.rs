@@ -51,4 +51,5 @@ mod start;
 mod stop;
 mod waits;
 mod walk;
+mod webhooks;
 mod wire;

@@ -37,7 +37,7 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
     zero("forebay_imports_total", &[]);
     zero("forebay_rows_failed_total", &[]);
     zero("forebay_http_rejected_total", &["cause=\"quotaExceeded\""]);
-    zero("forebay_http_requests_total", &["status=\"507\""]);
+    zero("forebay_http_requests_total", &["status=\"503\""]);
     zero("forebay_sinks", &["state=\"failing\""]);
     zero(
         "forebay_source_rows_total",

@@ -79,8 +79,8 @@ fn a_disk_quota_survives_a_kill_and_can_be_raised() {
         let mut client = HttpClient::new(server.source);
         wait_for("a rejected request", || {
             let (status, error) = post(&mut client, &path, 0);
-            assert!([200, 404, 507].contains(&status), "{status} {error}");
-            (status == 507).then_some(error)
+            assert!([200, 404, 503].contains(&status), "{status} {error}");
+            (status == 503).then_some(error)
         })
     };
     let error = over(&server);

@@ -84,8 +84,8 @@ fn sentence(said: &str) -> &str {
 }
 
 #[test]
-fn a_full_volume_responds_507_and_recovers_when_there_is_space() {
-    let test = "disks::a_full_volume_responds_507_and_recovers_when_there_is_space";
+fn a_full_volume_responds_503_and_recovers_when_there_is_space() {
+    let test = "disks::a_full_volume_responds_503_and_recovers_when_there_is_space";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "96m", test) else {
         return;
@@ -120,7 +120,9 @@ fn a_full_volume_responds_507_and_recovers_when_there_is_space() {
         stored += u64::from(is_stored);
         (!is_stored).then_some(answer)
     });
-    assert_eq!(rejected.status, 507, "{}", rejected.json());
+    assert_eq!(rejected.status, 503, "{}", rejected.json());
+    let text = rejected.json().to_string();
+    assert!(text.contains("stream.in.insufficientStorage"), "{text}");
     std::fs::remove_file(&filler).unwrap();
     wait_for("free space", || {
         (post_large(&server, &path, &mut random).status == 200).then_some(())
@@ -174,7 +176,7 @@ fn a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space() {
                 scope.spawn(move || {
                     let mut random = SeededRandom::new(i as u64);
                     let answers = (0..30).map(|_| post_large(server, path, &mut random).status);
-                    answers.filter(|status| *status == 507).count()
+                    answers.filter(|status| *status == 503).count()
                 })
             })
             .collect();
@@ -226,7 +228,7 @@ fn a_full_volume_is_reported_and_not_ready_and_a_start_on_a_full_disk_recovers()
     wait_for("a rejection because of a full disk", || {
         let answer = post_large(&server, &path, &mut random);
         stored += u64::from(answer.status == 200);
-        (answer.status == 507).then_some(())
+        (answer.status == 503).then_some(())
     });
     is_named_as_full(&server, &path, &mut random);
 
@@ -281,7 +283,7 @@ fn is_named_as_full(server: &Server, path: &str, random: &mut SeededRandom) {
     });
     // Each record is rejected, not only the first.
     for _ in 0..5 {
-        assert_eq!(post_large(server, path, random).status, 507);
+        assert_eq!(post_large(server, path, random).status, 503);
     }
     let metrics = String::from_utf8(server.get("/metrics").unwrap().body).unwrap();
     let figure = |name: &str| {

@@ -177,11 +177,18 @@ impl WriteOutcome {
         match self {
             Self::Nothing | Self::Processed => 200,
             Self::Accepted => 202,
-            Self::Failed(SinkFailure::Append(BlockAppendError::Full(_))) => 507,
             Self::Failed(SinkFailure::Append(BlockAppendError::TooLarge(_))) => 413,
             Self::Failed(_) => 503,
             Self::Unknown(_) => 500,
         }
+    }
+
+    /// Whether the disk, or the share of it that the sink may use, is full.
+    pub(crate) fn is_full(&self) -> bool {
+        let Self::Failed(SinkFailure::Append(error)) = self else {
+            return false;
+        };
+        matches!(error, BlockAppendError::Full(_))
     }
 
     /// Error name, without the prefix `stream.in.`.
@@ -225,6 +232,11 @@ impl SinkResult {
     pub fn status(&self) -> u16 {
         let kept = self.kept.outcome.status();
         self.outcome.status().max(self.rejected.status()).max(kept)
+    }
+
+    /// Whether rows are not stored because the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.outcome.is_full() || self.kept.outcome.is_full()
     }
 
     /// Whether all rows are stored, or will be.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::metrics::SourceMeters;
 use crate::pipeline::Pipeline;
 use crate::quota::SourceLimiter;
+use crate::signature::SignatureVerifier;
 
 /// Route of a sink: its key and its current pipeline.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub struct BranchRoute {
     pub disabled: bool,
     /// Handshakes of webhook senders that it answers.
     pub handshakes: HandshakeSettings,
+    /// Checks the signatures that its requests must have.
+    pub verifier: Option<Arc<SignatureVerifier>>,
     /// Its active sinks, sorted by id.
     pub sinks: Vec<Arc<SinkRoute>>,
 }
@@ -101,6 +104,12 @@ impl SourceRoute {
     /// Whether a branch answers this kind of handshake.
     pub(crate) fn supports_handshake(&self, kind: HandshakeKind) -> bool {
         self.handshakes_of_kind(kind).next().is_some()
+    }
+
+    /// Checks that a request has to pass: those of all enabled branches.
+    pub(crate) fn verifiers(&self) -> impl Iterator<Item = &Arc<SignatureVerifier>> {
+        let enabled = self.branches.iter().filter(|b| !b.disabled);
+        enabled.filter_map(|b| b.verifier.as_ref())
     }
 
     /// Whether the source is disabled in all branches.
@@ -229,6 +238,7 @@ mod tests {
         BranchRoute {
             disabled,
             handshakes: HandshakeSettings::default(),
+            verifier: None,
             sinks: vec![sink("b"), sink("a")],
             key,
         }

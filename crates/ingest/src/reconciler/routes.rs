@@ -6,13 +6,14 @@ use std::sync::Arc;
 use forebay_meta::{Versioned, catalog::keys};
 use forebay_model::quota::{QuotaOverrides, SourceQuota};
 use forebay_model::{
-    HandshakeSettings, ProjectId, Sink, SinkKey, SinkSettings, Source, SourceId, SourceKey,
-    SourceKind,
+    HandshakeSettings, ProjectId, SignatureSettings, Sink, SinkKey, SinkSettings, Source, SourceId,
+    SourceKey, SourceKind,
 };
 
 use super::StoreSnapshot;
 use crate::dispatch::{BranchRoute, RouteTable, SinkRoute};
 use crate::quota::LimiterRegistry;
+use crate::signature::SignatureVerifier;
 
 /// Routes of all known sinks, which each new table reuses.
 #[derive(Debug, Default)]
@@ -68,11 +69,15 @@ impl SinkRoutes {
         let own = |project| project_quota(view, project);
         let mut builder = limiters.builder();
         let sources = sources.values().map(|source| {
-            let SourceKind::Http { secret } = &source.kind;
+            let SourceKind::Http { secret, verify } = &source.kind;
             let branch = BranchRoute {
                 key: source.key.clone(),
                 disabled: !source.is_active(),
-                handshakes: handshakes(source),
+                handshakes: handshakes(source, verify.as_ref()),
+                verifier: verify.as_ref().map(|verify| {
+                    let key = &source.key;
+                    SignatureVerifier::new(key.branch.project, &key.source, verify)
+                }),
                 sinks: by_source.remove(&source.key).unwrap_or_default(),
             };
             (secret.clone(), branch)
@@ -86,12 +91,17 @@ impl SinkRoutes {
     }
 }
 
-/// Handshakes that a source answers; the server has no such settings.
-fn handshakes(source: &Source) -> HandshakeSettings {
-    match source.settings.is_empty() {
+/// Handshakes that a source answers: those of its settings, and that of the senders whose signature
+/// it requires. The server has no such settings.
+fn handshakes(source: &Source, verify: Option<&SignatureSettings>) -> HandshakeSettings {
+    let mut handshakes = match source.settings.is_empty() {
         true => HandshakeSettings::default(),
         false => SinkSettings::default().with(&source.settings).handshakes,
+    };
+    if let Some(kind) = verify.and_then(|verify| verify.r#type.handshake()) {
+        handshakes.include(kind);
     }
+    handshakes
 }
 
 /// Quota overrides of a project.

@@ -13,6 +13,7 @@ mod receive;
 mod reject;
 mod report;
 mod response;
+mod signature;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -61,6 +61,7 @@ pub(crate) fn source_content(name: &str) -> SourceContent {
     SourceContent {
         kind: SourceKind::Http {
             secret: "s".repeat(48),
+            verify: None,
         },
         name: name.to_owned(),
         description: String::new(),

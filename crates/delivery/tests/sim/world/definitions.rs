@@ -26,6 +26,7 @@ pub(super) async fn define(node: &Node) {
     let source = SourceContent {
         kind: SourceKind::Http {
             secret: SECRET.to_owned(),
+            verify: None,
         },
         name: "s".to_owned(),
         description: String::new(),

@@ -8,6 +8,7 @@ use forebay_api::topic::{DeliveryView, MessagePartView, TopicMessageView, TopicS
 use serde::Serialize;
 use serde_json::json;
 
+use super::verify::describe;
 use super::{SourceShowArgs, URL_HIDDEN, url};
 use crate::api_client::{ApiClient, SOURCES, encoded};
 use crate::cli_error::CliError;
@@ -46,6 +47,9 @@ pub(super) async fn show(api: &ApiClient, args: &SourceShowArgs) -> Result<(), C
         "post to  {}",
         url(&source).unwrap_or(URL_HIDDEN)
     ))?;
+    if let Some(verify) = &source.verify {
+        terminal::line(format_args!("requires {}", describe(Some(verify))))?;
+    }
     for sink in &sinks {
         let path = format!("{path}/sinks/{}", sink.sink_id);
         match (&sink.topic, &sink.table) {

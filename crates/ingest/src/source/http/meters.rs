@@ -8,7 +8,7 @@ use crate::metrics::{ACK_SECONDS, BODY_BYTES, CONNECTIONS, CONNECTIONS_REJECTED,
 
 /// Statuses of responses.
 const STATUSES: [u16; 19] = [
-    200, 202, 400, 404, 405, 408, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507, 412, 409,
+    200, 202, 400, 401, 404, 405, 408, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 412, 409,
 ];
 
 pub(super) struct HttpSourceMeters {

@@ -224,11 +224,17 @@ impl RequestReceiver {
             }
         };
         let read = Instant::now();
+        let received = self.deps.clock.now();
+        if route.verifiers().next().is_some() {
+            // Most sources require none: it does not enlarge their request's future.
+            let check = self.check_signatures(route, &head.headers, &bytes, received, deadline);
+            Box::pin(check).await?;
+        }
         if is_stream {
             add_host(&mut head.headers, &head.uri);
         }
         let info = Arc::new(RequestInfo {
-            received: self.deps.clock.now(),
+            received,
             client_ip: self.config.client_ip(peer, &head.headers),
             headers: RequestHeaders::from(head.headers),
         });

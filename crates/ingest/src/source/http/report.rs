@@ -100,12 +100,13 @@ pub(super) fn single(route: &SourceRoute, results: &[SinkResult], verbose: bool)
         note: partly.then_some(PARTLY_STORED),
         sources,
     };
-    with_retry(response::json(code, &body), status)
+    with_retry(response::json(code, &body), status, results)
 }
 
-fn with_retry(mut response: SourceResponse, status: u16) -> SourceResponse {
+fn with_retry(mut response: SourceResponse, status: u16, results: &[SinkResult]) -> SourceResponse {
     if status == 503 {
-        response::retry_later(&mut response);
+        let is_full = results.iter().any(SinkResult::is_full);
+        response::retry_later(&mut response, is_full);
     }
     response
 }
@@ -250,7 +251,7 @@ pub(super) fn batch(
         sinks: batch_sinks(route, results),
     };
     let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    with_retry(response::json(code, &body), status)
+    with_retry(response::json(code, &body), status, results)
 }
 
 fn error_of(failed: bool, refused: bool) -> Option<&'static str> {

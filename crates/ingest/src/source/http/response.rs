@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::metrics::HTTP_REJECTED;
 use crate::quota::{QuotaExceeded, QuotaKind};
+use crate::signature::SignatureProblem;
 
 pub(super) type SourceResponse = Response<Full<Bytes>>;
 
@@ -20,15 +21,21 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 pub(super) const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// Retry delay after a rejection for lack of capacity, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// The same for a full disk, whose space is freed by imports: as for a quota of disk space.
+const RETRY_AFTER_FULL: HeaderValue = HeaderValue::from_static("10");
+
+/// Scheme of a 401 response, which HTTP requires; senders sign by their own rules.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Signature");
 
 /// Values of [`Rejection::error`].
-const CAUSES: [&str; 18] = [
+const CAUSES: [&str; 19] = [
     "routeNotFound",
     "noSourceFound",
     "disabledSource",
     "badRequest",
     "methodNotAllowed",
     "handshakeRejected",
+    "invalidSignature",
     "unsupportedCharset",
     "bodyTooLarge",
     "tooManyRecords",
@@ -65,6 +72,8 @@ pub(super) enum Rejection {
     Method(Method, HeaderValue),
     /// Rejected handshake, and why.
     Handshake(StatusCode, String),
+    /// A missing or wrong signature.
+    Signature(SignatureProblem),
     Malformed(String),
     ClientClosed,
     SlowBody,
@@ -77,6 +86,12 @@ pub(super) enum Rejection {
     Quota(QuotaExceeded),
 }
 
+impl From<SignatureProblem> for Rejection {
+    fn from(problem: SignatureProblem) -> Self {
+        Self::Signature(problem)
+    }
+}
+
 impl Rejection {
     pub(super) fn status(&self) -> StatusCode {
         match self {
@@ -84,6 +99,7 @@ impl Rejection {
             Self::Project(_) | Self::Malformed(_) | Self::BatchFlag(_) => StatusCode::BAD_REQUEST,
             Self::Method(..) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Handshake(status, _) => *status,
+            Self::Signature(_) => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge(_)
             | Self::InflatedTooLarge(_)
             | Self::TooManyRecords(_)
@@ -95,8 +111,9 @@ impl Rejection {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::SlowDisk => StatusCode::INTERNAL_SERVER_ERROR,
             Self::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
+            // Not 507, after which some senders drop the data.
             Self::Quota(exceeded) if exceeded.kind == QuotaKind::Disk => {
-                StatusCode::INSUFFICIENT_STORAGE
+                StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Busy | Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -117,6 +134,7 @@ impl Rejection {
             Self::Project(_) | Self::Malformed(_) | Self::BatchFlag(_) => "badRequest",
             Self::Method(..) => "methodNotAllowed",
             Self::Handshake(..) => "handshakeRejected",
+            Self::Signature(_) => "invalidSignature",
             Self::Charset(_) => "unsupportedCharset",
             Self::BodyTooLarge(_) | Self::InflatedTooLarge(_) => "bodyTooLarge",
             Self::TooManyRecords(_) => "tooManyRecords",
@@ -198,6 +216,9 @@ impl Rejection {
             Self::Handshake(_, cause) => {
                 return format!("The handshake was not answered: {cause}.");
             }
+            Self::Signature(problem) => {
+                return format!("Invalid signature: {problem}. Nothing was stored.");
+            }
         };
         text.to_owned()
     }
@@ -239,6 +260,7 @@ impl Rejection {
                 set(&mut response, header::ACCEPT_ENCODING, supported);
             }
             Self::Method(_, allowed) => set(&mut response, header::ALLOW, allowed.clone()),
+            Self::Signature(_) => set(&mut response, header::WWW_AUTHENTICATE, CHALLENGE),
             _ => {}
         }
         // The rest of the body would be parsed as the next request.
@@ -291,9 +313,14 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> SourceResponse 
     response
 }
 
-/// Tells a client of a full volume to retry later.
-pub(super) fn retry_later(response: &mut SourceResponse) {
-    set(response, header::RETRY_AFTER, RETRY_AFTER);
+/// Tells a client when to send again what was not stored.
+pub(super) fn retry_later(response: &mut SourceResponse, is_full: bool) {
+    let wait = if is_full {
+        RETRY_AFTER_FULL
+    } else {
+        RETRY_AFTER
+    };
+    set(response, header::RETRY_AFTER, wait);
 }
 
 /// Health check of the reference service.

@@ -79,6 +79,7 @@ fn source() -> Source {
         key: "1/2/src".parse().unwrap(),
         kind: SourceKind::Http {
             secret: "s".repeat(48),
+            verify: None,
         },
         name: "My \"Source\" ß".to_owned(),
         description: String::new(),
