@@ -71,10 +71,11 @@ pub use dead_letters::{
     DiscardSummary, ReplaySummary,
 };
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
+pub use mapping::mapping_from_request;
 pub use random_text::RandomSource;
 pub use status::NodeService;
 pub use table_check::TableBackends;
-pub use topics::TopicService;
+pub use topics::{TopicService, message_from_request};
 
 use crate::auth::TokenAuthenticator;
 use crate::sink_monitor::SinkMonitor;

@@ -41,6 +41,7 @@ enum CliCommand {
     Serve(command::serve::ServeArgs),
     Demo(command::demo::DemoArgs),
     Apply(command::apply::ApplyArgs),
+    Test(command::test::TestArgs),
     #[command(subcommand)]
     Source(command::source::SourceCommand),
     #[command(subcommand)]
@@ -107,6 +108,7 @@ fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
         CliCommand::Serve(args) => command::serve::run(args, env),
         CliCommand::Demo(args) => command::demo::run(args, env),
         CliCommand::Apply(args) => command::apply::run(args, env),
+        CliCommand::Test(args) => command::test::run(&args, env),
         CliCommand::Source(command) => command::source::run(command, env),
         CliCommand::Token(command) => command::token::run(command, env),
         CliCommand::Quota(command) => command::quota::run(command, env),

@@ -20,4 +20,5 @@ pub(crate) mod serve;
 pub(crate) mod source;
 pub(crate) mod status;
 pub(crate) mod table;
+pub(crate) mod test;
 pub(crate) mod token;

@@ -19,6 +19,7 @@ mod disk_housekeeping;
 mod endpoints;
 mod health;
 mod mapper;
+mod mapping_test;
 mod monitoring;
 mod path_uses;
 mod query;

@@ -6,10 +6,11 @@ use std::process::Stdio;
 use crate::server::{forebay, forebay_with};
 
 /// Every command as its words.
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &["serve"],
     &["demo"],
     &["apply"],
+    &["test"],
     &["source"],
     &["source", "create"],
     &["source", "ls"],

@@ -26,6 +26,7 @@ mod isolation;
 mod job;
 mod limits;
 mod log;
+mod mapping_test;
 mod metadata;
 mod metrics;
 mod openapi;
