@@ -16,6 +16,7 @@ pub mod reconciler;
 pub mod source;
 pub mod statistics_reporter;
 mod streams;
+pub mod tap;
 pub mod template;
 pub mod topic;
 pub mod upload;

@@ -30,6 +30,7 @@ mod roles;
 mod service_manager;
 mod signals;
 mod standby;
+mod tap;
 mod telemetry;
 mod terminal;
 mod token;
