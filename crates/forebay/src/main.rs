@@ -16,6 +16,7 @@ mod definitions;
 mod demo;
 mod descriptors;
 mod disk_housekeeping;
+mod doctor;
 mod endpoints;
 mod health;
 mod mapper;

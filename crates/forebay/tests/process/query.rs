@@ -176,9 +176,7 @@ fn a_reader_that_closes_early_is_no_error() {
                     SELECT i FROM n";
         let mut command = forebay();
         command.args(["query", many, "--format", format, "--data-dir", data]);
-        command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();

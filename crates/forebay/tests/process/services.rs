@@ -67,6 +67,11 @@ fn records_pass_through_s3_into_postgres() {
     let (schema, _) = table.rsplit_once('.').unwrap();
     let hint = format!("in PostgreSQL the table is \"{schema}\".\"events\"");
     assert!(here.stderr.contains(&hint), "{here:?}");
+    queries_only_read(&server, schema, file);
+}
+
+/// Queries of the table `events` of a schema with five rows.
+fn queries_only_read(server: &Server, schema: &str, file: &str) {
     let query = |sql: &str| {
         run(&mut server.command(&[
             "query", sql, "--config", file, "--format", "ndjson", "--limit", "2",
