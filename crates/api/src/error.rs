@@ -107,6 +107,8 @@ errors! {
     TokenNotFound 404 "tokenNotFound" "Token \"{tokenId}\" not found.";
     /// The request exceeds a quota.
     TooManyRequests 429 "tooManyRequests" "{quota, and when to retry}";
+    /// As many taps are open as the server allows.
+    TooManyTaps 429 "tooManyTaps" "{limit} taps are open, which is the maximum (setting api.maxTaps). Close one, or try again later.";
     /// The record does not fit the mapping.
     UnprocessableContent 422 "unprocessableContent" "Invalid value for column \"{column}\": {why}.";
     VersionCountLimitReached 409 "versionCountLimitReached" "Version count limit reached in the {source|sink}, the maximum is {limit}. The setting {setting} raises it.";

@@ -27,6 +27,7 @@ pub mod source;
 pub mod statistics;
 pub mod status;
 pub mod table;
+pub mod tap;
 pub mod task;
 pub mod test_result;
 pub mod topic;

@@ -30,6 +30,8 @@ use unpack::EncodedBody;
 
 /// Maximum of redirects per call.
 pub(crate) const REDIRECTS_MAX: u32 = 5;
+/// Limit of a response that arrives over a long time: none in practice.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Bytes read of the body of a redirect, to keep its connection.
 const REDIRECT_BODY_MAX: usize = 8 << 10;
 
@@ -171,6 +173,42 @@ impl HttpClient {
         }
     }
 
+    /// Sends a request whose response arrives over a long time. Redirects are not followed. The timeout
+    /// applies to the head of the response only.
+    ///
+    /// # Errors
+    /// No response in time, or a redirect.
+    pub async fn stream(&self, request: HttpRequest) -> Result<HttpStream, HttpError> {
+        let HttpRequest {
+            method,
+            url,
+            mut headers,
+            body,
+        } = request;
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut request = self.inner.request(method, url.clone());
+        request = request
+            .headers(self.with_configured(headers))
+            .timeout(STREAM_TIMEOUT);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let sent = tokio::time::timeout(self.config.timeout, request.send()).await;
+        let sent = sent.map_err(|_| HttpError::unanswered("timed out".to_owned()))?;
+        let response = sent.map_err(|e| HttpError::unanswered(unsent(&url, e)))?;
+        if response.status().is_redirection() {
+            return Err(HttpError {
+                status: Some(response.status()),
+                headers: Box::new(response.headers().clone()),
+                text: format!("{}, which is not followed", response.status()),
+            });
+        }
+        Ok(HttpStream {
+            response,
+            max: self.config.response_max,
+        })
+    }
+
     /// Begins a call whose requests are made one by one, so that each can wait for a rate limiter.
     #[must_use]
     pub fn call(&self, request: HttpRequest) -> HttpCall {
@@ -180,6 +218,46 @@ impl HttpClient {
             followed: 0,
             redirected: HeaderMap::new(),
         }
+    }
+}
+
+/// A response that arrives over a long time.
+#[derive(Debug)]
+pub struct HttpStream {
+    response: reqwest::Response,
+    max: usize,
+}
+
+impl HttpStream {
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// When the connection is interrupted.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let chunk = self.response.chunk().await;
+        chunk.map_err(|e| HttpError::unanswered(describe("response interrupted", e)))
+    }
+
+    /// Reads all of it, as the response of a usual request.
+    ///
+    /// # Errors
+    /// When the connection is interrupted.
+    pub async fn into_response(mut self) -> Result<HttpResponse, HttpError> {
+        let read = read(&mut self.response, self.max).await;
+        let (body, is_cut) =
+            read.map_err(|e| HttpError::unanswered(describe("response interrupted", e)))?;
+        Ok(HttpResponse {
+            status: self.response.status(),
+            headers: std::mem::take(self.response.headers_mut()),
+            url: self.response.url().clone(),
+            body,
+            is_cut,
+            problem: None,
+        })
     }
 }
 

@@ -17,6 +17,8 @@ mod text;
 pub mod conformance;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use forebay_connect::table::Table;
 use forebay_connect::table::conformance::{import, mapping, rows};
-use forebay_connect::table::sqlite::{
-    QueryCell, QueryError, QuerySummary, QueryVisitor, SqliteConfig, SqliteTable, query,
-};
+use forebay_connect::table::query::{QueryCell, QueryError, QuerySummary, QueryVisitor};
+use forebay_connect::table::sqlite::{SqliteConfig, SqliteTable, query};
 
 #[derive(Default)]
 struct Printer {

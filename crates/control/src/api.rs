@@ -38,6 +38,7 @@ mod statistics;
 mod status;
 mod table_check;
 mod tables;
+mod tap;
 mod tasks;
 mod test_mapping;
 mod token_rate_limiter;
@@ -72,10 +73,12 @@ pub use dead_letters::{
     DiscardSummary, ReplaySummary,
 };
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
+pub use mapping::mapping_from_request;
 pub use random_text::RandomSource;
 pub use status::NodeService;
 pub use table_check::TableBackends;
-pub use topics::TopicService;
+pub use tap::{TapError, TapRequest, TapService, TapStage, TapStream};
+pub use topics::{TopicService, message_from_request};
 
 use crate::auth::TokenAuthenticator;
 use crate::sink_monitor::SinkMonitor;
@@ -110,6 +113,8 @@ pub struct ApiDeps {
     pub topics: Arc<dyn TopicService>,
     /// Counts of path lookups.
     pub path_uses: Arc<dyn PathUses>,
+    /// Live records of this node.
+    pub taps: Arc<dyn TapService>,
     /// State of the sinks.
     pub monitor: SinkMonitor,
     /// The server itself.
@@ -150,6 +155,7 @@ struct ApiState {
     wrong_tokens: WrongTokenLimiter,
     topics: Arc<dyn TopicService>,
     path_uses: Arc<dyn PathUses>,
+    taps: Arc<dyn TapService>,
     monitor: SinkMonitor,
     node_status: Arc<dyn NodeService>,
     config: ApiConfig,
@@ -184,6 +190,7 @@ fn routes() -> OpenApiRouter<SharedApi> {
         .routes(routes!(settings::get_source, settings::update_source))
         .routes(routes!(test_mapping::test))
         .routes(routes!(dry_run::dry_run))
+        .routes(routes!(tap::tap))
         .routes(routes!(statistics::clear_source))
         .routes(routes!(lifecycle::disable_source))
         .routes(routes!(lifecycle::enable_source))
@@ -266,6 +273,7 @@ impl Api {
             wrong_tokens: WrongTokenLimiter::new(deps.config.wrong_tokens_per_second),
             topics: deps.topics,
             path_uses: deps.path_uses,
+            taps: deps.taps,
             monitor: deps.monitor,
             node_status: deps.node_status,
             config: deps.config,

@@ -8,7 +8,8 @@ use forebay_api::error::ErrorName;
 use forebay_api::list::PagedResponse;
 use forebay_api::task::{TaskStatus, TaskView};
 use forebay_connect::http::{
-    HttpClient, HttpClientConfig, HttpRequest, HttpResponse, retry_after, secret_header,
+    HttpClient, HttpClientConfig, HttpError, HttpRequest, HttpResponse, HttpStream, retry_after,
+    secret_header,
 };
 use forebay_model::Clock;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -58,6 +59,7 @@ pub(crate) struct ApiClient {
 
 impl ApiClient {
     pub(crate) fn new(server: &ServerArgs, env: Environment) -> Result<Self, CliError> {
+        terminal::set_verbosity(server.verbosity());
         let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
         let ca = env.get("FOREBAY_API_CA").map(PathBuf::from);
         let ca = server.api_ca.clone().or(ca);
@@ -177,6 +179,18 @@ impl ApiClient {
         }
     }
 
+    /// Opens a response that arrives over a long time.
+    pub(crate) async fn stream(&self, path: &str) -> Result<HttpStream, CliError> {
+        let url = self.url(path)?;
+        let opened = self.http.stream(HttpRequest::get(url)).await;
+        let opened = opened.map_err(|e| self.unanswered(&e))?;
+        if opened.status().is_success() {
+            return Ok(opened);
+        }
+        let response = opened.into_response().await;
+        Err(self.rejection(&response.map_err(|e| self.unanswered(&e))?))
+    }
+
     /// Starts a task and waits for its end.
     pub(crate) async fn run_task(
         &self,
@@ -291,7 +305,7 @@ impl ApiClient {
             .hint("set --api to the address of the management API, like http://127.0.0.1:8000");
         }
         let failure = match message {
-            Some(message) => CliError::new(message),
+            Some(message) => CliError::new(message).named(&error),
             None => CliError::new(format_args!("{base} responded with {status}"))
                 .hint("is it the management API of Forebay? --api sets another address"),
         };
@@ -312,9 +326,7 @@ impl ApiClient {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<HttpResponse, CliError> {
-        let url = format!("{}{path}", self.base);
-        let url = Url::parse(&url)
-            .map_err(|e| CliError::usage(format_args!("\"{url}\" is not an address: {e}")))?;
+        let url = self.url(path)?;
         let mut request = HttpRequest {
             method,
             ..HttpRequest::get(url)
@@ -324,20 +336,35 @@ impl ApiClient {
             request.headers.insert(CONTENT_TYPE, json);
             request.body = Some(body);
         }
-        self.http
-            .send(request, SystemClock.now())
-            .await
-            .map_err(|e| {
-                if e.is_redirect() {
-                    return CliError::new(format_args!(
-                        "Forebay at {} responded with {e}",
-                        self.base
-                    ))
-                    .hint("set --api to the address that accepts changes");
-                }
-                CliError::new(format_args!("can't reach Forebay at {}: {e}", self.base))
-                    .hint(unreachable(&self.base, &e.to_string()))
-            })
+        let (method, begun) = (request.method.clone(), tokio::time::Instant::now());
+        let sent = self.http.send(request, SystemClock.now()).await;
+        let result = match &sent {
+            Ok(response) => response.status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let millis = begun.elapsed().as_millis();
+        terminal::detail(format_args!(
+            "{method} {}{path}: {result}, {millis} ms",
+            self.base
+        ));
+        sent.map_err(|e| self.unanswered(&e))
+    }
+
+    fn url(&self, path: &str) -> Result<Url, CliError> {
+        let url = format!("{}{path}", self.base);
+        Url::parse(&url)
+            .map_err(|e| CliError::usage(format_args!("\"{url}\" is not an address: {e}")))
+    }
+
+    /// Error of a call without a response.
+    pub(crate) fn unanswered(&self, error: &HttpError) -> CliError {
+        let base = &self.base;
+        if error.is_redirect() {
+            return CliError::new(format_args!("Forebay at {base} responded with {error}"))
+                .hint("set --api to the address that accepts changes");
+        }
+        CliError::new(format_args!("can't reach Forebay at {base}: {error}"))
+            .hint(unreachable(base, &error.to_string()))
     }
 }
 

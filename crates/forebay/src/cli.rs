@@ -41,6 +41,7 @@ enum CliCommand {
     Serve(command::serve::ServeArgs),
     Demo(command::demo::DemoArgs),
     Apply(command::apply::ApplyArgs),
+    Test(command::test::TestArgs),
     #[command(subcommand)]
     Source(command::source::SourceCommand),
     #[command(subcommand)]
@@ -50,6 +51,7 @@ enum CliCommand {
     #[command(subcommand)]
     Table(command::table::TableCommand),
     Status(command::status::StatusArgs),
+    Tap(command::tap::TapArgs),
     Query(command::query::QueryArgs),
     Backup(command::backup::BackupArgs),
     Restore(command::restore::RestoreArgs),
@@ -65,7 +67,9 @@ enum CliCommand {
     Buffer(command::buffer::BufferCommand),
     #[command(subcommand)]
     Config(command::config::ConfigCommand),
+    Doctor(command::doctor::DoctorArgs),
     Completions(command::completions::CompletionsArgs),
+    Man(command::man::ManArgs),
     /// Prints version, commit and target.
     Version,
     #[command(hide = true)]
@@ -82,8 +86,13 @@ pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to standard output, errors to standard error; either may be closed.
-            drop(error.print());
+            if wants_json() && error.use_stderr() {
+                terminal::print_json_error(&usage_error(&error));
+            } else {
+                // Help and version go to standard output, errors to standard error; either may be
+                // closed.
+                drop(error.print());
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -96,10 +105,28 @@ pub(crate) fn main() -> ExitCode {
     match run(cli.command, Environment::from_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            terminal::print_error(&failure);
+            if wants_json() {
+                terminal::print_json_error(&failure);
+            } else {
+                terminal::print_error(&failure);
+            }
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// Whether the result is for programs, so that the error is, too. Also known of wrong arguments.
+fn wants_json() -> bool {
+    let mut arguments = std::env::args_os().skip(1).take_while(|a| a != "--");
+    arguments.any(|a| a == "--json" || a == "--format=json" || a == "--format=ndjson")
+}
+
+/// A wrong use of the command line: its first paragraph, and the rest as advice.
+fn usage_error(error: &clap::Error) -> CliError {
+    let text = error.to_string();
+    let (message, advice) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let message = message.strip_prefix("error: ").unwrap_or(message).trim();
+    CliError::usage(message).hint(advice.trim())
 }
 
 fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
@@ -107,10 +134,12 @@ fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
         CliCommand::Serve(args) => command::serve::run(args, env),
         CliCommand::Demo(args) => command::demo::run(args, env),
         CliCommand::Apply(args) => command::apply::run(args, env),
+        CliCommand::Test(args) => command::test::run(&args, env),
         CliCommand::Source(command) => command::source::run(command, env),
         CliCommand::Token(command) => command::token::run(command, env),
         CliCommand::Quota(command) => command::quota::run(command, env),
         CliCommand::Table(command) => command::table::run(command, env),
+        CliCommand::Tap(args) => command::tap::run(&args, env),
         CliCommand::Query(args) => command::query::run(&args, env),
         CliCommand::Backup(args) => command::backup::run(args, env),
         CliCommand::Restore(args) => command::restore::run(&args, env),
@@ -122,6 +151,8 @@ fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
         CliCommand::Log(command) => command::log::run(&command, env),
         CliCommand::Buffer(command) => command::buffer::run(command, &env),
         CliCommand::Config(command) => command::config::run(command, env),
+        CliCommand::Doctor(args) => command::doctor::run(&args, env),
+        CliCommand::Man(args) => command::man::run(&args),
         CliCommand::Completions(args) => command::completions::run(&args),
         CliCommand::Version => terminal::line(format_args!("forebay {}", version::LONG)),
         CliCommand::Reference(args) => command::reference::run(&args),

@@ -11,6 +11,8 @@ pub(crate) const EXIT_USAGE: u8 = 2;
 pub(crate) struct CliError {
     message: String,
     hint: Option<String>,
+    /// Name of the server's error.
+    name: Option<String>,
     code: u8,
 }
 
@@ -20,6 +22,7 @@ impl CliError {
         Self {
             message: message.to_string(),
             hint: None,
+            name: None,
             code: EXIT_FAILURE,
         }
     }
@@ -37,6 +40,7 @@ impl CliError {
         Self {
             message: String::new(),
             hint: None,
+            name: None,
             code: 0,
         }
     }
@@ -57,11 +61,39 @@ impl CliError {
         self
     }
 
+    /// Sets the name of the server's error.
+    #[must_use]
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.name = (!name.is_empty()).then(|| name.to_owned());
+        self
+    }
+
     /// Sets another exit code.
     #[must_use]
     pub(crate) fn with_code(mut self, code: u8) -> Self {
         self.code = code;
         self
+    }
+
+    /// The message without the hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// One line of JSON, for programs.
+    pub(crate) fn json(&self) -> String {
+        let own = if self.code == EXIT_USAGE {
+            "usage"
+        } else {
+            "failure"
+        };
+        serde_json::json!({
+            "name": self.name.as_deref().unwrap_or(own),
+            "message": self.message,
+            "hint": self.hint,
+            "exitCode": self.code,
+        })
+        .to_string()
     }
 
     pub(crate) fn code(&self) -> u8 {

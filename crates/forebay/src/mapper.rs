@@ -31,8 +31,21 @@ impl RecordMapper {
         }
     }
 
-    async fn rows(&self, sink: &Sink, context: &RecordContext) -> Result<Vec<TestCell>, TestError> {
-        match &sink.target {
+    /// The row of a record in a table, or the parts of its message.
+    pub(crate) async fn target_row(
+        &self,
+        target: &SinkTarget,
+        record: TestRecord,
+    ) -> Result<Vec<TestCell>, TestError> {
+        self.rows(target, &context(record)?).await
+    }
+
+    async fn rows(
+        &self,
+        target: &SinkTarget,
+        context: &RecordContext,
+    ) -> Result<Vec<TestCell>, TestError> {
+        match target {
             SinkTarget::Table(table) => self.cells(&table.mapping, context).await,
             SinkTarget::Topic(topic) => self.message(topic, context).await,
         }
@@ -124,7 +137,7 @@ impl Mapper for RecordMapper {
         let context = context(record)?;
         let mut tables = Vec::with_capacity(sinks.len());
         for sink in sinks {
-            let row = self.rows(sink, &context).await?;
+            let row = self.rows(&sink.target, &context).await?;
             tables.push(TestTable {
                 sink: sink.key.clone(),
                 table: match &sink.target {

@@ -1,13 +1,14 @@
-//! Writes query results as a table, JSON or CSV.
+//! Writes query results as a table, JSON, CSV, Markdown or lines.
 
 mod csv;
 mod json;
+mod lines;
 mod text_table;
 
 use std::collections::HashSet;
 use std::io::Write;
 
-use forebay_connect::table::sqlite::{QueryCell, QueryVisitor};
+use forebay_connect::table::query::{QueryCell, QueryVisitor};
 
 pub(crate) use text_table::TextTable;
 
@@ -22,6 +23,12 @@ pub(crate) enum QueryFormat {
     Json,
     /// RFC 4180 with a header line
     Csv,
+    /// An object per line
+    Ndjson,
+    /// A table for documents
+    Markdown,
+    /// A line per cell, an empty line between rows
+    Line,
 }
 
 /// A visitor that writes rows and returns the first write error at the end.
@@ -35,6 +42,9 @@ pub(crate) fn writer(format: QueryFormat, out: impl Write + 'static) -> Box<dyn 
         QueryFormat::Table => Box::new(text_table::TextTableWriter::new(out)),
         QueryFormat::Json => Box::new(json::JsonWriter::new(out)),
         QueryFormat::Csv => Box::new(csv::CsvWriter::new(out)),
+        QueryFormat::Ndjson => Box::new(lines::LineWriter::new(lines::LineForm::Ndjson, out)),
+        QueryFormat::Markdown => Box::new(lines::LineWriter::new(lines::LineForm::Markdown, out)),
+        QueryFormat::Line => Box::new(lines::LineWriter::new(lines::LineForm::Line, out)),
     }
 }
 
@@ -97,6 +107,12 @@ mod tests {
             (QueryFormat::Json, "[\n {\"a\":1,\"a_2\":2}\n]\n"),
             (QueryFormat::Csv, "a,a_2\n1,2\n"),
             (QueryFormat::Table, "a  a_2\n-  ---\n1    2\n"),
+            (QueryFormat::Ndjson, "{\"a\":1,\"a_2\":2}\n"),
+            (
+                QueryFormat::Markdown,
+                "| a | a_2 |\n| --- | --- |\n| 1 | 2 |\n",
+            ),
+            (QueryFormat::Line, "a    1\na_2  2\n"),
         ] {
             let out = Shared::default();
             let mut writer = writer(format, out.clone());

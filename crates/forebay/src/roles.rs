@@ -170,7 +170,8 @@ impl RunningNode {
         let topics = base.topics(config)?;
         let dispatcher = base.dispatcher(config);
         let memory_limiter = MemoryLimiter::new(config.source.http.max_bytes_in_flight.0);
-        let pipelines = PipelineShared::new(Arc::clone(&memory_limiter));
+        let pipelines =
+            PipelineShared::with_taps(Arc::clone(&memory_limiter), Arc::clone(dispatcher.taps()));
         let mut health = HealthChecks::new(base.repo.clone(), base.log.clone());
         let mut http = None;
         let mut source = config.source.http.listen;
@@ -254,6 +255,8 @@ impl RunningNode {
         if let Some(http) = self.http.take() {
             in_time &= http.stop(left()).await;
         }
+        // Their responses would never end.
+        self.pipelines.close_taps();
         for listener in std::mem::take(&mut self.listeners) {
             in_time &= listener.stop(left()).await;
         }

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use forebay_model::ByteSize;
 use serde::Serialize;
@@ -122,9 +123,39 @@ pub(crate) fn output_failed(error: &std::io::Error) -> CliError {
     }
 }
 
-/// Writes a line for the user to standard error with control characters escaped. A line that can't be
-/// written, or whose pipe is not read, is dropped.
+/// How much a command says besides its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    Quiet = 1,
+    #[default]
+    Usual = 2,
+    Verbose = 3,
+}
+
+/// The terminal is the process's, so what is written to it is, too. Set once, by the arguments.
+static VERBOSITY: AtomicU8 = AtomicU8::new(Verbosity::Usual as u8);
+
+pub(crate) fn set_verbosity(verbosity: Verbosity) {
+    VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
+}
+
+fn says(at_least: Verbosity) -> bool {
+    VERBOSITY.load(Ordering::Relaxed) >= at_least as u8
+}
+
+/// Writes a note that only a verbose command has.
+pub(crate) fn detail(text: impl fmt::Display) {
+    if says(Verbosity::Verbose) {
+        note(text);
+    }
+}
+
+/// Writes a line for the user to standard error with control characters escaped, unless the command is
+/// quiet. A line that can't be written, or whose pipe is not read, is dropped.
 pub(crate) fn note(text: impl fmt::Display) {
+    if !says(Verbosity::Usual) {
+        return;
+    }
     note_text(&escaped(&text.to_string()));
 }
 
@@ -154,6 +185,13 @@ fn is_stderr_writable() -> bool {
     let stderr = std::io::stderr();
     let mut stderr = [PollFd::new(&stderr, PollFlags::OUT)];
     poll(&mut stderr, Some(&WRITE_TIMEOUT)).is_ok_and(|ready| ready > 0)
+}
+
+/// Prints the error of a command as one line of JSON.
+pub(crate) fn print_json_error(failure: &CliError) {
+    if failure.code() != 0 {
+        note_text(&escaped(&failure.json()));
+    }
 }
 
 /// Prints the error of a command, and the hint below it.

@@ -29,6 +29,7 @@ use crate::fair_thread_pool::FairThreadPool;
 use crate::memory_limiter::MemoryPermit;
 use crate::metrics::{ROWS_ACCEPTED, ROWS_DEAD, ROWS_FAILED, ROWS_REJECTED, SourceMeters};
 use crate::pipeline::{AppendTicket, BlockTicket, Pipeline};
+use crate::tap::RecordTaps;
 use crate::template::TemplatePool;
 
 /// How long a record waits for its sink's first slice.
@@ -73,6 +74,7 @@ pub struct Dispatcher {
     large_pool: Arc<FairThreadPool>,
     /// Runs large requests whose templates are being evaluated.
     templated_pool: Arc<FairThreadPool>,
+    taps: Arc<RecordTaps>,
 }
 
 /// Large requests whose templates are evaluated at a time: enough to keep the workers busy.
@@ -120,6 +122,7 @@ impl Dispatcher {
         Arc::new(Self {
             large_pool: FairThreadPool::new(workers),
             templated_pool: FairThreadPool::new(TEMPLATED_MAX),
+            taps: RecordTaps::new(),
             table: RwLock::default(),
             templates,
             random,
@@ -150,6 +153,11 @@ impl Dispatcher {
         table.find(project, source, secret).cloned()
     }
 
+    /// Taps of the records.
+    pub fn taps(&self) -> &Arc<RecordTaps> {
+        &self.taps
+    }
+
     /// Pool of large requests.
     pub fn large_pool(&self) -> &Arc<FairThreadPool> {
         &self.large_pool
@@ -166,6 +174,12 @@ impl Dispatcher {
         mut batch: RecordBatch,
         progress: &RequestProgress,
     ) -> Vec<SinkResult> {
+        if self.taps.is_open() {
+            let records = &batch.records;
+            self.offer_received(route, records.len(), |i| {
+                records.get(i).map(RecordContext::unparsed)
+            });
+        }
         let size: usize = batch.records.iter().map(|r| r.body().len()).sum();
         let mut steps: Vec<SinkStep> = route
             .sinks()
@@ -186,6 +200,20 @@ impl Dispatcher {
         let good = batch.records.len() - batch.broken.len();
         drop(batch);
         self.await_results(route, steps, good).await
+    }
+
+    /// Offers received records to taps.
+    fn offer_received(
+        &self,
+        route: &SourceRoute,
+        count: usize,
+        record: impl Fn(usize) -> Option<RecordContext>,
+    ) {
+        for branch in route.branches.iter().filter(|b| !b.disabled) {
+            for index in 0..count {
+                self.taps.received(&branch.key, || record(index));
+            }
+        }
     }
 
     /// Waits for the outcomes of all sinks.

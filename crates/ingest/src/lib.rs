@@ -12,4 +12,5 @@ pub mod signature;
 pub mod source;
 pub mod statistics_reporter;
 pub mod streams;
+pub mod tap;
 pub mod template;

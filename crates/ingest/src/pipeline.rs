@@ -16,11 +16,14 @@ use std::sync::Arc;
 
 use forebay_buffer::{Message, encode_standalone};
 use forebay_model::settings::RejectionAction;
-use forebay_model::{BlockCompression, SinkSettings, SliceKey, Timestamp};
-use forebay_record::{CompiledMapping, CompiledMessage, RecordContext, RecordError, SealedBlock};
+use forebay_model::{BlockCompression, SinkKey, SinkSettings, SliceKey, Timestamp};
+use forebay_record::{
+    CompiledMapping, CompiledMessage, RecordContext, RecordError, RenderedMessage, SealedBlock,
+};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use crate::tap::RecordTaps;
 use crate::template::TemplateResult;
 pub use appender::{
     Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend, TopicStreams,
@@ -53,6 +56,7 @@ pub enum AppendAttempt {
 
 /// Path of one sink's rows into one slice, or of its messages into its stream.
 pub struct Pipeline {
+    sink: SinkKey,
     /// `None`: it fills the stream of a topic.
     slice: Option<SliceKey>,
     /// Topic and definition of its messages; `None`: records become rows.
@@ -95,6 +99,7 @@ impl Pipeline {
             .then(|| DeadLetterWriter::new(&slice.file.sink, rejection.dead_letters_max, appender));
         shared.meters.pipelines.increment(1);
         Ok(Arc::new(Self {
+            sink: slice.file.sink.clone(),
             slice: Some(slice),
             messages: None,
             mapping,
@@ -112,6 +117,7 @@ impl Pipeline {
 
     /// Opens a pipeline into the stream of a topic.
     pub(crate) fn for_topic(
+        sink: SinkKey,
         topic: &str,
         message: CompiledMessage,
         settings: &SinkSettings,
@@ -120,6 +126,7 @@ impl Pipeline {
     ) -> Arc<Self> {
         shared.meters.pipelines.increment(1);
         Arc::new(Self {
+            sink,
             slice: None,
             mapping: Arc::clone(message.mapping()),
             messages: Some((topic.into(), message)),
@@ -133,6 +140,16 @@ impl Pipeline {
             changed: Notify::new(),
             gathering: Notify::new(),
         })
+    }
+
+    pub(crate) fn sink(&self) -> &SinkKey {
+        &self.sink
+    }
+
+    /// The open taps, if there are any.
+    pub(crate) fn taps(&self) -> Option<&RecordTaps> {
+        let taps = &self.shared.taps;
+        taps.is_open().then_some(taps)
     }
 
     pub fn slice(&self) -> Option<&SliceKey> {
@@ -150,10 +167,25 @@ impl Pipeline {
         random: &mut dyn FnMut() -> u128,
         out: &mut Vec<u8>,
     ) -> Result<(), RecordError> {
+        self.render_parts(record, cells, random, out).map(drop)
+    }
+
+    /// As [`Self::render`]; also returns the parts of a message.
+    pub(crate) fn render_parts(
+        &self,
+        record: &RecordContext,
+        cells: &[TemplateResult],
+        random: &mut dyn FnMut() -> u128,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<RenderedMessage>, RecordError> {
         let Some((topic, message)) = &self.messages else {
-            return self.mapping.render(record, cells, random, out);
+            return self
+                .mapping
+                .render(record, cells, random, out)
+                .map(|()| None);
         };
         let rendered = message.render(record, cells, random)?;
+        let parts = self.taps().map(|_| rendered.clone());
         let headers = rendered.headers.into_iter();
         let message = Message {
             key: rendered.key.map(Into::into),
@@ -162,7 +194,7 @@ impl Pipeline {
             timestamp_ms: None,
         };
         encode_standalone(out, topic, &message, record.request().received.as_millis());
-        Ok(())
+        Ok(parts)
     }
 
     pub fn mapping(&self) -> &Arc<CompiledMapping> {

@@ -78,6 +78,11 @@ impl ConnectionActivity {
         RequestGuard(Arc::clone(self))
     }
 
+    /// Part of a response of unknown length is about to be sent: the connection is not idle.
+    pub(super) fn on_streaming(&self) {
+        self.idle_since.store(self.now(), Relaxed);
+    }
+
     fn responses(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
         self.responses.lock()
     }

@@ -58,7 +58,10 @@ impl UnreadLimiter {
         let (lower, exact) = (body.size_hint().lower(), body.size_hint().exact());
         let length = exact.unwrap_or(lower);
         if length <= SMALL {
-            return Ok(LimitedBody::unlimited(body));
+            return Ok(LimitedBody {
+                streaming: exact.is_none().then(|| Arc::clone(activity)),
+                ..LimitedBody::unlimited(body)
+            });
         }
         let Some(permit) = self.try_acquire(length) else {
             self.pressure.notify_waiters();
@@ -71,6 +74,7 @@ impl UnreadLimiter {
         Ok(LimitedBody {
             body,
             permit: Some(unread_permit),
+            streaming: None,
         })
     }
 
@@ -123,6 +127,8 @@ impl AsRef<[u8]> for LimitedBytes {
 pub(crate) struct LimitedBody<B> {
     body: B,
     permit: Option<UnreadPermit>,
+    /// Of a body of unknown length: its connection is not idle while the client reads.
+    streaming: Option<Arc<ConnectionActivity>>,
 }
 
 impl<B> LimitedBody<B>
@@ -131,7 +137,11 @@ where
 {
     /// A body without a permit.
     pub(crate) fn unlimited(body: B) -> Self {
-        Self { body, permit: None }
+        Self {
+            body,
+            permit: None,
+            streaming: None,
+        }
     }
 
     /// Moves the permit of these bytes into them.
@@ -160,6 +170,9 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        if let Some(activity) = &self.streaming {
+            activity.on_streaming();
+        }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         polled.map(|frame| {
             let frame = frame?.map_err(Into::into);

@@ -5,6 +5,7 @@ import { ago, count, plural, rate, short, size, span, time } from "../format";
 import { advice, inFlight, lag, sinkStatus, deliveryFailures } from "../health";
 import { Badge, Loading, Pre, Problem, Scroll, Section, Tile } from "../parts/basics";
 import { RateChart } from "../parts/chart";
+import { RetryButton } from "../parts/retry";
 import { DisabledNotice, Switch } from "../parts/switch";
 import { rates, type Rates } from "../rates";
 import { useTitle } from "../title";
@@ -66,7 +67,7 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
       )}
       {sink && (
         <>
-          <Failures files={sink.statistics.files} slices={slices.data?.slices ?? []} />
+          <Failures files={sink.statistics.files} slices={slices.data?.slices ?? []} path={path} onRetry={feed.refresh} />
           <Tiles sink={sink} known={known} />
           <RateChart rates={known} />
           <Reconciliation reconciliation={sink.statistics.reconciliation} parts={sink.topic ? TOPIC_PARTS : PARTS} />
@@ -97,7 +98,7 @@ function Target({ sink }: { sink: AggregatedSink }) {
   );
 }
 
-function Failures({ files, slices }: { files: File[]; slices: Slice[] }) {
+function Failures({ files, slices, path, onRetry }: { files: File[]; slices: Slice[]; path: string; onRetry: () => void }) {
   const present = now();
   const causes = deliveryFailures(files, slices);
   if (causes.length === 0) return null;
@@ -115,6 +116,7 @@ function Failures({ files, slices }: { files: File[]; slices: Slice[] }) {
           </p>
         </div>
       ))}
+      <RetryButton path={path} onDone={onRetry} />
     </section>
   );
 }

@@ -14,16 +14,19 @@ use crate::table::{
 mod config;
 mod connect;
 mod copy;
+mod diagnosis;
 mod error;
 mod import;
 mod inspect;
 mod keyed;
 mod ledger;
 mod pool;
+mod query;
 mod schema;
 mod tls;
 
 pub use config::{PostgresConfig, SslMode};
+pub use diagnosis::PostgresDiagnosis;
 pub use keyed::PostgresKeyed;
 
 use connect::PostgresServer;

@@ -28,7 +28,7 @@ mod query;
 mod schema;
 mod writer;
 
-pub use query::{QueryCell, QueryError, QuerySummary, QueryVisitor, query};
+pub use query::query;
 
 pub(crate) use error::classify;
 use writer::{RowMessage, WriterCommand};

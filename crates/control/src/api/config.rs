@@ -19,6 +19,8 @@ pub struct ApiConfig {
     pub table_check_timeout: HumanDuration,
     pub requests_per_second: u64,
     pub wrong_tokens_per_second: u64,
+    pub max_taps: u32,
+    pub tap_records_per_second: u64,
     pub support_contact: String,
     pub raw_string: bool,
     /// Whether an error about something too long names the setting of the limit. Otherwise the
@@ -39,6 +41,8 @@ impl Default for ApiConfig {
             table_check_timeout: HumanDuration::secs(5),
             requests_per_second: 500,
             wrong_tokens_per_second: 5,
+            max_taps: 4,
+            tap_records_per_second: 200,
             support_contact: String::new(),
             raw_string: true,
             name_limits: false,
@@ -66,6 +70,9 @@ impl ApiConfig {
         ];
         let rates = rates.map(|(name, given)| out_of_range(name, given, 0, REQUESTS_MAX));
         violations.extend(rates.into_iter().flatten());
+        violations.extend(out_of_range("maxTaps", self.max_taps, 0, 64));
+        let rate = self.tap_records_per_second;
+        violations.extend(out_of_range("tapRecordsPerSecond", rate, 20, 10_000));
         violations.extend(self.body_violations());
         for (name, given, min, max) in [
             (

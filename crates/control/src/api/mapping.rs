@@ -49,10 +49,33 @@ pub(super) async fn check_mapping(
     api: &ApiState,
     request: MappingRequest,
 ) -> Result<Result<Mapping, Vec<ColumnViolation>>, ApiError> {
+    let mapping = match converted(request, api.config.raw_string) {
+        Ok(mapping) => mapping,
+        Err(violations) => return Ok(Err(violations)),
+    };
+    let violations = compile(api, &mapping).await?;
+    Ok(if violations.is_empty() {
+        Ok(mapping)
+    } else {
+        Err(violations)
+    })
+}
+
+/// Converts a mapping as the API does, without a server. Paths and templates are not compiled.
+/// `is_raw` is the default of `rawString`.
+///
+/// # Errors
+/// All violations.
+pub fn mapping_from_request(request: MappingRequest, is_raw: bool) -> Result<Mapping, Vec<String>> {
+    let texts = |violations: Vec<ColumnViolation>| violations.into_iter().map(|v| v.message);
+    converted(request, is_raw).map_err(|violations| texts(violations).collect())
+}
+
+fn converted(request: MappingRequest, is_raw: bool) -> Result<Mapping, Vec<ColumnViolation>> {
     let mut violations = Vec::new();
     let mut columns = Vec::with_capacity(request.columns.len());
     for (i, column) in request.columns.into_iter().enumerate() {
-        match model_column(column, api.config.raw_string) {
+        match model_column(column, is_raw) {
             Ok(column) => columns.push(column),
             Err(message) => violations.push(ColumnViolation {
                 column: Some(i),
@@ -66,13 +89,10 @@ pub(super) async fn check_mapping(
         violations.extend(found.iter().map(|p| shape_violation(&mapping, p)));
     }
     if violations.is_empty() {
-        violations = compile(api, &mapping).await?;
-    }
-    Ok(if violations.is_empty() {
         Ok(mapping)
     } else {
         Err(violations)
-    })
+    }
 }
 
 fn shape_violation(mapping: &Mapping, problem: &MappingViolation) -> ColumnViolation {

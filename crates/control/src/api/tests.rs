@@ -22,6 +22,7 @@ mod statistics;
 mod status;
 mod sweep;
 mod tables;
+mod tap;
 mod tasks;
 mod topics;
 mod verify;

@@ -1,7 +1,7 @@
 //! Topic sinks: converts and validates their definitions, and the interface to the topic delivery.
 
 use forebay_model::{
-    ColumnKind, HttpMethod, Mapping, MappingColumn, MessageMapping, MessageValue, Sink, TopicKind,
+    ColumnKind, HttpMethod, MappingColumn, MessageMapping, MessageValue, Sink, TopicKind,
     TopicSink, TopicStatistics,
 };
 
@@ -143,9 +143,27 @@ fn check(api: &ApiState, topic: &TopicSink) -> Result<(), ApiError> {
 }
 
 async fn message(api: &ApiState, request: MessageRequest) -> Result<MessageMapping, ApiError> {
+    let rejected = |violations: Vec<String>| ApiError::bad_request(bullets(&violations));
+    let message = message_from_request(request, api.config.raw_string).map_err(rejected)?;
+    let found = mapping::compile(api, &message.columns()).await?;
+    if found.is_empty() {
+        Ok(message)
+    } else {
+        Err(rejected(found.into_iter().map(|p| p.message).collect()))
+    }
+}
+
+/// Converts a message as the API does, without a server. Paths and templates are not compiled.
+/// `is_raw` is the default of `rawString` outside of fields.
+///
+/// # Errors
+/// All violations.
+pub fn message_from_request(
+    request: MessageRequest,
+    is_raw: bool,
+) -> Result<MessageMapping, Vec<String>> {
     let mut violations = Vec::new();
     // In text parts a string loses its quotes; a field is JSON.
-    let is_raw = api.config.raw_string;
     let part =
         |request: ColumnRequest, is_raw: bool, violations: &mut Vec<String>| match model_column(
             request, is_raw,
@@ -191,15 +209,8 @@ async fn message(api: &ApiState, request: MessageRequest) -> Result<MessageMappi
         key: key.map(|c| c.kind),
         headers,
     });
-    if let Some(message) = &message
-        && violations.is_empty()
-    {
-        let columns: Mapping = message.columns();
-        let found = mapping::compile(api, &columns).await?;
-        violations.extend(found.into_iter().map(|p| p.message));
-    }
     match message {
         Some(message) if violations.is_empty() => Ok(message),
-        _ => Err(ApiError::bad_request(bullets(&violations))),
+        _ => Err(violations),
     }
 }

@@ -6,6 +6,7 @@ use crate::cli_error::CliError;
 use crate::config::{
     self, ConfigSources, ConfigViolation, Environment, FlagSettings, LoadedConfig,
 };
+use crate::terminal::Verbosity;
 
 /// Location of configuration and data.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -62,6 +63,22 @@ pub(crate) struct ServerArgs {
     /// for the token itself]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Print only results and errors, no notes
+    #[arg(long, short, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print each request to the server, with its status and duration
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+impl ServerArgs {
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Usual,
+        }
+    }
 }
 
 /// Error with each violation on its own line.

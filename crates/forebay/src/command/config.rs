@@ -4,9 +4,10 @@ use clap::Subcommand;
 
 use super::common::{ConfigArgs, violations_error};
 use super::serve;
+use crate::api_client::block_on;
 use crate::cli_error::CliError;
 use crate::config::{ConfigViolation, Environment, LoadedConfig, catalog, yaml};
-use crate::{data_dir, terminal, token};
+use crate::{data_dir, doctor, terminal, token};
 
 /// Shows and checks the configuration.
 #[derive(Debug, Subcommand)]
@@ -19,19 +20,35 @@ pub(crate) enum ConfigCommand {
     /// Prints every setting with its default and meaning, as a file to start from.
     Default,
     /// Checks file and environment and reports all violations.
-    Check(ConfigArgs),
+    Check(ConfigCheckArgs),
     /// Prints the effective settings and their origin; secrets are masked.
     Show(ConfigArgs),
     /// Prints a JSON Schema of the configuration file, for editors.
     Schema,
 }
 
+/// File and environment to check.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigCheckArgs {
+    /// Also connect to staging, PostgreSQL and providers, and check tokens and certificates; `forebay
+    /// doctor` checks this machine too
+    #[arg(long)]
+    connect: bool,
+    #[command(flatten)]
+    place: ConfigArgs,
+}
+
 pub(crate) fn run(command: ConfigCommand, env: Environment) -> Result<(), CliError> {
     match command {
         ConfigCommand::Default => terminal::data(yaml::default()),
-        ConfigCommand::Check(config_args) => {
-            let loaded = config_args.load(env, Vec::new())?;
+        ConfigCommand::Check(args) => {
+            let loaded = args.place.load(env, Vec::new())?;
             check_files(&loaded)?;
+            if args.connect {
+                let connections = doctor::connections(&loaded.config, &loaded.env);
+                let findings = block_on(async { Ok(connections.await) })?;
+                doctor::report(&findings, false)?;
+            }
             terminal::line("The configuration is valid.")
         }
         ConfigCommand::Show(config_args) => {

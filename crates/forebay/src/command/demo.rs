@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use forebay_api::source::SourceView;
-use forebay_connect::table::sqlite;
+use forebay_connect::table::{query, sqlite};
 use forebay_meta::Repo;
 use forebay_model::words::counted;
 use forebay_model::{
@@ -310,13 +310,13 @@ fn verify_counts(
 
 fn count_rows(path: &Path) -> Result<u64, CliError> {
     struct RowCounter(u64);
-    impl sqlite::QueryVisitor for RowCounter {
+    impl query::QueryVisitor for RowCounter {
         fn columns(&mut self, _: &[&str]) -> std::ops::ControlFlow<()> {
             std::ops::ControlFlow::Continue(())
         }
 
-        fn row(&mut self, cells: &[sqlite::QueryCell<'_>]) -> std::ops::ControlFlow<()> {
-            if let Some(sqlite::QueryCell::Int(n)) = cells.first() {
+        fn row(&mut self, cells: &[query::QueryCell<'_>]) -> std::ops::ControlFlow<()> {
+            if let Some(query::QueryCell::Int(n)) = cells.first() {
                 self.0 = u64::try_from(*n).unwrap_or_default();
             }
             std::ops::ControlFlow::Continue(())

@@ -1,39 +1,45 @@
 //! `forebay query`: SQL queries of the tables.
 
+mod database;
 mod pending;
+mod repl;
 
 use std::io::BufWriter;
-use std::ops::ControlFlow;
-use std::path::Path;
 
-use forebay_connect::table::sqlite::{self, QueryCell, QueryError, QueryVisitor};
+use forebay_connect::table::query::QueryError;
 use forebay_model::HumanDuration;
 use forebay_model::words::counted;
 
 use super::common::ServerArgs;
 use crate::api_client::{ApiClient, block_on};
 use crate::cli_error::CliError;
-use crate::config::{Config, Environment, TableDefault};
+use crate::config::{Config, Environment};
 use crate::endpoints::Endpoints;
 use crate::query::{QueryFormat, writer};
 use crate::terminal;
+use database::{QueryDatabase, TargetName};
 
-/// Runs a read-only SQL query on the embedded tables.
+/// Runs a read-only SQL query on the embedded tables, or on those in PostgreSQL.
 ///
-/// Works with and without a running server.
+/// Works with and without a running server. Without a statement it reads statements from standard input,
+/// on a terminal with line editing and a history; `.help` lists its commands.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   forebay query 'SELECT * FROM \"in.demo.events\" LIMIT 10' --data-dir ./data
   forebay query 'SELECT user, count(*) AS n FROM \"in.demo.events\" GROUP BY user' --format json
   forebay query 'SELECT count(*) FROM \"in.demo.events\"' --wait
-  forebay query \"SELECT name FROM sqlite_master WHERE type = 'table'\"")]
+  forebay query --target postgres 'SELECT * FROM \"in.demo\".\"events\" LIMIT 10'
+  forebay query                                     a prompt, with .tables and .schema")]
 pub(crate) struct QueryArgs {
-    /// One SELECT statement; put table ids in double quotes
-    sql: String,
+    /// One SELECT statement; put table ids in double quotes [default: statements from standard input]
+    sql: Option<String>,
     /// Format of the result
     #[arg(long, value_enum, default_value = "table")]
     format: QueryFormat,
+    /// Database [default: the one of `table.default`]
+    #[arg(long, value_enum)]
+    target: Option<TargetName>,
     /// Maximum number of rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
@@ -48,67 +54,60 @@ pub(crate) struct QueryArgs {
 pub(crate) fn run(args: &QueryArgs, env: Environment) -> Result<(), CliError> {
     let loaded = args.server.place.load(env.clone(), Vec::new())?;
     let config = &loaded.config;
+    let database = QueryDatabase::open(config, args.target)?;
+    let Some(sql) = &args.sql else {
+        return block_on(repl::run(&database, args.format, args.limit, &env));
+    };
     if let Some(timeout) = args.wait {
         let api = ApiClient::new(&args.server, env.clone())?;
-        block_on(pending::wait(&api, &args.sql, timeout))?;
+        block_on(pending::wait(&api, sql, timeout))?;
     }
-    let path = config.table.sqlite_path(&config.data_dir);
-    let mut writer = writer(
-        args.format,
-        BufWriter::new(terminal::StdoutWriter::stdout()),
-    );
-    let answered = sqlite::query(&path, &args.sql, args.limit, &mut *writer);
-    match answered {
-        Ok(summary) => {
-            writer.finish()?;
-            if summary.truncated {
-                let rows = counted(summary.rows, "row");
-                terminal::note(format_args!(
-                    "only the first {rows} shown; --limit shows more"
-                ));
-            }
-            Ok(())
-        }
-        Err(error) => {
+    let answered = block_on(async { Ok(print(&database, sql, args.format, args.limit).await) })?;
+    answered.map_err(|failure| match failure {
+        QueryFailure::Output(failure) => failure,
+        QueryFailure::Query(error) => {
+            let hint = block_on(async { Ok(database.hint(&error, sql).await) });
+            let hint = hint.ok().flatten();
             let failure = CliError::new(&error);
-            let hint = hint(&error, &path, args, config);
-            Err(
-                match hint.or_else(|| pending_hint(&error, args, config, env)) {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                },
-            )
+            match hint.or_else(|| pending_hint(&error, sql, args, config, env)) {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
         }
-    }
+    })
 }
 
-/// Advice for an error.
-fn hint(error: &QueryError, path: &Path, args: &QueryArgs, config: &Config) -> Option<String> {
-    let in_postgres = config.table.default == TableDefault::Postgres;
-    let psql = || "the tables of this configuration are in PostgreSQL; query them with psql";
-    match error {
-        QueryError::NoDatabase(_) if in_postgres => Some(psql().to_owned()),
-        QueryError::Statement(text) => {
-            if let Some(id) = unquoted_id(&args.sql) {
-                return Some(format!("put table ids in double quotes: \"{id}\""));
-            }
-            if !text.contains("no such table") {
-                return None;
-            }
-            if in_postgres {
-                return Some(psql().to_owned());
-            }
-            let names = table_names(path);
-            let names = (!names.is_empty()).then(|| names.join(", "));
-            names.map(|names| format!("put table ids in double quotes; existing tables: {names}"))
-        }
-        QueryError::NoDatabase(_) | QueryError::Database(_) => None,
+/// A query without a complete result.
+enum QueryFailure {
+    Query(QueryError),
+    /// Standard output failed.
+    Output(CliError),
+}
+
+/// Runs a statement and prints its rows.
+async fn print(
+    database: &QueryDatabase,
+    sql: &str,
+    format: QueryFormat,
+    limit: Option<u64>,
+) -> Result<(), QueryFailure> {
+    let mut writer = writer(format, BufWriter::new(terminal::StdoutWriter::stdout()));
+    let summary = database.query(sql, limit, &mut *writer).await;
+    let summary = summary.map_err(QueryFailure::Query)?;
+    writer.finish().map_err(QueryFailure::Output)?;
+    if summary.truncated {
+        let rows = counted(summary.rows, "row");
+        terminal::note(format_args!(
+            "only the first {rows} shown; --limit shows more"
+        ));
     }
+    Ok(())
 }
 
 /// Advice for a missing table or database, from the running server.
 fn pending_hint(
     error: &QueryError,
+    sql: &str,
     args: &QueryArgs,
     config: &Config,
     env: Environment,
@@ -124,11 +123,11 @@ fn pending_hint(
     let api = runs
         .then(|| ApiClient::new(&args.server, env))
         .and_then(Result::ok);
-    let pending = api.and_then(|api| block_on(pending::lookup(&api, &args.sql)).ok());
+    let pending = api.and_then(|api| block_on(pending::lookup(&api, sql)).ok());
     let defined = pending
         .into_iter()
         .flatten()
-        .find(|p| args.sql.contains(&p.table));
+        .find(|p| sql.contains(&p.table));
     Some(match defined {
         Some(p) if p.in_flight > 0 => format!(
             "\"{}\" is defined and has no rows yet; {} records are in flight; --wait waits for them",
@@ -140,76 +139,4 @@ fn pending_hint(
         ),
         None => other.to_owned(),
     })
-}
-
-/// The first unquoted table id of a statement: `in.bucket.table`.
-fn unquoted_id(sql: &str) -> Option<String> {
-    let mut plain = String::with_capacity(sql.len());
-    let mut quote = None;
-    for c in sql.chars() {
-        match quote {
-            Some(end) if c == end => quote = None,
-            Some(_) => {}
-            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
-            None if c == '[' => quote = Some(']'),
-            None => plain.push(c),
-        }
-        if quote.is_some() {
-            plain.push(' ');
-        }
-    }
-    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let mut words = plain.split(|c| !is_part(c));
-    let word = words.find(|word| {
-        let parts: Vec<&str> = word.split('.').collect();
-        matches!(parts.as_slice(), [stage, bucket, table, ..]
-            if matches!(stage.to_ascii_lowercase().as_str(), "in" | "out") && !bucket.is_empty() && !table.is_empty())
-    });
-    word.map(str::to_owned)
-}
-
-/// Names of the tables, quoted for SQL.
-fn table_names(path: &Path) -> Vec<String> {
-    struct TableNameCollector(Vec<String>);
-    impl QueryVisitor for TableNameCollector {
-        fn columns(&mut self, _: &[&str]) -> ControlFlow<()> {
-            ControlFlow::Continue(())
-        }
-
-        fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {
-            if let Some(QueryCell::Text(name)) = cells.first() {
-                self.0.push(format!("\"{name}\""));
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let mut names = TableNameCollector(Vec::new());
-    let sql =
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%.%.%' ORDER BY name";
-    // Only for a hint: an error is ignored.
-    drop(sqlite::query(path, sql, Some(20), &mut names));
-    names.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn table_ids_outside_of_quotes_are_found() {
-        for (sql, id) in [
-            ("SELECT * FROM in.demo.events", Some("in.demo.events")),
-            (
-                "select count(*) from OUT.c-main.t-1;",
-                Some("OUT.c-main.t-1"),
-            ),
-            ("SELECT * FROM (in.a.b)", Some("in.a.b")),
-            ("SELECT * FROM \"in.demo.events\"", None),
-            ("SELECT 'in.a.b', [in.a.b], `in.a.b`", None),
-            ("SELECT a.b.c FROM t WHERE x IN (1)", None),
-            ("SELECT 1", None),
-        ] {
-            assert_eq!(unquoted_id(sql).as_deref(), id, "{sql}");
-        }
-    }
 }

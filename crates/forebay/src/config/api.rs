@@ -59,6 +59,10 @@ pub(crate) struct ApiSection {
     /// Invalid tokens per second of one client address, with bursts of ten seconds' worth; further ones
     /// get 429. 0 to 100000000, 0 means no limit.
     pub(crate) wrong_tokens_per_second: u64,
+    /// Open taps (live records, `forebay tap`); further ones get 503. 0 to 64, 0 means none.
+    pub(crate) max_taps: u32,
+    /// Records per second that a tap shows; it skips further ones and reports their number. 20 to 10000.
+    pub(crate) tap_records_per_second: u64,
     /// Contact shown in internal error messages; may be empty.
     pub(crate) support_contact: String,
     /// Default of `rawString` for `path` and `template` columns of a request: with true a string is its
@@ -96,6 +100,8 @@ impl Default for ApiSection {
             table_check_timeout: api.table_check_timeout,
             requests_per_second: api.requests_per_second,
             wrong_tokens_per_second: api.wrong_tokens_per_second,
+            max_taps: api.max_taps,
+            tap_records_per_second: api.tap_records_per_second,
             support_contact: api.support_contact,
             raw_string: api.raw_string,
             tokens: Vec::new(),
@@ -118,6 +124,8 @@ impl ApiSection {
             table_check_timeout: self.table_check_timeout,
             requests_per_second: self.requests_per_second,
             wrong_tokens_per_second: self.wrong_tokens_per_second,
+            max_taps: self.max_taps,
+            tap_records_per_second: self.tap_records_per_second,
             support_contact: self.support_contact.clone(),
             raw_string: self.raw_string,
             name_limits: true,

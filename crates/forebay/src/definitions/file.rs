@@ -169,7 +169,7 @@ pub(crate) fn definition_error(problems: &[String]) -> CliError {
 }
 
 /// Parse error with line, column and a suggestion.
-fn parse_failure(file: &str, error: &serde_saphyr::Error) -> CliError {
+pub(crate) fn parse_failure(file: &str, error: &serde_saphyr::Error) -> CliError {
     let YamlError { place, text } = yaml::yaml_error(error);
     let place = place.map(|(line, column)| format!(":{line}:{column}"));
     let failure = CliError::usage(format_args!("{file}{}: {text}", place.unwrap_or_default()));

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::ControlFlow;
 
-use forebay_connect::table::sqlite::{QueryCell, QueryVisitor};
+use forebay_connect::table::query::{QueryCell, QueryVisitor};
 
 use super::ResultWriter;
 use crate::cli_error::CliError;

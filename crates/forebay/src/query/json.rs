@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::ControlFlow;
 
-use forebay_connect::table::sqlite::{QueryCell, QueryVisitor};
+use forebay_connect::table::query::{QueryCell, QueryVisitor};
 use serde_json::{Map, Number, Value};
 
 use super::ResultWriter;
@@ -39,7 +39,7 @@ impl<W: Write> JsonWriter<W> {
     }
 }
 
-fn value(cell: &QueryCell<'_>) -> Value {
+pub(super) fn value(cell: &QueryCell<'_>) -> Value {
     match cell {
         QueryCell::Null => Value::Null,
         QueryCell::Int(n) => Value::from(*n),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::ops::ControlFlow;
 
-use forebay_connect::table::sqlite::{QueryCell, QueryVisitor};
+use forebay_connect::table::query::{QueryCell, QueryVisitor};
 use unicode_width::UnicodeWidthStr;
 
 use super::ResultWriter;

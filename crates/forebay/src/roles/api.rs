@@ -31,6 +31,7 @@ use crate::mapper::RecordMapper;
 use crate::monitoring::{CONNECTIONS, CONNECTIONS_REJECTED, ProcessMetrics};
 use crate::path_uses::NodePathUses;
 use crate::random;
+use crate::tap::NodeTaps;
 use crate::topics::NodeTopics;
 
 /// Parts of the node that the API shows and changes.
@@ -98,6 +99,11 @@ impl NodeContext {
             tables: Arc::new(NodeTables(self.tables.clone())),
             quotas: self.quotas,
             topics: Arc::new(topics),
+            taps: Arc::new(NodeTaps {
+                taps: Arc::clone(dispatcher.taps()),
+                max: config.api.max_taps as usize,
+                per_second: config.api.tap_records_per_second,
+            }),
             path_uses: Arc::new(NodePathUses(dispatcher)),
             monitor,
             node_status: Arc::new(self.disk_metrics()),

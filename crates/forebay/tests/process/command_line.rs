@@ -3,13 +3,15 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::server::{forebay, forebay_with};
+use crate::server::{Server, forebay, forebay_with, run};
 
 /// Every command as its words.
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 21] = [
     &["serve"],
     &["demo"],
     &["apply"],
+    &["tap"],
+    &["test"],
     &["source"],
     &["source", "create"],
     &["source", "ls"],
@@ -24,6 +26,8 @@ const COMMANDS: [&[&str]; 17] = [
     &["config"],
     &["config", "check"],
     &["completions"],
+    &["doctor"],
+    &["man"],
 ];
 
 #[test]
@@ -86,6 +90,77 @@ fn shells_get_completions() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    let said = forebay_with(&["man", pages.to_str().unwrap()]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for name in [
+        "forebay.1",
+        "forebay-serve.1",
+        "forebay-source-create.1",
+        "forebay-dead-ls.1",
+    ] {
+        let page = std::fs::read_to_string(pages.join(name)).unwrap();
+        assert!(
+            page.contains(".SH NAME") && page.contains(".SH OPTIONS"),
+            "{name}"
+        );
+    }
+    assert!(!pages.join("forebay-template-worker.1").exists());
+}
+
+#[test]
+fn errors_of_commands_with_json_are_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let server = Server::start(dir.path());
+    for (args, name, code) in [
+        (
+            &["source", "show", "nope", "--json"][..],
+            "stream.api.sourceNotFound",
+            1,
+        ),
+        (&["status", "--json", "--nope"], "usage", 2),
+        (&["status", "--json", "--api", "nope"], "usage", 2),
+        (
+            &["status", "--json", "--api", "http://127.0.0.1:1"],
+            "failure",
+            1,
+        ),
+    ] {
+        let mut command = forebay();
+        let said = run(command.args(args).args(["--data-dir", data]));
+        assert_eq!(said.code, Some(code), "{said:?}");
+        let error: serde_json::Value = serde_json::from_str(&said.stderr).unwrap();
+        assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
+        assert_eq!(
+            (&error["name"], &error["exitCode"]),
+            (&name.into(), &code.into()),
+            "{said:?}"
+        );
+        assert!(!error["message"].as_str().unwrap().is_empty(), "{said:?}");
+    }
+    drop(server);
+}
+
+#[test]
+fn quiet_has_no_notes_and_verbose_has_the_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.define();
+    let list = ["dead", "ls", "events", "events"];
+    let said = |more: &[&str]| run(&mut server.command(&[&list[..], more].concat())).stderr;
+    assert_eq!(said(&[]), "no dead letters\n");
+    assert_eq!(said(&["-q"]), "");
+    let verbose = said(&["-v"]);
+    assert!(
+        verbose.starts_with("GET http://") && verbose.contains(": 200 OK, "),
+        "{verbose}"
+    );
 }
 
 #[test]

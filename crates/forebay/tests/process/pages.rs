@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::server::{forebay, run};
 
 /// Pages with commands. The test starts a server, unless the page does.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "docs/tutorial.md",
     "docs/howto/browser.md",
@@ -17,6 +17,7 @@ const PAGES: [&str; 11] = [
     "docs/howto/github.md",
     "docs/howto/iot.md",
     "docs/howto/stripe.md",
+    "docs/howto/test-mappings.md",
     "docs/howto/vector.md",
     "docs/operate/install.md",
     "docs/operate/security.md",

@@ -1,6 +1,75 @@
 //! `forebay query`.
 
-use crate::server::{Server, forebay, run};
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::server::{Ended, Server, forebay, run};
+
+/// Runs `forebay query` with statements on standard input.
+fn session(server: &Server, input: &str, args: &[&str]) -> Ended {
+    let mut command = server.command(&[&["query"], args].concat());
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn statements_come_from_standard_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let path = server.define();
+    server.post(&path, "{\"n\": 7}");
+    server.settled("events", "events", 1);
+    let input = ".tables\n.mode csv\n\nSELECT n\nFROM \"in.test.events\";\n.mode ndjson\n\
+                 .schema \"in.test.events\"\n.mode\n.mode line\nSELECT 1 AS a, NULL AS bc";
+    let said = session(&server, input, &[]);
+    assert_eq!(
+        said.stdout,
+        "table\n----------------\n\"in.test.events\"\nn\n7\n\
+         {\"column\":\"n\",\"type\":\"TEXT\",\"key\":0}\n{\"column\":\"id\",\"type\":\"TEXT\",\"key\":0}\n\
+         ndjson\na   1\nbc  NULL\n",
+        "{said:?}"
+    );
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    for (input, code, expected) in [
+        (".nope\n", 2, "unknown command .nope"),
+        (
+            ".mode xml\n",
+            2,
+            "mode is \"xml\", allowed are table, json, csv, ndjson, markdown, line",
+        ),
+        (".schema\n", 2, ".schema needs a table"),
+        (
+            "DELETE FROM \"in.test.events\";\nSELECT 1;\n",
+            1,
+            "would change the database",
+        ),
+    ] {
+        let said = session(&server, input, &[]);
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(
+            said.stderr.contains(expected) && said.stdout.is_empty(),
+            "{said:?}"
+        );
+    }
+    let said = session(&server, ".help\n.quit\nnot reached", &[]);
+    assert!(
+        said.code == Some(0) && said.stdout.contains(".tables"),
+        "{said:?}"
+    );
+}
 
 #[test]
 fn rows_are_printed_as_table_json_or_csv_and_queries_are_read_only() {
@@ -107,9 +176,7 @@ fn a_reader_that_closes_early_is_no_error() {
                     SELECT i FROM n";
         let mut command = forebay();
         command.args(["query", many, "--format", format, "--data-dir", data]);
-        command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();

@@ -64,4 +64,42 @@ fn records_pass_through_s3_into_postgres() {
     ]));
     assert_eq!(here.code, Some(1), "{here:?}");
     assert!(!dir.path().join("data/staging").exists());
+    let (schema, _) = table.rsplit_once('.').unwrap();
+    let hint = format!("in PostgreSQL the table is \"{schema}\".\"events\"");
+    assert!(here.stderr.contains(&hint), "{here:?}");
+    queries_only_read(&server, schema, file);
+}
+
+/// Queries of the table `events` of a schema with five rows.
+fn queries_only_read(server: &Server, schema: &str, file: &str) {
+    let query = |sql: &str| {
+        run(&mut server.command(&[
+            "query", sql, "--config", file, "--format", "ndjson", "--limit", "2",
+        ]))
+    };
+    let rows = query(&format!(
+        "SELECT n, 1 AS one, NULL AS nothing FROM \"{schema}\".\"events\" ORDER BY n;"
+    ));
+    assert_eq!(
+        rows.stdout,
+        "{\"n\":\"0\",\"one\":1,\"nothing\":null}\n{\"n\":\"1\",\"one\":1,\"nothing\":null}\n",
+        "{rows:?}"
+    );
+    assert!(
+        rows.stderr.contains("only the first 2 rows shown"),
+        "{rows:?}"
+    );
+    // The server rejects a write, wherever it is; the client what would end its transaction.
+    let write =
+        format!("WITH w AS (DELETE FROM \"{schema}\".\"events\" RETURNING 1) SELECT * FROM w");
+    for (sql, expected) in [
+        (write.as_str(), "read-only transaction"),
+        ("COMMIT", "only reads are allowed"),
+        ("SELECT 1; SELECT 2", "multiple commands"),
+        ("SELECT pg_catalog.nope()", "does not exist"),
+    ] {
+        let said = query(sql);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.stderr.contains(expected), "{sql}: {said:?}");
+    }
 }

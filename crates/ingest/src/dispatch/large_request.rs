@@ -191,6 +191,9 @@ impl Dispatcher {
         progress: &RequestProgress,
     ) -> Result<(BrokenRecords, Vec<SinkResult>), MemoryLimitError> {
         let large = Arc::new(large);
+        if self.taps.is_open() {
+            self.offer_received(route, large.parts.len(), |i| large.record(i));
+        }
         large.memory_limiter().wait_for_capacity().await;
         let plain = |p: &Arc<Pipeline>| p.mapping().templates().is_empty() && !p.is_retired();
         // Read once: a slice that is closed meanwhile must not move rows to another sink.

@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use forebay_model::Timestamp;
-use forebay_record::{DeadLetter, RandomBits, RecordContext, RecordErrorKind};
+use forebay_record::{
+    CsvReader, CsvRecord, DeadLetter, RandomBits, RecordContext, RecordErrorKind, RenderedMessage,
+};
 
 use super::outcome::{
     KeptRecords, RecordRejection, RejectedRecords, RequestProgress, SinkFailure, SinkResult,
@@ -14,6 +16,7 @@ use super::outcome::{
 use super::{RecordBatch, SinkStep};
 use crate::memory_limiter::MemoryPermit;
 use crate::pipeline::{AppendAttempt, BlockTicket, Pipeline};
+use crate::tap::TappedRecord;
 pub(super) use crate::template::TemplateResult;
 
 /// Scratch buffers larger than this are freed.
@@ -46,6 +49,8 @@ pub(super) struct RenderSummary {
     /// Rejected, and to be kept.
     kept: RejectedRecords,
     dead_letters: Vec<DeadLetter>,
+    /// Samples for taps, offered once the rows are in a block.
+    tapped: Vec<TappedRecord>,
     /// Bytes held for rejected records.
     rejected_bytes: u64,
 }
@@ -72,12 +77,22 @@ impl RenderSummary {
         random: &RandomBits,
         out: &mut Vec<u8>,
     ) {
-        let rendered = pipeline.render(record, cells, &mut || random(), out);
+        let start = out.len();
+        let rendered = pipeline.render_parts(record, cells, &mut || random(), out);
+        if let Some(taps) = pipeline.taps() {
+            let tapped = match &rendered {
+                Ok(message) => taps.row(pipeline.sink(), record, || match message {
+                    Some(message) => message_parts(message),
+                    None => row_cells(pipeline, out.get(start..).unwrap_or_default()),
+                }),
+                Err(error) => taps.rejected(pipeline.sink(), record, error),
+            };
+            self.tapped.extend(tapped);
+        }
         let Err(error) = rendered else {
             self.rows += 1;
             return;
         };
-        // An unavailable template says nothing about the record.
         let keep = pipeline.keeps_rejected() && error.kind != RecordErrorKind::Unavailable;
         self.rejected_bytes += REJECTION_BYTES;
         let list = if keep {
@@ -137,6 +152,34 @@ impl RenderSummary {
     }
 }
 
+/// Cells of a rendered row, by column.
+fn row_cells(pipeline: &Pipeline, row: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut record = CsvRecord::default();
+    // Rendered a moment ago: it is well-formed.
+    if !CsvReader::new(row)
+        .read(&mut record)
+        .is_ok_and(|found| found)
+    {
+        return Vec::new();
+    }
+    let names = pipeline.mapping().column_names().map(str::to_owned);
+    names.zip(record.iter().map(<[u8]>::to_vec)).collect()
+}
+
+/// Parts of a message, named as the columns of its mapping.
+fn message_parts(message: &RenderedMessage) -> Vec<(String, Vec<u8>)> {
+    let mut parts = vec![("value".to_owned(), message.value.clone())];
+    parts.extend(
+        message
+            .key
+            .iter()
+            .map(|key| ("key".to_owned(), key.clone())),
+    );
+    let headers = message.headers.iter();
+    parts.extend(headers.map(|(name, value)| (format!("headers.{name}"), value.clone())));
+    parts
+}
+
 /// Puts rows into the pipeline's open block, and rejected records into the dead letters if the sink
 /// keeps them.
 pub(super) fn try_append(
@@ -159,7 +202,11 @@ pub(super) fn try_append(
         progress.begin();
     }
     let mut rendered = std::mem::take(rendered);
+    let tapped = std::mem::take(&mut rendered.tapped);
     let dead_letters = rendered.append_dead_letters(pipeline);
+    for sample in tapped {
+        sample.with_kept(dead_letters.is_some()).offer();
+    }
     if wait.is_none() && dead_letters.is_none() {
         return DispatchAttempt::Done(SinkStep::Done(
             rendered.into_result(WriteOutcome::Nothing, WriteOutcome::Nothing),

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::memory_limiter::MemoryLimiter;
 use crate::metrics::{BLOCK_RAW_BYTES, BLOCK_ROWS, BLOCK_STORED_BYTES, PIPELINES};
+use crate::tap::RecordTaps;
 
 /// Idle compressors kept; more blocks are hardly ever compressed at a time.
 const ENCODERS_KEPT: usize = 16;
@@ -20,17 +21,29 @@ pub struct PipelineShared {
     pub(super) encoders: EncoderPool,
     pub(super) meters: PipelineMeters,
     pub(super) tasks: TaskTracker,
+    pub(super) taps: Arc<RecordTaps>,
 }
 
 impl PipelineShared {
     /// Rows in flight are counted by `memory_limiter`.
     pub fn new(memory_limiter: Arc<MemoryLimiter>) -> Arc<Self> {
+        Self::with_taps(memory_limiter, RecordTaps::new())
+    }
+
+    /// As [`Self::new`]; rows are offered to these taps.
+    pub fn with_taps(memory_limiter: Arc<MemoryLimiter>, taps: Arc<RecordTaps>) -> Arc<Self> {
         Arc::new(Self {
             memory_limiter,
             encoders: EncoderPool::default(),
             meters: PipelineMeters::new(),
             tasks: TaskTracker::new(),
+            taps,
         })
+    }
+
+    /// Ends all taps.
+    pub fn close_taps(&self) {
+        self.taps.close();
     }
 
     /// Waits until every block in flight has ended, which takes as long as the disk does. No more

@@ -86,7 +86,14 @@ impl TopicPipelines {
         tracing::debug!(sink = %sink.key, topic = %topic.topic, "topic opened");
         let message = CompiledMessage::for_topic(topic, &deps.limits);
         let shared = Arc::clone(&deps.pipelines);
-        let pipeline = Pipeline::for_topic(&topic.topic, message, &settings, stream, shared);
+        let pipeline = Pipeline::for_topic(
+            sink.key.clone(),
+            &topic.topic,
+            message,
+            &settings,
+            stream,
+            shared,
+        );
         routes
             .sink(&sink.key)
             .set_pipeline(Some(Arc::clone(&pipeline)));

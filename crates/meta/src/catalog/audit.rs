@@ -90,10 +90,12 @@ pub enum AuditAction {
     Unshare,
     /// Of a request: it was rejected, nothing was changed.
     Refuse,
+    /// Of a source or sink: its records were read live.
+    Tap,
 }
 
 impl AuditAction {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -111,6 +113,7 @@ impl AuditAction {
         Self::Share,
         Self::Unshare,
         Self::Refuse,
+        Self::Tap,
     ];
 
     pub fn name(self) -> &'static str {
@@ -132,6 +135,7 @@ impl AuditAction {
             Self::Share => "share",
             Self::Unshare => "unshare",
             Self::Refuse => "refuse",
+            Self::Tap => "tap",
         }
     }
 
@@ -240,6 +244,11 @@ impl Repo {
             }
             change.stamp.at = change.stamp.at.plus(Duration::from_millis(1));
         }
+    }
+
+    /// Writes an entry of something that changes no definition.
+    pub async fn record_access(&self, access: &AuditEvent) -> Result<(), StoreError> {
+        self.record_rejection(access).await
     }
 
     /// Lists the changes of a project after the entry of id `after`, oldest first.

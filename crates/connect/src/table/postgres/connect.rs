@@ -44,7 +44,7 @@ pub(super) struct PostgresConnection {
     // Transfers the data; the client needs it.
     _driver: AbortOnDropHandle<()>,
     display_name: String,
-    statement_timeout: Duration,
+    pub(super) statement_timeout: Duration,
     pub(super) import_timeout: Duration,
     pub(super) ledger_schema: String,
 }

@@ -27,7 +27,7 @@ const VIOLATIONS: [&str; 5] = [
 ];
 
 /// Unknown ids, as written in paths.
-const STRANGE_IDS: [&str; 14] = [
+pub(super) const STRANGE_IDS: [&str; 14] = [
     "nope",
     "a%2Fb",
     "my-source%2Fmy-sink",
@@ -296,7 +296,9 @@ async fn unusual_parameters_are_rejected_or_match_nothing() {
                 assert_eq!(reply.status, 400, "{address}: {reply:?}");
             }
             let is_text = kind(schema) == "string" && !is_duration;
-            if operation.method == Method::GET && is_text {
+            // A tap that is opened is audited: tests/tap.rs sends it these values.
+            let is_tap = operation.path.ends_with("/tap");
+            if operation.method == Method::GET && is_text && !is_tap {
                 for id in STRANGE_IDS {
                     let address = format!("{address}?{name}={id}");
                     let reply = operation.send(&world, &address, Body::empty()).await;

@@ -27,7 +27,7 @@ use crate::sink_monitor::{SinkMonitor, SinkMonitorDeps};
 
 mod fakes;
 
-use fakes::{OneDeadLetter, OnePath, OneProvider, Only, SmallMapper, WatchedTables};
+use fakes::{OneDeadLetter, OnePath, OneProvider, OneTap, Only, SmallMapper, WatchedTables};
 
 pub(super) const NODE: &str = "n1";
 pub(super) const S: &str = "/v1/branches/default/sources";
@@ -183,6 +183,7 @@ impl World {
             quotas: Quotas::default(),
             topics: Arc::new(OneProvider),
             path_uses: Arc::new(OnePath),
+            taps: Arc::new(OneTap),
             monitor,
             node_status: Arc::new(OneVolume),
             config,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use forebay_connect::table::sqlite::{QueryCell, QueryVisitor};
+use forebay_connect::table::query::{QueryCell, QueryVisitor};
 use forebay_model::{ProjectId, SourceId, SourceKey, TableBackend, TableId, TableSink};
 use http::Method;
 

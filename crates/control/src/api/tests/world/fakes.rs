@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use forebay_connect::table::sqlite::{SqliteConfig, SqliteTable};
 use forebay_connect::table::{
     Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
@@ -14,12 +15,13 @@ use forebay_model::{
     ColumnKind, DeadLetterId, Mapping, PathColumnUse, PathUse, Sink, SinkKey, SinkTarget,
     TableBackend, TableId, Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
 };
+use futures::StreamExt;
 use parking_lot::Mutex;
 
 use crate::api::{
     ColumnProblem, DeadLetterEntry, DeadLetterSelection, DeadLetterService, DeadLetterServiceError,
-    DiscardSummary, Mapper, PathUses, ReplaySummary, TableBackends, TestCell, TestError,
-    TestRecord, TestTable, TopicService,
+    DiscardSummary, Mapper, PathUses, ReplaySummary, TableBackends, TapError, TapRequest,
+    TapService, TapStream, TestCell, TestError, TestRecord, TestTable, TopicService,
 };
 
 /// Tables of an embedded database. Records dropped tables, and can be made unavailable.
@@ -350,5 +352,21 @@ impl DeadLetterService for OneDeadLetter {
             dropped: chosen.len() as u64,
             more_after: chosen.into_iter().next(),
         })
+    }
+}
+
+/// A tap with one line; a filter `full` finds too many open.
+pub(super) struct OneTap;
+
+impl TapService for OneTap {
+    fn open(&self, request: TapRequest) -> Result<TapStream, TapError> {
+        match request.filter.as_str() {
+            "full" => Err(TapError::TooMany(4)),
+            "wrong" => Err(TapError::Invalid("filter \"wrong\"".to_owned())),
+            _ => {
+                let line = Bytes::from_static(b"{\"lost\":0}\n");
+                Ok(futures::stream::iter([line]).boxed())
+            }
+        }
     }
 }

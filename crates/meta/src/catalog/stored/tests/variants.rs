@@ -108,7 +108,7 @@ fn audit_entries_keep_their_form() {
     event.action = AuditAction::Refuse;
     golden("change_request.v1.json", &event);
     let names = "create update delete undelete purge disable enable pause resume clearStatistics \
-                 retry rejectFile rotate transfer share unshare refuse";
+                 retry rejectFile rotate transfer share unshare refuse tap";
     let actions: Vec<_> = names
         .split_whitespace()
         .map(|name| AuditAction::from_name(name).unwrap())
