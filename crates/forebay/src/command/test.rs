@@ -83,7 +83,7 @@ pub(crate) struct TestArgs {
 }
 
 pub(crate) fn run(args: &TestArgs, env: Environment) -> Result<(), CliError> {
-    let definitions = DefinitionFile::read(&args.file)?;
+    let definitions = DefinitionFile::read(&args.file, &env)?;
     let mut headers = HeaderMap::new();
     for text in &args.header {
         let (name, value) = text.split_once(':').ok_or_else(|| {
