@@ -16,7 +16,7 @@ use super::stored::Stored;
 use super::tables::TableRejection;
 use super::{Repo, Versioned};
 use crate::kv::store::{
-    KeyCondition, LeaseId, Revision, StoreError, Txn, TxnError, TxnOp, check_key,
+    KeyCondition, LeaseId, Precondition, Revision, StoreError, Txn, TxnError, TxnOp, check_key,
 };
 
 /// Maximum number of attempts of a conflicting transaction.
@@ -183,6 +183,12 @@ impl TxnBuilder<'_> {
         }
     }
 
+    /// Requires that no key below the prefix was written after `revision`. Their deletion is not
+    /// noticed.
+    pub(super) fn expect_not_newer(&mut self, prefix: String, revision: Revision) {
+        self.txn.expect_not_newer(prefix, revision);
+    }
+
     pub(super) fn put<T: Stored>(
         &mut self,
         key: StoreKey<'_>,
@@ -225,9 +231,13 @@ impl TxnBuilder<'_> {
     /// Newest revision of the preconditions.
     fn newest_read(&self) -> Revision {
         let read = self.txn.preconditions.iter();
-        let revisions = read.map(|precondition| match precondition.expect {
-            KeyCondition::Revision(revision) => revision,
-            KeyCondition::Absent | KeyCondition::Exists => Revision::default(),
+        let revisions = read.map(|precondition| match precondition {
+            Precondition::Key {
+                expect: KeyCondition::Revision(revision),
+                ..
+            }
+            | Precondition::NotNewer { revision, .. } => *revision,
+            Precondition::Key { .. } => Revision::default(),
         });
         revisions.max().unwrap_or_default()
     }
@@ -236,7 +246,8 @@ impl TxnBuilder<'_> {
     fn writes_condition(&self) -> bool {
         self.txn.ops.iter().any(|op| match op {
             TxnOp::Put { key, .. } | TxnOp::Delete { key } => {
-                self.txn.preconditions.iter().any(|p| p.key == *key)
+                let conditions = &mut self.txn.preconditions.iter();
+                conditions.any(|p| matches!(p, Precondition::Key { key: k, .. } if k == key))
             }
             TxnOp::DeletePrefix { .. } => false,
         })

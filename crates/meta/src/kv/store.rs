@@ -75,9 +75,23 @@ pub struct EntryPage {
 
 /// Condition of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Precondition {
-    pub key: String,
-    pub expect: KeyCondition,
+pub enum Precondition {
+    /// State of one key.
+    Key { key: String, expect: KeyCondition },
+    /// No key that begins with `prefix` was written after `revision`. Deletions are not noticed: a
+    /// caller that relies on the presence of keys has a condition on a key that their deletion
+    /// writes. One such condition replaces one for each key.
+    NotNewer { prefix: String, revision: Revision },
+}
+
+impl Precondition {
+    /// The key or prefix.
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::Key { key, .. } => key,
+            Self::NotNewer { prefix, .. } => prefix,
+        }
+    }
 }
 
 /// Expected state of a key.
@@ -117,9 +131,18 @@ impl Txn {
     }
 
     pub fn expect(&mut self, key: impl Into<String>, expect: KeyCondition) -> &mut Self {
-        self.preconditions.push(Precondition {
+        self.preconditions.push(Precondition::Key {
             key: key.into(),
             expect,
+        });
+        self
+    }
+
+    /// Requires that no key that begins with `prefix` was written after `revision`.
+    pub fn expect_not_newer(&mut self, prefix: impl Into<String>, revision: Revision) -> &mut Self {
+        self.preconditions.push(Precondition::NotNewer {
+            prefix: prefix.into(),
+            revision,
         });
         self
     }
@@ -172,8 +195,8 @@ impl Txn {
         }
         let mut bytes = 0;
         for precondition in &self.preconditions {
-            check_key(&precondition.key)?;
-            bytes += precondition.key.len();
+            check_key(precondition.subject())?;
+            bytes += precondition.subject().len();
         }
         for op in &self.ops {
             bytes += match op {
