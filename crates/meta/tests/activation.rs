@@ -306,7 +306,7 @@ async fn a_source_with_thousands_of_deleted_sinks_can_be_purged() {
         .get(&StoreKey::SinkState(&sink).to_string())
         .await;
     let state = state.unwrap().unwrap().value;
-    for some in (0..3_000).collect::<Vec<_>>().chunks(1_000) {
+    for some in (0..3_000).collect::<Vec<_>>().chunks(60) {
         let mut txn = Txn::new();
         for i in some {
             let mut sink = deleted.value.clone();

@@ -14,7 +14,7 @@ use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
 use crate::kv::store::{Revision, StoreError};
 
 /// Maximum number of sink states in one transaction.
-const SINK_STATES_PER_TXN: usize = 1000;
+const SINK_STATES_PER_TXN: usize = 100;
 
 impl Repo {
     /// Number of files of a source in flight, deleted sinks included.
