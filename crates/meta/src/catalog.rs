@@ -23,6 +23,7 @@ pub mod files;
 pub mod imports;
 pub mod keys;
 pub mod lost_imports;
+mod outcome;
 pub mod overview;
 mod pause;
 pub mod purge;

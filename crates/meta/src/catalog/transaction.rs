@@ -97,10 +97,9 @@ impl Repo {
 
     /// Commits a transaction. The inner error is the index of the first precondition that failed.
     ///
-    /// [`StoreError::Uncertain`], a lost reply, goes to the caller, which reads again before it
-    /// repeats the operation. A backend that loses replies more often than the embedded one can
-    /// have it settled here: the transaction is at hand, with a key that it both expects and
-    /// writes.
+    /// [`StoreError::Uncertain`], a lost reply, is settled here ([`super::outcome`]): the transaction
+    /// has succeeded, has failed, or is sent again, so that it is applied once. Only if that can't be
+    /// found out, the error goes to the caller, which reads again before it repeats the operation.
     #[tracing::instrument(name = "commit", level = "debug", skip_all, fields(
         conditions = txn.txn.preconditions.len(),
         ops = txn.txn.ops.len(),
@@ -110,7 +109,7 @@ impl Repo {
         txn: TxnBuilder<'_>,
     ) -> Result<Result<Revision, usize>, StoreError> {
         let newest_read = txn.newest_read();
-        match self.store.txn(txn.txn).await {
+        match self.send(txn.txn).await {
             Ok(revision) => {
                 debug_assert!(
                     newest_read <= revision,
