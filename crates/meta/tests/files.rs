@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{at, sink_key, stamp, volumes, with_sink};
+use common::{SettledChanges as _, at, sink_key, stamp, volumes, with_sink};
 use forebay_meta::catalog::slices::StepFailure;
 use forebay_meta::catalog::{Repo, SLICES_MAX};
 use forebay_meta::kv::store::StoreEntry;
@@ -414,7 +414,7 @@ async fn a_concurrent_rotation_and_deletion_leave_no_open_file() {
         let deletion = if round % 2 == 0 {
             repo.delete_sink(&sink(), &stamp(now)).await
         } else {
-            repo.delete_source(&sink().source, &stamp(now)).await
+            repo.delete_settled(&sink().source, &stamp(now)).await
         };
         deletion.unwrap();
         // Each happened before the deletion or was rejected by the state after it.
@@ -437,7 +437,7 @@ async fn a_concurrent_rotation_and_deletion_leave_no_open_file() {
                 .unwrap();
         } else {
             let source = sink().source;
-            repo.undelete_source(&source, &volumes(1), &stamp(now))
+            repo.undelete_settled(&source, &volumes(1), &stamp(now))
                 .await
                 .unwrap();
         }

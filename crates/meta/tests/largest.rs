@@ -7,9 +7,11 @@ use common::{
     at, repo, sink_content, sink_key, source_content, source_key, staged, stamp, volumes,
 };
 use forebay_meta::catalog::{SLICES_MAX, VOLUMES_MAX, keys};
-use forebay_meta::{ActiveFile, Repo};
+use forebay_meta::{ActiveFile, Repo, SinkContent};
+use forebay_model::limits::MAPPING_BYTES_MAX;
 use forebay_model::{
-    FileKey, FileState, NodeId, Reconciliation, SinkKey, SliceKey, SliceState, Statistics,
+    ColumnKind, FileKey, FileState, Mapping, MappingColumn, NodeId, Reconciliation, SinkKey,
+    SinkTarget, SliceKey, SliceState, Statistics,
 };
 
 fn counted(records: u64) -> Statistics {
@@ -178,4 +180,94 @@ async fn counts_of_thousands_of_slices_are_reported() {
     repo.report_statistics(&node, &reports).await.unwrap();
     let reported = repo.reported_statistics(Some(&sink)).await.unwrap();
     assert_eq!(reported.len(), open.len());
+}
+
+/// A sink whose columns have the maximum of bytes is written several times in a transaction, with
+/// all slices of its file.
+#[tokio::test]
+async fn the_largest_sink_passes_all_changes() {
+    let (repo, _dir) = repo().await;
+    let sink = with_widest_sink(&repo).await;
+    let volumes = volumes(VOLUMES_MAX);
+    let by = stamp(1);
+    let update = repo.update_sink(&sink, "Large.", &volumes, &by, |content| {
+        if let SinkTarget::Table(table) = &mut content.target {
+            let json = |mapping: &Mapping| serde_json::to_vec(mapping).unwrap().len();
+            let mut mapping = Mapping {
+                columns: vec![MappingColumn {
+                    name: "c".to_owned(),
+                    primary_key: false,
+                    kind: ColumnKind::Static {
+                        value: String::new(),
+                    },
+                }],
+            };
+            let value = "v".repeat(MAPPING_BYTES_MAX - json(&mapping));
+            mapping.columns[0].kind = ColumnKind::Static { value };
+            assert_eq!(json(&mapping), MAPPING_BYTES_MAX);
+            table.mapping = mapping;
+        }
+        // The default limit of descriptions, in characters that JSON escapes.
+        content.description = "\u{1}".repeat(4096);
+        Ok(())
+    });
+    update.await.unwrap();
+    let open = async || {
+        let files = repo.active_files(Some(&sink)).await.unwrap();
+        let open = files.iter().find(|f| f.file.state == FileState::Writing);
+        open.map(|f| (f.file.table.mapping.columns[0].name.clone(), f.slices.len()))
+    };
+    let large = || Some(("c".to_owned(), VOLUMES_MAX));
+    assert_eq!(open().await, large(), "updated");
+    let text = "\u{1}".repeat(4096);
+    repo.update_sink(&sink, &text, &volumes, &stamp(2), |_| Ok(()))
+        .await
+        .unwrap();
+    assert_eq!(open().await, large(), "updated again");
+    repo.disable_sink(&sink, "off", &stamp(3)).await.unwrap();
+    assert_eq!(open().await, None, "disabled");
+    repo.enable_sink(&sink, &volumes, &stamp(4)).await.unwrap();
+    assert_eq!(open().await, large(), "enabled");
+    repo.delete_sink(&sink, &stamp(5)).await.unwrap();
+    assert_eq!(open().await, None, "deleted");
+    repo.undelete_sink(&sink, &volumes, &stamp(6))
+        .await
+        .unwrap();
+    assert_eq!(open().await, large(), "restored");
+    repo.delete_sink(&sink, &stamp(7)).await.unwrap();
+    let deleted = repo.deleted_sink(&sink).await.unwrap().value;
+    let content = SinkContent {
+        name: deleted.name,
+        description: deleted.description,
+        target: deleted.target,
+        settings: deleted.settings,
+    };
+    repo.create_sink(&sink, content, &text, &volumes, &stamp(8))
+        .await
+        .unwrap();
+    assert_eq!(open().await, large(), "created again");
+    let source = source_key("src");
+    repo.delete_source(&source, &stamp(9)).await.unwrap();
+    repo.create_source(&source, source_content("again"), &text, &stamp(10))
+        .await
+        .unwrap();
+    assert_eq!(repo.deleted_sinks(&source, "", 9).await.unwrap().total, 1);
+}
+
+/// A created sink is one transaction, or two if it is large.
+#[tokio::test]
+async fn a_created_sink_is_one_synced_transaction() {
+    let (repo, _dir) = repo().await;
+    let sink = with_widest_sink(&repo).await;
+    let head = async || repo.store().range("", None, 1).await.unwrap().revision;
+    let before = head().await;
+    let (key, content) = (sink_key("src", "more"), sink_content("more"));
+    let made = repo
+        .create_sink(&key, content, "", &volumes(VOLUMES_MAX), &stamp(1))
+        .await
+        .unwrap();
+    assert_eq!(made.revision, before.next());
+    assert_eq!(head().await, before.next());
+    assert_eq!(open_file(&repo, &key).await.slices.len(), VOLUMES_MAX);
+    assert_ne!(key, sink);
 }

@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 /// Maximum bytes of a key.
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Maximum bytes of a value.
-pub const VALUE_BYTES_MAX: usize = 1 << 20;
-/// Operations of a transaction, and separately its preconditions. A source with many sinks is changed
-/// in several of [`crate::catalog::TxnLimits`]. (etcd: `--max-txn-ops`.)
-pub const TXN_OPS_MAX: usize = 4096;
-/// Maximum bytes of all keys and values of a transaction (etcd: `--max-request-bytes`).
-pub const TXN_BYTES_MAX: usize = 16 << 20;
+pub const VALUE_BYTES_MAX: usize = 512 << 10;
+/// Maximum operations of a transaction, and separately its preconditions: the default of etcd's
+/// `--max-txn-ops`.
+pub const TXN_OPS_MAX: usize = 128;
+/// Maximum bytes of all keys and values of a transaction: below the default of etcd's
+/// `--max-request-bytes`, which includes the encoding.
+pub const TXN_BYTES_MAX: usize = 1 << 20;
 /// Maximum entries of one [`Store::range`], whatever limit is requested.
 pub const RANGE_ENTRIES_MAX: usize = 1000;
 

@@ -89,14 +89,10 @@ fn source() -> Source {
             at: at(0),
             by: Actor::system(),
         },
-        deleted: Some(DeletionInfo {
-            stamp: stamp(5),
-            with_parent: false,
-        }),
+        deleted: Some(DeletionInfo { stamp: stamp(5) }),
         disabled: Some(DisableInfo {
             stamp: stamp(4),
             reason: "API".to_owned(),
-            with_parent: false,
         }),
     }
 }
