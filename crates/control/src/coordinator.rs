@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use forebay_meta::catalog::tasks::TaskRetention;
-use forebay_meta::{FileError, Repo};
+use forebay_meta::{DefinitionError, FileError, Repo};
 use forebay_model::failpoint::{self, FailPoint};
-use forebay_model::{Clock, FileKey, SliceKey, VolumeId};
+use forebay_model::{Actor, AuditStamp, Clock, FileKey, SinkKey, SliceKey, VolumeId};
 use futures::StreamExt;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -140,6 +140,7 @@ impl Coordinator {
             CoordinatorStep::RotateFile(key, reason) => {
                 self.rotate_file(&key, reason, volumes).await
             }
+            CoordinatorStep::Settle(key) => self.settle(&key, volumes).await,
             CoordinatorStep::RotateSlice(key, reason) => self.rotate_slice(&key, reason).await,
             CoordinatorStep::Complete(key) => {
                 // Read again after the nodes reported that they have drained the slice: the counts
@@ -177,6 +178,19 @@ impl Coordinator {
         failpoint::at(FailPoint::FileRotated);
         tracing::debug!(file = %key, ?reason, "file rotated");
         Ok(())
+    }
+
+    async fn settle(&self, key: &SinkKey, volumes: &[VolumeId]) -> Result<(), FileError> {
+        let stamp = AuditStamp {
+            at: self.clock.now(),
+            by: Actor::system(),
+        };
+        match self.repo.settle_sink(key, volumes, &stamp).await {
+            Ok(_) => Ok(()),
+            Err(DefinitionError::File(error)) => Err(error),
+            Err(DefinitionError::Store(error)) => Err(error.into()),
+            Err(_) => Err(FileError::Conflict),
+        }
     }
 
     async fn rotate_slice(&self, key: &SliceKey, reason: RotationReason) -> Result<(), FileError> {

@@ -13,7 +13,10 @@ use forebay_log::{Log, LogReadError, ReadItem, StreamId};
 use forebay_meta::catalog::dead_letters::DeadLetterOwner;
 use forebay_meta::{FileError, WatchCache, catalog::keys};
 use forebay_model::failpoint::{self, FailPoint};
-use forebay_model::{HumanDuration, SinkKey, Slice, SliceKey, Timestamp, VolumeId, out_of_range};
+use forebay_model::{
+    FileKey, HumanDuration, ImportedFile, SinkKey, Slice, SliceKey, Timestamp, VolumeId,
+    out_of_range,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
@@ -73,8 +76,8 @@ pub struct GarbageCollector {
     staging: Staging,
     ledgers: LedgerChecker,
     config: GarbageCollectorConfig,
-    /// Slices whose stream and object are deleted, of files that are still remembered.
-    collected: HashSet<SliceKey>,
+    /// Files whose streams and objects are deleted and that are still remembered.
+    collected: HashSet<FileKey>,
 }
 
 impl GarbageCollector {
@@ -114,9 +117,9 @@ impl GarbageCollector {
     /// Collects until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let store = Arc::clone(self.delivery.repo.store());
-        let (slices, fill) = WatchCache::<Slice>::new(store, keys::IMPORTED_SLICES);
+        let (files, fill) = WatchCache::<ImportedFile>::new(store, keys::IMPORTED_FILES);
         let filling = tokio::spawn(fill.run(stop.clone()));
-        let mut changes = slices.changes();
+        let mut changes = files.changes();
         let mut tick = interval(self.config.interval.0);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -129,12 +132,9 @@ impl GarbageCollector {
                     Err(_) => break,
                 },
             };
-            let snapshot = slices.snapshot();
-            let imported: Vec<Arc<Slice>> = snapshot
-                .entries
-                .values()
-                .map(|s| Arc::clone(&s.value))
-                .collect();
+            let snapshot = files.snapshot();
+            let files = snapshot.entries.values();
+            let imported: Vec<Arc<ImportedFile>> = files.map(|f| Arc::clone(&f.value)).collect();
             // Ledgers first: what a table has lost must not be deleted from the log or staging.
             if all && let Err(error) = self.ledgers.check().await {
                 tracing::warn!(%error, "listing imported files failed");
@@ -145,36 +145,47 @@ impl GarbageCollector {
             }
         }
         if let Err(error) = filling.await {
-            tracing::error!(%error, "watch cache of imported slices stopped");
+            tracing::error!(%error, "watch cache of imported files stopped");
         }
     }
 
     /// Deletes streams and objects of imported slices.
-    async fn collect_slices(&mut self, imported: &[Arc<Slice>]) {
-        let known: HashSet<&SliceKey> = imported.iter().map(|s| &s.key).collect();
+    async fn collect_slices(&mut self, imported: &[Arc<ImportedFile>]) {
+        let known: HashSet<&FileKey> = imported.iter().map(|f| &f.key).collect();
         self.collected.retain(|key| known.contains(key));
-        for slice in imported {
-            if self.collected.contains(&slice.key)
-                || !self.ledgers.may_collect(&slice.key.file)
-                || self.is_reopened(&slice.key).await
-            {
+        for file in imported {
+            if self.collected.contains(&file.key) || !self.ledgers.may_collect(&file.key) {
                 continue;
             }
-            failpoint::at(FailPoint::TrimBegun);
-            match self.has_unimported_records(slice).await {
-                Some(true) => {}
-                Some(false) => self.delete_stream(&slice.key.to_string()).await,
-                None => continue,
+            let mut is_complete = true;
+            for slice in file.full_slices() {
+                is_complete &= self.collect_slice(&slice).await;
             }
-            if !slice.is_empty
-                && let Err(error) = self.staging.delete(&slice.staging_path).await
-            {
-                tracing::warn!(slice = %slice.key, %error, "deleting a staged slice failed");
-                continue;
+            if is_complete {
+                self.collected.insert(file.key.clone());
             }
-            failpoint::at(FailPoint::ObjectDeleted);
-            self.collected.insert(slice.key.clone());
         }
+    }
+
+    /// Deletes the stream and the object of an imported slice; false if it is to be tried again.
+    async fn collect_slice(&mut self, slice: &Slice) -> bool {
+        if self.is_reopened(&slice.key).await {
+            return false;
+        }
+        failpoint::at(FailPoint::TrimBegun);
+        match self.has_unimported_records(slice).await {
+            Some(true) => {}
+            Some(false) => self.delete_stream(&slice.key.to_string()).await,
+            None => return false,
+        }
+        if !slice.is_empty
+            && let Err(error) = self.staging.delete(&slice.staging_path).await
+        {
+            tracing::warn!(slice = %slice.key, %error, "deleting a staged slice failed");
+            return false;
+        }
+        failpoint::at(FailPoint::ObjectDeleted);
+        true
     }
 
     /// Whether a slice's stream has records that were not imported: records counted as lost may
@@ -236,7 +247,7 @@ impl GarbageCollector {
         failpoint::at(FailPoint::StreamDeleted);
     }
 
-    async fn collect_streams(&mut self, imported: &[Arc<Slice>]) {
+    async fn collect_streams(&mut self, imported: &[Arc<ImportedFile>]) {
         if let Err(error) = self.collect_delivered_streams().await {
             tracing::warn!(%error, "listing delivered streams failed");
         }
@@ -260,11 +271,15 @@ impl GarbageCollector {
     }
 
     /// Deletes or reports streams whose slice is neither active nor imported.
-    async fn collect_unknown_streams(&self, imported: &[Arc<Slice>]) -> Result<(), FileError> {
+    async fn collect_unknown_streams(
+        &self,
+        imported: &[Arc<ImportedFile>],
+    ) -> Result<(), FileError> {
         // Streams first: one that is created meanwhile is not checked.
         let streams: Vec<String> = self.log.streams().into_iter().map(|s| s.name).collect();
         let active = self.delivery.repo.active_files(None).await?;
-        let mut known: HashSet<String> = imported.iter().map(|s| s.key.to_string()).collect();
+        let imported = imported.iter().flat_map(|f| f.full_slices());
+        let mut known: HashSet<String> = imported.map(|s| s.key.to_string()).collect();
         known.extend(
             active
                 .iter()

@@ -1,5 +1,7 @@
 //! Liveness and readiness: `/health/live` and `/health/ready`.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +11,10 @@ use forebay_log::Log;
 use forebay_meta::{Repo, Revision};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long a check waits for the metadata store.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Progress of the source: `None` until its routes are in force.
 pub(crate) type RouteProgress = watch::Receiver<Option<Revision>>;
@@ -45,17 +51,24 @@ impl HealthChecks {
             .with_state(self)
     }
 
-    /// All reasons why the node should get no traffic now.
-    async fn causes(&self) -> Vec<Value> {
-        let mut causes = Vec::new();
+    /// Problems of the metadata store. The node accepts records without it, and without any node
+    /// that is ready nobody does: so it stays ready.
+    async fn store_problems(&self) -> Vec<Value> {
+        let mut problems = Vec::new();
         if let Err(error) = self.repo.store().health() {
             let cause = format!(
                 "{error}; records are still accepted, but not uploaded or imported; restart the process after the disk is repaired"
             );
-            causes.push(json!({"part": "store", "cause": cause}));
-        } else if let Err(error) = self.repo.nodes().await {
-            causes.push(json!({"part": "store", "cause": error.to_string()}));
+            problems.push(json!({"part": "store", "cause": cause}));
+        } else if let Ok(Err(error)) = timeout(STORE_TIMEOUT, self.repo.nodes()).await {
+            problems.push(json!({"part": "store", "cause": error.to_string()}));
         }
+        problems
+    }
+
+    /// All reasons why the node should get no traffic now.
+    fn causes(&self) -> Vec<Value> {
+        let mut causes = Vec::new();
         if let Err(latched) = self.log.health() {
             let cause = format!("{latched}; restart the process after the disk is repaired");
             causes.push(json!({"part": "log", "cause": cause}));
@@ -77,10 +90,15 @@ impl HealthChecks {
 }
 
 async fn ready(State(health): State<HealthChecks>) -> Response {
-    let causes = health.causes().await;
-    if causes.is_empty() {
+    let causes = health.causes();
+    let problems = health.store_problems().await;
+    if causes.is_empty() && problems.is_empty() {
         return Json(json!({"status": "ready"})).into_response();
     }
+    if causes.is_empty() {
+        return Json(json!({"status": "ready", "problems": problems})).into_response();
+    }
+    let causes: Vec<Value> = problems.into_iter().chain(causes).collect();
     (
         StatusCode::SERVICE_UNAVAILABLE,
         Json(json!({"status": "not ready", "causes": causes})),

@@ -23,6 +23,7 @@ pub mod files;
 pub mod imports;
 pub mod keys;
 pub mod lost_imports;
+mod outcome;
 pub mod overview;
 mod pause;
 pub mod purge;
@@ -30,6 +31,7 @@ pub mod quota;
 pub mod retry_now;
 mod rotation;
 pub mod runtime;
+pub mod settle;
 pub mod sinks;
 pub mod slices;
 mod source_deletion;
@@ -44,7 +46,6 @@ pub mod tokens;
 mod transaction;
 
 use bulk_changes::KeyedLocks;
-pub use bulk_changes::TxnLimits;
 use transaction::TxnContention;
 
 /// Maximum number of volumes of a file.
@@ -60,7 +61,6 @@ pub struct Repo {
     defaults: Arc<SinkSettings>,
     default_table: TableBackend,
     limits: Arc<DefinitionLimits>,
-    txn_limits: TxnLimits,
     locks: KeyedLocks,
 }
 
@@ -96,7 +96,6 @@ impl Repo {
             defaults: Arc::new(defaults),
             default_table: TableBackend::Sqlite,
             limits: Arc::new(DefinitionLimits::default()),
-            txn_limits: TxnLimits::default(),
             locks: KeyedLocks::default(),
         }
     }
@@ -112,13 +111,6 @@ impl Repo {
     #[must_use]
     pub fn with_limits(mut self, limits: DefinitionLimits) -> Self {
         self.limits = Arc::new(limits);
-        self
-    }
-
-    /// Sets the transaction size for changes of a source with all of its sinks.
-    #[must_use]
-    pub fn with_txn_limits(mut self, limits: TxnLimits) -> Self {
-        self.txn_limits = limits;
         self
     }
 

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{at, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink};
+use common::{
+    SettledChanges as _, at, sink_content, sink_key, source_content, source_key, stamp, volumes,
+    with_sink,
+};
 use forebay_meta::catalog::keys::StoreKey;
 use forebay_meta::catalog::stored::Stored;
 use forebay_meta::catalog::stored::sink_state::SinkState;
@@ -68,7 +71,7 @@ async fn a_source_is_disabled_and_enabled_with_its_sinks_only() {
         (0, 1)
     );
     let off = repo
-        .disable_source(&source, "API", &stamp(3))
+        .disable_settled(&source, "API", &stamp(3))
         .await
         .unwrap();
     assert_eq!(
@@ -76,12 +79,11 @@ async fn a_source_is_disabled_and_enabled_with_its_sinks_only() {
         (2, "Disabled.")
     );
     assert_eq!(off.disabled.as_ref().unwrap().reason, "API");
-    let again = repo.disable_source(&source, "x", &stamp(4)).await.unwrap();
+    let again = repo.disable_settled(&source, "x", &stamp(4)).await.unwrap();
     assert_eq!(again, off, "idempotent");
     let sink = repo.sink(&with).await.unwrap();
     let disabled = sink.disabled.clone().unwrap();
     assert_eq!(disabled.reason, "Auto-disabled with the parent source.");
-    assert!(disabled.with_parent);
     assert_eq!(sink.version.number, 1, "no version of its own");
     assert_eq!(writing(&repo, &with).await, 0);
     // It is enabled with its source only.
@@ -90,11 +92,11 @@ async fn a_source_is_disabled_and_enabled_with_its_sinks_only() {
         .await
         .unwrap();
     assert!(alone.disabled.is_some());
-    // A sink created meanwhile is enabled, and gets its file with the source.
+    // A sink created meanwhile gets its file with the source.
     let late = create_sink(&repo, "late").await;
     assert_eq!(writing(&repo, &late).await, 0);
     let on = repo
-        .enable_source(&source, &volumes(1), &stamp(6))
+        .enable_settled(&source, &volumes(1), &stamp(6))
         .await
         .unwrap();
     assert_eq!((on.version.number, on.disabled.is_some()), (3, false));
@@ -122,7 +124,7 @@ async fn a_rollback_keeps_the_activation_and_the_secret() {
         })
         .await
         .unwrap();
-    repo.disable_source(&source, "API", &stamp(3))
+    repo.disable_settled(&source, "API", &stamp(3))
         .await
         .unwrap();
     let back = repo.rollback_source(&source, 1, &stamp(4)).await.unwrap();
@@ -138,11 +140,11 @@ async fn a_rollback_keeps_the_activation_and_the_secret() {
 async fn a_sink_deleted_while_its_source_was_disabled_is_restored_enabled() {
     let (repo, _dir) = with_sink().await;
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
-    repo.disable_source(&source, "API", &stamp(2))
+    repo.disable_settled(&source, "API", &stamp(2))
         .await
         .unwrap();
     repo.delete_sink(&sink, &stamp(3)).await.unwrap();
-    repo.enable_source(&source, &volumes(1), &stamp(4))
+    repo.enable_settled(&source, &volumes(1), &stamp(4))
         .await
         .unwrap();
     let back = repo.undelete_sink(&sink, &volumes(1), &stamp(5)).await;
@@ -150,7 +152,7 @@ async fn a_sink_deleted_while_its_source_was_disabled_is_restored_enabled() {
     assert_eq!(writing(&repo, &sink).await, 1);
 }
 
-/// As large as restoring the source.
+/// A change of a source is one transaction that writes nothing of its sinks; their files follow.
 #[tokio::test]
 async fn a_hundred_sinks_are_disabled_in_one_transaction() {
     let (repo, _dir) = with_sink().await;
@@ -158,17 +160,42 @@ async fn a_hundred_sinks_are_disabled_in_one_transaction() {
         create_sink(&repo, &format!("s{i}")).await;
     }
     let source = source_key("src");
+    let open = async || {
+        let files = repo.active_files(None).await.unwrap();
+        let open = files.iter().filter(|f| f.file.state == FileState::Writing);
+        open.count()
+    };
+    let head = async || repo.store().range("", None, 1).await.unwrap().revision;
+    let before = head().await;
     let off = repo
         .disable_source(&source, "API", &stamp(2))
         .await
         .unwrap();
+    assert_eq!(off.revision, before.next());
     assert_eq!(off.revision, repo.source(&source).await.unwrap().revision);
-    let on = repo
-        .enable_source(&source, &volumes(16), &stamp(3))
-        .await
-        .unwrap();
-    assert_eq!(on.revision, repo.source(&source).await.unwrap().revision);
+    let sinks = repo.sinks(&source, "", 100).await.unwrap();
+    assert!(sinks.items.iter().all(|sink| !sink.is_active()));
+    assert_eq!(open().await, 100, "not settled");
+    let closed = repo.settle_sinks(&source, &[], &stamp(2)).await.unwrap();
+    assert_eq!((open().await, closed), (0, head().await));
+    let before = closed;
+    let on = repo.enable_source(&source, &stamp(3)).await.unwrap();
+    assert_eq!(on.revision, before.next());
     assert_eq!(on.value.disabled, None);
+    let sinks = repo.sinks(&source, "", 100).await.unwrap();
+    assert!(sinks.items.iter().all(forebay_model::Sink::is_active));
+    let volumes = volumes(16);
+    let opened = repo.settle_sinks(&source, &volumes, &stamp(3)).await;
+    assert_eq!((open().await, opened.unwrap()), (100, head().await));
+    let none = repo.settle_sinks(&source, &volumes, &stamp(4)).await;
+    assert_eq!(none.unwrap(), forebay_meta::Revision::default(), "settled");
+    let before = head().await;
+    let gone = repo.delete_source(&source, &stamp(5)).await.unwrap();
+    assert_eq!(gone, before.next());
+    let back = repo.undelete_source(&source, &stamp(6)).await.unwrap();
+    assert_eq!(back.revision, gone.next());
+    assert_eq!(open().await, 100, "not settled in between");
+    assert_eq!(repo.sinks(&source, "", 100).await.unwrap().total, 100);
 }
 
 #[tokio::test]
@@ -226,7 +253,7 @@ async fn a_source_is_purged_only_when_all_its_records_are_imported() {
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
     let alive = repo.purge_source(&source, &stamp(9)).await;
     assert!(matches!(alive, Err(DefinitionError::SourceNotFound(_))));
-    repo.delete_source(&source, &stamp(2)).await.unwrap();
+    repo.delete_settled(&source, &stamp(2)).await.unwrap();
     let early = repo.purge_source(&source, &stamp(9)).await;
     assert!(matches!(early, Err(DefinitionError::InFlight { files: 1 })));
     let tables = repo.filled_tables(&source).await.unwrap();
@@ -298,18 +325,18 @@ async fn removed_files_are_cleared_although_a_later_file_was_removed_too() {
 async fn a_source_with_thousands_of_deleted_sinks_can_be_purged() {
     let (repo, _dir) = with_sink().await;
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
-    repo.delete_source(&source, &stamp(2)).await.unwrap();
+    repo.delete_settled(&source, &stamp(2)).await.unwrap();
     import_all(&repo, &sink, 3).await;
-    let deleted = repo.deleted_sink(&sink).await.unwrap();
+    let deleted = repo.all_deleted_sinks(&source).await.unwrap().remove(0);
     let state = repo
         .store()
         .get(&StoreKey::SinkState(&sink).to_string())
         .await;
     let state = state.unwrap().unwrap().value;
-    for some in (0..3_000).collect::<Vec<_>>().chunks(1_000) {
+    for some in (0..3_000).collect::<Vec<_>>().chunks(60) {
         let mut txn = Txn::new();
         for i in some {
-            let mut sink = deleted.value.clone();
+            let mut sink = deleted.clone();
             sink.key = sink_key("src", &format!("snk{i}"));
             txn.put(StoreKey::DeletedSink(&sink.key), sink.encode().unwrap());
             txn.put(StoreKey::SinkState(&sink.key), state.clone());

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{at, sink_key, stamp, volumes, with_sink};
+use common::{SettledChanges as _, at, sink_key, stamp, volumes, with_sink};
 use forebay_meta::catalog::dead_letters::{
     DeadLetterOutcome, DeadLetterOwner, DeadLetterResolution, DeadLetterResolveError,
     RESOLVED_RANGES_MAX,
@@ -113,7 +113,7 @@ async fn dead_letters_belong_to_their_sink_until_it_is_purged() {
         .unwrap();
     assert_eq!(unknown, DeadLetterOwner::Unknown);
     let source = sink().source;
-    repo.delete_source(&source, &stamp(1)).await.unwrap();
+    repo.delete_settled(&source, &stamp(1)).await.unwrap();
     assert_eq!(owner().await, DeadLetterOwner::Sink, "it can be restored");
     let (file, slice) = {
         let files = repo.active_files(Some(&sink())).await.unwrap();

@@ -6,9 +6,9 @@ mod common;
 use std::pin::Pin;
 
 use common::{
-    at, branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink,
+    SettledChanges as _, at, branch, repo, sink_content, sink_key, source_content, source_key,
+    stamp, volumes, with_sink,
 };
-use forebay_meta::catalog::TxnLimits;
 use forebay_meta::{DefinitionError, FileError, Repo};
 use forebay_model::{DefinitionLimits, FileState, SinkKey, SinkTarget, SliceState};
 
@@ -169,9 +169,9 @@ async fn each_change_of_a_sink_has_the_documented_effect_on_its_file() {
         .await
         .unwrap();
     assert_eq!(states(&repo, &key).await, [Closing, Closing, Writing]);
-    repo.delete_source(&key.source, &stamp(5)).await.unwrap();
+    repo.delete_settled(&key.source, &stamp(5)).await.unwrap();
     assert_eq!(states(&repo, &key).await, [Closing; 3]);
-    repo.undelete_source(&key.source, &volumes(1), &stamp(6))
+    repo.undelete_settled(&key.source, &volumes(1), &stamp(6))
         .await
         .unwrap();
     let now = [Closing, Closing, Closing, Writing];
@@ -228,21 +228,23 @@ async fn a_source_is_deleted_and_restored_with_its_sinks_only() {
         .await
         .unwrap();
     let source = source_key("src");
-    repo.delete_source(&source, &stamp(3)).await.unwrap();
+    repo.delete_settled(&source, &stamp(3)).await.unwrap();
     assert!(repo.source(&source).await.is_err());
     assert_eq!(repo.sinks(&source, "", 100).await.unwrap().total, 0);
+    assert!(repo.sink(&sink_key("src", "with")).await.is_err());
     let deleted = repo.deleted_sinks(&source, "", 100).await.unwrap().items;
-    let with_parent = |d: &forebay_model::Sink| d.deleted.as_ref().unwrap().with_parent;
-    assert_eq!(
-        deleted.iter().map(with_parent).collect::<Vec<_>>(),
-        [false, true]
-    );
+    assert_eq!(deleted.len(), 1, "deleted on its own");
+    let deleted = repo.all_deleted_sinks(&source).await.unwrap();
+    let deleted: Vec<_> = deleted.iter().map(|s| s.key.sink.as_str()).collect();
+    assert_eq!(deleted, ["before", "with"]);
+    let alone = repo.delete_sink(&sink_key("src", "with"), &stamp(4)).await;
+    assert!(matches!(alone, Err(DefinitionError::SourceNotFound(_))));
     let lone = repo
         .undelete_sink(&sink_key("src", "with"), &volumes(1), &stamp(4))
         .await;
     assert!(matches!(lone, Err(DefinitionError::SourceNotFound(_))));
     let back = repo
-        .undelete_source(&source, &volumes(1), &stamp(5))
+        .undelete_settled(&source, &volumes(1), &stamp(5))
         .await
         .unwrap();
     assert_eq!(back.version.number, 2);
@@ -259,7 +261,7 @@ async fn a_source_is_deleted_and_restored_with_its_sinks_only() {
 async fn a_recreated_id_continues_its_version_numbers() {
     let (repo, _dir) = with_sink().await;
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
-    repo.delete_source(&source, &stamp(5)).await.unwrap();
+    repo.delete_settled(&source, &stamp(5)).await.unwrap();
     let made = repo
         .create_source(&source, source_content("Again"), "New source.", &stamp(6))
         .await;
@@ -272,8 +274,8 @@ async fn a_recreated_id_continues_its_version_numbers() {
     );
     // Its old sinks stay deleted, also when the source is restored later.
     assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
-    repo.delete_source(&source, &stamp(7)).await.unwrap();
-    repo.undelete_source(&source, &volumes(1), &stamp(8))
+    repo.delete_settled(&source, &stamp(7)).await.unwrap();
+    repo.undelete_settled(&source, &volumes(1), &stamp(8))
         .await
         .unwrap();
     assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
@@ -338,10 +340,10 @@ async fn limits_of_sinks_and_versions_hold() {
         "sink count limit reached, the maximum is 3 (setting limits.sinksPerSource)"
     );
     let source = source_key("src");
-    repo.disable_source(&source, "API", &stamp(2))
+    repo.disable_settled(&source, "API", &stamp(2))
         .await
         .unwrap();
-    let third = repo.enable_source(&source, &volumes(1), &stamp(2)).await;
+    let third = repo.enable_settled(&source, &volumes(1), &stamp(2)).await;
     assert_eq!(
         third.unwrap_err().to_string(),
         "version count limit reached, the maximum is 2 (setting limits.versions)"
@@ -363,32 +365,29 @@ async fn a_source_with_a_thousand_sinks_is_disabled_deleted_and_restored() {
         let files = repo.active_files(None).await.unwrap();
         files.iter().filter(|f| f.file.state == state).count()
     };
-    repo.disable_source(&source, "API", &stamp(2))
+    repo.disable_settled(&source, "API", &stamp(2))
         .await
         .unwrap();
     assert_eq!(writing(FileState::Writing).await, 0);
-    repo.enable_source(&source, &volumes(1), &stamp(3))
+    repo.enable_settled(&source, &volumes(1), &stamp(3))
         .await
         .unwrap();
     assert_eq!(writing(FileState::Writing).await, MANY);
-    repo.delete_source(&source, &stamp(4)).await.unwrap();
+    repo.delete_settled(&source, &stamp(4)).await.unwrap();
     assert_eq!(writing(FileState::Closing).await, 2 * MANY);
     assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
-    repo.undelete_source(&source, &volumes(1), &stamp(5))
+    repo.undelete_settled(&source, &volumes(1), &stamp(5))
         .await
         .unwrap();
     assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, MANY);
     assert_eq!(writing(FileState::Writing).await, MANY);
 }
 
-/// After an interruption between any two of the transactions, the same call completes the change.
+/// After an interruption between any two of the transactions that settle sinks, the next call settles
+/// the others.
 #[tokio::test]
-async fn an_interrupted_change_of_many_sinks_continues() {
+async fn interrupted_changes_of_files_continue() {
     let (repo, _dir) = repo().await;
-    let repo = repo.with_txn_limits(TxnLimits {
-        ops: 1,
-        ..TxnLimits::default()
-    });
     create_source(&repo, "src").await;
     for i in 0..4 {
         create_sink(&repo, &sink_key("src", &format!("s{i}")), 1).await;
@@ -399,38 +398,51 @@ async fn an_interrupted_change_of_many_sinks_continues() {
         let open = files.iter().filter(|f| f.file.state == FileState::Writing);
         open.count()
     };
+    let one = volumes(1);
     // Each await of the call may be its last one; a transaction that was sent is still applied.
     for polls in 1..40 {
         let by = stamp(10 * polls);
         let times = usize::try_from(polls).unwrap();
-        interrupted(times, Box::pin(repo.disable_source(&source, "API", &by))).await;
+        let settle = || Box::pin(repo.settle_sinks(&source, &one, &by));
         repo.disable_source(&source, "API", &by).await.unwrap();
+        interrupted(times, settle()).await;
+        settle().await.unwrap();
         assert_eq!(open().await, 0, "disabled, {polls}");
-        interrupted(
-            times,
-            Box::pin(repo.enable_source(&source, &volumes(1), &by)),
-        )
-        .await;
-        repo.enable_source(&source, &volumes(1), &by).await.unwrap();
+        repo.enable_source(&source, &by).await.unwrap();
+        interrupted(times, settle()).await;
+        settle().await.unwrap();
         assert_eq!(open().await, 4, "enabled, {polls}");
-        interrupted(times, Box::pin(repo.delete_source(&source, &by))).await;
-        match repo.delete_source(&source, &by).await {
-            Ok(_) | Err(DefinitionError::SourceNotFound(_)) => {}
-            Err(e) => panic!("{e}"),
-        }
+        repo.delete_source(&source, &by).await.unwrap();
+        interrupted(times, settle()).await;
+        settle().await.unwrap();
         assert_eq!(open().await, 0, "deleted, {polls}");
-        interrupted(
-            times,
-            Box::pin(repo.undelete_source(&source, &volumes(1), &by)),
-        )
-        .await;
-        match repo.undelete_source(&source, &volumes(1), &by).await {
-            Ok(_) | Err(DefinitionError::SourceNotFound(_)) => {}
-            Err(e) => panic!("{e}"),
-        }
+        repo.undelete_source(&source, &by).await.unwrap();
+        interrupted(times, settle()).await;
+        settle().await.unwrap();
         assert_eq!(open().await, 4, "restored, {polls}");
-        assert!(!repo.is_partly_undeleted(&source).await.unwrap());
     }
+}
+
+/// The sinks of a deleted source are moved in several transactions when its id is used again.
+#[tokio::test]
+async fn a_source_with_many_deleted_sinks_is_created_again() {
+    let (repo, _dir) = repo().await;
+    create_source(&repo, "src").await;
+    for i in 0..150 {
+        create_sink(&repo, &sink_key("src", &format!("s{i}")), 1).await;
+    }
+    let source = source_key("src");
+    repo.delete_settled(&source, &stamp(2)).await.unwrap();
+    let again = repo
+        .create_source(&source, source_content("Again"), "New source.", &stamp(3))
+        .await
+        .unwrap();
+    assert_eq!(again.version.number, 2);
+    assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
+    let deleted = repo.deleted_sinks(&source, "", 9).await.unwrap();
+    assert_eq!(deleted.total, 150);
+    let at = deleted.items[0].deleted.as_ref().unwrap().stamp.at;
+    assert_eq!(at, common::at(2), "when the source was deleted");
 }
 
 /// Polls a call that many times, and then drops it.

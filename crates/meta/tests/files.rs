@@ -5,9 +5,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{at, sink_key, stamp, volumes, with_sink};
+use common::{SettledChanges as _, at, sink_key, stamp, volumes, with_sink};
 use forebay_meta::catalog::slices::StepFailure;
 use forebay_meta::catalog::{Repo, SLICES_MAX};
+use forebay_meta::kv::store::StoreEntry;
 use forebay_meta::{FileError, catalog::keys};
 use forebay_model::{
     Backoff, File, FileKey, FileState, NodeId, Reconciliation, SinkKey, SliceKey, SliceState,
@@ -97,7 +98,7 @@ async fn a_record_passes_all_states() {
     let error = repo.file(&file.key).await.unwrap_err();
     assert_eq!(error, FileError::FileNotFound(file.key.clone()));
     assert_eq!(
-        repo.imported_file(&file.key).await.unwrap().value,
+        repo.imported_file(&file.key).await.unwrap().value.file,
         imported.value
     );
     let expected = Reconciliation {
@@ -114,13 +115,11 @@ async fn a_record_passes_all_states() {
         repo.removed_up_to(&sink()).await.unwrap(),
         Some(file.key.opened_at)
     );
-    for prefix in [
-        keys::IMPORTED_FILES,
-        keys::IMPORTED_SLICES,
-        keys::STATISTICS,
-    ] {
-        let page = repo.store().range(prefix, None, 9).await.unwrap();
-        assert!(page.entries.is_empty(), "{prefix}");
+    for prefix in [keys::IMPORTED_FILES, keys::SLICES, keys::STATISTICS] {
+        let prefix = keys::below(prefix, &sink());
+        let page = repo.store().range(&prefix, None, 9).await.unwrap();
+        let of_it = |e: &&StoreEntry| e.key.contains(&file.key.to_string());
+        assert_eq!(page.entries.iter().find(of_it), None, "{prefix}");
     }
 }
 
@@ -415,7 +414,7 @@ async fn a_concurrent_rotation_and_deletion_leave_no_open_file() {
         let deletion = if round % 2 == 0 {
             repo.delete_sink(&sink(), &stamp(now)).await
         } else {
-            repo.delete_source(&sink().source, &stamp(now)).await
+            repo.delete_settled(&sink().source, &stamp(now)).await
         };
         deletion.unwrap();
         // Each happened before the deletion or was rejected by the state after it.
@@ -438,7 +437,7 @@ async fn a_concurrent_rotation_and_deletion_leave_no_open_file() {
                 .unwrap();
         } else {
             let source = sink().source;
-            repo.undelete_source(&source, &volumes(1), &stamp(now))
+            repo.undelete_settled(&source, &volumes(1), &stamp(now))
                 .await
                 .unwrap();
         }

@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use common::{at, repo, sink_content, sink_key, source_content, source_key, stamp, volumes};
-use forebay_meta::catalog::TxnLimits;
 use forebay_meta::catalog::slices::StepFailure;
 use forebay_meta::{ActiveFile, DefinitionError, FileError, Repo};
 use forebay_model::{
@@ -29,6 +28,7 @@ enum Action {
     UndeleteSource,
     DisableSource,
     EnableSource,
+    SettleSink,
     DisableSink,
     EnableSink,
     ClearStatistics,
@@ -64,6 +64,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::UndeleteSource),
         1 => Just(Action::DisableSource),
         3 => Just(Action::EnableSource),
+        6 => Just(Action::SettleSink),
         1 => Just(Action::DisableSink),
         2 => Just(Action::EnableSink),
         1 => Just(Action::ClearStatistics),
@@ -174,15 +175,18 @@ impl Actor {
                 tolerated_definition(repo.delete_source(&sink.source, &stamp).await);
             }
             Action::UndeleteSource => {
-                let undelete = repo.undelete_source(&sink.source, &volumes, &stamp);
+                let undelete = repo.undelete_source(&sink.source, &stamp);
                 tolerated_definition(undelete.await);
             }
             Action::DisableSource => {
                 tolerated_definition(repo.disable_source(&sink.source, "API", &stamp).await);
             }
             Action::EnableSource => {
-                let enable = repo.enable_source(&sink.source, &volumes, &stamp);
+                let enable = repo.enable_source(&sink.source, &stamp);
                 tolerated_definition(enable.await);
+            }
+            Action::SettleSink => {
+                tolerated_definition(repo.settle_sink(&sink, &volumes, &stamp).await);
             }
             Action::DisableSink => {
                 tolerated_definition(repo.disable_sink(&sink, "API", &stamp).await);
@@ -293,6 +297,9 @@ fn pick<T>(from: &[T], index: usize) -> Option<&T> {
 async fn check(repo: &Repo, tally: &Mutex<Tally>) {
     for id in SINKS {
         let sink = sink_key("src", id);
+        repo.settle_sink(&sink, &volumes(VOLUMES), &stamp(300))
+            .await
+            .unwrap();
         let active = repo.active_files(Some(&sink)).await.unwrap();
         let source = repo.source(&sink.source).await;
         let is_active = source.is_ok_and(|s| s.is_active())
@@ -338,9 +345,8 @@ fn check_file(file: &ActiveFile) {
     assert_eq!(writing, expected, "one on each volume");
 }
 
-async fn run(rounds: Vec<[Vec<Step>; 3]>, limits: TxnLimits) {
+async fn run(rounds: Vec<[Vec<Step>; 3]>) {
     let (repo, _dir) = repo().await;
-    let repo = repo.with_txn_limits(limits);
     let source = source_key("src");
     repo.create_source(&source, source_content("s"), "New source.", &stamp(0))
         .await
@@ -391,14 +397,12 @@ proptest! {
             [steps(), steps(), steps()],
             10..30,
         ),
-        // Also with one transaction for each sink of a source.
-        ops in prop_oneof![Just(TxnLimits::default().ops), Just(1)],
     ) {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap()
-            .block_on(run(rounds, TxnLimits { ops, ..TxnLimits::default() }));
+            .block_on(run(rounds));
     }
 }

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes};
+use common::{
+    SettledChanges as _, branch, repo, sink_content, sink_key, source_content, source_key, stamp,
+    volumes,
+};
 use forebay_meta::catalog::table_drop::{DropDecision, FilledTable};
 use forebay_meta::catalog::tables::{TableFillState, TableOwnerError, TableRejection};
 use forebay_meta::{DefinitionError, Repo, SinkContent};
@@ -129,7 +132,7 @@ async fn a_table_belongs_to_its_first_project_only() {
     let filling = repo.table_fill_state(ONE, SQLITE, &id("in.c.t")).await;
     assert_eq!(filling, Ok(TableFillState::Again));
     // Its sinks are deleted, its rows are not: the project still owns it.
-    repo.delete_source(&one, &stamp(4)).await.unwrap();
+    repo.delete_settled(&one, &stamp(4)).await.unwrap();
     arrive(&repo).await;
     assert!(is_foreign(create(&repo, &two, "b", "in.c.t").await));
     assert_eq!(repo.release_tables().await.unwrap(), 0);
@@ -169,7 +172,7 @@ async fn a_name_that_was_never_filled_is_free_without_sinks() {
     let back = repo.undelete_sink(&sink, &volumes(1), &stamp(3)).await;
     assert!(is_foreign(back));
     assert_eq!(repo.release_tables().await.unwrap(), 0);
-    repo.delete_source(&two, &stamp(4)).await.unwrap();
+    repo.delete_settled(&two, &stamp(4)).await.unwrap();
     arrive(&repo).await;
     assert_eq!(repo.release_tables().await.unwrap(), 1);
     assert!(repo.table_entries().await.unwrap().is_empty());
@@ -182,18 +185,18 @@ async fn a_restored_sink_is_disabled_if_its_table_has_another_owner() {
     let lost = create(&repo, &one, "lost", "in.c.lost").await.unwrap();
     let kept = create(&repo, &one, "kept", "in.c.kept").await.unwrap();
     fill(&repo, ONE, "in.c.lost").await.unwrap();
-    repo.delete_source(&one, &stamp(2)).await.unwrap();
+    repo.delete_settled(&one, &stamp(2)).await.unwrap();
     arrive(&repo).await;
     repo.transfer_table(SQLITE, &id("in.c.lost"), TWO, false, &stamp(3))
         .await
         .unwrap();
-    repo.undelete_source(&one, &volumes(1), &stamp(4))
+    repo.undelete_settled(&one, &volumes(1), &stamp(4))
         .await
         .unwrap();
     assert!(repo.sink(&kept).await.unwrap().is_active());
     let sink = repo.sink(&lost).await.unwrap();
     let disabled = sink.disabled.as_ref().unwrap();
-    assert!(!disabled.with_parent);
+    assert!(disabled.reason.starts_with("Switched off: "), "on its own");
     assert!(
         disabled.reason.contains("belongs to another project"),
         "{disabled:?}"
@@ -274,14 +277,14 @@ async fn a_table_is_dropped_only_without_other_holders() {
         .await
         .unwrap();
     let shared = create(&repo, &far, "a", "in.c.t").await.unwrap();
-    repo.delete_source(&src, &stamp(3)).await.unwrap();
+    repo.delete_settled(&src, &stamp(3)).await.unwrap();
     let table = filled("in.c.t");
     let decision = async || repo.begin_drop(&src, &table, &stamp(4)).await.unwrap();
     assert_eq!(decision().await, DropDecision::Held);
     arrive(&repo).await;
     assert_eq!(decision().await, DropDecision::Held, "two sinks");
     repo.delete_sink(&second, &stamp(5)).await.unwrap();
-    repo.delete_source(&more, &stamp(5)).await.unwrap();
+    repo.delete_settled(&more, &stamp(5)).await.unwrap();
     arrive(&repo).await;
     repo.purge_source(&more, &stamp(6)).await.unwrap();
     assert_eq!(decision().await, DropDecision::Held, "shared");
@@ -290,7 +293,7 @@ async fn a_table_is_dropped_only_without_other_holders() {
     arrive(&repo).await;
     assert_eq!(decision().await, DropDecision::Held, "it can be restored");
     // A project that only shares the table drops nothing.
-    repo.delete_source(&far, &stamp(8)).await.unwrap();
+    repo.delete_settled(&far, &stamp(8)).await.unwrap();
     let foreign = repo.begin_drop(&far, &table, &stamp(8)).await.unwrap();
     assert_eq!(foreign, DropDecision::Foreign);
     repo.purge_source(&far, &stamp(8)).await.unwrap();
@@ -323,7 +326,7 @@ async fn a_table_is_dropped_only_without_other_holders() {
         "a sink created before the mark prevents it"
     );
     repo.delete_sink(&late, &stamp(10)).await.unwrap();
-    repo.delete_source(&more, &stamp(10)).await.unwrap();
+    repo.delete_settled(&more, &stamp(10)).await.unwrap();
     arrive(&repo).await;
     repo.purge_source(&more, &stamp(10)).await.unwrap();
     assert_eq!(decision().await, DropDecision::Drop);
@@ -351,7 +354,7 @@ async fn an_existing_table_is_assigned_by_an_operator_and_never_dropped() {
     repo.fill_table(ONE, SQLITE, &table, true, &stamp(2))
         .await
         .unwrap();
-    repo.delete_source(&src, &stamp(3)).await.unwrap();
+    repo.delete_settled(&src, &stamp(3)).await.unwrap();
     arrive(&repo).await;
     let decision = repo.begin_drop(&src, &filled("in.c.hand"), &stamp(4)).await;
     assert_eq!(decision.unwrap(), DropDecision::Found);

@@ -77,8 +77,6 @@ pub struct DisableInfo {
     pub stamp: AuditStamp,
     /// Reason given.
     pub reason: String,
-    /// It was disabled with its parent, and is enabled with it.
-    pub with_parent: bool,
 }
 
 /// Time and author of a deletion.
@@ -88,8 +86,6 @@ pub struct DeletionInfo {
     /// When and by whom it was deleted.
     #[serde(flatten)]
     pub stamp: AuditStamp,
-    /// It was deleted with its parent, and is restored with it.
-    pub with_parent: bool,
 }
 
 /// A version of a definition, which can be restored.

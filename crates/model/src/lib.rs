@@ -13,6 +13,7 @@ pub mod failpoint;
 pub mod file;
 pub mod handshake;
 pub mod id;
+pub mod imported_file;
 pub mod limits;
 pub mod metric;
 pub mod micros;
@@ -46,6 +47,7 @@ pub use id::{
     BranchId, BranchKey, DeadLetterId, FileKey, InvalidId, InvalidKey, NodeId, ProjectId, SinkId,
     SinkKey, SliceKey, SourceId, SourceKey, VolumeId,
 };
+pub use imported_file::{ImportedFile, ImportedSlice};
 pub use limits::{CountLimit, DefinitionLimits};
 pub use metric::{MetricDefinition, MetricFamily, MetricKind};
 pub use micros::{EpochUnit, InvalidTime, ParsedTime, TimestampMicros};

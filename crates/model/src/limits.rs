@@ -9,6 +9,9 @@ use crate::units::out_of_range;
 pub const COLUMNS_MAX: usize = 1600;
 /// Maximum characters of a template, whatever is configured: bounds the parser's recursion.
 pub const TEMPLATE_CHARS_MAX: usize = 4096;
+/// Maximum bytes of the columns of a table or of the message of a topic, as JSON: a change of a sink
+/// writes them several times in a transaction of the store.
+pub const MAPPING_BYTES_MAX: usize = 256 << 10;
 /// Maximum characters of a source's or sink's id, whatever is configured: ids are file names.
 pub const ID_CHARS_MAX: usize = 100;
 /// Maximum headers of a topic's message, whatever is configured.
@@ -94,7 +97,7 @@ definition_limits! {
     headers_per_message "headersPerMessage" 50 0 1000 "Headers of the message of a sink that is a topic";
     name_length "nameLength" 40 1 255 "Characters of the name of a source or sink";
     id_length "idLength" 48 1 100 "Characters of the id of a source or sink";
-    description_length "descriptionLength" 4096 0 65536 "Characters of a description, also of that of a version";
+    description_length "descriptionLength" 4096 0 8192 "Characters of a description, also of that of a version";
     template_length "templateLength" 4096 1 4096 "Characters of a template";
     settings_per_patch "settingsPerPatch" 100 1 1000 "Settings that one request changes";
     tokens_per_project "tokensPerProject" 100 1 100000 "Tokens of a project that the server keeps";

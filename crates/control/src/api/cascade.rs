@@ -8,6 +8,7 @@ use forebay_model::{AuditStamp, SourceKey, TableId};
 
 use super::ApiState;
 use super::error::{ApiError, ErrorName};
+use super::lifecycle;
 use super::tasks::{self, CompletedChange};
 
 /// Interval of checking for records in flight.
@@ -29,6 +30,7 @@ pub(super) async fn delete_source(
         Err(DefinitionError::SourceNotFound(_)) => Revision::default(),
         Err(e) => return Err(e.into()),
     };
+    lifecycle::close_files(api, key, stamp).await;
     // A node that has not applied the deletion still accepts records, also messages that no file
     // counts.
     let since = api.repo.deleted_source(key).await?.revision;

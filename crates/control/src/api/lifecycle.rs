@@ -32,6 +32,7 @@ pub(super) async fn disable_source(
     tasks::start(&api, "api.disable.source", subject, async move {
         let reason = &call.query.reason;
         let disabled = inner.repo.disable_source(&key, reason, &stamp).await?;
+        close_files(&inner, &key, &stamp).await;
         Ok(CompletedChange::new(
             disabled.revision,
             "Source has been disabled successfully.",
@@ -54,9 +55,10 @@ pub(super) async fn enable_source(
     let subject = sources::subject(&key);
     tasks::start(&api, "api.enable.source", subject, async move {
         let volumes = volumes(&inner).await?;
-        let enabled = inner.repo.enable_source(&key, &volumes, &stamp).await?;
+        let enabled = inner.repo.enable_source(&key, &stamp).await?;
+        let settled = inner.repo.settle_sinks(&key, &volumes, &stamp).await?;
         Ok(CompletedChange::new(
-            enabled.revision,
+            enabled.revision.max(settled),
             "Source has been enabled successfully.",
         ))
     })
@@ -75,20 +77,17 @@ pub(super) async fn undelete_source(
 ) -> Result<TaskResponse, ApiError> {
     let missing = |_| error::deleted_source_not_found(&call.path.source_id);
     let key = call.source_key().map_err(missing)?;
-    let found = api.repo.deleted_source(&key).await;
-    // A source with many sinks may have stopped halfway: the same request continues.
-    if found.is_ok() || !api.repo.is_partly_undeleted(&key).await? {
-        sources::found_deleted(found, || {
-            error::deleted_source_not_found(key.source.as_str())
-        })?;
-    }
+    sources::found_deleted(api.repo.deleted_source(&key).await, || {
+        error::deleted_source_not_found(key.source.as_str())
+    })?;
     let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
     tasks::start(&api, "api.undelete.source", subject, async move {
         let volumes = volumes(&inner).await?;
-        let back = inner.repo.undelete_source(&key, &volumes, &stamp).await?;
+        let back = inner.repo.undelete_source(&key, &stamp).await?;
+        let settled = inner.repo.settle_sinks(&key, &volumes, &stamp).await?;
         Ok(CompletedChange::new(
-            back.revision,
+            back.revision.max(settled),
             "Source has been undeleted successfully.",
         ))
     })
@@ -273,6 +272,14 @@ pub(super) async fn undelete_sink(
         )
     })
     .await
+}
+
+/// Closes the files of a source that accepts no records any more. If that fails, the coordinator
+/// does it.
+pub(super) async fn close_files(api: &ApiState, key: &SourceKey, stamp: &AuditStamp) {
+    if let Err(error) = api.repo.settle_sinks(key, &[], stamp).await {
+        tracing::warn!(source = %key, %error, "closing the files of a source failed; the coordinator closes them");
+    }
 }
 
 /// Context of a task that changes the source in the path, which must exist.

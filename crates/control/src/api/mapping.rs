@@ -1,5 +1,6 @@
 //! Converts mappings between the API and the model, and validates them.
 
+use forebay_model::limits::MAPPING_BYTES_MAX;
 use forebay_model::{
     ColumnKind, InvalidTableId, Mapping, MappingViolation, PathColumn, TableBackend, TableId,
     TemplateColumn,
@@ -112,11 +113,25 @@ fn shape_violation(mapping: &Mapping, problem: &MappingViolation) -> ColumnViola
     }
 }
 
+/// Violation of a mapping that is too large to be stored.
+fn size_violation(mapping: &Mapping) -> Option<ColumnViolation> {
+    let bytes = serde_json::to_vec(mapping).map_or(0, |json| json.len());
+    (bytes > MAPPING_BYTES_MAX).then(|| ColumnViolation {
+        column: None,
+        message: format!(
+            "the columns have {bytes} bytes as JSON, allowed are at most {MAPPING_BYTES_MAX}"
+        ),
+    })
+}
+
 /// Compiles the mapping on a thread where blocking is allowed.
 pub(super) async fn compile(
     api: &ApiState,
     mapping: &Mapping,
 ) -> Result<Vec<ColumnViolation>, ApiError> {
+    if let Some(violation) = size_violation(mapping) {
+        return Ok(vec![violation]);
+    }
     let mapper = api.mapper.clone();
     let compiled = mapping.clone();
     let found = tokio::task::spawn_blocking(move || mapper.check(&compiled)).await;

@@ -214,6 +214,7 @@ pub(super) async fn delete(
             return cascade::delete_source(&inner, &key, &stamp).await;
         }
         let revision: Revision = inner.repo.delete_source(&key, &stamp).await?;
+        super::lifecycle::close_files(&inner, &key, &stamp).await;
         Ok(CompletedChange::new(
             revision,
             "Source has been deleted successfully.",

@@ -46,7 +46,7 @@ impl Coordinator {
         let imported = self.repo.imported_files(None).await?;
         let mut by_sink: BTreeMap<&SinkKey, Vec<&File>> = BTreeMap::new();
         for file in &imported {
-            by_sink.entry(&file.key.sink).or_default().push(&file.value);
+            by_sink.entry(&file.key.sink).or_default().push(file);
         }
         let mut removed = 0;
         for files in by_sink.values() {

@@ -1,16 +1,17 @@
 //! The coordinator's view of the store, and the steps that follow from it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use forebay_meta::catalog::keys;
 use forebay_meta::catalog::runtime::ProcessedRevision;
 use forebay_meta::catalog::stored::Stored;
-use forebay_meta::kv::watch_cache::{CacheChanges, WatchCacheTask};
+use forebay_meta::kv::watch_cache::{CacheChanges, Snapshot, WatchCacheTask};
 use forebay_meta::{Revision, Store, WatchCache};
 use forebay_model::{
-    File, FileKey, FileState, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp,
+    File, FileKey, FileState, Sink, SinkKey, Slice, SliceKey, SliceState, Source, SourceKey,
+    Statistics, Timestamp,
 };
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,9 @@ pub(super) enum CoordinatorStep {
     Complete(SliceKey),
     /// All slices of the file are staged: it can be imported.
     Import(FileKey),
+    /// Close the file of a sink that accepts no records, or open one for a sink that does: its source
+    /// was changed.
+    Settle(SinkKey),
     /// Report that nodes are slow to drain a slice.
     SliceOverdue(SliceKey),
     /// Report that slices are slow to be uploaded.
@@ -42,6 +46,7 @@ impl fmt::Display for CoordinatorStep {
             Self::RotateSlice(key, _) => write!(f, "rotate slice {key}"),
             Self::Complete(key) => write!(f, "complete slice {key}"),
             Self::Import(key) => write!(f, "import file {key}"),
+            Self::Settle(key) => write!(f, "settle sink {key}"),
             Self::SliceOverdue(key) => write!(f, "report slice {key}"),
             Self::FileOverdue(key) => write!(f, "report file {key}"),
         }
@@ -57,6 +62,10 @@ pub(super) struct CoordinatorView {
     slices: WatchCache<Slice>,
     statistics: WatchCache<Statistics>,
     processed: WatchCache<ProcessedRevision>,
+    sources: WatchCache<Source>,
+    sinks: WatchCache<Sink>,
+    source_changes: CacheChanges<Source>,
+    sink_changes: CacheChanges<Sink>,
     file_changes: CacheChanges<File>,
     slice_changes: CacheChanges<Slice>,
     processed_changes: CacheChanges<ProcessedRevision>,
@@ -72,13 +81,19 @@ impl CoordinatorView {
         let (slices, fill_slices) = WatchCache::new(Arc::clone(store), keys::SLICES);
         let (statistics, fill_statistics) = WatchCache::new(Arc::clone(store), keys::STATISTICS);
         let (processed, fill_processed) = WatchCache::new(Arc::clone(store), keys::PROCESSED);
+        let (sources, fill_sources) = WatchCache::new(Arc::clone(store), keys::SOURCES);
+        let (sinks, fill_sinks) = WatchCache::new(Arc::clone(store), keys::SINKS);
         let fill = vec![
+            fill_task(fill_sources),
+            fill_task(fill_sinks),
             fill_task(fill_files),
             fill_task(fill_slices),
             fill_task(fill_statistics),
             fill_task(fill_processed),
         ];
         let view = Self {
+            source_changes: sources.changes(),
+            sink_changes: sinks.changes(),
             file_changes: files.changes(),
             slice_changes: slices.changes(),
             processed_changes: processed.changes(),
@@ -86,6 +101,8 @@ impl CoordinatorView {
             slices,
             statistics,
             processed,
+            sources,
+            sinks,
         };
         (view, fill)
     }
@@ -98,6 +115,8 @@ impl CoordinatorView {
             change = self.file_changes.next() => change.is_ok(),
             change = self.slice_changes.next() => change.is_ok(),
             change = self.processed_changes.next() => change.is_ok(),
+            change = self.source_changes.next() => change.is_ok(),
+            change = self.sink_changes.next() => change.is_ok(),
         }
     }
 
@@ -137,14 +156,43 @@ impl CoordinatorView {
             drained_up_to: self.drained_up_to(),
         };
         let mut steps = Vec::new();
+        let unsettled = self.unsettled(&files);
         for file in files.entries.values() {
+            if file.state == FileState::Writing && unsettled.contains(&file.key.sink) {
+                continue;
+            }
             let slices = by_file.remove(&file.key).unwrap_or_default();
             let of_sink = in_flight.get(&file.key.sink);
             let before = of_sink.map_or(&[][..], Vec::as_slice);
             let in_flight = decide::count_blocking(&file.value, before, &stuck);
             context.file(&file.value, &slices, in_flight, &mut steps);
         }
+        steps.extend(unsettled.into_iter().map(CoordinatorStep::Settle));
         steps
+    }
+
+    /// Sinks that have an open file and accept no records, or the reverse. The three caches may be
+    /// of different revisions, so a step may turn out to be unnecessary.
+    fn unsettled(&self, files: &Snapshot<File>) -> BTreeSet<SinkKey> {
+        let (sources, sinks) = (self.sources.snapshot(), self.sinks.snapshot());
+        let unread = Revision::default();
+        if sources.revision == unread || sinks.revision == unread || files.revision == unread {
+            // Not read yet: it would look empty.
+            return BTreeSet::new();
+        }
+        let sources = sources.entries.values().filter(|s| s.is_active());
+        let active: HashSet<SourceKey> = sources.map(|s| s.key.clone()).collect();
+        let accepting = sinks.entries.values().filter(|sink| {
+            sink.is_active() && sink.target.table().is_some() && active.contains(&sink.key.source)
+        });
+        let accepting: HashSet<&SinkKey> = accepting.map(|s| &s.key).collect();
+        let open = files
+            .entries
+            .values()
+            .filter(|f| f.state == FileState::Writing);
+        let open: HashSet<&SinkKey> = open.map(|f| &f.key.sink).collect();
+        let unsettled = open.symmetric_difference(&accepting);
+        unsettled.map(|sink| (*sink).clone()).collect()
     }
 
     /// Statistics that nodes reported of open slices.

@@ -17,7 +17,7 @@ use forebay_log::Log;
 use forebay_meta::{FileError, Versioned};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{
-    File, FileKey, HumanDuration, SinkKey, Slice, SliceKey, TableBackend, VolumeId,
+    File, FileKey, HumanDuration, ImportedFile, SinkKey, Slice, SliceKey, TableBackend, VolumeId,
 };
 use tokio::time::Instant;
 
@@ -64,7 +64,7 @@ impl LedgerChecker {
         let files = self.delivery.repo.imported_files(None).await?;
         self.checked = true;
         self.unchecked.clear();
-        let mut by_backend: BTreeMap<TableBackend, Vec<&Versioned<File>>> = BTreeMap::new();
+        let mut by_backend: BTreeMap<TableBackend, Vec<&Versioned<ImportedFile>>> = BTreeMap::new();
         for file in files.iter().filter(|f| f.imported_rows > 0) {
             if let Some(table) = self.tables.get(file.table.backend) {
                 by_backend.entry(table.backend()).or_default().push(file);
@@ -106,7 +106,7 @@ impl LedgerChecker {
     async fn newest_is_missing(
         &self,
         table: &dyn Table,
-        files: &[&Versioned<File>],
+        files: &[&Versioned<ImportedFile>],
     ) -> Result<bool, LedgerCheckError> {
         let there = files.iter().filter(|f| f.lost_at.is_none());
         let Some(newest) = there.max_by_key(|f| f.imported_at) else {
@@ -120,7 +120,7 @@ impl LedgerChecker {
     async fn compare(
         &mut self,
         table: &dyn Table,
-        files: &[&Versioned<File>],
+        files: &[&Versioned<ImportedFile>],
     ) -> Result<(), LedgerCheckError> {
         let mut found: BTreeMap<SinkKey, LostImports> = BTreeMap::new();
         for chunk in files.chunks(AT_ONCE) {
@@ -177,13 +177,12 @@ impl LedgerChecker {
     ) -> Result<(), LedgerCheckError> {
         let repo = self.delivery.repo.clone();
         // The file may have been removed meanwhile, and its entry with it.
-        match repo.imported_file(&file.key).await {
-            Ok(now) if now.lost_at.is_none() => {}
+        let slices: Vec<Slice> = match repo.imported_file(&file.key).await {
+            Ok(now) if now.lost_at.is_none() => now.full_slices().collect(),
             Ok(_) | Err(FileError::FileNotFound(_)) => return Ok(()),
             Err(e) => return Err(e.into()),
-        }
+        };
         failpoint::at(FailPoint::ImportLacking);
-        let slices = repo.imported_slices(&file.key).await?;
         let with_rows = slices.iter().filter(|s| s.statistics.records > 0);
         let (mut lost_slices, mut remaining) = (Vec::<SliceKey>::new(), 0);
         for slice in with_rows {
@@ -264,7 +263,7 @@ impl LedgerChecker {
         let imported = repo.imported_files(None).await?;
         let active = active.into_iter().map(|f| f.file.value.key);
         Ok(active
-            .chain(imported.into_iter().map(|f| f.value.key))
+            .chain(imported.into_iter().map(|f| f.value.file.key))
             .collect())
     }
 
@@ -278,9 +277,9 @@ impl LedgerChecker {
         }
         // It may have changed state while all files were read.
         for found in [
-            repo.file(key).await,
-            repo.imported_file(key).await,
-            repo.file(key).await,
+            repo.file(key).await.map(drop),
+            repo.imported_file(key).await.map(drop),
+            repo.file(key).await.map(drop),
         ] {
             match found {
                 Ok(_) => return Ok(false),

@@ -7,8 +7,11 @@ use std::time::Duration;
 use forebay_buffer::{DeliveryWorker, PartitionStats};
 use forebay_log::{LogAppendError, StreamId, Ticket};
 use forebay_meta::catalog::dead_letters::DeadLetterOwner;
-use forebay_meta::{Repo, Snapshot, StoreError, WatchCache, catalog::keys};
-use forebay_model::{HttpMethod, Sink, SinkKey, TopicKind, TopicSink, TopicStatistics};
+use forebay_meta::catalog::keys::{self, StoreKey};
+use forebay_meta::{Repo, Snapshot, StoreError, WatchCache};
+use forebay_model::{
+    HttpMethod, Sink, SinkKey, Source, SourceKey, TopicKind, TopicSink, TopicStatistics,
+};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -146,10 +149,14 @@ impl TopicRegistry {
         let store = repo.store();
         let (sinks, a) = WatchCache::<Sink>::new(Arc::clone(store), keys::SINKS);
         let (deleted, b) = WatchCache::<Sink>::new(Arc::clone(store), keys::DELETED_SINKS);
+        let (sources, c) = WatchCache::<Source>::new(Arc::clone(store), keys::SOURCES);
+        let (gone, d) = WatchCache::<Source>::new(Arc::clone(store), keys::DELETED_SOURCES);
         let mut filling = JoinSet::new();
         filling.spawn(a.run(stop.clone()));
         filling.spawn(b.run(stop.clone()));
-        let mut changes = (sinks.changes(), deleted.changes());
+        filling.spawn(c.run(stop.clone()));
+        filling.spawn(d.run(stop.clone()));
+        let mut changes = (sinks.changes(), deleted.changes(), gone.changes());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = 0;
@@ -159,6 +166,7 @@ impl TopicRegistry {
                 () = stop.cancelled() => break,
                 change = changes.0.next() => if change.is_err() { break },
                 change = changes.1.next() => if change.is_err() { break },
+                change = changes.2.next() => if change.is_err() { break },
                 () = self.wake.notified() => {}
                 _ = tick.tick() => {
                     ticks += 1;
@@ -167,8 +175,13 @@ impl TopicRegistry {
                     }
                 }
             }
+            let sources = DeletedSources {
+                present: sources.snapshot(),
+                deleted: gone.snapshot(),
+            };
             let (this, sinks, deleted) = (Arc::clone(&self), sinks.snapshot(), deleted.snapshot());
-            let reconciled = tokio::task::spawn_blocking(move || this.reconcile(&sinks, &deleted));
+            let reconciled =
+                tokio::task::spawn_blocking(move || this.reconcile(&sinks, &deleted, &sources));
             if let Err(error) = reconciled.await {
                 tracing::error!(%error, "topic reconciliation failed");
             }
@@ -189,10 +202,16 @@ impl TopicRegistry {
     }
 
     /// Reconciles delivery workers with the sink definitions.
-    fn reconcile(&self, sinks: &Snapshot<Sink>, deleted: &Snapshot<Sink>) {
+    fn reconcile(
+        &self,
+        sinks: &Snapshot<Sink>,
+        deleted: &Snapshot<Sink>,
+        sources: &DeletedSources,
+    ) {
         let mut streams = self.streams(TOPIC_PREFIX);
         let mut known = BTreeSet::new();
-        let all = sinks.entries.values().map(|s| (s, false));
+        let all = sinks.entries.values();
+        let all = all.map(|s| (s, sources.contain(&s.key.source)));
         let all = all.chain(deleted.entries.values().map(|s| (s, true)));
         for (sink, is_deleted) in all {
             let Some(topic) = sink.target.topic() else {
@@ -361,6 +380,22 @@ impl TopicRegistry {
             }
         }
         drop(shared_topic);
+    }
+}
+
+/// Sources that are deleted, and with them their sinks.
+struct DeletedSources {
+    present: Arc<Snapshot<Source>>,
+    deleted: Arc<Snapshot<Source>>,
+}
+
+impl DeletedSources {
+    /// A source that was deleted or restored a moment ago may be in both or in none: then it counts
+    /// as present, since the stream of a sink that accepts records must stay open.
+    fn contain(&self, source: &SourceKey) -> bool {
+        let deleted = StoreKey::DeletedSource(source).to_string();
+        let present = StoreKey::Source(source).to_string();
+        self.deleted.get(&deleted).is_some() && self.present.get(&present).is_none()
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forebay_meta::kv::embedded::MonotonicClock;
 use forebay_meta::kv::store::{
-    EntryPage, KeyCondition, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError,
-    Txn, TxnError, TxnOp, WatchBatch, WatchError, WatchEvent, WatchStream, check_key,
+    EntryPage, KeyCondition, LeaseId, Precondition, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry,
+    StoreError, Txn, TxnError, TxnOp, WatchBatch, WatchError, WatchEvent, WatchStream, check_key,
 };
 use tokio::sync::Notify;
 
@@ -172,7 +172,7 @@ impl Shared {
             }
         }
         let mut expected = txn.preconditions.iter();
-        if let Some(failed) = expected.position(|p| !kept.holds(&p.key, p.expect)) {
+        if let Some(failed) = expected.position(|p| !kept.holds(p)) {
             return Err(TxnError::Conflict(failed));
         }
         let revision = kept.head.next();
@@ -243,7 +243,15 @@ impl Kept {
         }
     }
 
-    fn holds(&self, key: &str, expect: KeyCondition) -> bool {
+    fn holds(&self, precondition: &Precondition) -> bool {
+        let (key, expect) = match precondition {
+            Precondition::Key { key, expect } => (key, *expect),
+            Precondition::NotNewer { prefix, revision } => {
+                let below = self.entries.range(prefix.clone()..);
+                let mut below = below.take_while(|(key, _)| key.starts_with(prefix));
+                return below.all(|(_, e)| e.mod_revision <= *revision);
+            }
+        };
         match (self.entries.get(key), expect) {
             (Some(e), KeyCondition::Revision(r)) => e.mod_revision == r,
             (entry, KeyCondition::Absent) => entry.is_none(),

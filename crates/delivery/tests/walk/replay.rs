@@ -25,6 +25,8 @@ enum Lost {
     Answer,
     /// All reads after it.
     Connection,
+    /// Its response, and all reads after it: its outcome can't be looked up.
+    Both,
 }
 
 /// A store whose connection breaks with the first transaction.
@@ -37,7 +39,7 @@ struct Breaking {
 
 impl Breaking {
     fn check(&self) -> Result<(), StoreError> {
-        if self.lost == Lost::Connection && self.broken.load(SeqCst) {
+        if self.lost != Lost::Answer && self.broken.load(SeqCst) {
             return Err(StoreError::Unavailable("no connection".to_owned()));
         }
         Ok(())
@@ -65,7 +67,7 @@ impl Store for Breaking {
         self.check()?;
         let revision = self.inner.txn(txn).await?;
         let first = !self.broken.swap(true, SeqCst);
-        if first && self.lost == Lost::Answer {
+        if first && self.lost != Lost::Connection {
             return Err(StoreError::Uncertain("no answer".to_owned()).into());
         }
         Ok(revision)
@@ -112,7 +114,7 @@ async fn three_dead_letters(machine: &Machine, lost: Lost) -> (Node, SinkDeadLet
 #[tokio::test]
 async fn rows_stay_when_it_is_unknown_whether_their_slice_was_created() {
     let machine = Machine::new();
-    let (node, dead_letters) = three_dead_letters(&machine, Lost::Answer).await;
+    let (node, dead_letters) = three_dead_letters(&machine, Lost::Both).await;
     let key = sink_key("k");
     let uncertain = dead_letters
         .replay(&key, &DeadLetterSelection::ALL)
@@ -124,11 +126,24 @@ async fn rows_stay_when_it_is_unknown_whether_their_slice_was_created() {
     );
     assert_eq!(replayed(&machine, &node).await.len(), 3);
     // It was done, so it is not done again.
-    let again = dead_letters
+    let again = sink_dead_letters(&machine, &node)
         .replay(&key, &DeadLetterSelection::ALL)
         .await
         .unwrap();
     assert_eq!(again.replayed, 0);
+    assert_eq!(replayed(&machine, &node).await.len(), 3);
+    assert_eq!(reconciliation(&node).await, [3, 0, 0, 3]);
+    machine.stop(node).await;
+}
+
+#[tokio::test]
+async fn a_lost_response_is_looked_up() {
+    let machine = Machine::new();
+    let (node, dead_letters) = three_dead_letters(&machine, Lost::Answer).await;
+    let done = dead_letters
+        .replay(&sink_key("k"), &DeadLetterSelection::ALL)
+        .await;
+    assert_eq!(done.unwrap().replayed, 3);
     assert_eq!(replayed(&machine, &node).await.len(), 3);
     assert_eq!(reconciliation(&node).await, [3, 0, 0, 3]);
     machine.stop(node).await;

@@ -1,13 +1,4 @@
-//! Changes of a source with all of its sinks. They are one transaction if they fit ([`TxnLimits`]);
-//! for a source with more sinks there are several, in an order in which every intermediate state is
-//! valid and a repeated call continues an interrupted one:
-//!
-//! | change   | order                                                                      |
-//! | -------- | -------------------------------------------------------------------------- |
-//! | delete   | sinks, then the source with the last of them                                |
-//! | disable  | sinks, then the source with the last of them, then what was enabled meanwhile |
-//! | enable   | the source with the first sinks, then the others                            |
-//! | undelete | the source with the first sinks, then the others                            |
+//! Help for changes that concern all sinks of a source.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,94 +7,8 @@ use forebay_model::Sink;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use super::transaction::{TxnAttempts, TxnBuilder, TxnContention};
 use super::{Repo, Versioned, decode};
 use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
-
-/// How much goes into a transaction before the next sink goes into another one. What one sink adds is
-/// far less than what the store has left ([`crate::kv::store::TXN_OPS_MAX`],
-/// [`crate::kv::store::TXN_BYTES_MAX`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TxnLimits {
-    /// Maximum operations, and preconditions.
-    pub ops: usize,
-    /// Maximum bytes of values.
-    pub bytes: usize,
-}
-
-impl Default for TxnLimits {
-    fn default() -> Self {
-        Self {
-            ops: 2400,
-            bytes: 8 << 20,
-        }
-    }
-}
-
-/// Sizes the next transaction. After repeated conflicts the size shrinks: the fewer sinks are
-/// changed at a time, the less likely is a conflict on one of their files.
-#[derive(Debug)]
-pub(super) struct BatchSizer {
-    limits: TxnLimits,
-    /// Operations of the present transaction at its start.
-    most: usize,
-    attempts: TxnAttempts,
-    conflicts: u32,
-}
-
-/// Conflicts after which the size shrinks.
-const CONFLICTS_BEFORE_SHRINK: u32 = 4;
-/// Maximum operations of a transaction if there are several anyway: some 30 sinks.
-const SMALL_TXN_OPS: usize = 200;
-
-impl BatchSizer {
-    pub(super) fn new(limits: TxnLimits) -> Self {
-        Self {
-            limits,
-            most: limits.ops,
-            attempts: TxnAttempts::default(),
-            conflicts: 0,
-        }
-    }
-
-    /// Whether the next sink goes into another transaction. If so, the following ones are small.
-    pub(super) fn is_full(&mut self, txn: &TxnBuilder<'_>) -> bool {
-        let is_full = txn.is_full(self.limits);
-        if is_full {
-            self.limits.ops = self.limits.ops.min(SMALL_TXN_OPS);
-        }
-        is_full
-    }
-
-    /// Records a success: resets the attempts and restores the size.
-    pub(super) fn succeeded(&mut self) {
-        self.attempts = TxnAttempts::default();
-        if self.limits.ops < SMALL_TXN_OPS {
-            self.limits.ops = self
-                .limits
-                .ops
-                .saturating_mul(2)
-                .min(self.most)
-                .min(SMALL_TXN_OPS);
-        }
-    }
-
-    /// Records a conflict and allows another attempt.
-    pub(super) async fn retry(&mut self) -> Result<(), TxnContention> {
-        self.conflicts += 1;
-        if self.conflicts >= CONFLICTS_BEFORE_SHRINK {
-            self.limits.ops = (self.limits.ops / 4).max(1);
-        }
-        self.attempts.retry().await
-    }
-}
-
-impl TxnBuilder<'_> {
-    /// Whether the next sink goes into another transaction.
-    pub(super) fn is_full(&self, limits: TxnLimits) -> bool {
-        self.len() >= limits.ops || self.bytes >= limits.bytes
-    }
-}
 
 /// Pages through the sinks below a prefix, so that memory doesn't depend on their number.
 pub(super) struct SinkPages {
@@ -194,23 +99,6 @@ impl Drop for KeyedLockGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn repeated_conflicts_shrink_the_transaction() {
-        let mut sizer = BatchSizer::new(TxnLimits::default());
-        for _ in 1..CONFLICTS_BEFORE_SHRINK {
-            sizer.retry().await.unwrap();
-        }
-        assert_eq!(sizer.limits, TxnLimits::default());
-        for _ in 0..10 {
-            sizer.retry().await.unwrap();
-        }
-        assert_eq!(sizer.limits.ops, 1);
-        for _ in 0..10 {
-            sizer.succeeded();
-        }
-        assert_eq!(sizer.limits.ops, SMALL_TXN_OPS);
-    }
 
     #[tokio::test]
     async fn a_key_is_locked_once_and_removed_when_unlocked() {

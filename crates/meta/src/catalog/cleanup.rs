@@ -1,6 +1,6 @@
 //! Cleanup of imported files; their totals are retained.
 
-use forebay_model::{FileKey, SinkKey, Slice, Statistics, Timestamp};
+use forebay_model::{FileKey, SinkKey, Statistics, Timestamp};
 
 use super::files::FileError;
 use super::{Repo, Versioned, statistics};
@@ -15,12 +15,8 @@ impl Repo {
         self.transact(|txn| {
             Box::pin(async move {
                 let file = txn.imported_file(key).await?;
-                let slices = keys::below(keys::IMPORTED_SLICES, key);
-                let held = self
-                    .read_all::<Slice>(&slices)
-                    .await?
-                    .iter()
-                    .fold(Statistics::default(), |sum, s| sum.plus(s.statistics));
+                let slices = file.slices.iter();
+                let held = slices.fold(Statistics::default(), |sum, s| sum.plus(s.statistics));
                 let held = statistics::held(&file, held);
                 let mut sink_state = txn.sink_state(&key.sink).await?;
                 sink_state.removed = sink_state.removed.plus(held);
@@ -32,7 +28,8 @@ impl Repo {
                 }
                 sink_state.removed_up_to = sink_state.removed_up_to.max(Some(key.opened_at));
                 txn.delete(StoreKey::ImportedFile(key));
-                txn.delete_below(slices);
+                // What an interrupted `reimport_file` has left.
+                txn.delete_below(keys::below(keys::SLICES, key));
                 txn.delete_below(keys::below(keys::STATISTICS, key));
                 txn.put(StoreKey::SinkState(&key.sink), &sink_state)?;
                 Ok(())

@@ -8,14 +8,14 @@
 use std::ops::ControlFlow;
 
 use forebay_model::{
-    AuditStamp, DeadRows, File, FileKey, FileState, SliceState, Statistics, Timestamp, VolumeId,
+    AuditStamp, DeadRows, File, FileKey, FileState, Slice, Statistics, Timestamp, VolumeId,
 };
 
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
 use super::files::FileError;
 use super::transaction::either;
 use super::{Repo, Versioned};
-use crate::catalog::keys::{self, StoreKey};
+use crate::catalog::keys::StoreKey;
 use crate::catalog::stored::dead_letters::DeadLetterCounts;
 
 impl Repo {
@@ -91,23 +91,16 @@ impl Repo {
         self.transact(|txn| {
             Box::pin(async move {
                 let mut file = txn.file(key).await?.value;
-                let slices = self.file_slices(key).await?;
+                let slices = txn.unchanged_slices(self, key).await?;
                 file.transition(FileState::Imported, now)?;
-                txn.delete(StoreKey::File(key));
-                txn.put(StoreKey::ImportedFile(key), &file)?;
-                for read in &slices {
-                    let mut slice = read.value.clone();
-                    slice.transition(SliceState::Imported, now)?;
-                    slice.statistics = Statistics {
-                        lost_records: slice.statistics.lost_records,
+                let emptied = slices.into_iter().map(|read| Slice {
+                    statistics: Statistics {
+                        lost_records: read.statistics.lost_records,
                         ..Statistics::default()
-                    };
-                    txn.expect_unchanged(StoreKey::Slice(&slice.key), read);
-                    txn.delete(StoreKey::Slice(&slice.key));
-                    txn.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
-                }
-                txn.delete_below(keys::below(keys::STATISTICS, key));
-                Ok(())
+                    },
+                    ..read.value
+                });
+                txn.put_imported(&file, emptied)
             })
         })
         .await

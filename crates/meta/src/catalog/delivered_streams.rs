@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use forebay_model::{File, FileKey, Slice, SliceKey, Statistics, Timestamp, VolumeId};
+use forebay_model::{
+    File, FileKey, ImportedFile, Slice, SliceKey, Statistics, Timestamp, VolumeId,
+};
 use serde::{Deserialize, Serialize};
 
 use super::files::FileError;
@@ -49,18 +51,18 @@ impl Repo {
 
     /// Reads an imported slice that is still retained.
     pub async fn imported_slice(&self, key: &SliceKey) -> Result<Option<Slice>, StoreError> {
-        let read: Option<Versioned<Slice>> = self.read(StoreKey::ImportedSlice(key)).await?;
-        Ok(read.map(|slice| slice.value))
+        let file: Option<Versioned<ImportedFile>> =
+            self.read(StoreKey::ImportedFile(&key.file)).await?;
+        Ok(file.and_then(|file| file.full_slice(key)))
     }
 
     /// Whether a file is active, or imported and still retained.
     pub async fn file_exists(&self, key: &FileKey) -> Result<bool, StoreError> {
-        for location in [StoreKey::File(key), StoreKey::ImportedFile(key)] {
-            if self.read::<File>(location).await?.is_some() {
-                return Ok(true);
-            }
+        if self.read::<File>(StoreKey::File(key)).await?.is_some() {
+            return Ok(true);
         }
-        Ok(false)
+        let imported = StoreKey::ImportedFile(key);
+        Ok(self.read::<ImportedFile>(imported).await?.is_some())
     }
 
     /// Adds the slice with the rows of a stream, which becomes `uploading`, and the entry of the

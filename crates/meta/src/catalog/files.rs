@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forebay_model::{
-    File, FileKey, FileState, InvalidTransition, SinkKey, Slice, SliceKey, SliceState, Statistics,
-    Timestamp,
+    File, FileKey, FileState, ImportedFile, InvalidTransition, SinkKey, Slice, SliceKey,
+    SliceState, Statistics, Timestamp,
 };
 
 use super::transaction::TxnBuilder;
@@ -142,7 +142,7 @@ impl Repo {
     }
 
     /// Reads an imported file that is still retained.
-    pub async fn imported_file(&self, key: &FileKey) -> Result<Versioned<File>, FileError> {
+    pub async fn imported_file(&self, key: &FileKey) -> Result<Versioned<ImportedFile>, FileError> {
         let found = self.read(StoreKey::ImportedFile(key)).await?;
         found.ok_or_else(|| FileError::FileNotFound(key.clone()))
     }
@@ -180,7 +180,7 @@ impl Repo {
     pub async fn imported_files(
         &self,
         sink: Option<&SinkKey>,
-    ) -> Result<Vec<Versioned<File>>, FileError> {
+    ) -> Result<Vec<Versioned<ImportedFile>>, FileError> {
         let all = keys::IMPORTED_FILES;
         let prefix = sink.map_or_else(|| all.to_owned(), |s| keys::below(all, s));
         Ok(self.read_all(&prefix).await?)
@@ -188,6 +188,21 @@ impl Repo {
 }
 
 impl TxnBuilder<'_> {
+    /// Reads the slices of a file that is a condition; that none of them is written afterwards is
+    /// one too, however many they are. A slice is added or deleted only with a change of its file.
+    pub(super) async fn unchanged_slices(
+        &mut self,
+        repo: &Repo,
+        file: &FileKey,
+    ) -> Result<Vec<Versioned<Slice>>, StoreError> {
+        let slices = repo.file_slices(file).await?;
+        let newest = slices.iter().map(|s| s.revision).max();
+        // They are one page, which is consistent: a later write is newer than all of them.
+        let prefix = keys::below(keys::SLICES, file);
+        self.expect_not_newer(prefix, newest.unwrap_or_default());
+        Ok(slices)
+    }
+
     /// Reads a file that is not imported; a precondition.
     pub(super) async fn file(&mut self, key: &FileKey) -> Result<Versioned<File>, FileError> {
         let found = self.read(StoreKey::File(key)).await?;
@@ -198,7 +213,7 @@ impl TxnBuilder<'_> {
     pub(super) async fn imported_file(
         &mut self,
         key: &FileKey,
-    ) -> Result<Versioned<File>, FileError> {
+    ) -> Result<Versioned<ImportedFile>, FileError> {
         let found = self.read(StoreKey::ImportedFile(key)).await?;
         found.ok_or_else(|| FileError::FileNotFound(key.clone()))
     }

@@ -1,8 +1,10 @@
 //! Files: from `closing` to `imported`.
 
-use forebay_model::{File, FileKey, FileState, Slice, SliceState, TableSink, Timestamp};
+use forebay_model::{
+    File, FileKey, FileState, ImportedFile, Slice, SliceState, TableSink, Timestamp,
+};
 
-use super::files::{FileError, check_states};
+use super::files::FileError;
 use super::slices::StepFailure;
 use super::transaction::TxnBuilder;
 use super::{Repo, Versioned};
@@ -22,10 +24,8 @@ impl Repo {
         self.transact(|txn| {
             Box::pin(async move {
                 let mut file = txn.file(key).await?.value;
-                let slices = self.file_slices(key).await?;
+                let slices = txn.unchanged_slices(self, key).await?;
                 file.transition(FileState::Importing, now)?;
-                // No slice is added to a file that is not `writing`, and none goes back: the file's
-                // precondition covers them.
                 let left = slices.iter().filter(|s| s.state != SliceState::Uploaded);
                 let left = left.count();
                 if left > 0 {
@@ -36,7 +36,8 @@ impl Repo {
                 }
                 file.is_empty = slices.iter().all(|s| s.is_empty);
                 if file.is_empty {
-                    add_import(txn, &mut file, &slices, now)?;
+                    file.transition(FileState::Imported, now)?;
+                    txn.put_imported(&file, slices.into_iter().map(|s| s.value))?;
                 } else {
                     txn.put(StoreKey::File(key), &file)?;
                 }
@@ -69,12 +70,13 @@ impl Repo {
         self.transact(|txn| {
             Box::pin(async move {
                 let mut file = txn.file(key).await?.value;
-                let slices = self.file_slices(key).await?;
+                let slices = txn.unchanged_slices(self, key).await?;
                 file.imported_rows = rows;
                 if let Some(by) = by {
                     file.table = by.clone();
                 }
-                add_import(txn, &mut file, &slices, now)?;
+                file.transition(FileState::Imported, now)?;
+                txn.put_imported(&file, slices.into_iter().map(|s| s.value))?;
                 Ok(file)
             })
         })
@@ -102,26 +104,20 @@ impl Repo {
     }
 }
 
-/// Moves an `importing` file and its slices to the imported ones. Two operations for each slice and
-/// three more: within the store's limit for [`super::SLICES_MAX`].
-fn add_import(
-    txn: &mut TxnBuilder<'_>,
-    file: &mut File,
-    slices: &[Versioned<Slice>],
-    now: Timestamp,
-) -> Result<(), FileError> {
-    file.transition(FileState::Imported, now)?;
-    txn.delete(StoreKey::File(&file.key));
-    txn.put(StoreKey::ImportedFile(&file.key), file)?;
-    for read in slices {
-        let mut slice = read.value.clone();
-        slice.transition(SliceState::Imported, now)?;
-        check_states(file, &slice)?;
-        txn.expect_unchanged(StoreKey::Slice(&slice.key), read);
-        txn.delete(StoreKey::Slice(&slice.key));
-        txn.put(StoreKey::ImportedSlice(&slice.key), &slice)?;
+impl TxnBuilder<'_> {
+    /// Moves a file that has become `imported` and its slices to the imported ones: one entry, so
+    /// that the transaction is small however many slices there are.
+    pub(super) fn put_imported(
+        &mut self,
+        file: &File,
+        slices: impl IntoIterator<Item = Slice>,
+    ) -> Result<(), FileError> {
+        let imported = ImportedFile::new(file.clone(), slices)?;
+        self.delete(StoreKey::File(&file.key));
+        self.put(StoreKey::ImportedFile(&file.key), &imported)?;
+        self.delete_below(keys::below(keys::SLICES, &file.key));
+        // Reports that arrived after the slice had its final counts.
+        self.delete_below(keys::below(keys::STATISTICS, &file.key));
+        Ok(())
     }
-    // Reports that arrived after the slice had its final counts.
-    txn.delete_below(keys::below(keys::STATISTICS, &file.key));
-    Ok(())
 }

@@ -21,12 +21,10 @@ pub const DELETED_SINKS: &str = "definition/sink/deleted/";
 pub const SINK_VERSIONS: &str = "definition/sink/version/";
 /// Files that are not imported.
 pub const FILES: &str = "storage/file/active/";
-/// Imported files that are still retained.
+/// Imported files that are still retained, with their slices.
 pub const IMPORTED_FILES: &str = "storage/file/imported/";
 /// Slices of files that are not imported.
 pub const SLICES: &str = "storage/slice/active/";
-/// Slices of imported files.
-pub const IMPORTED_SLICES: &str = "storage/slice/imported/";
 /// Books of all sinks.
 pub const SINK_STATES: &str = "storage/sink/state/";
 /// Books of dead letters, by sink and volume.
@@ -77,12 +75,10 @@ pub enum StoreKey<'k> {
     SinkState(&'k SinkKey),
     /// `storage/file/active/<file key>`: a file that is not imported.
     File(&'k FileKey),
-    /// `storage/file/imported/<file key>`: an imported file.
+    /// `storage/file/imported/<file key>`: an imported file, with its slices.
     ImportedFile(&'k FileKey),
     /// `storage/slice/active/<slice key>`: a slice of a file that is not imported.
     Slice(&'k SliceKey),
-    /// `storage/slice/imported/<slice key>`: a slice of an imported file.
-    ImportedSlice(&'k SliceKey),
     /// `storage/dead-letter/state/<sink key>/<volume>`: which dead letters are done with.
     DeadLetterState(&'k SinkKey, &'k VolumeId),
     /// `storage/dead-letter/count/<sink key>/<volume>`: how many dead letters the log has taken.
@@ -129,7 +125,6 @@ impl fmt::Display for StoreKey<'_> {
             Self::File(key) => write!(f, "{FILES}{key}"),
             Self::ImportedFile(key) => write!(f, "{IMPORTED_FILES}{key}"),
             Self::Slice(key) => write!(f, "{SLICES}{key}"),
-            Self::ImportedSlice(key) => write!(f, "{IMPORTED_SLICES}{key}"),
             Self::DeadLetterState(key, volume) => write!(f, "{DEAD_LETTER_STATES}{key}/{volume}"),
             Self::DeadLetterCounts(key, volume) => write!(f, "{DEAD_LETTER_COUNTS}{key}/{volume}"),
             Self::DeliveredStream(volume, stream) => {

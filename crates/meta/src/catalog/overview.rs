@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use forebay_model::{Sink, SinkKey, Source};
+use forebay_model::{Sink, SinkKey, Source, SourceKey};
 
 use super::dead_letters::DeadLetterStatistics;
 use super::files::FileError;
+use super::sinks::effective;
 use super::statistics::{FileStatistics, SinkStatistics, sum};
 use super::{Repo, Versioned};
 use crate::catalog::keys;
@@ -46,7 +47,12 @@ impl Repo {
             by_sink.entry(sink).or_default().push(file);
         }
         let mut sinks = Vec::new();
+        let of: HashMap<&SourceKey, &Source> = sources.iter().map(|s| (&s.key, &s.value)).collect();
         for sink in self.read_all::<Sink>(keys::SINKS).await? {
+            // It is deleted and disabled with its source.
+            let Some(source) = of.get(&sink.key.source) else {
+                continue;
+            };
             let key = &sink.key;
             let is_unchanged = states.get(key) == states_after.get(key)
                 && dead_letters.get(key) == dead_letters_after.get(key);
@@ -62,7 +68,7 @@ impl Repo {
                 self.sink_report(key).await?
             };
             sinks.push(SinkReport {
-                sink: sink.value,
+                sink: effective(source, sink.value),
                 statistics,
                 files,
             });

@@ -6,7 +6,7 @@ use forebay_model::{AuditStamp, PauseInfo, Sink, SinkKey};
 
 use super::audit::AuditAction;
 use super::definitions::{DefinitionError, LimitedResource};
-use super::sinks::put_sink;
+use super::sinks::{effective, put_sink};
 use super::transaction::either;
 use super::{Repo, Versioned};
 
@@ -43,12 +43,15 @@ impl Repo {
         let to = to.as_ref();
         let done = self.transact_if(|txn| {
             Box::pin(async move {
-                let read = txn.sink(key).await?;
+                let (source, read) = txn.source_and_sink(key).await?;
                 if read.target.topic().is_none() {
                     return Err(DefinitionError::NotATopic(key.clone()));
                 }
                 if read.paused.is_some() == to.is_some() {
-                    return Ok(ControlFlow::Break(read));
+                    return Ok(ControlFlow::Break(Versioned {
+                        value: effective(&source, read.value),
+                        revision: read.revision,
+                    }));
                 }
                 let mut sink = read.value.clone();
                 sink.paused = to.cloned();
@@ -62,7 +65,7 @@ impl Repo {
                 put_sink(txn, &sink)?;
                 let versions = (Some(&read.version), Some(&sink.version));
                 txn.put_sink_audit(key, action, versions, stamp)?;
-                Ok(ControlFlow::Continue(sink))
+                Ok(ControlFlow::Continue(effective(&source, sink)))
             })
         });
         done.await.map(either)

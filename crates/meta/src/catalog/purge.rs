@@ -14,7 +14,7 @@ use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
 use crate::kv::store::{Revision, StoreError};
 
 /// Maximum number of sink states in one transaction.
-const SINK_STATES_PER_TXN: usize = 1000;
+const SINK_STATES_PER_TXN: usize = 100;
 
 impl Repo {
     /// Number of files of a source in flight, deleted sinks included.
@@ -58,8 +58,7 @@ impl Repo {
         if files > 0 {
             return Err(DefinitionError::InFlight { files });
         }
-        let sinks = keys::below(keys::DELETED_SINKS, key);
-        let sinks = self.read_all::<Sink>(&sinks).await?;
+        let sinks = self.all_deleted_sinks(key).await?;
         let (before, last) = sinks.split_at(sinks.len().saturating_sub(SINK_STATES_PER_TXN));
         for some in before.chunks(SINK_STATES_PER_TXN) {
             let mut txn = self.begin();
@@ -76,6 +75,7 @@ impl Repo {
         txn.put_source_audit(key, AuditAction::Purge, (Some(&read.version), None), stamp)?;
         txn.delete(StoreKey::DeletedSource(key));
         txn.delete_below(keys::below(keys::SOURCE_VERSIONS, key));
+        txn.delete_below(keys::below(keys::SINKS, key));
         txn.delete_below(keys::below(keys::DELETED_SINKS, key));
         txn.delete_below(keys::below(keys::SINK_VERSIONS, key));
         self.add_hidden_statistics(&mut txn, last).await?;
@@ -86,7 +86,7 @@ impl Repo {
     async fn add_hidden_statistics(
         &self,
         txn: &mut TxnBuilder<'_>,
-        sinks: &[Versioned<Sink>],
+        sinks: &[Sink],
     ) -> Result<(), DefinitionError> {
         for sink in sinks {
             let read: Option<Versioned<SinkState>> =

@@ -11,7 +11,11 @@ use super::transaction::{TxnAttempts, TxnBuilder};
 use super::{Repo, VOLUMES_MAX, Versioned};
 use crate::catalog::keys::StoreKey;
 use crate::catalog::stored::sink_state::SinkState;
-use crate::kv::store::Revision;
+use crate::kv::store::{Revision, TXN_BYTES_MAX};
+
+/// Bytes of values up to which a file is opened in the same transaction: it needs the rest for a
+/// mapping, the settings and its slices.
+const BYTES_BEFORE_OPENING: usize = TXN_BYTES_MAX - (384 << 10);
 
 /// Definition of a new file.
 pub(super) struct ActiveSinkDefinition<'u> {
@@ -70,8 +74,8 @@ impl Repo {
         }
     }
 
-    /// Closes the open file, if there is one; opens one, if there is a definition; writes the sink
-    /// state.
+    /// Closes the open file, if there is one; opens one, if there is a definition and it fits into
+    /// the transaction; writes the sink state.
     ///
     /// All that was read is a precondition. A concurrent slice rotation changes the predecessor,
     /// which fails its precondition.
@@ -99,6 +103,8 @@ impl Repo {
             rotation.closed = Some(add_closed_file(txn, file, slices, now)?);
         }
         sink_state.writing = None;
+        // Otherwise it is opened when the sink is settled.
+        let definition = definition.filter(|_| txn.bytes <= BYTES_BEFORE_OPENING);
         if let Some(definition) = definition {
             let opened_at = sink_state
                 .last_opened_at

@@ -4,10 +4,13 @@
 //! | ----------------------- | --------------------------------- |
 //! | create, undelete        | opened                            |
 //! | update, settings, rollback | rotated: closed, and a new one opened |
-//! | disable, enable (also with its source) | closed, opened |
-//! | delete (also with its source) | closed                      |
+//! | disable, enable         | closed, opened                    |
+//! | delete                  | closed                            |
+//! | any change of its source | none; [`super::settle`] follows  |
 //!
-//! A table sink has an open file if and only if it and its source are active; a topic has none.
+//! When its sinks are settled, a table sink has an open file if and only if it and its source are
+//! active; a topic has none. A mapping may be so large that a new file does not fit into the
+//! transaction: then it is opened in the next one.
 
 use forebay_model::{
     AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, Sink, SinkKey, Source, SourceKey,
@@ -23,7 +26,10 @@ use super::{ListPage, Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::definition::StoredVersion;
 use crate::catalog::stored::sink_state::SinkState;
-use crate::kv::store::Revision;
+use crate::kv::store::{Revision, StoreError};
+
+/// Reason of a sink that is disabled with its source.
+const WITH_PARENT: &str = "Auto-disabled with the parent source.";
 
 impl Repo {
     /// Creates a sink and opens its first file. If the id exists as deleted, the sink is restored
@@ -44,7 +50,7 @@ impl Repo {
             .lock(StoreKey::Source(&key.source).to_string())
             .await;
         let content = &content;
-        self.transact(|txn| {
+        let done = self.transact(|txn| {
             Box::pin(async move {
                 let source = txn.source(&key.source).await?;
                 if txn.read::<Sink>(StoreKey::Sink(key)).await?.is_some() {
@@ -78,10 +84,12 @@ impl Repo {
                 self.add_table_holder(txn, &sink, stamp).await?;
                 self.add_sink_rotation(txn, &source, &sink, volumes, stamp)
                     .await?;
-                Ok(sink)
+                Ok::<_, DefinitionError>(effective(&source, sink))
             })
-        })
-        .await
+        });
+        let sink = done.await?;
+        self.settle_large_sink(&sink, volumes, stamp).await?;
+        Ok(sink)
     }
 
     /// Makes a sink a holder of its table.
@@ -97,9 +105,8 @@ impl Repo {
         Ok(())
     }
 
-    /// As [`Self::add_table_holder`], for a sink that is restored with its source: if its project
-    /// can no longer use its table, the sink is disabled instead of failing the restore of the
-    /// source.
+    /// As [`Self::add_table_holder`], for a sink whose source was restored or enabled: if its
+    /// project can no longer use its table, the sink is disabled.
     pub(super) async fn add_table_holder_or_disable(
         &self,
         txn: &mut TxnBuilder<'_>,
@@ -112,7 +119,6 @@ impl Repo {
             sink.disabled = Some(DisableInfo {
                 stamp: stamp.clone(),
                 reason: format!("Switched off: {rejection}."),
-                with_parent: false,
             });
         }
         Ok(())
@@ -142,10 +148,17 @@ impl Repo {
         Ok(self.add_file_rotation(txn, &sink_files, definition, stamp.at)?)
     }
 
-    /// Reads a sink that is not deleted.
+    /// Reads a sink that is not deleted, on its own or with its source.
     pub async fn sink(&self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
-        let found = self.read(StoreKey::Sink(key)).await?;
-        found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
+        let missing = || DefinitionError::SinkNotFound(key.clone());
+        let source: Option<Versioned<Source>> = self.read(StoreKey::Source(&key.source)).await?;
+        let source = source.ok_or_else(missing)?;
+        let found: Option<Versioned<Sink>> = self.read(StoreKey::Sink(key)).await?;
+        let found = found.ok_or_else(missing)?;
+        Ok(Versioned {
+            value: effective(&source, found.value),
+            revision: found.revision,
+        })
     }
 
     /// Lists the sinks of a source after the id `after` (empty: from the beginning), sorted by id.
@@ -155,8 +168,19 @@ impl Repo {
         after: &str,
         limit: usize,
     ) -> Result<ListPage<Sink>, DefinitionError> {
+        let Some(of) = self.read::<Source>(StoreKey::Source(source)).await? else {
+            return Ok(ListPage {
+                items: Vec::new(),
+                total: 0,
+            });
+        };
         let prefix = keys::below(keys::SINKS, source);
-        Ok(self.list(&prefix, after, limit).await?)
+        let page: ListPage<Sink> = self.list(&prefix, after, limit).await?;
+        let items = page.items.into_iter();
+        Ok(ListPage {
+            items: items.map(|sink| effective(&of, sink)).collect(),
+            total: page.total,
+        })
     }
 
     /// Lists the first `max` sinks of a source, sorted by id.
@@ -165,19 +189,33 @@ impl Repo {
         source: &SourceKey,
         max: usize,
     ) -> Result<Vec<Sink>, DefinitionError> {
-        self.read_sinks(keys::below(keys::SINKS, source), max).await
+        let Some(of) = self.read::<Source>(StoreKey::Source(source)).await? else {
+            return Ok(Vec::new());
+        };
+        let prefix = keys::below(keys::SINKS, source);
+        let sinks = self.read_sinks(prefix, max).await?.into_iter();
+        Ok(sinks.map(|sink| effective(&of, sink)).collect())
     }
 
-    /// Lists all deleted sinks of a source, sorted by id.
-    pub async fn all_deleted_sinks(
-        &self,
-        source: &SourceKey,
-    ) -> Result<Vec<Sink>, DefinitionError> {
-        let prefix = keys::below(keys::DELETED_SINKS, source);
-        self.read_sinks(prefix, usize::MAX).await
+    /// Lists all sinks of a deleted source: those deleted with it, and those deleted before.
+    pub async fn all_deleted_sinks(&self, source: &SourceKey) -> Result<Vec<Sink>, StoreError> {
+        // Those deleted with it first: they become deleted ones if the id is used again.
+        let with_it = match self.read::<Source>(StoreKey::Source(source)).await? {
+            Some(_) => Vec::new(),
+            None => {
+                let prefix = keys::below(keys::SINKS, source);
+                self.read_sinks(prefix, usize::MAX).await?
+            }
+        };
+        let before = keys::below(keys::DELETED_SINKS, source);
+        let mut all = self.read_sinks(before, usize::MAX).await?;
+        all.extend(with_it);
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all.dedup_by(|a, b| a.key == b.key);
+        Ok(all)
     }
 
-    async fn read_sinks(&self, prefix: String, max: usize) -> Result<Vec<Sink>, DefinitionError> {
+    async fn read_sinks(&self, prefix: String, max: usize) -> Result<Vec<Sink>, StoreError> {
         let mut pages = SinkPages::new(prefix);
         let mut sinks = Vec::new();
         while sinks.len() < max
@@ -188,7 +226,7 @@ impl Repo {
         Ok(sinks)
     }
 
-    /// Lists a page of the deleted sinks of a source.
+    /// Lists a page of the sinks of a source that were deleted on their own.
     pub async fn deleted_sinks(
         &self,
         source: &SourceKey,
@@ -199,7 +237,7 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
-    /// Reads a deleted sink.
+    /// Reads a sink that was deleted on its own.
     pub async fn deleted_sink(&self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
         let found = self.read(StoreKey::DeletedSink(key)).await?;
         found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
@@ -217,11 +255,10 @@ impl Repo {
         change: impl Fn(&mut SinkContent) -> Result<(), UpdateRejection> + Send + Sync,
     ) -> Result<Versioned<Sink>, DefinitionError> {
         let change = &change;
-        self.transact(|txn| {
+        let done = self.transact(|txn| {
             Box::pin(async move {
                 // The source determines settings and activity of the opened file.
-                let source = txn.source(&key.source).await?;
-                let read = txn.sink(key).await?;
+                let (source, read) = txn.source_and_sink(key).await?;
                 let mut content = SinkContent::from_sink(&read);
                 change(&mut content).map_err(DefinitionError::Rejected)?;
                 let mut sink = read.value.clone();
@@ -241,10 +278,12 @@ impl Repo {
                 }
                 self.add_sink_rotation(txn, &source, &sink, volumes, stamp)
                     .await?;
-                Ok(sink)
+                Ok::<_, DefinitionError>(effective(&source, sink))
             })
-        })
-        .await
+        });
+        let sink = done.await?;
+        self.settle_large_sink(&sink, volumes, stamp).await?;
+        Ok(sink)
     }
 
     /// Restores the content of version `number` of a sink, as a new version.
@@ -272,37 +311,22 @@ impl Repo {
     ) -> Result<Revision, DefinitionError> {
         self.transact(|txn| {
             Box::pin(async move {
-                // `add_sink_deletion` makes it a precondition.
-                let sink = self.sink(key).await?;
+                let (_, read) = txn.source_and_sink(key).await?;
+                let mut sink = read.value;
                 let versions = (Some(&sink.version), None);
                 txn.put_sink_audit(key, AuditAction::Delete, versions, stamp)?;
-                self.add_sink_deletion(txn, sink, stamp, false).await
+                txn.delete(StoreKey::Sink(key));
+                sink.deleted = Some(DeletionInfo {
+                    stamp: stamp.clone(),
+                });
+                txn.put(StoreKey::DeletedSink(key), &sink)?;
+                let sink_files = self.sink_files(key).await?;
+                self.add_file_rotation(txn, &sink_files, None, stamp.at)?;
+                Ok::<_, DefinitionError>(())
             })
         })
         .await
         .map(|done| done.revision)
-    }
-
-    /// Moves a sink to the deleted sinks and closes its file.
-    pub(super) async fn add_sink_deletion(
-        &self,
-        txn: &mut TxnBuilder<'_>,
-        sink: Versioned<Sink>,
-        stamp: &AuditStamp,
-        with_parent: bool,
-    ) -> Result<(), DefinitionError> {
-        let key = sink.key.clone();
-        txn.expect_unchanged(StoreKey::Sink(&key), &sink);
-        txn.delete(StoreKey::Sink(&key));
-        let mut sink = sink.value;
-        sink.deleted = Some(DeletionInfo {
-            stamp: stamp.clone(),
-            with_parent,
-        });
-        txn.put(StoreKey::DeletedSink(&key), &sink)?;
-        let sink_files = self.sink_files(&key).await?;
-        self.add_file_rotation(txn, &sink_files, None, stamp.at)?;
-        Ok(())
     }
 
     /// Restores a deleted sink and opens its file.
@@ -312,58 +336,31 @@ impl Repo {
         volumes: &[VolumeId],
         stamp: &AuditStamp,
     ) -> Result<Versioned<Sink>, DefinitionError> {
-        self.transact(|txn| {
+        let done = self.transact(|txn| {
             Box::pin(async move {
                 let source = txn.source(&key.source).await?;
-                // `add_sink_undeletion` makes it a precondition.
-                let read = self.deleted_sink(key).await?;
+                let read = txn.read::<Sink>(StoreKey::DeletedSink(key)).await?;
+                let read = read.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))?;
                 self.check_sink_count(&key.source).await?;
                 let version =
                     self.undeleted_version(LimitedResource::SinkVersions, &read.version, stamp)?;
                 txn.put(StoreKey::Source(&key.source), &source.value)?;
                 let versions = (Some(&read.version), Some(&version));
                 txn.put_sink_audit(key, AuditAction::Undelete, versions, stamp)?;
-                self.add_sink_undeletion(txn, &source, read, Some(version), volumes, stamp)
-                    .await
-            })
-        })
-        .await
-    }
-
-    /// Moves a sink back from the deleted sinks and opens its file.
-    pub(super) async fn add_sink_undeletion(
-        &self,
-        txn: &mut TxnBuilder<'_>,
-        source: &Source,
-        read: Versioned<Sink>,
-        version: Option<DefinitionVersion>,
-        volumes: &[VolumeId],
-        stamp: &AuditStamp,
-    ) -> Result<Sink, DefinitionError> {
-        let key = read.key.clone();
-        txn.expect_unchanged(StoreKey::DeletedSink(&key), &read);
-        txn.delete(StoreKey::DeletedSink(&key));
-        txn.expect_absent(StoreKey::Sink(&key));
-        let mut sink = read.value;
-        sink.deleted = None;
-        if source.is_active() {
-            // The source was enabled while the sink was deleted.
-            sink.disabled = sink.disabled.filter(|d| !d.with_parent);
-        }
-        match version {
-            Some(version) => {
-                self.add_table_holder(txn, &sink, stamp).await?;
+                txn.expect_absent(StoreKey::Sink(key));
+                txn.delete(StoreKey::DeletedSink(key));
+                let mut sink = read.value;
+                sink.deleted = None;
                 sink.version = version;
+                self.add_table_holder(txn, &sink, stamp).await?;
                 put_sink(txn, &sink)?;
-            }
-            None => {
-                self.add_table_holder_or_disable(txn, &mut sink, stamp)
+                self.add_sink_rotation(txn, &source, &sink, volumes, stamp)
                     .await?;
-                txn.put(StoreKey::Sink(&key), &sink)?;
-            }
-        }
-        self.add_sink_rotation(txn, source, &sink, volumes, stamp)
-            .await?;
+                Ok::<_, DefinitionError>(effective(&source, sink))
+            })
+        });
+        let sink = done.await?;
+        self.settle_large_sink(&sink, volumes, stamp).await?;
         Ok(sink)
     }
 
@@ -392,11 +389,28 @@ impl Repo {
 }
 
 impl TxnBuilder<'_> {
-    /// Reads a sink that is not deleted; a precondition.
-    pub(super) async fn sink(&mut self, key: &SinkKey) -> Result<Versioned<Sink>, DefinitionError> {
+    /// Reads a sink that is not deleted, as stored, and its source; both are preconditions, since a
+    /// sink is deleted and disabled with its source.
+    pub(super) async fn source_and_sink(
+        &mut self,
+        key: &SinkKey,
+    ) -> Result<(Versioned<Source>, Versioned<Sink>), DefinitionError> {
+        let source = self.source(&key.source).await?;
         let found = self.read(StoreKey::Sink(key)).await?;
-        found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
+        let sink = found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))?;
+        Ok((source, sink))
     }
+}
+
+/// The sink as it is shown: a sink of a disabled source is disabled too.
+pub(super) fn effective(source: &Source, mut sink: Sink) -> Sink {
+    if sink.disabled.is_none() {
+        sink.disabled = source.disabled.as_ref().map(|disabled| DisableInfo {
+            stamp: disabled.stamp.clone(),
+            reason: WITH_PARENT.to_owned(),
+        });
+    }
+    sink
 }
 
 /// Writes a sink and its present version.

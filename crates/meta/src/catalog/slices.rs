@@ -31,16 +31,9 @@ impl Repo {
     /// Whether a slice is active, or imported and still retained.
     pub async fn slice_exists(&self, key: &SliceKey) -> Result<bool, FileError> {
         // A slice moves from active to imported, and back if its table has lost it.
-        for location in [
-            StoreKey::Slice(key),
-            StoreKey::ImportedSlice(key),
-            StoreKey::Slice(key),
-        ] {
-            if self.read::<Slice>(location).await?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(self.read::<Slice>(StoreKey::Slice(key)).await?.is_some()
+            || self.imported_slice(key).await?.is_some()
+            || self.read::<Slice>(StoreKey::Slice(key)).await?.is_some())
     }
 
     /// Closes a `writing` slice and opens its successor in the same file and volume, at least a

@@ -14,6 +14,11 @@ use super::{ListPage, Repo, Versioned};
 use crate::catalog::keys::{self, StoreKey};
 use crate::catalog::stored::definition::StoredVersion;
 
+/// Operations, and bytes of values, after which further sinks of a deleted source are moved in
+/// another transaction. The last one has as much left as the new source needs.
+const MOVED_OPS: usize = 100;
+const MOVED_BYTES: usize = 64 << 10;
+
 impl Repo {
     /// Creates a source. If the id exists as deleted, the source is restored with the new content:
     /// `created` is kept, version numbers continue, and its old sinks stay deleted permanently.
@@ -72,15 +77,15 @@ impl Repo {
         }
     }
 
-    /// Detaches the sinks that were deleted with a source, so that they are not restored with it.
-    /// Returns the open transaction with the last of them, while the source stays deleted; `None`
-    /// if it did not.
+    /// Moves the sinks that were deleted with a source to the deleted ones, so that they are not
+    /// restored with it. Returns the open transaction with the last of them, while the source stays
+    /// deleted; `None` if it did not.
     async fn abandon_sinks(
         &self,
         key: &SourceKey,
         deleted: &Versioned<Source>,
     ) -> Result<Option<TxnBuilder<'_>>, DefinitionError> {
-        let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, key));
+        let mut sinks = SinkPages::new(keys::below(keys::SINKS, key));
         let begin = || {
             let mut txn = self.begin();
             txn.expect_unchanged(StoreKey::DeletedSource(key), deleted);
@@ -89,14 +94,11 @@ impl Repo {
         let mut txn = begin();
         while let Some(mut sink) = sinks.next(self).await? {
             let at = sink.value.key.clone();
-            if let Some(deleted) = &mut sink.value.deleted
-                && deleted.with_parent
-            {
-                deleted.with_parent = false;
-                txn.expect_unchanged(StoreKey::DeletedSink(&at), &sink);
-                txn.put(StoreKey::DeletedSink(&at), &sink.value)?;
-            }
-            if txn.is_full(self.txn_limits) {
+            sink.value.deleted.clone_from(&deleted.deleted);
+            txn.expect_unchanged(StoreKey::Sink(&at), &sink);
+            txn.delete(StoreKey::Sink(&at));
+            txn.put(StoreKey::DeletedSink(&at), &sink.value)?;
+            if txn.len() >= MOVED_OPS || txn.bytes >= MOVED_BYTES {
                 let full = std::mem::replace(&mut txn, begin());
                 if self.commit(full).await?.is_none() {
                     return Ok(None);

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use forebay_model::{
-    AuditStamp, File, FileKey, NodeId, Reconciliation, SinkKey, Slice, SliceKey, SliceState,
-    Statistics, Timestamp,
+    AuditStamp, File, FileKey, ImportedFile, NodeId, Reconciliation, SinkKey, Slice, SliceKey,
+    SliceState, Statistics, Timestamp,
 };
 
 use super::audit::{AuditAction, AuditEvent, AuditSubject};
@@ -17,7 +17,7 @@ use crate::catalog::stored::sink_state::{ClearedStatistics, SinkState};
 use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
 
 /// Maximum number of reports in one transaction.
-const REPORTS_PER_TXN: usize = 500;
+const REPORTS_PER_TXN: usize = 100;
 
 /// Contents of a sink, by level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -281,22 +281,14 @@ impl Repo {
     ) -> Result<KnownFiles, FileError> {
         let active = self.active_files(sink).await?;
         let imported = self.imported_files(sink).await?;
-        let all = keys::IMPORTED_SLICES;
-        let slices = sink.map_or_else(|| all.to_owned(), |s| keys::below(all, s));
-        let imported_slices = self.read_all::<Slice>(&slices).await?;
-        Ok(KnownFiles {
-            active,
-            imported,
-            imported_slices,
-        })
+        Ok(KnownFiles { active, imported })
     }
 }
 
 /// Files and slices, in the order in which they were read.
 pub(super) struct KnownFiles {
     active: Vec<ActiveFile>,
-    imported: Vec<Versioned<File>>,
-    imported_slices: Vec<Versioned<Slice>>,
+    imported: Vec<Versioned<ImportedFile>>,
 }
 
 impl KnownFiles {
@@ -328,12 +320,16 @@ impl KnownFiles {
             files.insert(entry.file.key.clone(), entry);
         }
         // A file that was imported during the read is there twice: the later read counts.
-        for file in self.imported {
-            let file = file.value;
-            let statistics = SinkStatistics {
+        for imported in self.imported {
+            let ImportedFile { file, slices } = imported.value;
+            let mut statistics = SinkStatistics {
                 imported_rows: imported_rows(&file),
                 ..SinkStatistics::default()
             };
+            for slice in &slices {
+                let held = held(&file, slice.statistics);
+                statistics.add(SliceState::Imported, held);
+            }
             let cleared = cleared(&file.key.sink);
             let entry = FileStatistics {
                 cleared: cleared.is_some_and(|up_to| file.key.opened_at <= up_to),
@@ -342,14 +338,6 @@ impl KnownFiles {
                 failed_slice: None,
             };
             files.insert(entry.file.key.clone(), entry);
-        }
-        for slice in self.imported_slices {
-            if let Some(file) = files.get_mut(&slice.key.file)
-                && file.file.state == forebay_model::FileState::Imported
-            {
-                let held = held(&file.file, slice.statistics);
-                file.statistics.add(slice.state, held);
-            }
         }
         files.into_values().collect()
     }

@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use forebay_model::quota::QuotaOverrides;
-use forebay_model::{File, Slice, Statistics, TaskEntry};
+use forebay_model::{File, ImportedFile, Slice, Statistics, TaskEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,7 @@ stored_as_they_are! {
     StoredVersion<SinkContent>: "sink version";
     SinkState: "sink state";
     File: "file";
+    ImportedFile: "imported file";
     Slice: "slice";
     Statistics: "statistics";
     DeadLetterState: "dead-letter state";

@@ -7,13 +7,13 @@
 
 use std::ops::ControlFlow;
 
-use forebay_model::{AuditStamp, Sink, SourceKey, TableBackend, TableId, TableKey};
+use forebay_model::{AuditStamp, SourceKey, TableBackend, TableId, TableKey};
 
 use super::definitions::DefinitionError;
 use super::tables::{PendingDrop, TableEntry};
 use super::transaction::TxnBuilder;
 use super::{Repo, Versioned};
-use crate::catalog::keys::{self, StoreKey};
+use crate::catalog::keys::StoreKey;
 use crate::kv::store::StoreError;
 
 /// A table that a deleted source filled.
@@ -42,8 +42,7 @@ impl Repo {
     /// Lists the tables that the sinks of a deleted source fill by their last definition, without
     /// duplicates.
     pub async fn filled_tables(&self, source: &SourceKey) -> Result<Vec<FilledTable>, StoreError> {
-        let deleted = keys::below(keys::DELETED_SINKS, source);
-        let deleted = self.read_all::<Sink>(&deleted).await?;
+        let deleted = self.all_deleted_sinks(source).await?;
         let mut tables: Vec<FilledTable> = deleted
             .iter()
             .filter_map(|sink| sink.target.table())

@@ -6,8 +6,10 @@
 //!   entry allows the sink's project to use it. If the table has no entry, the transaction creates
 //!   one: the table belongs to the first project that names it.
 //! - Each change that makes a sink a *holder* of a table (create, update, restore, enable) writes
-//!   the table's entry. So a caller that reads the entry, then looks for holders, and then writes
-//!   the entry with the precondition that it is unchanged, has found every holder.
+//!   the table's entry, and so does opening a file. So a caller that reads the entry, then looks for
+//!   holders, and then writes the entry with the precondition that it is unchanged, has found every
+//!   holder. The restore of a source does not write the entries of its sinks' tables: such a sink
+//!   gets a file, or is disabled, when it is settled.
 //! - A table is dropped only while its entry says so. Until that is undone no sink can become a
 //!   holder.
 
@@ -15,8 +17,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use forebay_model::{
-    AuditStamp, CountLimit, File, ProjectId, Sink, SinkKey, SourceKey, TableBackend, TableId,
-    TableKey, TableSink, Timestamp,
+    AuditStamp, CountLimit, File, ProjectId, Sink, SinkKey, Source, SourceKey, TableBackend,
+    TableId, TableKey, TableSink, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -268,8 +270,19 @@ impl Repo {
             });
             sinks.map(|s| s.value.key).collect::<Vec<_>>()
         };
-        let sinks = of_sinks(self.read_all(keys::SINKS).await?);
-        let deleted_sinks = of_sinks(self.read_all(keys::DELETED_SINKS).await?);
+        let (mut sinks, mut deleted_sinks) = (Vec::new(), Vec::new());
+        for sink in of_sinks(self.read_all(keys::SINKS).await?) {
+            // A sink is deleted with its source; it is read after it, since it may be moved to the
+            // deleted ones when the id of its source is used again.
+            let source = StoreKey::Source(&sink.source);
+            let is_present = self.read::<Source>(source).await?.is_some()
+                && self.read::<Sink>(StoreKey::Sink(&sink)).await?.is_some();
+            match is_present {
+                true => sinks.push(sink),
+                false => deleted_sinks.push(sink),
+            }
+        }
+        deleted_sinks.extend(of_sinks(self.read_all(keys::DELETED_SINKS).await?));
         let files = self.read_all::<File>(keys::FILES).await?.into_iter();
         let files = files.filter(|f| is_it(f.table.backend, &f.table.table, &f.key.sink));
         Ok(TableHolders {
@@ -376,8 +389,13 @@ impl Repo {
         }
         // Read once for all tables, in the order of `table_holders`.
         let mut held = BTreeSet::new();
-        for sink in self.read_all::<Sink>(keys::SINKS).await? {
-            if let Some(table) = sink.target.table() {
+        let sinks = self.read_all::<Sink>(keys::SINKS).await?;
+        let sources = self.read_all::<Source>(keys::SOURCES).await?;
+        let sources: BTreeSet<SourceKey> = sources.into_iter().map(|s| s.value.key).collect();
+        for sink in sinks {
+            if sources.contains(&sink.key.source)
+                && let Some(table) = sink.target.table()
+            {
                 let key = self.table_key(table.backend, &table.table);
                 held.insert((key, sink_project(&sink.key)));
             }

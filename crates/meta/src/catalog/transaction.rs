@@ -16,7 +16,7 @@ use super::stored::Stored;
 use super::tables::TableRejection;
 use super::{Repo, Versioned};
 use crate::kv::store::{
-    KeyCondition, LeaseId, Revision, StoreError, Txn, TxnError, TxnOp, check_key,
+    KeyCondition, LeaseId, Precondition, Revision, StoreError, Txn, TxnError, TxnOp, check_key,
 };
 
 /// Maximum number of attempts of a conflicting transaction.
@@ -97,10 +97,9 @@ impl Repo {
 
     /// Commits a transaction. The inner error is the index of the first precondition that failed.
     ///
-    /// [`StoreError::Uncertain`], a lost reply, goes to the caller, which reads again before it
-    /// repeats the operation. A backend that loses replies more often than the embedded one can
-    /// have it settled here: the transaction is at hand, with a key that it both expects and
-    /// writes.
+    /// [`StoreError::Uncertain`], a lost reply, is settled here ([`super::outcome`]): the transaction
+    /// has succeeded, has failed, or is sent again, so that it is applied once. Only if that can't be
+    /// found out, the error goes to the caller, which reads again before it repeats the operation.
     #[tracing::instrument(name = "transaction", level = "debug", skip_all, fields(
         conditions = txn.txn.preconditions.len(),
         ops = txn.txn.ops.len(),
@@ -110,7 +109,7 @@ impl Repo {
         txn: TxnBuilder<'_>,
     ) -> Result<Result<Revision, usize>, StoreError> {
         let newest_read = txn.newest_read();
-        match self.store.txn(txn.txn).await {
+        match self.send(txn.txn).await {
             Ok(revision) => {
                 debug_assert!(
                     newest_read <= revision,
@@ -183,6 +182,12 @@ impl TxnBuilder<'_> {
         }
     }
 
+    /// Requires that no key below the prefix was written after `revision`. Their deletion is not
+    /// noticed.
+    pub(super) fn expect_not_newer(&mut self, prefix: String, revision: Revision) {
+        self.txn.expect_not_newer(prefix, revision);
+    }
+
     pub(super) fn put<T: Stored>(
         &mut self,
         key: StoreKey<'_>,
@@ -225,9 +230,13 @@ impl TxnBuilder<'_> {
     /// Newest revision of the preconditions.
     fn newest_read(&self) -> Revision {
         let read = self.txn.preconditions.iter();
-        let revisions = read.map(|precondition| match precondition.expect {
-            KeyCondition::Revision(revision) => revision,
-            KeyCondition::Absent | KeyCondition::Exists => Revision::default(),
+        let revisions = read.map(|precondition| match precondition {
+            Precondition::Key {
+                expect: KeyCondition::Revision(revision),
+                ..
+            }
+            | Precondition::NotNewer { revision, .. } => *revision,
+            Precondition::Key { .. } => Revision::default(),
         });
         revisions.max().unwrap_or_default()
     }
@@ -236,7 +245,8 @@ impl TxnBuilder<'_> {
     fn writes_condition(&self) -> bool {
         self.txn.ops.iter().any(|op| match op {
             TxnOp::Put { key, .. } | TxnOp::Delete { key } => {
-                self.txn.preconditions.iter().any(|p| p.key == *key)
+                let conditions = &mut self.txn.preconditions.iter();
+                conditions.any(|p| matches!(p, Precondition::Key { key: k, .. } if k == key))
             }
             TxnOp::DeletePrefix { .. } => false,
         })

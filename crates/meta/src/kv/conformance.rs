@@ -65,9 +65,11 @@ macro_rules! conformance_tests {
             range: an_entry_has_its_create_and_mod_revisions;
             range: a_range_is_sorted_by_bytes_and_limited_to_its_prefix;
             range: pages_join_without_gap_or_repeat;
+            range: a_count_is_that_of_the_prefix;
             range: a_page_has_the_revision_of_the_store;
             txn: preconditions_are_checked;
             txn: the_first_failed_precondition_is_reported;
+            txn: a_write_below_a_prefix_is_newer;
             txn: a_failed_transaction_changes_nothing;
             txn: a_transaction_has_one_revision;
             txn: a_transaction_without_changes_has_no_revision;

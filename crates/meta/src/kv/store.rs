@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 /// Maximum bytes of a key.
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Maximum bytes of a value.
-pub const VALUE_BYTES_MAX: usize = 1 << 20;
-/// Operations of a transaction, and separately its preconditions. A source with many sinks is changed
-/// in several of [`crate::catalog::TxnLimits`]. (etcd: `--max-txn-ops`.)
-pub const TXN_OPS_MAX: usize = 4096;
-/// Maximum bytes of all keys and values of a transaction (etcd: `--max-request-bytes`).
-pub const TXN_BYTES_MAX: usize = 16 << 20;
+pub const VALUE_BYTES_MAX: usize = 512 << 10;
+/// Maximum operations of a transaction, and separately its preconditions: the default of etcd's
+/// `--max-txn-ops`.
+pub const TXN_OPS_MAX: usize = 128;
+/// Maximum bytes of all keys and values of a transaction: below the default of etcd's
+/// `--max-request-bytes`, which includes the encoding.
+pub const TXN_BYTES_MAX: usize = 1 << 20;
 /// Maximum entries of one [`Store::range`], whatever limit is requested.
 pub const RANGE_ENTRIES_MAX: usize = 1000;
 
@@ -75,9 +76,23 @@ pub struct EntryPage {
 
 /// Condition of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Precondition {
-    pub key: String,
-    pub expect: KeyCondition,
+pub enum Precondition {
+    /// State of one key.
+    Key { key: String, expect: KeyCondition },
+    /// No key that begins with `prefix` was written after `revision`. Deletions are not noticed: a
+    /// caller that relies on the presence of keys has a condition on a key that their deletion
+    /// writes. One such condition replaces one for each key.
+    NotNewer { prefix: String, revision: Revision },
+}
+
+impl Precondition {
+    /// The key or prefix.
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::Key { key, .. } => key,
+            Self::NotNewer { prefix, .. } => prefix,
+        }
+    }
 }
 
 /// Expected state of a key.
@@ -117,9 +132,18 @@ impl Txn {
     }
 
     pub fn expect(&mut self, key: impl Into<String>, expect: KeyCondition) -> &mut Self {
-        self.preconditions.push(Precondition {
+        self.preconditions.push(Precondition::Key {
             key: key.into(),
             expect,
+        });
+        self
+    }
+
+    /// Requires that no key that begins with `prefix` was written after `revision`.
+    pub fn expect_not_newer(&mut self, prefix: impl Into<String>, revision: Revision) -> &mut Self {
+        self.preconditions.push(Precondition::NotNewer {
+            prefix: prefix.into(),
+            revision,
         });
         self
     }
@@ -172,8 +196,8 @@ impl Txn {
         }
         let mut bytes = 0;
         for precondition in &self.preconditions {
-            check_key(&precondition.key)?;
-            bytes += precondition.key.len();
+            check_key(precondition.subject())?;
+            bytes += precondition.subject().len();
         }
         for op in &self.ops {
             bytes += match op {

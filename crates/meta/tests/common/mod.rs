@@ -4,11 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, SinkContent, SourceContent};
+use forebay_meta::{
+    DefinitionError, EmbeddedOptions, EmbeddedStore, Repo, Revision, SinkContent, SourceContent,
+    Versioned,
+};
 use forebay_model::{
     Actor, AuditStamp, BranchId, BranchKey, ColumnKind, Mapping, MappingColumn, ProjectId, SinkId,
-    SinkKey, SinkSettings, SinkTarget, SourceId, SourceKey, SourceKind, TableBackend, TableSink,
-    Timestamp, VolumeId,
+    SinkKey, SinkSettings, SinkTarget, Source, SourceId, SourceKey, SourceKind, TableBackend,
+    TableSink, Timestamp, VolumeId,
 };
 
 pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
@@ -118,4 +121,79 @@ pub(crate) async fn with_sink() -> (Repo, tempfile::TempDir) {
 /// A staged object of that size.
 pub(crate) fn staged(bytes: u64) -> forebay_model::StagedChecksum {
     forebay_model::StagedChecksum { bytes, crc32c: 7 }
+}
+
+/// Changes of a source, after which its sinks are settled.
+pub(crate) trait SettledChanges {
+    async fn delete_settled(
+        &self,
+        key: &SourceKey,
+        stamp: &AuditStamp,
+    ) -> Result<Revision, DefinitionError>;
+
+    async fn undelete_settled(
+        &self,
+        key: &SourceKey,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError>;
+
+    async fn disable_settled(
+        &self,
+        key: &SourceKey,
+        reason: &str,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError>;
+
+    async fn enable_settled(
+        &self,
+        key: &SourceKey,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError>;
+}
+
+impl SettledChanges for Repo {
+    async fn delete_settled(
+        &self,
+        key: &SourceKey,
+        stamp: &AuditStamp,
+    ) -> Result<Revision, DefinitionError> {
+        let deleted = self.delete_source(key, stamp).await?;
+        self.settle_sinks(key, &[], stamp).await?;
+        Ok(deleted)
+    }
+
+    async fn undelete_settled(
+        &self,
+        key: &SourceKey,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let restored = self.undelete_source(key, stamp).await?;
+        self.settle_sinks(key, volumes, stamp).await?;
+        Ok(restored)
+    }
+
+    async fn disable_settled(
+        &self,
+        key: &SourceKey,
+        reason: &str,
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let disabled = self.disable_source(key, reason, stamp).await?;
+        self.settle_sinks(key, &[], stamp).await?;
+        Ok(disabled)
+    }
+
+    async fn enable_settled(
+        &self,
+        key: &SourceKey,
+        volumes: &[VolumeId],
+        stamp: &AuditStamp,
+    ) -> Result<Versioned<Source>, DefinitionError> {
+        let enabled = self.enable_source(key, stamp).await?;
+        self.settle_sinks(key, volumes, stamp).await?;
+        Ok(enabled)
+    }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_meta::kv::store::{
-    EntryPage, KeyCondition, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry, StoreError,
-    Txn, TxnError, TxnOp, WatchError, WatchStream, check_key,
+    EntryPage, KeyCondition, LeaseId, Precondition, RANGE_ENTRIES_MAX, Revision, Store, StoreEntry,
+    StoreError, Txn, TxnError, TxnOp, WatchError, WatchStream, check_key,
 };
 use futures::future::BoxFuture;
 
@@ -35,7 +35,15 @@ impl Content {
         differing.map(|k| (*k).to_owned()).collect()
     }
 
-    fn holds(&self, key: &str, expect: KeyCondition) -> bool {
+    fn holds(&self, precondition: &Precondition) -> bool {
+        let (key, expect) = match precondition {
+            Precondition::Key { key, expect } => (key, *expect),
+            Precondition::NotNewer { prefix, revision } => {
+                let below = self.entries.range(prefix.clone()..);
+                let mut below = below.take_while(|(key, _)| key.starts_with(prefix));
+                return below.all(|(_, e)| e.mod_revision <= *revision);
+            }
+        };
         let found = self.entries.get(key);
         match expect {
             KeyCondition::Revision(revision) => found.is_some_and(|e| e.mod_revision == revision),
@@ -115,7 +123,7 @@ impl Store for Memory {
     async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
         txn.check()?;
         let mut content = self.0.lock().unwrap();
-        let failed = |p: &forebay_meta::kv::store::Precondition| !content.holds(&p.key, p.expect);
+        let failed = |p: &Precondition| !content.holds(p);
         if let Some(index) = txn.preconditions.iter().position(failed) {
             return Err(TxnError::Conflict(index));
         }
@@ -256,7 +264,10 @@ impl Store for InterleavingStore {
 
     async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
         for precondition in &txn.preconditions {
-            self.look(Look::Key(precondition.key.clone()));
+            self.look(match precondition {
+                Precondition::Key { key, .. } => Look::Key(key.clone()),
+                Precondition::NotNewer { prefix, .. } => Look::Below(prefix.clone()),
+            });
         }
         self.called().await;
         self.inner.txn(txn).await

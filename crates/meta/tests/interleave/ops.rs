@@ -42,6 +42,7 @@ pub(crate) enum Op {
     UndeleteSink,
     DisableSink,
     EnableSink,
+    SettleSink,
     PauseTopic,
     ResumeTopic,
     DeleteTopic,
@@ -87,7 +88,7 @@ pub(crate) enum Op {
 
 impl Op {
     /// All operations of the repository.
-    pub(crate) const ALL: [Self; 66] = [
+    pub(crate) const ALL: [Self; 67] = [
         Self::CreateSource,
         Self::CreateOtherSource,
         Self::UpdateSource,
@@ -115,6 +116,7 @@ impl Op {
         Self::UndeleteSink,
         Self::DisableSink,
         Self::EnableSink,
+        Self::SettleSink,
         Self::PauseTopic,
         Self::ResumeTopic,
         Self::DeleteTopic,

@@ -17,7 +17,7 @@ use crate::ops::*;
 
 /// Runs an operation; `now` is the actor's clock, in milliseconds.
 pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
-    let (stamp, volumes) = (stamp(now), volumes());
+    let stamp = stamp(now);
     let text = format!("Changed at {now}.");
     match op {
         Op::CreateSource => {
@@ -38,9 +38,9 @@ pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) ->
         }
         Op::RollbackSource => done(repo.rollback_source(&source(), 1, &stamp).await),
         Op::DeleteSource => done(repo.delete_source(&source(), &stamp).await),
-        Op::UndeleteSource => done(repo.undelete_source(&source(), &volumes, &stamp).await),
+        Op::UndeleteSource => done(repo.undelete_source(&source(), &stamp).await),
         Op::DisableSource => done(repo.disable_source(&source(), &text, &stamp).await),
-        Op::EnableSource => done(repo.enable_source(&source(), &volumes, &stamp).await),
+        Op::EnableSource => done(repo.enable_source(&source(), &stamp).await),
         Op::PurgeSource => done(repo.purge_source(&source(), &stamp).await),
         Op::ClearStatistics => done(repo.clear_statistics(&sink(), &stamp).await),
         Op::CreateTask
@@ -176,6 +176,7 @@ async fn sinks(repo: &Repo, op: Op, now: i64) -> Outcome {
         Op::UndeleteSink => done(repo.undelete_sink(&key, &volumes, &stamp).await),
         Op::DisableSink => done(repo.disable_sink(&key, &text, &stamp).await),
         Op::EnableSink => done(repo.enable_sink(&key, &volumes, &stamp).await),
+        Op::SettleSink => done(repo.settle_sink(&key, &volumes, &stamp).await),
         Op::PauseTopic => done(repo.pause_sink(&topic(), &text, &stamp).await),
         Op::ResumeTopic => done(repo.resume_sink(&topic(), &stamp).await),
         _ => done(repo.delete_sink(&topic(), &stamp).await),

@@ -21,37 +21,84 @@ const STATES: &[(&str, &[Step])] = &[
     ("busy", &[Step::New, Step::Files]),
     (
         "source disabled",
-        &[Step::New, Step::Files, Step::OtherOff, Step::SourceOff],
+        &[
+            Step::New,
+            Step::Files,
+            Step::OtherOff,
+            Step::SourceOff,
+            Step::Settle,
+        ],
+    ),
+    (
+        "source disabled, not settled",
+        &[Step::New, Step::Files, Step::SourceOff],
+    ),
+    (
+        "source enabled, not settled",
+        &[
+            Step::New,
+            Step::Files,
+            Step::SourceOff,
+            Step::Settle,
+            Step::SourceOn,
+        ],
+    ),
+    (
+        "source deleted, not settled",
+        &[Step::New, Step::SourceGone],
+    ),
+    (
+        "source restored, not settled",
+        &[Step::New, Step::SourceGone, Step::Settle, Step::SourceBack],
     ),
     ("sink disabled", &[Step::New, Step::Files, Step::SinkOff]),
     (
         "source disabled after its sink",
-        &[Step::New, Step::SinkOff, Step::SourceOff],
+        &[Step::New, Step::SinkOff, Step::SourceOff, Step::Settle],
     ),
     ("sink deleted", &[Step::New, Step::Files, Step::SinkGone]),
     (
         "sink deleted, source disabled",
-        &[Step::New, Step::SinkGone, Step::SourceOff],
+        &[Step::New, Step::SinkGone, Step::SourceOff, Step::Settle],
     ),
     (
         "sink disabled with its source, deleted",
-        &[Step::New, Step::SourceOff, Step::SinkGone],
+        &[Step::New, Step::SourceOff, Step::Settle, Step::SinkGone],
     ),
     (
         "source deleted",
-        &[Step::New, Step::Files, Step::SourceGone],
+        &[Step::New, Step::Files, Step::SourceGone, Step::Settle],
     ),
     (
         "source and all deleted",
-        &[Step::New, Step::SinkGone, Step::SourceGone, Step::Arrive],
+        &[
+            Step::New,
+            Step::SinkGone,
+            Step::SourceGone,
+            Step::Settle,
+            Step::Arrive,
+        ],
     ),
     (
         "source deleted while disabled",
-        &[Step::New, Step::SourceOff, Step::SourceGone, Step::Arrive],
+        &[
+            Step::New,
+            Step::SourceOff,
+            Step::Settle,
+            Step::SourceGone,
+            Step::Settle,
+            Step::Arrive,
+        ],
     ),
     (
         "source deleted, its table filled",
-        &[Step::New, Step::Filled, Step::SourceGone, Step::Arrive],
+        &[
+            Step::New,
+            Step::Filled,
+            Step::SourceGone,
+            Step::Settle,
+            Step::Arrive,
+        ],
     ),
     (
         "its table is being dropped",
@@ -59,6 +106,7 @@ const STATES: &[(&str, &[Step])] = &[
             Step::New,
             Step::Filled,
             Step::SourceGone,
+            Step::Settle,
             Step::Arrive,
             Step::Dropping,
         ],
@@ -69,7 +117,13 @@ const STATES: &[(&str, &[Step])] = &[
     ),
     (
         "forgotten",
-        &[Step::New, Step::SourceGone, Step::Arrive, Step::Purge],
+        &[
+            Step::New,
+            Step::SourceGone,
+            Step::Settle,
+            Step::Arrive,
+            Step::Purge,
+        ],
     ),
 ];
 
@@ -101,6 +155,9 @@ enum Step {
     SourceOff,
     SinkGone,
     SourceGone,
+    SourceOn,
+    SourceBack,
+    Settle,
     Arrive,
     Filled,
     Shared,
@@ -123,6 +180,9 @@ impl Step {
             Self::OtherOff => drop(repo.disable_sink(&other(), "off", &by).await.unwrap()),
             Self::SinkOff => drop(repo.disable_sink(&sink(), "off", &by).await.unwrap()),
             Self::SourceOff => drop(repo.disable_source(&source(), "off", &by).await.unwrap()),
+            Self::SourceOn => drop(repo.enable_source(&source(), &by).await.unwrap()),
+            Self::SourceBack => drop(repo.undelete_source(&source(), &by).await.unwrap()),
+            Self::Settle => drop(repo.settle_sinks(&source(), &volumes(), &by).await.unwrap()),
             Self::SinkGone => drop(repo.delete_sink(&sink(), &by).await.unwrap()),
             Self::SourceGone => drop(repo.delete_source(&source(), &by).await.unwrap()),
             Self::Arrive => arrive(repo).await,

@@ -277,10 +277,8 @@ async fn a_definition_too_large_for_the_store_is_a_client_error() {
         json!({ "type": "template", "name": format!("c{i}"), "template": template })
     };
     let columns: serde_json::Value = (0..100).map(column).collect();
-    let task = world
-        .finish(&world.post(SINKS, sink_of(columns)).await)
-        .await;
-    assert_eq!(task["status"], "error");
-    let error = task["error"].as_str().unwrap();
-    assert!(error.contains("the maximum is 1048576"), "{error}");
+    let reply = world.post(SINKS, sink_of(columns)).await;
+    assert_eq!(reply.status, 400, "{}", reply.text);
+    let allowed = "bytes as JSON, allowed are at most 262144";
+    assert!(reply.text.contains(allowed), "{}", reply.text);
 }

@@ -45,6 +45,11 @@ fn sink_body(name: &str, table: &str) -> Value {
         "tableId": table, "mapping": { "columns": [{ "type": "body", "name": "who" }] } } })
 }
 
+/// Whether a sink is disabled with its source only.
+fn is_with_source(disabled: &forebay_model::DisableInfo) -> bool {
+    disabled.reason == "Auto-disabled with the parent source."
+}
+
 impl Fuzz {
     async fn new(seed: u64) -> Self {
         let world = World::with(|c| c.task_timeout = forebay_model::HumanDuration::secs(5)).await;
@@ -169,7 +174,7 @@ impl Fuzz {
                 self.operator(project, table).await;
                 let is_off = self.world.repo.sink(&key).await;
                 let is_off =
-                    is_off.is_ok_and(|s| s.disabled.as_ref().is_some_and(|d| !d.with_parent));
+                    is_off.is_ok_and(|s| s.disabled.as_ref().is_some_and(|d| !is_with_source(d)));
                 let path = format!("{sink}/enable");
                 let on = self.ask(token, Method::PUT, &path, &Value::Null).await;
                 self.gained(on == Some(true) && is_off, "enable", &key)

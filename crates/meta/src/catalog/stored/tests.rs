@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use forebay_model::{
     Actor, ActorKind, AuditStamp, BlockCompression, ColumnKind, DefinitionVersion, DeletionInfo,
-    DisableInfo, File, FileState, Mapping, MappingColumn, NodeId, PathColumn, ProjectId,
-    RetryState, Sink, SinkId, SinkSettings, Slice, SliceKey, SliceState, Source, SourceKind,
-    Statistics, TableBackend, TableSink, TaskEnd, TaskEntry, TemplateColumn, Timestamp, VolumeId,
+    DisableInfo, File, FileState, ImportedFile, Mapping, MappingColumn, NodeId, PathColumn,
+    ProjectId, RetryState, Sink, SinkId, SinkSettings, Slice, SliceKey, SliceState, Source,
+    SourceKind, Statistics, TableBackend, TableSink, TaskEnd, TaskEntry, TemplateColumn, Timestamp,
+    VolumeId,
 };
 
 use super::definition::StoredVersion;
@@ -89,14 +90,10 @@ fn source() -> Source {
             at: at(0),
             by: Actor::system(),
         },
-        deleted: Some(DeletionInfo {
-            stamp: stamp(5),
-            with_parent: false,
-        }),
+        deleted: Some(DeletionInfo { stamp: stamp(5) }),
         disabled: Some(DisableInfo {
             stamp: stamp(4),
             reason: "API".to_owned(),
-            with_parent: false,
         }),
     }
 }
@@ -236,6 +233,10 @@ fn files_and_slices_keep_their_form() {
     slice.staging_bytes = 500;
     slice.staging_crc32c = Some(0x1234_5678);
     golden("slice.v1.json", &slice);
+    file.state = FileState::Imported;
+    file.imported_at = Some(at(5));
+    let imported = ImportedFile::new(file, [slice.clone()]).unwrap();
+    golden("imported_file.v1.json", &imported);
     golden("statistics.v1.json", &statistics());
     let counts = super::dead_letters::DeadLetterCounts { taken: 9, lost: 1 };
     golden("dead_letter_counts.v1.json", &counts);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{StoreFixture, keys, put};
 use crate::kv::store::{
-    KEY_BYTES_MAX, KeyCondition, Store, StoreError, TXN_BYTES_MAX, TXN_OPS_MAX, Txn, TxnError,
-    VALUE_BYTES_MAX,
+    KEY_BYTES_MAX, KeyCondition, Revision, Store, StoreError, TXN_BYTES_MAX, TXN_OPS_MAX, Txn,
+    TxnError, VALUE_BYTES_MAX,
 };
 
 async fn assert_rejected(store: &Arc<dyn Store>, txn: Txn) {
@@ -60,12 +60,23 @@ pub async fn transactions_are_limited(fixture: &dyn StoreFixture) {
     let mut preconditions = most.clone();
     preconditions.expect("b", KeyCondition::Absent);
     assert_rejected(&store, preconditions).await;
+    let mut not_newer = most.clone();
+    not_newer.expect_not_newer("b", Revision::default());
+    assert_rejected(&store, not_newer).await;
     store.txn(most).await.unwrap();
-    let mut bytes = Txn::new();
-    for i in 0..=TXN_BYTES_MAX / VALUE_BYTES_MAX {
-        bytes.put(format!("b{i}"), vec![7u8; VALUE_BYTES_MAX]);
-    }
-    assert_rejected(&store, bytes).await;
+    // Keys and values together: as many bytes as allowed, and one more.
+    let filled = |more: usize| {
+        let mut bytes = Txn::new();
+        for i in 0..TXN_BYTES_MAX / VALUE_BYTES_MAX {
+            bytes.put(format!("ok/{i}"), vec![7u8; VALUE_BYTES_MAX - 4]);
+        }
+        if more > 0 {
+            bytes.expect("b", KeyCondition::Absent);
+        }
+        bytes
+    };
+    assert_rejected(&store, filled(1)).await;
+    store.txn(filled(0)).await.unwrap();
 }
 
 pub async fn overlapping_operations_are_rejected(fixture: &dyn StoreFixture) {

@@ -73,6 +73,19 @@ pub async fn pages_join_without_gap_or_repeat(fixture: &dyn StoreFixture) {
     assert!(beyond.entries.is_empty() && !beyond.more);
 }
 
+pub async fn a_count_is_that_of_the_prefix(fixture: &dyn StoreFixture) {
+    let store = fixture.store();
+    for i in 0..25 {
+        put(&store, &format!("p/{i:02}"), "").await;
+    }
+    put(&store, "p", "").await;
+    put(&store, "p0", "").await;
+    delete(&store, "p/07").await;
+    for (prefix, expected) in [("p/", 24), ("p/1", 10), ("p", 26), ("q", 0), ("", 26)] {
+        assert_eq!(store.count(prefix).await.unwrap(), expected, "{prefix}");
+    }
+}
+
 pub async fn a_page_has_the_revision_of_the_store(fixture: &dyn StoreFixture) {
     let store = fixture.store();
     let empty = store.range("a/", None, 10).await.unwrap().revision;

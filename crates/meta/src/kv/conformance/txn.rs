@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{StoreFixture, keys, put, value};
+use super::{StoreFixture, delete, keys, put, value};
 use crate::kv::store::{KeyCondition, Revision, Store, Txn, TxnError};
 
 async fn head(store: &Arc<dyn Store>) -> Revision {
@@ -40,6 +40,39 @@ pub async fn the_first_failed_precondition_is_reported(fixture: &dyn StoreFixtur
         .expect("b", KeyCondition::Exists)
         .expect("c", KeyCondition::Exists)
         .put("d", "");
+    assert_eq!(store.txn(txn).await, Err(TxnError::Conflict(1)));
+}
+
+/// A prefix as a whole was written after a revision if one of its present keys was.
+pub async fn a_write_below_a_prefix_is_newer(fixture: &dyn StoreFixture) {
+    let store = fixture.store();
+    let first = put(&store, "p/1", "1").await;
+    let second = put(&store, "p/2", "1").await;
+    let other = put(&store, "p", "1").await;
+    put(&store, "p0", "1").await;
+    let none = Revision::default();
+    for (prefix, revision, holds) in [
+        ("p/", first, false),
+        ("p/", second, true),
+        ("p/", other, true),
+        ("p/1", first, true),
+        ("p/", none, false),
+        ("q/", none, true),
+    ] {
+        let mut txn = Txn::new();
+        txn.expect_not_newer(prefix, revision).put("c", "x");
+        match store.txn(txn).await {
+            Ok(_) => assert!(holds, "{prefix} {revision}"),
+            Err(e) => assert_eq!((e, holds), (TxnError::Conflict(0), false), "{prefix}"),
+        }
+    }
+    // A key that is written again, or created, is newer; one that is deleted is not noticed.
+    delete(&store, "p/1").await;
+    let mut txn = Txn::new();
+    txn.expect("c", KeyCondition::Exists)
+        .expect_not_newer("p/", second)
+        .put("p/3", "1");
+    store.txn(txn.clone()).await.unwrap();
     assert_eq!(store.txn(txn).await, Err(TxnError::Conflict(1)));
 }
 

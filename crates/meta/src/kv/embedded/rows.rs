@@ -89,6 +89,16 @@ pub(super) fn count(db: &Connection, prefix: &str) -> rusqlite::Result<usize> {
     Ok(usize::try_from(found).unwrap_or_default())
 }
 
+/// Newest revision that wrote a present key below `prefix`; 0 if there is none.
+pub(super) fn newest_below(db: &Connection, prefix: &str) -> rusqlite::Result<Revision> {
+    let mut newest = db.prepare_cached(
+        "SELECT max(modified) FROM kv WHERE key >= ?1 AND (?2 IS NULL OR key < ?2)",
+    )?;
+    let found: Option<i64> =
+        newest.query_row(params![prefix, upper_bound(prefix)], |row| row.get(0))?;
+    Ok(found.map(from_sql).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::upper_bound;

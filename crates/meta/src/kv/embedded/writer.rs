@@ -13,9 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::history::{CommittedTxn, WatchHistory};
 use super::lease::{LeaseTable, MonotonicClock};
 use super::revision_file::RevisionFile;
-use super::rows::{from_sql, to_sql, upper_bound};
+use super::rows::{self, from_sql, to_sql, upper_bound};
 use crate::kv::store::{
-    KeyCondition, LeaseId, Revision, StoreEntry, StoreError, Txn, TxnError, TxnOp, WatchEvent,
+    KeyCondition, LeaseId, Precondition, Revision, StoreEntry, StoreError, Txn, TxnError, TxnOp,
+    WatchEvent,
 };
 
 /// Maximum number of transactions in one commit.
@@ -316,21 +317,28 @@ fn check(
             }
         }
     }
-    let mut modified = db.prepare_cached("SELECT modified FROM kv WHERE key = ?1")?;
     for (i, precondition) in txn.preconditions.iter().enumerate() {
-        let found: Option<i64> = modified
-            .query_row([&precondition.key], |row| row.get(0))
-            .optional()?;
-        let holds = match precondition.expect {
-            KeyCondition::Revision(r) => found.map(from_sql) == Some(r),
-            KeyCondition::Absent => found.is_none(),
-            KeyCondition::Exists => found.is_some(),
+        let holds = match precondition {
+            Precondition::Key { key, expect } => key_holds(db, key, *expect)?,
+            Precondition::NotNewer { prefix, revision } => {
+                rows::newest_below(db, prefix)? <= *revision
+            }
         };
         if !holds {
             return Ok(Err(TxnError::Conflict(i)));
         }
     }
     Ok(Ok(()))
+}
+
+fn key_holds(db: &Connection, key: &str, expect: KeyCondition) -> rusqlite::Result<bool> {
+    let mut modified = db.prepare_cached("SELECT modified FROM kv WHERE key = ?1")?;
+    let found: Option<i64> = modified.query_row([key], |row| row.get(0)).optional()?;
+    Ok(match expect {
+        KeyCondition::Revision(r) => found.map(from_sql) == Some(r),
+        KeyCondition::Absent => found.is_none(),
+        KeyCondition::Exists => found.is_some(),
+    })
 }
 
 /// Applies the operations as the transaction after `head`; returns the new head, unchanged if
