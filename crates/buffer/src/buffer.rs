@@ -6,32 +6,30 @@ mod dead_letters;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forebay_log::{Env, Log, LogAppendError, RecoveryReport, StdEnv};
 use parking_lot::Mutex;
 
 pub use self::closing::CloseMode;
-use crate::config::{BufferConfig, BufferMode};
-use crate::delivery_loop::{DeliveryLoop, NextStep};
+use crate::config::{BufferConfig, BufferMode, MAX_TOPIC};
 use crate::error::{BufferOpenError, WriteError};
 use crate::event::EventStream;
 use crate::message::Message;
-use crate::partition::PartitionState;
+use crate::open_buffer::OpenBuffer;
+use crate::partition_set::PartitionSet;
 use crate::provider::Provider;
 use crate::receipt::AppendAck;
-use crate::retention;
 use crate::shared::{BufferState, DEAD_STREAM, PARTITION_PREFIX};
 use crate::stats::{BufferStats, PartitionStats};
 use crate::threads;
-use crate::topic::{MAX_TOPIC, Topic};
+use crate::topic::Topic;
 
 /// A message buffer. Cheap to clone. Dropping the last handle closes it; undelivered messages stay
 /// on disk.
 #[derive(Clone)]
 pub struct Buffer {
-    inner: Arc<BufferInner>,
+    inner: Arc<OpenBuffer>,
 }
 
 impl std::fmt::Debug for Buffer {
@@ -40,15 +38,6 @@ impl std::fmt::Debug for Buffer {
             .field("dir", &self.inner.shared.config.dir)
             .finish_non_exhaustive()
     }
-}
-
-struct BufferInner {
-    shared: Arc<BufferState>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    housekeeping: Arc<threads::Housekeeping>,
-    /// Delivery loops that [`Buffer::step`] runs when there are no threads.
-    manual: Mutex<Vec<DeliveryLoop>>,
-    recovery: RecoveryReport,
 }
 
 impl Buffer {
@@ -78,7 +67,8 @@ impl Buffer {
         let manual = config.manual;
         let shared = Arc::new(BufferState::new(env, log, config, provider, dead));
         let buffer = Self {
-            inner: Arc::new(BufferInner {
+            inner: Arc::new(OpenBuffer {
+                partitions: Arc::new(PartitionSet::new(shared.clone())),
                 housekeeping: Arc::default(),
                 threads: Mutex::default(),
                 manual: Mutex::default(),
@@ -98,18 +88,19 @@ impl Buffer {
             return Err(BufferOpenError::TooManyPartitions { found, allowed });
         }
         for name in partitions {
-            let partition = buffer.partition_named(&Arc::from(name)).map_err(|error| {
-                BufferOpenError::Config {
+            let partition = buffer
+                .inner
+                .partition_named(&Arc::from(name))
+                .map_err(|error| BufferOpenError::Config {
                     name: "dir",
                     value: name.to_owned(),
                     allowed: error.to_string(),
-                }
-            })?;
+                })?;
             partition.measure();
         }
         if !manual {
             let housekeeping = buffer.inner.housekeeping.clone();
-            let thread = threads::spawn_housekeeping(housekeeping, shared)
+            let thread = threads::spawn_housekeeping(housekeeping, buffer.inner.partitions.clone())
                 .map_err(BufferOpenError::Thread)?;
             buffer.inner.threads.lock().push(thread);
         }
@@ -140,8 +131,8 @@ impl Buffer {
         }
         let group = self.inner.shared.groups.get(topic).cloned();
         let partition_name = group.unwrap_or_else(|| Arc::from(topic));
-        let partition = self.partition_named(&partition_name)?;
-        Ok(Topic::new(self.clone(), partition, topic))
+        let partition = self.inner.partition_named(&partition_name)?;
+        Ok(Topic::new(self.inner.clone(), partition, topic))
     }
 
     /// Writes a message and returns when it is accepted.
@@ -175,48 +166,6 @@ impl Buffer {
         self.topic(topic)?.write_blocking(messages)
     }
 
-    fn partition_named(&self, name: &Arc<str>) -> Result<Arc<PartitionState>, WriteError> {
-        let shared = &self.inner.shared;
-        let partitions = shared.partitions.read();
-        if let Some(partition) = partitions.get(name) {
-            return Ok(partition.clone());
-        }
-        drop(partitions);
-        let mut partitions = shared.partitions.write();
-        if let Some(partition) = partitions.get(name) {
-            return Ok(partition.clone());
-        }
-        if self.inner.housekeeping.is_stopped() {
-            return Err(WriteError::Closed);
-        }
-        if partitions.len() >= shared.config.max_partitions {
-            return Err(WriteError::Invalid {
-                field: "topic",
-                value: format!("{name:?}"),
-                allowed: format!(
-                    "at most {} partitions (`max_partitions`); put topics into groups",
-                    partitions.len()
-                ),
-            });
-        }
-        let stream = shared.log.stream(&format!("{PARTITION_PREFIX}{name}"));
-        let stream = stream.map_err(|e| match e {
-            LogAppendError::Shutdown => WriteError::Closed,
-            other => WriteError::Disk(other.to_string()),
-        })?;
-        let partition = Arc::new(PartitionState::new(shared.clone(), name.clone(), stream));
-        let delivery_loop = DeliveryLoop::new(partition.clone());
-        if shared.config.manual {
-            self.inner.manual.lock().push(delivery_loop);
-        } else {
-            let thread = threads::spawn_delivery(delivery_loop)
-                .map_err(|e| WriteError::Scarce(format!("can't start a thread: {e}")))?;
-            self.inner.threads.lock().push(thread);
-        }
-        partitions.insert(name.clone(), partition.clone());
-        Ok(partition)
-    }
-
     /// Subscribes to events from now on.
     pub fn events(&self) -> EventStream {
         self.inner.shared.listeners.subscribe()
@@ -230,8 +179,10 @@ impl Buffer {
         BufferStats {
             at: shared.env.elapsed(),
             at_ms: shared.env.now_ms(),
-            partitions: shared
-                .all_partitions()
+            partitions: self
+                .inner
+                .partitions
+                .all()
                 .iter()
                 .map(|partition| PartitionStats::from_state(partition))
                 .collect(),
@@ -251,24 +202,7 @@ impl Buffer {
     /// Runs all due work on this thread, for [`BufferConfig::manual`]. Returns the time until the
     /// next work is due, unless a write or an ack comes earlier.
     pub fn step(&self) -> Duration {
-        let shared = &self.inner.shared;
-        while shared.log.step() {}
-        retention::drop_aged(shared);
-        let mut max_wait = Duration::from_secs(60);
-        for delivery_loop in self.inner.manual.lock().iter_mut() {
-            loop {
-                match delivery_loop.step() {
-                    NextStep::Again => {}
-                    NextStep::Wait(left) => {
-                        max_wait = max_wait.min(left);
-                        break;
-                    }
-                    NextStep::Finished => break,
-                }
-            }
-        }
-        shared.change.notify();
-        max_wait
+        self.inner.step()
     }
 }
 

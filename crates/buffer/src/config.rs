@@ -8,6 +8,9 @@ use forebay_log::{LogConfig, SyncPolicy};
 
 use crate::error::BufferOpenError;
 
+/// Maximum length of the name of a topic or group, in bytes, as in Kafka.
+pub const MAX_TOPIC: usize = 249;
+
 /// When messages go through the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BufferMode {
@@ -187,7 +190,7 @@ impl BufferConfig {
         let mut seen = std::collections::BTreeSet::new();
         for (group, topics) in &self.groups {
             for name in std::iter::once(group).chain(topics) {
-                if name.is_empty() || name.len() > crate::MAX_TOPIC {
+                if name.is_empty() || name.len() > MAX_TOPIC {
                     return wrong(format!("{name:?}"), "names of 1 to 249 bytes");
                 }
             }

@@ -9,6 +9,7 @@
 
 mod batches;
 mod cursor;
+mod direct;
 mod outcomes;
 
 use std::collections::VecDeque;

@@ -68,6 +68,7 @@
 
 #![warn(missing_docs)]
 
+mod append_path;
 mod backoff;
 mod buffer;
 mod codec;
@@ -81,8 +82,10 @@ mod event;
 pub mod inspect;
 mod intake;
 mod message;
+mod open_buffer;
 mod partition;
 mod partition_reader;
+mod partition_set;
 mod provider;
 mod receipt;
 mod retention;
@@ -99,17 +102,19 @@ pub use codec::{
     CODEC_MESSAGE_REPLAYED, CODEC_MESSAGES, CODEC_MESSAGES_STANDALONE, encode_replayed,
     encode_standalone, replayed_dead_letter,
 };
-pub use config::{BufferConfig, BufferMode, OverflowPolicy};
+pub use config::{BufferConfig, BufferMode, MAX_TOPIC, OverflowPolicy};
 pub use dead_letter::{CODEC_DEAD_LETTER, DeadLetterMessage};
 pub use delivery_worker::{DeliveryWorker, StreamBinding};
 pub use error::{BufferOpenError, WriteError};
 pub use event::{BufferEvent, EventStream};
 pub use forebay_log::{Env, RecoveryReport, StdEnv, SyncPolicy};
 pub use message::{Message, MessageDelivery, MessageHeader};
-pub use provider::{Ack, MessageBatch, Partition, Provider, ProviderConnection, SendError};
+pub use provider::{
+    Ack, MessageBatch, Partition, Provider, ProviderConnection, ProviderHealth, SendError,
+};
 pub use receipt::{AppendAck, AppendReceipt};
-pub use stats::{BufferStats, MessageRates, PartitionStats, ProviderHealth};
-pub use topic::{MAX_TOPIC, Topic};
+pub use stats::{BufferStats, MessageRates, PartitionStats};
+pub use topic::Topic;
 
 /// Compiles and runs the examples of the user documentation.
 #[cfg(doctest)]

@@ -10,9 +10,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::config::BufferMode;
 use crate::error::WriteError;
 use crate::intake::PartitionIntake;
-use crate::provider::{AckSink, BatchOutcome, Partition};
+use crate::provider::{AckSink, BatchOutcome, Partition, ProviderHealth};
 use crate::shared::{BufferState, replace};
-use crate::stats::ProviderHealth;
 
 /// State of a partition that writers, delivery worker and provider share.
 pub(crate) struct PartitionState {

@@ -206,3 +206,19 @@ impl Drop for Ack {
         }
     }
 }
+
+/// Health of a partition's provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderHealth {
+    /// No message was sent yet.
+    Unknown,
+    /// The provider accepted the last batch.
+    Up,
+    /// The provider does not accept messages.
+    Down {
+        /// The last error.
+        error: String,
+        /// Start of the outage by the monotonic clock.
+        since: Duration,
+    },
+}

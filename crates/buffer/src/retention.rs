@@ -10,7 +10,7 @@ use crate::config::OverflowPolicy;
 use crate::error::WriteError;
 use crate::event::BufferEvent;
 use crate::partition::PartitionState;
-use crate::shared::BufferState;
+use crate::partition_set::PartitionSet;
 
 /// Blocks whose age is checked in one pass.
 const AGED_BLOCKS: usize = 64;
@@ -37,6 +37,7 @@ pub(crate) struct WriteAttempt {
 
 /// Decides whether a partition accepts `need` bytes.
 pub(crate) fn admit(
+    partitions: &PartitionSet,
     partition: &Arc<PartitionState>,
     need: u64,
     attempt: &mut WriteAttempt,
@@ -78,7 +79,7 @@ pub(crate) fn admit(
     overflow(partition, full, seen, attempt, || {
         let to_free = need + allowed / 20;
         if whole {
-            drop_oldest(shared, to_free)
+            drop_oldest(partitions, to_free)
         } else {
             drop_from(partition, to_free)
         }
@@ -95,6 +96,7 @@ pub(crate) fn fits(partition: &PartitionState, need: u64) -> bool {
 
 /// Applies the overflow policy when the disk is full although the limits are not reached.
 pub(crate) fn disk_full(
+    partitions: &PartitionSet,
     partition: &Arc<PartitionState>,
     full: WriteError,
     attempt: &mut WriteAttempt,
@@ -102,7 +104,7 @@ pub(crate) fn disk_full(
     let seen = partition.shared.change.seen();
     let to_free = partition.shared.config.segment();
     overflow(partition, full, seen, attempt, || {
-        drop_oldest(&partition.shared, to_free)
+        drop_oldest(partitions, to_free)
     })
 }
 
@@ -145,20 +147,20 @@ fn overflow(
 }
 
 /// Drops about this many bytes of the oldest messages of all partitions.
-fn drop_oldest(shared: &Arc<BufferState>, to_free: u64) -> Vec<Ticket> {
-    let _one = shared.dropping.lock();
-    let mut partitions: Vec<_> = shared
-        .all_partitions()
+fn drop_oldest(partitions: &PartitionSet, to_free: u64) -> Vec<Ticket> {
+    let _one = partitions.shared.dropping.lock();
+    let mut oldest_first: Vec<_> = partitions
+        .all()
         .into_iter()
         .filter_map(|partition| {
             let stats = partition.stats().filter(|s| s.records > 0)?;
             Some((stats.first_at_ms.unwrap_or(i64::MAX), partition))
         })
         .collect();
-    partitions.sort_by_key(|(first_at_ms, _)| *first_at_ms);
+    oldest_first.sort_by_key(|(first_at_ms, _)| *first_at_ms);
     let mut left = to_free;
     let mut tickets = Vec::new();
-    for (_, partition) in partitions {
+    for (_, partition) in oldest_first {
         if left == 0 {
             break;
         }
@@ -205,13 +207,14 @@ fn drop_below(partition: &Arc<PartitionState>, below: u64) -> Option<Ticket> {
 }
 
 /// Drops messages older than `max_age`. A clock set back makes messages younger, never older.
-pub(crate) fn drop_aged(shared: &Arc<BufferState>) {
+pub(crate) fn drop_aged(partitions: &PartitionSet) {
+    let shared = &partitions.shared;
     let Some(max_age) = shared.config.max_age else {
         return;
     };
     let age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
     let before = shared.env.now_ms().saturating_sub(age_ms);
-    for partition in shared.all_partitions() {
+    for partition in partitions.all() {
         let old = |s: &forebay_log::StreamStats| s.first_at_ms.is_some_and(|at| at < before);
         let Some(stats) = partition.stats().filter(old) else {
             continue;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use forebay_log::{Env, Log, Reservation, StreamId};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::config::{BufferConfig, BufferMode};
 use crate::event::{BufferEvent, EventListeners};
-use crate::partition::PartitionState;
 use crate::provider::Provider;
 use crate::sync::ChangeNotifier;
 
@@ -31,8 +30,6 @@ pub(crate) struct BufferState {
     /// Encoded bytes of all partitions and dead letters, in the log or on their way to it.
     pub(crate) total_bytes: AtomicU64,
     pub(crate) dead_bytes: AtomicU64,
-    /// By name.
-    pub(crate) partitions: RwLock<HashMap<Arc<str>, Arc<PartitionState>>>,
     /// Topic to group.
     pub(crate) groups: HashMap<Arc<str>, Arc<str>>,
     disk_failed: AtomicBool,
@@ -87,7 +84,6 @@ impl BufferState {
             change: ChangeNotifier::default(),
             total_bytes: AtomicU64::new(0),
             dead_bytes: AtomicU64::new(0),
-            partitions: RwLock::default(),
             groups,
             disk_failed: AtomicBool::new(false),
             dropping: Mutex::new(()),
@@ -97,14 +93,6 @@ impl BufferState {
     /// Whether writes bypass the disk while the provider accepts them.
     pub(crate) fn is_direct(&self) -> bool {
         self.config.mode != BufferMode::Always
-    }
-
-    pub(crate) fn all_partitions(&self) -> Vec<Arc<PartitionState>> {
-        let partitions = self.partitions.read();
-        let mut all: Vec<_> = partitions.values().cloned().collect();
-        drop(partitions);
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
     }
 
     pub(crate) fn report(&self, event: BufferEvent) {

@@ -5,22 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::partition::PartitionState;
-
-/// Health of a partition's provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProviderHealth {
-    /// No message was sent yet.
-    Unknown,
-    /// The provider accepted the last batch.
-    Up,
-    /// The provider does not accept messages.
-    Down {
-        /// The last error.
-        error: String,
-        /// Start of the outage by the monotonic clock.
-        since: Duration,
-    },
-}
+use crate::provider::ProviderHealth;
 
 /// Statistics of a partition. Counters start when the buffer is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::delivery_loop::{DeliveryLoop, NextStep};
 use crate::error::WriteError;
+use crate::partition_set::PartitionSet;
+use crate::provider::ProviderHealth;
 use crate::retention;
-use crate::shared::BufferState;
-use crate::stats::ProviderHealth;
 
 /// How often waiting writes check their deadlines.
 const TICK: Duration = Duration::from_millis(50);
@@ -75,13 +75,13 @@ impl Housekeeping {
 /// Starts the thread that drops old messages and wakes waiting writes.
 pub(crate) fn spawn_housekeeping(
     housekeeping: Arc<Housekeeping>,
-    shared: Arc<BufferState>,
+    partitions: Arc<PartitionSet>,
 ) -> std::io::Result<JoinHandle<()>> {
     let thread = Builder::new().name("buffer-timer".to_owned());
     thread.spawn(move || {
         while housekeeping.tick() {
-            retention::drop_aged(&shared);
-            shared.change.notify();
+            retention::drop_aged(&partitions);
+            partitions.shared.change.notify();
         }
     })
 }

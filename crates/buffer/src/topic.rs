@@ -5,17 +5,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::buffer::Buffer;
+use crate::append_path::{self, AppendRejection};
 use crate::codec::encoded_len;
 use crate::error::WriteError;
-use crate::intake::{self, AppendRejection};
 use crate::message::Message;
+use crate::open_buffer::OpenBuffer;
 use crate::partition::PartitionState;
 use crate::receipt::{AppendAck, AppendReceipt};
 use crate::retention::{self, AdmissionWait, WriteAttempt};
-
-/// Maximum length of the name of a topic or group, in bytes, as in Kafka.
-pub const MAX_TOPIC: usize = 249;
 
 /// A topic of a buffer. Cheap to clone.
 #[derive(Clone)]
@@ -24,7 +21,7 @@ pub struct Topic {
     /// Name of the topic, if it shares its partition.
     own: Option<Arc<str>>,
     /// Keeps the buffer open.
-    buffer: Buffer,
+    buffer: Arc<OpenBuffer>,
 }
 
 impl std::fmt::Debug for Topic {
@@ -42,7 +39,11 @@ enum HandoffOutcome {
 }
 
 impl Topic {
-    pub(crate) fn new(buffer: Buffer, partition: Arc<PartitionState>, topic: &str) -> Self {
+    pub(crate) fn new(
+        buffer: Arc<OpenBuffer>,
+        partition: Arc<PartitionState>,
+        topic: &str,
+    ) -> Self {
         Self {
             own: (*partition.name != *topic).then(|| Arc::from(topic)),
             partition,
@@ -60,7 +61,12 @@ impl Topic {
             let receipt = self.hand_over_with(messages, &mut attempt).await?;
             match receipt.await {
                 Err(full @ WriteError::Full { .. }) if messages.len() == 1 => {
-                    let wait = retention::disk_full(&self.partition, full, &mut attempt)?;
+                    let wait = retention::disk_full(
+                        &self.buffer.partitions,
+                        &self.partition,
+                        full,
+                        &mut attempt,
+                    )?;
                     self.wait(wait).await;
                 }
                 outcome => return outcome,
@@ -75,7 +81,12 @@ impl Topic {
             let receipt = self.hand_over_blocking_with(messages, &mut attempt)?;
             match receipt.wait() {
                 Err(full @ WriteError::Full { .. }) if messages.len() == 1 => {
-                    let wait = retention::disk_full(&self.partition, full, &mut attempt)?;
+                    let wait = retention::disk_full(
+                        &self.buffer.partitions,
+                        &self.partition,
+                        full,
+                        &mut attempt,
+                    )?;
                     self.wait_blocking(wait);
                 }
                 outcome => return outcome,
@@ -106,7 +117,7 @@ impl Topic {
         if !retention::fits(&self.partition, need) {
             return None;
         }
-        intake::append(&self.partition, self.own.as_deref(), messages)
+        append_path::append(&self.partition, self.own.as_deref(), messages)
     }
 
     async fn hand_over_with(
@@ -141,17 +152,19 @@ impl Topic {
         attempt: &mut WriteAttempt,
     ) -> Result<HandoffOutcome, WriteError> {
         let need = self.check(messages)?;
-        let wait = retention::admit(&self.partition, need, attempt)?;
+        let wait = retention::admit(&self.buffer.partitions, &self.partition, need, attempt)?;
         if !matches!(wait, AdmissionWait::No) {
             return Ok(HandoffOutcome::Wait(wait));
         }
         let shared = &self.partition.shared;
         let mut seen = None;
         loop {
-            if let Some(receipt) = intake::append(&self.partition, self.own.as_deref(), messages) {
+            if let Some(receipt) =
+                append_path::append(&self.partition, self.own.as_deref(), messages)
+            {
                 return Ok(HandoffOutcome::Taken(receipt));
             }
-            match intake::rejection(&self.partition, messages) {
+            match append_path::rejection(&self.partition, messages) {
                 AppendRejection::Error(error) => return Err(error),
                 // The disk or the provider is behind. This is not a limit and ends by itself.
                 AppendRejection::Busy => match seen {
@@ -234,7 +247,7 @@ impl Topic {
     }
 
     fn remeasure(&self) {
-        for partition in self.partition.shared.all_partitions() {
+        for partition in self.buffer.partitions.all() {
             partition.measure();
         }
     }

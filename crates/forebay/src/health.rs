@@ -51,24 +51,24 @@ impl HealthChecks {
             .with_state(self)
     }
 
-    /// Problems of the metadata store. The node accepts records without it, and without any node
-    /// that is ready nobody does: so it stays ready.
+    /// Problems of a metadata store that may recover. The node accepts records without it, and
+    /// without any node that is ready nobody does: so it stays ready.
     async fn store_problems(&self) -> Vec<Value> {
-        let mut problems = Vec::new();
-        if let Err(error) = self.repo.store().health() {
-            let cause = format!(
-                "{error}; records are still accepted, but not uploaded or imported; restart the process after the disk is repaired"
-            );
-            problems.push(json!({"part": "store", "cause": cause}));
-        } else if let Ok(Err(error)) = timeout(STORE_TIMEOUT, self.repo.nodes()).await {
-            problems.push(json!({"part": "store", "cause": error.to_string()}));
+        match timeout(STORE_TIMEOUT, self.repo.nodes()).await {
+            Ok(Err(error)) => vec![json!({"part": "store", "cause": error.to_string()})],
+            Ok(Ok(_)) | Err(_) => Vec::new(),
         }
-        problems
     }
 
     /// All reasons why the node should get no traffic now.
     fn causes(&self) -> Vec<Value> {
         let mut causes = Vec::new();
+        if let Err(error) = self.repo.store().health() {
+            let cause = format!(
+                "{error}; records are still accepted, but not uploaded or imported; restart the process after the disk is repaired"
+            );
+            causes.push(json!({"part": "store", "cause": cause}));
+        }
         if let Err(latched) = self.log.health() {
             let cause = format!("{latched}; restart the process after the disk is repaired");
             causes.push(json!({"part": "log", "cause": cause}));
@@ -91,17 +91,13 @@ impl HealthChecks {
 
 async fn ready(State(health): State<HealthChecks>) -> Response {
     let causes = health.causes();
+    if !causes.is_empty() {
+        let body = Json(json!({"status": "not ready", "causes": causes}));
+        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    }
     let problems = health.store_problems().await;
-    if causes.is_empty() && problems.is_empty() {
+    if problems.is_empty() {
         return Json(json!({"status": "ready"})).into_response();
     }
-    if causes.is_empty() {
-        return Json(json!({"status": "ready", "problems": problems})).into_response();
-    }
-    let causes: Vec<Value> = problems.into_iter().chain(causes).collect();
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        Json(json!({"status": "not ready", "causes": causes})),
-    )
-        .into_response()
+    Json(json!({"status": "ready", "problems": problems})).into_response()
 }

@@ -6,62 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::block::{self, BlockHeader, BlockKind};
 use crate::bytefields::{to_u32, to_usize};
 use crate::catalog::Catalog;
 use crate::env::{Env, EnvFile, write_all_vectored, write_full, write_zeroes};
 use crate::extent::SegmentExtents;
 use crate::index::{self, INDEX_ENTRY_LEN, IndexEntry};
+use crate::io_failure::{WriteFailure, is_full, is_scarce};
 use crate::segment::{SEGMENT_FOOTER_LEN, SEGMENT_HEADER_LEN, SegmentHeader};
-
-/// Failure of a write.
-#[derive(Debug)]
-pub(crate) enum WriteFailure {
-    /// No space; no acknowledged data is at risk.
-    Full,
-    /// Out of descriptors or memory in a call that touches no data. Nothing was written; a later
-    /// attempt may succeed.
-    Scarce { path: PathBuf, source: io::Error },
-    /// The disk failed. Final.
-    Io {
-        during: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
-}
-
-/// Whether the file system reports that it is full.
-pub(crate) fn is_full(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
-}
-
-/// Whether the process or the system ran out of a resource that may be released later: the disk has
-/// not failed. Not for a write or sync of data, which may be partly done.
-pub(crate) fn is_scarce(e: &io::Error) -> bool {
-    use rustix::io::Errno;
-    const SCARCE: [Errno; 6] = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOMEM,
-        Errno::INTR,
-        Errno::AGAIN,
-        Errno::NOBUFS,
-    ];
-    let errno = Errno::from_io_error(e);
-    errno.is_some_and(|errno| SCARCE.contains(&errno))
-        || e.kind() == io::ErrorKind::OutOfMemory
-        || e.get_ref()
-            .is_some_and(|e| e.is::<crate::open_file_cache::ReopenError>())
-}
-
-/// Whether the process or the system reached its limit of open files.
-pub(crate) fn is_no_descriptor(e: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(Errno::from_io_error(e), Some(Errno::MFILE | Errno::NFILE))
-}
+use crate::{
+    block::{self, BlockHeader, BlockKind},
+    extent,
+};
 
 /// Maximum length of a part of a catalog block.
 const CATALOG_PART: usize = 1 << 20;
@@ -181,7 +136,7 @@ impl ActiveSegment {
     /// Adds a block to the batch; `false` when the segment is too full for it.
     pub(crate) fn push(&mut self, pending: &PendingBlock<'_>) -> bool {
         let end = self.end + block::block_len(pending.payload.len());
-        let needed = end + index::seal_len(self.entry_count() + 1, &self.extents);
+        let needed = end + extent::seal_len(self.entry_count() + 1, &self.extents);
         if needed > self.capacity {
             let alone = self.fresh && self.batch.is_empty();
             if !alone {
@@ -242,7 +197,7 @@ impl ActiveSegment {
     /// touched.
     pub(crate) fn write(&mut self, free_space: &FreeSpace<'_>) -> Result<u64, WriteFailure> {
         self.allocate(
-            self.end + index::seal_len(self.entry_count(), &self.extents),
+            self.end + extent::seal_len(self.entry_count(), &self.extents),
             free_space,
         )?;
         self.chunks
@@ -348,10 +303,10 @@ impl ActiveSegment {
         free_space: &FreeSpace<'_>,
         now_ms: i64,
     ) -> Result<(u64, SegmentExtents), WriteFailure> {
-        let full = self.end + index::seal_len(self.entry_count(), &self.extents);
+        let full = self.end + extent::seal_len(self.entry_count(), &self.extents);
         self.allocate(full, free_space)?;
         let (extents, footer) =
-            index::encode(&self.index, &self.extents, self.id, self.end, now_ms);
+            extent::encode_footer(&self.index, &self.extents, self.id, self.end, now_ms);
         let much = self.allocated - full > self.capacity / 8;
         let len = if much { full } else { self.allocated };
         if much {

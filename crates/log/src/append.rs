@@ -8,8 +8,9 @@ use crate::commit::{AppendedRange, Ticket, WriterDriver};
 use crate::config::{LogConfig, SyncPolicy};
 use crate::error::LogAppendError;
 use crate::log::Log;
-use crate::queue::{AppendQueue, NewBlock, StreamId, WriteOp};
+use crate::queue::{AppendQueue, NewBlock, WriteOp};
 use crate::reservation::Reservation;
+use crate::stream::StreamId;
 
 impl Log {
     /// Appends a block. Returns at once; the ticket resolves when the block is on disk.

@@ -10,40 +10,9 @@ use crate::env::{Env, EnvFile, FileAccess, LockGuard};
 
 mod disk;
 
+pub use disk::{DiskCall, WriteFault};
 use disk::{DiskFault, Inode, MemDisk, NameChange, SECTOR};
 use parking_lot::Mutex;
-
-/// A call that can be made to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskCall {
-    /// Opening or creating a file.
-    Open,
-    /// Reading.
-    Read,
-    /// Writing; a first part may reach the disk.
-    Write,
-    /// Syncing a file; dirty data may reach the disk or not, and is clean afterwards.
-    Sync,
-    /// Truncating or extending a file.
-    SetLen,
-    /// Renaming a file.
-    Rename,
-    /// Removing a file.
-    Remove,
-    /// Syncing a directory.
-    SyncDir,
-}
-
-/// What happens to a write that the disk reports as successful.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteFault {
-    /// Nothing is written.
-    Lost,
-    /// It goes to another sector of the same file.
-    Misplaced,
-    /// It goes to the same offset of another file.
-    OtherFile,
-}
 
 /// A disk in memory. Clones share the disk.
 ///

@@ -5,13 +5,11 @@
 //! blocks, which bounds what a reader loads at a time and how much of the index it searches.
 
 use std::collections::HashMap;
-use std::io;
 
 use crate::block::block_len;
-use crate::bytefields::{ByteReader, to_u32};
-use crate::env::{EnvFile, read_full};
+use crate::bytefields::{ByteReader, aligned, to_u32};
 use crate::index::{INDEX_ENTRY_LEN, IndexEntry};
-use crate::stream::BlockEntry;
+use crate::segment::{FileSection, SEGMENT_FOOTER_LEN, SegmentFooter};
 
 /// Maximum number of blocks of an extent.
 pub(crate) const MAX_BLOCKS: u32 = 1024;
@@ -19,8 +17,6 @@ pub(crate) const MAX_BLOCKS: u32 = 1024;
 pub(crate) const EXTENT_LEN: usize = 80;
 /// Bytes before the first extent.
 pub(crate) const EXTENTS_HEADER_LEN: usize = 16;
-/// Index entries read at a time.
-const ENTRIES_PER_READ: u32 = 1024;
 
 /// The index entries of an extent: those of its stream from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,41 +195,30 @@ impl SegmentExtents {
     }
 }
 
-/// Loads the blocks of an extent from the index of its segment, which begins at `index_at`. `None`:
-/// the entries don't match the checksum.
-pub(crate) fn load_entries(
-    file: &dyn EnvFile,
+/// Bytes of index, extents and footer of a segment with this many entries.
+pub(crate) fn seal_len(entry_count: usize, extents: &SegmentExtents) -> u64 {
+    aligned((entry_count * INDEX_ENTRY_LEN + SEGMENT_FOOTER_LEN) as u64 + extents.encoded_len())
+}
+
+/// Encodes the extents of an index, and the footer that points to both.
+pub(crate) fn encode_footer(
+    index: &[u8],
+    extents: &SegmentExtents,
     segment: u64,
     index_at: u64,
-    stream: u64,
-    index_range: &IndexRange,
-) -> io::Result<Option<Vec<BlockEntry>>> {
-    let wanted = stream.to_le_bytes();
-    let mut found = Vec::new();
-    let mut crc = 0;
-    let mut buf = Vec::new();
-    let mut at = index_range.first_entry;
-    while at <= index_range.last_entry {
-        let count = (index_range.last_entry - at + 1).min(ENTRIES_PER_READ);
-        buf.resize(count as usize * INDEX_ENTRY_LEN, 0);
-        let offset = index_at + u64::from(at) * INDEX_ENTRY_LEN as u64;
-        if read_full(file, &mut buf, offset)? < buf.len() {
-            return Ok(None);
-        }
-        for bytes in buf.chunks_exact(INDEX_ENTRY_LEN) {
-            // The stream id is the first field.
-            if !bytes.starts_with(&wanted) {
-                continue;
-            }
-            let Some(index_entry) = IndexEntry::decode(&mut ByteReader::new(bytes)) else {
-                return Ok(None);
-            };
-            if index_entry.is_readable() {
-                crc = crc32c::crc32c_append(crc, bytes);
-                found.push(BlockEntry::from_index_entry(&index_entry, segment));
-            }
-        }
-        at += count;
-    }
-    Ok((crc == index_range.crc).then_some(found))
+    now_ms: i64,
+) -> (Vec<u8>, [u8; SEGMENT_FOOTER_LEN]) {
+    let extents = extents.encode();
+    let footer = SegmentFooter {
+        segment,
+        index_at,
+        index_len: to_u32(index.len()),
+        index_crc: crc32c::crc32c(index),
+        sealed_at_ms: now_ms,
+        extents: Some(FileSection {
+            len: to_u32(extents.len()),
+            crc: crc32c::crc32c(&extents),
+        }),
+    };
+    (extents, footer.encode())
 }

@@ -5,7 +5,8 @@ use std::io::{self, IoSlice};
 use crate::block::BlockHeader;
 use crate::catalog::{Catalog, ControlBlock};
 use crate::env::EnvFile;
-use crate::extent::{SegmentExtents, load_entries};
+use crate::extent::SegmentExtents;
+use crate::locate::load_entries;
 use crate::scan;
 use crate::segment::{SegmentFooter, SegmentHeader};
 

@@ -1,9 +1,8 @@
 //! The index of a sealed segment: one entry per block, so that opening need not read the blocks.
 
 use crate::block::{BlockHeader, BlockKind};
-use crate::bytefields::{ByteReader, aligned, to_u32, to_usize};
-use crate::extent::SegmentExtents;
-use crate::segment::{FileSection, SEGMENT_FOOTER_LEN, SegmentFooter};
+use crate::bytefields::{ByteReader, to_usize};
+use crate::segment::{SEGMENT_FOOTER_LEN, SegmentFooter};
 
 /// Bytes of one entry.
 pub(crate) const INDEX_ENTRY_LEN: usize = 56;
@@ -93,40 +92,12 @@ impl IndexEntry {
     }
 }
 
-/// Bytes of index, extents and footer of a segment with this many entries.
-pub(crate) fn seal_len(entry_count: usize, extents: &SegmentExtents) -> u64 {
-    aligned((entry_count * INDEX_ENTRY_LEN + SEGMENT_FOOTER_LEN) as u64 + extents.encoded_len())
-}
-
 pub(crate) fn encode_entries(entries: &[IndexEntry]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * INDEX_ENTRY_LEN);
     for index_entry in entries {
         index_entry.encode(&mut bytes);
     }
     bytes
-}
-
-/// Encodes the extents of an index, and the footer that points to both.
-pub(crate) fn encode(
-    index: &[u8],
-    extents: &SegmentExtents,
-    segment: u64,
-    index_at: u64,
-    now_ms: i64,
-) -> (Vec<u8>, [u8; SEGMENT_FOOTER_LEN]) {
-    let extents = extents.encode();
-    let footer = SegmentFooter {
-        segment,
-        index_at,
-        index_len: to_u32(index.len()),
-        index_crc: crc32c::crc32c(index),
-        sealed_at_ms: now_ms,
-        extents: Some(FileSection {
-            len: to_u32(extents.len()),
-            crc: crc32c::crc32c(&extents),
-        }),
-    };
-    (extents, footer.encode())
 }
 
 /// Decodes an index whose footer was found. `None`: it is damaged.

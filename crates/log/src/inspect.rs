@@ -29,15 +29,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::block::{BlockHeader, HEADER_LEN};
-use crate::env::{Env, EnvFile, FileAccess, StdEnv, read_full};
+use crate::env::{Env, EnvFile, FileAccess, read_full};
 use crate::error::{LogOpenError, LogReadError};
 use crate::index::IndexEntry;
-use crate::queue::StreamId;
 use crate::read::{BlockReader, CommittedState};
 use crate::recover;
 use crate::scan;
 use crate::segment::spare_name;
 use crate::stats::{DamagedBlock, RecoveryReport, SegmentDamage, SegmentStats, StreamStats};
+use crate::std_env::StdEnv;
+use crate::stream::StreamId;
 use crate::volume::{self, VolumeFileStatus};
 
 /// The state of a directory when it was opened for inspection.

@@ -83,6 +83,7 @@ mod extent;
 pub mod fuzzing;
 mod index;
 pub mod inspect;
+mod io_failure;
 mod load_entries;
 mod locate;
 mod log;
@@ -102,22 +103,25 @@ mod shared;
 mod small_disk;
 mod snapshot;
 mod stats;
+mod std_env;
 mod stream;
 mod table;
 mod volume;
 mod writer;
+mod writer_loop;
+mod writer_state;
 
 pub use block::{FORMAT_VERSION, HEADER_LEN, MAX_PAYLOAD};
 pub use catalog::MAX_NAME;
 pub use change_future::ChangeFuture;
 pub use commit::{AppendedRange, Ticket};
 pub use config::{LogConfig, SyncPolicy};
-pub use env::{Env, EnvFile, FileAccess, LockGuard, StdEnv};
+pub use env::{Env, EnvFile, FileAccess, LockGuard};
 #[cfg(feature = "sim")]
 pub use env_mem::{DiskCall, MemEnv, WriteFault};
 pub use error::{CommitError, LatchedFailure, LogAppendError, LogOpenError, LogReadError};
 pub use log::Log;
-pub use queue::{NewBlock, StreamId};
+pub use queue::NewBlock;
 pub use read::{Block, BlockReader, ReadItem, SequenceGap};
 pub use reservation::Reservation;
 #[cfg(feature = "sim")]
@@ -127,3 +131,5 @@ pub use stats::{
     DamagedBlock, LostRange, RecoveryReport, RejectedAppends, SegmentDamage, SegmentStats,
     StreamStats, SyncStats, VolumeStats,
 };
+pub use std_env::StdEnv;
+pub use stream::StreamId;

@@ -13,11 +13,12 @@ use crate::config::LogConfig;
 use crate::env::Env;
 use crate::error::{CommitError, LatchedFailure, LogAppendError, LogOpenError, LogReadError};
 use crate::open;
-use crate::queue::{AppendQueue, StreamId, WriteOp, WriterState};
+use crate::queue::{AppendQueue, WriteOp, WriterState};
 use crate::read::{BlockReader, OnLost};
 use crate::reservation::Reservation;
 use crate::shared::SharedVolume;
 use crate::stats::{RecoveryReport, SegmentStats, StreamStats, VolumeStats};
+use crate::stream::StreamId;
 use crate::table::CommittedStream;
 
 /// A durable log: many streams of blocks in one directory. Cheap to clone.

@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::active_segment::is_full;
-use crate::block::FORMAT_VERSION;
 use crate::bytefields::to_usize;
 use crate::catalog::{ControlBlock, SequenceRange};
 use crate::config::LogConfig;
 use crate::env::{Env, FileAccess, read_full, write_full};
 use crate::error::LogOpenError;
 use crate::index;
+use crate::io_failure::is_full;
 use crate::queue::{AppendQueue, WriteOp};
 use crate::read::CommittedState;
 use crate::recover::{self, RecoveredVolume, ScannedSegment};
@@ -24,7 +23,8 @@ use crate::shared::{SharedVolume, VolumeCounters};
 use crate::stats::RecoveryReport;
 use crate::table::VolumeTable;
 use crate::volume::{self, VolumeFile, VolumeFileStatus, open_error};
-use crate::writer::LogWriter;
+use crate::writer_state::LogWriter;
+use crate::{block::FORMAT_VERSION, extent};
 
 /// [`Log::open`](crate::Log::open) without its threads.
 pub(crate) fn open(
@@ -155,9 +155,10 @@ fn seal(env: &dyn Env, path: &Path, id: u64, read: &ScannedSegment) -> io::Resul
     let n = read_full(file, &mut tail, from)?;
     write_full(file, tail.get(..n).unwrap_or_default(), from)?;
     file.sync_data()?;
-    let len = scan.end + index::seal_len(scan.index_entries.len(), &scan.extents);
+    let len = scan.end + extent::seal_len(scan.index_entries.len(), &scan.extents);
     let index = index::encode_entries(&scan.index_entries);
-    let (extents, footer) = index::encode(&index, &scan.extents, id, scan.end, env.now_ms());
+    let (extents, footer) =
+        extent::encode_footer(&index, &scan.extents, id, scan.end, env.now_ms());
     let sealed = (|| {
         file.set_len(len)?;
         write_full(file, &index, scan.end)?;

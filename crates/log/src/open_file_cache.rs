@@ -2,7 +2,6 @@
 //! process may open files.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use crate::env::EnvFile;
+use crate::io_failure::ReopenError;
 
 /// An LRU cache of open files.
 pub(crate) struct OpenFileCache {
@@ -100,7 +100,7 @@ impl CachedFile {
         }
         let file = match fs::File::open(&self.path) {
             Err(e)
-                if crate::active_segment::is_no_descriptor(&e)
+                if crate::io_failure::is_no_descriptor(&e)
                     && self.cache.state.lock().close_one() =>
             {
                 fs::File::open(&self.path)
@@ -108,12 +108,10 @@ impl CachedFile {
             opened => opened,
         };
         let file: Arc<dyn EnvFile> =
-            Arc::new(
-                file.map_err(|e| match crate::active_segment::is_scarce(&e) {
-                    true => e,
-                    false => io::Error::other(ReopenError(e)),
-                })?,
-            );
+            Arc::new(file.map_err(|e| match crate::io_failure::is_scarce(&e) {
+                true => e,
+                false => io::Error::other(ReopenError(e)),
+            })?);
         let mut state = self.cache.state.lock();
         state.add(self.number, Arc::clone(&file), self.cache.most);
         Ok(file)
@@ -165,18 +163,6 @@ impl Drop for CachedFile {
     }
 }
 
-/// A segment could not be reopened: that proves nothing about its content.
-#[derive(Debug)]
-pub(crate) struct ReopenError(io::Error);
-
-impl fmt::Display for ReopenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "can't reopen the file: {}", self.0)
-    }
-}
-
-impl std::error::Error for ReopenError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +198,7 @@ mod tests {
         assert_eq!(*read[0].as_ref().unwrap(), 0);
         let error = read[1].as_ref().unwrap_err();
         assert!(
-            crate::active_segment::is_scarce(error),
+            crate::io_failure::is_scarce(error),
             "no sign of damage: {error}"
         );
         drop((read, files));

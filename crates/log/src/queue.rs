@@ -11,29 +11,8 @@ use crate::catalog::ControlBlock;
 use crate::commit::CommitGroup;
 use crate::error::{LatchedFailure, LogAppendError};
 use crate::stats::RejectedAppends;
+use crate::stream::StreamId;
 use crate::table::VolumeTable;
-
-/// A stream's number within its volume. Numbers are not reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamId(pub(crate) u64);
-
-impl StreamId {
-    /// Creates an id from a printed or stored number.
-    pub fn from_raw(id: u64) -> Self {
-        Self(id)
-    }
-
-    /// The number of the stream.
-    pub(crate) fn as_raw(self) -> u64 {
-        self.0
-    }
-}
-
-impl std::fmt::Display for StreamId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A block to append.
 #[derive(Clone, Debug)]

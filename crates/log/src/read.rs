@@ -14,8 +14,8 @@ use crate::catalog::SequenceRange;
 use crate::env::{EnvFile, read_full};
 use crate::error::LogReadError;
 use crate::locate::{LocatedBlocks, locate};
-use crate::queue::StreamId;
 use crate::segment::segment_name;
+use crate::stream::StreamId;
 use crate::table::{BlockEntry, BlockRange, VolumeTable};
 
 /// The committed state and the directory of its files.

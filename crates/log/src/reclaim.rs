@@ -5,20 +5,21 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::active_segment::{WriteFailure, is_scarce};
 use crate::block::BlockKind;
 use crate::catalog::ControlBlock;
 use crate::commit::CommitGroup;
 use crate::config::SyncPolicy;
 use crate::env::{EnvFile, FileAccess};
-use crate::queue::{NewBlock, StreamId, WriteOp, WriterState};
+use crate::io_failure::{WriteFailure, is_scarce};
+use crate::queue::{NewBlock, WriteOp, WriterState};
 use crate::read::read_entry;
 use crate::scan;
 use crate::segment::segment_name;
 use crate::segment_pool::SpareSegment;
 use crate::shared::SharedVolume;
+use crate::stream::StreamId;
 use crate::table::{BlockEntry, Segment, VolumeTable};
-use crate::writer::LogWriter;
+use crate::writer_state::LogWriter;
 
 /// Bytes copied forward between two commits: what an append may have to wait for.
 const COPY_STEP: u64 = 4 << 20;

@@ -6,20 +6,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::active_segment::is_scarce;
 use crate::block::{BlockKind, HEADER_LEN};
 use crate::catalog::{Catalog, ControlBlock};
 use crate::env::{Env, EnvFile, FileAccess, read_full};
 use crate::error::LogOpenError;
 use crate::index::IndexEntry;
+use crate::io_failure::is_scarce;
 use crate::locate::{LocatedBlocks, locate};
 use crate::merge_block_ranges::merge_block_ranges;
-use crate::queue::StreamId;
 use crate::scan::{self, SegmentScan};
 use crate::segment::{
     SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_name, parse_spare_name, segment_name,
 };
 use crate::stats::{DamagedBlock, LostRange, RecoveryReport, SegmentDamage};
+use crate::stream::StreamId;
 use crate::table::{BlockEntry, BlockRange, CommittedStream, Segment, VolumeTable, occupy};
 use crate::volume::{VolumeFileStatus, open_error};
 

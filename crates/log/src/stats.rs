@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::LatchedFailure;
-use crate::queue::StreamId;
+use crate::stream::StreamId;
 use crate::table::CommittedStream;
 
 /// Statistics of a stream, exact even after a crash: they come from block headers.

@@ -12,6 +12,28 @@ use crate::catalog::{SequenceRange, StreamState};
 use crate::extent::{Extent, IndexRange, MAX_BLOCKS};
 use crate::index::IndexEntry;
 
+/// A stream's number within its volume. Numbers are not reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub(crate) u64);
+
+impl StreamId {
+    /// Creates an id from a printed or stored number.
+    pub fn from_raw(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// The number of the stream.
+    pub(crate) fn as_raw(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The location of a readable block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockEntry {

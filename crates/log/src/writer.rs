@@ -4,48 +4,20 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use crate::active_segment::{
-    ActiveSegment, FreeSpace, PendingBlock, WriteFailure, is_full, is_no_descriptor, is_scarce,
-};
+use crate::active_segment::{ActiveSegment, FreeSpace, PendingBlock};
 use crate::block::BlockKind;
 use crate::bytefields::to_u32;
 use crate::catalog::ControlBlock;
 use crate::commit::CommitGroup;
 use crate::config::SyncPolicy;
-use crate::env::{EnvFile, FileAccess};
+use crate::env::FileAccess;
+use crate::io_failure::{WriteFailure, is_full, is_no_descriptor, is_scarce};
 use crate::queue::WriteOp;
 use crate::segment::{SegmentHeader, segment_name};
 use crate::shared::SharedVolume;
 use crate::table::{Segment, VolumeTable};
-
-/// State that only the writer touches.
-pub(crate) struct LogWriter {
-    pub(crate) active: Option<ActiveSegment>,
-    pub(crate) last_segment: u64,
-    pub(crate) last_sync: Duration,
-    /// The file of the next segment, already renamed, after a later step failed for lack of a
-    /// resource. The next attempt continues with it.
-    prepared: Option<PreparedSegment>,
-}
-
-/// A segment file without content.
-struct PreparedSegment {
-    file: Arc<dyn EnvFile>,
-    allocated: u64,
-}
-
-impl LogWriter {
-    pub(crate) fn new(last_segment: u64) -> Self {
-        Self {
-            active: None,
-            last_segment,
-            last_sync: Duration::ZERO,
-            prepared: None,
-        }
-    }
-}
+use crate::writer_state::{LogWriter, PreparedSegment};
 
 fn pending_block(op: &WriteOp) -> Option<PendingBlock<'_>> {
     let (kind, first_seq, crc, block) = match op {

@@ -4,35 +4,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::content_type::classify;
-use crate::context::RecordContext;
+use crate::content_type::{BodyFormat, BodyMode};
 use crate::form::{self, FormError};
-use crate::json::{self, JsonDocument, JsonError, JsonErrorKind, JsonKind, JsonValues};
-use crate::line::{self, BYTE_ORDER_MARK, text_of_line};
+use crate::json::{self, BYTE_ORDER_MARK, JsonDocument, JsonError, JsonErrorKind, JsonValues};
+use crate::line::{self, text_of_line};
 
 pub use crate::coding::{InflateError, inflate};
-
-/// How one record is parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BodyFormat {
-    /// A JSON content type.
-    Json,
-    /// `application/x-www-form-urlencoded`; also JSON sent with that type, the default of curl.
-    Form,
-    /// Another content type (as sent), or none (empty). The body is parsed if it is JSON.
-    Other(String),
-}
-
-impl BodyFormat {
-    /// Reads a `Content-Type` value, ignoring letter case and parameters.
-    pub fn from_content_type(content_type: Option<&[u8]>) -> Self {
-        let sent = content_type.unwrap_or_default();
-        if sent == b"application/json" {
-            return Self::Json;
-        }
-        classify(&String::from_utf8_lossy(sent)).0
-    }
-}
 
 /// Error of parsing a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +53,7 @@ fn json_hint(error: Option<&JsonError>) -> String {
     )
 }
 
-fn ndjson_hint(error: &JsonError) -> &'static str {
+pub(crate) fn ndjson_hint(error: &JsonError) -> &'static str {
     match error.kind {
         JsonErrorKind::Trailing => ", several values are application/x-ndjson",
         _ => "",
@@ -102,7 +79,7 @@ fn in_line(line: usize, byte: usize, error: &JsonError) -> String {
 
 /// Whether a body begins like an object or an array. Without a JSON content type only these are
 /// read as JSON: a number or a word may be any text.
-fn looks_like_json(body: &[u8]) -> bool {
+pub(crate) fn looks_like_json(body: &[u8]) -> bool {
     let text = text_of_line(body);
     matches!(body.get(text.start), Some(b'{' | b'['))
 }
@@ -143,52 +120,6 @@ fn in_batch(body: &[u8], line: usize, byte: usize, error: JsonError) -> BodyPars
         _ => error,
     };
     BodyParseError::Line { line, byte, error }
-}
-
-/// Hint for the sender of a record in which a path was not found: how the body was read, if that
-/// may surprise.
-pub(crate) fn not_found_hint(record: &RecordContext) -> String {
-    let Ok(document) = record.document() else {
-        return String::new();
-    };
-    let body = record.body();
-    let is_array = document.kind(document.root()) == JsonKind::Array && !record.is_of_batch();
-    let as_array = match is_array {
-        true => "; the body is an array and one record, with ?batch each of its elements is one",
-        false => "",
-    };
-    match record.format() {
-        BodyFormat::Json => as_array.to_owned(),
-        BodyFormat::Form if document.is_of(body) => as_array.to_owned(),
-        BodyFormat::Form => {
-            let error = looks_like_json(body).then(|| JsonDocument::parse(body.clone()).err());
-            let hint = match error.flatten() {
-                Some(error) => format!(
-                    "; it looks like JSON, but is not: {error}{}; JSON is sent with Content-Type: application/json",
-                    ndjson_hint(&error)
-                ),
-                None => String::new(),
-            };
-            format!(", which was read as application/x-www-form-urlencoded{hint}")
-        }
-        BodyFormat::Other(sent) => {
-            format!(", which was read as JSON (its content type is \"{sent}\"){as_array}")
-        }
-    }
-}
-
-/// How a body is split into records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BodyMode {
-    /// One record, even if it is an array.
-    #[default]
-    Single,
-    /// One record per value of each line; empty lines don't count.
-    Ndjson,
-    /// One record per value after a record separator (RFC 7464); values may span lines.
-    JsonSequence,
-    /// One record per element of a JSON array.
-    JsonArray,
 }
 
 /// One record's part of a body.

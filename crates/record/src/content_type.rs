@@ -1,6 +1,5 @@
 //! `Content-Type`: the format of a body, whether it is a batch, and its charset.
 
-use crate::body::{BodyFormat, BodyMode};
 use crate::charset::{Charset, CharsetError};
 
 /// Names of JSON with a record per line, without `x-`. None is registered, so tools differ.
@@ -169,6 +168,42 @@ fn charset_label(text: &str) -> Option<String> {
     let label = value.trim_matches(['"', '\'']).replace('\\', "");
     let label = label.trim();
     (!label.is_empty()).then(|| label.to_owned())
+}
+
+/// How one record is parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyFormat {
+    /// A JSON content type.
+    Json,
+    /// `application/x-www-form-urlencoded`; also JSON sent with that type, the default of curl.
+    Form,
+    /// Another content type (as sent), or none (empty). The body is parsed if it is JSON.
+    Other(String),
+}
+
+impl BodyFormat {
+    /// Reads a `Content-Type` value, ignoring letter case and parameters.
+    pub fn from_content_type(content_type: Option<&[u8]>) -> Self {
+        let sent = content_type.unwrap_or_default();
+        if sent == b"application/json" {
+            return Self::Json;
+        }
+        classify(&String::from_utf8_lossy(sent)).0
+    }
+}
+
+/// How a body is split into records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyMode {
+    /// One record, even if it is an array.
+    #[default]
+    Single,
+    /// One record per value of each line; empty lines don't count.
+    Ndjson,
+    /// One record per value after a record separator (RFC 7464); values may span lines.
+    JsonSequence,
+    /// One record per element of a JSON array.
+    JsonArray,
 }
 
 #[cfg(test)]

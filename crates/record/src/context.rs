@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use forebay_model::Timestamp;
 
-use crate::body::{self, BodyFormat, BodyParseError, BodyPart};
-use crate::content_type::ContentType;
+use crate::body::{self, BodyParseError, BodyPart, looks_like_json, ndjson_hint};
+use crate::content_type::{BodyFormat, ContentType};
 use crate::encoding::{BodyEncoding, DecodeError};
 use crate::headers::RequestHeaders;
-use crate::json::JsonDocument;
+use crate::json::{JsonDocument, JsonKind};
 
 /// Data shared by the records of one request.
 #[derive(Debug)]
@@ -136,5 +136,37 @@ impl RecordContext {
                 )
             })
             .as_ref()
+    }
+}
+
+/// Hint for the sender of a record in which a path was not found: how the body was read, if that
+/// may surprise.
+pub(crate) fn not_found_hint(record: &RecordContext) -> String {
+    let Ok(document) = record.document() else {
+        return String::new();
+    };
+    let body = record.body();
+    let is_array = document.kind(document.root()) == JsonKind::Array && !record.is_of_batch();
+    let as_array = match is_array {
+        true => "; the body is an array and one record, with ?batch each of its elements is one",
+        false => "",
+    };
+    match record.format() {
+        BodyFormat::Json => as_array.to_owned(),
+        BodyFormat::Form if document.is_of(body) => as_array.to_owned(),
+        BodyFormat::Form => {
+            let error = looks_like_json(body).then(|| JsonDocument::parse(body.clone()).err());
+            let hint = match error.flatten() {
+                Some(error) => format!(
+                    "; it looks like JSON, but is not: {error}{}; JSON is sent with Content-Type: application/json",
+                    ndjson_hint(&error)
+                ),
+                None => String::new(),
+            };
+            format!(", which was read as application/x-www-form-urlencoded{hint}")
+        }
+        BodyFormat::Other(sent) => {
+            format!(", which was read as JSON (its content type is \"{sent}\"){as_array}")
+        }
     }
 }

@@ -32,10 +32,8 @@ mod usage;
 pub mod uuid;
 
 pub use block::{BlockDecoder, BlockEncoder, SealedBlock};
-pub use body::{
-    BodyFormat, BodyMode, BodyParseError, BodyPart, BodyParts, InflateError, SplitError,
-};
-pub use content_type::ContentType;
+pub use body::{BodyParseError, BodyPart, BodyParts, InflateError, SplitError};
+pub use content_type::{BodyFormat, BodyMode, ContentType};
 pub use context::{RecordContext, RequestInfo};
 pub use csv_reader::{CsvError, CsvReader, CsvRecord};
 pub use dead_letter::{DeadLetter, RejectedRow};

@@ -5,18 +5,9 @@
 
 use std::ops::Range;
 
-use crate::json::{JsonError, JsonValues};
+use crate::json::{BYTE_ORDER_MARK, JsonError, JsonValues, is_space};
 
 pub use crate::json::may_hold_several;
-
-/// Some programs put it at the start of a file; `cat` then puts it in the middle.
-pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-/// JSON whitespace (RFC 8259, section 2), without form feed and vertical tab: a line with one is an
-/// invalid record, not a blank line.
-pub(crate) const fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
 
 /// Range of the text of a line, without byte order marks and surrounding space. Empty for a blank
 /// line.

@@ -329,7 +329,7 @@ impl CompiledMapping {
                 match default {
                     Some(default) => out.push(default),
                     None => {
-                        let note = crate::body::not_found_hint(record);
+                        let note = crate::context::not_found_hint(record);
                         let message = format!("path \"{path}\" not found in the body{note}");
                         return Err(column.error(RecordErrorKind::PathNotFound, message));
                     }

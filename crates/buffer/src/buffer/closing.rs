@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{Buffer, BufferInner};
-use crate::delivery_loop::NextStep;
+use super::Buffer;
 use crate::error::WriteError;
 use crate::partition::PartitionState;
-use crate::stats::ProviderHealth;
+use crate::provider::ProviderHealth;
 
 /// Partitions whose errors [`WriteError::Undelivered`] reports.
 const PARTITIONS_REPORTED: usize = 3;
@@ -90,7 +89,7 @@ impl Buffer {
     }
 
     fn flush_target(&self) -> FlushTarget {
-        let partitions = self.inner.shared.all_partitions().into_iter();
+        let partitions = self.inner.partitions.all().into_iter();
         let from = |partition: &PartitionState| partition.meters.cursor.load(Ordering::Acquire);
         FlushTarget {
             partitions: partitions
@@ -106,7 +105,7 @@ impl Buffer {
     /// delivers it.
     pub fn close(&self, closing: CloseMode) -> Result<(), WriteError> {
         let inner = &self.inner;
-        for partition in inner.shared.all_partitions() {
+        for partition in inner.partitions.all() {
             partition.intake.lock().closed = true;
         }
         let drained = match closing {
@@ -153,7 +152,7 @@ impl Buffer {
         let before = self.flush_target();
         loop {
             let seen = shared.change.seen();
-            let partitions = shared.all_partitions();
+            let partitions = self.inner.partitions.all();
             let taken = partitions.iter().all(|partition| {
                 let intake = partition.intake.lock();
                 intake.is_empty() && intake.committing == 0
@@ -212,37 +211,5 @@ impl FlushTarget {
             partition.meters.cursor.load(Ordering::Acquire) >= *end
                 || partition.stats().is_none_or(|s| s.trimmed_to >= *end)
         })
-    }
-}
-
-impl BufferInner {
-    fn shutdown(&self) {
-        self.housekeeping.stop();
-        let partitions = self.shared.all_partitions();
-        for partition in &partitions {
-            partition.intake.lock().closed = true;
-            partition.stop();
-        }
-        for mut delivery_loop in std::mem::take(&mut *self.manual.lock()) {
-            while delivery_loop.step() != NextStep::Finished {}
-        }
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            // A provider may hold the last handle, so that one of our threads drops it.
-            if thread.thread().id() != std::thread::current().id() {
-                // A panic was reported when it happened.
-                drop(thread.join());
-            }
-        }
-        self.shared.log.shutdown();
-        self.shared.listeners.close();
-        self.shared.change.notify();
-        // Breaks the reference cycle between partitions and the shared state.
-        self.shared.partitions.write().clear();
-    }
-}
-
-impl Drop for BufferInner {
-    fn drop(&mut self) {
-        self.shutdown();
     }
 }

@@ -8,8 +8,7 @@ use super::{DeliveryLoop, RetryEntry, SentBatch};
 use crate::config::BufferMode;
 use crate::event::BufferEvent;
 use crate::message::MessageDelivery;
-use crate::provider::{BatchOutcome, SendError};
-use crate::stats::ProviderHealth;
+use crate::provider::{BatchOutcome, ProviderHealth, SendError};
 
 impl DeliveryLoop {
     /// Confirms the accepted batches before the first unresolved one.

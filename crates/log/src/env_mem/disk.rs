@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{DiskCall, WriteFault};
 use crate::bytefields::to_usize;
 
 /// The unit that a disk writes atomically.
@@ -278,4 +277,36 @@ impl Inode {
         self.dirty.clear();
         self.lengths.clear();
     }
+}
+
+/// A call that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskCall {
+    /// Opening or creating a file.
+    Open,
+    /// Reading.
+    Read,
+    /// Writing; a first part may reach the disk.
+    Write,
+    /// Syncing a file; dirty data may reach the disk or not, and is clean afterwards.
+    Sync,
+    /// Truncating or extending a file.
+    SetLen,
+    /// Renaming a file.
+    Rename,
+    /// Removing a file.
+    Remove,
+    /// Syncing a directory.
+    SyncDir,
+}
+
+/// What happens to a write that the disk reports as successful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteFault {
+    /// Nothing is written.
+    Lost,
+    /// It goes to another sector of the same file.
+    Misplaced,
+    /// It goes to the same offset of another file.
+    OtherFile,
 }

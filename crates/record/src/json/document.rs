@@ -3,56 +3,8 @@
 use bytes::Bytes;
 
 use super::error::{JsonError, JsonErrorKind};
+use super::node::{JsonKind, JsonNode, JsonNodeId};
 use super::scan::{JsonScanner, ScanError};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum JsonKind {
-    Null,
-    Bool,
-    Number,
-    String,
-    Array,
-    Object,
-}
-
-/// One value, 16 bytes. Nodes are in the order of the text: a container before its members, a key
-/// before its value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct JsonNode {
-    pub(super) start: u32,
-    pub(super) end: u32,
-    /// The first node after this one and its members.
-    pub(super) next: u32,
-    kind: JsonKind,
-    flag: bool,
-}
-
-impl JsonNode {
-    pub(super) fn new(kind: JsonKind, flag: bool, start: u32, end: u32, next: u32) -> Self {
-        Self {
-            start,
-            end,
-            next,
-            kind,
-            flag,
-        }
-    }
-
-    pub(super) fn kind(&self) -> JsonKind {
-        self.kind
-    }
-}
-
-/// A value of a [`JsonDocument`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct JsonNodeId(u32);
-
-impl JsonNodeId {
-    pub(crate) const ROOT: Self = Self(0);
-    /// No value, without the space of an option.
-    pub(crate) const NONE: Self = Self(u32::MAX);
-}
 
 /// A well-formed JSON text with an index of its values. The index takes at most 8 bytes per byte of
 /// text (for `[1,1,1,…`).

@@ -6,13 +6,16 @@
 
 mod document;
 mod error;
+mod node;
 mod scan;
 mod text;
 mod values;
 
+pub use document::JsonDocument;
 pub(crate) use document::elements;
-pub use document::{JsonDocument, JsonKind, JsonNodeId};
 pub use error::{JsonError, JsonErrorKind};
+pub use node::{JsonKind, JsonNodeId};
+pub(crate) use scan::{BYTE_ORDER_MARK, is_space};
 pub use text::{unescape, write_string};
 pub use values::{JsonValues, may_hold_several};
 

@@ -4,8 +4,11 @@
 //! `next` index, so depth costs only a counter.
 
 use super::MAX_DEPTH;
-use super::document::{JsonKind, JsonNode};
 use super::error::JsonErrorKind;
+use super::node::{JsonKind, JsonNode};
+
+/// Some programs put it at the start of a file; `cat` then puts it in the middle.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// No parent: the value is the root.
 const ROOT: u32 = u32::MAX;
@@ -377,4 +380,10 @@ fn plain_run(text: &[u8]) -> usize {
     }
     let special = |b: &u8| *b == b'"' || *b == b'\\' || *b < 0x20;
     done + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// JSON whitespace (RFC 8259, section 2), without form feed and vertical tab: a line with one is an
+/// invalid record, not a blank line.
+pub(crate) const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }

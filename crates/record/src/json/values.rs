@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::document::{JsonKind, start_of};
+use super::document::start_of;
 use super::error::{JsonError, JsonErrorKind};
-use super::scan::{JsonScanner, ScanError};
-use crate::line::{BYTE_ORDER_MARK, is_space};
+use super::node::JsonKind;
+use super::scan::{BYTE_ORDER_MARK, JsonScanner, ScanError, is_space};
 
 /// Whether a text may have more than one value. `false` is certain, without parsing: a second value
 /// can only follow a closing bracket, and would be neither a comma, another closing bracket nor the

@@ -1,35 +1,13 @@
 //! Checks of templates at their definition.
 
-use std::fmt;
-
 use rsjsonnet_lang::arena::Arena;
 use rsjsonnet_lang::lexer::Lexer;
 use rsjsonnet_lang::program::Program;
 use rsjsonnet_lang::token::{STokenKind, TokenKind};
 
-use super::engine;
-use super::message::SourceSpan;
+use super::diagnostic::{SourceSpan, TemplateDiagnostic};
+use super::load;
 use crate::path::CompiledPath;
-
-/// Error of parsing a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TemplateDiagnostic {
-    /// `None` for the whole text.
-    pub span: Option<SourceSpan>,
-    /// Without a final dot.
-    pub message: String,
-}
-
-impl fmt::Display for TemplateDiagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(span) = &self.span {
-            write!(f, "{span} ")?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for TemplateDiagnostic {}
 
 /// Checks templates: syntax, unknown variables, imports. Returns the first error of each. Evaluates
 /// nothing, so it always ends; runs on a separate thread whose stack no template can exhaust.
@@ -70,7 +48,7 @@ fn check<'p>(
     source: &str,
 ) -> Result<(), TemplateDiagnostic> {
     reject_unsafe(arena, source)?;
-    engine::load_template(program, source)?;
+    load::load_template(program, source)?;
     Ok(())
 }
 

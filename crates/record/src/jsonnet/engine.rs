@@ -1,21 +1,18 @@
 //! Compilation and evaluation of templates.
 
 use rsjsonnet_lang::arena::Arena;
-use rsjsonnet_lang::program::{LoadError, Program, Thunk, Value};
+use rsjsonnet_lang::program::{Program, Thunk, Value};
 use rsjsonnet_lang::span::SpanContextId;
 
-use super::check::{self, TemplateDiagnostic};
+use super::check;
+use super::diagnostic::TemplateDiagnostic;
+use super::load::{load, load_template};
 use super::manifest;
 use super::message::SpanOrigin;
 use super::natives::{NativeFunctions, NativeSignature, PathCache, STD};
 use super::{MAX_STACK, RESULT_MAX};
 use crate::context::RecordContext;
 use crate::error::TemplateError;
-
-/// Precedes every template, on a separate line so that positions keep their columns. The template
-/// is the function's body up to the end of the text, so that it can't escape from it.
-pub(super) const WRAPPER: &str =
-    "function(Body, BodyAll, BodyStr, BodyText, Header, HeaderStr, Ip, Now, std)\n";
 
 /// A Jsonnet evaluator with Forebay's functions. It never frees interned keys, so a long-lived one
 /// should be replaced.
@@ -65,33 +62,6 @@ pub fn with_engine<R>(work: impl FnOnce(&mut TemplateEngine<'_>) -> R) -> R {
     let all = super::natives::SIGNATURES.iter().chain([&STD]);
     engine.functions = all.map(|signature| engine.define(signature)).collect();
     work(&mut engine)
-}
-
-fn load<'p>(
-    program: &mut Program<'p>,
-    text: &str,
-) -> (SpanContextId, Result<Thunk<'p>, LoadError>) {
-    let spans = program.span_manager_mut();
-    let (context, _) = spans.insert_source_context(text.len());
-    let thunk = program.load_source(context, text.as_bytes(), true, "template");
-    (context, thunk)
-}
-
-/// Loads a template as the function of [`WRAPPER`].
-pub(super) fn load_template<'p>(
-    program: &mut Program<'p>,
-    source: &str,
-) -> Result<(SpanContextId, Thunk<'p>), TemplateDiagnostic> {
-    let (context, thunk) = load(program, &format!("{WRAPPER}{source}"));
-    let origin = SpanOrigin {
-        spans: program.span_manager(),
-        context,
-        source,
-    };
-    match thunk {
-        Ok(thunk) => Ok((context, thunk)),
-        Err(e) => Err(origin.load_diagnostic(&e)),
-    }
 }
 
 impl<'p> TemplateEngine<'p> {

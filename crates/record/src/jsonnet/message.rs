@@ -1,7 +1,5 @@
 //! Short error texts of the Jsonnet library, with positions in the template.
 
-use std::fmt;
-
 use rsjsonnet_lang::lexer::LexError;
 use rsjsonnet_lang::parser::{ActualToken, ParseError};
 use rsjsonnet_lang::program::{
@@ -10,59 +8,13 @@ use rsjsonnet_lang::program::{
 use rsjsonnet_lang::span::{SpanContextId, SpanId, SpanManager};
 
 use super::MAX_STACK;
-use super::check::TemplateDiagnostic;
-use super::engine::WRAPPER;
+use super::diagnostic::{SourceSpan, TemplateDiagnostic};
 use crate::error::TemplateError;
 
-/// A range of a template. Lines and characters count from 1; the end is exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceSpan {
-    pub line: usize,
-    pub column: usize,
-    pub end_line: usize,
-    pub end_column: usize,
-}
-
-impl SourceSpan {
-    /// The span of bytes `start..end` of `source`.
-    pub(super) fn from_byte_range(source: &str, start: usize, end: usize) -> Self {
-        let position = |at: usize| {
-            let before = &source.as_bytes()[..at.min(source.len())];
-            let line_start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
-            let line = memchr::memchr_iter(b'\n', before).count() + 1;
-            let column = before[line_start..]
-                .iter()
-                .filter(|b| **b & 0xC0 != 0x80)
-                .count();
-            (line, column + 1)
-        };
-        let ((line, column), (end_line, end_column)) = (position(start), position(end));
-        Self {
-            line,
-            column,
-            end_line,
-            end_column,
-        }
-    }
-}
-
-impl fmt::Display for SourceSpan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            line,
-            column,
-            end_line,
-            end_column,
-        } = self;
-        if line != end_line {
-            write!(f, "({line}:{column})-({end_line}:{end_column})")
-        } else if end_column > column {
-            write!(f, "{line}:{column}-{end_column}")
-        } else {
-            write!(f, "{line}:{column}")
-        }
-    }
-}
+/// Precedes every template, on a separate line so that positions keep their columns. The template
+/// is the function's body up to the end of the text, so that it can't escape from it.
+pub(super) const WRAPPER: &str =
+    "function(Body, BodyAll, BodyStr, BodyText, Header, HeaderStr, Ip, Now, std)\n";
 
 /// The source of spans.
 pub(super) struct SpanOrigin<'a> {

@@ -6,7 +6,9 @@
 //! module is the part inside it. Checking is safe in any process, because it evaluates nothing.
 
 mod check;
+mod diagnostic;
 mod engine;
+mod load;
 mod manifest;
 mod message;
 mod natives;
@@ -14,9 +16,9 @@ mod strftime;
 
 use sha2::Digest;
 
-pub use check::{TemplateDiagnostic, check_all};
+pub use check::check_all;
+pub use diagnostic::{SourceSpan, TemplateDiagnostic};
 pub use engine::{CompiledTemplate, TemplateEngine, with_engine};
-pub use message::SourceSpan;
 pub use strftime::{FormatError, strftime};
 
 /// Maximum depth of calls and nested values of a template, as in the reference service.

@@ -24,8 +24,9 @@ use rsjsonnet_lang::program::{
 use rsjsonnet_lang::span::SpanId;
 
 use super::strftime::{DEFAULT_FORMAT, strftime};
-use crate::body::{self, BodyFormat, BodyParseError};
-use crate::context::RecordContext;
+use crate::body::BodyParseError;
+use crate::content_type::BodyFormat;
+use crate::context::{self, RecordContext};
 use crate::error::{RecordErrorKind, TemplateError};
 use crate::form;
 use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
@@ -38,7 +39,7 @@ pub(super) struct NativeSignature {
     pub(super) wrapper: &'static str,
 }
 
-/// In the order of [`super::engine::WRAPPER`]. An omitted parameter is passed as a function, which
+/// In the order of [`super::message::WRAPPER`]. An omitted parameter is passed as a function, which
 /// no JSON default can be.
 pub(super) const SIGNATURES: &[NativeSignature] = &[
     NativeSignature {
@@ -227,7 +228,7 @@ impl<'a> NativeFunctions<'a> {
             OwnedSelection::Nothing if !default.is_function() => Ok(default.clone()),
             OwnedSelection::Nothing if !path.is_singular() => Ok(program.make_array(&[])),
             OwnedSelection::Nothing => {
-                let note = body::not_found_hint(self.record);
+                let note = context::not_found_hint(self.record);
                 let message = format!("path \"{path_text}\" not found in the body{note}");
                 Err(TemplateError {
                     kind: RecordErrorKind::PathNotFound,

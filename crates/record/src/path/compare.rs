@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::eval::{StepCounter, TooCostly};
 use super::query::ComparisonOperator;
+use super::step_counter::{StepCounter, TooCostly};
 use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
 
 #[derive(Clone, Debug)]

@@ -10,64 +10,17 @@ use std::borrow::Cow;
 use super::compare::{self, ComparableValue};
 use super::iregexp::CompiledPattern;
 use super::query::{FilterOperand, LogicalExpression, PathQuery, PatternOperand, QuerySelector};
-use super::{PathStep, key_of};
+use super::step::{self, PathStep, key_of};
+use super::step_counter::{StepCounter, TooCostly, steps_max};
 use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
-/// Steps per document.
-const STEPS_MIN: u64 = 10_000;
-/// Additional steps per byte of the document.
-const STEPS_PER_BYTE: u64 = 16;
 /// Steps per node of a list.
 const NODE: u64 = 4;
-/// Bytes read or copied per step.
-const BYTES: usize = 8;
 /// Steps to compile a pattern from the document, per pattern and per byte.
 const COMPILE: u64 = 2000;
 const COMPILE_BYTE: u64 = 50;
 /// Steps to start a search.
 const SEARCH: u64 = 16;
-
-/// Maximum steps of all queries of a mapping together on a document: 10,000 and 16 per byte.
-pub fn steps_max(document: &JsonDocument) -> u64 {
-    let bytes = document.text(document.root()).len() as u64;
-    STEPS_MIN + bytes * STEPS_PER_BYTE
-}
-
-/// An evaluation exceeded its steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "takes more than {max} steps on this record (10000 and 16 for each byte, of all paths with several values together)"
-)]
-pub struct TooCostly {
-    /// Maximum steps.
-    pub max: u64,
-}
-
-/// Counts down the remaining steps.
-#[derive(Debug)]
-pub(super) struct StepCounter {
-    remaining: u64,
-    max: u64,
-}
-
-impl StepCounter {
-    pub(super) fn take(&mut self, steps: u64) -> Result<(), TooCostly> {
-        match self.remaining.checked_sub(steps) {
-            Some(left) => self.remaining = left,
-            None => {
-                // Later queries fail, too.
-                self.remaining = 0;
-                return Err(TooCostly { max: self.max });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the steps for reading or copying bytes.
-    pub(super) fn take_bytes(&mut self, bytes: usize) -> Result<(), TooCostly> {
-        self.take((bytes / BYTES) as u64)
-    }
-}
 
 /// Evaluates queries on one document.
 pub(super) struct QueryEvaluator<'a> {
@@ -175,7 +128,7 @@ impl<'a> QueryEvaluator<'a> {
             Err(_) => self.document.members(array).count() as u64 * 2,
         };
         self.steps.take(members + 1)?;
-        Ok(super::element(self.document, array, index))
+        Ok(step::element(self.document, array, index))
     }
 
     /// Appends the members of a value that the selectors select.

@@ -4,8 +4,9 @@ mod filter;
 
 use forebay_model::limits::PATH_NESTING_MAX;
 
+use super::error::{PathError, shown};
 use super::literal;
-use super::plain::{PathError, quoted, shown};
+use super::plain::quoted;
 use super::query::{PathQuery, QuerySegment, QuerySelector};
 
 /// Largest index in both directions: exact in every JSON library.

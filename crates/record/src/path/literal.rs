@@ -1,6 +1,6 @@
 //! String literals of RFC 9535, also used for quoted keys.
 
-use super::plain::{PathError, shown};
+use super::error::{PathError, shown};
 
 pub(super) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r')

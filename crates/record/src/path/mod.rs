@@ -18,6 +18,7 @@
 //! document ([`steps_max`]), so that no query occupies a thread for long.
 
 mod compare;
+mod error;
 mod eval;
 mod iregexp;
 mod jsonpath;
@@ -26,71 +27,22 @@ mod normalized;
 mod plain;
 mod query;
 mod set;
+mod step;
+mod step_counter;
 
 use std::sync::Arc;
 
-use crate::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
+use crate::json::{JsonDocument, JsonNodeId};
 use eval::QueryEvaluator;
 use query::PathQuery;
 
-pub use eval::{TooCostly, steps_max};
 pub use normalized::normalized;
-pub use plain::{PathError, quoted};
+pub use plain::quoted;
 pub use set::{PathMatches, PathSet};
 
-/// One step to one value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct PathStep {
-    /// Key in an object.
-    key: Option<Box<[u8]>>,
-    /// Index in an array, negative from its end.
-    index: Option<i64>,
-}
-
-impl PathStep {
-    /// `scratch` is for keys with escapes.
-    fn find(
-        &self,
-        document: &JsonDocument,
-        at: JsonNodeId,
-        scratch: &mut Vec<u8>,
-    ) -> Option<JsonNodeId> {
-        match document.kind(at) {
-            JsonKind::Object => {
-                let key = self.key.as_deref()?;
-                let mut entries = document.entries(at);
-                let entry = entries.find(|(k, _)| key_of(document, *k, scratch) == key);
-                entry.map(|(_, value)| value)
-            }
-            JsonKind::Array => element(document, at, self.index?),
-            _ => None,
-        }
-    }
-}
-
-/// The element of an array; a negative index counts from its end.
-fn element(document: &JsonDocument, array: JsonNodeId, index: i64) -> Option<JsonNodeId> {
-    let index = match usize::try_from(index) {
-        Ok(index) => index,
-        Err(_) => {
-            let back = usize::try_from(index.unsigned_abs()).ok()?;
-            document.members(array).count().checked_sub(back)?
-        }
-    };
-    document.members(array).nth(index)
-}
-
-/// A key without its escapes.
-fn key_of<'a>(document: &'a JsonDocument, key: JsonNodeId, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    match document.string(key) {
-        (plain, false) => plain,
-        (escaped, true) => {
-            scratch.clear();
-            unescape(escaped, |part| scratch.extend_from_slice(part));
-            scratch
-        }
-    }
-}
+pub use error::PathError;
+use step::PathStep;
+pub use step_counter::{TooCostly, steps_max};
 
 #[derive(Clone, Debug)]
 pub struct CompiledPath(PathPlan);

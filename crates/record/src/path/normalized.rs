@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::key_of;
 use crate::json::{JsonDocument, JsonKind, JsonNodeId};
+
+use super::step::key_of;
 
 /// The normalized path of a value. With duplicate keys the values have the same path.
 pub fn normalized(document: &JsonDocument, node: JsonNodeId) -> String {

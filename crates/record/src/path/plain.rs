@@ -1,29 +1,9 @@
 //! The plain form of paths, with quoted keys in brackets, and the errors of paths.
 
-use super::PathStep;
+use super::error::{PathError, shown};
 use super::literal;
+use super::step::PathStep;
 use forebay_model::limits::PATH_CHARS_MAX;
-
-/// Error of parsing a path.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("character {at}: {message}")]
-pub struct PathError {
-    /// Character of the path, from 1; at an unexpected end one more than its length.
-    pub at: usize,
-    /// The error and what is allowed, without a final dot.
-    pub message: String,
-}
-
-impl PathError {
-    /// An error at a byte of the text.
-    pub(super) fn new(text: &str, offset: usize, message: impl Into<String>) -> Self {
-        let before = text.get(..offset).unwrap_or(text);
-        Self {
-            at: before.chars().count() + 1,
-            message: message.into(),
-        }
-    }
-}
 
 /// The quoted form of a key, `["utm.source"]`, which every key has.
 pub fn quoted(key: &str) -> String {
@@ -188,8 +168,4 @@ fn bracket(text: &str, open: usize) -> Result<(PathStep, usize), PathError> {
         return Err(PathError::new(text, open + 1, message));
     }
     Ok((unquoted(key), open + 1 + length + 1))
-}
-
-pub(super) fn shown(found: Option<char>) -> String {
-    found.map_or_else(|| "the end".to_owned(), |c| format!("{c:?}"))
 }

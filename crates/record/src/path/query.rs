@@ -1,7 +1,7 @@
 //! Syntax tree of JSONPath (RFC 9535, section 2).
 
-use super::PathStep;
 use super::iregexp::CompiledPattern;
+use super::step::PathStep;
 
 /// A query: `$…`, or `@…` within a filter.
 #[derive(Clone, Debug)]

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::eval::{QueryEvaluator, TooCostly};
+use super::eval::QueryEvaluator;
 use super::query::PathQuery;
-use super::{CompiledPath, PathPlan, PathSelection, PathStep, key_of};
+use super::step::{PathStep, key_of};
+use super::step_counter::TooCostly;
+use super::{CompiledPath, PathPlan, PathSelection};
 use crate::json::{JsonDocument, JsonKind, JsonNodeId};
 
 /// A set of paths. Paths to one value are found in one pass over the document, which compares each

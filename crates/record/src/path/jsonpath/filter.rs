@@ -1,11 +1,12 @@
 //! Parser of filters.
 
 use super::super::iregexp::CompiledPattern;
-use super::super::plain::PathError;
 use super::super::query::{
     ComparisonOperator, FilterOperand, LogicalExpression, PathQuery, PatternOperand,
 };
 use super::PathParser;
+
+use crate::path::error::PathError;
 
 /// A term of a filter, by its type.
 enum FilterTerm {
