@@ -14,8 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use conversation::Conversation;
-use conversation::Moment;
-use conversation::Protocol;
+pub use conversation::{Moment, Protocol};
 
 mod conversation;
 mod http;
